@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# slurm/slurm.h: the part the plugins use; what differs between releases is behind slurm_compat.h.
+
+from libc.stdint cimport uint16_t, uint32_t
+
+from libc.time cimport time_t
+
+cdef extern from "slurm_compat.h" nogil:
+    ctypedef struct slurm_job_info_t:
+        uint32_t job_state
+        uint32_t time_limit
+        uint16_t batch_flag
+        time_t start_time
+
+    ctypedef struct job_info_msg_t:
+        uint32_t record_count
+        slurm_job_info_t *job_array
+
+    int compat_load_job(job_info_msg_t **answer, uint32_t job_id)
+    void slurm_free_job_info_msg(job_info_msg_t *answer)
+
+    cdef enum:
+        JOB_STATE_BASE
+        JOB_RUNNING
+        JOB_SUSPENDED
+        NO_VAL
+
+    uint32_t SLURM_BATCH_SCRIPT
+    uint32_t SLURM_INTERACTIVE_STEP
+    uint32_t SLURM_MAX_NORMAL_STEP_ID

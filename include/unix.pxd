@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# POSIX and glibc calls that Cython's own libc and posix declarations leave out.
+
+from posix.signal cimport sigset_t
+from posix.types cimport pid_t, uid_t
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    enum:
+        POLLIN
+        POLLOUT
+    int poll(pollfd *descriptors, unsigned long count, int timeout_milliseconds)
+
+cdef extern from "<sys/socket.h>" nogil:
+    enum:
+        AF_UNIX
+        SOCK_STREAM
+        SOCK_CLOEXEC
+        MSG_DONTWAIT
+        MSG_NOSIGNAL
+    int socketpair(int domain, int kind, int protocol, int *descriptors)
+    ssize_t send(int descriptor, const void *data, size_t length, int flags)
+    ssize_t recv(int descriptor, void *data, size_t length, int flags)
+
+cdef extern from "<fcntl.h>" nogil:
+    enum:
+        F_DUPFD_CLOEXEC
+        O_CLOEXEC
+        O_NONBLOCK
+    int fcntl(int descriptor, int command, ...)
+
+cdef extern from "<unistd.h>" nogil:
+    int pipe2(int *descriptors, int flags)
+    void _exit(int status)
+
+cdef extern from "<spawn.h>" nogil:
+    ctypedef struct posix_spawn_file_actions_t:
+        pass
+    ctypedef struct posix_spawnattr_t:
+        pass
+    enum:
+        POSIX_SPAWN_SETSIGMASK
+        POSIX_SPAWN_SETSIGDEF
+        POSIX_SPAWN_SETSID
+    int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *actions,
+                    const posix_spawnattr_t *attributes, char **argv, char **environment)
+    int posix_spawn_file_actions_init(posix_spawn_file_actions_t *actions)
+    int posix_spawn_file_actions_destroy(posix_spawn_file_actions_t *actions)
+    int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int old, int new)
+    int posix_spawnattr_init(posix_spawnattr_t *attributes)
+    int posix_spawnattr_destroy(posix_spawnattr_t *attributes)
+    int posix_spawnattr_setflags(posix_spawnattr_t *attributes, short flags)
+    int posix_spawnattr_setsigmask(posix_spawnattr_t *attributes, const sigset_t *mask)
+    int posix_spawnattr_setsigdefault(posix_spawnattr_t *attributes, const sigset_t *mask)
+
+cdef extern from "<dlfcn.h>" nogil:
+    ctypedef struct Dl_info:
+        const char *dli_fname
+    int dladdr(const void *address, Dl_info *info)

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Processes of one cluster: its daemons as our children, and what else of it is found in /proc.
+
+Nothing is ever matched by name alone, because other Slurm clusters may run on the same machine.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from loopback.errors import ClusterError
+from loopback.waiting import wait_until
+
+PROC = Path("/proc")
+TERM_SECONDS = 5.0
+KILL_SECONDS = 5.0
+
+
+class Daemon:
+    """One daemon in the foreground as our child process.
+
+    It gets SIGTERM when the thread that started it ends, so that it does not outlive a test run
+    that was killed.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.log = log
+        # What a daemon says before it has read where its log file is.
+        self.console = log.with_suffix(".console")
+        with self.console.open("ab") as console:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "TERM", "--", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                cwd=log.parent,
+                # A Ctrl-C in the terminal is for us alone: we end the daemons in order.
+                start_new_session=True,
+                umask=0o022,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process id."""
+        return self._process.pid
+
+    def is_running(self) -> bool:
+        """Tell whether the daemon's process lives."""
+        return self._process.poll() is None
+
+    def check(self) -> bool:
+        """Return True; raise ClusterError with the end of the log if the daemon has ended."""
+        status = self._process.poll()
+        if status is not None:
+            message = f"{self.name} ended with status {status}:\n{self.tail()}"
+            raise ClusterError(message)
+        return True
+
+    def tail(self, lines: int = 25) -> str:
+        """Return the last lines of the daemon's log, or of its console if it has no log."""
+        for path in (self.log, self.console):
+            if path.exists() and path.stat().st_size:
+                return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+        return f"({self.log} is empty)"
+
+    def stop(self, first_signal: signal.Signals = signal.SIGTERM) -> None:
+        """End the daemon and reap it; it gets SIGKILL if it lives on after TERM_SECONDS."""
+        if self.is_running():
+            self._process.send_signal(first_signal)
+        try:
+            self._process.wait(TERM_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(KILL_SECONDS)
+
+
+def end_processes(pids: Iterable[int]) -> None:
+    """Kill processes and wait until they are gone; raise WaitTimeoutError if one stays."""
+    remaining = set(pids)
+    for pid in remaining:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(
+        lambda: not any(_is_alive(pid) for pid in remaining),
+        KILL_SECONDS,
+        f"end of the processes {sorted(remaining)}",
+    )
+
+
+def processes_of(folder: Path) -> set[int]:
+    """Return the ids of all processes of the cluster in this folder, but us and our ancestors."""
+    parents = {pid: _parent_of(pid) for pid in _all_pids()}
+    ours = {os.getpid(), *_ancestors(os.getpid(), parents)}
+    found = {pid for pid in parents if pid not in ours and _belongs_to(pid, folder)}
+    # A helper with a clean environment is known by the daemon or step that started it.
+    return found | {pid for pid in parents if found.intersection(_ancestors(pid, parents))}
+
+
+def stepd_pids(folder: Path, job_id: int | None = None) -> set[int]:
+    """Return the ids of the cluster's slurmstepd processes, all or those of one job."""
+    title = "slurmstepd: [" if job_id is None else f"slurmstepd: [{job_id}."
+    return {
+        pid
+        for pid in _all_pids()
+        if _read(pid, "cmdline").startswith(title.encode()) and _has_open_below(pid, folder)
+    }
+
+
+def _belongs_to(pid: int, folder: Path) -> bool:
+    variables = _read(pid, "environ").split(b"\0")
+    if f"SLURM_CONF={folder / 'slurm.conf'}".encode() in variables:
+        return True
+    # slurmstepd writes its title over the memory that holds its environment.
+    is_slurms = _read(pid, "comm").startswith((b"slurm", b"munged"))
+    return is_slurms and _has_open_below(pid, folder)
+
+
+def _has_open_below(pid: int, folder: Path) -> bool:
+    try:
+        links = [PROC / str(pid) / "cwd", *(PROC / str(pid) / "fd").iterdir()]
+    except OSError:
+        return False
+    for link in links:
+        with contextlib.suppress(OSError):
+            target = link.readlink()
+            if target == folder or folder in target.parents:
+                return True
+    return False
+
+
+def _all_pids() -> list[int]:
+    return [int(entry.name) for entry in PROC.iterdir() if entry.name.isdecimal()]
+
+
+def _ancestors(pid: int, parents: Mapping[int, int]) -> Iterator[int]:
+    while (pid := parents.get(pid, 0)) > 0:
+        yield pid
+
+
+def _parent_of(pid: int) -> int:
+    # The name in parentheses may itself hold spaces and parentheses.
+    _, _, fields = _read(pid, "stat").rpartition(b") ")
+    return int(fields.split()[1]) if fields else 0
+
+
+def _is_alive(pid: int) -> bool:
+    _, _, fields = _read(pid, "stat").rpartition(b") ")
+    return bool(fields) and not fields.startswith(b"Z")
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return (PROC / str(pid) / name).read_bytes()
+    except OSError:
+        return b""

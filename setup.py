@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build the SPANK plugins: plain shared libraries for Slurm, without any reference to Python.
+
+`SLURM_INCLUDE_DIRS` names the folders that hold slurm/spank.h, where they are not the compiler's
+own; several are separated by `:`.
+"""
+
+import os
+import subprocess
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+try:
+    from Cython.Build import cythonize
+    from Cython.Compiler import Options
+except ImportError as error:
+    raise SystemExit("error: Cython is missing: python3 -m pip install 'Cython>=3.1'") from error
+
+PLUGINS = ("spank_qrmi",)
+SLURM_INCLUDE_DIRS = [
+    folder for folder in os.environ.get("SLURM_INCLUDE_DIRS", "").split(":") if folder
+]
+COMPILE_ARGUMENTS = [
+    "-std=gnu11",
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-fstack-protector-strong",
+    "-D_FORTIFY_SOURCE=2",
+    "-g0",
+]
+LINK_ARGUMENTS = [
+    "-Wl,--gc-sections",
+    "-Wl,--version-script=include/spank.map",
+    "-Wl,-z,relro",
+    "-Wl,-z,noexecstack",
+]
+
+
+def plugin_extension(name: str) -> Extension:
+    """Describe one plugin; beside its .pyx it needs only the declarations."""
+    return Extension(
+        f"spank_qrmi.plugin.{name}",
+        [f"spank_qrmi/plugin/{name}.pyx"],
+        include_dirs=["include", *SLURM_INCLUDE_DIRS],
+        extra_compile_args=COMPILE_ARGUMENTS,
+        extra_link_args=LINK_ARGUMENTS,
+    )
+
+
+def check_compiler() -> None:
+    """End with one line that says what to install where compiler or headers are missing."""
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    compiler = os.environ.get("CC", compiler).split()[0]
+    needed = {
+        "": "no C compiler works: apt-get install gcc libc6-dev",
+        "#include <Python.h>\n": "Python.h is missing: apt-get install python3-dev",
+        "#include <slurm/spank.h>\n#include <slurm/slurm.h>\n": (
+            "slurm/spank.h is missing: apt-get install libslurm-dev, or name the folder that holds "
+            "slurm/spank.h: SLURM_INCLUDE_DIRS=DIR make"
+        ),
+    }
+    folders = [*SLURM_INCLUDE_DIRS, sysconfig.get_path("include")]
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch, "probe.c")
+        for text, remedy in needed.items():
+            source.write_text(text + "int probe;\n")
+            command = [compiler, "-c", str(source), "-o", str(Path(scratch, "probe.o"))]
+            command += [f"-I{folder}" for folder in folders]
+            try:
+                works = subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603 (the compiler)
+            except OSError:
+                works = False
+            if not works:
+                message = f"error: {remedy}"
+                raise SystemExit(message)
+
+
+class BuildPlugins(build_ext):
+    """Build libraries under the plain names that Slurm loads, for wheels and for `make`."""
+
+    def finalize_options(self) -> None:
+        """Leave the plugins out of an editable install: they are no modules to import."""
+        super().finalize_options()
+        if self.editable_mode:
+            self.extensions = []
+            self.distribution.ext_modules = []
+
+    def run(self) -> None:
+        """Look for what the build needs before it starts."""
+        if self.extensions:
+            check_compiler()
+        super().run()
+
+    def get_ext_filename(self, fullname: str) -> str:
+        """Return `…/spank_qrmi.so` without the interpreter's tag, which means nothing to Slurm."""
+        return str(Path(*fullname.split("."))) + ".so"
+
+
+Options.warning_errors = True
+setup(
+    ext_modules=cythonize(
+        [plugin_extension(name) for name in PLUGINS],
+        build_dir="build/cython",
+        include_path=["include"],
+        compiler_directives=Options.extra_warnings,
+        quiet=True,
+    ),
+    cmdclass={"build_ext": BuildPlugins},
+)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The worker's answer as it is written: log records at once, the rest in order, one verdict last.
+
+Everything readable passes the redactor here, so that no secret and no control character leaves the
+worker except as the value of a variable.
+"""
+
+import logging
+from collections.abc import Callable
+
+from spank_qrmi.protocol import PREAMBLE, AnswerTag, Verdict, encode_record
+from spank_qrmi.redaction import Redactor
+
+MAX_LINE_LENGTH = 2000
+
+
+class AnswerWriter:
+    """Writes one answer; `send` takes bytes and blocks until the plugin has them."""
+
+    def __init__(self, send: Callable[[bytes], object]) -> None:
+        self._send = send
+        self._has_ended = False
+        self.redactor = Redactor()
+        send(PREAMBLE)
+
+    def log_handler(self) -> logging.Handler:
+        """Return a handler that puts log records into the answer as they come."""
+        return _LogHandler(self)
+
+    def log(self, level: bytes, text: str) -> None:
+        """Send one log record; nothing after the end of the answer."""
+        if not self._has_ended:
+            self._send_record(AnswerTag.LOG, level + self._line(text))
+
+    def message(self, text: str) -> None:
+        """Send one line for the job's own output."""
+        self._send_record(AnswerTag.MESSAGE, self._line(text))
+
+    def variable(self, name: str, value: str) -> None:
+        """Send one variable for the job's environment; raises ProtocolError if it cannot be one."""
+        pair = f"{name}={value}".encode("utf-8", "surrogateescape")
+        self._send_record(AnswerTag.VARIABLE, pair)
+
+    def end(self, verdict: Verdict, held_count: int = 0) -> None:
+        """Send how many acquisitions must be released later, the verdict and the end."""
+        self._send_record(AnswerTag.HELD, str(held_count).encode())
+        self._send_record(AnswerTag.VERDICT, verdict.value.encode())
+        self._send_record(AnswerTag.END, b"")
+        self._has_ended = True
+
+    def _line(self, text: str) -> bytes:
+        return self.redactor.clear(text)[:MAX_LINE_LENGTH].encode("utf-8", "replace")
+
+    def _send_record(self, tag: AnswerTag, payload: bytes) -> None:
+        self._send(encode_record(tag, payload))
+
+
+class _LogHandler(logging.Handler):
+    """Slurm has no level for warnings: they arrive as info that says so."""
+
+    def __init__(self, answer: AnswerWriter) -> None:
+        super().__init__()
+        self._answer = answer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.levelno >= logging.ERROR:
+            self._answer.log(b"e", text)
+        elif record.levelno >= logging.WARNING:
+            self._answer.log(b"i", f"warning: {text}")
+        elif record.levelno >= logging.INFO:
+            self._answer.log(b"i", text)
+        else:
+            self._answer.log(b"d", text)

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Vendor clients, one module each, and the table of resource types that leads to them.
+
+Adding a vendor is one module and one line in `CLIENTS`.
+"""
+
+from spank_qrmi.clients.base import Client
+from spank_qrmi.clients.direct_access import DirectAccess
+from spank_qrmi.clients.pasqal_cloud import PasqalCloud
+from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
+
+CLIENTS: dict[str, type[Client]] = {
+    "direct-access": DirectAccess,
+    "qiskit-runtime-service": QiskitRuntime,
+    "pasqal-cloud": PasqalCloud,
+}
+"""Each `type` of qrmi_config.json with its client; new types go to the end, see `type_number`."""
+
+
+def type_number(type_name: str) -> int:
+    """Return the number that log lines show for a type; raise KeyError for an unknown one."""
+    if type_name not in CLIENTS:
+        raise KeyError(type_name)
+    return list(CLIENTS).index(type_name)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a service answered, as the clients read it.
+
+Owns the step from hostile bytes to checked values and to text that can be shown to a user; nothing
+here sends anything.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import orjson
+
+from spank_qrmi.errors import ServiceError
+
+_TEXT_LIMIT = 200
+"""Characters of a service's own text that are shown; the rest adds noise to a one-line message."""
+
+_SHORTEST_SECRET = 6
+"""Shorter values are not masked: they would be found by chance inside ordinary words."""
+
+
+def printable(text: str) -> str:
+    """Return `text` with "?" for each character that could end a line or steer a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One complete HTTP answer.
+
+    `source` is the URL that was asked without user name and query; `headers` has lower-case names;
+    `sent_secrets` are the values that must not be shown if the service repeats them.
+    """
+
+    status: int
+    source: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    sent_secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def is_success(self) -> bool:
+        """Return whether the status is 2xx."""
+        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+
+    def json_object(self) -> dict[str, object]:
+        """Return the body as a JSON object; raise ServiceError if it is anything else."""
+        try:
+            value = orjson.loads(self.body)
+        except orjson.JSONDecodeError as error:
+            message = f"the answer of {self.source} is not JSON"
+            raise ServiceError(message, status=self.status) from error
+        if not isinstance(value, dict):
+            message = f"the answer of {self.source} is not a JSON object"
+            raise ServiceError(message, status=self.status)
+        return value
+
+    def shown(self, value: object) -> str:
+        """Return a text taken from the answer as it may be shown to a user, at most 200 characters.
+
+        Empty if `value` is no string. What we sent as a secret becomes `****`.
+        """
+        if not isinstance(value, str):
+            return ""
+        for secret in sorted(self.sent_secrets, key=len, reverse=True):
+            if len(secret) >= _SHORTEST_SECRET:
+                value = value.replace(secret, "****")
+        return printable(value.strip()[:_TEXT_LIMIT])
+
+    def not_accessible_text(self, kind: str, document: Mapping[str, object]) -> str:
+        """Return that the `kind` of resource which `document` describes takes no jobs, and why."""
+        status = self.shown(document.get("status"))
+        text = f"the {kind} is {status}" if status else f"the service gives no status of the {kind}"
+        reason = self.shown(document.get("message"))
+        return f"not accessible: {text}: {reason}" if reason else f"not accessible: {text}"
+
+    def status_text(self) -> str:
+        """Return the status, its name and the service's own reason, such as `404 Not Found: …`."""
+        try:
+            text = f"{self.status} {HTTPStatus(self.status).phrase}"
+        except ValueError:
+            text = str(self.status)
+        reason = error_text(self)
+        return f"{text}: {reason}" if reason else text
+
+
+def error_text(answer: Answer) -> str:
+    """Return the service's own message if the body has a known error shape, else an empty string.
+
+    Shapes: `{"errors": [{"code", "message"}]}` (IBM Quantum), `{"errorCode", "errorMessage"}` (IBM
+    Cloud IAM), `{"message"}` and `{"detail"}` (others).
+    """
+    try:
+        document = answer.json_object()
+    except ServiceError:
+        # An error page without our shapes is ordinary, for example from a proxy on the way.
+        return ""
+    errors = document.get("errors")
+    first_error = errors[0] if isinstance(errors, list) and errors else None
+    shapes: list[tuple[object, object]] = [
+        (document.get("errorMessage"), document.get("errorCode")),
+        (document.get("message"), None),
+        (document.get("detail"), None),
+    ]
+    if isinstance(first_error, dict):
+        shapes.insert(0, (first_error.get("message"), first_error.get("code")))
+    for message, code in shapes:
+        if text := answer.shown(message):
+            code_text = answer.shown(str(code) if isinstance(code, int) else code)
+            return (f"{text} ({code_text})" if code_text else text)[:_TEXT_LIMIT]
+    return ""

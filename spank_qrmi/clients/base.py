@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every vendor client offers, and what it is given to work with.
+
+A client knows its vendor's exchanges and variables, nothing of Slurm, jobs or processes.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol
+from urllib.parse import quote
+
+from spank_qrmi.errors import AcquisitionError
+
+if TYPE_CHECKING:
+    from spank_qrmi.clients.http import HttpClient
+    from spank_qrmi.clients.iam import TokenSource
+
+
+_BASE_URL = re.compile(
+    r"https?://(\[[0-9a-f:.]+\]|[^\s\\/?#@:\[\]]+)(:[0-9]{1,5})?(/[^\s\\?#]*)?", re.IGNORECASE
+)
+
+
+def path_segment(text: str) -> str:
+    """Return `text` as one segment of a URL's path; raise AcquisitionError if it cannot be one."""
+    # A URL with one of these is another URL: they are resolved before it is sent.
+    if text in {"", ".", ".."}:
+        message = f"{text!r} cannot be the name of a resource"
+        raise AcquisitionError(message)
+    return quote(text, safe="", errors="surrogateescape")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One resource as a client sees it: its name and its variables without the `<name>_` prefix.
+
+    Blank values count as unset. `remaining_seconds` is what is left of the job's time limit, None
+    for a job without one. `values` holds secrets and is left out of `repr`.
+    """
+
+    resource_name: str
+    values: Mapping[str, str] = field(repr=False)
+    remaining_seconds: int | None = None
+
+    def get(self, key: str) -> str | None:
+        """Return the stripped value of `key`, or None if it is unset or blank."""
+        return self.values.get(key, "").strip() or None
+
+    def require(self, key: str) -> str:
+        """Return the stripped value of `key`; raise AcquisitionError naming it if it is unset."""
+        value = self.get(key)
+        if value is None:
+            message = (
+                f"{self.variable(key)} is not set: add {key} to the resource's environment in "
+                "qrmi_config.json or export the variable when submitting"
+            )
+            raise AcquisitionError(message)
+        return value
+
+    def require_url(self, key: str) -> str:
+        """Return `key` as a base URL without trailing slash; raise AcquisitionError if it is none.
+
+        User name, query and fragment are refused: paths are appended to it, and it is shown.
+        """
+        url = self.require(key).rstrip("/")
+        if not (url.isprintable() and _BASE_URL.fullmatch(url)):
+            message = (
+                f"{self.variable(key)} must be a URL that starts with https:// or http://, without "
+                "user name, query or fragment"
+            )
+            raise AcquisitionError(message)
+        return url
+
+    def variable(self, key: str) -> str:
+        """Return the full name of the environment variable that holds `key`."""
+        return f"{self.resource_name}_{key}"
+
+
+@dataclass(frozen=True)
+class Acquired:
+    """A resource that is held: the acquisition token, and whether releasing it is our duty.
+
+    `must_release` is False for a session that the user brought.
+    """
+
+    token: str = field(repr=False)
+    must_release: bool = True
+
+
+class Client(Protocol):
+    """One resource at its vendor's service: is it there, take it, give it back.
+
+    Errors are AcquisitionError (cannot be used, with the reason), ReleaseError and ServiceError;
+    their texts leave out the resource's name, which the caller puts in front.
+    """
+
+    sent_to: ClassVar[Mapping[str, tuple[str, ...]]]
+    """Each endpoint key with the keys of the credentials that are sent there, itself or as a token
+    made from it."""
+
+    longest_task_seconds: ClassVar[int | None]
+    """What the vendor's own client can at most take as a task's timeout; None: any."""
+
+    def __init__(self, settings: Settings, http: "HttpClient", tokens: "TokenSource") -> None:
+        """Check the settings, without any request; raise AcquisitionError if one is missing."""
+
+    def check_accessible(self) -> None:
+        """Ask whether jobs can run there now; raise AcquisitionError with the reason if not."""
+
+    def acquire(self) -> Acquired:
+        """Take the resource."""
+
+    def release(self, token: str) -> None:
+        """Give back what `acquire` took; succeeds if it is already gone. Raises ReleaseError."""

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""IBM Direct Access (`direct-access`): a backend that takes jobs without a session.
+
+Owns its variables (QRMI_IBM_DA_*) and the one question that is asked; jobs are the user's program's
+business.
+"""
+
+import uuid
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, ClassVar
+
+from spank_qrmi.clients.base import Acquired, Client, Settings, path_segment
+from spank_qrmi.clients.iam import IbmService, TokenSource
+from spank_qrmi.errors import AcquisitionError
+
+if TYPE_CHECKING:
+    from spank_qrmi.clients.http import HttpClient
+
+_PREFIX = "QRMI_IBM_DA_"
+
+
+class DirectAccess(Client):
+    """One Direct Access backend; holding it is a note of ours, the service knows of none."""
+
+    sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        f"{_PREFIX}IAM_ENDPOINT": (f"{_PREFIX}IAM_APIKEY",),
+        f"{_PREFIX}ENDPOINT": (f"{_PREFIX}IAM_APIKEY", f"{_PREFIX}SERVICE_CRN"),
+    }
+
+    # The client signs S3 URLs that live as long as the task may run, at most 7 days (AWS Signature
+    # Version 4); it fails on more after it has uploaded the input.
+    longest_task_seconds = 604800
+
+    def __init__(self, settings: Settings, http: "HttpClient", tokens: TokenSource) -> None:
+        self._service = IbmService(settings, http, tokens, prefix=_PREFIX)
+        self._path = f"/v1/backends/{path_segment(settings.resource_name)}"
+
+    def check_accessible(self) -> None:
+        """Return if the backend is online (Direct Access REST, GET /v1/backends/{name}).
+
+        Raises AcquisitionError with the service's reason, ServiceError if there is no answer.
+        """
+        answer = self._service.authorized_request("GET", self._path, is_repeatable=True)
+        if answer.status == HTTPStatus.NOT_FOUND:
+            raise AcquisitionError("the service knows no backend of this name")
+        if not answer.is_success:
+            raise self._service.refusal(answer)
+        backend = answer.json_object()
+        if backend.get("status") != "online":
+            raise AcquisitionError(answer.not_accessible_text("backend", backend))
+
+    def acquire(self) -> Acquired:
+        """Return a random token (UUID version 4); nothing is asked."""
+        return Acquired(str(uuid.uuid4()))
+
+    def release(self, token: str) -> None:
+        """Do nothing: the service holds nothing for a token."""

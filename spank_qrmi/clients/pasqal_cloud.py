@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pasqal Cloud (`pasqal-cloud`): a device or emulator that takes jobs without a session.
+
+Owns its variable (QRMI_PASQAL_CLOUD_BASE_URL) and the one question that is asked, which needs no
+credentials; the other QRMI_PASQAL_CLOUD_* variables are the user's program's.
+"""
+
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from spank_qrmi.clients.base import Acquired, Client, Settings
+from spank_qrmi.errors import AcquisitionError, ServiceError
+
+if TYPE_CHECKING:
+    from spank_qrmi.clients.http import HttpClient
+    from spank_qrmi.clients.iam import TokenSource
+
+_BASE_URL_KEY = "QRMI_PASQAL_CLOUD_BASE_URL"
+_DEFAULT_BASE_URL = "https://apis.pasqal.cloud"
+
+
+class PasqalCloud(Client):
+    """One Pasqal Cloud device; holding it is a note of ours, the service knows of none."""
+
+    sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {_BASE_URL_KEY: ()}
+
+    longest_task_seconds = None
+
+    def __init__(self, settings: Settings, http: "HttpClient", tokens: "TokenSource") -> None:
+        self._http = http
+        self._device_type = settings.resource_name.upper()
+        is_default = settings.get(_BASE_URL_KEY) is None
+        self._base_url = _DEFAULT_BASE_URL if is_default else settings.require_url(_BASE_URL_KEY)
+
+    def check_accessible(self) -> None:
+        """Return if the device is active and up (Pasqal Cloud, GET /core-fast/api/v1/devices).
+
+        Raises AcquisitionError with the reason, ServiceError if there is no usable answer.
+        """
+        answer = self._http.request(
+            "GET",
+            f"{self._base_url}/core-fast/api/v1/devices",
+            headers={},
+            query={"device_type": self._device_type},
+            is_repeatable=True,
+        )
+        if not answer.is_success:
+            message = f"{answer.source} answered {answer.status_text()}"
+            raise AcquisitionError(message)
+        devices = answer.json_object().get("data")
+        if not isinstance(devices, list) or not all(isinstance(each, dict) for each in devices):
+            message = f"the answer of {answer.source} holds no list of devices"
+            raise ServiceError(message, status=answer.status)
+        if not devices:
+            message = f"the service knows no device of type {self._device_type}"
+            raise AcquisitionError(message)
+        device = devices[0]
+        if device.get("availability") != "ACTIVE":
+            shown = answer.shown(device.get("availability")) or "not given"
+            message = f"not accessible: the device's availability is {shown}"
+            raise AcquisitionError(message)
+        # Other programs accept a device that is active but down; a job that waits for one only
+        # burns its time limit, so we do not.
+        if device.get("status", "UP") != "UP":
+            shown = answer.shown(device.get("status")) or "not given"
+            message = f"not accessible: the device's status is {shown}"
+            raise AcquisitionError(message)
+
+    def acquire(self) -> Acquired:
+        """Return a random token (UUID version 4); nothing is asked."""
+        return Acquired(str(uuid.uuid4()))
+
+    def release(self, token: str) -> None:
+        """Do nothing: the service holds nothing for a token."""

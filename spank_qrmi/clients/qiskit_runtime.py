@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""IBM Qiskit Runtime (`qiskit-runtime-service`): a backend whose jobs run in a session.
+
+Owns its variables (QRMI_IBM_QRS_*) and the life of the session; jobs are the user's program's
+business, except that release asks whether some are still pending.
+"""
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, ClassVar
+
+from spank_qrmi.clients.answer import Answer
+from spank_qrmi.clients.base import Acquired, Client, Settings, path_segment
+from spank_qrmi.clients.iam import IbmService, TokenSource
+from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
+
+if TYPE_CHECKING:
+    from spank_qrmi.clients.http import HttpClient
+
+_PREFIX = "QRMI_IBM_QRS_"
+_MODE_KEY = f"{_PREFIX}SESSION_MODE"
+_MAX_TTL_KEY = f"{_PREFIX}SESSION_MAX_TTL"
+_PRESET_KEYS = (f"{_PREFIX}SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN")
+
+_DEDICATED = "dedicated"
+_BATCH = "batch"
+_DEFAULT_MAX_TTL_SECONDS = 28800
+_LARGEST_MAX_TTL_SECONDS = 2**31 - 1
+
+_ACCESSIBLE_STATUSES = frozenset({"active", "online"})
+
+# "." and ".." would turn the session's URL into another one.
+_SESSION_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,256}")
+
+_LIST_SHARE = 1 / 3
+_PATCH_SHARE = 1 / 2
+
+
+class QiskitRuntime(Client):
+    """One Qiskit Runtime backend; holding it is an open session, whose id is the token."""
+
+    sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        f"{_PREFIX}IAM_ENDPOINT": (f"{_PREFIX}IAM_APIKEY",),
+        f"{_PREFIX}ENDPOINT": (f"{_PREFIX}IAM_APIKEY", f"{_PREFIX}SERVICE_CRN"),
+    }
+
+    longest_task_seconds = None
+
+    def __init__(self, settings: Settings, http: "HttpClient", tokens: TokenSource) -> None:
+        self._settings = settings
+        self._service = IbmService(settings, http, tokens, prefix=_PREFIX)
+        self._path = f"/backends/{path_segment(settings.resource_name)}/status"
+        self._mode = _session_mode(settings)
+        self._max_ttl_seconds = _max_ttl_seconds(settings)
+
+    def check_accessible(self) -> None:
+        """Return if the backend is active (Qiskit Runtime REST, GET /backends/{name}/status).
+
+        Raises AcquisitionError with the service's reason, ServiceError if there is no answer.
+        """
+        answer = self._service.authorized_request("GET", self._path, is_repeatable=True)
+        if answer.status == HTTPStatus.NOT_FOUND:
+            raise AcquisitionError("the service knows no backend of this name")
+        if not answer.is_success:
+            raise self._service.refusal(answer)
+        backend = answer.json_object()
+        if str(backend.get("status")).lower() not in _ACCESSIBLE_STATUSES:
+            raise AcquisitionError(answer.not_accessible_text("backend", backend))
+
+    def acquire(self) -> Acquired:
+        """Open a session, or take the one that the user named (POST /sessions, GET /sessions/{id}).
+
+        Raises AcquisitionError if it is refused or unusable, ServiceError if there is no usable
+        answer, with `may_have_acted` if a session may be open nevertheless.
+        """
+        for key in _PRESET_KEYS:
+            session_id = self._settings.get(key)
+            if session_id is not None:
+                self._check_preset(session_id, self._settings.variable(key))
+                return Acquired(session_id, must_release=False)
+        name = self._settings.resource_name
+        body = {
+            "max_ttl": self._max_ttl_seconds,
+            "mode": self._mode,
+            "backend": name,
+            "backend_name": name,
+        }
+        try:
+            answer = self._service.authorized_request(
+                "POST", "/sessions", json=body, is_repeatable=False
+            )
+            if not answer.is_success:
+                raise self._session_refusal(answer)
+            return Acquired(_session_id(answer))
+        except ServiceError as error:
+            if not error.may_have_acted:
+                raise
+            message = (
+                f"{error}; a session may be open at the service, at most for "
+                f"{self._max_ttl_seconds} s"
+            )
+            raise ServiceError(message, status=error.status, may_have_acted=True) from error
+
+    def release(self, token: str) -> None:
+        """End the session `token`; succeeds if the service no longer knows it.
+
+        Without pending jobs it is told to accept no more and so ends as completed (PATCH
+        /sessions/{id}); with some, or if that cannot be found out, it is closed at once (DELETE
+        /sessions/{id}/close). Raises ReleaseError with all reasons if it may still be open.
+        """
+        if not _SESSION_ID.fullmatch(token):
+            raise ReleaseError("the acquisition token is no session id: nothing can be closed")
+        reasons: list[str] = []
+        path = f"/sessions/{token}"
+        if self._has_no_pending_jobs(token, reasons) and self._is_ended_by(
+            "PATCH", path, {"accepting_jobs": False}, _PATCH_SHARE, reasons
+        ):
+            return
+        if not self._is_ended_by("DELETE", f"{path}/close", None, 1.0, reasons):
+            # One cause often fails all three requests in the same words.
+            message = f"the session may still be open: {'; '.join(dict.fromkeys(reasons))}"
+            raise ReleaseError(message)
+
+    def _check_preset(self, session_id: str, variable: str) -> None:
+        """Raise AcquisitionError unless jobs can run in the session that `variable` names."""
+        advice = f"unset {variable} to get a new one"
+        if not _SESSION_ID.fullmatch(session_id):
+            message = f"{variable} is not a session id: {advice}"
+            raise AcquisitionError(message)
+        answer = self._service.authorized_request(
+            "GET", f"/sessions/{session_id}", is_repeatable=True
+        )
+        if answer.status == HTTPStatus.NOT_FOUND:
+            message = f"the session in {variable} does not exist: {advice}"
+            raise AcquisitionError(message)
+        if not answer.is_success:
+            raise self._service.refusal(answer)
+        problem = _session_problem(answer.json_object())
+        if problem:
+            message = f"the session in {variable} {problem}: {advice}"
+            raise AcquisitionError(message)
+
+    def _session_refusal(self, answer: Answer) -> AcquisitionError:
+        """Return the error for a session that was refused, with the usual cause."""
+        refusal = self._service.refusal(answer)
+        if self._mode != _DEDICATED or answer.status == HTTPStatus.UNAUTHORIZED:
+            return refusal
+        hint = f"accounts on the open plan need {self._settings.variable(_MODE_KEY)}={_BATCH}"
+        return AcquisitionError(f"{refusal}; {hint}")
+
+    def _has_no_pending_jobs(self, session_id: str, reasons: list[str]) -> bool:
+        """Return whether the service says so; add why not to `reasons` if it cannot be known."""
+        query = {"pending": "true", "session_id": session_id}
+        try:
+            # Closing must have time left even if the list never comes.
+            answer = self._service.authorized_request(
+                "GET", "/jobs", query=query, is_repeatable=True, share=_LIST_SHARE
+            )
+            if answer.is_success:
+                return answer.json_object().get("jobs", []) == []
+        except QrmiError as error:
+            reasons.append(str(error))
+        else:
+            reasons.append(str(self._service.refusal(answer)))
+        return False
+
+    def _is_ended_by(
+        self,
+        method: str,
+        path: str,
+        json: Mapping[str, object] | None,
+        share: float,
+        reasons: list[str],
+    ) -> bool:
+        """Make one request that ends a session; add to `reasons` why it did not."""
+        try:
+            answer = self._service.authorized_request(
+                method, path, json=json, is_repeatable=True, share=share
+            )
+        except QrmiError as error:
+            reasons.append(str(error))
+            return False
+        if answer.is_success or answer.status == HTTPStatus.NOT_FOUND:
+            return True
+        reasons.append(str(self._service.refusal(answer)))
+        return False
+
+
+def _session_mode(settings: Settings) -> str:
+    """Return the session's mode; raise AcquisitionError if there is no such mode."""
+    mode = (settings.get(_MODE_KEY) or _DEDICATED).lower()
+    if mode not in {_DEDICATED, _BATCH}:
+        message = f"{settings.variable(_MODE_KEY)} must be {_DEDICATED} or {_BATCH}"
+        raise AcquisitionError(message)
+    return mode
+
+
+def _max_ttl_seconds(settings: Settings) -> int:
+    """Return the longest life of a session: as set, else what is left of the job's time limit."""
+    text = settings.get(_MAX_TTL_KEY)
+    if text is None:
+        remaining_seconds = settings.remaining_seconds
+        if remaining_seconds is None:
+            return _DEFAULT_MAX_TTL_SECONDS
+        return max(1, min(_DEFAULT_MAX_TTL_SECONDS, remaining_seconds))
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(2**31))
+    if not (is_number and 1 <= int(text) <= _LARGEST_MAX_TTL_SECONDS):
+        message = (
+            f"{settings.variable(_MAX_TTL_KEY)} must be a whole number of seconds from 1 to "
+            f"{_LARGEST_MAX_TTL_SECONDS}"
+        )
+        raise AcquisitionError(message)
+    return int(text)
+
+
+def _session_id(answer: Answer) -> str:
+    """Return the id of the session that was opened; the rest of the answer is not needed."""
+    try:
+        session_id = answer.json_object().get("id")
+        if isinstance(session_id, str) and _SESSION_ID.fullmatch(session_id):
+            return session_id
+    except ServiceError as error:
+        raise ServiceError(str(error), status=answer.status, may_have_acted=True) from error
+    message = f"the answer of {answer.source} holds no usable session id"
+    raise ServiceError(message, status=answer.status, may_have_acted=True)
+
+
+def _session_problem(session: Mapping[str, object]) -> str:
+    """Return why jobs cannot run in `session`, or an empty string."""
+    if str(session.get("state")).lower() == "closed":
+        return "is closed"
+    if session.get("accepting_jobs") is False:
+        return "accepts no more jobs"
+    active_ttl_seconds = session.get("active_ttl")
+    if isinstance(active_ttl_seconds, (int, float)) and active_ttl_seconds <= 0:
+        return "has no time left"
+    return ""

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When a request is made again, how long to wait before, and when to give up.
+
+Pure policy: it sees answers and failures, never a connection.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from spank_qrmi.clients.answer import Answer, printable
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import ServiceError
+
+DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0)
+"""Waits between the tries of one request; one more try than there are waits."""
+
+_JITTER = 0.25
+_RETRY_AFTER_DIGITS = 9
+
+
+class RequestError(ServiceError):
+    """One try of a request failed; `is_worth_repeating` says if another is safe and useful.
+
+    `retry_after_seconds` is the wait the service asked for, None if it named none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        may_have_acted: bool = False,
+        is_worth_repeating: bool = False,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message, status=status, may_have_acted=may_have_acted)
+        self.is_worth_repeating = is_worth_repeating
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Budget:
+    """The time one request may use, all its tries included: a share (0 to 1) of what is left."""
+
+    def __init__(self, deadline: Deadline, share: float = 1.0) -> None:
+        self._deadline = deadline
+        self._ends_at = time.monotonic() + deadline.remaining_seconds() * share
+
+    def remaining_seconds(self) -> float:
+        """Return the seconds left, 0.0 once they are used up or the work was cancelled."""
+        return min(self._deadline.remaining_seconds(), max(0.0, self._ends_at - time.monotonic()))
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long if that ends within the budget; return False at once if it would not."""
+        return seconds < self.remaining_seconds() and self._deadline.wait(seconds)
+
+
+def repeat(attempt: Callable[[], Answer], budget: Budget) -> Answer:
+    """Return the answer of `attempt`, made again while that is useful and fits the budget.
+
+    `attempt` raises RequestError. Raises ServiceError with the last reason and why it was final.
+    """
+    for tries, delay_seconds in enumerate((*DELAYS_SECONDS, None), start=1):
+        try:
+            return attempt()
+        except RequestError as failure:
+            if not failure.is_worth_repeating:
+                raise
+            give_up_reason = _wait_before_next(failure, delay_seconds, tries, budget)
+            if give_up_reason:
+                message = f"{failure}; {give_up_reason}"
+                raise ServiceError(
+                    message, status=failure.status, may_have_acted=failure.may_have_acted
+                ) from failure
+    raise AssertionError  # The last round has no delay and so returns or raises.
+
+
+def _wait_before_next(
+    failure: RequestError, delay_seconds: float | None, tries: int, budget: Budget
+) -> str:
+    """Wait until the next try may be made; return why there is none, or an empty string."""
+    if delay_seconds is None:
+        return f"gave up after {tries} tries"
+    seconds = delay_seconds * random.uniform(1 - _JITTER, 1 + _JITTER)
+    asked_seconds = failure.retry_after_seconds or 0.0
+    if budget.wait(max(seconds, asked_seconds)):
+        return ""
+    if asked_seconds > seconds:
+        return f"the service asks to wait {asked_seconds:.0f} s, which is longer than we may"
+    return f"gave up after {tries} {'try' if tries == 1 else 'tries'}, no time is left"
+
+
+def status_failure(answer: Answer, *, is_repeatable: bool) -> RequestError | None:
+    """Return what is wrong with the status of `answer`, None if the client is to judge it.
+
+    Redirects are refused: following one would carry credentials to a host nobody configured. 408,
+    423, 429 and 5xx may pass with time; a request that is not repeatable is made again only where
+    the service says that it did not act.
+    """
+    status = answer.status
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        may_have_acted = status == HTTPStatus.SEE_OTHER and not is_repeatable
+        return RequestError(_redirect_text(answer), status=status, may_have_acted=may_have_acted)
+    is_server_error = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    did_not_act = status in {HTTPStatus.LOCKED, HTTPStatus.TOO_MANY_REQUESTS} or (
+        status == HTTPStatus.SERVICE_UNAVAILABLE and "retry-after" in answer.headers
+    )
+    if not (is_server_error or did_not_act or status == HTTPStatus.REQUEST_TIMEOUT):
+        return None
+    return RequestError(
+        f"{answer.source} answered {answer.status_text()}",
+        status=status,
+        may_have_acted=is_server_error and not did_not_act and not is_repeatable,
+        is_worth_repeating=did_not_act or is_repeatable,
+        retry_after_seconds=_retry_after_seconds(answer.headers.get("retry-after", "")),
+    )
+
+
+def _redirect_text(answer: Answer) -> str:
+    """Return the refusal of a redirect; it names the host only, the rest may hold credentials."""
+    try:
+        host = urlsplit(answer.headers.get("location", "")).hostname or "the same host"
+    except ValueError:
+        host = "an unreadable address"
+    return (
+        f"{answer.source} answered {answer.status} and wants to send us to {printable(host[:100])}:"
+        " redirects are not followed, correct the endpoint's URL"
+    )
+
+
+def _retry_after_seconds(text: str) -> float | None:
+    """Return the wait that a Retry-After header asks for (RFC 9110, 10.2.3), None if unusable."""
+    text = text.strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:_RETRY_AFTER_DIGITS])
+    # Only a date needs it, which is rare.
+    from email.utils import mktime_tz, parsedate_tz  # noqa: PLC0415 (see above)
+
+    try:
+        parts = parsedate_tz(text)
+        return None if parts is None else max(0.0, mktime_tz(parts) - time.time())
+    except (IndexError, OverflowError, TypeError, ValueError):
+        return None

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every environment variable of a job with QPUs: which are read, which are set, under what name."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from spank_qrmi.config import Resource
+from spank_qrmi.errors import AcquisitionError
+
+JOB_ID = "QRMI_JOB_ID"
+JOB_UID = "QRMI_JOB_UID"
+RESOURCE_LISTS = ("QRMI_JOB_QPU_RESOURCES", "SLURM_JOB_QPU_RESOURCES")
+TYPE_LISTS = ("QRMI_JOB_QPU_TYPES", "SLURM_JOB_QPU_TYPES")
+
+ACQUISITION_TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"  # noqa: S105 (a variable's name)
+TIMEOUT_SECONDS = "QRMI_JOB_TIMEOUT_SECONDS"
+
+UNLIMITED_SECONDS = 0xFFFFFFFF
+"""What QRMI's clients are told of a job without time limit: the largest 32-bit number."""
+
+_OF_THE_JOB = (ACQUISITION_TOKEN, TIMEOUT_SECONDS)
+
+
+@dataclass(frozen=True)
+class ResourceEnvironment:
+    """A resource's variables, keys without the `<name>_` prefix: the user's win over the site's."""
+
+    site: Mapping[str, str] = field(repr=False)
+    user: Mapping[str, str] = field(repr=False)
+
+    @property
+    def values(self) -> dict[str, str]:
+        """The variables as the resource's client and the job see them."""
+        return {**self.site, **self.user}
+
+    def is_users(self, key: str) -> bool:
+        """Return whether the user decided the value, differently from the site."""
+        return key in self.user and self.user[key] != self.site.get(key)
+
+    def is_sites(self, key: str) -> bool:
+        """Return whether the value in force is one that the site configured."""
+        return bool(self.site.get(key, "").strip()) and not self.is_users(key)
+
+
+def resource_environment(
+    resource: Resource, job_id: int, job_variables: Sequence[tuple[str, str]]
+) -> ResourceEnvironment:
+    """Return the site's and the user's variables of a resource.
+
+    A job submitted from within another QPU job inherits that one's environment: its acquisition
+    token and time limit are not the user's wish for this job.
+    """
+    prefix = f"{resource.name}_QRMI_"
+    user = {
+        name.removeprefix(f"{resource.name}_"): value
+        for name, value in job_variables
+        if name.startswith(prefix)
+    }
+    if dict(job_variables).get(JOB_ID, str(job_id)) != str(job_id):
+        user = {key: value for key, value in user.items() if key not in _OF_THE_JOB}
+    return ResourceEnvironment(resource.environment, user)
+
+
+def check_credentials_stay_home(
+    resource: Resource,
+    environment: ResourceEnvironment,
+    sent_to: Mapping[str, Iterable[str]],
+) -> None:
+    """Raise AcquisitionError if a credential of the site's would go to an endpoint of the user's.
+
+    `sent_to` names each endpoint key with the keys of the credentials that are sent there.
+    """
+    for endpoint, credentials in sent_to.items():
+        if not environment.is_users(endpoint):
+            continue
+        for credential in credentials:
+            if environment.is_sites(credential):
+                message = (
+                    f"{resource.name}_{endpoint} is yours but {resource.name}_{credential} is the "
+                    "site's, which is sent only to the site's endpoint: set both or neither"
+                )
+                raise AcquisitionError(message)
+
+
+def job_timeout_seconds(time_limit_minutes: int | None, longest_seconds: int | None) -> int:
+    """Return the time limit in seconds, at most `longest_seconds`; None is UNLIMITED_SECONDS."""
+    seconds = UNLIMITED_SECONDS if time_limit_minutes is None else time_limit_minutes * 60
+    return min(seconds, UNLIMITED_SECONDS if longest_seconds is None else longest_seconds)
+
+
+def common_variables(job_id: int, uid: int) -> list[tuple[str, str]]:
+    """Return what every job with `--qpu` gets, whatever was acquired."""
+    return [(JOB_ID, str(job_id)), (JOB_UID, str(uid))]
+
+
+def list_variables(resources: Sequence[Resource]) -> list[tuple[str, str]]:
+    """Return the lists of acquired resources, in both spellings that QRMI's releases read."""
+    names = ",".join(resource.name for resource in resources)
+    types = ",".join(resource.type for resource in resources)
+    return [(name, names) for name in RESOURCE_LISTS] + [(name, types) for name in TYPE_LISTS]
+
+
+def resource_variables(
+    resource: Resource, environment: ResourceEnvironment, token: str, timeout_seconds: int
+) -> list[tuple[str, str]]:
+    """Return what a job gets for one acquired resource; what the user set himself is left alone."""
+    variables = [
+        (key, value) for key, value in environment.site.items() if key not in environment.user
+    ]
+    variables += [(ACQUISITION_TOKEN, token), (TIMEOUT_SECONDS, str(timeout_seconds))]
+    return [(f"{resource.name}_{key}", value) for key, value in variables]

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# What the plugins know of the job they run in: from SPANK, and one question to slurmctld.
+
+from libc.stdint cimport uint32_t
+from libc.string cimport strlen, strncmp
+from libc.time cimport time_t
+
+from slurm cimport (
+    JOB_RUNNING, JOB_STATE_BASE, JOB_SUSPENDED, NO_VAL, SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP,
+    SLURM_MAX_NORMAL_STEP_ID, compat_load_job, job_info_msg_t, slurm_free_job_info_msg)
+from spank cimport (
+    ESPANK_SUCCESS, S_JOB_ENV, S_JOB_ID, S_JOB_NODEID, S_JOB_STEPID, S_JOB_UID,
+    S_SLURM_RESTART_COUNT, S_TASK_ID, spank_get_item, spank_t)
+from posix.types cimport uid_t
+
+cdef struct Step:
+    uint32_t job_id
+    uint32_t step_id
+    uint32_t restart_count
+    uint32_t node_index
+    uid_t uid
+
+cdef struct JobRecord:
+    bint is_known
+    bint is_batch
+    bint is_over
+    uint32_t time_limit_minutes
+    time_t start_time
+
+
+cdef inline bint read_step(spank_t spank, Step *step) noexcept nogil:
+    """Fill in the step from SPANK; return False where that is not possible."""
+    step.restart_count = 0
+    step.node_index = 0
+    spank_get_item(spank, S_SLURM_RESTART_COUNT, &step.restart_count)
+    spank_get_item(spank, S_JOB_NODEID, &step.node_index)
+    if step.restart_count == NO_VAL:
+        step.restart_count = 0
+    return (spank_get_item(spank, S_JOB_ID, &step.job_id) == ESPANK_SUCCESS
+            and spank_get_item(spank, S_JOB_STEPID, &step.step_id) == ESPANK_SUCCESS
+            and spank_get_item(spank, S_JOB_UID, &step.uid) == ESPANK_SUCCESS)
+
+
+cdef inline bint is_first_task(spank_t spank) noexcept nogil:
+    cdef int task = 0
+    return spank_get_item(spank, S_TASK_ID, &task) != ESPANK_SUCCESS or task == 0
+
+
+cdef inline JobRecord load_job(uint32_t job_id) noexcept nogil:
+    """Ask slurmctld; `is_known` is False if it does not answer.
+
+    Never called in user_init, where it ends slurmstepd, nor in the epilog, where it crashes it.
+    """
+    cdef JobRecord record
+    cdef job_info_msg_t *answer = NULL
+    cdef uint32_t state
+    record.is_known = record.is_batch = record.is_over = False
+    record.time_limit_minutes = NO_VAL
+    record.start_time = 0
+    if compat_load_job(&answer, job_id) != 0 or answer == NULL:
+        return record
+    if answer.record_count > 0:
+        state = answer.job_array[0].job_state & JOB_STATE_BASE
+        record.is_known = True
+        record.is_batch = answer.job_array[0].batch_flag != 0
+        record.is_over = state != JOB_RUNNING and state != JOB_SUSPENDED
+        record.time_limit_minutes = answer.job_array[0].time_limit
+        record.start_time = answer.job_array[0].start_time
+    slurm_free_job_info_msg(answer)
+    return record
+
+
+cdef inline bint is_job_over(uint32_t job_id) noexcept nogil:
+    """Whether the job was cancelled or ran out of time; a silent slurmctld does not end a job."""
+    cdef JobRecord record = load_job(job_id)
+    return record.is_known and record.is_over
+
+
+cdef inline char **job_environment(spank_t spank) noexcept nogil:
+    """Return Slurm's own array: valid until the next change of the environment, NULL if none."""
+    cdef char **environment = NULL
+    if spank_get_item(spank, S_JOB_ENV, &environment) != ESPANK_SUCCESS:
+        return NULL
+    return environment
+
+
+cdef inline const char *job_variable(spank_t spank, const char *name) noexcept nogil:
+    """Return the value in the job's environment, on loan like the array itself; NULL if unset."""
+    cdef char **entry = job_environment(spank)
+    cdef size_t length = strlen(name)
+    while entry != NULL and entry[0] != NULL:
+        if strncmp(entry[0], name, length) == 0 and entry[0][length] == c"=":
+            return entry[0] + length + 1
+        entry += 1
+    return NULL

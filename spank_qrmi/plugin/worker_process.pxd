@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The worker as the plugin sees it: start it, hand it one request, wait for one answer within a
+# deadline, and leave nothing of it behind. Called only from slurmstepd itself, never from a task,
+# and always waited for before the hook returns, since slurmstepd reaps strays.
+
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint32_t
+from libc.stdio cimport snprintf
+from libc.string cimport memcpy, strerror, strrchr
+from libc.signal cimport SIGKILL, SIGTERM
+from posix.signal cimport kill, sigemptyset, sigfillset, sigset_t
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.types cimport pid_t
+from posix.unistd cimport close, read, readlink
+from posix.wait cimport WEXITSTATUS, WIFEXITED, WIFSIGNALED, WNOHANG, WTERMSIG, waitpid
+
+from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes, release_bytes
+from spank_qrmi.plugin.message cimport (
+    MAX_MESSAGE_BYTES, Answer, log_record_f, mask_controls, read_available)
+from unix cimport (
+    AF_UNIX, F_DUPFD_CLOEXEC, MSG_DONTWAIT, MSG_NOSIGNAL, O_CLOEXEC, POLLIN, POLLOUT,
+    POSIX_SPAWN_SETSID, POSIX_SPAWN_SETSIGDEF, POSIX_SPAWN_SETSIGMASK, SOCK_CLOEXEC, SOCK_STREAM,
+    Dl_info, dladdr, fcntl, pipe2, poll, pollfd, posix_spawn, posix_spawn_file_actions_adddup2,
+    posix_spawn_file_actions_destroy, posix_spawn_file_actions_init, posix_spawn_file_actions_t,
+    posix_spawnattr_destroy, posix_spawnattr_init, posix_spawnattr_setflags,
+    posix_spawnattr_setsigdefault, posix_spawnattr_setsigmask, posix_spawnattr_t, recv, send,
+    socketpair)
+
+cdef enum:
+    PATH_BYTES = 4096
+    FAILURE_BYTES = 512
+    COMPLAINT_BYTES = 1024
+    CHUNK_BYTES = 16384
+    UNDO_MILLISECONDS = 8000
+    EXIT_MILLISECONDS = 2000
+    JOB_CHECK_MILLISECONDS = 3000
+
+ctypedef bint (*is_job_over_f)(uint32_t job_id) noexcept nogil
+
+cdef struct Conversation:
+    # What a caller fills in: the log sink, and how to ask whether waiting still makes sense
+    # (NULL: it always does).
+    log_record_f log
+    is_job_over_f is_job_over
+    uint32_t job_id
+    long long timeout_milliseconds
+    # What comes back: why there is no answer, and the end of what the worker wrote to stderr.
+    char failure[FAILURE_BYTES]
+    char complaint[COMPLAINT_BYTES]
+    # In between.
+    pid_t pid
+    int socket
+    int stderr_pipe
+    size_t sent
+    size_t complaint_length
+
+
+cdef inline long long monotonic_milliseconds() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <long long>now.tv_sec * 1000 + now.tv_nsec // 1000000
+
+
+cdef inline bint find_interpreter(const void *symbol, char *interpreter,
+                                  Conversation *talk) noexcept nogil:
+    """Read the link `spank_qrmi.python` beside the shared library that holds `symbol`.
+
+    The link's text is the path to start: followed by the kernel instead, the interpreter would not
+    find its virtual environment.
+    """
+    cdef char link[PATH_BYTES]
+    cdef Dl_info info
+    cdef const char *slash
+    cdef ssize_t length
+    if dladdr(symbol, &info) == 0 or info.dli_fname == NULL:
+        snprintf(talk.failure, FAILURE_BYTES, b"cannot tell where the plugin was loaded from")
+        return False
+    slash = strrchr(info.dli_fname, c"/")
+    length = 0 if slash == NULL else slash + 1 - info.dli_fname
+    snprintf(link, PATH_BYTES, b"%.*sspank_qrmi.python", <int>length, info.dli_fname)
+    length = readlink(link, interpreter, PATH_BYTES - 1)
+    if length <= 0:
+        snprintf(talk.failure, FAILURE_BYTES,
+                 b"cannot be found: %.300s should be a link to its Python interpreter (%s)",
+                 link, strerror(errno))
+        return False
+    interpreter[length] = 0
+    return True
+
+
+cdef inline int out_of_standard(int descriptor) noexcept nogil:
+    """Move a descriptor above 2, where slurmstepd's epilog may have left holes; -1 on failure."""
+    cdef int moved
+    if descriptor > 2:
+        return descriptor
+    moved = fcntl(descriptor, F_DUPFD_CLOEXEC, 3)
+    close(descriptor)
+    return moved
+
+
+cdef inline void close_both(int *pair) noexcept nogil:
+    cdef int i
+    for i in range(2):
+        if pair[i] >= 0:
+            close(pair[i])
+            pair[i] = -1
+
+
+cdef inline int spawn(const char *interpreter, int channel, int stderr_end,
+                      pid_t *pid) noexcept nogil:
+    """Start the worker with the channel as descriptors 0 and 1; return 0 or an error number."""
+    cdef posix_spawn_file_actions_t actions
+    cdef posix_spawnattr_t attributes
+    cdef sigset_t none
+    cdef sigset_t every
+    cdef char *argv[5]
+    cdef char *environment[3]
+    cdef int error
+    argv[0] = <char *>interpreter
+    argv[1] = <char *>b"-I"
+    argv[2] = <char *>b"-m"
+    argv[3] = <char *>b"spank_qrmi.worker"
+    argv[4] = NULL
+    environment[0] = <char *>b"PATH=/usr/bin:/bin"
+    environment[1] = <char *>b"LC_ALL=C.UTF-8"
+    environment[2] = NULL
+    sigemptyset(&none)
+    sigfillset(&every)
+    posix_spawn_file_actions_init(&actions)
+    posix_spawnattr_init(&attributes)
+    posix_spawnattr_setsigmask(&attributes, &none)
+    posix_spawnattr_setsigdefault(&attributes, &every)
+    posix_spawnattr_setflags(
+        &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID)
+    error = posix_spawn_file_actions_adddup2(&actions, channel, 0)
+    if error == 0:
+        error = posix_spawn_file_actions_adddup2(&actions, channel, 1)
+    if error == 0:
+        error = posix_spawn_file_actions_adddup2(&actions, stderr_end, 2)
+    if error == 0:
+        error = posix_spawn(pid, interpreter, &actions, &attributes, argv, environment)
+    posix_spawnattr_destroy(&attributes)
+    posix_spawn_file_actions_destroy(&actions)
+    return error
+
+
+cdef inline bint start_worker(const char *interpreter, Conversation *talk) noexcept nogil:
+    cdef int channel[2]
+    cdef int stderr_pair[2]
+    cdef int i
+    cdef int error = 0
+    channel[0] = channel[1] = stderr_pair[0] = stderr_pair[1] = -1
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) != 0
+            or pipe2(stderr_pair, O_CLOEXEC) != 0):
+        error = errno
+    for i in range(2):
+        if error == 0:
+            channel[i] = out_of_standard(channel[i])
+            stderr_pair[i] = out_of_standard(stderr_pair[i])
+            if channel[i] < 0 or stderr_pair[i] < 0:
+                error = errno
+    if error == 0:
+        error = spawn(interpreter, channel[1], stderr_pair[1], &talk.pid)
+    if error != 0:
+        close_both(channel)
+        close_both(stderr_pair)
+        snprintf(talk.failure, FAILURE_BYTES, b"cannot be started: %.300s: %s", interpreter,
+                 strerror(error))
+        return False
+    close(channel[1])
+    close(stderr_pair[1])
+    talk.socket = channel[0]
+    talk.stderr_pipe = stderr_pair[0]
+    return True
+
+
+cdef inline void keep_complaint(Conversation *talk) noexcept nogil:
+    """Read what the worker wrote to stderr and keep the end of it, where the reason stands."""
+    cdef char chunk[COMPLAINT_BYTES]
+    cdef ssize_t count = read(talk.stderr_pipe, chunk, sizeof(chunk))
+    if count < 0 and errno == EINTR:
+        return
+    if count <= 0:
+        close(talk.stderr_pipe)
+        talk.stderr_pipe = -1
+        return
+    if talk.complaint_length + count >= COMPLAINT_BYTES:
+        talk.complaint_length = 0
+        if count >= COMPLAINT_BYTES:
+            count = COMPLAINT_BYTES - 1
+    memcpy(talk.complaint + talk.complaint_length, chunk, count)
+    talk.complaint_length += count
+    talk.complaint[talk.complaint_length] = 0
+
+
+cdef inline bint send_request(Conversation *talk, const ByteBuffer *request) noexcept nogil:
+    """Send what the socket takes now; return False once the worker no longer listens."""
+    cdef ssize_t count = send(talk.socket, request.bytes + talk.sent, request.length - talk.sent,
+                              MSG_DONTWAIT | MSG_NOSIGNAL)
+    if count >= 0:
+        talk.sent += count
+        return True
+    return errno == EAGAIN or errno == EINTR
+
+
+cdef inline int receive(Conversation *talk, ByteBuffer *received) noexcept nogil:
+    """Receive what is there: 1 to go on, 0 at the end of the stream, -1 past the limit."""
+    cdef char chunk[CHUNK_BYTES]
+    cdef ssize_t count = recv(talk.socket, chunk, sizeof(chunk), MSG_DONTWAIT)
+    if count > 0:
+        return 1 if append_bytes(received, chunk, count, MAX_MESSAGE_BYTES) else -1
+    if count < 0 and (errno == EAGAIN or errno == EINTR):
+        return 1
+    return 0
+
+
+cdef inline bint wait_for_exit(pid_t pid, long long milliseconds, int *status) noexcept nogil:
+    """Wait for the worker to end; return False if it still runs afterwards.
+
+    Somebody else may have reaped it: then nothing is known of its end, and `status` stays.
+    """
+    cdef long long deadline = monotonic_milliseconds() + milliseconds
+    cdef pid_t ended
+    while True:
+        ended = waitpid(pid, status, WNOHANG)
+        if ended == pid or (ended < 0 and errno != EINTR):
+            return True
+        if monotonic_milliseconds() >= deadline:
+            return False
+        poll(NULL, 0, 2)
+
+
+cdef inline void end_worker(Conversation *talk, int *status) noexcept nogil:
+    """Leave nothing behind: end the worker's whole session by force if it does not end by itself."""
+    close(talk.socket)
+    if not wait_for_exit(talk.pid, EXIT_MILLISECONDS, status):
+        kill(-talk.pid, SIGKILL)
+        wait_for_exit(talk.pid, EXIT_MILLISECONDS, status)
+    while talk.stderr_pipe >= 0 and is_readable(talk.stderr_pipe):
+        keep_complaint(talk)
+    if talk.stderr_pipe >= 0:
+        close(talk.stderr_pipe)
+
+
+cdef inline bint is_readable(int descriptor) noexcept nogil:
+    cdef pollfd waiting
+    waiting.fd = descriptor
+    waiting.events = POLLIN
+    waiting.revents = 0
+    return poll(&waiting, 1, 0) > 0
+
+
+cdef inline void explain_end(Conversation *talk, int status) noexcept nogil:
+    if WIFSIGNALED(status):
+        snprintf(talk.failure, FAILURE_BYTES, b"was ended by signal %d before it had answered",
+                 WTERMSIG(status))
+    elif WIFEXITED(status) and WEXITSTATUS(status) != 0:
+        snprintf(talk.failure, FAILURE_BYTES, b"ended with status %d before it had answered",
+                 WEXITSTATUS(status))
+    else:
+        snprintf(talk.failure, FAILURE_BYTES, b"ended before it had answered")
+
+
+cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
+                          Answer *answer) noexcept nogil:
+    """Send the request and read the answer until it is whole or there will be none."""
+    cdef pollfd waiting[2]
+    cdef ByteBuffer received
+    cdef ByteBuffer line
+    cdef size_t position = 0
+    cdef long long now = monotonic_milliseconds()
+    cdef long long deadline = now + talk.timeout_milliseconds
+    cdef long long next_check = now + JOB_CHECK_MILLISECONDS
+    cdef bint is_undoing = False
+    cdef bint is_open = True
+    cdef int state
+    received.bytes = line.bytes = NULL
+    received.length = received.capacity = line.length = line.capacity = 0
+    while is_open and not answer.is_complete:
+        now = monotonic_milliseconds()
+        if not is_undoing and talk.is_job_over != NULL and now >= next_check:
+            next_check = now + JOB_CHECK_MILLISECONDS
+            if talk.is_job_over(talk.job_id):
+                deadline = now
+        if now >= deadline:
+            if is_undoing:
+                kill(-talk.pid, SIGKILL)
+                break
+            is_undoing = True
+            deadline = now + UNDO_MILLISECONDS
+            kill(talk.pid, SIGTERM)
+        waiting[0].fd = talk.socket
+        waiting[0].events = POLLIN | (POLLOUT if talk.sent < request.length else 0)
+        waiting[1].fd = talk.stderr_pipe
+        waiting[1].events = POLLIN
+        waiting[0].revents = waiting[1].revents = 0
+        if poll(waiting, 2, <int>min(deadline - now, 1000)) <= 0:
+            continue
+        if waiting[1].revents != 0:
+            keep_complaint(talk)
+        if waiting[0].revents & POLLOUT and not send_request(talk, request):
+            talk.sent = request.length
+        if waiting[0].revents & ~POLLOUT:
+            state = receive(talk, &received)
+            is_open = state == 1
+            if state < 0 or not read_available(&received, &position, answer, &line, talk.log):
+                snprintf(talk.failure, FAILURE_BYTES, b"gave an answer that cannot be read")
+                is_open = False
+                answer.is_complete = False
+    if is_undoing and not answer.is_complete and talk.failure[0] == 0:
+        snprintf(talk.failure, FAILURE_BYTES, b"did not answer in time")
+    release_bytes(&received)
+    release_bytes(&line)
+    return answer.is_complete
+
+
+cdef inline bint ask_worker(const void *symbol, Conversation *talk, const ByteBuffer *request,
+                            Answer *answer) noexcept nogil:
+    """Start a worker, put one request to it and take its answer; `failure` says why there is none.
+
+    Afterwards the worker is gone, and nothing of it is open.
+    """
+    cdef char interpreter[PATH_BYTES]
+    cdef int status = 0
+    if not find_interpreter(symbol, interpreter, talk) or not start_worker(interpreter, talk):
+        return False
+    if not converse(talk, request, answer) and talk.failure[0] != 0:
+        kill(-talk.pid, SIGKILL)
+    end_worker(talk, &status)
+    if not answer.is_complete and talk.failure[0] == 0:
+        explain_end(talk, status)
+    mask_controls(talk.complaint, talk.complaint_length)
+    return answer.is_complete

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the vendors' endpoints have in common: refusing a request, reading its body.
+
+Anything that only one vendor does belongs into that vendor's module.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.routing import Route
+
+
+class RefusalError(HTTPException):
+    """The service refuses a request; the vendor of the path gives it its error shape.
+
+    `code` is the vendor's own, None where the vendor's module chooses by the HTTP status.
+    """
+
+    def __init__(self, status: int, message: str, code: str | None = None) -> None:
+        super().__init__(status, message)
+        self.code = code
+
+
+class Vendor(Protocol):
+    """One vendor's API: where it lives, what it serves and how its errors look."""
+
+    prefix: str
+
+    def routes(self) -> list[Route]:
+        """Return the endpoints, with full paths."""
+
+    def error_body(self, status: int, code: str | None, message: str) -> dict[str, object]:
+        """Return an error as the vendor words it in JSON."""
+
+
+def media_type(request: Request) -> str:
+    """Return the lower-case content type of a request without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_json_object(request: Request) -> dict[str, object]:
+    """Return the JSON object in the body; raise RefusalError (415, 400) if there is none."""
+    if media_type(request) != "application/json":
+        raise RefusalError(415, "the body must be application/json")
+    try:
+        document = orjson.loads(await request.body())
+    except orjson.JSONDecodeError as error:
+        raise RefusalError(400, "the body is not JSON") from error
+    if not isinstance(document, dict):
+        raise RefusalError(400, "the body must be a JSON object")
+    return document
+
+
+def refuse_unknown_keys(given: Mapping[str, object], known: frozenset[str]) -> None:
+    """Raise RefusalError (400) if a body or query has keys the API does not know."""
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        message = f"unknown: {', '.join(unknown)}"
+        raise RefusalError(400, message)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The qrmi_config.json that makes the plugins use a simulated site."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import orjson
+
+from spank_qrmi.simulator.iam import Iam
+from spank_qrmi.simulator.pasqal_cloud import PasqalCloud
+from spank_qrmi.simulator.qiskit_runtime import QiskitRuntime
+from spank_qrmi.simulator.quantum_system import QuantumSystem
+from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN, Site
+
+
+def site_config(base_url: str) -> dict[str, object]:
+    """Return the configuration for all that a new site offers; `base_url` ends without a slash."""
+    site = Site()
+    direct_access = _ibm_environment("QRMI_IBM_DA_", base_url, QuantumSystem.prefix)
+    runtime = _ibm_environment("QRMI_IBM_QRS_", base_url, f"{QiskitRuntime.prefix}/api/v1")
+    pasqal = {
+        "QRMI_PASQAL_CLOUD_BASE_URL": f"{base_url}{PasqalCloud.prefix}",
+        "QRMI_PASQAL_CLOUD_PROJECT_ID": "simulator-project",
+        "QRMI_PASQAL_CLOUD_AUTH_TOKEN": "simulator-pasqal-token",
+    }
+    groups = (
+        ("direct-access", site.quantum_system_backends, direct_access),
+        ("qiskit-runtime-service", site.qiskit_runtime_backends, runtime),
+        ("pasqal-cloud", site.devices, pasqal),
+    )
+    resources = [
+        {"name": name, "type": kind, "environment": dict(environment)}
+        for kind, names, environment in groups
+        for name in names
+    ]
+    return {"resources": resources}
+
+
+def write_config(path: Path, config: dict[str, object]) -> None:
+    """Write the configuration in one step, for its owner's eyes only; raise OSError on failure."""
+    # mkstemp's files are 0600 from the start: the keys are never readable by others.
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(orjson.dumps(config, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        Path(temporary).replace(path)
+    except OSError:
+        Path(temporary).unlink()
+        raise
+
+
+def _ibm_environment(prefix: str, base_url: str, path: str) -> dict[str, str]:
+    return {
+        f"{prefix}ENDPOINT": f"{base_url}{path}",
+        f"{prefix}IAM_ENDPOINT": f"{base_url}{Iam.prefix}",
+        f"{prefix}IAM_APIKEY": API_KEY,
+        f"{prefix}SERVICE_CRN": SERVICE_CRN,
+    }

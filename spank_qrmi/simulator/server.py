@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The server process: its command line, its socket, its signals, and closing connections at will.
+
+Everything that touches uvicorn is here; what is served is `app`.
+"""
+
+import argparse
+import contextlib
+import ipaddress
+import logging
+import signal
+import socket
+import sys
+import threading
+from asyncio import BaseTransport, Transport
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from spank_qrmi.simulator.app import create_app
+from spank_qrmi.simulator.fault_middleware import CLOSE_CONNECTION_KEY
+from spank_qrmi.simulator.qrmi_config import site_config, write_config
+from spank_qrmi.simulator.site import Site
+
+STOP_GRACE_SECONDS = 2
+KEEP_ALIVE_SECONDS = 60
+
+
+class ClosableProtocol(H11Protocol):
+    """uvicorn's HTTP protocol; the application finds in the scope how to close the connection."""
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Take a new connection."""
+        super().connection_made(cast("Transport", transport))
+        app = self.app
+
+        async def closable_app(scope: Scope, receive: Receive, send: Send) -> None:
+            scope[CLOSE_CONNECTION_KEY] = transport.close
+            await app(scope, receive, send)
+
+        self.app = closable_app
+
+
+class SimulatorServer(uvicorn.Server):
+    """Serves one site on a socket that is already bound; `on_ready` is called once it answers."""
+
+    def __init__(self, site: Site, on_ready: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            create_app(site),
+            http=ClosableProtocol,
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=STOP_GRACE_SECONDS,
+        )
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop at once: a hanging request must not keep the process."""
+        for connection in list(self.server_state.connections):
+            cast("ClosableProtocol", connection).transport.abort()
+        await super().shutdown(sockets)
+
+
+def bind(host: str, port: int) -> tuple[socket.socket, str]:
+    """Return a listening socket and its base URL; port 0 takes a free one. Raises OSError."""
+    is_ipv6 = ":" in host
+    family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=128)
+    # asyncio sets this only where the socket names its protocol, which create_server's do not;
+    # accepted sockets inherit it, and without it kept connections wait 40 ms per answer.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    shown_host = f"[{host}]" if is_ipv6 else host
+    return listener, f"http://{shown_host}:{listener.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def running_in_thread(site: Site) -> Iterator[str]:
+    """Serve `site` on a free loopback port from a thread of this process; yields the base URL."""
+    listener, base_url = bind("127.0.0.1", 0)
+    ready = threading.Event()
+    server = SimulatorServer(site, ready.set)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    ready.wait()
+    try:
+        yield base_url
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until SIGINT or SIGTERM, which exit with 0; 1 means no socket or no file, 2 misuse."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not options.allow_remote and not _is_loopback(options.host):
+        parser.error(f"{options.host} is not a loopback address: add --allow-remote if you mean it")
+    # uvicorn raises the signal again once it has stopped, for the handler that was there before.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    try:
+        listener, base_url = bind(options.host, options.port)
+        with listener:
+            if options.write_config is not None:
+                write_config(options.write_config, site_config(base_url))
+            SimulatorServer(Site(), lambda: _say_ready(base_url)).run(sockets=[listener])
+    except OSError as error:
+        sys.exit(f"spank_qrmi.simulator: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m spank_qrmi.simulator",
+        description="Serve a simulated QPU site over HTTP, for tests and demonstrations.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (0: a free one)")
+    parser.add_argument(
+        "--write-config",
+        type=Path,
+        metavar="FILE",
+        help="write the qrmi_config.json that makes the plugins use this site",
+    )
+    parser.add_argument(
+        "--allow-remote", action="store_true", help="allow a host that is not loopback"
+    )
+    return parser
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _leave(number: int, frame: object) -> None:
+    raise SystemExit(0)
+
+
+def _say_ready(base_url: str) -> None:
+    sys.stdout.write(f"ready {base_url}\n")
+    sys.stdout.flush()

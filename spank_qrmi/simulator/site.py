@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The site's state: accounts, tokens, backends, devices, sessions, requests, faults.
+
+State and its rules only: no HTTP. All times are Unix seconds from the clock given to the site.
+"""
+
+import secrets
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from spank_qrmi.simulator.faults import FaultQueue
+from spank_qrmi.simulator.sessions import Job, Session
+
+API_KEY = "simulator-api-key"
+SERVICE_CRN = "crn:v1:simulator"
+OPEN_PLAN_API_KEY = "simulator-open-plan-api-key"
+OPEN_PLAN_SERVICE_CRN = "crn:v1:simulator-open-plan"
+LARGEST_MAX_TTL_SECONDS = 28800
+"""Longest life of a session, which is also the default of the service."""
+REQUESTS_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who may use the site; the open plan has neither Direct Access nor dedicated mode."""
+
+    api_key: str
+    service_crn: str
+    is_open_plan: bool = False
+
+
+@dataclass
+class Backend:
+    """An IBM backend and its status, in the words of the API that offers it."""
+
+    name: str
+    status: str
+
+
+@dataclass
+class Device:
+    """A Pasqal device; a program can run on it when it is both up and available."""
+
+    device_type: str
+    status: str
+    availability: str
+
+
+@dataclass
+class RequestRecord:
+    """A request as the site saw it, without any secret; `status` is None until it is answered."""
+
+    at: float
+    method: str
+    path: str
+    query: str
+    headers_present: list[str]
+    user_agent: str | None
+    authorization_sha256: str | None
+    status: int | None = None
+    ended_at: float | None = None
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Token:
+    """A bearer token that was issued to an account."""
+
+    account: Account
+    expires_at: float
+
+
+class Site:
+    """One simulated site; `reset` brings it back to its first state."""
+
+    def __init__(
+        self, clock: Callable[[], float] = time.time, token_lifetime_seconds: int = 3600
+    ) -> None:
+        self.now = clock
+        self.token_lifetime_seconds = token_lifetime_seconds
+        self.accounts = (
+            Account(API_KEY, SERVICE_CRN),
+            Account(OPEN_PLAN_API_KEY, OPEN_PLAN_SERVICE_CRN, is_open_plan=True),
+        )
+        self._tokens: dict[str, Token] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget sessions, requests, faults and changes, but not the tokens that clients keep."""
+        self.tokens_issued = 0
+        self.faults = FaultQueue()
+        self.requests: deque[RequestRecord] = deque(maxlen=REQUESTS_REMEMBERED)
+        self._sessions: dict[str, Session] = {}
+        self.quantum_system_backends = _backends(
+            ibm_torino="online", ibm_quebec="online", ibm_paused="paused", ibm_offline="offline"
+        )
+        self.qiskit_runtime_backends = _backends(
+            ibm_sherbrooke="active", ibm_brisbane="active", ibm_maintenance="maintenance"
+        )
+        devices = (
+            Device("FRESNEL", "UP", "ACTIVE"),
+            Device("EMU_FREE", "UP", "ACTIVE"),
+            Device("FRESNEL_CAN1", "DOWN", "INACTIVE"),
+        )
+        self.devices = {device.device_type: device for device in devices}
+
+    def account_of_api_key(self, api_key: str) -> Account | None:
+        """Return the account that owns an API key."""
+        return next((one for one in self.accounts if one.api_key == api_key), None)
+
+    def issue_token(self, account: Account) -> tuple[str, Token]:
+        """Return a new bearer token's text and what is known of it."""
+        now = self.now()
+        self._tokens = {text: old for text, old in self._tokens.items() if old.expires_at > now}
+        text = f"simulator-token-{secrets.token_urlsafe(24)}"
+        token = Token(account, now + self.token_lifetime_seconds)
+        self._tokens[text] = token
+        self.tokens_issued += 1
+        return text, token
+
+    def account_of_token(self, text: str) -> Account | None:
+        """Return the account of a token that was issued and has not expired."""
+        token = self._tokens.get(text)
+        if token is None or token.expires_at <= self.now():
+            return None
+        return token.account
+
+    def expire_tokens(self) -> None:
+        """Make every token issued so far invalid."""
+        self._tokens.clear()
+
+    def open_session(
+        self, account: Account, backend_name: str, mode: str, max_ttl_seconds: int
+    ) -> Session:
+        """Return a new session of the account."""
+        session = Session(
+            session_id=str(uuid.uuid4()),
+            service_crn=account.service_crn,
+            backend_name=backend_name,
+            mode=mode,
+            max_ttl_seconds=max_ttl_seconds,
+            created_at=self.now(),
+        )
+        self._sessions[session.session_id] = session
+        return session
+
+    def sessions(self) -> list[Session]:
+        """Return all sessions, oldest first; those past their `max_ttl` have closed."""
+        for session in self._sessions.values():
+            session.expire(self.now())
+        return list(self._sessions.values())
+
+    def session(self, session_id: str) -> Session | None:
+        """Return the session of that id, as it is now."""
+        return next((one for one in self.sessions() if one.session_id == session_id), None)
+
+    def add_job(self, session: Session, status: str) -> Job:
+        """Return a new job that was put into the session."""
+        job = Job(job_id=str(uuid.uuid4()), created_at=self.now(), status=status)
+        session.add_job(job)
+        return job
+
+
+def _backends(**statuses: str) -> dict[str, Backend]:
+    return {name: Backend(name, status) for name, status in statuses.items()}

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process that a plugin starts: one request in, one answer out, and it ends.
+
+`python -I -m spank_qrmi.worker` with one socket as descriptors 0 and 1 (see `protocol`). Whatever
+happens here, SystemExit included, becomes a verdict and one readable message.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+
+from spank_qrmi.answer import AnswerWriter
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import QrmiError
+from spank_qrmi.protocol import Verb, Verdict, decode_request
+from spank_qrmi.redaction import error_place
+from spank_qrmi.verbs import acquire, release
+
+_VERBS = {Verb.ACQUIRE: acquire, Verb.RELEASE: release}
+
+_log = logging.getLogger("spank_qrmi")
+
+
+def serve(channel: socket.socket) -> None:
+    """Read one request from the channel and answer it."""
+    answer = AnswerWriter(channel.sendall)
+    handler = answer.log_handler()
+    _log.addHandler(handler)
+    _log.setLevel(logging.DEBUG)
+    _log.propagate = False
+    try:
+        request = decode_request(channel.recv)
+        deadline = Deadline(request.timeout_seconds)
+        _cancel_on_sigterm(deadline)
+        _VERBS[request.verb](request, deadline, answer)
+    except QrmiError as error:
+        _fail(answer, str(error))
+    except BaseException as error:  # noqa: BLE001 (the boundary: nothing may cross it)
+        _log.debug("internal error: %s", error_place(error))
+        _fail(answer, f"internal error of the QPU worker ({type(error).__name__})")
+    finally:
+        _log.removeHandler(handler)
+
+
+def _fail(answer: AnswerWriter, text: str) -> None:
+    _log.error("%s", text)
+    answer.message(f"--qpu: {text}")
+    # The plugin then asks for a release in any case: what was acquired so far is in the journal.
+    answer.end(Verdict.FAIL, held_count=1)
+
+
+def _cancel_on_sigterm(deadline: Deadline) -> None:
+    """Let SIGTERM, the plugin's request to undo, end all waiting."""
+    # A thread that waits for the signal may take locks, which a signal handler may not.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait() -> None:
+        signal.sigwait({signal.SIGTERM})
+        deadline.cancel()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _take_channel() -> socket.socket:
+    """Take the socket off descriptors 0 and 1, where a stray print would spoil the answer.
+
+    Everything else that slurmd may have left open is closed.
+    """
+    channel = socket.socket(fileno=os.dup(0))
+    if channel.fileno() != _CHANNEL_DESCRIPTOR:
+        os.dup2(channel.detach(), _CHANNEL_DESCRIPTOR, inheritable=False)
+        channel = socket.socket(fileno=_CHANNEL_DESCRIPTOR)
+    os.closerange(_CHANNEL_DESCRIPTOR + 1, os.sysconf("SC_OPEN_MAX"))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    os.close(nothing)
+    return channel
+
+
+_CHANNEL_DESCRIPTOR = 3
+
+
+def main() -> None:
+    """Serve one request as the process that a plugin has started."""
+    os.umask(0o077)
+    os.chdir("/")
+    serve(_take_channel())
+    sys.stderr.flush()
+    # A thread may still hang in a look-up of a name; nothing is left to wait for.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

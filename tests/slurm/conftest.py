@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Slurm ring's cluster: started once, found clean by every test, gone at the end."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loopback.cluster import SlurmCluster
+from loopback.errors import ClusterError
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "setpriv")
+
+
+def _what_is_missing() -> str:
+    """Say why no cluster can run here; nothing if one can."""
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if missing:
+        return f"a real Slurm is needed, but these are not installed: {', '.join(missing)}"
+    if os.geteuid() != 0:
+        return "a real Slurm is needed, which only root can start"
+    return ""
+
+
+@pytest.fixture(scope="session")
+def slurm_installed() -> None:
+    reason = _what_is_missing()
+    if reason and (os.environ.get("CI") or os.environ.get("REQUIRE_SLURM")):
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def cluster_folder(slurm_installed: None) -> Iterator[Path]:
+    """A folder for a second cluster of a test's own."""
+    folder = _make_folder()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest, slurm_installed: None) -> Iterator[SlurmCluster]:
+    folder = _make_folder()
+    try:
+        with SlurmCluster(folder) as cluster:
+            yield cluster
+    finally:
+        if not (request.session.testsfailed and os.environ.get("KEEP_CLUSTER")):
+            shutil.rmtree(folder)
+
+
+@pytest.fixture(autouse=True)
+def _leave_cluster_clean(cluster: SlurmCluster) -> Iterator[None]:
+    """Fail a test that leaves jobs or unhealthy nodes behind, and repair them for the next one."""
+    yield
+    cluster.write_plugstack()
+    try:
+        cluster.wait_for_empty_queue()
+        cluster.assert_nodes_healthy()
+    except ClusterError:
+        cluster.repair()
+        raise
+
+
+def _make_folder() -> Path:
+    # pytest's own folders keep other users out, and their paths are long for a socket.
+    folder = Path(tempfile.mkdtemp(prefix="spank-qrmi-", dir="/tmp"))
+    folder.chmod(0o755)
+    return folder

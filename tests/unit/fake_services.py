@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stand-ins for the vendors' services and for time, shared by the tests of the clients."""
+
+import logging
+from collections.abc import Callable, Mapping
+
+import httpx
+
+from spank_qrmi.clients.base import Settings
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.deadline import Deadline
+
+API_KEY = "apikey-Zx81-do-not-show"
+BEARER_TOKEN = "bearer-Qp44-do-not-show"
+SERVICE_CRN = "crn:v1:test:do-not-show::"
+SECRETS = (API_KEY, BEARER_TOKEN, SERVICE_CRN)
+
+IAM_URL = "https://iam.test"
+API_URL = "https://api.test/base"
+TOKEN_PATH = "/identity/token"
+
+Reply = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
+
+
+class RecordingDeadline(Deadline):
+    """A deadline whose waits take no time; `waits` holds their lengths in seconds."""
+
+    def __init__(self, seconds: float = 1000.0) -> None:
+        super().__init__(seconds)
+        self.waits: list[float] = []
+
+    def wait(self, seconds: float) -> bool:
+        if seconds >= self.remaining_seconds():
+            return False
+        self.waits.append(seconds)
+        return True
+
+
+class FakeService(httpx.BaseTransport):
+    """Answers each "METHOD /path" with its replies in turn, the last one again and again."""
+
+    def __init__(self, replies: Mapping[str, Reply | list[Reply]]) -> None:
+        self._replies = {
+            key: list(reply) if isinstance(reply, list) else [reply]
+            for key, reply in {f"POST {TOKEN_PATH}": token_reply(), **replies}.items()
+        }
+        self.requests: list[httpx.Request] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        self.requests.append(request)
+        queue = self._replies[_key(request)]
+        reply = queue.pop(0) if len(queue) > 1 else queue[0]
+        if isinstance(reply, Exception):
+            raise reply
+        if callable(reply):
+            return reply(request)
+        return httpx.Response(reply.status_code, headers=reply.headers, content=reply.content)
+
+    @property
+    def asked(self) -> list[str]:
+        """Every request as "METHOD /path", those for a token left out."""
+        keys = [_key(request) for request in self.requests]
+        return [key for key in keys if not key.endswith(TOKEN_PATH)]
+
+    @property
+    def token_requests(self) -> int:
+        return len(self.requests) - len(self.asked)
+
+    def http(self, deadline: Deadline | None = None) -> HttpClient:
+        return HttpClient(deadline or RecordingDeadline(), transport=self)
+
+
+def _key(request: httpx.Request) -> str:
+    return f"{request.method} {request.url.raw_path.partition(b'?')[0].decode()}"
+
+
+def reply(status: int = 200, json: object = None, **headers: str) -> httpx.Response:
+    """Return an answer with a JSON body; underscores in header names stand for hyphens."""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.Response(status, json=json, headers=names)
+
+
+def token_reply(token: object = BEARER_TOKEN, expires_in: object = 3600) -> httpx.Response:
+    return reply(json={"access_token": token, "expires_in": expires_in, "token_type": "Bearer"})
+
+
+def settings_of(
+    values: Mapping[str, str], name: str = "ibm_x", remaining_seconds: int | None = None
+) -> Settings:
+    return Settings(resource_name=name, values=values, remaining_seconds=remaining_seconds)
+
+
+def ibm_values(prefix: str, **extra: str) -> dict[str, str]:
+    """Return the four variables of an IBM type, changed by `extra` (an empty value unsets)."""
+    values = {
+        "ENDPOINT": API_URL,
+        "IAM_ENDPOINT": IAM_URL,
+        "IAM_APIKEY": API_KEY,
+        "SERVICE_CRN": SERVICE_CRN,
+        **extra,
+    }
+    return {f"{prefix}{key}": value for key, value in values.items()}
+
+
+def text_of(error: BaseException) -> str:
+    """Return the error's text; fail if it, or an error it was raised from, shows a secret."""
+    text = str(error)
+    assert text.isprintable(), f"not one printable line: {text!r}"
+    each: BaseException | None = error
+    while each is not None:
+        assert_shows_no_secret(f"{each} {each!r}")
+        each = each.__cause__ or each.__context__
+    return text
+
+
+def assert_shows_no_secret(text: str) -> None:
+    for secret in SECRETS:
+        assert secret not in text
+
+
+def assert_logs_show_no_secret(records: list[logging.LogRecord]) -> None:
+    for record in records:
+        assert_shows_no_secret(record.getMessage())
