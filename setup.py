@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 try:
@@ -67,6 +68,13 @@ def check_compiler() -> None:
             "slurm/spank.h: SLURM_INCLUDE_DIRS=DIR make"
         ),
     }
+    if SLURM_INCLUDE_DIRS and not any(
+        Path(folder, "slurm", "spank.h").exists() for folder in SLURM_INCLUDE_DIRS
+    ):
+        message = (
+            f"error: SLURM_INCLUDE_DIRS: no slurm/spank.h in {' or '.join(SLURM_INCLUDE_DIRS)}"
+        )
+        raise SystemExit(message)
     folders = [*SLURM_INCLUDE_DIRS, sysconfig.get_path("include")]
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch, "probe.c")
@@ -104,6 +112,14 @@ class BuildPlugins(build_ext):
         return str(Path(*fullname.split("."))) + ".so"
 
 
+class PluginWheel(bdist_wheel):
+    """Tag wheels for the platform alone: the libraries know no Python, the rest runs on any."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """Return the wheel's tags."""
+        return ("py3", "none", super().get_tag()[2])
+
+
 Options.warning_errors = True
 setup(
     ext_modules=cythonize(
@@ -113,5 +129,5 @@ setup(
         compiler_directives=Options.extra_warnings,
         quiet=True,
     ),
-    cmdclass={"build_ext": BuildPlugins},
+    cmdclass={"bdist_wheel": PluginWheel, "build_ext": BuildPlugins},
 )

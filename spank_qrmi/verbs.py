@@ -39,7 +39,6 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
     try:
         config = _read_config(arguments, answer)
     except ConfigError as error:
-        _log.error("%s", error)
         messages = [str(error)]
     else:
         resolution = resolve_qpus(request.qpu_option, config)
@@ -108,7 +107,7 @@ def _log_resolution(resolution: Resolution, config: Config) -> None:
         for key, value in resource.environment.items():
             _log.debug("name(%s), %s=%s", resource.name, key, shown_value(key, value))
     for name, error in resolution.rejected:
-        _log.error("name(%s) skipped: %s", name, error)
+        _log.info("name(%s) skipped: %s", name, error)
 
 
 def _acquirer(request: Request, arguments: PluginArguments, deadline: Deadline) -> Acquirer:
@@ -146,7 +145,7 @@ def _acquire_resources(
             held.append(outcome)
         else:
             failures.append((resource.name, outcome))
-            _log.error("name(%s): %s", resource.name, outcome)
+            _log.info("name(%s): %s", resource.name, outcome)
     if deadline.is_cancelled() or (arguments.requires_all and failures):
         _give_back(request, arguments)
         held = []

@@ -62,28 +62,27 @@ def repeat(attempt: Callable[[], Answer], budget: Budget) -> Answer:
 
     `attempt` raises RequestError. Raises ServiceError with the last reason and why it was final.
     """
-    for tries, delay_seconds in enumerate((*DELAYS_SECONDS, None), start=1):
+    tries = 0
+    while True:
+        tries += 1
         try:
             return attempt()
         except RequestError as failure:
             if not failure.is_worth_repeating:
                 raise
-            give_up_reason = _wait_before_next(failure, delay_seconds, tries, budget)
+            give_up_reason = _wait_before_next(failure, tries, budget)
             if give_up_reason:
                 message = f"{failure}; {give_up_reason}"
                 raise ServiceError(
                     message, status=failure.status, may_have_acted=failure.may_have_acted
                 ) from failure
-    raise AssertionError  # The last round has no delay and so returns or raises.
 
 
-def _wait_before_next(
-    failure: RequestError, delay_seconds: float | None, tries: int, budget: Budget
-) -> str:
+def _wait_before_next(failure: RequestError, tries: int, budget: Budget) -> str:
     """Wait until the next try may be made; return why there is none, or an empty string."""
-    if delay_seconds is None:
+    if tries > len(DELAYS_SECONDS):
         return f"gave up after {tries} tries"
-    seconds = delay_seconds * random.uniform(1 - _JITTER, 1 + _JITTER)
+    seconds = DELAYS_SECONDS[tries - 1] * random.uniform(1 - _JITTER, 1 + _JITTER)
     asked_seconds = failure.retry_after_seconds or 0.0
     if budget.wait(max(seconds, asked_seconds)):
         return ""

@@ -5,15 +5,20 @@ import logging
 from collections.abc import Callable, Mapping
 
 import httpx
+import pytest
 
+from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import ServiceError
 
 API_KEY = "apikey-Zx81-do-not-show"
 BEARER_TOKEN = "bearer-Qp44-do-not-show"
 SERVICE_CRN = "crn:v1:test:do-not-show::"
 SECRETS = (API_KEY, BEARER_TOKEN, SERVICE_CRN)
+
+CREDENTIAL_HEADERS = {"Authorization": f"Bearer {BEARER_TOKEN}", "Service-CRN": SERVICE_CRN}
 
 IAM_URL = "https://iam.test"
 API_URL = "https://api.test/base"
@@ -122,3 +127,29 @@ def assert_shows_no_secret(text: str) -> None:
 def assert_logs_show_no_secret(records: list[logging.LogRecord]) -> None:
     for record in records:
         assert_shows_no_secret(record.getMessage())
+
+
+def ask(
+    service: FakeService,
+    deadline: Deadline | None = None,
+    *,
+    method: str = "GET",
+    is_repeatable: bool = True,
+    url: str = "https://api.test/path",
+) -> Answer:
+    """Make one request with credentials in its headers and in its query."""
+    with service.http(deadline) as http:
+        return http.request(
+            method,
+            url,
+            headers=CREDENTIAL_HEADERS,
+            query={"secret": API_KEY},
+            is_repeatable=is_repeatable,
+        )
+
+
+def failure_of(call: Callable[[], object]) -> tuple[ServiceError, str]:
+    """Return the error that `call` raises, and its text."""
+    with pytest.raises(ServiceError) as caught:
+        call()
+    return caught.value, text_of(caught.value)

@@ -1,40 +1,33 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests within a deadline: what is sent, repeated, refused and said."""
+"""Requests within a deadline: what is sent, repeated and refused."""
 
-import inspect
 import logging
 import re
-import socket
-import ssl
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 
-import httpcore
 import httpx
 import pytest
 
-from spank_qrmi.clients.answer import Answer, error_text
-from spank_qrmi.clients.http import BODY_LIMIT_BYTES, USER_AGENT, HttpClient
-from spank_qrmi.deadline import Deadline
+from spank_qrmi.clients.answer import Answer
+from spank_qrmi.clients.http import BODY_LIMIT_BYTES, USER_AGENT
+from spank_qrmi.clients.retry import status_failure
 from spank_qrmi.errors import ServiceError
-
 from tests.unit.fake_services import (
-    API_KEY,
     BEARER_TOKEN,
-    SERVICE_CRN,
+    CREDENTIAL_HEADERS,
     FakeService,
     RecordingDeadline,
+    ask,
     assert_logs_show_no_secret,
+    failure_of,
     reply,
     text_of,
 )
 
 URL = "https://user:pass@api.test/path"
-HEADERS = {"Authorization": f"Bearer {BEARER_TOKEN}", "Service-CRN": SERVICE_CRN}
 GET = "GET /path"
 POST = "POST /path"
 
@@ -46,29 +39,6 @@ def _no_secret_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert_logs_show_no_secret(caplog.get_records("call"))
 
 
-def ask(
-    service: FakeService,
-    deadline: Deadline | None = None,
-    *,
-    method: str = "GET",
-    is_repeatable: bool = True,
-    url: str = "https://api.test/path",
-) -> Answer:
-    with service.http(deadline) as http:
-        return http.request(
-            method, url, headers=HEADERS, query={"secret": API_KEY}, is_repeatable=is_repeatable
-        )
-
-
-def failure_of(call: Callable[[], object]) -> tuple[ServiceError, str]:
-    with pytest.raises(ServiceError) as caught:
-        call()
-    return caught.value, text_of(caught.value)
-
-
-# What is sent and returned
-
-
 def test_request_carries_our_headers_and_body_and_returns_the_answer() -> None:
     service = FakeService({POST: reply(201, {"id": 1}, X_Some="1", Set_Cookie="a=b")})
     with service.http() as http:
@@ -76,7 +46,7 @@ def test_request_carries_our_headers_and_body_and_returns_the_answer() -> None:
             answer = http.request(
                 "POST",
                 "https://api.test/path",
-                headers=HEADERS,
+                headers=CREDENTIAL_HEADERS,
                 json={"a": [1]},
                 is_repeatable=False,
             )
@@ -148,9 +118,6 @@ def test_one_debug_record_per_request_without_query(caplog: pytest.LogCaptureFix
         "GET api.test:443/path: 200, N ms",
     ]
     assert {record.name for record in caplog.records} == {"spank_qrmi.clients"}
-
-
-# Repeating
 
 
 @pytest.mark.parametrize("status", [408, 423, 429, 500, 502, 503, 504])
@@ -248,10 +215,6 @@ def test_retry_after_beyond_the_deadline_ends_the_tries() -> None:
 
 def test_no_try_begins_that_does_not_fit_the_deadline() -> None:
     service = FakeService({GET: reply(500)})
-    _, text = failure_of(lambda: ask(service, RecordingDeadline(2)))
-    assert len(service.requests) in {2, 3, 4, 5}
-    assert text.endswith("no time is left") or "gave up" in text
-    service = FakeService({GET: reply(500)})
     _, text = failure_of(lambda: ask(service, RecordingDeadline(0.5)))
     assert len(service.requests) == 1
     assert text.endswith("gave up after 1 try, no time is left")
@@ -262,9 +225,6 @@ def test_nothing_is_sent_after_the_deadline() -> None:
     _, text = failure_of(lambda: ask(service, RecordingDeadline(0)))
     assert not service.requests
     assert text == "no time is left to ask https://api.test:443/path"
-
-
-# Refusals
 
 
 @pytest.mark.parametrize(
@@ -290,8 +250,6 @@ def test_redirects_are_never_followed(location: str, shown: str | None) -> None:
 
 def test_unreadable_redirect_of_a_transport_that_lets_it_pass() -> None:
     answer = Answer(302, "https://h:443/", {"location": "https://[bad"}, b"")
-    from spank_qrmi.clients.retry import status_failure  # noqa: PLC0415 (one test only)
-
     assert "an unreadable address" in str(status_failure(answer, is_repeatable=True))
 
 
@@ -335,405 +293,3 @@ def test_ipv6_hosts_and_long_hostile_paths_are_shown_safely() -> None:
     _, text = failure_of(lambda: ask(service, url=url))
     assert text.startswith("http://[::1]:8080/a%E2%80%AE%0a")
     assert len(text) < 400
-
-
-# Mapping of the libraries' exceptions
-
-
-def exception_classes(module: object) -> list[type[Exception]]:
-    return [
-        each
-        for _, each in inspect.getmembers(module, inspect.isclass)
-        if issubclass(each, Exception)
-    ]
-
-
-NOT_SENT = {
-    httpx.ConnectError: "cannot connect to https://api.test:443",
-    httpx.ConnectTimeout: "cannot connect to https://api.test:443 within 30 s",
-    httpx.PoolTimeout: "cannot connect to https://api.test:443 within 30 s",
-    httpx.ProxyError: "the proxy does not connect us to https://api.test:443",
-}
-NO_ANSWER = "no answer from https://api.test:443/path within 30 s"
-BROKEN = "the connection broke before the answer of https://api.test:443/path was complete"
-NOT_ANSWERED = {
-    httpx.TimeoutException: NO_ANSWER,
-    httpx.ReadTimeout: NO_ANSWER,
-    httpx.WriteTimeout: NO_ANSWER,
-    httpx.NetworkError: BROKEN,
-    httpx.ReadError: BROKEN,
-    httpx.WriteError: BROKEN,
-    httpx.CloseError: BROKEN,
-    httpx.RemoteProtocolError: BROKEN,
-}
-NOT_MADE = {httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError}
-UNEXPECTED = {
-    httpx.CookieConflict,
-    httpx.DecodingError,
-    httpx.HTTPError,
-    httpx.HTTPStatusError,
-    httpx.ProtocolError,
-    httpx.RequestError,
-    httpx.RequestNotRead,
-    httpx.ResponseNotRead,
-    httpx.StreamClosed,
-    httpx.StreamConsumed,
-    httpx.StreamError,
-    httpx.TooManyRedirects,
-    httpx.TransportError,
-    *exception_classes(httpcore),
-}
-
-
-def raiser(error_class: type[Exception]) -> Callable[[httpx.Request], httpx.Response]:
-    def raise_it(request: httpx.Request) -> httpx.Response:
-        text = f"{error_class.__name__} of {request.method}"
-        if error_class is httpx.HTTPStatusError:
-            raise httpx.HTTPStatusError(text, request=request, response=httpx.Response(500))
-        if error_class in {httpx.RequestNotRead, httpx.ResponseNotRead}:
-            raise error_class
-        if error_class in {httpx.StreamClosed, httpx.StreamConsumed}:
-            raise error_class
-        raise error_class(text)
-
-    return raise_it
-
-
-@pytest.mark.parametrize("is_repeatable", [True, False])
-@pytest.mark.parametrize(
-    "error_class", [*exception_classes(httpx), *exception_classes(httpcore)], ids=str
-)
-def test_every_exception_of_the_libraries_becomes_a_service_error(
-    error_class: type[Exception], is_repeatable: bool
-) -> None:
-    service = FakeService({GET: raiser(error_class)})
-    error, text = failure_of(lambda: ask(service, is_repeatable=is_repeatable))
-    if error_class in NOT_SENT:
-        expected = (NOT_SENT[error_class], 5, False)
-    elif error_class in NOT_ANSWERED:
-        tries = 5 if is_repeatable else 1
-        expected = (NOT_ANSWERED[error_class], tries, not is_repeatable)
-    elif error_class in NOT_MADE:
-        expected = ("the request to https://api.test:443/path failed", 1, False)
-    else:
-        assert error_class in UNEXPECTED, "a new exception: decide whether it is repeated"
-        expected = ("the request to https://api.test:443/path failed", 1, not is_repeatable)
-    assert text.startswith(expected[0])
-    assert len(service.requests) == expected[1]
-    assert error.may_have_acted is expected[2]
-    assert error.__cause__ is not None
-
-
-@pytest.mark.parametrize("is_repeatable", [True, False])
-def test_a_thread_that_ends_without_answer_leaves_nobody_waiting(is_repeatable: bool) -> None:
-    def exit_thread(request: httpx.Request) -> httpx.Response:
-        raise SystemExit
-
-    error, text = failure_of(
-        lambda: ask(FakeService({GET: exit_thread}), is_repeatable=is_repeatable)
-    )
-    assert text == "the request to https://api.test:443/path ended without an answer"
-    assert error.may_have_acted is not is_repeatable
-
-
-def raised_from(error: Exception, cause: Exception) -> Exception:
-    error.__cause__ = cause
-    return error
-
-
-def untrusted_certificate() -> ssl.SSLCertVerificationError:
-    cause = ssl.SSLCertVerificationError(1, "certificate verify failed")
-    cause.verify_message = "self-signed certificate"
-    return cause
-
-
-@pytest.mark.parametrize(
-    ("cause", "expected", "tries"),
-    [
-        (ConnectionRefusedError(111, "Connection refused"), ": connection refused; gave up", 5),
-        (socket.gaierror(-2, "Name or service not known"), ": name or service not known; ", 5),
-        (ssl.SSLError(1, "odd"), ": TLS: failed; ", 5),
-        (OSError(), "; gave up", 5),
-        (untrusted_certificate(), ": its certificate is not trusted (self-signed certificate)", 1),
-    ],
-    ids=str,
-)
-def test_failed_connections_say_why(cause: Exception, expected: str, tries: int) -> None:
-    service = FakeService({GET: raised_from(httpx.ConnectError("x"), cause)})
-    _, text = failure_of(lambda: ask(service))
-    assert text.startswith(f"cannot connect to https://api.test:443{expected}")
-    assert len(service.requests) == tries
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("http_proxy", "odd://user:pw@proxy"), ("SSL_CERT_FILE", "/missing.pem")]
-)
-def test_unusable_site_settings_are_readable(
-    name: str, value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(name, value)
-    with HttpClient(RecordingDeadline()) as http, pytest.raises(ServiceError) as caught:
-        http.request("POST", "http://127.0.0.1:9/", headers={}, is_repeatable=False)
-    assert text_of(caught.value).startswith(
-        "cannot prepare the request to http://127.0.0.1:9: check http_proxy"
-    )
-    assert not caught.value.may_have_acted
-
-
-# Real sockets
-
-
-@contextmanager
-def local_server(serve: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Run `serve` for each connection on a local port; give the URL."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    connections: list[socket.socket] = []
-
-    def run() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            connections.append(connection)
-            threading.Thread(target=serve_quietly, args=(connection,), daemon=True).start()
-
-    def serve_quietly(connection: socket.socket) -> None:
-        try:
-            connection.recv(65536)
-            serve(connection)
-        except OSError:
-            return
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/path"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for connection in connections:
-            connection.close()
-
-
-def drip(start: bytes) -> Callable[[socket.socket], None]:
-    def serve(connection: socket.socket) -> None:
-        connection.sendall(start)
-        while True:
-            connection.sendall(b"x")
-            time.sleep(0.01)
-
-    return serve
-
-
-@pytest.mark.parametrize(
-    "start",
-    [b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Slow: "],
-    ids=["body", "headers"],
-)
-@pytest.mark.parametrize("is_repeatable", [True, False])
-def test_an_answer_that_drips_ends_at_the_deadline(start: bytes, is_repeatable: bool) -> None:
-    with local_server(drip(start)) as url, HttpClient(Deadline(0.3)) as http:
-        started_at = time.monotonic()
-        error, _ = failure_of(
-            lambda: http.request("GET", url, headers={}, is_repeatable=is_repeatable)
-        )
-        assert time.monotonic() - started_at < 2
-        assert error.may_have_acted is not is_repeatable
-
-
-def test_body_is_checked_against_the_time_between_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    chunks = iter([b"a", b"b", b"c"])
-    response = httpx.Response(200, stream=_Chunks(chunks))
-    from spank_qrmi.clients import http as module  # noqa: PLC0415 (one test only)
-
-    request = type("Request", (), {"source": "http://h:80/", "is_repeatable": False})()
-    with pytest.raises(ServiceError, match="did not end in time") as caught:
-        module._read_body(response, request, time.monotonic())
-    assert caught.value.may_have_acted
-    assert next(chunks) == b"b"
-
-
-class _Chunks(httpx.SyncByteStream):
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._chunks
-
-
-def test_truncated_answer_of_what_opens_a_session_may_have_acted() -> None:
-    def serve(connection: socket.socket) -> None:
-        connection.sendall(b'HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{"id":')
-        connection.shutdown(socket.SHUT_RDWR)
-
-    with local_server(serve) as url, HttpClient(RecordingDeadline()) as http:
-        error, text = failure_of(
-            lambda: http.request("POST", url, headers={}, json={}, is_repeatable=False)
-        )
-    assert error.may_have_acted
-    assert text.startswith("the connection broke before the answer of http://127.0.0.1:")
-
-
-def test_refused_connection_is_repeated_and_readable() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    deadline = RecordingDeadline()
-    with HttpClient(deadline) as http:
-        error, text = failure_of(
-            lambda: http.request(
-                "POST", f"http://127.0.0.1:{port}/", headers={}, is_repeatable=False
-            )
-        )
-    assert text == (
-        f"cannot connect to http://127.0.0.1:{port}: connection refused; gave up after 5 tries"
-    )
-    assert len(deadline.waits) == 4
-    assert not error.may_have_acted
-
-
-def test_stuck_name_server_is_left_behind_and_nothing_is_sent_later(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    received: list[bytes] = []
-    is_resolved, is_connected = threading.Event(), threading.Event()
-    connect = socket.create_connection
-
-    def connect_late(*arguments: object, **options: object) -> socket.socket:
-        is_resolved.wait(10)
-        connection = connect(*arguments, **options)  # type: ignore[arg-type]
-        is_connected.set()
-        return connection
-
-    monkeypatch.setattr(socket, "create_connection", connect_late)
-
-    def serve_nothing(connection: socket.socket) -> None:
-        received.append(b"something")
-
-    listener = socket.create_server(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}/sessions"
-    with listener, HttpClient(Deadline(0.2)) as http:
-        error, text = failure_of(
-            lambda: http.request("POST", url, headers={}, json={}, is_repeatable=False)
-        )
-        assert text.startswith("no answer from http://127.0.0.1:")
-        assert error.may_have_acted
-        is_resolved.set()
-        assert is_connected.wait(10)
-        listener.settimeout(10)
-        accepted, _ = listener.accept()
-        with accepted:
-            accepted.settimeout(10)
-            assert accepted.recv(100) == b""
-
-
-@pytest.mark.parametrize("is_repeatable", [True, False])
-def test_cancelling_ends_a_question_but_not_the_opening_of_a_session(is_repeatable: bool) -> None:
-    deadline = Deadline(20)
-
-    def serve(connection: socket.socket) -> None:
-        deadline.cancel()
-        time.sleep(0.3)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-
-    with local_server(serve) as url, HttpClient(deadline) as http:
-        if is_repeatable:
-            _, text = failure_of(
-                lambda: http.request("GET", url, headers={}, is_repeatable=True)
-            )
-            assert text.startswith("no answer from")
-        else:
-            answer = http.request("POST", url, headers={}, is_repeatable=False)
-            assert answer.json_object() == {}
-
-
-def test_threads_share_one_client() -> None:
-    service = FakeService({GET: reply(200, {})})
-    with service.http() as http:
-        answers: list[Answer] = []
-
-        def run() -> None:
-            answers.append(
-                http.request("GET", "https://api.test/path", headers={}, is_repeatable=True)
-            )
-
-        threads = [threading.Thread(target=run) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert [answer.status for answer in answers] == [200] * 8
-
-
-# Texts from answers
-
-
-def answer_of(body: bytes, status: int = 400, secrets: tuple[str, ...] = ()) -> Answer:
-    return Answer(status, "https://h:443/p", {}, body, secrets)
-
-
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        (b'{"errors":[{"code":"1216","message":"no such backend"}]}', "no such backend (1216)"),
-        (b'{"errors":[{"code":1234,"message":"plan"}]}', "plan (1234)"),
-        (b'{"errors":[{"message":"only text"}]}', "only text"),
-        (b'{"errorCode":"BXNIM0415E","errorMessage":"bad key"}', "bad key (BXNIM0415E)"),
-        (b'{"status":"fail","message":"not here"}', "not here"),
-        (b'{"detail":"unknown backend"}', "unknown backend"),
-        (b'{"errors":[],"message":"fallback"}', "fallback"),
-        (b'{"errors":["text"],"detail":"fallback"}', "fallback"),
-        (b'{"errors":{"a":1}}', ""),
-        (b'{"message":"a\\nb\\u001b[31mc\\u202ed\\u2028e"}', "a?b?[31mc?d?e"),
-        (b'{"message":"  "}', ""),
-        (b'{"message":["a"],"detail":{"b":1}}', ""),
-        (b"[" * 100000, ""),
-        (b'{"message":' + b"[" * 5000, ""),
-        (b'"text"', ""),
-        (b"<html>", ""),
-        (b"\xff\xfe", ""),
-        (b"", ""),
-    ],
-    ids=lambda value: str(value)[:30],
-)
-def test_error_text_knows_the_shapes_and_survives_anything(body: bytes, expected: str) -> None:
-    assert error_text(answer_of(body)) == expected
-
-
-def test_error_text_is_limited() -> None:
-    body = b'{"errors":[{"code":"%s","message":"%s"}]}' % (b"c" * 300, b"m" * 300)
-    assert error_text(answer_of(body)) == "m" * 200
-
-
-def test_error_text_masks_what_we_sent() -> None:
-    body = f'{{"message":"instance {SERVICE_CRN} of {API_KEY} ok"}}'.encode()
-    answer = answer_of(body, secrets=(SERVICE_CRN, API_KEY, "ok"))
-    assert error_text(answer) == "instance **** of **** ok"
-
-
-def test_secrets_that_a_service_repeats_are_masked() -> None:
-    def echo(request: httpx.Request) -> httpx.Response:
-        message = f"{request.headers['authorization']} {request.headers['service-crn']}"
-        return reply(500, {"message": message})
-
-    _, text = failure_of(lambda: ask(FakeService({GET: echo})))
-    assert ": Bearer **** ****; gave up" in text
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "expected"),
-    [
-        (404, b"", "404 Not Found"),
-        (404, b'{"message":"x"}', "404 Not Found: x"),
-        (499, b"", "499"),
-    ],
-)
-def test_status_text(status: int, body: bytes, expected: str) -> None:
-    assert answer_of(body, status).status_text() == expected
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b"1", b"{", b'{"a":NaN}'])
-def test_json_object_refuses_everything_else(body: bytes) -> None:
-    with pytest.raises(ServiceError, match=r"^the answer of https://h:443/p is not ") as caught:
-        answer_of(body, 200).json_object()
-    assert caught.value.status == 200
-    text_of(caught.value)

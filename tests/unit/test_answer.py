@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is read and shown of a service's answer."""
+
+import httpx
+import pytest
+
+from spank_qrmi.clients.answer import Answer, error_text
+from spank_qrmi.errors import ServiceError
+from tests.unit.fake_services import (
+    API_KEY,
+    SERVICE_CRN,
+    FakeService,
+    ask,
+    failure_of,
+    reply,
+    text_of,
+)
+
+GET = "GET /path"
+
+
+def answer_of(body: bytes, status: int = 400, secrets: tuple[str, ...] = ()) -> Answer:
+    return Answer(status, "https://h:443/p", {}, body, secrets)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"errors":[{"code":"1216","message":"no such backend"}]}', "no such backend (1216)"),
+        (b'{"errors":[{"code":1234,"message":"plan"}]}', "plan (1234)"),
+        (b'{"errors":[{"message":"only text"}]}', "only text"),
+        (b'{"errorCode":"BXNIM0415E","errorMessage":"bad key"}', "bad key (BXNIM0415E)"),
+        (b'{"status":"fail","message":"not here"}', "not here"),
+        (b'{"detail":"unknown backend"}', "unknown backend"),
+        (b'{"errors":[],"message":"fallback"}', "fallback"),
+        (b'{"errors":["text"],"detail":"fallback"}', "fallback"),
+        (b'{"errors":{"a":1}}', ""),
+        (b'{"message":"a\\nb\\u001b[31mc\\u202ed\\u2028e"}', "a?b?[31mc?d?e"),
+        (b'{"message":"  "}', ""),
+        (b'{"message":["a"],"detail":{"b":1}}', ""),
+        (b"[" * 100000, ""),
+        (b'{"message":' + b"[" * 5000, ""),
+        (b'"text"', ""),
+        (b"<html>", ""),
+        (b"\xff\xfe", ""),
+        (b"", ""),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_error_text_knows_the_shapes_and_survives_anything(body: bytes, expected: str) -> None:
+    assert error_text(answer_of(body)) == expected
+
+
+def test_error_text_is_limited() -> None:
+    body = b'{"errors":[{"code":"%s","message":"%s"}]}' % (b"c" * 300, b"m" * 300)
+    assert error_text(answer_of(body)) == "m" * 200
+
+
+def test_error_text_masks_what_we_sent() -> None:
+    body = f'{{"message":"instance {SERVICE_CRN} of {API_KEY} ok"}}'.encode()
+    answer = answer_of(body, secrets=(SERVICE_CRN, API_KEY, "ok"))
+    assert error_text(answer) == "instance **** of **** ok"
+
+
+def test_secrets_that_a_service_repeats_are_masked() -> None:
+    def echo(request: httpx.Request) -> httpx.Response:
+        message = f"{request.headers['authorization']} {request.headers['service-crn']}"
+        return reply(500, {"message": message})
+
+    _, text = failure_of(lambda: ask(FakeService({GET: echo})))
+    assert ": Bearer **** ****; gave up" in text
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (404, b"", "404 Not Found"),
+        (404, b'{"message":"x"}', "404 Not Found: x"),
+        (499, b"", "499"),
+    ],
+)
+def test_status_text(status: int, body: bytes, expected: str) -> None:
+    assert answer_of(body, status).status_text() == expected
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"1", b"{", b'{"a":NaN}'])
+def test_json_object_refuses_everything_else(body: bytes) -> None:
+    with pytest.raises(ServiceError, match=r"^the answer of https://h:443/p is not ") as caught:
+        answer_of(body, 200).json_object()
+    assert caught.value.status == 200
+    text_of(caught.value)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The table of resource types, and what all clients share."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import spank_qrmi.clients
+from spank_qrmi.clients import CLIENTS, type_number
+from spank_qrmi.clients.base import Acquired, path_segment
+from spank_qrmi.clients.iam import TokenSource
+from spank_qrmi.errors import AcquisitionError
+from tests.unit.fake_services import API_KEY, FakeService, ibm_values, settings_of
+
+VALUES = {**ibm_values("QRMI_IBM_DA_"), **ibm_values("QRMI_IBM_QRS_")}
+
+
+@pytest.mark.parametrize(
+    ("number", "type_name"),
+    [(0, "direct-access"), (1, "qiskit-runtime-service"), (2, "pasqal-cloud")],
+)
+def test_types_keep_their_numbers(number: int, type_name: str) -> None:
+    assert type_number(type_name) == number
+
+
+@pytest.mark.parametrize("type_name", ["", "Direct-Access", "ibm-quantum-system"])
+def test_unknown_types_have_no_number(type_name: str) -> None:
+    with pytest.raises(KeyError):
+        type_number(type_name)
+
+
+@pytest.mark.parametrize("type_name", CLIENTS)
+def test_every_client_is_made_without_a_request_and_says_where_credentials_go(
+    type_name: str,
+) -> None:
+    client_class = CLIENTS[type_name]
+    service = FakeService({})
+    http = service.http()
+    client = client_class(settings_of(VALUES), http, TokenSource(http))
+    assert not service.requests
+    assert callable(client.release)
+    for endpoint_key, credential_keys in client_class.sent_to.items():
+        assert endpoint_key.startswith("QRMI_")
+        assert endpoint_key.endswith(("ENDPOINT", "BASE_URL"))
+        assert all(key.endswith(("IAM_APIKEY", "SERVICE_CRN")) for key in credential_keys)
+
+
+def test_where_each_credential_goes() -> None:
+    sent_to = {name: dict(each.sent_to) for name, each in CLIENTS.items()}
+    assert sent_to == {
+        "direct-access": {
+            "QRMI_IBM_DA_IAM_ENDPOINT": ("QRMI_IBM_DA_IAM_APIKEY",),
+            "QRMI_IBM_DA_ENDPOINT": ("QRMI_IBM_DA_IAM_APIKEY", "QRMI_IBM_DA_SERVICE_CRN"),
+        },
+        "qiskit-runtime-service": {
+            "QRMI_IBM_QRS_IAM_ENDPOINT": ("QRMI_IBM_QRS_IAM_APIKEY",),
+            "QRMI_IBM_QRS_ENDPOINT": ("QRMI_IBM_QRS_IAM_APIKEY", "QRMI_IBM_QRS_SERVICE_CRN"),
+        },
+        "pasqal-cloud": {"QRMI_PASQAL_CLOUD_BASE_URL": ()},
+    }
+
+
+def imported_modules(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(each.name.partition(".")[0] for each in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def test_only_one_module_knows_httpx() -> None:
+    modules = Path(spank_qrmi.clients.__file__).parent.glob("*.py")
+    knowing = {path.name for path in modules if imported_modules(path) & {"httpx", "httpcore"}}
+    assert knowing == {"http.py"}
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://host", "https://host"),
+        (" HTTP://host:8290/api/v1// ", "HTTP://host:8290/api/v1"),
+        ("http://[::1]:80/x", "http://[::1]:80/x"),
+        ("https://hôte.example/x", "https://hôte.example/x"),
+    ],
+)
+def test_base_urls(url: str, expected: str) -> None:
+    assert settings_of({"K": url}).require_url("K") == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "host",
+        "ftp://host",
+        "https://",
+        "https:///path",
+        "https://user:secret@host",
+        "https://user@host/x",
+        "https://host/?a=b",
+        "https://host/#a",
+        "https://host:port",
+        "https://host:123456",
+        "https://ho st",
+        "https://host/a b",
+        "https://host\\@evil",
+        "https://host\n/x",
+        "https://host/\u202ex",
+    ],
+)
+def test_unusable_base_urls(url: str) -> None:
+    with pytest.raises(AcquisitionError, match=r"^ibm_x_K must be a URL") as caught:
+        settings_of({"K": url}).require_url("K")
+    assert "secret" not in str(caught.value)
+
+
+def test_path_segment_encodes_everything() -> None:
+    assert path_segment("a/b?c#d%\u00e9 ..") == "a%2Fb%3Fc%23d%25%C3%A9%20.."
+    assert path_segment("\udcff") == "%FF"
+
+
+def test_secrets_are_not_in_representations() -> None:
+    shown = f"{settings_of(VALUES)!r} {Acquired('the-token')!r}"
+    assert API_KEY not in shown
+    assert "the-token" not in shown

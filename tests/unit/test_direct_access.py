@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Direct Access: the one question, and what each answer means."""
+
+import logging
+import uuid
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from spank_qrmi.clients.direct_access import DirectAccess
+from spank_qrmi.clients.iam import TokenSource
+from spank_qrmi.errors import AcquisitionError, QrmiError, ServiceError
+from tests.unit.fake_services import (
+    BEARER_TOKEN,
+    SERVICE_CRN,
+    FakeService,
+    assert_logs_show_no_secret,
+    ibm_values,
+    reply,
+    settings_of,
+    text_of,
+)
+
+PREFIX = "QRMI_IBM_DA_"
+GET = "GET /base/v1/backends/ibm_x"
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    with caplog.at_level(logging.DEBUG):
+        yield
+    assert_logs_show_no_secret(caplog.get_records("call"))
+
+
+def client_of(service: FakeService, name: str = "ibm_x") -> DirectAccess:
+    http = service.http()
+    return DirectAccess(settings_of(ibm_values(PREFIX), name), http, TokenSource(http))
+
+
+def test_online_backend_is_accessible() -> None:
+    service = FakeService({GET: reply(200, {"name": "ibm_x", "status": "online", "locked": True})})
+    client_of(service).check_accessible()
+    assert service.asked == [GET]
+    assert service.requests[1].headers["authorization"] == f"Bearer {BEARER_TOKEN}"
+    assert service.requests[1].headers["service-crn"] == SERVICE_CRN
+
+
+def test_backend_name_is_one_segment_of_the_path() -> None:
+    service = FakeService(
+        {"GET /base/v1/backends/a%2Fb%3Fc%20%23": reply(200, {"status": "online"})}
+    )
+    client_of(service, "a/b?c #").check_accessible()
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (
+            reply(200, {"status": "paused", "message": "maintenance"}),
+            "not accessible: the backend is paused: maintenance",
+        ),
+        (
+            reply(200, {"status": "offline", "message": ""}),
+            "not accessible: the backend is offline",
+        ),
+        (reply(200, {"status": "a\nb"}), "not accessible: the backend is a?b"),
+        (
+            reply(200, {"status": {"a": 1}, "message": ["x"]}),
+            "not accessible: the service gives no status of the backend",
+        ),
+        (
+            reply(200, {"name": "ibm_x", "message": "hm"}),
+            "not accessible: the service gives no status of the backend: hm",
+        ),
+        (
+            reply(404, {"errors": [{"code": "1216", "message": "not found"}]}),
+            "the service knows no backend of this name",
+        ),
+        (
+            reply(401, {"errors": [{"code": "1201", "message": "bad token"}]}),
+            "https://api.test:443/base/v1/backends/ibm_x answered 401 Unauthorized: bad token "
+            "(1201); check ibm_x_QRMI_IBM_DA_IAM_APIKEY and ibm_x_QRMI_IBM_DA_SERVICE_CRN",
+        ),
+        (
+            reply(403),
+            "https://api.test:443/base/v1/backends/ibm_x answered 403 Forbidden; the key in "
+            "ibm_x_QRMI_IBM_DA_IAM_APIKEY may not use the service instance in "
+            "ibm_x_QRMI_IBM_DA_SERVICE_CRN",
+        ),
+    ],
+)
+def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: str) -> None:
+    with pytest.raises(AcquisitionError) as caught:
+        client_of(FakeService({GET: answer})).check_accessible()
+    assert text_of(caught.value) == expected
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [httpx.Response(200, content=b"<html>"), reply(200, []), reply(500), httpx.ReadError("reset")],
+)
+def test_unusable_answers_are_the_services_errors(answer: httpx.Response | Exception) -> None:
+    with pytest.raises(ServiceError) as caught:
+        client_of(FakeService({GET: answer})).check_accessible()
+    text_of(caught.value)
+
+
+def test_acquire_and_release_ask_nothing() -> None:
+    service = FakeService({})
+    client = client_of(service)
+    first, second = client.acquire(), client.acquire()
+    assert uuid.UUID(first.token).version == 4
+    assert first.token != second.token
+    assert first.must_release
+    client.release(first.token)
+    client.release("anything")
+    assert not service.requests
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_names_that_would_change_the_url_are_refused(name: str) -> None:
+    with pytest.raises(QrmiError, match="cannot be the name of a resource"):
+        client_of(FakeService({}), name)
+
+
+@pytest.mark.parametrize("key", ["ENDPOINT", "IAM_ENDPOINT", "IAM_APIKEY", "SERVICE_CRN"])
+def test_missing_variable_is_named(key: str) -> None:
+    http = FakeService({}).http()
+    settings = settings_of(ibm_values(PREFIX, **{key: ""}))
+    with pytest.raises(AcquisitionError, match=f"^ibm_x_{PREFIX}{key} is not set"):
+        DirectAccess(settings, http, TokenSource(http))

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Services that are slow, broken or silent, on real sockets."""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from spank_qrmi.clients import http as http_module
+from spank_qrmi.clients.answer import Answer
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import ServiceError
+from tests.unit.fake_services import (
+    FakeService,
+    RecordingDeadline,
+    assert_logs_show_no_secret,
+    failure_of,
+    reply,
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    with caplog.at_level(logging.DEBUG):
+        yield
+    assert_logs_show_no_secret(caplog.get_records("call"))
+
+
+@contextmanager
+def local_server(serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Run `serve` for each connection on a local port; give the URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    connections: list[socket.socket] = []
+
+    def run() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            connections.append(connection)
+            threading.Thread(target=serve_quietly, args=(connection,), daemon=True).start()
+
+    def serve_quietly(connection: socket.socket) -> None:
+        try:
+            connection.recv(65536)
+            serve(connection)
+        except OSError:
+            return
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/path"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for connection in connections:
+            connection.close()
+
+
+def drip(start: bytes) -> Callable[[socket.socket], None]:
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(start)
+        while True:
+            connection.sendall(b"x")
+            time.sleep(0.01)
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Slow: "],
+    ids=["body", "headers"],
+)
+@pytest.mark.parametrize("is_repeatable", [True, False])
+def test_an_answer_that_drips_ends_at_the_deadline(start: bytes, is_repeatable: bool) -> None:
+    with local_server(drip(start)) as url, HttpClient(Deadline(0.3)) as http:
+        started_at = time.monotonic()
+        error, _ = failure_of(
+            lambda: http.request("GET", url, headers={}, is_repeatable=is_repeatable)
+        )
+        assert time.monotonic() - started_at < 2
+        assert error.may_have_acted is not is_repeatable
+
+
+def test_body_is_checked_against_the_time_between_chunks() -> None:
+    chunks = iter([b"a", b"b", b"c"])
+    response = httpx.Response(200, stream=_Chunks(chunks))
+    request = type("Request", (), {"source": "http://h:80/", "is_repeatable": False})()
+    with pytest.raises(ServiceError, match="did not end in time") as caught:
+        http_module._read_body(response, request, time.monotonic())
+    assert caught.value.may_have_acted
+    assert next(chunks) == b"b"
+
+
+class _Chunks(httpx.SyncByteStream):
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._chunks
+
+
+def test_truncated_answer_of_what_opens_a_session_may_have_acted() -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(b'HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{"id":')
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with local_server(serve) as url, HttpClient(RecordingDeadline()) as http:
+        error, text = failure_of(
+            lambda: http.request("POST", url, headers={}, json={}, is_repeatable=False)
+        )
+    assert error.may_have_acted
+    assert text.startswith("the connection broke before the answer of http://127.0.0.1:")
+
+
+def test_refused_connection_is_repeated_and_readable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    deadline = RecordingDeadline()
+    with HttpClient(deadline) as http:
+        error, text = failure_of(
+            lambda: http.request(
+                "POST", f"http://127.0.0.1:{port}/", headers={}, is_repeatable=False
+            )
+        )
+    assert text == (
+        f"cannot connect to http://127.0.0.1:{port}: connection refused; gave up after 5 tries"
+    )
+    assert len(deadline.waits) == 4
+    assert not error.may_have_acted
+
+
+def test_stuck_name_server_is_left_behind_and_nothing_is_sent_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_resolved, is_connected = threading.Event(), threading.Event()
+    connect = socket.create_connection
+
+    def connect_late(*arguments: object, **options: object) -> socket.socket:
+        is_resolved.wait(10)
+        connection = connect(*arguments, **options)  # type: ignore[arg-type]
+        is_connected.set()
+        return connection
+
+    monkeypatch.setattr(socket, "create_connection", connect_late)
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/sessions"
+    with listener, HttpClient(Deadline(0.2)) as http:
+        error, text = failure_of(
+            lambda: http.request("POST", url, headers={}, json={}, is_repeatable=False)
+        )
+        assert text.startswith("no answer from http://127.0.0.1:")
+        assert error.may_have_acted
+        is_resolved.set()
+        assert is_connected.wait(10)
+        listener.settimeout(10)
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.settimeout(10)
+            assert accepted.recv(100) == b""
+
+
+@pytest.mark.parametrize("is_repeatable", [True, False])
+def test_cancelling_ends_a_question_but_not_the_opening_of_a_session(is_repeatable: bool) -> None:
+    deadline = Deadline(20)
+
+    def serve(connection: socket.socket) -> None:
+        deadline.cancel()
+        time.sleep(0.3)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    with local_server(serve) as url, HttpClient(deadline) as http:
+        if is_repeatable:
+            _, text = failure_of(lambda: http.request("GET", url, headers={}, is_repeatable=True))
+            assert text.startswith("no answer from")
+        else:
+            answer = http.request("POST", url, headers={}, is_repeatable=False)
+            assert answer.json_object() == {}
+
+
+def test_threads_share_one_client() -> None:
+    service = FakeService({"GET /path": reply(200, {})})
+    with service.http() as http:
+        answers: list[Answer] = []
+
+        def run() -> None:
+            answers.append(
+                http.request("GET", "https://api.test/path", headers={}, is_repeatable=True)
+            )
+
+        threads = [threading.Thread(target=run) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [answer.status for answer in answers] == [200] * 8

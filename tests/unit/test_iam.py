@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Access tokens: fetched once, shared, checked, and replaced when a service refuses them."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from spank_qrmi.clients import iam
+from spank_qrmi.clients.iam import IbmService, TokenSource
+from spank_qrmi.errors import AcquisitionError, ServiceError
+from tests.unit.fake_services import (
+    API_KEY,
+    BEARER_TOKEN,
+    IAM_URL,
+    SERVICE_CRN,
+    FakeService,
+    assert_logs_show_no_secret,
+    ibm_values,
+    reply,
+    settings_of,
+    text_of,
+    token_reply,
+)
+
+TOKEN_KEY = "POST /identity/token"
+GET = "GET /base/thing"
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    with caplog.at_level(logging.DEBUG):
+        yield
+    assert_logs_show_no_secret(caplog.get_records("call"))
+
+
+def service_of(service: FakeService, tokens: TokenSource | None = None) -> IbmService:
+    http = service.http()
+    return IbmService(settings_of(ibm_values("P_")), http, tokens or TokenSource(http), prefix="P_")
+
+
+def test_token_is_asked_for_with_the_key_in_a_form() -> None:
+    service = FakeService({})
+    with service.http() as http:
+        assert TokenSource(http).token(IAM_URL, API_KEY) == BEARER_TOKEN
+    sent = service.requests[0]
+    assert str(sent.url) == "https://iam.test/identity/token"
+    assert sent.content == (
+        b"grant_type=urn%3Aibm%3Aparams%3Aoauth%3Agrant-type%3Aapikey&apikey=" + API_KEY.encode()
+    )
+    assert "authorization" not in sent.headers
+
+
+def test_many_threads_share_one_request_per_key() -> None:
+    service = FakeService({})
+    with service.http() as http:
+        tokens = TokenSource(http)
+        barrier = threading.Barrier(12)
+
+        def run(key: str) -> None:
+            barrier.wait(10)
+            tokens.token(IAM_URL, key)
+
+        threads = [threading.Thread(target=run, args=(f"key-{n % 2}",)) for n in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert service.token_requests == 2
+
+
+def test_failure_is_given_to_every_caller_without_asking_again() -> None:
+    service = FakeService(
+        {TOKEN_KEY: reply(400, {"errorCode": "BXNIM0415E", "errorMessage": "no"})}
+    )
+    with service.http() as http:
+        tokens = TokenSource(http)
+        for _ in range(3):
+            with pytest.raises(ServiceError) as caught:
+                tokens.token(IAM_URL, API_KEY)
+            assert caught.value.status == 400
+            assert text_of(caught.value) == (
+                "https://iam.test:443/identity/token refused the API key: "
+                "400 Bad Request: no (BXNIM0415E)"
+            )
+    assert service.token_requests == 1
+
+
+def test_keys_that_the_service_repeats_are_masked() -> None:
+    def echo(request: httpx.Request) -> httpx.Response:
+        return reply(400, {"errorCode": "E", "errorMessage": request.content.decode()})
+
+    with FakeService({TOKEN_KEY: echo}).http() as http, pytest.raises(ServiceError) as caught:
+        TokenSource(http).token(IAM_URL, API_KEY)
+    assert "apikey=****" in text_of(caught.value)
+
+
+def test_other_refusals_give_the_status() -> None:
+    service = FakeService({TOKEN_KEY: reply(403, {"errorMessage": "locked"})})
+    with service.http() as http, pytest.raises(ServiceError) as caught:
+        TokenSource(http).token(IAM_URL, API_KEY)
+    assert text_of(caught.value) == (
+        "https://iam.test:443/identity/token answered: 403 Forbidden: locked"
+    )
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        token_reply(token=""),
+        token_reply(token=None),
+        token_reply(token=7),
+        token_reply(token="a\nb"),
+        token_reply(token="ü"),
+        token_reply(expires_in="3600"),
+        token_reply(expires_in=1.5),
+        token_reply(expires_in=True),
+        token_reply(expires_in=None),
+        reply(200, {}),
+    ],
+    ids=lambda answer: answer.text,
+)
+def test_unusable_tokens_are_refused(answer: httpx.Response) -> None:
+    with FakeService({TOKEN_KEY: answer}).http() as http, pytest.raises(ServiceError) as caught:
+        TokenSource(http).token(IAM_URL, API_KEY)
+    assert text_of(caught.value).endswith("/identity/token holds no usable token")
+
+
+def test_token_is_renewed_at_nine_tenths_of_its_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = FakeService({TOKEN_KEY: token_reply(expires_in=1000)})
+    with service.http() as http:
+        tokens = TokenSource(http)
+        now = 5000.0
+        monkeypatch.setattr(iam, "time", SimpleNamespace(monotonic=lambda: now))
+        tokens.token(IAM_URL, API_KEY)
+        now = 5899.0
+        tokens.token(IAM_URL, API_KEY)
+        assert service.token_requests == 1
+        now = 5900.0
+        tokens.token(IAM_URL, API_KEY)
+        assert service.token_requests == 2
+
+
+def test_forget_drops_only_the_token_that_was_refused() -> None:
+    service = FakeService({TOKEN_KEY: [token_reply("first"), token_reply("second")]})
+    with service.http() as http:
+        tokens = TokenSource(http)
+        tokens.token(IAM_URL, API_KEY)
+        tokens.forget(IAM_URL, API_KEY, "other")
+        assert tokens.token(IAM_URL, API_KEY) == "first"
+        tokens.forget(IAM_URL, API_KEY, "first")
+        assert tokens.token(IAM_URL, API_KEY) == "second"
+        tokens.forget(IAM_URL, API_KEY, "first")
+        assert tokens.token(IAM_URL, API_KEY) == "second"
+    assert service.token_requests == 2
+
+
+def test_requests_carry_token_and_crn() -> None:
+    service = FakeService({GET: reply(200, {})})
+    service_of(service).authorized_request("GET", "/thing", query={"a": "b"}, is_repeatable=True)
+    sent = service.requests[1]
+    assert str(sent.url) == "https://api.test/base/thing?a=b"
+    assert sent.headers["authorization"] == f"Bearer {BEARER_TOKEN}"
+    assert sent.headers["service-crn"] == SERVICE_CRN
+
+
+@pytest.mark.parametrize(
+    ("replies", "status", "requests"),
+    [([reply(401), reply(200, {})], 200, 2), ([reply(401)], 401, 2), ([reply(403)], 403, 1)],
+)
+def test_refused_token_is_replaced_once(
+    replies: list[httpx.Response], status: int, requests: int
+) -> None:
+    service = FakeService({GET: list(replies), TOKEN_KEY: [token_reply("1st"), token_reply("2nd")]})
+    answer = service_of(service).authorized_request("GET", "/thing", is_repeatable=False)
+    assert answer.status == status
+    assert len(service.asked) == requests
+    bearers = [r.headers["authorization"] for r in service.requests if r.method == "GET"]
+    assert bearers == ["Bearer 1st", "Bearer 2nd"][:requests]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (401, "401 Unauthorized: why; check ibm_x_P_IAM_APIKEY and ibm_x_P_SERVICE_CRN"),
+        (
+            403,
+            "403 Forbidden: why; the key in ibm_x_P_IAM_APIKEY may not use the service instance in "
+            "ibm_x_P_SERVICE_CRN",
+        ),
+        (418, "418 I'm a Teapot: why"),
+    ],
+)
+def test_refusals_say_what_to_check(status: int, expected: str) -> None:
+    ibm = service_of(FakeService({GET: reply(status, {"errors": [{"message": "why"}]})}))
+    answer = ibm.authorized_request("GET", "/thing", is_repeatable=True)
+    assert text_of(ibm.refusal(answer)) == f"https://api.test:443/base/thing answered {expected}"
+
+
+@pytest.mark.parametrize("key", ["ENDPOINT", "IAM_ENDPOINT", "IAM_APIKEY", "SERVICE_CRN"])
+@pytest.mark.parametrize("value", ["", "  ", "bad\nvalue", "bäd value"])
+def test_settings_are_checked_before_any_request(key: str, value: str) -> None:
+    service = FakeService({})
+    http = service.http()
+    settings = settings_of(ibm_values("P_", **{key: value}))
+    with pytest.raises(AcquisitionError, match=f"^ibm_x_P_{key} ") as caught:
+        IbmService(settings, http, TokenSource(http), prefix="P_")
+    text_of(caught.value)
+    assert not service.requests

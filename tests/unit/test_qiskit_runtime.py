@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Qiskit Runtime: access, opening or adopting a session, and ending it whatever happens."""
+
+import logging
+from collections.abc import Iterator
+
+import httpx
+import orjson
+import pytest
+
+from spank_qrmi.clients.iam import TokenSource
+from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
+from spank_qrmi.errors import AcquisitionError, ReleaseError, ServiceError
+from tests.unit.fake_services import (
+    BEARER_TOKEN,
+    SERVICE_CRN,
+    FakeService,
+    RecordingDeadline,
+    assert_logs_show_no_secret,
+    ibm_values,
+    reply,
+    settings_of,
+    text_of,
+)
+
+PREFIX = "QRMI_IBM_QRS_"
+MODE = f"{PREFIX}SESSION_MODE"
+MAX_TTL = f"{PREFIX}SESSION_MAX_TTL"
+STATUS = "GET /base/backends/ibm_x/status"
+OPEN = "POST /base/sessions"
+SESSION = "GET /base/sessions/s-1"
+JOBS = "GET /base/jobs"
+PATCH = "PATCH /base/sessions/s-1"
+CLOSE = "DELETE /base/sessions/s-1/close"
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    with caplog.at_level(logging.DEBUG):
+        yield
+    assert_logs_show_no_secret(caplog.get_records("call"))
+
+
+def client_of(
+    service: FakeService,
+    values: dict[str, str] | None = None,
+    *,
+    remaining_seconds: int | None = None,
+    deadline: RecordingDeadline | None = None,
+) -> QiskitRuntime:
+    """Return a client with the four variables it needs and `values`."""
+    http = service.http(deadline)
+    all_values = {**ibm_values(PREFIX), **(values or {})}
+    settings = settings_of(all_values, remaining_seconds=remaining_seconds)
+    return QiskitRuntime(settings, http, TokenSource(http))
+
+
+@pytest.mark.parametrize("status", ["active", "online", "Active", "ONLINE"])
+def test_active_backend_is_accessible(status: str) -> None:
+    service = FakeService({STATUS: reply(200, {"status": status, "length_queue": 3})})
+    client_of(service).check_accessible()
+    assert service.asked == [STATUS]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (
+            reply(200, {"status": "internal", "message": "calibrating"}),
+            "not accessible: the backend is internal: calibrating",
+        ),
+        (reply(200, {}), "not accessible: the service gives no status of the backend"),
+        (reply(200, {"status": 1}), "not accessible: the service gives no status of the backend"),
+        (reply(404), "the service knows no backend of this name"),
+        (
+            reply(400, {"errors": [{"code": 1, "message": "odd"}]}),
+            "https://api.test:443/base/backends/ibm_x/status answered 400 Bad Request: odd (1)",
+        ),
+    ],
+)
+def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: str) -> None:
+    with pytest.raises(AcquisitionError) as caught:
+        client_of(FakeService({STATUS: answer})).check_accessible()
+    assert text_of(caught.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "remaining_seconds", "mode", "max_ttl"),
+    [
+        ({}, None, "dedicated", 28800),
+        ({}, 600, "dedicated", 600),
+        ({}, 99999, "dedicated", 28800),
+        ({}, 0, "dedicated", 1),
+        ({}, -5, "dedicated", 1),
+        ({MODE: "Batch", MAX_TTL: " 900 "}, 600, "batch", 900),
+        (
+            {MODE: " DEDICATED", MAX_TTL: "2147483647"},
+            1,
+            "dedicated",
+            2**31 - 1,
+        ),
+    ],
+)
+def test_session_is_opened_with_mode_and_life(
+    values: dict[str, str], remaining_seconds: int | None, mode: str, max_ttl: int
+) -> None:
+    service = FakeService({OPEN: reply(200, {"id": "s-1", "mode": mode})})
+    acquired = client_of(service, values, remaining_seconds=remaining_seconds).acquire()
+    assert (acquired.token, acquired.must_release) == ("s-1", True)
+    assert orjson.loads(service.requests[1].content) == {
+        "max_ttl": max_ttl,
+        "mode": mode,
+        "backend": "ibm_x",
+        "backend_name": "ibm_x",
+    }
+    assert service.requests[1].headers["authorization"] == f"Bearer {BEARER_TOKEN}"
+    assert service.requests[1].headers["service-crn"] == SERVICE_CRN
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("SESSION_MODE", "exclusive", "must be dedicated or batch"),
+        *(
+            ("SESSION_MAX_TTL", value, "must be a whole number of seconds from 1 to 2147483647")
+            for value in ("0", "-1", "1.5", "1h", "2147483648", "9" * 5000, "²", "1_000")
+        ),
+    ],
+)
+def test_unusable_settings_are_refused_before_any_request(
+    key: str, value: str, expected: str
+) -> None:
+    service = FakeService({})
+    with pytest.raises(AcquisitionError) as caught:
+        client_of(service, {f"{PREFIX}{key}": value})
+    assert text_of(caught.value) == f"ibm_x_{PREFIX}{key} {expected}"
+    assert not service.requests
+
+
+@pytest.mark.parametrize("session_id", ["a", "A.b_c-9", "x" * 256, "..."])
+def test_an_id_is_all_that_is_needed(session_id: str) -> None:
+    service = FakeService({OPEN: reply(201, {"id": session_id, "mode": 7, "backend_name": []})})
+    assert client_of(service).acquire().token == session_id
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (
+            reply(200, {}),
+            "the answer of https://api.test:443/base/sessions holds no usable session id",
+        ),
+        *(
+            (
+                reply(200, {"id": bad_id}),
+                "the answer of https://api.test:443/base/sessions holds no usable session id",
+            )
+            for bad_id in (None, 7, "", "a/b", "a\n", "a b", ".", "..", "é", "x" * 257, ["a"])
+        ),
+        (reply(200, []), "the answer of https://api.test:443/base/sessions is not a JSON object"),
+        (httpx.Response(204), "the answer of https://api.test:443/base/sessions is not JSON"),
+        (reply(500), "https://api.test:443/base/sessions answered 500 Internal Server Error"),
+        (httpx.ReadTimeout("x"), "no answer from https://api.test:443/base/sessions within 30 s"),
+    ],
+)
+def test_lost_session_is_reported_as_maybe_open(
+    answer: httpx.Response | Exception, expected: str
+) -> None:
+    service = FakeService({OPEN: answer})
+    with pytest.raises(ServiceError) as caught:
+        client_of(service, remaining_seconds=60).acquire()
+    assert caught.value.may_have_acted
+    assert text_of(caught.value) == (
+        f"{expected}; a session may be open at the service, at most for 60 s"
+    )
+    assert service.asked == [OPEN]
+
+
+def test_session_that_was_certainly_not_opened_is_not_reported_as_open() -> None:
+    service = FakeService({OPEN: httpx.ConnectError("refused")})
+    with pytest.raises(ServiceError) as caught:
+        client_of(service).acquire()
+    assert not caught.value.may_have_acted
+    assert "session may be open" not in text_of(caught.value)
+    assert len(service.asked) == 5
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "has_hint"),
+    [
+        ("dedicated", 400, True),
+        ("dedicated", 403, True),
+        ("dedicated", 401, False),
+        ("batch", 400, False),
+    ],
+)
+def test_refused_session_has_the_usual_cause(mode: str, status: int, has_hint: bool) -> None:
+    answer = reply(status, {"errors": [{"code": 1352, "message": "not on your plan"}]})
+    with pytest.raises(AcquisitionError) as caught:
+        client_of(FakeService({OPEN: answer}), {MODE: mode}).acquire()
+    text = text_of(caught.value)
+    assert f"/base/sessions answered {status} " in text
+    assert "not on your plan (1352)" in text
+    hint = f"; accounts on the open plan need ibm_x_{PREFIX}SESSION_MODE=batch"
+    assert text.endswith(hint) is has_hint
+
+
+@pytest.mark.parametrize(
+    "session",
+    [
+        {"id": "s-1", "state": "open", "accepting_jobs": True, "active_ttl": 100},
+        {"state": "active", "active_ttl": None},
+        {"state": 7, "accepting_jobs": "no"},
+        {},
+    ],
+)
+@pytest.mark.parametrize("key", [f"{PREFIX}SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"])
+def test_preset_session_is_used_and_not_ours_to_close(session: dict[str, object], key: str) -> None:
+    service = FakeService({SESSION: reply(200, session)})
+    acquired = client_of(service, {key: "s-1"}).acquire()
+    assert (acquired.token, acquired.must_release) == ("s-1", False)
+    assert service.asked == [SESSION]
+
+
+def test_session_id_wins_over_the_acquisition_token() -> None:
+    service = FakeService({SESSION: reply(200, {})})
+    values = {"QRMI_JOB_ACQUISITION_TOKEN": "other", f"{PREFIX}SESSION_ID": "s-1"}
+    assert client_of(service, values).acquire().token == "s-1"
+
+
+@pytest.mark.parametrize(
+    ("session", "expected"),
+    [
+        ({"state": "closed"}, "is closed"),
+        ({"state": "Closed", "accepting_jobs": True}, "is closed"),
+        ({"state": "open", "accepting_jobs": False}, "accepts no more jobs"),
+        ({"state": "open", "active_ttl": 0}, "has no time left"),
+        ({"state": "open", "active_ttl": -1.5}, "has no time left"),
+    ],
+)
+@pytest.mark.parametrize("key", [f"{PREFIX}SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"])
+def test_unusable_preset_session_is_refused(
+    session: dict[str, object], expected: str, key: str
+) -> None:
+    service = FakeService({SESSION: reply(200, session)})
+    with pytest.raises(AcquisitionError) as caught:
+        client_of(service, {key: "s-1"}).acquire()
+    assert text_of(caught.value) == (
+        f"the session in ibm_x_{key} {expected}: unset ibm_x_{key} to get a new one"
+    )
+    assert service.asked == [SESSION]
+
+
+@pytest.mark.parametrize(
+    ("session_id", "answer", "expected"),
+    [
+        ("s-1", reply(404), "the session in ibm_x_QRMI_IBM_QRS_SESSION_ID does not exist: unset "),
+        ("s-1", reply(403), "https://api.test:443/base/sessions/s-1 answered 403 Forbidden; "),
+        ("..", reply(200), "ibm_x_QRMI_IBM_QRS_SESSION_ID is not a session id: unset "),
+        ("a/b", reply(200), "ibm_x_QRMI_IBM_QRS_SESSION_ID is not a session id: unset "),
+    ],
+)
+def test_preset_session_that_cannot_be_read(
+    session_id: str, answer: httpx.Response, expected: str
+) -> None:
+    with pytest.raises(AcquisitionError) as caught:
+        client_of(FakeService({SESSION: answer}), {f"{PREFIX}SESSION_ID": session_id}).acquire()
+    assert text_of(caught.value).startswith(expected)
+
+
+NO_JOBS = reply(200, {"jobs": [], "offset": 0, "limit": 200})
+ONE_JOB = reply(200, {"jobs": [{"id": "j", "status": "Strange"}]})
+
+
+@pytest.mark.parametrize("empty", [NO_JOBS, reply(200, {})])
+def test_session_without_pending_jobs_is_told_to_accept_no_more(empty: httpx.Response) -> None:
+    service = FakeService({JOBS: empty, PATCH: httpx.Response(204)})
+    client_of(service).release("s-1")
+    assert service.asked == [JOBS, PATCH]
+    assert dict(service.requests[1].url.params) == {"pending": "true", "session_id": "s-1"}
+    assert orjson.loads(service.requests[2].content) == {"accepting_jobs": False}
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        ONE_JOB,
+        reply(200, {"jobs": None}),
+        reply(200, {"jobs": "text"}),
+        reply(200, []),
+        httpx.Response(200, content=b"<html>"),
+        reply(400),
+        reply(404),
+        reply(500),
+        httpx.ReadError("reset"),
+        httpx.ReadTimeout("slow"),
+    ],
+)
+def test_session_is_closed_if_jobs_are_pending_or_cannot_be_listed(
+    listed: httpx.Response | Exception,
+) -> None:
+    service = FakeService({JOBS: listed, CLOSE: httpx.Response(204)})
+    client_of(service).release("s-1")
+    assert [each for each in service.asked if each != JOBS] == [CLOSE]
+    assert service.requests[-1].content == b""
+
+
+@pytest.mark.parametrize("patched", [reply(400), reply(500), httpx.ReadTimeout("slow")])
+def test_session_is_closed_if_it_cannot_be_told(patched: httpx.Response | Exception) -> None:
+    service = FakeService({JOBS: NO_JOBS, PATCH: patched, CLOSE: httpx.Response(200)})
+    client_of(service).release("s-1")
+    assert service.asked[-1] == CLOSE
+
+
+def test_session_that_is_gone_is_released() -> None:
+    service = FakeService({JOBS: NO_JOBS, PATCH: reply(404)})
+    client_of(service).release("s-1")
+    assert service.asked == [JOBS, PATCH]
+    service = FakeService({JOBS: ONE_JOB, CLOSE: reply(404)})
+    client_of(service).release("s-1")
+    assert service.asked == [JOBS, CLOSE]
+
+
+def test_failed_release_gives_all_reasons() -> None:
+    service = FakeService(
+        {JOBS: NO_JOBS, PATCH: reply(409, {"message": "busy"}), CLOSE: httpx.ReadTimeout("slow")}
+    )
+    with pytest.raises(ReleaseError) as caught:
+        client_of(service).release("s-1")
+    assert text_of(caught.value) == (
+        "the session may still be open: https://api.test:443/base/sessions/s-1 answered "
+        "409 Conflict: busy; no answer from https://api.test:443/base/sessions/s-1/close within "
+        "30 s; gave up after 5 tries"
+    )
+
+
+def test_one_reason_is_given_once() -> None:
+    service = FakeService({"POST /identity/token": reply(400, {"errorMessage": "unknown key"})})
+    with pytest.raises(ReleaseError) as caught:
+        client_of(service).release("s-1")
+    assert text_of(caught.value) == (
+        "the session may still be open: https://iam.test:443/identity/token refused the API key: "
+        "400 Bad Request: unknown key"
+    )
+    assert service.token_requests == 1
+
+
+def test_list_that_never_comes_leaves_time_to_close() -> None:
+    deadline = RecordingDeadline(12)
+    service = FakeService({JOBS: reply(503, None, Retry_After="5"), CLOSE: httpx.Response(204)})
+    client_of(service, deadline=deadline).release("s-1")
+    assert service.asked == [JOBS, CLOSE]
+    list_timeout, close_timeout = (
+        request.extensions["timeout"]["read"] for request in service.requests[1:]
+    )
+    assert list_timeout <= 4
+    assert close_timeout > 10
+
+
+@pytest.mark.parametrize("token", ["", "..", "a/b", "x" * 257])
+def test_what_is_no_session_id_is_not_released(token: str) -> None:
+    service = FakeService({})
+    with pytest.raises(ReleaseError, match="no session id"):
+        client_of(service).release(token)
+    assert not service.requests
+
+
+def test_release_twice_does_no_harm() -> None:
+    service = FakeService({JOBS: NO_JOBS, PATCH: [httpx.Response(204), reply(404)]})
+    client = client_of(service)
+    client.release("s-1")
+    client.release("s-1")
