@@ -4,9 +4,9 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
+from spank_qrmi import __version__
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.installation import install_plugins, uninstall_plugins
 
@@ -26,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="spank-qrmi", description="Administer the QPU plugins of this node."
     )
-    parser.add_argument("-V", "--version", action="version", version=version("spank-qrmi"))
+    parser.add_argument("-V", "--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     install = commands.add_parser("install", help="put the plugins where Slurm finds them")
     install.add_argument("--plugindir", type=_absolute, default=Path("/usr/lib64/slurm"))

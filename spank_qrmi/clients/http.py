@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 import httpx
 import orjson
 
+from spank_qrmi import __version__
 from spank_qrmi.clients.answer import Answer, printable
 from spank_qrmi.clients.retry import Budget, RequestError, repeat, status_failure
 from spank_qrmi.deadline import Deadline
@@ -30,7 +31,7 @@ OPERATION_TIMEOUT_SECONDS = 30.0
 
 BODY_LIMIT_BYTES = 1024 * 1024
 
-USER_AGENT = "spank-qrmi/0.1.0"
+USER_AGENT = f"spank-qrmi/{__version__}"
 
 _CANCEL_CHECK_SECONDS = 0.1
 _SHOWN_PATH_LIMIT = 200

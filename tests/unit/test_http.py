@@ -2,11 +2,10 @@
 """Requests within a deadline: what is sent, repeated and refused."""
 
 import logging
-import re
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
-from pathlib import Path
+from importlib.metadata import version
 
 import httpx
 import pytest
@@ -81,10 +80,7 @@ def test_form_is_urlencoded_in_order_and_query_is_encoded() -> None:
 
 
 def test_user_agent_names_the_version_of_the_package() -> None:
-    pyproject = Path(__file__).parents[2] / "pyproject.toml"
-    version = re.search(r'^version = "(.+)"$', pyproject.read_text(), re.MULTILINE)
-    assert version is not None
-    assert f"spank-qrmi/{version[1]}" == USER_AGENT
+    assert f"spank-qrmi/{version('spank-qrmi')}" == USER_AGENT
 
 
 def test_every_operation_has_a_timeout_of_30_s_or_what_is_left() -> None:
