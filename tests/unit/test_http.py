@@ -2,6 +2,7 @@
 """Requests within a deadline: what is sent, repeated and refused."""
 
 import logging
+import re
 import time
 from collections.abc import Iterator
 from email.utils import formatdate
