@@ -35,11 +35,8 @@ cdef extern from "slurm/spank.h" nogil:
     const char *spank_strerror(spank_err_t error)
     spank_err_t spank_option_register(spank_t spank, spank_option *option)
     spank_err_t spank_get_item(spank_t spank, spank_item_t item, ...)
-    spank_err_t spank_getenv(spank_t spank, const char *name, char *value, int size)
     spank_err_t spank_setenv(spank_t spank, const char *name, const char *value, int overwrite)
 
     void slurm_error(const char *format, ...)
     void slurm_info(const char *format, ...)
-    void slurm_verbose(const char *format, ...)
     void slurm_debug(const char *format, ...)
-    void slurm_debug2(const char *format, ...)

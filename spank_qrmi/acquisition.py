@@ -27,7 +27,7 @@ UNDO_SECONDS = 5.0
 """How long giving back may take when an acquisition did not come to its end."""
 
 # Requests end at the deadline by themselves, but an answer under way tells what must be given back.
-_GRACE_SECONDS = 3.0
+_GRACE_SECONDS = 2.0
 _CANCEL_CHECK_SECONDS = 0.1
 
 _log = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ from typing import NoReturn
 import orjson
 
 from spank_qrmi.errors import ConfigError
+from spank_qrmi.protocol import MAX_VALUE_BYTES
 from spank_qrmi.redaction import is_secret_name
 
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
@@ -70,7 +71,8 @@ def load_config(path: Path, known_types: Iterable[str]) -> Config:
                 place = f"{path}: resource {name}"
                 resources[name] = _resource_of(place, name, entry, known_types)
         except ConfigError as error:
-            problems.append((name, error))
+            if (name, str(error)) not in [(known, str(each)) for known, each in problems]:
+                problems.append((name, error))
     return Config(path, resources, tuple(problems), tuple(_permission_warnings(path, resources)))
 
 
@@ -145,8 +147,8 @@ def _check_variable(place: str, key: str, value: object) -> None:
     if not isinstance(value, str):
         message = f"{place}: environment.{key}: must be a string in quotes, got {_json_type(value)}"
         raise ConfigError(message)
-    if "\0" in value:
-        message = f"{place}: environment.{key}: holds a NUL character"
+    if "\0" in value or len(value.encode("utf-8", "replace")) > MAX_VALUE_BYTES:
+        message = f"{place}: environment.{key}: holds a NUL character or more than {MAX_VALUE_BYTES} bytes"
         raise ConfigError(message)
 
 

@@ -19,7 +19,8 @@ from enum import Enum
 from spank_qrmi.errors import ProtocolError
 
 PREAMBLE = b"QRMI\x01"
-MAX_PAYLOAD_BYTES = 256 * 1024 + 256
+MAX_VALUE_BYTES = 256 * 1024
+MAX_PAYLOAD_BYTES = MAX_VALUE_BYTES + 256
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 # slurm/slurm.h: INFINITE and NO_VAL, a job without a time limit and one whose limit is not set.
 _NO_LIMIT_MINUTES = frozenset({0xFFFFFFFF, 0xFFFFFFFE})

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from spank_qrmi.config import Config, Resource
 from spank_qrmi.errors import ResolutionError
 
+MAX_SHOWN_NAMES = 8
+
 
 @dataclass(frozen=True)
 class Resolution:
@@ -38,5 +40,7 @@ def resolve_qpus(qpu_option: str, config: Config) -> Resolution:
 
 
 def _unknown_text(config: Config) -> str:
-    known = ", ".join(config.resources) or "none"
-    return f"not defined in {config.path} on this node; defined there: {known}"
+    known = list(config.resources)
+    shown = ", ".join(known[:MAX_SHOWN_NAMES]) or "none"
+    more = f" and {len(known) - MAX_SHOWN_NAMES} more" if len(known) > MAX_SHOWN_NAMES else ""
+    return f"not defined in {config.path} on this node; defined there: {shown}{more}"

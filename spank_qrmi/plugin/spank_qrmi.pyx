@@ -15,8 +15,8 @@ from posix.unistd cimport getpid, getuid
 
 from slurm cimport SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP, SLURM_MAX_NORMAL_STEP_ID
 from spank cimport (
-    ESPANK_SUCCESS, slurm_debug, slurm_debug2, slurm_error, slurm_info, slurm_verbose,
-    spank_option, spank_option_register, spank_remote, spank_setenv, spank_strerror, spank_t)
+    ESPANK_SUCCESS, slurm_debug, slurm_error, slurm_info, spank_option, spank_option_register,
+    spank_remote, spank_setenv, spank_strerror, spank_t)
 from spank_qrmi.plugin.byte_buffer cimport (
     ByteBuffer, append_text, next_text, release_bytes)
 from spank_qrmi.plugin.job cimport (
@@ -42,8 +42,9 @@ cdef enum:
     DEFAULT_ACQUIRE_TIMEOUT_SECONDS = 120
     DEFAULT_RELEASE_TIMEOUT_SECONDS = 20
     MAX_TIMEOUT_SECONDS = 86400
-    # The worker keeps its own deadline; the plugin's comes later and is for a worker that does not.
-    TIMEOUT_MARGIN_SECONDS = 3
+    # The worker keeps the deadline itself, and may then give back what it got (acquisition.py:
+    # grace and undo); the plugin's own deadline is for a worker that does not.
+    TIMEOUT_MARGIN_SECONDS = 8
 
 cdef ByteBuffer qpu_option
 cdef ByteBuffer messages
@@ -67,12 +68,8 @@ cdef void log_worker_record(char level, const char *text) noexcept nogil:
         slurm_error(b"%s: %s", PLUGIN_LOG_NAME, text)
     elif level == c"i":
         slurm_info(b"%s: %s", PLUGIN_LOG_NAME, text)
-    elif level == c"v":
-        slurm_verbose(b"%s: %s", PLUGIN_LOG_NAME, text)
-    elif level == c"d":
-        slurm_debug(b"%s: %s", PLUGIN_LOG_NAME, text)
     else:
-        slurm_debug2(b"%s: %s", PLUGIN_LOG_NAME, text)
+        slurm_debug(b"%s: %s", PLUGIN_LOG_NAME, text)
 
 
 cdef bint has_name(const char *names) noexcept nogil:
