@@ -58,7 +58,7 @@ def load_config(path: Path, known_types: Iterable[str]) -> Config:
         message = f'{path}: must be a JSON object with an array "resources"'
         raise ConfigError(message)
     resources: dict[str, Resource] = {}
-    problems: list[tuple[str | None, ConfigError]] = []
+    problems: dict[str, tuple[str | None, ConfigError]] = {}
     names = Counter(_name_of(entry) for entry in entries)
     for index, entry in enumerate(entries):
         name = _name_of(entry)
@@ -71,9 +71,11 @@ def load_config(path: Path, known_types: Iterable[str]) -> Config:
                 place = f"{path}: resource {name}"
                 resources[name] = _resource_of(place, name, entry, known_types)
         except ConfigError as error:
-            if (name, str(error)) not in [(known, str(each)) for known, each in problems]:
-                problems.append((name, error))
-    return Config(path, resources, tuple(problems), tuple(_permission_warnings(path, resources)))
+            # Keyed by its text: the entries that share a name are one problem.
+            problems[str(error)] = (name, error)
+    return Config(
+        path, resources, tuple(problems.values()), tuple(_permission_warnings(path, resources))
+    )
 
 
 def _read_document(path: Path) -> object:
@@ -148,7 +150,8 @@ def _check_variable(place: str, key: str, value: object) -> None:
         message = f"{place}: environment.{key}: must be a string in quotes, got {_json_type(value)}"
         raise ConfigError(message)
     if "\0" in value or len(value.encode("utf-8", "replace")) > MAX_VALUE_BYTES:
-        message = f"{place}: environment.{key}: holds a NUL character or more than {MAX_VALUE_BYTES} bytes"
+        limit = f"a NUL character or more than {MAX_VALUE_BYTES} bytes"
+        message = f"{place}: environment.{key}: holds {limit}"
         raise ConfigError(message)
 
 
