@@ -11,15 +11,18 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from setuptools import Extension, setup
-from setuptools.command.bdist_wheel import bdist_wheel
-from setuptools.command.build_ext import build_ext
-
 try:
     from Cython.Build import cythonize
     from Cython.Compiler import Options
-except ImportError as error:
-    raise SystemExit("error: Cython is missing: python3 -m pip install 'Cython>=3.1'") from error
+    from setuptools import Extension, setup
+    from setuptools.command.bdist_wheel import bdist_wheel
+    from setuptools.command.build_ext import build_ext
+except ImportError as missing:
+    message = (
+        f"error: the Python module {missing.name} is missing: "
+        "python3 -m pip install 'Cython>=3.1' 'setuptools>=77'"
+    )
+    raise SystemExit(message) from missing
 
 PLUGINS = ("spank_qrmi",)
 SLURM_INCLUDE_DIRS = [

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Slurm ring's cluster: started once, found clean by every test, gone at the end."""
+"""The Slurm ring's cluster, installation and site: made once, found clean by every test."""
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from loopback.cluster import SlurmCluster
 from loopback.errors import ClusterError
+from tests.slurm.installation import Installation, snapshot
+from tests.slurm.product import Product, processes_naming
+from tests.slurm.site import Site
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "setpriv")
 
@@ -64,6 +67,55 @@ def _leave_cluster_clean(cluster: SlurmCluster) -> Iterator[None]:
     except ClusterError:
         cluster.repair()
         raise
+
+
+@pytest.fixture(scope="session")
+def installation(cluster: SlurmCluster) -> Iterator[Installation]:
+    """The product, installed beside files of others that must survive it."""
+    installation = Installation(cluster.folder / "installation")
+    for folder in ("lib64/slurm", "etc"):
+        (installation.folder / folder).mkdir(parents=True)
+        (installation.folder / folder / "of_somebody_else").write_text("kept")
+    before = snapshot(installation.folder)
+    installation.make("install")
+    yield installation
+    installation.make("uninstall")
+    assert snapshot(installation.folder) == before
+
+
+@pytest.fixture(scope="session")
+def _site_process(cluster: SlurmCluster) -> Iterator[Site]:
+    folder = cluster.folder / "site"
+    folder.mkdir()
+    site = Site(folder)
+    yield site
+    site.stop()
+
+
+@pytest.fixture
+def site(_site_process: Site) -> Site:
+    """The simulated site as at its start."""
+    _site_process.reset()
+    return _site_process
+
+
+@pytest.fixture
+def product(
+    cluster: SlurmCluster, installation: Installation, site: Site
+) -> Iterator[Product]:
+    """The product with the seed's plugstack line; fails a test that leaves anything acquired."""
+    folder = Path(tempfile.mkdtemp(prefix="test-", dir=cluster.folder))
+    product = Product(cluster, installation, site, folder)
+    product.write_plugstack()
+    yield product
+    cluster.wait_for_empty_queue()
+    site.wait_until_released()
+    assert product.journal() == []
+    assert _processes_of(installation) == []
+
+
+def _processes_of(installation: Installation) -> list[Sequence[str]]:
+    return processes_naming(str(installation.environment))
 
 
 def _make_folder() -> Path:
