@@ -7,17 +7,16 @@ business.
 
 import uuid
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar
 
 from spank_qrmi.clients.base import Acquired, Client, Settings, path_segment
 from spank_qrmi.clients.iam import IbmService, TokenSource
-from spank_qrmi.errors import AcquisitionError
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
 
 _PREFIX = "QRMI_IBM_DA_"
+_ACCESSIBLE_STATUSES = frozenset({"online"})
 
 
 class DirectAccess(Client):
@@ -41,14 +40,7 @@ class DirectAccess(Client):
 
         Raises AcquisitionError with the service's reason, ServiceError if there is no answer.
         """
-        answer = self._service.authorized_request("GET", self._path, is_repeatable=True)
-        if answer.status == HTTPStatus.NOT_FOUND:
-            raise AcquisitionError("the service knows no backend of this name")
-        if not answer.is_success:
-            raise self._service.refusal(answer)
-        backend = answer.json_object()
-        if backend.get("status") != "online":
-            raise AcquisitionError(answer.not_accessible_text("backend", backend))
+        self._service.check_backend(self._path, _ACCESSIBLE_STATUSES)
 
     def acquire(self) -> Acquired:
         """Return a random token (UUID version 4); nothing is asked."""

@@ -151,6 +151,20 @@ class IbmService:
             answer = ask(self._tokens.token(self._iam_endpoint_url, self._apikey))
         return answer
 
+    def check_backend(self, path: str, accessible_statuses: frozenset[str]) -> None:
+        """Return if the backend described at `path` has one of these statuses, in any case.
+
+        Raises AcquisitionError with the service's reason, ServiceError if there is no answer.
+        """
+        answer = self.authorized_request("GET", path, is_repeatable=True)
+        if answer.status == HTTPStatus.NOT_FOUND:
+            raise AcquisitionError("the service knows no backend of this name")
+        if not answer.is_success:
+            raise self.refusal(answer)
+        backend = answer.json_object()
+        if str(backend.get("status")).lower() not in accessible_statuses:
+            raise AcquisitionError(answer.not_accessible_text("backend", backend))
+
     def refusal(self, answer: Answer) -> AcquisitionError:
         """Return the error for an answer that is no success, with the variable to look at."""
         hint = ""

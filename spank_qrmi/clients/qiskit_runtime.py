@@ -59,14 +59,7 @@ class QiskitRuntime(Client):
 
         Raises AcquisitionError with the service's reason, ServiceError if there is no answer.
         """
-        answer = self._service.authorized_request("GET", self._path, is_repeatable=True)
-        if answer.status == HTTPStatus.NOT_FOUND:
-            raise AcquisitionError("the service knows no backend of this name")
-        if not answer.is_success:
-            raise self._service.refusal(answer)
-        backend = answer.json_object()
-        if str(backend.get("status")).lower() not in _ACCESSIBLE_STATUSES:
-            raise AcquisitionError(answer.not_accessible_text("backend", backend))
+        self._service.check_backend(self._path, _ACCESSIBLE_STATUSES)
 
     def acquire(self) -> Acquired:
         """Open a session, or take the one that the user named (POST /sessions, GET /sessions/{id}).
