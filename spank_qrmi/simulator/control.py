@@ -13,8 +13,10 @@ from starlette.routing import Route
 
 from spank_qrmi.simulator.answers import RefusalError, read_json_object
 from spank_qrmi.simulator.faults import FaultError, parse_fault
-from spank_qrmi.simulator.sessions import PENDING_STATUSES, Session
-from spank_qrmi.simulator.site import Backend, Device, Site
+from spank_qrmi.simulator.ibm_backends import Backend
+from spank_qrmi.simulator.jobs import PENDING_STATUSES, Job
+from spank_qrmi.simulator.sessions import Session
+from spank_qrmi.simulator.site import Device, Site
 
 PREFIX = "/_simulator"
 LONGEST_STATUS = 64
@@ -50,6 +52,14 @@ class Control:
         return JSONResponse(
             {
                 "sessions": [self._document(session) for session in site.sessions()],
+                "jobs": [
+                    _job_document(job, kind)
+                    for kind, jobs in (
+                        ("direct-access", site.direct_access_jobs),
+                        ("qiskit-runtime", site.runtime_jobs),
+                    )
+                    for job in jobs.values()
+                ],
                 "requests": [asdict(record) for record in site.requests],
                 "tokens_issued": site.tokens_issued,
                 "faults": site.faults.documents(),
@@ -137,3 +147,15 @@ class Control:
 
 def _documents(things: Mapping[str, Backend | Device]) -> dict[str, dict[str, object]]:
     return {name: asdict(thing) for name, thing in things.items()}
+
+
+def _job_document(job: Job, kind: str) -> dict[str, object]:
+    return {
+        "id": job.job_id,
+        "kind": kind,
+        "backend": job.backend_name,
+        "program": job.program_id,
+        "status": job.status,
+        "session_id": job.session_id,
+        "reason": job.reason,
+    }

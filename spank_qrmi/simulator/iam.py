@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from spank_qrmi.simulator.answers import RefusalError, media_type
-from spank_qrmi.simulator.site import Account, Site
+from spank_qrmi.simulator.site import Site, Token
 
 GRANT_TYPE = "urn:ibm:params:oauth:grant-type:apikey"
 PROPERTY_MISSING = "BXNIM0109E"
@@ -76,9 +76,7 @@ def _form(body: bytes) -> dict[str, str]:
     return form
 
 
-def bearer_account(request: Request, site: Site) -> Account | None:
-    """Return the account whose valid bearer token the request carries."""
+def bearer_token(request: Request, site: Site) -> Token | None:
+    """Return the valid bearer token that the request carries."""
     scheme, _, text = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        return None
-    return site.account_of_token(text.strip())
+    return site.token(text.strip()) if scheme.lower() == "bearer" else None

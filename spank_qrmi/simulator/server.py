@@ -27,6 +27,8 @@ from spank_qrmi.simulator.qrmi_config import site_config, write_config
 from spank_qrmi.simulator.site import Site
 
 STOP_GRACE_SECONDS = 2
+LONGEST_START_SECONDS = 30
+LONGEST_STOP_SECONDS = 30
 KEEP_ALIVE_SECONDS = 60
 
 
@@ -63,6 +65,7 @@ class SimulatorServer(uvicorn.Server):
             timeout_graceful_shutdown=STOP_GRACE_SECONDS,
         )
         super().__init__(config)
+        self._site = site
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -75,6 +78,7 @@ class SimulatorServer(uvicorn.Server):
         for connection in list(self.server_state.connections):
             cast("ClosableProtocol", connection).transport.abort()
         await super().shutdown(sockets)
+        await self._site.stop()
 
 
 def bind(host: str, port: int) -> tuple[socket.socket, str]:
@@ -91,18 +95,24 @@ def bind(host: str, port: int) -> tuple[socket.socket, str]:
 
 @contextlib.contextmanager
 def running_in_thread(site: Site) -> Iterator[str]:
-    """Serve `site` on a free loopback port from a thread of this process; yields the base URL."""
+    """Serve `site` on a free loopback port from a thread of this process; yields the base URL.
+
+    Raises TimeoutError if the server does not start, or does not stop, in half a minute.
+    """
     listener, base_url = bind("127.0.0.1", 0)
     ready = threading.Event()
     server = SimulatorServer(site, ready.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
-    ready.wait()
+    if not ready.wait(LONGEST_START_SECONDS):
+        raise TimeoutError("the simulated site does not start")
     try:
         yield base_url
     finally:
         server.should_exit = True
-        thread.join()
+        thread.join(LONGEST_STOP_SECONDS)
+    if thread.is_alive():
+        raise TimeoutError("the simulated site does not stop")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,21 +6,7 @@ Only the life of a session belongs here, in Unix seconds; who may touch it is de
 
 from dataclasses import dataclass, field
 
-PENDING_STATUSES = frozenset({"Queued", "Running"})
-"""Job statuses that the service lists for `pending=true`."""
-
-
-@dataclass
-class Job:
-    """A job of a session; `created_at` is in Unix seconds."""
-
-    job_id: str
-    created_at: float
-    status: str = "Queued"
-
-    def is_pending(self) -> bool:
-        """Return whether the job has still to finish."""
-        return self.status in PENDING_STATUSES
+from spank_qrmi.simulator.jobs import Job
 
 
 @dataclass
@@ -62,13 +48,22 @@ class Session:
     def add_job(self, job: Job) -> None:
         """Take a job in; one that runs makes the session active."""
         self.jobs.append(job)
-        if job.status == "Running" and self.activated_at is None:
-            self.activated_at = job.created_at
+        if job.status == "Running":
+            self.note_job_start(job.created_at)
+
+    def note_job_start(self, now: float) -> None:
+        """Become active with the first job that runs."""
+        if self.activated_at is None:
+            self.activated_at = now
+
+    def note_job_end(self, now: float) -> None:
+        """Close if this was the last job and no new ones are accepted."""
+        self._close_if_drained(now)
 
     def complete_jobs(self, now: float) -> None:
         """Let all pending jobs end well; a session that accepts no new ones then closes."""
         for job in self.pending_jobs():
-            job.status = "Completed"
+            job.complete({}, now)
         self._close_if_drained(now)
 
     def set_accepting_jobs(self, accepting: bool, now: float) -> None:
@@ -81,7 +76,10 @@ class Session:
         if self.closed_at is not None:
             return
         for job in self.pending_jobs():
-            job.status = "Completed" if job.status == "Running" else "Cancelled"
+            if job.status != "Running":
+                job.cancel(now)
+            elif job.stop is None:
+                job.complete({}, now)
         self._close("cancelled", now)
 
     def expire(self, now: float) -> None:
@@ -89,7 +87,7 @@ class Session:
         ends_at = self.created_at + self.max_ttl_seconds
         if self.closed_at is None and now >= ends_at:
             for job in self.pending_jobs():
-                job.status = "Cancelled"
+                job.cancel(ends_at)
             self._close("expired", ends_at)
 
     def _close_if_drained(self, now: float) -> None:

@@ -11,13 +11,19 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from spank_qrmi.simulator.execution.pool import WorkerPool
 from spank_qrmi.simulator.faults import FaultQueue
-from spank_qrmi.simulator.sessions import Job, Session
+from spank_qrmi.simulator.ibm_backends import Backend
+from spank_qrmi.simulator.job_runner import JobRunner
+from spank_qrmi.simulator.jobs import Job
+from spank_qrmi.simulator.sessions import Session
 
 API_KEY = "simulator-api-key"
 SERVICE_CRN = "crn:v1:simulator"
 OPEN_PLAN_API_KEY = "simulator-open-plan-api-key"
 OPEN_PLAN_SERVICE_CRN = "crn:v1:simulator-open-plan"
+APP_ID_CLIENT_ID = "simulator-client"
+APP_ID_SECRET = "simulator-app-id-secret"  # noqa: S105 (of an account that exists here alone)
 LARGEST_MAX_TTL_SECONDS = 28800
 """Longest life of a session, which is also the default of the service."""
 REQUESTS_REMEMBERED = 10_000
@@ -30,14 +36,6 @@ class Account:
     api_key: str
     service_crn: str
     is_open_plan: bool = False
-
-
-@dataclass
-class Backend:
-    """An IBM backend and its status, in the words of the API that offers it."""
-
-    name: str
-    status: str
 
 
 @dataclass
@@ -67,25 +65,37 @@ class RequestRecord:
 
 @dataclass(frozen=True)
 class Token:
-    """A bearer token that was issued to an account."""
+    """A bearer token that was issued to an account; App ID's need no service CRN beside them."""
 
     account: Account
     expires_at: float
+    is_app_id: bool = False
 
 
 class Site:
-    """One simulated site; `reset` brings it back to its first state."""
+    """One simulated site; `reset` brings it back to its first state.
+
+    With noise, IBM programs run with the errors of the machines that the backends are like.
+    """
 
     def __init__(
-        self, clock: Callable[[], float] = time.time, token_lifetime_seconds: int = 3600
+        self,
+        clock: Callable[[], float] = time.time,
+        token_lifetime_seconds: int = 3600,
+        *,
+        with_noise: bool = False,
     ) -> None:
         self.now = clock
         self.token_lifetime_seconds = token_lifetime_seconds
+        self.with_noise = with_noise
         self.accounts = (
             Account(API_KEY, SERVICE_CRN),
             Account(OPEN_PLAN_API_KEY, OPEN_PLAN_SERVICE_CRN, is_open_plan=True),
         )
         self._tokens: dict[str, Token] = {}
+        self.direct_access_jobs: dict[str, Job] = {}
+        self.runtime_jobs: dict[str, Job] = {}
+        self.job_runner = JobRunner(WorkerPool(), clock)
         self.reset()
 
     def reset(self) -> None:
@@ -94,6 +104,10 @@ class Site:
         self.faults = FaultQueue()
         self.requests: deque[RequestRecord] = deque(maxlen=REQUESTS_REMEMBERED)
         self._sessions: dict[str, Session] = {}
+        for jobs in (self.direct_access_jobs, self.runtime_jobs):
+            for job in jobs.values():
+                job.cancel(self.now())
+            jobs.clear()
         self.quantum_system_backends = _backends(
             ibm_torino="online", ibm_quebec="online", ibm_paused="paused", ibm_offline="offline"
         )
@@ -107,26 +121,33 @@ class Site:
         )
         self.devices = {device.device_type: device for device in devices}
 
+    async def stop(self) -> None:
+        """End all that runs; the server's event loop calls it last."""
+        await self.job_runner.stop()
+
     def account_of_api_key(self, api_key: str) -> Account | None:
         """Return the account that owns an API key."""
         return next((one for one in self.accounts if one.api_key == api_key), None)
 
-    def issue_token(self, account: Account) -> tuple[str, Token]:
+    def issue_token(self, account: Account, *, is_app_id: bool = False) -> tuple[str, Token]:
         """Return a new bearer token's text and what is known of it."""
         now = self.now()
         self._tokens = {text: old for text, old in self._tokens.items() if old.expires_at > now}
         text = f"simulator-token-{secrets.token_urlsafe(24)}"
-        token = Token(account, now + self.token_lifetime_seconds)
+        token = Token(account, now + self.token_lifetime_seconds, is_app_id)
         self._tokens[text] = token
         self.tokens_issued += 1
         return text, token
 
     def account_of_token(self, text: str) -> Account | None:
         """Return the account of a token that was issued and has not expired."""
+        token = self.token(text)
+        return None if token is None else token.account
+
+    def token(self, text: str) -> Token | None:
+        """Return what is known of a token that was issued and has not expired."""
         token = self._tokens.get(text)
-        if token is None or token.expires_at <= self.now():
-            return None
-        return token.account
+        return None if token is None or token.expires_at <= self.now() else token
 
     def expire_tokens(self) -> None:
         """Make every token issued so far invalid."""
@@ -158,10 +179,23 @@ class Site:
         return next((one for one in self.sessions() if one.session_id == session_id), None)
 
     def add_job(self, session: Session, status: str) -> Job:
-        """Return a new job that was put into the session."""
-        job = Job(job_id=str(uuid.uuid4()), created_at=self.now(), status=status)
-        session.add_job(job)
+        """Return a new job that was put into the session, and that nothing runs."""
+        job = Job(
+            job_id=str(uuid.uuid4()),
+            created_at=self.now(),
+            status=status,
+            backend_name=session.backend_name,
+            service_crn=session.service_crn,
+            session_id=session.session_id,
+        )
+        self.add_runtime_job(job, session)
         return job
+
+    def add_runtime_job(self, job: Job, session: Session | None) -> None:
+        """Take in a job of Qiskit Runtime, and of a session if it has one."""
+        self.runtime_jobs[job.job_id] = job
+        if session is not None:
+            session.add_job(job)
 
 
 def _backends(**statuses: str) -> dict[str, Backend]:

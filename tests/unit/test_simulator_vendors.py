@@ -282,7 +282,8 @@ def test_jobs_of_a_session_are_listed(member: httpx.Client, site: Site) -> None:
 
     assert ids(pending="true", session_id=session.session_id) == [pending.job_id]
     assert ids(pending="false", session_id=session.session_id) == [ended.job_id]
-    assert ids(session_id=session.session_id, limit="1", offset="1") == [pending.job_id]
+    assert ids(session_id=session.session_id, limit="1", offset="1") == [ended.job_id]
+    assert ids(session_id=session.session_id, sort="ASC") == [ended.job_id, pending.job_id]
     assert len(ids()) == 3
     assert ids(session_id="nowhere") == []
     page = member.get(JOBS, params={"limit": "1"}).json()

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What tests of the simulated IBM services share: an account's headers, orders, waiting."""
+
+import time
+
+import httpx
+
+from spank_qrmi.simulator.site import Site
+
+WAIT_SECONDS = 60
+BELL = """OPENQASM 3.0;
+include "stdgates.inc";
+bit[2] meas;
+rz(pi/2) $50; sx $50; rz(pi/2) $50;
+rz(pi/2) $51; sx $51; rz(pi) $51; cz $50, $51; sx $51; rz(pi/2) $51;
+meas[0] = measure $50;
+meas[1] = measure $51;
+"""
+"""A Bell pair in the native gates of ibm_torino."""
+FLIP = """OPENQASM 3.0;
+include "stdgates.inc";
+bit[1] meas;
+x $3;
+meas[0] = measure $3;
+"""
+"""Native to all of the site's backends."""
+
+
+def headers_of(site: Site, account_number: int) -> dict[str, str]:
+    """Return the headers with which an account asks."""
+    account = site.accounts[account_number]
+    token, _ = site.issue_token(account)
+    return {"Authorization": f"Bearer {token}", "Service-CRN": account.service_crn}
+
+
+def sampler_input(circuit: str, **changes: object) -> dict[str, object]:
+    """Return a sampler's input as clients send it."""
+    return {"version": 2, "pubs": [[circuit, None, 100]], "support_qiskit": False, **changes}
+
+
+def wait_for_end(client: httpx.Client, path: str) -> dict[str, object]:
+    """Return the job at `path` once it has ended."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        job: dict[str, object] = client.get(path).json()
+        if job["status"] not in ("Queued", "Running"):
+            return job
+        time.sleep(0.02)
+    message = f"the job at {path} does not end"
+    raise AssertionError(message)
