@@ -14,6 +14,7 @@ from spank_qrmi.simulator.control import Control
 from spank_qrmi.simulator.fault_middleware import FaultMiddleware
 from spank_qrmi.simulator.iam import Iam
 from spank_qrmi.simulator.pasqal_cloud import PasqalCloud
+from spank_qrmi.simulator.pasqal_login import PasqalLogin
 from spank_qrmi.simulator.qiskit_runtime import QiskitRuntime
 from spank_qrmi.simulator.quantum_system import QuantumSystem
 from spank_qrmi.simulator.recording import RecordingMiddleware
@@ -26,6 +27,7 @@ def create_app(site: Site) -> Starlette:
         Iam(site),
         QuantumSystem(site),
         QiskitRuntime(site),
+        PasqalLogin(site),
         PasqalCloud(site),
         Control(site),
     )

@@ -15,6 +15,7 @@ from spank_qrmi.simulator.answers import RefusalError, read_json_object
 from spank_qrmi.simulator.faults import FaultError, parse_fault
 from spank_qrmi.simulator.ibm_backends import Backend
 from spank_qrmi.simulator.jobs import PENDING_STATUSES, Job
+from spank_qrmi.simulator.pasqal_batches import Batch
 from spank_qrmi.simulator.sessions import Session
 from spank_qrmi.simulator.site import Device, Site
 
@@ -66,6 +67,9 @@ class Control:
                 "quantum_system_backends": _documents(site.quantum_system_backends),
                 "qiskit_runtime_backends": _documents(site.qiskit_runtime_backends),
                 "pasqal_cloud_devices": _documents(site.devices),
+                "pasqal_cloud_batches": [
+                    _batch_document(batch) for batch in site.pasqal_batches.batches()
+                ],
             }
         )
 
@@ -147,6 +151,18 @@ class Control:
 
 def _documents(things: Mapping[str, Backend | Device]) -> dict[str, dict[str, object]]:
     return {name: asdict(thing) for name, thing in things.items()}
+
+
+def _batch_document(batch: Batch) -> dict[str, object]:
+    return {
+        "id": batch.batch_id,
+        "device_type": batch.device_type,
+        "status": batch.status(),
+        "jobs": [
+            {"id": job.job_id, "status": job.status, "runs": job.program.runs, "errors": job.errors}
+            for job in batch.jobs
+        ],
+    }
 
 
 def _job_document(job: Job, kind: str) -> dict[str, object]:

@@ -9,6 +9,8 @@ import orjson
 
 from spank_qrmi.simulator.iam import Iam
 from spank_qrmi.simulator.pasqal_cloud import PasqalCloud
+from spank_qrmi.simulator.pasqal_login import PasqalLogin
+from spank_qrmi.simulator.pasqal_tokens import AUTH_TOKEN, PROJECT_ID
 from spank_qrmi.simulator.qiskit_runtime import QiskitRuntime
 from spank_qrmi.simulator.quantum_system import QuantumSystem
 from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN, Site
@@ -21,8 +23,10 @@ def site_config(base_url: str) -> dict[str, object]:
     runtime = _ibm_environment("QRMI_IBM_QRS_", base_url, f"{QiskitRuntime.prefix}/api/v1")
     pasqal = {
         "QRMI_PASQAL_CLOUD_BASE_URL": f"{base_url}{PasqalCloud.prefix}",
-        "QRMI_PASQAL_CLOUD_PROJECT_ID": "simulator-project",
-        "QRMI_PASQAL_CLOUD_AUTH_TOKEN": "simulator-pasqal-token",
+        "QRMI_PASQAL_CLOUD_PROJECT_ID": PROJECT_ID,
+        "QRMI_PASQAL_CLOUD_AUTH_TOKEN": AUTH_TOKEN,
+        # Read by a job whose user logs in with a name and password of his own.
+        "QRMI_PASQAL_CLOUD_AUTH_ENDPOINT": f"{base_url}{PasqalLogin.prefix}/token",
     }
     groups = (
         ("direct-access", site.quantum_system_backends, direct_access),

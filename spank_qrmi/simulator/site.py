@@ -16,6 +16,8 @@ from spank_qrmi.simulator.faults import FaultQueue
 from spank_qrmi.simulator.ibm_backends import Backend
 from spank_qrmi.simulator.job_runner import JobRunner
 from spank_qrmi.simulator.jobs import Job
+from spank_qrmi.simulator.pasqal_batches import BatchQueue
+from spank_qrmi.simulator.pasqal_tokens import PasqalTokens
 from spank_qrmi.simulator.sessions import Session
 
 API_KEY = "simulator-api-key"
@@ -95,7 +97,10 @@ class Site:
         self._tokens: dict[str, Token] = {}
         self.direct_access_jobs: dict[str, Job] = {}
         self.runtime_jobs: dict[str, Job] = {}
-        self.job_runner = JobRunner(WorkerPool(), clock)
+        self.pasqal_tokens = PasqalTokens(clock, token_lifetime_seconds)
+        workers = WorkerPool()
+        self.job_runner = JobRunner(workers, clock)
+        self.pasqal_batches = BatchQueue(clock, workers)
         self.reset()
 
     def reset(self) -> None:
@@ -108,6 +113,7 @@ class Site:
             for job in jobs.values():
                 job.cancel(self.now())
             jobs.clear()
+        self.pasqal_batches.clear()
         self.quantum_system_backends = _backends(
             ibm_torino="online", ibm_quebec="online", ibm_paused="paused", ibm_offline="offline"
         )
@@ -124,6 +130,7 @@ class Site:
     async def stop(self) -> None:
         """End all that runs; the server's event loop calls it last."""
         await self.job_runner.stop()
+        await self.pasqal_batches.stop()
 
     def account_of_api_key(self, api_key: str) -> Account | None:
         """Return the account that owns an API key."""
@@ -152,6 +159,7 @@ class Site:
     def expire_tokens(self) -> None:
         """Make every token issued so far invalid."""
         self._tokens.clear()
+        self.pasqal_tokens.expire()
 
     def open_session(
         self, account: Account, backend_name: str, mode: str, max_ttl_seconds: int

@@ -300,19 +300,6 @@ def test_job_queries_are_checked(member: httpx.Client, query: str) -> None:
     assert member.get(f"{JOBS}?{query}").status_code == 400
 
 
-def test_pasqal_lists_devices(client: httpx.Client) -> None:
-    def devices(query: str) -> object:
-        return client.get(f"{DEVICES}{query}").json()
-
-    down = {"device_type": "FRESNEL_CAN1", "status": "DOWN", "availability": "INACTIVE"}
-    assert devices("?device_type=FRESNEL_CAN1") == {"status": "success", "data": [down]}
-    assert devices("?device_type=fresnel") == {"status": "success", "data": []}
-    everything = client.get(DEVICES).json()["data"]
-    assert [one["device_type"] for one in everything] == ["FRESNEL", "EMU_FREE", "FRESNEL_CAN1"]
-    refused = client.get(f"{DEVICES}?colour=red")
-    assert (refused.status_code, refused.json()["status"]) == (400, "fail")
-
-
 @pytest.mark.parametrize(
     ("method", "path", "status", "keys"),
     [
