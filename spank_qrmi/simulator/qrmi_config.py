@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 
 from spank_qrmi.simulator.iam import Iam
+from spank_qrmi.simulator.object_store import ObjectStore
 from spank_qrmi.simulator.pasqal_cloud import PasqalCloud
 from spank_qrmi.simulator.pasqal_login import PasqalLogin
 from spank_qrmi.simulator.pasqal_tokens import AUTH_TOKEN, PROJECT_ID
@@ -16,10 +17,15 @@ from spank_qrmi.simulator.quantum_system import QuantumSystem
 from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN, Site
 
 
-def site_config(base_url: str) -> dict[str, object]:
-    """Return the configuration for all that a new site offers; `base_url` ends without a slash."""
+def site_config(base_url: str, store: ObjectStore | None = None) -> dict[str, object]:
+    """Return the configuration for all that a new site offers; `base_url` ends without a slash.
+
+    Without `store`, Direct Access can be acquired but runs nothing.
+    """
     site = Site()
     direct_access = _ibm_environment("QRMI_IBM_DA_", base_url, QuantumSystem.prefix)
+    if store is not None:
+        direct_access |= store.environment("QRMI_IBM_DA_")
     runtime = _ibm_environment("QRMI_IBM_QRS_", base_url, f"{QiskitRuntime.prefix}/api/v1")
     pasqal = {
         "QRMI_PASQAL_CLOUD_BASE_URL": f"{base_url}{PasqalCloud.prefix}",

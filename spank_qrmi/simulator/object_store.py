@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The S3 service of the site: a bucket of the user's, or moto's S3 behind checks of our own.
+
+It has a port of its own, because the clients join endpoint and bucket to a URL: an endpoint with a
+path would lead them elsewhere. moto is imported at the first request.
+"""
+
+import logging
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+from xml.sax.saxutils import escape
+
+if TYPE_CHECKING:
+    from werkzeug.serving import BaseWSGIServer
+
+BUCKET = "simulator-bucket"
+REGION = "us-east-1"
+ACCESS_KEY_ID = "simulator-access-key-id"
+SECRET_ACCESS_KEY = "simulator-secret-access-key"  # noqa: S105 (a made-up one)
+STOP_POLL_SECONDS = 0.1
+
+logger = logging.getLogger("spank_qrmi.simulator")
+
+WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """Where objects are kept and who may keep them; the endpoint ends without a slash."""
+
+    endpoint: str
+    bucket: str = BUCKET
+    region: str = REGION
+    access_key_id: str = ACCESS_KEY_ID
+    secret_access_key: str = field(default=SECRET_ACCESS_KEY, repr=False)
+
+    def environment(self, prefix: str) -> dict[str, str]:
+        """Return the five variables that IBM's clients read, with the prefix of their type."""
+        return {
+            f"{prefix}AWS_ACCESS_KEY_ID": self.access_key_id,
+            f"{prefix}AWS_SECRET_ACCESS_KEY": self.secret_access_key,
+            f"{prefix}S3_ENDPOINT": self.endpoint,
+            f"{prefix}S3_BUCKET": self.bucket,
+            f"{prefix}S3_REGION": self.region,
+        }
+
+
+class LocalObjectStore:
+    """An S3 server in a thread: answers on a free port from entry to exit. Raises OSError."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._resources = ExitStack()
+
+    def __enter__(self) -> ObjectStore:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.create_server((self._host, 0), family=family)
+        self._resources.enter_context(listener)
+        asleep, waker = socket.socketpair()
+        self._resources.enter_context(asleep)
+        arguments = (listener, asleep, self._host)
+        thread = threading.Thread(target=_serve, args=arguments, name="object-store", daemon=True)
+        thread.start()
+        self._resources.callback(thread.join)
+        # Leaving undoes in reverse order: the thread sees this end close, then it is joined.
+        self._resources.enter_context(waker)
+        shown_host = f"[{self._host}]" if ":" in self._host else self._host
+        return ObjectStore(f"http://{shown_host}:{listener.getsockname()[1]}")
+
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
+
+
+def _serve(listener: socket.socket, asleep: socket.socket, host: str) -> None:
+    ready, _, _ = select.select([listener, asleep], [], [])
+    if asleep in ready:
+        return
+    # Closed here as well: if moto cannot be imported, clients are refused rather than left waiting.
+    with listener:
+        server = _server(listener, host)
+        ends = threading.Thread(target=_shut_down, args=(server, asleep), daemon=True)
+        ends.start()
+        server.serve_forever(poll_interval=STOP_POLL_SECONDS)
+        ends.join()
+        server.server_close()
+
+
+def _shut_down(server: "BaseWSGIServer", asleep: socket.socket) -> None:
+    select.select([asleep], [], [])
+    server.shutdown()
+
+
+def _server(listener: socket.socket, host: str) -> "BaseWSGIServer":
+    from moto.moto_server.werkzeug_app import (  # noqa: PLC0415 (slow)
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+    from werkzeug.serving import make_server  # noqa: PLC0415 (slow)
+    from werkzeug.test import Client  # noqa: PLC0415 (slow)
+
+    class Handler(MotoRequestHandler):
+        """Logs as the site's other endpoints do: without queries, which hold signatures."""
+
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            logger.info("S3 %s %s %s", self.command, self.path.partition("?")[0], code)
+
+    app: WsgiApp = DomainDispatcherApplication(create_backend_app)
+    Client(app).put(f"/{BUCKET}")
+    port = listener.getsockname()[1]
+    return make_server(
+        host, port, Strict(app), threaded=True, request_handler=Handler, fd=listener.fileno()
+    )
+
+
+class Strict:
+    """Refuses what moto lets pass: a foreign access key and a presigned URL that has expired."""
+
+    def __init__(self, app: WsgiApp) -> None:
+        self._app = app
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """Pass the request on, or answer 403 as S3 words it."""
+        query = {key: values[0] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
+        refusal = None
+        if _access_key_id(query, environ.get("HTTP_AUTHORIZATION", "")) != ACCESS_KEY_ID:
+            refusal = ("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist.")
+        elif "X-Amz-Expires" in query and _has_expired(query):
+            refusal = ("AccessDenied", "Request has expired")
+        if refusal is None:
+            return self._app(environ, start_response)
+        code, message = map(escape, refusal)
+        body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+        headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))]
+        start_response("403 Forbidden", headers)
+        return [body]
+
+
+def _access_key_id(query: dict[str, str], authorization: str) -> str:
+    # Signature version 4 names the key as the first part of a scope, in header or query.
+    scope = query.get("X-Amz-Credential") or authorization.partition("Credential=")[2]
+    return scope.partition("/")[0]
+
+
+def _has_expired(query: dict[str, str]) -> bool:
+    try:
+        signed_at = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%S%z")
+        lifetime = timedelta(seconds=int(query["X-Amz-Expires"]))
+    except (KeyError, ValueError):
+        return True
+    return datetime.now(timezone.utc) > signed_at + lifetime
