@@ -9,6 +9,7 @@ from pathlib import Path
 from spank_qrmi import __version__
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.installation import install_plugins, uninstall_plugins
+from spank_qrmi.simulator import command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,10 +35,12 @@ def _parser() -> argparse.ArgumentParser:
     install.set_defaults(run=_install)
     uninstall = commands.add_parser("uninstall", help="take away what install has written")
     uninstall.set_defaults(run=_uninstall)
-    for command in (install, uninstall):
-        command.add_argument(
+    for either in (install, uninstall):
+        either.add_argument(
             "--root", type=_absolute, default=Path("/"), help="work below this folder instead"
         )
+    simulate = commands.add_parser("simulate", help="serve a simulated QPU site over HTTP")
+    command.add_arguments(simulate)
     return parser
 
 

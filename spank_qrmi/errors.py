@@ -38,6 +38,10 @@ class JournalError(QrmiError):
     """The node's record of acquisitions cannot be read or written."""
 
 
+class SimulatorError(QrmiError):
+    """The simulated QPU site cannot start."""
+
+
 class ServiceError(QrmiError):
     """A vendor's service could not be reached, refused a request or gave an unusable answer.
 

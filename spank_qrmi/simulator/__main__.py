@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The entry of `python -m spank_qrmi.simulator`; the work is done in `server`."""
+"""`python -m spank_qrmi.simulator`, the same program as `spank-qrmi simulate`."""
 
-from spank_qrmi.simulator.server import main
+import sys
 
-main()
+from spank_qrmi.cli import main
+
+sys.exit(main(["simulate", *sys.argv[1:]]))

@@ -47,13 +47,18 @@ def site_config(base_url: str, store: ObjectStore | None = None) -> dict[str, ob
     return {"resources": resources}
 
 
+def config_text(config: dict[str, object]) -> str:
+    """Return the configuration as the text of a file."""
+    return orjson.dumps(config, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+
+
 def write_config(path: Path, config: dict[str, object]) -> None:
     """Write the configuration in one step, for its owner's eyes only; raise OSError on failure."""
     # mkstemp's files are 0600 from the start: the keys are never readable by others.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(orjson.dumps(config, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+            file.write(config_text(config).encode())
         Path(temporary).replace(path)
     except OSError:
         Path(temporary).unlink()

@@ -1,20 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server process: its command line, its socket, its signals, and closing connections at will.
+"""The HTTP server: its socket, starting and stopping it, and closing connections at will.
 
 Everything that touches uvicorn is here; what is served is `app`.
 """
 
-import argparse
 import contextlib
-import ipaddress
-import logging
-import signal
 import socket
-import sys
 import threading
 from asyncio import BaseTransport, Transport
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import cast
 
 import uvicorn
@@ -23,7 +17,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from spank_qrmi.simulator.app import create_app
 from spank_qrmi.simulator.fault_middleware import CLOSE_CONNECTION_KEY
-from spank_qrmi.simulator.qrmi_config import site_config, write_config
 from spank_qrmi.simulator.site import Site
 
 STOP_GRACE_SECONDS = 2
@@ -113,60 +106,3 @@ def running_in_thread(site: Site) -> Iterator[str]:
         thread.join(LONGEST_STOP_SECONDS)
     if thread.is_alive():
         raise TimeoutError("the simulated site does not stop")
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until SIGINT or SIGTERM, which exit with 0; 1 means no socket or no file, 2 misuse."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if not options.allow_remote and not _is_loopback(options.host):
-        parser.error(f"{options.host} is not a loopback address: add --allow-remote if you mean it")
-    # uvicorn raises the signal again once it has stopped, for the handler that was there before.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
-    try:
-        listener, base_url = bind(options.host, options.port)
-        with listener:
-            if options.write_config is not None:
-                write_config(options.write_config, site_config(base_url))
-            SimulatorServer(Site(), lambda: _say_ready(base_url)).run(sockets=[listener])
-    except OSError as error:
-        sys.exit(f"spank_qrmi.simulator: {error}")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m spank_qrmi.simulator",
-        description="Serve a simulated QPU site over HTTP, for tests and demonstrations.",
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="port to listen on (0: a free one)")
-    parser.add_argument(
-        "--write-config",
-        type=Path,
-        metavar="FILE",
-        help="write the qrmi_config.json that makes the plugins use this site",
-    )
-    parser.add_argument(
-        "--allow-remote", action="store_true", help="allow a host that is not loopback"
-    )
-    return parser
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _leave(number: int, frame: object) -> None:
-    raise SystemExit(0)
-
-
-def _say_ready(base_url: str) -> None:
-    sys.stdout.write(f"ready {base_url}\n")
-    sys.stdout.flush()
