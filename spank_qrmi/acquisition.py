@@ -6,6 +6,7 @@ then released or failed (gone from the journal). Whatever leaves that line early
 entry behind for the next release.
 """
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -151,6 +152,8 @@ class Acquirer:
             self._journal.write(replace(entry, token=acquired.token))
         except JournalError:
             client.release(acquired.token)
+            with contextlib.suppress(JournalError):
+                self._journal.remove(entry)
             raise
         return acquired
 

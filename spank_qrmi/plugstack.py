@@ -78,7 +78,9 @@ def _absolute_path(option: str, text: str) -> Path:
 
 
 def _timeout_seconds(option: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_TIMEOUT_SECONDS):
+    # Python refuses to read a number of thousands of digits.
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(MAX_TIMEOUT_SECONDS))
+    if not (is_number and 1 <= int(text) <= MAX_TIMEOUT_SECONDS):
         message = (
             f"{option} must be a whole number of seconds from 1 to {MAX_TIMEOUT_SECONDS}, "
             f"got {text!r}: {_REMEDY}"

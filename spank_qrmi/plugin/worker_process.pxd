@@ -7,8 +7,8 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint32_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcpy, strerror, strrchr
-from libc.signal cimport SIGKILL, SIGTERM
-from posix.signal cimport kill, sigemptyset, sigfillset, sigset_t
+from libc.signal cimport SIGABRT, SIGFPE, SIGILL, SIGKILL, SIGSEGV
+from posix.signal cimport kill, sigdelset, sigfillset, sigset_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.types cimport pid_t
 from posix.unistd cimport close, read, readlink
@@ -19,12 +19,12 @@ from spank_qrmi.plugin.message cimport (
     MAX_MESSAGE_BYTES, Answer, log_record_f, mask_controls, read_available)
 from unix cimport (
     AF_UNIX, F_DUPFD_CLOEXEC, MSG_DONTWAIT, MSG_NOSIGNAL, O_CLOEXEC, POLLIN, POLLOUT,
-    POSIX_SPAWN_SETSID, POSIX_SPAWN_SETSIGDEF, POSIX_SPAWN_SETSIGMASK, SOCK_CLOEXEC, SOCK_STREAM,
-    Dl_info, dladdr, fcntl, pipe2, poll, pollfd, posix_spawn, posix_spawn_file_actions_adddup2,
+    POSIX_SPAWN_SETSID, POSIX_SPAWN_SETSIGDEF, POSIX_SPAWN_SETSIGMASK, SHUT_WR, SIGBUS,
+    SOCK_CLOEXEC, SOCK_STREAM, Dl_info, dladdr, fcntl, pipe2, poll, pollfd, posix_spawn, posix_spawn_file_actions_adddup2,
     posix_spawn_file_actions_destroy, posix_spawn_file_actions_init, posix_spawn_file_actions_t,
     posix_spawnattr_destroy, posix_spawnattr_init, posix_spawnattr_setflags,
     posix_spawnattr_setsigdefault, posix_spawnattr_setsigmask, posix_spawnattr_t, recv, send,
-    socketpair)
+    shutdown, socketpair)
 
 cdef enum:
     PATH_BYTES = 4096
@@ -106,13 +106,27 @@ cdef inline void close_both(int *pair) noexcept nogil:
             pair[i] = -1
 
 
+cdef inline void block_slurm_signals(sigset_t *blocked) noexcept nogil:
+    """Block all signals but those of a crash.
+
+    Some process trackers (proctrack/linuxproc) count the worker among the step's tasks, and a step
+    that ends is sent SIGTERM just while its exit hook releases.
+    """
+    sigfillset(blocked)
+    sigdelset(blocked, SIGABRT)
+    sigdelset(blocked, SIGBUS)
+    sigdelset(blocked, SIGFPE)
+    sigdelset(blocked, SIGILL)
+    sigdelset(blocked, SIGSEGV)
+
+
 cdef inline int spawn(const char *interpreter, int channel, int stderr_end,
                       pid_t *pid) noexcept nogil:
     """Start the worker with the channel as descriptors 0 and 1; return 0 or an error number."""
     cdef posix_spawn_file_actions_t actions
     cdef posix_spawnattr_t attributes
-    cdef sigset_t none
     cdef sigset_t every
+    cdef sigset_t blocked
     cdef char *argv[5]
     cdef char *environment[3]
     cdef int error
@@ -124,11 +138,11 @@ cdef inline int spawn(const char *interpreter, int channel, int stderr_end,
     environment[0] = <char *>b"PATH=/usr/bin:/bin"
     environment[1] = <char *>b"LC_ALL=C.UTF-8"
     environment[2] = NULL
-    sigemptyset(&none)
     sigfillset(&every)
+    block_slurm_signals(&blocked)
     posix_spawn_file_actions_init(&actions)
     posix_spawnattr_init(&attributes)
-    posix_spawnattr_setsigmask(&attributes, &none)
+    posix_spawnattr_setsigmask(&attributes, &blocked)
     posix_spawnattr_setsigdefault(&attributes, &every)
     posix_spawnattr_setflags(
         &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID)
@@ -263,7 +277,10 @@ cdef inline void explain_end(Conversation *talk, int status) noexcept nogil:
 
 cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
                           Answer *answer) noexcept nogil:
-    """Send the request and read the answer until it is whole or there will be none."""
+    """Send the request and read the answer until it is whole or there will be none.
+
+    A job that is over makes the plugin close its side of the socket, the request to undo.
+    """
     cdef pollfd waiting[2]
     cdef ByteBuffer received
     cdef ByteBuffer line
@@ -281,14 +298,13 @@ cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
         if not is_undoing and talk.is_job_over != NULL and now >= next_check:
             next_check = now + JOB_CHECK_MILLISECONDS
             if talk.is_job_over(talk.job_id):
-                deadline = now
+                is_undoing = True
+                deadline = now + UNDO_MILLISECONDS
+                talk.sent = request.length
+                shutdown(talk.socket, SHUT_WR)
         if now >= deadline:
-            if is_undoing:
-                kill(-talk.pid, SIGKILL)
-                break
-            is_undoing = True
-            deadline = now + UNDO_MILLISECONDS
-            kill(talk.pid, SIGTERM)
+            snprintf(talk.failure, FAILURE_BYTES, b"did not answer in time")
+            break
         waiting[0].fd = talk.socket
         waiting[0].events = POLLIN | (POLLOUT if talk.sent < request.length else 0)
         waiting[1].fd = talk.stderr_pipe
@@ -307,8 +323,6 @@ cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
                 snprintf(talk.failure, FAILURE_BYTES, b"gave an answer that cannot be read")
                 is_open = False
                 answer.is_complete = False
-    if is_undoing and not answer.is_complete and talk.failure[0] == 0:
-        snprintf(talk.failure, FAILURE_BYTES, b"did not answer in time")
     release_bytes(&received)
     release_bytes(&line)
     return answer.is_complete
