@@ -16,11 +16,11 @@ from typing import NoReturn
 import orjson
 
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.protocol import MAX_VALUE_BYTES
+from spank_qrmi.protocol import MAX_VALUE_BYTES, MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import is_secret_name
 
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
-MAX_NAME_LENGTH = 128
+MAX_NAME_BYTES = 128
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _read_document(path: Path) -> object:
 def _name_of(entry: object) -> str | None:
     """Return the entry's name if `--qpu` could ask for it."""
     name = entry.get("name") if isinstance(entry, dict) else None
-    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH:
+    if not isinstance(name, str) or not 0 < len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES:
         return None
     if name != name.strip() or not name.isprintable() or set(name) & set(",= "):
         return None
@@ -110,7 +110,7 @@ def _refuse_name(place: str, entry: object) -> NoReturn:
         message = f"{place}: must be an object with name, type and environment"
     else:
         message = (
-            f'{place}: "name" must be a string of 1 to {MAX_NAME_LENGTH} printable characters '
+            f'{place}: "name" must be a string of 1 to {MAX_NAME_BYTES} bytes, all printable, '
             "without comma, space or ="
         )
     raise ConfigError(message)
@@ -138,11 +138,15 @@ def _resource_of(
         )
         raise ConfigError(message)
     for key, value in environment.items():
-        _check_variable(place, key, value)
+        _check_variable(place, name, key, value)
     return Resource(name, str(resource_type), environment)
 
 
-def _check_variable(place: str, key: str, value: object) -> None:
+def _check_variable(place: str, name: str, key: str, value: object) -> None:
+    if len(f"{name}_{key}".encode("utf-8", "replace")) > MAX_VARIABLE_NAME_BYTES:
+        limit = f"is longer than {MAX_VARIABLE_NAME_BYTES} bytes with the resource's name"
+        message = f"{place}: environment: {key[:20]!r}… {limit}"
+        raise ConfigError(message)
     if not key or not key.isprintable() or set(key) & set("= "):
         message = f"{place}: environment: {key!r} cannot be the name of a variable"
         raise ConfigError(message)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from spank_qrmi.errors import ArgumentError
+from spank_qrmi.protocol import MAX_VARIABLE_NAME_BYTES
 
 DEFAULT_STATE_DIRECTORY = Path("/var/lib/spank_qrmi")
 MAX_TIMEOUT_SECONDS = 86400
@@ -57,7 +58,8 @@ def parse_arguments(arguments: Sequence[str]) -> PluginArguments:
 
 def _environment_variable(argument: str) -> tuple[str, str]:
     name, separator, value = argument.removeprefix("--env:").partition("=")
-    if not separator or not name or not name.isprintable() or " " in name:
+    is_too_long = len(name.encode("utf-8", "surrogateescape")) > MAX_VARIABLE_NAME_BYTES
+    if not separator or not name or not name.isprintable() or " " in name or is_too_long:
         message = f"argument {_shown(argument)!r} must be --env:NAME=VALUE: {_REMEDY}"
         raise ArgumentError(message)
     return name, value

@@ -18,7 +18,7 @@ from spank_qrmi.environment import (
     resource_environment,
     resource_variables,
 )
-from spank_qrmi.errors import ConfigError, QrmiError
+from spank_qrmi.errors import ArgumentError, ConfigError, QrmiError
 from spank_qrmi.journal import Journal
 from spank_qrmi.plugstack import PluginArguments, parse_arguments
 from spank_qrmi.protocol import Request, Verdict
@@ -29,12 +29,14 @@ _log = logging.getLogger(__name__)
 
 
 def acquire(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
-    """Acquire what `--qpu` asks for; answer with the job's variables, messages and the verdict.
-
-    Raises ArgumentError if plugstack.conf cannot be understood.
-    """
+    """Acquire what `--qpu` asks for; answer with the job's variables, messages and the verdict."""
     answer.redactor.add_variables(request.variables)
-    arguments = _read_arguments(request, answer)
+    try:
+        arguments = _read_arguments(request, answer)
+    except ArgumentError as error:
+        answer.message(f"--qpu: {error}")
+        answer.end(Verdict.FAIL)
+        return
     held: list[Held] = []
     try:
         config = _read_config(arguments, answer)

@@ -47,7 +47,6 @@ def serve(channel: socket.socket) -> None:
 
 
 def _fail(answer: AnswerWriter, text: str) -> None:
-    _log.error("%s", text)
     answer.message(f"--qpu: {text}")
     # The plugin then asks for a release in any case: what was acquired so far is in the journal.
     answer.end(Verdict.FAIL, held_count=1)

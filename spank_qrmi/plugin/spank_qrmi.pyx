@@ -32,10 +32,12 @@ cdef extern from *:
     #include <slurm/spank.h>
     SPANK_PLUGIN(spank_qrmi, 1)
     #define PLUGIN_LOG_NAME "spank_qrmi_c"
+    #define RELEASE_FAILURE "%s: the QPU worker %s; its release may not have happened"
     #define QPU_OPTION_FALLBACK "SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu"
     """
     const char *PLUGIN_LOG_NAME
     const char *QPU_OPTION_FALLBACK
+    const char *RELEASE_FAILURE
 
 cdef enum:
     MAX_OPTION_BYTES = 64 * 1024
@@ -51,6 +53,7 @@ cdef ByteBuffer messages
 cdef Step step
 cdef bint must_fail
 cdef bint must_release
+cdef bint has_reported_worker
 
 
 cdef void log_enter(spank_t spank, const char *hook, int argc) noexcept nogil:
@@ -262,7 +265,7 @@ cdef void begin_conversation(Conversation *talk, Answer *answer, ByteBuffer *req
 
 cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexcept nogil:
     """Have the worker acquire and describe the QPUs; keep what the later hooks need."""
-    global messages, must_fail, must_release
+    global has_reported_worker, messages, must_fail, must_release
     cdef Conversation talk
     cdef Answer answer
     cdef ByteBuffer request
@@ -283,8 +286,17 @@ cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexc
         keep_worker_failure(talk.failure)
         release_bytes(&answer.messages)
         must_fail = not continues_on_failure(argc, argv)
-        must_release = True
+        must_release = talk.pid != 0
+        has_reported_worker = True
     release_bytes(&answer.variables)
+
+
+cdef void log_release_failure(const char *failure) noexcept nogil:
+    """Tell it the log, and the job's output too unless that already names the failing worker."""
+    if has_reported_worker:
+        slurm_info(RELEASE_FAILURE, PLUGIN_LOG_NAME, failure)
+    else:
+        slurm_error(RELEASE_FAILURE, PLUGIN_LOG_NAME, failure)
 
 
 cdef void release(spank_t spank, int argc, char **argv) noexcept nogil:
@@ -298,8 +310,7 @@ cdef void release(spank_t spank, int argc, char **argv) noexcept nogil:
     begin_conversation(&talk, &answer, &request, seconds)
     if not ask(&talk, &request,
                write_request(&request, spank, b"release", seconds, argc, argv), &answer):
-        slurm_error(b"%s: the QPU worker %s; its release may not have happened", PLUGIN_LOG_NAME,
-                    talk.failure)
+        log_release_failure(talk.failure)
     message = next_text(&answer.messages, NULL)
     while message != NULL:
         slurm_error(b"%s: %s", PLUGIN_LOG_NAME, message)

@@ -8,11 +8,12 @@ from libc.stdint cimport uint32_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcpy, strerror, strrchr
 from libc.signal cimport SIGABRT, SIGFPE, SIGILL, SIGKILL, SIGSEGV
-from posix.signal cimport kill, sigdelset, sigfillset, sigset_t
+from posix.signal cimport kill, sigdelset, sigfillset, siginfo_t, sigset_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.types cimport pid_t
 from posix.unistd cimport close, read, readlink
-from posix.wait cimport WEXITSTATUS, WIFEXITED, WIFSIGNALED, WNOHANG, WTERMSIG, waitpid
+from posix.wait cimport (
+    P_PID, WEXITED, WEXITSTATUS, WIFEXITED, WIFSIGNALED, WNOHANG, WNOWAIT, WTERMSIG, waitid, waitpid)
 
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes, release_bytes
 from spank_qrmi.plugin.message cimport (
@@ -228,16 +229,16 @@ cdef inline int receive(Conversation *talk, ByteBuffer *received) noexcept nogil
     return 0
 
 
-cdef inline bint wait_for_exit(pid_t pid, long long milliseconds, int *status) noexcept nogil:
-    """Wait for the worker to end; return False if it still runs afterwards.
-
-    Somebody else may have reaped it: then nothing is known of its end, and `status` stays.
-    """
+cdef inline bint has_exited(pid_t pid, long long milliseconds) noexcept nogil:
+    """Wait for the worker to end, without reaping it; return False if it still runs afterwards."""
     cdef long long deadline = monotonic_milliseconds() + milliseconds
-    cdef pid_t ended
+    cdef siginfo_t information
     while True:
-        ended = waitpid(pid, status, WNOHANG)
-        if ended == pid or (ended < 0 and errno != EINTR):
+        information.si_pid = 0
+        if (waitid(P_PID, pid, &information, WEXITED | WNOHANG | WNOWAIT) != 0
+                and errno != EINTR):
+            return True
+        if information.si_pid == pid:
             return True
         if monotonic_milliseconds() >= deadline:
             return False
@@ -245,11 +246,15 @@ cdef inline bint wait_for_exit(pid_t pid, long long milliseconds, int *status) n
 
 
 cdef inline void end_worker(Conversation *talk, int *status) noexcept nogil:
-    """Leave nothing behind: end the worker's whole session by force if it does not end by itself."""
+    """Leave nothing behind: neither the worker nor anything that it may have started.
+
+    Its process group is ended before it is reaped: until then the number cannot be another's.
+    """
     close(talk.socket)
-    if not wait_for_exit(talk.pid, EXIT_MILLISECONDS, status):
-        kill(-talk.pid, SIGKILL)
-        wait_for_exit(talk.pid, EXIT_MILLISECONDS, status)
+    has_exited(talk.pid, EXIT_MILLISECONDS)
+    kill(-talk.pid, SIGKILL)
+    if has_exited(talk.pid, EXIT_MILLISECONDS):
+        waitpid(talk.pid, status, WNOHANG)
     while talk.stderr_pipe >= 0 and is_readable(talk.stderr_pipe):
         keep_complaint(talk)
     if talk.stderr_pipe >= 0:
