@@ -19,12 +19,16 @@ from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.config import Resource
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.environment import ResourceEnvironment, check_credentials_stay_home
+from spank_qrmi.environment import (
+    ResourceEnvironment,
+    check_credentials_stay_home,
+    check_values_are_text,
+)
 from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.redaction import error_place
 
-UNDO_SECONDS = 5.0
+UNDO_SECONDS = 3.0
 """How long giving back may take when an acquisition did not come to its end."""
 
 # Requests end at the deadline by themselves, but an answer under way tells what must be given back.
@@ -121,6 +125,7 @@ class Acquirer:
         tokens: TokenSource,
     ) -> Held:
         client_class = CLIENTS[resource.type]
+        check_values_are_text(resource, environment)
         check_credentials_stay_home(resource, environment, client_class.sent_to)
         settings = Settings(resource.name, environment.values, self._holder.remaining_seconds)
         client = client_class(settings, http, tokens)

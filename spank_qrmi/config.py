@@ -6,6 +6,7 @@ for no resource. What a resource type needs in its environment is its client's b
 user may bring the missing variables.
 """
 
+import os
 import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -52,7 +53,8 @@ class Config:
 def load_config(path: Path, known_types: Iterable[str]) -> Config:
     """Read the file; raise ConfigError if nothing in it can be used."""
     known_types = tuple(known_types)
-    document = _read_document(path)
+    content, mode = _read_file(path)
+    document = _parse_document(path, content)
     entries = document.get("resources") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         message = f'{path}: must be a JSON object with an array "resources"'
@@ -74,20 +76,29 @@ def load_config(path: Path, known_types: Iterable[str]) -> Config:
             # Keyed by its text: the entries that share a name are one problem.
             problems[str(error)] = (name, error)
     return Config(
-        path, resources, tuple(problems.values()), tuple(_permission_warnings(path, resources))
+        path,
+        resources,
+        tuple(problems.values()),
+        tuple(_permission_warnings(path, mode, resources)),
     )
 
 
-def _read_document(path: Path) -> object:
+def _read_file(path: Path) -> tuple[bytes, int]:
+    """Return the file's content and its mode."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_CONFIG_BYTES + 1)
+            mode = os.fstat(file.fileno()).st_mode
     except OSError as error:
         message = f"{path}: cannot be read: {error.strerror}"
         raise ConfigError(message) from error
     if len(content) > MAX_CONFIG_BYTES:
         message = f"{path}: is larger than {MAX_CONFIG_BYTES} bytes"
         raise ConfigError(message)
+    return content, mode
+
+
+def _parse_document(path: Path, content: bytes) -> object:
     try:
         return orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
@@ -164,11 +175,11 @@ def _json_type(value: object) -> str:
     return names.get(type(value), "a string" if isinstance(value, str) else "a number")
 
 
-def _permission_warnings(path: Path, resources: Mapping[str, Resource]) -> Iterable[str]:
+def _permission_warnings(path: Path, mode: int, resources: Mapping[str, Resource]) -> Iterable[str]:
     has_secrets = any(
         is_secret_name(key) and value
         for resource in resources.values()
         for key, value in resource.environment.items()
     )
-    if has_secrets and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if has_secrets and mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield f"{path}: holds secrets that others than its owner can read: chmod 600 {path}"

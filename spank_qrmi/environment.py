@@ -61,6 +61,14 @@ def resource_environment(
     return ResourceEnvironment(resource.environment, user)
 
 
+def check_values_are_text(resource: Resource, environment: ResourceEnvironment) -> None:
+    """Raise AcquisitionError for a value of the user's that is not UTF-8."""
+    for key, value in environment.user.items():
+        if any("\udc80" <= character <= "\udcff" for character in value):
+            message = f"{resource.name}_{key} is not UTF-8 text"
+            raise AcquisitionError(message)
+
+
 def check_credentials_stay_home(
     resource: Resource,
     environment: ResourceEnvironment,

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The arguments that plugstack.conf gives to spank_qrmi.so.
 
-The configuration path comes first, options follow. The two timeouts are only checked here: the
-plugin reads them itself (plugin/spank_qrmi.pyx) and hands on the one in force. It reads
-`--on-failure` too, for a worker that cannot answer.
+The configuration path comes first, options follow. The plugin applies `--on-failure` and the two
+timeouts itself (plugin/spank_qrmi.pyx), since they must hold for a worker that cannot answer; here
+the timeouts are only checked, and `--on-failure` is known for what the user is told.
 """
 
 from collections.abc import Callable, Sequence

@@ -66,7 +66,10 @@ class Verb(str, Enum):
 
 
 class Verdict(str, Enum):
-    """Whether the job's tasks may start; a release always answers RUN."""
+    """Whether the job has a QPU to run with; `--on-failure` is the plugin's to apply.
+
+    A release always answers RUN.
+    """
 
     RUN = "run"
     FAIL = "fail"

@@ -35,6 +35,9 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
         arguments = _read_arguments(request, answer)
     except ArgumentError as error:
         answer.message(f"--qpu: {error}")
+        _answer_variables(
+            answer, [*common_variables(request.job_id, request.uid), *list_variables([])]
+        )
         answer.end(Verdict.FAIL)
         return
     held: list[Held] = []
@@ -49,16 +52,14 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
         consequence = "; the job goes on without it" if held else ""
         messages = [f"QPU {name}: {error}{consequence}" for name, error in failures]
     if deadline.is_cancelled():
-        messages.append("the job was ended while its QPUs were acquired; they were released")
+        messages.append("the job was ended while its QPUs were acquired")
     elif not held:
         messages.append(_conclusion(request, arguments))
     for message in messages:
         answer.message(message)
-    for name, value in _job_variables(request, arguments, held):
-        answer.variable(name, value)
-    must_run = bool(held) or not (arguments.fails_on_failure or deadline.is_cancelled())
+    _answer_variables(answer, _job_variables(request, arguments, held))
     answer.end(
-        Verdict.RUN if must_run else Verdict.FAIL,
+        Verdict.RUN if held else Verdict.FAIL,
         held_count=len(_acquirer(request, arguments, deadline).entries()),
     )
 
@@ -129,6 +130,11 @@ def _remaining_seconds(request: Request) -> int | None:
         return None
     elapsed_seconds = max(0, int(time.time()) - request.start_time) if request.start_time else 0
     return max(0, request.time_limit_minutes * 60 - elapsed_seconds)
+
+
+def _answer_variables(answer: AnswerWriter, variables: Sequence[tuple[str, str]]) -> None:
+    for name, value in variables:
+        answer.variable(name, value)
 
 
 def _acquire_resources(

@@ -143,11 +143,13 @@ cdef bint is_acquiring_step(spank_t spank) noexcept nogil:
 
 
 cdef const char *argument_value(int argc, char **argv, const char *prefix) noexcept nogil:
+    """Return the value of the last argument that starts so, as the worker does; NULL if none."""
+    cdef const char *value = NULL
     cdef int i
     for i in range(argc):
         if strncmp(argv[i], prefix, strlen(prefix)) == 0:
-            return argv[i] + strlen(prefix)
-    return NULL
+            value = argv[i] + strlen(prefix)
+    return value
 
 
 cdef long timeout_argument(int argc, char **argv, const char *prefix, long default) noexcept nogil:
@@ -252,6 +254,14 @@ cdef void set_empty_lists(spank_t spank) noexcept nogil:
     spank_setenv(spank, b"SLURM_JOB_QPU_TYPES", b"", 1)
 
 
+cdef void report(const ByteBuffer *lines) noexcept nogil:
+    """Tell slurmd's log and, from task start on, the job's output."""
+    cdef const char *line = next_text(lines, NULL)
+    while line != NULL:
+        slurm_error(b"%s: %s", PLUGIN_LOG_NAME, line)
+        line = next_text(lines, line)
+
+
 cdef void begin_conversation(Conversation *talk, Answer *answer, ByteBuffer *request,
                              long timeout_seconds) noexcept nogil:
     memset(talk, 0, sizeof(talk[0]))
@@ -273,7 +283,6 @@ cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexc
                                          DEFAULT_ACQUIRE_TIMEOUT_SECONDS)
     begin_conversation(&talk, &answer, &request, seconds)
     talk.is_job_over = is_job_over
-    set_empty_lists(spank)
     if ask(&talk, &request,
            write_request(&request, spank, b"acquire", seconds, argc, argv)
            and add_acquisition(&request, spank, names), &answer):
@@ -282,12 +291,15 @@ cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexc
         must_fail = answer.verdict == VERDICT_FAIL
         must_release = answer.held > 0
     else:
+        set_empty_lists(spank)
         slurm_error(b"%s: the QPU worker %s", PLUGIN_LOG_NAME, talk.failure)
         keep_worker_failure(talk.failure)
         release_bytes(&answer.messages)
-        must_fail = not continues_on_failure(argc, argv)
+        must_fail = True
         must_release = talk.pid != 0
         has_reported_worker = True
+    if continues_on_failure(argc, argv) and not talk.is_undoing:
+        must_fail = False
     release_bytes(&answer.variables)
 
 
@@ -304,17 +316,14 @@ cdef void release(spank_t spank, int argc, char **argv) noexcept nogil:
     cdef Conversation talk
     cdef Answer answer
     cdef ByteBuffer request
-    cdef const char *message
     cdef long seconds = timeout_argument(argc, argv, b"--release-timeout=",
                                          DEFAULT_RELEASE_TIMEOUT_SECONDS)
     begin_conversation(&talk, &answer, &request, seconds)
-    if not ask(&talk, &request,
-               write_request(&request, spank, b"release", seconds, argc, argv), &answer):
+    if ask(&talk, &request,
+           write_request(&request, spank, b"release", seconds, argc, argv), &answer):
+        report(&answer.messages)
+    else:
         log_release_failure(talk.failure)
-    message = next_text(&answer.messages, NULL)
-    while message != NULL:
-        slurm_error(b"%s: %s", PLUGIN_LOG_NAME, message)
-        message = next_text(&answer.messages, message)
     release_bytes(&answer.messages)
     release_bytes(&answer.variables)
 
@@ -338,13 +347,6 @@ cdef void set_rust_log(spank_t spank) noexcept nogil:
     cdef const char *chosen = job_variable(spank, b"RUST_LOG")
     if chosen == NULL or strcmp(chosen, b"info") == 0:
         spank_setenv(spank, b"RUST_LOG", rust_log_level(job_variable(spank, b"SRUN_DEBUG")), 1)
-
-
-cdef void report_messages() noexcept nogil:
-    cdef const char *message = next_text(&messages, NULL)
-    while message != NULL:
-        slurm_error(b"%s: %s", PLUGIN_LOG_NAME, message)
-        message = next_text(&messages, message)
 
 
 cdef public int slurm_spank_init(spank_t spank, int argc, char **argv) noexcept nogil:
@@ -385,7 +387,7 @@ cdef public int slurm_spank_task_init(spank_t spank, int argc, char **argv) noex
     if spank_remote(spank) == 1 and qpu_option.length > 0:
         set_rust_log(spank)
         if is_first_task(spank):
-            report_messages()
+            report(&messages)
         if must_fail:
             _exit(1)
     return log_leave(b"slurm_spank_task_init")

@@ -6,7 +6,7 @@
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint32_t
 from libc.stdio cimport snprintf
-from libc.string cimport memcpy, strerror, strrchr
+from libc.string cimport memcpy, memmove, strerror, strrchr
 from libc.signal cimport SIGABRT, SIGFPE, SIGILL, SIGKILL, SIGSEGV
 from posix.signal cimport kill, sigdelset, sigfillset, siginfo_t, sigset_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
@@ -36,6 +36,11 @@ cdef enum:
     EXIT_MILLISECONDS = 2000
     JOB_CHECK_MILLISECONDS = 3000
 
+cdef enum WorkerState:
+    WORKER_RUNS
+    WORKER_ENDED
+    WORKER_REAPED  # by somebody else: its number may be another process's by now
+
 ctypedef bint (*is_job_over_f)(uint32_t job_id) noexcept nogil
 
 cdef struct Conversation:
@@ -45,9 +50,11 @@ cdef struct Conversation:
     is_job_over_f is_job_over
     uint32_t job_id
     long long timeout_milliseconds
-    # What comes back: why there is no answer, and the end of what the worker wrote to stderr.
+    # What comes back: why there is no answer, the end of what the worker wrote to stderr, and
+    # whether the job was over before there was an answer.
     char failure[FAILURE_BYTES]
     char complaint[COMPLAINT_BYTES]
+    bint is_undoing
     # In between.
     pid_t pid
     int socket
@@ -191,7 +198,8 @@ cdef inline bint start_worker(const char *interpreter, Conversation *talk) noexc
 
 cdef inline void keep_complaint(Conversation *talk) noexcept nogil:
     """Read what the worker wrote to stderr and keep the end of it, where the reason stands."""
-    cdef char chunk[COMPLAINT_BYTES]
+    cdef char chunk[COMPLAINT_BYTES - 1]
+    cdef size_t surplus
     cdef ssize_t count = read(talk.stderr_pipe, chunk, sizeof(chunk))
     if count < 0 and errno == EINTR:
         return
@@ -200,9 +208,9 @@ cdef inline void keep_complaint(Conversation *talk) noexcept nogil:
         talk.stderr_pipe = -1
         return
     if talk.complaint_length + count >= COMPLAINT_BYTES:
-        talk.complaint_length = 0
-        if count >= COMPLAINT_BYTES:
-            count = COMPLAINT_BYTES - 1
+        surplus = talk.complaint_length + count + 1 - COMPLAINT_BYTES
+        talk.complaint_length -= surplus
+        memmove(talk.complaint, talk.complaint + surplus, talk.complaint_length)
     memcpy(talk.complaint + talk.complaint_length, chunk, count)
     talk.complaint_length += count
     talk.complaint[talk.complaint_length] = 0
@@ -229,19 +237,19 @@ cdef inline int receive(Conversation *talk, ByteBuffer *received) noexcept nogil
     return 0
 
 
-cdef inline bint has_exited(pid_t pid, long long milliseconds) noexcept nogil:
-    """Wait for the worker to end, without reaping it; return False if it still runs afterwards."""
+cdef inline WorkerState wait_for_end(pid_t pid, long long milliseconds) noexcept nogil:
+    """Wait for the worker to end, without reaping it, and say what is known then."""
     cdef long long deadline = monotonic_milliseconds() + milliseconds
     cdef siginfo_t information
     while True:
         information.si_pid = 0
         if (waitid(P_PID, pid, &information, WEXITED | WNOHANG | WNOWAIT) != 0
                 and errno != EINTR):
-            return True
+            return WORKER_REAPED
         if information.si_pid == pid:
-            return True
+            return WORKER_ENDED
         if monotonic_milliseconds() >= deadline:
-            return False
+            return WORKER_RUNS
         poll(NULL, 0, 2)
 
 
@@ -251,10 +259,10 @@ cdef inline void end_worker(Conversation *talk, int *status) noexcept nogil:
     Its process group is ended before it is reaped: until then the number cannot be another's.
     """
     close(talk.socket)
-    has_exited(talk.pid, EXIT_MILLISECONDS)
-    kill(-talk.pid, SIGKILL)
-    if has_exited(talk.pid, EXIT_MILLISECONDS):
-        waitpid(talk.pid, status, WNOHANG)
+    if wait_for_end(talk.pid, EXIT_MILLISECONDS) != WORKER_REAPED:
+        kill(-talk.pid, SIGKILL)
+        if wait_for_end(talk.pid, EXIT_MILLISECONDS) == WORKER_ENDED:
+            waitpid(talk.pid, status, WNOHANG)
     while talk.stderr_pipe >= 0 and is_readable(talk.stderr_pipe):
         keep_complaint(talk)
     if talk.stderr_pipe >= 0:
@@ -293,17 +301,16 @@ cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
     cdef long long now = monotonic_milliseconds()
     cdef long long deadline = now + talk.timeout_milliseconds
     cdef long long next_check = now + JOB_CHECK_MILLISECONDS
-    cdef bint is_undoing = False
     cdef bint is_open = True
     cdef int state
     received.bytes = line.bytes = NULL
     received.length = received.capacity = line.length = line.capacity = 0
     while is_open and not answer.is_complete:
         now = monotonic_milliseconds()
-        if not is_undoing and talk.is_job_over != NULL and now >= next_check:
+        if not talk.is_undoing and talk.is_job_over != NULL and now >= next_check:
             next_check = now + JOB_CHECK_MILLISECONDS
             if talk.is_job_over(talk.job_id):
-                is_undoing = True
+                talk.is_undoing = True
                 deadline = now + UNDO_MILLISECONDS
                 talk.sent = request.length
                 shutdown(talk.socket, SHUT_WR)
@@ -344,7 +351,7 @@ cdef inline bint ask_worker(const void *symbol, Conversation *talk, const ByteBu
     if not find_interpreter(symbol, interpreter, talk) or not start_worker(interpreter, talk):
         return False
     if not converse(talk, request, answer) and talk.failure[0] != 0:
-        kill(-talk.pid, SIGKILL)
+        kill(-talk.pid, SIGKILL)  # It is not reaped yet, so the number is still its own.
     end_worker(talk, &status)
     if not answer.is_complete and talk.failure[0] == 0:
         explain_end(talk, status)
