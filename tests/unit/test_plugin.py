@@ -343,11 +343,14 @@ def test_job_without_the_option_is_left_alone(host: PluginHost) -> None:
         [RUNNING, "2", str(0x40000 + 1), "silent", "unknown", CANCELLED],
     ],
 )
-def test_job_that_is_over_asks_the_worker_to_undo(host: PluginHost, states: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [[CONFIG], [CONFIG, "--on-failure=continue"]])
+def test_job_that_is_over_asks_the_worker_to_undo_and_fails(
+    host: PluginHost, states: list[str], arguments: list[str]
+) -> None:
     (host.folder / "answer").write_bytes(answer_of(verdict=Verdict.FAIL, messages=["undone"]))
     host.play('cat >"$folder/request"\ncat "$folder/answer"')
     # Slower, so that the worker comes to its answer in the time for it.
-    report = host.run(states=states, speed=FAST // 10)
+    report = host.run(states=states, arguments=arguments, speed=FAST // 10)
     assert len(report.all("load")) == len(states)
     assert (report.shown_to_user, report.task_statuses) == (["undone"], [1])
 
