@@ -21,10 +21,11 @@ class AnswerWriter:
     def __init__(self, send: Callable[[bytes], object]) -> None:
         self._send = send
         self._has_ended = False
+        self._is_abandoned = False
         # A thread left behind at the deadline may log while the answer goes on, or ends.
         self._sending = threading.Lock()
         self.redactor = Redactor()
-        send(PREAMBLE)
+        self._deliver(PREAMBLE)
 
     def log_handler(self) -> logging.Handler:
         """Return a handler that puts log records into the answer as they come."""
@@ -35,7 +36,7 @@ class AnswerWriter:
         record = encode_record(AnswerTag.LOG, level + self._line(text))
         with self._sending:
             if not self._has_ended:
-                self._send(record)
+                self._deliver(record)
 
     def message(self, text: str) -> None:
         """Send one line for the job's own output."""
@@ -52,7 +53,7 @@ class AnswerWriter:
         self._send_record(AnswerTag.VERDICT, verdict.value.encode())
         with self._sending:
             self._has_ended = True
-            self._send(encode_record(AnswerTag.END, b""))
+            self._deliver(encode_record(AnswerTag.END, b""))
 
     def _line(self, text: str) -> bytes:
         return self.redactor.clear(text)[:MAX_LINE_LENGTH].encode("utf-8", "replace")
@@ -60,7 +61,16 @@ class AnswerWriter:
     def _send_record(self, tag: AnswerTag, payload: bytes) -> None:
         record = encode_record(tag, payload)
         with self._sending:
-            self._send(record)
+            self._deliver(record)
+
+    def _deliver(self, data: bytes) -> None:
+        if self._is_abandoned:
+            return
+        try:
+            self._send(data)
+        except OSError:
+            # slurmstepd is gone; what was acquired must be given back with nobody listening.
+            self._is_abandoned = True
 
 
 class _LogHandler(logging.Handler):

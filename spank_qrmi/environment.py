@@ -112,8 +112,13 @@ def resource_variables(
     resource: Resource, environment: ResourceEnvironment, token: str, timeout_seconds: int
 ) -> list[tuple[str, str]]:
     """Return what a job gets for one acquired resource; what the user set himself is left alone."""
-    variables = [
-        (key, value) for key, value in environment.site.items() if key not in environment.user
+    variables = {
+        **environment.site,
+        ACQUISITION_TOKEN: token,
+        TIMEOUT_SECONDS: str(timeout_seconds),
+    }
+    return [
+        (f"{resource.name}_{key}", value)
+        for key, value in variables.items()
+        if key not in environment.user
     ]
-    variables += [(ACQUISITION_TOKEN, token), (TIMEOUT_SECONDS, str(timeout_seconds))]
-    return [(f"{resource.name}_{key}", value) for key, value in variables]

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
@@ -133,15 +133,10 @@ def _record(paths: Iterable[Path]) -> None:
 
 
 def _recorded() -> list[Path]:
-    return list(_read_record())
-
-
-def _read_record() -> Iterator[Path]:
     try:
-        names = orjson.loads(_record_path().read_bytes())
+        return [Path(name) for name in orjson.loads(_record_path().read_bytes())]
     except FileNotFoundError:
-        return
+        return []
     except ValueError as error:
         message = f"{_record_path()} cannot be read: {error}"
         raise InstallationError(message) from error
-    yield from map(Path, names)

@@ -68,7 +68,7 @@ class Verb(str, Enum):
 class Verdict(str, Enum):
     """Whether the job has a QPU to run with; `--on-failure` is the plugin's to apply.
 
-    A release always answers RUN.
+    A release that could be tried answers RUN; what failed is in its messages.
     """
 
     RUN = "run"

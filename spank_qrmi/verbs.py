@@ -48,7 +48,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
     else:
         resolution = resolve_qpus(request.qpu_option, config)
         _log_resolution(resolution, config)
-        held, failures = _acquire_resources(request, arguments, deadline, resolution)
+        held, failures = _acquire_resources(request, arguments, deadline, resolution, answer)
         consequence = "; the job goes on without it" if held else ""
         messages = [f"QPU {name}: {error}{consequence}" for name, error in failures]
     if deadline.is_cancelled():
@@ -138,7 +138,11 @@ def _answer_variables(answer: AnswerWriter, variables: Sequence[tuple[str, str]]
 
 
 def _acquire_resources(
-    request: Request, arguments: PluginArguments, deadline: Deadline, resolution: Resolution
+    request: Request,
+    arguments: PluginArguments,
+    deadline: Deadline,
+    resolution: Resolution,
+    answer: AnswerWriter,
 ) -> tuple[list[Held], list[tuple[str, QrmiError]]]:
     """Return what the job may keep, and (name, reason) for what it does not get."""
     wanted = [
@@ -155,15 +159,18 @@ def _acquire_resources(
             failures.append((resource.name, outcome))
             _log.info("name(%s): %s", resource.name, outcome)
     if deadline.is_cancelled() or (arguments.requires_all and failures):
-        _give_back(request, arguments)
+        _give_back(request, arguments, answer)
         held = []
     return held, failures
 
 
-def _give_back(request: Request, arguments: PluginArguments) -> None:
+def _give_back(request: Request, arguments: PluginArguments, answer: AnswerWriter) -> None:
     """Release what was acquired for a job that cannot use it; the exit hook retries what fails."""
     acquirer = _acquirer(request, arguments, Deadline(UNDO_SECONDS))
-    for error in acquirer.release_all(acquirer.entries()):
+    # One without a token is still being acquired: its answer may yet come.
+    entries = [entry for entry in acquirer.entries() if entry.token is not None]
+    answer.redactor.add(entry.token or "" for entry in entries)
+    for error in acquirer.release_all(entries):
         _log.error("%s", error)
 
 

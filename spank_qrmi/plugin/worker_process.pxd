@@ -16,6 +16,7 @@ from posix.wait cimport (
     P_PID, WEXITED, WEXITSTATUS, WIFEXITED, WIFSIGNALED, WNOHANG, WNOWAIT, WTERMSIG, waitid, waitpid)
 
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes, release_bytes
+from spank_qrmi.plugin.job cimport JOB_OVER, JOB_UNKNOWN, JobState
 from spank_qrmi.plugin.message cimport (
     MAX_MESSAGE_BYTES, Answer, log_record_f, mask_controls, read_available)
 from unix cimport (
@@ -32,22 +33,24 @@ cdef enum:
     FAILURE_BYTES = 512
     COMPLAINT_BYTES = 1024
     CHUNK_BYTES = 16384
-    UNDO_MILLISECONDS = 8000
+    UNDO_MILLISECONDS = 12000
     EXIT_MILLISECONDS = 2000
     JOB_CHECK_MILLISECONDS = 3000
+    # A silent slurmctld keeps the asker waiting for MessageTimeout or longer.
+    SILENCE_CHECK_MILLISECONDS = 30000
 
 cdef enum WorkerState:
     WORKER_RUNS
     WORKER_ENDED
     WORKER_REAPED  # by somebody else: its number may be another process's by now
 
-ctypedef bint (*is_job_over_f)(uint32_t job_id) noexcept nogil
+ctypedef JobState (*job_state_f)(uint32_t job_id) noexcept nogil
 
 cdef struct Conversation:
     # What a caller fills in: the log sink, and how to ask whether waiting still makes sense
     # (NULL: it always does).
     log_record_f log
-    is_job_over_f is_job_over
+    job_state_f job_state
     uint32_t job_id
     long long timeout_milliseconds
     # What comes back: why there is no answer, the end of what the worker wrote to stderr, and
@@ -288,6 +291,16 @@ cdef inline void explain_end(Conversation *talk, int status) noexcept nogil:
         snprintf(talk.failure, FAILURE_BYTES, b"ended before it had answered")
 
 
+cdef inline long long check_job(Conversation *talk) noexcept nogil:
+    """Ask for the job's state, begin the undo if it is over, and return when to ask again."""
+    cdef JobState state = talk.job_state(talk.job_id)
+    if state == JOB_OVER:
+        talk.is_undoing = True
+        shutdown(talk.socket, SHUT_WR)
+    return monotonic_milliseconds() + (
+        SILENCE_CHECK_MILLISECONDS if state == JOB_UNKNOWN else JOB_CHECK_MILLISECONDS)
+
+
 cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
                           Answer *answer) noexcept nogil:
     """Send the request and read the answer until it is whole or there will be none.
@@ -307,13 +320,6 @@ cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
     received.length = received.capacity = line.length = line.capacity = 0
     while is_open and not answer.is_complete:
         now = monotonic_milliseconds()
-        if not talk.is_undoing and talk.is_job_over != NULL and now >= next_check:
-            next_check = now + JOB_CHECK_MILLISECONDS
-            if talk.is_job_over(talk.job_id):
-                talk.is_undoing = True
-                deadline = now + UNDO_MILLISECONDS
-                talk.sent = request.length
-                shutdown(talk.socket, SHUT_WR)
         if now >= deadline:
             snprintf(talk.failure, FAILURE_BYTES, b"did not answer in time")
             break
@@ -323,6 +329,11 @@ cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
         waiting[1].events = POLLIN
         waiting[0].revents = waiting[1].revents = 0
         if poll(waiting, 2, <int>min(deadline - now, 1000)) <= 0:
+            if not talk.is_undoing and talk.job_state != NULL and now >= next_check:
+                next_check = check_job(talk)
+                if talk.is_undoing:
+                    deadline = monotonic_milliseconds() + UNDO_MILLISECONDS
+                    talk.sent = request.length
             continue
         if waiting[1].revents != 0:
             keep_complaint(talk)

@@ -291,3 +291,19 @@ def test_unreadable_entry_is_logged_and_skipped(
     assert entries == [entry_of("a", "token-a")]
     expected = f"{path}: is no entry of this journal: look at it, then remove it"
     assert expected in caplog.messages
+
+
+def test_grace_is_one_for_all_that_hang() -> None:
+    class NeverFinished(threading.Semaphore):
+        waits = 0
+
+        def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+            self.waits += 1
+            return False
+
+    finished = NeverFinished(0)
+    over = Deadline(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(acquisition, "_GRACE_SECONDS", 0.0)
+        acquisition._wait_for(finished, 100, over)
+    assert finished.waits == 1

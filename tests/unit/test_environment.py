@@ -154,3 +154,13 @@ def test_value_that_is_no_text_is_named() -> None:
     environment = ResourceEnvironment({}, {"QRMI_X": "1", "QRMI_Y": "\udcff"})
     with pytest.raises(AcquisitionError, match=r"^a_QRMI_Y is not UTF-8 text$"):
         check_values_are_text(resource, environment)
+
+
+def test_limit_that_the_user_set_is_left_alone() -> None:
+    user = {"QRMI_KEY": "mine", "QRMI_JOB_TIMEOUT_SECONDS": "60"}
+    environment = ResourceEnvironment(SITE, user)
+    names = [
+        name for name, _ in resource_variables(Resource("a", "any", SITE), environment, "t", 300)
+    ]
+    assert "a_QRMI_JOB_ACQUISITION_TOKEN" in names
+    assert not {f"a_{key}" for key in user} & set(names)

@@ -143,7 +143,7 @@ def test_answer_is_taken_over(host: PluginHost) -> None:
     host.answer(answer_of(variables=values, messages=["first", "second"], logs=logs))
     report = host.run(tasks=2)
     expected = {name.encode(): value.encode("utf-8", "surrogateescape") for name, value in values}
-    assert report.variables == expected
+    assert report.variables == {**EMPTY_LISTS, **expected}
     for level, name in levels.items():
         assert f"of {level.decode()}" in report.logged(name)
     assert report.shown_to_user == ["first", "second"]
@@ -166,14 +166,14 @@ def test_longest_answer_is_taken_over(host: PluginHost) -> None:
     values = [(f"A{number}", "x" * (256 * 1024)) for number in range(31)]
     host.answer(answer_of(variables=values))
     report = host.run()
-    assert (len(report.variables), report.task_statuses) == (31, [0])
+    assert (len(report.variables), report.task_statuses) == (31 + len(EMPTY_LISTS), [0])
 
 
 def test_variable_that_slurm_refuses_is_logged(host: PluginHost) -> None:
     host.answer(answer_of(variables=[("A", "1"), ("B_TOKEN", "secret"), ("C", "3")]))
     report = host.run(unsettable="B_TOKEN")
     assert report.logged("error") == ["cannot set B_TOKEN in the job: Generic error"]
-    assert report.variables == {b"A": b"1", b"C": b"3"}
+    assert report.variables == {**EMPTY_LISTS, b"A": b"1", b"C": b"3"}
 
 
 @pytest.mark.parametrize(("held", "verbs"), [(0, ["acquire"]), (2, ["acquire", "release"])])
@@ -220,10 +220,8 @@ def test_acquisition_without_answer_is_released_at_exit(host: PluginHost) -> Non
         (0, {"is_batch": 0}, True),
         (5, {"is_batch": 0}, True),
         (0, {"is_batch": 0, "node_index": 1}, False),
-        (0, {"is_batch": 1}, False),
-        (0, {"is_batch": 0, "states": "silent"}, False),
-        (0, {"is_batch": 0, "states": "unknown"}, False),
-        (0, {"is_batch": 0, "environment": INSIDE}, False),
+        (0, {"is_batch": 1, "environment": INSIDE}, False),
+        (0, {"is_batch": 0, "environment": INSIDE}, True),
         (0, {"is_batch": 0, "environment": [INSIDE, b"QRMI_JOB_ID=7"]}, False),
         (0, {"is_batch": 0, "environment": [INSIDE, b"QRMI_JOB_ID=6"]}, True),
         (BATCH_STEP, {"environment": [INSIDE, b"QRMI_JOB_ID=7"]}, True),
@@ -243,6 +241,24 @@ def test_only_the_first_step_of_a_job_asks(
     assert (host.folder / "started").exists() is asks
     assert (report.task_statuses, bool(report.shown_to_user)) == ([int(asks)], asks)
     assert (report.variables == EMPTY_LISTS) is asks
+
+
+@pytest.mark.parametrize(
+    ("orders", "reason"),
+    [
+        ({"is_batch": 1}, "a batch job acquires its QPUs at its start: give --qpu to sbatch"),
+        ({"states": "silent"}, "slurmctld does not tell what kind of job this is; try again"),
+        ({"states": "unknown"}, "slurmctld does not tell what kind of job this is; try again"),
+    ],
+)
+@pytest.mark.parametrize(("choice", "status"), [("fail", 1), ("continue", 0)])
+def test_step_that_can_have_no_qpu_says_so(
+    host: PluginHost, orders: dict[str, Any], reason: str, choice: str, status: int
+) -> None:
+    host.play('echo >>"$folder/started"; exit 1')
+    report = host.run(step_id=0, arguments=[CONFIG, f"--on-failure={choice}"], **orders)
+    assert not (host.folder / "started").exists()
+    assert (report.shown_to_user, report.task_statuses) == ([f"--qpu: {reason}"], [status])
 
 
 def test_login_node_only_registers_the_option(host: PluginHost) -> None:

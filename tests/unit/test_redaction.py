@@ -38,8 +38,8 @@ def test_secret_names(name: str, expected: bool) -> None:
         ("A", "https://host/path", "https://host/path"),
         ("A", "https://user:word@host:1/path", "https://****@host:1/path"),
         ("A", "http://us@er:w@rd@host", "http://****@host"),
-        ("A", "https://@host", "https://@host"),
-        ("A", "user@host", "user@host"),
+        ("A", "https://@host", "https://****@host"),
+        ("A", "user:word@host:1", "****@host:1"),
     ],
 )
 def test_shown_value(name: str, value: str, expected: str) -> None:

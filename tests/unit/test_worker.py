@@ -96,8 +96,9 @@ def test_plugin_that_is_gone_ends_the_worker(
 ) -> None:
     ours, theirs = socket.socketpair()
     ours.close()
-    with theirs, pytest.raises(OSError, match="Broken pipe"):
+    with theirs:
         worker.serve(theirs)
+        assert theirs.recv(1) == b""
 
 
 @pytest.mark.parametrize("how", ["shut down", "closed", "reset"])
