@@ -31,19 +31,25 @@ INSTALL_OPTIONS = --destdir '$(DESTDIR)' --environment '$(ENVIRONMENT)' \
 all: build
 build: $(PLUGINS)
 
-$(VENV)/ready: pyproject.toml setup.py
+PIP = PYTHONWARNINGS=ignore $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+
+# What building needs, and what tests and checks need on top of it.
+$(VENV)/ready-to-build: pyproject.toml setup.py
 	@command -v $(PYTHON) >/dev/null || \
 		{ echo 'error: $(PYTHON) is missing: apt-get install python3' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo 'error: the Python module venv is missing: apt-get install python3-venv' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --upgrade pip
-	PYTHONWARNINGS=ignore $(VENV)/bin/pip install --quiet --disable-pip-version-check \
-		--editable '.[build,check,simulator,test]'
+	$(PIP) install --upgrade pip
+	$(PIP) install --editable '.[build]'
+	@touch $@
+
+$(VENV)/ready: $(VENV)/ready-to-build
+	$(PIP) install --editable '.[build,check,simulator,test]'
 	@touch $@
 
 ifeq ($(BUILD_PYTHON),$(VENV)/bin/python)
-$(PLUGINS): | $(VENV)/ready
+$(PLUGINS): | $(VENV)/ready-to-build
 endif
 
 $(PLUGINS) &: $(SOURCES)
@@ -51,10 +57,9 @@ $(PLUGINS) &: $(SOURCES)
 	cp build/lib/spank_qrmi/plugin/*.so build/
 
 wheel: build/wheel/built
-build/wheel/built: $(WHEEL_SOURCES) | $(VENV)/ready
+build/wheel/built: $(WHEEL_SOURCES) | $(VENV)/ready-to-build
 	rm -rf build/wheel
-	$(VENV)/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation \
-		--wheel-dir build/wheel .
+	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheel .
 	@touch $@
 
 install: build wheel
@@ -63,26 +68,26 @@ install: build wheel
 uninstall:
 	@$(INSTALL) uninstall $(INSTALL_OPTIONS)
 
-check: build
+check: build $(VENV)/ready
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy loopback scripts
 	$(VENV)/bin/python scripts/check_symbols.py $(PLUGINS)
 
-test: deps build wheel
+test: deps build wheel $(VENV)/ready
 	$(VENV)/bin/pytest --cov --cov-report=term-missing
 
-test-unit: build
+test-unit: build $(VENV)/ready
 	$(VENV)/bin/pytest tests/unit
 
-test-slurm: build wheel
+test-slurm: build wheel $(VENV)/ready
 	$(VENV)/bin/pytest tests/slurm
 
-test-e2e: build wheel
+test-e2e: build wheel $(VENV)/ready
 	$(VENV)/bin/pytest tests/e2e
 
-demo: deps build wheel
+demo: deps build wheel $(VENV)/ready
 	$(VENV)/bin/python -m loopback.demo
 
 # Only what is missing is installed, so that a prepared machine needs neither root nor a network.

@@ -14,6 +14,10 @@ cdef extern from "<poll.h>" nogil:
         POLLOUT
     int poll(pollfd *descriptors, unsigned long count, int timeout_milliseconds)
 
+cdef extern from "<signal.h>" nogil:
+    enum:
+        SIGBUS
+
 cdef extern from "<sys/socket.h>" nogil:
     enum:
         AF_UNIX
@@ -21,8 +25,10 @@ cdef extern from "<sys/socket.h>" nogil:
         SOCK_CLOEXEC
         MSG_DONTWAIT
         MSG_NOSIGNAL
+        SHUT_WR
     int socketpair(int domain, int kind, int protocol, int *descriptors)
     ssize_t send(int descriptor, const void *data, size_t length, int flags)
+    int shutdown(int descriptor, int how)
     ssize_t recv(int descriptor, void *data, size_t length, int flags)
 
 cdef extern from "<fcntl.h>" nogil:

@@ -10,11 +10,9 @@ from pathlib import Path
 
 from loopback.cluster import SlurmCluster
 from loopback.installation import Installation
-from loopback.simulated_site import SimulatedSite
-from loopback.waiting import wait_until
+from loopback.site import Site
 
 USER = "nobody"
-RELEASE_SECONDS = 30.0
 
 SCRIPT = """\
 #!/bin/bash
@@ -39,8 +37,8 @@ def main() -> None:
     installation = Installation(folder)
     try:
         _step("install the plugin and its worker (make install)")
-        print(installation.install(), end="")
-        with SimulatedSite(folder) as site, SlurmCluster(folder / "cluster") as cluster:
+        print(installation.make("install"), end="")
+        with Site(folder) as site, SlurmCluster(folder / "cluster") as cluster:
             _step(f"a simulated QPU site answers at {site.url}, a Slurm cluster is up")
             line = f"optional {installation.plugin} {site.config_path} --state-dir={folder}/state"
             cluster.write_plugstack(line)
@@ -50,7 +48,7 @@ def main() -> None:
             _run_job(cluster)
             _show_sessions(site)
         _step("take everything away again (make uninstall)")
-        print(installation.uninstall(), end="")
+        print(installation.make("uninstall"), end="")
     finally:
         shutil.rmtree(folder)
     _step("done: nothing is left behind")
@@ -77,15 +75,10 @@ def _run_job(cluster: SlurmCluster) -> None:
         raise SystemExit(message)
 
 
-def _show_sessions(site: SimulatedSite) -> None:
-    sessions = wait_until(
-        site.sessions,
-        RELEASE_SECONDS,
-        "release of every session",
-        accept=lambda each: all(session["state"] == "closed" for session in each),
-    )
+def _show_sessions(site: Site) -> None:
+    site.wait_until_released()
     _step("the sessions of the Runtime service, opened for the job and closed at its end")
-    for session in sessions:
+    for session in site.sessions():
         seconds = session["closed_at"] - session["created_at"]
         print(
             f"{session['backend_name']}: {session['mode']} session of at most "

@@ -1,46 +1,83 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The product installed as an administrator would, below one folder."""
+"""The product as an administrator installs it, in a folder of its own."""
 
+import hashlib
+import os
+import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
-CHECKOUT = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@dataclass(frozen=True)
 class Installation:
-    """`make install` and `make uninstall` with all their folders below `folder`."""
+    """What `make install` writes below one folder, which belongs to nobody else."""
 
-    def __init__(self, folder: Path) -> None:
-        self.prefix = folder / "usr" / "local"
-        self.plugin_directory = folder / "usr" / "lib64" / "slurm"
-        self.config_directory = folder / "etc" / "slurm"
+    folder: Path
+
+    @property
+    def environment(self) -> Path:
+        """The virtual environment with the worker."""
+        return self.folder / "usr" / "lib" / "spank_qrmi"
+
+    @property
+    def plugin_directory(self) -> Path:
+        """Where Slurm finds the plugins."""
+        return self.folder / "lib64" / "slurm"
 
     @property
     def plugin(self) -> Path:
-        """The installed spank_qrmi.so."""
+        """The plugin that plugstack.conf names."""
         return self.plugin_directory / "spank_qrmi.so"
 
-    def install(self) -> str:
-        """Install, over an earlier installation too; return what was printed."""
-        return self._make("install")
+    @property
+    def interpreter_link(self) -> Path:
+        """The link by which the plugin finds its worker."""
+        return self.plugin_directory / "spank_qrmi.python"
 
-    def uninstall(self) -> str:
-        """Take the installation away; return what was printed."""
-        return self._make("uninstall")
-
-    def _make(self, target: str) -> str:
-        ended = subprocess.run(
+    def make(self, target: str) -> str:
+        """Run make as an administrator does; return what it printed or raise RuntimeError."""
+        # A make that runs the tests must not lend its job slots to this one.
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("MAKE")
+        }
+        done = subprocess.run(
             [
-                *("make", "--no-print-directory", "-C", str(CHECKOUT), target),
-                f"PREFIX={self.prefix}",
+                *("make", "--no-print-directory", target, "DESTDIR=/"),
+                f"PREFIX={self.folder / 'usr'}",
                 f"PLUGINDIR={self.plugin_directory}",
-                f"SYSCONFDIR={self.config_directory}",
+                f"SYSCONFDIR={self.folder / 'etc'}",
             ],
+            cwd=REPOSITORY,
+            env=environment,
+            check=False,
             capture_output=True,
             text=True,
-            check=False,
         )
-        if ended.returncode != 0:
-            message = f"make {target} failed:\n{ended.stdout}{ended.stderr}"
+        if done.returncode != 0:
+            message = f"make {target} failed:\n{done.stdout}{done.stderr}"
             raise RuntimeError(message)
-        return ended.stdout
+        return done.stdout
+
+    def copy_plugin(self, folder: Path, interpreter: Path | None) -> Path:
+        """Copy the plugin into a folder, with a link to another worker beside it, or with none."""
+        folder.mkdir()
+        if interpreter is not None:
+            (folder / self.interpreter_link.name).symlink_to(interpreter)
+        return Path(shutil.copy(self.plugin, folder))
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, str]]:
+    """Return every path below a folder with its mode and its content, for a comparison."""
+    return {
+        str(path.relative_to(folder)): (path.lstat().st_mode, _content(path))
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def _content(path: Path) -> str:
+    if path.is_symlink():
+        return str(path.readlink())
+    return "" if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()

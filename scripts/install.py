@@ -52,6 +52,7 @@ def install(options: argparse.Namespace, root: Path, environment: Path) -> None:
         *(options.pip, "-m", "pip", "--python", interpreter, "--disable-pip-version-check"),
         *("install", "--quiet", "--no-compile", "--force-reinstall", options.wheel),
     )
+    forget_wheel(environment)
     forget_staging(environment, root)
     compileall.compile_dir(
         environment / "lib",
@@ -63,6 +64,15 @@ def install(options: argparse.Namespace, root: Path, environment: Path) -> None:
         *(interpreter, "-I", "-m", "spank_qrmi", "install", "--root", root),
         *("--plugindir", options.plugindir, "--sysconfdir", options.sysconfdir),
     )
+
+
+def forget_wheel(environment: Path) -> None:
+    """Remove pip's note of the file that the package was installed from: it will not stay."""
+    for note in environment.glob("lib/*/site-packages/spank_qrmi-*.dist-info/direct_url.json"):
+        record = note.with_name("RECORD")
+        lines = record.read_text().splitlines(keepends=True)
+        record.write_text("".join(line for line in lines if f"/{note.name}," not in line))
+        note.unlink()
 
 
 def forget_staging(environment: Path, root: Path) -> None:

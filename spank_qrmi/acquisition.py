@@ -6,9 +6,10 @@ then released or failed (gone from the journal). Whatever leaves that line early
 entry behind for the next release.
 """
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -18,21 +19,27 @@ from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.config import Resource
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.environment import ResourceEnvironment, check_credentials_stay_home
+from spank_qrmi.environment import (
+    ResourceEnvironment,
+    check_credentials_stay_home,
+    check_values_are_text,
+)
 from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.redaction import error_place
 
-UNDO_SECONDS = 5.0
+UNDO_SECONDS = 3.0
 """How long giving back may take when an acquisition did not come to its end."""
 
-# Requests end at the deadline by themselves, but an answer under way tells what must be given back.
-_GRACE_SECONDS = 2.0
+# Requests end at the deadline by themselves; on a cancellation, an answer that is still under way
+# tells what must be given back.
+_GRACE_SECONDS = 1.0
+_CANCEL_GRACE_SECONDS = 6.0
 _CANCEL_CHECK_SECONDS = 0.1
 
 _log = logging.getLogger(__name__)
 
-_Key = TypeVar("_Key")
+_Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
@@ -79,24 +86,23 @@ class Acquirer:
         with self._http_client(self._deadline) as http:
             tokens = TokenSource(http)
 
-            def work(index: int) -> Held:
-                return self._acquire(*wanted[index], http, tokens)
+            def work(item: tuple[Resource, ResourceEnvironment]) -> Held:
+                return self._acquire(*item, http, tokens)
 
-            outcomes = _at_once(work, range(len(wanted)), self._deadline)
-        return [outcomes[index] for index in range(len(wanted))]
+            return _at_once(work, wanted, self._deadline)
 
     def release_all(self, entries: Sequence[Entry]) -> list[QrmiError]:
         """Release what the entries hold, all at once; return what went wrong."""
         with self._http_client(self._deadline) as http:
             tokens = TokenSource(http)
 
-            def work(index: int) -> None:
-                self._release(entries[index], http, tokens)
+            def work(entry: Entry) -> None:
+                self._release(entry, http, tokens)
 
-            outcomes = _at_once(work, range(len(entries)), self._deadline)
+            outcomes = _at_once(work, entries, self._deadline)
         return [
-            ReleaseError(f"{entries[index].resource_name}: {error}")
-            for index, error in sorted(outcomes.items())
+            ReleaseError(f"{entry.resource_name}: {error}")
+            for entry, error in zip(entries, outcomes, strict=True)
             if isinstance(error, QrmiError)
         ]
 
@@ -120,6 +126,7 @@ class Acquirer:
         tokens: TokenSource,
     ) -> Held:
         client_class = CLIENTS[resource.type]
+        check_values_are_text(resource, environment)
         check_credentials_stay_home(resource, environment, client_class.sent_to)
         settings = Settings(resource.name, environment.values, self._holder.remaining_seconds)
         client = client_class(settings, http, tokens)
@@ -151,6 +158,8 @@ class Acquirer:
             self._journal.write(replace(entry, token=acquired.token))
         except JournalError:
             client.release(acquired.token)
+            with contextlib.suppress(JournalError):
+                self._journal.remove(entry)
             raise
         return acquired
 
@@ -171,34 +180,40 @@ class Acquirer:
 
 
 def _at_once(
-    work: Callable[[_Key], _Result], keys: Sequence[_Key], deadline: Deadline
-) -> Mapping[_Key, _Result | QrmiError]:
-    """Do `work` for every key, each in a thread, until the deadline; return result or error.
+    work: Callable[[_Item], _Result], items: Sequence[_Item], deadline: Deadline
+) -> list[_Result | QrmiError]:
+    """Do `work` for every item, each in a thread; return result or error in the items' order.
 
-    A thread that does not come back is left behind: it dies with the process.
+    A thread that does not come back in time is left behind: it dies with the process.
     """
-    outcomes: dict[_Key, _Result | QrmiError] = {}
+    outcomes: dict[int, _Result | QrmiError] = {}
     finished = threading.Semaphore(0)
 
-    def attempt(key: _Key) -> None:
+    def attempt(index: int, item: _Item) -> None:
         try:
-            outcomes[key] = work(key)
+            outcomes[index] = work(item)
         except QrmiError as error:
-            outcomes[key] = error
+            outcomes[index] = error
         except Exception as error:  # noqa: BLE001 (one resource's bug must not take the others down)
-            outcomes[key] = AcquisitionError(f"internal error ({type(error).__name__})")
+            outcomes[index] = AcquisitionError(f"internal error ({type(error).__name__})")
             _log.error("internal error: %s", error_place(error))
         finally:
             finished.release()
 
-    for key in keys:
-        threading.Thread(target=attempt, args=(key,), daemon=True).start()
-    grace: Deadline | None = None
-    for _ in keys:
-        while not finished.acquire(timeout=_CANCEL_CHECK_SECONDS):
-            if deadline.has_passed():
-                grace = grace or Deadline(_GRACE_SECONDS)
-                if grace.has_passed():
-                    break
+    for index, item in enumerate(items):
+        threading.Thread(target=attempt, args=(index, item), daemon=True).start()
+    _wait_for(finished, len(items), deadline)
     late: QrmiError = AcquisitionError("gave no result in time")
-    return {key: outcomes.get(key, late) for key in keys}
+    return [outcomes.get(index, late) for index in range(len(items))]
+
+
+def _wait_for(finished: threading.Semaphore, count: int, deadline: Deadline) -> None:
+    """Return once `count` threads have finished, or some grace after the deadline."""
+    grace: Deadline | None = None
+    for _ in range(count):
+        while not finished.acquire(timeout=_CANCEL_CHECK_SECONDS):
+            if grace is None and deadline.has_passed():
+                is_early = deadline.is_cancelled()
+                grace = Deadline(_CANCEL_GRACE_SECONDS if is_early else _GRACE_SECONDS)
+            if grace is not None and grace.has_passed():
+                return

@@ -6,6 +6,7 @@ worker except as the value of a variable.
 """
 
 import logging
+import threading
 from collections.abc import Callable
 
 from spank_qrmi.protocol import PREAMBLE, AnswerTag, Verdict, encode_record
@@ -20,8 +21,11 @@ class AnswerWriter:
     def __init__(self, send: Callable[[bytes], object]) -> None:
         self._send = send
         self._has_ended = False
+        self._is_abandoned = False
+        # A thread left behind at the deadline may log while the answer goes on, or ends.
+        self._sending = threading.Lock()
         self.redactor = Redactor()
-        send(PREAMBLE)
+        self._deliver(PREAMBLE)
 
     def log_handler(self) -> logging.Handler:
         """Return a handler that puts log records into the answer as they come."""
@@ -29,8 +33,10 @@ class AnswerWriter:
 
     def log(self, level: bytes, text: str) -> None:
         """Send one log record; nothing after the end of the answer."""
-        if not self._has_ended:
-            self._send_record(AnswerTag.LOG, level + self._line(text))
+        record = encode_record(AnswerTag.LOG, level + self._line(text))
+        with self._sending:
+            if not self._has_ended:
+                self._deliver(record)
 
     def message(self, text: str) -> None:
         """Send one line for the job's own output."""
@@ -45,14 +51,26 @@ class AnswerWriter:
         """Send how many acquisitions must be released later, the verdict and the end."""
         self._send_record(AnswerTag.HELD, str(held_count).encode())
         self._send_record(AnswerTag.VERDICT, verdict.value.encode())
-        self._send_record(AnswerTag.END, b"")
-        self._has_ended = True
+        with self._sending:
+            self._has_ended = True
+            self._deliver(encode_record(AnswerTag.END, b""))
 
     def _line(self, text: str) -> bytes:
         return self.redactor.clear(text)[:MAX_LINE_LENGTH].encode("utf-8", "replace")
 
     def _send_record(self, tag: AnswerTag, payload: bytes) -> None:
-        self._send(encode_record(tag, payload))
+        record = encode_record(tag, payload)
+        with self._sending:
+            self._deliver(record)
+
+    def _deliver(self, data: bytes) -> None:
+        if self._is_abandoned:
+            return
+        try:
+            self._send(data)
+        except OSError:
+            # slurmstepd is gone; what was acquired must be given back with nobody listening.
+            self._is_abandoned = True
 
 
 class _LogHandler(logging.Handler):

@@ -6,6 +6,7 @@ for no resource. What a resource type needs in its environment is its client's b
 user may bring the missing variables.
 """
 
+import os
 import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,11 +17,11 @@ from typing import NoReturn
 import orjson
 
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.protocol import MAX_VALUE_BYTES
+from spank_qrmi.protocol import MAX_VALUE_BYTES, MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import is_secret_name
 
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
-MAX_NAME_LENGTH = 128
+MAX_NAME_BYTES = 128
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Config:
 def load_config(path: Path, known_types: Iterable[str]) -> Config:
     """Read the file; raise ConfigError if nothing in it can be used."""
     known_types = tuple(known_types)
-    document = _read_document(path)
+    content, mode = _read_file(path)
+    document = _parse_document(path, content)
     entries = document.get("resources") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         message = f'{path}: must be a JSON object with an array "resources"'
@@ -74,20 +76,29 @@ def load_config(path: Path, known_types: Iterable[str]) -> Config:
             # Keyed by its text: the entries that share a name are one problem.
             problems[str(error)] = (name, error)
     return Config(
-        path, resources, tuple(problems.values()), tuple(_permission_warnings(path, resources))
+        path,
+        resources,
+        tuple(problems.values()),
+        tuple(_permission_warnings(path, mode, resources)),
     )
 
 
-def _read_document(path: Path) -> object:
+def _read_file(path: Path) -> tuple[bytes, int]:
+    """Return the file's content and its mode."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_CONFIG_BYTES + 1)
+            mode = os.fstat(file.fileno()).st_mode
     except OSError as error:
         message = f"{path}: cannot be read: {error.strerror}"
         raise ConfigError(message) from error
     if len(content) > MAX_CONFIG_BYTES:
         message = f"{path}: is larger than {MAX_CONFIG_BYTES} bytes"
         raise ConfigError(message)
+    return content, mode
+
+
+def _parse_document(path: Path, content: bytes) -> object:
     try:
         return orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
@@ -98,7 +109,7 @@ def _read_document(path: Path) -> object:
 def _name_of(entry: object) -> str | None:
     """Return the entry's name if `--qpu` could ask for it."""
     name = entry.get("name") if isinstance(entry, dict) else None
-    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH:
+    if not isinstance(name, str) or not 0 < len(name.encode("utf-8", "replace")) <= MAX_NAME_BYTES:
         return None
     if name != name.strip() or not name.isprintable() or set(name) & set(",= "):
         return None
@@ -110,7 +121,7 @@ def _refuse_name(place: str, entry: object) -> NoReturn:
         message = f"{place}: must be an object with name, type and environment"
     else:
         message = (
-            f'{place}: "name" must be a string of 1 to {MAX_NAME_LENGTH} printable characters '
+            f'{place}: "name" must be a string of 1 to {MAX_NAME_BYTES} bytes, all printable, '
             "without comma, space or ="
         )
     raise ConfigError(message)
@@ -138,11 +149,15 @@ def _resource_of(
         )
         raise ConfigError(message)
     for key, value in environment.items():
-        _check_variable(place, key, value)
+        _check_variable(place, name, key, value)
     return Resource(name, str(resource_type), environment)
 
 
-def _check_variable(place: str, key: str, value: object) -> None:
+def _check_variable(place: str, name: str, key: str, value: object) -> None:
+    if len(f"{name}_{key}".encode("utf-8", "replace")) > MAX_VARIABLE_NAME_BYTES:
+        limit = f"is longer than {MAX_VARIABLE_NAME_BYTES} bytes with the resource's name"
+        message = f"{place}: environment: {key[:20]!r}… {limit}"
+        raise ConfigError(message)
     if not key or not key.isprintable() or set(key) & set("= "):
         message = f"{place}: environment: {key!r} cannot be the name of a variable"
         raise ConfigError(message)
@@ -160,11 +175,11 @@ def _json_type(value: object) -> str:
     return names.get(type(value), "a string" if isinstance(value, str) else "a number")
 
 
-def _permission_warnings(path: Path, resources: Mapping[str, Resource]) -> Iterable[str]:
+def _permission_warnings(path: Path, mode: int, resources: Mapping[str, Resource]) -> Iterable[str]:
     has_secrets = any(
         is_secret_name(key) and value
         for resource in resources.values()
         for key, value in resource.environment.items()
     )
-    if has_secrets and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if has_secrets and mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield f"{path}: holds secrets that others than its owner can read: chmod 600 {path}"

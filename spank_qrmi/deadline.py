@@ -8,7 +8,7 @@ import time
 class Deadline:
     """A moment on the monotonic clock that every wait within one piece of work respects.
 
-    `cancel` ends all waits at once, from any thread or from a signal handler.
+    `cancel` ends all waits at once, from any thread.
     """
 
     def __init__(self, seconds: float) -> None:

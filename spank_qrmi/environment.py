@@ -61,6 +61,14 @@ def resource_environment(
     return ResourceEnvironment(resource.environment, user)
 
 
+def check_values_are_text(resource: Resource, environment: ResourceEnvironment) -> None:
+    """Raise AcquisitionError for a value of the user's that is not UTF-8."""
+    for key, value in environment.user.items():
+        if any("\udc80" <= character <= "\udcff" for character in value):
+            message = f"{resource.name}_{key} is not UTF-8 text"
+            raise AcquisitionError(message)
+
+
 def check_credentials_stay_home(
     resource: Resource,
     environment: ResourceEnvironment,
@@ -104,8 +112,13 @@ def resource_variables(
     resource: Resource, environment: ResourceEnvironment, token: str, timeout_seconds: int
 ) -> list[tuple[str, str]]:
     """Return what a job gets for one acquired resource; what the user set himself is left alone."""
-    variables = [
-        (key, value) for key, value in environment.site.items() if key not in environment.user
+    variables = {
+        **environment.site,
+        ACQUISITION_TOKEN: token,
+        TIMEOUT_SECONDS: str(timeout_seconds),
+    }
+    return [
+        (f"{resource.name}_{key}", value)
+        for key, value in variables.items()
+        if key not in environment.user
     ]
-    variables += [(ACQUISITION_TOKEN, token), (TIMEOUT_SECONDS, str(timeout_seconds))]
-    return [(f"{resource.name}_{key}", value) for key, value in variables]

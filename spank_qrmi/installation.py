@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
@@ -37,14 +37,17 @@ def install_plugins(plugin_directory: Path, config_directory: Path, root: Path) 
     plugins, configs = _below(root, plugin_directory), _below(root, config_directory)
     written: list[Path] = []
     try:
-        for directory in (plugins, configs):
-            written += make_directories(directory)
-        for library in libraries:
-            written.append(_replace_file(library, plugins / library.name, 0o755))
-        written.append(_replace_link(_interpreter(root), plugins / INTERPRETER_LINK))
-        example = Path(sys.prefix, "share", "spank-qrmi", EXAMPLE_NAME)
-        written.append(_replace_file(example, configs / EXAMPLE_NAME, 0o644))
-        _record(Path("/", path.relative_to(root)) for path in written)
+        try:
+            for directory in (plugins, configs):
+                written += make_directories(directory)
+            for library in libraries:
+                written.append(_replace_file(library, plugins / library.name, 0o755))
+            written.append(_replace_link(_interpreter(root), plugins / INTERPRETER_LINK))
+            example = Path(sys.prefix, "share", "spank-qrmi", EXAMPLE_NAME)
+            written.append(_replace_file(example, configs / EXAMPLE_NAME, 0o644))
+        finally:
+            # Half an installation must be possible to take away as well.
+            _record(Path("/", path.relative_to(root)) for path in written)
     except OSError as error:
         message = f"cannot write {error.filename}: {error.strerror}"
         raise InstallationError(message) from error
@@ -101,9 +104,13 @@ def _interpreter(root: Path) -> Path:
 def _replace_file(source: Path, target: Path, mode: int) -> Path:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     os.close(descriptor)
-    shutil.copyfile(source, temporary)
-    Path(temporary).chmod(mode)
-    Path(temporary).replace(target)
+    try:
+        shutil.copyfile(source, temporary)
+        Path(temporary).chmod(mode)
+        Path(temporary).replace(target)
+    except OSError:
+        Path(temporary).unlink()
+        raise
     return target
 
 
@@ -126,12 +133,10 @@ def _record(paths: Iterable[Path]) -> None:
 
 
 def _recorded() -> list[Path]:
-    return list(_read_record())
-
-
-def _read_record() -> Iterator[Path]:
     try:
-        names = orjson.loads(_record_path().read_bytes())
+        return [Path(name) for name in orjson.loads(_record_path().read_bytes())]
     except FileNotFoundError:
-        return
-    yield from map(Path, names)
+        return []
+    except ValueError as error:
+        message = f"{_record_path()} cannot be read: {error}"
+        raise InstallationError(message) from error

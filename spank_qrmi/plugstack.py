@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The arguments that plugstack.conf gives to spank_qrmi.so.
 
-The configuration path comes first, options follow. The two timeouts are only checked here: the
-plugin reads them itself (plugin/spank_qrmi.pyx) and hands on the one in force. It reads
-`--on-failure` too, for a worker that cannot answer.
+The configuration path comes first, options follow. The plugin applies `--on-failure` and the two
+timeouts itself (plugin/spank_qrmi.pyx), since they must hold for a worker that cannot answer; here
+the timeouts are only checked, and `--on-failure` is known for what the user is told.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from spank_qrmi.errors import ArgumentError
+from spank_qrmi.protocol import MAX_VARIABLE_NAME_BYTES
 
 DEFAULT_STATE_DIRECTORY = Path("/var/lib/spank_qrmi")
 MAX_TIMEOUT_SECONDS = 86400
@@ -57,7 +58,8 @@ def parse_arguments(arguments: Sequence[str]) -> PluginArguments:
 
 def _environment_variable(argument: str) -> tuple[str, str]:
     name, separator, value = argument.removeprefix("--env:").partition("=")
-    if not separator or not name or not name.isprintable() or " " in name:
+    is_too_long = len(name.encode("utf-8", "surrogateescape")) > MAX_VARIABLE_NAME_BYTES
+    if not separator or not name or not name.isprintable() or " " in name or is_too_long:
         message = f"argument {_shown(argument)!r} must be --env:NAME=VALUE: {_REMEDY}"
         raise ArgumentError(message)
     return name, value
@@ -78,7 +80,9 @@ def _absolute_path(option: str, text: str) -> Path:
 
 
 def _timeout_seconds(option: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_TIMEOUT_SECONDS):
+    # Python refuses to read a number of thousands of digits.
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(MAX_TIMEOUT_SECONDS))
+    if not (is_number and 1 <= int(text) <= MAX_TIMEOUT_SECONDS):
         message = (
             f"{option} must be a whole number of seconds from 1 to {MAX_TIMEOUT_SECONDS}, "
             f"got {text!r}: {_REMEDY}"

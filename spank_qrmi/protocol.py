@@ -22,6 +22,8 @@ PREAMBLE = b"QRMI\x01"
 MAX_VALUE_BYTES = 256 * 1024
 MAX_PAYLOAD_BYTES = MAX_VALUE_BYTES + 256
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+MAX_VARIABLE_NAME_BYTES = 255
+"""The plugin takes no answer that sets a variable of a longer name."""
 # slurm/slurm.h: INFINITE and NO_VAL, a job without a time limit and one whose limit is not set.
 _NO_LIMIT_MINUTES = frozenset({0xFFFFFFFF, 0xFFFFFFFE})
 
@@ -64,7 +66,10 @@ class Verb(str, Enum):
 
 
 class Verdict(str, Enum):
-    """Whether the job's tasks may start; a release always answers RUN."""
+    """Whether the job has a QPU to run with; `--on-failure` is the plugin's to apply.
+
+    A release that could be tried answers RUN; what failed is in its messages.
+    """
 
     RUN = "run"
     FAIL = "fail"

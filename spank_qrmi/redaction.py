@@ -5,10 +5,24 @@ from collections.abc import Iterable
 
 MASK = "****"
 
-_SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "PASSWORD", "CRN")
+_SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "PASSWORD", "CRN", "SESSION_ID")
 
-# Shorter values occur in ordinary words: masking "a" everywhere would only hide the message.
 _SHORTEST_MASKED = 6
+"""Shorter values occur in ordinary words: masking "a" everywhere would only hide the message."""
+
+
+def printable(text: str) -> str:
+    """Return `text` with "?" for each character that could end a line or steer a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def without(secrets: Iterable[str], text: str) -> str:
+    """Return the text with each secret masked."""
+    # Longest first: a secret may contain another.
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_MASKED:
+            text = text.replace(secret, MASK)
+    return text
 
 
 def is_secret_name(name: str) -> bool:
@@ -17,7 +31,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def shown_value(name: str, value: str) -> str:
-    """Return the value for a log line: masked for a secret name, without a URL's user part."""
+    """Return the value for a log line: masked for a secret name, without a proxy's user."""
     if is_secret_name(name):
         return MASK
     return _without_user(value)
@@ -30,11 +44,9 @@ def shown_argument(argument: str) -> str:
 
 
 def _without_user(value: str) -> str:
-    scheme, separator, rest = value.partition("://")
-    user, at, host = rest.rpartition("@")
-    if separator and at and user:
-        return f"{scheme}://{MASK}@{host}"
-    return value
+    scheme, separator, rest = value.rpartition("://")
+    _, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}{MASK}@{host}" if at else value
 
 
 def error_place(error: BaseException) -> str:
@@ -54,7 +66,7 @@ class Redactor:
 
     def add(self, values: Iterable[str]) -> None:
         """Remember values that must never be shown."""
-        self._secrets.update(value for value in values if len(value) >= _SHORTEST_MASKED)
+        self._secrets.update(values)
 
     def add_variables(self, variables: Iterable[tuple[str, str]]) -> None:
         """Remember the values of those variables whose names say that they are secret."""
@@ -62,7 +74,4 @@ class Redactor:
 
     def clear(self, text: str) -> str:
         """Return the text as one printable line without any remembered secret."""
-        # Longest first: a secret may contain another.
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            text = text.replace(secret, MASK)
-        return "".join(character if character.isprintable() else "?" for character in text)
+        return printable(without(self._secrets, text))

@@ -18,7 +18,7 @@ from spank_qrmi.environment import (
     resource_environment,
     resource_variables,
 )
-from spank_qrmi.errors import ConfigError, QrmiError
+from spank_qrmi.errors import ArgumentError, ConfigError, QrmiError
 from spank_qrmi.journal import Journal
 from spank_qrmi.plugstack import PluginArguments, parse_arguments
 from spank_qrmi.protocol import Request, Verdict
@@ -29,12 +29,17 @@ _log = logging.getLogger(__name__)
 
 
 def acquire(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
-    """Acquire what `--qpu` asks for; answer with the job's variables, messages and the verdict.
-
-    Raises ArgumentError if plugstack.conf cannot be understood.
-    """
+    """Acquire what `--qpu` asks for; answer with the job's variables, messages and the verdict."""
     answer.redactor.add_variables(request.variables)
-    arguments = _read_arguments(request, answer)
+    try:
+        arguments = _read_arguments(request, answer)
+    except ArgumentError as error:
+        answer.message(f"--qpu: {error}")
+        _answer_variables(
+            answer, [*common_variables(request.job_id, request.uid), *list_variables([])]
+        )
+        answer.end(Verdict.FAIL)
+        return
     held: list[Held] = []
     try:
         config = _read_config(arguments, answer)
@@ -43,20 +48,18 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
     else:
         resolution = resolve_qpus(request.qpu_option, config)
         _log_resolution(resolution, config)
-        held, failures = _acquire_resources(request, arguments, deadline, resolution)
+        held, failures = _acquire_resources(request, arguments, deadline, resolution, answer)
         consequence = "; the job goes on without it" if held else ""
         messages = [f"QPU {name}: {error}{consequence}" for name, error in failures]
     if deadline.is_cancelled():
-        messages.append("the job was ended while its QPUs were acquired; they were released")
+        messages.append("the job was ended while its QPUs were acquired")
     elif not held:
         messages.append(_conclusion(request, arguments))
     for message in messages:
         answer.message(message)
-    for name, value in _job_variables(request, arguments, held):
-        answer.variable(name, value)
-    must_run = bool(held) or not (arguments.fails_on_failure or deadline.is_cancelled())
+    _answer_variables(answer, _job_variables(request, arguments, held))
     answer.end(
-        Verdict.RUN if must_run else Verdict.FAIL,
+        Verdict.RUN if held else Verdict.FAIL,
         held_count=len(_acquirer(request, arguments, deadline).entries()),
     )
 
@@ -129,8 +132,17 @@ def _remaining_seconds(request: Request) -> int | None:
     return max(0, request.time_limit_minutes * 60 - elapsed_seconds)
 
 
+def _answer_variables(answer: AnswerWriter, variables: Sequence[tuple[str, str]]) -> None:
+    for name, value in variables:
+        answer.variable(name, value)
+
+
 def _acquire_resources(
-    request: Request, arguments: PluginArguments, deadline: Deadline, resolution: Resolution
+    request: Request,
+    arguments: PluginArguments,
+    deadline: Deadline,
+    resolution: Resolution,
+    answer: AnswerWriter,
 ) -> tuple[list[Held], list[tuple[str, QrmiError]]]:
     """Return what the job may keep, and (name, reason) for what it does not get."""
     wanted = [
@@ -147,15 +159,18 @@ def _acquire_resources(
             failures.append((resource.name, outcome))
             _log.info("name(%s): %s", resource.name, outcome)
     if deadline.is_cancelled() or (arguments.requires_all and failures):
-        _give_back(request, arguments)
+        _give_back(request, arguments, answer)
         held = []
     return held, failures
 
 
-def _give_back(request: Request, arguments: PluginArguments) -> None:
+def _give_back(request: Request, arguments: PluginArguments, answer: AnswerWriter) -> None:
     """Release what was acquired for a job that cannot use it; the exit hook retries what fails."""
     acquirer = _acquirer(request, arguments, Deadline(UNDO_SECONDS))
-    for error in acquirer.release_all(acquirer.entries()):
+    # One without a token is still being acquired: its answer may yet come.
+    entries = [entry for entry in acquirer.entries() if entry.token is not None]
+    answer.redactor.add(entry.token or "" for entry in entries)
+    for error in acquirer.release_all(entries):
         _log.error("%s", error)
 
 

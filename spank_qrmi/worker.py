@@ -5,9 +5,9 @@
 happens here, SystemExit included, becomes a verdict and one readable message.
 """
 
+import contextlib
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -34,7 +34,8 @@ def serve(channel: socket.socket) -> None:
     try:
         request = decode_request(channel.recv)
         deadline = Deadline(request.timeout_seconds)
-        _cancel_on_sigterm(deadline)
+        if request.verb is Verb.ACQUIRE:
+            _cancel_when_abandoned(channel, deadline)
         _VERBS[request.verb](request, deadline, answer)
     except QrmiError as error:
         _fail(answer, str(error))
@@ -46,19 +47,21 @@ def serve(channel: socket.socket) -> None:
 
 
 def _fail(answer: AnswerWriter, text: str) -> None:
-    _log.error("%s", text)
     answer.message(f"--qpu: {text}")
     # The plugin then asks for a release in any case: what was acquired so far is in the journal.
     answer.end(Verdict.FAIL, held_count=1)
 
 
-def _cancel_on_sigterm(deadline: Deadline) -> None:
-    """Let SIGTERM, the plugin's request to undo, end all waiting."""
-    # A thread that waits for the signal may take locks, which a signal handler may not.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+def _cancel_when_abandoned(channel: socket.socket, deadline: Deadline) -> None:
+    """End all waiting once the plugin's side is closed: it asks to undo, or slurmstepd is gone.
+
+    Signals would not do: Slurm sends the worker those that are meant for the job's tasks.
+    """
 
     def wait() -> None:
-        signal.sigwait({signal.SIGTERM})
+        with contextlib.suppress(OSError):
+            while channel.recv(1):
+                pass
         deadline.cancel()
 
     threading.Thread(target=wait, daemon=True).start()

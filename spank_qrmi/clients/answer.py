@@ -12,17 +12,10 @@ from http import HTTPStatus
 import orjson
 
 from spank_qrmi.errors import ServiceError
+from spank_qrmi.redaction import printable, without
 
 _TEXT_LIMIT = 200
 """Characters of a service's own text that are shown; the rest adds noise to a one-line message."""
-
-_SHORTEST_SECRET = 6
-"""Shorter values are not masked: they would be found by chance inside ordinary words."""
-
-
-def printable(text: str) -> str:
-    """Return `text` with "?" for each character that could end a line or steer a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 @dataclass(frozen=True)
@@ -63,10 +56,7 @@ class Answer:
         """
         if not isinstance(value, str):
             return ""
-        for secret in sorted(self.sent_secrets, key=len, reverse=True):
-            if len(secret) >= _SHORTEST_SECRET:
-                value = value.replace(secret, "****")
-        return printable(value.strip()[:_TEXT_LIMIT])
+        return printable(without(self.sent_secrets, value).strip()[:_TEXT_LIMIT])
 
     def not_accessible_text(self, kind: str, document: Mapping[str, object]) -> str:
         """Return that the `kind` of resource which `document` describes takes no jobs, and why."""

@@ -21,10 +21,11 @@ import httpx
 import orjson
 
 from spank_qrmi import __version__
-from spank_qrmi.clients.answer import Answer, printable
+from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.retry import Budget, RequestError, repeat, status_failure
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
+from spank_qrmi.redaction import printable
 
 OPERATION_TIMEOUT_SECONDS = 30.0
 """Longest silence of a service within one try: connecting, sending, or between two pieces read."""

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from spank_qrmi.clients.answer import Answer, printable
+from spank_qrmi.clients.answer import Answer
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
+from spank_qrmi.redaction import printable
 
 DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Waits between the tries of one request; one more try than there are waits."""

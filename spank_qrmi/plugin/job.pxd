@@ -20,6 +20,11 @@ cdef struct Step:
     uint32_t node_index
     uid_t uid
 
+cdef enum JobState:
+    JOB_RUNS
+    JOB_OVER
+    JOB_UNKNOWN
+
 cdef struct JobRecord:
     bint is_known
     bint is_batch
@@ -70,10 +75,12 @@ cdef inline JobRecord load_job(uint32_t job_id) noexcept nogil:
     return record
 
 
-cdef inline bint is_job_over(uint32_t job_id) noexcept nogil:
-    """Whether the job was cancelled or ran out of time; a silent slurmctld does not end a job."""
+cdef inline JobState job_state(uint32_t job_id) noexcept nogil:
+    """Ask slurmctld whether the job was cancelled or ran out of time meanwhile."""
     cdef JobRecord record = load_job(job_id)
-    return record.is_known and record.is_over
+    if not record.is_known:
+        return JOB_UNKNOWN
+    return JOB_OVER if record.is_over else JOB_RUNS
 
 
 cdef inline char **job_environment(spank_t spank) noexcept nogil:

@@ -20,7 +20,7 @@ from spank cimport (
 from spank_qrmi.plugin.byte_buffer cimport (
     ByteBuffer, append_text, next_text, release_bytes)
 from spank_qrmi.plugin.job cimport (
-    JobRecord, Step, is_first_task, is_job_over, job_environment, job_variable, load_job, read_step)
+    JobRecord, Step, is_first_task, job_environment, job_state, job_variable, load_job, read_step)
 from spank_qrmi.plugin.message cimport (
     MAX_MESSAGE_BYTES, VERDICT_FAIL, Answer, add_number, add_text, begin_request, end_request,
     is_control)
@@ -32,10 +32,15 @@ cdef extern from *:
     #include <slurm/spank.h>
     SPANK_PLUGIN(spank_qrmi, 1)
     #define PLUGIN_LOG_NAME "spank_qrmi_c"
+    #define WORKER_FAILURE \
+        "--qpu: the QPU worker on this node %s; tell the administrator: slurmd's log says more"
+    #define RELEASE_FAILURE "%s: the QPU worker %s; its release may not have happened"
     #define QPU_OPTION_FALLBACK "SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu"
     """
     const char *PLUGIN_LOG_NAME
     const char *QPU_OPTION_FALLBACK
+    const char *RELEASE_FAILURE
+    const char *WORKER_FAILURE
 
 cdef enum:
     MAX_OPTION_BYTES = 64 * 1024
@@ -51,6 +56,7 @@ cdef ByteBuffer messages
 cdef Step step
 cdef bint must_fail
 cdef bint must_release
+cdef bint has_reported_worker
 
 
 cdef void log_enter(spank_t spank, const char *hook, int argc) noexcept nogil:
@@ -122,29 +128,39 @@ cdef const char *requested_qpus(spank_t spank) noexcept nogil:
 cdef bint is_inside_acquiring_job(spank_t spank) noexcept nogil:
     """Whether the step was started from a shell or script for which this job has acquired."""
     cdef const char *job_id = job_variable(spank, b"QRMI_JOB_ID")
-    if job_variable(spank, b"SLURM_JOB_QPU_RESOURCES") == NULL:
-        return False
-    return job_id == NULL or strtol(job_id, NULL, 10) == <long>step.job_id
+    return job_id != NULL and strtol(job_id, NULL, 10) == <long>step.job_id
 
 
-cdef bint is_acquiring_step(spank_t spank) noexcept nogil:
-    """Whether this step acquires for its job: see `Who acquires` in docs/architecture.md."""
+cdef bint is_acquiring_step(spank_t spank, const char **refusal) noexcept nogil:
+    """Whether this step acquires for its job: see `Who acquires` in docs/architecture.md.
+
+    `refusal` is set for a step that asks for QPUs and can have none.
+    """
     cdef JobRecord record
     if step.step_id == SLURM_BATCH_SCRIPT or step.step_id == SLURM_INTERACTIVE_STEP:
         return True
-    if (step.step_id > SLURM_MAX_NORMAL_STEP_ID or step.node_index != 0
-            or is_inside_acquiring_job(spank)):
+    if step.step_id > SLURM_MAX_NORMAL_STEP_ID or is_inside_acquiring_job(spank):
         return False
     record = load_job(step.job_id)
-    return record.is_known and not record.is_batch
+    if not record.is_known:
+        refusal[0] = b"slurmctld does not tell what kind of job this is; try again"
+        return False
+    if record.is_batch:
+        # `sbatch --export=NONE` hides QRMI_JOB_ID from the script's steps, not Slurm's own names.
+        if job_variable(spank, b"SLURM_JOB_QPU_RESOURCES") == NULL:
+            refusal[0] = b"a batch job acquires its QPUs at its start: give --qpu to sbatch"
+        return False
+    return step.node_index == 0
 
 
 cdef const char *argument_value(int argc, char **argv, const char *prefix) noexcept nogil:
+    """Return the value of the last argument that starts so, as the worker does; NULL if none."""
+    cdef const char *value = NULL
     cdef int i
     for i in range(argc):
         if strncmp(argv[i], prefix, strlen(prefix)) == 0:
-            return argv[i] + strlen(prefix)
-    return NULL
+            value = argv[i] + strlen(prefix)
+    return value
 
 
 cdef long timeout_argument(int argc, char **argv, const char *prefix, long default) noexcept nogil:
@@ -195,20 +211,27 @@ cdef bint write_request(ByteBuffer *request, spank_t spank, const char *verb, lo
 
 cdef bint add_acquisition(ByteBuffer *request, spank_t spank, const char *names) noexcept nogil:
     cdef JobRecord record = load_job(step.job_id)
-    if record.is_known:
+    if not record.is_known:
+        slurm_info(b"%s: warning: slurmctld does not tell the job's time limit: taken as none",
+                   PLUGIN_LOG_NAME)
+    else:
         if not (add_number(request, c"l", record.time_limit_minutes)
                 and add_number(request, c"b", <unsigned long long>record.start_time)):
             return False
     return add_text(request, c"q", names) and add_job_variables(request, spank)
 
 
-cdef void keep_worker_failure(const char *failure) noexcept nogil:
-    """Keep the line for the job's own output, which exists only from task start on."""
+cdef void keep_message(const char *format, const char *reason) noexcept nogil:
+    """Keep a line for the job's own output, which exists only from task start on."""
     cdef char line[1024]
-    snprintf(line, sizeof(line),
-             b"--qpu: the QPU worker on this node %s; tell the administrator: slurmd's log says more",
-             failure)
+    snprintf(line, sizeof(line), format, reason)
     append_text(&messages, line, strlen(line), MAX_MESSAGE_BYTES)
+
+
+cdef void refuse(const char *reason, int argc, char **argv) noexcept nogil:
+    global must_fail
+    keep_message(b"--qpu: %s", reason)
+    must_fail = not continues_on_failure(argc, argv)
 
 
 cdef bint ask(Conversation *talk, ByteBuffer *request, bint is_written, Answer *answer) noexcept nogil:
@@ -249,6 +272,14 @@ cdef void set_empty_lists(spank_t spank) noexcept nogil:
     spank_setenv(spank, b"SLURM_JOB_QPU_TYPES", b"", 1)
 
 
+cdef void report(const ByteBuffer *lines) noexcept nogil:
+    """Tell slurmd's log and, from task start on, the job's output."""
+    cdef const char *line = next_text(lines, NULL)
+    while line != NULL:
+        slurm_error(b"%s: %s", PLUGIN_LOG_NAME, line)
+        line = next_text(lines, line)
+
+
 cdef void begin_conversation(Conversation *talk, Answer *answer, ByteBuffer *request,
                              long timeout_seconds) noexcept nogil:
     memset(talk, 0, sizeof(talk[0]))
@@ -262,29 +293,41 @@ cdef void begin_conversation(Conversation *talk, Answer *answer, ByteBuffer *req
 
 cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexcept nogil:
     """Have the worker acquire and describe the QPUs; keep what the later hooks need."""
-    global messages, must_fail, must_release
+    global has_reported_worker, messages, must_fail, must_release
     cdef Conversation talk
     cdef Answer answer
     cdef ByteBuffer request
     cdef long seconds = timeout_argument(argc, argv, b"--acquire-timeout=",
                                          DEFAULT_ACQUIRE_TIMEOUT_SECONDS)
     begin_conversation(&talk, &answer, &request, seconds)
-    talk.is_job_over = is_job_over
-    set_empty_lists(spank)
+    talk.job_state = job_state
     if ask(&talk, &request,
            write_request(&request, spank, b"acquire", seconds, argc, argv)
            and add_acquisition(&request, spank, names), &answer):
+        set_empty_lists(spank)
         set_job_variables(spank, &answer.variables)
         messages = answer.messages
         must_fail = answer.verdict == VERDICT_FAIL
         must_release = answer.held > 0
     else:
+        set_empty_lists(spank)
         slurm_error(b"%s: the QPU worker %s", PLUGIN_LOG_NAME, talk.failure)
-        keep_worker_failure(talk.failure)
+        keep_message(WORKER_FAILURE, talk.failure)
         release_bytes(&answer.messages)
-        must_fail = not continues_on_failure(argc, argv)
-        must_release = True
+        must_fail = True
+        must_release = talk.pid != 0
+        has_reported_worker = True
+    if continues_on_failure(argc, argv) and not talk.is_undoing:
+        must_fail = False
     release_bytes(&answer.variables)
+
+
+cdef void log_release_failure(const char *failure) noexcept nogil:
+    """Tell it the log, and the job's output too unless that already names the failing worker."""
+    if has_reported_worker:
+        slurm_info(RELEASE_FAILURE, PLUGIN_LOG_NAME, failure)
+    else:
+        slurm_error(RELEASE_FAILURE, PLUGIN_LOG_NAME, failure)
 
 
 cdef void release(spank_t spank, int argc, char **argv) noexcept nogil:
@@ -292,30 +335,26 @@ cdef void release(spank_t spank, int argc, char **argv) noexcept nogil:
     cdef Conversation talk
     cdef Answer answer
     cdef ByteBuffer request
-    cdef const char *message
     cdef long seconds = timeout_argument(argc, argv, b"--release-timeout=",
                                          DEFAULT_RELEASE_TIMEOUT_SECONDS)
     begin_conversation(&talk, &answer, &request, seconds)
-    if not ask(&talk, &request,
-               write_request(&request, spank, b"release", seconds, argc, argv), &answer):
-        slurm_error(b"%s: the QPU worker %s; its release may not have happened", PLUGIN_LOG_NAME,
-                    talk.failure)
-    message = next_text(&answer.messages, NULL)
-    while message != NULL:
-        slurm_error(b"%s: %s", PLUGIN_LOG_NAME, message)
-        message = next_text(&answer.messages, message)
+    if ask(&talk, &request,
+           write_request(&request, spank, b"release", seconds, argc, argv), &answer):
+        report(&answer.messages)
+    else:
+        log_release_failure(talk.failure)
     release_bytes(&answer.messages)
     release_bytes(&answer.variables)
 
 
 cdef const char *rust_log_level(const char *srun_debug) noexcept nogil:
-    if srun_debug != NULL:
-        if strcmp(srun_debug, b"2") == 0:
-            return b"error"
-        if strcmp(srun_debug, b"4") == 0:
-            return b"debug"
-        if strtol(srun_debug, NULL, 10) >= 5:
-            return b"trace"
+    cdef long level = 3 if srun_debug == NULL else strtol(srun_debug, NULL, 10)
+    if level == 1 or level == 2:
+        return b"error"
+    if level == 4:
+        return b"debug"
+    if level >= 5:
+        return b"trace"
     return b"info"
 
 
@@ -327,13 +366,6 @@ cdef void set_rust_log(spank_t spank) noexcept nogil:
     cdef const char *chosen = job_variable(spank, b"RUST_LOG")
     if chosen == NULL or strcmp(chosen, b"info") == 0:
         spank_setenv(spank, b"RUST_LOG", rust_log_level(job_variable(spank, b"SRUN_DEBUG")), 1)
-
-
-cdef void report_messages() noexcept nogil:
-    cdef const char *message = next_text(&messages, NULL)
-    while message != NULL:
-        slurm_error(b"%s: %s", PLUGIN_LOG_NAME, message)
-        message = next_text(&messages, message)
 
 
 cdef public int slurm_spank_init(spank_t spank, int argc, char **argv) noexcept nogil:
@@ -354,13 +386,16 @@ cdef public int slurm_spank_init(spank_t spank, int argc, char **argv) noexcept 
 
 cdef public int slurm_spank_init_post_opt(spank_t spank, int argc, char **argv) noexcept nogil:
     cdef const char *names
+    cdef const char *refusal = NULL
     log_enter(spank, b"slurm_spank_init_post_opt", argc)
     if spank_remote(spank) == 1:
         names = requested_qpus(spank)
         if names != NULL and read_step(spank, &step):
             slurm_debug(b"%s, %x", PLUGIN_LOG_NAME, step.step_id)
-            if is_acquiring_step(spank):
+            if is_acquiring_step(spank, &refusal):
                 acquire(spank, names, argc, argv)
+            elif refusal != NULL:
+                refuse(refusal, argc, argv)
     return log_leave(b"slurm_spank_init_post_opt")
 
 
@@ -374,7 +409,7 @@ cdef public int slurm_spank_task_init(spank_t spank, int argc, char **argv) noex
     if spank_remote(spank) == 1 and qpu_option.length > 0:
         set_rust_log(spank)
         if is_first_task(spank):
-            report_messages()
+            report(&messages)
         if must_fail:
             _exit(1)
     return log_leave(b"slurm_spank_task_init")

@@ -6,47 +6,58 @@
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint32_t
 from libc.stdio cimport snprintf
-from libc.string cimport memcpy, strerror, strrchr
-from libc.signal cimport SIGKILL, SIGTERM
-from posix.signal cimport kill, sigemptyset, sigfillset, sigset_t
+from libc.string cimport memcpy, memmove, strerror, strrchr
+from libc.signal cimport SIGABRT, SIGFPE, SIGILL, SIGKILL, SIGSEGV
+from posix.signal cimport kill, sigdelset, sigfillset, siginfo_t, sigset_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.types cimport pid_t
 from posix.unistd cimport close, read, readlink
-from posix.wait cimport WEXITSTATUS, WIFEXITED, WIFSIGNALED, WNOHANG, WTERMSIG, waitpid
+from posix.wait cimport (
+    P_PID, WEXITED, WEXITSTATUS, WIFEXITED, WIFSIGNALED, WNOHANG, WNOWAIT, WTERMSIG, waitid, waitpid)
 
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes, release_bytes
+from spank_qrmi.plugin.job cimport JOB_OVER, JOB_UNKNOWN, JobState
 from spank_qrmi.plugin.message cimport (
     MAX_MESSAGE_BYTES, Answer, log_record_f, mask_controls, read_available)
 from unix cimport (
     AF_UNIX, F_DUPFD_CLOEXEC, MSG_DONTWAIT, MSG_NOSIGNAL, O_CLOEXEC, POLLIN, POLLOUT,
-    POSIX_SPAWN_SETSID, POSIX_SPAWN_SETSIGDEF, POSIX_SPAWN_SETSIGMASK, SOCK_CLOEXEC, SOCK_STREAM,
-    Dl_info, dladdr, fcntl, pipe2, poll, pollfd, posix_spawn, posix_spawn_file_actions_adddup2,
+    POSIX_SPAWN_SETSID, POSIX_SPAWN_SETSIGDEF, POSIX_SPAWN_SETSIGMASK, SHUT_WR, SIGBUS,
+    SOCK_CLOEXEC, SOCK_STREAM, Dl_info, dladdr, fcntl, pipe2, poll, pollfd, posix_spawn, posix_spawn_file_actions_adddup2,
     posix_spawn_file_actions_destroy, posix_spawn_file_actions_init, posix_spawn_file_actions_t,
     posix_spawnattr_destroy, posix_spawnattr_init, posix_spawnattr_setflags,
     posix_spawnattr_setsigdefault, posix_spawnattr_setsigmask, posix_spawnattr_t, recv, send,
-    socketpair)
+    shutdown, socketpair)
 
 cdef enum:
     PATH_BYTES = 4096
     FAILURE_BYTES = 512
     COMPLAINT_BYTES = 1024
     CHUNK_BYTES = 16384
-    UNDO_MILLISECONDS = 8000
+    UNDO_MILLISECONDS = 12000
     EXIT_MILLISECONDS = 2000
     JOB_CHECK_MILLISECONDS = 3000
+    # A silent slurmctld keeps the asker waiting for MessageTimeout or longer.
+    SILENCE_CHECK_MILLISECONDS = 30000
 
-ctypedef bint (*is_job_over_f)(uint32_t job_id) noexcept nogil
+cdef enum WorkerState:
+    WORKER_RUNS
+    WORKER_ENDED
+    WORKER_REAPED  # by somebody else: its number may be another process's by now
+
+ctypedef JobState (*job_state_f)(uint32_t job_id) noexcept nogil
 
 cdef struct Conversation:
     # What a caller fills in: the log sink, and how to ask whether waiting still makes sense
     # (NULL: it always does).
     log_record_f log
-    is_job_over_f is_job_over
+    job_state_f job_state
     uint32_t job_id
     long long timeout_milliseconds
-    # What comes back: why there is no answer, and the end of what the worker wrote to stderr.
+    # What comes back: why there is no answer, the end of what the worker wrote to stderr, and
+    # whether the job was over before there was an answer.
     char failure[FAILURE_BYTES]
     char complaint[COMPLAINT_BYTES]
+    bint is_undoing
     # In between.
     pid_t pid
     int socket
@@ -106,13 +117,27 @@ cdef inline void close_both(int *pair) noexcept nogil:
             pair[i] = -1
 
 
+cdef inline void block_slurm_signals(sigset_t *blocked) noexcept nogil:
+    """Block all signals but those of a crash.
+
+    Some process trackers (proctrack/linuxproc) count the worker among the step's tasks, and a step
+    that ends is sent SIGTERM just while its exit hook releases.
+    """
+    sigfillset(blocked)
+    sigdelset(blocked, SIGABRT)
+    sigdelset(blocked, SIGBUS)
+    sigdelset(blocked, SIGFPE)
+    sigdelset(blocked, SIGILL)
+    sigdelset(blocked, SIGSEGV)
+
+
 cdef inline int spawn(const char *interpreter, int channel, int stderr_end,
                       pid_t *pid) noexcept nogil:
     """Start the worker with the channel as descriptors 0 and 1; return 0 or an error number."""
     cdef posix_spawn_file_actions_t actions
     cdef posix_spawnattr_t attributes
-    cdef sigset_t none
     cdef sigset_t every
+    cdef sigset_t blocked
     cdef char *argv[5]
     cdef char *environment[3]
     cdef int error
@@ -124,11 +149,11 @@ cdef inline int spawn(const char *interpreter, int channel, int stderr_end,
     environment[0] = <char *>b"PATH=/usr/bin:/bin"
     environment[1] = <char *>b"LC_ALL=C.UTF-8"
     environment[2] = NULL
-    sigemptyset(&none)
     sigfillset(&every)
+    block_slurm_signals(&blocked)
     posix_spawn_file_actions_init(&actions)
     posix_spawnattr_init(&attributes)
-    posix_spawnattr_setsigmask(&attributes, &none)
+    posix_spawnattr_setsigmask(&attributes, &blocked)
     posix_spawnattr_setsigdefault(&attributes, &every)
     posix_spawnattr_setflags(
         &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID)
@@ -176,7 +201,8 @@ cdef inline bint start_worker(const char *interpreter, Conversation *talk) noexc
 
 cdef inline void keep_complaint(Conversation *talk) noexcept nogil:
     """Read what the worker wrote to stderr and keep the end of it, where the reason stands."""
-    cdef char chunk[COMPLAINT_BYTES]
+    cdef char chunk[COMPLAINT_BYTES - 1]
+    cdef size_t surplus
     cdef ssize_t count = read(talk.stderr_pipe, chunk, sizeof(chunk))
     if count < 0 and errno == EINTR:
         return
@@ -185,9 +211,9 @@ cdef inline void keep_complaint(Conversation *talk) noexcept nogil:
         talk.stderr_pipe = -1
         return
     if talk.complaint_length + count >= COMPLAINT_BYTES:
-        talk.complaint_length = 0
-        if count >= COMPLAINT_BYTES:
-            count = COMPLAINT_BYTES - 1
+        surplus = talk.complaint_length + count + 1 - COMPLAINT_BYTES
+        talk.complaint_length -= surplus
+        memmove(talk.complaint, talk.complaint + surplus, talk.complaint_length)
     memcpy(talk.complaint + talk.complaint_length, chunk, count)
     talk.complaint_length += count
     talk.complaint[talk.complaint_length] = 0
@@ -214,28 +240,32 @@ cdef inline int receive(Conversation *talk, ByteBuffer *received) noexcept nogil
     return 0
 
 
-cdef inline bint wait_for_exit(pid_t pid, long long milliseconds, int *status) noexcept nogil:
-    """Wait for the worker to end; return False if it still runs afterwards.
-
-    Somebody else may have reaped it: then nothing is known of its end, and `status` stays.
-    """
+cdef inline WorkerState wait_for_end(pid_t pid, long long milliseconds) noexcept nogil:
+    """Wait for the worker to end, without reaping it, and say what is known then."""
     cdef long long deadline = monotonic_milliseconds() + milliseconds
-    cdef pid_t ended
+    cdef siginfo_t information
     while True:
-        ended = waitpid(pid, status, WNOHANG)
-        if ended == pid or (ended < 0 and errno != EINTR):
-            return True
+        information.si_pid = 0
+        if (waitid(P_PID, pid, &information, WEXITED | WNOHANG | WNOWAIT) != 0
+                and errno != EINTR):
+            return WORKER_REAPED
+        if information.si_pid == pid:
+            return WORKER_ENDED
         if monotonic_milliseconds() >= deadline:
-            return False
+            return WORKER_RUNS
         poll(NULL, 0, 2)
 
 
 cdef inline void end_worker(Conversation *talk, int *status) noexcept nogil:
-    """Leave nothing behind: end the worker's whole session by force if it does not end by itself."""
+    """Leave nothing behind: neither the worker nor anything that it may have started.
+
+    Its process group is ended before it is reaped: until then the number cannot be another's.
+    """
     close(talk.socket)
-    if not wait_for_exit(talk.pid, EXIT_MILLISECONDS, status):
+    if wait_for_end(talk.pid, EXIT_MILLISECONDS) != WORKER_REAPED:
         kill(-talk.pid, SIGKILL)
-        wait_for_exit(talk.pid, EXIT_MILLISECONDS, status)
+        if wait_for_end(talk.pid, EXIT_MILLISECONDS) == WORKER_ENDED:
+            waitpid(talk.pid, status, WNOHANG)
     while talk.stderr_pipe >= 0 and is_readable(talk.stderr_pipe):
         keep_complaint(talk)
     if talk.stderr_pipe >= 0:
@@ -261,9 +291,22 @@ cdef inline void explain_end(Conversation *talk, int status) noexcept nogil:
         snprintf(talk.failure, FAILURE_BYTES, b"ended before it had answered")
 
 
+cdef inline long long check_job(Conversation *talk) noexcept nogil:
+    """Ask for the job's state, begin the undo if it is over, and return when to ask again."""
+    cdef JobState state = talk.job_state(talk.job_id)
+    if state == JOB_OVER:
+        talk.is_undoing = True
+        shutdown(talk.socket, SHUT_WR)
+    return monotonic_milliseconds() + (
+        SILENCE_CHECK_MILLISECONDS if state == JOB_UNKNOWN else JOB_CHECK_MILLISECONDS)
+
+
 cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
                           Answer *answer) noexcept nogil:
-    """Send the request and read the answer until it is whole or there will be none."""
+    """Send the request and read the answer until it is whole or there will be none.
+
+    A job that is over makes the plugin close its side of the socket, the request to undo.
+    """
     cdef pollfd waiting[2]
     cdef ByteBuffer received
     cdef ByteBuffer line
@@ -271,30 +314,26 @@ cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
     cdef long long now = monotonic_milliseconds()
     cdef long long deadline = now + talk.timeout_milliseconds
     cdef long long next_check = now + JOB_CHECK_MILLISECONDS
-    cdef bint is_undoing = False
     cdef bint is_open = True
     cdef int state
     received.bytes = line.bytes = NULL
     received.length = received.capacity = line.length = line.capacity = 0
     while is_open and not answer.is_complete:
         now = monotonic_milliseconds()
-        if not is_undoing and talk.is_job_over != NULL and now >= next_check:
-            next_check = now + JOB_CHECK_MILLISECONDS
-            if talk.is_job_over(talk.job_id):
-                deadline = now
         if now >= deadline:
-            if is_undoing:
-                kill(-talk.pid, SIGKILL)
-                break
-            is_undoing = True
-            deadline = now + UNDO_MILLISECONDS
-            kill(talk.pid, SIGTERM)
+            snprintf(talk.failure, FAILURE_BYTES, b"did not answer in time")
+            break
         waiting[0].fd = talk.socket
         waiting[0].events = POLLIN | (POLLOUT if talk.sent < request.length else 0)
         waiting[1].fd = talk.stderr_pipe
         waiting[1].events = POLLIN
         waiting[0].revents = waiting[1].revents = 0
         if poll(waiting, 2, <int>min(deadline - now, 1000)) <= 0:
+            if not talk.is_undoing and talk.job_state != NULL and now >= next_check:
+                next_check = check_job(talk)
+                if talk.is_undoing:
+                    deadline = monotonic_milliseconds() + UNDO_MILLISECONDS
+                    talk.sent = request.length
             continue
         if waiting[1].revents != 0:
             keep_complaint(talk)
@@ -307,8 +346,6 @@ cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
                 snprintf(talk.failure, FAILURE_BYTES, b"gave an answer that cannot be read")
                 is_open = False
                 answer.is_complete = False
-    if is_undoing and not answer.is_complete and talk.failure[0] == 0:
-        snprintf(talk.failure, FAILURE_BYTES, b"did not answer in time")
     release_bytes(&received)
     release_bytes(&line)
     return answer.is_complete
@@ -325,7 +362,7 @@ cdef inline bint ask_worker(const void *symbol, Conversation *talk, const ByteBu
     if not find_interpreter(symbol, interpreter, talk) or not start_worker(interpreter, talk):
         return False
     if not converse(talk, request, answer) and talk.failure[0] != 0:
-        kill(-talk.pid, SIGKILL)
+        kill(-talk.pid, SIGKILL)  # It is not reaped yet, so the number is still its own.
     end_worker(talk, &status)
     if not answer.is_complete and talk.failure[0] == 0:
         explain_end(talk, status)

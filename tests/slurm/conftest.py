@@ -4,16 +4,16 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from loopback.cluster import SlurmCluster
 from loopback.errors import ClusterError
-from tests.slurm.installation import Installation, snapshot
-from tests.slurm.product import Product, processes_naming
-from tests.slurm.site import Site
+from loopback.installation import Installation, snapshot
+from loopback.site import Site
+from tests.slurm.product import Product
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "setpriv")
 
@@ -40,6 +40,14 @@ def slurm_installed() -> None:
 @pytest.fixture
 def cluster_folder(slurm_installed: None) -> Iterator[Path]:
     """A folder for a second cluster of a test's own."""
+    folder = _make_folder()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def cluster_folder_of_module(slurm_installed: None) -> Iterator[Path]:
+    """A folder for a second cluster that a module's tests share."""
     folder = _make_folder()
     yield folder
     shutil.rmtree(folder)
@@ -100,22 +108,15 @@ def site(_site_process: Site) -> Site:
 
 
 @pytest.fixture
-def product(
-    cluster: SlurmCluster, installation: Installation, site: Site
-) -> Iterator[Product]:
+def product(cluster: SlurmCluster, installation: Installation, site: Site) -> Iterator[Product]:
     """The product with the seed's plugstack line; fails a test that leaves anything acquired."""
     folder = Path(tempfile.mkdtemp(prefix="test-", dir=cluster.folder))
     product = Product(cluster, installation, site, folder)
     product.write_plugstack()
     yield product
     cluster.wait_for_empty_queue()
-    site.wait_until_released()
-    assert product.journal() == []
-    assert _processes_of(installation) == []
-
-
-def _processes_of(installation: Installation) -> list[Sequence[str]]:
-    return processes_naming(str(installation.environment))
+    # srun is back before its step has released what it held.
+    product.wait_until_released()
 
 
 def _make_folder() -> Path:

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The simulated QPU site as a process of its own, and its control endpoints."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from loopback.errors import ClusterError
+from loopback.processes import Daemon
+from loopback.waiting import wait_until
+
+START_SECONDS = 20.0
+RELEASE_SECONDS = 10.0
+
+
+class Site:
+    """A running simulator; `config_path` is the qrmi_config.json that makes plugins use it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start it, with its files in `folder`, and wait until it answers."""
+        self.config_path = folder / "qrmi_config.json"
+        self._process = Daemon(
+            "simulator",
+            [
+                *(sys.executable, "-m", "spank_qrmi.simulator"),
+                *("--write-config", str(self.config_path)),
+            ],
+            folder / "simulator.log",
+            os.environ,
+        )
+        self.url = wait_until(self._announced_url, START_SECONDS, "ready simulator")
+        # A proxy of the machine is not meant for loopback.
+        self._client = httpx.Client(base_url=f"{self.url}/_simulator", trust_env=False)
+
+    def __enter__(self) -> "Site":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the process."""
+        self._client.close()
+        self._process.stop()
+
+    def reset(self) -> None:
+        """Forget sessions, requests and faults; every backend is as at the start."""
+        self._post("/reset")
+
+    def order_fault(self, kind: str, path: str, **details: object) -> None:
+        """Let a fault strike every request whose path matches, or as often as `times` says."""
+        self._post("/faults", {"kind": kind, "path": path, "times": None} | details)
+
+    def clear_faults(self) -> None:
+        """Withdraw all faults."""
+        self._client.delete("/faults").raise_for_status()
+
+    def set_backend_status(self, name: str, status: str) -> None:
+        """Change what the site says of a backend or device."""
+        self._post(f"/backends/{name}", {"status": status})
+
+    def add_pending_job(self, session_id: str) -> None:
+        """Put a job that waits into a session."""
+        self._post(f"/sessions/{session_id}/jobs")
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Return all sessions since the last reset, oldest first."""
+        return list(self._state()["sessions"])
+
+    def open_sessions(self) -> list[str]:
+        """Return the ids of the sessions that nobody has closed."""
+        return [each["id"] for each in self.sessions() if each["closed_at"] is None]
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Return all requests to a vendor since the last reset, in their order."""
+        return list(self._state()["requests"])
+
+    def asked(self) -> list[str]:
+        """Return the requests as `METHOD path`, in alphabetical order: they come concurrently."""
+        return sorted(f"{each['method']} {each['path']}" for each in self.requests())
+
+    def tokens_issued(self) -> int:
+        """Return how many bearer tokens were issued since the last reset."""
+        return int(self._state()["tokens_issued"])
+
+    def open_session_of_a_user(self, backend: str) -> str:
+        """Open a session as a user's own program does; return its id."""
+        form = {"grant_type": "urn:ibm:params:oauth:grant-type:apikey", "apikey": self.api_key}
+        with httpx.Client(base_url=self.url, trust_env=False) as client:
+            answer = client.post("/iam/identity/token", data=form).raise_for_status()
+            headers = {
+                "Authorization": f"Bearer {answer.json()['access_token']}",
+                "Service-CRN": self.service_crn,
+            }
+            order = {"mode": "batch", "max_ttl": 600, "backend": backend}
+            opened = client.post("/runtime/api/v1/sessions", json=order, headers=headers)
+            return str(opened.raise_for_status().json()["id"])
+
+    def forget_session_of_a_user(self, session_id: str) -> None:
+        """Forget a session that nothing but its user would close, with all others."""
+        if self.open_sessions() != [session_id]:
+            raise ClusterError("other sessions are open, which should have been released")
+        self.reset()
+
+    @property
+    def api_key(self) -> str:
+        """The key that the written configuration holds."""
+        return self.environment_of("ibm_sherbrooke")["QRMI_IBM_QRS_IAM_APIKEY"]
+
+    @property
+    def service_crn(self) -> str:
+        """The service instance that the written configuration names."""
+        return self.environment_of("ibm_sherbrooke")["QRMI_IBM_QRS_SERVICE_CRN"]
+
+    def resources(self) -> list[dict[str, Any]]:
+        """Return the entries of the written configuration."""
+        return list(json.loads(self.config_path.read_bytes())["resources"])
+
+    def environment_of(self, name: str) -> dict[str, str]:
+        """Return what the written configuration says of one resource."""
+        return dict(next(one["environment"] for one in self.resources() if one["name"] == name))
+
+    def wait_until_released(self) -> None:
+        """Wait until no session is open; raise WaitTimeoutError with those that are."""
+        wait_until(
+            self.open_sessions,
+            RELEASE_SECONDS,
+            "end of all sessions",
+            accept=lambda sessions: not sessions,
+        )
+
+    def _announced_url(self) -> str:
+        self._process.check()
+        words = self._process.console.read_text().split()
+        return words[1] if words[:1] == ["ready"] and len(words) > 1 else ""
+
+    def _state(self) -> dict[str, Any]:
+        return dict(self._client.get("/state").raise_for_status().json())
+
+    def _post(self, path: str, document: object = None) -> None:
+        self._client.post(path, json=document or {}).raise_for_status()

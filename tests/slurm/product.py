@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The installed product on a cluster, for one test: plugstack line, jobs, what they leave."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+from loopback.cluster import SlurmCluster
+from loopback.installation import Installation
+from loopback.job import Job, JobResult, parse_environment
+from loopback.processes import PROC
+from loopback.site import RELEASE_SECONDS, Site
+from loopback.waiting import wait_until
+
+WORKER_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Product:
+    """The product as one test uses it; `folder` is the test's own."""
+
+    cluster: SlurmCluster
+    installation: Installation
+    site: Site
+    folder: Path
+
+    @property
+    def state_directory(self) -> Path:
+        """Where the journal of this test's jobs lies."""
+        return self.folder / "journal"
+
+    def write_plugstack(
+        self,
+        *arguments: str,
+        mode: str = "optional",
+        config: Path | None = None,
+        plugin: Path | None = None,
+    ) -> None:
+        """Write the plugin's line as an administrator does, with more arguments at its end."""
+        line = (
+            *(mode, plugin or self.installation.plugin, config or self.site.config_path),
+            f"--state-dir={self.state_directory}",
+            *arguments,
+        )
+        self.cluster.write_plugstack(" ".join(map(str, line)))
+
+    def write_config(self, *resources: object) -> Path:
+        """Write a qrmi_config.json of this test's own, readable by root alone."""
+        return self.write_config_text(json.dumps({"resources": resources}))
+
+    def write_config_text(self, text: str) -> Path:
+        """Write what stands in for a qrmi_config.json."""
+        path = self.folder / "qrmi_config.json"
+        path.touch(mode=0o600)
+        path.write_text(text)
+        return path
+
+    def entry(self, name: str, **changes: str) -> dict[str, Any]:
+        """Return the site's entry of a resource, with some variables changed."""
+        entry = next(one for one in self.site.resources() if one["name"] == name)
+        entry["environment"] |= changes
+        return dict(entry)
+
+    def submit(
+        self,
+        script: str,
+        *options: str,
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Job:
+        """Submit a batch script."""
+        return self.cluster.submit(script, *options, user=user, env=env)
+
+    def run_job(
+        self,
+        script: str,
+        *options: str,
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> JobResult:
+        """Submit a batch script and wait for its end."""
+        return self.submit(script, *options, user=user, env=env).wait()
+
+    def srun(
+        self, *words: str, env: Mapping[str, str] | None = None, check: bool = True
+    ) -> CompletedProcess[str]:
+        """Run a command by srun, outside of any job."""
+        return self.cluster.run("srun", *words, env=env, check=check)
+
+    def journal(self) -> list[str]:
+        """Return the names of the acquisitions that the node still remembers."""
+        if not self.state_directory.exists():
+            return []
+        return sorted(path.name for path in self.state_directory.iterdir())
+
+    def wait_until_released(self) -> None:
+        """Wait until no session is open, the journal is empty and no worker runs."""
+        self.site.wait_until_released()
+        for remains, what in (
+            (self.journal, "empty journal"),
+            (lambda: processes_naming(str(self.installation.environment)), "end of all workers"),
+        ):
+            wait_until(remains, RELEASE_SECONDS, what, accept=lambda found: not found)
+
+    def wait_for_worker(self, job: Job) -> int:
+        """Wait for the worker of a job's batch step; return its process id."""
+        return wait_until(lambda: self._worker(job.id), WORKER_SECONDS, f"worker of job {job.id}")
+
+    def wait_for_request(self, path: str) -> None:
+        """Wait until the site has been asked for a path."""
+        wait_until(
+            lambda: any(path in asked for asked in self.site.asked()),
+            WORKER_SECONDS,
+            f"request for {path}",
+        )
+
+    def wait_for_recorded_session(self) -> None:
+        """Wait until the journal knows by which token something is to be released."""
+
+        def tokens() -> list[str]:
+            paths = self.state_directory.glob("[0-9]*.json")
+            return [token for path in paths if (token := _token_in(path)) is not None]
+
+        wait_until(tokens, WORKER_SECONDS, "recorded session")
+
+    def _worker(self, job_id: int) -> int:
+        found = (
+            pid
+            for stepd in self.cluster.stepd_pids(job_id)
+            for pid in children_of(stepd)
+            if "spank_qrmi.worker" in command_line(pid)
+        )
+        return next(found, 0)
+
+
+def _token_in(path: Path) -> str | None:
+    token = json.loads(path.read_bytes())["token"]
+    return None if token is None else str(token)
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the process ids of a process's children; none if it has ended."""
+    try:
+        texts = [path.read_text() for path in (PROC / str(pid) / "task").glob("*/children")]
+    except OSError:
+        return []
+    return [int(word) for text in texts for word in text.split()]
+
+
+def command_line(pid: int) -> Sequence[str]:
+    """Return a process's command and arguments; nothing if it has ended."""
+    try:
+        return (PROC / str(pid) / "cmdline").read_text(errors="replace").rstrip("\0").split("\0")
+    except OSError:
+        return []
+
+
+def processes_naming(text: str) -> dict[int, Sequence[str]]:
+    """Return the command lines of all processes that name a text, by process id."""
+    lines = {int(path.name): command_line(int(path.name)) for path in PROC.glob("[0-9]*")}
+    return {pid: line for pid, line in lines.items() if any(text in word for word in line)}
+
+
+def qpu_variables(text: str) -> dict[str, str]:
+    """Return the variables of an `env -0` that have to do with QPUs."""
+    return {
+        name: value
+        for name, value in parse_environment(text).items()
+        if "QRMI" in name or "QPU" in name
+    }
+
+
+def resource_variables(text: str, name: str) -> dict[str, str]:
+    """Return the variables of an `env -0` that belong to one resource, without its prefix."""
+    return {
+        variable.removeprefix(f"{name}_"): value
+        for variable, value in qpu_variables(text).items()
+        if variable.startswith(f"{name}_")
+    }
+
+
+def readable_lines(stderr: str) -> list[str]:
+    """Return a job's stderr, our own lines without Slurm's prefix, which differs by release."""
+    return [re.sub(r"^.*?error: spank_qrmi_c: ", "", line) for line in stderr.splitlines()]

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The environment of jobs and their steps: exactly what the documentation's tables say."""
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from loopback.job import parse_environment
+from loopback.waiting import wait_until
+from tests.slurm.product import Product, command_line, qpu_variables, resource_variables
+
+NAMES = ("ibm_torino", "ibm_sherbrooke", "FRESNEL")
+TYPES = "direct-access,qiskit-runtime-service,pasqal-cloud"
+TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"
+
+
+def expected_variables(
+    product: Product, printed: str, job_id: int, seconds: dict[str, int]
+) -> dict[str, str]:
+    """Return what a job of root with all vendors must see; tokens are as printed."""
+    expected = {
+        "QRMI_JOB_ID": str(job_id),
+        "QRMI_JOB_UID": "0",
+        "QRMI_JOB_QPU_RESOURCES": ",".join(NAMES),
+        "SLURM_JOB_QPU_RESOURCES": ",".join(NAMES),
+        "QRMI_JOB_QPU_TYPES": TYPES,
+        "SLURM_JOB_QPU_TYPES": TYPES,
+    }
+    for name in NAMES:
+        of_resource = product.site.environment_of(name) | {
+            TOKEN: resource_variables(printed, name)[TOKEN],
+            "QRMI_JOB_TIMEOUT_SECONDS": str(seconds[name]),
+        }
+        expected |= {f"{name}_{key}": value for key, value in of_resource.items()}
+    return expected
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds"),
+    [
+        ("5", dict.fromkeys(NAMES, 300)),
+        # What S3 signs for is 7 days at most.
+        ("UNLIMITED", dict.fromkeys(NAMES, 4294967295) | {"ibm_torino": 604800}),
+    ],
+)
+def test_environment_of_a_job(product: Product, limit: str, seconds: dict[str, int]):
+    job = product.submit("env -0", f"--qpu={','.join(NAMES)}", f"--time={limit}")
+    printed = job.wait().stdout
+
+    assert qpu_variables(printed) == expected_variables(product, printed, job.id, seconds)
+
+
+def test_tokens(product: Product):
+    printed = product.run_job("env -0", f"--qpu={','.join(NAMES)}").stdout
+
+    tokens = {name: resource_variables(printed, name)[TOKEN] for name in NAMES}
+    [session] = product.site.sessions()
+    assert tokens["ibm_sherbrooke"] == session["id"]
+    assert [uuid.UUID(tokens[name]).version for name in ("ibm_torino", "FRESNEL")] == [4, 4]
+
+
+def test_steps_on_two_nodes_see_what_the_script_sees(product: Product):
+    script = "env -0; srun bash -c 'env -0 >env-$SLURMD_NODENAME'"
+    job = product.submit(script, f"--qpu={','.join(NAMES)}", "--nodes=2")
+    result = job.wait()
+
+    assert (result.state, result.nodes) == ("COMPLETED", "n[1-2]")
+    of_script = qpu_variables(result.stdout)
+    assert of_script["SLURM_JOB_QPU_RESOURCES"] == ",".join(NAMES)
+    for node in ("n1", "n2"):
+        assert qpu_variables((job.folder / f"env-{node}").read_text()) == of_script
+    assert len(product.site.sessions()) == 1
+
+
+def test_job_without_the_option(product: Product):
+    job = product.submit("env -0; srun env -0; echo; sleep 60")
+    wait_until(lambda: job.stdout.endswith("\n"), 20, "output of the step")
+
+    environment = parse_environment(job.stdout)
+    assert qpu_variables(job.stdout) == {}
+    assert "RUST_LOG" not in environment
+    workers = [
+        pid for pid in product.cluster.process_ids() if "spank_qrmi" in str(command_line(pid))
+    ]
+    assert workers == []
+    assert product.site.requests() == []
+    job.cancel()
+    job.wait()
+
+
+def test_variables_of_the_plugstack_line(product: Product):
+    product.write_plugstack("--env:SITE_PROXY=http://proxy:3128/?a=b", "--env:EMPTY=")
+
+    with_qpu = product.submit("env -0", "--qpu=FRESNEL")
+    without = product.submit("env -0")
+
+    environment = parse_environment(with_qpu.wait().stdout)
+    assert (environment["SITE_PROXY"], environment["EMPTY"]) == ("http://proxy:3128/?a=b", "")
+    assert not {"SITE_PROXY", "EMPTY"} & parse_environment(without.wait().stdout).keys()
+
+
+def test_variables_of_the_plugstack_line_reach_our_own_requests(product: Product):
+    # Nothing listens on the discard port: a request that goes there fails.
+    product.write_plugstack("--env:http_proxy=http://127.0.0.1:9", "--acquire-timeout=2")
+
+    result = product.run_job("true", "--qpu=FRESNEL")
+
+    assert result.state == "FAILED"
+    assert "127.0.0.1" in result.stderr
+    assert product.site.requests() == []
+
+
+def test_values_are_passed_on_unchanged(product: Product):
+    awkward = "two words, 'quotes\" $HOME `id` %s \\ ü =;\nand a line"
+    entry = product.entry("FRESNEL", ANYTHING=awkward, QRMI_EMPTY="")
+    product.write_plugstack(config=product.write_config(entry))
+
+    printed = product.run_job("env -0", "--qpu=FRESNEL").stdout
+
+    environment = parse_environment(printed)
+    assert (environment["FRESNEL_ANYTHING"], environment["FRESNEL_QRMI_EMPTY"]) == (awkward, "")
+
+
+def test_example_configuration(product: Product):
+    example = Path(product.installation.folder, "etc", "qrmi_config.json.example")
+    product.write_plugstack("--on-failure=continue", "--acquire-timeout=1", config=example)
+
+    result = product.run_job("echo ran", "--qpu=nowhere")
+
+    assert result.stdout == "ran\n"
+    assert "ibm_torino, ibm_sherbrooke, FRESNEL, ibm_brought_by_users" in result.stderr

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the plugin costs: no Python in Slurm's own processes, nothing at all without --qpu."""
+
+from pathlib import Path
+
+import pytest
+
+from loopback.job import Job
+from loopback.processes import PROC
+from loopback.waiting import wait_until
+from tests.slurm.product import Product, children_of, command_line
+
+
+def libraries_of(pid: int) -> set[str]:
+    """Return the names of the files that a process has mapped."""
+    lines = (PROC / str(pid) / "maps").read_text().splitlines()
+    return {Path(line.split()[-1]).name for line in lines if "/" in line}
+
+
+def assert_thin(product: Product, job: Job) -> None:
+    """Assert that the job's slurmstepd has mapped the plugin but no Python."""
+    [stepd] = product.cluster.stepd_pids(job.id)
+    libraries = libraries_of(stepd)
+    assert product.installation.plugin.name in libraries
+    assert [name for name in libraries if "python" in name.lower()] == []
+
+
+@pytest.mark.parametrize("options", [(), ("--qpu=ibm_sherbrooke,FRESNEL",)])
+def test_slurmstepd_of_a_running_job_has_no_python(product: Product, options: tuple[str, ...]):
+    job = product.submit("echo here; sleep 60", *options)
+    wait_until(lambda: job.stdout, 20, "start of the script")
+
+    assert_thin(product, job)
+    job.cancel()
+    job.wait()
+
+
+def test_slurmstepd_that_acquires_has_no_python(product: Product):
+    product.site.order_fault("delay", "/pasqal/", delay_seconds=1, times=1)
+    job = product.submit("true", "--qpu=FRESNEL")
+    worker = product.wait_for_worker(job)
+
+    assert_thin(product, job)
+    assert any("python" in name for name in libraries_of(worker))
+    assert job.wait().state == "COMPLETED"
+
+
+def test_slurmd_has_no_python(product: Product):
+    product.run_job("true", "--qpu=FRESNEL")
+
+    mapped = libraries_of(product.cluster.daemon_pid("slurmd-n1"))
+
+    assert [name for name in mapped if "python" in name.lower()] == []
+
+
+def test_worker_is_gone_while_the_script_runs(product: Product):
+    job = product.submit("echo here; exec sleep 60", "--qpu=FRESNEL")
+    wait_until(lambda: job.stdout, 20, "start of the script")
+
+    [stepd] = product.cluster.stepd_pids(job.id)
+    wait_until(
+        lambda: [list(command_line(pid)) for pid in children_of(stepd)],
+        10,
+        "the script alone",
+        accept=[["sleep", "60"]].__eq__,
+    )
+    job.cancel()
+    job.wait()
+
+
+@pytest.mark.parametrize("in_batch", [True, False])
+def test_only_a_job_with_the_option_starts_a_worker(product: Product, in_batch: bool):
+    mark = product.folder / "mark"
+    worker = product.folder / "worker"
+    worker.write_text(f"#!/bin/sh\necho started >>{mark}\nexit 1\n")
+    worker.chmod(0o755)
+    plugin = product.installation.copy_plugin(product.folder / "plugins", worker)
+    product.write_plugstack(plugin=plugin)
+
+    def run(*options: str) -> None:
+        if in_batch:
+            product.run_job("srun true", *options)
+        else:
+            product.srun(*options, "true", check=False)
+            product.cluster.wait_for_empty_queue()
+            wait_until(product.cluster.stepd_pids, 10, "end of steps", accept=lambda pids: not pids)
+
+    run()
+    assert not mark.exists()
+    run("--qpu=FRESNEL")
+    assert mark.exists()
+
+
+def test_login_node_needs_no_argument(product: Product):
+    product.cluster.write_plugstack(f"optional {product.installation.plugin}")
+
+    assert product.run_job("true").state == "COMPLETED"
+    assert product.srun("echo", "ran").stdout == "ran\n"
+
+
+def test_job_submitted_where_the_line_has_no_argument(product: Product):
+    product.cluster.write_plugstack(f"optional {product.installation.plugin}")
+    job = product.submit('printf %s "$SLURM_JOB_QPU_RESOURCES"', "--qpu=FRESNEL", "--hold")
+
+    # The compute nodes' line; a cluster on one machine has one file for both.
+    product.write_plugstack()
+    product.cluster.run("scontrol", "release", str(job.id))
+
+    assert job.wait().stdout == "FRESNEL"

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `make install` has written works by itself, wherever it was built."""
+
+import os
+from pathlib import Path
+
+from loopback.installation import REPOSITORY, Installation, snapshot
+from loopback.processes import PROC
+from tests.slurm.product import Product, command_line
+
+
+def test_plugin_finds_its_own_worker(product: Product):
+    product.site.order_fault("delay", "/pasqal/", delay_seconds=1, times=1)
+    job = product.submit("true", "--qpu=FRESNEL")
+    worker = product.wait_for_worker(job)
+    command = command_line(worker)
+    environment = (PROC / str(worker) / "environ").read_text().rstrip("\0").split("\0")
+    user = (PROC / str(worker) / "status").stat().st_uid
+
+    python = product.installation.environment / "bin" / "python"
+    assert command == [str(python), "-I", "-m", "spank_qrmi.worker"]
+    assert environment == ["PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8"]
+    assert user == 0
+    assert job.wait().state == "COMPLETED"
+
+
+def test_nothing_refers_to_the_source_folder(installation: Installation):
+    source = os.fsencode(REPOSITORY)
+    found = [
+        str(path.relative_to(installation.folder))
+        for path in installation.folder.rglob("*")
+        if source in (os.fsencode(path.readlink()) if path.is_symlink() else _bytes_of(path))
+    ]
+
+    assert found == []
+
+
+def test_installing_again_changes_nothing(product: Product):
+    before = snapshot(product.installation.folder)
+
+    product.installation.make("install")
+
+    assert snapshot(product.installation.folder) == before
+    assert product.run_job("true", "--qpu=FRESNEL").state == "COMPLETED"
+
+
+def test_jobs_write_nothing_into_the_installation(product: Product):
+    before = snapshot(product.installation.folder)
+
+    assert product.run_job("true", "--qpu=ibm_torino,FRESNEL").state == "COMPLETED"
+
+    assert snapshot(product.installation.folder) == before
+
+
+def _bytes_of(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""

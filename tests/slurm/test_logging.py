@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What slurmd's log says of a job, in the form of the plugin's documentation, and RUST_LOG."""
+
+import re
+
+import pytest
+
+from loopback.job import Job
+from tests.slurm.product import Product
+
+PRINT_LEVEL = 'printf "%s " "$RUST_LOG"'
+
+
+def our_lines(product: Product, job: Job) -> list[str]:
+    """Return the plugin's log lines of a job in their order, without time and process ids."""
+    product.cluster.wait_for_log("<- slurm_spank_exit", job)
+    lines = (line.partition(".batch] ")[2] for line in product.cluster.log_lines_of(job))
+    return [re.sub(r"spank_qrmi_c\(\d+", "spank_qrmi_c(PID", line) for line in lines]
+
+
+def entered(hook: str, count: int) -> str:
+    return f"debug:  spank_qrmi_c(PID, 0): -> {hook} argc={count} remote=1"
+
+
+def left(hook: str) -> str:
+    return f"debug:  spank_qrmi_c(PID,0): <- {hook} rc=0"
+
+
+def test_life_of_a_job(product: Product):
+    job = product.submit("true", "--qpu=ibm_sherbrooke,ibm_torino,FRESNEL,nowhere")
+    job.wait()
+
+    arguments = [
+        f"debug:  spank_qrmi_c: argv[0] = [{product.site.config_path}]",
+        f"debug:  spank_qrmi_c: argv[1] = [--state-dir={product.state_directory}]",
+    ]
+    expected = [
+        entered("slurm_spank_init", 2),
+        left("slurm_spank_init"),
+        "debug:  spank_qrmi_c: --qpu=[ibm_sherbrooke,ibm_torino,FRESNEL,nowhere]",
+        entered("slurm_spank_init_post_opt", 2),
+        "debug:  spank_qrmi_c, fffffffb",
+        *arguments,
+        "debug:  spank_qrmi_c: name(ibm_sherbrooke), type(1) found in qrmi_config",
+        "debug:  spank_qrmi_c: name(ibm_torino), type(0) found in qrmi_config",
+        "debug:  spank_qrmi_c: name(FRESNEL), type(2) found in qrmi_config",
+        left("slurm_spank_init_post_opt"),
+        entered("slurm_spank_task_init", 2),
+        left("slurm_spank_task_init"),
+        entered("slurm_spank_exit", 2),
+        # The worker that releases is another one.
+        *arguments,
+        left("slurm_spank_exit"),
+    ]
+    assert [line for line in our_lines(product, job) if line in expected] == expected
+
+
+def test_job_without_the_option(product: Product):
+    job = product.submit("true")
+    job.wait()
+
+    hooks = ("slurm_spank_init", "slurm_spank_init_post_opt", "slurm_spank_task_init")
+    expected = [
+        line for hook in (*hooks, "slurm_spank_exit") for line in (entered(hook, 2), left(hook))
+    ]
+    assert [line for line in our_lines(product, job) if "spank_qrmi_c" in line] == expected
+
+
+def test_arguments_and_variables_without_secrets(product: Product):
+    product.write_plugstack("--env:SITE=here", "--env:SITE_TOKEN=not-for-the-log")
+    job = product.submit("true", "--qpu=FRESNEL")
+    job.wait()
+
+    lines = our_lines(product, job)
+    assert "debug:  spank_qrmi_c: argv[2] = [--env:SITE=here]" in lines
+    assert "debug:  spank_qrmi_c: argv[3] = [--env:SITE_TOKEN=****]" in lines
+    assert "debug:  spank_qrmi_c: name(FRESNEL), QRMI_PASQAL_CLOUD_AUTH_TOKEN=****" in lines
+
+
+def test_levels_of_the_workers_records(product: Product):
+    bad = {"name": "broken", "type": "sundial", "environment": {}}
+    config = product.write_config(bad, product.entry("FRESNEL"))
+    config.chmod(0o644)
+    product.write_plugstack(config=config)
+    job = product.submit("true", "--qpu=FRESNEL,nowhere")
+    job.wait()
+
+    lines = our_lines(product, job)
+    assert "debug:  spank_qrmi_c: name(FRESNEL), type(2) found in qrmi_config" in lines
+    unknown = f"not defined in {config} on this node; defined there: FRESNEL"
+    assert f"spank_qrmi_c: name(nowhere) skipped: {unknown}" in lines
+    assert (
+        f"spank_qrmi_c: warning: {config}: holds secrets that others than its owner can read: "
+        f"chmod 600 {config}"
+    ) in lines
+    assert [line for line in lines if line.startswith(f"error: spank_qrmi_c: {config}: ")] == [
+        f'error: spank_qrmi_c: {config}: resource broken: "type" must be one of direct-access, '
+        "qiskit-runtime-service, pasqal-cloud; got 'sundial'"
+    ]
+
+
+def test_level_for_qrmi_in_a_batch_job(product: Product):
+    script = f"""
+        {PRINT_LEVEL}
+        srun bash -c '{PRINT_LEVEL}'
+        srun --quiet bash -c '{PRINT_LEVEL}'
+        srun --verbose bash -c '{PRINT_LEVEL}' 2>/dev/null
+        srun -vv bash -c '{PRINT_LEVEL}' 2>/dev/null
+        srun -vvv bash -c '{PRINT_LEVEL}' 2>/dev/null
+    """
+
+    result = product.run_job(script, "--qpu=FRESNEL")
+
+    assert result.stdout.split() == ["info", "info", "error", "debug", "trace", "trace"]
+
+
+@pytest.mark.parametrize(
+    ("options", "level"), [((), "info"), (("--quiet",), "error"), (("-vv",), "trace")]
+)
+def test_level_for_qrmi_in_a_plain_srun(product: Product, options: tuple[str, ...], level: str):
+    done = product.srun(*options, "--qpu=FRESNEL", "bash", "-c", PRINT_LEVEL)
+
+    assert done.stdout == f"{level} "
+
+
+def test_level_that_the_user_chose(product: Product):
+    script = f"{PRINT_LEVEL}; srun -vv bash -c '{PRINT_LEVEL}' 2>/dev/null"
+
+    result = product.run_job(script, "--qpu=FRESNEL", env={"RUST_LOG": "qrmi=warn"})
+
+    assert result.stdout.split() == ["qrmi=warn", "qrmi=warn"]

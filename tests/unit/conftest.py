@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures that several test modules share."""
+
+import logging
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi import worker
+from spank_qrmi.deadline import Deadline
+from tests.unit.conversation import ServingWorker, converse
+from tests.unit.fake_vendor import FakeVendor
+from tests.unit.plugin_host import PluginHost
+
+UNIT_TESTS = Path(__file__).parent
+PLUGIN = UNIT_TESTS.parents[1] / "build" / "spank_qrmi.so"
+
+
+@pytest.fixture
+def vendor(monkeypatch: pytest.MonkeyPatch) -> FakeVendor:
+    vendor = FakeVendor()
+    vendor.serve(monkeypatch)
+    return vendor
+
+
+@pytest.fixture
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServingWorker]:
+    """The worker without its effects on the process: environment, a thread and logging."""
+    deadlines: list[Deadline] = []
+    monkeypatch.setattr(
+        worker, "_cancel_when_abandoned", lambda channel, deadline: deadlines.append(deadline)
+    )
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    logger = logging.getLogger("spank_qrmi")
+    level, propagates = logger.level, logger.propagate
+    yield ServingWorker(deadlines, lambda message: converse(message, worker.serve))
+    logger.setLevel(level)
+    logger.propagate = propagates
+
+
+@pytest.fixture(scope="session")
+def fake_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fake host, compiled with the headers of the Slurm that the plugin was built for."""
+    program = tmp_path_factory.mktemp("fake_host") / "fake_host"
+    folders = [folder for folder in os.environ.get("SLURM_INCLUDE_DIRS", "").split(":") if folder]
+    command = ["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-rdynamic"]
+    command += [f"-I{folder}" for folder in folders]
+    command += [str(UNIT_TESTS / name) for name in ("fake_host.c", "fake_slurm.c")]
+    command += ["-o", str(program), "-ldl"]
+    compiled = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (compiled.returncode, compiled.stderr) == (0, "")
+    return program
+
+
+@pytest.fixture
+def host(tmp_path: Path, fake_host: Path) -> PluginHost:
+    assert PLUGIN.exists(), "the plugin is not built: make build"
+    return PluginHost(tmp_path, fake_host, PLUGIN)

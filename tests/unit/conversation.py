@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plugin's end of a conversation with a worker: requests written, answers read."""
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.protocol import (
+    PREAMBLE,
+    AnswerTag,
+    Request,
+    RequestTag,
+    encode_record,
+    read_records,
+)
+
+TAG_OF_FIELD = {
+    "verb": RequestTag.VERB,
+    "qpu_option": RequestTag.QPU_OPTION,
+    "job_id": RequestTag.JOB_ID,
+    "restart_count": RequestTag.RESTART_COUNT,
+    "step_id": RequestTag.STEP_ID,
+    "uid": RequestTag.UID,
+    "time_limit_minutes": RequestTag.TIME_LIMIT_MINUTES,
+    "start_time": RequestTag.START_TIME,
+    "timeout_seconds": RequestTag.TIMEOUT_SECONDS,
+}
+
+
+def encode_request(request: Request) -> bytes:
+    """Return the bytes that a plugin sends for a request."""
+    message = PREAMBLE
+    for each in fields(request):
+        value = getattr(request, each.name)
+        if each.name in TAG_OF_FIELD and value is not None:
+            text = value.value if each.name == "verb" else str(value)
+            message += encode_record(TAG_OF_FIELD[each.name], _bytes(text))
+    for argument in request.arguments:
+        message += encode_record(RequestTag.ARGUMENT, _bytes(argument))
+    for name, value in request.variables:
+        message += encode_record(RequestTag.VARIABLE, _bytes(f"{name}={value}"))
+    return message + encode_record(RequestTag.END, b"")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+@dataclass
+class SeenAnswer:
+    """An answer as a plugin takes it; `logs` are (level, text)."""
+
+    logs: list[tuple[str, str]] = field(default_factory=list)
+    variables: list[tuple[str, str]] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    held: int | None = None
+    verdict: str | None = None
+
+    def logged(self, level: str) -> list[str]:
+        return [text for each, text in self.logs if each == level]
+
+    @property
+    def everything_readable(self) -> str:
+        return "\n".join([text for _, text in self.logs] + self.messages)
+
+
+def read_answer(receive: Callable[[int], bytes]) -> SeenAnswer:
+    """Read one answer; it must be whole, with one verdict, and nothing may follow."""
+    answer = SeenAnswer()
+    for tag, payload in read_records(receive):
+        text = payload.decode("utf-8", "surrogateescape")
+        if tag == AnswerTag.LOG.value:
+            answer.logs.append((text[0], text[1:]))
+        elif tag == AnswerTag.VARIABLE.value:
+            name, _, value = text.partition("=")
+            answer.variables.append((name, value))
+        elif tag == AnswerTag.MESSAGE.value:
+            answer.messages.append(text)
+        elif tag == AnswerTag.HELD.value:
+            assert answer.held is None
+            answer.held = int(text)
+        else:
+            assert (tag, answer.verdict) == (AnswerTag.VERDICT.value, None)
+            answer.verdict = text
+    assert answer.verdict is not None
+    assert receive(1) == b""
+    return answer
+
+
+@dataclass
+class ServingWorker:
+    """The worker in this process; `deadlines` are those of its conversations."""
+
+    deadlines: list[Deadline]
+    ask: Callable[[bytes | Request], SeenAnswer]
+
+
+def converse(message: bytes | Request, serve: Callable[[socket.socket], Any]) -> SeenAnswer:
+    """Put one message to a server that runs in this process; return what it answered."""
+    if isinstance(message, Request):
+        message = encode_request(message)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(message)
+        ours.shutdown(socket.SHUT_WR)
+        serve(theirs)
+        # Closed instead, a request that was not read to its end would reset the connection.
+        theirs.shutdown(socket.SHUT_WR)
+        return read_answer(ours.recv)
+
+
+def in_pieces(message: bytes, size: int) -> Callable[[int], bytes]:
+    """Return a `receive` that gives at most `size` bytes at a time, and counts no further."""
+    rest = memoryview(message)
+
+    def receive(count: int) -> bytes:
+        nonlocal rest
+        piece, rest = rest[: min(count, size)], rest[min(count, size) :]
+        return bytes(piece)
+
+    return receive
+
+
+def joined(records: Sequence[tuple[bytes, bytes]], preamble: bytes = PREAMBLE) -> bytes:
+    """Return a message of raw records (tag, payload), whatever they hold."""
+    return preamble + b"".join(
+        tag + len(payload).to_bytes(4, "big") + payload for tag, payload in records
+    )

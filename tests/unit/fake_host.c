@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * A slurmstepd of a few hundred lines: it answers the SPANK calls of one plugin as told, runs the
+ * hooks in Slurm's order, and tells everything that it saw.
+ *
+ * usage: fake_host PLUGIN <orders >report; the SPANK calls themselves are in fake_slurm.c
+ *
+ * Orders and report are NUL-terminated texts, since values may hold every other byte: an order is
+ * `key=value` (see read_order), a line of the report `kind:text` (see plugin_host.py).
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fake_host.h"
+
+#define REPORT_DESCRIPTOR 50
+
+typedef int hook_f(spank_t spank, int argc, char **argv);
+
+struct host host = { .remote = 1, .tasks = 1, .speed = 1, .reporter = "" };
+
+void report(const char *kind, const char *format, ...)
+{
+	char *text, *line;
+	va_list arguments;
+	int length;
+
+	va_start(arguments, format);
+	length = vasprintf(&text, format, arguments);
+	va_end(arguments);
+	if (length >= 0)
+		length = asprintf(&line, "%s%s:%s", host.reporter, kind, text);
+	if (length < 0)
+		abort();
+	for (int sent = 0; sent <= length;) {
+		ssize_t count = write(REPORT_DESCRIPTOR, line + sent, length + 1 - sent);
+
+		if (count < 0)
+			abort();
+		sent += count;
+	}
+	free(text);
+	free(line);
+}
+
+bool holds(const struct list *list, const char *text)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		if (strcmp(list->items[i], text) == 0)
+			return true;
+	}
+	return false;
+}
+
+void append(struct list *list, const char *text)
+{
+	if (list->count + 1 >= MOST)
+		abort();
+	list->items[list->count++] = strdup(text);
+	list->items[list->count] = NULL;
+}
+
+/* ---- What the host tells of itself ---- */
+
+static void report_descriptors(const char *when)
+{
+	DIR *folder = opendir("/proc/self/fd");
+	struct dirent *entry;
+	char kind[64], path[300], target[4096];
+	ssize_t length;
+
+	snprintf(kind, sizeof(kind), "descriptor-%s", when);
+	while ((entry = readdir(folder)) != NULL) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%s", entry->d_name);
+		length = readlink(path, target, sizeof(target) - 1);
+		if (length < 0 || atoi(entry->d_name) == dirfd(folder))
+			continue;
+		target[length] = 0;
+		report(kind, "%s %s", entry->d_name, target);
+	}
+	closedir(folder);
+}
+
+static void report_state(const char *when)
+{
+	char kind[64], line[4096], folder[4096];
+	FILE *status = fopen("/proc/self/status", "r");
+
+	snprintf(kind, sizeof(kind), "state-%s", when);
+	while (fgets(line, sizeof(line), status) != NULL) {
+		if (strncmp(line, "SigBlk", 6) == 0 || strncmp(line, "SigIgn", 6) == 0 ||
+		    strncmp(line, "SigCgt", 6) == 0 || strncmp(line, "Umask", 5) == 0)
+			report(kind, "%s", line);
+	}
+	fclose(status);
+	report(kind, "cwd %s", getcwd(folder, sizeof(folder)));
+	for (char **entry = environ; *entry != NULL; entry++)
+		report(kind, "environ %s", *entry);
+	report_descriptors(when);
+}
+
+/* ---- Orders ---- */
+
+#define LIST(key) { #key, &host.key }
+
+static const struct {
+	const char *key;
+	struct list *list;
+} lists[] = {
+	LIST(arguments), LIST(environment), LIST(options), LIST(states),
+	LIST(missing),	 LIST(unsettable),  LIST(closed),
+};
+
+static const struct {
+	const char *key;
+	unsigned int *number;
+} numbers[] = {
+	LIST(remote),	  LIST(job_id),	    LIST(step_id),    LIST(uid),
+	LIST(tasks),	  LIST(is_batch),   LIST(node_index), LIST(restart_count),
+	LIST(time_limit), LIST(start_time), LIST(speed),      LIST(register_error),
+};
+
+static bool read_order(const char *key, const char *value)
+{
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+		if (strcmp(key, lists[i].key) == 0) {
+			append(lists[i].list, value);
+			return true;
+		}
+	}
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		if (strcmp(key, numbers[i].key) == 0) {
+			*numbers[i].number = strtoul(value, NULL, 0);
+			return true;
+		}
+	}
+	return false;
+}
+
+static void read_orders(void)
+{
+	char *order = NULL, *equals;
+	size_t size = 0;
+
+	while (getdelim(&order, &size, 0, stdin) > 0) {
+		equals = strchr(order, '=');
+		*equals = 0;
+		if (!read_order(order, equals + 1)) {
+			fprintf(stderr, "fake_host: unknown order %s\n", order);
+			exit(2);
+		}
+	}
+	free(order);
+}
+
+/* ---- The life of a step ---- */
+
+static void set_up_as_a_daemon(void)
+{
+	sigset_t blocked;
+
+	/* The worker must not inherit any of this, and the plugin must leave it alone. */
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGHUP);
+	sigaddset(&blocked, SIGUSR2);
+	sigprocmask(SIG_SETMASK, &blocked, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGUSR1, SIG_IGN);
+	umask(0027);
+	for (size_t i = 0; i < host.closed.count; i++)
+		close(atoi(host.closed.items[i]));
+}
+
+static void run_hook(void *plugin, const char *name)
+{
+	hook_f *hook = (hook_f *)dlsym(plugin, name);
+
+	if (hook == NULL) {
+		report("hook", "%s missing", name);
+		return;
+	}
+	report("hook", "%s %d", name, hook(NULL, host.arguments.count, host.arguments.items));
+}
+
+static void run_tasks(void *plugin)
+{
+	int status;
+	pid_t pid;
+
+	for (host.task = 0; host.task < (int)host.tasks; host.task++) {
+		pid = fork();
+		if (pid == 0) {
+			host.reporter = "task-";
+			run_hook(plugin, "slurm_spank_task_init");
+			_exit(0);
+		}
+		waitpid(pid, &status, 0);
+		report("task", "%d", WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
+	}
+}
+
+int main(int argc, char **argv)
+{
+	void *plugin;
+
+	if (argc != 2 || dup3(1, REPORT_DESCRIPTOR, O_CLOEXEC) < 0)
+		return 2;
+	read_orders();
+	if (host.states.count == 0)
+		append(&host.states, "silent");
+	set_up_as_a_daemon();
+	plugin = dlopen(argv[1], RTLD_LAZY);
+	if (plugin == NULL) {
+		report("dlopen", "%s", dlerror());
+		return 1;
+	}
+	report_state("before");
+	run_hook(plugin, "slurm_spank_init");
+	for (size_t i = 0; i < host.options.count; i++)
+		report("callback", "%d", host.option.cb(0, host.options.items[i], host.remote));
+	run_hook(plugin, "slurm_spank_init_post_opt");
+	run_tasks(plugin);
+	run_hook(plugin, "slurm_spank_exit");
+	/* What the plugin still holds is lost from here on. */
+	dlclose(plugin);
+	report_state("after");
+	report("children", "%d", waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD ? 0 : 1);
+	return 0;
+}

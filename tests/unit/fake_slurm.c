@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later
+ *
+ * What a plugin calls in Slurm, answered as ordered; and a clock that may run faster than time.
+ */
+#define _GNU_SOURCE
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <slurm/slurm_version.h>
+
+#include "fake_host.h"
+
+#define LOGGER(level)                                                                              \
+	void slurm_##level(const char *format, ...)                                                \
+	{                                                                                          \
+		char *text;                                                                        \
+		va_list arguments;                                                                 \
+                                                                                                   \
+		va_start(arguments, format);                                                       \
+		if (vasprintf(&text, format, arguments) < 0)                                       \
+			abort();                                                                   \
+		va_end(arguments);                                                                 \
+		report("log-" #level, "%s", text);                                                 \
+		free(text);                                                                        \
+	}
+
+LOGGER(error)
+LOGGER(info)
+LOGGER(verbose)
+LOGGER(debug)
+LOGGER(debug2)
+
+int spank_remote(spank_t spank)
+{
+	(void)spank;
+	return host.remote;
+}
+
+const char *spank_strerror(spank_err_t error)
+{
+	return error == ESPANK_ERROR ? "Generic error" : "Another error";
+}
+
+spank_err_t spank_option_register(spank_t spank, struct spank_option *option)
+{
+	(void)spank;
+	report("option", "--%s=%s %d %d %s", option->name, option->arginfo, option->has_arg,
+	       option->val, option->usage);
+	host.option = *option;
+	return host.register_error ? ESPANK_ERROR : ESPANK_SUCCESS;
+}
+
+static spank_err_t give_number(const char *name, uint32_t *place, uint32_t number)
+{
+	if (holds(&host.missing, name))
+		return ESPANK_NOT_AVAIL;
+	*place = number;
+	return ESPANK_SUCCESS;
+}
+
+spank_err_t spank_get_item(spank_t spank, spank_item_t item, ...)
+{
+	va_list arguments;
+	void *place;
+
+	(void)spank;
+	va_start(arguments, item);
+	place = va_arg(arguments, void *);
+	va_end(arguments);
+	switch (item) {
+	case S_JOB_ID:
+		return give_number("job_id", place, host.job_id);
+	case S_JOB_STEPID:
+		return give_number("step_id", place, host.step_id);
+	case S_JOB_UID:
+		return give_number("uid", place, host.uid);
+	case S_JOB_NODEID:
+		return give_number("node_index", place, host.node_index);
+	case S_SLURM_RESTART_COUNT:
+		return give_number("restart_count", place, host.restart_count);
+	case S_TASK_ID:
+		return give_number("task", place, host.task);
+	case S_JOB_ENV:
+		if (holds(&host.missing, "environment"))
+			return ESPANK_NOT_AVAIL;
+		*(char ***)place = host.environment.items;
+		return ESPANK_SUCCESS;
+	default:
+		return ESPANK_BAD_ARG;
+	}
+}
+
+spank_err_t spank_setenv(spank_t spank, const char *name, const char *value, int overwrite)
+{
+	char *entry;
+	size_t length = strlen(name);
+
+	(void)spank;
+	if (!overwrite || holds(&host.unsettable, name))
+		return ESPANK_ERROR;
+	report("set", "%s=%s", name, value);
+	if (asprintf(&entry, "%s=%s", name, value) < 0)
+		abort();
+	for (size_t i = 0; i < host.environment.count; i++) {
+		char **old = &host.environment.items[i];
+
+		if (strncmp(*old, name, length) == 0 && (*old)[length] == '=') {
+			/* Freed as Slurm does it: whoever kept the old text reads what is gone. */
+			free(*old);
+			*old = entry;
+			return ESPANK_SUCCESS;
+		}
+	}
+	append(&host.environment, entry);
+	free(entry);
+	return ESPANK_SUCCESS;
+}
+
+#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(26, 5, 0)
+int slurm_load_job(job_info_msg_t **answer, slurm_step_id_t job, uint16_t flags)
+{
+	uint32_t job_id = job.job_id;
+#else
+int slurm_load_job(job_info_msg_t **answer, uint32_t job_id, uint16_t flags)
+{
+#endif
+	size_t turn = host.loads++;
+	const char *state;
+
+	if (turn >= host.states.count)
+		turn = host.states.count - 1;
+	state = host.states.items[turn];
+	report("load", "%u %d %s", job_id, flags, state);
+	if (strcmp(state, "silent") == 0)
+		return SLURM_ERROR;
+	*answer = calloc(1, sizeof(**answer));
+	if (strcmp(state, "unknown") == 0)
+		return SLURM_SUCCESS;
+	(*answer)->record_count = 1;
+	(*answer)->job_array = calloc(1, sizeof(*(*answer)->job_array));
+	(*answer)->job_array[0].job_state = strtoul(state, NULL, 0);
+	(*answer)->job_array[0].batch_flag = host.is_batch;
+	(*answer)->job_array[0].time_limit = host.time_limit;
+	(*answer)->job_array[0].start_time = host.start_time;
+	return SLURM_SUCCESS;
+}
+
+void slurm_free_job_info_msg(job_info_msg_t *answer)
+{
+	free(answer->job_array);
+	free(answer);
+}
+
+/* ---- Time, which may run faster than real time so that no test waits for a deadline ---- */
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+	long result = syscall(SYS_clock_gettime, clock, now);
+	unsigned long long nanoseconds;
+
+	if (clock == CLOCK_MONOTONIC && host.speed > 1) {
+		nanoseconds = now->tv_sec * 1000000000ULL + now->tv_nsec;
+		nanoseconds *= host.speed;
+		now->tv_sec = nanoseconds / 1000000000ULL;
+		now->tv_nsec = nanoseconds % 1000000000ULL;
+	}
+	return result;
+}
+
+int poll(struct pollfd *descriptors, nfds_t count, int milliseconds)
+{
+	struct timespec limit = { 0 };
+
+	if (milliseconds < 0)
+		return ppoll(descriptors, count, NULL, NULL);
+	limit.tv_sec = milliseconds / 1000 / host.speed;
+	limit.tv_nsec = milliseconds * 1000000ULL / host.speed % 1000000000ULL;
+	return ppoll(descriptors, count, &limit, NULL);
+}

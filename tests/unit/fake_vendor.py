@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A vendor whose client does what a test orders, for everything that works above the clients."""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+
+from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients.base import Acquired, Client, Settings
+
+if TYPE_CHECKING:
+    from spank_qrmi.clients.http import HttpClient
+    from spank_qrmi.clients.iam import TokenSource
+
+TYPE = "fake"
+LONGEST_TASK_SECONDS = 1000
+
+Order = Exception | Callable[[], None]
+
+
+class FakeVendor:
+    """What each step does for a resource by name: an exception is raised, a function called.
+
+    `events` are "verb name", in the order in which they began.
+    """
+
+    def __init__(self) -> None:
+        self.orders: dict[str, Order] = {}
+        self.brought: set[str] = set()
+        self.events: list[str] = []
+        self.settings: dict[str, Settings] = {}
+        self._lock = threading.Lock()
+
+    def do(self, verb: str, name: str) -> None:
+        """Note the event and carry out its order."""
+        event = f"{verb} {name}"
+        with self._lock:
+            self.events.append(event)
+        order = self.orders.get(event)
+        if isinstance(order, Exception):
+            raise order
+        if order is not None:
+            order()
+
+    def events_of(self, verb: str) -> set[str]:
+        """Return what was done with one verb: names, or for a release tokens."""
+        return {event.split()[1] for event in self.events if event.startswith(f"{verb} ")}
+
+    def serve(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put this vendor into the table of clients as type "fake"."""
+        vendor = self
+
+        class FakeClient(Client):
+            sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {"QRMI_ENDPOINT": ("QRMI_KEY",)}
+            longest_task_seconds = LONGEST_TASK_SECONDS
+
+            def __init__(
+                self, settings: Settings, http: "HttpClient", tokens: "TokenSource"
+            ) -> None:
+                self._name = settings.resource_name
+                vendor.settings[self._name] = settings
+                vendor.do("make", self._name)
+
+            def check_accessible(self) -> None:
+                vendor.do("check", self._name)
+
+            def acquire(self) -> Acquired:
+                vendor.do("acquire", self._name)
+                return Acquired(f"token-{self._name}", self._name not in vendor.brought)
+
+            def release(self, token: str) -> None:
+                vendor.do("release", token)
+
+        monkeypatch.setitem(CLIENTS, TYPE, FakeClient)

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plugin in the fake host of fake_host.c, beside a worker that a test writes."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spank_qrmi.answer import AnswerWriter
+from spank_qrmi.protocol import Request, Verdict, decode_request
+from tests.unit.conversation import in_pieces
+
+BATCH_STEP = 0xFFFFFFFB
+INTERACTIVE_STEP = 0xFFFFFFFA
+EXTERN_STEP = 0xFFFFFFFC
+RUNNING = "1"
+CANCELLED = "4"
+FALLBACK = b"SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu"
+CONFIG = "/etc/slurm/qrmi_config.json"
+PATIENCE_SECONDS = 60
+
+JOB: Mapping[str, object] = {
+    "job_id": 7,
+    "step_id": BATCH_STEP,
+    "uid": 1000,
+    "is_batch": 1,
+    "time_limit": 60,
+    "start_time": 1_700_000_000,
+}
+
+Order = str | int | bytes | Sequence[str | bytes]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the host saw, in order, as (kind, text)."""
+
+    lines: tuple[tuple[str, bytes], ...]
+
+    def all(self, kind: str) -> list[bytes]:
+        return [text for each, text in self.lines if each == kind]
+
+    def texts(self, kind: str) -> list[str]:
+        return [text.decode("utf-8", "surrogateescape") for text in self.all(kind)]
+
+    @property
+    def variables(self) -> dict[bytes, bytes]:
+        """What was set in the job, tasks apart; the last value of each."""
+        pairs = (text.partition(b"=") for text in self.all("set"))
+        return {name: value for name, _, value in pairs}
+
+    @property
+    def task_statuses(self) -> list[int]:
+        return [int(text) for text in self.all("task")]
+
+    @property
+    def shown_to_user(self) -> list[str]:
+        """The errors of the tasks: what a user reads in the job's own output."""
+        return [_without_name(text) for text in self.texts("task-log-error")]
+
+    def logged(self, level: str) -> list[str]:
+        return [_without_name(text) for text in self.texts(f"log-{level}")]
+
+
+def _without_name(line: str) -> str:
+    return line.removeprefix("spank_qrmi_c: ")
+
+
+class PluginHost:
+    """Runs the plugin in a folder of its own."""
+
+    def __init__(self, folder: Path, program: Path, plugin: Path) -> None:
+        self.folder = folder
+        self.program = program
+        self.plugin = folder / "spank_qrmi.so"
+        self.link = folder / "spank_qrmi.python"
+        self.worker = folder / "worker"
+        shutil.copy(plugin, self.plugin)
+
+    def play(self, script: str) -> None:
+        """Make a shell script the worker; its own folder is "${0%/*}"."""
+        self._become(f'#!/bin/sh\nfolder="${{0%/*}}"\n{script}\n')
+
+    def answer(self, message: bytes, then: str = "") -> None:
+        """Make a worker that answers with these bytes whatever it is asked, and then does more."""
+        (self.folder / "answer").write_bytes(message)
+        self.play(f'cat "$folder/answer"\n{then}')
+
+    def play_python(self, program: str) -> None:
+        """Make a Python program the worker; `folder` and `channel` are defined in it."""
+        self._become(
+            f"#!{sys.executable} -I\n"
+            "import os, socket\nfrom pathlib import Path\n"
+            "folder = Path(__file__).parent\nchannel = socket.socket(fileno=os.dup(0))\n" + program
+        )
+
+    def _become(self, script: str) -> None:
+        self.worker.write_text(script)
+        self.worker.chmod(0o755)
+        self.link.unlink(missing_ok=True)
+        self.link.symlink_to(self.worker)
+
+    def answer_and_keep(self, message: bytes) -> None:
+        """Make a worker that reads its request to the end, keeps it, and answers."""
+        (self.folder / "answer").write_bytes(message)
+        self.play_python(
+            "from spank_qrmi.protocol import read_records\n"
+            "received = bytearray()\n"
+            "def receive(count):\n"
+            "    data = channel.recv(count)\n"
+            "    received.extend(data)\n"
+            "    return data\n"
+            "for _ in read_records(receive):\n"
+            "    pass\n"
+            "turn = len(list(folder.glob('request-*')))\n"
+            "(folder / f'request-{turn}').write_bytes(received)\n"
+            "channel.sendall((folder / 'answer').read_bytes())\n"
+        )
+
+    @property
+    def requests(self) -> list[Request]:
+        """What the plugin has asked, where the worker keeps it."""
+        paths = sorted(self.folder.glob("request-*"))
+        return [decode_request(in_pieces(path.read_bytes(), 1 << 20)) for path in paths]
+
+    def run(self, *, under: Sequence[str] = (), **orders: Order) -> Report:
+        """Run one step's life; orders are those of fake_host.c, over those of a batch step."""
+        orders = {"options": "a", "arguments": CONFIG, "states": RUNNING, **JOB, **orders}  # type: ignore[dict-item]
+        message = b"".join(
+            key.encode() + b"=" + _bytes(value) + b"\0"
+            for key, values in orders.items()
+            for value in _values(values)
+        )
+        ended = subprocess.run(
+            [*under, str(self.program), str(self.plugin)],
+            input=message,
+            capture_output=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+            cwd=self.folder,
+            env={**os.environ, "HOST": "unchanged"},
+        )
+        assert (ended.returncode, ended.stderr.decode()) == (0, "")
+        lines = (line.partition(b":") for line in ended.stdout.split(b"\0")[:-1])
+        report = Report(tuple((kind.decode(), text) for kind, _, text in lines))
+        # Whatever a test is about: slurmstepd must come out of it as it went in.
+        assert report.all("children") == [b"0"]
+        for kind in ("state", "descriptor"):
+            assert sorted(report.all(f"{kind}-before")) == sorted(report.all(f"{kind}-after"))
+        assert [text for text in report.texts("hook") if not text.endswith(" 0")] == []
+        return report
+
+
+def _values(order: Order) -> Sequence[str | int | bytes]:
+    return [order] if isinstance(order, str | int | bytes) else order
+
+
+def _bytes(value: str | int | bytes) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
+
+
+def answer_of(
+    *,
+    verdict: Verdict = Verdict.RUN,
+    held: int = 0,
+    variables: Sequence[tuple[str, str]] = (),
+    messages: Sequence[str] = (),
+    logs: Sequence[tuple[bytes, str]] = (),
+) -> bytes:
+    """Return an answer as the worker writes it."""
+    sent = bytearray()
+    writer = AnswerWriter(sent.extend)
+    for level, text in logs:
+        writer.log(level, text)
+    for message in messages:
+        writer.message(message)
+    for name, value in variables:
+        writer.variable(name, value)
+    writer.end(verdict, held)
+    return bytes(sent)
+
+
+def told_to_user(failure: str) -> str:
+    """Return the line for a worker that gave no answer."""
+    return (
+        f"--qpu: the QPU worker on this node {failure}; tell the administrator: slurmd's log says "
+        "more"
+    )

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The worker's answer as it is written: order, levels, redaction and its end."""
+
+import logging
+import threading
+
+import pytest
+
+from spank_qrmi.answer import MAX_LINE_LENGTH, AnswerWriter
+from spank_qrmi.errors import ProtocolError
+from spank_qrmi.protocol import MAX_PAYLOAD_BYTES, Verdict
+from tests.unit.conversation import SeenAnswer, in_pieces, read_answer
+
+SECRET = "secret-value"
+
+
+class Pipe:
+    """Takes what is sent; `answer` reads it."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.writer = AnswerWriter(self.send)
+
+    def send(self, data: bytes) -> None:
+        self.sent += data
+
+    def answer(self) -> SeenAnswer:
+        return read_answer(in_pieces(self.sent, 1 << 20))
+
+
+def test_answer_is_sent_as_it_comes() -> None:
+    pipe = Pipe()
+    pipe.writer.log(b"d", "first")
+    assert pipe.sent.endswith(b"first")
+    pipe.writer.message("second")
+    pipe.writer.variable("NAME", "a=b\nc")
+    pipe.writer.end(Verdict.FAIL, held_count=3)
+    assert pipe.answer() == SeenAnswer(
+        logs=[("d", "first")],
+        variables=[("NAME", "a=b\nc")],
+        messages=["second"],
+        held=3,
+        verdict="fail",
+    )
+
+
+def test_nothing_is_held_unless_said() -> None:
+    pipe = Pipe()
+    pipe.writer.end(Verdict.RUN)
+    assert pipe.answer() == SeenAnswer(held=0, verdict="run")
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        (logging.CRITICAL, ("e", "text 1")),
+        (logging.ERROR, ("e", "text 1")),
+        (logging.WARNING, ("i", "warning: text 1")),
+        (logging.INFO, ("i", "text 1")),
+        (logging.DEBUG, ("d", "text 1")),
+        (5, ("d", "text 1")),
+    ],
+)
+def test_levels_of_log_records(level: int, expected: tuple[str, str]) -> None:
+    pipe = Pipe()
+    record = logging.LogRecord("spank_qrmi", level, "", 0, "text %d", (1,), None)
+    pipe.writer.log_handler().handle(record)
+    pipe.writer.end(Verdict.RUN)
+    assert pipe.answer().logs == [expected]
+
+
+def test_readable_text_is_cleared_and_limited() -> None:
+    pipe = Pipe()
+    pipe.writer.redactor.add([SECRET])
+    pipe.writer.message(f"{SECRET}\n{'ü' * MAX_LINE_LENGTH}")
+    pipe.writer.log(b"e", f"{SECRET}\udcff")
+    pipe.writer.end(Verdict.RUN)
+    answer = pipe.answer()
+    assert answer.messages == ["****?" + "ü" * (MAX_LINE_LENGTH - 5)]
+    assert answer.logs == [("e", "****?")]
+
+
+def test_variables_keep_secrets_and_foreign_bytes() -> None:
+    pipe = Pipe()
+    pipe.writer.redactor.add([SECRET])
+    pipe.writer.variable("A_TOKEN", f"{SECRET}\udcff")
+    pipe.writer.end(Verdict.RUN)
+    assert pipe.answer().variables == [("A_TOKEN", f"{SECRET}\udcff")]
+
+
+@pytest.mark.parametrize("value", ["a\0b", "x" * MAX_PAYLOAD_BYTES])
+def test_variable_that_cannot_be_one_is_refused_and_not_sent(value: str) -> None:
+    pipe = Pipe()
+    with pytest.raises(ProtocolError):
+        pipe.writer.variable("NAME", value)
+    pipe.writer.end(Verdict.RUN)
+    assert pipe.answer().variables == []
+
+
+def test_nothing_is_logged_after_the_end() -> None:
+    pipe = Pipe()
+    pipe.writer.end(Verdict.RUN)
+    pipe.writer.log(b"e", "late")
+    assert pipe.answer() == SeenAnswer(held=0, verdict="run")
+
+
+def test_late_thread_cannot_log_into_the_end() -> None:
+    """A thread that is still in a look-up may log while the answer is being ended."""
+    late_threads: list[threading.Thread] = []
+    sent: list[bytes] = []
+
+    def send_while_another_logs(data: bytes) -> None:
+        sent.append(data)
+        if data.startswith(b"."):
+            late = threading.Thread(target=writer.log, args=(b"d", "late"))
+            late_threads.append(late)
+            late.start()
+            late.join(0.05)
+
+    writer = AnswerWriter(send_while_another_logs)
+    writer.end(Verdict.RUN)
+    for thread in late_threads:
+        thread.join()
+    assert read_answer(in_pieces(b"".join(sent), 1 << 20)).logs == []

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One moment for a whole piece of work: how much is left, and what ends it early."""
+
+import threading
+import time
+
+import pytest
+
+from spank_qrmi.deadline import Deadline
+
+BRIEFLY = 0.001
+LONG = 60.0
+
+
+def test_time_runs_down_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    deadline = Deadline(2.0)
+    assert (deadline.remaining_seconds(), deadline.has_passed()) == (2.0, False)
+    now = 101.5
+    assert (deadline.remaining_seconds(), deadline.has_passed()) == (0.5, False)
+    now = 102.5
+    assert (deadline.remaining_seconds(), deadline.has_passed()) == (0.0, True)
+    assert not deadline.is_cancelled()
+
+
+def test_wait_that_would_be_too_long_is_not_begun() -> None:
+    assert Deadline(LONG).wait(LONG) is False
+    assert Deadline(0).wait(BRIEFLY) is False
+
+
+def test_wait_that_fits_is_waited() -> None:
+    assert Deadline(LONG).wait(BRIEFLY) is True
+
+
+def test_cancelling_lets_it_pass_at_once() -> None:
+    deadline = Deadline(LONG)
+    deadline.cancel()
+    assert (deadline.remaining_seconds(), deadline.has_passed()) == (0.0, True)
+    assert deadline.is_cancelled()
+    assert deadline.wait(BRIEFLY) is False
+
+
+def test_cancelling_ends_a_wait() -> None:
+    deadline = Deadline(LONG)
+    thread = threading.Thread(target=deadline.cancel)
+    thread.start()
+    assert deadline.wait(LONG / 2) is False
+    thread.join()

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Installing the plugins below a folder and taking exactly that away, by the command itself."""
+
+import runpy
+import stat
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi import installation
+from spank_qrmi.cli import main
+from spank_qrmi.installation import InstallationError, install_plugins, uninstall_plugins
+
+PLUGINS = ("spank_ibm_qrun.so", "spank_qrmi.so")
+SHARE = Path("share", "spank-qrmi")
+
+
+class Machine:
+    """A system below a folder, with an environment that carries the package."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = folder / "root"
+        self.prefix = self.root / "opt" / "spank_qrmi"
+        self.package = self.prefix / "lib" / "spank_qrmi"
+        (self.prefix / SHARE).mkdir(parents=True)
+        (self.prefix / SHARE / "qrmi_config.json.example").write_text("{}")
+        (self.package / "plugin").mkdir(parents=True)
+        for name in PLUGINS:
+            (self.package / "plugin" / name).write_text(f"code of {name}")
+        monkeypatch.setattr(sys, "prefix", str(self.prefix))
+        monkeypatch.setattr(sys, "executable", str(self.prefix / "bin" / "python"))
+        monkeypatch.setattr(installation, "__file__", str(self.package / "installation.py"))
+        self.before = self.files()
+
+    def files(self) -> dict[str, str]:
+        """Return every path below the root with what it is: mode, or text of a link."""
+        return {str(path.relative_to(self.root)): kind_of(path) for path in self.root.rglob("*")}
+
+    def added(self) -> dict[str, str]:
+        """Return what is there now and was not in the beginning, the record left out."""
+        record = str((self.prefix / SHARE / "installed.json").relative_to(self.root))
+        return {
+            name: kind
+            for name, kind in self.files().items()
+            if name not in self.before and name != record
+        }
+
+    def install(self, *options: str) -> int:
+        return main(["install", "--root", str(self.root), *options])
+
+    def uninstall(self) -> int:
+        return main(["uninstall", "--root", str(self.root)])
+
+
+def kind_of(path: Path) -> str:
+    if path.is_symlink():
+        return f"-> {path.readlink()}"
+    return f"{stat.filemode(path.stat().st_mode)}"
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, monkeypatch)
+
+
+def test_plugins_link_and_example_are_installed(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert machine.install() == 0
+    added = machine.added()
+    assert {name: kind for name, kind in added.items() if not kind.startswith("d")} == {
+        "usr/lib64/slurm/spank_ibm_qrun.so": "-rwxr-xr-x",
+        "usr/lib64/slurm/spank_qrmi.so": "-rwxr-xr-x",
+        "usr/lib64/slurm/spank_qrmi.python": "-> /opt/spank_qrmi/bin/python",
+        "etc/slurm/qrmi_config.json.example": "-rw-r--r--",
+    }
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(lines) == sorted(f"installed {machine.root}/{name}" for name in added)
+
+
+def test_uninstall_takes_exactly_that_away(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.install()
+    added = machine.added()
+    capsys.readouterr()
+    assert machine.uninstall() == 0
+    assert machine.files() == machine.before
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(lines) == sorted(f"removed {machine.root}/{name}" for name in added)
+
+
+def test_what_belongs_to_others_stays(machine: Machine) -> None:
+    machine.install("--plugindir", "/lib/slurm", "--sysconfdir", "/etc/slurm")
+    for name in ("lib/slurm/other.so", "etc/slurm/qrmi_config.json"):
+        (machine.root / name).write_text("of others")
+    (machine.root / "lib/slurm/spank_qrmi.so").unlink()
+    assert machine.uninstall() == 0
+    assert sorted(set(machine.files()) - set(machine.before)) == [
+        "etc",
+        "etc/slurm",
+        "etc/slurm/qrmi_config.json",
+        "lib",
+        "lib/slurm",
+        "lib/slurm/other.so",
+    ]
+
+
+def test_folders_that_were_there_stay(machine: Machine) -> None:
+    (machine.root / "usr" / "lib64").mkdir(parents=True)
+    machine.install()
+    machine.uninstall()
+    assert (machine.root / "usr" / "lib64").is_dir()
+    assert not (machine.root / "usr" / "lib64" / "slurm").exists()
+
+
+def test_library_in_use_is_replaced_by_a_new_file(machine: Machine) -> None:
+    machine.install()
+    library = machine.root / "usr/lib64/slurm/spank_qrmi.so"
+    with library.open() as in_use:
+        (machine.package / "plugin" / "spank_qrmi.so").write_text("newer code")
+        assert machine.install() == 0
+        assert (in_use.read(), library.read_text()) == ("code of spank_qrmi.so", "newer code")
+    assert not [name for name in machine.files() if "/." in name]
+
+
+def test_uninstall_after_two_installations_takes_both_away(machine: Machine) -> None:
+    machine.install()
+    machine.install("--plugindir", "/opt/slurm/plugins")
+    assert machine.uninstall() == 0
+    assert machine.files() == machine.before
+
+
+def test_uninstall_twice_does_no_harm(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    machine.install()
+    machine.uninstall()
+    capsys.readouterr()
+    assert machine.uninstall() == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_left_over_temporary_link_does_no_harm(machine: Machine) -> None:
+    plugins = machine.root / "usr/lib64/slurm"
+    plugins.mkdir(parents=True)
+    (plugins / ".spank_qrmi.python.new").symlink_to("elsewhere")
+    assert machine.install() == 0
+    assert machine.added()["usr/lib64/slurm/spank_qrmi.python"].endswith("/bin/python")
+
+
+@pytest.mark.parametrize(
+    ("root", "executable", "expected"),
+    [
+        ("/", "/opt/env/bin/python", "/opt/env/bin/python"),
+        ("/stage", "/stage/opt/env/bin/python", "/opt/env/bin/python"),
+        ("/stage", "/opt/env/bin/python", "/opt/env/bin/python"),
+    ],
+)
+def test_interpreter_is_named_as_it_will_be_called(
+    monkeypatch: pytest.MonkeyPatch, root: str, executable: str, expected: str
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    assert installation._interpreter(Path(root)) == Path(expected)
+
+
+def test_package_without_plugins_says_so(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for library in machine.package.glob("plugin/*"):
+        library.unlink()
+    assert machine.install() == 1
+    expected = "spank-qrmi: this package carries no plugins: install it from its wheel\n"
+    assert capsys.readouterr() == ("", expected)
+    assert machine.added().keys() <= set(machine.before)
+
+
+def test_folder_that_cannot_be_made_is_named(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (machine.root / "usr").write_text("a file")
+    assert machine.install() == 1
+    folder = machine.root / "usr" / "lib64" / "slurm"
+    text = capsys.readouterr().err
+    assert text.startswith("spank-qrmi: cannot write ")
+    assert text.endswith(": Not a directory\n")
+    assert str(folder.parent) in text
+
+
+def test_installation_that_fails_half_way_can_be_taken_away(machine: Machine) -> None:
+    (machine.prefix / SHARE / "qrmi_config.json.example").unlink()
+    before = machine.files()
+    with pytest.raises(InstallationError, match="No such file or directory"):
+        install_plugins(Path("/usr/lib64/slurm"), Path("/etc/slurm"), machine.root)
+    uninstall_plugins(machine.root)
+    assert machine.files() == before
+
+
+def test_record_that_cannot_be_read_is_named(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = machine.prefix / SHARE / "installed.json"
+    record.write_text("{")
+    assert machine.uninstall() == 1
+    assert str(record) in capsys.readouterr().err
+
+
+def test_file_that_cannot_be_removed_is_named(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.install()
+    capsys.readouterr()
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert machine.uninstall() == 1
+    path = machine.root / "etc/slurm/qrmi_config.json.example"
+    assert capsys.readouterr().err == f"spank-qrmi: cannot remove {path}: Permission denied\n"
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["-V"]])
+def test_version(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"{version('spank-qrmi')}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["unknown"], ["install", "--unknown"]])
+def test_misuse_ends_with_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: spank-qrmi" in capsys.readouterr().err
+
+
+def test_package_runs_as_the_command(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["spank-qrmi", "uninstall", "--root", str(machine.root)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("spank_qrmi", run_name="__main__")
+    assert (ended.value.code, capsys.readouterr()) == (0, ("", ""))

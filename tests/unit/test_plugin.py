@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plugin in a fake slurmstepd: who asks, what is asked, and what becomes of an answer."""
+
+from typing import Any
+
+import pytest
+
+from spank_qrmi.protocol import MAX_PAYLOAD_BYTES, Request, Verb, Verdict
+from tests.unit.plugin_host import (
+    BATCH_STEP,
+    CANCELLED,
+    CONFIG,
+    EXTERN_STEP,
+    FALLBACK,
+    INTERACTIVE_STEP,
+    RUNNING,
+    PluginHost,
+    answer_of,
+    told_to_user,
+)
+
+EMPTY_LISTS = {
+    b"QRMI_JOB_QPU_RESOURCES": b"",
+    b"QRMI_JOB_QPU_TYPES": b"",
+    b"SLURM_JOB_QPU_RESOURCES": b"",
+    b"SLURM_JOB_QPU_TYPES": b"",
+}
+INSIDE = b"SLURM_JOB_QPU_RESOURCES=a"
+# Time runs so much faster: the 9 s that a worker has at least take 45 ms.
+FAST = 200
+
+
+def test_request_is_what_slurm_and_the_user_said(host: PluginHost) -> None:
+    host.answer_and_keep(answer_of())
+    host.run(
+        options="a, ü",
+        arguments=[CONFIG, "--env:A_KEY=b=c", "--acquire-timeout=30"],
+        environment=["PATH=/bin", "a_QRMI_X=1", "QRMI_=", "X=QRMI_Y", "a_QRMI_Z=x=y\nz"],
+        restart_count=2,
+    )
+    assert host.requests == [
+        Request(
+            verb=Verb.ACQUIRE,
+            job_id=7,
+            restart_count=2,
+            step_id=BATCH_STEP,
+            uid=1000,
+            timeout_seconds=30,
+            qpu_option="a, ü",
+            time_limit_minutes=60,
+            start_time=1_700_000_000,
+            arguments=(CONFIG, "--env:A_KEY=b=c", "--acquire-timeout=30"),
+            variables=(("a_QRMI_X", "1"), ("QRMI_", ""), ("a_QRMI_Z", "x=y\nz")),
+        )
+    ]
+
+
+def test_long_many_and_foreign_values_arrive_unchanged(host: PluginHost) -> None:
+    host.answer_and_keep(answer_of())
+    arguments = [CONFIG, *(f"--env:A{number}={number}" for number in range(1000))]
+    longest = b"a_QRMI_L=" + b"x" * (MAX_PAYLOAD_BYTES - 9)
+    every_byte = b"a_QRMI_B=" + bytes(range(1, 256))
+    report = host.run(arguments=arguments, environment=[longest, every_byte, b"\xff_QRMI_F=\xfe"])
+    [request] = host.requests
+    assert request.arguments == tuple(arguments)
+    variables = [
+        tuple(part.encode("utf-8", "surrogateescape") for part in each)
+        for each in request.variables
+    ]
+    expected = [longest, every_byte, b"\xff_QRMI_F=\xfe"]
+    assert [b"=".join(each) for each in variables] == expected
+    assert report.task_statuses == [0]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        [b"a_QRMI_L=" + b"x" * (MAX_PAYLOAD_BYTES - 8)],
+        [b"a%d_QRMI_L=" % number + b"x" * 250_000 for number in range(34)],
+    ],
+)
+def test_too_long_a_request_is_not_made(host: PluginHost, environment: list[bytes]) -> None:
+    host.answer_and_keep(answer_of())
+    report = host.run(environment=environment)
+    failure = "cannot be asked: the job's QRMI variables are too long (256 KiB each, 8 MiB in all)"
+    assert report.shown_to_user == [told_to_user(failure)]
+    assert (report.task_statuses, host.requests) == ([1], [])
+
+
+@pytest.mark.parametrize(
+    ("orders", "limit", "start"),
+    [
+        ({"states": "silent"}, None, None),
+        ({"states": "unknown"}, None, None),
+        ({"time_limit": 0xFFFFFFFF}, None, 1_700_000_000),
+        ({"time_limit": 0xFFFFFFFE}, None, 1_700_000_000),
+        ({"time_limit": 1}, 1, 1_700_000_000),
+    ],
+)
+def test_time_limit_comes_from_slurmctld_if_it_answers(
+    host: PluginHost, orders: dict[str, Any], limit: int | None, start: int | None
+) -> None:
+    host.answer_and_keep(answer_of())
+    report = host.run(**orders)
+    [request] = host.requests
+    assert (request.time_limit_minutes, request.start_time) == (limit, start)
+    assert report.task_statuses == [0]
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("--acquire-timeout=1", 1),
+        ("--acquire-timeout=86400", 86400),
+        ("--acquire-timeout=86401", 120),
+        ("--acquire-timeout=0", 120),
+        ("--acquire-timeout=", 120),
+        ("--acquire-timeout=1s", 120),
+        ("--acquire-timeout=99999999999999999999", 120),
+        ("--other=1", 120),
+    ],
+)
+def test_timeout_that_is_none_leaves_the_default(
+    host: PluginHost, argument: str, expected: int
+) -> None:
+    host.answer_and_keep(answer_of())
+    host.run(arguments=[CONFIG, argument])
+    assert host.requests[0].timeout_seconds == expected
+
+
+def test_answer_is_taken_over(host: PluginHost) -> None:
+    values = [
+        ("A", "1"),
+        ("ü_QRMI_X", "a=b\nc\x01\t"),
+        ("EMPTY", ""),
+        ("F", "\udcff"),
+        ("SLURM_JOB_QPU_RESOURCES", "a"),
+        ("LONG", "x" * (256 * 1024)),
+        ("N" * 255, "longest name"),
+    ]
+    levels = {b"e": "error", b"i": "info", b"d": "debug", b"?": "debug"}
+    logs = [(level, f"of {level.decode()}") for level in levels]
+    host.answer(answer_of(variables=values, messages=["first", "second"], logs=logs))
+    report = host.run(tasks=2)
+    expected = {name.encode(): value.encode("utf-8", "surrogateescape") for name, value in values}
+    assert report.variables == {**EMPTY_LISTS, **expected}
+    for level, name in levels.items():
+        assert f"of {level.decode()}" in report.logged(name)
+    assert report.shown_to_user == ["first", "second"]
+    assert report.task_statuses == [0, 0]
+
+
+def test_verdict_fails_every_task_and_one_tells_why(host: PluginHost) -> None:
+    host.answer(answer_of(verdict=Verdict.FAIL, messages=["the reason"]))
+    report = host.run(tasks=3)
+    assert (report.task_statuses, report.shown_to_user) == ([1, 1, 1], ["the reason"])
+
+
+def test_job_without_a_qpu_goes_on_if_the_administrator_says_so(host: PluginHost) -> None:
+    host.answer(answer_of(verdict=Verdict.FAIL, messages=["the reason"]))
+    report = host.run(arguments=[CONFIG, "--on-failure=continue"])
+    assert (report.task_statuses, report.shown_to_user) == ([0], ["the reason"])
+
+
+def test_longest_answer_is_taken_over(host: PluginHost) -> None:
+    values = [(f"A{number}", "x" * (256 * 1024)) for number in range(31)]
+    host.answer(answer_of(variables=values))
+    report = host.run()
+    assert (len(report.variables), report.task_statuses) == (31 + len(EMPTY_LISTS), [0])
+
+
+def test_variable_that_slurm_refuses_is_logged(host: PluginHost) -> None:
+    host.answer(answer_of(variables=[("A", "1"), ("B_TOKEN", "secret"), ("C", "3")]))
+    report = host.run(unsettable="B_TOKEN")
+    assert report.logged("error") == ["cannot set B_TOKEN in the job: Generic error"]
+    assert report.variables == {**EMPTY_LISTS, b"A": b"1", b"C": b"3"}
+
+
+@pytest.mark.parametrize(("held", "verbs"), [(0, ["acquire"]), (2, ["acquire", "release"])])
+def test_what_is_held_is_released_at_exit(host: PluginHost, held: int, verbs: list[str]) -> None:
+    host.answer_and_keep(answer_of(held=held))
+    host.run(arguments=[CONFIG, "--release-timeout=5"])
+    assert [request.verb.value for request in host.requests] == verbs
+    expected = Request(
+        Verb.RELEASE, 7, 0, BATCH_STEP, 1000, 5, arguments=(CONFIG, "--release-timeout=5")
+    )
+    assert host.requests[1:] == [expected] * (held // 2)
+
+
+def test_failed_release_is_logged(host: PluginHost) -> None:
+    host.answer(answer_of(held=1, messages=["QPU a: may still be open"]))
+    assert host.run().logged("error") == ["QPU a: may still be open"]
+
+
+def test_release_without_answer_is_logged(host: PluginHost) -> None:
+    (host.folder / "answer").write_bytes(answer_of(held=1))
+    host.play('[ -e "$folder/asked" ] && exit 3\n>"$folder/asked"; cat "$folder/answer"')
+    report = host.run()
+    failure = "ended with status 3 before it had answered"
+    assert report.logged("error") == [
+        f"the QPU worker {failure}; its release may not have happened"
+    ]
+    assert report.task_statuses == [0]
+
+
+def test_acquisition_without_answer_is_released_at_exit(host: PluginHost) -> None:
+    host.play('echo >>"$folder/starts"')
+    host.run()
+    assert (host.folder / "starts").read_text() == "\n\n"
+
+
+@pytest.mark.parametrize(
+    ("step", "orders", "asks"),
+    [
+        (BATCH_STEP, {"node_index": 0}, True),
+        (INTERACTIVE_STEP, {}, True),
+        (EXTERN_STEP, {}, False),
+        (EXTERN_STEP, {"is_batch": 0}, False),
+        (0xFFFFFFFD, {"is_batch": 0}, False),
+        (0, {"is_batch": 0}, True),
+        (5, {"is_batch": 0}, True),
+        (0, {"is_batch": 0, "node_index": 1}, False),
+        (0, {"is_batch": 1, "environment": INSIDE}, False),
+        (0, {"is_batch": 0, "environment": INSIDE}, True),
+        (0, {"is_batch": 0, "environment": [INSIDE, b"QRMI_JOB_ID=7"]}, False),
+        (0, {"is_batch": 0, "environment": [INSIDE, b"QRMI_JOB_ID=6"]}, True),
+        (BATCH_STEP, {"environment": [INSIDE, b"QRMI_JOB_ID=7"]}, True),
+        (BATCH_STEP, {"missing": "job_id"}, False),
+        (BATCH_STEP, {"missing": "step_id"}, False),
+        (BATCH_STEP, {"missing": "uid"}, False),
+        (BATCH_STEP, {"missing": ["restart_count", "node_index", "environment"]}, True),
+        (BATCH_STEP, {"options": []}, False),
+        (BATCH_STEP, {"remote": 0}, False),
+    ],
+)
+def test_only_the_first_step_of_a_job_asks(
+    host: PluginHost, step: int, orders: dict[str, Any], asks: bool
+) -> None:
+    host.play('echo >>"$folder/started"; exit 1')
+    report = host.run(step_id=step, **orders)
+    assert (host.folder / "started").exists() is asks
+    assert (report.task_statuses, bool(report.shown_to_user)) == ([int(asks)], asks)
+    assert (report.variables == EMPTY_LISTS) is asks
+
+
+@pytest.mark.parametrize(
+    ("orders", "reason"),
+    [
+        ({"is_batch": 1}, "a batch job acquires its QPUs at its start: give --qpu to sbatch"),
+        ({"states": "silent"}, "slurmctld does not tell what kind of job this is; try again"),
+        ({"states": "unknown"}, "slurmctld does not tell what kind of job this is; try again"),
+    ],
+)
+@pytest.mark.parametrize(("choice", "status"), [("fail", 1), ("continue", 0)])
+def test_step_that_can_have_no_qpu_says_so(
+    host: PluginHost, orders: dict[str, Any], reason: str, choice: str, status: int
+) -> None:
+    host.play('echo >>"$folder/started"; exit 1')
+    report = host.run(step_id=0, arguments=[CONFIG, f"--on-failure={choice}"], **orders)
+    assert not (host.folder / "started").exists()
+    assert (report.shown_to_user, report.task_statuses) == ([f"--qpu: {reason}"], [status])
+
+
+def test_login_node_only_registers_the_option(host: PluginHost) -> None:
+    report = host.run(remote=0)
+    text = "--qpu=names 1 0 Comma separated list of QPU resources to use."
+    assert report.texts("option") == [text]
+    assert report.all("load") + report.all("set") + report.all("task-set") == []
+    assert [text.split()[0] for text in report.texts("hook")] == [
+        "slurm_spank_init",
+        "slurm_spank_init_post_opt",
+        "slurm_spank_exit",
+    ]
+    assert report.shown_to_user + report.logged("error") + report.logged("info") == []
+
+
+def test_option_that_cannot_be_registered_is_logged(host: PluginHost) -> None:
+    report = host.run(register_error=1, options=[])
+    assert report.logged("error") == ["cannot register --qpu: Generic error"]
+
+
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        ("a", None),
+        (" ,a", None),
+        ("ü" * 32768, None),
+        ("a" * 65537, "is longer than 65536 bytes"),
+        ("", "names no QPU: give a comma separated list such as --qpu=name1,name2"),
+        (" , ,", "names no QPU: give a comma separated list such as --qpu=name1,name2"),
+        ("a\nb", "holds a control character"),
+        ("a\x7f", "holds a control character"),
+    ],
+)
+@pytest.mark.parametrize("remote", [0, 1])
+def test_option_that_can_never_work_is_refused(
+    host: PluginHost, option: str, problem: str | None, remote: int
+) -> None:
+    host.answer(answer_of())
+    report = host.run(options=option, remote=remote)
+    assert report.texts("callback") == ["0" if problem is None else "-1"]
+    assert report.logged("error") == ([] if problem is None else [f"--qpu {problem}"])
+
+
+def test_last_option_counts(host: PluginHost) -> None:
+    host.answer_and_keep(answer_of())
+    host.run(options=["first", "second, and longer", "third"])
+    assert [request.qpu_option for request in host.requests] == ["third"]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(b"b,c", ["b,c"]), (b"", []), (b"b\nc", []), (b"b" * 65537, [])]
+)
+def test_option_that_slurm_hides_is_found_in_its_variable(
+    host: PluginHost, value: bytes, expected: list[str]
+) -> None:
+    host.answer_and_keep(answer_of())
+    host.run(options=[], environment=FALLBACK + b"=" + value)
+    assert [request.qpu_option for request in host.requests] == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ([], "info"),
+        (["SRUN_DEBUG=2"], "error"),
+        (["SRUN_DEBUG=3"], "info"),
+        (["SRUN_DEBUG=4"], "debug"),
+        (["SRUN_DEBUG=5"], "trace"),
+        (["SRUN_DEBUG=12"], "trace"),
+        (["SRUN_DEBUG=x"], "info"),
+        (["SRUN_DEBUG=4", "RUST_LOG=info"], "debug"),
+        (["SRUN_DEBUG=4", "RUST_LOG=warn"], None),
+        (["SRUN_DEBUG=4", "RUST_LOG="], None),
+    ],
+)
+def test_log_level_of_the_task(
+    host: PluginHost, environment: list[str], expected: str | None
+) -> None:
+    host.answer(answer_of())
+    report = host.run(environment=environment)
+    assert report.texts("task-set") == ([] if expected is None else [f"RUST_LOG={expected}"])
+
+
+def test_job_without_the_option_is_left_alone(host: PluginHost) -> None:
+    report = host.run(options=[])
+    assert report.all("load") + report.all("set") + report.all("task-set") == []
+    assert (report.task_statuses, report.shown_to_user) == ([0], [])
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        [RUNNING, CANCELLED],
+        [RUNNING, "3"],
+        [RUNNING, "6"],
+        [RUNNING, str(0x8000 + 4)],
+        # Suspended, still being configured, or a slurmctld that says nothing: that ends no job.
+        [RUNNING, "2", str(0x40000 + 1), "silent", "unknown", CANCELLED],
+    ],
+)
+@pytest.mark.parametrize("arguments", [[CONFIG], [CONFIG, "--on-failure=continue"]])
+def test_job_that_is_over_asks_the_worker_to_undo_and_fails(
+    host: PluginHost, states: list[str], arguments: list[str]
+) -> None:
+    (host.folder / "answer").write_bytes(answer_of(verdict=Verdict.FAIL, messages=["undone"]))
+    host.play('cat >"$folder/request"\ncat "$folder/answer"')
+    # Slower, so that the worker comes to its answer in the time for it.
+    report = host.run(states=states, arguments=arguments, speed=FAST // 10)
+    assert len(report.all("load")) == len(states)
+    assert (report.shown_to_user, report.task_statuses) == (["undone"], [1])
+
+
+def test_job_that_is_over_does_not_wait_for_a_worker_that_hangs(host: PluginHost) -> None:
+    host.play("exec sleep 1000")
+    report = host.run(states=[RUNNING, CANCELLED], speed=FAST)
+    assert report.shown_to_user == [told_to_user("did not answer in time")]
+    assert len(report.all("load")) == 2

@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the plugin makes of workers that fail, and of answers that nobody should trust."""
+
+import ast
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.plugstack import parse_arguments
+from spank_qrmi.protocol import MAX_PAYLOAD_BYTES, PREAMBLE, AnswerTag, Verdict, encode_record
+from tests.unit.conversation import joined
+from tests.unit.plugin_host import (
+    CONFIG,
+    PluginHost,
+    Report,
+    answer_of,
+    told_to_user,
+)
+
+CONTINUE = [CONFIG, "--on-failure=continue"]
+SHORTEST_TIMEOUT = [CONFIG, "--acquire-timeout=1", "--release-timeout=1"]
+UNREADABLE = "gave an answer that cannot be read"
+TOO_LATE = "did not answer in time"
+HELD = (b"n", b"0")
+RUN = (b"v", b"run")
+END = (b".", b"")
+FAST = 200
+
+
+def check_failed(report: Report, failure: str) -> None:
+    """Check that the job failed with one readable line, and that the log says why."""
+    assert report.shown_to_user == [told_to_user(failure)]
+    assert report.task_statuses == [1]
+    assert report.logged("error") == [f"the QPU worker {failure}"]
+    assert set(report.variables.values()) == {b""}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param(b"QRMJ" + answer_of()[4:], id="wrong preamble"),
+        pytest.param(b"QRMI\x02" + answer_of()[5:], id="another version"),
+        pytest.param(b"Traceback (most recent call last):\n", id="text"),
+        pytest.param(b"\0" * 100, id="zeros"),
+        pytest.param(b"\xff" * 100, id="ones"),
+        pytest.param(PREAMBLE + b"g\xff\xff\xff\xff", id="longest length"),
+        pytest.param(
+            PREAMBLE + b"g" + (MAX_PAYLOAD_BYTES + 1).to_bytes(4, "big"), id="too long a length"
+        ),
+        pytest.param(joined([(b"?", b""), HELD, RUN, END]), id="unknown tag"),
+        pytest.param(joined([(b"\0", b""), HELD, RUN, END]), id="zero tag"),
+        pytest.param(joined([(b"e", b"A=\0"), HELD, RUN, END]), id="NUL in a variable"),
+        pytest.param(joined([(b"e", b"\0A=1"), HELD, RUN, END]), id="NUL in a name"),
+        pytest.param(joined([(b"m", b"a\0b"), HELD, RUN, END]), id="NUL in a message"),
+        pytest.param(joined([(b"g", b"ea\0b"), HELD, RUN, END]), id="NUL in a log line"),
+        pytest.param(joined([(b"g", b"\0a"), HELD, RUN, END]), id="NUL as level"),
+        pytest.param(joined([HELD, (b"v", b"run\0"), END]), id="NUL in the verdict"),
+        pytest.param(joined([(b"e", b"A"), HELD, RUN, END]), id="no equals sign"),
+        pytest.param(joined([(b"e", b""), HELD, RUN, END]), id="empty variable"),
+        pytest.param(joined([(b"e", b"=1"), HELD, RUN, END]), id="empty name"),
+        pytest.param(joined([(b"e", b"A B=1"), HELD, RUN, END]), id="space in a name"),
+        pytest.param(joined([(b"e", b"A\n=1"), HELD, RUN, END]), id="newline in a name"),
+        pytest.param(joined([(b"e", b"\x01A=1"), HELD, RUN, END]), id="control in a name"),
+        pytest.param(joined([(b"e", b"A\x7f=1"), HELD, RUN, END]), id="delete in a name"),
+        pytest.param(joined([(b"e", b"N" * 256 + b"=1"), HELD, RUN, END]), id="too long a name"),
+        pytest.param(joined([(b"m", b""), HELD, RUN, END]), id="empty message"),
+        pytest.param(joined([(b"g", b""), HELD, RUN, END]), id="empty log record"),
+        pytest.param(joined([HELD, RUN, RUN, END]), id="two verdicts"),
+        pytest.param(joined([HELD, RUN, (b"v", b"fail"), END]), id="two different verdicts"),
+        pytest.param(joined([HELD, (b"v", b"Run"), END]), id="unknown verdict"),
+        pytest.param(joined([HELD, (b"v", b""), END]), id="empty verdict"),
+        pytest.param(joined([HELD, END]), id="no verdict"),
+        pytest.param(joined([RUN, END]), id="no count"),
+        pytest.param(joined([HELD, HELD, RUN, END]), id="two counts"),
+        pytest.param(joined([(b"n", b""), RUN, END]), id="empty count"),
+        pytest.param(joined([(b"n", b"-1"), RUN, END]), id="negative count"),
+        pytest.param(joined([(b"n", b"1 "), RUN, END]), id="no number as count"),
+        pytest.param(joined([(b"n", b"1000000"), RUN, END]), id="too large a count"),
+        pytest.param(joined([HELD, RUN, (b".", b"x")]), id="end with a payload"),
+        pytest.param(answer_of() + b"x", id="byte after the end"),
+        pytest.param(answer_of() * 2, id="two answers"),
+    ],
+)
+def test_malformed_answer_fails_the_job(host: PluginHost, message: bytes) -> None:
+    host.answer(message)
+    check_failed(host.run(), UNREADABLE)
+
+
+def test_answer_cut_anywhere_fails_the_job(host: PluginHost) -> None:
+    whole = answer_of(held=1, variables=[("A", "1")], messages=["text"], logs=[(b"d", "logged")])
+    for length in range(len(whole)):
+        host.answer(whole[:length])
+        check_failed(host.run(), "ended before it had answered")
+
+
+def test_answer_in_single_bytes_is_understood(host: PluginHost) -> None:
+    (host.folder / "answer").write_bytes(answer_of(variables=[("A", "1")], messages=["text"]))
+    host.play('dd if="$folder/answer" bs=1 2>/dev/null')
+    report = host.run()
+    assert (report.variables[b"A"], report.shown_to_user) == (b"1", ["text"])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        encode_record(AnswerTag.LOG, b"d" + b"x" * 200_000),
+        encode_record(AnswerTag.VARIABLE, b"A=" + b"x" * 200_000),
+        encode_record(AnswerTag.MESSAGE, b"x" * 200_000),
+    ],
+)
+def test_endless_answer_is_cut_off(host: PluginHost, record: bytes) -> None:
+    (host.folder / "record").write_bytes(record)
+    (host.folder / "answer").write_bytes(PREAMBLE)
+    host.play('cat "$folder/answer"\nwhile cat "$folder/record"; do :; done')
+    report = host.run()
+    check_failed(report, UNREADABLE)
+    assert len(report.logged("debug")) < 2 * 8 * 1024 * 1024 / 200_000 + 20
+
+
+def test_nothing_of_a_malformed_answer_is_set(host: PluginHost) -> None:
+    records = [(b"e", b"A=1"), (b"m", b"a message"), HELD, RUN, (b"?", b""), END]
+    host.answer(joined(records))
+    report = host.run(arguments=CONTINUE)
+    assert set(report.variables.values()) == {b""}
+    assert report.shown_to_user == [told_to_user(UNREADABLE)]
+    assert report.task_statuses == [0]
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        (b"a\nb\rc\td\x1b[31m\x7f", "a?b?c?d?[31m?"),
+        (b"%s%n%d %% 100%", "%s%n%d %% 100%"),
+        ("ü".encode() + b"\xff", "ü\udcff"),
+        (b"x" * 200_000, "x" * 200_000),
+    ],
+)
+def test_text_is_shown_as_it_is_without_control_characters(
+    host: PluginHost, sent: bytes, shown: str
+) -> None:
+    host.answer(joined([(b"m", sent), (b"g", b"i" + sent), HELD, RUN, END]))
+    report = host.run()
+    assert (report.shown_to_user, report.logged("info")) == ([shown], [shown])
+
+
+def no_link(host: PluginHost) -> None:
+    host.link.unlink(missing_ok=True)
+
+
+def file_for_link(host: PluginHost) -> None:
+    host.link.write_text("no link")
+
+
+def link_to(target: str) -> Callable[[PluginHost], None]:
+    def make(host: PluginHost) -> None:
+        (host.folder / "plain").write_text("not executable")
+        (host.folder / "nonsense").write_text("no program")
+        (host.folder / "nonsense").chmod(0o755)
+        host.link.symlink_to(host.folder / target)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("prepare", "expected"),
+    [
+        (
+            no_link,
+            "cannot be found: {folder}/spank_qrmi.python should be a link to its Python "
+            "interpreter (No such file or directory)",
+        ),
+        (
+            file_for_link,
+            "cannot be found: {folder}/spank_qrmi.python should be a link to its Python "
+            "interpreter (Invalid argument)",
+        ),
+        (link_to("nothing"), "cannot be started: {folder}/nothing: No such file or directory"),
+        (link_to("plain"), "cannot be started: {folder}/plain: Permission denied"),
+        (link_to("."), "cannot be started: {folder}: Permission denied"),
+        (link_to("nonsense"), "cannot be started: {folder}/nonsense: Exec format error"),
+    ],
+)
+def test_worker_that_cannot_be_started_is_named(
+    host: PluginHost, prepare: Callable[[PluginHost], None], expected: str
+) -> None:
+    prepare(host)
+    check_failed(host.run(), expected.format(folder=host.folder))
+
+
+@pytest.mark.parametrize(
+    ("script", "failure"),
+    [
+        ("exit 0", "ended before it had answered"),
+        ("exit 1", "ended with status 1 before it had answered"),
+        ("kill -9 $$", "was ended by signal 9 before it had answered"),
+        ("kill -11 $$", "was ended by signal 11 before it had answered"),
+        ("cat >/dev/null & exit 2", "ended with status 2 before it had answered"),
+    ],
+)
+def test_worker_that_dies_fails_the_job(host: PluginHost, script: str, failure: str) -> None:
+    host.play(script)
+    check_failed(host.run(), failure)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exec sleep 1000",
+        "trap '' TERM HUP INT; while :; do sleep 1000; done",
+        "cat >/dev/null",
+        "exec yes complaint >&2",
+        'printf "QRMI"; exec sleep 1000',
+        "exec 2>&-; exec sleep 1000",
+    ],
+)
+def test_worker_that_never_answers_fails_the_job(host: PluginHost, script: str) -> None:
+    host.play(script)
+    report = host.run(arguments=SHORTEST_TIMEOUT, speed=FAST)
+    check_failed(report, TOO_LATE)
+
+
+def test_worker_that_reads_nothing_fails_the_job(host: PluginHost) -> None:
+    host.play("exec sleep 1000")
+    variables = [b"a%d_QRMI_L=" % number + b"x" * 200_000 for number in range(20)]
+    report = host.run(arguments=SHORTEST_TIMEOUT, speed=FAST, environment=variables)
+    assert (report.shown_to_user, report.task_statuses) == ([told_to_user(TOO_LATE)], [1])
+
+
+def test_worker_that_hangs_up_and_stays_is_ended(host: PluginHost) -> None:
+    host.play("exec 0<&- 1>&-; exec sleep 1000")
+    report = host.run(speed=FAST)
+    assert (len(report.shown_to_user), report.task_statuses) == (1, [1])
+
+
+def test_worker_that_stays_after_its_answer_is_ended(host: PluginHost) -> None:
+    host.answer(answer_of(messages=["text"]), 'echo $$ >"$folder/pid"; exec sleep 1000')
+    report = host.run(speed=FAST)
+    assert (report.shown_to_user, report.task_statuses) == (["text"], [0])
+    assert is_gone(int((host.folder / "pid").read_text()))
+
+
+def test_processes_of_a_worker_that_hangs_are_ended_too(host: PluginHost) -> None:
+    host.play('sleep 1000 & echo $! >"$folder/pid"; exec sleep 1000')
+    # Slower, so that the script comes to its end.
+    host.run(arguments=SHORTEST_TIMEOUT, speed=FAST // 10)
+    assert is_gone(int((host.folder / "pid").read_text()))
+
+
+def test_processes_of_a_worker_that_has_ended_are_ended_too(host: PluginHost) -> None:
+    host.answer(answer_of(), 'sleep 1000 & echo $! >"$folder/pid"')
+    assert host.run().task_statuses == [0]
+    assert is_gone(int((host.folder / "pid").read_text()))
+
+
+def is_gone(pid: int) -> bool:
+    """Return whether a process has ended; its new parent may not have reaped it yet."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state in {"Z", "X"}:
+            return True
+    return False
+
+
+def test_what_a_worker_complains_about_is_logged(host: PluginHost) -> None:
+    host.play("printf 'Traceback\\n  ValueError: %%s%%n\\033' >&2; exit 1")
+    report = host.run()
+    check_failed(report, "ended with status 1 before it had answered")
+    assert report.logged("info")[0] == "worker: Traceback?  ValueError: %s%n?"
+
+
+def test_long_complaint_keeps_its_end(host: PluginHost) -> None:
+    host.play('i=0; while [ $i -lt 2000 ]; do echo "line $i" >&2; i=$((i+1)); done; exit 1')
+    [complaint, *_] = host.run().logged("info")
+    assert complaint.endswith("1999?")
+    assert len(complaint) < 1100
+
+
+@pytest.mark.parametrize("script", ["exit 1", "printf nonsense"])
+def test_job_may_go_on_without_a_worker(host: PluginHost, script: str) -> None:
+    host.play(script)
+    report = host.run(arguments=CONTINUE)
+    assert (report.task_statuses, len(report.shown_to_user)) == ([0], 1)
+    assert (len(report.variables), set(report.variables.values())) == (4, {b""})
+
+
+@pytest.mark.parametrize("choices", [["fail", "continue"], ["continue", "fail"]])
+def test_last_choice_counts_for_plugin_and_worker_alike(
+    host: PluginHost, choices: list[str]
+) -> None:
+    arguments = [CONFIG, *(f"--on-failure={choice}" for choice in choices)]
+    host.play("exit 1")
+    expected = int(parse_arguments(arguments).fails_on_failure)
+    assert host.run(arguments=arguments).task_statuses == [expected]
+
+
+def test_answer_counts_even_if_the_worker_then_fails(host: PluginHost) -> None:
+    host.answer(answer_of(variables=[("A", "1")]), "exit 3")
+    report = host.run()
+    assert (report.variables[b"A"], report.task_statuses) == (b"1", [0])
+
+
+# A worker that writes down what it finds; Python opens nothing of its own meanwhile.
+CURIOUS_WORKER = """
+links = {}
+for name in os.listdir("/proc/self/fd"):
+    try:
+        links[int(name)] = os.readlink(f"/proc/self/fd/{name}").partition(":")[0]
+    except FileNotFoundError:
+        pass  # The listing's own descriptor.
+del links[channel.fileno()]
+seen = {
+    "links": sorted(links.items()),
+    "environment": sorted(Path("/proc/self/environ").read_text().split("\\0")),
+    "command": Path("/proc/self/cmdline").read_text().split("\\0")[2:-1],
+    "leads its session": os.getsid(0) == os.getpid(),
+    "status": dict(line.split(":\\t") for line in open("/proc/self/status").read().splitlines()),
+}
+(folder / "seen").write_text(repr(seen))
+channel.sendall((folder / "answer").read_bytes())
+"""
+
+
+@pytest.mark.parametrize("closed", [[], ["0"], ["1"], ["2"], ["0", "1", "2"]])
+def test_worker_inherits_nothing(host: PluginHost, closed: list[str]) -> None:
+    (host.folder / "answer").write_bytes(answer_of())
+    host.play_python(CURIOUS_WORKER)
+    assert host.run(closed=closed).task_statuses == [0]
+    seen = ast.literal_eval((host.folder / "seen").read_text())
+    assert seen["links"] == [(0, "socket"), (1, "socket"), (2, "pipe")]
+    assert seen["environment"] == ["", "LC_ALL=C.UTF-8", "PATH=/usr/bin:/bin"]
+    assert seen["command"] == [str(host.worker), "-I", "-m", "spank_qrmi.worker"]
+    assert seen["leads its session"]
+    blocked = int(seen["status"]["SigBlk"], 16)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCONT):
+        assert blocked >> (number - 1) & 1, "Slurm's signals are for the job's tasks"
+    for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
+        assert not blocked >> (number - 1) & 1, "a crash must end the worker"
+    # The host ignores SIGUSR1; what Python itself ignores says nothing.
+    assert not int(seen["status"]["SigIgn"], 16) >> (signal.SIGUSR1 - 1) & 1
+
+
+VALGRIND = (
+    "valgrind",
+    "--quiet",
+    "--leak-check=full",
+    "--errors-for-leak-kinds=definite",
+    "--error-exitcode=99",
+)
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+@pytest.mark.parametrize(
+    ("message", "statuses"),
+    [
+        (answer_of(held=1, variables=[("A", "1")], messages=["x"], logs=[(b"e", "y")]), [0, 0]),
+        (answer_of(verdict=Verdict.FAIL, messages=["text"]), [1, 1]),
+        (answer_of(variables=[("A", "x" * 200_000)])[:-1], [1, 1]),
+        (joined([(b"e", b"A=1"), (b"m", b"text"), (b"?", b"")]), [1, 1]),
+        (None, [1, 1]),
+    ],
+    ids=["held", "fail", "cut", "malformed", "no worker"],
+)
+def test_memory_is_used_as_it_should(
+    host: PluginHost, message: bytes | None, statuses: list[int]
+) -> None:
+    if message is not None:
+        host.answer(message)
+    log = host.folder / "valgrind"
+    environment = ["a_QRMI_X=1", "SLURM_JOB_QPU_RESOURCES=old", "RUST_LOG=info"]
+    report = host.run(
+        under=[*VALGRIND, f"--log-file={log}"], tasks=2, environment=environment, options=["a", "b"]
+    )
+    assert (report.task_statuses, log.read_text()) == (statuses, "")

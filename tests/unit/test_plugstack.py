@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The arguments of plugstack.conf: every option, and the words for what cannot be one."""
+
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.errors import ArgumentError
+from spank_qrmi.plugstack import PluginArguments, parse_arguments
+
+PATH = "/etc/slurm/qrmi_config.json"
+REMEDY = "correct the line of spank_qrmi.so in plugstack.conf"
+SECRET = "secret-of-the-site"
+
+
+def parsed(**values: object) -> PluginArguments:
+    return PluginArguments(Path(PATH), **values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], parsed()),
+        (["--env:A=1"], parsed(environment={"A": "1"})),
+        (["--env:A=", "--env:B=b=c "], parsed(environment={"A": "", "B": "b=c "})),
+        (["--env:A=1", "--env:A=2"], parsed(environment={"A": "2"})),
+        ([f"--env:{'N' * 255}=1"], parsed(environment={"N" * 255: "1"})),
+        (["--env:A-b.ü=1"], parsed(environment={"A-b.ü": "1"})),
+        (["--on-failure=fail"], parsed(fails_on_failure=True)),
+        (["--on-failure=continue"], parsed(fails_on_failure=False)),
+        (["--require=all"], parsed(requires_all=True)),
+        (["--require=any"], parsed(requires_all=False)),
+        (["--acquire-timeout=1", "--release-timeout=86400"], parsed()),
+        (["--state-dir=/var/x"], parsed(state_directory=Path("/var/x"))),
+    ],
+)
+def test_options_are_understood(options: list[str], expected: PluginArguments) -> None:
+    assert parse_arguments([PATH, *options]) == expected
+
+
+def test_defaults() -> None:
+    arguments = parse_arguments([PATH])
+    assert arguments.config_path == Path(PATH)
+    assert arguments.environment == {}
+    assert (arguments.fails_on_failure, arguments.requires_all) == (True, False)
+    assert arguments.state_directory == Path("/var/lib/spank_qrmi")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "the path of qrmi_config.json must be the first argument"),
+        (["--require=all", PATH], "the path of qrmi_config.json must be the first argument"),
+        (["etc/a.json"], "the first argument must be an absolute path, got 'etc/a.json'"),
+        ([""], "the first argument must be an absolute path, got ''"),
+        ([PATH, PATH], f"argument '{PATH}' is not known"),
+        ([PATH, "--unknown"], "argument '--unknown' is not known"),
+        ([PATH, f"--unknown={SECRET}"], "argument '--unknown=…' is not known"),
+        ([PATH, "--require"], "argument '--require' is not known"),
+        ([PATH, "--requires=all"], "argument '--requires=…' is not known"),
+        ([PATH, "--require=some"], "--require must be all or any, got 'some'"),
+        ([PATH, "--require="], "--require must be all or any, got ''"),
+        ([PATH, "--on-failure=Fail"], "--on-failure must be fail or continue, got 'Fail'"),
+        ([PATH, "--state-dir=var"], "--state-dir must be an absolute path, got 'var'"),
+        ([PATH, "--state-dir="], "--state-dir must be an absolute path, got ''"),
+        ([PATH, "--env:A"], "argument '--env:A' must be --env:NAME=VALUE"),
+        ([PATH, "--env:"], "argument '--env:' must be --env:NAME=VALUE"),
+        ([PATH, f"--env:={SECRET}"], "argument '--env:=…' must be --env:NAME=VALUE"),
+        ([PATH, f"--env:A B={SECRET}"], "argument '--env:A B=…' must be --env:NAME=VALUE"),
+        (
+            [PATH, f"--env:{'N' * 256}={SECRET}"],
+            f"argument '--env:{'N' * 256}=…' must be --env:NAME=VALUE",
+        ),
+        ([PATH, f"--env:A\n={SECRET}"], "argument '--env:A\\n=…' must be --env:NAME=VALUE"),
+    ],
+)
+def test_malformed_argument_is_named_without_its_value(arguments: list[str], expected: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        parse_arguments(arguments)
+    assert str(caught.value) == f"{expected}: {REMEDY}"
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["--acquire-timeout", "--release-timeout"])
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        "",
+        "0",
+        "86401",
+        "-1",
+        "+1",
+        "1.5",
+        " 1",
+        "1s",
+        "²",
+        "\N{ARABIC-INDIC DIGIT ONE}",
+        "9" * 5000,
+    ],
+)
+def test_timeout_must_be_a_number_of_seconds(option: str, seconds: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        parse_arguments([PATH, f"{option}={seconds}"])
+    assert str(caught.value) == (
+        f"{option} must be a whole number of seconds from 1 to 86400, got {seconds!r}: {REMEDY}"
+    )
+
+
+def test_environment_is_left_out_of_repr() -> None:
+    assert SECRET not in repr(parse_arguments([PATH, f"--env:A_KEY={SECRET}"]))

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The message format from the worker's side: what is read whole, and what is refused."""
+
+from dataclasses import replace
+
+import pytest
+
+from spank_qrmi.errors import ProtocolError
+from spank_qrmi.protocol import (
+    MAX_MESSAGE_BYTES,
+    MAX_PAYLOAD_BYTES,
+    PREAMBLE,
+    AnswerTag,
+    Request,
+    RequestTag,
+    Verb,
+    decode_request,
+    encode_record,
+    read_records,
+)
+from tests.unit.conversation import encode_request, in_pieces, joined
+
+WHOLE = Request(
+    verb=Verb.ACQUIRE,
+    job_id=7,
+    restart_count=1,
+    step_id=0xFFFFFFFB,
+    uid=1000,
+    timeout_seconds=120,
+    qpu_option="a, ü",
+    time_limit_minutes=60,
+    start_time=1_700_000_000,
+    arguments=("/etc/qrmi_config.json", "--env:A=b=c", ""),
+    variables=(("a_QRMI_X", "line\nend"), ("a_QRMI_Y", "\udcff"), ("a_QRMI_X", "")),
+)
+LEAST = Request(Verb.RELEASE, 1, 0, 0, 0, 1)
+NUMBERS = [(b"v", b"acquire"), (b"j", b"7"), (b"r", b"0"), (b"s", b"0"), (b"u", b"0"), (b"d", b"1")]
+END = (b".", b"")
+
+
+@pytest.mark.parametrize("request_sent", [WHOLE, LEAST])
+@pytest.mark.parametrize("size", [1, 2, 1 << 20])
+def test_request_arrives_in_pieces_of_any_size(request_sent: Request, size: int) -> None:
+    assert decode_request(in_pieces(encode_request(request_sent), size)) == request_sent
+
+
+def test_request_cut_anywhere_is_refused() -> None:
+    message = encode_request(WHOLE)
+    for length in range(len(message)):
+        with pytest.raises(ProtocolError, match=r"^message ends in the middle$"):
+            decode_request(in_pieces(message[:length], 1 << 20))
+
+
+def test_nothing_is_read_beyond_the_end() -> None:
+    receive = in_pieces(encode_request(LEAST) + b"rest", 1 << 20)
+    decode_request(receive)
+    assert receive(10) == b"rest"
+
+
+@pytest.mark.parametrize("minutes", [0xFFFFFFFF, 0xFFFFFFFE])
+def test_slurms_numbers_for_no_limit(minutes: int) -> None:
+    sent = replace(LEAST, time_limit_minutes=minutes)
+    assert decode_request(in_pieces(encode_request(sent), 99)) == LEAST
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (joined([END], b"QRMI\x02"), "message does not start with this version's preamble"),
+        (joined([END], b"QRMJ\x01"), "message does not start with this version's preamble"),
+        (joined([(b"?", b""), END]), "request holds an unknown record b'?'"),
+        (joined([(b"\0", b""), END]), "request holds an unknown record b'\\x00'"),
+        (joined([*NUMBERS, (b"j", b"7"), END]), "request holds record b'j' twice"),
+        (joined([END]), "request asks for something unknown"),
+        (joined([(b"v", b"Acquire"), END]), "request asks for something unknown"),
+        (joined([*NUMBERS[:-1], END]), "request's record b'd' is no number"),
+        (joined([*NUMBERS, (b"l", b""), END]), "request's record b'l' is no number"),
+        (joined([*NUMBERS, (b"l", b"-1"), END]), "request's record b'l' is no number"),
+        (joined([*NUMBERS, (b"b", b"1 "), END]), "request's record b'b' is no number"),
+        (joined([*NUMBERS, (b"b", "²".encode()), END]), "request's record b'b' is no number"),
+        (joined([*NUMBERS, (b"b", b"1" * 21), END]), "request's record b'b' is no number"),
+        (
+            PREAMBLE + b"e" + (MAX_PAYLOAD_BYTES + 1).to_bytes(4, "big"),
+            f"record b'e' is longer than {MAX_PAYLOAD_BYTES} bytes",
+        ),
+        (PREAMBLE + b"e\xff\xff\xff\xff", f"record b'e' is longer than {MAX_PAYLOAD_BYTES} bytes"),
+    ],
+)
+def test_malformed_request_is_refused(message: bytes, expected: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        decode_request(in_pieces(message, 1 << 20))
+    assert str(caught.value) == expected
+
+
+def test_endless_message_is_refused() -> None:
+    record = encode_record(RequestTag.VARIABLE, b"x" * MAX_PAYLOAD_BYTES)
+    count = MAX_MESSAGE_BYTES // len(record)
+    records = read_records(in_pieces(PREAMBLE + record * (count + 1), 1 << 20))
+    for _ in range(count):
+        next(records)
+    with pytest.raises(ProtocolError, match=f"^message is longer than {MAX_MESSAGE_BYTES} bytes$"):
+        next(records)
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (b"a\0b", "record b'm' holds a NUL byte"),
+        (b"x" * (MAX_PAYLOAD_BYTES + 1), f"record b'm' is longer than {MAX_PAYLOAD_BYTES} bytes"),
+    ],
+)
+def test_record_that_cannot_be_read_is_not_written(payload: bytes, expected: str) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        encode_record(AnswerTag.MESSAGE, payload)
+    assert str(caught.value) == expected
+
+
+def test_longest_record_is_written_and_read() -> None:
+    payload = b"x" * MAX_PAYLOAD_BYTES
+    message = PREAMBLE + encode_record(AnswerTag.MESSAGE, payload) + joined([END], b"")
+    assert list(read_records(in_pieces(message, 1 << 20))) == [(b"m", payload)]
+
+
+def test_secrets_are_left_out_of_repr() -> None:
+    assert "QRMI_X" not in repr(WHOLE)
+    assert "--env" not in repr(WHOLE)

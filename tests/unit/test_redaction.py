@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What may be seen of names, values, arguments, errors and whole lines."""
+
+import pytest
+
+from spank_qrmi.redaction import (
+    Redactor,
+    error_place,
+    is_secret_name,
+    shown_argument,
+    shown_value,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("QRMI_IBM_DA_IAM_APIKEY", True),
+        ("QRMI_IBM_DA_AWS_ACCESS_KEY_ID", True),
+        ("a_secret", True),
+        ("QRMI_JOB_ACQUISITION_TOKEN", True),
+        ("Password", True),
+        ("QRMI_IBM_DA_SERVICE_CRN", True),
+        ("QRMI_IBM_DA_ENDPOINT", False),
+        ("", False),
+    ],
+)
+def test_secret_names(name: str, expected: bool) -> None:
+    assert is_secret_name(name) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("A_KEY", "abc", "****"),
+        ("A_KEY", "", "****"),
+        ("A", "abc", "abc"),
+        ("A", "https://host/path", "https://host/path"),
+        ("A", "https://user:word@host:1/path", "https://****@host:1/path"),
+        ("A", "http://us@er:w@rd@host", "http://****@host"),
+        ("A", "https://@host", "https://****@host"),
+        ("A", "user:word@host:1", "****@host:1"),
+    ],
+)
+def test_shown_value(name: str, value: str, expected: str) -> None:
+    assert shown_value(name, value) == expected
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("/etc/slurm/key.json", "/etc/slurm/key.json"),
+        ("--env:A_KEY=abc=d", "--env:A_KEY=****"),
+        ("--env:https_proxy=http://u:p@proxy:1", "--env:https_proxy=http://****@proxy:1"),
+        ("--require=all", "--require=all"),
+    ],
+)
+def test_shown_argument(argument: str, expected: str) -> None:
+    assert shown_argument(argument) == expected
+
+
+def test_place_of_an_error_leaves_its_text_out() -> None:
+    def fail() -> None:
+        raise ValueError("secret text")
+
+    with pytest.raises(ValueError, match="secret text") as caught:
+        fail()
+    line = fail.__code__.co_firstlineno + 1
+    assert error_place(caught.value) == f"ValueError at {__file__}:{line}"
+    assert error_place(KeyError("secret")) == "KeyError at unknown place"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain text with umlaut ü", "plain text with umlaut ü"),
+        ("the secret-value here", "the **** here"),
+        ("secret-value-longer", "****"),
+        ("secret-valuesecret-value", "********"),
+        ("short key", "short key"),
+        ("a\nb\tc\0d\x1b[31m\x7f\x9b\u202e\udcff", "a?b?c?d?[31m????"),
+        ("line\nsecret-value", "line?****"),
+        ("", ""),
+    ],
+)
+def test_redactor_leaves_one_printable_line_without_secrets(text: str, expected: str) -> None:
+    redactor = Redactor()
+    redactor.add(["secret-value", "", "short"])
+    redactor.add_variables([("A_KEY", "secret-value-longer"), ("A", "text with")])
+    assert redactor.clear(text) == expected
+
+
+def test_secret_over_several_lines_is_masked() -> None:
+    redactor = Redactor()
+    redactor.add(["-----BEGIN\nabcdef\n"])
+    assert redactor.clear("key: -----BEGIN\nabcdef\nend") == "key: ****end"

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the text of --qpu to resources, and the reasons for the names that stand for none."""
+
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.config import Config, Resource
+from spank_qrmi.errors import ConfigError
+from spank_qrmi.resolution import resolve_qpus, split_names
+
+PATH = Path("/etc/slurm/qrmi_config.json")
+
+
+def config_of(*names: str, problems: tuple[tuple[str | None, ConfigError], ...] = ()) -> Config:
+    return Config(PATH, {name: Resource(name, "pasqal-cloud", {}) for name in names}, problems)
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("a", ("a",)),
+        ("a,b", ("a", "b")),
+        (" b , a ,, b,", ("b", "a")),
+        ("A,a", ("A", "a")),
+        (" , ", ()),
+        ("", ()),
+    ],
+)
+def test_names_are_trimmed_and_count_once(option: str, expected: tuple[str, ...]) -> None:
+    assert split_names(option) == expected
+
+
+def test_resources_come_in_the_order_given() -> None:
+    resolution = resolve_qpus("c, a,c", config_of("a", "b", "c"))
+    assert [resource.name for resource in resolution.resources] == ["c", "a"]
+    assert resolution.rejected == ()
+
+
+@pytest.mark.parametrize(
+    ("config", "known"), [(config_of("a", "b"), "a, b"), (config_of(), "none")]
+)
+def test_unknown_name_is_rejected_with_the_known_ones(config: Config, known: str) -> None:
+    [(name, error)] = resolve_qpus("x", config).rejected
+    text = f"not defined in {PATH} on this node; defined there: {known}"
+    assert (name, str(error)) == ("x", text)
+
+
+def test_unusable_name_is_rejected_with_its_problem() -> None:
+    problems = ((None, ConfigError("nameless")), ("x", ConfigError("the problem")))
+    resolution = resolve_qpus("a,x", config_of("a", problems=problems))
+    assert [resource.name for resource in resolution.resources] == ["a"]
+    [(name, error)] = resolution.rejected
+    assert (name, str(error)) == ("x", "its definition cannot be used: the problem")

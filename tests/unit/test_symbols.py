@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guard of the plugins' symbols: it passes them, and it finds what it is there to find."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+SCRIPT = PROJECT / "scripts" / "check_symbols.py"
+PLUGIN = PROJECT / "build" / "spank_qrmi.so"
+
+WHAT_SLURM_NEEDS = """
+const char plugin_name[] = "x", plugin_type[] = "spank";
+const unsigned int plugin_version = 1, spank_plugin_version = 1;
+int slurm_spank_init(void) { return 0; }
+"""
+
+
+def check(*libraries: Path) -> tuple[int, str]:
+    """Return the guard's exit status and what it says."""
+    command = [sys.executable, str(SCRIPT), *map(str, libraries)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.stdout == ""
+    return ended.returncode, ended.stderr
+
+
+def library(folder: Path, source: str) -> Path:
+    """Compile a shared library."""
+    (folder / "library.c").write_text(source)
+    path = folder / "library.so"
+    command = ["gcc", "-shared", "-fPIC", str(folder / "library.c"), "-o", str(path)]
+    subprocess.run(command, check=True)
+    return path
+
+
+def test_plugin_passes() -> None:
+    assert check(PLUGIN) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ("", None),
+        ("int slurm_spank_exit(void) { return 0; }", None),
+        ("static int hidden; int slurm_spank_task_init(void) { return hidden; }", None),
+        ("int extra(void) { return 0; }", "exports: extra"),
+        ("int b; int a(void) { return b; }", "exports: a b"),
+        ("int slurm_error;", "exports: slurm_error"),
+        (
+            "void Py_Exit(int); int slurm_spank_exit(void) { Py_Exit(1); return 0; }",
+            "needs Python: Py_Exit",
+        ),
+        (
+            "extern int _Py_NoneStruct; int slurm_spank_exit(void) { return _Py_NoneStruct; }",
+            "needs Python: _Py_NoneStruct",
+        ),
+        ("void printf_(void); int slurm_spank_exit(void) { printf_(); return 0; }", None),
+    ],
+)
+def test_library_that_breaks_a_rule_is_found(
+    tmp_path: Path, more: str, problem: str | None
+) -> None:
+    path = library(tmp_path, WHAT_SLURM_NEEDS + more)
+    expected = (0, "") if problem is None else (1, f"{path} {problem}\n")
+    assert check(path) == expected
+
+
+def test_library_that_slurm_would_not_load_is_found(tmp_path: Path) -> None:
+    path = library(tmp_path, "int slurm_spank_exit(void) { return 0; }")
+    missing = "plugin_name plugin_type plugin_version slurm_spank_init"
+    assert check(PLUGIN, path) == (1, f"{path} does not export: {missing}\n")
+
+
+def test_every_broken_rule_is_told(tmp_path: Path) -> None:
+    path = library(tmp_path, "void Py_Exit(int); void extra(void) { Py_Exit(1); }")
+    status, text = check(path)
+    words = [line.split()[1] for line in text.splitlines()]
+    assert (status, words) == (1, ["needs", "exports:", "does"])
+
+
+def test_file_that_is_no_library_fails(tmp_path: Path) -> None:
+    (tmp_path / "text.so").write_text("text")
+    status, _ = check(tmp_path / "text.so")
+    assert status != 0

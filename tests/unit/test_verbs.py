@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the worker answers to each verb, with a vendor that does as told."""
+
+import os
+import time
+from pathlib import Path
+
+import orjson
+import pytest
+
+from spank_qrmi.errors import AcquisitionError, ReleaseError, ServiceError
+from spank_qrmi.protocol import Request, Verb
+from tests.unit.conversation import SeenAnswer, ServingWorker
+from tests.unit.fake_vendor import LONGEST_TASK_SECONDS, TYPE, FakeVendor
+
+SITE_KEY = "key-of-the-site"
+USER_KEY = "key-of-the-user"
+STEP = {"job_id": 7, "restart_count": 0, "step_id": 0xFFFFFFFB, "uid": 1000}
+NOW = 1_700_000_000
+COMMON = [("QRMI_JOB_ID", "7"), ("QRMI_JOB_UID", "1000")]
+ALL_NAMES = ["QRMI_JOB_QPU_RESOURCES", "SLURM_JOB_QPU_RESOURCES"]
+ALL_TYPES = ["QRMI_JOB_QPU_TYPES", "SLURM_JOB_QPU_TYPES"]
+ENDED = "the job was ended while its QPUs were acquired"
+
+
+class Node:
+    """A node with resources `a`, `b` and `c`, and a worker to ask."""
+
+    def __init__(self, folder: Path, serving: ServingWorker) -> None:
+        self.config_path = folder / "qrmi_config.json"
+        self.state_directory = folder / "state"
+        self.serving = serving
+        environment = {"QRMI_KEY": SITE_KEY, "QRMI_ENDPOINT": "https://site"}
+        self.write_config(
+            [{"name": name, "type": TYPE, "environment": environment} for name in "abc"]
+        )
+
+    def write_config(self, resources: list[object]) -> None:
+        self.config_path.write_bytes(orjson.dumps({"resources": resources}))
+        self.config_path.chmod(0o600)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return (str(self.config_path), f"--state-dir={self.state_directory}")
+
+    def acquire(
+        self, qpus: str, *options: str, variables: tuple[tuple[str, str], ...] = (), **more: int
+    ) -> SeenAnswer:
+        request = Request(
+            verb=Verb.ACQUIRE,
+            timeout_seconds=60,
+            qpu_option=qpus,
+            arguments=(*self.arguments, *options),
+            variables=variables,
+            **{**STEP, **more},
+        )
+        return self.serving.ask(request)
+
+    def release(self, **more: int) -> SeenAnswer:
+        return self.serving.ask(
+            Request(
+                verb=Verb.RELEASE, timeout_seconds=60, arguments=self.arguments, **{**STEP, **more}
+            )
+        )
+
+    def journal_files(self) -> int:
+        return len(list(self.state_directory.glob("*")))
+
+
+@pytest.fixture
+def node(tmp_path: Path, serving: ServingWorker, vendor: FakeVendor) -> Node:
+    return Node(tmp_path, serving)
+
+
+def lists(names: str) -> list[tuple[str, str]]:
+    types = ",".join(TYPE for name in names.split(",") if name)
+    return [(name, names) for name in ALL_NAMES] + [(name, types) for name in ALL_TYPES]
+
+
+def of_resource(name: str, timeout: int = LONGEST_TASK_SECONDS) -> list[tuple[str, str]]:
+    return [
+        (f"{name}_QRMI_KEY", SITE_KEY),
+        (f"{name}_QRMI_ENDPOINT", "https://site"),
+        (f"{name}_QRMI_JOB_ACQUISITION_TOKEN", f"token-{name}"),
+        (f"{name}_QRMI_JOB_TIMEOUT_SECONDS", str(timeout)),
+    ]
+
+
+def test_acquired_qpus_are_described(node: Node) -> None:
+    answer = node.acquire("b,a")
+    expected = [*COMMON, *lists("b,a"), *of_resource("b"), *of_resource("a")]
+    assert answer.variables == expected
+    assert (answer.messages, answer.held, answer.verdict) == ([], 2, "run")
+    assert node.journal_files() == 2
+
+
+def test_log_tells_what_was_found_and_hides_secrets(node: Node) -> None:
+    answer = node.acquire("a", f"--env:PROXY_PASSWORD={SITE_KEY}")
+    assert answer.logged("d") == [
+        f"argv[0] = [{node.config_path}]",
+        f"argv[1] = [--state-dir={node.state_directory}]",
+        "argv[2] = [--env:PROXY_PASSWORD=****]",
+        "name(a), type(3) found in qrmi_config",
+        "name(a), QRMI_KEY=****",
+        "name(a), QRMI_ENDPOINT=https://site",
+    ]
+    assert answer.logged("e") + answer.logged("i") == []
+
+
+def test_job_goes_on_with_what_it_got(node: Node, vendor: FakeVendor) -> None:
+    vendor.orders = {"check b": AcquisitionError("not accessible")}
+    answer = node.acquire("a,b")
+    assert answer.messages == ["QPU b: not accessible; the job goes on without it"]
+    assert answer.variables == [*COMMON, *lists("a"), *of_resource("a")]
+    assert (answer.held, answer.verdict) == (1, "run")
+    assert answer.logged("i") == ["name(b): not accessible"]
+
+
+def test_unknown_name_is_logged_and_skipped(node: Node) -> None:
+    answer = node.acquire("a, x")
+    reason = f"not defined in {node.config_path} on this node; defined there: a, b, c"
+    assert answer.messages == [f"QPU x: {reason}; the job goes on without it"]
+    assert answer.logged("i") == [f"name(x) skipped: {reason}"]
+    assert answer.verdict == "run"
+
+
+@pytest.mark.parametrize(
+    ("options", "conclusion"),
+    [
+        ([], "no QPU could be acquired; the job does not start"),
+        (["--on-failure=continue"], "no QPU could be acquired; the job goes on without"),
+        (["--require=all"], "not every QPU could be acquired; the job does not start"),
+    ],
+)
+def test_job_without_any_qpu(
+    node: Node, vendor: FakeVendor, options: list[str], conclusion: str
+) -> None:
+    vendor.orders = {
+        "check a": AcquisitionError("not accessible"),
+        "acquire b": ServiceError("no answer"),
+    }
+    answer = node.acquire(" a,b,a,", *options)
+    assert answer.messages == [
+        "QPU a: not accessible",
+        "QPU b: no answer",
+        f"--qpu=a,b: {conclusion}",
+    ]
+    assert answer.variables == [*COMMON, *lists("")]
+    assert (answer.held, answer.verdict) == (0, "fail")
+
+
+def test_all_or_nothing_gives_back_what_it_got(node: Node, vendor: FakeVendor) -> None:
+    vendor.orders = {"acquire b": AcquisitionError("refused")}
+    answer = node.acquire("a,b,c", "--require=all")
+    conclusion = "--qpu=a,b,c: not every QPU could be acquired; the job does not start"
+    assert answer.messages == ["QPU b: refused", conclusion]
+    assert (answer.variables, answer.held) == ([*COMMON, *lists("")], 0)
+    assert answer.verdict == "fail"
+    assert vendor.events_of("release") == {"token-a", "token-c"}
+
+
+def test_all_or_nothing_counts_unknown_names(node: Node, vendor: FakeVendor) -> None:
+    answer = node.acquire("a,x", "--require=all")
+    assert (answer.verdict, vendor.events_of("release")) == ("fail", {"token-a"})
+
+
+def test_what_could_not_be_given_back_is_released_later(node: Node, vendor: FakeVendor) -> None:
+    vendor.orders = {
+        "acquire b": AcquisitionError("refused"),
+        "release token-a": ReleaseError("may still be open"),
+    }
+    answer = node.acquire("a,b", "--require=all")
+    assert (answer.held, answer.verdict) == (1, "fail")
+    assert answer.logged("e") == ["a: may still be open"]
+    vendor.orders = {}
+    assert (node.release().held, node.journal_files()) == (0, 0)
+
+
+def test_job_that_was_ended_meanwhile_keeps_nothing(
+    node: Node, vendor: FakeVendor, serving: ServingWorker
+) -> None:
+    def cancel() -> None:
+        serving.deadlines[0].cancel()
+
+    vendor.orders = {"acquire a": cancel}
+    answer = node.acquire("a,b", "--on-failure=continue")
+    assert ENDED in answer.messages
+    assert (answer.held, answer.verdict) == (0, "fail")
+    assert answer.variables == [*COMMON, *lists("")]
+    assert vendor.events_of("release") == {f"token-{name}" for name in vendor.events_of("acquire")}
+
+
+def test_broken_configuration_is_named(node: Node) -> None:
+    node.config_path.write_text("[]")
+    answer = node.acquire("a")
+    assert answer.messages[0] == (
+        f'{node.config_path}: must be a JSON object with an array "resources"'
+    )
+    assert len(answer.messages) == 2
+    assert (answer.held, answer.verdict) == (0, "fail")
+
+
+def test_bad_entry_is_logged_and_the_good_ones_are_used(node: Node) -> None:
+    good = {"name": "a", "type": TYPE, "environment": {}}
+    node.write_config([good, {"name": "b", "type": "unheard of", "environment": {}}])
+    answer = node.acquire("a,b")
+    [logged] = answer.logged("e")
+    assert logged.startswith(f'{node.config_path}: resource b: "type" must be one of ')
+    [message] = answer.messages
+    assert message.startswith(f"QPU b: its definition cannot be used: {logged}")
+    assert answer.verdict == "run"
+
+
+def test_readable_secrets_are_warned_about(node: Node) -> None:
+    node.config_path.chmod(0o644)
+    [warning] = node.acquire("a").logged("i")
+    assert warning.startswith(f"warning: {node.config_path}: holds secrets that others")
+
+
+@pytest.mark.parametrize("verb", [Verb.ACQUIRE, Verb.RELEASE])
+def test_bad_argument_is_named(node: Node, verb: Verb) -> None:
+    request = Request(verb=verb, timeout_seconds=60, arguments=("relative",), **STEP)
+    answer = node.serving.ask(request)
+    text = (
+        "the first argument must be an absolute path, got 'relative': correct the line of "
+        "spank_qrmi.so in plugstack.conf"
+    )
+    assert (answer.messages, answer.logged("e")) == ([f"--qpu: {text}"], [])
+    expected = [*COMMON, *lists("")] if verb is Verb.ACQUIRE else []
+    assert (answer.variables, answer.verdict) == (expected, "fail")
+
+
+def test_sites_variables_are_set_here_and_in_the_job(node: Node) -> None:
+    answer = node.acquire("a", "--env:https_proxy=http://u:p@proxy", "--env:EMPTY=")
+    assert answer.variables[:2] == [("https_proxy", "http://u:p@proxy"), ("EMPTY", "")]
+    assert os.environ["https_proxy"] == "http://u:p@proxy"
+    assert "argv[2] = [--env:https_proxy=http://****@proxy]" in answer.logged("d")
+
+
+def test_users_variables_win_and_are_not_set_again(node: Node, vendor: FakeVendor) -> None:
+    variables = (("a_QRMI_KEY", USER_KEY), ("a_QRMI_ENDPOINT", "https://mine"), ("X_QRMI_", ""))
+    answer = node.acquire("a", variables=variables)
+    of_job = of_resource("a")[2:]
+    assert answer.variables == [*COMMON, *lists("a"), *of_job]
+    expected = {"QRMI_KEY": USER_KEY, "QRMI_ENDPOINT": "https://mine"}
+    assert vendor.settings["a"].values == expected
+
+
+def test_credential_of_the_site_is_not_sent_to_the_users_endpoint(
+    node: Node, vendor: FakeVendor
+) -> None:
+    answer = node.acquire("a", variables=(("a_QRMI_ENDPOINT", "https://mine"),))
+    assert answer.messages[0].startswith("QPU a: a_QRMI_ENDPOINT is yours but a_QRMI_KEY is")
+    assert vendor.events == []
+
+
+def test_no_secret_in_anything_readable(node: Node, vendor: FakeVendor) -> None:
+    secrets = f"{SITE_KEY} {USER_KEY}"
+    vendor.orders = {
+        "check a": AcquisitionError(secrets),
+        "acquire b": ServiceError(secrets, may_have_acted=True),
+        "acquire c": ValueError(secrets),
+    }
+    answer = node.acquire("a,b,c", variables=(("b_QRMI_KEY", USER_KEY),))
+    assert answer.messages[0] == "QPU a: **** ****"
+    assert SITE_KEY not in answer.everything_readable
+    assert USER_KEY not in answer.everything_readable
+
+
+@pytest.mark.parametrize(
+    ("times", "remaining", "timeout"),
+    [
+        ({"time_limit_minutes": 10, "start_time": NOW - 60}, 540, 600),
+        ({"time_limit_minutes": 10, "start_time": NOW - 660}, 0, 600),
+        ({"time_limit_minutes": 10, "start_time": NOW + 60}, 600, 600),
+        ({"time_limit_minutes": 60, "start_time": NOW - 60}, 3540, LONGEST_TASK_SECONDS),
+        ({"start_time": NOW - 60}, None, LONGEST_TASK_SECONDS),
+        ({"time_limit_minutes": 10}, 600, 600),
+    ],
+)
+def test_time_limit_reaches_client_and_job(
+    node: Node,
+    monkeypatch: pytest.MonkeyPatch,
+    times: dict[str, int],
+    remaining: int | None,
+    timeout: int,
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW + 0.9)
+    vendor = FakeVendor()
+    vendor.serve(monkeypatch)
+    answer = node.acquire("a", **times)
+    assert vendor.settings["a"].remaining_seconds == remaining
+    assert answer.variables[-1] == ("a_QRMI_JOB_TIMEOUT_SECONDS", str(timeout))
+
+
+def test_release_gives_back_what_the_step_holds(node: Node, vendor: FakeVendor) -> None:
+    node.acquire("a,b")
+    node.acquire("c", step_id=0)
+    answer = node.release()
+    assert (answer.messages, answer.variables) == ([], [])
+    assert (answer.held, answer.verdict) == (0, "run")
+    assert vendor.events_of("release") == {"token-a", "token-b"}
+    assert "released 2 of 2" in answer.logged("d")
+    assert node.journal_files() == 1
+
+
+def test_release_of_nothing_asks_nobody(node: Node, vendor: FakeVendor) -> None:
+    answer = node.release()
+    assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
+    assert vendor.events == []
+
+
+def test_failed_release_is_told_without_secrets_and_can_be_repeated(
+    node: Node, vendor: FakeVendor
+) -> None:
+    node.acquire("a,b")
+    vendor.orders = {"release token-a": ReleaseError(f"{SITE_KEY} token-a may be open")}
+    answer = node.release()
+    assert answer.messages == ["QPU a: **** **** may be open"]
+    assert (answer.held, answer.verdict) == (1, "run")
+    vendor.orders = {}
+    assert (node.release().messages, node.journal_files()) == ([], 0)
+
+
+def test_restarted_job_does_not_touch_its_former_life(node: Node, vendor: FakeVendor) -> None:
+    node.acquire("a")
+    node.release(restart_count=1)
+    assert vendor.events_of("release") == set()
+
+
+def test_session_of_the_user_is_not_released(node: Node, vendor: FakeVendor) -> None:
+    vendor.brought = {"a"}
+    answer = node.acquire("a")
+    assert (answer.held, answer.verdict, node.journal_files()) == (0, "run", 0)
+    assert ("a_QRMI_JOB_ACQUISITION_TOKEN", "token-a") in answer.variables

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The worker as the process that a plugin starts, over the socket that it gets for 0 and 1."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.protocol import Request, Verb
+from spank_qrmi.simulator.faults import parse_fault
+from spank_qrmi.simulator.qrmi_config import site_config, write_config
+from spank_qrmi.simulator.server import running_in_thread
+from spank_qrmi.simulator.site import Site
+from tests.unit.conversation import SeenAnswer, encode_request, read_answer
+
+PATIENCE_SECONDS = 20
+REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, PATIENCE_SECONDS)
+WORKER = ("-I", "-m", "spank_qrmi.worker")
+
+# A worker whose verb tells what it finds, after all that libraries may do to standard output.
+CURIOUS_WORKER = """
+import os, sys
+from spank_qrmi import worker
+from spank_qrmi.protocol import Verb, Verdict
+
+def verb(request, deadline, answer):
+    print("stray print", flush=True)
+    os.write(1, b"stray write")
+    umask = os.umask(0)
+    answer.message(f"umask {umask:o}")
+    answer.message(f"cwd {os.getcwd()}")
+    answer.message(f"stdin {sys.stdin.read()!r}")
+    links = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            links[int(name)] = os.readlink(f"/proc/self/fd/{name}").partition(":")[0]
+        except FileNotFoundError:
+            pass  # The listing's own descriptor.
+    answer.message(f"fds {sorted(links.items())}")
+    answer.end(Verdict.RUN)
+
+worker._VERBS[Verb.ACQUIRE] = verb
+worker.main()
+"""
+
+
+@dataclass
+class RunningWorker:
+    """A worker that has been started, and the plugin's end of its socket."""
+
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
+
+    def ask(self, request: Request) -> SeenAnswer:
+        self.channel.sendall(encode_request(request))
+        return read_answer(self.channel.recv)
+
+    def end(self) -> tuple[int, bytes]:
+        """Return exit status and what was written to stderr."""
+        _, complaint = self.process.communicate(timeout=PATIENCE_SECONDS)
+        return self.process.returncode, complaint
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str], pass_fds: Sequence[int] = ()) -> Iterator[RunningWorker]:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(PATIENCE_SECONDS)
+    with ours:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            pass_fds=pass_fds,
+            env={"LC_ALL": "C.UTF-8"},
+        )
+        theirs.close()
+        with process:
+            try:
+                yield RunningWorker(process, ours)
+            finally:
+                process.kill()
+
+
+def test_process_keeps_its_answer_clean_and_nothing_open() -> None:
+    inherited = os.pipe()
+    try:
+        with started(("-I", "-c", CURIOUS_WORKER), inherited) as running:
+            answer = running.ask(REQUEST)
+            ended = running.end()
+    finally:
+        for descriptor in inherited:
+            os.close(descriptor)
+    fds = [(0, "/dev/null"), (1, "pipe"), (2, "pipe"), (3, "socket")]
+    assert answer.messages == ["umask 77", "cwd /", "stdin ''", f"fds {fds}"]
+    assert ended == (0, b"stray print\nstray write")
+
+
+def test_channel_may_already_be_the_first_free_descriptor(tmp_path: Path) -> None:
+    """Descriptors 3 and up may be taken or free: the channel ends as 3 in both cases."""
+    with started(("-I", "-c", CURIOUS_WORKER)) as running:
+        assert running.ask(REQUEST).messages[-1].endswith("(3, 'socket')]")
+
+
+@pytest.mark.parametrize("message", [b"", b"nonsense", encode_request(REQUEST)[:-1]])
+def test_malformed_request_ends_with_an_answer(message: bytes) -> None:
+    with started(WORKER) as running:
+        running.channel.sendall(message)
+        running.channel.shutdown(socket.SHUT_WR)
+        chunks = iter(lambda: running.channel.recv(65536), b"")
+        received = bytearray()
+        with contextlib.suppress(ConnectionResetError):
+            for chunk in chunks:
+                received += chunk
+        ended = running.end()
+    assert received.endswith(b"v\0\0\0\x04fail.\0\0\0\0")
+    assert ended == (0, b"")
+
+
+def test_plugin_that_closes_its_end_ends_the_worker() -> None:
+    with started(WORKER) as running:
+        running.channel.close()
+        status, complaint = running.end()
+    assert (status, complaint) == (0, b"")
+
+
+@pytest.fixture
+def site_of_node(tmp_path: Path) -> Iterator[Site]:
+    site = Site()
+    with running_in_thread(site) as base_url:
+        write_config(tmp_path / "qrmi_config.json", site_config(base_url))
+        yield site
+
+
+def request_of(folder: Path, verb: Verb, qpus: str = "") -> Request:
+    arguments = (str(folder / "qrmi_config.json"), f"--state-dir={folder}/state")
+    return Request(verb, 7, 0, 0, 1000, PATIENCE_SECONDS, qpu_option=qpus, arguments=arguments)
+
+
+def wait_for(site: Site, path: str, count: int) -> None:
+    """Wait until so many requests for a path have begun."""
+    for _ in range(PATIENCE_SECONDS * 100):
+        if sum(record.path.endswith(path) for record in list(site.requests)) == count:
+            return
+        threading.Event().wait(0.01)
+    pytest.fail(f"{path} was not asked for {count} times")
+
+
+def test_process_acquires_and_another_releases(site_of_node: Site, tmp_path: Path) -> None:
+    with started(WORKER) as running:
+        answer = running.ask(request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,ibm_torino"))
+        assert running.end() == (0, b"")
+    assert (answer.messages, answer.held, answer.verdict) == ([], 2, "run")
+    with started(WORKER) as running:
+        answer = running.ask(request_of(tmp_path, Verb.RELEASE))
+    assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
+    assert [session.accepting_jobs for session in site_of_node.sessions()] == [False]
+
+
+def test_plugin_that_closes_its_side_makes_it_undo_what_it_has(
+    site_of_node: Site, tmp_path: Path
+) -> None:
+    """One session is opened, the other hangs: after that no session may be left."""
+    order = {"kind": "hang", "path": "/sessions$", "method": "POST"}
+    with started(WORKER) as running:
+        site_of_node.faults.add(parse_fault(order))
+        request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,ibm_brisbane,FRESNEL")
+        running.channel.sendall(encode_request(request))
+        wait_for(site_of_node, "/sessions", 2)
+        running.channel.shutdown(socket.SHUT_WR)
+        answer = read_answer(running.channel.recv)
+        assert running.end() == (0, b"")
+    ended = "the job was ended while its QPUs were acquired"
+    assert ended in answer.messages
+    assert answer.verdict == "fail"
+    assert dict(answer.variables)["SLURM_JOB_QPU_RESOURCES"] == ""
+    assert [session.accepting_jobs for session in site_of_node.sessions()] == [False]
+
+
+def test_worker_whose_slurmstepd_was_killed_undoes_what_it_has(
+    site_of_node: Site, tmp_path: Path
+) -> None:
+    """The answer that opens a session comes when nobody listens any more: it is closed again."""
+    order = {"kind": "delay", "path": "/sessions$", "method": "POST", "delay_seconds": 2}
+    with started(WORKER) as running:
+        site_of_node.faults.add(parse_fault(order))
+        request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,FRESNEL")
+        running.channel.sendall(encode_request(request))
+        wait_for(site_of_node, "/sessions", 1)
+        running.channel.close()
+        assert running.end() == (0, b"")
+    assert [session.accepting_jobs for session in site_of_node.sessions()] == [False]
+    assert list((tmp_path / "state").iterdir()) == []
