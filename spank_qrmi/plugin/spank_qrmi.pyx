@@ -265,7 +265,7 @@ cdef void set_job_variables(spank_t spank, const ByteBuffer *variables) noexcept
 
 
 cdef void set_empty_lists(spank_t spank) noexcept nogil:
-    """Give a job that goes on without an answer the lists that say so."""
+    """Give every job that asked the lists; those of an answer take their place."""
     spank_setenv(spank, b"QRMI_JOB_QPU_RESOURCES", b"", 1)
     spank_setenv(spank, b"QRMI_JOB_QPU_TYPES", b"", 1)
     spank_setenv(spank, b"SLURM_JOB_QPU_RESOURCES", b"", 1)
@@ -297,20 +297,21 @@ cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexc
     cdef Conversation talk
     cdef Answer answer
     cdef ByteBuffer request
+    cdef bint is_answered
     cdef long seconds = timeout_argument(argc, argv, b"--acquire-timeout=",
                                          DEFAULT_ACQUIRE_TIMEOUT_SECONDS)
     begin_conversation(&talk, &answer, &request, seconds)
     talk.job_state = job_state
-    if ask(&talk, &request,
-           write_request(&request, spank, b"acquire", seconds, argc, argv)
-           and add_acquisition(&request, spank, names), &answer):
-        set_empty_lists(spank)
+    is_answered = ask(&talk, &request,
+                      write_request(&request, spank, b"acquire", seconds, argc, argv)
+                      and add_acquisition(&request, spank, names), &answer)
+    set_empty_lists(spank)
+    if is_answered:
         set_job_variables(spank, &answer.variables)
         messages = answer.messages
         must_fail = answer.verdict == VERDICT_FAIL
         must_release = answer.held > 0
     else:
-        set_empty_lists(spank)
         slurm_error(b"%s: the QPU worker %s", PLUGIN_LOG_NAME, talk.failure)
         keep_message(WORKER_FAILURE, talk.failure)
         release_bytes(&answer.messages)

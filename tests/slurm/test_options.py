@@ -4,7 +4,7 @@
 import pytest
 
 from loopback.errors import SubmitError
-from tests.slurm.product import Product
+from tests.slurm.product import Product, readable_lines
 
 PRINT_RESOURCES = 'printf %s "$SLURM_JOB_QPU_RESOURCES"'
 
@@ -87,4 +87,22 @@ def test_many_tasks_share_what_was_acquired(product: Product):
     done = product.srun("--ntasks=4", "--nodes=1", "--qpu=FRESNEL", "bash", "-c", PRINT_RESOURCES)
 
     assert done.stdout == "FRESNEL" * 4
+    assert product.site.asked() == ["GET /pasqal/core-fast/api/v1/devices"]
+
+
+def test_step_of_a_batch_job_without_qpus_is_told_where_to_ask(product: Product):
+    result = product.run_job("srun --qpu=FRESNEL echo started")
+
+    reason = "--qpu: a batch job acquires its QPUs at its start: give --qpu to sbatch"
+    assert (result.state, result.stdout) == ("FAILED", "")
+    assert reason in readable_lines(result.stderr)
+    assert product.site.asked() == []
+
+
+def test_steps_of_a_script_that_exports_little_do_not_acquire_again(product: Product):
+    result = product.run_job(
+        "srun /bin/sh -c 'echo $SLURM_JOB_QPU_RESOURCES'", "--qpu=FRESNEL", "--export=NONE"
+    )
+
+    assert (result.stdout, result.stderr) == ("FRESNEL\n", "")
     assert product.site.asked() == ["GET /pasqal/core-fast/api/v1/devices"]
