@@ -75,6 +75,8 @@ check: build $(VENV)/ready
 	$(VENV)/bin/mypy loopback scripts
 	$(VENV)/bin/python scripts/check_symbols.py $(PLUGINS)
 
+# The plugin is also run under valgrind there.
+test: APT_PACKAGES += valgrind
 test: deps build wheel $(VENV)/ready
 	$(VENV)/bin/pytest --cov --cov-report=term-missing
 
