@@ -26,7 +26,7 @@ INSTALL = $(PYTHON) scripts/install.py
 INSTALL_OPTIONS = --destdir '$(DESTDIR)' --environment '$(ENVIRONMENT)' \
 	--plugindir '$(PLUGINDIR)' --sysconfdir '$(SYSCONFDIR)'
 
-.PHONY: all build wheel install uninstall check test test-unit test-slurm demo deps clean
+.PHONY: all build wheel install uninstall check test test-unit test-slurm test-e2e demo deps clean
 
 all: build
 build: $(PLUGINS)
@@ -85,6 +85,9 @@ test-unit: build $(VENV)/ready
 
 test-slurm: build wheel $(VENV)/ready
 	$(VENV)/bin/pytest tests/slurm
+
+test-e2e: build wheel $(VENV)/ready
+	$(VENV)/bin/pytest tests/e2e
 
 demo: deps build wheel $(VENV)/ready
 	$(VENV)/bin/python -m loopback.demo

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The end-to-end ring runs on a cluster, installation and site as the Slurm ring has them."""
+
+from tests.slurm.conftest import (
+    _leave_cluster_clean,
+    _site_process,
+    cluster,
+    installation,
+    product,
+    site,
+    slurm_installed,
+)
+
+# pytest finds fixtures by their names in this module.
+__all__ = [
+    "_leave_cluster_clean",
+    "_site_process",
+    "cluster",
+    "installation",
+    "product",
+    "site",
+    "slurm_installed",
+]
