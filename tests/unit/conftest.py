@@ -11,7 +11,10 @@ import pytest
 
 from spank_qrmi import worker
 from spank_qrmi.deadline import Deadline
+from spank_qrmi.simulator.server import running_in_thread
+from spank_qrmi.simulator.site import Site
 from tests.unit.conversation import ServingWorker, converse
+from tests.unit.fake_services import assert_logs_show_no_secret
 from tests.unit.fake_vendor import FakeVendor
 from tests.unit.plugin_host import PluginHost
 
@@ -59,3 +62,24 @@ def fake_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def host(tmp_path: Path, fake_host: Path) -> PluginHost:
     assert PLUGIN.exists(), "the plugin is not built: make build"
     return PluginHost(tmp_path, fake_host, PLUGIN)
+
+
+@pytest.fixture
+def no_secret_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test whose log records show a secret of the fake services."""
+    with caplog.at_level(logging.DEBUG):
+        yield
+    assert_logs_show_no_secret(caplog.get_records("call"))
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    """A simulated site, shared by a module's tests."""
+    return Site()
+
+
+@pytest.fixture(scope="module")
+def base_url(site: Site) -> Iterator[str]:
+    """Where the site answers."""
+    with running_in_thread(site) as url:
+        yield url

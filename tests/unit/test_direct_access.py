@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Direct Access: the one question, and what each answer means."""
 
-import logging
 import uuid
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -15,7 +13,6 @@ from tests.unit.fake_services import (
     BEARER_TOKEN,
     SERVICE_CRN,
     FakeService,
-    assert_logs_show_no_secret,
     ibm_values,
     reply,
     settings_of,
@@ -26,11 +23,7 @@ PREFIX = "QRMI_IBM_DA_"
 GET = "GET /base/v1/backends/ibm_x"
 
 
-@pytest.fixture(autouse=True)
-def _no_secret_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    with caplog.at_level(logging.DEBUG):
-        yield
-    assert_logs_show_no_secret(caplog.get_records("call"))
+pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
 def client_of(service: FakeService, name: str = "ibm_x") -> DirectAccess:

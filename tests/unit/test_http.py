@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Requests within a deadline: what is sent, repeated and refused."""
 
-import logging
 import re
 import time
-from collections.abc import Iterator
 from email.utils import formatdate
 from importlib.metadata import version
 
@@ -21,7 +19,6 @@ from tests.unit.fake_services import (
     FakeService,
     RecordingDeadline,
     ask,
-    assert_logs_show_no_secret,
     failure_of,
     reply,
     text_of,
@@ -32,11 +29,7 @@ GET = "GET /path"
 POST = "POST /path"
 
 
-@pytest.fixture(autouse=True)
-def _no_secret_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    with caplog.at_level(logging.DEBUG):
-        yield
-    assert_logs_show_no_secret(caplog.get_records("call"))
+pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
 def test_request_carries_our_headers_and_body_and_returns_the_answer() -> None:

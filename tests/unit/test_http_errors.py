@@ -2,11 +2,10 @@
 """Every failure of the HTTP libraries becomes one readable error."""
 
 import inspect
-import logging
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import httpcore
 import httpx
@@ -18,7 +17,6 @@ from tests.unit.fake_services import (
     FakeService,
     RecordingDeadline,
     ask,
-    assert_logs_show_no_secret,
     failure_of,
     text_of,
 )
@@ -26,11 +24,7 @@ from tests.unit.fake_services import (
 GET = "GET /path"
 
 
-@pytest.fixture(autouse=True)
-def _no_secret_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    with caplog.at_level(logging.DEBUG):
-        yield
-    assert_logs_show_no_secret(caplog.get_records("call"))
+pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
 def exception_classes(module: object) -> list[type[Exception]]:

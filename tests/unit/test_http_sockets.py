@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Services that are slow, broken or silent, on real sockets."""
 
-import logging
 import socket
 import threading
 import time
@@ -19,17 +18,11 @@ from spank_qrmi.errors import ServiceError
 from tests.unit.fake_services import (
     FakeService,
     RecordingDeadline,
-    assert_logs_show_no_secret,
     failure_of,
     reply,
 )
 
-
-@pytest.fixture(autouse=True)
-def _no_secret_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    with caplog.at_level(logging.DEBUG):
-        yield
-    assert_logs_show_no_secret(caplog.get_records("call"))
+pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
 @contextmanager

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Access tokens: fetched once, shared, checked, and replaced when a service refuses them."""
 
-import logging
 import threading
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import httpx
@@ -18,7 +16,6 @@ from tests.unit.fake_services import (
     IAM_URL,
     SERVICE_CRN,
     FakeService,
-    assert_logs_show_no_secret,
     ibm_values,
     reply,
     settings_of,
@@ -30,11 +27,7 @@ TOKEN_KEY = "POST /identity/token"
 GET = "GET /base/thing"
 
 
-@pytest.fixture(autouse=True)
-def _no_secret_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    with caplog.at_level(logging.DEBUG):
-        yield
-    assert_logs_show_no_secret(caplog.get_records("call"))
+pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
 def service_of(service: FakeService, tokens: TokenSource | None = None) -> IbmService:

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pasqal Cloud: the one question, and what each answer means."""
 
-import logging
 import uuid
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -14,7 +12,6 @@ from spank_qrmi.errors import AcquisitionError, ServiceError
 from tests.unit.fake_services import (
     API_KEY,
     FakeService,
-    assert_logs_show_no_secret,
     reply,
     settings_of,
     text_of,
@@ -24,11 +21,7 @@ GET = "GET /core-fast/api/v1/devices"
 SOURCE = "https://apis.pasqal.cloud:443/core-fast/api/v1/devices"
 
 
-@pytest.fixture(autouse=True)
-def _no_secret_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    with caplog.at_level(logging.DEBUG):
-        yield
-    assert_logs_show_no_secret(caplog.get_records("call"))
+pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
 def client_of(service: FakeService, **values: str) -> PasqalCloud:

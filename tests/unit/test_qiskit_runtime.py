@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Qiskit Runtime: access, opening or adopting a session, and ending it whatever happens."""
 
-import logging
-from collections.abc import Iterator
-
 import httpx
 import orjson
 import pytest
@@ -16,7 +13,6 @@ from tests.unit.fake_services import (
     SERVICE_CRN,
     FakeService,
     RecordingDeadline,
-    assert_logs_show_no_secret,
     ibm_values,
     reply,
     settings_of,
@@ -34,11 +30,7 @@ PATCH = "PATCH /base/sessions/s-1"
 CLOSE = "DELETE /base/sessions/s-1/close"
 
 
-@pytest.fixture(autouse=True)
-def _no_secret_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    with caplog.at_level(logging.DEBUG):
-        yield
-    assert_logs_show_no_secret(caplog.get_records("call"))
+pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
 def client_of(

@@ -14,7 +14,6 @@ import pytest
 from spank_qrmi.simulator import site as names
 from spank_qrmi.simulator.execution import direct_access
 from spank_qrmi.simulator.execution.errors import ExecutionError
-from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import Site
 from tests.unit.simulator_client import BELL, FLIP, headers_of, sampler_input, wait_for_end
 
@@ -60,17 +59,6 @@ def storage() -> Iterator[Storage]:
         yield server
         server.shutdown()
         thread.join(10)
-
-
-@pytest.fixture(scope="module")
-def site() -> Site:
-    return Site()
-
-
-@pytest.fixture(scope="module")
-def base_url(site: Site) -> Iterator[str]:
-    with running_in_thread(site) as url:
-        yield url
 
 
 @pytest.fixture

@@ -20,17 +20,6 @@ V2 = "/pasqal/core-fast/api/v2"
 WAIT_SECONDS = 30
 
 
-@pytest.fixture(scope="module")
-def site() -> Site:
-    return Site()
-
-
-@pytest.fixture(scope="module")
-def base_url(site: Site) -> Iterator[str]:
-    with running_in_thread(site) as url:
-        yield url
-
-
 @pytest.fixture
 def stranger(site: Site, base_url: str) -> Iterator[httpx.Client]:
     site.reset()

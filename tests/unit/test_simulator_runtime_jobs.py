@@ -9,7 +9,6 @@ import httpx
 import pytest
 from qiskit_ibm_runtime import RuntimeDecoder
 
-from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import Site
 from tests.unit.simulator_client import FLIP, WAIT_SECONDS, headers_of, sampler_input, wait_for_end
 
@@ -24,17 +23,6 @@ LONG = 'OPENQASM 3.0; include "stdgates.inc"; bit[1] meas;' + "".join(
 )
 """Resets make the simulation start anew with each shot: an hour for all that LONG_INPUT asks."""
 LONG_INPUT = sampler_input(LONG, pubs=[[LONG + "meas[0] = measure $3;", None, 100_000]])
-
-
-@pytest.fixture(scope="module")
-def site() -> Site:
-    return Site()
-
-
-@pytest.fixture(scope="module")
-def base_url(site: Site) -> Iterator[str]:
-    with running_in_thread(site) as url:
-        yield url
 
 
 @pytest.fixture

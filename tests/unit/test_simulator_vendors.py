@@ -8,24 +8,12 @@ import pytest
 
 from spank_qrmi.simulator import site as names
 from spank_qrmi.simulator.iam import GRANT_TYPE
-from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import Site
 
 SESSIONS = "/runtime/api/v1/sessions"
 JOBS = "/runtime/api/v1/jobs"
 DEVICES = "/pasqal/core-fast/api/v1/devices"
 ORDER = {"mode": "dedicated", "max_ttl": 600, "backend": "ibm_brisbane"}
-
-
-@pytest.fixture(scope="module")
-def site() -> Site:
-    return Site()
-
-
-@pytest.fixture(scope="module")
-def base_url(site: Site) -> Iterator[str]:
-    with running_in_thread(site) as url:
-        yield url
 
 
 @pytest.fixture

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the build says when something that it needs is missing: one line, with what to do."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def build(folder: Path, *options: str, **variables: str) -> str:
+    """Try to build into a folder; return what was written to stderr."""
+    done = subprocess.run(
+        [
+            *(sys.executable, *options, "setup.py", "--quiet", "build_ext", "--force"),
+            *("--build-lib", str(folder), "--build-temp", str(folder)),
+        ],
+        cwd=REPOSITORY,
+        env=os.environ | variables,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode != 0
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"CC": "no-such-compiler"}, "error: no C compiler works: apt-get install gcc libc6-dev\n"),
+        (
+            {"SLURM_INCLUDE_DIRS": "/no/such/folder"},
+            "error: SLURM_INCLUDE_DIRS: no slurm/spank.h in /no/such/folder\n",
+        ),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path: Path, variables: dict[str, str], expected: str) -> None:
+    assert build(tmp_path, **variables) == expected
+
+
+def test_missing_python_module_is_named(tmp_path: Path) -> None:
+    # Without its site-packages the interpreter has no Cython.
+    text = build(tmp_path, "-S")
+    assert text.startswith("error: the Python module ")
+    assert text.endswith("python3 -m pip install 'Cython>=3.1' 'setuptools>=77'\n")
+    assert text.count("\n") == 1
