@@ -6,7 +6,7 @@ from typing import cast
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from spank_qrmi.simulator.answers import RefusalError, Vendor
@@ -46,13 +46,17 @@ def create_app(site: Site) -> Starlette:
         body = error_body(request.url.path, refusal.status_code, refusal.detail, code)
         return JSONResponse(body, refusal.status_code, headers=refusal.headers)
 
+    async def note_half_request(request: Request, error: Exception) -> Response:
+        # Nobody is there to read this, but for the log and the record.
+        return Response(status_code=400)
+
     app = Starlette(
         routes=[route for vendor in vendors for route in vendor.routes()],
         middleware=[
             Middleware(RecordingMiddleware, site=site),
             Middleware(FaultMiddleware, site=site, error_body=error_body),
         ],
-        exception_handlers={HTTPException: refuse},
+        exception_handlers={HTTPException: refuse, ClientDisconnect: note_half_request},
     )
     # The services do not forgive a stray slash either.
     app.router.redirect_slashes = False

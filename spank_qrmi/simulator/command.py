@@ -22,6 +22,7 @@ from spank_qrmi.errors import SimulatorError
 if TYPE_CHECKING:
     from spank_qrmi.simulator.object_store import ObjectStore
 
+LARGEST_PORT = 65535
 READY = "ready"
 """First word of the line on standard output that says where the site answers from now on."""
 
@@ -29,7 +30,7 @@ READY = "ready"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the options, and `run` as what is to be done with them."""
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="port to listen on (0: a free one)")
+    parser.add_argument("--port", type=_port, default=0, help="port to listen on (0: a free one)")
     parser.add_argument(
         "--allow-remote", action="store_true", help="allow a host that is not loopback"
     )
@@ -62,13 +63,15 @@ def run(options: argparse.Namespace) -> None:
     """
     if not options.allow_remote and not _is_loopback(options.host):
         options.misuse(
-            f"{options.host} is not a loopback address: add --allow-remote if you mean it"
+            f"--host {options.host!r} is not a loopback address: add --allow-remote if you mean it"
         )
     _check_own_bucket(options)
     # uvicorn raises the signal again once it has stopped, for the handler that was there before.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    # Other packages' lines are no requests to the site, and httpx's hold presigned URLs.
+    logging.basicConfig(stream=sys.stderr, format="%(message)s")
+    logging.getLogger("spank_qrmi.simulator").setLevel(logging.INFO)
     try:
         _serve(options)
     except ModuleNotFoundError as error:
@@ -83,11 +86,17 @@ def _serve(options: argparse.Namespace) -> None:
     from spank_qrmi.simulator import qrmi_config, server  # noqa: PLC0415 (of the extra)
     from spank_qrmi.simulator.site import Site  # noqa: PLC0415 (of the extra)
 
-    listener, base_url = server.bind(options.host, options.port)
+    try:
+        listener, base_url = server.bind(options.host, options.port)
+    except OSError as error:
+        # socket.create_server goes on with the address, in Python's words.
+        reason = str(error.strerror).partition(" (")[0]
+        message = f"cannot listen on --host {options.host} --port {options.port}: {reason}"
+        raise SimulatorError(message) from error
     with listener, _object_store(options) as store:
         config = qrmi_config.site_config(base_url, store)
         if options.write_config is not None:
-            qrmi_config.write_config(options.write_config, config)
+            _write_config(options.write_config, config)
         else:
             _say(qrmi_config.config_text(config))
         site = Site(with_noise=options.noise)
@@ -130,6 +139,24 @@ def _object_store(options: argparse.Namespace) -> "AbstractContextManager[Object
             os.environ["AWS_SECRET_ACCESS_KEY"],
         )
     )
+
+
+def _write_config(path: Path, config: dict[str, object]) -> None:
+    from spank_qrmi.simulator import qrmi_config  # noqa: PLC0415 (of the extra)
+
+    try:
+        qrmi_config.write_config(path, config)
+    except OSError as error:
+        message = f"cannot write --write-config {path}: {error.strerror}"
+        raise SimulatorError(message) from error
+
+
+def _port(text: str) -> int:
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(LARGEST_PORT))
+    if not is_number or int(text) > LARGEST_PORT:
+        message = f"{text} is no port number: 0 to {LARGEST_PORT}"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
 
 
 def _is_loopback(host: str) -> bool:

@@ -95,7 +95,7 @@ class Control:
         name = request.path_params["name"]
         device = site.devices.get(name)
         backend = site.quantum_system_backends.get(name) or site.qiskit_runtime_backends.get(name)
-        known = {"status"} if device is None else {"status", "availability"}
+        known = {"status", "holds_jobs"} if device is None else {"status", "availability"}
         if device is None and backend is None:
             raise RefusalError(404, "no backend or device has that name")
         change = await read_json_object(request)
@@ -103,15 +103,14 @@ class Control:
             message = f"the body must hold {' or '.join(sorted(known))}"
             raise RefusalError(422, message)
         for key, value in change.items():
-            if not isinstance(value, str) or not 0 < len(value) <= LONGEST_STATUS:
-                message = f"{key} must be a short text"
-                raise RefusalError(422, message)
+            _check_change(key, value)
+        for key, value in change.items():
             setattr(device or backend, key, value)
         return Response(status_code=204)
 
     async def _add_job(self, request: Request) -> Response:
         session = self._session(request)
-        order = await read_json_object(request) if await request.body() else {}
+        order = await read_json_object(request) if "content-type" in request.headers else {}
         status = order.get("status", "Queued")
         if order.keys() - {"status"} or not isinstance(status, str):
             raise RefusalError(422, "the body may hold a status")
@@ -147,6 +146,15 @@ class Control:
             "closed_how": session.closed_how,
             "jobs": [{"id": job.job_id, "status": job.status} for job in session.jobs],
         }
+
+
+def _check_change(key: str, value: object) -> None:
+    if key == "holds_jobs":
+        if not isinstance(value, bool):
+            raise RefusalError(422, "holds_jobs must be true or false")
+    elif not isinstance(value, str) or not 0 < len(value) <= LONGEST_STATUS:
+        message = f"{key} must be a short text"
+        raise RefusalError(422, message)
 
 
 def _documents(things: Mapping[str, Backend | Device]) -> dict[str, dict[str, object]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from spank_qrmi.simulator.answers import LARGEST_BODY_BYTES
 from spank_qrmi.simulator.control import PREFIX
 from spank_qrmi.simulator.faults import Fault
 from spank_qrmi.simulator.recording import RECORD_KEY
@@ -72,7 +73,7 @@ class Strike:
         self._app = app
         self._receive = receive
         self._send = send
-        self._request_body = b""
+        self._request_body = bytearray()
 
     async def read_request(self) -> bool:
         """Read the whole request; return False if the client left before its end."""
@@ -81,7 +82,9 @@ class Strike:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 return False
-            self._request_body += message.get("body", b"")
+            # More than the endpoint would accept is not kept; it then refuses what is there.
+            if len(self._request_body) <= LARGEST_BODY_BYTES:
+                self._request_body += message.get("body", b"")
             if not message.get("more_body", False):
                 return True
 
@@ -90,7 +93,8 @@ class Strike:
         answer = Answer()
 
         async def receive() -> Message:
-            return {"type": "http.request", "body": self._request_body, "more_body": False}
+            body = bytes(self._request_body)
+            return {"type": "http.request", "body": body, "more_body": False}
 
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":

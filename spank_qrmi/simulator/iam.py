@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from spank_qrmi.simulator.answers import RefusalError, media_type
+from spank_qrmi.simulator.answers import RefusalError, media_type, read_body
 from spank_qrmi.simulator.site import Site, Token
 
 GRANT_TYPE = "urn:ibm:params:oauth:grant-type:apikey"
@@ -42,7 +42,7 @@ class Iam:
     async def _issue_token(self, request: Request) -> Response:
         if media_type(request) != "application/x-www-form-urlencoded":
             raise RefusalError(415, "the body must be application/x-www-form-urlencoded")
-        form = _form(await request.body())
+        form = _form(await read_body(request))
         if form.get("grant_type") != GRANT_TYPE:
             raise RefusalError(400, "Property missing or empty: grant_type", PROPERTY_MISSING)
         api_key = form.get("apikey", "")

@@ -21,10 +21,14 @@ WORKING_STATUSES = frozenset({"active", "online"})
 
 @dataclass
 class Backend:
-    """An IBM backend and its status, in the words of the API that offers it."""
+    """An IBM backend and its status, in the words of the API that offers it.
+
+    While it holds jobs, they start and stay in the state Running.
+    """
 
     name: str
     status: str
+    holds_jobs: bool = False
 
     def is_working(self) -> bool:
         """Return whether the backend runs jobs now."""

@@ -6,21 +6,29 @@ All of it happens in the server's event loop; only `Job.stop` may be called from
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from spank_qrmi.simulator.execution.errors import ExecutionError, TimeLimitError
+from spank_qrmi.simulator.execution.errors import (
+    ExecutionError,
+    LostWorkerError,
+    TimeLimitError,
+)
 from spank_qrmi.simulator.execution.pool import WorkerPool
 from spank_qrmi.simulator.ibm_backends import Backend
 from spank_qrmi.simulator.jobs import RAN_TOO_LONG, Job
 from spank_qrmi.simulator.sessions import Session
 
 BACKEND_POLL_SECONDS = 0.1
+RAN_TOO_LONG_REASON = "The job ran longer than its time limit."
 
 
 @dataclass(frozen=True)
 class Work:
-    """What it takes to run a job: `function` is `module:name`, called with `order` in a worker."""
+    """What it takes to run a job: `function` is `module:name`, called with `order` in a worker.
+
+    `keep_log` is awaited with what happened if there is no worker to write it into the job's log.
+    """
 
     job: Job
     function: str
@@ -29,6 +37,7 @@ class Work:
     time_limit_seconds: int | None
     status_when_late: str = RAN_TOO_LONG
     session: Session | None = None
+    keep_log: Callable[[str], Awaitable[None]] | None = None
 
 
 class JobRunner:
@@ -53,6 +62,17 @@ class JobRunner:
 
         work.job.stop = cancel
 
+    async def interrupt(self, job: Job, keep_log: Callable[[str], Awaitable[None]]) -> None:
+        """Stop what runs a job and keep a log that says so; the job stays pending.
+
+        Returns once the log is kept, or this runner is stopped.
+        """
+        job.interrupt()
+        task = asyncio.ensure_future(keep_log("The job was cancelled."))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.wait({task})
+
     async def stop(self) -> None:
         """Stop all jobs and end all workers."""
         for task in self._tasks:
@@ -65,6 +85,10 @@ class JobRunner:
         # A backend that is paused or in maintenance takes jobs, which wait.
         while not work.backend.is_working():
             await asyncio.sleep(BACKEND_POLL_SECONDS)
+        if work.backend.holds_jobs:
+            self._note_start(work)
+        while work.backend.holds_jobs:
+            await asyncio.sleep(BACKEND_POLL_SECONDS)
         try:
             outcome = await self._pool.run(
                 work.function,
@@ -72,10 +96,14 @@ class JobRunner:
                 on_start=lambda: self._note_start(work),
                 time_limit_seconds=work.time_limit_seconds,
             )
+        except LostWorkerError as error:
+            await _keep_log(work, str(error))
+            job.fail(str(error), error.reason_code, self._now())
         except ExecutionError as error:
             job.fail(str(error), error.reason_code, self._now())
         except TimeLimitError:
-            job.reason = "The job ran longer than its time limit."
+            await _keep_log(work, RAN_TOO_LONG_REASON)
+            job.reason = RAN_TOO_LONG_REASON
             job.cancel(self._now(), work.status_when_late)
         else:
             job.complete(outcome, self._now())
@@ -86,3 +114,8 @@ class JobRunner:
         work.job.status = "Running"
         if work.session is not None:
             work.session.note_job_start(self._now())
+
+
+async def _keep_log(work: Work, text: str) -> None:
+    if work.keep_log is not None:
+        await work.keep_log(text)

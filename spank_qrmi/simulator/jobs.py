@@ -63,8 +63,12 @@ class Job:
         """End without a result, whether it runs or waits."""
         if self.is_pending():
             self._end(status, now)
-            if self.stop is not None:
-                self.stop()
+            self.interrupt()
+
+    def interrupt(self) -> None:
+        """Stop what runs the job; it stays pending until it is told to end."""
+        if self.stop is not None:
+            self.stop()
 
     def _end(self, status: str, now: float) -> None:
         self.status = status

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The S3 service of the site: a bucket of the user's, or moto's S3 behind checks of our own.
+"""The S3 service of the site: a bucket of the user's, or moto's S3 behind a check of signatures.
 
 It has a port of its own, because the clients join endpoint and bucket to a URL: an endpoint with a
 path would lead them elsewhere. moto is imported at the first request.
@@ -9,13 +9,12 @@ import logging
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
-from xml.sax.saxutils import escape
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from spank_qrmi.simulator.addresses import base_url
 
 if TYPE_CHECKING:
     from werkzeug.serving import BaseWSGIServer
@@ -27,8 +26,6 @@ SECRET_ACCESS_KEY = "simulator-secret-access-key"  # noqa: S105 (a made-up one)
 STOP_POLL_SECONDS = 0.1
 
 logger = logging.getLogger("spank_qrmi.simulator")
-
-WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 @dataclass(frozen=True)
@@ -71,8 +68,7 @@ class LocalObjectStore:
         self._resources.callback(thread.join)
         # Leaving undoes in reverse order: the thread sees this end close, then it is joined.
         self._resources.enter_context(waker)
-        shown_host = f"[{self._host}]" if ":" in self._host else self._host
-        return ObjectStore(f"http://{shown_host}:{listener.getsockname()[1]}")
+        return ObjectStore(base_url(self._host, listener.getsockname()[1]))
 
     def __exit__(self, *_: object) -> None:
         self._resources.close()
@@ -106,55 +102,23 @@ def _server(listener: socket.socket, host: str) -> "BaseWSGIServer":
     from werkzeug.serving import make_server  # noqa: PLC0415 (slow)
     from werkzeug.test import Client  # noqa: PLC0415 (slow)
 
+    from spank_qrmi.simulator.object_store_access import SignedOnly  # noqa: PLC0415 (slow)
+    from spank_qrmi.simulator.object_store_signatures import (  # noqa: PLC0415 (slow)
+        SignatureCheck,
+    )
+
     class Handler(MotoRequestHandler):
         """Logs as the site's other endpoints do: without queries, which hold signatures."""
 
         def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-            logger.info("S3 %s %s %s", self.command, self.path.partition("?")[0], code)
+            # There is no path if the first line of the request was none.
+            path = quote(getattr(self, "path", "-").partition("?")[0], safe="/%")
+            logger.info("S3 %s %s %s", self.command, path, code)
 
-    app: WsgiApp = DomainDispatcherApplication(create_backend_app)
-    Client(app).put(f"/{BUCKET}")
+    moto = DomainDispatcherApplication(create_backend_app)
+    Client(moto).put(f"/{BUCKET}")
+    app = SignedOnly(moto, SignatureCheck(ACCESS_KEY_ID, SECRET_ACCESS_KEY, REGION))
     port = listener.getsockname()[1]
     return make_server(
-        host, port, Strict(app), threaded=True, request_handler=Handler, fd=listener.fileno()
+        host, port, app, threaded=True, request_handler=Handler, fd=listener.fileno()
     )
-
-
-class Strict:
-    """Refuses what moto lets pass: a foreign access key and a presigned URL that has expired."""
-
-    def __init__(self, app: WsgiApp) -> None:
-        self._app = app
-
-    def __call__(
-        self, environ: dict[str, Any], start_response: Callable[..., Any]
-    ) -> Iterable[bytes]:
-        """Pass the request on, or answer 403 as S3 words it."""
-        query = {key: values[0] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
-        refusal = None
-        if _access_key_id(query, environ.get("HTTP_AUTHORIZATION", "")) != ACCESS_KEY_ID:
-            refusal = ("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist.")
-        elif "X-Amz-Expires" in query and _has_expired(query):
-            refusal = ("AccessDenied", "Request has expired")
-        if refusal is None:
-            return self._app(environ, start_response)
-        code, message = map(escape, refusal)
-        body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
-        headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))]
-        start_response("403 Forbidden", headers)
-        return [body]
-
-
-def _access_key_id(query: dict[str, str], authorization: str) -> str:
-    # Signature version 4 names the key as the first part of a scope, in header or query.
-    scope = query.get("X-Amz-Credential") or authorization.partition("Credential=")[2]
-    return scope.partition("/")[0]
-
-
-def _has_expired(query: dict[str, str]) -> bool:
-    try:
-        signed_at = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%S%z")
-        lifetime = timedelta(seconds=int(query["X-Amz-Expires"]))
-    except (KeyError, ValueError):
-        return True
-    return datetime.now(timezone.utc) > signed_at + lifetime

@@ -12,6 +12,7 @@ from typing import cast
 
 from spank_qrmi.simulator.execution.errors import ExecutionError, TimeLimitError
 from spank_qrmi.simulator.execution.pool import WorkerPool
+from spank_qrmi.simulator.retention import surplus
 
 RUN_FUNCTION = "spank_qrmi.simulator.pulser_programs:run_program"
 LONGEST_RUN_SECONDS = 60
@@ -90,6 +91,8 @@ class BatchQueue:
         jobs = [BatchJob(str(uuid.uuid4()), program, now) for program in programs]
         batch = Batch(str(uuid.uuid4()), device_type, now, jobs)
         self._batches[batch.batch_id] = batch
+        for batch_id in surplus(self._batches, lambda one: one.status() not in UNFINISHED):
+            del self._batches[batch_id]
         task = asyncio.create_task(self._run(batch))
         self._tasks[batch.batch_id] = task
         task.add_done_callback(lambda _: self._tasks.pop(batch.batch_id, None))

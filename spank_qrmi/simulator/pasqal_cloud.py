@@ -23,6 +23,8 @@ from spank_qrmi.simulator.site import Site
 
 BATCH_KEYS = frozenset({"sequence_builder", "jobs", "device_type", "project_id"})
 JOB_KEYS = frozenset({"runs", "variables"})
+LARGEST_RUNS = 1_000_000
+"""No service's limit: the simulator draws every run."""
 
 
 class PasqalCloud:
@@ -159,8 +161,9 @@ def _program(job: object, device_type: str, sequence: str) -> Program:
         raise RefusalError(422, "a job must be an object")
     refuse_unknown_keys(job, JOB_KEYS)
     runs, variables = job.get("runs"), job.get("variables") or {}
-    if type(runs) is not int or runs < 1:
-        raise RefusalError(422, "runs must be a whole number from 1")
+    if type(runs) is not int or not 1 <= runs <= LARGEST_RUNS:
+        message = f"runs must be a whole number from 1 to {LARGEST_RUNS}"
+        raise RefusalError(422, message)
     if not isinstance(variables, dict):
         raise RefusalError(422, "variables must be an object")
     return Program(device_type, sequence, runs, variables)

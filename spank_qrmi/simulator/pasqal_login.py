@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from spank_qrmi.simulator.answers import RefusalError, media_type
+from spank_qrmi.simulator.answers import RefusalError, media_type, read_body
 from spank_qrmi.simulator.site import Site
 
 USER_GRANT = "http://auth0.com/oauth/grant-type/password-realm"
@@ -47,7 +47,7 @@ class PasqalLogin:
     async def _issue_token(self, request: Request) -> Response:
         if media_type(request) != "application/x-www-form-urlencoded":
             raise RefusalError(415, "the body must be application/x-www-form-urlencoded")
-        form = _form(await request.body())
+        form = _form(await read_body(request))
         grant = form.get("grant_type", "")
         if grant == USER_GRANT:
             subject = _user(form)

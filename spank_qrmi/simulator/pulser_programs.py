@@ -46,6 +46,7 @@ def run_program(order: Mapping[str, Any]) -> dict[str, int]:
 
 def _device(device_type: str) -> Device:
     # What the service's devices are like, in Pulser's own words; the real one's is not published.
+    # Like this one it requires a layout: Pasqal's Qiskit provider puts registers on one first.
     return dataclasses.replace(AnalogDevice, name=device_type)
 
 

@@ -11,7 +11,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from spank_qrmi.simulator import ibm_backends
-from spank_qrmi.simulator.answers import RefusalError, read_json_object, refuse_unknown_keys
+from spank_qrmi.simulator.answers import (
+    RefusalError,
+    read_body,
+    read_json_object,
+    refuse_unknown_keys,
+)
 from spank_qrmi.simulator.ibm_backends import Backend
 from spank_qrmi.simulator.qiskit_runtime_access import (
     authorise,
@@ -119,7 +124,7 @@ class QiskitRuntime:
 
     async def _close_session(self, request: Request) -> Response:
         session = self._session(request)
-        if await request.body():
+        if await read_body(request):
             raise RefusalError(400, "closing a session takes no body")
         session.cancel(self._site.now())
         return Response(status_code=204)

@@ -61,7 +61,7 @@ def query_integer(query: Mapping[str, str], key: str, default: int, bounds: tupl
     """Return a number of the query; raise RefusalError (400) if it is none within the bounds."""
     text = query.get(key, str(default))
     # The length first: Python refuses to convert very long numbers.
-    is_short_number = len(text) <= LONGEST_NUMBER and text.isdecimal()
+    is_short_number = len(text) <= LONGEST_NUMBER and text.isascii() and text.isdecimal()
     if not is_short_number or not bounds[0] <= int(text) <= bounds[1]:
         message = f"{key} must be an integer between {bounds[0]} and {bounds[1]}"
         raise RefusalError(400, message)

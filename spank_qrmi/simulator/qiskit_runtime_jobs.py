@@ -25,12 +25,14 @@ from spank_qrmi.simulator.site import Account, Site
 from spank_qrmi.simulator.timestamps import timestamp
 
 RUN_FUNCTION = "spank_qrmi.simulator.execution.ibm_primitives:run"
-PROGRAMS = frozenset({"sampler", "estimator"})
+PROGRAMS = ("sampler", "estimator")
+PROGRAMS_NOT_RUN = ("noiselearner",)
+"""Programs of the service that the site has nothing to run with."""
 ORDER_KEYS = frozenset(
     {"program_id", "backend", "runtime", "tags", "log_level", "cost", "session_id"}
     | {"calibration_id", "params", "private"}
 )
-LOG_LEVELS = frozenset({"critical", "error", "warning", "info", "debug"})
+LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 LIST_KEYS = frozenset(
     {"pending", "session_id", "backend", "limit", "offset", "program", "created_after"}
     | {"created_before", "sort", "tags", "exclude_params"}
@@ -55,6 +57,7 @@ class QiskitRuntimeJobs:
             Route(f"{base}/jobs", self._submit, methods=["POST"]),
             Route(f"{base}/jobs", self._list, methods=["GET"]),
             Route(job, self._show, methods=["GET"]),
+            Route(job, self._delete, methods=["DELETE"]),
             Route(f"{job}/cancel", self._cancel, methods=["POST"]),
             Route(f"{job}/results", self._show_results, methods=["GET"]),
             Route(f"{job}/logs", self._show_logs, methods=["GET"]),
@@ -93,7 +96,9 @@ class QiskitRuntimeJobs:
         session_id = order.get("session_id")
         if session_id is None:
             return None
-        session = own_session(self._site, account, str(session_id))
+        if not isinstance(session_id, str):
+            raise RefusalError(400, "session_id must be a text")
+        session = own_session(self._site, account, session_id)
         if not session.accepting_jobs:
             message = f"Session {session.session_id} is {session.state()} and accepts no jobs."
             raise RefusalError(400, message)
@@ -155,6 +160,15 @@ class QiskitRuntimeJobs:
             session.note_job_end(now)
         return Response(status_code=204)
 
+    async def _delete(self, request: Request) -> Response:
+        job = self._job(request)
+        # What the service does with a job that has not ended is not published.
+        if job.is_pending():
+            message = f"The job is {job.status} and cannot be deleted."
+            raise RefusalError(409, message)
+        self._site.remove_runtime_job(job)
+        return Response(status_code=204)
+
     async def _show_results(self, request: Request) -> Response:
         job = self._job(request)
         if job.results is None:
@@ -201,6 +215,9 @@ class Filter:
 
 def _check(order: Mapping[str, object]) -> None:
     refuse_unknown_keys(order, ORDER_KEYS)
+    if order.get("program_id") in PROGRAMS_NOT_RUN:
+        message = f"The simulated site does not run {order['program_id']}."
+        raise RefusalError(400, message)
     if order.get("program_id") not in PROGRAMS:
         raise RefusalError(400, "program_id must be sampler or estimator")
     if not isinstance(order.get("params"), dict):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The qrmi_config.json that makes the plugins use a simulated site."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -53,7 +54,14 @@ def config_text(config: dict[str, object]) -> str:
 
 
 def write_config(path: Path, config: dict[str, object]) -> None:
-    """Write the configuration in one step, for its owner's eyes only; raise OSError on failure."""
+    """Write the configuration in one step, for its owner's eyes only; raise OSError on failure.
+
+    What is there and is no file, a device for instance, is left alone.
+    """
+    # Of a link, the file that it names is replaced.
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
     # mkstemp's files are 0600 from the start: the keys are never readable by others.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -2,7 +2,6 @@
 """Who may use Direct Access: tokens of IAM with a service CRN, or of its own older App ID."""
 
 import base64
-import binascii
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -55,5 +54,6 @@ class AppId:
 def _decoded(credentials: str) -> str | None:
     try:
         return base64.b64decode(credentials.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    # Not ASCII, not base64, or not UTF-8 within.
+    except ValueError:
         return None

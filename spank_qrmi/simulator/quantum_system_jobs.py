@@ -5,6 +5,7 @@ A job holds one of its backend's lanes until it is deleted, even when it has lon
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,6 +24,7 @@ from spank_qrmi.simulator.quantum_system_errors import (
     NOT_CANCELLABLE,
     error_document,
 )
+from spank_qrmi.simulator.quantum_system_logs import keep_log
 from spank_qrmi.simulator.quantum_system_orders import storage_urls, violations
 from spank_qrmi.simulator.site import Site
 from spank_qrmi.simulator.timestamps import timestamp
@@ -73,6 +75,7 @@ class QuantumSystemJobs:
                 backend=backend,
                 time_limit_seconds=job.cost_seconds,
                 status_when_late="Cancelled",
+                keep_log=partial(keep_log, job),
             )
         )
         return Response(status_code=204)
@@ -109,6 +112,8 @@ class QuantumSystemJobs:
         job = self._job(request)
         if not job.is_pending():
             raise RefusalError(409, f"The job is {job.status}.", NOT_CANCELLABLE)
+        # Clients fetch the log as soon as they see that the job has ended.
+        await self._site.job_runner.interrupt(job, partial(keep_log, job))
         job.cancel(self._site.now())
         return Response(status_code=204)
 

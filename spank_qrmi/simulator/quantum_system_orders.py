@@ -6,7 +6,7 @@ Violations are coded like pydantic's error types, which is what the service answ
 
 from collections.abc import Mapping
 
-from spank_qrmi.simulator.quantum_system_errors import field_entry
+from spank_qrmi.simulator.quantum_system_errors import INVALID_INPUT, field_entry
 
 LONGEST_NAME = 256
 PROGRAMS = ("sampler", "estimator")
@@ -14,6 +14,7 @@ LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 ORDER_KEYS = frozenset({"id", "backend", "program_id", "log_level", "timeout_secs", "storage"})
 STORAGE_KEYS = ("input", "results", "logs")
 STORAGE_TYPE = "s3_compatible"
+STORAGE_NOT_OFFERED = "ibmcloud_cos"
 
 Violations = list[dict[str, object]]
 
@@ -65,6 +66,9 @@ def _storage_object(storage: Mapping[str, object], key: str) -> Violations:
     one = storage[key]
     if not isinstance(one, dict):
         return [field_entry("model_type", "Input should be an object", field)]
+    if one.get("type") == STORAGE_NOT_OFFERED:
+        message = f"The simulated site has no storage of type {STORAGE_NOT_OFFERED}: {STORAGE_TYPE}"
+        return [field_entry(INVALID_INPUT, f"{message} is offered.", f"{field}.type")]
     found = _choice(one, "type", (STORAGE_TYPE,), f"{field}.type")
     url = one.get("presigned_url")
     if not isinstance(url, str) or not url.startswith(("http://", "https://")):

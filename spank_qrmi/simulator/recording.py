@@ -6,6 +6,7 @@ Secrets stay out: of a request's headers only the names are kept, and a digest o
 
 import hashlib
 import logging
+from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,7 +44,8 @@ class RecordingMiddleware:
         finally:
             record.ended_at = self._site.now()
             status = "-" if record.status is None else record.status
-            logger.info("%s %s %s", record.method, record.path, status)
+            # A decoded path may hold line breaks and a terminal's control characters.
+            logger.info("%s %s %s", record.method, quote(record.path), status)
 
 
 def _record(scope: Scope, at: float) -> RequestRecord:

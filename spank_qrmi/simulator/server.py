@@ -4,6 +4,7 @@
 Everything that touches uvicorn is here; what is served is `app`.
 """
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -15,6 +16,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from spank_qrmi.simulator.addresses import base_url
 from spank_qrmi.simulator.app import create_app
 from spank_qrmi.simulator.fault_middleware import CLOSE_CONNECTION_KEY
 from spank_qrmi.simulator.site import Site
@@ -70,20 +72,18 @@ class SimulatorServer(uvicorn.Server):
         """Stop at once: a hanging request must not keep the process."""
         for connection in list(self.server_state.connections):
             cast("ClosableProtocol", connection).transport.abort()
-        await super().shutdown(sockets)
-        await self._site.stop()
+        # At the same time: some requests wait for what the site does in the background.
+        await asyncio.gather(super().shutdown(sockets), self._site.stop())
 
 
 def bind(host: str, port: int) -> tuple[socket.socket, str]:
     """Return a listening socket and its base URL; port 0 takes a free one. Raises OSError."""
-    is_ipv6 = ":" in host
-    family = socket.AF_INET6 if is_ipv6 else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=128)
     # asyncio sets this only where the socket names its protocol, which create_server's do not;
     # accepted sockets inherit it, and without it kept connections wait 40 ms per answer.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    shown_host = f"[{host}]" if is_ipv6 else host
-    return listener, f"http://{shown_host}:{listener.getsockname()[1]}"
+    return listener, base_url(host, listener.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -92,7 +92,7 @@ def running_in_thread(site: Site) -> Iterator[str]:
 
     Raises TimeoutError if the server does not start, or does not stop, in half a minute.
     """
-    listener, base_url = bind("127.0.0.1", 0)
+    listener, url = bind("127.0.0.1", 0)
     ready = threading.Event()
     server = SimulatorServer(site, ready.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -100,7 +100,7 @@ def running_in_thread(site: Site) -> Iterator[str]:
     if not ready.wait(LONGEST_START_SECONDS):
         raise TimeoutError("the simulated site does not start")
     try:
-        yield base_url
+        yield url
     finally:
         server.should_exit = True
         thread.join(LONGEST_STOP_SECONDS)

@@ -18,6 +18,7 @@ from spank_qrmi.simulator.job_runner import JobRunner
 from spank_qrmi.simulator.jobs import Job
 from spank_qrmi.simulator.pasqal_batches import BatchQueue
 from spank_qrmi.simulator.pasqal_tokens import PasqalTokens
+from spank_qrmi.simulator.retention import surplus
 from spank_qrmi.simulator.sessions import Session
 
 API_KEY = "simulator-api-key"
@@ -174,6 +175,8 @@ class Site:
             created_at=self.now(),
         )
         self._sessions[session.session_id] = session
+        for session_id in surplus(self._sessions, lambda one: one.closed_at is not None):
+            del self._sessions[session_id]
         return session
 
     def sessions(self) -> list[Session]:
@@ -204,6 +207,15 @@ class Site:
         self.runtime_jobs[job.job_id] = job
         if session is not None:
             session.add_job(job)
+        for job_id in surplus(self.runtime_jobs, lambda one: not one.is_pending()):
+            self.remove_runtime_job(self.runtime_jobs[job_id])
+
+    def remove_runtime_job(self, job: Job) -> None:
+        """Forget a job of Qiskit Runtime, in its session too."""
+        del self.runtime_jobs[job.job_id]
+        session = None if job.session_id is None else self._sessions.get(job.session_id)
+        if session is not None:
+            session.jobs.remove(job)
 
 
 def _backends(**statuses: str) -> dict[str, Backend]:

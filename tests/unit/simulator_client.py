@@ -48,3 +48,10 @@ def wait_for_end(client: httpx.Client, path: str) -> dict[str, object]:
         time.sleep(0.02)
     message = f"the job at {path} does not end"
     raise AssertionError(message)
+
+
+LONG = 'OPENQASM 3.0; include "stdgates.inc"; bit[1] meas;' + "".join(
+    f"sx ${qubit}; reset ${qubit}; sx ${qubit};" for qubit in range(20)
+)
+"""Resets make the simulation start anew with each shot: an hour for all that LONG_INPUT asks."""
+LONG_INPUT = sampler_input(LONG, pubs=[[LONG + "meas[0] = measure $3;", None, 100_000]])

@@ -2,6 +2,7 @@
 """`spank-qrmi simulate`: ready line, printed and written config, refusals, stopping at once."""
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ import orjson
 import pytest
 
 from spank_qrmi.cli import main
+from spank_qrmi.simulator.addresses import base_url
 from tests.unit.deadlines import killed_after
 
 PROJECT = Path(__file__).parents[2]
@@ -26,10 +28,14 @@ DEVICES = "/pasqal/core-fast/api/v1/devices"
 
 
 @pytest.fixture
-def signal_handlers() -> Iterator[None]:
+def process_state() -> Iterator[None]:
+    """Undo what the command changes of its process: signal handlers and a logger's level."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     saved = {number: signal.getsignal(number) for number in numbers}
+    logger = logging.getLogger("spank_qrmi.simulator")
+    level = logger.level
     yield
+    logger.setLevel(level)
     for number, handler in saved.items():
         signal.signal(number, handler)
 
@@ -76,7 +82,7 @@ def hanging_request(client: httpx.Client) -> Iterator[socket.socket]:
 
 
 def test_main_serves_until_a_signal(
-    tmp_path: Path, signal_handlers: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, process_state: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "qrmi_config.json"
     seen: list[int] = []
@@ -116,7 +122,7 @@ def test_host_that_others_can_reach_is_refused(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_port_that_is_taken_is_an_error(
-    host: str, signal_handlers: None, capsys: pytest.CaptureFixture[str]
+    host: str, process_state: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -125,18 +131,45 @@ def test_port_that_is_taken_is_an_error(
 
 
 def test_remote_host_is_bound_if_allowed(
-    signal_handlers: None, capsys: pytest.CaptureFixture[str]
+    process_state: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Documentation addresses belong to no interface: binding is tried, and fails.
     assert main(["simulate", "--host", "192.0.2.1", "--allow-remote"]) == 1
-    assert "Cannot assign requested address" in capsys.readouterr().err
+    complaint = "cannot listen on --host 192.0.2.1 --port 0: Cannot assign requested address\n"
+    assert capsys.readouterr().err == f"spank-qrmi: {complaint}"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_all_interfaces_are_named_by_the_machine(host: str) -> None:
+    assert base_url(host, 8000) == f"http://{socket.gethostname()}:8000"
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "9" * 5000, "http", "", "٣"])
+def test_port_must_be_a_number_of_one(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["simulate", f"--port={port}"])
+    assert refused.value.code == 2
+    assert "is no port number: 0 to 65535" in capsys.readouterr().err
 
 
 def test_config_that_cannot_be_written_is_an_error(
-    tmp_path: Path, signal_handlers: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, process_state: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["simulate", "--write-config", str(tmp_path / "nowhere" / "c.json")]) == 1
-    assert "No such file or directory" in capsys.readouterr().err
+    path = tmp_path / "nowhere" / "c.json"
+    assert main(["simulate", "--write-config", str(path)]) == 1
+    complaint = f"cannot write --write-config {path}: No such file or directory\n"
+    assert capsys.readouterr().err == f"spank-qrmi: {complaint}"
+
+
+def test_config_replaces_files_only(
+    tmp_path: Path, process_state: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (tmp_path, pipe):
+        assert main(["simulate", "--write-config", str(path)]) == 1
+        assert f"{path}: it is not a file" in capsys.readouterr().err
+    assert [one.name for one in tmp_path.iterdir()] == ["pipe"]
 
 
 @contextlib.contextmanager

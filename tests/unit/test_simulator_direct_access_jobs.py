@@ -11,11 +11,19 @@ import httpx
 import orjson
 import pytest
 
+from spank_qrmi.simulator import quantum_system_jobs
 from spank_qrmi.simulator import site as names
 from spank_qrmi.simulator.execution import direct_access
 from spank_qrmi.simulator.execution.errors import ExecutionError
 from spank_qrmi.simulator.site import Site
-from tests.unit.simulator_client import BELL, FLIP, headers_of, sampler_input, wait_for_end
+from tests.unit.simulator_client import (
+    BELL,
+    FLIP,
+    LONG_INPUT,
+    headers_of,
+    sampler_input,
+    wait_for_end,
+)
 
 API = "/direct-access/v1"
 RUN_ORDER = {"program_id": "sampler", "model": "torino", "noise": False}
@@ -169,6 +177,88 @@ def test_job_is_cancelled_and_deleted(client: httpx.Client, storage: Storage) ->
     }
 
 
+def test_cancelled_job_says_so_in_its_log(client: httpx.Client, storage: Storage) -> None:
+    submit_waiting(client, storage)
+    assert client.post(f"{API}/jobs/job-1/cancel").status_code == 204
+    assert storage.objects == {"/logs": b"The job was cancelled.\n"}
+
+
+def test_job_that_runs_too_long_says_so_in_its_log(client: httpx.Client, storage: Storage) -> None:
+    storage.objects["/input"] = orjson.dumps(LONG_INPUT)
+    client.post(f"{API}/jobs", json=order(storage, timeout_secs=1))
+    job = wait_for_end(client, f"{API}/jobs/job-1")
+    reason = "The job ran longer than its time limit."
+    assert (job["status"], job["reason_message"]) == ("Cancelled", reason)
+    assert storage.objects["/logs"] == f"{reason}\n".encode()
+
+
+def test_job_whose_worker_dies_says_so_in_its_log(
+    client: httpx.Client, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantum_system_jobs, "RUN_FUNCTION", "tests.unit.worker_functions:die")
+    client.post(f"{API}/jobs", json=order(storage))
+    assert wait_for_end(client, f"{API}/jobs/job-1")["status"] == "Failed"
+    assert storage.objects == {"/logs": b"the simulation's process ended unexpectedly\n"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:1/logs?X-Amz-Signature=s", "http://[::x", f"http://{'x' * 64}/logs"],
+)
+def test_cancelling_needs_no_storage(
+    client: httpx.Client, storage: Storage, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored = {"type": "s3_compatible", "presigned_url": url}
+    objects = {"input": stored, "results": stored, "logs": stored}
+    sent = {**order(storage, backend="ibm_paused"), "storage": objects}
+    with caplog.at_level("INFO", logger="spank_qrmi.simulator"):
+        assert client.post(f"{API}/jobs", json=sent).status_code == 204
+        assert client.post(f"{API}/jobs/job-1/cancel").status_code == 204
+    assert client.get(f"{API}/jobs/job-1").json()["status"] == "Cancelled"
+    complaints = [text for text in caplog.messages if "cannot be stored" in text]
+    assert len(complaints) == 1
+    assert url not in complaints[0]
+
+
+def test_job_without_a_log_is_cancelled(client: httpx.Client, storage: Storage) -> None:
+    sent = order(storage, backend="ibm_paused")
+    objects = dict(sent["storage"])
+    del objects["logs"]
+    client.post(f"{API}/jobs", json={**sent, "storage": objects})
+    assert client.post(f"{API}/jobs/job-1/cancel").status_code == 204
+    assert storage.objects == {}
+
+
+def test_held_job_stays_running_until_it_is_let_go(client: httpx.Client, storage: Storage) -> None:
+    storage.objects["/input"] = orjson.dumps(sampler_input(FLIP))
+    backend = "/_simulator/backends/ibm_torino"
+    assert client.post(backend, json={"holds_jobs": True}).status_code == 204
+    state = client.get("/_simulator/state").json()
+    assert state["quantum_system_backends"]["ibm_torino"]["holds_jobs"]
+    for job_id in ("held", "cancelled"):
+        client.post(f"{API}/jobs", json=order(storage, job_id))
+    assert client.get(f"{API}/backends/ibm_torino").json()["status"] == "online"
+    client.post(f"{API}/jobs/cancelled/cancel")
+    assert client.get(f"{API}/jobs/cancelled").json()["status"] == "Cancelled"
+    assert client.get(f"{API}/jobs/held").json()["status"] == "Running"
+    assert "/results" not in storage.objects
+    client.post(backend, json={"holds_jobs": False})
+    assert wait_for_end(client, f"{API}/jobs/held")["status"] == "Completed"
+
+
+def test_storage_of_ibm_cloud_is_refused_by_name(client: httpx.Client, storage: Storage) -> None:
+    cloud = {"type": "ibmcloud_cos", "region": "us-east", "region_type": "regional"}
+    cloud |= {"bucket_crn": "crn:v1:bucket", "object_name": "input.json"}
+    sent = order(storage)
+    sent["storage"] = {"input": cloud, "results": cloud}
+    refused = client.post(f"{API}/jobs", json=sent)
+    errors = refused.json()["errors"]
+    message = "The simulated site has no storage of type ibmcloud_cos: s3_compatible is offered."
+    assert [(one["code"], one["message"]) for one in errors] == [("1337", message)] * 2
+    assert [one["location"] for one in errors] == ["storage.input.type", "storage.results.type"]
+    assert refused.status_code == 400
+
+
 def test_waiting_job_runs_when_its_backend_comes_online(
     client: httpx.Client, storage: Storage
 ) -> None:
@@ -282,6 +372,7 @@ def test_backend_is_described_like_the_real_machine(
         (None, "1200"),
         ("Bearer x", "1200"),
         ("Basic ???", "1201"),
+        ("Basic \xff", "1201"),
         ("Basic " + b64encode(b"\xff").decode(), "1201"),
         ("Basic " + b64encode(b"simulator-client:wrong").decode(), "1201"),
     ],
@@ -289,16 +380,22 @@ def test_backend_is_described_like_the_real_machine(
 def test_app_id_refuses_wrong_credentials(
     base_url: str, authorization: str | None, code: str
 ) -> None:
-    headers = {} if authorization is None else {"Authorization": authorization}
+    headers = {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
     refused = httpx.post(f"{base_url}{API}/token", headers=headers, trust_env=False)
     assert (refused.status_code, refused.json()["errors"][0]["code"]) == (401, code)
 
 
-def test_app_id_token_needs_no_service_crn(client: httpx.Client, base_url: str) -> None:
+def test_app_id_token_needs_no_service_crn(
+    client: httpx.Client, base_url: str, storage: Storage
+) -> None:
     credentials = (names.APP_ID_CLIENT_ID, names.APP_ID_SECRET)
     answer = httpx.post(f"{base_url}{API}/token", auth=credentials, trust_env=False).json()
     assert (answer["token_type"], answer["expires_in"]) == ("Bearer", 3600)
     headers = {"Authorization": f"Bearer {answer['access_token']}"}
-    assert httpx.get(f"{base_url}{API}/jobs", headers=headers, trust_env=False).status_code == 200
+    with httpx.Client(base_url=f"{base_url}{API}", headers=headers, trust_env=False) as member:
+        assert member.post("/jobs", json=order(storage, backend="ibm_paused")).status_code == 204
+        assert [job["id"] for job in member.get("/jobs").json()["jobs"]] == ["job-1"]
+        assert member.post("/jobs/job-1/cancel").status_code == 204
+        assert member.delete("/jobs/job-1").status_code == 204
     runtime = httpx.get(f"{base_url}/runtime/api/v1/jobs", headers=headers, trust_env=False)
     assert runtime.status_code == 403

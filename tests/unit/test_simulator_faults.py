@@ -255,6 +255,8 @@ def test_device_status_and_availability_can_be_changed(client: httpx.Client) -> 
         ("ibm_torino", {"status": 5}, 422),
         ("ibm_torino", {"status": "x" * 65}, 422),
         ("ibm_torino", {"availability": "ACTIVE"}, 422),
+        ("ibm_torino", {"status": "online", "holds_jobs": "yes"}, 422),
+        ("FRESNEL", {"holds_jobs": True}, 422),
         ("FRESNEL", {"device_type": "OTHER"}, 422),
     ],
 )

@@ -11,6 +11,7 @@ from pulser import Pulse, Sequence
 from pulser.abstract_repr import deserialize_device
 from pulser.devices import Device
 
+from spank_qrmi.simulator import retention
 from spank_qrmi.simulator.pasqal_tokens import AUTH_TOKEN, PROJECT_ID
 from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import Site
@@ -101,6 +102,19 @@ def test_devices_are_listed_for_everyone(stranger: httpx.Client) -> None:
     assert names == ["FRESNEL", "EMU_FREE", "FRESNEL_CAN1"]
     assert everything == {"status": "success", "message": "OK.", "code": 200}
     assert stranger.get(f"{V1}/devices?colour=red").status_code == 400
+
+
+def test_oldest_ended_batches_are_forgotten(
+    client: httpx.Client, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "REMEMBERED", 1)
+    ids = []
+    for _ in range(4):
+        ids.append(client.post(f"{V1}/batches", json=order("{}")).json()["data"]["id"])
+        client.patch(f"{V2}/batches/{ids[-1]}/cancel")
+    # The last two: one that had ended when the last one came, and that one.
+    assert [batch.batch_id for batch in site.pasqal_batches.batches()] == ids[2:]
+    assert client.get(f"{V2}/batches/{ids[0]}").status_code == 404
 
 
 def test_public_specs_are_those_of_the_devices(stranger: httpx.Client) -> None:

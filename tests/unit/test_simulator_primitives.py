@@ -216,6 +216,8 @@ def test_precision_is_the_pubs_or_the_inputs(
         ("sampler", [5], {}, "must be OpenQASM 3 or a QPY circuit"),
         ("sampler", ["rubbish"], {}, "cannot be read"),
         ("sampler", [BELL, None, -1], {}, "PUB is not valid"),
+        ("sampler", [BELL, None, 10_000_001], {}, "more than the 10000000 of a job"),
+        ("sampler", [TURNED + MEASURED, [[0, 0]] * 11, 10**6], {}, "11000000 executions"),
         ("sampler", [TURNED + MEASURED], {}, "parameter values do not fit"),
         ("sampler", [TURNED + MEASURED, [1.0]], {}, "parameter values do not fit"),
         ("sampler", [{"__type__": "QuantumCircuit", "__value__": "x"}], {}, "cannot be decoded"),

@@ -10,7 +10,14 @@ import pytest
 from qiskit_ibm_runtime import RuntimeDecoder
 
 from spank_qrmi.simulator.site import Site
-from tests.unit.simulator_client import FLIP, WAIT_SECONDS, headers_of, sampler_input, wait_for_end
+from tests.unit.simulator_client import (
+    FLIP,
+    LONG_INPUT,
+    WAIT_SECONDS,
+    headers_of,
+    sampler_input,
+    wait_for_end,
+)
 
 API = "/runtime/api/v1"
 JOBS = f"{API}/jobs"
@@ -18,11 +25,6 @@ SESSIONS = f"{API}/sessions"
 WORKING = "ibm_sherbrooke"
 WAITING = "ibm_maintenance"
 """Jobs for this backend stay queued."""
-LONG = 'OPENQASM 3.0; include "stdgates.inc"; bit[1] meas;' + "".join(
-    f"sx ${qubit}; reset ${qubit}; sx ${qubit};" for qubit in range(20)
-)
-"""Resets make the simulation start anew with each shot: an hour for all that LONG_INPUT asks."""
-LONG_INPUT = sampler_input(LONG, pubs=[[LONG + "meas[0] = measure $3;", None, 100_000]])
 
 
 @pytest.fixture
@@ -179,7 +181,7 @@ def test_list_queries_are_checked(client: httpx.Client, query: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "status"),
     [
-        ({"program_id": "noiselearner"}, 400),
+        ({"program_id": "circuit-runner"}, 400),
         ({"params": None}, 400),
         ({"cost": "600"}, 400),
         ({"cost": -1}, 400),
@@ -197,6 +199,12 @@ def test_orders_are_checked(client: httpx.Client, changes: dict[str, object], st
     assert client.get(JOBS).json()["count"] == 0
 
 
+def test_noiselearner_is_refused_by_name(client: httpx.Client) -> None:
+    refused = client.post(JOBS, json=order(WAITING, program_id="noiselearner"))
+    message = "The simulated site does not run noiselearner."
+    assert (refused.status_code, refused.json()["errors"][0]["message"]) == (400, message)
+
+
 def test_session_takes_jobs_of_its_own_backend_only(client: httpx.Client) -> None:
     session_id = open_session(client, WORKING)
     assert client.post(JOBS, json=order(WAITING, session_id)).status_code == 400
@@ -208,6 +216,31 @@ def test_jobs_of_others_are_not_found(client: httpx.Client, site: Site) -> None:
     assert client.get(JOBS).json()["count"] == 0
     paths = (f"{JOBS}/{job_id}", f"{JOBS}/{job_id}/results", f"{JOBS}/{job_id}/logs")
     assert {client.get(path).status_code for path in paths} == {404}
+
+
+def test_job_is_deleted_once_it_has_ended(client: httpx.Client) -> None:
+    session_id = open_session(client, WAITING)
+    job_id = submit(client, order(WAITING, session_id))
+    assert client.delete(f"{JOBS}/{job_id}").status_code == 409
+    client.post(f"{JOBS}/{job_id}/cancel")
+    assert client.delete(f"{JOBS}/{job_id}").status_code == 204
+    assert client.get(f"{JOBS}/{job_id}").status_code == 404
+    assert client.delete(f"{JOBS}/{job_id}").status_code == 404
+    assert client.get("/_simulator/state").json()["sessions"][0]["jobs"] == []
+    alone = submit(client, order(WAITING))
+    client.post(f"{JOBS}/{alone}/cancel")
+    assert client.delete(f"{JOBS}/{alone}").status_code == 204
+    assert client.get(JOBS).json()["count"] == 0
+
+
+def test_held_job_makes_its_session_active(client: httpx.Client) -> None:
+    session_id = open_session(client, WORKING)
+    client.post(f"/_simulator/backends/{WORKING}", json={"holds_jobs": True})
+    job_id = submit(client, order(WORKING, session_id))
+    wait_for_status(client, job_id, "Running")
+    assert state_of(client, session_id) == "active"
+    client.post(f"/_simulator/backends/{WORKING}", json={"holds_jobs": False})
+    assert wait_for_end(client, f"{JOBS}/{job_id}")["status"] == "Completed"
 
 
 def test_private_job_keeps_its_params(client: httpx.Client) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from spank_qrmi.simulator import retention
 from spank_qrmi.simulator.faults import FaultError, FaultQueue, parse_fault
 from spank_qrmi.simulator.qrmi_config import site_config, write_config
 from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN, Account, Site
@@ -117,6 +118,23 @@ def test_cancel_lets_a_running_job_finish_and_happens_once(
     assert (running.status, queued.status) == ("Completed", "Cancelled")
 
 
+def test_oldest_closed_sessions_and_ended_jobs_are_forgotten(
+    site: Site, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "REMEMBERED", 2)
+    open_one = site.open_session(account, "ibm_sherbrooke", "batch", 600)
+    jobs = [site.add_job(open_one, "Queued") for _ in range(3)]
+    for job in jobs:
+        job.cancel(site.now())
+    waiting = site.add_job(open_one, "Queued")
+    assert list(site.runtime_jobs.values()) == open_one.jobs == [*jobs[1:], waiting]
+    closed = [site.open_session(account, "ibm_sherbrooke", "batch", 600) for _ in range(3)]
+    for session in closed:
+        session.cancel(site.now())
+    newest = site.open_session(account, "ibm_sherbrooke", "batch", 600)
+    assert site.sessions() == [open_one, *closed[1:], newest]
+
+
 def test_faults_strike_in_order_and_as_often_as_ordered() -> None:
     queue = FaultQueue()
     queue.add(parse_fault({"kind": "status", "status": 503, "path": "^/a", "times": 2}))
@@ -200,8 +218,20 @@ def test_config_replaces_a_file_and_only_its_owner_can_read_it(tmp_path: Path) -
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_config_that_cannot_be_put_in_place_leaves_nothing_behind(tmp_path: Path) -> None:
-    (tmp_path / "taken").mkdir()
-    with pytest.raises(OSError, match="taken"):
-        write_config(tmp_path / "taken", {"resources": []})
-    assert [one.name for one in tmp_path.iterdir()] == ["taken"]
+def test_config_is_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link.json").symlink_to("target.json")
+    write_config(tmp_path / "link.json", {"resources": []})
+    assert (tmp_path / "link.json").is_symlink()
+    assert "resources" in (tmp_path / "target.json").read_text()
+
+
+def test_config_that_cannot_be_put_in_place_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        write_config(tmp_path / "c.json", {"resources": []})
+    assert list(tmp_path.iterdir()) == []

@@ -64,6 +64,7 @@ def test_worker_serves_one_program_after_the_other_and_ends_with_the_pool() -> N
     [
         ("fail", "not today", 1517),
         ("stumble", "KeyError: 'surprise'", 5203),
+        ("ramble", "ValueError: x{900}x*$", 5203),
         ("nothing", "no attribute 'nothing'", 5203),
         ("die", "ended unexpectedly", 5203),
     ],
@@ -84,6 +85,20 @@ def test_missing_package_is_told_with_its_remedy() -> None:
     async def use(pool: WorkerPool) -> None:
         with pytest.raises(ExecutionError, match="install the extra `simulator`"):
             await pool.run("no_such_package:run", {})
+
+    with_pool(use)
+
+
+def test_process_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    async def use(pool: WorkerPool) -> None:
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+        with pytest.raises(ExecutionError, match="cannot be started: Resource temporarily"):
+            await process_of(pool)
+        monkeypatch.undo()
+        assert await process_of(pool) > 0
 
     with_pool(use)
 

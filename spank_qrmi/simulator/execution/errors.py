@@ -15,5 +15,9 @@ class ExecutionError(Exception):
         self.reason_code = reason_code
 
 
+class LostWorkerError(ExecutionError):
+    """The process in which a program runs is not there, or not any more."""
+
+
 class TimeLimitError(Exception):
     """A program ran longer than its order allows."""

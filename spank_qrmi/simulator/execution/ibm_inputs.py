@@ -21,6 +21,8 @@ from spank_qrmi.simulator.execution.errors import ExecutionError
 
 DEFAULT_SHOTS = 4096
 """The services' default; for an estimator it means a precision of 1/sqrt(4096)."""
+MOST_EXECUTIONS = 10_000_000
+"""Shots of all circuits with all their parameter values: the services' limit for a job."""
 VERSION = 2
 PROJECTOR = re.compile(r"[01+\-rl]")
 MOST_PROJECTORS = 12
@@ -52,6 +54,10 @@ def sampler_pubs(document: Mapping[str, object]) -> list[SamplerPub]:
         circuit, order = _circuit(parts[0])
         bindings = _bindings(circuit, order, parts[1])
         pubs.append(_checked(SamplerPub, circuit, bindings, parts[2] or shots))
+    executions = sum((pub.shots or 0) * pub.size for pub in pubs)
+    if executions > MOST_EXECUTIONS:
+        message = f"{executions} executions are more than the {MOST_EXECUTIONS} of a job"
+        raise ExecutionError(message)
     return pubs
 
 

@@ -162,9 +162,11 @@ def _is_clifford(circuit: QuantumCircuit) -> bool:
 def _primitive(
     *, is_sampler: bool, options: Mapping[str, object], seed_number: int | None
 ) -> SamplerV2 | EstimatorV2:
+    if is_sampler:
+        # Aer 0.17, the last for Python 3.10, fails with a seed in the sampler's run options.
+        return SamplerV2(seed=seed_number, options={"backend_options": options})
     run_options = {} if seed_number is None else {"seed_simulator": seed_number}
-    all_options = {"backend_options": options, "run_options": run_options}
-    return SamplerV2(options=all_options) if is_sampler else EstimatorV2(options=all_options)
+    return EstimatorV2(options={"backend_options": options, "run_options": run_options})
 
 
 def _encoded(result: PrimitiveResult, *, is_sampler: bool, typed: bool) -> str:

@@ -11,7 +11,12 @@ from collections.abc import Callable, Mapping
 
 import orjson
 
-from spank_qrmi.simulator.execution.errors import RUN_FAILED, ExecutionError, TimeLimitError
+from spank_qrmi.simulator.execution.errors import (
+    RUN_FAILED,
+    ExecutionError,
+    LostWorkerError,
+    TimeLimitError,
+)
 from spank_qrmi.simulator.execution.worker import LENGTH
 
 MOST_WORKERS = 2
@@ -40,7 +45,7 @@ class WorkerPool:
         """
         async with self._slots:
             on_start()
-            worker = self._idle.pop() if self._idle else await _Worker.start()
+            worker = self._idle.pop() if self._idle else await _started_worker()
             try:
                 await worker.ask({"function": function})
                 request = {"function": function, "arguments": arguments}
@@ -69,6 +74,14 @@ class WorkerPool:
             await worker.end()
 
 
+async def _started_worker() -> "_Worker":
+    try:
+        return await _Worker.start()
+    except OSError as error:
+        message = f"the simulation's process cannot be started: {error.strerror}"
+        raise LostWorkerError(message) from error
+
+
 class _Worker:
     """One process."""
 
@@ -91,7 +104,7 @@ class _Worker:
     async def ask(self, request: Mapping[str, object]) -> dict[str, object]:
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
-            raise ExecutionError("the simulation's process has no pipes")
+            raise LostWorkerError("the simulation's process has no pipes")
         try:
             frame = orjson.dumps(request)
             stdin.write(LENGTH.pack(len(frame)) + frame)
@@ -99,7 +112,7 @@ class _Worker:
             (length,) = LENGTH.unpack(await stdout.readexactly(LENGTH.size))
             answer = orjson.loads(await stdout.readexactly(length))
         except (asyncio.IncompleteReadError, ConnectionError) as error:
-            raise ExecutionError("the simulation's process ended unexpectedly") from error
+            raise LostWorkerError("the simulation's process ended unexpectedly") from error
         if "error" in answer:
             raise ExecutionError(answer["error"], answer.get("reason_code", RUN_FAILED))
         result: dict[str, object] = answer["result"]

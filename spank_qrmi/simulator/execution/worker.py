@@ -21,6 +21,7 @@ import orjson
 from spank_qrmi.simulator.execution.errors import ExecutionError
 
 LENGTH = struct.Struct(">I")
+LONGEST_ERROR = 1000
 PR_SET_PDEATHSIG = 1
 """From linux/prctl.h: which signal this process gets when its parent dies."""
 
@@ -59,7 +60,8 @@ def _answer(request: Mapping[str, object]) -> dict[str, object]:
     except ImportError as error:
         return {"error": f"{error}: install the extra `simulator` of spank-qrmi"}
     except Exception as error:  # noqa: BLE001 - a program may fail in any way, its job with it
-        return {"error": f"{type(error).__name__}: {error}"}
+        # Validators go on with the whole schema; a program's author needs the first lines.
+        return {"error": f"{type(error).__name__}: {error}"[:LONGEST_ERROR]}
 
 
 if __name__ == "__main__":
