@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Jobs of IBM Direct Access, now called the Quantum System API, of one service instance.
+
+Owns the job's exchanges and its document; where input and results are kept is in the order, which
+its maker knows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from spank_qrmi.clients.answer import Answer, error_code
+from spank_qrmi.clients.base import path_segment
+from spank_qrmi.clients.iam import Access, IbmService, TokenSource
+from spank_qrmi.errors import AuthenticationError, ServiceError
+
+if TYPE_CHECKING:
+    from spank_qrmi.clients.http import HttpClient
+
+_JOBS = "/v1/jobs"
+_JOB_NOT_FOUND = "1291"
+
+_DELETE_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0)
+"""Waits for a job whose cancellation was accepted to reach its final status."""
+
+COMPLETED = "Completed"
+FAILED = "Failed"
+CANCELLED = "Cancelled"
+FINAL_STATUSES = frozenset({COMPLETED, FAILED, CANCELLED})
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as the service describes it; texts can be shown as they are and may be empty.
+
+    `status` is one of FINAL_STATUSES once the job is over, else `Running` or a text that we do not
+    know; `quantum_nanoseconds` is the time it used on the machine, None if it is not told.
+    """
+
+    job_id: str
+    status: str
+    reason_code: int | None = None
+    reason_message: str = ""
+    reason_solution: str = ""
+    quantum_nanoseconds: int | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Return whether the job is over."""
+        return self.status in FINAL_STATUSES
+
+
+class QuantumSystem:
+    """One service instance, at `endpoint_url` (without trailing slash)."""
+
+    def __init__(self, endpoint_url: str, access: Access, http: "HttpClient") -> None:
+        self._http = http
+        # A command may wait for days: what IAM could not do once it may do later.
+        tokens = TokenSource(http, failures_are_final=False)
+        self._service = IbmService(endpoint_url, access, http, tokens)
+
+    def submit(self, order: Mapping[str, object]) -> None:
+        """Submit a job (POST /v1/jobs); the service answers 204. Made once, never repeated.
+
+        `order` holds id, backend, program_id, log_level, timeout_secs and storage. Raises
+        AuthenticationError, and ServiceError for every other refusal: 409 if the id is taken, 423
+        if the backend is reserved, 429 if all lanes are taken, both of these with what Retry-After
+        asked for.
+        """
+        answer = self._service.authorized_request(
+            "POST", _JOBS, json=order, is_repeatable=False, max_tries=1
+        )
+        if not answer.is_success:
+            raise self._refusal(answer)
+
+    def job(self, job_id: str) -> Job | None:
+        """Return the job, None if the service knows none of that id (GET /v1/jobs/{id}).
+
+        Services of early 2025 have no such route, so their list of jobs is searched then. Raises
+        ServiceError, also for a document that is no job's.
+        """
+        answer = self._service.authorized_request("GET", _path(job_id), is_repeatable=True)
+        if answer.status == HTTPStatus.NOT_FOUND and error_code(answer) == _JOB_NOT_FOUND:
+            return None
+        if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+            return self._listed_job(job_id)
+        if not answer.is_success:
+            raise self._refusal(answer)
+        return _job(answer, answer.json_object(), job_id)
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel the job (POST /v1/jobs/{id}/cancel); one that is over or unknown is fine."""
+        answer = self._service.authorized_request(
+            "POST", f"{_path(job_id)}/cancel", is_repeatable=True
+        )
+        if not (answer.is_success or answer.status in {HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND}):
+            raise self._refusal(answer)
+
+    def delete(self, job_id: str) -> None:
+        """Delete a job that is over, which frees its lane (DELETE /v1/jobs/{id}).
+
+        One that the service does not know is fine. Raises ServiceError with status 409 if the job
+        is not over.
+        """
+        answer = self._service.authorized_request("DELETE", _path(job_id), is_repeatable=True)
+        if not (answer.is_success or answer.status == HTTPStatus.NOT_FOUND):
+            raise self._refusal(answer)
+
+    def remove(self, job_id: str) -> bool:
+        """Cancel the job unless it is over, and delete it; return whether there was one.
+
+        Raises ServiceError if it may still be there.
+        """
+        job = self.job(job_id)
+        if job is None:
+            return False
+        if not job.is_final:
+            self.cancel(job_id)
+        for seconds in _DELETE_PAUSES_SECONDS:
+            try:
+                self.delete(job_id)
+            except ServiceError as error:
+                if error.status != HTTPStatus.CONFLICT or not self._http.wait(seconds):
+                    raise
+            else:
+                return True
+        self.delete(job_id)
+        return True
+
+    def job_ids(self, share: float = 1.0) -> frozenset[str]:
+        """Return the ids of all jobs that the login may see (GET /v1/jobs).
+
+        `share` (0 to 1) is the part of the remaining time that it may use. Raises ServiceError.
+        """
+        _, jobs = self._listed_jobs(share)
+        return frozenset(str(job["id"]) for job in jobs if "id" in job)
+
+    def _listed_job(self, job_id: str) -> Job | None:
+        answer, jobs = self._listed_jobs()
+        for job in jobs:
+            if job.get("id") == job_id:
+                return _job(answer, job, job_id)
+        return None
+
+    def _listed_jobs(self, share: float = 1.0) -> tuple[Answer, list[dict[str, object]]]:
+        answer = self._service.authorized_request("GET", _JOBS, is_repeatable=True, share=share)
+        if not answer.is_success:
+            raise self._refusal(answer)
+        jobs = answer.json_object().get("jobs")
+        if not isinstance(jobs, list):
+            message = f"the answer of {answer.source} holds no list of jobs"
+            raise ServiceError(message, status=answer.status)
+        return answer, [job for job in jobs if isinstance(job, dict)]
+
+    def _refusal(self, answer: Answer) -> ServiceError:
+        """Return the error for an answer that is no success."""
+        text = self._service.refusal_text(answer)
+        if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return AuthenticationError(text, status=answer.status)
+        return ServiceError(text, status=answer.status)
+
+
+def _path(job_id: str) -> str:
+    return f"{_JOBS}/{path_segment(job_id)}"
+
+
+def _job(answer: Answer, document: Mapping[str, object], job_id: str) -> Job:
+    """Return the job that `document` describes; raise ServiceError if it describes none."""
+    status = answer.shown(document.get("status"))
+    if not status:
+        message = f"the answer of {answer.source} gives no status of the job"
+        raise ServiceError(message, status=answer.status)
+    usage = document.get("usage")
+    nanoseconds = usage.get("quantum_nanoseconds") if isinstance(usage, dict) else None
+    return Job(
+        job_id=job_id,
+        status=status,
+        reason_code=_whole_number(document.get("reason_code")),
+        reason_message=answer.shown(document.get("reason_message")),
+        reason_solution=answer.shown(document.get("reason_solution")),
+        quantum_nanoseconds=_whole_number(nanoseconds),
+    )
+
+
+def _whole_number(value: object) -> int | None:
+    # bool is an int in Python, but not in JSON.
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The primitive input (PUBs) that a user gives to `qrun`: read and checked, sent as it is."""
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+
+from spank_qrmi.qrun.outcome import ExitStatus, QrunError
+
+STANDARD_INPUT = "-"
+LARGEST_INPUT_BYTES = 512 * 1024 * 1024
+
+_STANDARD_INPUT_DESCRIPTOR = 0
+_VERSION = 2
+
+
+def read_primitive_input(path: str) -> bytes:
+    """Return the bytes of a primitive input; `-` is standard input.
+
+    It is a JSON object with `version` 2 and a list `pubs` with an array in each place (IBM
+    Quantum's schema of sampler and estimator inputs). Raises QrunError that says what is wrong.
+    """
+    shown = "standard input" if path == STANDARD_INPUT else path
+    content = _read(path, shown)
+    if problem := _problem(content):
+        message = f"{shown} {problem}"
+        raise QrunError(message, ExitStatus.INPUT)
+    return content
+
+
+def _read(path: str, shown: str) -> bytes:
+    try:
+        if path == STANDARD_INPUT:
+            with open(_STANDARD_INPUT_DESCRIPTOR, "rb", closefd=False) as file:
+                content = _read_limited(file)
+        else:
+            with Path(path).open("rb") as file:
+                content = _read_limited(file)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no file's name"
+        message = f"{shown} cannot be read: {reason}"
+        raise QrunError(message, ExitStatus.INPUT) from error
+    if len(content) > LARGEST_INPUT_BYTES:
+        message = f"{shown} is larger than {LARGEST_INPUT_BYTES // 1024**2} MiB"
+        raise QrunError(message, ExitStatus.INPUT)
+    return content
+
+
+def _read_limited(file: BinaryIO) -> bytes:
+    # One byte more shows that the limit is passed; a device may never end.
+    size = os.fstat(file.fileno()).st_size
+    if size > LARGEST_INPUT_BYTES:
+        return bytes(LARGEST_INPUT_BYTES + 1)
+    return file.read(LARGEST_INPUT_BYTES + 1)
+
+
+def _problem(content: bytes) -> str:
+    """Return what keeps the bytes from being a primitive input, or an empty string."""
+    try:
+        document = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        return f"is not JSON (line {error.lineno}, column {error.colno})"
+    if not isinstance(document, dict):
+        return "must be a JSON object with pubs and version"
+    version = document.get("version")
+    if isinstance(version, bool) or version != _VERSION:
+        return f"must have version {_VERSION}"
+    return _pubs_problem(document.get("pubs"))
+
+
+def _pubs_problem(pubs: object) -> str:
+    if not isinstance(pubs, list):
+        return "has no list of pubs"
+    if not pubs:
+        return "has an empty list of pubs: there is nothing to run"
+    for number, pub in enumerate(pubs):
+        if not (isinstance(pub, list) and pub):
+            return f"has no pub in pubs[{number}]: each is an array that begins with a circuit"
+    return ""

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One run of `qrun`, from its input to its result, and what it leaves behind: nothing.
+
+`perform` may be left in the middle of anything: `clean_up` works from what is noted here, in
+another thread if need be.
+"""
+
+import math
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.quantum_system import COMPLETED, FAILED, Job
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import ObjectStoreError, QrmiError
+from spank_qrmi.qrun import variables as names
+from spank_qrmi.qrun.delivery import MissingResultError, deliver_result, show_log
+from spank_qrmi.qrun.object_store import ObjectStore
+from spank_qrmi.qrun.outcome import ExitStatus, QrunError
+from spank_qrmi.qrun.primitive_input import read_primitive_input
+from spank_qrmi.qrun.progress import Progress
+from spank_qrmi.qrun.result_file import ResultFile
+from spank_qrmi.qrun.service import quantum_system_from
+from spank_qrmi.qrun.settings import RunSettings, read_settings
+from spank_qrmi.qrun.submission import StoppedError, Submission, submit, taken_id, wait_for_end
+
+SHORTEST_URL_LIFE_SECONDS = 86400
+URL_LIFE_MARGIN_SECONDS = 3600
+
+_TIMEOUTS_PER_REQUEST = 3
+"""How many tries that are not answered a request may make."""
+
+_JOB_SHARE = 2 / 3
+"""Part of the time for cleaning up after which the objects have their turn."""
+
+_LATE_SUBMISSION_SECONDS = 3.0
+"""How long a request whose answer was lost may take to reach the service nevertheless."""
+
+_LATE_SUBMISSION_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the user asked for; a `result_path` of None is standard output."""
+
+    input_path: str
+    result_path: str | None
+    http_timeout_seconds: float
+    keeps_objects: bool
+
+
+@dataclass(frozen=True)
+class ObjectKeys:
+    """Names of a job's objects in the bucket."""
+
+    input: str
+    results: str
+    logs: str
+
+    @classmethod
+    def of(cls, job_id: str) -> "ObjectKeys":
+        """Return the names that IBM's own clients use."""
+        return cls(f"input_{job_id}.json", f"results_{job_id}.json", f"logs_{job_id}.json")
+
+
+class QuantumRun:
+    """One job of one user; `environment` holds the `IBMQRUN_*` variables."""
+
+    def __init__(
+        self, options: RunOptions, environment: Mapping[str, str], progress: Progress
+    ) -> None:
+        self._options = options
+        self._environment = environment
+        self._progress = progress
+        self._deadline = Deadline(math.inf)
+        self._target = ResultFile(options.result_path)
+        self._submission = Submission()
+        self._job_id = ""
+        self._store: ObjectStore | None = None
+        self._objects: tuple[str, ...] = ()
+        self.is_delivered = False
+
+    def stop(self) -> None:
+        """Let `perform` end at its next step; it does not start anything any more."""
+        self._deadline.cancel()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Return whether the run was told to stop."""
+        return self._deadline.is_cancelled()
+
+    def perform(self) -> ExitStatus:
+        """Run the job and deliver its result; raise QrmiError if that cannot be done.
+
+        Nothing is uploaded before settings, input, target and credentials are known to be good.
+        """
+        settings = read_settings(self._environment)
+        self._job_id = settings.job_id
+        content = read_primitive_input(self._options.input_path)
+        self._target.check()
+        keys = ObjectKeys.of(settings.job_id)
+        timeout_seconds = self._options.http_timeout_seconds
+        store = ObjectStore(settings.store, timeout_seconds)
+        with HttpClient(
+            self._deadline,
+            try_seconds=timeout_seconds,
+            request_seconds=timeout_seconds * _TIMEOUTS_PER_REQUEST,
+        ) as http:
+            system = quantum_system_from(self._environment, http)
+            if system.job(settings.job_id) is not None:
+                raise taken_id(settings.job_id)
+            if self.is_stopped:
+                raise StoppedError
+            self._store, self._objects = store, (keys.input, keys.results, keys.logs)
+            store.upload(keys.input, content)
+            self._progress.state(f"job {settings.job_id}: submitting to {settings.backend}")
+            try:
+                submit(
+                    system,
+                    lambda: job_order(settings, keys, store),
+                    self._submission,
+                    self._deadline,
+                    self._progress,
+                )
+            except QrunError:
+                # The id, and so the objects, are another run's.
+                self._objects = ()
+                raise
+            job = wait_for_end(system, settings.job_id, self._deadline, self._progress)
+        return self._deliver(job, store, keys)
+
+    def clean_up(self, seconds: float) -> None:
+        """Take the job from the service and the objects from the bucket, within so many seconds.
+
+        May run at any moment of `perform`, and twice. What may be left is told on stderr.
+        """
+        deadline = Deadline(seconds)
+        self._target.abandon()
+        if self._submission.is_possible:
+            self._remove_job(Deadline(seconds * _JOB_SHARE))
+        if self._store is not None and self._objects and not self._options.keeps_objects:
+            self._delete_objects(self._store, deadline)
+
+    def _deliver(self, job: Job, store: ObjectStore, keys: ObjectKeys) -> ExitStatus:
+        """Hand over what the job has brought; return how it ended."""
+        if job.status != COMPLETED:
+            self._progress.error(_end_text(job))
+            show_log(store, keys.logs, self._progress)
+            return ExitStatus.FAILED if job.status == FAILED else ExitStatus.CANCELLED
+        try:
+            deliver_result(store, keys.results, self._target, self._deadline)
+        except MissingResultError:
+            show_log(store, keys.logs, self._progress)
+            raise
+        except QrunError as error:
+            # It took time on a quantum computer: who can read the bucket can still get it.
+            self._objects = (keys.input, keys.logs)
+            message = f"{error}; {keys.results} stays in the bucket"
+            raise QrunError(message, error.status) from error
+        except StoppedError:
+            raise
+        except Exception:
+            # A fault of ours, or too little memory, must not lose it either.
+            self._objects = (keys.input, keys.logs)
+            self._progress.error(f"{keys.results} stays in the bucket")
+            raise
+        self.is_delivered = True
+        show_log(store, keys.logs, self._progress)
+        return ExitStatus.COMPLETED
+
+    def _remove_job(self, deadline: Deadline) -> None:
+        late_submission = Deadline(min(_LATE_SUBMISSION_SECONDS, deadline.remaining_seconds()))
+        try:
+            try_seconds = deadline.remaining_seconds() / _TIMEOUTS_PER_REQUEST
+            with HttpClient(deadline, try_seconds=try_seconds) as http:
+                system = quantum_system_from(self._environment, http)
+                while not system.remove(self._job_id) and self._submission.is_open:
+                    if not late_submission.wait(_LATE_SUBMISSION_POLL_SECONDS):
+                        break
+        except QrmiError as error:
+            self._progress.error(f"job {self._job_id} may still be on the service: {error}")
+        else:
+            self._submission.is_possible = False
+
+    def _delete_objects(self, store: ObjectStore, deadline: Deadline) -> None:
+        # The library keeps time for each exchange only, so a thread may have to be left behind.
+        reasons = ["the object store does not answer in time"]
+
+        def delete() -> None:
+            try:
+                store.delete(self._objects)
+            except ObjectStoreError as error:
+                reasons[:] = [str(error)]
+            else:
+                reasons.clear()
+
+        thread = threading.Thread(target=delete, daemon=True)
+        thread.start()
+        thread.join(deadline.remaining_seconds())
+        if reasons:
+            shown = ", ".join(self._objects)
+            self._progress.error(f"{shown} may still be in the bucket: {reasons[0]}")
+        else:
+            self._objects = ()
+
+
+def job_order(settings: RunSettings, keys: ObjectKeys, store: ObjectStore) -> dict[str, object]:
+    """Return the body of a submission (Direct Access REST, POST /v1/jobs), with URLs made now."""
+    lifetime_seconds = url_life_seconds(settings.time_limit_seconds)
+    urls = {
+        "input": store.presigned_get(keys.input, lifetime_seconds),
+        "results": store.presigned_put(keys.results, lifetime_seconds),
+        "logs": store.presigned_put(keys.logs, lifetime_seconds),
+    }
+    return {
+        "id": settings.job_id,
+        "backend": settings.backend,
+        "program_id": settings.primitive,
+        "log_level": settings.log_level,
+        "timeout_secs": settings.time_limit_seconds,
+        "storage": {
+            name: {"type": "s3_compatible", "presigned_url": url} for name, url in urls.items()
+        },
+    }
+
+
+def url_life_seconds(time_limit_seconds: int) -> int:
+    """Return how long the service may use the URLs of a job.
+
+    A job waits at the service at most as long as we wait for it, which Slurm's time limit bounds;
+    the margin is for clocks that differ and limits that Slurm stretches. Seven days are the most
+    that a URL can have, a day the least, for those who set a short limit by hand.
+    """
+    seconds = max(SHORTEST_URL_LIFE_SECONDS, time_limit_seconds + URL_LIFE_MARGIN_SECONDS)
+    return min(seconds, names.LONGEST_TIMEOUT_SECONDS)
+
+
+def _end_text(job: Job) -> str:
+    """Return that the job did not complete, and why."""
+    text = f"job {job.job_id} {'failed' if job.status == FAILED else 'was cancelled'}"
+    code = f" ({job.reason_code})" if job.reason_code is not None else ""
+    reason = f": {job.reason_message}{code}" if job.reason_message else code
+    return f"{text}{reason}" + (f"; {job.reason_solution}" if job.reason_solution else "")

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the environment tells `qrun`: the `IBMQRUN_*` variables, checked, and SRUN_DEBUG."""
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from spank_qrmi.errors import VariableError
+from spank_qrmi.qrun import variables as names
+from spank_qrmi.qrun.service import require, require_url
+
+_JOB_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,256}")
+_LONGEST_NAME = 256
+
+_ERROR_LEVEL, _INFO_LEVEL, _DEBUG_LEVEL = "error", "info", "debug"
+_QUIET_SRUN_DEBUG, _VERBOSE_SRUN_DEBUG = 2, 4
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """The S3 bucket between us and the service; the endpoint has no trailing slash."""
+
+    endpoint_url: str
+    bucket: str
+    region: str
+    access_key_id: str = field(repr=False)
+    secret_access_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """One run: which backend, which primitive, for how long, under which id.
+
+    `time_limit_seconds` is Slurm's limit, from 1 to 604800. `log_level` is the service's word.
+    """
+
+    backend: str
+    primitive: str
+    time_limit_seconds: int
+    job_id: str
+    log_level: str
+    store: StoreSettings
+
+
+def read_settings(environment: Mapping[str, str]) -> RunSettings:
+    """Return the settings; raise VariableError that names the variable and what is wrong."""
+    return RunSettings(
+        backend=_backend(environment),
+        primitive=_primitive(environment),
+        time_limit_seconds=_time_limit_seconds(environment),
+        job_id=_job_id(environment),
+        log_level=service_log_level(environment.get("SRUN_DEBUG", "")),
+        store=StoreSettings(
+            endpoint_url=require_url(environment, names.S3_ENDPOINT),
+            bucket=require(environment, names.S3_BUCKET),
+            region=require(environment, names.S3_REGION),
+            access_key_id=require(environment, names.AWS_ACCESS_KEY_ID),
+            secret_access_key=require(environment, names.AWS_SECRET_ACCESS_KEY),
+        ),
+    )
+
+
+def service_log_level(srun_debug: str) -> str:
+    """Return how much the service shall log, after srun's own verbosity (SRUN_DEBUG).
+
+    2 is `srun --quiet`, 3 the default, 4 and more `srun --verbose`; 3 stands for everything else.
+    """
+    text = srun_debug.strip()
+    level = int(text) if text.isascii() and text.isdecimal() and len(text) == 1 else 0
+    if level == _QUIET_SRUN_DEBUG:
+        return _ERROR_LEVEL
+    return _DEBUG_LEVEL if level >= _VERBOSE_SRUN_DEBUG else _INFO_LEVEL
+
+
+def _backend(environment: Mapping[str, str]) -> str:
+    backend = require(environment, names.BACKEND)
+    if len(backend) > _LONGEST_NAME or not backend.isprintable():
+        message = f"{names.BACKEND} must be the name of a backend: give it with --q-backend"
+        raise VariableError(message)
+    return backend
+
+
+def _primitive(environment: Mapping[str, str]) -> str:
+    primitive = require(environment, names.PRIMITIVE)
+    if primitive not in names.PRIMITIVES:
+        message = (
+            f"{names.PRIMITIVE} must be {' or '.join(names.PRIMITIVES)}: give it with --q-primitive"
+        )
+        raise VariableError(message)
+    return primitive
+
+
+def _time_limit_seconds(environment: Mapping[str, str]) -> int:
+    text = require(environment, names.TIMEOUT_SECONDS)
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(2**64))
+    seconds = int(text) if is_number else 0
+    if seconds == names.UNLIMITED_SECONDS:
+        return names.LONGEST_TIMEOUT_SECONDS
+    if not 1 <= seconds <= names.LONGEST_TIMEOUT_SECONDS:
+        message = (
+            f"{names.TIMEOUT_SECONDS} must be a whole number of seconds from 1 to "
+            f"{names.LONGEST_TIMEOUT_SECONDS}: the service could not store the result of a job "
+            "that runs longer than 7 days"
+        )
+        raise VariableError(message)
+    return seconds
+
+
+def _job_id(environment: Mapping[str, str]) -> str:
+    job_id = environment.get(names.JOB_ID, "").strip()
+    if not job_id:
+        return str(uuid.uuid4())
+    if not _JOB_ID.fullmatch(job_id):
+        message = (
+            f"{names.JOB_ID} must be up to 256 letters, digits, dots, hyphens or underscores: "
+            "unset it to get a random one"
+        )
+        raise VariableError(message)
+    return job_id

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names and bounds of the `IBMQRUN_*` variables, which the plugin sets and the command reads."""
+
+PREFIX = "IBMQRUN_"
+
+APPID_CLIENT_ID = "IBMQRUN_APPID_CLIENT_ID"
+APPID_SECRET = "IBMQRUN_APPID_SECRET"  # noqa: S105 (a variable's name)
+DAAPI_ENDPOINT = "IBMQRUN_DAAPI_ENDPOINT"
+AWS_ACCESS_KEY_ID = "IBMQRUN_AWS_ACCESS_KEY_ID"
+AWS_SECRET_ACCESS_KEY = "IBMQRUN_AWS_SECRET_ACCESS_KEY"  # noqa: S105 (a variable's name)
+S3_ENDPOINT = "IBMQRUN_S3_ENDPOINT"
+S3_BUCKET = "IBMQRUN_S3_BUCKET"
+S3_REGION = "IBMQRUN_S3_REGION"
+
+SITE_VARIABLES = (
+    APPID_CLIENT_ID,
+    APPID_SECRET,
+    DAAPI_ENDPOINT,
+    AWS_ACCESS_KEY_ID,
+    AWS_SECRET_ACCESS_KEY,
+    S3_ENDPOINT,
+    S3_BUCKET,
+    S3_REGION,
+)
+"""What the site sets, in the order of the plugin's arguments in plugstack.conf."""
+
+IAM_APIKEY = "IBMQRUN_IAM_APIKEY"
+SERVICE_CRN = "IBMQRUN_SERVICE_CRN"
+IAM_ENDPOINT = "IBMQRUN_IAM_ENDPOINT"
+
+IAM_VARIABLES = (IAM_APIKEY, SERVICE_CRN, IAM_ENDPOINT)
+"""All three together select IBM Cloud IAM instead of App ID."""
+
+BACKEND = "IBMQRUN_BACKEND"
+PRIMITIVE = "IBMQRUN_PRIMITIVE"
+TIMEOUT_SECONDS = "IBMQRUN_TIMEOUT_SECONDS"
+JOB_ID = "IBMQRUN_JOB_ID"
+
+PRIMITIVES = ("sampler", "estimator")
+
+LONGEST_TIMEOUT_SECONDS = 604800
+"""The service writes the result to a presigned URL, which lives at most 7 days (AWS Signature
+Version 4)."""
+
+UNLIMITED_SECONDS = 0xFFFFFFFF
+"""What stands for a job without time limit, as in QRMI's variables."""

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The file that holds the credentials of spank_ibm_qrun.so, so that plugstack.conf need not.
+
+Whoever could change or read it could take over the site's account, so it is used only if it is
+root's alone.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from spank_qrmi.errors import ConfigError
+from spank_qrmi.json_document import json_type, parse_document
+from spank_qrmi.qrun import variables as names
+
+MAX_FILE_BYTES = 64 * 1024
+
+_PREFIX = "IBMQRUN_"
+_KEYS = {name.removeprefix(_PREFIX): name for name in (*names.SITE_VARIABLES, *names.IAM_VARIABLES)}
+_APP_ID = ("APPID_CLIENT_ID", "APPID_SECRET")
+_IAM = tuple(name.removeprefix(_PREFIX) for name in names.IAM_VARIABLES)
+
+
+def load_credentials(path: Path) -> dict[str, str]:
+    """Return the `IBMQRUN_*` variables that the file describes.
+
+    It is a JSON object of strings, whose keys are the variables' names without `IBMQRUN_`. Raises
+    ConfigError that names the file and what is wrong with it or with one of its keys.
+    """
+    document = parse_document(path, _read_file(path))
+    if not isinstance(document, dict):
+        message = f"{path}: must be a JSON object, got {json_type(document)}"
+        raise ConfigError(message)
+    for key, value in document.items():
+        _check_entry(path, key, value)
+    _check_complete(path, document)
+    # The order of the table, whatever the file's.
+    return {name: document[key] for key, name in _KEYS.items() if key in document}
+
+
+def _read_file(path: Path) -> bytes:
+    # O_NONBLOCK: opening a pipe would wait for its writer.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(path, flags), "rb") as file:
+            _check_is_roots_alone(path, os.fstat(file.fileno()))
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        reason = (
+            "is a symbolic link: name the file itself"
+            if error.errno == errno.ELOOP
+            else f"cannot be read: {error.strerror}"
+        )
+        message = f"{path}: {reason}"
+        raise ConfigError(message) from error
+    if len(content) > MAX_FILE_BYTES:
+        message = f"{path}: is larger than {MAX_FILE_BYTES} bytes"
+        raise ConfigError(message)
+    return content
+
+
+def _check_is_roots_alone(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        message = f"{path}: is no regular file"
+        raise ConfigError(message)
+    # A slurmd that is not root's cannot read what is root's alone.
+    if status.st_uid not in {0, os.geteuid()}:
+        message = f"{path}: belongs to user {status.st_uid}: chown root {path}"
+        raise ConfigError(message)
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        message = f"{path}: others than its owner have access to its secrets: chmod 600 {path}"
+        raise ConfigError(message)
+
+
+def _check_entry(path: Path, key: str, value: object) -> None:
+    if key not in _KEYS:
+        message = f"{path}: {key[:40]!r} is no known key; known are {', '.join(_KEYS)}"
+        raise ConfigError(message)
+    if not isinstance(value, str):
+        message = f"{path}: {key}: must be a string in quotes, got {json_type(value)}"
+        raise ConfigError(message)
+    if not value.strip() or not value.isprintable():
+        what = "holds a control character" if value.strip() else "is empty"
+        message = f"{path}: {key}: {what}"
+        raise ConfigError(message)
+
+
+def _check_complete(path: Path, document: Mapping[str, object]) -> None:
+    """Raise ConfigError if a key is missing: one login is needed, and all of what a login needs."""
+    logins = [login for login in (_APP_ID, _IAM) if any(key in document for key in login)]
+    if not logins:
+        message = f"{path}: needs {' and '.join(_APP_ID)}, or {', '.join(_IAM)}"
+        raise ConfigError(message)
+    needed = [key for key in _KEYS if key not in {*_APP_ID, *_IAM}]
+    needed += [key for login in logins for key in login]
+    missing = [key for key in needed if key not in document]
+    if missing:
+        message = f"{path}: lacks {', '.join(missing)}"
+        raise ConfigError(message)

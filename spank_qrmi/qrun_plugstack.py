@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The arguments that plugstack.conf gives to spank_ibm_qrun.so.
+
+Eight values without a name, or `--credentials`, and options. The plugin applies `--always` and
+`--cleanup-timeout` itself (plugin/spank_ibm_qrun.pyx); here they are only checked.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spank_qrmi.errors import ArgumentError
+from spank_qrmi.plugstack_options import (
+    Parse,
+    absolute_path,
+    line_of,
+    parse_options,
+    timeout_seconds,
+)
+from spank_qrmi.qrun import variables as names
+
+_ALWAYS = "--always"
+_CREDENTIALS = "--credentials"
+_IAM_OPTIONS = {
+    names.IAM_APIKEY: "--iam-apikey",
+    names.SERVICE_CRN: "--service-crn",
+    names.IAM_ENDPOINT: "--iam-endpoint",
+}
+
+
+@dataclass(frozen=True)
+class QrunArguments:
+    """What the administrator decided in plugstack.conf.
+
+    `values` are `IBMQRUN_*` variables, empty if they are in the file `credentials_path` instead;
+    `environment` are those of `--env:`. Both hold secrets.
+    """
+
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    credentials_path: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
+    """Return the checked arguments; raise ArgumentError that says what is needed."""
+    with line_of("spank_ibm_qrun.so"):
+        positional = [each for each in arguments if not each.startswith("--")]
+        options = [each for each in arguments if each.startswith("--") and each != _ALWAYS]
+        environment, values = parse_options(options, _OPTIONS)
+        path = values.pop(_CREDENTIALS, None)
+        iam_values = {name: str(value) for name, value in values.items()}
+        _check_iam(iam_values)
+        if isinstance(path, Path):
+            _check_file_is_all(positional, iam_values)
+            return QrunArguments(credentials_path=path, environment=environment)
+        _check_count(positional)
+        site_values = dict(zip(names.SITE_VARIABLES, positional, strict=True))
+        return QrunArguments({**site_values, **iam_values}, None, environment)
+
+
+def _check_count(positional: Sequence[str]) -> None:
+    wanted = [name.removeprefix("IBMQRUN_") for name in names.SITE_VARIABLES]
+    if len(positional) != len(wanted):
+        message = (
+            f"{len(wanted)} arguments are needed in this order, got {len(positional)}: "
+            f"{' '.join(wanted)}; or {_CREDENTIALS}=FILE"
+        )
+        raise ArgumentError(message)
+
+
+def _check_iam(iam_values: Mapping[str, str]) -> None:
+    missing = [option for name, option in _IAM_OPTIONS.items() if name not in iam_values]
+    if iam_values and missing:
+        message = f"{', '.join(_IAM_OPTIONS.values())} belong together: add {' and '.join(missing)}"
+        raise ArgumentError(message)
+
+
+def _check_file_is_all(positional: Sequence[str], iam_values: Mapping[str, str]) -> None:
+    if positional or iam_values:
+        message = (
+            f"{_CREDENTIALS} names the file that holds all credentials: give no other arguments "
+            f"but {_ALWAYS}, --cleanup-timeout and --env: beside it"
+        )
+        raise ArgumentError(message)
+
+
+def _text(option: str, text: str) -> str:
+    if not text.strip():
+        message = f"{option} must not be empty"
+        raise ArgumentError(message)
+    return text
+
+
+_OPTIONS: Mapping[str, tuple[str | None, Parse]] = {
+    _CREDENTIALS: (_CREDENTIALS, absolute_path),
+    "--cleanup-timeout": (None, timeout_seconds),
+    **{option: (name, _text) for name, option in _IAM_OPTIONS.items()},
+}

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The installed plugin spank_ibm_qrun on a cluster, for one test, and programs that stand for qrun.
+
+A stand-in submits a quantum job as qrun does, under the variables of its task, and then leaves it
+behind in one way or another; the job waits for its backend, so it runs until somebody removes it.
+"""
+
+import os
+import re
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from loopback.cluster import SlurmCluster
+from loopback.installation import Installation
+from loopback.job import Job, parse_environment
+from loopback.processes import processes_naming
+from loopback.site import Site
+from loopback.waiting import wait_until
+from spank_qrmi.qrun import variables as names
+
+BACKEND = "ibm_torino"
+OPTIONS = (f"--q-backend={BACKEND}", "--q-primitive=sampler")
+START_SECONDS = 20.0
+# The longest clean-up, and the worker's start and end.
+REMOVAL_SECONDS = 40.0
+
+STAND_IN = """\
+#!/usr/bin/python3 -I
+import base64, json, os, signal, sys, time, urllib.request
+
+def ask(path, body, authorization):
+    headers = {"Authorization": authorization, "Content-Type": "application/json"}
+    url = os.environ["IBMQRUN_DAAPI_ENDPOINT"] + path
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return opener.open(request, timeout=30).read()
+
+login = os.environ["IBMQRUN_APPID_CLIENT_ID"] + ":" + os.environ["IBMQRUN_APPID_SECRET"]
+basic = "Basic " + base64.b64encode(login.encode()).decode()
+token = json.loads(ask("/v1/token", {}, basic))["access_token"]
+storage = {"type": "s3_compatible", "presigned_url": "http://127.0.0.1:9/x"}
+order = {
+    "id": os.environ["IBMQRUN_JOB_ID"],
+    "backend": os.environ["IBMQRUN_BACKEND"],
+    "program_id": os.environ["IBMQRUN_PRIMITIVE"],
+    "timeout_secs": int(os.environ["IBMQRUN_TIMEOUT_SECONDS"]),
+    "storage": {"input": storage, "results": storage},
+}
+ask("/v1/jobs", order, "Bearer " + token)
+print(order["id"], os.environ["SLURM_PROCID"], flush=True)
+how = sys.argv[1]
+if how == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if how == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if how in ("deaf", "stays"):
+    time.sleep(1000)
+sys.exit(int(how))
+"""
+
+
+@dataclass(frozen=True)
+class QrunProduct:
+    """The plugin as one test uses it; `folder` is the test's own."""
+
+    cluster: SlurmCluster
+    installation: Installation
+    site: Site
+    folder: Path
+
+    @property
+    def values(self) -> dict[str, str]:
+        """The site's eight variables, as the plugin sets them."""
+        return dict(zip(names.SITE_VARIABLES, self.site.qrun_arguments(), strict=True))
+
+    def write_plugstack(self, *more: str, eight: bool = True, mode: str = "optional") -> None:
+        """Write the plugin's line as an administrator does, with more arguments at its end."""
+        arguments = self.site.qrun_arguments() if eight else ()
+        line = (mode, str(self.installation.qrun_plugin), *arguments, *more)
+        self.cluster.write_plugstack(" ".join(line))
+
+    def write_credentials(self, **changes: str) -> Path:
+        """Write a credentials file of this test's own, readable by root alone."""
+        path = self.folder / "credentials.json"
+        self.site.write_qrun_credentials(path, **changes)
+        return path
+
+    def stand_in(self, name: str = "qrun") -> Path:
+        """Write the program that stands for qrun, which a word tells how to end."""
+        path = self.folder / name
+        path.write_text(STAND_IN)
+        path.chmod(0o755)
+        return path
+
+    def submit(
+        self,
+        script: str,
+        *options: str,
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Job:
+        """Submit a batch script with both options."""
+        return self.cluster.submit(script, *OPTIONS, *options, user=user, env=env)
+
+    def hold_jobs(self) -> None:
+        """Let the quantum jobs of this test run until somebody cancels them."""
+        self.site.set_backend_status(BACKEND, "paused")
+
+    def wait_for_ids(self, job: Job, count: int = 1) -> dict[int, str]:
+        """Wait for so many quantum jobs of stand-ins; return their ids by task."""
+
+        def found() -> dict[int, str]:
+            pairs = (line.split() for line in job.stdout.splitlines())
+            return {int(task): job_id for job_id, task in pairs}
+
+        return wait_until(
+            found, START_SECONDS, f"{count} ids", accept=lambda ids: len(ids) == count
+        )
+
+    def wait_until_removed(self, *kept: str) -> None:
+        """Wait until the service has no quantum job but those to be kept, and no worker runs."""
+        for remains, what in (
+            (
+                lambda: [each for each in self.site.quantum_jobs() if each not in kept],
+                "end of all quantum jobs",
+            ),
+            (
+                lambda: processes_naming(str(self.installation.environments)),
+                "end of all workers",
+            ),
+        ):
+            wait_until(remains, REMOVAL_SECONDS, what, accept=lambda found: not found)
+
+    def our_lines(self, job: Job) -> list[str]:
+        """Return the plugin's log lines of a job, without Slurm's time and step."""
+        self.cluster.wait_for_log("spank_ibm_qrun: <- slurm_spank_exit", job)
+        lines = self.cluster.log_lines_of(job)
+        return [line.partition("] ")[2].partition("] ")[2] for line in lines if _OURS in line]
+
+    def kill_stand_in(self, task: int, name: str = "qrun") -> None:
+        """End a task's stand-in by SIGKILL."""
+        [pid] = [
+            pid
+            for pid, line in processes_naming(str(self.folder / name)).items()
+            if line[0] == "/usr/bin/python3" and _task_of(pid) == task
+        ]
+        os.kill(pid, signal.SIGKILL)
+
+
+_OURS = "spank_ibm_qrun: "
+
+
+def _task_of(pid: int) -> int:
+    variables = parse_environment(Path("/proc", str(pid), "environ").read_text())
+    return int(variables["SLURM_PROCID"])
+
+
+def qrun_variables(text: str) -> dict[str, str]:
+    """Return the variables of an `env -0` that are for qrun."""
+    found = parse_environment(text)
+    return {name: value for name, value in found.items() if name.startswith("IBMQRUN_")}
+
+
+def readable_lines(stderr: str) -> list[str]:
+    """Return a job's stderr, our own lines without Slurm's prefix, which differs by release."""
+    return [re.sub(r"^.*?error: spank_ibm_qrun: ", "", line) for line in stderr.splitlines()]

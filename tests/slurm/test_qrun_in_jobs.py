@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The installed command qrun in jobs of an ordinary user: its results, and nothing that is left."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loopback.job import Job
+from loopback.processes import processes_naming
+from loopback.waiting import wait_until
+from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN
+from tests.slurm.bucket import Bucket
+from tests.slurm.qrun_product import OPTIONS, START_SECONDS, QrunProduct
+from tests.unit.simulator_client import FLIP, sampler_input
+
+USER = "nobody"
+
+
+@dataclass(frozen=True)
+class User:
+    """What an ordinary user does with qrun; files lie in the test's folder."""
+
+    product: QrunProduct
+    bucket: Bucket
+
+    def write_input(self) -> Path:
+        path = self.product.folder / "input.json"
+        path.write_text(json.dumps(sampler_input(FLIP)))
+        return path
+
+    def submit(self, script: str, *options: str) -> Job:
+        """Submit a script in which `qrun` is found as users find it."""
+        folder = self.product.installation.command_directory
+        return self.product.submit(f"PATH={folder}:$PATH\n{script}", *options, user=USER)
+
+    def wait_for_jobs(self, count: int = 1) -> list[str]:
+        """Wait until the service has so many quantum jobs; return their ids."""
+        return wait_until(
+            self.product.site.quantum_jobs,
+            START_SECONDS,
+            f"{count} quantum jobs",
+            accept=lambda ids: len(ids) == count,
+        )
+
+    def assert_nothing_is_left(self) -> None:
+        self.product.wait_until_removed()
+        assert self.bucket.keys() == []
+
+
+@pytest.fixture
+def user(qrun_product: QrunProduct) -> Iterator[User]:
+    bucket = Bucket(*qrun_product.site.qrun_arguments()[3:])
+    qrun_product.folder.chmod(0o777)
+    yield User(qrun_product, bucket)
+    bucket.clear()
+
+
+def samples(text: str) -> list[str]:
+    result: dict[str, Any] = json.loads(text)
+    found = result["results"][0]["data"]["meas"]["samples"]
+    return list(found)
+
+
+def test_command_is_reachable_for_users(user: User):
+    qrun = user.product.installation.command_directory / "qrun"
+    assert user.product.cluster.run(str(qrun), "--version", user=USER).stdout
+
+
+@pytest.mark.parametrize("start", ["", "srun "])
+def test_result_of_a_batch_job(user: User, start: str):
+    job = user.submit(f"{start}qrun -r {user.product.folder}/result.json {user.write_input()}")
+    result = job.wait()
+
+    assert (result.state, result.stdout) == ("COMPLETED", "")
+    assert samples((user.product.folder / "result.json").read_text()) == ["0x1"] * 100
+    user.assert_nothing_is_left()
+    assert [line for line in user.product.our_lines(job) if "was left on the" in line] == []
+
+
+def test_result_by_plain_srun_with_iam(user: User):
+    user.product.write_plugstack(
+        f"--iam-apikey={API_KEY}",
+        f"--service-crn={SERVICE_CRN}",
+        f"--iam-endpoint={user.product.site.url}/iam",
+    )
+    qrun = str(user.product.installation.command_directory / "qrun")
+    command = ("srun", *OPTIONS, qrun, "--quiet", str(user.write_input()))
+    done = user.product.cluster.run(*command, user=USER)
+
+    assert samples(done.stdout) == ["0x1"] * 100
+    assert "POST /direct-access/v1/token" not in user.product.site.asked()
+    user.assert_nothing_is_left()
+
+
+def test_two_tasks_of_one_step(user: User):
+    result_files = f"{user.product.folder}/result-$SLURM_PROCID.json"
+    script = f"srun /bin/sh -c 'exec qrun -r {result_files} {user.write_input()}'"
+    result = user.submit(script, "--ntasks=2").wait()
+
+    assert result.state == "COMPLETED"
+    for task in (0, 1):
+        path = user.product.folder / f"result-{task}.json"
+        assert samples(path.read_text()) == ["0x1"] * 100
+    user.assert_nothing_is_left()
+
+
+def test_one_after_the_other_in_one_script(user: User):
+    command = f"qrun -q {user.write_input()} >/dev/null"
+    result = user.submit(f"{command} && {command} && srun {command}").wait()
+
+    assert result.state == "COMPLETED"
+    user.assert_nothing_is_left()
+
+
+def test_job_that_cannot_run_fails(user: User):
+    user.product.folder.joinpath("input.json").write_text("{}")
+    result = user.submit(f"srun qrun {user.product.folder}/input.json").wait()
+
+    assert (result.state, result.exit_code) == ("FAILED", "4:0")
+    user.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("start", ["", "exec ", "srun ", "srun /bin/sh -c '{};:' ignored "])
+def test_scancel_in_mid_run(user: User, start: str):
+    user.product.hold_jobs()
+    command = f"qrun {user.write_input()}"
+    job = user.submit(start.format(command) if "{}" in start else start + command)
+    user.wait_for_jobs()
+    job.cancel()
+
+    assert job.wait().state == "CANCELLED"
+    user.assert_nothing_is_left()
+
+
+def test_time_limit(user: User):
+    user.product.hold_jobs()
+    job = user.submit(f"srun qrun {user.write_input()}", "--time=1")
+    user.wait_for_jobs()
+    user.product.cluster.run("scontrol", "update", f"JobId={job.id}", "EndTime=now")
+
+    assert job.wait(timeout_seconds=150).state == "TIMEOUT"
+    user.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("start", ["", "srun "])
+def test_killed_in_mid_run(user: User, start: str):
+    user.product.hold_jobs()
+    job = user.submit(f"{start}qrun {user.write_input()}")
+    [job_id] = user.wait_for_jobs()
+    kill_qrun(user.product, signal.SIGKILL)
+
+    assert job.wait().state == "FAILED"
+    user.product.wait_until_removed()
+    user.product.cluster.wait_for_log(f"quantum job {job_id} was left on the service", job)
+    # These alone stay, as the documentation says.
+    assert user.bucket.keys() == [f"input_{job_id}.json", f"logs_{job_id}.json"]
+
+
+def kill_qrun(product: QrunProduct, how: signal.Signals) -> None:
+    """Send a signal to the one qrun that runs, whatever started it."""
+    input_file = str(product.folder / "input.json")
+    [pid] = [
+        pid
+        for pid, line in processes_naming(input_file).items()
+        if line[-1] == input_file and "python" in line[0]
+    ]
+    os.kill(pid, how)

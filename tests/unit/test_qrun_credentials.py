@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The credentials file of spank_ibm_qrun.so: whose it must be, and what must stand in it."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.errors import ConfigError
+from spank_qrmi.qrun_credentials import MAX_FILE_BYTES, load_credentials
+
+APP_ID = {"APPID_CLIENT_ID": "demo", "APPID_SECRET": "secret-1"}
+IAM = {"IAM_APIKEY": "secret-4", "SERVICE_CRN": "crn:v1", "IAM_ENDPOINT": "http://iam"}
+REST = {
+    "DAAPI_ENDPOINT": "http://api",
+    "AWS_ACCESS_KEY_ID": "secret-2",
+    "AWS_SECRET_ACCESS_KEY": "secret-3",
+    "S3_ENDPOINT": "http://s3",
+    "S3_BUCKET": "test",
+    "S3_REGION": "us-east-1",
+}
+KNOWN = (
+    "APPID_CLIENT_ID, APPID_SECRET, DAAPI_ENDPOINT, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
+    "S3_ENDPOINT, S3_BUCKET, S3_REGION, IAM_APIKEY, SERVICE_CRN, IAM_ENDPOINT"
+)
+
+
+def write(folder: Path, content: object, mode: int = 0o600) -> Path:
+    path = folder / "credentials.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    path.chmod(mode)
+    return path
+
+
+def refusal(path: Path) -> str:
+    """Return why the file is refused; no secret may stand there."""
+    with pytest.raises(ConfigError) as caught:
+        load_credentials(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ")
+    assert "secret-" not in text
+    assert text.isprintable()
+    return text.removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize("content", [APP_ID | REST, REST | IAM, IAM | REST | APP_ID])
+@pytest.mark.parametrize("mode", [0o600, 0o400])
+def test_credentials_become_variables(tmp_path: Path, content: dict[str, str], mode: int) -> None:
+    found = load_credentials(write(tmp_path, content, mode))
+    assert found == {f"IBMQRUN_{key}": value for key, value in content.items()}
+    assert [name.removeprefix("IBMQRUN_") for name in found] == [
+        key for key in KNOWN.split(", ") if key in content
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "is not JSON: "),
+        ("{", "is not JSON: "),
+        ([1], "must be a JSON object, got an array"),
+        (REST, "needs APPID_CLIENT_ID and APPID_SECRET, or IAM_APIKEY, SERVICE_CRN, IAM_ENDPOINT"),
+        (REST | {"APPID_SECRET": "secret-1"}, "lacks APPID_CLIENT_ID"),
+        (REST | APP_ID | {"IAM_APIKEY": "secret-4"}, "lacks SERVICE_CRN, IAM_ENDPOINT"),
+        (APP_ID, f"lacks {', '.join(REST)}"),
+        (
+            REST | APP_ID | {"ENDPOINT": "secret-5"},
+            f"'ENDPOINT' is no known key; known are {KNOWN}",
+        ),
+        ({"\n" + "x" * 100: "1"}, f"'\\n{'x' * 39}' is no known key; known are {KNOWN}"),
+        (REST | APP_ID | {"S3_REGION": None}, "S3_REGION: must be a string in quotes, got null"),
+        (REST | APP_ID | {"S3_BUCKET": 5}, "S3_BUCKET: must be a string in quotes, got a number"),
+        (REST | APP_ID | {"APPID_SECRET": " "}, "APPID_SECRET: is empty"),
+        (
+            REST | APP_ID | {"APPID_SECRET": "secret-1\n"},
+            "APPID_SECRET: holds a control character",
+        ),
+        (REST | APP_ID | {"APPID_SECRET": "a\0"}, "APPID_SECRET: holds a control character"),
+        (" " * (MAX_FILE_BYTES + 1), f"is larger than {MAX_FILE_BYTES} bytes"),
+    ],
+)
+def test_content_that_cannot_be_used_is_named(
+    tmp_path: Path, content: object, expected: str
+) -> None:
+    text = refusal(write(tmp_path, content))
+    assert text.startswith(expected) if expected.endswith(" ") else text == expected
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o601])
+def test_file_that_others_can_use_is_refused(tmp_path: Path, mode: int) -> None:
+    path = write(tmp_path, APP_ID | REST, mode)
+    expected = f"others than its owner have access to its secrets: chmod 600 {path}"
+    assert refusal(path) == expected
+
+
+def test_file_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, APP_ID | REST)
+    if os.geteuid() == 0:
+        os.chown(path, 65534, 65534)
+    owner = path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert refusal(path) == f"belongs to user {owner}: chown root {path}"
+
+
+def test_link_is_refused(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(write(tmp_path, APP_ID | REST))
+    assert refusal(link) == "is a symbolic link: name the file itself"
+
+
+def test_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "nothing") == "cannot be read: No such file or directory"
+
+
+def test_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    assert refusal(tmp_path / "pipe") == "is no regular file"
+
+
+def test_folder_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path) in {
+        "is no regular file",
+        "cannot be read: Is a directory",
+    }

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Result and log on their way to the user, from a store that is in trouble."""
+
+import io
+import json
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from spank_qrmi.errors import ObjectStoreError
+from spank_qrmi.qrun import delivery
+from spank_qrmi.qrun.delivery import MissingResultError, deliver_result, show_log
+from spank_qrmi.qrun.outcome import ExitStatus, QrunError
+from spank_qrmi.qrun.progress import Progress
+from spank_qrmi.qrun.result_file import ResultFile
+from spank_qrmi.qrun.submission import StoppedError
+from spank_qrmi.redaction import Redactor
+from tests.unit.fake_services import RecordingDeadline
+
+SILENT, BUSY, GONE, REFUSED = (
+    ObjectStoreError("no answer", status=status) for status in (None, 503, 404, 403)
+)
+
+
+class FakeStore:
+    """Answers with bytes or errors in turn; each error comes after a part of an object."""
+
+    def __init__(self, *answers: bytes | Exception) -> None:
+        self._answers = list(answers)
+
+    def download(self, key: str, target: BinaryIO) -> None:
+        answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            target.write(b"a part of it, longer than the whole")
+            raise answer
+        target.write(answer)
+
+    def beginning(self, key: str, limit_bytes: int) -> bytes:
+        answer = self._answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer[:limit_bytes]
+
+
+def deliver(
+    path: Path, *answers: bytes | Exception, deadline: RecordingDeadline | None = None
+) -> None:
+    store = FakeStore(*answers)
+    deliver_result(store, "key", ResultFile(str(path)), deadline or RecordingDeadline())
+
+
+def test_numbers_and_texts_stay_exact(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    text = '{"a": [1e-07, 123456789012345678901234567890, NaN, 0.1], "b": "ü", "c": "\\ud800"}'
+    deliver(path, text.encode())
+    written = path.read_text(errors="surrogateescape")
+    assert json.dumps(json.loads(written)) == json.dumps(json.loads(text))
+    assert "    1e-07,\n    123456789012345678901234567890,\n    NaN,\n    0.1\n" in written
+    assert '"b": "ü"' in written
+
+
+def test_store_in_trouble_is_asked_again(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    deadline = RecordingDeadline()
+    deliver(path, SILENT, BUSY, b"{}", deadline=deadline)
+    assert (path.read_text(), deadline.waits) == ("{}\n", [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("answers", "error_class"),
+    [((SILENT,) * 6, QrunError), ((REFUSED,), QrunError), ((BUSY, GONE), MissingResultError)],
+)
+def test_store_that_does_not_give_the_result_is_an_error(
+    tmp_path: Path, answers: tuple[Exception, ...], error_class: type[QrunError]
+) -> None:
+    with pytest.raises(error_class) as caught:
+        deliver(tmp_path / "result.json", *answers)
+    assert caught.value.status == ExitStatus.RESULT
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wait_for_the_store_ends_with_the_run(tmp_path: Path) -> None:
+    deadline = RecordingDeadline()
+    deadline.cancel()
+    with pytest.raises(StoppedError):
+        deliver(tmp_path / "result.json", SILENT, deadline=deadline)
+
+
+def test_no_room_for_the_result_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(QrunError, match="No space left on device") as caught:
+        deliver(tmp_path / "result.json", OSError(28, "No space left on device"))
+    assert caught.value.status == ExitStatus.RESULT
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (b"one\ntwo\xff", "one\ntwo?\n"),
+        (b"", ""),
+        (b"123456789", "12345678\nqrun: the service's log is longer than 0 MiB\n"),
+        (GONE, "qrun: the service has written no log\n"),
+        (BUSY, "qrun: the service's log cannot be shown: no answer\n"),
+    ],
+)
+def test_log_is_shown_as_far_as_it_can_be(
+    answer: bytes | Exception, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "SHOWN_LOG_BYTES", 8)
+    stream = io.StringIO()
+    show_log(FakeStore(answer), "key", Progress(stream, Redactor(), is_quiet=False))
+    assert stream.getvalue().replace("\ufffd", "?") == shown

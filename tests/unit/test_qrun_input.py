@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Primitive inputs that qrun takes, and what it says of others."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.qrun import primitive_input
+from spank_qrmi.qrun.outcome import ExitStatus, QrunError
+from spank_qrmi.qrun.primitive_input import read_primitive_input
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"pubs": [["OPENQASM 3.0;"]], "version": 2}',
+        b' {"version": 2, "pubs": [["c", null, 5], ["d"]], "options": {"x": [1]}, "new": 1}\n',
+    ],
+)
+def test_good_input_is_returned_byte_by_byte(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "input.json"
+    path.write_bytes(content)
+    assert read_primitive_input(str(path)) == content
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is not JSON"),
+        (b'{"pubs": [', "is not JSON (line 1, column "),
+        (b'{"pubs": NaN}', "is not JSON"),
+        (b"\xff", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b"[]", "must be a JSON object"),
+        (b'{"version": 2}', "has no list of pubs"),
+        (b'{"version": 2, "pubs": {}}', "has no list of pubs"),
+        (b'{"version": 2, "pubs": []}', "has an empty list of pubs"),
+        (b'{"version": 2, "pubs": [["c"], "d"]}', "has no pub in pubs[1]"),
+        (b'{"version": 2, "pubs": [[]]}', "has no pub in pubs[0]"),
+        (b'{"pubs": [["c"]]}', "must have version 2"),
+        (b'{"pubs": [["c"]], "version": "2"}', "must have version 2"),
+        (b'{"pubs": [["c"]], "version": 1}', "must have version 2"),
+        (b'{"pubs": [["c"]], "version": true}', "must have version 2"),
+    ],
+)
+def test_bad_input_has_a_reason(tmp_path: Path, content: bytes, problem: str) -> None:
+    path = tmp_path / "input.json"
+    path.write_bytes(content)
+    assert f"{path} {problem}" in problem_of(str(path))
+
+
+def problem_of(path: str) -> str:
+    with pytest.raises(QrunError) as caught:
+        read_primitive_input(path)
+    assert caught.value.status == ExitStatus.INPUT
+    return str(caught.value)
+
+
+def test_files_that_cannot_be_read_have_a_reason(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    assert problem_of(str(nowhere)) == f"{nowhere} cannot be read: No such file or directory"
+    assert problem_of(str(tmp_path)) == f"{tmp_path} cannot be read: Is a directory"
+    assert problem_of("a\0b").endswith("cannot be read: it is no file's name")
+
+
+def test_size_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(primitive_input, "LARGEST_INPUT_BYTES", 1024**2)
+    path = tmp_path / "input.json"
+    path.write_bytes(b" " * (1024**2 + 1))
+    for large in (str(path), "/dev/zero"):
+        assert problem_of(large) == f"{large} is larger than 1 MiB"
+
+
+def test_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    content = b'{"pubs": [["c"]], "version": 2}'
+    thread = threading.Thread(target=path.write_bytes, args=(content,))
+    thread.start()
+    assert read_primitive_input(str(path)) == content
+    thread.join()

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The object store as qrun uses it: nothing but what it is given, and readable errors."""
+
+import os
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import httpx
+import pytest
+
+from spank_qrmi.errors import ObjectStoreError
+from spank_qrmi.qrun.object_store import ObjectStore
+from spank_qrmi.qrun.settings import StoreSettings
+from spank_qrmi.simulator import object_store as simulator
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(botocore|moto|werkzeug).*")
+
+
+FOREIGN = {
+    "AWS_PROFILE": "nobody",
+    "AWS_ACCESS_KEY_ID": "foreign",
+    "AWS_SECRET_ACCESS_KEY": "foreign",
+    "AWS_SESSION_TOKEN": "foreign",
+    "AWS_DEFAULT_REGION": "eu-west-9",
+    "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+    "AWS_CA_BUNDLE": "/nowhere",
+    "AWS_USE_FIPS_ENDPOINT": "true",
+    "AWS_USE_DUALSTACK_ENDPOINT": "true",
+    "AWS_DEFAULTS_MODE": "nonsense",
+}
+"""What a user may have for a store of his own; any of it would break ours."""
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def store_of(store: simulator.ObjectStore, **changes: str) -> ObjectStore:
+    settings = {
+        "endpoint_url": store.endpoint,
+        "bucket": store.bucket,
+        "region": store.region,
+        "access_key_id": store.access_key_id,
+        "secret_access_key": store.secret_access_key,
+        **changes,
+    }
+    return ObjectStore(StoreSettings(**settings), timeout_seconds=5)
+
+
+def test_settings_of_another_store_are_not_read(
+    object_store: simulator.ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / ".aws"
+    folder.mkdir()
+    (folder / "config").write_text("[default]\ns3 =\n    addressing_style = virtual\n")
+    (folder / "credentials").write_text("nonsense")
+    # The store's server in this process reads them too, so they must be gone when it is asked.
+    with monkeypatch.context() as context:
+        context.setenv("HOME", str(tmp_path))
+        for name, value in FOREIGN.items():
+            context.setenv(name, value)
+        before = dict(os.environ)
+        store = store_of(object_store)
+        assert dict(os.environ) == before
+        url = store.presigned_get("a.json", 9)
+    assert url.startswith(f"{object_store.endpoint}/{object_store.bucket}/a.json?")
+    assert "/us-east-1/" in unquote(url)
+    assert "foreign" not in url
+    store.upload("a.json", b"one")
+    assert httpx.get(url, trust_env=False).content == b"one"
+
+
+def test_object_comes_and_goes(object_store: simulator.ObjectStore) -> None:
+    store = store_of(object_store)
+    store.upload("a.json", b"one")
+    store.upload("a.json", b"three")
+    target = BytesIO()
+    store.download("a.json", target)
+    assert (target.getvalue(), store.beginning("a.json", 2)) == (b"three", b"th")
+    store.delete(["a.json", "never.json"])
+    with pytest.raises(ObjectStoreError, match=r"cannot give a\.json: 404 Not Found: ") as missing:
+        store.download("a.json", target)
+    assert (missing.value.status, missing.value.is_transient) == (404, False)
+
+
+def test_urls_are_in_path_style_and_sign_the_host_alone(
+    object_store: simulator.ObjectStore,
+) -> None:
+    store = store_of(object_store)
+    put, get = store.presigned_put("a.json", 99), store.presigned_get("a.json", 99)
+    for url in (put, get):
+        parts = urlsplit(url)
+        query = parse_qs(parts.query)
+        assert f"{parts.scheme}://{parts.netloc}" == object_store.endpoint
+        assert parts.path == f"/{object_store.bucket}/a.json"
+        assert query["X-Amz-SignedHeaders"] == ["host"]
+        assert query["X-Amz-Expires"] == ["99"]
+        assert query["X-Amz-Credential"][0].split("/")[2:] == ["us-east-1", "s3", "aws4_request"]
+        assert "X-Amz-Security-Token" not in query
+    assert httpx.put(put, content=b"one", trust_env=False).status_code == 200
+    assert httpx.get(get, trust_env=False).content == b"one"
+
+
+def test_endpoint_may_have_a_path(object_store: simulator.ObjectStore) -> None:
+    url = store_of(object_store, endpoint_url="http://h.test/s3").presigned_get("a", 9)
+    assert url.startswith(f"http://h.test/s3/{object_store.bucket}/a?")
+
+
+@pytest.mark.parametrize(
+    ("changes", "text", "is_refused"),
+    [
+        ({"access_key_id": "somebody"}, "403 Forbidden: The AWS Access Key Id", True),
+        ({"bucket": "nowhere"}, "404 Not Found: The specified bucket does not exist", False),
+        ({"bucket": "NO BUCKET"}, "ParamValidation", False),
+        ({"endpoint_url": "http://127.0.0.1:9"}, "EndpointConnection", False),
+    ],
+)
+def test_errors_are_readable(
+    object_store: simulator.ObjectStore, changes: dict[str, str], text: str, is_refused: bool
+) -> None:
+    with pytest.raises(ObjectStoreError) as caught:
+        store_of(object_store, **changes).upload("a.json", b"")
+    assert text in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert caught.value.is_refused is is_refused
+
+
+def test_region_that_is_none_is_an_error(object_store: simulator.ObjectStore) -> None:
+    with pytest.raises(ObjectStoreError, match="InvalidRegion"):
+        store_of(object_store, region="no region")

@@ -1,0 +1,539 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""spank_ibm_qrun.so in a fake slurmstepd: options, variables of the tasks, clean-up after them."""
+
+import shutil
+import uuid
+from typing import Any
+
+import pytest
+
+from spank_qrmi.protocol import PREAMBLE, Request, Verb, Verdict
+from spank_qrmi.qrun import variables as names
+from spank_qrmi.redaction import is_secret_name, shown_argument, shown_value
+from tests.unit.plugin_host import (
+    BATCH_STEP,
+    EXTERN_STEP,
+    INTERACTIVE_STEP,
+    PluginHost,
+    Report,
+    answer_of,
+)
+from tests.unit.test_plugin_messages import VALGRIND
+
+ARGUMENTS = (
+    *("demo", "demopass", "http://127.0.0.1:8290", "key-id", "key-secret"),
+    *("http://127.0.0.1:9000", "test", "us-east-1"),
+)
+FALLBACK = b"SLURM_SPANK__SLURM_SPANK_OPTION_spank_ibm_qrun_"
+ENVIRONMENT = Verb.QRUN_ENVIRONMENT
+CLEANUP = Verb.QRUN_CLEANUP
+FAILED = 256
+FAST = 200
+
+
+def run(host: PluginHost, **orders: Any) -> Report:
+    """Run a batch step whose job gave both options, unless ordered otherwise."""
+    defaults = {"options": "ibm_torino", "second_options": "sampler", "arguments": ARGUMENTS}
+    return host.run(**{**defaults, **orders})
+
+
+def verbs(host: PluginHost) -> list[Verb]:
+    return [request.verb for request in host.requests]
+
+
+def job_ids(report: Report) -> list[str]:
+    """Return what the tasks were given, in their order."""
+    prefix = f"{names.JOB_ID}="
+    return [
+        text.removeprefix(prefix) for text in report.texts("task-set") if text.startswith(prefix)
+    ]
+
+
+def told_to_user(failure: str) -> str:
+    text = f"--q-backend: the worker on this node {failure}"
+    return f"{text}; tell the administrator: slurmd's log says more"
+
+
+def test_options_are_registered_word_for_word(qrun_host: PluginHost) -> None:
+    report = run(qrun_host, remote=0)
+    assert report.texts("option") == [
+        "--q-backend=name 1 0 Name of Qiskit backend.",
+        "--q-primitive=type 1 0 Qiskit primitive type(sampler or estimator).",
+    ]
+
+
+def test_login_node_needs_nothing_and_starts_nothing(qrun_host: PluginHost) -> None:
+    report = run(qrun_host, remote=0, arguments=[])
+    assert report.all("load") + report.all("task-set") + report.all("set") == []
+    assert (report.logged("error"), report.logged("info")) == ([], [])
+    assert (report.shown_to_user, report.task_statuses) == ([], [0])
+
+
+def test_option_that_cannot_be_registered_is_logged(qrun_host: PluginHost) -> None:
+    report = run(qrun_host, register_error=1, options=[], second_options=[])
+    assert report.logged("error") == [
+        "cannot register --q-backend: Generic error",
+        "cannot register --q-primitive: Generic error",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("backend", "primitive", "problems"),
+    [
+        ("a", "sampler", []),
+        ("ü" * 128, "estimator", []),
+        ("", "sampler", ["--q-backend names no backend: give one such as --q-backend=name"]),
+        ("a" * 257, "sampler", ["--q-backend is longer than 256 bytes"]),
+        ("a\nb", "sampler", ["--q-backend holds a control character"]),
+        ("a", "Sampler", ["--q-primitive must be sampler or estimator"]),
+        ("a", "", ["--q-primitive must be sampler or estimator"]),
+        ("a", "sampler,estimator", ["--q-primitive must be sampler or estimator"]),
+        ("a", "\n\x1b[31m", ["--q-primitive must be sampler or estimator"]),
+    ],
+)
+@pytest.mark.parametrize("remote", [0, 1])
+def test_option_that_can_never_work_is_refused(
+    qrun_host: PluginHost, backend: str, primitive: str, problems: list[str], remote: int
+) -> None:
+    qrun_host.answer(answer_of())
+    report = run(qrun_host, options=backend, second_options=primitive, remote=remote)
+    assert report.texts("callback").count("-1") == len(problems)
+    assert report.logged("error") == problems
+
+
+def test_environment_is_asked_for_with_the_jobs_options(qrun_host: PluginHost) -> None:
+    qrun_host.answer_and_keep(answer_of())
+    run(qrun_host, options=["first", "ibm_torino"], second_options=["estimator"], tasks=0)
+    assert qrun_host.requests == [
+        Request(
+            verb=ENVIRONMENT,
+            job_id=7,
+            restart_count=0,
+            step_id=BATCH_STEP,
+            uid=1000,
+            timeout_seconds=10,
+            q_backend="ibm_torino",
+            q_primitive="estimator",
+            time_limit_minutes=60,
+            start_time=1_700_000_000,
+            arguments=ARGUMENTS,
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "backend", "primitive"),
+    [
+        ([b"q_backend=a"], "a", ""),
+        ([b"q_primitive=sampler"], "", "sampler"),
+        ([b"q_backend=a", b"q_primitive=estimator"], "a", "estimator"),
+        ([b"q_backend=a", b"q_primitive=nothing"], "a", ""),
+    ],
+)
+def test_options_that_slurm_hides_are_found_in_their_variables(
+    qrun_host: PluginHost, environment: list[bytes], backend: str, primitive: str
+) -> None:
+    qrun_host.answer_and_keep(answer_of())
+    hidden = [FALLBACK + each for each in environment]
+    run(qrun_host, options=[], second_options=[], environment=hidden)
+    request = qrun_host.requests[0]
+    assert (request.q_backend, request.q_primitive) == (backend, primitive)
+
+
+@pytest.mark.parametrize(
+    ("orders", "asks"),
+    [
+        ({}, [ENVIRONMENT, CLEANUP]),
+        ({"options": []}, [ENVIRONMENT, CLEANUP]),
+        ({"second_options": []}, [ENVIRONMENT, CLEANUP]),
+        ({"step_id": 3}, [ENVIRONMENT, CLEANUP]),
+        ({"step_id": 3, "node_index": 1}, [ENVIRONMENT, CLEANUP]),
+        ({"step_id": INTERACTIVE_STEP}, [ENVIRONMENT, CLEANUP]),
+        ({"step_id": EXTERN_STEP}, []),
+        ({"missing": "job_id"}, []),
+        ({"options": [], "second_options": []}, []),
+        ({"options": [], "second_options": [], "environment": [FALLBACK + b"q_backend="]}, []),
+        (
+            {"options": [], "second_options": [], "arguments": [*ARGUMENTS, "--always"]},
+            [ENVIRONMENT],
+        ),
+        ({"options": [], "second_options": [], "arguments": ["--always=1"]}, []),
+        (
+            {"step_id": EXTERN_STEP, "arguments": [*ARGUMENTS, "--always"]},
+            [],
+        ),
+    ],
+)
+def test_every_step_of_a_job_with_an_option_asks(
+    qrun_host: PluginHost, orders: dict[str, Any], asks: list[Verb]
+) -> None:
+    qrun_host.answer_and_keep(answer_of(variables=[("A", "1")]))
+    report = run(qrun_host, **orders)
+    assert verbs(qrun_host) == asks
+    assert ("A=1" in report.texts("task-set")) is bool(asks)
+    assert len(job_ids(report)) == (CLEANUP in asks)
+    assert report.all("set") == []
+
+
+def test_job_that_asks_for_nothing_has_no_time_limit_asked_for(qrun_host: PluginHost) -> None:
+    qrun_host.answer_and_keep(answer_of())
+    report = run(qrun_host, options=[], second_options=[], arguments=[*ARGUMENTS, "--always"])
+    assert report.all("load") == []
+    assert qrun_host.requests[0].time_limit_minutes is None
+
+
+def test_lines_have_the_form_of_the_documentation(qrun_host: PluginHost) -> None:
+    values = dict(zip(names.SITE_VARIABLES, ARGUMENTS, strict=True))
+    qrun_host.answer(answer_of(variables=list(values.items())))
+    report = run(qrun_host, command=["/spool/slurm_script", "a\nb", "x" * 5000])
+    [job_id] = job_ids(report)
+    assert report.texts("task-log-debug") == [
+        f"spank_ibm_qrun: {line}"
+        for line in (
+            "-> slurm_spank_task_init argc=8 remote=1",
+            "argv[0] = [demo]",
+            "argv[1] = [****]",
+            "argv[2] = [http://127.0.0.1:8290]",
+            "argv[3] = [****]",
+            "argv[4] = [****]",
+            "argv[5] = [http://127.0.0.1:9000]",
+            "argv[6] = [test]",
+            "argv[7] = [us-east-1]",
+            "S_JOB_UID [1000]",
+            "S_JOB_ID [7]",
+            "S_JOB_ARGV argc=3",
+            "job_argv[0] = [/spool/slurm_script]",
+            "job_argv[1] = [a?b]",
+            f"job_argv[2] = [{'x' * 1023}]",
+            "setenv IBMQRUN_APPID_CLIENT_ID=demo",
+            "setenv IBMQRUN_APPID_SECRET=****",
+            "setenv IBMQRUN_DAAPI_ENDPOINT=http://127.0.0.1:8290",
+            "setenv IBMQRUN_AWS_ACCESS_KEY_ID=****",
+            "setenv IBMQRUN_AWS_SECRET_ACCESS_KEY=****",
+            "setenv IBMQRUN_S3_ENDPOINT=http://127.0.0.1:9000",
+            "setenv IBMQRUN_S3_BUCKET=test",
+            "setenv IBMQRUN_S3_REGION=us-east-1",
+            f"setenv IBMQRUN_JOB_ID={job_id}",
+            "<- slurm_spank_task_init rc=0",
+        )
+    ]
+
+
+def test_positions_of_secrets_are_those_of_the_names(qrun_host: PluginHost) -> None:
+    qrun_host.answer(answer_of())
+    report = run(qrun_host, arguments=[f"value{number}" for number in range(8)])
+    shown = [text for text in report.texts("task-log-debug") if "] = [" in text]
+    for number, (name, line) in enumerate(zip(names.SITE_VARIABLES, shown, strict=True)):
+        value = "****" if is_secret_name(name) else f"value{number}"
+        assert line == f"spank_ibm_qrun: argv[{number}] = [{value}]"
+
+
+@pytest.mark.parametrize("count", [1, 7, 9])
+def test_values_at_unknown_positions_are_masked(qrun_host: PluginHost, count: int) -> None:
+    qrun_host.answer(answer_of(verdict=Verdict.FAIL))
+    report = run(qrun_host, arguments=["secret"] * count)
+    assert report.texts("task-log-debug").count("spank_ibm_qrun: argv[0] = [****]") == 1
+    assert not [text for _, text in report.lines if b"[secret]" in text]
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--iam-apikey=abc=d",
+        "--service-crn=crn:v1:x",
+        "--iam-endpoint=https://iam.cloud.ibm.com",
+        "--credentials=/etc/slurm/key.json",
+        "--always",
+        "--env:A_TOKEN=abc",
+        "--env:https_proxy=http://u:p@proxy:1",
+        "--env:proxy=u:p@proxy:1",
+        "--env:at=@",
+        "--env:EMPTY=",
+    ],
+)
+def test_plugin_and_worker_show_arguments_alike(qrun_host: PluginHost, argument: str) -> None:
+    qrun_host.answer(answer_of())
+    report = run(qrun_host, arguments=[argument])
+    line = f"spank_ibm_qrun: argv[0] = [{shown_argument(argument)}]"
+    assert line in report.texts("task-log-debug")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("IBMQRUN_IAM_APIKEY", "abc"),
+        ("ibmqrun_service_crn", "abc"),
+        ("Password", "abc"),
+        ("QRMI_SESSION_ID", "abc"),
+        ("A", "https://user:word@host:1/path"),
+        ("A", "http://us@er:w@rd@host"),
+        ("A", "https://host/path"),
+        ("A", "word@host"),
+        ("A", ""),
+        ("A", "tab\tbell\x07"),
+    ],
+)
+def test_plugin_and_worker_show_values_alike(qrun_host: PluginHost, name: str, value: str) -> None:
+    qrun_host.answer(answer_of(variables=[(name, value)]))
+    report = run(qrun_host)
+    shown = "".join(each if each.isprintable() else "?" for each in shown_value(name, value))
+    assert f"spank_ibm_qrun: setenv {name}={shown}" in report.texts("task-log-debug")
+    assert f"{name}={value}" in report.texts("task-set")
+
+
+def test_ordinary_job_is_left_alone(qrun_host: PluginHost) -> None:
+    report = run(qrun_host, options=[], second_options=[])
+    assert report.all("load") + report.all("set") + report.all("task-set") == []
+    assert (report.task_statuses, report.shown_to_user) == ([0], [])
+    assert report.texts("task-log-debug") == [
+        "spank_ibm_qrun: -> slurm_spank_task_init argc=8 remote=1",
+        "spank_ibm_qrun: <- slurm_spank_task_init rc=0",
+    ]
+
+
+def test_variables_of_an_earlier_step_are_replaced(qrun_host: PluginHost) -> None:
+    qrun_host.answer(answer_of(variables=[("IBMQRUN_S3_BUCKET", "the site's")]))
+    inherited = ["IBMQRUN_S3_BUCKET=of the user", f"IBMQRUN_JOB_ID={uuid.uuid4()}"]
+    report = run(qrun_host, environment=inherited)
+    assert report.texts("task-set")[0] == "IBMQRUN_S3_BUCKET=the site's"
+    assert job_ids(report) != [inherited[1].partition("=")[2]]
+
+
+def test_variable_that_slurm_refuses_is_logged(qrun_host: PluginHost) -> None:
+    qrun_host.answer(answer_of(variables=[("A_SECRET", "secret"), ("B", "2")]))
+    report = run(qrun_host, unsettable="A_SECRET")
+    assert report.shown_to_user == ["cannot set A_SECRET in the job: Generic error"]
+    assert "B=2" in report.texts("task-set")
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 300])
+def test_each_task_has_an_id_of_its_own(qrun_host: PluginHost, tasks: int) -> None:
+    qrun_host.answer_and_keep(answer_of())
+    found = [job_ids(run(qrun_host, tasks=tasks)) for _ in range(2)]
+    everything = found[0] + found[1]
+    assert len(set(everything)) == len(everything) == 2 * tasks
+    for text in everything:
+        parsed = uuid.UUID(text)
+        assert (parsed.version, parsed.variant, str(parsed)) == (4, uuid.RFC_4122, text)
+    cleaned = [request.quantum_jobs for request in qrun_host.requests if request.verb is CLEANUP]
+    assert cleaned == [tuple(ids) for ids in found]
+
+
+def test_step_without_random_numbers_does_not_start(qrun_host: PluginHost) -> None:
+    qrun_host.answer_and_keep(answer_of())
+    report = run(qrun_host, is_random_out=1)
+    failure = "has no random numbers, or no memory, for the ids of quantum jobs"
+    assert report.shown_to_user == [told_to_user(failure)]
+    assert (report.task_statuses, job_ids(report), verbs(qrun_host)) == ([1], [], [ENVIRONMENT])
+
+
+@pytest.mark.parametrize("missing", ["tasks", "task"])
+def test_task_that_slurm_does_not_number_has_no_id(qrun_host: PluginHost, missing: str) -> None:
+    qrun_host.answer_and_keep(answer_of())
+    report = run(qrun_host, missing=missing)
+    assert (report.task_statuses, job_ids(report)) == ([0], [])
+
+
+def test_job_whose_command_is_unknown_is_served(qrun_host: PluginHost) -> None:
+    qrun_host.answer(answer_of(variables=[("A", "1")]))
+    assert "A=1" in run(qrun_host, missing="command").texts("task-set")
+
+
+def test_refusal_fails_every_task_and_one_tells_why(qrun_host: PluginHost) -> None:
+    qrun_host.answer_and_keep(answer_of(verdict=Verdict.FAIL, messages=["the reason"], held=1))
+    report = run(qrun_host, tasks=3)
+    assert (report.task_statuses, report.shown_to_user) == ([1, 1, 1], ["the reason"])
+    assert (job_ids(report), verbs(qrun_host)) == ([], [ENVIRONMENT])
+
+
+def test_refusal_does_not_harm_a_job_that_asked_for_nothing(qrun_host: PluginHost) -> None:
+    qrun_host.answer(answer_of(verdict=Verdict.FAIL, messages=["the reason"]))
+    report = run(qrun_host, options=[], second_options=[], arguments=["--always"])
+    assert (report.task_statuses, report.shown_to_user) == ([0], [])
+    assert report.logged("error") == ["the reason"]
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_worker_without_an_answer_fails_only_who_asked(qrun_host: PluginHost, always: bool) -> None:
+    qrun_host.play("exit 3")
+    orders: dict[str, Any] = (
+        {"options": [], "second_options": [], "arguments": ["--always"]} if always else {}
+    )
+    report = run(qrun_host, **orders)
+    line = told_to_user("ended with status 3 before it had answered")
+    assert report.task_statuses == [int(not always)]
+    assert report.shown_to_user == [line] * (not always)
+    assert report.logged("error") == [line] * always
+
+
+def test_arguments_that_are_too_long_are_named(qrun_host: PluginHost) -> None:
+    report = run(qrun_host, arguments=["x" * 300_000])
+    failure = (
+        "cannot be asked: the arguments in plugstack.conf or the ids of the tasks are too long "
+        "(256 KiB each, 8 MiB in all)"
+    )
+    assert report.shown_to_user == [told_to_user(failure)]
+
+
+@pytest.mark.parametrize(("argument", "expected"), [("--env:A=1", 20), ("--cleanup-timeout=3", 3)])
+def test_clean_up_at_the_end_of_the_step(
+    qrun_host: PluginHost, argument: str, expected: int
+) -> None:
+    qrun_host.answer_and_keep(answer_of())
+    report = run(qrun_host, arguments=[*ARGUMENTS, argument], statuses=[FAILED])
+    assert qrun_host.requests[1:] == [
+        Request(
+            verb=CLEANUP,
+            job_id=7,
+            restart_count=0,
+            step_id=BATCH_STEP,
+            uid=1000,
+            timeout_seconds=expected,
+            arguments=(*ARGUMENTS, argument),
+            quantum_jobs=tuple(job_ids(report)),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "orders", "cleaned"),
+    [
+        # A task that ended well, and the last one, wait for the end of the step.
+        ([0, 0, 0], {}, [[0, 1, 2]]),
+        ([0, 0, FAILED], {}, [[0, 1, 2]]),
+        ([FAILED, 0, 0], {}, [[0], [1, 2]]),
+        # What ended before is taken along.
+        ([0, FAILED, 0], {}, [[0, 1], [2]]),
+        ([FAILED, FAILED, FAILED], {}, [[0], [1], [2]]),
+        # Another child has ended: its hook comes next.
+        ([FAILED, FAILED, FAILED], {"unreaped": 1}, [[0, 1], [2]]),
+        ([FAILED, 0, 0], {"unreaped": 1}, [[0, 1, 2]]),
+        ([FAILED, 0, 0], {"missing": "status"}, [[0, 1, 2]]),
+    ],
+)
+def test_task_that_fails_is_cleaned_up_after_while_others_run(
+    qrun_host: PluginHost,
+    statuses: list[int],
+    orders: dict[str, Any],
+    cleaned: list[list[int]],
+) -> None:
+    qrun_host.answer_and_keep(answer_of())
+    report = run(qrun_host, tasks=3, statuses=statuses, **orders)
+    ids = job_ids(report)
+    requests = [request for request in qrun_host.requests if request.verb is CLEANUP]
+    assert [request.quantum_jobs for request in requests] == [
+        tuple(ids[task] for task in tasks) for tasks in cleaned
+    ]
+    seconds = [request.timeout_seconds for request in requests]
+    assert seconds == [5] * (len(cleaned) - 1) + [20]
+
+
+@pytest.mark.parametrize(
+    ("status", "is_killed"),
+    # A script that is cancelled ends by SIGTERM; a qrun that has cleaned up exits with 143.
+    [(9, True), (15, True), (137 << 8, True), (0, False), (143 << 8, False), (9 << 8, False)],
+)
+def test_job_of_a_killed_task_may_yet_arrive(
+    qrun_host: PluginHost, status: int, is_killed: bool
+) -> None:
+    qrun_host.answer_and_keep(answer_of())
+    report = run(qrun_host, tasks=2, statuses=[0, status])
+    first, second = job_ids(report)
+    request = qrun_host.requests[-1]
+    assert request.quantum_jobs == ((first,) if is_killed else (first, second))
+    assert request.killed_quantum_jobs == ((second,) if is_killed else ())
+
+
+def test_early_clean_up_keeps_to_a_shorter_timeout(qrun_host: PluginHost) -> None:
+    qrun_host.answer_and_keep(answer_of())
+    arguments = [*ARGUMENTS, "--cleanup-timeout=2"]
+    run(qrun_host, tasks=2, statuses=[FAILED, FAILED], arguments=arguments)
+    assert [request.timeout_seconds for request in qrun_host.requests[1:]] == [2, 2]
+
+
+def test_what_fails_is_tried_once_more_when_the_step_ends(qrun_host: PluginHost) -> None:
+    reason = "quantum job x may still be on the service: no answer"
+    qrun_host.answer_and_keep(answer_of(held=1, messages=[reason]))
+    report = run(qrun_host, tasks=3, statuses=[FAILED, FAILED, FAILED])
+    requests = [request.quantum_jobs for request in qrun_host.requests if request.verb is CLEANUP]
+    ids = tuple(job_ids(report))
+    assert requests == [ids[:1], ids]
+    assert report.logged("info") == [f"{reason}; tried again when the step ends"]
+    assert report.logged("error") == [reason]
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_clean_up_without_answer_names_every_job(qrun_host: PluginHost, tasks: int) -> None:
+    (qrun_host.folder / "answer").write_bytes(answer_of())
+    qrun_host.play('[ -e "$folder/asked" ] && exit 3\n>"$folder/asked"; cat "$folder/answer"')
+    report = run(qrun_host, tasks=tasks)
+    assert report.logged("error") == [
+        "the worker ended with status 3 before it had answered",
+        *(
+            f"quantum job {job_id} may still be on the service: look there, cancel and delete it"
+            for job_id in job_ids(report)
+        ),
+    ]
+    assert report.task_statuses == [0] * tasks
+
+
+def test_clean_up_that_cannot_be_tried_names_the_job(qrun_host: PluginHost) -> None:
+    (qrun_host.folder / "first").write_bytes(answer_of())
+    refusal = answer_of(verdict=Verdict.FAIL, messages=["--q-backend: internal error"], held=1)
+    (qrun_host.folder / "second").write_bytes(refusal)
+    qrun_host.play(
+        '[ -e "$folder/asked" ] && exec cat "$folder/second"\n>"$folder/asked"; cat "$folder/first"'
+    )
+    report = run(qrun_host)
+    [job_id] = job_ids(report)
+    assert report.logged("error") == [
+        "--q-backend: internal error",
+        f"quantum job {job_id} may still be on the service: look there, cancel and delete it",
+    ]
+
+
+def test_clean_up_that_hangs_is_ended(qrun_host: PluginHost) -> None:
+    (qrun_host.folder / "answer").write_bytes(answer_of())
+    qrun_host.play(
+        '[ -e "$folder/asked" ] && exec sleep 1000\n>"$folder/asked"; cat "$folder/answer"'
+    )
+    report = run(qrun_host, arguments=[*ARGUMENTS, "--cleanup-timeout=1"], speed=FAST // 10)
+    assert report.logged("error")[0] == "the worker did not answer in time"
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+@pytest.mark.parametrize(
+    ("message", "orders", "statuses"),
+    [
+        (
+            answer_of(variables=[("A", "1")], logs=[(b"e", "y")]),
+            {"options": [], "environment": FALLBACK + b"q_backend=a"},
+            [0, 0, 0],
+        ),
+        (answer_of(variables=[("A_KEY", "x" * 200_000)], held=1, messages=["x"]), {}, [0, 0, 0]),
+        (answer_of(verdict=Verdict.FAIL, messages=["text"]), {}, [1, 1, 1]),
+        (
+            answer_of(verdict=Verdict.FAIL, variables=[("A", "1")], messages=["text"]),
+            {"options": [], "second_options": [], "arguments": [*ARGUMENTS, "--always"]},
+            [0, 0, 0],
+        ),
+        (PREAMBLE + b"?", {}, [1, 1, 1]),
+        (None, {}, [1, 1, 1]),
+    ],
+    ids=["run", "held", "fail", "always", "malformed", "no worker"],
+)
+def test_memory_is_used_as_it_should(
+    qrun_host: PluginHost, message: bytes | None, orders: dict[str, Any], statuses: list[int]
+) -> None:
+    if message is not None:
+        qrun_host.answer(message)
+    log = qrun_host.folder / "valgrind"
+    report = run(
+        qrun_host,
+        under=[*VALGRIND, f"--log-file={log}"],
+        tasks=3,
+        statuses=[FAILED, 0, 0],
+        command=["script", "x" * 3000],
+        **orders,
+    )
+    assert (report.task_statuses, log.read_text()) == (statuses, "")

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The arguments of spank_ibm_qrun.so: eight values or a file, options, and words for the rest."""
+
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.errors import ArgumentError
+from spank_qrmi.qrun import variables as names
+from spank_qrmi.qrun_plugstack import QrunArguments, parse_arguments
+
+EIGHT = ("demo", "secret-1", "http://api", "secret-2", "secret-3", "http://s3", "test", "us-east-1")
+SITE = {
+    "IBMQRUN_APPID_CLIENT_ID": "demo",
+    "IBMQRUN_APPID_SECRET": "secret-1",
+    "IBMQRUN_DAAPI_ENDPOINT": "http://api",
+    "IBMQRUN_AWS_ACCESS_KEY_ID": "secret-2",
+    "IBMQRUN_AWS_SECRET_ACCESS_KEY": "secret-3",
+    "IBMQRUN_S3_ENDPOINT": "http://s3",
+    "IBMQRUN_S3_BUCKET": "test",
+    "IBMQRUN_S3_REGION": "us-east-1",
+}
+IAM = ("--iam-apikey=secret-4", "--service-crn=crn:v1=x", "--iam-endpoint=http://iam")
+IAM_VALUES = {
+    names.IAM_APIKEY: "secret-4",
+    names.SERVICE_CRN: "crn:v1=x",
+    names.IAM_ENDPOINT: "http://iam",
+}
+REMEDY = "correct the line of spank_ibm_qrun.so in plugstack.conf"
+NEEDED = (
+    "APPID_CLIENT_ID APPID_SECRET DAAPI_ENDPOINT AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY "
+    "S3_ENDPOINT S3_BUCKET S3_REGION; or --credentials=FILE"
+)
+TOGETHER = "--iam-apikey, --service-crn, --iam-endpoint belong together: add "
+FILE_IS_ALL = (
+    "--credentials names the file that holds all credentials: give no other arguments but "
+    "--always, --cleanup-timeout and --env: beside it"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (EIGHT, QrunArguments(SITE)),
+        ((*EIGHT, "--always"), QrunArguments(SITE)),
+        ((*EIGHT, "--cleanup-timeout=5"), QrunArguments(SITE)),
+        ((*EIGHT, *IAM), QrunArguments({**SITE, **IAM_VALUES})),
+        ((*IAM, *EIGHT), QrunArguments({**SITE, **IAM_VALUES})),
+        ((*EIGHT, "--env:A=b=c", "--env:B="), QrunArguments(SITE, None, {"A": "b=c", "B": ""})),
+        (("--credentials=/etc/a",), QrunArguments({}, Path("/etc/a"))),
+        (
+            ("--always", "--credentials=/etc/a", "--env:A=1", "--cleanup-timeout=86400"),
+            QrunArguments({}, Path("/etc/a"), {"A": "1"}),
+        ),
+    ],
+)
+def test_arguments_are_understood(arguments: tuple[str, ...], expected: QrunArguments) -> None:
+    parsed = parse_arguments(arguments)
+    assert parsed == expected
+    assert list(parsed.values) == list(expected.values)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), f"8 arguments are needed in this order, got 0: {NEEDED}"),
+        (("--always",), f"8 arguments are needed in this order, got 0: {NEEDED}"),
+        (EIGHT[:7], f"8 arguments are needed in this order, got 7: {NEEDED}"),
+        ((*EIGHT, "more"), f"8 arguments are needed in this order, got 9: {NEEDED}"),
+        ((*EIGHT, "--unknown=secret-5"), "argument '--unknown=…' is not known"),
+        ((*EIGHT, "--always=1"), "argument '--always=…' is not known"),
+        ((*EIGHT, "--"), "argument '--' is not known"),
+        ((*EIGHT, "--env:A"), "argument '--env:A' must be --env:NAME=VALUE"),
+        ((*EIGHT, IAM[0]), f"{TOGETHER}--service-crn and --iam-endpoint"),
+        ((*EIGHT, *IAM[1:]), f"{TOGETHER}--iam-apikey"),
+        ((*EIGHT, "--iam-apikey=", *IAM[1:]), "--iam-apikey must not be empty"),
+        ((*EIGHT, "--credentials=/etc/a"), FILE_IS_ALL),
+        (("--credentials=/etc/a", *IAM), FILE_IS_ALL),
+        (("--credentials=etc/a",), "--credentials must be an absolute path, got 'etc/a'"),
+        (("--credentials=",), "--credentials must be an absolute path, got ''"),
+        (
+            (*EIGHT, "--cleanup-timeout=0"),
+            "--cleanup-timeout must be a whole number of seconds from 1 to 86400, got '0'",
+        ),
+    ],
+)
+def test_error_says_what_is_needed_and_shows_no_value(
+    arguments: tuple[str, ...], expected: str
+) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        parse_arguments(arguments)
+    assert str(caught.value) == f"{expected}: {REMEDY}"
+    assert "secret" not in str(caught.value)
+
+
+def test_values_are_left_out_of_repr() -> None:
+    assert "secret" not in repr(parse_arguments([*EIGHT, *IAM, "--env:A_KEY=secret"]))

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the environment tells qrun, and how long URLs live."""
+
+import uuid
+
+import pytest
+
+from spank_qrmi.errors import VariableError
+from spank_qrmi.qrun import variables as names
+from spank_qrmi.qrun.run import url_life_seconds
+from spank_qrmi.qrun.settings import read_settings, service_log_level
+
+GOOD = {
+    "IBMQRUN_BACKEND": " ibm_torino ",
+    "IBMQRUN_PRIMITIVE": "estimator",
+    "IBMQRUN_TIMEOUT_SECONDS": "600",
+    "IBMQRUN_JOB_ID": "6f1d-a.b_c",
+    "IBMQRUN_AWS_ACCESS_KEY_ID": "access-id",
+    "IBMQRUN_AWS_SECRET_ACCESS_KEY": "access-secret",
+    "IBMQRUN_S3_ENDPOINT": "http://s3.test:9000/",
+    "IBMQRUN_S3_BUCKET": "bucket",
+    "IBMQRUN_S3_REGION": "eu-de",
+}
+
+
+def test_variables_of_the_site_are_in_the_order_of_the_plugins_arguments() -> None:
+    assert [name.removeprefix("IBMQRUN_") for name in names.SITE_VARIABLES] == [
+        "APPID_CLIENT_ID",
+        "APPID_SECRET",
+        "DAAPI_ENDPOINT",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "S3_ENDPOINT",
+        "S3_BUCKET",
+        "S3_REGION",
+    ]
+
+
+def test_settings_are_read_and_hold_no_secret_in_their_repr() -> None:
+    settings = read_settings({**GOOD, "SRUN_DEBUG": "5"})
+    assert (settings.backend, settings.primitive, settings.job_id) == (
+        "ibm_torino",
+        "estimator",
+        "6f1d-a.b_c",
+    )
+    assert (settings.time_limit_seconds, settings.log_level) == (600, "debug")
+    assert settings.store.endpoint_url == "http://s3.test:9000"
+    assert "access-" not in repr(settings)
+
+
+def test_job_id_is_random_without_one() -> None:
+    first, second = (read_settings({**GOOD, "IBMQRUN_JOB_ID": ""}).job_id for _ in range(2))
+    assert uuid.UUID(first).version == uuid.UUID(second).version == 4
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("1", 1), ("604800", 604800), ("4294967295", 604800), (" 60 ", 60)]
+)
+def test_time_limit_may_be_up_to_seven_days_or_none(text: str, seconds: int) -> None:
+    assert read_settings({**GOOD, "IBMQRUN_TIMEOUT_SECONDS": text}).time_limit_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("BACKEND", "", "is not set: use qrun in a job that was submitted with --q-backend"),
+        ("BACKEND", "a\nb", "must be the name of a backend"),
+        ("BACKEND", "x" * 257, "must be the name of a backend"),
+        ("PRIMITIVE", "Sampler", "must be sampler or estimator"),
+        ("PRIMITIVE", "", "is not set"),
+        ("TIMEOUT_SECONDS", "", "is not set"),
+        ("TIMEOUT_SECONDS", "0", "must be a whole number of seconds from 1 to 604800: the service"),
+        ("TIMEOUT_SECONDS", "604801", "longer than 7 days"),
+        ("TIMEOUT_SECONDS", "-1", "must be a whole number"),
+        ("TIMEOUT_SECONDS", "1e3", "must be a whole number"),
+        ("TIMEOUT_SECONDS", "²", "must be a whole number"),
+        ("TIMEOUT_SECONDS", "9" * 5000, "must be a whole number"),
+        ("JOB_ID", "..", "must be up to 256 letters"),
+        ("JOB_ID", "a/b", "must be up to 256 letters"),
+        ("JOB_ID", "x" * 257, "must be up to 256 letters"),
+        ("S3_ENDPOINT", "s3.test", "must be a URL"),
+        ("S3_ENDPOINT", "http://user:password@s3.test", "must be a URL"),
+        ("S3_BUCKET", " ", "is not set"),
+        ("AWS_SECRET_ACCESS_KEY", "", "is not set"),
+    ],
+)
+def test_variables_are_checked(name: str, value: str, expected: str) -> None:
+    with pytest.raises(VariableError, match=f"^IBMQRUN_{name} {expected}|{expected}") as caught:
+        read_settings({**GOOD, f"IBMQRUN_{name}": value})
+    assert str(caught.value).isprintable()
+    assert "password" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("srun_debug", "level"),
+    [
+        ("", "info"),
+        ("2", "error"),
+        ("3", "info"),
+        ("4", "debug"),
+        ("9", "debug"),
+        ("-4", "info"),
+        ("x", "info"),
+        ("1", "info"),
+    ],
+)
+def test_log_level_follows_srun(srun_debug: str, level: str) -> None:
+    assert service_log_level(srun_debug) == level
+
+
+@pytest.mark.parametrize(
+    ("limit", "life"), [(60, 86400), (86400, 90000), (604800, 604800), (604000, 604800)]
+)
+def test_urls_outlive_the_job(limit: int, life: int) -> None:
+    assert url_life_seconds(limit) == life

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Signals that stop qrun, at every moment of its work: it ends soon and leaves nothing."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.qrun_site import (
+    JOBS,
+    ONE_JOB,
+    SUBMIT,
+    WAITING_BACKEND,
+    QrunSite,
+    input_file,
+    qrun_process,
+    wait_until,
+)
+from tests.unit.simulator_client import FLIP
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(botocore|moto|werkzeug).*")
+
+STOP_SECONDS = 20
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+TOKEN = "/v1/token$"
+
+
+@pytest.fixture(autouse=True)
+def _no_signal_is_ignored() -> Iterator[None]:
+    """Undo what nohup and a shell's background jobs pass on to all they start: qrun heeds it."""
+    inherited = {number: signal.signal(number, signal.SIG_DFL) for number in STOPPING}
+    yield
+    for number, handler in inherited.items():
+        signal.signal(number, handler)
+
+
+def polled(site: QrunSite) -> bool:
+    return site.asked("GET", f"{JOBS}/job-1") > 2
+
+
+def test_waiting_job_is_cancelled_and_removed(qrun_site: QrunSite, tmp_path: Path) -> None:
+    for number in STOPPING:
+        qrun_site.reset()
+        environment = qrun_site.environment(BACKEND=WAITING_BACKEND)
+        with qrun_process(environment, input_file(tmp_path)) as process:
+            wait_until(lambda: polled(qrun_site), "polling")
+            process.send_signal(signal.SIGCONT)
+            before = qrun_site.asked("GET", f"{JOBS}/job-1")
+            wait_until(
+                lambda before=before: qrun_site.asked("GET", f"{JOBS}/job-1") > before,
+                "polling after SIGCONT",
+            )
+            process.send_signal(number)
+            output, errors = process.communicate(timeout=STOP_SECONDS)
+        assert (process.returncode, output) == (128 + number, "")
+        assert errors.endswith(f"qrun: stopped by {number.name}\n")
+        assert qrun_site.asked("POST", f"{JOBS}/job-1/cancel") == 1
+        qrun_site.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "when"),
+    [
+        ("hang", TOKEN, "before"),
+        ("hang", ONE_JOB, "before"),
+        ("hang", SUBMIT, "before"),
+        ("hang", SUBMIT, "after"),
+        ("slow_drip", SUBMIT, "after"),
+    ],
+)
+def test_request_under_way_is_undone(
+    qrun_site: QrunSite, tmp_path: Path, kind: str, path: str, when: str
+) -> None:
+    qrun_site.order_fault(kind, path, when=when, **({"delay_seconds": 5} if "drip" in kind else {}))
+    environment = qrun_site.environment(BACKEND=WAITING_BACKEND)
+    with qrun_process(environment, input_file(tmp_path)) as process:
+        wait_until(lambda: struck(qrun_site), "the fault")
+        if when == "after":
+            wait_until(qrun_site.job, "the submission")
+        process.terminate()
+        process.communicate(timeout=STOP_SECONDS)
+    assert process.returncode == 128 + signal.SIGTERM
+    qrun_site.assert_nothing_is_left()
+
+
+def struck(site: QrunSite) -> bool:
+    return any(record.fault for record in site.site.requests)
+
+
+def test_submission_that_arrives_late_is_undone(qrun_site: QrunSite, tmp_path: Path) -> None:
+    qrun_site.order_fault("delay", SUBMIT, method="POST", delay_seconds=2, when="before")
+    environment = qrun_site.environment(BACKEND=WAITING_BACKEND)
+    with qrun_process(environment, input_file(tmp_path)) as process:
+        wait_until(lambda: struck(qrun_site), "the fault")
+        process.terminate()
+        process.communicate(timeout=STOP_SECONDS)
+    assert process.returncode == 128 + signal.SIGTERM
+    qrun_site.assert_nothing_is_left()
+
+
+def test_wait_for_a_lane_ends(qrun_site: QrunSite, tmp_path: Path) -> None:
+    qrun_site.order_fault("status", SUBMIT, method="POST", status=429, times=None, retry_after="99")
+    with qrun_process(qrun_site.environment(), input_file(tmp_path)) as process:
+        wait_until(lambda: struck(qrun_site), "the fault")
+        process.terminate()
+        _, errors = process.communicate(timeout=STOP_SECONDS)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "qrun: waiting for a free lane" in errors
+    qrun_site.assert_nothing_is_left()
+
+
+def test_upload_under_way_ends(qrun_site: QrunSite, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(STOP_SECONDS)
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        environment = qrun_site.environment(S3_ENDPOINT=endpoint)
+        with qrun_process(environment, input_file(tmp_path)) as process:
+            connection, _ = silent.accept()
+            with connection:
+                process.terminate()
+                _, errors = process.communicate(timeout=STOP_SECONDS)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "may still be in the bucket: the object store does not answer in time" in errors
+    assert qrun_site.asked("POST", JOBS) == 0
+
+
+def test_service_that_hangs_does_not_keep_it(qrun_site: QrunSite, tmp_path: Path) -> None:
+    environment = qrun_site.environment(BACKEND=WAITING_BACKEND)
+    with qrun_process(environment, input_file(tmp_path)) as process:
+        wait_until(lambda: polled(qrun_site), "polling")
+        qrun_site.order_fault("hang", "/direct-access/", times=None)
+        process.terminate()
+        _, errors = process.communicate(timeout=STOP_SECONDS)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "qrun: job job-1 may still be on the service: no answer from " in errors
+    assert qrun_site.objects() == []
+
+
+def test_result_that_nobody_reads_is_given_up(qrun_site: QrunSite, tmp_path: Path) -> None:
+    # More than a pipe holds.
+    path = input_file(tmp_path, pubs=[[FLIP, None, 20_000]])
+    with qrun_process(qrun_site.environment(), "-q", path) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == "{"
+        process.terminate()
+        process.wait(STOP_SECONDS)
+    assert process.returncode == 128 + signal.SIGTERM
+    qrun_site.assert_nothing_is_left()
+
+
+def test_progress_that_nobody_reads_does_not_keep_it(qrun_site: QrunSite, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    fill(writer)
+    options = {"stderr": writer}
+    try:
+        with qrun_process(qrun_site.environment(), input_file(tmp_path), **options) as process:
+            # It has uploaded its input and wants to say that it submits.
+            wait_until(qrun_site.objects, "the upload")
+            process.terminate()
+            process.wait(STOP_SECONDS)
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert process.returncode == 128 + signal.SIGTERM
+    qrun_site.assert_nothing_is_left()
+
+
+def fill(pipe: int) -> None:
+    os.set_blocking(pipe, False)
+    for size in (4096, 1):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(pipe, b"x" * size)
+    os.set_blocking(pipe, True)
+
+
+def test_signals_that_are_ignored_stay_ignored(qrun_site: QrunSite, tmp_path: Path) -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    options: dict[str, Callable[[], None]] = {"preexec_fn": ignore}
+    environment = qrun_site.environment(BACKEND=WAITING_BACKEND)
+    with qrun_process(environment, input_file(tmp_path), **options) as process:
+        wait_until(lambda: polled(qrun_site), "polling")
+        process.send_signal(signal.SIGHUP)
+        process.terminate()
+        process.communicate(timeout=STOP_SECONDS)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_input_that_never_comes_ends(qrun_site: QrunSite, tmp_path: Path) -> None:
+    options = {"stdin": subprocess.PIPE}
+    with qrun_process(qrun_site.environment(), "-", **options) as process:
+        # Only the handler of the command itself shows that it has begun.
+        wait_until(lambda: catches_sigterm(process.pid), "the handler")
+        process.terminate()
+        process.wait(STOP_SECONDS)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert list(qrun_site.site.requests) == []
+
+
+def catches_sigterm(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:")).split()[1]
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The worker's answers to spank_ibm_qrun.so, with the simulated service behind the clean-up."""
+
+import json
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from spank_qrmi import qrun_verbs
+from spank_qrmi.protocol import Request, Verb
+from spank_qrmi.qrun import variables as names
+from spank_qrmi.simulator.faults import parse_fault
+from spank_qrmi.simulator.site import API_KEY, APP_ID_CLIENT_ID, APP_ID_SECRET, SERVICE_CRN, Site
+from tests.unit.conversation import SeenAnswer, ServingWorker
+
+LONG_ENOUGH_SECONDS = 20
+S3 = ("key-id-of-the-site", "key-secret-of-the-site", "http://127.0.0.1:9", "test", "us-east-1")
+
+
+def arguments(base_url: str) -> tuple[str, ...]:
+    return (APP_ID_CLIENT_ID, APP_ID_SECRET, f"{base_url}/direct-access", *S3)
+
+
+def iam_arguments(base_url: str) -> tuple[str, ...]:
+    return (
+        *("unused", "unused", f"{base_url}/direct-access", *S3),
+        *(f"--iam-apikey={API_KEY}", f"--service-crn={SERVICE_CRN}"),
+        f"--iam-endpoint={base_url}/iam",
+    )
+
+
+ENVIRONMENT = Request(
+    Verb.QRUN_ENVIRONMENT, 7, 0, 0, 1000, 10, arguments=arguments("http://127.0.0.1:9")
+)
+SITE = dict(zip(names.SITE_VARIABLES, ENVIRONMENT.arguments, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "minutes", "expected"),
+    [
+        ({}, None, {}),
+        (
+            {"q_backend": "ibm_x", "q_primitive": "sampler"},
+            5,
+            {
+                "IBMQRUN_BACKEND": "ibm_x",
+                "IBMQRUN_PRIMITIVE": "sampler",
+                "IBMQRUN_TIMEOUT_SECONDS": "300",
+            },
+        ),
+        (
+            {"q_backend": "a b=c"},
+            10080,
+            {"IBMQRUN_BACKEND": "a b=c", "IBMQRUN_TIMEOUT_SECONDS": "604800"},
+        ),
+        (
+            {"q_primitive": "estimator"},
+            10081,
+            {"IBMQRUN_PRIMITIVE": "estimator", "IBMQRUN_TIMEOUT_SECONDS": "604800"},
+        ),
+        (
+            {"q_backend": "a"},
+            None,
+            {"IBMQRUN_BACKEND": "a", "IBMQRUN_TIMEOUT_SECONDS": "604800"},
+        ),
+    ],
+)
+def test_variables_of_a_job(
+    serving: ServingWorker,
+    options: dict[str, str],
+    minutes: int | None,
+    expected: dict[str, str],
+) -> None:
+    request = replace(ENVIRONMENT, time_limit_minutes=minutes, **options)  # type: ignore[arg-type]
+    answer = serving.ask(request)
+    assert dict(answer.variables) == {**SITE, **expected}
+    assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
+
+
+def test_variables_of_iam_and_of_the_administrator(serving: ServingWorker) -> None:
+    given = (*iam_arguments("http://x"), "--env:https_proxy=http://proxy:1")
+    answer = serving.ask(replace(ENVIRONMENT, arguments=given))
+    variables = dict(answer.variables)
+    assert variables["https_proxy"] == "http://proxy:1"
+    assert (variables[names.IAM_APIKEY], variables[names.SERVICE_CRN]) == (API_KEY, SERVICE_CRN)
+    assert variables[names.IAM_ENDPOINT] == "http://x/iam"
+    assert len(variables) == 12
+
+
+def credentials_file(folder: Path, base_url: str, **changes: str) -> Path:
+    values = dict(zip(names.SITE_VARIABLES, arguments(base_url), strict=True))
+    entries = {name.removeprefix("IBMQRUN_"): value for name, value in values.items()}
+    path = folder / "credentials.json"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps({**entries, **changes}))
+    return path
+
+
+def test_variables_from_a_file(serving: ServingWorker, tmp_path: Path) -> None:
+    path = credentials_file(tmp_path, "http://127.0.0.1:9")
+    answer = serving.ask(replace(ENVIRONMENT, arguments=(f"--credentials={path}",)))
+    assert dict(answer.variables) == SITE
+
+
+def test_settings_that_cannot_be_used_are_a_refusal(serving: ServingWorker, tmp_path: Path) -> None:
+    for given, expected in (
+        ((), "8 arguments are needed in this order, got 0"),
+        ((f"--credentials={tmp_path}/none",), f"{tmp_path}/none: cannot be read"),
+    ):
+        answer = serving.ask(replace(ENVIRONMENT, arguments=given))
+        assert answer.messages[0].startswith(f"--q-backend: {expected}")
+        assert (answer.variables, answer.verdict, len(answer.messages)) == ([], "fail", 1)
+
+
+def test_variables_need_no_http_library() -> None:
+    """A step that starts waits for this import."""
+    program = "import sys, spank_qrmi.worker, spank_qrmi.qrun_verbs; print('httpx' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "False\n"
+
+
+@dataclass(frozen=True)
+class Service:
+    """The service as a user meets it, and what is behind it."""
+
+    site: Site
+    base_url: str
+    client: httpx.Client
+
+    def submit(self, job_id: str | None = None) -> str:
+        """Submit a job that waits for its backend, and so keeps running; return its id."""
+        self.site.quantum_system_backends["ibm_torino"].status = "paused"
+        job_id = job_id or str(uuid.uuid4())
+        url = {"type": "s3_compatible", "presigned_url": "http://127.0.0.1:9/x"}
+        order = {
+            "id": job_id,
+            "backend": "ibm_torino",
+            "program_id": "sampler",
+            "timeout_secs": 600,
+            "storage": {"input": url, "results": url},
+        }
+        self.client.post("/jobs", json=order).raise_for_status()
+        return job_id
+
+    def order_fault(self, **fault: object) -> None:
+        self.site.faults.add(parse_fault({"path": "/direct-access/v1/jobs/", **fault}))
+
+    @property
+    def jobs(self) -> list[str]:
+        return list(self.site.direct_access_jobs)
+
+
+@pytest.fixture
+def service(site: Site, base_url: str) -> Iterator[Service]:
+    site.reset()
+    basic = httpx.BasicAuth(APP_ID_CLIENT_ID, APP_ID_SECRET)
+    with httpx.Client(base_url=f"{base_url}/direct-access/v1", trust_env=False) as client:
+        token = client.post("/token", auth=basic).json()["access_token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        yield Service(site, base_url, client)
+    site.reset()
+
+
+def cleanup(given: tuple[str, ...], *job_ids: str, seconds: int = LONG_ENOUGH_SECONDS) -> Request:
+    return Request(Verb.QRUN_CLEANUP, 7, 0, 0, 1000, seconds, arguments=given, quantum_jobs=job_ids)
+
+
+def removed(answer: SeenAnswer) -> list[str]:
+    """Return the ids of the jobs that the answer says were removed."""
+    text = re.compile("quantum job (.*) was left on the service and is removed")
+    return [match[1] for line in answer.logged("i") if (match := text.fullmatch(line))]
+
+
+@pytest.mark.parametrize("login", [arguments, iam_arguments])
+def test_what_is_left_is_removed_and_others_stay(
+    serving: ServingWorker, service: Service, login: Callable[[str], tuple[str, ...]]
+) -> None:
+    first, of_others, second = (service.submit() for _ in range(3))
+    gone = str(uuid.uuid4())
+    answer = serving.ask(cleanup(login(service.base_url), first, gone, second))
+    assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
+    assert removed(answer) == [first, second]
+    assert service.jobs == [of_others]
+
+
+def test_job_of_a_killed_task_is_waited_for(serving: ServingWorker, service: Service) -> None:
+    first = service.submit()
+    service.site.faults.add(
+        parse_fault({"kind": "delay", "path": "/v1/jobs$", "delay_seconds": 1.0, "times": 1})
+    )
+    late = str(uuid.uuid4())
+    with ThreadPoolExecutor(1) as threads:
+        submission = threads.submit(service.submit, late)
+        request = cleanup(arguments(service.base_url), first)
+        answer = serving.ask(replace(request, killed_quantum_jobs=(late,)))
+        submission.result()
+    assert (answer.messages, answer.held, removed(answer)) == ([], 0, [first, late])
+    assert service.jobs == []
+
+
+def test_killed_tasks_without_a_job_are_waited_for_at_the_same_time(
+    serving: ServingWorker, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qrun_verbs, "LATE_SUBMISSION_SECONDS", 0.2)
+    gone = tuple(str(uuid.uuid4()) for _ in range(30))
+    request = cleanup(arguments(service.base_url))
+    answer = serving.ask(replace(request, killed_quantum_jobs=gone))
+    assert (answer.messages, answer.held, removed(answer)) == ([], 0, [])
+
+
+def test_credentials_for_the_clean_up_come_from_the_file(
+    serving: ServingWorker, service: Service, tmp_path: Path
+) -> None:
+    job_id = service.submit()
+    path = credentials_file(tmp_path, service.base_url)
+    answer = serving.ask(cleanup((f"--credentials={path}",), job_id))
+    assert (answer.messages, service.jobs) == ([], [])
+
+
+def test_many_are_removed_in_one_go(serving: ServingWorker, service: Service) -> None:
+    job_ids = [service.submit() for _ in range(5)]
+    gone = [str(uuid.uuid4()) for _ in range(40)]
+    answer = serving.ask(cleanup(arguments(service.base_url), *gone, *job_ids))
+    assert (answer.messages, answer.held, removed(answer)) == ([], 0, job_ids)
+    assert service.jobs == []
+    # For those that are gone the service was not asked.
+    assert not any(record.path.endswith(tuple(gone)) for record in service.site.requests)
+
+
+def test_many_are_asked_for_one_by_one_without_a_list(
+    serving: ServingWorker, service: Service
+) -> None:
+    job_id = service.submit()
+    gone = [str(uuid.uuid4()) for _ in range(8)]
+    service.order_fault(kind="status", status=501, path="/v1/jobs$", method="GET", times=None)
+    answer = serving.ask(cleanup(arguments(service.base_url), *gone, job_id))
+    assert (answer.messages, answer.held, removed(answer)) == ([], 0, [job_id])
+    assert service.jobs == []
+
+
+def test_job_of_one_of_many_killed_tasks_is_waited_for(
+    serving: ServingWorker, service: Service
+) -> None:
+    service.order_fault(kind="delay", path="/v1/jobs$", method="POST", delay_seconds=1.0, times=1)
+    late = str(uuid.uuid4())
+    gone = tuple(str(uuid.uuid4()) for _ in range(8))
+    with ThreadPoolExecutor(1) as threads:
+        submission = threads.submit(service.submit, late)
+        request = cleanup(arguments(service.base_url), *gone)
+        answer = serving.ask(replace(request, killed_quantum_jobs=(late,)))
+        submission.result()
+    assert (answer.messages, answer.held, removed(answer)) == ([], 0, [late])
+    assert service.jobs == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 401, "times": 1},
+        {"kind": "expired_token", "times": 1},
+        {"kind": "status", "status": 409, "method": "DELETE", "times": 2},
+        {"kind": "status", "status": 423, "times": 1},
+        {"kind": "status", "status": 429, "retry_after": "1", "times": 1},
+        {"kind": "status", "status": 500, "times": 1},
+        {"kind": "drop", "times": 1},
+    ],
+)
+def test_trouble_that_passes_is_overcome(
+    serving: ServingWorker, service: Service, fault: dict[str, object]
+) -> None:
+    job_id = service.submit()
+    service.order_fault(**fault)
+    answer = serving.ask(cleanup(arguments(service.base_url), job_id))
+    assert (answer.messages, answer.held, removed(answer)) == ([], 0, [job_id])
+    assert service.jobs == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ({"kind": "status", "status": 401}, "answered 401"),
+        ({"kind": "status", "status": 500}, "answered 500"),
+        ({"kind": "status", "status": 429, "retry_after": "3600"}, "asks to wait 3600 s"),
+        ({"kind": "status", "status": 403}, "answered 403"),
+        ({"kind": "malformed"}, "JSON"),
+        ({"kind": "hang"}, ""),
+    ],
+)
+def test_trouble_that_stays_is_told_for_each_job(
+    serving: ServingWorker, service: Service, fault: dict[str, object], reason: str
+) -> None:
+    job_ids = [service.submit() for _ in range(2)]
+    service.order_fault(times=None, **fault)
+    answer = serving.ask(cleanup(arguments(service.base_url), *job_ids, seconds=2))
+    for job_id, message in zip(job_ids, answer.messages, strict=True):
+        assert message.startswith(f"quantum job {job_id} may still be on the service: ")
+        assert reason in message
+    assert (answer.held, answer.verdict, removed(answer)) == (2, "run", [])
+    assert service.jobs == job_ids
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ((), "8 arguments are needed"),
+        (("--credentials=/does/not/exist",), "/does/not/exist: cannot be read"),
+        (arguments("nonsense"), "IBMQRUN_DAAPI_ENDPOINT must be a URL"),
+        (("wrong", *arguments("{base_url}")[1:]), ""),
+    ],
+)
+def test_job_is_named_if_the_settings_cannot_be_used(
+    serving: ServingWorker, base_url: str, given: tuple[str, ...], reason: str
+) -> None:
+    given = tuple(each.format(base_url=base_url) for each in given)
+    answer = serving.ask(cleanup(given, "an-id"))
+    [message] = answer.messages
+    assert message.startswith(f"quantum job an-id may still be on the service: {reason}")
+    assert (answer.held, answer.verdict) == (1, "run")
+    for secret in (APP_ID_SECRET, *S3[:2]):
+        assert secret not in answer.everything_readable
+
+
+def test_administrators_variables_are_for_the_clean_up_too(
+    serving: ServingWorker, service: Service
+) -> None:
+    job_id = service.submit()
+    proxies = ("--env:http_proxy=http://127.0.0.1:9", "--env:no_proxy=")
+    answer = serving.ask(cleanup((*arguments(service.base_url), *proxies), job_id, seconds=2))
+    assert (answer.held, service.jobs) == (1, [job_id])
+
+
+def test_no_secret_is_shown(serving: ServingWorker, service: Service) -> None:
+    job_id = service.submit()
+    secrets = (APP_ID_SECRET, API_KEY, SERVICE_CRN, *S3[:2])
+    for given in (arguments(service.base_url), iam_arguments(service.base_url)):
+        for request in (cleanup(given, job_id), replace(ENVIRONMENT, arguments=given)):
+            shown = serving.ask(request).everything_readable
+            assert [secret for secret in secrets if secret in shown] == []

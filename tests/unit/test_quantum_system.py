@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Jobs of Direct Access: submitted, read, cancelled, deleted; what each answer means."""
+
+import threading
+from base64 import b64encode
+
+import httpx
+import pytest
+
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.quantum_system import Job, QuantumSystem
+from spank_qrmi.errors import AuthenticationError, QrmiError, ServiceError, VariableError
+from spank_qrmi.qrun import variables as names
+from spank_qrmi.qrun.service import quantum_system_from
+from tests.unit.fake_services import (
+    API_KEY,
+    API_URL,
+    BEARER_TOKEN,
+    IAM_URL,
+    SERVICE_CRN,
+    FakeService,
+    RecordingDeadline,
+    Reply,
+    failure_of,
+    reply,
+    text_of,
+    token_reply,
+)
+
+IAM = {
+    names.DAAPI_ENDPOINT: API_URL,
+    names.IAM_APIKEY: API_KEY,
+    names.SERVICE_CRN: SERVICE_CRN,
+    names.IAM_ENDPOINT: IAM_URL,
+}
+APP_ID = {
+    names.DAAPI_ENDPOINT: f"{API_URL}/",
+    names.APPID_CLIENT_ID: "demo",
+    names.APPID_SECRET: API_KEY,
+}
+JOBS = "/base/v1/jobs"
+GET, DELETE = f"GET {JOBS}/one", f"DELETE {JOBS}/one"
+CANCEL, SUBMIT, LIST = f"POST {JOBS}/one/cancel", f"POST {JOBS}", f"GET {JOBS}"
+APP_ID_TOKEN = "POST /base/v1/token"
+NO_JOB = reply(404, {"errors": [{"code": "1291", "message": "Job not found."}]})
+RUNNING, CANCELLED = (reply(200, {"status": status}) for status in ("Running", "Cancelled"))
+OK, BUSY = reply(204), reply(409, {"errors": [{"code": "1337", "message": "no"}]})
+
+pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
+
+
+def system_of(replies: dict[str, Reply | list[Reply]]) -> tuple[FakeService, QuantumSystem]:
+    service = FakeService(replies)
+    return service, quantum_system_from(IAM, service.http())
+
+
+def test_order_is_submitted_with_iam_token_and_crn() -> None:
+    service, system = system_of({SUBMIT: OK})
+    system.submit({"id": "one"})
+    sent = service.requests[1]
+    assert sent.content == b'{"id":"one"}'
+    assert sent.headers["authorization"] == f"Bearer {BEARER_TOKEN}"
+    assert sent.headers["service-crn"] == SERVICE_CRN
+
+
+def test_app_id_asks_the_service_itself_and_sends_no_crn() -> None:
+    service = FakeService({APP_ID_TOKEN: token_reply(), GET: RUNNING})
+    quantum_system_from(APP_ID, service.http()).job("one")
+    login, asked = service.requests
+    assert (login.headers["authorization"], login.content) == (
+        f"Basic {b64encode(f'demo:{API_KEY}'.encode()).decode()}",
+        b"",
+    )
+    assert asked.headers["authorization"] == f"Bearer {BEARER_TOKEN}"
+    assert "service-crn" not in asked.headers
+
+
+def test_incomplete_iam_leaves_app_id() -> None:
+    service = FakeService({APP_ID_TOKEN: token_reply(), GET: RUNNING})
+    values = {**IAM, **APP_ID, names.SERVICE_CRN: " "}
+    quantum_system_from(values, service.http()).job("one")
+    assert service.requests[0].url.path == "/base/v1/token"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (RUNNING, Job("one", "Running")),
+        (reply(200, {"status": "Queued\n"}), Job("one", "Queued")),
+        (
+            reply(
+                200,
+                {
+                    "status": "Failed",
+                    "reason_code": 5203,
+                    "reason_message": "no\x1b[2J",
+                    "reason_solution": "try",
+                    "usage": {"quantum_nanoseconds": 7},
+                },
+            ),
+            Job("one", "Failed", 5203, "no?[2J", "try", 7),
+        ),
+        (
+            reply(200, {"status": "Completed", "reason_code": True, "usage": []}),
+            Job("one", "Completed"),
+        ),
+        (NO_JOB, None),
+    ],
+)
+def test_job_is_read_from_its_document(answer: httpx.Response, expected: Job | None) -> None:
+    service, system = system_of({GET: answer})
+    assert system.job("one") == expected
+    assert service.asked == [GET]
+
+
+@pytest.mark.parametrize("status", ["Completed", "Failed", "Cancelled"])
+def test_only_three_statuses_are_final(status: str) -> None:
+    assert Job("one", status).is_final
+    assert not Job("one", status.lower()).is_final
+
+
+@pytest.mark.parametrize("answer", [reply(405), reply(404, {"detail": "Not Found"})])
+def test_service_without_the_jobs_route_is_asked_for_its_list(answer: httpx.Response) -> None:
+    listed = reply(200, {"jobs": [{"id": "two"}, 5, {"id": "one", "status": "Running"}]})
+    _, system = system_of({GET: answer, LIST: listed})
+    assert system.job("one") == Job("one", "Running")
+    _, system = system_of({GET: answer, LIST: reply(200, {"jobs": []})})
+    assert system.job("one") is None
+    for unusable in (reply(200, {"jobs": None}), reply(400)):
+        _, system = system_of({GET: answer, LIST: unusable})
+        failure_of(lambda system=system: system.job("one"))
+
+
+def test_document_without_status_is_no_job() -> None:
+    _, system = system_of({GET: reply(200, {"status": 5})})
+    _, text = failure_of(lambda: system.job("one"))
+    assert text.endswith("/v1/jobs/one gives no status of the job")
+
+
+def test_submission_is_made_once() -> None:
+    for answer, may_have_acted in ((reply(500), True), (reply(429, Retry_After="7"), False)):
+        service, system = system_of({SUBMIT: answer})
+        error, text = failure_of(lambda system=system: system.submit({}))
+        assert (error.status, error.may_have_acted) == (answer.status_code, may_have_acted)
+        assert error.retry_after_seconds == (None if may_have_acted else 7.0)
+        assert "gave up" not in text
+        assert service.asked == [SUBMIT]
+
+
+def test_refused_token_is_replaced_once_and_then_is_an_error() -> None:
+    service, system = system_of({SUBMIT: [reply(401), OK]})
+    system.submit({})
+    assert service.asked == [SUBMIT, SUBMIT]
+    for status, hint in (
+        (401, "check IBMQRUN_IAM_APIKEY and IBMQRUN_SERVICE_CRN"),
+        (403, "the key in IBMQRUN_IAM_APIKEY may not use the service instance"),
+    ):
+        _, system = system_of({SUBMIT: reply(status)})
+        with pytest.raises(AuthenticationError) as caught:
+            system.submit({})
+        assert hint in text_of(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        (401, "check IBMQRUN_APPID_CLIENT_ID and IBMQRUN_APPID_SECRET"),
+        (403, "the client in IBMQRUN_APPID_CLIENT_ID and IBMQRUN_APPID_SECRET may not use"),
+    ],
+)
+def test_refusal_of_app_id_names_its_variables(status: int, hint: str) -> None:
+    service = FakeService({APP_ID_TOKEN: token_reply(), GET: reply(status)})
+    with pytest.raises(AuthenticationError) as caught:
+        quantum_system_from(APP_ID, service.http()).job("one")
+    assert hint in text_of(caught.value)
+
+
+def test_refused_app_id_is_an_error_of_authentication() -> None:
+    service = FakeService({APP_ID_TOKEN: reply(401, {"errors": [{"message": "wrong"}]})})
+    with pytest.raises(AuthenticationError) as caught:
+        quantum_system_from(APP_ID, service.http()).job("one")
+    assert text_of(caught.value).endswith(
+        "/v1/token refused the client id and secret: 401 Unauthorized: wrong"
+    )
+
+
+def test_token_that_could_not_be_had_is_asked_for_again() -> None:
+    refused = reply(403, {"errorMessage": "locked"})
+    service, system = system_of({"POST /identity/token": [refused, token_reply()], GET: RUNNING})
+    with pytest.raises(AuthenticationError):
+        system.job("one")
+    assert system.job("one") == Job("one", "Running")
+    assert service.token_requests == 2
+
+
+@pytest.mark.parametrize("answer", [OK, BUSY, NO_JOB])
+def test_job_that_is_over_or_unknown_counts_as_cancelled(answer: httpx.Response) -> None:
+    system_of({CANCEL: answer})[1].cancel("one")
+
+
+@pytest.mark.parametrize(
+    ("replies", "asked", "expected"),
+    [
+        ({GET: NO_JOB}, [GET], False),
+        ({GET: CANCELLED, DELETE: OK}, [GET, DELETE], True),
+        ({GET: CANCELLED, DELETE: NO_JOB}, [GET, DELETE], True),
+        ({GET: RUNNING, CANCEL: OK, DELETE: OK}, [GET, CANCEL, DELETE], True),
+        ({GET: RUNNING, CANCEL: BUSY, DELETE: OK}, [GET, CANCEL, DELETE], True),
+        ({GET: RUNNING, CANCEL: OK, DELETE: [BUSY, OK]}, [GET, CANCEL, DELETE, DELETE], True),
+    ],
+)
+def test_job_is_removed_whatever_its_status(
+    replies: dict[str, Reply | list[Reply]], asked: list[str], expected: bool
+) -> None:
+    service, system = system_of(replies)
+    assert system.remove("one") is expected
+    assert service.asked == asked
+
+
+def test_job_that_never_ends_is_an_error_after_some_seconds() -> None:
+    service = FakeService({GET: RUNNING, CANCEL: OK, DELETE: BUSY})
+    deadline = RecordingDeadline()
+    system = quantum_system_from(IAM, service.http(deadline))
+    error, _ = failure_of(lambda: system.remove("one"))
+    assert error.status == 409
+    assert 1 < sum(deadline.waits) < 10
+
+
+@pytest.mark.parametrize("replies", [{GET: reply(400)}, {GET: RUNNING, CANCEL: reply(400)}])
+def test_failed_removal_is_an_error(replies: dict[str, Reply | list[Reply]]) -> None:
+    _, system = system_of(replies)
+    assert failure_of(lambda: system.remove("one"))[0].status == 400
+
+
+def test_job_ids_that_would_change_the_url_are_refused() -> None:
+    with pytest.raises(QrmiError):
+        system_of({})[1].job("..")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({names.DAAPI_ENDPOINT: ""}, "^IBMQRUN_DAAPI_ENDPOINT is not set: "),
+        ({names.DAAPI_ENDPOINT: "ftp://x"}, "^IBMQRUN_DAAPI_ENDPOINT must be a URL"),
+        ({names.IAM_ENDPOINT: "http://u:p@x"}, "^IBMQRUN_IAM_ENDPOINT must be a URL"),
+        ({names.IAM_APIKEY: "a\nb"}, "^IBMQRUN_IAM_APIKEY must be plain ASCII"),
+        ({names.SERVICE_CRN: "ü"}, "^IBMQRUN_SERVICE_CRN must be plain ASCII"),
+        (
+            {names.IAM_APIKEY: " "},
+            r"^no credentials .*\(IBMQRUN_IAM_APIKEY is missing\), or IBMQRUN_APPID_CLIENT_ID and",
+        ),
+        (
+            {names.IAM_APIKEY: "", names.APPID_CLIENT_ID: "a:b", names.APPID_SECRET: "c"},
+            "^IBMQRUN_APPID_CLIENT_ID must not hold a colon",
+        ),
+    ],
+)
+def test_variables_are_checked_before_any_request(changes: dict[str, str], expected: str) -> None:
+    service = FakeService({})
+    with pytest.raises(VariableError, match=expected) as caught:
+        quantum_system_from({**IAM, **changes}, service.http())
+    text_of(caught.value)
+    assert not service.requests
+
+
+def test_try_that_is_not_answered_is_repeated() -> None:
+    def hang(_request: httpx.Request) -> httpx.Response:
+        threading.Event().wait(0.5)
+        return RUNNING
+
+    service = FakeService({GET: [hang, RUNNING]})
+    http = HttpClient(RecordingDeadline(), try_seconds=0.1, transport=service)
+    assert quantum_system_from(IAM, http).job("one") == Job("one", "Running")
+    assert service.asked == [GET, GET]
+
+
+@pytest.mark.parametrize(("try_seconds", "silence_seconds"), [(None, 30.0), (45.0, 45.0)])
+def test_limit_of_a_try_is_that_of_a_silence(
+    try_seconds: float | None, silence_seconds: float
+) -> None:
+    service = FakeService({GET: RUNNING})
+    http = HttpClient(RecordingDeadline(), try_seconds=try_seconds, transport=service)
+    quantum_system_from(IAM, http).job("one")
+    assert service.requests[1].extensions["timeout"]["read"] == silence_seconds
+
+
+def test_request_takes_no_longer_than_it_may() -> None:
+    deadline = RecordingDeadline()
+    service = FakeService({GET: reply(503)})
+    http = HttpClient(deadline, request_seconds=2.5, transport=service)
+    with pytest.raises(ServiceError, match="no time is left"):
+        quantum_system_from(IAM, http).job("one")
+    # The recorded waits take no time, so only a single longer wait ends it.
+    assert all(seconds < 2.5 for seconds in deadline.waits)
