@@ -10,6 +10,7 @@ cdef extern from "slurm_compat.h" nogil:
         uint32_t job_state
         uint32_t time_limit
         uint16_t batch_flag
+        uint32_t het_job_id
         time_t start_time
 
     ctypedef struct job_info_msg_t:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later
  *
- * What differs between Slurm releases, and nothing else. Checked against 22.05.8.
+ * What differs between Slurm releases, and nothing else. Checked against 22.05.8, 23.11.4,
+ * 24.11.5, 25.11.2 and 26.05.5.
  */
 #ifndef SPANK_QRMI_SLURM_COMPAT_H
 #define SPANK_QRMI_SLURM_COMPAT_H

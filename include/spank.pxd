@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# slurm/spank.h: the part the plugins use, checked against Slurm 22.05.8.
+# slurm/spank.h: the part the plugins use, checked against Slurm 22.05.8 to 26.05.5.
 
 from libc.stdint cimport uint32_t
 
@@ -14,8 +14,11 @@ cdef extern from "slurm/spank.h" nogil:
         S_JOB_ID
         S_JOB_STEPID
         S_JOB_NODEID
+        S_JOB_LOCAL_TASK_COUNT
+        S_JOB_ARGV
         S_JOB_ENV
         S_TASK_ID
+        S_TASK_EXIT_STATUS
         S_SLURM_RESTART_COUNT
 
     ctypedef int (*spank_opt_cb_f)(int val, const char *optarg, int remote) noexcept nogil

@@ -42,6 +42,12 @@ cdef extern from "<unistd.h>" nogil:
     int pipe2(int *descriptors, int flags)
     void _exit(int status)
 
+cdef extern from "<string.h>" nogil:
+    const char *strcasestr(const char *text, const char *part)
+
+cdef extern from "<sys/random.h>" nogil:
+    ssize_t getrandom(void *bytes, size_t count, unsigned int flags)
+
 cdef extern from "<spawn.h>" nogil:
     ctypedef struct posix_spawn_file_actions_t:
         pass
@@ -61,6 +67,15 @@ cdef extern from "<spawn.h>" nogil:
     int posix_spawnattr_setflags(posix_spawnattr_t *attributes, short flags)
     int posix_spawnattr_setsigmask(posix_spawnattr_t *attributes, const sigset_t *mask)
     int posix_spawnattr_setsigdefault(posix_spawnattr_t *attributes, const sigset_t *mask)
+
+cdef extern from "<dirent.h>" nogil:
+    ctypedef struct DIR:
+        pass
+    struct dirent:
+        char *d_name
+    DIR *opendir(const char *path)
+    dirent *readdir(DIR *folder)
+    int closedir(DIR *folder)
 
 cdef extern from "<dlfcn.h>" nogil:
     ctypedef struct Dl_info:

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Taking resources and giving them back, all of a job's at the same time.
+"""Taking resources for a step, all of them at the same time.
 
 The life of one acquisition: requested (in the journal, without token), acquired (with token), and
 then released or failed (gone from the journal). Whatever leaves that line early leaves its journal
-entry behind for the next release.
+entry behind for the next release. What the service does not hold needs no entry.
 """
 
 import contextlib
-import logging
-import threading
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
+from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import Acquired, Client, Settings
-from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.base import Client, Hold, Settings
+from spank_qrmi.clients.http import LATE_ANSWER_SECONDS, HttpClient
 from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.config import Resource
 from spank_qrmi.deadline import Deadline
@@ -24,34 +24,28 @@ from spank_qrmi.environment import (
     check_credentials_stay_home,
     check_values_are_text,
 )
-from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ReleaseError, ServiceError
-from spank_qrmi.journal import Entry, Journal
-from spank_qrmi.redaction import error_place
+from spank_qrmi.errors import JournalError, QrmiError, ServiceError
+from spank_qrmi.journal import Entry, Journal, LockedEntry
+from spank_qrmi.owner import Owner
 
 UNDO_SECONDS = 3.0
 """How long giving back may take when an acquisition did not come to its end."""
 
-# Requests end at the deadline by themselves; on a cancellation, an answer that is still under way
-# tells what must be given back.
-_GRACE_SECONDS = 1.0
-_CANCEL_GRACE_SECONDS = 6.0
-_CANCEL_CHECK_SECONDS = 0.1
-
-_log = logging.getLogger(__name__)
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
 
 @dataclass(frozen=True)
 class Holder:
-    """The step that acquires, as Slurm names it; `remaining_seconds` None: no time limit."""
+    """The step that acquires, as Slurm names it; `remaining_seconds` None: no time limit.
+
+    `owner` is its slurmstepd, `environment` what the node sets for requests.
+    """
 
     job_id: int
     restart_count: int
     step_id: int
     uid: int
     remaining_seconds: int | None = None
+    owner: Owner | None = None
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -61,11 +55,10 @@ class Held:
     resource: Resource
     environment: ResourceEnvironment
     token: str = field(repr=False)
-    must_release: bool
 
 
 class Acquirer:
-    """Acquires and releases for one step within one deadline."""
+    """Acquires for one step within one deadline."""
 
     def __init__(
         self,
@@ -89,34 +82,7 @@ class Acquirer:
             def work(item: tuple[Resource, ResourceEnvironment]) -> Held:
                 return self._acquire(*item, http, tokens)
 
-            return _at_once(work, wanted, self._deadline)
-
-    def release_all(self, entries: Sequence[Entry]) -> list[QrmiError]:
-        """Release what the entries hold, all at once; return what went wrong."""
-        with self._http_client(self._deadline) as http:
-            tokens = TokenSource(http)
-
-            def work(entry: Entry) -> None:
-                self._release(entry, http, tokens)
-
-            outcomes = _at_once(work, entries, self._deadline)
-        return [
-            ReleaseError(f"{entry.resource_name}: {error}")
-            for entry, error in zip(entries, outcomes, strict=True)
-            if isinstance(error, QrmiError)
-        ]
-
-    def entries(self) -> list[Entry]:
-        """Return what the journal says the step holds; log what cannot be read."""
-        entries = []
-        for entry in self._journal.entries_of_step(
-            self._holder.job_id, self._holder.restart_count, self._holder.step_id
-        ):
-            if isinstance(entry, JournalError):
-                _log.error("%s", entry)
-            else:
-                entries.append(entry)
-        return entries
+            return do_at_once(work, wanted, self._deadline)
 
     def _acquire(
         self,
@@ -131,7 +97,17 @@ class Acquirer:
         settings = Settings(resource.name, environment.values, self._holder.remaining_seconds)
         client = client_class(settings, http, tokens)
         client.check_accessible()
-        entry = Entry(
+        if client.hold is None:
+            token = client.acquire()
+        else:
+            with self._journal.begin(self._entry(resource, environment, client.hold)) as locked:
+                token = _acquire_recorded(client, client.hold, locked)
+        return Held(resource, environment, token)
+
+    def _entry(self, resource: Resource, environment: ResourceEnvironment, hold: Hold) -> Entry:
+        now = time.time()
+        answer_seconds = self._deadline.remaining_seconds() + LATE_ANSWER_SECONDS
+        return Entry(
             self._holder.job_id,
             self._holder.restart_count,
             self._holder.step_id,
@@ -139,81 +115,77 @@ class Acquirer:
             resource.name,
             resource.type,
             environment.values,
+            acquired_at=int(now),
+            owner=self._holder.owner,
+            environment=self._holder.environment,
+            hold=hold.what,
+            ends_at=math.ceil(now + answer_seconds + hold.longest_seconds),
         )
-        acquired = self._acquire_recorded(client, entry)
-        return Held(resource, environment, acquired.token, acquired.must_release)
 
-    def _acquire_recorded(self, client: Client, entry: Entry) -> Acquired:
-        self._journal.write(entry)
-        try:
-            acquired = client.acquire()
-        except QrmiError as error:
-            if not (isinstance(error, ServiceError) and error.may_have_acted):
-                self._journal.remove(entry)
+
+def _acquire_recorded(client: Client, hold: Hold, locked: LockedEntry) -> str:
+    """Return the token once it is in the journal; leave nothing behind that is not there."""
+    try:
+        token = client.acquire()
+    except ServiceError as error:
+        if not error.may_have_acted:
+            locked.remove()
             raise
-        if not acquired.must_release:
-            self._journal.remove(entry)
-            return acquired
+        if error.token is None:
+            raise _noted_as_unanswered(locked, hold, error) from error
+        raise _undone(client, locked, error, error.token) from error
+    except QrmiError:
+        locked.remove()
+        raise
+    try:
+        locked.write(replace(locked.entry, token=token))
+    except JournalError as error:
+        raise _unrecorded(client, locked, hold, error, token) from error
+    return token
+
+
+def _unrecorded(
+    client: Client, locked: LockedEntry, hold: Hold, error: JournalError, token: str
+) -> QrmiError:
+    """Release what the journal has not taken; return the error for the user."""
+    try:
+        client.release(token)
+    except QrmiError as reason:
+        failure = ServiceError(f"{error}; {reason}")
         try:
-            self._journal.write(replace(entry, token=acquired.token))
+            # Meanwhile the disk may have room, and the job's end can try again.
+            locked.write(replace(locked.entry, token=token))
         except JournalError:
-            client.release(acquired.token)
-            with contextlib.suppress(JournalError):
-                self._journal.remove(entry)
-            raise
-        return acquired
-
-    def _release(self, entry: Entry, http: HttpClient, tokens: TokenSource) -> None:
-        client_class = CLIENTS.get(entry.resource_type)
-        if client_class is None:
-            message = f"{entry.resource_type} is no resource type that this version knows"
-            raise ReleaseError(message)
-        if entry.token is None:
-            self._journal.remove(entry)
-            raise ReleaseError(
-                "the service never answered the request to acquire: what it may have opened ends "
-                "by its own time limit"
-            )
-        client_class(Settings(entry.resource_name, entry.values), http, tokens).release(entry.token)
-        self._journal.remove(entry)
-        _log.debug("name(%s) released", entry.resource_name)
+            return _noted_as_unanswered(locked, hold, failure)
+        return failure
+    with contextlib.suppress(JournalError):
+        locked.remove()
+    return error
 
 
-def _at_once(
-    work: Callable[[_Item], _Result], items: Sequence[_Item], deadline: Deadline
-) -> list[_Result | QrmiError]:
-    """Do `work` for every item, each in a thread; return result or error in the items' order.
-
-    A thread that does not come back in time is left behind: it dies with the process.
-    """
-    outcomes: dict[int, _Result | QrmiError] = {}
-    finished = threading.Semaphore(0)
-
-    def attempt(index: int, item: _Item) -> None:
-        try:
-            outcomes[index] = work(item)
-        except QrmiError as error:
-            outcomes[index] = error
-        except Exception as error:  # noqa: BLE001 (one resource's bug must not take the others down)
-            outcomes[index] = AcquisitionError(f"internal error ({type(error).__name__})")
-            _log.error("internal error: %s", error_place(error))
-        finally:
-            finished.release()
-
-    for index, item in enumerate(items):
-        threading.Thread(target=attempt, args=(index, item), daemon=True).start()
-    _wait_for(finished, len(items), deadline)
-    late: QrmiError = AcquisitionError("gave no result in time")
-    return [outcomes.get(index, late) for index in range(len(items))]
+def _noted_as_unanswered(locked: LockedEntry, hold: Hold, error: ServiceError) -> ServiceError:
+    """Write down what cannot be undone; return the error that tells it the user."""
+    now = time.time()
+    entry = replace(locked.entry, ends_at=math.ceil(now + hold.longest_seconds))
+    message = f"{error}; {entry.may_be_open_text}"
+    # Without it, the job's end tells the same once more.
+    with contextlib.suppress(JournalError):
+        locked.write(replace(entry, failure=message, failed_at=int(now), failures=1))
+    return ServiceError(message, status=error.status, may_have_acted=True)
 
 
-def _wait_for(finished: threading.Semaphore, count: int, deadline: Deadline) -> None:
-    """Return once `count` threads have finished, or some grace after the deadline."""
-    grace: Deadline | None = None
-    for _ in range(count):
-        while not finished.acquire(timeout=_CANCEL_CHECK_SECONDS):
-            if grace is None and deadline.has_passed():
-                is_early = deadline.is_cancelled()
-                grace = Deadline(_CANCEL_GRACE_SECONDS if is_early else _GRACE_SECONDS)
-            if grace is not None and grace.has_passed():
-                return
+def _undone(client: Client, locked: LockedEntry, error: ServiceError, token: str) -> ServiceError:
+    """Release what an answer has opened that is of no other use; return the error for the user."""
+    with contextlib.suppress(JournalError):
+        locked.write(replace(locked.entry, token=token))
+    what = locked.entry.hold
+    try:
+        client.release(token)
+    except QrmiError as reason:
+        return ServiceError(
+            f"{error}; it has opened {what}, whose release failed and is tried again when the job "
+            f"ends: {reason}",
+            status=error.status,
+        )
+    locked.remove()
+    return ServiceError(f"{error}; it has opened {what}, which was released", status=error.status)

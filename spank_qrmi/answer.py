@@ -9,23 +9,27 @@ import logging
 import threading
 from collections.abc import Callable
 
-from spank_qrmi.protocol import PREAMBLE, AnswerTag, Verdict, encode_record
+from spank_qrmi.protocol import VERSION, AnswerTag, Verdict, encode_record, preamble
 from spank_qrmi.redaction import Redactor
 
 MAX_LINE_LENGTH = 2000
 
 
 class AnswerWriter:
-    """Writes one answer; `send` takes bytes and blocks until the plugin has them."""
+    """Writes one answer; `send` takes bytes and blocks until the plugin has them.
+
+    `version` is to be set to the request's before anything is written.
+    """
 
     def __init__(self, send: Callable[[bytes], object]) -> None:
         self._send = send
+        self._has_begun = False
         self._has_ended = False
         self._is_abandoned = False
         # A thread left behind at the deadline may log while the answer goes on, or ends.
         self._sending = threading.Lock()
         self.redactor = Redactor()
-        self._deliver(PREAMBLE)
+        self.version = VERSION
 
     def log_handler(self) -> logging.Handler:
         """Return a handler that puts log records into the answer as they come."""
@@ -64,6 +68,9 @@ class AnswerWriter:
             self._deliver(record)
 
     def _deliver(self, data: bytes) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            data = preamble(self.version) + data
         if self._is_abandoned:
             return
         try:

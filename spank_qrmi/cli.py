@@ -2,13 +2,23 @@
 """`spank-qrmi`, the administrator's command."""
 
 import argparse
+import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from spank_qrmi import __version__
-from spank_qrmi.errors import QrmiError
-from spank_qrmi.installation import install_plugins, uninstall_plugins
+import orjson
+
+from spank_qrmi import __version__, inventory
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import JournalError, QrmiError
+from spank_qrmi.installation import Places, install_plugins, uninstall_plugins
+from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.plugstack import DEFAULT_STATE_DIRECTORY
+from spank_qrmi.plugstack_options import timeout_seconds
+from spank_qrmi.redaction import printable
+from spank_qrmi.release import Releaser, is_being_acquired, orphans
 from spank_qrmi.simulator import command
 
 
@@ -16,11 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; return 0, or 1 with one line on stderr if it failed."""
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except QrmiError as error:
         sys.stderr.write(f"spank-qrmi: {error}\n")
         return 1
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,8 +39,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-V", "--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     install = commands.add_parser("install", help="put the plugins where Slurm finds them")
-    install.add_argument("--plugindir", type=_absolute, default=Path("/usr/lib64/slurm"))
-    install.add_argument("--sysconfdir", type=_absolute, default=Path("/etc/slurm"))
+    usual = Places()
+    install.add_argument("--plugindir", type=_absolute, default=usual.plugins)
+    install.add_argument("--sysconfdir", type=_absolute, default=usual.configuration)
+    install.add_argument("--prefix", type=_absolute, default=usual.prefix)
     install.set_defaults(run=_install)
     uninstall = commands.add_parser("uninstall", help="take away what install has written")
     uninstall.set_defaults(run=_uninstall)
@@ -39,9 +50,34 @@ def _parser() -> argparse.ArgumentParser:
         either.add_argument(
             "--root", type=_absolute, default=Path("/"), help="work below this folder instead"
         )
+    _add_journal_commands(commands)
     simulate = commands.add_parser("simulate", help="serve a simulated QPU site over HTTP")
     command.add_arguments(simulate)
     return parser
+
+
+def _add_journal_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    status = commands.add_parser("status", help="show what jobs of this node hold")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.set_defaults(run=_status)
+    release = commands.add_parser("release", help="give back what jobs of this node hold")
+    which = release.add_mutually_exclusive_group(required=True)
+    which.add_argument("--orphaned", action="store_true", help="what no living step holds")
+    which.add_argument("--job", type=int, metavar="ID", help="what one job holds")
+    which.add_argument("--all", action="store_true", help="everything, running jobs' QPUs too")
+    release.add_argument("--timeout", type=_timeout, default=20, metavar="SECONDS")
+    release.set_defaults(run=_release)
+    for either in (status, release):
+        either.add_argument(
+            "--state-dir", type=_absolute, default=DEFAULT_STATE_DIRECTORY, metavar="DIR"
+        )
+
+
+def _timeout(text: str) -> int:
+    try:
+        return timeout_seconds("it", text)
+    except QrmiError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _absolute(text: str) -> Path:
@@ -49,10 +85,57 @@ def _absolute(text: str) -> Path:
 
 
 def _install(options: argparse.Namespace) -> None:
-    for path in install_plugins(options.plugindir, options.sysconfdir, options.root):
+    places = Places(options.plugindir, options.sysconfdir, options.prefix)
+    for path in install_plugins(places, options.root):
         sys.stdout.write(f"installed {path}\n")
 
 
 def _uninstall(options: argparse.Namespace) -> None:
     for path in uninstall_plugins(options.root):
         sys.stdout.write(f"removed {path}\n")
+
+
+def _status(options: argparse.Namespace) -> None:
+    journal = _journal(options)
+    if options.json:
+        sys.stdout.write(orjson.dumps(inventory.document_of(journal)).decode() + "\n")
+        return
+    for line in inventory.lines_of(journal):
+        sys.stdout.write(f"{line}\n")
+
+
+def _release(options: argparse.Namespace) -> int:
+    """Print one line for each entry; return 1 if one of them could not be released."""
+    journal = _journal(options)
+    found = journal.entries() if options.job is None else journal.entries_of_job(options.job)
+    entries = [each for each in found if isinstance(each, Entry)]
+    if options.orphaned:
+        entries = orphans(entries, time.time())
+    wanted = [entry for entry in entries if not is_being_acquired(entry)]
+    outcomes = Releaser(journal, Deadline(options.timeout)).release_all(wanted)
+    lines = [
+        f"job {entry.job_id}: {entry.resource_name}: {_result(entry, error)}"
+        for entry, error in zip(wanted, outcomes, strict=True)
+    ]
+    lines += [
+        f"job {entry.job_id}: {entry.resource_name}: skipped: its step is still acquiring it"
+        for entry in entries
+        if entry not in wanted
+    ]
+    unreadable = [f"failed: {each}" for each in found if isinstance(each, JournalError)]
+    for line in [*lines, *unreadable]:
+        sys.stdout.write(f"{printable(line)}\n")
+    has_failed = bool(unreadable) or any(error is not None for error in outcomes)
+    return int(has_failed)
+
+
+def _result(entry: Entry, error: QrmiError | None) -> str:
+    if error is not None:
+        return f"failed: {error}"
+    return "has ended by itself" if entry.token is None else "released"
+
+
+def _journal(options: argparse.Namespace) -> Journal:
+    if os.geteuid() != 0:
+        raise JournalError("only root may see and release what jobs hold: run it as root")
+    return Journal(options.state_dir)

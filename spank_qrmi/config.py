@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-import orjson
-
 from spank_qrmi.errors import ConfigError
+from spank_qrmi.json_document import json_type, parse_document
 from spank_qrmi.protocol import MAX_VALUE_BYTES, MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import is_secret_name
 
@@ -54,7 +53,7 @@ def load_config(path: Path, known_types: Iterable[str]) -> Config:
     """Read the file; raise ConfigError if nothing in it can be used."""
     known_types = tuple(known_types)
     content, mode = _read_file(path)
-    document = _parse_document(path, content)
+    document = parse_document(path, content)
     entries = document.get("resources") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         message = f'{path}: must be a JSON object with an array "resources"'
@@ -98,14 +97,6 @@ def _read_file(path: Path) -> tuple[bytes, int]:
     return content, mode
 
 
-def _parse_document(path: Path, content: bytes) -> object:
-    try:
-        return orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
-    except orjson.JSONDecodeError as error:
-        message = f"{path}: is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
-        raise ConfigError(message) from None
-
-
 def _name_of(entry: object) -> str | None:
     """Return the entry's name if `--qpu` could ask for it."""
     name = entry.get("name") if isinstance(entry, dict) else None
@@ -142,7 +133,7 @@ def _resource_of(
         raise ConfigError(message)
     environment = entry.get("environment")
     if not isinstance(environment, dict):
-        found = f"got {_json_type(environment)}" if "environment" in entry else "it is missing"
+        found = f"got {json_type(environment)}" if "environment" in entry else "it is missing"
         message = (
             f'{place}: "environment" must be an object of strings, {{}} if the users bring their '
             f"own variables; {found}"
@@ -162,17 +153,12 @@ def _check_variable(place: str, name: str, key: str, value: object) -> None:
         message = f"{place}: environment: {key!r} cannot be the name of a variable"
         raise ConfigError(message)
     if not isinstance(value, str):
-        message = f"{place}: environment.{key}: must be a string in quotes, got {_json_type(value)}"
+        message = f"{place}: environment.{key}: must be a string in quotes, got {json_type(value)}"
         raise ConfigError(message)
     if "\0" in value or len(value.encode("utf-8", "replace")) > MAX_VALUE_BYTES:
         limit = f"a NUL character or more than {MAX_VALUE_BYTES} bytes"
         message = f"{place}: environment.{key}: holds {limit}"
         raise ConfigError(message)
-
-
-def _json_type(value: object) -> str:
-    names = {type(None): "null", bool: "a boolean", list: "an array", dict: "an object"}
-    return names.get(type(value), "a string" if isinstance(value, str) else "a number")
 
 
 def _permission_warnings(path: Path, mode: int, resources: Mapping[str, Resource]) -> Iterable[str]:

@@ -12,6 +12,9 @@ JOB_UID = "QRMI_JOB_UID"
 RESOURCE_LISTS = ("QRMI_JOB_QPU_RESOURCES", "SLURM_JOB_QPU_RESOURCES")
 TYPE_LISTS = ("QRMI_JOB_QPU_TYPES", "SLURM_JOB_QPU_TYPES")
 
+EXPORT_LIST = "SLURM_EXPORT_ENV"
+"""What `sbatch --export` was given, and what srun in the script obeys."""
+
 ACQUISITION_TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"  # noqa: S105 (a variable's name)
 TIMEOUT_SECONDS = "QRMI_JOB_TIMEOUT_SECONDS"
 
@@ -122,3 +125,18 @@ def resource_variables(
         for key, value in variables.items()
         if key not in environment.user
     ]
+
+
+def export_variable(
+    job_variables: Sequence[tuple[str, str]], names: Iterable[str]
+) -> list[tuple[str, str]]:
+    """Return the export list with the job's own variables in it, so that steps have them too.
+
+    Nothing if srun exports all. Without this `sbatch --export=NONE` keeps from the steps what the
+    script has (srun(1), --export).
+    """
+    chosen = dict(job_variables).get(EXPORT_LIST)
+    if chosen is None or "ALL" in chosen.upper().split(","):
+        return []
+    kept = [chosen] if chosen.upper() not in ("", "NONE", "NIL") else []
+    return [(EXPORT_LIST, ",".join([*kept, *names]))]

@@ -5,6 +5,8 @@ The text of each is one line for the person who can act on it: it names the file
 key, says what was wrong and what to do, and holds no secret.
 """
 
+from http import HTTPStatus
+
 
 class QrmiError(Exception):
     """Base of the package's errors; `str()` is the line shown to the user or admin."""
@@ -20,6 +22,10 @@ class ConfigError(QrmiError):
 
 class ResolutionError(QrmiError):
     """A name given to --qpu stands for no usable resource."""
+
+
+class VariableError(QrmiError):
+    """A variable that the command `qrun` needs is missing or cannot be used."""
 
 
 class AcquisitionError(QrmiError):
@@ -38,6 +44,27 @@ class JournalError(QrmiError):
     """The node's record of acquisitions cannot be read or written."""
 
 
+class ObjectStoreError(QrmiError):
+    """The object store could not be reached or refused a request.
+
+    `status` is the HTTP status of its answer, None if there was none.
+    """
+
+    def __init__(self, message: str, *, status: int | None) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def is_refused(self) -> bool:
+        """Return whether the credentials are the reason."""
+        return self.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+
+    @property
+    def is_transient(self) -> bool:
+        """Return whether the same request may succeed later."""
+        return self.status is None or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 class SimulatorError(QrmiError):
     """The simulated QPU site cannot start."""
 
@@ -46,12 +73,27 @@ class ServiceError(QrmiError):
     """A vendor's service could not be reached, refused a request or gave an unusable answer.
 
     `status` is the HTTP status of the answer, None if there was none. `may_have_acted` is True when
-    the request may have taken effect although no usable answer came.
+    the request may have taken effect although no usable answer came. `retry_after_seconds` is the
+    wait the service asked for, None if it named none. `partial_body` is what there is of an answer
+    that told success; `token` the acquisition token that could be read from it.
     """
 
+    partial_body = b""
+    token: str | None = None
+
     def __init__(
-        self, message: str, *, status: int | None = None, may_have_acted: bool = False
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        may_have_acted: bool = False,
+        retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.may_have_acted = may_have_acted
+        self.retry_after_seconds = retry_after_seconds
+
+
+class AuthenticationError(ServiceError):
+    """A service refused the credentials."""

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Putting the plugins that this package carries where Slurm finds them, and taking them away.
 
-Beside the plugins goes `spank_qrmi.python`, a link whose text is this environment's interpreter:
-that is how a plugin finds its worker. What was written is listed in the environment itself, so that
-exactly that can be taken away.
+The commands get links where users find them, beside their manual pages. Beside the plugins goes
+`spank_qrmi.python`, a link whose text is this environment's interpreter: that is how a plugin finds
+its worker. What was written is listed in the environment itself, so that exactly that can be taken
+away.
 """
 
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -18,36 +19,59 @@ import orjson
 from spank_qrmi.errors import QrmiError
 
 INTERPRETER_LINK = "spank_qrmi.python"
-EXAMPLE_NAME = "qrmi_config.json.example"
+_COMMAND_FOLDERS = {"qrun": "bin", "spank-qrmi": "sbin"}
 
 
 class InstallationError(QrmiError):
     """The plugins cannot be put in place or taken away."""
 
 
-def install_plugins(plugin_directory: Path, config_directory: Path, root: Path) -> list[Path]:
-    """Install plugins, link and example configuration below `root`; return what was written.
+@dataclass(frozen=True)
+class Places:
+    """The folders into which an installation goes.
 
-    A library in use is replaced by a new file, so that running jobs keep the one they have loaded.
-    Raises InstallationError.
+    Below `prefix` lie the commands, their manual pages and the systemd units.
+    """
+
+    plugins: Path = Path("/usr/lib64/slurm")
+    configuration: Path = Path("/etc/slurm")
+    prefix: Path = Path("/usr/local")
+
+    def below(self, root: Path) -> "Places":
+        """Return the same places in a system that lies below `root`."""
+        folders = (self.plugins, self.configuration, self.prefix)
+        return Places(*(_below(root, folder) for folder in folders))
+
+
+def install_plugins(places: Places, root: Path) -> list[Path]:
+    """Install plugins, links and what goes with them below `root`; return what was written.
+
+    Each file and link is replaced at once by a new one: running jobs keep the library that they
+    have loaded, and a worker that starts meanwhile is a whole one. Raises InstallationError.
     """
     libraries = sorted(Path(__file__).parent.glob("plugin/*.so"))
     if not libraries:
         raise InstallationError("this package carries no plugins: install it from its wheel")
-    plugins, configs = _below(root, plugin_directory), _below(root, config_directory)
+    inside = places.below(root)
     written: list[Path] = []
     try:
+        known = _recorded_over(inside, root)
         try:
-            for directory in (plugins, configs):
-                written += make_directories(directory)
             for library in libraries:
-                written.append(_replace_file(library, plugins / library.name, 0o755))
-            written.append(_replace_link(_interpreter(root), plugins / INTERPRETER_LINK))
-            example = Path(sys.prefix, "share", "spank-qrmi", EXAMPLE_NAME)
-            written.append(_replace_file(example, configs / EXAMPLE_NAME, 0o644))
+                target = inside.plugins / library.name
+                written += _write_file(library.read_bytes(), target, 0o755)
+            for source, target in _shared_files(inside):
+                text = source.read_text()
+                for word, folder in _placeholders(places).items():
+                    text = text.replace(word, str(folder))
+                written += _write_file(text.encode(), target, 0o644)
+            written.append(_replace_link(_interpreter(root), inside.plugins / INTERPRETER_LINK))
+            for name, place in _COMMAND_FOLDERS.items():
+                command = _interpreter(root).with_name(name)
+                written += _link_command(command, inside.prefix / place / name, known, root)
         finally:
             # Half an installation must be possible to take away as well.
-            _record(Path("/", path.relative_to(root)) for path in written)
+            _record(known, (Path("/", path.relative_to(root)) for path in written))
     except OSError as error:
         message = f"cannot write {error.filename}: {error.strerror}"
         raise InstallationError(message) from error
@@ -59,10 +83,10 @@ def uninstall_plugins(root: Path) -> list[Path]:
     removed = []
     try:
         # Folders are listed before what is in them.
-        for path in (_below(root, each) for each in reversed(_recorded())):
+        for path in (_below(root, each) for each in reversed(_recorded(Path(sys.prefix)))):
             if remove(path):
                 removed.append(path)
-        _record_path().unlink(missing_ok=True)
+        _record_path(Path(sys.prefix)).unlink(missing_ok=True)
     except OSError as error:
         message = f"cannot remove {error.filename}: {error.strerror}"
         raise InstallationError(message) from error
@@ -101,17 +125,41 @@ def _interpreter(root: Path) -> Path:
     return interpreter
 
 
-def _replace_file(source: Path, target: Path, mode: int) -> Path:
+def _shared_files(places: Places) -> list[tuple[Path, Path]]:
+    """Return what the environment carries for other folders, with its place there."""
+    share = Path(sys.prefix, "share", "spank-qrmi")
+    plugstack = places.configuration / "plugstack.conf.d" / "spank_qrmi.conf.example"
+    files = [
+        (share / "qrmi_config.json.example", places.configuration / "qrmi_config.json.example"),
+        (share / "plugstack.conf.example", plugstack),
+    ]
+    for page in sorted(share.glob("man/*")):
+        files.append((page, places.prefix / "share" / "man" / f"man{page.suffix[1:]}" / page.name))
+    for unit in sorted(share.glob("systemd/*")):
+        files.append((unit, places.prefix / "lib" / "systemd" / "system" / unit.name))
+    return files
+
+
+def _placeholders(places: Places) -> dict[str, Path]:
+    return {
+        "@PLUGINDIR@": places.plugins,
+        "@SYSCONFDIR@": places.configuration,
+        "@SBINDIR@": places.prefix / "sbin",
+    }
+
+
+def _write_file(content: bytes, target: Path, mode: int) -> list[Path]:
+    created = make_directories(target.parent)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     os.close(descriptor)
     try:
-        shutil.copyfile(source, temporary)
+        Path(temporary).write_bytes(content)
         Path(temporary).chmod(mode)
         Path(temporary).replace(target)
     except OSError:
         Path(temporary).unlink()
         raise
-    return target
+    return [*created, target]
 
 
 def _replace_link(text: Path, target: Path) -> Path:
@@ -122,21 +170,50 @@ def _replace_link(text: Path, target: Path) -> Path:
     return target
 
 
-def _record_path() -> Path:
-    return Path(sys.prefix, "share", "spank-qrmi", "installed.json")
+def _link_command(text: Path, target: Path, known: Iterable[Path], root: Path) -> list[Path]:
+    """Make a command reachable, unless it already lies there; never replace somebody else's."""
+    if target == Path(sys.executable).with_name(target.name):
+        return []
+    created = make_directories(target.parent)
+    is_there = target.is_symlink() or target.exists()
+    is_ours = Path("/", target.relative_to(root)) in known or (
+        target.is_symlink() and target.readlink() == text
+    )
+    if is_there and not is_ours:
+        message = f"{target} is somebody else's: remove it, or choose another prefix for commands"
+        raise InstallationError(message)
+    return [*created, _replace_link(text, target)]
 
 
-def _record(paths: Iterable[Path]) -> None:
+def _record_path(environment: Path) -> Path:
+    return environment / "share" / "spank-qrmi" / "installed.json"
+
+
+def _record(known: Iterable[Path], paths: Iterable[Path]) -> None:
     """Remember what was written, now or by an earlier installation over which this one went."""
-    known = dict.fromkeys([*_recorded(), *paths])
-    _record_path().write_bytes(orjson.dumps([str(path) for path in known]))
+    names = dict.fromkeys(str(path) for path in [*known, *paths])
+    _record_path(Path(sys.prefix)).write_bytes(orjson.dumps(list(names)))
 
 
-def _recorded() -> list[Path]:
+def _recorded_over(places: Places, root: Path) -> list[Path]:
+    """Return what this environment has written, and the one whose links lie where ours will."""
+    links = [places.plugins / INTERPRETER_LINK]
+    links += [places.prefix / folder / name for name, folder in _COMMAND_FOLDERS.items()]
+    recorded = _recorded(Path(sys.prefix))
+    for link in links:
+        if link.is_symlink():
+            earlier = _recorded(_below(root, link.readlink()).parents[1])
+            if Path("/", link.relative_to(root)) in earlier:
+                recorded += earlier
+    return list(dict.fromkeys(recorded))
+
+
+def _recorded(environment: Path) -> list[Path]:
+    record = _record_path(environment)
     try:
-        return [Path(name) for name in orjson.loads(_record_path().read_bytes())]
-    except FileNotFoundError:
+        return [Path(name) for name in orjson.loads(record.read_bytes())]
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except ValueError as error:
-        message = f"{_record_path()} cannot be read: {error}"
+        message = f"{record} cannot be read: {error}"
         raise InstallationError(message) from error

@@ -2,27 +2,56 @@
 """What this node holds, on disk: one file per acquisition, written before it can be lost.
 
 An entry is there from before the vendor is asked until the release has succeeded, and has all that
-a release needs; it holds credentials, so folder and files are root's alone.
+a release needs; it holds credentials, so folder and files are root's alone. Whoever works on an
+entry holds the lock of its file (flock(2)), which ends with the process; to read one needs none.
 """
 
 import contextlib
+import errno
+import fcntl
 import hashlib
+import logging
 import os
-import tempfile
+import re
+import secrets
+import stat
+import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timezone
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import orjson
 
+from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError
+from spank_qrmi.owner import Owner
+from spank_qrmi.redaction import is_secret_name
+
+_ENTRY_NAME = re.compile(r"[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]{16}\.json")
+_TEMPORARY_PREFIX = ".new-"
+_ENTRY_LIMIT_BYTES = 1024 * 1024
+# The end of the year 9999; later times cannot be shown.
+_LATEST_SECONDS = 253_402_300_799
+
+_LOCK_CHECK_SECONDS = 0.05
+# A file that was just made has its lock a moment later.
+_YOUNGEST_LEFTOVER_SECONDS = 60
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Entry:
     """One acquisition of one step; `token` is None until the vendor has answered.
 
-    `values` are the resource's variables without the `<name>_` prefix.
+    `values` are the resource's variables without the `<name>_` prefix, `environment` those that the
+    node sets for requests (proxies, certificates). `hold` says in words what the service holds, and
+    `ends_at` when that has ended by itself at the latest. `failure` is why the last release failed,
+    or what the user was told of a request to acquire without an answer. Times are Unix seconds;
+    None in an entry of an earlier version, which had neither times nor owner.
     """
 
     job_id: int
@@ -33,16 +62,89 @@ class Entry:
     resource_type: str
     values: dict[str, str] = field(repr=False)
     token: str | None = field(default=None, repr=False)
+    acquired_at: int | None = None
+    owner: Owner | None = None
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
+    hold: str = "something"
+    ends_at: int | None = None
+    failure: str = ""
+    failed_at: int | None = None
+    failures: int = 0
 
     @property
     def file_name(self) -> str:
-        """The name of the entry's file; one resource of one step always has the same."""
-        name = hashlib.sha256(self.resource_name.encode("utf-8", "surrogateescape")).hexdigest()
-        return f"{_prefix(self.job_id, self.restart_count, self.step_id)}{name[:16]}.json"
+        """The name of the entry's file: the same as long as it is held, and no other's.
+
+        A controller that has lost its state gives the same job ids again.
+        """
+        identity = self.resource_name
+        if self.acquired_at is not None:
+            identity += f" {self.acquired_at} {self.owner.pid if self.owner else 0}"
+        digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()
+        return f"{_step_prefix(self.job_id, self.restart_count, self.step_id)}{digest[:16]}.json"
+
+    @property
+    def needs_release(self) -> bool:
+        """Whether there is more to do than to wait for the end of what may be open."""
+        return self.token is not None or not self.failure
+
+    @property
+    def may_be_open_text(self) -> str:
+        """What a request to acquire without an answer may have left, and until when."""
+        if self.ends_at is None:
+            return f"{self.hold} may be open at the service"
+        return f"{self.hold} may be open until {utc_text(self.ends_at)} at the latest"
+
+    def has_ended(self, now: float) -> bool:
+        """Return whether even what was never answered has ended by itself."""
+        return self.token is None and self.ends_at is not None and now >= self.ends_at
+
+    def secrets(self) -> list[str]:
+        """Return every text of the entry that no log may show."""
+        variables = [*self.values.items(), *self.environment.items()]
+        shown_nowhere = [value for name, value in variables if is_secret_name(name)]
+        return shown_nowhere if self.token is None else [*shown_nowhere, self.token]
 
 
-def _prefix(job_id: int, restart_count: int, step_id: int) -> str:
+def utc_text(unix_seconds: int) -> str:
+    """Return a time for people, to the second."""
+    moment = datetime.fromtimestamp(unix_seconds, timezone.utc)
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _step_prefix(job_id: int, restart_count: int, step_id: int) -> str:
     return f"{job_id}-{restart_count}-{step_id:x}-"
+
+
+class LockedEntry:
+    """An entry that nobody else works on until it is closed."""
+
+    def __init__(self, journal: "Journal", entry: Entry, descriptor: int) -> None:
+        self.entry = entry
+        self._journal = journal
+        self._descriptor = descriptor
+
+    def __enter__(self) -> "LockedEntry":
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.close(self._descriptor)
+
+    def write(self, entry: Entry) -> None:
+        """Put the entry's next state on disk, whole or not at all; raise JournalError if not."""
+        replaced = self._descriptor
+        self._descriptor = self._journal.put(entry)
+        os.close(replaced)
+        self.entry = entry
+
+    def remove(self) -> None:
+        """Take the entry away; raise JournalError if that is impossible, not if it is gone."""
+        self._journal.take_away(self.entry)
 
 
 class Journal:
@@ -51,75 +153,310 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def write(self, entry: Entry) -> None:
-        """Put an entry on disk, whole or not at all; raise JournalError if that is impossible."""
+    def begin(self, entry: Entry) -> LockedEntry:
+        """Put a new entry on disk, locked; raise JournalError if that is impossible."""
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._replace(entry.file_name, orjson.dumps(asdict(entry)))
-        except (OSError, TypeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "a value is not UTF-8"
-            message = f"cannot record the acquisition in {self._directory}: {reason}"
-            raise JournalError(message) from error
-
-    def _replace(self, name: str, content: bytes) -> None:
-        descriptor, temporary = tempfile.mkstemp(prefix=".", dir=self._directory)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(descriptor)
-            Path(temporary).replace(self._directory / name)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
+            return LockedEntry(self, entry, self.put(entry))
+        except JournalError:
+            # Renamed but perhaps not yet safe on disk: nothing was acquired for it.
+            with contextlib.suppress(JournalError):
+                self.take_away(entry)
             raise
-        self._sync_directory()
 
-    def _sync_directory(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    def put(self, entry: Entry) -> int:
+        """Write an entry in place of its former state; return its descriptor, which is locked.
 
-    def remove(self, entry: Entry) -> None:
-        """Take an entry away; raise JournalError if that is impossible, not if it is gone."""
-        try:
-            (self._directory / entry.file_name).unlink(missing_ok=True)
-            self._sync_directory()
-        except OSError as error:
-            message = f"cannot remove {entry.file_name} from {self._directory}: {error.strerror}"
-            raise JournalError(message) from error
+        Raises JournalError, and then the former state is still there.
+        """
+        with self._as_journal_errors("cannot record the acquisition in"):
+            content = orjson.dumps(asdict(entry))
+            if len(content) > _ENTRY_LIMIT_BYTES:
+                message = (
+                    f"cannot record the acquisition in {self._directory}: the variables of "
+                    f"{entry.resource_name} are larger than 1 MiB: export fewer or shorter ones"
+                )
+                raise JournalError(message)
+            self._make_directory()
+            with self._opened() as directory:
+                return _replace(directory, entry.file_name, content)
+
+    def take_away(self, entry: Entry) -> None:
+        """Remove an entry's file; raise JournalError if that is impossible, not if it is gone."""
+        with (
+            self._as_journal_errors(f"cannot remove {entry.file_name} from"),
+            contextlib.suppress(FileNotFoundError),
+            self._opened() as directory,
+        ):
+            os.unlink(entry.file_name, dir_fd=directory)
+            os.fsync(directory)
+
+    def lock(self, entry: Entry, deadline: Deadline) -> LockedEntry | None:
+        """Wait for an entry's lock and read it anew; None if it has been taken away.
+
+        Raises JournalError if it stays locked or can no longer be read.
+        """
+        name = entry.file_name
+        with self._as_journal_errors(f"cannot lock {name} in"), self._opened() as directory:
+            while True:
+                try:
+                    descriptor = _open_to_lock(directory, name)
+                except FileNotFoundError:
+                    return None
+                if _is_locked_in_place(descriptor, directory, name):
+                    try:
+                        return LockedEntry(self, self._read(descriptor, name), descriptor)
+                    except JournalError:
+                        os.close(descriptor)
+                        raise
+                os.close(descriptor)
+                if not deadline.wait(_LOCK_CHECK_SECONDS):
+                    raise JournalError("another process is releasing it, and did not end in time")
+
+    def entries(self) -> list[Entry | JournalError]:
+        """Return all that the node holds, and an error for each entry that cannot be read.
+
+        Raises JournalError if the folder is there but is not to be used.
+        """
+        return list(self._entries(""))
+
+    def entries_of_job(self, job_id: int) -> list[Entry | JournalError]:
+        """Return what all steps and restarts of a job hold, see `entries`."""
+        return list(self._entries(f"{job_id}-"))
 
     def entries_of_step(
         self, job_id: int, restart_count: int, step_id: int
-    ) -> Iterator[Entry | JournalError]:
-        """Yield what a step holds, and an error for each entry that cannot be read."""
-        pattern = f"{_prefix(job_id, restart_count, step_id)}*.json"
-        for path in sorted(self._directory.glob(pattern)):
+    ) -> list[Entry | JournalError]:
+        """Return what a step holds, see `entries`."""
+        return list(self._entries(_step_prefix(job_id, restart_count, step_id)))
+
+    def clean_up(self) -> None:
+        """Remove files that were cut off before they became entries; raise JournalError."""
+        for name in self._names("cannot clean up"):
+            if name.startswith(_TEMPORARY_PREFIX):
+                with (
+                    self._as_journal_errors("cannot clean up"),
+                    contextlib.suppress(FileNotFoundError),
+                    self._opened() as directory,
+                ):
+                    self._clean_up_one(directory, name)
+
+    def _clean_up_one(self, directory: int, name: str) -> None:
+        with contextlib.suppress(OSError):
+            descriptor = _open_to_lock(directory, name)
             try:
-                yield _read_entry(path)
-            except JournalError as error:
-                yield error
+                age_seconds = time.time() - os.fstat(descriptor).st_mtime
+                if age_seconds < _YOUNGEST_LEFTOVER_SECONDS:
+                    return
+                if _is_locked_in_place(descriptor, directory, name) and self._is_used(descriptor):
+                    os.unlink(name, dir_fd=directory)
+            finally:
+                os.close(descriptor)
+
+    def _is_used(self, descriptor: int) -> bool:
+        """Return whether nothing of a leftover is missing in its entry; complete it if need be."""
+        try:
+            entry = _entry_of(os.read(descriptor, _ENTRY_LIMIT_BYTES))
+        except (ValueError, TypeError):
+            return True
+        if entry.token is None:
+            return True
+        try:
+            locked = self.lock(entry, Deadline(0))
+            if locked is not None:
+                with locked:
+                    if locked.entry.token is None:
+                        locked.write(entry)
+                        _log.info("%s: found its token in a file cut off", entry.file_name)
+        except JournalError:
+            return False
+        return True
+
+    def _entries(self, prefix: str) -> Iterator[Entry | JournalError]:
+        for name in self._names("cannot read"):
+            if name.startswith(prefix) and _ENTRY_NAME.fullmatch(name):
+                with (
+                    self._as_journal_errors("cannot read"),
+                    contextlib.suppress(FileNotFoundError),
+                    self._opened() as directory,
+                ):
+                    yield self._entry_at(directory, name)
+
+    def _names(self, doing: str) -> list[str]:
+        names: list[str] = []
+        with (
+            self._as_journal_errors(doing),
+            contextlib.suppress(FileNotFoundError),
+            self._opened() as directory,
+            os.scandir(directory) as listing,
+        ):
+            names += sorted(each.name for each in listing)
+        return names
+
+    def _entry_at(self, directory: int, name: str) -> Entry | JournalError:
+        """Read one entry; raise FileNotFoundError if it was released meanwhile."""
+        try:
+            descriptor = _open_file(directory, name)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            return self._no_entry(name, _reason(error))
+        try:
+            return self._read(descriptor, name)
+        except JournalError as error:
+            return error
+        finally:
+            os.close(descriptor)
+
+    def _read(self, descriptor: int, name: str) -> Entry:
+        """Read and check an entry; whoever could have written it could have us use its values."""
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise self._no_entry(name, "not a regular file")
+        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise self._no_entry(name, "others can write it")
+        try:
+            with os.fdopen(os.dup(descriptor), "rb") as file:
+                entry = _entry_of(file.read(_ENTRY_LIMIT_BYTES))
+        except (OSError, ValueError, TypeError) as error:
+            raise self._no_entry(name, "its content is not one") from error
+        if entry.file_name != name:
+            raise self._no_entry(name, "it has another entry's name")
+        return entry
+
+    def _no_entry(self, name: str, reason: str) -> JournalError:
+        path = self._directory / name
+        return JournalError(
+            f"{path}: is no entry of this journal ({reason}): look at it, then remove it"
+        )
+
+    def _make_directory(self) -> None:
+        if not self._directory.exists():
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sync_directory(self._directory.parent)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        """Open the folder; raise JournalError if it is not to be trusted."""
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                message = (
+                    f"{self._directory} must belong to root and be writable by nobody else: chown "
+                    "it to root and chmod it to 0700, or name another folder by --state-dir"
+                )
+                raise JournalError(message)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _as_journal_errors(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, TypeError) as error:
+            message = f"{doing} {self._directory}: {_reason(error)}"
+            raise JournalError(message) from error
 
 
-def _read_entry(path: Path) -> Entry:
-    message = f"{path}: is no entry of this journal: look at it, then remove it"
+def _reason(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return "a value is not UTF-8"
+    return "a symbolic link" if error.errno == errno.ELOOP else error.strerror or "no reason given"
+
+
+def _open_file(directory: int, name: str, access: int = os.O_RDONLY) -> int:
+    # A symbolic link could name any file, and a FIFO would keep us waiting for its writer.
+    flags = access | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.open(name, flags, dir_fd=directory)
+
+
+def _open_to_lock(directory: int, name: str) -> int:
+    """Open a file so that NFS too gives its lock, which takes a writer (flock(2), NFS details)."""
     try:
-        entry = Entry(**orjson.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise JournalError(message) from error
-    if not _is_sound(entry) or entry.file_name != path.name:
-        raise JournalError(message)
+        return _open_file(directory, name, os.O_RDWR)
+    except OSError as error:
+        # What is held can be released from a folder that keeps its entries.
+        if error.errno != errno.EROFS:
+            raise
+    return _open_file(directory, name)
+
+
+def _is_locked_in_place(descriptor: int, directory: int, name: str) -> bool:
+    """Take the lock if it is free; return whether the file is then still the one of its name."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        named = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    return os.path.samestat(named, os.fstat(descriptor))
+
+
+def _replace(directory: int, name: str, content: bytes) -> int:
+    """Write a file that is whole, on disk and locked before it has its name."""
+    temporary = f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        os.fsync(descriptor)
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.fsync(directory)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=directory)
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _entry_of(content: bytes) -> Entry:
+    """Return the entry that a file holds; raise ValueError or TypeError if it holds none."""
+    document = dict(orjson.loads(content))
+    if isinstance(document.get("owner"), dict):
+        document["owner"] = Owner(**_known(document["owner"], Owner))
+    entry = Entry(**_known(document, Entry))
+    if not _is_sound(entry):
+        raise ValueError("a value has the wrong type")
     return entry
 
 
+def _known(document: dict[str, Any], kind: type[Entry] | type[Owner]) -> dict[str, Any]:
+    """Leave out what only a newer release says, of which entries stay after a rollback."""
+    names = {each.name for each in fields(kind)}
+    return {name: value for name, value in document.items() if name in names}
+
+
 def _is_sound(entry: Entry) -> bool:
-    numbers = (entry.job_id, entry.restart_count, entry.step_id, entry.uid)
-    texts = (entry.resource_name, entry.resource_type, entry.token or "")
+    owner = entry.owner
+    numbers = [entry.job_id, entry.restart_count, entry.step_id, entry.uid, entry.failures]
+    times = (entry.acquired_at, entry.ends_at, entry.failed_at)
+    texts = [entry.resource_name, entry.resource_type, entry.token or "", entry.hold, entry.failure]
+    if isinstance(owner, Owner):
+        numbers += [owner.pid_namespace, owner.pid, owner.started_ticks]
+        texts += [owner.host, owner.boot_id]
     return (
-        all(isinstance(number, int) for number in numbers)
+        (owner is None or isinstance(owner, Owner))
+        and all(isinstance(number, int) for number in numbers)
+        and all(time is None or _is_time(time) for time in times)
         and all(isinstance(text, str) for text in texts)
-        and isinstance(entry.values, dict)
-        and all(isinstance(value, str) for value in entry.values.values())
+        and all(_is_text_by_name(each) for each in (entry.values, entry.environment))
     )
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value <= _LATEST_SECONDS
+
+
+def _is_text_by_name(values: object) -> bool:
+    return isinstance(values, dict) and all(isinstance(value, str) for value in values.values())

@@ -8,17 +8,28 @@ A message is the preamble, any number of records, and the end record:
     end record  tag b".", length 0
 
 The plugin sends one request and the worker one answer, over one socket. Payloads are bytes without
-NUL; numbers are ASCII decimal. `plugin/message.pxd` is the same format for the plugin's side, and
+NUL; numbers are ASCII decimal.
+
+A node may be upgraded while jobs run: the plugin that a slurmstepd has loaded then asks the worker
+of another release, a newer one or, after a rollback, an older one. Therefore
+
+- records may be added within a version, and whoever does not know a tag skips its record;
+- the version changes with the meaning of a record; the answer bears the version of the request;
+- what gives something back (ALWAYS_UNDERSTOOD) is asked for by the same records in every version,
+  all else is refused in a version that is not the worker's own.
+
+`plugin/message.pxd` is the same format for the plugin's side, and
 the unit tests hold the two against each other.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from spank_qrmi.errors import ProtocolError
 
-PREAMBLE = b"QRMI\x01"
+VERSION = 1
+PREAMBLE = b"QRMI%c" % VERSION
 MAX_VALUE_BYTES = 256 * 1024
 MAX_PAYLOAD_BYTES = MAX_VALUE_BYTES + 256
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
@@ -44,6 +55,10 @@ class RequestTag(bytes, Enum):
     TIMEOUT_SECONDS = b"d"
     ARGUMENT = b"a"
     VARIABLE = b"e"
+    Q_BACKEND = b"B"
+    Q_PRIMITIVE = b"P"
+    QUANTUM_JOB = b"k"
+    KILLED_QUANTUM_JOB = b"K"
     END = b"."
 
 
@@ -63,12 +78,18 @@ class Verb(str, Enum):
 
     ACQUIRE = "acquire"
     RELEASE = "release"
+    RELEASE_JOB = "release-job"
+    QRUN_ENVIRONMENT = "qrun-environment"
+    QRUN_CLEANUP = "qrun-cleanup"
+
+
+ALWAYS_UNDERSTOOD = frozenset({Verb.RELEASE, Verb.RELEASE_JOB, Verb.QRUN_CLEANUP})
 
 
 class Verdict(str, Enum):
-    """Whether the job has a QPU to run with; `--on-failure` is the plugin's to apply.
+    """Whether the job can run; `--on-failure` is the plugin's to apply.
 
-    A release that could be tried answers RUN; what failed is in its messages.
+    A release or clean-up that could be tried answers RUN; what failed is in its messages.
     """
 
     RUN = "run"
@@ -80,7 +101,9 @@ class Request:
     """One request, checked.
 
     `time_limit_minutes` is None for a job without limit, or if Slurm could not tell; `start_time`
-    is in Unix seconds. `variables` are the job's, and hold secrets.
+    is in Unix seconds. `variables` are the job's, and hold secrets. `quantum_jobs` are ids of the
+    jobs of Direct Access that the step's tasks may have submitted; those of `killed_quantum_jobs`
+    may even arrive there yet, since their tasks were killed. `version` is the plugin's.
     """
 
     verb: Verb
@@ -90,10 +113,20 @@ class Request:
     uid: int
     timeout_seconds: int
     qpu_option: str = ""
+    q_backend: str = ""
+    q_primitive: str = ""
     time_limit_minutes: int | None = None
     start_time: int | None = None
     arguments: tuple[str, ...] = field(default=(), repr=False)
     variables: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    quantum_jobs: tuple[str, ...] = ()
+    killed_quantum_jobs: tuple[str, ...] = ()
+    version: int = VERSION
+
+
+def preamble(version: int) -> bytes:
+    """Return how a message of a version starts."""
+    return PREAMBLE[:-1] + bytes([version])
 
 
 def encode_record(tag: RequestTag | AnswerTag, payload: bytes) -> bytes:
@@ -107,13 +140,34 @@ def encode_record(tag: RequestTag | AnswerTag, payload: bytes) -> bytes:
     return b"%b%b%b" % (tag.value, len(payload).to_bytes(4, "big"), payload)
 
 
-def read_records(receive: Callable[[int], bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (tag, payload) of one message up to its end record, which is left out.
+def read_version(receive: Callable[[int], bytes]) -> int:
+    """Read the preamble of a message and return its version.
 
     `receive(count)` returns at most `count` bytes and b"" at the end of the stream. Raises
-    ProtocolError if what comes is not one whole message within the limits.
+    ProtocolError if no message starts there.
     """
-    read = 0
+    start = _read_exactly(receive, len(PREAMBLE))
+    if start[:-1] != PREAMBLE[:-1]:
+        raise ProtocolError("message does not start with the preamble")
+    return start[-1]
+
+
+def _read_exactly(receive: Callable[[int], bytes], count: int) -> bytes:
+    chunks = b""
+    while len(chunks) < count:
+        chunk = receive(count - len(chunks))
+        if not chunk:
+            raise ProtocolError("message ends in the middle")
+        chunks += chunk
+    return chunks
+
+
+def read_records(receive: Callable[[int], bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (tag, payload) of what follows a preamble, up to the end record, which is left out.
+
+    Raises ProtocolError if what comes is not one whole message within the limits.
+    """
+    read = len(PREAMBLE)
 
     def read_exactly(count: int) -> bytes:
         nonlocal read
@@ -121,16 +175,8 @@ def read_records(receive: Callable[[int], bytes]) -> Iterator[tuple[bytes, bytes
         if read > MAX_MESSAGE_BYTES:
             message = f"message is longer than {MAX_MESSAGE_BYTES} bytes"
             raise ProtocolError(message)
-        chunks = b""
-        while len(chunks) < count:
-            chunk = receive(count - len(chunks))
-            if not chunk:
-                raise ProtocolError("message ends in the middle")
-            chunks += chunk
-        return chunks
+        return _read_exactly(receive, count)
 
-    if read_exactly(len(PREAMBLE)) != PREAMBLE:
-        raise ProtocolError("message does not start with this version's preamble")
     while True:
         header = read_exactly(_HEADER_BYTES)
         tag, length = header[:1], int.from_bytes(header[1:], "big")
@@ -142,36 +188,62 @@ def read_records(receive: Callable[[int], bytes]) -> Iterator[tuple[bytes, bytes
         yield tag, read_exactly(length)
 
 
-def decode_request(receive: Callable[[int], bytes]) -> Request:
-    """Read one request; raise ProtocolError if it is malformed or incomplete."""
+def decode_request(receive: Callable[[int], bytes], version: int) -> Request:
+    """Read the request that follows a preamble of this version.
+
+    Raises ProtocolError if it is malformed or incomplete, or in another version than ours and not
+    among what is always understood.
+    """
     single: dict[RequestTag, str] = {}
     arguments: list[str] = []
     variables: list[tuple[str, str]] = []
+    quantum_jobs: dict[RequestTag, list[str]] = {
+        RequestTag.QUANTUM_JOB: [],
+        RequestTag.KILLED_QUANTUM_JOB: [],
+    }
     for tag_byte, payload in read_records(receive):
         try:
             tag = RequestTag(tag_byte)
-        except ValueError as error:
-            message = f"request holds an unknown record {tag_byte!r}"
-            raise ProtocolError(message) from error
+        except ValueError:
+            continue
         text = payload.decode("utf-8", "surrogateescape")
         if tag is RequestTag.ARGUMENT:
             arguments.append(text)
         elif tag is RequestTag.VARIABLE:
             name, _, value = text.partition("=")
             variables.append((name, value))
+        elif tag in quantum_jobs:
+            quantum_jobs[tag].append(text)
         elif tag in single:
             message = f"request holds record {tag_byte!r} twice"
             raise ProtocolError(message)
         else:
             single[tag] = text
-    return _request_of(single, tuple(arguments), tuple(variables))
+    return replace(
+        _request_of(version, single),
+        arguments=tuple(arguments),
+        variables=tuple(variables),
+        quantum_jobs=tuple(quantum_jobs[RequestTag.QUANTUM_JOB]),
+        killed_quantum_jobs=tuple(quantum_jobs[RequestTag.KILLED_QUANTUM_JOB]),
+    )
 
 
-def _request_of(
-    single: dict[RequestTag, str],
-    arguments: tuple[str, ...],
-    variables: tuple[tuple[str, str], ...],
-) -> Request:
+def _verb_of(single: dict[RequestTag, str], version: int) -> Verb:
+    text = single.get(RequestTag.VERB, "")
+    if version != VERSION and text not in {verb.value for verb in ALWAYS_UNDERSTOOD}:
+        message = (
+            f"the plugin and the QPU worker on this node are of different releases (message format "
+            f"{version} and {VERSION}): submit the job again; if this stays, the administrator "
+            "must install the plugin again"
+        )
+        raise ProtocolError(message)
+    try:
+        return Verb(text)
+    except ValueError as error:
+        raise ProtocolError("request asks for something unknown") from error
+
+
+def _request_of(version: int, single: dict[RequestTag, str]) -> Request:
     def number(tag: RequestTag) -> int:
         text = single.get(tag, "")
         if not (text.isascii() and text.isdigit() and len(text) <= len("18446744073709551615")):
@@ -183,20 +255,17 @@ def _request_of(
         return number(tag) if tag in single else None
 
     time_limit_minutes = optional_number(RequestTag.TIME_LIMIT_MINUTES)
-    try:
-        verb = Verb(single.get(RequestTag.VERB, ""))
-    except ValueError as error:
-        raise ProtocolError("request asks for something unknown") from error
     return Request(
-        verb=verb,
+        verb=_verb_of(single, version),
+        version=version,
         job_id=number(RequestTag.JOB_ID),
         restart_count=number(RequestTag.RESTART_COUNT),
         step_id=number(RequestTag.STEP_ID),
         uid=number(RequestTag.UID),
         timeout_seconds=number(RequestTag.TIMEOUT_SECONDS),
         qpu_option=single.get(RequestTag.QPU_OPTION, ""),
+        q_backend=single.get(RequestTag.Q_BACKEND, ""),
+        q_primitive=single.get(RequestTag.Q_PRIMITIVE, ""),
         time_limit_minutes=None if time_limit_minutes in _NO_LIMIT_MINUTES else time_limit_minutes,
         start_time=optional_number(RequestTag.START_TIME),
-        arguments=arguments,
-        variables=variables,
     )

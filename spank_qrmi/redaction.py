@@ -72,6 +72,11 @@ class Redactor:
         """Remember the values of those variables whose names say that they are secret."""
         self.add(value for name, value in variables if is_secret_name(name))
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Every remembered secret."""
+        return frozenset(self._secrets)
+
     def clear(self, text: str) -> str:
         """Return the text as one printable line without any remembered secret."""
         return printable(without(self._secrets, text))

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the worker does for each verb of a request: the story of a job's QPUs, told in order."""
 
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from spank_qrmi.acquisition import UNDO_SECONDS, Acquirer, Held, Holder
 from spank_qrmi.answer import AnswerWriter
@@ -13,17 +14,23 @@ from spank_qrmi.config import Config, load_config
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import (
     common_variables,
+    export_variable,
     job_timeout_seconds,
     list_variables,
     resource_environment,
     resource_variables,
 )
-from spank_qrmi.errors import ArgumentError, ConfigError, QrmiError
-from spank_qrmi.journal import Journal
+from spank_qrmi.errors import ArgumentError, ConfigError, JournalError, QrmiError
+from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.owner import is_elsewhere, owner_of
 from spank_qrmi.plugstack import PluginArguments, parse_arguments
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import shown_argument, shown_value
+from spank_qrmi.release import Releaser, is_being_acquired, orphans_to_retry
 from spank_qrmi.resolution import Resolution, resolve_qpus, split_names
+
+ORPHAN_SECONDS = 5.0
+"""How long a job's end may take for what other jobs have left behind."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,26 +67,106 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
     _answer_variables(answer, _job_variables(request, arguments, held))
     answer.end(
         Verdict.RUN if held else Verdict.FAIL,
-        held_count=len(_acquirer(request, arguments, deadline).entries()),
+        held_count=_held_count(request, Journal(arguments.state_directory)),
     )
 
 
 def release(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
     """Release what the journal says the step holds; what fails stays in the journal.
 
-    Raises ArgumentError if the journal cannot be found.
+    Then what other jobs have left behind is tried again, which only the log tells: these lines are
+    not this job's. Raises ArgumentError if the journal cannot be found, JournalError if it cannot
+    be used.
     """
-    arguments = _read_arguments(request, answer)
-    acquirer = _acquirer(request, arguments, deadline)
-    entries = acquirer.entries()
+    journal = Journal(_read_arguments(request, answer).state_directory)
+    with _telling_what_is_not_released(request):
+        entries = [entry for entry in _entries_of_step(request, journal) if entry.needs_release]
+    failed = _release_entries(entries, journal, deadline, answer)
+    for entry, error in failed:
+        answer.message(f"QPU {entry.resource_name}: {error}")
+    _release_orphans(journal, deadline, answer)
+    answer.end(Verdict.RUN, held_count=len(failed))
+
+
+def release_job(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
+    """Release what the journal says that any step of an ended job has left on this node.
+
+    The job itself may go on: on the other nodes if it gave this one away (`scontrol update
+    NumNodes=`), or again after its node was lost. Raises as `release` does.
+    """
+    journal = Journal(_read_arguments(request, answer).state_directory)
+    with _telling_what_is_not_released(request):
+        entries = [
+            entry
+            for entry in _readable(journal.entries_of_job(request.job_id))
+            if entry.needs_release and not is_being_acquired(entry)
+            if entry.owner is None or not is_elsewhere(entry.owner)
+        ]
+    failed = _release_entries(entries, journal, deadline, answer)
+    for entry, error in failed:
+        answer.message(f"QPU {entry.resource_name} of job {entry.job_id}: {error}")
+    answer.end(Verdict.RUN, held_count=len(failed))
+
+
+@contextlib.contextmanager
+def _telling_what_is_not_released(request: Request) -> Iterator[None]:
+    try:
+        yield
+    except JournalError as error:
+        message = f"what job {request.job_id} may hold is not released: {error}"
+        raise JournalError(message) from error
+
+
+def _release_entries(
+    entries: Sequence[Entry], journal: Journal, deadline: Deadline, answer: AnswerWriter
+) -> list[tuple[Entry, QrmiError]]:
+    """Release all at once; return what is still held, each with its error."""
     for entry in entries:
-        answer.redactor.add_variables(entry.values.items())
-        answer.redactor.add([entry.token or ""])
-    errors = acquirer.release_all(entries)
-    for error in errors:
-        answer.message(f"QPU {error}")
-    _log.debug("released %d of %d", len(entries) - len(errors), len(entries))
-    answer.end(Verdict.RUN, held_count=len(errors))
+        answer.redactor.add(entry.secrets())
+    outcomes = Releaser(journal, deadline).release_all(entries)
+    failed = [
+        (entry, error) for entry, error in zip(entries, outcomes, strict=True) if error is not None
+    ]
+    _log.debug("released %d of %d", len(entries) - len(failed), len(entries))
+    return failed
+
+
+def _release_orphans(journal: Journal, deadline: Deadline, answer: AnswerWriter) -> None:
+    entries = [entry for entry in journal.entries() if isinstance(entry, Entry)]
+    orphans = orphans_to_retry(entries, time.time())
+    seconds = min(ORPHAN_SECONDS, deadline.remaining_seconds())
+    if not orphans or seconds == 0.0:
+        return
+    # In a step, what is logged above debug level would reach the terminal of its user.
+    _log.debug("%d QPUs that other jobs have left are tried again", len(orphans))
+    for entry, error in _release_entries(orphans, journal, Deadline(seconds), answer):
+        _log.debug("job %d: QPU %s: %s", entry.job_id, entry.resource_name, error)
+
+
+def _entries_of_step(request: Request, journal: Journal) -> list[Entry]:
+    step = (request.job_id, request.restart_count, request.step_id)
+    return _readable(journal.entries_of_step(*step))
+
+
+def _readable(entries: Iterable[Entry | JournalError]) -> list[Entry]:
+    """Return the entries, and log what cannot be read."""
+    readable = []
+    for entry in entries:
+        if isinstance(entry, JournalError):
+            _log.error("%s", entry)
+        else:
+            readable.append(entry)
+    return readable
+
+
+def _held_count(request: Request, journal: Journal) -> int:
+    """Return how much the step's end has to release, or to tell."""
+    try:
+        return sum(entry.needs_release for entry in _entries_of_step(request, journal))
+    except JournalError as error:
+        # Nothing could be recorded there, so nothing was acquired that must be released.
+        _log.error("%s", error)
+        return 0
 
 
 def _read_arguments(request: Request, answer: AnswerWriter) -> PluginArguments:
@@ -120,6 +207,10 @@ def _acquirer(request: Request, arguments: PluginArguments, deadline: Deadline) 
         request.step_id,
         request.uid,
         _remaining_seconds(request),
+        # slurmstepd has started us. If it is gone, we are another's, but then the deadline is
+        # cancelled too, and nothing will be acquired.
+        owner_of(os.getppid()),
+        arguments.environment,
     )
     return Acquirer(holder, Journal(arguments.state_directory), deadline)
 
@@ -166,12 +257,15 @@ def _acquire_resources(
 
 def _give_back(request: Request, arguments: PluginArguments, answer: AnswerWriter) -> None:
     """Release what was acquired for a job that cannot use it; the exit hook retries what fails."""
-    acquirer = _acquirer(request, arguments, Deadline(UNDO_SECONDS))
-    # One without a token is still being acquired: its answer may yet come.
-    entries = [entry for entry in acquirer.entries() if entry.token is not None]
-    answer.redactor.add(entry.token or "" for entry in entries)
-    for error in acquirer.release_all(entries):
+    journal = Journal(arguments.state_directory)
+    try:
+        # One without a token is still being acquired: its answer may yet come.
+        entries = [entry for entry in _entries_of_step(request, journal) if entry.token is not None]
+    except JournalError as error:
         _log.error("%s", error)
+        return
+    for entry, failure in _release_entries(entries, journal, Deadline(UNDO_SECONDS), answer):
+        _log.error("%s: %s", entry.resource_name, failure)
 
 
 def _conclusion(request: Request, arguments: PluginArguments) -> str:
@@ -195,4 +289,4 @@ def _job_variables(
         variables += resource_variables(
             each.resource, each.environment, each.token, timeout_seconds
         )
-    return variables
+    return variables + export_variable(request.variables, (name for name, _ in variables))

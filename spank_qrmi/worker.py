@@ -6,20 +6,43 @@ happens here, SystemExit included, becomes a verdict and one readable message.
 """
 
 import contextlib
+import importlib
 import logging
 import os
 import socket
 import sys
 import threading
+from collections.abc import Callable
 
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.protocol import Verb, Verdict, decode_request
+from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_version
 from spank_qrmi.redaction import error_place
-from spank_qrmi.verbs import acquire, release
 
-_VERBS = {Verb.ACQUIRE: acquire, Verb.RELEASE: release}
+VerbFunction = Callable[[Request, Deadline, AnswerWriter], None]
+
+
+def _imported(module: str, name: str) -> VerbFunction:
+    """Return a function that is imported when it is called: most verbs need little of the package.
+
+    The libraries behind it take longer to import than some verbs take.
+    """
+
+    def call(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
+        getattr(importlib.import_module(module), name)(request, deadline, answer)
+
+    return call
+
+
+_VERBS: dict[Verb, VerbFunction] = {
+    Verb.ACQUIRE: _imported("spank_qrmi.verbs", "acquire"),
+    Verb.RELEASE: _imported("spank_qrmi.verbs", "release"),
+    Verb.RELEASE_JOB: _imported("spank_qrmi.verbs", "release_job"),
+    Verb.QRUN_ENVIRONMENT: _imported("spank_qrmi.qrun_verbs", "environment"),
+    Verb.QRUN_CLEANUP: _imported("spank_qrmi.qrun_verbs", "clean_up"),
+}
+_OPTIONS = {Verb.QRUN_ENVIRONMENT: "--q-backend", Verb.QRUN_CLEANUP: "--q-backend"}
 
 _log = logging.getLogger("spank_qrmi")
 
@@ -31,24 +54,28 @@ def serve(channel: socket.socket) -> None:
     _log.addHandler(handler)
     _log.setLevel(logging.DEBUG)
     _log.propagate = False
+    option = "--qpu"
     try:
-        request = decode_request(channel.recv)
+        answer.version = read_version(channel.recv)
+        request = decode_request(channel.recv, answer.version)
+        option = _OPTIONS.get(request.verb, option)
         deadline = Deadline(request.timeout_seconds)
         if request.verb is Verb.ACQUIRE:
             _cancel_when_abandoned(channel, deadline)
         _VERBS[request.verb](request, deadline, answer)
     except QrmiError as error:
-        _fail(answer, str(error))
+        _fail(answer, option, str(error))
     except BaseException as error:  # noqa: BLE001 (the boundary: nothing may cross it)
         _log.debug("internal error: %s", error_place(error))
-        _fail(answer, f"internal error of the QPU worker ({type(error).__name__})")
+        _fail(answer, option, f"internal error of the QPU worker ({type(error).__name__})")
     finally:
         _log.removeHandler(handler)
 
 
-def _fail(answer: AnswerWriter, text: str) -> None:
-    answer.message(f"--qpu: {text}")
-    # The plugin then asks for a release in any case: what was acquired so far is in the journal.
+def _fail(answer: AnswerWriter, option: str, text: str) -> None:
+    answer.message(f"{option}: {text}")
+    # A plugin that asked to acquire then asks for a release in any case: what was acquired so far
+    # is in the journal.
     answer.end(Verdict.FAIL, held_count=1)
 
 

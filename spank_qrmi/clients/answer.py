@@ -75,6 +75,23 @@ class Answer:
         return f"{text}: {reason}" if reason else text
 
 
+def error_code(answer: Answer) -> str | None:
+    """Return the code of the first error that a body of IBM Quantum names, None without one."""
+    code = _first_error(answer).get("code")
+    return code if isinstance(code, str) else None
+
+
+def _first_error(answer: Answer) -> Mapping[str, object]:
+    """Return the first entry of `errors`, empty if there is none."""
+    try:
+        errors = answer.json_object().get("errors")
+    except ServiceError:
+        # An error page without our shapes is ordinary, for example from a proxy on the way.
+        return {}
+    first = errors[0] if isinstance(errors, list) and errors else None
+    return first if isinstance(first, dict) else {}
+
+
 def error_text(answer: Answer) -> str:
     """Return the service's own message if the body has a known error shape, else an empty string.
 
@@ -84,17 +101,14 @@ def error_text(answer: Answer) -> str:
     try:
         document = answer.json_object()
     except ServiceError:
-        # An error page without our shapes is ordinary, for example from a proxy on the way.
         return ""
-    errors = document.get("errors")
-    first_error = errors[0] if isinstance(errors, list) and errors else None
+    first_error = _first_error(answer)
     shapes: list[tuple[object, object]] = [
+        (first_error.get("message"), first_error.get("code")),
         (document.get("errorMessage"), document.get("errorCode")),
         (document.get("message"), None),
         (document.get("detail"), None),
     ]
-    if isinstance(first_error, dict):
-        shapes.insert(0, (first_error.get("message"), first_error.get("code")))
     for message, code in shapes:
         if text := answer.shown(message):
             code_text = answer.shown(str(code) if isinstance(code, int) else code)

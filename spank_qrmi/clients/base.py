@@ -22,6 +22,15 @@ _BASE_URL = re.compile(
 )
 
 
+def base_url(text: str) -> str | None:
+    """Return `text` as a base URL without trailing slash, None if it is none.
+
+    User name, query and fragment are refused: paths are appended to it, and it is shown.
+    """
+    url = text.rstrip("/")
+    return url if url.isprintable() and _BASE_URL.fullmatch(url) else None
+
+
 def path_segment(text: str) -> str:
     """Return `text` as one segment of a URL's path; raise AcquisitionError if it cannot be one."""
     # A URL with one of these is another URL: they are resolved before it is sent.
@@ -59,12 +68,9 @@ class Settings:
         return value
 
     def require_url(self, key: str) -> str:
-        """Return `key` as a base URL without trailing slash; raise AcquisitionError if it is none.
-
-        User name, query and fragment are refused: paths are appended to it, and it is shown.
-        """
-        url = self.require(key).rstrip("/")
-        if not (url.isprintable() and _BASE_URL.fullmatch(url)):
+        """Return `key` as a base URL, see `base_url`; raise AcquisitionError if it is none."""
+        url = base_url(self.require(key))
+        if url is None:
             message = (
                 f"{self.variable(key)} must be a URL that starts with https:// or http://, without "
                 "user name, query or fragment"
@@ -78,14 +84,15 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Acquired:
-    """A resource that is held: the acquisition token, and whether releasing it is our duty.
+class Hold:
+    """What a service holds for us once `acquire` has taken it, until it is released.
 
-    `must_release` is False for a session that the user brought.
+    `what` names it for people, with what they need to find it at the service; after
+    `longest_seconds` it ends by itself.
     """
 
-    token: str = field(repr=False)
-    must_release: bool = True
+    what: str
+    longest_seconds: int
 
 
 class Client(Protocol):
@@ -102,14 +109,21 @@ class Client(Protocol):
     longest_task_seconds: ClassVar[int | None]
     """What the vendor's own client can at most take as a task's timeout; None: any."""
 
+    hold: Hold | None
+    """What `acquire` makes the service hold; None if there is nothing that we must release."""
+
     def __init__(self, settings: Settings, http: "HttpClient", tokens: "TokenSource") -> None:
         """Check the settings, without any request; raise AcquisitionError if one is missing."""
 
     def check_accessible(self) -> None:
         """Ask whether jobs can run there now; raise AcquisitionError with the reason if not."""
 
-    def acquire(self) -> Acquired:
-        """Take the resource."""
+    def acquire(self) -> str:
+        """Take the resource; return the acquisition token.
+
+        Raises ServiceError with `may_have_acted` if it may be taken without a usable answer, and
+        with `token` if the answer at least tells what there is to release.
+        """
 
     def release(self, token: str) -> None:
         """Give back what `acquire` took; succeeds if it is already gone. Raises ReleaseError."""

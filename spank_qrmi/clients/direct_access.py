@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from spank_qrmi.clients.base import Acquired, Client, Settings, path_segment
+from spank_qrmi.clients.base import Client, Settings, path_segment
 from spank_qrmi.clients.iam import IbmService, TokenSource
 
 if TYPE_CHECKING:
@@ -31,8 +31,10 @@ class DirectAccess(Client):
     # Version 4); it fails on more after it has uploaded the input.
     longest_task_seconds = 604800
 
+    hold = None
+
     def __init__(self, settings: Settings, http: "HttpClient", tokens: TokenSource) -> None:
-        self._service = IbmService(settings, http, tokens, prefix=_PREFIX)
+        self._service = IbmService.from_settings(settings, http, tokens, prefix=_PREFIX)
         self._path = f"/v1/backends/{path_segment(settings.resource_name)}"
 
     def check_accessible(self) -> None:
@@ -42,9 +44,9 @@ class DirectAccess(Client):
         """
         self._service.check_backend(self._path, _ACCESSIBLE_STATUSES)
 
-    def acquire(self) -> Acquired:
+    def acquire(self) -> str:
         """Return a random token (UUID version 4); nothing is asked."""
-        return Acquired(str(uuid.uuid4()))
+        return str(uuid.uuid4())
 
     def release(self, token: str) -> None:
         """Do nothing: the service holds nothing for a token."""

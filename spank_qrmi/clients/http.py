@@ -6,6 +6,8 @@ is the clients' business; when it is made again is decided in `retry`.
 """
 
 import logging
+import math
+import os
 import queue
 import ssl
 import threading
@@ -22,17 +24,21 @@ import orjson
 
 from spank_qrmi import __version__
 from spank_qrmi.clients.answer import Answer
-from spank_qrmi.clients.retry import Budget, RequestError, repeat, status_failure
+from spank_qrmi.clients.retry import MOST_TRIES, Budget, RequestError, repeat, status_failure
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
 from spank_qrmi.redaction import printable
 
 OPERATION_TIMEOUT_SECONDS = 30.0
-"""Longest silence of a service within one try: connecting, sending, or between two pieces read."""
+"""Longest silence of a service within one try: connecting, sending, or between two pieces read.
+A client that limits its tries has that limit for it."""
 
 BODY_LIMIT_BYTES = 1024 * 1024
 
 USER_AGENT = f"spank-qrmi/{__version__}"
+
+LATE_ANSWER_SECONDS = 0.8
+"""How much longer the answer to what cannot be repeated is waited for: it tells what to release."""
 
 _CANCEL_CHECK_SECONDS = 0.1
 _SHOWN_PATH_LIMIT = 200
@@ -44,6 +50,8 @@ _NOT_MADE = (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolErr
 _NOT_SET_UP = (OSError, ValueError, ImportError)
 
 _log = logging.getLogger("spank_qrmi.clients")
+
+_environment_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -80,15 +88,45 @@ class _Request:
         return printable(f"{self.origin}{self.path}")
 
 
+class _Exchange:
+    """One try of a request, as far as it has come; all times are of the monotonic clock.
+
+    `was_sent` says that the service may have seen some of it, `received` is what there is of the
+    body of a successful answer.
+    """
+
+    def __init__(self, request: _Request, seconds: float, silence_seconds: float) -> None:
+        late_seconds = 0.0 if request.is_repeatable else LATE_ANSWER_SECONDS
+        self.request = request
+        self.send_by = time.monotonic() + seconds
+        self.ends_at = self.send_by + late_seconds
+        self.timeout_seconds = min(silence_seconds, seconds + late_seconds)
+        self.outcomes: queue.SimpleQueue[Answer | ServiceError] = queue.SimpleQueue()
+        self.was_sent = False
+        self.received = bytearray()
+
+
 class HttpClient:
     """Makes all requests of one piece of work; may be used from several threads at once.
 
-    No call returns later than the deadline. Proxies and certificates come from the process
-    environment (http_proxy, https_proxy, no_proxy, SSL_CERT_FILE, SSL_CERT_DIR).
+    No call returns later than the deadline, but for LATE_ANSWER_SECONDS; none takes longer than
+    `request_seconds`, its retries included, and no try longer than `try_seconds`. Proxies and
+    certificates come from the process environment (http_proxy, https_proxy, no_proxy,
+    SSL_CERT_FILE, SSL_CERT_DIR).
     """
 
-    def __init__(self, deadline: Deadline, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        deadline: Deadline,
+        *,
+        request_seconds: float = math.inf,
+        try_seconds: float | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self._deadline = deadline
+        self._request_seconds = request_seconds
+        self._try_seconds = math.inf if try_seconds is None else try_seconds
+        self._silence_seconds = OPERATION_TIMEOUT_SECONDS if try_seconds is None else try_seconds
         self._transport = transport
         self._client: httpx.Client | None = None
         self._client_lock = threading.Lock()
@@ -106,6 +144,30 @@ class HttpClient:
             if self._client is not None:
                 self._client.close()
 
+    def open_with(self, environment: Mapping[str, str]) -> None:
+        """Take proxies and certificates from these variables where they differ from the process's.
+
+        Called before the first request, for all clients of a process or for none: the variables of
+        one must not reach another. Raises ServiceError if they cannot be used.
+        """
+        with _environment_lock:
+            before = {name: os.environ.get(name) for name in environment}
+            os.environ.update(environment)
+            try:
+                self._opened_client()
+            except _NOT_SET_UP as error:
+                message = (
+                    "cannot prepare requests: check http_proxy, https_proxy and SSL_CERT_FILE of "
+                    f"the worker ({type(error).__name__})"
+                )
+                raise ServiceError(message) from error
+            finally:
+                for name, value in before.items():
+                    if value is None:
+                        del os.environ[name]
+                    else:
+                        os.environ[name] = value
+
     def request(
         self,
         method: str,
@@ -117,15 +179,17 @@ class HttpClient:
         form: Mapping[str, str] | None = None,
         is_repeatable: bool,
         share: float = 1.0,
+        max_tries: int = MOST_TRIES,
     ) -> Answer:
         """Make a request and return the answer, whose status is below 300 or an ordinary 4xx.
 
-        `share` (0 to 1) is the part of the remaining time that it may use, its retries included.
+        `share` (0 to 1) is the part of the remaining time that it may use, its retries included,
+        of which there are at most `max_tries` - 1.
         `is_repeatable` says that asking twice does no harm. The values of `headers` and `form` are
         masked in every text made from the answer. Raises ServiceError for everything else: no
         connection, no or too long an answer, a redirect, and 408, 423, 429 and 5xx that last.
         """
-        budget = Budget(self._deadline, share)
+        budget = Budget(self._deadline, share, self._request_seconds)
         with _as_service_errors(None, 0.0):
             body_type, body = _encoded(json, form)
             request = _Request(
@@ -136,7 +200,11 @@ class HttpClient:
                 secrets=_secrets(headers, form),
                 is_repeatable=is_repeatable,
             )
-        return repeat(lambda: self._try(request, budget), budget)
+        return repeat(lambda: self._try(request, budget), budget, max_tries)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long if that ends before the deadline; return False at once if it would not."""
+        return self._deadline.wait(seconds)
 
     def _try(self, request: _Request, budget: Budget) -> Answer:
         """Send the request once; raise RequestError unless it has a usable status."""
@@ -145,7 +213,7 @@ class HttpClient:
             message = f"no time is left to ask {request.source}"
             raise RequestError(message)
         started_at = time.monotonic()
-        outcome = self._outcome_within(request, seconds)
+        outcome = self._outcome_within(request, min(seconds, self._try_seconds))
         status = outcome.status if outcome.status is not None else "no answer"
         milliseconds = round((time.monotonic() - started_at) * 1000)
         place = (request.host, request.path)
@@ -163,33 +231,37 @@ class HttpClient:
         A name server that does not answer, or headers that come byte by byte, cannot be timed out
         from inside, so the exchange has a thread of its own that may be left behind.
         """
-        ends_at = time.monotonic() + seconds
-        outcomes: queue.SimpleQueue[Answer | ServiceError] = queue.SimpleQueue()
-        arguments = (request, min(OPERATION_TIMEOUT_SECONDS, seconds), ends_at, outcomes)
-        threading.Thread(target=self._exchange, args=arguments, daemon=True).start()
-        while (left_seconds := ends_at - time.monotonic()) > 0:
+        exchange = _Exchange(request, seconds, self._silence_seconds)
+        threading.Thread(target=self._exchange, args=(exchange,), daemon=True).start()
+        outcome: Answer | ServiceError | None = None
+        while (left_seconds := exchange.ends_at - time.monotonic()) > 0:
             try:
-                return outcomes.get(timeout=min(left_seconds, _CANCEL_CHECK_SECONDS))
+                outcome = exchange.outcomes.get(timeout=min(left_seconds, _CANCEL_CHECK_SECONDS))
+                break
             except queue.Empty:
                 # What opens a session is waited for even then: its answer says what to close.
                 if request.is_repeatable and self._deadline.has_passed():
                     break
-        return RequestError(
-            f"no answer from {request.source} in the time that was left",
-            may_have_acted=not request.is_repeatable,
-        )
+        if outcome is None:
+            is_one_try = seconds == self._try_seconds
+            limit = (
+                f"within {_seconds_text(seconds)}" if is_one_try else "in the time that was left"
+            )
+            outcome = RequestError(
+                f"no answer from {request.source} {limit}",
+                may_have_acted=exchange.was_sent and not request.is_repeatable,
+                is_worth_repeating=request.is_repeatable and is_one_try,
+            )
+        if isinstance(outcome, ServiceError):
+            outcome.partial_body = bytes(exchange.received)
+        return outcome
 
-    def _exchange(
-        self,
-        request: _Request,
-        timeout_seconds: float,
-        ends_at: float,
-        outcomes: "queue.SimpleQueue[Answer | ServiceError]",
-    ) -> None:
-        """Send the request and put its answer or failure into `outcomes`."""
+    def _exchange(self, exchange: _Exchange) -> None:
+        """Make the exchange and put its answer or failure into `outcomes`."""
+        request, outcomes = exchange.request, exchange.outcomes
         try:
-            with _as_service_errors(request, timeout_seconds):
-                outcomes.put(self._send(request, timeout_seconds, ends_at))
+            with _as_service_errors(request, exchange.timeout_seconds):
+                outcomes.put(self._send(exchange))
         except ServiceError as error:
             outcomes.put(error)
         finally:
@@ -197,12 +269,16 @@ class HttpClient:
             message = f"the request to {request.source} ended without an answer"
             outcomes.put(RequestError(message, may_have_acted=not request.is_repeatable))
 
-    def _send(self, request: _Request, timeout_seconds: float, ends_at: float) -> Answer:
+    def _send(self, exchange: _Exchange) -> Answer:
         """Send the request and read the whole answer, without following it anywhere."""
+        request = exchange.request
 
         def refuse_late_sending(event: str, _details: object) -> None:
-            # After `ends_at` nobody waits any more, and a session would open that nobody knows of.
-            if event.endswith("send_request_headers.started") and time.monotonic() >= ends_at:
+            # Soon nobody waits any more, and a session would open that nobody knows of.
+            if not event.endswith("send_request_headers.started"):
+                return
+            exchange.was_sent = time.monotonic() < exchange.send_by
+            if not exchange.was_sent:
                 message = f"no time is left to ask {request.source}"
                 raise RequestError(message)
 
@@ -211,7 +287,7 @@ class HttpClient:
             request.url,
             headers=request.headers,
             content=request.content,
-            timeout=timeout_seconds,
+            timeout=exchange.timeout_seconds,
             follow_redirects=False,
             extensions={"trace": refuse_late_sending},
         ) as response:
@@ -219,7 +295,7 @@ class HttpClient:
                 status=response.status_code,
                 source=request.source,
                 headers=dict(response.headers),
-                body=_read_body(response, request, ends_at),
+                body=_read_body(response, exchange),
                 sent_secrets=request.secrets,
             )
 
@@ -277,16 +353,17 @@ def _all_headers(headers: Mapping[str, str], body_type: str | None) -> dict[str,
     }
 
 
-def _read_body(response: httpx.Response, request: _Request, ends_at: float) -> bytes:
+def _read_body(response: httpx.Response, exchange: _Exchange) -> bytes:
     """Return the whole body; raise RequestError if it is too large or comes too slowly."""
-    body = bytearray()
+    request = exchange.request
+    body = exchange.received if response.is_success else bytearray()
     may_have_acted = not request.is_repeatable
     for chunk in response.iter_bytes():
         body += chunk
         if len(body) > BODY_LIMIT_BYTES:
             message = f"the answer of {request.source} is larger than 1 MiB"
             raise RequestError(message, may_have_acted=may_have_acted)
-        if time.monotonic() >= ends_at:
+        if time.monotonic() >= exchange.ends_at:
             message = f"the answer of {request.source} did not end in time"
             raise RequestError(message, may_have_acted=may_have_acted)
     return bytes(body)

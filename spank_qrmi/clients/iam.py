@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""IBM Cloud IAM: access tokens from API keys, shared between resources, and requests with them.
+"""Access tokens of IBM's services, shared between resources, and requests with them.
 
 Owns everything that IBM's services have in common; what they are asked is their clients' business.
 """
 
+import base64
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import Settings
-from spank_qrmi.errors import AcquisitionError, ServiceError
+from spank_qrmi.clients.retry import MOST_TRIES
+from spank_qrmi.errors import AcquisitionError, AuthenticationError, ServiceError
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
@@ -24,9 +26,65 @@ _USED_PART_OF_LIFE = 0.9
 """Part of a token's life after which a new one is fetched."""
 
 
+class Login(Protocol):
+    """What a service gives an access token for; equal logins share one."""
+
+    @property
+    def refused_text(self) -> str:
+        """What to say when the service does not take the credentials."""
+
+    @property
+    def refused_status(self) -> HTTPStatus:
+        """With which status it says so."""
+
+    def ask_for_token(self, http: "HttpClient") -> Answer:
+        """Return the service's answer; raise ServiceError if there is none."""
+
+
+@dataclass(frozen=True)
+class IamLogin:
+    """An API key of IBM Cloud IAM (POST /identity/token)."""
+
+    endpoint_url: str
+    apikey: str = field(repr=False)
+    refused_text = "refused the API key"
+    refused_status = HTTPStatus.BAD_REQUEST
+
+    def ask_for_token(self, http: "HttpClient") -> Answer:
+        """Return the service's answer; raise ServiceError if there is none."""
+        return http.request(
+            "POST",
+            f"{self.endpoint_url}/identity/token",
+            headers={},
+            form={"grant_type": _GRANT_TYPE, "apikey": self.apikey},
+            is_repeatable=True,
+        )
+
+
+@dataclass(frozen=True)
+class AppIdLogin:
+    """A client of IBM App ID, which Direct Access itself gives tokens to (POST /v1/token)."""
+
+    service_url: str
+    client_id: str
+    secret: str = field(repr=False)
+    refused_text = "refused the client id and secret"
+    refused_status = HTTPStatus.UNAUTHORIZED
+
+    def ask_for_token(self, http: "HttpClient") -> Answer:
+        """Return the service's answer; raise ServiceError if there is none."""
+        pair = f"{self.client_id}:{self.secret}".encode(errors="surrogateescape")
+        return http.request(
+            "POST",
+            f"{self.service_url}/v1/token",
+            headers={"Authorization": f"Basic {base64.b64encode(pair).decode()}"},
+            is_repeatable=True,
+        )
+
+
 @dataclass
 class _Entry:
-    """What is known of one API key at one endpoint; `lock` is held while asking for a token."""
+    """What is known of one login; `lock` is held while asking for a token."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     token: str | None = field(default=None, repr=False)
@@ -35,63 +93,65 @@ class _Entry:
 
 
 class TokenSource:
-    """Access tokens, one request per API key however many threads ask; for one piece of work.
+    """Access tokens, one request per login however many threads ask; for one piece of work.
 
-    A failure is final: the requests behind it were already repeated.
+    A failure is final unless told otherwise: the requests behind it were already repeated.
     """
 
-    def __init__(self, http: "HttpClient") -> None:
+    def __init__(self, http: "HttpClient", *, failures_are_final: bool = True) -> None:
         self._http = http
-        self._entries: dict[tuple[str, str], _Entry] = {}
+        self._failures_are_final = failures_are_final
+        self._entries: dict[Login, _Entry] = {}
         self._entries_lock = threading.Lock()
 
-    def token(self, endpoint_url: str, apikey: str) -> str:
-        """Return an access token (IBM Cloud IAM, POST /identity/token).
+    def token(self, login: Login) -> str:
+        """Return an access token.
 
-        Raises ServiceError if there is none, with status 400 if the key was refused.
+        Raises AuthenticationError if the credentials were refused, ServiceError if there is no
+        token for another reason.
         """
-        entry = self._entry(endpoint_url, apikey)
+        entry = self._entry(login)
         with entry.lock:
             if entry.failure is not None:
                 failure = entry.failure
-                raise ServiceError(str(failure), status=failure.status) from failure
+                raise type(failure)(str(failure), status=failure.status) from failure
             if entry.token is None or time.monotonic() >= entry.expires_at:
                 asked_at = time.monotonic()
                 try:
-                    entry.token, life_seconds = self._fetch(endpoint_url, apikey)
+                    entry.token, life_seconds = self._fetch(login)
                 except ServiceError as error:
-                    entry.failure = error
+                    if self._failures_are_final:
+                        entry.failure = error
                     raise
                 entry.expires_at = asked_at + life_seconds * _USED_PART_OF_LIFE
             return entry.token
 
-    def forget(self, endpoint_url: str, apikey: str, token: str) -> None:
+    def forget(self, login: Login, token: str) -> None:
         """Drop `token`, which a service refused, unless another one has already replaced it."""
-        entry = self._entry(endpoint_url, apikey)
+        entry = self._entry(login)
         with entry.lock:
             if entry.token == token:
                 entry.token = None
 
-    def _entry(self, endpoint_url: str, apikey: str) -> _Entry:
+    def _entry(self, login: Login) -> _Entry:
         with self._entries_lock:
-            return self._entries.setdefault((endpoint_url, apikey), _Entry())
+            return self._entries.setdefault(login, _Entry())
 
-    def _fetch(self, endpoint_url: str, apikey: str) -> tuple[str, int]:
+    def _fetch(self, login: Login) -> tuple[str, int]:
         """Return a new token and its life in seconds."""
-        answer = self._http.request(
-            "POST",
-            f"{endpoint_url}/identity/token",
-            headers={},
-            form={"grant_type": _GRANT_TYPE, "apikey": apikey},
-            is_repeatable=True,
-        )
+        answer = login.ask_for_token(self._http)
+        if answer.status == login.refused_status:
+            message = f"{answer.source} {login.refused_text}: {answer.status_text()}"
+            raise AuthenticationError(message, status=answer.status)
         if not answer.is_success:
-            verb = "refused the API key" if answer.status == HTTPStatus.BAD_REQUEST else "answered"
-            message = f"{answer.source} {verb}: {answer.status_text()}"
-            raise ServiceError(message, status=answer.status)
+            message = f"{answer.source} answered: {answer.status_text()}"
+            is_refusal = answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+            raise (AuthenticationError if is_refusal else ServiceError)(
+                message, status=answer.status
+            )
         document = answer.json_object()
         token, life_seconds = document.get("access_token"), document.get("expires_in")
-        is_token = isinstance(token, str) and bool(token) and _is_header_value(token)
+        is_token = isinstance(token, str) and bool(token) and is_header_value(token)
         # bool is an int in Python, but not in JSON.
         if not (is_token and isinstance(life_seconds, int) and not isinstance(life_seconds, bool)):
             message = f"the answer of {answer.source} holds no usable token"
@@ -99,24 +159,66 @@ class TokenSource:
         return str(token), life_seconds
 
 
-class IbmService:
-    """One IBM service instance: its four variables, and requests with token and Service-CRN.
+@dataclass(frozen=True)
+class Access:
+    """How requests to one service instance are authorised, and which variables say so.
 
-    `prefix` stands before ENDPOINT, IAM_ENDPOINT, IAM_APIKEY and SERVICE_CRN. Raises
-    AcquisitionError if one of them is missing or cannot be sent.
+    `service_crn` names the instance, None where the login alone does.
     """
 
+    login: Login
+    service_crn: str | None = field(repr=False)
+    login_variables: tuple[str, ...]
+    crn_variable: str | None
+
+    def hint(self, status: int) -> str:
+        """Return which variables to look at after a refusal with this status, or nothing."""
+        credentials = " and ".join(self.login_variables)
+        if status == HTTPStatus.UNAUTHORIZED:
+            both = (*self.login_variables, *([self.crn_variable] if self.crn_variable else []))
+            return f"; check {' and '.join(both)}"
+        if status == HTTPStatus.FORBIDDEN and self.crn_variable:
+            return (
+                f"; the key in {credentials} may not use the service instance in "
+                f"{self.crn_variable}"
+            )
+        if status == HTTPStatus.FORBIDDEN:
+            return f"; the client in {credentials} may not use the service"
+        return ""
+
+
+class IbmService:
+    """One IBM service instance, at `endpoint_url`: requests with token and Service-CRN."""
+
     def __init__(
-        self, settings: Settings, http: "HttpClient", tokens: TokenSource, *, prefix: str
+        self, endpoint_url: str, access: Access, http: "HttpClient", tokens: TokenSource
     ) -> None:
         self._http = http
         self._tokens = tokens
-        self._endpoint_url = settings.require_url(f"{prefix}ENDPOINT")
-        self._iam_endpoint_url = settings.require_url(f"{prefix}IAM_ENDPOINT")
-        self._apikey = _require_header_value(settings, f"{prefix}IAM_APIKEY")
-        self._service_crn = _require_header_value(settings, f"{prefix}SERVICE_CRN")
-        self._apikey_variable = settings.variable(f"{prefix}IAM_APIKEY")
-        self._service_crn_variable = settings.variable(f"{prefix}SERVICE_CRN")
+        self._endpoint_url = endpoint_url
+        self._access = access
+        crn = access.service_crn
+        self._headers: Mapping[str, str] = {} if crn is None else {"Service-CRN": crn}
+
+    @classmethod
+    def from_settings(
+        cls, settings: Settings, http: "HttpClient", tokens: TokenSource, *, prefix: str
+    ) -> "IbmService":
+        """Return the service instance that a resource's variables describe.
+
+        `prefix` stands before ENDPOINT, IAM_ENDPOINT, IAM_APIKEY and SERVICE_CRN. Raises
+        AcquisitionError if one of them is missing or cannot be sent.
+        """
+        endpoint_url = settings.require_url(f"{prefix}ENDPOINT")
+        iam_endpoint_url = settings.require_url(f"{prefix}IAM_ENDPOINT")
+        apikey = _require_header_value(settings, f"{prefix}IAM_APIKEY")
+        access = Access(
+            login=IamLogin(iam_endpoint_url, apikey),
+            service_crn=_require_header_value(settings, f"{prefix}SERVICE_CRN"),
+            login_variables=(settings.variable(f"{prefix}IAM_APIKEY"),),
+            crn_variable=settings.variable(f"{prefix}SERVICE_CRN"),
+        )
+        return cls(endpoint_url, access, http, tokens)
 
     def authorized_request(
         self,
@@ -127,6 +229,7 @@ class IbmService:
         json: Mapping[str, object] | None = None,
         is_repeatable: bool,
         share: float = 1.0,
+        max_tries: int = MOST_TRIES,
     ) -> Answer:
         """Make a request below the endpoint and return the answer, see `HttpClient.request`.
 
@@ -137,18 +240,20 @@ class IbmService:
             return self._http.request(
                 method,
                 f"{self._endpoint_url}{path}",
-                headers={"Authorization": f"Bearer {token}", "Service-CRN": self._service_crn},
+                headers={"Authorization": f"Bearer {token}", **self._headers},
                 query=query,
                 json=json,
                 is_repeatable=is_repeatable,
                 share=share,
+                max_tries=max_tries,
             )
 
-        token = self._tokens.token(self._iam_endpoint_url, self._apikey)
+        login = self._access.login
+        token = self._tokens.token(login)
         answer = ask(token)
         if answer.status == HTTPStatus.UNAUTHORIZED:
-            self._tokens.forget(self._iam_endpoint_url, self._apikey, token)
-            answer = ask(self._tokens.token(self._iam_endpoint_url, self._apikey))
+            self._tokens.forget(login, token)
+            answer = ask(self._tokens.token(login))
         return answer
 
     def check_backend(self, path: str, accessible_statuses: frozenset[str]) -> None:
@@ -166,26 +271,24 @@ class IbmService:
             raise AcquisitionError(answer.not_accessible_text("backend", backend))
 
     def refusal(self, answer: Answer) -> AcquisitionError:
-        """Return the error for an answer that is no success, with the variable to look at."""
-        hint = ""
-        if answer.status == HTTPStatus.UNAUTHORIZED:
-            hint = f"; check {self._apikey_variable} and {self._service_crn_variable}"
-        elif answer.status == HTTPStatus.FORBIDDEN:
-            hint = (
-                f"; the key in {self._apikey_variable} may not use the service instance in "
-                f"{self._service_crn_variable}"
-            )
-        return AcquisitionError(f"{answer.source} answered {answer.status_text()}{hint}")
+        """Return the error for an answer that is no success, see `refusal_text`."""
+        return AcquisitionError(self.refusal_text(answer))
+
+    def refusal_text(self, answer: Answer) -> str:
+        """Return what is wrong with an answer that is no success, and the variable to look at."""
+        hint = self._access.hint(answer.status)
+        return f"{answer.source} answered {answer.status_text()}{hint}"
 
 
-def _is_header_value(text: str) -> bool:
+def is_header_value(text: str) -> bool:
+    """Return whether a header can carry `text`."""
     return text.isascii() and text.isprintable()
 
 
 def _require_header_value(settings: Settings, key: str) -> str:
     """Return the value of `key`; raise AcquisitionError if no header can carry it."""
     value = settings.require(key)
-    if not _is_header_value(value):
+    if not is_header_value(value):
         message = f"{settings.variable(key)} must be plain ASCII text on one line"
         raise AcquisitionError(message)
     return value

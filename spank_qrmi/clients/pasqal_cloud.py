@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from spank_qrmi.clients.base import Acquired, Client, Settings
+from spank_qrmi.clients.base import Client, Settings
 from spank_qrmi.errors import AcquisitionError, ServiceError
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class PasqalCloud(Client):
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {_BASE_URL_KEY: ()}
 
     longest_task_seconds = None
+
+    hold = None
 
     def __init__(self, settings: Settings, http: "HttpClient", tokens: "TokenSource") -> None:
         self._http = http
@@ -67,9 +69,9 @@ class PasqalCloud(Client):
             message = f"not accessible: the device's status is {shown}"
             raise AcquisitionError(message)
 
-    def acquire(self) -> Acquired:
+    def acquire(self) -> str:
         """Return a random token (UUID version 4); nothing is asked."""
-        return Acquired(str(uuid.uuid4()))
+        return str(uuid.uuid4())
 
     def release(self, token: str) -> None:
         """Do nothing: the service holds nothing for a token."""

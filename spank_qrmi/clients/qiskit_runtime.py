@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar
 
 from spank_qrmi.clients.answer import Answer
-from spank_qrmi.clients.base import Acquired, Client, Settings, path_segment
+from spank_qrmi.clients.base import Client, Hold, Settings, path_segment
 from spank_qrmi.clients.iam import IbmService, TokenSource
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 
@@ -33,6 +33,8 @@ _ACCESSIBLE_STATUSES = frozenset({"active", "online"})
 # "." and ".." would turn the session's URL into another one.
 _SESSION_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,256}")
 
+_ID_PAIR = re.compile(rb'"id"\s*:\s*"([A-Za-z0-9._-]{1,256})"')
+
 _LIST_SHARE = 1 / 3
 _PATCH_SHARE = 1 / 2
 
@@ -49,10 +51,12 @@ class QiskitRuntime(Client):
 
     def __init__(self, settings: Settings, http: "HttpClient", tokens: TokenSource) -> None:
         self._settings = settings
-        self._service = IbmService(settings, http, tokens, prefix=_PREFIX)
+        self._service = IbmService.from_settings(settings, http, tokens, prefix=_PREFIX)
         self._path = f"/backends/{path_segment(settings.resource_name)}/status"
         self._mode = _session_mode(settings)
         self._max_ttl_seconds = _max_ttl_seconds(settings)
+        # A session that the user brought is the user's to end.
+        self.hold = None if any(map(settings.get, _PRESET_KEYS)) else self._session_hold()
 
     def check_accessible(self) -> None:
         """Return if the backend is active (Qiskit Runtime REST, GET /backends/{name}/status).
@@ -61,17 +65,18 @@ class QiskitRuntime(Client):
         """
         self._service.check_backend(self._path, _ACCESSIBLE_STATUSES)
 
-    def acquire(self) -> Acquired:
+    def acquire(self) -> str:
         """Open a session, or take the one that the user named (POST /sessions, GET /sessions/{id}).
 
         Raises AcquisitionError if it is refused or unusable, ServiceError if there is no usable
-        answer, with `may_have_acted` if a session may be open nevertheless.
+        answer, with `may_have_acted` if a session may be open nevertheless, and its id as `token`
+        if even a part of the answer tells it.
         """
         for key in _PRESET_KEYS:
             session_id = self._settings.get(key)
             if session_id is not None:
                 self._check_preset(session_id, self._settings.variable(key))
-                return Acquired(session_id, must_release=False)
+                return session_id
         name = self._settings.resource_name
         body = {
             "max_ttl": self._max_ttl_seconds,
@@ -85,18 +90,14 @@ class QiskitRuntime(Client):
             )
             if not answer.is_success:
                 raise self._session_refusal(answer)
-            return Acquired(_session_id(answer))
+            return _session_id(answer)
         except ServiceError as error:
-            if not error.may_have_acted:
-                raise
-            message = (
-                f"{error}; a session may be open at the service, at most for "
-                f"{self._max_ttl_seconds} s"
-            )
-            raise ServiceError(message, status=error.status, may_have_acted=True) from error
+            if error.may_have_acted:
+                error.token = _readable_session_id(error.partial_body)
+            raise
 
     def release(self, token: str) -> None:
-        """End the session `token`; succeeds if the service no longer knows it.
+        """End the session `token`; succeeds if the service says twice that it knows none such.
 
         Without pending jobs it is told to accept no more and so ends as completed (PATCH
         /sessions/{id}); with some, or if that cannot be found out, it is closed at once (DELETE
@@ -114,6 +115,13 @@ class QiskitRuntime(Client):
             # One cause often fails all three requests in the same words.
             message = f"the session may still be open: {'; '.join(dict.fromkeys(reasons))}"
             raise ReleaseError(message)
+
+    def _session_hold(self) -> Hold:
+        what = (
+            f"a {self._mode} session on {self._settings.resource_name} at "
+            f"{self._settings.require_url(f'{_PREFIX}ENDPOINT')}"
+        )
+        return Hold(what, self._max_ttl_seconds)
 
     def _check_preset(self, session_id: str, variable: str) -> None:
         """Raise AcquisitionError unless jobs can run in the session that `variable` names."""
@@ -174,9 +182,28 @@ class QiskitRuntime(Client):
         except QrmiError as error:
             reasons.append(str(error))
             return False
-        if answer.is_success or answer.status == HTTPStatus.NOT_FOUND:
+        if answer.is_success:
             return True
         reasons.append(str(self._service.refusal(answer)))
+        return answer.status == HTTPStatus.NOT_FOUND and self._is_gone(
+            path.removesuffix("/close"), share, reasons
+        )
+
+    def _is_gone(self, path: str, share: float, reasons: list[str]) -> bool:
+        """Return whether a session that was not found has indeed ended.
+
+        One wrong 404, as a gateway gives that is being changed, would leave it open for good.
+        """
+        try:
+            answer = self._service.authorized_request("GET", path, is_repeatable=True, share=share)
+            if answer.status == HTTPStatus.NOT_FOUND:
+                return True
+            if answer.is_success:
+                return _is_closed(answer.json_object())
+        except QrmiError as error:
+            reasons.append(str(error))
+        else:
+            reasons.append(str(self._service.refusal(answer)))
         return False
 
 
@@ -214,14 +241,31 @@ def _session_id(answer: Answer) -> str:
         if isinstance(session_id, str) and _SESSION_ID.fullmatch(session_id):
             return session_id
     except ServiceError as error:
-        raise ServiceError(str(error), status=answer.status, may_have_acted=True) from error
+        unusable = ServiceError(str(error), status=answer.status, may_have_acted=True)
+        unusable.partial_body = answer.body
+        raise unusable from error
     message = f"the answer of {answer.source} holds no usable session id"
     raise ServiceError(message, status=answer.status, may_have_acted=True)
 
 
+def _readable_session_id(partial_body: bytes) -> str | None:
+    """Return the id of the session that the beginning of a broken answer tells, None if none."""
+    for found in _ID_PAIR.finditer(partial_body):
+        before = partial_body[: found.start()]
+        # Deeper, it is the id of something else.
+        if before.count(b"{") - before.count(b"}") == 1:
+            session_id = found[1].decode("ascii")
+            return session_id if _SESSION_ID.fullmatch(session_id) else None
+    return None
+
+
+def _is_closed(session: Mapping[str, object]) -> bool:
+    return str(session.get("state")).lower() == "closed"
+
+
 def _session_problem(session: Mapping[str, object]) -> str:
     """Return why jobs cannot run in `session`, or an empty string."""
-    if str(session.get("state")).lower() == "closed":
+    if _is_closed(session):
         return "is closed"
     if session.get("accepting_jobs") is False:
         return "accepts no more jobs"

@@ -4,6 +4,7 @@
 Pure policy: it sees answers and failures, never a connection.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -16,17 +17,16 @@ from spank_qrmi.errors import ServiceError
 from spank_qrmi.redaction import printable
 
 DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0)
-"""Waits between the tries of one request; one more try than there are waits."""
+"""Waits between the tries of one request."""
+
+MOST_TRIES = len(DELAYS_SECONDS) + 1
 
 _JITTER = 0.25
 _RETRY_AFTER_DIGITS = 9
 
 
 class RequestError(ServiceError):
-    """One try of a request failed; `is_worth_repeating` says if another is safe and useful.
-
-    `retry_after_seconds` is the wait the service asked for, None if it named none.
-    """
+    """One try of a request failed; `is_worth_repeating` says if another is safe and useful."""
 
     def __init__(
         self,
@@ -37,17 +37,27 @@ class RequestError(ServiceError):
         is_worth_repeating: bool = False,
         retry_after_seconds: float | None = None,
     ) -> None:
-        super().__init__(message, status=status, may_have_acted=may_have_acted)
+        super().__init__(
+            message,
+            status=status,
+            may_have_acted=may_have_acted,
+            retry_after_seconds=retry_after_seconds,
+        )
         self.is_worth_repeating = is_worth_repeating
-        self.retry_after_seconds = retry_after_seconds
 
 
 class Budget:
-    """The time one request may use, all its tries included: a share (0 to 1) of what is left."""
+    """The time one request may use, all its tries included.
 
-    def __init__(self, deadline: Deadline, share: float = 1.0) -> None:
+    It is a share (0 to 1) of what is left, and at most `longest_seconds`.
+    """
+
+    def __init__(
+        self, deadline: Deadline, share: float = 1.0, longest_seconds: float = math.inf
+    ) -> None:
         self._deadline = deadline
-        self._ends_at = time.monotonic() + deadline.remaining_seconds() * share
+        seconds = min(deadline.remaining_seconds() * share, longest_seconds)
+        self._ends_at = time.monotonic() + seconds
 
     def remaining_seconds(self) -> float:
         """Return the seconds left, 0.0 once they are used up or the work was cancelled."""
@@ -58,7 +68,7 @@ class Budget:
         return seconds < self.remaining_seconds() and self._deadline.wait(seconds)
 
 
-def repeat(attempt: Callable[[], Answer], budget: Budget) -> Answer:
+def repeat(attempt: Callable[[], Answer], budget: Budget, max_tries: int = MOST_TRIES) -> Answer:
     """Return the answer of `attempt`, made again while that is useful and fits the budget.
 
     `attempt` raises RequestError. Raises ServiceError with the last reason and why it was final.
@@ -69,19 +79,22 @@ def repeat(attempt: Callable[[], Answer], budget: Budget) -> Answer:
         try:
             return attempt()
         except RequestError as failure:
-            if not failure.is_worth_repeating:
+            if max_tries == 1 or not failure.is_worth_repeating:
                 raise
-            give_up_reason = _wait_before_next(failure, tries, budget)
+            give_up_reason = _wait_before_next(failure, tries, max_tries, budget)
             if give_up_reason:
                 message = f"{failure}; {give_up_reason}"
                 raise ServiceError(
-                    message, status=failure.status, may_have_acted=failure.may_have_acted
+                    message,
+                    status=failure.status,
+                    may_have_acted=failure.may_have_acted,
+                    retry_after_seconds=failure.retry_after_seconds,
                 ) from failure
 
 
-def _wait_before_next(failure: RequestError, tries: int, budget: Budget) -> str:
+def _wait_before_next(failure: RequestError, tries: int, max_tries: int, budget: Budget) -> str:
     """Wait until the next try may be made; return why there is none, or an empty string."""
-    if tries > len(DELAYS_SECONDS):
+    if tries >= max_tries:
         return f"gave up after {tries} tries"
     seconds = DELAYS_SECONDS[tries - 1] * random.uniform(1 - _JITTER, 1 + _JITTER)
     asked_seconds = failure.retry_after_seconds or 0.0

@@ -29,6 +29,7 @@ cdef struct JobRecord:
     bint is_known
     bint is_batch
     bint is_over
+    uint32_t het_job_id
     uint32_t time_limit_minutes
     time_t start_time
 
@@ -46,9 +47,16 @@ cdef inline bint read_step(spank_t spank, Step *step) noexcept nogil:
             and spank_get_item(spank, S_JOB_UID, &step.uid) == ESPANK_SUCCESS)
 
 
+cdef inline int local_task(spank_t spank) noexcept nogil:
+    """Return the task's number on this node, -1 where there is no task."""
+    cdef int task = -1
+    if spank_get_item(spank, S_TASK_ID, &task) != ESPANK_SUCCESS:
+        return -1
+    return task
+
+
 cdef inline bint is_first_task(spank_t spank) noexcept nogil:
-    cdef int task = 0
-    return spank_get_item(spank, S_TASK_ID, &task) != ESPANK_SUCCESS or task == 0
+    return local_task(spank) <= 0
 
 
 cdef inline JobRecord load_job(uint32_t job_id) noexcept nogil:
@@ -60,6 +68,7 @@ cdef inline JobRecord load_job(uint32_t job_id) noexcept nogil:
     cdef job_info_msg_t *answer = NULL
     cdef uint32_t state
     record.is_known = record.is_batch = record.is_over = False
+    record.het_job_id = 0
     record.time_limit_minutes = NO_VAL
     record.start_time = 0
     if compat_load_job(&answer, job_id) != 0 or answer == NULL:
@@ -69,6 +78,7 @@ cdef inline JobRecord load_job(uint32_t job_id) noexcept nogil:
         record.is_known = True
         record.is_batch = answer.job_array[0].batch_flag != 0
         record.is_over = state != JOB_RUNNING and state != JOB_SUSPENDED
+        record.het_job_id = answer.job_array[0].het_job_id
         record.time_limit_minutes = answer.job_array[0].time_limit
         record.start_time = answer.job_array[0].start_time
     slurm_free_job_info_msg(answer)

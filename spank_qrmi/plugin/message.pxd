@@ -133,7 +133,7 @@ cdef inline bint read_log(char *payload, size_t length, ByteBuffer *line,
 
 cdef inline bint read_record(char tag, char *payload, size_t length, Answer *answer,
                              ByteBuffer *line, log_record_f log) noexcept nogil:
-    """Take one record into the answer; return False if it has no place there."""
+    """Take one record into the answer; return False if it is malformed or has no place there."""
     if length > 0 and memchr(payload, 0, length) != NULL:
         return False
     if tag == c"g":
@@ -152,7 +152,7 @@ cdef inline bint read_record(char tag, char *payload, size_t length, Answer *ans
     if tag == c".":
         answer.is_complete = answer.verdict != VERDICT_NONE and answer.held >= 0
         return answer.is_complete and length == 0
-    return False
+    return True  # A newer worker may say more; what this plugin does not know, it can do without.
 
 
 cdef inline bint read_available(ByteBuffer *received, size_t *position, Answer *answer,

@@ -15,16 +15,19 @@ from posix.unistd cimport getpid, getuid
 
 from slurm cimport SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP, SLURM_MAX_NORMAL_STEP_ID
 from spank cimport (
-    ESPANK_SUCCESS, slurm_debug, slurm_error, slurm_info, spank_option, spank_option_register,
-    spank_remote, spank_setenv, spank_strerror, spank_t)
-from spank_qrmi.plugin.byte_buffer cimport (
-    ByteBuffer, append_text, next_text, release_bytes)
+    ESPANK_SUCCESS, S_JOB_ID, S_JOB_UID, slurm_debug, slurm_error, slurm_info, spank_get_item,
+    spank_option, spank_option_register, spank_remote, spank_setenv, spank_strerror, spank_t)
+from spank_qrmi.plugin.arguments cimport argument_value, timeout_argument
+from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, next_text, release_bytes
 from spank_qrmi.plugin.job cimport (
     JobRecord, Step, is_first_task, job_environment, job_state, job_variable, load_job, read_step)
-from spank_qrmi.plugin.message cimport (
-    MAX_MESSAGE_BYTES, VERDICT_FAIL, Answer, add_number, add_text, begin_request, end_request,
-    is_control)
-from spank_qrmi.plugin.worker_process cimport Conversation, ask_worker
+from spank_qrmi.plugin.journal cimport holds_entry_of
+from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, report
+from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text
+from spank_qrmi.plugin.name_list cimport first_unlisted, keep_chosen, next_name
+from spank_qrmi.plugin.option cimport has_control, keep_option, requested_option
+from spank_qrmi.plugin.question cimport add_time_limit, ask, begin_conversation, write_request
+from spank_qrmi.plugin.worker_process cimport Conversation
 from unix cimport _exit
 
 cdef extern from *:
@@ -34,22 +37,35 @@ cdef extern from *:
     #define PLUGIN_LOG_NAME "spank_qrmi_c"
     #define WORKER_FAILURE \
         "--qpu: the QPU worker on this node %s; tell the administrator: slurmd's log says more"
+    #define DEFAULT_STATE_DIRECTORY "/var/lib/spank_qrmi"
     #define RELEASE_FAILURE "%s: the QPU worker %s; its release may not have happened"
     #define QPU_OPTION_FALLBACK "SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu"
+    #define OWN_JOB_ID "SLURM_QRMI_JOB_ID"
+    #define NOT_HELD "this job holds %.300s, not %.*s: steps share what their job got at its start"
+    #define OF_BATCH_JOB "a batch job acquires its QPUs at its start, for what its script starts: " \
+        "give --qpu to sbatch"
+    #define WHAT_IS_TOO_LONG "the job's QRMI variables are"
     """
-    const char *PLUGIN_LOG_NAME
+    const char *DEFAULT_STATE_DIRECTORY
+    const char *NOT_HELD
+    const char *OF_BATCH_JOB
+    const char *OWN_JOB_ID
     const char *QPU_OPTION_FALLBACK
     const char *RELEASE_FAILURE
+    const char *WHAT_IS_TOO_LONG
     const char *WORKER_FAILURE
 
 cdef enum:
     MAX_OPTION_BYTES = 64 * 1024
     DEFAULT_ACQUIRE_TIMEOUT_SECONDS = 120
     DEFAULT_RELEASE_TIMEOUT_SECONDS = 20
-    MAX_TIMEOUT_SECONDS = 86400
-    # The worker keeps the deadline itself, and may then give back what it got (acquisition.py:
-    # grace and undo); the plugin's own deadline is for a worker that does not.
-    TIMEOUT_MARGIN_SECONDS = 8
+
+# What a step has to do with its job's QPUs: see `Who acquires` in docs/architecture.md.
+cdef enum Part:
+    PART_NONE
+    PART_ACQUIRES
+    PART_SHARES
+    PART_GOES_WITHOUT
 
 cdef ByteBuffer qpu_option
 cdef ByteBuffer messages
@@ -57,6 +73,7 @@ cdef Step step
 cdef bint must_fail
 cdef bint must_release
 cdef bint has_reported_worker
+cdef bint has_first_component
 
 
 cdef void log_enter(spank_t spank, const char *hook, int argc) noexcept nogil:
@@ -69,111 +86,59 @@ cdef int log_leave(const char *hook) noexcept nogil:
     return 0
 
 
-cdef void log_worker_record(char level, const char *text) noexcept nogil:
-    if level == c"e":
-        slurm_error(b"%s: %s", PLUGIN_LOG_NAME, text)
-    elif level == c"i":
-        slurm_info(b"%s: %s", PLUGIN_LOG_NAME, text)
-    else:
-        slurm_debug(b"%s: %s", PLUGIN_LOG_NAME, text)
-
-
-cdef bint has_name(const char *names) noexcept nogil:
-    """Whether a comma separated list holds anything but commas and spaces."""
-    while names[0] == c"," or names[0] == c" ":
-        names += 1
-    return names[0] != 0
-
-
 cdef const char *problem_of_names(const char *names) noexcept nogil:
-    cdef const char *byte = names
+    cdef size_t length = 0
     if strlen(names) > MAX_OPTION_BYTES:
         return b"is longer than 65536 bytes"
-    if not has_name(names):
+    if next_name(names, &length) == NULL:
         return b"names no QPU: give a comma separated list such as --qpu=name1,name2"
-    while byte[0] != 0:
-        if is_control(byte[0]):
-            return b"holds a control character"
-        byte += 1
+    if has_control(names):
+        return b"holds a control character"
     return NULL
 
 
-cdef int keep_qpu_option(int value, const char *names, int remote) noexcept nogil:
-    """Option callback: refuse at submission what can never work; keep the last value given."""
-    cdef const char *problem = problem_of_names(names)
-    if problem != NULL:
-        slurm_error(b"%s: --qpu %s", PLUGIN_LOG_NAME, problem)
+cdef int keep_qpus(int value, const char *names, int remote) noexcept nogil:
+    # Slurm would drop what a later component of a heterogeneous job asks for without a word.
+    if has_first_component and not remote and (
+            qpu_option.length == 0 or strcmp(names, qpu_option.bytes) != 0):
+        slurm_error(b"%s: --qpu is for all components of a heterogeneous job: give it to the first",
+                    PLUGIN_LOG_NAME)
         return -1
-    qpu_option.length = 0
-    if not append_text(&qpu_option, names, strlen(names), MAX_OPTION_BYTES + 1):
-        return -1
-    slurm_debug(b"%s: --qpu=[%s]", PLUGIN_LOG_NAME, names)
-    return 0
+    return keep_option(&qpu_option, b"qpu", names, problem_of_names)
 
 
-cdef const char *requested_qpus(spank_t spank) noexcept nogil:
-    """Return the names asked for, NULL for a job that asked for none.
+cdef bint is_number(const char *text, uint32_t number) noexcept nogil:
+    return text != NULL and strtol(text, NULL, 10) == <long>number
 
-    Up to Slurm 23.11 `sbatch --export` with NONE or a list hides the option from the batch step;
-    the job control variable of the same option is always there.
+
+cdef bint is_inside(spank_t spank, uint32_t job_id) noexcept nogil:
+    """Whether the step was started from a shell or script for which this job has acquired.
+
+    `--export` hides every variable but Slurm's, and some programs unset just these.
     """
-    cdef const char *names
-    if qpu_option.length == 0:
-        names = job_variable(spank, QPU_OPTION_FALLBACK)
-        if names != NULL and problem_of_names(names) == NULL:
-            append_text(&qpu_option, names, strlen(names), MAX_OPTION_BYTES + 1)
-    return qpu_option.bytes if qpu_option.length > 0 else NULL
+    return (is_number(job_variable(spank, OWN_JOB_ID), job_id)
+            or is_number(job_variable(spank, b"QRMI_JOB_ID"), job_id))
 
 
-cdef bint is_inside_acquiring_job(spank_t spank) noexcept nogil:
-    """Whether the step was started from a shell or script for which this job has acquired."""
-    cdef const char *job_id = job_variable(spank, b"QRMI_JOB_ID")
-    return job_id != NULL and strtol(job_id, NULL, 10) == <long>step.job_id
-
-
-cdef bint is_acquiring_step(spank_t spank, const char **refusal) noexcept nogil:
-    """Whether this step acquires for its job: see `Who acquires` in docs/architecture.md.
-
-    `refusal` is set for a step that asks for QPUs and can have none.
-    """
+cdef Part part_of_step(spank_t spank, const char **refusal) noexcept nogil:
+    """`refusal` is set for a step that asks for QPUs and can have none."""
     cdef JobRecord record
     if step.step_id == SLURM_BATCH_SCRIPT or step.step_id == SLURM_INTERACTIVE_STEP:
-        return True
-    if step.step_id > SLURM_MAX_NORMAL_STEP_ID or is_inside_acquiring_job(spank):
-        return False
+        return PART_ACQUIRES
+    if step.step_id > SLURM_MAX_NORMAL_STEP_ID:
+        return PART_NONE
+    if is_inside(spank, step.job_id):
+        return PART_SHARES
     record = load_job(step.job_id)
     if not record.is_known:
         refusal[0] = b"slurmctld does not tell what kind of job this is; try again"
-        return False
+        return PART_GOES_WITHOUT
+    if record.het_job_id != 0 and is_inside(spank, record.het_job_id):
+        return PART_SHARES
     if record.is_batch:
-        # `sbatch --export=NONE` hides QRMI_JOB_ID from the script's steps, not Slurm's own names.
-        if job_variable(spank, b"SLURM_JOB_QPU_RESOURCES") == NULL:
-            refusal[0] = b"a batch job acquires its QPUs at its start: give --qpu to sbatch"
-        return False
-    return step.node_index == 0
-
-
-cdef const char *argument_value(int argc, char **argv, const char *prefix) noexcept nogil:
-    """Return the value of the last argument that starts so, as the worker does; NULL if none."""
-    cdef const char *value = NULL
-    cdef int i
-    for i in range(argc):
-        if strncmp(argv[i], prefix, strlen(prefix)) == 0:
-            value = argv[i] + strlen(prefix)
-    return value
-
-
-cdef long timeout_argument(int argc, char **argv, const char *prefix, long default) noexcept nogil:
-    """Return the plugstack argument's seconds; the worker reports a value that is no such number."""
-    cdef const char *text = argument_value(argc, argv, prefix)
-    cdef char *end = NULL
-    cdef long seconds
-    if text == NULL:
-        return default
-    seconds = strtol(text, &end, 10)
-    if end == text or end[0] != 0 or seconds < 1 or seconds > MAX_TIMEOUT_SECONDS:
-        return default
-    return seconds
+        refusal[0] = OF_BATCH_JOB
+        return PART_GOES_WITHOUT
+    return PART_ACQUIRES if step.node_index == 0 else PART_GOES_WITHOUT
 
 
 cdef bint continues_on_failure(int argc, char **argv) noexcept nogil:
@@ -187,66 +152,23 @@ cdef bint add_job_variables(ByteBuffer *request, spank_t spank) noexcept nogil:
     cdef const char *word
     while entry != NULL and entry[0] != NULL:
         word = strstr(entry[0], b"QRMI_")
-        if word != NULL and strchr(entry[0], c"=") > word:
+        if (word != NULL and strchr(entry[0], c"=") > word
+                or strncmp(entry[0], b"SLURM_EXPORT_ENV=", 17) == 0):
             if not add_text(request, c"e", entry[0]):
                 return False
         entry += 1
     return True
 
 
-cdef bint write_request(ByteBuffer *request, spank_t spank, const char *verb, long timeout_seconds,
-                        int argc, char **argv) noexcept nogil:
-    cdef int i
-    cdef bint is_written = (
-        begin_request(request) and add_text(request, c"v", verb)
-        and add_number(request, c"j", step.job_id)
-        and add_number(request, c"r", step.restart_count)
-        and add_number(request, c"s", step.step_id)
-        and add_number(request, c"u", step.uid)
-        and add_number(request, c"d", <unsigned long long>timeout_seconds))
-    for i in range(argc):
-        is_written = is_written and add_text(request, c"a", argv[i])
-    return is_written
-
-
 cdef bint add_acquisition(ByteBuffer *request, spank_t spank, const char *names) noexcept nogil:
-    cdef JobRecord record = load_job(step.job_id)
-    if not record.is_known:
-        slurm_info(b"%s: warning: slurmctld does not tell the job's time limit: taken as none",
-                   PLUGIN_LOG_NAME)
-    else:
-        if not (add_number(request, c"l", record.time_limit_minutes)
-                and add_number(request, c"b", <unsigned long long>record.start_time)):
-            return False
-    return add_text(request, c"q", names) and add_job_variables(request, spank)
-
-
-cdef void keep_message(const char *format, const char *reason) noexcept nogil:
-    """Keep a line for the job's own output, which exists only from task start on."""
-    cdef char line[1024]
-    snprintf(line, sizeof(line), format, reason)
-    append_text(&messages, line, strlen(line), MAX_MESSAGE_BYTES)
+    return (add_time_limit(request, &step) and add_text(request, c"q", names)
+            and add_job_variables(request, spank))
 
 
 cdef void refuse(const char *reason, int argc, char **argv) noexcept nogil:
     global must_fail
-    keep_message(b"--qpu: %s", reason)
+    keep_line(&messages, b"--qpu: %s", reason)
     must_fail = not continues_on_failure(argc, argv)
-
-
-cdef bint ask(Conversation *talk, ByteBuffer *request, bint is_written, Answer *answer) noexcept nogil:
-    """Put a written request to a worker; `talk.failure` says why there is no answer."""
-    cdef bint is_answered = False
-    if not is_written or not end_request(request):
-        snprintf(talk.failure, sizeof(talk.failure),
-                 b"cannot be asked: the job's QRMI variables are too long (256 KiB each, 8 MiB in "
-                 b"all)")
-    else:
-        is_answered = ask_worker(<const void *>slurm_spank_init, talk, request, answer)
-    release_bytes(request)
-    if talk.complaint[0] != 0:
-        slurm_info(b"%s: worker: %s", PLUGIN_LOG_NAME, talk.complaint)
-    return is_answered
 
 
 cdef void set_job_variables(spank_t spank, const ByteBuffer *variables) noexcept nogil:
@@ -264,31 +186,52 @@ cdef void set_job_variables(spank_t spank, const ByteBuffer *variables) noexcept
         entry = next_text(variables, entry)
 
 
-cdef void set_empty_lists(spank_t spank) noexcept nogil:
-    """Give every job that asked the lists; those of an answer take their place."""
-    spank_setenv(spank, b"QRMI_JOB_QPU_RESOURCES", b"", 1)
-    spank_setenv(spank, b"QRMI_JOB_QPU_TYPES", b"", 1)
-    spank_setenv(spank, b"SLURM_JOB_QPU_RESOURCES", b"", 1)
-    spank_setenv(spank, b"SLURM_JOB_QPU_TYPES", b"", 1)
+cdef void set_lists(spank_t spank, const char *resources, const char *types) noexcept nogil:
+    spank_setenv(spank, b"QRMI_JOB_QPU_RESOURCES", resources, 1)
+    spank_setenv(spank, b"QRMI_JOB_QPU_TYPES", types, 1)
+    spank_setenv(spank, b"SLURM_JOB_QPU_RESOURCES", resources, 1)
+    spank_setenv(spank, b"SLURM_JOB_QPU_TYPES", types, 1)
 
 
-cdef void report(const ByteBuffer *lines) noexcept nogil:
-    """Tell slurmd's log and, from task start on, the job's output."""
-    cdef const char *line = next_text(lines, NULL)
-    while line != NULL:
-        slurm_error(b"%s: %s", PLUGIN_LOG_NAME, line)
-        line = next_text(lines, line)
+cdef void set_basics(spank_t spank) noexcept nogil:
+    """Set what each step has that asked, whatever it got; an answer's lists take their place."""
+    cdef char job_id[16]
+    snprintf(job_id, sizeof(job_id), b"%u", step.job_id)
+    spank_setenv(spank, OWN_JOB_ID, job_id, 1)
+    set_lists(spank, b"", b"")
 
 
-cdef void begin_conversation(Conversation *talk, Answer *answer, ByteBuffer *request,
-                             long timeout_seconds) noexcept nogil:
-    memset(talk, 0, sizeof(talk[0]))
-    memset(answer, 0, sizeof(answer[0]))
-    memset(request, 0, sizeof(request[0]))
-    answer.held = -1
-    talk.log = log_worker_record
-    talk.job_id = step.job_id
-    talk.timeout_milliseconds = (timeout_seconds + TIMEOUT_MARGIN_SECONDS) * 1000
+cdef void go_without(spank_t spank, const char *refusal, int argc, char **argv) noexcept nogil:
+    set_basics(spank)
+    if refusal != NULL:
+        refuse(refusal, argc, argv)
+
+
+cdef void share(spank_t spank, const char *names, int argc, char **argv) noexcept nogil:
+    """Narrow the lists to what `srun --qpu` inside the job names; refuse what the job lacks."""
+    cdef char refusal[768]
+    cdef const char *inherited = job_variable(spank, QPU_OPTION_FALLBACK)
+    cdef const char *held = job_variable(spank, b"SLURM_JOB_QPU_RESOURCES")
+    cdef const char *types = job_variable(spank, b"SLURM_JOB_QPU_TYPES")
+    cdef const char *missing
+    cdef size_t length = 0
+    cdef ByteBuffer kept_names
+    cdef ByteBuffer kept_types
+    if held == NULL or types == NULL or (inherited != NULL and strcmp(inherited, names) == 0):
+        return
+    missing = first_unlisted(names, held, &length)
+    if missing != NULL:
+        if held[0] == 0:
+            held = b"no QPU"
+        snprintf(refusal, sizeof(refusal), NOT_HELD, held, <int>min(length, <size_t>300), missing)
+        refuse(refusal, argc, argv)
+        return
+    memset(&kept_names, 0, sizeof(kept_names))
+    memset(&kept_types, 0, sizeof(kept_types))
+    if keep_chosen(&kept_names, held, held, names) and keep_chosen(&kept_types, types, held, names):
+        set_lists(spank, kept_names.bytes, kept_types.bytes)
+    release_bytes(&kept_names)
+    release_bytes(&kept_types)
 
 
 cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexcept nogil:
@@ -300,12 +243,12 @@ cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexc
     cdef bint is_answered
     cdef long seconds = timeout_argument(argc, argv, b"--acquire-timeout=",
                                          DEFAULT_ACQUIRE_TIMEOUT_SECONDS)
-    begin_conversation(&talk, &answer, &request, seconds)
+    begin_conversation(&talk, &answer, &request, &step, seconds)
     talk.job_state = job_state
     is_answered = ask(&talk, &request,
-                      write_request(&request, spank, b"acquire", seconds, argc, argv)
-                      and add_acquisition(&request, spank, names), &answer)
-    set_empty_lists(spank)
+                      write_request(&request, &step, b"acquire", seconds, argc, argv)
+                      and add_acquisition(&request, spank, names), WHAT_IS_TOO_LONG, &answer)
+    set_basics(spank)
     if is_answered:
         set_job_variables(spank, &answer.variables)
         messages = answer.messages
@@ -313,7 +256,7 @@ cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexc
         must_release = answer.held > 0
     else:
         slurm_error(b"%s: the QPU worker %s", PLUGIN_LOG_NAME, talk.failure)
-        keep_message(WORKER_FAILURE, talk.failure)
+        keep_line(&messages, WORKER_FAILURE, talk.failure)
         release_bytes(&answer.messages)
         must_fail = True
         must_release = talk.pid != 0
@@ -331,16 +274,18 @@ cdef void log_release_failure(const char *failure) noexcept nogil:
         slurm_error(RELEASE_FAILURE, PLUGIN_LOG_NAME, failure)
 
 
-cdef void release(spank_t spank, int argc, char **argv) noexcept nogil:
-    """Have the worker release what the journal says this step still holds."""
+cdef void release(const char *verb, int argc, char **argv) noexcept nogil:
+    """Have the worker release what the journal says is held: `release` by this step, `release-job`
+    by any step of its job."""
     cdef Conversation talk
     cdef Answer answer
     cdef ByteBuffer request
     cdef long seconds = timeout_argument(argc, argv, b"--release-timeout=",
                                          DEFAULT_RELEASE_TIMEOUT_SECONDS)
-    begin_conversation(&talk, &answer, &request, seconds)
+    begin_conversation(&talk, &answer, &request, &step, seconds)
     if ask(&talk, &request,
-           write_request(&request, spank, b"release", seconds, argc, argv), &answer):
+           write_request(&request, &step, verb, seconds, argc, argv), WHAT_IS_TOO_LONG,
+           &answer):
         report(&answer.messages)
     else:
         log_release_failure(talk.failure)
@@ -378,7 +323,7 @@ cdef public int slurm_spank_init(spank_t spank, int argc, char **argv) noexcept 
     option.usage = <char *>b"Comma separated list of QPU resources to use."
     option.has_arg = 1
     option.val = 0
-    option.cb = keep_qpu_option
+    option.cb = keep_qpus
     error = spank_option_register(spank, &option)
     if error != ESPANK_SUCCESS:
         slurm_error(b"%s: cannot register --qpu: %s", PLUGIN_LOG_NAME, spank_strerror(error))
@@ -386,17 +331,24 @@ cdef public int slurm_spank_init(spank_t spank, int argc, char **argv) noexcept 
 
 
 cdef public int slurm_spank_init_post_opt(spank_t spank, int argc, char **argv) noexcept nogil:
+    global has_first_component
     cdef const char *names
     cdef const char *refusal = NULL
+    cdef Part part
     log_enter(spank, b"slurm_spank_init_post_opt", argc)
     if spank_remote(spank) == 1:
-        names = requested_qpus(spank)
+        names = requested_option(spank, &qpu_option, QPU_OPTION_FALLBACK, problem_of_names)
         if names != NULL and read_step(spank, &step):
             slurm_debug(b"%s, %x", PLUGIN_LOG_NAME, step.step_id)
-            if is_acquiring_step(spank, &refusal):
+            part = part_of_step(spank, &refusal)
+            if part == PART_ACQUIRES:
                 acquire(spank, names, argc, argv)
-            elif refusal != NULL:
-                refuse(refusal, argc, argv)
+            elif part == PART_SHARES:
+                share(spank, names, argc, argv)
+            elif part == PART_GOES_WITHOUT:
+                go_without(spank, refusal, argc, argv)
+    else:
+        has_first_component = True
     return log_leave(b"slurm_spank_init_post_opt")
 
 
@@ -419,7 +371,24 @@ cdef public int slurm_spank_task_init(spank_t spank, int argc, char **argv) noex
 cdef public int slurm_spank_exit(spank_t spank, int argc, char **argv) noexcept nogil:
     log_enter(spank, b"slurm_spank_exit", argc)
     if must_release:
-        release(spank, argc, argv)
+        release(b"release", argc, argv)
     release_bytes(&messages)
     release_bytes(&qpu_option)
     return log_leave(b"slurm_spank_exit")
+
+
+cdef public int slurm_spank_job_epilog(spank_t spank, int argc, char **argv) noexcept nogil:
+    """Release what no exit hook could: slurmstepd was killed, or crashed, or waits in the hook.
+
+    Slurm runs it on every node of a job once all steps there have ended, in a process of its own,
+    without any other hook before it. slurmctld must not be asked here.
+    """
+    cdef const char *state_directory = argument_value(argc, argv, b"--state-dir=")
+    log_enter(spank, b"slurm_spank_job_epilog", argc)
+    if state_directory == NULL:
+        state_directory = DEFAULT_STATE_DIRECTORY
+    if (spank_get_item(spank, S_JOB_ID, &step.job_id) == ESPANK_SUCCESS
+            and holds_entry_of(state_directory, step.job_id)):
+        spank_get_item(spank, S_JOB_UID, &step.uid)
+        release(b"release-job", argc, argv)
+    return log_leave(b"slurm_spank_job_epilog")

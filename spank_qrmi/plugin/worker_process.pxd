@@ -7,13 +7,14 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint32_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcpy, memmove, strerror, strrchr
-from libc.signal cimport SIGABRT, SIGFPE, SIGILL, SIGKILL, SIGSEGV
+from libc.signal cimport SIGABRT, SIGCONT, SIGFPE, SIGILL, SIGKILL, SIGSEGV
 from posix.signal cimport kill, sigdelset, sigfillset, siginfo_t, sigset_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.types cimport pid_t
 from posix.unistd cimport close, read, readlink
 from posix.wait cimport (
-    P_PID, WEXITED, WEXITSTATUS, WIFEXITED, WIFSIGNALED, WNOHANG, WNOWAIT, WTERMSIG, waitid, waitpid)
+    P_PID, WEXITED, WEXITSTATUS, WIFEXITED, WIFSIGNALED, WNOHANG, WNOWAIT, WSTOPPED, WTERMSIG, waitid,
+    waitpid)
 
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes, release_bytes
 from spank_qrmi.plugin.job cimport JOB_OVER, JOB_UNKNOWN, JobState
@@ -72,9 +73,8 @@ cdef inline long long monotonic_milliseconds() noexcept nogil:
     return <long long>now.tv_sec * 1000 + now.tv_nsec // 1000000
 
 
-cdef inline bint find_interpreter(const void *symbol, char *interpreter,
-                                  Conversation *talk) noexcept nogil:
-    """Read the link `spank_qrmi.python` beside the shared library that holds `symbol`.
+cdef inline bint find_interpreter(char *interpreter, Conversation *talk) noexcept nogil:
+    """Read the link `spank_qrmi.python` beside the shared library that holds this function.
 
     The link's text is the path to start: followed by the kernel instead, the interpreter would not
     find its virtual environment.
@@ -83,7 +83,7 @@ cdef inline bint find_interpreter(const void *symbol, char *interpreter,
     cdef Dl_info info
     cdef const char *slash
     cdef ssize_t length
-    if dladdr(symbol, &info) == 0 or info.dli_fname == NULL:
+    if dladdr(<const void *>find_interpreter, &info) == 0 or info.dli_fname == NULL:
         snprintf(talk.failure, FAILURE_BYTES, b"cannot tell where the plugin was loaded from")
         return False
     slash = strrchr(info.dli_fname, c"/")
@@ -301,6 +301,15 @@ cdef inline long long check_job(Conversation *talk) noexcept nogil:
         SILENCE_CHECK_MILLISECONDS if state == JOB_UNKNOWN else JOB_CHECK_MILLISECONDS)
 
 
+cdef inline void keep_running(pid_t pid) noexcept nogil:
+    """Continue a worker that was stopped with its job's tasks: it may be closing a session."""
+    cdef siginfo_t information
+    information.si_pid = 0
+    if (waitid(P_PID, pid, &information, WSTOPPED | WNOHANG | WNOWAIT) == 0
+            and information.si_pid == pid):
+        kill(pid, SIGCONT)
+
+
 cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
                           Answer *answer) noexcept nogil:
     """Send the request and read the answer until it is whole or there will be none.
@@ -329,6 +338,7 @@ cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
         waiting[1].events = POLLIN
         waiting[0].revents = waiting[1].revents = 0
         if poll(waiting, 2, <int>min(deadline - now, 1000)) <= 0:
+            keep_running(talk.pid)
             if not talk.is_undoing and talk.job_state != NULL and now >= next_check:
                 next_check = check_job(talk)
                 if talk.is_undoing:
@@ -351,7 +361,7 @@ cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
     return answer.is_complete
 
 
-cdef inline bint ask_worker(const void *symbol, Conversation *talk, const ByteBuffer *request,
+cdef inline bint ask_worker(Conversation *talk, const ByteBuffer *request,
                             Answer *answer) noexcept nogil:
     """Start a worker, put one request to it and take its answer; `failure` says why there is none.
 
@@ -359,7 +369,7 @@ cdef inline bint ask_worker(const void *symbol, Conversation *talk, const ByteBu
     """
     cdef char interpreter[PATH_BYTES]
     cdef int status = 0
-    if not find_interpreter(symbol, interpreter, talk) or not start_worker(interpreter, talk):
+    if not find_interpreter(interpreter, talk) or not start_worker(interpreter, talk):
         return False
     if not converse(talk, request, answer) and talk.failure[0] != 0:
         kill(-talk.pid, SIGKILL)  # It is not reaped yet, so the number is still its own.

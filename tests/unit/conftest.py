@@ -11,15 +11,17 @@ import pytest
 
 from spank_qrmi import worker
 from spank_qrmi.deadline import Deadline
+from spank_qrmi.simulator.object_store import LocalObjectStore, ObjectStore
 from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import Site
 from tests.unit.conversation import ServingWorker, converse
 from tests.unit.fake_services import assert_logs_show_no_secret
 from tests.unit.fake_vendor import FakeVendor
 from tests.unit.plugin_host import PluginHost
+from tests.unit.qrun_site import QrunSite
 
 UNIT_TESTS = Path(__file__).parent
-PLUGIN = UNIT_TESTS.parents[1] / "build" / "spank_qrmi.so"
+BUILD = UNIT_TESTS.parents[1] / "build"
 
 
 @pytest.fixture
@@ -60,8 +62,17 @@ def fake_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def host(tmp_path: Path, fake_host: Path) -> PluginHost:
-    assert PLUGIN.exists(), "the plugin is not built: make build"
-    return PluginHost(tmp_path, fake_host, PLUGIN)
+    return _plugin_host(tmp_path, fake_host, "spank_qrmi.so")
+
+
+@pytest.fixture
+def qrun_host(tmp_path: Path, fake_host: Path) -> PluginHost:
+    return _plugin_host(tmp_path, fake_host, "spank_ibm_qrun.so")
+
+
+def _plugin_host(folder: Path, fake_host: Path, name: str) -> PluginHost:
+    assert (BUILD / name).exists(), "the plugins are not built: make build"
+    return PluginHost(folder, fake_host, BUILD / name)
 
 
 @pytest.fixture
@@ -83,3 +94,18 @@ def base_url(site: Site) -> Iterator[str]:
     """Where the site answers."""
     with running_in_thread(site) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def object_store() -> Iterator[ObjectStore]:
+    """An object store for the site's Direct Access jobs."""
+    with LocalObjectStore("127.0.0.1") as store:
+        yield store
+
+
+@pytest.fixture
+def qrun_site(site: Site, base_url: str, object_store: ObjectStore) -> QrunSite:
+    """The site in its first state, as `qrun` is told of it."""
+    qrun_site = QrunSite(site, base_url, object_store)
+    qrun_site.reset()
+    return qrun_site

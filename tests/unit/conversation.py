@@ -9,16 +9,22 @@ from typing import Any
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.protocol import (
     PREAMBLE,
+    VERSION,
     AnswerTag,
     Request,
     RequestTag,
+    decode_request,
     encode_record,
+    preamble,
     read_records,
+    read_version,
 )
 
 TAG_OF_FIELD = {
     "verb": RequestTag.VERB,
     "qpu_option": RequestTag.QPU_OPTION,
+    "q_backend": RequestTag.Q_BACKEND,
+    "q_primitive": RequestTag.Q_PRIMITIVE,
     "job_id": RequestTag.JOB_ID,
     "restart_count": RequestTag.RESTART_COUNT,
     "step_id": RequestTag.STEP_ID,
@@ -31,7 +37,7 @@ TAG_OF_FIELD = {
 
 def encode_request(request: Request) -> bytes:
     """Return the bytes that a plugin sends for a request."""
-    message = PREAMBLE
+    message = preamble(request.version)
     for each in fields(request):
         value = getattr(request, each.name)
         if each.name in TAG_OF_FIELD and value is not None:
@@ -41,7 +47,16 @@ def encode_request(request: Request) -> bytes:
         message += encode_record(RequestTag.ARGUMENT, _bytes(argument))
     for name, value in request.variables:
         message += encode_record(RequestTag.VARIABLE, _bytes(f"{name}={value}"))
+    for job_id in request.quantum_jobs:
+        message += encode_record(RequestTag.QUANTUM_JOB, _bytes(job_id))
+    for job_id in request.killed_quantum_jobs:
+        message += encode_record(RequestTag.KILLED_QUANTUM_JOB, _bytes(job_id))
     return message + encode_record(RequestTag.END, b"")
+
+
+def read_request(receive: Callable[[int], bytes]) -> Request:
+    """Read one request as the worker does."""
+    return decode_request(receive, read_version(receive))
 
 
 def _bytes(text: str) -> bytes:
@@ -66,9 +81,10 @@ class SeenAnswer:
         return "\n".join([text for _, text in self.logs] + self.messages)
 
 
-def read_answer(receive: Callable[[int], bytes]) -> SeenAnswer:
+def read_answer(receive: Callable[[int], bytes], version: int = VERSION) -> SeenAnswer:
     """Read one answer; it must be whole, with one verdict, and nothing may follow."""
     answer = SeenAnswer()
+    assert read_version(receive) == version
     for tag, payload in read_records(receive):
         text = payload.decode("utf-8", "surrogateescape")
         if tag == AnswerTag.LOG.value:
@@ -99,6 +115,7 @@ class ServingWorker:
 
 def converse(message: bytes | Request, serve: Callable[[socket.socket], Any]) -> SeenAnswer:
     """Put one message to a server that runs in this process; return what it answered."""
+    version = message.version if isinstance(message, Request) else VERSION
     if isinstance(message, Request):
         message = encode_request(message)
     ours, theirs = socket.socketpair()
@@ -108,7 +125,7 @@ def converse(message: bytes | Request, serve: Callable[[socket.socket], Any]) ->
         serve(theirs)
         # Closed instead, a request that was not read to its end would reset the connection.
         theirs.shutdown(socket.SHUT_WR)
-        return read_answer(ours.recv)
+        return read_answer(ours.recv, version)
 
 
 def in_pieces(message: bytes, size: int) -> Callable[[int], bytes]:

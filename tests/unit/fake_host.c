@@ -118,17 +118,20 @@ static const struct {
 	const char *key;
 	struct list *list;
 } lists[] = {
-	LIST(arguments), LIST(environment), LIST(options), LIST(states),
-	LIST(missing),	 LIST(unsettable),  LIST(closed),
+	LIST(arguments), LIST(environment), LIST(options), LIST(second_options),
+	LIST(states),	 LIST(missing),	    LIST(closed),  LIST(unsettable),
+	LIST(command),	 LIST(statuses),
 };
 
 static const struct {
 	const char *key;
 	unsigned int *number;
 } numbers[] = {
+	LIST(het_job_id),
 	LIST(remote),	  LIST(job_id),	    LIST(step_id),    LIST(uid),
 	LIST(tasks),	  LIST(is_batch),   LIST(node_index), LIST(restart_count),
 	LIST(time_limit), LIST(start_time), LIST(speed),      LIST(register_error),
+	LIST(unreaped),	  LIST(is_random_out),  LIST(is_epilog),
 };
 
 static bool read_order(const char *key, const char *value)
@@ -193,6 +196,12 @@ static void run_hook(void *plugin, const char *name)
 	report("hook", "%s %d", name, hook(NULL, host.arguments.count, host.arguments.items));
 }
 
+static void give_options(struct list *values, struct spank_option *option)
+{
+	for (size_t i = 0; i < values->count; i++)
+		report("callback", "%d", option->cb(0, values->items[i], host.remote));
+}
+
 static void run_tasks(void *plugin)
 {
 	int status;
@@ -207,6 +216,29 @@ static void run_tasks(void *plugin)
 		}
 		waitpid(pid, &status, 0);
 		report("task", "%d", WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
+	}
+}
+
+/* As slurmstepd does it: the task that ends is reaped, others may wait for that. */
+static void end_tasks(void *plugin)
+{
+	siginfo_t ended;
+	pid_t pid;
+
+	if (dlsym(plugin, "slurm_spank_task_exit") == NULL || host.remote != 1)
+		return;
+	for (host.task = 0; host.task < (int)host.tasks; host.task++) {
+		host.status = 0;
+		if (host.task < (int)host.statuses.count)
+			host.status = atoi(host.statuses.items[host.task]);
+		pid = host.task + 1 == (int)host.unreaped ? fork() : -1;
+		if (pid == 0)
+			_exit(0);
+		if (pid > 0)
+			waitid(P_PID, pid, &ended, WEXITED | WNOWAIT);
+		run_hook(plugin, "slurm_spank_task_exit");
+		if (pid > 0)
+			waitpid(pid, NULL, 0);
 	}
 }
 
@@ -226,12 +258,19 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	report_state("before");
+	/* A process of its own, which no other hook has prepared. */
+	if (host.is_epilog) {
+		run_hook(plugin, "slurm_spank_job_epilog");
+		goto ended;
+	}
 	run_hook(plugin, "slurm_spank_init");
-	for (size_t i = 0; i < host.options.count; i++)
-		report("callback", "%d", host.option.cb(0, host.options.items[i], host.remote));
+	give_options(&host.options, &host.registered[0]);
+	give_options(&host.second_options, &host.registered[1]);
 	run_hook(plugin, "slurm_spank_init_post_opt");
 	run_tasks(plugin);
+	end_tasks(plugin);
 	run_hook(plugin, "slurm_spank_exit");
+ended:
 	/* What the plugin still holds is lost from here on. */
 	dlclose(plugin);
 	report_state("after");

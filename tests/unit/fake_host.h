@@ -12,6 +12,7 @@
 #include <slurm/spank.h>
 
 #define MOST 4096
+#define MOST_OPTIONS 2
 
 struct list {
 	size_t count;
@@ -19,19 +20,27 @@ struct list {
 };
 
 struct host {
+	unsigned int het_job_id; /* leader of a heterogeneous job, 0 for other jobs */
 	struct list arguments;	 /* of the plugstack line */
 	struct list environment; /* of the job; kept NULL-terminated */
-	struct list options;	 /* values of --qpu, in the order given */
+	struct list options;	 /* values of the plugin's first option, in the order given */
+	struct list second_options; /* values of its second option */
+	struct list command;	 /* of the job: a program and its arguments */
+	struct list statuses;	 /* wait statuses that the tasks end with, 0 unless told */
 	struct list states;	 /* answers of slurmctld in turn, the last one again and again */
 	struct list missing;	 /* names of items that spank_get_item does not know */
 	struct list unsettable;	 /* names of variables that spank_setenv refuses */
 	struct list closed;	 /* descriptors that are closed before the first hook */
 	unsigned int remote, job_id, step_id, uid, restart_count, node_index, tasks, is_batch;
 	unsigned int time_limit, start_time, register_error, speed;
+	unsigned int is_random_out; /* getrandom fails */
+	unsigned int unreaped;	 /* number of the task, from 1, at whose exit another child waits */
+	unsigned int is_epilog;	 /* the epilog's process, instead of a step's */
 	size_t loads;
-	int task;
+	int task, status;
 	const char *reporter;	 /* prefix of the report's lines: empty, or "task-" in a task */
-	struct spank_option option;
+	size_t option_count;
+	struct spank_option registered[MOST_OPTIONS];
 };
 
 extern struct host host;

@@ -52,7 +52,9 @@ spank_err_t spank_option_register(spank_t spank, struct spank_option *option)
 	(void)spank;
 	report("option", "--%s=%s %d %d %s", option->name, option->arginfo, option->has_arg,
 	       option->val, option->usage);
-	host.option = *option;
+	if (host.option_count == MOST_OPTIONS)
+		abort();
+	host.registered[host.option_count++] = *option;
 	return host.register_error ? ESPANK_ERROR : ESPANK_SUCCESS;
 }
 
@@ -67,11 +69,12 @@ static spank_err_t give_number(const char *name, uint32_t *place, uint32_t numbe
 spank_err_t spank_get_item(spank_t spank, spank_item_t item, ...)
 {
 	va_list arguments;
-	void *place;
+	void *place, *second_place;
 
 	(void)spank;
 	va_start(arguments, item);
 	place = va_arg(arguments, void *);
+	second_place = item == S_JOB_ARGV ? va_arg(arguments, void *) : NULL;
 	va_end(arguments);
 	switch (item) {
 	case S_JOB_ID:
@@ -86,6 +89,16 @@ spank_err_t spank_get_item(spank_t spank, spank_item_t item, ...)
 		return give_number("restart_count", place, host.restart_count);
 	case S_TASK_ID:
 		return give_number("task", place, host.task);
+	case S_TASK_EXIT_STATUS:
+		return give_number("status", place, host.status);
+	case S_JOB_LOCAL_TASK_COUNT:
+		return give_number("tasks", place, host.tasks);
+	case S_JOB_ARGV:
+		if (holds(&host.missing, "command"))
+			return ESPANK_NOT_AVAIL;
+		*(int *)place = host.command.count;
+		*(char ***)second_place = host.command.items;
+		return ESPANK_SUCCESS;
 	case S_JOB_ENV:
 		if (holds(&host.missing, "environment"))
 			return ESPANK_NOT_AVAIL;
@@ -146,6 +159,7 @@ int slurm_load_job(job_info_msg_t **answer, uint32_t job_id, uint16_t flags)
 	(*answer)->job_array = calloc(1, sizeof(*(*answer)->job_array));
 	(*answer)->job_array[0].job_state = strtoul(state, NULL, 0);
 	(*answer)->job_array[0].batch_flag = host.is_batch;
+	(*answer)->job_array[0].het_job_id = host.het_job_id;
 	(*answer)->job_array[0].time_limit = host.time_limit;
 	(*answer)->job_array[0].start_time = host.start_time;
 	return SLURM_SUCCESS;
@@ -155,6 +169,11 @@ void slurm_free_job_info_msg(job_info_msg_t *answer)
 {
 	free(answer->job_array);
 	free(answer);
+}
+
+ssize_t getrandom(void *bytes, size_t count, unsigned int flags)
+{
+	return host.is_random_out ? -1 : syscall(SYS_getrandom, bytes, count, flags);
 }
 
 /* ---- Time, which may run faster than real time so that no test waits for a deadline ---- */

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import Acquired, Client, Settings
+from spank_qrmi.clients.base import Client, Hold, Settings
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TYPE = "fake"
 LONGEST_TASK_SECONDS = 1000
+HOLD_SECONDS = 500
 
 Order = Exception | Callable[[], None]
 
@@ -60,15 +61,17 @@ class FakeVendor:
                 self, settings: Settings, http: "HttpClient", tokens: "TokenSource"
             ) -> None:
                 self._name = settings.resource_name
+                is_brought = self._name in vendor.brought
+                self.hold = None if is_brought else Hold(f"a hold on {self._name}", HOLD_SECONDS)
                 vendor.settings[self._name] = settings
                 vendor.do("make", self._name)
 
             def check_accessible(self) -> None:
                 vendor.do("check", self._name)
 
-            def acquire(self) -> Acquired:
+            def acquire(self) -> str:
                 vendor.do("acquire", self._name)
-                return Acquired(f"token-{self._name}", self._name not in vendor.brought)
+                return f"token-{self._name}"
 
             def release(self, token: str) -> None:
                 vendor.do("release", token)

@@ -2,6 +2,7 @@
 """The plugin in the fake host of fake_host.c, beside a worker that a test writes."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spank_qrmi.answer import AnswerWriter
-from spank_qrmi.protocol import Request, Verdict, decode_request
-from tests.unit.conversation import in_pieces
+from spank_qrmi.protocol import Request, Verdict
+from tests.unit.conversation import in_pieces, read_request
 
 BATCH_STEP = 0xFFFFFFFB
 INTERACTIVE_STEP = 0xFFFFFFFA
@@ -29,6 +30,15 @@ JOB: Mapping[str, object] = {
     "is_batch": 1,
     "time_limit": 60,
     "start_time": 1_700_000_000,
+}
+
+# What every step has that asked for a QPU, while an answer sets nothing else.
+NOTHING_HELD = {
+    b"QRMI_JOB_QPU_RESOURCES": b"",
+    b"QRMI_JOB_QPU_TYPES": b"",
+    b"SLURM_JOB_QPU_RESOURCES": b"",
+    b"SLURM_JOB_QPU_TYPES": b"",
+    b"SLURM_QRMI_JOB_ID": b"7",
 }
 
 Order = str | int | bytes | Sequence[str | bytes]
@@ -66,7 +76,7 @@ class Report:
 
 
 def _without_name(line: str) -> str:
-    return line.removeprefix("spank_qrmi_c: ")
+    return re.sub(r"^spank_(qrmi_c|ibm_qrun): ", "", line)
 
 
 class PluginHost:
@@ -75,7 +85,7 @@ class PluginHost:
     def __init__(self, folder: Path, program: Path, plugin: Path) -> None:
         self.folder = folder
         self.program = program
-        self.plugin = folder / "spank_qrmi.so"
+        self.plugin = folder / plugin.name
         self.link = folder / "spank_qrmi.python"
         self.worker = folder / "worker"
         shutil.copy(plugin, self.plugin)
@@ -107,12 +117,13 @@ class PluginHost:
         """Make a worker that reads its request to the end, keeps it, and answers."""
         (self.folder / "answer").write_bytes(message)
         self.play_python(
-            "from spank_qrmi.protocol import read_records\n"
+            "from spank_qrmi.protocol import read_records, read_version\n"
             "received = bytearray()\n"
             "def receive(count):\n"
             "    data = channel.recv(count)\n"
             "    received.extend(data)\n"
             "    return data\n"
+            "read_version(receive)\n"
             "for _ in read_records(receive):\n"
             "    pass\n"
             "turn = len(list(folder.glob('request-*')))\n"
@@ -124,7 +135,7 @@ class PluginHost:
     def requests(self) -> list[Request]:
         """What the plugin has asked, where the worker keeps it."""
         paths = sorted(self.folder.glob("request-*"))
-        return [decode_request(in_pieces(path.read_bytes(), 1 << 20)) for path in paths]
+        return [read_request(in_pieces(path.read_bytes(), 1 << 20)) for path in paths]
 
     def run(self, *, under: Sequence[str] = (), **orders: Order) -> Report:
         """Run one step's life; orders are those of fake_host.c, over those of a batch step."""

@@ -1,23 +1,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Acquiring and releasing with clients that do as told: at once, each for itself, nothing lost."""
+"""Acquiring with clients that do as told: at once, each for itself, nothing lost."""
 
 import os
 import threading
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from spank_qrmi import acquisition
+from spank_qrmi import at_once
 from spank_qrmi.acquisition import Acquirer, Held, Holder
 from spank_qrmi.config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import ResourceEnvironment
-from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
+from spank_qrmi.errors import (
+    AcquisitionError,
+    JournalError,
+    QrmiError,
+    ReleaseError,
+    ServiceError,
+)
 from spank_qrmi.journal import Entry, Journal
-from tests.unit.fake_vendor import TYPE, FakeVendor
+from spank_qrmi.owner import Owner
+from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor
 
-HOLDER = Holder(7, 1, 0xFFFFFFFB, 1000, remaining_seconds=60)
+OWNER = Owner("host", "boot", 1, 2, 3)
+PROXY = {"https_proxy": "http://proxy"}
+HOLDER = Holder(7, 1, 0xFFFFFFFB, 1000, 60, OWNER, PROXY)
+NOW = 1_700_000_000
+ENDS_AT = "2023-11-14 22:21:40 UTC"
 VALUES = {"QRMI_KEY": "secret"}
 TOGETHER_SECONDS = 10
 
@@ -27,9 +40,25 @@ def journal(tmp_path: Path) -> Journal:
     return Journal(tmp_path / "journal")
 
 
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: float(NOW))
+
+
 @pytest.fixture
 def acquirer(journal: Journal) -> Acquirer:
-    return Acquirer(HOLDER, journal, Deadline(60))
+    return Acquirer(HOLDER, journal, FixedDeadline(60))
+
+
+class FixedDeadline(Deadline):
+    """A deadline that always leaves the same time."""
+
+    def remaining_seconds(self) -> float:
+        return 60.0
+
+
+def entries_in(journal: Journal) -> list[Entry]:
+    return [entry for entry in journal.entries() if isinstance(entry, Entry)]
 
 
 def acquire(acquirer: Acquirer, names: str) -> list[Held | QrmiError]:
@@ -44,16 +73,21 @@ def shown(outcomes: Sequence[Held | QrmiError]) -> list[str]:
     return [each.token if isinstance(each, Held) else str(each) for each in outcomes]
 
 
-def entry_of(name: str, token: str | None = None, resource_type: str = TYPE) -> Entry:
+def entry_of(name: str, token: str | None = None) -> Entry:
     return Entry(
         HOLDER.job_id,
         HOLDER.restart_count,
         HOLDER.step_id,
         HOLDER.uid,
         name,
-        resource_type,
+        TYPE,
         VALUES,
         token,
+        acquired_at=NOW,
+        owner=OWNER,
+        environment=PROXY,
+        hold=f"a hold on {name}",
+        ends_at=NOW + 60 + 1 + HOLD_SECONDS,
     )
 
 
@@ -68,30 +102,24 @@ def test_all_are_acquired_at_once(vendor: FakeVendor, acquirer: Acquirer, verb: 
     assert shown(acquire(acquirer, "a b c")) == ["token-a", "token-b", "token-c"]
 
 
-def test_all_are_released_at_once(vendor: FakeVendor, acquirer: Acquirer) -> None:
-    together = threading.Barrier(3, timeout=TOGETHER_SECONDS)
-    vendor.orders = {f"release token-{name}": lambda: together.wait() and None for name in "abc"}
-    acquire(acquirer, "a b c")
-    assert acquirer.release_all(acquirer.entries()) == []
-    assert (acquirer.entries(), len(vendor.events_of("release"))) == ([], 3)
-
-
 def test_what_is_held_is_described_and_in_the_journal(
-    vendor: FakeVendor, acquirer: Acquirer
+    vendor: FakeVendor, acquirer: Acquirer, journal: Journal
 ) -> None:
     [held] = acquire(acquirer, "a")
     assert isinstance(held, Held)
-    assert (held.resource.name, held.token, held.must_release) == ("a", "token-a", True)
+    assert (held.resource.name, held.token) == ("a", "token-a")
     assert "token-a" not in repr(held)
-    assert acquirer.entries() == [entry_of("a", "token-a")]
+    assert entries_in(journal) == [entry_of("a", "token-a")]
     settings = vendor.settings["a"]
     assert (settings.values, settings.remaining_seconds) == (VALUES, 60)
 
 
-def test_journal_knows_before_the_vendor_is_asked(vendor: FakeVendor, acquirer: Acquirer) -> None:
+def test_journal_knows_before_the_vendor_is_asked(
+    vendor: FakeVendor, acquirer: Acquirer, journal: Journal
+) -> None:
     seen: list[list[Entry]] = []
     for verb in ("make", "check", "acquire"):
-        vendor.orders[f"{verb} a"] = lambda: seen.append(acquirer.entries())
+        vendor.orders[f"{verb} a"] = lambda: seen.append(entries_in(journal))
     acquire(acquirer, "a")
     assert seen == [[], [], [entry_of("a")]]
 
@@ -107,34 +135,86 @@ def test_journal_knows_before_the_vendor_is_asked(vendor: FakeVendor, acquirer: 
     ],
 )
 def test_refused_resource_leaves_nothing_and_the_others_alone(
-    vendor: FakeVendor, acquirer: Acquirer, step: str, error: QrmiError
+    vendor: FakeVendor, acquirer: Acquirer, step: str, error: QrmiError, journal: Journal
 ) -> None:
     vendor.orders = {f"{step} b": error}
     assert shown(acquire(acquirer, "a b c")) == ["token-a", str(error), "token-c"]
-    assert by_name(acquirer.entries()) == [entry_of("a", "token-a"), entry_of("c", "token-c")]
+    assert by_name(entries_in(journal)) == [entry_of("a", "token-a"), entry_of("c", "token-c")]
     assert vendor.events_of("release") == set()
 
 
 def test_acquisition_that_may_have_happened_stays_in_the_journal(
-    vendor: FakeVendor, acquirer: Acquirer
+    vendor: FakeVendor, acquirer: Acquirer, journal: Journal
 ) -> None:
     vendor.orders = {"acquire a": ServiceError("cut off", may_have_acted=True)}
-    assert shown(acquire(acquirer, "a")) == ["cut off"]
-    assert acquirer.entries() == [entry_of("a")]
+    text = f"cut off; a hold on a may be open until {ENDS_AT} at the latest"
+    assert shown(acquire(acquirer, "a")) == [text]
+    noted = replace(
+        entry_of("a"), ends_at=NOW + HOLD_SECONDS, failure=text, failed_at=NOW, failures=1
+    )
+    assert entries_in(journal) == [noted]
+    assert not noted.needs_release
 
 
-@pytest.mark.parametrize(("step", "left"), [("check", []), ("acquire", [entry_of("b")])])
+def opened(token: str) -> ServiceError:
+    error = ServiceError("not JSON", may_have_acted=True)
+    error.token = token
+    return error
+
+
+def test_session_of_a_broken_answer_is_released(
+    vendor: FakeVendor, acquirer: Acquirer, journal: Journal
+) -> None:
+    vendor.orders = {"acquire a": opened("s-1")}
+    [text] = shown(acquire(acquirer, "a"))
+    assert text == "not JSON; it has opened a hold on a, which was released"
+    assert (vendor.events_of("release"), entries_in(journal)) == ({"s-1"}, [])
+
+
+def test_session_of_a_broken_answer_stays_in_the_journal_until_it_is_released(
+    vendor: FakeVendor, acquirer: Acquirer, journal: Journal
+) -> None:
+    vendor.orders = {"acquire a": opened("s-1"), "release s-1": ReleaseError("down")}
+    [text] = shown(acquire(acquirer, "a"))
+    assert text == (
+        "not JSON; it has opened a hold on a, whose release failed and is tried again when the job "
+        "ends: down"
+    )
+    assert entries_in(journal) == [entry_of("a", "s-1")]
+
+
+def test_entry_is_locked_while_the_vendor_is_asked(
+    vendor: FakeVendor, acquirer: Acquirer, journal: Journal
+) -> None:
+    seen: list[str] = []
+
+    def look() -> None:
+        with pytest.raises(JournalError) as caught:
+            journal.lock(entry_of("a"), Deadline(0))
+        seen.append(str(caught.value))
+
+    vendor.orders = {"acquire a": look}
+    acquire(acquirer, "a")
+    assert seen == ["another process is releasing it, and did not end in time"]
+    locked = journal.lock(entry_of("a"), Deadline(0))
+    assert locked is not None
+    with locked:
+        assert locked.entry == entry_of("a", "token-a")
+
+
+@pytest.mark.parametrize("step", ["check", "acquire"])
 def test_internal_error_is_one_resources_own(
     vendor: FakeVendor,
     acquirer: Acquirer,
     caplog: pytest.LogCaptureFixture,
     step: str,
-    left: list[Entry],
+    journal: Journal,
 ) -> None:
+    left = [entry_of("b")] if step == "acquire" else []
     vendor.orders = {f"{step} b": ZeroDivisionError("secret text")}
     expected = ["token-a", "internal error (ZeroDivisionError)"]
     assert shown(acquire(acquirer, "a b")) == expected
-    assert by_name(acquirer.entries()) == [entry_of("a", "token-a"), *left]
+    assert by_name(entries_in(journal)) == [entry_of("a", "token-a"), *left]
     assert "internal error: ZeroDivisionError at " in caplog.text
     assert "secret text" not in caplog.text
 
@@ -148,22 +228,26 @@ def test_credential_of_the_site_never_reaches_a_client(
     assert vendor.events == []
 
 
-def test_without_journal_nothing_is_acquired(vendor: FakeVendor, tmp_path: Path) -> None:
+def test_without_journal_nothing_is_acquired(
+    vendor: FakeVendor, tmp_path: Path, journal: Journal
+) -> None:
     (tmp_path / "file").touch()
     acquirer = Acquirer(HOLDER, Journal(tmp_path / "file"), Deadline(60))
     [text] = shown(acquire(acquirer, "a"))
-    assert text == f"cannot record the acquisition in {tmp_path}/file: File exists"
+    assert text == f"cannot record the acquisition in {tmp_path}/file: Not a directory"
     assert vendor.events_of("acquire") == set()
 
 
-def fail_second_write(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the disk be full from the second entry on."""
+def fail_second_write(monkeypatch: pytest.MonkeyPatch, *, and_later: bool = False) -> None:
+    """Let the disk be full for the second write of an entry."""
     syncs: list[int] = []
     fsync = os.fsync
 
     def full_disk(descriptor: int) -> None:
         syncs.append(descriptor)
-        if len(syncs) == 3:  # The first entry's file and folder come before.
+        if len(syncs) == 4 or (
+            and_later and len(syncs) > 4
+        ):  # Before: the folder's parent, the first entry's file and folder.
             raise OSError(28, "No space left on device")
         fsync(descriptor)
 
@@ -177,33 +261,44 @@ def test_what_cannot_be_recorded_is_released_at_once(
     [text] = shown(acquire(acquirer, "a"))
     assert text.endswith(": No space left on device")
     assert vendor.events_of("release") == {"token-a"}
-    assert acquirer.entries() == []
+    assert entries_in(journal) == []
 
 
+@pytest.mark.parametrize("stays_full", [False, True])
 def test_what_can_neither_be_recorded_nor_released_says_so(
-    vendor: FakeVendor, acquirer: Acquirer, monkeypatch: pytest.MonkeyPatch
+    vendor: FakeVendor,
+    acquirer: Acquirer,
+    monkeypatch: pytest.MonkeyPatch,
+    journal: Journal,
+    stays_full: bool,
 ) -> None:
-    fail_second_write(monkeypatch)
-    vendor.orders = {"release token-a": ReleaseError("the session may still be open")}
-    assert shown(acquire(acquirer, "a")) == ["the session may still be open"]
-    assert acquirer.entries() == [entry_of("a")]
+    fail_second_write(monkeypatch, and_later=stays_full)
+    vendor.orders = {"release token-a": ReleaseError("down")}
+    [text] = shown(acquire(acquirer, "a"))
+    _, _, reasons = text.partition(": No space left on device; ")
+    if stays_full:
+        assert reasons == f"down; a hold on a may be open until {ENDS_AT} at the latest"
+        assert entries_in(journal) == [entry_of("a")]
+    else:
+        assert reasons == "down"
+        assert entries_in(journal) == [entry_of("a", "token-a")]
 
 
 def test_what_the_user_brought_is_used_and_not_recorded(
-    vendor: FakeVendor, acquirer: Acquirer
+    vendor: FakeVendor, acquirer: Acquirer, journal: Journal
 ) -> None:
     vendor.brought = {"a"}
     [held] = acquire(acquirer, "a")
     assert isinstance(held, Held)
-    assert (held.token, held.must_release) == ("token-a", False)
-    assert acquirer.entries() == []
+    assert held.token == "token-a"
+    assert entries_in(journal) == []
 
 
 def test_what_hangs_is_given_up_at_the_deadline(
     vendor: FakeVendor, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acquisition, "_GRACE_SECONDS", 0.0)
-    monkeypatch.setattr(acquisition, "_CANCEL_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(at_once, "_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(at_once, "_CANCEL_CHECK_SECONDS", 0.01)
     deadline = Deadline(60)
     quick = threading.Event()
     hanging = threading.Event()
@@ -220,79 +315,6 @@ def test_what_hangs_is_given_up_at_the_deadline(
     assert (late, held) == ("gave no result in time", "token-b")
 
 
-def test_release_takes_the_entry_away(vendor: FakeVendor, journal: Journal) -> None:
-    journal.write(entry_of("a", "token-a"))
-    acquirer = Acquirer(HOLDER, journal, Deadline(60))
-    assert acquirer.release_all(acquirer.entries()) == []
-    assert (acquirer.entries(), vendor.events_of("release")) == ([], {"token-a"})
-    assert vendor.settings["a"].values == VALUES
-
-
-def test_releasing_twice_does_no_harm(vendor: FakeVendor, journal: Journal) -> None:
-    entry = entry_of("a", "token-a")
-    journal.write(entry)
-    acquirer = Acquirer(HOLDER, journal, Deadline(60))
-    assert acquirer.release_all([entry]) == []
-    assert acquirer.release_all([entry]) == []
-
-
-@pytest.mark.parametrize(
-    ("order", "expected"),
-    [
-        (ReleaseError("may still be open"), "a: may still be open"),
-        (ServiceError("no answer"), "a: no answer"),
-        (KeyError("secret"), "a: internal error (KeyError)"),
-    ],
-)
-def test_failed_release_keeps_its_entry(
-    vendor: FakeVendor, journal: Journal, order: Exception, expected: str
-) -> None:
-    vendor.orders = {"release token-a": order}
-    for name in "ab":
-        journal.write(entry_of(name, f"token-{name}"))
-    acquirer = Acquirer(HOLDER, journal, Deadline(60))
-    errors = acquirer.release_all(acquirer.entries())
-    assert [(type(error), str(error)) for error in errors] == [(ReleaseError, expected)]
-    assert acquirer.entries() == [entry_of("a", "token-a")]
-
-
-def test_client_that_cannot_be_made_keeps_its_entry(vendor: FakeVendor, journal: Journal) -> None:
-    vendor.orders = {"make a": AcquisitionError("no key")}
-    journal.write(entry_of("a", "token-a"))
-    acquirer = Acquirer(HOLDER, journal, Deadline(60))
-    assert [str(error) for error in acquirer.release_all(acquirer.entries())] == ["a: no key"]
-    assert acquirer.entries() == [entry_of("a", "token-a")]
-
-
-def test_unknown_type_in_the_journal_keeps_its_entry(vendor: FakeVendor, journal: Journal) -> None:
-    entry = entry_of("a", "token-a", resource_type="of a later version")
-    journal.write(entry)
-    acquirer = Acquirer(HOLDER, journal, Deadline(60))
-    text = "a: of a later version is no resource type that this version knows"
-    assert [str(error) for error in acquirer.release_all(acquirer.entries())] == [text]
-    assert acquirer.entries() == [entry]
-
-
-def test_acquisition_without_token_is_reported_once(vendor: FakeVendor, journal: Journal) -> None:
-    journal.write(entry_of("a"))
-    acquirer = Acquirer(HOLDER, journal, Deadline(60))
-    [error] = acquirer.release_all(acquirer.entries())
-    assert str(error).startswith("a: the service never answered the request to acquire")
-    assert (acquirer.entries(), vendor.events) == ([], [])
-
-
-def test_unreadable_entry_is_logged_and_skipped(
-    vendor: FakeVendor, journal: Journal, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    journal.write(entry_of("a", "token-a"))
-    path = tmp_path / "journal" / entry_of("b").file_name
-    path.write_text("{")
-    entries = Acquirer(HOLDER, journal, Deadline(60)).entries()
-    assert entries == [entry_of("a", "token-a")]
-    expected = f"{path}: is no entry of this journal: look at it, then remove it"
-    assert expected in caplog.messages
-
-
 def test_grace_is_one_for_all_that_hang() -> None:
     class NeverFinished(threading.Semaphore):
         waits = 0
@@ -304,6 +326,6 @@ def test_grace_is_one_for_all_that_hang() -> None:
     finished = NeverFinished(0)
     over = Deadline(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(acquisition, "_GRACE_SECONDS", 0.0)
-        acquisition._wait_for(finished, 100, over)
+        patch.setattr(at_once, "_GRACE_SECONDS", 0.0)
+        at_once._wait_for(finished, 100, over)
     assert finished.waits == 1

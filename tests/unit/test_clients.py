@@ -8,7 +8,7 @@ import pytest
 
 import spank_qrmi.clients
 from spank_qrmi.clients import CLIENTS, type_number
-from spank_qrmi.clients.base import Acquired, path_segment
+from spank_qrmi.clients.base import path_segment
 from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.errors import AcquisitionError
 from tests.unit.fake_services import API_KEY, FakeService, ibm_values, settings_of
@@ -122,6 +122,5 @@ def test_path_segment_encodes_everything() -> None:
 
 
 def test_secrets_are_not_in_representations() -> None:
-    shown = f"{settings_of(VALUES)!r} {Acquired('the-token')!r}"
+    shown = repr(settings_of(VALUES))
     assert API_KEY not in shown
-    assert "the-token" not in shown

@@ -103,10 +103,10 @@ def test_acquire_and_release_ask_nothing() -> None:
     service = FakeService({})
     client = client_of(service)
     first, second = client.acquire(), client.acquire()
-    assert uuid.UUID(first.token).version == 4
-    assert first.token != second.token
-    assert first.must_release
-    client.release(first.token)
+    assert uuid.UUID(first).version == 4
+    assert first != second
+    assert client.hold is None
+    client.release(first)
     client.release("anything")
     assert not service.requests
 

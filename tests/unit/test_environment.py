@@ -11,6 +11,7 @@ from spank_qrmi.environment import (
     check_credentials_stay_home,
     check_values_are_text,
     common_variables,
+    export_variable,
     job_timeout_seconds,
     list_variables,
     resource_environment,
@@ -164,3 +165,24 @@ def test_limit_that_the_user_set_is_left_alone() -> None:
     ]
     assert "a_QRMI_JOB_ACQUISITION_TOKEN" in names
     assert not {f"a_{key}" for key in user} & set(names)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (None, None),
+        ("ALL", None),
+        ("all", None),
+        ("X=y,ALL", None),
+        ("NONE", "A,B"),
+        ("none", "A,B"),
+        ("NIL", "A,B"),
+        ("", "A,B"),
+        ("HOME", "HOME,A,B"),
+        ("HOME,X=ALL", "HOME,X=ALL,A,B"),
+    ],
+)
+def test_export_list_has_the_jobs_variables_too(chosen: str | None, expected: str | None) -> None:
+    job_variables = [] if chosen is None else [("SLURM_EXPORT_ENV", chosen)]
+    result = [] if expected is None else [("SLURM_EXPORT_ENV", expected)]
+    assert export_variable(job_variables, ["A", "B"]) == result

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Services that are slow, broken or silent, on real sockets."""
 
+import os
 import socket
 import threading
 import time
@@ -86,9 +87,11 @@ def test_an_answer_that_drips_ends_at_the_deadline(start: bytes, is_repeatable: 
 def test_body_is_checked_against_the_time_between_chunks() -> None:
     chunks = iter([b"a", b"b", b"c"])
     response = httpx.Response(200, stream=_Chunks(chunks))
-    request = type("Request", (), {"source": "http://h:80/", "is_repeatable": False})()
+    url = httpx.URL("http://h:80/")
+    request = http_module._Request("POST", url, {}, None, (), is_repeatable=False)
+    exchange = http_module._Exchange(request, -http_module.LATE_ANSWER_SECONDS, 1.0)
     with pytest.raises(ServiceError, match="did not end in time") as caught:
-        http_module._read_body(response, request, time.monotonic())
+        http_module._read_body(response, exchange)
     assert caught.value.may_have_acted
     assert next(chunks) == b"b"
 
@@ -111,7 +114,71 @@ def test_truncated_answer_of_what_opens_a_session_may_have_acted() -> None:
             lambda: http.request("POST", url, headers={}, json={}, is_repeatable=False)
         )
     assert error.may_have_acted
+    assert error.partial_body == b'{"id":'
     assert text.startswith("the connection broke before the answer of http://127.0.0.1:")
+
+
+def test_late_answer_of_what_opens_a_session_is_still_read() -> None:
+    deadline = RecordingDeadline(0.2)
+
+    def serve(connection: socket.socket) -> None:
+        while deadline.remaining_seconds() > 0:
+            time.sleep(0.01)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    with local_server(serve) as url, HttpClient(deadline) as http:
+        answer = http.request("POST", url, headers={}, json={}, is_repeatable=False)
+        assert answer.json_object() == {}
+        _, text = failure_of(lambda: http.request("GET", url, headers={}, is_repeatable=True))
+        assert text.startswith("no time is left")
+
+
+@pytest.mark.parametrize(("status", "expected"), [(b"200 OK", b'{"id": "s-1"'), (b"500 Oh", b"")])
+def test_answer_that_does_not_end_tells_what_came(status: bytes, expected: bytes) -> None:
+    start = b"HTTP/1.1 " + status + b'\r\nContent-Length: 900000\r\n\r\n{"id": "s-1"'
+    with local_server(drip(start)) as url, HttpClient(Deadline(0.2)) as http:
+        error, _ = failure_of(lambda: http.request("POST", url, headers={}, is_repeatable=False))
+    assert error.may_have_acted
+    assert error.partial_body.startswith(expected)
+    assert bool(error.partial_body) is bool(expected)
+
+
+def test_clients_own_variables_win_over_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    def proxy(connection: socket.socket) -> None:
+        asked.append(b"")
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("NEW_NAME", raising=False)
+    with local_server(proxy) as url, HttpClient(Deadline(10)) as http:
+        http.open_with({"http_proxy": url.removesuffix("/path"), "NEW_NAME": "1"})
+        assert os.environ["http_proxy"] == "http://127.0.0.1:9"
+        assert "NEW_NAME" not in os.environ
+        http.request("GET", "http://service.test/", headers={}, is_repeatable=True)
+    assert len(asked) == 1
+
+
+def test_variables_of_one_client_do_not_reach_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are opened between this one's opening and its first request."""
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    monkeypatch.delenv("http_proxy", raising=False)
+    with local_server(answer) as url, HttpClient(Deadline(10)) as http:
+        http.open_with({})
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        http.request("GET", url, headers={}, is_repeatable=True)
+
+
+def test_unusable_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    with HttpClient(Deadline(10)) as http:
+        _, text = failure_of(lambda: http.open_with({"SSL_CERT_FILE": "/nowhere"}))
+    assert text.startswith("cannot prepare requests: check http_proxy, https_proxy and SSL_CERT_F")
+    assert "SSL_CERT_FILE" not in os.environ
 
 
 def test_refused_connection_is_repeated_and_readable() -> None:
@@ -152,7 +219,7 @@ def test_stuck_name_server_is_left_behind_and_nothing_is_sent_later(
             lambda: http.request("POST", url, headers={}, json={}, is_repeatable=False)
         )
         assert text.startswith("no answer from http://127.0.0.1:")
-        assert error.may_have_acted
+        assert not error.may_have_acted
         is_resolved.set()
         assert is_connected.wait(10)
         listener.settimeout(10)

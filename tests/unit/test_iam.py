@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from spank_qrmi.clients import iam
-from spank_qrmi.clients.iam import IbmService, TokenSource
+from spank_qrmi.clients.iam import IamLogin, IbmService, TokenSource
 from spank_qrmi.errors import AcquisitionError, ServiceError
 from tests.unit.fake_services import (
     API_KEY,
@@ -25,6 +25,7 @@ from tests.unit.fake_services import (
 
 TOKEN_KEY = "POST /identity/token"
 GET = "GET /base/thing"
+LOGIN = IamLogin(IAM_URL, API_KEY)
 
 
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
@@ -32,13 +33,15 @@ pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 def service_of(service: FakeService, tokens: TokenSource | None = None) -> IbmService:
     http = service.http()
-    return IbmService(settings_of(ibm_values("P_")), http, tokens or TokenSource(http), prefix="P_")
+    return IbmService.from_settings(
+        settings_of(ibm_values("P_")), http, tokens or TokenSource(http), prefix="P_"
+    )
 
 
 def test_token_is_asked_for_with_the_key_in_a_form() -> None:
     service = FakeService({})
     with service.http() as http:
-        assert TokenSource(http).token(IAM_URL, API_KEY) == BEARER_TOKEN
+        assert TokenSource(http).token(LOGIN) == BEARER_TOKEN
     sent = service.requests[0]
     assert str(sent.url) == "https://iam.test/identity/token"
     assert sent.content == (
@@ -55,7 +58,7 @@ def test_many_threads_share_one_request_per_key() -> None:
 
         def run(key: str) -> None:
             barrier.wait(10)
-            tokens.token(IAM_URL, key)
+            tokens.token(IamLogin(IAM_URL, key))
 
         threads = [threading.Thread(target=run, args=(f"key-{n % 2}",)) for n in range(12)]
         for thread in threads:
@@ -73,7 +76,7 @@ def test_failure_is_given_to_every_caller_without_asking_again() -> None:
         tokens = TokenSource(http)
         for _ in range(3):
             with pytest.raises(ServiceError) as caught:
-                tokens.token(IAM_URL, API_KEY)
+                tokens.token(LOGIN)
             assert caught.value.status == 400
             assert text_of(caught.value) == (
                 "https://iam.test:443/identity/token refused the API key: "
@@ -87,14 +90,14 @@ def test_keys_that_the_service_repeats_are_masked() -> None:
         return reply(400, {"errorCode": "E", "errorMessage": request.content.decode()})
 
     with FakeService({TOKEN_KEY: echo}).http() as http, pytest.raises(ServiceError) as caught:
-        TokenSource(http).token(IAM_URL, API_KEY)
+        TokenSource(http).token(LOGIN)
     assert "apikey=****" in text_of(caught.value)
 
 
 def test_other_refusals_give_the_status() -> None:
     service = FakeService({TOKEN_KEY: reply(403, {"errorMessage": "locked"})})
     with service.http() as http, pytest.raises(ServiceError) as caught:
-        TokenSource(http).token(IAM_URL, API_KEY)
+        TokenSource(http).token(LOGIN)
     assert text_of(caught.value) == (
         "https://iam.test:443/identity/token answered: 403 Forbidden: locked"
     )
@@ -118,7 +121,7 @@ def test_other_refusals_give_the_status() -> None:
 )
 def test_unusable_tokens_are_refused(answer: httpx.Response) -> None:
     with FakeService({TOKEN_KEY: answer}).http() as http, pytest.raises(ServiceError) as caught:
-        TokenSource(http).token(IAM_URL, API_KEY)
+        TokenSource(http).token(LOGIN)
     assert text_of(caught.value).endswith("/identity/token holds no usable token")
 
 
@@ -128,12 +131,12 @@ def test_token_is_renewed_at_nine_tenths_of_its_life(monkeypatch: pytest.MonkeyP
         tokens = TokenSource(http)
         now = 5000.0
         monkeypatch.setattr(iam, "time", SimpleNamespace(monotonic=lambda: now))
-        tokens.token(IAM_URL, API_KEY)
+        tokens.token(LOGIN)
         now = 5899.0
-        tokens.token(IAM_URL, API_KEY)
+        tokens.token(LOGIN)
         assert service.token_requests == 1
         now = 5900.0
-        tokens.token(IAM_URL, API_KEY)
+        tokens.token(LOGIN)
         assert service.token_requests == 2
 
 
@@ -141,13 +144,13 @@ def test_forget_drops_only_the_token_that_was_refused() -> None:
     service = FakeService({TOKEN_KEY: [token_reply("first"), token_reply("second")]})
     with service.http() as http:
         tokens = TokenSource(http)
-        tokens.token(IAM_URL, API_KEY)
-        tokens.forget(IAM_URL, API_KEY, "other")
-        assert tokens.token(IAM_URL, API_KEY) == "first"
-        tokens.forget(IAM_URL, API_KEY, "first")
-        assert tokens.token(IAM_URL, API_KEY) == "second"
-        tokens.forget(IAM_URL, API_KEY, "first")
-        assert tokens.token(IAM_URL, API_KEY) == "second"
+        tokens.token(LOGIN)
+        tokens.forget(LOGIN, "other")
+        assert tokens.token(LOGIN) == "first"
+        tokens.forget(LOGIN, "first")
+        assert tokens.token(LOGIN) == "second"
+        tokens.forget(LOGIN, "first")
+        assert tokens.token(LOGIN) == "second"
     assert service.token_requests == 2
 
 
@@ -200,6 +203,6 @@ def test_settings_are_checked_before_any_request(key: str, value: str) -> None:
     http = service.http()
     settings = settings_of(ibm_values("P_", **{key: value}))
     with pytest.raises(AcquisitionError, match=f"^ibm_x_P_{key} ") as caught:
-        IbmService(settings, http, TokenSource(http), prefix="P_")
+        IbmService.from_settings(settings, http, TokenSource(http), prefix="P_")
     text_of(caught.value)
     assert not service.requests

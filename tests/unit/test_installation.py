@@ -11,10 +11,22 @@ import pytest
 
 from spank_qrmi import installation
 from spank_qrmi.cli import main
-from spank_qrmi.installation import InstallationError, install_plugins, uninstall_plugins
+from spank_qrmi.installation import (
+    InstallationError,
+    Places,
+    install_plugins,
+    uninstall_plugins,
+)
 
 PLUGINS = ("spank_ibm_qrun.so", "spank_qrmi.so")
 SHARE = Path("share", "spank-qrmi")
+SHARED = {
+    "qrmi_config.json.example": "{}",
+    "plugstack.conf.example": "optional @PLUGINDIR@/spank_qrmi.so @SYSCONFDIR@/qrmi_config.json\n",
+    "man/qrun.1": "manual\n",
+    "man/spank-qrmi.8": "manual\n",
+    "systemd/spank-qrmi.service": "ExecStart=@SBINDIR@/spank-qrmi\n",
+}
 
 
 class Machine:
@@ -23,16 +35,24 @@ class Machine:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = folder / "root"
         self.prefix = self.root / "opt" / "spank_qrmi"
-        self.package = self.prefix / "lib" / "spank_qrmi"
-        (self.prefix / SHARE).mkdir(parents=True)
-        (self.prefix / SHARE / "qrmi_config.json.example").write_text("{}")
+        self._monkeypatch = monkeypatch
+        self.use(self.prefix)
+        self.before = self.files()
+
+    def use(self, prefix: Path) -> None:
+        """Make an environment, and let it be the one that runs."""
+        self.prefix = prefix
+        self.package = prefix / "lib" / "spank_qrmi"
+        for name, text in SHARED.items():
+            path = prefix / SHARE / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
         (self.package / "plugin").mkdir(parents=True)
         for name in PLUGINS:
             (self.package / "plugin" / name).write_text(f"code of {name}")
-        monkeypatch.setattr(sys, "prefix", str(self.prefix))
-        monkeypatch.setattr(sys, "executable", str(self.prefix / "bin" / "python"))
-        monkeypatch.setattr(installation, "__file__", str(self.package / "installation.py"))
-        self.before = self.files()
+        self._monkeypatch.setattr(sys, "prefix", str(prefix))
+        self._monkeypatch.setattr(sys, "executable", str(prefix / "bin" / "python"))
+        self._monkeypatch.setattr(installation, "__file__", str(self.package / "installation.py"))
 
     def files(self) -> dict[str, str]:
         """Return every path below the root with what it is: mode, or text of a link."""
@@ -75,6 +95,12 @@ def test_plugins_link_and_example_are_installed(
         "usr/lib64/slurm/spank_qrmi.so": "-rwxr-xr-x",
         "usr/lib64/slurm/spank_qrmi.python": "-> /opt/spank_qrmi/bin/python",
         "etc/slurm/qrmi_config.json.example": "-rw-r--r--",
+        "etc/slurm/plugstack.conf.d/spank_qrmi.conf.example": "-rw-r--r--",
+        "usr/local/bin/qrun": "-> /opt/spank_qrmi/bin/qrun",
+        "usr/local/lib/systemd/system/spank-qrmi.service": "-rw-r--r--",
+        "usr/local/sbin/spank-qrmi": "-> /opt/spank_qrmi/bin/spank-qrmi",
+        "usr/local/share/man/man1/qrun.1": "-rw-r--r--",
+        "usr/local/share/man/man8/spank-qrmi.8": "-rw-r--r--",
     }
     lines = capsys.readouterr().out.splitlines()
     assert sorted(lines) == sorted(f"installed {machine.root}/{name}" for name in added)
@@ -108,6 +134,36 @@ def test_what_belongs_to_others_stays(machine: Machine) -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", ["file", "link", "dangling link"])
+def test_command_of_somebody_else_is_not_replaced(
+    machine: Machine, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    command = machine.root / "usr/local/bin/qrun"
+    command.parent.mkdir(parents=True)
+    other = machine.root / "other"
+    if kind != "dangling link":
+        other.write_text("of others")
+    command.write_text("of others") if kind == "file" else command.symlink_to(other)
+    before = machine.files()
+    assert machine.install() == 1
+    assert capsys.readouterr().err == (
+        f"spank-qrmi: {command} is somebody else's: remove it, or choose another prefix for "
+        "commands\n"
+    )
+    assert machine.uninstall() == 0
+    assert machine.files() == before
+
+
+def test_commands_may_already_be_reachable(machine: Machine) -> None:
+    folder = machine.prefix / "bin"
+    folder.mkdir()
+    (folder / "qrun").write_text("the command itself")
+    assert machine.install("--prefix", "/opt/spank_qrmi") == 0
+    assert (folder / "qrun").read_text() == "the command itself"
+    assert machine.uninstall() == 0
+    assert (folder / "qrun").read_text() == "the command itself"
+
+
 def test_folders_that_were_there_stay(machine: Machine) -> None:
     (machine.root / "usr" / "lib64").mkdir(parents=True)
     machine.install()
@@ -131,6 +187,36 @@ def test_uninstall_after_two_installations_takes_both_away(machine: Machine) -> 
     machine.install("--plugindir", "/opt/slurm/plugins")
     assert machine.uninstall() == 0
     assert machine.files() == machine.before
+
+
+def test_files_name_the_folders_of_the_installation(machine: Machine) -> None:
+    machine.install("--plugindir", "/lib/slurm", "--sysconfdir", "/conf", "--prefix", "/usr")
+    texts = [
+        (machine.root / name).read_text()
+        for name in (
+            "conf/plugstack.conf.d/spank_qrmi.conf.example",
+            "usr/lib/systemd/system/spank-qrmi.service",
+        )
+    ]
+    assert texts == [
+        "optional /lib/slurm/spank_qrmi.so /conf/qrmi_config.json\n",
+        "ExecStart=/usr/sbin/spank-qrmi\n",
+    ]
+
+
+def test_newer_environment_takes_over_what_the_earlier_one_wrote(machine: Machine) -> None:
+    machine.install()
+    earlier = set(machine.added())
+    machine.use(machine.root / "opt" / "newer")
+    assert machine.install() == 0
+    links = {name: kind for name, kind in machine.files().items() if kind.startswith("->")}
+    assert links == {
+        "usr/lib64/slurm/spank_qrmi.python": "-> /opt/newer/bin/python",
+        "usr/local/bin/qrun": "-> /opt/newer/bin/qrun",
+        "usr/local/sbin/spank-qrmi": "-> /opt/newer/bin/spank-qrmi",
+    }
+    assert machine.uninstall() == 0
+    assert earlier & set(machine.files()) == set()
 
 
 def test_uninstall_twice_does_no_harm(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,7 +277,7 @@ def test_installation_that_fails_half_way_can_be_taken_away(machine: Machine) ->
     (machine.prefix / SHARE / "qrmi_config.json.example").unlink()
     before = machine.files()
     with pytest.raises(InstallationError, match="No such file or directory"):
-        install_plugins(Path("/usr/lib64/slurm"), Path("/etc/slurm"), machine.root)
+        install_plugins(Places(), machine.root)
     uninstall_plugins(machine.root)
     assert machine.files() == before
 
@@ -216,7 +302,7 @@ def test_file_that_cannot_be_removed_is_named(
 
     monkeypatch.setattr(Path, "unlink", refuse)
     assert machine.uninstall() == 1
-    path = machine.root / "etc/slurm/qrmi_config.json.example"
+    path = machine.root / "usr/local/sbin/spank-qrmi"
     assert capsys.readouterr().err == f"spank-qrmi: cannot remove {path}: Permission denied\n"
 
 

@@ -1,20 +1,49 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The journal on disk: whole entries, root's alone, nothing foreign and nothing lost."""
 
+import contextlib
+import errno
+import fcntl
+import hashlib
 import os
+import resource
 import stat
-from collections.abc import Iterator
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
+from spank_qrmi import journal
+from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError
-from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.journal import Entry, Journal, LockedEntry
+from spank_qrmi.owner import Owner
+from tests.unit.deadlines import killed_after
 
-ENTRY = Entry(7, 0, 0xFFFFFFFB, 1000, "a/ü", "any", {"QRMI_KEY": "secret"})
-NO_ENTRY = "is no entry of this journal: look at it, then remove it"
+PATIENCE_SECONDS = 10
+
+ENTRY = Entry(
+    7,
+    0,
+    0xFFFFFFFB,
+    1000,
+    "a/ü",
+    "any",
+    {"QRMI_KEY": "secret"},
+    acquired_at=1_700_000_000,
+    owner=Owner("host", "boot", 1, 2, 3),
+    environment={"https_proxy": "http://proxy"},
+    ends_at=1_700_000_100,
+)
+NO_ENTRY = "is no entry of this journal ({}): look at it, then remove it"
+UNREADABLE = NO_ENTRY.format("its content is not one")
 
 
 @pytest.fixture
@@ -30,7 +59,13 @@ def open_umask() -> Iterator[None]:
 
 
 def entries_in(folder: Path, entry: Entry = ENTRY) -> list[Entry | JournalError]:
-    return list(Journal(folder).entries_of_step(entry.job_id, entry.restart_count, entry.step_id))
+    return Journal(folder).entries_of_step(entry.job_id, entry.restart_count, entry.step_id)
+
+
+def write(folder: Path, entry: Entry) -> None:
+    """Put an entry there, and end its lock."""
+    with Journal(folder).begin(entry):
+        pass
 
 
 def mode_of(path: Path) -> int:
@@ -38,21 +73,20 @@ def mode_of(path: Path) -> int:
 
 
 def test_folder_and_entries_are_their_owners_alone(folder: Path, open_umask: None) -> None:
-    Journal(folder).write(ENTRY)
+    write(folder, ENTRY)
     [path] = folder.iterdir()
     assert (mode_of(folder), mode_of(path)) == (0o700, 0o600)
 
 
 def test_what_is_written_is_read(folder: Path) -> None:
-    journal = Journal(folder)
-    journal.write(ENTRY)
-    assert entries_in(folder) == [ENTRY]
-    with_token = replace(ENTRY, token="t")
-    journal.write(with_token)
-    assert entries_in(folder) == [with_token]
-    journal.remove(ENTRY)
-    journal.remove(ENTRY)
-    assert entries_in(folder) == []
+    with Journal(folder).begin(ENTRY) as locked:
+        assert entries_in(folder) == [ENTRY]
+        with_token = replace(ENTRY, token="t")
+        locked.write(with_token)
+        assert entries_in(folder) == [with_token]
+        locked.remove()
+        locked.remove()
+        assert entries_in(folder) == []
 
 
 @pytest.mark.parametrize(
@@ -65,19 +99,21 @@ def test_what_is_written_is_read(folder: Path) -> None:
     ],
 )
 def test_other_steps_entries_are_not_seen(folder: Path, other: Entry) -> None:
-    Journal(folder).write(ENTRY)
-    Journal(folder).write(other)
+    write(folder, ENTRY)
+    write(folder, other)
     assert (entries_in(folder), entries_in(folder, other)) == ([ENTRY], [other])
 
 
 def test_every_resource_of_a_step_has_its_entry(folder: Path) -> None:
     names = ["a", "b", "../a", "x" * 128, "\udcff".encode("utf-8", "surrogateescape").hex()]
     written = [replace(ENTRY, resource_name=name) for name in names]
+    written += [replace(ENTRY, acquired_at=acquired_at) for acquired_at in (None, 1, 2)]
+    written.append(replace(ENTRY, owner=Owner("host", "boot", 1, 4, 3)))
     for entry in written:
-        Journal(folder).write(entry)
+        write(folder, entry)
     found = entries_in(folder)
     assert sorted(map(repr, found)) == sorted(map(repr, written))
-    assert len(list(folder.iterdir())) == len(names)
+    assert len(list(folder.iterdir())) == len(written)
 
 
 def test_empty_or_missing_folder_holds_nothing(folder: Path) -> None:
@@ -89,14 +125,16 @@ def test_empty_or_missing_folder_holds_nothing(folder: Path) -> None:
 def test_write_that_fails_leaves_the_old_entry(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Journal(folder).write(ENTRY)
+    write(folder, ENTRY)
 
     def full_disk(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(JournalError) as caught:
-        Journal(folder).write(replace(ENTRY, token="t"))
+    locked = Journal(folder).lock(ENTRY, Deadline(0))
+    assert locked is not None
+    with locked, pytest.raises(JournalError) as caught:
+        locked.write(replace(ENTRY, token="t"))
     expected = f"cannot record the acquisition in {folder}: No space left on device"
     assert str(caught.value) == expected
     assert entries_in(folder) == [ENTRY]
@@ -106,21 +144,38 @@ def test_write_that_fails_leaves_the_old_entry(
 def test_value_that_is_not_utf8_is_refused(folder: Path) -> None:
     """A user may bring any bytes; they must not end as an internal error."""
     with pytest.raises(JournalError) as caught:
-        Journal(folder).write(replace(ENTRY, values={"QRMI_X": "\udcff"}))
+        write(folder, replace(ENTRY, values={"QRMI_X": "\udcff"}))
     expected = f"cannot record the acquisition in {folder}: a value is not UTF-8"
     assert str(caught.value) == expected
-    assert list(folder.iterdir()) == []
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("value", ["x" * 1024 * 1024, '"' * 600_000, "\x01" * 200_000])
+def test_entry_that_could_not_be_read_back_is_refused(folder: Path, value: str) -> None:
+    """Nobody could release it; what a user exports counts as JSON has it."""
+    with pytest.raises(JournalError) as caught:
+        write(folder, replace(ENTRY, values={"QRMI_X": value}))
+    assert str(caught.value) == (
+        f"cannot record the acquisition in {folder}: the variables of a/ü are larger than 1 MiB: "
+        "export fewer or shorter ones"
+    )
+    assert not folder.exists()
+    write(folder, replace(ENTRY, values={"QRMI_X": value[:100_000]}))
+    assert len(entries_in(folder)) == 1
 
 
 def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "spank_qrmi"
     with pytest.raises(JournalError) as caught:
-        Journal(folder).write(ENTRY)
+        write(folder, ENTRY)
     assert str(caught.value) == f"cannot record the acquisition in {folder}: Not a directory"
     with pytest.raises(JournalError) as caught:
-        Journal(folder).remove(ENTRY)
+        Journal(folder).take_away(ENTRY)
     assert str(caught.value) == f"cannot remove {ENTRY.file_name} from {folder}: Not a directory"
+    with pytest.raises(JournalError) as caught:
+        Journal(folder).entries()
+    assert str(caught.value) == f"cannot read {folder}: Not a directory"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +187,6 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         b"null",
         b"[" * 100_000,
         b"\xff",
-        orjson.dumps({**asdict(ENTRY), "more": 1}),
         orjson.dumps({key: value for key, value in asdict(ENTRY).items() if key != "values"}),
         orjson.dumps({**asdict(ENTRY), "job_id": "7"}),
         orjson.dumps({**asdict(ENTRY), "resource_name": 7}),
@@ -140,43 +194,385 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         orjson.dumps({**asdict(ENTRY), "token": 7}),
         orjson.dumps({**asdict(ENTRY), "values": ["QRMI_KEY"]}),
         orjson.dumps({**asdict(ENTRY), "values": {"QRMI_KEY": 1}}),
-        orjson.dumps({**asdict(ENTRY), "resource_name": "another"}),
-        orjson.dumps({**asdict(ENTRY), "job_id": 8}),
+        orjson.dumps({**asdict(ENTRY), "acquired_at": "now"}),
+        orjson.dumps({**asdict(ENTRY), "acquired_at": 2**62}),
+        orjson.dumps({**asdict(ENTRY), "failed_at": -(2**62)}),
+        orjson.dumps({**asdict(ENTRY), "ends_at": 253_402_300_800}),
+        orjson.dumps({**asdict(ENTRY), "owner": 7}),
+        orjson.dumps({**asdict(ENTRY), "owner": {"pid": 7}}),
+        orjson.dumps({**asdict(ENTRY), "owner": {**asdict(ENTRY)["owner"], "pid": "7"}}),
+        orjson.dumps({**asdict(ENTRY), "environment": {"A": 1}}),
+        orjson.dumps({**asdict(ENTRY), "failure": None}),
     ],
     ids=lambda content: content[:20] if isinstance(content, bytes) else None,
 )
 def test_file_that_is_no_entry_is_reported_and_kept(folder: Path, content: bytes) -> None:
     other = replace(ENTRY, resource_name="b")
-    Journal(folder).write(other)
+    write(folder, other)
     path = folder / ENTRY.file_name
     path.write_bytes(content)
     found = entries_in(folder)
     assert [each for each in found if isinstance(each, Entry)] == [other]
     errors = [str(each) for each in found if isinstance(each, JournalError)]
-    assert errors == [f"{path}: {NO_ENTRY}"]
+    assert errors == [f"{path}: {UNREADABLE}"]
     assert path.read_bytes() == content
 
 
+def test_entry_of_a_newer_release_is_read(folder: Path) -> None:
+    write(folder, ENTRY)
+    more = {"of_a_newer_release": {"a": 1}}
+    document = {**asdict(ENTRY), "owner": {**asdict(ENTRY)["owner"], **more}, **more}
+    (folder / ENTRY.file_name).write_bytes(orjson.dumps(document))
+    assert entries_in(folder) == [ENTRY]
+
+
 def test_entry_cut_anywhere_is_reported(folder: Path) -> None:
-    Journal(folder).write(ENTRY)
+    write(folder, ENTRY)
     path = folder / ENTRY.file_name
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        assert [str(each) for each in entries_in(folder)] == [f"{path}: {NO_ENTRY}"]
-
-
-def test_folder_in_an_entrys_place_is_reported(folder: Path) -> None:
-    (folder / ENTRY.file_name).mkdir(parents=True)
-    assert [type(each) for each in entries_in(folder)] == [JournalError]
+        assert [str(each) for each in entries_in(folder)] == [f"{path}: {UNREADABLE}"]
 
 
 def test_files_of_others_are_left_alone(folder: Path) -> None:
-    Journal(folder).write(ENTRY)
-    for name in (".tmp1234", "7-0-fffffffb-note.txt", "README"):
+    write(folder, ENTRY)
+    names = [".tmp1234", "7-0-fffffffb-note.txt", "README"]
+    for name in names:
         (folder / name).write_text("not ours")
+    Journal(folder).clean_up()
     assert entries_in(folder) == [ENTRY]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*names, ENTRY.file_name])
+
+
+@pytest.mark.parametrize("change", [{"resource_name": "another"}, {"job_id": 8}])
+def test_entry_under_anothers_name_is_reported(folder: Path, change: dict[str, Any]) -> None:
+    write(folder, ENTRY)
+    path = folder / ENTRY.file_name
+    path.write_bytes(orjson.dumps({**asdict(ENTRY), **change}))
+    reason = NO_ENTRY.format("it has another entry's name")
+    assert [str(each) for each in entries_in(folder)] == [f"{path}: {reason}"]
+
+
+def put_symbolic_link(path: Path) -> None:
+    path.rename(path.parent / "elsewhere")
+    path.symlink_to("elsewhere")
+
+
+def put_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def put_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (put_symbolic_link, "a symbolic link"),
+        (put_folder, "not a regular file"),
+        (put_fifo, "not a regular file"),
+        (lambda path: path.chmod(0o620), "others can write it"),
+        (lambda path: os.chown(path, 65534, 65534), "others can write it"),
+    ],
+    ids=["symbolic link", "folder", "fifo", "mode", "owner"],
+)
+def test_file_that_others_may_have_made_is_reported(
+    folder: Path, spoil: Callable[[Path], None], reason: str
+) -> None:
+    other = replace(ENTRY, resource_name="b")
+    write(folder, other)
+    write(folder, ENTRY)
+    path = folder / ENTRY.file_name
+    spoil(path)
+    found = entries_in(folder)
+    assert [each for each in found if isinstance(each, Entry)] == [other]
+    assert [str(each) for each in found if isinstance(each, JournalError)] == [
+        f"{path}: {NO_ENTRY.format(reason)}"
+    ]
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.chmod(0o770), lambda path: path.chmod(0o1777)])
+def test_folder_that_others_can_write_is_not_used(
+    folder: Path, spoil: Callable[[Path], None]
+) -> None:
+    write(folder, ENTRY)
+    spoil(folder)
+    journal = Journal(folder)
+    calls: list[Callable[[], object]] = [
+        journal.entries,
+        journal.clean_up,
+        lambda: journal.begin(ENTRY),
+        lambda: journal.take_away(ENTRY),
+        lambda: journal.lock(ENTRY, Deadline(0)),
+    ]
+    for call in calls:
+        with pytest.raises(JournalError) as caught:
+            call()
+        assert str(caught.value) == (
+            f"{folder} must belong to root and be writable by nobody else: chown it to root and "
+            "chmod it to 0700, or name another folder by --state-dir"
+        )
+    folder.chmod(0o700)
+    assert entries_in(folder) == [ENTRY]
+
+
+def test_entry_of_an_earlier_version_is_read(folder: Path) -> None:
+    """They had no times, no owner and no environment, and the resource alone in their name."""
+    folder.mkdir(parents=True, mode=0o700)
+    old = Entry(7, 0, 0xFFFFFFFB, 1000, "a", "any", {"K": "v"}, "t")
+    names = ["job_id", "restart_count", "step_id", "uid", "resource_name", "resource_type"]
+    document = {name: getattr(old, name) for name in [*names, "values", "token"]}
+    digest = hashlib.sha256(b"a").hexdigest()[:16]
+    (folder / f"7-0-fffffffb-{digest}.json").write_bytes(orjson.dumps(document))
+    assert entries_in(folder) == [old]
+
+
+def test_all_entries_and_those_of_a_job(folder: Path) -> None:
+    changes: list[dict[str, Any]] = [{}, {"restart_count": 1}, {"step_id": 0}, {"job_id": 77}]
+    entries = [replace(ENTRY, **change) for change in changes]
+    for entry in entries:
+        write(folder, entry)
+    journal = Journal(folder)
+    assert sorted(map(repr, journal.entries())) == sorted(map(repr, entries))
+    assert sorted(map(repr, journal.entries_of_job(7))) == sorted(map(repr, entries[:3]))
+    assert journal.entries_of_job(70) == []
+
+
+def test_entry_that_was_spoilt_meanwhile_is_not_locked(folder: Path) -> None:
+    write(folder, ENTRY)
+    path = folder / ENTRY.file_name
+    path.write_bytes(b"{")
+    with pytest.raises(JournalError) as caught:
+        Journal(folder).lock(ENTRY, Deadline(0))
+    assert str(caught.value) == f"{path}: {UNREADABLE}"
+
+
+def test_lock_is_one_processes_at_a_time(folder: Path) -> None:
+    journal = Journal(folder)
+    with journal.begin(ENTRY) as locked:
+        for state in (ENTRY, replace(ENTRY, token="t")):
+            locked.write(state)
+            with pytest.raises(JournalError, match="another process is releasing it"):
+                journal.lock(ENTRY, Deadline(0))
+    again = journal.lock(ENTRY, Deadline(0))
+    assert again is not None
+    with again:
+        assert again.entry == replace(ENTRY, token="t")
+
+
+def test_who_waits_for_a_lock_sees_what_was_done(folder: Path) -> None:
+    journal = Journal(folder)
+    found: list[LockedEntry | None] = []
+
+    def wait() -> None:
+        found.append(journal.lock(ENTRY, Deadline(PATIENCE_SECONDS)))
+
+    for end in (lambda locked: locked.write(replace(ENTRY, failure="x")), LockedEntry.remove):
+        with contextlib.suppress(JournalError):
+            journal.begin(ENTRY).__exit__(None, None, None)
+        locked = journal.lock(ENTRY, Deadline(0))
+        assert locked is not None
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        with locked:
+            end(locked)
+        waiting.join(PATIENCE_SECONDS)
+    first, second = found
+    assert first is not None
+    assert (first.entry, second) == (replace(ENTRY, failure="x"), None)
+    first.__exit__(None, None, None)
+
+
+def leave_behind(folder: Path, name: str, content: bytes, age_seconds: int = 3600) -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    moment = time.time() - age_seconds
+    os.utime(path, (moment, moment))
+    return path
+
+
+def test_leftovers_of_a_crash_are_removed(folder: Path) -> None:
+    write(folder, ENTRY)
+    for number, content in enumerate([b"", b"{", orjson.dumps(asdict(ENTRY))]):
+        leave_behind(folder, f".new-{number}", content)
+    young = leave_behind(folder, ".new-young", b"", age_seconds=0)
+    busy = leave_behind(folder, ".new-busy", b"")
+    with busy.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        Journal(folder).clean_up()
+    assert entries_in(folder) == [ENTRY]
+    assert {path.name for path in folder.iterdir()} == {ENTRY.file_name, young.name, busy.name}
+
+
+def test_token_that_did_not_reach_its_entry_is_found(folder: Path) -> None:
+    write(folder, ENTRY)
+    with_token = replace(ENTRY, token="t")
+    leave_behind(folder, ".new-1", orjson.dumps(asdict(with_token)))
+    with journal_lock(folder):
+        Journal(folder).clean_up()
+    assert len(list(folder.iterdir())) == 2
+    Journal(folder).clean_up()
+    assert entries_in(folder) == [with_token]
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_token_of_what_was_released_meanwhile_is_forgotten(folder: Path) -> None:
+    folder.mkdir(parents=True, mode=0o700)
+    leave_behind(folder, ".new-1", orjson.dumps(asdict(replace(ENTRY, token="t"))))
+    Journal(folder).clean_up()
+    assert list(folder.iterdir()) == []
+
+
+def journal_lock(folder: Path) -> LockedEntry:
+    locked = Journal(folder).lock(ENTRY, Deadline(0))
+    assert locked is not None
+    return locked
+
+
+def test_read_only_folder_keeps_what_it_has(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder, ENTRY)
+
+    def read_only(*arguments: object, **more: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "unlink", read_only)
+    with pytest.raises(JournalError) as caught:
+        Journal(folder).take_away(ENTRY)
+    text = f"cannot remove {ENTRY.file_name} from {folder}: Read-only file system"
+    assert str(caught.value) == text
+    assert entries_in(folder) == [ENTRY]
+
+
+def test_shared_folder_whose_locks_take_a_writer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS makes flock(2) a lock of fcntl(2), which an exclusive one refuses to a mere reader."""
+    lock = fcntl.flock
+
+    def lock_of_writer(descriptor: int, operation: int) -> None:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock_of_writer)
+    write(folder, ENTRY)
+    leave_behind(folder, ".new-1", b"")
+    Journal(folder).clean_up()
+    with journal_lock(folder) as locked:
+        locked.write(replace(ENTRY, token="t"))
+        locked.remove()
+    assert list(folder.iterdir()) == []
+
+
+def test_read_only_folder_gives_its_locks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder, ENTRY)
+    open_file = os.open
+
+    def read_only(path: str, flags: int, *arguments: int, **more: int) -> int:
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return open_file(path, flags, *arguments, **more)
+
+    monkeypatch.setattr(os, "open", read_only)
+    with journal_lock(folder) as locked:
+        assert locked.entry == ENTRY
+
+
+def test_first_write_that_is_not_safe_on_disk_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir(parents=True, mode=0o700)
+    syncs: list[int] = []
+
+    def fail_second(descriptor: int) -> None:
+        syncs.append(descriptor)
+        if len(syncs) == 2:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail_second)
+    with pytest.raises(JournalError):
+        Journal(folder).begin(ENTRY)
+    assert list(folder.iterdir()) == []
+
+
+def test_what_may_be_open_has_an_end() -> None:
+    entry = replace(ENTRY, hold="a session")
+    assert entry.may_be_open_text == (
+        "a session may be open until 2023-11-14 22:15:00 UTC at the latest"
+    )
+    assert (entry.has_ended(1_700_000_099), entry.has_ended(1_700_000_100)) == (False, True)
+    assert not replace(entry, token="t").has_ended(1_700_000_100)
+    unknown = replace(entry, ends_at=None)
+    assert unknown.may_be_open_text == "a session may be open at the service"
+    assert not unknown.has_ended(1_700_000_100)
 
 
 def test_secrets_are_left_out_of_repr() -> None:
     assert "secret" not in repr(replace(ENTRY, token="secret"))
+
+
+def test_write_that_is_cut_off_by_the_system_leaves_the_old_entry(folder: Path) -> None:
+    write(folder, ENTRY)
+    locked = journal_lock(folder)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with locked, pytest.raises(JournalError, match="File too large"):
+            locked.write(replace(ENTRY, token="t"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert entries_in(folder) == [ENTRY]
+    assert len(list(folder.iterdir())) == 1
+
+
+WRITER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from spank_qrmi.journal import Entry, Journal
+
+journal = Journal(Path(sys.argv[1]))
+number = 0
+while True:
+    number += 1
+    values = {"QRMI_KEY": "x" * 10_000}
+    entry = Entry(7, 0, 0, 1000, f"q{number % 3}", "any", values, acquired_at=int(sys.argv[2]))
+    with journal.begin(entry) as locked:
+        print("begun", flush=True)
+        locked.write(replace(entry, token="t"))
+        print("written", flush=True)
+        if number % 2:
+            locked.remove()
+            print("removed", flush=True)
+"""
+
+
+def test_writer_killed_at_any_moment_leaves_whole_entries_without_locks(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "_YOUNGEST_LEFTOVER_SECONDS", -1)
+    for turn in range(15):
+        command = [sys.executable, "-c", WRITER, str(folder), str(turn)]
+        with (
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer,
+            killed_after(PATIENCE_SECONDS, writer),
+        ):
+            assert writer.stdout is not None
+            for _ in range(1 + turn * 3):
+                assert writer.stdout.readline() != ""
+        Journal(folder).clean_up()
+        found = Journal(folder).entries()
+        assert [each for each in found if isinstance(each, JournalError)] == []
+        assert {path.name for path in folder.iterdir()} == {
+            entry.file_name for entry in found if isinstance(entry, Entry)
+        }
+        for entry in found:
+            assert isinstance(entry, Entry)
+            locked = Journal(folder).lock(entry, Deadline(0))
+            assert locked is not None
+            with locked:
+                locked.remove()

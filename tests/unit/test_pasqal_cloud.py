@@ -97,10 +97,10 @@ def test_unusable_answers_are_the_services_errors(answer: httpx.Response) -> Non
 def test_acquire_and_release_ask_nothing() -> None:
     service = FakeService({})
     client = client_of(service)
-    acquired = client.acquire()
-    assert uuid.UUID(acquired.token).version == 4
-    assert acquired.must_release
-    client.release(acquired.token)
+    token = client.acquire()
+    assert uuid.UUID(token).version == 4
+    assert client.hold is None
+    client.release(token)
     assert not service.requests
 
 

@@ -13,21 +13,26 @@ from tests.unit.plugin_host import (
     EXTERN_STEP,
     FALLBACK,
     INTERACTIVE_STEP,
+    NOTHING_HELD,
     RUNNING,
     PluginHost,
     answer_of,
     told_to_user,
 )
 
-EMPTY_LISTS = {
-    b"QRMI_JOB_QPU_RESOURCES": b"",
-    b"QRMI_JOB_QPU_TYPES": b"",
-    b"SLURM_JOB_QPU_RESOURCES": b"",
-    b"SLURM_JOB_QPU_TYPES": b"",
-}
-INSIDE = b"SLURM_JOB_QPU_RESOURCES=a"
+BATCH_JOB = (
+    "a batch job acquires its QPUs at its start, for what its script starts: give --qpu to sbatch"
+)
+# What the job of the tests, number 7, gives to its steps.
+INSIDE = [
+    b"SLURM_QRMI_JOB_ID=7",
+    b"SLURM_JOB_QPU_RESOURCES=a,b,c",
+    b"SLURM_JOB_QPU_TYPES=one,two,three",
+    FALLBACK + b"=a,b,c,d",
+]
 # Time runs so much faster: the 9 s that a worker has at least take 45 ms.
-FAST = 200
+# The plugin gives a killed worker 2 s to end; on a busy machine that may take some milliseconds.
+FAST = 20
 
 
 def test_request_is_what_slurm_and_the_user_said(host: PluginHost) -> None:
@@ -35,7 +40,14 @@ def test_request_is_what_slurm_and_the_user_said(host: PluginHost) -> None:
     host.run(
         options="a, ü",
         arguments=[CONFIG, "--env:A_KEY=b=c", "--acquire-timeout=30"],
-        environment=["PATH=/bin", "a_QRMI_X=1", "QRMI_=", "X=QRMI_Y", "a_QRMI_Z=x=y\nz"],
+        environment=[
+            "PATH=/bin",
+            "SLURM_EXPORT_ENV=NONE",
+            "a_QRMI_X=1",
+            "QRMI_=",
+            "X=QRMI_Y",
+            "a_QRMI_Z=x=y\nz",
+        ],
         restart_count=2,
     )
     assert host.requests == [
@@ -50,7 +62,12 @@ def test_request_is_what_slurm_and_the_user_said(host: PluginHost) -> None:
             time_limit_minutes=60,
             start_time=1_700_000_000,
             arguments=(CONFIG, "--env:A_KEY=b=c", "--acquire-timeout=30"),
-            variables=(("a_QRMI_X", "1"), ("QRMI_", ""), ("a_QRMI_Z", "x=y\nz")),
+            variables=(
+                ("SLURM_EXPORT_ENV", "NONE"),
+                ("a_QRMI_X", "1"),
+                ("QRMI_", ""),
+                ("a_QRMI_Z", "x=y\nz"),
+            ),
         )
     ]
 
@@ -143,7 +160,7 @@ def test_answer_is_taken_over(host: PluginHost) -> None:
     host.answer(answer_of(variables=values, messages=["first", "second"], logs=logs))
     report = host.run(tasks=2)
     expected = {name.encode(): value.encode("utf-8", "surrogateescape") for name, value in values}
-    assert report.variables == {**EMPTY_LISTS, **expected}
+    assert report.variables == {**NOTHING_HELD, **expected}
     for level, name in levels.items():
         assert f"of {level.decode()}" in report.logged(name)
     assert report.shown_to_user == ["first", "second"]
@@ -166,14 +183,14 @@ def test_longest_answer_is_taken_over(host: PluginHost) -> None:
     values = [(f"A{number}", "x" * (256 * 1024)) for number in range(31)]
     host.answer(answer_of(variables=values))
     report = host.run()
-    assert (len(report.variables), report.task_statuses) == (31 + len(EMPTY_LISTS), [0])
+    assert (len(report.variables), report.task_statuses) == (31 + len(NOTHING_HELD), [0])
 
 
 def test_variable_that_slurm_refuses_is_logged(host: PluginHost) -> None:
     host.answer(answer_of(variables=[("A", "1"), ("B_TOKEN", "secret"), ("C", "3")]))
     report = host.run(unsettable="B_TOKEN")
     assert report.logged("error") == ["cannot set B_TOKEN in the job: Generic error"]
-    assert report.variables == {**EMPTY_LISTS, b"A": b"1", b"C": b"3"}
+    assert report.variables == {**NOTHING_HELD, b"A": b"1", b"C": b"3"}
 
 
 @pytest.mark.parametrize(("held", "verbs"), [(0, ["acquire"]), (2, ["acquire", "release"])])
@@ -219,12 +236,15 @@ def test_acquisition_without_answer_is_released_at_exit(host: PluginHost) -> Non
         (0xFFFFFFFD, {"is_batch": 0}, False),
         (0, {"is_batch": 0}, True),
         (5, {"is_batch": 0}, True),
-        (0, {"is_batch": 0, "node_index": 1}, False),
-        (0, {"is_batch": 1, "environment": INSIDE}, False),
-        (0, {"is_batch": 0, "environment": INSIDE}, True),
-        (0, {"is_batch": 0, "environment": [INSIDE, b"QRMI_JOB_ID=7"]}, False),
-        (0, {"is_batch": 0, "environment": [INSIDE, b"QRMI_JOB_ID=6"]}, True),
-        (BATCH_STEP, {"environment": [INSIDE, b"QRMI_JOB_ID=7"]}, True),
+        (0, {"is_batch": 1, "environment": b"SLURM_QRMI_JOB_ID=7"}, False),
+        (0, {"is_batch": 0, "environment": b"SLURM_QRMI_JOB_ID=7"}, False),
+        (0, {"is_batch": 0, "environment": b"QRMI_JOB_ID=7"}, False),
+        (0, {"is_batch": 0, "environment": [b"QRMI_JOB_ID=6", b"SLURM_QRMI_JOB_ID=6"]}, True),
+        (0, {"is_batch": 0, "environment": b"SLURM_JOB_QPU_RESOURCES=a"}, True),
+        (0, {"is_batch": 1, "het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=6"}, False),
+        (0, {"is_batch": 0, "het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=6"}, False),
+        (0, {"is_batch": 0, "het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=5"}, True),
+        (BATCH_STEP, {"environment": [b"QRMI_JOB_ID=7", b"SLURM_QRMI_JOB_ID=7"]}, True),
         (BATCH_STEP, {"missing": "job_id"}, False),
         (BATCH_STEP, {"missing": "step_id"}, False),
         (BATCH_STEP, {"missing": "uid"}, False),
@@ -240,13 +260,72 @@ def test_only_the_first_step_of_a_job_asks(
     report = host.run(step_id=step, **orders)
     assert (host.folder / "started").exists() is asks
     assert (report.task_statuses, bool(report.shown_to_user)) == ([int(asks)], asks)
-    assert (report.variables == EMPTY_LISTS) is asks
+    assert report.variables == (NOTHING_HELD if asks else {})
+
+
+def test_other_nodes_of_a_step_that_acquires_hold_nothing(host: PluginHost) -> None:
+    host.play('echo >>"$folder/started"; exit 1')
+    report = host.run(step_id=0, is_batch=0, node_index=1)
+    assert not (host.folder / "started").exists()
+    assert (report.task_statuses, report.shown_to_user) == ([0], [])
+    assert report.variables == NOTHING_HELD
+
+
+@pytest.mark.parametrize(
+    ("option", "names", "types"),
+    [
+        ("a,b,c,d", None, None),  # The job's own wish, of which it did not get all.
+        ("b", "b", "two"),
+        (" c, a,,", "a,c", "one,three"),
+        ("c,b,a", "a,b,c", "one,two,three"),
+    ],
+)
+@pytest.mark.parametrize("step", [0, 5])
+def test_step_sees_those_qpus_of_its_job_that_it_names(
+    host: PluginHost, step: int, option: str, names: str | None, types: str | None
+) -> None:
+    report = host.run(step_id=step, options=option, environment=INSIDE)
+    expected: dict[str, str | None] = {
+        "QRMI_JOB_QPU_RESOURCES": names,
+        "QRMI_JOB_QPU_TYPES": types,
+        "SLURM_JOB_QPU_RESOURCES": names,
+        "SLURM_JOB_QPU_TYPES": types,
+    }
+    assert report.variables == {
+        name.encode(): value.encode() for name, value in expected.items() if value is not None
+    }
+    assert (report.task_statuses, report.shown_to_user) == ([0], [])
+
+
+@pytest.mark.parametrize(
+    ("option", "held", "reason"),
+    [
+        ("b,e,f", "a,b,c", "this job holds a,b,c, not e"),
+        ("ab", "a,b,c", "this job holds a,b,c, not ab"),
+        ("a,d", "a,b,c", "this job holds a,b,c, not d"),
+        ("a", "", "this job holds no QPU, not a"),
+        ("x" * 60000, "y" * 60000, f"this job holds {'y' * 300}, not {'x' * 300}"),
+    ],
+)
+@pytest.mark.parametrize("choice", ["fail", "continue"])
+def test_step_that_names_what_its_job_lacks_says_so(
+    host: PluginHost, option: str, held: str, reason: str, choice: str
+) -> None:
+    report = host.run(
+        step_id=0,
+        options=option,
+        arguments=[CONFIG, f"--on-failure={choice}"],
+        environment=[INSIDE[0], f"SLURM_JOB_QPU_RESOURCES={held}", "SLURM_JOB_QPU_TYPES=one"],
+    )
+    whole = f"--qpu: {reason}: steps share what their job got at its start"
+    assert (report.shown_to_user, report.task_statuses) == ([whole], [int(choice == "fail")])
+    assert report.variables == {}
 
 
 @pytest.mark.parametrize(
     ("orders", "reason"),
     [
-        ({"is_batch": 1}, "a batch job acquires its QPUs at its start: give --qpu to sbatch"),
+        ({"is_batch": 1}, BATCH_JOB),
         ({"states": "silent"}, "slurmctld does not tell what kind of job this is; try again"),
         ({"states": "unknown"}, "slurmctld does not tell what kind of job this is; try again"),
     ],
@@ -348,6 +427,14 @@ def test_job_without_the_option_is_left_alone(host: PluginHost) -> None:
     assert (report.task_statuses, report.shown_to_user) == ([0], [])
 
 
+def test_worker_that_is_stopped_with_the_tasks_of_a_job_goes_on(host: PluginHost) -> None:
+    (host.folder / "answer").write_bytes(answer_of(held=1, variables=[("A", "1")]))
+    host.play('kill -STOP $$\ncat "$folder/answer"')
+    report = host.run(speed=FAST // 10)
+    assert (report.variables[b"A"], report.task_statuses) == (b"1", [0])
+    assert report.logged("error") == []
+
+
 @pytest.mark.parametrize(
     "states",
     [
@@ -365,8 +452,7 @@ def test_job_that_is_over_asks_the_worker_to_undo_and_fails(
 ) -> None:
     (host.folder / "answer").write_bytes(answer_of(verdict=Verdict.FAIL, messages=["undone"]))
     host.play('cat >"$folder/request"\ncat "$folder/answer"')
-    # Slower, so that the worker comes to its answer in the time for it.
-    report = host.run(states=states, arguments=arguments, speed=FAST // 10)
+    report = host.run(states=states, arguments=arguments, speed=FAST)
     assert len(report.all("load")) == len(states)
     assert (report.shown_to_user, report.task_statuses) == (["undone"], [1])
 

@@ -15,6 +15,7 @@ from spank_qrmi.protocol import MAX_PAYLOAD_BYTES, PREAMBLE, AnswerTag, Verdict,
 from tests.unit.conversation import joined
 from tests.unit.plugin_host import (
     CONFIG,
+    NOTHING_HELD,
     PluginHost,
     Report,
     answer_of,
@@ -28,7 +29,8 @@ TOO_LATE = "did not answer in time"
 HELD = (b"n", b"0")
 RUN = (b"v", b"run")
 END = (b".", b"")
-FAST = 200
+# The plugin gives a killed worker 2 s to end; on a busy machine that may take some milliseconds.
+FAST = 20
 
 
 def check_failed(report: Report, failure: str) -> None:
@@ -36,7 +38,7 @@ def check_failed(report: Report, failure: str) -> None:
     assert report.shown_to_user == [told_to_user(failure)]
     assert report.task_statuses == [1]
     assert report.logged("error") == [f"the QPU worker {failure}"]
-    assert set(report.variables.values()) == {b""}
+    assert report.variables == NOTHING_HELD
 
 
 @pytest.mark.parametrize(
@@ -51,8 +53,6 @@ def check_failed(report: Report, failure: str) -> None:
         pytest.param(
             PREAMBLE + b"g" + (MAX_PAYLOAD_BYTES + 1).to_bytes(4, "big"), id="too long a length"
         ),
-        pytest.param(joined([(b"?", b""), HELD, RUN, END]), id="unknown tag"),
-        pytest.param(joined([(b"\0", b""), HELD, RUN, END]), id="zero tag"),
         pytest.param(joined([(b"e", b"A=\0"), HELD, RUN, END]), id="NUL in a variable"),
         pytest.param(joined([(b"e", b"\0A=1"), HELD, RUN, END]), id="NUL in a name"),
         pytest.param(joined([(b"m", b"a\0b"), HELD, RUN, END]), id="NUL in a message"),
@@ -121,11 +121,18 @@ def test_endless_answer_is_cut_off(host: PluginHost, record: bytes) -> None:
     assert len(report.logged("debug")) < 2 * 8 * 1024 * 1024 / 200_000 + 20
 
 
+def test_records_of_a_newer_worker_are_skipped(host: PluginHost) -> None:
+    more = [(b"?", b"a\nb"), (b"\0", b""), (b"\xff", b"x")]
+    host.answer(joined([*more, (b"e", b"A=1"), *more, HELD, RUN, *more, END]))
+    report = host.run()
+    assert (report.shown_to_user, report.variables[b"A"]) == ([], b"1")
+
+
 def test_nothing_of_a_malformed_answer_is_set(host: PluginHost) -> None:
-    records = [(b"e", b"A=1"), (b"m", b"a message"), HELD, RUN, (b"?", b""), END]
+    records = [(b"e", b"A=1"), (b"m", b"a message"), HELD, RUN, (b"e", b""), END]
     host.answer(joined(records))
     report = host.run(arguments=CONTINUE)
-    assert set(report.variables.values()) == {b""}
+    assert report.variables == NOTHING_HELD
     assert report.shown_to_user == [told_to_user(UNREADABLE)]
     assert report.task_statuses == [0]
 
@@ -245,8 +252,7 @@ def test_worker_that_stays_after_its_answer_is_ended(host: PluginHost) -> None:
 
 def test_processes_of_a_worker_that_hangs_are_ended_too(host: PluginHost) -> None:
     host.play('sleep 1000 & echo $! >"$folder/pid"; exec sleep 1000')
-    # Slower, so that the script comes to its end.
-    host.run(arguments=SHORTEST_TIMEOUT, speed=FAST // 10)
+    host.run(arguments=SHORTEST_TIMEOUT, speed=FAST)
     assert is_gone(int((host.folder / "pid").read_text()))
 
 
@@ -288,7 +294,7 @@ def test_job_may_go_on_without_a_worker(host: PluginHost, script: str) -> None:
     host.play(script)
     report = host.run(arguments=CONTINUE)
     assert (report.task_statuses, len(report.shown_to_user)) == ([0], 1)
-    assert (len(report.variables), set(report.variables.values())) == (4, {b""})
+    assert report.variables == NOTHING_HELD
 
 
 @pytest.mark.parametrize("choices", [["fail", "continue"], ["continue", "fail"]])
@@ -379,3 +385,17 @@ def test_memory_is_used_as_it_should(
         under=[*VALGRIND, f"--log-file={log}"], tasks=2, environment=environment, options=["a", "b"]
     )
     assert (report.task_statuses, log.read_text()) == (statuses, "")
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+@pytest.mark.parametrize(("option", "status"), [("c, a", 0), (",b ,d", 1), ("x" * 60_000, 1)])
+def test_memory_of_a_step_that_shares(host: PluginHost, option: str, status: int) -> None:
+    lists = ("SLURM_JOB_QPU_RESOURCES=a,b,c", "SLURM_JOB_QPU_TYPES=one,two,three")
+    log = host.folder / "valgrind"
+    report = host.run(
+        under=[*VALGRIND, f"--log-file={log}"],
+        step_id=0,
+        environment=["SLURM_QRMI_JOB_ID=7", *lists],
+        options=option,
+    )
+    assert (report.task_statuses, log.read_text()) == ([status], "")

@@ -10,6 +10,7 @@ import pytest
 PROJECT = Path(__file__).parents[2]
 SCRIPT = PROJECT / "scripts" / "check_symbols.py"
 PLUGIN = PROJECT / "build" / "spank_qrmi.so"
+QRUN_PLUGIN = PROJECT / "build" / "spank_ibm_qrun.so"
 
 WHAT_SLURM_NEEDS = """
 const char plugin_name[] = "x", plugin_type[] = "spank";
@@ -35,8 +36,8 @@ def library(folder: Path, source: str) -> Path:
     return path
 
 
-def test_plugin_passes() -> None:
-    assert check(PLUGIN) == (0, "")
+def test_plugins_pass() -> None:
+    assert check(PLUGIN, QRUN_PLUGIN) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,16 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from spank_qrmi.errors import AcquisitionError, ReleaseError, ServiceError
+from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.owner import Owner, owner_of
 from spank_qrmi.protocol import Request, Verb
 from tests.unit.conversation import SeenAnswer, ServingWorker
 from tests.unit.fake_vendor import LONGEST_TASK_SECONDS, TYPE, FakeVendor
@@ -16,10 +20,13 @@ from tests.unit.fake_vendor import LONGEST_TASK_SECONDS, TYPE, FakeVendor
 SITE_KEY = "key-of-the-site"
 USER_KEY = "key-of-the-user"
 STEP = {"job_id": 7, "restart_count": 0, "step_id": 0xFFFFFFFB, "uid": 1000}
+OF_STEP: dict[str, Any] = {**STEP, "resource_type": TYPE, "values": {}}
+GOES_ON = "; the job goes on without it"
 NOW = 1_700_000_000
 COMMON = [("QRMI_JOB_ID", "7"), ("QRMI_JOB_UID", "1000")]
 ALL_NAMES = ["QRMI_JOB_QPU_RESOURCES", "SLURM_JOB_QPU_RESOURCES"]
 ALL_TYPES = ["QRMI_JOB_QPU_TYPES", "SLURM_JOB_QPU_TYPES"]
+NOT_RELEASED = "--qpu: what job 7 may hold is not released: "
 ENDED = "the job was ended while its QPUs were acquired"
 
 
@@ -62,6 +69,19 @@ class Node:
                 verb=Verb.RELEASE, timeout_seconds=60, arguments=self.arguments, **{**STEP, **more}
             )
         )
+
+    def release_job(self) -> SeenAnswer:
+        request = Request(
+            verb=Verb.RELEASE_JOB,
+            timeout_seconds=60,
+            arguments=self.arguments,
+            **{**STEP, "step_id": 0},
+        )
+        return self.serving.ask(request)
+
+    def leave(self, entry: Entry) -> None:
+        with Journal(self.state_directory).begin(entry):
+            pass
 
     def journal_files(self) -> int:
         return len(list(self.state_directory.glob("*")))
@@ -333,3 +353,128 @@ def test_session_of_the_user_is_not_released(node: Node, vendor: FakeVendor) -> 
     answer = node.acquire("a")
     assert (answer.held, answer.verdict, node.journal_files()) == (0, "run", 0)
     assert ("a_QRMI_JOB_ACQUISITION_TOKEN", "token-a") in answer.variables
+
+
+def test_what_the_service_does_not_hold_needs_no_record(node: Node, vendor: FakeVendor) -> None:
+    vendor.brought = {"a"}
+    node.state_directory.touch()
+    answer = node.acquire("a")
+    assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
+    assert answer.logged("e") == [f"cannot read {node.state_directory}: Not a directory"]
+
+
+def test_journal_that_cannot_be_used_fails_the_acquisition(node: Node, vendor: FakeVendor) -> None:
+    node.state_directory.mkdir()
+    node.state_directory.chmod(0o777)
+    answer = node.acquire("a")
+    assert answer.messages[0].startswith(f"QPU a: {node.state_directory} must belong to root")
+    assert (answer.held, answer.verdict, vendor.events_of("acquire")) == (0, "fail", set())
+    [message] = node.release().messages
+    assert message.startswith(f"{NOT_RELEASED}{node.state_directory} must belong to root")
+
+
+def test_session_that_may_be_open_is_told_once(node: Node, vendor: FakeVendor) -> None:
+    vendor.orders = {"acquire a": ServiceError("cut off", may_have_acted=True)}
+    answer = node.acquire("a,b")
+    [message] = answer.messages
+    assert message.startswith("QPU a: cut off; a hold on a may be open until 20")
+    assert message.endswith(" UTC at the latest; the job goes on without it")
+    assert answer.logged("i") == [f"name(a): {message[7:].removesuffix(GOES_ON)}"]
+    assert answer.held == 1
+    released = node.release()
+    assert (released.messages, released.held, node.journal_files()) == ([], 0, 1)
+
+
+def test_worker_that_died_while_it_acquired_is_told_of_at_the_end(
+    node: Node, vendor: FakeVendor
+) -> None:
+    node.leave(Entry(**OF_STEP, resource_name="a", hold="a hold", ends_at=4_000_000_000))
+    [message] = node.release().messages
+    assert message == (
+        "QPU a: the service never answered the request to acquire: a hold may be open until "
+        "2096-10-02 07:06:40 UTC at the latest"
+    )
+    assert (node.release().messages, node.journal_files()) == ([], 1)
+
+
+def test_end_of_the_job_releases_what_any_step_has_left(node: Node, vendor: FakeVendor) -> None:
+    node.acquire("a")
+    node.acquire("b", step_id=3, restart_count=2)
+    node.acquire("c", job_id=77)
+    answer = node.release_job()
+    assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
+    assert vendor.events_of("release") == {"token-a", "token-b"}
+    assert node.journal_files() == 1
+
+
+def test_end_of_the_job_tells_what_it_could_not_release(node: Node, vendor: FakeVendor) -> None:
+    node.acquire("a,b")
+    vendor.orders = {"release token-a": ReleaseError("down")}
+    broken = node.state_directory / "7-0-0-0123456789abcdef.json"
+    broken.write_text("{")
+    answer = node.release_job()
+    assert (answer.messages, answer.held) == (["QPU a of job 7: down"], 1)
+    assert len(answer.logged("e")) == 1
+    assert answer.logged("e")[0].startswith(f"{broken}: is no entry of this journal")
+    assert node.journal_files() == 2
+
+
+def test_journal_that_was_spoilt_meanwhile_is_told_with_what_it_costs(node: Node) -> None:
+    node.acquire("a")
+    node.state_directory.chmod(0o777)
+    for answer in (node.release(), node.release_job()):
+        [message] = answer.messages
+        assert message.startswith(f"{NOT_RELEASED}{node.state_directory} must belong to root")
+        assert answer.held == 1
+    node.state_directory.chmod(0o700)
+    assert (node.release().messages, node.journal_files()) == ([], 0)
+
+
+def test_end_of_the_job_leaves_alone_what_is_being_acquired(node: Node, vendor: FakeVendor) -> None:
+    node.leave(Entry(**OF_STEP, resource_name="a", owner=owner_of(os.getpid())))
+    assert (node.release_job().messages, node.journal_files()) == ([], 1)
+
+
+def test_end_of_the_job_on_one_node_leaves_alone_what_another_node_holds(
+    node: Node, vendor: FakeVendor
+) -> None:
+    """A job that gives a node away goes on, and the nodes may share their folder."""
+    for name, host in [("a", "another"), ("b", os.uname().nodename)]:
+        owner = Owner(host, "another boot", 1, 2, 3)
+        node.leave(Entry(**OF_STEP, resource_name=name, token=f"token-{name}", owner=owner))
+    assert node.release_job().messages == []
+    assert vendor.events_of("release") == {"token-b"}
+    assert node.journal_files() == 1
+
+
+def test_end_of_a_step_tries_again_what_others_have_left(
+    node: Node, vendor: FakeVendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    others = {**OF_STEP, "job_id": 5, "owner": Owner(os.uname().nodename, "another boot", 1, 2, 3)}
+    node.leave(Entry(**others, resource_name="b", token="token-b"))
+    node.leave(Entry(**others, resource_name="c", token="token-c"))
+    vendor.orders = {"release token-c": ReleaseError("still down")}
+    node.acquire("a")
+    answer = node.release()
+    assert vendor.events_of("release") == {"token-a", "token-b", "token-c"}
+    assert (answer.messages, answer.held) == ([], 0)
+    assert answer.logged("e") + answer.logged("i") == []
+    assert "job 5: QPU c: still down" in answer.logged("d")
+    vendor.events.clear()
+    node.release()
+    assert (vendor.events, node.journal_files()) == ([], 1)
+
+
+def test_orphans_do_not_wait_beyond_the_deadline(
+    node: Node, vendor: FakeVendor, serving: ServingWorker
+) -> None:
+    entry = Entry(
+        **OF_STEP,
+        resource_name="b",
+        token="t",
+        owner=Owner(os.uname().nodename, "another boot", 1, 2, 3),
+    )
+    node.leave(replace(entry, job_id=5))
+    request = Request(Verb.RELEASE, timeout_seconds=0, arguments=node.arguments, **STEP)
+    answer = serving.ask(request)
+    assert (answer.verdict, vendor.events) == ("run", [])

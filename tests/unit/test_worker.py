@@ -13,7 +13,7 @@ import pytest
 from spank_qrmi import worker
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.protocol import Request, Verb, Verdict
+from spank_qrmi.protocol import VERSION, Request, Verb, Verdict
 from spank_qrmi.simulator.qrmi_config import site_config, write_config
 from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import Site
@@ -36,8 +36,7 @@ def raising(error: BaseException) -> VerbFunction:
     ("message", "expected"),
     [
         (b"", "message ends in the middle"),
-        (b"nonsense", "message does not start with this version's preamble"),
-        (joined([(b"?", b""), (b".", b"")]), "request holds an unknown record b'?'"),
+        (b"nonsense", "message does not start with the preamble"),
         (joined([(b".", b"")]), "request asks for something unknown"),
     ],
 )
@@ -63,6 +62,32 @@ def test_whatever_a_verb_raises_becomes_a_verdict(
     [place] = answer.logged("d")
     assert place.startswith(f"internal error: {type(error).__name__} at {__file__}:")
     assert "secret text" not in answer.everything_readable
+
+
+@pytest.mark.parametrize("verb", [Verb.QRUN_ENVIRONMENT, Verb.QRUN_CLEANUP])
+def test_failure_names_the_option_that_the_user_gave(
+    serving: ServingWorker, monkeypatch: pytest.MonkeyPatch, verb: Verb
+) -> None:
+    monkeypatch.setitem(worker._VERBS, verb, raising(ValueError("secret text")))
+    answer = serving.ask(replace(REQUEST, verb=verb))
+    assert answer.messages == ["--q-backend: internal error of the QPU worker (ValueError)"]
+    assert answer.verdict == "fail"
+
+
+@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])
+def test_plugin_of_another_release_is_answered_in_its_own_version(
+    serving: ServingWorker, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    def verb(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
+        answer.end(Verdict.RUN)
+
+    monkeypatch.setitem(worker._VERBS, Verb.RELEASE, verb)
+    released = serving.ask(replace(REQUEST, verb=Verb.RELEASE, version=version))
+    assert (released.messages, released.verdict) == ([], "run")
+    refused = serving.ask(replace(REQUEST, version=version))
+    [message] = refused.messages
+    assert message.startswith("--qpu: the plugin and the QPU worker on this node are of different ")
+    assert refused.verdict == "fail"
 
 
 def test_error_after_a_part_of_the_answer_becomes_a_verdict(
@@ -146,7 +171,7 @@ def test_three_vendors_are_acquired_and_released(serving: ServingWorker, tmp_pat
             Verb.ACQUIRE, 7, 0, 0, 1000, 60, qpu_option=",".join(names), arguments=arguments
         )
         answer = serving.ask(acquiring)
-        assert (answer.messages, answer.held, answer.verdict) == ([], 3, "run")
+        assert (answer.messages, answer.held, answer.verdict) == ([], 1, "run")
         assert dict(answer.variables)["SLURM_JOB_QPU_RESOURCES"] == ",".join(names)
         [session] = site.sessions()
         token = dict(answer.variables)["ibm_sherbrooke_QRMI_JOB_ACQUISITION_TOKEN"]

@@ -157,7 +157,7 @@ def test_process_acquires_and_another_releases(site_of_node: Site, tmp_path: Pat
     with started(WORKER) as running:
         answer = running.ask(request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,ibm_torino"))
         assert running.end() == (0, b"")
-    assert (answer.messages, answer.held, answer.verdict) == ([], 2, "run")
+    assert (answer.messages, answer.held, answer.verdict) == ([], 1, "run")
     with started(WORKER) as running:
         answer = running.ask(request_of(tmp_path, Verb.RELEASE))
     assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")

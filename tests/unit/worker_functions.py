@@ -27,5 +27,9 @@ def stumble(arguments: Mapping[str, object]) -> dict[str, object]:
     raise KeyError("surprise")
 
 
+def ramble(arguments: Mapping[str, object]) -> dict[str, object]:
+    raise ValueError("x" * 5000)
+
+
 def die(arguments: Mapping[str, object]) -> dict[str, object]:
     os._exit(1)

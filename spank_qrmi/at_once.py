@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Doing the same for several items at the same time, within one deadline."""
+
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import QrmiError
+from spank_qrmi.redaction import error_place
+
+# Requests end at the deadline by themselves; on a cancellation, an answer that is still under way
+# tells what must be given back.
+_GRACE_SECONDS = 1.0
+_CANCEL_GRACE_SECONDS = 6.0
+_CANCEL_CHECK_SECONDS = 0.1
+
+# More than a job has QPUs; all that a long outage has left would exhaust threads and the service.
+_MOST_AT_ONCE = 64
+
+_log = logging.getLogger(__name__)
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def do_at_once(
+    work: Callable[[_Item], _Result], items: Sequence[_Item], deadline: Deadline
+) -> list[_Result | QrmiError]:
+    """Do `work` for every item, in up to 64 threads; return result or error in the items' order.
+
+    A thread that does not come back in time is left behind: it dies with the process. What no
+    thread has come to by then is not begun.
+    """
+    outcomes: dict[int, _Result | QrmiError] = {}
+    waiting: queue.SimpleQueue[tuple[int, _Item]] = queue.SimpleQueue()
+    finished = threading.Semaphore(0)
+
+    def attempt(index: int, item: _Item) -> None:
+        try:
+            outcomes[index] = work(item)
+        except QrmiError as error:
+            outcomes[index] = error
+        except Exception as error:  # noqa: BLE001 (one resource's bug must not take the others down)
+            outcomes[index] = QrmiError(f"internal error ({type(error).__name__})")
+            _log.error("internal error: %s", error_place(error))
+
+    def attempt_all() -> None:
+        try:
+            with contextlib.suppress(queue.Empty):
+                attempt(*waiting.get_nowait())
+                while not deadline.has_passed():
+                    attempt(*waiting.get_nowait())
+        finally:
+            finished.release()
+
+    for numbered in enumerate(items):
+        waiting.put(numbered)
+    thread_count = min(len(items), _MOST_AT_ONCE)
+    for _ in range(thread_count):
+        threading.Thread(target=attempt_all, daemon=True).start()
+    _wait_for(finished, thread_count, deadline)
+    late: QrmiError = QrmiError("gave no result in time")
+    return [outcomes.get(index, late) for index in range(len(items))]
+
+
+def _wait_for(finished: threading.Semaphore, count: int, deadline: Deadline) -> None:
+    """Return once `count` threads have finished, or some grace after the deadline."""
+    grace: Deadline | None = None
+    for _ in range(count):
+        while not finished.acquire(timeout=_CANCEL_CHECK_SECONDS):
+            if grace is None and deadline.has_passed():
+                is_early = deadline.is_cancelled()
+                grace = Deadline(_CANCEL_GRACE_SECONDS if is_early else _GRACE_SECONDS)
+            if grace is not None and grace.has_passed():
+                return

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The one question that the plugin asks of the journal itself (spank_qrmi/journal.py): does it hold
+# anything of a job? Every job that ends on the node asks it, so no worker is started for it.
+
+from libc.errno cimport ENOENT, errno
+from libc.stdint cimport uint32_t
+from libc.stdio cimport snprintf
+from libc.string cimport strerror, strlen, strncmp
+
+from spank cimport slurm_error
+from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME
+from unix cimport DIR, closedir, dirent, opendir, readdir
+
+
+cdef inline bint holds_entry_of(const char *state_directory, uint32_t job_id) noexcept nogil:
+    """Whether an entry's name starts with the job's id; a folder that is not there holds none."""
+    cdef char prefix[16]
+    cdef bint is_found = False
+    cdef dirent *entry
+    cdef DIR *folder = opendir(state_directory)
+    if folder == NULL:
+        if errno != ENOENT:
+            slurm_error(b"%s: cannot look for what the job holds in %s: %s", PLUGIN_LOG_NAME,
+                        state_directory, strerror(errno))
+        return False
+    snprintf(prefix, sizeof(prefix), b"%u-", job_id)
+    entry = readdir(folder)
+    while entry != NULL and not is_found:
+        is_found = strncmp(entry.d_name, prefix, strlen(prefix)) == 0
+        entry = readdir(folder)
+    closedir(folder)
+    return is_found

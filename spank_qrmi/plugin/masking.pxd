@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# What of a name's value may be seen in a log, by the rules of spank_qrmi/redaction.py. Only for
+# lines that are written where no worker is: in a task.
+
+from libc.stdio cimport snprintf
+from libc.string cimport strchr, strlen, strrchr, strstr
+
+from spank_qrmi.plugin.message cimport mask_controls
+from unix cimport strcasestr
+
+cdef enum:
+    SHOWN_BYTES = 1024
+
+
+cdef inline bint is_secret_name(const char *name) noexcept nogil:
+    return (strcasestr(name, b"KEY") != NULL or strcasestr(name, b"SECRET") != NULL
+            or strcasestr(name, b"TOKEN") != NULL or strcasestr(name, b"PASSWORD") != NULL
+            or strcasestr(name, b"CRN") != NULL or strcasestr(name, b"SESSION_ID") != NULL)
+
+
+cdef inline void show_mask(char *shown) noexcept nogil:
+    snprintf(shown, SHOWN_BYTES, b"****")
+
+
+cdef inline void show_text(char *shown, const char *text) noexcept nogil:
+    """Write text as a part of one log line; what is longer than SHOWN_BYTES is cut."""
+    snprintf(shown, SHOWN_BYTES, b"%s", text)
+    mask_controls(shown, strlen(shown))
+
+
+cdef inline void show_value(char *shown, const char *name, const char *value) noexcept nogil:
+    """Write the value masked if the name says that it is secret, and without a proxy's user."""
+    cdef const char *host = strrchr(value, c"@")
+    cdef const char *scheme = strstr(value, b"://")
+    if is_secret_name(name):
+        show_mask(shown)
+    elif host == NULL:
+        show_text(shown, value)
+    else:
+        if scheme == NULL or scheme > host:
+            snprintf(shown, SHOWN_BYTES, b"****%s", host)
+        else:
+            snprintf(shown, SHOWN_BYTES, b"%.*s://****%s", <int>(scheme - value), value, host)
+        mask_controls(shown, strlen(shown))
+
+
+cdef inline void show_argument(char *shown, const char *argument) noexcept nogil:
+    """Write an argument of plugstack.conf, `--name=value` with its value as above."""
+    cdef const char *equals = strchr(argument, c"=")
+    cdef char name[SHOWN_BYTES]
+    cdef char value[SHOWN_BYTES]
+    if equals == NULL:
+        show_text(shown, argument)
+        return
+    snprintf(name, SHOWN_BYTES, b"%.*s", <int>(equals - argument), argument)
+    show_value(value, name, equals + 1)
+    snprintf(shown, SHOWN_BYTES, b"%.300s=%.700s", name, value)
+    mask_controls(shown, strlen(shown))

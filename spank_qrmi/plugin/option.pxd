@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The value of one of a plugin's options: checked, kept, and found where Slurm hides it.
+
+from libc.string cimport strlen
+
+from spank cimport slurm_debug, slurm_error, spank_t
+from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_text
+from spank_qrmi.plugin.job cimport job_variable
+from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME
+from spank_qrmi.plugin.message cimport is_control
+
+ctypedef const char *(*problem_f)(const char *value) noexcept nogil
+
+
+cdef inline bint has_control(const char *text) noexcept nogil:
+    while text[0] != 0:
+        if is_control(text[0]):
+            return True
+        text += 1
+    return False
+
+
+cdef inline bint replace_text(ByteBuffer *kept, const char *value) noexcept nogil:
+    kept.length = 0
+    return append_text(kept, value, strlen(value), strlen(value) + 1)
+
+
+cdef inline int keep_option(ByteBuffer *kept, const char *name, const char *value,
+                            problem_f problem_of) noexcept nogil:
+    """Refuse at submission what can never work; keep the last value given."""
+    cdef const char *problem = problem_of(value)
+    if problem != NULL:
+        slurm_error(b"%s: --%s %s", PLUGIN_LOG_NAME, name, problem)
+        return -1
+    if not replace_text(kept, value):
+        return -1
+    slurm_debug(b"%s: --%s=[%s]", PLUGIN_LOG_NAME, name, value)
+    return 0
+
+
+cdef inline const char *requested_option(spank_t spank, ByteBuffer *kept, const char *variable,
+                                         problem_f problem_of) noexcept nogil:
+    """Return the option's value, NULL for a job that was not given it.
+
+    Up to Slurm 23.11 `sbatch --export` with NONE or a list hides the option from the batch step;
+    `variable`, the job control variable of the same option, is always there.
+    """
+    cdef const char *value
+    if kept.length == 0:
+        value = job_variable(spank, variable)
+        if value != NULL and problem_of(value) == NULL:
+            replace_text(kept, value)
+    return kept.bytes if kept.length > 0 else NULL

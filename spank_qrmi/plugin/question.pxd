@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# What a plugin's questions to its worker have in common, from the first byte to the answer.
+
+from libc.stdio cimport snprintf
+from libc.string cimport memset
+
+from spank cimport slurm_info
+from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, release_bytes
+from spank_qrmi.plugin.job cimport JobRecord, Step, load_job
+from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, log_worker_record
+from spank_qrmi.plugin.message cimport (
+    Answer, add_number, add_text, begin_request, end_request)
+from spank_qrmi.plugin.worker_process cimport Conversation, ask_worker
+
+cdef enum:
+    # The worker keeps the deadline itself, and may then give back what it got (acquisition.py:
+    # grace and undo); the plugin's own deadline is for a worker that does not.
+    TIMEOUT_MARGIN_SECONDS = 8
+
+
+cdef inline void begin_conversation(Conversation *talk, Answer *answer, ByteBuffer *request,
+                                    const Step *step, long timeout_seconds) noexcept nogil:
+    memset(talk, 0, sizeof(talk[0]))
+    memset(answer, 0, sizeof(answer[0]))
+    memset(request, 0, sizeof(request[0]))
+    answer.held = -1
+    talk.log = log_worker_record
+    talk.job_id = step.job_id
+    talk.timeout_milliseconds = (timeout_seconds + TIMEOUT_MARGIN_SECONDS) * 1000
+
+
+cdef inline bint write_request(ByteBuffer *request, const Step *step, const char *verb,
+                               long timeout_seconds, int argc, char **argv) noexcept nogil:
+    cdef int i
+    cdef bint is_written = (
+        begin_request(request) and add_text(request, c"v", verb)
+        and add_number(request, c"j", step.job_id)
+        and add_number(request, c"r", step.restart_count)
+        and add_number(request, c"s", step.step_id)
+        and add_number(request, c"u", step.uid)
+        and add_number(request, c"d", <unsigned long long>timeout_seconds))
+    for i in range(argc):
+        is_written = is_written and add_text(request, c"a", argv[i])
+    return is_written
+
+
+cdef inline bint add_time_limit(ByteBuffer *request, const Step *step) noexcept nogil:
+    """Add the job's time limit and start, if slurmctld tells them."""
+    cdef JobRecord record = load_job(step.job_id)
+    if not record.is_known:
+        slurm_info(b"%s: warning: slurmctld does not tell the job's time limit: taken as none",
+                   PLUGIN_LOG_NAME)
+        return True
+    return (add_number(request, c"l", record.time_limit_minutes)
+            and add_number(request, c"b", <unsigned long long>record.start_time))
+
+
+cdef inline bint ask(Conversation *talk, ByteBuffer *request, bint is_written,
+                     const char *what_is_too_long, Answer *answer) noexcept nogil:
+    """Put a written request to a worker; `talk.failure` says why there is no answer."""
+    cdef bint is_answered = False
+    if not is_written or not end_request(request):
+        snprintf(talk.failure, sizeof(talk.failure),
+                 b"cannot be asked: %s too long (256 KiB each, 8 MiB in all)", what_is_too_long)
+    else:
+        is_answered = ask_worker(talk, request, answer)
+    release_bytes(request)
+    if talk.complaint[0] != 0:
+        slurm_info(b"%s: worker: %s", PLUGIN_LOG_NAME, talk.complaint)
+    return is_answered

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the plugins' arguments in plugstack.conf have in common: `--name=value` and `--env:`.
+
+No error shows a value of which it is not known that it is no secret.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from spank_qrmi.errors import ArgumentError
+from spank_qrmi.protocol import MAX_VARIABLE_NAME_BYTES
+
+MAX_TIMEOUT_SECONDS = 86400
+
+Parse = Callable[[str, str], object]
+"""Makes a value of an option's name and text; raises ArgumentError."""
+
+_Value = TypeVar("_Value")
+
+
+@contextmanager
+def line_of(library: str) -> Iterator[None]:
+    """Let every ArgumentError end with what to do about the line of `library`."""
+    try:
+        yield
+    except ArgumentError as error:
+        message = f"{error}: correct the line of {library} in plugstack.conf"
+        raise ArgumentError(message) from None
+
+
+def parse_options(
+    arguments: Sequence[str], options: Mapping[str, tuple[str | None, Parse]]
+) -> tuple[dict[str, str], dict[str, object]]:
+    """Return the variables of all `--env:` and the values of all other options.
+
+    `options` has under each option's name the key of its value, None if it is only checked, and how
+    to read it. The last one of a name counts. Raises ArgumentError naming what cannot be used.
+    """
+    environment: dict[str, str] = {}
+    values: dict[str, object] = {}
+    for argument in arguments:
+        if argument.startswith("--env:"):
+            environment.update([_environment_variable(argument)])
+            continue
+        option, separator, text = argument.partition("=")
+        if option not in options or not separator:
+            message = f"argument {_shown(argument)!r} is not known"
+            raise ArgumentError(message)
+        key, parse = options[option]
+        value = parse(option, text)
+        if key is not None:
+            values[key] = value
+    return environment, values
+
+
+def absolute_path(option: str, text: str) -> Path:
+    """Read a path that starts with a slash."""
+    path = Path(text)
+    if not path.is_absolute():
+        message = f"{option} must be an absolute path, got {text!r}"
+        raise ArgumentError(message)
+    return path
+
+
+def timeout_seconds(option: str, text: str) -> int:
+    """Read a number of seconds from 1 to MAX_TIMEOUT_SECONDS."""
+    # Python refuses to read a number of thousands of digits.
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(MAX_TIMEOUT_SECONDS))
+    if not (is_number and 1 <= int(text) <= MAX_TIMEOUT_SECONDS):
+        message = (
+            f"{option} must be a whole number of seconds from 1 to {MAX_TIMEOUT_SECONDS}, "
+            f"got {text!r}"
+        )
+        raise ArgumentError(message)
+    return int(text)
+
+
+def choice(choices: Mapping[str, _Value]) -> Callable[[str, str], _Value]:
+    """Return what reads one of these words."""
+
+    def parse(option: str, text: str) -> _Value:
+        if text not in choices:
+            message = f"{option} must be {' or '.join(choices)}, got {text!r}"
+            raise ArgumentError(message)
+        return choices[text]
+
+    return parse
+
+
+def _environment_variable(argument: str) -> tuple[str, str]:
+    name, separator, value = argument.removeprefix("--env:").partition("=")
+    is_too_long = len(name.encode("utf-8", "surrogateescape")) > MAX_VARIABLE_NAME_BYTES
+    if not separator or not name or not name.isprintable() or " " in name or is_too_long:
+        message = f"argument {_shown(argument)!r} must be --env:NAME=VALUE"
+        raise ArgumentError(message)
+    return name, value
+
+
+def _shown(argument: str) -> str:
+    """Return an argument without its value, which may be a secret."""
+    name, separator, _ = argument.partition("=")
+    return f"{name}=…" if separator else name

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Giving back what the journal holds; used by a job's end, the epilog, the command and the timer.
+
+Several of them may be at work at once: each entry has a lock, and what another one has released is
+not asked for again. What fails is kept, with the reason.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from spank_qrmi.at_once import do_at_once
+from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients.base import Settings
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.iam import TokenSource
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
+from spank_qrmi.journal import Entry, Journal, LockedEntry
+from spank_qrmi.owner import is_gone
+from spank_qrmi.redaction import Redactor
+
+RETRY_SECONDS = 300
+"""How long a job's end leaves alone what another job's could not be released."""
+
+_MOST_RETRIED_AT_ONCE = 32
+
+_log = logging.getLogger(__name__)
+
+
+def is_orphaned(entry: Entry) -> bool:
+    """Return whether the step that acquired has ended; one whose owner is not known counts not."""
+    return entry.owner is not None and is_gone(entry.owner)
+
+
+def is_being_acquired(entry: Entry) -> bool:
+    """Return whether a living step may still be told the token."""
+    is_alive = entry.owner is not None and not is_gone(entry.owner)
+    return is_alive and entry.token is None and not entry.failure
+
+
+def orphans(entries: Iterable[Entry], now: float) -> list[Entry]:
+    """Return what no living step holds and something can be done about, `now` in Unix seconds."""
+    return [
+        entry
+        for entry in entries
+        if (entry.needs_release or entry.has_ended(now)) and is_orphaned(entry)
+    ]
+
+
+def orphans_to_retry(entries: Iterable[Entry], now: float) -> list[Entry]:
+    """Return the orphans that the end of another job may try again."""
+    due = (
+        entry
+        for entry in entries
+        if entry.failed_at is None or not 0 <= now - entry.failed_at < RETRY_SECONDS
+    )
+    return orphans(due, now)[:_MOST_RETRIED_AT_ONCE]
+
+
+class Releaser:
+    """Releases entries of one journal within one deadline."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        deadline: Deadline,
+        http_client: Callable[[Deadline], HttpClient] = HttpClient,
+    ) -> None:
+        self._journal = journal
+        self._deadline = deadline
+        self._http_client = http_client
+
+    def release_all(self, entries: Sequence[Entry]) -> list[QrmiError | None]:
+        """Release what the entries hold, all at once; return each one's error, None if released.
+
+        The errors' texts hold no secret and leave out the resource's name.
+        """
+        with contextlib.suppress(JournalError):
+            self._journal.clean_up()
+        with contextlib.ExitStack() as stack:
+            connections = _Connections(lambda: stack.enter_context(self._new_client()))
+
+            def work(entry: Entry) -> None:
+                self._release(entry, connections)
+
+            outcomes = do_at_once(work, entries, self._deadline)
+        return [
+            ReleaseError(_clear(entry, error)) if isinstance(error, QrmiError) else None
+            for entry, error in zip(entries, outcomes, strict=True)
+        ]
+
+    def _new_client(self) -> HttpClient:
+        return self._http_client(self._deadline)
+
+    def _release(self, entry: Entry, connections: "_Connections") -> None:
+        locked = self._journal.lock(entry, self._deadline)
+        if locked is None:
+            _log.debug("name(%s) was released by another process", entry.resource_name)
+            return
+        with locked:
+            try:
+                if locked.entry.token is None:
+                    self._let_end(locked)
+                else:
+                    _give_back(locked.entry, locked.entry.token, connections)
+            except QrmiError as error:
+                _note_failure(locked, error)
+                raise
+            locked.remove()
+            _log.debug("name(%s) released", entry.resource_name)
+
+    def _let_end(self, locked: LockedEntry) -> None:
+        """Return if what was never answered has ended by itself; raise ReleaseError until then."""
+        entry = locked.entry
+        if not entry.has_ended(time.time()):
+            message = f"the service never answered the request to acquire: {entry.may_be_open_text}"
+            raise ReleaseError(message)
+        _log.info(
+            "name(%s) of job %d: %s, so nothing is left to release",
+            entry.resource_name,
+            entry.job_id,
+            entry.may_be_open_text,
+        )
+
+
+class _Connections:
+    """One HTTP client, and its tokens, for each set of variables that entries want for requests."""
+
+    def __init__(self, new_client: Callable[[], HttpClient]) -> None:
+        self._new_client = new_client
+        self._lock = threading.Lock()
+        self._made: dict[tuple[tuple[str, str], ...], tuple[HttpClient, TokenSource]] = {}
+
+    def of(self, environment: Mapping[str, str]) -> tuple[HttpClient, TokenSource]:
+        """Return the client and its tokens; raise ServiceError if the variables are unusable."""
+        key = tuple(sorted(environment.items()))
+        with self._lock:
+            if key not in self._made:
+                http = self._new_client()
+                http.open_with(environment)
+                self._made[key] = (http, TokenSource(http))
+            return self._made[key]
+
+
+def _give_back(entry: Entry, token: str, connections: _Connections) -> None:
+    client_class = CLIENTS.get(entry.resource_type)
+    if client_class is None:
+        message = f"{entry.resource_type} is no resource type that this version knows"
+        raise ReleaseError(message)
+    http, tokens = connections.of(entry.environment)
+    client_class(Settings(entry.resource_name, entry.values), http, tokens).release(token)
+
+
+def _note_failure(locked: LockedEntry, error: QrmiError) -> None:
+    entry = locked.entry
+    noted = replace(
+        entry,
+        failure=_clear(entry, error),
+        failed_at=int(time.time()),
+        failures=entry.failures + 1,
+    )
+    try:
+        locked.write(noted)
+    except JournalError as journal_error:
+        _log.error("%s", journal_error)
+
+
+def _clear(entry: Entry, error: QrmiError) -> str:
+    redactor = Redactor()
+    redactor.add(entry.secrets())
+    return redactor.clear(str(error))

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No installation takes a Python that is too old, or that an ordinary user could replace."""
+
+import grp
+import os
+import pwd
+import stat
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import check_python
+import pytest
+from check_python import foreign_writer, steps_to, trouble_with_paths, trouble_with_version
+
+PROJECT = Path(__file__).parents[2]
+FOLDER = stat.S_IFDIR | 0o755
+
+
+class Files:
+    """Owners, groups and modes that files are said to have; root's own and closed by default."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._known: dict[Path, tuple[int, int, int]] = {}
+
+        def status(path: Path) -> SimpleNamespace:
+            mode, user, group = self._known.get(path, (FOLDER, 0, 0))
+            return SimpleNamespace(st_mode=mode, st_uid=user, st_gid=group)
+
+        monkeypatch.setattr(Path, "lstat", status)
+
+    def say(self, path: Path, *, mode: int = FOLDER, user: int = 0, group: int = 0) -> None:
+        self._known[path] = (mode, user, group)
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> Files:
+    described = Files(monkeypatch)
+    monkeypatch.setattr(check_python, "steps_to", lambda path: [path, *path.parents])
+    return described
+
+
+@pytest.mark.parametrize("version", [(3, 10), (3, 14), (4, 0)])
+def test_version_that_will_do(version: tuple[int, int]) -> None:
+    assert trouble_with_version(version) == ""
+
+
+@pytest.mark.parametrize("version", [(2, 7), (3, 6), (3, 9)])
+def test_version_that_is_too_old(version: tuple[int, int]) -> None:
+    found = ".".join(map(str, version))
+    assert trouble_with_version(version) == (
+        f"Python {found} is too old: the worker needs 3.10 or later; "
+        "choose another one: make PYTHON=/path/to/python3"
+    )
+
+
+def test_path_that_is_roots(files: Files) -> None:
+    assert trouble_with_paths(Path("/usr/bin/python3.11"), Path("/usr/lib/python3.11/os.py")) == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "description", "writer"),
+    [
+        ("/opt/python/bin/python3", {"user": 4000000}, "user 4000000"),
+        ("/opt/python/bin", {"user": 65534}, f"user {pwd.getpwuid(65534).pw_name}"),
+        ("/opt/python/bin", {"mode": stat.S_IFDIR | 0o757}, "everybody"),
+        ("/opt", {"mode": stat.S_IFDIR | 0o777}, "everybody"),
+        ("/opt", {"mode": stat.S_IFDIR | 0o1777, "user": 4000000}, "user 4000000"),
+    ],
+)
+def test_path_that_others_may_change(
+    files: Files, path: str, description: dict[str, int], writer: str
+) -> None:
+    files.say(Path(path), **description)
+
+    assert trouble_with_paths(Path("/opt/python/bin/python3")) == (
+        f"{path} may be changed by {writer}, and the worker runs as root; "
+        "choose another one: make PYTHON=/path/to/python3"
+    )
+
+
+def test_folder_in_which_everybody_keeps_his_own(files: Files) -> None:
+    files.say(Path("/tmp"), mode=stat.S_IFDIR | 0o1777)
+
+    assert trouble_with_paths(Path("/tmp/python/bin/python3")) == ""
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"), [([], ""), (["root"], ""), (["ada"], "group staff")]
+)
+def test_folder_of_a_group(
+    files: Files, monkeypatch: pytest.MonkeyPatch, members: list[str], expected: str
+) -> None:
+    group = SimpleNamespace(gr_name="staff", gr_mem=members)
+    monkeypatch.setattr(grp, "getgrgid", lambda _: group)
+    files.say(Path("/usr/local"), mode=stat.S_IFDIR | 0o2775, group=4000000)
+
+    assert foreign_writer(Path("/usr/local")) == expected
+
+
+def test_folder_of_somebodys_own_group(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    accounts = [SimpleNamespace(pw_name="root", pw_gid=0), SimpleNamespace(pw_name="ada", pw_gid=7)]
+    monkeypatch.setattr(pwd, "getpwall", lambda: accounts)
+    files.say(Path("/opt"), mode=stat.S_IFDIR | 0o775, group=4000000)
+    files.say(Path("/srv"), mode=stat.S_IFDIR | 0o775, group=7)
+
+    assert foreign_writer(Path("/opt")) == ""
+    assert foreign_writer(Path("/srv")).startswith("group ")
+
+
+def test_links_on_the_way_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "real" / "bin").mkdir(parents=True)
+    (tmp_path / "real" / "bin" / "python3").touch()
+    (tmp_path / "python").symlink_to("real")
+    (tmp_path / "link").symlink_to(tmp_path / "python" / "bin" / "python3")
+
+    steps = steps_to(tmp_path / "link")
+
+    for name in ("link", "python", "python/bin/python3", "real", "."):
+        assert tmp_path / name in steps
+    assert Path("/") in steps
+
+
+@pytest.fixture
+def open_python(tmp_path: Path) -> Path:
+    """A Python that everybody could replace."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "python3").symlink_to("/usr/bin/python3")
+    folder.chmod(0o777)
+    return folder / "python3"
+
+
+@pytest.mark.parametrize("target", ["install", "deb", "rpm"])
+def test_make_refuses_before_it_builds(tmp_path: Path, open_python: Path, target: str) -> None:
+    done = subprocess.run(
+        ["make", target, f"PYTHON={open_python}", f"DESTDIR={tmp_path / 'root'}"],
+        cwd=PROJECT,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    check_refusal(done.stderr.splitlines()[0], open_python)
+    assert not (tmp_path / "root").exists()
+
+
+def test_installation_script_of_a_packager_refuses_too(tmp_path: Path, open_python: Path) -> None:
+    done = run_install_script(open_python, "install", tmp_path / "root")
+
+    assert done.returncode == 1
+    check_refusal(done.stderr, open_python)
+    assert not (tmp_path / "root").exists()
+
+
+def test_what_is_installed_can_be_taken_away_by_any_python(
+    tmp_path: Path, open_python: Path
+) -> None:
+    done = run_install_script(open_python, "uninstall", tmp_path / "root")
+
+    assert done.stderr == f"error: nothing is installed in {tmp_path}/root/opt/spank_qrmi\n"
+
+
+def run_install_script(python: Path, action: str, root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *(python, PROJECT / "scripts" / "install.py", action, "--destdir", root),
+            *("--environment", "/opt/spank_qrmi", "--plugindir", "/opt", "--sysconfdir", "/etc"),
+            *("--prefix", "/usr", "--wheel", "any.whl", "--pip", python),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def check_refusal(error: str, python: Path) -> None:
+    assert error.startswith(f"error: {python}: {python.parents[1]}")
+    assert "may be changed by" in error
+    assert error.rstrip().endswith(
+        "the worker runs as root; choose another one: make PYTHON=/path/to/python3"
+    )

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`spank-qrmi status` and `spank-qrmi release`: what a node holds, shown and given back."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from spank_qrmi.cli import main
+from spank_qrmi.clients import CLIENTS
+from spank_qrmi.config import load_config
+from spank_qrmi.errors import ReleaseError
+from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.owner import Owner, owner_of
+from spank_qrmi.simulator.qrmi_config import site_config, write_config
+from spank_qrmi.simulator.server import running_in_thread
+from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN, Account, Site
+from tests.unit.fake_vendor import TYPE, FakeVendor
+
+NOW = 1_700_000_000
+BATCH_STEP = 0xFFFFFFFB
+GONE = Owner(os.uname().nodename, "another boot", 1, 2, 3)
+SECRET = "secret-of-the-site"
+
+
+class Node:
+    """A node with a journal, and the command on it."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capsys = capsys
+
+    def hold(self, name: str, **changes: Any) -> Entry:
+        entry = Entry(
+            *(7, 0, BATCH_STEP, 0, name, TYPE, {"QRMI_KEY": SECRET}),
+            token=f"token-{name}",
+            acquired_at=NOW,
+            owner=GONE,
+            hold="a session",
+            ends_at=NOW + 100,
+        )
+        entry = replace(entry, **changes)
+        with Journal(self.folder).begin(entry):
+            return entry
+
+    def run(self, *arguments: str) -> tuple[int, list[str]]:
+        """Run the command; return its exit status and what it printed."""
+        status = main([*arguments, f"--state-dir={self.folder}"])
+        printed = self._capsys.readouterr()
+        assert SECRET not in printed.out + printed.err
+        assert "token-" not in printed.out + printed.err
+        return status, [*printed.out.splitlines(), *printed.err.splitlines()]
+
+    def held(self) -> list[str]:
+        entries = Journal(self.folder).entries()
+        return sorted(entry.resource_name for entry in entries if isinstance(entry, Entry))
+
+
+@pytest.fixture
+def node(tmp_path: Path, capsys: pytest.CaptureFixture[str], vendor: FakeVendor) -> Node:
+    return Node(tmp_path / "journal", capsys)
+
+
+@pytest.fixture
+def alive() -> Owner:
+    return owner_of(os.getpid())
+
+
+def test_status_is_a_table(node: Node, alive: Owner) -> None:
+    node.hold("held", owner=alive)
+    node.hold("left", job_id=12, restart_count=2, step_id=0, uid=4_000_000_000)
+    node.hold("coming", owner=alive, token=None)
+    node.hold("lost", token=None, failure="cut off", failed_at=NOW, failures=1)
+    node.hold("lost too", token=None)
+    node.hold("down", failure="no answer", failed_at=NOW + 60, failures=3, owner=None)
+    node.hold("old", acquired_at=None, owner=None)
+    assert node.run("status") == (
+        0,
+        [
+            "JOB             STEP   USER        RESOURCE  TYPE  SINCE                    STATE",
+            f"7               batch  root        coming    fake  {SINCE}  being acquired",
+            f"7               batch  root        down      fake  {SINCE}  release failed, 3 times, "
+            "last 2023-11-14 22:14:20 UTC: no answer",
+            f"7               batch  root        held      fake  {SINCE}  held",
+            f"7               batch  root        lost      fake  {SINCE}  never answered, its step "
+            "is gone: cut off",
+            f"7               batch  root        lost too  fake  {SINCE}  never answered, its step "
+            "is gone: a session may be open until 2023-11-14 22:15:00 UTC at the latest",
+            "7               batch  root        old       fake  unknown                  held",
+            f"12 (restart 2)  0      4000000000  left      fake  {SINCE}  held, its step is gone",
+        ],
+    )
+
+
+SINCE = "2023-11-14 22:13:20 UTC"
+
+
+def test_status_for_programs(node: Node) -> None:
+    node.hold("a", failure="no answer", failed_at=NOW + 60, failures=3)
+    node.hold("b", token=None)
+    (node.folder / "8-0-0-0123456789abcdef.json").write_text("{")
+    status, [line] = node.run("status", "--json")
+    document = orjson.loads(line)
+    expected = {
+        "job_id": 7,
+        "restart_count": 0,
+        "step": "batch",
+        "uid": 0,
+        "resource": "a",
+        "type": TYPE,
+        "state": "release failed",
+        "acquired_at": NOW,
+        "is_orphaned": True,
+        "reason": "no answer",
+        "failed_at": NOW + 60,
+        "failures": 3,
+        "ends_at": None,
+    }
+    unanswered = {"resource": "b", "state": "never answered", "reason": "", "failed_at": None}
+    unanswered |= {"failures": 0, "ends_at": NOW + 100}
+    assert (status, document["entries"]) == (0, [expected, expected | unanswered])
+    [unreadable] = document["unreadable"]
+    assert unreadable.startswith(f"{node.folder}/8-0-0-0123456789abcdef.json: is no entry of this")
+
+
+def test_status_of_a_node_that_holds_nothing(node: Node) -> None:
+    assert node.run("status") == (0, [])
+    assert node.run("status", "--json") == (0, ['{"entries":[],"unreadable":[]}'])
+    assert node.run("release", "--all") == (0, [])
+
+
+def test_status_shows_what_cannot_be_read(node: Node) -> None:
+    node.hold("a")
+    (node.folder / "8-0-0-0123456789abcdef.json").write_text("{")
+    status, [_, row, line] = node.run("status")
+    assert (status, row.split()[3]) == (0, "a")
+    assert line.startswith(f"{node.folder}/8-0-0-0123456789abcdef.json: is no entry of this")
+
+
+def test_hostile_names_do_not_reach_the_terminal(node: Node) -> None:
+    node.hold("a\n\x1b[2J")
+    _, [_, row] = node.run("status")
+    assert "a??[2J" in row
+    assert node.run("release", "--all") == (0, ["job 7: a??[2J: released"])
+
+
+def test_release_of_orphans(node: Node, alive: Owner, vendor: FakeVendor) -> None:
+    node.hold("gone")
+    node.hold("down")
+    node.hold("alive", owner=alive)
+    node.hold("coming", owner=alive, token=None)
+    node.hold("unknown", owner=None)
+    node.hold("told", token=None, failure="cut off", ends_at=4_000_000_000)
+    node.hold("ended", token=None, failure="cut off")
+    vendor.orders = {"release token-down": ReleaseError("no answer")}
+    status, lines = node.run("release", "--orphaned")
+    assert (status, sorted(lines)) == (
+        1,
+        [
+            "job 7: down: failed: no answer",
+            "job 7: ended: has ended by itself",
+            "job 7: gone: released",
+        ],
+    )
+    assert node.held() == ["alive", "coming", "down", "told", "unknown"]
+
+
+def test_release_of_a_job(node: Node, alive: Owner) -> None:
+    node.hold("a", owner=alive)
+    node.hold("b", restart_count=3, step_id=1)
+    node.hold("c", job_id=77)
+    status, lines = node.run("release", "--job", "7")
+    assert (status, sorted(lines)) == (0, ["job 7: a: released", "job 7: b: released"])
+    assert node.held() == ["c"]
+
+
+def test_release_of_everything(node: Node, alive: Owner, vendor: FakeVendor) -> None:
+    node.hold("a", owner=alive)
+    node.hold("b", owner=alive, token=None)
+    (node.folder / "8-0-0-0123456789abcdef.json").write_text("{")
+    status, [first, second, third] = node.run("release", "--all", "--timeout", "5")
+    assert (status, first, second) == (
+        1,
+        "job 7: a: released",
+        "job 7: b: skipped: its step is still acquiring it",
+    )
+    assert third.startswith(f"failed: {node.folder}/8-0-0-0123456789abcdef.json: is no entry of")
+    assert node.held() == ["b"]
+
+
+@pytest.mark.parametrize("command", [["status"], ["release", "--all"]])
+def test_only_root_may(node: Node, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    line = "spank-qrmi: only root may see and release what jobs hold: run it as root"
+    assert node.run(*command) == (1, [line])
+
+
+@pytest.mark.parametrize("command", [["status"], ["release", "--all"]])
+def test_folder_that_others_can_write_is_refused(node: Node, command: list[str]) -> None:
+    node.folder.mkdir()
+    node.folder.chmod(0o777)
+    status, [line] = node.run(*command)
+    assert status == 1
+    assert line.startswith(f"spank-qrmi: {node.folder} must belong to root and be writable by nob")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["release"],
+        ["release", "--all", "--orphaned"],
+        ["release", "--job"],
+        ["release", "--job", "x"],
+    ],
+)
+def test_unusable_options(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: spank-qrmi release" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["0", "86401", "x", "1_0"])
+def test_unusable_timeout(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["release", "--all", "--timeout", text])
+    line = f"--timeout: it must be a whole number of seconds from 1 to 86400, got {text!r}\n"
+    assert capsys.readouterr().err.endswith(line)
+
+
+def test_session_at_the_service_is_closed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = Site()
+    with running_in_thread(site) as base_url:
+        write_config(tmp_path / "qrmi_config.json", site_config(base_url))
+        config = load_config(tmp_path / "qrmi_config.json", CLIENTS)
+        resource = config.resources["ibm_sherbrooke"]
+        session = site.open_session(
+            Account(API_KEY, SERVICE_CRN), "ibm_sherbrooke", "dedicated", 600
+        )
+        node = Node(tmp_path / "journal", capsys)
+        node.hold(
+            resource.name,
+            resource_type=resource.type,
+            values=dict(resource.environment),
+            token=session.session_id,
+        )
+        assert node.run("release", "--orphaned") == (0, ["job 7: ibm_sherbrooke: released"])
+        assert site.sessions()[0].accepting_jobs is False

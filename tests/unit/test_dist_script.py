@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Source distributions that do not tell who made them when, and checksums."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from scripts import dist
+
+
+def make_archive(seconds: int, uid: int, names: list[str]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name in names:
+            member = tarfile.TarInfo(f"package-1/{name}")
+            member.mtime, member.uid, member.uname, member.size = seconds, uid, f"user{uid}", 4
+            member.mode = 0o700 if name == "run" else 0o600
+            archive.addfile(member, io.BytesIO(b"text"))
+    return packed.getvalue()
+
+
+def test_archive_does_not_depend_on_who_makes_it_when() -> None:
+    names = ["b", "run", "a/c"]
+    one = dist.normalised(make_archive(1_000, 1, names), 7)
+    other = dist.normalised(make_archive(2_000, 2, names[::-1]), 7)
+    assert one == other
+    with tarfile.open(fileobj=io.BytesIO(one)) as archive:
+        assert [(each.name, each.mode, each.mtime) for each in archive] == [
+            ("package-1/a/c", 0o644, 7),
+            ("package-1/b", 0o644, 7),
+            ("package-1/run", 0o755, 7),
+        ]
+        content = archive.extractfile("package-1/b")
+        assert content is not None
+        assert content.read() == b"text"
+
+
+def test_what_setuptools_derives_is_left_out() -> None:
+    names = ["setup.cfg", "package.egg-info/SOURCES.txt", "tests/setup.cfg", "PKG-INFO"]
+    archive = dist.normalised(make_archive(1, 1, names), 7)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        assert opened.getnames() == ["package-1/PKG-INFO", "package-1/tests/setup.cfg"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_checksums_name_every_file_but_themselves(tmp_path: Path, times: int) -> None:
+    (tmp_path / "b").write_text("")
+    (tmp_path / "a").write_text("text")
+    for _ in range(times):
+        path = dist.write_checksums(tmp_path)
+    assert path.read_text() == (
+        "982d9e3eb996f559e633f4d194def3761d909f5a3b647d1a851fead67c32c9d1  a\n"
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  b\n"
+    )

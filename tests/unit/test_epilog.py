@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plugin in the epilog's process: it looks into the journal, and asks only if it must."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spank_qrmi.protocol import Request, Verb
+from tests.unit.plugin_host import CONFIG, PluginHost, Report, answer_of
+from tests.unit.test_plugin_messages import VALGRIND
+
+NO_STEP = ["step_id", "restart_count", "node_index", "environment", "task"]
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    return folder
+
+
+def end_job(host: PluginHost, journal: Path, *arguments: str, **orders: Any) -> Report:
+    """Run the epilog of job 7, where SPANK knows the job and its user alone."""
+    report = host.run(
+        is_epilog=1,
+        remote=0,
+        options=[],
+        arguments=[CONFIG, f"--state-dir={journal}", *arguments],
+        missing=[*NO_STEP, *orders.pop("missing", [])],
+        **orders,
+    )
+    # Asking slurmctld there would end the process.
+    assert report.all("load") + report.all("set") == []
+    assert report.texts("hook") == ["slurm_spank_job_epilog 0"]
+    return report
+
+
+@pytest.mark.parametrize("others", [[], ["77-0-0-a.json", "70", ".7-0", "7", "17-0-0-a.json"]])
+def test_job_that_holds_nothing_starts_no_worker(
+    host: PluginHost, journal: Path, others: list[str]
+) -> None:
+    for name in others:
+        (journal / name).touch()
+    host.play('>"$folder/started"')
+    report = end_job(host, journal)
+    assert not (host.folder / "started").exists()
+    assert report.logged("error") + report.logged("info") == []
+
+
+def test_what_a_job_holds_is_released(host: PluginHost, journal: Path) -> None:
+    for name in ("77-0-0-a.json", "7-3-fffffffb-a.json", "8-0-0-a.json"):
+        (journal / name).touch()
+    host.answer_and_keep(answer_of(logs=[(b"d", "released 1 of 1")]))
+    report = end_job(host, journal, "--release-timeout=5")
+    arguments = (CONFIG, f"--state-dir={journal}", "--release-timeout=5")
+    expected = Request(Verb.RELEASE_JOB, 7, 0, 0, 1000, 5, arguments=arguments)
+    assert host.requests == [expected]
+    assert "released 1 of 1" in report.logged("debug")
+
+
+def test_failed_release_is_logged(host: PluginHost, journal: Path) -> None:
+    (journal / "7-0-0-a.json").touch()
+    host.answer(answer_of(held=1, messages=["QPU a of job 7: down"]))
+    assert end_job(host, journal).logged("error") == ["QPU a of job 7: down"]
+
+
+def test_worker_that_fails_is_logged(host: PluginHost, journal: Path) -> None:
+    (journal / "7-0-0-a.json").touch()
+    host.play("exit 3")
+    failure = "ended with status 3 before it had answered"
+    assert end_job(host, journal).logged("error") == [
+        f"the QPU worker {failure}; its release may not have happened"
+    ]
+
+
+@pytest.mark.parametrize("closed", [["0"], ["0", "1", "2"]])
+def test_descriptors_that_slurm_leaves_closed(
+    host: PluginHost, journal: Path, closed: list[str]
+) -> None:
+    (journal / "7-0-0-a.json").touch()
+    host.answer_and_keep(answer_of())
+    end_job(host, journal, closed=closed)
+    assert len(host.requests) == 1
+
+
+def test_folder_that_is_not_there_holds_nothing(host: PluginHost, journal: Path) -> None:
+    shutil.rmtree(journal)
+    assert end_job(host, journal).logged("error") == []
+
+
+def test_folder_that_is_none_is_logged(host: PluginHost, journal: Path) -> None:
+    journal.rmdir()
+    journal.touch()
+    assert end_job(host, journal).logged("error") == [
+        f"cannot look for what the job holds in {journal}: Not a directory"
+    ]
+
+
+def test_job_that_spank_does_not_know_is_left_alone(host: PluginHost, journal: Path) -> None:
+    (journal / "0-0-0-a.json").touch()
+    host.play('>"$folder/started"')
+    end_job(host, journal, missing=["job_id"])
+    assert not (host.folder / "started").exists()
+
+
+def test_last_folder_counts(host: PluginHost, journal: Path) -> None:
+    (journal / "7-0-0-a.json").touch()
+    host.answer_and_keep(answer_of())
+    end_job(host, journal.parent / "other", f"--state-dir={journal}")
+    assert len(host.requests) == 1
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+@pytest.mark.parametrize("name", ["7-0-0-a.json", "8-0-0-a.json"])
+def test_memory_is_used_as_it_should(host: PluginHost, journal: Path, name: str) -> None:
+    (journal / name).touch()
+    host.answer(answer_of(held=1, messages=["x"], logs=[(b"e", "y")]))
+    log = host.folder / "valgrind"
+    end_job(host, journal, under=[*VALGRIND, f"--log-file={log}"])
+    assert log.read_text() == ""

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How `make install` puts environments beside each other and switches between them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import install
+
+INFORMATION = Path("lib", "python3", "site-packages", "spank_qrmi-1.2.dist-info")
+
+
+def make_environment(folder: Path, **files: str) -> Path:
+    for path in (folder / "bin", folder / INFORMATION, folder / "share" / "spank-qrmi"):
+        path.mkdir(parents=True)
+    (folder / "bin" / "qrun").write_text(f"#!{folder}/bin/python\n")
+    (folder / "bin" / "python").symlink_to("/usr/bin/python3")
+    (folder / "pyvenv.cfg").write_text(f"command = python3 -m venv {folder}\n")
+    (folder / INFORMATION / "RECORD").write_text(f"../../../bin/qrun,sha256=of {folder},1\n")
+    for name, text in {"module": "value = {1, 2}\n", **files}.items():
+        (folder / "lib" / f"{name}.py").write_text(text)
+    return folder
+
+
+def test_name_depends_on_the_content_alone(tmp_path: Path) -> None:
+    one = make_environment(tmp_path / "one")
+    same = make_environment(tmp_path / "other" / "folder")
+    different = make_environment(tmp_path / "two", module="value = 3\n")
+    names = [install.name_of(each) for each in (one, same, different)]
+    assert names[0] == names[1] != names[2]
+    assert names[0].startswith("1.2-")
+
+
+def test_environment_names_its_place_only(tmp_path: Path) -> None:
+    contents = []
+    for staging in (tmp_path / "one", tmp_path / "second folder"):
+        environment = make_environment(staging / "environment")
+        install.finish(environment, Path("/opt/final"))
+        contents.append(install.content(environment))
+    assert contents[0] == contents[1]
+    assert (environment / "bin" / "qrun").read_text() == "#!/opt/final/bin/python\n"
+    assert (environment / "pyvenv.cfg").read_text() == "command = python3 -m venv /opt/final\n"
+    record = (environment / INFORMATION / "RECORD").read_text()
+    assert record.startswith("../../../bin/qrun,sha256=")
+    assert record.endswith(f",{len('#!/opt/final/bin/python') + 1}\n")
+    [compiled] = environment.glob("lib/__pycache__/*.pyc")
+    assert b"/opt/final/lib/module.py" in compiled.read_bytes()
+
+
+def test_same_content_stays_where_it_is(tmp_path: Path) -> None:
+    target = make_environment(tmp_path / "target")
+    (target / install.RECORD_OF_PLUGINS).write_text("record")
+    before = {path: path.lstat().st_ino for path in target.rglob("*")}
+    new = tmp_path / "new"
+    new.symlink_to(target)  # The very same.
+    install.place(new, target, tmp_path)
+    assert {path: path.lstat().st_ino for path in target.rglob("*")} == before
+
+
+def test_changed_content_is_put_right_and_the_record_kept(tmp_path: Path) -> None:
+    staging = tmp_path / "staging"
+    new = make_environment(staging / "environment")
+    target = make_environment(tmp_path / "target", module="broken")
+    (target / install.RECORD_OF_PLUGINS).write_text("record")
+    install.place(new, target, staging)
+    assert (target / "lib" / "module.py").read_text() == "value = {1, 2}\n"
+    assert (target / install.RECORD_OF_PLUGINS).read_text() == "record"
+
+
+def test_switching_and_forgetting(tmp_path: Path) -> None:
+    assert install.current(tmp_path) == ""
+    for name in ("1-a", "2-b", "3-c", ".new-left-over"):
+        (tmp_path / name).mkdir()
+    (tmp_path / install.CREATED).write_text("")
+    for name in ("2-b", "3-c"):
+        install.switch(tmp_path, name)
+        assert install.current(tmp_path) == name
+    install.forget_others(tmp_path, {"3-c", "2-b"})
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"2-b", "3-c", install.CURRENT, install.CREATED}
+
+
+def test_folders_that_were_not_there_are_noted_once(tmp_path: Path) -> None:
+    folder = tmp_path / "usr" / "lib" / "spank_qrmi"
+    install.remember_folders(tmp_path, folder)
+    install.remember_folders(tmp_path, folder)
+    assert (folder / install.CREATED).read_text() == "usr/lib/spank_qrmi\nusr/lib\nusr\n"
+
+
+def test_uninstall_of_nothing_says_so(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        install.uninstall(Path("/"), tmp_path)
+    assert ended.value.code == f"error: nothing is installed in {tmp_path}"
+
+
+def test_command_that_fails_ends_with_its_status() -> None:
+    with pytest.raises(SystemExit) as ended:
+        install.run(sys.executable, "-c", "raise SystemExit(7)")
+    assert ended.value.code == 7

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process that keeps a demonstration: started, found again, ended."""
+
+import fcntl
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loopback.errors import ClusterError
+from loopback.keeper import Keeper
+
+KEEP = "with keeper.claim(): keeper.keep()"
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Iterator[Path]:
+    lock = tmp_path / "build" / "lock"
+    yield lock
+    Keeper(lock).stop()
+
+
+def program(lock: Path, body: str) -> list[str]:
+    """Return a command that runs `body` with a keeper."""
+    lines = [
+        "import pathlib, sys",
+        "from loopback.keeper import Keeper",
+        f"keeper = Keeper(pathlib.Path({str(lock)!r}))",
+        body,
+    ]
+    return [sys.executable, "-c", "\n".join(lines)]
+
+
+def start(lock: Path, body: str) -> subprocess.CompletedProcess[bytes]:
+    """Have another process start the keeper, since that one outlives its parent."""
+    launch = f"sys.exit(keeper.start({program(lock, body)!r}))"
+    return subprocess.run(program(lock, launch), check=False, capture_output=True, timeout=30)
+
+
+def test_keeps_until_it_is_told_to_stop(lock: Path):
+    keeper = Keeper(lock)
+
+    assert start(lock, KEEP).returncode == 0
+    pid = int(lock.read_text())
+    assert Path(f"/proc/{pid}").exists()
+
+    assert keeper.stop()
+    assert not keeper.stop()
+
+
+def test_cleans_up_when_it_is_told_to_stop(lock: Path):
+    traced = lock.with_name("traced")
+    body = f"""
+with keeper.claim():
+    try:
+        keeper.keep()
+    finally:
+        pathlib.Path({str(traced)!r}).touch()
+"""
+    start(lock, body)
+    Keeper(lock).stop()
+
+    assert traced.exists()
+
+
+def test_cleans_up_to_the_end_when_it_is_told_twice(lock: Path):
+    traced = lock.with_name("traced")
+    body = f"""
+import os, signal
+with keeper.claim():
+    try:
+        keeper.keep()
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        pathlib.Path({str(traced)!r}).touch()
+"""
+    start(lock, body)
+    Keeper(lock).stop()
+
+    assert traced.exists()
+
+
+def test_one_who_looks_does_not_keep_it_from_starting(lock: Path):
+    lock.parent.mkdir()
+    with lock.open("a") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        timer = threading.Timer(0.2, fcntl.flock, (looking, fcntl.LOCK_UN))
+        timer.start()
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            with Keeper(lock).claim():
+                pass
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+            timer.join()
+
+
+def test_leaves_the_terminal(lock: Path):
+    done = start(lock, KEEP)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_status_of_one_that_fails_before_it_keeps(lock: Path):
+    assert start(lock, "with keeper.claim(): sys.exit(3)").returncode == 3
+    assert not Keeper(lock).stop()
+
+
+def test_second_one_is_refused(lock: Path):
+    start(lock, KEEP)
+
+    refusal = pytest.raises(ClusterError, match=f"kept already, by process {lock.read_text()}")
+    with refusal, Keeper(lock).claim():
+        pytest.fail("claimed twice")
+
+
+def test_left_over_lock_is_no_process(lock: Path):
+    lock.parent.mkdir()
+    lock.write_text("1")
+
+    assert not Keeper(lock).stop()

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the matrix takes over from the machine: Pythons, pip's files, the sources."""
+
+import os
+from pathlib import Path
+
+import pytest
+from slurm_matrix.machine import find_python, package_paths, package_variables
+from slurm_matrix.sources import copy_sources
+
+
+def program(path: Path, script: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine whose programs and home are in a folder of the test's."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return tmp_path
+
+
+def test_python_on_the_path(home: Path) -> None:
+    program(home / "bin" / "python3.10", "echo /opt/python3.10")
+
+    found = find_python("3.10")
+
+    assert found is not None
+    assert (str(found.interpreter), str(found.prefix)) == (
+        "/opt/python3.10/bin/python3.10",
+        "/opt/python3.10",
+    )
+
+
+def test_newest_python_of_pyenv_behind_its_stand_in(home: Path) -> None:
+    program(home / "bin" / "python3.10", "exit 127")
+    for version in ("3.10.2", "3.10.13", "3.11.7"):
+        prefix = home / ".pyenv" / "versions" / version
+        program(prefix / "bin" / "python3.10", f"echo {prefix}")
+
+    found = find_python("3.10")
+
+    assert found is not None
+    assert found.prefix.name == "3.10.13"
+
+
+@pytest.mark.parametrize("script", ["echo /usr", "exit 1", "true"])
+def test_python_that_cannot_be_shown_to_a_root(home: Path, script: str) -> None:
+    program(home / "bin" / "python3.10", script)
+
+    assert find_python("3.10") is None
+
+
+def test_files_that_pip_needs_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("index/simple", "wheels"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "ca.pem").touch()
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"file://{tmp_path}/index/simple https://a.test/b")
+    monkeypatch.setenv("PIP_FIND_LINKS", f"{tmp_path}/wheels {tmp_path}/missing")
+    monkeypatch.setenv("SSL_CERT_FILE", f"{tmp_path}/ca.pem")
+
+    found = [path for path in package_paths() if path.is_relative_to(tmp_path)]
+
+    assert sorted(found) == [tmp_path / "ca.pem", tmp_path / "index", tmp_path / "wheels"]
+
+
+def test_variables_that_pip_needs_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        os, "environ", {"PIP_CERT": "a", "SSL_CERT_FILE": "b", "no_proxy": "c", "SECRET": "d"}
+    )
+
+    assert package_variables() == {"PIP_CERT": "a", "SSL_CERT_FILE": "b"}
+
+
+def test_copy_holds_the_sources_and_what_was_built(tmp_path: Path) -> None:
+    repository, target = tmp_path / "repository", tmp_path / "target"
+    names = [Path("Makefile"), Path("tests", "unit", "test_one.py")]
+    for name in names:
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).write_text("first")
+    copy_sources(repository, names, target)
+    for stray in ("build/lib.so", ".venv/python", "x.egg-info/y", "gone/old.py", "tests/old.py"):
+        (target / stray).parent.mkdir(parents=True, exist_ok=True)
+        (target / stray).touch()
+    (repository / "Makefile").write_text("second")
+    os.utime(repository / "Makefile", ns=(1, 1))
+    unchanged = (target / names[1]).stat()
+
+    copy_sources(repository, names, target)
+
+    files = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
+    assert files == {*map(str, names), "build/lib.so", ".venv/python", "x.egg-info/y"}
+    assert not (target / "gone").exists()
+    assert (target / "Makefile").read_text() == "second"
+    assert (target / names[1]).stat().st_ino == unchanged.st_ino

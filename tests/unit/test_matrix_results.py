@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The matrix's table says what the tests gave, and nothing is well by being left out."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from slurm_matrix.results import Column, Count, format_table, read_junit
+
+FILE = "tests/unit/test_one.py"
+
+
+def report(folder: Path, *cases: str) -> Path:
+    path = folder / "junit.xml"
+    path.write_text(f"<testsuites><testsuite>{''.join(cases)}</testsuite></testsuites>")
+    return path
+
+
+def case(name: str, outcome: str = "", file: str = FILE) -> str:
+    return f'<testcase file="{file}" classname="c" name="{name}">{outcome}</testcase>'
+
+
+def test_report_is_counted_by_file(tmp_path: Path) -> None:
+    path = report(
+        tmp_path,
+        case("a"),
+        case("b", "<failure/>"),
+        case("c", "<skipped/>"),
+        case("d", file="tests/unit/test_two.py"),
+    )
+
+    assert read_junit(path) == {FILE: Count(1, 1, 1), "tests/unit/test_two.py": Count(1)}
+
+
+def test_test_that_fails_and_then_its_cleanup_counts_once(tmp_path: Path) -> None:
+    path = report(tmp_path, case("a", "<failure/>"), case("a", "<error/>"))
+
+    assert read_junit(path) == {FILE: Count(0, 1, 0)}
+
+
+def test_report_of_tests_that_broke_off(tmp_path: Path) -> None:
+    path = tmp_path / "junit.xml"
+    with pytest.raises(FileNotFoundError):
+        read_junit(path)
+    path.write_text("<testsuites>")
+    with pytest.raises(ElementTree.ParseError):
+        read_junit(path)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        Column(["a"], {}),
+        Column(["a"], {FILE: Count(1, 1, 0)}),
+        Column(["a"], {FILE: Count(1, 0, 1)}),
+        Column(["a"], {FILE: Count(1, 0, 0)}, "pytest: 1"),
+        Column(["a"], trouble="build failed"),
+        Column(["a"], is_unavailable=True),
+    ],
+)
+def test_what_is_not_well(column: Column) -> None:
+    assert not column.is_good
+
+
+def test_table() -> None:
+    columns = [
+        Column(
+            ["sid", "Slurm 26.05.5"], {FILE: Count(12), "tests/slurm/test_help.py": Count(1, 2)}
+        ),
+        Column(["noble"], {FILE: Count(3, 0, 4)}),
+        Column(["trixie"], trouble="build failed"),
+        Column(["Python 3.10"], is_unavailable=True),
+    ]
+
+    assert format_table(columns).splitlines() == [
+        "                          sid            noble            trixie        Python 3.10",
+        "                          Slurm 26.05.5",
+        "tests/slurm/test_help.py  1/2            -                -             -",
+        "tests/unit/test_one.py    12/0           3/0 (4 skipped)  -             -",
+        "all                       13/2           3/0 (4 skipped)  build failed  not available",
+    ]

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the process behind an acquisition has ended: certain, or taken as alive."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi import owner
+from spank_qrmi.owner import Owner, is_gone, owner_of
+
+PATIENCE_SECONDS = 20
+
+
+class FakeProc:
+    """A /proc of one boot and one namespace, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "sys/kernel/random").mkdir(parents=True)
+        (folder / "self/ns").mkdir(parents=True)
+        (folder / "self/ns/pid").touch()
+        self.boot = folder / "sys/kernel/random/boot_id"
+        self.boot.write_text("this-boot\n")
+        self.start(1, 5)
+
+    def start(self, pid: int, ticks: int, name: str = "slurmstepd", state: str = "S") -> None:
+        (self.folder / str(pid)).mkdir(exist_ok=True)
+        fields = " ".join([state, *["0"] * 18, str(ticks), "0", "0"])
+        (self.folder / str(pid) / "stat").write_text(f"{pid} ({name}) {fields}\n")
+
+    def end(self, pid: int) -> None:
+        (self.folder / str(pid) / "stat").unlink()
+
+
+@pytest.fixture
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeProc:
+    proc = FakeProc(tmp_path)
+    monkeypatch.setattr(owner, "_PROC", tmp_path)
+    return proc
+
+
+@pytest.mark.parametrize("name", ["slurmstepd", "a b", "a) S 0 (b", ") Z"])
+def test_process_that_runs_is_not_gone(proc: FakeProc, name: str) -> None:
+    proc.start(7, 1234, name)
+    owner = owner_of(7)
+    assert (owner.boot_id, owner.pid, owner.started_ticks) == ("this-boot", 7, 1234)
+    assert not is_gone(owner)
+
+
+def test_process_that_ended_is_gone(proc: FakeProc) -> None:
+    proc.start(7, 1234)
+    owner = owner_of(7)
+    proc.end(7)
+    assert is_gone(owner)
+
+
+@pytest.mark.parametrize("state", ["Z", "X"])
+def test_process_that_nobody_has_reaped_is_gone(proc: FakeProc, state: str) -> None:
+    proc.start(7, 1234)
+    owner = owner_of(7)
+    proc.start(7, 1234, state=state)
+    assert is_gone(owner)
+
+
+def test_number_that_another_process_has_is_gone(proc: FakeProc) -> None:
+    proc.start(7, 1234)
+    owner = owner_of(7)
+    proc.start(7, 1235)
+    assert is_gone(owner)
+
+
+def test_process_of_an_earlier_boot_is_gone(proc: FakeProc) -> None:
+    proc.start(7, 1234)
+    owner = owner_of(7)
+    proc.boot.write_text("next-boot\n")
+    assert is_gone(owner)
+
+
+def test_process_that_was_gone_before_it_was_asked_for_stays_so(proc: FakeProc) -> None:
+    owner = owner_of(7)
+    assert is_gone(owner)
+    proc.start(7, 1234)
+    assert is_gone(owner)
+
+
+def test_what_cannot_be_told_counts_as_alive(proc: FakeProc) -> None:
+    """An entry that is left too long costs money; one that is taken from a job costs the job."""
+    owner = owner_of(7)
+    assert is_gone(owner)
+    assert not is_gone(replace(owner, pid_namespace=owner.pid_namespace + 1))
+    assert not is_gone(replace(owner, boot_id=""))
+    assert not is_gone(replace(owner, host="another", boot_id="another"))
+    proc.end(1)
+    assert not is_gone(owner)
+    proc.boot.unlink()
+    assert not is_gone(owner)
+
+
+def test_stat_that_means_nothing_is_no_process(proc: FakeProc) -> None:
+    proc.start(7, 1234)
+    (proc.folder / "7" / "stat").write_text("7 (x) S")
+    assert owner_of(7).started_ticks == 0
+
+
+def test_real_processes() -> None:
+    assert not is_gone(owner_of(os.getpid()))
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        other = owner_of(process.pid)
+        assert not is_gone(other)
+    finally:
+        process.kill()
+        process.communicate(timeout=PATIENCE_SECONDS)
+    assert is_gone(other)
+    assert isinstance(other, Owner)

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Releasing what the journal holds: at once, each for itself, once, and never forgotten."""
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
+from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.owner import Owner, owner_of
+from spank_qrmi.release import (
+    RETRY_SECONDS,
+    Releaser,
+    is_being_acquired,
+    is_orphaned,
+    orphans,
+    orphans_to_retry,
+)
+from tests.unit.fake_vendor import TYPE, FakeVendor
+
+NOW = 1_700_000_000
+GONE = Owner(os.uname().nodename, "another boot", 1, 2, 3)
+TOGETHER_SECONDS = 10
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "journal")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: float(NOW))
+
+
+def entry_of(name: str, token: str | None = "", **changes: object) -> Entry:
+    entry = Entry(
+        *(7, 1, 0, 1000, name, TYPE, {"QRMI_KEY": "secret-key"}),
+        token=f"token-{name}" if token == "" else token,
+        acquired_at=NOW - 10,
+        owner=GONE,
+        hold="a session",
+        ends_at=NOW + 100,
+    )
+    return replace(entry, **changes)  # type: ignore[arg-type]
+
+
+def hold(journal: Journal, *entries: Entry) -> list[Entry]:
+    for entry in entries:
+        with journal.begin(entry):
+            pass
+    return list(entries)
+
+
+def release(journal: Journal, entries: Sequence[Entry]) -> list[str | None]:
+    """Return each error's text, None for what was released."""
+    outcomes = Releaser(journal, Deadline(60)).release_all(entries)
+    return [None if error is None else str(error) for error in outcomes]
+
+
+def test_all_are_released_at_once(vendor: FakeVendor, journal: Journal) -> None:
+    together = threading.Barrier(3, timeout=TOGETHER_SECONDS)
+    vendor.orders = {f"release token-{name}": lambda: together.wait() and None for name in "abc"}
+    entries = hold(journal, *map(entry_of, "abc"))
+    assert release(journal, entries) == [None, None, None]
+    assert (journal.entries(), len(vendor.events_of("release"))) == ([], 3)
+    assert vendor.settings["a"].values == {"QRMI_KEY": "secret-key"}
+
+
+def test_all_that_a_long_outage_has_left_is_released(vendor: FakeVendor, journal: Journal) -> None:
+    names = [f"q{number}" for number in range(100)]
+    assert release(journal, hold(journal, *map(entry_of, names))) == [None] * 100
+    assert (len(vendor.events_of("release")), journal.entries()) == (100, [])
+
+
+def test_what_no_thread_has_come_to_is_kept(vendor: FakeVendor, journal: Journal) -> None:
+    go_on = threading.Event()
+    names = [f"q{number}" for number in range(100)]
+    vendor.orders = {f"release token-{name}": lambda: go_on.wait() and None for name in names}
+    entries = hold(journal, *map(entry_of, names))
+    errors = Releaser(journal, Deadline(0.5)).release_all(entries)
+    go_on.set()
+    assert {str(error) for error in errors} == {"gave no result in time"}
+    assert len(vendor.events_of("release")) == 64
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        (ReleaseError("may still be open"), "may still be open"),
+        (ServiceError("no answer"), "no answer"),
+        (ReleaseError("token-a secret-key"), "**** ****"),
+        (KeyError("secret-key"), "internal error (KeyError)"),
+    ],
+)
+@pytest.mark.usefixtures("clock")
+def test_failed_release_keeps_its_entry_and_the_reason(
+    vendor: FakeVendor, journal: Journal, order: Exception, expected: str
+) -> None:
+    vendor.orders = {"release token-a": order}
+    entries = hold(journal, entry_of("a"), entry_of("b"))
+    for failures in (1, 2):
+        assert release(journal, entries) == [expected, None]
+        [left] = journal.entries()
+        if isinstance(order, QrmiError):
+            noted = {"failure": expected, "failed_at": NOW, "failures": failures}
+            assert left == entry_of("a", **noted)
+        else:
+            assert left == entry_of("a")
+    vendor.orders = {}
+    assert (release(journal, entries), journal.entries()) == ([None, None], [])
+
+
+def test_client_that_cannot_be_made_keeps_its_entry(vendor: FakeVendor, journal: Journal) -> None:
+    vendor.orders = {"make a": AcquisitionError("no key")}
+    assert release(journal, hold(journal, entry_of("a"))) == ["no key"]
+    assert len(journal.entries()) == 1
+
+
+def test_unknown_type_keeps_its_entry(vendor: FakeVendor, journal: Journal) -> None:
+    entries = hold(journal, entry_of("a", resource_type="of a later version"))
+    text = "of a later version is no resource type that this version knows"
+    assert release(journal, entries) == [text]
+    assert len(journal.entries()) == 1
+
+
+@pytest.mark.usefixtures("clock")
+def test_request_without_answer_is_kept_until_it_has_ended(
+    vendor: FakeVendor, journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    [entry] = hold(journal, entry_of("a", None))
+    text = (
+        "the service never answered the request to acquire: a session may be open until "
+        "2023-11-14 22:15:00 UTC at the latest"
+    )
+    assert entry.needs_release
+    assert release(journal, [entry]) == [text]
+    [kept] = journal.entries()
+    assert isinstance(kept, Entry)
+    assert (kept.failure, kept.needs_release) == (text, False)
+    ended = hold(journal, entry_of("b", None, ends_at=NOW))
+    caplog.set_level("INFO")
+    assert release(journal, ended) == [None]
+    assert journal.entries() == [kept]
+    assert caplog.messages == [
+        "name(b) of job 7: a session may be open until 2023-11-14 22:13:20 UTC at the latest, so "
+        "nothing is left to release"
+    ]
+    assert vendor.events == []
+
+
+def test_two_releasers_ask_once(vendor: FakeVendor, journal: Journal) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        asked.set()
+        go_on.wait(TOGETHER_SECONDS)
+
+    vendor.orders = {"release token-a": wait}
+    entries = hold(journal, entry_of("a"))
+    outcomes: list[list[str | None]] = []
+    threads = [
+        threading.Thread(target=lambda: outcomes.append(release(journal, entries)))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    assert asked.wait(TOGETHER_SECONDS)
+    go_on.set()
+    for thread in threads:
+        thread.join(TOGETHER_SECONDS)
+    assert outcomes == [[None]] * 3
+    assert vendor.events.count("release token-a") == 1
+
+
+def test_releaser_that_waits_in_vain_says_so(vendor: FakeVendor, journal: Journal) -> None:
+    entries = hold(journal, entry_of("a"))
+    locked = journal.lock(entries[0], Deadline(0))
+    assert locked is not None
+    with locked:
+        [error] = Releaser(journal, Deadline(0.2)).release_all(entries)
+    assert str(error) == "another process is releasing it, and did not end in time"
+    assert vendor.events == []
+    assert journal.entries() == entries
+
+
+def test_entry_is_read_anew_once_it_is_locked(vendor: FakeVendor, journal: Journal) -> None:
+    """The token may have come since the entry was listed."""
+    hold(journal, entry_of("a"))
+    assert release(journal, [entry_of("a", None)]) == [None]
+    assert vendor.events_of("release") == {"token-a"}
+
+
+def test_disk_that_takes_no_reason_keeps_the_entry(
+    vendor: FakeVendor,
+    journal: Journal,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    vendor.orders = {"release token-a": ReleaseError("down")}
+    entries = hold(journal, entry_of("a"))
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    assert release(journal, entries) == ["down"]
+    assert journal.entries() == entries
+    assert "No space left on device" in caplog.text
+
+
+def test_every_set_of_variables_has_its_client(
+    vendor: FakeVendor, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[dict[str, str]] = []
+    monkeypatch.setattr(HttpClient, "open_with", lambda _, environment: opened.append(environment))
+    environments = [{}, {"https_proxy": "p"}, {"https_proxy": "p"}]
+    entries = [
+        entry_of(name, environment=environment)
+        for name, environment in zip("abc", environments, strict=True)
+    ]
+    assert release(journal, hold(journal, *entries)) == [None] * 3
+    assert sorted(opened, key=len) == [{}, {"https_proxy": "p"}]
+
+
+def test_unusable_variables_keep_their_entry(vendor: FakeVendor, journal: Journal) -> None:
+    entries = [entry_of("a", environment={"SSL_CERT_FILE": "/nowhere"}), entry_of("b")]
+    first, second = release(journal, hold(journal, *entries))
+    assert first is not None
+    assert first.startswith("cannot prepare requests: check http_proxy, https_proxy and SSL_CERT")
+    assert (second, len(journal.entries())) == (None, 1)
+
+
+def test_who_is_orphaned_and_who_is_being_acquired() -> None:
+    alive = owner_of(os.getpid())
+    assert is_orphaned(entry_of("a"))
+    assert not is_orphaned(entry_of("a", owner=alive))
+    assert not is_orphaned(entry_of("a", owner=None))
+    assert is_being_acquired(entry_of("a", None, owner=alive))
+    assert not is_being_acquired(entry_of("a", None, owner=None))
+    assert not is_being_acquired(entry_of("a", None))
+    assert not is_being_acquired(entry_of("a", owner=alive))
+    assert not is_being_acquired(entry_of("a", None, owner=alive, failure="told"))
+
+
+def test_what_a_jobs_end_tries_again() -> None:
+    wanted = [
+        entry_of("held"),
+        entry_of("failed long ago", failure="x", failed_at=NOW - RETRY_SECONDS),
+        entry_of("clock was put back", failure="x", failed_at=NOW + 1000),
+        entry_of("never answered", None),
+        entry_of("ended", None, failure="told", ends_at=NOW),
+    ]
+    others = [
+        entry_of("failed just now", failure="x", failed_at=NOW - RETRY_SECONDS + 1),
+        entry_of("told", None, failure="told"),
+        entry_of("of a living step", owner=owner_of(os.getpid())),
+    ]
+    assert orphans_to_retry([*wanted, *others], NOW) == wanted
+    assert len(orphans_to_retry([entry_of("a")] * 100, NOW)) == 32
+    assert orphans([*wanted, *others], NOW) == [*wanted, others[0]]

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The systemd units run what `make install` installs, with options that it understands."""
+
+import configparser
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi import cli
+from spank_qrmi.plugstack import DEFAULT_STATE_DIRECTORY
+
+REPOSITORY = Path(__file__).parents[2]
+SERVICE = REPOSITORY / "systemd" / "spank-qrmi-release.service"
+TIMER = REPOSITORY / "systemd" / "spank-qrmi-release.timer"
+
+
+def settings_of(path: Path) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read(path)
+    return parser
+
+
+def test_service_runs_the_command() -> None:
+    program, *arguments = shlex.split(settings_of(SERVICE)["Service"]["ExecStart"])
+    # The installation names the folder.
+    assert program == "@SBINDIR@/spank-qrmi"
+    options = cli._parser().parse_args(arguments)
+    assert (options.orphaned, options.state_dir) == (True, DEFAULT_STATE_DIRECTORY)
+    assert options.timeout < int(settings_of(SERVICE)["Service"]["TimeoutStartSec"])
+
+
+def test_service_may_write_the_journal_and_nothing_else() -> None:
+    settings = settings_of(SERVICE)
+    assert settings["Service"]["ProtectSystem"] == "strict"
+    assert settings["Service"]["ReadWritePaths"] == f"-{DEFAULT_STATE_DIRECTORY}"
+    assert settings["Unit"]["ConditionDirectoryNotEmpty"] == str(DEFAULT_STATE_DIRECTORY)
+
+
+def test_timer_starts_the_service_of_its_name() -> None:
+    assert TIMER.stem == SERVICE.stem
+    assert "Unit" not in settings_of(TIMER)["Timer"]
+
+
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
+)
+def test_systemd_finds_no_fault(tmp_path: Path) -> None:
+    for path in (SERVICE, TIMER):
+        # It wants the program to be there.
+        text = re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", path.read_text())
+        (tmp_path / path.name).write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *sorted(map(str, tmp_path.iterdir()))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
