@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loopback.errors import CommandError
+from loopback.processes import CLUSTER_MARK
 
 # What an outer Slurm job, or a user's defaults for the commands, would leak into ours.
 FOREIGN_PREFIXES = (
@@ -36,6 +37,7 @@ class Commands:
             if not name.startswith(FOREIGN_PREFIXES)
         }
         self.environment["SLURM_CONF"] = str(slurm_conf)
+        self.environment[CLUSTER_MARK] = str(folder)
 
     def run(
         self,

@@ -1,57 +1,116 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make demo`: a job with two QPUs on a Slurm cluster of its own, told step by step.
+"""`make demo`: two jobs with QPUs on a Slurm cluster of its own, told step by step.
 
-Everything runs on loopback in one folder, and nothing of it is left at the end.
+Everything runs on loopback in one folder, and nothing of it is left at the end. `KEEP=1 make demo`
+leaves it up until `make demo-stop`.
 """
 
+import os
 import shutil
+import signal
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from loopback.clients import CACHE, install_client, is_installed
 from loopback.cluster import SlurmCluster
-from loopback.installation import Installation
+from loopback.errors import ClusterError
+from loopback.installation import REPOSITORY, Installation
+from loopback.keeper import Keeper, end_in_order_at
 from loopback.site import Site
 
-USER = "nobody"
-
-SCRIPT = """\
-#!/bin/bash
-#SBATCH --job-name=sampler_job
-#SBATCH --ntasks=1
-#SBATCH --cpus-per-task=1
-#SBATCH --time=5
-#SBATCH --qpu=ibm_torino,ibm_sherbrooke
-
-echo "variables of the job:"
-env | grep -E 'QPU|QRMI' | sed -E 's/((KEY|TOKEN|CRN)[^=]*)=.*/\\1=****/' | sort
-echo
-echo "the same in a step:"
-srun printenv QRMI_JOB_QPU_RESOURCES QRMI_JOB_QPU_TYPES
-"""
+# The release that serves all types of the simulated site.
+CLIENT = "0.18.0"
+JOB_SECONDS = 240
 
 
-def main() -> None:
-    """Run the demonstration; raise if a part of it fails."""
+@dataclass(frozen=True)
+class Demo:
+    """What is up while the demonstration runs; `folder` holds all of it."""
+
+    folder: Path
+    site: Site
+    cluster: SlurmCluster
+    path: str
+    """The PATH of somebody who uses the client."""
+
+    @property
+    def examples(self) -> Path:
+        """A copy of the examples, where jobs may leave files."""
+        return self.folder / "examples"
+
+
+def main(action: str, lock: str = str(REPOSITORY / "build" / "demo.lock")) -> int:
+    """Run, keep or stop the demonstration; return the exit status."""
+    keeper = Keeper(Path(lock))
+    try:
+        if action == "stop":
+            print("the demonstration has ended" if keeper.stop() else "no demonstration is up")
+        elif action == "keep":
+            return keeper.start([sys.executable, "-m", "loopback.demo", "kept", lock])
+        elif action == "kept":
+            with keeper.claim(), _demo() as demo:
+                _tell(demo)
+                _explain(demo)
+                keeper.keep()
+        else:
+            end_in_order_at(signal.SIGHUP, signal.SIGTERM, status=1)
+            with _demo() as demo:
+                _tell(demo)
+            _step("done: nothing is left behind")
+    except ClusterError as error:
+        print(f"make demo: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+@contextmanager
+def _demo() -> Iterator[Demo]:
+    """Have everything up, and gone afterwards."""
+    client = _client()
     folder = Path(tempfile.mkdtemp(prefix="spank-qrmi-demo-", dir="/tmp"))
     folder.chmod(0o755)
     installation = Installation(folder)
     try:
-        _step("install the plugin and its worker (make install)")
+        _step("install the plugins, their worker and the commands (make install)")
         print(installation.make("install"), end="")
+        shutil.copytree(REPOSITORY / "examples", folder / "examples")
         with Site(folder) as site, SlurmCluster(folder / "cluster") as cluster:
             _step(f"a simulated QPU site answers at {site.url}, a Slurm cluster is up")
-            line = f"optional {installation.plugin} {site.config_path} --state-dir={folder}/state"
-            cluster.write_plugstack(line)
-            print(f"plugstack.conf: {line}")
-            _step("its users see the option (sbatch --help)")
-            print(_plugin_options(cluster))
-            _run_job(cluster)
-            _show_sessions(site)
-        _step("take everything away again (make uninstall)")
+            credentials = folder / "qrun.json"
+            site.write_qrun_credentials(credentials)
+            lines = (
+                f"optional {installation.plugin} {site.config_path} --state-dir={folder}/state",
+                f"optional {installation.qrun_plugin} --credentials={credentials}",
+            )
+            cluster.write_plugstack(*lines)
+            print("plugstack.conf:", *lines, sep="\n")
+            path = f"{client}:{installation.command_directory}:{os.environ['PATH']}"
+            yield Demo(folder, site, cluster, path)
+            _step("take everything away again (make uninstall)")
         print(installation.make("uninstall"), end="")
     finally:
         shutil.rmtree(folder)
-    _step("done: nothing is left behind")
+
+
+def _client() -> Path:
+    """Return the folder with the Python of the users' programs."""
+    if not is_installed(CLIENT):
+        shown = CACHE.relative_to(REPOSITORY)
+        _step(f"install the public client qrmi with Qiskit and Pulser, once, in {shown} (700 MB)")
+    return install_client(CLIENT)
+
+
+def _tell(demo: Demo) -> None:
+    _step("its users see the options (sbatch --help)")
+    print(_plugin_options(demo.cluster))
+    _run_job(demo, "two_qpus.sh")
+    _show_sessions(demo.site)
+    _run_job(demo, "qrun.sh")
+    _show_quantum_jobs(demo.site)
 
 
 def _step(text: str) -> None:
@@ -60,19 +119,21 @@ def _step(text: str) -> None:
 
 def _plugin_options(cluster: SlurmCluster) -> str:
     text = cluster.run("sbatch", "--help").stdout
-    return next(line for line in text.splitlines() if "--qpu" in line)
+    return text.partition("Options provided by plugins:\n")[2].partition("\n\n")[0]
 
 
-def _run_job(cluster: SlurmCluster) -> None:
-    _step(f"user {USER} submits this script with sbatch")
-    print(SCRIPT)
-    job = cluster.submit(SCRIPT, user=USER)
-    result = job.wait()
+def _run_job(demo: Demo, name: str) -> None:
+    script = (demo.examples / name).read_text()
+    _step(f"a user submits examples/{name}")
+    print(script)
+    job = demo.cluster.submit(script, f"--chdir={demo.examples}", env={"PATH": demo.path})
+    print(f"job {job.id} is submitted; its circuits run in the simulated site …", flush=True)
+    result = job.wait(JOB_SECONDS)
     _step(f"job {job.id} on node {result.nodes}: {result.state}; its output")
     print(result.stdout + result.stderr, end="")
     if result.state != "COMPLETED":
-        message = f"the job ended as {result.state}"
-        raise SystemExit(message)
+        message = f"job {job.id} ended as {result.state}"
+        raise ClusterError(message)
 
 
 def _show_sessions(site: Site) -> None:
@@ -86,5 +147,27 @@ def _show_sessions(site: Site) -> None:
         )
 
 
+def _show_quantum_jobs(site: Site) -> None:
+    _step("the quantum job of qrun, deleted from the service once its result was safe")
+    print(f"jobs that are left on Direct Access: {len(site.quantum_jobs())}")
+
+
+def _explain(demo: Demo) -> None:
+    """Tell how to use what is kept."""
+    slurm_conf = demo.cluster.environment["SLURM_CONF"]
+    _step("cluster and simulator stay up until `make demo-stop`; to submit jobs of your own:")
+    print(
+        f"export SLURM_CONF={slurm_conf}\n"
+        f"export PATH={demo.path.removesuffix(os.environ['PATH'])}$PATH\n"
+        f"cd {demo.examples}\n"
+        "sbatch sampler.sh\n"
+        "\n"
+        f"QPUs and credentials   {demo.site.config_path}\n"
+        f"sessions and jobs      curl -s {demo.site.url}/_simulator/state\n"
+        f"logs                   {demo.cluster.folder}/log",
+        flush=True,
+    )
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main(*sys.argv[1:]))

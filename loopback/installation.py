@@ -8,6 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from loopback.errors import CommandError
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -19,7 +21,12 @@ class Installation:
 
     @property
     def environment(self) -> Path:
-        """The virtual environment with the worker."""
+        """The virtual environment with the worker that new jobs use."""
+        return self.environments / (self.environments / "current").readlink()
+
+    @property
+    def environments(self) -> Path:
+        """The folder with that environment and the one before it."""
         return self.folder / "usr" / "lib" / "spank_qrmi"
 
     @property
@@ -33,12 +40,22 @@ class Installation:
         return self.plugin_directory / "spank_qrmi.so"
 
     @property
+    def qrun_plugin(self) -> Path:
+        """The plugin that makes jobs ready for the command `qrun`."""
+        return self.plugin_directory / "spank_ibm_qrun.so"
+
+    @property
+    def command_directory(self) -> Path:
+        """Where users find the commands."""
+        return self.folder / "usr" / "bin"
+
+    @property
     def interpreter_link(self) -> Path:
         """The link by which the plugin finds its worker."""
         return self.plugin_directory / "spank_qrmi.python"
 
-    def make(self, target: str) -> str:
-        """Run make as an administrator does; return what it printed or raise RuntimeError."""
+    def make(self, target: str, **variables: str) -> str:
+        """Run make as an administrator does; return what it printed or raise CommandError."""
         # A make that runs the tests must not lend its job slots to this one.
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("MAKE")
@@ -49,6 +66,7 @@ class Installation:
                 f"PREFIX={self.folder / 'usr'}",
                 f"PLUGINDIR={self.plugin_directory}",
                 f"SYSCONFDIR={self.folder / 'etc'}",
+                *(f"{name}={value}" for name, value in variables.items()),
             ],
             cwd=REPOSITORY,
             env=environment,
@@ -58,7 +76,7 @@ class Installation:
         )
         if done.returncode != 0:
             message = f"make {target} failed:\n{done.stdout}{done.stderr}"
-            raise RuntimeError(message)
+            raise CommandError(message)
         return done.stdout
 
     def copy_plugin(self, folder: Path, interpreter: Path | None) -> Path:
@@ -80,4 +98,4 @@ def snapshot(folder: Path) -> dict[str, tuple[int, str]]:
 def _content(path: Path) -> str:
     if path.is_symlink():
         return str(path.readlink())
-    return "" if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()
+    return "" if not path.is_file() else hashlib.sha256(path.read_bytes()).hexdigest()

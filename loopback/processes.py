@@ -15,6 +15,8 @@ from loopback.errors import ClusterError
 from loopback.waiting import wait_until
 
 PROC = Path("/proc")
+# Tells what we started from the shell of somebody who was given the cluster's SLURM_CONF.
+CLUSTER_MARK = "LOOPBACK_CLUSTER"
 TERM_SECONDS = 5.0
 KILL_SECONDS = 5.0
 
@@ -113,9 +115,32 @@ def stepd_pids(folder: Path, job_id: int | None = None) -> set[int]:
     }
 
 
+def children_of(pid: int) -> list[int]:
+    """Return the process ids of a process's children; none if it has ended."""
+    try:
+        texts = [path.read_text() for path in (PROC / str(pid) / "task").glob("*/children")]
+    except OSError:
+        return []
+    return [int(word) for text in texts for word in text.split()]
+
+
+def command_line(pid: int) -> Sequence[str]:
+    """Return a process's command and arguments; nothing if it has ended."""
+    try:
+        return (PROC / str(pid) / "cmdline").read_text(errors="replace").rstrip("\0").split("\0")
+    except OSError:
+        return []
+
+
+def processes_naming(text: str) -> dict[int, Sequence[str]]:
+    """Return the command lines of all processes that name a text, by process id."""
+    lines = {int(path.name): command_line(int(path.name)) for path in PROC.glob("[0-9]*")}
+    return {pid: line for pid, line in lines.items() if any(text in word for word in line)}
+
+
 def _belongs_to(pid: int, folder: Path) -> bool:
     variables = _read(pid, "environ").split(b"\0")
-    if f"SLURM_CONF={folder / 'slurm.conf'}".encode() in variables:
+    if f"{CLUSTER_MARK}={folder}".encode() in variables:
         return True
     # slurmstepd writes its title over the memory that holds its environment.
     is_slurms = _read(pid, "comm").startswith((b"slurm", b"munged"))

@@ -12,6 +12,8 @@ import httpx
 from loopback.errors import ClusterError
 from loopback.processes import Daemon
 from loopback.waiting import wait_until
+from spank_qrmi.qrun import variables as qrun_names
+from spank_qrmi.simulator.site import APP_ID_CLIENT_ID, APP_ID_SECRET
 
 START_SECONDS = 20.0
 RELEASE_SECONDS = 10.0
@@ -63,6 +65,14 @@ class Site:
         """Change what the site says of a backend or device."""
         self._post(f"/backends/{name}", {"status": status})
 
+    def hold_jobs(self, backend: str) -> None:
+        """Let the jobs of an IBM backend start, and stay in the state Running."""
+        self._post(f"/backends/{backend}", {"holds_jobs": True})
+
+    def let_jobs_run(self, backend: str) -> None:
+        """Let a backend's jobs run to their end, those that were held as well."""
+        self._post(f"/backends/{backend}", {"holds_jobs": False})
+
     def add_pending_job(self, session_id: str) -> None:
         """Put a job that waits into a session."""
         self._post(f"/sessions/{session_id}/jobs")
@@ -70,6 +80,30 @@ class Site:
     def sessions(self) -> list[dict[str, Any]]:
         """Return all sessions since the last reset, oldest first."""
         return list(self._state()["sessions"])
+
+    def quantum_jobs(self) -> list[str]:
+        """Return the ids of the jobs of Direct Access that nobody has deleted, oldest first."""
+        return [each["id"] for each in self._state()["jobs"] if each["kind"] == "direct-access"]
+
+    def qrun_arguments(self) -> tuple[str, ...]:
+        """Return the eight arguments of spank_ibm_qrun.so, in their order."""
+        environment = self.environment_of("ibm_torino")
+        direct_access = {
+            name.removeprefix("QRMI_IBM_DA_"): value for name, value in environment.items()
+        }
+        return (
+            APP_ID_CLIENT_ID,
+            APP_ID_SECRET,
+            *(direct_access[name] for name in ("ENDPOINT", "AWS_ACCESS_KEY_ID")),
+            *(direct_access[name] for name in ("AWS_SECRET_ACCESS_KEY", "S3_ENDPOINT")),
+            *(direct_access[name] for name in ("S3_BUCKET", "S3_REGION")),
+        )
+
+    def write_qrun_credentials(self, path: Path, **changes: str) -> None:
+        """Write the file that spank_ibm_qrun.so takes instead of the eight arguments."""
+        keys = [name.removeprefix(qrun_names.PREFIX) for name in qrun_names.SITE_VARIABLES]
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(dict(zip(keys, self.qrun_arguments(), strict=True)) | changes))
 
     def open_sessions(self) -> list[str]:
         """Return the ids of the sessions that nobody has closed."""
@@ -115,6 +149,16 @@ class Site:
     def service_crn(self) -> str:
         """The service instance that the written configuration names."""
         return self.environment_of("ibm_sherbrooke")["QRMI_IBM_QRS_SERVICE_CRN"]
+
+    @property
+    def app_id_client_id(self) -> str:
+        """The client of Direct Access's App ID, for `POST /v1/token`."""
+        return APP_ID_CLIENT_ID
+
+    @property
+    def app_id_secret(self) -> str:
+        """The App ID client's secret."""
+        return APP_ID_SECRET
 
     def resources(self) -> list[dict[str, Any]]:
         """Return the entries of the written configuration."""

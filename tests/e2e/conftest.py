@@ -7,6 +7,7 @@ from tests.slurm.conftest import (
     cluster,
     installation,
     product,
+    qrun_product,
     site,
     slurm_installed,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "cluster",
     "installation",
     "product",
+    "qrun_product",
     "site",
     "slurm_installed",
 ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs of users, with the public client, in sbatch jobs: acquired, run, results, released."""
+"""Qiskit's primitives with the public client, in sbatch jobs: acquired, run, results, released."""
 
 import json
 from pathlib import Path
@@ -7,20 +7,19 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.clients import REQUIREMENTS, interpreter_of
+from loopback.clients import install_client
 from tests.slurm.product import Product
 
 PROGRAMS = Path(__file__).parent / "programs"
 JOB_SECONDS = 240
 
-SHOTS_OF_IBM = 1000
-SHOTS_OF_PASQAL = 200
+SHOTS = 1000
 
 
 def run_program(product: Product, client: str, program: str, qpu: str) -> dict[str, Any]:
     """Run a program in a job; return the JSON that it prints."""
     product.write_plugstack(mode="required")
-    command = f"{interpreter_of(client)} {PROGRAMS / program}"
+    command = f"{install_client(client) / 'python'} {PROGRAMS / program}"
     result = product.submit(command, f"--qpu={qpu}", "--time=10").wait(JOB_SECONDS)
     assert (result.state, result.exit_code) == ("COMPLETED", "0:0"), result.stderr
     return dict(json.loads(result.stdout))
@@ -35,8 +34,8 @@ def test_bell_circuit_of_a_sampler(product: Product, client: str, qpu: str):
 
     assert printed["resource"] == qpu
     assert set(printed["bell"]) == {"00", "11"}
-    assert sum(printed["bell"].values()) == SHOTS_OF_IBM
-    assert printed["rotation"] == {"10": SHOTS_OF_IBM}
+    assert sum(printed["bell"].values()) == SHOTS
+    assert printed["rotation"] == {"10": SHOTS}
 
 
 @pytest.mark.parametrize(
@@ -48,12 +47,3 @@ def test_bell_circuit_of_an_estimator(product: Product, client: str, qpu: str):
 
     assert printed["resource"] == qpu
     assert printed["values"] == pytest.approx([1.0, 1.0, -0.5], abs=0.1)
-
-
-@pytest.mark.parametrize("client", REQUIREMENTS)
-def test_blockaded_atoms_on_pasqal_cloud(product: Product, client: str):
-    counts = run_program(product, client, "pasqal_sampler.py", "FRESNEL")
-
-    assert sum(counts.values()) == SHOTS_OF_PASQAL
-    # Two atoms this close cannot both be excited, but for a few shots.
-    assert counts.get("11", 0) < SHOTS_OF_PASQAL / 10

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The public `qrmi` client as users install it, each release in a virtual environment of its own.
+
+They are kept in build/clients, so that only the first run has to download them.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from loopback.errors import CommandError
+from loopback.installation import REPOSITORY
+
+CACHE = REPOSITORY / "build" / "clients"
+
+# Release 0.18.0 imports a module that qiskit-ibm-runtime had up to 0.45.
+REQUIREMENTS = {
+    "0.18.0": ("qrmi[ibm,pasqal]==0.18.0", "qiskit-ibm-runtime<0.46"),
+    "newest": ("qrmi[ibm,pasqal]",),
+}
+
+
+def is_installed(client: str) -> bool:
+    """Tell whether a client's environment is there already."""
+    ready = _ready_mark(client)
+    return ready.exists() and ready.read_text() == _wanted(client)
+
+
+def install_client(client: str) -> Path:
+    """Return the folder with a client's `python`, which is made if it is not there yet.
+
+    Raises CommandError if the client cannot be installed.
+    """
+    environment = CACHE / client
+    programs = environment / "bin"
+    if is_installed(client):
+        return programs
+    shutil.rmtree(environment, ignore_errors=True)
+    _run(sys.executable, "-m", "venv", environment)
+    _run(programs / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS[client])
+    _ready_mark(client).write_text(_wanted(client))
+    return programs
+
+
+def _ready_mark(client: str) -> Path:
+    return CACHE / client / "ready"
+
+
+def _wanted(client: str) -> str:
+    return "\n".join(REQUIREMENTS[client])
+
+
+def _run(*command: object) -> None:
+    words = [str(word) for word in command]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        message = f"{' '.join(words)}: exit status {done.returncode}\n{done.stdout}{done.stderr}"
+        raise CommandError(message)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The examples, submitted as they stand by a user with the public client in his PATH."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from loopback.clients import REQUIREMENTS, install_client
+from loopback.installation import REPOSITORY
+from tests.slurm.product import Product
+from tests.slurm.qrun_product import QrunProduct
+
+JOB_SECONDS = 240
+SHOTS = 1000
+
+
+@pytest.fixture(params=REQUIREMENTS)
+def client(request: pytest.FixtureRequest) -> Path:
+    return install_client(request.param)
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> Path:
+    return shutil.copytree(REPOSITORY / "examples", tmp_path / "examples")
+
+
+def run_example(
+    product: Product | QrunProduct, programs: Path, script: Path, state: str = "COMPLETED"
+) -> str:
+    """Submit a script in its folder and wait until its jobs are in the state that they must reach.
+
+    Returns what they printed, one after the other.
+    """
+    path = f"{programs}:{os.environ['PATH']}"
+    submission = ("sbatch", "--parsable", f"--chdir={script.parent}", str(script))
+    job_id = product.cluster.run(*submission, env={"PATH": path}).stdout.strip()
+    product.cluster.wait_for_empty_queue(JOB_SECONDS)
+    output = "".join(path.read_text() for path in sorted(script.parent.glob("slurm-*.out")))
+    shown = product.cluster.run("scontrol", "show", "--oneliner", "job", job_id).stdout
+    assert set(re.findall(r"JobState=(\S+)", shown)) == {state}, output
+    return output
+
+
+def counts(output: str) -> list[dict[str, int]]:
+    """Return the counts of each histogram in a job's output."""
+    histograms = re.split(r"^(?=\S)", output, flags=re.MULTILINE)
+    found = [dict(re.findall(r"^  ([01]+) +(\d+)", each, re.MULTILINE)) for each in histograms]
+    return [{state: int(count) for state, count in each.items()} for each in found if each]
+
+
+def test_sampler_job(product: Product, client: Path, examples: Path):
+    output = run_example(product, client, examples / "sampler.sh")
+
+    assert "ibm_sherbrooke: Bell pair" in output
+    (bell,) = counts(output)
+    assert set(bell) == {"00", "11"}
+    assert sum(bell.values()) == SHOTS
+
+
+def test_estimator_job(product: Product, client: Path, examples: Path):
+    output = run_example(product, client, examples / "estimator.sh")
+
+    values = {name: float(value) for name, value in re.findall(r"<(\w+)> = (\S+)", output)}
+    assert values == pytest.approx({"ZZ": 1.0, "XX": 1.0, "YY": -1.0, "ZI": 0.0}, abs=0.2)
+
+
+def test_two_qpus_job(product: Product, client: Path, examples: Path):
+    output = run_example(product, client, examples / "two_qpus.sh")
+
+    assert "QRMI_JOB_QPU_RESOURCES=ibm_sherbrooke,FRESNEL" in output
+    assert "APIKEY=****" in output
+    bell, pair = counts(output)
+    assert set(bell) == {"00", "11"}
+    assert pair["01"] + pair["10"] > 0.9 * sum(pair.values())
+
+
+def test_array_job(product: Product, client: Path, examples: Path):
+    output = run_example(product, client, examples / "array.sh")
+
+    assert counts(output) == [
+        {"0": SHOTS},
+        {"0": pytest.approx(SHOTS / 2, abs=SHOTS / 10), "1": pytest.approx(SHOTS / 2, abs=100)},
+        {"1": SHOTS},
+    ]
+    assert len(product.site.sessions()) == 3
+
+
+def test_pasqal_job(product: Product, client: Path, examples: Path):
+    output = run_example(product, client, examples / "pasqal.sh")
+
+    (pair,) = counts(output)
+    assert pair["01"] + pair["10"] > 0.9 * sum(pair.values())
+
+
+def test_qrun_job(qrun_product: QrunProduct, examples: Path):
+    programs = qrun_product.installation.command_directory
+    output = run_example(qrun_product, programs, examples / "qrun.sh")
+
+    (bell,) = counts(output)
+    assert set(bell) == {"00", "11"}
+    assert sum(bell.values()) == SHOTS
+    assert (examples / "bell_result.json").exists()
+
+
+def test_qrun_job_that_brings_no_result_fails(qrun_product: QrunProduct, examples: Path):
+    (examples / "bell.json").write_text("{}")
+    (examples / "bell_result.json").write_text("of an earlier job")
+    programs = qrun_product.installation.command_directory
+    output = run_example(qrun_product, programs, examples / "qrun.sh", state="FAILED")
+
+    assert "bell.json must have version 2" in output
+    assert "Traceback" not in output
