@@ -14,6 +14,7 @@ from loopback.errors import ClusterError
 from loopback.installation import Installation, snapshot
 from loopback.site import Site
 from tests.slurm.product import Product
+from tests.slurm.qrun_product import QrunProduct
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "setpriv")
 
@@ -117,6 +118,36 @@ def product(cluster: SlurmCluster, installation: Installation, site: Site) -> It
     cluster.wait_for_empty_queue()
     # srun is back before its step has released what it held.
     product.wait_until_released()
+
+
+@pytest.fixture(scope="module")
+def epilog_is_known(cluster: SlurmCluster, installation: Installation) -> Iterator[None]:
+    """slurmd looks at its start whether any plugin has an epilog."""
+    cluster.write_plugstack(f"optional {installation.plugin}")
+    _restart_all_slurmds(cluster)
+    yield
+    cluster.write_plugstack()
+    _restart_all_slurmds(cluster)
+
+
+@pytest.fixture
+def qrun_product(
+    cluster: SlurmCluster, installation: Installation, site: Site
+) -> Iterator[QrunProduct]:
+    """The plugin spank_ibm_qrun with eight arguments; fails a test that leaves a quantum job."""
+    folder = Path(tempfile.mkdtemp(prefix="test-", dir=cluster.folder))
+    folder.chmod(0o755)
+    product = QrunProduct(cluster, installation, site, folder)
+    product.write_plugstack()
+    yield product
+    cluster.wait_for_empty_queue()
+    product.wait_until_removed()
+
+
+def _restart_all_slurmds(cluster: SlurmCluster) -> None:
+    for node in cluster.nodes:
+        cluster.restart_slurmd(node)
+    cluster.assert_nodes_healthy()
 
 
 def _make_folder() -> Path:

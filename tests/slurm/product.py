@@ -3,7 +3,8 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -12,11 +13,13 @@ from typing import Any
 from loopback.cluster import SlurmCluster
 from loopback.installation import Installation
 from loopback.job import Job, JobResult, parse_environment
-from loopback.processes import PROC
+from loopback.processes import children_of, command_line, end_processes, processes_naming
 from loopback.site import RELEASE_SECONDS, Site
 from loopback.waiting import wait_until
+from spank_qrmi.journal import Entry, Journal
 
 WORKER_SECONDS = 20.0
+SESSIONS = "/runtime/api/v1/sessions"
 
 
 @dataclass(frozen=True)
@@ -97,14 +100,38 @@ class Product:
             return []
         return sorted(path.name for path in self.state_directory.iterdir())
 
+    def unreleased(self) -> list[str]:
+        """Return the names of the acquisitions for which something is left to do.
+
+        What a service never answered stays in the journal until it has ended by itself.
+        """
+        journal = Journal(self.state_directory)
+        return [
+            each.file_name if isinstance(each, Entry) else str(each)
+            for each in journal.entries()
+            if not isinstance(each, Entry) or each.needs_release
+        ]
+
     def wait_until_released(self) -> None:
-        """Wait until no session is open, the journal is empty and no worker runs."""
+        """Wait until no session is open, nothing is left to release and no worker runs."""
         self.site.wait_until_released()
         for remains, what in (
-            (self.journal, "empty journal"),
-            (lambda: processes_naming(str(self.installation.environment)), "end of all workers"),
+            (self.unreleased, "journal without anything to release"),
+            (lambda: processes_naming(str(self.installation.environments)), "end of all workers"),
         ):
             wait_until(remains, RELEASE_SECONDS, what, accept=lambda found: not found)
+
+    def sessions_served(self) -> list[str]:
+        """Wait until all is released; return the backends of all sessions, oldest first.
+
+        Each was opened by one request and closed by one.
+        """
+        self.wait_until_released()
+        sessions = self.site.sessions()
+        asked = Counter(one for one in self.site.asked() if SESSIONS in one)
+        expected = {f"PATCH {SESSIONS}/{each['id']}": 1 for each in sessions}
+        assert asked == expected | ({f"POST {SESSIONS}": len(sessions)} if sessions else {})
+        return [each["backend_name"] for each in sessions]
 
     def wait_for_worker(self, job: Job) -> int:
         """Wait for the worker of a job's batch step; return its process id."""
@@ -127,6 +154,22 @@ class Product:
 
         wait_until(tokens, WORKER_SECONDS, "recorded session")
 
+    def kill_stepd(self, job: Job) -> None:
+        """End the job's slurmstepd as a crash does, and what it can no longer end itself.
+
+        A worker is left alone.
+        """
+        [stepd] = self.cluster.stepd_pids(job.id)
+        tasks = [pid for pid in children_of(stepd) if "spank_qrmi.worker" not in command_line(pid)]
+        end_processes([stepd])
+        end_processes(tasks)
+
+    def command(self, *words: str) -> CompletedProcess[str]:
+        """Run the administrator's command on this test's journal."""
+        program = self.installation.environment / "bin" / "spank-qrmi"
+        state = f"--state-dir={self.state_directory}"
+        return self.cluster.run(str(program), *words, state, check=False)
+
     def _worker(self, job_id: int) -> int:
         found = (
             pid
@@ -140,29 +183,6 @@ class Product:
 def _token_in(path: Path) -> str | None:
     token = json.loads(path.read_bytes())["token"]
     return None if token is None else str(token)
-
-
-def children_of(pid: int) -> list[int]:
-    """Return the process ids of a process's children; none if it has ended."""
-    try:
-        texts = [path.read_text() for path in (PROC / str(pid) / "task").glob("*/children")]
-    except OSError:
-        return []
-    return [int(word) for text in texts for word in text.split()]
-
-
-def command_line(pid: int) -> Sequence[str]:
-    """Return a process's command and arguments; nothing if it has ended."""
-    try:
-        return (PROC / str(pid) / "cmdline").read_text(errors="replace").rstrip("\0").split("\0")
-    except OSError:
-        return []
-
-
-def processes_naming(text: str) -> dict[int, Sequence[str]]:
-    """Return the command lines of all processes that name a text, by process id."""
-    lines = {int(path.name): command_line(int(path.name)) for path in PROC.glob("[0-9]*")}
-    return {pid: line for pid, line in lines.items() if any(text in word for word in line)}
 
 
 def qpu_variables(text: str) -> dict[str, str]:

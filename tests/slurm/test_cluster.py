@@ -129,7 +129,7 @@ def test_log_lines_of_a_job(cluster: SlurmCluster):
     second = cluster.submit("true")
     second.wait()
 
-    cluster.wait_for_log("done with job", job=second)
+    cluster.wait_for_log(re.compile("done with (job|step)"), job=second)
     lines = cluster.log_lines_of(first)
     assert any(f"[{first.id}.batch]" in line for line in lines)
     assert any(f"[{first.id}.0]" in line for line in lines)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from loopback.job import parse_environment
+from loopback.processes import command_line
 from loopback.waiting import wait_until
-from tests.slurm.product import Product, command_line, qpu_variables, resource_variables
+from tests.slurm.product import Product, qpu_variables, resource_variables
 
 NAMES = ("ibm_torino", "ibm_sherbrooke", "FRESNEL")
 TYPES = "direct-access,qiskit-runtime-service,pasqal-cloud"
@@ -21,6 +22,7 @@ def expected_variables(
     """Return what a job of root with all vendors must see; tokens are as printed."""
     expected = {
         "QRMI_JOB_ID": str(job_id),
+        "SLURM_QRMI_JOB_ID": str(job_id),
         "QRMI_JOB_UID": "0",
         "QRMI_JOB_QPU_RESOURCES": ",".join(NAMES),
         "SLURM_JOB_QPU_RESOURCES": ",".join(NAMES),
@@ -60,9 +62,11 @@ def test_tokens(product: Product):
     assert [uuid.UUID(tokens[name]).version for name in ("ibm_torino", "FRESNEL")] == [4, 4]
 
 
-def test_steps_on_two_nodes_see_what_the_script_sees(product: Product):
-    script = "env -0; srun bash -c 'env -0 >env-$SLURMD_NODENAME'"
-    job = product.submit(script, f"--qpu={','.join(NAMES)}", "--nodes=2")
+@pytest.mark.parametrize("export", ["ALL", "NONE", "HOME,OF_MINE=1"])
+def test_steps_on_two_nodes_see_what_the_script_sees(product: Product, export: str):
+    script = "env -0; srun /bin/bash -c 'env -0 >env-$SLURMD_NODENAME'"
+    options = ("--nodes=2", f"--export={export}")
+    job = product.submit(script, f"--qpu={','.join(NAMES)}", *options)
     result = job.wait()
 
     assert (result.state, result.nodes) == ("COMPLETED", "n[1-2]")

@@ -205,6 +205,7 @@ def test_job_that_goes_on_without(product: Product, mode: str):
     assert qpu_variables(result.stdout) == NO_LISTS | {
         "QRMI_JOB_ID": str(job.id),
         "QRMI_JOB_UID": "65534",
+        "SLURM_QRMI_JOB_ID": str(job.id),
     }
     assert readable_lines(result.stderr) == [
         "QPU ibm_paused: not accessible: the backend is paused: simulated",

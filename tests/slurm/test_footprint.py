@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from loopback.job import Job
-from loopback.processes import PROC
+from loopback.processes import PROC, children_of, command_line
 from loopback.waiting import wait_until
-from tests.slurm.product import Product, children_of, command_line
+from tests.slurm.product import Product
 
 
 def libraries_of(pid: int) -> set[str]:

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from loopback.installation import REPOSITORY, Installation, snapshot
-from loopback.processes import PROC
-from tests.slurm.product import Product, command_line
+from loopback.processes import PROC, command_line
+from tests.slurm.product import Product
 
 
 def test_plugin_finds_its_own_worker(product: Product):

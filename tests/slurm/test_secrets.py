@@ -11,7 +11,10 @@ from loopback.cluster import SlurmCluster
 from loopback.installation import Installation
 from loopback.job import Job
 from loopback.site import Site
+from spank_qrmi.redaction import is_secret_name
+from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN
 from tests.slurm.product import Product, resource_variables
+from tests.slurm.qrun_product import QrunProduct
 
 KEY_OF_USER = "key-that-the-user-brought"
 SITE_SECRETS = {
@@ -152,3 +155,26 @@ def test_journal_is_roots_alone(product: Product):
     assert entry.stat().st_mode & 0o777 == 0o600
     job.cancel()
     job.wait()
+
+
+def test_no_secret_of_a_job_for_qrun(talkative_cluster: SlurmCluster, product: Product):
+    qrun = QrunProduct(talkative_cluster, product.installation, product.site, product.folder)
+    secrets = {API_KEY, SERVICE_CRN, "proxy-password", "simulator-token-"} | {
+        value for name, value in qrun.values.items() if is_secret_name(name)
+    }
+    iam = (f"--iam-apikey={API_KEY}", f"--service-crn={SERVICE_CRN}")
+    proxy = f"--env:http_proxy={ARGUMENT_SECRETS['http_proxy']}"
+    endpoint = f"--iam-endpoint={product.site.url}/iam"
+    qrun.write_plugstack(*iam, endpoint, proxy, "--env:no_proxy=127.0.0.1")
+    product.folder.chmod(0o755)
+    qrun.hold_jobs()
+    job = qrun.submit(f"srun {qrun.stand_in()} killed", "-vvvv")
+    job.wait()
+    qrun.wait_until_removed()
+    qrun.write_plugstack("ninth")
+    refused = qrun.submit("true", "-vvvv")
+
+    assert refused.wait().state == "FAILED"
+    assert "setenv IBMQRUN_APPID_SECRET=****" in "\n".join(qrun.our_lines(job))
+    assert len(secrets) > 6
+    assert seen(secrets, all_that_was_said(product, job, refused)) == {}

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""slurmstepd under valgrind for whole jobs: no error and no lost memory in which we have a part."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loopback.cluster import SlurmCluster
+from loopback.installation import Installation
+from loopback.site import Site
+from tests.slurm.product import Product
+
+JOB_SECONDS = 120
+# Slurm's allocator puts a header before each block, so all that it still holds would count as
+# "possibly lost"; what nothing points to any more is "definitely lost" all the same.
+WRAPPER = """#!/bin/sh
+exec {valgrind} --leak-check=full --show-leak-kinds=definite,indirect --num-callers=40 \\
+    --keep-debuginfo=yes --log-file={logs}/%p {slurmstepd} "$@"
+"""
+
+
+@pytest.fixture
+def watched(
+    cluster_folder: Path, installation: Installation, site: Site
+) -> Iterator[tuple[Product, Path]]:
+    """The product on a cluster whose slurmstepds run under valgrind, and the folder of its logs."""
+    logs = cluster_folder / "valgrind"
+    logs.mkdir()
+    slurmstepd = Path(shutil.copy(str(shutil.which("slurmstepd")), cluster_folder))
+    wrapper = cluster_folder / "wrapper"
+    wrapper.write_text(
+        WRAPPER.format(valgrind=shutil.which("valgrind"), logs=logs, slurmstepd=slurmstepd)
+    )
+    wrapper.chmod(0o755)
+    with SlurmCluster(cluster_folder / "cluster", nodes=1, slurmstepd=wrapper) as cluster:
+        product = Product(cluster, installation, site, cluster_folder)
+        product.write_plugstack()
+        cluster.restart_slurmd("n1")
+        yield product, logs
+
+
+def complaints(logs: Path) -> list[str]:
+    """Return what valgrind says of memory with one of our functions on the stack."""
+    text = "\n".join(path.read_text(errors="replace") for path in sorted(logs.iterdir()))
+    blocks = re.split(r"(?m)^==\d+== *$", text)
+    return [block for block in blocks if "spank_qrmi.so" in block]
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+def test_memory_of_slurmstepd(watched: tuple[Product, Path]):
+    product, logs = watched
+
+    good = product.submit("srun true", "--qpu=ibm_sherbrooke,FRESNEL,ibm_torino")
+    result = good.wait(JOB_SECONDS)
+    refused = product.submit("echo started", "--qpu=ibm_paused").wait(JOB_SECONDS)
+
+    assert (result.state, result.stderr, refused.state) == ("COMPLETED", "", "FAILED")
+    product.cluster.wait_for_empty_queue(JOB_SECONDS)
+    product.wait_until_released()
+    texts = [path.read_text(errors="replace") for path in logs.iterdir()]
+    # Two batch steps, the step of srun, two epilogs.
+    assert sum("ERROR SUMMARY" in text for text in texts) >= 5
+    assert complaints(logs) == []

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A short soak, always the same: what `make soak` does for longer."""
+
+from pathlib import Path
+
+from loopback.cluster import SlurmCluster
+from loopback.installation import Installation
+from loopback.site import Site
+from loopback.soak import Soak
+from loopback.soak_plan import plan_soak
+
+JOBS = 30
+SEED = 7
+
+
+def test_short_soak(cluster_folder: Path, installation: Installation):
+    with Site(cluster_folder) as site, SlurmCluster(cluster_folder / "cluster") as cluster:
+        soak = Soak(cluster, site, installation, cluster_folder)
+        result = soak.run(plan_soak(JOBS, SEED, is_quick=True))
+
+    assert result.problems() == []
+    assert (result.submitted, result.cancelled_at_end) == (JOBS, 0)
+    assert result.sessions

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Steps: which of them acquire, what the others get, and what a step may still ask for."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loopback.cluster import SlurmCluster
+from loopback.installation import Installation
+from loopback.site import Site
+from loopback.waiting import wait_until
+from tests.slurm.product import Product, qpu_variables, readable_lines
+
+PRINT_RESOURCES = 'printf %s "$SLURM_JOB_QPU_RESOURCES"'
+PRINT_LINE = """/bin/bash -c 'echo "$SLURM_JOB_QPU_RESOURCES;$SLURM_JOB_QPU_TYPES"'"""
+OF_SHERBROOKE = "ibm_sherbrooke;qiskit-runtime-service"
+UNTIL_FINISHED = "until [ -e finished ]; do sleep 0.1; done"
+
+
+@pytest.fixture(scope="module")
+def interactive_cluster(cluster_folder_of_module: Path) -> Iterator[SlurmCluster]:
+    """A cluster whose salloc starts the user's shell on the first node of the allocation."""
+    settings = {
+        "LaunchParameters": "use_interactive_step",
+        # Slurm's default without --pty, which would need a terminal.
+        "InteractiveStepOptions": '"--interactive --preserve-env $SHELL"',
+    }
+    with SlurmCluster(cluster_folder_of_module, settings=settings) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def interactive(
+    interactive_cluster: SlurmCluster, installation: Installation, site: Site
+) -> Iterator[Product]:
+    """The product on that cluster."""
+    folder = interactive_cluster.folder / "product"
+    folder.mkdir(exist_ok=True)
+    product = Product(interactive_cluster, installation, site, folder)
+    product.write_plugstack()
+    yield product
+    interactive_cluster.wait_for_empty_queue()
+    product.wait_until_released()
+    interactive_cluster.assert_nodes_healthy()
+
+
+def salloc(product: Product, script: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Allocate by salloc with a script in place of the user's shell."""
+    shell = product.folder / "shell"
+    shell.write_text(f"#!/bin/bash\n{script}\n")
+    shell.chmod(0o755)
+    return product.cluster.run("salloc", *options, env={"SHELL": str(shell)}, check=False)
+
+
+def test_plain_srun_acquires_and_releases(product: Product):
+    done = product.srun("--qpu=ibm_sherbrooke", "bash", "-c", PRINT_RESOURCES)
+
+    assert (done.stdout, done.stderr) == ("ibm_sherbrooke", "")
+    assert product.sessions_served() == ["ibm_sherbrooke"]
+
+
+def test_plain_srun_that_exports_little(product: Product):
+    options = ("--export=NONE", "--qpu=ibm_sherbrooke")
+    done = product.srun(*options, "/usr/bin/env", "-0")
+
+    [session] = product.site.sessions()
+    variables = qpu_variables(done.stdout)
+    assert variables["ibm_sherbrooke_QRMI_JOB_ACQUISITION_TOKEN"] == session["id"]
+    assert product.sessions_served() == ["ibm_sherbrooke"]
+
+
+def test_plain_srun_acquires_on_the_first_of_its_nodes(product: Product):
+    script = "env -0 >$0/$SLURMD_NODENAME"
+    done = product.srun(
+        "--nodes=2", "--qpu=ibm_sherbrooke", "bash", "-c", script, str(product.folder)
+    )
+
+    first, second = (qpu_variables((product.folder / node).read_text()) for node in ("n1", "n2"))
+    assert done.stderr == ""
+    assert first["SLURM_JOB_QPU_RESOURCES"] == "ibm_sherbrooke"
+    assert second == {
+        "QRMI_JOB_QPU_RESOURCES": "",
+        "QRMI_JOB_QPU_TYPES": "",
+        "SLURM_JOB_QPU_RESOURCES": "",
+        "SLURM_JOB_QPU_TYPES": "",
+        "SLURM_QRMI_JOB_ID": first["SLURM_QRMI_JOB_ID"],
+    }
+    assert product.sessions_served() == ["ibm_sherbrooke"]
+
+
+def test_many_tasks_share_what_was_acquired(product: Product):
+    done = product.srun("--ntasks=4", "--nodes=1", "--qpu=FRESNEL", "bash", "-c", PRINT_RESOURCES)
+
+    assert done.stdout == "FRESNEL" * 4
+    assert product.site.asked() == ["GET /pasqal/core-fast/api/v1/devices"]
+
+
+@pytest.mark.parametrize("submitted", ["ALL", "NONE", "HOME"])
+def test_no_step_of_a_script_acquires_again(product: Product, submitted: str):
+    exports = ("ALL", "NONE", "HOME", "HOME,OF_MINE=1")
+    # srun may be back before its step has ended; the next one shares the nodes with it.
+    script = "\n".join(f"srun --overlap --export={export} {PRINT_LINE}" for export in exports)
+    result = product.run_job(script, "--qpu=ibm_sherbrooke", "--nodes=2", f"--export={submitted}")
+
+    assert (result.state, result.stderr) == ("COMPLETED", "")
+    assert result.stdout.split() == [OF_SHERBROOKE] * 8
+    assert product.sessions_served() == ["ibm_sherbrooke"]
+
+
+def test_steps_at_once_share_what_was_acquired(product: Product):
+    script = "\n".join([f"srun --overlap {PRINT_LINE} &"] * 4 + ["wait"])
+    result = product.run_job(script, "--qpu=ibm_sherbrooke", "--nodes=2")
+
+    assert (result.state, result.stderr) == ("COMPLETED", "")
+    assert result.stdout.split() == [OF_SHERBROOKE] * 8
+    assert product.sessions_served() == ["ibm_sherbrooke"]
+
+
+def test_step_that_names_some_of_its_jobs_qpus(product: Product):
+    script = f"srun --qpu=FRESNEL {PRINT_LINE}; srun {PRINT_LINE}"
+    result = product.run_job(script, "--qpu=ibm_sherbrooke,FRESNEL,nowhere", "--nodes=2")
+
+    assert (result.state, result.stdout.split()) == (
+        "COMPLETED",
+        ["FRESNEL;pasqal-cloud"] * 2
+        + ["ibm_sherbrooke,FRESNEL;qiskit-runtime-service,pasqal-cloud"] * 2,
+    )
+    assert product.sessions_served() == ["ibm_sherbrooke"]
+
+
+def test_step_that_names_a_qpu_its_job_does_not_hold(product: Product):
+    script = "srun --qpu=ibm_brisbane echo started; echo $?"
+    result = product.run_job(script, "--qpu=ibm_sherbrooke")
+
+    reason = "--qpu: this job holds ibm_sherbrooke, not ibm_brisbane"
+    assert result.stdout == "1\n"
+    assert any(line.startswith(reason) for line in readable_lines(result.stderr))
+    assert product.sessions_served() == ["ibm_sherbrooke"]
+
+
+def test_step_of_a_batch_job_without_qpus_is_told_where_to_ask(product: Product):
+    result = product.run_job("srun --qpu=FRESNEL echo started")
+
+    reason = (
+        "--qpu: a batch job acquires its QPUs at its start, for what its script starts: "
+        "give --qpu to sbatch"
+    )
+    assert (result.state, result.stdout) == ("FAILED", "")
+    assert reason in readable_lines(result.stderr)
+    assert product.site.asked() == []
+
+
+def test_step_from_outside_of_its_job_is_told_where_qpus_are(product: Product):
+    job = product.submit("echo here; sleep 60", "--qpu=ibm_sherbrooke")
+    wait_until(lambda: job.stdout, 20, "start of the script")
+    options = (f"--jobid={job.id}", "--overlap", "--qpu=ibm_sherbrooke")
+    done = product.srun(*options, "echo", "started", check=False)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "a batch job acquires its QPUs at its start, for what its script starts" in done.stderr
+    job.cancel()
+    assert job.wait().state == "CANCELLED"
+    assert product.sessions_served() == ["ibm_sherbrooke"]
+
+
+def test_each_srun_from_a_shell_of_salloc_acquires(product: Product):
+    script = f"{PRINT_RESOURCES}; srun {PRINT_LINE}; srun --export=NONE {PRINT_LINE}"
+    done = product.cluster.run("salloc", "--qpu=ibm_sherbrooke", "bash", "-c", script)
+
+    assert done.stdout.split() == [OF_SHERBROOKE] * 2
+    assert product.sessions_served() == ["ibm_sherbrooke"] * 2
+
+
+def test_steps_at_once_of_one_salloc_release_only_their_own(product: Product):
+    script = (
+        f"srun --overlap bash -c '{UNTIL_FINISHED}' & srun --overlap bash -c 'until [ -e short ]; "
+        "do sleep 0.1; done'; touch one-is-over; wait"
+    )
+    shell = product.cluster.spawn(
+        "salloc", "--qpu=ibm_sherbrooke", "bash", "-c", f"cd {product.folder}; {script}"
+    )
+    wait_until(lambda: len(product.site.open_sessions()) == 2, 20, "both sessions")
+    (product.folder / "short").touch()
+    wait_until((product.folder / "one-is-over").exists, 20, "end of one step")
+    wait_until(lambda: len(product.site.open_sessions()) == 1, 20, "end of its session")
+    (product.folder / "finished").touch()
+    shell.communicate(timeout=20)
+
+    assert product.sessions_served() == ["ibm_sherbrooke"] * 2
+
+
+def test_interactive_step_acquires_for_all_that_run_in_it(interactive: Product):
+    steps = "\n".join(
+        f"srun --overlap {options} {PRINT_LINE}"
+        for options in ("", "--export=NONE", "--export=HOME", "--nodes=1 --nodelist=n2")
+    )
+    done = salloc(interactive, f"{PRINT_LINE}\n{steps}", "--qpu=ibm_sherbrooke", "--nodes=2")
+
+    assert (done.returncode, done.stdout.split()) == (0, [OF_SHERBROOKE] * 8)
+    assert interactive.sessions_served() == ["ibm_sherbrooke"]
+
+
+def test_steps_of_an_interactive_step_without_qpus_acquire(interactive: Product):
+    done = salloc(interactive, f"srun --overlap --qpu=FRESNEL {PRINT_LINE}")
+
+    assert (done.returncode, done.stdout) == (0, "FRESNEL;pasqal-cloud\n")
+
+
+def test_interactive_step_that_can_have_no_qpu(interactive: Product):
+    done = salloc(interactive, "echo started", "--qpu=ibm_paused")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "QPU ibm_paused: not accessible" in done.stderr
+
+
+def test_salloc_of_several_components_acquires_for_all(interactive: Product):
+    script = (
+        f"srun --overlap --het-group=0,1 {PRINT_LINE}; srun --overlap --het-group=1 {PRINT_LINE}"
+    )
+    done = salloc(interactive, script, "--qpu=ibm_sherbrooke", "--ntasks=1", ":", "--ntasks=1")
+
+    assert done.stdout.split() == [OF_SHERBROOKE] * 3
+    assert interactive.sessions_served() == ["ibm_sherbrooke"]

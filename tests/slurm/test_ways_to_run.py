@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every way to submit a job with QPUs: each job acquires once, sees its own, releases once."""
+
+import pytest
+
+from loopback.errors import SubmitError
+from loopback.waiting import wait_until
+from tests.slurm.product import Product, qpu_variables, resource_variables
+
+PRINT_RESOURCES = 'printf %s "$SLURM_JOB_QPU_RESOURCES"'
+UNTIL_FINISHED = "echo here; until [ -e finished ]; do sleep 0.1; done"
+NAME = "ibm_sherbrooke"
+HET_SCRIPT = """#!/bin/bash
+#SBATCH --ntasks=1 {first}
+#SBATCH hetjob
+#SBATCH --ntasks=1 {second}
+srun --het-group=0,1 bash -c 'echo $SLURM_JOB_QPU_RESOURCES'
+srun --het-group=1 bash -c 'echo $SLURM_JOB_QPU_RESOURCES'
+"""
+
+
+def token_in(printed: str) -> str:
+    return resource_variables(printed, NAME)["QRMI_JOB_ACQUISITION_TOKEN"]
+
+
+def test_wrapped_command(product: Product):
+    output = product.folder / "output"
+    options = ("--wait", f"--output={output}", f"--qpu={NAME}")
+    product.cluster.run("sbatch", *options, f"--wrap={PRINT_RESOURCES}")
+
+    assert output.read_text() == NAME
+    assert product.sessions_served() == [NAME]
+
+
+def test_each_task_of_an_array_is_a_job_of_its_own(product: Product):
+    pattern = product.folder / "%a"
+    options = ("--wait", "--array=1-3", f"--output={pattern}", f"--qpu={NAME}")
+    product.cluster.run("sbatch", *options, "--wrap=env -0; srun env -0")
+
+    printed = [(product.folder / str(index)).read_text() for index in (1, 2, 3)]
+    assert len({qpu_variables(text)["QRMI_JOB_ID"] for text in printed}) == 3
+    assert {token_in(text) for text in printed} == {each["id"] for each in product.site.sessions()}
+    assert product.sessions_served() == [NAME] * 3
+
+
+def test_jobs_of_one_user_on_one_node(product: Product):
+    script = f"env -0; {UNTIL_FINISHED}"
+    jobs = [
+        product.submit(script, f"--qpu={NAME}", "--nodelist=n1", user="nobody") for _ in range(3)
+    ]
+    for job in jobs:
+        wait_until(lambda job=job: "here" in job.stdout, 20, "start of the script")  # type: ignore[misc]
+    tokens = [token_in(job.stdout) for job in jobs]
+    assert sorted(product.site.open_sessions()) == sorted(tokens)
+
+    for ended, job in enumerate(jobs, start=1):
+        (job.folder / "finished").touch()
+        assert job.wait().state == "COMPLETED"
+        wait_until(
+            lambda ended=ended: sorted(product.site.open_sessions()) == sorted(tokens[ended:]),  # type: ignore[misc]
+            10,
+            "end of this job's session alone",
+        )
+    assert product.sessions_served() == [NAME] * 3
+
+
+@pytest.mark.parametrize("option", ["", f"--qpu={NAME}"])
+def test_job_submitted_by_a_job_acquires_for_itself(product: Product, option: str):
+    inner = product.folder / "inner"
+    script = f"env -0; sbatch --wait --output={inner} {option} --wrap='env -0' >&2; echo here"
+    result = product.run_job(script, f"--qpu={NAME}")
+
+    assert (result.state, "here" in result.stdout) == ("COMPLETED", True)
+    sessions = [each["id"] for each in product.site.sessions()]
+    assert [token_in(result.stdout), token_in(inner.read_text())] == sessions
+    assert product.sessions_served() == [NAME] * 2
+
+
+def test_job_submitted_by_a_job_that_unsets_the_option(product: Product):
+    inner = product.folder / "inner"
+    script = (
+        "unset SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu\n"
+        f"sbatch --wait --output={inner} --wrap='srun --qpu=FRESNEL echo started'"
+    )
+    result = product.run_job(script, f"--qpu={NAME}")
+
+    assert result.state == "FAILED"
+    assert "give --qpu to sbatch" in inner.read_text()
+    assert product.sessions_served() == [NAME]
+
+
+def test_salloc_within_a_job_acquires_for_itself(product: Product):
+    script = f"salloc --ntasks=1 srun bash -c '{PRINT_RESOURCES}'"
+    result = product.run_job(script, f"--qpu={NAME}")
+
+    assert result.stdout == NAME
+    assert product.sessions_served() == [NAME] * 2
+
+
+@pytest.mark.parametrize("second", ["", f"--qpu={NAME}"])
+def test_heterogeneous_job_shares_what_its_first_component_asks_for(product: Product, second: str):
+    result = product.run_job(HET_SCRIPT.format(first=f"--qpu={NAME}", second=second))
+
+    assert (result.state, result.stderr) == ("COMPLETED", "")
+    assert result.stdout.split() == [NAME] * 3
+    assert product.sessions_served() == [NAME]
+
+
+@pytest.mark.parametrize("first", ["", f"--qpu={NAME}"])
+def test_later_component_that_asks_for_other_qpus_is_refused(product: Product, first: str):
+    with pytest.raises(SubmitError, match="heterogeneous job: give it to the first"):
+        product.submit(HET_SCRIPT.format(first=first, second="--qpu=FRESNEL"))
+
+
+def test_each_component_of_a_plain_srun_acquires(product: Product):
+    command = ("--ntasks=1", "bash", "-c", PRINT_RESOURCES)
+    done = product.srun(f"--qpu={NAME}", *command, ":", *command)
+
+    assert done.stdout == NAME * 2
+    assert product.sessions_served() == [NAME] * 2
+
+
+def test_components_of_a_plain_srun_that_differ_are_refused(product: Product):
+    done = product.srun("true", ":", f"--qpu={NAME}", "true", check=False)
+
+    assert done.returncode != 0
+    assert "heterogeneous job: give it to the first" in done.stderr
+    assert product.site.asked() == []
