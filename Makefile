@@ -1,32 +1,49 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-#   make            build/spank_qrmi.so
-#   make install    DESTDIR= PREFIX= PLUGINDIR= SYSCONFDIR=
+#   make            build/spank_qrmi.so, build/spank_ibm_qrun.so
+#   make install    DESTDIR= PREFIX= PLUGINDIR= SYSCONFDIR= WHEEL=
+#   make dist       source distribution, wheel, deb and rpm with checksums in dist/
 #   make test       everything a fresh Debian machine needs, then all tests
-#   make demo       a QPU job on a Slurm cluster of its own
+#   make demo       a QPU job on a Slurm cluster of its own; KEEP=1 leaves that up,
+#   make demo-stop  and this ends it
+#   make soak       hundreds of QPU jobs amid faults and kills; SOAK_JOBS=, SOAK_SEED=
 #   make check      format, lint, types, exported symbols
+#   make test-slurm-matrix   build and tests on other releases of Slurm and Python
 
 PYTHON ?= /usr/bin/python3
 PREFIX ?= /usr/local
 PLUGINDIR ?= /usr/lib64/slurm
 SYSCONFDIR ?= /etc/slurm
 DESTDIR ?= /
+WHEEL ?= build/wheel/*.whl
 
 VENV := .venv
 # A packager with Cython and setuptools of his own: make BUILD_PYTHON=python3
 BUILD_PYTHON ?= $(VENV)/bin/python
-PLUGINS := build/spank_qrmi.so
+PLUGINS := build/spank_qrmi.so build/spank_ibm_qrun.so
 ENVIRONMENT := $(PREFIX)/lib/spank_qrmi
 SOURCES := setup.py pyproject.toml $(wildcard include/*) $(wildcard spank_qrmi/plugin/*.p[yx]*)
-WHEEL_SOURCES := $(SOURCES) README.md LICENSE qrmi_config.json.example \
+WHEEL_SOURCES := $(SOURCES) README.md LICENSE MANIFEST.in $(wildcard *.example man/* systemd/*) \
 	$(shell find spank_qrmi -name '*.py')
+# Releases of Debian, and Pythons that none of them has, for test-slurm-matrix.
+MATRIX ?= bookworm trixie sid
+MATRIX_PYTHONS ?= 3.10 3.11 3.12 3.13 3.14
+MATRIX_CACHE ?= build/roots
 APT_PACKAGES := gcc libc6-dev libslurm-dev munge python3-dev python3-venv slurm-wlm
 
 INSTALL = $(PYTHON) scripts/install.py
 INSTALL_OPTIONS = --destdir '$(DESTDIR)' --environment '$(ENVIRONMENT)' \
-	--plugindir '$(PLUGINDIR)' --sysconfdir '$(SYSCONFDIR)'
+	--plugindir '$(PLUGINDIR)' --sysconfdir '$(SYSCONFDIR)' \
+	--prefix '$(PREFIX)'
 
-.PHONY: all build wheel install uninstall check test test-unit test-slurm test-e2e demo deps clean
+# Two builds of one commit are the same; an unpacked source distribution has its commit's time.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
+export SOURCE_DATE_EPOCH
+PACKAGE = $(PYTHON) scripts/package.py
+PACKAGE_OPTIONS = --wheel build/wheel/*.whl --pip $(VENV)/bin/python --output dist
+
+.PHONY: all build wheel sdist deb rpm dist install checked-python uninstall check test test-unit \
+	test-slurm test-e2e test-deps test-packages test-slurm-matrix demo demo-stop soak deps clean
 
 all: build
 build: $(PLUGINS)
@@ -39,13 +56,15 @@ $(VENV)/ready-to-build: pyproject.toml setup.py
 		{ echo 'error: $(PYTHON) is missing: apt-get install python3' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo 'error: the Python module venv is missing: apt-get install python3-venv' >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --upgrade pip
-	$(PIP) install --editable '.[build]'
+	@echo 'preparing $(VENV): what the build needs'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade pip
+	@$(PIP) install --editable '.[build]'
 	@touch $@
 
 $(VENV)/ready: $(VENV)/ready-to-build
-	$(PIP) install --editable '.[build,check,simulator,test]'
+	@echo 'preparing $(VENV): simulated site, tests and checks (170 MB to download)'
+	@$(PIP) install --editable '.[build,check,simulator,test]'
 	@touch $@
 
 ifeq ($(BUILD_PYTHON),$(VENV)/bin/python)
@@ -53,17 +72,40 @@ $(PLUGINS): | $(VENV)/ready-to-build
 endif
 
 $(PLUGINS) &: $(SOURCES)
-	$(BUILD_PYTHON) setup.py --quiet build_ext --force --build-lib build/lib --build-temp build/temp
-	cp build/lib/spank_qrmi/plugin/*.so build/
+	@echo 'building $(PLUGINS)'
+	@$(BUILD_PYTHON) setup.py --quiet build_ext --force --build-lib build/lib --build-temp build/temp
+	@cp build/lib/spank_qrmi/plugin/*.so build/
 
 wheel: build/wheel/built
 build/wheel/built: $(WHEEL_SOURCES) | $(VENV)/ready-to-build
-	rm -rf build/wheel
-	$(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheel .
+	@echo 'building the wheel'
+	@rm -rf build/wheel
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheel .
 	@touch $@
 
-install: build wheel
-	@$(INSTALL) install $(INSTALL_OPTIONS) --wheel build/wheel/*.whl --pip $(VENV)/bin/python
+sdist: | $(VENV)/ready-to-build
+	@$(VENV)/bin/python scripts/dist.py sdist dist
+
+deb: checked-python deps wheel
+	@$(PACKAGE) deb $(PACKAGE_OPTIONS)
+
+rpm: APT_PACKAGES += rpm
+rpm: checked-python deps wheel
+	@$(PACKAGE) rpm $(PACKAGE_OPTIONS)
+
+# Nothing of earlier builds may get into it.
+dist:
+	rm -rf dist build/wheel build/lib* build/temp* build/bdist* *.egg-info
+	@$(MAKE) --no-print-directory sdist wheel deb rpm
+	cp build/wheel/*.whl dist/
+	@$(PYTHON) scripts/dist.py checksums dist
+
+install: checked-python build wheel
+	@$(INSTALL) install $(INSTALL_OPTIONS) --wheel $(WHEEL) --pip $(VENV)/bin/python
+
+# Before anything is built with it.
+checked-python:
+	@$(PYTHON) scripts/check_python.py
 
 uninstall:
 	@$(INSTALL) uninstall $(INSTALL_OPTIONS)
@@ -76,7 +118,9 @@ check: build $(VENV)/ready
 	$(VENV)/bin/python scripts/check_symbols.py $(PLUGINS)
 
 # The plugin is also run under valgrind there.
-test: APT_PACKAGES += valgrind
+test test-deps: APT_PACKAGES += valgrind
+test-deps: deps
+
 test: deps build wheel $(VENV)/ready
 	$(VENV)/bin/pytest --cov --cov-report=term-missing
 
@@ -89,8 +133,26 @@ test-slurm: build wheel $(VENV)/ready
 test-e2e: build wheel $(VENV)/ready
 	$(VENV)/bin/pytest tests/e2e
 
+# Needs debootstrap, root and a network. The roots are used again; remove MATRIX_CACHE for new ones.
+test-slurm-matrix: $(VENV)/ready-to-build
+	@PYTHONPATH=scripts $(VENV)/bin/python -m slurm_matrix --cache '$(MATRIX_CACHE)' \
+		--pythons '$(MATRIX_PYTHONS)' $(MATRIX)
+
+# Packages on a clean Debian root, which is kept in build/roots.
+test-packages: APT_PACKAGES += debootstrap rpm
+test-packages: deps dist $(VENV)/ready
+	$(VENV)/bin/pytest tests/packages
+
+# KEEP=1 leaves cluster and simulated site up until `make demo-stop`.
 demo: deps build wheel $(VENV)/ready
-	$(VENV)/bin/python -m loopback.demo
+	@$(VENV)/bin/python -m loopback.demo $(if $(KEEP),keep,run)
+
+demo-stop:
+	@$(VENV)/bin/python -m loopback.demo stop
+
+# The same SOAK_SEED draws the same jobs, faults and kills again.
+soak: deps build wheel $(VENV)/ready
+	@$(VENV)/bin/python -m loopback.soak $(SOAK_JOBS:%=--jobs=%) $(SOAK_SEED:%=--seed=%)
 
 # Only what is missing is installed, so that a prepared machine needs neither root nor a network.
 deps:
@@ -105,4 +167,4 @@ deps:
 	fi
 
 clean:
-	rm -rf build $(VENV) *.egg-info
+	rm -rf build dist $(VENV) *.egg-info

@@ -24,7 +24,7 @@ except ImportError as missing:
     )
     raise SystemExit(message) from missing
 
-PLUGINS = ("spank_qrmi",)
+PLUGINS = ("spank_qrmi", "spank_ibm_qrun")
 SLURM_INCLUDE_DIRS = [
     folder for folder in os.environ.get("SLURM_INCLUDE_DIRS", "").split(":") if folder
 ]

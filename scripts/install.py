@@ -2,19 +2,32 @@
 """`make install` and `make uninstall`: the package's own virtual environment, then its plugins.
 
 Runs with the Python that the environment is to be made of, and needs only its standard library.
+Each content has an environment of its own, `VERSION-DIGEST` in the folder that `--environment`
+names: a new one is made beside those in use and links are switched to it, so that a worker which
+starts meanwhile finds a whole one. `current` is a link to the newest; the one before it is kept for
+processes that still run from it.
 """
 
+# So that a Python which is too old gets as far as being told so.
+from __future__ import annotations
+
 import argparse
-import compileall
+import base64
+import hashlib
 import os
-import py_compile
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
 from pathlib import Path
 
+import check_python
+
 CREATED = "created-folders"
+CURRENT = "current"
+STAGING_PREFIX = ".new-"
+RECORD_OF_PLUGINS = Path("share", "spank-qrmi", "installed.json")
 
 
 def main() -> None:
@@ -25,45 +38,76 @@ def main() -> None:
     parser.add_argument("--environment", type=Path, required=True)
     parser.add_argument("--plugindir", type=Path, required=True)
     parser.add_argument("--sysconfdir", type=Path, required=True)
+    parser.add_argument("--prefix", type=Path, required=True)
     parser.add_argument("--wheel", type=Path)
     parser.add_argument("--pip", help="Python with the pip that fills the environment")
     options = parser.parse_args()
     os.umask(0o022)
     root = options.destdir.absolute()
-    environment = root / options.environment.relative_to("/")
+    folder = root / options.environment.relative_to("/")
     if options.action == "install":
-        install(options, root, environment)
+        check_python.main()
+        install(options, root, folder)
     else:
-        uninstall(root, environment)
+        uninstall(root, folder)
 
 
-def install(options: argparse.Namespace, root: Path, environment: Path) -> None:
-    """Make the environment, fill it, and let it install its plugins."""
-    created = [each for each in environment.parents if not each.exists()]
-    if environment.exists():
-        created = folders_to_remove(root, environment)
-    environment.parent.mkdir(parents=True, exist_ok=True)
-    venv.create(environment, symlinks=True, with_pip=False)
-    environment.joinpath(CREATED).write_text(
-        "".join(f"{each.relative_to(root)}\n" for each in created if each.is_relative_to(root))
-    )
-    interpreter = environment / "bin" / "python"
+def install(options: argparse.Namespace, root: Path, folder: Path) -> None:
+    """Make the environment, let it install its plugins, and forget those out of use."""
+    remember_folders(root, folder)
+    former = current(folder)
+    staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder))
+    try:
+        environment = staging / "environment"
+        make_environment(environment, options)
+        name = name_of(environment)
+        finish(environment, Path("/", folder.relative_to(root), name))
+        place(environment, folder / name, staging)
+    finally:
+        shutil.rmtree(staging)
     run(
-        *(options.pip, "-m", "pip", "--python", interpreter, "--disable-pip-version-check"),
-        *("install", "--quiet", "--no-compile", "--force-reinstall", options.wheel),
+        *(folder / name / "bin" / "python", "-I", "-m", "spank_qrmi", "install", "--root", root),
+        *("--plugindir", options.plugindir, "--sysconfdir", options.sysconfdir),
+        *("--prefix", options.prefix),
+    )
+    if former != name:
+        switch(folder, name)
+        forget_others(folder, {name, former})
+
+
+def remember_folders(root: Path, folder: Path) -> None:
+    """Make the folder of the environments; note which of its parents were not there."""
+    if folder.exists():
+        return
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True)
+    created = [each.relative_to(root) for each in missing if each.is_relative_to(root)]
+    folder.joinpath(CREATED).write_text("".join(f"{each}\n" for each in created))
+
+
+def current(folder: Path) -> str:
+    """Return the name of the environment in use, or nothing."""
+    link = folder / CURRENT
+    return str(link.readlink()) if link.is_symlink() else ""
+
+
+def switch(folder: Path, name: str) -> None:
+    """Let `current` name another environment, at once."""
+    scratch = folder / f"{STAGING_PREFIX}{CURRENT}"
+    scratch.unlink(missing_ok=True)
+    scratch.symlink_to(name)
+    scratch.replace(folder / CURRENT)
+
+
+def make_environment(environment: Path, options: argparse.Namespace) -> None:
+    """Make an environment with the wheel and its dependencies."""
+    venv.create(environment, symlinks=True, with_pip=False)
+    run(
+        *(options.pip, "-m", "pip", "--python", environment / "bin" / "python"),
+        *("--disable-pip-version-check", "install", "--quiet", "--no-compile"),
+        f"{options.wheel}[qrun]",
     )
     forget_wheel(environment)
-    forget_staging(environment, root)
-    compileall.compile_dir(
-        environment / "lib",
-        quiet=1,
-        stripdir=str(root) if root != Path("/") else None,
-        invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH,
-    )
-    run(
-        *(interpreter, "-I", "-m", "spank_qrmi", "install", "--root", root),
-        *("--plugindir", options.plugindir, "--sysconfdir", options.sysconfdir),
-    )
 
 
 def forget_wheel(environment: Path) -> None:
@@ -75,42 +119,98 @@ def forget_wheel(environment: Path) -> None:
         note.unlink()
 
 
-def forget_staging(environment: Path, root: Path) -> None:
-    """Replace the staging folder's name by the final one where files of the environment name it."""
-    if root == Path("/"):
-        return
-    scripts = environment.joinpath("bin").iterdir()
+def name_of(environment: Path) -> str:
+    """Return `VERSION-DIGEST`: the package's version, and what Python and all files amount to."""
+    [information] = environment.glob("lib/*/site-packages/spank_qrmi-*.dist-info")
+    digest = hashlib.sha256(sys.version.encode())
+    for path in sorted(each for each in environment.rglob("*") if each.is_file()):
+        # These name the folder in which the environment was made.
+        if path.name not in ("RECORD", "pyvenv.cfg") and path.parent.name != "bin":
+            digest.update(f"{path.relative_to(environment)}\n".encode() + path.read_bytes())
+    version = information.name.removeprefix("spank_qrmi-").removesuffix(".dist-info")
+    return f"{version}-{digest.hexdigest()[:12]}"
+
+
+def finish(environment: Path, final: Path) -> None:
+    """Give the environment its final name wherever it names itself, and compile it."""
     staged = os.fsencode(environment)
-    final = os.fsencode(Path("/", environment.relative_to(root)))
+    scripts = environment.joinpath("bin").iterdir()
     for path in [environment / "pyvenv.cfg", *scripts]:
         if not path.is_symlink():
-            path.write_bytes(path.read_bytes().replace(staged, final))
+            path.write_bytes(path.read_bytes().replace(staged, os.fsencode(final)))
+    for record in environment.glob("lib/*/site-packages/*.dist-info/RECORD"):
+        correct_hashes(record)
+    run(
+        *(sys.executable, "-I", "-m", "compileall", "-q", "--invalidation-mode", "checked-hash"),
+        *("-s", environment, "-p", final, environment / "lib"),
+        # Some Pythons write the elements of a set in the order of their hashes.
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+    )
 
 
-def uninstall(root: Path, environment: Path) -> None:
-    """Take away the plugins, the environment and the folders that were made for it."""
-    interpreter = environment / "bin" / "python"
+def correct_hashes(record: Path) -> None:
+    """Write the hashes of the commands anew into an installed package's list of files."""
+    lines = record.read_text().splitlines()
+    for index, line in enumerate(lines):
+        name = line.partition(",")[0]
+        if name.startswith("../../../bin/"):
+            written = (record.parents[1] / name).read_bytes()
+            digest = base64.urlsafe_b64encode(hashlib.sha256(written).digest()).rstrip(b"=")
+            lines[index] = f"{name},sha256={digest.decode()},{len(written)}"
+    record.write_text("".join(f"{line}\n" for line in lines))
+
+
+def place(environment: Path, target: Path, staging: Path) -> None:
+    """Move an environment to its place, unless the same is there already."""
+    if not target.exists():
+        environment.rename(target)
+    elif content(environment) != content(target):
+        # The same name and another content: somebody has changed it.
+        record = target / RECORD_OF_PLUGINS
+        if record.exists():
+            shutil.copy(record, environment / RECORD_OF_PLUGINS)
+        target.rename(staging / "changed")
+        environment.rename(target)
+
+
+def content(environment: Path) -> dict[str, tuple[int, bytes]]:
+    """Return mode and content of all files and links of an environment but its record."""
+    found = {}
+    for path in environment.rglob("*"):
+        if path.is_symlink():
+            found[str(path.relative_to(environment))] = (0, os.fsencode(path.readlink()))
+        elif path.is_file():
+            digest = hashlib.sha256(path.read_bytes()).digest()
+            found[str(path.relative_to(environment))] = (path.stat().st_mode, digest)
+    found.pop(str(RECORD_OF_PLUGINS), None)
+    return found
+
+
+def forget_others(folder: Path, kept: set[str]) -> None:
+    """Remove all environments but those named, and what an interrupted installation left."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink() and path.name not in kept:
+            shutil.rmtree(path)
+
+
+def uninstall(root: Path, folder: Path) -> None:
+    """Take away the plugins, the environments and the folders that were made for them."""
+    interpreter = folder / CURRENT / "bin" / "python"
     if not interpreter.exists():
-        sys.exit(f"error: nothing is installed in {environment}")
-    created = folders_to_remove(root, environment)
+        sys.exit(f"error: nothing is installed in {folder}")
+    record = folder / CREATED
+    created = [root / line for line in record.read_text().splitlines()] if record.exists() else []
     run(interpreter, "-I", "-m", "spank_qrmi", "uninstall", "--root", root)
-    shutil.rmtree(environment)
-    for folder in created:
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-    print(f"removed {environment}")
+    shutil.rmtree(folder)
+    for each in created:
+        if each.is_dir() and not any(each.iterdir()):
+            each.rmdir()
+    print(f"removed {folder}")
 
 
-def folders_to_remove(root: Path, environment: Path) -> list[Path]:
-    """Return the folders that an installation made for the environment, innermost first."""
-    record = environment / CREATED
-    lines = record.read_text().splitlines() if record.exists() else []
-    return [root / line for line in lines]
-
-
-def run(*command: object) -> None:
+def run(*command: object, env: dict[str, str] | None = None) -> None:
     """Run a command; end with its exit status if it fails."""
-    ended = subprocess.run([str(word) for word in command], check=False)
+    ended = subprocess.run([str(word) for word in command], check=False, env=env)
     if ended.returncode != 0:
         sys.exit(ended.returncode)
 

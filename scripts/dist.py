@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`make sdist` and `make dist`: the source distribution, the same for each build, and checksums."""
+
+import gzip
+import hashlib
+import io
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+CHECKSUMS = "SHA256SUMS"
+DERIVED = re.compile(r"^[^/]*/(setup\.cfg$|[^/]*\.egg-info(/|$))")
+
+
+def main() -> None:
+    """Do what the command line says: `sdist FOLDER` or `checksums FOLDER`."""
+    action, folder = sys.argv[1], Path(sys.argv[2])
+    folder.mkdir(exist_ok=True)
+    if action == "sdist":
+        print(build_sdist(folder))
+    else:
+        print(write_checksums(folder))
+
+
+def build_sdist(folder: Path) -> Path:
+    """Build the source distribution with the setuptools of this Python; return its path."""
+    with tempfile.TemporaryDirectory() as scratch:
+        call = "import sys; from setuptools import build_meta as b; b.build_sdist(sys.argv[1])"
+        done = subprocess.run(
+            [sys.executable, "-c", call, scratch], check=False, capture_output=True, text=True
+        )
+        if done.returncode != 0:
+            sys.exit(f"{done.stdout}{done.stderr}error: the source distribution cannot be built")
+        [built] = Path(scratch).glob("*.tar.gz")
+        target = folder / built.name
+        target.write_bytes(normalised(built.read_bytes(), int(os.environ["SOURCE_DATE_EPOCH"])))
+    return target
+
+
+def normalised(archive: bytes, seconds: int) -> bytes:
+    """Return a .tar.gz without what depends on when, where and by whom it was made.
+
+    What setuptools derives from the rest, which names itself, is left out.
+    """
+    packed = io.BytesIO()
+    with (
+        tarfile.open(fileobj=io.BytesIO(archive)) as source,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as target,
+    ):
+        for member in sorted(source.getmembers(), key=lambda each: each.name):
+            if DERIVED.search(member.name):
+                continue
+            member.mtime = seconds
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+            member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            member.pax_headers = {}
+            target.addfile(member, source.extractfile(member) if member.isfile() else None)
+    return gzip.compress(packed.getvalue(), mtime=0)
+
+
+def write_checksums(folder: Path) -> Path:
+    """Write the checksums of all files of a folder as sha256sum(1) reads them; return the path."""
+    paths = sorted(path for path in folder.iterdir() if path.name != CHECKSUMS)
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in paths]
+    target = folder / CHECKSUMS
+    target.write_text("".join(lines))
+    return target
+
+
+if __name__ == "__main__":
+    main()

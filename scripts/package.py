@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`make deb` and `make rpm`: what `make install` writes, as a package for this machine's Slurm.
+
+The file list is the installation's own, staged in a folder. The Slurm release is that of the
+headers, the Python that which runs this. Times come from SOURCE_DATE_EPOCH, so that two builds of
+the same content are the same.
+"""
+
+import argparse
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+NAME = "spank-qrmi"
+SUMMARY = "QPUs for Slurm jobs: SPANK plugins, their worker and the command qrun"
+DESCRIPTION = (
+    "A job submitted with --qpu starts with its QPUs acquired and described in its environment,",
+    "and they are released when it ends. The plugins are enabled by a line in plugstack.conf.",
+)
+STATE_FOLDER = "/var/lib/spank_qrmi"
+UNIT_FOLDER = Path("usr/lib/systemd/system")
+# Folders that belong to every system; all others of an rpm are the package's.
+COMMON_FOLDERS = re.compile(
+    r"etc|usr|usr/(bin|sbin|lib|lib64|share)|usr/lib/systemd(/system)?|usr/share/(doc|man(/man\d)?)"
+)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A staged installation and what it was built for; `slurm_release` is such as `22.05`."""
+
+    stage: Path
+    version: str
+    slurm_release: str
+
+    @property
+    def python_release(self) -> str:
+        """The release of the environment's Python, such as `3.11`."""
+        return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+    @property
+    def next_python_release(self) -> str:
+        """The first release that the environment cannot be used with."""
+        return f"{sys.version_info.major}.{sys.version_info.minor + 1}"
+
+    @property
+    def next_slurm_release(self) -> str:
+        """A release above every one that takes the plugins, and not above the next."""
+        year, month = self.slurm_release.split(".")
+        return f"{year}.{int(month) + 1:02}"
+
+    def files(self) -> list[Path]:
+        """Return all files and links, relative to the stage."""
+        return [each for each in self._paths() if not _is_folder(self.stage / each)]
+
+    def folders(self) -> list[Path]:
+        """Return all folders, relative to the stage."""
+        return [each for each in self._paths() if _is_folder(self.stage / each)]
+
+    def units(self) -> list[str]:
+        """Return the names of the systemd units."""
+        return [each.name for each in self.files() if each.parent == UNIT_FOLDER]
+
+    def glibc_release(self) -> str:
+        """Return the oldest glibc that has all that the libraries need."""
+        libraries = [self.stage / each for each in self.files() if each.suffix == ".so"]
+        symbols = _output("nm", "-D", "--undefined-only", *libraries)
+        found = re.findall(r"@GLIBC_(\d+)\.(\d+)", symbols)
+        return "{}.{}".format(*max((int(major), int(minor)) for major, minor in found))
+
+    def _paths(self) -> list[Path]:
+        return sorted(path.relative_to(self.stage) for path in self.stage.rglob("*"))
+
+
+def main() -> None:
+    """Build one package, as the command line says, and print its path."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kind", choices=["deb", "rpm"])
+    parser.add_argument("--wheel", type=Path, required=True)
+    parser.add_argument("--pip", required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args()
+    tool = {"deb": "dpkg-deb", "rpm": "rpmbuild"}[options.kind]
+    if shutil.which(tool) is None:
+        sys.exit(f"error: {tool} is missing: apt-get install {options.kind.replace('deb', 'dpkg')}")
+    os.umask(0o022)
+    with tempfile.TemporaryDirectory() as scratch:
+        stage = Path(scratch, "stage")
+        stage.mkdir(mode=0o755)
+        library_folder = _multiarch_folder() if options.kind == "deb" else "lib64/slurm"
+        version = install(options, stage, f"/usr/{library_folder}")
+        contents = Contents(stage, version, slurm_release())
+        write_documents(contents)
+        set_times(stage)
+        build = build_deb if options.kind == "deb" else build_rpm
+        options.output.mkdir(exist_ok=True)
+        print(build(contents, Path(scratch), options.output))
+
+
+def install(options: argparse.Namespace, stage: Path, plugin_folder: str) -> str:
+    """Install below the stage as `make install` does; return the version."""
+    command = [
+        *(sys.executable, REPOSITORY / "scripts" / "install.py", "install", "--destdir", stage),
+        *("--environment", "/usr/lib/spank_qrmi", "--prefix", "/usr"),
+        *("--plugindir", plugin_folder, "--sysconfdir", "/etc/slurm"),
+        *("--wheel", options.wheel, "--pip", options.pip),
+    ]
+    _output(*command)
+    environments = stage / "usr/lib/spank_qrmi"
+    # The package manager keeps the list.
+    environments.joinpath("created-folders").unlink()
+    for record in environments.glob("*/share/spank-qrmi/installed.json"):
+        record.unlink()
+    return str(environments.joinpath("current").readlink()).rpartition("-")[0]
+
+
+def slurm_release() -> str:
+    """Return the Slurm release for which plugins are built here, from its headers."""
+    folders = os.environ.get("SLURM_INCLUDE_DIRS", "").split(":")
+    number = subprocess.run(
+        [os.environ.get("CC", "cc"), "-E", "-P", *(f"-I{each}" for each in folders if each), "-"],
+        input="#include <slurm/slurm_version.h>\nSLURM_VERSION_NUMBER\n",
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    value = int(number, 16)
+    return f"{value >> 16:02}.{value >> 8 & 0xFF:02}"
+
+
+def write_documents(contents: Contents) -> None:
+    """Add licence and changes, and compress these and the manual pages."""
+    folder = contents.stage / "usr" / "share" / "doc" / NAME
+    folder.mkdir(parents=True)
+    shutil.copy(REPOSITORY / "LICENSE", folder / "copyright")
+    shutil.copy(REPOSITORY / "CHANGELOG.md", folder / "changelog")
+    pages = contents.stage.glob("usr/share/man/man*/*")
+    for path in [folder / "changelog", *pages]:
+        content = gzip.compress(path.read_bytes(), mtime=0)
+        path.with_name(f"{path.name}.gz").write_bytes(content)
+        path.unlink()
+
+
+def set_times(stage: Path) -> None:
+    """Give all files the time of the source."""
+    seconds = int(os.environ["SOURCE_DATE_EPOCH"])
+    for path in [stage, *stage.rglob("*")]:
+        os.utime(path, (seconds, seconds), follow_symlinks=False)
+
+
+def build_deb(contents: Contents, scratch: Path, output: Path) -> Path:
+    """Build the Debian package; return its path."""
+    architecture = _output("dpkg", "--print-architecture").strip()
+    version = f"{contents.version}+slurm{contents.slurm_release}"
+    control = contents.stage / "DEBIAN"
+    control.mkdir()
+    conffiles = [f"/{each}\n" for each in contents.files() if each.parts[0] == "etc"]
+    sums = list(_md5_sums(contents))
+    for name, text in {
+        "control": "".join(_control_fields(contents, version, architecture)),
+        "conffiles": "".join(conffiles),
+        "md5sums": "".join(sums),
+    }.items():
+        control.joinpath(name).write_text(text)
+    for name, script in _deb_scripts(contents).items():
+        control.joinpath(name).write_text(f"#!/bin/sh\nset -e\n{script}")
+        control.joinpath(name).chmod(0o755)
+    set_times(control)
+    package = output / f"{NAME}_{version}_{architecture}.deb"
+    _output("dpkg-deb", "--root-owner-group", "-Zxz", "--build", contents.stage, package)
+    return package
+
+
+def _control_fields(contents: Contents, version: str, architecture: str) -> Iterator[str]:
+    """Yield the lines of the control file.
+
+    A login node has slurm-client and perhaps no slurmd; both are of one release wherever both are.
+    """
+    maintainer = os.environ.get("DEBFULLNAME", NAME), os.environ.get("DEBEMAIL", "root@localhost")
+    size_bytes = sum((contents.stage / each).lstat().st_size for each in contents.files())
+    this_slurm, next_slurm = contents.slurm_release, f"{contents.next_slurm_release}~"
+    depends = (
+        f"libc6 (>= {contents.glibc_release()})",
+        f"python3 (>= {contents.python_release})",
+        f"python3 (<< {contents.next_python_release}~)",
+        f"slurmd (>= {this_slurm}) | slurm-client (>= {this_slurm})",
+        f"slurmd (<< {next_slurm}) | slurm-client (<< {next_slurm})",
+    )
+    yield f"Package: {NAME}\nVersion: {version}\nArchitecture: {architecture}\n"
+    yield "Maintainer: {} <{}>\n".format(*maintainer)
+    yield f"Installed-Size: {size_bytes // 1024 + 1}\nDepends: {', '.join(depends)}\n"
+    yield f"Section: admin\nPriority: optional\nDescription: {SUMMARY}\n"
+    yield from (f" {line}\n" for line in DESCRIPTION)
+
+
+def _md5_sums(contents: Contents) -> Iterator[str]:
+    for each in contents.files():
+        path = contents.stage / each
+        if not path.is_symlink() and each.parts[0] != "etc":
+            digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+            yield f"{digest}  {each}\n"
+
+
+def _deb_scripts(contents: Contents) -> dict[str, str]:
+    reload = _with_systemd("systemctl daemon-reload") if contents.units() else ""
+    stop = f'if [ "$1" = remove ]; then\n{_stop_units(contents)}fi\n' if contents.units() else ""
+    scripts = {
+        "postinst": reload,
+        "prerm": stop,
+        "postrm": f'{reload}if [ "$1" = purge ]; then\n{_forget_state()}fi\n',
+    }
+    return {name: text for name, text in scripts.items() if text}
+
+
+def _with_systemd(command: str) -> str:
+    return f"if [ -d /run/systemd/system ]; then\n    {command} || :\nfi\n"
+
+
+def _stop_units(contents: Contents) -> str:
+    return _with_systemd(f"systemctl disable --now {' '.join(contents.units())}")
+
+
+def _forget_state() -> str:
+    """Remove the node's record if nothing is held; what is held must not be forgotten."""
+    return (
+        f"if [ -d {STATE_FOLDER} ] && ! rmdir {STATE_FOLDER} 2>/dev/null; then\n"
+        f'    echo "{NAME}: kept {STATE_FOLDER}: it names QPUs that were not released" >&2\n'
+        "fi\n"
+    )
+
+
+def build_rpm(contents: Contents, scratch: Path, output: Path) -> Path:
+    """Build the rpm package; return its path."""
+    spec = scratch / f"{NAME}.spec"
+    spec.write_text("".join(_spec_lines(contents)))
+    seconds = os.environ["SOURCE_DATE_EPOCH"]
+    macros = {
+        "_topdir": str(scratch / "rpm"),
+        "_rpmdir": str(scratch / "built"),
+        "_dbpath": str(scratch / "database"),
+        "_buildhost": "localhost",
+        "_build_id_links": "none",
+        "_binary_payload": "w19.zstdio",
+        "use_source_date_epoch_as_buildtime": "1",
+        "clamp_mtime_to_source_date_epoch": "1",
+        "debug_package": "%{nil}",
+        "__os_install_post": "%{nil}",
+    }
+    defined = [word for name, value in macros.items() for word in ("--define", f"{name} {value}")]
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": seconds, "LC_ALL": "C.UTF-8"}
+    _output("rpmbuild", "-bb", "--quiet", *defined, spec, env=environment)
+    [built] = (scratch / "built").glob("*/*.rpm")
+    return Path(shutil.copy(built, output))
+
+
+def _spec_lines(contents: Contents) -> Iterator[str]:
+    interpreter = next(contents.stage.glob("usr/lib/spank_qrmi/*/bin/python"))
+    while not interpreter.readlink().is_absolute():
+        interpreter = interpreter.with_name(interpreter.readlink().name)
+    requires = (
+        f"libc.so.6(GLIBC_{contents.glibc_release()})(64bit)",
+        f"python(abi) = {contents.python_release}",
+        str(interpreter.readlink()),
+        f"slurm >= {contents.slurm_release}",
+        f"slurm < {contents.next_slurm_release}",
+    )
+    yield f"Name: {NAME}\nVersion: {contents.version}\nRelease: 1.slurm{contents.slurm_release}\n"
+    yield f"Summary: {SUMMARY}\nLicense: GPL-3.0-or-later\nAutoReqProv: no\n"
+    yield from (f"Requires: {each}\n" for each in requires)
+    yield "%description\n"
+    yield from (f"{line}\n" for line in DESCRIPTION)
+    yield f"%install\nmkdir -p %{{buildroot}}\ncp -a {contents.stage}/. %{{buildroot}}/\n"
+    if contents.units():
+        yield f"%post\n{_with_systemd('systemctl daemon-reload')}"
+        yield f'%preun\nif [ "$1" = 0 ]; then\n{_stop_units(contents)}fi\n'
+    yield f'%postun\nif [ "$1" = 0 ]; then\n{_forget_state()}fi\n'
+    yield "%files\n%defattr(-,root,root,-)\n"
+    for each in contents.folders():
+        if COMMON_FOLDERS.fullmatch(str(each)) is None:
+            yield f'%dir "/{each}"\n'
+    for each in contents.files():
+        prefix = "%config(noreplace) " if each.parts[0] == "etc" else ""
+        yield f'{prefix}"/{each}"\n'
+
+
+def _multiarch_folder() -> str:
+    """Return the folder below /usr where Debian's Slurm has its plugins."""
+    folders = list(Path("/usr/lib").glob("*-linux-gnu*/slurm-wlm"))
+    if len(folders) != 1:
+        sys.exit("error: Slurm's folder for plugins is missing: apt-get install slurm-wlm")
+    return str(folders[0].relative_to("/usr"))
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _output(*command: object, env: dict[str, str] | None = None) -> str:
+    words = [str(word) for word in command]
+    done = subprocess.run(words, env=env, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{done.stdout}{done.stderr}error: {words[0]} failed")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `make dist` has made, and clean machines to try it on."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clean_root.archives import ArchiveError, own_release
+from clean_root.root import Root, RootError
+
+from loopback.installation import REPOSITORY
+from tests.packages.machine import Machine
+
+DIST = REPOSITORY / "dist"
+# What the packages depend on, and what a QPU job on loopback needs.
+PACKAGES = ("munge", "python3", "rpm", "slurm-wlm")
+ROOTS = REPOSITORY / "build" / "roots"
+
+
+@pytest.fixture(scope="session")
+def base_root() -> Root:
+    """A root of this machine's own release, from the sources of its apt."""
+    if os.geteuid() != 0:
+        pytest.fail("only root can make a clean root")
+    try:
+        suite, archive = own_release()
+        folder = ROOTS / "-".join([suite, *PACKAGES])
+        root = Root(suite, archive, folder, PACKAGES, has_machine_sources=True)
+        root.make(folder / "make.log")
+    except (ArchiveError, RootError) as error:
+        pytest.fail(str(error))
+    return root
+
+
+@pytest.fixture
+def machine(base_root: Root) -> Iterator[Machine]:
+    """A clean machine of this test's own."""
+    folder = Path(tempfile.mkdtemp(prefix="spank-qrmi-root-", dir="/tmp"))
+    try:
+        base_root.copy_to(folder)
+        yield Machine(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def built(pattern: str) -> Path:
+    [path] = DIST.glob(pattern)
+    return path
+
+
+@pytest.fixture
+def deb() -> Path:
+    return built("*.deb")
+
+
+@pytest.fixture
+def rpm() -> Path:
+    return built("*.rpm")
+
+
+@pytest.fixture
+def wheel() -> Path:
+    return built("*.whl")
+
+
+@pytest.fixture
+def sdist() -> Path:
+    return built("*.tar.gz")

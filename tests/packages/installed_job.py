@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A program: a QPU job of a user on a loopback cluster, by the installed package's example line.
+
+Prints how it ended as JSON. It leaves no file but the node's record of what is held.
+"""
+
+import json
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from loopback.cluster import SlurmCluster
+from loopback.site import Site
+
+EXAMPLE = Path("/etc/slurm/plugstack.conf.d/spank_qrmi.conf.example")
+CONFIG = "/etc/slurm/qrmi_config.json"
+
+
+def main() -> None:
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        with Site(folder) as site, SlurmCluster(folder / "cluster", nodes=1) as cluster:
+            [line] = re.findall(r"(?m)^optional .*", EXAMPLE.read_text())
+            cluster.write_plugstack(line.replace(CONFIG, str(site.config_path)))
+            job = cluster.submit(
+                "printenv SLURM_JOB_QPU_RESOURCES",
+                "--qpu=ibm_torino,ibm_sherbrooke",
+                user="nobody",
+            )
+            result = job.wait()
+            site.wait_until_released()
+            ended = {
+                "state": result.state,
+                "output": result.stdout + result.stderr,
+                "sessions": len(site.sessions()),
+                "help": "--qpu=names" in cluster.run("sbatch", "--help").stdout,
+            }
+    finally:
+        shutil.rmtree(folder)
+    json.dump(ended, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Debian package and the rpm on a clean root: installed, used, removed without a trace."""
+
+import subprocess
+from pathlib import Path
+
+from spank_qrmi import __version__
+from tests.packages.machine import Machine
+
+GOOD = {"state": "COMPLETED", "output": "ibm_torino,ibm_sherbrooke\n", "sessions": 1, "help": True}
+CONFFILES = {
+    "etc/slurm/plugstack.conf.d/spank_qrmi.conf.example",
+    "etc/slurm/qrmi_config.json.example",
+}
+UNITS = "usr/lib/systemd/system/spank-qrmi*"
+# Debian's plugstack.conf includes all *.conf there.
+ENABLED = "etc/slurm/plugstack.conf.d/*.conf"
+
+
+def test_deb_comes_works_and_goes(machine: Machine, deb: Path):
+    before = machine.files()
+
+    machine.run("apt-get", "install", "-y", "--no-install-recommends", str(deb))
+    installed = machine.files()
+    assert machine.run("spank-qrmi", "--version") == f"{__version__}\n"
+    assert machine.run("qrun", "--version").split()[-1] == __version__
+    assert machine.run("dpkg", "--verify", "spank-qrmi") == ""
+    assert list(machine.root.glob(ENABLED)) == []
+    assert {each.name for each in machine.root.glob(UNITS)} == {
+        "spank-qrmi-release.service",
+        "spank-qrmi-release.timer",
+    }
+    assert [name for name in installed if name.endswith(".wants/spank-qrmi-release.timer")] == []
+    assert machine.run_qpu_job() == GOOD
+    # A job leaves nothing but the empty record of what the node holds.
+    assert {*machine.files()} - {*installed} == {"var/lib/spank_qrmi"}
+
+    machine.run("apt-get", "remove", "-y", "spank-qrmi")
+    left = {*machine.files()} - {*before}
+    assert left >= CONFFILES
+    assert left - CONFFILES <= {"etc/slurm/plugstack.conf.d", "var/lib/spank_qrmi"}
+    machine.run("apt-get", "purge", "-y", "spank-qrmi")
+    assert machine.files() == before
+
+
+def test_purge_keeps_what_must_still_be_released(machine: Machine, deb: Path):
+    machine.run("dpkg", "--install", str(deb))
+    record = machine.root / "var" / "lib" / "spank_qrmi" / "7-0-0-0123456789abcdef.json"
+    record.parent.mkdir(mode=0o700)
+    record.write_text("held")
+
+    machine.run("dpkg", "--purge", "spank-qrmi")
+
+    assert record.read_text() == "held"
+
+
+def test_rpm_comes_works_and_goes(machine: Machine, rpm: Path):
+    before = machine.files()
+
+    # This root's packages are Debian's, which rpm does not know.
+    machine.run("rpm", "--install", "--nodeps", str(rpm))
+    assert machine.run("rpm", "--verify", "--nodeps", "spank-qrmi") == ""
+    assert machine.run_qpu_job() == GOOD
+    machine.run("rpm", "--erase", "spank-qrmi")
+
+    # rpm does not know that this folder is Debian's too.
+    before.pop("etc/slurm/plugstack.conf.d")
+    assert machine.files() == before
+
+
+def test_packages_are_for_one_release_of_slurm_and_of_python(deb: Path, rpm: Path):
+    slurm = deb.name.partition("+slurm")[2].partition("_")[0]
+    python = ".".join(_output("/usr/bin/python3", "--version").split()[1].split(".")[:2])
+    depends = _output("dpkg-deb", "--field", deb, "Depends").strip().split(", ")
+    requires = _output("rpm", "-qp", "--requires", rpm).splitlines()
+
+    assert f"slurmd (>= {slurm}) | slurm-client (>= {slurm})" in depends
+    assert f"python3 (>= {python})" in depends
+    assert f"slurm >= {slurm}" in requires
+    assert f"python(abi) = {python}" in requires
+    assert f"1.slurm{slurm}" in rpm.name
+
+
+def test_both_packages_hold_the_same(deb: Path, rpm: Path):
+    of_deb = _output("dpkg-deb", "--fsys-tarfile", deb, text=False)
+    listing = subprocess.run(["tar", "t"], input=of_deb, capture_output=True, check=True).stdout
+    names = {name.removeprefix(".") for name in listing.decode().split() if name[-1] != "/"}
+    folders = ("/usr/lib/x86_64-linux-gnu/slurm-wlm/", "/usr/lib64/slurm/")
+    moved = {name.replace(*folders) for name in names}
+
+    folders_of_rpm = set(_output("rpm", "-qp", "--dump", rpm).splitlines())
+    files = {line.split()[0] for line in folders_of_rpm if not line.split()[4].startswith("04")}
+    assert moved == files
+
+
+def _output(*command: object, text: bool = True):
+    words = [str(word) for word in command]
+    return subprocess.run(words, check=True, capture_output=True, text=text).stdout

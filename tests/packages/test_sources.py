@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The source distribution and the wheel, each in an environment that has nothing else."""
+
+import hashlib
+import os
+import subprocess
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from loopback.installation import snapshot
+from spank_qrmi import __version__
+from tests.packages.conftest import DIST
+
+
+def run(*command: object, **options: object) -> str:
+    words = [str(word) for word in command]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    environment.pop("SOURCE_DATE_EPOCH", None)
+    done = subprocess.run(
+        words, check=False, capture_output=True, text=True, env=environment, **options
+    )
+    assert done.returncode == 0, f"{' '.join(words)}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def make_environment(folder: Path) -> Path:
+    """Make an empty environment; return its Python."""
+    venv.create(folder, with_pip=True)
+    return folder / "bin" / "python"
+
+
+def test_sdist_builds_the_wheel_in_a_clean_environment(sdist: Path, wheel: Path, tmp_path: Path):
+    python = make_environment(tmp_path / "clean")
+
+    run(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", tmp_path / "built", sdist)
+
+    [rebuilt] = (tmp_path / "built").iterdir()
+    assert rebuilt.name == wheel.name
+    with zipfile.ZipFile(rebuilt) as one, zipfile.ZipFile(wheel) as other:
+        assert one.namelist() == other.namelist()
+        assert {name: one.read(name) for name in one.namelist()} == {
+            name: other.read(name) for name in other.namelist()
+        }
+
+
+def test_wheel_puts_the_plugins_in_place_and_takes_them_away(wheel: Path, tmp_path: Path):
+    python = make_environment(tmp_path / "environment")
+    run(python, "-m", "pip", "install", "--quiet", wheel)
+    system = tmp_path / "system"
+    system.mkdir()
+    command = python.with_name("spank-qrmi")
+    places = (
+        *("--plugindir", system / "plugins", "--sysconfdir", system / "etc"),
+        *("--prefix", system / "usr"),
+    )
+
+    run(command, "install", *places)
+    link = system / "plugins" / "spank_qrmi.python"
+    assert link.readlink() == python
+    assert run(link.readlink(), "-I", "-c", "import spank_qrmi.worker as w; print(w.__name__)")
+    assert run(system / "usr" / "sbin" / "spank-qrmi", "--version") == f"{__version__}\n"
+    with zipfile.ZipFile(wheel) as archive:
+        for name in ("spank_qrmi.so", "spank_ibm_qrun.so"):
+            content = archive.read(f"spank_qrmi/plugin/{name}")
+            assert (system / "plugins" / name).read_bytes() == content
+    run(command, "uninstall")
+    assert snapshot(system) == {}
+
+
+def test_second_build_in_another_folder_is_the_same(sdist: Path, tmp_path: Path):
+    run("tar", "--extract", "--file", sdist, "--directory", tmp_path)
+    [source] = tmp_path.iterdir()
+
+    run("make", "--no-print-directory", "dist", cwd=source)
+
+    assert checksums(source / "dist") == checksums(DIST)
+
+
+def test_checksums_are_right(tmp_path: Path):
+    written = (DIST / "SHA256SUMS").read_text().splitlines()
+    found = checksums(DIST)
+    del found["SHA256SUMS"]
+    assert written == [f"{digest}  {name}" for name, digest in found.items()]
+    assert len(written) == 4
+
+
+@pytest.mark.parametrize("name", ["setup.py", "pyproject.toml", "tests/unit/fake_host.c", "man"])
+def test_sdist_is_the_whole_source(sdist: Path, name: str):
+    with tarfile.open(sdist) as archive:
+        assert f"spank_qrmi-{__version__}/{name}" in archive.getnames()
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+    }
