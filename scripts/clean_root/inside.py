@@ -28,6 +28,8 @@ ENTER = """
 set -e
 root=$1 tmp=$2
 shift 2
+# A command in there can only make a mount namespace of its own if its root is a mount point.
+mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
