@@ -94,7 +94,8 @@ rpm: checked-python deps wheel
 	@$(PACKAGE) rpm $(PACKAGE_OPTIONS)
 
 # Nothing of earlier builds may get into it.
-dist:
+dist: APT_PACKAGES += rpm
+dist: deps
 	rm -rf dist build/wheel build/lib* build/temp* build/bdist* *.egg-info
 	@$(MAKE) --no-print-directory sdist wheel deb rpm
 	cp build/wheel/*.whl dist/
