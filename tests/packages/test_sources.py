@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from loopback.installation import snapshot
+from loopback.installation import REPOSITORY, snapshot
 from spank_qrmi import __version__
 from tests.packages.conftest import DIST
+
+LOCKED = ("--require-hashes", "--only-binary", ":all:", "--requirement")
 
 
 def run(*command: object, **options: object) -> str:
@@ -36,7 +38,9 @@ def make_environment(folder: Path) -> Path:
 def test_sdist_builds_the_wheel_in_a_clean_environment(sdist: Path, wheel: Path, tmp_path: Path):
     python = make_environment(tmp_path / "clean")
 
-    run(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", tmp_path / "built", sdist)
+    pip = (python, "-m", "pip", "--quiet")
+    run(*pip, "install", *LOCKED, REPOSITORY / "requirements" / "build.txt")
+    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path / "built", sdist)
 
     [rebuilt] = (tmp_path / "built").iterdir()
     assert rebuilt.name == wheel.name
@@ -49,7 +53,10 @@ def test_sdist_builds_the_wheel_in_a_clean_environment(sdist: Path, wheel: Path,
 
 def test_wheel_puts_the_plugins_in_place_and_takes_them_away(wheel: Path, tmp_path: Path):
     python = make_environment(tmp_path / "environment")
-    run(python, "-m", "pip", "install", "--quiet", wheel)
+    [lock] = DIST.glob("*-requirements.txt")
+    run(python, "-m", "pip", "install", "--quiet", *LOCKED, lock)
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel)
+    run(python, "-m", "pip", "check")
     system = tmp_path / "system"
     system.mkdir()
     command = python.with_name("spank-qrmi")
@@ -85,10 +92,12 @@ def test_checksums_are_right(tmp_path: Path):
     found = checksums(DIST)
     del found["SHA256SUMS"]
     assert written == [f"{digest}  {name}" for name, digest in found.items()]
-    assert len(written) == 4
+    assert len(written) == 5
 
 
-@pytest.mark.parametrize("name", ["setup.py", "pyproject.toml", "tests/unit/fake_host.c", "man"])
+@pytest.mark.parametrize(
+    "name", ["setup.py", "pyproject.toml", "tests/unit/fake_host.c", "requirements/node.txt"]
+)
 def test_sdist_is_the_whole_source(sdist: Path, name: str):
     with tarfile.open(sdist) as archive:
         assert f"spank_qrmi-{__version__}/{name}" in archive.getnames()
