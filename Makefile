@@ -117,7 +117,8 @@ dist: deps
 	cp requirements/node.txt dist/$$(basename build/wheel/*.whl | cut -d- -f-2)-requirements.txt
 	@$(PYTHON) scripts/dist.py checksums dist
 
-install: checked-python build wheel
+# A wheel that is given needs no compiler.
+install: checked-python $(if $(filter file,$(origin WHEEL)),build wheel,$(VENV)/ready-to-build)
 	@$(INSTALL) install $(INSTALL_OPTIONS) --wheel $(WHEEL) --pip $(VENV)/bin/python
 
 # Before anything is built with it.
