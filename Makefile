@@ -2,7 +2,7 @@
 #
 #   make            build/spank_qrmi.so, build/spank_ibm_qrun.so
 #   make install    DESTDIR= PREFIX= PLUGINDIR= SYSCONFDIR= WHEEL=
-#   make dist       source distribution, wheel, deb and rpm with checksums in dist/
+#   make dist       source distribution, wheel, deb, rpm, bill of materials and checksums in dist/
 #   make test       everything a fresh Debian machine needs, then all tests
 #   make demo       a QPU job on a Slurm cluster of its own; KEEP=1 leaves that up,
 #   make demo-stop  and this ends it
@@ -44,7 +44,7 @@ export SOURCE_DATE_EPOCH
 PACKAGE = $(PYTHON) scripts/package.py
 PACKAGE_OPTIONS = --wheel build/wheel/*.whl --pip $(VENV)/bin/python --output dist
 
-.PHONY: all build wheel sdist deb rpm dist install checked-python uninstall check lock \
+.PHONY: all build wheel sdist deb rpm sbom dist install checked-python uninstall check lock \
 	test test-unit test-slurm test-e2e test-deps test-packages test-slurm-matrix demo demo-stop soak \
 	deps clean
 
@@ -77,7 +77,7 @@ $(VENV)/ready: pyproject.toml setup.py requirements/node.txt $(VENV)/ready-to-bu
 
 # Apart from the other environments: these tools look at them, and need other versions.
 $(SUPPLY_CHAIN)/ready: requirements/supply-chain.txt
-	@echo 'preparing $(SUPPLY_CHAIN): tools for lock files'
+	@echo 'preparing $(SUPPLY_CHAIN): tools for lock files, audit and bill of materials'
 	@$(PYTHON) -m venv $(SUPPLY_CHAIN)
 	@$(call pip_of,$(SUPPLY_CHAIN)) install $(LOCKED) requirements/supply-chain.txt
 	@touch $@
@@ -108,11 +108,16 @@ rpm: APT_PACKAGES += rpm
 rpm: checked-python deps wheel
 	@$(PACKAGE) rpm $(PACKAGE_OPTIONS)
 
+# What `make install` puts on a node with this machine's Python.
+sbom: wheel $(SUPPLY_CHAIN)/ready
+	@$(PYTHON) scripts/sbom.py --wheel build/wheel/*.whl --pip $(VENV)/bin/python \
+		--cyclonedx $(SUPPLY_CHAIN)/bin/cyclonedx-py --output dist
+
 # Nothing of earlier builds may get into it.
 dist: APT_PACKAGES += rpm
 dist: deps
 	rm -rf dist build/wheel build/lib* build/temp* build/bdist* *.egg-info
-	@$(MAKE) --no-print-directory sdist wheel deb rpm
+	@$(MAKE) --no-print-directory sdist wheel deb rpm sbom
 	cp build/wheel/*.whl dist/
 	cp requirements/node.txt dist/$$(basename build/wheel/*.whl | cut -d- -f-2)-requirements.txt
 	@$(PYTHON) scripts/dist.py checksums dist

@@ -2,6 +2,7 @@
 """The source distribution and the wheel, each in an environment that has nothing else."""
 
 import hashlib
+import json
 import os
 import subprocess
 import tarfile
@@ -10,6 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from loopback.installation import REPOSITORY, snapshot
 from spank_qrmi import __version__
@@ -92,7 +95,25 @@ def test_checksums_are_right(tmp_path: Path):
     found = checksums(DIST)
     del found["SHA256SUMS"]
     assert written == [f"{digest}  {name}" for name, digest in found.items()]
-    assert len(written) == 5
+    assert len(written) == 6
+
+
+def test_bill_of_materials_lists_what_nodes_get():
+    [path], [lock] = DIST.glob("*.cdx.json"), DIST.glob("*-requirements.txt")
+    document = json.loads(path.read_text())
+    lines = [line.rstrip(" \\") for line in lock.read_text().splitlines() if line[0] not in " #"]
+
+    subject = document["metadata"]["component"]
+    assert (subject["name"], subject["version"]) == ("spank-qrmi", __version__)
+    listed = {
+        f"{canonicalize_name(each['name'])}=={each['version']}" for each in document["components"]
+    }
+    needed = [Requirement(line) for line in lines]
+    assert listed == {
+        f"{each.name}{each.specifier}"
+        for each in needed
+        if each.marker is None or each.marker.evaluate()
+    }
 
 
 @pytest.mark.parametrize(
