@@ -7,7 +7,7 @@
 #   make demo       a QPU job on a Slurm cluster of its own; KEEP=1 leaves that up,
 #   make demo-stop  and this ends it
 #   make soak       hundreds of QPU jobs amid faults and kills; SOAK_JOBS=, SOAK_SEED=
-#   make check      format, lint, types, exported symbols
+#   make check      format, lint, types, exported symbols, known vulnerabilities
 #   make lock       newest versions of all that is installed, with hashes, in requirements/
 #   make test-slurm-matrix   build and tests on other releases of Slurm and Python
 
@@ -24,6 +24,8 @@ BUILD_PYTHON ?= $(VENV)/bin/python
 PLUGINS := build/spank_qrmi.so build/spank_ibm_qrun.so
 ENVIRONMENT := $(PREFIX)/lib/spank_qrmi
 SUPPLY_CHAIN := build/supply-chain
+AUDIT = $(VENV)/bin/python scripts/audit.py $(SUPPLY_CHAIN)/bin/pip-audit \
+	requirements/node.txt requirements/build.txt
 SOURCES := setup.py pyproject.toml requirements/build.txt $(wildcard include/*) $(wildcard spank_qrmi/plugin/*.p[yx]*)
 WHEEL_SOURCES := $(SOURCES) README.md LICENSE MANIFEST.in requirements/node.txt \
 	$(wildcard *.example man/* systemd/*) $(shell find spank_qrmi -name '*.py')
@@ -44,7 +46,7 @@ export SOURCE_DATE_EPOCH
 PACKAGE = $(PYTHON) scripts/package.py
 PACKAGE_OPTIONS = --wheel build/wheel/*.whl --pip $(VENV)/bin/python --output dist
 
-.PHONY: all build wheel sdist deb rpm sbom dist install checked-python uninstall check lock \
+.PHONY: all build wheel sdist deb rpm sbom dist install checked-python uninstall check audit lock \
 	test test-unit test-slurm test-e2e test-deps test-packages test-slurm-matrix demo demo-stop soak \
 	deps clean
 
@@ -133,12 +135,16 @@ checked-python:
 uninstall:
 	@$(INSTALL) uninstall $(INSTALL_OPTIONS)
 
-check: build $(VENV)/ready
+check: build $(VENV)/ready $(SUPPLY_CHAIN)/ready
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy loopback scripts
 	$(VENV)/bin/python scripts/check_symbols.py $(PLUGINS)
+	$(AUDIT)
+
+audit: $(VENV)/ready-to-build $(SUPPLY_CHAIN)/ready
+	$(AUDIT)
 
 lock: $(SUPPLY_CHAIN)/ready
 	@$(SUPPLY_CHAIN)/bin/python scripts/lock.py $(SUPPLY_CHAIN)/bin/uv
