@@ -2,12 +2,13 @@
 #
 #   make            build/spank_qrmi.so, build/spank_ibm_qrun.so
 #   make install    DESTDIR= PREFIX= PLUGINDIR= SYSCONFDIR= WHEEL=
-#   make dist       source distribution, wheel, deb and rpm with checksums in dist/
+#   make dist       source distribution, wheel, deb, rpm, bill of materials and checksums in dist/
 #   make test       everything a fresh Debian machine needs, then all tests
 #   make demo       a QPU job on a Slurm cluster of its own; KEEP=1 leaves that up,
 #   make demo-stop  and this ends it
 #   make soak       hundreds of QPU jobs amid faults and kills; SOAK_JOBS=, SOAK_SEED=
-#   make check      format, lint, types, exported symbols
+#   make check      format, lint, types, exported symbols, known vulnerabilities
+#   make lock       newest versions of all that is installed, with hashes, in requirements/
 #   make test-slurm-matrix   build and tests on other releases of Slurm and Python
 
 PYTHON ?= /usr/bin/python3
@@ -22,9 +23,12 @@ VENV := .venv
 BUILD_PYTHON ?= $(VENV)/bin/python
 PLUGINS := build/spank_qrmi.so build/spank_ibm_qrun.so
 ENVIRONMENT := $(PREFIX)/lib/spank_qrmi
-SOURCES := setup.py pyproject.toml $(wildcard include/*) $(wildcard spank_qrmi/plugin/*.p[yx]*)
-WHEEL_SOURCES := $(SOURCES) README.md LICENSE MANIFEST.in $(wildcard *.example man/* systemd/*) \
-	$(shell find spank_qrmi -name '*.py')
+SUPPLY_CHAIN := build/supply-chain
+AUDIT = $(VENV)/bin/python scripts/audit.py $(SUPPLY_CHAIN)/bin/pip-audit \
+	requirements/node.txt requirements/build.txt
+SOURCES := setup.py pyproject.toml requirements/build.txt $(wildcard include/*) $(wildcard spank_qrmi/plugin/*.p[yx]*)
+WHEEL_SOURCES := $(SOURCES) README.md LICENSE MANIFEST.in requirements/node.txt \
+	$(wildcard *.example man/* systemd/*) $(shell find spank_qrmi -name '*.py')
 # Releases of Debian, and Pythons that none of them has, for test-slurm-matrix.
 MATRIX ?= bookworm trixie sid
 MATRIX_PYTHONS ?= 3.10 3.11 3.12 3.13 3.14
@@ -42,29 +46,42 @@ export SOURCE_DATE_EPOCH
 PACKAGE = $(PYTHON) scripts/package.py
 PACKAGE_OPTIONS = --wheel build/wheel/*.whl --pip $(VENV)/bin/python --output dist
 
-.PHONY: all build wheel sdist deb rpm dist install checked-python uninstall check test test-unit \
-	test-slurm test-e2e test-deps test-packages test-slurm-matrix demo demo-stop soak deps clean
+.PHONY: all build wheel sdist deb rpm sbom dist install checked-python uninstall check audit lock \
+	test test-unit test-slurm test-e2e test-deps test-packages test-slurm-matrix demo demo-stop soak \
+	deps clean
 
 all: build
 build: $(PLUGINS)
 
-PIP = PYTHONWARNINGS=ignore $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+pip_of = PYTHONWARNINGS=ignore $(1)/bin/python -m pip --quiet --disable-pip-version-check
+PIP = $(call pip_of,$(VENV))
+LOCKED := --require-hashes --only-binary :all: --requirement
 
 # What building needs, and what tests and checks need on top of it.
-$(VENV)/ready-to-build: pyproject.toml setup.py
+$(VENV)/ready-to-build: requirements/build.txt
 	@command -v $(PYTHON) >/dev/null || \
 		{ echo 'error: $(PYTHON) is missing: apt-get install python3' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo 'error: the Python module venv is missing: apt-get install python3-venv' >&2; exit 1; }
 	@echo 'preparing $(VENV): what the build needs'
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install --upgrade pip
-	@$(PIP) install --editable '.[build]'
+	@$(PIP) install $(LOCKED) requirements/build.txt
 	@touch $@
 
-$(VENV)/ready: $(VENV)/ready-to-build
+# What is tested is what nodes get: the first line says which files, the second keeps others away.
+$(VENV)/ready: pyproject.toml setup.py requirements/node.txt $(VENV)/ready-to-build
 	@echo 'preparing $(VENV): simulated site, tests and checks (170 MB to download)'
-	@$(PIP) install --editable '.[build,check,simulator,test]'
+	@$(PIP) install $(LOCKED) requirements/node.txt
+	@sed -n 's/ \\$$//p' requirements/node.txt >$(VENV)/versions.txt
+	@$(PIP) install --no-build-isolation --constraint $(VENV)/versions.txt \
+		--editable '.[check,simulator,test]'
+	@touch $@
+
+# Apart from the other environments: these tools look at them, and need other versions.
+$(SUPPLY_CHAIN)/ready: requirements/supply-chain.txt
+	@echo 'preparing $(SUPPLY_CHAIN): tools for lock files, audit and bill of materials'
+	@$(PYTHON) -m venv $(SUPPLY_CHAIN)
+	@$(call pip_of,$(SUPPLY_CHAIN)) install $(LOCKED) requirements/supply-chain.txt
 	@touch $@
 
 ifeq ($(BUILD_PYTHON),$(VENV)/bin/python)
@@ -93,14 +110,22 @@ rpm: APT_PACKAGES += rpm
 rpm: checked-python deps wheel
 	@$(PACKAGE) rpm $(PACKAGE_OPTIONS)
 
+# What `make install` puts on a node with this machine's Python.
+sbom: wheel $(SUPPLY_CHAIN)/ready
+	@$(PYTHON) scripts/sbom.py --wheel build/wheel/*.whl --pip $(VENV)/bin/python \
+		--cyclonedx $(SUPPLY_CHAIN)/bin/cyclonedx-py --output dist
+
 # Nothing of earlier builds may get into it.
-dist:
+dist: APT_PACKAGES += rpm
+dist: deps
 	rm -rf dist build/wheel build/lib* build/temp* build/bdist* *.egg-info
-	@$(MAKE) --no-print-directory sdist wheel deb rpm
+	@$(MAKE) --no-print-directory sdist wheel deb rpm sbom
 	cp build/wheel/*.whl dist/
+	cp requirements/node.txt dist/$$(basename build/wheel/*.whl | cut -d- -f-2)-requirements.txt
 	@$(PYTHON) scripts/dist.py checksums dist
 
-install: checked-python build wheel
+# A wheel that is given needs no compiler.
+install: checked-python $(if $(filter file,$(origin WHEEL)),build wheel,$(VENV)/ready-to-build)
 	@$(INSTALL) install $(INSTALL_OPTIONS) --wheel $(WHEEL) --pip $(VENV)/bin/python
 
 # Before anything is built with it.
@@ -110,12 +135,19 @@ checked-python:
 uninstall:
 	@$(INSTALL) uninstall $(INSTALL_OPTIONS)
 
-check: build $(VENV)/ready
+check: build $(VENV)/ready $(SUPPLY_CHAIN)/ready
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy loopback scripts
 	$(VENV)/bin/python scripts/check_symbols.py $(PLUGINS)
+	$(AUDIT)
+
+audit: $(VENV)/ready-to-build $(SUPPLY_CHAIN)/ready
+	$(AUDIT)
+
+lock: $(SUPPLY_CHAIN)/ready
+	@$(SUPPLY_CHAIN)/bin/python scripts/lock.py $(SUPPLY_CHAIN)/bin/uv
 
 # The plugin is also run under valgrind there.
 test test-deps: APT_PACKAGES += valgrind

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+import zipfile
 from pathlib import Path
 
 import check_python
@@ -28,6 +29,7 @@ CREATED = "created-folders"
 CURRENT = "current"
 STAGING_PREFIX = ".new-"
 RECORD_OF_PLUGINS = Path("share", "spank-qrmi", "installed.json")
+LOCK = "share/spank-qrmi/requirements/node.txt"
 
 
 def main() -> None:
@@ -59,7 +61,7 @@ def install(options: argparse.Namespace, root: Path, folder: Path) -> None:
     staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder))
     try:
         environment = staging / "environment"
-        make_environment(environment, options)
+        make_environment(environment, options.wheel, options.pip)
         name = name_of(environment)
         finish(environment, Path("/", folder.relative_to(root), name))
         place(environment, folder / name, staging)
@@ -99,15 +101,31 @@ def switch(folder: Path, name: str) -> None:
     scratch.replace(folder / CURRENT)
 
 
-def make_environment(environment: Path, options: argparse.Namespace) -> None:
-    """Make an environment with the wheel and its dependencies."""
+def make_environment(environment: Path, wheel: Path, pip: str) -> None:
+    """Make an environment with the wheel and the very files that it was released with."""
     venv.create(environment, symlinks=True, with_pip=False)
-    run(
-        *(options.pip, "-m", "pip", "--python", environment / "bin" / "python"),
+    install = (
+        *(pip, "-m", "pip", "--python", environment / "bin" / "python"),
         *("--disable-pip-version-check", "install", "--quiet", "--no-compile"),
-        f"{options.wheel}[qrun]",
     )
+    with tempfile.NamedTemporaryFile(suffix=".txt") as lock:
+        lock.write(lock_of(wheel))
+        lock.flush()
+        run(*install, "--require-hashes", "--only-binary", ":all:", "--requirement", lock.name)
+    run(*install, "--no-deps", "--no-index", wheel)
     forget_wheel(environment)
+
+
+def lock_of(wheel: Path) -> bytes:
+    """Return the list of versions and hashes that a wheel carries; end if it has none."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for name in archive.namelist():
+                if name.endswith(f"/{LOCK}"):
+                    return archive.read(name)
+    except (OSError, zipfile.BadZipFile) as error:
+        sys.exit(f"error: {wheel} cannot be read: {error}")
+    sys.exit(f"error: {wheel} carries no {LOCK}: name a wheel that `make wheel` has built")
 
 
 def forget_wheel(environment: Path) -> None:

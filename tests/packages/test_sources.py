@@ -2,6 +2,7 @@
 """The source distribution and the wheel, each in an environment that has nothing else."""
 
 import hashlib
+import json
 import os
 import subprocess
 import tarfile
@@ -10,10 +11,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from loopback.installation import snapshot
+from loopback.installation import REPOSITORY, snapshot
 from spank_qrmi import __version__
 from tests.packages.conftest import DIST
+
+LOCKED = ("--require-hashes", "--only-binary", ":all:", "--requirement")
 
 
 def run(*command: object, **options: object) -> str:
@@ -36,7 +41,9 @@ def make_environment(folder: Path) -> Path:
 def test_sdist_builds_the_wheel_in_a_clean_environment(sdist: Path, wheel: Path, tmp_path: Path):
     python = make_environment(tmp_path / "clean")
 
-    run(python, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", tmp_path / "built", sdist)
+    pip = (python, "-m", "pip", "--quiet")
+    run(*pip, "install", *LOCKED, REPOSITORY / "requirements" / "build.txt")
+    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path / "built", sdist)
 
     [rebuilt] = (tmp_path / "built").iterdir()
     assert rebuilt.name == wheel.name
@@ -49,7 +56,10 @@ def test_sdist_builds_the_wheel_in_a_clean_environment(sdist: Path, wheel: Path,
 
 def test_wheel_puts_the_plugins_in_place_and_takes_them_away(wheel: Path, tmp_path: Path):
     python = make_environment(tmp_path / "environment")
-    run(python, "-m", "pip", "install", "--quiet", wheel)
+    [lock] = DIST.glob("*-requirements.txt")
+    run(python, "-m", "pip", "install", "--quiet", *LOCKED, lock)
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel)
+    run(python, "-m", "pip", "check")
     system = tmp_path / "system"
     system.mkdir()
     command = python.with_name("spank-qrmi")
@@ -85,10 +95,30 @@ def test_checksums_are_right(tmp_path: Path):
     found = checksums(DIST)
     del found["SHA256SUMS"]
     assert written == [f"{digest}  {name}" for name, digest in found.items()]
-    assert len(written) == 4
+    assert len(written) == 6
 
 
-@pytest.mark.parametrize("name", ["setup.py", "pyproject.toml", "tests/unit/fake_host.c", "man"])
+def test_bill_of_materials_lists_what_nodes_get():
+    [path], [lock] = DIST.glob("*.cdx.json"), DIST.glob("*-requirements.txt")
+    document = json.loads(path.read_text())
+    lines = [line.rstrip(" \\") for line in lock.read_text().splitlines() if line[0] not in " #"]
+
+    subject = document["metadata"]["component"]
+    assert (subject["name"], subject["version"]) == ("spank-qrmi", __version__)
+    listed = {
+        f"{canonicalize_name(each['name'])}=={each['version']}" for each in document["components"]
+    }
+    needed = [Requirement(line) for line in lines]
+    assert listed == {
+        f"{each.name}{each.specifier}"
+        for each in needed
+        if each.marker is None or each.marker.evaluate()
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["setup.py", "pyproject.toml", "tests/unit/fake_host.c", "requirements/node.txt"]
+)
 def test_sdist_is_the_whole_source(sdist: Path, name: str):
     with tarfile.open(sdist) as archive:
         assert f"spank_qrmi-{__version__}/{name}" in archive.getnames()

@@ -2,6 +2,7 @@
 """How `make install` puts environments beside each other and switches between them."""
 
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,49 @@ def test_command_that_fails_ends_with_its_status() -> None:
     with pytest.raises(SystemExit) as ended:
         install.run(sys.executable, "-c", "raise SystemExit(7)")
     assert ended.value.code == 7
+
+
+def make_wheel(folder: Path, *names: str) -> Path:
+    wheel = folder / "spank_qrmi-1.2-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in names:
+            archive.writestr(name, f"content of {name}")
+    return wheel
+
+
+def test_lock_is_the_wheels_own(tmp_path: Path) -> None:
+    name = f"spank_qrmi-1.2.data/data/{install.LOCK}"
+    wheel = make_wheel(tmp_path, "spank_qrmi/__init__.py", name)
+    assert install.lock_of(wheel) == f"content of {name}".encode()
+
+
+def test_wheel_without_a_lock_is_refused(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.whl"
+    broken.write_text("no archive")
+    reasons = {
+        make_wheel(tmp_path, "spank_qrmi/__init__.py"): f"carries no {install.LOCK}: name a wheel ",
+        broken: "cannot be read: ",
+        tmp_path / "missing": "cannot be read: ",
+    }
+    for wheel, reason in reasons.items():
+        with pytest.raises(SystemExit) as ended:
+            install.lock_of(wheel)
+        assert str(ended.value.code).startswith(f"error: {wheel} {reason}")
+
+
+def test_file_with_another_hash_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    dependency = tmp_path / "dependency-1-py3-none-any.whl"
+    with zipfile.ZipFile(dependency, "w") as archive:
+        archive.writestr("dependency-1.dist-info/METADATA", "Name: dependency\nVersion: 1\n")
+        archive.writestr("dependency-1.dist-info/WHEEL", "Wheel-Version: 1.0\n")
+        archive.writestr("dependency-1.dist-info/RECORD", "")
+    lock = f"dependency==1 --hash=sha256:{'0' * 64}\n"
+    monkeypatch.setattr(install, "lock_of", lambda _: lock.encode())
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(SystemExit):
+        install.make_environment(tmp_path / "environment", tmp_path / "unused", sys.executable)
+    assert "DO NOT MATCH THE HASHES" in capfd.readouterr().err
+    assert not list(tmp_path.glob("environment/lib/*/site-packages/dependency*"))
