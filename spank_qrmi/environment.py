@@ -65,9 +65,9 @@ def resource_environment(
 
 
 def check_values_are_text(resource: Resource, environment: ResourceEnvironment) -> None:
-    """Raise AcquisitionError for a value of the user's that is not UTF-8."""
+    """Raise AcquisitionError for a variable of the user's that is not UTF-8, name or value."""
     for key, value in environment.user.items():
-        if any("\udc80" <= character <= "\udcff" for character in value):
+        if any("\udc80" <= character <= "\udcff" for character in key + value):
             message = f"{resource.name}_{key} is not UTF-8 text"
             raise AcquisitionError(message)
 
