@@ -32,16 +32,19 @@ def without(secrets: Iterable[str], text: str) -> str:
 
 def without_url_secrets(text: str) -> str:
     """Return the text with user names and queries of all URLs masked: a signed URL is a key."""
-    # Split instead of searched, so that no text takes longer than its length.
     beginning, *rest = text.split("://")
     return "://".join([beginning, *map(_public_part, rest)])
 
 
 def _public_part(url_without_scheme: str) -> str:
     """Return what follows `://` without the URL's secrets."""
-    text = _URL_USER.sub(f"{MASK}@", url_without_scheme, count=1)
-    query = _URL_QUERY.match(text)
-    return f"{query[1]}{MASK}{text[query.end() :]}" if query else text
+    text = url_without_scheme
+    # Matched at the start alone: a search would begin anew at each character.
+    if user := _URL_USER.match(text):
+        text = f"{MASK}@{text[user.end() :]}"
+    if query := _URL_QUERY.match(text):
+        text = f"{query[1]}{MASK}{text[query.end() :]}"
+    return text
 
 
 def is_secret_name(name: str) -> bool:

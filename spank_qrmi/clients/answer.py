@@ -57,8 +57,8 @@ class Answer:
         """
         if not isinstance(value, str):
             return ""
-        text = without(self.sent_secrets, value).strip()[:_TEXT_LIMIT]
-        return printable(without_url_secrets(text)[:_TEXT_LIMIT])
+        text = without_url_secrets(without(self.sent_secrets, value))
+        return printable(text.strip()[:_TEXT_LIMIT])
 
     def not_accessible_text(self, kind: str, document: Mapping[str, object]) -> str:
         """Return that the `kind` of resource which `document` describes takes no jobs, and why."""
