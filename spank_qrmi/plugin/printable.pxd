@@ -33,8 +33,8 @@ cdef inline size_t read_character(const char *text, size_t length, uint32_t *cod
     return count
 
 
-cdef inline bint is_invisible(uint32_t code) noexcept nogil:
-    """Whether it is a control or format character of Unicode: C0, C1, line ends, directions."""
+cdef inline bint is_control(uint32_t code) noexcept nogil:
+    """Whether it steers how text is shown: C0, C1, line ends, directions, what has no width."""
     return (code < 0x20 or 0x7F <= code <= 0x9F or code == 0xAD or code == 0x61C
             or 0x200B <= code <= 0x200F or 0x2028 <= code <= 0x202E or 0x2060 <= code <= 0x206F
             or code == 0xFEFF or 0xFFF9 <= code <= 0xFFFB or 0xE0000 <= code <= 0xE007F)
@@ -47,7 +47,7 @@ cdef inline size_t printable_bytes(const char *text, size_t length) noexcept nog
     cdef size_t count
     while position < length:
         count = read_character(text + position, length - position, &code)
-        if count == 0 or is_invisible(code):
+        if count == 0 or is_control(code):
             break
         position += count
     return position
@@ -61,7 +61,7 @@ cdef inline void mask_controls(char *text, size_t length) noexcept nogil:
     cdef size_t i
     while position < length:
         count = read_character(text + position, length - position, &code)
-        if count == 0 or is_invisible(code):
+        if count == 0 or is_control(code):
             for i in range(max(count, <size_t>1)):
                 text[position + i] = c"?"
         position += max(count, <size_t>1)

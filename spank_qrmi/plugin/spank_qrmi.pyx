@@ -10,7 +10,7 @@ Hooks return 0 whatever happens: a failing hook would drain the node instead of 
 from libc.stdint cimport uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport strtol
-from libc.string cimport memset, strchr, strcmp, strlen, strncmp
+from libc.string cimport memset, strchr, strcmp, strlen
 from posix.unistd cimport getpid, getuid
 
 from slurm cimport SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP, SLURM_MAX_NORMAL_STEP_ID
@@ -24,7 +24,7 @@ from spank_qrmi.plugin.job cimport (
     JobRecord, Step, is_first_task, job_environment, job_state, job_variable, load_job, read_step)
 from spank_qrmi.plugin.journal cimport holds_entry_of
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, report
-from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text
+from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text, is_payload
 from spank_qrmi.plugin.name_list cimport (
     first_unlisted, keep_chosen, name_count, starts_with_listed)
 from spank_qrmi.plugin.option cimport keep_option, problem_of_text, requested_option
@@ -156,8 +156,8 @@ cdef bint concerns(const char *entry, const char *names) noexcept nogil:
     cdef const char *equals = strchr(entry, c"=")
     return equals != NULL and (
         starts_with_listed(entry, equals - entry, names, b"_QRMI_")
-        or strncmp(entry, b"QRMI_JOB_ID=", 12) == 0
-        or strncmp(entry, b"SLURM_EXPORT_ENV=", 17) == 0)
+        or is_payload(entry, equals - entry, b"QRMI_JOB_ID")
+        or is_payload(entry, equals - entry, b"SLURM_EXPORT_ENV"))
 
 
 cdef bint add_job_variables(ByteBuffer *request, spank_t spank, const char *names) noexcept nogil:
@@ -184,7 +184,7 @@ cdef bint is_own_variable(const char *name, size_t length) noexcept nogil:
     return (starts_with_listed(name, length, qpu_option.bytes, b"_")
             or starts_with(name, length, b"QRMI_JOB_")
             or starts_with(name, length, b"SLURM_JOB_QPU_")
-            or (length == 16 and starts_with(name, length, b"SLURM_EXPORT_ENV")))
+            or is_payload(name, length, b"SLURM_EXPORT_ENV"))
 
 
 cdef void set_job_variables(spank_t spank, const ByteBuffer *variables) noexcept nogil:
