@@ -13,6 +13,7 @@ from spank_qrmi.protocol import VERSION, AnswerTag, Verdict, encode_record, prea
 from spank_qrmi.redaction import Redactor
 
 MAX_LINE_LENGTH = 2000
+_LEFT_OUT = " … "
 
 
 class AnswerWriter:
@@ -60,7 +61,7 @@ class AnswerWriter:
             self._deliver(encode_record(AnswerTag.END, b""))
 
     def _line(self, text: str) -> bytes:
-        return self.redactor.clear(text)[:MAX_LINE_LENGTH].encode("utf-8", "replace")
+        return _shortened(self.redactor.clear(text)).encode("utf-8", "replace")
 
     def _send_record(self, tag: AnswerTag, payload: bytes) -> None:
         record = encode_record(tag, payload)
@@ -78,6 +79,14 @@ class AnswerWriter:
         except OSError:
             # slurmstepd is gone; what was acquired must be given back with nobody listening.
             self._is_abandoned = True
+
+
+def _shortened(line: str) -> str:
+    """Return both ends of a line that is too long: its subject, and what came of it or is to do."""
+    if len(line) <= MAX_LINE_LENGTH:
+        return line
+    half = (MAX_LINE_LENGTH - len(_LEFT_OUT)) // 2
+    return line[:half] + _LEFT_OUT + line[-half:]
 
 
 class _LogHandler(logging.Handler):

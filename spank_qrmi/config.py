@@ -22,6 +22,15 @@ from spank_qrmi.redaction import is_secret_name
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
 MAX_NAME_BYTES = 128
 
+_RESERVED_WORDS = frozenset(
+    [
+        *("BASH", "GCONV", "GLIBC", "LD"),
+        *("SALLOC", "SBATCH", "SLURM", "SPANK", "SRUN"),
+        *("IBMQRUN", "QRMI"),
+    ]
+)
+"""First words of variables that other programs, or we, read: `LD_PRELOAD`, `SLURM_JOB_ID`."""
+
 
 @dataclass(frozen=True)
 class Resource:
@@ -126,6 +135,12 @@ def _refuse_duplicate(place: str) -> NoReturn:
 def _resource_of(
     place: str, name: str, entry: Mapping[str, object], known_types: tuple[str, ...]
 ) -> Resource:
+    word = name.partition("_")[0]
+    if word in _RESERVED_WORDS:
+        message = (
+            f"{place}: its variables would look like others that begin with {word}_: rename it"
+        )
+        raise ConfigError(message)
     resource_type = entry.get("type")
     if resource_type not in known_types:
         found = f"got {resource_type!r}" if "type" in entry else "it is missing"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What must not be seen in a log: which variables are secret, and how text is cleared of them."""
 
+import re
 from collections.abc import Iterable
 
 MASK = "****"
@@ -9,6 +10,10 @@ _SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "PASSWORD", "CRN", "SESSION_ID")
 
 _SHORTEST_MASKED = 6
 """Shorter values occur in ordinary words: masking "a" everywhere would only hide the message."""
+
+
+_URL_USER = re.compile(r"[^\s/?#]*@")
+_URL_QUERY = re.compile(r"([^\s?]*\?)[^\s\"'<>]+")
 
 
 def printable(text: str) -> str:
@@ -22,6 +27,23 @@ def without(secrets: Iterable[str], text: str) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _SHORTEST_MASKED:
             text = text.replace(secret, MASK)
+    return text
+
+
+def without_url_secrets(text: str) -> str:
+    """Return the text with user names and queries of all URLs masked: a signed URL is a key."""
+    beginning, *rest = text.split("://")
+    return "://".join([beginning, *map(_public_part, rest)])
+
+
+def _public_part(url_without_scheme: str) -> str:
+    """Return what follows `://` without the URL's secrets."""
+    text = url_without_scheme
+    # Matched at the start alone: a search would begin anew at each character.
+    if user := _URL_USER.match(text):
+        text = f"{MASK}@{text[user.end() :]}"
+    if query := _URL_QUERY.match(text):
+        text = f"{query[1]}{MASK}{text[query.end() :]}"
     return text
 
 
@@ -62,11 +84,11 @@ class Redactor:
     """Replaces known secrets in text, wherever they came from; and control characters."""
 
     def __init__(self) -> None:
-        self._secrets: set[str] = set()
+        self._secrets: frozenset[str] = frozenset()
 
     def add(self, values: Iterable[str]) -> None:
-        """Remember values that must never be shown."""
-        self._secrets.update(values)
+        """Remember values that must never be shown; other threads may be clearing text."""
+        self._secrets = self._secrets.union(values)
 
     def add_variables(self, variables: Iterable[tuple[str, str]]) -> None:
         """Remember the values of those variables whose names say that they are secret."""
@@ -75,8 +97,8 @@ class Redactor:
     @property
     def secrets(self) -> frozenset[str]:
         """Every remembered secret."""
-        return frozenset(self._secrets)
+        return self._secrets
 
     def clear(self, text: str) -> str:
         """Return the text as one printable line without any remembered secret."""
-        return printable(without(self._secrets, text))
+        return printable(without_url_secrets(without(self._secrets, text)))

@@ -18,8 +18,8 @@ class Resolution:
 
 
 def split_names(qpu_option: str) -> tuple[str, ...]:
-    """Return the names of a comma separated list: trimmed, without empty ones, each once."""
-    names = (name.strip() for name in qpu_option.split(","))
+    """Return the names of a comma separated list, each once, as plugin/name_list.pxd reads it."""
+    names = (name.strip(" ") for name in qpu_option.split(","))
     return tuple(dict.fromkeys(name for name in names if name))
 
 

@@ -12,7 +12,7 @@ from http import HTTPStatus
 import orjson
 
 from spank_qrmi.errors import ServiceError
-from spank_qrmi.redaction import printable, without
+from spank_qrmi.redaction import printable, without, without_url_secrets
 
 _TEXT_LIMIT = 200
 """Characters of a service's own text that are shown; the rest adds noise to a one-line message."""
@@ -52,11 +52,13 @@ class Answer:
     def shown(self, value: object) -> str:
         """Return a text taken from the answer as it may be shown to a user, at most 200 characters.
 
-        Empty if `value` is no string. What we sent as a secret becomes `****`.
+        Empty if `value` is no string. What we sent as a secret, and what a URL may hold of such,
+        becomes `****`.
         """
         if not isinstance(value, str):
             return ""
-        return printable(without(self.sent_secrets, value).strip()[:_TEXT_LIMIT])
+        text = without_url_secrets(without(self.sent_secrets, value))
+        return printable(text.strip()[:_TEXT_LIMIT])
 
     def not_accessible_text(self, kind: str, document: Mapping[str, object]) -> str:
         """Return that the `kind` of resource which `document` describes takes no jobs, and why."""

@@ -24,10 +24,18 @@ import orjson
 
 from spank_qrmi import __version__
 from spank_qrmi.clients.answer import Answer
-from spank_qrmi.clients.retry import MOST_TRIES, Budget, RequestError, repeat, status_failure
+from spank_qrmi.clients.retry import (
+    MOST_TRIES,
+    UNREADABLE_ADDRESS,
+    Budget,
+    RequestError,
+    redirect_text,
+    repeat,
+    status_failure,
+)
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
-from spank_qrmi.redaction import printable
+from spank_qrmi.redaction import printable, without
 
 OPERATION_TIMEOUT_SECONDS = 30.0
 """Longest silence of a service within one try: connecting, sending, or between two pieces read.
@@ -59,7 +67,7 @@ class _Request:
     """One request, ready to be sent as often as needed."""
 
     method: str
-    url: httpx.URL
+    url: httpx.URL = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     content: bytes | None = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
@@ -74,8 +82,9 @@ class _Request:
 
     @property
     def path(self) -> str:
-        """Return the path as sent, without the query."""
-        return self.url.raw_path.partition(b"?")[0].decode("ascii", "replace")[:_SHOWN_PATH_LIMIT]
+        """Return the path without the query and what is secret in it."""
+        path = self.url.raw_path.partition(b"?")[0].decode("ascii", "replace")
+        return without(self.secrets, path)[:_SHOWN_PATH_LIMIT]
 
     @property
     def origin(self) -> str:
@@ -177,6 +186,7 @@ class HttpClient:
         query: Mapping[str, str] | None = None,
         json: Mapping[str, object] | None = None,
         form: Mapping[str, str] | None = None,
+        secrets: tuple[str, ...] = (),
         is_repeatable: bool,
         share: float = 1.0,
         max_tries: int = MOST_TRIES,
@@ -185,9 +195,10 @@ class HttpClient:
 
         `share` (0 to 1) is the part of the remaining time that it may use, its retries included,
         of which there are at most `max_tries` - 1.
-        `is_repeatable` says that asking twice does no harm. The values of `headers` and `form` are
-        masked in every text made from the answer. Raises ServiceError for everything else: no
-        connection, no or too long an answer, a redirect, and 408, 423, 429 and 5xx that last.
+        `is_repeatable` says that asking twice does no harm. The values of `headers` and `form`, and
+        `secrets` of the URL, are masked in every text made from request and answer. Raises
+        ServiceError for everything else: no connection, no or too long an answer, a redirect, and
+        408, 423, 429 and 5xx that last.
         """
         budget = Budget(self._deadline, share, self._request_seconds)
         with _as_service_errors(None, 0.0):
@@ -197,7 +208,7 @@ class HttpClient:
                 url=_checked_url(url, query),
                 headers=_all_headers(headers, body_type),
                 content=body,
-                secrets=_secrets(headers, form),
+                secrets=(*_secrets(headers, form), *secrets),
                 is_repeatable=is_repeatable,
             )
         return repeat(lambda: self._try(request, budget), budget, max_tries)
@@ -282,22 +293,29 @@ class HttpClient:
                 message = f"no time is left to ask {request.source}"
                 raise RequestError(message)
 
-        with self._opened_client().stream(
-            request.method,
-            request.url,
-            headers=request.headers,
-            content=request.content,
-            timeout=exchange.timeout_seconds,
-            follow_redirects=False,
-            extensions={"trace": refuse_late_sending},
-        ) as response:
-            return Answer(
-                status=response.status_code,
-                source=request.source,
-                headers=dict(response.headers),
-                body=_read_body(response, exchange),
-                sent_secrets=request.secrets,
-            )
+        client = self._opened_client()
+        try:
+            with client.stream(
+                request.method,
+                request.url,
+                headers=request.headers,
+                content=request.content,
+                timeout=exchange.timeout_seconds,
+                follow_redirects=False,
+                extensions={"trace": refuse_late_sending},
+            ) as response:
+                return Answer(
+                    status=response.status_code,
+                    source=request.source,
+                    headers=dict(response.headers),
+                    body=_read_body(response, exchange),
+                    sent_secrets=request.secrets,
+                )
+        except httpx.InvalidURL as error:
+            # The request's own was checked, but httpx also reads those that it does not follow.
+            message = redirect_text(request.source, UNREADABLE_ADDRESS)
+            may_have_acted = not request.is_repeatable
+            raise RequestError(message, may_have_acted=may_have_acted) from error
 
     def _opened_client(self) -> httpx.Client:
         """Return the httpx client; opened at the first request, as its TLS context takes long."""
@@ -346,7 +364,6 @@ def _all_headers(headers: Mapping[str, str], body_type: str | None) -> dict[str,
     return {
         "User-Agent": USER_AGENT,
         "Accept": "application/json",
-        # A compressed body could unpack to far more than the limit before it is noticed.
         "Accept-Encoding": "identity",
         **({"Content-Type": body_type} if body_type else {}),
         **headers,
@@ -358,6 +375,10 @@ def _read_body(response: httpx.Response, exchange: _Exchange) -> bytes:
     request = exchange.request
     body = exchange.received if response.is_success else bytearray()
     may_have_acted = not request.is_repeatable
+    if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        # A few bytes could unpack to more than there is memory, in one piece.
+        message = f"the answer of {request.source} is compressed, although we take none such"
+        raise RequestError(message, may_have_acted=may_have_acted)
     for chunk in response.iter_bytes():
         body += chunk
         if len(body) > BODY_LIMIT_BYTES:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _GRANT_TYPE = "urn:ibm:params:oauth:grant-type:apikey"
 
+_LONGEST_TOKEN = 16 * 1024
+"""Characters; servers take no longer headers."""
+
 _USED_PART_OF_LIFE = 0.9
 """Part of a token's life after which a new one is fetched."""
 
@@ -151,7 +154,9 @@ class TokenSource:
             )
         document = answer.json_object()
         token, life_seconds = document.get("access_token"), document.get("expires_in")
-        is_token = isinstance(token, str) and bool(token) and is_header_value(token)
+        is_token = (
+            isinstance(token, str) and 0 < len(token) <= _LONGEST_TOKEN and is_header_value(token)
+        )
         # bool is an int in Python, but not in JSON.
         if not (is_token and isinstance(life_seconds, int) and not isinstance(life_seconds, bool)):
             message = f"the answer of {answer.source} holds no usable token"
@@ -227,6 +232,7 @@ class IbmService:
         *,
         query: Mapping[str, str] | None = None,
         json: Mapping[str, object] | None = None,
+        secrets: tuple[str, ...] = (),
         is_repeatable: bool,
         share: float = 1.0,
         max_tries: int = MOST_TRIES,
@@ -243,6 +249,7 @@ class IbmService:
                 headers={"Authorization": f"Bearer {token}", **self._headers},
                 query=query,
                 json=json,
+                secrets=secrets,
                 is_repeatable=is_repeatable,
                 share=share,
                 max_tries=max_tries,

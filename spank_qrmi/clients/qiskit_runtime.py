@@ -33,7 +33,7 @@ _ACCESSIBLE_STATUSES = frozenset({"active", "online"})
 # "." and ".." would turn the session's URL into another one.
 _SESSION_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,256}")
 
-_ID_PAIR = re.compile(rb'"id"\s*:\s*"([A-Za-z0-9._-]{1,256})"')
+_BRACE_OR_ID = re.compile(rb'[{}]|"id"\s*:\s*"([A-Za-z0-9._-]{1,256})"')
 
 _LIST_SHARE = 1 / 3
 _PATCH_SHARE = 1 / 2
@@ -44,7 +44,7 @@ class QiskitRuntime(Client):
 
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {
         f"{_PREFIX}IAM_ENDPOINT": (f"{_PREFIX}IAM_APIKEY",),
-        f"{_PREFIX}ENDPOINT": (f"{_PREFIX}IAM_APIKEY", f"{_PREFIX}SERVICE_CRN"),
+        f"{_PREFIX}ENDPOINT": (f"{_PREFIX}IAM_APIKEY", f"{_PREFIX}SERVICE_CRN", *_PRESET_KEYS),
     }
 
     longest_task_seconds = None
@@ -106,12 +106,11 @@ class QiskitRuntime(Client):
         if not _SESSION_ID.fullmatch(token):
             raise ReleaseError("the acquisition token is no session id: nothing can be closed")
         reasons: list[str] = []
-        path = f"/sessions/{token}"
         if self._has_no_pending_jobs(token, reasons) and self._is_ended_by(
-            "PATCH", path, {"accepting_jobs": False}, _PATCH_SHARE, reasons
+            "PATCH", token, reasons, json={"accepting_jobs": False}, share=_PATCH_SHARE
         ):
             return
-        if not self._is_ended_by("DELETE", f"{path}/close", None, 1.0, reasons):
+        if not self._is_ended_by("DELETE", token, reasons, path="/close"):
             # One cause often fails all three requests in the same words.
             message = f"the session may still be open: {'; '.join(dict.fromkeys(reasons))}"
             raise ReleaseError(message)
@@ -129,9 +128,7 @@ class QiskitRuntime(Client):
         if not _SESSION_ID.fullmatch(session_id):
             message = f"{variable} is not a session id: {advice}"
             raise AcquisitionError(message)
-        answer = self._service.authorized_request(
-            "GET", f"/sessions/{session_id}", is_repeatable=True
-        )
+        answer = self._ask_about("GET", session_id)
         if answer.status == HTTPStatus.NOT_FOUND:
             message = f"the session in {variable} does not exist: {advice}"
             raise AcquisitionError(message)
@@ -156,7 +153,12 @@ class QiskitRuntime(Client):
         try:
             # Closing must have time left even if the list never comes.
             answer = self._service.authorized_request(
-                "GET", "/jobs", query=query, is_repeatable=True, share=_LIST_SHARE
+                "GET",
+                "/jobs",
+                query=query,
+                secrets=(session_id,),
+                is_repeatable=True,
+                share=_LIST_SHARE,
             )
             if answer.is_success:
                 return answer.json_object().get("jobs", []) == []
@@ -166,36 +168,53 @@ class QiskitRuntime(Client):
             reasons.append(str(self._service.refusal(answer)))
         return False
 
+    def _ask_about(
+        self,
+        method: str,
+        session_id: str,
+        *,
+        path: str = "",
+        json: Mapping[str, object] | None = None,
+        share: float = 1.0,
+    ) -> Answer:
+        """Make a request below the session's own path."""
+        return self._service.authorized_request(
+            method,
+            f"/sessions/{session_id}{path}",
+            json=json,
+            secrets=(session_id,),
+            is_repeatable=True,
+            share=share,
+        )
+
     def _is_ended_by(
         self,
         method: str,
-        path: str,
-        json: Mapping[str, object] | None,
-        share: float,
+        session_id: str,
         reasons: list[str],
+        *,
+        path: str = "",
+        json: Mapping[str, object] | None = None,
+        share: float = 1.0,
     ) -> bool:
         """Make one request that ends a session; add to `reasons` why it did not."""
         try:
-            answer = self._service.authorized_request(
-                method, path, json=json, is_repeatable=True, share=share
-            )
+            answer = self._ask_about(method, session_id, path=path, json=json, share=share)
         except QrmiError as error:
             reasons.append(str(error))
             return False
         if answer.is_success:
             return True
         reasons.append(str(self._service.refusal(answer)))
-        return answer.status == HTTPStatus.NOT_FOUND and self._is_gone(
-            path.removesuffix("/close"), share, reasons
-        )
+        return answer.status == HTTPStatus.NOT_FOUND and self._is_gone(session_id, share, reasons)
 
-    def _is_gone(self, path: str, share: float, reasons: list[str]) -> bool:
+    def _is_gone(self, session_id: str, share: float, reasons: list[str]) -> bool:
         """Return whether a session that was not found has indeed ended.
 
         One wrong 404, as a gateway gives that is being changed, would leave it open for good.
         """
         try:
-            answer = self._service.authorized_request("GET", path, is_repeatable=True, share=share)
+            answer = self._ask_about("GET", session_id, share=share)
             if answer.status == HTTPStatus.NOT_FOUND:
                 return True
             if answer.is_success:
@@ -250,10 +269,12 @@ def _session_id(answer: Answer) -> str:
 
 def _readable_session_id(partial_body: bytes) -> str | None:
     """Return the id of the session that the beginning of a broken answer tells, None if none."""
-    for found in _ID_PAIR.finditer(partial_body):
-        before = partial_body[: found.start()]
-        # Deeper, it is the id of something else.
-        if before.count(b"{") - before.count(b"}") == 1:
+    depth = 0
+    for found in _BRACE_OR_ID.finditer(partial_body):
+        if found[1] is None:
+            depth += 1 if found[0] == b"{" else -1
+        elif depth == 1:
+            # Deeper, it is the id of something else.
             session_id = found[1].decode("ascii")
             return session_id if _SESSION_ID.fullmatch(session_id) else None
     return None

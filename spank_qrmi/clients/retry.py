@@ -21,6 +21,8 @@ DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0)
 
 MOST_TRIES = len(DELAYS_SECONDS) + 1
 
+UNREADABLE_ADDRESS = "an unreadable address"
+
 _JITTER = 0.25
 _RETRY_AFTER_DIGITS = 9
 
@@ -115,7 +117,8 @@ def status_failure(answer: Answer, *, is_repeatable: bool) -> RequestError | Non
     status = answer.status
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         may_have_acted = status == HTTPStatus.SEE_OTHER and not is_repeatable
-        return RequestError(_redirect_text(answer), status=status, may_have_acted=may_have_acted)
+        text = redirect_text(f"{answer.source} answered {status} and", _redirect_host(answer))
+        return RequestError(text, status=status, may_have_acted=may_have_acted)
     is_server_error = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     did_not_act = status in {HTTPStatus.LOCKED, HTTPStatus.TOO_MANY_REQUESTS} or (
         status == HTTPStatus.SERVICE_UNAVAILABLE and "retry-after" in answer.headers
@@ -131,16 +134,19 @@ def status_failure(answer: Answer, *, is_repeatable: bool) -> RequestError | Non
     )
 
 
-def _redirect_text(answer: Answer) -> str:
+def redirect_text(source: str, host: str) -> str:
     """Return the refusal of a redirect; it names the host only, the rest may hold credentials."""
-    try:
-        host = urlsplit(answer.headers.get("location", "")).hostname or "the same host"
-    except ValueError:
-        host = "an unreadable address"
     return (
-        f"{answer.source} answered {answer.status} and wants to send us to {printable(host[:100])}:"
-        " redirects are not followed, correct the endpoint's URL"
+        f"{source} wants to send us to {printable(host[:100])}: redirects are not followed, "
+        "correct the endpoint's URL"
     )
+
+
+def _redirect_host(answer: Answer) -> str:
+    try:
+        return urlsplit(answer.headers.get("location", "")).hostname or "the same host"
+    except ValueError:
+        return UNREADABLE_ADDRESS
 
 
 def _retry_after_seconds(text: str) -> float | None:

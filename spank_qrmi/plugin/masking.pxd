@@ -5,7 +5,7 @@
 from libc.stdio cimport snprintf
 from libc.string cimport strchr, strlen, strrchr, strstr
 
-from spank_qrmi.plugin.message cimport mask_controls
+from spank_qrmi.plugin.printable cimport mask_controls
 from unix cimport strcasestr
 
 cdef enum:

@@ -8,6 +8,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memchr, memcmp, strlen
 
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes, append_text
+from spank_qrmi.plugin.printable cimport mask_controls, printable_bytes
 
 cdef enum:
     PREAMBLE_BYTES = 5
@@ -68,29 +69,15 @@ cdef inline bint end_request(ByteBuffer *request) noexcept nogil:
     return add_bytes(request, c".", NULL, 0)
 
 
-cdef inline bint is_control(char byte) noexcept nogil:
-    return <unsigned char>byte < 32 or byte == 127
-
-
 cdef inline bint is_variable(const char *payload, size_t length) noexcept nogil:
     """Whether it is NAME=value with a name that no other meaning can be read into."""
     cdef const char *equals = <const char *>memchr(payload, c"=", length)
-    cdef const char *byte = payload
+    cdef size_t name_length
     if equals == NULL or equals == payload or equals - payload > MAX_NAME_BYTES:
         return False
-    while byte < equals:
-        if is_control(byte[0]) or byte[0] == c" ":
-            return False
-        byte += 1
-    return True
-
-
-cdef inline void mask_controls(char *text, size_t length) noexcept nogil:
-    """Make text fit for one log line: no control character can forge a line or drive a terminal."""
-    cdef size_t i
-    for i in range(length):
-        if is_control(text[i]):
-            text[i] = c"?"
+    name_length = equals - payload
+    return (printable_bytes(payload, name_length) == name_length
+            and memchr(payload, c" ", name_length) == NULL)
 
 
 cdef inline bint is_payload(const char *payload, size_t length, const char *word) noexcept nogil:

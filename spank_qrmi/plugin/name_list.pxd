@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Comma separated lists of names, read in place: spaces around a name and empty places do not count.
 
-from libc.string cimport memcmp, strcspn
+from libc.string cimport memcmp, strcspn, strlen
 
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes
 from spank_qrmi.plugin.message cimport MAX_MESSAGE_BYTES
@@ -19,6 +19,16 @@ cdef inline const char *next_name(const char *text, size_t *length) noexcept nog
     return text
 
 
+cdef inline size_t name_count(const char *names) noexcept nogil:
+    cdef size_t length = 0
+    cdef size_t count = 0
+    cdef const char *name = next_name(names, &length)
+    while name != NULL:
+        count += 1
+        name = next_name(name + length, &length)
+    return count
+
+
 cdef inline bint is_listed(const char *names, const char *name, size_t length) noexcept nogil:
     cdef size_t found_length = 0
     cdef const char *found = next_name(names, &found_length)
@@ -26,6 +36,20 @@ cdef inline bint is_listed(const char *names, const char *name, size_t length) n
         if found_length == length and memcmp(found, name, length) == 0:
             return True
         found = next_name(found + found_length, &found_length)
+    return False
+
+
+cdef inline bint starts_with_listed(const char *text, size_t length, const char *names,
+                                    const char *middle) noexcept nogil:
+    """Whether the text starts with one of the names and goes on with `middle`."""
+    cdef size_t name_length = 0
+    cdef size_t middle_length = strlen(middle)
+    cdef const char *name = next_name(names, &name_length)
+    while name != NULL:
+        if (length >= name_length + middle_length and memcmp(text, name, name_length) == 0
+                and memcmp(text + name_length, middle, middle_length) == 0):
+            return True
+        name = next_name(name + name_length, &name_length)
     return False
 
 

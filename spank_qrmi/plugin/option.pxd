@@ -7,17 +7,16 @@ from spank cimport slurm_debug, slurm_error, spank_t
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_text
 from spank_qrmi.plugin.job cimport job_variable
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME
-from spank_qrmi.plugin.message cimport is_control
+from spank_qrmi.plugin.printable cimport printable_bytes
 
 ctypedef const char *(*problem_f)(const char *value) noexcept nogil
 
 
-cdef inline bint has_control(const char *text) noexcept nogil:
-    while text[0] != 0:
-        if is_control(text[0]):
-            return True
-        text += 1
-    return False
+cdef inline const char *problem_of_text(const char *text) noexcept nogil:
+    cdef size_t length = strlen(text)
+    if printable_bytes(text, length) < length:
+        return b"holds a control character or bytes that are not UTF-8"
+    return NULL
 
 
 cdef inline bint replace_text(ByteBuffer *kept, const char *value) noexcept nogil:

@@ -15,6 +15,7 @@ from spank cimport (
     ESPANK_SUCCESS, S_JOB_ARGV, S_JOB_LOCAL_TASK_COUNT, S_TASK_EXIT_STATUS, slurm_debug,
     slurm_error, slurm_info, spank_get_item, spank_opt_cb_f, spank_option, spank_option_register,
     spank_remote, spank_setenv, spank_strerror, spank_t)
+from spank_qrmi.plugin.answered_variables cimport are_ours, starts_with
 from spank_qrmi.plugin.arguments cimport timeout_argument
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, next_text, release_bytes
 from spank_qrmi.plugin.job cimport Step, is_first_task, local_task, read_step
@@ -22,7 +23,7 @@ from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, report
 from spank_qrmi.plugin.masking cimport (
     SHOWN_BYTES, show_argument, show_mask, show_text, show_value)
 from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text
-from spank_qrmi.plugin.option cimport has_control, keep_option, requested_option
+from spank_qrmi.plugin.option cimport keep_option, problem_of_text, requested_option
 from spank_qrmi.plugin.quantum_jobs cimport (
     JOB_ID_BYTES, TASK_CLEARED, TASK_KILLED, QuantumJobs, draw_job_ids, ended_state, has_job_id,
     has_running_task, must_clear, write_job_id)
@@ -84,9 +85,7 @@ cdef const char *problem_of_backend(const char *name) noexcept nogil:
         return b"names no backend: give one such as --q-backend=name"
     if strlen(name) > MAX_BACKEND_BYTES:
         return b"is longer than 256 bytes"
-    if has_control(name):
-        return b"holds a control character"
-    return NULL
+    return problem_of_text(name)
 
 
 cdef const char *problem_of_primitive(const char *type) noexcept nogil:
@@ -150,6 +149,10 @@ cdef void refuse(const char *reason) noexcept nogil:
     must_fail = True
 
 
+cdef bint is_own_variable(const char *name, size_t length) noexcept nogil:
+    return starts_with(name, length, b"IBMQRUN_")
+
+
 cdef void fetch_variables(spank_t spank, int argc, char **argv) noexcept nogil:
     """Have the worker read arguments and credentials; keep the job's variables for its tasks."""
     global messages, must_fail, variables
@@ -160,7 +163,8 @@ cdef void fetch_variables(spank_t spank, int argc, char **argv) noexcept nogil:
     if ask(&talk, &request,
            write_request(&request, &step, b"qrun-environment", ENVIRONMENT_TIMEOUT_SECONDS, argc,
                          argv)
-           and (not is_asked or add_options(&request)), WHAT_IS_TOO_LONG, &answer):
+           and (not is_asked or add_options(&request)), WHAT_IS_TOO_LONG, &answer) and are_ours(
+               &answer.variables, is_own_variable, argc, argv, talk.failure, sizeof(talk.failure)):
         variables = answer.variables
         messages = answer.messages
         must_fail = answer.verdict == VERDICT_FAIL

@@ -10,22 +10,24 @@ Hooks return 0 whatever happens: a failing hook would drain the node instead of 
 from libc.stdint cimport uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport strtol
-from libc.string cimport memset, strchr, strcmp, strlen, strncmp, strstr
+from libc.string cimport memset, strchr, strcmp, strlen
 from posix.unistd cimport getpid, getuid
 
 from slurm cimport SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP, SLURM_MAX_NORMAL_STEP_ID
 from spank cimport (
     ESPANK_SUCCESS, S_JOB_ID, S_JOB_UID, slurm_debug, slurm_error, slurm_info, spank_get_item,
     spank_option, spank_option_register, spank_remote, spank_setenv, spank_strerror, spank_t)
+from spank_qrmi.plugin.answered_variables cimport are_ours, starts_with
 from spank_qrmi.plugin.arguments cimport argument_value, timeout_argument
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, next_text, release_bytes
 from spank_qrmi.plugin.job cimport (
     JobRecord, Step, is_first_task, job_environment, job_state, job_variable, load_job, read_step)
 from spank_qrmi.plugin.journal cimport holds_entry_of
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, report
-from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text
-from spank_qrmi.plugin.name_list cimport first_unlisted, keep_chosen, next_name
-from spank_qrmi.plugin.option cimport has_control, keep_option, requested_option
+from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text, is_payload
+from spank_qrmi.plugin.name_list cimport (
+    first_unlisted, keep_chosen, name_count, starts_with_listed)
+from spank_qrmi.plugin.option cimport keep_option, problem_of_text, requested_option
 from spank_qrmi.plugin.question cimport add_time_limit, ask, begin_conversation, write_request
 from spank_qrmi.plugin.worker_process cimport Conversation
 from unix cimport _exit
@@ -57,6 +59,7 @@ cdef extern from *:
 
 cdef enum:
     MAX_OPTION_BYTES = 64 * 1024
+    MAX_QPUS = 256
     DEFAULT_ACQUIRE_TIMEOUT_SECONDS = 120
     DEFAULT_RELEASE_TIMEOUT_SECONDS = 20
 
@@ -87,14 +90,15 @@ cdef int log_leave(const char *hook) noexcept nogil:
 
 
 cdef const char *problem_of_names(const char *names) noexcept nogil:
-    cdef size_t length = 0
+    cdef size_t count
     if strlen(names) > MAX_OPTION_BYTES:
         return b"is longer than 65536 bytes"
-    if next_name(names, &length) == NULL:
+    count = name_count(names)
+    if count == 0:
         return b"names no QPU: give a comma separated list such as --qpu=name1,name2"
-    if has_control(names):
-        return b"holds a control character"
-    return NULL
+    if count > MAX_QPUS:
+        return b"names more than 256 QPUs"
+    return problem_of_text(names)
 
 
 cdef int keep_qpus(int value, const char *names, int remote) noexcept nogil:
@@ -146,29 +150,41 @@ cdef bint continues_on_failure(int argc, char **argv) noexcept nogil:
     return choice != NULL and strcmp(choice, b"continue") == 0
 
 
-cdef bint add_job_variables(ByteBuffer *request, spank_t spank) noexcept nogil:
-    """Add what of the job's environment can concern a resource; the worker takes what it knows."""
+cdef bint concerns(const char *entry, const char *names) noexcept nogil:
+    """Whether the worker is to know this variable of the job's: what it does not see, it cannot
+    be misled by."""
+    cdef const char *equals = strchr(entry, c"=")
+    return equals != NULL and (
+        starts_with_listed(entry, equals - entry, names, b"_QRMI_")
+        or is_payload(entry, equals - entry, b"QRMI_JOB_ID")
+        or is_payload(entry, equals - entry, b"SLURM_EXPORT_ENV"))
+
+
+cdef bint add_job_variables(ByteBuffer *request, spank_t spank, const char *names) noexcept nogil:
     cdef char **entry = job_environment(spank)
-    cdef const char *word
     while entry != NULL and entry[0] != NULL:
-        word = strstr(entry[0], b"QRMI_")
-        if (word != NULL and strchr(entry[0], c"=") > word
-                or strncmp(entry[0], b"SLURM_EXPORT_ENV=", 17) == 0):
-            if not add_text(request, c"e", entry[0]):
-                return False
+        if concerns(entry[0], names) and not add_text(request, c"e", entry[0]):
+            return False
         entry += 1
     return True
 
 
 cdef bint add_acquisition(ByteBuffer *request, spank_t spank, const char *names) noexcept nogil:
     return (add_time_limit(request, &step) and add_text(request, c"q", names)
-            and add_job_variables(request, spank))
+            and add_job_variables(request, spank, names))
 
 
 cdef void refuse(const char *reason, int argc, char **argv) noexcept nogil:
     global must_fail
     keep_line(&messages, b"--qpu: %s", reason)
     must_fail = not continues_on_failure(argc, argv)
+
+
+cdef bint is_own_variable(const char *name, size_t length) noexcept nogil:
+    return (starts_with_listed(name, length, qpu_option.bytes, b"_")
+            or starts_with(name, length, b"QRMI_JOB_")
+            or starts_with(name, length, b"SLURM_JOB_QPU_")
+            or is_payload(name, length, b"SLURM_EXPORT_ENV"))
 
 
 cdef void set_job_variables(spank_t spank, const ByteBuffer *variables) noexcept nogil:
@@ -248,6 +264,8 @@ cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexc
     is_answered = ask(&talk, &request,
                       write_request(&request, &step, b"acquire", seconds, argc, argv)
                       and add_acquisition(&request, spank, names), WHAT_IS_TOO_LONG, &answer)
+    is_answered = is_answered and are_ours(
+        &answer.variables, is_own_variable, argc, argv, talk.failure, sizeof(talk.failure))
     set_basics(spank)
     if is_answered:
         set_job_variables(spank, &answer.variables)

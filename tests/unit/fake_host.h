@@ -11,7 +11,7 @@
 #include <slurm/slurm.h>
 #include <slurm/spank.h>
 
-#define MOST 4096
+#define MOST 16384
 #define MOST_OPTIONS 2
 
 struct list {

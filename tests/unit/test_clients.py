@@ -11,6 +11,7 @@ from spank_qrmi.clients import CLIENTS, type_number
 from spank_qrmi.clients.base import path_segment
 from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.errors import AcquisitionError
+from spank_qrmi.redaction import is_secret_name
 from tests.unit.fake_services import API_KEY, FakeService, ibm_values, settings_of
 
 VALUES = {**ibm_values("QRMI_IBM_DA_"), **ibm_values("QRMI_IBM_QRS_")}
@@ -43,7 +44,7 @@ def test_every_client_is_made_without_a_request_and_says_where_credentials_go(
     for endpoint_key, credential_keys in client_class.sent_to.items():
         assert endpoint_key.startswith("QRMI_")
         assert endpoint_key.endswith(("ENDPOINT", "BASE_URL"))
-        assert all(key.endswith(("IAM_APIKEY", "SERVICE_CRN")) for key in credential_keys)
+        assert all(is_secret_name(key) for key in credential_keys)
 
 
 def test_where_each_credential_goes() -> None:
@@ -55,7 +56,12 @@ def test_where_each_credential_goes() -> None:
         },
         "qiskit-runtime-service": {
             "QRMI_IBM_QRS_IAM_ENDPOINT": ("QRMI_IBM_QRS_IAM_APIKEY",),
-            "QRMI_IBM_QRS_ENDPOINT": ("QRMI_IBM_QRS_IAM_APIKEY", "QRMI_IBM_QRS_SERVICE_CRN"),
+            "QRMI_IBM_QRS_ENDPOINT": (
+                "QRMI_IBM_QRS_IAM_APIKEY",
+                "QRMI_IBM_QRS_SERVICE_CRN",
+                "QRMI_IBM_QRS_SESSION_ID",
+                "QRMI_JOB_ACQUISITION_TOKEN",
+            ),
         },
         "pasqal-cloud": {"QRMI_PASQAL_CLOUD_BASE_URL": ()},
     }

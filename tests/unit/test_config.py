@@ -159,6 +159,22 @@ def test_bad_variable_is_named_without_its_value(
     assert SECRET not in str(problem)
 
 
+@pytest.mark.parametrize("name", ["LD", "LD_PRELOAD", "SLURM_JOB", "BASH_", "QRMI_JOB", "SPANK"])
+def test_name_that_would_make_variables_of_others_is_refused(tmp_path: Path, name: str) -> None:
+    config = load_entries(tmp_path, GOOD, named(name=name))
+    assert list(config.resources) == ["good"]
+    place = f"{tmp_path}/qrmi_config.json: resource {name}"
+    word = name.partition("_")[0]
+    assert str(config.problem_with(name)) == (
+        f"{place}: its variables would look like others that begin with {word}_: rename it"
+    )
+
+
+@pytest.mark.parametrize("name", ["LDX", "ld_a", "slurm", "x_LD_PRELOAD", "_LD", "PATH"])
+def test_name_that_makes_variables_of_its_own_is_taken(tmp_path: Path, name: str) -> None:
+    assert list(load_entries(tmp_path, named(name=name)).resources) == [name]
+
+
 @pytest.mark.parametrize(("length", "is_usable"), [(251, True), (252, False)])
 def test_variable_whose_full_name_is_too_long_is_refused(
     tmp_path: Path, length: int, is_usable: bool

@@ -53,7 +53,7 @@ NOT_ANSWERED = {
     httpx.CloseError: BROKEN,
     httpx.RemoteProtocolError: BROKEN,
 }
-NOT_MADE = {httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError}
+NOT_MADE = {httpx.UnsupportedProtocol, httpx.LocalProtocolError}
 UNEXPECTED = {
     httpx.CookieConflict,
     httpx.DecodingError,
@@ -100,6 +100,10 @@ def test_every_exception_of_the_libraries_becomes_a_service_error(
     elif error_class in NOT_ANSWERED:
         tries = 5 if is_repeatable else 1
         expected = (NOT_ANSWERED[error_class], tries, not is_repeatable)
+    elif error_class is httpx.InvalidURL:
+        # The request's own URL was checked before: it is that of a redirect.
+        text_of_redirect = "https://api.test:443/path wants to send us to an unreadable address"
+        expected = (text_of_redirect, 1, not is_repeatable)
     elif error_class in NOT_MADE:
         expected = ("the request to https://api.test:443/path failed", 1, False)
     else:

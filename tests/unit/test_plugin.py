@@ -30,6 +30,7 @@ INSIDE = [
     b"SLURM_JOB_QPU_TYPES=one,two,three",
     FALLBACK + b"=a,b,c,d",
 ]
+NO_TEXT = "holds a control character or bytes that are not UTF-8"
 # Time runs so much faster: the 9 s that a worker has at least take 45 ms.
 # The plugin gives a killed worker 2 s to end; on a busy machine that may take some milliseconds.
 FAST = 20
@@ -44,9 +45,9 @@ def test_request_is_what_slurm_and_the_user_said(host: PluginHost) -> None:
             "PATH=/bin",
             "SLURM_EXPORT_ENV=NONE",
             "a_QRMI_X=1",
-            "QRMI_=",
-            "X=QRMI_Y",
-            "a_QRMI_Z=x=y\nz",
+            "QRMI_JOB_ID=6",
+            "X=a_QRMI_Y",
+            "ü_QRMI_Z=x=y\nz",
         ],
         restart_count=2,
     )
@@ -65,8 +66,8 @@ def test_request_is_what_slurm_and_the_user_said(host: PluginHost) -> None:
             variables=(
                 ("SLURM_EXPORT_ENV", "NONE"),
                 ("a_QRMI_X", "1"),
-                ("QRMI_", ""),
-                ("a_QRMI_Z", "x=y\nz"),
+                ("QRMI_JOB_ID", "6"),
+                ("ü_QRMI_Z", "x=y\nz"),
             ),
         )
     ]
@@ -77,14 +78,14 @@ def test_long_many_and_foreign_values_arrive_unchanged(host: PluginHost) -> None
     arguments = [CONFIG, *(f"--env:A{number}={number}" for number in range(1000))]
     longest = b"a_QRMI_L=" + b"x" * (MAX_PAYLOAD_BYTES - 9)
     every_byte = b"a_QRMI_B=" + bytes(range(1, 256))
-    report = host.run(arguments=arguments, environment=[longest, every_byte, b"\xff_QRMI_F=\xfe"])
+    report = host.run(arguments=arguments, environment=[longest, every_byte, b"a_QRMI_\xff=\xfe"])
     [request] = host.requests
     assert request.arguments == tuple(arguments)
     variables = [
         tuple(part.encode("utf-8", "surrogateescape") for part in each)
         for each in request.variables
     ]
-    expected = [longest, every_byte, b"\xff_QRMI_F=\xfe"]
+    expected = [longest, every_byte, b"a_QRMI_\xff=\xfe"]
     assert [b"=".join(each) for each in variables] == expected
     assert report.task_statuses == [0]
 
@@ -93,7 +94,7 @@ def test_long_many_and_foreign_values_arrive_unchanged(host: PluginHost) -> None
     "environment",
     [
         [b"a_QRMI_L=" + b"x" * (MAX_PAYLOAD_BYTES - 8)],
-        [b"a%d_QRMI_L=" % number + b"x" * 250_000 for number in range(34)],
+        [b"a_QRMI_L%d=" % number + b"x" * 250_000 for number in range(34)],
     ],
 )
 def test_too_long_a_request_is_not_made(host: PluginHost, environment: list[bytes]) -> None:
@@ -147,13 +148,13 @@ def test_timeout_that_is_none_leaves_the_default(
 
 def test_answer_is_taken_over(host: PluginHost) -> None:
     values = [
-        ("A", "1"),
-        ("ü_QRMI_X", "a=b\nc\x01\t"),
-        ("EMPTY", ""),
-        ("F", "\udcff"),
+        ("QRMI_JOB_UID", "1"),
+        ("a_ü", "a=b\nc\x01\t"),
+        ("a_EMPTY", ""),
+        ("a_F", "\udcff"),
         ("SLURM_JOB_QPU_RESOURCES", "a"),
-        ("LONG", "x" * (256 * 1024)),
-        ("N" * 255, "longest name"),
+        ("a_LONG", "x" * (256 * 1024)),
+        ("a_" + "N" * 253, "longest name"),
     ]
     levels = {b"e": "error", b"i": "info", b"d": "debug", b"?": "debug"}
     logs = [(level, f"of {level.decode()}") for level in levels]
@@ -180,17 +181,17 @@ def test_job_without_a_qpu_goes_on_if_the_administrator_says_so(host: PluginHost
 
 
 def test_longest_answer_is_taken_over(host: PluginHost) -> None:
-    values = [(f"A{number}", "x" * (256 * 1024)) for number in range(31)]
+    values = [(f"a_{number}", "x" * (256 * 1024)) for number in range(31)]
     host.answer(answer_of(variables=values))
     report = host.run()
     assert (len(report.variables), report.task_statuses) == (31 + len(NOTHING_HELD), [0])
 
 
 def test_variable_that_slurm_refuses_is_logged(host: PluginHost) -> None:
-    host.answer(answer_of(variables=[("A", "1"), ("B_TOKEN", "secret"), ("C", "3")]))
-    report = host.run(unsettable="B_TOKEN")
-    assert report.logged("error") == ["cannot set B_TOKEN in the job: Generic error"]
-    assert report.variables == {**NOTHING_HELD, b"A": b"1", b"C": b"3"}
+    host.answer(answer_of(variables=[("a_A", "1"), ("a_TOKEN", "secret"), ("a_C", "3")]))
+    report = host.run(unsettable="a_TOKEN")
+    assert report.logged("error") == ["cannot set a_TOKEN in the job: Generic error"]
+    assert report.variables == {**NOTHING_HELD, b"a_A": b"1", b"a_C": b"3"}
 
 
 @pytest.mark.parametrize(("held", "verbs"), [(0, ["acquire"]), (2, ["acquire", "release"])])
@@ -367,8 +368,8 @@ def test_option_that_cannot_be_registered_is_logged(host: PluginHost) -> None:
         ("a" * 65537, "is longer than 65536 bytes"),
         ("", "names no QPU: give a comma separated list such as --qpu=name1,name2"),
         (" , ,", "names no QPU: give a comma separated list such as --qpu=name1,name2"),
-        ("a\nb", "holds a control character"),
-        ("a\x7f", "holds a control character"),
+        ("a\nb", NO_TEXT),
+        ("a\x7f", NO_TEXT),
     ],
 )
 @pytest.mark.parametrize("remote", [0, 1])
@@ -428,10 +429,10 @@ def test_job_without_the_option_is_left_alone(host: PluginHost) -> None:
 
 
 def test_worker_that_is_stopped_with_the_tasks_of_a_job_goes_on(host: PluginHost) -> None:
-    (host.folder / "answer").write_bytes(answer_of(held=1, variables=[("A", "1")]))
+    (host.folder / "answer").write_bytes(answer_of(held=1, variables=[("QRMI_JOB_UID", "1")]))
     host.play('kill -STOP $$\ncat "$folder/answer"')
     report = host.run(speed=FAST // 10)
-    assert (report.variables[b"A"], report.task_statuses) == (b"1", [0])
+    assert (report.variables[b"QRMI_JOB_UID"], report.task_statuses) == (b"1", [0])
     assert report.logged("error") == []
 
 

@@ -91,17 +91,21 @@ def test_malformed_answer_fails_the_job(host: PluginHost, message: bytes) -> Non
 
 
 def test_answer_cut_anywhere_fails_the_job(host: PluginHost) -> None:
-    whole = answer_of(held=1, variables=[("A", "1")], messages=["text"], logs=[(b"d", "logged")])
+    whole = answer_of(
+        held=1, variables=[("QRMI_JOB_UID", "1")], messages=["text"], logs=[(b"d", "logged")]
+    )
     for length in range(len(whole)):
         host.answer(whole[:length])
         check_failed(host.run(), "ended before it had answered")
 
 
 def test_answer_in_single_bytes_is_understood(host: PluginHost) -> None:
-    (host.folder / "answer").write_bytes(answer_of(variables=[("A", "1")], messages=["text"]))
+    (host.folder / "answer").write_bytes(
+        answer_of(variables=[("QRMI_JOB_UID", "1")], messages=["text"])
+    )
     host.play('dd if="$folder/answer" bs=1 2>/dev/null')
     report = host.run()
-    assert (report.variables[b"A"], report.shown_to_user) == (b"1", ["text"])
+    assert (report.variables[b"QRMI_JOB_UID"], report.shown_to_user) == (b"1", ["text"])
 
 
 @pytest.mark.parametrize(
@@ -123,13 +127,13 @@ def test_endless_answer_is_cut_off(host: PluginHost, record: bytes) -> None:
 
 def test_records_of_a_newer_worker_are_skipped(host: PluginHost) -> None:
     more = [(b"?", b"a\nb"), (b"\0", b""), (b"\xff", b"x")]
-    host.answer(joined([*more, (b"e", b"A=1"), *more, HELD, RUN, *more, END]))
+    host.answer(joined([*more, (b"e", b"QRMI_JOB_UID=1"), *more, HELD, RUN, *more, END]))
     report = host.run()
-    assert (report.shown_to_user, report.variables[b"A"]) == ([], b"1")
+    assert (report.shown_to_user, report.variables[b"QRMI_JOB_UID"]) == ([], b"1")
 
 
 def test_nothing_of_a_malformed_answer_is_set(host: PluginHost) -> None:
-    records = [(b"e", b"A=1"), (b"m", b"a message"), HELD, RUN, (b"e", b""), END]
+    records = [(b"e", b"QRMI_JOB_UID=1"), (b"m", b"a message"), HELD, RUN, (b"e", b""), END]
     host.answer(joined(records))
     report = host.run(arguments=CONTINUE)
     assert report.variables == NOTHING_HELD
@@ -142,7 +146,7 @@ def test_nothing_of_a_malformed_answer_is_set(host: PluginHost) -> None:
     [
         (b"a\nb\rc\td\x1b[31m\x7f", "a?b?c?d?[31m?"),
         (b"%s%n%d %% 100%", "%s%n%d %% 100%"),
-        ("ü".encode() + b"\xff", "ü\udcff"),
+        ("ü".encode() + b"\xff", "ü?"),
         (b"x" * 200_000, "x" * 200_000),
     ],
 )
@@ -308,9 +312,9 @@ def test_last_choice_counts_for_plugin_and_worker_alike(
 
 
 def test_answer_counts_even_if_the_worker_then_fails(host: PluginHost) -> None:
-    host.answer(answer_of(variables=[("A", "1")]), "exit 3")
+    host.answer(answer_of(variables=[("QRMI_JOB_UID", "1")]), "exit 3")
     report = host.run()
-    assert (report.variables[b"A"], report.task_statuses) == (b"1", [0])
+    assert (report.variables[b"QRMI_JOB_UID"], report.task_statuses) == (b"1", [0])
 
 
 # A worker that writes down what it finds; Python opens nothing of its own meanwhile.
@@ -366,10 +370,15 @@ VALGRIND = (
 @pytest.mark.parametrize(
     ("message", "statuses"),
     [
-        (answer_of(held=1, variables=[("A", "1")], messages=["x"], logs=[(b"e", "y")]), [0, 0]),
+        (
+            answer_of(
+                held=1, variables=[("QRMI_JOB_UID", "1")], messages=["x"], logs=[(b"e", "y")]
+            ),
+            [0, 0],
+        ),
         (answer_of(verdict=Verdict.FAIL, messages=["text"]), [1, 1]),
         (answer_of(variables=[("A", "x" * 200_000)])[:-1], [1, 1]),
-        (joined([(b"e", b"A=1"), (b"m", b"text"), (b"?", b"")]), [1, 1]),
+        (joined([(b"e", b"QRMI_JOB_UID=1"), (b"m", b"text"), (b"?", b"")]), [1, 1]),
         (None, [1, 1]),
     ],
     ids=["held", "fail", "cut", "malformed", "no worker"],

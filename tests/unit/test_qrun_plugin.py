@@ -84,7 +84,7 @@ def test_option_that_cannot_be_registered_is_logged(qrun_host: PluginHost) -> No
         ("ü" * 128, "estimator", []),
         ("", "sampler", ["--q-backend names no backend: give one such as --q-backend=name"]),
         ("a" * 257, "sampler", ["--q-backend is longer than 256 bytes"]),
-        ("a\nb", "sampler", ["--q-backend holds a control character"]),
+        ("a\nb", "sampler", ["--q-backend holds a control character or bytes that are not UTF-8"]),
         ("a", "Sampler", ["--q-primitive must be sampler or estimator"]),
         ("a", "", ["--q-primitive must be sampler or estimator"]),
         ("a", "sampler,estimator", ["--q-primitive must be sampler or estimator"]),
@@ -167,10 +167,10 @@ def test_options_that_slurm_hides_are_found_in_their_variables(
 def test_every_step_of_a_job_with_an_option_asks(
     qrun_host: PluginHost, orders: dict[str, Any], asks: list[Verb]
 ) -> None:
-    qrun_host.answer_and_keep(answer_of(variables=[("A", "1")]))
+    qrun_host.answer_and_keep(answer_of(variables=[(names.S3_REGION, "1")]))
     report = run(qrun_host, **orders)
     assert verbs(qrun_host) == asks
-    assert ("A=1" in report.texts("task-set")) is bool(asks)
+    assert (f"{names.S3_REGION}=1" in report.texts("task-set")) is bool(asks)
     assert len(job_ids(report)) == (CLEANUP in asks)
     assert report.all("set") == []
 
@@ -262,15 +262,15 @@ def test_plugin_and_worker_show_arguments_alike(qrun_host: PluginHost, argument:
     ("name", "value"),
     [
         ("IBMQRUN_IAM_APIKEY", "abc"),
-        ("ibmqrun_service_crn", "abc"),
-        ("Password", "abc"),
-        ("QRMI_SESSION_ID", "abc"),
-        ("A", "https://user:word@host:1/path"),
-        ("A", "http://us@er:w@rd@host"),
-        ("A", "https://host/path"),
-        ("A", "word@host"),
-        ("A", ""),
-        ("A", "tab\tbell\x07"),
+        ("IBMQRUN_service_crn", "abc"),
+        ("IBMQRUN_Password", "abc"),
+        ("IBMQRUN_SESSION_ID", "abc"),
+        ("IBMQRUN_A", "https://user:word@host:1/path"),
+        ("IBMQRUN_A", "http://us@er:w@rd@host"),
+        ("IBMQRUN_A", "https://host/path"),
+        ("IBMQRUN_A", "word@host"),
+        ("IBMQRUN_A", ""),
+        ("IBMQRUN_A", "tab\tbell\x07"),
     ],
 )
 def test_plugin_and_worker_show_values_alike(qrun_host: PluginHost, name: str, value: str) -> None:
@@ -300,10 +300,10 @@ def test_variables_of_an_earlier_step_are_replaced(qrun_host: PluginHost) -> Non
 
 
 def test_variable_that_slurm_refuses_is_logged(qrun_host: PluginHost) -> None:
-    qrun_host.answer(answer_of(variables=[("A_SECRET", "secret"), ("B", "2")]))
-    report = run(qrun_host, unsettable="A_SECRET")
-    assert report.shown_to_user == ["cannot set A_SECRET in the job: Generic error"]
-    assert "B=2" in report.texts("task-set")
+    qrun_host.answer(answer_of(variables=[(names.APPID_SECRET, "secret"), (names.S3_REGION, "2")]))
+    report = run(qrun_host, unsettable=names.APPID_SECRET)
+    assert report.shown_to_user == [f"cannot set {names.APPID_SECRET} in the job: Generic error"]
+    assert f"{names.S3_REGION}=2" in report.texts("task-set")
 
 
 @pytest.mark.parametrize("tasks", [1, 2, 300])
@@ -335,8 +335,8 @@ def test_task_that_slurm_does_not_number_has_no_id(qrun_host: PluginHost, missin
 
 
 def test_job_whose_command_is_unknown_is_served(qrun_host: PluginHost) -> None:
-    qrun_host.answer(answer_of(variables=[("A", "1")]))
-    assert "A=1" in run(qrun_host, missing="command").texts("task-set")
+    qrun_host.answer(answer_of(variables=[(names.S3_REGION, "1")]))
+    assert f"{names.S3_REGION}=1" in run(qrun_host, missing="command").texts("task-set")
 
 
 def test_refusal_fails_every_task_and_one_tells_why(qrun_host: PluginHost) -> None:
@@ -506,14 +506,18 @@ def test_clean_up_that_hangs_is_ended(qrun_host: PluginHost) -> None:
     ("message", "orders", "statuses"),
     [
         (
-            answer_of(variables=[("A", "1")], logs=[(b"e", "y")]),
+            answer_of(variables=[(names.S3_REGION, "1")], logs=[(b"e", "y")]),
             {"options": [], "environment": FALLBACK + b"q_backend=a"},
             [0, 0, 0],
         ),
-        (answer_of(variables=[("A_KEY", "x" * 200_000)], held=1, messages=["x"]), {}, [0, 0, 0]),
+        (
+            answer_of(variables=[(names.AWS_ACCESS_KEY_ID, "x" * 200_000)], held=1, messages=["x"]),
+            {},
+            [0, 0, 0],
+        ),
         (answer_of(verdict=Verdict.FAIL, messages=["text"]), {}, [1, 1, 1]),
         (
-            answer_of(verdict=Verdict.FAIL, variables=[("A", "1")], messages=["text"]),
+            answer_of(verdict=Verdict.FAIL, variables=[(names.S3_REGION, "1")], messages=["text"]),
             {"options": [], "second_options": [], "arguments": [*ARGUMENTS, "--always"]},
             [0, 0, 0],
         ),

@@ -23,6 +23,7 @@ def config_of(*names: str, problems: tuple[tuple[str | None, ConfigError], ...] 
         ("a,b", ("a", "b")),
         (" b , a ,, b,", ("b", "a")),
         ("A,a", ("A", "a")),
+        ("\u00a0a,a", ("\u00a0a", "a")),
         (" , ", ()),
         ("", ()),
     ],

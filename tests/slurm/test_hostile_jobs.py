@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Jobs whose users try what Slurm's commands let them: large environments and hostile text."""
+
+from pathlib import Path
+
+import pytest
+
+from loopback.errors import SubmitError
+from loopback.job import Job, JobResult, parse_environment
+from tests.slurm.product import Product
+
+FORGED = "[2026-01-01T00:00:00.000] [999.batch] error: spank_qrmi_c: forged"
+# A new line, a terminal's sequence, C1 as a byte and as UTF-8, another line end, an override.
+HOSTILE = f"x\n{FORGED}\x1b[2J\udc9b31m\x9b31m\u2028\u202e%s%n%99999d"
+OPTION_VARIABLE = "SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu"
+ON_ONE_NODE = "--nodelist=n1"
+ENDED = "<- slurm_spank_exit"
+
+
+def export_file(product: Product, variables: dict[str, str]) -> str:
+    """Return the option of sbatch that gives a job more than a command can inherit."""
+    path = Path(product.folder, "exported")
+    pairs = [f"{name}={value}\0" for name, value in variables.items()]
+    path.write_text("".join([*pairs, "PATH=/usr/bin:/bin\0"]))
+    return f"--export-file={path}"
+
+
+def run_beside_an_ordinary_job(
+    product: Product, script: str, *options: str
+) -> tuple[Job, JobResult]:
+    """Run a job and, on the same node, one without a QPU, which must not notice."""
+    job = product.submit(script, ON_ONE_NODE, *options)
+    ordinary = product.run_job("echo as ever", ON_ONE_NODE)
+    assert (ordinary.state, ordinary.stdout, ordinary.stderr) == ("COMPLETED", "as ever\n", "")
+    return job, job.wait()
+
+
+def lines_with(product: Product, text: str) -> list[str]:
+    """Return each line of the nodes' logs that has the text; only a line feed ends a line."""
+    logs = [path.read_bytes() for path in (product.cluster.folder / "log").glob("slurmd-*")]
+    everything = "\n".join(log.decode("utf-8", "surrogateescape") for log in logs)
+    return [line for line in everything.split("\n") if text in line]
+
+
+def test_many_and_large_variables(product: Product):
+    exported = {f"FRESNEL_QRMI_{number}": "%n" for number in range(5_000)}
+    exported |= {f"nowhere_QRMI_{number}": "%s" for number in range(5_000)}
+    # Linux takes 128 KiB.
+    exported |= {"FRESNEL_QRMI_LARGE": "x" * 130_000, "nowhere_QRMI_LARGE": "x" * 130_000}
+    option = export_file(product, exported)
+
+    _, result = run_beside_an_ordinary_job(product, "env -0", "--qpu=FRESNEL", option)
+
+    printed = parse_environment(result.stdout)
+    assert (result.state, result.stderr) == ("COMPLETED", "")
+    assert exported.items() <= printed.items()
+    assert printed["SLURM_JOB_QPU_RESOURCES"] == "FRESNEL"
+
+
+@pytest.mark.parametrize("size", [200_000, 1_048_576])
+def test_value_that_linux_or_slurm_refuses_leaves_no_session(product: Product, size: int):
+    exported = {f"{name}_QRMI_LARGE": "x" * size for name in ("ibm_sherbrooke", "nowhere")}
+    option = export_file(product, exported)
+
+    run_beside_an_ordinary_job(product, "true", "--qpu=ibm_sherbrooke", option)
+
+    assert product.sessions_served() == ["ibm_sherbrooke"]
+
+
+def test_hostile_text_forges_no_line(product: Product):
+    script = """
+        export SLURM_JOB_QPU_RESOURCES="$HOSTILE"
+        srun --job-name="$HOSTILE" --qpu=other bash -c '' "$HOSTILE"
+    """
+    texts = (f"--job-name={HOSTILE}", f"--comment={HOSTILE}")
+    exported = {"HOSTILE": HOSTILE, "FRESNEL_QRMI_X": HOSTILE.replace("\udc9b", "")}
+
+    job = product.submit(script, "--qpu=FRESNEL", *texts, env=exported)
+    result = job.wait()
+
+    product.cluster.wait_for_log(ENDED, job)
+    told = "error: spank_qrmi_c: --qpu: this job holds x?[2026-01-01T00:00:00.000] [999.batch]"
+    [line] = [each for each in result.stderr.splitlines() if "this job holds" in each]
+    assert told in line
+    [logged] = [each for each in lines_with(product, told) if f"[{job.id}.0]" in each]
+    for each in (line, logged):
+        assert "forged?[2J?31m??31m??????%s%n%99999d, not other: steps share" in each
+        assert each.isprintable()
+    assert [each for each in lines_with(product, FORGED) if each.startswith(FORGED)] == []
+
+
+def test_hostile_option_is_refused_at_submission(product: Product):
+    said = "spank_qrmi_c: --qpu holds a control character or bytes that are not UTF-8\n"
+    for name in (HOSTILE, "\u202e", "a\x9bb", "\udcff"):
+        with pytest.raises(SubmitError) as caught:
+            product.submit("true", f"--qpu={name}")
+        assert said in str(caught.value)
+        with pytest.raises(SubmitError) as caught:
+            product.submit("true", env={OPTION_VARIABLE: name})
+        assert said in str(caught.value)
+
+
+def test_format_characters_are_only_a_name(product: Product):
+    job = product.submit("true", "--qpu=%s%n%99999d")
+    result = job.wait()
+
+    assert result.state == "FAILED"
+    assert "spank_qrmi_c: QPU %s%n%99999d: not defined in" in result.stderr
+    product.cluster.wait_for_log("spank_qrmi_c: --qpu=[%s%n%99999d]", job)

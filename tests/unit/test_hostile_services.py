@@ -1,0 +1,451 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a service can do to us by its answers, and what it cannot."""
+
+import gzip
+import math
+import socket
+from collections.abc import Callable
+from http import HTTPStatus
+
+import httpx
+import orjson
+import pytest
+
+from spank_qrmi.clients import http as http_module
+from spank_qrmi.clients.answer import Answer, error_text
+from spank_qrmi.clients.direct_access import DirectAccess
+from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
+from spank_qrmi.clients.iam import AppIdLogin, IamLogin, TokenSource
+from spank_qrmi.clients.pasqal_cloud import PasqalCloud
+from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
+from spank_qrmi.clients.retry import status_failure
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import ObjectStoreError, QrmiError, ReleaseError, ServiceError
+from spank_qrmi.qrun.object_store import ObjectStore
+from spank_qrmi.qrun.service import quantum_system_from
+from spank_qrmi.qrun.settings import StoreSettings
+from spank_qrmi.redaction import Redactor, without_url_secrets
+from tests.unit.fake_services import (
+    API_KEY,
+    BEARER_TOKEN,
+    SECRETS,
+    SERVICE_CRN,
+    FakeService,
+    RecordingDeadline,
+    ask,
+    failure_of,
+    ibm_values,
+    reply,
+    settings_of,
+    text_of,
+    token_reply,
+)
+from tests.unit.test_http_sockets import drip, local_server
+from tests.unit.test_quantum_system import IAM
+
+GET = "GET /path"
+PREFIX = "QRMI_IBM_QRS_"
+SESSIONS = "/base/sessions"
+BACKEND = "/base/backends/ibm_x/status"
+SESSION = "session-Rt77-do-not-show"
+SIGNED = "https://s3.test/b/k?X-Amz-Signature=abc&X-Amz-Credential=def"
+
+pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
+
+# One of each JSON type where it does not belong, and the largest and oddest of each.
+ODD_VALUES = [
+    *(None, True, False, 0, -1, 1e308, -(2**63), 2**64 - 1, "", " ", "x" * 10_000, "\n\x1b[31m"),
+    *([], {}, [None], [[]], [{}], {"": None}, {"status": {}}, "NaN", "\u202e"),
+]
+
+
+def runtime(service: FakeService, **extra: str) -> QiskitRuntime:
+    http = service.http()
+    values = ibm_values(PREFIX, **extra)
+    return QiskitRuntime(settings_of(values), http, TokenSource(http))
+
+
+def outcome_of(call: Callable[[], object]) -> str:
+    """Return what a call gives, or the text of its error, which shows no secret."""
+    try:
+        return str(call())
+    except QrmiError as error:
+        return text_of(error)
+
+
+# ---- Redirects ----
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 305, 307, 308])
+@pytest.mark.parametrize(
+    "location",
+    [
+        *("https://evil.test/path", "http://api.test/path", "https://api.test:8443/path"),
+        *("//evil.test/path", "https://api.test@evil.test/", "https://API.test./path", "/other"),
+        *(
+            "?x=1",
+            "https://\u202eevil.test/",
+            "javascript:alert(1)",
+            "https://evil.test\\@api.test",
+        ),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_no_redirect_takes_credentials_along(status: int, location: str, method: str) -> None:
+    headers = [(b"Location", location.encode())]
+    service = FakeService({f"{method} /path": httpx.Response(status, headers=headers)})
+    error, text = failure_of(lambda: ask(service, method=method, is_repeatable=method == "GET"))
+    if status == HTTPStatus.SEE_OTHER and method == "POST":
+        assert error.may_have_acted
+    asked = {str(request.url.copy_with(query=None)) for request in service.requests}
+    assert asked == {"https://api.test/path"}
+    # The library takes some unreadable addresses for a broken answer.
+    assert "redirects are not followed" in text or "the connection broke" in text
+
+
+def test_redirects_of_iam_and_of_a_session_are_not_followed_either() -> None:
+    moved = httpx.Response(307, headers={"Location": "https://evil.test/"})
+    iam = FakeService({"POST /identity/token": moved})
+    with pytest.raises(ServiceError, match="redirects are not followed"):
+        runtime(iam).check_accessible()
+    service = FakeService({f"POST {SESSIONS}": moved})
+    with pytest.raises(ServiceError, match="redirects are not followed"):
+        runtime(service).acquire()
+    assert {each.url.host for each in iam.requests + service.requests} == {"iam.test", "api.test"}
+
+
+@pytest.mark.parametrize("status", [b"301", b"302", b"307", b"308", b"400"])
+def test_object_store_is_not_left_for_another_host(status: bytes) -> None:
+    asked: list[str] = []
+
+    def elsewhere(connection: socket.socket) -> None:
+        asked.append("elsewhere")
+
+    with local_server(elsewhere) as evil_url:
+        code = b"AuthorizationHeaderMalformed" if status == b"400" else b"PermanentRedirect"
+        host = evil_url.removeprefix("http://").removesuffix("/path").encode()
+        body = b"<Error><Code>%b</Code><Endpoint>%b</Endpoint><Region>%b</Region></Error>"
+
+        def redirect(connection: socket.socket) -> None:
+            asked.append("store")
+            content = body % (code, host, host)
+            connection.sendall(
+                b"HTTP/1.1 %b Moved\r\nLocation: %b\r\nx-amz-bucket-region: %b\r\n"
+                b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
+                % (status, evil_url.encode(), host, len(content), content)
+            )
+            connection.shutdown(socket.SHUT_WR)
+
+        with local_server(redirect) as url:
+            endpoint = url.removesuffix("/path")
+            settings = StoreSettings(endpoint, "bucket", "us-east-1", "key-id", API_KEY)
+            store = ObjectStore(settings, 5)
+            with pytest.raises(ObjectStoreError) as caught:
+                store.upload("key", b"content")
+    assert set(asked) == {"store"}
+    assert str(caught.value).isprintable()
+
+
+# ---- Size, depth and time ----
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "zstd", "deflate", "gzip, gzip", "x"])
+@pytest.mark.parametrize("is_repeatable", [True, False])
+def test_compressed_answer_is_not_unpacked(encoding: str, is_repeatable: bool) -> None:
+    bomb = gzip.compress(b"[" * 5_000_000)
+
+    def serve(connection: socket.socket) -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(bomb)}"
+        connection.sendall(f"{head}\r\n\r\n".encode() + bomb)
+
+    with local_server(serve) as url, HttpClient(Deadline(20)) as http:
+        error, text = failure_of(
+            lambda: http.request("GET", url, headers={}, is_repeatable=is_repeatable)
+        )
+    assert text.endswith("/path is compressed, although we take none such")
+    assert error.may_have_acted is not is_repeatable
+    assert error.partial_body == b""
+
+
+def test_answer_that_says_it_is_not_compressed_is_taken() -> None:
+    assert ask(FakeService({GET: reply(200, {}, Content_Encoding="Identity")})).json_object() == {}
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+def test_depth_is_limited(opening: bytes) -> None:
+    closing = b"]" if opening == b"[" else b"}"
+    body = b'{"status":' + opening * 2000 + b"1" + closing * 2000 + b"}"
+    with pytest.raises(ServiceError) as caught:
+        Answer(200, "https://h:443/p", {}, body).json_object()
+    assert text_of(caught.value) == "the answer of https://h:443/p is not JSON"
+
+
+ENDLESS = {
+    "informational answers": b"HTTP/1.1 100 Continue\r\n\r\n" * 400,
+    "a header": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 10_000,
+    "headers": b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 2000,
+    "a status line": b"HTTP/1.1 200 " + b"x" * 10_000,
+    "chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"400\r\n" + b"x" * 1024,
+    "trailers": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"A: b\r\n" * 2000,
+}
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_endless_answer_ends_at_a_limit(what: str, is_fast: bool) -> None:
+    start = ENDLESS[what]
+
+    def flood(connection: socket.socket) -> None:
+        connection.sendall(start)
+        more = start if what == "informational answers" else start[-1024:]
+        while True:
+            connection.sendall(more)
+
+    serve = flood if is_fast else drip(start)
+    with local_server(serve) as url, HttpClient(Deadline(0.3)) as http:
+        _, text = failure_of(lambda: http.request("GET", url, headers={}, is_repeatable=True))
+    assert len(text) < 300
+
+
+NONSENSE = [
+    *(b"", b"\r\n", b"\0" * 100, b"\xff" * 100, b"ICY 200 OK\r\n\r\n"),
+    *(b"HTTP/1.1 99999 OK\r\n\r\n", b"HTTP/1.1 -1 OK\r\n\r\n", b"HTTP/1.1 2\xb2 OK\r\n\r\n"),
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: evil\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 500 + b"\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffffff\r\n{}\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nA\0B: c\r\nContent-Length: 2\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: \x1b[31m\r\n\r\n{",
+]
+
+
+@pytest.mark.parametrize("sent", NONSENSE, ids=lambda sent: str(sent[:60]))
+def test_broken_http_is_one_readable_error(sent: bytes) -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+
+    with local_server(serve) as url, HttpClient(Deadline(20)) as http:
+        outcome = outcome_of(
+            lambda: http.request("GET", url, headers={}, is_repeatable=False, max_tries=1)
+        )
+    assert len(outcome) < 300
+    assert "200" not in outcome
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("-1", "-1e308", "nan", "inf", "-inf", "1e308", "0x10", "1_0", "+5", "1.5", "5, 5", "٣"),
+        *("Infinity", "Mon, 01 Jan 0000 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", ",,,"),
+        *("Thu, 01 Jan 1970 00:00:00 +99999999999999", "1 Jan 2026 99:99:99", "a" * 50_000),
+        *("9" * 50_000, "1 Jan " + "9" * 5_000 + " 00:00:00", "Mon, 1 Jan 2026 ::", "\x0b", "-"),
+    ],
+    ids=lambda header: header[:40],
+)
+def test_retry_after_is_a_wait_or_nothing(header: str) -> None:
+    answer = Answer(429, "https://h:443/", {"retry-after": header}, b"")
+    failure = status_failure(answer, is_repeatable=True)
+    assert failure is not None
+    seconds = failure.retry_after_seconds
+    assert seconds is None or (seconds >= 0 and math.isfinite(seconds))
+
+
+# ---- Types ----
+
+FIELDS = (
+    *("id", "status", "state", "message", "errors", "code", "errorMessage", "errorCode", "detail"),
+    *("jobs", "data", "access_token", "expires_in", "accepting_jobs", "active_ttl", "availability"),
+    *("usage", "quantum_nanoseconds", "reason_code", "reason_message", "reason_solution"),
+)
+
+
+class SameAnswer(httpx.BaseTransport):
+    """Answers everything with one document; a request for a token with a good one, if told so."""
+
+    def __init__(self, status: int, document: object, *, has_token: bool) -> None:
+        self._status = status
+        self._document = document
+        self._has_token = has_token
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if self._has_token and request.url.path.endswith("token"):
+            return token_reply()
+        return reply(self._status, self._document)
+
+
+def calls_of(transport: httpx.BaseTransport) -> dict[str, Callable[[], object]]:
+    """Return everything that a service can be asked for."""
+    http = HttpClient(RecordingDeadline(), transport=transport)
+    tokens = TokenSource(http)
+    values = {**ibm_values(PREFIX), **ibm_values("QRMI_IBM_DA_")}
+    qiskit_runtime = QiskitRuntime(settings_of(values), http, tokens)
+    preset = QiskitRuntime(settings_of({**values, f"{PREFIX}SESSION_ID": SESSION}), http, tokens)
+    system = quantum_system_from(IAM, http)
+    return {
+        "backend of Runtime": qiskit_runtime.check_accessible,
+        "backend of Direct Access": DirectAccess(
+            settings_of(values), http, tokens
+        ).check_accessible,
+        "device": PasqalCloud(settings_of({}), http, tokens).check_accessible,
+        "new session": qiskit_runtime.acquire,
+        "session that was brought": preset.acquire,
+        "release": lambda: qiskit_runtime.release(SESSION),
+        "job": lambda: system.job("j"),
+        # Only ids of ours are looked for in it.
+        "list of jobs": lambda: "j" in system.job_ids(),
+        "submission": lambda: system.submit({}),
+        "removal": lambda: system.remove("j"),
+    }
+
+
+@pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: repr(value)[:20])
+@pytest.mark.parametrize("status", [200, 400, 401, 404, 409])
+def test_value_of_another_type_is_an_error_at_most(status: int, value: object) -> None:
+    everywhere = dict.fromkeys(FIELDS, value)
+    documents = [value, everywhere, *({name: [everywhere]} for name in ("errors", "jobs", "data"))]
+    for document in documents:
+        for has_token in (True, False):
+            transport = SameAnswer(status, document, has_token=has_token)
+            for what, call in calls_of(transport).items():
+                assert len(outcome_of(call)) < 1500, what
+
+
+# ---- What reaches an environment, a URL or a log ----
+
+
+@pytest.mark.parametrize(
+    "session_id",
+    [
+        *("", ".", "..", "../jobs", "a/b", "a%2fb", "a?b", "a#b", "a b", "a\r\nX: y", "a\0", "a\n"),
+        *(
+            "x" * 257,
+            "\u202e",
+            "\uff0e\uff0e",
+            "a\\b",
+            "a;b",
+            "$(id)",
+            "%s%n",
+            "ü",
+            "http://evil.test/",
+        ),
+    ],
+    ids=lambda text: repr(text)[:30],
+)
+def test_session_id_of_a_service_is_plain_or_refused(session_id: str) -> None:
+    service = FakeService({f"POST {SESSIONS}": reply(200, {"id": session_id})})
+    with pytest.raises(ServiceError, match="holds no usable session id") as caught:
+        runtime(service).acquire()
+    assert text_of(caught.value).isprintable()
+    assert (caught.value.may_have_acted, caught.value.token) == (True, None)
+    with pytest.raises(ReleaseError, match="no session id"):
+        runtime(FakeService({})).release(session_id)
+
+
+@pytest.mark.parametrize(
+    "token", ["x" * 16385, "x" * 1_000_000, "a\r\nX: y", "a\0", "\x1b", "ü", ""]
+)
+def test_access_token_that_is_no_header_is_refused(token: str) -> None:
+    service = FakeService({"POST /identity/token": token_reply(token)})
+    with pytest.raises(ServiceError, match="holds no usable token") as caught:
+        runtime(service).check_accessible()
+    assert len(text_of(caught.value)) < 200
+
+
+def test_longest_access_token_is_sent() -> None:
+    online = reply(200, {"status": "online"})
+    service = FakeService(
+        {"POST /identity/token": token_reply("x" * 16384), f"GET {BACKEND}": online}
+    )
+    runtime(service).check_accessible()
+
+
+def test_id_in_a_broken_answer_is_found_in_time_that_its_length_allows() -> None:
+    """A search that looks back from each id would take minutes for this megabyte."""
+    body = b'{"x":{' + b'"id":"a",' * (BODY_LIMIT_BYTES // 9 - 1)
+    service = FakeService({f"POST {SESSIONS}": httpx.Response(200, content=body)})
+    with pytest.raises(ServiceError) as caught:
+        runtime(service).acquire()
+    assert caught.value.token is None
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_session_id_is_shown_nowhere(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    def repeat_it(request: httpx.Request) -> httpx.Response:
+        return reply(status, {"message": f"no {request.url}"})
+
+    session = f"{SESSIONS}/{SESSION}"
+    service = FakeService(
+        {
+            "GET /base/jobs": repeat_it,
+            f"GET {session}": repeat_it,
+            f"DELETE {session}/close": repeat_it,
+        }
+    )
+    with pytest.raises(ReleaseError) as caught:
+        runtime(service).release(SESSION)
+    with pytest.raises(QrmiError) as refused:
+        runtime(service, SESSION_ID=SESSION).acquire()
+    assert "/sessions/****/close" in caplog.text
+    for text in (caplog.text, text_of(caught.value), text_of(refused.value)):
+        assert SESSION not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"cannot read {SIGNED}, sorry?", "cannot read https://s3.test/b/k?**** sorry?"),
+        (f'"{SIGNED}"', '"https://s3.test/b/k?****"'),
+        ("https://u:p@h/ and http://x@y:z@h:1", "https://****@h/ and http://****@h:1"),
+        (f"{SIGNED}\n{SIGNED}", "https://s3.test/b/k?****\nhttps://s3.test/b/k?****"),
+        ("https://a/?u=https://b/?k=secret", "https://a/?****://b/?****"),
+        ("https://h/path is not there. Why?", "https://h/path is not there. Why?"),
+        ("what? a@b ://", "what? a@b ://"),
+        ("https://h/p from a@b, c?d", "https://h/p from a@b, c?d"),
+        ("", ""),
+    ],
+)
+def test_user_names_and_signatures_of_urls_are_masked(text: str, shown: str) -> None:
+    assert without_url_secrets(text) == shown
+    assert Redactor().clear(text) == shown.replace("\n", "?")
+
+
+def test_service_that_repeats_a_signed_url_is_not_quoted() -> None:
+    long_user = f"https://{'u' * 300}@h"
+    for message in (f"{SIGNED} {'x' * 500}", f"{'x' * 180} {SIGNED}", long_user):
+        body = orjson.dumps({"errors": [{"code": SIGNED, "message": message}]})
+        text = error_text(Answer(400, "https://h:443/p", {}, body))
+        assert "Signature" not in text
+        assert "uu" not in text
+        assert len(text) <= 200
+
+
+@pytest.mark.parametrize("piece", ["://", "a@", "?", "a://b@c?d=", "://?", "%", "x"])
+def test_text_of_any_kind_is_cleared_in_time_that_its_length_allows(piece: str) -> None:
+    for beginning in ("", "://"):
+        text = beginning + piece * (BODY_LIMIT_BYTES // len(piece))
+        assert Redactor().clear(text).isprintable()
+
+
+def test_no_object_shows_its_secrets() -> None:
+    request = http_module._Request(
+        "GET",
+        httpx.URL(f"https://user:{API_KEY}@h/?key={BEARER_TOKEN}"),
+        {"Service-CRN": SERVICE_CRN},
+        API_KEY.encode(),
+        (API_KEY,),
+        is_repeatable=True,
+    )
+    answer = Answer(200, "https://h:443/p", {"x": API_KEY}, BEARER_TOKEN.encode(), (API_KEY,))
+    error = ServiceError("text")
+    error.token, error.partial_body = BEARER_TOKEN, API_KEY.encode()
+    logins = (IamLogin("https://iam", API_KEY), AppIdLogin("https://h", "client", API_KEY))
+    settings = settings_of({"A": API_KEY})
+    store = StoreSettings("https://s3", "b", "r", API_KEY, BEARER_TOKEN)
+    for each in (request, answer, error, *logins, settings, store):
+        for secret in SECRETS:
+            assert secret not in f"{each!r} {each!s}"

@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a user can reach by option values, environment and resource names, and what he cannot."""
+
+import sys
+import unicodedata
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+
+from spank_qrmi.acquisition import Acquirer, Holder
+from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.config import Resource
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.environment import resource_environment
+from spank_qrmi.errors import QrmiError
+from spank_qrmi.journal import Journal
+from spank_qrmi.protocol import Request, Verb
+from spank_qrmi.qrun import variables as names
+from tests.unit.conversation import SeenAnswer, ServingWorker, joined
+from tests.unit.fake_services import reply, token_reply
+from tests.unit.plugin_host import CONFIG, NOTHING_HELD, PluginHost, answer_of, told_to_user
+from tests.unit.test_plugin import INSIDE, NO_TEXT
+
+# Each could end a line, drive a terminal or show a text in another order than it has.
+UNPRINTABLE = [
+    pytest.param(text, id=name)
+    for name, text in {
+        "line feed": b"\n",
+        "escape": b"\x1b[2J",
+        "delete": b"\x7f",
+        "C1 as UTF-8": b"\xc2\x9b31m",
+        "C1 as a byte": b"\x9b31m",
+        "line separator": "\u2028".encode(),
+        "paragraph separator": "\u2029".encode(),
+        "right-to-left override": "\u202e".encode(),
+        "isolate": "\u2066".encode(),
+        "right-to-left mark": "\u200f".encode(),
+        "byte order mark": "\ufeff".encode(),
+        "tag": "\U000e0041".encode(),
+        "no continuation": b"\xc3",
+        "continuation alone": b"\xbf",
+        "cut at the end": b"\xe2\x80",
+        "overlong line feed": b"\xc0\x8a",
+        "overlong in three bytes": b"\xe0\x80\x8a",
+        "surrogate": b"\xed\xa0\x80",
+        "beyond Unicode": b"\xf4\x90\x80\x80",
+        "ones": b"\xff\xfe",
+    }.items()
+]
+FORMATS = "%s%n%x%1000000d%%"
+KEY = "key-of-the-site"
+CRN = "crn-of-the-site"
+SESSION = "session-of-the-site"
+
+
+@pytest.mark.parametrize("text", UNPRINTABLE)
+@pytest.mark.parametrize("remote", [0, 1])
+def test_option_that_no_terminal_should_see_is_refused(
+    host: PluginHost, qrun_host: PluginHost, text: bytes, remote: int
+) -> None:
+    for plugin, option in ((host, "--qpu"), (qrun_host, "--q-backend")):
+        plugin.answer(answer_of())
+        report = plugin.run(options=b"a" + text + b"b", remote=remote)
+        assert (report.texts("callback"), report.logged("error")) == (
+            ["-1"],
+            [f"{option} {NO_TEXT}"],
+        )
+        assert report.logged("debug").count(f"{option}=[") == 0
+
+
+@pytest.mark.parametrize("option", [FORMATS, "ü€😀", "a\u00a0b", "../../etc", "$(reboot)", "a=b"])
+def test_option_of_odd_but_printable_text_is_only_text(host: PluginHost, option: str) -> None:
+    host.answer_and_keep(answer_of())
+    report = host.run(options=option)
+    assert [request.qpu_option for request in host.requests] == [option]
+    assert f"--qpu=[{option}]" in report.logged("debug")
+    assert report.task_statuses == [0]
+
+
+@pytest.mark.parametrize(
+    ("count", "problem"), [(256, []), (257, ["--qpu names more than 256 QPUs"])]
+)
+def test_number_of_names_is_limited(host: PluginHost, count: int, problem: list[str]) -> None:
+    host.answer(answer_of())
+    report = host.run(options=" , ".join(["a"] * count))
+    assert report.logged("error") == problem
+
+
+@pytest.mark.parametrize("text", UNPRINTABLE)
+def test_environment_of_a_job_forges_no_line(host: PluginHost, text: bytes) -> None:
+    held = b"a" + text + b"error: forged"
+    report = host.run(
+        step_id=0,
+        options="b",
+        environment=[INSIDE[0], b"SLURM_JOB_QPU_RESOURCES=" + held, b"SLURM_JOB_QPU_TYPES=one"],
+    )
+    [line] = report.shown_to_user
+    assert line.startswith("--qpu: this job holds a?")
+    assert "error: forged, not b" in line
+    assert line.isprintable()
+
+
+def all_characters() -> Iterator[str]:
+    """Give every character but NUL and the surrogates, some thousands at a time."""
+    codes = [*range(1, 0xD800), *range(0xE000, sys.maxunicode + 1)]
+    for start in range(0, len(codes), 50_000):
+        yield "".join(map(chr, codes[start : start + 50_000]))
+
+
+def is_dangerous(character: str) -> bool:
+    return unicodedata.category(character) in {"Cc", "Zl", "Zp"} or unicodedata.bidirectional(
+        character
+    ) in {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+def test_plugin_masks_what_is_dangerous_and_nothing_that_python_prints(host: PluginHost) -> None:
+    pieces = list(all_characters())
+    messages = [(b"m", piece.encode()) for piece in pieces]
+    host.answer(joined([*messages, (b"n", b"0"), (b"v", b"run"), (b".", b"")]))
+    report = host.run()
+    for piece, shown in zip(pieces, report.shown_to_user, strict=True):
+        masked = {each for each in piece if each not in shown}
+        assert {each for each in piece if is_dangerous(each)} <= masked
+        assert [each for each in masked if each.isprintable()] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PATH", "LD_PRELOAD", "LD_LIBRARY_PATH", "BASH_ENV", "IFS", "HOME"),
+        *("SLURM_JOB_ID", "SLURM_EXPORT_ENVIRONMENT", "SLURM_CONF", "SPANK_A"),
+        *("b_QRMI_KEY", "a", "ab_QRMI_KEY", "A_QRMI_KEY", "QRMI_JOB", "SITE_", "SIT", "%s%n"),
+    ],
+)
+def test_answer_sets_only_variables_of_ours(host: PluginHost, name: str) -> None:
+    host.answer_and_keep(
+        answer_of(variables=[("a_QRMI_KEY", "1"), (name, "x"), ("QRMI_JOB_ID", "7")])
+    )
+    report = host.run(arguments=[CONFIG, "--env:SITE=1", "--env:LD_PRELOADED=1"])
+    failure = f"gave an answer that would set {name}, which is not its to set"
+    assert report.shown_to_user == [told_to_user(failure)]
+    assert (report.variables, report.task_statuses) == (NOTHING_HELD, [1])
+    # What such a worker may have acquired is given back.
+    assert [request.verb for request in host.requests] == [Verb.ACQUIRE, Verb.RELEASE]
+
+
+def test_answer_may_set_what_the_administrator_names(host: PluginHost) -> None:
+    expected = {
+        *("QRMI_JOB_ID", "QRMI_JOB_UID", "QRMI_JOB_QPU_TYPES", "SLURM_JOB_QPU_RESOURCES"),
+        *("SLURM_EXPORT_ENV", "a_QRMI_KEY", "a_OTHER", "http_proxy", "LD_PRELOAD"),
+    }
+    host.answer(answer_of(variables=[(name, "x") for name in sorted(expected)]))
+    report = host.run(
+        options="c, a", arguments=[CONFIG, "--env:http_proxy=p", "--env:LD_PRELOAD=/lib/x.so"]
+    )
+    assert {name.decode() for name, value in report.variables.items() if value == b"x"} == expected
+    assert report.task_statuses == [0]
+
+
+@pytest.mark.parametrize("name", ["PATH", "LD_PRELOAD", "QRMI_JOB_ID", "IBMQRUN", "ibmqrun_A"])
+def test_answer_for_qrun_sets_only_variables_of_qrun(qrun_host: PluginHost, name: str) -> None:
+    qrun_host.answer(answer_of(variables=[(names.S3_REGION, "1"), (name, "x")]))
+    report = qrun_host.run(options="a", second_options="sampler", arguments=["--env:SITE=1"])
+    assert report.task_statuses == [1]
+    assert (
+        f"gave an answer that would set {name}, which is not its to set" in report.shown_to_user[0]
+    )
+    assert report.all("task-set") == []
+
+
+def test_worker_sees_only_variables_of_the_qpus_asked_for(host: PluginHost) -> None:
+    host.answer_and_keep(answer_of())
+    foreign = [
+        *(b"b_QRMI_X=1", b"a=1", b"a_QRM=1", b"QRMI_JOB_IDS=1", b"A_QRMI_X=1", b"X=a_QRMI_X"),
+        *(b"PATH=/evil", b"LD_PRELOAD=/evil", b"PYTHONPATH=/evil", b"https_proxy=evil"),
+        b"no equals sign a_QRMI_",
+    ]
+    own = [b"a_QRMI_X=1", b"a_QRMI_=2", b"c_QRMI_\xff=\xfe"]
+    report = host.run(options="c,a", environment=[*foreign, *own])
+    seen = [f"{name}={value}" for name, value in host.requests[0].variables]
+    assert [text.encode("utf-8", "surrogateescape") for text in seen] == own
+    assert report.task_statuses == [0]
+
+
+def test_worker_of_qrun_sees_no_variable_of_the_job(qrun_host: PluginHost) -> None:
+    qrun_host.answer_and_keep(answer_of())
+    exported = [f"{name}=https://evil.test" for name in (names.DAAPI_ENDPOINT, names.IAM_ENDPOINT)]
+    qrun_host.run(options="a", environment=[*exported, "a_QRMI_X=1", "https_proxy=evil"])
+    assert [(each.verb, each.variables) for each in qrun_host.requests] == [
+        (Verb.QRUN_ENVIRONMENT, ()),
+        (Verb.QRUN_CLEANUP, ()),
+    ]
+
+
+def test_large_environment_of_no_concern_does_not_matter(host: PluginHost) -> None:
+    host.answer_and_keep(answer_of(variables=[("a_QRMI_X", "1")]))
+    many = [b"b_QRMI_%d=x" % number for number in range(10_000)]
+    large = [b"b_QRMI_LARGE=" + b"x" * 1_048_576, b"LARGE=" + b"x" * 1_048_576]
+    report = host.run(options=["a," * 255 + "c"], environment=[*many, *large])
+    assert (host.requests[0].variables, report.task_statuses) == ((), [0])
+    assert report.variables[b"a_QRMI_X"] == b"1"
+
+
+def ask_worker(serving: ServingWorker, folder: Path, option: str) -> SeenAnswer:
+    config = folder / "qrmi_config.json"
+    config.write_text('{"resources": []}')
+    config.chmod(0o600)
+    arguments = (str(config), f"--state-dir={folder}/state")
+    request = Request(Verb.ACQUIRE, 7, 0, 0, 1000, 60, qpu_option=option, arguments=arguments)
+    return serving.ask(request)
+
+
+@pytest.mark.parametrize("text", UNPRINTABLE)
+def test_names_forge_no_line_of_the_worker(
+    serving: ServingWorker, tmp_path: Path, text: bytes
+) -> None:
+    """The plugin refuses such an option; the worker does not rely on it."""
+    option = b"a" + text + b"error: forged"
+    answer = ask_worker(serving, tmp_path, option.decode("utf-8", "surrogateescape"))
+    assert answer.verdict == "fail"
+    for line in (*answer.messages, *(line for _, line in answer.logs)):
+        assert line.isprintable()
+
+
+def test_longest_name_leaves_the_reason_readable(serving: ServingWorker, tmp_path: Path) -> None:
+    answer = ask_worker(serving, tmp_path, "x" * 65536)
+    rejected, conclusion = answer.messages
+    assert rejected.startswith("QPU xxx")
+    assert rejected.endswith("on this node; defined there: none")
+    assert conclusion.endswith("no QPU could be acquired; the job does not start")
+    assert len(rejected + conclusion) < 4000
+
+
+ENDPOINTS = [
+    *("https://evil.test", "https://SITE.test/", "HTTPS://site.test/", "https://site.test./"),
+    *("https://site.test@evil.test", "https://site.test:443@evil.test/", "https://site.test:8443/"),
+    *(
+        "https://site.test%2eevil.test",
+        "https://site.test%00.evil.test",
+        "https://evil.test/#@site.test",
+    ),
+    *("https://evil.test\\@site.test", "https://evil.test?https://site.test", "http://site.test/"),
+    *(
+        "//evil.test",
+        "https:evil.test",
+        "https:///evil.test",
+        " https://site.test/",
+        "https://site.test/ ",
+    ),
+    *(
+        "https://site.test/../",
+        "https://s\u0456te.test",
+        "https://site\u3002test",
+        "https://[::1]/",
+    ),
+    *("https://site.test\r\nHost: evil.test", "\thttps://site.test/", "", " ", "ftp://site.test/"),
+    *(
+        "https://xn--ste-wla.test",
+        "https://127.1",
+        "https://site.test/%2e%2e",
+        "https://evil.test\u2028",
+    ),
+]
+"""What a user may export in place of https://site.test/."""
+
+
+class Snoop(httpx.BaseTransport):
+    """Answers like every service, and keeps what was sent with which secrets of the site."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, str] = {}
+        self.asked: list[str] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        sent = f"{request.url} {request.headers.multi_items()} {request.read()!r}"
+        self.asked.append(str(request.url))
+        for secret in (KEY, CRN, SESSION, "bearer-of-the-site"):
+            if secret in sent:
+                self.told[str(request.url.copy_with(path="/", query=None))] = secret
+        if request.url.path.endswith("/identity/token"):
+            is_site = KEY.encode() in request.content
+            return token_reply("bearer-of-the-site" if is_site else "bearer-of-the-user")
+        document = {"id": "s-1", "status": "online", "data": [{"availability": "ACTIVE"}]}
+        return reply(200, document)
+
+
+def acquire_as_user(
+    folder: Path, type_name: str, site: Mapping[str, str], user: Mapping[str, str]
+) -> tuple[Snoop, object]:
+    """Acquire one QPU of a type with a user's variables; return who was told what, and outcome."""
+    snoop = Snoop()
+    acquirer = Acquirer(
+        Holder(7, 0, 0, 1000),
+        Journal(folder / "journal"),
+        Deadline(30),
+        lambda deadline: HttpClient(deadline, transport=snoop),
+    )
+    resource = Resource("a", type_name, site)
+    variables = [(f"a_{key}", value) for key, value in user.items()]
+    [outcome] = acquirer.acquire_all([(resource, resource_environment(resource, 7, variables))])
+    return snoop, outcome
+
+
+def site_values(type_name: str) -> dict[str, str]:
+    values = {}
+    for endpoint, credentials in CLIENTS[type_name].sent_to.items():
+        values[endpoint] = "https://site.test/"
+        for credential in credentials:
+            values[credential] = CRN if credential.endswith("CRN") else KEY
+    if type_name == "qiskit-runtime-service":
+        values |= {"QRMI_IBM_QRS_SESSION_ID": SESSION, "QRMI_JOB_ACQUISITION_TOKEN": SESSION}
+    if type_name == "pasqal-cloud":
+        values |= {"QRMI_PASQAL_CLOUD_AUTH_TOKEN": KEY, "QRMI_PASQAL_CLOUD_PROJECT_ID": CRN}
+    if type_name == "direct-access":
+        values |= {"QRMI_IBM_DA_AWS_SECRET_ACCESS_KEY": KEY, "QRMI_IBM_DA_S3_ENDPOINT": "s3"}
+    return values
+
+
+ENDPOINT_KEYS = [(name, key) for name, each in CLIENTS.items() for key in each.sent_to]
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+@pytest.mark.parametrize(("type_name", "key"), ENDPOINT_KEYS)
+def test_credentials_of_the_site_go_nowhere_else(
+    tmp_path: Path, type_name: str, key: str, endpoint: str
+) -> None:
+    site = site_values(type_name)
+    snoop, outcome = acquire_as_user(tmp_path, type_name, site, {key: endpoint})
+    assert snoop.told == {}
+    if CLIENTS[type_name].sent_to[key]:
+        assert isinstance(outcome, QrmiError)
+        assert snoop.asked == []
+
+
+@pytest.mark.parametrize(
+    "mine",
+    [
+        {"ENDPOINT": "https://evil.test", "SERVICE_CRN": "mine"},
+        {"ENDPOINT": "https://evil.test", "IAM_APIKEY": "mine"},
+        {"ENDPOINT": "https://evil.test", "IAM_ENDPOINT": "https://evil.test"},
+        {"IAM_ENDPOINT": "https://evil.test", "SERVICE_CRN": "mine"},
+        {"ENDPOINT": "https://evil.test", "IAM_APIKEY": "mine", "SERVICE_CRN": CRN},
+        {"ENDPOINT": "https://evil.test", "IAM_APIKEY": KEY, "SERVICE_CRN": "mine"},
+        {"ENDPOINT": "https://evil.test", "IAM_APIKEY": "mine", "SERVICE_CRN": "mine"},
+        {"ENDPOINT": "https://evil.test", "IAM_APIKEY": "", "SERVICE_CRN": " "},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("type_name", "prefix"),
+    [("direct-access", "QRMI_IBM_DA_"), ("qiskit-runtime-service", "QRMI_IBM_QRS_")],
+)
+def test_half_of_the_variables_bring_no_credential_elsewhere(
+    tmp_path: Path, type_name: str, prefix: str, mine: dict[str, str]
+) -> None:
+    user = {f"{prefix}{key}": value for key, value in mine.items()}
+    snoop, _ = acquire_as_user(tmp_path, type_name, site_values(type_name), user)
+    assert {url for url in snoop.told if "evil" in url} == set()
+
+
+def test_variables_in_another_case_are_not_taken(tmp_path: Path) -> None:
+    user = {
+        "qrmi_ibm_da_endpoint": "https://evil.test",
+        "QRMI_IBM_DA_endpoint": "https://evil.test",
+    }
+    site = site_values("direct-access")
+    snoop, _ = acquire_as_user(tmp_path, "direct-access", site, user)
+    assert {httpx.URL(url).host for url in snoop.asked} == {"site.test"}
+
+
+def test_of_a_variable_exported_twice_one_is_checked_and_used(tmp_path: Path) -> None:
+    site = site_values("direct-access")
+    resource = Resource("a", "direct-access", site)
+    for values in (["https://site.test/", "https://evil.test"], ["https://evil.test"] * 2):
+        variables = [("a_QRMI_IBM_DA_ENDPOINT", value) for value in values]
+        environment = resource_environment(resource, 7, variables)
+        assert environment.is_users("QRMI_IBM_DA_ENDPOINT")
+        assert environment.values["QRMI_IBM_DA_ENDPOINT"] == "https://evil.test"
+
+
+def test_variable_whose_name_is_no_text_is_told(tmp_path: Path) -> None:
+    site = site_values("direct-access")
+    _, outcome = acquire_as_user(tmp_path, "direct-access", site, {"QRMI_\udcff": "x"})
+    assert str(outcome) == "a_QRMI_? is not UTF-8 text"
