@@ -30,12 +30,7 @@ ARGUMENT_SECRETS = {
 @pytest.fixture(scope="module")
 def talkative_cluster(cluster_folder_of_module: Path) -> Iterator[SlurmCluster]:
     """A cluster whose daemons log all they can."""
-    with SlurmCluster(
-        cluster_folder_of_module,
-        nodes=1,
-        slurmd_debug="debug5",
-        settings={"SlurmctldDebug": "debug5"},
-    ) as cluster:
+    with SlurmCluster(cluster_folder_of_module, nodes=1) as cluster:
         yield cluster
 
 
