@@ -39,12 +39,13 @@ class SlurmCluster:
         folder: Path,
         *,
         nodes: int = 2,
-        slurmd_debug: str = "debug2",
+        debug: str = "debug5",
         settings: Mapping[str, str] | None = None,
         slurmstepd: Path | None = None,
     ) -> None:
         """Describe a cluster of nodes n1, n2 …; `settings` win over slurm.conf's.
 
+        `debug` is how much slurmctld and the slurmds log: all they can, unless told otherwise.
         `slurmstepd` is a program that its slurmds start in place of Slurm's own.
         If jobs are to run as other users, these must be able to enter the folder's parents.
         """
@@ -52,7 +53,7 @@ class SlurmCluster:
         self.nodes = [f"n{number}" for number in range(1, nodes + 1)]
         self._layout = Layout(self.folder)
         self._commands = Commands(self._layout.slurm_conf, self.folder)
-        self._slurmd_debug = slurmd_debug
+        self._debug = debug
         self._settings = dict(settings or {})
         self._slurmstepd = slurmstepd
         self._daemons: dict[str, Daemon] = {}
@@ -78,7 +79,7 @@ class SlurmCluster:
             self._layout,
             self._controller_port,
             dict(zip(self.nodes, node_ports, strict=True)),
-            self._slurmd_debug,
+            self._debug,
             self._settings,
         )
         atexit.register(self.stop)
@@ -186,6 +187,8 @@ class SlurmCluster:
             os.chown(folder, account.pw_uid, account.pw_gid)
         path = folder / "script"
         write_public(path, script if script.startswith("#!") else f"#!/bin/bash\n{script}\n")
+        # Whoever looks at the output later learns from them whether the job asked for a QPU.
+        write_public(folder / "options", "\n".join(options))
         output = (f"--output={folder / 'stdout'}", f"--error={folder / 'stderr'}")
         command = ("sbatch", "--parsable", *output, *options, str(path))
         done = self._commands.run(*command, check=False, user=user, env=env, cwd=folder)

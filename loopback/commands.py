@@ -29,8 +29,9 @@ class Commands:
     """Runs commands with the environment that points them at one cluster."""
 
     def __init__(self, slurm_conf: Path, folder: Path) -> None:
-        """Commands run in `folder`, which every user can enter."""
+        """Commands run in `folder`, which every user can enter; `commands.log` has their stderr."""
         self._folder = folder
+        self._log = folder / "commands.log"
         self.environment = {
             name: value
             for name, value in os.environ.items()
@@ -62,6 +63,9 @@ class Commands:
             process.kill()
             process.communicate()
             raise
+        if stderr:
+            with self._log.open("a") as log:
+                log.write(stderr)
         if check and process.returncode != 0:
             what = f"{' '.join(command)}: exit status {process.returncode}"
             message = f"{what}\n{stdout}{stderr}"

@@ -60,7 +60,7 @@ class Layout:
         return self.folder / "munge.key"
 
     def log(self, daemon: str) -> Path:
-        """Return the log of `munged`, `slurmctld` or `slurmd-NODE`."""
+        """Return the log of `munged`, `slurmctld` or `slurmd-NODE`, or that of `jobcomp`."""
         return self.logs / f"{daemon}.log"
 
     def create(self) -> None:
@@ -125,11 +125,11 @@ def write_configuration(
     layout: Layout,
     controller_port: int,
     node_ports: Mapping[str, int],
-    slurmd_debug: str,
+    debug: str,
     extra: Mapping[str, str],
 ) -> None:
     """Write slurm.conf, and cgroup.conf where this Slurm wants one; `extra` replaces settings."""
-    settings = _settings(layout, controller_port, slurmd_debug) | dict(extra)
+    settings = _settings(layout, controller_port, debug) | dict(extra)
     lines = [f"{name}={value}" for name, value in settings.items()]
     lines += [
         f"NodeName={node} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port}"
@@ -143,7 +143,7 @@ def write_configuration(
         write_public(layout.folder / "cgroup.conf", "CgroupPlugin=disabled\n")
 
 
-def _settings(layout: Layout, controller_port: int, slurmd_debug: str) -> dict[str, str]:
+def _settings(layout: Layout, controller_port: int, debug: str) -> dict[str, str]:
     folder = layout.folder
     return {
         "ClusterName": "loopback",
@@ -160,8 +160,10 @@ def _settings(layout: Layout, controller_port: int, slurmd_debug: str) -> dict[s
         "SlurmdPidFile": str(folder / "slurmd-%n.pid"),
         "SlurmctldLogFile": str(layout.log("slurmctld")),
         "SlurmdLogFile": str(layout.log("slurmd-%n")),
-        "SlurmctldDebug": "debug",
-        "SlurmdDebug": slurmd_debug,
+        "JobCompType": "jobcomp/filetxt",
+        "JobCompLoc": str(layout.log("jobcomp")),
+        "SlurmctldDebug": debug,
+        "SlurmdDebug": debug,
         "PlugStackConfig": str(layout.plugstack),
         "ProctrackType": "proctrack/linuxproc",
         "TaskPlugin": "task/none",

@@ -78,7 +78,7 @@ def _demo() -> Iterator[Demo]:
         _step("install the plugins, their worker and the commands (make install)")
         print(installation.make("install"), end="")
         shutil.copytree(REPOSITORY / "examples", folder / "examples")
-        with Site(folder) as site, SlurmCluster(folder / "cluster") as cluster:
+        with Site(folder) as site, SlurmCluster(folder / "cluster", debug="debug2") as cluster:
             _step(f"a simulated QPU site answers at {site.url}, a Slurm cluster is up")
             credentials = folder / "qrun.json"
             site.write_qrun_credentials(credentials)

@@ -16,3 +16,7 @@ class SubmitError(ClusterError):
 
 class WaitTimeoutError(ClusterError):
     """Something that was waited for did not happen before its deadline."""
+
+
+class LeakError(ClusterError):
+    """A secret is where none may be; the text names each such place."""

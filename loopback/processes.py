@@ -108,11 +108,13 @@ def processes_of(folder: Path) -> set[int]:
 def stepd_pids(folder: Path, job_id: int | None = None) -> set[int]:
     """Return the ids of the cluster's slurmstepd processes, all or those of one job."""
     title = "slurmstepd: [" if job_id is None else f"slurmstepd: [{job_id}."
-    return {
+    found = {
         pid
         for pid in _all_pids()
         if _read(pid, "cmdline").startswith(title.encode()) and _has_open_below(pid, folder)
     }
+    # A task bears its title until it becomes the program that it is to run.
+    return {pid for pid in found if _parent_of(pid) not in found}
 
 
 def children_of(pid: int) -> list[int]:

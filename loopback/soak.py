@@ -348,7 +348,7 @@ def main() -> int:
     installation = Installation(folder)
     started = time.monotonic()
     installation.make("install")
-    with Site(folder) as site, SlurmCluster(folder / "cluster") as cluster:
+    with Site(folder) as site, SlurmCluster(folder / "cluster", debug="debug2") as cluster:
         result = Soak(cluster, site, installation, folder).run(
             plan_soak(options.jobs, options.seed)
         )

@@ -3,6 +3,8 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
+from urllib.parse import quote, quote_plus
 
 MASK = "****"
 
@@ -22,12 +24,28 @@ def printable(text: str) -> str:
 
 
 def without(secrets: Iterable[str], text: str) -> str:
-    """Return the text with each secret masked."""
+    """Return the text with each secret masked, also where it is part of a URL, a form or JSON."""
+    spellings = {
+        spelling
+        for secret in secrets
+        if len(secret) >= _SHORTEST_MASKED
+        for spelling in _spellings(secret)
+    }
     # Longest first: a secret may contain another.
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_MASKED:
-            text = text.replace(secret, MASK)
+    for spelling in sorted(spellings, key=len, reverse=True):
+        text = text.replace(spelling, MASK)
     return text
+
+
+@lru_cache(maxsize=256)
+def _spellings(secret: str) -> frozenset[str]:
+    """Return how a service may write the secret when it repeats what it was sent."""
+    # What is no text was never sent.
+    raw = secret.encode(errors="replace")
+    in_json = secret.replace("\\", r"\\").replace('"', r"\"")
+    return frozenset(
+        (secret, quote(raw, safe=""), quote_plus(raw), in_json, in_json.replace("/", r"\/"))
+    )
 
 
 def without_url_secrets(text: str) -> str:

@@ -350,8 +350,8 @@ def _encoded(
 
 
 def _secrets(headers: Mapping[str, str], form: Mapping[str, str] | None) -> tuple[str, ...]:
-    """Return every value that proves who we are."""
-    values = [value.removeprefix("Bearer ") for value in headers.values()]
+    """Return every value that proves who we are, without the scheme before it."""
+    values = [value.removeprefix("Bearer ").removeprefix("Basic ") for value in headers.values()]
     return (*values, *(form or {}).values())
 
 

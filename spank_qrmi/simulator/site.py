@@ -27,6 +27,10 @@ OPEN_PLAN_API_KEY = "simulator-open-plan-api-key"
 OPEN_PLAN_SERVICE_CRN = "crn:v1:simulator-open-plan"
 APP_ID_CLIENT_ID = "simulator-client"
 APP_ID_SECRET = "simulator-app-id-secret"  # noqa: S105 (of an account that exists here alone)
+TOKEN_START = "simulator-token-"  # noqa: S105 (a prefix)
+"""How each bearer token begins."""
+SESSION_ID_END = "-5e5510d1d1d1"
+"""How the id of each session ends: one that strays into a log can be found there."""
 LARGEST_MAX_TTL_SECONDS = 28800
 """Longest life of a session, which is also the default of the service."""
 REQUESTS_REMEMBERED = 10_000
@@ -141,7 +145,7 @@ class Site:
         """Return a new bearer token's text and what is known of it."""
         now = self.now()
         self._tokens = {text: old for text, old in self._tokens.items() if old.expires_at > now}
-        text = f"simulator-token-{secrets.token_urlsafe(24)}"
+        text = f"{TOKEN_START}{secrets.token_urlsafe(24)}"
         token = Token(account, now + self.token_lifetime_seconds, is_app_id)
         self._tokens[text] = token
         self.tokens_issued += 1
@@ -167,7 +171,7 @@ class Site:
     ) -> Session:
         """Return a new session of the account."""
         session = Session(
-            session_id=str(uuid.uuid4()),
+            session_id=str(uuid.uuid4())[: -len(SESSION_ID_END)] + SESSION_ID_END,
             service_crn=account.service_crn,
             backend_name=backend_name,
             mode=mode,

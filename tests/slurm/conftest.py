@@ -12,7 +12,8 @@ import pytest
 from loopback.cluster import SlurmCluster
 from loopback.errors import ClusterError
 from loopback.installation import Installation, snapshot
-from loopback.site import Site
+from loopback.leaks import LeakSearch
+from loopback.site import SECRETS, Site
 from tests.slurm.product import Product
 from tests.slurm.qrun_product import QrunProduct
 
@@ -41,17 +42,13 @@ def slurm_installed() -> None:
 @pytest.fixture
 def cluster_folder(slurm_installed: None) -> Iterator[Path]:
     """A folder for a second cluster of a test's own."""
-    folder = _make_folder()
-    yield folder
-    shutil.rmtree(folder)
+    yield from _folder_without_leaks()
 
 
 @pytest.fixture(scope="module")
 def cluster_folder_of_module(slurm_installed: None) -> Iterator[Path]:
     """A folder for a second cluster that a module's tests share."""
-    folder = _make_folder()
-    yield folder
-    shutil.rmtree(folder)
+    yield from _folder_without_leaks()
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +60,23 @@ def cluster(request: pytest.FixtureRequest, slurm_installed: None) -> Iterator[S
     finally:
         if not (request.session.testsfailed and os.environ.get("KEEP_CLUSTER")):
             shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def _leaks(cluster: SlurmCluster) -> Iterator[LeakSearch]:
+    """The search in all that the cluster's tests write, and in what Slurm tells at last."""
+    leaks = LeakSearch(cluster.folder, SECRETS)
+    yield leaks
+    shown = cluster.run("scontrol", "--details", "show", "jobs").stdout
+    (cluster.folder / "jobs.shown").write_text(shown)
+    leaks.check()
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_secret(_leaks: LeakSearch, _leave_cluster_clean: None) -> Iterator[None]:
+    """Fail a test that leaves a secret where none may be."""
+    yield
+    _leaks.check()
 
 
 @pytest.fixture(autouse=True)
@@ -148,6 +162,15 @@ def _restart_all_slurmds(cluster: SlurmCluster) -> None:
     for node in cluster.nodes:
         cluster.restart_slurmd(node)
     cluster.assert_nodes_healthy()
+
+
+def _folder_without_leaks() -> Iterator[Path]:
+    folder = _make_folder()
+    try:
+        yield folder
+        LeakSearch(folder, SECRETS).check()
+    finally:
+        shutil.rmtree(folder)
 
 
 def _make_folder() -> Path:

@@ -106,8 +106,10 @@ def test_job_without_the_options_has_no_credentials(qrun_product: QrunProduct):
 def test_always_gives_the_credentials_to_every_job(qrun_product: QrunProduct):
     qrun_product.write_plugstack("--always")
 
-    plain = qrun_product.cluster.submit("env -0").wait()
-    assert qrun_variables(plain.stdout) == qrun_product.values
+    plain = qrun_product.cluster.submit("env -0 >env-plain")
+    assert plain.wait().state == "COMPLETED"
+    printed = (plain.folder / "env-plain").read_text()
+    assert qrun_variables(printed) == qrun_product.values
     asked = qrun_product.submit("env -0", "--time=5").wait()
     assert qrun_variables(asked.stdout) == of_job(qrun_product, asked.stdout, 300)
 

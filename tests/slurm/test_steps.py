@@ -72,12 +72,13 @@ def test_plain_srun_that_exports_little(product: Product):
 
 
 def test_plain_srun_acquires_on_the_first_of_its_nodes(product: Product):
-    script = "env -0 >$0/$SLURMD_NODENAME"
+    script = "env -0 >$0/env-$SLURMD_NODENAME"
     done = product.srun(
         "--nodes=2", "--qpu=ibm_sherbrooke", "bash", "-c", script, str(product.folder)
     )
 
-    first, second = (qpu_variables((product.folder / node).read_text()) for node in ("n1", "n2"))
+    printed = ((product.folder / f"env-{node}").read_text() for node in ("n1", "n2"))
+    first, second = map(qpu_variables, printed)
     assert done.stderr == ""
     assert first["SLURM_JOB_QPU_RESOURCES"] == "ibm_sherbrooke"
     assert second == {

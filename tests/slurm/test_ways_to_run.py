@@ -33,11 +33,11 @@ def test_wrapped_command(product: Product):
 
 
 def test_each_task_of_an_array_is_a_job_of_its_own(product: Product):
-    pattern = product.folder / "%a"
+    pattern = product.folder / "env-%a"
     options = ("--wait", "--array=1-3", f"--output={pattern}", f"--qpu={NAME}")
     product.cluster.run("sbatch", *options, "--wrap=env -0; srun env -0")
 
-    printed = [(product.folder / str(index)).read_text() for index in (1, 2, 3)]
+    printed = [(product.folder / f"env-{index}").read_text() for index in (1, 2, 3)]
     assert len({qpu_variables(text)["QRMI_JOB_ID"] for text in printed}) == 3
     assert {token_in(text) for text in printed} == {each["id"] for each in product.site.sessions()}
     assert product.sessions_served() == [NAME] * 3
@@ -66,7 +66,7 @@ def test_jobs_of_one_user_on_one_node(product: Product):
 
 @pytest.mark.parametrize("option", ["", f"--qpu={NAME}"])
 def test_job_submitted_by_a_job_acquires_for_itself(product: Product, option: str):
-    inner = product.folder / "inner"
+    inner = product.folder / "env-inner"
     script = f"env -0; sbatch --wait --output={inner} {option} --wrap='env -0' >&2; echo here"
     result = product.run_job(script, f"--qpu={NAME}")
 
@@ -77,7 +77,7 @@ def test_job_submitted_by_a_job_acquires_for_itself(product: Product, option: st
 
 
 def test_job_submitted_by_a_job_that_unsets_the_option(product: Product):
-    inner = product.folder / "inner"
+    inner = product.folder / "env-inner"
     script = (
         "unset SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu\n"
         f"sbatch --wait --output={inner} --wrap='srun --qpu=FRESNEL echo started'"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from spank_qrmi.clients import iam
-from spank_qrmi.clients.iam import IamLogin, IbmService, TokenSource
+from spank_qrmi.clients.iam import AppIdLogin, IamLogin, IbmService, TokenSource
 from spank_qrmi.errors import AcquisitionError, ServiceError
 from tests.unit.fake_services import (
     API_KEY,
@@ -92,6 +92,17 @@ def test_keys_that_the_service_repeats_are_masked() -> None:
     with FakeService({TOKEN_KEY: echo}).http() as http, pytest.raises(ServiceError) as caught:
         TokenSource(http).token(LOGIN)
     assert "apikey=****" in text_of(caught.value)
+
+
+def test_login_that_the_service_repeats_without_its_scheme_is_masked() -> None:
+    def echo(request: httpx.Request) -> httpx.Response:
+        _scheme, credentials = request.headers["authorization"].split()
+        return reply(401, {"message": f"unknown: {credentials}"})
+
+    service = FakeService({"POST /v1/token": echo})
+    with service.http() as http, pytest.raises(ServiceError) as caught:
+        TokenSource(http).token(AppIdLogin("https://api.test", "client", "secret of App ID"))
+    assert text_of(caught.value).endswith("unknown: ****")
 
 
 def test_other_refusals_give_the_status() -> None:

@@ -90,6 +90,40 @@ def test_redactor_leaves_one_printable_line_without_secrets(text: str, expected:
     assert redactor.clear(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('k/y+"of" the\\site', "****"),
+        ('{"apikey": "k/y+\\"of\\" the\\\\site"}', '{"apikey": "****"}'),
+        ('{"apikey":"k\\/y+\\"of\\" the\\\\site"}', '{"apikey":"****"}'),
+        ("a=b&apikey=k%2Fy%2B%22of%22+the%5Csite&c=d", "a=b&apikey=****&c=d"),
+        ("/v1/k%2Fy%2B%22of%22%20the%5Csite/x", "/v1/****/x"),
+    ],
+)
+def test_secret_in_another_spelling_is_masked(text: str, expected: str) -> None:
+    redactor = Redactor()
+    redactor.add(['k/y+"of" the\\site'])
+    assert redactor.clear(text) == expected
+
+
+def test_secret_that_is_no_text_is_masked() -> None:
+    redactor = Redactor()
+    redactor.add(["secret-\udcff\ud800"])
+    assert redactor.clear("apikey=secret-\udcff\ud800") == "apikey=****"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("at https://h/b/i.json?X-Amz-Signature=0a&x=1 now", "at https://h/b/i.json?**** now"),
+        ("from http://user:word@h:1/p", "from http://****@h:1/p"),
+        ("to https://h/p, why?", "to https://h/p, why?"),
+    ],
+)
+def test_signed_url_is_masked(text: str, expected: str) -> None:
+    assert Redactor().clear(text) == expected
+
+
 def test_secret_over_several_lines_is_masked() -> None:
     redactor = Redactor()
     redactor.add(["-----BEGIN\nabcdef\n"])

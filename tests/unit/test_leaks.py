@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The search that guards the live rings finds every secret that is planted, in every spelling."""
+
+import base64
+import json
+import urllib.parse
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from loopback.leaks import LeakSearch
+from loopback.site import SECRETS
+
+SECRET = 'pl/nted "s+cret": a=b'
+OF_USER = "key-that-the-user-brought"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def written(folder: Path, name: str, content: str | bytes, mode: int = 0o644) -> Path:
+    """Write a file as a cluster or a job does, its folders with it."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    path.chmod(mode)
+    return path
+
+
+def kinds_found(folder: Path) -> list[str]:
+    return [leak.kind for leak in LeakSearch(folder, {"planted": SECRET}).find()]
+
+
+def base64_after(prefix: str) -> Callable[[str], bytes]:
+    return lambda secret: base64.b64encode(f"{prefix}{secret}:after".encode())
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        str.encode,
+        lambda secret: json.dumps({"apikey": secret}).encode(),
+        lambda secret: json.dumps(secret).replace("/", r"\/").encode(),
+        lambda secret: urllib.parse.quote(secret, safe="").encode(),
+        lambda secret: urllib.parse.urlencode({"apikey": secret}).encode(),
+        base64_after(""),
+        base64_after("a"),
+        base64_after("ab"),
+        base64_after("apikey:"),
+        lambda secret: base64.urlsafe_b64encode(f"??{secret}".encode()),
+        lambda secret: secret.encode().hex().encode(),
+    ],
+)
+def test_secret_is_found_in_every_spelling(folder: Path, spell: Callable[[str], bytes]):
+    written(folder, "log/slurmd-n1.log", b"\x00\xff before " + spell(SECRET) + b" after\n")
+
+    assert kinds_found(folder) == ["planted"]
+
+
+def test_message_names_file_offset_and_kind_without_the_secret(folder: Path):
+    path = written(folder, "log/slurmctld.log", f"first line\nbody: {SECRET}\n")
+
+    [leak] = LeakSearch(folder, {"API key": SECRET}).find()
+
+    expected = f"{path}: API key (as it is) at byte 17, after 'first line\\nbody: '"
+    assert str(leak) == expected
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_every_secret_of_the_site_is_found(folder: Path, kind: str):
+    written(folder, "jobs/00001/stderr", f"error: {SECRETS[kind]} is bad")
+
+    assert kind in [leak.kind for leak in LeakSearch(folder, SECRETS).find()]
+
+
+def test_no_kind_of_the_site_is_a_part_of_another():
+    overlapping = [
+        (one, other)
+        for one, text in SECRETS.items()
+        for other, longer in SECRETS.items()
+        if one != other and text in longer
+    ]
+
+    assert overlapping == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "site/qrmi_config.json",
+        "test-1/credentials.json",
+        "plugstack.conf",
+        "jobs/00001/script",
+        "spool/n1/job00003/slurm_script",
+        "test-1/env-n1",
+        "site/simulator.console",
+        "installation/lib/site-packages/spank_qrmi/simulator/site.py",
+    ],
+)
+def test_places_where_secrets_belong(folder: Path, name: str):
+    written(folder, name, SECRET)
+
+    assert kinds_found(folder) == []
+
+
+@pytest.mark.parametrize("name", ["test-1/journal/7.json", "state/hash.3/job.13/environment"])
+@pytest.mark.parametrize(
+    ("folder_mode", "mode", "expected"),
+    [
+        (0o700, 0o600, []),
+        (0o755, 0o600, ["planted"]),
+        (0o700, 0o640, ["planted"]),
+        (0o700, 0o604, ["planted"]),
+    ],
+)
+def test_places_that_are_roots_alone(
+    folder: Path, name: str, folder_mode: int, mode: int, expected: list[str]
+):
+    path = written(folder, name, SECRET, mode)
+    path.parent.chmod(folder_mode)
+
+    assert kinds_found(folder) == expected
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "expected"),
+    [
+        ("env -0", "--qpu=ibm_torino", []),
+        ("#SBATCH --qpu=ibm_torino\nenv", "", []),
+        ("env -0", "--q-backend=ibm_torino", []),
+        ("env -0", "--nodes=2", ["planted"]),
+    ],
+)
+def test_output_of_a_job_may_show_what_it_asked_for(
+    folder: Path, script: str, options: str, expected: list[str]
+):
+    written(folder, "jobs/00007/script", script)
+    written(folder, "jobs/00007/options", options)
+    written(folder, "jobs/00007/stdout", f"A=1\0KEY={SECRET}\0")
+
+    assert kinds_found(folder) == expected
+
+
+def test_errors_of_a_job_that_asked_show_nothing(folder: Path):
+    written(folder, "jobs/00007/options", "--qpu=ibm_torino")
+    written(folder, "jobs/00007/stderr", SECRET)
+
+    assert kinds_found(folder) == ["planted"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        (
+            "test-1/qrmi_config.json",
+            json.dumps({"resources": [{"environment": {"QRMI_IBM_DA_IAM_APIKEY": OF_USER}}]}),
+            "QRMI_IBM_DA_IAM_APIKEY",
+        ),
+        ("test-1/credentials.json", json.dumps({"APPID_SECRET": OF_USER}), "APPID_SECRET"),
+        ("plugstack.conf", f"optional x.so config --env:SITE_TOKEN={OF_USER}\n", "SITE_TOKEN"),
+        (
+            "plugstack.conf",
+            f"optional x.so config --env:http_proxy=http://me:{OF_USER}@127.0.0.1:9\n",
+            "http_proxy",
+        ),
+        (
+            "state/hash.3/job.13/environment",
+            f"\x05\0\0\0HOME=/\0q_QRMI_IBM_DA_IAM_APIKEY={OF_USER}\0",
+            "q_QRMI_IBM_DA_IAM_APIKEY",
+        ),
+    ],
+)
+def test_secrets_of_tests_are_learned(folder: Path, name: str, content: str, kind: str):
+    written(folder, name, content, 0o600).parent.chmod(0o700)
+    written(folder, "log/slurmd-n1.log", f"debug: setenv X={OF_USER}\n")
+
+    [leak] = LeakSearch(folder, {}).find()
+
+    assert leak.kind == f"value of {kind}"
+
+
+@pytest.mark.parametrize("content", ["{", '"text"', '{"resources": [7, null]}'])
+def test_configurations_of_nonsense_teach_nothing(folder: Path, content: str):
+    written(folder, "qrmi_config.json", content)
+
+    assert LeakSearch(folder, {"planted": SECRET}).find() == []
+
+
+def test_leak_is_found_by_the_first_search_after_it(folder: Path):
+    log = written(folder, "log/slurmd-n1.log", f"{SECRET}\n")
+    search = LeakSearch(folder, {"planted": SECRET})
+    half = len(SECRET) // 2
+
+    assert len(search.find()) == 1
+    assert search.find() == []
+    with log.open("a") as more:
+        more.write("later\n" * 100 + SECRET[:half])
+    assert search.find() == []
+    with log.open("a") as more:
+        more.write(SECRET[half:])
+    assert len(search.find()) == 1
+
+
+def test_file_that_is_written_anew_is_searched_from_its_start(folder: Path):
+    path = written(folder, "log/slurmd-n1.log", "a long line of an old file\n" * 100)
+    search = LeakSearch(folder, {"planted": SECRET})
+
+    assert search.find() == []
+    path.write_text(SECRET)
+    assert len(search.find()) == 1
+
+
+def test_what_is_no_file_is_left_alone(folder: Path):
+    secret = written(folder, "site/qrmi_config.json", SECRET)
+    (folder / "link").symlink_to(secret)
+    (folder / "dangling").symlink_to(folder / "nowhere")
+
+    assert kinds_found(folder) == []
