@@ -19,6 +19,7 @@ from spank_qrmi.qrun import variables as names
 from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.qrun_credentials import load_credentials
 from spank_qrmi.qrun_plugstack import QrunArguments, parse_arguments
+from spank_qrmi.trusted_files import warn_or_refuse
 
 MOST_REMOVALS_AT_ONCE = 8
 
@@ -42,6 +43,7 @@ def environment(request: Request, deadline: Deadline, answer: AnswerWriter) -> N
     Raises ArgumentError or ConfigError if the administrator's settings cannot be used.
     """
     arguments = _read_arguments(request, answer)
+    warn_or_refuse(arguments.exposures, is_strict=arguments.is_strict)
     variables = {
         **_site_variables(arguments, answer),
         **_job_variables(request),

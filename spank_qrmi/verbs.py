@@ -28,6 +28,7 @@ from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import shown_argument, shown_value
 from spank_qrmi.release import Releaser, is_being_acquired, orphans_to_retry
 from spank_qrmi.resolution import Resolution, resolve_qpus, split_names
+from spank_qrmi.trusted_files import warn_or_refuse
 
 ORPHAN_SECONDS = 5.0
 """How long a job's end may take for what other jobs have left behind."""
@@ -182,9 +183,8 @@ def _read_arguments(request: Request, answer: AnswerWriter) -> PluginArguments:
 def _read_config(arguments: PluginArguments, answer: AnswerWriter) -> Config:
     config = load_config(arguments.config_path, CLIENTS)
     for resource in config.resources.values():
-        answer.redactor.add_variables(resource.environment.items())
-    for warning in config.warnings:
-        _log.warning("%s", warning)
+        answer.redactor.add(resource.secrets())
+    warn_or_refuse([*arguments.exposures, *config.exposures], is_strict=arguments.is_strict)
     for _, problem in config.problems:
         _log.error("%s", problem)
     return config

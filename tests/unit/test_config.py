@@ -77,7 +77,7 @@ def test_text_that_is_not_json_is_located_and_not_shown(
     [
         ("missing.json", "cannot be read: No such file or directory"),
         ("file/qrmi_config.json", "cannot be read: Not a directory"),
-        (".", "cannot be read: Is a directory"),
+        (".", "is no regular file"),
     ],
 )
 def test_unreadable_file_is_named_with_the_reason(tmp_path: Path, name: str, expected: str) -> None:
@@ -195,8 +195,10 @@ def test_longest_name_and_byte_order_mark_are_accepted(tmp_path: Path) -> None:
     assert list(load(tmp_path, b"\xef\xbb\xbf" + document).resources) == ["n" * 128]
 
 
-def test_example_file_loads_without_problems() -> None:
-    config = load_config(PROJECT / "qrmi_config.json.example", CLIENTS)
+def test_example_file_loads_without_problems(tmp_path: Path) -> None:
+    path = tmp_path / "qrmi_config.json"
+    path.write_bytes((PROJECT / "qrmi_config.json.example").read_bytes())
+    config = load_config(path, CLIENTS)
     assert config.problems == ()
     assert {resource.type for resource in config.resources.values()} == set(CLIENTS)
 
@@ -213,11 +215,30 @@ def test_example_file_loads_without_problems() -> None:
         (0o644, {}, False),
     ],
 )
-def test_secrets_that_others_can_read_are_warned_about(
-    tmp_path: Path, mode: int, environment: dict[str, str], warns: bool
+def test_secrets_that_others_can_read_are_told_of(
+    tmp_path: Path, mode: int, environment: dict[str, object], warns: bool
 ) -> None:
     load_entries(tmp_path, named(environment=environment))
     path = tmp_path / "qrmi_config.json"
     path.chmod(mode)
     text = f"{path}: holds secrets that others than its owner can read: chmod 600 {path}"
-    assert load_config(path, TYPES).warnings == ((text,) if warns else ())
+    assert load_config(path, TYPES).exposures == ((text,) if warns else ())
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_file_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+    """They would decide where the site's credentials are sent."""
+    path = tmp_path / "qrmi_config.json"
+    load_entries(tmp_path, named())
+    path.chmod(mode)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, TYPES)
+    assert str(caught.value) == f"{path}: must be writable by its owner alone: chmod go-w {path}"
+
+
+def test_file_may_be_a_link(tmp_path: Path) -> None:
+    """Configuration management puts links into /etc."""
+    load_entries(tmp_path, named())
+    link = tmp_path / "link.json"
+    link.symlink_to("qrmi_config.json")
+    assert list(load_config(link, TYPES).resources) == ["bad"]

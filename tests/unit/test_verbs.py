@@ -124,7 +124,7 @@ def test_log_tells_what_was_found_and_hides_secrets(node: Node) -> None:
         "name(a), QRMI_KEY=****",
         "name(a), QRMI_ENDPOINT=https://site",
     ]
-    assert answer.logged("e") + answer.logged("i") == []
+    assert (answer.logged("e"), len(answer.logged("i"))) == ([], 1)
 
 
 def test_job_goes_on_with_what_it_got(node: Node, vendor: FakeVendor) -> None:
@@ -235,6 +235,28 @@ def test_readable_secrets_are_warned_about(node: Node) -> None:
     node.config_path.chmod(0o644)
     [warning] = node.acquire("a").logged("i")
     assert warning.startswith(f"warning: {node.config_path}: holds secrets that others")
+
+
+def test_readable_secrets_are_refused_if_the_administrator_wants(node: Node) -> None:
+    node.config_path.chmod(0o644)
+    answer = node.acquire("a", "--strict-permissions")
+    assert answer.messages == [
+        f"{node.config_path}: holds secrets that others than its owner can read: "
+        f"chmod 600 {node.config_path}; --strict-permissions refuses it",
+        "--qpu=a: no QPU could be acquired; the job does not start",
+    ]
+    assert (answer.verdict, answer.logged("i")) == ("fail", [])
+    node.config_path.chmod(0o600)
+    assert node.acquire("a", "--strict-permissions").verdict == "run"
+
+
+def test_secret_in_plugstack_conf_is_told_without_its_value(node: Node) -> None:
+    argument = f"--env:SITE_TOKEN={SITE_KEY}"
+    text = "--env:SITE_TOKEN: a secret in plugstack.conf, which all users' commands read: "
+    [warning] = node.acquire("a", argument).logged("i")
+    assert warning.startswith(f"warning: {text}")
+    [reason, _] = node.acquire("a", argument, "--strict-permissions").messages
+    assert reason.startswith(text)
 
 
 @pytest.mark.parametrize("verb", [Verb.ACQUIRE, Verb.RELEASE])
@@ -367,10 +389,12 @@ def test_journal_that_cannot_be_used_fails_the_acquisition(node: Node, vendor: F
     node.state_directory.mkdir()
     node.state_directory.chmod(0o777)
     answer = node.acquire("a")
-    assert answer.messages[0].startswith(f"QPU a: {node.state_directory} must belong to root")
+    assert answer.messages[0].startswith(
+        f"QPU a: {node.state_directory}: must be writable by its owner alone"
+    )
     assert (answer.held, answer.verdict, vendor.events_of("acquire")) == (0, "fail", set())
     [message] = node.release().messages
-    assert message.startswith(f"{NOT_RELEASED}{node.state_directory} must belong to root")
+    assert message.startswith(f"{NOT_RELEASED}{node.state_directory}: must be writable by")
 
 
 def test_session_that_may_be_open_is_told_once(node: Node, vendor: FakeVendor) -> None:
@@ -424,7 +448,7 @@ def test_journal_that_was_spoilt_meanwhile_is_told_with_what_it_costs(node: Node
     node.state_directory.chmod(0o777)
     for answer in (node.release(), node.release_job()):
         [message] = answer.messages
-        assert message.startswith(f"{NOT_RELEASED}{node.state_directory} must belong to root")
+        assert message.startswith(f"{NOT_RELEASED}{node.state_directory}: must be writable by")
         assert answer.held == 1
     node.state_directory.chmod(0o700)
     assert (node.release().messages, node.journal_files()) == ([], 0)
