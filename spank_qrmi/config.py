@@ -24,15 +24,23 @@ MAX_NAME_BYTES = 128
 
 @dataclass(frozen=True)
 class Resource:
-    """One usable entry; `environment` has keys without the `<name>_` prefix, and holds secrets."""
+    """One usable entry; `environment` has keys without the `<name>_` prefix, and holds secrets.
+
+    `secret_files` are the keys whose values stand in files; `secret_files.with_secrets` adds them.
+    """
 
     name: str
     type: str
     environment: Mapping[str, str] = field(repr=False)
+    secret_files: Mapping[str, Path] = field(default_factory=dict)
+
+    def is_secret(self, key: str) -> bool:
+        """Return whether the key's value must not be shown."""
+        return is_secret_name(key) or key in self.secret_files
 
     def secrets(self) -> list[str]:
         """Return every value that no log may show."""
-        return [value for key, value in self.environment.items() if is_secret_name(key)]
+        return [value for key, value in self.environment.items() if self.is_secret(key)]
 
 
 @dataclass(frozen=True)
@@ -127,12 +135,18 @@ def _resource_of(
             f"own variables; {found}"
         )
         raise ConfigError(message)
+    values: dict[str, str] = {}
+    secret_files: dict[str, Path] = {}
     for key, value in environment.items():
-        _check_variable(place, name, key, value)
-    return Resource(name, str(resource_type), environment)
+        _check_key(place, name, key)
+        if isinstance(value, dict):
+            secret_files[key] = _secret_file(f"{place}: environment.{key}", value)
+        else:
+            values[key] = _text(f"{place}: environment.{key}", value)
+    return Resource(name, str(resource_type), values, secret_files)
 
 
-def _check_variable(place: str, name: str, key: str, value: object) -> None:
+def _check_key(place: str, name: str, key: str) -> None:
     if len(f"{name}_{key}".encode("utf-8", "replace")) > MAX_VARIABLE_NAME_BYTES:
         limit = f"is longer than {MAX_VARIABLE_NAME_BYTES} bytes with the resource's name"
         message = f"{place}: environment: {key[:20]!r}… {limit}"
@@ -140,10 +154,24 @@ def _check_variable(place: str, name: str, key: str, value: object) -> None:
     if not key or not key.isprintable() or set(key) & set("= "):
         message = f"{place}: environment: {key!r} cannot be the name of a variable"
         raise ConfigError(message)
+
+
+def _secret_file(place: str, value: Mapping[str, object]) -> Path:
+    path = value.get("file")
+    if not isinstance(path, str) or not path.startswith("/") or "\0" in path or len(value) > 1:
+        message = (
+            f'{place}: must be a string in quotes, or {{"file": "/path"}} with one absolute path'
+        )
+        raise ConfigError(message)
+    return Path(path)
+
+
+def _text(place: str, value: object) -> str:
     if not isinstance(value, str):
-        message = f"{place}: environment.{key}: must be a string in quotes, got {json_type(value)}"
+        message = f"{place}: must be a string in quotes, got {json_type(value)}"
         raise ConfigError(message)
     if "\0" in value or len(value.encode("utf-8", "replace")) > MAX_VALUE_BYTES:
         limit = f"a NUL character or more than {MAX_VALUE_BYTES} bytes"
-        message = f"{place}: environment.{key}: holds {limit}"
+        message = f"{place}: holds {limit}"
         raise ConfigError(message)
+    return value

@@ -17,6 +17,7 @@ from tests.slurm.product import Product, resource_variables
 from tests.slurm.qrun_product import QrunProduct
 
 KEY_OF_USER = "key-that-the-user-brought"
+PLAIN_VALUE = "value-whose-name-tells-nothing"
 SITE_SECRETS = {
     "QRMI_IBM_DA_AWS_ACCESS_KEY_ID": "aws-access-key-of-the-site",
     "QRMI_IBM_DA_AWS_SECRET_ACCESS_KEY": "aws-secret-of-the-site",
@@ -144,6 +145,34 @@ def test_no_secret_in_the_command_line_of_the_worker(product: Product):
 
     assert seen(secrets_of(product), shown) == {}
     assert job.wait().state == "COMPLETED"
+
+
+def test_no_secret_of_a_file_of_its_own(product: Product):
+    entry = product.entry("ibm_sherbrooke")
+    key = product.folder / "key"
+    key.touch(mode=0o600)
+    key.write_text(entry["environment"]["QRMI_IBM_QRS_IAM_APIKEY"] + "\n")
+    plain = product.folder / "plain"
+    plain.touch(mode=0o600)
+    plain.write_text(PLAIN_VALUE)
+    entry["environment"] |= {
+        "QRMI_IBM_QRS_IAM_APIKEY": {"file": str(key)},
+        "QRMI_PLAIN": {"file": str(plain)},
+    }
+    product.write_plugstack("--strict-permissions", config=product.write_config(entry))
+    job = product.submit("env -0", "-vvvv", "--qpu=ibm_sherbrooke")
+    result = job.wait()
+    product.wait_until_released()
+
+    assert result.state == "COMPLETED"
+    found = resource_variables(result.stdout, "ibm_sherbrooke")
+    assert (found["QRMI_IBM_QRS_IAM_APIKEY"], found["QRMI_PLAIN"]) == (
+        product.site.api_key,
+        PLAIN_VALUE,
+    )
+    said = all_that_was_said(product, job)
+    assert "QRMI_PLAIN=****" in said
+    assert seen({product.site.api_key, PLAIN_VALUE}, said) == {}
 
 
 def test_journal_is_roots_alone(product: Product):

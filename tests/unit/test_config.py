@@ -22,6 +22,7 @@ TYPE_RULE = '"type" must be one of direct-access, pasqal-cloud'
 ENVIRONMENT_RULE = (
     '"environment" must be an object of strings, {} if the users bring their own variables'
 )
+FILE_RULE = 'must be a string in quotes, or {"file": "/path"} with one absolute path'
 VALUE_RULE = "holds a NUL character or more than 262144 bytes"
 
 
@@ -144,7 +145,12 @@ def test_bad_entry_is_a_problem_of_its_own(
         ("QRMI_A", None, "environment.QRMI_A: must be a string in quotes, got null"),
         ("QRMI_A", False, "environment.QRMI_A: must be a string in quotes, got a boolean"),
         ("QRMI_A", [SECRET], "environment.QRMI_A: must be a string in quotes, got an array"),
-        ("QRMI_A", {"a": SECRET}, "environment.QRMI_A: must be a string in quotes, got an object"),
+        ("QRMI_A", {"a": SECRET}, f"environment.QRMI_A: {FILE_RULE}"),
+        ("QRMI_A", {}, f"environment.QRMI_A: {FILE_RULE}"),
+        ("QRMI_A", {"file": 1}, f"environment.QRMI_A: {FILE_RULE}"),
+        ("QRMI_A", {"file": "etc/key"}, f"environment.QRMI_A: {FILE_RULE}"),
+        ("QRMI_A", {"file": "/etc/key\0"}, f"environment.QRMI_A: {FILE_RULE}"),
+        ("QRMI_A", {"file": "/etc/key", "a": SECRET}, f"environment.QRMI_A: {FILE_RULE}"),
         ("QRMI_A", f"{SECRET}\0", f"environment.QRMI_A: {VALUE_RULE}"),
         ("QRMI_A", SECRET + "ü" * 131072, f"environment.QRMI_A: {VALUE_RULE}"),
     ],
@@ -213,6 +219,7 @@ def test_example_file_loads_without_problems(tmp_path: Path) -> None:
         (0o644, {"ENDPOINT": "x"}, False),
         (0o644, {"A_SECRET": ""}, False),
         (0o644, {}, False),
+        (0o644, {"A_SECRET": {"file": "/etc/secret"}}, False),
     ],
 )
 def test_secrets_that_others_can_read_are_told_of(
@@ -242,3 +249,12 @@ def test_file_may_be_a_link(tmp_path: Path) -> None:
     link = tmp_path / "link.json"
     link.symlink_to("qrmi_config.json")
     assert list(load_config(link, TYPES).resources) == ["bad"]
+
+
+def test_value_in_a_file_of_its_own_is_kept_as_its_path(tmp_path: Path) -> None:
+    environment = {"QRMI_ENDPOINT": "https://site", "QRMI_ANY": {"file": "/etc/any"}}
+    config = load_entries(tmp_path, named(environment=environment))
+    resource = config.resources["bad"]
+    assert resource.environment == {"QRMI_ENDPOINT": "https://site"}
+    assert resource.secret_files == {"QRMI_ANY": Path("/etc/any")}
+    assert resource.is_secret("QRMI_ANY")
