@@ -4,14 +4,16 @@
 No error shows a value of which it is not known that it is no secret.
 """
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from spank_qrmi.errors import ArgumentError
+from spank_qrmi.errors import ArgumentError, ConfigError
 from spank_qrmi.protocol import MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import shown_value
+from spank_qrmi.trusted_files import check_trusted
 
 MAX_TIMEOUT_SECONDS = 86400
 
@@ -119,6 +121,18 @@ def secret_variables_text(environment: Mapping[str, str]) -> tuple[str, ...]:
         f"{', '.join(names)}: a secret in plugstack.conf, which all users' commands read: "
         "leave it out there",
     )
+
+
+def check_certificates(environment: Mapping[str, str]) -> None:
+    """Raise ArgumentError if others could change the certificates that requests will trust."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        # OpenSSL takes several folders.
+        for path in filter(None, environment.get(name, "").split(os.pathsep)):
+            try:
+                check_trusted(Path(path))
+            except ConfigError as error:
+                message = f"--env:{name}: {error}"
+                raise ArgumentError(message) from error
 
 
 def without_flags(arguments: Sequence[str], flags: Collection[str]) -> list[str]:

@@ -14,6 +14,7 @@ from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import job_timeout_seconds
 from spank_qrmi.errors import QrmiError
+from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.qrun.service import quantum_system_from
@@ -80,6 +81,7 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter) -> None
 def _read_arguments(request: Request, answer: AnswerWriter) -> QrunArguments:
     arguments = parse_arguments(request.arguments)
     answer.redactor.add_variables(arguments.environment.items())
+    check_certificates(arguments.environment)
     return arguments
 
 

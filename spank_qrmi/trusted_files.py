@@ -59,6 +59,14 @@ def read_trusted_file(path: Path, limit_bytes: int, *, may_be_link: bool = False
     return TrustedFile(content, is_private=not mode & _OTHERS)
 
 
+def check_trusted(path: Path) -> None:
+    """Raise ConfigError unless a file or folder that a library will read is to be trusted."""
+    try:
+        os.close(_opened(path, _LAST_STEP, may_be_link=True))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 def open_trusted_folder(path: Path, *, is_made: bool = False) -> int:
     """Return the folder's descriptor; with `is_made`, what is missing is made for root alone.
 

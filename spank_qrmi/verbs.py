@@ -24,6 +24,7 @@ from spank_qrmi.errors import ArgumentError, ConfigError, JournalError, QrmiErro
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.owner import is_elsewhere, owner_of
 from spank_qrmi.plugstack import PluginArguments, parse_arguments
+from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import MASK, shown_argument, shown_value
 from spank_qrmi.release import Releaser, is_being_acquired, orphans_to_retry
@@ -177,6 +178,7 @@ def _read_arguments(request: Request, answer: AnswerWriter) -> PluginArguments:
         _log.debug("argv[%d] = [%s]", index, shown_argument(argument))
     arguments = parse_arguments(request.arguments)
     answer.redactor.add_variables(arguments.environment.items())
+    check_certificates(arguments.environment)
     # Proxies and certificates for our own requests: the process has no other environment.
     os.environ.update(arguments.environment)
     return arguments

@@ -124,6 +124,17 @@ def test_credentials_in_a_file_are_as_strict_as_can_be(
     assert (answer.verdict, answer.logged("i")) == ("run", [])
 
 
+def test_certificates_that_others_can_write_are_not_trusted(
+    serving: ServingWorker, tmp_path: Path
+) -> None:
+    certificates = tmp_path / "ca.pem"
+    certificates.touch()
+    certificates.chmod(0o666)
+    given = (*ENVIRONMENT.arguments, f"--env:SSL_CERT_FILE={certificates}")
+    [message] = serving.ask(replace(ENVIRONMENT, arguments=given)).messages
+    assert message.startswith(f"--q-backend: --env:SSL_CERT_FILE: {certificates}: must be writable")
+
+
 def test_variables_from_a_file(serving: ServingWorker, tmp_path: Path) -> None:
     path = credentials_file(tmp_path, "http://127.0.0.1:9")
     answer = serving.ask(replace(ENVIRONMENT, arguments=(f"--credentials={path}",)))

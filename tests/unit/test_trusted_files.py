@@ -13,6 +13,7 @@ from spank_qrmi import trusted_files
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.trusted_files import (
     MOST_LINKS,
+    check_trusted,
     open_trusted_folder,
     read_trusted_file,
     warn_or_refuse,
@@ -198,6 +199,10 @@ def test_what_cannot_be_read_is_named(
 
 def test_relative_path_is_refused() -> None:
     assert refusal(Path("file")) == "file: must be an absolute path"
+
+
+def test_root_folder_itself_can_be_checked() -> None:
+    check_trusted(Path("/"))
 
 
 def test_no_descriptor_is_left_open(file: Path) -> None:

@@ -261,6 +261,17 @@ def test_secret_in_plugstack_conf_is_told_without_its_value(node: Node) -> None:
     assert reason.startswith(text)
 
 
+def test_certificates_that_others_can_write_are_not_trusted(node: Node, tmp_path: Path) -> None:
+    certificates = tmp_path / "ca.pem"
+    certificates.touch()
+    certificates.chmod(0o666)
+    [message] = node.acquire("a", f"--env:SSL_CERT_FILE={certificates}").messages
+    assert message == (
+        f"--qpu: --env:SSL_CERT_FILE: {certificates}: must be writable by its owner alone: "
+        f"chmod go-w {certificates}"
+    )
+
+
 class SecretFile:
     """A node whose resource `a` has its key, and an ordinary value, in files of their own."""
 
