@@ -6,6 +6,7 @@ import random
 import re
 import socket
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -81,10 +82,11 @@ class Layout:
 
 def write_public(path: Path, text: str) -> None:
     """Write a file that everyone may read, in one step, so that nobody reads half of it."""
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.write_text(text)
-    scratch.chmod(0o644)
-    scratch.replace(path)
+    descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        os.fchmod(descriptor, 0o644)
+    Path(scratch).replace(path)
 
 
 def free_ports(count: int) -> list[int]:

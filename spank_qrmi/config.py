@@ -6,8 +6,6 @@ for no resource. What a resource type needs in its environment is its client's b
 user may bring the missing variables.
 """
 
-import os
-import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from spank_qrmi.errors import ConfigError
 from spank_qrmi.json_document import json_type, parse_document
 from spank_qrmi.protocol import MAX_VALUE_BYTES, MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import is_secret_name
+from spank_qrmi.trusted_files import exposed_text, read_trusted_file
 
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
 MAX_NAME_BYTES = 128
@@ -34,24 +33,37 @@ _RESERVED_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class Resource:
-    """One usable entry; `environment` has keys without the `<name>_` prefix, and holds secrets."""
+    """One usable entry; `environment` has keys without the `<name>_` prefix, and holds secrets.
+
+    `secret_files` are the keys whose values stand in files; `secret_files.with_secrets` adds them.
+    """
 
     name: str
     type: str
     environment: Mapping[str, str] = field(repr=False)
+    secret_files: Mapping[str, Path] = field(default_factory=dict)
+
+    def is_secret(self, key: str) -> bool:
+        """Return whether the key's value must not be shown."""
+        return is_secret_name(key) or key in self.secret_files
+
+    def secrets(self) -> list[str]:
+        """Return every value that no log may show."""
+        return [value for key, value in self.environment.items() if self.is_secret(key)]
 
 
 @dataclass(frozen=True)
 class Config:
-    """The resources of a node by name, what is wrong with other entries, and what to warn about.
+    """The resources of a node by name, and what is wrong with other entries.
 
-    `problems` are (name or None, error): an entry without a usable name has None.
+    `problems` are (name or None, error): an entry without a usable name has None. `exposures` says
+    whether others can read secrets in the file.
     """
 
     path: Path
     resources: Mapping[str, Resource]
     problems: tuple[tuple[str | None, ConfigError], ...] = ()
-    warnings: tuple[str, ...] = ()
+    exposures: tuple[str, ...] = ()
 
     def problem_with(self, name: str) -> ConfigError | None:
         """Return why `name` is unusable although the file has an entry for it."""
@@ -61,8 +73,8 @@ class Config:
 def load_config(path: Path, known_types: Iterable[str]) -> Config:
     """Read the file; raise ConfigError if nothing in it can be used."""
     known_types = tuple(known_types)
-    content, mode = _read_file(path)
-    document = parse_document(path, content)
+    file = read_trusted_file(path, MAX_CONFIG_BYTES, may_be_link=True)
+    document = parse_document(path, file.content)
     entries = document.get("resources") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         message = f'{path}: must be a JSON object with an array "resources"'
@@ -83,27 +95,11 @@ def load_config(path: Path, known_types: Iterable[str]) -> Config:
         except ConfigError as error:
             # Keyed by its text: the entries that share a name are one problem.
             problems[str(error)] = (name, error)
-    return Config(
-        path,
-        resources,
-        tuple(problems.values()),
-        tuple(_permission_warnings(path, mode, resources)),
+    is_exposed = not file.is_private and any(
+        secret for resource in resources.values() for secret in resource.secrets()
     )
-
-
-def _read_file(path: Path) -> tuple[bytes, int]:
-    """Return the file's content and its mode."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_CONFIG_BYTES + 1)
-            mode = os.fstat(file.fileno()).st_mode
-    except OSError as error:
-        message = f"{path}: cannot be read: {error.strerror}"
-        raise ConfigError(message) from error
-    if len(content) > MAX_CONFIG_BYTES:
-        message = f"{path}: is larger than {MAX_CONFIG_BYTES} bytes"
-        raise ConfigError(message)
-    return content, mode
+    exposures = (exposed_text(path),) if is_exposed else ()
+    return Config(path, resources, tuple(problems.values()), exposures)
 
 
 def _name_of(entry: object) -> str | None:
@@ -154,12 +150,18 @@ def _resource_of(
             f"own variables; {found}"
         )
         raise ConfigError(message)
+    values: dict[str, str] = {}
+    secret_files: dict[str, Path] = {}
     for key, value in environment.items():
-        _check_variable(place, name, key, value)
-    return Resource(name, str(resource_type), environment)
+        _check_key(place, name, key)
+        if isinstance(value, dict):
+            secret_files[key] = _secret_file(f"{place}: environment.{key}", value)
+        else:
+            values[key] = _text(f"{place}: environment.{key}", value)
+    return Resource(name, str(resource_type), values, secret_files)
 
 
-def _check_variable(place: str, name: str, key: str, value: object) -> None:
+def _check_key(place: str, name: str, key: str) -> None:
     if len(f"{name}_{key}".encode("utf-8", "replace")) > MAX_VARIABLE_NAME_BYTES:
         limit = f"is longer than {MAX_VARIABLE_NAME_BYTES} bytes with the resource's name"
         message = f"{place}: environment: {key[:20]!r}… {limit}"
@@ -167,20 +169,24 @@ def _check_variable(place: str, name: str, key: str, value: object) -> None:
     if not key or not key.isprintable() or set(key) & set("= "):
         message = f"{place}: environment: {key!r} cannot be the name of a variable"
         raise ConfigError(message)
+
+
+def _secret_file(place: str, value: Mapping[str, object]) -> Path:
+    path = value.get("file")
+    if not isinstance(path, str) or not path.startswith("/") or "\0" in path or len(value) > 1:
+        message = (
+            f'{place}: must be a string in quotes, or {{"file": "/path"}} with one absolute path'
+        )
+        raise ConfigError(message)
+    return Path(path)
+
+
+def _text(place: str, value: object) -> str:
     if not isinstance(value, str):
-        message = f"{place}: environment.{key}: must be a string in quotes, got {json_type(value)}"
+        message = f"{place}: must be a string in quotes, got {json_type(value)}"
         raise ConfigError(message)
     if "\0" in value or len(value.encode("utf-8", "replace")) > MAX_VALUE_BYTES:
         limit = f"a NUL character or more than {MAX_VALUE_BYTES} bytes"
-        message = f"{place}: environment.{key}: holds {limit}"
+        message = f"{place}: holds {limit}"
         raise ConfigError(message)
-
-
-def _permission_warnings(path: Path, mode: int, resources: Mapping[str, Resource]) -> Iterable[str]:
-    has_secrets = any(
-        is_secret_name(key) and value
-        for resource in resources.values()
-        for key, value in resource.environment.items()
-    )
-    if has_secrets and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        yield f"{path}: holds secrets that others than its owner can read: chmod 600 {path}"
+    return value

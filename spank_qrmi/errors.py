@@ -17,7 +17,7 @@ class ArgumentError(QrmiError):
 
 
 class ConfigError(QrmiError):
-    """qrmi_config.json, or one entry of it, cannot be used."""
+    """A file of the administrator's, or one entry of it, cannot be used."""
 
 
 class ResolutionError(QrmiError):

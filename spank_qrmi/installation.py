@@ -151,10 +151,10 @@ def _placeholders(places: Places) -> dict[str, Path]:
 def _write_file(content: bytes, target: Path, mode: int) -> list[Path]:
     created = make_directories(target.parent)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(descriptor)
     try:
-        Path(temporary).write_bytes(content)
-        Path(temporary).chmod(mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            os.fchmod(descriptor, mode)
         Path(temporary).replace(target)
     except OSError:
         Path(temporary).unlink()
@@ -163,10 +163,10 @@ def _write_file(content: bytes, target: Path, mode: int) -> list[Path]:
 
 
 def _replace_link(text: Path, target: Path) -> Path:
-    temporary = target.with_name(f".{target.name}.new")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(text)
-    temporary.replace(target)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
+        link = Path(scratch, target.name)
+        link.symlink_to(text)
+        link.replace(target)
     return target
 
 

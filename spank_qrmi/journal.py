@@ -26,9 +26,10 @@ from typing import Any
 import orjson
 
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import JournalError
+from spank_qrmi.errors import ConfigError, JournalError
 from spank_qrmi.owner import Owner
 from spank_qrmi.redaction import is_secret_name
+from spank_qrmi.trusted_files import can_others_write, open_trusted_folder
 
 _ENTRY_NAME = re.compile(r"[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]{16}\.json")
 _TEMPORARY_PREFIX = ".new-"
@@ -176,8 +177,7 @@ class Journal:
                     f"{entry.resource_name} are larger than 1 MiB: export fewer or shorter ones"
                 )
                 raise JournalError(message)
-            self._make_directory()
-            with self._opened() as directory:
+            with self._opened(is_made=True) as directory:
                 return _replace(directory, entry.file_name, content)
 
     def take_away(self, entry: Entry) -> None:
@@ -312,7 +312,7 @@ class Journal:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise self._no_entry(name, "not a regular file")
-        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if can_others_write(status):
             raise self._no_entry(name, "others can write it")
         try:
             with os.fdopen(os.dup(descriptor), "rb") as file:
@@ -329,23 +329,15 @@ class Journal:
             f"{path}: is no entry of this journal ({reason}): look at it, then remove it"
         )
 
-    def _make_directory(self) -> None:
-        if not self._directory.exists():
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _sync_directory(self._directory.parent)
-
     @contextlib.contextmanager
-    def _opened(self) -> Iterator[int]:
+    def _opened(self, *, is_made: bool = False) -> Iterator[int]:
         """Open the folder; raise JournalError if it is not to be trusted."""
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            status = os.fstat(descriptor)
-            if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                message = (
-                    f"{self._directory} must belong to root and be writable by nobody else: chown "
-                    "it to root and chmod it to 0700, or name another folder by --state-dir"
-                )
-                raise JournalError(message)
+            descriptor = open_trusted_folder(self._directory, is_made=is_made)
+        except ConfigError as error:
+            message = f"{error}, or name another folder by --state-dir"
+            raise JournalError(message) from error
+        try:
             yield descriptor
         finally:
             os.close(descriptor)
@@ -395,7 +387,7 @@ def _is_locked_in_place(descriptor: int, directory: int, name: str) -> bool:
 def _replace(directory: int, name: str, content: bytes) -> int:
     """Write a file that is whole, on disk and locked before it has its name."""
     temporary = f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -410,14 +402,6 @@ def _replace(directory: int, name: str, content: bytes) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _entry_of(content: bytes) -> Entry:

@@ -12,12 +12,15 @@ from pathlib import Path
 
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.plugstack_options import (
+    STRICT_PERMISSIONS,
     Parse,
     absolute_path,
     choice,
     line_of,
     parse_options,
+    secret_variables_text,
     timeout_seconds,
+    without_flags,
 )
 
 DEFAULT_STATE_DIRECTORY = Path("/var/lib/spank_qrmi")
@@ -32,6 +35,12 @@ class PluginArguments:
     fails_on_failure: bool = True
     requires_all: bool = False
     state_directory: Path = DEFAULT_STATE_DIRECTORY
+    is_strict: bool = False
+
+    @property
+    def exposures(self) -> tuple[str, ...]:
+        """What to tell of secrets among the arguments."""
+        return secret_variables_text(self.environment)
 
 
 def parse_arguments(arguments: Sequence[str]) -> PluginArguments:
@@ -40,7 +49,9 @@ def parse_arguments(arguments: Sequence[str]) -> PluginArguments:
         if not arguments or arguments[0].startswith("--"):
             raise ArgumentError("the path of qrmi_config.json must be the first argument")
         config_path = absolute_path("the first argument", arguments[0])
-        environment, values = parse_options(arguments[1:], _OPTIONS)
+        options = without_flags(arguments[1:], [STRICT_PERMISSIONS])
+        environment, values = parse_options(options, _OPTIONS)
+        values["is_strict"] = STRICT_PERMISSIONS in arguments
         return PluginArguments(config_path, environment, **values)  # type: ignore[arg-type]
 
 

@@ -4,15 +4,21 @@
 No error shows a value of which it is not known that it is no secret.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from spank_qrmi.errors import ArgumentError
+from spank_qrmi.errors import ArgumentError, ConfigError
 from spank_qrmi.protocol import MAX_VARIABLE_NAME_BYTES
+from spank_qrmi.redaction import shown_value
+from spank_qrmi.trusted_files import check_trusted
 
 MAX_TIMEOUT_SECONDS = 86400
+
+STRICT_PERMISSIONS = "--strict-permissions"
+"""Refuses secrets that others can read, of which the log only warns without it."""
 
 Parse = Callable[[str, str], object]
 """Makes a value of an option's name and text; raises ArgumentError."""
@@ -33,7 +39,7 @@ def line_of(library: str) -> Iterator[None]:
 def parse_options(
     arguments: Sequence[str], options: Mapping[str, tuple[str | None, Parse]]
 ) -> tuple[dict[str, str], dict[str, object]]:
-    """Return the variables of all `--env:` and the values of all other options.
+    """Return the variables of all `--env:` and the values of all other `--name=value`.
 
     `options` has under each option's name the key of its value, None if it is only checked, and how
     to read it. The last one of a name counts. Raises ArgumentError naming what cannot be used.
@@ -96,6 +102,42 @@ def _environment_variable(argument: str) -> tuple[str, str]:
         message = f"argument {_shown(argument)!r} must be --env:NAME=VALUE"
         raise ArgumentError(message)
     return name, value
+
+
+def secret_variables_text(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what to tell of those `--env:` whose values are secrets, if there are any.
+
+    The file itself cannot be looked at: an `include` may have led to it. But it is read by the
+    commands of all users, or they would not know the plugin's options.
+    """
+    names = [
+        f"--env:{name}"
+        for name, value in environment.items()
+        if value and shown_value(name, value) != value
+    ]
+    if not names:
+        return ()
+    return (
+        f"{', '.join(names)}: a secret in plugstack.conf, which all users' commands read: "
+        "leave it out there",
+    )
+
+
+def check_certificates(environment: Mapping[str, str]) -> None:
+    """Raise ArgumentError if others could change the certificates that requests will trust."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        # OpenSSL takes several folders.
+        for path in filter(None, environment.get(name, "").split(os.pathsep)):
+            try:
+                check_trusted(Path(path))
+            except ConfigError as error:
+                message = f"--env:{name}: {error}"
+                raise ArgumentError(message) from error
+
+
+def without_flags(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
+    """Return the arguments without those that have no value."""
+    return [each for each in arguments if each not in flags]
 
 
 def _shown(argument: str) -> str:

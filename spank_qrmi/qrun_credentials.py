@@ -5,15 +5,13 @@ Whoever could change or read it could take over the site's account, so it is use
 root's alone.
 """
 
-import errno
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.json_document import json_type, parse_document
 from spank_qrmi.qrun import variables as names
+from spank_qrmi.trusted_files import exposed_text, read_trusted_file
 
 MAX_FILE_BYTES = 64 * 1024
 
@@ -41,37 +39,10 @@ def load_credentials(path: Path) -> dict[str, str]:
 
 
 def _read_file(path: Path) -> bytes:
-    # O_NONBLOCK: opening a pipe would wait for its writer.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        with os.fdopen(os.open(path, flags), "rb") as file:
-            _check_is_roots_alone(path, os.fstat(file.fileno()))
-            content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        reason = (
-            "is a symbolic link: name the file itself"
-            if error.errno == errno.ELOOP
-            else f"cannot be read: {error.strerror}"
-        )
-        message = f"{path}: {reason}"
-        raise ConfigError(message) from error
-    if len(content) > MAX_FILE_BYTES:
-        message = f"{path}: is larger than {MAX_FILE_BYTES} bytes"
-        raise ConfigError(message)
-    return content
-
-
-def _check_is_roots_alone(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        message = f"{path}: is no regular file"
-        raise ConfigError(message)
-    # A slurmd that is not root's cannot read what is root's alone.
-    if status.st_uid not in {0, os.geteuid()}:
-        message = f"{path}: belongs to user {status.st_uid}: chown root {path}"
-        raise ConfigError(message)
-    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        message = f"{path}: others than its owner have access to its secrets: chmod 600 {path}"
-        raise ConfigError(message)
+    file = read_trusted_file(path, MAX_FILE_BYTES)
+    if not file.is_private:
+        raise ConfigError(exposed_text(path))
+    return file.content
 
 
 def _check_entry(path: Path, key: str, value: object) -> None:

@@ -11,16 +11,23 @@ from pathlib import Path
 
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.plugstack_options import (
+    STRICT_PERMISSIONS,
     Parse,
     absolute_path,
     line_of,
     parse_options,
+    secret_variables_text,
     timeout_seconds,
+    without_flags,
 )
 from spank_qrmi.qrun import variables as names
 
 _ALWAYS = "--always"
 _CREDENTIALS = "--credentials"
+_CREDENTIALS_EXPOSED = (
+    "plugstack.conf holds credentials, and all users' commands read it: move them to a file with "
+    f"mode 0600 and name that by {_CREDENTIALS}=FILE"
+)
 _IAM_OPTIONS = {
     names.IAM_APIKEY: "--iam-apikey",
     names.SERVICE_CRN: "--service-crn",
@@ -39,23 +46,32 @@ class QrunArguments:
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     credentials_path: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    is_strict: bool = False
+
+    @property
+    def exposures(self) -> tuple[str, ...]:
+        """What to tell of secrets among the arguments."""
+        variables = secret_variables_text(self.environment)
+        return (_CREDENTIALS_EXPOSED, *variables) if self.values else variables
 
 
 def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
     """Return the checked arguments; raise ArgumentError that says what is needed."""
     with line_of("spank_ibm_qrun.so"):
         positional = [each for each in arguments if not each.startswith("--")]
-        options = [each for each in arguments if each.startswith("--") and each != _ALWAYS]
+        options = [each for each in arguments if each.startswith("--")]
+        options = without_flags(options, [_ALWAYS, STRICT_PERMISSIONS])
+        is_strict = STRICT_PERMISSIONS in arguments
         environment, values = parse_options(options, _OPTIONS)
         path = values.pop(_CREDENTIALS, None)
         iam_values = {name: str(value) for name, value in values.items()}
         _check_iam(iam_values)
         if isinstance(path, Path):
             _check_file_is_all(positional, iam_values)
-            return QrunArguments(credentials_path=path, environment=environment)
+            return QrunArguments({}, path, environment, is_strict)
         _check_count(positional)
         site_values = dict(zip(names.SITE_VARIABLES, positional, strict=True))
-        return QrunArguments({**site_values, **iam_values}, None, environment)
+        return QrunArguments({**site_values, **iam_values}, None, environment, is_strict)
 
 
 def _check_count(positional: Sequence[str]) -> None:
@@ -79,7 +95,7 @@ def _check_file_is_all(positional: Sequence[str], iam_values: Mapping[str, str])
     if positional or iam_values:
         message = (
             f"{_CREDENTIALS} names the file that holds all credentials: give no other arguments "
-            f"but {_ALWAYS}, --cleanup-timeout and --env: beside it"
+            f"but {_ALWAYS}, {STRICT_PERMISSIONS}, --cleanup-timeout and --env: beside it"
         )
         raise ArgumentError(message)
 

@@ -14,11 +14,13 @@ from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import job_timeout_seconds
 from spank_qrmi.errors import QrmiError
+from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.qrun_credentials import load_credentials
 from spank_qrmi.qrun_plugstack import QrunArguments, parse_arguments
+from spank_qrmi.trusted_files import warn_or_refuse
 
 MOST_REMOVALS_AT_ONCE = 8
 
@@ -42,6 +44,7 @@ def environment(request: Request, deadline: Deadline, answer: AnswerWriter) -> N
     Raises ArgumentError or ConfigError if the administrator's settings cannot be used.
     """
     arguments = _read_arguments(request, answer)
+    warn_or_refuse(arguments.exposures, is_strict=arguments.is_strict)
     variables = {
         **_site_variables(arguments, answer),
         **_job_variables(request),
@@ -78,6 +81,7 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter) -> None
 def _read_arguments(request: Request, answer: AnswerWriter) -> QrunArguments:
     arguments = parse_arguments(request.arguments)
     answer.redactor.add_variables(arguments.environment.items())
+    check_certificates(arguments.environment)
     return arguments
 
 

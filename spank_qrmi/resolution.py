@@ -4,7 +4,9 @@
 from dataclasses import dataclass
 
 from spank_qrmi.config import Config, Resource
-from spank_qrmi.errors import ResolutionError
+from spank_qrmi.errors import ConfigError, ResolutionError
+from spank_qrmi.secret_files import with_secrets
+from spank_qrmi.trusted_files import warn_or_refuse
 
 MAX_SHOWN_NAMES = 8
 
@@ -23,20 +25,34 @@ def split_names(qpu_option: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def resolve_qpus(qpu_option: str, config: Config) -> Resolution:
-    """Find the resource of each name; an unknown or unusable one is rejected with its reason."""
+def resolve_qpus(qpu_option: str, config: Config, *, is_strict: bool = False) -> Resolution:
+    """Find the resource of each name, with all its values; reject others with their reasons.
+
+    With `is_strict`, a resource with a secret in a file that others can read is rejected too.
+    """
     resources: list[Resource] = []
     rejected: list[tuple[str, ResolutionError]] = []
     for name in split_names(qpu_option):
-        resource = config.resources.get(name)
-        problem = config.problem_with(name)
-        if resource is not None:
-            resources.append(resource)
-        elif problem is not None:
-            rejected.append((name, ResolutionError(f"its definition cannot be used: {problem}")))
-        else:
-            rejected.append((name, ResolutionError(_unknown_text(config))))
+        try:
+            resources.append(_usable_resource(name, config, is_strict=is_strict))
+        except ResolutionError as error:
+            rejected.append((name, error))
     return Resolution(tuple(resources), tuple(rejected))
+
+
+def _usable_resource(name: str, config: Config, *, is_strict: bool) -> Resource:
+    try:
+        problem = config.problem_with(name)
+        if problem is not None:
+            raise problem
+        if name not in config.resources:
+            raise ResolutionError(_unknown_text(config))
+        resource, exposures = with_secrets(config.resources[name], config.path)
+        warn_or_refuse(exposures, is_strict=is_strict)
+    except ConfigError as error:
+        message = f"its definition cannot be used: {error}"
+        raise ResolutionError(message) from error
+    return resource
 
 
 def _unknown_text(config: Config) -> str:

@@ -24,10 +24,12 @@ from spank_qrmi.errors import ArgumentError, ConfigError, JournalError, QrmiErro
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.owner import is_elsewhere, owner_of
 from spank_qrmi.plugstack import PluginArguments, parse_arguments
+from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.protocol import Request, Verdict
-from spank_qrmi.redaction import shown_argument, shown_value
+from spank_qrmi.redaction import MASK, shown_argument, shown_value
 from spank_qrmi.release import Releaser, is_being_acquired, orphans_to_retry
 from spank_qrmi.resolution import Resolution, resolve_qpus, split_names
+from spank_qrmi.trusted_files import warn_or_refuse
 
 ORPHAN_SECONDS = 5.0
 """How long a job's end may take for what other jobs have left behind."""
@@ -53,7 +55,9 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
     except ConfigError as error:
         messages = [str(error)]
     else:
-        resolution = resolve_qpus(request.qpu_option, config)
+        resolution = resolve_qpus(request.qpu_option, config, is_strict=arguments.is_strict)
+        for resource in resolution.resources:
+            answer.redactor.add(resource.secrets())
         _log_resolution(resolution, config)
         held, failures = _acquire_resources(request, arguments, deadline, resolution, answer)
         consequence = "; the job goes on without it" if held else ""
@@ -174,6 +178,7 @@ def _read_arguments(request: Request, answer: AnswerWriter) -> PluginArguments:
         _log.debug("argv[%d] = [%s]", index, shown_argument(argument))
     arguments = parse_arguments(request.arguments)
     answer.redactor.add_variables(arguments.environment.items())
+    check_certificates(arguments.environment)
     # Proxies and certificates for our own requests: the process has no other environment.
     os.environ.update(arguments.environment)
     return arguments
@@ -182,9 +187,8 @@ def _read_arguments(request: Request, answer: AnswerWriter) -> PluginArguments:
 def _read_config(arguments: PluginArguments, answer: AnswerWriter) -> Config:
     config = load_config(arguments.config_path, CLIENTS)
     for resource in config.resources.values():
-        answer.redactor.add_variables(resource.environment.items())
-    for warning in config.warnings:
-        _log.warning("%s", warning)
+        answer.redactor.add(resource.secrets())
+    warn_or_refuse([*arguments.exposures, *config.exposures], is_strict=arguments.is_strict)
     for _, problem in config.problems:
         _log.error("%s", problem)
     return config
@@ -195,7 +199,8 @@ def _log_resolution(resolution: Resolution, config: Config) -> None:
         number = type_number(resource.type)
         _log.debug("name(%s), type(%d) found in %s", resource.name, number, config.path.stem)
         for key, value in resource.environment.items():
-            _log.debug("name(%s), %s=%s", resource.name, key, shown_value(key, value))
+            shown = MASK if resource.is_secret(key) else shown_value(key, value)
+            _log.debug("name(%s), %s=%s", resource.name, key, shown)
     for name, error in resolution.rejected:
         _log.info("name(%s) skipped: %s", name, error)
 

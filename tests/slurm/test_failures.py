@@ -249,3 +249,17 @@ def test_requeued_job_is_not_the_answer(product: Product):
 
     assert job.wait().state == "FAILED"
     assert job.details()["Restarts"] == "0"
+
+
+def test_secrets_that_others_can_read_under_strict_permissions(product: Product):
+    config = product.write_config(product.entry("FRESNEL"))
+    config.chmod(0o644)
+    product.write_plugstack("--strict-permissions", config=config)
+
+    assert_refused(
+        product,
+        product.run_job("true", "--qpu=FRESNEL"),
+        f"{config}: holds secrets that others than its owner can read: chmod 600 {config}; "
+        "--strict-permissions refuses it",
+        conclusion("FRESNEL"),
+    )

@@ -223,7 +223,7 @@ def test_credentials_that_others_can_read_are_refused(qrun_product: QrunProduct)
     assert (result.state, readable_lines(result.stderr)) == (
         "FAILED",
         [
-            f"--q-backend: {path}: others than its owner have access to its secrets: "
+            f"--q-backend: {path}: holds secrets that others than its owner can read: "
             f"chmod 600 {path}"
         ],
     )

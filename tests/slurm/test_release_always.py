@@ -286,7 +286,7 @@ def test_journal_that_others_can_write_is_not_used(product: Product):
 
     result = product.run_job("echo started", QPU)
 
-    assert f"{product.state_directory} must belong to root" in result.stderr
+    assert f"{product.state_directory}: must be writable by its owner alone" in result.stderr
     assert (result.state, product.site.sessions()) == ("FAILED", [])
     product.state_directory.chmod(0o700)
 

@@ -20,7 +20,7 @@ from loopback.site import SECRETS, Site
 from loopback.waiting import wait_until
 from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN
 from tests.slurm.echoing_service import ANSWERS, EchoingService
-from tests.slurm.product import Product
+from tests.slurm.product import Product, resource_variables
 from tests.slurm.qrun_product import QrunProduct
 
 ALL_THREE = "--qpu=ibm_torino,ibm_sherbrooke,FRESNEL"
@@ -28,6 +28,7 @@ AS_MUCH_AS_POSSIBLE = "-vvvvv"
 OF_USER = {"ibm_torino_QRMI_IBM_DA_IAM_APIKEY": "key-that-the-user-brought"}
 # Spelled in another way wherever it is part of something else.
 HARD_KEY = 'k/y+of the "site" & 100%='
+PLAIN_VALUE = "value-whose-name-tells-nothing"
 SITE_SECRETS = {
     "QRMI_IBM_DA_AWS_ACCESS_KEY_ID": "aws-access-key-of-the-site",
     "QRMI_IBM_DA_AWS_SECRET_ACCESS_KEY": "aws-secret-of-the-site",
@@ -205,6 +206,30 @@ def test_processes_that_acquire_and_release(product: Product):
 
     assert job.wait().state == "COMPLETED"
     assert b"spank_qrmi.worker" in (product.folder / "shown").read_bytes()
+
+
+def test_secrets_of_files_of_their_own(product: Product, tmp_path: Path):
+    entry = product.entry("ibm_sherbrooke")
+    values = {
+        "QRMI_IBM_QRS_IAM_APIKEY": entry["environment"]["QRMI_IBM_QRS_IAM_APIKEY"],
+        "QRMI_PLAIN": PLAIN_VALUE,
+    }
+    for name, value in values.items():
+        path = tmp_path / name
+        path.touch(mode=0o600)
+        path.write_text(value + "\n")
+        entry["environment"][name] = {"file": str(path)}
+    product.write_plugstack("--strict-permissions", config=product.write_config(entry))
+    job = product.submit("env -0", AS_MUCH_AS_POSSIBLE, "--qpu=ibm_sherbrooke")
+    result = job.wait()
+    product.wait_until_released()
+
+    assert result.state == "COMPLETED"
+    found = resource_variables(result.stdout, "ibm_sherbrooke")
+    assert {name: found[name] for name in values} == values
+    said = product.cluster.slurmd_log("n1") + result.stderr
+    assert "QRMI_PLAIN=****" in said
+    assert PLAIN_VALUE not in said
 
 
 def test_journal_is_roots_alone(product: Product):

@@ -204,7 +204,7 @@ def test_folder_that_others_can_write_is_refused(node: Node, command: list[str])
     node.folder.chmod(0o777)
     status, [line] = node.run(*command)
     assert status == 1
-    assert line.startswith(f"spank-qrmi: {node.folder} must belong to root and be writable by nob")
+    assert line.startswith(f"spank-qrmi: {node.folder}: must be writable by its owner alone")
 
 
 @pytest.mark.parametrize(

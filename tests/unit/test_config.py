@@ -22,6 +22,7 @@ TYPE_RULE = '"type" must be one of direct-access, pasqal-cloud'
 ENVIRONMENT_RULE = (
     '"environment" must be an object of strings, {} if the users bring their own variables'
 )
+FILE_RULE = 'must be a string in quotes, or {"file": "/path"} with one absolute path'
 VALUE_RULE = "holds a NUL character or more than 262144 bytes"
 
 
@@ -77,7 +78,7 @@ def test_text_that_is_not_json_is_located_and_not_shown(
     [
         ("missing.json", "cannot be read: No such file or directory"),
         ("file/qrmi_config.json", "cannot be read: Not a directory"),
-        (".", "cannot be read: Is a directory"),
+        (".", "is no regular file"),
     ],
 )
 def test_unreadable_file_is_named_with_the_reason(tmp_path: Path, name: str, expected: str) -> None:
@@ -144,7 +145,12 @@ def test_bad_entry_is_a_problem_of_its_own(
         ("QRMI_A", None, "environment.QRMI_A: must be a string in quotes, got null"),
         ("QRMI_A", False, "environment.QRMI_A: must be a string in quotes, got a boolean"),
         ("QRMI_A", [SECRET], "environment.QRMI_A: must be a string in quotes, got an array"),
-        ("QRMI_A", {"a": SECRET}, "environment.QRMI_A: must be a string in quotes, got an object"),
+        ("QRMI_A", {"a": SECRET}, f"environment.QRMI_A: {FILE_RULE}"),
+        ("QRMI_A", {}, f"environment.QRMI_A: {FILE_RULE}"),
+        ("QRMI_A", {"file": 1}, f"environment.QRMI_A: {FILE_RULE}"),
+        ("QRMI_A", {"file": "etc/key"}, f"environment.QRMI_A: {FILE_RULE}"),
+        ("QRMI_A", {"file": "/etc/key\0"}, f"environment.QRMI_A: {FILE_RULE}"),
+        ("QRMI_A", {"file": "/etc/key", "a": SECRET}, f"environment.QRMI_A: {FILE_RULE}"),
         ("QRMI_A", f"{SECRET}\0", f"environment.QRMI_A: {VALUE_RULE}"),
         ("QRMI_A", SECRET + "ü" * 131072, f"environment.QRMI_A: {VALUE_RULE}"),
     ],
@@ -211,8 +217,10 @@ def test_longest_name_and_byte_order_mark_are_accepted(tmp_path: Path) -> None:
     assert list(load(tmp_path, b"\xef\xbb\xbf" + document).resources) == ["n" * 128]
 
 
-def test_example_file_loads_without_problems() -> None:
-    config = load_config(PROJECT / "qrmi_config.json.example", CLIENTS)
+def test_example_file_loads_without_problems(tmp_path: Path) -> None:
+    path = tmp_path / "qrmi_config.json"
+    path.write_bytes((PROJECT / "qrmi_config.json.example").read_bytes())
+    config = load_config(path, CLIENTS)
     assert config.problems == ()
     assert {resource.type for resource in config.resources.values()} == set(CLIENTS)
 
@@ -227,13 +235,42 @@ def test_example_file_loads_without_problems() -> None:
         (0o644, {"ENDPOINT": "x"}, False),
         (0o644, {"A_SECRET": ""}, False),
         (0o644, {}, False),
+        (0o644, {"A_SECRET": {"file": "/etc/secret"}}, False),
     ],
 )
-def test_secrets_that_others_can_read_are_warned_about(
-    tmp_path: Path, mode: int, environment: dict[str, str], warns: bool
+def test_secrets_that_others_can_read_are_told_of(
+    tmp_path: Path, mode: int, environment: dict[str, object], warns: bool
 ) -> None:
     load_entries(tmp_path, named(environment=environment))
     path = tmp_path / "qrmi_config.json"
     path.chmod(mode)
     text = f"{path}: holds secrets that others than its owner can read: chmod 600 {path}"
-    assert load_config(path, TYPES).warnings == ((text,) if warns else ())
+    assert load_config(path, TYPES).exposures == ((text,) if warns else ())
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_file_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+    """They would decide where the site's credentials are sent."""
+    path = tmp_path / "qrmi_config.json"
+    load_entries(tmp_path, named())
+    path.chmod(mode)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, TYPES)
+    assert str(caught.value) == f"{path}: must be writable by its owner alone: chmod go-w {path}"
+
+
+def test_file_may_be_a_link(tmp_path: Path) -> None:
+    """Configuration management puts links into /etc."""
+    load_entries(tmp_path, named())
+    link = tmp_path / "link.json"
+    link.symlink_to("qrmi_config.json")
+    assert list(load_config(link, TYPES).resources) == ["bad"]
+
+
+def test_value_in_a_file_of_its_own_is_kept_as_its_path(tmp_path: Path) -> None:
+    environment = {"QRMI_ENDPOINT": "https://site", "QRMI_ANY": {"file": "/etc/any"}}
+    config = load_entries(tmp_path, named(environment=environment))
+    resource = config.resources["bad"]
+    assert resource.environment == {"QRMI_ENDPOINT": "https://site"}
+    assert resource.secret_files == {"QRMI_ANY": Path("/etc/any")}
+    assert resource.is_secret("QRMI_ANY")

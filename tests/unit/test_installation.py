@@ -227,12 +227,15 @@ def test_uninstall_twice_does_no_harm(machine: Machine, capsys: pytest.CaptureFi
     assert capsys.readouterr() == ("", "")
 
 
-def test_left_over_temporary_link_does_no_harm(machine: Machine) -> None:
+def test_names_of_temporary_files_cannot_be_foreseen(machine: Machine) -> None:
+    """Whoever put a link under such a name would choose what root writes to."""
     plugins = machine.root / "usr/lib64/slurm"
     plugins.mkdir(parents=True)
-    (plugins / ".spank_qrmi.python.new").symlink_to("elsewhere")
+    trap = plugins / ".spank_qrmi.python.new"
+    trap.symlink_to("elsewhere")
     assert machine.install() == 0
     assert machine.added()["usr/lib64/slurm/spank_qrmi.python"].endswith("/bin/python")
+    assert trap.readlink() == Path("elsewhere")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.plugstack import PluginArguments, parse_arguments
+from spank_qrmi.plugstack_options import check_certificates
 
 PATH = "/etc/slurm/qrmi_config.json"
 REMEDY = "correct the line of spank_qrmi.so in plugstack.conf"
@@ -31,6 +32,7 @@ def parsed(**values: object) -> PluginArguments:
         (["--require=all"], parsed(requires_all=True)),
         (["--require=any"], parsed(requires_all=False)),
         (["--acquire-timeout=1", "--release-timeout=86400"], parsed()),
+        (["--strict-permissions"], parsed(is_strict=True)),
         (["--state-dir=/var/x"], parsed(state_directory=Path("/var/x"))),
     ],
 )
@@ -43,6 +45,7 @@ def test_defaults() -> None:
     assert arguments.config_path == Path(PATH)
     assert arguments.environment == {}
     assert (arguments.fails_on_failure, arguments.requires_all) == (True, False)
+    assert (arguments.is_strict, arguments.exposures) == (False, ())
     assert arguments.state_directory == Path("/var/lib/spank_qrmi")
 
 
@@ -56,6 +59,7 @@ def test_defaults() -> None:
         ([PATH, PATH], f"argument '{PATH}' is not known"),
         ([PATH, "--unknown"], "argument '--unknown' is not known"),
         ([PATH, f"--unknown={SECRET}"], "argument '--unknown=…' is not known"),
+        ([PATH, "--strict-permissions=1"], "argument '--strict-permissions=…' is not known"),
         ([PATH, "--require"], "argument '--require' is not known"),
         ([PATH, "--requires=all"], "argument '--requires=…' is not known"),
         ([PATH, "--require=some"], "--require must be all or any, got 'some'"),
@@ -104,6 +108,51 @@ def test_timeout_must_be_a_number_of_seconds(option: str, seconds: str) -> None:
     assert str(caught.value) == (
         f"{option} must be a whole number of seconds from 1 to 86400, got {seconds!r}: {REMEDY}"
     )
+
+
+def test_secrets_among_the_arguments_are_told_of() -> None:
+    secret = [f"--env:A_KEY={SECRET}", f"--env:https_proxy=http://user:{SECRET}@proxy"]
+    open_to_all = ["--env:http_proxy=http://proxy", "--env:B_TOKEN=", "--env:SSL_CERT_FILE=/ca"]
+    assert parse_arguments([PATH, *secret, *open_to_all]).exposures == (
+        "--env:A_KEY, --env:https_proxy: a secret in plugstack.conf, which all users' commands "
+        "read: leave it out there",
+    )
+    assert parse_arguments([PATH, *open_to_all]).exposures == ()
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_certificates_that_others_can_write_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "certificates"
+    if name == "SSL_CERT_DIR":
+        path.mkdir()
+    else:
+        path.touch()
+    value = f"{path}:{path}" if name == "SSL_CERT_DIR" else str(path)
+    path.chmod(0o755)
+    check_certificates({name: value})
+    path.chmod(0o775)
+    with pytest.raises(ArgumentError) as caught:
+        check_certificates({name: value})
+    assert str(caught.value) == (
+        f"--env:{name}: {path}: must be writable by its owner alone: chmod go-w {path}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("/nowhere/ca.pem", "/nowhere/ca.pem: cannot be read: No such file or directory"),
+        ("ca.pem", "ca.pem: must be an absolute path"),
+    ],
+)
+def test_certificates_that_cannot_be_read_are_named(value: str, expected: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        check_certificates({"SSL_CERT_FILE": value})
+    assert str(caught.value) == f"--env:SSL_CERT_FILE: {expected}"
+
+
+def test_other_variables_name_no_certificates() -> None:
+    check_certificates({"SSL_CERT_FILE": "", "SSL_CERT_DIR": "", "OTHER": "nowhere"})
 
 
 def test_environment_is_left_out_of_repr() -> None:

@@ -87,20 +87,16 @@ def test_content_that_cannot_be_used_is_named(
     assert text.startswith(expected) if expected.endswith(" ") else text == expected
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o601])
-def test_file_that_others_can_use_is_refused(tmp_path: Path, mode: int) -> None:
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o610, 0o601])
+def test_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     path = write(tmp_path, APP_ID | REST, mode)
-    expected = f"others than its owner have access to its secrets: chmod 600 {path}"
-    assert refusal(path) == expected
+    assert refusal(path) == f"holds secrets that others than its owner can read: chmod 600 {path}"
 
 
-def test_file_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path, APP_ID | REST)
-    if os.geteuid() == 0:
-        os.chown(path, 65534, 65534)
-    owner = path.stat().st_uid
-    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
-    assert refusal(path) == f"belongs to user {owner}: chown root {path}"
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_file_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+    path = write(tmp_path, APP_ID | REST, mode)
+    assert refusal(path) == f"must be writable by its owner alone: chmod go-w {path}"
 
 
 def test_link_is_refused(tmp_path: Path) -> None:
@@ -119,7 +115,4 @@ def test_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
 
 
 def test_folder_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path) in {
-        "is no regular file",
-        "cannot be read: Is a directory",
-    }
+    assert refusal(tmp_path) == "is no regular file"

@@ -34,7 +34,7 @@ NEEDED = (
 TOGETHER = "--iam-apikey, --service-crn, --iam-endpoint belong together: add "
 FILE_IS_ALL = (
     "--credentials names the file that holds all credentials: give no other arguments but "
-    "--always, --cleanup-timeout and --env: beside it"
+    "--always, --strict-permissions, --cleanup-timeout and --env: beside it"
 )
 
 
@@ -43,6 +43,7 @@ FILE_IS_ALL = (
     [
         (EIGHT, QrunArguments(SITE)),
         ((*EIGHT, "--always"), QrunArguments(SITE)),
+        ((*EIGHT, "--strict-permissions"), QrunArguments(SITE, is_strict=True)),
         ((*EIGHT, "--cleanup-timeout=5"), QrunArguments(SITE)),
         ((*EIGHT, *IAM), QrunArguments({**SITE, **IAM_VALUES})),
         ((*IAM, *EIGHT), QrunArguments({**SITE, **IAM_VALUES})),
@@ -51,6 +52,10 @@ FILE_IS_ALL = (
         (
             ("--always", "--credentials=/etc/a", "--env:A=1", "--cleanup-timeout=86400"),
             QrunArguments({}, Path("/etc/a"), {"A": "1"}),
+        ),
+        (
+            ("--strict-permissions", "--credentials=/etc/a"),
+            QrunArguments({}, Path("/etc/a"), is_strict=True),
         ),
     ],
 )
@@ -68,6 +73,7 @@ def test_arguments_are_understood(arguments: tuple[str, ...], expected: QrunArgu
         (EIGHT[:7], f"8 arguments are needed in this order, got 7: {NEEDED}"),
         ((*EIGHT, "more"), f"8 arguments are needed in this order, got 9: {NEEDED}"),
         ((*EIGHT, "--unknown=secret-5"), "argument '--unknown=…' is not known"),
+        ((*EIGHT, "--strict-permissions=1"), "argument '--strict-permissions=…' is not known"),
         ((*EIGHT, "--always=1"), "argument '--always=…' is not known"),
         ((*EIGHT, "--"), "argument '--' is not known"),
         ((*EIGHT, "--env:A"), "argument '--env:A' must be --env:NAME=VALUE"),
@@ -91,6 +97,27 @@ def test_error_says_what_is_needed_and_shows_no_value(
         parse_arguments(arguments)
     assert str(caught.value) == f"{expected}: {REMEDY}"
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (EIGHT, ["plugstack.conf holds credentials, and all users' commands read it: "]),
+        (("--credentials=/etc/a",), []),
+        (("--credentials=/etc/a", "--env:A=1"), []),
+        (("--credentials=/etc/a", "--env:A_KEY=secret-5"), ["--env:A_KEY: a secret in plugstack."]),
+        (
+            (*EIGHT, "--env:A_KEY=secret-5"),
+            ["plugstack.conf holds credentials, and", "--env:A_KEY: a secret in plugstack.conf, "],
+        ),
+    ],
+)
+def test_secrets_among_the_arguments_are_told_of(
+    arguments: tuple[str, ...], expected: list[str]
+) -> None:
+    exposures = parse_arguments(arguments).exposures
+    assert [text[: len(start)] for text, start in zip(exposures, expected, strict=True)] == expected
+    assert "secret-" not in "".join(exposures)
 
 
 def test_values_are_left_out_of_repr() -> None:

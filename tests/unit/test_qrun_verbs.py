@@ -104,6 +104,37 @@ def credentials_file(folder: Path, base_url: str, **changes: str) -> Path:
     return path
 
 
+def test_credentials_as_arguments_are_warned_about_or_refused(serving: ServingWorker) -> None:
+    text = "plugstack.conf holds credentials, and all users' commands read it: move them to a file"
+    [warning] = serving.ask(ENVIRONMENT).logged("i")
+    assert warning.startswith(f"warning: {text}")
+    strict = replace(ENVIRONMENT, arguments=(*ENVIRONMENT.arguments, "--strict-permissions"))
+    answer = serving.ask(strict)
+    [message] = answer.messages
+    assert message.startswith(f"--q-backend: {text}")
+    assert (answer.verdict, answer.variables) == ("fail", [])
+
+
+def test_credentials_in_a_file_are_as_strict_as_can_be(
+    serving: ServingWorker, tmp_path: Path
+) -> None:
+    path = credentials_file(tmp_path, "http://127.0.0.1:9")
+    given = (f"--credentials={path}", "--strict-permissions")
+    answer = serving.ask(replace(ENVIRONMENT, arguments=given))
+    assert (answer.verdict, answer.logged("i")) == ("run", [])
+
+
+def test_certificates_that_others_can_write_are_not_trusted(
+    serving: ServingWorker, tmp_path: Path
+) -> None:
+    certificates = tmp_path / "ca.pem"
+    certificates.touch()
+    certificates.chmod(0o666)
+    given = (*ENVIRONMENT.arguments, f"--env:SSL_CERT_FILE={certificates}")
+    [message] = serving.ask(replace(ENVIRONMENT, arguments=given)).messages
+    assert message.startswith(f"--q-backend: --env:SSL_CERT_FILE: {certificates}: must be writable")
+
+
 def test_variables_from_a_file(serving: ServingWorker, tmp_path: Path) -> None:
     path = credentials_file(tmp_path, "http://127.0.0.1:9")
     answer = serving.ask(replace(ENVIRONMENT, arguments=(f"--credentials={path}",)))

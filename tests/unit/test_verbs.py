@@ -19,6 +19,8 @@ from tests.unit.fake_vendor import LONGEST_TASK_SECONDS, TYPE, FakeVendor
 
 SITE_KEY = "key-of-the-site"
 USER_KEY = "key-of-the-user"
+FILE_KEY = "key-in-a-file-of-its-own"
+PLAIN_VALUE = "value-in-a-file-of-its-own"
 STEP = {"job_id": 7, "restart_count": 0, "step_id": 0xFFFFFFFB, "uid": 1000}
 OF_STEP: dict[str, Any] = {**STEP, "resource_type": TYPE, "values": {}}
 GOES_ON = "; the job goes on without it"
@@ -124,7 +126,7 @@ def test_log_tells_what_was_found_and_hides_secrets(node: Node) -> None:
         "name(a), QRMI_KEY=****",
         "name(a), QRMI_ENDPOINT=https://site",
     ]
-    assert answer.logged("e") + answer.logged("i") == []
+    assert (answer.logged("e"), len(answer.logged("i"))) == ([], 1)
 
 
 def test_job_goes_on_with_what_it_got(node: Node, vendor: FakeVendor) -> None:
@@ -235,6 +237,110 @@ def test_readable_secrets_are_warned_about(node: Node) -> None:
     node.config_path.chmod(0o644)
     [warning] = node.acquire("a").logged("i")
     assert warning.startswith(f"warning: {node.config_path}: holds secrets that others")
+
+
+def test_readable_secrets_are_refused_if_the_administrator_wants(node: Node) -> None:
+    node.config_path.chmod(0o644)
+    answer = node.acquire("a", "--strict-permissions")
+    assert answer.messages == [
+        f"{node.config_path}: holds secrets that others than its owner can read: "
+        f"chmod 600 {node.config_path}; --strict-permissions refuses it",
+        "--qpu=a: no QPU could be acquired; the job does not start",
+    ]
+    assert (answer.verdict, answer.logged("i")) == ("fail", [])
+    node.config_path.chmod(0o600)
+    assert node.acquire("a", "--strict-permissions").verdict == "run"
+
+
+def test_secret_in_plugstack_conf_is_told_without_its_value(node: Node) -> None:
+    argument = f"--env:SITE_TOKEN={SITE_KEY}"
+    text = "--env:SITE_TOKEN: a secret in plugstack.conf, which all users' commands read: "
+    [warning] = node.acquire("a", argument).logged("i")
+    assert warning.startswith(f"warning: {text}")
+    [reason, _] = node.acquire("a", argument, "--strict-permissions").messages
+    assert reason.startswith(text)
+
+
+def test_certificates_that_others_can_write_are_not_trusted(node: Node, tmp_path: Path) -> None:
+    certificates = tmp_path / "ca.pem"
+    certificates.touch()
+    certificates.chmod(0o666)
+    [message] = node.acquire("a", f"--env:SSL_CERT_FILE={certificates}").messages
+    assert message == (
+        f"--qpu: --env:SSL_CERT_FILE: {certificates}: must be writable by its owner alone: "
+        f"chmod go-w {certificates}"
+    )
+
+
+class SecretFile:
+    """A node whose resource `a` has its key, and an ordinary value, in files of their own."""
+
+    def __init__(self, node: Node, folder: Path) -> None:
+        self.key_path, self.plain_path = folder / "key", folder / "plain"
+        for path, text in ((self.key_path, f"{FILE_KEY}\n"), (self.plain_path, PLAIN_VALUE)):
+            path.touch(mode=0o600)
+            path.write_text(text)
+        environment = {
+            "QRMI_KEY": {"file": str(self.key_path)},
+            "QRMI_PLAIN": {"file": str(self.plain_path)},
+        }
+        resources = [{"name": "a", "type": TYPE, "environment": environment}]
+        node.write_config([*resources, {"name": "b", "type": TYPE, "environment": {}}])
+        self.place = f"{node.config_path}: resource a: environment.QRMI_KEY: {self.key_path}"
+
+
+@pytest.fixture
+def secret_file(node: Node, tmp_path: Path) -> SecretFile:
+    return SecretFile(node, tmp_path)
+
+
+def test_value_in_a_file_of_its_own_reaches_vendor_and_job_but_no_log(
+    node: Node, vendor: FakeVendor, secret_file: SecretFile
+) -> None:
+    vendor.orders["acquire b"] = AcquisitionError(f"echoes {FILE_KEY} and {PLAIN_VALUE}")
+    answer = node.acquire("a,b")
+    variables = dict(answer.variables)
+    assert (variables["a_QRMI_KEY"], variables["a_QRMI_PLAIN"]) == (FILE_KEY, PLAIN_VALUE)
+    assert "name(a), QRMI_PLAIN=****" in answer.logged("d")
+    said = [*answer.logged("d"), *answer.logged("i"), *answer.logged("e"), *answer.messages]
+    assert [line for line in said if FILE_KEY in line or PLAIN_VALUE in line] == []
+    assert any("echoes **** and ****" in line for line in said)
+
+
+def test_release_needs_no_secret_file(node: Node, secret_file: SecretFile) -> None:
+    node.acquire("a")
+    secret_file.key_path.unlink()
+    answer = node.release()
+    assert (answer.messages, answer.held, node.journal_files()) == ([], 0, 0)
+
+
+def test_only_the_files_of_the_jobs_own_resources_are_read(
+    node: Node, secret_file: SecretFile
+) -> None:
+    secret_file.key_path.unlink()
+    answer = node.acquire("b")
+    assert (answer.verdict, answer.messages) == ("run", [])
+    answer = node.acquire("a,b")
+    assert answer.verdict == "run"
+    assert answer.messages == [
+        f"QPU a: its definition cannot be used: {secret_file.place}: cannot be read: "
+        f"No such file or directory{GOES_ON}"
+    ]
+
+
+def test_secret_file_that_others_can_read(node: Node, secret_file: SecretFile) -> None:
+    secret_file.key_path.chmod(0o644)
+    text = (
+        f"{secret_file.place}: holds secrets that others than its owner can read: "
+        f"chmod 600 {secret_file.key_path}"
+    )
+    answer = node.acquire("a")
+    assert (answer.verdict, answer.logged("i")) == ("run", [f"warning: {text}"])
+    answer = node.acquire("a,b", "--strict-permissions")
+    assert answer.verdict == "run"
+    assert answer.messages == [
+        f"QPU a: its definition cannot be used: {text}; --strict-permissions refuses it{GOES_ON}"
+    ]
 
 
 @pytest.mark.parametrize("verb", [Verb.ACQUIRE, Verb.RELEASE])
@@ -367,10 +473,12 @@ def test_journal_that_cannot_be_used_fails_the_acquisition(node: Node, vendor: F
     node.state_directory.mkdir()
     node.state_directory.chmod(0o777)
     answer = node.acquire("a")
-    assert answer.messages[0].startswith(f"QPU a: {node.state_directory} must belong to root")
+    assert answer.messages[0].startswith(
+        f"QPU a: {node.state_directory}: must be writable by its owner alone"
+    )
     assert (answer.held, answer.verdict, vendor.events_of("acquire")) == (0, "fail", set())
     [message] = node.release().messages
-    assert message.startswith(f"{NOT_RELEASED}{node.state_directory} must belong to root")
+    assert message.startswith(f"{NOT_RELEASED}{node.state_directory}: must be writable by")
 
 
 def test_session_that_may_be_open_is_told_once(node: Node, vendor: FakeVendor) -> None:
@@ -424,7 +532,7 @@ def test_journal_that_was_spoilt_meanwhile_is_told_with_what_it_costs(node: Node
     node.state_directory.chmod(0o777)
     for answer in (node.release(), node.release_job()):
         [message] = answer.messages
-        assert message.startswith(f"{NOT_RELEASED}{node.state_directory} must belong to root")
+        assert message.startswith(f"{NOT_RELEASED}{node.state_directory}: must be writable by")
         assert answer.held == 1
     node.state_directory.chmod(0o700)
     assert (node.release().messages, node.journal_files()) == ([], 0)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Values of qrmi_config.json that stand in a file of their own: `{"file": "/path"}`.
+
+They are read only for a job that asks for their resource.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from spank_qrmi.config import Resource
+from spank_qrmi.errors import ConfigError
+from spank_qrmi.trusted_files import exposed_text, read_trusted_file
+
+MAX_SECRET_BYTES = 64 * 1024
+
+
+def with_secrets(resource: Resource, config_path: Path) -> tuple[Resource, tuple[str, ...]]:
+    """Return the resource with all its values, and which of their files others can read.
+
+    Raises ConfigError naming both files, resource and key.
+    """
+    values: dict[str, str] = {}
+    exposures = []
+    for key, path in resource.secret_files.items():
+        place = f"{config_path}: resource {resource.name}: environment.{key}"
+        try:
+            values[key], is_private = _read_secret(path)
+        except ConfigError as error:
+            message = f"{place}: {error}"
+            raise ConfigError(message) from error
+        if not is_private:
+            exposures.append(f"{place}: {exposed_text(path)}")
+    return replace(resource, environment={**resource.environment, **values}), tuple(exposures)
+
+
+def _read_secret(path: Path) -> tuple[str, bool]:
+    """Return a file's text without the newline at its end, and whether only its owner reads it."""
+    file = read_trusted_file(path, MAX_SECRET_BYTES)
+    try:
+        text = file.content.decode().removesuffix("\n")
+    except UnicodeDecodeError:
+        message = f"{path}: is not UTF-8 text"
+        raise ConfigError(message) from None
+    if not text or "\0" in text:
+        message = f"{path}: {'holds a NUL character' if text else 'is empty'}"
+        raise ConfigError(message)
+    return text, file.is_private

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Opening files that root acts upon, only if nobody else can have put them there or changed them.
+
+The way is walked from the root folder, each step from the opened folder before it: what was checked
+is what is opened. File, folders and links on the way must belong to root, or to the user that we
+are, and be writable by nobody else. A folder with the sticky bit, such as /tmp, may be: what is
+root's in it stays as root made it.
+"""
+
+import logging
+import os
+import stat
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from errno import ELOOP
+from pathlib import Path, PurePath
+
+from spank_qrmi.errors import ConfigError
+
+MOST_LINKS = 40
+
+_ROOT = 0
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+# Opening a pipe would wait for its writer.
+_LAST_STEP = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrustedFile:
+    """What a file said when it was opened; `is_private` if only its owner may read it."""
+
+    content: bytes = field(repr=False)
+    is_private: bool
+
+
+def read_trusted_file(path: Path, limit_bytes: int, *, may_be_link: bool = False) -> TrustedFile:
+    """Return a regular file's content; raise ConfigError naming what is wrong and what to do."""
+    try:
+        descriptor = _opened(path, _LAST_STEP, may_be_link=may_be_link)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                message = f"{path}: is no regular file"
+                raise ConfigError(message)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content = file.read(limit_bytes + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if len(content) > limit_bytes:
+        message = f"{path}: is larger than {limit_bytes} bytes"
+        raise ConfigError(message)
+    return TrustedFile(content, is_private=not mode & _OTHERS)
+
+
+def check_trusted(path: Path) -> None:
+    """Raise ConfigError unless a file or folder that a library will read is to be trusted."""
+    try:
+        os.close(_opened(path, _LAST_STEP, may_be_link=True))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def open_trusted_folder(path: Path, *, is_made: bool = False) -> int:
+    """Return the folder's descriptor; with `is_made`, what is missing is made for root alone.
+
+    Raises ConfigError if others could have written it or led us there, OSError otherwise.
+    """
+    flags = _LAST_STEP | os.O_DIRECTORY
+    return _opened(path, flags, may_be_link=True, is_made=is_made)
+
+
+def can_others_write(status: os.stat_result) -> bool:
+    """Return whether somebody else than root, or the user that we are, owns or may write it."""
+    return _is_foreign(status) or bool(status.st_mode & _OTHERS_WRITE)
+
+
+def exposed_text(path: Path) -> str:
+    """Return what to tell of a file with secrets that is not private."""
+    return f"{path}: holds secrets that others than its owner can read: chmod 600 {path}"
+
+
+def warn_or_refuse(exposures: Iterable[str], *, is_strict: bool) -> None:
+    """Log each text as a warning, or raise ConfigError with the first one."""
+    for text in exposures:
+        if is_strict:
+            message = f"{text}; --strict-permissions refuses it"
+            raise ConfigError(message)
+        _log.warning("%s", text)
+
+
+def _opened(path: Path, flags: int, *, may_be_link: bool, is_made: bool = False) -> int:
+    """Return the descriptor of what `path` names, which is closed by the caller."""
+    if not path.is_absolute():
+        message = f"{path}: must be an absolute path"
+        raise ConfigError(message)
+    with ExitStack() as passed:
+        root = here = _stepped("/", None, passed)
+        _check(path, Path("/"), os.fstat(root), is_on_the_way=True)
+        place = Path("/")
+        names = list(reversed(path.parts[1:]))
+        links_left = MOST_LINKS
+        while True:
+            name = names.pop() if names else "."
+            try:
+                step = _stepped(name, here, passed)
+            except FileNotFoundError:
+                if not is_made:
+                    raise
+                _make_folder(name, here)
+                step = _stepped(name, here, passed)
+            status = os.fstat(step)
+            if stat.S_ISLNK(status.st_mode):
+                _check(path, place / name, status, is_on_the_way=True)
+                if not names and not may_be_link:
+                    message = f"{path}: is a symbolic link: name the file itself"
+                    raise ConfigError(message)
+                links_left -= 1
+                if links_left < 0:
+                    raise OSError(ELOOP, os.strerror(ELOOP))
+                target = PurePath(os.readlink("", dir_fd=step))
+                if target.is_absolute():
+                    here, place = root, Path("/")
+                names += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+            elif names:
+                here, place = step, place / name
+                _check(path, place, status, is_on_the_way=True)
+            else:
+                return _opened_last(path, place / name, here, flags)
+
+
+def _stepped(name: str, here: int | None, passed: ExitStack) -> int:
+    """Open a step without reading it: it may be a link, or anything."""
+    step = os.open(name, _STEP, dir_fd=here)
+    passed.callback(os.close, step)
+    return step
+
+
+def _opened_last(path: Path, place: Path, here: int, flags: int) -> int:
+    """Open for reading what has been looked at, and look at what that gave."""
+    descriptor = os.open(place.name or ".", flags, dir_fd=here)
+    try:
+        _check(path, place, os.fstat(descriptor), is_on_the_way=False)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _make_folder(name: str, here: int) -> None:
+    """Make a folder for root alone that outlasts a crash; somebody else may have been faster."""
+    with suppress(FileExistsError):
+        os.mkdir(name, 0o700, dir_fd=here)
+    folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _check(path: Path, place: Path, status: os.stat_result, *, is_on_the_way: bool) -> None:
+    """Raise ConfigError if others could change the place, or on the way replace what is in it."""
+    subject = f"{path}:" if place == path else f"{path}: {place}"
+    is_link = stat.S_ISLNK(status.st_mode)
+    if _is_foreign(status):
+        command = "chown -h" if is_link else "chown"
+        message = (
+            f"{subject} must belong to root, not to user {status.st_uid}: {command} root {place}"
+        )
+        raise ConfigError(message)
+    if is_link or (is_on_the_way and status.st_mode & stat.S_ISVTX):
+        return
+    if status.st_mode & _OTHERS_WRITE:
+        message = f"{subject} must be writable by its owner alone: chmod go-w {place}"
+        raise ConfigError(message)
+
+
+def _is_foreign(status: os.stat_result) -> bool:
+    return status.st_uid not in {_ROOT, os.geteuid()}
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{path}: cannot be read: {error.strerror}")

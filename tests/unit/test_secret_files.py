@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Values in files of their own: what is taken from a file, and the words for what is not."""
+
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.config import Resource
+from spank_qrmi.errors import ConfigError
+from spank_qrmi.secret_files import MAX_SECRET_BYTES, with_secrets
+
+CONFIG_PATH = Path("/etc/slurm/qrmi_config.json")
+SECRET = "value-that-must-not-be-shown"
+
+
+def secret_file(folder: Path, content: bytes, mode: int = 0o600) -> Path:
+    path = folder / "secret"
+    path.write_bytes(content)
+    path.chmod(mode)
+    return path
+
+
+def resource_with(path: Path) -> Resource:
+    return Resource("a", "any", {"QRMI_ENDPOINT": "https://site"}, {"QRMI_KEY": path})
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"value", "value"),
+        (b"value\n", "value"),
+        (b"value\n\n", "value\n"),
+        (b" two\nlines \r\n", " two\nlines \r"),
+        ("\N{SNOWMAN}".encode(), "\N{SNOWMAN}"),
+        (b"x" * MAX_SECRET_BYTES, "x" * MAX_SECRET_BYTES),
+    ],
+)
+def test_one_newline_at_the_end_is_left_out(tmp_path: Path, content: bytes, expected: str) -> None:
+    resource, exposures = with_secrets(resource_with(secret_file(tmp_path, content)), CONFIG_PATH)
+    assert resource.environment == {"QRMI_ENDPOINT": "https://site", "QRMI_KEY": expected}
+    assert (resource.secrets(), exposures) == ([expected], ())
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "expected"),
+    [
+        (b"", 0o600, "is empty"),
+        (b"\n", 0o600, "is empty"),
+        (f"{SECRET}\0".encode(), 0o600, "holds a NUL character"),
+        (SECRET.encode() + b"\xff", 0o600, "is not UTF-8 text"),
+        (b"x" * (MAX_SECRET_BYTES + 1), 0o600, "is larger than 65536 bytes"),
+        (SECRET.encode(), 0o620, "must be writable by its owner alone: chmod go-w {path}"),
+    ],
+)
+def test_file_that_cannot_be_used_is_named_with_resource_and_key(
+    tmp_path: Path, content: bytes, mode: int, expected: str
+) -> None:
+    path = secret_file(tmp_path, content, mode)
+    with pytest.raises(ConfigError) as caught:
+        with_secrets(resource_with(path), CONFIG_PATH)
+    place = f"{CONFIG_PATH}: resource a: environment.QRMI_KEY"
+    assert str(caught.value) == f"{place}: {path}: {expected.format(path=path)}"
+
+
+def test_link_is_refused(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(secret_file(tmp_path, b"value"))
+    with pytest.raises(ConfigError, match="is a symbolic link: name the file itself"):
+        with_secrets(resource_with(link), CONFIG_PATH)
+
+
+def test_file_that_others_can_read_is_told_of(tmp_path: Path) -> None:
+    path = secret_file(tmp_path, b"value", 0o640)
+    _, exposures = with_secrets(resource_with(path), CONFIG_PATH)
+    place = f"{CONFIG_PATH}: resource a: environment.QRMI_KEY"
+    text = f"{path}: holds secrets that others than its owner can read: chmod 600 {path}"
+    assert exposures == (f"{place}: {text}",)

@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which files root acts upon: owner, mode, links and every folder on the way."""
+
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi import trusted_files
+from spank_qrmi.errors import ConfigError
+from spank_qrmi.trusted_files import (
+    MOST_LINKS,
+    check_trusted,
+    open_trusted_folder,
+    read_trusted_file,
+    warn_or_refuse,
+)
+
+NOBODY = 65534
+LIMIT_BYTES = 100
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A private file two folders down."""
+    path = tmp_path / "outer" / "inner" / "file"
+    path.parent.mkdir(parents=True, mode=0o755)
+    path.touch(mode=0o600)
+    path.write_text("content")
+    return path
+
+
+def read(path: Path, *, may_be_link: bool = True) -> bytes:
+    return read_trusted_file(path, LIMIT_BYTES, may_be_link=may_be_link).content
+
+
+def refusal(path: Path, *, may_be_link: bool = True) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read(path, may_be_link=may_be_link)
+    return str(caught.value)
+
+
+def make_foreign(path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let a file, folder or link belong to neither root nor us; return its owner.
+
+    Without root, everything of ours becomes foreign when we are somebody else.
+    """
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+    else:
+        we = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: we + 1)
+    return path.lstat().st_uid
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_private"),
+    [(0o600, True), (0o400, True), (0o700, True), (0o640, False), (0o604, False), (0o611, False)],
+)
+def test_private_is_what_nobody_else_has_access_to(file: Path, mode: int, is_private: bool) -> None:
+    file.chmod(mode)
+    found = read_trusted_file(file, LIMIT_BYTES)
+    assert (found.content, found.is_private) == (b"content", is_private)
+    assert "content" not in repr(found)
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666, 0o1602])
+def test_file_that_others_can_write_is_refused(file: Path, mode: int) -> None:
+    file.chmod(mode)
+    assert refusal(file) == f"{file}: must be writable by its owner alone: chmod go-w {file}"
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o777])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_folder_on_the_way_that_others_can_write_is_refused(
+    file: Path, levels: int, mode: int
+) -> None:
+    folder = file.parents[levels - 1]
+    folder.chmod(mode)
+    expected = f"{file}: {folder} must be writable by its owner alone: chmod go-w {folder}"
+    assert refusal(file) == expected
+
+
+def test_sticky_folder_on_the_way_is_safe(file: Path) -> None:
+    file.parent.chmod(0o1777)
+    assert read(file) == b"content"
+
+
+def test_file_of_somebody_else_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = make_foreign(file, monkeypatch)
+    assert f"must belong to root, not to user {owner}: chown root " in refusal(file)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("levels", [0, 1, 2])
+def test_everything_on_the_way_must_be_roots(file: Path, levels: int) -> None:
+    place = [file, *file.parents][levels]
+    os.chown(place, NOBODY, NOBODY)
+    subject = f"{file}:" if place == file else f"{file}: {place}"
+    assert (
+        refusal(file) == f"{subject} must belong to root, not to user {NOBODY}: chown root {place}"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+@pytest.mark.parametrize("is_last", [True, False])
+def test_link_of_somebody_else_is_refused(file: Path, tmp_path: Path, is_last: bool) -> None:
+    tmp_path.chmod(0o1777)
+    link = tmp_path / "link"
+    link.symlink_to(file if is_last else file.parent)
+    os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
+    path = link if is_last else link / file.name
+    subject = f"{path}:" if is_last else f"{path}: {link}"
+    expected = f"{subject} must belong to root, not to user {NOBODY}: chown -h root {link}"
+    assert refusal(path) == expected
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_without_root_our_own_files_count(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    os.chown(file, NOBODY, NOBODY)
+    assert read(file) == b"content"
+    os.chown(file, NOBODY - 1, NOBODY)
+    assert f"not to user {NOBODY - 1}" in refusal(file)
+
+
+@pytest.mark.parametrize("target", ["file", "./file", "../inner/file", "absolute"])
+def test_link_to_a_file_is_followed_only_if_it_may_be_one(file: Path, target: str) -> None:
+    link = file.with_name("link")
+    link.symlink_to(file if target == "absolute" else target)
+    assert read(link) == b"content"
+    assert refusal(link, may_be_link=False) == f"{link}: is a symbolic link: name the file itself"
+
+
+@pytest.mark.parametrize("target", ["outer", "./outer/", "outer/inner/..", "absolute"])
+def test_links_on_the_way_are_followed(file: Path, tmp_path: Path, target: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "outer" if target == "absolute" else target)
+    assert read(tmp_path / "link/inner/file", may_be_link=False) == b"content"
+
+
+def test_where_a_link_leads_is_checked_too(file: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(file)
+    file.parent.chmod(0o777)
+    expected = (
+        f"{link}: {file.parent} must be writable by its owner alone: chmod go-w {file.parent}"
+    )
+    assert refusal(link) == expected
+
+
+def test_links_in_a_circle_are_left(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("link")
+    expected = f"{link}: cannot be read: Too many levels of symbolic links"
+    assert refusal(link) == expected
+    assert (
+        refusal(link / "file") == f"{link}/file: cannot be read: Too many levels of symbolic links"
+    )
+
+
+def test_a_chain_of_links_may_be_long(file: Path, tmp_path: Path) -> None:
+    before = file
+    for number in range(MOST_LINKS):
+        link = tmp_path / str(number)
+        link.symlink_to(before)
+        before = link
+    assert read(before) == b"content"
+
+
+def test_dots_are_no_way_around(file: Path) -> None:
+    file.parent.chmod(0o777)
+    path = file.parent / ".." / "inner" / "file"
+    assert "must be writable by its owner alone" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda path: None, "cannot be read: No such file or directory"),
+        (lambda path: path.mkdir(), "is no regular file"),
+        (lambda path: os.mkfifo(path, 0o600), "is no regular file"),
+        (
+            lambda path: path.write_text("x" * (LIMIT_BYTES + 1)),
+            f"is larger than {LIMIT_BYTES} byte",
+        ),
+    ],
+    ids=["nothing", "folder", "pipe", "too large"],
+)
+def test_what_cannot_be_read_is_named(
+    tmp_path: Path, make: Callable[[Path], object], expected: str
+) -> None:
+    path = tmp_path / "path"
+    make(path)
+    assert refusal(path).startswith(f"{path}: {expected}")
+
+
+def test_relative_path_is_refused() -> None:
+    assert refusal(Path("file")) == "file: must be an absolute path"
+
+
+def test_root_folder_itself_can_be_checked() -> None:
+    check_trusted(Path("/"))
+
+
+def test_no_descriptor_is_left_open(file: Path) -> None:
+    def count() -> int:
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (no paths are wanted)
+
+    before = count()
+    read(file)
+    file.chmod(0o666)
+    refusal(file)
+    refusal(file.parent)
+    refusal(file / "below")
+    os.close(open_trusted_folder(file.parent))
+    assert count() == before
+
+
+def test_folder_itself_may_not_be_writable_even_if_it_is_sticky(file: Path) -> None:
+    os.close(open_trusted_folder(file.parent))
+    file.parent.chmod(0o1777)
+    with pytest.raises(ConfigError, match="must be writable by its owner alone"):
+        open_trusted_folder(file.parent)
+
+
+def test_missing_folders_are_made_for_root_alone(tmp_path: Path) -> None:
+    path = tmp_path / "var" / "lib" / "state"
+    with pytest.raises(FileNotFoundError):
+        open_trusted_folder(path)
+    before = os.umask(0)
+    try:
+        os.close(open_trusted_folder(path, is_made=True))
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(folder.stat().st_mode) for folder in (path, *path.parents[:2])]
+    assert modes == [0o700, 0o700, 0o700]
+    os.close(open_trusted_folder(path, is_made=True))
+
+
+def test_no_folder_is_made_where_somebody_else_leads(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(ConfigError):
+        open_trusted_folder(tmp_path / "open" / "state", is_made=True)
+    assert list((tmp_path / "open").iterdir()) == []
+
+
+def test_file_that_is_exchanged_while_it_is_opened_is_never_read(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another file takes its place after the look at it: what was opened is checked again."""
+    other = file.with_name("other")
+    other.touch(mode=0o600)
+    other.write_text("of somebody else")
+    other.chmod(0o666)
+    opened = trusted_files._opened_last
+
+    def exchange_first(path: Path, place: Path, here: int, flags: int) -> int:
+        other.replace(file)
+        return opened(path, place, here, flags)
+
+    monkeypatch.setattr(trusted_files, "_opened_last", exchange_first)
+    assert "must be writable by its owner alone" in refusal(file)
+
+
+def test_folder_that_is_exchanged_all_the_time_leads_nowhere_else(
+    file: Path, tmp_path: Path
+) -> None:
+    """The way is walked by open folders: a name that comes to mean another one changes nothing."""
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    (trap / "file").write_text("of somebody else")
+    (trap / "file").chmod(0o666)
+    link = tmp_path / "link"
+    is_over = threading.Event()
+
+    def exchange() -> None:
+        targets = [file.parent, trap]
+        while not is_over.is_set():
+            targets.reverse()
+            fresh = tmp_path / "fresh"
+            fresh.symlink_to(targets[0])
+            fresh.replace(link)
+
+    link.symlink_to(file.parent)
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    try:
+        found = {_outcome(link / "file") for _ in range(300)}
+    finally:
+        is_over.set()
+        thread.join()
+    refused = f"{trap / 'file'} must be writable by its owner alone"
+    assert all(each == "content" or refused in each for each in found)
+
+
+def _outcome(path: Path) -> str:
+    try:
+        return read(path).decode()
+    except ConfigError as error:
+        return str(error)
+
+
+def test_exposed_secrets_are_logged_or_refused(caplog: pytest.LogCaptureFixture) -> None:
+    warn_or_refuse(["one", "two"], is_strict=False)
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("WARNING", "one"),
+        ("WARNING", "two"),
+    ]
+    with pytest.raises(ConfigError, match=r"^one; --strict-permissions refuses it$"):
+        warn_or_refuse(["one", "two"], is_strict=True)
+    warn_or_refuse([], is_strict=True)
