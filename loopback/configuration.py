@@ -83,8 +83,8 @@ class Layout:
 def write_public(path: Path, text: str) -> None:
     """Write a file that everyone may read, in one step, so that nobody reads half of it."""
     descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(os.fsencode(text))
         os.fchmod(descriptor, 0o644)
     Path(scratch).replace(path)
 
