@@ -19,6 +19,7 @@ from spank_qrmi.plugstack_options import (
     parse_options,
     timeout_seconds,
 )
+from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
 DEFAULT_STATE_DIRECTORY = Path("/var/lib/spank_qrmi")
 
@@ -32,6 +33,7 @@ class PluginArguments:
     fails_on_failure: bool = True
     requires_all: bool = False
     state_directory: Path = DEFAULT_STATE_DIRECTORY
+    worker_user: WorkerUser = DEFAULT_WORKER_USER
 
 
 def parse_arguments(arguments: Sequence[str]) -> PluginArguments:
@@ -50,4 +52,5 @@ _OPTIONS: Mapping[str, tuple[str | None, Parse]] = {
     "--acquire-timeout": (None, timeout_seconds),
     "--release-timeout": (None, timeout_seconds),
     "--state-dir": ("state_directory", absolute_path),
+    "--worker-user": ("worker_user", worker_user),
 }

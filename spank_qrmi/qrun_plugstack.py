@@ -8,6 +8,7 @@ Eight values without a name, or `--credentials`, and options. The plugin applies
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.plugstack_options import (
@@ -18,9 +19,11 @@ from spank_qrmi.plugstack_options import (
     timeout_seconds,
 )
 from spank_qrmi.qrun import variables as names
+from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
 _ALWAYS = "--always"
 _CREDENTIALS = "--credentials"
+_WORKER_USER = "--worker-user"
 _IAM_OPTIONS = {
     names.IAM_APIKEY: "--iam-apikey",
     names.SERVICE_CRN: "--service-crn",
@@ -39,6 +42,7 @@ class QrunArguments:
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     credentials_path: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    worker_user: WorkerUser = DEFAULT_WORKER_USER
 
 
 def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
@@ -48,14 +52,15 @@ def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
         options = [each for each in arguments if each.startswith("--") and each != _ALWAYS]
         environment, values = parse_options(options, _OPTIONS)
         path = values.pop(_CREDENTIALS, None)
+        user = cast("WorkerUser", values.pop(_WORKER_USER, DEFAULT_WORKER_USER))
         iam_values = {name: str(value) for name, value in values.items()}
         _check_iam(iam_values)
         if isinstance(path, Path):
             _check_file_is_all(positional, iam_values)
-            return QrunArguments(credentials_path=path, environment=environment)
+            return QrunArguments({}, path, environment, user)
         _check_count(positional)
         site_values = dict(zip(names.SITE_VARIABLES, positional, strict=True))
-        return QrunArguments({**site_values, **iam_values}, None, environment)
+        return QrunArguments({**site_values, **iam_values}, None, environment, user)
 
 
 def _check_count(positional: Sequence[str]) -> None:
@@ -79,7 +84,7 @@ def _check_file_is_all(positional: Sequence[str], iam_values: Mapping[str, str])
     if positional or iam_values:
         message = (
             f"{_CREDENTIALS} names the file that holds all credentials: give no other arguments "
-            f"but {_ALWAYS}, --cleanup-timeout and --env: beside it"
+            f"but {_ALWAYS}, --cleanup-timeout, {_WORKER_USER} and --env: beside it"
         )
         raise ArgumentError(message)
 
@@ -94,5 +99,6 @@ def _text(option: str, text: str) -> str:
 _OPTIONS: Mapping[str, tuple[str | None, Parse]] = {
     _CREDENTIALS: (_CREDENTIALS, absolute_path),
     "--cleanup-timeout": (None, timeout_seconds),
+    _WORKER_USER: (_WORKER_USER, worker_user),
     **{option: (name, _text) for name, option in _IAM_OPTIONS.items()},
 }

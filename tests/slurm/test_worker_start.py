@@ -13,7 +13,7 @@ from loopback.cluster import SlurmCluster
 from tests.slurm.product import Product
 from tests.slurm.qrun_product import QrunProduct
 
-MODULES = ("sitecustomize", "usercustomize", "spank_qrmi", "httpx", "orjson", "encodings", "os")
+MODULES = ("sitecustomize", "usercustomize", "spank_qrmi", "httpx", "orjson", "ctypes")
 
 # Leaves a mark where it is loaded into a Python; that alone would be ours.
 PRELOADED = """
@@ -47,7 +47,7 @@ class Trap:
             "HOME": str(home),
             "PYTHONPATH": str(folder),
             "PYTHONHOME": str(folder),
-            "PYTHONSTARTUP": str(folder / "os.py"),
+            "PYTHONSTARTUP": str(folder / "ctypes.py"),
             "PYTHONUSERBASE": str(home / ".local"),
             "PYTHONINSPECT": "1",
             "PYTHONWARNINGS": "error",
@@ -98,8 +98,13 @@ def trap(cluster: SlurmCluster, cluster_folder: Path) -> Iterator[Trap]:
 
 def test_trap_catches_an_ordinary_python(cluster_folder: Path):
     trap = Trap(cluster_folder)
-    subprocess.run(["python3", "-c", ""], env=trap.environment, check=False, capture_output=True)
-    assert {"encodings", "preloaded"} <= set(trap.marks())
+    # With PYTHONHOME it would not even start.
+    environment = {name: value for name, value in trap.environment.items() if "HOME" not in name}
+    command = [sys.executable, "-c", "import httpx"]
+    subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, check=False, capture_output=True
+    )
+    assert {"httpx", "preloaded", "sitecustomize"} <= set(trap.marks())
 
 
 def test_qpu_job(product: Product, trap: Trap):
