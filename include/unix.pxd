@@ -44,6 +44,7 @@ cdef extern from "<unistd.h>" nogil:
 
 cdef extern from "<string.h>" nogil:
     const char *strcasestr(const char *text, const char *part)
+    void explicit_bzero(void *bytes, size_t count)
 
 cdef extern from "<sys/random.h>" nogil:
     ssize_t getrandom(void *bytes, size_t count, unsigned int flags)

@@ -123,11 +123,14 @@ class SlurmCluster:
         self.stop_slurmctld(kill=kill)
         self.start_slurmctld()
 
-    def start_slurmd(self, node: str) -> None:
-        """Start a node's slurmd and wait until it has registered; raise ClusterError if not."""
+    def start_slurmd(self, node: str, env: Mapping[str, str] | None = None) -> None:
+        """Start a node's slurmd and wait until it has registered; raise ClusterError if not.
+
+        `env` is what its environment has on top of the cluster's.
+        """
         # Slurm knows its time to the second.
         started = int(time.time())
-        daemon = self._launch_slurmd(node)
+        daemon = self._launch_slurmd(node, env)
         wait_until(
             lambda: daemon.check() and self._registered(node) >= started,
             START_SECONDS,
@@ -312,19 +315,20 @@ class SlurmCluster:
             "munged's socket",
         )
 
-    def _launch_slurmd(self, node: str) -> Daemon:
+    def _launch_slurmd(self, node: str, env: Mapping[str, str] | None = None) -> Daemon:
         command = ["slurmd", "-D", "-N", node]
         if self._slurmstepd is not None:
             # The path is compiled in: only a mount, seen by this slurmd alone, replaces the file.
             mount = f'mount --bind "$0" "{shutil.which("slurmstepd")}" && exec "$@"'
             command = ["unshare", "--mount", "sh", "-c", mount, str(self._slurmstepd), *command]
-        return self._launch(_slurmd(node), *command)
+        return self._launch(_slurmd(node), *command, env=env)
 
-    def _launch(self, name: str, *command: str) -> Daemon:
+    def _launch(self, name: str, *command: str, env: Mapping[str, str] | None = None) -> Daemon:
         if name in self._daemons:
             message = f"{name} of this cluster runs already"
             raise ClusterError(message)
-        daemon = Daemon(name, command, self._layout.log(name), self._commands.environment)
+        environment = self._commands.environment | dict(env or {})
+        daemon = Daemon(name, command, self._layout.log(name), environment)
         self._daemons[name] = daemon
         return daemon
 

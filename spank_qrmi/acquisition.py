@@ -9,14 +9,12 @@ entry behind for the next release. What the service does not hold needs no entry
 import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import Client, Hold, Settings
-from spank_qrmi.clients.http import LATE_ANSWER_SECONDS, HttpClient
-from spank_qrmi.clients.iam import TokenSource
+from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Hold, Settings
 from spank_qrmi.config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import (
@@ -27,6 +25,7 @@ from spank_qrmi.environment import (
 from spank_qrmi.errors import JournalError, QrmiError, ServiceError
 from spank_qrmi.journal import Entry, Journal, LockedEntry
 from spank_qrmi.owner import Owner
+from spank_qrmi.services import LocalNetwork, Network, Services
 
 UNDO_SECONDS = 3.0
 """How long giving back may take when an acquisition did not come to its end."""
@@ -65,37 +64,31 @@ class Acquirer:
         holder: Holder,
         journal: Journal,
         deadline: Deadline,
-        http_client: Callable[[Deadline], HttpClient] = HttpClient,
+        network: Network | None = None,
     ) -> None:
         self._holder = holder
         self._journal = journal
         self._deadline = deadline
-        self._http_client = http_client
+        self._network = network or LocalNetwork()
 
     def acquire_all(
         self, wanted: Sequence[tuple[Resource, ResourceEnvironment]]
     ) -> list[Held | QrmiError]:
         """Acquire every resource, all at once; return each one's outcome in the same order."""
-        with self._http_client(self._deadline) as http:
-            tokens = TokenSource(http)
+        with self._network.services(self._deadline, self._holder.environment) as services:
 
             def work(item: tuple[Resource, ResourceEnvironment]) -> Held:
-                return self._acquire(*item, http, tokens)
+                return self._acquire(*item, services)
 
             return do_at_once(work, wanted, self._deadline)
 
     def _acquire(
-        self,
-        resource: Resource,
-        environment: ResourceEnvironment,
-        http: HttpClient,
-        tokens: TokenSource,
+        self, resource: Resource, environment: ResourceEnvironment, services: Services
     ) -> Held:
-        client_class = CLIENTS[resource.type]
         check_values_are_text(resource, environment)
-        check_credentials_stay_home(resource, environment, client_class.sent_to)
+        check_credentials_stay_home(resource, environment, CLIENTS[resource.type].sent_to)
         settings = Settings(resource.name, environment.values, self._holder.remaining_seconds)
-        client = client_class(settings, http, tokens)
+        client = services.client(resource.type, settings)
         client.check_accessible()
         if client.hold is None:
             token = client.acquire()

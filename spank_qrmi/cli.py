@@ -15,11 +15,14 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.installation import Places, install_plugins, uninstall_plugins
 from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.network_process import start_network_process
 from spank_qrmi.plugstack import DEFAULT_STATE_DIRECTORY
 from spank_qrmi.plugstack_options import timeout_seconds
 from spank_qrmi.redaction import printable
 from spank_qrmi.release import Releaser, is_being_acquired, orphans
+from spank_qrmi.services import Network
 from spank_qrmi.simulator import command
+from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,6 +69,9 @@ def _add_journal_commands(commands: "argparse._SubParsersAction[argparse.Argumen
     which.add_argument("--job", type=int, metavar="ID", help="what one job holds")
     which.add_argument("--all", action="store_true", help="everything, running jobs' QPUs too")
     release.add_argument("--timeout", type=_timeout, default=20, metavar="SECONDS")
+    release.add_argument(
+        "--worker-user", type=_worker_user, default=DEFAULT_WORKER_USER, metavar="USER"
+    )
     release.set_defaults(run=_release)
     for either in (status, release):
         either.add_argument(
@@ -76,6 +82,13 @@ def _add_journal_commands(commands: "argparse._SubParsersAction[argparse.Argumen
 def _timeout(text: str) -> int:
     try:
         return timeout_seconds("it", text)
+    except QrmiError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _worker_user(text: str) -> WorkerUser:
+    try:
+        return worker_user("it", text)
     except QrmiError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -107,12 +120,25 @@ def _status(options: argparse.Namespace) -> None:
 def _release(options: argparse.Namespace) -> int:
     """Print one line for each entry; return 1 if one of them could not be released."""
     journal = _journal(options)
+    # Before there is a secret or an open file that it could inherit.
+    network = start_network_process()
+    try:
+        return _release_with(network, journal, options)
+    finally:
+        network.close()
+
+
+def _release_with(network: Network, journal: Journal, options: argparse.Namespace) -> int:
     found = journal.entries() if options.job is None else journal.entries_of_job(options.job)
     entries = [each for each in found if isinstance(each, Entry)]
     if options.orphaned:
         entries = orphans(entries, time.time())
     wanted = [entry for entry in entries if not is_being_acquired(entry)]
-    outcomes = Releaser(journal, Deadline(options.timeout)).release_all(wanted)
+    deadline = Deadline(options.timeout)
+    if wanted:
+        network.open([entry.environment for entry in wanted], options.worker_user, options.timeout)
+        network.wait_until_open(deadline)
+    outcomes = Releaser(journal, deadline, network).release_all(wanted)
     lines = [
         f"job {entry.job_id}: {entry.resource_name}: {_result(entry, error)}"
         for entry, error in zip(wanted, outcomes, strict=True)

@@ -3,6 +3,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 
 
 class Deadline:
@@ -14,6 +15,8 @@ class Deadline:
     def __init__(self, seconds: float) -> None:
         self._ends_at = time.monotonic() + seconds
         self._cancelled = threading.Event()
+        self._followers: list[Callable[[], None]] = []
+        self._following = threading.Lock()
 
     def remaining_seconds(self) -> float:
         """Return the seconds left, 0.0 once the moment has passed or the work was cancelled."""
@@ -35,6 +38,18 @@ class Deadline:
         """Return whether the work was cancelled, whatever time was left."""
         return self._cancelled.is_set()
 
+    def when_cancelled(self, call: Callable[[], None]) -> None:
+        """Have `call` called once the work is cancelled, from the thread that does it."""
+        with self._following:
+            if not self._cancelled.is_set():
+                self._followers.append(call)
+                return
+        call()
+
     def cancel(self) -> None:
         """Let the deadline pass now."""
-        self._cancelled.set()
+        with self._following:
+            self._cancelled.set()
+            followers, self._followers = self._followers, []
+        for call in followers:
+            call()

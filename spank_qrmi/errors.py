@@ -40,6 +40,14 @@ class ProtocolError(QrmiError):
     """The other side of the pipe did not keep to the message format."""
 
 
+class PrivilegeError(QrmiError):
+    """A process cannot give up what it must not have."""
+
+
+class UntrustedPathError(QrmiError):
+    """Others than root could change the code that runs as root."""
+
+
 class JournalError(QrmiError):
     """The node's record of acquisitions cannot be read or written."""
 

@@ -22,6 +22,7 @@ from spank_qrmi.plugstack_options import (
     timeout_seconds,
     without_flags,
 )
+from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
 DEFAULT_STATE_DIRECTORY = Path("/var/lib/spank_qrmi")
 
@@ -36,6 +37,7 @@ class PluginArguments:
     requires_all: bool = False
     state_directory: Path = DEFAULT_STATE_DIRECTORY
     is_strict: bool = False
+    worker_user: WorkerUser = DEFAULT_WORKER_USER
 
     @property
     def exposures(self) -> tuple[str, ...]:
@@ -61,4 +63,5 @@ _OPTIONS: Mapping[str, tuple[str | None, Parse]] = {
     "--acquire-timeout": (None, timeout_seconds),
     "--release-timeout": (None, timeout_seconds),
     "--state-dir": ("state_directory", absolute_path),
+    "--worker-user": ("worker_user", worker_user),
 }

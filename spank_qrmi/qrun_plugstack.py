@@ -8,6 +8,7 @@ Eight values without a name, or `--credentials`, and options. The plugin applies
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.plugstack_options import (
@@ -21,6 +22,7 @@ from spank_qrmi.plugstack_options import (
     without_flags,
 )
 from spank_qrmi.qrun import variables as names
+from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
 _ALWAYS = "--always"
 _CREDENTIALS = "--credentials"
@@ -28,6 +30,7 @@ _CREDENTIALS_EXPOSED = (
     "plugstack.conf holds credentials, and all users' commands read it: move them to a file with "
     f"mode 0600 and name that by {_CREDENTIALS}=FILE"
 )
+_WORKER_USER = "--worker-user"
 _IAM_OPTIONS = {
     names.IAM_APIKEY: "--iam-apikey",
     names.SERVICE_CRN: "--service-crn",
@@ -47,6 +50,7 @@ class QrunArguments:
     credentials_path: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     is_strict: bool = False
+    worker_user: WorkerUser = DEFAULT_WORKER_USER
 
     @property
     def exposures(self) -> tuple[str, ...]:
@@ -64,14 +68,15 @@ def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
         is_strict = STRICT_PERMISSIONS in arguments
         environment, values = parse_options(options, _OPTIONS)
         path = values.pop(_CREDENTIALS, None)
+        user = cast("WorkerUser", values.pop(_WORKER_USER, DEFAULT_WORKER_USER))
         iam_values = {name: str(value) for name, value in values.items()}
         _check_iam(iam_values)
         if isinstance(path, Path):
             _check_file_is_all(positional, iam_values)
-            return QrunArguments({}, path, environment, is_strict)
+            return QrunArguments({}, path, environment, is_strict, user)
         _check_count(positional)
         site_values = dict(zip(names.SITE_VARIABLES, positional, strict=True))
-        return QrunArguments({**site_values, **iam_values}, None, environment, is_strict)
+        return QrunArguments({**site_values, **iam_values}, None, environment, is_strict, user)
 
 
 def _check_count(positional: Sequence[str]) -> None:
@@ -95,7 +100,8 @@ def _check_file_is_all(positional: Sequence[str], iam_values: Mapping[str, str])
     if positional or iam_values:
         message = (
             f"{_CREDENTIALS} names the file that holds all credentials: give no other arguments "
-            f"but {_ALWAYS}, {STRICT_PERMISSIONS}, --cleanup-timeout and --env: beside it"
+            f"but {_ALWAYS}, {STRICT_PERMISSIONS}, --cleanup-timeout, {_WORKER_USER} and --env: "
+            "beside it"
         )
         raise ArgumentError(message)
 
@@ -110,5 +116,6 @@ def _text(option: str, text: str) -> str:
 _OPTIONS: Mapping[str, tuple[str | None, Parse]] = {
     _CREDENTIALS: (_CREDENTIALS, absolute_path),
     "--cleanup-timeout": (None, timeout_seconds),
+    _WORKER_USER: (_WORKER_USER, worker_user),
     **{option: (name, _text) for name, option in _IAM_OPTIONS.items()},
 }

@@ -5,21 +5,19 @@ Only the site's own credentials and endpoint are ever used here, never a value o
 """
 
 import logging
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from spank_qrmi.answer import AnswerWriter
-from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import job_timeout_seconds
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.qrun import variables as names
-from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.qrun_credentials import load_credentials
 from spank_qrmi.qrun_plugstack import QrunArguments, parse_arguments
+from spank_qrmi.services import Network, QuantumJobs
 from spank_qrmi.trusted_files import warn_or_refuse
 
 MOST_REMOVALS_AT_ONCE = 8
@@ -38,7 +36,9 @@ _LIST_SHARE = 0.25
 _log = logging.getLogger(__name__)
 
 
-def environment(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
+def environment(
+    request: Request, deadline: Deadline, answer: AnswerWriter, network: Network
+) -> None:
     """Answer with the variables of the job's tasks, without the id that each has of its own.
 
     Raises ArgumentError or ConfigError if the administrator's settings cannot be used.
@@ -55,7 +55,7 @@ def environment(request: Request, deadline: Deadline, answer: AnswerWriter) -> N
     answer.end(Verdict.RUN)
 
 
-def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
+def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
     """Remove the request's quantum jobs from the service, as far as they are there.
 
     Answers how many may still be there, with one message for each.
@@ -64,8 +64,11 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter) -> None
     job_ids = request.quantum_jobs + request.killed_quantum_jobs
     try:
         arguments = _read_arguments(request, answer)
-        os.environ.update(arguments.environment)
-        outcomes = _remove_all(request, _site_variables(arguments, answer), deadline)
+        network.open([arguments.environment], arguments.worker_user, request.timeout_seconds)
+        values = _site_variables(arguments, answer)
+        network.wait_until_open(deadline)
+        with network.services(deadline, arguments.environment) as services:
+            outcomes = _remove_all(request, services.quantum_jobs(values), deadline)
     except QrmiError as error:
         outcomes = [error for _ in job_ids]
     failed = 0
@@ -104,19 +107,12 @@ def _job_variables(request: Request) -> dict[str, str]:
 
 
 def _remove_all(
-    request: Request, values: Mapping[str, str], deadline: Deadline
+    request: Request, service: QuantumJobs, deadline: Deadline
 ) -> list[bool | QrmiError]:
-    """Remove the jobs, some at a time; return for each whether there was one, or what went wrong.
-
-    Raises VariableError if the service cannot be asked.
-    """
-    # Only here, where it is needed: importing it takes as long as all the rest.
-    from spank_qrmi.clients.http import HttpClient  # noqa: PLC0415 (see above)
-
+    """Remove the jobs, some at a time; return for each whether there was one, or its error."""
     now = Deadline(0)
     late_submission = Deadline(min(LATE_SUBMISSION_SECONDS, deadline.remaining_seconds() / 2))
-    with HttpClient(deadline) as http, ThreadPoolExecutor(MOST_REMOVALS_AT_ONCE) as threads:
-        service = quantum_system_from(values, http)
+    with ThreadPoolExecutor(MOST_REMOVALS_AT_ONCE) as threads:
         is_there = _sighting(service, request, late_submission)
         outcomes = [
             threads.submit(_remove, service, job_id, last_arrival) if is_there(job_id) else None
@@ -130,7 +126,7 @@ def _remove_all(
 
 
 def _sighting(
-    service: QuantumSystem, request: Request, last_arrival: Deadline
+    service: QuantumJobs, request: Request, last_arrival: Deadline
 ) -> Callable[[str], bool]:
     """Return what tells whether a job may be there: of many those that a list shows in time."""
     if len(request.quantum_jobs + request.killed_quantum_jobs) <= LARGEST_ASKED_ONE_BY_ONE:
@@ -147,7 +143,7 @@ def _sighting(
     return there.__contains__
 
 
-def _remove(service: QuantumSystem, job_id: str, last_arrival: Deadline) -> bool | QrmiError:
+def _remove(service: QuantumJobs, job_id: str, last_arrival: Deadline) -> bool | QrmiError:
     """Remove a job that is there, or arrives in time."""
     try:
         while not service.remove(job_id):

@@ -15,13 +15,12 @@ from dataclasses import replace
 from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Settings
-from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.journal import Entry, Journal, LockedEntry
 from spank_qrmi.owner import is_gone
 from spank_qrmi.redaction import Redactor
+from spank_qrmi.services import LocalNetwork, Network, Services
 
 RETRY_SECONDS = 300
 """How long a job's end leaves alone what another job's could not be released."""
@@ -68,11 +67,11 @@ class Releaser:
         self,
         journal: Journal,
         deadline: Deadline,
-        http_client: Callable[[Deadline], HttpClient] = HttpClient,
+        network: Network | None = None,
     ) -> None:
         self._journal = journal
         self._deadline = deadline
-        self._http_client = http_client
+        self._network = network or LocalNetwork()
 
     def release_all(self, entries: Sequence[Entry]) -> list[QrmiError | None]:
         """Release what the entries hold, all at once; return each one's error, None if released.
@@ -82,10 +81,14 @@ class Releaser:
         with contextlib.suppress(JournalError):
             self._journal.clean_up()
         with contextlib.ExitStack() as stack:
-            connections = _Connections(lambda: stack.enter_context(self._new_client()))
+            services = _ServicesOfEntries(
+                lambda environment: stack.enter_context(
+                    self._network.services(self._deadline, environment)
+                )
+            )
 
             def work(entry: Entry) -> None:
-                self._release(entry, connections)
+                self._release(entry, services)
 
             outcomes = do_at_once(work, entries, self._deadline)
         return [
@@ -93,10 +96,7 @@ class Releaser:
             for entry, error in zip(entries, outcomes, strict=True)
         ]
 
-    def _new_client(self) -> HttpClient:
-        return self._http_client(self._deadline)
-
-    def _release(self, entry: Entry, connections: "_Connections") -> None:
+    def _release(self, entry: Entry, services: "_ServicesOfEntries") -> None:
         locked = self._journal.lock(entry, self._deadline)
         if locked is None:
             _log.debug("name(%s) was released by another process", entry.resource_name)
@@ -106,7 +106,7 @@ class Releaser:
                 if locked.entry.token is None:
                     self._let_end(locked)
                 else:
-                    _give_back(locked.entry, locked.entry.token, connections)
+                    _give_back(locked.entry, locked.entry.token, services)
             except QrmiError as error:
                 _note_failure(locked, error)
                 raise
@@ -127,32 +127,29 @@ class Releaser:
         )
 
 
-class _Connections:
-    """One HTTP client, and its tokens, for each set of variables that entries want for requests."""
+class _ServicesOfEntries:
+    """The services once for each set of variables that entries want for requests."""
 
-    def __init__(self, new_client: Callable[[], HttpClient]) -> None:
-        self._new_client = new_client
+    def __init__(self, new_services: Callable[[Mapping[str, str]], Services]) -> None:
+        self._new_services = new_services
         self._lock = threading.Lock()
-        self._made: dict[tuple[tuple[str, str], ...], tuple[HttpClient, TokenSource]] = {}
+        self._made: dict[tuple[tuple[str, str], ...], Services] = {}
 
-    def of(self, environment: Mapping[str, str]) -> tuple[HttpClient, TokenSource]:
-        """Return the client and its tokens; raise ServiceError if the variables are unusable."""
+    def of(self, environment: Mapping[str, str]) -> Services:
+        """Return the services as they are asked with these variables."""
         key = tuple(sorted(environment.items()))
         with self._lock:
             if key not in self._made:
-                http = self._new_client()
-                http.open_with(environment)
-                self._made[key] = (http, TokenSource(http))
+                self._made[key] = self._new_services(environment)
             return self._made[key]
 
 
-def _give_back(entry: Entry, token: str, connections: _Connections) -> None:
-    client_class = CLIENTS.get(entry.resource_type)
-    if client_class is None:
+def _give_back(entry: Entry, token: str, services: _ServicesOfEntries) -> None:
+    if entry.resource_type not in CLIENTS:
         message = f"{entry.resource_type} is no resource type that this version knows"
         raise ReleaseError(message)
-    http, tokens = connections.of(entry.environment)
-    client_class(Settings(entry.resource_name, entry.values), http, tokens).release(token)
+    settings = Settings(entry.resource_name, entry.values)
+    services.of(entry.environment).client(entry.resource_type, settings).release(token)
 
 
 def _note_failure(locked: LockedEntry, error: QrmiError) -> None:

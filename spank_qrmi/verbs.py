@@ -20,7 +20,7 @@ from spank_qrmi.environment import (
     resource_environment,
     resource_variables,
 )
-from spank_qrmi.errors import ArgumentError, ConfigError, JournalError, QrmiError
+from spank_qrmi.errors import ArgumentError, JournalError, QrmiError, ReleaseError
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.owner import is_elsewhere, owner_of
 from spank_qrmi.plugstack import PluginArguments, parse_arguments
@@ -29,6 +29,7 @@ from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import MASK, shown_argument, shown_value
 from spank_qrmi.release import Releaser, is_being_acquired, orphans_to_retry
 from spank_qrmi.resolution import Resolution, resolve_qpus, split_names
+from spank_qrmi.services import Network
 from spank_qrmi.trusted_files import warn_or_refuse
 
 ORPHAN_SECONDS = 5.0
@@ -37,7 +38,7 @@ ORPHAN_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
-def acquire(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
+def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
     """Acquire what `--qpu` asks for; answer with the job's variables, messages and the verdict."""
     answer.redactor.add_variables(request.variables)
     try:
@@ -49,17 +50,24 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
         )
         answer.end(Verdict.FAIL)
         return
+    network.open([arguments.environment], arguments.worker_user, request.timeout_seconds)
     held: list[Held] = []
     try:
         config = _read_config(arguments, answer)
-    except ConfigError as error:
-        messages = [str(error)]
-    else:
         resolution = resolve_qpus(request.qpu_option, config, is_strict=arguments.is_strict)
         for resource in resolution.resources:
             answer.redactor.add(resource.secrets())
         _log_resolution(resolution, config)
-        held, failures = _acquire_resources(request, arguments, deadline, resolution, answer)
+        if resolution.resources:
+            network.wait_until_open(deadline)
+    except QrmiError as error:
+        messages = [str(error)]
+    else:
+        acquirer = _acquirer(request, arguments, deadline, network)
+        held, failures = _acquire_resources(request, resolution, acquirer)
+        if deadline.is_cancelled() or (arguments.requires_all and failures):
+            _give_back(request, arguments, answer, network)
+            held = []
         consequence = "; the job goes on without it" if held else ""
         messages = [f"QPU {name}: {error}{consequence}" for name, error in failures]
     if deadline.is_cancelled():
@@ -75,30 +83,39 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
     )
 
 
-def release(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
+def release(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
     """Release what the journal says the step holds; what fails stays in the journal.
 
     Then what other jobs have left behind is tried again, which only the log tells: these lines are
-    not this job's. Raises ArgumentError if the journal cannot be found, JournalError if it cannot
-    be used.
+    not this job's. Raises ArgumentError if the journal cannot be found, ReleaseError if it cannot
+    be used, or the network cannot.
     """
-    journal = Journal(_read_arguments(request, answer).state_directory)
+    arguments = _read_arguments(request, answer)
+    journal = Journal(arguments.state_directory)
     with _telling_what_is_not_released(request):
         entries = [entry for entry in _entries_of_step(request, journal) if entry.needs_release]
-    failed = _release_entries(entries, journal, deadline, answer)
+        own = {entry.file_name for entry in entries}
+        orphans = [entry for entry in _orphans(journal) if entry.file_name not in own]
+        _open_network(network, [*entries, *orphans], arguments, deadline)
+    failed = _release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
         answer.message(f"QPU {entry.resource_name}: {error}")
-    _release_orphans(journal, deadline, answer)
+    seconds = min(ORPHAN_SECONDS, deadline.remaining_seconds())
+    if orphans and seconds > 0.0:
+        _release_orphans(orphans, Releaser(journal, Deadline(seconds), network), answer)
     answer.end(Verdict.RUN, held_count=len(failed))
 
 
-def release_job(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
+def release_job(
+    request: Request, deadline: Deadline, answer: AnswerWriter, network: Network
+) -> None:
     """Release what the journal says that any step of an ended job has left on this node.
 
     The job itself may go on: on the other nodes if it gave this one away (`scontrol update
     NumNodes=`), or again after its node was lost. Raises as `release` does.
     """
-    journal = Journal(_read_arguments(request, answer).state_directory)
+    arguments = _read_arguments(request, answer)
+    journal = Journal(arguments.state_directory)
     with _telling_what_is_not_released(request):
         entries = [
             entry
@@ -106,7 +123,8 @@ def release_job(request: Request, deadline: Deadline, answer: AnswerWriter) -> N
             if entry.needs_release and not is_being_acquired(entry)
             if entry.owner is None or not is_elsewhere(entry.owner)
         ]
-    failed = _release_entries(entries, journal, deadline, answer)
+        _open_network(network, entries, arguments, deadline)
+    failed = _release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
         answer.message(f"QPU {entry.resource_name} of job {entry.job_id}: {error}")
     answer.end(Verdict.RUN, held_count=len(failed))
@@ -116,18 +134,28 @@ def release_job(request: Request, deadline: Deadline, answer: AnswerWriter) -> N
 def _telling_what_is_not_released(request: Request) -> Iterator[None]:
     try:
         yield
-    except JournalError as error:
+    except QrmiError as error:
         message = f"what job {request.job_id} may hold is not released: {error}"
-        raise JournalError(message) from error
+        raise ReleaseError(message) from error
+
+
+def _open_network(
+    network: Network, entries: Sequence[Entry], arguments: PluginArguments, deadline: Deadline
+) -> None:
+    """Get ready for requests with the variables of each entry; raise QrmiError if that fails."""
+    if entries:
+        environments = [entry.environment for entry in entries]
+        network.open(environments, arguments.worker_user, deadline.remaining_seconds())
+        network.wait_until_open(deadline)
 
 
 def _release_entries(
-    entries: Sequence[Entry], journal: Journal, deadline: Deadline, answer: AnswerWriter
+    entries: Sequence[Entry], releaser: Releaser, answer: AnswerWriter
 ) -> list[tuple[Entry, QrmiError]]:
     """Release all at once; return what is still held, each with its error."""
     for entry in entries:
         answer.redactor.add(entry.secrets())
-    outcomes = Releaser(journal, deadline).release_all(entries)
+    outcomes = releaser.release_all(entries)
     failed = [
         (entry, error) for entry, error in zip(entries, outcomes, strict=True) if error is not None
     ]
@@ -135,15 +163,15 @@ def _release_entries(
     return failed
 
 
-def _release_orphans(journal: Journal, deadline: Deadline, answer: AnswerWriter) -> None:
+def _orphans(journal: Journal) -> list[Entry]:
     entries = [entry for entry in journal.entries() if isinstance(entry, Entry)]
-    orphans = orphans_to_retry(entries, time.time())
-    seconds = min(ORPHAN_SECONDS, deadline.remaining_seconds())
-    if not orphans or seconds == 0.0:
-        return
+    return orphans_to_retry(entries, time.time())
+
+
+def _release_orphans(orphans: Sequence[Entry], releaser: Releaser, answer: AnswerWriter) -> None:
     # In a step, what is logged above debug level would reach the terminal of its user.
     _log.debug("%d QPUs that other jobs have left are tried again", len(orphans))
-    for entry, error in _release_entries(orphans, journal, Deadline(seconds), answer):
+    for entry, error in _release_entries(orphans, releaser, answer):
         _log.debug("job %d: QPU %s: %s", entry.job_id, entry.resource_name, error)
 
 
@@ -179,8 +207,6 @@ def _read_arguments(request: Request, answer: AnswerWriter) -> PluginArguments:
     arguments = parse_arguments(request.arguments)
     answer.redactor.add_variables(arguments.environment.items())
     check_certificates(arguments.environment)
-    # Proxies and certificates for our own requests: the process has no other environment.
-    os.environ.update(arguments.environment)
     return arguments
 
 
@@ -205,7 +231,9 @@ def _log_resolution(resolution: Resolution, config: Config) -> None:
         _log.info("name(%s) skipped: %s", name, error)
 
 
-def _acquirer(request: Request, arguments: PluginArguments, deadline: Deadline) -> Acquirer:
+def _acquirer(
+    request: Request, arguments: PluginArguments, deadline: Deadline, network: Network
+) -> Acquirer:
     holder = Holder(
         request.job_id,
         request.restart_count,
@@ -217,7 +245,7 @@ def _acquirer(request: Request, arguments: PluginArguments, deadline: Deadline) 
         owner_of(os.getppid()),
         arguments.environment,
     )
-    return Acquirer(holder, Journal(arguments.state_directory), deadline)
+    return Acquirer(holder, Journal(arguments.state_directory), deadline, network)
 
 
 def _remaining_seconds(request: Request) -> int | None:
@@ -234,18 +262,13 @@ def _answer_variables(answer: AnswerWriter, variables: Sequence[tuple[str, str]]
 
 
 def _acquire_resources(
-    request: Request,
-    arguments: PluginArguments,
-    deadline: Deadline,
-    resolution: Resolution,
-    answer: AnswerWriter,
+    request: Request, resolution: Resolution, acquirer: Acquirer
 ) -> tuple[list[Held], list[tuple[str, QrmiError]]]:
-    """Return what the job may keep, and (name, reason) for what it does not get."""
+    """Return what was acquired, and (name, reason) for what was not."""
     wanted = [
         (resource, resource_environment(resource, request.job_id, request.variables))
         for resource in resolution.resources
     ]
-    acquirer = _acquirer(request, arguments, deadline)
     held: list[Held] = []
     failures: list[tuple[str, QrmiError]] = list(resolution.rejected)
     for (resource, _), outcome in zip(wanted, acquirer.acquire_all(wanted), strict=True):
@@ -254,13 +277,12 @@ def _acquire_resources(
         else:
             failures.append((resource.name, outcome))
             _log.info("name(%s): %s", resource.name, outcome)
-    if deadline.is_cancelled() or (arguments.requires_all and failures):
-        _give_back(request, arguments, answer)
-        held = []
     return held, failures
 
 
-def _give_back(request: Request, arguments: PluginArguments, answer: AnswerWriter) -> None:
+def _give_back(
+    request: Request, arguments: PluginArguments, answer: AnswerWriter, network: Network
+) -> None:
     """Release what was acquired for a job that cannot use it; the exit hook retries what fails."""
     journal = Journal(arguments.state_directory)
     try:
@@ -269,7 +291,8 @@ def _give_back(request: Request, arguments: PluginArguments, answer: AnswerWrite
     except JournalError as error:
         _log.error("%s", error)
         return
-    for entry, failure in _release_entries(entries, journal, Deadline(UNDO_SECONDS), answer):
+    releaser = Releaser(journal, Deadline(UNDO_SECONDS), network)
+    for entry, failure in _release_entries(entries, releaser, answer):
         _log.error("%s: %s", entry.resource_name, failure)
 
 

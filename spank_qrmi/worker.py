@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The process that a plugin starts: one request in, one answer out, and it ends.
 
-`python -I -m spank_qrmi.worker` with one socket as descriptors 0 and 1 (see `protocol`). Whatever
-happens here, SystemExit included, becomes a verdict and one readable message.
+One socket is its descriptors 0 and 1 (see `protocol`). Whatever happens here, SystemExit included,
+becomes a verdict and one readable message. It decides as root; what asks the network is a process
+without root, see `network_process`.
 """
 
 import contextlib
@@ -13,14 +14,18 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
+from spank_qrmi import privileges, trusted_paths
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import QrmiError
+from spank_qrmi.errors import QrmiError, UntrustedPathError
+from spank_qrmi.network_process import start_network_process
 from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_version
 from spank_qrmi.redaction import error_place
+from spank_qrmi.services import Network
 
-VerbFunction = Callable[[Request, Deadline, AnswerWriter], None]
+VerbFunction = Callable[[Request, Deadline, AnswerWriter, Network], None]
 
 
 def _imported(module: str, name: str) -> VerbFunction:
@@ -29,8 +34,8 @@ def _imported(module: str, name: str) -> VerbFunction:
     The libraries behind it take longer to import than some verbs take.
     """
 
-    def call(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
-        getattr(importlib.import_module(module), name)(request, deadline, answer)
+    def call(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
+        getattr(importlib.import_module(module), name)(request, deadline, answer, network)
 
     return call
 
@@ -47,7 +52,7 @@ _OPTIONS = {Verb.QRUN_ENVIRONMENT: "--q-backend", Verb.QRUN_CLEANUP: "--q-backen
 _log = logging.getLogger("spank_qrmi")
 
 
-def serve(channel: socket.socket) -> None:
+def serve(channel: socket.socket, network: Network) -> None:
     """Read one request from the channel and answer it."""
     answer = AnswerWriter(channel.sendall)
     handler = answer.log_handler()
@@ -59,10 +64,13 @@ def serve(channel: socket.socket) -> None:
         answer.version = read_version(channel.recv)
         request = decode_request(channel.recv, answer.version)
         option = _OPTIONS.get(request.verb, option)
+        _refuse_untrusted_code()
         deadline = Deadline(request.timeout_seconds)
+        if request.verb is not Verb.QRUN_ENVIRONMENT:
+            network.prepare()
         if request.verb is Verb.ACQUIRE:
             _cancel_when_abandoned(channel, deadline)
-        _VERBS[request.verb](request, deadline, answer)
+        _VERBS[request.verb](request, deadline, answer, network)
     except QrmiError as error:
         _fail(answer, option, str(error))
     except BaseException as error:  # noqa: BLE001 (the boundary: nothing may cross it)
@@ -77,6 +85,17 @@ def _fail(answer: AnswerWriter, option: str, text: str) -> None:
     # A plugin that asked to acquire then asks for a release in any case: what was acquired so far
     # is in the journal.
     answer.end(Verdict.FAIL, held_count=1)
+
+
+def _refuse_untrusted_code() -> None:
+    """Raise UntrustedPathError if others than root could change the code that runs here as root."""
+    if os.geteuid() != 0:
+        return
+    imported_from = [path for path in map(Path, sys.path) if path.exists()]
+    trouble = trusted_paths.trouble_with([Path(sys.executable), *imported_from])
+    if trouble:
+        message = f"{trouble}: make it root's, and writable by root alone, or install elsewhere"
+        raise UntrustedPathError(message)
 
 
 def _cancel_when_abandoned(channel: socket.socket, deadline: Deadline) -> None:
@@ -118,7 +137,12 @@ def main() -> None:
     """Serve one request as the process that a plugin has started."""
     os.umask(0o077)
     os.chdir("/")
-    serve(_take_channel())
+    channel = _take_channel()
+    # Before there is a secret, an open file or a thread that it could inherit.
+    network = start_network_process()
+    privileges.limit(privileges.WORKER_LIMITS)
+    serve(channel, network)
+    network.close()
     sys.stderr.flush()
     # A thread may still hang in a look-up of a name; nothing is left to wait for.
     os._exit(0)

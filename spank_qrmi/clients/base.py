@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
     from spank_qrmi.clients.iam import TokenSource
 
+LATE_ANSWER_SECONDS = 0.8
+"""How much longer the answer to what cannot be repeated is waited for: it tells what to release."""
 
 _BASE_URL = re.compile(
     r"https?://(\[[0-9a-f:.]+\]|[^\s\\/?#@:\[\]]+)(:[0-9]{1,5})?(/[^\s\\?#]*)?", re.IGNORECASE

@@ -5,6 +5,7 @@ The only module that knows httpx and its exceptions. What a request means, and h
 is the clients' business; when it is made again is decided in `retry`.
 """
 
+import copy
 import logging
 import math
 import os
@@ -24,6 +25,7 @@ import orjson
 
 from spank_qrmi import __version__
 from spank_qrmi.clients.answer import Answer
+from spank_qrmi.clients.base import LATE_ANSWER_SECONDS
 from spank_qrmi.clients.retry import (
     MOST_TRIES,
     UNREADABLE_ADDRESS,
@@ -44,9 +46,6 @@ A client that limits its tries has that limit for it."""
 BODY_LIMIT_BYTES = 1024 * 1024
 
 USER_AGENT = f"spank-qrmi/{__version__}"
-
-LATE_ANSWER_SECONDS = 0.8
-"""How much longer the answer to what cannot be repeated is waited for: it tells what to release."""
 
 _CANCEL_CHECK_SECONDS = 0.1
 _SHOWN_PATH_LIMIT = 200
@@ -152,6 +151,12 @@ class HttpClient:
         with self._client_lock:
             if self._client is not None:
                 self._client.close()
+
+    def within(self, deadline: Deadline) -> "HttpClient":
+        """Return the same open client, its connections included, for work with this deadline."""
+        other = copy.copy(self)
+        other._deadline = deadline
+        return other
 
     def open_with(self, environment: Mapping[str, str]) -> None:
         """Take proxies and certificates from these variables where they differ from the process's.

@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Bytes that grow up to a limit; all else in the plugin that must remember text uses it.
+# Bytes that grow up to a limit; all else in the plugin that must remember text uses it. Requests and
+# answers hold credentials: no copy stays behind in memory that is given back.
 
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, strlen
+
+from unix cimport explicit_bzero
 
 cdef struct ByteBuffer:
     char *bytes
     size_t length
     size_t capacity
+
+
+cdef inline void erase(ByteBuffer *buffer) noexcept nogil:
+    if buffer.bytes != NULL:
+        explicit_bzero(buffer.bytes, buffer.length)
+        free(buffer.bytes)
 
 
 cdef inline bint append_bytes(ByteBuffer *buffer, const void *data, size_t length,
@@ -19,9 +28,12 @@ cdef inline bint append_bytes(ByteBuffer *buffer, const void *data, size_t lengt
         return False
     if buffer.length + length > buffer.capacity:
         capacity = 2 * (buffer.length + length)
-        grown = realloc(buffer.bytes, capacity)
+        grown = malloc(capacity)
         if grown == NULL:
             return False
+        if buffer.length > 0:
+            memcpy(grown, buffer.bytes, buffer.length)
+        erase(buffer)
         buffer.bytes = <char *>grown
         buffer.capacity = capacity
     if length > 0:
@@ -55,7 +67,7 @@ cdef inline const char *next_text(const ByteBuffer *buffer, const char *previous
 
 
 cdef inline void release_bytes(ByteBuffer *buffer) noexcept nogil:
-    free(buffer.bytes)
+    erase(buffer)
     buffer.bytes = NULL
     buffer.length = 0
     buffer.capacity = 0

@@ -23,7 +23,7 @@ from spank_qrmi.plugin.message cimport (
 from unix cimport (
     AF_UNIX, F_DUPFD_CLOEXEC, MSG_DONTWAIT, MSG_NOSIGNAL, O_CLOEXEC, POLLIN, POLLOUT,
     POSIX_SPAWN_SETSID, POSIX_SPAWN_SETSIGDEF, POSIX_SPAWN_SETSIGMASK, SHUT_WR, SIGBUS,
-    SOCK_CLOEXEC, SOCK_STREAM, Dl_info, dladdr, fcntl, pipe2, poll, pollfd, posix_spawn, posix_spawn_file_actions_adddup2,
+    SOCK_CLOEXEC, SOCK_STREAM, Dl_info, dladdr, explicit_bzero, fcntl, pipe2, poll, pollfd, posix_spawn, posix_spawn_file_actions_adddup2,
     posix_spawn_file_actions_destroy, posix_spawn_file_actions_init, posix_spawn_file_actions_t,
     posix_spawnattr_destroy, posix_spawnattr_init, posix_spawnattr_setflags,
     posix_spawnattr_setsigdefault, posix_spawnattr_setsigmask, posix_spawnattr_t, recv, send,
@@ -131,6 +131,31 @@ cdef inline void block_slurm_signals(sigset_t *blocked) noexcept nogil:
     sigdelset(blocked, SIGSEGV)
 
 
+cdef inline const char *start_program() noexcept nogil:
+    """Return the Python program that imports the worker from its environment and from nowhere else.
+
+    What Python does by itself to find packages runs whatever *.pth files and sitecustomize say, and
+    takes long. Only an environment that relies on others needs it.
+    """
+    return (
+        b"import sys\n"
+        b"home = sys.executable.rpartition('/bin/')[0]\n"
+        b"try:\n"
+        b"    with open(home + '/pyvenv.cfg') as file:\n"
+        b"        is_whole = 'include-system-site-packages = false' in file.read()\n"
+        b"except OSError:\n"
+        b"    is_whole = False\n"
+        b"if is_whole:\n"
+        b"    for lib in dict.fromkeys(('lib', sys.platlibdir)):\n"
+        b"        version = 'python%d.%d' % sys.version_info[:2]\n"
+        b"        sys.path.append('/'.join((home, lib, version, 'site-packages')))\n"
+        b"else:\n"
+        b"    import site\n"
+        b"    site.main()\n"
+        b"from spank_qrmi.worker import main\n"
+        b"main()\n")
+
+
 cdef inline int spawn(const char *interpreter, int channel, int stderr_end,
                       pid_t *pid) noexcept nogil:
     """Start the worker with the channel as descriptors 0 and 1; return 0 or an error number."""
@@ -138,14 +163,16 @@ cdef inline int spawn(const char *interpreter, int channel, int stderr_end,
     cdef posix_spawnattr_t attributes
     cdef sigset_t every
     cdef sigset_t blocked
-    cdef char *argv[5]
+    cdef char *argv[7]
     cdef char *environment[3]
     cdef int error
     argv[0] = <char *>interpreter
     argv[1] = <char *>b"-I"
-    argv[2] = <char *>b"-m"
-    argv[3] = <char *>b"spank_qrmi.worker"
-    argv[4] = NULL
+    argv[2] = <char *>b"-S"
+    argv[3] = <char *>b"-c"
+    argv[4] = <char *>start_program()
+    argv[5] = <char *>b"spank_qrmi.worker"  # For those who look at a list of processes.
+    argv[6] = NULL
     environment[0] = <char *>b"PATH=/usr/bin:/bin"
     environment[1] = <char *>b"LC_ALL=C.UTF-8"
     environment[2] = NULL
@@ -232,9 +259,12 @@ cdef inline bint send_request(Conversation *talk, const ByteBuffer *request) noe
 cdef inline int receive(Conversation *talk, ByteBuffer *received) noexcept nogil:
     """Receive what is there: 1 to go on, 0 at the end of the stream, -1 past the limit."""
     cdef char chunk[CHUNK_BYTES]
+    cdef bint is_taken
     cdef ssize_t count = recv(talk.socket, chunk, sizeof(chunk), MSG_DONTWAIT)
     if count > 0:
-        return 1 if append_bytes(received, chunk, count, MAX_MESSAGE_BYTES) else -1
+        is_taken = append_bytes(received, chunk, count, MAX_MESSAGE_BYTES)
+        explicit_bzero(chunk, count)
+        return 1 if is_taken else -1
     if count < 0 and (errno == EAGAIN or errno == EINTR):
         return 1
     return 0
@@ -302,12 +332,15 @@ cdef inline long long check_job(Conversation *talk) noexcept nogil:
 
 
 cdef inline void keep_running(pid_t pid) noexcept nogil:
-    """Continue a worker that was stopped with its job's tasks: it may be closing a session."""
+    """Continue a worker that was stopped with its job's tasks: it may be closing a session.
+
+    Its network process is stopped with it.
+    """
     cdef siginfo_t information
     information.si_pid = 0
     if (waitid(P_PID, pid, &information, WSTOPPED | WNOHANG | WNOWAIT) == 0
             and information.si_pid == pid):
-        kill(pid, SIGCONT)
+        kill(-pid, SIGCONT)
 
 
 cdef inline bint converse(Conversation *talk, const ByteBuffer *request,

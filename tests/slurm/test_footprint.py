@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the plugin costs: no Python in Slurm's own processes, nothing at all without --qpu."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,34 @@ def test_slurmstepd_of_a_running_job_has_no_python(product: Product, options: tu
     assert_thin(product, job)
     job.cancel()
     job.wait()
+
+
+def state_of(pid: int) -> dict[str, object]:
+    """Return what the plugin must leave in a slurmstepd as it was."""
+    process = PROC / str(pid)
+    kept = ("SigBlk", "SigIgn", "SigCgt", "Umask", "Groups", "CapEff", "NoNewPrivs")
+    status = (line.partition(":") for line in (process / "status").read_text().splitlines())
+    kinds = [str(link.readlink()).partition(":")[0] for link in (process / "fd").iterdir()]
+    return {
+        **{name: value for name, _, value in status if name in kept},
+        "cwd": (process / "cwd").readlink().parent,
+        "limits": (process / "limits").read_text(),
+        "environment": (process / "environ").read_text(),
+        "descriptors": Counter(kind for kind in kinds if not kind.startswith("/")),
+    }
+
+
+def test_slurmstepd_is_left_as_it_was(product: Product):
+    states = []
+    for options in ((), ("--qpu=ibm_sherbrooke,FRESNEL",)):
+        job = product.submit("echo here; sleep 60", "--nodelist=n1", *options)
+        wait_until(lambda job=job: job.stdout, 20, "start of the script")
+        [stepd] = product.cluster.stepd_pids(job.id)
+        states.append(state_of(stepd))
+        job.cancel()
+        job.wait()
+
+    assert states[0] == states[1]
 
 
 def test_slurmstepd_that_acquires_has_no_python(product: Product):

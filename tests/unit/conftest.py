@@ -3,6 +3,7 @@
 
 import logging
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from spank_qrmi import worker
 from spank_qrmi.deadline import Deadline
+from spank_qrmi.services import LocalNetwork
 from spank_qrmi.simulator.object_store import LocalObjectStore, ObjectStore
 from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import Site
@@ -33,17 +35,21 @@ def vendor(monkeypatch: pytest.MonkeyPatch) -> FakeVendor:
 
 @pytest.fixture
 def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServingWorker]:
-    """The worker without its effects on the process: environment, a thread and logging."""
+    """The worker in this process: asks the network itself, and may be anybody's code."""
     deadlines: list[Deadline] = []
     monkeypatch.setattr(
         worker, "_cancel_when_abandoned", lambda channel, deadline: deadlines.append(deadline)
     )
-    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(worker, "_refuse_untrusted_code", lambda: None)
     logger = logging.getLogger("spank_qrmi")
     level, propagates = logger.level, logger.propagate
-    yield ServingWorker(deadlines, lambda message: converse(message, worker.serve))
+    yield ServingWorker(deadlines, lambda message: converse(message, _serve))
     logger.setLevel(level)
     logger.propagate = propagates
+
+
+def _serve(channel: socket.socket) -> None:
+    worker.serve(channel, LocalNetwork())
 
 
 @pytest.fixture(scope="session")

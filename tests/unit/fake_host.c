@@ -13,11 +13,13 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -73,7 +75,7 @@ void append(struct list *list, const char *text)
 
 /* ---- What the host tells of itself ---- */
 
-static void report_descriptors(const char *when)
+static void report_descriptors(const char *when, int hook)
 {
 	DIR *folder = opendir("/proc/self/fd");
 	struct dirent *entry;
@@ -87,27 +89,35 @@ static void report_descriptors(const char *when)
 		if (length < 0 || atoi(entry->d_name) == dirfd(folder))
 			continue;
 		target[length] = 0;
-		report(kind, "%s %s", entry->d_name, target);
+		report(kind, "%d: %s %s", hook, entry->d_name, target);
 	}
 	closedir(folder);
 }
 
-static void report_state(const char *when)
+/* What must be the same before and after a hook; 0 stands for all of them together. */
+static void report_state(const char *when, int hook)
 {
 	char kind[64], line[4096], folder[4096];
 	FILE *status = fopen("/proc/self/status", "r");
+	struct rlimit limit;
 
 	snprintf(kind, sizeof(kind), "state-%s", when);
 	while (fgets(line, sizeof(line), status) != NULL) {
 		if (strncmp(line, "SigBlk", 6) == 0 || strncmp(line, "SigIgn", 6) == 0 ||
 		    strncmp(line, "SigCgt", 6) == 0 || strncmp(line, "Umask", 5) == 0)
-			report(kind, "%s", line);
+			report(kind, "%d: %s", hook, line);
 	}
 	fclose(status);
-	report(kind, "cwd %s", getcwd(folder, sizeof(folder)));
+	report(kind, "%d: cwd %s", hook, getcwd(folder, sizeof(folder)));
+	report(kind, "%d: locale %s", hook, setlocale(LC_ALL, NULL));
+	for (int each = 0; each < RLIMIT_NLIMITS; each++) {
+		getrlimit(each, &limit);
+		report(kind, "%d: limit %d %ld %ld", hook, each, (long)limit.rlim_cur,
+		       (long)limit.rlim_max);
+	}
 	for (char **entry = environ; *entry != NULL; entry++)
-		report(kind, "environ %s", *entry);
-	report_descriptors(when);
+		report(kind, "%d: environ %s", hook, *entry);
+	report_descriptors(when, hook);
 }
 
 /* ---- Orders ---- */
@@ -180,6 +190,7 @@ static void set_up_as_a_daemon(void)
 	sigprocmask(SIG_SETMASK, &blocked, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGUSR1, SIG_IGN);
+	setlocale(LC_ALL, "C.UTF-8");
 	umask(0027);
 	for (size_t i = 0; i < host.closed.count; i++)
 		close(atoi(host.closed.items[i]));
@@ -187,13 +198,16 @@ static void set_up_as_a_daemon(void)
 
 static void run_hook(void *plugin, const char *name)
 {
+	static int hooks;
 	hook_f *hook = (hook_f *)dlsym(plugin, name);
 
 	if (hook == NULL) {
 		report("hook", "%s missing", name);
 		return;
 	}
+	report_state("before", ++hooks);
 	report("hook", "%s %d", name, hook(NULL, host.arguments.count, host.arguments.items));
+	report_state("after", hooks);
 }
 
 static void give_options(struct list *values, struct spank_option *option)
@@ -257,7 +271,7 @@ int main(int argc, char **argv)
 		report("dlopen", "%s", dlerror());
 		return 1;
 	}
-	report_state("before");
+	report_state("before", 0);
 	/* A process of its own, which no other hook has prepared. */
 	if (host.is_epilog) {
 		run_hook(plugin, "slurm_spank_job_epilog");
@@ -273,7 +287,7 @@ int main(int argc, char **argv)
 ended:
 	/* What the plugin still holds is lost from here on. */
 	dlclose(plugin);
-	report_state("after");
+	report_state("after", 0);
 	report("children", "%d", waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD ? 0 : 1);
 	return 0;
 }

@@ -157,7 +157,7 @@ class PluginHost:
         assert (ended.returncode, ended.stderr.decode()) == (0, "")
         lines = (line.partition(b":") for line in ended.stdout.split(b"\0")[:-1])
         report = Report(tuple((kind.decode(), text) for kind, _, text in lines))
-        # Whatever a test is about: slurmstepd must come out of it as it went in.
+        # Whatever a test is about: slurmstepd must come out of each hook as it went in.
         assert report.all("children") == [b"0"]
         for kind in ("state", "descriptor"):
             assert sorted(report.all(f"{kind}-before")) == sorted(report.all(f"{kind}-after"))

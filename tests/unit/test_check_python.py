@@ -9,9 +9,11 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
-import check_python
 import pytest
-from check_python import foreign_writer, steps_to, trouble_with_paths, trouble_with_version
+from check_python import trouble_with_paths, trouble_with_version
+
+from spank_qrmi import trusted_paths
+from spank_qrmi.trusted_paths import foreign_writer, steps_to
 
 PROJECT = Path(__file__).parents[2]
 FOLDER = stat.S_IFDIR | 0o755
@@ -36,7 +38,7 @@ class Files:
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> Files:
     described = Files(monkeypatch)
-    monkeypatch.setattr(check_python, "steps_to", lambda path: [path, *path.parents])
+    monkeypatch.setattr(trusted_paths, "steps_to", lambda path: [path, *path.parents])
     return described
 
 

@@ -9,12 +9,14 @@ from typing import Any
 import orjson
 import pytest
 
+from spank_qrmi import cli
 from spank_qrmi.cli import main
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.config import load_config
 from spank_qrmi.errors import ReleaseError
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.owner import Owner, owner_of
+from spank_qrmi.services import LocalNetwork
 from spank_qrmi.simulator.qrmi_config import site_config, write_config
 from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN, Account, Site
@@ -57,6 +59,11 @@ class Node:
     def held(self) -> list[str]:
         entries = Journal(self.folder).entries()
         return sorted(entry.resource_name for entry in entries if isinstance(entry, Entry))
+
+
+@pytest.fixture(autouse=True)
+def _network_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "start_network_process", LocalNetwork)
 
 
 @pytest.fixture

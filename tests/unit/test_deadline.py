@@ -47,3 +47,14 @@ def test_cancelling_ends_a_wait() -> None:
     thread.start()
     assert deadline.wait(LONG / 2) is False
     thread.join()
+
+
+def test_cancellation_is_told_to_those_who_asked() -> None:
+    deadline = Deadline(60)
+    told: list[str] = []
+    deadline.when_cancelled(lambda: told.append("early"))
+    assert told == []
+    deadline.cancel()
+    deadline.when_cancelled(lambda: told.append("late"))
+    deadline.cancel()
+    assert told == ["early", "late"]

@@ -8,10 +8,12 @@ import pytest
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.plugstack import PluginArguments, parse_arguments
 from spank_qrmi.plugstack_options import check_certificates
+from spank_qrmi.worker_user import WorkerUser
 
 PATH = "/etc/slurm/qrmi_config.json"
 REMEDY = "correct the line of spank_qrmi.so in plugstack.conf"
 SECRET = "secret-of-the-site"
+WRONG_USER = "--worker-user must be the name or number of a user other than root"
 
 
 def parsed(**values: object) -> PluginArguments:
@@ -34,6 +36,8 @@ def parsed(**values: object) -> PluginArguments:
         (["--acquire-timeout=1", "--release-timeout=86400"], parsed()),
         (["--strict-permissions"], parsed(is_strict=True)),
         (["--state-dir=/var/x"], parsed(state_directory=Path("/var/x"))),
+        (["--worker-user=qpu"], parsed(worker_user=WorkerUser("qpu"))),
+        (["--worker-user=17"], parsed(worker_user=WorkerUser("17"))),
     ],
 )
 def test_options_are_understood(options: list[str], expected: PluginArguments) -> None:
@@ -67,6 +71,11 @@ def test_defaults() -> None:
         ([PATH, "--on-failure=Fail"], "--on-failure must be fail or continue, got 'Fail'"),
         ([PATH, "--state-dir=var"], "--state-dir must be an absolute path, got 'var'"),
         ([PATH, "--state-dir="], "--state-dir must be an absolute path, got ''"),
+        ([PATH, "--worker-user=0"], f"{WRONG_USER}, got '0'"),
+        ([PATH, "--worker-user=root"], f"{WRONG_USER}, got 'root'"),
+        ([PATH, "--worker-user="], f"{WRONG_USER}, got ''"),
+        ([PATH, "--worker-user=4294967295"], f"{WRONG_USER}, got '4294967295'"),
+        ([PATH, "--worker-user=a b"], f"{WRONG_USER}, got 'a b'"),
         ([PATH, "--env:A"], "argument '--env:A' must be --env:NAME=VALUE"),
         ([PATH, "--env:"], "argument '--env:' must be --env:NAME=VALUE"),
         ([PATH, f"--env:={SECRET}"], "argument '--env:=…' must be --env:NAME=VALUE"),

@@ -8,6 +8,7 @@ import pytest
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.qrun_plugstack import QrunArguments, parse_arguments
+from spank_qrmi.worker_user import WorkerUser
 
 EIGHT = ("demo", "secret-1", "http://api", "secret-2", "secret-3", "http://s3", "test", "us-east-1")
 SITE = {
@@ -34,7 +35,7 @@ NEEDED = (
 TOGETHER = "--iam-apikey, --service-crn, --iam-endpoint belong together: add "
 FILE_IS_ALL = (
     "--credentials names the file that holds all credentials: give no other arguments but "
-    "--always, --strict-permissions, --cleanup-timeout and --env: beside it"
+    "--always, --strict-permissions, --cleanup-timeout, --worker-user and --env: beside it"
 )
 
 
@@ -45,6 +46,7 @@ FILE_IS_ALL = (
         ((*EIGHT, "--always"), QrunArguments(SITE)),
         ((*EIGHT, "--strict-permissions"), QrunArguments(SITE, is_strict=True)),
         ((*EIGHT, "--cleanup-timeout=5"), QrunArguments(SITE)),
+        ((*EIGHT, "--worker-user=qpu"), QrunArguments(SITE, worker_user=WorkerUser("qpu"))),
         ((*EIGHT, *IAM), QrunArguments({**SITE, **IAM_VALUES})),
         ((*IAM, *EIGHT), QrunArguments({**SITE, **IAM_VALUES})),
         ((*EIGHT, "--env:A=b=c", "--env:B="), QrunArguments(SITE, None, {"A": "b=c", "B": ""})),

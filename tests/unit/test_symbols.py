@@ -85,3 +85,13 @@ def test_file_that_is_no_library_fails(tmp_path: Path) -> None:
     (tmp_path / "text.so").write_text("text")
     status, _ = check(tmp_path / "text.so")
     assert status != 0
+
+
+@pytest.mark.parametrize("plugin", [PLUGIN, QRUN_PLUGIN])
+def test_memory_is_erased_before_it_is_given_back(plugin: Path) -> None:
+    """Buffers grow without realloc, which leaves the old copy where it was."""
+    command = ["nm", "--dynamic", "--undefined-only", "--format=just-symbols", str(plugin)]
+    symbols = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    needed = {symbol.partition("@")[0] for symbol in symbols}
+    assert needed & {"explicit_bzero", "__explicit_bzero_chk"}
+    assert not needed & {"realloc", "reallocarray"}

@@ -14,6 +14,7 @@ from spank_qrmi import worker
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.protocol import VERSION, Request, Verb, Verdict
+from spank_qrmi.services import LocalNetwork, Network
 from spank_qrmi.simulator.qrmi_config import site_config, write_config
 from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import Site
@@ -22,11 +23,11 @@ from tests.unit.conversation import ServingWorker, joined
 REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, 60)
 WAIT_SECONDS = 10
 
-VerbFunction = Callable[[Request, Deadline, AnswerWriter], None]
+VerbFunction = Callable[[Request, Deadline, AnswerWriter, Network], None]
 
 
 def raising(error: BaseException) -> VerbFunction:
-    def verb(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
+    def verb(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
         raise error
 
     return verb
@@ -78,7 +79,7 @@ def test_failure_names_the_option_that_the_user_gave(
 def test_plugin_of_another_release_is_answered_in_its_own_version(
     serving: ServingWorker, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
-    def verb(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
+    def verb(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
         answer.end(Verdict.RUN)
 
     monkeypatch.setitem(worker._VERBS, Verb.RELEASE, verb)
@@ -93,7 +94,7 @@ def test_plugin_of_another_release_is_answered_in_its_own_version(
 def test_error_after_a_part_of_the_answer_becomes_a_verdict(
     serving: ServingWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def verb(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
+    def verb(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
         answer.variable("A", "1")
         answer.variable("B", "\0")
 
@@ -106,7 +107,7 @@ def test_error_after_a_part_of_the_answer_becomes_a_verdict(
 def test_log_records_of_every_module_arrive(
     serving: ServingWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def verb(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
+    def verb(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
         logging.getLogger("spank_qrmi.clients.any").debug("of a client")
         logging.getLogger("httpx").error("of a library")
         answer.end(Verdict.RUN)
@@ -122,7 +123,7 @@ def test_plugin_that_is_gone_ends_the_worker(
     ours, theirs = socket.socketpair()
     ours.close()
     with theirs:
-        worker.serve(theirs)
+        worker.serve(theirs, LocalNetwork())
         assert theirs.recv(1) == b""
 
 
@@ -150,7 +151,7 @@ def test_plugin_that_closes_its_side_cancels_the_deadline(how: str) -> None:
 def test_release_is_not_cancelled_by_a_plugin_that_is_gone(
     serving: ServingWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def verb(request: Request, deadline: Deadline, answer: AnswerWriter) -> None:
+    def verb(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
         answer.end(Verdict.RUN)
 
     for each in Verb:

@@ -3,16 +3,20 @@
 
 import contextlib
 import os
+import re
+import select
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.simulator.faults import parse_fault
 from spank_qrmi.simulator.qrmi_config import site_config, write_config
@@ -20,17 +24,24 @@ from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import Site
 from tests.unit.conversation import SeenAnswer, encode_request, read_answer
 
+REPOSITORY = Path(__file__).parents[2]
 PATIENCE_SECONDS = 20
 REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, PATIENCE_SECONDS)
-WORKER = ("-I", "-m", "spank_qrmi.worker")
+# Tests may run as root on files that are an ordinary user's.
+WORKER = (
+    "-I",
+    "-c",
+    "from spank_qrmi import worker; worker._refuse_untrusted_code = lambda: None; worker.main()",
+)
 
 # A worker whose verb tells what it finds, after all that libraries may do to standard output.
 CURIOUS_WORKER = """
 import os, sys
 from spank_qrmi import worker
+from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.protocol import Verb, Verdict
 
-def verb(request, deadline, answer):
+def verb(request, deadline, answer, network):
     print("stray print", flush=True)
     os.write(1, b"stray write")
     umask = os.umask(0)
@@ -46,6 +57,7 @@ def verb(request, deadline, answer):
     answer.message(f"fds {sorted(links.items())}")
     answer.end(Verdict.RUN)
 
+worker._refuse_untrusted_code = lambda: None
 worker._VERBS[Verb.ACQUIRE] = verb
 worker.main()
 """
@@ -69,12 +81,14 @@ class RunningWorker:
 
 
 @contextlib.contextmanager
-def started(command: Sequence[str], pass_fds: Sequence[int] = ()) -> Iterator[RunningWorker]:
+def started(
+    command: Sequence[str], pass_fds: Sequence[int] = (), under: Sequence[str] = ()
+) -> Iterator[RunningWorker]:
     ours, theirs = socket.socketpair()
     ours.settimeout(PATIENCE_SECONDS)
     with ours:
         process = subprocess.Popen(
-            [sys.executable, *command],
+            [*under, sys.executable, *command],
             stdin=theirs,
             stdout=theirs,
             stderr=subprocess.PIPE,
@@ -98,15 +112,15 @@ def test_process_keeps_its_answer_clean_and_nothing_open() -> None:
     finally:
         for descriptor in inherited:
             os.close(descriptor)
-    fds = [(0, "/dev/null"), (1, "pipe"), (2, "pipe"), (3, "socket")]
+    fds = [(0, "/dev/null"), (1, "pipe"), (2, "pipe"), (3, "socket"), (4, "socket")]
     assert answer.messages == ["umask 77", "cwd /", "stdin ''", f"fds {fds}"]
     assert ended == (0, b"stray print\nstray write")
 
 
 def test_channel_may_already_be_the_first_free_descriptor(tmp_path: Path) -> None:
-    """Descriptors 3 and up may be taken or free: the channel ends as 3 in both cases."""
+    """Descriptors 3 and up may be taken or free: the channels end as 3 and 4 in both cases."""
     with started(("-I", "-c", CURIOUS_WORKER)) as running:
-        assert running.ask(REQUEST).messages[-1].endswith("(3, 'socket')]")
+        assert running.ask(REQUEST).messages[-1].endswith("(3, 'socket'), (4, 'socket')]")
 
 
 @pytest.mark.parametrize("message", [b"", b"nonsense", encode_request(REQUEST)[:-1]])
@@ -198,3 +212,165 @@ def test_worker_whose_slurmstepd_was_killed_undoes_what_it_has(
         assert running.end() == (0, b"")
     assert [session.accepting_jobs for session in site_of_node.sessions()] == [False]
     assert list((tmp_path / "state").iterdir()) == []
+
+
+@dataclass
+class NetworkChild:
+    """The network process of a worker, while a service lets it wait."""
+
+    pid: int
+
+    @classmethod
+    def of(cls, running: RunningWorker) -> "NetworkChild":
+        pid = running.process.pid
+        [child] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return cls(int(child))
+
+    def status(self, key: str) -> str:
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        [value] = [line.partition(":")[2] for line in lines if line.startswith(f"{key}:")]
+        return " ".join(value.split())
+
+    def limit(self, name: str) -> list[str]:
+        lines = Path(f"/proc/{self.pid}/limits").read_text().splitlines()
+        [line] = [line for line in lines if line.startswith(name)]
+        return line.removeprefix(name).split()[:2]
+
+
+@contextlib.contextmanager
+def waiting_for_a_session(site: Site, folder: Path, *options: str) -> Iterator[RunningWorker]:
+    """A worker that has asked for a session, which never comes."""
+    order = {"kind": "hang", "path": "/sessions$", "method": "POST"}
+    with started(WORKER) as running:
+        site.faults.add(parse_fault(order))
+        request = request_of(folder, Verb.ACQUIRE, "ibm_sherbrooke")
+        request = replace(request, arguments=(*request.arguments, *options))
+        running.channel.sendall(encode_request(request))
+        wait_for(site, "/sessions", 1)
+        yield running
+
+
+@pytest.mark.parametrize(("option", "uid", "gid"), [("", 65534, 65534), ("daemon", 1, 1)])
+def test_what_reads_the_network_has_given_up_root(
+    site_of_node: Site, tmp_path: Path, option: str, uid: int, gid: int
+) -> None:
+    if os.geteuid() != 0:
+        uid, gid = os.geteuid(), os.getegid()
+    options = [f"--worker-user={option}"] if option else []
+    with waiting_for_a_session(site_of_node, tmp_path, *options) as running:
+        child = NetworkChild.of(running)
+        assert child.status("Uid") == " ".join([str(uid)] * 4)
+        assert child.status("Gid") == " ".join([str(gid)] * 4)
+        if os.geteuid() == 0:
+            assert child.status("Groups") == ""
+        assert child.status("NoNewPrivs") == "1"
+        for each in ("CapPrm", "CapEff", "CapAmb"):
+            assert int(child.status(each), 16) == 0
+        assert child.limit("Max core file size") == ["0", "0"]
+        assert child.limit("Max file size") == ["0", "0"]
+        assert child.limit("Max open files") == ["512", "512"]
+        assert child.limit("Max data size") == [str(512 << 20)] * 2
+        assert child.limit("Max cpu time") == [str(PATIENCE_SECONDS + 60)] * 2
+        worker_limits = NetworkChild(running.process.pid)
+        assert worker_limits.limit("Max core file size") == ["0", "0"]
+        assert worker_limits.limit("Max data size") == [str(1 << 30)] * 2
+
+
+def test_what_reads_the_network_has_only_its_sockets(site_of_node: Site, tmp_path: Path) -> None:
+    with waiting_for_a_session(site_of_node, tmp_path) as running:
+        child = NetworkChild.of(running)
+        fds = {
+            int(link.name): str(link.readlink()).partition(":")[0]
+            for link in Path(f"/proc/{child.pid}/fd").iterdir()
+        }
+        connections = [target for number, target in fds.items() if number > 3]
+        standard = [fds[number] for number in range(4)]
+        assert standard == ["/dev/null", "/dev/null", "pipe", "socket"]
+        assert set(connections) == {"socket"}
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV])
+def test_session_may_be_open_that_a_dead_network_process_asked_for(
+    site_of_node: Site, tmp_path: Path, end: signal.Signals
+) -> None:
+    with waiting_for_a_session(site_of_node, tmp_path) as running:
+        os.kill(NetworkChild.of(running).pid, end)
+        answer = read_answer(running.channel.recv)
+        assert running.end() == (0, b"")
+    message = answer.messages[0]
+    assert message.startswith(
+        "QPU ibm_sherbrooke: the worker's network process ended before it had answered; "
+        "a dedicated session on ibm_sherbrooke at "
+    )
+    assert "may be open until" in message
+    assert answer.verdict == "fail"
+    [entry] = Journal(tmp_path / "state").entries()
+    assert isinstance(entry, Entry)
+    assert (entry.token, entry.ends_at is not None) == (None, True)
+
+
+def test_stopped_network_process_is_continued(site_of_node: Site, tmp_path: Path) -> None:
+    order = {"kind": "delay", "path": "/backends/", "delay_seconds": 1}
+    with started(WORKER) as running:
+        site_of_node.faults.add(parse_fault(order))
+        request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke")
+        running.channel.sendall(encode_request(request))
+        wait_for(site_of_node, "/status", 1)
+        os.kill(NetworkChild.of(running).pid, signal.SIGSTOP)
+        answer = read_answer(running.channel.recv)
+        assert running.end() == (0, b"")
+    assert (answer.messages, answer.verdict) == ([], "run")
+
+
+def test_network_process_ends_with_its_worker(site_of_node: Site, tmp_path: Path) -> None:
+    with waiting_for_a_session(site_of_node, tmp_path) as running:
+        child = NetworkChild.of(running)
+        ending = os.pidfd_open(child.pid)
+        running.process.kill()
+        assert select.select([ending], [], [], PATIENCE_SECONDS)[0]
+        os.close(ending)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
+def test_rights_of_the_systemd_unit_are_enough(site_of_node: Site, tmp_path: Path) -> None:
+    unit = (REPOSITORY / "systemd" / "spank-qrmi-release.service").read_text()
+    [names] = re.findall(r"(?m)^CapabilityBoundingSet=(.*)$", unit)
+    kept = ",".join("+" + name.removeprefix("CAP_").lower() for name in names.split())
+    under = ("setpriv", "--no-new-privs", f"--bounding-set=-all,{kept}")
+    with started(WORKER, under=under) as running:
+        answer = running.ask(request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke"))
+        assert running.end() == (0, b"")
+    assert (answer.messages, answer.verdict) == ([], "run")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("--bounding-set=-setuid", " for user 65534: Operation not permitted"),
+        ("--securebits=+no_setuid_fixup", ": it can be regained"),
+    ],
+)
+def test_where_root_stays_nothing_is_asked(
+    site_of_node: Site, tmp_path: Path, option: str, expected: str
+) -> None:
+    with started(WORKER, under=("setpriv", option)) as running:
+        answer = running.ask(request_of(tmp_path, Verb.ACQUIRE, "FRESNEL"))
+        assert running.end() == (0, b"")
+    assert answer.messages[0] == f"root cannot be given up{expected}"
+    assert list(site_of_node.requests) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
+def test_unknown_worker_user_is_one_clear_error(site_of_node: Site, tmp_path: Path) -> None:
+    with started(WORKER) as running:
+        request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,FRESNEL")
+        answer = running.ask(
+            replace(request, arguments=(*request.arguments, "--worker-user=no-such-user"))
+        )
+        assert running.end() == (0, b"")
+    assert answer.messages[0] == (
+        "--worker-user=no-such-user: this node knows no such user: add it, or name another"
+    )
+    assert len(answer.messages) == 2
+    assert list(site_of_node.requests) == []

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The messages between the worker and its network process: lists of texts, each with its length.
+
+    frame   number of fields (4 bytes, big-endian), then the fields
+    field   length in bytes (4 bytes, big-endian), then the text in UTF-8
+
+The first field says what it is. The worker asks (`Order`), the network process tells (`Report`);
+what it tells is hostile, since it has read the network: it is text of limited length, and nothing
+in it can be taken for another type.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum
+
+from spank_qrmi.errors import (
+    AcquisitionError,
+    AuthenticationError,
+    ProtocolError,
+    QrmiError,
+    ReleaseError,
+    ServiceError,
+    VariableError,
+)
+
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+"""What the worker asks: a resource's variables, as many as a job may bring."""
+
+MAX_REPORT_BYTES = 2 * 1024 * 1024
+"""What the network process tells: at most a list of quantum jobs, out of an answer of 1 MiB."""
+
+MAX_FIELDS = 200_000
+MAX_TEXT_LENGTH = 4000
+
+_NUMBER_BYTES = 4
+_CHUNK_BYTES = 65536
+
+
+class Order(str, Enum):
+    """What the worker sends, with the fields that follow.
+
+    PREPARE nothing; OPEN user, processor seconds, sets of variables (each a number of variables,
+    then names and values); WORK number, index of its set, seconds; CANCEL number of a work;
+    CALL number, number of its work, verb and what `Call` says.
+    """
+
+    PREPARE = "prepare"
+    OPEN = "open"
+    WORK = "work"
+    CANCEL = "cancel"
+    CALL = "call"
+
+
+class Call(str, Enum):
+    """What can be asked of the services, with the fields that follow, and those of the result.
+
+    CHECK type, name, remaining seconds or nothing, names and values: none. ACQUIRE the same: token.
+    RELEASE token, then the same: none. REMOVE job's id, names and values: "1" if there was one.
+    LIST share, names and values: the ids.
+    """
+
+    CHECK = "check"
+    ACQUIRE = "acquire"
+    RELEASE = "release"
+    REMOVE = "remove"
+    LIST = "list"
+
+
+class Report(str, Enum):
+    """What the network process sends, with the fields that follow.
+
+    OPENED nothing; REFUSED why it cannot make requests; LOG level, text; DONE number of the call,
+    its result; FAILED number of the call and the error, see `error_fields`.
+    """
+
+    OPENED = "opened"
+    REFUSED = "refused"
+    LOG = "log"
+    DONE = "done"
+    FAILED = "failed"
+
+
+Receive = Callable[[int], bytes]
+"""Returns at most so many bytes, b"" at the end of the stream."""
+
+_ERRORS: Mapping[str, type[QrmiError]] = {
+    error.__name__: error
+    for error in (
+        QrmiError,
+        AcquisitionError,
+        AuthenticationError,
+        ReleaseError,
+        ServiceError,
+        VariableError,
+    )
+}
+
+
+def encode_frame(kind: Order | Report, *fields: str) -> bytes:
+    """Return one frame; raise ProtocolError for more than a reader takes."""
+    texts = [text.encode("utf-8", "surrogateescape") for text in (kind.value, *fields)]
+    frame = _number(len(texts)) + b"".join(_number(len(text)) + text for text in texts)
+    if len(texts) > MAX_FIELDS or len(frame) > MAX_FRAME_BYTES:
+        message = f"a message of {len(frame)} bytes is too long"
+        raise ProtocolError(message)
+    return frame
+
+
+def read_frame(receive: Receive, limit_bytes: int) -> list[str] | None:
+    """Read the next frame; return None where the stream ends between two of them.
+
+    Raises ProtocolError if it ends elsewhere, is too long, or holds what is no text.
+    """
+    left = limit_bytes
+
+    def read(count: int) -> bytes:
+        nonlocal left
+        left -= count
+        if left < 0:
+            raise ProtocolError("a message is too long")
+        return _read_exactly(receive, count)
+
+    start = receive(_NUMBER_BYTES)
+    if not start:
+        return None
+    start += read(_NUMBER_BYTES - len(start))
+    count = int.from_bytes(start, "big")
+    if count > MAX_FIELDS:
+        raise ProtocolError("a message has too many fields")
+    try:
+        return [
+            read(int.from_bytes(read(_NUMBER_BYTES), "big")).decode("utf-8", "surrogateescape")
+            for _ in range(count)
+        ]
+    except UnicodeDecodeError as error:
+        raise ProtocolError("a message is no text") from error
+
+
+def pairs_to_fields(variables: Mapping[str, str]) -> list[str]:
+    """Return names and values in turn."""
+    return [text for pair in variables.items() for text in pair]
+
+
+def fields_to_pairs(fields: Sequence[str]) -> dict[str, str]:
+    """Return the variables that `pairs_to_fields` was given."""
+    return dict(zip(fields[::2], fields[1::2], strict=True))
+
+
+def error_fields(error: QrmiError) -> list[str]:
+    """Return an error as type, text, status, whether the service may have acted, and token."""
+    # Some are of a kind that only their own module tells from its parent.
+    name = next(each.__name__ for each in type(error).__mro__ if each.__name__ in _ERRORS)
+    if not isinstance(error, ServiceError):
+        return [name, str(error), "", "", ""]
+    status = "" if error.status is None else str(error.status)
+    return [
+        name,
+        str(error),
+        status,
+        "1" if error.may_have_acted else "",
+        error.token or "",
+    ]
+
+
+def error_from_fields(fields: Sequence[str]) -> QrmiError:
+    """Return the error that `error_fields` was given; raise ProtocolError if they tell none."""
+    with _nonsense():
+        name, text, status, may_have_acted, token = fields
+        error = _ERRORS[name](text[:MAX_TEXT_LENGTH])
+        if isinstance(error, ServiceError):
+            error.status = number(status) if status else None
+            error.may_have_acted = bool(may_have_acted)
+            error.token = checked_token(token) if token else None
+        return error
+
+
+def checked_token(text: str) -> str:
+    """Return an acquisition token; raise ProtocolError if it can be none."""
+    if not (0 < len(text) <= MAX_TEXT_LENGTH and text.isascii() and text.isprintable()):
+        raise ProtocolError("a token is not one line of text")
+    return text
+
+
+def number(text: str) -> int:
+    """Return a whole number of at most 9 digits; raise ProtocolError if it is none."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len("999999999")):
+        raise ProtocolError("a message holds no number where one belongs")
+    return int(text)
+
+
+@contextlib.contextmanager
+def _nonsense() -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, ValueError) as error:
+        raise ProtocolError("a message tells no error") from error
+
+
+def _number(value: int) -> bytes:
+    return value.to_bytes(_NUMBER_BYTES, "big")
+
+
+def _read_exactly(receive: Receive, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        chunk = receive(min(count - len(data), _CHUNK_BYTES))
+        if not chunk:
+            raise ProtocolError("a message ends in the middle")
+        data += chunk
+    return bytes(data)

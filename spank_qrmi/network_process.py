@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The worker's end of its network process: vendors are asked there, and believed nothing.
+
+Whatever becomes of that process is one error with a reason for each call; one that was to open a
+session counts as having opened it.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from itertools import count
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Hold, Settings
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
+from spank_qrmi.network_messages import (
+    MAX_REPORT_BYTES,
+    MAX_TEXT_LENGTH,
+    Call,
+    Order,
+    Report,
+    checked_token,
+    encode_frame,
+    error_from_fields,
+    number,
+    pairs_to_fields,
+    read_frame,
+)
+from spank_qrmi.qrun.service import quantum_system_from
+from spank_qrmi.redaction import printable
+from spank_qrmi.services import QuantumJobs, Services
+from spank_qrmi.worker_user import WorkerUser
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from spank_qrmi.clients.http import HttpClient
+    from spank_qrmi.clients.iam import TokenSource
+
+_WHO = "the worker's network process"
+_ENDED = f"{_WHO} ended before it had answered"
+_NONSENSE = f"{_WHO} gave an answer that cannot be read"
+_SILENT = f"{_WHO} did not answer in time"
+_UNKNOWN_VARIABLES = f"{_WHO} does not know the variables that requests are to be made with"
+
+# It keeps deadlines itself: this is for one that does not. Less than `at_once` waits for threads.
+_MARGIN_SECONDS = LATE_ANSWER_SECONDS + 0.1
+_SEND_SECONDS = 5
+_CHECK_SECONDS = 0.2
+_MOST_LOG_RECORDS = 2000
+_LOG_LEVELS = {
+    name: getattr(logging, name) for name in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+}
+
+_log = logging.getLogger("spank_qrmi")
+
+
+def start_network_process() -> "NetworkProcess":
+    """Fork the process. Called before secrets are read, files opened and threads started."""
+    from spank_qrmi import network_server  # noqa: PLC0415 (needed in the other process only)
+
+    ours, theirs = socket.socketpair()
+    parent_pid = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            ours.close()
+            network_server.main(theirs, parent_pid)
+        finally:
+            # Nothing of what the worker does next may be done twice.
+            os._exit(1)
+    theirs.close()
+    return NetworkProcess(ours, pid)
+
+
+class NetworkProcess:
+    """A `Network` behind a socket; `pid` is None for one that is no process of its own."""
+
+    def __init__(self, channel: socket.socket, pid: int | None = None) -> None:
+        # A process that takes no more orders must not block the worker.
+        timeout = struct.pack("ll", _SEND_SECONDS, 0)
+        channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        self._channel = channel
+        self._pid = pid
+        self._lock = threading.Lock()
+        self._sending = threading.Lock()
+        self._numbers = count(1)
+        self._waiting: dict[int, SimpleQueue[list[str] | QrmiError]] = {}
+        self._environments: list[dict[str, str]] = []
+        self._log_records_left = _MOST_LOG_RECORDS
+        self._is_open = threading.Event()
+        self._failure = ""
+        self._listener: threading.Thread | None = None
+
+    def prepare(self) -> None:
+        """Let it import what requests need, while the worker does other things."""
+        self._order(Order.PREPARE)
+
+    def open(
+        self, environments: Sequence[Mapping[str, str]], user: WorkerUser, seconds: float
+    ) -> None:
+        """Let it get ready for requests with these sets of variables, see `Network`."""
+        fields = []
+        for each in environments:
+            if each not in self._environments:
+                self._environments.append(dict(each))
+                fields += [str(len(each)), *pairs_to_fields(each)]
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        self._order(Order.OPEN, user.text, str(seconds), *fields)
+
+    def wait_until_open(self, deadline: Deadline) -> None:
+        """Return once requests can be made; raise QrmiError that says why they cannot."""
+        while not self._is_open.wait(_CHECK_SECONDS):
+            if deadline.has_passed():
+                raise QrmiError(_SILENT)
+        if self._failure:
+            raise QrmiError(self._failure)
+
+    def services(self, deadline: Deadline, environment: Mapping[str, str]) -> Services:
+        """Return the services for one piece of work."""
+        return _RemoteServices(self, deadline, environment)
+
+    def close(self) -> None:
+        """End the process and wait for its end."""
+        with contextlib.suppress(OSError):
+            self._channel.shutdown(socket.SHUT_RDWR)
+        if self._pid is not None:
+            # Without the right to end it, it ends by itself: its worker listens no more.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self._pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._pid, 0)
+        if self._listener is not None:
+            self._listener.join()
+        self._channel.close()
+
+    def begin_work(self, deadline: Deadline, environment: Mapping[str, str]) -> str:
+        """Tell it of a piece of work; return the work's number.
+
+        Raises QrmiError if it was not opened with these variables.
+        """
+        if environment not in self._environments:
+            raise QrmiError(_UNKNOWN_VARIABLES)
+        work = str(next(self._numbers))
+        index = self._environments.index(dict(environment))
+        self._order(Order.WORK, work, str(index), str(deadline.remaining_seconds()))
+        deadline.when_cancelled(lambda: self._order(Order.CANCEL, work))
+        return work
+
+    def call(self, work: str, deadline: Deadline, call: Call, *fields: str) -> list[str]:
+        """Have something asked and return the result's fields.
+
+        Raises the service's error, and ServiceError if there is no result; that the service may
+        have acted then says only that the call was sent.
+        """
+        ends_at = time.monotonic() + deadline.remaining_seconds() + _MARGIN_SECONDS
+        results: SimpleQueue[list[str] | QrmiError] = SimpleQueue()
+        with self._lock:
+            call_number = next(self._numbers)
+            self._waiting[call_number] = results
+            failure = self._failure
+        if failure:
+            raise ServiceError(failure)
+        self._order(Order.CALL, str(call_number), work, call.value, *fields)
+        try:
+            result = results.get(timeout=max(0.0, ends_at - time.monotonic()))
+        except Empty:
+            raise ServiceError(_SILENT, may_have_acted=True) from None
+        finally:
+            with self._lock:
+                self._waiting.pop(call_number, None)
+        if isinstance(result, QrmiError):
+            raise result
+        return result
+
+    def _order(self, order: Order, *fields: str) -> None:
+        frame = encode_frame(order, *fields)
+        try:
+            with self._sending:
+                self._channel.sendall(frame)
+        except OSError:
+            # What came half-way would be continued by the next order.
+            self._give_up(_ENDED)
+            with contextlib.suppress(OSError):
+                self._channel.shutdown(socket.SHUT_RDWR)
+
+    def _listen(self) -> None:
+        """Take what it tells until it ends or tells nonsense."""
+        try:
+            while (report := read_frame(self._receive, MAX_REPORT_BYTES)) is not None:
+                self._take(report)
+            self._give_up(_ENDED)
+        except OSError:
+            self._give_up(_ENDED)
+        except (ProtocolError, ValueError):
+            self._give_up(_NONSENSE)
+
+    def _receive(self, most: int) -> bytes:
+        while not select.select([self._channel], [], [], _CHECK_SECONDS)[0]:
+            self._keep_running()
+        return self._channel.recv(most)
+
+    def _keep_running(self) -> None:
+        """Continue it if it was stopped with its job's tasks, as the plugin does with us."""
+        if self._pid is None:
+            return
+        with contextlib.suppress(ChildProcessError, ProcessLookupError, PermissionError):
+            if os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOHANG) is not None:
+                os.kill(self._pid, signal.SIGCONT)
+
+    def _take(self, report: list[str]) -> None:
+        """Act on one report; raise ProtocolError or ValueError for nonsense."""
+        kind, *fields = report or [""]
+        match Report(kind):
+            case Report.OPENED:
+                self._is_open.set()
+            case Report.REFUSED:
+                self._give_up(printable(fields[0][:MAX_TEXT_LENGTH]) if fields else _NONSENSE)
+            case Report.LOG:
+                level, text = fields
+                self._log_record(level, text)
+            case Report.DONE:
+                self._deliver(fields[:1], fields[1:])
+            case Report.FAILED:
+                self._deliver(fields[:1], error_from_fields(fields[1:]))
+
+    def _log_record(self, level: str, text: str) -> None:
+        if self._log_records_left > 0:
+            self._log_records_left -= 1
+            shown = printable(text[:MAX_TEXT_LENGTH])
+            _log.log(_LOG_LEVELS.get(level, logging.DEBUG), "%s", shown)
+
+    def _deliver(self, call: Sequence[str], result: list[str] | QrmiError) -> None:
+        with self._lock:
+            results = self._waiting.get(number("".join(call)))
+        # Nobody waits any more for what comes after its deadline.
+        if results is not None:
+            results.put(result)
+
+    def _give_up(self, reason: str) -> None:
+        """Let all that waits, and all that comes, fail with this reason."""
+        with self._lock:
+            self._failure = self._failure or reason
+            waiting = list(self._waiting.values())
+        for results in waiting:
+            results.put(ServiceError(self._failure, may_have_acted=True))
+        self._is_open.set()
+
+
+class _RemoteServices(Services):
+    """The services as the network process asks them."""
+
+    def __init__(
+        self, process: NetworkProcess, deadline: Deadline, environment: Mapping[str, str]
+    ) -> None:
+        self._process = process
+        self._deadline = deadline
+        self._environment = environment
+        self._beginning = threading.Lock()
+        self._work = ""
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: "TracebackType | None",
+    ) -> None:
+        """Leave it to the end of the process."""
+
+    def client(self, resource_type: str, settings: Settings) -> Client:
+        """Return a client that asks there; raises AcquisitionError as the real one does."""
+        hold = CLIENTS[resource_type](settings, *_NOTHING_TO_ASK_WITH).hold
+        return _RemoteClient(self, resource_type, settings, hold)
+
+    def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
+        """Return jobs that are removed there; raises VariableError as the real one does."""
+        quantum_system_from(values, _NOTHING_TO_ASK_WITH[0])
+        return _RemoteQuantumJobs(self, pairs_to_fields(values))
+
+    def call(self, call: Call, *fields: str) -> list[str]:
+        """Have something asked within this piece of work, see `NetworkProcess.call`."""
+        with self._beginning:
+            if not self._work:
+                self._work = self._process.begin_work(self._deadline, self._environment)
+        return self._process.call(self._work, self._deadline, call, *fields)
+
+
+# What checks settings asks nothing; what asks is in the other process.
+_NOTHING_TO_ASK_WITH = cast("tuple[HttpClient, TokenSource]", (None, None))
+
+
+class _RemoteClient(Client):
+    """A resource's client; what it holds was decided here, from its settings alone."""
+
+    sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    longest_task_seconds = None
+
+    def __init__(
+        self, services: _RemoteServices, resource_type: str, settings: Settings, hold: Hold | None
+    ) -> None:
+        self.hold = hold
+        self._services = services
+        remaining = settings.remaining_seconds
+        self._fields = (
+            resource_type,
+            settings.resource_name,
+            "" if remaining is None else str(remaining),
+            *pairs_to_fields(settings.values),
+        )
+
+    def check_accessible(self) -> None:
+        """Ask whether jobs can run there now, see `Client`."""
+        self._services.call(Call.CHECK, *self._fields)
+
+    def acquire(self) -> str:
+        """Take the resource, see `Client`."""
+        result = self._services.call(Call.ACQUIRE, *self._fields)
+        try:
+            [token] = result
+            return checked_token(token)
+        except (ValueError, ProtocolError):
+            raise ServiceError(_NONSENSE, may_have_acted=True) from None
+
+    def release(self, token: str) -> None:
+        """Give back what `acquire` took, see `Client`."""
+        self._services.call(Call.RELEASE, token, *self._fields)
+
+
+class _RemoteQuantumJobs:
+    """The jobs of one instance of Direct Access, see `QuantumJobs`."""
+
+    def __init__(self, services: _RemoteServices, variables: Sequence[str]) -> None:
+        self._services = services
+        self._variables = variables
+
+    def remove(self, job_id: str) -> bool:
+        """Cancel and delete a job; return whether there was one."""
+        return self._services.call(Call.REMOVE, job_id, *self._variables) == ["1"]
+
+    def job_ids(self, share: float = 1.0) -> frozenset[str]:
+        """Return the ids of all jobs."""
+        return frozenset(self._services.call(Call.LIST, str(share), *self._variables))

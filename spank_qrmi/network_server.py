@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The network process: it alone speaks with vendors' services, and is not root when it does.
+
+It is forked from the worker before that has read anything, so it knows no secret but those that it
+is asked with. It imports the HTTP library and reads certificates, gives up root, and then answers
+calls until the worker closes its end.
+"""
+
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from spank_qrmi import privileges
+from spank_qrmi.clients.base import Client, Settings
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
+from spank_qrmi.network_messages import (
+    MAX_FRAME_BYTES,
+    Call,
+    Order,
+    Report,
+    encode_frame,
+    error_fields,
+    fields_to_pairs,
+    read_frame,
+)
+from spank_qrmi.redaction import error_place
+from spank_qrmi.services import LocalServices, QuantumJobs
+from spank_qrmi.worker_user import WorkerUser, ids_of
+
+if TYPE_CHECKING:
+    from spank_qrmi.clients.http import HttpClient
+
+_CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
+_CHANNEL_DESCRIPTOR = 3
+
+_log = logging.getLogger("spank_qrmi")
+
+
+def main(channel: socket.socket, parent_pid: int) -> NoReturn:
+    """Serve in a process that was just forked, with nothing left of what it inherited."""
+    # As the worker: what is sent to a job's tasks may be sent to us too. Its end ends us.
+    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)
+    channel = _alone(channel)
+    privileges.limit(privileges.NETWORK_LIMITS)
+
+    def give_up_root(user: str) -> None:
+        become_user(user)
+        privileges.seal(parent_pid)
+
+    with contextlib.suppress(OSError, ProtocolError):
+        Server(channel, give_up_root).serve()
+    # A thread may still hang in a look-up of a name.
+    os._exit(0)
+
+
+def _alone(channel: socket.socket) -> socket.socket:
+    """Close every descriptor but the channel and standard error."""
+    os.dup2(channel.detach(), _CHANNEL_DESCRIPTOR, inheritable=False)
+    os.closerange(_CHANNEL_DESCRIPTOR + 1, os.sysconf("SC_OPEN_MAX"))
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for descriptor in (0, 1):
+        os.dup2(nothing, descriptor)
+    os.close(nothing)
+    return socket.socket(fileno=_CHANNEL_DESCRIPTOR)
+
+
+def become_user(text: str) -> None:
+    """Become a user by name or number; a process that is not root stays who it is.
+
+    Raises QrmiError.
+    """
+    if os.geteuid() != 0:
+        _log.debug("requests are made as user %d: only root can change that", os.geteuid())
+        return
+    privileges.become(*ids_of(WorkerUser(text)))
+
+
+def import_http() -> None:
+    """Import all that requests may need, while its files can still be read."""
+    importlib.import_module("spank_qrmi.clients.http")
+    importlib.import_module("ctypes")
+    # The codecs of host names are otherwise imported with the first of them.
+    "ü".encode("idna")
+
+
+class Server:
+    """Answers the worker's calls, each in a thread of its own."""
+
+    def __init__(self, channel: socket.socket, give_up_root: Callable[[str], None]) -> None:
+        self._channel = channel
+        self._give_up_root = give_up_root
+        self._sending = threading.Lock()
+        self._clients: list[HttpClient | ServiceError] = []
+        self._works: dict[str, _Work] = {}
+
+    def serve(self) -> None:
+        """Carry out orders until the worker closes its end, or requests cannot be made."""
+        handler = _ReportHandler(self._report)
+        _log.addHandler(handler)
+        _log.setLevel(logging.DEBUG)
+        _log.propagate = False
+        try:
+            while (frame := read_frame(self._channel.recv, MAX_FRAME_BYTES)) is not None:
+                order, *fields = frame
+                if not self._carry_out(Order(order), fields):
+                    break
+        finally:
+            _log.removeHandler(handler)
+
+    def _carry_out(self, order: Order, fields: Sequence[str]) -> bool:
+        """Return whether to go on."""
+        match order:
+            case Order.PREPARE:
+                import_http()
+            case Order.OPEN:
+                return self._open(*fields)
+            case Order.WORK:
+                number, index, seconds = fields
+                self._works[number] = _Work(self._clients[int(index)], float(seconds))
+            case Order.CANCEL:
+                self._works[fields[0]].deadline.cancel()
+            case Order.CALL:
+                threading.Thread(target=self._answer, args=fields, daemon=True).start()
+        return True
+
+    def _open(self, user: str, seconds: str, *environments: str) -> bool:
+        """Open a client for each set of variables, and give up root."""
+        try:
+            import_http()
+            self._clients = [_client_with(each) for each in _sets_in(environments)]
+            self._give_up_root(user)
+            privileges.limit_processor_time(float(seconds))
+        except QrmiError as error:
+            self._report(Report.REFUSED, str(error))
+            return False
+        except Exception as error:  # noqa: BLE001 (whatever it is, nothing may be asked as root)
+            self._report(Report.REFUSED, f"requests cannot be made: {error_place(error)}")
+            return False
+        self._report(Report.OPENED)
+        return True
+
+    def _answer(self, number: str, work: str, call: str, *fields: str) -> None:
+        try:
+            result = self._works[work].result_of(Call(call), fields)
+            self._report(Report.DONE, number, *result)
+        except QrmiError as error:
+            self._report(Report.FAILED, number, *error_fields(error))
+        except Exception as error:  # noqa: BLE001 (one resource's bug must not take the others down)
+            _log.error("internal error: %s", error_place(error))
+            # Nobody knows how far it had come.
+            failure = ServiceError(f"internal error ({type(error).__name__})", may_have_acted=True)
+            self._report(Report.FAILED, number, *error_fields(failure))
+
+    def _report(self, report: Report, *fields: str) -> None:
+        frame = encode_frame(report, *fields)
+        # Without the worker nobody is left to tell, and the other thread sees the end.
+        with self._sending, contextlib.suppress(OSError):
+            self._channel.sendall(frame)
+
+
+class _Work:
+    """One piece of work: its deadline, and the services within it."""
+
+    def __init__(self, client: "HttpClient | ServiceError", seconds: float) -> None:
+        self.deadline = Deadline(seconds)
+        self._failure = client if isinstance(client, ServiceError) else None
+        self._quantum_jobs: dict[tuple[str, ...], QuantumJobs] = {}
+        self._making = threading.Lock()
+        if not isinstance(client, ServiceError):
+            self._services = LocalServices(client.within(self.deadline), environment=None)
+
+    def result_of(self, call: Call, fields: Sequence[str]) -> list[str]:
+        """Return the fields of a call's result; raise QrmiError if it failed."""
+        if self._failure is not None:
+            raise self._failure
+        match call:
+            case Call.CHECK:
+                self._client(*fields).check_accessible()
+                return []
+            case Call.ACQUIRE:
+                return [self._client(*fields).acquire()]
+            case Call.RELEASE:
+                token, *resource = fields
+                self._client(*resource).release(token)
+                return []
+            case Call.REMOVE:
+                job_id, *variables = fields
+                return ["1"] if self._jobs(variables).remove(job_id) else [""]
+            case Call.LIST:
+                share, *variables = fields
+                return sorted(self._jobs(variables).job_ids(float(share)))
+
+    def _jobs(self, variables: Sequence[str]) -> QuantumJobs:
+        """Return a service's jobs, the same for all calls: they share its access token."""
+        with self._making:
+            key = tuple(variables)
+            if key not in self._quantum_jobs:
+                self._quantum_jobs[key] = self._services.quantum_jobs(fields_to_pairs(variables))
+            return self._quantum_jobs[key]
+
+    def _client(
+        self, resource_type: str, name: str, remaining_seconds: str, *variables: str
+    ) -> Client:
+        remaining = int(remaining_seconds) if remaining_seconds else None
+        settings = Settings(name, fields_to_pairs(variables), remaining)
+        return self._services.client(resource_type, settings)
+
+
+def _sets_in(fields: Sequence[str]) -> list[dict[str, str]]:
+    """Return the sets of variables that an order to open lists."""
+    sets = []
+    rest = list(fields)
+    while rest:
+        end = 1 + 2 * int(rest[0])
+        sets.append(fields_to_pairs(rest[1:end]))
+        rest = rest[end:]
+    return sets
+
+
+def _client_with(environment: Mapping[str, str]) -> "HttpClient | ServiceError":
+    """Return an open client for a set of variables, or why there is none."""
+    from spank_qrmi.clients.http import HttpClient  # noqa: PLC0415 (imported when it is asked for)
+
+    client = HttpClient(Deadline(0))
+    try:
+        client.open_with(environment)
+    except ServiceError as error:
+        return error
+    return client
+
+
+class _ReportHandler(logging.Handler):
+    """Sends log records to the worker, who knows what to mask."""
+
+    def __init__(self, report: Callable[..., None]) -> None:
+        super().__init__()
+        self._report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._report(Report.LOG, record.levelname, record.getMessage())

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a process may do, and how it gives that up for good."""
+
+import contextlib
+import os
+import resource
+import signal
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from spank_qrmi.errors import PrivilegeError
+
+_MIB = 1024 * 1024
+
+WORKER_LIMITS: Mapping[int, int] = {
+    resource.RLIMIT_CORE: 0,
+    resource.RLIMIT_DATA: 1024 * _MIB,
+    resource.RLIMIT_NOFILE: 1024,
+}
+"""For what runs as root: no core that would hold secrets, and an end to what grows without one."""
+
+NETWORK_LIMITS: Mapping[int, int] = {
+    resource.RLIMIT_CORE: 0,
+    resource.RLIMIT_DATA: 512 * _MIB,
+    resource.RLIMIT_FSIZE: 0,
+    resource.RLIMIT_NOFILE: 512,
+}
+"""For what reads the network: it writes no file, and has 64 resources at once to ask for."""
+
+THREAD_STACK_BYTES = _MIB
+"""Stacks count as data: 128 threads with the usual 8 MiB would be more than is allowed."""
+
+CPU_SECONDS = 60
+"""Processor time that a piece of work may need on top of the time that it may last."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+def limit(limits: Mapping[int, int]) -> None:
+    """Limit this process and what it starts; one that cannot be raised stays."""
+    for kind, wanted in limits.items():
+        _, hard = resource.getrlimit(kind)
+        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(kind, (value, value))
+    threading.stack_size(THREAD_STACK_BYTES)
+
+
+def limit_processor_time(seconds: float) -> None:
+    """End this process by force once it has used CPU_SECONDS more than `seconds`."""
+    limit({resource.RLIMIT_CPU: int(seconds) + CPU_SECONDS})
+
+
+def become(uid: int, gid: int) -> None:
+    """Become this user and group, without any other group, and never root again.
+
+    Raises PrivilegeError if any way back is left.
+    """
+    try:
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    except OSError as error:
+        message = f"root cannot be given up for user {uid}: {error.strerror}"
+        raise PrivilegeError(message) from error
+    if os.getresuid() != (uid, uid, uid) or os.getresgid() != (gid, gid, gid) or os.getgroups():
+        raise PrivilegeError("root cannot be given up: its ids or groups are left")
+    for way_back in (os.seteuid, os.setegid):
+        with contextlib.suppress(PermissionError):
+            way_back(0)
+            raise PrivilegeError("root cannot be given up: it can be regained")
+    if held := capabilities():
+        message = f"root cannot be given up: capabilities are left ({', '.join(held)})"
+        raise PrivilegeError(message)
+
+
+def capabilities() -> list[str]:
+    """Return each of the kernel's sets in which this process has a capability that it may use."""
+    # As bytes: a codec might be a module that cannot be read any more.
+    lines = Path("/proc/self/status").read_bytes().splitlines()
+    sets = dict(line.split(b":", 1) for line in lines if line.startswith(b"Cap"))
+    return [name.decode() for name in (b"CapPrm", b"CapEff", b"CapAmb") if int(sets[name], 16)]
+
+
+def seal(parent_pid: int) -> None:
+    """Gain nothing by starting programs, be unreadable to others, and end with the parent.
+
+    Changing the user undoes the latter two, so it comes first. Raises PrivilegeError.
+    """
+    # Python's standard library has no other way to these calls.
+    import ctypes  # noqa: PLC0415 (the process that runs as root needs none of it)
+
+    library = ctypes.CDLL(None, use_errno=True)
+    for option, value in (
+        (_PR_SET_NO_NEW_PRIVS, 1),
+        (_PR_SET_DUMPABLE, 0),
+        (_PR_SET_PDEATHSIG, int(signal.SIGKILL)),
+    ):
+        if library.prctl(option, ctypes.c_ulong(value), *[ctypes.c_ulong(0)] * 3) != 0:
+            message = f"prctl({option}) failed: {os.strerror(ctypes.get_errno())}"
+            raise PrivilegeError(message)
+    if os.getppid() != parent_pid:
+        raise PrivilegeError("the worker has ended")

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the vendors' services are asked: the seam between what decides and what uses the network.
+
+The worker decides as root; a process without root asks (`network_process`). Here is what both ends
+of that have in common, and the way to ask from the same process, for tests.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients.base import Client, Settings
+from spank_qrmi.clients.iam import TokenSource
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.qrun.service import quantum_system_from
+from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser
+
+if TYPE_CHECKING:
+    from spank_qrmi.clients.http import HttpClient
+
+
+class QuantumJobs(Protocol):
+    """The jobs of one instance of Direct Access, see `QuantumSystem`."""
+
+    def remove(self, job_id: str) -> bool:
+        """Cancel and delete a job; return whether there was one. Raises ServiceError."""
+
+    def job_ids(self, share: float = 1.0) -> frozenset[str]:
+        """Return the ids of all jobs. Raises ServiceError."""
+
+
+class Services(AbstractContextManager["Services", None], Protocol):
+    """The services as one piece of work asks them: one deadline, shared tokens."""
+
+    def client(self, resource_type: str, settings: Settings) -> Client:
+        """Return a resource's client; raises QrmiError if it cannot be made. Asks nothing."""
+
+    def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
+        """Return the jobs of the service that `IBMQRUN_*` variables describe.
+
+        Raises VariableError if they describe none.
+        """
+
+
+class Network(Protocol):
+    """The way to the services."""
+
+    def prepare(self) -> None:
+        """Begin with what takes long before requests can be made; returns at once."""
+
+    def open(
+        self,
+        environments: Sequence[Mapping[str, str]],
+        user: WorkerUser,
+        seconds: float,
+    ) -> None:
+        """Get ready for requests with each of these sets of variables; called once, first.
+
+        `user` is who makes them, `seconds` how long they may take altogether. Returns at once.
+        """
+
+    def wait_until_open(self, deadline: Deadline) -> None:
+        """Return once requests can be made; raise QrmiError that says why they cannot."""
+
+    def services(self, deadline: Deadline, environment: Mapping[str, str]) -> Services:
+        """Return the services for one piece of work with one of the sets of variables."""
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+
+
+class LocalNetwork:
+    """Asks from this process, with its rights."""
+
+    def prepare(self) -> None:
+        """Do nothing: what takes long is done when it is needed."""
+
+    def open(
+        self,
+        environments: Sequence[Mapping[str, str]],
+        user: WorkerUser = DEFAULT_WORKER_USER,
+        seconds: float = 0.0,
+    ) -> None:
+        """Do nothing: clients are opened when they are needed."""
+
+    def wait_until_open(self, deadline: Deadline) -> None:
+        """Return at once."""
+
+    def services(self, deadline: Deadline, environment: Mapping[str, str]) -> Services:
+        """Return the services for one piece of work."""
+        # Only here, where it is needed: importing it takes as long as all the rest.
+        from spank_qrmi.clients.http import HttpClient  # noqa: PLC0415 (see above)
+
+        return LocalServices(HttpClient(deadline), environment)
+
+    def close(self) -> None:
+        """Do nothing: the services close what they opened."""
+
+
+class LocalServices(Services):
+    """The services behind one HTTP client, which is opened with `environment` when first needed.
+
+    None as `environment`: the client is open.
+    """
+
+    def __init__(self, http: "HttpClient", environment: Mapping[str, str] | None) -> None:
+        self._http = http
+        self._tokens = TokenSource(http)
+        self._environment = environment
+        self._opening = threading.Lock()
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._http.__exit__(exception_type, exception, traceback)
+
+    def client(self, resource_type: str, settings: Settings) -> Client:
+        """Return a resource's client; raises QrmiError if it cannot be made."""
+        return CLIENTS[resource_type](settings, self._opened(), self._tokens)
+
+    def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
+        """Return the jobs of the service; raises VariableError if there is none."""
+        return quantum_system_from(values, self._opened())
+
+    def _opened(self) -> "HttpClient":
+        with self._opening:
+            if self._environment is not None:
+                self._http.open_with(self._environment)
+                self._environment = None
+            return self._http

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether others than root may change a file, or put another one in its place.
+
+Also runs with the Python that an installation is given, which may be an old one
+(scripts/check_python.py): the syntax is that of 3.6.
+"""
+
+import grp
+import os
+import pwd
+import stat
+from pathlib import Path
+
+
+def trouble_with(paths: "list[Path]") -> str:
+    """Return which file or folder on the way to one of the paths others may change, and who.
+
+    Nothing if there is none. What lies in a folder where everybody may write is safe if only its
+    owner may remove it.
+    """
+    for step in dict.fromkeys(step for path in paths for step in steps_to(path)):
+        writer = foreign_writer(step)
+        if writer:
+            return f"{step} may be changed by {writer}, and the worker runs as root"
+    return ""
+
+
+def steps_to(path: Path) -> "list[Path]":
+    """Return the path, all folders above it, and the same of each link on the way."""
+    steps = []
+    for step in (path.absolute(), *path.absolute().parents):
+        steps.append(step)
+        if step.is_symlink():
+            steps += steps_to(step.parent / os.readlink(str(step)))  # noqa: PTH115 (see above)
+    return steps
+
+
+def foreign_writer(path: Path) -> str:
+    """Return who beside root may write to a file or folder; nothing if nobody may."""
+    status = path.lstat()
+    if status.st_uid != 0:
+        return f"user {name_of_user(status.st_uid)}"
+    if stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX:
+        return ""
+    if status.st_mode & stat.S_IWOTH:
+        return "everybody"
+    if status.st_mode & stat.S_IWGRP and has_members(status.st_gid):
+        return f"group {name_of_group(status.st_gid)}"
+    return ""
+
+
+def has_members(group: int) -> bool:
+    """Tell whether a group has members other than root, as far as these can be listed."""
+    try:
+        members = grp.getgrgid(group).gr_mem
+    except KeyError:
+        members = []
+    own = [account.pw_name for account in pwd.getpwall() if account.pw_gid == group]
+    return bool({*members, *own} - {"root"})
+
+
+def name_of_user(user: int) -> str:
+    """Return a user's name, or its number if it has none."""
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
+
+
+def name_of_group(group: int) -> str:
+    """Return a group's name, or its number if it has none."""
+    try:
+        return grp.getgrgid(group).gr_name
+    except KeyError:
+        return str(group)

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The user that makes the requests to vendors' services: `--worker-user` in plugstack.conf."""
+
+import pwd
+import re
+from dataclasses import dataclass
+
+from spank_qrmi.errors import ArgumentError
+
+NOBODY = 65534
+"""User and group that own nothing, by convention on every Linux."""
+
+_LARGEST_ID = 2**32 - 2  # The one above means "unchanged" to the kernel.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,255}\$?")
+
+
+@dataclass(frozen=True)
+class WorkerUser:
+    """A user by name, or by number if it is made of digits; looked up only when it is needed."""
+
+    text: str
+
+
+DEFAULT_WORKER_USER = WorkerUser(str(NOBODY))
+
+
+def worker_user(option: str, text: str) -> WorkerUser:
+    """Read an option's value; raise ArgumentError if it can be no user, or is root."""
+    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(_LARGEST_ID))
+    is_user = 1 <= int(text) <= _LARGEST_ID if is_number else _NAME.fullmatch(text) is not None
+    if not is_user or text == "root":
+        message = (
+            f"{option} must be the name or number of a user other than root, got {text[:40]!r}"
+        )
+        raise ArgumentError(message)
+    return WorkerUser(text)
+
+
+def ids_of(user: WorkerUser) -> tuple[int, int]:
+    """Return a user's number and main group; a number is not looked up, its group is nobody's.
+
+    Raises ArgumentError if no such user is known, or if it is root or in its group. A name is asked
+    of the node's name services, which may take long.
+    """
+    if user.text.isdigit():
+        return int(user.text), NOBODY
+    try:
+        account = pwd.getpwnam(user.text)
+    except KeyError:
+        message = (
+            f"--worker-user={user.text}: this node knows no such user: add it, or name another"
+        )
+        raise ArgumentError(message) from None
+    if account.pw_uid == 0 or account.pw_gid == 0:
+        message = f"--worker-user={user.text}: is root, or in its group: name another user"
+        raise ArgumentError(message)
+    return account.pw_uid, account.pw_gid

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What passes between worker and network process comes out as it went in, or is refused."""
+
+import pytest
+
+from spank_qrmi.clients.retry import RequestError
+from spank_qrmi.errors import (
+    AcquisitionError,
+    AuthenticationError,
+    ProtocolError,
+    QrmiError,
+    ReleaseError,
+    ServiceError,
+    VariableError,
+)
+from spank_qrmi.network_messages import (
+    MAX_FIELDS,
+    MAX_TEXT_LENGTH,
+    Order,
+    Report,
+    checked_token,
+    encode_frame,
+    error_fields,
+    error_from_fields,
+    fields_to_pairs,
+    number,
+    pairs_to_fields,
+    read_frame,
+)
+from tests.unit.conversation import in_pieces
+
+FIELDS = ["", "a", "ü\n\0", "\udcff", "x" * 70000]
+FRAME = encode_frame(Order.CALL, *FIELDS)
+
+
+@pytest.mark.parametrize("size", [1, 3, 1 << 20])
+def test_frames_come_out_as_they_went_in(size: int) -> None:
+    receive = in_pieces(FRAME + FRAME, size)
+    for _ in range(2):
+        assert read_frame(receive, len(FRAME)) == ["call", *FIELDS]
+    assert read_frame(receive, len(FRAME)) is None
+
+
+@pytest.mark.parametrize(
+    ("frame", "limit", "expected"),
+    [
+        (FRAME, len(FRAME) - 5, "a message is too long"),
+        (FRAME[:-1], len(FRAME), "a message ends in the middle"),
+        (FRAME[:2], len(FRAME), "a message ends in the middle"),
+        (b"\xff\xff\xff\xff", 1000, "a message has too many fields"),
+        (b"\0\0\0\1\xff\xff\xff\xff", 1000, "a message is too long"),
+    ],
+)
+def test_what_is_no_frame_is_refused(frame: bytes, limit: int, expected: str) -> None:
+    with pytest.raises(ProtocolError, match=f"^{expected}$"):
+        read_frame(in_pieces(frame, 1 << 20), limit)
+
+
+def test_nothing_is_sent_that_would_be_refused() -> None:
+    with pytest.raises(ProtocolError):
+        encode_frame(Order.CALL, *[""] * MAX_FIELDS)
+
+
+def test_variables_come_out_as_they_went_in() -> None:
+    variables = {"A": "", "B=": "c=d", "C": "\udcff"}
+    assert fields_to_pairs(pairs_to_fields(variables)) == variables
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        QrmiError("a"),
+        AcquisitionError("a"),
+        ReleaseError(""),
+        VariableError("ü"),
+        ServiceError("a"),
+        ServiceError("a", status=404, may_have_acted=True),
+        AuthenticationError("a", status=401),
+    ],
+)
+def test_errors_come_out_as_they_went_in(error: QrmiError) -> None:
+    again = error_from_fields(error_fields(error))
+    assert (type(again), str(again), vars(again)) == (
+        type(error),
+        str(error),
+        {**vars(error), **({"token": None} if isinstance(error, ServiceError) else {})},
+    )
+
+
+def test_error_of_another_kind_comes_out_as_its_parent() -> None:
+    again = error_from_fields(error_fields(RequestError("a", may_have_acted=True)))
+    assert isinstance(again, ServiceError)
+    assert (type(again), str(again), again.may_have_acted) == (ServiceError, "a", True)
+
+
+def test_error_keeps_the_token_that_tells_what_to_release() -> None:
+    error = ServiceError("a", may_have_acted=True)
+    error.token = "session-1"
+    again = error_from_fields(error_fields(error))
+    assert isinstance(again, ServiceError)
+    assert again.token == "session-1"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [],
+        ["ServiceError", "a", "", ""],
+        ["SystemExit", "a", "", "", ""],
+        ["ServiceError", "a", "x", "", ""],
+        ["ServiceError", "a", "9" * 10, "", ""],
+        ["ServiceError", "a", "", "", "two\nlines"],
+    ],
+)
+def test_what_is_no_error_is_refused(fields: list[str]) -> None:
+    with pytest.raises(ProtocolError):
+        error_from_fields(fields)
+
+
+@pytest.mark.parametrize("text", ["", "a\nb", "ü", "\udcff", "\0", "a" * (MAX_TEXT_LENGTH + 1)])
+def test_token_is_one_line_of_text(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        checked_token(text)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "x", "²", "1" * 10])
+def test_number_is_a_short_one(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        number(text)
+
+
+def test_first_field_says_what_it_is() -> None:
+    assert read_frame(in_pieces(encode_frame(Report.OPENED), 99), 99) == ["opened"]

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the network process needs it has before it gives up root: later its files may be closed."""
+
+import subprocess
+import sys
+
+import orjson
+
+from spank_qrmi.qrun import variables as names
+from spank_qrmi.simulator.qrmi_config import site_config
+from tests.unit.test_qrun_verbs import arguments
+
+# Does all that requests can meet, and tells what was imported meanwhile.
+PROGRAM = """
+import sys
+from spank_qrmi import network_server, privileges, worker_user
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import QrmiError
+from spank_qrmi.network_messages import Call, error_fields, pairs_to_fields
+
+network_server.import_http()
+clients = {
+    proxy: network_server._client_with({"http_proxy": proxy, "https_proxy": proxy} if proxy else {})
+    for proxy in ("", "http://user:password@127.0.0.1:9")
+}
+before = set(sys.modules)
+
+import orjson
+
+resources = orjson.loads(sys.argv[1])["resources"]
+values = dict(zip(sys.argv[2::2], sys.argv[3::2]))
+privileges.capabilities()
+released = set()
+for proxy, client in clients.items():
+    for url in ("", "https", "http://localhost:9"):
+        work = network_server._Work(client, 0.3 if url or proxy else 20.0)
+        for each in resources:
+            variables = dict(each["environment"])
+            for key in [key for key in variables if url and "ENDPOINT" in key or "BASE_URL" in key]:
+                base = variables[key]
+                variables[key] = base.replace("http:", "https:") if url == "https" else url or base
+            fields = [each["type"], each["name"], "60", *pairs_to_fields(variables)]
+            try:
+                work.result_of(Call.CHECK, fields)
+                [token] = work.result_of(Call.ACQUIRE, fields)
+                work.result_of(Call.RELEASE, [token, *fields])
+                released.add(each["type"])
+            except QrmiError as error:
+                error_fields(error)
+        for call, field in ((Call.LIST, "1.0"), (Call.REMOVE, "no-such-job")):
+            try:
+                work.result_of(call, [field, *pairs_to_fields(values)])
+            except QrmiError as error:
+                error_fields(error)
+print(len(released), sorted(set(sys.modules) - before))
+"""
+
+
+def test_requests_import_nothing(base_url: str) -> None:
+    values = dict(zip(names.SITE_VARIABLES, arguments(base_url), strict=True))
+    config = orjson.dumps(site_config(base_url)).decode()
+    pairs = [text for pair in values.items() for text in pair]
+    ended = subprocess.run(
+        [sys.executable, "-I", "-c", PROGRAM, config, *pairs],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.stdout, ended.stderr) == ("3 []\n", "")
