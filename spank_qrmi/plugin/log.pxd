@@ -6,7 +6,7 @@ from libc.string cimport strlen
 
 from spank cimport slurm_debug, slurm_error, slurm_info
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_text, next_text
-from spank_qrmi.plugin.message cimport MAX_MESSAGE_BYTES
+from spank_qrmi.plugin.message cimport MAX_MESSAGE_BYTES, mask_controls
 
 cdef extern from *:
     # Each plugin defines it.
@@ -24,9 +24,13 @@ cdef inline void log_worker_record(char level, const char *text) noexcept nogil:
 
 cdef inline void keep_line(ByteBuffer *lines, const char *format,
                            const char *reason) noexcept nogil:
-    """Keep a line for the job's own output, which exists only from task start on."""
+    """Keep a line for the job's own output, which exists only from task start on.
+
+    The reason may hold what the job's environment says, which must not forge another line.
+    """
     cdef char line[1024]
     snprintf(line, sizeof(line), format, reason)
+    mask_controls(line, strlen(line))
     append_text(lines, line, strlen(line), MAX_MESSAGE_BYTES)
 
 

@@ -304,6 +304,7 @@ def test_step_sees_those_qpus_of_its_job_that_it_names(
         ("ab", "a,b,c", "this job holds a,b,c, not ab"),
         ("a,d", "a,b,c", "this job holds a,b,c, not d"),
         ("a", "", "this job holds no QPU, not a"),
+        ("a", "b\nslurmd: forged\x1b[2J", "this job holds b?slurmd: forged?[2J, not a"),
         ("x" * 60000, "y" * 60000, f"this job holds {'y' * 300}, not {'x' * 300}"),
     ],
 )
