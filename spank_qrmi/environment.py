@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from spank_qrmi.config import Resource
 from spank_qrmi.errors import AcquisitionError
+from spank_qrmi.redaction import printable
 
 JOB_ID = "QRMI_JOB_ID"
 JOB_UID = "QRMI_JOB_UID"
@@ -65,10 +66,10 @@ def resource_environment(
 
 
 def check_values_are_text(resource: Resource, environment: ResourceEnvironment) -> None:
-    """Raise AcquisitionError for a value of the user's that is not UTF-8."""
+    """Raise AcquisitionError for a variable of the user's that is not UTF-8, name and value."""
     for key, value in environment.user.items():
-        if any("\udc80" <= character <= "\udcff" for character in value):
-            message = f"{resource.name}_{key} is not UTF-8 text"
+        if any("\udc80" <= character <= "\udcff" for character in key + value):
+            message = f"{resource.name}_{printable(key)} is not UTF-8 text"
             raise AcquisitionError(message)
 
 
