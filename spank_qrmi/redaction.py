@@ -44,9 +44,12 @@ def shown_argument(argument: str) -> str:
 
 
 def _without_user(value: str) -> str:
-    scheme, separator, rest = value.rpartition("://")
-    _, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}{MASK}@{host}" if at else value
+    # As plugin/masking.pxd: a password may hold "://" too, and then nothing of it is a scheme.
+    before, at, host = value.rpartition("@")
+    scheme, separator, _ = before.partition("://")
+    if not at:
+        return value
+    return f"{scheme}{separator}{MASK}@{host}" if separator else f"{MASK}@{host}"
 
 
 def error_place(error: BaseException) -> str:
