@@ -128,7 +128,7 @@ def _resource_of(
 ) -> Resource:
     resource_type = entry.get("type")
     if resource_type not in known_types:
-        found = f"got {resource_type!r}" if "type" in entry else "it is missing"
+        found = f"got {_shown(resource_type)}" if "type" in entry else "it is missing"
         message = f'{place}: "type" must be one of {", ".join(known_types)}; {found}'
         raise ConfigError(message)
     environment = entry.get("environment")
@@ -142,6 +142,11 @@ def _resource_of(
     for key, value in environment.items():
         _check_variable(place, name, key, value)
     return Resource(name, str(resource_type), environment)
+
+
+def _shown(value: object) -> str:
+    """Return a text as it is, up to 40 characters, and what else it is by its type."""
+    return repr(value[:40]) if isinstance(value, str) else json_type(value)
 
 
 def _check_variable(place: str, name: str, key: str, value: object) -> None:
