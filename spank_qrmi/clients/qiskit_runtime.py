@@ -250,10 +250,13 @@ def _session_id(answer: Answer) -> str:
 
 def _readable_session_id(partial_body: bytes) -> str | None:
     """Return the id of the session that the beginning of a broken answer tells, None if none."""
+    depth = end = 0
     for found in _ID_PAIR.finditer(partial_body):
-        before = partial_body[: found.start()]
+        before = partial_body[end : found.start()]
+        depth += before.count(b"{") - before.count(b"}")
+        end = found.start()
         # Deeper, it is the id of something else.
-        if before.count(b"{") - before.count(b"}") == 1:
+        if depth == 1:
             session_id = found[1].decode("ascii")
             return session_id if _SESSION_ID.fullmatch(session_id) else None
     return None
