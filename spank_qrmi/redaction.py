@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What must not be seen in a log: which variables are secret, and how text is cleared of them."""
 
+import re
 from collections.abc import Iterable
 
 MASK = "****"
 
 _SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "PASSWORD", "CRN", "SESSION_ID")
+
+# RFC 3986, 3.1, as plugin/masking.pxd has it: a password may hold "://" too.
+_SCHEME = re.compile(r"[A-Za-z0-9+.-]*://")
 
 _SHORTEST_MASKED = 6
 """Shorter values occur in ordinary words: masking "a" everywhere would only hide the message."""
@@ -44,12 +48,9 @@ def shown_argument(argument: str) -> str:
 
 
 def _without_user(value: str) -> str:
-    # As plugin/masking.pxd: a password may hold "://" too, and then nothing of it is a scheme.
-    before, at, host = value.rpartition("@")
-    scheme, separator, _ = before.partition("://")
-    if not at:
-        return value
-    return f"{scheme}{separator}{MASK}@{host}" if separator else f"{MASK}@{host}"
+    _, at, host = value.rpartition("@")
+    scheme = _SCHEME.match(value)
+    return f"{scheme[0] if scheme else ''}{MASK}@{host}" if at else value
 
 
 def error_place(error: BaseException) -> str:
