@@ -19,6 +19,16 @@ cdef inline const char *next_name(const char *text, size_t *length) noexcept nog
     return text
 
 
+cdef inline size_t name_count(const char *names) noexcept nogil:
+    cdef size_t count = 0
+    cdef size_t length = 0
+    cdef const char *name = next_name(names, &length)
+    while name != NULL:
+        count += 1
+        name = next_name(name + length, &length)
+    return count
+
+
 cdef inline bint is_listed(const char *names, const char *name, size_t length) noexcept nogil:
     cdef size_t found_length = 0
     cdef const char *found = next_name(names, &found_length)

@@ -24,7 +24,8 @@ from spank_qrmi.plugin.job cimport (
 from spank_qrmi.plugin.journal cimport holds_entry_of
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, report
 from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text
-from spank_qrmi.plugin.name_list cimport first_unlisted, keep_chosen, next_name
+from spank_qrmi.plugin.name_list cimport (
+    first_unlisted, keep_chosen, name_count, next_name)
 from spank_qrmi.plugin.option cimport has_control, keep_option, requested_option
 from spank_qrmi.plugin.question cimport add_time_limit, ask, begin_conversation, write_request
 from spank_qrmi.plugin.worker_process cimport Conversation
@@ -57,6 +58,8 @@ cdef extern from *:
 
 cdef enum:
     MAX_OPTION_BYTES = 64 * 1024
+    # Each is looked for in lists that the job's environment holds, however long a user made these.
+    MAX_NAMES = 256
     DEFAULT_ACQUIRE_TIMEOUT_SECONDS = 120
     DEFAULT_RELEASE_TIMEOUT_SECONDS = 20
 
@@ -92,6 +95,8 @@ cdef const char *problem_of_names(const char *names) noexcept nogil:
         return b"is longer than 65536 bytes"
     if next_name(names, &length) == NULL:
         return b"names no QPU: give a comma separated list such as --qpu=name1,name2"
+    if name_count(names) > MAX_NAMES:
+        return b"names more than 256 QPUs"
     if has_control(names):
         return b"holds a control character"
     return NULL

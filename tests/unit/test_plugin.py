@@ -366,6 +366,8 @@ def test_option_that_cannot_be_registered_is_logged(host: PluginHost) -> None:
         (" ,a", None),
         ("ü" * 32768, None),
         ("a" * 65537, "is longer than 65536 bytes"),
+        (",".join("a" * 256), None),
+        (",".join("a" * 257), "names more than 256 QPUs"),
         ("", "names no QPU: give a comma separated list such as --qpu=name1,name2"),
         (" , ,", "names no QPU: give a comma separated list such as --qpu=name1,name2"),
         ("a\nb", "holds a control character"),
