@@ -2,6 +2,7 @@
 """`make fuzz`: each target in turn, until its time is over or an input fails."""
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -10,10 +11,10 @@ from pathlib import Path
 
 from fuzz import CORPUS, PROJECT
 from fuzz.plugin import PLUGIN_TARGETS, build_fuzzer
+from fuzz.targets import TARGETS
+from fuzz.targets.scratch import folder_in_memory
 
 _BUILD = PROJECT / "build" / "fuzz"
-# Importing the real table would import the package before Atheris can watch it.
-_PYTHON_TARGETS = ("vendor_answers", "journal", "configuration", "options", "request")
 _LIMITS = ("-rss_limit_mb=2048", "-timeout=20")
 _LAST_STATE = re.compile(r"^#(\d+)\t(?:DONE|pulse|NEW|REDUCE).* cov: (\d+) ft: \d+ corp: (\d+)")
 
@@ -22,7 +23,7 @@ def main() -> int:
     """Run the targets; return 0 if nothing was found."""
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__)
     plugin_targets = {each.name: each for each in PLUGIN_TARGETS}
-    known = (*plugin_targets, *_PYTHON_TARGETS)
+    known = (*plugin_targets, *TARGETS)
     parser.add_argument("--seconds", type=int, default=600, help="for each target (%(default)s)")
     parser.add_argument("targets", nargs="*", metavar="TARGET")
     options = parser.parse_args()
@@ -53,6 +54,8 @@ def _finds_nothing(name: str, program: Sequence[str], seconds: int) -> bool:
         ended = subprocess.run(
             [*command, str(corpus), str(CORPUS / name)],
             cwd=PROJECT,
+            # A fuzzer ends without cleaning up, so it uses a folder of ours.
+            env={**os.environ, "TMPDIR": str(folder_in_memory())},
             stdout=output,
             stderr=subprocess.STDOUT,
             check=False,
