@@ -7,6 +7,7 @@
 #   make demo       a QPU job on a Slurm cluster of its own; KEEP=1 leaves that up,
 #   make demo-stop  and this ends it
 #   make soak       hundreds of QPU jobs amid faults and kills; SOAK_JOBS=, SOAK_SEED=
+#   make fuzz       hostile input, guided by coverage; FUZZ_SECONDS=, FUZZ_TARGETS=
 #   make check      format, lint, types, exported symbols, known vulnerabilities
 #   make lock       newest versions of all that is installed, with hashes, in requirements/
 #   make test-slurm-matrix   build and tests on other releases of Slurm and Python
@@ -48,7 +49,7 @@ PACKAGE_OPTIONS = --wheel build/wheel/*.whl --pip $(VENV)/bin/python --output di
 
 .PHONY: all build wheel sdist deb rpm sbom dist install checked-python uninstall check audit lock \
 	test test-unit test-slurm test-e2e test-deps test-packages test-slurm-matrix demo demo-stop soak \
-	deps clean
+	fuzz deps clean
 
 all: build
 build: $(PLUGINS)
@@ -139,7 +140,7 @@ check: build $(VENV)/ready $(SUPPLY_CHAIN)/ready
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy loopback scripts
+	$(VENV)/bin/mypy loopback scripts fuzz
 	$(VENV)/bin/python scripts/check_symbols.py $(PLUGINS)
 	$(AUDIT)
 
@@ -185,6 +186,18 @@ demo-stop:
 # The same SOAK_SEED draws the same jobs, faults and kills again.
 soak: deps build wheel $(VENV)/ready
 	@$(VENV)/bin/python -m loopback.soak $(SOAK_JOBS:%=--jobs=%) $(SOAK_SEED:%=--seed=%)
+
+# FUZZ_SECONDS for each target; FUZZ_TARGETS names some instead of all.
+FUZZ_SECONDS ?= 600
+fuzz: APT_PACKAGES += clang libclang-rt-dev
+fuzz: deps $(VENV)/ready-to-fuzz
+	@$(VENV)/bin/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+$(VENV)/ready-to-fuzz: $(VENV)/ready
+	@$(PIP) install --only-binary atheris --editable '.[fuzz]' || \
+		{ echo "error: no Atheris for $$($(VENV)/bin/python --version): name a Python that it" \
+			"has a wheel for, such as PYTHON=python3.11, after make clean" >&2; exit 1; }
+	@touch $@
 
 # Only what is missing is installed, so that a prepared machine needs neither root nor a network.
 deps:

@@ -139,7 +139,7 @@ def _resource_of(
         raise ConfigError(message)
     resource_type = entry.get("type")
     if resource_type not in known_types:
-        found = f"got {resource_type!r}" if "type" in entry else "it is missing"
+        found = f"got {_shown(resource_type)}" if "type" in entry else "it is missing"
         message = f'{place}: "type" must be one of {", ".join(known_types)}; {found}'
         raise ConfigError(message)
     environment = entry.get("environment")
@@ -159,6 +159,11 @@ def _resource_of(
         else:
             values[key] = _text(f"{place}: environment.{key}", value)
     return Resource(name, str(resource_type), values, secret_files)
+
+
+def _shown(value: object) -> str:
+    """Return a text as it is, up to 40 characters, and what else it is by its type."""
+    return repr(value[:40]) if isinstance(value, str) else json_type(value)
 
 
 def _check_key(place: str, name: str, key: str) -> None:

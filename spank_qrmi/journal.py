@@ -425,7 +425,9 @@ def _is_sound(entry: Entry) -> bool:
     owner = entry.owner
     numbers = [entry.job_id, entry.restart_count, entry.step_id, entry.uid, entry.failures]
     times = (entry.acquired_at, entry.ends_at, entry.failed_at)
-    texts = [entry.resource_name, entry.resource_type, entry.token or "", entry.hold, entry.failure]
+    texts = [entry.resource_name, entry.resource_type, entry.hold, entry.failure]
+    if entry.token is not None:
+        texts.append(entry.token)
     if isinstance(owner, Owner):
         numbers += [owner.pid_namespace, owner.pid, owner.started_ticks]
         texts += [owner.host, owner.boot_id]

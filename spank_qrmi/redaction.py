@@ -10,6 +10,9 @@ MASK = "****"
 
 _SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "PASSWORD", "CRN", "SESSION_ID")
 
+# RFC 3986, 3.1, as plugin/masking.pxd has it: a password may hold "://" too.
+_SCHEME = re.compile(r"[A-Za-z0-9+.-]*://")
+
 _SHORTEST_MASKED = 6
 """Shorter values occur in ordinary words: masking "a" everywhere would only hide the message."""
 
@@ -84,9 +87,9 @@ def shown_argument(argument: str) -> str:
 
 
 def _without_user(value: str) -> str:
-    scheme, separator, rest = value.rpartition("://")
-    _, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}{MASK}@{host}" if at else value
+    _, at, host = value.rpartition("@")
+    scheme = _SCHEME.match(value)
+    return f"{scheme[0] if scheme else ''}{MASK}@{host}" if at else value
 
 
 def error_place(error: BaseException) -> str:

@@ -166,8 +166,8 @@ class HttpClient:
         """
         with _environment_lock:
             before = {name: os.environ.get(name) for name in environment}
-            os.environ.update(environment)
             try:
+                os.environ.update(environment)
                 self._opened_client()
             except _NOT_SET_UP as error:
                 message = (
@@ -178,7 +178,7 @@ class HttpClient:
             finally:
                 for name, value in before.items():
                     if value is None:
-                        del os.environ[name]
+                        os.environ.pop(name, None)
                     else:
                         os.environ[name] = value
 

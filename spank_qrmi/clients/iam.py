@@ -274,7 +274,8 @@ class IbmService:
         if not answer.is_success:
             raise self.refusal(answer)
         backend = answer.json_object()
-        if str(backend.get("status")).lower() not in accessible_statuses:
+        status = backend.get("status")
+        if not isinstance(status, str) or status.lower() not in accessible_statuses:
             raise AcquisitionError(answer.not_accessible_text("backend", backend))
 
     def refusal(self, answer: Answer) -> AcquisitionError:

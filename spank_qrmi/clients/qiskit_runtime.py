@@ -281,7 +281,8 @@ def _readable_session_id(partial_body: bytes) -> str | None:
 
 
 def _is_closed(session: Mapping[str, object]) -> bool:
-    return str(session.get("state")).lower() == "closed"
+    state = session.get("state")
+    return isinstance(state, str) and state.lower() == "closed"
 
 
 def _session_problem(session: Mapping[str, object]) -> str:

@@ -134,7 +134,8 @@ class QuantumSystem:
         `share` (0 to 1) is the part of the remaining time that it may use. Raises ServiceError.
         """
         _, jobs = self._listed_jobs(share)
-        return frozenset(str(job["id"]) for job in jobs if "id" in job)
+        ids = (job.get("id") for job in jobs)
+        return frozenset(job_id for job_id in ids if isinstance(job_id, str))
 
     def _listed_job(self, job_id: str) -> Job | None:
         answer, jobs = self._listed_jobs()

@@ -3,10 +3,17 @@
 # lines that are written where no worker is: in a task.
 
 from libc.stdio cimport snprintf
-from libc.string cimport strchr, strlen, strrchr, strstr
+from libc.string cimport strchr, strlen, strncmp, strrchr, strspn
 
 from spank_qrmi.plugin.printable cimport mask_controls
 from unix cimport strcasestr
+
+cdef extern from *:
+    """
+    #define SCHEME_CHARACTERS \
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+.-" /* RFC 3986, 3.1 */
+    """
+    const char *SCHEME_CHARACTERS
 
 cdef enum:
     SHOWN_BYTES = 1024
@@ -31,16 +38,16 @@ cdef inline void show_text(char *shown, const char *text) noexcept nogil:
 cdef inline void show_value(char *shown, const char *name, const char *value) noexcept nogil:
     """Write the value masked if the name says that it is secret, and without a proxy's user."""
     cdef const char *host = strrchr(value, c"@")
-    cdef const char *scheme = strstr(value, b"://")
+    cdef size_t scheme_length = strspn(value, SCHEME_CHARACTERS)
     if is_secret_name(name):
         show_mask(shown)
     elif host == NULL:
         show_text(shown, value)
     else:
-        if scheme == NULL or scheme > host:
-            snprintf(shown, SHOWN_BYTES, b"****%s", host)
+        if strncmp(value + scheme_length, b"://", 3) == 0:
+            snprintf(shown, SHOWN_BYTES, b"%.*s://****%s", <int>scheme_length, value, host)
         else:
-            snprintf(shown, SHOWN_BYTES, b"%.*s://****%s", <int>(scheme - value), value, host)
+            snprintf(shown, SHOWN_BYTES, b"****%s", host)
         mask_controls(shown, strlen(shown))
 
 

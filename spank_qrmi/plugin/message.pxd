@@ -147,6 +147,8 @@ cdef inline bint read_available(ByteBuffer *received, size_t *position, Answer *
     """Read every whole record from `position` on; return False at the first malformed byte."""
     cdef unsigned char *header
     cdef size_t length
+    if received.length == 0:
+        return True
     if position[0] == 0:
         length = received.length if received.length < PREAMBLE_BYTES else PREAMBLE_BYTES
         if memcmp(received.bytes, preamble(), length) != 0:

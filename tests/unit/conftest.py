@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from spank_qrmi import worker
 from spank_qrmi.deadline import Deadline
@@ -24,6 +26,27 @@ from tests.unit.qrun_site import QrunSite
 
 UNIT_TESTS = Path(__file__).parent
 BUILD = UNIT_TESTS.parents[1] / "build"
+
+# The same inputs in every run, and a failure is told at once; --hypothesis-profile=long draws many
+# others, and looks for the smallest that fails.
+set_hypothesis_home_dir(BUILD / "hypothesis")
+settings.register_profile(
+    "quick",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+settings.register_profile(
+    "long",
+    settings.get_profile("quick"),
+    derandomize=False,
+    max_examples=10_000,
+    phases=[*Phase],
+)
+settings.load_profile("quick")
 
 
 @pytest.fixture

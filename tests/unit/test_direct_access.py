@@ -14,6 +14,7 @@ from tests.unit.fake_services import (
     SERVICE_CRN,
     FakeService,
     ibm_values,
+    nested_reply,
     reply,
     settings_of,
     text_of,
@@ -60,6 +61,10 @@ def test_backend_name_is_one_segment_of_the_path() -> None:
         (reply(200, {"status": "a\nb"}), "not accessible: the backend is a?b"),
         (
             reply(200, {"status": {"a": 1}, "message": ["x"]}),
+            "not accessible: the service gives no status of the backend",
+        ),
+        (
+            nested_reply('{"status": ', "}"),
             "not accessible: the service gives no status of the backend",
         ),
         (

@@ -155,6 +155,9 @@ def test_value_that_is_no_text_is_named() -> None:
     environment = ResourceEnvironment({}, {"QRMI_X": "1", "QRMI_Y": "\udcff"})
     with pytest.raises(AcquisitionError, match=r"^a_QRMI_Y is not UTF-8 text$"):
         check_values_are_text(resource, environment)
+    environment = ResourceEnvironment({}, {"QRMI_\n\udcff": "1"})
+    with pytest.raises(AcquisitionError, match=r"^a_QRMI_\?\? is not UTF-8 text$"):
+        check_values_are_text(resource, environment)
 
 
 def test_limit_that_the_user_set_is_left_alone() -> None:

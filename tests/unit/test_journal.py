@@ -192,6 +192,7 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         orjson.dumps({**asdict(ENTRY), "resource_name": 7}),
         orjson.dumps({**asdict(ENTRY), "resource_type": None}),
         orjson.dumps({**asdict(ENTRY), "token": 7}),
+        orjson.dumps({**asdict(ENTRY), "token": []}),
         orjson.dumps({**asdict(ENTRY), "values": ["QRMI_KEY"]}),
         orjson.dumps({**asdict(ENTRY), "values": {"QRMI_KEY": 1}}),
         orjson.dumps({**asdict(ENTRY), "acquired_at": "now"}),

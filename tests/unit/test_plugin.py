@@ -305,6 +305,7 @@ def test_step_sees_those_qpus_of_its_job_that_it_names(
         ("ab", "a,b,c", "this job holds a,b,c, not ab"),
         ("a,d", "a,b,c", "this job holds a,b,c, not d"),
         ("a", "", "this job holds no QPU, not a"),
+        ("a", "b\nslurmd: forged\x1b[2J", "this job holds b?slurmd: forged?[2J, not a"),
         ("x" * 60000, "y" * 60000, f"this job holds {'y' * 300}, not {'x' * 300}"),
     ],
 )
@@ -366,6 +367,8 @@ def test_option_that_cannot_be_registered_is_logged(host: PluginHost) -> None:
         (" ,a", None),
         ("ü" * 32768, None),
         ("a" * 65537, "is longer than 65536 bytes"),
+        (",".join("a" * 256), None),
+        (",".join("a" * 257), "names more than 256 QPUs"),
         ("", "names no QPU: give a comma separated list such as --qpu=name1,name2"),
         (" , ,", "names no QPU: give a comma separated list such as --qpu=name1,name2"),
         ("a\nb", NO_TEXT),

@@ -15,6 +15,7 @@ from tests.unit.fake_services import (
     FakeService,
     RecordingDeadline,
     ibm_values,
+    nested_reply,
     reply,
     settings_of,
     text_of,
@@ -234,6 +235,11 @@ def test_preset_session_is_used_and_not_ours_to_close(session: dict[str, object]
     assert service.asked == [SESSION]
 
 
+def test_preset_session_of_an_unreadable_state_is_used() -> None:
+    service = FakeService({SESSION: nested_reply('{"state": ', "}")})
+    assert client_of(service, {f"{PREFIX}SESSION_ID": "s-1"}).acquire() == "s-1"
+
+
 def test_session_id_wins_over_the_acquisition_token() -> None:
     service = FakeService({SESSION: reply(200, {})})
     values = {"QRMI_JOB_ACQUISITION_TOKEN": "other", f"{PREFIX}SESSION_ID": "s-1"}
@@ -343,7 +349,10 @@ def test_session_that_is_not_found_only_once_is_closed() -> None:
     assert service.asked == [JOBS, PATCH, SESSION, CLOSE]
 
 
-@pytest.mark.parametrize("shown", [reply(200, {"state": "open"}), reply(400), reply(200, [])])
+@pytest.mark.parametrize(
+    "shown",
+    [nested_reply('{"state": ', "}"), reply(200, {"state": "open"}), reply(400), reply(200, [])],
+)
 def test_session_that_may_be_there_is_not_released(shown: httpx.Response) -> None:
     service = FakeService({JOBS: ONE_JOB, CLOSE: reply(404), SESSION: shown})
     with pytest.raises(ReleaseError, match=r"may still be open: .* answered 404 Not Found"):

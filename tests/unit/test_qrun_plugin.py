@@ -228,6 +228,26 @@ def test_positions_of_secrets_are_those_of_the_names(qrun_host: PluginHost) -> N
         assert line == f"spank_ibm_qrun: argv[{number}] = [{value}]"
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://user:word@proxy:3128",
+        "user:wo://rd@proxy",
+        "user:word@proxy/?to=https://us@other",
+        "no user://here",
+    ],
+)
+def test_arguments_are_masked_as_the_worker_masks_them(qrun_host: PluginHost, value: str) -> None:
+    qrun_host.answer(answer_of())
+    arguments = [f"--env:https_proxy={value}", f"--env:A_TOKEN={value}"]
+    report = run(qrun_host, arguments=arguments)
+    shown = [text for text in report.texts("task-log-debug") if "] = [" in text]
+    assert shown == [
+        f"spank_ibm_qrun: argv[{number}] = [{shown_argument(argument)}]"
+        for number, argument in enumerate(arguments)
+    ]
+
+
 @pytest.mark.parametrize("count", [1, 7, 9])
 def test_values_at_unknown_positions_are_masked(qrun_host: PluginHost, count: int) -> None:
     qrun_host.answer(answer_of(verdict=Verdict.FAIL))

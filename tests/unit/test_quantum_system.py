@@ -22,6 +22,7 @@ from tests.unit.fake_services import (
     RecordingDeadline,
     Reply,
     failure_of,
+    nested_reply,
     reply,
     text_of,
     token_reply,
@@ -230,6 +231,12 @@ def test_job_that_never_ends_is_an_error_after_some_seconds() -> None:
 def test_failed_removal_is_an_error(replies: dict[str, Reply | list[Reply]]) -> None:
     _, system = system_of(replies)
     assert failure_of(lambda: system.remove("one"))[0].status == 400
+
+
+def test_listed_jobs_without_a_usable_id_are_left_out() -> None:
+    jobs = '{"jobs": [{"id": "one"}, {"id": 5}, {}, 7, {"id": '
+    _, system = system_of({LIST: nested_reply(jobs, "}]}")})
+    assert system.job_ids() == {"one"}
 
 
 def test_job_ids_that_would_change_the_url_are_refused() -> None:

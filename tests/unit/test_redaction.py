@@ -40,6 +40,10 @@ def test_secret_names(name: str, expected: bool) -> None:
         ("A", "http://us@er:w@rd@host", "http://****@host"),
         ("A", "https://@host", "https://****@host"),
         ("A", "user:word@host:1", "****@host:1"),
+        ("A", "https://user:wo://rd@host", "https://****@host"),
+        ("A", "user:word@host/?to=https://other", "****@host/?to=https://other"),
+        ("A", "user:word@host/?to=https://us@other", "****@other"),
+        ("A", "user:wo://rd@host", "****@host"),
     ],
 )
 def test_shown_value(name: str, value: str, expected: str) -> None:

@@ -230,12 +230,19 @@ def test_every_set_of_variables_has_its_client(
     assert sorted(opened, key=len) == [{}, {"https_proxy": "p"}]
 
 
-def test_unusable_variables_keep_their_entry(vendor: FakeVendor, journal: Journal) -> None:
-    entries = [entry_of("a", environment={"SSL_CERT_FILE": "/nowhere"}), entry_of("b")]
+@pytest.mark.parametrize(
+    "environment", [{"SSL_CERT_FILE": "/nowhere"}, {"A": "1", "B=C": "2"}, {"A": "1\0"}]
+)
+def test_unusable_variables_keep_their_entry(
+    vendor: FakeVendor, journal: Journal, environment: dict[str, str]
+) -> None:
+    before = dict(os.environ)
+    entries = [entry_of("a", environment=environment), entry_of("b")]
     first, second = release(journal, hold(journal, *entries))
     assert first is not None
     assert first.startswith("cannot prepare requests: check http_proxy, https_proxy and SSL_CERT")
     assert (second, len(journal.entries())) == (None, 1)
+    assert dict(os.environ) == before
 
 
 def test_who_is_orphaned_and_who_is_being_acquired() -> None:

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# cython: language_level=3, cdivision=True
+"""All of spank_qrmi.so, and how to begin anew: Slurm has a process for each step."""
+
+include "spank_qrmi/plugin/spank_qrmi.pyx"
+
+
+cdef public void forget_step() noexcept nogil:
+    global has_first_component, has_reported_worker, must_fail, must_release
+    memset(&step, 0, sizeof(step))
+    has_first_component = has_reported_worker = must_fail = must_release = False

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An administrator's JSON files: qrmi_config.json and the credentials of spank_ibm_qrun.so."""
+
+from functools import cache
+from pathlib import Path
+
+from fuzz.targets.claims import check_line, is_variable_name, result_or_refusal
+from fuzz.targets.scratch import folder_in_memory
+from spank_qrmi.clients import CLIENTS
+from spank_qrmi.config import Config, load_config
+from spank_qrmi.errors import ConfigError
+from spank_qrmi.qrun.outcome import QrunError
+from spank_qrmi.qrun.primitive_input import read_primitive_input
+from spank_qrmi.qrun_credentials import load_credentials
+from spank_qrmi.resolution import resolve_qpus
+
+
+def check_configuration(data: bytes) -> None:
+    """Read a file as everything that it may be; only ConfigError may come of it."""
+    path = _file()
+    path.write_bytes(data)
+    config = result_or_refusal(lambda: load_config(path, CLIENTS), ConfigError)
+    if isinstance(config, Config):
+        check_config(config)
+    else:
+        assert str(path) in str(config)
+    credentials = result_or_refusal(lambda: load_credentials(path), ConfigError)
+    if isinstance(credentials, dict):
+        assert all(name.startswith("IBMQRUN_") for name in credentials)
+        assert all(value.strip() and value.isprintable() for value in credentials.values())
+    else:
+        assert str(path) in str(credentials)
+    result_or_refusal(lambda: read_primitive_input(str(path)), QrunError)
+
+
+def check_config(config: Config) -> None:
+    """Check that what is offered can be asked for and set, and that what is not says why."""
+    for name, resource in config.resources.items():
+        assert resource.name == name
+        assert resource.type in CLIENTS
+        assert all(is_variable_name(f"{name}_{key}") for key in resource.environment)
+        assert not any("\0" in value for value in resource.environment.values())
+        assert resolve_qpus(f" {name} ,", config).resources == (resource,)
+    for problem_name, problem in config.problems:
+        check_line(str(problem))
+        assert str(config.path) in str(problem)
+        if problem_name is not None:
+            assert problem_name in str(problem)
+            ((rejected, reason),) = resolve_qpus(problem_name, config).rejected
+            assert rejected == problem_name
+            check_line(str(reason))
+    for warning in config.warnings:
+        check_line(warning)
+
+
+@cache
+def _file() -> Path:
+    path = folder_in_memory() / "file.json"
+    path.touch(mode=0o600)
+    return path

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A file of the journal with any content, under the name that its content makes it look sound."""
+
+import contextlib
+import os
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+
+import httpx
+import orjson
+
+from fuzz.targets.claims import check_line
+from fuzz.targets.scratch import folder_in_memory
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import QrmiError
+from spank_qrmi.inventory import document_of, lines_of
+from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.owner import Owner
+from spank_qrmi.release import Releaser, orphans
+from tests.unit.fake_services import RecordingDeadline
+
+_NAME_OF_NONE = "7-0-fffffffb-0123456789abcdef.json"
+_LONGEST_NAME = 60
+_LONG_AGO_SECONDS = 1_000_000_000
+
+
+def check_journal(data: bytes) -> None:
+    """Read, show, release and clean up; what cannot be used is told in one line."""
+    folder = _folder()
+    for path in folder.iterdir():
+        path.unlink()
+    _write(folder / _name_of(data), data)
+    journal = Journal(folder)
+    entries = []
+    for each in journal.entries():
+        if isinstance(each, Entry):
+            entries.append(each)
+        else:
+            check_line(str(each))
+            assert str(folder) in str(each)
+    for line in lines_of(journal):
+        check_line(line)
+    orjson.dumps(document_of(journal))
+    orphans(entries, 0.0)
+    outcomes = Releaser(journal, RecordingDeadline(), _http_client).release_all(entries)
+    for entry, error in zip(entries, outcomes, strict=True):
+        if error is not None:
+            check_release_failure(entry, error)
+    leftover = folder / ".new-0123456789abcdef"
+    _write(leftover, data)
+    os.utime(leftover, (_LONG_AGO_SECONDS, _LONG_AGO_SECONDS))
+    journal.clean_up()
+    assert not leftover.exists()
+
+
+def check_release_failure(entry: Entry, error: QrmiError) -> None:
+    """Check what is told of an entry that was not released."""
+    check_line(str(error), (secret for secret in entry.secrets() if len(secret) >= 20))  # noqa: PLR2004 (no word)
+    assert "internal error" not in str(error)
+
+
+def _name_of(data: bytes) -> str:
+    with contextlib.suppress(Exception):
+        document = dict(orjson.loads(data))
+        document["owner"] = _owner_of(document.get("owner"))
+        known = {each.name for each in fields(Entry)}
+        name = Entry(**{key: document[key] for key in document if key in known}).file_name
+        if "/" not in name and len(name) < _LONGEST_NAME:
+            return name
+    return _NAME_OF_NONE
+
+
+def _owner_of(document: object) -> Owner | None:
+    if not isinstance(document, dict):
+        return None
+    return Owner(**{each.name: document[each.name] for each in fields(Owner)})
+
+
+def _http_client(deadline: Deadline) -> HttpClient:
+    return HttpClient(deadline, transport=httpx.MockTransport(lambda _: httpx.Response(404)))
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    path.chmod(0o600)
+
+
+@cache
+def _folder() -> Path:
+    return folder_in_memory()

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What administrators and users say in words: plugstack.conf, --qpu, the variables of qrun.
+
+The input is texts with a NUL between them.
+"""
+
+from collections.abc import Sequence
+
+from fuzz.targets.claims import is_variable_name, result_or_refusal
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.config import Resource
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.environment import (
+    check_credentials_stay_home,
+    check_values_are_text,
+    export_variable,
+    resource_environment,
+    resource_variables,
+)
+from spank_qrmi.errors import AcquisitionError, ArgumentError, QrmiError, VariableError
+from spank_qrmi.plugstack import parse_arguments
+from spank_qrmi.qrun import variables as names
+from spank_qrmi.qrun.service import quantum_system_from
+from spank_qrmi.qrun.settings import read_settings
+from spank_qrmi.qrun_plugstack import parse_arguments as parse_qrun_arguments
+from spank_qrmi.redaction import shown_argument
+from spank_qrmi.resolution import split_names
+
+_HTTP = HttpClient(Deadline(0))
+_SITE = {"QRMI_ENDPOINT": "https://site.test", "QRMI_KEY": "the-site's"}
+_RESOURCE = Resource("a", "fake", _SITE)
+
+
+def check_options(data: bytes) -> None:
+    """Read the texts as everything that they may be."""
+    texts = [text.decode("utf-8", "surrogateescape") for text in data.split(b"\0")]
+    check_arguments(texts)
+    check_names(texts[0])
+    pairs = [(name, value) for name, _, value in (text.partition("=") for text in texts)]
+    check_qrun_variables(dict(pairs))
+    check_job_variables(pairs)
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Read the arguments of both plugins; only ArgumentError may come of them."""
+    for argument in arguments:
+        shown_argument(argument)
+    ours = result_or_refusal(lambda: parse_arguments(arguments), ArgumentError)
+    if not isinstance(ours, QrmiError):
+        assert all(map(is_variable_name, ours.environment))
+        assert ours.config_path.is_absolute()
+        assert ours.state_directory.is_absolute()
+    qruns = result_or_refusal(lambda: parse_qrun_arguments(arguments), ArgumentError)
+    if not isinstance(qruns, QrmiError):
+        assert all(map(is_variable_name, (*qruns.environment, *qruns.values)))
+        assert bool(qruns.values) != bool(qruns.credentials_path)
+
+
+def check_names(option: str) -> None:
+    """Split what --qpu was given."""
+    split = split_names(option)
+    assert len(set(split)) == len(split)
+    for name in split:
+        assert name == name.strip()
+        assert name
+        assert "," not in name
+    assert split_names(",".join(split)) == split
+
+
+def check_qrun_variables(environment: dict[str, str]) -> None:
+    """Read what the command qrun is told; only VariableError may come of it."""
+    settings = result_or_refusal(lambda: read_settings(environment), VariableError)
+    if not isinstance(settings, QrmiError):
+        assert 1 <= settings.time_limit_seconds <= names.LONGEST_TIMEOUT_SECONDS
+        assert settings.job_id not in {"", ".", ".."}
+        assert "/" not in settings.job_id
+    result_or_refusal(lambda: quantum_system_from(environment, _HTTP), VariableError)
+
+
+def check_job_variables(pairs: Sequence[tuple[str, str]]) -> None:
+    """Take a job's variables as those of a resource; what is set bears names of ours alone."""
+    environment = resource_environment(_RESOURCE, 7, pairs)
+    result_or_refusal(lambda: check_values_are_text(_RESOURCE, environment), AcquisitionError)
+    sent_to = {"QRMI_ENDPOINT": ("QRMI_KEY",)}
+    is_kept_home = result_or_refusal(
+        lambda: check_credentials_stay_home(_RESOURCE, environment, sent_to), AcquisitionError
+    )
+    values = environment.values
+    if not isinstance(is_kept_home, QrmiError) and values["QRMI_KEY"] == _SITE["QRMI_KEY"]:
+        assert values["QRMI_ENDPOINT"] == _SITE["QRMI_ENDPOINT"]
+    variables = resource_variables(_RESOURCE, environment, "token", 60)
+    for name, _ in variables:
+        assert name.startswith("a_QRMI_")
+        assert is_variable_name(name)
+        assert name.removeprefix("a_") not in environment.user
+    exported = dict(export_variable(pairs, [name for name, _ in variables]))
+    assert set(exported) <= {"SLURM_EXPORT_ENV"}

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What vendors' services answer, to every request that the worker makes of them.
+
+The first byte of the input says which client asks; then answers stand with a NUL between them, and
+are given in turn, the last one again and again. An answer is like HTTP's own: a status, lines of
+headers, an empty line, the body. `$SENT` in a body stands for the credentials of the request.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from urllib.parse import parse_qsl
+
+import httpx
+
+from fuzz.targets.claims import check_line
+from spank_qrmi.clients.base import Client, Settings
+from spank_qrmi.clients.direct_access import DirectAccess
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.iam import TokenSource
+from spank_qrmi.clients.pasqal_cloud import PasqalCloud
+from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
+from spank_qrmi.clients.quantum_system import QuantumSystem
+from spank_qrmi.errors import QrmiError, ServiceError
+from spank_qrmi.qrun import variables as names
+from spank_qrmi.qrun.service import quantum_system_from
+from tests.unit.fake_services import (
+    API_KEY,
+    API_URL,
+    IAM_URL,
+    SERVICE_CRN,
+    RecordingDeadline,
+    ibm_values,
+    settings_of,
+)
+
+APP_ID_SECRET = "app-id-Kw27-do-not-show"  # noqa: S105 (nobody's)
+SECRETS = (API_KEY, SERVICE_CRN, APP_ID_SECRET)
+_SESSION_ID = re.compile(r"[A-Za-z0-9._-]{1,256}")
+_HEADER = re.compile(rb"([A-Za-z0-9-]+): *([\x20-\x7e\x80-\xff]*)")
+
+AnswersOf = Callable[[HttpClient], Iterator[Callable[[], object]]]
+
+
+def check_vendor_answers(data: bytes) -> None:
+    """Let one client work with these answers; only QrmiError may come of it."""
+    client = list(CLIENTS.values())[data[0] % len(CLIENTS)] if data else direct_access
+    service = HostileService(data[1:])
+    deadline = RecordingDeadline()
+    with HttpClient(deadline, transport=service) as http, _no_thread_fails():
+        for step in client(http):
+            try:
+                step()
+            except QrmiError as error:
+                check_failure(error)
+    # A service that asks to wait gets no more than the time there is.
+    assert sum(deadline.waits) < 1000 * len(deadline.waits) + 1
+
+
+def check_failure(error: QrmiError) -> None:
+    """Check the text of an error, and the token that was read from a broken answer."""
+    check_line(str(error), SECRETS)
+    token = error.token if isinstance(error, ServiceError) else None
+    assert token is None or _SESSION_ID.fullmatch(token)
+
+
+class HostileService(httpx.BaseTransport):
+    """Gives the answers that an input holds."""
+
+    def __init__(self, data: bytes) -> None:
+        self._answers = data.split(b"\0")
+        self._turn = 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer with the next answer, or break off like a connection where it is empty."""
+        answer = self._answers[min(self._turn, len(self._answers) - 1)]
+        self._turn += 1
+        if not answer:
+            raise httpx.ReadError("broken off")
+        head, _, body = answer.partition(b"\n\n")
+        status, *lines = head.split(b"\n")
+        return httpx.Response(
+            int(status) if re.fullmatch(rb"[2-9]\d\d", status) else 200,
+            headers=[(found[1], found[2]) for line in lines if (found := _HEADER.fullmatch(line))],
+            stream=_Pieces(body.replace(b"$SENT", _sent_secrets(request))),
+        )
+
+
+class _Pieces(httpx.SyncByteStream):
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        half = len(self._body) // 2
+        yield self._body[:half]
+        yield self._body[half:]
+
+
+def _sent_secrets(request: httpx.Request) -> bytes:
+    """Return what a request proves us by, as a service could repeat it."""
+    sent = [request.headers.get("Authorization", ""), request.headers.get("Service-CRN", "")]
+    sent += [value for name, value in parse_qsl(request.read().decode()) if name == "apikey"]
+    return " ".join(sent).replace('"', "").encode()
+
+
+def direct_access(http: HttpClient) -> Iterator[Callable[[], object]]:
+    """Ask as for a job with a QPU of Direct Access."""
+    yield _client(DirectAccess, settings_of(ibm_values("QRMI_IBM_DA_")), http).check_accessible
+
+
+def qiskit_runtime(http: HttpClient) -> Iterator[Callable[[], object]]:
+    """Ask as for a job with a QPU of Qiskit Runtime, from its start to its end."""
+    client = _client(QiskitRuntime, settings_of(ibm_values("QRMI_IBM_QRS_")), http)
+    yield client.check_accessible
+    yield lambda: _check_session_id(client.acquire())
+    yield lambda: client.release("a-session")
+
+
+def preset_session(http: HttpClient) -> Iterator[Callable[[], object]]:
+    """Ask as for a job that brings its own session."""
+    values = {**ibm_values("QRMI_IBM_QRS_"), "QRMI_IBM_QRS_SESSION_ID": "a-session"}
+    yield lambda: _check_session_id(_client(QiskitRuntime, settings_of(values), http).acquire())
+
+
+def pasqal_cloud(http: HttpClient) -> Iterator[Callable[[], object]]:
+    """Ask as for a job with a QPU of Pasqal Cloud."""
+    yield _client(PasqalCloud, settings_of({}, "FRESNEL"), http).check_accessible
+
+
+def iam_jobs(http: HttpClient) -> Iterator[Callable[[], object]]:
+    """Ask as the clean-up of qrun does, with a login of IAM."""
+    values = {
+        names.DAAPI_ENDPOINT: API_URL,
+        names.IAM_ENDPOINT: IAM_URL,
+        names.IAM_APIKEY: API_KEY,
+        names.SERVICE_CRN: SERVICE_CRN,
+    }
+    yield from _job_questions(quantum_system_from(values, http))
+
+
+def app_id_jobs(http: HttpClient) -> Iterator[Callable[[], object]]:
+    """Ask as the clean-up of qrun does, with a login of App ID."""
+    values = {
+        names.DAAPI_ENDPOINT: API_URL,
+        names.APPID_CLIENT_ID: "client",
+        names.APPID_SECRET: APP_ID_SECRET,
+    }
+    yield from _job_questions(quantum_system_from(values, http))
+
+
+CLIENTS: dict[str, AnswersOf] = {
+    "direct_access": direct_access,
+    "qiskit_runtime": qiskit_runtime,
+    "preset_session": preset_session,
+    "pasqal_cloud": pasqal_cloud,
+    "iam_jobs": iam_jobs,
+    "app_id_jobs": app_id_jobs,
+}
+"""Who asks, by the first byte of an input modulo their number; new ones go to the end."""
+
+
+def _client(kind: type[Client], settings: Settings, http: HttpClient) -> Client:
+    return kind(settings, http, TokenSource(http))
+
+
+def _check_session_id(session_id: str) -> None:
+    assert _SESSION_ID.fullmatch(session_id)
+
+
+def _job_questions(service: QuantumSystem) -> Iterator[Callable[[], object]]:
+    def check_job() -> None:
+        job = service.job("a-job")
+        if job is not None:
+            check_line(job.status)
+            assert (job.reason_message + job.reason_solution + "x").isprintable()
+
+    yield check_job
+    yield service.job_ids
+    yield lambda: service.submit({"id": "a-job"})
+    yield lambda: service.remove("a-job")
+
+
+class _no_thread_fails:  # noqa: N801 (used like a function)
+    """Raise what an exchange's thread has raised: there it would only be printed."""
+
+    def __enter__(self) -> None:
+        self._hook, self._failures = threading.excepthook, list[BaseException]()
+        threading.excepthook = lambda args: self._failures.append(args.exc_value or SystemExit())
+
+    def __exit__(self, *_: object) -> None:
+        threading.excepthook = self._hook
+        if self._failures:
+            raise self._failures[0]

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files of an administrator, whatever stands in them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fuzz.targets.claims import check_line, result_or_refusal
+from fuzz.targets.configuration import check_config, check_configuration
+from spank_qrmi.clients import CLIENTS
+from spank_qrmi.config import Config, load_config
+from spank_qrmi.errors import ConfigError
+from spank_qrmi.qrun_credentials import load_credentials
+from tests.unit.strategies import MARK, json_values, maybe_wrong, secrets, texts
+
+Write = Callable[[object], Path]
+
+NAMES = st.one_of(st.sampled_from(["a", "b", "ibm_torino", "a,b", " a", "a=b", ""]), texts)
+KEYS = st.one_of(st.sampled_from(["QRMI_A", "QRMI_KEY", "A B", "A=B", ""]), texts)
+ENTRIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": maybe_wrong(NAMES),
+        "type": maybe_wrong(st.sampled_from(list(CLIENTS))),
+        "environment": maybe_wrong(st.dictionaries(KEYS, maybe_wrong(secrets), max_size=3)),
+    },
+)
+CREDENTIAL_KEYS = [
+    "APPID_CLIENT_ID",
+    "APPID_SECRET",
+    "DAAPI_ENDPOINT",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "S3_ENDPOINT",
+    "S3_BUCKET",
+    "S3_REGION",
+    "IAM_APIKEY",
+    "SERVICE_CRN",
+    "IAM_ENDPOINT",
+]
+
+
+@pytest.fixture(scope="module")
+def write(tmp_path_factory: pytest.TempPathFactory) -> Write:
+    path = tmp_path_factory.mktemp("configuration") / "file.json"
+    path.touch(mode=0o600)
+
+    def write_document(document: object) -> Path:
+        path.write_bytes(orjson.dumps(document))
+        return path
+
+    return write_document
+
+
+@given(st.binary(max_size=200))
+@example(b"")
+@example(b"\xef\xbb\xbf{}")
+def test_any_bytes_are_read_or_refused_in_one_line(content: bytes) -> None:
+    check_configuration(content)
+
+
+@given(json_values())
+def test_any_document_is_read_or_refused_in_one_line(document: object) -> None:
+    check_configuration(orjson.dumps(document))
+
+
+@given(entries=st.lists(st.one_of(ENTRIES, ENTRIES, json_values()), max_size=4))
+def test_every_entry_is_a_resource_or_a_problem_that_shows_no_value(
+    write: Write, entries: list[object]
+) -> None:
+    path = write({"resources": entries})
+    config = result_or_refusal(lambda: load_config(path, CLIENTS), ConfigError)
+    assert isinstance(config, Config)
+    check_config(config)
+    # A secret in the place of a type or a name is none that anybody could know.
+    for _, problem in config.problems:
+        check_line(str(problem), [MARK])
+    assert MARK not in repr(config)
+
+
+@given(
+    values=st.dictionaries(
+        st.one_of(st.sampled_from(CREDENTIAL_KEYS), texts), maybe_wrong(secrets), max_size=4
+    ),
+    missing=st.sets(st.sampled_from(CREDENTIAL_KEYS), max_size=3),
+)
+def test_credentials_are_taken_or_refused_without_showing_one(
+    write: Write, values: dict[str, object], missing: set[str]
+) -> None:
+    document = {**dict.fromkeys(set(CREDENTIAL_KEYS) - missing, MARK), **values}
+    path = write(document)
+    credentials = result_or_refusal(lambda: load_credentials(path), ConfigError, [MARK])
+    if isinstance(credentials, dict):
+        assert credentials == {f"IBMQRUN_{key}": value for key, value in document.items()}
+    else:
+        assert str(path) in str(credentials)

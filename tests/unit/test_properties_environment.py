@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Jobs with any environment and any --qpu: what the worker answers to them."""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fuzz.targets.claims import is_variable_name
+from fuzz.targets.scratch import folder_in_memory
+from spank_qrmi import worker
+from spank_qrmi.environment import EXPORT_LIST, JOB_ID, JOB_UID, RESOURCE_LISTS, TYPE_LISTS
+from spank_qrmi.protocol import Request, Verb
+from tests.unit.conversation import SeenAnswer, converse
+from tests.unit.fake_vendor import TYPE, FakeVendor
+from tests.unit.strategies import MARK, system_texts
+
+Acquire = Callable[[str, list[tuple[str, str]]], SeenAnswer]
+
+OF_EVERY_JOB = {JOB_ID, JOB_UID, EXPORT_LIST, *RESOURCE_LISTS, *TYPE_LISTS}
+PREFIXES = ("a_QRMI_", "b_QRMI_")
+NAMES = st.one_of(
+    st.sampled_from([JOB_ID, EXPORT_LIST, "PATH", "LD_PRELOAD", "a_PATH", "c_QRMI_KEY"]),
+    st.builds(
+        str.__add__,
+        st.sampled_from(PREFIXES),
+        st.one_of(
+            st.sampled_from(["KEY", "ENDPOINT", "JOB_ACQUISITION_TOKEN", "JOB_TIMEOUT_SECONDS"]),
+            system_texts.filter(lambda key: "=" not in key),
+        ),
+    ),
+)
+VALUES = st.one_of(st.sampled_from(["", "7", "8", "ALL", "NONE", "https://mine"]), system_texts)
+SECRETS = st.dictionaries(
+    st.sampled_from(["a_QRMI_KEY", "b_QRMI_KEY", "a_QRMI_X_TOKEN"]),
+    system_texts.map(MARK.__add__),
+)
+OPTIONS = st.one_of(
+    st.lists(st.sampled_from(["a", "b", "c", " a ", "PATH"]), max_size=4).map(",".join),
+    system_texts,
+)
+
+
+@pytest.fixture(scope="module")
+def acquire() -> Iterator[Acquire]:
+    folder = folder_in_memory()
+    path = folder / "qrmi_config.json"
+    environment = {"QRMI_KEY": f"{MARK}-of-the-site", "QRMI_ENDPOINT": "https://site"}
+    resources = [{"name": name, "type": TYPE, "environment": environment} for name in "ab"]
+    path.write_bytes(orjson.dumps({"resources": resources}))
+    path.chmod(0o600)
+    state_directory = folder / "state"
+    logger = logging.getLogger("spank_qrmi")
+    level, propagates = logger.level, logger.propagate
+
+    def ask(option: str, variables: list[tuple[str, str]]) -> SeenAnswer:
+        shutil.rmtree(state_directory, ignore_errors=True)
+        arguments = (str(path), f"--state-dir={state_directory}")
+        numbers = {"job_id": 7, "restart_count": 0, "step_id": 0, "uid": 1000}
+        request = Request(
+            verb=Verb.ACQUIRE,
+            timeout_seconds=60,
+            qpu_option=option,
+            arguments=arguments,
+            variables=tuple(variables),
+            **numbers,
+        )
+        return converse(request, worker.serve)
+
+    with pytest.MonkeyPatch.context() as patch:
+        FakeVendor().serve(patch)
+        patch.setattr(worker, "_cancel_when_abandoned", lambda channel, deadline: None)
+        yield ask
+    logger.setLevel(level)
+    logger.propagate = propagates
+
+
+@given(option=OPTIONS, block=st.dictionaries(NAMES, VALUES, max_size=6), secrets=SECRETS)
+def test_job_gets_our_variables_alone_and_nobody_sees_a_secret(
+    acquire: Acquire, option: str, block: dict[str, str], secrets: dict[str, str]
+) -> None:
+    users = {**block, **secrets}
+    answer = acquire(option, list(users.items()))
+    assert answer.verdict in {"run", "fail"}
+    names = [name for name, _ in answer.variables]
+    for name in names:
+        assert is_variable_name(name)
+        assert name in OF_EVERY_JOB or name.startswith(PREFIXES)
+    ours = set(names) - OF_EVERY_JOB
+    others_token_and_limit = {name for name in users if "_QRMI_JOB_" in name}
+    assert not ours & (set(users) - others_token_and_limit)
+    for line in [*(text for _, text in answer.logs), *answer.messages]:
+        assert line.isprintable()
+        assert MARK not in line

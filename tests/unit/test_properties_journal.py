@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The node's record: what is written is read, and what is no entry is told and left alone."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fuzz.targets.journal import check_journal
+from fuzz.targets.scratch import folder_in_memory
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.owner import Owner
+from tests.unit.strategies import json_values, maybe_wrong, texts
+
+NUMBERS = st.integers(0, 2**32 - 1)
+TIMES = st.integers(0, 253_402_300_799)
+TEXT_BY_NAME = st.dictionaries(texts, texts, max_size=3)
+OWNERS = st.builds(Owner, texts, texts, NUMBERS, NUMBERS, NUMBERS)
+ENTRIES = st.builds(
+    Entry,
+    job_id=NUMBERS,
+    restart_count=NUMBERS,
+    step_id=NUMBERS,
+    uid=NUMBERS,
+    resource_name=texts,
+    resource_type=st.one_of(st.sampled_from(["qiskit-runtime-service", "pasqal-cloud"]), texts),
+    values=TEXT_BY_NAME,
+    token=st.none() | texts,
+    acquired_at=st.none() | TIMES,
+    owner=st.none() | OWNERS,
+    environment=TEXT_BY_NAME,
+    hold=texts,
+    ends_at=st.none() | TIMES,
+    failure=texts,
+    failed_at=st.none() | TIMES,
+    failures=NUMBERS,
+)
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    return folder_in_memory()
+
+
+@given(entry=ENTRIES, token=texts)
+def test_entry_is_read_as_it_was_written_until_it_is_removed(
+    folder: Path, entry: Entry, token: str
+) -> None:
+    journal = Journal(folder)
+    with journal.begin(entry) as begun:
+        assert journal.entries() == [entry]
+        begun.write(replace(entry, token=token))
+    assert journal.entries_of_job(entry.job_id) == [replace(entry, token=token)]
+    locked = journal.lock(entry, Deadline(0))
+    assert locked is not None
+    with locked:
+        locked.remove()
+    assert list(folder.iterdir()) == []
+
+
+@given(ENTRIES)
+def test_any_entry_can_be_shown_and_released(entry: Entry) -> None:
+    check_journal(orjson.dumps(asdict(entry)))
+
+
+@given(entry=ENTRIES, changes=st.data())
+def test_entry_with_wrong_types_is_told_in_one_line(entry: Entry, changes: st.DataObject) -> None:
+    document = asdict(entry)
+    key = changes.draw(st.sampled_from(sorted(document)))
+    document[key] = changes.draw(json_values())
+    if isinstance(document["owner"], dict) and document["owner"]:
+        part = changes.draw(st.sampled_from(sorted(document["owner"])))
+        document["owner"][part] = changes.draw(maybe_wrong(st.just(document["owner"][part])))
+    check_journal(orjson.dumps(document))
+
+
+@given(st.one_of(st.binary(max_size=200), json_values().map(orjson.dumps)))
+def test_any_content_is_told_in_one_line(content: bytes) -> None:
+    check_journal(content)

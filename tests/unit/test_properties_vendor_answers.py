@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Answers of the vendors' services of every shape, to every client."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fuzz.targets.vendor_answers import CLIENTS, check_vendor_answers
+from tests.unit.strategies import json_values, maybe_wrong, texts
+
+SHOWN = st.one_of(texts, st.just("$SENT"))
+STATUSES = st.one_of(
+    st.sampled_from([200, 201, 204, 301, 400, 401, 403, 404, 409, 423, 429, 500, 503]),
+    st.integers(200, 999),
+)
+WAITS = st.one_of(
+    st.sampled_from(["0", "3", "99999999999", "-1", "Fri, 31 Dec 1999 23:59:59 GMT", "soon"]),
+    st.text("0123456789 :,+-.GMTadefJnu", max_size=30),
+)
+DEVICES = st.fixed_dictionaries(
+    {}, optional={"availability": maybe_wrong(st.just("ACTIVE")), "status": maybe_wrong(SHOWN)}
+)
+JOBS = st.fixed_dictionaries({}, optional={"id": maybe_wrong(st.just("a-job"))})
+ERRORS = st.fixed_dictionaries(
+    {}, optional={"code": maybe_wrong(SHOWN), "message": maybe_wrong(SHOWN)}
+)
+DOCUMENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "access_token": maybe_wrong(st.sampled_from(["a-token", "a\nb", ""])),
+        "expires_in": maybe_wrong(st.integers(-1, 2**64 - 1)),
+        "status": maybe_wrong(st.sampled_from(["online", "active", "Running", "Completed"])),
+        "state": maybe_wrong(st.sampled_from(["open", "closed"])),
+        "accepting_jobs": maybe_wrong(st.booleans()),
+        "active_ttl": maybe_wrong(st.integers(-1, 1)),
+        "id": maybe_wrong(st.sampled_from(["a-session", "..", "a/b"])),
+        "jobs": maybe_wrong(st.lists(st.one_of(JOBS, json_values()), max_size=3)),
+        "data": maybe_wrong(st.lists(DEVICES, max_size=2)),
+        "errors": maybe_wrong(st.lists(ERRORS, max_size=2)),
+        "message": maybe_wrong(SHOWN),
+        "detail": maybe_wrong(SHOWN),
+        "errorMessage": maybe_wrong(SHOWN),
+        "errorCode": maybe_wrong(SHOWN),
+        "reason_code": maybe_wrong(st.integers(-5, 5000)),
+        "reason_message": maybe_wrong(SHOWN),
+        "usage": maybe_wrong(st.just({"quantum_nanoseconds": 5})),
+    },
+)
+WAITING = b"%d\nretry-after: %b\nlocation: %b\n\n%b"
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> bytes:
+    body = orjson.dumps(draw(st.one_of(DOCUMENTS, DOCUMENTS, json_values())))
+    cut_off = draw(st.sampled_from([len(body), len(body), len(body) // 2]))
+    return draw(st.one_of(st.just(body[:cut_off]), st.binary(max_size=40))).replace(b"\0", b"")
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> bytes:
+    kind = draw(st.sampled_from(["good", "good", "any", "none"]))
+    if kind == "none":
+        return b""
+    if kind == "good":
+        return b"200\n\n" + draw(bodies())
+    wait = draw(WAITS).encode()
+    return WAITING % (draw(STATUSES), wait, wait, draw(bodies()))
+
+
+TOKEN = b'200\n\n{"access_token": "a-token", "expires_in": 3600}'
+
+
+@pytest.mark.parametrize("number", range(len(CLIENTS)), ids=list(CLIENTS))
+@given(begins_well=st.booleans(), given_answers=st.lists(answers(), min_size=1, max_size=6))
+def test_any_answers_are_used_or_refused_in_one_line(
+    number: int, begins_well: bool, given_answers: list[bytes]
+) -> None:
+    given_answers = [TOKEN, *given_answers] if begins_well else given_answers
+    check_vendor_answers(bytes([number]) + b"\0".join(given_answers))
