@@ -12,6 +12,7 @@ from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
+from spank_qrmi.services import LocalNetwork, LocalServices
 
 API_KEY = "apikey-Zx81-do-not-show"
 BEARER_TOKEN = "bearer-Qp44-do-not-show"
@@ -158,3 +159,13 @@ def failure_of(call: Callable[[], object]) -> tuple[ServiceError, str]:
     with pytest.raises(ServiceError) as caught:
         call()
     return caught.value, text_of(caught.value)
+
+
+class NetworkTo(LocalNetwork):
+    """Leads every request to one transport."""
+
+    def __init__(self, transport: httpx.BaseTransport) -> None:
+        self._transport = transport
+
+    def services(self, deadline: Deadline, environment: Mapping[str, str]) -> LocalServices:
+        return LocalServices(HttpClient(deadline, transport=self._transport), None)

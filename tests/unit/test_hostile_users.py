@@ -11,7 +11,6 @@ import pytest
 
 from spank_qrmi.acquisition import Acquirer, Holder
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import resource_environment
@@ -20,7 +19,7 @@ from spank_qrmi.journal import Journal
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.qrun import variables as names
 from tests.unit.conversation import SeenAnswer, ServingWorker, joined
-from tests.unit.fake_services import reply, token_reply
+from tests.unit.fake_services import NetworkTo, reply, token_reply
 from tests.unit.plugin_host import CONFIG, NOTHING_HELD, PluginHost, answer_of, told_to_user
 from tests.unit.test_plugin import INSIDE, NO_TEXT
 
@@ -296,7 +295,7 @@ def acquire_as_user(
         Holder(7, 0, 0, 1000),
         Journal(folder / "journal"),
         Deadline(30),
-        lambda deadline: HttpClient(deadline, transport=snoop),
+        NetworkTo(snoop),
     )
     resource = Resource("a", type_name, site)
     variables = [(f"a_{key}", value) for key, value in user.items()]
