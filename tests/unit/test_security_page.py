@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""SECURITY.md names the test of each rule; a rule without one would be a promise."""
+
+import re
+
+import pytest
+
+from loopback.installation import REPOSITORY
+
+PAGE = REPOSITORY.joinpath("SECURITY.md").read_text()
+NAMED = sorted(set(re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", PAGE)))
+
+
+def test_page_names_tests():
+    assert len(NAMED) > 20
+
+
+@pytest.mark.parametrize(("file", "name"), NAMED)
+def test_test_is_there(file: str, name: str):
+    texts = [path.read_text() for path in REPOSITORY.glob(f"tests/*/{file}")]
+    assert any(f"\ndef {name or 'test_'}" in text for text in texts)
+
+
+def test_every_rule_names_what_shows_it():
+    rows = PAGE.partition("| Threat | Rule | Shown by |")[2].partition("\n## ")[0].splitlines()[2:]
+    assert all(
+        re.search(r"`(test_|make )", row.split("|")[3]) for row in rows if row.startswith("|")
+    )
