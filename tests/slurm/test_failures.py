@@ -103,15 +103,16 @@ def test_wrong_key(product: Product, mode: str):
 
 @in_both_modes
 @pytest.mark.parametrize(
-    ("name", "reason"), [("nowhere.json", "No such file or directory"), ("", "Is a directory")]
+    ("name", "trouble"),
+    [("nowhere.json", "cannot be read: No such file or directory"), ("", "is no regular file")],
 )
-def test_unreadable_configuration(product: Product, mode: str, name: str, reason: str):
+def test_unreadable_configuration(product: Product, mode: str, name: str, trouble: str):
     config = product.folder / name
     product.write_plugstack(mode=mode, config=config)
 
     result = product.run_job("echo started", "--qpu=FRESNEL")
 
-    assert_refused(product, result, f"{config}: cannot be read: {reason}", conclusion("FRESNEL"))
+    assert_refused(product, result, f"{config}: {trouble}", conclusion("FRESNEL"))
 
 
 @in_both_modes
