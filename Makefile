@@ -7,6 +7,7 @@
 #   make demo       a QPU job on a Slurm cluster of its own; KEEP=1 leaves that up,
 #   make demo-stop  and this ends it
 #   make soak       hundreds of QPU jobs amid faults and kills; SOAK_JOBS=, SOAK_SEED=
+#   make bench      what a job pays for the plugin; BENCH_RUNS=, BENCH=srun,qpu
 #   make check      format, lint, types, exported symbols
 #   make test-slurm-matrix   build and tests on other releases of Slurm and Python
 
@@ -43,7 +44,8 @@ PACKAGE = $(PYTHON) scripts/package.py
 PACKAGE_OPTIONS = --wheel build/wheel/*.whl --pip $(VENV)/bin/python --output dist
 
 .PHONY: all build wheel sdist deb rpm dist install checked-python uninstall check test test-unit \
-	test-slurm test-e2e test-deps test-packages test-slurm-matrix demo demo-stop soak deps clean
+	test-slurm test-e2e test-deps test-packages test-slurm-matrix demo demo-stop soak bench deps \
+	clean
 
 all: build
 build: $(PLUGINS)
@@ -64,7 +66,7 @@ $(VENV)/ready-to-build: pyproject.toml setup.py
 
 $(VENV)/ready: $(VENV)/ready-to-build
 	@echo 'preparing $(VENV): simulated site, tests and checks (170 MB to download)'
-	@$(PIP) install --editable '.[build,check,simulator,test]'
+	@$(PIP) install --editable '.[bench,build,check,simulator,test]'
 	@touch $@
 
 ifeq ($(BUILD_PYTHON),$(VENV)/bin/python)
@@ -114,7 +116,7 @@ check: build $(VENV)/ready
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy loopback scripts
+	$(VENV)/bin/mypy benchmarks loopback scripts
 	$(VENV)/bin/python scripts/check_symbols.py $(PLUGINS)
 
 # The plugin is also run under valgrind there.
@@ -153,6 +155,12 @@ demo-stop:
 # The same SOAK_SEED draws the same jobs, faults and kills again.
 soak: deps build wheel $(VENV)/ready
 	@$(VENV)/bin/python -m loopback.soak $(SOAK_JOBS:%=--jobs=%) $(SOAK_SEED:%=--seed=%)
+
+# A part of it (dlopen, instructions, srun, sbatch, qpu, load) is reported in build/bench.
+bench: APT_PACKAGES += valgrind
+bench: deps build wheel $(VENV)/ready
+	@$(VENV)/bin/python -m benchmarks $(BENCH_RUNS:%=--runs=%) \
+		$(if $(BENCH),--parts='$(BENCH)' --output=build/bench)
 
 # Only what is missing is installed, so that a prepared machine needs neither root nor a network.
 deps:
