@@ -7,6 +7,7 @@
 #   make demo       a QPU job on a Slurm cluster of its own; KEEP=1 leaves that up,
 #   make demo-stop  and this ends it
 #   make soak       hundreds of QPU jobs amid faults and kills; SOAK_JOBS=, SOAK_SEED=
+#   make bench      what a job pays for the plugin; BENCH_RUNS=, BENCH=srun,qpu
 #   make fuzz       hostile input, guided by coverage; FUZZ_SECONDS=, FUZZ_TARGETS=
 #   make check      format, lint, types, exported symbols, known vulnerabilities
 #   make lock       newest versions of all that is installed, with hashes, in requirements/
@@ -49,7 +50,7 @@ PACKAGE_OPTIONS = --wheel build/wheel/*.whl --pip $(VENV)/bin/python --output di
 
 .PHONY: all build wheel sdist deb rpm sbom dist install checked-python uninstall check audit lock \
 	test test-unit test-slurm test-e2e test-deps test-packages test-slurm-matrix demo demo-stop soak \
-	fuzz deps clean
+	fuzz bench deps clean
 
 all: build
 build: $(PLUGINS)
@@ -75,7 +76,7 @@ $(VENV)/ready: pyproject.toml setup.py requirements/node.txt $(VENV)/ready-to-bu
 	@$(PIP) install $(LOCKED) requirements/node.txt
 	@sed -n 's/ \\$$//p' requirements/node.txt >$(VENV)/versions.txt
 	@$(PIP) install --no-build-isolation --constraint $(VENV)/versions.txt \
-		--editable '.[check,simulator,test]'
+		--editable '.[bench,check,simulator,test]'
 	@touch $@
 
 # Apart from the other environments: these tools look at them, and need other versions.
@@ -140,7 +141,7 @@ check: build $(VENV)/ready $(SUPPLY_CHAIN)/ready
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy loopback scripts fuzz
+	$(VENV)/bin/mypy benchmarks loopback scripts fuzz
 	$(VENV)/bin/python scripts/check_symbols.py $(PLUGINS)
 	$(AUDIT)
 
@@ -198,6 +199,12 @@ $(VENV)/ready-to-fuzz: $(VENV)/ready
 		{ echo "error: no Atheris for $$($(VENV)/bin/python --version): name a Python that it" \
 			"has a wheel for, such as PYTHON=python3.11, after make clean" >&2; exit 1; }
 	@touch $@
+
+# A part of it (dlopen, instructions, srun, sbatch, qpu, load) is reported in build/bench.
+bench: APT_PACKAGES += valgrind
+bench: deps build wheel $(VENV)/ready
+	@$(VENV)/bin/python -m benchmarks $(BENCH_RUNS:%=--runs=%) \
+		$(if $(BENCH),--parts='$(BENCH)' --output=build/bench)
 
 # Only what is missing is installed, so that a prepared machine needs neither root nor a network.
 deps:

@@ -4,6 +4,7 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,18 @@ SECRETS = {
 class Site:
     """A running simulator; `config_path` is the qrmi_config.json that makes plugins use it."""
 
-    def __init__(self, folder: Path) -> None:
-        """Start it, with its files in `folder`, and wait until it answers."""
+    def __init__(
+        self, folder: Path, *, program: Sequence[str] = ("-m", "spank_qrmi.simulator")
+    ) -> None:
+        """Start it, with its files in `folder`, and wait until it answers.
+
+        `program` is what Python runs: the simulator, or one with the same behaviour.
+        """
         self.config_path = folder / "qrmi_config.json"
         self._process = Daemon(
             "simulator",
             [
-                *(sys.executable, "-m", "spank_qrmi.simulator"),
+                *(sys.executable, *program),
                 *("--write-config", str(self.config_path)),
             ],
             folder / "simulator.log",

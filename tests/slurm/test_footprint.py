@@ -11,6 +11,10 @@ from loopback.processes import PROC, children_of, command_line
 from loopback.waiting import wait_until
 from tests.slurm.product import Product
 
+# What a job asks for, and how often a worker may be started for it: to acquire, and to release
+# what a service holds.
+MOST_WORKERS = {(): 0, ("--qpu=FRESNEL",): 1, ("--qpu=ibm_sherbrooke,FRESNEL",): 2}
+
 
 def libraries_of(pid: int) -> set[str]:
     """Return the names of the files that a process has mapped."""
@@ -118,6 +122,23 @@ def test_only_a_job_with_the_option_starts_a_worker(product: Product, in_batch: 
     assert not mark.exists()
     run("--qpu=FRESNEL")
     assert mark.exists()
+
+
+@pytest.mark.parametrize("options", MOST_WORKERS)
+def test_number_of_workers_of_a_job(product: Product, options: tuple[str, ...]):
+    mark = product.folder / "mark"
+    worker = product.folder / "worker"
+    interpreter = product.installation.interpreter_link.readlink()
+    worker.write_text(f'#!/bin/sh\necho started >>{mark}\nexec {interpreter} "$@"\n')
+    worker.chmod(0o755)
+    plugin = product.installation.copy_plugin(product.folder / "plugins", worker)
+    product.write_plugstack(plugin=plugin)
+
+    assert product.run_job("srun true", *options).state == "COMPLETED"
+
+    product.wait_until_released()
+    started = mark.read_text().splitlines() if mark.exists() else []
+    assert len(started) <= MOST_WORKERS[options]
 
 
 def test_login_node_needs_no_argument(product: Product):

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every measurement runs on: our plugin as installed, the empty one, clusters and the site."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from loopback.installation import Installation
+from loopback.site import Site
+
+SOURCES = Path(__file__).parent
+NONE, EMPTY, OURS = VARIANTS = ("none", "empty", "ours")
+"""What plugstack.conf lists: nothing, the empty C plugin, or ours."""
+
+
+@dataclass(frozen=True)
+class Testbed:
+    """Plugins and programs, ready to be loaded and run; `folder` takes clusters and journals."""
+
+    folder: Path
+    installation: Installation
+    empty_plugin: Path
+    dlopen_time: Path
+
+    def plugin(self, variant: str) -> Path:
+        """Return the plugin of a variant that has one."""
+        return self.installation.plugin if variant == OURS else self.empty_plugin
+
+    def plugstack(self, variant: str, config: Path, state_directory: Path) -> list[str]:
+        """Return the lines of plugstack.conf."""
+        if variant == NONE:
+            return []
+        arguments = f"{config} --state-dir={state_directory}"
+        return [f"optional {self.plugin(variant)} {arguments}"]
+
+    def new_folder(self) -> Path:
+        """Return a folder that every user can enter."""
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        folder.chmod(0o755)
+        return folder
+
+    @contextmanager
+    def site(self) -> Iterator[Site]:
+        """Run a simulated site with enough backends."""
+        with Site(self.new_folder(), program=[str(SOURCES / "crowded_site.py")]) as site:
+            yield site
+
+
+@contextmanager
+def testbed() -> Iterator[Testbed]:
+    """Install our plugin and compile the empty one in a folder that is removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="spank-qrmi-bench-", dir="/tmp"))
+    try:
+        folder.chmod(0o755)
+        installation = Installation(folder)
+        installation.make("install")
+        empty_plugin, dlopen_time = folder / "empty_plugin.so", folder / "dlopen_time"
+        _compile("empty_plugin.c", empty_plugin, "-shared", "-fPIC")
+        _compile("dlopen_time.c", dlopen_time)
+        yield Testbed(folder, installation, empty_plugin, dlopen_time)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _compile(source: str, output: Path, *options: str) -> None:
+    folders = [folder for folder in os.environ.get("SLURM_INCLUDE_DIRS", "").split(":") if folder]
+    subprocess.run(
+        [
+            *("gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"),
+            *(f"-I{folder}" for folder in folders),
+            *options,
+            *("-o", str(output), str(SOURCES / source), "-ldl"),
+        ],
+        check=True,
+    )

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the worker's work costs, counted instead of timed: modules, processes, requests.
+
+The worker runs as a plugin starts it, as a process of its own; whatever it needs more of, a job
+waits longer for. The numbers below are what there is now and a little room.
+"""
+
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.protocol import Request, Verb
+from spank_qrmi.simulator.qrmi_config import site_config, write_config
+from spank_qrmi.simulator.server import running_in_thread
+from spank_qrmi.simulator.site import Site
+from tests.unit.conversation import SeenAnswer, encode_request, read_answer
+
+WORKER_SECONDS = 60
+
+# Of all processes of one worker together.
+MOST_MODULES = 250
+MOST_PROCESSES = 1
+NEVER_IMPORTED = frozenset(
+    {
+        *("argparse", "asyncio", "ctypes", "multiprocessing", "sqlite3", "unittest", "xml"),
+        *("botocore", "matplotlib", "numpy", "pydantic", "qiskit", "starlette", "uvicorn"),
+        *("spank_qrmi.cli", "spank_qrmi.installation", "spank_qrmi.inventory"),
+        *("spank_qrmi.qrun", "spank_qrmi.qrun_verbs", "spank_qrmi.simulator"),
+    }
+)
+
+# One token for all that share a key; each vendor is asked whether it is there, then for what it
+# gives. What nothing is held of needs no release.
+TOKEN = "POST /iam/identity/token"
+REQUESTS_TO_ACQUIRE = {
+    "ibm_torino": [TOKEN, "GET /direct-access/v1/backends/ibm_torino"],
+    "ibm_sherbrooke": [
+        TOKEN,
+        "GET /runtime/api/v1/backends/ibm_sherbrooke/status",
+        "POST /runtime/api/v1/sessions",
+    ],
+    "FRESNEL": ["GET /pasqal/core-fast/api/v1/devices"],
+}
+REQUESTS_TO_RELEASE = {
+    "ibm_torino": [],
+    "ibm_sherbrooke": [TOKEN, "GET /runtime/api/v1/jobs", "PATCH /runtime/api/v1/sessions/ID"],
+    "FRESNEL": [],
+}
+
+# Run without `site`: what this environment imports at its start, an installed one does not.
+# Each process of the worker reports when it ends: modules, and what of it started a process.
+OBSERVED_WORKER = """
+import os, runpy, sys
+report, *sys.path = sys.argv[1:]
+sys.modules["click"] = None  # httpx would import it; an installed environment has none.
+at_start = set(sys.modules)
+starts = []
+STARTS = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen"}
+sys.addaudithook(lambda event, arguments: starts.append(event) if event in STARTS else None)
+leave = os._exit
+def tell_and_leave(status):
+    with open(report, "a") as file:
+        file.write(" ".join(set(sys.modules) - at_start) + "|" + " ".join(starts) + "\\n")
+    leave(status)
+os._exit = tell_and_leave
+runpy.run_module("spank_qrmi.worker", run_name="__main__", alter_sys=True)
+"""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One worker's answer, the modules that it imported, and what of it started processes."""
+
+    answer: SeenAnswer
+    modules: frozenset[str]
+    starts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ObservedWorker:
+    """Starts workers that report what they did; `folder` takes configuration and state."""
+
+    folder: Path
+    site: Site
+
+    def ask(self, verb: Verb, qpus: str) -> Observed:
+        config = f"{self.folder}/qrmi_config.json"
+        request = Request(
+            verb,
+            *(7, 0, 0, 1000, WORKER_SECONDS),
+            qpu_option=qpus,
+            arguments=(config, f"--state-dir={self.folder}/state"),
+        )
+        report = self.folder / "report"
+        report.unlink(missing_ok=True)
+        command = [sys.executable, "-I", "-S", "-c", OBSERVED_WORKER]
+        ours, theirs = socket.socketpair()
+        with (
+            ours,
+            theirs,
+            subprocess.Popen(
+                [*command, str(report), *sys.path], stdin=theirs, stdout=theirs, env={}
+            ) as process,
+        ):
+            theirs.close()
+            ours.settimeout(WORKER_SECONDS)
+            ours.sendall(encode_request(request))
+            answer = read_answer(ours.recv)
+            assert process.wait(WORKER_SECONDS) == 0
+        told = [line.partition("|") for line in report.read_text().splitlines()]
+        return Observed(
+            answer,
+            frozenset(name for modules, _, _ in told for name in modules.split()),
+            tuple(event for _, _, starts in told for event in starts.split()),
+        )
+
+    def requests(self) -> Counter[str]:
+        """Return what the site was asked for since the last time, session ids apart."""
+        sessions = [each.session_id for each in self.site.sessions()]
+        asked = [f"{each.method} {each.path}" for each in self.site.requests]
+        self.site.requests.clear()
+        for session_id in sessions:
+            asked = [text.replace(session_id, "ID") for text in asked]
+        return Counter(asked)
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[ObservedWorker]:
+    site = Site()
+    with running_in_thread(site) as base_url:
+        write_config(tmp_path / "qrmi_config.json", site_config(base_url))
+        yield ObservedWorker(tmp_path, site)
+
+
+@pytest.mark.parametrize("qpu", ["ibm_torino", "ibm_sherbrooke", "FRESNEL"])
+def test_acquiring_and_releasing_one_qpu(worker: ObservedWorker, qpu: str) -> None:
+    acquired = worker.ask(Verb.ACQUIRE, qpu)
+    assert (acquired.answer.verdict, acquired.answer.messages) == ("run", [])
+    assert worker.requests() <= Counter(REQUESTS_TO_ACQUIRE[qpu])
+    released = worker.ask(Verb.RELEASE, "")
+    assert (released.answer.verdict, released.answer.messages) == ("run", [])
+    assert worker.requests() <= Counter(REQUESTS_TO_RELEASE[qpu])
+    for observed in (acquired, released):
+        assert len(observed.modules) <= MOST_MODULES
+        assert 1 + len(observed.starts) <= MOST_PROCESSES
+        unwanted = {name for name in observed.modules if _is_unwanted(name)}
+        assert unwanted == set()
+
+
+def test_qpus_that_share_a_key_share_its_token(worker: ObservedWorker) -> None:
+    names = "ibm_torino,ibm_quebec,ibm_sherbrooke,ibm_brisbane"
+    assert worker.ask(Verb.ACQUIRE, names).answer.verdict == "run"
+    assert worker.requests()[TOKEN] <= 1
+    assert worker.ask(Verb.RELEASE, "").answer.verdict == "run"
+    assert worker.requests()[TOKEN] <= 1
+
+
+def _is_unwanted(module: str) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in NEVER_IMPORTED)
