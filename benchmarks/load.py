@@ -49,7 +49,7 @@ def _run(testbed: Testbed, *options: str) -> LoadFigures:
     folder = testbed.new_folder()
     with (
         testbed.site() as site,
-        SlurmCluster(folder, nodes=1, slurmd_debug=SLURMD_DEBUG) as cluster,
+        SlurmCluster(folder, nodes=1, debug=SLURMD_DEBUG) as cluster,
     ):
         site.order_fault("delay", "/", delay_seconds=DELAY_MS / 1000)
         lines = testbed.plugstack(OURS, site.config_path, testbed.new_folder() / "state")

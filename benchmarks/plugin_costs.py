@@ -69,7 +69,7 @@ def instructions(testbed: Testbed) -> Samples:
     wrapper.chmod(0o755)
     samples = _of_each_variant()
     with SlurmCluster(
-        folder / "cluster", nodes=1, slurmd_debug=SLURMD_DEBUG, slurmstepd=wrapper
+        folder / "cluster", nodes=1, debug=SLURMD_DEBUG, slurmstepd=wrapper
     ) as cluster:
         for _ in range(CALLGRIND_RUNS):
             for variant, counts in samples.items():
@@ -122,7 +122,7 @@ def sbatches_per_second(testbed: Testbed, runs: int) -> Samples:
 
 
 def _cluster_of_variants(testbed: Testbed) -> SlurmCluster:
-    return SlurmCluster(testbed.new_folder(), nodes=len(NODES), slurmd_debug=SLURMD_DEBUG)
+    return SlurmCluster(testbed.new_folder(), nodes=len(NODES), debug=SLURMD_DEBUG)
 
 
 def _interleaved(

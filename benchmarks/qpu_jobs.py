@@ -90,7 +90,7 @@ def measure_jobs(testbed: Testbed, runs: int) -> QpuFigures:
     folder = testbed.new_folder()
     with (
         testbed.site() as site,
-        SlurmCluster(folder, nodes=1, slurmd_debug=SLURMD_DEBUG) as cluster,
+        SlurmCluster(folder, nodes=1, debug=SLURMD_DEBUG) as cluster,
     ):
         measuring = _Measuring(testbed, cluster, site)
         measuring.run_all(_no_figures())  # Caches are filled now.
