@@ -5,6 +5,7 @@ The worker runs as a plugin starts it, as a process of its own; whatever it need
 waits longer for. The numbers below are what there is now and a little room.
 """
 
+import os
 import socket
 import subprocess
 import sys
@@ -23,12 +24,14 @@ from tests.unit.conversation import SeenAnswer, encode_request, read_answer
 
 WORKER_SECONDS = 60
 
+PIPE_BYTES = 65536
+
 # Of all processes of one worker together.
-MOST_MODULES = 250
+MOST_MODULES = 280
 MOST_PROCESSES = 2  # The worker, and its network process.
 NEVER_IMPORTED = frozenset(
     {
-        *("argparse", "asyncio", "ctypes", "multiprocessing", "sqlite3", "unittest", "xml"),
+        *("argparse", "asyncio", "multiprocessing", "sqlite3", "unittest", "xml"),
         *("botocore", "matplotlib", "numpy", "pydantic", "qiskit", "starlette", "uvicorn"),
         *("spank_qrmi.cli", "spank_qrmi.installation", "spank_qrmi.inventory"),
         *("spank_qrmi.qrun.command", "spank_qrmi.qrun.object_store", "spank_qrmi.qrun.run"),
@@ -55,21 +58,23 @@ REQUESTS_TO_RELEASE = {
 }
 
 # Run without `site`: what this environment imports at its start, an installed one does not.
-# Each process of the worker reports when it ends: modules, and what of it started a process.
+# All processes of the worker report each import and each start at once, for one of them is killed,
+# and by a pipe, for that one must not write files. No longer root, it imports nothing any more.
 OBSERVED_WORKER = """
 import os, runpy, sys
 report, *sys.path = sys.argv[1:]
 sys.modules["click"] = None  # httpx would import it; an installed environment has none.
-at_start = set(sys.modules)
-starts = []
 STARTS = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen"}
-sys.addaudithook(lambda event, arguments: starts.append(event) if event in STARTS else None)
-leave = os._exit
-def tell_and_leave(status):
-    with open(report, "a") as file:
-        file.write(" ".join(set(sys.modules) - at_start) + "|" + " ".join(starts) + "\\n")
-    leave(status)
-os._exit = tell_and_leave
+def tell(event, arguments):
+    if event == "import" or event in STARTS:
+        word = arguments[0] if event == "import" else event
+        try:
+            file = os.open(report, os.O_WRONLY)
+        except PermissionError:
+            return
+        os.write(file, f"{event == 'import'} {word}\\n".encode())
+        os.close(file)
+sys.addaudithook(tell)
 runpy.run_module("spank_qrmi.worker", run_name="__main__", alter_sys=True)
 """
 
@@ -100,6 +105,8 @@ class ObservedWorker:
         )
         report = self.folder / "report"
         report.unlink(missing_ok=True)
+        os.mkfifo(report)
+        told_end = os.open(report, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         command = [sys.executable, "-I", "-S", "-c", OBSERVED_WORKER]
         ours, theirs = socket.socketpair()
         with (
@@ -114,11 +121,12 @@ class ObservedWorker:
             ours.sendall(encode_request(request))
             answer = read_answer(ours.recv)
             assert process.wait(WORKER_SECONDS) == 0
-        told = [line.partition("|") for line in report.read_text().splitlines()]
+        told = [line.split() for line in os.read(told_end, PIPE_BYTES).decode().splitlines()]
+        os.close(told_end)
         return Observed(
             answer,
-            frozenset(name for modules, _, _ in told for name in modules.split()),
-            tuple(event for _, _, starts in told for event in starts.split()),
+            frozenset(word for is_import, word in told if is_import == "True"),
+            tuple(word for is_import, word in told if is_import == "False"),
         )
 
     def requests(self) -> Counter[str]:
