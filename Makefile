@@ -74,7 +74,7 @@ $(VENV)/ready-to-build: requirements/build.txt
 $(VENV)/ready: pyproject.toml setup.py requirements/node.txt $(VENV)/ready-to-build
 	@echo 'preparing $(VENV): simulated site, tests and checks (170 MB to download)'
 	@$(PIP) install $(LOCKED) requirements/node.txt
-	@sed -n 's/ \\$$//p' requirements/node.txt >$(VENV)/versions.txt
+	@sed -n 's/^\([^ ].*\) \\$$/\1/p' requirements/node.txt >$(VENV)/versions.txt
 	@$(PIP) install --no-build-isolation --constraint $(VENV)/versions.txt \
 		--editable '.[bench,check,simulator,test]'
 	@touch $@
@@ -195,7 +195,8 @@ fuzz: deps $(VENV)/ready-to-fuzz
 	@$(VENV)/bin/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 $(VENV)/ready-to-fuzz: $(VENV)/ready
-	@$(PIP) install --only-binary atheris --editable '.[fuzz]' || \
+	@$(PIP) install --no-build-isolation --only-binary atheris --constraint $(VENV)/versions.txt \
+		--editable '.[fuzz]' || \
 		{ echo "error: no Atheris for $$($(VENV)/bin/python --version): name a Python that it" \
 			"has a wheel for, such as PYTHON=python3.11, after make clean" >&2; exit 1; }
 	@touch $@

@@ -178,9 +178,12 @@ def _check_key(place: str, name: str, key: str) -> None:
 
 def _secret_file(place: str, value: Mapping[str, object]) -> Path:
     path = value.get("file")
-    if not isinstance(path, str) or not path.startswith("/") or "\0" in path or len(value) > 1:
+    if not (
+        isinstance(path, str) and path.startswith("/") and path.isprintable() and len(value) == 1
+    ):
         message = (
-            f'{place}: must be a string in quotes, or {{"file": "/path"}} with one absolute path'
+            f'{place}: must be a string in quotes, or {{"file": "/path"}} with one absolute path, '
+            "all printable"
         )
         raise ConfigError(message)
     return Path(path)

@@ -6,27 +6,19 @@ The first byte of the input is the size of the pieces, the rest is the answer.
 """
 
 from libc.stdint cimport uint8_t
-from libc.stdlib cimport abort, free, malloc
-from libc.string cimport memcmp, memcpy, memset, strchr, strlen
+from libc.stdlib cimport free, malloc
+from libc.string cimport memchr, memcmp, memcpy, memset, strchr, strlen
 
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes, next_text, release_bytes
 from spank_qrmi.plugin.message cimport (
-    MAX_MESSAGE_BYTES, MAX_NAME_BYTES, VERDICT_NONE, Answer, is_control, read_available)
+    MAX_MESSAGE_BYTES, MAX_NAME_BYTES, VERDICT_NONE, Answer, read_available)
+from spank_qrmi.plugin.printable cimport printable_bytes
+
+include "fuzz/plugin/claims.pxi"
 
 cdef struct Reading:
     Answer answer
     bint is_sound
-
-
-cdef void require(bint holds) noexcept nogil:
-    if not holds:
-        abort()
-
-
-cdef void require_one_line(const char *text) noexcept nogil:
-    while text[0] != 0:
-        require(not is_control(text[0]))
-        text += 1
 
 
 cdef void see_log(char level, const char *text) noexcept nogil:
@@ -79,14 +71,12 @@ cdef void begin(Reading *reading) noexcept nogil:
 cdef void require_sound(const Answer *answer) noexcept nogil:
     cdef const char *entry = next_text(&answer.variables, NULL)
     cdef const char *equals
-    cdef const char *byte
+    cdef size_t length
     while entry != NULL:
         equals = strchr(entry, c"=")
         require(equals != NULL and equals > entry and equals - entry <= MAX_NAME_BYTES)
-        byte = entry
-        while byte < equals:
-            require(not is_control(byte[0]) and byte[0] != c" ")
-            byte += 1
+        length = equals - entry
+        require(printable_bytes(entry, length) == length and memchr(entry, c" ", length) == NULL)
         entry = next_text(&answer.variables, entry)
     entry = next_text(&answer.messages, NULL)
     while entry != NULL:

@@ -3,6 +3,7 @@
 """All of spank_qrmi.so, and how to begin anew: Slurm has a process for each step."""
 
 include "spank_qrmi/plugin/spank_qrmi.pyx"
+include "fuzz/plugin/claims.pxi"
 
 
 cdef public void forget_step() noexcept nogil:

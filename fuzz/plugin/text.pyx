@@ -6,7 +6,7 @@ The input is NUL-terminated texts; each function gets them in the order in which
 """
 
 from libc.stdint cimport uint8_t
-from libc.stdlib cimport abort, free, malloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcpy, memset, strchr, strcmp, strlen, strrchr, strstr
 
 from spank_qrmi.plugin.arguments cimport MAX_TIMEOUT_SECONDS, argument_value, timeout_argument
@@ -14,11 +14,12 @@ from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes, next_text, 
 from spank_qrmi.plugin.log cimport keep_line
 from spank_qrmi.plugin.masking cimport (
     SHOWN_BYTES, is_secret_name, show_argument, show_text, show_value)
-from spank_qrmi.plugin.message cimport is_control
 from spank_qrmi.plugin.name_list cimport first_unlisted, is_listed, keep_chosen, next_name
-from spank_qrmi.plugin.option cimport has_control, keep_option, replace_text
+from spank_qrmi.plugin.option cimport keep_option, problem_of_text, replace_text
 from spank_qrmi.plugin.quantum_jobs cimport (
     JOB_ID_BYTES, SEED_BYTES, QuantumJobs, ended_state, has_job_id, must_clear, write_job_id)
+
+include "fuzz/plugin/claims.pxi"
 
 cdef extern from *:
     """
@@ -28,15 +29,6 @@ cdef extern from *:
 cdef enum:
     MOST_TEXTS = 8
     DEFAULT_SECONDS = 20
-
-
-cdef void require(bint holds) noexcept nogil:
-    if not holds:
-        abort()
-
-
-cdef void require_one_line(const char *text) noexcept nogil:
-    require(not has_control(text))
 
 
 cdef void see_shown_value(const char *name, const char *value) noexcept nogil:
@@ -72,17 +64,12 @@ cdef void see_names(const char *names, const char *listed, const char *values) n
     release_bytes(&kept)
 
 
-cdef const char *problem_of(const char *value) noexcept nogil:
-    if has_control(value):
-        return b"holds a control character"
-    return NULL
-
-
 cdef void see_option(const char *value) noexcept nogil:
     cdef ByteBuffer kept
     memset(&kept, 0, sizeof(kept))
-    if keep_option(&kept, b"option", value, problem_of) == 0:
+    if keep_option(&kept, b"option", value, problem_of_text) == 0:
         require(strcmp(kept.bytes, value) == 0)
+        require_one_line(value)
     require(replace_text(&kept, value) and strcmp(kept.bytes, value) == 0)
     keep_line(&kept, b"--option: %s", value)
     require_one_line(next_text(&kept, kept.bytes))

@@ -11,9 +11,9 @@ _Result = TypeVar("_Result")
 
 
 def is_variable_name(name: str) -> bool:
-    """Return whether the plugin takes the name (plugin/message.pxd)."""
+    """Return whether it is a name that the plugin takes (plugin/message.pxd)."""
     is_short = 0 < len(name.encode("utf-8", "surrogateescape")) <= MAX_VARIABLE_NAME_BYTES
-    return is_short and not any(byte < " " or byte in " =\x7f" for byte in name)
+    return is_short and name.isprintable() and not set(name) & set(" =")
 
 
 def check_line(text: str, secrets: Iterable[str] = ()) -> None:

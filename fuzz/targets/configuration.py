@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An administrator's JSON files: qrmi_config.json and the credentials of spank_ibm_qrun.so."""
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 from fuzz.targets.claims import check_line, is_variable_name, result_or_refusal
 from fuzz.targets.scratch import folder_in_memory
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.config import Config, load_config
+from spank_qrmi.config import Config, Resource, load_config
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.qrun.outcome import QrunError
 from spank_qrmi.qrun.primitive_input import read_primitive_input
 from spank_qrmi.qrun_credentials import load_credentials
 from spank_qrmi.resolution import resolve_qpus
+
+_OF_OTHER_PROGRAMS = ("LD_", "SLURM_", "SPANK_")
 
 
 def check_configuration(data: bytes) -> None:
@@ -33,24 +36,48 @@ def check_configuration(data: bytes) -> None:
     result_or_refusal(lambda: read_primitive_input(str(path)), QrunError)
 
 
-def check_config(config: Config) -> None:
-    """Check that what is offered can be asked for and set, and that what is not says why."""
+def check_config(config: Config, secrets: Iterable[str] = ()) -> None:
+    """Check that what is offered can be asked for and set, and that what is not says why.
+
+    `secrets` are to be shown nowhere.
+    """
     for name, resource in config.resources.items():
         assert resource.name == name
         assert resource.type in CLIENTS
-        assert all(is_variable_name(f"{name}_{key}") for key in resource.environment)
-        assert not any("\0" in value for value in resource.environment.values())
-        assert resolve_qpus(f" {name} ,", config).resources == (resource,)
+        for is_strict in (True, False):
+            _check_resolution(resource, config, secrets, is_strict=is_strict)
     for problem_name, problem in config.problems:
-        check_line(str(problem))
+        check_line(str(problem), secrets)
         assert str(config.path) in str(problem)
         if problem_name is not None:
             assert problem_name in str(problem)
             ((rejected, reason),) = resolve_qpus(problem_name, config).rejected
             assert rejected == problem_name
-            check_line(str(reason))
-    for warning in config.warnings:
-        check_line(warning)
+            check_line(str(reason), secrets)
+    for exposure in config.exposures:
+        check_line(exposure, secrets)
+
+
+def _check_resolution(
+    resource: Resource, config: Config, secrets: Iterable[str], *, is_strict: bool
+) -> None:
+    """Ask for a resource as a job does: nothing but a file of its secrets can be in the way."""
+    resolution = resolve_qpus(f" {resource.name} ,", config, is_strict=is_strict)
+    for name, reason in resolution.rejected:
+        assert name == resource.name
+        assert resource.secret_files
+        assert str(config.path) in str(reason)
+        check_line(str(reason), secrets)
+    for found in resolution.resources:
+        assert found.name == resource.name
+        assert found.environment.items() >= resource.environment.items()
+        assert found.environment.keys() == {*resource.environment, *resource.secret_files}
+        for key, value in found.environment.items():
+            variable = f"{found.name}_{key}"
+            assert is_variable_name(variable)
+            assert not variable.startswith(_OF_OTHER_PROGRAMS)
+            assert "\0" not in value
+    assert len(resolution.rejected) + len(resolution.resources) == 1
 
 
 @cache

@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from spank_qrmi.inventory import document_of, lines_of
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.owner import Owner
 from spank_qrmi.release import Releaser, orphans
+from spank_qrmi.services import LocalNetwork, LocalServices, Services
 from tests.unit.fake_services import RecordingDeadline
 
 _NAME_OF_NONE = "7-0-fffffffb-0123456789abcdef.json"
@@ -44,7 +46,7 @@ def check_journal(data: bytes) -> None:
         check_line(line)
     orjson.dumps(document_of(journal))
     orphans(entries, 0.0)
-    outcomes = Releaser(journal, RecordingDeadline(), _http_client).release_all(entries)
+    outcomes = Releaser(journal, RecordingDeadline(), _EmptyNetwork()).release_all(entries)
     for entry, error in zip(entries, outcomes, strict=True):
         if error is not None:
             check_release_failure(entry, error)
@@ -78,8 +80,12 @@ def _owner_of(document: object) -> Owner | None:
     return Owner(**{each.name: document[each.name] for each in fields(Owner)})
 
 
-def _http_client(deadline: Deadline) -> HttpClient:
-    return HttpClient(deadline, transport=httpx.MockTransport(lambda _: httpx.Response(404)))
+class _EmptyNetwork(LocalNetwork):
+    """Leads to services that know of nothing."""
+
+    def services(self, deadline: Deadline, environment: Mapping[str, str]) -> Services:
+        empty = httpx.MockTransport(lambda _: httpx.Response(404))
+        return LocalServices(HttpClient(deadline, transport=empty), environment)
 
 
 def _write(path: Path, data: bytes) -> None:

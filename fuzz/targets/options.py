@@ -6,7 +6,7 @@ The input is texts with a NUL between them.
 
 from collections.abc import Sequence
 
-from fuzz.targets.claims import is_variable_name, result_or_refusal
+from fuzz.targets.claims import check_line, is_variable_name, result_or_refusal
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.config import Resource
 from spank_qrmi.deadline import Deadline
@@ -50,6 +50,9 @@ def check_arguments(arguments: Sequence[str]) -> None:
         assert all(map(is_variable_name, ours.environment))
         assert ours.config_path.is_absolute()
         assert ours.state_directory.is_absolute()
+        assert ours.worker_user.text not in {"", "0", "root"}
+        for exposure in ours.exposures:
+            check_line(exposure)
     qruns = result_or_refusal(lambda: parse_qrun_arguments(arguments), ArgumentError)
     if not isinstance(qruns, QrmiError):
         assert all(map(is_variable_name, (*qruns.environment, *qruns.values)))
@@ -61,7 +64,7 @@ def check_names(option: str) -> None:
     split = split_names(option)
     assert len(set(split)) == len(split)
     for name in split:
-        assert name == name.strip()
+        assert name == name.strip(" ")
         assert name
         assert "," not in name
     assert split_names(",".join(split)) == split

@@ -22,7 +22,7 @@ TYPE_RULE = '"type" must be one of direct-access, pasqal-cloud'
 ENVIRONMENT_RULE = (
     '"environment" must be an object of strings, {} if the users bring their own variables'
 )
-FILE_RULE = 'must be a string in quotes, or {"file": "/path"} with one absolute path'
+FILE_RULE = 'must be a string in quotes, or {"file": "/path"} with one absolute path, all printable'
 VALUE_RULE = "holds a NUL character or more than 262144 bytes"
 
 
@@ -151,6 +151,7 @@ def test_bad_entry_is_a_problem_of_its_own(
         ("QRMI_A", {"file": 1}, f"environment.QRMI_A: {FILE_RULE}"),
         ("QRMI_A", {"file": "etc/key"}, f"environment.QRMI_A: {FILE_RULE}"),
         ("QRMI_A", {"file": "/etc/key\0"}, f"environment.QRMI_A: {FILE_RULE}"),
+        ("QRMI_A", {"file": "/etc/a\nkey"}, f"environment.QRMI_A: {FILE_RULE}"),
         ("QRMI_A", {"file": "/etc/key", "a": SECRET}, f"environment.QRMI_A: {FILE_RULE}"),
         ("QRMI_A", f"{SECRET}\0", f"environment.QRMI_A: {VALUE_RULE}"),
         ("QRMI_A", SECRET + "ü" * 131072, f"environment.QRMI_A: {VALUE_RULE}"),

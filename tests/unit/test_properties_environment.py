@@ -15,6 +15,7 @@ from fuzz.targets.scratch import folder_in_memory
 from spank_qrmi import worker
 from spank_qrmi.environment import EXPORT_LIST, JOB_ID, JOB_UID, RESOURCE_LISTS, TYPE_LISTS
 from spank_qrmi.protocol import Request, Verb
+from spank_qrmi.services import LocalNetwork
 from tests.unit.conversation import SeenAnswer, converse
 from tests.unit.fake_vendor import TYPE, FakeVendor
 from tests.unit.strategies import MARK, system_texts
@@ -49,8 +50,16 @@ OPTIONS = st.one_of(
 def acquire() -> Iterator[Acquire]:
     folder = folder_in_memory()
     path = folder / "qrmi_config.json"
-    environment = {"QRMI_KEY": f"{MARK}-of-the-site", "QRMI_ENDPOINT": "https://site"}
-    resources = [{"name": name, "type": TYPE, "environment": environment} for name in "ab"]
+    secret, secret_path = f"{MARK}-of-the-site", folder / "key"
+    secret_path.write_text(secret)
+    resources = [
+        {
+            "name": name,
+            "type": TYPE,
+            "environment": {"QRMI_KEY": key, "QRMI_ENDPOINT": "https://site"},
+        }
+        for name, key in {"a": secret, "b": {"file": str(secret_path)}}.items()
+    ]
     path.write_bytes(orjson.dumps({"resources": resources}))
     path.chmod(0o600)
     state_directory = folder / "state"
@@ -69,11 +78,12 @@ def acquire() -> Iterator[Acquire]:
             variables=tuple(variables),
             **numbers,
         )
-        return converse(request, worker.serve)
+        return converse(request, lambda channel: worker.serve(channel, LocalNetwork()))
 
     with pytest.MonkeyPatch.context() as patch:
         FakeVendor().serve(patch)
         patch.setattr(worker, "_cancel_when_abandoned", lambda channel, deadline: None)
+        patch.setattr(worker, "_refuse_untrusted_code", lambda: None)
         yield ask
     logger.setLevel(level)
     logger.propagate = propagates

@@ -28,6 +28,8 @@ OPTIONS = [
     "--release-timeout=",
     "--cleanup-timeout=",
     "--state-dir=",
+    "--worker-user=",
+    "--strict-permissions",
     "--credentials=",
     "--iam-apikey=",
     "--service-crn=",
