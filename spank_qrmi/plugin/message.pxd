@@ -111,7 +111,7 @@ cdef inline bint read_log(char *payload, size_t length, ByteBuffer *line,
     if length < 1:
         return False
     line.length = 0
-    mask_controls(payload, length)
+    mask_controls(payload + 1, length - 1)
     if not append_text(line, payload + 1, length - 1, MAX_PAYLOAD_BYTES + 1):
         return False
     log(payload[0], line.bytes)

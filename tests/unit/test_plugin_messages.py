@@ -158,6 +158,12 @@ def test_text_is_shown_as_it_is_without_control_characters(
     assert (report.shown_to_user, report.logged("info")) == ([shown], [shown])
 
 
+def test_level_of_a_record_is_no_part_of_its_text(host: PluginHost) -> None:
+    level, rest = "ü".encode()[:1], "ü".encode()[1:]
+    host.answer(joined([(b"g", level + rest + b"text"), HELD, RUN, END]))
+    assert "?text" in host.run().logged("debug")
+
+
 def no_link(host: PluginHost) -> None:
     host.link.unlink(missing_ok=True)
 
