@@ -137,13 +137,14 @@ checked-python:
 uninstall:
 	@$(INSTALL) uninstall $(INSTALL_OPTIONS)
 
-check: build $(VENV)/ready $(SUPPLY_CHAIN)/ready
+check: build $(VENV)/ready
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/mypy benchmarks loopback scripts fuzz
 	$(VENV)/bin/python scripts/check_symbols.py $(PLUGINS)
-	$(AUDIT)
+	@if $(MAKE) --no-print-directory $(SUPPLY_CHAIN)/ready; then echo '$(AUDIT)'; $(AUDIT); \
+		else echo 'not audited: its tools could not be installed'; fi
 
 audit: $(VENV)/ready-to-build $(SUPPLY_CHAIN)/ready
 	$(AUDIT)

@@ -22,6 +22,7 @@ from spank_qrmi.redaction import printable
 from spank_qrmi.release import Releaser, is_being_acquired, orphans
 from spank_qrmi.services import Network
 from spank_qrmi.simulator import command
+from spank_qrmi.trusted_code import refuse_untrusted_code
 from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
 
@@ -120,6 +121,7 @@ def _status(options: argparse.Namespace) -> None:
 def _release(options: argparse.Namespace) -> int:
     """Print one line for each entry; return 1 if one of them could not be released."""
     journal = _journal(options)
+    refuse_untrusted_code()
     # Before there is a secret or an open file that it could inherit.
     network = start_network_process()
     try:

@@ -57,7 +57,7 @@ class Config:
     """The resources of a node by name, and what is wrong with other entries.
 
     `problems` are (name or None, error): an entry without a usable name has None. `exposures` says
-    whether others can read secrets in the file.
+    whether others can read secrets in the file, or replace it.
     """
 
     path: Path
@@ -98,7 +98,7 @@ def load_config(path: Path, known_types: Iterable[str]) -> Config:
     is_exposed = not file.is_private and any(
         secret for resource in resources.values() for secret in resource.secrets()
     )
-    exposures = (exposed_text(path),) if is_exposed else ()
+    exposures = (*file.doubts, *((exposed_text(path),) if is_exposed else ()))
     return Config(path, resources, tuple(problems.values()), exposures)
 
 

@@ -32,6 +32,7 @@ from spank_qrmi.network_messages import (
 )
 from spank_qrmi.redaction import error_place
 from spank_qrmi.services import LocalServices, QuantumJobs
+from spank_qrmi.trusted_code import refuse_untrusted_code
 from spank_qrmi.worker_user import WorkerUser, ids_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 _CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 _CHANNEL_DESCRIPTOR = 3
+
+_NO_THREAD = "was not asked: the user of the worker's network process may start no more threads"
 
 _log = logging.getLogger("spank_qrmi")
 
@@ -50,9 +53,11 @@ def main(channel: socket.socket, parent_pid: int) -> NoReturn:
     channel = _alone(channel)
     privileges.limit(privileges.NETWORK_LIMITS)
 
-    def give_up_root(user: str) -> None:
+    def give_up_root(user: str, seconds: float) -> None:
+        refuse_untrusted_code()
         become_user(user)
         privileges.seal(parent_pid)
+        privileges.limit_processor_time(seconds)
 
     with contextlib.suppress(OSError, ProtocolError):
         Server(channel, give_up_root).serve()
@@ -62,7 +67,10 @@ def main(channel: socket.socket, parent_pid: int) -> NoReturn:
 
 def _alone(channel: socket.socket) -> socket.socket:
     """Close every descriptor but the channel and standard error."""
-    os.dup2(channel.detach(), _CHANNEL_DESCRIPTOR, inheritable=False)
+    if channel.fileno() == _CHANNEL_DESCRIPTOR:
+        channel.detach()
+    else:
+        os.dup2(channel.detach(), _CHANNEL_DESCRIPTOR, inheritable=False)
     os.closerange(_CHANNEL_DESCRIPTOR + 1, os.sysconf("SC_OPEN_MAX"))
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for descriptor in (0, 1):
@@ -93,7 +101,7 @@ def import_http() -> None:
 class Server:
     """Answers the worker's calls, each in a thread of its own."""
 
-    def __init__(self, channel: socket.socket, give_up_root: Callable[[str], None]) -> None:
+    def __init__(self, channel: socket.socket, give_up_root: Callable[[str, float], None]) -> None:
         self._channel = channel
         self._give_up_root = give_up_root
         self._sending = threading.Lock()
@@ -118,7 +126,9 @@ class Server:
         """Return whether to go on."""
         match order:
             case Order.PREPARE:
-                import_http()
+                # What fails here fails again on opening, which tells why.
+                with contextlib.suppress(Exception):
+                    import_http()
             case Order.OPEN:
                 return self._open(*fields)
             case Order.WORK:
@@ -127,16 +137,22 @@ class Server:
             case Order.CANCEL:
                 self._works[fields[0]].deadline.cancel()
             case Order.CALL:
-                threading.Thread(target=self._answer, args=fields, daemon=True).start()
+                self._begin_answer(fields)
         return True
+
+    def _begin_answer(self, fields: Sequence[str]) -> None:
+        """Answer in a thread; one that cannot be had fails its own call, which asked nothing."""
+        try:
+            threading.Thread(target=self._answer, args=fields, daemon=True).start()
+        except RuntimeError:
+            self._report(Report.FAILED, fields[0], *error_fields(ServiceError(_NO_THREAD)))
 
     def _open(self, user: str, seconds: str, *environments: str) -> bool:
         """Open a client for each set of variables, and give up root."""
         try:
             import_http()
             self._clients = [_client_with(each) for each in _sets_in(environments)]
-            self._give_up_root(user)
-            privileges.limit_processor_time(float(seconds))
+            self._give_up_root(user, float(seconds))
         except QrmiError as error:
             self._report(Report.REFUSED, str(error))
             return False
@@ -233,6 +249,8 @@ def _client_with(environment: Mapping[str, str]) -> "HttpClient | ServiceError":
         client.open_with(environment)
     except ServiceError as error:
         return error
+    except Exception as error:  # noqa: BLE001 (one set's fault must not take the others down)
+        return ServiceError(f"requests cannot be made: {error_place(error)}")
     return client
 
 

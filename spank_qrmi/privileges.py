@@ -13,23 +13,29 @@ from spank_qrmi.errors import PrivilegeError
 
 _MIB = 1024 * 1024
 
+# Too little for a file, and unlike 0 it also keeps cores from programs that collect them: core(5).
+_NO_CORE = 1
+
 WORKER_LIMITS: Mapping[int, int] = {
-    resource.RLIMIT_CORE: 0,
+    resource.RLIMIT_CORE: _NO_CORE,
     resource.RLIMIT_DATA: 1024 * _MIB,
     resource.RLIMIT_NOFILE: 1024,
 }
 """For what runs as root: no core that would hold secrets, and an end to what grows without one."""
 
 NETWORK_LIMITS: Mapping[int, int] = {
-    resource.RLIMIT_CORE: 0,
-    resource.RLIMIT_DATA: 512 * _MIB,
+    resource.RLIMIT_CORE: _NO_CORE,
+    resource.RLIMIT_DATA: 1024 * _MIB,
     resource.RLIMIT_FSIZE: 0,
     resource.RLIMIT_NOFILE: 512,
 }
 """For what reads the network: it writes no file, and has 64 resources at once to ask for."""
 
-THREAD_STACK_BYTES = _MIB
-"""Stacks count as data: 128 threads with the usual 8 MiB would be more than is allowed."""
+THREAD_STACK_BYTES = 4 * _MIB
+"""Stacks count as data: 128 threads with the usual 8 MiB would be more than is allowed.
+
+With 1 MiB, Python 3.13 has been seen to crash in deep calls.
+"""
 
 CPU_SECONDS = 60
 """Processor time that a piece of work may need on top of the time that it may last."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.json_document import json_type, parse_document
 from spank_qrmi.qrun import variables as names
-from spank_qrmi.trusted_files import exposed_text, read_trusted_file
+from spank_qrmi.trusted_files import exposed_text, read_trusted_file, warn_or_refuse
 
 MAX_FILE_BYTES = 64 * 1024
 
@@ -21,13 +21,13 @@ _APP_ID = ("APPID_CLIENT_ID", "APPID_SECRET")
 _IAM = tuple(name.removeprefix(_PREFIX) for name in names.IAM_VARIABLES)
 
 
-def load_credentials(path: Path) -> dict[str, str]:
+def load_credentials(path: Path, *, is_strict: bool = False) -> dict[str, str]:
     """Return the `IBMQRUN_*` variables that the file describes.
 
     It is a JSON object of strings, whose keys are the variables' names without `IBMQRUN_`. Raises
     ConfigError that names the file and what is wrong with it or with one of its keys.
     """
-    document = parse_document(path, _read_file(path))
+    document = parse_document(path, _read_file(path, is_strict=is_strict))
     if not isinstance(document, dict):
         message = f"{path}: must be a JSON object, got {json_type(document)}"
         raise ConfigError(message)
@@ -38,8 +38,9 @@ def load_credentials(path: Path) -> dict[str, str]:
     return {name: document[key] for key, name in _KEYS.items() if key in document}
 
 
-def _read_file(path: Path) -> bytes:
+def _read_file(path: Path, *, is_strict: bool) -> bytes:
     file = read_trusted_file(path, MAX_FILE_BYTES)
+    warn_or_refuse(file.doubts, is_strict=is_strict)
     if not file.is_private:
         raise ConfigError(exposed_text(path))
     return file.content

@@ -46,7 +46,7 @@ def environment(
     arguments = _read_arguments(request, answer)
     warn_or_refuse(arguments.exposures, is_strict=arguments.is_strict)
     variables = {
-        **_site_variables(arguments, answer),
+        **_site_variables(arguments, answer, is_strict=arguments.is_strict),
         **_job_variables(request),
         **arguments.environment,
     }
@@ -88,10 +88,12 @@ def _read_arguments(request: Request, answer: AnswerWriter) -> QrunArguments:
     return arguments
 
 
-def _site_variables(arguments: QrunArguments, answer: AnswerWriter) -> Mapping[str, str]:
+def _site_variables(
+    arguments: QrunArguments, answer: AnswerWriter, *, is_strict: bool = False
+) -> Mapping[str, str]:
     values = arguments.values
     if arguments.credentials_path is not None:
-        values = load_credentials(arguments.credentials_path)
+        values = load_credentials(arguments.credentials_path, is_strict=is_strict)
     answer.redactor.add_variables(values.items())
     return values
 

@@ -19,6 +19,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.journal import Entry, Journal, LockedEntry
 from spank_qrmi.owner import is_gone
+from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.redaction import Redactor
 from spank_qrmi.services import LocalNetwork, Network, Services
 
@@ -148,6 +149,7 @@ def _give_back(entry: Entry, token: str, services: _ServicesOfEntries) -> None:
     if entry.resource_type not in CLIENTS:
         message = f"{entry.resource_type} is no resource type that this version knows"
         raise ReleaseError(message)
+    check_certificates(entry.environment)
     settings = Settings(entry.resource_name, entry.values)
     services.of(entry.environment).client(entry.resource_type, settings).release(token)
 

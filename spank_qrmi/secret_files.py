@@ -15,26 +15,25 @@ MAX_SECRET_BYTES = 64 * 1024
 
 
 def with_secrets(resource: Resource, config_path: Path) -> tuple[Resource, tuple[str, ...]]:
-    """Return the resource with all its values, and which of their files others can read.
+    """Return the resource with all its values, and which of their files others can get at.
 
     Raises ConfigError naming both files, resource and key.
     """
     values: dict[str, str] = {}
-    exposures = []
+    exposures: list[str] = []
     for key, path in resource.secret_files.items():
         place = f"{config_path}: resource {resource.name}: environment.{key}"
         try:
-            values[key], is_private = _read_secret(path)
+            values[key], found = _read_secret(path)
         except ConfigError as error:
             message = f"{place}: {error}"
             raise ConfigError(message) from error
-        if not is_private:
-            exposures.append(f"{place}: {exposed_text(path)}")
+        exposures += (f"{place}: {text}" for text in found)
     return replace(resource, environment={**resource.environment, **values}), tuple(exposures)
 
 
-def _read_secret(path: Path) -> tuple[str, bool]:
-    """Return a file's text without the newline at its end, and whether only its owner reads it."""
+def _read_secret(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Return a file's text without the newline at its end, and how others can get at it."""
     file = read_trusted_file(path, MAX_SECRET_BYTES)
     try:
         text = file.content.decode().removesuffix("\n")
@@ -44,4 +43,4 @@ def _read_secret(path: Path) -> tuple[str, bool]:
     if not text or "\0" in text:
         message = f"{path}: {'holds a NUL character' if text else 'is empty'}"
         raise ConfigError(message)
-    return text, file.is_private
+    return text, file.doubts if file.is_private else (*file.doubts, exposed_text(path))

@@ -2,9 +2,10 @@
 """Opening files that root acts upon, only if nobody else can have put them there or changed them.
 
 The way is walked from the root folder, each step from the opened folder before it: what was checked
-is what is opened. File, folders and links on the way must belong to root, or to the user that we
-are, and be writable by nobody else. A folder with the sticky bit, such as /tmp, may be: what is
-root's in it stays as root made it.
+is what is opened. File and links on the way must belong to root, or to the user that we are, and
+file and folders be writable by nobody else. A folder with the sticky bit, such as /tmp, may be:
+what is root's in it stays as root made it. A folder of another user, as /etc/slurm is SlurmUser's
+on many nodes, is doubtful: its owner can replace what is in it.
 """
 
 import logging
@@ -32,16 +33,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrustedFile:
-    """What a file said when it was opened; `is_private` if only its owner may read it."""
+    """What a file said when it was opened; `is_private` if only its owner may read it.
+
+    `doubts` says which folders on the way belong to others.
+    """
 
     content: bytes = field(repr=False)
     is_private: bool
+    doubts: tuple[str, ...] = ()
 
 
 def read_trusted_file(path: Path, limit_bytes: int, *, may_be_link: bool = False) -> TrustedFile:
     """Return a regular file's content; raise ConfigError naming what is wrong and what to do."""
+    doubts: list[str] = []
     try:
-        descriptor = _opened(path, _LAST_STEP, may_be_link=may_be_link)
+        descriptor = _opened(path, _LAST_STEP, doubts, may_be_link=may_be_link)
         try:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
@@ -56,13 +62,13 @@ def read_trusted_file(path: Path, limit_bytes: int, *, may_be_link: bool = False
     if len(content) > limit_bytes:
         message = f"{path}: is larger than {limit_bytes} bytes"
         raise ConfigError(message)
-    return TrustedFile(content, is_private=not mode & _OTHERS)
+    return TrustedFile(content, not mode & _OTHERS, tuple(doubts))
 
 
 def check_trusted(path: Path) -> None:
     """Raise ConfigError unless a file or folder that a library will read is to be trusted."""
     try:
-        os.close(_opened(path, _LAST_STEP, may_be_link=True))
+        os.close(_opened(path, _LAST_STEP, [], may_be_link=True))
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -73,7 +79,7 @@ def open_trusted_folder(path: Path, *, is_made: bool = False) -> int:
     Raises ConfigError if others could have written it or led us there, OSError otherwise.
     """
     flags = _LAST_STEP | os.O_DIRECTORY
-    return _opened(path, flags, may_be_link=True, is_made=is_made)
+    return _opened(path, flags, [], may_be_link=True, is_made=is_made)
 
 
 def can_others_write(status: os.stat_result) -> bool:
@@ -95,14 +101,16 @@ def warn_or_refuse(exposures: Iterable[str], *, is_strict: bool) -> None:
         _log.warning("%s", text)
 
 
-def _opened(path: Path, flags: int, *, may_be_link: bool, is_made: bool = False) -> int:
-    """Return the descriptor of what `path` names, which is closed by the caller."""
+def _opened(
+    path: Path, flags: int, doubts: list[str], *, may_be_link: bool, is_made: bool = False
+) -> int:
+    """Return the descriptor of what `path` names, which is closed by the caller; add doubts."""
     if not path.is_absolute():
         message = f"{path}: must be an absolute path"
         raise ConfigError(message)
     with ExitStack() as passed:
         root = here = _stepped("/", None, passed)
-        _check(path, Path("/"), os.fstat(root), is_on_the_way=True)
+        doubts += _doubts(path, Path("/"), os.fstat(root))
         place = Path("/")
         names = list(reversed(path.parts[1:]))
         links_left = MOST_LINKS
@@ -117,7 +125,7 @@ def _opened(path: Path, flags: int, *, may_be_link: bool, is_made: bool = False)
                 step = _stepped(name, here, passed)
             status = os.fstat(step)
             if stat.S_ISLNK(status.st_mode):
-                _check(path, place / name, status, is_on_the_way=True)
+                _check_owner(path, place / name, status)
                 if not names and not may_be_link:
                     message = f"{path}: is a symbolic link: name the file itself"
                     raise ConfigError(message)
@@ -129,24 +137,30 @@ def _opened(path: Path, flags: int, *, may_be_link: bool, is_made: bool = False)
                     here, place = root, Path("/")
                 names += reversed(target.parts[1:] if target.is_absolute() else target.parts)
             elif names:
+                if stat.S_ISDIR(status.st_mode):
+                    # What is mounted on demand, is so by opening it as a folder.
+                    step = _stepped(name, here, passed, os.O_DIRECTORY)
+                    status = os.fstat(step)
                 here, place = step, place / name
-                _check(path, place, status, is_on_the_way=True)
+                doubts += _doubts(path, place, status)
             else:
-                return _opened_last(path, place / name, here, flags)
+                return _opened_last(path, place / name, name, here, flags)
 
 
-def _stepped(name: str, here: int | None, passed: ExitStack) -> int:
+def _stepped(name: str, here: int | None, passed: ExitStack, more_flags: int = 0) -> int:
     """Open a step without reading it: it may be a link, or anything."""
-    step = os.open(name, _STEP, dir_fd=here)
+    step = os.open(name, _STEP | more_flags, dir_fd=here)
     passed.callback(os.close, step)
     return step
 
 
-def _opened_last(path: Path, place: Path, here: int, flags: int) -> int:
+def _opened_last(path: Path, place: Path, name: str, here: int, flags: int) -> int:
     """Open for reading what has been looked at, and look at what that gave."""
-    descriptor = os.open(place.name or ".", flags, dir_fd=here)
+    descriptor = os.open(name, flags, dir_fd=here)
     try:
-        _check(path, place, os.fstat(descriptor), is_on_the_way=False)
+        status = os.fstat(descriptor)
+        _check_owner(path, place, status)
+        _check_writers(path, place, status)
     except BaseException:
         os.close(descriptor)
         raise
@@ -164,21 +178,36 @@ def _make_folder(name: str, here: int) -> None:
         os.close(folder)
 
 
-def _check(path: Path, place: Path, status: os.stat_result, *, is_on_the_way: bool) -> None:
-    """Raise ConfigError if others could change the place, or on the way replace what is in it."""
-    subject = f"{path}:" if place == path else f"{path}: {place}"
-    is_link = stat.S_ISLNK(status.st_mode)
+def _doubts(path: Path, folder: Path, status: os.stat_result) -> list[str]:
+    """Return what is doubtful about a folder on the way; raise ConfigError if others can write."""
+    if not status.st_mode & stat.S_ISVTX:
+        _check_writers(path, folder, status)
+    if not _is_foreign(status):
+        return []
+    return [
+        f"{path}: {folder} belongs to user {status.st_uid}, who can replace what is in it: "
+        f"chown root {folder}"
+    ]
+
+
+def _check_owner(path: Path, place: Path, status: os.stat_result) -> None:
     if _is_foreign(status):
-        command = "chown -h" if is_link else "chown"
+        command = "chown -h" if stat.S_ISLNK(status.st_mode) else "chown"
         message = (
-            f"{subject} must belong to root, not to user {status.st_uid}: {command} root {place}"
+            f"{_subject(path, place)} must belong to root, not to user {status.st_uid}: "
+            f"{command} root {place}"
         )
         raise ConfigError(message)
-    if is_link or (is_on_the_way and status.st_mode & stat.S_ISVTX):
-        return
+
+
+def _check_writers(path: Path, place: Path, status: os.stat_result) -> None:
     if status.st_mode & _OTHERS_WRITE:
-        message = f"{subject} must be writable by its owner alone: chmod go-w {place}"
+        message = f"{_subject(path, place)} must be writable by its owner alone: chmod go-w {place}"
         raise ConfigError(message)
+
+
+def _subject(path: Path, place: Path) -> str:
+    return f"{path}:" if place == path else f"{path}: {place}"
 
 
 def _is_foreign(status: os.stat_result) -> bool:

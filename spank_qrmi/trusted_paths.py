@@ -19,10 +19,16 @@ def trouble_with(paths: "list[Path]") -> str:
     owner may remove it.
     """
     for step in dict.fromkeys(step for path in paths for step in steps_to(path)):
-        writer = foreign_writer(step)
-        if writer:
-            return f"{step} may be changed by {writer}, and the worker runs as root"
+        trouble = trouble_at(step)
+        if trouble:
+            return trouble
     return ""
+
+
+def trouble_at(path: Path) -> str:
+    """Return who else may change this file or folder itself, nothing if nobody may."""
+    writer = foreign_writer(path)
+    return f"{path} may be changed by {writer}, and the worker runs as root" if writer else ""
 
 
 def steps_to(path: Path) -> "list[Path]":

@@ -14,16 +14,16 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
-from spank_qrmi import privileges, trusted_paths
+from spank_qrmi import privileges
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import QrmiError, UntrustedPathError
+from spank_qrmi.errors import QrmiError
 from spank_qrmi.network_process import start_network_process
 from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_version
 from spank_qrmi.redaction import error_place
 from spank_qrmi.services import Network
+from spank_qrmi.trusted_code import refuse_untrusted_code
 
 VerbFunction = Callable[[Request, Deadline, AnswerWriter, Network], None]
 
@@ -35,7 +35,9 @@ def _imported(module: str, name: str) -> VerbFunction:
     """
 
     def call(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
-        getattr(importlib.import_module(module), name)(request, deadline, answer, network)
+        function = getattr(importlib.import_module(module), name)
+        refuse_untrusted_code()
+        function(request, deadline, answer, network)
 
     return call
 
@@ -64,7 +66,6 @@ def serve(channel: socket.socket, network: Network) -> None:
         answer.version = read_version(channel.recv)
         request = decode_request(channel.recv, answer.version)
         option = _OPTIONS.get(request.verb, option)
-        _refuse_untrusted_code()
         deadline = Deadline(request.timeout_seconds)
         if request.verb is not Verb.QRUN_ENVIRONMENT:
             network.prepare()
@@ -85,17 +86,6 @@ def _fail(answer: AnswerWriter, option: str, text: str) -> None:
     # A plugin that asked to acquire then asks for a release in any case: what was acquired so far
     # is in the journal.
     answer.end(Verdict.FAIL, held_count=1)
-
-
-def _refuse_untrusted_code() -> None:
-    """Raise UntrustedPathError if others than root could change the code that runs here as root."""
-    if os.geteuid() != 0:
-        return
-    imported_from = [path for path in map(Path, sys.path) if path.exists()]
-    trouble = trusted_paths.trouble_with([Path(sys.executable), *imported_from])
-    if trouble:
-        message = f"{trouble}: make it root's, and writable by root alone, or install elsewhere"
-        raise UntrustedPathError(message)
 
 
 def _cancel_when_abandoned(channel: socket.socket, deadline: Deadline) -> None:

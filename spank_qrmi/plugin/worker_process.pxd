@@ -34,8 +34,10 @@ cdef enum:
     FAILURE_BYTES = 512
     COMPLAINT_BYTES = 1024
     CHUNK_BYTES = 16384
+    MOST_LAST_READS = 128  # More than a pipe holds.
     UNDO_MILLISECONDS = 12000
     EXIT_MILLISECONDS = 2000
+    LOOK_MILLISECONDS = 1000
     JOB_CHECK_MILLISECONDS = 3000
     # A silent slurmctld keeps the asker waiting for MessageTimeout or longer.
     SILENCE_CHECK_MILLISECONDS = 30000
@@ -296,7 +298,9 @@ cdef inline void end_worker(Conversation *talk, int *status) noexcept nogil:
         kill(-talk.pid, SIGKILL)
         if wait_for_end(talk.pid, EXIT_MILLISECONDS) == WORKER_ENDED:
             waitpid(talk.pid, status, WNOHANG)
-    while talk.stderr_pipe >= 0 and is_readable(talk.stderr_pipe):
+    for _ in range(MOST_LAST_READS):
+        if talk.stderr_pipe < 0 or not is_readable(talk.stderr_pipe):
+            break
         keep_complaint(talk)
     if talk.stderr_pipe >= 0:
         close(talk.stderr_pipe)
@@ -356,6 +360,7 @@ cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
     cdef long long now = monotonic_milliseconds()
     cdef long long deadline = now + talk.timeout_milliseconds
     cdef long long next_check = now + JOB_CHECK_MILLISECONDS
+    cdef long long next_look = now + LOOK_MILLISECONDS
     cdef bint is_open = True
     cdef int state
     received.bytes = line.bytes = NULL
@@ -365,18 +370,21 @@ cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
         if now >= deadline:
             snprintf(talk.failure, FAILURE_BYTES, b"did not answer in time")
             break
+        # By the clock: a worker that always has something to say must not keep us from it.
+        if now >= next_look:
+            keep_running(talk.pid)
+            next_look = now + LOOK_MILLISECONDS
+        if not talk.is_undoing and talk.job_state != NULL and now >= next_check:
+            next_check = check_job(talk)
+            if talk.is_undoing:
+                deadline = monotonic_milliseconds() + UNDO_MILLISECONDS
+                talk.sent = request.length
         waiting[0].fd = talk.socket
         waiting[0].events = POLLIN | (POLLOUT if talk.sent < request.length else 0)
         waiting[1].fd = talk.stderr_pipe
         waiting[1].events = POLLIN
         waiting[0].revents = waiting[1].revents = 0
-        if poll(waiting, 2, <int>min(deadline - now, 1000)) <= 0:
-            keep_running(talk.pid)
-            if not talk.is_undoing and talk.job_state != NULL and now >= next_check:
-                next_check = check_job(talk)
-                if talk.is_undoing:
-                    deadline = monotonic_milliseconds() + UNDO_MILLISECONDS
-                    talk.sent = request.length
+        if poll(waiting, 2, <int>min(deadline - now, LOOK_MILLISECONDS)) <= 0:
             continue
         if waiting[1].revents != 0:
             keep_complaint(talk)

@@ -63,7 +63,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServingWorker]:
     monkeypatch.setattr(
         worker, "_cancel_when_abandoned", lambda channel, deadline: deadlines.append(deadline)
     )
-    monkeypatch.setattr(worker, "_refuse_untrusted_code", lambda: None)
+    monkeypatch.setattr(worker, "refuse_untrusted_code", lambda: None)
     logger = logging.getLogger("spank_qrmi")
     level, propagates = logger.level, logger.propagate
     yield ServingWorker(deadlines, lambda message: converse(message, _serve))

@@ -78,7 +78,7 @@ def real(channel: socket.socket) -> None:
     """Serve as the network process does, but keep the rights that there are."""
     logger = logging.getLogger("spank_qrmi")
     level = logger.level
-    server = Server(channel, lambda user: None)
+    server = Server(channel, lambda user, seconds: None)
     try:
         server.serve()
     finally:
@@ -243,6 +243,22 @@ def test_what_is_never_sent_cannot_have_acted(vendor: FakeVendor) -> None:
         assert not caught.value.may_have_acted
 
 
+def test_call_without_a_thread_for_it_has_asked_nothing(
+    vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with opened(real) as network:
+        client = network.services(Deadline(60), {}).client(TYPE, SETTINGS)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_more)
+            with pytest.raises(ServiceError, match="no more threads") as caught:
+                client.acquire()
+        assert not caught.value.may_have_acted
+        assert client.acquire() == "token-a"
+
+
 def test_process_that_hangs_is_not_waited_for(vendor: FakeVendor) -> None:
     def hang(channel: socket.socket) -> None:
         channel.sendall(encode_frame(Report.OPENED))
@@ -295,7 +311,7 @@ def test_process_that_does_not_get_ready() -> None:
     ],
 )
 def test_nothing_is_asked_with_roots_rights(error: Exception, expected: str) -> None:
-    def keep_root(user: str) -> None:
+    def keep_root(user: str, seconds: float) -> None:
         raise error
 
     with (

@@ -461,6 +461,16 @@ def test_job_that_is_over_asks_the_worker_to_undo_and_fails(
     assert (report.shown_to_user, report.task_statuses) == (["undone"], [1])
 
 
+def test_worker_that_never_stops_talking_is_asked_to_undo_too(host: PluginHost) -> None:
+    (host.folder / "answer").write_bytes(answer_of(verdict=Verdict.FAIL, messages=["undone"]))
+    host.play(
+        "(while :; do echo noise >&2; done) & noise=$!\n"
+        'cat >"$folder/request"\nkill $noise\ncat "$folder/answer"'
+    )
+    report = host.run(states=[RUNNING, CANCELLED], speed=FAST)
+    assert (report.shown_to_user, report.task_statuses) == (["undone"], [1])
+
+
 def test_job_that_is_over_does_not_wait_for_a_worker_that_hangs(host: PluginHost) -> None:
     host.play("exec sleep 1000")
     report = host.run(states=[RUNNING, CANCELLED], speed=FAST)

@@ -74,6 +74,19 @@ def test_all_are_released_at_once(vendor: FakeVendor, journal: Journal) -> None:
     assert vendor.settings["a"].values == {"QRMI_KEY": "secret-key"}
 
 
+def test_certificates_that_others_can_write_are_not_used(
+    vendor: FakeVendor, journal: Journal, tmp_path: Path
+) -> None:
+    certificates = tmp_path / "ca.pem"
+    certificates.touch()
+    certificates.chmod(0o666)
+    entry = entry_of("a", environment={"SSL_CERT_FILE": str(certificates)})
+    [error] = release(journal, hold(journal, entry))
+    assert error is not None
+    assert f"{certificates}: must be writable by its owner alone" in error
+    assert not vendor.events_of("release")
+
+
 def test_all_that_a_long_outage_has_left_is_released(vendor: FakeVendor, journal: Journal) -> None:
     names = [f"q{number}" for number in range(100)]
     assert release(journal, hold(journal, *map(entry_of, names))) == [None] * 100
@@ -231,16 +244,21 @@ def test_every_set_of_variables_has_its_client(
 
 
 @pytest.mark.parametrize(
-    "environment", [{"SSL_CERT_FILE": "/nowhere"}, {"A": "1", "B=C": "2"}, {"A": "1\0"}]
+    ("environment", "trouble"),
+    [
+        ({"SSL_CERT_FILE": "/nowhere"}, "--env:SSL_CERT_FILE: /nowhere: cannot be read"),
+        ({"A": "1", "B=C": "2"}, "cannot prepare requests: check http_proxy"),
+        ({"A": "1\0"}, "cannot prepare requests: check http_proxy"),
+    ],
 )
 def test_unusable_variables_keep_their_entry(
-    vendor: FakeVendor, journal: Journal, environment: dict[str, str]
+    vendor: FakeVendor, journal: Journal, environment: dict[str, str], trouble: str
 ) -> None:
     before = dict(os.environ)
     entries = [entry_of("a", environment=environment), entry_of("b")]
     first, second = release(journal, hold(journal, *entries))
     assert first is not None
-    assert first.startswith("cannot prepare requests: check http_proxy, https_proxy and SSL_CERT")
+    assert first.startswith(trouble)
     assert (second, len(journal.entries())) == (None, 1)
     assert dict(os.environ) == before
 

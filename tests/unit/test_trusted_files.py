@@ -95,14 +95,30 @@ def test_file_of_somebody_else_is_refused(file: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-@pytest.mark.parametrize("levels", [0, 1, 2])
-def test_everything_on_the_way_must_be_roots(file: Path, levels: int) -> None:
-    place = [file, *file.parents][levels]
-    os.chown(place, NOBODY, NOBODY)
-    subject = f"{file}:" if place == file else f"{file}: {place}"
-    assert (
-        refusal(file) == f"{subject} must belong to root, not to user {NOBODY}: chown root {place}"
+def test_file_must_be_roots(file: Path) -> None:
+    os.chown(file, NOBODY, NOBODY)
+    assert refusal(file) == f"{file}: must belong to root, not to user {NOBODY}: chown root {file}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.parametrize("levels", [1, 2])
+def test_folder_of_somebody_else_is_doubtful(file: Path, levels: int) -> None:
+    folder = file.parents[levels - 1]
+    os.chown(folder, NOBODY, NOBODY)
+    assert read_trusted_file(file, LIMIT_BYTES).doubts == (
+        f"{file}: {folder} belongs to user {NOBODY}, who can replace what is in it: "
+        f"chown root {folder}",
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_folder_of_somebody_else_may_hold_roots_folder(tmp_path: Path) -> None:
+    (tmp_path / "of_slurm" / "state").mkdir(parents=True)
+    os.chown(tmp_path / "of_slurm", NOBODY, NOBODY)
+    os.close(open_trusted_folder(tmp_path / "of_slurm" / "state"))
+    os.chown(tmp_path / "of_slurm" / "state", NOBODY, NOBODY)
+    with pytest.raises(ConfigError, match="must belong to root"):
+        open_trusted_folder(tmp_path / "of_slurm" / "state")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
@@ -133,6 +149,13 @@ def test_link_to_a_file_is_followed_only_if_it_may_be_one(file: Path, target: st
     link.symlink_to(file if target == "absolute" else target)
     assert read(link) == b"content"
     assert refusal(link, may_be_link=False) == f"{link}: is a symbolic link: name the file itself"
+
+
+def test_link_to_its_own_folder(file: Path) -> None:
+    link = file.with_name("here")
+    link.symlink_to(".")
+    assert read(link / file.name) == b"content"
+    os.close(open_trusted_folder(link))
 
 
 @pytest.mark.parametrize("target", ["outer", "./outer/", "outer/inner/..", "absolute"])
@@ -258,9 +281,9 @@ def test_file_that_is_exchanged_while_it_is_opened_is_never_read(
     other.chmod(0o666)
     opened = trusted_files._opened_last
 
-    def exchange_first(path: Path, place: Path, here: int, flags: int) -> int:
+    def exchange_first(path: Path, place: Path, name: str, here: int, flags: int) -> int:
         other.replace(file)
-        return opened(path, place, here, flags)
+        return opened(path, place, name, here, flags)
 
     monkeypatch.setattr(trusted_files, "_opened_last", exchange_first)
     assert "must be writable by its owner alone" in refusal(file)

@@ -31,7 +31,7 @@ REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, PATIENCE_SECONDS)
 WORKER = (
     "-I",
     "-c",
-    "from spank_qrmi import worker; worker._refuse_untrusted_code = lambda: None; worker.main()",
+    "from spank_qrmi import worker; worker.refuse_untrusted_code = lambda: None; worker.main()",
 )
 
 # A worker whose verb tells what it finds, after all that libraries may do to standard output.
@@ -57,7 +57,7 @@ def verb(request, deadline, answer, network):
     answer.message(f"fds {sorted(links.items())}")
     answer.end(Verdict.RUN)
 
-worker._refuse_untrusted_code = lambda: None
+worker.refuse_untrusted_code = lambda: None
 worker._VERBS[Verb.ACQUIRE] = verb
 worker.main()
 """
@@ -266,13 +266,13 @@ def test_what_reads_the_network_has_given_up_root(
         assert child.status("NoNewPrivs") == "1"
         for each in ("CapPrm", "CapEff", "CapAmb"):
             assert int(child.status(each), 16) == 0
-        assert child.limit("Max core file size") == ["0", "0"]
+        assert child.limit("Max core file size") == ["1", "1"]
         assert child.limit("Max file size") == ["0", "0"]
         assert child.limit("Max open files") == ["512", "512"]
-        assert child.limit("Max data size") == [str(512 << 20)] * 2
+        assert child.limit("Max data size") == [str(1 << 30)] * 2
         assert child.limit("Max cpu time") == [str(PATIENCE_SECONDS + 60)] * 2
         worker_limits = NetworkChild(running.process.pid)
-        assert worker_limits.limit("Max core file size") == ["0", "0"]
+        assert worker_limits.limit("Max core file size") == ["1", "1"]
         assert worker_limits.limit("Max data size") == [str(1 << 30)] * 2
 
 

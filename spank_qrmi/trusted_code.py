@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the code that runs here as root is root's alone to change."""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+from spank_qrmi import trusted_paths
+from spank_qrmi.errors import UntrustedPathError
+
+
+def refuse_untrusted_code() -> None:
+    """Raise UntrustedPathError if others than root could change what is, or will be, imported.
+
+    Looks at the interpreter, the folders that modules are imported from, and the file and byte code
+    of each module that was.
+    """
+    if os.geteuid() != 0:
+        return
+    files = _files_of_modules()
+    folders = dict.fromkeys([*filter(os.path.exists, sys.path), *map(os.path.dirname, files)])
+    trouble = trusted_paths.trouble_with([Path(sys.executable), *map(Path, folders)])
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            trouble = trouble or trusted_paths.trouble_at(Path(file))
+    if trouble:
+        message = f"{trouble}: make it root's, and writable by root alone, or install elsewhere"
+        raise UntrustedPathError(message)
+
+
+def _files_of_modules() -> list[str]:
+    files = []
+    for module in list(sys.modules.values()):
+        for name in ("__file__", "__cached__"):
+            file = getattr(module, name, None)
+            if isinstance(file, str) and file.startswith("/"):
+                files.append(file)
+    return files

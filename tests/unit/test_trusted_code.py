@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Modules that others than root could change are not for a process of root's."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from spank_qrmi import trusted_code
+from spank_qrmi.errors import UntrustedPathError
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package with one module, which are all that is imported."""
+    package = tmp_path / "package"
+    package.mkdir()
+    for name in ("module.py", "module.pyc"):
+        (package / name).touch()
+    module = SimpleNamespace(
+        __file__=str(package / "module.py"), __cached__=str(package / "module.pyc")
+    )
+    process = SimpleNamespace(
+        executable="/usr/bin/env",
+        path=[str(tmp_path), str(tmp_path / "missing")],
+        modules={"package.module": module, "sys": SimpleNamespace()},
+    )
+    monkeypatch.setattr(trusted_code, "sys", process)
+    return package
+
+
+def give_away(path: Path) -> None:
+    os.chown(path, NOBODY, NOBODY)
+
+
+def open_to_all(path: Path) -> None:
+    path.chmod(path.stat().st_mode | 0o002)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
+@pytest.mark.parametrize(
+    ("change", "who"), [(give_away, f"user (nobody|{NOBODY})"), (open_to_all, "everybody")]
+)
+@pytest.mark.parametrize("name", ["", "module.py", "module.pyc"])
+def test_package_that_others_may_change(
+    package: Path, name: str, change: Callable[[Path], None], who: str
+) -> None:
+    trusted_code.refuse_untrusted_code()
+    change(package / name)
+    expected = f"^{package / name} may be changed by {who}, and the worker runs as root: make it"
+    with pytest.raises(UntrustedPathError, match=expected):
+        trusted_code.refuse_untrusted_code()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
+def test_byte_code_need_not_be_there(package: Path) -> None:
+    (package / "module.pyc").unlink()
+    trusted_code.refuse_untrusted_code()
+
+
+def test_without_root_anything_goes(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_to_all(package)
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    trusted_code.refuse_untrusted_code()
