@@ -286,7 +286,8 @@ def test_what_reads_the_network_has_only_its_sockets(site_of_node: Site, tmp_pat
         connections = [target for number, target in fds.items() if number > 3]
         standard = [fds[number] for number in range(4)]
         assert standard == ["/dev/null", "/dev/null", "pipe", "socket"]
-        assert set(connections) == {"socket"}
+        # libffi, which calls prctl(2), keeps its own library open on newer systems.
+        assert {each for each in connections if "/libffi.so" not in each} == {"socket"}
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV])
