@@ -37,7 +37,8 @@ class Daemon:
         self.console = log.with_suffix(".console")
         with self.console.open("ab") as console:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", "--", *command],
+                # A shell's background jobs ignore signals, which newer slurmd pass on to jobs.
+                ["setpriv", "--pdeathsig", "TERM", "--", "env", "--default-signal", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
