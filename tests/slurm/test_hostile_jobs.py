@@ -17,12 +17,15 @@ ON_ONE_NODE = "--nodelist=n1"
 ENDED = "<- slurm_spank_exit"
 
 
-def export_file(product: Product, variables: dict[str, str]) -> str:
-    """Return the option of sbatch that gives a job more than a command can inherit."""
+def export_file(product: Product, variables: dict[str, str]) -> tuple[str, str]:
+    """Return the options of sbatch that give a job more than a command can inherit.
+
+    From Slurm 26.05 on, the file alone is not enough.
+    """
     path = Path(product.folder, "exported")
     pairs = [f"{name}={value}\0" for name, value in variables.items()]
     path.write_text("".join([*pairs, "PATH=/usr/bin:/bin\0"]))
-    return f"--export-file={path}"
+    return f"--export-file={path}", "--export=ALL"
 
 
 def run_beside_an_ordinary_job(
@@ -47,9 +50,9 @@ def test_many_and_large_variables(product: Product):
     exported |= {f"nowhere_QRMI_{number}": "%s" for number in range(5_000)}
     # Linux takes 128 KiB.
     exported |= {"FRESNEL_QRMI_LARGE": "x" * 130_000, "nowhere_QRMI_LARGE": "x" * 130_000}
-    option = export_file(product, exported)
+    options = export_file(product, exported)
 
-    _, result = run_beside_an_ordinary_job(product, "env -0", "--qpu=FRESNEL", option)
+    _, result = run_beside_an_ordinary_job(product, "env -0", "--qpu=FRESNEL", *options)
 
     printed = parse_environment(result.stdout)
     assert (result.state, result.stderr) == ("COMPLETED", "")
@@ -60,9 +63,9 @@ def test_many_and_large_variables(product: Product):
 @pytest.mark.parametrize("size", [200_000, 1_048_576])
 def test_value_that_linux_or_slurm_refuses_leaves_no_session(product: Product, size: int):
     exported = {f"{name}_QRMI_LARGE": "x" * size for name in ("ibm_sherbrooke", "nowhere")}
-    option = export_file(product, exported)
+    options = export_file(product, exported)
 
-    run_beside_an_ordinary_job(product, "true", "--qpu=ibm_sherbrooke", option)
+    run_beside_an_ordinary_job(product, "true", "--qpu=ibm_sherbrooke", *options)
 
     assert product.sessions_served() == ["ibm_sherbrooke"]
 
