@@ -10,7 +10,6 @@ import contextlib
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
 from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients import CLIENTS
@@ -25,6 +24,7 @@ from spank_qrmi.environment import (
 from spank_qrmi.errors import JournalError, QrmiError, ServiceError
 from spank_qrmi.journal import Entry, Journal, LockedEntry
 from spank_qrmi.owner import Owner
+from spank_qrmi.records import dataclass, field, replace
 from spank_qrmi.services import LocalNetwork, Network, Services
 
 UNDO_SECONDS = 3.0

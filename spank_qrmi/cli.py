@@ -8,9 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import orjson
-
-from spank_qrmi import __version__, inventory
+from spank_qrmi import __version__, inventory, strict_json
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.installation import Places, install_plugins, uninstall_plugins
@@ -112,7 +110,7 @@ def _uninstall(options: argparse.Namespace) -> None:
 def _status(options: argparse.Namespace) -> None:
     journal = _journal(options)
     if options.json:
-        sys.stdout.write(orjson.dumps(inventory.document_of(journal)).decode() + "\n")
+        sys.stdout.write(strict_json.dumps(inventory.document_of(journal)).decode() + "\n")
         return
     for line in inventory.lines_of(journal):
         sys.stdout.write(f"{line}\n")

@@ -7,14 +7,13 @@ its worker. What was written is listed in the environment itself, so that exactl
 away.
 """
 
+import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-import orjson
 
 from spank_qrmi.errors import QrmiError
 
@@ -192,7 +191,7 @@ def _record_path(environment: Path) -> Path:
 def _record(known: Iterable[Path], paths: Iterable[Path]) -> None:
     """Remember what was written, now or by an earlier installation over which this one went."""
     names = dict.fromkeys(str(path) for path in [*known, *paths])
-    _record_path(Path(sys.prefix)).write_bytes(orjson.dumps(list(names)))
+    _record_path(Path(sys.prefix)).write_text(json.dumps(list(names)))
 
 
 def _recorded_over(places: Places, root: Path) -> list[Path]:
@@ -211,7 +210,7 @@ def _recorded_over(places: Places, root: Path) -> list[Path]:
 def _recorded(environment: Path) -> list[Path]:
     record = _record_path(environment)
     try:
-        return [Path(name) for name in orjson.loads(record.read_bytes())]
+        return [Path(name) for name in json.loads(record.read_bytes())]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except ValueError as error:

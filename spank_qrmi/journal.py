@@ -13,21 +13,19 @@ import hashlib
 import logging
 import os
 import re
-import secrets
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import orjson
-
+from spank_qrmi import strict_json
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError, JournalError
 from spank_qrmi.owner import Owner
+from spank_qrmi.records import asdict, dataclass, field, fields
 from spank_qrmi.redaction import is_secret_name
 from spank_qrmi.trusted_files import can_others_write, open_trusted_folder
 
@@ -36,6 +34,8 @@ _TEMPORARY_PREFIX = ".new-"
 _ENTRY_LIMIT_BYTES = 1024 * 1024
 # The end of the year 9999; later times cannot be shown.
 _LATEST_SECONDS = 253_402_300_799
+# One more failure is counted, and a number of more than 64 bits would be read as a fraction.
+_LARGEST_NUMBER = 2**63 - 1
 
 _LOCK_CHECK_SECONDS = 0.05
 # A file that was just made has its lock a moment later.
@@ -170,7 +170,7 @@ class Journal:
         Raises JournalError, and then the former state is still there.
         """
         with self._as_journal_errors("cannot record the acquisition in"):
-            content = orjson.dumps(asdict(entry))
+            content = strict_json.dumps(asdict(entry))
             if len(content) > _ENTRY_LIMIT_BYTES:
                 message = (
                     f"cannot record the acquisition in {self._directory}: the variables of "
@@ -346,7 +346,7 @@ class Journal:
     def _as_journal_errors(self, doing: str) -> Iterator[None]:
         try:
             yield
-        except (OSError, TypeError) as error:
+        except (OSError, UnicodeEncodeError) as error:
             message = f"{doing} {self._directory}: {_reason(error)}"
             raise JournalError(message) from error
 
@@ -386,7 +386,7 @@ def _is_locked_in_place(descriptor: int, directory: int, name: str) -> bool:
 
 def _replace(directory: int, name: str, content: bytes) -> int:
     """Write a file that is whole, on disk and locked before it has its name."""
-    temporary = f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    temporary = f"{_TEMPORARY_PREFIX}{os.urandom(8).hex()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
     try:
@@ -406,7 +406,9 @@ def _replace(directory: int, name: str, content: bytes) -> int:
 
 def _entry_of(content: bytes) -> Entry:
     """Return the entry that a file holds; raise ValueError or TypeError if it holds none."""
-    document = dict(orjson.loads(content))
+    document = strict_json.loads(content)
+    if not isinstance(document, dict):
+        raise TypeError("an entry is an object")
     if isinstance(document.get("owner"), dict):
         document["owner"] = Owner(**_known(document["owner"], Owner))
     entry = Entry(**_known(document, Entry))
@@ -433,7 +435,7 @@ def _is_sound(entry: Entry) -> bool:
         texts += [owner.host, owner.boot_id]
     return (
         (owner is None or isinstance(owner, Owner))
-        and all(isinstance(number, int) for number in numbers)
+        and all(isinstance(number, int) and 0 <= number <= _LARGEST_NUMBER for number in numbers)
         and all(time is None or _is_time(time) for time in times)
         and all(isinstance(text, str) for text in texts)
         and all(_is_text_by_name(each) for each in (entry.values, entry.environment))

@@ -3,16 +3,15 @@
 
 from pathlib import Path
 
-import orjson
-
+from spank_qrmi import strict_json
 from spank_qrmi.errors import ConfigError
 
 
 def parse_document(path: Path, content: bytes) -> object:
     """Return what the content of the file at `path` says; raise ConfigError with its place."""
     try:
-        return orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
-    except orjson.JSONDecodeError as error:
+        return strict_json.loads(content.removeprefix(b"\xef\xbb\xbf"))
+    except strict_json.JSONDecodeError as error:
         message = f"{path}: is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
         raise ConfigError(message) from None
 

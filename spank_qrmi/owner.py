@@ -6,8 +6,9 @@ it names one for ever (proc(5), proc_pid_stat(5)).
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from spank_qrmi.records import dataclass
 
 _PROC = Path("/proc")
 

@@ -7,7 +7,6 @@ the timeouts are only checked, and `--on-failure` is known for what the user is 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from spank_qrmi.errors import ArgumentError
@@ -22,6 +21,7 @@ from spank_qrmi.plugstack_options import (
     timeout_seconds,
     without_flags,
 )
+from spank_qrmi.records import dataclass, field
 from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
 DEFAULT_STATE_DIRECTORY = Path("/var/lib/spank_qrmi")

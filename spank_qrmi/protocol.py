@@ -23,10 +23,10 @@ the unit tests hold the two against each other.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from spank_qrmi.errors import ProtocolError
+from spank_qrmi.records import dataclass, field, replace
 
 VERSION = 1
 PREAMBLE = b"QRMI%c" % VERSION

@@ -6,7 +6,6 @@ Eight values without a name, or `--credentials`, and options. The plugin applies
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +21,7 @@ from spank_qrmi.plugstack_options import (
     without_flags,
 )
 from spank_qrmi.qrun import variables as names
+from spank_qrmi.records import dataclass, field
 from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
 _ALWAYS = "--always"

@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients import CLIENTS
@@ -20,6 +19,7 @@ from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.journal import Entry, Journal, LockedEntry
 from spank_qrmi.owner import is_gone
 from spank_qrmi.plugstack_options import check_certificates
+from spank_qrmi.records import replace
 from spank_qrmi.redaction import Redactor
 from spank_qrmi.services import LocalNetwork, Network, Services
 

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From the text of `--qpu` to resources."""
 
-from dataclasses import dataclass
-
 from spank_qrmi.config import Config, Resource
 from spank_qrmi.errors import ConfigError, ResolutionError
+from spank_qrmi.records import dataclass
 from spank_qrmi.secret_files import with_secrets
 from spank_qrmi.trusted_files import warn_or_refuse
 

@@ -4,11 +4,11 @@
 They are read only for a job that asks for their resource.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 from spank_qrmi.config import Resource
 from spank_qrmi.errors import ConfigError
+from spank_qrmi.records import replace
 from spank_qrmi.trusted_files import exposed_text, read_trusted_file
 
 MAX_SECRET_BYTES = 64 * 1024

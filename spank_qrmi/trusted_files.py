@@ -13,11 +13,11 @@ import os
 import stat
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from errno import ELOOP
 from pathlib import Path, PurePath
 
 from spank_qrmi.errors import ConfigError
+from spank_qrmi.records import dataclass, field
 
 MOST_LINKS = 40
 

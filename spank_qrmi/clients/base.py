@@ -4,13 +4,14 @@
 A client knows its vendor's exchanges and variables, nothing of Slurm, jobs or processes.
 """
 
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 from urllib.parse import quote
 
 from spank_qrmi.errors import AcquisitionError
+from spank_qrmi.records import dataclass, field
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
@@ -40,6 +41,15 @@ def path_segment(text: str) -> str:
         message = f"{text!r} cannot be the name of a resource"
         raise AcquisitionError(message)
     return quote(text, safe="", errors="surrogateescape")
+
+
+def random_token() -> str:
+    """Return a token for what a service gives none for: a UUID of version 4 (RFC 9562, 5.4)."""
+    value = bytearray(os.urandom(16))
+    value[6] = value[6] & 0x0F | 0x40
+    value[8] = value[8] & 0x3F | 0x80
+    text = value.hex()
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 @dataclass(frozen=True)

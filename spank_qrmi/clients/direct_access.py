@@ -5,11 +5,10 @@ Owns its variables (QRMI_IBM_DA_*) and the one question that is asked; jobs are 
 business.
 """
 
-import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from spank_qrmi.clients.base import Client, Settings, path_segment
+from spank_qrmi.clients.base import Client, Settings, path_segment, random_token
 from spank_qrmi.clients.iam import IbmService, TokenSource
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class DirectAccess(Client):
 
     def acquire(self) -> str:
         """Return a random token (UUID version 4); nothing is asked."""
-        return str(uuid.uuid4())
+        return random_token()
 
     def release(self, token: str) -> None:
         """Do nothing: the service holds nothing for a token."""

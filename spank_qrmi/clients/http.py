@@ -15,15 +15,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from urllib.parse import urlencode
 
 import httpx
-import orjson
 
-from spank_qrmi import __version__
+from spank_qrmi import __version__, strict_json
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import LATE_ANSWER_SECONDS
 from spank_qrmi.clients.retry import (
@@ -37,6 +35,7 @@ from spank_qrmi.clients.retry import (
 )
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
+from spank_qrmi.records import dataclass, field
 from spank_qrmi.redaction import printable, without
 
 OPERATION_TIMEOUT_SECONDS = 30.0
@@ -348,7 +347,7 @@ def _encoded(
 ) -> tuple[str | None, bytes | None]:
     """Return the content type and the bytes of the body."""
     if json is not None:
-        return "application/json", orjson.dumps(json)
+        return "application/json", strict_json.dumps(json)
     if form is not None:
         return "application/x-www-form-urlencoded", urlencode(form).encode()
     return None, None

@@ -8,7 +8,6 @@ import base64
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +15,7 @@ from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.retry import MOST_TRIES
 from spank_qrmi.errors import AcquisitionError, AuthenticationError, ServiceError
+from spank_qrmi.records import dataclass, field
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient

@@ -5,11 +5,10 @@ Owns its variable (QRMI_PASQAL_CLOUD_BASE_URL) and the one question that is aske
 credentials; the other QRMI_PASQAL_CLOUD_* variables are the user's program's.
 """
 
-import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from spank_qrmi.clients.base import Client, Settings
+from spank_qrmi.clients.base import Client, Settings, random_token
 from spank_qrmi.errors import AcquisitionError, ServiceError
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class PasqalCloud(Client):
 
     def acquire(self) -> str:
         """Return a random token (UUID version 4); nothing is asked."""
-        return str(uuid.uuid4())
+        return random_token()
 
     def release(self, token: str) -> None:
         """Do nothing: the service holds nothing for a token."""

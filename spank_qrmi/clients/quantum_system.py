@@ -6,7 +6,6 @@ its maker knows.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from spank_qrmi.clients.answer import Answer, error_code
 from spank_qrmi.clients.base import path_segment
 from spank_qrmi.clients.iam import Access, IbmService, TokenSource
 from spank_qrmi.errors import AuthenticationError, ServiceError
+from spank_qrmi.records import dataclass
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient

@@ -7,7 +7,6 @@ import re
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -16,6 +15,7 @@ from loopback.processes import children_of, command_line, end_processes
 from loopback.waiting import wait_until
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.records import replace
 from spank_qrmi.release import RETRY_SECONDS
 from tests.slurm.product import Product, readable_lines
 

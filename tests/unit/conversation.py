@@ -3,7 +3,7 @@
 
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from spank_qrmi.deadline import Deadline
@@ -19,6 +19,7 @@ from spank_qrmi.protocol import (
     read_records,
     read_version,
 )
+from spank_qrmi.records import fields
 
 TAG_OF_FIELD = {
     "verb": RequestTag.VERB,

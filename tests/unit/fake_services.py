@@ -89,7 +89,7 @@ def reply(status: int = 200, json: object = None, **headers: str) -> httpx.Respo
 
 def nested_reply(before: str = "", after: str = "") -> httpx.Response:
     """Return an answer with as many arrays inside each other as its reader takes."""
-    return httpx.Response(200, content=f"{before}{'[' * 1000}{']' * 1000}{after}")
+    return httpx.Response(200, content=f"{before}{'[' * 490}{']' * 490}{after}")
 
 
 def token_reply(token: object = BEARER_TOKEN, expires_in: object = 3600) -> httpx.Response:

@@ -5,7 +5,6 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from spank_qrmi.errors import (
 )
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.owner import Owner
+from spank_qrmi.records import replace
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor
 
 OWNER = Owner("host", "boot", 1, 2, 3)

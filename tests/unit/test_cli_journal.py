@@ -2,7 +2,6 @@
 """`spank-qrmi status` and `spank-qrmi release`: what a node holds, shown and given back."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from spank_qrmi.config import load_config
 from spank_qrmi.errors import ReleaseError
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.owner import Owner, owner_of
+from spank_qrmi.records import replace
 from spank_qrmi.services import LocalNetwork
 from spank_qrmi.simulator.qrmi_config import site_config, write_config
 from spank_qrmi.simulator.server import running_in_thread

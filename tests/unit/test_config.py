@@ -59,8 +59,8 @@ def test_file_of_another_shape_is_refused(tmp_path: Path, content: bytes) -> Non
         (b"", "line 1 column 1"),
         (b'{\n "resources": [,\n', "line 2 column 16"),
         (b'\xef\xbb\xbf{"a"', "line 1 column 5"),
-        (b'{"a": "\xff"}', "line 1 column 1"),
-        (f'{{"a_KEY": "{SECRET}",}}'.encode(), "line 1 column 41"),
+        (b'{"a": "\xff"}', "line 1 column 8"),
+        (f'{{"a_KEY": "{SECRET}",}}'.encode(), "line 1 column 4[012]"),
     ],
 )
 def test_text_that_is_not_json_is_located_and_not_shown(

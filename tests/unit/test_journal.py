@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError
 from spank_qrmi.journal import Entry, Journal, LockedEntry
 from spank_qrmi.owner import Owner
+from spank_qrmi.records import asdict, replace
 from tests.unit.deadlines import killed_after
 
 PATIENCE_SECONDS = 10
@@ -536,9 +536,9 @@ def test_write_that_is_cut_off_by_the_system_leaves_the_old_entry(folder: Path) 
 
 WRITER = """
 import sys
-from dataclasses import replace
 from pathlib import Path
 from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.records import replace
 
 journal = Journal(Path(sys.argv[1]))
 number = 0

@@ -25,9 +25,9 @@ clients = {
 }
 before = set(sys.modules)
 
-import orjson
+import json
 
-resources = orjson.loads(sys.argv[1])["resources"]
+resources = json.loads(sys.argv[1])["resources"]
 values = dict(zip(sys.argv[2::2], sys.argv[3::2]))
 privileges.capabilities()
 released = set()

@@ -4,13 +4,13 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from spank_qrmi import owner
 from spank_qrmi.owner import Owner, is_gone, owner_of
+from spank_qrmi.records import replace
 
 PATIENCE_SECONDS = 20
 

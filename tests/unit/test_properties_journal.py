@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The node's record: what is written is read, and what is no entry is told and left alone."""
 
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import orjson
@@ -14,6 +13,7 @@ from fuzz.targets.scratch import folder_in_memory
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.owner import Owner
+from spank_qrmi.records import asdict, replace
 from tests.unit.strategies import json_values, maybe_wrong, texts
 
 NUMBERS = st.integers(0, 2**32 - 1)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The message format from the worker's side: what is read whole, and what is refused."""
 
-from dataclasses import replace
-
 import pytest
 
 from spank_qrmi.errors import ProtocolError
@@ -20,6 +18,7 @@ from spank_qrmi.protocol import (
     preamble,
     read_records,
 )
+from spank_qrmi.records import replace
 from tests.unit.conversation import encode_request, in_pieces, joined, read_request
 
 WHOLE = Request(

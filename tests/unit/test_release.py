@@ -5,7 +5,6 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.owner import Owner, owner_of
+from spank_qrmi.records import replace
 from spank_qrmi.release import (
     RETRY_SECONDS,
     Releaser,

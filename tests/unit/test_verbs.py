@@ -3,7 +3,6 @@
 
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from spank_qrmi.errors import AcquisitionError, ReleaseError, ServiceError
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.owner import Owner, owner_of
 from spank_qrmi.protocol import Request, Verb
+from spank_qrmi.records import replace
 from tests.unit.conversation import SeenAnswer, ServingWorker
 from tests.unit.fake_vendor import LONGEST_TASK_SECONDS, TYPE, FakeVendor
 

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.protocol import Request, Verb
+from spank_qrmi.records import replace
 from spank_qrmi.simulator.faults import parse_fault
 from spank_qrmi.simulator.qrmi_config import site_config, write_config
 from spank_qrmi.simulator.server import running_in_thread
