@@ -5,7 +5,6 @@ Everything readable passes the redactor here, so that no secret and no control c
 worker except as the value of a variable.
 """
 
-import logging
 import threading
 from collections.abc import Callable
 
@@ -14,6 +13,7 @@ from spank_qrmi.redaction import Redactor
 
 MAX_LINE_LENGTH = 2000
 _LEFT_OUT = " … "
+_LOG_LEVELS = {"debug": b"d", "info": b"i", "warning": b"i", "error": b"e"}
 
 
 class AnswerWriter:
@@ -32,13 +32,11 @@ class AnswerWriter:
         self.redactor = Redactor()
         self.version = VERSION
 
-    def log_handler(self) -> logging.Handler:
-        """Return a handler that puts log records into the answer as they come."""
-        return _LogHandler(self)
-
-    def log(self, level: bytes, text: str) -> None:
-        """Send one log record; nothing after the end of the answer."""
-        record = encode_record(AnswerTag.LOG, level + self._line(text))
+    def log(self, level: str, text: str) -> None:
+        """Send one line for the log, see `log`; nothing after the end of the answer."""
+        # Slurm has no level for warnings.
+        line = f"warning: {text}" if level == "warning" else text
+        record = encode_record(AnswerTag.LOG, _LOG_LEVELS[level] + self._line(line))
         with self._sending:
             if not self._has_ended:
                 self._deliver(record)
@@ -87,22 +85,3 @@ def _shortened(line: str) -> str:
         return line
     half = (MAX_LINE_LENGTH - len(_LEFT_OUT)) // 2
     return line[:half] + _LEFT_OUT + line[-half:]
-
-
-class _LogHandler(logging.Handler):
-    """Slurm has no level for warnings: they arrive as info that says so."""
-
-    def __init__(self, answer: AnswerWriter) -> None:
-        super().__init__()
-        self._answer = answer
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if record.levelno >= logging.ERROR:
-            self._answer.log(b"e", text)
-        elif record.levelno >= logging.WARNING:
-            self._answer.log(b"i", f"warning: {text}")
-        elif record.levelno >= logging.INFO:
-            self._answer.log(b"i", text)
-        else:
-            self._answer.log(b"d", text)

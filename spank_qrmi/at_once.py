@@ -2,12 +2,12 @@
 """Doing the same for several items at the same time, within one deadline."""
 
 import contextlib
-import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from spank_qrmi import log
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.redaction import error_place
@@ -20,8 +20,6 @@ _CANCEL_CHECK_SECONDS = 0.1
 
 # More than a job has QPUs; all that a long outage has left would exhaust threads and the service.
 _MOST_AT_ONCE = 64
-
-_log = logging.getLogger(__name__)
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -46,7 +44,7 @@ def do_at_once(
             outcomes[index] = error
         except Exception as error:  # noqa: BLE001 (one resource's bug must not take the others down)
             outcomes[index] = QrmiError(f"internal error ({type(error).__name__})")
-            _log.error("internal error: %s", error_place(error))
+            log.error("internal error: %s", error_place(error))
 
     def attempt_all() -> None:
         try:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from spank_qrmi import __version__, inventory, strict_json
+from spank_qrmi import __version__, inventory, log, strict_json
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.installation import Places, install_plugins, uninstall_plugins
@@ -28,10 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; return 0, or 1 with one line on stderr if it failed."""
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options) or 0
+        with log.listening(_show):
+            return options.run(options) or 0
     except QrmiError as error:
         sys.stderr.write(f"spank-qrmi: {error}\n")
         return 1
+
+
+def _show(level: str, line: str) -> None:
+    if level in {"warning", "error"}:
+        sys.stderr.write(f"spank-qrmi: {line}\n")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import logging
 import os
 import re
 import stat
@@ -21,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from spank_qrmi import strict_json
+from spank_qrmi import log, strict_json
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError, JournalError
 from spank_qrmi.owner import Owner
@@ -40,8 +39,6 @@ _LARGEST_NUMBER = 2**63 - 1
 _LOCK_CHECK_SECONDS = 0.05
 # A file that was just made has its lock a moment later.
 _YOUNGEST_LEFTOVER_SECONDS = 60
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -266,7 +263,7 @@ class Journal:
                 with locked:
                     if locked.entry.token is None:
                         locked.write(entry)
-                        _log.info("%s: found its token in a file cut off", entry.file_name)
+                        log.info("%s: found its token in a file cut off", entry.file_name)
         except JournalError:
             return False
         return True

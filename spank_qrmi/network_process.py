@@ -6,7 +6,6 @@ session counts as having opened it.
 """
 
 import contextlib
-import logging
 import os
 import select
 import signal
@@ -19,6 +18,7 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from spank_qrmi import log
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Hold, Settings
 from spank_qrmi.deadline import Deadline
@@ -58,11 +58,6 @@ _MARGIN_SECONDS = LATE_ANSWER_SECONDS + 0.1
 _SEND_SECONDS = 5
 _CHECK_SECONDS = 0.2
 _MOST_LOG_RECORDS = 2000
-_LOG_LEVELS = {
-    name: getattr(logging, name) for name in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-}
-
-_log = logging.getLogger("spank_qrmi")
 
 
 def start_network_process() -> "NetworkProcess":
@@ -239,7 +234,7 @@ class NetworkProcess:
         if self._log_records_left > 0:
             self._log_records_left -= 1
             shown = printable(text[:MAX_TEXT_LENGTH])
-            _log.log(_LOG_LEVELS.get(level, logging.DEBUG), "%s", shown)
+            log.tell(level if level in log.LEVELS else "debug", "%s", shown)
 
     def _deliver(self, call: Sequence[str], result: list[str] | QrmiError) -> None:
         with self._lock:

@@ -8,7 +8,6 @@ calls until the worker closes its end.
 
 import contextlib
 import importlib
-import logging
 import os
 import signal
 import socket
@@ -16,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from spank_qrmi import privileges
+from spank_qrmi import log, privileges
 from spank_qrmi.clients.base import Client, Settings
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
@@ -42,8 +41,6 @@ _CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.
 _CHANNEL_DESCRIPTOR = 3
 
 _NO_THREAD = "was not asked: the user of the worker's network process may start no more threads"
-
-_log = logging.getLogger("spank_qrmi")
 
 
 def main(channel: socket.socket, parent_pid: int) -> NoReturn:
@@ -85,7 +82,7 @@ def become_user(text: str) -> None:
     Raises QrmiError.
     """
     if os.geteuid() != 0:
-        _log.debug("requests are made as user %d: only root can change that", os.geteuid())
+        log.debug("requests are made as user %d: only root can change that", os.geteuid())
         return
     privileges.become(*ids_of(WorkerUser(text)))
 
@@ -110,17 +107,11 @@ class Server:
 
     def serve(self) -> None:
         """Carry out orders until the worker closes its end, or requests cannot be made."""
-        handler = _ReportHandler(self._report)
-        _log.addHandler(handler)
-        _log.setLevel(logging.DEBUG)
-        _log.propagate = False
-        try:
+        with log.listening(lambda level, line: self._report(Report.LOG, level, line)):
             while (frame := read_frame(self._channel.recv, MAX_FRAME_BYTES)) is not None:
                 order, *fields = frame
                 if not self._carry_out(Order(order), fields):
                     break
-        finally:
-            _log.removeHandler(handler)
 
     def _carry_out(self, order: Order, fields: Sequence[str]) -> bool:
         """Return whether to go on."""
@@ -169,7 +160,7 @@ class Server:
         except QrmiError as error:
             self._report(Report.FAILED, number, *error_fields(error))
         except Exception as error:  # noqa: BLE001 (one resource's bug must not take the others down)
-            _log.error("internal error: %s", error_place(error))
+            log.error("internal error: %s", error_place(error))
             # Nobody knows how far it had come.
             failure = ServiceError(f"internal error ({type(error).__name__})", may_have_acted=True)
             self._report(Report.FAILED, number, *error_fields(failure))
@@ -252,14 +243,3 @@ def _client_with(environment: Mapping[str, str]) -> "HttpClient | ServiceError":
     except Exception as error:  # noqa: BLE001 (one set's fault must not take the others down)
         return ServiceError(f"requests cannot be made: {error_place(error)}")
     return client
-
-
-class _ReportHandler(logging.Handler):
-    """Sends log records to the worker, who knows what to mask."""
-
-    def __init__(self, report: Callable[..., None]) -> None:
-        super().__init__()
-        self._report = report
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._report(Report.LOG, record.levelname, record.getMessage())

@@ -4,10 +4,10 @@
 Only the site's own credentials and endpoint are ever used here, never a value of the job's.
 """
 
-import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from spank_qrmi import log
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import job_timeout_seconds
@@ -32,8 +32,6 @@ _LATE_SUBMISSION_POLL_SECONDS = 0.5
 
 _LIST_SHARE = 0.25
 """Part of the time that is left which one list may take, so that there is time to do without."""
-
-_log = logging.getLogger(__name__)
 
 
 def environment(
@@ -77,7 +75,7 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
             failed += 1
             answer.message(f"quantum job {job_id} may still be on the service: {outcome}")
         elif outcome:
-            _log.info("quantum job %s was left on the service and is removed", job_id)
+            log.info("quantum job %s was left on the service and is removed", job_id)
     answer.end(Verdict.RUN, held_count=failed)
 
 
@@ -140,7 +138,7 @@ def _sighting(
         ):
             there |= service.job_ids(_LIST_SHARE)
     except QrmiError as error:
-        _log.debug("the quantum jobs are asked for one by one: %s", error)
+        log.debug("the quantum jobs are asked for one by one: %s", error)
         return lambda _: True
     return there.__contains__
 

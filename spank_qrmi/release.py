@@ -6,11 +6,11 @@ not asked for again. What fails is kept, with the reason.
 """
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from spank_qrmi import log
 from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Settings
@@ -27,8 +27,6 @@ RETRY_SECONDS = 300
 """How long a job's end leaves alone what another job's could not be released."""
 
 _MOST_RETRIED_AT_ONCE = 32
-
-_log = logging.getLogger(__name__)
 
 
 def is_orphaned(entry: Entry) -> bool:
@@ -100,7 +98,7 @@ class Releaser:
     def _release(self, entry: Entry, services: "_ServicesOfEntries") -> None:
         locked = self._journal.lock(entry, self._deadline)
         if locked is None:
-            _log.debug("name(%s) was released by another process", entry.resource_name)
+            log.debug("name(%s) was released by another process", entry.resource_name)
             return
         with locked:
             try:
@@ -112,7 +110,7 @@ class Releaser:
                 _note_failure(locked, error)
                 raise
             locked.remove()
-            _log.debug("name(%s) released", entry.resource_name)
+            log.debug("name(%s) released", entry.resource_name)
 
     def _let_end(self, locked: LockedEntry) -> None:
         """Return if what was never answered has ended by itself; raise ReleaseError until then."""
@@ -120,7 +118,7 @@ class Releaser:
         if not entry.has_ended(time.time()):
             message = f"the service never answered the request to acquire: {entry.may_be_open_text}"
             raise ReleaseError(message)
-        _log.info(
+        log.info(
             "name(%s) of job %d: %s, so nothing is left to release",
             entry.resource_name,
             entry.job_id,
@@ -165,7 +163,7 @@ def _note_failure(locked: LockedEntry, error: QrmiError) -> None:
     try:
         locked.write(noted)
     except JournalError as journal_error:
-        _log.error("%s", journal_error)
+        log.error("%s", journal_error)
 
 
 def _clear(entry: Entry, error: QrmiError) -> str:

@@ -8,7 +8,6 @@ what is root's in it stays as root made it. A folder of another user, as /etc/sl
 on many nodes, is doubtful: its owner can replace what is in it.
 """
 
-import logging
 import os
 import stat
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from contextlib import ExitStack, suppress
 from errno import ELOOP
 from pathlib import Path, PurePath
 
+from spank_qrmi import log
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.records import dataclass, field
 
@@ -27,8 +27,6 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 # Opening a pipe would wait for its writer.
 _LAST_STEP = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def warn_or_refuse(exposures: Iterable[str], *, is_strict: bool) -> None:
         if is_strict:
             message = f"{text}; --strict-permissions refuses it"
             raise ConfigError(message)
-        _log.warning("%s", text)
+        log.warning("%s", text)
 
 
 def _opened(

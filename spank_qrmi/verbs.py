@@ -2,11 +2,11 @@
 """What the worker does for each verb of a request: the story of a job's QPUs, told in order."""
 
 import contextlib
-import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
+from spank_qrmi import log
 from spank_qrmi.acquisition import UNDO_SECONDS, Acquirer, Held, Holder
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.clients import CLIENTS, type_number
@@ -34,8 +34,6 @@ from spank_qrmi.trusted_files import warn_or_refuse
 
 ORPHAN_SECONDS = 5.0
 """How long a job's end may take for what other jobs have left behind."""
-
-_log = logging.getLogger(__name__)
 
 
 def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
@@ -159,7 +157,7 @@ def _release_entries(
     failed = [
         (entry, error) for entry, error in zip(entries, outcomes, strict=True) if error is not None
     ]
-    _log.debug("released %d of %d", len(entries) - len(failed), len(entries))
+    log.debug("released %d of %d", len(entries) - len(failed), len(entries))
     return failed
 
 
@@ -170,9 +168,9 @@ def _orphans(journal: Journal) -> list[Entry]:
 
 def _release_orphans(orphans: Sequence[Entry], releaser: Releaser, answer: AnswerWriter) -> None:
     # In a step, what is logged above debug level would reach the terminal of its user.
-    _log.debug("%d QPUs that other jobs have left are tried again", len(orphans))
+    log.debug("%d QPUs that other jobs have left are tried again", len(orphans))
     for entry, error in _release_entries(orphans, releaser, answer):
-        _log.debug("job %d: QPU %s: %s", entry.job_id, entry.resource_name, error)
+        log.debug("job %d: QPU %s: %s", entry.job_id, entry.resource_name, error)
 
 
 def _entries_of_step(request: Request, journal: Journal) -> list[Entry]:
@@ -185,7 +183,7 @@ def _readable(entries: Iterable[Entry | JournalError]) -> list[Entry]:
     readable = []
     for entry in entries:
         if isinstance(entry, JournalError):
-            _log.error("%s", entry)
+            log.error("%s", entry)
         else:
             readable.append(entry)
     return readable
@@ -197,13 +195,13 @@ def _held_count(request: Request, journal: Journal) -> int:
         return sum(entry.needs_release for entry in _entries_of_step(request, journal))
     except JournalError as error:
         # Nothing could be recorded there, so nothing was acquired that must be released.
-        _log.error("%s", error)
+        log.error("%s", error)
         return 0
 
 
 def _read_arguments(request: Request, answer: AnswerWriter) -> PluginArguments:
     for index, argument in enumerate(request.arguments):
-        _log.debug("argv[%d] = [%s]", index, shown_argument(argument))
+        log.debug("argv[%d] = [%s]", index, shown_argument(argument))
     arguments = parse_arguments(request.arguments)
     answer.redactor.add_variables(arguments.environment.items())
     check_certificates(arguments.environment)
@@ -216,19 +214,19 @@ def _read_config(arguments: PluginArguments, answer: AnswerWriter) -> Config:
         answer.redactor.add(resource.secrets())
     warn_or_refuse([*arguments.exposures, *config.exposures], is_strict=arguments.is_strict)
     for _, problem in config.problems:
-        _log.error("%s", problem)
+        log.error("%s", problem)
     return config
 
 
 def _log_resolution(resolution: Resolution, config: Config) -> None:
     for resource in resolution.resources:
         number = type_number(resource.type)
-        _log.debug("name(%s), type(%d) found in %s", resource.name, number, config.path.stem)
+        log.debug("name(%s), type(%d) found in %s", resource.name, number, config.path.stem)
         for key, value in resource.environment.items():
             shown = MASK if resource.is_secret(key) else shown_value(key, value)
-            _log.debug("name(%s), %s=%s", resource.name, key, shown)
+            log.debug("name(%s), %s=%s", resource.name, key, shown)
     for name, error in resolution.rejected:
-        _log.info("name(%s) skipped: %s", name, error)
+        log.info("name(%s) skipped: %s", name, error)
 
 
 def _acquirer(
@@ -276,7 +274,7 @@ def _acquire_resources(
             held.append(outcome)
         else:
             failures.append((resource.name, outcome))
-            _log.info("name(%s): %s", resource.name, outcome)
+            log.info("name(%s): %s", resource.name, outcome)
     return held, failures
 
 
@@ -289,11 +287,11 @@ def _give_back(
         # One without a token is still being acquired: its answer may yet come.
         entries = [entry for entry in _entries_of_step(request, journal) if entry.token is not None]
     except JournalError as error:
-        _log.error("%s", error)
+        log.error("%s", error)
         return
     releaser = Releaser(journal, Deadline(UNDO_SECONDS), network)
     for entry, failure in _release_entries(entries, releaser, answer):
-        _log.error("%s: %s", entry.resource_name, failure)
+        log.error("%s: %s", entry.resource_name, failure)
 
 
 def _conclusion(request: Request, arguments: PluginArguments) -> str:

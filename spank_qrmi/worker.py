@@ -8,14 +8,13 @@ without root, see `network_process`.
 
 import contextlib
 import importlib
-import logging
 import os
 import socket
 import sys
 import threading
 from collections.abc import Callable
 
-from spank_qrmi import privileges
+from spank_qrmi import log, privileges
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
@@ -51,16 +50,15 @@ _VERBS: dict[Verb, VerbFunction] = {
 }
 _OPTIONS = {Verb.QRUN_ENVIRONMENT: "--q-backend", Verb.QRUN_CLEANUP: "--q-backend"}
 
-_log = logging.getLogger("spank_qrmi")
-
 
 def serve(channel: socket.socket, network: Network) -> None:
     """Read one request from the channel and answer it."""
     answer = AnswerWriter(channel.sendall)
-    handler = answer.log_handler()
-    _log.addHandler(handler)
-    _log.setLevel(logging.DEBUG)
-    _log.propagate = False
+    with log.listening(answer.log):
+        _serve(channel, network, answer)
+
+
+def _serve(channel: socket.socket, network: Network, answer: AnswerWriter) -> None:
     option = "--qpu"
     try:
         answer.version = read_version(channel.recv)
@@ -75,10 +73,8 @@ def serve(channel: socket.socket, network: Network) -> None:
     except QrmiError as error:
         _fail(answer, option, str(error))
     except BaseException as error:  # noqa: BLE001 (the boundary: nothing may cross it)
-        _log.debug("internal error: %s", error_place(error))
+        log.debug("internal error: %s", error_place(error))
         _fail(answer, option, f"internal error of the QPU worker ({type(error).__name__})")
-    finally:
-        _log.removeHandler(handler)
 
 
 def _fail(answer: AnswerWriter, option: str, text: str) -> None:

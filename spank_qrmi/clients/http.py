@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from spank_qrmi import __version__, strict_json
+from spank_qrmi import __version__, log, strict_json
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import LATE_ANSWER_SECONDS
 from spank_qrmi.clients.retry import (
@@ -54,8 +54,6 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.
 _NOT_ANSWERED = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
 _NOT_MADE = (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 _NOT_SET_UP = (OSError, ValueError, ImportError)
-
-_log = logging.getLogger("spank_qrmi.clients")
 
 _environment_lock = threading.Lock()
 
@@ -232,7 +230,7 @@ class HttpClient:
         status = outcome.status if outcome.status is not None else "no answer"
         milliseconds = round((time.monotonic() - started_at) * 1000)
         place = (request.host, request.path)
-        _log.debug("%s %s%s: %s, %d ms", request.method, *place, status, milliseconds)
+        log.debug("%s %s%s: %s, %d ms", request.method, *place, status, milliseconds)
         if isinstance(outcome, ServiceError):
             raise outcome
         failure = status_failure(outcome, is_repeatable=request.is_repeatable)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from spank_qrmi import worker
+from spank_qrmi import log, worker
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.services import LocalNetwork
 from spank_qrmi.simulator.object_store import LocalObjectStore, ObjectStore
@@ -57,18 +57,14 @@ def vendor(monkeypatch: pytest.MonkeyPatch) -> FakeVendor:
 
 
 @pytest.fixture
-def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServingWorker]:
+def serving(monkeypatch: pytest.MonkeyPatch) -> ServingWorker:
     """The worker in this process: asks the network itself, and may be anybody's code."""
     deadlines: list[Deadline] = []
     monkeypatch.setattr(
         worker, "_cancel_when_abandoned", lambda channel, deadline: deadlines.append(deadline)
     )
     monkeypatch.setattr(worker, "refuse_untrusted_code", lambda: None)
-    logger = logging.getLogger("spank_qrmi")
-    level, propagates = logger.level, logger.propagate
-    yield ServingWorker(deadlines, lambda message: converse(message, _serve))
-    logger.setLevel(level)
-    logger.propagate = propagates
+    return ServingWorker(deadlines, lambda message: converse(message, _serve))
 
 
 def _serve(channel: socket.socket) -> None:
@@ -102,6 +98,14 @@ def qrun_host(tmp_path: Path, fake_host: Path) -> PluginHost:
 def _plugin_host(folder: Path, fake_host: Path, name: str) -> PluginHost:
     assert (BUILD / name).exists(), "the plugins are not built: make build"
     return PluginHost(folder, fake_host, BUILD / name)
+
+
+@pytest.fixture(autouse=True)
+def log_lines_are_records() -> Iterator[None]:
+    """Let `caplog` have what the package tells its log."""
+    logger = logging.getLogger("spank_qrmi")
+    with log.listening(lambda level, line: logger.log(getattr(logging, level.upper()), "%s", line)):
+        yield
 
 
 @pytest.fixture

@@ -102,12 +102,10 @@ def test_a_client_that_was_never_used_opens_nothing() -> None:
 
 def test_one_debug_record_per_request_without_query(caplog: pytest.LogCaptureFixture) -> None:
     ask(FakeService({GET: [reply(503), reply()]}))
-    records = [record for record in caplog.records if record.name == "spank_qrmi.clients"]
-    assert [re.sub(r"\d+ ms", "N ms", record.getMessage()) for record in records] == [
+    assert [re.sub(r"\d+ ms", "N ms", message) for message in caplog.messages] == [
         "GET api.test:443/path: 503, N ms",
         "GET api.test:443/path: 200, N ms",
     ]
-    assert {record.name for record in caplog.records} == {"spank_qrmi.clients"}
 
 
 @pytest.mark.parametrize("status", [408, 423, 429, 500, 502, 503, 504])

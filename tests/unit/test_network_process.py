@@ -76,8 +76,6 @@ def opened(
 
 def real(channel: socket.socket) -> None:
     """Serve as the network process does, but keep the rights that there are."""
-    logger = logging.getLogger("spank_qrmi")
-    level = logger.level
     server = Server(channel, lambda user, seconds: None)
     try:
         server.serve()
@@ -85,8 +83,6 @@ def real(channel: socket.socket) -> None:
         for client in server._clients:
             if isinstance(client, HttpClient):
                 client.__exit__(None, None, None)
-        logger.setLevel(level)
-        logger.propagate = True
 
 
 def answering(*answers: bytes) -> Callable[[socket.socket], None]:
@@ -182,7 +178,7 @@ def test_cancellation_reaches_it(base_url: str) -> None:
 
 
 def test_log_records_come_from_there(vendor: FakeVendor, caplog: pytest.LogCaptureFixture) -> None:
-    records = [("ERROR", "bad"), ("NONSENSE", "x" * 9000), ("DEBUG", "%s\x1b[2J")]
+    records = [("error", "bad"), ("NONSENSE", "x" * 9000), ("debug", "%s\x1b[2J")]
     frames = [encode_frame(Report.LOG, *each) for each in records]
     with caplog.at_level(logging.DEBUG), opened(answering(*frames)) as network:
         client = network.services(Deadline(60), {}).client(TYPE, SETTINGS)
@@ -196,7 +192,7 @@ def test_log_has_an_end(
     vendor: FakeVendor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network_process, "_MOST_LOG_RECORDS", 2)
-    frames = [encode_frame(Report.LOG, "INFO", "again")] * 3
+    frames = [encode_frame(Report.LOG, "info", "again")] * 3
     with caplog.at_level(logging.DEBUG), opened(answering(*frames)) as network:
         client = network.services(Deadline(60), {}).client(TYPE, SETTINGS)
         with pytest.raises(ServiceError, match=ENDED):

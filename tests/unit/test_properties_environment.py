@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Jobs with any environment and any --qpu: what the worker answers to them."""
 
-import logging
 import shutil
 from collections.abc import Callable, Iterator
 
@@ -63,8 +62,6 @@ def acquire() -> Iterator[Acquire]:
     path.write_bytes(orjson.dumps({"resources": resources}))
     path.chmod(0o600)
     state_directory = folder / "state"
-    logger = logging.getLogger("spank_qrmi")
-    level, propagates = logger.level, logger.propagate
 
     def ask(option: str, variables: list[tuple[str, str]]) -> SeenAnswer:
         shutil.rmtree(state_directory, ignore_errors=True)
@@ -85,8 +82,6 @@ def acquire() -> Iterator[Acquire]:
         patch.setattr(worker, "_cancel_when_abandoned", lambda channel, deadline: None)
         patch.setattr(worker, "refuse_untrusted_code", lambda: None)
         yield ask
-    logger.setLevel(level)
-    logger.propagate = propagates
 
 
 @given(option=OPTIONS, block=st.dictionaries(NAMES, VALUES, max_size=6), secrets=SECRETS)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi import worker
+from spank_qrmi import log, worker
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.protocol import VERSION, Request, Verb, Verdict
@@ -104,17 +104,24 @@ def test_error_after_a_part_of_the_answer_becomes_a_verdict(
     assert (answer.variables, answer.verdict) == ([("A", "1")], "fail")
 
 
-def test_log_records_of_every_module_arrive(
+def test_lines_of_every_module_arrive(
     serving: ServingWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def verb(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
-        logging.getLogger("spank_qrmi.clients.any").debug("of a client")
-        logging.getLogger("httpx").error("of a library")
+        log.debug("of a client: %d%%", 5)
+        log.info("100%")
+        log.warning("of a file")
+        log.error("of all")
+        logging.getLogger("library").error("of a library")
         answer.end(Verdict.RUN)
 
     monkeypatch.setitem(worker._VERBS, Verb.ACQUIRE, verb)
-    assert serving.ask(REQUEST).logs == [("d", "of a client")]
-    assert logging.getLogger("spank_qrmi").handlers == []
+    assert serving.ask(REQUEST).logs == [
+        ("d", "of a client: 5%"),
+        ("i", "100%"),
+        ("i", "warning: of a file"),
+        ("e", "of all"),
+    ]
 
 
 def test_plugin_that_is_gone_ends_the_worker(
