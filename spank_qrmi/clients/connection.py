@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One TCP connection, and one exchange after the other on it. h11 reads and writes HTTP."""
+"""One TCP connection, and one exchange after the other on it."""
 
+import contextlib
 import select
 import socket
 import time
 from collections.abc import Iterator, Mapping
 
-import h11
-
+from spank_qrmi.clients.http1 import Answer, MalformedError, UnsendableError, encoded_request
 from spank_qrmi.clients.transport import (
     AnswerTimeoutError,
     BrokenConnectionError,
@@ -19,11 +19,7 @@ from spank_qrmi.clients.transport import (
 )
 from spank_qrmi.redaction import printable
 
-HEAD_LIMIT_BYTES = 64 * 1024
-"""Longest status line with headers, trailers, or line before a chunk that is waited for."""
-
 _READ_BYTES = 64 * 1024
-_CONTENT_IS_EXPECTED = frozenset({"POST", "PUT", "PATCH"})
 
 
 def connect(host: str, port: int, limits: Limits) -> socket.socket:
@@ -79,7 +75,7 @@ class Connection:
 
     def __init__(self, stream: socket.socket) -> None:
         self.stream = stream
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT_BYTES)
+        self._answer: Answer | None = None
         self._has_heard = False
 
     def ask(
@@ -89,47 +85,27 @@ class Connection:
         headers: Mapping[str, str],
         content: bytes | None,
         limits: Limits,
-    ) -> tuple[int, dict[str, str]]:
-        """Send a request and return the status and the headers of its answer.
+    ) -> Answer:
+        """Send a request and return its answer, whose body is read by `pieces_of`.
 
-        Names of headers become lower case, and values of the same name are joined by commas.
         Raises AnswerTimeoutError, BrokenConnectionError; NotSentError if it is no HTTP.
         """
-        sent = self._encoded(method, target, headers, content)
+        self._answer = None
         self._has_heard = False
-        try:
-            self.stream.settimeout(limits.next_seconds())
-            self.stream.sendall(sent)
-        except TimeoutError as error:
-            raise AnswerTimeoutError from error
-        except OSError:
-            # It may have answered before it hung up; if not, reading fails.
-            pass
-        while not isinstance(event := self._next_event(limits), h11.Response):
-            continue
-        joined: dict[str, str] = {}
-        for raw_name, raw_value in event.headers:
-            name, value = raw_name.decode("ascii"), raw_value.decode("utf-8", "replace")
-            joined[name] = f"{joined[name]}, {value}" if name in joined else value
-        return event.status_code, joined
-
-    def body(self, limits: Limits) -> Iterator[bytes]:
-        """Return the pieces of the answer's body; raise as `ask` does while they are read."""
-        while not isinstance(event := self._next_event(limits), h11.EndOfMessage):
-            if isinstance(event, h11.Data):
-                yield bytes(event.data)
+        was_sent = self._send(method, target, headers, content, limits)
+        with _as_broken():
+            answer = Answer(method, lambda: self._received(limits))
+        # What did not arrive whole may have been answered, but nothing can follow it.
+        self._answer = answer if was_sent else None
+        return answer
 
     def has_unread_bytes(self) -> bool:
         """Return whether something was received that belongs to no answer so far."""
-        return self._http.trailing_data[0] != b""
+        return self._answer is not None and self._answer.has_more()
 
     def be_ready_again(self) -> bool:
         """Return whether the exchange ended so that another may follow."""
-        is_over = self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
-        if not is_over or self.has_unread_bytes():
-            return False
-        self._http.start_next_cycle()
-        return True
+        return self._answer is not None and self._answer.may_be_followed()
 
     def is_quiet(self) -> bool:
         """Return whether it still stands and nothing came: a byte now would be no answer of ours.
@@ -144,34 +120,30 @@ class Connection:
         """Hang up."""
         self.stream.close()
 
-    def _encoded(
-        self, method: str, target: str, headers: Mapping[str, str], content: bytes | None
-    ) -> bytes:
-        fields = list(headers.items())
-        if content is not None or method in _CONTENT_IS_EXPECTED:
-            fields.append(("Content-Length", str(len(content or b""))))
+    def _send(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        limits: Limits,
+    ) -> bool:
+        """Return whether all of it was sent; the answer tells what became of a part of it."""
         try:
-            return b"".join(
-                (
-                    self._http.send(h11.Request(method=method, target=target, headers=fields)),
-                    self._http.send(h11.Data(data=content or b"")),
-                    self._http.send(h11.EndOfMessage()),
-                )
-            )
-        except h11.LocalProtocolError as error:
+            request = encoded_request(method, target, headers, content)
+        except UnsendableError as error:
             raise NotSentError from error
+        try:
+            self.stream.settimeout(limits.next_seconds())
+            self.stream.sendall(request)
+        except TimeoutError as error:
+            raise AnswerTimeoutError from error
+        except OSError:
+            return False
+        return True
 
-    def _next_event(self, limits: Limits) -> object:
-        while True:
-            try:
-                event = self._http.next_event()
-            except h11.RemoteProtocolError as error:
-                raise BrokenConnectionError from error
-            if event is not h11.NEED_DATA:
-                return event
-            self._receive(limits)
-
-    def _receive(self, limits: Limits) -> None:
+    def _received(self, limits: Limits) -> bytes:
+        """Return what has come, nothing once the service has hung up."""
         try:
             self.stream.settimeout(limits.next_seconds())
             received = self.stream.recv(_READ_BYTES)
@@ -182,4 +154,18 @@ class Connection:
         if not received and not self._has_heard:
             raise NoAnswerError
         self._has_heard = True
-        self._http.receive_data(received)
+        return received
+
+
+def pieces_of(answer: Answer) -> Iterator[bytes]:
+    """Return the pieces of an answer's body; raises as `Connection.ask` does."""
+    with _as_broken():
+        yield from answer.body()
+
+
+@contextlib.contextmanager
+def _as_broken() -> Iterator[None]:
+    try:
+        yield
+    except MalformedError as error:
+        raise BrokenConnectionError from error

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from spank_qrmi.clients.connection import Connection, connect, seconds_to_connect
+from spank_qrmi.clients.connection import Connection, connect, pieces_of, seconds_to_connect
 from spank_qrmi.clients.proxies import Proxies, Proxy
 from spank_qrmi.clients.transport import (
     AnswerTimeoutError,
@@ -104,16 +104,14 @@ class Connections:
             target = f"{url.scheme}://{url.host_header}{target}"
         try:
             before_sending()
-            status, answered = connection.ask(
-                request.method, target, headers, request.content, limits
-            )
+            answer = connection.ask(request.method, target, headers, request.content, limits)
         except BaseException:
             connection.close()
             raise
         return Response(
-            status,
-            answered,
-            connection.body(limits),
+            answer.status,
+            answer.headers,
+            pieces_of(answer),
             lambda: self._give_back(connection, url),
         )
 
@@ -169,7 +167,7 @@ def _open_tunnel(connection: Connection, url: Url, proxy: Proxy, limits: Limits)
     """Have the proxy connect us to the service; raise ProxyError if it does not."""
     headers = {"Host": url.authority, **proxy.headers}
     try:
-        status, _ = connection.ask("CONNECT", url.authority, headers, None, limits)
+        status = connection.ask("CONNECT", url.authority, headers, None, limits).status
     except (AnswerTimeoutError, BrokenConnectionError) as error:
         raise ProxyError from error
     if status not in _SUCCESS or connection.has_unread_bytes():

@@ -14,9 +14,10 @@ from loopback.tls_entrance import TlsEntrance, tls_entrance_to
 from spank_qrmi.clients import connection as connection_module
 from spank_qrmi.clients import connections as connections_module
 from spank_qrmi.clients.answer import Answer
-from spank_qrmi.clients.connection import HEAD_LIMIT_BYTES, connect
+from spank_qrmi.clients.connection import connect
 from spank_qrmi.clients.connections import Connections
 from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.http1 import HEAD_LIMIT_BYTES
 from spank_qrmi.clients.transport import ConnectError, ConnectTimeoutError, Limits
 from spank_qrmi.deadline import Deadline
 from tests.unit.fake_services import RecordingDeadline, failure_of
