@@ -97,6 +97,7 @@ def test_no_kind_of_the_site_is_a_part_of_another():
         "spool/n1/job00003/slurm_script",
         "test-1/env-n1",
         "site/simulator.console",
+        "database/slurm_acct_db/loopback_job_env_table.ibd",
         "installation/lib/site-packages/spank_qrmi/simulator/site.py",
     ],
 )
