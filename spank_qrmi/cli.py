@@ -16,7 +16,7 @@ from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.network_process import start_network_process
 from spank_qrmi.plugstack import DEFAULT_STATE_DIRECTORY
 from spank_qrmi.plugstack_options import timeout_seconds
-from spank_qrmi.redaction import printable
+from spank_qrmi.redaction import Redactor
 from spank_qrmi.release import Releaser, is_being_acquired, orphans
 from spank_qrmi.services import Network
 from spank_qrmi.simulator import command
@@ -27,17 +27,18 @@ from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; return 0, or 1 with one line on stderr if it failed."""
     options = _parser().parse_args(arguments)
+    options.redactor = Redactor()
+
+    def show(level: str, line: str) -> None:
+        if level in {"warning", "error"}:
+            sys.stderr.write(f"spank-qrmi: {options.redactor.clear(line)}\n")
+
     try:
-        with log.listening(_show):
+        with log.listening(show):
             return options.run(options) or 0
     except QrmiError as error:
-        sys.stderr.write(f"spank-qrmi: {error}\n")
+        show("error", str(error))
         return 1
-
-
-def _show(level: str, line: str) -> None:
-    if level in {"warning", "error"}:
-        sys.stderr.write(f"spank-qrmi: {line}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -141,6 +142,8 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
         entries = orphans(entries, time.time())
     wanted = [entry for entry in entries if not is_being_acquired(entry)]
     deadline = Deadline(options.timeout)
+    for entry in wanted:
+        options.redactor.add(entry.secrets())
     if wanted:
         network.open([entry.environment for entry in wanted], options.worker_user, options.timeout)
         network.wait_until_open(deadline)
@@ -156,7 +159,7 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
     ]
     unreadable = [f"failed: {each}" for each in found if isinstance(each, JournalError)]
     for line in [*lines, *unreadable]:
-        sys.stdout.write(f"{printable(line)}\n")
+        sys.stdout.write(f"{options.redactor.clear(line)}\n")
     has_failed = bool(unreadable) or any(error is not None for error in outcomes)
     return int(has_failed)
 

@@ -12,8 +12,8 @@ from spank_qrmi import cli
 from spank_qrmi.cli import main
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.config import load_config
-from spank_qrmi.errors import ReleaseError
-from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.errors import JournalError, ReleaseError
+from spank_qrmi.journal import Entry, Journal, LockedEntry
 from spank_qrmi.owner import Owner, owner_of
 from spank_qrmi.records import replace
 from spank_qrmi.services import LocalNetwork
@@ -175,6 +175,25 @@ def test_release_of_orphans(node: Node, alive: Owner, vendor: FakeVendor) -> Non
         ],
     )
     assert node.held() == ["alive", "coming", "down", "told", "unknown"]
+
+
+def test_secrets_of_files_are_shown_nowhere(
+    node: Node, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker of a step masks them too, see test_verbs.py."""
+    values = {"QRMI_PLAIN": SECRET}
+    node.hold("down", values=values, secret_keys=["QRMI_PLAIN"])
+    vendor.orders = {"release token-down": ReleaseError(f"refused {SECRET}")}
+
+    def fail_to_write(*_: object) -> None:
+        message = f"cannot write {SECRET}"
+        raise JournalError(message)
+
+    monkeypatch.setattr(LockedEntry, "write", fail_to_write)
+    assert node.run("release", "--all") == (
+        1,
+        ["job 7: down: failed: refused ****", "spank-qrmi: cannot write ****"],
+    )
 
 
 def test_release_of_a_job(node: Node, alive: Owner) -> None:
