@@ -104,6 +104,9 @@ def _absolute(text: str) -> Path:
 
 
 def _install(options: argparse.Namespace) -> None:
+    # Below another root, a packager's folders are not the node's.
+    if options.root == Path("/"):
+        refuse_untrusted_code()
     places = Places(options.plugindir, options.sysconfdir, options.prefix)
     for path in install_plugins(places, options.root):
         sys.stdout.write(f"installed {path}\n")
