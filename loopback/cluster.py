@@ -164,6 +164,10 @@ class SlurmCluster:
         """Replace plugstack.conf; commands and new steps read it at once, a slurmd at its start."""
         write_public(self._layout.plugstack, "".join(f"{line}\n" for line in lines))
 
+    def plugstack(self) -> str:
+        """Return what plugstack.conf says."""
+        return self._layout.plugstack.read_text()
+
     def run(
         self,
         *command: str,
