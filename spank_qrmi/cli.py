@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from spank_qrmi import __version__, inventory, log, strict_json
+from spank_qrmi import __version__, inventory, log, privileges, strict_json
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.installation import Places, install_plugins, uninstall_plugins
@@ -119,6 +119,7 @@ def _uninstall(options: argparse.Namespace) -> None:
 
 def _status(options: argparse.Namespace) -> None:
     journal = _journal(options)
+    privileges.limit(privileges.WORKER_LIMITS)
     if options.json:
         sys.stdout.write(strict_json.dumps(inventory.document_of(journal)).decode() + "\n")
         return
@@ -132,6 +133,7 @@ def _release(options: argparse.Namespace) -> int:
     refuse_untrusted_code()
     # Before there is a secret or an open file that it could inherit.
     network = start_network_process()
+    privileges.limit(privileges.WORKER_LIMITS)
     try:
         return _release_with(network, journal, options)
     finally:

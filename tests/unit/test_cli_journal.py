@@ -2,6 +2,8 @@
 """`spank-qrmi status` and `spank-qrmi release`: what a node holds, shown and given back."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,8 @@ def _network_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "start_network_process", LocalNetwork)
     # The environment of the tests may be anybody's.
     monkeypatch.setattr(cli, "refuse_untrusted_code", lambda: None)
+    # They would last for all other tests.
+    monkeypatch.setattr(cli.privileges, "limit", lambda _: None)
 
 
 @pytest.fixture
@@ -224,6 +228,35 @@ def test_only_root_may(node: Node, command: list[str], monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     line = "spank-qrmi: only root may see and release what jobs hold: run it as root"
     assert node.run(*command) == (1, [line])
+
+
+@pytest.mark.parametrize(
+    ("command", "step"),
+    [(["status"], "inventory.lines_of"), (["release", "--all"], "_release_with")],
+)
+def test_limits_are_those_of_the_worker(command: list[str], step: str, tmp_path: Path) -> None:
+    program = f"""
+import resource
+from spank_qrmi import cli
+from spank_qrmi.privileges import WORKER_LIMITS
+from spank_qrmi.services import LocalNetwork
+
+def show_limits(*_):
+    print({{kind: resource.getrlimit(kind) for kind in WORKER_LIMITS}} == {{
+        kind: (value, value) for kind, value in WORKER_LIMITS.items()
+    }})
+    return []
+
+cli.os.geteuid = lambda: 0
+cli.refuse_untrusted_code = lambda: None
+cli.start_network_process = LocalNetwork
+cli.{step} = show_limits
+cli.main({[*command, f"--state-dir={tmp_path / 'journal'}"]})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 @pytest.mark.parametrize("command", [["status"], ["release", "--all"]])
