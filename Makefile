@@ -152,8 +152,8 @@ audit: $(VENV)/ready-to-build $(SUPPLY_CHAIN)/ready
 lock: $(SUPPLY_CHAIN)/ready
 	@$(SUPPLY_CHAIN)/bin/python scripts/lock.py $(SUPPLY_CHAIN)/bin/uv
 
-# The plugin is also run under valgrind there.
-test test-deps: APT_PACKAGES += valgrind
+# The plugin is also run under valgrind there, and beside Slurm's accounting.
+test test-deps: APT_PACKAGES += mariadb-client-core mariadb-server-core slurmdbd valgrind
 test-deps: deps
 
 test: deps build wheel $(VENV)/ready

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from loopback.accounting import Accounting
 from loopback.commands import Commands
 from loopback.configuration import Layout, free_ports, write_configuration, write_public
 from loopback.errors import ClusterError, CommandError, SubmitError, WaitTimeoutError
@@ -42,10 +43,12 @@ class SlurmCluster:
         debug: str = "debug5",
         settings: Mapping[str, str] | None = None,
         slurmstepd: Path | None = None,
+        has_accounting: bool = False,
     ) -> None:
         """Describe a cluster of nodes n1, n2 …; `settings` win over slurm.conf's.
 
         `debug` is how much slurmctld and the slurmds log: all they can, unless told otherwise.
+        With `has_accounting`, slurmdbd and a database keep all they can of each job.
         `slurmstepd` is a program that its slurmds start in place of Slurm's own.
         If jobs are to run as other users, these must be able to enter the folder's parents.
         """
@@ -56,6 +59,9 @@ class SlurmCluster:
         self._debug = debug
         self._settings = dict(settings or {})
         self._slurmstepd = slurmstepd
+        self._accounting = (
+            Accounting(self.folder, self._layout.log("slurmdbd")) if has_accounting else None
+        )
         self._daemons: dict[str, Daemon] = {}
         self._controller_port = 0
         self._job_numbers = itertools.count(1)
@@ -74,17 +80,20 @@ class SlurmCluster:
                 "a loopback cluster needs root: its slurmd starts jobs as other users"
             )
         self._layout.create()
-        self._controller_port, *node_ports = free_ports(1 + len(self.nodes))
+        self._controller_port, dbd_port, *node_ports = free_ports(2 + len(self.nodes))
+        kept = self._accounting.settings(dbd_port) if self._accounting else {}
         write_configuration(
             self._layout,
             self._controller_port,
             dict(zip(self.nodes, node_ports, strict=True)),
             self._debug,
-            self._settings,
+            kept | self._settings,
         )
         atexit.register(self.stop)
         try:
             self._start_munged()
+            if self._accounting is not None:
+                self._start_accounting(self._accounting, dbd_port)
             self.start_slurmctld()
             for node in self.nodes:
                 self._launch_slurmd(node)
@@ -154,6 +163,10 @@ class SlurmCluster:
     def write_plugstack(self, *lines: str) -> None:
         """Replace plugstack.conf; commands and new steps read it at once, a slurmd at its start."""
         write_public(self._layout.plugstack, "".join(f"{line}\n" for line in lines))
+
+    def plugstack(self) -> str:
+        """Return what plugstack.conf says."""
+        return self._layout.plugstack.read_text()
 
     def run(
         self,
@@ -283,6 +296,12 @@ class SlurmCluster:
 
         return wait_until(find, timeout_seconds, f"log line {pattern!r}")
 
+    def accounting_tables(self) -> dict[str, str]:
+        """Return all that the accounting database holds as text, by table; raise ClusterError."""
+        if self._accounting is None:
+            raise ClusterError("this cluster has no accounting")
+        return self._accounting.tables()
+
     def stepd_pids(self, job_id: int | None = None) -> set[int]:
         """Return the process ids of this cluster's slurmstepds, all or those of one job."""
         return stepd_pids(self.folder, job_id)
@@ -315,6 +334,14 @@ class SlurmCluster:
             "munged's socket",
         )
 
+    def _start_accounting(self, accounting: Accounting, port: int) -> None:
+        accounting.create(port)
+        database = self._launch("mariadbd", *accounting.database_command)
+        wait_until(lambda: database.check() and accounting.is_ready(), START_SECONDS, "mariadbd")
+        slurmdbd = self._launch("slurmdbd", "slurmdbd", "-D", env=accounting.slurmdbd_environment)
+        wait_until(lambda: slurmdbd.check() and _listens(port), START_SECONDS, "slurmdbd")
+        self.run("sacctmgr", "--immediate", "add", "cluster", "loopback")
+
     def _launch_slurmd(self, node: str, env: Mapping[str, str] | None = None) -> Daemon:
         command = ["slurmd", "-D", "-N", node]
         if self._slurmstepd is not None:
@@ -337,12 +364,7 @@ class SlurmCluster:
             daemon.stop(signal.SIGKILL if kill else signal.SIGTERM)
 
     def _controller_listens(self, daemon: Daemon) -> bool:
-        daemon.check()
-        try:
-            socket.create_connection(("127.0.0.1", self._controller_port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+        return daemon.check() and _listens(self._controller_port)
 
     def _registered(self, node: str) -> float:
         """Return when the node's slurmd started, as the controller knows it, in Unix seconds."""
@@ -393,9 +415,17 @@ def _slurmd(node: str) -> str:
     return f"slurmd-{node}"
 
 
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 def _stop_rank(daemon: str) -> int:
-    # A slurmd tells the controller that it ends, and both authenticate with munge.
-    return {"slurmctld": 1, "munged": 2}.get(daemon, 0)
+    # A slurmd tells the controller that it ends, that tells the database, and munge stands for all.
+    return {"slurmctld": 1, "slurmdbd": 2, "mariadbd": 3, "munged": 4}.get(daemon, 0)
 
 
 def _all_idle(states: Mapping[str, str]) -> bool:

@@ -34,7 +34,9 @@ _VENDOR = re.compile(r"(^|/)simulator\.(console|log)$")
 _OUTPUT = re.compile(r"(^|/)jobs/\d+/stdout$")
 # Where a test lets a program write its variables, which it then looks at.
 _PRINTED = re.compile(r"(^|/)env-[^/]+$")
-_OPEN_PLACES = (_CONFIGURATION, _PLUGSTACK, _JOB_SCRIPT, _PRINTED, _VENDOR)
+# Pages cut what they hold: the rows are searched (tests/slurm/test_accounting.py).
+_DATABASE = re.compile(r"(^|/)database/")
+_OPEN_PLACES = (_CONFIGURATION, _PLUGSTACK, _JOB_SCRIPT, _PRINTED, _VENDOR, _DATABASE)
 _ROOTS_PLACES = (_SUBMITTED, _JOURNAL)
 # The installed simulator knows its own secrets, and pip has written it all.
 _PROGRAMS = {"site-packages"}
@@ -82,11 +84,15 @@ def forms_of(secret: str) -> dict[bytes, str]:
     """Return each spelling in which a secret may be written, with its name."""
     raw = secret.encode()
     in_json = json.dumps(secret)[1:-1]
+    in_url = urllib.parse.quote(secret, safe="")
     forms = {
         raw: "as it is",
         in_json.encode(): "in JSON",
         in_json.replace("/", r"\/").encode(): "in JSON with escaped slashes",
-        urllib.parse.quote(secret, safe="").encode(): "in a URL",
+        in_json.replace("/", r"\u002f").encode(): "in JSON with escaped slashes",
+        in_json.replace("/", r"\u002F").encode(): "in JSON with escaped slashes",
+        in_url.encode(): "in a URL",
+        re.sub("%..", lambda match: match[0].lower(), in_url).encode(): "in a URL",
         urllib.parse.quote_plus(secret).encode(): "in a form",
         raw.hex().encode(): "in hexadecimal digits",
     }

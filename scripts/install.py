@@ -25,6 +25,8 @@ from pathlib import Path
 
 import check_python
 
+from spank_qrmi import trusted_paths
+
 CREATED = "created-folders"
 CURRENT = "current"
 STAGING_PREFIX = ".new-"
@@ -49,6 +51,8 @@ def main() -> None:
     folder = root / options.environment.relative_to("/")
     if options.action == "install":
         check_python.main()
+        if root == Path("/"):
+            refuse_open_folder(folder)
         install(options, root, folder)
     else:
         uninstall(root, folder)
@@ -75,6 +79,14 @@ def install(options: argparse.Namespace, root: Path, folder: Path) -> None:
     if former != name:
         switch(folder, name)
         forget_others(folder, {name, former})
+
+
+def refuse_open_folder(folder: Path) -> None:
+    """End if others than root could change what is installed there: the worker would not start."""
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    trouble = trusted_paths.trouble_with([existing])
+    if trouble:
+        sys.exit(f"error: {trouble}: run chown root and chmod go-w on it, or choose another PREFIX")
 
 
 def remember_folders(root: Path, folder: Path) -> None:

@@ -113,6 +113,7 @@ class Acquirer:
             environment=self._holder.environment,
             hold=hold.what,
             ends_at=math.ceil(now + answer_seconds + hold.longest_seconds),
+            secret_keys=sorted(resource.secret_files),
         )
 
 
@@ -163,7 +164,8 @@ def _noted_as_unanswered(locked: LockedEntry, hold: Hold, error: ServiceError) -
     message = f"{error}; {entry.may_be_open_text}"
     # Without it, the job's end tells the same once more.
     with contextlib.suppress(JournalError):
-        locked.write(replace(entry, failure=message, failed_at=int(now), failures=1))
+        noted = replace(entry, failure=entry.clear(message), failed_at=int(now), failures=1)
+        locked.write(noted)
     return ServiceError(message, status=error.status, may_have_acted=True)
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from spank_qrmi import __version__, inventory, log, strict_json
+from spank_qrmi import __version__, inventory, log, privileges, strict_json
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.installation import Places, install_plugins, uninstall_plugins
@@ -16,7 +16,7 @@ from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.network_process import start_network_process
 from spank_qrmi.plugstack import DEFAULT_STATE_DIRECTORY
 from spank_qrmi.plugstack_options import timeout_seconds
-from spank_qrmi.redaction import printable
+from spank_qrmi.redaction import Redactor
 from spank_qrmi.release import Releaser, is_being_acquired, orphans
 from spank_qrmi.services import Network
 from spank_qrmi.simulator import command
@@ -27,17 +27,18 @@ from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; return 0, or 1 with one line on stderr if it failed."""
     options = _parser().parse_args(arguments)
+    options.redactor = Redactor()
+
+    def show(level: str, line: str) -> None:
+        if level in {"warning", "error"}:
+            sys.stderr.write(f"spank-qrmi: {options.redactor.clear(line)}\n")
+
     try:
-        with log.listening(_show):
+        with log.listening(show):
             return options.run(options) or 0
     except QrmiError as error:
-        sys.stderr.write(f"spank-qrmi: {error}\n")
+        show("error", str(error))
         return 1
-
-
-def _show(level: str, line: str) -> None:
-    if level in {"warning", "error"}:
-        sys.stderr.write(f"spank-qrmi: {line}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,6 +104,9 @@ def _absolute(text: str) -> Path:
 
 
 def _install(options: argparse.Namespace) -> None:
+    # Below another root, a packager's folders are not the node's.
+    if options.root == Path("/"):
+        refuse_untrusted_code()
     places = Places(options.plugindir, options.sysconfdir, options.prefix)
     for path in install_plugins(places, options.root):
         sys.stdout.write(f"installed {path}\n")
@@ -115,6 +119,7 @@ def _uninstall(options: argparse.Namespace) -> None:
 
 def _status(options: argparse.Namespace) -> None:
     journal = _journal(options)
+    privileges.limit(privileges.WORKER_LIMITS)
     if options.json:
         sys.stdout.write(strict_json.dumps(inventory.document_of(journal)).decode() + "\n")
         return
@@ -128,6 +133,7 @@ def _release(options: argparse.Namespace) -> int:
     refuse_untrusted_code()
     # Before there is a secret or an open file that it could inherit.
     network = start_network_process()
+    privileges.limit(privileges.WORKER_LIMITS)
     try:
         return _release_with(network, journal, options)
     finally:
@@ -141,6 +147,8 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
         entries = orphans(entries, time.time())
     wanted = [entry for entry in entries if not is_being_acquired(entry)]
     deadline = Deadline(options.timeout)
+    for entry in wanted:
+        options.redactor.add(entry.secrets())
     if wanted:
         network.open([entry.environment for entry in wanted], options.worker_user, options.timeout)
         network.wait_until_open(deadline)
@@ -156,7 +164,7 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
     ]
     unreadable = [f"failed: {each}" for each in found if isinstance(each, JournalError)]
     for line in [*lines, *unreadable]:
-        sys.stdout.write(f"{printable(line)}\n")
+        sys.stdout.write(f"{options.redactor.clear(line)}\n")
     has_failed = bool(unreadable) or any(error is not None for error in outcomes)
     return int(has_failed)
 

@@ -25,7 +25,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError, JournalError
 from spank_qrmi.owner import Owner
 from spank_qrmi.records import asdict, dataclass, field, fields
-from spank_qrmi.redaction import is_secret_name
+from spank_qrmi.redaction import Redactor, is_secret_name
 from spank_qrmi.trusted_files import can_others_write, open_trusted_folder
 
 _ENTRY_NAME = re.compile(r"[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]{16}\.json")
@@ -45,11 +45,12 @@ _YOUNGEST_LEFTOVER_SECONDS = 60
 class Entry:
     """One acquisition of one step; `token` is None until the vendor has answered.
 
-    `values` are the resource's variables without the `<name>_` prefix, `environment` those that the
-    node sets for requests (proxies, certificates). `hold` says in words what the service holds, and
-    `ends_at` when that has ended by itself at the latest. `failure` is why the last release failed,
-    or what the user was told of a request to acquire without an answer. Times are Unix seconds;
-    None in an entry of an earlier version, which had neither times nor owner.
+    `values` are the resource's variables without the `<name>_` prefix, `secret_keys` those of them
+    that are secret whatever their name, `environment` those that the node sets for requests
+    (proxies, certificates). `hold` says in words what the service holds, and `ends_at` when that
+    has ended by itself at the latest. `failure` is why the last release failed, or what the user
+    was told of a request to acquire without an answer. Times are Unix seconds; None in an entry of
+    an earlier version, which had neither times nor owner.
     """
 
     job_id: int
@@ -68,6 +69,7 @@ class Entry:
     failure: str = ""
     failed_at: int | None = None
     failures: int = 0
+    secret_keys: list[str] = field(default_factory=list)
 
     @property
     def file_name(self) -> str:
@@ -101,7 +103,14 @@ class Entry:
         """Return every text of the entry that no log may show."""
         variables = [*self.values.items(), *self.environment.items()]
         shown_nowhere = [value for name, value in variables if is_secret_name(name)]
+        shown_nowhere += [self.values[key] for key in self.secret_keys if key in self.values]
         return shown_nowhere if self.token is None else [*shown_nowhere, self.token]
+
+    def clear(self, text: str) -> str:
+        """Return the text as one printable line without the entry's secrets."""
+        redactor = Redactor()
+        redactor.add(self.secrets())
+        return redactor.clear(text)
 
 
 def utc_text(unix_seconds: int) -> str:
@@ -435,6 +444,8 @@ def _is_sound(entry: Entry) -> bool:
         and all(isinstance(number, int) and 0 <= number <= _LARGEST_NUMBER for number in numbers)
         and all(time is None or _is_time(time) for time in times)
         and all(isinstance(text, str) for text in texts)
+        and isinstance(entry.secret_keys, list)
+        and all(isinstance(key, str) for key in entry.secret_keys)
         and all(_is_text_by_name(each) for each in (entry.values, entry.environment))
     )
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 from spank_qrmi import log, privileges
 from spank_qrmi.clients.base import Client, Settings
 from spank_qrmi.deadline import Deadline
+from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
 from spank_qrmi.network_messages import (
     MAX_FRAME_BYTES,
@@ -68,7 +69,7 @@ def _alone(channel: socket.socket) -> socket.socket:
         channel.detach()
     else:
         os.dup2(channel.detach(), _CHANNEL_DESCRIPTOR, inheritable=False)
-    os.closerange(_CHANNEL_DESCRIPTOR + 1, os.sysconf("SC_OPEN_MAX"))
+    close_from(_CHANNEL_DESCRIPTOR + 1)
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for descriptor in (0, 1):
         os.dup2(nothing, descriptor)

@@ -3,8 +3,8 @@
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
-from urllib.parse import quote, quote_plus
+
+from spank_qrmi.escaped_text import places_of
 
 MASK = "****"
 
@@ -28,27 +28,25 @@ def printable(text: str) -> str:
 
 def without(secrets: Iterable[str], text: str) -> str:
     """Return the text with each secret masked, also where it is part of a URL, a form or JSON."""
-    spellings = {
+    wanted = {
         spelling
         for secret in secrets
         if len(secret) >= _SHORTEST_MASKED
-        for spelling in _spellings(secret)
+        # What is no text was never sent.
+        for spelling in (secret, secret.encode(errors="replace").decode())
     }
-    # Longest first: a secret may contain another.
-    for spelling in sorted(spellings, key=len, reverse=True):
-        text = text.replace(spelling, MASK)
-    return text
+    return _masked(text, places_of(wanted, text)) if wanted else text
 
 
-@lru_cache(maxsize=256)
-def _spellings(secret: str) -> frozenset[str]:
-    """Return how a service may write the secret when it repeats what it was sent."""
-    # What is no text was never sent.
-    raw = secret.encode(errors="replace")
-    in_json = secret.replace("\\", r"\\").replace('"', r"\"")
-    return frozenset(
-        (secret, quote(raw, safe=""), quote_plus(raw), in_json, in_json.replace("/", r"\/"))
-    )
+def _masked(text: str, places: Iterable[tuple[int, int]]) -> str:
+    """Return the text with these places masked; those that overlap are one."""
+    shown = []
+    end = 0
+    for start, stop in sorted(places):
+        if start >= end:
+            shown += [text[end:start], MASK]
+        end = max(end, stop)
+    return "".join([*shown, text[end:]])
 
 
 def without_url_secrets(text: str) -> str:

@@ -20,7 +20,6 @@ from spank_qrmi.journal import Entry, Journal, LockedEntry
 from spank_qrmi.owner import is_gone
 from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.records import replace
-from spank_qrmi.redaction import Redactor
 from spank_qrmi.services import LocalNetwork, Network, Services
 
 RETRY_SECONDS = 300
@@ -91,7 +90,7 @@ class Releaser:
 
             outcomes = do_at_once(work, entries, self._deadline)
         return [
-            ReleaseError(_clear(entry, error)) if isinstance(error, QrmiError) else None
+            ReleaseError(entry.clear(str(error))) if isinstance(error, QrmiError) else None
             for entry, error in zip(entries, outcomes, strict=True)
         ]
 
@@ -156,7 +155,7 @@ def _note_failure(locked: LockedEntry, error: QrmiError) -> None:
     entry = locked.entry
     noted = replace(
         entry,
-        failure=_clear(entry, error),
+        failure=entry.clear(str(error)),
         failed_at=int(time.time()),
         failures=entry.failures + 1,
     )
@@ -164,9 +163,3 @@ def _note_failure(locked: LockedEntry, error: QrmiError) -> None:
         locked.write(noted)
     except JournalError as journal_error:
         log.error("%s", journal_error)
-
-
-def _clear(entry: Entry, error: QrmiError) -> str:
-    redactor = Redactor()
-    redactor.add(entry.secrets())
-    return redactor.clear(str(error))

@@ -25,7 +25,7 @@ def refuse_untrusted_code() -> None:
         with contextlib.suppress(FileNotFoundError):
             trouble = trouble or trusted_paths.trouble_at(Path(file))
     if trouble:
-        message = f"{trouble}: make it root's, and writable by root alone, or install elsewhere"
+        message = f"{trouble}: run chown root and chmod go-w on it, or install elsewhere"
         raise UntrustedPathError(message)
 
 

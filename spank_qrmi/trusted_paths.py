@@ -42,27 +42,22 @@ def steps_to(path: Path) -> "list[Path]":
 
 
 def foreign_writer(path: Path) -> str:
-    """Return who beside root may write to a file or folder; nothing if nobody may."""
+    """Return who beside root may write to a file or folder, and by which mode; nothing if nobody.
+
+    Root's group counts as root. Who is in another one, or will be, cannot be known: a directory
+    service need not list members.
+    """
     status = path.lstat()
     if status.st_uid != 0:
         return f"user {name_of_user(status.st_uid)}"
     if stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX:
         return ""
+    mode = f"(mode {stat.S_IMODE(status.st_mode):04o})"
     if status.st_mode & stat.S_IWOTH:
-        return "everybody"
-    if status.st_mode & stat.S_IWGRP and has_members(status.st_gid):
-        return f"group {name_of_group(status.st_gid)}"
+        return f"everybody {mode}"
+    if status.st_mode & stat.S_IWGRP and status.st_gid != 0:
+        return f"group {name_of_group(status.st_gid)} {mode}"
     return ""
-
-
-def has_members(group: int) -> bool:
-    """Tell whether a group has members other than root, as far as these can be listed."""
-    try:
-        members = grp.getgrgid(group).gr_mem
-    except KeyError:
-        members = []
-    own = [account.pw_name for account in pwd.getpwall() if account.pw_gid == group]
-    return bool({*members, *own} - {"root"})
 
 
 def name_of_user(user: int) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from spank_qrmi import log, privileges
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
+from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.network_process import start_network_process
 from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_version
@@ -108,7 +109,7 @@ def _take_channel() -> socket.socket:
     if channel.fileno() != _CHANNEL_DESCRIPTOR:
         os.dup2(channel.detach(), _CHANNEL_DESCRIPTOR, inheritable=False)
         channel = socket.socket(fileno=_CHANNEL_DESCRIPTOR)
-    os.closerange(_CHANNEL_DESCRIPTOR + 1, os.sysconf("SC_OPEN_MAX"))
+    close_from(_CHANNEL_DESCRIPTOR + 1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(2, 1)

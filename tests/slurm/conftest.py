@@ -4,11 +4,12 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from loopback import accounting
 from loopback.cluster import SlurmCluster
 from loopback.errors import ClusterError
 from loopback.installation import Installation, snapshot
@@ -20,9 +21,18 @@ from tests.slurm.qrun_product import QrunProduct
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "setpriv")
 
 
-def _what_is_missing() -> str:
+def _need(programs: Iterable[str]) -> None:
+    """Skip a test if no cluster with these programs can run here; fail it where one must."""
+    reason = _what_is_missing(programs)
+    if reason and (os.environ.get("CI") or os.environ.get("REQUIRE_SLURM")):
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+
+
+def _what_is_missing(programs: Iterable[str]) -> str:
     """Say why no cluster can run here; nothing if one can."""
-    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    missing = [program for program in programs if shutil.which(program) is None]
     if missing:
         return f"a real Slurm is needed, but these are not installed: {', '.join(missing)}"
     if os.geteuid() != 0:
@@ -32,11 +42,12 @@ def _what_is_missing() -> str:
 
 @pytest.fixture(scope="session")
 def slurm_installed() -> None:
-    reason = _what_is_missing()
-    if reason and (os.environ.get("CI") or os.environ.get("REQUIRE_SLURM")):
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
+    _need(PROGRAMS)
+
+
+@pytest.fixture(scope="session")
+def accounting_installed(slurm_installed: None) -> None:
+    _need(accounting.PROGRAMS)
 
 
 @pytest.fixture

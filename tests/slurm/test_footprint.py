@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the plugin costs: no Python in Slurm's own processes, nothing at all without --qpu."""
 
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -40,32 +41,53 @@ def test_slurmstepd_of_a_running_job_has_no_python(product: Product, options: tu
     job.wait()
 
 
-def state_of(pid: int) -> dict[str, object]:
-    """Return what the plugin must leave in a slurmstepd as it was."""
-    process = PROC / str(pid)
-    kept = ("SigBlk", "SigIgn", "SigCgt", "Umask", "Groups", "CapEff", "NoNewPrivs")
-    status = (line.partition(":") for line in (process / "status").read_text().splitlines())
-    kinds = [str(link.readlink()).partition(":")[0] for link in (process / "fd").iterdir()]
-    return {
-        **{name: value for name, _, value in status if name in kept},
-        "cwd": (process / "cwd").readlink().parent,
-        "limits": (process / "limits").read_text(),
-        "environment": (process / "environ").read_text(),
-        "descriptors": Counter(kind for kind in kinds if not kind.startswith("/")),
-    }
+def witness(name: str, folder: Path) -> str:
+    """Return the plugstack line of a plugin that writes slurmstepd's state to `*-name` files."""
+    library = folder / f"{name}.so"
+    options = ("-std=gnu11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", f"-DWITNESS={name}")
+    source = Path(__file__).with_name("witness.c")
+    subprocess.run(["gcc", *options, str(source), "-o", str(library)], check=True)
+    return f"required {library} {folder}"
+
+
+def written_by(name: str, folder: Path) -> dict[str, str]:
+    """Return what a witness has written, by hook and process."""
+    files = folder.glob(f"*-*-{name}")
+    return {path.name.removesuffix(f"-{name}"): path.read_text() for path in files}
 
 
 def test_slurmstepd_is_left_as_it_was(product: Product):
-    states = []
+    """Handlers, masks, users, limits, folder, locale and environment, around each of our hooks."""
+    product.folder.chmod(0o755)
+    ours = product.cluster.plugstack()
+    lines = [witness("before", product.folder), ours, witness("after", product.folder)]
+    product.cluster.write_plugstack(*lines)
+    product.run_job("true", "--qpu=ibm_sherbrooke,FRESNEL")
+    product.wait_until_released()
+
+    before, after = (written_by(name, product.folder) for name in ("before", "after"))
+    hooks = sorted(name.partition("-")[0] for name in before)
+    assert hooks == ["exit", "init", "init_post_opt", "task_exit", "task_init"]
+    assert all("environ SLURM" in text for text in before.values())
+    assert after == before
+
+
+def kinds_of_descriptors(pid: int) -> Counter[str]:
+    kinds = [str(link.readlink()).partition(":")[0] for link in (PROC / str(pid) / "fd").iterdir()]
+    return Counter(kind for kind in kinds if not kind.startswith("/"))
+
+
+def test_slurmstepd_has_as_much_open_as_before(product: Product):
+    counts = []
     for options in ((), ("--qpu=ibm_sherbrooke,FRESNEL",)):
         job = product.submit("echo here; sleep 60", "--nodelist=n1", *options)
         wait_until(lambda job=job: job.stdout, 20, "start of the script")
         [stepd] = product.cluster.stepd_pids(job.id)
-        states.append(state_of(stepd))
+        counts.append(kinds_of_descriptors(stepd))
         job.cancel()
         job.wait()
 
-    assert states[0] == states[1]
+    assert counts[0] == counts[1]
 
 
 def test_slurmstepd_that_acquires_has_no_python(product: Product):

@@ -130,13 +130,22 @@ def test_clean_up_of_a_quantum_job(qrun_product: QrunProduct, trap: Trap):
     assert any("/direct-access/v1/jobs/" in path for path in qrun_product.site.asked())
 
 
-@pytest.mark.parametrize(("owner", "mode"), [(65534, 0o755), (0, 0o777)])
-def test_code_that_others_may_change_is_not_run(product: Product, owner: int, mode: int):
+@pytest.mark.parametrize(
+    ("owner", "mode", "writer"),
+    [
+        (65534, 0o755, "user nobody"),
+        (0, 0o775, "group nogroup (mode 0775)"),
+        (0, 0o777, "everybody (mode 0777)"),
+    ],
+)
+def test_code_that_others_may_change_is_not_run(
+    product: Product, owner: int, mode: int, writer: str
+):
     """The interpreter is reached through a folder that is not root's alone."""
     folder = product.folder / "open"
     folder.mkdir()
     (folder / "environment").symlink_to(product.installation.environment)
-    os.chown(folder, owner, -1)
+    os.chown(folder, owner, 65534)
     folder.chmod(mode)
     python = folder / "environment" / "bin" / "python"
     plugin = product.installation.copy_plugin(product.folder / "plugins", python)
@@ -144,9 +153,8 @@ def test_code_that_others_may_change_is_not_run(product: Product, owner: int, mo
 
     result = product.run_job("echo started", "--qpu=FRESNEL")
 
-    writer = "everybody" if owner == 0 else "user nobody"
     assert result.stderr.splitlines()[0].endswith(
-        f"--qpu: {folder} may be changed by {writer}, and the worker runs as root: make it root's, "
-        "and writable by root alone, or install elsewhere"
+        f"--qpu: {folder} may be changed by {writer}, and the worker runs as root: "
+        "run chown root and chmod go-w on it, or install elsewhere"
     )
     assert (result.state, result.stdout) == ("FAILED", "")

@@ -2,6 +2,8 @@
 """`spank-qrmi status` and `spank-qrmi release`: what a node holds, shown and given back."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ from spank_qrmi import cli
 from spank_qrmi.cli import main
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.config import load_config
-from spank_qrmi.errors import ReleaseError
-from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.errors import JournalError, ReleaseError
+from spank_qrmi.journal import Entry, Journal, LockedEntry
 from spank_qrmi.owner import Owner, owner_of
 from spank_qrmi.records import replace
 from spank_qrmi.services import LocalNetwork
@@ -66,6 +68,8 @@ def _network_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "start_network_process", LocalNetwork)
     # The environment of the tests may be anybody's.
     monkeypatch.setattr(cli, "refuse_untrusted_code", lambda: None)
+    # They would last for all other tests.
+    monkeypatch.setattr(cli.privileges, "limit", lambda _: None)
 
 
 @pytest.fixture
@@ -177,6 +181,25 @@ def test_release_of_orphans(node: Node, alive: Owner, vendor: FakeVendor) -> Non
     assert node.held() == ["alive", "coming", "down", "told", "unknown"]
 
 
+def test_secrets_of_files_are_shown_nowhere(
+    node: Node, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker of a step masks them too, see test_verbs.py."""
+    values = {"QRMI_PLAIN": SECRET}
+    node.hold("down", values=values, secret_keys=["QRMI_PLAIN"])
+    vendor.orders = {"release token-down": ReleaseError(f"refused {SECRET}")}
+
+    def fail_to_write(*_: object) -> None:
+        message = f"cannot write {SECRET}"
+        raise JournalError(message)
+
+    monkeypatch.setattr(LockedEntry, "write", fail_to_write)
+    assert node.run("release", "--all") == (
+        1,
+        ["job 7: down: failed: refused ****", "spank-qrmi: cannot write ****"],
+    )
+
+
 def test_release_of_a_job(node: Node, alive: Owner) -> None:
     node.hold("a", owner=alive)
     node.hold("b", restart_count=3, step_id=1)
@@ -205,6 +228,35 @@ def test_only_root_may(node: Node, command: list[str], monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     line = "spank-qrmi: only root may see and release what jobs hold: run it as root"
     assert node.run(*command) == (1, [line])
+
+
+@pytest.mark.parametrize(
+    ("command", "step"),
+    [(["status"], "inventory.lines_of"), (["release", "--all"], "_release_with")],
+)
+def test_limits_are_those_of_the_worker(command: list[str], step: str, tmp_path: Path) -> None:
+    program = f"""
+import resource
+from spank_qrmi import cli
+from spank_qrmi.privileges import WORKER_LIMITS
+from spank_qrmi.services import LocalNetwork
+
+def show_limits(*_):
+    print({{kind: resource.getrlimit(kind) for kind in WORKER_LIMITS}} == {{
+        kind: (value, value) for kind, value in WORKER_LIMITS.items()
+    }})
+    return []
+
+cli.os.geteuid = lambda: 0
+cli.refuse_untrusted_code = lambda: None
+cli.start_network_process = LocalNetwork
+cli.{step} = show_limits
+cli.main({[*command, f"--state-dir={tmp_path / 'journal'}"]})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 @pytest.mark.parametrize("command", [["status"], ["release", "--all"]])

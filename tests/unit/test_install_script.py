@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How `make install` puts environments beside each other and switches between them."""
 
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -145,3 +146,21 @@ def test_file_with_another_hash_is_not_installed(
         install.make_environment(tmp_path / "environment", tmp_path / "unused", sys.executable)
     assert "DO NOT MATCH THE HASHES" in capfd.readouterr().err
     assert not list(tmp_path.glob("environment/lib/*/site-packages/dependency*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an installation of root's")
+def test_folder_that_a_group_may_change_is_refused(tmp_path: Path) -> None:
+    local = tmp_path / "local"
+    local.mkdir()
+    os.chown(local, 0, 65534)
+    local.chmod(0o2775)
+    with pytest.raises(SystemExit) as ended:
+        install.refuse_open_folder(local / "lib" / "spank_qrmi")
+    line = str(ended.value)
+    assert line.startswith(f"error: {local} may be changed by group ")
+    assert line.endswith(
+        "(mode 2775), and the worker runs as root: run chown root and chmod go-w on it, or choose "
+        "another PREFIX"
+    )
+    local.chmod(0o755)
+    install.refuse_open_folder(local / "lib" / "spank_qrmi")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi import installation
+from spank_qrmi import cli, installation
 from spank_qrmi.cli import main
+from spank_qrmi.errors import UntrustedPathError
 from spank_qrmi.installation import (
     InstallationError,
     Places,
@@ -307,6 +308,18 @@ def test_file_that_cannot_be_removed_is_named(
     assert machine.uninstall() == 1
     path = machine.root / "usr/local/sbin/spank-qrmi"
     assert capsys.readouterr().err == f"spank-qrmi: cannot remove {path}: Permission denied\n"
+
+
+def test_node_gets_no_plugins_whose_worker_would_not_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise UntrustedPathError("open to all")
+
+    monkeypatch.setattr(cli, "refuse_untrusted_code", refuse)
+    monkeypatch.setattr(cli, "install_plugins", lambda *_: pytest.fail("installed"))
+    assert main(["install"]) == 1
+    assert capsys.readouterr() == ("", "spank-qrmi: open to all\n")
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["-V"]])

@@ -204,6 +204,8 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         orjson.dumps({**asdict(ENTRY), "owner": {**asdict(ENTRY)["owner"], "pid": "7"}}),
         orjson.dumps({**asdict(ENTRY), "environment": {"A": 1}}),
         orjson.dumps({**asdict(ENTRY), "failure": None}),
+        orjson.dumps({**asdict(ENTRY), "secret_keys": "QRMI_X"}),
+        orjson.dumps({**asdict(ENTRY), "secret_keys": [1]}),
     ],
     ids=lambda content: content[:20] if isinstance(content, bytes) else None,
 )
@@ -517,7 +519,14 @@ def test_what_may_be_open_has_an_end() -> None:
 
 
 def test_secrets_are_left_out_of_repr() -> None:
-    assert "secret" not in repr(replace(ENTRY, token="secret"))
+    entry = replace(ENTRY, values={"QRMI_KEY": "any-value"}, token="any-token")
+    assert "any-" not in repr(entry)
+
+
+def test_values_of_files_are_secret_whatever_their_name() -> None:
+    values = {"QRMI_PLAIN": "plain-secret", "QRMI_SHOWN": "shown-value"}
+    entry = replace(ENTRY, values=values, secret_keys=["QRMI_PLAIN", "QRMI_GONE"])
+    assert entry.clear("plain-secret\nshown-value") == "****?shown-value"
 
 
 def test_write_that_is_cut_off_by_the_system_leaves_the_old_entry(folder: Path) -> None:

@@ -3,6 +3,7 @@
 
 import base64
 import json
+import re
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
@@ -38,13 +39,19 @@ def base64_after(prefix: str) -> Callable[[str], bytes]:
     return lambda secret: base64.b64encode(f"{prefix}{secret}:after".encode())
 
 
+def quote(secret: str) -> str:
+    return urllib.parse.quote(secret, safe="")
+
+
 @pytest.mark.parametrize(
     "spell",
     [
         str.encode,
         lambda secret: json.dumps({"apikey": secret}).encode(),
         lambda secret: json.dumps(secret).replace("/", r"\/").encode(),
-        lambda secret: urllib.parse.quote(secret, safe="").encode(),
+        lambda secret: json.dumps(secret).replace("/", r"\u002F").encode(),
+        lambda secret: quote(secret).encode(),
+        lambda secret: re.sub("%..", lambda escape: escape[0].lower(), quote(secret)).encode(),
         lambda secret: urllib.parse.urlencode({"apikey": secret}).encode(),
         base64_after(""),
         base64_after("a"),
@@ -97,6 +104,7 @@ def test_no_kind_of_the_site_is_a_part_of_another():
         "spool/n1/job00003/slurm_script",
         "test-1/env-n1",
         "site/simulator.console",
+        "database/slurm_acct_db/loopback_job_env_table.ibd",
         "installation/lib/site-packages/spank_qrmi/simulator/site.py",
     ],
 )

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What may be seen of names, values, arguments, errors and whole lines."""
 
+from collections.abc import Callable
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spank_qrmi.redaction import (
     Redactor,
@@ -9,6 +13,7 @@ from spank_qrmi.redaction import (
     is_secret_name,
     shown_argument,
     shown_value,
+    without,
 )
 
 
@@ -102,12 +107,73 @@ def test_redactor_leaves_one_printable_line_without_secrets(text: str, expected:
         ('{"apikey":"k\\/y+\\"of\\" the\\\\site"}', '{"apikey":"****"}'),
         ("a=b&apikey=k%2Fy%2B%22of%22+the%5Csite&c=d", "a=b&apikey=****&c=d"),
         ("/v1/k%2Fy%2B%22of%22%20the%5Csite/x", "/v1/****/x"),
+        ("/v1/k%2fy%2b%22of%22%20the%5csite/x", "/v1/****/x"),
+        ("/v1/%6B/y%2b%22of%22+the%5Csite/x", "/v1/****/x"),
+        (r'{"apikey":"k\u002fy+\"of\" the\\site"}', '{"apikey":"****"}'),
+        (r'{"apikey":"k\u002Fy\u002B\u0022of\u0022 the\u005Csite"}', '{"apikey":"****"}'),
+        (r'{"apikey":"\u006b\/y+\u0022of\" the\u005csite"}', '{"apikey":"****"}'),
+        (r'{"url":"http:\/\/h\/k%2fy%2b%22of%22\u002Bthe%5csite"}', r'{"url":"http:\/\/h\/****"}'),
+        ("to=%2Fv1%2Fk%252Fy%252B%2522of%2522%2520the%255csite%2Fx", "to=%2Fv1%2F****%2Fx"),
     ],
 )
 def test_secret_in_another_spelling_is_masked(text: str, expected: str) -> None:
     redactor = Redactor()
     redactor.add(['k/y+"of" the\\site'])
     assert redactor.clear(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "schl\u00fcssel-\U0001f511",
+        "schl%C3%BCssel-%f0%9F%94%91",
+        r"schl\u00FCssel-\ud83d\uDD11",
+        r"schl\u00fcssel%2d\uD83D\udd11",
+    ],
+)
+def test_secret_beyond_ascii_is_masked_in_another_spelling(text: str) -> None:
+    assert without(["schl\u00fcssel-\U0001f511"], f"%ff {text} \\ud83d") == "%ff **** \\ud83d"
+
+
+def in_url(character: str) -> list[str]:
+    """Return the ways to spell a character in a URL; a text may use each of them."""
+    digits = character.encode().hex()
+    escaped = "".join(f"%{digits[place : place + 2]}" for place in range(0, len(digits), 2))
+    ways = [escaped, escaped.upper()]
+    return ways if character == "%" else [*ways, character]
+
+
+def in_form(character: str) -> list[str]:
+    ways = [way for way in in_url(character) if way != "+"]
+    return [*ways, "+"] if character == " " else ways
+
+
+def in_json(character: str) -> list[str]:
+    units = character.encode("utf-16-be").hex()
+    places = range(0, len(units), 4)
+    ways = ["".join(f"\\u{units[place : place + 4]}" for place in places)]
+    ways += ["".join(f"\\u{units[place : place + 4].upper()}" for place in places)]
+    if character in '"\\/':
+        ways.append(f"\\{character}")
+    return ways if character in '"\\' else [*ways, character]
+
+
+@given(
+    secret=st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=6),
+    spell=st.sampled_from([in_url, in_form, in_json]),
+    choices=st.data(),
+)
+def test_secret_is_masked_however_it_is_escaped(
+    secret: str, spell: Callable[[str], list[str]], choices: st.DataObject
+) -> None:
+    written = "".join(choices.draw(st.sampled_from(spell(character))) for character in secret)
+    assert without([secret], f"before\0{written}\0after") == "before\0****\0after"
+
+
+def test_secrets_that_overlap_are_one() -> None:
+    assert without(["secret-one", "one-of-mine", "secret-one-"], "a secret-one-of-mine b") == (
+        "a **** b"
+    )
 
 
 def test_secret_that_is_no_text_is_masked() -> None:

@@ -37,13 +37,23 @@ def give_away(path: Path) -> None:
     os.chown(path, NOBODY, NOBODY)
 
 
+def open_to_a_group(path: Path) -> None:
+    os.chown(path, 0, NOBODY)
+    path.chmod(0o775)
+
+
 def open_to_all(path: Path) -> None:
     path.chmod(path.stat().st_mode | 0o002)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
 @pytest.mark.parametrize(
-    ("change", "who"), [(give_away, f"user (nobody|{NOBODY})"), (open_to_all, "everybody")]
+    ("change", "who"),
+    [
+        (give_away, f"user (nobody|{NOBODY})"),
+        (open_to_a_group, r"group \w+ \(mode 0775\)"),
+        (open_to_all, r"everybody \(mode 0\d+\)"),
+    ],
 )
 @pytest.mark.parametrize("name", ["", "module.py", "module.pyc"])
 def test_package_that_others_may_change(
@@ -51,7 +61,7 @@ def test_package_that_others_may_change(
 ) -> None:
     trusted_code.refuse_untrusted_code()
     change(package / name)
-    expected = f"^{package / name} may be changed by {who}, and the worker runs as root: make it"
+    expected = f"^{package / name} may be changed by {who}, and the worker runs as root: run chown"
     with pytest.raises(UntrustedPathError, match=expected):
         trusted_code.refuse_untrusted_code()
 

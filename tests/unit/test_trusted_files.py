@@ -336,3 +336,35 @@ def test_exposed_secrets_are_logged_or_refused(caplog: pytest.LogCaptureFixture)
     with pytest.raises(ConfigError, match=r"^one; --strict-permissions refuses it$"):
         warn_or_refuse(["one", "two"], is_strict=True)
     warn_or_refuse([], is_strict=True)
+
+
+@pytest.fixture
+def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is seen at `tmp_path / "automount"` from when that is opened as a folder.
+
+    So does autofs: to open the place without reading it, as `O_PATH` does, mounts nothing.
+    """
+    (tmp_path / "automount").mkdir(mode=0o755)
+    mounted = tmp_path / "mounted"
+    mounted.mkdir(mode=0o755)
+    really_open = os.open
+
+    def open_and_mount(path: str, flags: int, *more: int, dir_fd: int | None = None) -> int:
+        if path == "automount" and flags & os.O_DIRECTORY:
+            return really_open(mounted, flags)
+        return really_open(path, flags, *more, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", open_and_mount)
+    return mounted
+
+
+def test_file_behind_an_automount(tmp_path: Path, mounted: Path) -> None:
+    (mounted / "file").write_text("content")
+    assert read(tmp_path / "automount" / "file") == b"content"
+
+
+def test_what_is_mounted_must_be_roots_too(tmp_path: Path, mounted: Path) -> None:
+    (mounted / "file").write_text("content")
+    mounted.chmod(0o777)
+    place = tmp_path / "automount"
+    assert refusal(place / "file").endswith(f"be writable by its owner alone: chmod go-w {place}")

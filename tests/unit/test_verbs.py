@@ -314,6 +314,29 @@ def test_release_needs_no_secret_file(node: Node, secret_file: SecretFile) -> No
     assert (answer.messages, answer.held, node.journal_files()) == ([], 0, 0)
 
 
+def test_release_does_not_show_the_value_of_a_file(
+    node: Node, vendor: FakeVendor, secret_file: SecretFile
+) -> None:
+    node.acquire("a")
+    vendor.orders = {"release token-a": ReleaseError(f"unknown {PLAIN_VALUE}")}
+    answer = node.release()
+    [entry] = Journal(node.state_directory).entries()
+    assert isinstance(entry, Entry)
+    assert (answer.messages, entry.failure) == (["QPU a: unknown ****"], "unknown ****")
+    assert PLAIN_VALUE not in repr(answer)
+
+
+def test_answer_that_was_lost_is_noted_without_the_value_of_a_file(
+    node: Node, vendor: FakeVendor, secret_file: SecretFile
+) -> None:
+    refusal = ServiceError(f"cut off at {PLAIN_VALUE}", may_have_acted=True)
+    vendor.orders = {"acquire a": refusal}
+    node.acquire("a")
+    [entry] = Journal(node.state_directory).entries()
+    assert isinstance(entry, Entry)
+    assert entry.failure.startswith("cut off at ****; ")
+
+
 def test_only_the_files_of_the_jobs_own_resources_are_read(
     node: Node, secret_file: SecretFile
 ) -> None:

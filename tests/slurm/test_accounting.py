@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Accounting keeps no secret of the site, and a user's own only where it keeps what was exported.
+
+slurmdbd keeps all it can of each job here: script, environment, comments and command lines.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from loopback.cluster import SlurmCluster
+from loopback.installation import Installation
+from loopback.job import Job
+from loopback.leaks import LeakSearch
+from loopback.site import SECRETS, Site
+from loopback.waiting import wait_until
+from tests.slurm.product import Product
+from tests.slurm.qrun_product import QrunProduct
+
+QPUS = "--qpu=ibm_torino,ibm_sherbrooke,FRESNEL"
+OF_SITE = {
+    "variable of a resource": "aws-secret-of-the-site",
+    "variable of the node": "token-of-the-plugstack-line",
+    "password of a proxy": "proxy-password",
+}
+OF_USER = {"user's own key": "key-that-the-user-brought"}
+ENVIRONMENTS = "loopback_job_env_table"
+SACCT = {
+    "sacct": ("sacct", "--allusers", "--parsable", "--format=ALL"),
+    "sacct.json": ("sacct", "--allusers", "--json"),
+    "scontrol": ("scontrol", "--details", "show", "jobs"),
+}
+# slurmctld sends what it has to tell now and then.
+RECORDED_SECONDS = 20.0
+
+
+@pytest.fixture
+def accounted_cluster(accounting_installed: None, cluster_folder: Path) -> Iterator[SlurmCluster]:
+    with SlurmCluster(cluster_folder, nodes=1, has_accounting=True) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def product(
+    accounted_cluster: SlurmCluster, installation: Installation, site: Site
+) -> Iterator[Product]:
+    folder = Path(tempfile.mkdtemp(prefix="test-", dir=accounted_cluster.folder))
+    folder.chmod(0o755)
+    product = Product(accounted_cluster, installation, site, folder)
+    aws_secret = {"QRMI_IBM_DA_AWS_SECRET_ACCESS_KEY": OF_SITE["variable of a resource"]}
+    config = product.write_config(
+        product.entry("ibm_torino", **aws_secret),
+        product.entry("ibm_paused", **aws_secret),
+        product.entry("ibm_sherbrooke"),
+        product.entry("FRESNEL"),
+    )
+    product.write_plugstack(
+        f"--env:SITE_TOKEN={OF_SITE['variable of the node']}",
+        f"--env:http_proxy=http://proxy-user:{OF_SITE['password of a proxy']}@127.0.0.1:9",
+        "--env:no_proxy=127.0.0.1",
+        config=config,
+    )
+    yield product
+    accounted_cluster.wait_for_empty_queue()
+    accounted_cluster.assert_nodes_healthy()
+    product.wait_until_released()
+
+
+def run_qrun_job(product: Product) -> Job:
+    """Run a job whose quantum job is left behind, and wait until that is removed."""
+    qrun = QrunProduct(product.cluster, product.installation, product.site, product.folder)
+    qrun.write_plugstack()
+    qrun.hold_jobs()
+    job = qrun.submit(f"srun {qrun.stand_in()} killed")
+    job.wait()
+    qrun.wait_until_removed()
+    return job
+
+
+def wait_until_recorded(cluster: SlurmCluster, jobs: Mapping[Job, str]) -> None:
+    """Wait until accounting knows how each of the jobs has ended."""
+    expected = {str(job.id): state for job, state in jobs.items()}
+
+    def recorded() -> dict[str, str]:
+        options = ("--allusers", "--allocations", "--noheader", "--parsable2")
+        shown = cluster.run("sacct", *options, "--format=JobIDRaw,State").stdout
+        return dict(line.split("|") for line in shown.splitlines())
+
+    wait_until(recorded, RECORDED_SECONDS, "record of all jobs", accept=expected.__eq__)
+
+
+def write_all(folder: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+
+
+def test_accounting_knows_no_secret_but_what_users_export(product: Product, tmp_path: Path):
+    cluster = product.cluster
+    succeeded = product.submit("env -0; srun env -0", QPUS, "--comment=said by the user")
+    user_key = {"ibm_torino_QRMI_IBM_DA_IAM_APIKEY": OF_USER["user's own key"]}
+    failed = product.submit("true", "--qpu=ibm_torino,ibm_paused,nowhere", env=user_key)
+    for job in (succeeded, failed):
+        job.wait()
+    of_qrun = run_qrun_job(product)
+    wait_until_recorded(cluster, {succeeded: "COMPLETED", failed: "FAILED", of_qrun: "FAILED"})
+    tables = cluster.accounting_tables()
+    write_all(tmp_path, tables)
+    write_all(tmp_path, {name: cluster.run(*command).stdout for name, command in SACCT.items()})
+
+    assert OF_SITE["variable of a resource"] in succeeded.stdout
+    assert "said by the user" in tables["loopback_job_table"]
+    assert "srun env -0" in tables["loopback_job_script_table"]
+    assert LeakSearch(tmp_path, SECRETS | OF_SITE).find() == []
+    found = LeakSearch(tmp_path, OF_USER).find()
+    assert [leak.path.name for leak in found] == [ENVIRONMENTS]
