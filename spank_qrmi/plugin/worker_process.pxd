@@ -198,11 +198,15 @@ cdef inline int spawn(const char *interpreter, int channel, int stderr_end,
     return error
 
 
-cdef inline bint start_worker(const char *interpreter, Conversation *talk) noexcept nogil:
+cdef inline void start_worker(Conversation *talk) noexcept nogil:
+    """Start a worker; `pid` stays 0, and `failure` says why, where that is not possible."""
+    cdef char interpreter[PATH_BYTES]
     cdef int channel[2]
     cdef int stderr_pair[2]
     cdef int i
     cdef int error = 0
+    if not find_interpreter(interpreter, talk):
+        return
     channel[0] = channel[1] = stderr_pair[0] = stderr_pair[1] = -1
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) != 0
             or pipe2(stderr_pair, O_CLOEXEC) != 0):
@@ -220,12 +224,12 @@ cdef inline bint start_worker(const char *interpreter, Conversation *talk) noexc
         close_both(stderr_pair)
         snprintf(talk.failure, FAILURE_BYTES, b"cannot be started: %.300s: %s", interpreter,
                  strerror(error))
-        return False
+        talk.pid = 0
+        return
     close(channel[1])
     close(stderr_pair[1])
     talk.socket = channel[0]
     talk.stderr_pipe = stderr_pair[0]
-    return True
 
 
 cdef inline void keep_complaint(Conversation *talk) noexcept nogil:
@@ -404,14 +408,11 @@ cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
 
 cdef inline bint ask_worker(Conversation *talk, const ByteBuffer *request,
                             Answer *answer) noexcept nogil:
-    """Start a worker, put one request to it and take its answer; `failure` says why there is none.
+    """Put one request to the worker and take its answer; `failure` says why there is none.
 
     Afterwards the worker is gone, and nothing of it is open.
     """
-    cdef char interpreter[PATH_BYTES]
     cdef int status = 0
-    if not find_interpreter(interpreter, talk) or not start_worker(interpreter, talk):
-        return False
     if not converse(talk, request, answer) and talk.failure[0] != 0:
         kill(-talk.pid, SIGKILL)  # It is not reaped yet, so the number is still its own.
     end_worker(talk, &status)
@@ -419,3 +420,11 @@ cdef inline bint ask_worker(Conversation *talk, const ByteBuffer *request,
         explain_end(talk, status)
     mask_controls(talk.complaint, talk.complaint_length)
     return answer.is_complete
+
+
+cdef inline void give_up(Conversation *talk) noexcept nogil:
+    """End a worker that cannot be asked."""
+    cdef int status = 0
+    kill(-talk.pid, SIGKILL)
+    end_worker(talk, &status)
+    talk.pid = 0

@@ -73,3 +73,9 @@ def test_missing_library_of_qrun(qrun_host: PluginHost, always: bool) -> None:
     assert report.shown_to_user == ([] if always else [f"--q-backend: {NOT_WHOLE}"])
     [line] = report.logged("error")
     assert line.startswith("cannot load spank_ibm_qrun_job.so, ")
+
+
+def test_worker_starts_before_slurmctld_is_asked(host: PluginHost) -> None:
+    """Python gets ready while slurmctld answers, which takes longer where that is busy."""
+    host.play("exit 3")
+    assert host.run().all("load-beside-worker") == [b"7"]
