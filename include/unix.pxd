@@ -46,6 +46,9 @@ cdef extern from "<string.h>" nogil:
     const char *strcasestr(const char *text, const char *part)
     void explicit_bzero(void *bytes, size_t count)
 
+cdef extern from "<malloc.h>" nogil:
+    int malloc_trim(size_t left_over)
+
 cdef extern from "<sys/random.h>" nogil:
     ssize_t getrandom(void *bytes, size_t count, unsigned int flags)
 

@@ -28,7 +28,7 @@ from spank_qrmi.plugin.option cimport keep_option, problem_of_text, requested_op
 from spank_qrmi.plugin.qrmi_names cimport QPU_OPTION_FALLBACK
 from spank_qrmi.plugin.question cimport add_time_limit, ask, begin_conversation, write_request
 from spank_qrmi.plugin.worker_process cimport Conversation
-from unix cimport _exit
+from unix cimport _exit, malloc_trim
 
 cdef extern from *:
     """
@@ -281,6 +281,14 @@ cdef void release(const char *verb, int argc, char **argv) noexcept nogil:
     release_bytes(&answer.variables)
 
 
+cdef void give_back_memory() noexcept nogil:
+    """Give the system what slurmstepd does not use while the job runs.
+
+    spank_setenv writes 256 KiB for each variable, of which the C library keeps what it got back.
+    """
+    malloc_trim(0)
+
+
 cdef const char *rust_log_level(const char *srun_debug) noexcept nogil:
     cdef long level = 3 if srun_debug == NULL else strtol(srun_debug, NULL, 10)
     if level == 1 or level == 2:
@@ -330,6 +338,7 @@ cdef public void job_library_init_post_opt(spank_t spank, int argc, char **argv)
             share(spank, names, argc, argv)
         elif part == PART_GOES_WITHOUT:
             go_without(spank, refusal, argc, argv)
+        give_back_memory()
 
 
 cdef public void job_library_task_init(spank_t spank, int argc, char **argv) noexcept nogil:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the plugin costs: no Python in Slurm's own processes, nothing at all without --qpu."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +16,16 @@ from tests.slurm.product import Product
 # What a job asks for, and how often a worker may be started for it: to acquire, and to release
 # what a service holds.
 MOST_WORKERS = {(): 0, ("--qpu=FRESNEL",): 1, ("--qpu=ibm_sherbrooke,FRESNEL",): 2}
+
+
+# Of what slurmstepd holds for itself, more than for another job (benchmarks/goals.py).
+MOST_KILOBYTES_OF_A_QPU_JOB = 100
+
+
+def written_kilobytes(pid: int) -> int:
+    """Return how much of its memory a process has written and shares with no other."""
+    rollup = (PROC / str(pid) / "smaps_rollup").read_text()
+    return int(re.search(r"(?m)^Private_Dirty: +(\d+) kB", rollup)[1])
 
 
 def libraries_of(pid: int) -> set[str]:
@@ -87,6 +98,20 @@ def test_slurmd_has_no_python(product: Product):
     mapped = libraries_of(product.cluster.daemon_pid("slurmd-n1"))
 
     assert [name for name in mapped if "python" in name.lower() or "_job" in name] == []
+
+
+def test_slurmstepd_of_a_qpu_job_keeps_no_memory(product: Product):
+    """What setting the job's variables has taken is given back before the script runs."""
+    kilobytes = []
+    for options in ((), ("--qpu=ibm_sherbrooke,FRESNEL",)):
+        job = product.submit("echo here; sleep 60", *options)
+        wait_until(lambda job=job: job.stdout, 20, "start of the script")
+        [stepd] = product.cluster.stepd_pids(job.id)
+        kilobytes.append(written_kilobytes(stepd))
+        job.cancel()
+        job.wait()
+
+    assert kilobytes[1] - kilobytes[0] <= MOST_KILOBYTES_OF_A_QPU_JOB
 
 
 def test_worker_is_gone_while_the_script_runs(product: Product):
