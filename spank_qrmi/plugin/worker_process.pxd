@@ -9,7 +9,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcpy, memmove, strerror, strrchr
 from libc.signal cimport SIGABRT, SIGCONT, SIGFPE, SIGILL, SIGKILL, SIGSEGV
 from posix.signal cimport kill, sigdelset, sigfillset, siginfo_t, sigset_t
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
 from posix.types cimport pid_t
 from posix.unistd cimport close, read, readlink
 from posix.wait cimport (
@@ -38,6 +38,7 @@ cdef enum:
     UNDO_MILLISECONDS = 12000
     EXIT_MILLISECONDS = 2000
     LOOK_MILLISECONDS = 1000
+    END_CHECK_NANOSECONDS = 200000  # A script that may start waits for it.
     JOB_CHECK_MILLISECONDS = 3000
     # A silent slurmctld keeps the asker waiting for MessageTimeout or longer.
     SILENCE_CHECK_MILLISECONDS = 30000
@@ -280,6 +281,9 @@ cdef inline WorkerState wait_for_end(pid_t pid, long long milliseconds) noexcept
     """Wait for the worker to end, without reaping it, and say what is known then."""
     cdef long long deadline = monotonic_milliseconds() + milliseconds
     cdef siginfo_t information
+    cdef timespec nap
+    nap.tv_sec = 0
+    nap.tv_nsec = END_CHECK_NANOSECONDS
     while True:
         information.si_pid = 0
         if (waitid(P_PID, pid, &information, WEXITED | WNOHANG | WNOWAIT) != 0
@@ -289,7 +293,7 @@ cdef inline WorkerState wait_for_end(pid_t pid, long long milliseconds) noexcept
             return WORKER_ENDED
         if monotonic_milliseconds() >= deadline:
             return WORKER_RUNS
-        poll(NULL, 0, 2)
+        nanosleep(&nap, NULL)
 
 
 cdef inline void end_worker(Conversation *talk, int *status) noexcept nogil:
