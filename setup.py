@@ -9,6 +9,7 @@ import os
 import subprocess
 import sysconfig
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 try:
@@ -30,7 +31,6 @@ SLURM_INCLUDE_DIRS = [
 ]
 COMPILE_ARGUMENTS = [
     "-std=gnu11",
-    "-O2",
     "-Wall",
     "-Wextra",
     "-Werror",
@@ -42,21 +42,42 @@ COMPILE_ARGUMENTS = [
 ]
 LINK_ARGUMENTS = [
     "-Wl,--gc-sections",
-    "-Wl,--version-script=include/spank.map",
     "-Wl,-z,relro",
     "-Wl,-z,noexecstack",
 ]
+# Every job loads a plugin. Without the C library's own start-up code, and with the few functions of
+# that found in slurmstepd, the dynamic linker has little to do.
+PLUGIN_COMPILE_ARGUMENTS = ["-O2"]
+PLUGIN_LINK_ARGUMENTS = [
+    "-Wl,--version-script=include/spank.map",
+    "-nostartfiles",
+    "-nodefaultlibs",
+    "-lgcc",
+]
+# A job library stays in slurmstepd while its job runs, and waits for others most of its time.
+JOB_LIBRARY_COMPILE_ARGUMENTS = ["-Os"]
+JOB_LIBRARY_LINK_ARGUMENTS = [
+    "-Wl,--version-script=include/job_library.map",
+    "-Wl,-z,now",
+]
 
 
-def plugin_extension(name: str) -> Extension:
-    """Describe one plugin; beside its .pyx it needs only the declarations."""
+def library(name: str, compile_arguments: list[str], link_arguments: list[str]) -> Extension:
+    """Describe a shared library; beside its .pyx it needs only the declarations."""
     return Extension(
         f"spank_qrmi.plugin.{name}",
         [f"spank_qrmi/plugin/{name}.pyx"],
         include_dirs=["include", *SLURM_INCLUDE_DIRS],
-        extra_compile_args=COMPILE_ARGUMENTS,
-        extra_link_args=LINK_ARGUMENTS,
+        extra_compile_args=COMPILE_ARGUMENTS + compile_arguments,
+        extra_link_args=LINK_ARGUMENTS + link_arguments,
     )
+
+
+def libraries() -> Iterator[Extension]:
+    """Describe each plugin and the library that it loads for a job which asks for something."""
+    for name in PLUGINS:
+        yield library(name, PLUGIN_COMPILE_ARGUMENTS, PLUGIN_LINK_ARGUMENTS)
+        yield library(f"{name}_job", JOB_LIBRARY_COMPILE_ARGUMENTS, JOB_LIBRARY_LINK_ARGUMENTS)
 
 
 def check_compiler() -> None:
@@ -126,7 +147,7 @@ class PluginWheel(bdist_wheel):
 Options.warning_errors = True
 setup(
     ext_modules=cythonize(
-        [plugin_extension(name) for name in PLUGINS],
+        list(libraries()),
         build_dir="build/cython",
         include_path=["include"],
         compiler_directives=Options.extra_warnings,

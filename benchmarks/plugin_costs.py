@@ -4,10 +4,10 @@
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from benchmarks.testbed import EMPTY, OURS, VARIANTS, Testbed
+from benchmarks.testbed import EMPTY, OPTION, OURS, QRUN, VARIANTS, Testbed
 from loopback.cluster import SlurmCluster
 from loopback.waiting import wait_until
 
@@ -36,8 +36,8 @@ exec {valgrind} --tool=callgrind {toggles} --callgrind-out-file=/dev/null \\
 """
 
 
-def _of_each_variant() -> Samples:
-    return {variant: [] for variant in VARIANTS}
+def _of_each_variant(variants: Iterable[str] = VARIANTS) -> Samples:
+    return {variant: [] for variant in variants}
 
 
 def dlopen_microseconds(testbed: Testbed, runs: int) -> Samples:
@@ -67,7 +67,7 @@ def instructions(testbed: Testbed) -> Samples:
         )
     )
     wrapper.chmod(0o755)
-    samples = _of_each_variant()
+    samples = _of_each_variant([*VARIANTS, OPTION, QRUN])
     with SlurmCluster(
         folder / "cluster", nodes=1, debug=SLURMD_DEBUG, slurmstepd=wrapper
     ) as cluster:

@@ -9,7 +9,7 @@ from benchmarks.plugin_costs import DLOPENS_PER_RUN, SBATCHES_PER_RUN, SRUNS_PER
 from benchmarks.qpu_jobs import FIRST, SLOW_SESSION, QpuFigures
 from benchmarks.results import ByVariant, Results
 from benchmarks.samples import Estimate, percentile, ratio, spread
-from benchmarks.testbed import EMPTY, NONE, OURS
+from benchmarks.testbed import EMPTY, NONE, OPTION, OURS, QRUN
 
 HEAD = """<!-- SPDX-License-Identifier: GPL-3.0-or-later -->
 # What the plugin costs
@@ -25,6 +25,8 @@ DISTURBED = """
 METHOD = f"""## How it is measured
 
 - *Empty C plugin*: `empty_plugin.c`, with the hooks of `spank_qrmi.so`, each of which returns 0.
+- *C plugin with an option*: `option_plugin.c`, which registers the option of `spank_qrmi.so`,
+  writes its log lines and does nothing else: what Slurm itself does for an option is not ours.
 - *Instructions*: callgrind counts what the slurmstepd of a batch step executes in libslurm's SPANK
   functions and below: reading plugstack.conf, loading, all hooks outside of the task.
 - A run has {DLOPENS_PER_RUN} loads, {SRUNS_PER_RUN} of srun, and {SBATCHES_PER_RUN} held jobs for
@@ -50,7 +52,7 @@ def report(results: Results, plot_name: str | None) -> str:
     ]
     if plot_name is not None:
         parts.append(f"![time to script and release]({plot_name})\n")
-    parts += [_plugin_costs(results)]
+    parts += [_plugin_costs(results), _instructions(results.instructions)]
     if results.jobs is not None:
         parts += [_qpu_jobs(results.jobs), _memory(results.jobs)]
     if results.load:
@@ -143,6 +145,28 @@ def _plugin_costs(results: Results) -> str:
         return ""
     head = ("", "no plugin", "empty C plugin", "ours", "ours / empty")
     return "## Jobs that ask for no QPU\n\n" + table(head, rows)
+
+
+def _instructions(samples: ByVariant) -> str:
+    plugins = {
+        EMPTY: "empty C plugin",
+        OPTION: "C plugin with an option",
+        OURS: "`spank_qrmi.so`, one option",
+        QRUN: "`spank_ibm_qrun.so`, two options",
+    }
+    rows = [
+        (
+            text,
+            with_quartiles(samples[variant]),
+            *(with_interval(ratio(samples[variant], samples[base])) for base in (EMPTY, OPTION)),
+        )
+        for variant, text in plugins.items()
+        if samples
+    ]
+    if not rows:
+        return ""
+    head = ("", "instructions", "/ empty C plugin", "/ C plugin with an option")
+    return "### slurmstepd's instructions in loading and hooks\n\n" + table(head, rows)
 
 
 def _qpu_jobs(jobs: QpuFigures) -> str:

@@ -16,6 +16,8 @@ from loopback.site import Site
 SOURCES = Path(__file__).parent
 NONE, EMPTY, OURS = VARIANTS = ("none", "empty", "ours")
 """What plugstack.conf lists: nothing, the empty C plugin, or ours."""
+OPTION, QRUN = "option", "qrun"
+"""A C plugin with our option and log lines, and our plugin for qrun."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,17 @@ class Testbed:
     folder: Path
     installation: Installation
     empty_plugin: Path
+    option_plugin: Path
     dlopen_time: Path
 
     def plugin(self, variant: str) -> Path:
         """Return the plugin of a variant that has one."""
-        return self.installation.plugin if variant == OURS else self.empty_plugin
+        return {
+            EMPTY: self.empty_plugin,
+            OPTION: self.option_plugin,
+            OURS: self.installation.plugin,
+            QRUN: self.installation.qrun_plugin,
+        }[variant]
 
     def plugstack(self, variant: str, config: Path, state_directory: Path) -> list[str]:
         """Return the lines of plugstack.conf."""
@@ -59,10 +67,17 @@ def testbed() -> Iterator[Testbed]:
         folder.chmod(0o755)
         installation = Installation(folder)
         installation.make("install")
-        empty_plugin, dlopen_time = folder / "empty_plugin.so", folder / "dlopen_time"
-        _compile("empty_plugin.c", empty_plugin, "-shared", "-fPIC")
-        _compile("dlopen_time.c", dlopen_time)
-        yield Testbed(folder, installation, empty_plugin, dlopen_time)
+        built = Testbed(
+            folder,
+            installation,
+            folder / "empty_plugin.so",
+            folder / "option_plugin.so",
+            folder / "dlopen_time",
+        )
+        _compile("empty_plugin.c", built.empty_plugin, "-shared", "-fPIC")
+        _compile("option_plugin.c", built.option_plugin, "-shared", "-fPIC")
+        _compile("dlopen_time.c", built.dlopen_time)
+        yield built
     finally:
         shutil.rmtree(folder)
 

@@ -46,6 +46,9 @@ cdef extern from "<string.h>" nogil:
     const char *strcasestr(const char *text, const char *part)
     void explicit_bzero(void *bytes, size_t count)
 
+cdef extern from "<malloc.h>" nogil:
+    int malloc_trim(size_t left_over)
+
 cdef extern from "<sys/random.h>" nogil:
     ssize_t getrandom(void *bytes, size_t count, unsigned int flags)
 
@@ -81,4 +84,10 @@ cdef extern from "<dirent.h>" nogil:
 cdef extern from "<dlfcn.h>" nogil:
     ctypedef struct Dl_info:
         const char *dli_fname
+    enum:
+        RTLD_NOW
     int dladdr(const void *address, Dl_info *info)
+    void *dlopen(const char *path, int flags)
+    void *dlsym(void *handle, const char *name)
+    int dlclose(void *handle)
+    char *dlerror()

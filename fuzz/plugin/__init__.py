@@ -25,6 +25,9 @@ _FLAGS = (
 )
 _TAKEN_OVER = (
     "_exit",
+    "dlclose",
+    "dlopen",
+    "dlsym",
     "kill",
     "posix_spawn",
     "posix_spawn_file_actions_adddup2",

@@ -3,7 +3,8 @@
 # and checks all of them.
 
 from libc.stdlib cimport strtol
-from libc.string cimport strlen, strncmp
+
+from spank_qrmi.plugin.bare_text cimport text_after
 
 cdef enum:
     MAX_TIMEOUT_SECONDS = 86400
@@ -12,10 +13,12 @@ cdef enum:
 cdef inline const char *argument_value(int argc, char **argv, const char *prefix) noexcept nogil:
     """Return the value of the last argument that starts so, as the worker does; NULL if none."""
     cdef const char *value = NULL
+    cdef const char *rest
     cdef int i
     for i in range(argc):
-        if strncmp(argv[i], prefix, strlen(prefix)) == 0:
-            value = argv[i] + strlen(prefix)
+        rest = text_after(argv[i], prefix)
+        if rest != NULL:
+            value = rest
     return value
 
 

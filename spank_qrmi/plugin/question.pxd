@@ -10,7 +10,7 @@ from spank_qrmi.plugin.job cimport JobRecord, Step, load_job
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, log_worker_record
 from spank_qrmi.plugin.message cimport (
     Answer, add_number, add_text, begin_request, end_request)
-from spank_qrmi.plugin.worker_process cimport Conversation, ask_worker
+from spank_qrmi.plugin.worker_process cimport Conversation, ask_worker, give_up, start_worker
 
 cdef enum:
     # The worker keeps the deadline itself, and may then give back what it got (acquisition.py:
@@ -20,6 +20,7 @@ cdef enum:
 
 cdef inline void begin_conversation(Conversation *talk, Answer *answer, ByteBuffer *request,
                                     const Step *step, long timeout_seconds) noexcept nogil:
+    """Start the worker: while the request is written, and slurmctld asked for it, Python starts."""
     memset(talk, 0, sizeof(talk[0]))
     memset(answer, 0, sizeof(answer[0]))
     memset(request, 0, sizeof(request[0]))
@@ -27,6 +28,7 @@ cdef inline void begin_conversation(Conversation *talk, Answer *answer, ByteBuff
     talk.log = log_worker_record
     talk.job_id = step.job_id
     talk.timeout_milliseconds = (timeout_seconds + TIMEOUT_MARGIN_SECONDS) * 1000
+    start_worker(talk)
 
 
 cdef inline bint write_request(ByteBuffer *request, const Step *step, const char *verb,
@@ -57,13 +59,15 @@ cdef inline bint add_time_limit(ByteBuffer *request, const Step *step) noexcept 
 
 cdef inline bint ask(Conversation *talk, ByteBuffer *request, bint is_written,
                      const char *what_is_too_long, Answer *answer) noexcept nogil:
-    """Put a written request to a worker; `talk.failure` says why there is no answer."""
+    """Put a written request to the worker; `talk.failure` says why there is no answer."""
     cdef bint is_answered = False
-    if not is_written or not end_request(request):
-        snprintf(talk.failure, sizeof(talk.failure),
-                 b"cannot be asked: %s too long (256 KiB each, 8 MiB in all)", what_is_too_long)
-    else:
-        is_answered = ask_worker(talk, request, answer)
+    if talk.pid != 0:
+        if is_written and end_request(request):
+            is_answered = ask_worker(talk, request, answer)
+        else:
+            give_up(talk)
+            snprintf(talk.failure, sizeof(talk.failure),
+                     b"cannot be asked: %s too long (256 KiB each, 8 MiB in all)", what_is_too_long)
     release_bytes(request)
     if talk.complaint[0] != 0:
         slurm_info(b"%s: worker: %s", PLUGIN_LOG_NAME, talk.complaint)

@@ -9,7 +9,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcpy, memmove, strerror, strrchr
 from libc.signal cimport SIGABRT, SIGCONT, SIGFPE, SIGILL, SIGKILL, SIGSEGV
 from posix.signal cimport kill, sigdelset, sigfillset, siginfo_t, sigset_t
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
 from posix.types cimport pid_t
 from posix.unistd cimport close, read, readlink
 from posix.wait cimport (
@@ -33,11 +33,12 @@ cdef enum:
     PATH_BYTES = 4096
     FAILURE_BYTES = 512
     COMPLAINT_BYTES = 1024
-    CHUNK_BYTES = 16384
+    CHUNK_BYTES = 2048
     MOST_LAST_READS = 128  # More than a pipe holds.
     UNDO_MILLISECONDS = 12000
     EXIT_MILLISECONDS = 2000
     LOOK_MILLISECONDS = 1000
+    END_CHECK_NANOSECONDS = 200000  # A script that may start waits for it.
     JOB_CHECK_MILLISECONDS = 3000
     # A silent slurmctld keeps the asker waiting for MessageTimeout or longer.
     SILENCE_CHECK_MILLISECONDS = 30000
@@ -198,11 +199,15 @@ cdef inline int spawn(const char *interpreter, int channel, int stderr_end,
     return error
 
 
-cdef inline bint start_worker(const char *interpreter, Conversation *talk) noexcept nogil:
+cdef inline void start_worker(Conversation *talk) noexcept nogil:
+    """Start a worker; `pid` stays 0, and `failure` says why, where that is not possible."""
+    cdef char interpreter[PATH_BYTES]
     cdef int channel[2]
     cdef int stderr_pair[2]
     cdef int i
     cdef int error = 0
+    if not find_interpreter(interpreter, talk):
+        return
     channel[0] = channel[1] = stderr_pair[0] = stderr_pair[1] = -1
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) != 0
             or pipe2(stderr_pair, O_CLOEXEC) != 0):
@@ -220,12 +225,12 @@ cdef inline bint start_worker(const char *interpreter, Conversation *talk) noexc
         close_both(stderr_pair)
         snprintf(talk.failure, FAILURE_BYTES, b"cannot be started: %.300s: %s", interpreter,
                  strerror(error))
-        return False
+        talk.pid = 0
+        return
     close(channel[1])
     close(stderr_pair[1])
     talk.socket = channel[0]
     talk.stderr_pipe = stderr_pair[0]
-    return True
 
 
 cdef inline void keep_complaint(Conversation *talk) noexcept nogil:
@@ -276,6 +281,9 @@ cdef inline WorkerState wait_for_end(pid_t pid, long long milliseconds) noexcept
     """Wait for the worker to end, without reaping it, and say what is known then."""
     cdef long long deadline = monotonic_milliseconds() + milliseconds
     cdef siginfo_t information
+    cdef timespec nap
+    nap.tv_sec = 0
+    nap.tv_nsec = END_CHECK_NANOSECONDS
     while True:
         information.si_pid = 0
         if (waitid(P_PID, pid, &information, WEXITED | WNOHANG | WNOWAIT) != 0
@@ -285,7 +293,7 @@ cdef inline WorkerState wait_for_end(pid_t pid, long long milliseconds) noexcept
             return WORKER_ENDED
         if monotonic_milliseconds() >= deadline:
             return WORKER_RUNS
-        poll(NULL, 0, 2)
+        nanosleep(&nap, NULL)
 
 
 cdef inline void end_worker(Conversation *talk, int *status) noexcept nogil:
@@ -404,14 +412,11 @@ cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
 
 cdef inline bint ask_worker(Conversation *talk, const ByteBuffer *request,
                             Answer *answer) noexcept nogil:
-    """Start a worker, put one request to it and take its answer; `failure` says why there is none.
+    """Put one request to the worker and take its answer; `failure` says why there is none.
 
     Afterwards the worker is gone, and nothing of it is open.
     """
-    cdef char interpreter[PATH_BYTES]
     cdef int status = 0
-    if not find_interpreter(interpreter, talk) or not start_worker(interpreter, talk):
-        return False
     if not converse(talk, request, answer) and talk.failure[0] != 0:
         kill(-talk.pid, SIGKILL)  # It is not reaped yet, so the number is still its own.
     end_worker(talk, &status)
@@ -419,3 +424,11 @@ cdef inline bint ask_worker(Conversation *talk, const ByteBuffer *request,
         explain_end(talk, status)
     mask_controls(talk.complaint, talk.complaint_length)
     return answer.is_complete
+
+
+cdef inline void give_up(Conversation *talk) noexcept nogil:
+    """End a worker that cannot be asked."""
+    cdef int status = 0
+    kill(-talk.pid, SIGKILL)
+    end_worker(talk, &status)
+    talk.pid = 0

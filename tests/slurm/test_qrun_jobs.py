@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Quantum jobs that tasks leave behind: however a task ends, the service has none of them after."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
+from loopback.installation import job_library_of
 from loopback.job import Job
 from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN
 from tests.slurm.qrun_product import OPTIONS, REMOVAL_SECONDS, QrunProduct, readable_lines
@@ -259,8 +263,9 @@ def test_slurmstepd_that_cannot_find_its_worker_names_the_job(qrun_product: Qrun
     qrun_product.hold_jobs()
     plugins = qrun_product.folder / "plugins"
     plugins.mkdir()
-    plugin = plugins / qrun_product.installation.qrun_plugin.name
-    plugin.write_bytes(qrun_product.installation.qrun_plugin.read_bytes())
+    installed = qrun_product.installation.qrun_plugin
+    shutil.copy(job_library_of(installed), plugins)
+    plugin = Path(shutil.copy(installed, plugins))
     link = plugins / qrun_product.installation.interpreter_link.name
     link.symlink_to(qrun_product.installation.interpreter_link.readlink())
     line = ("optional", str(plugin), *qrun_product.site.qrun_arguments())

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -145,11 +146,14 @@ int slurm_load_job(job_info_msg_t **answer, uint32_t job_id, uint16_t flags)
 #endif
 	size_t turn = host.loads++;
 	const char *state;
+	siginfo_t child;
 
 	if (turn >= host.states.count)
 		turn = host.states.count - 1;
 	state = host.states.items[turn];
 	report("load", "%u %d %s", job_id, flags, state);
+	if (waitid(P_ALL, 0, &child, WEXITED | WNOHANG | WNOWAIT) == 0)
+		report("load-beside-worker", "%u", job_id);
 	if (strcmp(state, "silent") == 0)
 		return SLURM_ERROR;
 	*answer = calloc(1, sizeof(**answer));

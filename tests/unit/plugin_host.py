@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loopback.installation import job_library_of
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.protocol import Request, Verdict
 from tests.unit.conversation import in_pieces, read_request
@@ -88,7 +89,8 @@ class PluginHost:
         self.plugin = folder / plugin.name
         self.link = folder / "spank_qrmi.python"
         self.worker = folder / "worker"
-        shutil.copy(plugin, self.plugin)
+        for library in (plugin, job_library_of(plugin)):
+            shutil.copy(library, folder)
 
     def play(self, script: str) -> None:
         """Make a shell script the worker; its own folder is "${0%/*}"."""

@@ -16,7 +16,7 @@ from benchmarks.qpu_jobs import CASES, FIRST, JobSamples, QpuFigures
 from benchmarks.report import number, report, table, with_quartiles
 from benchmarks.results import Results
 from benchmarks.samples import Estimate
-from benchmarks.testbed import EMPTY, NONE, OURS, VARIANTS
+from benchmarks.testbed import EMPTY, NONE, OPTION, OURS, QRUN, VARIANTS
 
 ORDINARY = JobFigures(10, 0, 0, 1000, 6000)
 ACQUIRING = JobFigures(200, 210, 40, 1100, 6050)
@@ -32,7 +32,7 @@ def all_results() -> Results:
         runs=2,
         machine={"Slurm": "22.05.8"},
         dlopen_us={EMPTY: [40, 42], OURS: [44, 46]},
-        instructions={NONE: [10], EMPTY: [100], OURS: [110]},
+        instructions={NONE: [10], EMPTY: [100], OURS: [110], OPTION: [125], QRUN: [130]},
         srun_ms={NONE: [20, 20], EMPTY: [100, 104], OURS: [101, 105]},
         sbatch_per_second={NONE: [90, 90], EMPTY: [80, 80], OURS: [80, 80]},
         jobs=QpuFigures(
@@ -88,6 +88,10 @@ def test_goals_are_judged_by_what_was_measured() -> None:
     assert (
         verdicts["slurmstepd's instructions in loading and hooks: ours / empty C plugin"] == "met"
     )
+    assert (
+        verdicts["slurmstepd's instructions in loading and hooks: qrun / empty C plugin"]
+        == "missed"
+    )
     assert verdicts["worker's peak"] == "met"
     assert verdicts["no delay, 1 Direct Access: more to script than without a plugin"] == "missed"
     assert verdicts["100 ms a request, 16 Runtime sessions: release"] == "met"
@@ -108,6 +112,7 @@ def test_report_has_all_that_was_measured() -> None:
     for line in (
         "| Slurm | 22.05.8 |",
         "| slurmstepd's instructions in loading and hooks | 10 | 100 | 110 | 1.10 |",
+        "| `spank_ibm_qrun.so`, two options | 130 | 1.30 | 1.04 |",
         "| `srun true`, ms | 20 | 102 (101 to 103) | 103 (102 to 104) | 1.01 [0.97 to 1.05] |",
         "| 16 Runtime sessions | 100 ms | first job | 200 | 210 | 40 | 1 |",
         "| slurmstepd, 1 Runtime session, resident kB | 6 050 |",

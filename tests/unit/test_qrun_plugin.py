@@ -387,6 +387,7 @@ def test_worker_without_an_answer_fails_only_who_asked(qrun_host: PluginHost, al
 
 
 def test_arguments_that_are_too_long_are_named(qrun_host: PluginHost) -> None:
+    qrun_host.play("exec sleep 60")
     report = run(qrun_host, arguments=["x" * 300_000])
     failure = (
         "cannot be asked: the arguments in plugstack.conf or the ids of the tasks are too long "
