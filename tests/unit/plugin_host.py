@@ -179,7 +179,7 @@ def answer_of(
     held: int = 0,
     variables: Sequence[tuple[str, str]] = (),
     messages: Sequence[str] = (),
-    logs: Sequence[tuple[bytes, str]] = (),
+    logs: Sequence[tuple[str, str]] = (),
 ) -> bytes:
     """Return an answer as the worker writes it."""
     sent = bytearray()

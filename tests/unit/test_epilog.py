@@ -52,7 +52,7 @@ def test_job_that_holds_nothing_starts_no_worker(
 def test_what_a_job_holds_is_released(host: PluginHost, journal: Path) -> None:
     for name in ("77-0-0-a.json", "7-3-fffffffb-a.json", "8-0-0-a.json"):
         (journal / name).touch()
-    host.answer_and_keep(answer_of(logs=[(b"d", "released 1 of 1")]))
+    host.answer_and_keep(answer_of(logs=[("debug", "released 1 of 1")]))
     report = end_job(host, journal, "--release-timeout=5")
     arguments = (CONFIG, f"--state-dir={journal}", "--release-timeout=5")
     expected = Request(Verb.RELEASE_JOB, 7, 0, 0, 1000, 5, arguments=arguments)
@@ -116,7 +116,7 @@ def test_last_folder_counts(host: PluginHost, journal: Path) -> None:
 @pytest.mark.parametrize("name", ["7-0-0-a.json", "8-0-0-a.json"])
 def test_memory_is_used_as_it_should(host: PluginHost, journal: Path, name: str) -> None:
     (journal / name).touch()
-    host.answer(answer_of(held=1, messages=["x"], logs=[(b"e", "y")]))
+    host.answer(answer_of(held=1, messages=["x"], logs=[("error", "y")]))
     log = host.folder / "valgrind"
     end_job(host, journal, under=[*VALGRIND, f"--log-file={log}"])
     assert log.read_text() == ""

@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from spank_qrmi.protocol import MAX_PAYLOAD_BYTES, Request, Verb, Verdict
+from spank_qrmi.log import LEVELS
+from spank_qrmi.protocol import (
+    MAX_PAYLOAD_BYTES,
+    PREAMBLE,
+    AnswerTag,
+    Request,
+    Verb,
+    Verdict,
+    encode_record,
+)
 from tests.unit.plugin_host import (
     BATCH_STEP,
     CANCELLED,
@@ -156,14 +165,17 @@ def test_answer_is_taken_over(host: PluginHost) -> None:
         ("a_LONG", "x" * (256 * 1024)),
         ("a_" + "N" * 253, "longest name"),
     ]
-    levels = {b"e": "error", b"i": "info", b"d": "debug", b"?": "debug"}
-    logs = [(level, f"of {level.decode()}") for level in levels]
-    host.answer(answer_of(variables=values, messages=["first", "second"], logs=logs))
+    logs = [(level, f"of {level}") for level in LEVELS]
+    answer = answer_of(variables=values, messages=["first", "second"], logs=logs)
+    unknown = encode_record(AnswerTag.LOG, b"?of unknown")
+    host.answer(answer[: len(PREAMBLE)] + unknown + answer[len(PREAMBLE) :])
     report = host.run(tasks=2)
     expected = {name.encode(): value.encode("utf-8", "surrogateescape") for name, value in values}
     assert report.variables == {**NOTHING_HELD, **expected}
-    for level, name in levels.items():
-        assert f"of {level.decode()}" in report.logged(name)
+    for level in ("error", "info", "debug"):
+        assert f"of {level}" in report.logged(level)
+    assert "warning: of warning" in report.logged("info")
+    assert "of unknown" in report.logged("debug")
     assert report.shown_to_user == ["first", "second"]
     assert report.task_statuses == [0, 0]
 

@@ -92,7 +92,7 @@ def test_malformed_answer_fails_the_job(host: PluginHost, message: bytes) -> Non
 
 def test_answer_cut_anywhere_fails_the_job(host: PluginHost) -> None:
     whole = answer_of(
-        held=1, variables=[("QRMI_JOB_UID", "1")], messages=["text"], logs=[(b"d", "logged")]
+        held=1, variables=[("QRMI_JOB_UID", "1")], messages=["text"], logs=[("debug", "logged")]
     )
     for length in range(len(whole)):
         host.answer(whole[:length])
@@ -380,7 +380,7 @@ VALGRIND = (
     [
         (
             answer_of(
-                held=1, variables=[("QRMI_JOB_UID", "1")], messages=["x"], logs=[(b"e", "y")]
+                held=1, variables=[("QRMI_JOB_UID", "1")], messages=["x"], logs=[("error", "y")]
             ),
             [0, 0],
         ),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from fuzz.targets.claims import is_variable_name
 from fuzz.targets.request import check_request
 from spank_qrmi.answer import AnswerWriter
+from spank_qrmi.log import LEVELS
 from spank_qrmi.protocol import PREAMBLE, Request, RequestTag, Verb, Verdict
 from tests.unit.conversation import encode_request, in_pieces, joined, read_answer, read_request
 from tests.unit.strategies import MARK, secrets, system_texts, texts
@@ -63,13 +64,13 @@ def test_any_records_are_read_or_refused(start: bytes, records: list[tuple[bytes
 
 
 @given(
-    lines=st.lists(st.tuples(st.sampled_from([b"e", b"i", b"d", b"message"]), texts), max_size=4),
+    lines=st.lists(st.tuples(st.sampled_from([*LEVELS, "message"]), texts), max_size=4),
     variables=st.lists(st.tuples(VARIABLE_NAMES, system_texts), max_size=3),
     secret=secrets,
     end=st.tuples(st.sampled_from(Verdict), st.integers(0, 999_999)),
 )
 def test_answer_says_what_was_said_and_no_secret(
-    lines: list[tuple[bytes, str]],
+    lines: list[tuple[str, str]],
     variables: list[tuple[str, str]],
     secret: str,
     end: tuple[Verdict, int],
@@ -78,7 +79,7 @@ def test_answer_says_what_was_said_and_no_secret(
     writer = AnswerWriter(sent.extend)
     writer.redactor.add([secret])
     for level, text in lines:
-        if level == b"message":
+        if level == "message":
             writer.message(secret + text)
         else:
             writer.log(level, text + secret)

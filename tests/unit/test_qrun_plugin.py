@@ -526,7 +526,7 @@ def test_clean_up_that_hangs_is_ended(qrun_host: PluginHost) -> None:
     ("message", "orders", "statuses"),
     [
         (
-            answer_of(variables=[(names.S3_REGION, "1")], logs=[(b"e", "y")]),
+            answer_of(variables=[(names.S3_REGION, "1")], logs=[("error", "y")]),
             {"options": [], "environment": FALLBACK + b"q_backend=a"},
             [0, 0, 0],
         ),

@@ -110,8 +110,10 @@ def test_oldest_ended_batches_are_forgotten(
     monkeypatch.setattr(retention, "REMEMBERED", 1)
     ids = []
     for _ in range(4):
-        ids.append(client.post(f"{V1}/batches", json=order("{}")).json()["data"]["id"])
+        created = client.post(f"{V1}/batches", json=order("{}"))
+        ids.append(created.json()["data"]["id"])
         client.patch(f"{V2}/batches/{ids[-1]}/cancel")
+        end_of(client, created)
     # The last two: one that had ended when the last one came, and that one.
     assert [batch.batch_id for batch in site.pasqal_batches.batches()] == ids[2:]
     assert client.get(f"{V2}/batches/{ids[0]}").status_code == 404
