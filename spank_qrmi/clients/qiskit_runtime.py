@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar
 
+from spank_qrmi.at_once import begin
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import Client, Hold, Settings, path_segment
 from spank_qrmi.clients.iam import IbmService, TokenSource
@@ -99,20 +100,24 @@ class QiskitRuntime(Client):
     def release(self, token: str) -> None:
         """End the session `token`; succeeds if the service says twice that it knows none such.
 
-        Without pending jobs it is told to accept no more and so ends as completed (PATCH
-        /sessions/{id}); with some, or if that cannot be found out, it is closed at once (DELETE
+        It is told to accept no more jobs and so ends as completed (PATCH /sessions/{id}); if some
+        are pending, or that cannot be found out meanwhile (GET /jobs), it is closed as well (DELETE
         /sessions/{id}/close). Raises ReleaseError with all reasons if it may still be open.
         """
         if not _SESSION_ID.fullmatch(token):
             raise ReleaseError("the acquisition token is no session id: nothing can be closed")
+        list_reasons: list[str] = []
         reasons: list[str] = []
-        if self._has_no_pending_jobs(token, reasons) and self._is_ended_by(
+        has_no_pending_jobs = begin(lambda: self._has_no_pending_jobs(token, list_reasons))
+        is_told = self._is_ended_by(
             "PATCH", token, reasons, json={"accepting_jobs": False}, share=_PATCH_SHARE
-        ):
+        )
+        if has_no_pending_jobs() and is_told:
             return
         if not self._is_ended_by("DELETE", token, reasons, path="/close"):
             # One cause often fails all three requests in the same words.
-            message = f"the session may still be open: {'; '.join(dict.fromkeys(reasons))}"
+            told = dict.fromkeys([*list_reasons, *reasons])
+            message = f"the session may still be open: {'; '.join(told)}"
             raise ReleaseError(message)
 
     def _session_hold(self) -> Hold:
