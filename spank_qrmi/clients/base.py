@@ -128,7 +128,10 @@ class Client(Protocol):
         """Check the settings, without any request; raise AcquisitionError if one is missing."""
 
     def check_accessible(self) -> None:
-        """Ask whether jobs can run there now; raise AcquisitionError with the reason if not."""
+        """Ask whether jobs can run there now; raise AcquisitionError with the reason if not.
+
+        May be called while another thread acquires.
+        """
 
     def acquire(self) -> str:
         """Take the resource; return the acquisition token.

@@ -263,12 +263,15 @@ class IbmService:
             answer = ask(self._tokens.token(login))
         return answer
 
-    def check_backend(self, path: str, accessible_statuses: frozenset[str]) -> None:
+    def check_backend(
+        self, path: str, accessible_statuses: frozenset[str], share: float = 1.0
+    ) -> None:
         """Return if the backend described at `path` has one of these statuses, in any case.
 
-        Raises AcquisitionError with the service's reason, ServiceError if there is no answer.
+        `share` (0 to 1) is the part of the remaining time that it may use. Raises AcquisitionError
+        with the service's reason, ServiceError if there is no answer.
         """
-        answer = self.authorized_request("GET", path, is_repeatable=True)
+        answer = self.authorized_request("GET", path, is_repeatable=True, share=share)
         if answer.status == HTTPStatus.NOT_FOUND:
             raise AcquisitionError("the service knows no backend of this name")
         if not answer.is_success:

@@ -36,6 +36,7 @@ _SESSION_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,256}")
 
 _BRACE_OR_ID = re.compile(rb'[{}]|"id"\s*:\s*"([A-Za-z0-9._-]{1,256})"')
 
+_CHECK_SHARE = 3 / 4
 _LIST_SHARE = 1 / 3
 _PATCH_SHARE = 1 / 2
 
@@ -64,7 +65,8 @@ class QiskitRuntime(Client):
 
         Raises AcquisitionError with the service's reason, ServiceError if there is no answer.
         """
-        self._service.check_backend(self._path, _ACCESSIBLE_STATUSES)
+        # Closing what was opened meanwhile must have time left even if the answer never comes.
+        self._service.check_backend(self._path, _ACCESSIBLE_STATUSES, _CHECK_SHARE)
 
     def acquire(self) -> str:
         """Open a session, or take the one that the user named (POST /sessions, GET /sessions/{id}).

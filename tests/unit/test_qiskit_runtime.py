@@ -85,6 +85,15 @@ def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: s
     assert text_of(caught.value) == expected
 
 
+def test_check_that_never_ends_leaves_time_to_close_what_was_opened_meanwhile() -> None:
+    deadline = RecordingDeadline(12)
+    service = FakeService({STATUS: reply(503, None, Retry_After="10")})
+    with pytest.raises(ServiceError, match="asks to wait 10 s"):
+        client_of(service, deadline=deadline).check_accessible()
+    assert service.requests[-1].extensions["timeout"]["read"] <= 9
+    assert service.asked == [STATUS]
+
+
 @pytest.mark.parametrize(
     ("values", "remaining_seconds", "mode", "max_ttl"),
     [
