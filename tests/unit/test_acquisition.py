@@ -205,33 +205,29 @@ MAY_BE_OPEN = f"; a hold on a may be open until {ENDS_AT} at the latest"
 
 @pytest.mark.parametrize("is_brought", [False, True])
 @pytest.mark.parametrize(
-    ("check", "acquisition", "expected", "consequence"),
+    ("errors", "expected"),
     [
-        (NOT_ACCESSIBLE, AcquisitionError("refused"), "not accessible", ""),
-        (NOT_ACCESSIBLE, ServiceError("no answer"), "not accessible", ""),
+        ((NOT_ACCESSIBLE, AcquisitionError("refused")), "not accessible"),
+        ((NOT_ACCESSIBLE, ServiceError("no answer")), "not accessible"),
         (
-            NOT_ACCESSIBLE,
-            ServiceError("cut off", may_have_acted=True),
-            "not accessible",
-            MAY_BE_OPEN,
+            (NOT_ACCESSIBLE, ServiceError("cut off", may_have_acted=True)),
+            f"not accessible{MAY_BE_OPEN}",
         ),
-        (ServiceError("no verdict"), AcquisitionError("refused"), "refused", ""),
-        (ServiceError("no verdict"), ServiceError("no answer"), "no answer", ""),
+        ((ServiceError("no verdict"), AcquisitionError("refused")), "refused"),
+        ((ServiceError("no verdict"), ServiceError("no answer")), "no answer"),
     ],
 )
 def test_more_telling_of_two_reasons_is_told(
     vendor: FakeVendor,
     acquirer: Acquirer,
-    check: QrmiError,
-    acquisition: QrmiError,
+    errors: tuple[QrmiError, QrmiError],
     expected: str,
-    consequence: str,
     is_brought: bool,
 ) -> None:
     vendor.brought = {"a"} if is_brought else set()
-    vendor.orders = {"check a": check, "acquire a": acquisition}
+    vendor.orders = dict(zip(("check a", "acquire a"), errors, strict=True))
     [text] = shown(acquire(acquirer, "a"))
-    assert text == expected + ("" if is_brought else consequence)
+    assert text == (expected.removesuffix(MAY_BE_OPEN) if is_brought else expected)
     assert vendor.events_of("release") == set()
 
 
