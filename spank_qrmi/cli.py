@@ -14,12 +14,12 @@ from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.installation import Places, install_plugins, uninstall_plugins
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.network_process import start_network_process
-from spank_qrmi.plugstack import DEFAULT_STATE_DIRECTORY
-from spank_qrmi.plugstack_options import timeout_seconds
+from spank_qrmi.plugstack_options import DEFAULT_STATE_DIRECTORY, timeout_seconds
 from spank_qrmi.redaction import printable
 from spank_qrmi.release import Releaser, is_being_acquired, orphans
 from spank_qrmi.services import Network
 from spank_qrmi.simulator import command
+from spank_qrmi.token_cache import TokenCache
 from spank_qrmi.trusted_code import refuse_untrusted_code
 from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
@@ -142,7 +142,9 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
     wanted = [entry for entry in entries if not is_being_acquired(entry)]
     deadline = Deadline(options.timeout)
     if wanted:
-        network.open([entry.environment for entry in wanted], options.worker_user, options.timeout)
+        environments = [entry.environment for entry in wanted]
+        tokens = TokenCache(options.state_dir)
+        network.open(environments, options.worker_user, options.timeout, tokens)
         network.wait_until_open(deadline)
     outcomes = Releaser(journal, deadline, network).release_all(wanted)
     lines = [

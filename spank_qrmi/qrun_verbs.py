@@ -18,6 +18,7 @@ from spank_qrmi.qrun import variables as names
 from spank_qrmi.qrun_credentials import load_credentials
 from spank_qrmi.qrun_plugstack import QrunArguments, parse_arguments
 from spank_qrmi.services import Network, QuantumJobs
+from spank_qrmi.token_cache import TokenCache
 from spank_qrmi.trusted_files import warn_or_refuse
 
 MOST_REMOVALS_AT_ONCE = 8
@@ -62,7 +63,10 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
     job_ids = request.quantum_jobs + request.killed_quantum_jobs
     try:
         arguments = _read_arguments(request, answer)
-        network.open([arguments.environment], arguments.worker_user, request.timeout_seconds)
+        tokens = TokenCache(arguments.state_directory, answer.redactor.add)
+        network.open(
+            [arguments.environment], arguments.worker_user, request.timeout_seconds, tokens
+        )
         values = _site_variables(arguments, answer)
         network.wait_until_open(deadline)
         with network.services(deadline, arguments.environment) as services:

@@ -30,6 +30,7 @@ from spank_qrmi.redaction import MASK, shown_argument, shown_value
 from spank_qrmi.release import Releaser, is_being_acquired, orphans_to_retry
 from spank_qrmi.resolution import Resolution, resolve_qpus, split_names
 from spank_qrmi.services import Network
+from spank_qrmi.token_cache import TokenCache
 from spank_qrmi.trusted_files import warn_or_refuse
 
 ORPHAN_SECONDS = 5.0
@@ -48,7 +49,12 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         )
         answer.end(Verdict.FAIL)
         return
-    network.open([arguments.environment], arguments.worker_user, request.timeout_seconds)
+    network.open(
+        [arguments.environment],
+        arguments.worker_user,
+        request.timeout_seconds,
+        _token_cache(arguments, answer),
+    )
     held: list[Held] = []
     try:
         config = _read_config(arguments, answer)
@@ -94,7 +100,8 @@ def release(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         entries = [entry for entry in _entries_of_step(request, journal) if entry.needs_release]
         own = {entry.file_name for entry in entries}
         orphans = [entry for entry in _orphans(journal) if entry.file_name not in own]
-        _open_network(network, [*entries, *orphans], arguments, deadline)
+        tokens = _token_cache(arguments, answer)
+        _open_network(network, [*entries, *orphans], arguments, deadline, tokens)
     failed = _release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
         answer.message(f"QPU {entry.resource_name}: {error}")
@@ -121,7 +128,8 @@ def release_job(
             if entry.needs_release and not is_being_acquired(entry)
             if entry.owner is None or not is_elsewhere(entry.owner)
         ]
-        _open_network(network, entries, arguments, deadline)
+        tokens = _token_cache(arguments, answer)
+        _open_network(network, entries, arguments, deadline, tokens)
     failed = _release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
         answer.message(f"QPU {entry.resource_name} of job {entry.job_id}: {error}")
@@ -138,13 +146,22 @@ def _telling_what_is_not_released(request: Request) -> Iterator[None]:
 
 
 def _open_network(
-    network: Network, entries: Sequence[Entry], arguments: PluginArguments, deadline: Deadline
+    network: Network,
+    entries: Sequence[Entry],
+    arguments: PluginArguments,
+    deadline: Deadline,
+    tokens: TokenCache,
 ) -> None:
     """Get ready for requests with the variables of each entry; raise QrmiError if that fails."""
     if entries:
         environments = [entry.environment for entry in entries]
-        network.open(environments, arguments.worker_user, deadline.remaining_seconds())
+        seconds = deadline.remaining_seconds()
+        network.open(environments, arguments.worker_user, seconds, tokens)
         network.wait_until_open(deadline)
+
+
+def _token_cache(arguments: PluginArguments, answer: AnswerWriter) -> TokenCache:
+    return TokenCache(arguments.state_directory, answer.redactor.add)
 
 
 def _release_entries(

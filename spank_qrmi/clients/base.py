@@ -15,7 +15,7 @@ from spank_qrmi.records import dataclass, field
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
-    from spank_qrmi.clients.iam import TokenSource
+    from spank_qrmi.clients.iam import Login, TokenSource
 
 LATE_ANSWER_SECONDS = 0.8
 """How much longer the answer to what cannot be repeated is waited for: it tells what to release."""
@@ -123,6 +123,9 @@ class Client(Protocol):
 
     hold: Hold | None
     """What `acquire` makes the service hold; None if there is nothing that we must release."""
+
+    login: "Login | None" = None
+    """What its requests need an access token for; None if they need none."""
 
     def __init__(self, settings: Settings, http: "HttpClient", tokens: "TokenSource") -> None:
         """Check the settings, without any request; raise AcquisitionError if one is missing."""

@@ -54,6 +54,7 @@ class QiskitRuntime(Client):
     def __init__(self, settings: Settings, http: "HttpClient", tokens: TokenSource) -> None:
         self._settings = settings
         self._service = IbmService.from_settings(settings, http, tokens, prefix=_PREFIX)
+        self.login = self._service.login
         self._path = f"/backends/{path_segment(settings.resource_name)}/status"
         self._mode = _session_mode(settings)
         self._max_ttl_seconds = _max_ttl_seconds(settings)
