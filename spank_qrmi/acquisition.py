@@ -59,6 +59,10 @@ class Held:
     token: str = field(repr=False)
 
 
+Wanted = tuple[Resource, ResourceEnvironment]
+"""A resource to acquire, and its variables for the job."""
+
+
 class Acquirer:
     """Acquires for one step within one deadline."""
 
@@ -74,13 +78,11 @@ class Acquirer:
         self._deadline = deadline
         self._network = network or LocalNetwork()
 
-    def acquire_all(
-        self, wanted: Sequence[tuple[Resource, ResourceEnvironment]]
-    ) -> list[Held | QrmiError]:
+    def acquire_all(self, wanted: Sequence[Wanted]) -> list[Held | QrmiError]:
         """Acquire every resource, all at once; return each one's outcome in the same order."""
         with self._network.services(self._deadline, self._holder.environment) as services:
 
-            def work(item: tuple[Resource, ResourceEnvironment]) -> Held:
+            def work(item: Wanted) -> Held:
                 return self._acquire(*item, services)
 
             return do_at_once(work, wanted, self._deadline)

@@ -16,7 +16,7 @@ from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.network_process import start_network_process
 from spank_qrmi.plugstack_options import DEFAULT_STATE_DIRECTORY, timeout_seconds
 from spank_qrmi.redaction import printable
-from spank_qrmi.release import Releaser, is_being_acquired, orphans
+from spank_qrmi.release import Releaser, is_being_acquired, is_tls_needed, orphans
 from spank_qrmi.services import Network
 from spank_qrmi.simulator import command
 from spank_qrmi.token_cache import TokenCache
@@ -142,9 +142,13 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
     wanted = [entry for entry in entries if not is_being_acquired(entry)]
     deadline = Deadline(options.timeout)
     if wanted:
-        environments = [entry.environment for entry in wanted]
-        tokens = TokenCache(options.state_dir)
-        network.open(environments, options.worker_user, options.timeout, tokens)
+        network.open(
+            [entry.environment for entry in wanted],
+            options.worker_user,
+            options.timeout,
+            is_tls_needed=any(map(is_tls_needed, wanted)),
+            token_cache=TokenCache(options.state_dir),
+        )
         network.wait_until_open(deadline)
     outcomes = Releaser(journal, deadline, network).release_all(wanted)
     lines = [

@@ -114,6 +114,8 @@ class NetworkProcess:
         environments: Sequence[Mapping[str, str]],
         user: WorkerUser,
         seconds: float,
+        *,
+        is_tls_needed: bool = True,
         token_cache: "TokenCache | None" = None,
     ) -> None:
         """Let it get ready for requests with these sets of variables, see `Network`."""
@@ -125,7 +127,7 @@ class NetworkProcess:
                 fields += [str(len(each)), *pairs_to_fields(each)]
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
-        self._order(Order.OPEN, user.text, str(seconds), *fields)
+        self._order(Order.OPEN, user.text, str(seconds), "1" if is_tls_needed else "", *fields)
 
     def wait_until_open(self, deadline: Deadline) -> None:
         """Return once requests can be made; raise QrmiError that says why they cannot."""

@@ -141,11 +141,14 @@ class Server:
         except RuntimeError:
             self._report(Report.FAILED, fields[0], *error_fields(ServiceError(_NO_THREAD)))
 
-    def _open(self, user: str, seconds: str, *environments: str) -> bool:
+    def _open(self, user: str, seconds: str, is_tls_needed: str, *environments: str) -> bool:
         """Open a client for each set of variables, and give up root."""
         try:
             import_http()
-            self._clients = [_client_with(each) for each in _sets_in(environments)]
+            self._clients = [
+                _client_with(each, is_tls_needed=bool(is_tls_needed))
+                for each in _sets_in(environments)
+            ]
             self._give_up_root(user, float(seconds))
         except QrmiError as error:
             self._report(Report.REFUSED, str(error))
@@ -263,13 +266,15 @@ def _sets_in(fields: Sequence[str]) -> list[dict[str, str]]:
     return sets
 
 
-def _client_with(environment: Mapping[str, str]) -> "HttpClient | ServiceError":
+def _client_with(
+    environment: Mapping[str, str], *, is_tls_needed: bool
+) -> "HttpClient | ServiceError":
     """Return an open client for a set of variables, or why there is none."""
     from spank_qrmi.clients.http import HttpClient  # noqa: PLC0415 (imported when it is asked for)
 
     client = HttpClient(Deadline(0))
     try:
-        client.open_with(environment)
+        client.open_with(environment, is_tls_needed=is_tls_needed)
     except ServiceError as error:
         return error
     except Exception as error:  # noqa: BLE001 (one set's fault must not take the others down)

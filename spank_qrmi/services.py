@@ -57,12 +57,15 @@ class Network(Protocol):
         environments: Sequence[Mapping[str, str]],
         user: WorkerUser,
         seconds: float,
+        *,
+        is_tls_needed: bool = True,
         token_cache: "TokenCache | None" = None,
     ) -> None:
         """Get ready for requests with each of these sets of variables; called once, first.
 
-        `user` is who makes them, `seconds` how long they may take altogether, and `token_cache` has
-        access tokens for them and takes new ones. Returns at once.
+        `user` is who makes them, `seconds` how long they may take altogether; see `needs_tls` for
+        `is_tls_needed`. `token_cache` has access tokens for them and takes new ones. Returns at
+        once.
         """
 
     def wait_until_open(self, deadline: Deadline) -> None:
@@ -86,6 +89,8 @@ class LocalNetwork:
         environments: Sequence[Mapping[str, str]],
         user: WorkerUser = DEFAULT_WORKER_USER,
         seconds: float = 0.0,
+        *,
+        is_tls_needed: bool = True,
         token_cache: "TokenCache | None" = None,
     ) -> None:
         """Do nothing: clients are opened when they are needed, and fetch their own tokens."""

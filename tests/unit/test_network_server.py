@@ -20,7 +20,9 @@ from spank_qrmi.network_messages import Call, error_fields, pairs_to_fields
 
 network_server.import_http()
 clients = {
-    proxy: network_server._client_with({"http_proxy": proxy, "https_proxy": proxy} if proxy else {})
+    proxy: network_server._client_with(
+        {"http_proxy": proxy, "https_proxy": proxy} if proxy else {}, is_tls_needed=True
+    )
     for proxy in ("", "http://user:password@127.0.0.1:9")
 }
 before = set(sys.modules)

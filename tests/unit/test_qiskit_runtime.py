@@ -90,7 +90,7 @@ def test_check_that_never_ends_leaves_time_to_close_what_was_opened_meanwhile() 
     service = FakeService({STATUS: reply(503, None, Retry_After="10")})
     with pytest.raises(ServiceError, match="asks to wait 10 s"):
         client_of(service, deadline=deadline).check_accessible()
-    assert service.requests[-1].extensions["timeout"]["read"] <= 9
+    assert service.requests[-1].extensions["limits"].silence_seconds <= 9
     assert service.asked == [STATUS]
 
 

@@ -51,7 +51,7 @@ class Node:
     def network(self) -> Iterator[NetworkProcess]:
         with served(real) as network:
             network.prepare()
-            network.open([{}], DEFAULT_WORKER_USER, 60, self.cache)
+            network.open([{}], DEFAULT_WORKER_USER, 60, token_cache=self.cache)
             network.wait_until_open(Deadline(PATIENCE_SECONDS))
             yield network
 
@@ -236,7 +236,7 @@ def outcome_of(node: Node, *told: tuple[str, ...]) -> str:
                 return
 
     with served(serve) as network:
-        network.open([{}], DEFAULT_WORKER_USER, 60, node.cache)
+        network.open([{}], DEFAULT_WORKER_USER, 60, token_cache=node.cache)
         network.wait_until_open(Deadline(PATIENCE_SECONDS))
         services = network.services(Deadline(PATIENCE_SECONDS), {})
         client = services.client("qiskit-runtime-service", Settings("a", node.values, 60))
