@@ -28,7 +28,7 @@ _CONFIGURATION = re.compile(r"(^|/)(qrmi_config|credentials|qrun)\.json$")
 _PLUGSTACK = re.compile(r"(^|/)plugstack\.conf$")
 _JOB_SCRIPT = re.compile(r"(^|/)(jobs/\d+/script|spool/[^/]+/job\d+/slurm_script)$")
 _SUBMITTED = re.compile(r"(^|/)state/hash\.\d/job\.\d+/(environment|script)$")
-_JOURNAL = re.compile(r"(^|/)journal/[^/]+$")
+_JOURNAL = re.compile(r"(^|/)journal/(tokens/)?[^/]+$")
 # The simulated site is the vendors' own.
 _VENDOR = re.compile(r"(^|/)simulator\.(console|log)$")
 _OUTPUT = re.compile(r"(^|/)jobs/\d+/stdout$")

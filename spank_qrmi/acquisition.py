@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Taking resources for a step, all of them at the same time.
 
+Whether a resource is accessible is asked while it is being acquired: what was acquired of one that
+is not is given back at once.
+
 The life of one acquisition: requested (in the journal, without token), acquired (with token), and
 then released or failed (gone from the journal). Whatever leaves that line early leaves its journal
 entry behind for the next release. What the service does not hold needs no entry.
@@ -9,9 +12,9 @@ entry behind for the next release. What the service does not hold needs no entry
 import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from spank_qrmi.at_once import do_at_once
+from spank_qrmi.at_once import begin, do_at_once
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Hold, Settings
 from spank_qrmi.config import Resource
@@ -21,7 +24,7 @@ from spank_qrmi.environment import (
     check_credentials_stay_home,
     check_values_are_text,
 )
-from spank_qrmi.errors import JournalError, QrmiError, ServiceError
+from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ServiceError
 from spank_qrmi.journal import Entry, Journal, LockedEntry
 from spank_qrmi.owner import Owner
 from spank_qrmi.records import dataclass, field, replace
@@ -56,6 +59,10 @@ class Held:
     token: str = field(repr=False)
 
 
+Wanted = tuple[Resource, ResourceEnvironment]
+"""A resource to acquire, and its variables for the job."""
+
+
 class Acquirer:
     """Acquires for one step within one deadline."""
 
@@ -71,13 +78,11 @@ class Acquirer:
         self._deadline = deadline
         self._network = network or LocalNetwork()
 
-    def acquire_all(
-        self, wanted: Sequence[tuple[Resource, ResourceEnvironment]]
-    ) -> list[Held | QrmiError]:
+    def acquire_all(self, wanted: Sequence[Wanted]) -> list[Held | QrmiError]:
         """Acquire every resource, all at once; return each one's outcome in the same order."""
         with self._network.services(self._deadline, self._holder.environment) as services:
 
-            def work(item: tuple[Resource, ResourceEnvironment]) -> Held:
+            def work(item: Wanted) -> Held:
                 return self._acquire(*item, services)
 
             return do_at_once(work, wanted, self._deadline)
@@ -89,12 +94,12 @@ class Acquirer:
         check_credentials_stay_home(resource, environment, CLIENTS[resource.type].sent_to)
         settings = Settings(resource.name, environment.values, self._holder.remaining_seconds)
         client = services.client(resource.type, settings)
-        client.check_accessible()
+        check = begin(lambda: _access_error(client))
         if client.hold is None:
-            token = client.acquire()
+            token = _acquire_unrecorded(client, check)
         else:
             with self._journal.begin(self._entry(resource, environment, client.hold)) as locked:
-                token = _acquire_recorded(client, client.hold, locked)
+                token = _acquire_recorded(client, client.hold, locked, check)
         return Held(resource, environment, token)
 
     def _entry(self, resource: Resource, environment: ResourceEnvironment, hold: Hold) -> Entry:
@@ -117,25 +122,62 @@ class Acquirer:
         )
 
 
-def _acquire_recorded(client: Client, hold: Hold, locked: LockedEntry) -> str:
+AccessCheck = Callable[[], QrmiError | None]
+"""Waits for the end of a check; returns why the resource is not accessible, None if it is."""
+
+
+def _access_error(client: Client) -> QrmiError | None:
+    try:
+        client.check_accessible()
+    except QrmiError as error:
+        return error
+    return None
+
+
+def _acquire_unrecorded(client: Client, check: AccessCheck) -> str:
+    """Return the token of what nobody needs to release."""
+    try:
+        token = client.acquire()
+    except QrmiError as error:
+        raise _more_telling(check(), error) from error
+    reason = check()
+    if reason is not None:
+        raise reason
+    return token
+
+
+def _acquire_recorded(client: Client, hold: Hold, locked: LockedEntry, check: AccessCheck) -> str:
     """Return the token once it is in the journal; leave nothing behind that is not there."""
     try:
         token = client.acquire()
-    except ServiceError as error:
-        if not error.may_have_acted:
-            locked.remove()
-            raise
-        if error.token is None:
-            raise _noted_as_unanswered(locked, hold, error) from error
-        raise _undone(client, locked, error, error.token) from error
-    except QrmiError:
-        locked.remove()
-        raise
+    except QrmiError as error:
+        raise _not_acquired(client, hold, locked, error, check) from error
     try:
         locked.write(replace(locked.entry, token=token))
     except JournalError as error:
         raise _unrecorded(client, locked, hold, error, token) from error
+    reason = check()
+    if reason is not None:
+        raise _given_back(client, locked, reason, token)
     return token
+
+
+def _not_acquired(
+    client: Client, hold: Hold, locked: LockedEntry, error: QrmiError, check: AccessCheck
+) -> QrmiError:
+    """Leave in the journal what may be held nevertheless; return the error for the user."""
+    told = _more_telling(check(), error)
+    if not (isinstance(error, ServiceError) and error.may_have_acted):
+        locked.remove()
+        return told
+    if error.token is None:
+        return _noted_as_unanswered(locked, hold, told)
+    return _undone(client, locked, told, error.token)
+
+
+def _more_telling(reason: QrmiError | None, error: QrmiError) -> QrmiError:
+    """Return of two errors the one that says more: that nothing runs there now explains all."""
+    return reason if isinstance(reason, AcquisitionError) else error
 
 
 def _unrecorded(
@@ -157,7 +199,7 @@ def _unrecorded(
     return error
 
 
-def _noted_as_unanswered(locked: LockedEntry, hold: Hold, error: ServiceError) -> ServiceError:
+def _noted_as_unanswered(locked: LockedEntry, hold: Hold, error: QrmiError) -> ServiceError:
     """Write down what cannot be undone; return the error that tells it the user."""
     now = time.time()
     entry = replace(locked.entry, ends_at=math.ceil(now + hold.longest_seconds))
@@ -166,21 +208,27 @@ def _noted_as_unanswered(locked: LockedEntry, hold: Hold, error: ServiceError) -
     with contextlib.suppress(JournalError):
         noted = replace(entry, failure=entry.clear(message), failed_at=int(now), failures=1)
         locked.write(noted)
-    return ServiceError(message, status=error.status, may_have_acted=True)
+    return ServiceError(message, may_have_acted=True)
 
 
-def _undone(client: Client, locked: LockedEntry, error: ServiceError, token: str) -> ServiceError:
+def _undone(client: Client, locked: LockedEntry, error: QrmiError, token: str) -> QrmiError:
     """Release what an answer has opened that is of no other use; return the error for the user."""
     with contextlib.suppress(JournalError):
         locked.write(replace(locked.entry, token=token))
-    what = locked.entry.hold
+    outcome = _given_back(client, locked, error, token)
+    if outcome is not error:
+        return outcome
+    return ServiceError(f"{error}; it has opened {locked.entry.hold}, which was released")
+
+
+def _given_back(client: Client, locked: LockedEntry, error: QrmiError, token: str) -> QrmiError:
+    """Release what the journal has; return the error, with more to tell if that failed."""
     try:
         client.release(token)
     except QrmiError as reason:
         return ServiceError(
-            f"{error}; it has opened {what}, whose release failed and is tried again when the job "
-            f"ends: {reason}",
-            status=error.status,
+            f"{error}; it has opened {locked.entry.hold}, whose release failed and is tried again "
+            f"when the job ends: {reason}"
         )
     locked.remove()
-    return ServiceError(f"{error}; it has opened {what}, which was released", status=error.status)
+    return error

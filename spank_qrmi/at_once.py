@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Doing the same for several items at the same time, within one deadline."""
+"""Doing several things at the same time: the same for many items, or one beside another."""
 
 import contextlib
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from spank_qrmi import log
 from spank_qrmi.deadline import Deadline
@@ -63,6 +63,39 @@ def do_at_once(
     _wait_for(finished, thread_count, deadline)
     late: QrmiError = QrmiError("gave no result in time")
     return [outcomes.get(index, late) for index in range(len(items))]
+
+
+def begin(work: Callable[[], _Result]) -> Callable[[], _Result]:
+    """Do `work` in another thread; return what waits for its result, or raises its error.
+
+    Without a thread for it, it is done by whoever wants the result.
+    """
+    outcome: queue.SimpleQueue[Callable[[], _Result]] = queue.SimpleQueue()
+
+    def attempt() -> None:
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001 (raised where the result is wanted)
+            outcome.put(_raising(error))
+        else:
+            outcome.put(lambda: result)
+
+    def result() -> _Result:
+        give = outcome.get()
+        return give()
+
+    try:
+        threading.Thread(target=attempt, daemon=True).start()
+    except RuntimeError:
+        return work
+    return result
+
+
+def _raising(error: Exception) -> Callable[[], NoReturn]:
+    def fail() -> NoReturn:
+        raise error
+
+    return fail
 
 
 def _wait_for(finished: threading.Semaphore, count: int, deadline: Deadline) -> None:

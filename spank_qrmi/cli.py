@@ -14,12 +14,12 @@ from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.installation import Places, install_plugins, uninstall_plugins
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.network_process import start_network_process
-from spank_qrmi.plugstack import DEFAULT_STATE_DIRECTORY
-from spank_qrmi.plugstack_options import timeout_seconds
+from spank_qrmi.plugstack_options import DEFAULT_STATE_DIRECTORY, timeout_seconds
 from spank_qrmi.redaction import Redactor
-from spank_qrmi.release import Releaser, is_being_acquired, orphans
+from spank_qrmi.release import Releaser, is_being_acquired, is_tls_needed, orphans
 from spank_qrmi.services import Network
 from spank_qrmi.simulator import command
+from spank_qrmi.token_cache import TokenCache
 from spank_qrmi.trusted_code import refuse_untrusted_code
 from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
@@ -150,7 +150,13 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
     for entry in wanted:
         options.redactor.add(entry.secrets())
     if wanted:
-        network.open([entry.environment for entry in wanted], options.worker_user, options.timeout)
+        network.open(
+            [entry.environment for entry in wanted],
+            options.worker_user,
+            options.timeout,
+            is_tls_needed=any(map(is_tls_needed, wanted)),
+            token_cache=TokenCache(options.state_dir),
+        )
         network.wait_until_open(deadline)
     outcomes = Releaser(journal, deadline, network).release_all(wanted)
     lines = [

@@ -3,12 +3,11 @@
 
 An entry is there from before the vendor is asked until the release has succeeded, and has all that
 a release needs; it holds credentials, so folder and files are root's alone. Whoever works on an
-entry holds the lock of its file (flock(2)), which ends with the process; to read one needs none.
+entry holds the lock of its file, see `locked_files`; to read one needs none.
 """
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -23,13 +22,20 @@ from typing import Any
 from spank_qrmi import log, strict_json
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError, JournalError
+from spank_qrmi.locked_files import (
+    TEMPORARY_PREFIX,
+    YOUNGEST_LEFTOVER_SECONDS,
+    is_locked_in_place,
+    open_file,
+    open_to_lock,
+    replace_file,
+)
 from spank_qrmi.owner import Owner
 from spank_qrmi.records import asdict, dataclass, field, fields
 from spank_qrmi.redaction import Redactor, is_secret_name
 from spank_qrmi.trusted_files import can_others_write, open_trusted_folder
 
 _ENTRY_NAME = re.compile(r"[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]{16}\.json")
-_TEMPORARY_PREFIX = ".new-"
 _ENTRY_LIMIT_BYTES = 1024 * 1024
 # The end of the year 9999; later times cannot be shown.
 _LATEST_SECONDS = 253_402_300_799
@@ -37,8 +43,6 @@ _LATEST_SECONDS = 253_402_300_799
 _LARGEST_NUMBER = 2**63 - 1
 
 _LOCK_CHECK_SECONDS = 0.05
-# A file that was just made has its lock a moment later.
-_YOUNGEST_LEFTOVER_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ class Journal:
                 )
                 raise JournalError(message)
             with self._opened(is_made=True) as directory:
-                return _replace(directory, entry.file_name, content)
+                return replace_file(directory, entry.file_name, content)
 
     def take_away(self, entry: Entry) -> None:
         """Remove an entry's file; raise JournalError if that is impossible, not if it is gone."""
@@ -205,10 +209,10 @@ class Journal:
         with self._as_journal_errors(f"cannot lock {name} in"), self._opened() as directory:
             while True:
                 try:
-                    descriptor = _open_to_lock(directory, name)
+                    descriptor = open_to_lock(directory, name)
                 except FileNotFoundError:
                     return None
-                if _is_locked_in_place(descriptor, directory, name):
+                if is_locked_in_place(descriptor, directory, name):
                     try:
                         return LockedEntry(self, self._read(descriptor, name), descriptor)
                     except JournalError:
@@ -238,7 +242,7 @@ class Journal:
     def clean_up(self) -> None:
         """Remove files that were cut off before they became entries; raise JournalError."""
         for name in self._names("cannot clean up"):
-            if name.startswith(_TEMPORARY_PREFIX):
+            if name.startswith(TEMPORARY_PREFIX):
                 with (
                     self._as_journal_errors("cannot clean up"),
                     contextlib.suppress(FileNotFoundError),
@@ -248,12 +252,12 @@ class Journal:
 
     def _clean_up_one(self, directory: int, name: str) -> None:
         with contextlib.suppress(OSError):
-            descriptor = _open_to_lock(directory, name)
+            descriptor = open_to_lock(directory, name)
             try:
                 age_seconds = time.time() - os.fstat(descriptor).st_mtime
-                if age_seconds < _YOUNGEST_LEFTOVER_SECONDS:
+                if age_seconds < YOUNGEST_LEFTOVER_SECONDS:
                     return
-                if _is_locked_in_place(descriptor, directory, name) and self._is_used(descriptor):
+                if is_locked_in_place(descriptor, directory, name) and self._is_used(descriptor):
                     os.unlink(name, dir_fd=directory)
             finally:
                 os.close(descriptor)
@@ -301,7 +305,7 @@ class Journal:
     def _entry_at(self, directory: int, name: str) -> Entry | JournalError:
         """Read one entry; raise FileNotFoundError if it was released meanwhile."""
         try:
-            descriptor = _open_file(directory, name)
+            descriptor = open_file(directory, name)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -361,53 +365,6 @@ def _reason(error: Exception) -> str:
     if not isinstance(error, OSError):
         return "a value is not UTF-8"
     return "a symbolic link" if error.errno == errno.ELOOP else error.strerror or "no reason given"
-
-
-def _open_file(directory: int, name: str, access: int = os.O_RDONLY) -> int:
-    # A symbolic link could name any file, and a FIFO would keep us waiting for its writer.
-    flags = access | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return os.open(name, flags, dir_fd=directory)
-
-
-def _open_to_lock(directory: int, name: str) -> int:
-    """Open a file so that NFS too gives its lock, which takes a writer (flock(2), NFS details)."""
-    try:
-        return _open_file(directory, name, os.O_RDWR)
-    except OSError as error:
-        # What is held can be released from a folder that keeps its entries.
-        if error.errno != errno.EROFS:
-            raise
-    return _open_file(directory, name)
-
-
-def _is_locked_in_place(descriptor: int, directory: int, name: str) -> bool:
-    """Take the lock if it is free; return whether the file is then still the one of its name."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        named = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except (BlockingIOError, FileNotFoundError):
-        return False
-    return os.path.samestat(named, os.fstat(descriptor))
-
-
-def _replace(directory: int, name: str, content: bytes) -> int:
-    """Write a file that is whole, on disk and locked before it has its name."""
-    temporary = f"{_TEMPORARY_PREFIX}{os.urandom(8).hex()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        with os.fdopen(descriptor, "wb", closefd=False) as file:
-            file.write(content)
-        os.fsync(descriptor)
-        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-        os.fsync(directory)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary, dir_fd=directory)
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def _entry_of(content: bytes) -> Entry:

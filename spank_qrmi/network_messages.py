@@ -39,14 +39,16 @@ _CHUNK_BYTES = 65536
 class Order(str, Enum):
     """What the worker sends, with the fields that follow.
 
-    PREPARE nothing; OPEN user, processor seconds, sets of variables (each a number of variables,
-    then names and values); WORK number, index of its set, seconds; CANCEL number of a work;
-    CALL number, number of its work, verb and what `Call` says.
+    PREPARE nothing; OPEN user, processor seconds, "1" if TLS is needed, sets of variables (each a
+    number of variables, then names and values); WORK number, index of its set, seconds; LOGIN
+    number of a work, key of a login, its access token or nothing, for how many seconds, the login's
+    fields; CANCEL number of a work; CALL number, number of its work, verb and what `Call` says.
     """
 
     PREPARE = "prepare"
     OPEN = "open"
     WORK = "work"
+    LOGIN = "login"
     CANCEL = "cancel"
     CALL = "call"
 
@@ -54,11 +56,13 @@ class Order(str, Enum):
 class Call(str, Enum):
     """What can be asked of the services, with the fields that follow, and those of the result.
 
-    CHECK type, name, remaining seconds or nothing, names and values: none. ACQUIRE the same: token.
+    LOG_IN key of a login: none. CHECK type, name, remaining seconds or nothing, names and values:
+    none. ACQUIRE the same: token.
     RELEASE token, then the same: none. REMOVE job's id, names and values: "1" if there was one.
     LIST share, names and values: the ids.
     """
 
+    LOG_IN = "log in"
     CHECK = "check"
     ACQUIRE = "acquire"
     RELEASE = "release"
@@ -69,13 +73,15 @@ class Call(str, Enum):
 class Report(str, Enum):
     """What the network process sends, with the fields that follow.
 
-    OPENED nothing; REFUSED why it cannot make requests; LOG level, text; DONE number of the call,
-    its result; FAILED number of the call and the error, see `error_fields`.
+    OPENED nothing; REFUSED why it cannot make requests; LOG level, text; ACCESS key of a login, its
+    new access token and for how many seconds, or nothing and 0 if the former one was refused; DONE
+    number of the call, its result; FAILED number of the call and the error, see `error_fields`.
     """
 
     OPENED = "opened"
     REFUSED = "refused"
     LOG = "log"
+    ACCESS = "access"
     DONE = "done"
     FAILED = "failed"
 

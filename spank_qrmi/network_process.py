@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from spank_qrmi import log
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Hold, Settings
+from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Settings
+from spank_qrmi.clients.iam import is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
 from spank_qrmi.network_messages import (
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from spank_qrmi.clients.http import HttpClient
-    from spank_qrmi.clients.iam import TokenSource
+    from spank_qrmi.clients.iam import Login, TokenSource
+    from spank_qrmi.token_cache import TokenCache
 
 _WHO = "the worker's network process"
 _ENDED = f"{_WHO} ended before it had answered"
@@ -58,6 +60,7 @@ _MARGIN_SECONDS = LATE_ANSWER_SECONDS + 0.1
 _SEND_SECONDS = 5
 _CHECK_SECONDS = 0.2
 _MOST_LOG_RECORDS = 2000
+_MOST_NEW_TOKENS = 1000
 
 
 def start_network_process() -> "NetworkProcess":
@@ -93,6 +96,11 @@ class NetworkProcess:
         self._waiting: dict[int, SimpleQueue[list[str] | QrmiError]] = {}
         self._environments: list[dict[str, str]] = []
         self._log_records_left = _MOST_LOG_RECORDS
+        self._token_cache: TokenCache | None = None
+        self._known_keys: set[str] = set()
+        # What it has told of these logins, until that is in the cache.
+        self._new_tokens: dict[str, tuple[str, int]] = {}
+        self._new_tokens_left = _MOST_NEW_TOKENS
         self._is_open = threading.Event()
         self._failure = ""
         self._listener: threading.Thread | None = None
@@ -102,9 +110,16 @@ class NetworkProcess:
         self._order(Order.PREPARE)
 
     def open(
-        self, environments: Sequence[Mapping[str, str]], user: WorkerUser, seconds: float
+        self,
+        environments: Sequence[Mapping[str, str]],
+        user: WorkerUser,
+        seconds: float,
+        *,
+        is_tls_needed: bool = True,
+        token_cache: "TokenCache | None" = None,
     ) -> None:
         """Let it get ready for requests with these sets of variables, see `Network`."""
+        self._token_cache = token_cache
         fields = []
         for each in environments:
             if each not in self._environments:
@@ -112,7 +127,7 @@ class NetworkProcess:
                 fields += [str(len(each)), *pairs_to_fields(each)]
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
-        self._order(Order.OPEN, user.text, str(seconds), *fields)
+        self._order(Order.OPEN, user.text, str(seconds), "1" if is_tls_needed else "", *fields)
 
     def wait_until_open(self, deadline: Deadline) -> None:
         """Return once requests can be made; raise QrmiError that says why they cannot."""
@@ -179,6 +194,38 @@ class NetworkProcess:
             raise result
         return result
 
+    def provide_token(self, work: str, deadline: Deadline, login: "Login") -> None:
+        """Let a piece of work have the login's token, the node's or a new one.
+
+        If there is none, what asks with it says why.
+        """
+        cache = self._token_cache
+        if cache is None:
+            return
+        key = cache.key_of(login)
+        with cache.turn(key, deadline) as token:
+            text, seconds = (token.text, token.seconds) if token is not None else ("", 0)
+            with self._lock:
+                self._known_keys.add(key)
+            self._order(Order.LOGIN, work, key, text, str(seconds), *login.fields)
+            if token is None:
+                with contextlib.suppress(QrmiError):
+                    self.call(work, deadline, Call.LOG_IN, key)
+                self.keep_new_tokens()
+
+    def keep_new_tokens(self) -> None:
+        """Put into the cache what the process has told of tokens since the last time."""
+        cache = self._token_cache
+        if cache is None:
+            return
+        with self._lock:
+            told, self._new_tokens = self._new_tokens, {}
+        for key, (text, seconds) in told.items():
+            if text:
+                cache.store(key, text, seconds)
+            else:
+                cache.drop(key)
+
     def _order(self, order: Order, *fields: str) -> None:
         frame = encode_frame(order, *fields)
         try:
@@ -225,6 +272,9 @@ class NetworkProcess:
             case Report.LOG:
                 level, text = fields
                 self._log_record(level, text)
+            case Report.ACCESS:
+                key, text, seconds = fields
+                self._note_token(key, text, number(seconds))
             case Report.DONE:
                 self._deliver(fields[:1], fields[1:])
             case Report.FAILED:
@@ -235,6 +285,17 @@ class NetworkProcess:
             self._log_records_left -= 1
             shown = printable(text[:MAX_TEXT_LENGTH])
             log.tell(level if level in log.LEVELS else "debug", "%s", shown)
+
+    def _note_token(self, key: str, text: str, seconds: int) -> None:
+        """Remember a token until the end of the call that needed it; raise ProtocolError."""
+        with self._lock:
+            self._new_tokens_left -= 1
+            if self._token_cache is None or key not in self._known_keys:
+                raise ProtocolError("a token of a login that it was not told of")
+            if self._new_tokens_left < 0 or (text and not is_token(text)):
+                raise ProtocolError("more tokens than it can need, or none that can be sent")
+            self._token_cache.hide([text])
+            self._new_tokens[key] = (text, seconds)
 
     def _deliver(self, call: Sequence[str], result: list[str] | QrmiError) -> None:
         with self._lock:
@@ -264,6 +325,8 @@ class _RemoteServices(Services):
         self._environment = environment
         self._beginning = threading.Lock()
         self._work = ""
+        self._providing: dict[Login, threading.Lock] = {}
+        self._provided: set[Login] = set()
 
     def __exit__(
         self,
@@ -275,20 +338,34 @@ class _RemoteServices(Services):
 
     def client(self, resource_type: str, settings: Settings) -> Client:
         """Return a client that asks there; raises AcquisitionError as the real one does."""
-        hold = CLIENTS[resource_type](settings, *_NOTHING_TO_ASK_WITH).hold
-        return _RemoteClient(self, resource_type, settings, hold)
+        client = CLIENTS[resource_type](settings, *_NOTHING_TO_ASK_WITH)
+        return _RemoteClient(self, resource_type, settings, client)
 
     def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
         """Return jobs that are removed there; raises VariableError as the real one does."""
-        quantum_system_from(values, _NOTHING_TO_ASK_WITH[0])
-        return _RemoteQuantumJobs(self, pairs_to_fields(values))
+        system = quantum_system_from(values, *_NOTHING_TO_ASK_WITH)
+        return _RemoteQuantumJobs(self, pairs_to_fields(values), system.login)
 
-    def call(self, call: Call, *fields: str) -> list[str]:
+    def call(self, login: "Login | None", call: Call, *fields: str) -> list[str]:
         """Have something asked within this piece of work, see `NetworkProcess.call`."""
         with self._beginning:
             if not self._work:
                 self._work = self._process.begin_work(self._deadline, self._environment)
-        return self._process.call(self._work, self._deadline, call, *fields)
+        if login is not None:
+            self._provide_token(login)
+        try:
+            return self._process.call(self._work, self._deadline, call, *fields)
+        finally:
+            self._process.keep_new_tokens()
+
+    def _provide_token(self, login: "Login") -> None:
+        """Let the work have the login's token, before anything is asked with it."""
+        with self._beginning:
+            lock = self._providing.setdefault(login, threading.Lock())
+        with lock:
+            if login not in self._provided:
+                self._process.provide_token(self._work, self._deadline, login)
+                self._provided.add(login)
 
 
 # What checks settings asks nothing; what asks is in the other process.
@@ -302,9 +379,10 @@ class _RemoteClient(Client):
     longest_task_seconds = None
 
     def __init__(
-        self, services: _RemoteServices, resource_type: str, settings: Settings, hold: Hold | None
+        self, services: _RemoteServices, resource_type: str, settings: Settings, client: Client
     ) -> None:
-        self.hold = hold
+        self.hold = client.hold
+        self.login = client.login
         self._services = services
         remaining = settings.remaining_seconds
         self._fields = (
@@ -316,11 +394,11 @@ class _RemoteClient(Client):
 
     def check_accessible(self) -> None:
         """Ask whether jobs can run there now, see `Client`."""
-        self._services.call(Call.CHECK, *self._fields)
+        self._services.call(self.login, Call.CHECK, *self._fields)
 
     def acquire(self) -> str:
         """Take the resource, see `Client`."""
-        result = self._services.call(Call.ACQUIRE, *self._fields)
+        result = self._services.call(self.login, Call.ACQUIRE, *self._fields)
         try:
             [token] = result
             return checked_token(token)
@@ -329,20 +407,21 @@ class _RemoteClient(Client):
 
     def release(self, token: str) -> None:
         """Give back what `acquire` took, see `Client`."""
-        self._services.call(Call.RELEASE, token, *self._fields)
+        self._services.call(self.login, Call.RELEASE, token, *self._fields)
 
 
 class _RemoteQuantumJobs:
     """The jobs of one instance of Direct Access, see `QuantumJobs`."""
 
-    def __init__(self, services: _RemoteServices, variables: Sequence[str]) -> None:
+    def __init__(self, services: _RemoteServices, variables: Sequence[str], login: "Login") -> None:
         self._services = services
         self._variables = variables
+        self._login = login
 
     def remove(self, job_id: str) -> bool:
         """Cancel and delete a job; return whether there was one."""
-        return self._services.call(Call.REMOVE, job_id, *self._variables) == ["1"]
+        return self._services.call(self._login, Call.REMOVE, job_id, *self._variables) == ["1"]
 
     def job_ids(self, share: float = 1.0) -> frozenset[str]:
         """Return the ids of all jobs."""
-        return frozenset(self._services.call(Call.LIST, str(share), *self._variables))
+        return frozenset(self._services.call(self._login, Call.LIST, str(share), *self._variables))

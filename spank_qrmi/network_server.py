@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from spank_qrmi import log, privileges
 from spank_qrmi.clients.base import Client, Settings
+from spank_qrmi.clients.iam import Login, TokenSource, login_from_fields
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
@@ -123,7 +124,11 @@ class Server:
                 return self._open(*fields)
             case Order.WORK:
                 number, index, seconds = fields
-                self._works[number] = _Work(self._clients[int(index)], float(seconds))
+                client = self._clients[int(index)]
+                self._works[number] = _Work(client, float(seconds), self._report_token)
+            case Order.LOGIN:
+                work, *login = fields
+                self._works[work].know(*login)
             case Order.CANCEL:
                 self._works[fields[0]].deadline.cancel()
             case Order.CALL:
@@ -137,11 +142,14 @@ class Server:
         except RuntimeError:
             self._report(Report.FAILED, fields[0], *error_fields(ServiceError(_NO_THREAD)))
 
-    def _open(self, user: str, seconds: str, *environments: str) -> bool:
+    def _open(self, user: str, seconds: str, is_tls_needed: str, *environments: str) -> bool:
         """Open a client for each set of variables, and give up root."""
         try:
             import_http()
-            self._clients = [_client_with(each) for each in _sets_in(environments)]
+            self._clients = [
+                _client_with(each, is_tls_needed=bool(is_tls_needed))
+                for each in _sets_in(environments)
+            ]
             self._give_up_root(user, float(seconds))
         except QrmiError as error:
             self._report(Report.REFUSED, str(error))
@@ -164,6 +172,9 @@ class Server:
             failure = ServiceError(f"internal error ({type(error).__name__})", may_have_acted=True)
             self._report(Report.FAILED, number, *error_fields(failure))
 
+    def _report_token(self, key: str, token: str, seconds: float) -> None:
+        self._report(Report.ACCESS, key, token, str(max(0, int(seconds))))
+
     def _report(self, report: Report, *fields: str) -> None:
         frame = encode_frame(report, *fields)
         # Without the worker nobody is left to tell, and the other thread sees the end.
@@ -174,19 +185,45 @@ class Server:
 class _Work:
     """One piece of work: its deadline, and the services within it."""
 
-    def __init__(self, client: "HttpClient | ServiceError", seconds: float) -> None:
+    def __init__(
+        self,
+        client: "HttpClient | ServiceError",
+        seconds: float,
+        tell: Callable[[str, str, float], None],
+    ) -> None:
         self.deadline = Deadline(seconds)
         self._failure = client if isinstance(client, ServiceError) else None
         self._quantum_jobs: dict[tuple[str, ...], QuantumJobs] = {}
         self._making = threading.Lock()
+        self._keys: dict[Login, str] = {}
+        self._logins: dict[str, Login] = {}
+        self._tell = tell
         if not isinstance(client, ServiceError):
-            self._services = LocalServices(client.within(self.deadline), environment=None)
+            http = client.within(self.deadline)
+            self._tokens = TokenSource(http, tell=self._tell_key)
+            self._services = LocalServices(http, environment=None, tokens=self._tokens)
+
+    def know(self, key: str, token: str, seconds: str, *fields: str) -> None:
+        """Take a login, the key by which its tokens are told, and its token if there is one."""
+        login = login_from_fields(fields)
+        self._logins[key] = login
+        self._keys[login] = key
+        if token and self._failure is None:
+            self._tokens.use(login, token, float(seconds))
+
+    def _tell_key(self, login: Login, token: str, seconds: float) -> None:
+        if login in self._keys:
+            self._tell(self._keys[login], token, seconds)
 
     def result_of(self, call: Call, fields: Sequence[str]) -> list[str]:
         """Return the fields of a call's result; raise QrmiError if it failed."""
         if self._failure is not None:
             raise self._failure
         match call:
+            case Call.LOG_IN:
+                [key] = fields
+                self._tokens.token(self._logins[key])
+                return []
             case Call.CHECK:
                 self._client(*fields).check_accessible()
                 return []
@@ -230,13 +267,15 @@ def _sets_in(fields: Sequence[str]) -> list[dict[str, str]]:
     return sets
 
 
-def _client_with(environment: Mapping[str, str]) -> "HttpClient | ServiceError":
+def _client_with(
+    environment: Mapping[str, str], *, is_tls_needed: bool
+) -> "HttpClient | ServiceError":
     """Return an open client for a set of variables, or why there is none."""
     from spank_qrmi.clients.http import HttpClient  # noqa: PLC0415 (imported when it is asked for)
 
     client = HttpClient(Deadline(0))
     try:
-        client.open_with(environment)
+        client.open_with(environment, is_tls_needed=is_tls_needed)
     except ServiceError as error:
         return error
     except Exception as error:  # noqa: BLE001 (one set's fault must not take the others down)

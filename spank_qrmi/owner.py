@@ -31,7 +31,7 @@ class Owner:
 
 def owner_of(pid: int) -> Owner:
     """Return the process `pid` as an owner."""
-    return Owner(_host(), _boot_id(), _pid_namespace(), pid, _started_ticks(pid))
+    return Owner(_host(), boot_id(), _pid_namespace(), pid, _started_ticks(pid))
 
 
 def is_elsewhere(owner: Owner) -> bool:
@@ -41,10 +41,10 @@ def is_elsewhere(owner: Owner) -> bool:
 
 def is_gone(owner: Owner) -> bool:
     """Return whether the process has certainly ended; what cannot be told counts as alive."""
-    boot_id = _boot_id()
-    if is_elsewhere(owner) or not (boot_id and owner.boot_id):
+    this_boot_id = boot_id()
+    if is_elsewhere(owner) or not (this_boot_id and owner.boot_id):
         return False
-    if boot_id != owner.boot_id:
+    if this_boot_id != owner.boot_id:
         return True
     # In another namespace the number means another process, and /proc may hide those of others.
     is_visible = owner.pid_namespace == _pid_namespace() and _started_ticks(1) != 0
@@ -55,7 +55,8 @@ def _host() -> str:
     return os.uname().nodename
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """Return what names this boot of the node, nothing if it is not told."""
     try:
         return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:

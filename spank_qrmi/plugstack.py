@@ -11,6 +11,7 @@ from pathlib import Path
 
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.plugstack_options import (
+    DEFAULT_STATE_DIRECTORY,
     STRICT_PERMISSIONS,
     Parse,
     absolute_path,
@@ -23,8 +24,6 @@ from spank_qrmi.plugstack_options import (
 )
 from spank_qrmi.records import dataclass, field
 from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
-
-DEFAULT_STATE_DIRECTORY = Path("/var/lib/spank_qrmi")
 
 
 @dataclass(frozen=True)

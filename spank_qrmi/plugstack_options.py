@@ -17,6 +17,9 @@ from spank_qrmi.trusted_files import check_trusted
 
 MAX_TIMEOUT_SECONDS = 86400
 
+DEFAULT_STATE_DIRECTORY = Path("/var/lib/spank_qrmi")
+"""What the node keeps for itself: the journal, and access tokens."""
+
 STRICT_PERMISSIONS = "--strict-permissions"
 """Refuses secrets that others can read, of which the log only warns without it."""
 

@@ -11,6 +11,7 @@ from typing import cast
 
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.plugstack_options import (
+    DEFAULT_STATE_DIRECTORY,
     STRICT_PERMISSIONS,
     Parse,
     absolute_path,
@@ -30,6 +31,7 @@ _CREDENTIALS_EXPOSED = (
     "plugstack.conf holds credentials, and all users' commands read it: move them to a file with "
     f"mode 0600 and name that by {_CREDENTIALS}=FILE"
 )
+_STATE_DIRECTORY = "--state-dir"
 _WORKER_USER = "--worker-user"
 _IAM_OPTIONS = {
     names.IAM_APIKEY: "--iam-apikey",
@@ -43,7 +45,8 @@ class QrunArguments:
     """What the administrator decided in plugstack.conf.
 
     `values` are `IBMQRUN_*` variables, empty if they are in the file `credentials_path` instead;
-    `environment` are those of `--env:`. Both hold secrets.
+    `environment` are those of `--env:`. Both hold secrets. Below `state_directory` are the node's
+    access tokens.
     """
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -51,6 +54,7 @@ class QrunArguments:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     is_strict: bool = False
     worker_user: WorkerUser = DEFAULT_WORKER_USER
+    state_directory: Path = DEFAULT_STATE_DIRECTORY
 
     @property
     def exposures(self) -> tuple[str, ...]:
@@ -69,14 +73,17 @@ def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
         environment, values = parse_options(options, _OPTIONS)
         path = values.pop(_CREDENTIALS, None)
         user = cast("WorkerUser", values.pop(_WORKER_USER, DEFAULT_WORKER_USER))
+        state = cast("Path", values.pop(_STATE_DIRECTORY, DEFAULT_STATE_DIRECTORY))
         iam_values = {name: str(value) for name, value in values.items()}
         _check_iam(iam_values)
         if isinstance(path, Path):
             _check_file_is_all(positional, iam_values)
-            return QrunArguments({}, path, environment, is_strict, user)
+            return QrunArguments({}, path, environment, is_strict, user, state)
         _check_count(positional)
         site_values = dict(zip(names.SITE_VARIABLES, positional, strict=True))
-        return QrunArguments({**site_values, **iam_values}, None, environment, is_strict, user)
+        return QrunArguments(
+            {**site_values, **iam_values}, None, environment, is_strict, user, state
+        )
 
 
 def _check_count(positional: Sequence[str]) -> None:
@@ -100,8 +107,8 @@ def _check_file_is_all(positional: Sequence[str], iam_values: Mapping[str, str])
     if positional or iam_values:
         message = (
             f"{_CREDENTIALS} names the file that holds all credentials: give no other arguments "
-            f"but {_ALWAYS}, {STRICT_PERMISSIONS}, --cleanup-timeout, {_WORKER_USER} and --env: "
-            "beside it"
+            f"but {_ALWAYS}, {STRICT_PERMISSIONS}, --cleanup-timeout, {_STATE_DIRECTORY}, "
+            f"{_WORKER_USER} and --env: beside it"
         )
         raise ArgumentError(message)
 
@@ -116,6 +123,7 @@ def _text(option: str, text: str) -> str:
 _OPTIONS: Mapping[str, tuple[str | None, Parse]] = {
     _CREDENTIALS: (_CREDENTIALS, absolute_path),
     "--cleanup-timeout": (None, timeout_seconds),
+    _STATE_DIRECTORY: (_STATE_DIRECTORY, absolute_path),
     _WORKER_USER: (_WORKER_USER, worker_user),
     **{option: (name, _text) for name, option in _IAM_OPTIONS.items()},
 }

@@ -9,15 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 from spank_qrmi import log
 from spank_qrmi.answer import AnswerWriter
+from spank_qrmi.clients.base import needs_tls
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import job_timeout_seconds
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.qrun import variables as names
+from spank_qrmi.qrun.service import endpoints
 from spank_qrmi.qrun_credentials import load_credentials
 from spank_qrmi.qrun_plugstack import QrunArguments, parse_arguments
 from spank_qrmi.services import Network, QuantumJobs
+from spank_qrmi.token_cache import TokenCache
 from spank_qrmi.trusted_files import warn_or_refuse
 
 MOST_REMOVALS_AT_ONCE = 8
@@ -62,8 +65,14 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
     job_ids = request.quantum_jobs + request.killed_quantum_jobs
     try:
         arguments = _read_arguments(request, answer)
-        network.open([arguments.environment], arguments.worker_user, request.timeout_seconds)
         values = _site_variables(arguments, answer)
+        network.open(
+            [arguments.environment],
+            arguments.worker_user,
+            request.timeout_seconds,
+            is_tls_needed=needs_tls(endpoints(values)),
+            token_cache=TokenCache(arguments.state_directory, answer.redactor.add),
+        )
         network.wait_until_open(deadline)
         with network.services(deadline, arguments.environment) as services:
             outcomes = _remove_all(request, services.quantum_jobs(values), deadline)

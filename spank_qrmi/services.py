@@ -20,6 +20,7 @@ from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
+    from spank_qrmi.token_cache import TokenCache
 
 
 class QuantumJobs(Protocol):
@@ -56,10 +57,15 @@ class Network(Protocol):
         environments: Sequence[Mapping[str, str]],
         user: WorkerUser,
         seconds: float,
+        *,
+        is_tls_needed: bool = True,
+        token_cache: "TokenCache | None" = None,
     ) -> None:
         """Get ready for requests with each of these sets of variables; called once, first.
 
-        `user` is who makes them, `seconds` how long they may take altogether. Returns at once.
+        `user` is who makes them, `seconds` how long they may take altogether; see `needs_tls` for
+        `is_tls_needed`. `token_cache` has access tokens for them and takes new ones. Returns at
+        once.
         """
 
     def wait_until_open(self, deadline: Deadline) -> None:
@@ -83,8 +89,11 @@ class LocalNetwork:
         environments: Sequence[Mapping[str, str]],
         user: WorkerUser = DEFAULT_WORKER_USER,
         seconds: float = 0.0,
+        *,
+        is_tls_needed: bool = True,
+        token_cache: "TokenCache | None" = None,
     ) -> None:
-        """Do nothing: clients are opened when they are needed."""
+        """Do nothing: clients are opened when they are needed, and fetch their own tokens."""
 
     def wait_until_open(self, deadline: Deadline) -> None:
         """Return at once."""
@@ -106,9 +115,14 @@ class LocalServices(Services):
     None as `environment`: the client is open.
     """
 
-    def __init__(self, http: "HttpClient", environment: Mapping[str, str] | None) -> None:
+    def __init__(
+        self,
+        http: "HttpClient",
+        environment: Mapping[str, str] | None,
+        tokens: TokenSource | None = None,
+    ) -> None:
         self._http = http
-        self._tokens = TokenSource(http)
+        self._tokens = tokens or TokenSource(http)
         self._environment = environment
         self._opening = threading.Lock()
 
@@ -126,7 +140,7 @@ class LocalServices(Services):
 
     def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
         """Return the jobs of the service; raises VariableError if there is none."""
-        return quantum_system_from(values, self._opened())
+        return quantum_system_from(values, self._opened(), self._tokens)
 
     def _opened(self) -> "HttpClient":
         with self._opening:

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from spank_qrmi import log
-from spank_qrmi.acquisition import UNDO_SECONDS, Acquirer, Held, Holder
+from spank_qrmi.acquisition import UNDO_SECONDS, Acquirer, Held, Holder, Wanted
 from spank_qrmi.answer import AnswerWriter
-from spank_qrmi.clients import CLIENTS, type_number
+from spank_qrmi.clients import CLIENTS, endpoints, type_number
+from spank_qrmi.clients.base import needs_tls
 from spank_qrmi.config import Config, load_config
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import (
@@ -27,9 +28,15 @@ from spank_qrmi.plugstack import PluginArguments, parse_arguments
 from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import MASK, shown_argument, shown_value
-from spank_qrmi.release import Releaser, is_being_acquired, orphans_to_retry
+from spank_qrmi.release import (
+    Releaser,
+    is_being_acquired,
+    is_tls_needed,
+    orphans_to_retry,
+)
 from spank_qrmi.resolution import Resolution, resolve_qpus, split_names
 from spank_qrmi.services import Network
+from spank_qrmi.token_cache import TokenCache
 from spank_qrmi.trusted_files import warn_or_refuse
 
 ORPHAN_SECONDS = 5.0
@@ -48,21 +55,38 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         )
         answer.end(Verdict.FAIL)
         return
-    network.open([arguments.environment], arguments.worker_user, request.timeout_seconds)
     held: list[Held] = []
     try:
         config = _read_config(arguments, answer)
         resolution = resolve_qpus(request.qpu_option, config, is_strict=arguments.is_strict)
         for resource in resolution.resources:
             answer.redactor.add(resource.secrets())
+        wanted = [
+            (resource, resource_environment(resource, request.job_id, request.variables))
+            for resource in resolution.resources
+        ]
+        if wanted:
+            urls = [
+                url
+                for resource, environment in wanted
+                for url in endpoints(resource.type, environment.values)
+            ]
+            network.open(
+                [arguments.environment],
+                arguments.worker_user,
+                request.timeout_seconds,
+                is_tls_needed=needs_tls(urls),
+                token_cache=_token_cache(arguments, answer),
+            )
+        # What takes long in the network process has begun.
         _log_resolution(resolution, config)
-        if resolution.resources:
+        if wanted:
             network.wait_until_open(deadline)
     except QrmiError as error:
         messages = [str(error)]
     else:
         acquirer = _acquirer(request, arguments, deadline, network)
-        held, failures = _acquire_resources(request, resolution, acquirer)
+        held, failures = _acquire_resources(wanted, resolution, acquirer)
         if deadline.is_cancelled() or (arguments.requires_all and failures):
             _give_back(request, arguments, answer, network)
             held = []
@@ -94,7 +118,8 @@ def release(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         entries = [entry for entry in _entries_of_step(request, journal) if entry.needs_release]
         own = {entry.file_name for entry in entries}
         orphans = [entry for entry in _orphans(journal) if entry.file_name not in own]
-        _open_network(network, [*entries, *orphans], arguments, deadline)
+        tokens = _token_cache(arguments, answer)
+        _open_network(network, [*entries, *orphans], arguments, deadline, tokens)
     failed = _release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
         answer.message(f"QPU {entry.resource_name}: {error}")
@@ -121,7 +146,8 @@ def release_job(
             if entry.needs_release and not is_being_acquired(entry)
             if entry.owner is None or not is_elsewhere(entry.owner)
         ]
-        _open_network(network, entries, arguments, deadline)
+        tokens = _token_cache(arguments, answer)
+        _open_network(network, entries, arguments, deadline, tokens)
     failed = _release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
         answer.message(f"QPU {entry.resource_name} of job {entry.job_id}: {error}")
@@ -138,13 +164,26 @@ def _telling_what_is_not_released(request: Request) -> Iterator[None]:
 
 
 def _open_network(
-    network: Network, entries: Sequence[Entry], arguments: PluginArguments, deadline: Deadline
+    network: Network,
+    entries: Sequence[Entry],
+    arguments: PluginArguments,
+    deadline: Deadline,
+    tokens: TokenCache,
 ) -> None:
     """Get ready for requests with the variables of each entry; raise QrmiError if that fails."""
     if entries:
-        environments = [entry.environment for entry in entries]
-        network.open(environments, arguments.worker_user, deadline.remaining_seconds())
+        network.open(
+            [entry.environment for entry in entries],
+            arguments.worker_user,
+            deadline.remaining_seconds(),
+            is_tls_needed=any(map(is_tls_needed, entries)),
+            token_cache=tokens,
+        )
         network.wait_until_open(deadline)
+
+
+def _token_cache(arguments: PluginArguments, answer: AnswerWriter) -> TokenCache:
+    return TokenCache(arguments.state_directory, answer.redactor.add)
 
 
 def _release_entries(
@@ -260,13 +299,9 @@ def _answer_variables(answer: AnswerWriter, variables: Sequence[tuple[str, str]]
 
 
 def _acquire_resources(
-    request: Request, resolution: Resolution, acquirer: Acquirer
+    wanted: Sequence[Wanted], resolution: Resolution, acquirer: Acquirer
 ) -> tuple[list[Held], list[tuple[str, QrmiError]]]:
     """Return what was acquired, and (name, reason) for what was not."""
-    wanted = [
-        (resource, resource_environment(resource, request.job_id, request.variables))
-        for resource in resolution.resources
-    ]
     held: list[Held] = []
     failures: list[tuple[str, QrmiError]] = list(resolution.rejected)
     for (resource, _), outcome in zip(wanted, acquirer.acquire_all(wanted), strict=True):

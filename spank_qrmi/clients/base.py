@@ -6,7 +6,7 @@ A client knows its vendor's exchanges and variables, nothing of Slurm, jobs or p
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Protocol
 from urllib.parse import quote
 
@@ -15,7 +15,7 @@ from spank_qrmi.records import dataclass, field
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
-    from spank_qrmi.clients.iam import TokenSource
+    from spank_qrmi.clients.iam import Login, TokenSource
 
 LATE_ANSWER_SECONDS = 0.8
 """How much longer the answer to what cannot be repeated is waited for: it tells what to release."""
@@ -32,6 +32,14 @@ def base_url(text: str) -> str | None:
     """
     url = text.rstrip("/")
     return url if url.isprintable() and _BASE_URL.fullmatch(url) else None
+
+
+def needs_tls(urls: Iterable[str | None]) -> bool:
+    """Return whether requests to these URLs may need TLS; None is one that a client chooses.
+
+    Redirects are not followed, and no proxy is asked by TLS: no other URL counts.
+    """
+    return not all((url or "").strip().lower().startswith("http://") for url in urls)
 
 
 def path_segment(text: str) -> str:
@@ -124,11 +132,17 @@ class Client(Protocol):
     hold: Hold | None
     """What `acquire` makes the service hold; None if there is nothing that we must release."""
 
+    login: "Login | None" = None
+    """What its requests need an access token for; None if they need none."""
+
     def __init__(self, settings: Settings, http: "HttpClient", tokens: "TokenSource") -> None:
         """Check the settings, without any request; raise AcquisitionError if one is missing."""
 
     def check_accessible(self) -> None:
-        """Ask whether jobs can run there now; raise AcquisitionError with the reason if not."""
+        """Ask whether jobs can run there now; raise AcquisitionError with the reason if not.
+
+        May be called while another thread acquires.
+        """
 
     def acquire(self) -> str:
         """Take the resource; return the acquisition token.

@@ -34,6 +34,7 @@ class DirectAccess(Client):
 
     def __init__(self, settings: Settings, http: "HttpClient", tokens: TokenSource) -> None:
         self._service = IbmService.from_settings(settings, http, tokens, prefix=_PREFIX)
+        self.login = self._service.login
         self._path = f"/v1/backends/{path_segment(settings.resource_name)}"
 
     def check_accessible(self) -> None:

@@ -7,7 +7,7 @@ Owns everything that IBM's services have in common; what they are asked is their
 import base64
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 _GRANT_TYPE = "urn:ibm:params:oauth:grant-type:apikey"
 
-_LONGEST_TOKEN = 16 * 1024
+LONGEST_TOKEN = 16 * 1024
 """Characters; servers take no longer headers."""
+
+LONGEST_LIFE_SECONDS = 86400
+"""What is believed of a token's life, whatever its service says."""
 
 _USED_PART_OF_LIFE = 0.9
 """Part of a token's life after which a new one is fetched."""
@@ -31,6 +34,10 @@ _USED_PART_OF_LIFE = 0.9
 
 class Login(Protocol):
     """What a service gives an access token for; equal logins share one."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What tells it from every other login, credentials included; see `login_from_fields`."""
 
     @property
     def refused_text(self) -> str:
@@ -53,6 +60,11 @@ class IamLogin:
     refused_text = "refused the API key"
     refused_status = HTTPStatus.BAD_REQUEST
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What tells it from every other login, credentials included."""
+        return (_IAM, self.endpoint_url, self.apikey)
+
     def ask_for_token(self, http: "HttpClient") -> Answer:
         """Return the service's answer; raise ServiceError if there is none."""
         return http.request(
@@ -74,6 +86,11 @@ class AppIdLogin:
     refused_text = "refused the client id and secret"
     refused_status = HTTPStatus.UNAUTHORIZED
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What tells it from every other login, credentials included."""
+        return (_APP_ID, self.service_url, self.client_id, self.secret)
+
     def ask_for_token(self, http: "HttpClient") -> Answer:
         """Return the service's answer; raise ServiceError if there is none."""
         pair = f"{self.client_id}:{self.secret}".encode(errors="surrogateescape")
@@ -83,6 +100,20 @@ class AppIdLogin:
             headers={"Authorization": f"Basic {base64.b64encode(pair).decode()}"},
             is_repeatable=True,
         )
+
+
+_IAM, _APP_ID = "iam", "app-id"
+_LOGINS: Mapping[str, Callable[..., Login]] = {_IAM: IamLogin, _APP_ID: AppIdLogin}
+
+
+def login_from_fields(fields: Sequence[str]) -> Login:
+    """Return the login of which `Login.fields` tells."""
+    kind, *values = fields
+    return _LOGINS[kind](*values)
+
+
+TokenListener = Callable[[Login, str, float], object]
+"""Is told a new token and for how many seconds it may be used, or "" for one that was refused."""
 
 
 @dataclass
@@ -98,12 +129,20 @@ class _Entry:
 class TokenSource:
     """Access tokens, one request per login however many threads ask; for one piece of work.
 
-    A failure is final unless told otherwise: the requests behind it were already repeated.
+    A failure is final unless told otherwise: the requests behind it were already repeated. `tell`
+    is called while the login's other requests wait.
     """
 
-    def __init__(self, http: "HttpClient", *, failures_are_final: bool = True) -> None:
+    def __init__(
+        self,
+        http: "HttpClient",
+        *,
+        failures_are_final: bool = True,
+        tell: TokenListener = lambda login, token, seconds: None,
+    ) -> None:
         self._http = http
         self._failures_are_final = failures_are_final
+        self._tell = tell
         self._entries: dict[Login, _Entry] = {}
         self._entries_lock = threading.Lock()
 
@@ -127,7 +166,14 @@ class TokenSource:
                         entry.failure = error
                     raise
                 entry.expires_at = asked_at + life_seconds * _USED_PART_OF_LIFE
+                self._tell(login, entry.token, entry.expires_at - time.monotonic())
             return entry.token
+
+    def use(self, login: Login, token: str, seconds: float) -> None:
+        """Take a token that was fetched elsewhere and may be used for so many seconds."""
+        entry = self._entry(login)
+        with entry.lock:
+            entry.token, entry.expires_at = token, time.monotonic() + seconds
 
     def forget(self, login: Login, token: str) -> None:
         """Drop `token`, which a service refused, unless another one has already replaced it."""
@@ -135,6 +181,7 @@ class TokenSource:
         with entry.lock:
             if entry.token == token:
                 entry.token = None
+                self._tell(login, "", 0.0)
 
     def _entry(self, login: Login) -> _Entry:
         with self._entries_lock:
@@ -154,14 +201,12 @@ class TokenSource:
             )
         document = answer.json_object()
         token, life_seconds = document.get("access_token"), document.get("expires_in")
-        is_token = (
-            isinstance(token, str) and 0 < len(token) <= _LONGEST_TOKEN and is_header_value(token)
-        )
+        is_usable = isinstance(token, str) and is_token(token)
         # bool is an int in Python, but not in JSON.
-        if not (is_token and isinstance(life_seconds, int) and not isinstance(life_seconds, bool)):
+        if not (is_usable and isinstance(life_seconds, int) and not isinstance(life_seconds, bool)):
             message = f"the answer of {answer.source} holds no usable token"
             raise ServiceError(message, status=answer.status)
-        return str(token), life_seconds
+        return str(token), max(0, min(life_seconds, LONGEST_LIFE_SECONDS))
 
 
 @dataclass(frozen=True)
@@ -204,6 +249,11 @@ class IbmService:
         self._access = access
         crn = access.service_crn
         self._headers: Mapping[str, str] = {} if crn is None else {"Service-CRN": crn}
+
+    @property
+    def login(self) -> Login:
+        """What requests are authorised with."""
+        return self._access.login
 
     @classmethod
     def from_settings(
@@ -255,20 +305,22 @@ class IbmService:
                 max_tries=max_tries,
             )
 
-        login = self._access.login
-        token = self._tokens.token(login)
+        token = self._tokens.token(self.login)
         answer = ask(token)
         if answer.status == HTTPStatus.UNAUTHORIZED:
-            self._tokens.forget(login, token)
-            answer = ask(self._tokens.token(login))
+            self._tokens.forget(self.login, token)
+            answer = ask(self._tokens.token(self.login))
         return answer
 
-    def check_backend(self, path: str, accessible_statuses: frozenset[str]) -> None:
+    def check_backend(
+        self, path: str, accessible_statuses: frozenset[str], share: float = 1.0
+    ) -> None:
         """Return if the backend described at `path` has one of these statuses, in any case.
 
-        Raises AcquisitionError with the service's reason, ServiceError if there is no answer.
+        `share` (0 to 1) is the part of the remaining time that it may use. Raises AcquisitionError
+        with the service's reason, ServiceError if there is no answer.
         """
-        answer = self.authorized_request("GET", path, is_repeatable=True)
+        answer = self.authorized_request("GET", path, is_repeatable=True, share=share)
         if answer.status == HTTPStatus.NOT_FOUND:
             raise AcquisitionError("the service knows no backend of this name")
         if not answer.is_success:
@@ -286,6 +338,11 @@ class IbmService:
         """Return what is wrong with an answer that is no success, and the variable to look at."""
         hint = self._access.hint(answer.status)
         return f"{answer.source} answered {answer.status_text()}{hint}"
+
+
+def is_token(text: str) -> bool:
+    """Return whether `text` can be an access token."""
+    return 0 < len(text) <= LONGEST_TOKEN and is_header_value(text)
 
 
 def is_header_value(text: str) -> bool:

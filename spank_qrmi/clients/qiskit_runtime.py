@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar
 
+from spank_qrmi.at_once import begin
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import Client, Hold, Settings, path_segment
 from spank_qrmi.clients.iam import IbmService, TokenSource
@@ -35,6 +36,7 @@ _SESSION_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,256}")
 
 _BRACE_OR_ID = re.compile(rb'[{}]|"id"\s*:\s*"([A-Za-z0-9._-]{1,256})"')
 
+_CHECK_SHARE = 3 / 4
 _LIST_SHARE = 1 / 3
 _PATCH_SHARE = 1 / 2
 
@@ -52,6 +54,7 @@ class QiskitRuntime(Client):
     def __init__(self, settings: Settings, http: "HttpClient", tokens: TokenSource) -> None:
         self._settings = settings
         self._service = IbmService.from_settings(settings, http, tokens, prefix=_PREFIX)
+        self.login = self._service.login
         self._path = f"/backends/{path_segment(settings.resource_name)}/status"
         self._mode = _session_mode(settings)
         self._max_ttl_seconds = _max_ttl_seconds(settings)
@@ -63,7 +66,8 @@ class QiskitRuntime(Client):
 
         Raises AcquisitionError with the service's reason, ServiceError if there is no answer.
         """
-        self._service.check_backend(self._path, _ACCESSIBLE_STATUSES)
+        # Closing what was opened meanwhile must have time left even if the answer never comes.
+        self._service.check_backend(self._path, _ACCESSIBLE_STATUSES, _CHECK_SHARE)
 
     def acquire(self) -> str:
         """Open a session, or take the one that the user named (POST /sessions, GET /sessions/{id}).
@@ -99,20 +103,24 @@ class QiskitRuntime(Client):
     def release(self, token: str) -> None:
         """End the session `token`; succeeds if the service says twice that it knows none such.
 
-        Without pending jobs it is told to accept no more and so ends as completed (PATCH
-        /sessions/{id}); with some, or if that cannot be found out, it is closed at once (DELETE
+        It is told to accept no more jobs and so ends as completed (PATCH /sessions/{id}); if some
+        are pending, or that cannot be found out meanwhile (GET /jobs), it is closed as well (DELETE
         /sessions/{id}/close). Raises ReleaseError with all reasons if it may still be open.
         """
         if not _SESSION_ID.fullmatch(token):
             raise ReleaseError("the acquisition token is no session id: nothing can be closed")
+        list_reasons: list[str] = []
         reasons: list[str] = []
-        if self._has_no_pending_jobs(token, reasons) and self._is_ended_by(
+        has_no_pending_jobs = begin(lambda: self._has_no_pending_jobs(token, list_reasons))
+        is_told = self._is_ended_by(
             "PATCH", token, reasons, json={"accepting_jobs": False}, share=_PATCH_SHARE
-        ):
+        )
+        if has_no_pending_jobs() and is_told:
             return
         if not self._is_ended_by("DELETE", token, reasons, path="/close"):
             # One cause often fails all three requests in the same words.
-            message = f"the session may still be open: {'; '.join(dict.fromkeys(reasons))}"
+            told = dict.fromkeys([*list_reasons, *reasons])
+            message = f"the session may still be open: {'; '.join(told)}"
             raise ReleaseError(message)
 
     def _session_hold(self) -> Hold:

@@ -54,11 +54,12 @@ class Job:
 class QuantumSystem:
     """One service instance, at `endpoint_url` (without trailing slash)."""
 
-    def __init__(self, endpoint_url: str, access: Access, http: "HttpClient") -> None:
+    def __init__(
+        self, endpoint_url: str, access: Access, http: "HttpClient", tokens: TokenSource
+    ) -> None:
         self._http = http
-        # A command may wait for days: what IAM could not do once it may do later.
-        tokens = TokenSource(http, failures_are_final=False)
         self._service = IbmService(endpoint_url, access, http, tokens)
+        self.login = access.login
 
     def submit(self, order: Mapping[str, object]) -> None:
         """Submit a job (POST /v1/jobs); the service answers 204. Made once, never repeated.

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from spank_qrmi.clients.base import base_url
-from spank_qrmi.clients.iam import Access, AppIdLogin, IamLogin, is_header_value
+from spank_qrmi.clients.iam import Access, AppIdLogin, IamLogin, TokenSource, is_header_value
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.errors import VariableError
 from spank_qrmi.qrun import variables as names
@@ -14,14 +14,24 @@ if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
 
 
-def quantum_system_from(values: Mapping[str, str], http: "HttpClient") -> QuantumSystem:
+def quantum_system_from(
+    values: Mapping[str, str], http: "HttpClient", tokens: TokenSource | None = None
+) -> QuantumSystem:
     """Return the service, without any request; `values` holds `IBMQRUN_*` variables.
 
     The three variables of IAM together select it, else App ID's two are used. Raises VariableError
     that names what is missing or cannot be used.
     """
     endpoint_url = require_url(values, names.DAAPI_ENDPOINT)
-    return QuantumSystem(endpoint_url, _access(values, endpoint_url), http)
+    # A command may wait for days: what IAM could not do once it may do later.
+    tokens = tokens or TokenSource(http, failures_are_final=False)
+    return QuantumSystem(endpoint_url, _access(values, endpoint_url), http, tokens)
+
+
+def endpoints(values: Mapping[str, str]) -> list[str]:
+    """Return the URLs that the service may be asked by, unchecked."""
+    given = [values.get(name, "") for name in (names.DAAPI_ENDPOINT, names.IAM_ENDPOINT)]
+    return [url for url in given if url.strip()]
 
 
 def require(values: Mapping[str, str], name: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from spank_qrmi import __version__
 from tests.packages.machine import Machine
 
+STATE = "var/lib/spank_qrmi"
 GOOD = {"state": "COMPLETED", "output": "ibm_torino,ibm_sherbrooke\n", "sessions": 1, "help": True}
 CONFFILES = {
     "etc/slurm/plugstack.conf.d/spank_qrmi.conf.example",
@@ -32,13 +33,15 @@ def test_deb_comes_works_and_goes(machine: Machine, deb: Path):
     }
     assert [name for name in installed if name.endswith(".wants/spank-qrmi-release.timer")] == []
     assert machine.run_qpu_job() == GOOD
-    # A job leaves nothing but the empty record of what the node holds.
-    assert {*machine.files()} - {*installed} == {"var/lib/spank_qrmi"}
+    # A job leaves nothing but the empty record of what the node holds, and access tokens.
+    left = {*machine.files()} - {*installed}
+    assert {name for name in left if f"{STATE}/tokens/" not in name} == {STATE, f"{STATE}/tokens"}
 
     machine.run("apt-get", "remove", "-y", "spank-qrmi")
     left = {*machine.files()} - {*before}
     assert left >= CONFFILES
-    assert left - CONFFILES <= {"etc/slurm/plugstack.conf.d", "var/lib/spank_qrmi"}
+    left = {name for name in left if not name.startswith(f"{STATE}/")}
+    assert left - CONFFILES <= {"etc/slurm/plugstack.conf.d", STATE}
     machine.run("apt-get", "purge", "-y", "spank-qrmi")
     assert machine.files() == before
 

@@ -17,6 +17,7 @@ from loopback.processes import children_of, command_line, end_processes, process
 from loopback.site import RELEASE_SECONDS, Site
 from loopback.waiting import wait_until
 from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.token_cache import FOLDER_NAME
 
 WORKER_SECONDS = 20.0
 SESSIONS = "/runtime/api/v1/sessions"
@@ -98,7 +99,8 @@ class Product:
         """Return the names of the acquisitions that the node still remembers."""
         if not self.state_directory.exists():
             return []
-        return sorted(path.name for path in self.state_directory.iterdir())
+        names = (path.name for path in self.state_directory.iterdir())
+        return sorted(name for name in names if name != FOLDER_NAME)
 
     def unreleased(self) -> list[str]:
         """Return the names of the acquisitions for which something is left to do.

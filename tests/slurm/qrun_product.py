@@ -78,7 +78,8 @@ class QrunProduct:
     def write_plugstack(self, *more: str, eight: bool = True, mode: str = "optional") -> None:
         """Write the plugin's line as an administrator does, with more arguments at its end."""
         arguments = self.site.qrun_arguments() if eight else ()
-        line = (mode, str(self.installation.qrun_plugin), *arguments, *more)
+        state = f"--state-dir={self.folder}/journal"
+        line = (mode, str(self.installation.qrun_plugin), *arguments, state, *more)
         self.cluster.write_plugstack(" ".join(line))
 
     def write_credentials(self, **changes: str) -> Path:

@@ -19,6 +19,7 @@ from loopback.processes import children_of, command_line
 from loopback.site import SECRETS, Site
 from loopback.waiting import wait_until
 from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN
+from spank_qrmi.token_cache import FOLDER_NAME
 from tests.slurm.echoing_service import ANSWERS, EchoingService
 from tests.slurm.product import Product, resource_variables
 from tests.slurm.qrun_product import QrunProduct
@@ -236,11 +237,21 @@ def test_journal_is_roots_alone(product: Product):
     job = product.submit("sleep 60", "--qpu=ibm_sherbrooke")
     product.wait_for_recorded_session()
 
-    [entry] = product.state_directory.iterdir()
+    [entry] = product.journal()
     assert product.state_directory.stat().st_mode & 0o777 == 0o700
-    assert entry.stat().st_mode & 0o777 == 0o600
+    assert (product.state_directory / entry).stat().st_mode & 0o777 == 0o600
     job.cancel()
     job.wait()
+
+
+def test_access_tokens_are_roots_alone(product: Product):
+    assert product.run_job("true", "--qpu=ibm_sherbrooke").state == "COMPLETED"
+
+    folder = product.state_directory / FOLDER_NAME
+    [token] = folder.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert API_KEY not in token.read_text()
 
 
 def test_environment_of_a_job_that_asked_for_nothing(product: Product):

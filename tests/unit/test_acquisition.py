@@ -118,18 +118,16 @@ def test_journal_knows_before_the_vendor_is_asked(
     vendor: FakeVendor, acquirer: Acquirer, journal: Journal
 ) -> None:
     seen: list[list[Entry]] = []
-    for verb in ("make", "check", "acquire"):
+    for verb in ("make", "acquire"):
         vendor.orders[f"{verb} a"] = lambda: seen.append(entries_in(journal))
     acquire(acquirer, "a")
-    assert seen == [[], [], [entry_of("a")]]
+    assert seen == [[], [entry_of("a")]]
 
 
 @pytest.mark.parametrize(
     ("step", "error"),
     [
         ("make", AcquisitionError("no key")),
-        ("check", AcquisitionError("not accessible")),
-        ("check", ServiceError("no answer", may_have_acted=True)),
         ("acquire", AcquisitionError("refused")),
         ("acquire", ServiceError("no answer")),
     ],
@@ -141,6 +139,105 @@ def test_refused_resource_leaves_nothing_and_the_others_alone(
     assert shown(acquire(acquirer, "a b c")) == ["token-a", str(error), "token-c"]
     assert by_name(entries_in(journal)) == [entry_of("a", "token-a"), entry_of("c", "token-c")]
     assert vendor.events_of("release") == set()
+
+
+@pytest.mark.parametrize("is_brought", [False, True])
+def test_check_and_acquisition_are_at_the_same_time(
+    vendor: FakeVendor, acquirer: Acquirer, is_brought: bool
+) -> None:
+    vendor.brought = {"a"} if is_brought else set()
+    together = threading.Barrier(2, timeout=TOGETHER_SECONDS)
+    vendor.orders = {f"{verb} a": lambda: together.wait() and None for verb in ("check", "acquire")}
+    assert shown(acquire(acquirer, "a")) == ["token-a"]
+
+
+NOT_ACCESSIBLE = AcquisitionError("not accessible")
+
+
+@pytest.mark.parametrize("error", [NOT_ACCESSIBLE, ServiceError("no answer", may_have_acted=True)])
+def test_what_is_not_accessible_is_released_at_once(
+    vendor: FakeVendor, acquirer: Acquirer, error: QrmiError, journal: Journal
+) -> None:
+    vendor.orders = {"check b": error}
+    assert shown(acquire(acquirer, "a b c")) == ["token-a", str(error), "token-c"]
+    assert by_name(entries_in(journal)) == [entry_of("a", "token-a"), entry_of("c", "token-c")]
+    assert vendor.events_of("release") == {"token-b"}
+
+
+def test_what_the_user_brought_is_kept_though_not_accessible(
+    vendor: FakeVendor, acquirer: Acquirer
+) -> None:
+    vendor.brought = {"a"}
+    vendor.orders = {"check a": NOT_ACCESSIBLE}
+    assert shown(acquire(acquirer, "a")) == ["not accessible"]
+    assert vendor.events_of("release") == set()
+
+
+def test_token_is_in_the_journal_while_the_check_goes_on(
+    vendor: FakeVendor, acquirer: Acquirer, journal: Journal
+) -> None:
+    seen: list[list[Entry]] = []
+
+    def wait_for_token() -> None:
+        deadline = Deadline(TOGETHER_SECONDS)
+        while entries_in(journal) != [entry_of("a", "token-a")]:
+            assert deadline.wait(0.001)
+        seen.append(entries_in(journal))
+
+    vendor.orders = {"check a": wait_for_token}
+    acquire(acquirer, "a")
+    assert seen == [[entry_of("a", "token-a")]]
+
+
+def test_release_of_what_is_not_accessible_is_tried_again_later(
+    vendor: FakeVendor, acquirer: Acquirer, journal: Journal
+) -> None:
+    vendor.orders = {"check a": NOT_ACCESSIBLE, "release token-a": ReleaseError("down")}
+    assert shown(acquire(acquirer, "a")) == [
+        "not accessible; it has opened a hold on a, whose release failed and is tried again when "
+        "the job ends: down"
+    ]
+    assert entries_in(journal) == [entry_of("a", "token-a")]
+
+
+MAY_BE_OPEN = f"; a hold on a may be open until {ENDS_AT} at the latest"
+
+
+@pytest.mark.parametrize("is_brought", [False, True])
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ((NOT_ACCESSIBLE, AcquisitionError("refused")), "not accessible"),
+        ((NOT_ACCESSIBLE, ServiceError("no answer")), "not accessible"),
+        (
+            (NOT_ACCESSIBLE, ServiceError("cut off", may_have_acted=True)),
+            f"not accessible{MAY_BE_OPEN}",
+        ),
+        ((ServiceError("no verdict"), AcquisitionError("refused")), "refused"),
+        ((ServiceError("no verdict"), ServiceError("no answer")), "no answer"),
+    ],
+)
+def test_more_telling_of_two_reasons_is_told(
+    vendor: FakeVendor,
+    acquirer: Acquirer,
+    errors: tuple[QrmiError, QrmiError],
+    expected: str,
+    is_brought: bool,
+) -> None:
+    vendor.brought = {"a"} if is_brought else set()
+    vendor.orders = dict(zip(("check a", "acquire a"), errors, strict=True))
+    [text] = shown(acquire(acquirer, "a"))
+    assert text == (expected.removesuffix(MAY_BE_OPEN) if is_brought else expected)
+    assert vendor.events_of("release") == set()
+
+
+def test_session_of_a_broken_answer_is_released_though_the_check_says_more(
+    vendor: FakeVendor, acquirer: Acquirer
+) -> None:
+    vendor.orders = {"check a": NOT_ACCESSIBLE, "acquire a": opened("s-1")}
+    [text] = shown(acquire(acquirer, "a"))
+    assert text == "not accessible; it has opened a hold on a, which was released"
+    assert vendor.events_of("release") == {"s-1"}
 
 
 def test_acquisition_that_may_have_happened_stays_in_the_journal(
@@ -210,7 +307,7 @@ def test_internal_error_is_one_resources_own(
     step: str,
     journal: Journal,
 ) -> None:
-    left = [entry_of("b")] if step == "acquire" else []
+    left = [entry_of("b", None if step == "acquire" else "token-b")]
     vendor.orders = {f"{step} b": ZeroDivisionError("secret text")}
     expected = ["token-a", "internal error (ZeroDivisionError)"]
     assert shown(acquire(acquirer, "a b")) == expected

@@ -568,7 +568,7 @@ while True:
 def test_writer_killed_at_any_moment_leaves_whole_entries_without_locks(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "_YOUNGEST_LEFTOVER_SECONDS", -1)
+    monkeypatch.setattr(journal, "YOUNGEST_LEFTOVER_SECONDS", -1)
     for turn in range(15):
         command = [sys.executable, "-c", WRITER, str(folder), str(turn)]
         with (

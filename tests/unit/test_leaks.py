@@ -114,7 +114,9 @@ def test_places_where_secrets_belong(folder: Path, name: str):
     assert kinds_found(folder) == []
 
 
-@pytest.mark.parametrize("name", ["test-1/journal/7.json", "state/hash.3/job.13/environment"])
+@pytest.mark.parametrize(
+    "name", ["test-1/journal/7.json", "journal/tokens/0af3", "state/hash.3/job.13/environment"]
+)
 @pytest.mark.parametrize(
     ("folder_mode", "mode", "expected"),
     [

@@ -20,7 +20,9 @@ from spank_qrmi.network_messages import Call, error_fields, pairs_to_fields
 
 network_server.import_http()
 clients = {
-    proxy: network_server._client_with({"http_proxy": proxy, "https_proxy": proxy} if proxy else {})
+    proxy: network_server._client_with(
+        {"http_proxy": proxy, "https_proxy": proxy} if proxy else {}, is_tls_needed=True
+    )
     for proxy in ("", "http://user:password@127.0.0.1:9")
 }
 before = set(sys.modules)
@@ -33,7 +35,13 @@ privileges.capabilities()
 released = set()
 for proxy, client in clients.items():
     for url in ("", "https", "http://localhost:9"):
-        work = network_server._Work(client, 0.3 if url or proxy else 20.0)
+        seconds = 0.3 if url or proxy else 20.0
+        work = network_server._Work(client, seconds, lambda key, token, seconds: None)
+        work.know("key", "", "0", "iam", url or "http://localhost:9", "secret")
+        try:
+            work.result_of(Call.LOG_IN, ["key"])
+        except QrmiError as error:
+            error_fields(error)
         for each in resources:
             variables = dict(each["environment"])
             for key in [key for key in variables if url and "ENDPOINT" in key or "BASE_URL" in key]:

@@ -98,7 +98,8 @@ def test_record_goes_if_nothing_is_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_held: bool, remains: bool
 ) -> None:
     state = tmp_path / "state"
-    state.mkdir()
+    (state / "tokens").mkdir(parents=True)
+    (state / "tokens" / "token").write_text("")
     if is_held:
         (state / "entry").write_text("")
     monkeypatch.setattr(package, "STATE_FOLDER", str(state))

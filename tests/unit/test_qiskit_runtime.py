@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Qiskit Runtime: access, opening or adopting a session, and ending it whatever happens."""
 
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+
 import httpx
 import orjson
 import pytest
 
+from spank_qrmi import at_once
 from spank_qrmi.clients.base import Hold
 from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
@@ -30,6 +35,8 @@ SESSION = "GET /base/sessions/s-1"
 JOBS = "GET /base/jobs"
 PATCH = "PATCH /base/sessions/s-1"
 CLOSE = "DELETE /base/sessions/s-1/close"
+
+TOGETHER_SECONDS = 10
 
 
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
@@ -76,6 +83,15 @@ def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: s
     with pytest.raises(AcquisitionError) as caught:
         client_of(FakeService({STATUS: answer})).check_accessible()
     assert text_of(caught.value) == expected
+
+
+def test_check_that_never_ends_leaves_time_to_close_what_was_opened_meanwhile() -> None:
+    deadline = RecordingDeadline(12)
+    service = FakeService({STATUS: reply(503, None, Retry_After="10")})
+    with pytest.raises(ServiceError, match="asks to wait 10 s"):
+        client_of(service, deadline=deadline).check_accessible()
+    assert service.requests[-1].extensions["limits"].silence_seconds <= 9
+    assert service.asked == [STATUS]
 
 
 @pytest.mark.parametrize(
@@ -288,15 +304,46 @@ def test_preset_session_that_cannot_be_read(
 
 NO_JOBS = reply(200, {"jobs": [], "offset": 0, "limit": 200})
 ONE_JOB = reply(200, {"jobs": [{"id": "j", "status": "Strange"}]})
+TOLD = httpx.Response(204)
+
+
+def later_than_the_list(service: FakeService) -> list[str]:
+    """Return what was asked but for the list, which is asked for at the same time."""
+    assert JOBS in service.asked
+    return [each for each in service.asked if each != JOBS]
 
 
 @pytest.mark.parametrize("empty", [NO_JOBS, reply(200, {})])
 def test_session_without_pending_jobs_is_told_to_accept_no_more(empty: httpx.Response) -> None:
-    service = FakeService({JOBS: empty, PATCH: httpx.Response(204)})
+    service = FakeService({JOBS: empty, PATCH: TOLD})
     client_of(service).release("s-1")
-    assert service.asked == [JOBS, PATCH]
-    assert dict(service.requests[1].url.params) == {"pending": "true", "session_id": "s-1"}
-    assert orjson.loads(service.requests[2].content) == {"accepting_jobs": False}
+    assert later_than_the_list(service) == [PATCH]
+    [listed] = [each for each in service.requests if each.url.path == "/base/jobs"]
+    assert dict(listed.url.params) == {"pending": "true", "session_id": "s-1"}
+    [told] = [each for each in service.requests if each.method == "PATCH"]
+    assert orjson.loads(told.content) == {"accepting_jobs": False}
+
+
+def test_list_and_end_are_asked_for_at_the_same_time() -> None:
+    together = threading.Barrier(2, timeout=TOGETHER_SECONDS)
+
+    def meeting(answer: httpx.Response) -> Callable[[httpx.Request], httpx.Response]:
+        return lambda _: (together.wait(), answer)[1]
+
+    service = FakeService({JOBS: meeting(NO_JOBS), PATCH: meeting(TOLD)})
+    client_of(service).release("s-1")
+    assert (len(service.asked), service.token_requests) == (2, 1)
+
+
+def test_session_is_ended_without_a_thread_for_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise RuntimeError("can't start new thread")
+
+    threads = SimpleNamespace(Thread=lambda **_: SimpleNamespace(start=refuse))
+    monkeypatch.setattr(at_once, "threading", threads)
+    service = FakeService({JOBS: NO_JOBS, PATCH: TOLD})
+    client_of(service).release("s-1")
+    assert service.asked == [PATCH, JOBS]
 
 
 @pytest.mark.parametrize(
@@ -317,9 +364,9 @@ def test_session_without_pending_jobs_is_told_to_accept_no_more(empty: httpx.Res
 def test_session_is_closed_if_jobs_are_pending_or_cannot_be_listed(
     listed: httpx.Response | Exception,
 ) -> None:
-    service = FakeService({JOBS: listed, CLOSE: httpx.Response(204)})
+    service = FakeService({JOBS: listed, PATCH: TOLD, CLOSE: httpx.Response(204)})
     client_of(service).release("s-1")
-    assert [each for each in service.asked if each != JOBS] == [CLOSE]
+    assert later_than_the_list(service) == [PATCH, CLOSE]
     assert service.requests[-1].content == b""
 
 
@@ -334,10 +381,10 @@ def test_session_is_closed_if_it_cannot_be_told(patched: httpx.Response | Except
 def test_session_that_is_gone_is_released(shown: httpx.Response) -> None:
     service = FakeService({JOBS: NO_JOBS, PATCH: reply(404), SESSION: shown})
     client_of(service).release("s-1")
-    assert service.asked == [JOBS, PATCH, SESSION]
-    service = FakeService({JOBS: ONE_JOB, CLOSE: reply(404), SESSION: shown})
+    assert later_than_the_list(service) == [PATCH, SESSION]
+    service = FakeService({JOBS: ONE_JOB, PATCH: TOLD, CLOSE: reply(404), SESSION: shown})
     client_of(service).release("s-1")
-    assert service.asked == [JOBS, CLOSE, SESSION]
+    assert later_than_the_list(service) == [PATCH, CLOSE, SESSION]
 
 
 def test_session_that_is_not_found_only_once_is_closed() -> None:
@@ -346,7 +393,7 @@ def test_session_that_is_not_found_only_once_is_closed() -> None:
         {JOBS: NO_JOBS, PATCH: reply(404), SESSION: open_session, CLOSE: httpx.Response(204)}
     )
     client_of(service).release("s-1")
-    assert service.asked == [JOBS, PATCH, SESSION, CLOSE]
+    assert later_than_the_list(service) == [PATCH, SESSION, CLOSE]
 
 
 @pytest.mark.parametrize(
@@ -354,7 +401,7 @@ def test_session_that_is_not_found_only_once_is_closed() -> None:
     [nested_reply('{"state": ', "}"), reply(200, {"state": "open"}), reply(400), reply(200, [])],
 )
 def test_session_that_may_be_there_is_not_released(shown: httpx.Response) -> None:
-    service = FakeService({JOBS: ONE_JOB, CLOSE: reply(404), SESSION: shown})
+    service = FakeService({JOBS: ONE_JOB, PATCH: TOLD, CLOSE: reply(404), SESSION: shown})
     with pytest.raises(ReleaseError, match=r"may still be open: .* answered 404 Not Found"):
         client_of(service).release("s-1")
 
@@ -385,12 +432,14 @@ def test_one_reason_is_given_once() -> None:
 
 def test_list_that_never_comes_leaves_time_to_close() -> None:
     deadline = RecordingDeadline(12)
-    service = FakeService({JOBS: reply(503, None, Retry_After="5"), CLOSE: httpx.Response(204)})
+    late = reply(503, None, Retry_After="7")
+    service = FakeService({JOBS: late, PATCH: late, CLOSE: httpx.Response(204)})
     client_of(service, deadline=deadline).release("s-1")
-    assert service.asked == [JOBS, CLOSE]
-    of_list, of_closing = (request.extensions["limits"] for request in service.requests[1:])
-    assert of_list.silence_seconds <= 4
-    assert of_closing.silence_seconds > 10
+    assert later_than_the_list(service) == [PATCH, CLOSE]
+    limits = {each.method: each.extensions["limits"] for each in service.requests[1:]}
+    assert limits["GET"].silence_seconds <= 4
+    assert limits["PATCH"].silence_seconds <= 6
+    assert limits["DELETE"].silence_seconds > 10
 
 
 @pytest.mark.parametrize("token", ["", "..", "a/b", "x" * 257])

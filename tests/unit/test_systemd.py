@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from spank_qrmi import cli
-from spank_qrmi.plugstack import DEFAULT_STATE_DIRECTORY
+from spank_qrmi.plugstack_options import DEFAULT_STATE_DIRECTORY
 
 REPOSITORY = Path(__file__).parents[2]
 SERVICE = REPOSITORY / "systemd" / "spank-qrmi-release.service"
@@ -38,7 +38,8 @@ def test_service_may_write_the_journal_and_nothing_else() -> None:
     settings = settings_of(SERVICE)
     assert settings["Service"]["ProtectSystem"] == "strict"
     assert settings["Service"]["ReadWritePaths"] == f"-{DEFAULT_STATE_DIRECTORY}"
-    assert settings["Unit"]["ConditionDirectoryNotEmpty"] == str(DEFAULT_STATE_DIRECTORY)
+    # Beside entries there are access tokens.
+    assert settings["Unit"]["ConditionPathExistsGlob"] == f"{DEFAULT_STATE_DIRECTORY}/*.json"
 
 
 def test_timer_starts_the_service_of_its_name() -> None:

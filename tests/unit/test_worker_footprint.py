@@ -6,6 +6,7 @@ waits longer for. The numbers below are what there is now and a little room.
 """
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -41,13 +42,11 @@ NEVER_IMPORTED = frozenset(
     }
 )
 
-# One token for all that share a key; each vendor is asked whether it is there, then for what it
-# gives. What nothing is held of needs no release.
-TOKEN = "POST /iam/identity/token"
+# With a token that the node has. Each vendor is asked whether it is there, and for what it gives.
+# What nothing is held of needs no release.
 REQUESTS_TO_ACQUIRE = {
-    "ibm_torino": [TOKEN, "GET /direct-access/v1/backends/ibm_torino"],
+    "ibm_torino": ["GET /direct-access/v1/backends/ibm_torino"],
     "ibm_sherbrooke": [
-        TOKEN,
         "GET /runtime/api/v1/backends/ibm_sherbrooke/status",
         "POST /runtime/api/v1/sessions",
     ],
@@ -55,9 +54,13 @@ REQUESTS_TO_ACQUIRE = {
 }
 REQUESTS_TO_RELEASE = {
     "ibm_torino": [],
-    "ibm_sherbrooke": [TOKEN, "GET /runtime/api/v1/jobs", "PATCH /runtime/api/v1/sessions/ID"],
+    "ibm_sherbrooke": ["GET /runtime/api/v1/jobs", "PATCH /runtime/api/v1/sessions/ID"],
     "FRESNEL": [],
 }
+# Without one: one for all that share a key.
+TOKEN = "POST /iam/identity/token"
+TOKENS_TO_ACQUIRE = {"ibm_torino": [TOKEN], "ibm_sherbrooke": [TOKEN], "FRESNEL": []}
+TOKENS_TO_RELEASE = {"ibm_torino": [], "ibm_sherbrooke": [TOKEN], "FRESNEL": []}
 
 # Run without `site`: what this environment imports at its start, an installed one does not.
 # All processes of the worker report each import and each start at once, for one of them is killed,
@@ -130,6 +133,9 @@ class ObservedWorker:
             tuple(word for is_import, word in told if is_import == "False"),
         )
 
+    def forget_tokens(self) -> None:
+        shutil.rmtree(self.folder / "state" / "tokens", ignore_errors=True)
+
     def requests(self) -> Counter[str]:
         """Return what the site was asked for since the last time, session ids apart."""
         sessions = [each.session_id for each in self.site.sessions()]
@@ -150,12 +156,18 @@ def worker(tmp_path: Path) -> Iterator[ObservedWorker]:
 
 @pytest.mark.parametrize("qpu", ["ibm_torino", "ibm_sherbrooke", "FRESNEL"])
 def test_acquiring_and_releasing_one_qpu(worker: ObservedWorker, qpu: str) -> None:
-    acquired = worker.ask(Verb.ACQUIRE, qpu)
-    assert (acquired.answer.verdict, acquired.answer.messages) == ("run", [])
-    assert worker.requests() <= Counter(REQUESTS_TO_ACQUIRE[qpu])
-    released = worker.ask(Verb.RELEASE, "")
-    assert (released.answer.verdict, released.answer.messages) == ("run", [])
-    assert worker.requests() <= Counter(REQUESTS_TO_RELEASE[qpu])
+    for tokens_to_acquire, tokens_to_release in (
+        (TOKENS_TO_ACQUIRE[qpu], []),
+        ([], TOKENS_TO_RELEASE[qpu]),
+    ):
+        acquired = worker.ask(Verb.ACQUIRE, qpu)
+        assert (acquired.answer.verdict, acquired.answer.messages) == ("run", [])
+        assert worker.requests() <= Counter([*tokens_to_acquire, *REQUESTS_TO_ACQUIRE[qpu]])
+        if tokens_to_release:
+            worker.forget_tokens()
+        released = worker.ask(Verb.RELEASE, "")
+        assert (released.answer.verdict, released.answer.messages) == ("run", [])
+        assert worker.requests() <= Counter([*tokens_to_release, *REQUESTS_TO_RELEASE[qpu]])
     for observed in (acquired, released):
         assert len(observed.modules) <= MOST_MODULES
         assert 1 + len(observed.starts) <= MOST_PROCESSES
@@ -167,6 +179,7 @@ def test_qpus_that_share_a_key_share_its_token(worker: ObservedWorker) -> None:
     names = "ibm_torino,ibm_quebec,ibm_sherbrooke,ibm_brisbane"
     assert worker.ask(Verb.ACQUIRE, names).answer.verdict == "run"
     assert worker.requests()[TOKEN] <= 1
+    worker.forget_tokens()
     assert worker.ask(Verb.RELEASE, "").answer.verdict == "run"
     assert worker.requests()[TOKEN] <= 1
 

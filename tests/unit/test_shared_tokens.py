@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Jobs of a node share access tokens: each with a network process of its own, as its worker has."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi import network_process
+from spank_qrmi.clients.base import Client, Settings
+from spank_qrmi.clients.iam import LONGEST_TOKEN
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import AuthenticationError, ServiceError
+from spank_qrmi.network_messages import Order, Report, encode_frame, read_frame
+from spank_qrmi.network_process import NetworkProcess
+from spank_qrmi.protocol import Request, Verb
+from spank_qrmi.qrun import variables as names
+from spank_qrmi.simulator.faults import parse_fault
+from spank_qrmi.simulator.qrmi_config import site_config, write_config
+from spank_qrmi.simulator.server import running_in_thread
+from spank_qrmi.simulator.site import OPEN_PLAN_API_KEY, OPEN_PLAN_SERVICE_CRN, Site
+from spank_qrmi.token_cache import TokenCache
+from spank_qrmi.worker_user import DEFAULT_WORKER_USER
+from tests.unit.conversation import encode_request, read_answer
+from tests.unit.test_network_process import NONSENSE, PATIENCE_SECONDS, real, served
+from tests.unit.test_qrun_verbs import arguments
+from tests.unit.test_worker_process import WORKER, started
+
+IAM = "/iam/identity/token"
+API_KEY = "QRMI_IBM_QRS_IAM_APIKEY"
+SERVICE_CRN = "QRMI_IBM_QRS_SERVICE_CRN"
+
+
+class Node:
+    """A node whose jobs ask a simulated site for one Runtime backend."""
+
+    def __init__(self, folder: Path, site: Site, base_url: str) -> None:
+        self.site = site
+        self.base_url = base_url
+        self.hidden: list[str] = []
+        self.tokens = folder / "tokens"
+        self.cache = TokenCache(folder, self.hidden.extend)
+        resources = site_config(base_url)["resources"]
+        [resource] = [each for each in resources if each["name"] == "ibm_sherbrooke"]
+        self.values = dict(resource["environment"])
+
+    @contextlib.contextmanager
+    def network(self) -> Iterator[NetworkProcess]:
+        with served(real) as network:
+            network.prepare()
+            network.open([{}], DEFAULT_WORKER_USER, 60, token_cache=self.cache)
+            network.wait_until_open(Deadline(PATIENCE_SECONDS))
+            yield network
+
+    @contextlib.contextmanager
+    def client(self, **changes: str) -> Iterator[Client]:
+        """Give a job's client, with some of the variables changed by the job."""
+        with (
+            self.network() as network,
+            network.services(Deadline(PATIENCE_SECONDS), {}) as services,
+        ):
+            settings = Settings("ibm_sherbrooke", {**self.values, **changes}, 60)
+            yield services.client("qiskit-runtime-service", settings)
+
+    def check(self, **changes: str) -> None:
+        with self.client(**changes) as client:
+            client.check_accessible()
+
+    def order_fault(self, **fault: object) -> None:
+        self.site.faults.add(parse_fault(fault))
+
+    def logins(self) -> set[str | None]:
+        """Return who asked for the backend, by what was sent."""
+        return {
+            each.authorization_sha256 for each in self.site.requests if "/backends/" in each.path
+        }
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    site = Site()
+    with running_in_thread(site) as base_url:
+        yield Node(tmp_path, site, base_url)
+
+
+def test_next_job_uses_the_token_of_the_first(node: Node) -> None:
+    for _ in range(3):
+        node.check()
+    assert (node.site.tokens_issued, len(node.logins())) == (1, 1)
+    [path] = node.tokens.iterdir()
+    assert path.read_text().split("\n")[3] in node.hidden
+
+
+def test_session_is_opened_checked_and_closed_with_one_token(node: Node) -> None:
+    with node.client() as client:
+        check = threading.Thread(target=client.check_accessible)
+        check.start()
+        session_id = client.acquire()
+        check.join(PATIENCE_SECONDS)
+    with node.client() as client:
+        client.release(session_id)
+    assert node.site.tokens_issued == 1
+
+
+def test_jobs_that_start_at_once_ask_for_one_token(node: Node, tmp_path: Path) -> None:
+    """Workers as processes: threads of one would wait for each other anyway."""
+    node.order_fault(kind="delay", path=IAM, delay_seconds=0.5)
+    config = tmp_path / "qrmi_config.json"
+    write_config(config, site_config(node.base_url))
+    given = (str(config), f"--state-dir={tmp_path}")
+    requests = [
+        Request(Verb.ACQUIRE, job_id, 0, 0, 1000, 60, qpu_option="ibm_sherbrooke", arguments=given)
+        for job_id in range(1, 7)
+    ]
+    with contextlib.ExitStack() as workers:
+        running = [workers.enter_context(started(WORKER)) for _ in requests]
+        for each, request in zip(running, requests, strict=True):
+            each.channel.sendall(encode_request(request))
+        answers = [read_answer(each.channel.recv) for each in running]
+    assert [answer.verdict for answer in answers] == ["run"] * len(requests)
+    assert (node.site.tokens_issued, len(node.site.sessions())) == (1, len(requests))
+    [path] = node.tokens.iterdir()
+    token = path.read_text().split("\n")[3]
+    assert not any(token in answer.everything_readable for answer in answers)
+
+
+def test_token_that_was_revoked_is_replaced_for_all(node: Node) -> None:
+    node.check()
+    node.site.expire_tokens()
+    node.check()
+    node.check()
+    assert node.site.tokens_issued == 2
+
+
+def test_token_that_was_revoked_is_dropped_though_there_is_no_new_one(node: Node) -> None:
+    node.check()
+    node.site.expire_tokens()
+    node.order_fault(kind="status", path=IAM, status=400)
+    with pytest.raises(AuthenticationError):
+        node.check()
+    assert list(node.tokens.iterdir()) == []
+
+
+def test_failure_is_the_jobs_own_error_and_not_kept(node: Node) -> None:
+    node.order_fault(kind="status", path=IAM, status=400, times=1)
+    with pytest.raises(AuthenticationError, match=f"{IAM} refused the API key: 400 "):
+        node.check()
+    assert len([each for each in node.site.requests if each.path == IAM]) == 1
+    assert list(node.tokens.iterdir()) == []
+    node.check()
+    assert node.site.tokens_issued == 1
+
+
+def test_login_of_a_user_has_a_token_of_its_own(node: Node) -> None:
+    node.check()
+    node.check(**{API_KEY: OPEN_PLAN_API_KEY, SERVICE_CRN: OPEN_PLAN_SERVICE_CRN})
+    assert (node.site.tokens_issued, len(node.logins())) == (2, 2)
+    with pytest.raises(AuthenticationError):
+        node.check(**{API_KEY: "made up"})
+    # The same key at another address is another login.
+    with pytest.raises(ServiceError):
+        node.check(QRMI_IBM_QRS_IAM_ENDPOINT=f"{node.base_url}/elsewhere")
+    assert (len(node.logins()), len(list(node.tokens.iterdir()))) == (2, 2)
+
+
+def test_token_of_a_short_life_is_not_kept(node: Node) -> None:
+    node.site.token_lifetime_seconds = 1
+    node.check()
+    node.check()
+    assert node.site.tokens_issued == 2
+
+
+def test_broken_cache_is_no_reason_to_fail(node: Node) -> None:
+    node.tokens.touch()
+    node.check()
+    node.check()
+    assert node.site.tokens_issued == 2
+
+
+def test_clean_up_of_quantum_jobs_shares_tokens(node: Node) -> None:
+    values = dict(zip(names.SITE_VARIABLES, arguments(node.base_url), strict=True))
+    for _ in range(2):
+        with (
+            node.network() as network,
+            network.services(Deadline(PATIENCE_SECONDS), {}) as services,
+        ):
+            jobs = services.quantum_jobs(values)
+            assert (jobs.remove("none"), jobs.job_ids()) == (False, frozenset())
+    assert node.site.tokens_issued == 1
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ("0" * 64, "planted", "100"),
+        ("KEY", "a\nb", "100"),
+        ("KEY", "x" * (LONGEST_TOKEN + 1), "100"),
+        ("KEY", "planted", "-1"),
+        ("KEY", "planted", "1e3"),
+        ("KEY", "planted"),
+    ],
+)
+def test_process_that_tells_nonsense_puts_no_token_there(node: Node, told: tuple[str, ...]) -> None:
+    assert outcome_of(node, told) == NONSENSE
+    assert list(node.tokens.iterdir()) == []
+
+
+@pytest.mark.parametrize("seconds", ["0", "86401", "999999999"])
+def test_absurd_life_is_not_believed(node: Node, seconds: str) -> None:
+    outcome_of(node, ("KEY", "planted", seconds))
+    assert list(node.tokens.iterdir()) == []
+
+
+def test_number_of_tokens_has_an_end(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network_process, "_MOST_NEW_TOKENS", 2)
+    assert outcome_of(node, *[("KEY", "planted", "100")] * 3) == NONSENSE
+
+
+def outcome_of(node: Node, *told: tuple[str, ...]) -> str:
+    """Let a process tell this of a token that it was to fetch; return what becomes of the call."""
+
+    def serve(channel: socket.socket) -> None:
+        key = ""
+        while (frame := read_frame(channel.recv, 10**6)) is not None:
+            if frame[0] == Order.OPEN.value:
+                channel.sendall(encode_frame(Report.OPENED))
+            if frame[0] == Order.LOGIN.value:
+                key = frame[2]
+            if frame[0] == Order.CALL.value:
+                for each in told:
+                    fields = [key if field == "KEY" else field for field in each]
+                    channel.sendall(encode_frame(Report.ACCESS, *fields))
+                return
+
+    with served(serve) as network:
+        network.open([{}], DEFAULT_WORKER_USER, 60, token_cache=node.cache)
+        network.wait_until_open(Deadline(PATIENCE_SECONDS))
+        services = network.services(Deadline(PATIENCE_SECONDS), {})
+        client = services.client("qiskit-runtime-service", Settings("a", node.values, 60))
+        with pytest.raises(ServiceError) as caught:
+            client.check_accessible()
+    return str(caught.value)

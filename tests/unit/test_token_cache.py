@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The node's access tokens: one request per login and life, whatever is in the folder."""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi import token_cache
+from spank_qrmi.clients.iam import LONGEST_LIFE_SECONDS, AppIdLogin, IamLogin
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.owner import boot_id
+from spank_qrmi.token_cache import MOST_TOKENS, TokenCache
+
+LOGIN = IamLogin("https://iam.test", "api-key-of-the-site")
+KEY = TokenCache.key_of(LOGIN)
+OTHER_KEY = "0" * 64
+TOKEN = "token-Kq83-do-not-show"
+PATIENCE_SECONDS = 20
+
+
+class Node:
+    """One state directory, and the moment that its clock shows."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.state_directory = folder
+        self.folder = folder / "tokens"
+        self.hidden: list[str] = []
+        self.cache = TokenCache(folder, self.hidden.extend)
+        self.now = 5000
+        monkeypatch.setattr(token_cache, "_now", lambda: self.now)
+
+    def find(self, key: str = KEY) -> tuple[str, int] | None:
+        """Return what a job is given that comes now; without it, it would fetch one."""
+        with self.cache.turn(key, Deadline(PATIENCE_SECONDS)) as token:
+            return None if token is None else (token.text, token.seconds)
+
+    def write(self, *lines: object) -> None:
+        """Put a file into the folder as it would be with these lines."""
+        self.put("".join(f"{line}\n" for line in lines).encode())
+
+    def put(self, content: bytes, mode: int = 0o600) -> Path:
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        path = self.folder / KEY
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+        path.chmod(mode)
+        return path
+
+    def names(self) -> set[str]:
+        return {path.name for path in self.folder.iterdir()}
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    return Node(tmp_path, monkeypatch)
+
+
+def test_login_is_named_by_all_that_it_is() -> None:
+    logins = [
+        LOGIN,
+        IamLogin("https://iam.test/", "api-key-of-the-site"),
+        IamLogin("https://iam.test", "api-key-of-the-user"),
+        AppIdLogin("https://iam.test", "api-key-of-the-site", ""),
+        AppIdLogin("https://iam.test", "a", "b\udcff"),
+        AppIdLogin("https://iam.test", "a1:b\udcff", ""),
+    ]
+    keys = {TokenCache.key_of(login) for login in logins}
+    assert len(keys) == len(logins)
+    assert all(len(key) == 64 for key in keys)
+    assert TokenCache.key_of(IamLogin(LOGIN.endpoint_url, LOGIN.apikey)) == KEY
+
+
+def test_token_is_used_until_its_time_is_over(node: Node) -> None:
+    assert node.find() is None
+    node.cache.store(KEY, TOKEN, 3240)
+    assert node.find() == (TOKEN, 3240)
+    node.now += 3239
+    assert node.find() == (TOKEN, 1)
+    assert set(node.hidden) == {TOKEN}
+    node.now += 1
+    assert node.find() is None
+
+
+def test_file_holds_no_credential_and_is_roots_alone(node: Node) -> None:
+    node.cache.store(KEY, TOKEN, 10)
+    [path] = node.folder.iterdir()
+    assert path.name == KEY
+    assert path.read_text() == f"{boot_id()}\n5000\n5010\n{TOKEN}\n"
+    assert (path.stat().st_mode & 0o777, node.folder.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, LONGEST_LIFE_SECONDS + 1, 10**9])
+def test_token_of_an_absurd_life_is_not_kept(node: Node, seconds: int) -> None:
+    node.cache.store(KEY, TOKEN, seconds)
+    assert node.find() is None
+
+
+def test_token_that_was_refused_is_dropped(node: Node) -> None:
+    node.cache.drop(KEY)
+    node.cache.store(KEY, TOKEN, 10)
+    node.cache.store(OTHER_KEY, "other", 10)
+    node.cache.drop(KEY)
+    assert (node.find(), node.find(OTHER_KEY)) == (None, ("other", 10))
+
+
+BOOT = boot_id()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("another-boot", 5000, 5010, TOKEN),
+        ("", 5000, 5010, TOKEN),
+        (BOOT, 5001, 5010, TOKEN),
+        (BOOT, 4000, 5000, TOKEN),
+        (BOOT, 4000, 4000 + LONGEST_LIFE_SECONDS + 1, TOKEN),
+        (BOOT, "-1", 5010, TOKEN),
+        (BOOT, 5000, "1e9", TOKEN),
+        (BOOT, 5000, "9" * 5000, TOKEN),
+        (BOOT, 5000, 5010, ""),
+        (BOOT, 5000, 5010, "a\x1b[2J"),
+        (BOOT, 5000, 5010, "tökèn"),
+        (BOOT, 5000, 5010, "x" * 17_000),
+        (BOOT, 5000, 5010, TOKEN, "more"),
+        (BOOT, 5000, 5010),
+        (),
+    ],
+)
+def test_what_cannot_be_used_is_as_if_it_were_not_there(
+    node: Node, lines: tuple[object, ...]
+) -> None:
+    node.write(*lines)
+    assert node.find() is None
+    assert node.names() == set()
+
+
+@pytest.mark.parametrize("content", [b"\0" * 100, b"\xff\xfe\n" * 4, b"x" * 10**6])
+def test_nonsense_is_replaced(node: Node, content: bytes) -> None:
+    node.put(content)
+    assert node.find() is None
+    node.cache.store(KEY, TOKEN, 10)
+    assert node.find() == (TOKEN, 10)
+
+
+def whole_file(node: Node) -> bytes:
+    return f"{BOOT}\n{node.now}\n{node.now + 10}\n{TOKEN}\n".encode()
+
+
+def as_link(node: Node) -> None:
+    elsewhere = node.put(whole_file(node)).rename(node.state_directory / "elsewhere")
+    (node.folder / KEY).symlink_to(elsewhere)
+
+
+def as_fifo(node: Node) -> None:
+    node.put(b"").unlink()
+    os.mkfifo(node.folder / KEY, 0o600)
+
+
+def as_anothers(node: Node) -> None:
+    os.chown(node.put(whole_file(node)), 65534, 65534)
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        as_link,
+        as_fifo,
+        as_anothers,
+        lambda node: node.put(whole_file(node), 0o620),
+        lambda node: node.put(whole_file(node), 0o640),
+    ],
+    ids=["link", "fifo", "another's", "writable", "readable"],
+)
+def test_file_that_is_not_roots_alone_is_warned_about_and_replaced(
+    node: Node, put: Callable[[Node], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    put(node)
+    assert node.find() is None
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert f"{node.folder}/{KEY}: no token is taken from it: " in record.getMessage()
+    node.cache.store(KEY, TOKEN, 10)
+    assert node.find() == (TOKEN, 10)
+    elsewhere = node.state_directory / "elsewhere"
+    assert not elsewhere.exists() or elsewhere.read_bytes() == whole_file(node)
+
+
+def folder_of_others(node: Node) -> None:
+    node.folder.mkdir()
+    node.folder.chmod(0o777)
+
+
+def file_in_the_way(node: Node) -> None:
+    node.folder.touch()
+
+
+def folder_under_the_name(node: Node) -> None:
+    (node.folder / KEY).mkdir(parents=True)
+
+
+@pytest.mark.parametrize("spoil", [folder_of_others, file_in_the_way, folder_under_the_name])
+def test_cache_that_cannot_be_used_is_no_error(
+    node: Node, spoil: Callable[[Node], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    spoil(node)
+    caplog.set_level(logging.DEBUG)
+    assert node.find() is None
+    node.cache.store(KEY, TOKEN, 10)
+    node.cache.drop(KEY)
+    assert node.find() is None
+    assert {record.levelno for record in caplog.records} <= {logging.DEBUG, logging.WARNING}
+    assert "no token is shared: " in caplog.text
+    assert TOKEN not in caplog.text
+
+
+@pytest.mark.parametrize("call", ["rename", "open"])
+def test_full_or_read_only_disk_is_no_error(
+    node: Node, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    node.cache.store(KEY, TOKEN, 10)
+    real = getattr(os, call)
+
+    def fail(*arguments: object, **named: object) -> object:
+        if call == "open" and not int(str(arguments[1])) & (os.O_WRONLY | os.O_RDWR):
+            return real(*arguments, **named)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, call, fail)
+    node.cache.store(OTHER_KEY, "other", 10)
+    assert (node.find(), node.find(OTHER_KEY)) == ((TOKEN, 10), None)
+    assert node.names() == {KEY}
+
+
+def test_one_fetches_and_the_others_wait_for_it(node: Node) -> None:
+    fetched: list[int] = []
+    found: list[str] = []
+
+    def job(number: int) -> None:
+        with node.cache.turn(KEY, Deadline(PATIENCE_SECONDS)) as token:
+            if token is None:
+                fetched.append(number)
+                node.cache.store(KEY, TOKEN, 10)
+            else:
+                found.append(token.text)
+
+    threads = [threading.Thread(target=job, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+    assert (len(fetched), found) == (1, [TOKEN] * 15)
+
+
+def test_failure_lets_the_next_one_try_at_once_and_leaves_nothing(node: Node) -> None:
+    first_has_turn, first_may_fail = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        with node.cache.turn(KEY, Deadline(PATIENCE_SECONDS)) as token:
+            assert token is None
+            first_has_turn.set()
+            first_may_fail.wait(PATIENCE_SECONDS)
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    assert first_has_turn.wait(PATIENCE_SECONDS)
+    threading.Timer(0.01, first_may_fail.set).start()
+    assert node.find() is None
+    thread.join(PATIENCE_SECONDS)
+    assert node.names() == set()
+
+
+def test_wait_for_others_ends_with_patience_deadline_and_cancellation(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(deadline: Deadline) -> bool:
+        with node.cache.turn(KEY, deadline) as token:
+            return token is None
+
+    cancelled = Deadline(PATIENCE_SECONDS)
+    with node.cache.turn(KEY, Deadline(PATIENCE_SECONDS)):
+        assert wait(Deadline(0.01))
+        threading.Timer(0.01, cancelled.cancel).start()
+        assert wait(cancelled)
+        monkeypatch.setattr(token_cache, "LONGEST_WAIT_SECONDS", 0.01)
+        assert wait(Deadline(PATIENCE_SECONDS))
+        # Who does not wait any longer has no lock to give back.
+        assert node.names() == {KEY}
+    assert node.names() == set()
+
+
+def test_what_others_left_is_removed_with_the_next_token(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.cache.store("1" * 64, "over", 10)
+    node.cache.store("2" * 64, "in use", 1000)
+    node.now += 10
+    leftover, young = node.folder / ".new-0", node.folder / ".new-1"
+    for path in (leftover, young, node.folder / "README"):
+        path.touch()
+    os.utime(leftover, (0, 0))
+    with node.cache.turn("3" * 64, Deadline(PATIENCE_SECONDS)):
+        node.cache.store(KEY, TOKEN, 10)
+        assert node.names() == {"2" * 64, "3" * 64, KEY, ".new-1", "README"}
+
+
+def test_number_of_tokens_is_limited(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_cache, "MOST_TOKENS", 2)
+    for digit in "123":
+        node.cache.store(digit * 64, TOKEN, 10)
+    assert node.names() == {"1" * 64, "2" * 64}
+    node.cache.store("1" * 64, "renewed", 10)
+    assert node.find("1" * 64) == ("renewed", 10)
+    assert MOST_TOKENS >= 2
+
+
+PROCESS = """
+import sys
+from pathlib import Path
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.token_cache import TokenCache
+
+cache = TokenCache(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+with cache.turn(sys.argv[2], Deadline(20)) as token:
+    print("found" if token else "fetches", flush=True)
+    if token is None and sys.stdin.readline() == "store\\n":
+        cache.store(sys.argv[2], "token", 100)
+"""
+
+
+class Job:
+    """A process that wants the token."""
+
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, "-I", "-c", PROCESS, str(folder), KEY]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        assert self.read() == "ready"
+
+    def write(self, text: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{text}\n")
+        self.process.stdin.flush()
+
+    def read(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate(timeout=PATIENCE_SECONDS)
+
+
+def test_killed_process_leaves_its_turn_to_another(tmp_path: Path) -> None:
+    first, second, third = jobs = [Job(tmp_path) for _ in range(3)]
+    try:
+        first.write("begin")
+        assert first.read() == "fetches"
+        second.write("begin")
+        first.process.kill()
+        assert second.read() == "fetches"
+        third.write("begin")
+        second.write("store")
+        assert third.read() == "found"
+    finally:
+        for job in jobs:
+            job.end()
+
+
+def test_clock_is_one_that_nobody_sets() -> None:
+    before = int(time.clock_gettime(time.CLOCK_BOOTTIME))
+    assert before <= token_cache._now() <= before + PATIENCE_SECONDS
