@@ -194,6 +194,7 @@ def _control_fields(contents: Contents, version: str, architecture: str) -> Iter
         f"python3 (<< {contents.next_python_release}~)",
         f"slurmd (>= {this_slurm}) | slurm-client (>= {this_slurm})",
         f"slurmd (<< {next_slurm}) | slurm-client (<< {next_slurm})",
+        "ca-certificates",
     )
     yield f"Package: {NAME}\nVersion: {version}\nArchitecture: {architecture}\n"
     yield "Maintainer: {} <{}>\n".format(*maintainer)
@@ -273,6 +274,7 @@ def _spec_lines(contents: Contents) -> Iterator[str]:
         str(interpreter.readlink()),
         f"slurm >= {contents.slurm_release}",
         f"slurm < {contents.next_slurm_release}",
+        "ca-certificates",
     )
     yield f"Name: {NAME}\nVersion: {contents.version}\nRelease: 1.slurm{contents.slurm_release}\n"
     yield f"Summary: {SUMMARY}\nLicense: GPL-3.0-or-later\nAutoReqProv: no\n"

@@ -91,8 +91,6 @@ def import_http() -> None:
     """Import all that requests may need, while its files can still be read."""
     importlib.import_module("spank_qrmi.clients.http")
     importlib.import_module("ctypes")
-    # The codecs of host names are otherwise imported with the first of them.
-    "ü".encode("idna")
 
 
 class Server:

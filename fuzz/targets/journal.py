@@ -22,6 +22,7 @@ from spank_qrmi.records import fields
 from spank_qrmi.release import Releaser, orphans
 from spank_qrmi.services import LocalNetwork, LocalServices, Services
 from tests.unit.fake_services import RecordingDeadline
+from tests.unit.httpx_transport import HttpxTransport
 
 _NAME_OF_NONE = "7-0-fffffffb-0123456789abcdef.json"
 _LONGEST_NAME = 60
@@ -85,7 +86,7 @@ class _EmptyNetwork(LocalNetwork):
 
     def services(self, deadline: Deadline, environment: Mapping[str, str]) -> Services:
         empty = httpx.MockTransport(lambda _: httpx.Response(404))
-        return LocalServices(HttpClient(deadline, transport=empty), environment)
+        return LocalServices(HttpClient(deadline, transport=HttpxTransport(empty)), environment)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -33,6 +33,7 @@ from tests.unit.fake_services import (
     ibm_values,
     settings_of,
 )
+from tests.unit.httpx_transport import HttpxTransport
 
 APP_ID_SECRET = "app-id-Kw27-do-not-show"  # noqa: S105 (nobody's)
 SECRETS = (API_KEY, SERVICE_CRN, APP_ID_SECRET)
@@ -47,7 +48,7 @@ def check_vendor_answers(data: bytes) -> None:
     client = list(CLIENTS.values())[data[0] % len(CLIENTS)] if data else direct_access
     service = HostileService(data[1:])
     deadline = RecordingDeadline()
-    with HttpClient(deadline, transport=service) as http, _no_thread_fails():
+    with HttpClient(deadline, transport=HttpxTransport(service)) as http, _no_thread_fails():
         for step in client(http):
             try:
                 step()

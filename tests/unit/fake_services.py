@@ -13,6 +13,7 @@ from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
 from spank_qrmi.services import LocalNetwork, LocalServices
+from tests.unit.httpx_transport import HttpxTransport
 
 API_KEY = "apikey-Zx81-do-not-show"
 BEARER_TOKEN = "bearer-Qp44-do-not-show"
@@ -74,7 +75,7 @@ class FakeService(httpx.BaseTransport):
         return len(self.requests) - len(self.asked)
 
     def http(self, deadline: Deadline | None = None) -> HttpClient:
-        return HttpClient(deadline or RecordingDeadline(), transport=self)
+        return HttpClient(deadline or RecordingDeadline(), transport=HttpxTransport(self))
 
 
 def _key(request: httpx.Request) -> str:
@@ -168,4 +169,4 @@ class NetworkTo(LocalNetwork):
         self._transport = transport
 
     def services(self, deadline: Deadline, environment: Mapping[str, str]) -> LocalServices:
-        return LocalServices(HttpClient(deadline, transport=self._transport), None)
+        return LocalServices(HttpClient(deadline, transport=HttpxTransport(self._transport)), None)

@@ -77,10 +77,13 @@ def imported_modules(path: Path) -> set[str]:
     return names
 
 
-def test_only_one_module_knows_httpx() -> None:
-    modules = Path(spank_qrmi.clients.__file__).parent.glob("*.py")
-    knowing = {path.name for path in modules if imported_modules(path) & {"httpx", "httpcore"}}
-    assert knowing == {"http.py"}
+@pytest.mark.parametrize(
+    ("library", "modules"),
+    [("h11", {"connection.py"}), ("ssl", {"tls.py"}), ("httpx", set()), ("certifi", set())],
+)
+def test_only_one_module_knows_a_library(library: str, modules: set[str]) -> None:
+    paths = Path(spank_qrmi.clients.__file__).parent.glob("*.py")
+    assert {path.name for path in paths if library in imported_modules(path)} == modules
 
 
 @pytest.mark.parametrize(

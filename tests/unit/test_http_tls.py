@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Certificates are always verified; only the administrator's variables say against which."""
 
+import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -10,6 +14,7 @@ from loopback.tls_entrance import TlsEntrance, tls_entrance_to
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from tests.unit.fake_services import failure_of
+from tests.unit.scripted_server import listening
 
 OF_USERS = {
     "REQUESTS_CA_BUNDLE": "",
@@ -63,6 +68,130 @@ def test_certificate_of_another_host_is_refused(entrance: TlsEntrance) -> None:
 def test_folder_without_certificates_trusts_nobody(
     entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    (tmp_path / "not-hashed.pem").write_bytes(entrance.certificate.read_bytes())
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     _, text = failure_of(lambda: status_of(entrance.url, {}))
-    assert "its certificate is not trusted" in text
+    assert text.endswith("; SSL_CERT_DIR is set and must name the certificates that prove it")
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_certificates_are_read_at_once(entrance: TlsEntrance, tmp_path: Path, name: str) -> None:
+    """Later the process is another user's, who need not be able to read them."""
+    certificate = tmp_path / "0a1b2c3d.0"
+    certificate.write_bytes(entrance.certificate.read_bytes())
+    value = str(certificate) if name == "SSL_CERT_FILE" else f"{tmp_path}:{tmp_path}"
+    with HttpClient(Deadline(20)) as http:
+        http.open_with({name: value})
+        certificate.unlink()
+        url = f"{entrance.url}/_simulator/state"
+        assert http.request("GET", url, headers={}, is_repeatable=True).status == 200
+
+
+def test_broken_file_in_a_folder_takes_nothing_from_the_others(
+    entrance: TlsEntrance, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "0a1b2c3d.0").write_text("broken")
+    (tmp_path / "0a1b2c3d.1").symlink_to("nowhere")
+    (tmp_path / "0a1b2c3d.2").write_bytes(entrance.certificate.read_bytes())
+    assert status_of(entrance.url, {"SSL_CERT_DIR": str(tmp_path)}) == 200
+    warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert [text.partition(": ")[2].partition(":")[0] for text in warnings] == [
+        f"{tmp_path}/0a1b2c3d.0 is left out",
+        f"{tmp_path}/0a1b2c3d.1 is left out",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "no certificate"), (b"text", "no certificate"), (None, "is a directory")],
+)
+def test_file_that_is_none_of_certificates(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    path = tmp_path / "file"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with HttpClient(Deadline(20)) as http:
+        _, text = failure_of(lambda: http.open_with({"SSL_CERT_FILE": str(path)}))
+    assert text == (
+        f"cannot prepare requests: SSL_CERT_FILE: {path} cannot be read as certificates "
+        f"({reason}): give the path of a file in PEM format"
+    )
+
+
+class Defaults(NamedTuple):
+    """Where OpenSSL was built to look."""
+
+    openssl_cafile: str
+    openssl_capath: str
+
+
+def test_folder_of_the_system_is_enough(
+    entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "0a1b2c3d.0").touch()
+    known = Defaults(str(entrance.certificate), str(tmp_path))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
+    _, text = failure_of(lambda: status_of(entrance.url, {}))
+    assert text.endswith("; set SSL_CERT_FILE to the site's certificates if it is the site's own")
+
+
+def test_systems_certificates_are_trusted_if_no_variable_names_others(
+    entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Defaults(str(entrance.certificate), "/nowhere")
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
+    assert status_of(entrance.url, {}) == 200
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
+    assert status_of(entrance.url, {"SSL_CERT_FILE": ""}) == 200
+
+
+@pytest.mark.parametrize(
+    ("has_some", "advice"),
+    [
+        (True, "; set SSL_CERT_FILE to the site's certificates if it is the site's own"),
+        (False, "; this system has none: install ca-certificates, or set SSL_CERT_FILE"),
+    ],
+)
+def test_what_to_do_about_an_unknown_certificate(
+    entrance: TlsEntrance,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    has_some: bool,
+    advice: str,
+) -> None:
+    if has_some:
+        (tmp_path / "0a1b2c3d.0").touch()
+    known = Defaults("/nowhere", str(tmp_path if has_some else tmp_path / "missing"))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
+    _, text = failure_of(lambda: status_of(entrance.url, {}))
+    assert text.startswith(f"cannot connect to {entrance.url}: its certificate is not trusted (")
+    assert text.endswith(f"){advice}")
+
+
+def test_service_that_does_not_speak_tls_is_readable() -> None:
+    with listening(lambda connection: connection.sendall(b"no TLS at all"), []) as port:
+        _, text = failure_of(lambda: status_of(f"https://127.0.0.1:{port}", {}))
+    assert ": TLS: " in text
+
+
+def test_certificates_may_be_left_until_they_are_needed(entrance: TlsEntrance) -> None:
+    program = """
+import sys
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.deadline import Deadline
+with HttpClient(Deadline(20)) as http:
+    http.open_with({"SSL_CERT_FILE": sys.argv[1]}, is_tls_needed=False)
+    print("ssl" in sys.modules)
+    print(http.request("GET", sys.argv[2], headers={}, is_repeatable=True).status)
+"""
+    url = f"{entrance.url}/_simulator/state"
+    ended = subprocess.run(
+        [sys.executable, "-I", "-c", program, str(entrance.certificate), url],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.stdout, ended.stderr) == ("False\n200\n", "")

@@ -49,6 +49,7 @@ def test_debian_control_names_one_slurm_and_one_python(
         f"python3 (<< {contents.next_python_release}~)",
         "slurmd (>= 22.05) | slurm-client (>= 22.05)",
         "slurmd (<< 22.06~) | slurm-client (<< 22.06~)",
+        "ca-certificates",
     ]
 
 
@@ -61,6 +62,7 @@ def test_spec_names_every_file_and_the_folders_that_are_its_own(contents: Conten
         "/usr/bin/python3.11",
         "slurm >= 22.05",
         "slurm < 22.06",
+        "ca-certificates",
     ]
     assert lines[lines.index("%files") + 2 :] == [
         '%dir "/etc/slurm"',

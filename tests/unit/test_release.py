@@ -247,8 +247,11 @@ def test_every_set_of_variables_has_its_client(
     ("environment", "trouble"),
     [
         ({"SSL_CERT_FILE": "/nowhere"}, "--env:SSL_CERT_FILE: /nowhere: cannot be read"),
-        ({"A": "1", "B=C": "2"}, "cannot prepare requests: check http_proxy"),
-        ({"A": "1\0"}, "cannot prepare requests: check http_proxy"),
+        (
+            {"https_proxy": "socks5://proxy"},
+            "cannot prepare requests: https_proxy: write the proxy",
+        ),
+        ({"http_proxy": "1\0"}, "cannot prepare requests: http_proxy: write the proxy"),
     ],
 )
 def test_unusable_variables_keep_their_entry(

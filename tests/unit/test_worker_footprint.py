@@ -27,11 +27,13 @@ WORKER_SECONDS = 60
 PIPE_BYTES = 65536
 
 # Of all processes of one worker together.
-MOST_MODULES = 280
+MOST_MODULES = 150
 MOST_PROCESSES = 2  # The worker, and its network process.
 NEVER_IMPORTED = frozenset(
     {
         *("argparse", "asyncio", "multiprocessing", "sqlite3", "unittest", "xml"),
+        *("anyio", "certifi", "httpcore", "httpx", "idna", "sniffio"),
+        *("email", "http.client", "http.cookiejar", "urllib.request"),
         *("botocore", "matplotlib", "numpy", "pydantic", "qiskit", "starlette", "uvicorn"),
         *("spank_qrmi.cli", "spank_qrmi.installation", "spank_qrmi.inventory"),
         *("spank_qrmi.qrun.command", "spank_qrmi.qrun.object_store", "spank_qrmi.qrun.run"),
@@ -63,7 +65,6 @@ REQUESTS_TO_RELEASE = {
 OBSERVED_WORKER = """
 import os, runpy, sys
 report, *sys.path = sys.argv[1:]
-sys.modules["click"] = None  # httpx would import it; an installed environment has none.
 STARTS = {"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen"}
 def tell(event, arguments):
     if event == "import" or event in STARTS:

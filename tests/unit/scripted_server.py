@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A server on loopback that answers with given bytes, and a proxy that opens tunnels."""
+
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+HANG_UP = b"\0hang up"
+"""At the end of an answer, or alone: the connection ends then."""
+
+ANSWER_SECONDS = 20.0
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
+
+
+class ScriptedServer:
+    """Answers each request with the next text, the last one again and again."""
+
+    def __init__(self, answers: tuple[bytes, ...]) -> None:
+        self.requests: list[bytes] = []
+        self.connections: list[socket.socket] = []
+        self.port = 0
+        self._answers = list(answers)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def hang_up(self) -> None:
+        """End every connection that there is."""
+        for each in self.connections:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def serve(self, connection: socket.socket) -> None:
+        while request := received_request(connection):
+            self.requests.append(request)
+            answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+            connection.sendall(answer.removesuffix(HANG_UP))
+            if answer.endswith(HANG_UP):
+                return
+
+
+@contextmanager
+def scripted_server(*answers: bytes) -> Iterator[ScriptedServer]:
+    server = ScriptedServer(answers)
+    with listening(server.serve, server.connections) as server.port:
+        yield server
+
+
+@contextmanager
+def tunnelling_proxy() -> Iterator[tuple[int, list[bytes]]]:
+    """Give the port of a proxy that opens every tunnel it is asked for, and what it was asked."""
+    asked: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        asked.append(received_request(connection))
+        host, port = asked[-1].split()[1].decode().rsplit(":", 1)
+        with socket.create_connection((host, int(port))) as service:
+            connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=pump, args=(service, connection))
+            back.start()
+            pump(connection, service)
+            back.join()
+
+    with listening(serve, []) as port:
+        yield port, asked
+
+
+@contextmanager
+def listening(
+    serve: Callable[[socket.socket], None], connections: list[socket.socket]
+) -> Iterator[int]:
+    """Serve each connection in a thread, and give the port; nothing of it is left behind."""
+    threads: list[threading.Thread] = []
+
+    def run() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connection.settimeout(ANSWER_SECONDS)
+                connections.append(connection)
+                threads.append(threading.Thread(target=serve_one, args=(connection,)))
+                threads[-1].start()
+
+    def serve_one(connection: socket.socket) -> None:
+        with suppress(OSError):
+            serve(connection)
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepting = threading.Thread(target=run)
+        accepting.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            accepting.join()
+            for connection in connections:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join()
+            for connection in connections:
+                connection.close()
+
+
+def received_request(connection: socket.socket) -> bytes:
+    """Return a whole request, or what came of it before the end."""
+    received = b""
+    while True:
+        head, separator, body = received.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        if separator and len(body) >= (int(length[1]) if length else 0):
+            return received
+        more = connection.recv(65536)
+        if not more:
+            return received
+        received += more
+
+
+def pump(source: socket.socket, destination: socket.socket) -> None:
+    with suppress(OSError):
+        while more := source.recv(65536):
+            destination.sendall(more)
+    with suppress(OSError):
+        destination.shutdown(socket.SHUT_WR)
