@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What comes back on a connection: status lines, headers, chunks and what follows them.
+
+The first byte of the input says by which way and whether the request may be repeated, the second
+how many bytes come at a time (0: all); the rest is what comes. `$SENT` stands for a credential.
+"""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+from fuzz.targets.claims import check_line
+from fuzz.targets.vendor_answers import check_failure
+from spank_qrmi.clients import connections
+from spank_qrmi.clients.answer import Answer
+from spank_qrmi.clients.connections import Connections
+from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
+from spank_qrmi.errors import ServiceError
+from tests.unit.fake_services import API_KEY, RecordingDeadline
+
+BY_TUNNEL = 1
+IS_REPEATABLE = 2
+REQUESTS = 3
+
+_PROXY = {"https_proxy": "http://proxy.test:3128", "http_proxy": "", "no_proxy": ""}
+
+
+def check_http_answers(data: bytes) -> None:
+    """Ask some times and be answered with these bytes; only ServiceError may come of it."""
+    choice, piece_bytes = (*data[:2], 0, 0)[:2]
+    sent = data[2:].replace(b"$SENT", API_KEY.encode())
+    size = piece_bytes or len(sent) or 1
+    pieces = [sent[start : start + size] for start in range(0, len(sent), size)]
+    scheme = "https" if choice & BY_TUNNEL else "http"
+    with (
+        _answering_with(pieces) as transport,
+        HttpClient(RecordingDeadline(), transport=transport) as http,
+    ):
+        for _ in range(REQUESTS):
+            try:
+                answer = http.request(
+                    "GET",
+                    f"{scheme}://api.test/path",
+                    headers={"Authorization": f"Bearer {API_KEY}"},
+                    is_repeatable=bool(choice & IS_REPEATABLE),
+                    max_tries=1,
+                )
+            except ServiceError as error:
+                check_failure(error)
+            else:
+                _check_answer(answer, len(sent))
+
+
+def _check_answer(answer: Answer, received_bytes: int) -> None:
+    assert answer.is_success or 400 <= answer.status < 1000  # noqa: PLR2004 (RFC 9110, 15)
+    assert len(answer.body) <= min(BODY_LIMIT_BYTES, received_bytes)
+    for name, value in answer.headers.items():
+        assert name == name.lower()
+        assert not set("\r\n\0") & set(name + value)
+    check_line(answer.status_text(), [API_KEY])
+
+
+class _Stream(socket.socket):
+    """A connection on which the next pieces come when something was sent."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        ours, self._theirs = socket.socketpair()
+        super().__init__(fileno=ours.detach())
+        self._pieces = pieces
+
+    def sendall(self, *_: object) -> None:
+        """Send nothing."""
+
+    def recv(self, *_: object) -> bytes:
+        """Return the next piece, or that the service has hung up."""
+        return self._pieces.pop(0) if self._pieces else b""
+
+    def close(self) -> None:
+        """Close both ends."""
+        self._theirs.close()
+        super().close()
+
+
+class _Trust:
+    def handshake(self, stream: socket.socket, _host: str) -> socket.socket:
+        return stream
+
+
+class _Connections(Connections):
+    def trust(self) -> _Trust:  # type: ignore[override]
+        """Trust whoever it is: what is encrypted is not what is tried here."""
+        return _Trust()
+
+
+@contextmanager
+def _answering_with(pieces: list[bytes]) -> Iterator[Connections]:
+    with patch.object(connections, "connect", lambda *_: _Stream(pieces)):
+        yield _Connections(_PROXY)
