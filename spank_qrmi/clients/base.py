@@ -44,7 +44,7 @@ def needs_tls(urls: Iterable[str | None]) -> bool:
 
 def path_segment(text: str) -> str:
     """Return `text` as one segment of a URL's path; raise AcquisitionError if it cannot be one."""
-    # A URL with one of these is another URL: they are resolved before it is sent.
+    # A URL with one of these is another URL to a service, or to a proxy on the way.
     if text in {"", ".", ".."}:
         message = f"{text!r} cannot be the name of a resource"
         raise AcquisitionError(message)

@@ -73,8 +73,8 @@ class HttpClient:
 
     No call returns later than the deadline, but for LATE_ANSWER_SECONDS; none takes longer than
     `request_seconds`, its retries included, and no try longer than `try_seconds`. Proxies and
-    certificates come from the process environment (http_proxy, https_proxy, no_proxy,
-    SSL_CERT_FILE, SSL_CERT_DIR).
+    certificates come from the process environment (http_proxy, https_proxy, all_proxy, no_proxy,
+    SSL_CERT_FILE, SSL_CERT_DIR), unless `open_with` names others.
     """
 
     def __init__(
