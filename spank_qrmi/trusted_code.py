@@ -20,10 +20,11 @@ def refuse_untrusted_code() -> None:
         return
     files = _files_of_modules()
     folders = dict.fromkeys([*filter(os.path.exists, sys.path), *map(os.path.dirname, files)])
-    trouble = trusted_paths.trouble_with([Path(sys.executable), *map(Path, folders)])
-    for file in files:
+    led_to = [sys.executable, *folders, *filter(os.path.islink, files)]
+    trouble = trusted_paths.trouble_with([Path(each) for each in led_to])
+    for each in (*folders, *files):
         with contextlib.suppress(FileNotFoundError):
-            trouble = trouble or trusted_paths.trouble_at(Path(file))
+            trouble = trouble or trusted_paths.trouble_at(each)
     if trouble:
         message = f"{trouble}: run chown root and chmod go-w on it, or install elsewhere"
         raise UntrustedPathError(message)

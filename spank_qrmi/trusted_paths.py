@@ -19,15 +19,18 @@ def trouble_with(paths: "list[Path]") -> str:
     owner may remove it.
     """
     for step in dict.fromkeys(step for path in paths for step in steps_to(path)):
-        trouble = trouble_at(step)
+        trouble = _told(step, foreign_writer(step))
         if trouble:
             return trouble
     return ""
 
 
-def trouble_at(path: Path) -> str:
-    """Return who else may change this file or folder itself, nothing if nobody may."""
-    writer = foreign_writer(path)
+def trouble_at(path: str) -> str:
+    """Return who else may change this file, or add to this folder; nothing if nobody may."""
+    return _told(path, _writer_by(os.stat(path)))  # noqa: PTH116 (there are hundreds)
+
+
+def _told(path: object, writer: str) -> str:
     return f"{path} may be changed by {writer}, and the worker runs as root" if writer else ""
 
 
@@ -41,17 +44,20 @@ def steps_to(path: Path) -> "list[Path]":
     return steps
 
 
-def foreign_writer(path: Path) -> str:
-    """Return who beside root may write to a file or folder, and by which mode; nothing if nobody.
+def foreign_writer(step: Path) -> str:
+    """Return who beside root may replace what a step leads to, and by which mode; empty if nobody.
 
     Root's group counts as root. Who is in another one, or will be, cannot be known: a directory
     service need not list members.
     """
-    status = path.lstat()
+    status = step.lstat()
+    is_kept = stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX
+    return "" if is_kept and status.st_uid == 0 else _writer_by(status)
+
+
+def _writer_by(status: os.stat_result) -> str:
     if status.st_uid != 0:
         return f"user {name_of_user(status.st_uid)}"
-    if stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX:
-        return ""
     mode = f"(mode {stat.S_IMODE(status.st_mode):04o})"
     if status.st_mode & stat.S_IWOTH:
         return f"everybody {mode}"

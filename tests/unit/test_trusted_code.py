@@ -67,6 +67,26 @@ def test_package_that_others_may_change(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
+@pytest.mark.parametrize("name", ["", "module.py"])
+def test_sticky_bit_keeps_nobody_from_adding_or_writing(package: Path, name: str) -> None:
+    (package / name).chmod(0o1777)
+    with pytest.raises(UntrustedPathError, match=r"everybody \(mode 1777\)"):
+        trusted_code.refuse_untrusted_code()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
+def test_link_to_what_others_may_change(package: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (package / "module.py").rename(elsewhere / "module.py")
+    (package / "module.py").symlink_to(elsewhere / "module.py")
+    trusted_code.refuse_untrusted_code()
+    give_away(elsewhere)
+    with pytest.raises(UntrustedPathError, match=f"^{elsewhere} may be changed by user "):
+        trusted_code.refuse_untrusted_code()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
 def test_byte_code_need_not_be_there(package: Path) -> None:
     (package / "module.pyc").unlink()
     trusted_code.refuse_untrusted_code()
