@@ -424,7 +424,7 @@ def _listens(port: int) -> bool:
 
 
 def _stop_rank(daemon: str) -> int:
-    # A slurmd tells the controller that it ends, that tells the database, and munge stands for all.
+    # A slurmd tells the controller that it ends, which tells the database; all need munge.
     return {"slurmctld": 1, "slurmdbd": 2, "mariadbd": 3, "munged": 4}.get(daemon, 0)
 
 
