@@ -16,6 +16,7 @@ from loopback.waiting import wait_until
 JOBS = 200
 DELAY_MS = 50
 WITHOUT_QPU, WITH_SESSION = "without QPU", "1 Runtime session each"
+WITH_CACHED_TOKEN = f"{WITH_SESSION}, token cached"
 LOAD_SECONDS = 300.0
 PAUSE_SECONDS = 0.5
 
@@ -38,14 +39,15 @@ class LoadFigures:
 
 
 def measure_load(testbed: Testbed) -> dict[str, LoadFigures]:
-    """Run 200 jobs that take a session each, and 200 without QPU."""
+    """Run 200 jobs without QPU, and 200 that take a session each, twice."""
     return {
         WITHOUT_QPU: _run(testbed),
         WITH_SESSION: _run(testbed, f"--qpu={LIKE}"),
+        WITH_CACHED_TOKEN: _run(testbed, f"--qpu={LIKE}", has_token=True),
     }
 
 
-def _run(testbed: Testbed, *options: str) -> LoadFigures:
+def _run(testbed: Testbed, *options: str, has_token: bool = False) -> LoadFigures:
     folder = testbed.new_folder()
     with (
         testbed.site() as site,
@@ -57,13 +59,17 @@ def _run(testbed: Testbed, *options: str) -> LoadFigures:
         # Only at its start slurmd looks whether a plugin has an epilog.
         cluster.restart_slurmd(NODE)
         cluster.assert_nodes_healthy()
+        if has_token:
+            cluster.submit("true", *options).wait(LOAD_SECONDS)
         return _figures(cluster, site, options)
 
 
 def _figures(cluster: SlurmCluster, site: Site, options: tuple[str, ...]) -> LoadFigures:
+    tokens_before = site.tokens_issued()
     output = cluster.folder / "output"
     output.mkdir()
-    cluster.submit(
+    earlier = set(StepLog(cluster).lines())
+    jobs = cluster.submit(
         'echo "$SLURM_JOB_ID $EPOCHREALTIME"',
         f"--array=1-{JOBS}",
         f"--output={output}/%a",
@@ -74,16 +80,17 @@ def _figures(cluster: SlurmCluster, site: Site, options: tuple[str, ...]) -> Loa
     told = [path.read_text().split() for path in output.iterdir()]
     # The script of a job that failed has told nothing.
     started = {int(words[0]): float(words[1]) for words in told if words}
-    lines = StepLog(cluster).lines()
+    lines = {job: of_job for job, of_job in StepLog(cluster).lines().items() if job not in earlier}
     begun = [of_job[0].at for of_job in lines.values()]
     ended = [of_job[-1].at for of_job in lines.values()]
-    states = cluster.run("squeue", "-h", "--array", "--states=all", "--format=%T").stdout
+    of_jobs = ("--array", f"--jobs={jobs.id}", "--states=all", "--format=%T")
+    states = cluster.run("squeue", "-h", *of_jobs).stdout
     return LoadFigures(
         to_script_ms=[milliseconds_to_script(lines[job_id], at) for job_id, at in started.items()],
         seconds=max(ended) - min(begun),
         most_at_once=most_at_once(begun, ended),
         states=Counter(states.split()),
-        token_requests=site.tokens_issued(),
+        token_requests=site.tokens_issued() - tokens_before,
         open_sessions=len(site.open_sessions()),
     )
 

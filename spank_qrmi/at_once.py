@@ -75,7 +75,7 @@ def begin(work: Callable[[], _Result]) -> Callable[[], _Result]:
     def attempt() -> None:
         try:
             result = work()
-        except Exception as error:  # noqa: BLE001 (raised where the result is wanted)
+        except BaseException as error:  # noqa: BLE001 (raised where the result is waited for)
             outcome.put(_raising(error))
         else:
             outcome.put(lambda: result)
@@ -91,7 +91,7 @@ def begin(work: Callable[[], _Result]) -> Callable[[], _Result]:
     return result
 
 
-def _raising(error: Exception) -> Callable[[], NoReturn]:
+def _raising(error: BaseException) -> Callable[[], NoReturn]:
     def fail() -> NoReturn:
         raise error
 

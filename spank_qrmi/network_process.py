@@ -197,7 +197,7 @@ class NetworkProcess:
     def provide_token(self, work: str, deadline: Deadline, login: "Login") -> None:
         """Let a piece of work have the login's token, the node's or a new one.
 
-        If there is none, what asks with it says why.
+        If there is none, what asks with it says why; raises ServiceError if no time is left to.
         """
         cache = self._token_cache
         if cache is None:
@@ -209,9 +209,18 @@ class NetworkProcess:
                 self._known_keys.add(key)
             self._order(Order.LOGIN, work, key, text, str(seconds), *login.fields)
             if token is None:
-                with contextlib.suppress(QrmiError):
-                    self.call(work, deadline, Call.LOG_IN, key)
-                self.keep_new_tokens()
+                self._log_in(work, deadline, key)
+
+    def _log_in(self, work: str, deadline: Deadline, key: str) -> None:
+        try:
+            self.call(work, deadline, Call.LOG_IN, key)
+        except ServiceError as error:
+            # Until then, the next request fails for the same reason and tells what for.
+            if deadline.has_passed():
+                error.may_have_acted = False
+                raise
+        finally:
+            self.keep_new_tokens()
 
     def keep_new_tokens(self) -> None:
         """Put into the cache what the process has told of tokens since the last time."""
@@ -294,7 +303,8 @@ class NetworkProcess:
                 raise ProtocolError("a token of a login that it was not told of")
             if self._new_tokens_left < 0 or (text and not is_token(text)):
                 raise ProtocolError("more tokens than it can need, or none that can be sent")
-            self._token_cache.hide([text])
+            if text:
+                self._token_cache.hide([text])
             self._new_tokens[key] = (text, seconds)
 
     def _deliver(self, call: Sequence[str], result: list[str] | QrmiError) -> None:
@@ -364,8 +374,8 @@ class _RemoteServices(Services):
             lock = self._providing.setdefault(login, threading.Lock())
         with lock:
             if login not in self._provided:
-                self._process.provide_token(self._work, self._deadline, login)
                 self._provided.add(login)
+                self._process.provide_token(self._work, self._deadline, login)
 
 
 # What checks settings asks nothing; what asks is in the other process.

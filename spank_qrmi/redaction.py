@@ -2,6 +2,7 @@
 """What must not be seen in a log: which variables are secret, and how text is cleared of them."""
 
 import re
+import threading
 from collections.abc import Iterable
 
 from spank_qrmi.escaped_text import places_of
@@ -104,10 +105,12 @@ class Redactor:
 
     def __init__(self) -> None:
         self._secrets: frozenset[str] = frozenset()
+        self._adding = threading.Lock()
 
     def add(self, values: Iterable[str]) -> None:
-        """Remember values that must never be shown; other threads may be clearing text."""
-        self._secrets = self._secrets.union(values)
+        """Remember values that must never be shown; other threads may add some, or clear text."""
+        with self._adding:
+            self._secrets = self._secrets.union(values)
 
     def add_variables(self, variables: Iterable[tuple[str, str]]) -> None:
         """Remember the values of those variables whose names say that they are secret."""

@@ -36,7 +36,7 @@ MOST_TOKENS = 256
 """A user can have any number of logins, and root's disk is not his."""
 
 LONGEST_WAIT_SECONDS = 10.0
-"""How long others are waited for that fetch a token."""
+"""How long others are waited for that fetch a token, and at most half of the time that is left."""
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(rb"[0-9]{1,12}")
@@ -76,7 +76,7 @@ class TokenCache:
     def turn(self, key: str, deadline: Deadline) -> Iterator[CachedToken | None]:
         """Give the token of a login; without one, keep others from fetching it at the same time.
 
-        Waits for others within the deadline, and no longer than LONGEST_WAIT_SECONDS.
+        Waits for others no longer than LONGEST_WAIT_SECONDS, so that time is left to do without.
         """
         with contextlib.ExitStack() as held:
             token = None
@@ -109,7 +109,7 @@ class TokenCache:
         self, directory: int, key: str, deadline: Deadline, held: contextlib.ExitStack
     ) -> CachedToken | None:
         """Return the token, or nothing once it is our turn, or nobody can be waited for longer."""
-        patience = Deadline(LONGEST_WAIT_SECONDS)
+        patience = Deadline(min(LONGEST_WAIT_SECONDS, deadline.remaining_seconds() / 2))
         pause_seconds = _FIRST_PAUSE_SECONDS
         while True:
             token = self._read(directory, key)

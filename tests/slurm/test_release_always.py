@@ -98,9 +98,9 @@ def test_stepd_and_worker_killed_while_others_are_acquired(product: Product):
 
 
 def test_stepd_killed_while_it_releases(product: Product):
-    product.site.order_fault("hang", "/runtime/api/v1/jobs", times=1)
+    product.site.order_fault("hang", f"{SESSIONS}/", times=1)
     job = product.submit("true", QPU, ON_N1)
-    product.wait_for_request("/runtime/api/v1/jobs")
+    product.wait_for_request(f"{SESSIONS}/")
 
     product.kill_stepd(job)
     job.cancel()
@@ -109,9 +109,9 @@ def test_stepd_killed_while_it_releases(product: Product):
 
 
 def test_stepd_and_worker_killed_while_they_release(product: Product):
-    product.site.order_fault("hang", "/runtime/api/v1/jobs", times=1)
+    product.site.order_fault("hang", f"{SESSIONS}/", times=1)
     job = product.submit("true", QPU, ON_N1)
-    product.wait_for_request("/runtime/api/v1/jobs")
+    product.wait_for_request(f"{SESSIONS}/")
     worker = product.wait_for_worker(job)
 
     product.kill_stepd(job)
@@ -123,9 +123,9 @@ def test_stepd_and_worker_killed_while_they_release(product: Product):
 
 
 def test_worker_killed_while_it_releases(product: Product):
-    product.site.order_fault("hang", "/runtime/api/v1/jobs", times=1)
+    product.site.order_fault("hang", f"{SESSIONS}/", times=1)
     job = product.submit("true", QPU, ON_N1)
-    product.wait_for_request("/runtime/api/v1/jobs")
+    product.wait_for_request(f"{SESSIONS}/")
 
     os.kill(product.wait_for_worker(job), signal.SIGKILL)
 

@@ -25,7 +25,7 @@ from spank_qrmi.simulator.site import OPEN_PLAN_API_KEY, OPEN_PLAN_SERVICE_CRN, 
 from spank_qrmi.token_cache import TokenCache
 from spank_qrmi.worker_user import DEFAULT_WORKER_USER
 from tests.unit.conversation import encode_request, read_answer
-from tests.unit.test_network_process import NONSENSE, PATIENCE_SECONDS, real, served
+from tests.unit.test_network_process import NONSENSE, PATIENCE_SECONDS, SILENT, real, served
 from tests.unit.test_qrun_verbs import arguments
 from tests.unit.test_worker_process import WORKER, started
 
@@ -217,6 +217,23 @@ def test_absurd_life_is_not_believed(node: Node, seconds: str) -> None:
 def test_number_of_tokens_has_an_end(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network_process, "_MOST_NEW_TOKENS", 2)
     assert outcome_of(node, *[("KEY", "planted", "100")] * 3) == NONSENSE
+
+
+def test_process_that_hangs_while_it_fetches_a_token_has_opened_no_session(node: Node) -> None:
+    def hang(channel: socket.socket) -> None:
+        channel.sendall(encode_frame(Report.OPENED))
+        while channel.recv(65536):
+            pass
+
+    with served(hang) as network:
+        network.open([{}], DEFAULT_WORKER_USER, 60, token_cache=node.cache)
+        network.wait_until_open(Deadline(PATIENCE_SECONDS))
+        services = network.services(Deadline(0.1), {})
+        client = services.client("qiskit-runtime-service", Settings("a", node.values, 60))
+        with pytest.raises(ServiceError) as caught:
+            client.acquire()
+    assert (str(caught.value), caught.value.may_have_acted) == (SILENT, False)
+    assert list(node.tokens.iterdir()) == []
 
 
 def outcome_of(node: Node, *told: tuple[str, ...]) -> str:

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spank_qrmi import token_cache
-from spank_qrmi.clients.iam import LONGEST_LIFE_SECONDS, AppIdLogin, IamLogin
+from spank_qrmi.clients.iam import LONGEST_LIFE_SECONDS, AppIdLogin, IamLogin, is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.owner import boot_id
 from spank_qrmi.token_cache import MOST_TOKENS, TokenCache
@@ -147,6 +149,24 @@ def test_nonsense_is_replaced(node: Node, content: bytes) -> None:
     assert node.find() is None
     node.cache.store(KEY, TOKEN, 10)
     assert node.find() == (TOKEN, 10)
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.lists(st.sampled_from([b"", b"0", b"5000", b"5001", BOOT.encode(), b"t"])).map(
+            b"\n".join
+        ),
+    )
+)
+def test_any_bytes_are_a_token_that_may_be_sent_or_none(content: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(token_cache, "_now", lambda: 5000)
+        try:
+            token = token_cache._token_of(content)
+        except ValueError:
+            return
+    assert token is None or (is_token(token.text) and 0 < token.seconds <= LONGEST_LIFE_SECONDS)
 
 
 def whole_file(node: Node) -> bytes:
@@ -286,6 +306,9 @@ def test_wait_for_others_ends_with_patience_deadline_and_cancellation(
     cancelled = Deadline(PATIENCE_SECONDS)
     with node.cache.turn(KEY, Deadline(PATIENCE_SECONDS)):
         assert wait(Deadline(0.01))
+        short = Deadline(0.5)
+        assert wait(short)
+        assert not short.has_passed()
         threading.Timer(0.01, cancelled.cancel).start()
         assert wait(cancelled)
         monkeypatch.setattr(token_cache, "LONGEST_WAIT_SECONDS", 0.01)
