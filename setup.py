@@ -45,16 +45,17 @@ LINK_ARGUMENTS = [
     "-Wl,-z,relro",
     "-Wl,-z,noexecstack",
 ]
-# Every job loads a plugin. Without the C library's own start-up code, and with the few functions of
-# that found in slurmstepd, the dynamic linker has little to do.
 PLUGIN_COMPILE_ARGUMENTS = ["-O2"]
+# Every job loads a plugin. Without the C library's start-up code, and with its functions taken from
+# what slurmstepd has loaded, the dynamic linker has little to do. Processors for which the compiler
+# calls functions of its own find them in libgcc.a.
 PLUGIN_LINK_ARGUMENTS = [
     "-Wl,--version-script=include/spank.map",
     "-nostartfiles",
     "-nodefaultlibs",
     "-lgcc",
 ]
-# A job library stays in slurmstepd while its job runs, and waits for others most of its time.
+# A job library stays in slurmstepd while its job runs, and mostly waits for others.
 JOB_LIBRARY_COMPILE_ARGUMENTS = ["-Os"]
 JOB_LIBRARY_LINK_ARGUMENTS = [
     "-Wl,--version-script=include/job_library.map",
