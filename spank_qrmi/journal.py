@@ -14,7 +14,6 @@ import re
 import stat
 import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -119,8 +118,7 @@ class Entry:
 
 def utc_text(unix_seconds: int) -> str:
     """Return a time for people, to the second."""
-    moment = datetime.fromtimestamp(unix_seconds, timezone.utc)
-    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_seconds))
 
 
 def _step_prefix(job_id: int, restart_count: int, step_id: int) -> str:

@@ -8,8 +8,8 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Protocol
-from urllib.parse import quote
 
+from spank_qrmi.clients.percent import quoted
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.records import dataclass, field
 
@@ -48,7 +48,7 @@ def path_segment(text: str) -> str:
     if text in {"", ".", ".."}:
         message = f"{text!r} cannot be the name of a resource"
         raise AcquisitionError(message)
-    return quote(text, safe="", errors="surrogateescape")
+    return quoted(text, errors="surrogateescape")
 
 
 def random_token() -> str:

@@ -14,12 +14,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from types import TracebackType
-from urllib.parse import urlencode
 
 from spank_qrmi import __version__, log, strict_json
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import LATE_ANSWER_SECONDS
 from spank_qrmi.clients.connections import Connections
+from spank_qrmi.clients.percent import quoted_pairs
 from spank_qrmi.clients.retry import MOST_TRIES, Budget, RequestError, repeat, status_failure
 from spank_qrmi.clients.transport import (
     AnswerTimeoutError,
@@ -277,7 +277,7 @@ def _encoded(
         if json is not None:
             return "application/json", strict_json.dumps(json)
         if form is not None:
-            return "application/x-www-form-urlencoded", urlencode(form).encode()
+            return "application/x-www-form-urlencoded", quoted_pairs(form).encode()
         return None, None
     message = "a setting of the resource has characters that cannot be sent"
     raise RequestError(message)

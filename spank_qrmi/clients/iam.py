@@ -4,9 +4,9 @@
 Owns everything that IBM's services have in common; what they are asked is their clients' business.
 """
 
-import base64
 import threading
 import time
+from binascii import b2a_base64
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
@@ -97,7 +97,7 @@ class AppIdLogin:
         return http.request(
             "POST",
             f"{self.service_url}/v1/token",
-            headers={"Authorization": f"Basic {base64.b64encode(pair).decode()}"},
+            headers={"Authorization": f"Basic {b2a_base64(pair, newline=False).decode()}"},
             is_repeatable=True,
         )
 

@@ -4,7 +4,6 @@
 import re
 from binascii import b2a_base64
 from collections.abc import Callable, Mapping
-from urllib.parse import unquote_to_bytes
 
 from spank_qrmi.clients.transport import SettingsError
 from spank_qrmi.clients.url import Url
@@ -77,6 +76,9 @@ def _proxy(name: str, value: str) -> Proxy | None:
     if not login:
         return Proxy(url, {})
     user, _, password = login.partition(":")
+    # Few proxies want a password, and it takes long to import.
+    from urllib.parse import unquote_to_bytes  # noqa: PLC0415 (see above)
+
     proof = b2a_base64(unquote_to_bytes(user) + b":" + unquote_to_bytes(password), newline=False)
     return Proxy(url, {"Proxy-Authorization": f"Basic {proof.decode('ascii')}"})
 

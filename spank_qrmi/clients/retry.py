@@ -6,12 +6,13 @@ Pure policy: it sees answers and failures, never a connection.
 
 import math
 import os
+import re
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from spank_qrmi.clients.answer import Answer
+from spank_qrmi.clients.url import Url
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
 from spank_qrmi.redaction import printable
@@ -24,6 +25,7 @@ MOST_TRIES = len(DELAYS_SECONDS) + 1
 UNREADABLE_ADDRESS = "an unreadable address"
 
 _JITTER = 0.25
+_AUTHORITY = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)")
 _RETRY_AFTER_DIGITS = 9
 
 
@@ -149,9 +151,12 @@ def redirect_text(source: str, host: str) -> str:
 
 
 def _redirect_host(answer: Answer) -> str:
+    found = _AUTHORITY.match(answer.headers.get("location", ""))
+    if found is None:
+        return "the same host"
     try:
-        return urlsplit(answer.headers.get("location", "")).hostname or "the same host"
-    except ValueError:
+        return Url(f"https://{found[1].rpartition('@')[2]}").host
+    except (ValueError, LookupError):
         return UNREADABLE_ADDRESS
 
 

@@ -4,7 +4,8 @@
 import re
 import socket
 from collections.abc import Mapping
-from urllib.parse import quote, urlencode
+
+from spank_qrmi.clients.percent import quoted, quoted_pairs
 
 _PORTS = {"http": 80, "https": 443}
 _LAST_PORT = 65535
@@ -38,8 +39,8 @@ class Url:
         self.port = int(port) if port else _PORTS[self.scheme]
         if self.port > _LAST_PORT:
             raise ValueError("no such port")
-        asked = urlencode(query, quote_via=quote) if query else quote(own_query or "", _SAFE)
-        self.target = quote(path or "/", _SAFE) + (f"?{asked}" if asked else "")
+        asked = quoted_pairs(query) if query else quoted(own_query or "", _SAFE)
+        self.target = quoted(path or "/", _SAFE) + (f"?{asked}" if asked else "")
 
     @property
     def is_tls(self) -> bool:

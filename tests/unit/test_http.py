@@ -65,7 +65,7 @@ def test_form_is_urlencoded_in_order_and_query_is_encoded() -> None:
             form={"z": "x:y", "a": "1 2"},
             is_repeatable=True,
         )
-    assert service.requests[0].content == b"z=x%3Ay&a=1+2"
+    assert service.requests[0].content == b"z=x%3Ay&a=1%202"
     assert service.requests[0].headers["content-type"] == "application/x-www-form-urlencoded"
     assert service.requests[0].url.params["q"] == "a b&c"
 
@@ -216,6 +216,8 @@ def test_nothing_is_sent_after_the_deadline() -> None:
     ("location", "shown"),
     [
         ("https://u:p@evil.test:99/x?y=1", "to evil.test:"),
+        ("//evil.test/x", "to evil.test:"),
+        ("ftp://evil.test", "to evil.test:"),
         ("/other", "to the same host:"),
         ("https://[bad", "to an unreadable address:"),
         ("", "to the same host:"),
