@@ -79,3 +79,17 @@ def test_worker_starts_before_slurmctld_is_asked(host: PluginHost) -> None:
     """Python gets ready while slurmctld answers, which takes longer where that is busy."""
     host.play("exit 3")
     assert host.run().all("load-beside-worker") == [b"7"]
+
+
+def test_missing_library_in_the_epilog(host: PluginHost, tmp_path: Path) -> None:
+    """What a job holds stays in the journal, for the release at boot or by the timer."""
+    job_library_of(host.plugin).unlink()
+    journal = tmp_path / "journal"
+    journal.mkdir()
+    arguments = [CONFIG, f"--state-dir={journal}"]
+    epilog = {"is_epilog": 1, "remote": 0, "options": [], "arguments": arguments}
+    assert host.run(**epilog).logged("error") == []
+    entry = journal / "7-0-0-a.json"
+    entry.touch()
+    assert host.run(**epilog).logged("error") == [cannot_load(MISSING)]
+    assert entry.exists()
