@@ -8,7 +8,6 @@ entry holds the lock of its file, see `locked_files`; to read one needs none.
 
 import contextlib
 import errno
-import hashlib
 import os
 import re
 import stat
@@ -20,6 +19,7 @@ from typing import Any
 
 from spank_qrmi import log, strict_json
 from spank_qrmi.deadline import Deadline
+from spank_qrmi.digest import sha256_hex
 from spank_qrmi.errors import ConfigError, JournalError
 from spank_qrmi.locked_files import (
     TEMPORARY_PREFIX,
@@ -83,7 +83,7 @@ class Entry:
         identity = self.resource_name
         if self.acquired_at is not None:
             identity += f" {self.acquired_at} {self.owner.pid if self.owner else 0}"
-        digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()
+        digest = sha256_hex(identity.encode("utf-8", "surrogateescape"))
         return f"{_step_prefix(self.job_id, self.restart_count, self.step_id)}{digest[:16]}.json"
 
     @property

@@ -7,7 +7,6 @@ an error: without the cache, each job fetches a token of its own.
 """
 
 import contextlib
-import hashlib
 import os
 import re
 import stat
@@ -18,6 +17,7 @@ from pathlib import Path
 from spank_qrmi import log
 from spank_qrmi.clients.iam import LONGEST_LIFE_SECONDS, LONGEST_TOKEN, Login, is_token
 from spank_qrmi.deadline import Deadline
+from spank_qrmi.digest import sha256_hex
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.locked_files import (
     TEMPORARY_PREFIX,
@@ -66,11 +66,8 @@ class TokenCache:
     @staticmethod
     def key_of(login: Login) -> str:
         """Return what the login's file is named by; it does not tell the login."""
-        digest = hashlib.sha256()
-        for field in login.fields:
-            data = field.encode("utf-8", "surrogateescape")
-            digest.update(b"%d:%b" % (len(data), data))
-        return digest.hexdigest()
+        fields = [field.encode("utf-8", "surrogateescape") for field in login.fields]
+        return sha256_hex(b"".join(b"%d:%b" % (len(field), field) for field in fields))
 
     @contextlib.contextmanager
     def turn(self, key: str, deadline: Deadline) -> Iterator[CachedToken | None]:
