@@ -51,15 +51,20 @@ def main(channel: socket.socket, parent_pid: int) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)
     channel = _alone(channel)
     privileges.limit(privileges.NETWORK_LIMITS)
+    found_trusted: set[str] = set()
+
+    def prepare() -> None:
+        import_http()
+        refuse_untrusted_code(found_trusted)
 
     def give_up_root(user: str, seconds: float) -> None:
-        refuse_untrusted_code()
+        refuse_untrusted_code(found_trusted)
         become_user(user)
         privileges.seal(parent_pid)
         privileges.limit_processor_time(seconds)
 
     with contextlib.suppress(OSError, ProtocolError):
-        Server(channel, give_up_root).serve()
+        Server(channel, give_up_root, prepare).serve()
     # A thread may still hang in a look-up of a name.
     os._exit(0)
 
@@ -98,9 +103,15 @@ def import_http() -> None:
 class Server:
     """Answers the worker's calls, each in a thread of its own."""
 
-    def __init__(self, channel: socket.socket, give_up_root: Callable[[str, float], None]) -> None:
+    def __init__(
+        self,
+        channel: socket.socket,
+        give_up_root: Callable[[str, float], None],
+        prepare: Callable[[], None] = import_http,
+    ) -> None:
         self._channel = channel
         self._give_up_root = give_up_root
+        self._prepare = prepare
         self._sending = threading.Lock()
         self._clients: list[HttpClient | ServiceError] = []
         self._works: dict[str, _Work] = {}
@@ -119,7 +130,7 @@ class Server:
             case Order.PREPARE:
                 # What fails here fails again on opening, which tells why.
                 with contextlib.suppress(Exception):
-                    import_http()
+                    self._prepare()
             case Order.OPEN:
                 return self._open(*fields)
             case Order.WORK:
@@ -145,7 +156,7 @@ class Server:
     def _open(self, user: str, seconds: str, is_tls_needed: str, *environments: str) -> bool:
         """Open a client for each set of variables, and give up root."""
         try:
-            import_http()
+            self._prepare()
             self._clients = [
                 _client_with(each, is_tls_needed=bool(is_tls_needed))
                 for each in _sets_in(environments)

@@ -10,16 +10,18 @@ from spank_qrmi import trusted_paths
 from spank_qrmi.errors import UntrustedPathError
 
 
-def refuse_untrusted_code() -> None:
+def refuse_untrusted_code(found_trusted: set[str] | None = None) -> None:
     """Raise UntrustedPathError if others than root could change what is, or will be, imported.
 
     Looks at the interpreter, the folders that modules are imported from, and the file and byte code
-    of each module that was.
+    of each module that was; not at those in `found_trusted`, to which what was looked at is added.
     """
     if os.geteuid() != 0:
         return
-    files = _files_of_modules()
-    folders = dict.fromkeys([*filter(os.path.exists, sys.path), *map(os.path.dirname, files)])
+    known = set() if found_trusted is None else found_trusted
+    files = [file for file in _files_of_modules() if file not in known]
+    places = [*filter(os.path.exists, sys.path), *map(os.path.dirname, files)]
+    folders = [folder for folder in dict.fromkeys(places) if folder not in known]
     led_to = [sys.executable, *folders, *filter(os.path.islink, files)]
     trouble = trusted_paths.trouble_with([Path(each) for each in led_to])
     for each in (*folders, *files):
@@ -28,6 +30,7 @@ def refuse_untrusted_code() -> None:
     if trouble:
         message = f"{trouble}: run chown root and chmod go-w on it, or install elsewhere"
         raise UntrustedPathError(message)
+    known.update(files, folders)
 
 
 def _files_of_modules() -> list[str]:
