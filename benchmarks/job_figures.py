@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One batch job: when its script started, how long its release took, what its slurmstepd holds."""
 
+import contextlib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -100,18 +101,17 @@ class JobRunner:
         )
 
     def peak_kb(self, *options: str) -> int:
-        """Run a job; return the most memory that its workers held, each at its own peak."""
+        """Run a job; return the most memory that the processes of its worker held together."""
         job = self._submit(*options)
         stepd = self._stepd(job)
-        peaks: dict[int, int] = {}
+        peak_kb = 0
         deadline = Deadline(JOB_SECONDS)
         # Without the pauses of wait_until: a worker may live for 50 ms.
         while not job.stdout and not deadline.has_passed():
-            for pid in _workers_below(stepd):
-                peaks[pid] = max(peaks.get(pid, 0), _peak_kb(pid))
+            peak_kb = max(peak_kb, _held_together_kb(_workers_below(stepd)))
         _wait_for_script(job, 0)
         self._finish(stepd)
-        return sum(peaks.values())
+        return peak_kb
 
     def _submit(self, *options: str) -> Job:
         script = f'echo "$EPOCHREALTIME"; read -r _ <"{self._gate}"'
@@ -165,9 +165,28 @@ def _cpu_of_ended_children_ms(pid: int) -> float:
 
 def _memory_kb(pid: int) -> tuple[int, int]:
     """Return what a process has written of its resident memory, and the whole of that."""
-    text = (PROC / str(pid) / "smaps_rollup").read_text()
-    sizes = {name: int(size) for name, size in re.findall(r"(?m)^(\w+):\s+(\d+) kB", text)}
+    sizes = _sizes_kb(pid)
     return sizes["Private_Dirty"], sizes["Rss"]
+
+
+def _held_together_kb(pids: Iterable[int]) -> int:
+    """Return the resident memory of processes that were forked from the first one.
+
+    What they share with it counts once.
+    """
+    held_kb = 0
+    for index, pid in enumerate(pids):
+        # Each may end at any time.
+        with contextlib.suppress(OSError, KeyError):
+            sizes = _sizes_kb(pid)
+            own_kb = sizes["Private_Dirty"] + sizes["Private_Clean"]
+            held_kb += own_kb if index else sizes["Rss"]
+    return held_kb
+
+
+def _sizes_kb(pid: int) -> dict[str, int]:
+    text = (PROC / str(pid) / "smaps_rollup").read_text()
+    return {name: int(size) for name, size in re.findall(r"(?m)^(\w+):\s+(\d+) kB", text)}
 
 
 def _workers_below(pid: int) -> Iterator[int]:
@@ -175,11 +194,3 @@ def _workers_below(pid: int) -> Iterator[int]:
         if any("spank_qrmi" in word for word in command_line(child)):
             yield child
         yield from _workers_below(child)
-
-
-def _peak_kb(pid: int) -> int:
-    try:
-        found = re.search(r"VmHWM:\s+(\d+)", (PROC / str(pid) / "status").read_text())
-    except OSError:
-        return 0
-    return int(found[1]) if found else 0

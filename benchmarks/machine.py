@@ -21,7 +21,6 @@ def description() -> dict[str, str]:
         "Slurm": _first_line("slurmd", "-V").removeprefix("slurm-wlm ").removeprefix("slurm "),
         "Compiler": _first_line("gcc", "--version"),
         "Python": platform.python_version(),
-        "h11": importlib.metadata.version("h11"),
         "spank-qrmi": __version__,
     }
 

@@ -37,8 +37,8 @@ METHOD = f"""## How it is measured
   kernel's ticks. Other work on the machine changes it much less than the times.
 - *First job*: nothing of the node's state is left from jobs before. *Next job*: the one after it,
   with the same credentials.
-- *Memory*: Rss and Private_Dirty in smaps_rollup while the script runs. *Worker's peak*: VmHWM of
-  all its processes, read as fast as possible while they live.
+- *Memory*: Rss and Private_Dirty in smaps_rollup while the script runs. *Worker's peak*: Rss of the
+  worker and what its network process does not share with it, read as fast as possible.
 - The service is the simulated site on the same machine, by HTTP, and delays each request.
 """
 
