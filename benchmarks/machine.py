@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a figure was measured on: machine and versions, without anything that names the machine."""
 
-import importlib.metadata
 import os
 import platform
 import re

@@ -8,11 +8,11 @@ user may bring the missing variables.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import NoReturn
 
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.json_document import json_type, parse_document
+from spank_qrmi.plain_path import StrPath
 from spank_qrmi.protocol import MAX_VALUE_BYTES, MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.records import dataclass, field
 from spank_qrmi.redaction import is_secret_name
@@ -41,7 +41,7 @@ class Resource:
     name: str
     type: str
     environment: Mapping[str, str] = field(repr=False)
-    secret_files: Mapping[str, Path] = field(default_factory=dict)
+    secret_files: Mapping[str, str] = field(default_factory=dict)
 
     def is_secret(self, key: str) -> bool:
         """Return whether the key's value must not be shown."""
@@ -60,7 +60,7 @@ class Config:
     whether others can read secrets in the file, or replace it.
     """
 
-    path: Path
+    path: StrPath
     resources: Mapping[str, Resource]
     problems: tuple[tuple[str | None, ConfigError], ...] = ()
     exposures: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Config:
         return next((error for known, error in self.problems if known == name), None)
 
 
-def load_config(path: Path, known_types: Iterable[str]) -> Config:
+def load_config(path: StrPath, known_types: Iterable[str]) -> Config:
     """Read the file; raise ConfigError if nothing in it can be used."""
     known_types = tuple(known_types)
     file = read_trusted_file(path, MAX_CONFIG_BYTES, may_be_link=True)
@@ -151,7 +151,7 @@ def _resource_of(
         )
         raise ConfigError(message)
     values: dict[str, str] = {}
-    secret_files: dict[str, Path] = {}
+    secret_files: dict[str, str] = {}
     for key, value in environment.items():
         _check_key(place, name, key)
         if isinstance(value, dict):
@@ -176,7 +176,7 @@ def _check_key(place: str, name: str, key: str) -> None:
         raise ConfigError(message)
 
 
-def _secret_file(place: str, value: Mapping[str, object]) -> Path:
+def _secret_file(place: str, value: Mapping[str, object]) -> str:
     path = value.get("file")
     if not (
         isinstance(path, str) and path.startswith("/") and path.isprintable() and len(value) == 1
@@ -186,7 +186,7 @@ def _secret_file(place: str, value: Mapping[str, object]) -> Path:
             "all printable"
         )
         raise ConfigError(message)
-    return Path(path)
+    return path
 
 
 def _text(place: str, value: object) -> str:

@@ -13,7 +13,6 @@ import re
 import stat
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -30,6 +29,7 @@ from spank_qrmi.locked_files import (
     replace_file,
 )
 from spank_qrmi.owner import Owner
+from spank_qrmi.plain_path import StrPath, below
 from spank_qrmi.records import asdict, dataclass, field, fields
 from spank_qrmi.redaction import Redactor, is_secret_name
 from spank_qrmi.trusted_files import can_others_write, open_trusted_folder
@@ -159,7 +159,7 @@ class LockedEntry:
 class Journal:
     """The entries in one folder."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: StrPath) -> None:
         self._directory = directory
 
     def begin(self, entry: Entry) -> LockedEntry:
@@ -332,7 +332,7 @@ class Journal:
         return entry
 
     def _no_entry(self, name: str, reason: str) -> JournalError:
-        path = self._directory / name
+        path = below(self._directory, name)
         return JournalError(
             f"{path}: is no entry of this journal ({reason}): look at it, then remove it"
         )

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reading the JSON of an administrator's file, with errors that he can act on."""
 
-from pathlib import Path
-
 from spank_qrmi import strict_json
 from spank_qrmi.errors import ConfigError
+from spank_qrmi.plain_path import StrPath
 
 
-def parse_document(path: Path, content: bytes) -> object:
+def parse_document(path: StrPath, content: bytes) -> object:
     """Return what the content of the file at `path` says; raise ConfigError with its place."""
     try:
         return strict_json.loads(content.removeprefix(b"\xef\xbb\xbf"))

@@ -6,11 +6,10 @@ it names one for ever (proc(5), proc_pid_stat(5)).
 """
 
 import os
-from pathlib import Path
 
+from spank_qrmi import proc
+from spank_qrmi.proc import read_proc
 from spank_qrmi.records import dataclass
-
-_PROC = Path("/proc")
 
 # In /proc/PID/stat behind the name, which may itself hold spaces and parentheses.
 _STATE_FIELD = 0
@@ -58,14 +57,14 @@ def _host() -> str:
 def boot_id() -> str:
     """Return what names this boot of the node, nothing if it is not told."""
     try:
-        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return read_proc("sys/kernel/random/boot_id").decode().strip()
     except OSError:
         return ""
 
 
 def _pid_namespace() -> int:
     try:
-        return (_PROC / "self/ns/pid").stat().st_ino
+        return os.stat(f"{proc.ROOT}/self/ns/pid").st_ino  # noqa: PTH116 (see `plain_path`)
     except OSError:
         return 0
 
@@ -73,7 +72,7 @@ def _pid_namespace() -> int:
 def _started_ticks(pid: int) -> int:
     """Return when the process started, at least 1; 0 if there is none or it has ended."""
     try:
-        _, _, text = (_PROC / str(pid) / "stat").read_bytes().rpartition(b") ")
+        _, _, text = read_proc(f"{pid}/stat").rpartition(b") ")
     except OSError:
         return 0
     fields = text.split()

@@ -7,7 +7,6 @@ the timeouts are only checked, and `--on-failure` is known for what the user is 
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.plugstack_options import (
@@ -30,11 +29,11 @@ from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 class PluginArguments:
     """What the administrator decided in plugstack.conf; `environment` may hold secrets."""
 
-    config_path: Path
+    config_path: str
     environment: dict[str, str] = field(default_factory=dict, repr=False)
     fails_on_failure: bool = True
     requires_all: bool = False
-    state_directory: Path = DEFAULT_STATE_DIRECTORY
+    state_directory: str = DEFAULT_STATE_DIRECTORY
     is_strict: bool = False
     worker_user: WorkerUser = DEFAULT_WORKER_USER
 

@@ -7,17 +7,17 @@ No error shows a value of which it is not known that it is no secret.
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TypeVar
 
 from spank_qrmi.errors import ArgumentError, ConfigError
+from spank_qrmi.plain_path import absolute
 from spank_qrmi.protocol import MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import shown_value
 from spank_qrmi.trusted_files import check_trusted
 
 MAX_TIMEOUT_SECONDS = 86400
 
-DEFAULT_STATE_DIRECTORY = Path("/var/lib/spank_qrmi")
+DEFAULT_STATE_DIRECTORY = "/var/lib/spank_qrmi"
 """What the node keeps for itself: the journal, and access tokens."""
 
 STRICT_PERMISSIONS = "--strict-permissions"
@@ -64,10 +64,10 @@ def parse_options(
     return environment, values
 
 
-def absolute_path(option: str, text: str) -> Path:
+def absolute_path(option: str, text: str) -> str:
     """Read a path that starts with a slash."""
-    path = Path(text)
-    if not path.is_absolute():
+    path = absolute(text)
+    if path is None:
         message = f"{option} must be an absolute path, got {text!r}"
         raise ArgumentError(message)
     return path
@@ -132,7 +132,7 @@ def check_certificates(environment: Mapping[str, str]) -> None:
         # OpenSSL takes several folders.
         for path in filter(None, environment.get(name, "").split(os.pathsep)):
             try:
-                check_trusted(Path(path))
+                check_trusted(path)
             except ConfigError as error:
                 message = f"--env:{name}: {error}"
                 raise ArgumentError(message) from error

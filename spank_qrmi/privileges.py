@@ -7,9 +7,9 @@ import resource
 import signal
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 
 from spank_qrmi.errors import PrivilegeError
+from spank_qrmi.proc import read_proc
 
 _MIB = 1024 * 1024
 
@@ -85,7 +85,7 @@ def become(uid: int, gid: int) -> None:
 def capabilities() -> list[str]:
     """Return each of the kernel's sets in which this process has a capability that it may use."""
     # As bytes: a codec might be a module that cannot be read any more.
-    lines = Path("/proc/self/status").read_bytes().splitlines()
+    lines = read_proc("self/status").splitlines()
     sets = dict(line.split(b":", 1) for line in lines if line.startswith(b"Cap"))
     return [name.decode() for name in (b"CapPrm", b"CapEff", b"CapAmb") if int(sets[name], 16)]
 

@@ -6,10 +6,10 @@ root's alone.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.json_document import json_type, parse_document
+from spank_qrmi.plain_path import StrPath
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.trusted_files import exposed_text, read_trusted_file, warn_or_refuse
 
@@ -21,7 +21,7 @@ _APP_ID = ("APPID_CLIENT_ID", "APPID_SECRET")
 _IAM = tuple(name.removeprefix(_PREFIX) for name in names.IAM_VARIABLES)
 
 
-def load_credentials(path: Path, *, is_strict: bool = False) -> dict[str, str]:
+def load_credentials(path: StrPath, *, is_strict: bool = False) -> dict[str, str]:
     """Return the `IBMQRUN_*` variables that the file describes.
 
     It is a JSON object of strings, whose keys are the variables' names without `IBMQRUN_`. Raises
@@ -38,7 +38,7 @@ def load_credentials(path: Path, *, is_strict: bool = False) -> dict[str, str]:
     return {name: document[key] for key, name in _KEYS.items() if key in document}
 
 
-def _read_file(path: Path, *, is_strict: bool) -> bytes:
+def _read_file(path: StrPath, *, is_strict: bool) -> bytes:
     file = read_trusted_file(path, MAX_FILE_BYTES)
     warn_or_refuse(file.doubts, is_strict=is_strict)
     if not file.is_private:
@@ -46,7 +46,7 @@ def _read_file(path: Path, *, is_strict: bool) -> bytes:
     return file.content
 
 
-def _check_entry(path: Path, key: str, value: object) -> None:
+def _check_entry(path: StrPath, key: str, value: object) -> None:
     if key not in _KEYS:
         message = f"{path}: {key[:40]!r} is no known key; known are {', '.join(_KEYS)}"
         raise ConfigError(message)
@@ -59,7 +59,7 @@ def _check_entry(path: Path, key: str, value: object) -> None:
         raise ConfigError(message)
 
 
-def _check_complete(path: Path, document: Mapping[str, object]) -> None:
+def _check_complete(path: StrPath, document: Mapping[str, object]) -> None:
     """Raise ConfigError if a key is missing: one login is needed, and all of what a login needs."""
     logins = [login for login in (_APP_ID, _IAM) if any(key in document for key in login)]
     if not logins:

@@ -6,7 +6,6 @@ Eight values without a name, or `--credentials`, and options. The plugin applies
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import cast
 
 from spank_qrmi.errors import ArgumentError
@@ -50,11 +49,11 @@ class QrunArguments:
     """
 
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
-    credentials_path: Path | None = None
+    credentials_path: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     is_strict: bool = False
     worker_user: WorkerUser = DEFAULT_WORKER_USER
-    state_directory: Path = DEFAULT_STATE_DIRECTORY
+    state_directory: str = DEFAULT_STATE_DIRECTORY
 
     @property
     def exposures(self) -> tuple[str, ...]:
@@ -73,10 +72,10 @@ def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
         environment, values = parse_options(options, _OPTIONS)
         path = values.pop(_CREDENTIALS, None)
         user = cast("WorkerUser", values.pop(_WORKER_USER, DEFAULT_WORKER_USER))
-        state = cast("Path", values.pop(_STATE_DIRECTORY, DEFAULT_STATE_DIRECTORY))
+        state = cast("str", values.pop(_STATE_DIRECTORY, DEFAULT_STATE_DIRECTORY))
         iam_values = {name: str(value) for name, value in values.items()}
         _check_iam(iam_values)
-        if isinstance(path, Path):
+        if isinstance(path, str):
             _check_file_is_all(positional, iam_values)
             return QrunArguments({}, path, environment, is_strict, user, state)
         _check_count(positional)

@@ -4,17 +4,16 @@
 They are read only for a job that asks for their resource.
 """
 
-from pathlib import Path
-
 from spank_qrmi.config import Resource
 from spank_qrmi.errors import ConfigError
+from spank_qrmi.plain_path import StrPath
 from spank_qrmi.records import replace
 from spank_qrmi.trusted_files import exposed_text, read_trusted_file
 
 MAX_SECRET_BYTES = 64 * 1024
 
 
-def with_secrets(resource: Resource, config_path: Path) -> tuple[Resource, tuple[str, ...]]:
+def with_secrets(resource: Resource, config_path: StrPath) -> tuple[Resource, tuple[str, ...]]:
     """Return the resource with all its values, and which of their files others can get at.
 
     Raises ConfigError naming both files, resource and key.
@@ -32,7 +31,7 @@ def with_secrets(resource: Resource, config_path: Path) -> tuple[Resource, tuple
     return replace(resource, environment={**resource.environment, **values}), tuple(exposures)
 
 
-def _read_secret(path: Path) -> tuple[str, tuple[str, ...]]:
+def _read_secret(path: str) -> tuple[str, tuple[str, ...]]:
     """Return a file's text without the newline at its end, and how others can get at it."""
     file = read_trusted_file(path, MAX_SECRET_BYTES)
     try:

@@ -12,7 +12,6 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 from spank_qrmi import log
 from spank_qrmi.clients.iam import LONGEST_LIFE_SECONDS, LONGEST_TOKEN, Login, is_token
@@ -28,6 +27,7 @@ from spank_qrmi.locked_files import (
     replace_file,
 )
 from spank_qrmi.owner import boot_id
+from spank_qrmi.plain_path import StrPath, below
 from spank_qrmi.trusted_files import can_others_write, open_trusted_folder
 
 FOLDER_NAME = "tokens"
@@ -58,9 +58,11 @@ class TokenCache:
     """The tokens below one state directory; `hide` is told each of them before it is used."""
 
     def __init__(
-        self, state_directory: Path, hide: Callable[[Iterable[str]], object] = lambda secrets: None
+        self,
+        state_directory: StrPath,
+        hide: Callable[[Iterable[str]], object] = lambda secrets: None,
     ) -> None:
-        self._directory = state_directory / FOLDER_NAME
+        self._directory = below(state_directory, FOLDER_NAME)
         self.hide = hide
 
     @staticmethod

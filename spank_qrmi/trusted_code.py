@@ -4,7 +4,6 @@
 import contextlib
 import os
 import sys
-from pathlib import Path
 
 from spank_qrmi import trusted_paths
 from spank_qrmi.errors import UntrustedPathError
@@ -23,7 +22,7 @@ def refuse_untrusted_code(found_trusted: set[str] | None = None) -> None:
     places = [*filter(os.path.exists, sys.path), *map(os.path.dirname, files)]
     folders = [folder for folder in dict.fromkeys(places) if folder not in known]
     led_to = [sys.executable, *folders, *filter(os.path.islink, files)]
-    trouble = trusted_paths.trouble_with([Path(each) for each in led_to])
+    trouble = trusted_paths.trouble_with(led_to)
     for each in (*folders, *files):
         with contextlib.suppress(FileNotFoundError):
             trouble = trouble or trusted_paths.trouble_at(each)

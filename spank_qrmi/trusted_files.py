@@ -13,10 +13,10 @@ import stat
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from errno import ELOOP
-from pathlib import Path, PurePath
 
 from spank_qrmi import log
 from spank_qrmi.errors import ConfigError
+from spank_qrmi.plain_path import StrPath, absolute, below, steps_of
 from spank_qrmi.records import dataclass, field
 
 MOST_LINKS = 40
@@ -41,7 +41,7 @@ class TrustedFile:
     doubts: tuple[str, ...] = ()
 
 
-def read_trusted_file(path: Path, limit_bytes: int, *, may_be_link: bool = False) -> TrustedFile:
+def read_trusted_file(path: StrPath, limit_bytes: int, *, may_be_link: bool = False) -> TrustedFile:
     """Return a regular file's content; raise ConfigError naming what is wrong and what to do."""
     doubts: list[str] = []
     try:
@@ -63,7 +63,7 @@ def read_trusted_file(path: Path, limit_bytes: int, *, may_be_link: bool = False
     return TrustedFile(content, not mode & _OTHERS, tuple(doubts))
 
 
-def check_trusted(path: Path) -> None:
+def check_trusted(path: StrPath) -> None:
     """Raise ConfigError unless a file or folder that a library will read is to be trusted."""
     try:
         os.close(_opened(path, _LAST_STEP, [], may_be_link=True))
@@ -71,7 +71,7 @@ def check_trusted(path: Path) -> None:
         raise _unreadable(path, error) from error
 
 
-def open_trusted_folder(path: Path, *, is_made: bool = False) -> int:
+def open_trusted_folder(path: StrPath, *, is_made: bool = False) -> int:
     """Return the folder's descriptor; with `is_made`, what is missing is made for root alone.
 
     Raises ConfigError if others could have written it or led us there, OSError otherwise.
@@ -85,7 +85,7 @@ def can_others_write(status: os.stat_result) -> bool:
     return _is_foreign(status) or bool(status.st_mode & _OTHERS_WRITE)
 
 
-def exposed_text(path: Path) -> str:
+def exposed_text(path: StrPath) -> str:
     """Return what to tell of a file with secrets that is not private."""
     return f"{path}: holds secrets that others than its owner can read: chmod 600 {path}"
 
@@ -100,17 +100,18 @@ def warn_or_refuse(exposures: Iterable[str], *, is_strict: bool) -> None:
 
 
 def _opened(
-    path: Path, flags: int, doubts: list[str], *, may_be_link: bool, is_made: bool = False
+    path: StrPath, flags: int, doubts: list[str], *, may_be_link: bool, is_made: bool = False
 ) -> int:
     """Return the descriptor of what `path` names, which is closed by the caller; add doubts."""
-    if not path.is_absolute():
+    whole = absolute(path)
+    if whole is None:
         message = f"{path}: must be an absolute path"
         raise ConfigError(message)
     with ExitStack() as passed:
         root = here = _stepped("/", None, passed)
-        doubts += _doubts(path, Path("/"), os.fstat(root))
-        place = Path("/")
-        names = list(reversed(path.parts[1:]))
+        doubts += _doubts(whole, "/", os.fstat(root))
+        place = "/"
+        names = list(reversed(steps_of(whole)))
         links_left = MOST_LINKS
         while True:
             name = names.pop() if names else "."
@@ -123,26 +124,26 @@ def _opened(
                 step = _stepped(name, here, passed)
             status = os.fstat(step)
             if stat.S_ISLNK(status.st_mode):
-                _check_owner(path, place / name, status)
+                _check_owner(whole, below(place, name), status)
                 if not names and not may_be_link:
-                    message = f"{path}: is a symbolic link: name the file itself"
+                    message = f"{whole}: is a symbolic link: name the file itself"
                     raise ConfigError(message)
                 links_left -= 1
                 if links_left < 0:
                     raise OSError(ELOOP, os.strerror(ELOOP))
-                target = PurePath(os.readlink("", dir_fd=step))
-                if target.is_absolute():
-                    here, place = root, Path("/")
-                names += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+                target = os.readlink("", dir_fd=step)
+                if target.startswith("/"):
+                    here, place = root, "/"
+                names += reversed(steps_of(target))
             elif names:
                 if stat.S_ISDIR(status.st_mode):
                     # What is mounted on demand, is so by opening it as a folder.
                     step = _stepped(name, here, passed, os.O_DIRECTORY)
                     status = os.fstat(step)
-                here, place = step, place / name
-                doubts += _doubts(path, place, status)
+                here, place = step, below(place, name)
+                doubts += _doubts(whole, place, status)
             else:
-                return _opened_last(path, place / name, name, here, flags)
+                return _opened_last(whole, below(place, name), name, here, flags)
 
 
 def _stepped(name: str, here: int | None, passed: ExitStack, more_flags: int = 0) -> int:
@@ -152,7 +153,7 @@ def _stepped(name: str, here: int | None, passed: ExitStack, more_flags: int = 0
     return step
 
 
-def _opened_last(path: Path, place: Path, name: str, here: int, flags: int) -> int:
+def _opened_last(path: str, place: str, name: str, here: int, flags: int) -> int:
     """Open for reading what has been looked at, and look at what that gave."""
     descriptor = os.open(name, flags, dir_fd=here)
     try:
@@ -176,7 +177,7 @@ def _make_folder(name: str, here: int) -> None:
         os.close(folder)
 
 
-def _doubts(path: Path, folder: Path, status: os.stat_result) -> list[str]:
+def _doubts(path: str, folder: str, status: os.stat_result) -> list[str]:
     """Return what is doubtful about a folder on the way; raise ConfigError if others can write."""
     if not status.st_mode & stat.S_ISVTX:
         _check_writers(path, folder, status)
@@ -188,7 +189,7 @@ def _doubts(path: Path, folder: Path, status: os.stat_result) -> list[str]:
     ]
 
 
-def _check_owner(path: Path, place: Path, status: os.stat_result) -> None:
+def _check_owner(path: str, place: str, status: os.stat_result) -> None:
     if _is_foreign(status):
         command = "chown -h" if stat.S_ISLNK(status.st_mode) else "chown"
         message = (
@@ -198,13 +199,13 @@ def _check_owner(path: Path, place: Path, status: os.stat_result) -> None:
         raise ConfigError(message)
 
 
-def _check_writers(path: Path, place: Path, status: os.stat_result) -> None:
+def _check_writers(path: str, place: str, status: os.stat_result) -> None:
     if status.st_mode & _OTHERS_WRITE:
         message = f"{_subject(path, place)} must be writable by its owner alone: chmod go-w {place}"
         raise ConfigError(message)
 
 
-def _subject(path: Path, place: Path) -> str:
+def _subject(path: str, place: str) -> str:
     return f"{path}:" if place == path else f"{path}: {place}"
 
 
@@ -212,5 +213,5 @@ def _is_foreign(status: os.stat_result) -> bool:
     return status.st_uid not in {_ROOT, os.geteuid()}
 
 
-def _unreadable(path: Path, error: OSError) -> ConfigError:
+def _unreadable(path: StrPath, error: OSError) -> ConfigError:
     return ConfigError(f"{path}: cannot be read: {error.strerror}")

@@ -9,16 +9,17 @@ import grp
 import os
 import pwd
 import stat
-from pathlib import Path
+from collections.abc import Iterable
+from os import lstat
 
 
-def trouble_with(paths: "list[Path]") -> str:
+def trouble_with(paths: "Iterable[str | os.PathLike[str]]") -> str:
     """Return which file or folder on the way to one of the paths others may change, and who.
 
     Nothing if there is none. What lies in a folder where everybody may write is safe if only its
     owner may remove it.
     """
-    for step in dict.fromkeys(step for path in paths for step in steps_to(path)):
+    for step in dict.fromkeys(step for path in paths for step in steps_to(os.fspath(path))):
         trouble = _told(step, foreign_writer(step))
         if trouble:
             return trouble
@@ -30,27 +31,30 @@ def trouble_at(path: str) -> str:
     return _told(path, _writer_by(os.stat(path)))  # noqa: PTH116 (there are hundreds)
 
 
-def _told(path: object, writer: str) -> str:
+def _told(path: str, writer: str) -> str:
     return f"{path} may be changed by {writer}, and the worker runs as root" if writer else ""
 
 
-def steps_to(path: Path) -> "list[Path]":
+def steps_to(path: str) -> "list[str]":
     """Return the path, all folders above it, and the same of each link on the way."""
     steps = []
-    for step in (path.absolute(), *path.absolute().parents):
+    step = os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118 (see `plain_path`)
+    while step not in steps:
         steps.append(step)
-        if step.is_symlink():
-            steps += steps_to(step.parent / os.readlink(str(step)))  # noqa: PTH115 (see above)
+        above = os.path.dirname(step)  # noqa: PTH120
+        if stat.S_ISLNK(lstat(step).st_mode):
+            steps += steps_to(os.path.join(above, os.readlink(step)))  # noqa: PTH115, PTH118
+        step = above
     return steps
 
 
-def foreign_writer(step: Path) -> str:
+def foreign_writer(step: str) -> str:
     """Return who beside root may replace what a step leads to, and by which mode; empty if nobody.
 
     Root's group counts as root. Who is in another one, or will be, cannot be known: a directory
     service need not list members.
     """
-    status = step.lstat()
+    status = lstat(step)
     is_kept = stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX
     return "" if is_kept and status.st_uid == 0 else _writer_by(status)
 

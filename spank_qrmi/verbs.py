@@ -24,6 +24,7 @@ from spank_qrmi.environment import (
 from spank_qrmi.errors import ArgumentError, JournalError, QrmiError, ReleaseError
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.owner import is_elsewhere, owner_of
+from spank_qrmi.plain_path import stem
 from spank_qrmi.plugstack import PluginArguments, parse_arguments
 from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.protocol import Request, Verdict
@@ -260,7 +261,7 @@ def _read_config(arguments: PluginArguments, answer: AnswerWriter) -> Config:
 def _log_resolution(resolution: Resolution, config: Config) -> None:
     for resource in resolution.resources:
         number = type_number(resource.type)
-        log.debug("name(%s), type(%d) found in %s", resource.name, number, config.path.stem)
+        log.debug("name(%s), type(%d) found in %s", resource.name, number, stem(config.path))
         for key, value in resource.environment.items():
             shown = MASK if resource.is_secret(key) else shown_value(key, value)
             log.debug("name(%s), %s=%s", resource.name, key, shown)

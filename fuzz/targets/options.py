@@ -48,8 +48,8 @@ def check_arguments(arguments: Sequence[str]) -> None:
     ours = result_or_refusal(lambda: parse_arguments(arguments), ArgumentError)
     if not isinstance(ours, QrmiError):
         assert all(map(is_variable_name, ours.environment))
-        assert ours.config_path.is_absolute()
-        assert ours.state_directory.is_absolute()
+        assert ours.config_path.startswith("/")
+        assert ours.state_directory.startswith("/")
         assert ours.worker_user.text not in {"", "0", "root"}
         for exposure in ours.exposures:
             check_line(exposure)

@@ -25,11 +25,11 @@ class Files:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._known: dict[Path, tuple[int, int, int]] = {}
 
-        def status(path: Path) -> SimpleNamespace:
-            mode, user, group = self._known.get(path, (FOLDER, 0, 0))
+        def status(path: str) -> SimpleNamespace:
+            mode, user, group = self._known.get(Path(path), (FOLDER, 0, 0))
             return SimpleNamespace(st_mode=mode, st_uid=user, st_gid=group)
 
-        monkeypatch.setattr(Path, "lstat", status)
+        monkeypatch.setattr(trusted_paths, "lstat", status)
 
     def say(self, path: Path, *, mode: int = FOLDER, user: int = 0, group: int = 0) -> None:
         self._known[path] = (mode, user, group)
@@ -38,7 +38,9 @@ class Files:
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> Files:
     described = Files(monkeypatch)
-    monkeypatch.setattr(trusted_paths, "steps_to", lambda path: [path, *path.parents])
+    monkeypatch.setattr(
+        trusted_paths, "steps_to", lambda path: [path, *map(str, Path(path).parents)]
+    )
     return described
 
 
@@ -106,7 +108,7 @@ def test_folder_of_a_group_whose_members_are_not_listed(
     monkeypatch.setattr(grp, "getgrgid", lambda _: group)
     files.say(Path("/usr/local"), mode=stat.S_IFDIR | 0o2775, group=50)
 
-    assert foreign_writer(Path("/usr/local")) == "group staff (mode 2775)"
+    assert foreign_writer("/usr/local") == "group staff (mode 2775)"
 
 
 def test_links_on_the_way_are_followed(tmp_path: Path) -> None:
@@ -115,11 +117,11 @@ def test_links_on_the_way_are_followed(tmp_path: Path) -> None:
     (tmp_path / "python").symlink_to("real")
     (tmp_path / "link").symlink_to(tmp_path / "python" / "bin" / "python3")
 
-    steps = steps_to(tmp_path / "link")
+    steps = steps_to(str(tmp_path / "link"))
 
     for name in ("link", "python", "python/bin/python3", "real", "."):
-        assert tmp_path / name in steps
-    assert Path("/") in steps
+        assert str(tmp_path / name) in steps or name == "."
+    assert {"/", str(tmp_path)} <= set(steps)
 
 
 @pytest.fixture

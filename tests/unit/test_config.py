@@ -274,5 +274,5 @@ def test_value_in_a_file_of_its_own_is_kept_as_its_path(tmp_path: Path) -> None:
     config = load_entries(tmp_path, named(environment=environment))
     resource = config.resources["bad"]
     assert resource.environment == {"QRMI_ENDPOINT": "https://site"}
-    assert resource.secret_files == {"QRMI_ANY": Path("/etc/any")}
+    assert resource.secret_files == {"QRMI_ANY": "/etc/any"}
     assert resource.is_secret("QRMI_ANY")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi import owner
+from spank_qrmi import proc as proc_files
 from spank_qrmi.owner import Owner, is_gone, owner_of
 from spank_qrmi.records import replace
 
@@ -39,7 +39,7 @@ class FakeProc:
 @pytest.fixture
 def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeProc:
     proc = FakeProc(tmp_path)
-    monkeypatch.setattr(owner, "_PROC", tmp_path)
+    monkeypatch.setattr(proc_files, "ROOT", str(tmp_path))
     return proc
 
 

@@ -17,7 +17,7 @@ WRONG_USER = "--worker-user must be the name or number of a user other than root
 
 
 def parsed(**values: object) -> PluginArguments:
-    return PluginArguments(Path(PATH), **values)  # type: ignore[arg-type]
+    return PluginArguments(PATH, **values)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def parsed(**values: object) -> PluginArguments:
         (["--require=any"], parsed(requires_all=False)),
         (["--acquire-timeout=1", "--release-timeout=86400"], parsed()),
         (["--strict-permissions"], parsed(is_strict=True)),
-        (["--state-dir=/var/x"], parsed(state_directory=Path("/var/x"))),
+        (["--state-dir=/var/x"], parsed(state_directory="/var/x")),
         (["--worker-user=qpu"], parsed(worker_user=WorkerUser("qpu"))),
         (["--worker-user=17"], parsed(worker_user=WorkerUser("17"))),
     ],
@@ -46,11 +46,11 @@ def test_options_are_understood(options: list[str], expected: PluginArguments) -
 
 def test_defaults() -> None:
     arguments = parse_arguments([PATH])
-    assert arguments.config_path == Path(PATH)
+    assert arguments.config_path == PATH
     assert arguments.environment == {}
     assert (arguments.fails_on_failure, arguments.requires_all) == (True, False)
     assert (arguments.is_strict, arguments.exposures) == (False, ())
-    assert arguments.state_directory == Path("/var/lib/spank_qrmi")
+    assert arguments.state_directory == "/var/lib/spank_qrmi"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The arguments of spank_ibm_qrun.so: eight values or a file, options, and words for the rest."""
 
-from pathlib import Path
-
 import pytest
 
 from spank_qrmi.errors import ArgumentError
@@ -48,18 +46,18 @@ FILE_IS_ALL = (
         ((*EIGHT, "--strict-permissions"), QrunArguments(SITE, is_strict=True)),
         ((*EIGHT, "--cleanup-timeout=5"), QrunArguments(SITE)),
         ((*EIGHT, "--worker-user=qpu"), QrunArguments(SITE, worker_user=WorkerUser("qpu"))),
-        ((*EIGHT, "--state-dir=/s"), QrunArguments(SITE, state_directory=Path("/s"))),
+        ((*EIGHT, "--state-dir=/s"), QrunArguments(SITE, state_directory="/s")),
         ((*EIGHT, *IAM), QrunArguments({**SITE, **IAM_VALUES})),
         ((*IAM, *EIGHT), QrunArguments({**SITE, **IAM_VALUES})),
         ((*EIGHT, "--env:A=b=c", "--env:B="), QrunArguments(SITE, None, {"A": "b=c", "B": ""})),
-        (("--credentials=/etc/a",), QrunArguments({}, Path("/etc/a"))),
+        (("--credentials=/etc/a",), QrunArguments({}, "/etc/a")),
         (
             ("--always", "--credentials=/etc/a", "--env:A=1", "--cleanup-timeout=86400"),
-            QrunArguments({}, Path("/etc/a"), {"A": "1"}),
+            QrunArguments({}, "/etc/a", {"A": "1"}),
         ),
         (
             ("--strict-permissions", "--credentials=/etc/a"),
-            QrunArguments({}, Path("/etc/a"), is_strict=True),
+            QrunArguments({}, "/etc/a", is_strict=True),
         ),
     ],
 )
