@@ -8,10 +8,10 @@ user may bring the missing variables.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import NoReturn
 
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.json_document import json_type, parse_document
+from spank_qrmi.light_typing import NoReturn
 from spank_qrmi.plain_path import StrPath
 from spank_qrmi.protocol import MAX_VALUE_BYTES, MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.records import dataclass, field

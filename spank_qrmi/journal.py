@@ -14,12 +14,12 @@ import stat
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
 
 from spank_qrmi import log, strict_json
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.digest import sha256_hex
 from spank_qrmi.errors import ConfigError, JournalError
+from spank_qrmi.light_typing import Any
 from spank_qrmi.locked_files import (
     TEMPORARY_PREFIX,
     YOUNGEST_LEFTOVER_SECONDS,

@@ -16,7 +16,6 @@ import time
 from collections.abc import Mapping, Sequence
 from itertools import count
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, ClassVar, cast
 
 from spank_qrmi import log
 from spank_qrmi.clients import CLIENTS
@@ -24,6 +23,7 @@ from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Settings
 from spank_qrmi.clients.iam import is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
+from spank_qrmi.light_typing import TYPE_CHECKING, ClassVar, cast
 from spank_qrmi.network_messages import (
     MAX_REPORT_BYTES,
     MAX_TEXT_LENGTH,

@@ -13,7 +13,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
 
 from spank_qrmi import log, privileges
 from spank_qrmi.clients.base import Client, Settings
@@ -21,6 +20,7 @@ from spank_qrmi.clients.iam import Login, TokenSource, login_from_fields
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
+from spank_qrmi.light_typing import TYPE_CHECKING, NoReturn
 from spank_qrmi.network_messages import (
     MAX_FRAME_BYTES,
     Call,

@@ -7,9 +7,9 @@ No error shows a value of which it is not known that it is no secret.
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
 
 from spank_qrmi.errors import ArgumentError, ConfigError
+from spank_qrmi.light_typing import TypeVar
 from spank_qrmi.plain_path import absolute
 from spank_qrmi.protocol import MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import shown_value

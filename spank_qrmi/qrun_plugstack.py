@@ -6,9 +6,9 @@ Eight values without a name, or `--credentials`, and options. The plugin applies
 """
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 from spank_qrmi.errors import ArgumentError
+from spank_qrmi.light_typing import cast
 from spank_qrmi.plugstack_options import (
     DEFAULT_STATE_DIRECTORY,
     STRICT_PERMISSIONS,

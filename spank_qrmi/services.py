@@ -9,12 +9,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
 
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Settings
 from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.deadline import Deadline
+from spank_qrmi.light_typing import TYPE_CHECKING, Protocol
 from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser
 

@@ -7,10 +7,10 @@ A client knows its vendor's exchanges and variables, nothing of Slurm, jobs or p
 import os
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from spank_qrmi.clients.percent import quoted
 from spank_qrmi.errors import AcquisitionError
+from spank_qrmi.light_typing import TYPE_CHECKING, ClassVar, Protocol
 from spank_qrmi.records import dataclass, field
 
 if TYPE_CHECKING:

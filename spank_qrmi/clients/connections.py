@@ -4,7 +4,6 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from spank_qrmi.clients.connection import Connection, connect, pieces_of, seconds_to_connect
 from spank_qrmi.clients.proxies import Proxies, Proxy
@@ -20,6 +19,7 @@ from spank_qrmi.clients.transport import (
     SettingsError,
 )
 from spank_qrmi.clients.url import Url
+from spank_qrmi.light_typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.tls import Trust

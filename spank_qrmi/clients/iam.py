@@ -9,12 +9,12 @@ import time
 from binascii import b2a_base64
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
 
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.retry import MOST_TRIES
 from spank_qrmi.errors import AcquisitionError, AuthenticationError, ServiceError
+from spank_qrmi.light_typing import TYPE_CHECKING, Protocol
 from spank_qrmi.records import dataclass, field
 
 if TYPE_CHECKING:

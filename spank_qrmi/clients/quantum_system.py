@@ -7,12 +7,12 @@ its maker knows.
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from spank_qrmi.clients.answer import Answer, error_code
 from spank_qrmi.clients.base import path_segment
 from spank_qrmi.clients.iam import Access, IbmService, TokenSource
 from spank_qrmi.errors import AuthenticationError, ServiceError
+from spank_qrmi.light_typing import TYPE_CHECKING
 from spank_qrmi.records import dataclass
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
 
 from spank_qrmi.clients.url import Url
+from spank_qrmi.light_typing import Protocol
 from spank_qrmi.redaction import printable, without
 
 _SHOWN_PATH_LIMIT = 200

@@ -33,8 +33,9 @@ MOST_PROCESSES = 2  # The worker, and its network process.
 NEVER_IMPORTED = frozenset(
     {
         *("argparse", "asyncio", "multiprocessing", "sqlite3", "unittest", "xml"),
-        *("base64", "dataclasses", "datetime", "hashlib", "inspect", "logging", "pathlib", "uuid"),
-        *("email", "http.client", "idna", "secrets", "ssl", "traceback", "urllib"),
+        *("base64", "dataclasses", "datetime", "hashlib", "inspect", "logging"),
+        *("pathlib", "secrets", "traceback", "typing", "urllib", "uuid"),
+        *("email", "http.client", "idna", "ssl"),
         *("anyio", "certifi", "h11", "httpcore", "httpx", "orjson"),
         *("botocore", "matplotlib", "numpy", "pydantic", "qiskit", "starlette", "uvicorn"),
         *("spank_qrmi.cli", "spank_qrmi.installation", "spank_qrmi.inventory"),
