@@ -30,7 +30,7 @@ def test_service_runs_the_command() -> None:
     # The installation names the folder.
     assert program == "@SBINDIR@/spank-qrmi"
     options = cli._parser().parse_args(arguments)
-    assert (options.orphaned, options.state_dir) == (True, DEFAULT_STATE_DIRECTORY)
+    assert (options.orphaned, options.state_dir) == (True, Path(DEFAULT_STATE_DIRECTORY))
     assert options.timeout < int(settings_of(SERVICE)["Service"]["TimeoutStartSec"])
 
 
