@@ -82,9 +82,10 @@ def _demo() -> Iterator[Demo]:
             _step(f"a simulated QPU site answers at {site.url}, a Slurm cluster is up")
             credentials = folder / "qrun.json"
             site.write_qrun_credentials(credentials)
+            state = f"--state-dir={folder}/state"
             lines = (
-                f"optional {installation.plugin} {site.config_path} --state-dir={folder}/state",
-                f"optional {installation.qrun_plugin} --credentials={credentials}",
+                f"optional {installation.plugin} {site.config_path} {state}",
+                f"optional {installation.qrun_plugin} --credentials={credentials} {state}",
             )
             cluster.write_plugstack(*lines)
             print("plugstack.conf:", *lines, sep="\n")

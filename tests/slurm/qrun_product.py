@@ -75,11 +75,18 @@ class QrunProduct:
         """The site's eight variables, as the plugin sets them."""
         return dict(zip(names.SITE_VARIABLES, self.site.qrun_arguments(), strict=True))
 
+    @property
+    def state_argument(self) -> str:
+        """What keeps the node's access tokens in this test's folder."""
+        return f"--state-dir={self.folder}/journal"
+
     def write_plugstack(self, *more: str, eight: bool = True, mode: str = "optional") -> None:
         """Write the plugin's line as an administrator does, with more arguments at its end."""
         arguments = self.site.qrun_arguments() if eight else ()
-        state = f"--state-dir={self.folder}/journal"
-        line = (mode, str(self.installation.qrun_plugin), *arguments, state, *more)
+        line = (
+            *(mode, str(self.installation.qrun_plugin)),
+            *(*arguments, *more, self.state_argument),
+        )
         self.cluster.write_plugstack(" ".join(line))
 
     def write_credentials(self, **changes: str) -> Path:

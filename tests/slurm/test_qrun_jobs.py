@@ -268,8 +268,8 @@ def test_slurmstepd_that_cannot_find_its_worker_names_the_job(qrun_product: Qrun
     plugin = Path(shutil.copy(installed, plugins))
     link = plugins / qrun_product.installation.interpreter_link.name
     link.symlink_to(qrun_product.installation.interpreter_link.readlink())
-    line = ("optional", str(plugin), *qrun_product.site.qrun_arguments())
-    qrun_product.cluster.write_plugstack(" ".join(line))
+    arguments = (*qrun_product.site.qrun_arguments(), qrun_product.state_argument)
+    qrun_product.cluster.write_plugstack(" ".join(("optional", str(plugin), *arguments)))
     job = qrun_product.submit(f"{qrun_product.stand_in()} stays")
     [job_id] = qrun_product.wait_for_ids(job).values()
     link.unlink()

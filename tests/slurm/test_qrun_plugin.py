@@ -159,7 +159,7 @@ def test_lines_in_the_log(qrun_product: QrunProduct):
     job.wait()
 
     lines = qrun_product.our_lines(job)
-    first = lines.index("debug:  spank_ibm_qrun: -> slurm_spank_task_init argc=8 remote=1")
+    first = lines.index("debug:  spank_ibm_qrun: -> slurm_spank_task_init argc=9 remote=1")
     last = lines.index("debug:  spank_ibm_qrun: <- slurm_spank_task_init rc=0")
     secret = {1, 3, 4}
     arguments = ["****" if at in secret else value for at, value in _numbered(qrun_product)]
@@ -168,6 +168,7 @@ def test_lines_in_the_log(qrun_product: QrunProduct):
     script = re.compile(r"job_argv\[0\] = \[/.*/slurm_script\]")
     assert [("(script)" if script.fullmatch(line) else line) for line in told] == [
         *(f"argv[{at}] = [{value}]" for at, value in enumerate(arguments)),
+        f"argv[8] = [{qrun_product.state_argument}]",
         "S_JOB_UID [0]",
         f"S_JOB_ID [{job.id}]",
         "S_JOB_ARGV argc=1",
@@ -259,10 +260,9 @@ def test_slurmstepd_has_no_python(qrun_product: QrunProduct, options: tuple[str,
 
 def test_both_plugins_in_one_job(qrun_product: QrunProduct):
     installation, site = qrun_product.installation, qrun_product.site
-    journal = qrun_product.folder / "journal"
     arguments = (
-        (installation.plugin, site.config_path, f"--state-dir={journal}"),
-        (installation.qrun_plugin, *site.qrun_arguments()),
+        (installation.plugin, site.config_path, qrun_product.state_argument),
+        (installation.qrun_plugin, *site.qrun_arguments(), qrun_product.state_argument),
     )
     lines = [" ".join(["optional", *map(str, each)]) for each in arguments]
     qrun_product.cluster.write_plugstack(*lines)
