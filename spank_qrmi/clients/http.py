@@ -262,7 +262,7 @@ class HttpClient:
 def _checked_url(url: str, query: Mapping[str, str] | None) -> Url:
     """Return the URL; raise RequestError if nothing can be sent there."""
     # What these say themselves may hold the query.
-    with suppress(ValueError, LookupError):
+    with suppress(ValueError):
         return Url(url, query)
     message = "an endpoint's URL cannot be used: correct the resource's endpoints"
     raise RequestError(message)

@@ -29,7 +29,7 @@ class Url:
     __slots__ = ("host", "port", "scheme", "target")
 
     def __init__(self, text: str, query: Mapping[str, str] | None = None) -> None:
-        """Raise ValueError if nothing can be sent there, LookupError if a codec cannot be read."""
+        """Raise ValueError if nothing can be sent there."""
         found = None if _CONTROL.search(text) else _URL.fullmatch(text)
         if found is None:
             raise ValueError("neither http nor https, or no host")
@@ -79,8 +79,13 @@ def _ascii_host(host: str) -> str:
     name = lower
     if not host.isascii():
         # The codec is of IDNA 2003: some names it turns into others than today's rules do.
-        name = lower.encode("idna").decode("ascii")
-        if name == lower or name.encode("ascii").decode("idna") != lower:
+        try:
+            name = lower.encode("idna").decode("ascii")
+            is_same = name != lower and name.encode("ascii").decode("idna") == lower
+        except (LookupError, OSError) as error:
+            # It is read when first used, and a process that has given up root may not be able to.
+            raise ValueError("the codec cannot be read") from error
+        if not is_same:
             raise ValueError("the name would become another")
     if not _HOST_NAME.fullmatch(name):
         raise ValueError("no name of a host")
