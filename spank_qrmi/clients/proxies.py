@@ -68,19 +68,23 @@ def _proxy(name: str, value: str) -> Proxy | None:
     login, _, place = (rest if separator else value).rpartition("@")
     try:
         url = Url(f"{scheme if separator else 'http'}://{place}")
-    except (ValueError, LookupError):
+        headers = _proof(login) if login else {}
+    except ValueError:
         # What it was raised from may hold the password.
         raise SettingsError(message) from None
     if url.is_tls or url.target != "/" or _ENDS_A_LOGIN.search(login):
         raise SettingsError(message)
-    if not login:
-        return Proxy(url, {})
-    user, _, password = login.partition(":")
+    return Proxy(url, headers)
+
+
+def _proof(login: str) -> dict[str, str]:
+    """Return the header that proves who we are; raise ValueError for a login that is no text."""
     # Few proxies want a password, and it takes long to import.
     from urllib.parse import unquote_to_bytes  # noqa: PLC0415 (see above)
 
+    user, _, password = login.partition(":")
     proof = b2a_base64(unquote_to_bytes(user) + b":" + unquote_to_bytes(password), newline=False)
-    return Proxy(url, {"Proxy-Authorization": f"Basic {proof.decode('ascii')}"})
+    return {"Proxy-Authorization": f"Basic {proof.decode('ascii')}"}
 
 
 def _exception(entry: str) -> _Matches:

@@ -76,6 +76,7 @@ def test_what_goes_straight(no_proxy: str, straight: list[str], by_proxy: list[s
         *("http://user:secret@", "http://proxy:x", "http://proxy:99999", "http://pro xy", "a\0b"),
         *("http://proxy/path", "http://user:sec#ret@proxy", "http://user:12/secret@proxy"),
         *("http://user:12?secret@proxy", "http://pro\nxy", "http://\u2488.test"),
+        "http://user:secret\udcff@proxy",
     ],
 )
 @pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "all_proxy"])
