@@ -11,11 +11,11 @@ _PORTS = {"http": 80, "https": 443}
 _LAST_PORT = 65535
 
 _URL = re.compile(
-    r"(https?)://(\[[0-9a-f:.]+\]|[^\\/?#@:\[\]]+)(?::([0-9]{1,5}))?(/[^?#]*)?(?:\?([^#]*))?",
+    r"(https?)://(\[[0-9a-f:.]+\]|[^\\/?#@:\[\]]{1,254})(?::([0-9]{1,5}))?(/[^?#]*)?(?:\?([^#]*))?",
     re.IGNORECASE | re.ASCII,
 )
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
-_HOST_NAME = re.compile(r"[a-z0-9._-]+")
+_HOST_NAME = re.compile(r"[a-z0-9_-][a-z0-9._-]*")
 # Percent signs are left: what is encoded already is not encoded again.
 _SAFE = "/%:@!$&'()*+,;=?"
 
