@@ -10,6 +10,8 @@ from spank_qrmi.clients.url import Url
 
 _ENDS_A_LOGIN = re.compile(r"[/?#]")
 
+_LONGEST_PORT = len("65535")
+
 _Matches = Callable[[Url], bool]
 
 
@@ -110,7 +112,8 @@ def _exception(entry: str) -> _Matches:
 def _host_and_port(place: str) -> tuple[str, int | None]:
     """Return both parts of `host:port`; an IPv6 address has a port only behind brackets."""
     host, _, port = place.rpartition(":")
-    if port.isdecimal() and (":" not in host or host.endswith("]")):
+    is_port = port.isdecimal() and len(port) <= _LONGEST_PORT
+    if is_port and (":" not in host or host.endswith("]")):
         return host.strip("[]"), int(port)
     return place.strip("[]"), None
 

@@ -52,6 +52,7 @@ def test_proxy_of_each_scheme(
         (" H.Test , other", ["http://h.test/", "http://other/"], ["http://h.test.evil/"]),
         ("h.test:8080", ["http://h.test:8080/"], ["http://h.test/", "https://h.test/"]),
         ("h.test:443", ["https://h.test/"], ["http://h.test/"]),
+        ("h.test:" + "4" * 5000, [], ["https://h.test/"]),
         ("https://h.test", ["https://h.test/"], ["http://h.test/"]),
         ("http://h.test:81/x", ["http://h.test:81/"], ["http://h.test/"]),
         ("127.0.0.1,::1", ["http://127.0.0.1/", "http://[::1]:1/"], ["http://127.0.0.2/"]),
