@@ -10,6 +10,7 @@ from spank_qrmi.clients.percent import quoted, quoted_pairs
 _PORTS = {"http": 80, "https": 443}
 _LAST_PORT = 65535
 
+# The name of a host has at most 253 characters, and may end with one more dot.
 _URL = re.compile(
     r"(https?)://(\[[0-9a-f:.]+\]|[^\\/?#@:\[\]]{1,254})(?::([0-9]{1,5}))?(/[^?#]*)?(?:\?([^#]*))?",
     re.IGNORECASE | re.ASCII,
