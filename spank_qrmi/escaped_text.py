@@ -111,9 +111,10 @@ def _of_json(escaped: str) -> _Pieces:
     if kind != "u":
         character = _OF_JSON.get(kind, kind)
     else:
-        halves = escaped[2:].split("\\u")
-        units = b"".join(int(half, 16).to_bytes(2, "big") for half in halves)
-        character = units.decode("utf-16-be", "surrogatepass")
+        # Not by a codec: it would be read now, by a process that may no longer be able to.
+        first, *second = (int(half, 16) for half in escaped[2:].split("\\u"))
+        code = 0x10000 + (first - 0xD800 << 10) + second[0] - 0xDC00 if second else first
+        character = chr(code)
     return [(character, len(escaped))]
 
 

@@ -2,7 +2,7 @@
 """The network process: it alone speaks with vendors' services, and is not root when it does.
 
 It is forked from the worker before that has read anything, so it knows no secret but those that it
-is asked with. It imports the HTTP library and reads certificates, gives up root, and then answers
+is asked with. It imports the HTTP client and reads certificates, gives up root, and then answers
 calls until the worker closes its end.
 """
 

@@ -100,7 +100,7 @@ class LocalNetwork:
 
     def services(self, deadline: Deadline, environment: Mapping[str, str]) -> Services:
         """Return the services for one piece of work."""
-        # Only here, where it is needed: importing it takes as long as all the rest.
+        # Only here, where it is needed: a worker leaves it to its network process.
         from spank_qrmi.clients.http import HttpClient  # noqa: PLC0415 (see above)
 
         return LocalServices(HttpClient(deadline), environment)

@@ -13,7 +13,9 @@ from json import JSONDecodeError as JSONDecodeError  # noqa: PLC0414 (callers ca
 
 MOST_DEPTH = 500
 
-_BRACKET_OR_STRING = re.compile(rb'[\[{]|[\]}]|"(?:[^"\\]|\\.)*"', re.DOTALL)
+# A string that does not end is taken as one, too: searched again from each quote in it, one of a
+# mebibyte would take most of an hour.
+_BRACKET_OR_STRING = re.compile(rb'[\[{]|[\]}]|"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _OPENING = frozenset((b"[", b"{"))
 _CLOSING = frozenset((b"]", b"}"))

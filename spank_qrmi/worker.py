@@ -31,7 +31,7 @@ VerbFunction = Callable[[Request, Deadline, AnswerWriter, Network], None]
 def _imported(module: str, name: str) -> VerbFunction:
     """Return a function that is imported when it is called: most verbs need little of the package.
 
-    The libraries behind it take longer to import than some verbs take.
+    The modules behind it take longer to import than some verbs take.
     """
 
     def call(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:

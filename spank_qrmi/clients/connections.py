@@ -11,6 +11,7 @@ from spank_qrmi.clients.transport import (
     AnswerTimeoutError,
     BrokenConnectionError,
     ConnectError,
+    ConnectTimeoutError,
     Limits,
     NoAnswerError,
     ProxyError,
@@ -123,8 +124,9 @@ class Connections:
         else:
             try:
                 stream = connect(proxy.url.host, proxy.url.port, limits)
-            except ConnectError as error:
-                message = f"proxy {proxy.url.authority}: {error.reason}"
+            except (ConnectError, ConnectTimeoutError) as error:
+                reason = error.reason if isinstance(error, ConnectError) else "timed out"
+                message = f"proxy {proxy.url.authority}: {reason}"
                 raise ConnectError(message) from error
         try:
             if trust is not None:

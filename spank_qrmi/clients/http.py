@@ -193,7 +193,11 @@ class HttpClient:
         from inside, so the exchange has a thread of its own that may be left behind.
         """
         exchange = _Exchange(request, seconds, self._silence_seconds)
-        threading.Thread(target=self._exchange, args=(exchange,), daemon=True).start()
+        try:
+            threading.Thread(target=self._exchange, args=(exchange,), daemon=True).start()
+        except RuntimeError:
+            message = f"{request.source} was not asked: no more threads can be started"
+            return RequestError(message, is_worth_repeating=True)
         outcome: Answer | ServiceError | None = None
         while (left_seconds := exchange.ends_at - time.monotonic()) > 0:
             try:
@@ -262,7 +266,7 @@ class HttpClient:
 def _checked_url(url: str, query: Mapping[str, str] | None) -> Url:
     """Return the URL; raise RequestError if nothing can be sent there."""
     # What these say themselves may hold the query.
-    with suppress(ValueError, LookupError):
+    with suppress(ValueError):
         return Url(url, query)
     message = "an endpoint's URL cannot be used: correct the resource's endpoints"
     raise RequestError(message)
@@ -333,7 +337,7 @@ def _as_service_errors(exchange: _Exchange) -> Iterator[None]:
     except ServiceError:
         raise
     except Exception as error:
-        was_sent = not isinstance(error, NotSentError)
+        was_sent = exchange.was_sent and not isinstance(error, NotSentError)
         raise RequestError(
             _failure_text(error, request, _seconds_text(exchange.limits.silence_seconds)),
             may_have_acted=was_sent and not request.is_repeatable,

@@ -10,6 +10,8 @@ from spank_qrmi.clients.url import Url
 
 _ENDS_A_LOGIN = re.compile(r"[/?#]")
 
+_LONGEST_PORT = len("65535")
+
 _Matches = Callable[[Url], bool]
 
 
@@ -68,19 +70,23 @@ def _proxy(name: str, value: str) -> Proxy | None:
     login, _, place = (rest if separator else value).rpartition("@")
     try:
         url = Url(f"{scheme if separator else 'http'}://{place}")
-    except (ValueError, LookupError):
+        headers = _proof(login) if login else {}
+    except ValueError:
         # What it was raised from may hold the password.
         raise SettingsError(message) from None
     if url.is_tls or url.target != "/" or _ENDS_A_LOGIN.search(login):
         raise SettingsError(message)
-    if not login:
-        return Proxy(url, {})
-    user, _, password = login.partition(":")
+    return Proxy(url, headers)
+
+
+def _proof(login: str) -> dict[str, str]:
+    """Return the header that proves who we are; raise ValueError for a login that is no text."""
     # Few proxies want a password, and it takes long to import.
     from urllib.parse import unquote_to_bytes  # noqa: PLC0415 (see above)
 
+    user, _, password = login.partition(":")
     proof = b2a_base64(unquote_to_bytes(user) + b":" + unquote_to_bytes(password), newline=False)
-    return Proxy(url, {"Proxy-Authorization": f"Basic {proof.decode('ascii')}"})
+    return {"Proxy-Authorization": f"Basic {proof.decode('ascii')}"}
 
 
 def _exception(entry: str) -> _Matches:
@@ -106,7 +112,8 @@ def _exception(entry: str) -> _Matches:
 def _host_and_port(place: str) -> tuple[str, int | None]:
     """Return both parts of `host:port`; an IPv6 address has a port only behind brackets."""
     host, _, port = place.rpartition(":")
-    if port.isdecimal() and (":" not in host or host.endswith("]")):
+    is_port = port.isdecimal() and len(port) <= _LONGEST_PORT
+    if is_port and (":" not in host or host.endswith("]")):
         return host.strip("[]"), int(port)
     return place.strip("[]"), None
 

@@ -34,7 +34,10 @@ _ACCESSIBLE_STATUSES = frozenset({"active", "online"})
 # "." and ".." would turn the session's URL into another one.
 _SESSION_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,256}")
 
-_BRACE_OR_ID = re.compile(rb'[{}]|"id"\s*:\s*"([A-Za-z0-9._-]{1,256})"')
+# What is in another string is neither; the last one may have been cut off.
+_BRACE_OR_ID_OR_STRING = re.compile(
+    rb'[{}]|"id"\s*:\s*"([A-Za-z0-9._-]{1,256})"|"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL
+)
 
 _CHECK_SHARE = 3 / 4
 _LIST_SHARE = 1 / 3
@@ -278,9 +281,9 @@ def _session_id(answer: Answer) -> str:
 def _readable_session_id(partial_body: bytes) -> str | None:
     """Return the id of the session that the beginning of a broken answer tells, None if none."""
     depth = 0
-    for found in _BRACE_OR_ID.finditer(partial_body):
+    for found in _BRACE_OR_ID_OR_STRING.finditer(partial_body):
         if found[1] is None:
-            depth += 1 if found[0] == b"{" else -1
+            depth += {b"{": 1, b"}": -1}.get(found[0], 0)
         elif depth == 1:
             # Deeper, it is the id of something else.
             session_id = found[1].decode("ascii")

@@ -156,7 +156,7 @@ def _redirect_host(answer: Answer) -> str:
         return "the same host"
     try:
         return Url(f"https://{found[1].rpartition('@')[2]}").host
-    except (ValueError, LookupError):
+    except ValueError:
         return UNREADABLE_ADDRESS
 
 
@@ -165,9 +165,12 @@ def _retry_after_seconds(text: str) -> float | None:
     text = text.strip()
     if text.isascii() and text.isdecimal():
         return float(text[:_RETRY_AFTER_DIGITS])
-    # Only a date needs it, which is rare.
-    from email.utils import mktime_tz, parsedate_tz  # noqa: PLC0415 (see above)
-
+    try:
+        # Only a date needs it, which is rare.
+        from email.utils import mktime_tz, parsedate_tz  # noqa: PLC0415 (see above)
+    except (ImportError, OSError):
+        # A process that has given up root may not be able to read it.
+        return None
     try:
         parts = parsedate_tz(text)
         return None if parts is None else max(0.0, mktime_tz(parts) - time.time())

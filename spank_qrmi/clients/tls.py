@@ -22,6 +22,8 @@ from spank_qrmi.redaction import printable
 
 # As `openssl rehash` names them; OpenSSL looks for no other file.
 _HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+# A system's own folder has a hundred and more; a few are what an administrator has added.
+_FEWEST_OF_A_SYSTEM = 20
 _ADVICE = "{} is set and must name the certificates that prove it"
 
 
@@ -119,17 +121,20 @@ def _context_of_system() -> tuple[ssl.SSLContext, str]:
     known = ssl.get_default_verify_paths()
     context = ssl.create_default_context(capath=known.openssl_capath)
     # From a folder OpenSSL reads the one that it needs; a file is read whole, which takes 20 ms.
-    if not _has_hashed_files(known.openssl_capath):
+    in_folder = _hashed_file_count(known.openssl_capath)
+    if in_folder < _FEWEST_OF_A_SYSTEM:
         try:
             context.load_verify_locations(cafile=known.openssl_cafile)
         except OSError:
-            return context, "this system has none: install ca-certificates, or set SSL_CERT_FILE"
+            if in_folder == 0:
+                advice = "this system has none: install ca-certificates, or set SSL_CERT_FILE"
+                return context, advice
     return context, "set SSL_CERT_FILE to the site's certificates if it is the site's own"
 
 
-def _has_hashed_files(folder: str) -> bool:
+def _hashed_file_count(folder: str) -> int:
     try:
         with os.scandir(folder) as entries:
-            return any(_HASHED_NAME.fullmatch(each.name) for each in entries)
+            return sum(1 for each in entries if _HASHED_NAME.fullmatch(each.name))
     except OSError:
-        return False
+        return 0

@@ -10,12 +10,13 @@ from spank_qrmi.clients.percent import quoted, quoted_pairs
 _PORTS = {"http": 80, "https": 443}
 _LAST_PORT = 65535
 
+# The name of a host has at most 253 characters, and may end with one more dot.
 _URL = re.compile(
-    r"(https?)://(\[[0-9a-f:.]+\]|[^\\/?#@:\[\]]+)(?::([0-9]{1,5}))?(/[^?#]*)?(?:\?([^#]*))?",
+    r"(https?)://(\[[0-9a-f:.]+\]|[^\\/?#@:\[\]]{1,254})(?::([0-9]{1,5}))?(/[^?#]*)?(?:\?([^#]*))?",
     re.IGNORECASE | re.ASCII,
 )
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
-_HOST_NAME = re.compile(r"[a-z0-9._-]+")
+_HOST_NAME = re.compile(r"[a-z0-9_-][a-z0-9._-]*")
 # Percent signs are left: what is encoded already is not encoded again.
 _SAFE = "/%:@!$&'()*+,;=?"
 
@@ -29,7 +30,7 @@ class Url:
     __slots__ = ("host", "port", "scheme", "target")
 
     def __init__(self, text: str, query: Mapping[str, str] | None = None) -> None:
-        """Raise ValueError if nothing can be sent there, LookupError if a codec cannot be read."""
+        """Raise ValueError if nothing can be sent there."""
         found = None if _CONTROL.search(text) else _URL.fullmatch(text)
         if found is None:
             raise ValueError("neither http nor https, or no host")
@@ -79,8 +80,13 @@ def _ascii_host(host: str) -> str:
     name = lower
     if not host.isascii():
         # The codec is of IDNA 2003: some names it turns into others than today's rules do.
-        name = lower.encode("idna").decode("ascii")
-        if name == lower or name.encode("ascii").decode("idna") != lower:
+        try:
+            name = lower.encode("idna").decode("ascii")
+            is_same = name != lower and name.encode("ascii").decode("idna") == lower
+        except (LookupError, OSError) as error:
+            # It is read when first used, and a process that has given up root may not be able to.
+            raise ValueError("the codec cannot be read") from error
+        if not is_same:
             raise ValueError("the name would become another")
     if not _HOST_NAME.fullmatch(name):
         raise ValueError("no name of a host")

@@ -399,6 +399,18 @@ def test_proxy_that_is_not_there(http: HttpClient, scheme: str) -> None:
     assert not error.may_have_acted
 
 
+def test_proxy_that_cannot_be_reached_in_time_is_named(
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def time_out(*_: object) -> None:
+        raise ConnectTimeoutError
+
+    monkeypatch.setattr(connections_module, "connect", time_out)
+    http.open_with({"https_proxy": "http://user:secret@proxy.test:3128"})
+    _, text = failure_of(lambda: get(http, "https://service.test/"))
+    assert text == "cannot connect to https://service.test:443: proxy proxy.test:3128: timed out"
+
+
 def test_silent_proxy_was_not_told_anything() -> None:
     """The time runs out before the tunnel stands, so no session can have been opened."""
     is_asked = threading.Event()

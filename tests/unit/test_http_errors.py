@@ -3,6 +3,7 @@
 
 import inspect
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -13,10 +14,14 @@ from spank_qrmi.clients.transport import (
     BrokenConnectionError,
     ConnectError,
     ConnectTimeoutError,
+    Limits,
     NoAnswerError,
     NotSentError,
     ProxyError,
+    Request,
+    Response,
     SettingsError,
+    Transport,
     TransportError,
     UntrustedError,
 )
@@ -102,6 +107,44 @@ def test_unexpected_failure_is_named_and_may_have_acted(
     assert text == f"{FAILED} ({type(error).__name__})"
     assert len(service.requests) == 1
     assert raised.may_have_acted is not is_repeatable
+
+
+class _EndingEarly(Transport):
+    """Fails before anything is sent."""
+
+    def send(
+        self, _request: Request, _limits: Limits, _before_sending: Callable[[], None]
+    ) -> Response:
+        raise ValueError("x")
+
+    def close(self) -> None:
+        pass
+
+
+def test_unexpected_failure_before_anything_was_sent_has_not_acted() -> None:
+    with HttpClient(RecordingDeadline(), transport=_EndingEarly()) as http:
+        error, text = failure_of(
+            lambda: http.request("POST", "https://api.test/path", headers={}, is_repeatable=False)
+        )
+    assert text == f"{FAILED} (ValueError)"
+    assert not error.may_have_acted
+
+
+@pytest.mark.parametrize("is_repeatable", [True, False])
+def test_without_a_thread_nothing_is_asked(
+    is_repeatable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    service = FakeService({})
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    error, text = failure_of(lambda: ask(service, is_repeatable=is_repeatable))
+    assert text == (
+        "https://api.test:443/path was not asked: no more threads can be started; "
+        "gave up after 5 tries"
+    )
+    assert (service.requests, error.may_have_acted) == ([], False)
 
 
 def test_every_error_of_a_transport_is_tried_here() -> None:

@@ -131,11 +131,21 @@ class Defaults(NamedTuple):
 def test_folder_of_the_system_is_enough(
     entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "0a1b2c3d.0").touch()
+    for number in range(100):
+        (tmp_path / f"0a1b2c3d.{number}").touch()
     known = Defaults(str(entrance.certificate), str(tmp_path))
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
     _, text = failure_of(lambda: status_of(entrance.url, {}))
     assert text.endswith("; set SSL_CERT_FILE to the site's certificates if it is the site's own")
+
+
+def test_what_an_administrator_has_added_to_the_folder_is_not_all_of_the_system(
+    entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "0a1b2c3d.0").touch()
+    known = Defaults(str(entrance.certificate), str(tmp_path))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
+    assert status_of(entrance.url, {}) == 200
 
 
 def test_systems_certificates_are_trusted_if_no_variable_names_others(

@@ -75,3 +75,50 @@ def test_requests_import_nothing(base_url: str) -> None:
         check=False,
     )
     assert (ended.stdout, ended.stderr) == ("3 []\n", "")
+
+
+# Meets what would import more, once nothing can be read any more.
+HOSTILE_PROGRAM = r"""
+import sys
+from spank_qrmi import network_server
+
+network_server.import_http()
+client = network_server._client_with({}, is_tls_needed=True)
+
+from spank_qrmi.clients.answer import Answer
+from spank_qrmi.clients.retry import status_failure
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import ServiceError
+
+class Unreadable:
+    @staticmethod
+    def find_spec(name, *_):
+        raise PermissionError(13, "Permission denied", name)
+
+sys.meta_path.insert(0, Unreadable)
+headers = {"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT", "location": "https://h\u00f4te.test/"}
+body = rb'{"message": "\\u0073ecret-value \\ud83d\\udd11"}'
+for status in (429, 302):
+    answer = Answer(status, "http://h/", headers, body, ("secret-value",))
+    print(status_failure(answer, is_repeatable=False))
+try:
+    client = client.within(Deadline(20))
+    client.request("GET", "http://h\u00f4te.test/", headers={}, is_repeatable=True)
+except ServiceError as error:
+    print(error)
+"""
+
+
+def test_what_cannot_be_imported_any_more_is_done_without() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-I", "-c", HOSTILE_PROGRAM], capture_output=True, text=True, check=False
+    )
+    assert (ended.stdout.splitlines(), ended.stderr) == (
+        [
+            r"http://h/ answered 429 Too Many Requests: **** \ud83d\udd11",
+            "http://h/ answered 302 and wants to send us to an unreadable address: redirects are "
+            "not followed, correct the endpoint's URL",
+            "an endpoint's URL cannot be used: correct the resource's endpoints",
+        ],
+        "",
+    )

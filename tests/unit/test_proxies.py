@@ -52,6 +52,7 @@ def test_proxy_of_each_scheme(
         (" H.Test , other", ["http://h.test/", "http://other/"], ["http://h.test.evil/"]),
         ("h.test:8080", ["http://h.test:8080/"], ["http://h.test/", "https://h.test/"]),
         ("h.test:443", ["https://h.test/"], ["http://h.test/"]),
+        ("h.test:" + "4" * 5000, [], ["https://h.test/"]),
         ("https://h.test", ["https://h.test/"], ["http://h.test/"]),
         ("http://h.test:81/x", ["http://h.test:81/"], ["http://h.test/"]),
         ("127.0.0.1,::1", ["http://127.0.0.1/", "http://[::1]:1/"], ["http://127.0.0.2/"]),
@@ -76,6 +77,7 @@ def test_what_goes_straight(no_proxy: str, straight: list[str], by_proxy: list[s
         *("http://user:secret@", "http://proxy:x", "http://proxy:99999", "http://pro xy", "a\0b"),
         *("http://proxy/path", "http://user:sec#ret@proxy", "http://user:12/secret@proxy"),
         *("http://user:12?secret@proxy", "http://pro\nxy", "http://\u2488.test"),
+        "http://user:secret\udcff@proxy",
     ],
 )
 @pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "all_proxy"])

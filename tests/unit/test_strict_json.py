@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """JSON is read as orjson reads it, which is strict, and no deeper than the stack bears."""
 
+import subprocess
+import sys
+
 import orjson
 import pytest
 from hypothesis import example, given
@@ -77,3 +80,21 @@ def test_brackets_beside_each_other_or_in_texts_are_no_depth() -> None:
     wide = [[] for _ in range(2 * DEEPEST)]
     text = '\\"[{' * DEEPEST
     assert strict_json.loads(strict_json.dumps([wide, text])) == [wide, text]
+
+
+def test_string_that_does_not_end_takes_no_longer_than_another() -> None:
+    """A service may send one of a mebibyte: searched from each of its quotes, it takes an hour."""
+    program = (
+        "import resource\n"
+        "from spank_qrmi import strict_json\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (10, 10))\n"
+        "content = b'[' + b'[],' * 501 + b'\"' + rb'\\\"' * 500_000\n"
+        "try:\n"
+        "    strict_json.loads(content)\n"
+        "except strict_json.JSONDecodeError as error:\n"
+        "    print(error.msg)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "Unterminated string starting at\n"
