@@ -193,7 +193,11 @@ class HttpClient:
         from inside, so the exchange has a thread of its own that may be left behind.
         """
         exchange = _Exchange(request, seconds, self._silence_seconds)
-        threading.Thread(target=self._exchange, args=(exchange,), daemon=True).start()
+        try:
+            threading.Thread(target=self._exchange, args=(exchange,), daemon=True).start()
+        except RuntimeError:
+            message = f"{request.source} was not asked: no more threads may be started"
+            return RequestError(message, is_worth_repeating=True)
         outcome: Answer | ServiceError | None = None
         while (left_seconds := exchange.ends_at - time.monotonic()) > 0:
             try:

@@ -67,6 +67,23 @@ def test_what_was_not_sent_is_tried_again(
 
 
 @pytest.mark.parametrize("is_repeatable", [True, False])
+def test_request_without_a_thread_for_it_was_not_sent(
+    monkeypatch: pytest.MonkeyPatch, is_repeatable: bool
+) -> None:
+    def no_more(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    service = FakeService({GET: []})
+    raised, text = failure_of(lambda: ask(service, is_repeatable=is_repeatable))
+    assert text == (
+        "https://api.test:443/path was not asked: no more threads may be started; "
+        "gave up after 5 tries"
+    )
+    assert not raised.may_have_acted
+
+
+@pytest.mark.parametrize("is_repeatable", [True, False])
 @pytest.mark.parametrize(("error", "expected"), NEVER_SENT, ids=repr)
 def test_what_cannot_be_sent_is_not_tried_again(
     error: Exception, expected: str, is_repeatable: bool
