@@ -166,13 +166,15 @@ def _not_acquired(
     client: Client, hold: Hold, locked: LockedEntry, error: QrmiError, check: AccessCheck
 ) -> QrmiError:
     """Leave in the journal what may be held nevertheless; return the error for the user."""
-    told = _more_telling(check(), error)
     if not (isinstance(error, ServiceError) and error.may_have_acted):
         locked.remove()
-        return told
+        return _more_telling(check(), error)
     if error.token is None:
-        return _noted_as_unanswered(locked, hold, told)
-    return _undone(client, locked, told, error.token)
+        return _noted_as_unanswered(locked, hold, _more_telling(check(), error))
+    # The check may take long, and nobody else knows the token.
+    with contextlib.suppress(JournalError):
+        locked.write(replace(locked.entry, token=error.token))
+    return _undone(client, locked, _more_telling(check(), error), error.token)
 
 
 def _more_telling(reason: QrmiError | None, error: QrmiError) -> QrmiError:
@@ -213,8 +215,6 @@ def _noted_as_unanswered(locked: LockedEntry, hold: Hold, error: QrmiError) -> S
 
 def _undone(client: Client, locked: LockedEntry, error: QrmiError, token: str) -> QrmiError:
     """Release what an answer has opened that is of no other use; return the error for the user."""
-    with contextlib.suppress(JournalError):
-        locked.write(replace(locked.entry, token=token))
     outcome = _given_back(client, locked, error, token)
     if outcome is not error:
         return outcome

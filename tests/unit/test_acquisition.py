@@ -173,20 +173,47 @@ def test_what_the_user_brought_is_kept_though_not_accessible(
     assert vendor.events_of("release") == set()
 
 
-def test_token_is_in_the_journal_while_the_check_goes_on(
-    vendor: FakeVendor, acquirer: Acquirer, journal: Journal
-) -> None:
-    seen: list[list[Entry]] = []
+def opened(token: str) -> ServiceError:
+    error = ServiceError("not JSON", may_have_acted=True)
+    error.token = token
+    return error
 
-    def wait_for_token() -> None:
+
+@pytest.mark.parametrize(
+    ("order", "left"),
+    [
+        (None, [entry_of("a", "token-a")]),
+        (opened("token-a"), [entry_of("a", "token-a")]),
+        (AcquisitionError("refused"), []),
+    ],
+    ids=["acquired", "broken answer", "refused"],
+)
+def test_journal_knows_what_is_held_while_the_check_goes_on(
+    vendor: FakeVendor,
+    acquirer: Acquirer,
+    journal: Journal,
+    order: QrmiError | None,
+    left: list[Entry],
+) -> None:
+    """Whoever is killed while it waits for a check leaves no session that nobody knows."""
+    seen: list[list[Entry]] = []
+    has_asked = threading.Event()
+
+    def wait_for_entries() -> None:
         deadline = Deadline(TOGETHER_SECONDS)
-        while entries_in(journal) != [entry_of("a", "token-a")]:
+        has_asked.wait(TOGETHER_SECONDS)
+        while entries_in(journal) != left:
             assert deadline.wait(0.001)
         seen.append(entries_in(journal))
 
-    vendor.orders = {"check a": wait_for_token}
+    def answer() -> None:
+        has_asked.set()
+        if order is not None:
+            raise order
+
+    vendor.orders = {"check a": wait_for_entries, "acquire a": answer}
     acquire(acquirer, "a")
-    assert seen == [[entry_of("a", "token-a")]]
+    assert seen == [left]
 
 
 def test_release_of_what_is_not_accessible_is_tried_again_later(
@@ -251,12 +278,6 @@ def test_acquisition_that_may_have_happened_stays_in_the_journal(
     )
     assert entries_in(journal) == [noted]
     assert not noted.needs_release
-
-
-def opened(token: str) -> ServiceError:
-    error = ServiceError("not JSON", may_have_acted=True)
-    error.token = token
-    return error
 
 
 def test_session_of_a_broken_answer_is_released(
