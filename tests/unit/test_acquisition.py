@@ -24,7 +24,7 @@ from spank_qrmi.errors import (
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.owner import Owner
 from spank_qrmi.records import replace
-from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor
+from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor, Order
 
 OWNER = Owner("host", "boot", 1, 2, 3)
 PROXY = {"https_proxy": "http://proxy"}
@@ -225,6 +225,29 @@ def test_release_of_what_is_not_accessible_is_tried_again_later(
         "the job ends: down"
     ]
     assert entries_in(journal) == [entry_of("a", "token-a")]
+
+
+@pytest.mark.parametrize(
+    "orders",
+    [{"check a": NOT_ACCESSIBLE}, {"acquire a": NOT_ACCESSIBLE}],
+    ids=["acquired", "refused"],
+)
+def test_entry_that_cannot_be_removed_hides_no_reason(
+    vendor: FakeVendor,
+    acquirer: Acquirer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    orders: dict[str, Order],
+) -> None:
+    def fail(journal: Journal, entry: Entry) -> None:
+        raise JournalError("read-only")
+
+    monkeypatch.setattr(Journal, "take_away", fail)
+    vendor.orders = orders
+    assert shown(acquire(acquirer, "a")) == ["not accessible"]
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "read-only"
+    ]
 
 
 MAY_BE_OPEN = f"; a hold on a may be open until {ENDS_AT} at the latest"
