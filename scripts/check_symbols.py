@@ -23,8 +23,8 @@ class Rule:
 PLUGIN = Rule(
     r"plugin_(name|type|version)|spank_plugin_version|slurm_spank_\w+",
     frozenset({"plugin_name", "plugin_type", "plugin_version", "slurm_spank_init"}),
-    # __stack_chk_fail ends a process whose stack was overwritten.
-    r"(slurm|spank)_\w+|dl(close|error|open|sym)|get[pu]id|_exit|__stack_chk_fail"
+    # __stack_chk_fail ends a process whose stack was overwritten; Arm compares with the guard.
+    r"(slurm|spank)_\w+|dl(close|error|open|sym)|get[pu]id|_exit|__stack_chk_(fail|guard)"
     r"|(close|open|read)dir(64)?|__errno_location|strerror",
 )
 JOB_LIBRARY = Rule(r"job_library_\w+", frozenset({"job_library_build"}))

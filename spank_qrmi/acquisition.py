@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
+from spank_qrmi import log
 from spank_qrmi.at_once import begin, do_at_once
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Hold, Settings
@@ -166,13 +167,15 @@ def _not_acquired(
     client: Client, hold: Hold, locked: LockedEntry, error: QrmiError, check: AccessCheck
 ) -> QrmiError:
     """Leave in the journal what may be held nevertheless; return the error for the user."""
-    told = _more_telling(check(), error)
     if not (isinstance(error, ServiceError) and error.may_have_acted):
-        locked.remove()
-        return told
+        _forget(locked)
+        return _more_telling(check(), error)
     if error.token is None:
-        return _noted_as_unanswered(locked, hold, told)
-    return _undone(client, locked, told, error.token)
+        return _noted_as_unanswered(locked, hold, _more_telling(check(), error))
+    # The check may take long, and nobody else knows the token.
+    with contextlib.suppress(JournalError):
+        locked.write(replace(locked.entry, token=error.token))
+    return _undone(client, locked, _more_telling(check(), error), error.token)
 
 
 def _more_telling(reason: QrmiError | None, error: QrmiError) -> QrmiError:
@@ -194,8 +197,7 @@ def _unrecorded(
         except JournalError:
             return _noted_as_unanswered(locked, hold, failure)
         return failure
-    with contextlib.suppress(JournalError):
-        locked.remove()
+    _forget(locked)
     return error
 
 
@@ -213,8 +215,6 @@ def _noted_as_unanswered(locked: LockedEntry, hold: Hold, error: QrmiError) -> S
 
 def _undone(client: Client, locked: LockedEntry, error: QrmiError, token: str) -> QrmiError:
     """Release what an answer has opened that is of no other use; return the error for the user."""
-    with contextlib.suppress(JournalError):
-        locked.write(replace(locked.entry, token=token))
     outcome = _given_back(client, locked, error, token)
     if outcome is not error:
         return outcome
@@ -230,5 +230,13 @@ def _given_back(client: Client, locked: LockedEntry, error: QrmiError, token: st
             f"{error}; it has opened {locked.entry.hold}, whose release failed and is tried again "
             f"when the job ends: {reason}"
         )
-    locked.remove()
+    _forget(locked)
     return error
+
+
+def _forget(locked: LockedEntry) -> None:
+    """Take away an entry of which nothing is held; if that fails, the user has another error."""
+    try:
+        locked.remove()
+    except JournalError as error:
+        log.error("%s", error)

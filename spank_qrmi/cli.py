@@ -155,7 +155,7 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
             options.worker_user,
             options.timeout,
             is_tls_needed=any(map(is_tls_needed, wanted)),
-            token_cache=TokenCache(options.state_dir),
+            token_cache=TokenCache(options.state_dir, options.redactor.add),
         )
         network.wait_until_open(deadline)
     outcomes = Releaser(journal, deadline, network).release_all(wanted)

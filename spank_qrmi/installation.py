@@ -48,7 +48,7 @@ def install_plugins(places: Places, root: Path) -> list[Path]:
     Each file and link is replaced at once by a new one: running jobs keep the library that they
     have loaded, and a worker that starts meanwhile is a whole one. Raises InstallationError.
     """
-    libraries = sorted(Path(__file__).parent.glob("plugin/*.so"))
+    libraries = sorted(Path(__file__).parent.glob("plugin/*.so"), key=_is_plugin)
     if not libraries:
         raise InstallationError("this package carries no plugins: install it from its wheel")
     inside = places.below(root)
@@ -110,6 +110,11 @@ def remove(path: Path) -> bool:
         return False
     path.unlink()
     return True
+
+
+def _is_plugin(library: Path) -> bool:
+    """Tell a plugin from a job library, which is put in place first: a job may start in between."""
+    return not library.stem.endswith("_job")
 
 
 def _below(root: Path, path: Path) -> Path:

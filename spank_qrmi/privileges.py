@@ -25,14 +25,17 @@ WORKER_LIMITS: Mapping[int, int] = {
 
 NETWORK_LIMITS: Mapping[int, int] = {
     resource.RLIMIT_CORE: _NO_CORE,
-    resource.RLIMIT_DATA: 1024 * _MIB,
+    resource.RLIMIT_DATA: 1536 * _MIB,
     resource.RLIMIT_FSIZE: 0,
     resource.RLIMIT_NOFILE: 512,
 }
-"""For what reads the network: it writes no file, and has 64 resources at once to ask for."""
+"""For what reads the network: it writes no file, and has 64 resources at once to ask for.
+
+Each has two requests at a time, with two threads for each of them.
+"""
 
 THREAD_STACK_BYTES = 4 * _MIB
-"""Stacks count as data: 128 threads with the usual 8 MiB would be more than is allowed.
+"""Stacks count as data: 256 threads with the usual 8 MiB would be more than is allowed.
 
 With 1 MiB, Python 3.13 has been seen to crash in deep calls.
 """

@@ -5,8 +5,8 @@ from libc.stdint cimport uint32_t
 from libc.time cimport time_t
 
 from slurm cimport (
-    JOB_RUNNING, JOB_STATE_BASE, JOB_SUSPENDED, NO_VAL, SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP,
-    SLURM_MAX_NORMAL_STEP_ID, compat_load_job, job_info_msg_t, slurm_free_job_info_msg)
+    JOB_RUNNING, JOB_STATE_BASE, JOB_SUSPENDED, NO_VAL, compat_load_job, job_info_msg_t,
+    slurm_free_job_info_msg)
 from spank cimport (
     ESPANK_SUCCESS, S_JOB_ENV, S_JOB_ID, S_JOB_NODEID, S_JOB_STEPID, S_JOB_UID,
     S_SLURM_RESTART_COUNT, S_TASK_ID, spank_get_item, spank_t)

@@ -27,12 +27,6 @@ class ScriptedServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def hang_up(self) -> None:
-        """End every connection that there is."""
-        for each in self.connections:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
     def serve(self, connection: socket.socket) -> None:
         while request := received_request(connection):
             self.requests.append(request)

@@ -24,7 +24,7 @@ from spank_qrmi.errors import (
 from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.owner import Owner
 from spank_qrmi.records import replace
-from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor
+from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor, Order
 
 OWNER = Owner("host", "boot", 1, 2, 3)
 PROXY = {"https_proxy": "http://proxy"}
@@ -173,20 +173,47 @@ def test_what_the_user_brought_is_kept_though_not_accessible(
     assert vendor.events_of("release") == set()
 
 
-def test_token_is_in_the_journal_while_the_check_goes_on(
-    vendor: FakeVendor, acquirer: Acquirer, journal: Journal
-) -> None:
-    seen: list[list[Entry]] = []
+def opened(token: str) -> ServiceError:
+    error = ServiceError("not JSON", may_have_acted=True)
+    error.token = token
+    return error
 
-    def wait_for_token() -> None:
+
+@pytest.mark.parametrize(
+    ("order", "left"),
+    [
+        (None, [entry_of("a", "token-a")]),
+        (opened("token-a"), [entry_of("a", "token-a")]),
+        (AcquisitionError("refused"), []),
+    ],
+    ids=["acquired", "broken answer", "refused"],
+)
+def test_journal_knows_what_is_held_while_the_check_goes_on(
+    vendor: FakeVendor,
+    acquirer: Acquirer,
+    journal: Journal,
+    order: QrmiError | None,
+    left: list[Entry],
+) -> None:
+    """Whoever is killed while it waits for a check leaves no session that nobody knows."""
+    seen: list[list[Entry]] = []
+    has_asked = threading.Event()
+
+    def wait_for_entries() -> None:
         deadline = Deadline(TOGETHER_SECONDS)
-        while entries_in(journal) != [entry_of("a", "token-a")]:
+        has_asked.wait(TOGETHER_SECONDS)
+        while entries_in(journal) != left:
             assert deadline.wait(0.001)
         seen.append(entries_in(journal))
 
-    vendor.orders = {"check a": wait_for_token}
+    def answer() -> None:
+        has_asked.set()
+        if order is not None:
+            raise order
+
+    vendor.orders = {"check a": wait_for_entries, "acquire a": answer}
     acquire(acquirer, "a")
-    assert seen == [[entry_of("a", "token-a")]]
+    assert seen == [left]
 
 
 def test_release_of_what_is_not_accessible_is_tried_again_later(
@@ -198,6 +225,29 @@ def test_release_of_what_is_not_accessible_is_tried_again_later(
         "the job ends: down"
     ]
     assert entries_in(journal) == [entry_of("a", "token-a")]
+
+
+@pytest.mark.parametrize(
+    "orders",
+    [{"check a": NOT_ACCESSIBLE}, {"acquire a": NOT_ACCESSIBLE}],
+    ids=["acquired", "refused"],
+)
+def test_entry_that_cannot_be_removed_hides_no_reason(
+    vendor: FakeVendor,
+    acquirer: Acquirer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    orders: dict[str, Order],
+) -> None:
+    def fail(journal: Journal, entry: Entry) -> None:
+        raise JournalError("read-only")
+
+    monkeypatch.setattr(Journal, "take_away", fail)
+    vendor.orders = orders
+    assert shown(acquire(acquirer, "a")) == ["not accessible"]
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "read-only"
+    ]
 
 
 MAY_BE_OPEN = f"; a hold on a may be open until {ENDS_AT} at the latest"
@@ -251,12 +301,6 @@ def test_acquisition_that_may_have_happened_stays_in_the_journal(
     )
     assert entries_in(journal) == [noted]
     assert not noted.needs_release
-
-
-def opened(token: str) -> ServiceError:
-    error = ServiceError("not JSON", may_have_acted=True)
-    error.token = token
-    return error
 
 
 def test_session_of_a_broken_answer_is_released(

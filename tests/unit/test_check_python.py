@@ -124,6 +124,16 @@ def test_links_on_the_way_are_followed(tmp_path: Path) -> None:
     assert {"/", str(tmp_path)} <= set(steps)
 
 
+def test_absolute_path_needs_no_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert steps_to("/") == ["/"]
+
+
 @pytest.fixture
 def open_python(tmp_path: Path) -> Path:
     """A Python that everybody could replace."""

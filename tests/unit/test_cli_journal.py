@@ -14,7 +14,7 @@ from spank_qrmi import cli
 from spank_qrmi.cli import main
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.config import load_config
-from spank_qrmi.errors import JournalError, ReleaseError
+from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.journal import Entry, Journal, LockedEntry
 from spank_qrmi.owner import Owner, owner_of
 from spank_qrmi.records import replace
@@ -22,6 +22,7 @@ from spank_qrmi.services import LocalNetwork
 from spank_qrmi.simulator.qrmi_config import site_config, write_config
 from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN, Account, Site
+from spank_qrmi.token_cache import TokenCache
 from tests.unit.fake_vendor import TYPE, FakeVendor
 
 NOW = 1_700_000_000
@@ -80,6 +81,19 @@ def node(tmp_path: Path, capsys: pytest.CaptureFixture[str], vendor: FakeVendor)
 @pytest.fixture
 def alive() -> Owner:
     return owner_of(os.getpid())
+
+
+def test_access_token_is_shown_nowhere(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Network(LocalNetwork):
+        def open(self, *_: object, token_cache: TokenCache | None = None, **__: object) -> None:
+            assert token_cache is not None
+            token_cache.hide(["access-token"])
+            raise QrmiError("the service said access-token")
+
+    monkeypatch.setattr(cli, "start_network_process", Network)
+    node.hold("a")
+    expected = (1, ["spank-qrmi: the service said ****"])
+    assert node.run("release", "--all") == expected
 
 
 def test_status_is_a_table(node: Node, alive: Owner) -> None:

@@ -68,6 +68,11 @@ def test_plugins_pass() -> None:
             "extern int _Py_NoneStruct; int slurm_spank_exit(void) { return _Py_NoneStruct; }",
             "needs Python: _Py_NoneStruct",
         ),
+        (
+            "extern long __stack_chk_guard; "
+            "long slurm_spank_exit(void) { return __stack_chk_guard; }",
+            None,
+        ),
         ("void slurm_info(void); int slurm_spank_exit(void) { slurm_info(); return 0; }", None),
         (
             "int puts(const char *); int slurm_spank_exit(void) { return puts(plugin_name); }",

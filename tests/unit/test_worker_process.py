@@ -270,7 +270,7 @@ def test_what_reads_the_network_has_given_up_root(
         assert child.limit("Max core file size") == ["1", "1"]
         assert child.limit("Max file size") == ["0", "0"]
         assert child.limit("Max open files") == ["512", "512"]
-        assert child.limit("Max data size") == [str(1 << 30)] * 2
+        assert child.limit("Max data size") == [str(3 << 29)] * 2
         assert child.limit("Max cpu time") == [str(PATIENCE_SECONDS + 60)] * 2
         worker_limits = NetworkChild(running.process.pid)
         assert worker_limits.limit("Max core file size") == ["1", "1"]
