@@ -192,6 +192,8 @@ def test_drained_node_is_named_with_its_reason(cluster: SlurmCluster):
 def test_job_outlives_restarts_of_its_daemons(cluster: SlurmCluster):
     job = cluster.submit("sleep 60")
     job.wait_for_state("RUNNING")
+    # slurmctld says so before slurmd has started anything.
+    wait_until(lambda: cluster.stepd_pids(job.id), 20, "slurmstepd")
     cluster.restart_slurmd("n1", kill=True)
     cluster.restart_slurmctld()
 
