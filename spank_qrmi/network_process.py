@@ -141,14 +141,19 @@ class NetworkProcess:
         """Return the services for one piece of work."""
         return _RemoteServices(self, deadline, environment)
 
-    def close(self) -> None:
-        """End the process and wait for its end."""
+    def end(self) -> None:
+        """End the process without waiting for its end."""
         with contextlib.suppress(OSError):
             self._channel.shutdown(socket.SHUT_RDWR)
         if self._pid is not None:
             # Without the right to end it, it ends by itself: its worker listens no more.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(self._pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End the process and wait for its end."""
+        self.end()
+        if self._pid is not None:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._pid, 0)
         if self._listener is not None:

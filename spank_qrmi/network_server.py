@@ -33,7 +33,7 @@ from spank_qrmi.network_messages import (
 )
 from spank_qrmi.redaction import error_place
 from spank_qrmi.services import LocalServices, QuantumJobs
-from spank_qrmi.trusted_code import refuse_untrusted_code
+from spank_qrmi.trusted_code import places_of_code, refuse_untrusted_code
 from spank_qrmi.worker_user import WorkerUser, ids_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def main(channel: socket.socket, parent_pid: int) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)
     channel = _alone(channel)
     privileges.limit(privileges.NETWORK_LIMITS)
-    found_trusted: set[str] = set()
+    # At what both have imported the worker looks, before it gives an order that needs rights.
+    found_trusted = places_of_code()
 
     def prepare() -> None:
         import_http()

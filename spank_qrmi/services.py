@@ -74,6 +74,9 @@ class Network(Protocol):
     def services(self, deadline: Deadline, environment: Mapping[str, str]) -> Services:
         """Return the services for one piece of work with one of the sets of variables."""
 
+    def end(self) -> None:
+        """Ask nothing any more; returns at once."""
+
     def close(self) -> None:
         """Leave nothing behind."""
 
@@ -104,6 +107,9 @@ class LocalNetwork:
         from spank_qrmi.clients.http import HttpClient  # noqa: PLC0415 (see above)
 
         return LocalServices(HttpClient(deadline), environment)
+
+    def end(self) -> None:
+        """Do nothing: the services close what they opened."""
 
     def close(self) -> None:
         """Do nothing: the services close what they opened."""

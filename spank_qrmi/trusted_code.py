@@ -9,6 +9,12 @@ from spank_qrmi import trusted_paths
 from spank_qrmi.errors import UntrustedPathError
 
 
+def places_of_code() -> set[str]:
+    """Return the files of all modules that are imported, and the folders that these lie in."""
+    files = _files_of_modules()
+    return {*files, *map(os.path.dirname, files), *sys.path}
+
+
 def refuse_untrusted_code(found_trusted: set[str] | None = None) -> None:
     """Raise UntrustedPathError if others than root could change what is, or will be, imported.
 

@@ -93,6 +93,8 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
             held = []
         consequence = "; the job goes on without it" if held else ""
         messages = [f"QPU {name}: {error}{consequence}" for name, error in failures]
+    # The rest goes on while it ends: the job waits for that too.
+    network.end()
     if deadline.is_cancelled():
         messages.append("the job was ended while its QPUs were acquired")
     elif not held:
