@@ -10,7 +10,6 @@ import contextlib
 import importlib
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
@@ -20,6 +19,7 @@ from spank_qrmi.clients.iam import Login, TokenSource, login_from_fields
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
+from spank_qrmi.light_socket import Socket
 from spank_qrmi.light_typing import TYPE_CHECKING, NoReturn
 from spank_qrmi.network_messages import (
     MAX_FRAME_BYTES,
@@ -45,7 +45,7 @@ _CHANNEL_DESCRIPTOR = 3
 _NO_THREAD = "was not asked: the user of the worker's network process may start no more threads"
 
 
-def main(channel: socket.socket, parent_pid: int) -> NoReturn:
+def main(channel: Socket, parent_pid: int) -> NoReturn:
     """Serve in a process that was just forked, with nothing left of what it inherited."""
     # As the worker: what is sent to a job's tasks may be sent to us too. Its end ends us.
     signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)
@@ -70,7 +70,7 @@ def main(channel: socket.socket, parent_pid: int) -> NoReturn:
     os._exit(0)
 
 
-def _alone(channel: socket.socket) -> socket.socket:
+def _alone(channel: Socket) -> Socket:
     """Close every descriptor but the channel and standard error."""
     if channel.fileno() == _CHANNEL_DESCRIPTOR:
         channel.detach()
@@ -81,7 +81,7 @@ def _alone(channel: socket.socket) -> socket.socket:
     for descriptor in (0, 1):
         os.dup2(nothing, descriptor)
     os.close(nothing)
-    return socket.socket(fileno=_CHANNEL_DESCRIPTOR)
+    return Socket(fileno=_CHANNEL_DESCRIPTOR)
 
 
 def become_user(text: str) -> None:
@@ -106,7 +106,7 @@ class Server:
 
     def __init__(
         self,
-        channel: socket.socket,
+        channel: Socket,
         give_up_root: Callable[[str, float], None],
         prepare: Callable[[], None] = import_http,
     ) -> None:

@@ -9,7 +9,6 @@ without root, see `network_process`.
 import contextlib
 import importlib
 import os
-import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import QrmiError
+from spank_qrmi.light_socket import Socket
 from spank_qrmi.network_process import start_network_process
 from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_version
 from spank_qrmi.redaction import error_place
@@ -52,14 +52,14 @@ _VERBS: dict[Verb, VerbFunction] = {
 _OPTIONS = {Verb.QRUN_ENVIRONMENT: "--q-backend", Verb.QRUN_CLEANUP: "--q-backend"}
 
 
-def serve(channel: socket.socket, network: Network) -> None:
+def serve(channel: Socket, network: Network) -> None:
     """Read one request from the channel and answer it."""
     answer = AnswerWriter(channel.sendall)
     with log.listening(answer.log):
         _serve(channel, network, answer)
 
 
-def _serve(channel: socket.socket, network: Network, answer: AnswerWriter) -> None:
+def _serve(channel: Socket, network: Network, answer: AnswerWriter) -> None:
     option = "--qpu"
     try:
         answer.version = read_version(channel.recv)
@@ -85,7 +85,7 @@ def _fail(answer: AnswerWriter, option: str, text: str) -> None:
     answer.end(Verdict.FAIL, held_count=1)
 
 
-def _cancel_when_abandoned(channel: socket.socket, deadline: Deadline) -> None:
+def _cancel_when_abandoned(channel: Socket, deadline: Deadline) -> None:
     """End all waiting once the plugin's side is closed: it asks to undo, or slurmstepd is gone.
 
     Signals would not do: Slurm sends the worker those that are meant for the job's tasks.
@@ -100,15 +100,15 @@ def _cancel_when_abandoned(channel: socket.socket, deadline: Deadline) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _take_channel() -> socket.socket:
+def _take_channel() -> Socket:
     """Take the socket off descriptors 0 and 1, where a stray print would spoil the answer.
 
     Everything else that slurmd may have left open is closed.
     """
-    channel = socket.socket(fileno=os.dup(0))
+    channel = Socket(fileno=os.dup(0))
     if channel.fileno() != _CHANNEL_DESCRIPTOR:
         os.dup2(channel.detach(), _CHANNEL_DESCRIPTOR, inheritable=False)
-        channel = socket.socket(fileno=_CHANNEL_DESCRIPTOR)
+        channel = Socket(fileno=_CHANNEL_DESCRIPTOR)
     close_from(_CHANNEL_DESCRIPTOR + 1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

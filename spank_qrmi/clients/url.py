@@ -2,10 +2,10 @@
 """The address of a request, as name servers, TLS and HTTP take it."""
 
 import re
-import socket
 from collections.abc import Mapping
 
 from spank_qrmi.clients.percent import quoted, quoted_pairs
+from spank_qrmi.light_socket import AF_INET6, inet_pton
 
 _PORTS = {"http": 80, "https": 443}
 _LAST_PORT = 65535
@@ -73,7 +73,7 @@ def _ascii_host(host: str) -> str:
     lower = host.lower()
     if lower.startswith("["):
         try:
-            socket.inet_pton(socket.AF_INET6, lower[1:-1])
+            inet_pton(AF_INET6, lower[1:-1])
         except OSError as error:
             raise ValueError("no IPv6 address") from error
         return lower[1:-1]

@@ -138,10 +138,12 @@ cdef inline const char *start_program() noexcept nogil:
     """Return the Python program that imports the worker from its environment and from nowhere else.
 
     What Python does by itself to find packages runs whatever *.pth files and sitecustomize say, and
-    takes long. Only an environment that relies on others needs it.
+    takes long. Only an environment that relies on others needs it. To look for garbage while modules
+    are imported takes 2 ms, and finds none.
     """
     return (
-        b"import sys\n"
+        b"import gc, sys\n"
+        b"gc.set_threshold(200000)\n"
         b"home = sys.executable.rpartition('/bin/')[0]\n"
         b"try:\n"
         b"    with open(home + '/pyvenv.cfg') as file:\n"
