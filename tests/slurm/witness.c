@@ -4,6 +4,7 @@
  * was. Its argument is the folder; WITNESS is its name, which is in those of its files.
  */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,8 +22,8 @@ DECLARE(WITNESS)
 
 static void write_status(FILE *file)
 {
-	static const char *const kept[] = { "SigBlk", "SigIgn", "SigCgt", "Umask", "Uid",
-					    "Gid", "Groups", "CapEff", "NoNewPrivs" };
+	static const char *const kept[] = { "SigBlk", "Umask",  "Uid",	 "Gid",
+					    "Groups", "CapEff", "NoNewPrivs" };
 	char line[4096];
 	FILE *status = fopen("/proc/self/status", "r");
 
@@ -37,14 +38,28 @@ static void write_status(FILE *file)
 /* SA_RESTORER of the kernel: the C library's own, once a handler was set, be it the same. */
 #define RESTORER 0x04000000
 
+/* The file that a handler is of. */
+static const char *home_of(void *handler)
+{
+	Dl_info found;
+
+	if (dladdr(handler, &found) == 0 || found.dli_fname == NULL)
+		return "none";
+	return found.dli_fname;
+}
+
 static void write_signals(FILE *file)
 {
 	struct sigaction action;
 
-	for (int number = 1; number < NSIG; number++)
-		if (sigaction(number, NULL, &action) == 0)
-			fprintf(file, "signal %d %p %#x\n", number, (void *)action.sa_sigaction,
-				action.sa_flags & ~RESTORER);
+	for (int number = 1; number < NSIG; number++) {
+		if (sigaction(number, NULL, &action) != 0)
+			continue;
+		void *handler = (void *)action.sa_sigaction;
+
+		fprintf(file, "signal %d %p %#x of %s\n", number, handler,
+			action.sa_flags & ~RESTORER, home_of(handler));
+	}
 }
 
 static void write_limits(FILE *file)
