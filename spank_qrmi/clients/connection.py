@@ -7,7 +7,12 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 
-from spank_qrmi.clients.http1 import Answer, MalformedError, UnsendableError, encoded_request
+from spank_qrmi.clients.http1 import (
+    IncomingAnswer,
+    MalformedError,
+    UnsendableError,
+    encoded_request,
+)
 from spank_qrmi.clients.transport import (
     AnswerTimeoutError,
     BrokenConnectionError,
@@ -75,7 +80,7 @@ class Connection:
 
     def __init__(self, stream: socket.socket) -> None:
         self.stream = stream
-        self._answer: Answer | None = None
+        self._answer: IncomingAnswer | None = None
         self._has_heard = False
 
     def ask(
@@ -85,7 +90,7 @@ class Connection:
         headers: Mapping[str, str],
         content: bytes | None,
         limits: Limits,
-    ) -> Answer:
+    ) -> IncomingAnswer:
         """Send a request and return its answer, whose body is read by `pieces_of`.
 
         Raises AnswerTimeoutError, BrokenConnectionError; NotSentError if it is no HTTP.
@@ -94,7 +99,7 @@ class Connection:
         self._has_heard = False
         was_sent = self._send(method, target, headers, content, limits)
         with _as_broken():
-            answer = Answer(method, lambda: self._received(limits))
+            answer = IncomingAnswer(method, lambda: self._received(limits))
         # What did not arrive whole may have been answered, but nothing can follow it.
         self._answer = answer if was_sent else None
         return answer
@@ -103,7 +108,7 @@ class Connection:
         """Return whether something was received that belongs to no answer so far."""
         return self._answer is not None and self._answer.has_more()
 
-    def be_ready_again(self) -> bool:
+    def may_be_used_again(self) -> bool:
         """Return whether the exchange ended so that another may follow."""
         return self._answer is not None and self._answer.may_be_followed()
 
@@ -157,7 +162,7 @@ class Connection:
         return received
 
 
-def pieces_of(answer: Answer) -> Iterator[bytes]:
+def pieces_of(answer: IncomingAnswer) -> Iterator[bytes]:
     """Return the pieces of an answer's body; raises as `Connection.ask` does."""
     with _as_broken():
         yield from answer.body()

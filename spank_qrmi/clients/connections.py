@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from spank_qrmi.clients.connection import Connection, connect, pieces_of, seconds_to_connect
+from spank_qrmi.clients.http1 import SUCCESS
 from spank_qrmi.clients.proxies import Proxies, Proxy
 from spank_qrmi.clients.transport import (
     AnswerTimeoutError,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 5.0
 """How long a connection is kept for a next request: few services hang up earlier than that."""
 
-_SUCCESS = range(200, 300)
 
 _Origin = tuple[str, str, int]
 
@@ -152,7 +152,7 @@ class Connections:
             connection.close()
 
     def _give_back(self, connection: Connection, url: Url) -> None:
-        if connection.be_ready_again():
+        if connection.may_be_used_again():
             with self._lock:
                 if not self._is_closed:
                     kept = self._idle.setdefault(_origin(url), [])
@@ -172,5 +172,5 @@ def _open_tunnel(connection: Connection, url: Url, proxy: Proxy, limits: Limits)
         status = connection.ask("CONNECT", url.authority, headers, None, limits).status
     except (AnswerTimeoutError, BrokenConnectionError) as error:
         raise ProxyError from error
-    if status not in _SUCCESS or connection.has_unread_bytes():
+    if status not in SUCCESS or connection.has_unread_bytes():
         raise ProxyError(status)

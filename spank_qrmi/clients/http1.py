@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 HEAD_LIMIT_BYTES = 64 * 1024
 """Longest status line with headers, those of answers that announce others included."""
 
+SUCCESS = range(200, 300)
+
 _CHUNK_LINES_LIMIT_BYTES = 1024
 _PIECE_BYTES = 64 * 1024
 
@@ -24,7 +26,6 @@ _VALUE = re.compile(r"[!-~](?:[\t -~]*[!-~])?|")
 
 _EARLY = range(100, 200)
 _SWITCHING = 101
-_SUCCESS = range(200, 300)
 _WITHOUT_BODY = frozenset({204, 304})
 _WITH_CONTENT = frozenset({"POST", "PUT", "PATCH"})
 
@@ -57,7 +58,7 @@ def encoded_request(
     return "\r\n".join(lines).encode("ascii") + (content or b"")
 
 
-class Answer:
+class IncomingAnswer:
     """One answer to a request with this method, read from `receive` as it comes.
 
     `status` and `headers` (names in lower case, values of one name joined by commas) are there at
@@ -121,7 +122,7 @@ class Answer:
         if coding is not None and (coding.lower() != "chunked" or length is not None):
             raise MalformedError("a transfer coding that is not chunked, or a length as well")
         known = None if length is None else _whole_length(length)
-        if self.status in _WITHOUT_BODY or (method == "CONNECT" and self.status in _SUCCESS):
+        if self.status in _WITHOUT_BODY or (method == "CONNECT" and self.status in SUCCESS):
             return 0
         return known
 

@@ -7,12 +7,12 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from spank_qrmi.clients.http1 import SUCCESS
 from spank_qrmi.clients.url import Url
 from spank_qrmi.light_typing import Protocol
 from spank_qrmi.redaction import printable, without
 
 _SHOWN_PATH_LIMIT = 200
-_SUCCESS = range(200, 300)
 
 
 class TransportError(Exception):
@@ -138,7 +138,7 @@ class Response:
     @property
     def is_success(self) -> bool:
         """Return whether the status is 2xx."""
-        return self.status in _SUCCESS
+        return self.status in SUCCESS
 
 
 class Transport(Protocol):

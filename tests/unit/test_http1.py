@@ -10,7 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spank_qrmi.clients import http1
-from spank_qrmi.clients.http1 import Answer, MalformedError, UnsendableError, encoded_request
+from spank_qrmi.clients.http1 import (
+    IncomingAnswer,
+    MalformedError,
+    UnsendableError,
+    encoded_request,
+)
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -84,7 +89,7 @@ def pieces_of(content: bytes, length: int) -> Iterator[bytes]:
 
 
 def read(content: bytes, length: int = 65536, method: str = "GET") -> tuple[object, ...]:
-    answer = Answer(method, receiving(*pieces_of(content, length)))
+    answer = IncomingAnswer(method, receiving(*pieces_of(content, length)))
     body = b"".join(answer.body())
     return answer.status, answer.headers, body, answer.may_be_followed()
 
@@ -198,18 +203,18 @@ def test_what_is_no_whole_answer_is_refused(content: bytes) -> None:
 
 
 def test_bytes_after_an_answer_end_its_connection() -> None:
-    answer = Answer("GET", receiving(OK + b"Content-Length: 5\r\n\r\nhello" + OK))
+    answer = IncomingAnswer("GET", receiving(OK + b"Content-Length: 5\r\n\r\nhello" + OK))
     assert list(answer.body()) == [b"hello"]
     assert (answer.has_more(), answer.may_be_followed()) == (True, False)
 
 
 def test_body_that_was_not_read_ends_its_connection() -> None:
-    answer = Answer("GET", receiving(OK + b"Content-Length: 5\r\n\r\n", b"hello"))
+    answer = IncomingAnswer("GET", receiving(OK + b"Content-Length: 5\r\n\r\n", b"hello"))
     assert not answer.may_be_followed()
 
 
 def test_tunnel_has_no_body() -> None:
-    answer = Answer("CONNECT", receiving(OK + b"Transfer-Encoding: chunked\r\n\r\n"))
+    answer = IncomingAnswer("CONNECT", receiving(OK + b"Transfer-Encoding: chunked\r\n\r\n"))
     assert (list(answer.body()), answer.has_more()) == ([], False)
 
 
