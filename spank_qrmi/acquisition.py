@@ -27,8 +27,8 @@ from spank_qrmi.environment import (
 )
 from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ServiceError
 from spank_qrmi.journal import Entry, Journal, LockedEntry
+from spank_qrmi.light.records import dataclass, field, replace
 from spank_qrmi.owner import Owner
-from spank_qrmi.records import dataclass, field, replace
 from spank_qrmi.services import LocalNetwork, Network, Services
 
 UNDO_SECONDS = 3.0

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.json_document import json_type, parse_document
-from spank_qrmi.light_typing import NoReturn
-from spank_qrmi.plain_path import StrPath
+from spank_qrmi.light.paths import StrPath
+from spank_qrmi.light.records import dataclass, field
+from spank_qrmi.light.type_hints import NoReturn
 from spank_qrmi.protocol import MAX_VALUE_BYTES, MAX_VARIABLE_NAME_BYTES
-from spank_qrmi.records import dataclass, field
 from spank_qrmi.redaction import is_secret_name
 from spank_qrmi.trusted_files import exposed_text, read_trusted_file
 

@@ -17,9 +17,11 @@ from types import TracebackType
 
 from spank_qrmi import log, strict_json
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.digest import sha256_hex
 from spank_qrmi.errors import ConfigError, JournalError
-from spank_qrmi.light_typing import Any
+from spank_qrmi.light.digest import sha256_hex
+from spank_qrmi.light.paths import StrPath, below
+from spank_qrmi.light.records import asdict, dataclass, field, fields
+from spank_qrmi.light.type_hints import Any
 from spank_qrmi.locked_files import (
     TEMPORARY_PREFIX,
     YOUNGEST_LEFTOVER_SECONDS,
@@ -29,8 +31,6 @@ from spank_qrmi.locked_files import (
     replace_file,
 )
 from spank_qrmi.owner import Owner
-from spank_qrmi.plain_path import StrPath, below
-from spank_qrmi.records import asdict, dataclass, field, fields
 from spank_qrmi.redaction import Redactor, is_secret_name
 from spank_qrmi.trusted_files import can_others_write, open_trusted_folder
 

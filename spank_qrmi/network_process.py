@@ -22,8 +22,8 @@ from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Settings
 from spank_qrmi.clients.iam import is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
-from spank_qrmi.light_socket import SHUT_RDWR, SO_SNDTIMEO, SOL_SOCKET, Socket, socketpair
-from spank_qrmi.light_typing import TYPE_CHECKING, ClassVar, cast
+from spank_qrmi.light.sockets import SHUT_RDWR, SO_SNDTIMEO, SOL_SOCKET, Socket, socketpair
+from spank_qrmi.light.type_hints import TYPE_CHECKING, ClassVar, cast
 from spank_qrmi.network_messages import (
     MAX_REPORT_BYTES,
     MAX_TEXT_LENGTH,

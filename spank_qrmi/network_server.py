@@ -19,8 +19,8 @@ from spank_qrmi.clients.iam import Login, TokenSource, login_from_fields
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
-from spank_qrmi.light_socket import Socket
-from spank_qrmi.light_typing import TYPE_CHECKING, NoReturn
+from spank_qrmi.light.sockets import Socket
+from spank_qrmi.light.type_hints import TYPE_CHECKING, NoReturn
 from spank_qrmi.network_messages import (
     MAX_FRAME_BYTES,
     Call,

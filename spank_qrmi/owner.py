@@ -8,8 +8,8 @@ it names one for ever (proc(5), proc_pid_stat(5)).
 import os
 
 from spank_qrmi import proc
+from spank_qrmi.light.records import dataclass
 from spank_qrmi.proc import read_proc
-from spank_qrmi.records import dataclass
 
 # In /proc/PID/stat behind the name, which may itself hold spaces and parentheses.
 _STATE_FIELD = 0
@@ -64,7 +64,7 @@ def boot_id() -> str:
 
 def _pid_namespace() -> int:
     try:
-        return os.stat(f"{proc.ROOT}/self/ns/pid").st_ino  # noqa: PTH116 (see `plain_path`)
+        return os.stat(f"{proc.ROOT}/self/ns/pid").st_ino  # noqa: PTH116 (see `light.paths`)
     except OSError:
         return 0
 

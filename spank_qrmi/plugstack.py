@@ -9,6 +9,7 @@ the timeouts are only checked, and `--on-failure` is known for what the user is 
 from collections.abc import Mapping, Sequence
 
 from spank_qrmi.errors import ArgumentError
+from spank_qrmi.light.records import dataclass, field
 from spank_qrmi.plugstack_options import (
     DEFAULT_STATE_DIRECTORY,
     STRICT_PERMISSIONS,
@@ -21,7 +22,6 @@ from spank_qrmi.plugstack_options import (
     timeout_seconds,
     without_flags,
 )
-from spank_qrmi.records import dataclass, field
 from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from spank_qrmi.errors import ArgumentError, ConfigError
-from spank_qrmi.light_typing import TypeVar
-from spank_qrmi.plain_path import absolute
+from spank_qrmi.light.paths import absolute
+from spank_qrmi.light.type_hints import TypeVar
 from spank_qrmi.protocol import MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import shown_value
 from spank_qrmi.trusted_files import check_trusted

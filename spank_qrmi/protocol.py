@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 
 from spank_qrmi.errors import ProtocolError
-from spank_qrmi.records import dataclass, field, replace
+from spank_qrmi.light.records import dataclass, field, replace
 
 VERSION = 1
 PREAMBLE = b"QRMI%c" % VERSION

@@ -8,7 +8,8 @@ Eight values without a name, or `--credentials`, and options. The plugin applies
 from collections.abc import Mapping, Sequence
 
 from spank_qrmi.errors import ArgumentError
-from spank_qrmi.light_typing import cast
+from spank_qrmi.light.records import dataclass, field
+from spank_qrmi.light.type_hints import cast
 from spank_qrmi.plugstack_options import (
     DEFAULT_STATE_DIRECTORY,
     STRICT_PERMISSIONS,
@@ -21,7 +22,6 @@ from spank_qrmi.plugstack_options import (
     without_flags,
 )
 from spank_qrmi.qrun import variables as names
-from spank_qrmi.records import dataclass, field
 from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
 _ALWAYS = "--always"

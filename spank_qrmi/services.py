@@ -14,7 +14,7 @@ from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Settings
 from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.light_typing import TYPE_CHECKING, Protocol
+from spank_qrmi.light.type_hints import TYPE_CHECKING, Protocol
 from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser
 

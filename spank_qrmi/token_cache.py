@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 from spank_qrmi import log
 from spank_qrmi.clients.iam import LONGEST_LIFE_SECONDS, LONGEST_TOKEN, Login, is_token
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.digest import sha256_hex
 from spank_qrmi.errors import ConfigError
+from spank_qrmi.light.digest import sha256_hex
+from spank_qrmi.light.paths import StrPath, below
 from spank_qrmi.locked_files import (
     TEMPORARY_PREFIX,
     YOUNGEST_LEFTOVER_SECONDS,
@@ -27,7 +28,6 @@ from spank_qrmi.locked_files import (
     replace_file,
 )
 from spank_qrmi.owner import boot_id
-from spank_qrmi.plain_path import StrPath, below
 from spank_qrmi.trusted_files import can_others_write, open_trusted_folder
 
 FOLDER_NAME = "tokens"

@@ -16,8 +16,8 @@ from errno import ELOOP
 
 from spank_qrmi import log
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.plain_path import StrPath, absolute, below, steps_of
-from spank_qrmi.records import dataclass, field
+from spank_qrmi.light.paths import StrPath, absolute, below, steps_of
+from spank_qrmi.light.records import dataclass, field
 
 MOST_LINKS = 40
 

@@ -38,7 +38,7 @@ def _told(path: str, writer: str) -> str:
 def steps_to(path: str) -> "list[str]":
     """Return the path, all folders above it, and the same of each link on the way."""
     steps = []
-    # The current folder may be gone. The linter would have pathlib here, see `plain_path`.
+    # The current folder may be gone. The linter would have pathlib here, see `light.paths`.
     step = path if path.startswith("/") else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118
     while step not in steps:
         steps.append(step)

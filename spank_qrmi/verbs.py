@@ -23,8 +23,8 @@ from spank_qrmi.environment import (
 )
 from spank_qrmi.errors import ArgumentError, JournalError, QrmiError, ReleaseError
 from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.light.paths import stem
 from spank_qrmi.owner import is_elsewhere, owner_of
-from spank_qrmi.plain_path import stem
 from spank_qrmi.plugstack import PluginArguments, parse_arguments
 from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.protocol import Request, Verdict

@@ -18,7 +18,7 @@ from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.light_socket import Socket
+from spank_qrmi.light.sockets import Socket
 from spank_qrmi.network_process import start_network_process
 from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_version
 from spank_qrmi.redaction import error_place

@@ -8,10 +8,10 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
-from spank_qrmi.clients.percent import quoted
 from spank_qrmi.errors import AcquisitionError
-from spank_qrmi.light_typing import TYPE_CHECKING, ClassVar, Protocol
-from spank_qrmi.records import dataclass, field
+from spank_qrmi.light.percent import quoted
+from spank_qrmi.light.records import dataclass, field
+from spank_qrmi.light.type_hints import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient

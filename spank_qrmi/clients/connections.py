@@ -21,7 +21,7 @@ from spank_qrmi.clients.transport import (
     SettingsError,
 )
 from spank_qrmi.clients.url import Url
-from spank_qrmi.light_typing import TYPE_CHECKING
+from spank_qrmi.light.type_hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.tls import Trust

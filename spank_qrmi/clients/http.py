@@ -19,7 +19,6 @@ from spank_qrmi import __version__, log, strict_json
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import LATE_ANSWER_SECONDS
 from spank_qrmi.clients.connections import Connections
-from spank_qrmi.clients.percent import quoted_pairs
 from spank_qrmi.clients.retry import MOST_TRIES, Budget, RequestError, repeat, status_failure
 from spank_qrmi.clients.transport import (
     AnswerTimeoutError,
@@ -38,6 +37,7 @@ from spank_qrmi.clients.transport import (
 from spank_qrmi.clients.url import Url
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
+from spank_qrmi.light.percent import quoted_pairs
 
 OPERATION_TIMEOUT_SECONDS = 30.0
 """Longest silence of a service within one try: connecting, sending, or between two pieces read.

@@ -14,8 +14,8 @@ from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.retry import MOST_TRIES
 from spank_qrmi.errors import AcquisitionError, AuthenticationError, ServiceError
-from spank_qrmi.light_typing import TYPE_CHECKING, Protocol
-from spank_qrmi.records import dataclass, field
+from spank_qrmi.light.records import dataclass, field
+from spank_qrmi.light.type_hints import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient

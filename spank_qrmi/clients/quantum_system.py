@@ -12,8 +12,8 @@ from spank_qrmi.clients.answer import Answer, error_code
 from spank_qrmi.clients.base import path_segment
 from spank_qrmi.clients.iam import Access, IbmService, TokenSource
 from spank_qrmi.errors import AuthenticationError, ServiceError
-from spank_qrmi.light_typing import TYPE_CHECKING
-from spank_qrmi.records import dataclass
+from spank_qrmi.light.records import dataclass
+from spank_qrmi.light.type_hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from spank_qrmi.clients.http1 import SUCCESS
 from spank_qrmi.clients.url import Url
-from spank_qrmi.light_typing import Protocol
+from spank_qrmi.light.type_hints import Protocol
 from spank_qrmi.redaction import printable, without
 
 _SHOWN_PATH_LIMIT = 200

@@ -4,8 +4,8 @@
 import re
 from collections.abc import Mapping
 
-from spank_qrmi.clients.percent import quoted, quoted_pairs
-from spank_qrmi.light_socket import AF_INET6, inet_pton
+from spank_qrmi.light.percent import quoted, quoted_pairs
+from spank_qrmi.light.sockets import AF_INET6, inet_pton
 
 _PORTS = {"http": 80, "https": 443}
 _LAST_PORT = 65535

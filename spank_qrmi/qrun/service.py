@@ -7,7 +7,7 @@ from spank_qrmi.clients.base import base_url
 from spank_qrmi.clients.iam import Access, AppIdLogin, IamLogin, TokenSource, is_header_value
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.errors import VariableError
-from spank_qrmi.light_typing import TYPE_CHECKING
+from spank_qrmi.light.type_hints import TYPE_CHECKING
 from spank_qrmi.qrun import variables as names
 
 if TYPE_CHECKING:

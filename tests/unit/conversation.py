@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spank_qrmi.deadline import Deadline
+from spank_qrmi.light.records import fields
 from spank_qrmi.protocol import (
     PREAMBLE,
     VERSION,
@@ -19,7 +20,6 @@ from spank_qrmi.protocol import (
     read_records,
     read_version,
 )
-from spank_qrmi.records import fields
 
 TAG_OF_FIELD = {
     "verb": RequestTag.VERB,

@@ -22,8 +22,8 @@ from spank_qrmi.errors import (
     ServiceError,
 )
 from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.light.records import replace
 from spank_qrmi.owner import Owner
-from spank_qrmi.records import replace
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor, Order
 
 OWNER = Owner("host", "boot", 1, 2, 3)

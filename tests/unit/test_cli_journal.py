@@ -16,8 +16,8 @@ from spank_qrmi.clients import CLIENTS
 from spank_qrmi.config import load_config
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.journal import Entry, Journal, LockedEntry
+from spank_qrmi.light.records import replace
 from spank_qrmi.owner import Owner, owner_of
-from spank_qrmi.records import replace
 from spank_qrmi.services import LocalNetwork
 from spank_qrmi.simulator.qrmi_config import site_config, write_config
 from spank_qrmi.simulator.server import running_in_thread

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from spank_qrmi import digest
+from spank_qrmi.light import digest
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from spank_qrmi import journal
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError
 from spank_qrmi.journal import Entry, Journal, LockedEntry
+from spank_qrmi.light.records import asdict, replace
 from spank_qrmi.owner import Owner
-from spank_qrmi.records import asdict, replace
 from tests.unit.deadlines import killed_after
 
 PATIENCE_SECONDS = 10
@@ -547,7 +547,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from spank_qrmi.journal import Entry, Journal
-from spank_qrmi.records import replace
+from spank_qrmi.light.records import replace
 
 journal = Journal(Path(sys.argv[1]))
 number = 0

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from spank_qrmi import proc as proc_files
+from spank_qrmi.light.records import replace
 from spank_qrmi.owner import Owner, is_gone, owner_of
-from spank_qrmi.records import replace
 
 PATIENCE_SECONDS = 20
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spank_qrmi.clients.percent import quoted, quoted_pairs
+from spank_qrmi.light.percent import quoted, quoted_pairs
 from tests.unit.strategies import texts
 
 

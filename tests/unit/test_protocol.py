@@ -4,6 +4,7 @@
 import pytest
 
 from spank_qrmi.errors import ProtocolError
+from spank_qrmi.light.records import replace
 from spank_qrmi.protocol import (
     ALWAYS_UNDERSTOOD,
     MAX_MESSAGE_BYTES,
@@ -18,7 +19,6 @@ from spank_qrmi.protocol import (
     preamble,
     read_records,
 )
-from spank_qrmi.records import replace
 from tests.unit.conversation import encode_request, in_pieces, joined, read_request
 
 WHOLE = Request(

@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from spank_qrmi import qrun_verbs
+from spank_qrmi.light.records import replace
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.qrun import variables as names
-from spank_qrmi.records import replace
 from spank_qrmi.simulator.faults import parse_fault
 from spank_qrmi.simulator.site import API_KEY, APP_ID_CLIENT_ID, APP_ID_SECRET, SERVICE_CRN, Site
 from tests.unit.conversation import SeenAnswer, ServingWorker

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from spank_qrmi import records
+from spank_qrmi.light import records
 
 
 def kinds_of(module: ModuleType) -> tuple[type, type]:

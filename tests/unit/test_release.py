@@ -13,8 +13,8 @@ from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.light.records import replace
 from spank_qrmi.owner import Owner, owner_of
-from spank_qrmi.records import replace
 from spank_qrmi.release import (
     RETRY_SECONDS,
     Releaser,

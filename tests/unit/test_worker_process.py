@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.light.records import replace
 from spank_qrmi.protocol import Request, Verb
-from spank_qrmi.records import replace
 from spank_qrmi.simulator.faults import parse_fault
 from spank_qrmi.simulator.qrmi_config import site_config, write_config
 from spank_qrmi.simulator.server import running_in_thread

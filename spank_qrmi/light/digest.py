@@ -5,7 +5,7 @@ hashlib loads OpenSSL, which takes 3 ms that a job would wait for; below it, Pyt
 by itself.
 """
 
-from spank_qrmi.light_typing import TYPE_CHECKING
+from spank_qrmi.light.type_hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hashlib import sha256

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from spank_qrmi.plain_path import absolute, below, stem, steps_of
+from spank_qrmi.light.paths import absolute, below, stem, steps_of
 
 PATHS = ["/", "/a", "/a/b.json", "//a//b/", "/a/./b/.", "/a/../b.tar.gz", "/.hidden", "/a."]
 

@@ -6,7 +6,7 @@ each, and five for the modules that do it, which was half of the time a worker t
 type checkers these are the standard library's.
 """
 
-from spank_qrmi.light_typing import TYPE_CHECKING
+from spank_qrmi.light.type_hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dataclasses import asdict, dataclass, field, fields, replace
