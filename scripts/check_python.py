@@ -11,7 +11,7 @@ from pathlib import Path
 # Nothing is installed for this Python yet.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from spank_qrmi import trusted_paths
+from spank_qrmi.trust.paths import trouble_with
 
 OLDEST = (3, 10)
 REMEDY = "choose another one: make PYTHON=/path/to/python3"
@@ -30,7 +30,7 @@ def trouble_with_paths(*paths: Path) -> str:
 
     The worker runs as root: who can replace its interpreter or its library is root as well.
     """
-    trouble = trusted_paths.trouble_with(list(paths))
+    trouble = trouble_with(list(paths))
     return f"{trouble}; {REMEDY}" if trouble else ""
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import check_python
 
-from spank_qrmi import trusted_paths
+from spank_qrmi.trust.paths import trouble_with
 
 CREATED = "created-folders"
 CURRENT = "current"
@@ -84,7 +84,7 @@ def install(options: argparse.Namespace, root: Path, folder: Path) -> None:
 def refuse_open_folder(folder: Path) -> None:
     """End if others than root could change what is installed there: the worker would not start."""
     existing = next(each for each in (folder, *folder.parents) if each.exists())
-    trouble = trusted_paths.trouble_with([existing])
+    trouble = trouble_with([existing])
     if trouble:
         sys.exit(f"error: {trouble}: run chown root and chmod go-w on it, or choose another PREFIX")
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from spank_qrmi import __version__, inventory, log, privileges, strict_json
+from spank_qrmi import __version__, inventory, log, strict_json
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.installation import Places, install_plugins, uninstall_plugins
@@ -20,8 +20,9 @@ from spank_qrmi.release import Releaser, is_being_acquired, is_tls_needed, orpha
 from spank_qrmi.services import Network
 from spank_qrmi.simulator import command
 from spank_qrmi.token_cache import TokenCache
-from spank_qrmi.trusted_code import refuse_untrusted_code
-from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
+from spank_qrmi.trust import privileges
+from spank_qrmi.trust.running_code import refuse_untrusted_code
+from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

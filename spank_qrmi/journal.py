@@ -32,7 +32,7 @@ from spank_qrmi.locked_files import (
 )
 from spank_qrmi.owner import Owner
 from spank_qrmi.redaction import Redactor, is_secret_name
-from spank_qrmi.trusted_files import can_others_write, open_trusted_folder
+from spank_qrmi.trust.files import can_others_write, open_trusted_folder
 
 _ENTRY_NAME = re.compile(r"[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]{16}\.json")
 _ENTRY_LIMIT_BYTES = 1024 * 1024

@@ -40,7 +40,7 @@ from spank_qrmi.network_messages import (
 from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.redaction import printable
 from spank_qrmi.services import QuantumJobs, Services
-from spank_qrmi.worker_user import WorkerUser
+from spank_qrmi.trust.worker_user import WorkerUser
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -13,7 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from spank_qrmi import log, privileges
+from spank_qrmi import log
 from spank_qrmi.clients.base import Client, Settings
 from spank_qrmi.clients.iam import Login, TokenSource, login_from_fields
 from spank_qrmi.deadline import Deadline
@@ -33,8 +33,9 @@ from spank_qrmi.network_messages import (
 )
 from spank_qrmi.redaction import error_place
 from spank_qrmi.services import LocalServices, QuantumJobs
-from spank_qrmi.trusted_code import places_of_code, refuse_untrusted_code
-from spank_qrmi.worker_user import WorkerUser, ids_of
+from spank_qrmi.trust import privileges
+from spank_qrmi.trust.running_code import places_of_code, refuse_untrusted_code
+from spank_qrmi.trust.worker_user import WorkerUser, ids_of
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient

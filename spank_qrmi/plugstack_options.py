@@ -13,7 +13,7 @@ from spank_qrmi.light.paths import absolute
 from spank_qrmi.light.type_hints import TypeVar
 from spank_qrmi.protocol import MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import shown_value
-from spank_qrmi.trusted_files import check_trusted
+from spank_qrmi.trust.files import check_trusted
 
 MAX_TIMEOUT_SECONDS = 86400
 

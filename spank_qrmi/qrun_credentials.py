@@ -11,7 +11,7 @@ from spank_qrmi.errors import ConfigError
 from spank_qrmi.json_document import json_type, parse_document
 from spank_qrmi.light.paths import StrPath
 from spank_qrmi.qrun import variables as names
-from spank_qrmi.trusted_files import exposed_text, read_trusted_file, warn_or_refuse
+from spank_qrmi.trust.files import exposed_text, read_trusted_file, warn_or_refuse
 
 MAX_FILE_BYTES = 64 * 1024
 

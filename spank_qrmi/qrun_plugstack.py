@@ -22,7 +22,7 @@ from spank_qrmi.plugstack_options import (
     without_flags,
 )
 from spank_qrmi.qrun import variables as names
-from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
+from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
 _ALWAYS = "--always"
 _CREDENTIALS = "--credentials"

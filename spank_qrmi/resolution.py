@@ -5,7 +5,7 @@ from spank_qrmi.config import Config, Resource
 from spank_qrmi.errors import ConfigError, ResolutionError
 from spank_qrmi.light.records import dataclass
 from spank_qrmi.secret_files import with_secrets
-from spank_qrmi.trusted_files import warn_or_refuse
+from spank_qrmi.trust.files import warn_or_refuse
 
 MAX_SHOWN_NAMES = 8
 

@@ -8,7 +8,7 @@ from spank_qrmi.config import Resource
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.light.paths import StrPath
 from spank_qrmi.light.records import replace
-from spank_qrmi.trusted_files import exposed_text, read_trusted_file
+from spank_qrmi.trust.files import exposed_text, read_trusted_file
 
 MAX_SECRET_BYTES = 64 * 1024
 

@@ -16,7 +16,7 @@ from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.light.type_hints import TYPE_CHECKING, Protocol
 from spank_qrmi.qrun.service import quantum_system_from
-from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser
+from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient

@@ -28,7 +28,7 @@ from spank_qrmi.locked_files import (
     replace_file,
 )
 from spank_qrmi.owner import boot_id
-from spank_qrmi.trusted_files import can_others_write, open_trusted_folder
+from spank_qrmi.trust.files import can_others_write, open_trusted_folder
 
 FOLDER_NAME = "tokens"
 

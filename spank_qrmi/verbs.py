@@ -38,7 +38,7 @@ from spank_qrmi.release import (
 from spank_qrmi.resolution import Resolution, resolve_qpus, split_names
 from spank_qrmi.services import Network
 from spank_qrmi.token_cache import TokenCache
-from spank_qrmi.trusted_files import warn_or_refuse
+from spank_qrmi.trust.files import warn_or_refuse
 
 ORPHAN_SECONDS = 5.0
 """How long a job's end may take for what other jobs have left behind."""

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from spank_qrmi import log, privileges
+from spank_qrmi import log
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
@@ -23,7 +23,8 @@ from spank_qrmi.network_process import start_network_process
 from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_version
 from spank_qrmi.redaction import error_place
 from spank_qrmi.services import Network
-from spank_qrmi.trusted_code import refuse_untrusted_code
+from spank_qrmi.trust import privileges
+from spank_qrmi.trust.running_code import refuse_untrusted_code
 
 VerbFunction = Callable[[Request, Deadline, AnswerWriter, Network], None]
 

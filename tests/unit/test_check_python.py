@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 from check_python import trouble_with_paths, trouble_with_version
 
-from spank_qrmi import trusted_paths
-from spank_qrmi.trusted_paths import foreign_writer, steps_to
+from spank_qrmi.trust import paths as trusted_paths
+from spank_qrmi.trust.paths import foreign_writer, steps_to
 
 PROJECT = Path(__file__).parents[2]
 FOLDER = stat.S_IFDIR | 0o755

@@ -252,7 +252,7 @@ def test_limits_are_those_of_the_worker(command: list[str], step: str, tmp_path:
     program = f"""
 import resource
 from spank_qrmi import cli
-from spank_qrmi.privileges import WORKER_LIMITS
+from spank_qrmi.trust.privileges import WORKER_LIMITS
 from spank_qrmi.services import LocalNetwork
 
 def show_limits(*_):

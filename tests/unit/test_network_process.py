@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from spank_qrmi import network_process, worker_user
+from spank_qrmi import network_process
 from spank_qrmi.clients.base import Hold, Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
@@ -33,7 +33,8 @@ from spank_qrmi.network_messages import (
 )
 from spank_qrmi.network_process import NetworkProcess
 from spank_qrmi.network_server import Server
-from spank_qrmi.worker_user import DEFAULT_WORKER_USER, WorkerUser, ids_of
+from spank_qrmi.trust import worker_user
+from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, ids_of
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor
 from tests.unit.qrun_site import QrunSite
 
@@ -260,7 +261,7 @@ def test_call_without_a_thread_for_it_has_asked_nothing(
 def test_limits_leave_room_for_two_requests_of_64_resources_at_once() -> None:
     script = """
 import threading
-from spank_qrmi import privileges
+from spank_qrmi.trust import privileges
 privileges.limit(privileges.NETWORK_LIMITS)
 is_over = threading.Event()
 threads = [threading.Thread(target=is_over.wait) for _ in range(64 * 2 * 2)]

@@ -13,7 +13,9 @@ from tests.unit.test_qrun_verbs import arguments
 # Does all that requests can meet, and tells what was imported meanwhile.
 PROGRAM = """
 import sys
-from spank_qrmi import network_server, privileges, worker_user
+from spank_qrmi import network_server
+from spank_qrmi.trust import privileges
+from spank_qrmi.trust import worker_user
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.network_messages import Call, error_fields, pairs_to_fields

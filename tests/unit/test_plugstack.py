@@ -8,7 +8,7 @@ import pytest
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.plugstack import PluginArguments, parse_arguments
 from spank_qrmi.plugstack_options import check_certificates
-from spank_qrmi.worker_user import WorkerUser
+from spank_qrmi.trust.worker_user import WorkerUser
 
 PATH = "/etc/slurm/qrmi_config.json"
 REMEDY = "correct the line of spank_qrmi.so in plugstack.conf"

@@ -6,7 +6,7 @@ import pytest
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.qrun_plugstack import QrunArguments, parse_arguments
-from spank_qrmi.worker_user import WorkerUser
+from spank_qrmi.trust.worker_user import WorkerUser
 
 EIGHT = ("demo", "secret-1", "http://api", "secret-2", "secret-3", "http://s3", "test", "us-east-1")
 SITE = {

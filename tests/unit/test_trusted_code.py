@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from spank_qrmi import trusted_code
 from spank_qrmi.errors import UntrustedPathError
+from spank_qrmi.trust import running_code
 
 NOBODY = 65534
 
@@ -29,7 +29,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path=[str(tmp_path), str(tmp_path / "missing")],
         modules={"package.module": module, "sys": SimpleNamespace()},
     )
-    monkeypatch.setattr(trusted_code, "sys", process)
+    monkeypatch.setattr(running_code, "sys", process)
     return package
 
 
@@ -59,11 +59,11 @@ def open_to_all(path: Path) -> None:
 def test_package_that_others_may_change(
     package: Path, name: str, change: Callable[[Path], None], who: str
 ) -> None:
-    trusted_code.refuse_untrusted_code()
+    running_code.refuse_untrusted_code()
     change(package / name)
     expected = f"^{package / name} may be changed by {who}, and the worker runs as root: run chown"
     with pytest.raises(UntrustedPathError, match=expected):
-        trusted_code.refuse_untrusted_code()
+        running_code.refuse_untrusted_code()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
@@ -71,7 +71,7 @@ def test_package_that_others_may_change(
 def test_sticky_bit_keeps_nobody_from_adding_or_writing(package: Path, name: str) -> None:
     (package / name).chmod(0o1777)
     with pytest.raises(UntrustedPathError, match=r"everybody \(mode 1777\)"):
-        trusted_code.refuse_untrusted_code()
+        running_code.refuse_untrusted_code()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
@@ -80,10 +80,10 @@ def test_link_to_what_others_may_change(package: Path, tmp_path: Path) -> None:
     elsewhere.mkdir()
     (package / "module.py").rename(elsewhere / "module.py")
     (package / "module.py").symlink_to(elsewhere / "module.py")
-    trusted_code.refuse_untrusted_code()
+    running_code.refuse_untrusted_code()
     give_away(elsewhere)
     with pytest.raises(UntrustedPathError, match=f"^{elsewhere} may be changed by user "):
-        trusted_code.refuse_untrusted_code()
+        running_code.refuse_untrusted_code()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
@@ -92,26 +92,26 @@ def test_only_what_was_found_trusted_is_not_looked_at_again(package: Path) -> No
     give_away(package / "module.py")
     for _ in range(2):
         with pytest.raises(UntrustedPathError):
-            trusted_code.refuse_untrusted_code(found)
+            running_code.refuse_untrusted_code(found)
     assert not found
     os.chown(package / "module.py", 0, 0)
-    trusted_code.refuse_untrusted_code(found)
+    running_code.refuse_untrusted_code(found)
     assert {str(package), str(package / "module.py")} <= found
     other = SimpleNamespace(__file__=str(package / "other.py"), __cached__=None)
     (package / "other.py").touch()
     give_away(package / "other.py")
-    trusted_code.sys.modules["package.other"] = other  # type: ignore[attr-defined]
+    running_code.sys.modules["package.other"] = other  # type: ignore[attr-defined]
     with pytest.raises(UntrustedPathError, match=r"other\.py"):
-        trusted_code.refuse_untrusted_code(found)
+        running_code.refuse_untrusted_code(found)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
 def test_byte_code_need_not_be_there(package: Path) -> None:
     (package / "module.pyc").unlink()
-    trusted_code.refuse_untrusted_code()
+    running_code.refuse_untrusted_code()
 
 
 def test_without_root_anything_goes(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_to_all(package)
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
-    trusted_code.refuse_untrusted_code()
+    running_code.refuse_untrusted_code()

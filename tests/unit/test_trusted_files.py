@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi import trusted_files
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.trusted_files import (
+from spank_qrmi.trust import files as trusted_files
+from spank_qrmi.trust.files import (
     MOST_LINKS,
     check_trusted,
     open_trusted_folder,

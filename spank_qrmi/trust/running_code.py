@@ -5,8 +5,8 @@ import contextlib
 import os
 import sys
 
-from spank_qrmi import trusted_paths
 from spank_qrmi.errors import UntrustedPathError
+from spank_qrmi.trust.paths import trouble_at, trouble_with
 
 
 def places_of_code() -> set[str]:
@@ -28,10 +28,10 @@ def refuse_untrusted_code(found_trusted: set[str] | None = None) -> None:
     places = [*filter(os.path.exists, sys.path), *map(os.path.dirname, files)]
     folders = [folder for folder in dict.fromkeys(places) if folder not in known]
     led_to = [sys.executable, *folders, *filter(os.path.islink, files)]
-    trouble = trusted_paths.trouble_with(led_to)
+    trouble = trouble_with(led_to)
     for each in (*folders, *files):
         with contextlib.suppress(FileNotFoundError):
-            trouble = trouble or trusted_paths.trouble_at(each)
+            trouble = trouble or trouble_at(each)
     if trouble:
         message = f"{trouble}: run chown root and chmod go-w on it, or install elsewhere"
         raise UntrustedPathError(message)
