@@ -26,10 +26,10 @@ from spank_qrmi.environment import (
     check_values_are_text,
 )
 from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ServiceError
-from spank_qrmi.journal import Entry, Journal, LockedEntry
 from spank_qrmi.light.records import dataclass, field, replace
-from spank_qrmi.owner import Owner
 from spank_qrmi.services import LocalNetwork, Network, Services
+from spank_qrmi.state.journal import Entry, Journal, LockedEntry
+from spank_qrmi.state.owner import Owner
 
 UNDO_SECONDS = 3.0
 """How long giving back may take when an acquisition did not come to its end."""

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from spank_qrmi.clients.http import HttpClient
     from spank_qrmi.clients.iam import Login, TokenSource
-    from spank_qrmi.token_cache import TokenCache
+    from spank_qrmi.state.token_cache import TokenCache
 
 _WHO = "the worker's network process"
 _ENDED = f"{_WHO} ended before it had answered"

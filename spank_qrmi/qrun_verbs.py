@@ -20,7 +20,7 @@ from spank_qrmi.qrun.service import endpoints
 from spank_qrmi.qrun_credentials import load_credentials
 from spank_qrmi.qrun_plugstack import QrunArguments, parse_arguments
 from spank_qrmi.services import Network, QuantumJobs
-from spank_qrmi.token_cache import TokenCache
+from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.files import warn_or_refuse
 
 MOST_REMOVALS_AT_ONCE = 8

@@ -16,11 +16,11 @@ from spank_qrmi.clients import CLIENTS, endpoints
 from spank_qrmi.clients.base import Settings, needs_tls
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
-from spank_qrmi.journal import Entry, Journal, LockedEntry
 from spank_qrmi.light.records import replace
-from spank_qrmi.owner import is_gone
 from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.services import LocalNetwork, Network, Services
+from spank_qrmi.state.journal import Entry, Journal, LockedEntry
+from spank_qrmi.state.owner import is_gone
 
 RETRY_SECONDS = 300
 """How long a job's end leaves alone what another job's could not be released."""

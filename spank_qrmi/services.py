@@ -20,7 +20,7 @@ from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
-    from spank_qrmi.token_cache import TokenCache
+    from spank_qrmi.state.token_cache import TokenCache
 
 
 class QuantumJobs(Protocol):

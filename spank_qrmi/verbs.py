@@ -22,9 +22,7 @@ from spank_qrmi.environment import (
     resource_variables,
 )
 from spank_qrmi.errors import ArgumentError, JournalError, QrmiError, ReleaseError
-from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.light.paths import stem
-from spank_qrmi.owner import is_elsewhere, owner_of
 from spank_qrmi.plugstack import PluginArguments, parse_arguments
 from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.protocol import Request, Verdict
@@ -37,7 +35,9 @@ from spank_qrmi.release import (
 )
 from spank_qrmi.resolution import Resolution, resolve_qpus, split_names
 from spank_qrmi.services import Network
-from spank_qrmi.token_cache import TokenCache
+from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.owner import is_elsewhere, owner_of
+from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.files import warn_or_refuse
 
 ORPHAN_SECONDS = 5.0

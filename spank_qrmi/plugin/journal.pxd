@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# The one question that the plugin asks of the journal itself (spank_qrmi/journal.py): does it hold
-# anything of a job? Every job that ends on the node asks it, so no worker is started for it.
+# The one question that the plugin asks of the journal itself (spank_qrmi/state/journal.py): does it
+# hold anything of a job? Every job that ends on the node asks it, so no worker is started for it.
 
 from libc.errno cimport ENOENT, errno
 from libc.stdint cimport UINT32_MAX, uint32_t, uint64_t

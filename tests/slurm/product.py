@@ -16,8 +16,8 @@ from loopback.job import Job, JobResult, parse_environment
 from loopback.processes import children_of, command_line, end_processes, processes_naming
 from loopback.site import RELEASE_SECONDS, Site
 from loopback.waiting import wait_until
-from spank_qrmi.journal import Entry, Journal
-from spank_qrmi.token_cache import FOLDER_NAME
+from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.token_cache import FOLDER_NAME
 
 WORKER_SECONDS = 20.0
 SESSIONS = "/runtime/api/v1/sessions"

@@ -21,9 +21,9 @@ from spank_qrmi.errors import (
     ReleaseError,
     ServiceError,
 )
-from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.light.records import replace
-from spank_qrmi.owner import Owner
+from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.owner import Owner
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor, Order
 
 OWNER = Owner("host", "boot", 1, 2, 3)

@@ -15,14 +15,14 @@ from spank_qrmi.cli import main
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.config import load_config
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
-from spank_qrmi.journal import Entry, Journal, LockedEntry
 from spank_qrmi.light.records import replace
-from spank_qrmi.owner import Owner, owner_of
 from spank_qrmi.services import LocalNetwork
 from spank_qrmi.simulator.qrmi_config import site_config, write_config
 from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN, Account, Site
-from spank_qrmi.token_cache import TokenCache
+from spank_qrmi.state.journal import Entry, Journal, LockedEntry
+from spank_qrmi.state.owner import Owner, owner_of
+from spank_qrmi.state.token_cache import TokenCache
 from tests.unit.fake_vendor import TYPE, FakeVendor
 
 NOW = 1_700_000_000

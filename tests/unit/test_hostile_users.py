@@ -15,9 +15,9 @@ from spank_qrmi.config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import resource_environment
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.journal import Journal
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.qrun import variables as names
+from spank_qrmi.state.journal import Journal
 from tests.unit.conversation import SeenAnswer, ServingWorker, joined
 from tests.unit.fake_services import NetworkTo, reply, token_reply
 from tests.unit.plugin_host import CONFIG, NOTHING_HELD, PluginHost, answer_of, told_to_user

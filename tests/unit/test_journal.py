@@ -19,12 +19,12 @@ from typing import Any
 import orjson
 import pytest
 
-from spank_qrmi import journal
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError
-from spank_qrmi.journal import Entry, Journal, LockedEntry
 from spank_qrmi.light.records import asdict, replace
-from spank_qrmi.owner import Owner
+from spank_qrmi.state import journal
+from spank_qrmi.state.journal import Entry, Journal, LockedEntry
+from spank_qrmi.state.owner import Owner
 from tests.unit.deadlines import killed_after
 
 PATIENCE_SECONDS = 10
@@ -546,7 +546,7 @@ def test_write_that_is_cut_off_by_the_system_leaves_the_old_entry(folder: Path) 
 WRITER = """
 import sys
 from pathlib import Path
-from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.light.records import replace
 
 journal = Journal(Path(sys.argv[1]))

@@ -10,7 +10,7 @@ import pytest
 
 from spank_qrmi import proc as proc_files
 from spank_qrmi.light.records import replace
-from spank_qrmi.owner import Owner, is_gone, owner_of
+from spank_qrmi.state.owner import Owner, is_gone, owner_of
 
 PATIENCE_SECONDS = 20
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from fuzz.targets.journal import check_journal
 from fuzz.targets.scratch import folder_in_memory
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.light.records import asdict, replace
-from spank_qrmi.owner import Owner
+from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.owner import Owner
 from tests.unit.strategies import json_values, maybe_wrong, texts
 
 NUMBERS = st.integers(0, 2**32 - 1)

@@ -12,9 +12,7 @@ import pytest
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
-from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.light.records import replace
-from spank_qrmi.owner import Owner, owner_of
 from spank_qrmi.release import (
     RETRY_SECONDS,
     Releaser,
@@ -23,6 +21,8 @@ from spank_qrmi.release import (
     orphans,
     orphans_to_retry,
 )
+from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.owner import Owner, owner_of
 from tests.unit.fake_vendor import TYPE, FakeVendor
 
 NOW = 1_700_000_000

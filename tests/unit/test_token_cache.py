@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spank_qrmi import token_cache
 from spank_qrmi.clients.iam import LONGEST_LIFE_SECONDS, AppIdLogin, IamLogin, is_token
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.owner import boot_id
-from spank_qrmi.token_cache import MOST_TOKENS, TokenCache
+from spank_qrmi.state import token_cache
+from spank_qrmi.state.owner import boot_id
+from spank_qrmi.state.token_cache import MOST_TOKENS, TokenCache
 
 LOGIN = IamLogin("https://iam.test", "api-key-of-the-site")
 KEY = TokenCache.key_of(LOGIN)
@@ -347,7 +347,7 @@ PROCESS = """
 import sys
 from pathlib import Path
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.token_cache import TokenCache
+from spank_qrmi.state.token_cache import TokenCache
 
 cache = TokenCache(Path(sys.argv[1]))
 print("ready", flush=True)

@@ -10,11 +10,11 @@ import orjson
 import pytest
 
 from spank_qrmi.errors import AcquisitionError, ReleaseError, ServiceError
-from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.light.records import replace
-from spank_qrmi.owner import Owner, owner_of
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.services import LocalNetwork
+from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.owner import Owner, owner_of
 from tests.unit.conversation import SeenAnswer, ServingWorker
 from tests.unit.fake_vendor import LONGEST_TASK_SECONDS, TYPE, FakeVendor
 

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi.journal import Entry, Journal
 from spank_qrmi.light.records import replace
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.simulator.faults import parse_fault
 from spank_qrmi.simulator.qrmi_config import site_config, write_config
 from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import Site
+from spank_qrmi.state.journal import Entry, Journal
 from tests.unit.conversation import SeenAnswer, encode_request, read_answer
 
 REPOSITORY = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ WORKER = (
 CURIOUS_WORKER = """
 import os, sys
 from spank_qrmi import worker
-from spank_qrmi.journal import Entry, Journal
+from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.protocol import Verb, Verdict
 
 def verb(request, deadline, answer, network):

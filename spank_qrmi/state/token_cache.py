@@ -19,7 +19,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.light.digest import sha256_hex
 from spank_qrmi.light.paths import StrPath, below
-from spank_qrmi.locked_files import (
+from spank_qrmi.state.locked_files import (
     TEMPORARY_PREFIX,
     YOUNGEST_LEFTOVER_SECONDS,
     is_in_place,
@@ -27,7 +27,7 @@ from spank_qrmi.locked_files import (
     open_file,
     replace_file,
 )
-from spank_qrmi.owner import boot_id
+from spank_qrmi.state.owner import boot_id
 from spank_qrmi.trust.files import can_others_write, open_trusted_folder
 
 FOLDER_NAME = "tokens"

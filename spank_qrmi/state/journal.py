@@ -22,7 +22,8 @@ from spank_qrmi.light.digest import sha256_hex
 from spank_qrmi.light.paths import StrPath, below
 from spank_qrmi.light.records import asdict, dataclass, field, fields
 from spank_qrmi.light.type_hints import Any
-from spank_qrmi.locked_files import (
+from spank_qrmi.redaction import Redactor, is_secret_name
+from spank_qrmi.state.locked_files import (
     TEMPORARY_PREFIX,
     YOUNGEST_LEFTOVER_SECONDS,
     is_locked_in_place,
@@ -30,8 +31,7 @@ from spank_qrmi.locked_files import (
     open_to_lock,
     replace_file,
 )
-from spank_qrmi.owner import Owner
-from spank_qrmi.redaction import Redactor, is_secret_name
+from spank_qrmi.state.owner import Owner
 from spank_qrmi.trust.files import can_others_write, open_trusted_folder
 
 _ENTRY_NAME = re.compile(r"[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]{16}\.json")
