@@ -27,7 +27,7 @@ from spank_qrmi.environment import (
 )
 from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ServiceError
 from spank_qrmi.light.records import dataclass, field, replace
-from spank_qrmi.services import LocalNetwork, Network, Services
+from spank_qrmi.network.services import LocalNetwork, Network, Services
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
 

@@ -17,8 +17,8 @@ from spank_qrmi.clients.base import Settings, needs_tls
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.light.records import replace
+from spank_qrmi.network.services import LocalNetwork, Network, Services
 from spank_qrmi.plugstack_options import check_certificates
-from spank_qrmi.services import LocalNetwork, Network, Services
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import is_gone
 

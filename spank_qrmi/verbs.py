@@ -23,6 +23,7 @@ from spank_qrmi.environment import (
 )
 from spank_qrmi.errors import ArgumentError, JournalError, QrmiError, ReleaseError
 from spank_qrmi.light.paths import stem
+from spank_qrmi.network.services import Network
 from spank_qrmi.plugstack import PluginArguments, parse_arguments
 from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.protocol import Request, Verdict
@@ -34,7 +35,6 @@ from spank_qrmi.release import (
     orphans_to_retry,
 )
 from spank_qrmi.resolution import Resolution, resolve_qpus, split_names
-from spank_qrmi.services import Network
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import is_elsewhere, owner_of
 from spank_qrmi.state.token_cache import TokenCache

@@ -3,7 +3,7 @@
 
 One socket is its descriptors 0 and 1 (see `protocol`). Whatever happens here, SystemExit included,
 becomes a verdict and one readable message. It decides as root; what asks the network is a process
-without root, see `network_process`.
+without root, see `network.process`.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.light.sockets import Socket
-from spank_qrmi.network_process import start_network_process
+from spank_qrmi.network.process import start_network_process
+from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_version
 from spank_qrmi.redaction import error_place
-from spank_qrmi.services import Network
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.running_code import refuse_untrusted_code
 

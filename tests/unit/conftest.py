@@ -14,7 +14,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from spank_qrmi import log, worker
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.services import LocalNetwork
+from spank_qrmi.network.services import LocalNetwork
 from spank_qrmi.simulator.object_store import LocalObjectStore, ObjectStore
 from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import Site

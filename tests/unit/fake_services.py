@@ -12,7 +12,7 @@ from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
-from spank_qrmi.services import LocalNetwork, LocalServices
+from spank_qrmi.network.services import LocalNetwork, LocalServices
 from tests.unit.httpx_transport import HttpxTransport
 
 API_KEY = "apikey-Zx81-do-not-show"

@@ -16,7 +16,7 @@ from spank_qrmi.clients import CLIENTS
 from spank_qrmi.config import load_config
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.light.records import replace
-from spank_qrmi.services import LocalNetwork
+from spank_qrmi.network.services import LocalNetwork
 from spank_qrmi.simulator.qrmi_config import site_config, write_config
 from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN, Account, Site
@@ -253,7 +253,7 @@ def test_limits_are_those_of_the_worker(command: list[str], step: str, tmp_path:
 import resource
 from spank_qrmi import cli
 from spank_qrmi.trust.privileges import WORKER_LIMITS
-from spank_qrmi.services import LocalNetwork
+from spank_qrmi.network.services import LocalNetwork
 
 def show_limits(*_):
     print({{kind: resource.getrlimit(kind) for kind in WORKER_LIMITS}} == {{

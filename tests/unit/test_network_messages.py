@@ -13,7 +13,7 @@ from spank_qrmi.errors import (
     ServiceError,
     VariableError,
 )
-from spank_qrmi.network_messages import (
+from spank_qrmi.network.messages import (
     MAX_FIELDS,
     MAX_TEXT_LENGTH,
     Order,

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from spank_qrmi import network_process
 from spank_qrmi.clients.base import Hold, Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
@@ -24,15 +23,16 @@ from spank_qrmi.errors import (
     ServiceError,
     VariableError,
 )
-from spank_qrmi.network_messages import (
+from spank_qrmi.network import process as network_process
+from spank_qrmi.network.messages import (
     MAX_FRAME_BYTES,
     Order,
     Report,
     encode_frame,
     read_frame,
 )
-from spank_qrmi.network_process import NetworkProcess
-from spank_qrmi.network_server import Server
+from spank_qrmi.network.process import NetworkProcess
+from spank_qrmi.network.server import Server
 from spank_qrmi.trust import worker_user
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, ids_of
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor

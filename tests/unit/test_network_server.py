@@ -13,12 +13,12 @@ from tests.unit.test_qrun_verbs import arguments
 # Does all that requests can meet, and tells what was imported meanwhile.
 PROGRAM = """
 import sys
-from spank_qrmi import network_server
+from spank_qrmi.network import server as network_server
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust import worker_user
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.network_messages import Call, error_fields, pairs_to_fields
+from spank_qrmi.network.messages import Call, error_fields, pairs_to_fields
 
 network_server.import_http()
 clients = {
@@ -82,7 +82,7 @@ def test_requests_import_nothing(base_url: str) -> None:
 # Meets what would import more, once nothing can be read any more.
 HOSTILE_PROGRAM = r"""
 import sys
-from spank_qrmi import network_server
+from spank_qrmi.network import server as network_server
 
 network_server.import_http()
 client = network_server._client_with({}, is_tls_needed=True)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi import network_process
 from spank_qrmi.clients.base import Client, Settings
 from spank_qrmi.clients.iam import LONGEST_TOKEN
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AuthenticationError, ServiceError
-from spank_qrmi.network_messages import Order, Report, encode_frame, read_frame
-from spank_qrmi.network_process import NetworkProcess
+from spank_qrmi.network import process as network_process
+from spank_qrmi.network.messages import Order, Report, encode_frame, read_frame
+from spank_qrmi.network.process import NetworkProcess
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.simulator.faults import parse_fault

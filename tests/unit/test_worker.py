@@ -13,8 +13,8 @@ from spank_qrmi import log, worker
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.light.records import replace
+from spank_qrmi.network.services import LocalNetwork, Network
 from spank_qrmi.protocol import VERSION, Request, Verb, Verdict
-from spank_qrmi.services import LocalNetwork, Network
 from spank_qrmi.simulator.qrmi_config import site_config, write_config
 from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import Site

@@ -24,7 +24,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
 from spank_qrmi.light.sockets import SHUT_RDWR, SO_SNDTIMEO, SOL_SOCKET, Socket, socketpair
 from spank_qrmi.light.type_hints import TYPE_CHECKING, ClassVar, cast
-from spank_qrmi.network_messages import (
+from spank_qrmi.network.messages import (
     MAX_REPORT_BYTES,
     MAX_TEXT_LENGTH,
     Call,
@@ -37,9 +37,9 @@ from spank_qrmi.network_messages import (
     pairs_to_fields,
     read_frame,
 )
+from spank_qrmi.network.services import QuantumJobs, Services
 from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.redaction import printable
-from spank_qrmi.services import QuantumJobs, Services
 from spank_qrmi.trust.worker_user import WorkerUser
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ _MOST_NEW_TOKENS = 1000
 
 def start_network_process() -> "NetworkProcess":
     """Fork the process. Called before secrets are read, files opened and threads started."""
-    from spank_qrmi import network_server  # noqa: PLC0415 (needed in the other process only)
+    from spank_qrmi.network import server  # noqa: PLC0415 (needed in the other process only)
 
     ours, theirs = socketpair()
     parent_pid = os.getpid()
@@ -73,7 +73,7 @@ def start_network_process() -> "NetworkProcess":
     if pid == 0:
         try:
             ours.close()
-            network_server.main(theirs, parent_pid)
+            server.main(theirs, parent_pid)
         finally:
             # Nothing of what the worker does next may be done twice.
             os._exit(1)

@@ -21,7 +21,7 @@ from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
 from spank_qrmi.light.sockets import Socket
 from spank_qrmi.light.type_hints import TYPE_CHECKING, NoReturn
-from spank_qrmi.network_messages import (
+from spank_qrmi.network.messages import (
     MAX_FRAME_BYTES,
     Call,
     Order,
@@ -31,8 +31,8 @@ from spank_qrmi.network_messages import (
     fields_to_pairs,
     read_frame,
 )
+from spank_qrmi.network.services import LocalServices, QuantumJobs
 from spank_qrmi.redaction import error_place
-from spank_qrmi.services import LocalServices, QuantumJobs
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.running_code import places_of_code, refuse_untrusted_code
 from spank_qrmi.trust.worker_user import WorkerUser, ids_of

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where the vendors' services are asked: the seam between what decides and what uses the network.
 
-The worker decides as root; a process without root asks (`network_process`). Here is what both ends
+The worker decides as root; a process without root asks (`process`). Here is what both ends
 of that have in common, and the way to ask from the same process, for tests.
 """
 
