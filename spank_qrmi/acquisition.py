@@ -18,7 +18,7 @@ from spank_qrmi import log
 from spank_qrmi.at_once import begin, do_at_once
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Hold, Settings
-from spank_qrmi.config import Resource
+from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import (
     ResourceEnvironment,

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spank_qrmi import __version__, inventory, log, strict_json
+from spank_qrmi.configuration.plugstack_options import DEFAULT_STATE_DIRECTORY, timeout_seconds
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.installation import Places, install_plugins, uninstall_plugins
 from spank_qrmi.network.process import start_network_process
 from spank_qrmi.network.services import Network
-from spank_qrmi.plugstack_options import DEFAULT_STATE_DIRECTORY, timeout_seconds
 from spank_qrmi.redaction import Redactor
 from spank_qrmi.release import Releaser, is_being_acquired, is_tls_needed, orphans
 from spank_qrmi.simulator import command

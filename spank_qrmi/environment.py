@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from spank_qrmi.config import Resource
+from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.light.records import dataclass, field
 from spank_qrmi.redaction import printable

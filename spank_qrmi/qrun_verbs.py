@@ -10,16 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from spank_qrmi import log
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.clients.base import needs_tls
+from spank_qrmi.configuration.plugstack_options import check_certificates
+from spank_qrmi.configuration.qrun_credentials import load_credentials
+from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_arguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import job_timeout_seconds
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.network.services import Network, QuantumJobs
-from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.qrun.service import endpoints
-from spank_qrmi.qrun_credentials import load_credentials
-from spank_qrmi.qrun_plugstack import QrunArguments, parse_arguments
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.files import warn_or_refuse
 

@@ -14,11 +14,11 @@ from spank_qrmi import log
 from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients import CLIENTS, endpoints
 from spank_qrmi.clients.base import Settings, needs_tls
+from spank_qrmi.configuration.plugstack_options import check_certificates
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.light.records import replace
 from spank_qrmi.network.services import LocalNetwork, Network, Services
-from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import is_gone
 

@@ -11,7 +11,9 @@ from spank_qrmi.acquisition import UNDO_SECONDS, Acquirer, Held, Holder, Wanted
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.clients import CLIENTS, endpoints, type_number
 from spank_qrmi.clients.base import needs_tls
-from spank_qrmi.config import Config, load_config
+from spank_qrmi.configuration.plugstack import PluginArguments, parse_arguments
+from spank_qrmi.configuration.plugstack_options import check_certificates
+from spank_qrmi.configuration.qrmi_config import Config, load_config
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import (
     common_variables,
@@ -24,8 +26,6 @@ from spank_qrmi.environment import (
 from spank_qrmi.errors import ArgumentError, JournalError, QrmiError, ReleaseError
 from spank_qrmi.light.paths import stem
 from spank_qrmi.network.services import Network
-from spank_qrmi.plugstack import PluginArguments, parse_arguments
-from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import MASK, shown_argument, shown_value
 from spank_qrmi.release import (

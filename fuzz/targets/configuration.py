@@ -8,11 +8,11 @@ from pathlib import Path
 from fuzz.targets.claims import check_line, is_variable_name, result_or_refusal
 from fuzz.targets.scratch import folder_in_memory
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.config import Config, Resource, load_config
+from spank_qrmi.configuration.qrmi_config import Config, Resource, load_config
+from spank_qrmi.configuration.qrun_credentials import load_credentials
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.qrun.outcome import QrunError
 from spank_qrmi.qrun.primitive_input import read_primitive_input
-from spank_qrmi.qrun_credentials import load_credentials
 from spank_qrmi.resolution import resolve_qpus
 
 _OF_OTHER_PROGRAMS = ("LD_", "SLURM_", "SPANK_")

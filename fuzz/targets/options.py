@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 from fuzz.targets.claims import check_line, is_variable_name, result_or_refusal
 from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.config import Resource
+from spank_qrmi.configuration.plugstack import parse_arguments
+from spank_qrmi.configuration.qrmi_config import Resource
+from spank_qrmi.configuration.qrun_plugstack import parse_arguments as parse_qrun_arguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import (
     check_credentials_stay_home,
@@ -18,11 +20,9 @@ from spank_qrmi.environment import (
     resource_variables,
 )
 from spank_qrmi.errors import AcquisitionError, ArgumentError, QrmiError, VariableError
-from spank_qrmi.plugstack import parse_arguments
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.qrun.settings import read_settings
-from spank_qrmi.qrun_plugstack import parse_arguments as parse_qrun_arguments
 from spank_qrmi.redaction import shown_argument
 from spank_qrmi.resolution import split_names
 

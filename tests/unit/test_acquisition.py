@@ -11,7 +11,7 @@ import pytest
 
 from spank_qrmi import at_once
 from spank_qrmi.acquisition import Acquirer, Held, Holder
-from spank_qrmi.config import Resource
+from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import ResourceEnvironment
 from spank_qrmi.errors import (

@@ -13,7 +13,7 @@ import pytest
 from spank_qrmi import cli
 from spank_qrmi.cli import main
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.config import load_config
+from spank_qrmi.configuration.qrmi_config import load_config
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.light.records import replace
 from spank_qrmi.network.services import LocalNetwork

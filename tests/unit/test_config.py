@@ -7,9 +7,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from spank_qrmi import config as config_module
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.config import Config, load_config
+from spank_qrmi.configuration import qrmi_config
+from spank_qrmi.configuration.qrmi_config import Config, load_config
 from spank_qrmi.errors import ConfigError
 
 PROJECT = Path(__file__).parents[2]
@@ -90,7 +90,7 @@ def test_unreadable_file_is_named_with_the_reason(tmp_path: Path, name: str, exp
 
 
 def test_file_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config_module, "MAX_CONFIG_BYTES", 17)
+    monkeypatch.setattr(qrmi_config, "MAX_CONFIG_BYTES", 17)
     assert load(tmp_path, b'{"resources": []}').resources == {}
     with pytest.raises(ConfigError, match=r"qrmi_config.json: is larger than 17 bytes$"):
         load(tmp_path, b'{"resources": []} ')

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from spank_qrmi.config import Resource
+from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.environment import (
     ResourceEnvironment,
     check_credentials_stay_home,

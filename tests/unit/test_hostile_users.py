@@ -11,7 +11,7 @@ import pytest
 
 from spank_qrmi.acquisition import Acquirer, Holder
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.config import Resource
+from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import resource_environment
 from spank_qrmi.errors import QrmiError

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from spank_qrmi.configuration.plugstack import PluginArguments, parse_arguments
+from spank_qrmi.configuration.plugstack_options import check_certificates
 from spank_qrmi.errors import ArgumentError
-from spank_qrmi.plugstack import PluginArguments, parse_arguments
-from spank_qrmi.plugstack_options import check_certificates
 from spank_qrmi.trust.worker_user import WorkerUser
 
 PATH = "/etc/slurm/qrmi_config.json"

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from fuzz.targets.claims import result_or_refusal
 from fuzz.targets.configuration import check_config, check_configuration
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.config import Config, load_config
+from spank_qrmi.configuration.qrmi_config import Config, load_config
+from spank_qrmi.configuration.qrun_credentials import load_credentials
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.qrun_credentials import load_credentials
 from tests.unit.strategies import MARK, json_values, maybe_wrong, secrets, texts
 
 Write = Callable[[object], Path]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from spank_qrmi.configuration.qrun_credentials import MAX_FILE_BYTES, load_credentials
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.qrun_credentials import MAX_FILE_BYTES, load_credentials
 
 APP_ID = {"APPID_CLIENT_ID": "demo", "APPID_SECRET": "secret-1"}
 IAM = {"IAM_APIKEY": "secret-4", "SERVICE_CRN": "crn:v1", "IAM_ENDPOINT": "http://iam"}

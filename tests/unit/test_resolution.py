@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi.config import Config, Resource
+from spank_qrmi.configuration.qrmi_config import Config, Resource
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.resolution import resolve_qpus, split_names
 

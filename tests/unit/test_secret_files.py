@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi.config import Resource
+from spank_qrmi.configuration.qrmi_config import Resource
+from spank_qrmi.configuration.secret_files import MAX_SECRET_BYTES, with_secrets
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.secret_files import MAX_SECRET_BYTES, with_secrets
 
 CONFIG_PATH = Path("/etc/slurm/qrmi_config.json")
 SECRET = "value-that-must-not-be-shown"

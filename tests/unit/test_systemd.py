@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from spank_qrmi import cli
-from spank_qrmi.plugstack_options import DEFAULT_STATE_DIRECTORY
+from spank_qrmi.configuration.plugstack_options import DEFAULT_STATE_DIRECTORY
 
 REPOSITORY = Path(__file__).parents[2]
 SERVICE = REPOSITORY / "systemd" / "spank-qrmi-release.service"

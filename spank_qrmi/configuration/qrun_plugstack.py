@@ -7,10 +7,7 @@ Eight values without a name, or `--credentials`, and options. The plugin applies
 
 from collections.abc import Mapping, Sequence
 
-from spank_qrmi.errors import ArgumentError
-from spank_qrmi.light.records import dataclass, field
-from spank_qrmi.light.type_hints import cast
-from spank_qrmi.plugstack_options import (
+from spank_qrmi.configuration.plugstack_options import (
     DEFAULT_STATE_DIRECTORY,
     STRICT_PERMISSIONS,
     Parse,
@@ -21,6 +18,9 @@ from spank_qrmi.plugstack_options import (
     timeout_seconds,
     without_flags,
 )
+from spank_qrmi.errors import ArgumentError
+from spank_qrmi.light.records import dataclass, field
+from spank_qrmi.light.type_hints import cast
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 

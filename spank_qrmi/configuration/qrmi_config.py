@@ -9,8 +9,8 @@ user may bring the missing variables.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from spank_qrmi.configuration.json_document import json_type, parse_document
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.json_document import json_type, parse_document
 from spank_qrmi.light.paths import StrPath
 from spank_qrmi.light.records import dataclass, field
 from spank_qrmi.light.type_hints import NoReturn

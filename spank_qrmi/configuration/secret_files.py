@@ -4,7 +4,7 @@
 They are read only for a job that asks for their resource.
 """
 
-from spank_qrmi.config import Resource
+from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.light.paths import StrPath
 from spank_qrmi.light.records import replace

@@ -8,9 +8,7 @@ the timeouts are only checked, and `--on-failure` is known for what the user is 
 
 from collections.abc import Mapping, Sequence
 
-from spank_qrmi.errors import ArgumentError
-from spank_qrmi.light.records import dataclass, field
-from spank_qrmi.plugstack_options import (
+from spank_qrmi.configuration.plugstack_options import (
     DEFAULT_STATE_DIRECTORY,
     STRICT_PERMISSIONS,
     Parse,
@@ -22,6 +20,8 @@ from spank_qrmi.plugstack_options import (
     timeout_seconds,
     without_flags,
 )
+from spank_qrmi.errors import ArgumentError
+from spank_qrmi.light.records import dataclass, field
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
 
