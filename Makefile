@@ -96,9 +96,10 @@ $(PLUGINS) &: $(SOURCES)
 	@cp build/lib/spank_qrmi/plugin/*.so build/
 
 wheel: build/wheel/built
+# What an earlier build left would get into it: modules that are no more.
 build/wheel/built: $(WHEEL_SOURCES) | $(VENV)/ready-to-build
 	@echo 'building the wheel'
-	@rm -rf build/wheel
+	@rm -rf build/wheel build/lib.*
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheel .
 	@touch $@
 
