@@ -27,8 +27,17 @@ def trouble_with(paths: "Iterable[str | os.PathLike[str]]") -> str:
 
 
 def trouble_at(path: str) -> str:
-    """Return who else may change this file, or add to this folder; nothing if nobody may."""
-    return _told(path, _writer_by(os.stat(path)))  # noqa: PTH116 (there are hundreds)
+    """Return who else may change this file, or add to this folder; nothing if nobody may.
+
+    Of a link it is what it leads to, and the way there too; of what is missing, nothing.
+    """
+    try:
+        status = lstat(path)
+        if not stat.S_ISLNK(status.st_mode):
+            return _told(path, _writer_by(status))
+        return trouble_with([path]) or _told(path, _writer_by(os.stat(path)))  # noqa: PTH116 (there are hundreds)
+    except FileNotFoundError:
+        return ""
 
 
 def _told(path: str, writer: str) -> str:
@@ -63,6 +72,8 @@ def foreign_writer(step: str) -> str:
 def _writer_by(status: os.stat_result) -> str:
     if status.st_uid != 0:
         return f"user {name_of_user(status.st_uid)}"
+    if not status.st_mode & (stat.S_IWOTH | stat.S_IWGRP):
+        return ""
     mode = f"(mode {stat.S_IMODE(status.st_mode):04o})"
     if status.st_mode & stat.S_IWOTH:
         return f"everybody {mode}"

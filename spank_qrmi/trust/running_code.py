@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether the code that runs here as root is root's alone to change."""
 
-import contextlib
 import os
 import sys
 
@@ -27,11 +26,9 @@ def refuse_untrusted_code(found_trusted: set[str] | None = None) -> None:
     files = [file for file in _files_of_modules() if file not in known]
     places = [*filter(os.path.exists, sys.path), *map(os.path.dirname, files)]
     folders = [folder for folder in dict.fromkeys(places) if folder not in known]
-    led_to = [sys.executable, *folders, *filter(os.path.islink, files)]
-    trouble = trouble_with(led_to)
+    trouble = trouble_with([sys.executable, *folders])
     for each in (*folders, *files):
-        with contextlib.suppress(FileNotFoundError):
-            trouble = trouble or trouble_at(each)
+        trouble = trouble or trouble_at(each)
     if trouble:
         message = f"{trouble}: run chown root and chmod go-w on it, or install elsewhere"
         raise UntrustedPathError(message)
