@@ -26,10 +26,46 @@ cdef extern from "<sys/socket.h>" nogil:
         MSG_DONTWAIT
         MSG_NOSIGNAL
         SHUT_WR
+        SOCK_NONBLOCK
+        SOCK_SEQPACKET
+        SOL_SOCKET
+        SCM_RIGHTS
+        SO_PEERCRED
+    ctypedef unsigned int socklen_t
+    struct sockaddr:
+        pass
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+        void *msg_control
+        size_t msg_controllen
+    struct cmsghdr:
+        size_t cmsg_len
+        int cmsg_level
+        int cmsg_type
+    struct ucred:
+        pid_t pid
+        uid_t uid
+    size_t CMSG_LEN(size_t length)
+    size_t CMSG_SPACE(size_t length)
+    cmsghdr *CMSG_FIRSTHDR(msghdr *message)
+    unsigned char *CMSG_DATA(cmsghdr *header)
+    int socket(int domain, int kind, int protocol)
+    int connect(int descriptor, const sockaddr *address, socklen_t length)
+    int getsockopt(int descriptor, int level, int name, void *value, socklen_t *length)
+    ssize_t sendmsg(int descriptor, const msghdr *message, int flags)
     int socketpair(int domain, int kind, int protocol, int *descriptors)
     ssize_t send(int descriptor, const void *data, size_t length, int flags)
     int shutdown(int descriptor, int how)
     ssize_t recv(int descriptor, void *data, size_t length, int flags)
+
+cdef extern from "<sys/un.h>" nogil:
+    struct sockaddr_un:
+        unsigned short sun_family
+        char sun_path[108]
 
 cdef extern from "<fcntl.h>" nogil:
     enum:

@@ -29,7 +29,12 @@ class Daemon:
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str],
+        inherited: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.log = log
@@ -47,6 +52,7 @@ class Daemon:
                 # A Ctrl-C in the terminal is for us alone: we end the daemons in order.
                 start_new_session=True,
                 umask=0o022,
+                pass_fds=inherited,
             )
 
     @property

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from spank_qrmi import __version__, inventory, log, strict_json
 from spank_qrmi.configuration.plugstack_options import DEFAULT_STATE_DIRECTORY, timeout_seconds
@@ -61,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
             "--root", type=_absolute, default=Path("/"), help="work below this folder instead"
         )
     _add_journal_commands(commands)
+    fork_server = commands.add_parser(
+        "fork-server", help="start workers for plugins; run by systemd alone"
+    )
+    fork_server.set_defaults(run=_become_fork_server)
     simulate = commands.add_parser("simulate", help="serve a simulated QPU site over HTTP")
     command.add_arguments(simulate)
     return parser
@@ -116,6 +121,12 @@ def _install(options: argparse.Namespace) -> None:
 def _uninstall(options: argparse.Namespace) -> None:
     for path in uninstall_plugins(options.root):
         sys.stdout.write(f"removed {path}\n")
+
+
+def _become_fork_server(_: argparse.Namespace) -> NoReturn:
+    # Its workers are to have nothing of this command's.
+    command = [sys.executable, "-I", "-m", "spank_qrmi.fork_server"]
+    os.execv(command[0], command)  # noqa: S606 (it has no shell to be misled by)
 
 
 def _status(options: argparse.Namespace) -> None:

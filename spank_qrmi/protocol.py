@@ -22,6 +22,7 @@ of another release, a newer one or, after a rollback, an older one. Therefore
 the unit tests hold the two against each other.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from enum import Enum
 
@@ -103,7 +104,8 @@ class Request:
     `time_limit_minutes` is None for a job without limit, or if Slurm could not tell; `start_time`
     is in Unix seconds. `variables` are the job's, and hold secrets. `quantum_jobs` are ids of the
     jobs of Direct Access that the step's tasks may have submitted; those of `killed_quantum_jobs`
-    may even arrive there yet, since their tasks were killed. `version` is the plugin's.
+    may even arrive there yet, since their tasks were killed. `version` is the plugin's. `stepd_pid`
+    is the slurmstepd that asks: no part of the message, but known from the kernel.
     """
 
     verb: Verb
@@ -122,6 +124,9 @@ class Request:
     quantum_jobs: tuple[str, ...] = ()
     killed_quantum_jobs: tuple[str, ...] = ()
     version: int = VERSION
+    # If it is gone, our parent is another process. But then the deadline is cancelled too, and
+    # nothing will be acquired.
+    stepd_pid: int = field(default_factory=os.getppid)
 
 
 def preamble(version: int) -> bytes:

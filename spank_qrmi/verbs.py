@@ -2,7 +2,6 @@
 """What the worker does for each verb of a request: the story of a job's QPUs, told in order."""
 
 import contextlib
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -280,9 +279,7 @@ def _acquirer(
         request.step_id,
         request.uid,
         _remaining_seconds(request),
-        # slurmstepd has started us. If it is gone, we are another's, but then the deadline is
-        # cancelled too, and nothing will be acquired.
-        owner_of(os.getppid()),
+        owner_of(request.stepd_pid),
         arguments.environment,
     )
     return Acquirer(holder, Journal(arguments.state_directory), deadline, network)

@@ -11,13 +11,14 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from spank_qrmi import log
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import QrmiError
+from spank_qrmi.light.records import replace
 from spank_qrmi.light.sockets import Socket
 from spank_qrmi.network.process import start_network_process
 from spank_qrmi.network.services import Network
@@ -28,6 +29,9 @@ from spank_qrmi.trust.running_code import refuse_untrusted_code
 
 VerbFunction = Callable[[Request, Deadline, AnswerWriter, Network], None]
 
+# What was looked at in the process that this one was forked from.
+_found_trusted: set[str] = set()
+
 
 def _imported(module: str, name: str) -> VerbFunction:
     """Return a function that is imported when it is called: most verbs need little of the package.
@@ -37,7 +41,7 @@ def _imported(module: str, name: str) -> VerbFunction:
 
     def call(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
         function = getattr(importlib.import_module(module), name)
-        refuse_untrusted_code()
+        refuse_untrusted_code(_found_trusted)
         function(request, deadline, answer, network)
 
     return call
@@ -53,18 +57,20 @@ _VERBS: dict[Verb, VerbFunction] = {
 _OPTIONS = {Verb.QRUN_ENVIRONMENT: "--q-backend", Verb.QRUN_CLEANUP: "--q-backend"}
 
 
-def serve(channel: Socket, network: Network) -> None:
-    """Read one request from the channel and answer it."""
+def serve(channel: Socket, network: Network, stepd_pid: int | None = None) -> None:
+    """Read one request from the channel and answer it; `stepd_pid` asks, or else our parent."""
     answer = AnswerWriter(channel.sendall)
     with log.listening(answer.log):
-        _serve(channel, network, answer)
+        _serve(channel, network, stepd_pid, answer)
 
 
-def _serve(channel: Socket, network: Network, answer: AnswerWriter) -> None:
+def _serve(channel: Socket, network: Network, stepd_pid: int | None, answer: AnswerWriter) -> None:
     option = "--qpu"
     try:
         answer.version = read_version(channel.recv)
         request = decode_request(channel.recv, answer.version)
+        if stepd_pid is not None:
+            request = replace(request, stepd_pid=stepd_pid)
         option = _OPTIONS.get(request.verb, option)
         deadline = Deadline(request.timeout_seconds)
         if request.verb is not Verb.QRUN_ENVIRONMENT:
@@ -121,15 +127,20 @@ def _take_channel() -> Socket:
 _CHANNEL_DESCRIPTOR = 3
 
 
-def main() -> None:
-    """Serve one request as the process that a plugin has started."""
+def main(stepd_pid: int | None = None, found_trusted: Collection[str] = ()) -> None:
+    """Serve one request as the process that slurmstepd has started.
+
+    The fork server says whose request it is, since that is not the parent's, and which files it has
+    found trusted.
+    """
+    _found_trusted.update(found_trusted)
     os.umask(0o077)
     os.chdir("/")
     channel = _take_channel()
     # Before there is a secret, an open file or a thread that it could inherit.
     network = start_network_process()
     privileges.limit(privileges.WORKER_LIMITS)
-    serve(channel, network)
+    serve(channel, network, stepd_pid)
     network.close()
     sys.stderr.flush()
     # A thread may still hang in a look-up of a name; nothing is left to wait for.

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The arguments that plugstack.conf gives to spank_qrmi.so.
 
-The configuration path comes first, options follow. The plugin applies `--on-failure` and the two
-timeouts itself (plugin/spank_qrmi.pyx), since they must hold for a worker that cannot answer; here
-the timeouts are only checked, and `--on-failure` is known for what the user is told.
+The configuration path comes first, options follow. The plugin applies `--on-failure`, the two
+timeouts and `--fork-server` itself (plugin/spank_qrmi_job.pyx): they must hold before there is a
+worker, or for one that cannot answer. Here they are only checked, and `--on-failure` is known for
+what the user is told.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,6 +61,7 @@ _OPTIONS: Mapping[str, tuple[str | None, Parse]] = {
     "--require": ("requires_all", choice({"all": True, "any": False})),
     "--acquire-timeout": (None, timeout_seconds),
     "--release-timeout": (None, timeout_seconds),
+    "--fork-server": (None, absolute_path),
     "--state-dir": ("state_directory", absolute_path),
     "--worker-user": ("worker_user", worker_user),
 }

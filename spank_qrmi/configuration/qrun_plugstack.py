@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The arguments that plugstack.conf gives to spank_ibm_qrun.so.
 
-Eight values without a name, or `--credentials`, and options. The plugin applies `--always` and
-`--cleanup-timeout` itself (plugin/spank_ibm_qrun.pyx); here they are only checked.
+Eight values without a name, or `--credentials`, and options. The plugin applies `--always`,
+`--cleanup-timeout` and `--fork-server` itself; here they are only checked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -106,8 +106,8 @@ def _check_file_is_all(positional: Sequence[str], iam_values: Mapping[str, str])
     if positional or iam_values:
         message = (
             f"{_CREDENTIALS} names the file that holds all credentials: give no other arguments "
-            f"but {_ALWAYS}, {STRICT_PERMISSIONS}, --cleanup-timeout, {_STATE_DIRECTORY}, "
-            f"{_WORKER_USER} and --env: beside it"
+            f"but {_ALWAYS}, {STRICT_PERMISSIONS}, --cleanup-timeout, --fork-server, "
+            f"{_STATE_DIRECTORY}, {_WORKER_USER} and --env: beside it"
         )
         raise ArgumentError(message)
 
@@ -122,6 +122,7 @@ def _text(option: str, text: str) -> str:
 _OPTIONS: Mapping[str, tuple[str | None, Parse]] = {
     _CREDENTIALS: (_CREDENTIALS, absolute_path),
     "--cleanup-timeout": (None, timeout_seconds),
+    "--fork-server": (None, absolute_path),
     _STATE_DIRECTORY: (_STATE_DIRECTORY, absolute_path),
     _WORKER_USER: (_WORKER_USER, worker_user),
     **{option: (name, _text) for name, option in _IAM_OPTIONS.items()},

@@ -49,7 +49,7 @@ _NO_THREAD = "was not asked: the user of the worker's network process may start 
 def main(channel: Socket, parent_pid: int) -> NoReturn:
     """Serve in a process that was just forked, with nothing left of what it inherited."""
     # As the worker: what is sent to a job's tasks may be sent to us too. Its end ends us.
-    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)
+    block_signals()
     channel = _alone(channel)
     privileges.limit(privileges.NETWORK_LIMITS)
     # At what both have imported the worker looks, before it gives an order that needs rights.
@@ -69,6 +69,11 @@ def main(channel: Socket, parent_pid: int) -> NoReturn:
         Server(channel, give_up_root, prepare).serve()
     # A thread may still hang in a look-up of a name.
     os._exit(0)
+
+
+def block_signals() -> None:
+    """Block all signals but those of a crash."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)
 
 
 def _alone(channel: Socket) -> Socket:

@@ -4,13 +4,15 @@
 from libc.stdio cimport snprintf
 from libc.string cimport memset
 
-from spank cimport slurm_info
+from spank cimport slurm_debug, slurm_info
+from spank_qrmi.plugin.arguments cimport argument_value
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, release_bytes
 from spank_qrmi.plugin.job cimport JobRecord, Step, load_job
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, log_worker_record
 from spank_qrmi.plugin.message cimport (
     Answer, add_number, add_text, begin_request, end_request)
-from spank_qrmi.plugin.worker_process cimport Conversation, ask_worker, give_up, start_worker
+from spank_qrmi.plugin.worker_process cimport (
+    Conversation, ask_worker, give_up, start_served_worker, start_worker)
 
 cdef enum:
     # The worker keeps the deadline itself, and may then give back what it got (acquisition.py:
@@ -18,9 +20,22 @@ cdef enum:
     TIMEOUT_MARGIN_SECONDS = 8
 
 
+cdef inline bint is_served(Conversation *talk, const char *path) noexcept nogil:
+    """Have the fork server start the worker; without it the job only waits a little longer."""
+    if start_served_worker(talk, path):
+        slurm_debug(b"%s: worker of fork server %s", PLUGIN_LOG_NAME, path)
+        return True
+    slurm_info(b"%s: warning: --fork-server=%.100s: %s; a worker is started without it",
+               PLUGIN_LOG_NAME, path, talk.failure)
+    talk.failure[0] = 0
+    return False
+
+
 cdef inline void begin_conversation(Conversation *talk, Answer *answer, ByteBuffer *request,
-                                    const Step *step, long timeout_seconds) noexcept nogil:
+                                    const Step *step, long timeout_seconds, int argc,
+                                    char **argv) noexcept nogil:
     """Start the worker: while the request is written, and slurmctld asked for it, Python starts."""
+    cdef const char *path = argument_value(argc, argv, b"--fork-server=")
     memset(talk, 0, sizeof(talk[0]))
     memset(answer, 0, sizeof(answer[0]))
     memset(request, 0, sizeof(request[0]))
@@ -28,7 +43,8 @@ cdef inline void begin_conversation(Conversation *talk, Answer *answer, ByteBuff
     talk.log = log_worker_record
     talk.job_id = step.job_id
     talk.timeout_milliseconds = (timeout_seconds + TIMEOUT_MARGIN_SECONDS) * 1000
-    start_worker(talk)
+    if path == NULL or not is_served(talk, path):
+        start_worker(talk)
 
 
 cdef inline bint write_request(ByteBuffer *request, const Step *step, const char *verb,
@@ -61,7 +77,7 @@ cdef inline bint ask(Conversation *talk, ByteBuffer *request, bint is_written,
                      const char *what_is_too_long, Answer *answer) noexcept nogil:
     """Put a written request to the worker; `talk.failure` says why there is no answer."""
     cdef bint is_answered = False
-    if talk.pid != 0:
+    if talk.is_started:
         if is_written and end_request(request):
             is_answered = ask_worker(talk, request, answer)
         else:

@@ -113,7 +113,8 @@ cdef void fetch_variables(spank_t spank, int argc, char **argv) noexcept nogil:
     cdef Conversation talk
     cdef Answer answer
     cdef ByteBuffer request
-    begin_conversation(&talk, &answer, &request, &step, ENVIRONMENT_TIMEOUT_SECONDS)
+    begin_conversation(&talk, &answer, &request, &step, ENVIRONMENT_TIMEOUT_SECONDS, argc,
+                       argv)
     if ask(&talk, &request,
            write_request(&request, &step, b"qrun-environment", ENVIRONMENT_TIMEOUT_SECONDS, argc,
                          argv)
@@ -270,7 +271,7 @@ cdef bint clean_up(bint is_step_over, long seconds, int argc, char **argv) noexc
     cdef ByteBuffer request
     cdef bint is_answered
     cdef bint is_clean
-    begin_conversation(&talk, &answer, &request, &step, seconds)
+    begin_conversation(&talk, &answer, &request, &step, seconds, argc, argv)
     is_answered = ask(&talk, &request,
                       write_request(&request, &step, b"qrun-cleanup", seconds, argc, argv)
                       and add_quantum_jobs(&request, is_step_over), WHAT_IS_TOO_LONG, &answer)

@@ -229,7 +229,7 @@ cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexc
     cdef bint is_answered
     cdef long seconds = timeout_argument(argc, argv, b"--acquire-timeout=",
                                          DEFAULT_ACQUIRE_TIMEOUT_SECONDS)
-    begin_conversation(&talk, &answer, &request, &step, seconds)
+    begin_conversation(&talk, &answer, &request, &step, seconds, argc, argv)
     talk.job_state = job_state
     is_answered = ask(&talk, &request,
                       write_request(&request, &step, b"acquire", seconds, argc, argv)
@@ -247,7 +247,7 @@ cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexc
         keep_line(&messages, WORKER_FAILURE, talk.failure)
         release_bytes(&answer.messages)
         must_fail = True
-        must_release = talk.pid != 0
+        must_release = talk.is_started
         has_reported_worker = True
     if continues_on_failure(argc, argv) and not talk.is_undoing:
         must_fail = False
@@ -270,7 +270,7 @@ cdef void release(const char *verb, int argc, char **argv) noexcept nogil:
     cdef ByteBuffer request
     cdef long seconds = timeout_argument(argc, argv, b"--release-timeout=",
                                          DEFAULT_RELEASE_TIMEOUT_SECONDS)
-    begin_conversation(&talk, &answer, &request, &step, seconds)
+    begin_conversation(&talk, &answer, &request, &step, seconds, argc, argv)
     if ask(&talk, &request,
            write_request(&request, &step, verb, seconds, argc, argv), WHAT_IS_TOO_LONG,
            &answer):

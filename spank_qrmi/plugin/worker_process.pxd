@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The worker as the plugin sees it: start it, hand it one request, wait for one answer within a
 # deadline, and leave nothing of it behind. Called only from slurmstepd itself, never from a task,
-# and always waited for before the hook returns, since slurmstepd reaps strays.
+# and always waited for before the hook returns, since slurmstepd reaps strays. It is slurmstepd's
+# child, or one of the fork server's.
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint32_t
@@ -9,7 +10,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcpy, memmove, strerror, strrchr
 from libc.signal cimport SIGABRT, SIGCONT, SIGFPE, SIGILL, SIGKILL, SIGSEGV
 from posix.signal cimport kill, sigdelset, sigfillset, siginfo_t, sigset_t
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
+from posix.time cimport nanosleep, timespec
 from posix.types cimport pid_t
 from posix.unistd cimport close, read, readlink
 from posix.wait cimport (
@@ -17,13 +18,18 @@ from posix.wait cimport (
     waitpid)
 
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes, release_bytes
+from spank_qrmi.plugin.descriptors cimport (
+    close_both, is_readable, monotonic_milliseconds, out_of_standard)
+from spank_qrmi.plugin.fork_server cimport (
+    WORKER_ENDED, WORKER_RUNS, WORKER_UNKNOWN, WorkerState, kill_served, served_worker,
+    wait_for_served)
 from spank_qrmi.plugin.job cimport JOB_OVER, JOB_UNKNOWN, JobState
 from spank_qrmi.plugin.message cimport (
     MAX_MESSAGE_BYTES, Answer, log_record_f, mask_controls, read_available)
 from unix cimport (
-    AF_UNIX, F_DUPFD_CLOEXEC, MSG_DONTWAIT, MSG_NOSIGNAL, O_CLOEXEC, POLLIN, POLLOUT,
-    POSIX_SPAWN_SETSID, POSIX_SPAWN_SETSIGDEF, POSIX_SPAWN_SETSIGMASK, SHUT_WR, SIGBUS,
-    SOCK_CLOEXEC, SOCK_STREAM, Dl_info, dladdr, explicit_bzero, fcntl, pipe2, poll, pollfd, posix_spawn, posix_spawn_file_actions_adddup2,
+    AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, O_CLOEXEC, POLLIN, POLLOUT, POSIX_SPAWN_SETSID,
+    POSIX_SPAWN_SETSIGDEF, POSIX_SPAWN_SETSIGMASK, SHUT_WR, SIGBUS, SOCK_CLOEXEC, SOCK_STREAM, Dl_info,
+    dladdr, explicit_bzero, pipe2, poll, pollfd, posix_spawn, posix_spawn_file_actions_adddup2,
     posix_spawn_file_actions_destroy, posix_spawn_file_actions_init, posix_spawn_file_actions_t,
     posix_spawnattr_destroy, posix_spawnattr_init, posix_spawnattr_setflags,
     posix_spawnattr_setsigdefault, posix_spawnattr_setsigmask, posix_spawnattr_t, recv, send,
@@ -43,11 +49,6 @@ cdef enum:
     # A silent slurmctld keeps the asker waiting for MessageTimeout or longer.
     SILENCE_CHECK_MILLISECONDS = 30000
 
-cdef enum WorkerState:
-    WORKER_RUNS
-    WORKER_ENDED
-    WORKER_REAPED  # by somebody else: its number may be another process's by now
-
 ctypedef JobState (*job_state_f)(uint32_t job_id) noexcept nogil
 
 cdef struct Conversation:
@@ -62,18 +63,16 @@ cdef struct Conversation:
     char failure[FAILURE_BYTES]
     char complaint[COMPLAINT_BYTES]
     bint is_undoing
-    # In between.
+    # In between: `server` is the connection to a fork server that has started the worker, `pid` the
+    # process that slurmstepd has.
+    bint is_started
+    bint is_served
+    int server
     pid_t pid
     int socket
     int stderr_pipe
     size_t sent
     size_t complaint_length
-
-
-cdef inline long long monotonic_milliseconds() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <long long>now.tv_sec * 1000 + now.tv_nsec // 1000000
 
 
 cdef inline bint find_interpreter(char *interpreter, Conversation *talk) noexcept nogil:
@@ -100,24 +99,6 @@ cdef inline bint find_interpreter(char *interpreter, Conversation *talk) noexcep
         return False
     interpreter[length] = 0
     return True
-
-
-cdef inline int out_of_standard(int descriptor) noexcept nogil:
-    """Move a descriptor above 2, where slurmstepd's epilog may have left holes; -1 on failure."""
-    cdef int moved
-    if descriptor > 2:
-        return descriptor
-    moved = fcntl(descriptor, F_DUPFD_CLOEXEC, 3)
-    close(descriptor)
-    return moved
-
-
-cdef inline void close_both(int *pair) noexcept nogil:
-    cdef int i
-    for i in range(2):
-        if pair[i] >= 0:
-            close(pair[i])
-            pair[i] = -1
 
 
 cdef inline void block_slurm_signals(sigset_t *blocked) noexcept nogil:
@@ -201,15 +182,13 @@ cdef inline int spawn(const char *interpreter, int channel, int stderr_end,
     return error
 
 
-cdef inline void start_worker(Conversation *talk) noexcept nogil:
-    """Start a worker; `pid` stays 0, and `failure` says why, where that is not possible."""
-    cdef char interpreter[PATH_BYTES]
-    cdef int channel[2]
-    cdef int stderr_pair[2]
+cdef inline int open_ends(int *channel, int *stderr_pair) noexcept nogil:
+    """Open a socket and a pipe between the plugin, which has their first ends, and its worker.
+
+    Return 0 or an error number.
+    """
     cdef int i
     cdef int error = 0
-    if not find_interpreter(interpreter, talk):
-        return
     channel[0] = channel[1] = stderr_pair[0] = stderr_pair[1] = -1
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) != 0
             or pipe2(stderr_pair, O_CLOEXEC) != 0):
@@ -220,6 +199,51 @@ cdef inline void start_worker(Conversation *talk) noexcept nogil:
             stderr_pair[i] = out_of_standard(stderr_pair[i])
             if channel[i] < 0 or stderr_pair[i] < 0:
                 error = errno
+    return error
+
+
+cdef inline void keep_ends(Conversation *talk, int *channel, int *stderr_pair) noexcept nogil:
+    """Take the plugin's ends of a worker that was started, and close the worker's."""
+    close(channel[1])
+    close(stderr_pair[1])
+    talk.socket = channel[0]
+    talk.stderr_pipe = stderr_pair[0]
+    talk.is_started = True
+
+
+cdef inline bint start_served_worker(Conversation *talk, const char *path) noexcept nogil:
+    """Have the fork server start a worker; `failure` says why where that is not possible."""
+    cdef char interpreter[PATH_BYTES]
+    cdef int channel[2]
+    cdef int stderr_pair[2]
+    cdef const char *problem = NULL
+    cdef int error
+    if not find_interpreter(interpreter, talk):
+        return False
+    error = open_ends(channel, stderr_pair)
+    if error != 0:
+        problem = strerror(error)
+    else:
+        talk.server = served_worker(path, interpreter, channel[1], stderr_pair[1], &problem)
+    if problem != NULL:
+        close_both(channel)
+        close_both(stderr_pair)
+        snprintf(talk.failure, FAILURE_BYTES, b"%s", problem)
+        return False
+    talk.is_served = True
+    keep_ends(talk, channel, stderr_pair)
+    return True
+
+
+cdef inline void start_worker(Conversation *talk) noexcept nogil:
+    """Start a worker; `failure` says why where that is not possible."""
+    cdef char interpreter[PATH_BYTES]
+    cdef int channel[2]
+    cdef int stderr_pair[2]
+    cdef int error
+    if not find_interpreter(interpreter, talk):
+        return
+    error = open_ends(channel, stderr_pair)
     if error == 0:
         error = spawn(interpreter, channel[1], stderr_pair[1], &talk.pid)
     if error != 0:
@@ -227,12 +251,8 @@ cdef inline void start_worker(Conversation *talk) noexcept nogil:
         close_both(stderr_pair)
         snprintf(talk.failure, FAILURE_BYTES, b"cannot be started: %.300s: %s", interpreter,
                  strerror(error))
-        talk.pid = 0
         return
-    close(channel[1])
-    close(stderr_pair[1])
-    talk.socket = channel[0]
-    talk.stderr_pipe = stderr_pair[0]
+    keep_ends(talk, channel, stderr_pair)
 
 
 cdef inline void keep_complaint(Conversation *talk) noexcept nogil:
@@ -290,7 +310,7 @@ cdef inline WorkerState wait_for_end(pid_t pid, long long milliseconds) noexcept
         information.si_pid = 0
         if (waitid(P_PID, pid, &information, WEXITED | WNOHANG | WNOWAIT) != 0
                 and errno != EINTR):
-            return WORKER_REAPED
+            return WORKER_UNKNOWN
         if information.si_pid == pid:
             return WORKER_ENDED
         if monotonic_milliseconds() >= deadline:
@@ -298,30 +318,42 @@ cdef inline WorkerState wait_for_end(pid_t pid, long long milliseconds) noexcept
         nanosleep(&nap, NULL)
 
 
-cdef inline void end_worker(Conversation *talk, int *status) noexcept nogil:
-    """Leave nothing behind: neither the worker nor anything that it may have started.
-
-    Its process group is ended before it is reaped: until then the number cannot be another's.
-    """
-    close(talk.socket)
-    if wait_for_end(talk.pid, EXIT_MILLISECONDS) != WORKER_REAPED:
+cdef inline void kill_worker(const Conversation *talk) noexcept nogil:
+    """End it and all that it has started; it is not reaped yet, so the number is still its own."""
+    if talk.is_served:
+        kill_served(talk.server)
+    else:
         kill(-talk.pid, SIGKILL)
-        if wait_for_end(talk.pid, EXIT_MILLISECONDS) == WORKER_ENDED:
-            waitpid(talk.pid, status, WNOHANG)
+
+
+cdef inline void reap_child(pid_t pid, int *status) noexcept nogil:
+    """Its process group is ended before it is reaped: until then the number cannot be another's."""
+    if wait_for_end(pid, EXIT_MILLISECONDS) != WORKER_UNKNOWN:
+        kill(-pid, SIGKILL)
+        if wait_for_end(pid, EXIT_MILLISECONDS) == WORKER_ENDED:
+            waitpid(pid, status, WNOHANG)
+
+
+cdef inline void leave_to_server(int server, int *status) noexcept nogil:
+    if wait_for_served(server, EXIT_MILLISECONDS, status) == WORKER_RUNS:
+        kill_served(server)
+        wait_for_served(server, EXIT_MILLISECONDS, status)
+    close(server)
+
+
+cdef inline void end_worker(Conversation *talk, int *status) noexcept nogil:
+    """Leave nothing behind: neither the worker nor anything that it may have started."""
+    close(talk.socket)
+    if talk.is_served:
+        leave_to_server(talk.server, status)
+    else:
+        reap_child(talk.pid, status)
     for _ in range(MOST_LAST_READS):
-        if talk.stderr_pipe < 0 or not is_readable(talk.stderr_pipe):
+        if talk.stderr_pipe < 0 or not is_readable(talk.stderr_pipe, 0):
             break
         keep_complaint(talk)
     if talk.stderr_pipe >= 0:
         close(talk.stderr_pipe)
-
-
-cdef inline bint is_readable(int descriptor) noexcept nogil:
-    cdef pollfd waiting
-    waiting.fd = descriptor
-    waiting.events = POLLIN
-    waiting.revents = 0
-    return poll(&waiting, 1, 0) > 0
 
 
 cdef inline void explain_end(Conversation *talk, int status) noexcept nogil:
@@ -346,7 +378,7 @@ cdef inline long long check_job(Conversation *talk) noexcept nogil:
 
 
 cdef inline void keep_running(pid_t pid) noexcept nogil:
-    """Continue a worker that was stopped with its job's tasks: it may be closing a session.
+    """Continue a child that was stopped with its job's tasks: it may be closing a session.
 
     Its network process is stopped with it.
     """
@@ -382,7 +414,8 @@ cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
             break
         # By the clock: a worker that always has something to say must not keep us from it.
         if now >= next_look:
-            keep_running(talk.pid)
+            if not talk.is_served:
+                keep_running(talk.pid)
             next_look = now + LOOK_MILLISECONDS
         if not talk.is_undoing and talk.job_state != NULL and now >= next_check:
             next_check = check_job(talk)
@@ -420,7 +453,7 @@ cdef inline bint ask_worker(Conversation *talk, const ByteBuffer *request,
     """
     cdef int status = 0
     if not converse(talk, request, answer) and talk.failure[0] != 0:
-        kill(-talk.pid, SIGKILL)  # It is not reaped yet, so the number is still its own.
+        kill_worker(talk)
     end_worker(talk, &status)
     if not answer.is_complete and talk.failure[0] == 0:
         explain_end(talk, status)
@@ -431,6 +464,6 @@ cdef inline bint ask_worker(Conversation *talk, const ByteBuffer *request,
 cdef inline void give_up(Conversation *talk) noexcept nogil:
     """End a worker that cannot be asked."""
     cdef int status = 0
-    kill(-talk.pid, SIGKILL)
+    kill_worker(talk)
     end_worker(talk, &status)
-    talk.pid = 0
+    talk.is_started = False

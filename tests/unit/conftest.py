@@ -63,7 +63,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> ServingWorker:
     monkeypatch.setattr(
         worker, "_cancel_when_abandoned", lambda channel, deadline: deadlines.append(deadline)
     )
-    monkeypatch.setattr(worker, "refuse_untrusted_code", lambda: None)
+    monkeypatch.setattr(worker, "refuse_untrusted_code", lambda *_: None)
     return ServingWorker(deadlines, lambda message: converse(message, _serve))
 
 

@@ -68,7 +68,7 @@ class Node:
 def _network_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "start_network_process", LocalNetwork)
     # The environment of the tests may be anybody's.
-    monkeypatch.setattr(cli, "refuse_untrusted_code", lambda: None)
+    monkeypatch.setattr(cli, "refuse_untrusted_code", lambda *_: None)
     # They would last for all other tests.
     monkeypatch.setattr(cli.privileges, "limit", lambda _: None)
 
@@ -262,7 +262,7 @@ def show_limits(*_):
     return []
 
 cli.os.geteuid = lambda: 0
-cli.refuse_untrusted_code = lambda: None
+cli.refuse_untrusted_code = lambda *_: None
 cli.start_network_process = LocalNetwork
 cli.{step} = show_limits
 cli.main({[*command, f"--state-dir={tmp_path / 'journal'}"]})

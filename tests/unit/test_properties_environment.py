@@ -80,7 +80,7 @@ def acquire() -> Iterator[Acquire]:
     with pytest.MonkeyPatch.context() as patch:
         FakeVendor().serve(patch)
         patch.setattr(worker, "_cancel_when_abandoned", lambda channel, deadline: None)
-        patch.setattr(worker, "refuse_untrusted_code", lambda: None)
+        patch.setattr(worker, "refuse_untrusted_code", lambda *_: None)
         yield ask
 
 

@@ -27,6 +27,7 @@ OPTIONS = [
     "--acquire-timeout=",
     "--release-timeout=",
     "--cleanup-timeout=",
+    "--fork-server=",
     "--state-dir=",
     "--worker-user=",
     "--strict-permissions",

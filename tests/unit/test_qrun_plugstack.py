@@ -33,8 +33,8 @@ NEEDED = (
 TOGETHER = "--iam-apikey, --service-crn, --iam-endpoint belong together: add "
 FILE_IS_ALL = (
     "--credentials names the file that holds all credentials: give no other arguments but "
-    "--always, --strict-permissions, --cleanup-timeout, --state-dir, --worker-user and --env: "
-    "beside it"
+    "--always, --strict-permissions, --cleanup-timeout, --fork-server, --state-dir, --worker-user "
+    "and --env: beside it"
 )
 
 
@@ -45,6 +45,7 @@ FILE_IS_ALL = (
         ((*EIGHT, "--always"), QrunArguments(SITE)),
         ((*EIGHT, "--strict-permissions"), QrunArguments(SITE, is_strict=True)),
         ((*EIGHT, "--cleanup-timeout=5"), QrunArguments(SITE)),
+        ((*EIGHT, "--fork-server=/s"), QrunArguments(SITE)),
         ((*EIGHT, "--worker-user=qpu"), QrunArguments(SITE, worker_user=WorkerUser("qpu"))),
         ((*EIGHT, "--state-dir=/s"), QrunArguments(SITE, state_directory="/s")),
         ((*EIGHT, *IAM), QrunArguments({**SITE, **IAM_VALUES})),
@@ -85,6 +86,7 @@ def test_arguments_are_understood(arguments: tuple[str, ...], expected: QrunArgu
         ((*EIGHT, "--credentials=/etc/a"), FILE_IS_ALL),
         (("--credentials=/etc/a", *IAM), FILE_IS_ALL),
         (("--credentials=etc/a",), "--credentials must be an absolute path, got 'etc/a'"),
+        ((*EIGHT, "--fork-server="), "--fork-server must be an absolute path, got ''"),
         ((*EIGHT, "--state-dir=s"), "--state-dir must be an absolute path, got 's'"),
         (("--credentials=",), "--credentials must be an absolute path, got ''"),
         (

@@ -16,6 +16,8 @@ from spank_qrmi.configuration.plugstack_options import DEFAULT_STATE_DIRECTORY
 REPOSITORY = Path(__file__).parents[2]
 SERVICE = REPOSITORY / "systemd" / "spank-qrmi-release.service"
 TIMER = REPOSITORY / "systemd" / "spank-qrmi-release.timer"
+FORK_SERVER = REPOSITORY / "systemd" / "spank-qrmi-fork-server.service"
+FORK_SERVER_SOCKET = REPOSITORY / "systemd" / "spank-qrmi-fork-server.socket"
 
 
 def settings_of(path: Path) -> configparser.ConfigParser:
@@ -47,11 +49,35 @@ def test_timer_starts_the_service_of_its_name() -> None:
     assert "Unit" not in settings_of(TIMER)["Timer"]
 
 
+def test_fork_server_is_the_command() -> None:
+    program, *arguments = shlex.split(settings_of(FORK_SERVER)["Service"]["ExecStart"])
+    assert program == "@SBINDIR@/spank-qrmi"
+    assert cli._parser().parse_args(arguments).run is cli._become_fork_server
+
+
+def test_fork_server_may_write_the_journal_and_nothing_else() -> None:
+    service = settings_of(FORK_SERVER)["Service"]
+    assert service["ProtectSystem"] == "strict"
+    assert "ReadWritePaths" not in service
+    # Unlike ReadWritePaths, it is there when the first job comes.
+    assert Path("/var/lib", service["StateDirectory"]) == Path(DEFAULT_STATE_DIRECTORY)
+    assert service["StateDirectoryMode"] == "0700"
+
+
+def test_socket_of_the_fork_server_is_roots_alone_and_where_the_documents_say() -> None:
+    settings = settings_of(FORK_SERVER_SOCKET)["Socket"]
+    assert FORK_SERVER_SOCKET.stem == FORK_SERVER.stem
+    assert (settings["SocketMode"], settings["DirectoryMode"]) == ("0600", "0700")
+    for document in ("docs/install.md", "plugstack.conf.example"):
+        text = (REPOSITORY / document).read_text()
+        assert f"--fork-server={settings['ListenSequentialPacket']}" in text
+
+
 @pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
 )
 def test_systemd_finds_no_fault(tmp_path: Path) -> None:
-    for path in (SERVICE, TIMER):
+    for path in (SERVICE, TIMER, FORK_SERVER, FORK_SERVER_SOCKET):
         # It wants the program to be there.
         text = re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", path.read_text())
         (tmp_path / path.name).write_text(text)

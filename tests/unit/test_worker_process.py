@@ -32,7 +32,7 @@ REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, PATIENCE_SECONDS)
 WORKER = (
     "-I",
     "-c",
-    "from spank_qrmi import worker; worker.refuse_untrusted_code = lambda: None; worker.main()",
+    "from spank_qrmi import worker; worker.refuse_untrusted_code = lambda *_: None; worker.main()",
 )
 
 # A worker whose verb tells what it finds, after all that libraries may do to standard output.
@@ -58,7 +58,7 @@ def verb(request, deadline, answer, network):
     answer.message(f"fds {sorted(links.items())}")
     answer.end(Verdict.RUN)
 
-worker.refuse_untrusted_code = lambda: None
+worker.refuse_untrusted_code = lambda *_: None
 worker._VERBS[Verb.ACQUIRE] = verb
 worker.main()
 """

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Jobs whose workers come from a fork server, with the rights that its systemd unit gives it."""
+
+import configparser
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loopback.job import Job
+from loopback.processes import children_of, end_processes
+from loopback.socket_unit import SocketUnit
+from loopback.waiting import wait_until
+from spank_qrmi.state.journal import Entry, Journal
+from tests.slurm.product import Product, qpu_variables, readable_lines
+from tests.slurm.qrun_product import OPTIONS, QrunProduct
+
+UNITS = Path(__file__).parents[2] / "systemd"
+WORKER_SECONDS = 20
+QPU = "--qpu=ibm_sherbrooke"
+TELL = "; tell the administrator: slurmd's log says more"
+
+
+def rights() -> list[str]:
+    """Return the command that gives a program the unit's capabilities and no more."""
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.read(UNITS / "spank-qrmi-fork-server.service")
+    names = unit["Service"]["CapabilityBoundingSet"].lower().split()
+    kept = ",".join(f"+{name.removeprefix('cap_')}" for name in names)
+    return ["setpriv", f"--bounding-set=-all,{kept}", "--no-new-privs", "--"]
+
+
+@pytest.fixture
+def server(product: Product) -> Iterator[SocketUnit]:
+    """A fork server for the product's workers."""
+    command = product.installation.environment / "bin" / "spank-qrmi"
+    service = [*rights(), str(command), "fork-server"]
+    with SocketUnit(product.folder / "fork_server", service, product.folder) as unit:
+        product.write_plugstack(f"--fork-server={unit.path}")
+        yield unit
+        assert unit.said == ""
+
+
+def wait_for_worker(server: SocketUnit) -> int:
+    """Wait for a worker of the server; return its process id."""
+
+    def found() -> list[int]:
+        return [] if server.pid is None else children_of(server.pid)
+
+    return wait_until(found, WORKER_SECONDS, "worker of the fork server")[0]
+
+
+def sessions_served(product: Product) -> list[str]:
+    """Wait until all sessions are closed; return their backends."""
+    product.site.wait_until_released()
+    return [each["backend_name"] for each in product.site.sessions()]
+
+
+def served_count(product: Product, server: SocketUnit, job: Job) -> int:
+    lines = product.cluster.log_lines_of(job)
+    return sum(f"worker of fork server {server.path}" in line for line in lines)
+
+
+def test_qpus_of_every_vendor(product: Product, server: SocketUnit):
+    job = product.submit("env -0", "--qpu=ibm_torino,ibm_sherbrooke,FRESNEL")
+    result = job.wait()
+    assert (result.state, result.stderr) == ("COMPLETED", "")
+    found = qpu_variables(result.stdout)
+    assert found["SLURM_JOB_QPU_RESOURCES"] == "ibm_torino,ibm_sherbrooke,FRESNEL"
+    assert sessions_served(product) == ["ibm_sherbrooke"]
+    assert served_count(product, server, job) == 2
+
+
+def test_entry_belongs_to_the_jobs_slurmstepd(product: Product, server: SocketUnit):
+    job = product.submit("sleep 600", QPU)
+    product.wait_for_recorded_session()
+    [entry] = Journal(product.state_directory).entries()
+    assert isinstance(entry, Entry)
+    assert entry.owner is not None
+    assert {entry.owner.pid} == product.cluster.stepd_pids(job.id)
+    product.kill_stepd(job)
+    assert product.command("release", "--orphaned").returncode == 0
+    job.cancel()
+    product.site.wait_until_released()
+
+
+def test_job_that_is_cancelled_while_it_acquires(product: Product, server: SocketUnit):
+    product.site.order_fault("hang", "/pasqal/")
+    job = product.submit("echo started", f"{QPU},FRESNEL")
+    product.wait_for_request("/pasqal/")
+    product.wait_for_recorded_session()
+    job.cancel()
+    assert job.wait().stdout == ""
+    product.site.wait_until_released()
+    assert served_count(product, server, job) >= 1
+
+
+def test_worker_that_is_killed(product: Product, server: SocketUnit):
+    product.site.order_fault("hang", "/pasqal/")
+    job = product.submit("echo started", f"{QPU},FRESNEL")
+    product.wait_for_request("/pasqal/")
+    product.wait_for_recorded_session()
+    os.kill(wait_for_worker(server), signal.SIGKILL)
+    result = job.wait()
+    failure = "was ended by signal 9 before it had answered"
+    assert readable_lines(result.stderr) == [f"--qpu: the QPU worker on this node {failure}{TELL}"]
+    assert result.state == "FAILED"
+
+
+def test_server_that_dies_while_a_job_acquires(product: Product, server: SocketUnit):
+    product.site.order_fault("delay", "/runtime/", delay_seconds=1)
+    job = product.submit("echo started", QPU)
+    product.wait_for_request("/runtime/")
+    wait_for_worker(server)
+    assert server.pid is not None
+    end_processes([server.pid])
+    result = job.wait()
+    assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "started\n", "")
+    assert sessions_served(product) == ["ibm_sherbrooke"]
+    # Another server has been started for the release.
+    assert served_count(product, server, job) == 2
+
+
+def test_without_a_server_jobs_run_as_before(product: Product):
+    path = product.folder / "fork_server"
+    product.write_plugstack(f"--fork-server={path}")
+    job = product.submit("echo started", QPU)
+    result = job.wait()
+    assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "started\n", "")
+    assert sessions_served(product) == ["ibm_sherbrooke"]
+    warning = f"warning: --fork-server={path}: No such file or directory"
+    assert product.cluster.wait_for_log(warning, job)
+
+
+def test_upgrade_changes_the_server_too(product: Product, server: SocketUnit):
+    assert product.run_job("true", QPU).state == "COMPLETED"
+    sessions_served(product)
+    former = server.pid
+    module = next(product.installation.environment.glob("lib/*/site-packages/spank_qrmi/verbs.py"))
+    status = module.stat()
+    try:
+        os.utime(module, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+        job = product.submit("true", QPU)
+        assert job.wait().state == "COMPLETED"
+        sessions_served(product)
+        assert served_count(product, server, job) == 2
+        assert server.pid not in (None, former)
+    finally:
+        os.utime(module, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_plugin_for_qrun(qrun_product: QrunProduct):
+    command = qrun_product.installation.environment / "bin" / "spank-qrmi"
+    service = [*rights(), str(command), "fork-server"]
+    with SocketUnit(qrun_product.folder / "fork_server", service, qrun_product.folder) as unit:
+        qrun_product.write_plugstack(f"--fork-server={unit.path}")
+        job = qrun_product.submit("printenv IBMQRUN_BACKEND", *OPTIONS)
+        result = job.wait()
+        assert (result.state, result.stdout) == ("COMPLETED", "ibm_torino\n")
+
+        def served() -> list[str]:
+            lines = qrun_product.cluster.log_lines_of(job)
+            return [line for line in lines if f"worker of fork server {unit.path}" in line]
+
+        # One for the variables, and one to clean up at the end.
+        wait_until(lambda: len(served()) == 2, WORKER_SECONDS, "clean-up")

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fork server as a process behind a socket of the service manager's."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from loopback.socket_unit import SocketUnit
+from loopback.waiting import wait_until
+from spank_qrmi.fork_server import KILL, START
+from spank_qrmi.protocol import Request, Verb
+from tests.unit.conversation import encode_request, read_answer
+from tests.unit.forked_workers import PATIENCE_SECONDS, asked, fork_server
+
+REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, PATIENCE_SECONDS)
+
+# A worker whose verb tells what it finds.
+CURIOUS = """
+from spank_qrmi.protocol import Verb, Verdict
+
+def verb(request, deadline, answer, network):
+    os.write(2, b"a complaint")
+    umask = os.umask(0)
+    answer.message(f"umask {umask:o}, folder {os.getcwd()}, environment {dict(os.environ)}")
+    answer.message(f"asked by {request.stepd_pid}, not by {os.getppid()}")
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    answer.message(f"open to {sorted(each.name for each in signal.valid_signals() - blocked)}")
+    handlers = {signal.getsignal(each) for each in (signal.SIGCHLD, signal.SIGTERM)}
+    answer.message(f"handlers {handlers == {signal.SIG_DFL}}, group {os.getpgid(0) == os.getpid()}")
+    links = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            links[int(name)] = os.readlink(f"/proc/self/fd/{name}").partition(":")[0]
+        except FileNotFoundError:
+            pass  # The listing's own descriptor.
+    answer.message(f"open {sorted(links.items())}")
+    answer.end(Verdict.RUN)
+
+worker._VERBS[Verb.ACQUIRE] = verb
+"""
+
+
+def with_worker(body: str) -> str:
+    """Return a preparation that puts this in the worker's place; `pid` is the plugin's process."""
+    return f"def main(pid, found_trusted):\n    {body}\nworker.main = main\n"
+
+
+# It ends when its plugin hangs up, and repeats what it is told until then.
+ECHO = with_worker("while data := os.read(0, 100): os.write(0, data)\n    os._exit(0)")
+
+
+@contextmanager
+def serving(folder: Path, preparation: str) -> Iterator[SocketUnit]:
+    with fork_server(folder, preparation) as unit:
+        yield unit
+        assert unit.said == ""
+
+
+def sockets_in(unit: SocketUnit) -> int:
+    """Return how many sockets a server has open."""
+    links = Path(f"/proc/{unit.pid}/fd").iterdir()
+    return sum(str(link.readlink()).startswith("socket:") for link in links)
+
+
+def wait_for_end(pid: int) -> None:
+    wait_until(lambda: not Path(f"/proc/{pid}/cmdline").exists(), PATIENCE_SECONDS, "end")
+
+
+def test_worker_is_as_one_that_slurmstepd_starts(tmp_path: Path) -> None:
+    with serving(tmp_path, CURIOUS) as unit, asked(unit.path) as worker:
+        assert worker.is_started()
+        worker.channel.sendall(encode_request(REQUEST))
+        answer = read_answer(worker.channel.recv)
+        assert worker.status() == 0
+        assert worker.stderr.recv(100) == b"a complaint"
+        assert answer.messages == [
+            "umask 77, folder /, environment {'PATH': '/usr/bin:/bin', 'LC_ALL': 'C.UTF-8'}",
+            f"asked by {os.getpid()}, not by {unit.pid}",
+            "open to ['SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGILL', 'SIGKILL', 'SIGSEGV', 'SIGSTOP']",
+            "handlers True, group True",
+            "open [(0, '/dev/null'), (1, 'socket'), (2, 'socket'), (3, 'socket'), (4, 'socket')]",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("os._exit(3)", 3 << 8),
+        ("os.kill(os.getpid(), signal.SIGKILL)", signal.SIGKILL),
+        ("raise SystemExit(0)", 1 << 8),
+    ],
+)
+def test_end_of_a_worker_is_told(tmp_path: Path, body: str, expected: int) -> None:
+    with serving(tmp_path, with_worker(body)) as unit, asked(unit.path) as worker:
+        assert worker.is_started()
+        assert worker.status() == expected
+
+
+@pytest.mark.parametrize("ends_by_itself", [True, False])
+def test_what_a_worker_has_started_ends_with_it(tmp_path: Path, ends_by_itself: bool) -> None:
+    body = "pid = os.fork()\n    if not pid: time.sleep(600)\n    os.write(0, b'%d' % pid)\n"
+    body += "    os._exit(0)\n" if ends_by_itself else "    time.sleep(600)\n"
+    with serving(tmp_path, with_worker(body)) as unit, asked(unit.path) as worker:
+        assert worker.is_started()
+        started = int(worker.channel.recv(20))
+        if not ends_by_itself:
+            worker.kill()
+        assert worker.status() == (0 if ends_by_itself else signal.SIGKILL)
+        wait_for_end(started)
+
+
+def test_workers_are_independent(tmp_path: Path) -> None:
+    with serving(tmp_path, ECHO) as unit, ExitStack() as stack:
+        workers = [stack.enter_context(asked(unit.path)) for _ in range(8)]
+        assert all(worker.is_started() for worker in workers)
+        workers[0].kill()
+        assert workers[0].status() == signal.SIGKILL
+        for worker in workers[1:]:
+            worker.channel.sendall(b"still here")
+            assert worker.channel.recv(100) == b"still here"
+            worker.channel.shutdown(1)
+            assert worker.status() == 0
+
+
+def test_plugin_that_dies_leaves_its_worker_to_itself(tmp_path: Path) -> None:
+    """It undoes what it did: it sees its plugin's end as any worker does."""
+    done = tmp_path / "done"
+    body = f"while os.read(0, 1): pass\n    open({str(done)!r}, 'w').close()\n    os._exit(0)"
+    with serving(tmp_path, with_worker(body)) as unit:
+        with asked(unit.path) as worker:
+            assert worker.is_started()
+        wait_until(done.exists, PATIENCE_SECONDS, "undoing")
+        with asked(unit.path) as worker:
+            assert worker.is_started()
+
+
+def test_server_is_another_ones_once_its_environment_was_replaced(tmp_path: Path) -> None:
+    with serving(tmp_path, ECHO) as unit, asked(unit.path) as running:
+        assert running.is_started()
+        former = unit.pid
+        with asked(unit.path, START + b"/opt/newer/bin/python") as refused:
+            assert not refused.is_started()
+        # What runs is served to its end, and then comes the next server.
+        running.channel.sendall(b"still here")
+        assert running.channel.recv(100) == b"still here"
+        assert unit.pid == former
+        running.channel.shutdown(1)
+        assert running.status() == 0
+        with asked(unit.path) as worker:
+            assert worker.is_started()
+        assert unit.pid != former
+
+
+@pytest.mark.parametrize("change", ["content", "mode", "removal"])
+def test_server_ends_when_its_code_has_changed(tmp_path: Path, change: str) -> None:
+    module = tmp_path / "imported.py"
+    module.write_text("VALUE = 1\n")
+    importing = f"sys.dont_write_bytecode = True\nsys.path.append({str(tmp_path)!r})\n"
+    importing += "try:\n    import imported\nexcept ImportError:\n    pass\n"
+    with serving(tmp_path, importing + ECHO) as unit:
+        with asked(unit.path) as worker:
+            assert worker.is_started()
+            former = unit.pid
+        with asked(unit.path) as worker:
+            assert worker.is_started()
+            assert unit.pid == former
+        if change == "content":
+            module.write_text("VALUE = 22\n")
+        elif change == "mode":
+            module.chmod(0o600)
+        else:
+            module.unlink()
+        with asked(unit.path) as worker:
+            assert worker.is_started()
+            assert unit.pid not in (None, former)
+
+
+def test_server_that_is_told_to_end_lets_its_workers_end(tmp_path: Path) -> None:
+    with serving(tmp_path, ECHO) as unit, asked(unit.path) as worker:
+        assert worker.is_started()
+        server = unit.pid
+        assert server is not None
+        os.kill(server, signal.SIGTERM)
+        worker.channel.sendall(b"still here")
+        assert worker.channel.recv(100) == b"still here"
+        worker.channel.shutdown(1)
+        assert worker.status() == 0
+        wait_for_end(server)
+
+
+@pytest.mark.parametrize(
+    ("packet", "descriptor_count"),
+    [
+        (START + sys.executable.encode(), 0),
+        (START + sys.executable.encode(), 1),
+        (START + sys.executable.encode(), 4),
+        (KILL, 2),
+        (b"?", 0),
+    ],
+)
+def test_other_orders_start_nothing_and_leave_nothing_open(
+    tmp_path: Path, packet: bytes, descriptor_count: int
+) -> None:
+    with serving(tmp_path, ECHO) as unit:
+        with asked(unit.path) as worker:
+            assert worker.is_started()
+
+        # The listener, and both ends of what tells it of signals.
+        wait_until(lambda: sockets_in(unit) == 3, PATIENCE_SECONDS, "closed descriptors")
+        with asked(unit.path, packet, descriptor_count) as refused:
+            assert not refused.is_started()
+        wait_until(lambda: sockets_in(unit) == 3, PATIENCE_SECONDS, "closed descriptors")
+
+
+def test_connection_has_one_worker(tmp_path: Path) -> None:
+    body = "os.write(0, b'%d' % os.getpid())\n    time.sleep(600)"
+    with serving(tmp_path, with_worker(body)) as unit, asked(unit.path) as worker:
+        assert worker.is_started()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ends = [theirs.fileno()] * 2
+            socket.send_fds(worker.connection, [START + sys.executable.encode()], ends)
+            theirs.close()
+            # It is closed without a word.
+            assert ours.recv(20) == b""
+        os.kill(int(worker.channel.recv(20)), signal.SIGKILL)
+        assert worker.status() == signal.SIGKILL
+
+
+def test_process_that_cannot_be_forked(tmp_path: Path) -> None:
+    failing = (
+        "fork = os.fork\n"
+        "def fail():\n    os.fork = fork\n    raise BlockingIOError(11, 'no more processes')\n"
+        "os.fork = fail\n"
+    )
+    with serving(tmp_path, ECHO + failing) as unit:
+        with asked(unit.path) as worker:
+            assert not worker.is_started()
+        with asked(unit.path) as worker:
+            assert worker.is_started()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_other_users_get_no_worker(tmp_path: Path) -> None:
+    with serving(tmp_path, ECHO) as unit:
+        unit.path.chmod(0o666)
+        for folder in (tmp_path, *tmp_path.parents):
+            folder.chmod(folder.stat().st_mode | 0o711)
+        program = (
+            "import socket, sys\n"
+            "connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+            "connection.connect(sys.argv[1])\n"
+            "print(connection.recv(16))\n"
+        )
+        done = subprocess.run(
+            [
+                *("setpriv", "--reuid=65534", "--clear-groups", "--", "/usr/bin/python3", "-I"),
+                *("-c", program, str(unit.path)),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        assert (done.stdout, done.stderr) == ("b''\n", "")
+
+
+def test_without_a_socket_it_says_what_starts_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-m", "spank_qrmi", "fork-server"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    expected = "spank-qrmi: it serves one socket of systemd's: start spank-qrmi-fork-server.socket"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{expected}\n")

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plugin in the fake host, with its worker from a fork server; or without one after all."""
+
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from loopback.socket_unit import SocketUnit
+from spank_qrmi.fork_server import STARTED
+from tests.unit.forked_workers import asked, fork_server, scripted_server, silent_server
+from tests.unit.plugin_host import CONFIG, PluginHost, Report, answer_of, told_to_user
+from tests.unit.test_plugin_messages import VALGRIND
+
+FAST = 10
+VARIABLES = [("a_QRMI_X", "1")]
+
+# A server's worker in the place of the real one, which is told by a test what to do.
+WORKER = """
+def main(pid, found_trusted):
+    folder = {folder!r}
+    answer = open(folder + "/answer", "rb").read()
+    open(folder + "/served", "a").write("x")
+    {body}
+worker.main = main
+"""
+ANSWERS = "os.write(0, answer)\n    os._exit(0)"
+
+
+@contextmanager
+def serving(host: PluginHost, body: str = ANSWERS, held: int = 0) -> Iterator[SocketUnit]:
+    """Let the plugin's environment be this one, and its fork server have such workers."""
+    (host.folder / "answer").write_bytes(answer_of(variables=VARIABLES, held=held))
+    host.link.unlink(missing_ok=True)
+    host.link.symlink_to(sys.executable)
+    preparation = WORKER.format(folder=str(host.folder), body=body)
+    with fork_server(host.folder, preparation) as unit:
+        with asked(unit.path, b"nothing") as refused:
+            assert not refused.is_started()
+        yield unit
+        assert unit.said == ""
+
+
+def run(host: PluginHost, path: Path | str, *arguments: str, **orders: object) -> Report:
+    wanted = [CONFIG, f"--fork-server={path}", *arguments]
+    return host.run(arguments=wanted, **orders)  # type: ignore[arg-type]
+
+
+def served_count(host: PluginHost) -> int:
+    path = host.folder / "served"
+    return len(path.read_text()) if path.exists() else 0
+
+
+def warning_of(path: Path | str, why: str) -> str:
+    return f"warning: --fork-server={path}: {why}; a worker is started without it"
+
+
+def test_worker_comes_from_the_server(host: PluginHost) -> None:
+    with serving(host, held=1) as unit:
+        report = run(host, unit.path)
+    assert report.variables[b"a_QRMI_X"] == b"1"
+    assert (report.task_statuses, report.shown_to_user) == ([0], [])
+    # One acquires, and one releases.
+    assert served_count(host) == 2
+    assert report.logged("debug").count(f"worker of fork server {unit.path}") == 2
+
+
+def test_plugin_for_qrun_has_it_too(qrun_host: PluginHost) -> None:
+    with serving(qrun_host) as unit:
+        (qrun_host.folder / "answer").write_bytes(answer_of(variables=[("IBMQRUN_X", "1")]))
+        report = qrun_host.run(
+            options=["q-backend=a"], arguments=[f"--fork-server={unit.path}", "--credentials=/x"]
+        )
+    assert f"worker of fork server {unit.path}" in report.logged("debug")
+
+
+def test_complaints_are_logged(host: PluginHost) -> None:
+    with serving(host, f"os.write(2, b'a complaint')\n    {ANSWERS}") as unit:
+        report = run(host, unit.path)
+    assert "worker: a complaint" in report.logged("info")
+    assert report.task_statuses == [0]
+
+
+@pytest.mark.parametrize(
+    ("body", "failure"),
+    [
+        ("os._exit(0)", "ended before it had answered"),
+        ("os._exit(3)", "ended with status 3 before it had answered"),
+        (
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            "was ended by signal 9 before it had answered",
+        ),
+        ("os.write(0, b'nonsense')\n    time.sleep(600)", "gave an answer that cannot be read"),
+    ],
+)
+def test_worker_that_fails(host: PluginHost, body: str, failure: str) -> None:
+    with serving(host, body) as unit:
+        report = run(host, unit.path)
+    assert (report.task_statuses, report.shown_to_user) == ([1], [told_to_user(failure)])
+
+
+def test_worker_that_hangs_is_ended(host: PluginHost) -> None:
+    pids = host.folder / "pids"
+    body = f"open({str(pids)!r}, 'a').write(f'{{os.getpid()}} ')\n    time.sleep(600)"
+    with serving(host, body) as unit:
+        report = run(host, unit.path, "--acquire-timeout=1", "--release-timeout=1", speed=FAST)
+        assert report.shown_to_user == [told_to_user("did not answer in time")]
+        assert not any(is_running(pid) for pid in pids.read_text().split())
+
+
+def is_running(pid: str) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def test_server_that_dies_takes_no_job_along(host: PluginHost) -> None:
+    body = f"os.kill(os.getppid(), signal.SIGKILL)\n    {ANSWERS}"
+    with serving(host, body) as unit:
+        report = run(host, unit.path)
+    assert (report.task_statuses, report.variables[b"a_QRMI_X"]) == ([0], b"1")
+
+
+def test_server_that_dies_before_a_worker_that_hangs(host: PluginHost) -> None:
+    """Nobody can end it then; it is told by its socket, and ends by itself."""
+    body = "os.kill(os.getppid(), signal.SIGKILL)\n    while os.read(0, 100): pass\n    os._exit(0)"
+    with serving(host, body) as unit:
+        report = run(host, unit.path, "--acquire-timeout=1", "--release-timeout=1", speed=FAST)
+    assert report.shown_to_user == [told_to_user("did not answer in time")]
+
+
+def assert_started_without(host: PluginHost, report: Report, path: Path | str, why: str) -> None:
+    """Assert that a worker was started by the plugin itself, and the log says why."""
+    assert report.variables[b"a_QRMI_X"] == b"1"
+    assert (report.task_statuses, report.shown_to_user) == ([0], [])
+    assert warning_of(path, why) in report.logged("info")
+    assert served_count(host) == 0
+
+
+@pytest.fixture
+def path(host: PluginHost) -> Path:
+    """Where a socket may be; a worker that the plugin starts itself answers."""
+    host.answer(answer_of(variables=VARIABLES))
+    return host.folder / "socket"
+
+
+def test_no_socket(host: PluginHost, path: Path) -> None:
+    assert_started_without(host, run(host, path), path, "No such file or directory")
+
+
+def test_socket_of_nobody(host: PluginHost, path: Path) -> None:
+    with silent_server(path):
+        pass
+    assert_started_without(host, run(host, path), path, "Connection refused")
+
+
+def test_socket_of_another_kind(host: PluginHost, path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        report = run(host, path)
+    assert_started_without(host, report, path, "Protocol wrong type for socket")
+
+
+def test_path_that_is_too_long(host: PluginHost, path: Path) -> None:
+    path = Path("/", "x" * 107)
+    report = run(host, path)
+    shown = str(path)[:100]
+    assert_started_without(host, report, shown, "File name too long")
+
+
+def test_server_that_does_not_answer(host: PluginHost, path: Path) -> None:
+    with silent_server(path):
+        report = run(host, path, speed=FAST)
+    assert_started_without(host, report, path, "it does not answer")
+
+
+@pytest.mark.parametrize("packets", [(), (b"",), (b"?",), (b"?" * 1000,)])
+def test_server_that_starts_nothing(
+    host: PluginHost, path: Path, packets: tuple[bytes, ...]
+) -> None:
+    with scripted_server(path, *packets):
+        report = run(host, path)
+    assert_started_without(host, report, path, "it cannot start a worker")
+
+
+@pytest.mark.parametrize("end", [b"", b"?", struct.pack("i", 0), struct.pack("q", 1 << 40)])
+def test_server_whose_worker_never_was(host: PluginHost, path: Path, end: bytes) -> None:
+    """The worker's end of the socket is closed at once, whatever the server tells."""
+    with scripted_server(path, STARTED, end):
+        report = run(host, path)
+    assert report.shown_to_user == [told_to_user("ended before it had answered")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_server_of_another_user_gets_nothing(host: PluginHost, path: Path) -> None:
+    program = (
+        "import socket, sys\n"
+        "listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+        "listener.bind(sys.argv[1])\n"
+        "listener.listen()\n"
+        "print('ready', flush=True)\n"
+        "accepted, _ = listener.accept()\n"
+        "print(accepted.recv(10))\n"
+    )
+    host.folder.chmod(0o777)
+    for folder in host.folder.parents:
+        folder.chmod(folder.stat().st_mode | 0o711)
+    with subprocess.Popen(
+        [
+            *("setpriv", "--reuid=65534", "--clear-groups", "--", "/usr/bin/python3", "-I"),
+            *("-c", program, str(path)),
+        ],
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"ready\n"
+        report = run(host, path)
+        assert other.stdout.read() == b"b''\n"
+    assert_started_without(host, report, path, "Permission denied")
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+def test_memory_is_kept_well(host: PluginHost) -> None:
+    log = host.folder / "valgrind"
+    with serving(host, held=1) as unit:
+        report = host.run(
+            arguments=[CONFIG, f"--fork-server={unit.path}"], under=[*VALGRIND, f"--log-file={log}"]
+        )
+    assert served_count(host) == 2
+    assert report.task_statuses == [0]
+    assert log.read_text() == ""
