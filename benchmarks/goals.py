@@ -4,11 +4,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.load import JOBS, WITH_CACHED_TOKEN, WITH_SESSION, LoadFigures
+from benchmarks.load import (
+    JOBS,
+    WITH_CACHED_TOKEN,
+    WITH_FORK_SERVER,
+    WITH_SESSION,
+    LoadFigures,
+)
 from benchmarks.qpu_jobs import (
     DIRECT_ACCESS,
     FIRST,
     NEXT,
+    SERVED_DIRECT_ACCESS,
+    SERVED_SESSION,
     SESSION,
     SLOW_3_SESSIONS,
     SLOW_16_SESSIONS,
@@ -76,7 +84,8 @@ def goals(results: Results) -> list[Goal]:
         found.append(_against_empty(text, 1.2, results.instructions, QRUN))
     if results.jobs is not None:
         found += _goals_of_jobs(results.jobs)
-    for kind, most_token_requests in ((WITH_SESSION, 1), (WITH_CACHED_TOKEN, 0)):
+    kinds = ((WITH_SESSION, 1), (WITH_CACHED_TOKEN, 0), (WITH_FORK_SERVER, 0))
+    for kind, most_token_requests in kinds:
         if kind in results.load:
             found += _goals_of_load(kind, results.load[kind], most_token_requests)
     return found
@@ -136,7 +145,7 @@ def _goals_of_jobs(jobs: QpuFigures) -> list[Goal]:
             difference(first[case].to_script_ms, no_plugin_ms),
             "4",
         )
-        for case in (DIRECT_ACCESS, SESSION)
+        for case in (DIRECT_ACCESS, SESSION, SERVED_DIRECT_ACCESS, SERVED_SESSION)
     ]
     qpu_kb = first[SLOW_SESSION].resident_kb
     found += [

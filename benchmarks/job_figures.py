@@ -163,6 +163,11 @@ def _cpu_of_ended_children_ms(pid: int) -> float:
     return (user + system) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
+def resident_kb(pid: int) -> int:
+    """Return all resident memory of a process."""
+    return _sizes_kb(pid)["Rss"]
+
+
 def _memory_kb(pid: int) -> tuple[int, int]:
     """Return what a process has written of its resident memory, and the whole of that."""
     sizes = _sizes_kb(pid)

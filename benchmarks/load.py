@@ -17,6 +17,7 @@ JOBS = 200
 DELAY_MS = 50
 WITHOUT_QPU, WITH_SESSION = "without QPU", "1 Runtime session each"
 WITH_CACHED_TOKEN = f"{WITH_SESSION}, token cached"
+WITH_FORK_SERVER = f"{WITH_CACHED_TOKEN}, fork server"
 LOAD_SECONDS = 300.0
 PAUSE_SECONDS = 0.5
 
@@ -39,22 +40,28 @@ class LoadFigures:
 
 
 def measure_load(testbed: Testbed) -> dict[str, LoadFigures]:
-    """Run 200 jobs without QPU, and 200 that take a session each, twice."""
-    return {
-        WITHOUT_QPU: _run(testbed),
-        WITH_SESSION: _run(testbed, f"--qpu={LIKE}"),
-        WITH_CACHED_TOKEN: _run(testbed, f"--qpu={LIKE}", has_token=True),
-    }
+    """Run 200 jobs without QPU, and 200 that take a session each, in three ways."""
+    with testbed.fork_server() as unit:
+        argument = f"--fork-server={unit.path}"
+        return {
+            WITHOUT_QPU: _run(testbed),
+            WITH_SESSION: _run(testbed, f"--qpu={LIKE}"),
+            WITH_CACHED_TOKEN: _run(testbed, f"--qpu={LIKE}", has_token=True),
+            WITH_FORK_SERVER: _run(testbed, f"--qpu={LIKE}", argument=argument, has_token=True),
+        }
 
 
-def _run(testbed: Testbed, *options: str, has_token: bool = False) -> LoadFigures:
+def _run(
+    testbed: Testbed, *options: str, argument: str = "", has_token: bool = False
+) -> LoadFigures:
     folder = testbed.new_folder()
     with (
         testbed.site() as site,
         SlurmCluster(folder, nodes=1, debug=SLURMD_DEBUG) as cluster,
     ):
         site.order_fault("delay", "/", delay_seconds=DELAY_MS / 1000)
-        lines = testbed.plugstack(OURS, site.config_path, testbed.new_folder() / "state")
+        state_directory = testbed.new_folder() / "state"
+        lines = testbed.plugstack(OURS, site.config_path, state_directory, argument)
         cluster.write_plugstack(*lines)
         # Only at its start slurmd looks whether a plugin has an epilog.
         cluster.restart_slurmd(NODE)

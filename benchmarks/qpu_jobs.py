@@ -3,13 +3,15 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from benchmarks.crowded_site import BACKENDS
-from benchmarks.job_figures import SLURMD_DEBUG, JobFigures, JobRunner
+from benchmarks.job_figures import SLURMD_DEBUG, JobFigures, JobRunner, resident_kb
 from benchmarks.testbed import OURS, VARIANTS, Testbed
 from loopback.cluster import SlurmCluster
+from loopback.errors import ClusterError
 from loopback.site import Site
+from loopback.socket_unit import SocketUnit
 
 FIRST, NEXT = TURNS = ("first", "next")
 """The first job since the node's state was removed; the next one with the same credentials."""
@@ -17,12 +19,16 @@ FIRST, NEXT = TURNS = ("first", "next")
 
 @dataclass(frozen=True)
 class Case:
-    """What a job asks for, how long the service takes for each request, and whose turns count."""
+    """What a job asks for, how long the service takes for each request, and whose turns count.
+
+    `is_served` says whether its worker comes from a fork server.
+    """
 
     name: str
     delay_ms: int
     qpus: tuple[str, ...]
     turns: tuple[str, ...] = (FIRST,)
+    is_served: bool = False
 
     @property
     def option(self) -> str:
@@ -36,9 +42,14 @@ SLOW_DIRECT_ACCESS = Case("1 Direct Access", 100, ("ibm_torino",), TURNS)
 SLOW_SESSION = Case("1 Runtime session", 100, BACKENDS[:1], TURNS)
 SLOW_3_SESSIONS = Case("3 Runtime sessions", 100, BACKENDS[:3], TURNS)
 SLOW_16_SESSIONS = Case("16 Runtime sessions", 100, BACKENDS)
+SERVED_DIRECT_ACCESS, SERVED_SESSION, SERVED_SLOW_DIRECT_ACCESS, SERVED_SLOW_SESSION = SERVED = [
+    replace(case, name=f"{case.name}, fork server", is_served=True)
+    for case in (DIRECT_ACCESS, SESSION, SLOW_DIRECT_ACCESS, SLOW_SESSION)
+]
 CASES = (
     *(DIRECT_ACCESS, SESSION),
     *(SLOW_DIRECT_ACCESS, SLOW_SESSION, SLOW_3_SESSIONS, SLOW_16_SESSIONS),
+    *SERVED,
 )
 
 
@@ -82,6 +93,7 @@ class QpuFigures:
     ordinary: Mapping[str, JobSamples]
     acquiring: Mapping[tuple[Case, str], JobSamples]
     worker_peak_kb: list[float]
+    fork_server_kb: list[float]
 
 
 def measure_jobs(testbed: Testbed, runs: int) -> QpuFigures:
@@ -91,22 +103,27 @@ def measure_jobs(testbed: Testbed, runs: int) -> QpuFigures:
     with (
         testbed.site() as site,
         SlurmCluster(folder, nodes=1, debug=SLURMD_DEBUG) as cluster,
+        testbed.fork_server() as fork_server,
     ):
-        measuring = _Measuring(testbed, cluster, site)
+        measuring = _Measuring(testbed, cluster, site, fork_server)
         measuring.run_all(_no_figures())  # Caches are filled now.
         for _ in range(runs):
             measuring.run_all(figures)
             figures.worker_peak_kb.append(measuring.worker_peak_kb())
+            figures.fork_server_kb.append(measuring.fork_server_kb())
     return figures
 
 
 def _no_figures() -> QpuFigures:
-    return QpuFigures(defaultdict(JobSamples), defaultdict(JobSamples), [])
+    return QpuFigures(defaultdict(JobSamples), defaultdict(JobSamples), [], [])
 
 
 class _Measuring:
-    def __init__(self, testbed: Testbed, cluster: SlurmCluster, site: Site) -> None:
+    def __init__(
+        self, testbed: Testbed, cluster: SlurmCluster, site: Site, fork_server: SocketUnit
+    ) -> None:
         self._testbed = testbed
+        self._fork_server = fork_server
         self._cluster = cluster
         self._site = site
         self._runner = JobRunner(cluster)
@@ -119,7 +136,7 @@ class _Measuring:
             figures.ordinary[variant].jobs.append(self._runner.run())
         for case in CASES:
             self._set_delay(case.delay_ms)
-            self._forget_node_state()
+            self._forget_node_state(is_served=case.is_served)
             for turn in case.turns:
                 before = self._site.tokens_issued()
                 samples = figures.acquiring[case, turn]
@@ -132,13 +149,22 @@ class _Measuring:
         self._forget_node_state()
         return self._runner.peak_kb(SLOW_SESSION.option)
 
+    def fork_server_kb(self) -> float:
+        """Return the memory of the fork server while it waits."""
+        pid = self._fork_server.pid
+        if pid is None:
+            message = f"the fork server has ended: {self._fork_server.said}"
+            raise ClusterError(message)
+        return resident_kb(pid)
+
     def _set_delay(self, milliseconds: int) -> None:
         self._site.reset()
         if milliseconds:
             self._site.order_fault("delay", "/", delay_seconds=milliseconds / 1000)
 
-    def _forget_node_state(self, variant: str = OURS) -> None:
+    def _forget_node_state(self, variant: str = OURS, *, is_served: bool = False) -> None:
         """Give the next jobs a state directory of their own."""
         state_directory = self._testbed.new_folder() / "state"
-        lines = self._testbed.plugstack(variant, self._site.config_path, state_directory)
+        more = [f"--fork-server={self._fork_server.path}"] if is_served else []
+        lines = self._testbed.plugstack(variant, self._site.config_path, state_directory, *more)
         self._cluster.write_plugstack(*lines)

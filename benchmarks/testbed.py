@@ -12,6 +12,7 @@ from pathlib import Path
 
 from loopback.installation import Installation
 from loopback.site import Site
+from loopback.socket_unit import SocketUnit
 
 SOURCES = Path(__file__).parent
 NONE, EMPTY, OURS = VARIANTS = ("none", "empty", "ours")
@@ -39,12 +40,12 @@ class Testbed:
             QRUN: self.installation.qrun_plugin,
         }[variant]
 
-    def plugstack(self, variant: str, config: Path, state_directory: Path) -> list[str]:
-        """Return the lines of plugstack.conf."""
+    def plugstack(self, variant: str, config: Path, state_directory: Path, *more: str) -> list[str]:
+        """Return the lines of plugstack.conf, with more arguments for the plugin."""
         if variant == NONE:
             return []
-        arguments = f"{config} --state-dir={state_directory}"
-        return [f"optional {self.plugin(variant)} {arguments}"]
+        arguments = (str(config), f"--state-dir={state_directory}", *more)
+        return [f"optional {self.plugin(variant)} {' '.join(arguments)}"]
 
     def new_folder(self) -> Path:
         """Return a folder that every user can enter."""
@@ -57,6 +58,14 @@ class Testbed:
         """Run a simulated site with enough backends."""
         with Site(self.new_folder(), program=[str(SOURCES / "crowded_site.py")]) as site:
             yield site
+
+    @contextmanager
+    def fork_server(self) -> Iterator[SocketUnit]:
+        """Serve workers of our plugin."""
+        folder = self.new_folder()
+        command = self.installation.environment / "bin" / "spank-qrmi"
+        with SocketUnit(folder / "socket", [str(command), "fork-server"], folder) as unit:
+            yield unit
 
 
 @contextmanager

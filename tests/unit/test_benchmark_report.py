@@ -39,6 +39,7 @@ def all_results() -> Results:
             {variant: job_samples(ORDINARY, ORDINARY) for variant in VARIANTS},
             {(case, turn): job_samples(ACQUIRING) for case in CASES for turn in case.turns},
             [24000, 24200],
+            [19000, 19200],
         ),
         load={WITHOUT_QPU: load, WITH_SESSION: load},
     )
