@@ -158,6 +158,8 @@ class ForkServer:
             try:
                 _become_worker(channel, stderr_end)
                 worker.main(connection.stepd_pid, self._found_trusted)
+            except BaseException:  # noqa: BLE001 (as a process of its own, it would show it)
+                sys.excepthook(*sys.exc_info())
             finally:
                 # The server's own work must not be done twice.
                 os._exit(1)

@@ -103,6 +103,16 @@ def test_end_of_a_worker_is_told(tmp_path: Path, body: str, expected: int) -> No
         assert worker.status() == expected
 
 
+def test_error_that_ends_a_worker_is_shown(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, with_worker("raise BlockingIOError(11, 'no more')")) as unit,
+        asked(unit.path) as worker,
+    ):
+        assert worker.is_started()
+        assert worker.status() == 1 << 8
+        assert worker.stderr.recv(65536).endswith(b"BlockingIOError: [Errno 11] no more\n")
+
+
 @pytest.mark.parametrize("ends_by_itself", [True, False])
 def test_what_a_worker_has_started_ends_with_it(tmp_path: Path, ends_by_itself: bool) -> None:
     body = "pid = os.fork()\n    if not pid: time.sleep(600)\n    os.write(0, b'%d' % pid)\n"
