@@ -82,13 +82,14 @@ class ForkServer:
         self._poll.register(self._listener, select.POLLIN)
         self._poll.register(self._woken, select.POLLIN)
         while not self._is_ending or self._connections:
-            for descriptor, _ in self._poll.poll():
+            for descriptor, events in self._poll.poll():
                 if descriptor == self._woken.fileno():
                     self._take_signals()
                 elif descriptor == self._listener.fileno():
                     self._accept()
                 elif descriptor in self._connections:
-                    self._hear(self._connections[descriptor])
+                    has_hung_up = bool(events & select.POLLHUP)
+                    self._hear(self._connections[descriptor], has_hung_up=has_hung_up)
 
     def _watch_signals(self) -> None:
         for end in (self._woken, self._wake_up):
@@ -128,8 +129,12 @@ class ForkServer:
             else:
                 accepted.close()
 
-    def _hear(self, connection: "_Connection") -> None:
+    def _hear(self, connection: "_Connection", *, has_hung_up: bool) -> None:
         """Carry out an order; without one the plugin is gone, which its worker sees by itself."""
+        if has_hung_up and connection.worker_pid is None:
+            # It has waited too long, and started a worker itself.
+            self._forget(connection)
+            return
         packet, descriptors = connection.received()
         order, interpreter = packet[:1], os.fsdecode(packet[1:])
         if connection.worker_pid is not None:

@@ -151,6 +151,25 @@ def test_plugin_that_dies_leaves_its_worker_to_itself(tmp_path: Path) -> None:
             assert worker.is_started()
 
 
+def test_plugin_that_has_given_up_gets_no_worker(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    body = f"open({str(started)!r}, 'a').write('x')\n    os._exit(0)"
+    with serving(tmp_path, with_worker(body)) as unit:
+        with asked(unit.path) as worker:
+            assert worker.is_started()
+            assert worker.status() == 0
+        assert unit.pid is not None
+        os.kill(unit.pid, signal.SIGSTOP)
+        for _ in range(3):
+            with asked(unit.path):
+                pass
+        os.kill(unit.pid, signal.SIGCONT)
+        with asked(unit.path) as worker:
+            assert worker.is_started()
+            assert worker.status() == 0
+    assert started.read_text() == "xx"
+
+
 def test_server_is_another_ones_once_its_environment_was_replaced(tmp_path: Path) -> None:
     with serving(tmp_path, ECHO) as unit, asked(unit.path) as running:
         assert running.is_started()
