@@ -76,7 +76,8 @@ class ForkServer:
     def serve(self) -> None:
         """Serve until SIGTERM comes or the code on disk has changed, and every worker has ended.
 
-        Who connects after that is the next server's, which systemd starts.
+        Who connects while there still are workers is sent away at once. Who connects after that is
+        the next server's, which systemd starts.
         """
         self._watch_signals()
         self._poll.register(self._listener, select.POLLIN)
@@ -107,13 +108,15 @@ class ForkServer:
                 self._forget(connection)
 
     def _end(self) -> None:
-        if not self._is_ending:
-            self._is_ending = True
-            self._poll.unregister(self._listener)
+        self._is_ending = True
+        for connection in list(self._connections.values()):
+            if connection.worker_pid is None:
+                self._forget(connection)
 
     def _accept(self) -> None:
-        if _state_of_code() != self._code:
+        if not self._is_ending and _state_of_code() != self._code:
             self._end()
+        if self._is_ending and not self._connections:
             return
         with contextlib.suppress(OSError):
             accepted, _ = self._listener.accept()
@@ -121,9 +124,9 @@ class ForkServer:
             pid, uid, _ = _CREDENTIALS.unpack(
                 accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             )
-            # Without a number it is hidden by a namespace, and could not be told to live later.
             is_welcome = uid == os.geteuid() and len(self._connections) < _MOST_WORKERS
-            if is_welcome and pid:
+            # Without a number it is hidden by a namespace, and could not be told to live later.
+            if is_welcome and pid and not self._is_ending:
                 self._connections[accepted.fileno()] = _Connection(accepted, pid)
                 self._poll.register(accepted, select.POLLIN)
             else:

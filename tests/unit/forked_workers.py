@@ -40,7 +40,10 @@ class ForkedWorker:
     stderr: socket.socket
 
     def is_started(self) -> bool:
-        return self.connection.recv(16) == STARTED
+        # A server that hangs up may not have read the order.
+        with contextlib.suppress(ConnectionResetError):
+            return self.connection.recv(16) == STARTED
+        return False
 
     def kill(self) -> None:
         self.connection.send(KILL)
@@ -67,7 +70,8 @@ def asked(
             each.settimeout(PATIENCE_SECONDS)
         connection.connect(str(path))
         passed = [end.fileno() for end in (ends[1], ends[3], *ends)][:descriptor_count]
-        socket.send_fds(connection, [packet], passed)
+        with contextlib.suppress(BrokenPipeError):
+            socket.send_fds(connection, [packet], passed)
         for end in (ends[1], ends[3]):
             end.close()
         yield ForkedWorker(connection, ends[0], ends[2])

@@ -200,6 +200,8 @@ def test_server_ends_when_its_code_has_changed(tmp_path: Path, change: str) -> N
         with asked(unit.path) as worker:
             assert worker.is_started()
             assert unit.pid == former
+            worker.channel.shutdown(1)
+            assert worker.status() == 0
         if change == "content":
             module.write_text("VALUE = 22\n")
         elif change == "mode":
@@ -209,6 +211,36 @@ def test_server_ends_when_its_code_has_changed(tmp_path: Path, change: str) -> N
         with asked(unit.path) as worker:
             assert worker.is_started()
             assert unit.pid not in (None, former)
+
+
+def is_served(path: Path) -> bool:
+    with asked(path) as worker:
+        return worker.is_started()
+
+
+def test_server_that_ends_lets_nobody_wait(tmp_path: Path) -> None:
+    """A plugin starts its worker itself then, as soon as it is told."""
+    with serving(tmp_path, ECHO) as unit, asked(unit.path) as worker:
+        assert worker.is_started()
+        assert unit.pid is not None
+        os.kill(unit.pid, signal.SIGTERM)
+        wait_until(lambda: not is_served(unit.path), PATIENCE_SECONDS, "end of service")
+        worker.channel.sendall(b"still here")
+        assert worker.channel.recv(100) == b"still here"
+
+
+def test_silent_connection_keeps_no_server_from_its_end(tmp_path: Path) -> None:
+    with serving(tmp_path, ECHO) as unit, ExitStack() as stack:
+        silent = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        silent.connect(str(unit.path))
+        silent.settimeout(PATIENCE_SECONDS)
+        with asked(unit.path) as worker:
+            assert worker.is_started()
+        server = unit.pid
+        assert server is not None
+        os.kill(server, signal.SIGTERM)
+        wait_for_end(server)
+        assert silent.recv(1) == b""
 
 
 def test_server_that_is_told_to_end_lets_its_workers_end(tmp_path: Path) -> None:
