@@ -70,6 +70,7 @@ class ForkServer:
         self._code = _state_of_code()
         self._poll = select.poll()
         self._connections: dict[int, _Connection] = {}
+        self._is_told_to_end = False
         self._is_ending = False
         self._woken, self._wake_up = socket.socketpair()
 
@@ -96,12 +97,17 @@ class ForkServer:
         for end in (self._woken, self._wake_up):
             end.setblocking(False)
         signal.set_wakeup_fd(self._wake_up.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGCHLD, signal.SIGTERM):
-            # Without a handler of Python's there would be nothing to wake up for.
-            signal.signal(number, lambda *_: None)
+        # Without a handler of Python's there would be nothing to wake up for.
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._note_order_to_end)
+
+    def _note_order_to_end(self, *_: object) -> None:
+        # Workers that end together may fill the socket: it says only that there was a signal.
+        self._is_told_to_end = True
 
     def _take_signals(self) -> None:
-        if signal.SIGTERM in self._woken.recv(4096):
+        self._woken.recv(4096)
+        if self._is_told_to_end:
             self._end()
         for connection in list(self._connections.values()):
             if connection.has_ended():

@@ -256,6 +256,25 @@ def test_server_that_is_told_to_end_lets_its_workers_end(tmp_path: Path) -> None
         wait_for_end(server)
 
 
+def test_order_to_end_is_not_lost_among_ends_of_workers(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    flooded = (
+        "import contextlib\n"
+        "watch = fork_server.ForkServer._watch_signals\n"
+        "def flood(server):\n"
+        "    watch(server)\n"
+        f"    if os.path.exists({str(first)!r}): return\n"
+        f"    open({str(first)!r}, 'w').write(str(os.getpid()))\n"
+        "    with contextlib.suppress(BlockingIOError):\n"
+        "        while True: server._wake_up.send(bytes([signal.SIGCHLD]))\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "fork_server.ForkServer._watch_signals = flood\n"
+    )
+    with serving(tmp_path, ECHO + flooded) as unit:
+        wait_until(lambda: is_served(unit.path), PATIENCE_SECONDS, "server")
+        assert unit.pid not in (None, int(first.read_text()))
+
+
 @pytest.mark.parametrize(
     ("packet", "descriptor_count"),
     [
