@@ -28,6 +28,7 @@ from collections.abc import Collection
 from spank_qrmi import worker
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.network.server import block_signals
+from spank_qrmi.proc import read_proc
 from spank_qrmi.trust.running_code import places_of_code, refuse_untrusted_code
 
 START = b"S"
@@ -247,7 +248,13 @@ def _become_worker(channel: int, stderr_end: int) -> None:
 
 def _state_of_code() -> dict[str, tuple[int, ...]]:
     """Return of each file and folder of code what changes with it, who may change it included."""
-    return {place: _state_of(place) for place in places_of_code()}
+    return {place: _state_of(place) for place in places_of_code() | _mapped_files()}
+
+
+def _mapped_files() -> set[str]:
+    """Return the interpreter and all libraries: a system's update of OpenSSL is for workers too."""
+    lines = read_proc("self/maps").splitlines()
+    return {os.fsdecode(line[line.index(b"/") :]) for line in lines if b"/" in line}
 
 
 def _state_of(place: str) -> tuple[int, ...]:

@@ -213,6 +213,24 @@ def test_server_ends_when_its_code_has_changed(tmp_path: Path, change: str) -> N
             assert unit.pid not in (None, former)
 
 
+def test_server_ends_when_a_library_has_been_replaced(tmp_path: Path) -> None:
+    library, newer = tmp_path / "library", tmp_path / "newer"
+    library.write_bytes(b"a library")
+    loading = f"import mmap\nwith open({str(library)!r}, 'rb') as file:\n"
+    loading += "    library = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\n"
+    with serving(tmp_path, loading + ECHO) as unit:
+        with asked(unit.path) as worker:
+            assert worker.is_started()
+            former = unit.pid
+            worker.channel.shutdown(1)
+            assert worker.status() == 0
+        newer.write_bytes(b"a library")
+        newer.replace(library)
+        with asked(unit.path) as worker:
+            assert worker.is_started()
+            assert unit.pid not in (None, former)
+
+
 def is_served(path: Path) -> bool:
     with asked(path) as worker:
         return worker.is_started()
