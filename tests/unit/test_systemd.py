@@ -64,6 +64,18 @@ def test_fork_server_may_write_the_journal_and_nothing_else() -> None:
     assert service["StateDirectoryMode"] == "0700"
 
 
+def test_fork_server_takes_no_worker_along() -> None:
+    """With `mixed`, systemd kills them as soon as it has ended, however that was."""
+    service = settings_of(FORK_SERVER)["Service"]
+    assert service["KillMode"] == "process"
+    assert service["OOMPolicy"] == "continue"
+
+
+def test_fork_server_knows_the_nodes_name_of_today() -> None:
+    """It is part of what an entry belongs to; ProtectHostname would keep that of the start."""
+    assert "ProtectHostname" not in settings_of(FORK_SERVER)["Service"]
+
+
 def test_socket_of_the_fork_server_is_roots_alone_and_where_the_documents_say() -> None:
     settings = settings_of(FORK_SERVER_SOCKET)["Socket"]
     assert FORK_SERVER_SOCKET.stem == FORK_SERVER.stem
