@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from spank_qrmi import __version__, inventory, log, strict_json
+from spank_qrmi import __version__, fork_server, inventory, log, strict_json
 from spank_qrmi.configuration.plugstack_options import DEFAULT_STATE_DIRECTORY, timeout_seconds
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
@@ -62,10 +62,10 @@ def _parser() -> argparse.ArgumentParser:
             "--root", type=_absolute, default=Path("/"), help="work below this folder instead"
         )
     _add_journal_commands(commands)
-    fork_server = commands.add_parser(
+    serve = commands.add_parser(
         "fork-server", help="start workers for plugins; run by systemd alone"
     )
-    fork_server.set_defaults(run=_become_fork_server)
+    serve.set_defaults(run=_become_fork_server)
     simulate = commands.add_parser("simulate", help="serve a simulated QPU site over HTTP")
     command.add_arguments(simulate)
     return parser
@@ -126,7 +126,7 @@ def _uninstall(options: argparse.Namespace) -> None:
 def _become_fork_server(_: argparse.Namespace) -> NoReturn:
     # Its workers are to have nothing of this command's.
     command = [sys.executable, "-I", "-m", "spank_qrmi.fork_server"]
-    os.execv(command[0], command)  # noqa: S606 (it has no shell to be misled by)
+    os.execve(command[0], command, fork_server.environment())  # noqa: S606 (it has no shell to be misled by)
 
 
 def _status(options: argparse.Namespace) -> None:

@@ -44,8 +44,10 @@ _PRELOADED = (
     *("spank_qrmi.verbs", "spank_qrmi.qrun_verbs"),
 )
 
-# What a worker gets that slurmstepd starts.
+# What a worker gets that slurmstepd starts. When Python starts, it decides how names of files are
+# encoded, and then no more.
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+_OF_SOCKET = ("LISTEN_PID", "LISTEN_FDS")
 
 _CREDENTIALS = struct.Struct("3i")
 _STATUS = struct.Struct("i")
@@ -265,6 +267,12 @@ def _state_of(place: str) -> tuple[int, ...]:
     state = (found.st_dev, found.st_ino, found.st_mode, found.st_uid, found.st_gid)
     # Byte code may be written beside others, into a folder that stays what it was.
     return state if stat.S_ISDIR(found.st_mode) else (*state, found.st_mtime_ns, found.st_size)
+
+
+def environment() -> dict[str, str]:
+    """Return what to start the server with: what a worker gets, and what tells of the socket."""
+    of_socket = {name: os.environ[name] for name in _OF_SOCKET if name in os.environ}
+    return {**_ENVIRONMENT, **of_socket}
 
 
 def _listener() -> socket.socket:

@@ -73,6 +73,17 @@ def test_qpus_of_every_vendor(product: Product, server: SocketUnit):
     assert served_count(product, server, job) == 2
 
 
+def test_server_is_started_in_the_environment_of_a_worker(
+    product: Product, server: SocketUnit
+) -> None:
+    """What it was started in decides how workers encode names of files."""
+    product.run_job("true", "--qpu=ibm_torino")
+    environment = Path(f"/proc/{server.pid}/environ").read_text().split("\0")
+    assert sorted(environment) == [
+        *("", "LC_ALL=C.UTF-8", "LISTEN_FDS=1", f"LISTEN_PID={server.pid}", "PATH=/usr/bin:/bin")
+    ]
+
+
 def test_entry_belongs_to_the_jobs_slurmstepd(product: Product, server: SocketUnit):
     job = product.submit("sleep 600", QPU)
     product.wait_for_recorded_session()
