@@ -69,6 +69,10 @@ def test_fork_server_takes_no_worker_along() -> None:
     assert service["OOMPolicy"] == "continue"
 
 
+def test_fork_server_may_have_as_many_workers_as_slurmd() -> None:
+    assert settings_of(FORK_SERVER)["Service"]["TasksMax"] == "infinity"
+
+
 def test_fork_server_knows_the_nodes_name_of_today() -> None:
     """It is part of what an entry belongs to; ProtectHostname would keep that of the start."""
     assert "ProtectHostname" not in settings_of(FORK_SERVER)["Service"]
