@@ -149,6 +149,8 @@ def test_upgrade_changes_the_server_too(product: Product, server: SocketUnit):
     assert product.run_job("true", QPU).state == "COMPLETED"
     sessions_served(product)
     former = server.pid
+    assert former is not None
+    wait_until(lambda: not children_of(former), WORKER_SECONDS, "end of all workers")
     module = next(product.installation.environment.glob("lib/*/site-packages/spank_qrmi/verbs.py"))
     status = module.stat()
     try:

@@ -187,6 +187,16 @@ def test_server_is_another_ones_once_its_environment_was_replaced(tmp_path: Path
         assert unit.pid != former
 
 
+def serve_one(unit: SocketUnit) -> int | None:
+    """Have one worker, which repeats, from its start to its end; return who served it."""
+    with asked(unit.path) as worker:
+        assert worker.is_started()
+        server = unit.pid
+        worker.channel.shutdown(1)
+        assert worker.status() == 0
+    return server
+
+
 @pytest.mark.parametrize("change", ["content", "mode", "removal"])
 def test_server_ends_when_its_code_has_changed(tmp_path: Path, change: str) -> None:
     module = tmp_path / "imported.py"
@@ -194,23 +204,15 @@ def test_server_ends_when_its_code_has_changed(tmp_path: Path, change: str) -> N
     importing = f"sys.dont_write_bytecode = True\nsys.path.append({str(tmp_path)!r})\n"
     importing += "try:\n    import imported\nexcept ImportError:\n    pass\n"
     with serving(tmp_path, importing + ECHO) as unit:
-        with asked(unit.path) as worker:
-            assert worker.is_started()
-            former = unit.pid
-        with asked(unit.path) as worker:
-            assert worker.is_started()
-            assert unit.pid == former
-            worker.channel.shutdown(1)
-            assert worker.status() == 0
+        former = serve_one(unit)
+        assert serve_one(unit) == former
         if change == "content":
             module.write_text("VALUE = 22\n")
         elif change == "mode":
             module.chmod(0o600)
         else:
             module.unlink()
-        with asked(unit.path) as worker:
-            assert worker.is_started()
-            assert unit.pid not in (None, former)
+        assert serve_one(unit) not in (None, former)
 
 
 def test_server_ends_when_a_library_has_been_replaced(tmp_path: Path) -> None:
@@ -219,16 +221,10 @@ def test_server_ends_when_a_library_has_been_replaced(tmp_path: Path) -> None:
     loading = f"import mmap\nwith open({str(library)!r}, 'rb') as file:\n"
     loading += "    library = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\n"
     with serving(tmp_path, loading + ECHO) as unit:
-        with asked(unit.path) as worker:
-            assert worker.is_started()
-            former = unit.pid
-            worker.channel.shutdown(1)
-            assert worker.status() == 0
+        former = serve_one(unit)
         newer.write_bytes(b"a library")
         newer.replace(library)
-        with asked(unit.path) as worker:
-            assert worker.is_started()
-            assert unit.pid not in (None, former)
+        assert serve_one(unit) not in (None, former)
 
 
 def is_served(path: Path) -> bool:
