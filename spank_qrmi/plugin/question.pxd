@@ -20,7 +20,7 @@ cdef enum:
     TIMEOUT_MARGIN_SECONDS = 8
 
 
-cdef inline bint is_served(Conversation *talk, const char *path) noexcept nogil:
+cdef inline bint try_fork_server(Conversation *talk, const char *path) noexcept nogil:
     """Have the fork server start the worker; without it the job only waits a little longer."""
     if start_served_worker(talk, path):
         slurm_debug(b"%s: worker of fork server %s", PLUGIN_LOG_NAME, path)
@@ -43,7 +43,7 @@ cdef inline void begin_conversation(Conversation *talk, Answer *answer, ByteBuff
     talk.log = log_worker_record
     talk.job_id = step.job_id
     talk.timeout_milliseconds = (timeout_seconds + TIMEOUT_MARGIN_SECONDS) * 1000
-    if path == NULL or not is_served(talk, path):
+    if path == NULL or not try_fork_server(talk, path):
         start_worker(talk)
 
 
