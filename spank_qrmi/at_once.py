@@ -31,7 +31,8 @@ def do_at_once(
     """Do `work` for every item, in up to 64 threads; return result or error in the items' order.
 
     A thread that does not come back in time is left behind: it dies with the process. What no
-    thread has come to by then is not begun.
+    thread has come to by then is not begun. If fewer threads can be had, these do it all; if none
+    can, the caller's does.
     """
     outcomes: dict[int, _Result | QrmiError] = {}
     waiting: queue.SimpleQueue[tuple[int, _Item]] = queue.SimpleQueue()
@@ -57,9 +58,10 @@ def do_at_once(
 
     for numbered in enumerate(items):
         waiting.put(numbered)
-    thread_count = min(len(items), _MOST_AT_ONCE)
-    for _ in range(thread_count):
-        threading.Thread(target=attempt_all, daemon=True).start()
+    wanted_threads = range(min(len(items), _MOST_AT_ONCE))
+    thread_count = sum(_is_started(attempt_all) for _ in wanted_threads)
+    if thread_count == 0:
+        attempt_all()
     _wait_for(finished, thread_count, deadline)
     late: QrmiError = QrmiError("gave no result in time")
     return [outcomes.get(index, late) for index in range(len(items))]
@@ -84,11 +86,16 @@ def begin(work: Callable[[], _Result]) -> Callable[[], _Result]:
         give = outcome.get()
         return give()
 
+    return result if _is_started(attempt) else work
+
+
+def _is_started(work: Callable[[], None]) -> bool:
+    """Start a thread; return False if there can be no more, as limits of the process may say."""
     try:
-        threading.Thread(target=attempt, daemon=True).start()
+        threading.Thread(target=work, daemon=True).start()
     except RuntimeError:
-        return work
-    return result
+        return False
+    return True
 
 
 def _raising(error: BaseException) -> Callable[[], NoReturn]:

@@ -1,13 +1,38 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One thing done beside another: its result, or what it raised, reaches whoever waits."""
+"""Things done at the same time: what became of each reaches whoever waits, threads or none."""
 
 import threading
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
-from spank_qrmi.at_once import begin
+from spank_qrmi import at_once
+from spank_qrmi.at_once import begin, do_at_once
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import QrmiError
 
 TOGETHER_SECONDS = 10
+
+
+@pytest.fixture
+def let_threads_start(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return what lets so many more threads start, and then none."""
+
+    def allow(count: int) -> None:
+        left = [None] * count
+
+        class LimitedThread(threading.Thread):
+            def start(self) -> None:
+                if not left:
+                    raise RuntimeError("can't start new thread")
+                left.pop()
+                super().start()
+
+        limited = SimpleNamespace(Thread=LimitedThread, Semaphore=threading.Semaphore)
+        monkeypatch.setattr(at_once, "threading", limited)
+
+    return allow
 
 
 def test_result_comes_from_another_thread_which_works_meanwhile() -> None:
@@ -26,3 +51,51 @@ def test_error_is_raised_where_it_is_waited_for(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught:
         wait()
     assert caught.value is error
+
+
+@pytest.mark.parametrize("thread_count", [0, 1, 2, 5])
+def test_all_is_done_by_as_many_threads_as_can_be_had(
+    let_threads_start: Callable[[int], None], thread_count: int
+) -> None:
+    together = threading.Barrier(max(1, thread_count), timeout=TOGETHER_SECONDS)
+    workers: set[threading.Thread] = set()
+    done: list[int] = []
+
+    def work(item: int) -> int:
+        if item < thread_count:
+            together.wait()
+        workers.add(threading.current_thread())
+        done.append(item)
+        if item == 3:
+            raise QrmiError("refused")
+        return 10 * item
+
+    let_threads_start(thread_count)
+    outcomes = do_at_once(work, range(5), Deadline(TOGETHER_SECONDS))
+    assert [str(outcome) for outcome in outcomes] == ["0", "10", "20", "refused", "40"]
+    assert sorted(done) == [0, 1, 2, 3, 4]
+    assert len(workers) == max(1, thread_count)
+    assert (threading.current_thread() in workers) is (thread_count == 0)
+
+
+def test_nothing_is_begun_after_the_deadline_without_threads_either(
+    let_threads_start: Callable[[int], None],
+) -> None:
+    deadline = Deadline(TOGETHER_SECONDS)
+
+    def work(item: str) -> str:
+        deadline.cancel()
+        return item
+
+    let_threads_start(0)
+    assert [str(each) for each in do_at_once(work, "ab", deadline)] == [
+        "a",
+        "gave no result in time",
+    ]
+
+
+def test_without_a_thread_it_is_done_by_whoever_waits(
+    let_threads_start: Callable[[int], None],
+) -> None:
+    let_threads_start(0)
+    assert begin(threading.current_thread)() is threading.current_thread()
