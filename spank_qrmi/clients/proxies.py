@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from spank_qrmi.clients.transport import SettingsError
 from spank_qrmi.clients.url import Url
+from spank_qrmi.light.sockets import AF_INET6, inet_aton, inet_pton
 
 _ENDS_A_LOGIN = re.compile(r"[/?#]")
 
@@ -27,9 +28,9 @@ class Proxies:
     """The proxies that a set of variables names.
 
     A name in lower case wins over the same in upper case, even if its value is empty. An entry of
-    no_proxy is a host with all below it (`.host`, `*.host`: only what is below), an address, a
-    network as `10.0.0.0/8`, each with a port if only that is meant, or `*` for all. Raises
-    SettingsError for a proxy that cannot be used.
+    no_proxy is a host with all below it (`.host`, `*.host`: only what is below), an address however
+    it is spelled, each with a port if only that is meant, a network as `10.0.0.0/8`, or `*` for
+    all; commas or spaces separate entries. Raises SettingsError for a proxy that cannot be used.
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
@@ -44,8 +45,8 @@ class Proxies:
         self._by_scheme = {
             scheme: by_name[scheme] or by_name["all"] for scheme in ("http", "https")
         }
-        entries = _value(variables, "no_proxy").lower().split(",")
-        self._exceptions = [_exception(each.strip()) for each in entries if each.strip()]
+        entries = _value(variables, "no_proxy").lower().replace(",", " ").split()
+        self._exceptions = [_exception(each) for each in entries]
 
     def proxy_for(self, url: Url) -> Proxy | None:
         """Return the proxy for a request, None if it goes straight to the service."""
@@ -97,12 +98,14 @@ def _exception(entry: str) -> _Matches:
     host, port = _host_and_port(place.partition("/")[0])
     if host.startswith("*"):
         host = host[1:]
+    address = _address(host)
 
     def matches(url: Url) -> bool:
         is_host = (
             not host
             or url.host == host
             or url.host.endswith(host if host.startswith(".") else f".{host}")
+            or (address is not None and _address(url.host) == address)
         )
         return is_host and scheme in {"", "all", url.scheme} and port in {None, url.port}
 
@@ -118,6 +121,14 @@ def _host_and_port(place: str) -> tuple[str, int | None]:
     return place.strip("[]"), None
 
 
+def _address(host: str) -> bytes | None:
+    """Return the address that a host stands for, None if a name server would be asked."""
+    try:
+        return inet_pton(AF_INET6, host) if ":" in host else inet_aton(host)
+    except (OSError, ValueError):
+        return None
+
+
 def _in_network(text: str) -> _Matches:
     # Imported while all can be read, as variables are, and only by those who have such an entry.
     import ipaddress  # noqa: PLC0415 (see above)
@@ -128,9 +139,7 @@ def _in_network(text: str) -> _Matches:
         return lambda _: False
 
     def matches(url: Url) -> bool:
-        try:
-            return ipaddress.ip_address(url.host) in network
-        except ValueError:
-            return False
+        address = _address(url.host)
+        return address is not None and ipaddress.ip_address(address) in network
 
     return matches

@@ -4,7 +4,15 @@
 What the standard library puts on top, above all enumerations of constants, takes 2 ms to import.
 """
 
-from _socket import AF_INET6, SHUT_RDWR, SO_SNDTIMEO, SOL_SOCKET, inet_pton, socketpair
+from _socket import (
+    AF_INET6,
+    SHUT_RDWR,
+    SO_SNDTIMEO,
+    SOL_SOCKET,
+    inet_aton,
+    inet_pton,
+    socketpair,
+)
 from _socket import socket as Socket  # noqa: N812 (a class)
 
 __all__ = [
@@ -13,6 +21,7 @@ __all__ = [
     "SOL_SOCKET",
     "SO_SNDTIMEO",
     "Socket",
+    "inet_aton",
     "inet_pton",
     "socketpair",
 ]
