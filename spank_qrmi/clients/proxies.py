@@ -17,11 +17,15 @@ _Matches = Callable[[Url], bool]
 
 
 class Proxy:
-    """An HTTP proxy; `headers` prove to it who we are, and are for nobody else."""
+    """An HTTP proxy; `headers` prove to it who we are, and are for nobody else.
 
-    def __init__(self, url: Url, headers: Mapping[str, str]) -> None:
+    `text` is its address with the login, as other libraries take it.
+    """
+
+    def __init__(self, url: Url, headers: Mapping[str, str], text: str) -> None:
         self.url = url
         self.headers = headers
+        self.text = text
 
 
 class Proxies:
@@ -68,7 +72,7 @@ def _proxy(name: str, value: str) -> Proxy | None:
         f"{name}: write the proxy as http://host:port; https:// and socks:// are not supported"
     )
     scheme, separator, rest = value.partition("://")
-    login, _, place = (rest if separator else value).rpartition("@")
+    login, at, place = (rest if separator else value).rpartition("@")
     try:
         url = Url(f"{scheme if separator else 'http'}://{place}")
         headers = _proof(login) if login else {}
@@ -77,7 +81,7 @@ def _proxy(name: str, value: str) -> Proxy | None:
         raise SettingsError(message) from None
     if url.is_tls or url.target != "/" or _ENDS_A_LOGIN.search(login):
         raise SettingsError(message)
-    return Proxy(url, headers)
+    return Proxy(url, headers, f"http://{login}{at}{url.authority}")
 
 
 def _proof(login: str) -> dict[str, str]:

@@ -6,11 +6,16 @@ variables nor a cloud machine's metadata service is read.
 """
 
 import os
+import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, BinaryIO
 
+from spank_qrmi.clients.proxies import Proxies
+from spank_qrmi.clients.transport import SettingsError
+from spank_qrmi.clients.url import Url
 from spank_qrmi.errors import ObjectStoreError
 from spank_qrmi.qrun.outcome import ExitStatus, QrunError
 from spank_qrmi.qrun.settings import StoreSettings
@@ -96,7 +101,7 @@ class ObjectStore:
         """Turn the library's exceptions into ObjectStoreError."""
         try:
             yield
-        except self._library_errors as error:
+        except (SettingsError, *self._library_errors) as error:
             status, reason = _reason(error)
             message = f"the object store at {self._place} cannot {what}: {reason}"
             raise ObjectStoreError(message, status=status) from error
@@ -104,6 +109,8 @@ class ObjectStore:
 
 def _reason(error: Exception) -> tuple[int | None, str]:
     """Return the HTTP status, None without an answer, and the reason as it may be shown."""
+    if isinstance(error, SettingsError):
+        return None, str(error)
     response = getattr(error, "response", None)
     if not isinstance(response, dict):
         # The library's text may hold a presigned URL.
@@ -131,6 +138,7 @@ def _client(settings: StoreSettings, timeout_seconds: float) -> Any:
         connect_timeout=timeout_seconds,
         read_timeout=timeout_seconds,
         retries={"mode": "standard", "total_max_attempts": _TRIES},
+        proxies=_proxies(settings.endpoint_url),
         # Checksums of newer AWS services: others refuse them, and the service could not send those
         # that a presigned URL would demand.
         request_checksum_calculation="when_required",
@@ -140,11 +148,27 @@ def _client(settings: StoreSettings, timeout_seconds: float) -> Any:
         return Session().create_client(
             "s3",
             endpoint_url=settings.endpoint_url,
-            verify=os.environ.get("SSL_CERT_FILE") or None,
+            verify=_certificates(),
             aws_access_key_id=settings.access_key_id,
             aws_secret_access_key=settings.secret_access_key,
             config=config,
         )
+
+
+def _proxies(url: str) -> dict[str, str]:
+    """Return the proxy of a scheme as the library takes it; empty, it keeps that from looking."""
+    place = Url(url)
+    proxy = Proxies(os.environ).proxy_for(place)
+    return {} if proxy is None else {place.scheme: proxy.text}
+
+
+def _certificates() -> str | None:
+    """Return the file of trusted certificates, None for the library's own: it takes no folder."""
+    named = os.environ.get("SSL_CERT_FILE")
+    if named:
+        return named
+    system = ssl.get_default_verify_paths().openssl_cafile
+    return system if Path(system).is_file() else None
 
 
 @contextmanager

@@ -2,17 +2,21 @@
 """The object store as qrun uses it: nothing but what it is given, and readable errors."""
 
 import os
+import ssl
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import httpx
 import pytest
 
+from loopback.tls_entrance import tls_entrance_to
 from spank_qrmi.errors import ObjectStoreError
 from spank_qrmi.qrun.object_store import ObjectStore
 from spank_qrmi.qrun.settings import StoreSettings
 from spank_qrmi.simulator import object_store as simulator
+from tests.unit.scripted_server import scripted_server, tunnelling_proxy
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(botocore|moto|werkzeug).*")
 
@@ -33,8 +37,11 @@ FOREIGN = {
 
 
 @pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "SSL_CERT_FILE"):
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -132,3 +139,75 @@ def test_errors_are_readable(
 def test_region_that_is_none_is_an_error(object_store: simulator.ObjectStore) -> None:
     with pytest.raises(ObjectStoreError, match="InvalidRegion"):
         store_of(object_store, region="no region")
+
+
+DELETED = b"HTTP/1.1 204 No Content\r\n\r\n"
+LOGIN, PROOF = "user:p%40ss", b"\r\nProxy-Authorization: Basic dXNlcjpwQHNz\r\n"
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
+def test_proxy_is_the_one_of_all_requests(
+    object_store: simulator.ObjectStore, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with scripted_server(DELETED) as proxy:
+        monkeypatch.setenv(name, f"{LOGIN}@127.0.0.1:{proxy.port}")
+        store_of(object_store, endpoint_url="http://h.test/s3").delete(["a.json"])
+    [request] = proxy.requests
+    assert request.startswith(b"DELETE http://h.test/s3/%s/a.json " % object_store.bucket.encode())
+    assert PROOF in request
+
+
+@pytest.mark.parametrize("no_proxy", ["127.0.0.0/8", "127.1", "h.test 127.0.0.1"])
+def test_what_no_proxy_names_goes_straight(
+    object_store: simulator.ObjectStore, monkeypatch: pytest.MonkeyPatch, no_proxy: str
+) -> None:
+    monkeypatch.setenv("all_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    store_of(object_store).upload("a.json", b"one")
+
+
+def test_unusable_proxy_is_named_without_its_value(
+    object_store: simulator.ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("all_proxy", "socks5://user:secret@127.0.0.1:9")
+    with pytest.raises(ObjectStoreError) as caught:
+        store_of(object_store)
+    assert str(caught.value) == (
+        f"the object store at {object_store.endpoint} cannot be reached: all_proxy: write the "
+        "proxy as http://host:port; https:// and socks:// are not supported"
+    )
+
+
+@pytest.mark.parametrize("named_by", ["SSL_CERT_FILE", "the system"])
+def test_certificates_are_those_of_all_requests(
+    object_store: simulator.ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    named_by: str,
+) -> None:
+    with (
+        tls_entrance_to(object_store.endpoint, tmp_path) as entrance,
+        tunnelling_proxy() as (port, asked),
+    ):
+        monkeypatch.setenv("https_proxy", f"http://{LOGIN}@127.0.0.1:{port}")
+        with pytest.raises(ObjectStoreError, match=r"cannot store a\.json: SSL"):
+            store_of(object_store, endpoint_url=entrance.url).upload("a.json", b"one")
+        if named_by == "SSL_CERT_FILE":
+            monkeypatch.setenv("SSL_CERT_FILE", str(entrance.certificate))
+        else:
+            known = SimpleNamespace(openssl_cafile=str(entrance.certificate))
+            monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
+        store_of(object_store, endpoint_url=entrance.url).upload("a.json", b"one")
+    assert all(PROOF in request for request in asked)
+
+
+def test_library_has_certificates_where_the_system_has_none(
+    object_store: simulator.ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    known = SimpleNamespace(openssl_cafile=str(tmp_path / "none"))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
+    with (
+        tls_entrance_to(object_store.endpoint, tmp_path) as entrance,
+        pytest.raises(ObjectStoreError, match=r"cannot store a\.json: SSL"),
+    ):
+        store_of(object_store, endpoint_url=entrance.url).upload("a.json", b"one")
