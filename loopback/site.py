@@ -103,10 +103,6 @@ class Site:
         """Let the jobs of an IBM backend start, and stay in the state Running."""
         self._post(f"/backends/{backend}", {"holds_jobs": True})
 
-    def let_jobs_run(self, backend: str) -> None:
-        """Let a backend's jobs run to their end, those that were held as well."""
-        self._post(f"/backends/{backend}", {"holds_jobs": False})
-
     def add_pending_job(self, session_id: str) -> None:
         """Put a job that waits into a session."""
         self._post(f"/sessions/{session_id}/jobs")
@@ -183,16 +179,6 @@ class Site:
     def service_crn(self) -> str:
         """The service instance that the written configuration names."""
         return self.environment_of("ibm_sherbrooke")["QRMI_IBM_QRS_SERVICE_CRN"]
-
-    @property
-    def app_id_client_id(self) -> str:
-        """The client of Direct Access's App ID, for `POST /v1/token`."""
-        return APP_ID_CLIENT_ID
-
-    @property
-    def app_id_secret(self) -> str:
-        """The App ID client's secret."""
-        return APP_ID_SECRET
 
     def resources(self) -> list[dict[str, Any]]:
         """Return the entries of the written configuration."""

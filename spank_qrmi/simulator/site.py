@@ -151,11 +151,6 @@ class Site:
         self.tokens_issued += 1
         return text, token
 
-    def account_of_token(self, text: str) -> Account | None:
-        """Return the account of a token that was issued and has not expired."""
-        token = self.token(text)
-        return None if token is None else token.account
-
     def token(self, text: str) -> Token | None:
         """Return what is known of a token that was issued and has not expired."""
         token = self._tokens.get(text)

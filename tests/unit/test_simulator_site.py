@@ -40,9 +40,10 @@ def test_token_is_valid_until_it_expires(site: Site, account: Account, clock: Cl
     text, token = site.issue_token(account)
     assert token.expires_at == clock.seconds + 3600
     clock.seconds = token.expires_at - 1
-    assert site.account_of_token(text) is account
+    assert site.token(text) is token
+    assert token.account is account
     clock.seconds = token.expires_at
-    assert site.account_of_token(text) is None
+    assert site.token(text) is None
 
 
 def test_expired_tokens_are_forgotten_when_one_is_issued(
@@ -50,18 +51,18 @@ def test_expired_tokens_are_forgotten_when_one_is_issued(
 ) -> None:
     first, token = site.issue_token(account)
     clock.seconds = token.expires_at
-    second, _ = site.issue_token(account)
-    assert (site.account_of_token(first), site.account_of_token(second)) == (None, account)
+    second, token = site.issue_token(account)
+    assert (site.token(first), site.token(second)) == (None, token)
     assert site.tokens_issued == 2
 
 
 def test_reset_keeps_tokens_and_forgets_the_rest(site: Site, account: Account) -> None:
-    text, _ = site.issue_token(account)
+    text, token = site.issue_token(account)
     site.open_session(account, "ibm_brisbane", "batch", 60)
     site.devices["FRESNEL"].status = "DOWN"
     site.faults.add(parse_fault({"kind": "drop", "path": "/"}))
     site.reset()
-    assert site.account_of_token(text) is account
+    assert site.token(text) is token
     assert (site.tokens_issued, site.sessions(), site.faults.documents()) == (0, [], [])
     assert site.devices["FRESNEL"].status == "UP"
 

@@ -50,7 +50,9 @@ def test_iam_issues_a_fresh_token_each_time(client: httpx.Client, site: Site) ->
     assert answers[0]["access_token"] != answers[1]["access_token"]
     assert (answers[0]["token_type"], answers[0]["expires_in"]) == ("Bearer", 3600)
     assert answers[0]["expiration"] == pytest.approx(site.now() + 3600, abs=60)
-    assert site.account_of_token(answers[0]["access_token"]) is site.accounts[0]
+    token = site.token(answers[0]["access_token"])
+    assert token is not None
+    assert token.account is site.accounts[0]
 
 
 @pytest.mark.parametrize(
