@@ -2,6 +2,7 @@
 """Acquiring with clients that do as told: at once, each for itself, nothing lost."""
 
 import os
+import queue
 import threading
 import time
 from collections.abc import Sequence
@@ -438,18 +439,21 @@ def test_what_the_user_brought_is_used_and_not_recorded(
 def test_what_hangs_is_given_up_at_the_deadline(
     vendor: FakeVendor, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(at_once, "_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(at_once, "_CANCEL_GRACE_SECONDS", 0.0)
     monkeypatch.setattr(at_once, "_CANCEL_CHECK_SECONDS", 0.01)
     deadline = Deadline(60)
-    quick = threading.Event()
+    quick: queue.SimpleQueue[threading.Thread] = queue.SimpleQueue()
     hanging = threading.Event()
 
     def cancel_and_hang() -> None:
-        quick.wait(TOGETHER_SECONDS)
+        quick.get(timeout=TOGETHER_SECONDS).join(TOGETHER_SECONDS)
         deadline.cancel()
         hanging.wait(TOGETHER_SECONDS)
 
-    vendor.orders = {"acquire a": cancel_and_hang, "acquire b": quick.set}
+    vendor.orders = {
+        "acquire a": cancel_and_hang,
+        "acquire b": lambda: quick.put(threading.current_thread()),
+    }
     acquirer = Acquirer(HOLDER, journal, deadline)
     late, held = shown(acquire(acquirer, "a b"))
     hanging.set()

@@ -13,6 +13,7 @@ from tests.unit.test_qrun_verbs import arguments
 # Does all that requests can meet, and tells what was imported meanwhile.
 PROGRAM = """
 import sys
+from spank_qrmi.clients import retry
 from spank_qrmi.network import server as network_server
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust import worker_user
@@ -21,6 +22,7 @@ from spank_qrmi.errors import QrmiError
 from spank_qrmi.network.messages import Call, error_fields, pairs_to_fields
 
 network_server.import_http()
+retry.DELAYS_SECONDS = (0.01,) * len(retry.DELAYS_SECONDS)
 clients = {
     proxy: network_server._client_with(
         {"http_proxy": proxy, "https_proxy": proxy} if proxy else {}, is_tls_needed=True

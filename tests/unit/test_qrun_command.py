@@ -18,7 +18,9 @@ import pytest
 
 from spank_qrmi.clients import retry
 from spank_qrmi.clients.quantum_system import QuantumSystem
+from spank_qrmi.deadline import Deadline
 from spank_qrmi.qrun import command, delivery, submission
+from spank_qrmi.qrun import run as quantum_run
 from spank_qrmi.qrun.command import main
 from spank_qrmi.qrun.object_store import ObjectStore
 from spank_qrmi.qrun.run import QuantumRun
@@ -49,6 +51,8 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submission, "_PAUSES_SECONDS", (0.02,) * 4)
     monkeypatch.setattr(submission, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(delivery, "_PAUSES_SECONDS", (0.02,) * 2)
+    monkeypatch.setattr(quantum_run, "_LATE_SUBMISSION_SECONDS", 0.1)
+    monkeypatch.setattr(quantum_run, "_LATE_SUBMISSION_POLL_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -259,14 +263,34 @@ def test_service_in_trouble_is_lived_through(
     qrun_site.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize("status", [423, 429])
+@pytest.mark.parametrize(
+    ("status", "retry_after", "expected_seconds"),
+    [(423, None, [1, 2, 4, 8, 16, 30, 30]), (429, "3", [3, 3, 4, 8, 16, 30, 30])],
+)
 def test_run_waits_for_a_lane_as_long_as_it_takes(
-    run: Run, qrun_site: QrunSite, capfd: pytest.CaptureFixture[str], status: int
+    run: Run,
+    qrun_site: QrunSite,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    *,
+    status: int,
+    retry_after: str | None,
+    expected_seconds: list[float],
 ) -> None:
-    qrun_site.order_fault("status", SUBMIT, method="POST", status=status, retry_after="1", times=2)
+    pauses_seconds: list[float] = []
+
+    def pause(deadline: Deadline, seconds: float) -> None:
+        pauses_seconds.append(seconds)
+        real_pause(deadline, min(seconds, submission.POLL_SECONDS))
+
+    real_pause = submission.pause
+    monkeypatch.setattr(submission, "pause", pause)
+    order = {"status": status, "retry_after": retry_after, "times": len(expected_seconds)}
+    qrun_site.order_fault("status", SUBMIT, method="POST", **order)
     assert run() == 0
+    assert pauses_seconds[: len(expected_seconds)] == expected_seconds
     assert capfd.readouterr().err.count("qrun: waiting") == 1
-    assert qrun_site.asked("POST", JOBS) == 3
+    assert qrun_site.asked("POST", JOBS) == len(expected_seconds) + 1
     qrun_site.assert_nothing_is_left()
 
 

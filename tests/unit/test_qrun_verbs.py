@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from spank_qrmi import qrun_verbs
+from spank_qrmi.clients import retry
 from spank_qrmi.light.records import replace
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.qrun import variables as names
@@ -270,8 +271,9 @@ def test_many_are_removed_in_one_go(serving: ServingWorker, service: Service) ->
 
 
 def test_many_are_asked_for_one_by_one_without_a_list(
-    serving: ServingWorker, service: Service
+    serving: ServingWorker, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(retry, "DELAYS_SECONDS", (0.02,) * 4)
     job_id = service.submit()
     gone = [str(uuid.uuid4()) for _ in range(8)]
     service.order_fault(kind="status", status=501, path="/v1/jobs$", method="GET", times=None)
