@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from loopback.tls_entrance import TlsEntrance, tls_entrance_to
 from spank_qrmi import log, worker
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.network.services import LocalNetwork
@@ -127,6 +128,21 @@ def base_url(site: Site) -> Iterator[str]:
     """Where the site answers."""
     with running_in_thread(site) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def entrance(base_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsEntrance]:
+    """The site behind https."""
+    with tls_entrance_to(base_url, tmp_path_factory.mktemp("tls")) as entrance:
+        yield entrance
+
+
+@pytest.fixture
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the proxies and certificates that whoever runs the tests has set."""
+    proxies = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+    for name in (*proxies, *map(str.upper, proxies), "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="module")

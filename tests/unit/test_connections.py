@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from loopback.tls_entrance import TlsEntrance, tls_entrance_to
+from loopback.tls_entrance import TlsEntrance
 from spank_qrmi.clients import connection as connection_module
 from spank_qrmi.clients import connections as connections_module
 from spank_qrmi.clients.answer import Answer
@@ -33,20 +33,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 NO_LIMITS = Limits(20, math.inf)
 
-pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
-
-
-@pytest.fixture(scope="module")
-def entrance(base_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsEntrance]:
-    with tls_entrance_to(base_url, tmp_path_factory.mktemp("tls")) as entrance:
-        yield entrance
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+pytestmark = pytest.mark.usefixtures("no_secret_in_logs", "no_settings_of_this_machine")
 
 
 @pytest.fixture

@@ -4,17 +4,18 @@
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from loopback.tls_entrance import TlsEntrance, tls_entrance_to
+from loopback.tls_entrance import TlsEntrance
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from tests.unit.fake_services import failure_of
 from tests.unit.scripted_server import listening
+
+pytestmark = pytest.mark.usefixtures("no_settings_of_this_machine")
 
 OF_USERS = {
     "REQUESTS_CA_BUNDLE": "",
@@ -22,18 +23,6 @@ OF_USERS = {
     "PYTHONHTTPSVERIFY": "0",
     "SSL_VERIFY": "false",
 }
-
-
-@pytest.fixture(scope="module")
-def entrance(base_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsEntrance]:
-    with tls_entrance_to(base_url, tmp_path_factory.mktemp("tls")) as entrance:
-        yield entrance
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def status_of(url: str, environment: dict[str, str]) -> int:

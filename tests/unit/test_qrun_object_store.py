@@ -18,7 +18,10 @@ from spank_qrmi.qrun.settings import StoreSettings
 from spank_qrmi.simulator import object_store as simulator
 from tests.unit.scripted_server import scripted_server, tunnelling_proxy
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(botocore|moto|werkzeug).*")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:(botocore|moto|werkzeug).*"),
+    pytest.mark.usefixtures("no_settings_of_this_machine"),
+]
 
 
 FOREIGN = {
@@ -34,15 +37,6 @@ FOREIGN = {
     "AWS_DEFAULTS_MODE": "nonsense",
 }
 """What a user may have for a store of his own; any of it would break ours."""
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def store_of(store: simulator.ObjectStore, **changes: str) -> ObjectStore:
