@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from types import TracebackType
 
 from spank_qrmi import __version__, log, strict_json
 from spank_qrmi.clients.answer import Answer
@@ -95,12 +94,7 @@ class HttpClient:
     def __enter__(self) -> "HttpClient":
         return self
 
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._transport_lock:
             if self._transport is not None:
                 self._transport.close()

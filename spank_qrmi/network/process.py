@@ -43,8 +43,6 @@ from spank_qrmi.redaction import printable
 from spank_qrmi.trust.worker_user import WorkerUser
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from spank_qrmi.clients.http import HttpClient
     from spank_qrmi.clients.iam import Login, TokenSource
     from spank_qrmi.state.token_cache import TokenCache
@@ -343,12 +341,7 @@ class _RemoteServices(Services):
         self._providing: dict[Login, threading.Lock] = {}
         self._provided: set[Login] = set()
 
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: "TracebackType | None",
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Leave it to the end of the process."""
 
     def client(self, resource_type: str, settings: Settings) -> Client:

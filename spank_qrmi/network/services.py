@@ -8,7 +8,6 @@ of that have in common, and the way to ask from the same process, for tests.
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from types import TracebackType
 
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Settings
@@ -132,13 +131,8 @@ class LocalServices(Services):
         self._environment = environment
         self._opening = threading.Lock()
 
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._http.__exit__(exception_type, exception, traceback)
+    def __exit__(self, *reason: object) -> None:
+        self._http.__exit__(*reason)
 
     def client(self, resource_type: str, settings: Settings) -> Client:
         """Return a resource's client; raises QrmiError if it cannot be made."""

@@ -13,7 +13,6 @@ import re
 import stat
 import time
 from collections.abc import Iterator
-from types import TracebackType
 
 from spank_qrmi import log, strict_json
 from spank_qrmi.deadline import Deadline
@@ -136,12 +135,7 @@ class LockedEntry:
     def __enter__(self) -> "LockedEntry":
         return self
 
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
 
     def write(self, entry: Entry) -> None:
