@@ -6,6 +6,7 @@ Anything that only one vendor does belongs into that vendor's module.
 
 from collections.abc import Mapping
 from typing import Protocol
+from urllib.parse import parse_qsl
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -76,6 +77,21 @@ def _refuse_deep_nesting(document: object) -> None:
         orjson.dumps([[[document]]])
     except orjson.JSONEncodeError as error:
         raise RefusalError(400, "the body is nested too deeply") from error
+
+
+async def read_form(request: Request, code: str | None = None) -> dict[str, str]:
+    """Return the form in the body; raise RefusalError (415, 413, 400 with `code`) for none."""
+    if media_type(request) != "application/x-www-form-urlencoded":
+        raise RefusalError(415, "the body must be application/x-www-form-urlencoded")
+    body = await read_body(request)
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, strict_parsing=True)
+    except ValueError as error:
+        raise RefusalError(400, "The form cannot be read.", code) from error
+    form = dict(pairs)
+    if len(form) != len(pairs):
+        raise RefusalError(400, "A property is given twice.", code)
+    return form
 
 
 def refuse_unknown_keys(given: Mapping[str, object], known: frozenset[str]) -> None:

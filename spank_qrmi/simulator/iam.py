@@ -4,13 +4,11 @@
 Request, answer and refusal codes as in the service's public description of `/identity/token`.
 """
 
-from urllib.parse import parse_qsl
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from spank_qrmi.simulator.answers import RefusalError, media_type, read_body
+from spank_qrmi.simulator.answers import RefusalError, read_form
 from spank_qrmi.simulator.site import Site, Token
 
 GRANT_TYPE = "urn:ibm:params:oauth:grant-type:apikey"
@@ -40,9 +38,7 @@ class Iam:
         }
 
     async def _issue_token(self, request: Request) -> Response:
-        if media_type(request) != "application/x-www-form-urlencoded":
-            raise RefusalError(415, "the body must be application/x-www-form-urlencoded")
-        form = _form(await read_body(request))
+        form = await read_form(request, PROPERTY_MISSING)
         if form.get("grant_type") != GRANT_TYPE:
             raise RefusalError(400, "Property missing or empty: grant_type", PROPERTY_MISSING)
         api_key = form.get("apikey", "")
@@ -63,17 +59,6 @@ class Iam:
             },
             headers={"Cache-Control": "no-store"},
         )
-
-
-def _form(body: bytes) -> dict[str, str]:
-    try:
-        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, strict_parsing=True)
-    except ValueError as error:
-        raise RefusalError(400, "The form cannot be read.", PROPERTY_MISSING) from error
-    form = dict(pairs)
-    if len(form) != len(pairs):
-        raise RefusalError(400, "A property is given twice.", PROPERTY_MISSING)
-    return form
 
 
 def bearer_token(request: Request, site: Site) -> Token | None:

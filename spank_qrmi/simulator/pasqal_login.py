@@ -6,13 +6,12 @@ with the statuses of Auth0, which runs the service's endpoint.
 """
 
 from collections.abc import Mapping
-from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from spank_qrmi.simulator.answers import RefusalError, media_type, read_body
+from spank_qrmi.simulator.answers import RefusalError, read_form
 from spank_qrmi.simulator.site import Site
 
 USER_GRANT = "http://auth0.com/oauth/grant-type/password-realm"
@@ -45,9 +44,7 @@ class PasqalLogin:
         return {"error": code or "invalid_request", "error_description": message}
 
     async def _issue_token(self, request: Request) -> Response:
-        if media_type(request) != "application/x-www-form-urlencoded":
-            raise RefusalError(415, "the body must be application/x-www-form-urlencoded")
-        form = _form(await read_body(request))
+        form = await read_form(request)
         grant = form.get("grant_type", "")
         if grant == USER_GRANT:
             subject = _user(form)
@@ -66,14 +63,6 @@ class PasqalLogin:
             },
             headers={"Cache-Control": "no-store"},
         )
-
-
-def _form(body: bytes) -> dict[str, str]:
-    try:
-        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, strict_parsing=True)
-    except ValueError as error:
-        raise RefusalError(400, "The form cannot be read.") from error
-    return dict(pairs)
 
 
 def _user(form: Mapping[str, str]) -> str:

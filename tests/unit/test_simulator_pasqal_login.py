@@ -110,7 +110,8 @@ def test_body_must_be_a_form(client: httpx.Client) -> None:
     answers = [
         client.post(TOKEN, json=USER),
         client.post(TOKEN, content=b"rubbish", headers=content_type),
+        client.post(TOKEN, content=b"realm=a&realm=b", headers=content_type),
         client.get(TOKEN),
     ]
-    assert [answer.status_code for answer in answers] == [415, 400, 405]
+    assert [answer.status_code for answer in answers] == [415, 400, 400, 405]
     assert {answer.json()["error"] for answer in answers} == {"invalid_request"}
