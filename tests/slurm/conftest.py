@@ -15,7 +15,7 @@ from loopback.errors import ClusterError
 from loopback.installation import Installation, snapshot
 from loopback.leaks import LeakSearch
 from loopback.site import SECRETS, Site
-from tests.slurm.product import Product
+from tests.slurm.product import Product, product_on
 from tests.slurm.qrun_product import QrunProduct
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "setpriv")
@@ -136,13 +136,8 @@ def site(_site_process: Site) -> Site:
 @pytest.fixture
 def product(cluster: SlurmCluster, installation: Installation, site: Site) -> Iterator[Product]:
     """The product with the seed's plugstack line; fails a test that leaves anything acquired."""
-    folder = Path(tempfile.mkdtemp(prefix="test-", dir=cluster.folder))
-    product = Product(cluster, installation, site, folder)
-    product.write_plugstack()
-    yield product
-    cluster.wait_for_empty_queue()
-    # srun is back before its step has released what it held.
-    product.wait_until_released()
+    with product_on(cluster, installation, site) as product:
+        yield product
 
 
 @pytest.fixture(scope="module")

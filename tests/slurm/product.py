@@ -3,8 +3,10 @@
 
 import json
 import re
+import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -203,6 +205,18 @@ def resource_variables(text: str, name: str) -> dict[str, str]:
         for variable, value in qpu_variables(text).items()
         if variable.startswith(f"{name}_")
     }
+
+
+@contextmanager
+def product_on(cluster: SlurmCluster, installation: Installation, site: Site) -> Iterator[Product]:
+    """Give the product with the seed's plugstack line; raise if anything stays acquired."""
+    folder = Path(tempfile.mkdtemp(prefix="test-", dir=cluster.folder))
+    product = Product(cluster, installation, site, folder)
+    product.write_plugstack()
+    yield product
+    cluster.wait_for_empty_queue()
+    # srun is back before its step has released what it held.
+    product.wait_until_released()
 
 
 def readable_lines(stderr: str) -> list[str]:

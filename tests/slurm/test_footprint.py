@@ -171,14 +171,20 @@ def test_worker_is_gone_while_the_script_runs(product: Product):
     job.wait()
 
 
-@pytest.mark.parametrize("in_batch", [True, False])
-def test_only_a_job_with_the_option_starts_a_worker(product: Product, in_batch: bool):
+def mark_of_workers(product: Product, then: str) -> Path:
+    """Let each worker leave a line in the file that is returned, and `then` do what it says."""
     mark = product.folder / "mark"
     worker = product.folder / "worker"
-    worker.write_text(f"#!/bin/sh\necho started >>{mark}\nexit 1\n")
+    worker.write_text(f"#!/bin/sh\necho started >>{mark}\n{then}\n")
     worker.chmod(0o755)
     plugin = product.installation.copy_plugin(product.folder / "plugins", worker)
     product.write_plugstack(plugin=plugin)
+    return mark
+
+
+@pytest.mark.parametrize("in_batch", [True, False])
+def test_only_a_job_with_the_option_starts_a_worker(product: Product, in_batch: bool):
+    mark = mark_of_workers(product, "exit 1")
 
     def run(*options: str) -> None:
         if in_batch:
@@ -196,13 +202,8 @@ def test_only_a_job_with_the_option_starts_a_worker(product: Product, in_batch: 
 
 @pytest.mark.parametrize("options", MOST_WORKERS)
 def test_number_of_workers_of_a_job(product: Product, options: tuple[str, ...]):
-    mark = product.folder / "mark"
-    worker = product.folder / "worker"
     interpreter = product.installation.interpreter_link.readlink()
-    worker.write_text(f'#!/bin/sh\necho started >>{mark}\nexec {interpreter} "$@"\n')
-    worker.chmod(0o755)
-    plugin = product.installation.copy_plugin(product.folder / "plugins", worker)
-    product.write_plugstack(plugin=plugin)
+    mark = mark_of_workers(product, f'exec {interpreter} "$@"')
 
     assert product.run_job("srun true", *options).state == "COMPLETED"
 

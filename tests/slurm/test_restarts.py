@@ -12,7 +12,7 @@ from loopback.installation import Installation
 from loopback.job import Job
 from loopback.site import Site
 from loopback.waiting import wait_until
-from tests.slurm.product import SESSIONS, Product
+from tests.slurm.product import SESSIONS, Product, product_on
 
 UNTIL_FINISHED = "until [ -e finished ]; do sleep 0.1; done"
 NAME = "ibm_sherbrooke"
@@ -36,13 +36,8 @@ def requeueing(
     requeueing_cluster: SlurmCluster, installation: Installation, site: Site
 ) -> Iterator[Product]:
     """The product on that cluster."""
-    folder = requeueing_cluster.folder / "product"
-    folder.mkdir(exist_ok=True)
-    product = Product(requeueing_cluster, installation, site, folder)
-    product.write_plugstack()
-    yield product
-    requeueing_cluster.wait_for_empty_queue()
-    product.wait_until_released()
+    with product_on(requeueing_cluster, installation, site) as product:
+        yield product
     requeueing_cluster.assert_nodes_healthy()
 
 

@@ -11,7 +11,7 @@ from loopback.cluster import SlurmCluster
 from loopback.installation import Installation
 from loopback.site import Site
 from loopback.waiting import wait_until
-from tests.slurm.product import Product, qpu_variables, readable_lines
+from tests.slurm.product import Product, product_on, qpu_variables, readable_lines
 
 PRINT_RESOURCES = 'printf %s "$SLURM_JOB_QPU_RESOURCES"'
 PRINT_LINE = """/bin/bash -c 'echo "$SLURM_JOB_QPU_RESOURCES;$SLURM_JOB_QPU_TYPES"'"""
@@ -36,13 +36,8 @@ def interactive(
     interactive_cluster: SlurmCluster, installation: Installation, site: Site
 ) -> Iterator[Product]:
     """The product on that cluster."""
-    folder = interactive_cluster.folder / "product"
-    folder.mkdir(exist_ok=True)
-    product = Product(interactive_cluster, installation, site, folder)
-    product.write_plugstack()
-    yield product
-    interactive_cluster.wait_for_empty_queue()
-    product.wait_until_released()
+    with product_on(interactive_cluster, installation, site) as product:
+        yield product
     interactive_cluster.assert_nodes_healthy()
 
 
