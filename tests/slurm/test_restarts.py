@@ -87,13 +87,16 @@ def test_suspended_job_that_is_cancelled(product: Product):
 
 def test_suspended_while_acquiring(product: Product):
     keep_busy(product.site, "POST")
-    job = product.submit("echo here", f"--qpu={NAME}")
+    job = product.submit(UNTIL_FINISHED, f"--qpu={NAME}")
     product.wait_for_request(SESSIONS)
     product.cluster.run("scontrol", "suspend", str(job.id))
     product.site.clear_faults()
     wait_until(product.site.open_sessions, 20, "session of the suspended job")
+    # slurmstepd suspends only what it has launched.
+    product.cluster.wait_for_log("Suspended StepId", job)
 
     product.cluster.run("scontrol", "resume", str(job.id))
+    finish(job)
 
     assert job.wait().state == "COMPLETED"
     assert sessions_ended(product) == ["drained"]
