@@ -51,6 +51,7 @@ _WHO = "the worker's network process"
 _ENDED = f"{_WHO} ended before it had answered"
 _NONSENSE = f"{_WHO} gave an answer that cannot be read"
 _SILENT = f"{_WHO} did not answer in time"
+_NO_THREAD = "the worker may start no more threads: raise the node's limits of processes or memory"
 _UNKNOWN_VARIABLES = f"{_WHO} does not know the variables that requests are to be made with"
 
 # It keeps deadlines itself: this is for one that does not. Less than `at_once` waits for threads.
@@ -123,8 +124,12 @@ class NetworkProcess:
             if each not in self._environments:
                 self._environments.append(dict(each))
                 fields += [str(len(each)), *pairs_to_fields(each)]
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
+        listener = threading.Thread(target=self._listen, daemon=True)
+        try:
+            listener.start()
+        except RuntimeError as error:
+            raise QrmiError(_NO_THREAD) from error
+        self._listener = listener
         self._order(Order.OPEN, user.text, str(seconds), "1" if is_tls_needed else "", *fields)
 
     def wait_until_open(self, deadline: Deadline) -> None:

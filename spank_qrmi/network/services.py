@@ -64,7 +64,7 @@ class Network(Protocol):
 
         `user` is who makes them, `seconds` how long they may take altogether; see `needs_tls` for
         `is_tls_needed`. `token_cache` has access tokens for them and takes new ones. Returns at
-        once.
+        once; raises QrmiError if it cannot begin.
         """
 
     def wait_until_open(self, deadline: Deadline) -> None:

@@ -103,6 +103,16 @@ def answering(*answers: bytes) -> Callable[[socket.socket], None]:
     return serve
 
 
+def test_worker_that_may_start_no_thread_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with served(real) as network:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(QrmiError, match="the worker may start no more threads: raise "):
+            network.open([{}], DEFAULT_WORKER_USER, 60)
+
+
 def test_client_is_asked_there(vendor: FakeVendor) -> None:
     with opened(real) as network, network.services(Deadline(60), {}) as services:
         client = services.client(TYPE, SETTINGS)
