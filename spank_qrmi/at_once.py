@@ -19,16 +19,19 @@ _CANCEL_GRACE_SECONDS = 6.0
 _CANCEL_CHECK_SECONDS = 0.1
 
 # More than a job has QPUs; all that a long outage has left would exhaust threads and the service.
-_MOST_AT_ONCE = 64
+MOST_AT_ONCE = 64
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
 def do_at_once(
-    work: Callable[[_Item], _Result], items: Sequence[_Item], deadline: Deadline
+    work: Callable[[_Item], _Result],
+    items: Sequence[_Item],
+    deadline: Deadline,
+    most_at_once: int = MOST_AT_ONCE,
 ) -> list[_Result | QrmiError]:
-    """Do `work` for every item, in up to 64 threads; return result or error in the items' order.
+    """Do `work` for every item, in threads; return result or error in the items' order.
 
     A thread that does not come back in time is left behind: it dies with the process. What no
     thread has come to by then is not begun. If fewer threads can be had, these do it all; if none
@@ -58,7 +61,7 @@ def do_at_once(
 
     for numbered in enumerate(items):
         waiting.put(numbered)
-    wanted_threads = range(min(len(items), _MOST_AT_ONCE))
+    wanted_threads = range(min(len(items), most_at_once))
     thread_count = sum(_is_started(attempt_all) for _ in wanted_threads)
     if thread_count == 0:
         attempt_all()

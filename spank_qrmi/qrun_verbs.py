@@ -5,10 +5,10 @@ Only the site's own credentials and endpoint are ever used here, never a value o
 """
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 from spank_qrmi import log
 from spank_qrmi.answer import AnswerWriter
+from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients.base import needs_tls
 from spank_qrmi.configuration.plugstack_options import check_certificates
 from spank_qrmi.configuration.qrun_credentials import load_credentials
@@ -121,17 +121,17 @@ def _remove_all(
     """Remove the jobs, some at a time; return for each whether there was one, or its error."""
     now = Deadline(0)
     late_submission = Deadline(min(LATE_SUBMISSION_SECONDS, deadline.remaining_seconds() / 2))
-    with ThreadPoolExecutor(MOST_REMOVALS_AT_ONCE) as threads:
-        is_there = _sighting(service, request, late_submission)
-        outcomes = [
-            threads.submit(_remove, service, job_id, last_arrival) if is_there(job_id) else None
-            for job_ids, last_arrival in (
-                (request.quantum_jobs, now),
-                (request.killed_quantum_jobs, late_submission),
-            )
-            for job_id in job_ids
-        ]
-        return [outcome.result() if outcome is not None else False for outcome in outcomes]
+    is_there = _sighting(service, request, late_submission)
+    last_arrivals = {
+        **dict.fromkeys(request.quantum_jobs, now),
+        **dict.fromkeys(request.killed_quantum_jobs, late_submission),
+    }
+
+    def remove(job_id: str) -> bool:
+        return is_there(job_id) and _remove(service, job_id, last_arrivals[job_id])
+
+    job_ids = request.quantum_jobs + request.killed_quantum_jobs
+    return do_at_once(remove, job_ids, deadline, MOST_REMOVALS_AT_ONCE)
 
 
 def _sighting(
@@ -152,12 +152,9 @@ def _sighting(
     return there.__contains__
 
 
-def _remove(service: QuantumJobs, job_id: str, last_arrival: Deadline) -> bool | QrmiError:
-    """Remove a job that is there, or arrives in time."""
-    try:
-        while not service.remove(job_id):
-            if not last_arrival.wait(_LATE_SUBMISSION_POLL_SECONDS):
-                return False
-    except QrmiError as error:
-        return error
+def _remove(service: QuantumJobs, job_id: str, last_arrival: Deadline) -> bool:
+    """Remove a job that is there, or arrives in time; return whether there was one."""
+    while not service.remove(job_id):
+        if not last_arrival.wait(_LATE_SUBMISSION_POLL_SECONDS):
+            return False
     return True
