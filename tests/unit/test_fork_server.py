@@ -18,11 +18,14 @@ from spank_qrmi.fork_server import KILL, START
 from spank_qrmi.protocol import Request, Verb
 from tests.unit.conversation import encode_request, read_answer
 from tests.unit.forked_workers import PATIENCE_SECONDS, asked, fork_server
+from tests.unit.open_descriptors import OPEN_DESCRIPTORS
 
 REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, PATIENCE_SECONDS)
 
 # A worker whose verb tells what it finds.
-CURIOUS = """
+CURIOUS = (
+    OPEN_DESCRIPTORS
+    + """
 from spank_qrmi.protocol import Verb, Verdict
 
 def verb(request, deadline, answer, network):
@@ -34,17 +37,12 @@ def verb(request, deadline, answer, network):
     answer.message(f"open to {sorted(each.name for each in signal.valid_signals() - blocked)}")
     handlers = {signal.getsignal(each) for each in (signal.SIGCHLD, signal.SIGTERM)}
     answer.message(f"handlers {handlers == {signal.SIG_DFL}}, group {os.getpgid(0) == os.getpid()}")
-    links = {}
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            links[int(name)] = os.readlink(f"/proc/self/fd/{name}").partition(":")[0]
-        except FileNotFoundError:
-            pass  # The listing's own descriptor.
-    answer.message(f"open {sorted(links.items())}")
+    answer.message(f"open {sorted(open_descriptors().items())}")
     answer.end(Verdict.RUN)
 
 worker._VERBS[Verb.ACQUIRE] = verb
 """
+)
 
 
 def with_worker(body: str) -> str:

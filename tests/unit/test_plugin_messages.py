@@ -13,6 +13,7 @@ import pytest
 from spank_qrmi.configuration.plugstack import parse_arguments
 from spank_qrmi.protocol import MAX_PAYLOAD_BYTES, PREAMBLE, AnswerTag, Verdict, encode_record
 from tests.unit.conversation import joined
+from tests.unit.open_descriptors import OPEN_DESCRIPTORS
 from tests.unit.plugin_host import (
     CONFIG,
     NOTHING_HELD,
@@ -324,13 +325,10 @@ def test_answer_counts_even_if_the_worker_then_fails(host: PluginHost) -> None:
 
 
 # A worker that writes down what it finds; Python opens nothing of its own meanwhile.
-CURIOUS_WORKER = """
-links = {}
-for name in os.listdir("/proc/self/fd"):
-    try:
-        links[int(name)] = os.readlink(f"/proc/self/fd/{name}").partition(":")[0]
-    except FileNotFoundError:
-        pass  # The listing's own descriptor.
+CURIOUS_WORKER = (
+    OPEN_DESCRIPTORS
+    + """
+links = open_descriptors()
 del links[channel.fileno()]
 seen = {
     "links": sorted(links.items()),
@@ -342,6 +340,7 @@ seen = {
 (folder / "seen").write_text(repr(seen))
 channel.sendall((folder / "answer").read_bytes())
 """
+)
 
 
 @pytest.mark.parametrize("closed", [[], ["0"], ["1"], ["2"], ["0", "1", "2"]])

@@ -24,6 +24,7 @@ from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import Site
 from spank_qrmi.state.journal import Entry, Journal
 from tests.unit.conversation import SeenAnswer, encode_request, read_answer
+from tests.unit.open_descriptors import OPEN_DESCRIPTORS
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_SECONDS = 20
@@ -36,7 +37,9 @@ WORKER = (
 )
 
 # A worker whose verb tells what it finds, after all that libraries may do to standard output.
-CURIOUS_WORKER = """
+CURIOUS_WORKER = (
+    OPEN_DESCRIPTORS
+    + """
 import os, sys
 from spank_qrmi import worker
 from spank_qrmi.state.journal import Entry, Journal
@@ -49,19 +52,14 @@ def verb(request, deadline, answer, network):
     answer.message(f"umask {umask:o}")
     answer.message(f"cwd {os.getcwd()}")
     answer.message(f"stdin {sys.stdin.read()!r}")
-    links = {}
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            links[int(name)] = os.readlink(f"/proc/self/fd/{name}").partition(":")[0]
-        except FileNotFoundError:
-            pass  # The listing's own descriptor.
-    answer.message(f"fds {sorted(links.items())}")
+    answer.message(f"fds {sorted(open_descriptors().items())}")
     answer.end(Verdict.RUN)
 
 worker.refuse_untrusted_code = lambda *_: None
 worker._VERBS[Verb.ACQUIRE] = verb
 worker.main()
 """
+)
 
 
 @dataclass
