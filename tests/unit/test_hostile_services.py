@@ -235,7 +235,7 @@ def test_broken_http_is_one_readable_error(sent: bytes) -> None:
             lambda: http.request("GET", url, headers={}, is_repeatable=False, max_tries=1)
         )
     assert len(outcome) < 300
-    assert "200" not in outcome
+    assert "200" not in outcome.replace(url.removeprefix("http://"), "")
 
 
 @pytest.mark.parametrize(
