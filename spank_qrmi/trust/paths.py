@@ -19,8 +19,11 @@ def trouble_with(paths: "Iterable[str | os.PathLike[str]]") -> str:
     Nothing if there is none. What lies in a folder where everybody may write is safe if only its
     owner may remove it.
     """
-    for step in dict.fromkeys(step for path in paths for step in steps_to(os.fspath(path))):
-        trouble = _told(step, foreign_writer(step))
+    steps: dict[str, os.stat_result] = {}
+    for path in paths:
+        steps_to(os.fspath(path), steps)
+    for step, status in steps.items():
+        trouble = _told(step, foreign_writer(status))
         if trouble:
             return trouble
     return ""
@@ -44,27 +47,31 @@ def _told(path: str, writer: str) -> str:
     return f"{path} may be changed by {writer}, and the worker runs as root" if writer else ""
 
 
-def steps_to(path: str) -> "list[str]":
-    """Return the path, all folders above it, and the same of each link on the way."""
-    steps = []
+def steps_to(
+    path: str, steps: "dict[str, os.stat_result] | None" = None
+) -> "dict[str, os.stat_result]":
+    """Return the path, all folders above it, and the same of each link on the way, with statuses.
+
+    They are added to `steps`; what that holds has been looked at.
+    """
+    steps = {} if steps is None else steps
     # The current folder may be gone. The linter would have pathlib here, see `light.paths`.
     step = path if path.startswith("/") else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118
     while step not in steps:
-        steps.append(step)
+        steps[step] = status = lstat(step)
         above = os.path.dirname(step)  # noqa: PTH120
-        if stat.S_ISLNK(lstat(step).st_mode):
-            steps += steps_to(os.path.join(above, os.readlink(step)))  # noqa: PTH115, PTH118
+        if stat.S_ISLNK(status.st_mode):
+            steps_to(os.path.join(above, os.readlink(step)), steps)  # noqa: PTH115, PTH118
         step = above
     return steps
 
 
-def foreign_writer(step: str) -> str:
+def foreign_writer(status: os.stat_result) -> str:
     """Return who beside root may replace what a step leads to, and by which mode; empty if nobody.
 
     Root's group counts as root. Who is in another one, or will be, cannot be known: a directory
     service need not list members.
     """
-    status = lstat(step)
     is_kept = stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX
     return "" if is_kept and status.st_uid == 0 else _writer_by(status)
 
