@@ -14,8 +14,8 @@ from json import JSONDecodeError as JSONDecodeError  # noqa: PLC0414 (callers ca
 MOST_DEPTH = 500
 
 # A string that does not end is taken as one, too: searched again from each quote in it, one of a
-# mebibyte would take most of an hour.
-_BRACKET_OR_STRING = re.compile(rb'[\[{]|[\]}]|"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+# mebibyte would take most of an hour. Compiled by the few who need it.
+_BRACKET_OR_STRING = rb'(?s:[\[{]|[\]}]|"[^"\\]*(?:\\.[^"\\]*)*"?)'
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _OPENING = frozenset((b"[", b"{"))
 _CLOSING = frozenset((b"]", b"}"))
@@ -60,7 +60,7 @@ def _check_depth(content: bytes, text: str) -> None:
     if content.count(b"[") + content.count(b"{") <= MOST_DEPTH:
         return
     depth = 0
-    for found in _BRACKET_OR_STRING.finditer(content):
+    for found in re.finditer(_BRACKET_OR_STRING, content):
         if found[0] in _OPENING:
             depth += 1
         elif found[0] in _CLOSING:

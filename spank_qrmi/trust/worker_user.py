@@ -11,7 +11,7 @@ NOBODY = 65534
 """User and group that own nothing, by convention on every Linux."""
 
 _LARGEST_ID = 2**32 - 2  # The one above means "unchanged" to the kernel.
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,255}\$?")
+_NAME = r"[A-Za-z_][A-Za-z0-9_.@-]{0,255}\$?"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ DEFAULT_WORKER_USER = WorkerUser(str(NOBODY))
 def worker_user(option: str, text: str) -> WorkerUser:
     """Read an option's value; raise ArgumentError if it can be no user, or is root."""
     is_number = text.isascii() and text.isdigit() and len(text) <= len(str(_LARGEST_ID))
-    is_user = 1 <= int(text) <= _LARGEST_ID if is_number else _NAME.fullmatch(text) is not None
+    is_user = 1 <= int(text) <= _LARGEST_ID if is_number else re.fullmatch(_NAME, text) is not None
     if not is_user or text == "root":
         message = (
             f"{option} must be the name or number of a user other than root, got {text[:40]!r}"
