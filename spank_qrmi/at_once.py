@@ -2,13 +2,13 @@
 """Doing several things at the same time: the same for many items, or one beside another."""
 
 import contextlib
-import queue
 import threading
 from collections.abc import Callable, Sequence
 
 from spank_qrmi import log
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
+from spank_qrmi.light.queues import Empty, SimpleQueue
 from spank_qrmi.light.type_hints import NoReturn, TypeVar
 from spank_qrmi.redaction import error_place
 
@@ -38,7 +38,7 @@ def do_at_once(
     can, the caller's does.
     """
     outcomes: dict[int, _Result | QrmiError] = {}
-    waiting: queue.SimpleQueue[tuple[int, _Item]] = queue.SimpleQueue()
+    waiting: SimpleQueue[tuple[int, _Item]] = SimpleQueue()
     finished = threading.Semaphore(0)
 
     def attempt(index: int, item: _Item) -> None:
@@ -52,7 +52,7 @@ def do_at_once(
 
     def attempt_all() -> None:
         try:
-            with contextlib.suppress(queue.Empty):
+            with contextlib.suppress(Empty):
                 attempt(*waiting.get_nowait())
                 while not deadline.has_passed():
                     attempt(*waiting.get_nowait())
@@ -75,7 +75,7 @@ def begin(work: Callable[[], _Result]) -> Callable[[], _Result]:
 
     Without a thread for it, it is done by whoever wants the result.
     """
-    outcome: queue.SimpleQueue[Callable[[], _Result]] = queue.SimpleQueue()
+    outcome: SimpleQueue[Callable[[], _Result]] = SimpleQueue()
 
     def attempt() -> None:
         try:

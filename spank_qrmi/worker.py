@@ -7,7 +7,6 @@ without root, see `network.process`.
 """
 
 import contextlib
-import importlib
 import os
 import sys
 import threading
@@ -36,11 +35,11 @@ _found_trusted: set[str] = set()
 def _imported(module: str, name: str) -> VerbFunction:
     """Return a function that is imported when it is called: most verbs need little of the package.
 
-    The modules behind it take longer to import than some verbs take.
+    The modules behind it take longer to import than some verbs take, as does importlib.
     """
 
     def call(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
-        function = getattr(importlib.import_module(module), name)
+        function = getattr(__import__(module, fromlist=(name,)), name)
         refuse_untrusted_code(_found_trusted)
         function(request, deadline, answer, network)
 

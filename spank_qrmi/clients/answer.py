@@ -6,10 +6,10 @@ here sends anything.
 """
 
 from collections.abc import Mapping
-from http import HTTPStatus
 
 from spank_qrmi import strict_json
 from spank_qrmi.errors import ServiceError
+from spank_qrmi.light.http_status import HTTPStatus
 from spank_qrmi.light.records import dataclass, field
 from spank_qrmi.redaction import printable, without, without_url_secrets
 
@@ -68,8 +68,10 @@ class Answer:
 
     def status_text(self) -> str:
         """Return the status, its name and the service's own reason, such as `404 Not Found: …`."""
+        import http  # noqa: PLC0415 (only what fails needs the names)
+
         try:
-            text = f"{self.status} {HTTPStatus(self.status).phrase}"
+            text = f"{self.status} {http.HTTPStatus(self.status).phrase}"
         except ValueError:
             text = str(self.status)
         reason = error_text(self)

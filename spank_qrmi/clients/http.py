@@ -5,10 +5,8 @@ What a request means, and how it is authorised, is the clients' business; when i
 decided in `retry`, and a `Transport` carries it.
 """
 
-import copy
 import math
 import os
-import queue
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -37,6 +35,7 @@ from spank_qrmi.clients.url import Url
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
 from spank_qrmi.light.percent import quoted_pairs
+from spank_qrmi.light.queues import Empty, SimpleQueue
 
 OPERATION_TIMEOUT_SECONDS = 30.0
 """Longest silence of a service within one try: connecting, sending, or between two pieces read.
@@ -62,7 +61,7 @@ class _Exchange:
         self.send_by = time.monotonic() + seconds
         self.ends_at = self.send_by + late_seconds
         self.limits = Limits(min(silence_seconds, seconds + late_seconds), self.ends_at)
-        self.outcomes: queue.SimpleQueue[Answer | ServiceError] = queue.SimpleQueue()
+        self.outcomes: SimpleQueue[Answer | ServiceError] = SimpleQueue()
         self.was_sent = False
         self.received = bytearray()
 
@@ -101,8 +100,8 @@ class HttpClient:
 
     def within(self, deadline: Deadline) -> "HttpClient":
         """Return the same open client, its connections included, for work with this deadline."""
-        other = copy.copy(self)
-        other._deadline = deadline
+        other = HttpClient(deadline)
+        vars(other).update({**vars(self), "_deadline": deadline})
         return other
 
     def open_with(self, environment: Mapping[str, str], *, is_tls_needed: bool = True) -> None:
@@ -197,7 +196,7 @@ class HttpClient:
             try:
                 outcome = exchange.outcomes.get(timeout=min(left_seconds, _CANCEL_CHECK_SECONDS))
                 break
-            except queue.Empty:
+            except Empty:
                 # What opens a session is waited for even then: its answer says what to close.
                 if request.is_repeatable and self._deadline.has_passed():
                     break

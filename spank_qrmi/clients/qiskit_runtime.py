@@ -7,13 +7,13 @@ business, except that release asks whether some are still pending.
 
 import re
 from collections.abc import Mapping
-from http import HTTPStatus
 
 from spank_qrmi.at_once import begin
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import Client, Hold, Settings, path_segment
 from spank_qrmi.clients.iam import IbmService, TokenSource
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
+from spank_qrmi.light.http_status import HTTPStatus
 from spank_qrmi.light.type_hints import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -34,9 +34,10 @@ _ACCESSIBLE_STATUSES = frozenset({"active", "online"})
 # "." and ".." would turn the session's URL into another one.
 _SESSION_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,256}")
 
-# What is in another string is neither; the last one may have been cut off.
-_BRACE_OR_ID_OR_STRING = re.compile(
-    rb'[{}]|"id"\s*:\s*"([A-Za-z0-9._-]{1,256})"|"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL
+# What is in another string is neither; the last one may have been cut off. Compiled by the few who
+# need it.
+_BRACE_OR_ID_OR_STRING = (
+    rb'(?s:[{}]|"id"\s*:\s*"([A-Za-z0-9._-]{1,256})"|"[^"\\]*(?:\\.[^"\\]*)*"?)'
 )
 
 _CHECK_SHARE = 3 / 4
@@ -281,7 +282,7 @@ def _session_id(answer: Answer) -> str:
 def _readable_session_id(partial_body: bytes) -> str | None:
     """Return the id of the session that the beginning of a broken answer tells, None if none."""
     depth = 0
-    for found in _BRACE_OR_ID_OR_STRING.finditer(partial_body):
+    for found in re.finditer(_BRACE_OR_ID_OR_STRING, partial_body):
         if found[1] is None:
             depth += {b"{": 1, b"}": -1}.get(found[0], 0)
         elif depth == 1:

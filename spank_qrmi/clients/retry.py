@@ -9,12 +9,12 @@ import os
 import re
 import time
 from collections.abc import Callable
-from http import HTTPStatus
 
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.url import Url
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
+from spank_qrmi.light.http_status import HTTPStatus
 from spank_qrmi.redaction import printable
 
 DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0)
@@ -25,7 +25,8 @@ MOST_TRIES = len(DELAYS_SECONDS) + 1
 UNREADABLE_ADDRESS = "an unreadable address"
 
 _JITTER = 0.25
-_AUTHORITY = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)")
+# No job waits until it is compiled: a redirect ends it.
+_AUTHORITY = r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)"
 _RETRY_AFTER_DIGITS = 9
 
 
@@ -151,7 +152,7 @@ def redirect_text(source: str, host: str) -> str:
 
 
 def _redirect_host(answer: Answer) -> str:
-    found = _AUTHORITY.match(answer.headers.get("location", ""))
+    found = re.match(_AUTHORITY, answer.headers.get("location", ""))
     if found is None:
         return "the same host"
     try:

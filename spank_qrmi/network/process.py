@@ -8,13 +8,11 @@ session counts as having opened it.
 import contextlib
 import os
 import select
-import signal
 import struct
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from itertools import count
-from queue import Empty, SimpleQueue
 
 from spank_qrmi import log
 from spank_qrmi.clients import CLIENTS
@@ -22,6 +20,8 @@ from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Settings
 from spank_qrmi.clients.iam import is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
+from spank_qrmi.light.queues import Empty, SimpleQueue
+from spank_qrmi.light.signals import SIGCONT, SIGKILL
 from spank_qrmi.light.sockets import SHUT_RDWR, SO_SNDTIMEO, SOL_SOCKET, Socket, socketpair
 from spank_qrmi.light.type_hints import TYPE_CHECKING, ClassVar, cast
 from spank_qrmi.network.messages import (
@@ -38,7 +38,6 @@ from spank_qrmi.network.messages import (
     read_frame,
 )
 from spank_qrmi.network.services import QuantumJobs, Services
-from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.redaction import printable
 from spank_qrmi.trust.worker_user import WorkerUser
 
@@ -125,12 +124,12 @@ class NetworkProcess:
                 self._environments.append(dict(each))
                 fields += [str(len(each)), *pairs_to_fields(each)]
         listener = threading.Thread(target=self._listen, daemon=True)
+        self._order(Order.OPEN, user.text, str(seconds), "1" if is_tls_needed else "", *fields)
         try:
             listener.start()
         except RuntimeError as error:
             raise QrmiError(_NO_THREAD) from error
         self._listener = listener
-        self._order(Order.OPEN, user.text, str(seconds), "1" if is_tls_needed else "", *fields)
 
     def wait_until_open(self, deadline: Deadline) -> None:
         """Return once requests can be made; raise QrmiError that says why they cannot."""
@@ -151,7 +150,7 @@ class NetworkProcess:
         if self._pid is not None:
             # Without the right to end it, it ends by itself: its worker listens no more.
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(self._pid, signal.SIGKILL)
+                os.kill(self._pid, SIGKILL)
 
     def close(self) -> None:
         """End the process and wait for its end."""
@@ -276,7 +275,7 @@ class NetworkProcess:
             return
         with contextlib.suppress(ChildProcessError, ProcessLookupError, PermissionError):
             if os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOHANG) is not None:
-                os.kill(self._pid, signal.SIGCONT)
+                os.kill(self._pid, SIGCONT)
 
     def _take(self, report: list[str]) -> None:
         """Act on one report; raise ProtocolError or ValueError for nonsense."""
@@ -356,6 +355,8 @@ class _RemoteServices(Services):
 
     def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
         """Return jobs that are removed there; raises VariableError as the real one does."""
+        from spank_qrmi.qrun.service import quantum_system_from  # noqa: PLC0415 (for qrun only)
+
         system = quantum_system_from(values, *_NOTHING_TO_ASK_WITH)
         return _RemoteQuantumJobs(self, pairs_to_fields(values), system.login)
 

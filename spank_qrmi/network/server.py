@@ -7,9 +7,7 @@ calls until the worker closes its end.
 """
 
 import contextlib
-import importlib
 import os
-import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,6 +17,16 @@ from spank_qrmi.clients.iam import Login, TokenSource, login_from_fields
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
+from spank_qrmi.light.signals import (
+    SIG_SETMASK,
+    SIGABRT,
+    SIGBUS,
+    SIGFPE,
+    SIGILL,
+    SIGSEGV,
+    pthread_sigmask,
+    valid_signals,
+)
 from spank_qrmi.light.sockets import Socket
 from spank_qrmi.light.type_hints import TYPE_CHECKING, NoReturn
 from spank_qrmi.network.messages import (
@@ -40,7 +48,7 @@ from spank_qrmi.trust.worker_user import WorkerUser, ids_of
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
 
-_CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
+_CRASHES = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV}
 _CHANNEL_DESCRIPTOR = 3
 
 _NO_THREAD = "was not asked: the user of the worker's network process may start no more threads"
@@ -73,7 +81,7 @@ def main(channel: Socket, parent_pid: int) -> NoReturn:
 
 def block_signals() -> None:
     """Block all signals but those of a crash."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)
+    pthread_sigmask(SIG_SETMASK, valid_signals() - _CRASHES)
 
 
 def _alone(channel: Socket) -> Socket:
@@ -103,8 +111,11 @@ def become_user(text: str) -> None:
 
 def import_http() -> None:
     """Import all that requests may need, while its files can still be read."""
-    importlib.import_module("spank_qrmi.clients.http")
-    importlib.import_module("ctypes")
+    import ctypes  # noqa: F401, PLC0415 (imported when it is asked for)
+    import http  # noqa: F401, PLC0415 (as above)
+
+    import spank_qrmi.clients.http  # noqa: PLC0415 (as above)
+    import spank_qrmi.qrun.service  # noqa: F401, PLC0415 (as above)
 
 
 class Server:

@@ -14,7 +14,6 @@ from spank_qrmi.clients.base import Client, Settings
 from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.light.type_hints import TYPE_CHECKING, Protocol
-from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser
 
 if TYPE_CHECKING:
@@ -140,6 +139,8 @@ class LocalServices(Services):
 
     def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
         """Return the jobs of the service; raises VariableError if there is none."""
+        from spank_qrmi.qrun.service import quantum_system_from  # noqa: PLC0415 (for qrun only)
+
         return quantum_system_from(values, self._opened(), self._tokens)
 
     def _opened(self) -> "HttpClient":
