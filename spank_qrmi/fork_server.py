@@ -27,7 +27,7 @@ from collections.abc import Collection
 
 from spank_qrmi import worker
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.network.server import block_signals
+from spank_qrmi.network.server import block_signals, import_http
 from spank_qrmi.proc import read_proc
 from spank_qrmi.trust.running_code import places_of_code, refuse_untrusted_code
 
@@ -39,10 +39,7 @@ _LISTENER = 3
 """The first descriptor that systemd passes on: sd_listen_fds(3)."""
 
 # Beside what is imported with these.
-_PRELOADED = (
-    *("ctypes", "spank_qrmi.clients.http", "spank_qrmi.clients.tls"),
-    *("spank_qrmi.verbs", "spank_qrmi.qrun_verbs"),
-)
+_PRELOADED = ("spank_qrmi.clients.tls", "spank_qrmi.verbs", "spank_qrmi.qrun_verbs")
 
 # What a worker gets that slurmstepd starts. When Python starts, it decides how names of files are
 # encoded, and then no more.
@@ -286,6 +283,7 @@ def main() -> None:
     found_trusted: set[str] = set()
     try:
         listener = _listener()
+        import_http()
         for name in _PRELOADED:
             importlib.import_module(name)
         refuse_untrusted_code(found_trusted)
