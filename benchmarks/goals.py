@@ -100,13 +100,13 @@ def _goals_of_jobs(jobs: QpuFigures) -> list[Goal]:
     ordinary = jobs.ordinary
     no_plugin_ms = ordinary[NONE].to_script_ms
     first = {case: jobs.acquiring[case, FIRST] for case, _ in jobs.acquiring}
-    resident = difference(ordinary[OURS].resident_kb, ordinary[EMPTY].resident_kb)
+    own = difference(ordinary[OURS].own_kb, ordinary[EMPTY].own_kb)
     found = [
         Goal(
-            "slurmstepd of a job without QPU: ours more than empty C plugin",
+            "slurmstepd's own memory, job without QPU: ours more than empty C plugin",
             "kB",
             TWO_PAGES_KB,
-            resident,
+            own,
         )
     ]
     found += [

@@ -76,9 +76,9 @@ class JobSamples:
         return [job.acquisition_cpu_ms for job in self.jobs]
 
     @property
-    def dirty_kb(self) -> list[float]:
-        """Memory of slurmstepd's own, while the script runs."""
-        return [job.dirty_kb for job in self.jobs]
+    def own_kb(self) -> list[float]:
+        """Memory of slurmstepd's own and its plugin's files, while the script runs."""
+        return [job.own_kb for job in self.jobs]
 
     @property
     def resident_kb(self) -> list[float]:
@@ -126,7 +126,7 @@ class _Measuring:
         self._fork_server = fork_server
         self._cluster = cluster
         self._site = site
-        self._runner = JobRunner(cluster)
+        self._runner = JobRunner(cluster, testbed.folder)
 
     def run_all(self, figures: QpuFigures) -> None:
         """Run one job of each kind."""
