@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a plugin costs the jobs that ask it for nothing: loading, instructions, srun, sbatch."""
 
+import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.testbed import EMPTY, OPTION, OURS, QRUN, VARIANTS, Testbed
@@ -68,9 +70,12 @@ def instructions(testbed: Testbed) -> Samples:
     )
     wrapper.chmod(0o755)
     samples = _of_each_variant([*VARIANTS, OPTION, QRUN])
-    with SlurmCluster(
-        folder / "cluster", nodes=1, debug=SLURMD_DEBUG, slurmstepd=wrapper
-    ) as cluster:
+    with (
+        _plain_environment(),
+        SlurmCluster(
+            folder / "cluster", nodes=1, debug=SLURMD_DEBUG, slurmstepd=wrapper
+        ) as cluster,
+    ):
         for _ in range(CALLGRIND_RUNS):
             for variant, counts in samples.items():
                 cluster.write_plugstack(*testbed.plugstack(variant, NO_CONFIG, folder))
@@ -81,6 +86,19 @@ def instructions(testbed: Testbed) -> Samples:
                 for log in logs.iterdir():
                     log.unlink()
     return samples
+
+
+@contextmanager
+def _plain_environment() -> Iterator[None]:
+    """Give jobs the same few variables on every machine: for each option Slurm looks at all."""
+    variables = dict(os.environ)
+    os.environ.clear()
+    os.environ.update({name: variables[name] for name in ("HOME", "PATH") if name in variables})
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(variables)
 
 
 def _collected(logs: Path) -> list[float]:

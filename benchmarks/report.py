@@ -28,7 +28,8 @@ METHOD = f"""## How it is measured
 - *C plugin with an option*: `option_plugin.c`, which registers the option of `spank_qrmi.so`,
   writes its log lines and does nothing else: what Slurm itself does for an option is not ours.
 - *Instructions*: callgrind counts what the slurmstepd of a batch step executes in libslurm's SPANK
-  functions and below: reading plugstack.conf, loading, all hooks outside of the task.
+  functions and below: reading plugstack.conf, loading, all hooks outside of the task. The job has
+  few variables; for each option of a plugin Slurm looks through all of them.
 - A run has {DLOPENS_PER_RUN} loads, {SRUNS_PER_RUN} of srun, and {SBATCHES_PER_RUN} held jobs for
   sbatch, one after the other.
 - *Time to script*: from slurmstepd's first line in slurmd's log to the script's first line. That
