@@ -124,12 +124,12 @@ class NetworkProcess:
                 self._environments.append(dict(each))
                 fields += [str(len(each)), *pairs_to_fields(each)]
         listener = threading.Thread(target=self._listen, daemon=True)
-        self._order(Order.OPEN, user.text, str(seconds), "1" if is_tls_needed else "", *fields)
         try:
             listener.start()
         except RuntimeError as error:
             raise QrmiError(_NO_THREAD) from error
         self._listener = listener
+        self._order(Order.OPEN, user.text, str(seconds), "1" if is_tls_needed else "", *fields)
 
     def wait_until_open(self, deadline: Deadline) -> None:
         """Return once requests can be made; raise QrmiError that says why they cannot."""
