@@ -278,14 +278,19 @@ def _listener() -> socket.socket:
     return socket.socket(fileno=_LISTENER)
 
 
+def import_for_workers() -> None:
+    """Import all that workers and their network processes do."""
+    import_http()
+    for name in _PRELOADED:
+        importlib.import_module(name)
+
+
 def main() -> None:
     """Serve the socket that systemd has passed on; end with one line on stderr where none is."""
     found_trusted: set[str] = set()
     try:
         listener = _listener()
-        import_http()
-        for name in _PRELOADED:
-            importlib.import_module(name)
+        import_for_workers()
         refuse_untrusted_code(found_trusted)
     except QrmiError as error:
         sys.exit(f"spank-qrmi: {error}")

@@ -50,6 +50,23 @@ def with_worker(body: str) -> str:
     return f"def main(pid, found_trusted):\n    {body}\nworker.main = main\n"
 
 
+# A worker that imports what others come to import later.
+THOROUGH = """
+import sys
+from spank_qrmi.network.server import import_http
+from spank_qrmi.protocol import Verb, Verdict
+
+def verb(request, deadline, answer, network):
+    found = set(sys.modules)
+    import_http()
+    import spank_qrmi.clients.tls, spank_qrmi.qrun_verbs, spank_qrmi.verbs
+    answer.message(f"imported {sorted(set(sys.modules) - found)}")
+    answer.end(Verdict.RUN)
+
+worker._VERBS[Verb.ACQUIRE] = verb
+"""
+
+
 # It ends when its plugin hangs up, and repeats what it is told until then.
 ECHO = with_worker("while data := os.read(0, 100): os.write(0, data)\n    os._exit(0)")
 
@@ -85,6 +102,14 @@ def test_worker_is_as_one_that_slurmstepd_starts(tmp_path: Path) -> None:
             "handlers True, group True",
             "open [(0, '/dev/null'), (1, 'socket'), (2, 'socket'), (3, 'socket'), (4, 'socket')]",
         ]
+
+
+def test_worker_has_all_modules_from_the_beginning(tmp_path: Path) -> None:
+    with serving(tmp_path, THOROUGH) as unit, asked(unit.path) as worker:
+        assert worker.is_started()
+        worker.channel.sendall(encode_request(REQUEST))
+        assert read_answer(worker.channel.recv).messages == ["imported []"]
+        assert worker.status() == 0
 
 
 @pytest.mark.parametrize(
