@@ -43,6 +43,13 @@ NEVER_IMPORTED = frozenset(
         *("spank_qrmi.qrun_verbs", "spank_qrmi.simulator"),
     }
 )
+# What is root reads nothing of the network, and a job waits for what it imports.
+ONLY_FOR_THE_NETWORK = frozenset(
+    {
+        *("ctypes", "http", "socket", "spank_qrmi.qrun"),
+        *("spank_qrmi.clients.connection", "spank_qrmi.clients.http", "spank_qrmi.clients.http1"),
+    }
+)
 
 # With a token that the node has. Each vendor is asked whether it is there, and for what it gives.
 # What nothing is held of needs no release.
@@ -78,7 +85,7 @@ def tell(event, arguments):
             file = os.open(report, os.O_WRONLY)
         except PermissionError:
             return
-        os.write(file, f"{event == 'import'} {word}\\n".encode())
+        os.write(file, f"{os.getpid()} {event == 'import'} {word}\\n".encode())
         os.close(file)
 sys.addaudithook(tell)
 runpy.run_module("spank_qrmi.worker", run_name="__main__", alter_sys=True)
@@ -87,10 +94,14 @@ runpy.run_module("spank_qrmi.worker", run_name="__main__", alter_sys=True)
 
 @dataclass(frozen=True)
 class Observed:
-    """One worker's answer, the modules that it imported, and what of it started processes."""
+    """One worker's answer, the modules that it imported, and what of it started processes.
+
+    `modules` are those of all its processes, `deciding_modules` of the one that decides as root.
+    """
 
     answer: SeenAnswer
     modules: frozenset[str]
+    deciding_modules: frozenset[str]
     starts: tuple[str, ...]
 
 
@@ -131,8 +142,13 @@ class ObservedWorker:
         os.close(told_end)
         return Observed(
             answer,
-            frozenset(word for is_import, word in told if is_import == "True"),
-            tuple(word for is_import, word in told if is_import == "False"),
+            frozenset(word for _, is_import, word in told if is_import == "True"),
+            frozenset(
+                word
+                for pid, is_import, word in told
+                if (pid, is_import) == (str(process.pid), "True")
+            ),
+            tuple(word for _, is_import, word in told if is_import == "False"),
         )
 
     def forget_tokens(self) -> None:
@@ -173,8 +189,8 @@ def test_acquiring_and_releasing_one_qpu(worker: ObservedWorker, qpu: str) -> No
     for observed in (acquired, released):
         assert len(observed.modules) <= MOST_MODULES
         assert 1 + len(observed.starts) <= MOST_PROCESSES
-        unwanted = {name for name in observed.modules if _is_unwanted(name)}
-        assert unwanted == set()
+        assert _those_in(NEVER_IMPORTED, observed.modules) == set()
+        assert _those_in(ONLY_FOR_THE_NETWORK, observed.deciding_modules) == set()
 
 
 def test_qpus_that_share_a_key_share_its_token(worker: ObservedWorker) -> None:
@@ -186,5 +202,10 @@ def test_qpus_that_share_a_key_share_its_token(worker: ObservedWorker) -> None:
     assert worker.requests()[TOKEN] <= 1
 
 
-def _is_unwanted(module: str) -> bool:
-    return any(module == name or module.startswith(f"{name}.") for name in NEVER_IMPORTED)
+def _those_in(packages: frozenset[str], modules: frozenset[str]) -> set[str]:
+    """Return the modules that are one of the packages, or in one."""
+    return {
+        module
+        for module in modules
+        if any(f"{module}.".startswith(f"{package}.") for package in packages)
+    }
