@@ -120,6 +120,40 @@ def test_links_on_the_way_are_followed(tmp_path: Path) -> None:
     assert {"/", str(tmp_path)} <= set(steps)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_every_path_is_looked_at(files: Files, order: int) -> None:
+    files.say(Path("/opt/other"), user=4000000)
+    paths = [Path("/opt/python/bin"), Path("/opt/other/bin"), Path("/opt/python/lib")][::order]
+    assert trouble_with_paths(*paths).startswith("/opt/other may be changed by user 4000000")
+
+
+def test_links_out_of_folders_that_were_looked_at_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "python").mkdir()
+    (tmp_path / "python" / "trusted").touch()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "module").touch()
+    (tmp_path / "python" / "link").symlink_to("../other/module")
+
+    def status(path: str) -> SimpleNamespace:
+        mode = Path(path).lstat().st_mode & ~(stat.S_IWGRP | stat.S_IWOTH)
+        user = 4000000 if Path(path).name == "other" else 0
+        return SimpleNamespace(st_mode=mode, st_uid=user, st_gid=0)
+
+    monkeypatch.setattr(trusted_paths, "lstat", status)
+
+    paths = [tmp_path / "python" / "trusted", tmp_path / "python" / "link"]
+    assert "other may be changed by user 4000000" in trouble_with_paths(*paths)
+    assert trouble_with_paths(*paths[:1]) == ""
+
+
+def test_links_that_lead_in_a_circle_come_to_an_end(tmp_path: Path) -> None:
+    (tmp_path / "here").symlink_to("there")
+    (tmp_path / "there").symlink_to("here")
+    assert {str(tmp_path / "here"), str(tmp_path / "there")} <= set(steps_to(f"{tmp_path}/here"))
+
+
 def test_absolute_path_needs_no_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
