@@ -103,7 +103,9 @@ def _cancel_when_abandoned(channel: Socket, deadline: Deadline) -> None:
                 pass
         deadline.cancel()
 
-    threading.Thread(target=wait, daemon=True).start()
+    # Where no thread can be had, the network cannot be asked either, which says so.
+    with contextlib.suppress(RuntimeError):
+        threading.Thread(target=wait, daemon=True).start()
 
 
 def _take_channel() -> Socket:

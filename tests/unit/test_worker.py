@@ -155,6 +155,20 @@ def test_plugin_that_closes_its_side_cancels_the_deadline(how: str) -> None:
         assert not waiting.is_alive()
 
 
+def test_work_goes_on_without_a_thread_that_watches_the_plugin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    deadline = Deadline(60)
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with ours, theirs:
+        worker._cancel_when_abandoned(theirs, deadline)
+    assert not deadline.is_cancelled()
+
+
 def test_release_is_not_cancelled_by_a_plugin_that_is_gone(
     serving: ServingWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
