@@ -7,41 +7,8 @@ What the standard library puts on top makes enumerations of its numbers, which t
 from spank_qrmi.light.type_hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from signal import (
-        SIG_SETMASK,
-        SIGABRT,
-        SIGBUS,
-        SIGCONT,
-        SIGFPE,
-        SIGILL,
-        SIGKILL,
-        SIGSEGV,
-        pthread_sigmask,
-        valid_signals,
-    )
+    import signal
 else:
-    from _signal import (
-        SIG_SETMASK,
-        SIGABRT,
-        SIGBUS,
-        SIGCONT,
-        SIGFPE,
-        SIGILL,
-        SIGKILL,
-        SIGSEGV,
-        pthread_sigmask,
-        valid_signals,
-    )
+    import _signal as signal
 
-__all__ = [
-    "SIGABRT",
-    "SIGBUS",
-    "SIGCONT",
-    "SIGFPE",
-    "SIGILL",
-    "SIGKILL",
-    "SIGSEGV",
-    "SIG_SETMASK",
-    "pthread_sigmask",
-    "valid_signals",
-]
+__all__ = ["signal"]

@@ -21,7 +21,7 @@ from spank_qrmi.clients.iam import is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
 from spank_qrmi.light.queues import Empty, SimpleQueue
-from spank_qrmi.light.signals import SIGCONT, SIGKILL
+from spank_qrmi.light.signals import signal
 from spank_qrmi.light.sockets import SHUT_RDWR, SO_SNDTIMEO, SOL_SOCKET, Socket, socketpair
 from spank_qrmi.light.type_hints import TYPE_CHECKING, ClassVar, cast
 from spank_qrmi.network.messages import (
@@ -150,7 +150,7 @@ class NetworkProcess:
         if self._pid is not None:
             # Without the right to end it, it ends by itself: its worker listens no more.
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(self._pid, SIGKILL)
+                os.kill(self._pid, signal.SIGKILL)
 
     def close(self) -> None:
         """End the process and wait for its end."""
@@ -275,7 +275,7 @@ class NetworkProcess:
             return
         with contextlib.suppress(ChildProcessError, ProcessLookupError, PermissionError):
             if os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOHANG) is not None:
-                os.kill(self._pid, SIGCONT)
+                os.kill(self._pid, signal.SIGCONT)
 
     def _take(self, report: list[str]) -> None:
         """Act on one report; raise ProtocolError or ValueError for nonsense."""

@@ -17,16 +17,7 @@ from spank_qrmi.clients.iam import Login, TokenSource, login_from_fields
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
-from spank_qrmi.light.signals import (
-    SIG_SETMASK,
-    SIGABRT,
-    SIGBUS,
-    SIGFPE,
-    SIGILL,
-    SIGSEGV,
-    pthread_sigmask,
-    valid_signals,
-)
+from spank_qrmi.light.signals import signal
 from spank_qrmi.light.sockets import Socket
 from spank_qrmi.light.type_hints import TYPE_CHECKING, NoReturn
 from spank_qrmi.network.messages import (
@@ -48,7 +39,7 @@ from spank_qrmi.trust.worker_user import WorkerUser, ids_of
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
 
-_CRASHES = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV}
+_CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 _CHANNEL_DESCRIPTOR = 3
 
 _NO_THREAD = "was not asked: the user of the worker's network process may start no more threads"
@@ -81,7 +72,7 @@ def main(channel: Socket, parent_pid: int) -> NoReturn:
 
 def block_signals() -> None:
     """Block all signals but those of a crash."""
-    pthread_sigmask(SIG_SETMASK, valid_signals() - _CRASHES)
+    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)
 
 
 def _alone(channel: Socket) -> Socket:

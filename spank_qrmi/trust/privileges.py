@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 
 from spank_qrmi.errors import PrivilegeError
-from spank_qrmi.light.signals import SIGKILL
+from spank_qrmi.light.signals import signal
 from spank_qrmi.proc import read_proc
 
 _MIB = 1024 * 1024
@@ -105,7 +105,7 @@ def seal(parent_pid: int) -> None:
     for option, value in (
         (_PR_SET_NO_NEW_PRIVS, 1),
         (_PR_SET_DUMPABLE, 0),
-        (_PR_SET_PDEATHSIG, int(SIGKILL)),
+        (_PR_SET_PDEATHSIG, int(signal.SIGKILL)),
     ):
         if library.prctl(option, ctypes.c_ulong(value), *[ctypes.c_ulong(0)] * 3) != 0:
             message = f"prctl({option}) failed: {os.strerror(ctypes.get_errno())}"
