@@ -25,7 +25,7 @@ MOST_TRIES = len(DELAYS_SECONDS) + 1
 UNREADABLE_ADDRESS = "an unreadable address"
 
 _JITTER = 0.25
-# No job waits until it is compiled: a redirect ends it.
+# Compiled once a redirect has ended a request: no other needs it.
 _AUTHORITY = r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)"
 _RETRY_AFTER_DIGITS = 9
 
