@@ -15,9 +15,9 @@ from loopback.job import Job
 from loopback.processes import processes_naming
 from loopback.waiting import wait_until
 from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN
+from tests.simulator_client import FLIP, sampler_input
 from tests.slurm.bucket import Bucket
 from tests.slurm.qrun_product import OPTIONS, START_SECONDS, QrunProduct
-from tests.unit.simulator_client import FLIP, sampler_input
 
 USER = "nobody"
 

@@ -17,13 +17,16 @@ from spank_qrmi import log, worker
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.network.services import LocalNetwork
 from spank_qrmi.simulator.object_store import LocalObjectStore, ObjectStore
-from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import Site
+from tests.simulated_site import base_url, site
 from tests.unit.conversation import ServingWorker, converse
 from tests.unit.fake_services import assert_logs_show_no_secret
 from tests.unit.fake_vendor import FakeVendor
 from tests.unit.plugin_host import PluginHost
 from tests.unit.qrun_site import QrunSite
+
+# pytest finds fixtures by their names in this module.
+__all__ = ["base_url", "site"]
 
 UNIT_TESTS = Path(__file__).parent
 BUILD = UNIT_TESTS.parents[1] / "build"
@@ -115,19 +118,6 @@ def no_secret_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     with caplog.at_level(logging.DEBUG):
         yield
     assert_logs_show_no_secret(caplog.get_records("call"))
-
-
-@pytest.fixture(scope="module")
-def site() -> Site:
-    """A simulated site, shared by a module's tests."""
-    return Site()
-
-
-@pytest.fixture(scope="module")
-def base_url(site: Site) -> Iterator[str]:
-    """Where the site answers."""
-    with running_in_thread(site) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from spank_qrmi.simulator import site as names
 from spank_qrmi.simulator.jobs import Job
 from spank_qrmi.simulator.object_store import ObjectStore
 from spank_qrmi.simulator.site import Site
-from tests.unit.simulator_client import FLIP, sampler_input
+from tests.simulator_client import FLIP, sampler_input
 
 PROJECT = Path(__file__).parents[2]
 API = "/direct-access"

@@ -25,7 +25,7 @@ from spank_qrmi.light.records import asdict, replace
 from spank_qrmi.state import journal
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
-from tests.unit.deadlines import killed_after
+from tests.deadlines import killed_after
 
 PATIENCE_SECONDS = 10
 

@@ -26,6 +26,7 @@ from spank_qrmi.qrun.object_store import ObjectStore
 from spank_qrmi.qrun.run import QuantumRun
 from spank_qrmi.simulator import site as names
 from spank_qrmi.simulator.jobs import Job
+from tests.simulator_client import BELL
 from tests.unit.qrun_site import (
     JOBS,
     ONE_JOB,
@@ -36,7 +37,6 @@ from tests.unit.qrun_site import (
     input_file,
     wait_until,
 )
-from tests.unit.simulator_client import BELL
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(botocore|moto|werkzeug).*")
 

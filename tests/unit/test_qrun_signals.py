@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulator_client import FLIP
 from tests.unit.qrun_site import (
     JOBS,
     ONE_JOB,
@@ -22,7 +23,6 @@ from tests.unit.qrun_site import (
     qrun_process,
     wait_until,
 )
-from tests.unit.simulator_client import FLIP
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(botocore|moto|werkzeug).*")
 

@@ -17,7 +17,7 @@ def test_page_names_tests():
 
 @pytest.mark.parametrize(("file", "name"), NAMED)
 def test_test_is_there(file: str, name: str):
-    texts = [path.read_text() for path in REPOSITORY.glob(f"tests/*/{file}")]
+    texts = [path.read_text() for path in REPOSITORY.glob(f"tests/**/{file}")]
     assert any(f"\ndef {name or 'test_'}" in text for text in texts)
 
 

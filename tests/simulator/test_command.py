@@ -19,7 +19,7 @@ import pytest
 
 from spank_qrmi.cli import main
 from spank_qrmi.simulator.addresses import base_url
-from tests.unit.deadlines import killed_after
+from tests.deadlines import killed_after
 
 PROJECT = Path(__file__).parents[2]
 STOP_SECONDS = 10

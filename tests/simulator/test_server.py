@@ -13,7 +13,7 @@ import pytest
 
 from spank_qrmi.simulator.server import bind, running_in_thread
 from spank_qrmi.simulator.site import Site
-from tests.unit.simulator_client import WAIT_SECONDS, headers_of
+from tests.simulator_client import WAIT_SECONDS, headers_of
 
 DEVICES = "/pasqal/core-fast/api/v1/devices"
 JOBS = "/direct-access/v1/jobs"

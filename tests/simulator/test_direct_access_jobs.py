@@ -16,7 +16,7 @@ from spank_qrmi.simulator import site as names
 from spank_qrmi.simulator.execution import direct_access
 from spank_qrmi.simulator.execution.errors import ExecutionError
 from spank_qrmi.simulator.site import Site
-from tests.unit.simulator_client import (
+from tests.simulator_client import (
     BELL,
     FLIP,
     LONG_INPUT,
@@ -195,7 +195,7 @@ def test_job_that_runs_too_long_says_so_in_its_log(client: httpx.Client, storage
 def test_job_whose_worker_dies_says_so_in_its_log(
     client: httpx.Client, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantum_system_jobs, "RUN_FUNCTION", "tests.unit.worker_functions:die")
+    monkeypatch.setattr(quantum_system_jobs, "RUN_FUNCTION", "tests.simulator.worker_functions:die")
     client.post(f"{API}/jobs", json=order(storage))
     assert wait_for_end(client, f"{API}/jobs/job-1")["status"] == "Failed"
     assert storage.objects == {"/logs": b"the simulation's process ended unexpectedly\n"}

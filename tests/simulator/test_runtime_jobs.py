@@ -10,7 +10,7 @@ import pytest
 from qiskit_ibm_runtime import RuntimeDecoder
 
 from spank_qrmi.simulator.site import Site
-from tests.unit.simulator_client import (
+from tests.simulator_client import (
     FLIP,
     LONG_INPUT,
     WAIT_SECONDS,

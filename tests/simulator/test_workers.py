@@ -15,10 +15,10 @@ import pytest
 from spank_qrmi.simulator.execution.errors import ExecutionError, TimeLimitError
 from spank_qrmi.simulator.execution.pool import WORKER_MODULE, WorkerPool
 from spank_qrmi.simulator.execution.worker import LENGTH, serve
-from tests.unit.deadlines import killed_after
+from tests.deadlines import killed_after
 
 PROJECT = Path(__file__).parents[2]
-FUNCTIONS = "tests.unit.worker_functions"
+FUNCTIONS = "tests.simulator.worker_functions"
 LONGEST_SECONDS = 30
 
 

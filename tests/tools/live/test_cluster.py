@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The loopback cluster itself: what every other test of this ring takes for granted."""
+"""The loopback cluster itself: what every other test of these rings take for granted."""
 
 import contextlib
 import os

@@ -10,7 +10,7 @@ from loopback.waiting import wait_until
 from spank_qrmi.simulator.answers import LARGEST_BODY_BYTES
 from spank_qrmi.simulator.pasqal_tokens import AUTH_TOKEN, PROJECT_ID
 from spank_qrmi.simulator.site import Site
-from tests.unit.simulator_client import headers_of
+from tests.simulator_client import headers_of
 
 DIRECT_ACCESS_JOBS = "/direct-access/v1/jobs"
 RUNTIME_JOBS = "/runtime/api/v1/jobs"

@@ -14,7 +14,7 @@ from qiskit_ibm_runtime import RuntimeDecoder, RuntimeEncoder
 
 from spank_qrmi.simulator.execution import ibm_primitives
 from spank_qrmi.simulator.execution.errors import INSTRUCTION_NOT_SUPPORTED, ExecutionError
-from tests.unit.simulator_client import BELL, FLIP
+from tests.simulator_client import BELL, FLIP
 
 HEADER = 'OPENQASM 3.0;\ninclude "stdgates.inc";\n'
 TURNED = f"""{HEADER}input float[64] zeta;
