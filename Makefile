@@ -3,7 +3,10 @@
 #   make            build/spank_qrmi.so, build/spank_ibm_qrun.so
 #   make install    DESTDIR= PREFIX= PLUGINDIR= SYSCONFDIR= WHEEL=
 #   make dist       source distribution, wheel, deb, rpm, bill of materials and checksums in dist/
-#   make test       everything a fresh Debian machine needs, then all tests
+#   make test       everything a fresh Debian machine needs, then the tests of what a node and its
+#                   users run; TEST_WORKERS= files at a time
+#   make test-simulator, test-tools, test-packages   tests of the simulated site, of benchmarks,
+#                   scripts and the loopback cluster, and of the packages on a clean root
 #   make demo       a QPU job on a Slurm cluster of its own; KEEP=1 leaves that up,
 #   make demo-stop  and this ends it
 #   make soak       hundreds of QPU jobs amid faults and kills; SOAK_JOBS=, SOAK_SEED=
@@ -49,7 +52,8 @@ PACKAGE = $(PYTHON) scripts/package.py
 PACKAGE_OPTIONS = --wheel build/wheel/*.whl --pip $(VENV)/bin/python --output dist
 
 .PHONY: all build wheel sdist deb rpm sbom dist install checked-python uninstall check audit lock \
-	test test-unit test-slurm test-e2e test-deps test-packages test-slurm-matrix demo demo-stop soak \
+	test test-unit test-slurm test-e2e test-simulator test-tools test-deps test-packages \
+	test-slurm-matrix demo demo-stop soak \
 	fuzz bench deps clean
 
 all: build
@@ -157,17 +161,28 @@ lock: $(SUPPLY_CHAIN)/ready
 test test-deps: APT_PACKAGES += mariadb-client-core mariadb-server-core slurmdbd valgrind
 test-deps: deps
 
+# More than the processors: the live tests wait for Slurm most of their time.
+TEST_WORKERS ?= 4
+PYTEST = $(VENV)/bin/pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile --durations=10
+
+# `.venv/bin/coverage report --show-missing` says afterwards what no test came by.
 test: deps build wheel $(VENV)/ready
-	$(VENV)/bin/pytest --cov --cov-report=term-missing
+	@$(PYTEST) --cov --cov-report=
 
 test-unit: build $(VENV)/ready
-	$(VENV)/bin/pytest tests/unit
+	@$(PYTEST) tests/unit
 
 test-slurm: build wheel $(VENV)/ready
-	$(VENV)/bin/pytest tests/slurm
+	@$(PYTEST) tests/slurm
 
 test-e2e: build wheel $(VENV)/ready
-	$(VENV)/bin/pytest tests/e2e
+	@$(PYTEST) tests/e2e
+
+test-simulator: build $(VENV)/ready
+	@$(PYTEST) --cov --cov-config=tests/simulator/.coveragerc --cov-report= tests/simulator
+
+test-tools: deps build wheel $(VENV)/ready
+	@$(PYTEST) tests/tools
 
 # Needs debootstrap, root and a network. The roots are used again; remove MATRIX_CACHE for new ones.
 test-slurm-matrix: $(VENV)/ready-to-build

@@ -4,6 +4,7 @@
 They are kept in build/clients, so that only the first run has to download them.
 """
 
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -34,12 +35,16 @@ def install_client(client: str) -> Path:
     """
     environment = CACHE / client
     programs = environment / "bin"
-    if is_installed(client):
-        return programs
-    shutil.rmtree(environment, ignore_errors=True)
-    _run(sys.executable, "-m", "venv", environment)
-    _run(programs / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS[client])
-    _ready_mark(client).write_text(_wanted(client))
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{client}.lock").open("w") as lock:
+        # Several runs may want the client at the same time.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if is_installed(client):
+            return programs
+        shutil.rmtree(environment, ignore_errors=True)
+        _run(sys.executable, "-m", "venv", environment)
+        _run(programs / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS[client])
+        _ready_mark(client).write_text(_wanted(client))
     return programs
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from loopback.accounting import Accounting
 from loopback.commands import Commands
-from loopback.configuration import Layout, free_ports, write_configuration, write_public
+from loopback.configuration import Layout, reserved_ports, write_configuration, write_public
 from loopback.errors import ClusterError, CommandError, SubmitError, WaitTimeoutError
 from loopback.job import Job
 from loopback.processes import Daemon, end_processes, processes_of, stepd_pids
@@ -64,6 +64,7 @@ class SlurmCluster:
         )
         self._daemons: dict[str, Daemon] = {}
         self._controller_port = 0
+        self._ports = contextlib.ExitStack()
         self._job_numbers = itertools.count(1)
 
     def __enter__(self) -> "SlurmCluster":
@@ -80,7 +81,9 @@ class SlurmCluster:
                 "a loopback cluster needs root: its slurmd starts jobs as other users"
             )
         self._layout.create()
-        self._controller_port, dbd_port, *node_ports = free_ports(2 + len(self.nodes))
+        self._controller_port, dbd_port, *node_ports = self._ports.enter_context(
+            reserved_ports(2 + len(self.nodes))
+        )
         kept = self._accounting.settings(dbd_port) if self._accounting else {}
         write_configuration(
             self._layout,
@@ -116,6 +119,7 @@ class SlurmCluster:
             for name in sorted(self._daemons, key=_stop_rank):
                 self._daemons.pop(name).stop()
             wait_until(self._end_leftovers, STEPS_END_SECONDS, "end of all the cluster's processes")
+            self._ports.close()
             atexit.unregister(self.stop)
 
     def start_slurmctld(self) -> None:

@@ -7,8 +7,8 @@ import re
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,22 +89,30 @@ def write_public(path: Path, text: str) -> None:
     Path(scratch).replace(path)
 
 
-def free_ports(count: int) -> list[int]:
-    """Return TCP ports on which nothing listens now; raise ClusterError if too few are found."""
-    ports: list[int] = []
+@contextmanager
+def reserved_ports(count: int) -> Iterator[list[int]]:
+    """Give TCP ports that no other cluster takes meanwhile; raise ClusterError if too few are free.
+
+    Slurm's daemons may listen on them: as we do, they set SO_REUSEADDR, and we do not listen.
+    """
     with ExitStack() as held:
+        ports: list[int] = []
         for port in random.sample(PORTS, PORT_ATTEMPTS):
-            listener = held.enter_context(socket.socket())
+            socket_of_port = held.enter_context(socket.socket())
             try:
                 # Slurm's daemons listen on every address.
-                listener.bind(("", port))
+                socket_of_port.bind(("", port))
             except OSError:
                 continue
+            # Only now: before, it would find a port free that somebody else has reserved.
+            socket_of_port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             ports.append(port)
             if len(ports) == count:
-                return ports
-    message = f"found {len(ports)} free ports of the {count} needed"
-    raise ClusterError(message)
+                break
+        else:
+            message = f"found {len(ports)} free ports of the {count} needed"
+            raise ClusterError(message)
+        yield ports
 
 
 def slurm_version() -> tuple[int, int]:

@@ -20,7 +20,7 @@ from slurm_matrix.sources import copy_sources, sources_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGES = ("make", "python3")
-TESTS = ("tests/unit", "tests/slurm")
+TESTS = ("tests/slurm", "tests/unit")
 # What a worker on another Python has to do: all of its own tests, and one job.
 PYTHON_TESTS = (
     "tests/unit",
@@ -37,7 +37,8 @@ echo "Slurm $(slurmd -V | cut -d ' ' -f 2)" >build/versions
 TEST = """
 cd "$SOURCES"
 rm -f build/junit.xml
-.venv/bin/pytest -o junit_family=xunit1 --junitxml=build/junit.xml $TESTS
+.venv/bin/pytest --numprocesses=4 --dist=loadfile -o junit_family=xunit1 \
+    --junitxml=build/junit.xml $TESTS
 """
 
 
