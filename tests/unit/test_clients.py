@@ -13,16 +13,14 @@ from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.redaction import is_secret_name
 from tests.unit.fake_services import API_KEY, FakeService, ibm_values, settings_of
+from tests.unit.outcomes import trying
 
 VALUES = {**ibm_values("QRMI_IBM_DA_"), **ibm_values("QRMI_IBM_QRS_")}
 
 
-@pytest.mark.parametrize(
-    ("number", "type_name"),
-    [(0, "direct-access"), (1, "qiskit-runtime-service"), (2, "pasqal-cloud")],
-)
-def test_types_keep_their_numbers(number: int, type_name: str) -> None:
-    assert type_number(type_name) == number
+def test_types_keep_their_numbers() -> None:
+    numbers = {"direct-access": 0, "qiskit-runtime-service": 1, "pasqal-cloud": 2}
+    assert {type_name: type_number(type_name) for type_name in numbers} == numbers
 
 
 @pytest.mark.parametrize("type_name", ["", "Direct-Access", "ibm-quantum-system"])
@@ -104,43 +102,43 @@ def test_only_one_module_knows_a_library(library: str, modules: set[str]) -> Non
     assert {path.name for path in paths if library in imported_modules(path)} == modules
 
 
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("https://host", "https://host"),
-        (" HTTP://host:8290/api/v1// ", "HTTP://host:8290/api/v1"),
-        ("http://[::1]:80/x", "http://[::1]:80/x"),
-        ("https://hôte.example/x", "https://hôte.example/x"),
-    ],
-)
-def test_base_urls(url: str, expected: str) -> None:
-    assert settings_of({"K": url}).require_url("K") == expected
+BASE_URLS = {
+    "https://host": "https://host",
+    " HTTP://host:8290/api/v1// ": "HTTP://host:8290/api/v1",
+    "http://[::1]:80/x": "http://[::1]:80/x",
+    "https://hôte.example/x": "https://hôte.example/x",
+}
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "host",
-        "ftp://host",
-        "https://",
-        "https:///path",
-        "https://user:secret@host",
-        "https://user@host/x",
-        "https://host/?a=b",
-        "https://host/#a",
-        "https://host:port",
-        "https://host:123456",
-        "https://ho st",
-        "https://host/a b",
-        "https://host\\@evil",
-        "https://host\n/x",
-        "https://host/\u202ex",
-    ],
-)
-def test_unusable_base_urls(url: str) -> None:
-    with pytest.raises(AcquisitionError, match=r"^ibm_x_K must be a URL") as caught:
-        settings_of({"K": url}).require_url("K")
-    assert "secret" not in str(caught.value)
+def test_base_urls() -> None:
+    assert {url: settings_of({"K": url}).require_url("K") for url in BASE_URLS} == BASE_URLS
+
+
+UNUSABLE_URLS = [
+    "host",
+    "ftp://host",
+    "https://",
+    "https:///path",
+    "https://user:secret@host",
+    "https://user@host/x",
+    "https://host/?a=b",
+    "https://host/#a",
+    "https://host:port",
+    "https://host:123456",
+    "https://ho st",
+    "https://host/a b",
+    "https://host\\@evil",
+    "https://host\n/x",
+    "https://host/\u202ex",
+]
+
+
+def test_unusable_base_urls() -> None:
+    for url in UNUSABLE_URLS:
+        with trying(url):
+            with pytest.raises(AcquisitionError, match=r"^ibm_x_K must be a URL") as caught:
+                settings_of({"K": url}).require_url("K")
+            assert "secret" not in str(caught.value)
 
 
 def test_path_segment_encodes_everything() -> None:

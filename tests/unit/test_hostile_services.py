@@ -4,8 +4,10 @@
 import gzip
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from http import HTTPStatus
+from itertools import product
 
 import httpx
 import orjson
@@ -42,6 +44,7 @@ from tests.unit.fake_services import (
     token_reply,
 )
 from tests.unit.httpx_transport import HttpxTransport
+from tests.unit.outcomes import trying
 from tests.unit.test_http_sockets import drip, local_server
 from tests.unit.test_quantum_system import IAM
 
@@ -77,31 +80,28 @@ def outcome_of(call: Callable[[], object]) -> str:
 
 # ---- Redirects ----
 
+REDIRECTS = [300, 301, 302, 303, 305, 307, 308]
+LOCATIONS = [
+    *("https://evil.test/path", "http://api.test/path", "https://api.test:8443/path"),
+    *("//evil.test/path", "https://api.test@evil.test/", "https://API.test./path", "/other"),
+    *("?x=1", "https://\u202eevil.test/", "javascript:alert(1)", "https://evil.test\\@api.test"),
+]
 
-@pytest.mark.parametrize("status", [300, 301, 302, 303, 305, 307, 308])
-@pytest.mark.parametrize(
-    "location",
-    [
-        *("https://evil.test/path", "http://api.test/path", "https://api.test:8443/path"),
-        *("//evil.test/path", "https://api.test@evil.test/", "https://API.test./path", "/other"),
-        *(
-            "?x=1",
-            "https://\u202eevil.test/",
-            "javascript:alert(1)",
-            "https://evil.test\\@api.test",
-        ),
-    ],
-)
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_no_redirect_takes_credentials_along(status: int, location: str, method: str) -> None:
-    headers = [(b"Location", location.encode())]
-    service = FakeService({f"{method} /path": httpx.Response(status, headers=headers)})
-    error, text = failure_of(lambda: ask(service, method=method, is_repeatable=method == "GET"))
-    if status == HTTPStatus.SEE_OTHER and method == "POST":
-        assert error.may_have_acted
-    asked = {str(request.url.copy_with(query=None)) for request in service.requests}
-    assert asked == {"https://api.test/path"}
-    assert "redirects are not followed" in text
+
+def test_no_redirect_takes_credentials_along() -> None:
+    for method, status, location in product(("GET", "POST"), REDIRECTS, LOCATIONS):
+        with trying((method, status, location)):
+            headers = [(b"Location", location.encode())]
+            service = FakeService({f"{method} /path": httpx.Response(status, headers=headers)})
+            is_repeatable = method == "GET"
+            error, text = failure_of(
+                partial(ask, service, method=method, is_repeatable=is_repeatable)
+            )
+            if status == HTTPStatus.SEE_OTHER and method == "POST":
+                assert error.may_have_acted
+            asked = {str(request.url.copy_with(query=None)) for request in service.requests}
+            assert asked == {"https://api.test/path"}
+            assert "redirects are not followed" in text
 
 
 def test_redirects_of_iam_and_of_a_session_are_not_followed_either() -> None:
@@ -150,22 +150,26 @@ def test_object_store_is_not_left_for_another_host(status: bytes) -> None:
 # ---- Size, depth and time ----
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "zstd", "deflate", "gzip, gzip", "x"])
-@pytest.mark.parametrize("is_repeatable", [True, False])
-def test_compressed_answer_is_not_unpacked(encoding: str, is_repeatable: bool) -> None:
-    bomb = gzip.compress(b"[" * 5_000_000)
-
+def refusal_of_compressed(
+    encoding: str, content: bytes, *, is_repeatable: bool
+) -> tuple[ServiceError, str]:
     def serve(connection: socket.socket) -> None:
-        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(bomb)}"
-        connection.sendall(f"{head}\r\n\r\n".encode() + bomb)
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(content)}"
+        connection.sendall(f"{head}\r\n\r\n".encode() + content)
 
     with local_server(serve) as url, HttpClient(Deadline(20)) as http:
-        error, text = failure_of(
-            lambda: http.request("GET", url, headers={}, is_repeatable=is_repeatable)
-        )
-    assert text.endswith("/path is compressed, although we take none such")
-    assert error.may_have_acted is not is_repeatable
-    assert error.partial_body == b""
+        return failure_of(lambda: http.request("GET", url, headers={}, is_repeatable=is_repeatable))
+
+
+def test_compressed_answer_is_not_unpacked() -> None:
+    bomb = gzip.compress(b"[" * 5_000_000)
+    encodings = ("gzip", "GZIP", "br", "zstd", "deflate", "gzip, gzip", "x")
+    for encoding, is_repeatable in product(encodings, (True, False)):
+        with trying((encoding, is_repeatable)):
+            error, text = refusal_of_compressed(encoding, bomb, is_repeatable=is_repeatable)
+            assert text.endswith("/path is compressed, although we take none such")
+            assert error.may_have_acted is not is_repeatable
+            assert error.partial_body == b""
 
 
 def test_answer_that_says_it_is_not_compressed_is_taken() -> None:
@@ -192,8 +196,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("what", ENDLESS)
-@pytest.mark.parametrize("is_fast", [True, False])
-def test_endless_answer_ends_at_a_limit(what: str, is_fast: bool) -> None:
+def test_endless_answer_ends_at_a_limit(what: str) -> None:
     start = ENDLESS[what]
 
     def flood(connection: socket.socket) -> None:
@@ -202,10 +205,10 @@ def test_endless_answer_ends_at_a_limit(what: str, is_fast: bool) -> None:
         while True:
             connection.sendall(more)
 
-    serve = flood if is_fast else drip(start)
-    with local_server(serve) as url, HttpClient(Deadline(0.3)) as http:
-        _, text = failure_of(lambda: http.request("GET", url, headers={}, is_repeatable=True))
-    assert len(text) < 300
+    for speed, serve in {"fast": flood, "slow": drip(start)}.items():
+        with trying(speed), local_server(serve) as url, HttpClient(Deadline(0.3)) as http:
+            _, text = failure_of(partial(http.request, "GET", url, headers={}, is_repeatable=True))
+            assert len(text) < 300
 
 
 NONSENSE = [
@@ -224,8 +227,9 @@ NONSENSE = [
 ]
 
 
-@pytest.mark.parametrize("sent", NONSENSE, ids=lambda sent: str(sent[:60]))
-def test_broken_http_is_one_readable_error(sent: bytes) -> None:
+def outcome_when_sent(sent: bytes) -> str:
+    """Return what comes of a request that is answered with these bytes, without its address."""
+
     def serve(connection: socket.socket) -> None:
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
@@ -235,25 +239,31 @@ def test_broken_http_is_one_readable_error(sent: bytes) -> None:
             lambda: http.request("GET", url, headers={}, is_repeatable=False, max_tries=1)
         )
     assert len(outcome) < 300
-    assert "200" not in outcome.replace(url.removeprefix("http://"), "")
+    return outcome.replace(url.removeprefix("http://"), "")
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        *("-1", "-1e308", "nan", "inf", "-inf", "1e308", "0x10", "1_0", "+5", "1.5", "5, 5", "٣"),
-        *("Infinity", "Mon, 01 Jan 0000 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", ",,,"),
-        *("Thu, 01 Jan 1970 00:00:00 +99999999999999", "1 Jan 2026 99:99:99", "a" * 50_000),
-        *("9" * 50_000, "1 Jan " + "9" * 5_000 + " 00:00:00", "Mon, 1 Jan 2026 ::", "\x0b", "-"),
-    ],
-    ids=lambda header: header[:40],
-)
-def test_retry_after_is_a_wait_or_nothing(header: str) -> None:
-    answer = Answer(429, "https://h:443/", {"retry-after": header}, b"")
-    failure = status_failure(answer, is_repeatable=True)
-    assert failure is not None
-    seconds = failure.retry_after_seconds
-    assert seconds is None or (seconds >= 0 and math.isfinite(seconds))
+def test_broken_http_is_one_readable_error() -> None:
+    for sent in NONSENSE:
+        with trying(sent):
+            assert "200" not in outcome_when_sent(sent)
+
+
+ODD_WAITS = [
+    *("-1", "-1e308", "nan", "inf", "-inf", "1e308", "0x10", "1_0", "+5", "1.5", "5, 5", "٣"),
+    *("Infinity", "Mon, 01 Jan 0000 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", ",,,"),
+    *("Thu, 01 Jan 1970 00:00:00 +99999999999999", "1 Jan 2026 99:99:99", "a" * 50_000),
+    *("9" * 50_000, "1 Jan " + "9" * 5_000 + " 00:00:00", "Mon, 1 Jan 2026 ::", "\x0b", "-"),
+]
+
+
+def test_retry_after_is_a_wait_or_nothing() -> None:
+    for header in ODD_WAITS:
+        with trying(header):
+            answer = Answer(429, "https://h:443/", {"retry-after": header}, b"")
+            failure = status_failure(answer, is_repeatable=True)
+            assert failure is not None
+            seconds = failure.retry_after_seconds
+            assert seconds is None or (seconds >= 0 and math.isfinite(seconds))
 
 
 # ---- Types ----
@@ -304,57 +314,51 @@ def calls_of(transport: httpx.BaseTransport) -> dict[str, Callable[[], object]]:
     }
 
 
-@pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: repr(value)[:20])
+def odd_documents() -> Iterator[object]:
+    for value in ODD_VALUES:
+        everywhere = dict.fromkeys(FIELDS, value)
+        yield from (value, everywhere)
+        yield from ({name: [everywhere]} for name in ("errors", "jobs", "data"))
+
+
 @pytest.mark.parametrize("status", [200, 400, 401, 404, 409])
-def test_value_of_another_type_is_an_error_at_most(status: int, value: object) -> None:
-    everywhere = dict.fromkeys(FIELDS, value)
-    documents = [value, everywhere, *({name: [everywhere]} for name in ("errors", "jobs", "data"))]
-    for document in documents:
-        for has_token in (True, False):
-            transport = SameAnswer(status, document, has_token=has_token)
-            for what, call in calls_of(transport).items():
-                assert len(outcome_of(call)) < 1500, what
+def test_value_of_another_type_is_an_error_at_most(status: int) -> None:
+    for document, has_token in product(odd_documents(), (True, False)):
+        transport = SameAnswer(status, document, has_token=has_token)
+        for what, call in calls_of(transport).items():
+            with trying((what, has_token, document)):
+                assert len(outcome_of(call)) < 1500
 
 
 # ---- What reaches an environment, a URL or a log ----
 
 
-@pytest.mark.parametrize(
-    "session_id",
-    [
-        *("", ".", "..", "../jobs", "a/b", "a%2fb", "a?b", "a#b", "a b", "a\r\nX: y", "a\0", "a\n"),
-        *(
-            "x" * 257,
-            "\u202e",
-            "\uff0e\uff0e",
-            "a\\b",
-            "a;b",
-            "$(id)",
-            "%s%n",
-            "ü",
-            "http://evil.test/",
-        ),
-    ],
-    ids=lambda text: repr(text)[:30],
-)
-def test_session_id_of_a_service_is_plain_or_refused(session_id: str) -> None:
-    service = FakeService({f"POST {SESSIONS}": reply(200, {"id": session_id})})
-    with pytest.raises(ServiceError, match="holds no usable session id") as caught:
-        runtime(service).acquire()
-    assert text_of(caught.value).isprintable()
-    assert (caught.value.may_have_acted, caught.value.token) == (True, None)
-    with pytest.raises(ReleaseError, match="no session id"):
-        runtime(FakeService({})).release(session_id)
+ODD_SESSION_IDS = [
+    *("", ".", "..", "../jobs", "a/b", "a%2fb", "a?b", "a#b", "a b", "a\r\nX: y", "a\0", "a\n"),
+    *("x" * 257, "\u202e", "\uff0e\uff0e", "a\\b", "a;b", "$(id)", "%s%n", "ü"),
+    "http://evil.test/",
+]
 
 
-@pytest.mark.parametrize(
-    "token", ["x" * 16385, "x" * 1_000_000, "a\r\nX: y", "a\0", "\x1b", "ü", ""]
-)
-def test_access_token_that_is_no_header_is_refused(token: str) -> None:
-    service = FakeService({"POST /identity/token": token_reply(token)})
-    with pytest.raises(ServiceError, match="holds no usable token") as caught:
-        runtime(service).check_accessible()
-    assert len(text_of(caught.value)) < 200
+def test_session_id_of_a_service_is_plain_or_refused() -> None:
+    for session_id in ODD_SESSION_IDS:
+        with trying(session_id):
+            service = FakeService({f"POST {SESSIONS}": reply(200, {"id": session_id})})
+            with pytest.raises(ServiceError, match="holds no usable session id") as caught:
+                runtime(service).acquire()
+            assert text_of(caught.value).isprintable()
+            assert (caught.value.may_have_acted, caught.value.token) == (True, None)
+            with pytest.raises(ReleaseError, match="no session id"):
+                runtime(FakeService({})).release(session_id)
+
+
+def test_access_token_that_is_no_header_is_refused() -> None:
+    for token in ("x" * 16385, "x" * 1_000_000, "a\r\nX: y", "a\0", "\x1b", "ü", ""):
+        with trying(token):
+            service = FakeService({"POST /identity/token": token_reply(token)})
+            with pytest.raises(ServiceError, match="holds no usable token") as caught:
+                runtime(service).check_accessible()
+            assert len(text_of(caught.value)) < 200
 
 
 def test_longest_access_token_is_sent() -> None:
@@ -396,23 +400,23 @@ def test_session_id_is_shown_nowhere(status: int, caplog: pytest.LogCaptureFixtu
         assert SESSION not in text
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        (f"cannot read {SIGNED}, sorry?", "cannot read https://s3.test/b/k?**** sorry?"),
-        (f'"{SIGNED}"', '"https://s3.test/b/k?****"'),
-        ("https://u:p@h/ and http://x@y:z@h:1", "https://****@h/ and http://****@h:1"),
-        (f"{SIGNED}\n{SIGNED}", "https://s3.test/b/k?****\nhttps://s3.test/b/k?****"),
-        ("https://a/?u=https://b/?k=secret", "https://a/?****://b/?****"),
-        ("https://h/path is not there. Why?", "https://h/path is not there. Why?"),
-        ("what? a@b ://", "what? a@b ://"),
-        ("https://h/p from a@b, c?d", "https://h/p from a@b, c?d"),
-        ("", ""),
-    ],
-)
-def test_user_names_and_signatures_of_urls_are_masked(text: str, shown: str) -> None:
-    assert without_url_secrets(text) == shown
-    assert Redactor().clear(text) == shown.replace("\n", "?")
+MASKED = {
+    f"cannot read {SIGNED}, sorry?": "cannot read https://s3.test/b/k?**** sorry?",
+    f'"{SIGNED}"': '"https://s3.test/b/k?****"',
+    "https://u:p@h/ and http://x@y:z@h:1": "https://****@h/ and http://****@h:1",
+    f"{SIGNED}\n{SIGNED}": "https://s3.test/b/k?****\nhttps://s3.test/b/k?****",
+    "https://a/?u=https://b/?k=secret": "https://a/?****://b/?****",
+    "https://h/path is not there. Why?": "https://h/path is not there. Why?",
+    "what? a@b ://": "what? a@b ://",
+    "https://h/p from a@b, c?d": "https://h/p from a@b, c?d",
+    "": "",
+}
+
+
+def test_user_names_and_signatures_of_urls_are_masked() -> None:
+    assert {text: without_url_secrets(text) for text in MASKED} == MASKED
+    lines = {text: shown.replace("\n", "?") for text, shown in MASKED.items()}
+    assert {text: Redactor().clear(text) for text in MASKED} == lines
 
 
 def test_service_that_repeats_a_signed_url_is_not_quoted() -> None:

@@ -3,8 +3,9 @@
 
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import pytest
@@ -20,63 +21,79 @@ from spank_qrmi.qrun import variables as names
 from spank_qrmi.state.journal import Journal
 from tests.unit.conversation import SeenAnswer, ServingWorker, joined
 from tests.unit.fake_services import NetworkTo, reply, token_reply
+from tests.unit.outcomes import trying
 from tests.unit.plugin_host import CONFIG, NOTHING_HELD, PluginHost, answer_of, told_to_user
 from tests.unit.test_plugin import INSIDE, NO_TEXT
 
 # Each could end a line, drive a terminal or show a text in another order than it has.
-UNPRINTABLE = [
-    pytest.param(text, id=name)
-    for name, text in {
-        "line feed": b"\n",
-        "escape": b"\x1b[2J",
-        "delete": b"\x7f",
-        "C1 as UTF-8": b"\xc2\x9b31m",
-        "C1 as a byte": b"\x9b31m",
-        "line separator": "\u2028".encode(),
-        "paragraph separator": "\u2029".encode(),
-        "right-to-left override": "\u202e".encode(),
-        "isolate": "\u2066".encode(),
-        "right-to-left mark": "\u200f".encode(),
-        "byte order mark": "\ufeff".encode(),
-        "tag": "\U000e0041".encode(),
-        "no continuation": b"\xc3",
-        "continuation alone": b"\xbf",
-        "cut at the end": b"\xe2\x80",
-        "overlong line feed": b"\xc0\x8a",
-        "overlong in three bytes": b"\xe0\x80\x8a",
-        "surrogate": b"\xed\xa0\x80",
-        "beyond Unicode": b"\xf4\x90\x80\x80",
-        "ones": b"\xff\xfe",
-    }.items()
-]
+UNPRINTABLE = {
+    "line feed": b"\n",
+    "escape": b"\x1b[2J",
+    "delete": b"\x7f",
+    "C1 as UTF-8": b"\xc2\x9b31m",
+    "C1 as a byte": b"\x9b31m",
+    "line separator": "\u2028".encode(),
+    "paragraph separator": "\u2029".encode(),
+    "right-to-left override": "\u202e".encode(),
+    "isolate": "\u2066".encode(),
+    "right-to-left mark": "\u200f".encode(),
+    "byte order mark": "\ufeff".encode(),
+    "tag": "\U000e0041".encode(),
+    "no continuation": b"\xc3",
+    "continuation alone": b"\xbf",
+    "cut at the end": b"\xe2\x80",
+    "overlong line feed": b"\xc0\x8a",
+    "overlong in three bytes": b"\xe0\x80\x8a",
+    "surrogate": b"\xed\xa0\x80",
+    "beyond Unicode": b"\xf4\x90\x80\x80",
+    "ones": b"\xff\xfe",
+}
 FORMATS = "%s%n%x%1000000d%%"
 KEY = "key-of-the-site"
 CRN = "crn-of-the-site"
 SESSION = "session-of-the-site"
 
+_Input = TypeVar("_Input")
 
-@pytest.mark.parametrize("text", UNPRINTABLE)
+
+def each_in_a_folder(folder: Path, inputs: Iterable[_Input]) -> Iterator[tuple[Path, _Input]]:
+    """Give a new folder with each input, so that it finds nothing of the one before."""
+    for number, each in enumerate(inputs):
+        own_folder = folder / str(number)
+        own_folder.mkdir(mode=0o700)
+        yield own_folder, each
+
+
+def forget_requests(host: PluginHost) -> None:
+    for path in host.folder.glob("request-*"):
+        path.unlink()
+
+
 @pytest.mark.parametrize("remote", [0, 1])
 def test_option_that_no_terminal_should_see_is_refused(
-    host: PluginHost, qrun_host: PluginHost, text: bytes, remote: int
+    host: PluginHost, qrun_host: PluginHost, remote: int
 ) -> None:
     for plugin, option in ((host, "--qpu"), (qrun_host, "--q-backend")):
         plugin.answer(answer_of())
-        report = plugin.run(options=b"a" + text + b"b", remote=remote)
-        assert (report.texts("callback"), report.logged("error")) == (
-            ["-1"],
-            [f"{option} {NO_TEXT}"],
-        )
-        assert report.logged("debug").count(f"{option}=[") == 0
+        for name, text in UNPRINTABLE.items():
+            with trying((option, name)):
+                report = plugin.run(options=b"a" + text + b"b", remote=remote)
+                assert (report.texts("callback"), report.logged("error")) == (
+                    ["-1"],
+                    [f"{option} {NO_TEXT}"],
+                )
+                assert [line for line in report.logged("debug") if f"{option}=[" in line] == []
 
 
-@pytest.mark.parametrize("option", [FORMATS, "ü€😀", "a\u00a0b", "../../etc", "$(reboot)", "a=b"])
-def test_option_of_odd_but_printable_text_is_only_text(host: PluginHost, option: str) -> None:
+def test_option_of_odd_but_printable_text_is_only_text(host: PluginHost) -> None:
     host.answer_and_keep(answer_of())
-    report = host.run(options=option)
-    assert [request.qpu_option for request in host.requests] == [option]
-    assert f"--qpu=[{option}]" in report.logged("debug")
-    assert report.task_statuses == [0]
+    for option in (FORMATS, "ü€😀", "a\u00a0b", "../../etc", "$(reboot)", "a=b"):
+        with trying(option):
+            forget_requests(host)
+            report = host.run(options=option)
+            assert [request.qpu_option for request in host.requests] == [option]
+            assert f"--qpu=[{option}]" in report.logged("debug")
+            assert report.task_statuses == [0]
 
 
 @pytest.mark.parametrize(
@@ -88,18 +105,16 @@ def test_number_of_names_is_limited(host: PluginHost, count: int, problem: list[
     assert report.logged("error") == problem
 
 
-@pytest.mark.parametrize("text", UNPRINTABLE)
-def test_environment_of_a_job_forges_no_line(host: PluginHost, text: bytes) -> None:
-    held = b"a" + text + b"error: forged"
-    report = host.run(
-        step_id=0,
-        options="b",
-        environment=[INSIDE[0], b"SLURM_JOB_QPU_RESOURCES=" + held, b"SLURM_JOB_QPU_TYPES=one"],
-    )
-    [line] = report.shown_to_user
-    assert line.startswith("--qpu: this job holds a?")
-    assert "error: forged, not b" in line
-    assert line.isprintable()
+def test_environment_of_a_job_forges_no_line(host: PluginHost) -> None:
+    for name, text in UNPRINTABLE.items():
+        with trying(name):
+            held = b"SLURM_JOB_QPU_RESOURCES=a" + text + b"error: forged"
+            environment = [INSIDE[0], held, b"SLURM_JOB_QPU_TYPES=one"]
+            report = host.run(step_id=0, options="b", environment=environment)
+            [line] = report.shown_to_user
+            assert line.startswith("--qpu: this job holds a?")
+            assert "error: forged, not b" in line
+            assert line.isprintable()
 
 
 def all_characters() -> Iterator[str]:
@@ -126,24 +141,26 @@ def test_plugin_masks_what_is_dangerous_and_nothing_that_python_prints(host: Plu
         assert [each for each in masked if each.isprintable()] == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("PATH", "LD_PRELOAD", "LD_LIBRARY_PATH", "BASH_ENV", "IFS", "HOME"),
-        *("SLURM_JOB_ID", "SLURM_EXPORT_ENVIRONMENT", "SLURM_CONF", "SPANK_A"),
-        *("b_QRMI_KEY", "a", "ab_QRMI_KEY", "A_QRMI_KEY", "QRMI_JOB", "SITE_", "SIT", "%s%n"),
-    ],
-)
-def test_answer_sets_only_variables_of_ours(host: PluginHost, name: str) -> None:
-    host.answer_and_keep(
-        answer_of(variables=[("a_QRMI_KEY", "1"), (name, "x"), ("QRMI_JOB_ID", "7")])
-    )
-    report = host.run(arguments=[CONFIG, "--env:SITE=1", "--env:LD_PRELOADED=1"])
-    failure = f"gave an answer that would set {name}, which is not its to set"
-    assert report.shown_to_user == [told_to_user(failure)]
-    assert (report.variables, report.task_statuses) == (NOTHING_HELD, [1])
-    # What such a worker may have acquired is given back.
-    assert [request.verb for request in host.requests] == [Verb.ACQUIRE, Verb.RELEASE]
+NOT_OURS = [
+    *("PATH", "LD_PRELOAD", "LD_LIBRARY_PATH", "BASH_ENV", "IFS", "HOME"),
+    *("SLURM_JOB_ID", "SLURM_EXPORT_ENVIRONMENT", "SLURM_CONF", "SPANK_A"),
+    *("b_QRMI_KEY", "a", "ab_QRMI_KEY", "A_QRMI_KEY", "QRMI_JOB", "SITE_", "SIT", "%s%n"),
+]
+
+
+def test_answer_sets_only_variables_of_ours(host: PluginHost) -> None:
+    for name in NOT_OURS:
+        with trying(name):
+            forget_requests(host)
+            host.answer_and_keep(
+                answer_of(variables=[("a_QRMI_KEY", "1"), (name, "x"), ("QRMI_JOB_ID", "7")])
+            )
+            report = host.run(arguments=[CONFIG, "--env:SITE=1", "--env:LD_PRELOADED=1"])
+            failure = f"gave an answer that would set {name}, which is not its to set"
+            assert report.shown_to_user == [told_to_user(failure)]
+            assert (report.variables, report.task_statuses) == (NOTHING_HELD, [1])
+            # What such a worker may have acquired is given back.
+            assert [request.verb for request in host.requests] == [Verb.ACQUIRE, Verb.RELEASE]
 
 
 def test_answer_may_set_what_the_administrator_names(host: PluginHost) -> None:
@@ -159,15 +176,17 @@ def test_answer_may_set_what_the_administrator_names(host: PluginHost) -> None:
     assert report.task_statuses == [0]
 
 
-@pytest.mark.parametrize("name", ["PATH", "LD_PRELOAD", "QRMI_JOB_ID", "IBMQRUN", "ibmqrun_A"])
-def test_answer_for_qrun_sets_only_variables_of_qrun(qrun_host: PluginHost, name: str) -> None:
-    qrun_host.answer(answer_of(variables=[(names.S3_REGION, "1"), (name, "x")]))
-    report = qrun_host.run(options="a", second_options="sampler", arguments=["--env:SITE=1"])
-    assert report.task_statuses == [1]
-    assert (
-        f"gave an answer that would set {name}, which is not its to set" in report.shown_to_user[0]
-    )
-    assert report.all("task-set") == []
+def test_answer_for_qrun_sets_only_variables_of_qrun(qrun_host: PluginHost) -> None:
+    for name in ("PATH", "LD_PRELOAD", "QRMI_JOB_ID", "IBMQRUN", "ibmqrun_A"):
+        with trying(name):
+            qrun_host.answer(answer_of(variables=[(names.S3_REGION, "1"), (name, "x")]))
+            report = qrun_host.run(
+                options="a", second_options="sampler", arguments=["--env:SITE=1"]
+            )
+            assert report.task_statuses == [1]
+            failure = f"gave an answer that would set {name}, which is not its to set"
+            assert failure in report.shown_to_user[0]
+            assert report.all("task-set") == []
 
 
 def test_worker_sees_only_variables_of_the_qpus_asked_for(host: PluginHost) -> None:
@@ -212,16 +231,15 @@ def ask_worker(serving: ServingWorker, folder: Path, option: str) -> SeenAnswer:
     return serving.ask(request)
 
 
-@pytest.mark.parametrize("text", UNPRINTABLE)
-def test_names_forge_no_line_of_the_worker(
-    serving: ServingWorker, tmp_path: Path, text: bytes
-) -> None:
+def test_names_forge_no_line_of_the_worker(serving: ServingWorker, tmp_path: Path) -> None:
     """The plugin refuses such an option; the worker does not rely on it."""
-    option = b"a" + text + b"error: forged"
-    answer = ask_worker(serving, tmp_path, option.decode("utf-8", "surrogateescape"))
-    assert answer.verdict == "fail"
-    for line in (*answer.messages, *(line for _, line in answer.logs)):
-        assert line.isprintable()
+    for folder, (name, text) in each_in_a_folder(tmp_path, UNPRINTABLE.items()):
+        with trying(name):
+            option = b"a" + text + b"error: forged"
+            answer = ask_worker(serving, folder, option.decode("utf-8", "surrogateescape"))
+            assert answer.verdict == "fail"
+            for line in (*answer.messages, *(line for _, line in answer.logs)):
+                assert line.isprintable()
 
 
 def test_longest_name_leaves_the_reason_readable(serving: ServingWorker, tmp_path: Path) -> None:
@@ -321,43 +339,42 @@ def site_values(type_name: str) -> dict[str, str]:
 ENDPOINT_KEYS = [(name, key) for name, each in CLIENTS.items() for key in each.sent_to]
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize(("type_name", "key"), ENDPOINT_KEYS)
-def test_credentials_of_the_site_go_nowhere_else(
-    tmp_path: Path, type_name: str, key: str, endpoint: str
-) -> None:
+def test_credentials_of_the_site_go_nowhere_else(tmp_path: Path, type_name: str, key: str) -> None:
     site = site_values(type_name)
-    snoop, outcome = acquire_as_user(tmp_path, type_name, site, {key: endpoint})
-    assert snoop.told == {}
-    if CLIENTS[type_name].sent_to[key]:
-        assert isinstance(outcome, QrmiError)
-        assert snoop.asked == []
+    for folder, endpoint in each_in_a_folder(tmp_path, ENDPOINTS):
+        with trying(endpoint):
+            snoop, outcome = acquire_as_user(folder, type_name, site, {key: endpoint})
+            assert snoop.told == {}
+            if CLIENTS[type_name].sent_to[key]:
+                assert isinstance(outcome, QrmiError)
+                assert snoop.asked == []
 
 
-@pytest.mark.parametrize(
-    "mine",
-    [
-        {"ENDPOINT": "https://evil.test", "SERVICE_CRN": "mine"},
-        {"ENDPOINT": "https://evil.test", "IAM_APIKEY": "mine"},
-        {"ENDPOINT": "https://evil.test", "IAM_ENDPOINT": "https://evil.test"},
-        {"IAM_ENDPOINT": "https://evil.test", "SERVICE_CRN": "mine"},
-        {"ENDPOINT": "https://evil.test", "IAM_APIKEY": "mine", "SERVICE_CRN": CRN},
-        {"ENDPOINT": "https://evil.test", "IAM_APIKEY": KEY, "SERVICE_CRN": "mine"},
-        {"ENDPOINT": "https://evil.test", "IAM_APIKEY": "mine", "SERVICE_CRN": "mine"},
-        {"ENDPOINT": "https://evil.test", "IAM_APIKEY": "", "SERVICE_CRN": " "},
-    ],
-    ids=str,
-)
+HALVES = [
+    {"ENDPOINT": "https://evil.test", "SERVICE_CRN": "mine"},
+    {"ENDPOINT": "https://evil.test", "IAM_APIKEY": "mine"},
+    {"ENDPOINT": "https://evil.test", "IAM_ENDPOINT": "https://evil.test"},
+    {"IAM_ENDPOINT": "https://evil.test", "SERVICE_CRN": "mine"},
+    {"ENDPOINT": "https://evil.test", "IAM_APIKEY": "mine", "SERVICE_CRN": CRN},
+    {"ENDPOINT": "https://evil.test", "IAM_APIKEY": KEY, "SERVICE_CRN": "mine"},
+    {"ENDPOINT": "https://evil.test", "IAM_APIKEY": "mine", "SERVICE_CRN": "mine"},
+    {"ENDPOINT": "https://evil.test", "IAM_APIKEY": "", "SERVICE_CRN": " "},
+]
+
+
 @pytest.mark.parametrize(
     ("type_name", "prefix"),
     [("direct-access", "QRMI_IBM_DA_"), ("qiskit-runtime-service", "QRMI_IBM_QRS_")],
 )
 def test_half_of_the_variables_bring_no_credential_elsewhere(
-    tmp_path: Path, type_name: str, prefix: str, mine: dict[str, str]
+    tmp_path: Path, type_name: str, prefix: str
 ) -> None:
-    user = {f"{prefix}{key}": value for key, value in mine.items()}
-    snoop, _ = acquire_as_user(tmp_path, type_name, site_values(type_name), user)
-    assert {url for url in snoop.told if "evil" in url} == set()
+    for folder, mine in each_in_a_folder(tmp_path, HALVES):
+        with trying(mine):
+            user = {f"{prefix}{key}": value for key, value in mine.items()}
+            snoop, _ = acquire_as_user(folder, type_name, site_values(type_name), user)
+            assert {url for url in snoop.told if "evil" in url} == set()
 
 
 def test_variables_in_another_case_are_not_taken(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 import re
 import time
 from email.utils import formatdate
+from functools import partial
 from importlib.metadata import version
 
 import httpx
@@ -21,6 +22,7 @@ from tests.unit.fake_services import (
     reply,
     text_of,
 )
+from tests.unit.outcomes import trying
 
 GET = "GET /path"
 POST = "POST /path"
@@ -105,18 +107,19 @@ def test_one_debug_record_per_request_without_query(caplog: pytest.LogCaptureFix
     ]
 
 
-@pytest.mark.parametrize("status", [408, 423, 429, 500, 502, 503, 504])
-def test_repeatable_request_is_made_five_times(status: int) -> None:
-    service = FakeService({GET: reply(status, {"message": "later"})})
-    deadline = RecordingDeadline()
-    error, text = failure_of(lambda: ask(service, deadline))
-    assert len(service.requests) == 5
-    for wait, base in zip(deadline.waits, (1, 2, 4, 8), strict=True):
-        assert base * 0.75 <= wait <= base * 1.25
-    assert error.status == status
-    assert not error.may_have_acted
-    assert text.startswith(f"https://api.test:443/path answered {status} ")
-    assert text.endswith(": later; gave up after 5 tries")
+def test_repeatable_request_is_made_five_times() -> None:
+    for status in (408, 423, 429, 500, 502, 503, 504):
+        with trying(status):
+            service = FakeService({GET: reply(status, {"message": "later"})})
+            deadline = RecordingDeadline()
+            error, text = failure_of(partial(ask, service, deadline))
+            assert len(service.requests) == 5
+            for wait, base in zip(deadline.waits, (1, 2, 4, 8), strict=True):
+                assert base * 0.75 <= wait <= base * 1.25
+            assert error.status == status
+            assert not error.may_have_acted
+            assert text.startswith(f"https://api.test:443/path answered {status} ")
+            assert text.endswith(": later; gave up after 5 tries")
 
 
 @pytest.mark.parametrize(
@@ -158,29 +161,30 @@ def test_success_after_failures_is_returned() -> None:
     assert ask(service).json_object() == {"a": 1}
 
 
-@pytest.mark.parametrize(
-    ("header", "expected_wait"),
-    [
-        ("7", 7.0),
-        ("0", None),
-        ("  9 ", 9.0),
-        ("-3", None),
-        ("1e9", None),
-        ("²", None),
-        ("soon", None),
-        ("Wed, 99 Foo 99999 99:99:99", None),
-        ("Wed, 01 Jan 999999999 00:00:00 GMT", None),
-        (formatdate(0, usegmt=True), None),
-    ],
-)
-def test_retry_after_is_honoured(header: str, expected_wait: float | None) -> None:
-    replies = [httpx.Response(429, headers=[(b"Retry-After", header.encode())]), reply()]
-    deadline = RecordingDeadline()
-    ask(FakeService({GET: list(replies)}), deadline)
-    if expected_wait is None:
-        assert 0.75 <= deadline.waits[0] <= 1.25
-    else:
-        assert deadline.waits == [expected_wait]
+EXPECTED_WAITS = {
+    "7": 7.0,
+    "0": None,
+    "  9 ": 9.0,
+    "-3": None,
+    "1e9": None,
+    "²": None,
+    "soon": None,
+    "Wed, 99 Foo 99999 99:99:99": None,
+    "Wed, 01 Jan 999999999 00:00:00 GMT": None,
+    formatdate(0, usegmt=True): None,
+}
+
+
+def test_retry_after_is_honoured() -> None:
+    for header, expected_wait in EXPECTED_WAITS.items():
+        with trying(header):
+            refused = httpx.Response(429, headers=[(b"Retry-After", header.encode())])
+            deadline = RecordingDeadline()
+            ask(FakeService({GET: [refused, reply()]}), deadline)
+            if expected_wait is None:
+                assert 0.75 <= deadline.waits[0] <= 1.25
+            else:
+                assert deadline.waits == [expected_wait]
 
 
 def test_retry_after_may_be_a_date() -> None:
@@ -243,25 +247,28 @@ def test_too_large_answer_is_refused() -> None:
     assert len(larger.requests) == 1
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        *("", "api.test/path", "ftp://api.test/", "http:///path", "http://h:x/", "http://h\n/"),
-        *("https://user:pass@api.test/path", "https://api.test/\udcff", "https://faß.test/"),
-    ],
-)
-def test_unusable_urls_are_readable(url: str) -> None:
-    service = FakeService({})
-    error, text = failure_of(lambda: ask(service, url=url))
-    assert text == "an endpoint's URL cannot be used: correct the resource's endpoints"
-    assert not error.may_have_acted
+UNUSABLE_URLS = [
+    *("", "api.test/path", "ftp://api.test/", "http:///path", "http://h:x/", "http://h\n/"),
+    *("https://user:pass@api.test/path", "https://api.test/\udcff", "https://faß.test/"),
+]
 
 
-@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "ü", "\udcff", " a", "a "])
-def test_header_values_that_cannot_be_sent_are_refused(value: str) -> None:
-    with FakeService({}).http() as http, pytest.raises(ServiceError) as caught:
-        http.request("GET", "http://h/", headers={"Service-CRN": value}, is_repeatable=True)
-    assert text_of(caught.value).startswith("the value of the header Service-CRN has characters")
+def test_unusable_urls_are_readable() -> None:
+    for url in UNUSABLE_URLS:
+        with trying(url):
+            error, text = failure_of(partial(ask, FakeService({}), url=url))
+            assert text == "an endpoint's URL cannot be used: correct the resource's endpoints"
+            assert not error.may_have_acted
+
+
+def test_header_values_that_cannot_be_sent_are_refused() -> None:
+    for value in ("a\r\nX-Evil: 1", "ü", "\udcff", " a", "a "):
+        headers = {"Service-CRN": value}
+        with trying(value):
+            with FakeService({}).http() as http, pytest.raises(ServiceError) as caught:
+                http.request("GET", "http://h/", headers=headers, is_repeatable=True)
+            text = text_of(caught.value)
+            assert text.startswith("the value of the header Service-CRN has characters")
 
 
 def test_ipv6_hosts_and_long_hostile_paths_are_shown_safely() -> None:

@@ -4,6 +4,8 @@
 import inspect
 import threading
 from collections.abc import Callable
+from functools import partial
+from itertools import product
 
 import pytest
 
@@ -26,6 +28,7 @@ from spank_qrmi.clients.transport import (
     UntrustedError,
 )
 from tests.unit.fake_services import FakeService, RecordingDeadline, ask, failure_of
+from tests.unit.outcomes import trying
 
 GET = "GET /path"
 
@@ -58,29 +61,27 @@ PERHAPS_SENT = [
 UNEXPECTED = [TransportError(), RuntimeError("x"), OSError(5, "x"), ValueError("x"), KeyError("x")]
 
 
-@pytest.mark.parametrize("is_repeatable", [True, False])
 @pytest.mark.parametrize(("error", "expected"), NOT_SENT_BUT_NEXT_TIME, ids=repr)
-def test_what_was_not_sent_is_tried_again(
-    error: Exception, expected: str, is_repeatable: bool
-) -> None:
-    service = FakeService({GET: error})
-    raised, text = failure_of(lambda: ask(service, is_repeatable=is_repeatable))
-    assert text == f"{expected} after 5 tries"
-    assert len(service.requests) == 5
-    assert not raised.may_have_acted
-    assert raised.__cause__ is not None
+def test_what_was_not_sent_is_tried_again(error: Exception, expected: str) -> None:
+    for is_repeatable in (True, False):
+        with trying(is_repeatable):
+            service = FakeService({GET: error})
+            raised, text = failure_of(partial(ask, service, is_repeatable=is_repeatable))
+            assert text == f"{expected} after 5 tries"
+            assert len(service.requests) == 5
+            assert not raised.may_have_acted
+            assert raised.__cause__ is not None
 
 
-@pytest.mark.parametrize("is_repeatable", [True, False])
 @pytest.mark.parametrize(("error", "expected"), NEVER_SENT, ids=repr)
-def test_what_cannot_be_sent_is_not_tried_again(
-    error: Exception, expected: str, is_repeatable: bool
-) -> None:
-    service = FakeService({GET: error})
-    raised, text = failure_of(lambda: ask(service, is_repeatable=is_repeatable))
-    assert text == expected
-    assert len(service.requests) == 1
-    assert not raised.may_have_acted
+def test_what_cannot_be_sent_is_not_tried_again(error: Exception, expected: str) -> None:
+    for is_repeatable in (True, False):
+        with trying(is_repeatable):
+            service = FakeService({GET: error})
+            raised, text = failure_of(partial(ask, service, is_repeatable=is_repeatable))
+            assert text == expected
+            assert len(service.requests) == 1
+            assert not raised.may_have_acted
 
 
 @pytest.mark.parametrize(("error", "expected"), PERHAPS_SENT, ids=repr)
@@ -97,16 +98,14 @@ def test_what_may_have_been_sent_is_tried_again_if_that_does_no_harm(
     assert (len(service.requests), raised.may_have_acted) == (1, True)
 
 
-@pytest.mark.parametrize("is_repeatable", [True, False])
-@pytest.mark.parametrize("error", UNEXPECTED, ids=repr)
-def test_unexpected_failure_is_named_and_may_have_acted(
-    error: Exception, is_repeatable: bool
-) -> None:
-    service = FakeService({GET: error})
-    raised, text = failure_of(lambda: ask(service, is_repeatable=is_repeatable))
-    assert text == f"{FAILED} ({type(error).__name__})"
-    assert len(service.requests) == 1
-    assert raised.may_have_acted is not is_repeatable
+def test_unexpected_failure_is_named_and_may_have_acted() -> None:
+    for error, is_repeatable in product(UNEXPECTED, (True, False)):
+        with trying((error, is_repeatable)):
+            service = FakeService({GET: error})
+            raised, text = failure_of(partial(ask, service, is_repeatable=is_repeatable))
+            assert text == f"{FAILED} ({type(error).__name__})"
+            assert len(service.requests) == 1
+            assert raised.may_have_acted is not is_repeatable
 
 
 class _EndingEarly(Transport):

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What calls come to, for tests that claim the same of many inputs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+
+def outcome_of(call: Callable[..., object], *arguments: object) -> object:
+    """Return what a call returns or raises."""
+    try:
+        return call(*arguments)
+    except Exception as error:  # noqa: BLE001 (the test tells of which input it is)
+        return error
+
+
+@contextmanager
+def trying(what: object) -> Iterator[None]:
+    """Name the input in whatever fails with it."""
+    try:
+        yield
+    except (Exception, pytest.fail.Exception) as error:
+        raise AssertionError(f"with {what!r}"[:300]) from error
