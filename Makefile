@@ -12,6 +12,7 @@
 #   make soak       hundreds of QPU jobs amid faults and kills; SOAK_JOBS=, SOAK_SEED=
 #   make bench      what a job pays for the plugin; BENCH_RUNS=, BENCH=srun,qpu
 #   make fuzz       hostile input, guided by coverage; FUZZ_SECONDS=, FUZZ_TARGETS=
+#   make mutants    how many changes of the code that acquires and releases no unit test notices
 #   make check      format, lint, types, exported symbols, known vulnerabilities
 #   make lock       newest versions of all that is installed, with hashes, in requirements/
 #   make test-slurm-matrix   build and tests on other releases of Slurm and Python
@@ -54,7 +55,7 @@ PACKAGE_OPTIONS = --wheel build/wheel/*.whl --pip $(VENV)/bin/python --output di
 .PHONY: all build wheel sdist deb rpm sbom dist install checked-python uninstall check audit lock \
 	test test-unit test-slurm test-e2e test-simulator test-tools test-deps test-packages \
 	test-slurm-matrix demo demo-stop soak \
-	fuzz bench deps clean
+	fuzz mutants bench deps clean
 
 all: build
 build: $(PLUGINS)
@@ -179,7 +180,7 @@ test-e2e: build wheel $(VENV)/ready
 	@$(PYTEST) tests/e2e
 
 test-simulator: build $(VENV)/ready
-	@$(PYTEST) --cov --cov-config=tests/simulator/.coveragerc --cov-report= tests/simulator
+	@$(PYTEST) --cov --cov-config=tests/simulator/coverage.ini --cov-report= tests/simulator
 
 test-tools: deps build wheel $(VENV)/ready
 	@$(PYTEST) tests/tools
@@ -218,6 +219,15 @@ $(VENV)/ready-to-fuzz: $(VENV)/ready
 			"has a wheel for, such as PYTHON=python3.11, after make clean" >&2; exit 1; }
 	@touch $@
 
+# Their results, and what they have been found with, are kept in mutants/ for the next time.
+mutants: build $(VENV)/ready-for-mutants
+	@$(VENV)/bin/mutmut run
+	@$(VENV)/bin/mutmut results
+
+$(VENV)/ready-for-mutants: $(VENV)/ready
+	@$(PIP) install --no-build-isolation --constraint $(VENV)/versions.txt --editable '.[mutants]'
+	@touch $@
+
 # A part of it (dlopen, instructions, srun, sbatch, qpu, load) is reported in build/bench.
 bench: APT_PACKAGES += valgrind
 bench: deps build wheel $(VENV)/ready
@@ -237,4 +247,4 @@ deps:
 	fi
 
 clean:
-	rm -rf build dist $(VENV) *.egg-info
+	rm -rf build dist mutants $(VENV) *.egg-info
