@@ -148,36 +148,44 @@ def test_faults_strike_in_order_and_as_often_as_ordered() -> None:
     assert queue.documents() == []
 
 
-@pytest.mark.parametrize(
-    ("order", "complaint"),
-    [
-        ({}, "kind must be one of"),
-        ({"kind": ["drop"], "path": "/"}, "kind must be one of"),
-        ({"kind": "drop"}, "path must be"),
-        ({"kind": "drop", "path": 5}, "path must be"),
-        ({"kind": "drop", "path": "("}, "no regular expression"),
-        ({"kind": "drop", "path": "/", "status": 500}, "status means nothing to drop"),
-        ({"kind": "drop", "path": "/", "method": "get"}, "method must be one of"),
-        ({"kind": "drop", "path": "/", "times": 0}, "times must be"),
-        ({"kind": "drop", "path": "/", "times": True}, "times must be"),
-        ({"kind": "drop", "path": "/", "when": "during"}, "when must be one of"),
-        ({"kind": "status", "path": "/"}, "status is missing"),
-        ({"kind": "status", "path": "/", "status": 199}, "status must be"),
-        ({"kind": "status", "path": "/", "status": 302}, "kind redirect"),
-        ({"kind": "status", "path": "/", "status": 429, "retry_after": []}, "retry_after"),
-        ({"kind": "status", "path": "/", "status": 429, "retry_after": "1\r\n"}, "retry_after"),
-        ({"kind": "delay", "path": "/"}, "delay_seconds is missing"),
-        ({"kind": "delay", "path": "/", "delay_seconds": "1"}, "delay_seconds must be a number"),
-        ({"kind": "delay", "path": "/", "delay_seconds": -1}, "between 0 and 3600"),
-        ({"kind": "redirect", "path": "/"}, "location is missing"),
-        ({"kind": "redirect", "path": "/", "location": "\n"}, "location must be printable"),
-        ({"kind": "redirect", "path": "/", "location": "/", "status": 304}, "of a redirect"),
-        ({"kind": "oversized", "path": "/", "size_bytes": 0}, "size_bytes must be"),
-    ],
-)
-def test_nonsense_orders_are_refused(order: dict[str, object], complaint: str) -> None:
-    with pytest.raises(FaultError, match=complaint):
+NONSENSE_ORDERS: list[tuple[dict[str, object], str]] = [
+    ({}, "kind must be one of"),
+    ({"kind": ["drop"], "path": "/"}, "kind must be one of"),
+    ({"kind": "drop"}, "path must be"),
+    ({"kind": "drop", "path": 5}, "path must be"),
+    ({"kind": "drop", "path": "("}, "no regular expression"),
+    ({"kind": "drop", "path": "/", "status": 500}, "status means nothing to drop"),
+    ({"kind": "drop", "path": "/", "method": "get"}, "method must be one of"),
+    ({"kind": "drop", "path": "/", "times": 0}, "times must be"),
+    ({"kind": "drop", "path": "/", "times": True}, "times must be"),
+    ({"kind": "drop", "path": "/", "when": "during"}, "when must be one of"),
+    ({"kind": "status", "path": "/"}, "status is missing"),
+    ({"kind": "status", "path": "/", "status": 199}, "status must be"),
+    ({"kind": "status", "path": "/", "status": 302}, "kind redirect"),
+    ({"kind": "status", "path": "/", "status": 429, "retry_after": []}, "retry_after"),
+    ({"kind": "status", "path": "/", "status": 429, "retry_after": "1\r\n"}, "retry_after"),
+    ({"kind": "delay", "path": "/"}, "delay_seconds is missing"),
+    ({"kind": "delay", "path": "/", "delay_seconds": "1"}, "delay_seconds must be a number"),
+    ({"kind": "delay", "path": "/", "delay_seconds": -1}, "between 0 and 3600"),
+    ({"kind": "redirect", "path": "/"}, "location is missing"),
+    ({"kind": "redirect", "path": "/", "location": "\n"}, "location must be printable"),
+    ({"kind": "redirect", "path": "/", "location": "/", "status": 304}, "of a redirect"),
+    ({"kind": "oversized", "path": "/", "size_bytes": 0}, "size_bytes must be"),
+]
+
+
+def complaint_about(order: dict[str, object]) -> str:
+    """Return why an order is refused, nothing if it is not."""
+    try:
         parse_fault(order)
+    except FaultError as error:
+        return str(error)
+    return ""
+
+
+def test_nonsense_orders_are_refused() -> None:
+    for order, complaint in NONSENSE_ORDERS:
+        assert complaint in complaint_about(order), order
 
 
 def test_null_in_optional_keys_means_absent() -> None:

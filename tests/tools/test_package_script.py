@@ -27,11 +27,10 @@ def contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Contents:
     return Contents(stage, "1.2", "22.05")
 
 
-@pytest.mark.parametrize(
-    ("release", "following"), [("22.05", "22.06"), ("24.11", "24.12"), ("26.05", "26.06")]
-)
-def test_slurm_releases_end_before_the_next_month(release: str, following: str) -> None:
-    assert Contents(Path("/"), "1", release).next_slurm_release == following
+def test_slurm_releases_end_before_the_next_month() -> None:
+    following = {"22.05": "22.06", "24.11": "24.12", "26.05": "26.06"}
+    contents = {release: Contents(Path("/"), "1", release) for release in following}
+    assert {release: each.next_slurm_release for release, each in contents.items()} == following
 
 
 def test_debian_control_names_one_slurm_and_one_python(

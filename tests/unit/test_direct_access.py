@@ -19,6 +19,7 @@ from tests.unit.fake_services import (
     settings_of,
     text_of,
 )
+from tests.unit.outcomes import outcome_of
 
 PREFIX = "QRMI_IBM_DA_"
 GET = "GET /base/v1/backends/ibm_x"
@@ -116,10 +117,11 @@ def test_acquire_and_release_ask_nothing() -> None:
     assert not service.requests
 
 
-@pytest.mark.parametrize("name", ["", ".", ".."])
-def test_names_that_would_change_the_url_are_refused(name: str) -> None:
-    with pytest.raises(QrmiError, match="cannot be the name of a resource"):
-        client_of(FakeService({}), name)
+def test_names_that_would_change_the_url_are_refused() -> None:
+    for name in ("", ".", ".."):
+        error = outcome_of(client_of, FakeService({}), name)
+        assert isinstance(error, QrmiError), name
+        assert "cannot be the name of a resource" in str(error), name
 
 
 @pytest.mark.parametrize("key", ["ENDPOINT", "IAM_ENDPOINT", "IAM_APIKEY", "SERVICE_CRN"])

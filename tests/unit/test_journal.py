@@ -26,6 +26,7 @@ from spank_qrmi.state import journal
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
 from tests.deadlines import killed_after
+from tests.unit.outcomes import outcome_of
 
 PATIENCE_SECONDS = 10
 
@@ -178,47 +179,48 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     assert str(caught.value) == f"cannot read {folder}: Not a directory"
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b"null",
-        b"[" * 100_000,
-        b"\xff",
-        orjson.dumps({key: value for key, value in asdict(ENTRY).items() if key != "values"}),
-        orjson.dumps({**asdict(ENTRY), "job_id": "7"}),
-        orjson.dumps({**asdict(ENTRY), "resource_name": 7}),
-        orjson.dumps({**asdict(ENTRY), "resource_type": None}),
-        orjson.dumps({**asdict(ENTRY), "token": 7}),
-        orjson.dumps({**asdict(ENTRY), "token": []}),
-        orjson.dumps({**asdict(ENTRY), "values": ["QRMI_KEY"]}),
-        orjson.dumps({**asdict(ENTRY), "values": {"QRMI_KEY": 1}}),
-        orjson.dumps({**asdict(ENTRY), "acquired_at": "now"}),
-        orjson.dumps({**asdict(ENTRY), "acquired_at": 2**62}),
-        orjson.dumps({**asdict(ENTRY), "failed_at": -(2**62)}),
-        orjson.dumps({**asdict(ENTRY), "ends_at": 253_402_300_800}),
-        orjson.dumps({**asdict(ENTRY), "owner": 7}),
-        orjson.dumps({**asdict(ENTRY), "owner": {"pid": 7}}),
-        orjson.dumps({**asdict(ENTRY), "owner": {**asdict(ENTRY)["owner"], "pid": "7"}}),
-        orjson.dumps({**asdict(ENTRY), "environment": {"A": 1}}),
-        orjson.dumps({**asdict(ENTRY), "failure": None}),
-        orjson.dumps({**asdict(ENTRY), "secret_keys": "QRMI_X"}),
-        orjson.dumps({**asdict(ENTRY), "secret_keys": [1]}),
-    ],
-    ids=lambda content: content[:20] if isinstance(content, bytes) else None,
-)
-def test_file_that_is_no_entry_is_reported_and_kept(folder: Path, content: bytes) -> None:
+NO_OBJECTS = [b"", b"{", b"[]", b"null", b"[" * 100_000, b"\xff"]
+WRONG_FIELDS: list[dict[str, object]] = [
+    {"job_id": "7"},
+    {"resource_name": 7},
+    {"resource_type": None},
+    {"token": 7},
+    {"token": []},
+    {"values": ["QRMI_KEY"]},
+    {"values": {"QRMI_KEY": 1}},
+    {"acquired_at": "now"},
+    {"acquired_at": 2**62},
+    {"failed_at": -(2**62)},
+    {"ends_at": 253_402_300_800},
+    {"owner": 7},
+    {"owner": {"pid": 7}},
+    {"owner": {**asdict(ENTRY)["owner"], "pid": "7"}},
+    {"environment": {"A": 1}},
+    {"failure": None},
+    {"secret_keys": "QRMI_X"},
+    {"secret_keys": [1]},
+]
+NO_ENTRIES = {
+    **{repr(content[:20]): content for content in NO_OBJECTS},
+    **{str(fields): orjson.dumps({**asdict(ENTRY), **fields}) for fields in WRONG_FIELDS},
+    "without values": orjson.dumps(
+        {key: value for key, value in asdict(ENTRY).items() if key != "values"}
+    ),
+}
+
+
+def test_file_that_is_no_entry_is_reported_and_kept(folder: Path) -> None:
     other = replace(ENTRY, resource_name="b")
     write(folder, other)
     path = folder / ENTRY.file_name
-    path.write_bytes(content)
-    found = entries_in(folder)
-    assert [each for each in found if isinstance(each, Entry)] == [other]
-    errors = [str(each) for each in found if isinstance(each, JournalError)]
-    assert errors == [f"{path}: {UNREADABLE}"]
-    assert path.read_bytes() == content
+    for name, content in NO_ENTRIES.items():
+        path.write_bytes(content)
+        found = outcome_of(entries_in, folder)
+        assert isinstance(found, list), name
+        assert [each for each in found if isinstance(each, Entry)] == [other], name
+        errors = [str(each) for each in found if isinstance(each, JournalError)]
+        assert errors == [f"{path}: {UNREADABLE}"], name
+        assert path.read_bytes() == content, name
 
 
 def test_entry_of_a_newer_release_is_read(folder: Path) -> None:

@@ -20,6 +20,7 @@ from spank_qrmi.protocol import (
     read_records,
 )
 from tests.unit.conversation import encode_request, in_pieces, joined, read_request
+from tests.unit.outcomes import outcome_of
 
 WHOLE = Request(
     verb=Verb.ACQUIRE,
@@ -43,10 +44,16 @@ NUMBERS = [(b"v", b"acquire"), (b"j", b"7"), (b"r", b"0"), (b"s", b"0"), (b"u", 
 END = (b".", b"")
 
 
+def read(message: bytes, size: int = 99) -> Request:
+    """Read a message that arrives in pieces of a size."""
+    return read_request(in_pieces(message, size))
+
+
 @pytest.mark.parametrize("request_sent", [WHOLE, LEAST])
-@pytest.mark.parametrize("size", [1, 2, 1 << 20])
-def test_request_arrives_in_pieces_of_any_size(request_sent: Request, size: int) -> None:
-    assert read_request(in_pieces(encode_request(request_sent), size)) == request_sent
+def test_request_arrives_in_pieces_of_any_size(request_sent: Request) -> None:
+    message = encode_request(request_sent)
+    for size in (1, 2, 1 << 20):
+        assert outcome_of(read, message, size) == request_sent, size
 
 
 def test_request_cut_anywhere_is_refused() -> None:
@@ -56,30 +63,33 @@ def test_request_cut_anywhere_is_refused() -> None:
             read_request(in_pieces(message[:length], 1 << 20))
 
 
-@pytest.mark.parametrize("tag", [b"?", b"\0", b"\xff"])
-def test_record_of_a_newer_plugin_is_skipped(tag: bytes) -> None:
-    message = joined([(tag, b"more"), *NUMBERS, (tag, b""), END])
-    assert read_request(in_pieces(message, 99)) == Request(Verb.ACQUIRE, 7, 0, 0, 0, 1)
+def test_record_of_a_newer_plugin_is_skipped() -> None:
+    for tag in (b"?", b"\0", b"\xff"):
+        message = joined([(tag, b"more"), *NUMBERS, (tag, b""), END])
+        assert outcome_of(read, message) == Request(Verb.ACQUIRE, 7, 0, 0, 0, 1), tag
 
 
-@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1, 255])
+OTHER_VERSIONS = (VERSION - 1, VERSION + 1, 255)
+
+
 @pytest.mark.parametrize("verb", sorted(ALWAYS_UNDERSTOOD))
-def test_giving_back_is_understood_in_every_version(version: int, verb: Verb) -> None:
-    sent = replace(LEAST, verb=verb, version=version, quantum_jobs=("one",))
-    assert read_request(in_pieces(encode_request(sent), 99)) == sent
+def test_giving_back_is_understood_in_every_version(verb: Verb) -> None:
+    for version in OTHER_VERSIONS:
+        sent = replace(LEAST, verb=verb, version=version, quantum_jobs=("one",))
+        assert outcome_of(read, encode_request(sent)) == sent, version
 
 
-@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1, 255])
 @pytest.mark.parametrize("verb", [b"acquire", b"qrun-environment", b"of another release"])
-def test_all_else_is_refused_in_another_version(version: int, verb: bytes) -> None:
-    message = joined([(b"v", verb), *NUMBERS[1:], END], preamble(version))
-    with pytest.raises(ProtocolError) as caught:
-        read_request(in_pieces(message, 99))
-    assert str(caught.value) == (
-        "the plugin and the QPU worker on this node are of different releases (message format "
-        f"{version} and {VERSION}): submit the job again; if this stays, the administrator must "
-        "install the plugin again"
-    )
+def test_all_else_is_refused_in_another_version(verb: bytes) -> None:
+    for version in OTHER_VERSIONS:
+        message = joined([(b"v", verb), *NUMBERS[1:], END], preamble(version))
+        error = outcome_of(read, message)
+        assert isinstance(error, ProtocolError), version
+        assert str(error) == (
+            "the plugin and the QPU worker on this node are of different releases (message format "
+            f"{version} and {VERSION}): submit the job again; if this stays, the administrator "
+            "must install the plugin again"
+        )
 
 
 def test_nothing_is_read_beyond_the_end() -> None:
@@ -88,37 +98,36 @@ def test_nothing_is_read_beyond_the_end() -> None:
     assert receive(10) == b"rest"
 
 
-@pytest.mark.parametrize("minutes", [0xFFFFFFFF, 0xFFFFFFFE])
-def test_slurms_numbers_for_no_limit(minutes: int) -> None:
-    sent = replace(LEAST, time_limit_minutes=minutes)
-    assert read_request(in_pieces(encode_request(sent), 99)) == LEAST
+def test_slurms_numbers_for_no_limit() -> None:
+    for minutes in (0xFFFFFFFF, 0xFFFFFFFE):
+        sent = replace(LEAST, time_limit_minutes=minutes)
+        assert outcome_of(read, encode_request(sent)) == LEAST, minutes
 
 
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        (joined([END], b"QRMJ\x01"), "message does not start with the preamble"),
-        (joined([(b"?", b""), END]), "request asks for something unknown"),
-        (joined([*NUMBERS, (b"j", b"7"), END]), "request holds record b'j' twice"),
-        (joined([END]), "request asks for something unknown"),
-        (joined([(b"v", b"Acquire"), END]), "request asks for something unknown"),
-        (joined([*NUMBERS[:-1], END]), "request's record b'd' is no number"),
-        (joined([*NUMBERS, (b"l", b""), END]), "request's record b'l' is no number"),
-        (joined([*NUMBERS, (b"l", b"-1"), END]), "request's record b'l' is no number"),
-        (joined([*NUMBERS, (b"b", b"1 "), END]), "request's record b'b' is no number"),
-        (joined([*NUMBERS, (b"b", "²".encode()), END]), "request's record b'b' is no number"),
-        (joined([*NUMBERS, (b"b", b"1" * 21), END]), "request's record b'b' is no number"),
-        (
-            PREAMBLE + b"e" + (MAX_PAYLOAD_BYTES + 1).to_bytes(4, "big"),
-            f"record b'e' is longer than {MAX_PAYLOAD_BYTES} bytes",
-        ),
-        (PREAMBLE + b"e\xff\xff\xff\xff", f"record b'e' is longer than {MAX_PAYLOAD_BYTES} bytes"),
-    ],
-)
-def test_malformed_request_is_refused(message: bytes, expected: str) -> None:
-    with pytest.raises(ProtocolError) as caught:
-        read_request(in_pieces(message, 1 << 20))
-    assert str(caught.value) == expected
+MALFORMED = {
+    joined([END], b"QRMJ\x01"): "message does not start with the preamble",
+    joined([(b"?", b""), END]): "request asks for something unknown",
+    joined([*NUMBERS, (b"j", b"7"), END]): "request holds record b'j' twice",
+    joined([END]): "request asks for something unknown",
+    joined([(b"v", b"Acquire"), END]): "request asks for something unknown",
+    joined([*NUMBERS[:-1], END]): "request's record b'd' is no number",
+    joined([*NUMBERS, (b"l", b""), END]): "request's record b'l' is no number",
+    joined([*NUMBERS, (b"l", b"-1"), END]): "request's record b'l' is no number",
+    joined([*NUMBERS, (b"b", b"1 "), END]): "request's record b'b' is no number",
+    joined([*NUMBERS, (b"b", "²".encode()), END]): "request's record b'b' is no number",
+    joined([*NUMBERS, (b"b", b"1" * 21), END]): "request's record b'b' is no number",
+    PREAMBLE + b"e" + (MAX_PAYLOAD_BYTES + 1).to_bytes(4, "big"): (
+        f"record b'e' is longer than {MAX_PAYLOAD_BYTES} bytes"
+    ),
+    PREAMBLE + b"e\xff\xff\xff\xff": f"record b'e' is longer than {MAX_PAYLOAD_BYTES} bytes",
+}
+
+
+def test_malformed_request_is_refused() -> None:
+    for message, expected in MALFORMED.items():
+        error = outcome_of(read, message, 1 << 20)
+        assert isinstance(error, ProtocolError), message
+        assert str(error) == expected, message
 
 
 def test_endless_message_is_refused() -> None:

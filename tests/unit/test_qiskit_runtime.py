@@ -2,7 +2,7 @@
 """Qiskit Runtime: access, opening or adopting a session, and ending it whatever happens."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 
 import httpx
@@ -25,6 +25,7 @@ from tests.unit.fake_services import (
     settings_of,
     text_of,
 )
+from tests.unit.outcomes import outcome_of
 
 PREFIX = "QRMI_IBM_QRS_"
 MODE = f"{PREFIX}SESSION_MODE"
@@ -56,11 +57,15 @@ def client_of(
     return QiskitRuntime(settings, http, TokenSource(http))
 
 
-@pytest.mark.parametrize("status", ["active", "online", "Active", "ONLINE"])
-def test_active_backend_is_accessible(status: str) -> None:
-    service = FakeService({STATUS: reply(200, {"status": status, "length_queue": 3})})
-    client_of(service).check_accessible()
-    assert service.asked == [STATUS]
+def shown(answer: httpx.Response | Exception) -> str:
+    return repr(answer) if isinstance(answer, Exception) else f"{answer.status_code} {answer.text}"
+
+
+def test_active_backend_is_accessible() -> None:
+    for status in ("active", "online", "Active", "ONLINE"):
+        service = FakeService({STATUS: reply(200, {"status": status, "length_queue": 3})})
+        assert outcome_of(client_of(service).check_accessible) is None, status
+        assert service.asked == [STATUS], status
 
 
 @pytest.mark.parametrize(
@@ -129,84 +134,87 @@ def test_session_is_opened_with_mode_and_life(
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "expected"),
+    ("key", "values", "expected"),
     [
-        ("SESSION_MODE", "exclusive", "must be dedicated or batch"),
-        *(
-            ("SESSION_MAX_TTL", value, "must be a whole number of seconds from 1 to 2147483647")
-            for value in ("0", "-1", "1.5", "1h", "2147483648", "9" * 5000, "²", "1_000")
+        ("SESSION_MODE", ["exclusive"], "must be dedicated or batch"),
+        (
+            "SESSION_MAX_TTL",
+            ["0", "-1", "1.5", "1h", "2147483648", "9" * 5000, "²", "1_000"],
+            "must be a whole number of seconds from 1 to 2147483647",
         ),
     ],
 )
 def test_unusable_settings_are_refused_before_any_request(
-    key: str, value: str, expected: str
+    key: str, values: list[str], expected: str
 ) -> None:
-    service = FakeService({})
-    with pytest.raises(AcquisitionError) as caught:
-        client_of(service, {f"{PREFIX}{key}": value})
-    assert text_of(caught.value) == f"ibm_x_{PREFIX}{key} {expected}"
-    assert not service.requests
+    for value in values:
+        service = FakeService({})
+        error = outcome_of(client_of, service, {f"{PREFIX}{key}": value})
+        assert isinstance(error, AcquisitionError), value
+        assert text_of(error) == f"ibm_x_{PREFIX}{key} {expected}", value
+        assert not service.requests, value
 
 
-@pytest.mark.parametrize("session_id", ["a", "A.b_c-9", "x" * 256, "..."])
-def test_an_id_is_all_that_is_needed(session_id: str) -> None:
-    service = FakeService({OPEN: reply(201, {"id": session_id, "mode": 7, "backend_name": []})})
-    assert client_of(service).acquire() == session_id
+def test_an_id_is_all_that_is_needed() -> None:
+    for session_id in ("a", "A.b_c-9", "x" * 256, "..."):
+        service = FakeService({OPEN: reply(201, {"id": session_id, "mode": 7, "backend_name": []})})
+        assert outcome_of(client_of(service).acquire) == session_id
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("answers", "expected"),
     [
         (
-            reply(200, {}),
+            [
+                reply(200, {}),
+                *(
+                    reply(200, {"id": bad_id})
+                    for bad_id in (None, 7, "", "a/b", "a\n", "a b", ".", "..", "é", "x" * 257)
+                ),
+                reply(200, {"id": ["a"]}),
+            ],
             "the answer of https://api.test:443/base/sessions holds no usable session id",
         ),
-        *(
-            (
-                reply(200, {"id": bad_id}),
-                "the answer of https://api.test:443/base/sessions holds no usable session id",
-            )
-            for bad_id in (None, 7, "", "a/b", "a\n", "a b", ".", "..", "é", "x" * 257, ["a"])
-        ),
-        (reply(200, []), "the answer of https://api.test:443/base/sessions is not a JSON object"),
-        (httpx.Response(204), "the answer of https://api.test:443/base/sessions is not JSON"),
-        (reply(500), "https://api.test:443/base/sessions answered 500 Internal Server Error"),
-        (httpx.ReadTimeout("x"), "no answer from https://api.test:443/base/sessions within 30 s"),
+        ([reply(200, [])], "the answer of https://api.test:443/base/sessions is not a JSON object"),
+        ([httpx.Response(204)], "the answer of https://api.test:443/base/sessions is not JSON"),
+        ([reply(500)], "https://api.test:443/base/sessions answered 500 Internal Server Error"),
+        ([httpx.ReadTimeout("x")], "no answer from https://api.test:443/base/sessions within 30 s"),
     ],
 )
 def test_lost_session_is_told_as_maybe_open(
-    answer: httpx.Response | Exception, expected: str
+    answers: Sequence[httpx.Response | Exception], expected: str
 ) -> None:
-    service = FakeService({OPEN: answer})
-    with pytest.raises(ServiceError) as caught:
-        client_of(service, remaining_seconds=60).acquire()
-    assert caught.value.may_have_acted
-    assert (text_of(caught.value), caught.value.token) == (expected, None)
-    assert service.asked == [OPEN]
+    for answer in answers:
+        service = FakeService({OPEN: answer})
+        error = outcome_of(client_of(service, remaining_seconds=60).acquire)
+        assert isinstance(error, ServiceError), shown(answer)
+        assert error.may_have_acted, shown(answer)
+        assert (text_of(error), error.token) == (expected, None), shown(answer)
+        assert service.asked == [OPEN], shown(answer)
 
 
-@pytest.mark.parametrize(
-    ("content", "token"),
-    [
-        (b'{"id": "s-1", "mode": "dedicated", "backe', "s-1"),
-        (b'{"backend": {"name": "x", "id": "other"}, "id" : "s-1", ', "s-1"),
-        (b'{"id": "s-1"} and more', "s-1"),
-        (b'[{"id": "s-1"}]', "s-1"),
-        (b'{"note": "{", "id": "s-1", ', "s-1"),
-        (b'{"note": "}", "backend": {"id": "other"}, "id": "s-1", ', "s-1"),
-        (b'{"note": "\\"}", "backend": {"id": "other", "na', None),
-        (b'{"backend": {"id": "other"}, "id": "s-', None),
-        (b'{"id": "a/b", ', None),
-        (b'{"id": "..", ', None),
-        (b'"id": "s-1"', None),
-        (b'\xff\xfe{"id', None),
-    ],
-)
-def test_broken_answer_still_tells_the_session_to_close(content: bytes, token: str | None) -> None:
-    service = FakeService({OPEN: httpx.Response(200, content=content)})
-    with pytest.raises(ServiceError) as caught:
-        client_of(service).acquire()
-    assert (caught.value.may_have_acted, caught.value.token) == (True, token)
+BROKEN_ANSWERS = {
+    b'{"id": "s-1", "mode": "dedicated", "backe': "s-1",
+    b'{"backend": {"name": "x", "id": "other"}, "id" : "s-1", ': "s-1",
+    b'{"id": "s-1"} and more': "s-1",
+    b'[{"id": "s-1"}]': "s-1",
+    b'{"note": "{", "id": "s-1", ': "s-1",
+    b'{"note": "}", "backend": {"id": "other"}, "id": "s-1", ': "s-1",
+    b'{"note": "\\"}", "backend": {"id": "other", "na': None,
+    b'{"backend": {"id": "other"}, "id": "s-': None,
+    b'{"id": "a/b", ': None,
+    b'{"id": "..", ': None,
+    b'"id": "s-1"': None,
+    b'\xff\xfe{"id': None,
+}
+
+
+def test_broken_answer_still_tells_the_session_to_close() -> None:
+    for content, token in BROKEN_ANSWERS.items():
+        service = FakeService({OPEN: httpx.Response(200, content=content)})
+        error = outcome_of(client_of(service).acquire)
+        assert isinstance(error, ServiceError), content
+        assert (error.may_have_acted, error.token) == (True, token), content
 
 
 def test_session_that_was_certainly_not_opened_is_not_reported_as_open() -> None:
@@ -237,21 +245,21 @@ def test_refused_session_has_the_usual_cause(mode: str, status: int, has_hint: b
     assert text.endswith(hint) is has_hint
 
 
-@pytest.mark.parametrize(
-    "session",
-    [
-        {"id": "s-1", "state": "open", "accepting_jobs": True, "active_ttl": 100},
-        {"state": "active", "active_ttl": None},
-        {"state": 7, "accepting_jobs": "no"},
-        {},
-    ],
-)
+USABLE_SESSIONS: list[dict[str, object]] = [
+    {"id": "s-1", "state": "open", "accepting_jobs": True, "active_ttl": 100},
+    {"state": "active", "active_ttl": None},
+    {"state": 7, "accepting_jobs": "no"},
+    {},
+]
+
+
 @pytest.mark.parametrize("key", [f"{PREFIX}SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"])
-def test_preset_session_is_used_and_not_ours_to_close(session: dict[str, object], key: str) -> None:
-    service = FakeService({SESSION: reply(200, session)})
-    client = client_of(service, {key: "s-1"})
-    assert (client.acquire(), client.hold) == ("s-1", None)
-    assert service.asked == [SESSION]
+def test_preset_session_is_used_and_not_ours_to_close(key: str) -> None:
+    for session in USABLE_SESSIONS:
+        service = FakeService({SESSION: reply(200, session)})
+        client = client_of(service, {key: "s-1"})
+        assert (outcome_of(client.acquire), client.hold) == ("s-1", None), session
+        assert service.asked == [SESSION], session
 
 
 def test_preset_session_of_an_unreadable_state_is_used() -> None:
@@ -265,27 +273,25 @@ def test_session_id_wins_over_the_acquisition_token() -> None:
     assert client_of(service, values).acquire() == "s-1"
 
 
-@pytest.mark.parametrize(
-    ("session", "expected"),
-    [
-        ({"state": "closed"}, "is closed"),
-        ({"state": "Closed", "accepting_jobs": True}, "is closed"),
-        ({"state": "open", "accepting_jobs": False}, "accepts no more jobs"),
-        ({"state": "open", "active_ttl": 0}, "has no time left"),
-        ({"state": "open", "active_ttl": -1.5}, "has no time left"),
-    ],
-)
+UNUSABLE_SESSIONS: list[tuple[dict[str, object], str]] = [
+    ({"state": "closed"}, "is closed"),
+    ({"state": "Closed", "accepting_jobs": True}, "is closed"),
+    ({"state": "open", "accepting_jobs": False}, "accepts no more jobs"),
+    ({"state": "open", "active_ttl": 0}, "has no time left"),
+    ({"state": "open", "active_ttl": -1.5}, "has no time left"),
+]
+
+
 @pytest.mark.parametrize("key", [f"{PREFIX}SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"])
-def test_unusable_preset_session_is_refused(
-    session: dict[str, object], expected: str, key: str
-) -> None:
-    service = FakeService({SESSION: reply(200, session)})
-    with pytest.raises(AcquisitionError) as caught:
-        client_of(service, {key: "s-1"}).acquire()
-    assert text_of(caught.value) == (
-        f"the session in ibm_x_{key} {expected}: unset ibm_x_{key} to get a new one"
-    )
-    assert service.asked == [SESSION]
+def test_unusable_preset_session_is_refused(key: str) -> None:
+    for session, expected in UNUSABLE_SESSIONS:
+        service = FakeService({SESSION: reply(200, session)})
+        error = outcome_of(client_of(service, {key: "s-1"}).acquire)
+        assert isinstance(error, AcquisitionError), session
+        assert text_of(error) == (
+            f"the session in ibm_x_{key} {expected}: unset ibm_x_{key} to get a new one"
+        ), session
+        assert service.asked == [SESSION], session
 
 
 @pytest.mark.parametrize(
@@ -349,9 +355,8 @@ def test_session_is_ended_without_a_thread_for_the_list(monkeypatch: pytest.Monk
     assert service.asked == [PATCH, JOBS]
 
 
-@pytest.mark.parametrize(
-    "listed",
-    [
+def test_session_is_closed_if_jobs_are_pending_or_cannot_be_listed() -> None:
+    for listed in (
         ONE_JOB,
         reply(200, {"jobs": None}),
         reply(200, {"jobs": "text"}),
@@ -362,15 +367,11 @@ def test_session_is_ended_without_a_thread_for_the_list(monkeypatch: pytest.Monk
         reply(500),
         httpx.ReadError("reset"),
         httpx.ReadTimeout("slow"),
-    ],
-)
-def test_session_is_closed_if_jobs_are_pending_or_cannot_be_listed(
-    listed: httpx.Response | Exception,
-) -> None:
-    service = FakeService({JOBS: listed, PATCH: TOLD, CLOSE: httpx.Response(204)})
-    client_of(service).release("s-1")
-    assert later_than_the_list(service) == [PATCH, CLOSE]
-    assert service.requests[-1].content == b""
+    ):
+        service = FakeService({JOBS: listed, PATCH: TOLD, CLOSE: httpx.Response(204)})
+        assert outcome_of(client_of(service).release, "s-1") is None, shown(listed)
+        assert later_than_the_list(service) == [PATCH, CLOSE], shown(listed)
+        assert service.requests[-1].content == b"", shown(listed)
 
 
 @pytest.mark.parametrize("patched", [reply(400), reply(500), httpx.ReadTimeout("slow")])
@@ -445,12 +446,13 @@ def test_list_that_never_comes_leaves_time_to_close() -> None:
     assert limits["DELETE"].silence_seconds > 10
 
 
-@pytest.mark.parametrize("token", ["", "..", "a/b", "x" * 257])
-def test_what_is_no_session_id_is_not_released(token: str) -> None:
-    service = FakeService({})
-    with pytest.raises(ReleaseError, match="no session id"):
-        client_of(service).release(token)
-    assert not service.requests
+def test_what_is_no_session_id_is_not_released() -> None:
+    for token in ("", "..", "a/b", "x" * 257):
+        service = FakeService({})
+        error = outcome_of(client_of(service).release, token)
+        assert isinstance(error, ReleaseError), token
+        assert "no session id" in str(error), token
+        assert not service.requests, token
 
 
 def test_release_twice_does_no_harm() -> None:
