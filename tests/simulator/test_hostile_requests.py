@@ -68,6 +68,13 @@ def test_broken_json_is_refused(client: httpx.Client, path: str) -> None:
         assert (answer.status_code, type(refusal)) == (400, dict), shown
 
 
+def test_order_that_is_nested_too_deeply_is_refused(client: httpx.Client) -> None:
+    start = b'{"program_id": "sampler", "backend": "ibm_maintenance", "params": {"x":'
+    for depth, status in ((200, 200), (252, 400), (1000, 400)):
+        body = start + b"[" * depth + b"]" * depth + b"}}"
+        assert client.post(RUNTIME_JOBS, content=body).status_code == status, depth
+
+
 VALUES = [None, True, -1, 10**18, "", "\0", [], {}, [[]], {"type": []}]
 RUNTIME_KEYS = ("program_id", "backend", "log_level", "cost", "session_id", "params", "tags")
 DIRECT_ACCESS_KEYS = ("id", "backend", "program_id", "log_level", "timeout_secs", "storage")

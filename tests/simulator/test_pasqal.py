@@ -12,6 +12,7 @@ from pulser import Pulse, Sequence
 from pulser.abstract_repr import deserialize_device
 from pulser.devices import Device
 
+from loopback.waiting import wait_until
 from spank_qrmi.simulator import retention
 from spank_qrmi.simulator.pasqal_tokens import AUTH_TOKEN, PROJECT_ID
 from spank_qrmi.simulator.server import running_in_thread
@@ -185,7 +186,6 @@ def test_batch_is_cancelled_at_once(client: httpx.Client, device: Device, site: 
 
 
 def test_running_batch_does_not_hold_up_the_stop(device: Device) -> None:
-    started_at = time.monotonic()
     site = Site()
     with (
         running_in_thread(site) as url,
@@ -194,9 +194,12 @@ def test_running_batch_does_not_hold_up_the_stop(device: Device) -> None:
         headers = {"Authorization": f"Bearer {AUTH_TOKEN}"}
         body = order(half_turn(device, 12), jobs=[{"runs": 1}] * 20)
         client.post(f"{V1}/batches", json=body, headers=headers)
-        while site.pasqal_batches.batches()[0].status() != "RUNNING":
-            time.sleep(0.01)
-    assert time.monotonic() - started_at < 10
+        wait_until(
+            lambda: site.pasqal_batches.batches()[0].status() == "RUNNING",
+            WAIT_SECONDS,
+            "running batch",
+        )
+    # One that the stop had waited for would be done.
     assert site.pasqal_batches.batches()[0].status() == "CANCELED"
 
 

@@ -27,6 +27,7 @@ from tests.unit.outcomes import outcome_of
         ("QRMI_JOB_ACQUISITION_TOKEN", True),
         ("Password", True),
         ("QRMI_IBM_DA_SERVICE_CRN", True),
+        ("QRMI_IBM_QRS_SESSION_ID", True),
         ("QRMI_IBM_DA_ENDPOINT", False),
         ("", False),
     ],

@@ -143,6 +143,16 @@ def test_what_cannot_be_used_is_as_if_it_were_not_there(node: Node) -> None:
         assert node.names() == set(), lines
 
 
+def test_line_without_an_end_is_no_whole_file(node: Node) -> None:
+    whole = f"{BOOT}\n5000\n5010\n{TOKEN}\n".encode()
+    for content in (whole + b"more", whole[:-1]):
+        node.put(content)
+        assert node.find() is None, content
+        assert node.names() == set(), content
+    node.put(whole)
+    assert node.find() == (TOKEN, 10)
+
+
 @pytest.mark.parametrize("content", [b"\0" * 100, b"\xff\xfe\n" * 4, b"x" * 10**6])
 def test_nonsense_is_replaced(node: Node, content: bytes) -> None:
     node.put(content)
