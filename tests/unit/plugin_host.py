@@ -6,7 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from loopback.installation import job_library_of
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.protocol import Request, Verdict
 from tests.unit.conversation import in_pieces, read_request
+from tests.unit.outcomes import trying
 
 BATCH_STEP = 0xFFFFFFFB
 INTERACTIVE_STEP = 0xFFFFFFFA
@@ -202,3 +205,10 @@ def told_to_user(failure: str) -> str:
         f"--qpu: the QPU worker on this node {failure}; tell the administrator: slurmd's log says "
         "more"
     )
+
+
+@contextmanager
+def fresh(host: PluginHost, what: object) -> Iterator[PluginHost]:
+    """Lend a host in a folder of its own; whatever fails there names the input."""
+    with trying(what):
+        yield PluginHost(Path(tempfile.mkdtemp(dir=host.folder)), host.program, host.plugin)

@@ -2,6 +2,7 @@
 """qrmi_config.json: what is accepted, and the words for what is not."""
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -26,15 +27,17 @@ FILE_RULE = 'must be a string in quotes, or {"file": "/path"} with one absolute 
 VALUE_RULE = "holds a NUL character or more than 262144 bytes"
 
 
-def load(folder: Path, content: bytes) -> Config:
+def load(folder: Path, content: bytes, mode: int = 0o600) -> Config:
     path = folder / "qrmi_config.json"
+    # Nobody but root may write to a file that has mode 400.
+    path.unlink(missing_ok=True)
     path.write_bytes(content)
-    path.chmod(0o600)
+    path.chmod(mode)
     return load_config(path, TYPES)
 
 
-def load_entries(folder: Path, *entries: object) -> Config:
-    return load(folder, orjson.dumps({"resources": entries}))
+def load_entries(folder: Path, *entries: object, mode: int = 0o600) -> Config:
+    return load(folder, orjson.dumps({"resources": entries}), mode)
 
 
 def named(**changes: object) -> dict[str, object]:
@@ -45,12 +48,21 @@ def without(key: str) -> dict[str, object]:
     return {name: value for name, value in named().items() if name != key}
 
 
-@pytest.mark.parametrize("content", [b"[]", b"null", b"{}", b'{"resources": {}}', b'"resources"'])
-def test_file_of_another_shape_is_refused(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load(tmp_path, content)
+def test_file_of_another_shape_is_refused(tmp_path: Path) -> None:
+    contents = (b"[]", b"null", b"{}", b'{"resources": {}}', b'"resources"')
     expected = 'must be a JSON object with an array "resources"'
-    assert str(caught.value) == f"{tmp_path}/qrmi_config.json: {expected}"
+    assert {content: refusal_of(tmp_path, content) for content in contents} == dict.fromkeys(
+        contents, f"{tmp_path}/qrmi_config.json: {expected}"
+    )
+
+
+def refusal_of(folder: Path, content: bytes, mode: int = 0o600) -> str | None:
+    """Return why the file is refused, None if it is taken."""
+    try:
+        load(folder, content, mode)
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
 @pytest.mark.parametrize(
@@ -97,90 +109,132 @@ def test_file_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("entry", "name", "expected"),
+    ("entries", "name"),
     [
-        ("text", None, "resources[1]: must be an object with name, type and environment"),
-        (None, None, "resources[1]: must be an object with name, type and environment"),
-        ({}, None, f"resources[1]: {NAME_RULE}"),
-        (named(name=7), None, f"resources[1]: {NAME_RULE}"),
-        (named(name=""), None, f"resources[1]: {NAME_RULE}"),
-        (named(name="a b"), None, f"resources[1]: {NAME_RULE}"),
-        (named(name="a,b"), None, f"resources[1]: {NAME_RULE}"),
-        (named(name="a=b"), None, f"resources[1]: {NAME_RULE}"),
-        (named(name="a\n"), None, f"resources[1]: {NAME_RULE}"),
-        (named(name="a\0b"), None, f"resources[1]: {NAME_RULE}"),
-        (named(name="a\u202eb"), None, f"resources[1]: {NAME_RULE}"),
-        (named(name="n" * 129), None, f"resources[1]: {NAME_RULE}"),
-        (named(name="ü" * 65), None, f"resources[1]: {NAME_RULE}"),
-        (without("type"), "bad", f"resource bad: {TYPE_RULE}; it is missing"),
-        (named(type="Pasqal"), "bad", f"resource bad: {TYPE_RULE}; got 'Pasqal'"),
-        (named(type=["a"]), "bad", f"resource bad: {TYPE_RULE}; got an array"),
-        (named(type=None), "bad", f"resource bad: {TYPE_RULE}; got null"),
-        (named(type="x" * 50), "bad", f"resource bad: {TYPE_RULE}; got '{'x' * 40}'"),
-        (without("environment"), "bad", f"resource bad: {ENVIRONMENT_RULE}; it is missing"),
-        (named(environment=None), "bad", f"resource bad: {ENVIRONMENT_RULE}; got null"),
-        (named(environment=[]), "bad", f"resource bad: {ENVIRONMENT_RULE}; got an array"),
-        (named(environment=SECRET), "bad", f"resource bad: {ENVIRONMENT_RULE}; got a string"),
-        (named(environment=4.5), "bad", f"resource bad: {ENVIRONMENT_RULE}; got a number"),
-        (named(environment=True), "bad", f"resource bad: {ENVIRONMENT_RULE}; got a boolean"),
+        (
+            [
+                ("text", "must be an object with name, type and environment"),
+                (None, "must be an object with name, type and environment"),
+            ],
+            None,
+        ),
+        (
+            [
+                ({}, NAME_RULE),
+                *(
+                    (named(name=name), NAME_RULE)
+                    for name in (
+                        7,
+                        "",
+                        "a b",
+                        "a,b",
+                        "a=b",
+                        "a\n",
+                        "a\0b",
+                        "a\u202eb",
+                        "n" * 129,
+                        "ü" * 65,
+                    )
+                ),
+            ],
+            None,
+        ),
+        (
+            [
+                (without("type"), f"{TYPE_RULE}; it is missing"),
+                (named(type="Pasqal"), f"{TYPE_RULE}; got 'Pasqal'"),
+                (named(type=["a"]), f"{TYPE_RULE}; got an array"),
+                (named(type=None), f"{TYPE_RULE}; got null"),
+                (named(type="x" * 50), f"{TYPE_RULE}; got '{'x' * 40}'"),
+            ],
+            "bad",
+        ),
+        (
+            [
+                (without("environment"), f"{ENVIRONMENT_RULE}; it is missing"),
+                (named(environment=None), f"{ENVIRONMENT_RULE}; got null"),
+                (named(environment=[]), f"{ENVIRONMENT_RULE}; got an array"),
+                (named(environment=SECRET), f"{ENVIRONMENT_RULE}; got a string"),
+                (named(environment=4.5), f"{ENVIRONMENT_RULE}; got a number"),
+                (named(environment=True), f"{ENVIRONMENT_RULE}; got a boolean"),
+            ],
+            "bad",
+        ),
     ],
+    ids=["entry", "name", "type", "environment"],
 )
 def test_bad_entry_is_a_problem_of_its_own(
-    tmp_path: Path, entry: object, name: str | None, expected: str
+    tmp_path: Path, entries: Sequence[tuple[object, str]], name: str | None
 ) -> None:
-    config = load_entries(tmp_path, GOOD, entry)
-    assert list(config.resources) == ["good"]
-    problems = [(known, str(error)) for known, error in config.problems]
-    assert problems == [(name, f"{tmp_path}/qrmi_config.json: {expected}")]
+    place = "resources[1]" if name is None else f"resource {name}"
+    for entry, problem in entries:
+        config = load_entries(tmp_path, GOOD, entry)
+        assert list(config.resources) == ["good"], entry
+        problems = [(known, str(error)) for known, error in config.problems]
+        assert problems == [(name, f"{tmp_path}/qrmi_config.json: {place}: {problem}")], entry
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "expected"),
+    "variables",
     [
-        ("", SECRET, "environment: '' cannot be the name of a variable"),
-        ("A=B", SECRET, "environment: 'A=B' cannot be the name of a variable"),
-        ("A B", SECRET, "environment: 'A B' cannot be the name of a variable"),
-        ("A\n", SECRET, "environment: 'A\\n' cannot be the name of a variable"),
-        ("A\0", SECRET, "environment: 'A\\x00' cannot be the name of a variable"),
-        ("QRMI_A", 1, "environment.QRMI_A: must be a string in quotes, got a number"),
-        ("QRMI_A", None, "environment.QRMI_A: must be a string in quotes, got null"),
-        ("QRMI_A", False, "environment.QRMI_A: must be a string in quotes, got a boolean"),
-        ("QRMI_A", [SECRET], "environment.QRMI_A: must be a string in quotes, got an array"),
-        ("QRMI_A", {"a": SECRET}, f"environment.QRMI_A: {FILE_RULE}"),
-        ("QRMI_A", {}, f"environment.QRMI_A: {FILE_RULE}"),
-        ("QRMI_A", {"file": 1}, f"environment.QRMI_A: {FILE_RULE}"),
-        ("QRMI_A", {"file": "etc/key"}, f"environment.QRMI_A: {FILE_RULE}"),
-        ("QRMI_A", {"file": "/etc/key\0"}, f"environment.QRMI_A: {FILE_RULE}"),
-        ("QRMI_A", {"file": "/etc/a\nkey"}, f"environment.QRMI_A: {FILE_RULE}"),
-        ("QRMI_A", {"file": "/etc/key", "a": SECRET}, f"environment.QRMI_A: {FILE_RULE}"),
-        ("QRMI_A", f"{SECRET}\0", f"environment.QRMI_A: {VALUE_RULE}"),
-        ("QRMI_A", SECRET + "ü" * 131072, f"environment.QRMI_A: {VALUE_RULE}"),
+        [
+            ("", SECRET, "environment: '' cannot be the name of a variable"),
+            ("A=B", SECRET, "environment: 'A=B' cannot be the name of a variable"),
+            ("A B", SECRET, "environment: 'A B' cannot be the name of a variable"),
+            ("A\n", SECRET, "environment: 'A\\n' cannot be the name of a variable"),
+            ("A\0", SECRET, "environment: 'A\\x00' cannot be the name of a variable"),
+        ],
+        [
+            ("QRMI_A", 1, "environment.QRMI_A: must be a string in quotes, got a number"),
+            ("QRMI_A", None, "environment.QRMI_A: must be a string in quotes, got null"),
+            ("QRMI_A", False, "environment.QRMI_A: must be a string in quotes, got a boolean"),
+            ("QRMI_A", [SECRET], "environment.QRMI_A: must be a string in quotes, got an array"),
+        ],
+        [
+            ("QRMI_A", value, f"environment.QRMI_A: {FILE_RULE}")
+            for value in (
+                {"a": SECRET},
+                {},
+                {"file": 1},
+                {"file": "etc/key"},
+                {"file": "/etc/key\0"},
+                {"file": "/etc/a\nkey"},
+                {"file": "/etc/key", "a": SECRET},
+            )
+        ],
+        [
+            ("QRMI_A", f"{SECRET}\0", f"environment.QRMI_A: {VALUE_RULE}"),
+            ("QRMI_A", SECRET + "ü" * 131072, f"environment.QRMI_A: {VALUE_RULE}"),
+        ],
     ],
+    ids=["name", "no text", "file", "text"],
 )
 def test_bad_variable_is_named_without_its_value(
-    tmp_path: Path, key: str, value: object, expected: str
+    tmp_path: Path, variables: Sequence[tuple[str, object, str]]
 ) -> None:
-    config = load_entries(tmp_path, named(environment={"QRMI_B": "", key: value}))
-    assert config.resources == {}
-    problem = config.problem_with("bad")
-    assert str(problem) == f"{tmp_path}/qrmi_config.json: resource bad: {expected}"
-    assert SECRET not in str(problem)
+    for key, value, expected in variables:
+        what = f"{key!r}: {value!r:.300}"
+        config = load_entries(tmp_path, named(environment={"QRMI_B": "", key: value}))
+        assert config.resources == {}, what
+        problem = str(config.problem_with("bad"))
+        assert problem == f"{tmp_path}/qrmi_config.json: resource bad: {expected}", what
+        assert SECRET not in problem, what
 
 
-@pytest.mark.parametrize("name", ["LD", "LD_PRELOAD", "SLURM_JOB", "BASH_", "QRMI_JOB", "SPANK"])
-def test_name_that_would_make_variables_of_others_is_refused(tmp_path: Path, name: str) -> None:
-    config = load_entries(tmp_path, GOOD, named(name=name))
-    assert list(config.resources) == ["good"]
-    place = f"{tmp_path}/qrmi_config.json: resource {name}"
-    word = name.partition("_")[0]
-    assert str(config.problem_with(name)) == (
-        f"{place}: its variables would look like others that begin with {word}_: rename it"
-    )
+def test_name_that_would_make_variables_of_others_is_refused(tmp_path: Path) -> None:
+    for name in ("LD", "LD_PRELOAD", "SLURM_JOB", "BASH_", "QRMI_JOB", "SPANK"):
+        config = load_entries(tmp_path, GOOD, named(name=name))
+        assert list(config.resources) == ["good"], name
+        place = f"{tmp_path}/qrmi_config.json: resource {name}"
+        word = name.partition("_")[0]
+        assert str(config.problem_with(name)) == (
+            f"{place}: its variables would look like others that begin with {word}_: rename it"
+        )
 
 
-@pytest.mark.parametrize("name", ["LDX", "ld_a", "slurm", "x_LD_PRELOAD", "_LD", "PATH"])
-def test_name_that_makes_variables_of_its_own_is_taken(tmp_path: Path, name: str) -> None:
-    assert list(load_entries(tmp_path, named(name=name)).resources) == [name]
+def test_name_that_makes_variables_of_its_own_is_taken(tmp_path: Path) -> None:
+    for name in ("LDX", "ld_a", "slurm", "x_LD_PRELOAD", "_LD", "PATH"):
+        assert list(load_entries(tmp_path, named(name=name)).resources) == [name]
 
 
 @pytest.mark.parametrize(("length", "is_usable"), [(251, True), (252, False)])
@@ -228,37 +282,42 @@ def test_example_file_loads_without_problems(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "environment", "warns"),
+    "files",
     [
-        (0o600, {"A_SECRET": "x"}, False),
-        (0o400, {"A_SECRET": "x"}, False),
-        (0o640, {"A_SECRET": "x"}, True),
-        (0o604, {"A_SECRET": "x"}, True),
-        (0o644, {"ENDPOINT": "x"}, False),
-        (0o644, {"A_SECRET": ""}, False),
-        (0o644, {}, False),
-        (0o644, {"A_SECRET": {"file": "/etc/secret"}}, False),
+        [
+            ("600", {"A_SECRET": "x"}, False),
+            ("400", {"A_SECRET": "x"}, False),
+            ("640", {"A_SECRET": "x"}, True),
+            ("604", {"A_SECRET": "x"}, True),
+        ],
+        [
+            ("644", {"ENDPOINT": "x"}, False),
+            ("644", {"A_SECRET": ""}, False),
+            ("644", {}, False),
+            ("644", {"A_SECRET": {"file": "/etc/secret"}}, False),
+        ],
     ],
+    ids=["mode", "no secret"],
 )
 def test_secrets_that_others_can_read_are_told_of(
-    tmp_path: Path, mode: int, environment: dict[str, object], warns: bool
+    tmp_path: Path, files: Sequence[tuple[str, Mapping[str, object], bool]]
 ) -> None:
-    load_entries(tmp_path, named(environment=environment))
     path = tmp_path / "qrmi_config.json"
-    path.chmod(mode)
     text = f"{path}: holds secrets that others than its owner can read: chmod 600 {path}"
-    assert load_config(path, TYPES).exposures == ((text,) if warns else ())
+    for mode, environment, warns in files:
+        config = load_entries(tmp_path, named(environment=environment), mode=int(mode, 8))
+        assert config.exposures == ((text,) if warns else ()), (mode, environment)
 
 
-@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
-def test_file_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+def test_file_that_others_can_write_is_refused(tmp_path: Path) -> None:
     """They would decide where the site's credentials are sent."""
     path = tmp_path / "qrmi_config.json"
-    load_entries(tmp_path, named())
-    path.chmod(mode)
-    with pytest.raises(ConfigError) as caught:
-        load_config(path, TYPES)
-    assert str(caught.value) == f"{path}: must be writable by its owner alone: chmod go-w {path}"
+    content = orjson.dumps({"resources": [named()]})
+    modes = ("620", "602", "666")
+    found = {mode: refusal_of(tmp_path, content, int(mode, 8)) for mode in modes}
+    assert found == dict.fromkeys(
+        modes, f"{path}: must be writable by its owner alone: chmod go-w {path}"
+    )
 
 
 def test_file_may_be_a_link(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A job's variables: whose value wins, whose credentials go where, what every job is told."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -48,46 +48,56 @@ def test_users_variables_win(
     assert environment.values == {**SITE, **expected}
 
 
-@pytest.mark.parametrize(
-    ("job_id", "token_is_taken"), [(None, True), (str(JOB_ID), True), ("6", False), ("", False)]
-)
-def test_token_of_another_job_is_ignored(job_id: str | None, token_is_taken: bool) -> None:
+def test_token_of_another_job_is_ignored() -> None:
     own = {"QRMI_JOB_ACQUISITION_TOKEN": "t", "QRMI_JOB_TIMEOUT_SECONDS": "9"}
     inherited = [(f"a_{key}", value) for key, value in {**own, "QRMI_KEY": "mine"}.items()]
-    if job_id is not None:
-        inherited.append(("QRMI_JOB_ID", job_id))
-    expected = {"QRMI_KEY": "mine", **(own if token_is_taken else {})}
-    assert environment_of(*inherited).user == expected
+    is_taken = {None: True, str(JOB_ID): True, "6": False, "": False}
+    found = {
+        job_id: environment_of(*inherited, *([] if job_id is None else [("QRMI_JOB_ID", job_id)]))
+        for job_id in is_taken
+    }
+    assert {job_id: environment.user for job_id, environment in found.items()} == {
+        job_id: {"QRMI_KEY": "mine", **(own if taken else {})} for job_id, taken in is_taken.items()
+    }
 
 
 @pytest.mark.parametrize(
-    ("user", "site", "clash"),
+    "jobs",
     [
-        ({}, SITE, None),
-        ({"QRMI_ENDPOINT": "https://mine"}, SITE, "QRMI_ENDPOINT"),
-        ({"QRMI_ENDPOINT": ""}, SITE, "QRMI_ENDPOINT"),
-        ({"QRMI_IAM": "https://mine"}, SITE, "QRMI_IAM"),
-        ({"QRMI_ENDPOINT": "https://site"}, SITE, None),
-        ({"QRMI_ENDPOINT": "https://mine", "QRMI_KEY": "mine"}, SITE, None),
-        ({"QRMI_ENDPOINT": "https://mine", "QRMI_KEY": "of the site"}, SITE, "QRMI_ENDPOINT"),
-        ({"QRMI_KEY": "mine"}, SITE, None),
-        ({"QRMI_ENDPOINT": "https://mine"}, {"QRMI_KEY": " "}, None),
-        ({"QRMI_ENDPOINT": "https://mine"}, {}, None),
+        [
+            ({}, SITE, None),
+            ({"QRMI_ENDPOINT": "https://site"}, SITE, None),
+            ({"QRMI_KEY": "mine"}, SITE, None),
+        ],
+        [
+            ({"QRMI_ENDPOINT": "https://mine", "QRMI_KEY": "mine"}, SITE, None),
+            ({"QRMI_ENDPOINT": "https://mine"}, {"QRMI_KEY": " "}, None),
+            ({"QRMI_ENDPOINT": "https://mine"}, {}, None),
+        ],
+        [
+            ({"QRMI_ENDPOINT": "https://mine"}, SITE, "QRMI_ENDPOINT"),
+            ({"QRMI_ENDPOINT": ""}, SITE, "QRMI_ENDPOINT"),
+            ({"QRMI_IAM": "https://mine"}, SITE, "QRMI_IAM"),
+            ({"QRMI_ENDPOINT": "https://mine", "QRMI_KEY": "of the site"}, SITE, "QRMI_ENDPOINT"),
+        ],
     ],
+    ids=["endpoint of the site", "credential of the user", "clash"],
 )
 def test_credentials_of_the_site_stay_at_its_endpoint(
-    user: dict[str, str], site: dict[str, str], clash: str | None
+    jobs: Sequence[tuple[dict[str, str], dict[str, str], str | None]],
 ) -> None:
-    resource = Resource("a", "any", site)
-    if clash is None:
-        check_credentials_stay_home(resource, ResourceEnvironment(site, user), SENT_TO)
-        return
-    with pytest.raises(AcquisitionError) as caught:
-        check_credentials_stay_home(resource, ResourceEnvironment(site, user), SENT_TO)
-    assert str(caught.value) == (
-        f"a_{clash} is yours but a_QRMI_KEY is the site's, which is sent only to the site's "
-        "endpoint: set both or neither"
-    )
+    for user, site, clash in jobs:
+        resource = Resource("a", "any", site)
+        refusal = None
+        try:
+            check_credentials_stay_home(resource, ResourceEnvironment(site, user), SENT_TO)
+        except AcquisitionError as error:
+            refusal = str(error)
+        expected = clash and (
+            f"a_{clash} is yours but a_QRMI_KEY is the site's, which is sent only to the site's "
+            "endpoint: set both or neither"
+        )
+        assert refusal == expected, (user, site)
 
 
 def test_every_credential_of_an_endpoint_is_checked() -> None:
@@ -99,23 +109,18 @@ def test_every_credential_of_an_endpoint_is_checked() -> None:
         )
 
 
-@pytest.mark.parametrize(
-    ("minutes", "longest_seconds", "expected"),
-    [
-        (60, None, 3600),
-        (60, 1800, 1800),
-        (30, 1800, 1800),
-        (29, 1800, 1740),
-        (0, None, 0),
-        (None, None, 4294967295),
-        (None, 1800, 1800),
-        (0xFFFFFFF0, None, 4294967295),
-    ],
-)
-def test_time_limit_in_seconds(
-    minutes: int | None, longest_seconds: int | None, expected: int
-) -> None:
-    assert job_timeout_seconds(minutes, longest_seconds) == expected
+def test_time_limit_in_seconds() -> None:
+    limits = {
+        (60, None): 3600,
+        (60, 1800): 1800,
+        (30, 1800): 1800,
+        (29, 1800): 1740,
+        (0, None): 0,
+        (None, None): 4294967295,
+        (None, 1800): 1800,
+        (0xFFFFFFF0, None): 4294967295,
+    }
+    assert {limit: job_timeout_seconds(*limit) for limit in limits} == limits
 
 
 def test_every_job_learns_its_id_and_user() -> None:
@@ -123,17 +128,18 @@ def test_every_job_learns_its_id_and_user() -> None:
     assert common_variables(JOB_ID, 1000) == expected
 
 
-@pytest.mark.parametrize(
-    ("names", "listed_names", "listed_types"),
-    [("", "", ""), ("a", "a", "t-a"), ("ab", "a,b", "t-a,t-b")],
-)
-def test_lists_come_in_both_spellings(names: str, listed_names: str, listed_types: str) -> None:
-    assert list_variables([Resource(name, f"t-{name}", {}) for name in names]) == [
-        ("QRMI_JOB_QPU_RESOURCES", listed_names),
-        ("SLURM_JOB_QPU_RESOURCES", listed_names),
-        ("QRMI_JOB_QPU_TYPES", listed_types),
-        ("SLURM_JOB_QPU_TYPES", listed_types),
-    ]
+def test_lists_come_in_both_spellings() -> None:
+    for names, listed_names, listed_types in (
+        ("", "", ""),
+        ("a", "a", "t-a"),
+        ("ab", "a,b", "t-a,t-b"),
+    ):
+        assert list_variables([Resource(name, f"t-{name}", {}) for name in names]) == [
+            ("QRMI_JOB_QPU_RESOURCES", listed_names),
+            ("SLURM_JOB_QPU_RESOURCES", listed_names),
+            ("QRMI_JOB_QPU_TYPES", listed_types),
+            ("SLURM_JOB_QPU_TYPES", listed_types),
+        ], names
 
 
 def test_what_the_user_set_is_left_alone() -> None:
@@ -170,22 +176,22 @@ def test_limit_that_the_user_set_is_left_alone() -> None:
     assert not {f"a_{key}" for key in user} & set(names)
 
 
-@pytest.mark.parametrize(
-    ("chosen", "expected"),
-    [
-        (None, None),
-        ("ALL", None),
-        ("all", None),
-        ("X=y,ALL", None),
-        ("NONE", "A,B"),
-        ("none", "A,B"),
-        ("NIL", "A,B"),
-        ("", "A,B"),
-        ("HOME", "HOME,A,B"),
-        ("HOME,X=ALL", "HOME,X=ALL,A,B"),
-    ],
-)
-def test_export_list_has_the_jobs_variables_too(chosen: str | None, expected: str | None) -> None:
-    job_variables = [] if chosen is None else [("SLURM_EXPORT_ENV", chosen)]
-    result = [] if expected is None else [("SLURM_EXPORT_ENV", expected)]
-    assert export_variable(job_variables, ["A", "B"]) == result
+def test_export_list_has_the_jobs_variables_too() -> None:
+    lists = {
+        None: None,
+        "ALL": None,
+        "all": None,
+        "X=y,ALL": None,
+        "NONE": "A,B",
+        "none": "A,B",
+        "NIL": "A,B",
+        "": "A,B",
+        "HOME": "HOME,A,B",
+        "HOME,X=ALL": "HOME,X=ALL,A,B",
+    }
+    found = {chosen: export_variable(set_to(chosen), ["A", "B"]) for chosen in lists}
+    assert found == {chosen: set_to(expected) for chosen, expected in lists.items()}
+
+
+def set_to(export_list: str | None) -> list[tuple[str, str]]:
+    return [] if export_list is None else [("SLURM_EXPORT_ENV", export_list)]

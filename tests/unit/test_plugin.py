@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The plugin in a fake slurmstepd: who asks, what is asked, and what becomes of an answer."""
 
+from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from tests.unit.plugin_host import (
     RUNNING,
     PluginHost,
     answer_of,
+    fresh,
     told_to_user,
 )
 
@@ -39,6 +42,7 @@ INSIDE = [
     b"SLURM_JOB_QPU_TYPES=one,two,three",
     FALLBACK + b"=a,b,c,d",
 ]
+NO_QPU = "names no QPU: give a comma separated list such as --qpu=name1,name2"
 NO_TEXT = "holds a control character or bytes that are not UTF-8"
 # Time runs so much faster: the 9 s that a worker has at least take 45 ms.
 # The plugin gives a killed worker 2 s to end; on a busy machine that may take some milliseconds.
@@ -134,25 +138,21 @@ def test_time_limit_comes_from_slurmctld_if_it_answers(
     assert report.task_statuses == [0]
 
 
-@pytest.mark.parametrize(
-    ("argument", "expected"),
-    [
-        ("--acquire-timeout=1", 1),
-        ("--acquire-timeout=86400", 86400),
-        ("--acquire-timeout=86401", 120),
-        ("--acquire-timeout=0", 120),
-        ("--acquire-timeout=", 120),
-        ("--acquire-timeout=1s", 120),
-        ("--acquire-timeout=99999999999999999999", 120),
-        ("--other=1", 120),
-    ],
-)
-def test_timeout_that_is_none_leaves_the_default(
-    host: PluginHost, argument: str, expected: int
-) -> None:
-    host.answer_and_keep(answer_of())
-    host.run(arguments=[CONFIG, argument])
-    assert host.requests[0].timeout_seconds == expected
+def test_timeout_that_is_none_leaves_the_default(host: PluginHost) -> None:
+    for argument, expected in {
+        "--acquire-timeout=1": 1,
+        "--acquire-timeout=86400": 86400,
+        "--acquire-timeout=86401": 120,
+        "--acquire-timeout=0": 120,
+        "--acquire-timeout=": 120,
+        "--acquire-timeout=1s": 120,
+        "--acquire-timeout=99999999999999999999": 120,
+        "--other=1": 120,
+    }.items():
+        with fresh(host, argument) as each:
+            each.answer_and_keep(answer_of())
+            each.run(arguments=[CONFIG, argument])
+            assert each.requests[0].timeout_seconds == expected
 
 
 def test_answer_is_taken_over(host: PluginHost) -> None:
@@ -240,40 +240,50 @@ def test_acquisition_without_answer_is_released_at_exit(host: PluginHost) -> Non
 
 
 @pytest.mark.parametrize(
-    ("step", "orders", "asks"),
+    "steps",
     [
-        (BATCH_STEP, {"node_index": 0}, True),
-        (INTERACTIVE_STEP, {}, True),
-        (EXTERN_STEP, {}, False),
-        (EXTERN_STEP, {"is_batch": 0}, False),
-        (0xFFFFFFFD, {"is_batch": 0}, False),
-        (0, {"is_batch": 0}, True),
-        (5, {"is_batch": 0}, True),
-        (0, {"is_batch": 1, "environment": b"SLURM_QRMI_JOB_ID=7"}, False),
-        (0, {"is_batch": 0, "environment": b"SLURM_QRMI_JOB_ID=7"}, False),
-        (0, {"is_batch": 0, "environment": b"QRMI_JOB_ID=7"}, False),
-        (0, {"is_batch": 0, "environment": [b"QRMI_JOB_ID=6", b"SLURM_QRMI_JOB_ID=6"]}, True),
-        (0, {"is_batch": 0, "environment": b"SLURM_JOB_QPU_RESOURCES=a"}, True),
-        (0, {"is_batch": 1, "het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=6"}, False),
-        (0, {"is_batch": 0, "het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=6"}, False),
-        (0, {"is_batch": 0, "het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=5"}, True),
-        (BATCH_STEP, {"environment": [b"QRMI_JOB_ID=7", b"SLURM_QRMI_JOB_ID=7"]}, True),
-        (BATCH_STEP, {"missing": "job_id"}, False),
-        (BATCH_STEP, {"missing": "step_id"}, False),
-        (BATCH_STEP, {"missing": "uid"}, False),
-        (BATCH_STEP, {"missing": ["restart_count", "node_index", "environment"]}, True),
-        (BATCH_STEP, {"options": []}, False),
-        (BATCH_STEP, {"remote": 0}, False),
+        [
+            (BATCH_STEP, {"node_index": 0}, True),
+            (INTERACTIVE_STEP, {}, True),
+            (EXTERN_STEP, {}, False),
+            (EXTERN_STEP, {"is_batch": 0}, False),
+            (0xFFFFFFFD, {"is_batch": 0}, False),
+            (0, {"is_batch": 0}, True),
+            (5, {"is_batch": 0}, True),
+        ],
+        [
+            (0, {"is_batch": 1, "environment": b"SLURM_QRMI_JOB_ID=7"}, False),
+            (0, {"is_batch": 0, "environment": b"SLURM_QRMI_JOB_ID=7"}, False),
+            (0, {"is_batch": 0, "environment": b"QRMI_JOB_ID=7"}, False),
+            (0, {"is_batch": 0, "environment": [b"QRMI_JOB_ID=6", b"SLURM_QRMI_JOB_ID=6"]}, True),
+            (0, {"is_batch": 0, "environment": b"SLURM_JOB_QPU_RESOURCES=a"}, True),
+            (BATCH_STEP, {"environment": [b"QRMI_JOB_ID=7", b"SLURM_QRMI_JOB_ID=7"]}, True),
+        ],
+        [
+            (0, {"is_batch": 1, "het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=6"}, False),
+            (0, {"is_batch": 0, "het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=6"}, False),
+            (0, {"is_batch": 0, "het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=5"}, True),
+        ],
+        [
+            (BATCH_STEP, {"missing": "job_id"}, False),
+            (BATCH_STEP, {"missing": "step_id"}, False),
+            (BATCH_STEP, {"missing": "uid"}, False),
+            (BATCH_STEP, {"missing": ["restart_count", "node_index", "environment"]}, True),
+        ],
+        [(BATCH_STEP, {"options": []}, False), (BATCH_STEP, {"remote": 0}, False)],
     ],
+    ids=["kind", "inside the job", "inside its first component", "unknown", "nothing to ask"],
 )
 def test_only_the_first_step_of_a_job_asks(
-    host: PluginHost, step: int, orders: dict[str, Any], asks: bool
+    host: PluginHost, steps: Sequence[tuple[int, dict[str, Any], bool]]
 ) -> None:
-    host.play('echo >>"$folder/started"; exit 1')
-    report = host.run(step_id=step, **orders)
-    assert (host.folder / "started").exists() is asks
-    assert (report.task_statuses, bool(report.shown_to_user)) == ([int(asks)], asks)
-    assert report.variables == (NOTHING_HELD if asks else {})
+    for step, orders, asks in steps:
+        with fresh(host, (hex(step), orders)) as each:
+            each.play('echo >>"$folder/started"; exit 1')
+            report = each.run(step_id=step, **orders)
+            assert (each.folder / "started").exists() is asks
+            assert (report.task_statuses, bool(report.shown_to_user)) == ([int(asks)], asks)
+            assert report.variables == (NOTHING_HELD if asks else {})
 
 
 def test_other_nodes_of_a_step_that_acquires_hold_nothing(host: PluginHost) -> None:
@@ -293,21 +303,23 @@ def test_other_nodes_of_a_step_that_acquires_hold_nothing(host: PluginHost) -> N
         ("c,b,a", "a,b,c", "one,two,three"),
     ],
 )
-@pytest.mark.parametrize("step", [0, 5])
 def test_step_sees_those_qpus_of_its_job_that_it_names(
-    host: PluginHost, step: int, option: str, names: str | None, types: str | None
+    host: PluginHost, option: str, names: str | None, types: str | None
 ) -> None:
-    report = host.run(step_id=step, options=option, environment=INSIDE)
     expected: dict[str, str | None] = {
         "QRMI_JOB_QPU_RESOURCES": names,
         "QRMI_JOB_QPU_TYPES": types,
         "SLURM_JOB_QPU_RESOURCES": names,
         "SLURM_JOB_QPU_TYPES": types,
     }
-    assert report.variables == {
+    variables = {
         name.encode(): value.encode() for name, value in expected.items() if value is not None
     }
-    assert (report.task_statuses, report.shown_to_user) == ([0], [])
+    for step in (0, 5):
+        with fresh(host, step) as each:
+            report = each.run(step_id=step, options=option, environment=INSIDE)
+            assert report.variables == variables
+            assert (report.task_statuses, report.shown_to_user) == ([0], [])
 
 
 @pytest.mark.parametrize(
@@ -321,19 +333,24 @@ def test_step_sees_those_qpus_of_its_job_that_it_names(
         ("x" * 60000, "y" * 60000, f"this job holds {'y' * 300}, not {'x' * 300}"),
     ],
 )
-@pytest.mark.parametrize("choice", ["fail", "continue"])
 def test_step_that_names_what_its_job_lacks_says_so(
-    host: PluginHost, option: str, held: str, reason: str, choice: str
+    host: PluginHost, option: str, held: str, reason: str
 ) -> None:
-    report = host.run(
-        step_id=0,
-        options=option,
-        arguments=[CONFIG, f"--on-failure={choice}"],
-        environment=[INSIDE[0], f"SLURM_JOB_QPU_RESOURCES={held}", "SLURM_JOB_QPU_TYPES=one"],
-    )
     whole = f"--qpu: {reason}: steps share what their job got at its start"
-    assert (report.shown_to_user, report.task_statuses) == ([whole], [int(choice == "fail")])
-    assert report.variables == {}
+    for choice, status in (("fail", 1), ("continue", 0)):
+        with fresh(host, choice) as each:
+            report = each.run(
+                step_id=0,
+                options=option,
+                arguments=[CONFIG, f"--on-failure={choice}"],
+                environment=[
+                    INSIDE[0],
+                    f"SLURM_JOB_QPU_RESOURCES={held}",
+                    "SLURM_JOB_QPU_TYPES=one",
+                ],
+            )
+            assert (report.shown_to_user, report.task_statuses) == ([whole], [status])
+            assert report.variables == {}
 
 
 @pytest.mark.parametrize(
@@ -344,14 +361,15 @@ def test_step_that_names_what_its_job_lacks_says_so(
         ({"states": "unknown"}, "slurmctld does not tell what kind of job this is; try again"),
     ],
 )
-@pytest.mark.parametrize(("choice", "status"), [("fail", 1), ("continue", 0)])
 def test_step_that_can_have_no_qpu_says_so(
-    host: PluginHost, orders: dict[str, Any], reason: str, choice: str, status: int
+    host: PluginHost, orders: dict[str, Any], reason: str
 ) -> None:
-    host.play('echo >>"$folder/started"; exit 1')
-    report = host.run(step_id=0, arguments=[CONFIG, f"--on-failure={choice}"], **orders)
-    assert not (host.folder / "started").exists()
-    assert (report.shown_to_user, report.task_statuses) == ([f"--qpu: {reason}"], [status])
+    for choice, status in (("fail", 1), ("continue", 0)):
+        with fresh(host, choice) as each:
+            each.play('echo >>"$folder/started"; exit 1')
+            report = each.run(step_id=0, arguments=[CONFIG, f"--on-failure={choice}"], **orders)
+            assert not (each.folder / "started").exists()
+            assert (report.shown_to_user, report.task_statuses) == ([f"--qpu: {reason}"], [status])
 
 
 def test_login_node_only_registers_the_option(host: PluginHost) -> None:
@@ -373,28 +391,24 @@ def test_option_that_cannot_be_registered_is_logged(host: PluginHost) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "problem"),
+    ("problem", "options"),
     [
-        ("a", None),
-        (" ,a", None),
-        ("ü" * 32768, None),
-        ("a" * 65537, "is longer than 65536 bytes"),
-        (",".join("a" * 256), None),
-        (",".join("a" * 257), "names more than 256 QPUs"),
-        ("", "names no QPU: give a comma separated list such as --qpu=name1,name2"),
-        (" , ,", "names no QPU: give a comma separated list such as --qpu=name1,name2"),
-        ("a\nb", NO_TEXT),
-        ("a\x7f", NO_TEXT),
+        (None, ["a", " ,a", "ü" * 32768, ",".join("a" * 256)]),
+        ("is longer than 65536 bytes", ["a" * 65537]),
+        ("names more than 256 QPUs", [",".join("a" * 257)]),
+        (NO_QPU, ["", " , ,"]),
+        (NO_TEXT, ["a\nb", "a\x7f"]),
     ],
 )
-@pytest.mark.parametrize("remote", [0, 1])
 def test_option_that_can_never_work_is_refused(
-    host: PluginHost, option: str, problem: str | None, remote: int
+    host: PluginHost, problem: str | None, options: Sequence[str]
 ) -> None:
-    host.answer(answer_of())
-    report = host.run(options=option, remote=remote)
-    assert report.texts("callback") == ["0" if problem is None else "-1"]
-    assert report.logged("error") == ([] if problem is None else [f"--qpu {problem}"])
+    for remote, option in product((0, 1), options):
+        with fresh(host, (remote, option)) as each:
+            each.answer(answer_of())
+            report = each.run(options=option, remote=remote)
+            assert report.texts("callback") == ["0" if problem is None else "-1"]
+            assert report.logged("error") == ([] if problem is None else [f"--qpu {problem}"])
 
 
 def test_last_option_counts(host: PluginHost) -> None:
@@ -403,38 +417,32 @@ def test_last_option_counts(host: PluginHost) -> None:
     assert [request.qpu_option for request in host.requests] == ["third"]
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"), [(b"b,c", ["b,c"]), (b"", []), (b"b\nc", []), (b"b" * 65537, [])]
-)
-def test_option_that_slurm_hides_is_found_in_its_variable(
-    host: PluginHost, value: bytes, expected: list[str]
-) -> None:
-    host.answer_and_keep(answer_of())
-    host.run(options=[], environment=FALLBACK + b"=" + value)
-    assert [request.qpu_option for request in host.requests] == expected
+def test_option_that_slurm_hides_is_found_in_its_variable(host: PluginHost) -> None:
+    for value, expected in {b"b,c": ["b,c"], b"": [], b"b\nc": [], b"b" * 65537: []}.items():
+        with fresh(host, value) as each:
+            each.answer_and_keep(answer_of())
+            each.run(options=[], environment=FALLBACK + b"=" + value)
+            assert [request.qpu_option for request in each.requests] == expected
 
 
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ([], "info"),
-        (["SRUN_DEBUG=2"], "error"),
-        (["SRUN_DEBUG=3"], "info"),
-        (["SRUN_DEBUG=4"], "debug"),
-        (["SRUN_DEBUG=5"], "trace"),
-        (["SRUN_DEBUG=12"], "trace"),
-        (["SRUN_DEBUG=x"], "info"),
-        (["SRUN_DEBUG=4", "RUST_LOG=info"], "debug"),
-        (["SRUN_DEBUG=4", "RUST_LOG=warn"], None),
-        (["SRUN_DEBUG=4", "RUST_LOG="], None),
-    ],
-)
-def test_log_level_of_the_task(
-    host: PluginHost, environment: list[str], expected: str | None
-) -> None:
-    host.answer(answer_of())
-    report = host.run(environment=environment)
-    assert report.texts("task-set") == ([] if expected is None else [f"RUST_LOG={expected}"])
+def test_log_level_of_the_task(host: PluginHost) -> None:
+    levels: dict[tuple[str, ...], list[str]] = {
+        (): ["RUST_LOG=info"],
+        ("SRUN_DEBUG=2",): ["RUST_LOG=error"],
+        ("SRUN_DEBUG=3",): ["RUST_LOG=info"],
+        ("SRUN_DEBUG=4",): ["RUST_LOG=debug"],
+        ("SRUN_DEBUG=5",): ["RUST_LOG=trace"],
+        ("SRUN_DEBUG=12",): ["RUST_LOG=trace"],
+        ("SRUN_DEBUG=x",): ["RUST_LOG=info"],
+        ("SRUN_DEBUG=4", "RUST_LOG=info"): ["RUST_LOG=debug"],
+        ("SRUN_DEBUG=4", "RUST_LOG=warn"): [],
+        ("SRUN_DEBUG=4", "RUST_LOG="): [],
+    }
+    for environment, expected in levels.items():
+        with fresh(host, environment) as each:
+            each.answer(answer_of())
+            report = each.run(environment=environment)
+            assert report.texts("task-set") == expected
 
 
 def test_job_without_the_option_is_left_alone(host: PluginHost) -> None:
@@ -452,25 +460,24 @@ def test_worker_that_is_stopped_with_the_tasks_of_a_job_goes_on(host: PluginHost
 
 
 @pytest.mark.parametrize(
-    "states",
+    "jobs",
     [
-        [RUNNING, CANCELLED],
-        [RUNNING, "3"],
-        [RUNNING, "6"],
-        [RUNNING, str(0x8000 + 4)],
+        [[RUNNING, CANCELLED], [RUNNING, "3"], [RUNNING, "6"], [RUNNING, str(0x8000 + 4)]],
         # Suspended, still being configured, or a slurmctld that says nothing: that ends no job.
-        [RUNNING, "2", str(0x40000 + 1), "silent", "unknown", CANCELLED],
+        [[RUNNING, "2", str(0x40000 + 1), "silent", "unknown", CANCELLED]],
     ],
 )
-@pytest.mark.parametrize("arguments", [[CONFIG], [CONFIG, "--on-failure=continue"]])
 def test_job_that_is_over_asks_the_worker_to_undo_and_fails(
-    host: PluginHost, states: list[str], arguments: list[str]
+    host: PluginHost, jobs: Sequence[Sequence[str]]
 ) -> None:
-    (host.folder / "answer").write_bytes(answer_of(verdict=Verdict.FAIL, messages=["undone"]))
-    host.play('cat >"$folder/request"\ncat "$folder/answer"')
-    report = host.run(states=states, arguments=arguments, speed=FAST)
-    assert len(report.all("load")) == len(states)
-    assert (report.shown_to_user, report.task_statuses) == (["undone"], [1])
+    for states, more in product(jobs, ([], ["--on-failure=continue"])):
+        with fresh(host, (states, more)) as each:
+            answer = answer_of(verdict=Verdict.FAIL, messages=["undone"])
+            (each.folder / "answer").write_bytes(answer)
+            each.play('cat >"$folder/request"\ncat "$folder/answer"')
+            report = each.run(states=states, arguments=[CONFIG, *more], speed=FAST)
+            assert len(report.all("load")) == len(states)
+            assert (report.shown_to_user, report.task_statuses) == (["undone"], [1])
 
 
 def test_worker_that_never_stops_talking_is_asked_to_undo_too(host: PluginHost) -> None:

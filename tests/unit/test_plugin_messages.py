@@ -5,7 +5,7 @@ import ast
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from tests.unit.plugin_host import (
     PluginHost,
     Report,
     answer_of,
+    fresh,
     told_to_user,
 )
 
@@ -42,53 +43,69 @@ def check_failed(report: Report, failure: str) -> None:
     assert report.variables == NOTHING_HELD
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        pytest.param(b"QRMJ" + answer_of()[4:], id="wrong preamble"),
-        pytest.param(b"QRMI\x02" + answer_of()[5:], id="another version"),
-        pytest.param(b"Traceback (most recent call last):\n", id="text"),
-        pytest.param(b"\0" * 100, id="zeros"),
-        pytest.param(b"\xff" * 100, id="ones"),
-        pytest.param(PREAMBLE + b"g\xff\xff\xff\xff", id="longest length"),
-        pytest.param(
-            PREAMBLE + b"g" + (MAX_PAYLOAD_BYTES + 1).to_bytes(4, "big"), id="too long a length"
-        ),
-        pytest.param(joined([(b"e", b"A=\0"), HELD, RUN, END]), id="NUL in a variable"),
-        pytest.param(joined([(b"e", b"\0A=1"), HELD, RUN, END]), id="NUL in a name"),
-        pytest.param(joined([(b"m", b"a\0b"), HELD, RUN, END]), id="NUL in a message"),
-        pytest.param(joined([(b"g", b"ea\0b"), HELD, RUN, END]), id="NUL in a log line"),
-        pytest.param(joined([(b"g", b"\0a"), HELD, RUN, END]), id="NUL as level"),
-        pytest.param(joined([HELD, (b"v", b"run\0"), END]), id="NUL in the verdict"),
-        pytest.param(joined([(b"e", b"A"), HELD, RUN, END]), id="no equals sign"),
-        pytest.param(joined([(b"e", b""), HELD, RUN, END]), id="empty variable"),
-        pytest.param(joined([(b"e", b"=1"), HELD, RUN, END]), id="empty name"),
-        pytest.param(joined([(b"e", b"A B=1"), HELD, RUN, END]), id="space in a name"),
-        pytest.param(joined([(b"e", b"A\n=1"), HELD, RUN, END]), id="newline in a name"),
-        pytest.param(joined([(b"e", b"\x01A=1"), HELD, RUN, END]), id="control in a name"),
-        pytest.param(joined([(b"e", b"A\x7f=1"), HELD, RUN, END]), id="delete in a name"),
-        pytest.param(joined([(b"e", b"N" * 256 + b"=1"), HELD, RUN, END]), id="too long a name"),
-        pytest.param(joined([(b"m", b""), HELD, RUN, END]), id="empty message"),
-        pytest.param(joined([(b"g", b""), HELD, RUN, END]), id="empty log record"),
-        pytest.param(joined([HELD, RUN, RUN, END]), id="two verdicts"),
-        pytest.param(joined([HELD, RUN, (b"v", b"fail"), END]), id="two different verdicts"),
-        pytest.param(joined([HELD, (b"v", b"Run"), END]), id="unknown verdict"),
-        pytest.param(joined([HELD, (b"v", b""), END]), id="empty verdict"),
-        pytest.param(joined([HELD, END]), id="no verdict"),
-        pytest.param(joined([RUN, END]), id="no count"),
-        pytest.param(joined([HELD, HELD, RUN, END]), id="two counts"),
-        pytest.param(joined([(b"n", b""), RUN, END]), id="empty count"),
-        pytest.param(joined([(b"n", b"-1"), RUN, END]), id="negative count"),
-        pytest.param(joined([(b"n", b"1 "), RUN, END]), id="no number as count"),
-        pytest.param(joined([(b"n", b"1000000"), RUN, END]), id="too large a count"),
-        pytest.param(joined([HELD, RUN, (b".", b"x")]), id="end with a payload"),
-        pytest.param(answer_of() + b"x", id="byte after the end"),
-        pytest.param(answer_of() * 2, id="two answers"),
-    ],
-)
-def test_malformed_answer_fails_the_job(host: PluginHost, message: bytes) -> None:
-    host.answer(message)
-    check_failed(host.run(), UNREADABLE)
+MALFORMED: Mapping[str, Mapping[str, bytes]] = {
+    "preamble": {
+        "wrong preamble": b"QRMJ" + answer_of()[4:],
+        "another version": b"QRMI\x02" + answer_of()[5:],
+        "text": b"Traceback (most recent call last):\n",
+        "zeros": b"\0" * 100,
+        "ones": b"\xff" * 100,
+    },
+    "length": {
+        "longest length": PREAMBLE + b"g\xff\xff\xff\xff",
+        "too long a length": PREAMBLE + b"g" + (MAX_PAYLOAD_BYTES + 1).to_bytes(4, "big"),
+    },
+    "NUL": {
+        "NUL in a variable": joined([(b"e", b"A=\0"), HELD, RUN, END]),
+        "NUL in a name": joined([(b"e", b"\0A=1"), HELD, RUN, END]),
+        "NUL in a message": joined([(b"m", b"a\0b"), HELD, RUN, END]),
+        "NUL in a log line": joined([(b"g", b"ea\0b"), HELD, RUN, END]),
+        "NUL as level": joined([(b"g", b"\0a"), HELD, RUN, END]),
+        "NUL in the verdict": joined([HELD, (b"v", b"run\0"), END]),
+    },
+    "variable": {
+        "no equals sign": joined([(b"e", b"A"), HELD, RUN, END]),
+        "empty variable": joined([(b"e", b""), HELD, RUN, END]),
+        "empty name": joined([(b"e", b"=1"), HELD, RUN, END]),
+        "space in a name": joined([(b"e", b"A B=1"), HELD, RUN, END]),
+        "newline in a name": joined([(b"e", b"A\n=1"), HELD, RUN, END]),
+        "control in a name": joined([(b"e", b"\x01A=1"), HELD, RUN, END]),
+        "delete in a name": joined([(b"e", b"A\x7f=1"), HELD, RUN, END]),
+        "too long a name": joined([(b"e", b"N" * 256 + b"=1"), HELD, RUN, END]),
+    },
+    "line": {
+        "empty message": joined([(b"m", b""), HELD, RUN, END]),
+        "empty log record": joined([(b"g", b""), HELD, RUN, END]),
+    },
+    "verdict": {
+        "two verdicts": joined([HELD, RUN, RUN, END]),
+        "two different verdicts": joined([HELD, RUN, (b"v", b"fail"), END]),
+        "unknown verdict": joined([HELD, (b"v", b"Run"), END]),
+        "empty verdict": joined([HELD, (b"v", b""), END]),
+        "no verdict": joined([HELD, END]),
+    },
+    "count": {
+        "no count": joined([RUN, END]),
+        "two counts": joined([HELD, HELD, RUN, END]),
+        "empty count": joined([(b"n", b""), RUN, END]),
+        "negative count": joined([(b"n", b"-1"), RUN, END]),
+        "no number as count": joined([(b"n", b"1 "), RUN, END]),
+        "too large a count": joined([(b"n", b"1000000"), RUN, END]),
+    },
+    "end": {
+        "end with a payload": joined([HELD, RUN, (b".", b"x")]),
+        "byte after the end": answer_of() + b"x",
+        "two answers": answer_of() * 2,
+    },
+}
+
+
+@pytest.mark.parametrize("messages", MALFORMED.values(), ids=MALFORMED)
+def test_malformed_answer_fails_the_job(host: PluginHost, messages: Mapping[str, bytes]) -> None:
+    for what, message in messages.items():
+        with fresh(host, what) as each:
+            each.answer(message)
+            check_failed(each.run(), UNREADABLE)
 
 
 def test_answer_cut_anywhere_fails_the_job(host: PluginHost) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The arguments of plugstack.conf: every option, and the words for what cannot be one."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,29 +21,48 @@ def parsed(**values: object) -> PluginArguments:
     return PluginArguments(PATH, **values)  # type: ignore[arg-type]
 
 
+def refusal_of(arguments: Sequence[str]) -> str | None:
+    """Return why the arguments are refused, None if they are taken."""
+    try:
+        parse_arguments(arguments)
+    except ArgumentError as error:
+        return str(error)
+    return None
+
+
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    "understood",
     [
-        ([], parsed()),
-        (["--env:A=1"], parsed(environment={"A": "1"})),
-        (["--env:A=", "--env:B=b=c "], parsed(environment={"A": "", "B": "b=c "})),
-        (["--env:A=1", "--env:A=2"], parsed(environment={"A": "2"})),
-        ([f"--env:{'N' * 255}=1"], parsed(environment={"N" * 255: "1"})),
-        (["--env:A-b.ü=1"], parsed(environment={"A-b.ü": "1"})),
-        (["--on-failure=fail"], parsed(fails_on_failure=True)),
-        (["--on-failure=continue"], parsed(fails_on_failure=False)),
-        (["--require=all"], parsed(requires_all=True)),
-        (["--require=any"], parsed(requires_all=False)),
-        (["--acquire-timeout=1", "--release-timeout=86400"], parsed()),
-        (["--strict-permissions"], parsed(is_strict=True)),
-        (["--state-dir=/var/x"], parsed(state_directory="/var/x")),
-        (["--fork-server=/run/x"], parsed()),
-        (["--worker-user=qpu"], parsed(worker_user=WorkerUser("qpu"))),
-        (["--worker-user=17"], parsed(worker_user=WorkerUser("17"))),
+        {(): parsed()},
+        {
+            ("--env:A=1",): parsed(environment={"A": "1"}),
+            ("--env:A=", "--env:B=b=c "): parsed(environment={"A": "", "B": "b=c "}),
+            ("--env:A=1", "--env:A=2"): parsed(environment={"A": "2"}),
+            (f"--env:{'N' * 255}=1",): parsed(environment={"N" * 255: "1"}),
+            ("--env:A-b.ü=1",): parsed(environment={"A-b.ü": "1"}),
+        },
+        {
+            ("--on-failure=fail",): parsed(fails_on_failure=True),
+            ("--on-failure=continue",): parsed(fails_on_failure=False),
+        },
+        {
+            ("--require=all",): parsed(requires_all=True),
+            ("--require=any",): parsed(requires_all=False),
+        },
+        {
+            ("--acquire-timeout=1", "--release-timeout=86400"): parsed(),
+            ("--fork-server=/run/x",): parsed(),
+        },
+        {("--strict-permissions",): parsed(is_strict=True)},
+        {("--state-dir=/var/x",): parsed(state_directory="/var/x")},
+        {
+            ("--worker-user=qpu",): parsed(worker_user=WorkerUser("qpu")),
+            ("--worker-user=17",): parsed(worker_user=WorkerUser("17")),
+        },
     ],
 )
-def test_options_are_understood(options: list[str], expected: PluginArguments) -> None:
-    assert parse_arguments([PATH, *options]) == expected
+def test_options_are_understood(understood: Mapping[tuple[str, ...], PluginArguments]) -> None:
+    assert {options: parse_arguments([PATH, *options]) for options in understood} == understood
 
 
 def test_defaults() -> None:
@@ -55,70 +75,79 @@ def test_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    "refusals",
     [
-        ([], "the path of qrmi_config.json must be the first argument"),
-        (["--require=all", PATH], "the path of qrmi_config.json must be the first argument"),
-        (["etc/a.json"], "the first argument must be an absolute path, got 'etc/a.json'"),
-        ([""], "the first argument must be an absolute path, got ''"),
-        ([PATH, PATH], f"argument '{PATH}' is not known"),
-        ([PATH, "--unknown"], "argument '--unknown' is not known"),
-        ([PATH, f"--unknown={SECRET}"], "argument '--unknown=…' is not known"),
-        ([PATH, "--strict-permissions=1"], "argument '--strict-permissions=…' is not known"),
-        ([PATH, "--require"], "argument '--require' is not known"),
-        ([PATH, "--requires=all"], "argument '--requires=…' is not known"),
-        ([PATH, "--require=some"], "--require must be all or any, got 'some'"),
-        ([PATH, "--require="], "--require must be all or any, got ''"),
-        ([PATH, "--on-failure=Fail"], "--on-failure must be fail or continue, got 'Fail'"),
-        ([PATH, "--state-dir=var"], "--state-dir must be an absolute path, got 'var'"),
-        ([PATH, "--fork-server=x"], "--fork-server must be an absolute path, got 'x'"),
-        ([PATH, "--state-dir="], "--state-dir must be an absolute path, got ''"),
-        ([PATH, "--worker-user=0"], f"{WRONG_USER}, got '0'"),
-        ([PATH, "--worker-user=root"], f"{WRONG_USER}, got 'root'"),
-        ([PATH, "--worker-user="], f"{WRONG_USER}, got ''"),
-        ([PATH, "--worker-user=4294967295"], f"{WRONG_USER}, got '4294967295'"),
-        ([PATH, "--worker-user=a b"], f"{WRONG_USER}, got 'a b'"),
-        ([PATH, "--env:A"], "argument '--env:A' must be --env:NAME=VALUE"),
-        ([PATH, "--env:"], "argument '--env:' must be --env:NAME=VALUE"),
-        ([PATH, f"--env:={SECRET}"], "argument '--env:=…' must be --env:NAME=VALUE"),
-        ([PATH, f"--env:A B={SECRET}"], "argument '--env:A B=…' must be --env:NAME=VALUE"),
-        (
-            [PATH, f"--env:{'N' * 256}={SECRET}"],
-            f"argument '--env:{'N' * 256}=…' must be --env:NAME=VALUE",
-        ),
-        ([PATH, f"--env:A\n={SECRET}"], "argument '--env:A\\n=…' must be --env:NAME=VALUE"),
+        {
+            (): "the path of qrmi_config.json must be the first argument",
+            ("--require=all", PATH): "the path of qrmi_config.json must be the first argument",
+            ("etc/a.json",): "the first argument must be an absolute path, got 'etc/a.json'",
+            ("",): "the first argument must be an absolute path, got ''",
+        },
+        {
+            (PATH, PATH): f"argument '{PATH}' is not known",
+            (PATH, "--unknown"): "argument '--unknown' is not known",
+            (PATH, f"--unknown={SECRET}"): "argument '--unknown=…' is not known",
+            (PATH, "--strict-permissions=1"): "argument '--strict-permissions=…' is not known",
+            (PATH, "--require"): "argument '--require' is not known",
+            (PATH, "--requires=all"): "argument '--requires=…' is not known",
+        },
+        {
+            (PATH, "--require=some"): "--require must be all or any, got 'some'",
+            (PATH, "--require="): "--require must be all or any, got ''",
+            (PATH, "--on-failure=Fail"): "--on-failure must be fail or continue, got 'Fail'",
+        },
+        {
+            (PATH, "--state-dir=var"): "--state-dir must be an absolute path, got 'var'",
+            (PATH, "--fork-server=x"): "--fork-server must be an absolute path, got 'x'",
+            (PATH, "--state-dir="): "--state-dir must be an absolute path, got ''",
+        },
+        {
+            (PATH, f"--worker-user={user}"): f"{WRONG_USER}, got {user!r}"
+            for user in ("0", "root", "", "4294967295", "a b")
+        },
+        {
+            (PATH, "--env:A"): "argument '--env:A' must be --env:NAME=VALUE",
+            (PATH, "--env:"): "argument '--env:' must be --env:NAME=VALUE",
+            (PATH, f"--env:={SECRET}"): "argument '--env:=…' must be --env:NAME=VALUE",
+            (PATH, f"--env:A B={SECRET}"): "argument '--env:A B=…' must be --env:NAME=VALUE",
+            (
+                PATH,
+                f"--env:{'N' * 256}={SECRET}",
+            ): f"argument '--env:{'N' * 256}=…' must be --env:NAME=VALUE",
+            (PATH, f"--env:A\n={SECRET}"): "argument '--env:A\\n=…' must be --env:NAME=VALUE",
+        },
     ],
+    ids=["first argument", "unknown", "choice", "path", "user", "variable"],
 )
-def test_malformed_argument_is_named_without_its_value(arguments: list[str], expected: str) -> None:
-    with pytest.raises(ArgumentError) as caught:
-        parse_arguments(arguments)
-    assert str(caught.value) == f"{expected}: {REMEDY}"
-    assert SECRET not in str(caught.value)
+def test_malformed_argument_is_named_without_its_value(
+    refusals: Mapping[tuple[str, ...], str],
+) -> None:
+    found = {arguments: refusal_of(arguments) for arguments in refusals}
+    assert found == {arguments: f"{expected}: {REMEDY}" for arguments, expected in refusals.items()}
+    assert SECRET not in str([*found.values()])
 
 
-@pytest.mark.parametrize("option", ["--acquire-timeout", "--release-timeout"])
-@pytest.mark.parametrize(
-    "seconds",
-    [
-        "",
-        "0",
-        "86401",
-        "-1",
-        "+1",
-        "1.5",
-        " 1",
-        "1s",
-        "²",
-        "\N{ARABIC-INDIC DIGIT ONE}",
-        "9" * 5000,
-    ],
-)
-def test_timeout_must_be_a_number_of_seconds(option: str, seconds: str) -> None:
-    with pytest.raises(ArgumentError) as caught:
-        parse_arguments([PATH, f"{option}={seconds}"])
-    assert str(caught.value) == (
-        f"{option} must be a whole number of seconds from 1 to 86400, got {seconds!r}: {REMEDY}"
-    )
+def test_timeout_must_be_a_number_of_seconds() -> None:
+    refusals = {
+        (PATH, f"{option}={seconds}"): (
+            f"{option} must be a whole number of seconds from 1 to 86400, got {seconds!r}: {REMEDY}"
+        )
+        for option in ("--acquire-timeout", "--release-timeout")
+        for seconds in (
+            "",
+            "0",
+            "86401",
+            "-1",
+            "+1",
+            "1.5",
+            " 1",
+            "1s",
+            "²",
+            "\N{ARABIC-INDIC DIGIT ONE}",
+            "9" * 5000,
+        )
+    }
+    assert {arguments: refusal_of(arguments) for arguments in refusals} == refusals
 
 
 def test_secrets_among_the_arguments_are_told_of() -> None:

@@ -3,6 +3,7 @@
 
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -26,36 +27,52 @@ def test_good_input_is_returned_byte_by_byte(tmp_path: Path, content: bytes) -> 
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"),
+    "problems",
     [
-        (b"", "is not JSON"),
-        (b'{"pubs": [', "is not JSON (line 1, column "),
-        (b'{"pubs": NaN}', "is not JSON"),
-        (b"\xff", "is not JSON"),
-        (b"[" * 100_000, "is not JSON"),
-        (b"[]", "must be a JSON object"),
-        (b'{"version": 2}', "has no list of pubs"),
-        (b'{"version": 2, "pubs": {}}', "has no list of pubs"),
-        (b'{"version": 2, "pubs": []}', "has an empty list of pubs"),
-        (b'{"version": 2, "pubs": [["c"], "d"]}', "has no pub in pubs[1]"),
-        (b'{"version": 2, "pubs": [[]]}', "has no pub in pubs[0]"),
-        (b'{"pubs": [["c"]]}', "must have version 2"),
-        (b'{"pubs": [["c"]], "version": "2"}', "must have version 2"),
-        (b'{"pubs": [["c"]], "version": 1}', "must have version 2"),
-        (b'{"pubs": [["c"]], "version": true}', "must have version 2"),
+        {
+            b"": "is not JSON",
+            b'{"pubs": [': "is not JSON (line 1, column ",
+            b'{"pubs": NaN}': "is not JSON",
+            b"\xff": "is not JSON",
+            b"[" * 100_000: "is not JSON",
+        },
+        {b"[]": "must be a JSON object"},
+        {
+            b'{"version": 2}': "has no list of pubs",
+            b'{"version": 2, "pubs": {}}': "has no list of pubs",
+        },
+        {b'{"version": 2, "pubs": []}': "has an empty list of pubs"},
+        {
+            b'{"version": 2, "pubs": [["c"], "d"]}': "has no pub in pubs[1]",
+            b'{"version": 2, "pubs": [[]]}': "has no pub in pubs[0]",
+        },
+        {
+            b'{"pubs": [["c"]]}': "must have version 2",
+            b'{"pubs": [["c"]], "version": "2"}': "must have version 2",
+            b'{"pubs": [["c"]], "version": 1}': "must have version 2",
+            b'{"pubs": [["c"]], "version": true}': "must have version 2",
+        },
     ],
+    ids=["no JSON", "no object", "no list", "empty list", "no pub", "version"],
 )
-def test_bad_input_has_a_reason(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_bad_input_has_a_reason(tmp_path: Path, problems: Mapping[bytes, str]) -> None:
     path = tmp_path / "input.json"
-    path.write_bytes(content)
-    assert f"{path} {problem}" in problem_of(str(path))
+    for content, problem in problems.items():
+        path.write_bytes(content)
+        assert f"{path} {problem}" in problem_of(str(path)), f"{content!r:.300}"
 
 
 def problem_of(path: str) -> str:
-    with pytest.raises(QrunError) as caught:
+    """Return why the input is refused, nothing if it is taken."""
+    refusal: QrunError | None = None
+    try:
         read_primitive_input(path)
-    assert caught.value.status == ExitStatus.INPUT
-    return str(caught.value)
+    except QrunError as error:
+        refusal = error
+    if refusal is None:
+        return ""
+    assert refusal.status == ExitStatus.INPUT
+    return str(refusal)
 
 
 def test_files_that_cannot_be_read_have_a_reason(tmp_path: Path) -> None:

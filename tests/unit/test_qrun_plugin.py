@@ -3,6 +3,8 @@
 
 import shutil
 import uuid
+from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from tests.unit.plugin_host import (
     PluginHost,
     Report,
     answer_of,
+    fresh,
 )
 from tests.unit.test_plugin_messages import VALGRIND
 
@@ -49,6 +52,11 @@ def job_ids(report: Report) -> list[str]:
     ]
 
 
+def shown_arguments(report: Report) -> list[str]:
+    """Return what the log shows of the plugin's arguments."""
+    return [text for text in report.texts("task-log-debug") if ": argv[" in text]
+
+
 def told_to_user(failure: str) -> str:
     text = f"--q-backend: the worker on this node {failure}"
     return f"{text}; tell the administrator: slurmd's log says more"
@@ -78,27 +86,31 @@ def test_option_that_cannot_be_registered_is_logged(qrun_host: PluginHost) -> No
 
 
 @pytest.mark.parametrize(
-    ("backend", "primitive", "problems"),
+    ("problem", "options"),
     [
-        ("a", "sampler", []),
-        ("ü" * 128, "estimator", []),
-        ("", "sampler", ["--q-backend names no backend: give one such as --q-backend=name"]),
-        ("a" * 257, "sampler", ["--q-backend is longer than 256 bytes"]),
-        ("a\nb", "sampler", ["--q-backend holds a control character or bytes that are not UTF-8"]),
-        ("a", "Sampler", ["--q-primitive must be sampler or estimator"]),
-        ("a", "", ["--q-primitive must be sampler or estimator"]),
-        ("a", "sampler,estimator", ["--q-primitive must be sampler or estimator"]),
-        ("a", "\n\x1b[31m", ["--q-primitive must be sampler or estimator"]),
+        (None, [("a", "sampler"), ("ü" * 128, "estimator")]),
+        ("--q-backend names no backend: give one such as --q-backend=name", [("", "sampler")]),
+        ("--q-backend is longer than 256 bytes", [("a" * 257, "sampler")]),
+        (
+            "--q-backend holds a control character or bytes that are not UTF-8",
+            [("a\nb", "sampler")],
+        ),
+        (
+            "--q-primitive must be sampler or estimator",
+            [("a", "Sampler"), ("a", ""), ("a", "sampler,estimator"), ("a", "\n\x1b[31m")],
+        ),
     ],
 )
-@pytest.mark.parametrize("remote", [0, 1])
 def test_option_that_can_never_work_is_refused(
-    qrun_host: PluginHost, backend: str, primitive: str, problems: list[str], remote: int
+    qrun_host: PluginHost, problem: str | None, options: Sequence[tuple[str, str]]
 ) -> None:
-    qrun_host.answer(answer_of())
-    report = run(qrun_host, options=backend, second_options=primitive, remote=remote)
-    assert report.texts("callback").count("-1") == len(problems)
-    assert report.logged("error") == problems
+    problems = [] if problem is None else [problem]
+    for remote, (backend, primitive) in product((0, 1), options):
+        with fresh(qrun_host, (remote, backend, primitive)) as host:
+            host.answer(answer_of())
+            report = run(host, options=backend, second_options=primitive, remote=remote)
+            assert report.texts("callback").count("-1") == len(problems)
+            assert report.logged("error") == problems
 
 
 def test_environment_is_asked_for_with_the_jobs_options(qrun_host: PluginHost) -> None:
@@ -141,38 +153,44 @@ def test_options_that_slurm_hides_are_found_in_their_variables(
 
 
 @pytest.mark.parametrize(
-    ("orders", "asks"),
+    "steps",
     [
-        ({}, [ENVIRONMENT, CLEANUP]),
-        ({"options": []}, [ENVIRONMENT, CLEANUP]),
-        ({"second_options": []}, [ENVIRONMENT, CLEANUP]),
-        ({"step_id": 3}, [ENVIRONMENT, CLEANUP]),
-        ({"step_id": 3, "node_index": 1}, [ENVIRONMENT, CLEANUP]),
-        ({"step_id": INTERACTIVE_STEP}, [ENVIRONMENT, CLEANUP]),
-        ({"step_id": EXTERN_STEP}, []),
-        ({"missing": "job_id"}, []),
-        ({"options": [], "second_options": []}, []),
-        ({"options": [], "second_options": [], "environment": [FALLBACK + b"q_backend="]}, []),
-        (
-            {"options": [], "second_options": [], "arguments": [*ARGUMENTS, "--always"]},
-            [ENVIRONMENT],
-        ),
-        ({"options": [], "second_options": [], "arguments": ["--always=1"]}, []),
-        (
-            {"step_id": EXTERN_STEP, "arguments": [*ARGUMENTS, "--always"]},
-            [],
-        ),
+        [
+            ({}, [ENVIRONMENT, CLEANUP]),
+            ({"options": []}, [ENVIRONMENT, CLEANUP]),
+            ({"second_options": []}, [ENVIRONMENT, CLEANUP]),
+            ({"options": [], "second_options": []}, []),
+            ({"options": [], "second_options": [], "environment": [FALLBACK + b"q_backend="]}, []),
+        ],
+        [
+            ({"step_id": 3}, [ENVIRONMENT, CLEANUP]),
+            ({"step_id": 3, "node_index": 1}, [ENVIRONMENT, CLEANUP]),
+            ({"step_id": INTERACTIVE_STEP}, [ENVIRONMENT, CLEANUP]),
+            ({"step_id": EXTERN_STEP}, []),
+            ({"missing": "job_id"}, []),
+        ],
+        [
+            (
+                {"options": [], "second_options": [], "arguments": [*ARGUMENTS, "--always"]},
+                [ENVIRONMENT],
+            ),
+            ({"options": [], "second_options": [], "arguments": ["--always=1"]}, []),
+            ({"step_id": EXTERN_STEP, "arguments": [*ARGUMENTS, "--always"]}, []),
+        ],
     ],
+    ids=["options", "kind", "always"],
 )
 def test_every_step_of_a_job_with_an_option_asks(
-    qrun_host: PluginHost, orders: dict[str, Any], asks: list[Verb]
+    qrun_host: PluginHost, steps: Sequence[tuple[dict[str, Any], list[Verb]]]
 ) -> None:
-    qrun_host.answer_and_keep(answer_of(variables=[(names.S3_REGION, "1")]))
-    report = run(qrun_host, **orders)
-    assert verbs(qrun_host) == asks
-    assert (f"{names.S3_REGION}=1" in report.texts("task-set")) is bool(asks)
-    assert len(job_ids(report)) == (CLEANUP in asks)
-    assert report.all("set") == []
+    for orders, asks in steps:
+        with fresh(qrun_host, orders) as host:
+            host.answer_and_keep(answer_of(variables=[(names.S3_REGION, "1")]))
+            report = run(host, **orders)
+            assert verbs(host) == asks
+            assert (f"{names.S3_REGION}=1" in report.texts("task-set")) is bool(asks)
+            assert len(job_ids(report)) == (CLEANUP in asks)
+            assert report.all("set") == []
 
 
 def test_job_that_asks_for_nothing_has_no_time_limit_asked_for(qrun_host: PluginHost) -> None:
@@ -222,43 +240,42 @@ def test_lines_have_the_form_of_the_documentation(qrun_host: PluginHost) -> None
 def test_positions_of_secrets_are_those_of_the_names(qrun_host: PluginHost) -> None:
     qrun_host.answer(answer_of())
     report = run(qrun_host, arguments=[f"value{number}" for number in range(8)])
-    shown = [text for text in report.texts("task-log-debug") if "] = [" in text]
+    shown = shown_arguments(report)
     for number, (name, line) in enumerate(zip(names.SITE_VARIABLES, shown, strict=True)):
         value = "****" if is_secret_name(name) else f"value{number}"
         assert line == f"spank_ibm_qrun: argv[{number}] = [{value}]"
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        "http://user:word@proxy:3128",
-        "user:wo://rd@proxy",
-        "user:word@proxy/?to=https://us@other",
-        "no user://here",
-    ],
-)
-def test_arguments_are_masked_as_the_worker_masks_them(qrun_host: PluginHost, value: str) -> None:
+def test_arguments_are_masked_as_the_worker_masks_them(qrun_host: PluginHost) -> None:
     qrun_host.answer(answer_of())
-    arguments = [f"--env:https_proxy={value}", f"--env:A_TOKEN={value}"]
-    report = run(qrun_host, arguments=arguments)
-    shown = [text for text in report.texts("task-log-debug") if "] = [" in text]
-    assert shown == [
+    arguments = [
+        f"--env:{name}={value}"
+        for name in ("https_proxy", "A_TOKEN")
+        for value in (
+            "http://user:word@proxy:3128",
+            "user:wo://rd@proxy",
+            "user:word@proxy/?to=https://us@other",
+            "no user://here",
+        )
+    ]
+    assert shown_arguments(run(qrun_host, arguments=arguments)) == [
         f"spank_ibm_qrun: argv[{number}] = [{shown_argument(argument)}]"
         for number, argument in enumerate(arguments)
     ]
 
 
-@pytest.mark.parametrize("count", [1, 7, 9])
-def test_values_at_unknown_positions_are_masked(qrun_host: PluginHost, count: int) -> None:
-    qrun_host.answer(answer_of(verdict=Verdict.FAIL))
-    report = run(qrun_host, arguments=["secret"] * count)
-    assert report.texts("task-log-debug").count("spank_ibm_qrun: argv[0] = [****]") == 1
-    assert not [text for _, text in report.lines if b"[secret]" in text]
+def test_values_at_unknown_positions_are_masked(qrun_host: PluginHost) -> None:
+    for count in (1, 7, 9):
+        with fresh(qrun_host, count) as host:
+            host.answer(answer_of(verdict=Verdict.FAIL))
+            report = run(host, arguments=["secret"] * count)
+            assert report.texts("task-log-debug").count("spank_ibm_qrun: argv[0] = [****]") == 1
+            assert not [text for _, text in report.lines if b"[secret]" in text]
 
 
-@pytest.mark.parametrize(
-    "argument",
-    [
+def test_plugin_and_worker_show_arguments_alike(qrun_host: PluginHost) -> None:
+    qrun_host.answer(answer_of())
+    arguments = [
         "--iam-apikey=abc=d",
         "--service-crn=crn:v1:x",
         "--iam-endpoint=https://iam.cloud.ibm.com",
@@ -269,18 +286,15 @@ def test_values_at_unknown_positions_are_masked(qrun_host: PluginHost, count: in
         "--env:proxy=u:p@proxy:1",
         "--env:at=@",
         "--env:EMPTY=",
-    ],
-)
-def test_plugin_and_worker_show_arguments_alike(qrun_host: PluginHost, argument: str) -> None:
-    qrun_host.answer(answer_of())
-    report = run(qrun_host, arguments=[argument])
-    line = f"spank_ibm_qrun: argv[0] = [{shown_argument(argument)}]"
-    assert line in report.texts("task-log-debug")
+    ]
+    assert shown_arguments(run(qrun_host, arguments=arguments)) == [
+        f"spank_ibm_qrun: argv[{number}] = [{shown_argument(argument)}]"
+        for number, argument in enumerate(arguments)
+    ]
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+def test_plugin_and_worker_show_values_alike(qrun_host: PluginHost) -> None:
+    variables = [
         ("IBMQRUN_IAM_APIKEY", "abc"),
         ("IBMQRUN_service_crn", "abc"),
         ("IBMQRUN_Password", "abc"),
@@ -291,14 +305,19 @@ def test_plugin_and_worker_show_arguments_alike(qrun_host: PluginHost, argument:
         ("IBMQRUN_A", "word@host"),
         ("IBMQRUN_A", ""),
         ("IBMQRUN_A", "tab\tbell\x07"),
-    ],
-)
-def test_plugin_and_worker_show_values_alike(qrun_host: PluginHost, name: str, value: str) -> None:
-    qrun_host.answer(answer_of(variables=[(name, value)]))
+    ]
+    qrun_host.answer(answer_of(variables=variables))
     report = run(qrun_host)
-    shown = "".join(each if each.isprintable() else "?" for each in shown_value(name, value))
-    assert f"spank_ibm_qrun: setenv {name}={shown}" in report.texts("task-log-debug")
-    assert f"{name}={value}" in report.texts("task-set")
+    job_id = (names.JOB_ID, *job_ids(report))
+    assert report.texts("task-set") == [f"{name}={value}" for name, value in [*variables, job_id]]
+    shown = [text for text in report.texts("task-log-debug") if ": setenv " in text]
+    assert shown == [
+        "".join(
+            each if each.isprintable() else "?"
+            for each in f"spank_ibm_qrun: setenv {name}={shown_value(name, value)}"
+        )
+        for name, value in [*variables, job_id]
+    ]
 
 
 def test_ordinary_job_is_left_alone(qrun_host: PluginHost) -> None:
@@ -326,17 +345,18 @@ def test_variable_that_slurm_refuses_is_logged(qrun_host: PluginHost) -> None:
     assert f"{names.S3_REGION}=2" in report.texts("task-set")
 
 
-@pytest.mark.parametrize("tasks", [1, 2, 300])
-def test_each_task_has_an_id_of_its_own(qrun_host: PluginHost, tasks: int) -> None:
-    qrun_host.answer_and_keep(answer_of())
-    found = [job_ids(run(qrun_host, tasks=tasks)) for _ in range(2)]
-    everything = found[0] + found[1]
-    assert len(set(everything)) == len(everything) == 2 * tasks
-    for text in everything:
-        parsed = uuid.UUID(text)
-        assert (parsed.version, parsed.variant, str(parsed)) == (4, uuid.RFC_4122, text)
-    cleaned = [request.quantum_jobs for request in qrun_host.requests if request.verb is CLEANUP]
-    assert cleaned == [tuple(ids) for ids in found]
+def test_each_task_has_an_id_of_its_own(qrun_host: PluginHost) -> None:
+    for tasks in (1, 2, 300):
+        with fresh(qrun_host, tasks) as host:
+            host.answer_and_keep(answer_of())
+            found = [job_ids(run(host, tasks=tasks)) for _ in range(2)]
+            everything = found[0] + found[1]
+            assert len(set(everything)) == len(everything) == 2 * tasks
+            for text in everything:
+                parsed = uuid.UUID(text)
+                assert (parsed.version, parsed.variant, str(parsed)) == (4, uuid.RFC_4122, text)
+            cleaned = [request.quantum_jobs for request in host.requests if request.verb is CLEANUP]
+            assert cleaned == [tuple(ids) for ids in found]
 
 
 def test_step_without_random_numbers_does_not_start(qrun_host: PluginHost) -> None:
@@ -449,20 +469,16 @@ def test_task_that_fails_is_cleaned_up_after_while_others_run(
     assert seconds == [5] * (len(cleaned) - 1) + [20]
 
 
-@pytest.mark.parametrize(
-    ("status", "is_killed"),
+def test_job_of_a_killed_task_may_yet_arrive(qrun_host: PluginHost) -> None:
     # A script that is cancelled ends by SIGTERM; a qrun that has cleaned up exits with 143.
-    [(9, True), (15, True), (137 << 8, True), (0, False), (143 << 8, False), (9 << 8, False)],
-)
-def test_job_of_a_killed_task_may_yet_arrive(
-    qrun_host: PluginHost, status: int, is_killed: bool
-) -> None:
-    qrun_host.answer_and_keep(answer_of())
-    report = run(qrun_host, tasks=2, statuses=[0, status])
-    first, second = job_ids(report)
-    request = qrun_host.requests[-1]
-    assert request.quantum_jobs == ((first,) if is_killed else (first, second))
-    assert request.killed_quantum_jobs == ((second,) if is_killed else ())
+    killed, ended = (9, 15, 137 << 8), (0, 143 << 8, 9 << 8)
+    for status in (*killed, *ended):
+        with fresh(qrun_host, status) as host:
+            host.answer_and_keep(answer_of())
+            first, second = job_ids(run(host, tasks=2, statuses=[0, status]))
+            request = host.requests[-1]
+            jobs = (request.quantum_jobs, request.killed_quantum_jobs)
+            assert jobs == (((first,), (second,)) if status in killed else ((first, second), ()))
 
 
 def test_early_clean_up_keeps_to_a_shorter_timeout(qrun_host: PluginHost) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The arguments of spank_ibm_qrun.so: eight values or a file, options, and words for the rest."""
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 
 from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_arguments
@@ -25,6 +27,7 @@ IAM_VALUES = {
     names.SERVICE_CRN: "crn:v1=x",
     names.IAM_ENDPOINT: "http://iam",
 }
+WITH_FILE = ("--always", "--credentials=/etc/a", "--env:A=1", "--cleanup-timeout=86400")
 REMEDY = "correct the line of spank_ibm_qrun.so in plugstack.conf"
 NEEDED = (
     "APPID_CLIENT_ID APPID_SECRET DAAPI_ENDPOINT AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY "
@@ -38,70 +41,92 @@ FILE_IS_ALL = (
 )
 
 
+def refusal_of(arguments: Sequence[str]) -> str | None:
+    """Return why the arguments are refused, None if they are taken."""
+    try:
+        parse_arguments(arguments)
+    except ArgumentError as error:
+        return str(error)
+    return None
+
+
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    "understood",
     [
-        (EIGHT, QrunArguments(SITE)),
-        ((*EIGHT, "--always"), QrunArguments(SITE)),
-        ((*EIGHT, "--strict-permissions"), QrunArguments(SITE, is_strict=True)),
-        ((*EIGHT, "--cleanup-timeout=5"), QrunArguments(SITE)),
-        ((*EIGHT, "--fork-server=/s"), QrunArguments(SITE)),
-        ((*EIGHT, "--worker-user=qpu"), QrunArguments(SITE, worker_user=WorkerUser("qpu"))),
-        ((*EIGHT, "--state-dir=/s"), QrunArguments(SITE, state_directory="/s")),
-        ((*EIGHT, *IAM), QrunArguments({**SITE, **IAM_VALUES})),
-        ((*IAM, *EIGHT), QrunArguments({**SITE, **IAM_VALUES})),
-        ((*EIGHT, "--env:A=b=c", "--env:B="), QrunArguments(SITE, None, {"A": "b=c", "B": ""})),
-        (("--credentials=/etc/a",), QrunArguments({}, "/etc/a")),
-        (
-            ("--always", "--credentials=/etc/a", "--env:A=1", "--cleanup-timeout=86400"),
-            QrunArguments({}, "/etc/a", {"A": "1"}),
-        ),
-        (
-            ("--strict-permissions", "--credentials=/etc/a"),
-            QrunArguments({}, "/etc/a", is_strict=True),
-        ),
+        {EIGHT: QrunArguments(SITE)},
+        {
+            (*EIGHT, "--always"): QrunArguments(SITE),
+            (*EIGHT, "--cleanup-timeout=5"): QrunArguments(SITE),
+            (*EIGHT, "--fork-server=/s"): QrunArguments(SITE),
+        },
+        {(*EIGHT, "--strict-permissions"): QrunArguments(SITE, is_strict=True)},
+        {(*EIGHT, "--worker-user=qpu"): QrunArguments(SITE, worker_user=WorkerUser("qpu"))},
+        {(*EIGHT, "--state-dir=/s"): QrunArguments(SITE, state_directory="/s")},
+        {
+            (*EIGHT, *IAM): QrunArguments({**SITE, **IAM_VALUES}),
+            (*IAM, *EIGHT): QrunArguments({**SITE, **IAM_VALUES}),
+        },
+        {(*EIGHT, "--env:A=b=c", "--env:B="): QrunArguments(SITE, None, {"A": "b=c", "B": ""})},
+        {
+            ("--credentials=/etc/a",): QrunArguments({}, "/etc/a"),
+            WITH_FILE: QrunArguments({}, "/etc/a", {"A": "1"}),
+            ("--strict-permissions", "--credentials=/etc/a"): QrunArguments(
+                {}, "/etc/a", is_strict=True
+            ),
+        },
     ],
 )
-def test_arguments_are_understood(arguments: tuple[str, ...], expected: QrunArguments) -> None:
-    parsed = parse_arguments(arguments)
-    assert parsed == expected
-    assert list(parsed.values) == list(expected.values)
+def test_arguments_are_understood(understood: Mapping[tuple[str, ...], QrunArguments]) -> None:
+    found = {arguments: parse_arguments(arguments) for arguments in understood}
+    assert found == understood
+    for arguments, expected in understood.items():
+        assert list(found[arguments].values) == list(expected.values), arguments
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    "refusals",
     [
-        ((), f"8 arguments are needed in this order, got 0: {NEEDED}"),
-        (("--always",), f"8 arguments are needed in this order, got 0: {NEEDED}"),
-        (EIGHT[:7], f"8 arguments are needed in this order, got 7: {NEEDED}"),
-        ((*EIGHT, "more"), f"8 arguments are needed in this order, got 9: {NEEDED}"),
-        ((*EIGHT, "--unknown=secret-5"), "argument '--unknown=…' is not known"),
-        ((*EIGHT, "--strict-permissions=1"), "argument '--strict-permissions=…' is not known"),
-        ((*EIGHT, "--always=1"), "argument '--always=…' is not known"),
-        ((*EIGHT, "--"), "argument '--' is not known"),
-        ((*EIGHT, "--env:A"), "argument '--env:A' must be --env:NAME=VALUE"),
-        ((*EIGHT, IAM[0]), f"{TOGETHER}--service-crn and --iam-endpoint"),
-        ((*EIGHT, *IAM[1:]), f"{TOGETHER}--iam-apikey"),
-        ((*EIGHT, "--iam-apikey=", *IAM[1:]), "--iam-apikey must not be empty"),
-        ((*EIGHT, "--credentials=/etc/a"), FILE_IS_ALL),
-        (("--credentials=/etc/a", *IAM), FILE_IS_ALL),
-        (("--credentials=etc/a",), "--credentials must be an absolute path, got 'etc/a'"),
-        ((*EIGHT, "--fork-server="), "--fork-server must be an absolute path, got ''"),
-        ((*EIGHT, "--state-dir=s"), "--state-dir must be an absolute path, got 's'"),
-        (("--credentials=",), "--credentials must be an absolute path, got ''"),
-        (
-            (*EIGHT, "--cleanup-timeout=0"),
-            "--cleanup-timeout must be a whole number of seconds from 1 to 86400, got '0'",
-        ),
+        {
+            (): f"8 arguments are needed in this order, got 0: {NEEDED}",
+            ("--always",): f"8 arguments are needed in this order, got 0: {NEEDED}",
+            EIGHT[:7]: f"8 arguments are needed in this order, got 7: {NEEDED}",
+            (*EIGHT, "more"): f"8 arguments are needed in this order, got 9: {NEEDED}",
+        },
+        {
+            (*EIGHT, "--unknown=secret-5"): "argument '--unknown=…' is not known",
+            (*EIGHT, "--strict-permissions=1"): "argument '--strict-permissions=…' is not known",
+            (*EIGHT, "--always=1"): "argument '--always=…' is not known",
+            (*EIGHT, "--"): "argument '--' is not known",
+        },
+        {(*EIGHT, "--env:A"): "argument '--env:A' must be --env:NAME=VALUE"},
+        {
+            (*EIGHT, IAM[0]): f"{TOGETHER}--service-crn and --iam-endpoint",
+            (*EIGHT, *IAM[1:]): f"{TOGETHER}--iam-apikey",
+        },
+        {(*EIGHT, "--iam-apikey=", *IAM[1:]): "--iam-apikey must not be empty"},
+        {
+            (*EIGHT, "--credentials=/etc/a"): FILE_IS_ALL,
+            ("--credentials=/etc/a", *IAM): FILE_IS_ALL,
+        },
+        {
+            ("--credentials=etc/a",): "--credentials must be an absolute path, got 'etc/a'",
+            (*EIGHT, "--fork-server="): "--fork-server must be an absolute path, got ''",
+            (*EIGHT, "--state-dir=s"): "--state-dir must be an absolute path, got 's'",
+            ("--credentials=",): "--credentials must be an absolute path, got ''",
+        },
+        {
+            (*EIGHT, "--cleanup-timeout=0"): (
+                "--cleanup-timeout must be a whole number of seconds from 1 to 86400, got '0'"
+            ),
+        },
     ],
 )
 def test_error_says_what_is_needed_and_shows_no_value(
-    arguments: tuple[str, ...], expected: str
+    refusals: Mapping[tuple[str, ...], str],
 ) -> None:
-    with pytest.raises(ArgumentError) as caught:
-        parse_arguments(arguments)
-    assert str(caught.value) == f"{expected}: {REMEDY}"
-    assert "secret" not in str(caught.value)
+    found = {arguments: refusal_of(arguments) for arguments in refusals}
+    assert found == {arguments: f"{expected}: {REMEDY}" for arguments, expected in refusals.items()}
+    assert "secret" not in str([*found.values()])
 
 
 @pytest.mark.parametrize(

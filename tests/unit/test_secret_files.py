@@ -24,21 +24,20 @@ def resource_with(path: Path) -> Resource:
     return Resource("a", "any", {"QRMI_ENDPOINT": "https://site"}, {"QRMI_KEY": path})
 
 
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (b"value", "value"),
-        (b"value\n", "value"),
-        (b"value\n\n", "value\n"),
-        (b" two\nlines \r\n", " two\nlines \r"),
-        ("\N{SNOWMAN}".encode(), "\N{SNOWMAN}"),
-        (b"x" * MAX_SECRET_BYTES, "x" * MAX_SECRET_BYTES),
-    ],
-)
-def test_one_newline_at_the_end_is_left_out(tmp_path: Path, content: bytes, expected: str) -> None:
-    resource, exposures = with_secrets(resource_with(secret_file(tmp_path, content)), CONFIG_PATH)
-    assert resource.environment == {"QRMI_ENDPOINT": "https://site", "QRMI_KEY": expected}
-    assert (resource.secrets(), exposures) == ([expected], ())
+def test_one_newline_at_the_end_is_left_out(tmp_path: Path) -> None:
+    for content, expected in {
+        b"value": "value",
+        b"value\n": "value",
+        b"value\n\n": "value\n",
+        b" two\nlines \r\n": " two\nlines \r",
+        "\N{SNOWMAN}".encode(): "\N{SNOWMAN}",
+        b"x" * MAX_SECRET_BYTES: "x" * MAX_SECRET_BYTES,
+    }.items():
+        path = secret_file(tmp_path, content)
+        resource, exposures = with_secrets(resource_with(path), CONFIG_PATH)
+        environment = {"QRMI_ENDPOINT": "https://site", "QRMI_KEY": expected}
+        assert resource.environment == environment, f"{content!r:.300}"
+        assert (resource.secrets(), exposures) == ([expected], ()), f"{content!r:.300}"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -52,40 +53,46 @@ def test_plugins_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "problem"),
+    "problems",
     [
-        ("", None),
-        ("int slurm_spank_exit(void) { return 0; }", None),
-        ("static int hidden; int slurm_spank_task_init(void) { return hidden; }", None),
-        ("int extra(void) { return 0; }", "exports: extra"),
-        ("int b; int a(void) { return b; }", "exports: a b"),
-        ("int slurm_error;", "exports: slurm_error"),
-        (
-            "void Py_Exit(int); int slurm_spank_exit(void) { Py_Exit(1); return 0; }",
-            "needs Python: Py_Exit",
+        dict.fromkeys(
+            [
+                "",
+                "int slurm_spank_exit(void) { return 0; }",
+                "static int hidden; int slurm_spank_task_init(void) { return hidden; }",
+                "extern long __stack_chk_guard; "
+                "long slurm_spank_exit(void) { return __stack_chk_guard; }",
+                "void slurm_info(void); int slurm_spank_exit(void) { slurm_info(); return 0; }",
+            ]
         ),
-        (
-            "extern int _Py_NoneStruct; int slurm_spank_exit(void) { return _Py_NoneStruct; }",
-            "needs Python: _Py_NoneStruct",
-        ),
-        (
-            "extern long __stack_chk_guard; "
-            "long slurm_spank_exit(void) { return __stack_chk_guard; }",
-            None,
-        ),
-        ("void slurm_info(void); int slurm_spank_exit(void) { slurm_info(); return 0; }", None),
-        (
-            "int puts(const char *); int slurm_spank_exit(void) { return puts(plugin_name); }",
-            "needs: puts",
-        ),
+        {
+            "int extra(void) { return 0; }": "exports: extra",
+            "int b; int a(void) { return b; }": "exports: a b",
+            "int slurm_error;": "exports: slurm_error",
+        },
+        {
+            "void Py_Exit(int); int slurm_spank_exit(void) { Py_Exit(1); return 0; }": (
+                "needs Python: Py_Exit"
+            ),
+            "extern int _Py_NoneStruct; int slurm_spank_exit(void) { return _Py_NoneStruct; }": (
+                "needs Python: _Py_NoneStruct"
+            ),
+        },
+        {
+            "int puts(const char *); int slurm_spank_exit(void) { return puts(plugin_name); }": (
+                "needs: puts"
+            ),
+        },
     ],
+    ids=["none", "exports", "Python", "needs"],
 )
 def test_library_that_breaks_a_rule_is_found(
-    tmp_path: Path, more: str, problem: str | None
+    tmp_path: Path, problems: Mapping[str, str | None]
 ) -> None:
-    path = library(tmp_path, WHAT_SLURM_NEEDS + more)
-    expected = (0, "") if problem is None else (1, f"{path} {problem}\n")
-    assert check(path) == expected
+    for more, problem in problems.items():
+        path = library(tmp_path, WHAT_SLURM_NEEDS + more)
+        expected = (0, "") if problem is None else (1, f"{path} {problem}\n")
+        assert check(path) == expected, more
 
 
 def test_library_that_slurm_would_not_load_is_found(tmp_path: Path) -> None:
