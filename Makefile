@@ -164,7 +164,8 @@ test-deps: deps
 
 # More than the processors: the live tests wait for Slurm most of their time.
 TEST_WORKERS ?= 4
-PYTEST = $(VENV)/bin/pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile --durations=10
+PYTEST = $(VENV)/bin/pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile --no-loadscope-reorder \
+	--durations=10
 
 # `.venv/bin/coverage report --show-missing` says afterwards what no test came by.
 test: deps build wheel $(VENV)/ready
