@@ -143,6 +143,19 @@ def test_what_cannot_be_used_is_as_if_it_were_not_there(node: Node) -> None:
         assert node.names() == set(), lines
 
 
+def test_token_of_a_boot_that_nobody_can_tell_is_not_used(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_cache, "boot_id", lambda: "")
+    node.write("", 5000, 5010, TOKEN)
+    assert node.find() is None
+
+
+def test_token_of_a_second_is_kept(node: Node) -> None:
+    node.cache.store(KEY, TOKEN, 1)
+    assert node.find() == (TOKEN, 1)
+
+
 def test_line_without_an_end_is_no_whole_file(node: Node) -> None:
     whole = f"{BOOT}\n5000\n5010\n{TOKEN}\n".encode()
     for content in (whole + b"more", whole[:-1]):

@@ -106,6 +106,17 @@ def test_only_what_was_found_trusted_is_not_looked_at_again(package: Path) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
+def test_interpreter_that_others_may_change(package: Path, tmp_path: Path) -> None:
+    interpreter = tmp_path / "python"
+    interpreter.touch()
+    running_code.sys.executable = str(interpreter)  # type: ignore[attr-defined]
+    running_code.refuse_untrusted_code()
+    give_away(interpreter)
+    with pytest.raises(UntrustedPathError, match=f"^{interpreter} may be changed by user "):
+        running_code.refuse_untrusted_code()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
 def test_byte_code_need_not_be_there(package: Path) -> None:
     (package / "module.pyc").unlink()
     running_code.refuse_untrusted_code()
