@@ -27,6 +27,9 @@ LONGEST_HTTP_TIMEOUT_SECONDS = 3600
 
 CLEAN_UP_SECONDS = 30.0
 
+LOOK_SECONDS = 0.5
+"""How long a signal may go unnoticed."""
+
 STOP_ANSWER_SECONDS = 1.5
 STOP_CLEAN_UP_SECONDS = 6.0
 """After a signal Slurm waits for KillWait, 30 s by default, before it kills."""
@@ -74,7 +77,7 @@ def _supervise(run: QuantumRun, progress: Progress, stderr: StandardError) -> in
     with _signals_to(events):
         thread = threading.Thread(target=lambda: events.put(_ending_of(run)), daemon=True)
         thread.start()
-        event = events.get()
+        event = _first_of(events)
         if isinstance(event, signal.Signals):
             stderr.hurry()
             run.stop()
@@ -88,6 +91,13 @@ def _supervise(run: QuantumRun, progress: Progress, stderr: StandardError) -> in
     if event.message:
         progress.error(event.message)
     return event.status
+
+
+def _first_of(events: _Events) -> "signal.Signals | _Ending":
+    # A signal that comes just before a wait does not break that off: its handler runs after it.
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return events.get(timeout=LOOK_SECONDS)
 
 
 def _ending_of(run: QuantumRun) -> _Ending:

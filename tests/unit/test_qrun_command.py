@@ -3,6 +3,7 @@
 
 import os
 import pty
+import queue
 import signal
 import subprocess
 import sys
@@ -523,6 +524,24 @@ def test_signal_cancels_the_job(
         assert run(BACKEND=WAITING_BACKEND) == 128 + signal.SIGTERM
     assert capfd.readouterr().err.endswith("qrun: stopped by SIGTERM\n")
     qrun_site.assert_nothing_is_left()
+
+
+def test_signal_that_comes_just_before_the_wait_is_noticed() -> None:
+    """Its handler runs once that wait is over, so no wait may be without an end."""
+
+    class Events:
+        def __init__(self) -> None:
+            self.waits: list[float | None] = []
+
+        def get(self, *, timeout: float | None = None) -> signal.Signals:
+            self.waits.append(timeout)
+            if len(self.waits) == 1:
+                raise queue.Empty
+            return signal.SIGTERM
+
+    events = Events()
+    assert command._first_of(events) is signal.SIGTERM  # type: ignore[arg-type]
+    assert None not in events.waits
 
 
 def test_signal_before_the_upload_uploads_nothing(
