@@ -142,7 +142,8 @@ def test_time_limit(user: User):
     user.product.hold_jobs()
     job = user.submit(f"srun qrun {user.write_input()}", "--time=1")
     user.wait_for_jobs()
-    user.product.cluster.run("scontrol", "update", f"JobId={job.id}", "EndTime=now")
+    # A moment that is over when slurmctld reads of it is refused.
+    user.product.cluster.run("scontrol", "update", f"JobId={job.id}", "EndTime=now+2")
 
     assert job.wait(timeout_seconds=150).state == "TIMEOUT"
     user.assert_nothing_is_left()

@@ -81,7 +81,8 @@ def test_time_limit(qrun_product: QrunProduct):
     qrun_product.hold_jobs()
     job = qrun_product.submit(f"srun {qrun_product.stand_in()} stays", "--time=1")
     [job_id] = qrun_product.wait_for_ids(job).values()
-    qrun_product.cluster.run("scontrol", "update", f"JobId={job.id}", "EndTime=now")
+    # A moment that is over when slurmctld reads of it is refused.
+    qrun_product.cluster.run("scontrol", "update", f"JobId={job.id}", "EndTime=now+2")
 
     # Slurm looks every half minute for jobs that are late.
     assert job.wait(timeout_seconds=150).state == "TIMEOUT"

@@ -46,7 +46,7 @@ NO_QPU = "names no QPU: give a comma separated list such as --qpu=name1,name2"
 NO_TEXT = "holds a control character or bytes that are not UTF-8"
 # Time runs so much faster: the 9 s that a worker has at least take 45 ms.
 # The plugin gives a killed worker 2 s to end; on a busy machine that may take some milliseconds.
-FAST = 20
+FAST = 10
 
 
 def test_request_is_what_slurm_and_the_user_said(host: PluginHost) -> None:
@@ -454,7 +454,7 @@ def test_job_without_the_option_is_left_alone(host: PluginHost) -> None:
 def test_worker_that_is_stopped_with_the_tasks_of_a_job_goes_on(host: PluginHost) -> None:
     (host.folder / "answer").write_bytes(answer_of(held=1, variables=[("QRMI_JOB_UID", "1")]))
     host.play('kill -STOP $$\ncat "$folder/answer"')
-    report = host.run(speed=FAST // 10)
+    report = host.run(speed=FAST // 5)
     assert (report.variables[b"QRMI_JOB_UID"], report.task_statuses) == (b"1", [0])
     assert report.logged("error") == []
 

@@ -19,7 +19,7 @@ from tests.unit.forked_workers import asked, fork_server, scripted_server, silen
 from tests.unit.plugin_host import CONFIG, PluginHost, Report, answer_of, told_to_user
 from tests.unit.test_plugin_messages import VALGRIND
 
-FAST = 10
+FAST = 5
 VARIABLES = [("a_QRMI_X", "1")]
 
 # A server's worker in the place of the real one, which is told by a test what to do.

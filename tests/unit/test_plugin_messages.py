@@ -32,7 +32,7 @@ HELD = (b"n", b"0")
 RUN = (b"v", b"run")
 END = (b".", b"")
 # The plugin gives a killed worker 2 s to end; on a busy machine that may take some milliseconds.
-FAST = 20
+FAST = 5
 
 
 def check_failed(report: Report, failure: str) -> None:
