@@ -27,7 +27,7 @@ from spank_qrmi.environment import (
 )
 from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ServiceError
 from spank_qrmi.light.records import dataclass, field, replace
-from spank_qrmi.network.services import LocalNetwork, Network, Services
+from spank_qrmi.network.services import Network, Services
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
 
@@ -72,12 +72,12 @@ class Acquirer:
         holder: Holder,
         journal: Journal,
         deadline: Deadline,
-        network: Network | None = None,
+        network: Network,
     ) -> None:
         self._holder = holder
         self._journal = journal
         self._deadline = deadline
-        self._network = network or LocalNetwork()
+        self._network = network
 
     def acquire_all(self, wanted: Sequence[Wanted]) -> list[Held | QrmiError]:
         """Acquire every resource, all at once; return each one's outcome in the same order."""

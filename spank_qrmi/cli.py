@@ -145,6 +145,7 @@ def _release(options: argparse.Namespace) -> int:
     refuse_untrusted_code()
     # Before there is a secret or an open file that it could inherit.
     network = start_network_process()
+    privileges.refuse_to_ask()
     privileges.limit(privileges.WORKER_LIMITS)
     try:
         return _release_with(network, journal, options)

@@ -18,7 +18,7 @@ from spank_qrmi.configuration.plugstack_options import check_certificates
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.light.records import replace
-from spank_qrmi.network.services import LocalNetwork, Network, Services
+from spank_qrmi.network.services import Network, Services
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import is_gone
 
@@ -70,11 +70,11 @@ class Releaser:
         self,
         journal: Journal,
         deadline: Deadline,
-        network: Network | None = None,
+        network: Network,
     ) -> None:
         self._journal = journal
         self._deadline = deadline
-        self._network = network or LocalNetwork()
+        self._network = network
 
     def release_all(self, entries: Sequence[Entry]) -> list[QrmiError | None]:
         """Release what the entries hold, all at once; return each one's error, None if released.

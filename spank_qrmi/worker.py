@@ -140,6 +140,7 @@ def main(stepd_pid: int | None = None, found_trusted: Collection[str] = ()) -> N
     channel = _take_channel()
     # Before there is a secret, an open file or a thread that it could inherit.
     network = start_network_process()
+    privileges.refuse_to_ask()
     privileges.limit(privileges.WORKER_LIMITS)
     serve(channel, network, stepd_pid)
     network.close()

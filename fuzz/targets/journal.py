@@ -17,12 +17,13 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.inventory import document_of, lines_of
 from spank_qrmi.light.records import fields
-from spank_qrmi.network.services import LocalNetwork, LocalServices, Services
+from spank_qrmi.network.services import Services
 from spank_qrmi.release import Releaser, orphans
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner
 from tests.unit.fake_services import RecordingDeadline
 from tests.unit.httpx_transport import HttpxTransport
+from tests.unit.local_network import LocalNetwork, LocalServices
 
 _NAME_OF_NONE = "7-0-fffffffb-0123456789abcdef.json"
 _LONGEST_NAME = 60

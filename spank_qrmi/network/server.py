@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from spank_qrmi import log
+from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Settings
 from spank_qrmi.clients.iam import Login, TokenSource, login_from_fields
 from spank_qrmi.deadline import Deadline
@@ -30,7 +31,7 @@ from spank_qrmi.network.messages import (
     fields_to_pairs,
     read_frame,
 )
-from spank_qrmi.network.services import LocalServices, QuantumJobs
+from spank_qrmi.network.services import QuantumJobs
 from spank_qrmi.redaction import error_place
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.running_code import places_of_code, refuse_untrusted_code
@@ -219,9 +220,8 @@ class _Work:
         self._logins: dict[str, Login] = {}
         self._tell = tell
         if not isinstance(client, ServiceError):
-            http = client.within(self.deadline)
-            self._tokens = TokenSource(http, tell=self._tell_key)
-            self._services = LocalServices(http, environment=None, tokens=self._tokens)
+            self._http = client.within(self.deadline)
+            self._tokens = TokenSource(self._http, tell=self._tell_key)
 
     def know(self, key: str, token: str, seconds: str, *fields: str) -> None:
         """Take a login, the key by which its tokens are told, and its token if there is one."""
@@ -262,10 +262,13 @@ class _Work:
 
     def _jobs(self, variables: Sequence[str]) -> QuantumJobs:
         """Return a service's jobs, the same for all calls: they share its access token."""
+        from spank_qrmi.qrun.service import quantum_system_from  # noqa: PLC0415 (for qrun only)
+
         with self._making:
             key = tuple(variables)
             if key not in self._quantum_jobs:
-                self._quantum_jobs[key] = self._services.quantum_jobs(fields_to_pairs(variables))
+                values = fields_to_pairs(variables)
+                self._quantum_jobs[key] = quantum_system_from(values, self._http, self._tokens)
             return self._quantum_jobs[key]
 
     def _client(
@@ -273,7 +276,7 @@ class _Work:
     ) -> Client:
         remaining = int(remaining_seconds) if remaining_seconds else None
         settings = Settings(name, fields_to_pairs(variables), remaining)
-        return self._services.client(resource_type, settings)
+        return CLIENTS[resource_type](settings, self._http, self._tokens)
 
 
 def _sets_in(fields: Sequence[str]) -> list[dict[str, str]]:

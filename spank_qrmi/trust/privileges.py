@@ -2,8 +2,10 @@
 """What a process may do, and how it gives that up for good."""
 
 import contextlib
+import errno
 import os
 import resource
+import sys
 import threading
 from collections.abc import Mapping
 
@@ -46,6 +48,30 @@ CPU_SECONDS = 60
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
+
+
+_ASKING = frozenset(
+    f"socket.{call}"
+    for call in (
+        *("bind", "connect", "getaddrinfo", "gethostbyaddr", "gethostbyname", "getnameinfo"),
+        *("sendmsg", "sendto"),
+    )
+)
+
+
+def refuse_to_ask() -> None:
+    """Let this process open no connection and ask no name server, for good.
+
+    A guard against mistakes of our own: what does not go through Python's sockets is not seen. Its
+    error is an OSError, which HTTP clients take for a connection that cannot be had.
+    """
+
+    def refuse(event: str, _: tuple[object, ...]) -> None:
+        if event in _ASKING:
+            message = f"{event}: only the process that has given up root asks the network"
+            raise PermissionError(errno.EPERM, message)
+
+    sys.addaudithook(refuse)
 
 
 def limit(limits: Mapping[int, int]) -> None:

@@ -12,8 +12,8 @@ from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
-from spank_qrmi.network.services import LocalNetwork, LocalServices
 from tests.unit.httpx_transport import HttpxTransport
+from tests.unit.local_network import LocalNetwork, LocalServices
 
 API_KEY = "apikey-Zx81-do-not-show"
 BEARER_TOKEN = "bearer-Qp44-do-not-show"

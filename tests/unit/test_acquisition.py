@@ -26,6 +26,7 @@ from spank_qrmi.light.records import replace
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor, Order
+from tests.unit.local_network import LocalNetwork
 
 OWNER = Owner("host", "boot", 1, 2, 3)
 PROXY = {"https_proxy": "http://proxy"}
@@ -48,7 +49,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def acquirer(journal: Journal) -> Acquirer:
-    return Acquirer(HOLDER, journal, FixedDeadline(60))
+    return Acquirer(HOLDER, journal, FixedDeadline(60), LocalNetwork())
 
 
 class FixedDeadline(Deadline):
@@ -374,7 +375,7 @@ def test_without_journal_nothing_is_acquired(
     vendor: FakeVendor, tmp_path: Path, journal: Journal
 ) -> None:
     (tmp_path / "file").touch()
-    acquirer = Acquirer(HOLDER, Journal(tmp_path / "file"), Deadline(60))
+    acquirer = Acquirer(HOLDER, Journal(tmp_path / "file"), Deadline(60), LocalNetwork())
     [text] = shown(acquire(acquirer, "a"))
     assert text == f"cannot record the acquisition in {tmp_path}/file: Not a directory"
     assert vendor.events_of("acquire") == set()
@@ -454,7 +455,7 @@ def test_what_hangs_is_given_up_at_the_deadline(
         "acquire a": cancel_and_hang,
         "acquire b": lambda: quick.put(threading.current_thread()),
     }
-    acquirer = Acquirer(HOLDER, journal, deadline)
+    acquirer = Acquirer(HOLDER, journal, deadline, LocalNetwork())
     late, held = shown(acquire(acquirer, "a b"))
     hanging.set()
     assert (late, held) == ("gave no result in time", "token-b")

@@ -16,7 +16,6 @@ from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration.qrmi_config import load_config
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.light.records import replace
-from spank_qrmi.network.services import LocalNetwork
 from spank_qrmi.simulator.qrmi_config import site_config, write_config
 from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN, Account, Site
@@ -24,6 +23,8 @@ from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner, owner_of
 from spank_qrmi.state.token_cache import TokenCache
 from tests.unit.fake_vendor import TYPE, FakeVendor
+from tests.unit.local_network import LocalNetwork
+from tests.unit.test_privileges import ASK
 
 NOW = 1_700_000_000
 BATCH_STEP = 0xFFFFFFFB
@@ -71,6 +72,7 @@ def _network_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "refuse_untrusted_code", lambda *_: None)
     # They would last for all other tests.
     monkeypatch.setattr(cli.privileges, "limit", lambda _: None)
+    monkeypatch.setattr(cli.privileges, "refuse_to_ask", lambda: None)
 
 
 @pytest.fixture
@@ -253,7 +255,7 @@ def test_limits_are_those_of_the_worker(command: list[str], step: str, tmp_path:
 import resource
 from spank_qrmi import cli
 from spank_qrmi.trust.privileges import WORKER_LIMITS
-from spank_qrmi.network.services import LocalNetwork
+from tests.unit.local_network import LocalNetwork
 
 def show_limits(*_):
     print({{kind: resource.getrlimit(kind) for kind in WORKER_LIMITS}} == {{
@@ -271,6 +273,23 @@ cli.main({[*command, f"--state-dir={tmp_path / 'journal'}"]})
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_command_asks_nothing_itself(tmp_path: Path) -> None:
+    program = f"""{ASK}
+from spank_qrmi import cli
+from tests.unit.local_network import LocalNetwork
+
+cli.os.geteuid = lambda: 0
+cli.refuse_untrusted_code = lambda *_: None
+cli.start_network_process = LocalNetwork
+cli._release_with = lambda *_: print(set(refusals().values()))
+cli.main({["release", "--all", f"--state-dir={tmp_path / 'journal'}"]})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("{'refused'}\n", "")
 
 
 @pytest.mark.parametrize("command", [["status"], ["release", "--all"]])

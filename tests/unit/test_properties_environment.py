@@ -13,10 +13,10 @@ from fuzz.targets.claims import is_variable_name
 from fuzz.targets.scratch import folder_in_memory
 from spank_qrmi import worker
 from spank_qrmi.environment import EXPORT_LIST, JOB_ID, JOB_UID, RESOURCE_LISTS, TYPE_LISTS
-from spank_qrmi.network.services import LocalNetwork
 from spank_qrmi.protocol import Request, Verb
 from tests.unit.conversation import SeenAnswer, converse
 from tests.unit.fake_vendor import TYPE, FakeVendor
+from tests.unit.local_network import LocalNetwork
 from tests.unit.strategies import MARK, system_texts
 
 Acquire = Callable[[str, list[tuple[str, str]]], SeenAnswer]

@@ -24,6 +24,7 @@ from spank_qrmi.release import (
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner, owner_of
 from tests.unit.fake_vendor import TYPE, FakeVendor
+from tests.unit.local_network import LocalNetwork
 
 NOW = 1_700_000_000
 GONE = Owner(os.uname().nodename, "another boot", 1, 2, 3)
@@ -61,7 +62,7 @@ def hold(journal: Journal, *entries: Entry) -> list[Entry]:
 
 def release(journal: Journal, entries: Sequence[Entry]) -> list[str | None]:
     """Return each error's text, None for what was released."""
-    outcomes = Releaser(journal, Deadline(60)).release_all(entries)
+    outcomes = Releaser(journal, Deadline(60), LocalNetwork()).release_all(entries)
     return [None if error is None else str(error) for error in outcomes]
 
 
@@ -98,7 +99,7 @@ def test_what_no_thread_has_come_to_is_kept(vendor: FakeVendor, journal: Journal
     names = [f"q{number}" for number in range(100)]
     vendor.orders = {f"release token-{name}": lambda: go_on.wait() and None for name in names}
     entries = hold(journal, *map(entry_of, names))
-    errors = Releaser(journal, Deadline(0.5)).release_all(entries)
+    errors = Releaser(journal, Deadline(0.5), LocalNetwork()).release_all(entries)
     go_on.set()
     assert {str(error) for error in errors} == {"gave no result in time"}
     assert len(vendor.events_of("release")) == 64
@@ -198,7 +199,7 @@ def test_releaser_that_waits_in_vain_says_so(vendor: FakeVendor, journal: Journa
     locked = journal.lock(entries[0], Deadline(0))
     assert locked is not None
     with locked:
-        [error] = Releaser(journal, Deadline(0.2)).release_all(entries)
+        [error] = Releaser(journal, Deadline(0.2), LocalNetwork()).release_all(entries)
     assert str(error) == "another process is releasing it, and did not end in time"
     assert vendor.events == []
     assert journal.entries() == entries

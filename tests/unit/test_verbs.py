@@ -11,12 +11,12 @@ import pytest
 
 from spank_qrmi.errors import AcquisitionError, ReleaseError, ServiceError
 from spank_qrmi.light.records import replace
-from spank_qrmi.network.services import LocalNetwork
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner, owner_of
 from tests.unit.conversation import SeenAnswer, ServingWorker
 from tests.unit.fake_vendor import LONGEST_TASK_SECONDS, TYPE, FakeVendor
+from tests.unit.local_network import LocalNetwork
 
 SITE_KEY = "key-of-the-site"
 USER_KEY = "key-of-the-user"

@@ -25,6 +25,7 @@ from spank_qrmi.simulator.site import Site
 from spank_qrmi.state.journal import Entry, Journal
 from tests.unit.conversation import SeenAnswer, encode_request, read_answer
 from tests.unit.open_descriptors import OPEN_DESCRIPTORS
+from tests.unit.test_privileges import ASK
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_SECONDS = 20
@@ -114,6 +115,23 @@ def test_process_keeps_its_answer_clean_and_nothing_open() -> None:
     fds = [(0, "/dev/null"), (1, "pipe"), (2, "pipe"), (3, "socket"), (4, "socket")]
     assert answer.messages == ["umask 77", "cwd /", "stdin ''", f"fds {fds}"]
     assert ended == (0, b"stray print\nstray write")
+
+
+def test_process_that_decides_asks_nothing_itself() -> None:
+    asking_worker = f"""{ASK}
+from spank_qrmi import worker
+from spank_qrmi.protocol import Verb, Verdict
+
+def verb(request, deadline, answer, network):
+    answer.message(str(set(refusals().values())))
+    answer.end(Verdict.RUN)
+
+worker.refuse_untrusted_code = lambda *_: None
+worker._VERBS[Verb.ACQUIRE] = verb
+worker.main()
+"""
+    with started(("-I", "-c", asking_worker)) as running:
+        assert running.ask(REQUEST).messages == ["{'refused'}"]
 
 
 def test_channel_may_already_be_the_first_free_descriptor(tmp_path: Path) -> None:

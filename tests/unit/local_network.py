@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The way to the services from the process of the tests, without one that gives up root."""
+
+import threading
+from collections.abc import Mapping, Sequence
+
+from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients.base import Client, Settings
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.iam import TokenSource
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.network.services import QuantumJobs, Services
+from spank_qrmi.qrun.service import quantum_system_from
+from spank_qrmi.state.token_cache import TokenCache
+from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser
+
+
+class LocalNetwork:
+    """Asks from the process of the tests, with its rights."""
+
+    def prepare(self) -> None:
+        """Do nothing: what takes long is done when it is needed."""
+
+    def open(
+        self,
+        environments: Sequence[Mapping[str, str]],
+        user: WorkerUser = DEFAULT_WORKER_USER,
+        seconds: float = 0.0,
+        *,
+        is_tls_needed: bool = True,
+        token_cache: TokenCache | None = None,
+    ) -> None:
+        """Do nothing: clients are opened when they are needed, and fetch their own tokens."""
+
+    def wait_until_open(self, deadline: Deadline) -> None:
+        """Return at once."""
+
+    def services(self, deadline: Deadline, environment: Mapping[str, str]) -> Services:
+        return LocalServices(HttpClient(deadline), environment)
+
+    def end(self) -> None:
+        """Do nothing: the services close what they opened."""
+
+    def close(self) -> None:
+        """Do nothing: the services close what they opened."""
+
+
+class LocalServices(Services):
+    """The services behind one HTTP client, which is opened with `environment` when first needed.
+
+    None as `environment`: the client is open.
+    """
+
+    def __init__(
+        self,
+        http: HttpClient,
+        environment: Mapping[str, str] | None,
+        tokens: TokenSource | None = None,
+    ) -> None:
+        self._http = http
+        self._tokens = tokens or TokenSource(http)
+        self._environment = environment
+        self._opening = threading.Lock()
+
+    def __exit__(self, *reason: object) -> None:
+        self._http.__exit__(*reason)
+
+    def client(self, resource_type: str, settings: Settings) -> Client:
+        return CLIENTS[resource_type](settings, self._opened(), self._tokens)
+
+    def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
+        return quantum_system_from(values, self._opened(), self._tokens)
+
+    def _opened(self) -> HttpClient:
+        with self._opening:
+            if self._environment is not None:
+                self._http.open_with(self._environment)
+                self._environment = None
+            return self._http
