@@ -13,6 +13,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from spank_qrmi import log
 from spank_qrmi.at_once import begin, do_at_once
@@ -26,7 +27,6 @@ from spank_qrmi.environment import (
     check_values_are_text,
 )
 from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ServiceError
-from spank_qrmi.light.records import dataclass, field, replace
 from spank_qrmi.network.services import Network, Services
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner

@@ -4,12 +4,12 @@
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import NoReturn, TypeVar
 
 from spank_qrmi import log
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.light.queues import Empty, SimpleQueue
-from spank_qrmi.light.type_hints import NoReturn, TypeVar
 from spank_qrmi.redaction import error_place
 
 # Requests end at the deadline by themselves; on a cancellation, an answer that is still under way

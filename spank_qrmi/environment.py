@@ -2,10 +2,10 @@
 """Every environment variable of a job with QPUs: which are read, which are set, under what name."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.errors import AcquisitionError
-from spank_qrmi.light.records import dataclass, field
 from spank_qrmi.redaction import printable
 
 JOB_ID = "QRMI_JOB_ID"

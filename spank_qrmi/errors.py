@@ -5,7 +5,7 @@ The text of each is one line for the person who can act on it: it names the file
 key, says what was wrong and what to do, and holds no secret.
 """
 
-from spank_qrmi.light.http_status import HTTPStatus
+from http import HTTPStatus
 
 
 class QrmiError(Exception):

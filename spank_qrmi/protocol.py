@@ -24,10 +24,10 @@ the unit tests hold the two against each other.
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from spank_qrmi.errors import ProtocolError
-from spank_qrmi.light.records import dataclass, field, replace
 
 VERSION = 1
 PREAMBLE = b"QRMI%c" % VERSION

@@ -9,6 +9,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from spank_qrmi import log
 from spank_qrmi.at_once import do_at_once
@@ -17,7 +18,6 @@ from spank_qrmi.clients.base import Settings, needs_tls
 from spank_qrmi.configuration.plugstack_options import check_certificates
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
-from spank_qrmi.light.records import replace
 from spank_qrmi.network.services import Network, Services
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import is_gone

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From the text of `--qpu` to resources."""
 
+from dataclasses import dataclass
+
 from spank_qrmi.configuration.qrmi_config import Config, Resource
 from spank_qrmi.configuration.secret_files import with_secrets
 from spank_qrmi.errors import ConfigError, ResolutionError
-from spank_qrmi.light.records import dataclass
 from spank_qrmi.trust.files import warn_or_refuse
 
 MAX_SHOWN_NAMES = 8

@@ -4,6 +4,7 @@
 import contextlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from spank_qrmi import log
 from spank_qrmi.acquisition import UNDO_SECONDS, Acquirer, Held, Holder, Wanted
@@ -23,7 +24,6 @@ from spank_qrmi.environment import (
     resource_variables,
 )
 from spank_qrmi.errors import ArgumentError, JournalError, QrmiError, ReleaseError
-from spank_qrmi.light.paths import stem
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import MASK, shown_argument, shown_value
@@ -262,7 +262,7 @@ def _read_config(arguments: PluginArguments, answer: AnswerWriter) -> Config:
 def _log_resolution(resolution: Resolution, config: Config) -> None:
     for resource in resolution.resources:
         number = type_number(resource.type)
-        log.debug("name(%s), type(%d) found in %s", resource.name, number, stem(config.path))
+        log.debug("name(%s), type(%d) found in %s", resource.name, number, Path(config.path).stem)
         for key, value in resource.environment.items():
             shown = MASK if resource.is_secret(key) else shown_value(key, value)
             log.debug("name(%s), %s=%s", resource.name, key, shown)

@@ -8,17 +8,17 @@ without root, see `network.process`.
 
 import contextlib
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from spank_qrmi import log
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.light.records import replace
-from spank_qrmi.light.sockets import Socket
 from spank_qrmi.network.process import start_network_process
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_version
@@ -56,14 +56,16 @@ _VERBS: dict[Verb, VerbFunction] = {
 _OPTIONS = {Verb.QRUN_ENVIRONMENT: "--q-backend", Verb.QRUN_CLEANUP: "--q-backend"}
 
 
-def serve(channel: Socket, network: Network, stepd_pid: int | None = None) -> None:
+def serve(channel: socket.socket, network: Network, stepd_pid: int | None = None) -> None:
     """Read one request from the channel and answer it; `stepd_pid` asks, or else our parent."""
     answer = AnswerWriter(channel.sendall)
     with log.listening(answer.log):
         _serve(channel, network, stepd_pid, answer)
 
 
-def _serve(channel: Socket, network: Network, stepd_pid: int | None, answer: AnswerWriter) -> None:
+def _serve(
+    channel: socket.socket, network: Network, stepd_pid: int | None, answer: AnswerWriter
+) -> None:
     option = "--qpu"
     try:
         answer.version = read_version(channel.recv)
@@ -91,7 +93,7 @@ def _fail(answer: AnswerWriter, option: str, text: str) -> None:
     answer.end(Verdict.FAIL, held_count=1)
 
 
-def _cancel_when_abandoned(channel: Socket, deadline: Deadline) -> None:
+def _cancel_when_abandoned(channel: socket.socket, deadline: Deadline) -> None:
     """End all waiting once the plugin's side is closed: it asks to undo, or slurmstepd is gone.
 
     Signals would not do: Slurm sends the worker those that are meant for the job's tasks.
@@ -108,15 +110,15 @@ def _cancel_when_abandoned(channel: Socket, deadline: Deadline) -> None:
         threading.Thread(target=wait, daemon=True).start()
 
 
-def _take_channel() -> Socket:
+def _take_channel() -> socket.socket:
     """Take the socket off descriptors 0 and 1, where a stray print would spoil the answer.
 
     Everything else that slurmd may have left open is closed.
     """
-    channel = Socket(fileno=os.dup(0))
+    channel = socket.socket(fileno=os.dup(0))
     if channel.fileno() != _CHANNEL_DESCRIPTOR:
         os.dup2(channel.detach(), _CHANNEL_DESCRIPTOR, inheritable=False)
-        channel = Socket(fileno=_CHANNEL_DESCRIPTOR)
+        channel = socket.socket(fileno=_CHANNEL_DESCRIPTOR)
     close_from(_CHANNEL_DESCRIPTOR + 1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

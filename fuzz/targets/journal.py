@@ -4,6 +4,7 @@
 import contextlib
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.inventory import document_of, lines_of
-from spank_qrmi.light.records import fields
 from spank_qrmi.network.services import Services
 from spank_qrmi.release import Releaser, orphans
 from spank_qrmi.state.journal import Entry, Journal

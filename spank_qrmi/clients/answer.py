@@ -6,11 +6,11 @@ here sends anything.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from spank_qrmi import strict_json
 from spank_qrmi.errors import ServiceError
-from spank_qrmi.light.http_status import HTTPStatus
-from spank_qrmi.light.records import dataclass, field
 from spank_qrmi.redaction import printable, without, without_url_secrets
 
 _TEXT_LIMIT = 200

@@ -7,11 +7,11 @@ A client knows its vendor's exchanges and variables, nothing of Slurm, jobs or p
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol
+from urllib.parse import quote
 
 from spank_qrmi.errors import AcquisitionError
-from spank_qrmi.light.percent import quoted
-from spank_qrmi.light.records import dataclass, field
-from spank_qrmi.light.type_hints import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
@@ -48,7 +48,7 @@ def path_segment(text: str) -> str:
     if text in {"", ".", ".."}:
         message = f"{text!r} cannot be the name of a resource"
         raise AcquisitionError(message)
-    return quoted(text, errors="surrogateescape")
+    return quote(text, safe="", errors="surrogateescape")
 
 
 def random_token() -> str:

@@ -6,10 +6,10 @@ business.
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from spank_qrmi.clients.base import Client, Settings, path_segment, random_token
 from spank_qrmi.clients.iam import IbmService, TokenSource
-from spank_qrmi.light.type_hints import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient

@@ -8,14 +8,14 @@ import threading
 import time
 from binascii import b2a_base64
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
 
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.retry import MOST_TRIES
 from spank_qrmi.errors import AcquisitionError, AuthenticationError, ServiceError
-from spank_qrmi.light.http_status import HTTPStatus
-from spank_qrmi.light.records import dataclass, field
-from spank_qrmi.light.type_hints import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient

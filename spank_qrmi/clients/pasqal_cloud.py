@@ -6,10 +6,10 @@ credentials; the other QRMI_PASQAL_CLOUD_* variables are the user's program's.
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from spank_qrmi.clients.base import Client, Settings, random_token
 from spank_qrmi.errors import AcquisitionError, ServiceError
-from spank_qrmi.light.type_hints import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient

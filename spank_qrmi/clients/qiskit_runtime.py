@@ -7,14 +7,14 @@ business, except that release asks whether some are still pending.
 
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, ClassVar
 
 from spank_qrmi.at_once import begin
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import Client, Hold, Settings, path_segment
 from spank_qrmi.clients.iam import IbmService, TokenSource
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
-from spank_qrmi.light.http_status import HTTPStatus
-from spank_qrmi.light.type_hints import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient

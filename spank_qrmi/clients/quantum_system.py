@@ -6,14 +6,14 @@ its maker knows.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from spank_qrmi.clients.answer import Answer, error_code
 from spank_qrmi.clients.base import path_segment
 from spank_qrmi.clients.iam import Access, IbmService, TokenSource
 from spank_qrmi.errors import AuthenticationError, ServiceError
-from spank_qrmi.light.http_status import HTTPStatus
-from spank_qrmi.light.records import dataclass
-from spank_qrmi.light.type_hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient

@@ -9,12 +9,12 @@ import os
 import re
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.url import Url
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
-from spank_qrmi.light.http_status import HTTPStatus
 from spank_qrmi.redaction import printable
 
 DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0)

@@ -3,7 +3,7 @@
 
 from spank_qrmi import strict_json
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.light.paths import StrPath
+from spank_qrmi.trust.files import StrPath
 
 
 def parse_document(path: StrPath, content: bytes) -> object:

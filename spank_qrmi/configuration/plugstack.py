@@ -8,6 +8,7 @@ what the user is told.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from spank_qrmi.configuration.plugstack_options import (
     DEFAULT_STATE_DIRECTORY,
@@ -22,7 +23,6 @@ from spank_qrmi.configuration.plugstack_options import (
     without_flags,
 )
 from spank_qrmi.errors import ArgumentError
-from spank_qrmi.light.records import dataclass, field
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
 

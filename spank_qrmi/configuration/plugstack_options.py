@@ -7,10 +7,10 @@ No error shows a value of which it is not known that it is no secret.
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import PurePath
+from typing import TypeVar
 
 from spank_qrmi.errors import ArgumentError, ConfigError
-from spank_qrmi.light.paths import absolute
-from spank_qrmi.light.type_hints import TypeVar
 from spank_qrmi.protocol import MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import shown_value
 from spank_qrmi.trust.files import check_trusted
@@ -66,11 +66,11 @@ def parse_options(
 
 def absolute_path(option: str, text: str) -> str:
     """Read a path that starts with a slash."""
-    path = absolute(text)
-    if path is None:
+    path = PurePath(text)
+    if not path.is_absolute():
         message = f"{option} must be an absolute path, got {text!r}"
         raise ArgumentError(message)
-    return path
+    return str(path)
 
 
 def timeout_seconds(option: str, text: str) -> int:

@@ -8,15 +8,14 @@ user may bring the missing variables.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NoReturn
 
 from spank_qrmi.configuration.json_document import json_type, parse_document
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.light.paths import StrPath
-from spank_qrmi.light.records import dataclass, field
-from spank_qrmi.light.type_hints import NoReturn
 from spank_qrmi.protocol import MAX_VALUE_BYTES, MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import is_secret_name
-from spank_qrmi.trust.files import exposed_text, read_trusted_file
+from spank_qrmi.trust.files import StrPath, exposed_text, read_trusted_file
 
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
 MAX_NAME_BYTES = 128

@@ -6,6 +6,8 @@ Eight values without a name, or `--credentials`, and options. The plugin applies
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
 
 from spank_qrmi.configuration.plugstack_options import (
     DEFAULT_STATE_DIRECTORY,
@@ -19,8 +21,6 @@ from spank_qrmi.configuration.plugstack_options import (
     without_flags,
 )
 from spank_qrmi.errors import ArgumentError
-from spank_qrmi.light.records import dataclass, field
-from spank_qrmi.light.type_hints import cast
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 

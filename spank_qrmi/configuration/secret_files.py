@@ -4,11 +4,11 @@
 They are read only for a job that asks for their resource.
 """
 
+from dataclasses import replace
+
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.light.paths import StrPath
-from spank_qrmi.light.records import replace
-from spank_qrmi.trust.files import exposed_text, read_trusted_file
+from spank_qrmi.trust.files import StrPath, exposed_text, read_trusted_file
 
 MAX_SECRET_BYTES = 64 * 1024
 

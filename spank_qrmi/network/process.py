@@ -8,11 +8,15 @@ session counts as having opened it.
 import contextlib
 import os
 import select
+import signal
+import socket
 import struct
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from itertools import count
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from spank_qrmi import log
 from spank_qrmi.clients import CLIENTS
@@ -20,10 +24,6 @@ from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Settings
 from spank_qrmi.clients.iam import is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
-from spank_qrmi.light.queues import Empty, SimpleQueue
-from spank_qrmi.light.signals import signal
-from spank_qrmi.light.sockets import SHUT_RDWR, SO_SNDTIMEO, SOL_SOCKET, Socket, socketpair
-from spank_qrmi.light.type_hints import TYPE_CHECKING, ClassVar, cast
 from spank_qrmi.network.messages import (
     MAX_REPORT_BYTES,
     MAX_TEXT_LENGTH,
@@ -65,7 +65,7 @@ def start_network_process() -> "NetworkProcess":
     """Fork the process. Called before secrets are read, files opened and threads started."""
     from spank_qrmi.network import server  # noqa: PLC0415 (needed in the other process only)
 
-    ours, theirs = socketpair()
+    ours, theirs = socket.socketpair()
     parent_pid = os.getpid()
     pid = os.fork()
     if pid == 0:
@@ -82,10 +82,10 @@ def start_network_process() -> "NetworkProcess":
 class NetworkProcess:
     """A `Network` behind a socket; `pid` is None for one that is no process of its own."""
 
-    def __init__(self, channel: Socket, pid: int | None = None) -> None:
+    def __init__(self, channel: socket.socket, pid: int | None = None) -> None:
         # A process that takes no more orders must not block the worker.
         timeout = struct.pack("ll", _SEND_SECONDS, 0)
-        channel.setsockopt(SOL_SOCKET, SO_SNDTIMEO, timeout)
+        channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
         self._channel = channel
         self._pid = pid
         self._lock = threading.Lock()
@@ -146,7 +146,7 @@ class NetworkProcess:
     def end(self) -> None:
         """End the process without waiting for its end."""
         with contextlib.suppress(OSError):
-            self._channel.shutdown(SHUT_RDWR)
+            self._channel.shutdown(socket.SHUT_RDWR)
         if self._pid is not None:
             # Without the right to end it, it ends by itself: its worker listens no more.
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -251,7 +251,7 @@ class NetworkProcess:
             # What came half-way would be continued by the next order.
             self._give_up(_ENDED)
             with contextlib.suppress(OSError):
-                self._channel.shutdown(SHUT_RDWR)
+                self._channel.shutdown(socket.SHUT_RDWR)
 
     def _listen(self) -> None:
         """Take what it tells until it ends or tells nonsense."""

@@ -8,8 +8,11 @@ calls until the worker closes its end.
 
 import contextlib
 import os
+import signal
+import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 from spank_qrmi import log
 from spank_qrmi.clients import CLIENTS
@@ -18,9 +21,6 @@ from spank_qrmi.clients.iam import Login, TokenSource, login_from_fields
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
-from spank_qrmi.light.signals import signal
-from spank_qrmi.light.sockets import Socket
-from spank_qrmi.light.type_hints import TYPE_CHECKING, NoReturn
 from spank_qrmi.network.messages import (
     MAX_FRAME_BYTES,
     Call,
@@ -46,7 +46,7 @@ _CHANNEL_DESCRIPTOR = 3
 _NO_THREAD = "was not asked: the user of the worker's network process may start no more threads"
 
 
-def main(channel: Socket, parent_pid: int) -> NoReturn:
+def main(channel: socket.socket, parent_pid: int) -> NoReturn:
     """Serve in a process that was just forked, with nothing left of what it inherited."""
     # As the worker: what is sent to a job's tasks may be sent to us too. Its end ends us.
     block_signals()
@@ -76,7 +76,7 @@ def block_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)
 
 
-def _alone(channel: Socket) -> Socket:
+def _alone(channel: socket.socket) -> socket.socket:
     """Close every descriptor but the channel and standard error."""
     if channel.fileno() == _CHANNEL_DESCRIPTOR:
         channel.detach()
@@ -87,7 +87,7 @@ def _alone(channel: Socket) -> Socket:
     for descriptor in (0, 1):
         os.dup2(nothing, descriptor)
     os.close(nothing)
-    return Socket(fileno=_CHANNEL_DESCRIPTOR)
+    return socket.socket(fileno=_CHANNEL_DESCRIPTOR)
 
 
 def become_user(text: str) -> None:
@@ -115,7 +115,7 @@ class Server:
 
     def __init__(
         self,
-        channel: Socket,
+        channel: socket.socket,
         give_up_root: Callable[[str, float], None],
         prepare: Callable[[], None] = import_http,
     ) -> None:

@@ -6,10 +6,10 @@ The worker decides as root, and asks nothing; a process without root asks (`proc
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
 
 from spank_qrmi.clients.base import Client, Settings
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.light.type_hints import TYPE_CHECKING, Protocol
 from spank_qrmi.trust.worker_user import WorkerUser
 
 if TYPE_CHECKING:

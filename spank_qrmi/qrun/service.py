@@ -2,12 +2,12 @@
 """The service that the `IBMQRUN_*` variables describe: where it is and how it knows us."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from spank_qrmi.clients.base import base_url
 from spank_qrmi.clients.iam import Access, AppIdLogin, IamLogin, TokenSource, is_header_value
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.errors import VariableError
-from spank_qrmi.light.type_hints import TYPE_CHECKING
 from spank_qrmi.qrun import variables as names
 
 if TYPE_CHECKING:

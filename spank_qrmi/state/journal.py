@@ -13,14 +13,14 @@ import re
 import stat
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
 from spank_qrmi import log, strict_json
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError, JournalError
-from spank_qrmi.light.digest import sha256_hex
-from spank_qrmi.light.paths import StrPath, below
-from spank_qrmi.light.records import asdict, dataclass, field, fields
-from spank_qrmi.light.type_hints import Any
 from spank_qrmi.redaction import Redactor, is_secret_name
 from spank_qrmi.state.locked_files import (
     TEMPORARY_PREFIX,
@@ -31,7 +31,7 @@ from spank_qrmi.state.locked_files import (
     replace_file,
 )
 from spank_qrmi.state.owner import Owner
-from spank_qrmi.trust.files import can_others_write, open_trusted_folder
+from spank_qrmi.trust.files import StrPath, can_others_write, open_trusted_folder
 
 _ENTRY_NAME = re.compile(r"[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]{16}\.json")
 _ENTRY_LIMIT_BYTES = 1024 * 1024
@@ -82,7 +82,7 @@ class Entry:
         identity = self.resource_name
         if self.acquired_at is not None:
             identity += f" {self.acquired_at} {self.owner.pid if self.owner else 0}"
-        digest = sha256_hex(identity.encode("utf-8", "surrogateescape"))
+        digest = sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()
         return f"{_step_prefix(self.job_id, self.restart_count, self.step_id)}{digest[:16]}.json"
 
     @property
@@ -154,7 +154,7 @@ class Journal:
     """The entries in one folder."""
 
     def __init__(self, directory: StrPath) -> None:
-        self._directory = directory
+        self._directory = Path(directory)
 
     def begin(self, entry: Entry) -> LockedEntry:
         """Put a new entry on disk, locked; raise JournalError if that is impossible."""
@@ -326,7 +326,7 @@ class Journal:
         return entry
 
     def _no_entry(self, name: str, reason: str) -> JournalError:
-        path = below(self._directory, name)
+        path = self._directory / name
         return JournalError(
             f"{path}: is no entry of this journal ({reason}): look at it, then remove it"
         )

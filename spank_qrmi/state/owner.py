@@ -6,9 +6,9 @@ it names one for ever (proc(5), proc_pid_stat(5)).
 """
 
 import os
+from dataclasses import dataclass
 
 from spank_qrmi import proc
-from spank_qrmi.light.records import dataclass
 from spank_qrmi.proc import read_proc
 
 # In /proc/PID/stat behind the name, which may itself hold spaces and parentheses.

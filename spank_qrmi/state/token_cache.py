@@ -12,13 +12,13 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path
 
 from spank_qrmi import log
 from spank_qrmi.clients.iam import LONGEST_LIFE_SECONDS, LONGEST_TOKEN, Login, is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.light.digest import sha256_hex
-from spank_qrmi.light.paths import StrPath, below
 from spank_qrmi.state.locked_files import (
     TEMPORARY_PREFIX,
     YOUNGEST_LEFTOVER_SECONDS,
@@ -28,7 +28,7 @@ from spank_qrmi.state.locked_files import (
     replace_file,
 )
 from spank_qrmi.state.owner import boot_id
-from spank_qrmi.trust.files import can_others_write, open_trusted_folder
+from spank_qrmi.trust.files import StrPath, can_others_write, open_trusted_folder
 
 FOLDER_NAME = "tokens"
 
@@ -62,14 +62,14 @@ class TokenCache:
         state_directory: StrPath,
         hide: Callable[[Iterable[str]], object] = lambda secrets: None,
     ) -> None:
-        self._directory = below(state_directory, FOLDER_NAME)
+        self._directory = Path(state_directory, FOLDER_NAME)
         self.hide = hide
 
     @staticmethod
     def key_of(login: Login) -> str:
         """Return what the login's file is named by; it does not tell the login."""
         fields = [field.encode("utf-8", "surrogateescape") for field in login.fields]
-        return sha256_hex(b"".join(b"%d:%b" % (len(field), field) for field in fields))
+        return sha256(b"".join(b"%d:%b" % (len(field), field) for field in fields)).hexdigest()
 
     @contextlib.contextmanager
     def turn(self, key: str, deadline: Deadline) -> Iterator[CachedToken | None]:

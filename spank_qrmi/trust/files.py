@@ -12,12 +12,14 @@ import os
 import stat
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from errno import ELOOP
+from pathlib import PurePath
 
 from spank_qrmi import log
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.light.paths import StrPath, absolute, below, steps_of
-from spank_qrmi.light.records import dataclass, field
+
+StrPath = str | os.PathLike[str]
 
 MOST_LINKS = 40
 
@@ -103,15 +105,15 @@ def _opened(
     path: StrPath, flags: int, doubts: list[str], *, may_be_link: bool, is_made: bool = False
 ) -> int:
     """Return the descriptor of what `path` names, which is closed by the caller; add doubts."""
-    whole = absolute(path)
-    if whole is None:
+    whole = PurePath(path)
+    if not whole.is_absolute():
         message = f"{path}: must be an absolute path"
         raise ConfigError(message)
     with ExitStack() as passed:
         root = here = _stepped("/", None, passed)
-        doubts += _doubts(whole, "/", os.fstat(root))
-        place = "/"
-        names = list(reversed(steps_of(whole)))
+        top = place = PurePath(whole.anchor)
+        doubts += _doubts(whole, top, os.fstat(root))
+        names = list(reversed(whole.relative_to(top).parts))
         links_left = MOST_LINKS
         while True:
             name = names.pop() if names else "."
@@ -124,26 +126,26 @@ def _opened(
                 step = _stepped(name, here, passed)
             status = os.fstat(step)
             if stat.S_ISLNK(status.st_mode):
-                _check_owner(whole, below(place, name), status)
+                _check_owner(whole, place / name, status)
                 if not names and not may_be_link:
                     message = f"{whole}: is a symbolic link: name the file itself"
                     raise ConfigError(message)
                 links_left -= 1
                 if links_left < 0:
                     raise OSError(ELOOP, os.strerror(ELOOP))
-                target = os.readlink("", dir_fd=step)
-                if target.startswith("/"):
-                    here, place = root, "/"
-                names += reversed(steps_of(target))
+                target = PurePath(os.readlink("", dir_fd=step))
+                if target.is_absolute():
+                    here, place = root, top
+                names += reversed(target.relative_to(target.anchor).parts)
             elif names:
                 if stat.S_ISDIR(status.st_mode):
                     # What is mounted on demand, is so by opening it as a folder.
                     step = _stepped(name, here, passed, os.O_DIRECTORY)
                     status = os.fstat(step)
-                here, place = step, below(place, name)
+                here, place = step, place / name
                 doubts += _doubts(whole, place, status)
             else:
-                return _opened_last(whole, below(place, name), name, here, flags)
+                return _opened_last(whole, place / name, name, here, flags)
 
 
 def _stepped(name: str, here: int | None, passed: ExitStack, more_flags: int = 0) -> int:
@@ -153,7 +155,7 @@ def _stepped(name: str, here: int | None, passed: ExitStack, more_flags: int = 0
     return step
 
 
-def _opened_last(path: str, place: str, name: str, here: int, flags: int) -> int:
+def _opened_last(path: PurePath, place: PurePath, name: str, here: int, flags: int) -> int:
     """Open for reading what has been looked at, and look at what that gave."""
     descriptor = os.open(name, flags, dir_fd=here)
     try:
@@ -177,7 +179,7 @@ def _make_folder(name: str, here: int) -> None:
         os.close(folder)
 
 
-def _doubts(path: str, folder: str, status: os.stat_result) -> list[str]:
+def _doubts(path: PurePath, folder: PurePath, status: os.stat_result) -> list[str]:
     """Return what is doubtful about a folder on the way; raise ConfigError if others can write."""
     if not status.st_mode & stat.S_ISVTX:
         _check_writers(path, folder, status)
@@ -189,7 +191,7 @@ def _doubts(path: str, folder: str, status: os.stat_result) -> list[str]:
     ]
 
 
-def _check_owner(path: str, place: str, status: os.stat_result) -> None:
+def _check_owner(path: PurePath, place: PurePath, status: os.stat_result) -> None:
     if _is_foreign(status):
         command = "chown -h" if stat.S_ISLNK(status.st_mode) else "chown"
         message = (
@@ -199,13 +201,13 @@ def _check_owner(path: str, place: str, status: os.stat_result) -> None:
         raise ConfigError(message)
 
 
-def _check_writers(path: str, place: str, status: os.stat_result) -> None:
+def _check_writers(path: PurePath, place: PurePath, status: os.stat_result) -> None:
     if status.st_mode & _OTHERS_WRITE:
         message = f"{_subject(path, place)} must be writable by its owner alone: chmod go-w {place}"
         raise ConfigError(message)
 
 
-def _subject(path: str, place: str) -> str:
+def _subject(path: PurePath, place: PurePath) -> str:
     return f"{path}:" if place == path else f"{path}: {place}"
 
 

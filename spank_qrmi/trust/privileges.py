@@ -5,12 +5,12 @@ import contextlib
 import errno
 import os
 import resource
+import signal
 import sys
 import threading
 from collections.abc import Mapping
 
 from spank_qrmi.errors import PrivilegeError
-from spank_qrmi.light.signals import signal
 from spank_qrmi.proc import read_proc
 
 _MIB = 1024 * 1024

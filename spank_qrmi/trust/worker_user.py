@@ -3,9 +3,9 @@
 
 import pwd
 import re
+from dataclasses import dataclass
 
 from spank_qrmi.errors import ArgumentError
-from spank_qrmi.light.records import dataclass
 
 NOBODY = 65534
 """User and group that own nothing, by convention on every Linux."""

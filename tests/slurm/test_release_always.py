@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,6 @@ from loopback.job import Job
 from loopback.processes import children_of, command_line, end_processes
 from loopback.waiting import wait_until
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.light.records import replace
 from spank_qrmi.release import RETRY_SECONDS
 from spank_qrmi.state.journal import Entry, Journal
 from tests.slurm.product import Product, readable_lines

@@ -3,13 +3,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from loopback.soak import Result, untold
 from loopback.soak_plan import JOB_BLOWS, TIME_LIMIT, plan_soak
-from spank_qrmi.light.records import replace
 from spank_qrmi.simulator.faults import parse_fault
 
 SESSION = {"id": "s", "backend_name": "x", "created_at": 100.5, "max_ttl": 600, "closed_at": None}

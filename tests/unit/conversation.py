@@ -3,11 +3,10 @@
 
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.light.records import fields
 from spank_qrmi.protocol import (
     PREAMBLE,
     VERSION,

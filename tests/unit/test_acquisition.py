@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,6 @@ from spank_qrmi.errors import (
     ReleaseError,
     ServiceError,
 )
-from spank_qrmi.light.records import replace
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor, Order

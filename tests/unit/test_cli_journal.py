@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from spank_qrmi.cli import main
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration.qrmi_config import load_config
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
-from spank_qrmi.light.records import replace
 from spank_qrmi.simulator.qrmi_config import site_config, write_config
 from spank_qrmi.simulator.server import running_in_thread
 from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN, Account, Site

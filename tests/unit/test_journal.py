@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ import pytest
 
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError
-from spank_qrmi.light.records import asdict, replace
 from spank_qrmi.state import journal
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
@@ -549,7 +549,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from spank_qrmi.state.journal import Entry, Journal
-from spank_qrmi.light.records import replace
+from dataclasses import replace
 
 journal = Journal(Path(sys.argv[1]))
 number = 0

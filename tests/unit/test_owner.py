@@ -4,12 +4,12 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from spank_qrmi import proc as proc_files
-from spank_qrmi.light.records import replace
 from spank_qrmi.state.owner import Owner, is_gone, owner_of
 
 PATIENCE_SECONDS = 20

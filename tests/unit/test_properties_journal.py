@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The node's record: what is written is read, and what is no entry is told and left alone."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import orjson
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 from fuzz.targets.journal import check_journal
 from fuzz.targets.scratch import folder_in_memory
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.light.records import asdict, replace
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner
 from tests.unit.strategies import json_values, maybe_wrong, texts

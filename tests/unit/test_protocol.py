@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The message format from the worker's side: what is read whole, and what is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from spank_qrmi.errors import ProtocolError
-from spank_qrmi.light.records import replace
 from spank_qrmi.protocol import (
     ALWAYS_UNDERSTOOD,
     MAX_MESSAGE_BYTES,

@@ -8,7 +8,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -16,7 +16,6 @@ import pytest
 
 from spank_qrmi import qrun_verbs
 from spank_qrmi.clients import retry
-from spank_qrmi.light.records import replace
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.simulator.faults import parse_fault

@@ -3,6 +3,7 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import orjson
 import pytest
 
 from spank_qrmi.errors import AcquisitionError, ReleaseError, ServiceError
-from spank_qrmi.light.records import replace
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner, owner_of

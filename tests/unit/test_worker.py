@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ import pytest
 from spank_qrmi import log, worker
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.light.records import replace
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import VERSION, Request, Verb, Verdict
 from spank_qrmi.simulator.qrmi_config import site_config, write_config

@@ -11,12 +11,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from spank_qrmi.light.records import replace
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.simulator.faults import parse_fault
 from spank_qrmi.simulator.qrmi_config import site_config, write_config
