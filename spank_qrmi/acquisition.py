@@ -10,12 +10,12 @@ entry behind for the next release. What the service does not hold needs no entry
 """
 
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from spank_qrmi import log
 from spank_qrmi.at_once import begin, do_at_once
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Hold, Settings
@@ -30,6 +30,9 @@ from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, Service
 from spank_qrmi.network.services import Network, Services
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
+
+log = logging.getLogger(__name__)
+
 
 UNDO_SECONDS = 3.0
 """How long giving back may take when an acquisition did not come to its end."""

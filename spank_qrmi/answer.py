@@ -5,15 +5,23 @@ Everything readable passes the redactor here, so that no secret and no control c
 worker except as the value of a variable.
 """
 
+import contextlib
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from spank_qrmi.protocol import VERSION, AnswerTag, Verdict, encode_record, preamble
 from spank_qrmi.redaction import Redactor
 
 MAX_LINE_LENGTH = 2000
 _LEFT_OUT = " … "
-_LOG_LEVELS = {"debug": b"d", "info": b"i", "warning": b"i", "error": b"e"}
+_PACKAGE = "spank_qrmi"
+_LEVELS_OF_SLURM = {
+    logging.DEBUG: b"d",
+    logging.INFO: b"i",
+    logging.WARNING: b"i",
+    logging.ERROR: b"e",
+}
 
 
 class AnswerWriter:
@@ -32,11 +40,11 @@ class AnswerWriter:
         self.redactor = Redactor()
         self.version = VERSION
 
-    def log(self, level: str, text: str) -> None:
-        """Send one line for the log, see `log`; nothing after the end of the answer."""
+    def log(self, level: int, text: str) -> None:
+        """Send one line of a level of `logging`; nothing after the end of the answer."""
         # Slurm has no level for warnings.
-        line = f"warning: {text}" if level == "warning" else text
-        record = encode_record(AnswerTag.LOG, _LOG_LEVELS[level] + self._line(line))
+        line = f"warning: {text}" if level == logging.WARNING else text
+        record = encode_record(AnswerTag.LOG, _LEVELS_OF_SLURM[level] + self._line(line))
         with self._sending:
             if not self._has_ended:
                 self._deliver(record)
@@ -85,3 +93,32 @@ def _shortened(line: str) -> str:
         return line
     half = (MAX_LINE_LENGTH - len(_LEFT_OUT)) // 2
     return line[:half] + _LEFT_OUT + line[-half:]
+
+
+class _LineHandler(logging.Handler):
+    """Hands on the level and the line of each record; what fails with that fails for who logs."""
+
+    def __init__(self, tell: Callable[[int, str], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand on one record."""
+        self._tell(record.levelno, record.getMessage())
+
+
+@contextlib.contextmanager
+def logging_to(tell: Callable[[int, str], None]) -> Iterator[None]:
+    """Have every line that the package logs told here alone, with its level, from any thread."""
+    logger = logging.getLogger(_PACKAGE)
+    level, propagate = logger.level, logger.propagate
+    handler = _LineHandler(tell)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate

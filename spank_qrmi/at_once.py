@@ -2,15 +2,18 @@
 """Doing several things at the same time: the same for many items, or one beside another."""
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import NoReturn, TypeVar
 
-from spank_qrmi import log
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.redaction import error_place
+
+log = logging.getLogger(__name__)
+
 
 # Requests end at the deadline by themselves; on a cancellation, an answer that is still under way
 # tells what must be given back.

@@ -2,6 +2,7 @@
 """`spank-qrmi`, the administrator's command."""
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -9,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from spank_qrmi import __version__, fork_server, inventory, log, strict_json
+from spank_qrmi import __version__, fork_server, inventory, strict_json
+from spank_qrmi.answer import logging_to
 from spank_qrmi.configuration.plugstack_options import DEFAULT_STATE_DIRECTORY, timeout_seconds
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
@@ -31,15 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     options.redactor = Redactor()
 
-    def show(level: str, line: str) -> None:
-        if level in {"warning", "error"}:
+    def show(level: int, line: str) -> None:
+        if level >= logging.WARNING:
             sys.stderr.write(f"spank-qrmi: {options.redactor.clear(line)}\n")
 
     try:
-        with log.listening(show):
+        with logging_to(show):
             return options.run(options) or 0
     except QrmiError as error:
-        show("error", str(error))
+        show(logging.ERROR, str(error))
         return 1
 
 

@@ -4,9 +4,9 @@
 Only the site's own credentials and endpoint are ever used here, never a value of the job's.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 
-from spank_qrmi import log
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients.base import needs_tls
@@ -22,6 +22,9 @@ from spank_qrmi.qrun import variables as names
 from spank_qrmi.qrun.service import endpoints
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.files import warn_or_refuse
+
+log = logging.getLogger(__name__)
+
 
 MOST_REMOVALS_AT_ONCE = 8
 

@@ -6,12 +6,12 @@ not asked for again. What fails is kept, with the reason.
 """
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from spank_qrmi import log
 from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients import CLIENTS, endpoints
 from spank_qrmi.clients.base import Settings, needs_tls
@@ -21,6 +21,9 @@ from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.network.services import Network, Services
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import is_gone
+
+log = logging.getLogger(__name__)
+
 
 RETRY_SECONDS = 300
 """How long a job's end leaves alone what another job's could not be released."""

@@ -2,11 +2,11 @@
 """What the worker does for each verb of a request: the story of a job's QPUs, told in order."""
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from spank_qrmi import log
 from spank_qrmi.acquisition import UNDO_SECONDS, Acquirer, Held, Holder, Wanted
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.clients import CLIENTS, endpoints, type_number
@@ -38,6 +38,9 @@ from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import is_elsewhere, owner_of
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.files import warn_or_refuse
+
+log = logging.getLogger(__name__)
+
 
 ORPHAN_SECONDS = 5.0
 """How long a job's end may take for what other jobs have left behind."""

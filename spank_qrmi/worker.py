@@ -7,6 +7,7 @@ without root, see `network.process`.
 """
 
 import contextlib
+import logging
 import os
 import socket
 import sys
@@ -14,8 +15,7 @@ import threading
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from spank_qrmi import log
-from spank_qrmi.answer import AnswerWriter
+from spank_qrmi.answer import AnswerWriter, logging_to
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import QrmiError
@@ -25,6 +25,9 @@ from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_ver
 from spank_qrmi.redaction import error_place
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.running_code import refuse_untrusted_code
+
+log = logging.getLogger(__name__)
+
 
 VerbFunction = Callable[[Request, Deadline, AnswerWriter, Network], None]
 
@@ -59,7 +62,7 @@ _OPTIONS = {Verb.QRUN_ENVIRONMENT: "--q-backend", Verb.QRUN_CLEANUP: "--q-backen
 def serve(channel: socket.socket, network: Network, stepd_pid: int | None = None) -> None:
     """Read one request from the channel and answer it; `stepd_pid` asks, or else our parent."""
     answer = AnswerWriter(channel.sendall)
-    with log.listening(answer.log):
+    with logging_to(answer.log):
         _serve(channel, network, stepd_pid, answer)
 
 

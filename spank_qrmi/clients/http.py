@@ -5,6 +5,7 @@ What a request means, and how it is authorised, is the clients' business; when i
 decided in `retry`, and a `Transport` carries it.
 """
 
+import logging
 import math
 import os
 import threading
@@ -12,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 
-from spank_qrmi import __version__, log, strict_json
+from spank_qrmi import __version__, strict_json
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import LATE_ANSWER_SECONDS
 from spank_qrmi.clients.connections import Connections
@@ -36,6 +37,8 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
 from spank_qrmi.light.percent import quoted_pairs
 from spank_qrmi.light.queues import Empty, SimpleQueue
+
+log = logging.getLogger(__name__)
 
 OPERATION_TIMEOUT_SECONDS = 30.0
 """Longest silence of a service within one try: connecting, sending, or between two pieces read.

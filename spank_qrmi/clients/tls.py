@@ -4,13 +4,13 @@
 The only module that imports `ssl`; it is imported when something is asked by https.
 """
 
+import logging
 import os
 import re
 import socket
 import ssl
 from collections.abc import Mapping
 
-from spank_qrmi import log
 from spank_qrmi.clients.connection import reason_of
 from spank_qrmi.clients.transport import (
     ConnectError,
@@ -19,6 +19,9 @@ from spank_qrmi.clients.transport import (
     UntrustedError,
 )
 from spank_qrmi.redaction import printable
+
+log = logging.getLogger(__name__)
+
 
 # As `openssl rehash` names them; OpenSSL looks for no other file.
 _HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")

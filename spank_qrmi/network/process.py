@@ -6,6 +6,7 @@ session counts as having opened it.
 """
 
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -18,7 +19,6 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from spank_qrmi import log
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Settings
 from spank_qrmi.clients.iam import is_token
@@ -45,6 +45,11 @@ if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
     from spank_qrmi.clients.iam import Login, TokenSource
     from spank_qrmi.state.token_cache import TokenCache
+
+log = logging.getLogger(__name__)
+
+_LEVELS = frozenset({logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR})
+
 
 _WHO = "the worker's network process"
 _ENDED = f"{_WHO} ended before it had answered"
@@ -287,7 +292,7 @@ class NetworkProcess:
                 self._give_up(printable(fields[0][:MAX_TEXT_LENGTH]) if fields else _NONSENSE)
             case Report.LOG:
                 level, text = fields
-                self._log_record(level, text)
+                self._log_record(number(level), text)
             case Report.ACCESS:
                 key, text, seconds = fields
                 self._note_token(key, text, number(seconds))
@@ -296,11 +301,11 @@ class NetworkProcess:
             case Report.FAILED:
                 self._deliver(fields[:1], error_from_fields(fields[1:]))
 
-    def _log_record(self, level: str, text: str) -> None:
+    def _log_record(self, level: int, text: str) -> None:
         if self._log_records_left > 0:
             self._log_records_left -= 1
             shown = printable(text[:MAX_TEXT_LENGTH])
-            log.tell(level if level in log.LEVELS else "debug", "%s", shown)
+            log.log(level if level in _LEVELS else logging.DEBUG, "%s", shown)
 
     def _note_token(self, key: str, text: str, seconds: int) -> None:
         """Remember a token until the end of the call that needed it; raise ProtocolError."""

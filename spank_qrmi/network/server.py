@@ -7,6 +7,7 @@ calls until the worker closes its end.
 """
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from spank_qrmi import log
+from spank_qrmi.answer import logging_to
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Settings
 from spank_qrmi.clients.iam import Login, TokenSource, login_from_fields
@@ -39,6 +40,9 @@ from spank_qrmi.trust.worker_user import WorkerUser, ids_of
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
+
+log = logging.getLogger(__name__)
+
 
 _CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 _CHANNEL_DESCRIPTOR = 3
@@ -128,7 +132,7 @@ class Server:
 
     def serve(self) -> None:
         """Carry out orders until the worker closes its end, or requests cannot be made."""
-        with log.listening(lambda level, line: self._report(Report.LOG, level, line)):
+        with logging_to(lambda level, line: self._report(Report.LOG, str(level), line)):
             while (frame := read_frame(self._channel.recv, MAX_FRAME_BYTES)) is not None:
                 order, *fields = frame
                 if not self._carry_out(Order(order), fields):

@@ -69,9 +69,7 @@ def run(options: argparse.Namespace) -> None:
     # uvicorn raises the signal again once it has stopped, for the handler that was there before.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
-    # Other packages' lines are no requests to the site, and httpx's hold presigned URLs.
-    logging.basicConfig(stream=sys.stderr, format="%(message)s")
-    logging.getLogger("spank_qrmi.simulator").setLevel(logging.INFO)
+    _log_requests()
     try:
         _serve(options)
     except ModuleNotFoundError as error:
@@ -80,6 +78,18 @@ def run(options: argparse.Namespace) -> None:
         raise SimulatorError(message) from error
     except OSError as error:
         raise SimulatorError(str(error)) from error
+
+
+def _log_requests() -> None:
+    """Write the site's own lines to stderr as they are."""
+    handler = logging.StreamHandler(sys.stderr)
+    # Other packages' lines are no requests to the site, and httpx's hold presigned URLs.
+    logging.basicConfig(handlers=[handler], format="%(message)s")
+    logger = logging.getLogger("spank_qrmi.simulator")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    # The command shows what goes wrong in the package, which would be the same once more.
+    logger.propagate = False
 
 
 def _serve(options: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ entry holds the lock of its file, see `locked_files`; to read one needs none.
 
 import contextlib
 import errno
+import logging
 import os
 import re
 import stat
@@ -18,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from spank_qrmi import log, strict_json
+from spank_qrmi import strict_json
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError, JournalError
 from spank_qrmi.redaction import Redactor, is_secret_name
@@ -32,6 +33,9 @@ from spank_qrmi.state.locked_files import (
 )
 from spank_qrmi.state.owner import Owner
 from spank_qrmi.trust.files import StrPath, can_others_write, open_trusted_folder
+
+log = logging.getLogger(__name__)
+
 
 _ENTRY_NAME = re.compile(r"[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]{16}\.json")
 _ENTRY_LIMIT_BYTES = 1024 * 1024

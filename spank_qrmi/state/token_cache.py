@@ -7,6 +7,7 @@ an error: without the cache, each job fetches a token of its own.
 """
 
 import contextlib
+import logging
 import os
 import re
 import stat
@@ -15,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
-from spank_qrmi import log
 from spank_qrmi.clients.iam import LONGEST_LIFE_SECONDS, LONGEST_TOKEN, Login, is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError
@@ -29,6 +29,9 @@ from spank_qrmi.state.locked_files import (
 )
 from spank_qrmi.state.owner import boot_id
 from spank_qrmi.trust.files import StrPath, can_others_write, open_trusted_folder
+
+log = logging.getLogger(__name__)
+
 
 FOLDER_NAME = "tokens"
 

@@ -8,6 +8,7 @@ what is root's in it stays as root made it. A folder of another user, as /etc/sl
 on many nodes, is doubtful: its owner can replace what is in it.
 """
 
+import logging
 import os
 import stat
 from collections.abc import Iterable
@@ -16,8 +17,10 @@ from dataclasses import dataclass, field
 from errno import ELOOP
 from pathlib import PurePath
 
-from spank_qrmi import log
 from spank_qrmi.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
 
 StrPath = str | os.PathLike[str]
 

@@ -29,13 +29,15 @@ DEVICES = "/pasqal/core-fast/api/v1/devices"
 
 @pytest.fixture
 def process_state() -> Iterator[None]:
-    """Undo what the command changes of its process: signal handlers and a logger's level."""
+    """Undo what the command changes of its process: signal handlers and a logger."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     saved = {number: signal.getsignal(number) for number in numbers}
     logger = logging.getLogger("spank_qrmi.simulator")
-    level = logger.level
+    level, propagate, handlers = logger.level, logger.propagate, list(logger.handlers)
     yield
     logger.setLevel(level)
+    logger.propagate = propagate
+    logger.handlers = handlers
     for number, handler in saved.items():
         signal.signal(number, handler)
 

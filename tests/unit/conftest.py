@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from loopback.tls_entrance import TlsEntrance, tls_entrance_to
-from spank_qrmi import log, worker
+from spank_qrmi import worker
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.simulator.object_store import LocalObjectStore, ObjectStore
 from spank_qrmi.simulator.site import Site
@@ -102,14 +102,6 @@ def qrun_host(tmp_path: Path, fake_host: Path) -> PluginHost:
 def _plugin_host(folder: Path, fake_host: Path, name: str) -> PluginHost:
     assert (BUILD / name).exists(), "the plugins are not built: make build"
     return PluginHost(folder, fake_host, BUILD / name)
-
-
-@pytest.fixture(autouse=True)
-def log_lines_are_records() -> Iterator[None]:
-    """Let `caplog` have what the package tells its log."""
-    logger = logging.getLogger("spank_qrmi")
-    with log.listening(lambda level, line: logger.log(getattr(logging, level.upper()), "%s", line)):
-        yield
 
 
 @pytest.fixture

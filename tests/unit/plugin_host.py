@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The plugin in the fake host of fake_host.c, beside a worker that a test writes."""
 
+import logging
 import os
 import re
 import shutil
@@ -190,7 +191,7 @@ def answer_of(
     sent = bytearray()
     writer = AnswerWriter(sent.extend)
     for level, text in logs:
-        writer.log(level, text)
+        writer.log(logging.getLevelName(level.upper()), text)
     for message in messages:
         writer.message(message)
     for name, value in variables:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The worker's answer as it is written: order, levels, redaction and its end."""
 
+import logging
 import threading
 
 import pytest
@@ -29,7 +30,7 @@ class Pipe:
 
 def test_answer_is_sent_as_it_comes() -> None:
     pipe = Pipe()
-    pipe.writer.log("debug", "first")
+    pipe.writer.log(logging.DEBUG, "first")
     assert pipe.sent.endswith(b"first")
     pipe.writer.message("second")
     pipe.writer.variable("NAME", "a=b\nc")
@@ -52,13 +53,13 @@ def test_nothing_is_held_unless_said() -> None:
 @pytest.mark.parametrize(
     ("level", "expected"),
     [
-        ("error", ("e", "text")),
-        ("warning", ("i", "warning: text")),
-        ("info", ("i", "text")),
-        ("debug", ("d", "text")),
+        (logging.ERROR, ("e", "text")),
+        (logging.WARNING, ("i", "warning: text")),
+        (logging.INFO, ("i", "text")),
+        (logging.DEBUG, ("d", "text")),
     ],
 )
-def test_levels_of_log_records(level: str, expected: tuple[str, str]) -> None:
+def test_levels_of_log_records(level: int, expected: tuple[str, str]) -> None:
     pipe = Pipe()
     pipe.writer.log(level, "text")
     pipe.writer.end(Verdict.RUN)
@@ -69,7 +70,7 @@ def test_readable_text_is_cleared_and_limited() -> None:
     pipe = Pipe()
     pipe.writer.redactor.add([SECRET])
     pipe.writer.message(f"{SECRET}\n{'ü' * MAX_LINE_LENGTH}")
-    pipe.writer.log("error", f"{SECRET}\udcff")
+    pipe.writer.log(logging.ERROR, f"{SECRET}\udcff")
     pipe.writer.end(Verdict.RUN)
     answer = pipe.answer()
     assert answer.messages == [f"****?{'ü' * 993} … {'ü' * 998}"]
@@ -97,7 +98,7 @@ def test_variable_that_cannot_be_one_is_refused_and_not_sent(value: str) -> None
 def test_nothing_is_logged_after_the_end() -> None:
     pipe = Pipe()
     pipe.writer.end(Verdict.RUN)
-    pipe.writer.log("error", "late")
+    pipe.writer.log(logging.ERROR, "late")
     assert pipe.answer() == SeenAnswer(held=0, verdict="run")
 
 
@@ -109,7 +110,7 @@ def test_late_thread_cannot_log_into_the_end() -> None:
     def send_while_another_logs(data: bytes) -> None:
         sent.append(data)
         if data.startswith(b"."):
-            late = threading.Thread(target=writer.log, args=("debug", "late"))
+            late = threading.Thread(target=writer.log, args=(logging.DEBUG, "late"))
             late_threads.append(late)
             late.start()
             late.join(0.05)

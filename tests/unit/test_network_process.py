@@ -192,7 +192,7 @@ def test_cancellation_reaches_it(base_url: str) -> None:
 
 
 def test_log_records_come_from_there(vendor: FakeVendor, caplog: pytest.LogCaptureFixture) -> None:
-    records = [("error", "bad"), ("NONSENSE", "x" * 9000), ("debug", "%s\x1b[2J")]
+    records = [("40", "bad"), ("41", "x" * 9000), ("10", "%s\x1b[2J")]
     frames = [encode_frame(Report.LOG, *each) for each in records]
     with caplog.at_level(logging.DEBUG), opened(answering(*frames)) as network:
         client = network.services(Deadline(60), {}).client(TYPE, SETTINGS)
@@ -206,7 +206,7 @@ def test_log_has_an_end(
     vendor: FakeVendor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network_process, "_MOST_LOG_RECORDS", 2)
-    frames = [encode_frame(Report.LOG, "info", "again")] * 3
+    frames = [encode_frame(Report.LOG, "20", "again")] * 3
     with caplog.at_level(logging.DEBUG), opened(answering(*frames)) as network:
         client = network.services(Deadline(60), {}).client(TYPE, SETTINGS)
         with pytest.raises(ServiceError, match=ENDED):
@@ -220,6 +220,7 @@ NO_ANSWERS = {
     b"GET / HTTP/1.1\r\n": NONSENSE,
     b"\xff" * 100: NONSENSE,
     encode_frame(Report.LOG): NONSENSE,
+    encode_frame(Report.LOG, "error", "x"): NONSENSE,
     encode_frame(Order.CALL): NONSENSE,
     encode_frame(Report.DONE): NONSENSE,
     encode_frame(Report.DONE, "-1"): NONSENSE,

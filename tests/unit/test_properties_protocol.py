@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Requests and answers: what is written is read, and what is not whole is refused."""
 
+import logging
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz.targets.claims import is_variable_name
 from fuzz.targets.request import check_request
 from spank_qrmi.answer import AnswerWriter
-from spank_qrmi.log import LEVELS
 from spank_qrmi.protocol import PREAMBLE, Request, RequestTag, Verb, Verdict
 from tests.unit.conversation import encode_request, in_pieces, joined, read_answer, read_request
 from tests.unit.strategies import MARK, secrets, system_texts, texts
 
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
 NUMBERS = st.integers(0, 2**32 - 3)
 LISTS = st.lists(system_texts, max_size=4).map(tuple)
 NAMES = system_texts.filter(lambda name: "=" not in name)
@@ -82,7 +89,7 @@ def test_answer_says_what_was_said_and_no_secret(
         if level == "message":
             writer.message(secret + text)
         else:
-            writer.log(level, text + secret)
+            writer.log(LEVELS[level], text + secret)
     for name, value in variables:
         writer.variable(name, value)
     writer.end(*end)

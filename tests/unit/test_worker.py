@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi import log, worker
+from spank_qrmi import worker
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.network.services import Network
@@ -109,6 +109,7 @@ def test_lines_of_every_module_arrive(
     serving: ServingWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def verb(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
+        log = logging.getLogger("spank_qrmi.clients")
         log.debug("of a client: %d%%", 5)
         log.info("100%")
         log.warning("of a file")
