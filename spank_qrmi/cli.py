@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from spank_qrmi import __version__, fork_server, inventory, strict_json
+import orjson
+
+from spank_qrmi import __version__, fork_server, inventory
 from spank_qrmi.answer import logging_to
 from spank_qrmi.configuration.plugstack_options import DEFAULT_STATE_DIRECTORY, timeout_seconds
 from spank_qrmi.deadline import Deadline
@@ -135,7 +137,7 @@ def _status(options: argparse.Namespace) -> None:
     journal = _journal(options)
     privileges.limit(privileges.WORKER_LIMITS)
     if options.json:
-        sys.stdout.write(strict_json.dumps(inventory.document_of(journal)).decode() + "\n")
+        sys.stdout.write(orjson.dumps(inventory.document_of(journal)).decode() + "\n")
         return
     for line in inventory.lines_of(journal):
         sys.stdout.write(f"{line}\n")

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from spank_qrmi import strict_json
+import orjson
+
 from spank_qrmi.errors import ServiceError
 from spank_qrmi.redaction import printable, without, without_url_secrets
 
@@ -39,8 +40,8 @@ class Answer:
     def json_object(self) -> dict[str, object]:
         """Return the body as a JSON object; raise ServiceError if it is anything else."""
         try:
-            value = strict_json.loads(self.body)
-        except strict_json.JSONDecodeError as error:
+            value = orjson.loads(self.body)
+        except orjson.JSONDecodeError as error:
             message = f"the answer of {self.source} is not JSON"
             raise ServiceError(message, status=self.status) from error
         if not isinstance(value, dict):

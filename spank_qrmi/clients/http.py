@@ -13,7 +13,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 
-from spank_qrmi import __version__, strict_json
+import orjson
+
+from spank_qrmi import __version__
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import LATE_ANSWER_SECONDS
 from spank_qrmi.clients.connections import Connections
@@ -275,7 +277,7 @@ def _encoded(
     # What these say themselves may hold a credential.
     with suppress(TypeError, ValueError):
         if json is not None:
-            return "application/json", strict_json.dumps(json)
+            return "application/json", orjson.dumps(json)
         if form is not None:
             return "application/x-www-form-urlencoded", quoted_pairs(form).encode()
         return None, None

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reading the JSON of an administrator's file, with errors that he can act on."""
 
-from spank_qrmi import strict_json
+import json
+
+import orjson
+
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.trust.files import StrPath
 
@@ -9,10 +12,19 @@ from spank_qrmi.trust.files import StrPath
 def parse_document(path: StrPath, content: bytes) -> object:
     """Return what the content of the file at `path` says; raise ConfigError with its place."""
     try:
-        return strict_json.loads(content.removeprefix(b"\xef\xbb\xbf"))
-    except strict_json.JSONDecodeError as error:
+        return orjson.loads(_decoded(content))
+    except json.JSONDecodeError as error:
         message = f"{path}: is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
         raise ConfigError(message) from None
+
+
+def _decoded(content: bytes) -> str:
+    """Return the text, without the mark that some editors begin it with."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8-sig")
+        raise json.JSONDecodeError("not UTF-8", before, len(before)) from None
 
 
 def json_type(value: object) -> str:

@@ -14,12 +14,13 @@ import re
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from spank_qrmi import strict_json
+import orjson
+
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError, JournalError
 from spank_qrmi.redaction import Redactor, is_secret_name
@@ -176,7 +177,7 @@ class Journal:
         Raises JournalError, and then the former state is still there.
         """
         with self._as_journal_errors("cannot record the acquisition in"):
-            content = strict_json.dumps(asdict(entry))
+            content = orjson.dumps(entry)
             if len(content) > _ENTRY_LIMIT_BYTES:
                 message = (
                     f"cannot record the acquisition in {self._directory}: the variables of "
@@ -352,7 +353,7 @@ class Journal:
     def _as_journal_errors(self, doing: str) -> Iterator[None]:
         try:
             yield
-        except (OSError, UnicodeEncodeError) as error:
+        except (OSError, orjson.JSONEncodeError) as error:
             message = f"{doing} {self._directory}: {_reason(error)}"
             raise JournalError(message) from error
 
@@ -365,7 +366,7 @@ def _reason(error: Exception) -> str:
 
 def _entry_of(content: bytes) -> Entry:
     """Return the entry that a file holds; raise ValueError or TypeError if it holds none."""
-    document = strict_json.loads(content)
+    document = orjson.loads(content)
     if not isinstance(document, dict):
         raise TypeError("an entry is an object")
     if isinstance(document.get("owner"), dict):
