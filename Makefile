@@ -27,7 +27,7 @@ WHEEL ?= build/wheel/*.whl
 VENV := .venv
 # A packager with Cython and setuptools of his own: make BUILD_PYTHON=python3
 BUILD_PYTHON ?= $(VENV)/bin/python
-PLUGINS := $(foreach name,spank_qrmi spank_ibm_qrun,build/$(name).so build/$(name)_job.so)
+PLUGINS := build/spank_qrmi.so build/spank_ibm_qrun.so
 ENVIRONMENT := $(PREFIX)/lib/spank_qrmi
 SUPPLY_CHAIN := build/supply-chain
 AUDIT = $(VENV)/bin/python scripts/audit.py $(SUPPLY_CHAIN)/bin/pip-audit \
@@ -97,6 +97,7 @@ endif
 
 $(PLUGINS) &: $(SOURCES)
 	@echo 'building $(PLUGINS)'
+	@rm -rf build/lib build/*.so
 	@$(BUILD_PYTHON) setup.py --quiet build_ext --force --build-lib build/lib --build-temp build/temp
 	@cp build/lib/spank_qrmi/plugin/*.so build/
 

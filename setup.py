@@ -9,7 +9,6 @@ import os
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 try:
@@ -39,46 +38,28 @@ COMPILE_ARGUMENTS = [
     "-fstack-protector-strong",
     "-D_FORTIFY_SOURCE=2",
     "-g0",
+    # A plugin is in the slurmstepd of every job, and mostly waits for others.
+    "-Os",
 ]
 LINK_ARGUMENTS = [
+    "-Wl,--version-script=include/spank.map",
     "-Wl,--gc-sections",
     "-Wl,-z,relro",
+    # As in Slurm's own plugins: an ordinary job pays for the few functions that it calls.
+    "-Wl,-z,lazy",
     "-Wl,-z,noexecstack",
 ]
-PLUGIN_COMPILE_ARGUMENTS = ["-O2"]
-# Every job loads a plugin. Without the C library's start-up code, and with its functions taken from
-# what slurmstepd has loaded, the dynamic linker has little to do. Processors for which the compiler
-# calls functions of its own find them in libgcc.a.
-PLUGIN_LINK_ARGUMENTS = [
-    "-Wl,--version-script=include/spank.map",
-    "-nostartfiles",
-    "-nodefaultlibs",
-    "-lgcc",
-]
-# A job library stays in slurmstepd while its job runs, and mostly waits for others.
-JOB_LIBRARY_COMPILE_ARGUMENTS = ["-Os"]
-JOB_LIBRARY_LINK_ARGUMENTS = [
-    "-Wl,--version-script=include/job_library.map",
-    "-Wl,-z,now",
-]
 
 
-def library(name: str, compile_arguments: list[str], link_arguments: list[str]) -> Extension:
-    """Describe a shared library; beside its .pyx it needs only the declarations."""
+def plugin(name: str) -> Extension:
+    """Describe a plugin; beside its .pyx it needs only the declarations."""
     return Extension(
         f"spank_qrmi.plugin.{name}",
         [f"spank_qrmi/plugin/{name}.pyx"],
         include_dirs=["include", *SLURM_INCLUDE_DIRS],
-        extra_compile_args=COMPILE_ARGUMENTS + compile_arguments,
-        extra_link_args=LINK_ARGUMENTS + link_arguments,
+        extra_compile_args=COMPILE_ARGUMENTS,
+        extra_link_args=LINK_ARGUMENTS,
     )
-
-
-def libraries() -> Iterator[Extension]:
-    """Describe each plugin and the library that it loads for a job which asks for something."""
-    for name in PLUGINS:
-        yield library(name, PLUGIN_COMPILE_ARGUMENTS, PLUGIN_LINK_ARGUMENTS)
-        yield library(f"{name}_job", JOB_LIBRARY_COMPILE_ARGUMENTS, JOB_LIBRARY_LINK_ARGUMENTS)
 
 
 def check_compiler() -> None:
@@ -117,7 +98,7 @@ def check_compiler() -> None:
 
 
 class BuildPlugins(build_ext):
-    """Build libraries under the plain names that Slurm loads, for wheels and for `make`."""
+    """Build plugins under the plain names that Slurm loads, for wheels and for `make`."""
 
     def finalize_options(self) -> None:
         """Leave the plugins out of an editable install: they are no modules to import."""
@@ -138,7 +119,7 @@ class BuildPlugins(build_ext):
 
 
 class PluginWheel(bdist_wheel):
-    """Tag wheels for the platform alone: the libraries know no Python, the rest runs on any."""
+    """Tag wheels for the platform alone: the plugins know no Python, the rest runs on any."""
 
     def get_tag(self) -> tuple[str, str, str]:
         """Return the wheel's tags."""
@@ -148,7 +129,7 @@ class PluginWheel(bdist_wheel):
 Options.warning_errors = True
 setup(
     ext_modules=cythonize(
-        list(libraries()),
+        [plugin(name) for name in PLUGINS],
         build_dir="build/cython",
         include_path=["include"],
         compiler_directives=Options.extra_warnings,

@@ -120,10 +120,4 @@ cdef extern from "<dirent.h>" nogil:
 cdef extern from "<dlfcn.h>" nogil:
     ctypedef struct Dl_info:
         const char *dli_fname
-    enum:
-        RTLD_NOW
     int dladdr(const void *address, Dl_info *info)
-    void *dlopen(const char *path, int flags)
-    void *dlsym(void *handle, const char *name)
-    int dlclose(void *handle)
-    char *dlerror()

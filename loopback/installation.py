@@ -84,13 +84,7 @@ class Installation:
         folder.mkdir()
         if interpreter is not None:
             (folder / self.interpreter_link.name).symlink_to(interpreter)
-        shutil.copy(job_library_of(self.plugin), folder)
         return Path(shutil.copy(self.plugin, folder))
-
-
-def job_library_of(plugin: Path) -> Path:
-    """Return the library that a plugin loads for a job which asks for something."""
-    return plugin.with_name(f"{plugin.stem}_job.so")
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, str]]:

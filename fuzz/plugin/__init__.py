@@ -25,9 +25,6 @@ _FLAGS = (
 )
 _TAKEN_OVER = (
     "_exit",
-    "dlclose",
-    "dlopen",
-    "dlsym",
     "kill",
     "posix_spawn",
     "posix_spawn_file_actions_adddup2",

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # cython: language_level=3, cdivision=True
-"""All of spank_qrmi.so and its job library, and how to begin anew: Slurm has a process for a step."""
+"""All of spank_qrmi.so, and how to begin anew: Slurm has a process for a step."""
 
 include "spank_qrmi/plugin/spank_qrmi.pyx"
-include "spank_qrmi/plugin/spank_qrmi_job.pyx"
 include "fuzz/plugin/claims.pxi"
 
 
 cdef public void forget_step() noexcept nogil:
-    global has_first_component, has_reported_worker, is_wanted, must_fail, must_release
+    global has_first_component, has_reported_worker, must_fail, must_release
     memset(&step, 0, sizeof(step))
-    has_first_component = has_reported_worker = is_wanted = must_fail = must_release = False
+    has_first_component = has_reported_worker = must_fail = must_release = False

@@ -7,7 +7,6 @@
  * and a text, see take_order.
  */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -109,72 +108,6 @@ pid_t __wrap_waitpid(pid_t pid, int *status, int options)
 void __wrap__exit(int status)
 {
 	longjmp(end_of_task, 1 + status);
-}
-
-/* ---- The job library, whose functions are in this program ---- */
-
-/* Whose functions they are depends on the plugin. */
-#define ONE_OF_ITS(name) extern void name(void) __attribute__((weak))
-
-ONE_OF_ITS(job_library_build);
-ONE_OF_ITS(job_library_exit);
-ONE_OF_ITS(job_library_init_post_opt);
-ONE_OF_ITS(job_library_job_epilog);
-ONE_OF_ITS(job_library_keep_backend);
-ONE_OF_ITS(job_library_keep_primitive);
-ONE_OF_ITS(job_library_keep_qpus);
-ONE_OF_ITS(job_library_task_exit);
-ONE_OF_ITS(job_library_task_init);
-
-#define NAMED(function) { #function, function }
-
-static const struct {
-	const char *name;
-	void (*function)(void);
-} functions[] = {
-	NAMED(job_library_build),	  NAMED(job_library_exit),
-	NAMED(job_library_init_post_opt), NAMED(job_library_job_epilog),
-	NAMED(job_library_keep_backend),  NAMED(job_library_keep_primitive),
-	NAMED(job_library_keep_qpus),	  NAMED(job_library_task_exit),
-	NAMED(job_library_task_init),
-};
-
-static char job_library;
-static int loaded;
-
-/* Sanitizers, which are in this program too, call these before main begins. */
-void *__real_dlopen(const char *path, int flags);
-void *__real_dlsym(void *handle, const char *name);
-int __real_dlclose(void *handle);
-
-void *__wrap_dlopen(const char *path, int flags)
-{
-	if (path == NULL || strstr(path, "_job.so") == NULL)
-		return __real_dlopen(path, flags);
-	if (flags != RTLD_NOW)
-		abort();
-	loaded++;
-	return &job_library;
-}
-
-void *__wrap_dlsym(void *handle, const char *name)
-{
-	if (handle != &job_library)
-		return __real_dlsym(handle, name);
-	for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
-		if (strcmp(name, functions[i].name) == 0 &&
-		    functions[i].function != NULL)
-			return (void *)functions[i].function;
-	}
-	abort();
-}
-
-int __wrap_dlclose(void *handle)
-{
-	if (handle != &job_library)
-		return __real_dlclose(handle);
-	loaded--;
-	return 0;
 }
 
 /* ---- Orders ---- */
@@ -300,8 +233,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (host.remote == 1)
 			run_tasks();
 		run(slurm_spank_exit);
-		if (loaded != 0)
-			abort();
 	}
 	end();
 	return 0;

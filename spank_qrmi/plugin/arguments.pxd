@@ -3,8 +3,7 @@
 # and checks all of them.
 
 from libc.stdlib cimport strtol
-
-from spank_qrmi.plugin.bare_text cimport text_after
+from libc.string cimport strlen, strncmp
 
 cdef enum:
     MAX_TIMEOUT_SECONDS = 86400
@@ -13,12 +12,11 @@ cdef enum:
 cdef inline const char *argument_value(int argc, char **argv, const char *prefix) noexcept nogil:
     """Return the value of the last argument that starts so, as the worker does; NULL if none."""
     cdef const char *value = NULL
-    cdef const char *rest
+    cdef size_t length = strlen(prefix)
     cdef int i
     for i in range(argc):
-        rest = text_after(argv[i], prefix)
-        if rest != NULL:
-            value = rest
+        if strncmp(argv[i], prefix, length) == 0:
+            value = argv[i] + length
     return value
 
 

@@ -2,6 +2,7 @@
 # What the plugins know of the job they run in: from SPANK, and one question to slurmctld.
 
 from libc.stdint cimport uint32_t
+from libc.string cimport strlen, strncmp
 from libc.time cimport time_t
 
 from slurm cimport (
@@ -11,8 +12,6 @@ from spank cimport (
     ESPANK_SUCCESS, S_JOB_ENV, S_JOB_ID, S_JOB_NODEID, S_JOB_STEPID, S_JOB_UID,
     S_SLURM_RESTART_COUNT, S_TASK_ID, spank_get_item, spank_t)
 from posix.types cimport uid_t
-
-from spank_qrmi.plugin.bare_text cimport text_after
 
 cdef struct Step:
     uint32_t job_id
@@ -105,20 +104,9 @@ cdef inline char **job_environment(spank_t spank) noexcept nogil:
 cdef inline const char *job_variable(spank_t spank, const char *name) noexcept nogil:
     """Return the value in the job's environment, on loan like the array itself; NULL if unset."""
     cdef char **entry = job_environment(spank)
-    cdef const char *rest
+    cdef size_t length = strlen(name)
     while entry != NULL and entry[0] != NULL:
-        rest = text_after(entry[0], name)
-        if rest != NULL and rest[0] == c"=":
-            return rest + 1
+        if strncmp(entry[0], name, length) == 0 and entry[0][length] == c"=":
+            return entry[0] + length + 1
         entry += 1
     return NULL
-
-
-cdef inline bint has_variable(spank_t spank, const char *start) noexcept nogil:
-    """Whether an entry of the job's environment starts so."""
-    cdef char **entry = job_environment(spank)
-    while entry != NULL and entry[0] != NULL:
-        if text_after(entry[0], start) != NULL:
-            return True
-        entry += 1
-    return False

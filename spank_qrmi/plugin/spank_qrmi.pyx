@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # cython: language_level=3, cdivision=True
-"""spank_qrmi.so as every job of the node loads it: the option, the log lines, and two questions: does
-the job ask for a QPU, and does it hold one when it is over? All else is in spank_qrmi_job.so.
+"""spank_qrmi.so: the option --qpu, and what a job that uses it needs. It translates, the worker decides.
 
 Nothing here may touch Python: the linker drops Cython's module code, so the library has no
 reference to libpython, and nothing set up at import time exists. Globals start as zero bytes.
@@ -9,33 +8,75 @@ Hooks return 0 whatever happens: a failing hook would drain the node instead of 
 """
 
 from libc.stdint cimport uint32_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport strtol
+from libc.string cimport memset, strchr, strcmp, strlen
 from posix.unistd cimport getpid, getuid
 
+from slurm cimport SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP, SLURM_MAX_NORMAL_STEP_ID
 from spank cimport (
-    ESPANK_SUCCESS, S_JOB_ID, slurm_debug, slurm_error, spank_get_item, spank_option,
-    spank_option_register, spank_remote, spank_strerror, spank_t)
-from spank_qrmi.plugin.arguments cimport argument_value
-from spank_qrmi.plugin.job cimport job_variable
-from spank_qrmi.plugin.job_library cimport (
-    PLUGIN_LOG_NAME, JobLibrary, end_task, function_of, pass_on, unload)
+    ESPANK_SUCCESS, S_JOB_ID, S_JOB_UID, slurm_debug, slurm_error, slurm_info, spank_get_item,
+    spank_option, spank_option_register, spank_remote, spank_setenv, spank_strerror, spank_t)
+from spank_qrmi.plugin.answered_variables cimport are_ours, starts_with
+from spank_qrmi.plugin.arguments cimport argument_value, timeout_argument
+from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, next_text, release_bytes
+from spank_qrmi.plugin.job cimport (
+    JobRecord, Step, is_first_task, job_environment, job_state, job_variable, load_job, read_step)
 from spank_qrmi.plugin.journal cimport holds_entry_of
-from spank_qrmi.plugin.qrmi_names cimport QPU_OPTION_FALLBACK
+from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, report
+from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text, is_payload
+from spank_qrmi.plugin.name_list cimport (
+    first_unlisted, keep_chosen, name_count, starts_with_listed)
+from spank_qrmi.plugin.option cimport keep_option, problem_of_text, requested_option
+from spank_qrmi.plugin.question cimport add_time_limit, ask, begin_conversation, write_request
+from spank_qrmi.plugin.worker_process cimport Conversation
+from unix cimport _exit, malloc_trim
 
 cdef extern from *:
     """
     #include <slurm/spank.h>
     SPANK_PLUGIN(spank_qrmi, 1)
-    #define JOB_LIBRARY "spank_qrmi_job.so"
-    #define JOB_LIBRARY_PATH "$ORIGIN/" JOB_LIBRARY
+    #define PLUGIN_LOG_NAME "spank_qrmi_c"
     #define DEFAULT_STATE_DIRECTORY "/var/lib/spank_qrmi"
+    #define QPU_OPTION_FALLBACK "SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu"
+    #define WORKER_FAILURE \
+        "--qpu: the QPU worker on this node %s; tell the administrator: slurmd's log says more"
+    #define RELEASE_FAILURE "%s: the QPU worker %s; its release may not have happened"
+    #define OWN_JOB_ID "SLURM_QRMI_JOB_ID"
+    #define NOT_HELD "this job holds %.300s, not %.*s: steps share what their job got at its start"
+    #define OF_BATCH_JOB "a batch job acquires its QPUs at its start, for what its script starts: " \
+        "give --qpu to sbatch"
+    #define WHAT_IS_TOO_LONG "the job's QRMI variables are"
     """
     const char *DEFAULT_STATE_DIRECTORY
+    const char *NOT_HELD
+    const char *OF_BATCH_JOB
+    const char *OWN_JOB_ID
+    const char *QPU_OPTION_FALLBACK
+    const char *RELEASE_FAILURE
+    const char *WHAT_IS_TOO_LONG
+    const char *WORKER_FAILURE
 
-ctypedef int (*keep_qpus_f)(const char *names, bint is_later_component) noexcept nogil
+cdef enum:
+    MAX_OPTION_BYTES = 64 * 1024
+    MAX_QPUS = 256
+    DEFAULT_ACQUIRE_TIMEOUT_SECONDS = 120
+    DEFAULT_RELEASE_TIMEOUT_SECONDS = 20
 
-cdef JobLibrary job_library
-cdef bint is_wanted
+# What a step has to do with its job's QPUs: see `Who acquires` in docs/architecture.md.
+cdef enum Part:
+    PART_NONE
+    PART_ACQUIRES
+    PART_SHARES
+    PART_GOES_WITHOUT
+
+cdef ByteBuffer qpu_option
+cdef ByteBuffer messages
+cdef Step step
 cdef bint has_first_component
+cdef bint must_fail
+cdef bint must_release
+cdef bint has_reported_worker
 
 
 cdef void log_enter(spank_t spank, const char *hook, int argc) noexcept nogil:
@@ -48,11 +89,273 @@ cdef int log_leave(const char *hook) noexcept nogil:
     return 0
 
 
+cdef const char *problem_of_names(const char *names) noexcept nogil:
+    cdef size_t count
+    if strlen(names) > MAX_OPTION_BYTES:
+        return b"is longer than 65536 bytes"
+    count = name_count(names)
+    if count == 0:
+        return b"names no QPU: give a comma separated list such as --qpu=name1,name2"
+    if count > MAX_QPUS:
+        return b"names more than 256 QPUs"
+    return problem_of_text(names)
+
+
+cdef bint is_number(const char *text, uint32_t number) noexcept nogil:
+    return text != NULL and strtol(text, NULL, 10) == <long>number
+
+
+cdef bint is_inside(spank_t spank, uint32_t job_id) noexcept nogil:
+    """Whether the step was started from a shell or script for which this job has acquired.
+
+    `--export` hides every variable but Slurm's, and some programs unset just these.
+    """
+    return (is_number(job_variable(spank, OWN_JOB_ID), job_id)
+            or is_number(job_variable(spank, b"QRMI_JOB_ID"), job_id))
+
+
+cdef Part part_of_step(spank_t spank, const char **refusal) noexcept nogil:
+    """`refusal` is set for a step that asks for QPUs and can have none."""
+    cdef JobRecord record
+    if step.step_id == SLURM_BATCH_SCRIPT or step.step_id == SLURM_INTERACTIVE_STEP:
+        return PART_ACQUIRES
+    if step.step_id > SLURM_MAX_NORMAL_STEP_ID:
+        return PART_NONE
+    if is_inside(spank, step.job_id):
+        return PART_SHARES
+    record = load_job(step.job_id)
+    if not record.is_known:
+        refusal[0] = b"slurmctld does not tell what kind of job this is; try again"
+        return PART_GOES_WITHOUT
+    if record.het_job_id != 0 and is_inside(spank, record.het_job_id):
+        return PART_SHARES
+    if record.is_batch:
+        refusal[0] = OF_BATCH_JOB
+        return PART_GOES_WITHOUT
+    return PART_ACQUIRES if step.node_index == 0 else PART_GOES_WITHOUT
+
+
+cdef bint continues_on_failure(int argc, char **argv) noexcept nogil:
+    cdef const char *choice = argument_value(argc, argv, b"--on-failure=")
+    return choice != NULL and strcmp(choice, b"continue") == 0
+
+
+cdef bint concerns(const char *entry, const char *names) noexcept nogil:
+    """Whether the worker is to know this variable of the job's: what it does not see, it cannot
+    be misled by."""
+    cdef const char *equals = strchr(entry, c"=")
+    return equals != NULL and (
+        starts_with_listed(entry, equals - entry, names, b"_QRMI_")
+        or is_payload(entry, equals - entry, b"QRMI_JOB_ID")
+        or is_payload(entry, equals - entry, b"SLURM_EXPORT_ENV"))
+
+
+cdef bint add_job_variables(ByteBuffer *request, spank_t spank, const char *names) noexcept nogil:
+    cdef char **entry = job_environment(spank)
+    while entry != NULL and entry[0] != NULL:
+        if concerns(entry[0], names) and not add_text(request, c"e", entry[0]):
+            return False
+        entry += 1
+    return True
+
+
+cdef bint add_acquisition(ByteBuffer *request, spank_t spank, const char *names) noexcept nogil:
+    return (add_time_limit(request, &step) and add_text(request, c"q", names)
+            and add_job_variables(request, spank, names))
+
+
+cdef void refuse(const char *reason, int argc, char **argv) noexcept nogil:
+    global must_fail
+    keep_line(&messages, b"--qpu: %s", reason)
+    must_fail = not continues_on_failure(argc, argv)
+
+
+cdef bint is_own_variable(const char *name, size_t length) noexcept nogil:
+    return (starts_with_listed(name, length, qpu_option.bytes, b"_")
+            or starts_with(name, length, b"QRMI_JOB_")
+            or starts_with(name, length, b"SLURM_JOB_QPU_")
+            or is_payload(name, length, b"SLURM_EXPORT_ENV"))
+
+
+cdef void set_job_variables(spank_t spank, const ByteBuffer *variables) noexcept nogil:
+    cdef const char *entry = next_text(variables, NULL)
+    cdef char *equals
+    cdef int error
+    while entry != NULL:
+        equals = <char *>strchr(entry, c"=")
+        equals[0] = 0
+        error = spank_setenv(spank, entry, equals + 1, 1)
+        if error != ESPANK_SUCCESS:
+            slurm_error(b"%s: cannot set %s in the job: %s", PLUGIN_LOG_NAME, entry,
+                        spank_strerror(error))
+        equals[0] = c"="
+        entry = next_text(variables, entry)
+
+
+cdef void set_lists(spank_t spank, const char *resources, const char *types) noexcept nogil:
+    spank_setenv(spank, b"QRMI_JOB_QPU_RESOURCES", resources, 1)
+    spank_setenv(spank, b"QRMI_JOB_QPU_TYPES", types, 1)
+    spank_setenv(spank, b"SLURM_JOB_QPU_RESOURCES", resources, 1)
+    spank_setenv(spank, b"SLURM_JOB_QPU_TYPES", types, 1)
+
+
+cdef void set_basics(spank_t spank) noexcept nogil:
+    """Set what each step has that asked, whatever it got; an answer's lists take their place."""
+    cdef char job_id[16]
+    snprintf(job_id, sizeof(job_id), b"%u", step.job_id)
+    spank_setenv(spank, OWN_JOB_ID, job_id, 1)
+    set_lists(spank, b"", b"")
+
+
+cdef void go_without(spank_t spank, const char *refusal, int argc, char **argv) noexcept nogil:
+    set_basics(spank)
+    if refusal != NULL:
+        refuse(refusal, argc, argv)
+
+
+cdef void share(spank_t spank, const char *names, int argc, char **argv) noexcept nogil:
+    """Narrow the lists to what `srun --qpu` inside the job names; refuse what the job lacks."""
+    cdef char refusal[768]
+    cdef const char *inherited = job_variable(spank, QPU_OPTION_FALLBACK)
+    cdef const char *held = job_variable(spank, b"SLURM_JOB_QPU_RESOURCES")
+    cdef const char *types = job_variable(spank, b"SLURM_JOB_QPU_TYPES")
+    cdef const char *missing
+    cdef size_t length = 0
+    cdef ByteBuffer kept_names
+    cdef ByteBuffer kept_types
+    if held == NULL or types == NULL or (inherited != NULL and strcmp(inherited, names) == 0):
+        return
+    missing = first_unlisted(names, held, &length)
+    if missing != NULL:
+        if held[0] == 0:
+            held = b"no QPU"
+        snprintf(refusal, sizeof(refusal), NOT_HELD, held, <int>min(length, <size_t>300), missing)
+        refuse(refusal, argc, argv)
+        return
+    memset(&kept_names, 0, sizeof(kept_names))
+    memset(&kept_types, 0, sizeof(kept_types))
+    if keep_chosen(&kept_names, held, held, names) and keep_chosen(&kept_types, types, held, names):
+        set_lists(spank, kept_names.bytes, kept_types.bytes)
+    release_bytes(&kept_names)
+    release_bytes(&kept_types)
+
+
+cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexcept nogil:
+    """Have the worker acquire and describe the QPUs; keep what the later hooks need."""
+    global has_reported_worker, messages, must_fail, must_release
+    cdef Conversation talk
+    cdef Answer answer
+    cdef ByteBuffer request
+    cdef bint is_answered
+    cdef long seconds = timeout_argument(argc, argv, b"--acquire-timeout=",
+                                         DEFAULT_ACQUIRE_TIMEOUT_SECONDS)
+    begin_conversation(&talk, &answer, &request, &step, seconds, argc, argv)
+    talk.job_state = job_state
+    is_answered = ask(&talk, &request,
+                      write_request(&request, &step, b"acquire", seconds, argc, argv)
+                      and add_acquisition(&request, spank, names), WHAT_IS_TOO_LONG, &answer)
+    is_answered = is_answered and are_ours(
+        &answer.variables, is_own_variable, argc, argv, talk.failure, sizeof(talk.failure))
+    set_basics(spank)
+    if is_answered:
+        set_job_variables(spank, &answer.variables)
+        messages = answer.messages
+        must_fail = answer.verdict == VERDICT_FAIL
+        must_release = answer.held > 0
+    else:
+        slurm_error(b"%s: the QPU worker %s", PLUGIN_LOG_NAME, talk.failure)
+        keep_line(&messages, WORKER_FAILURE, talk.failure)
+        release_bytes(&answer.messages)
+        must_fail = True
+        must_release = talk.is_started
+        has_reported_worker = True
+    if continues_on_failure(argc, argv) and not talk.is_undoing:
+        must_fail = False
+    release_bytes(&answer.variables)
+
+
+cdef void log_release_failure(const char *failure) noexcept nogil:
+    """Tell it the log, and the job's output too unless that already names the failing worker."""
+    if has_reported_worker:
+        slurm_info(RELEASE_FAILURE, PLUGIN_LOG_NAME, failure)
+    else:
+        slurm_error(RELEASE_FAILURE, PLUGIN_LOG_NAME, failure)
+
+
+cdef void release(const char *verb, int argc, char **argv) noexcept nogil:
+    """Have the worker release what the journal says is held: `release` by this step, `release-job`
+    by any step of its job."""
+    cdef Conversation talk
+    cdef Answer answer
+    cdef ByteBuffer request
+    cdef long seconds = timeout_argument(argc, argv, b"--release-timeout=",
+                                         DEFAULT_RELEASE_TIMEOUT_SECONDS)
+    begin_conversation(&talk, &answer, &request, &step, seconds, argc, argv)
+    if ask(&talk, &request,
+           write_request(&request, &step, verb, seconds, argc, argv), WHAT_IS_TOO_LONG,
+           &answer):
+        report(&answer.messages)
+    else:
+        log_release_failure(talk.failure)
+    release_bytes(&answer.messages)
+    release_bytes(&answer.variables)
+
+
+cdef void give_back_memory() noexcept nogil:
+    """Give the system what slurmstepd does not use while the job runs.
+
+    spank_setenv writes 256 KiB for each variable, of which the C library keeps what it got back.
+    """
+    malloc_trim(0)
+
+
+cdef const char *rust_log_level(const char *srun_debug) noexcept nogil:
+    cdef long level = 3 if srun_debug == NULL else strtol(srun_debug, NULL, 10)
+    if level == 1 or level == 2:
+        return b"error"
+    if level == 4:
+        return b"debug"
+    if level >= 5:
+        return b"trace"
+    return b"info"
+
+
+cdef void set_rust_log(spank_t spank) noexcept nogil:
+    """Set QRMI's log level from srun's, unless the user chose one.
+
+    A step inherits what its batch script was given, so the default counts as not chosen.
+    """
+    cdef const char *chosen = job_variable(spank, b"RUST_LOG")
+    if chosen == NULL or strcmp(chosen, b"info") == 0:
+        spank_setenv(spank, b"RUST_LOG", rust_log_level(job_variable(spank, b"SRUN_DEBUG")), 1)
+
+
 cdef int keep_qpus(int value, const char *names, int remote) noexcept nogil:
-    global is_wanted
-    cdef keep_qpus_f keep = <keep_qpus_f>function_of(&job_library, b"job_library_keep_qpus")
-    is_wanted = True
-    return -1 if keep == NULL else keep(names, has_first_component and not remote)
+    # Slurm would drop what a later component of a heterogeneous job asks for without a word.
+    if has_first_component and not remote and (
+            qpu_option.length == 0 or strcmp(names, qpu_option.bytes) != 0):
+        slurm_error(b"%s: --qpu is for all components of a heterogeneous job: give it to the first",
+                    PLUGIN_LOG_NAME)
+        return -1
+    return keep_option(&qpu_option, b"qpu", names, problem_of_names)
+
+
+cdef void begin_step(spank_t spank, int argc, char **argv) noexcept nogil:
+    """Give a step that asks for QPUs what is its part of them."""
+    cdef const char *names
+    cdef const char *refusal = NULL
+    cdef Part part
+    names = requested_option(spank, &qpu_option, QPU_OPTION_FALLBACK, problem_of_names)
+    if names != NULL and read_step(spank, &step):
+        slurm_debug(b"%s, %x", PLUGIN_LOG_NAME, step.step_id)
+        part = part_of_step(spank, &refusal)
+        if part == PART_ACQUIRES:
+            acquire(spank, names, argc, argv)
+        elif part == PART_SHARES:
+            share(spank, names, argc, argv)
+        elif part == PART_GOES_WITHOUT:
+            go_without(spank, refusal, argc, argv)
+        give_back_memory()
 
 
 cdef public int slurm_spank_init(spank_t spank, int argc, char **argv) noexcept nogil:
@@ -72,43 +375,52 @@ cdef public int slurm_spank_init(spank_t spank, int argc, char **argv) noexcept 
 
 
 cdef public int slurm_spank_init_post_opt(spank_t spank, int argc, char **argv) noexcept nogil:
-    global has_first_component, is_wanted
+    global has_first_component
     log_enter(spank, b"slurm_spank_init_post_opt", argc)
     if spank_remote(spank) == 1:
-        is_wanted = is_wanted or job_variable(spank, QPU_OPTION_FALLBACK) != NULL
-        if is_wanted:
-            pass_on(&job_library, b"job_library_init_post_opt", spank, argc, argv)
+        begin_step(spank, argc, argv)
     else:
         has_first_component = True
     return log_leave(b"slurm_spank_init_post_opt")
 
 
 cdef public int slurm_spank_task_init(spank_t spank, int argc, char **argv) noexcept nogil:
+    """Give the task its log level and tell the user what went wrong.
+
+    A failed job ends here by leaving the forked child: a plugstack line that says `optional` makes
+    Slurm ignore the hook's return value.
+    """
     log_enter(spank, b"slurm_spank_task_init", argc)
-    if is_wanted and spank_remote(spank) == 1:
-        if job_library.is_broken:
-            end_task(b"--qpu")
-        pass_on(&job_library, b"job_library_task_init", spank, argc, argv)
+    if qpu_option.length > 0 and spank_remote(spank) == 1:
+        set_rust_log(spank)
+        if is_first_task(spank):
+            report(&messages)
+        if must_fail:
+            _exit(1)
     return log_leave(b"slurm_spank_task_init")
 
 
 cdef public int slurm_spank_exit(spank_t spank, int argc, char **argv) noexcept nogil:
     log_enter(spank, b"slurm_spank_exit", argc)
-    if job_library.handle != NULL:
-        pass_on(&job_library, b"job_library_exit", spank, argc, argv)
-        unload(&job_library)
+    if must_release:
+        release(b"release", argc, argv)
+    release_bytes(&messages)
+    release_bytes(&qpu_option)
     return log_leave(b"slurm_spank_exit")
 
 
 cdef public int slurm_spank_job_epilog(spank_t spank, int argc, char **argv) noexcept nogil:
-    """Slurm runs it on every node of a job once all steps there have ended, in a process of its own,
-    without any other hook before it."""
+    """Release what no exit hook could: slurmstepd was killed, or crashed, or waits in the hook.
+
+    Slurm runs it on every node of a job once all steps there have ended, in a process of its own,
+    without any other hook before it. slurmctld must not be asked here.
+    """
     cdef const char *state_directory = argument_value(argc, argv, b"--state-dir=")
-    cdef uint32_t job_id = 0
     log_enter(spank, b"slurm_spank_job_epilog", argc)
     if state_directory == NULL:
         state_directory = DEFAULT_STATE_DIRECTORY
-    if (spank_get_item(spank, S_JOB_ID, &job_id) == ESPANK_SUCCESS
-            and holds_entry_of(state_directory, job_id)):
-        pass_on(&job_library, b"job_library_job_epilog", spank, argc, argv)
+    if (spank_get_item(spank, S_JOB_ID, &step.job_id) == ESPANK_SUCCESS
+            and holds_entry_of(state_directory, step.job_id)):
+        spank_get_item(spank, S_JOB_UID, &step.uid)
+        release(b"release-job", argc, argv)
     return log_leave(b"slurm_spank_job_epilog")

@@ -74,10 +74,9 @@ def test_wheel_puts_the_plugins_in_place_and_takes_them_away(wheel: Path, tmp_pa
     assert run(link.readlink(), "-I", "-c", "import spank_qrmi.worker as w; print(w.__name__)")
     assert run(system / "usr" / "sbin" / "spank-qrmi", "--version") == f"{__version__}\n"
     with zipfile.ZipFile(wheel) as archive:
-        for plugin in ("spank_qrmi", "spank_ibm_qrun"):
-            for name in (f"{plugin}.so", f"{plugin}_job.so"):
-                content = archive.read(f"spank_qrmi/plugin/{name}")
-                assert (system / "plugins" / name).read_bytes() == content
+        for name in ("spank_qrmi.so", "spank_ibm_qrun.so"):
+            content = archive.read(f"spank_qrmi/plugin/{name}")
+            assert (system / "plugins" / name).read_bytes() == content
     run(command, "uninstall")
     assert snapshot(system) == {}
 

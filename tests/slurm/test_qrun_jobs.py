@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from loopback.installation import job_library_of
 from loopback.job import Job
 from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN
 from tests.slurm.qrun_product import OPTIONS, REMOVAL_SECONDS, QrunProduct, readable_lines
@@ -264,9 +263,7 @@ def test_slurmstepd_that_cannot_find_its_worker_names_the_job(qrun_product: Qrun
     qrun_product.hold_jobs()
     plugins = qrun_product.folder / "plugins"
     plugins.mkdir()
-    installed = qrun_product.installation.qrun_plugin
-    shutil.copy(job_library_of(installed), plugins)
-    plugin = Path(shutil.copy(installed, plugins))
+    plugin = Path(shutil.copy(qrun_product.installation.qrun_plugin, plugins))
     link = plugins / qrun_product.installation.interpreter_link.name
     link.symlink_to(qrun_product.installation.interpreter_link.readlink())
     arguments = (*qrun_product.site.qrun_arguments(), qrun_product.state_argument)

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from loopback.installation import job_library_of
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.protocol import Request, Verdict
 from tests.unit.conversation import in_pieces, read_request
@@ -93,8 +92,7 @@ class PluginHost:
         self.plugin = folder / plugin.name
         self.link = folder / "spank_qrmi.python"
         self.worker = folder / "worker"
-        for library in (plugin, job_library_of(plugin)):
-            shutil.copy(library, folder)
+        shutil.copy(plugin, folder)
 
     def play(self, script: str) -> None:
         """Make a shell script the worker; its own folder is "${0%/*}"."""

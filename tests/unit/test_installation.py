@@ -19,7 +19,7 @@ from spank_qrmi.installation import (
     uninstall_plugins,
 )
 
-PLUGINS = ("spank_ibm_qrun.so", "spank_ibm_qrun_job.so", "spank_qrmi.so", "spank_qrmi_job.so")
+PLUGINS = ("spank_ibm_qrun.so", "spank_qrmi.so")
 SHARE = Path("share", "spank-qrmi")
 SHARED = {
     "qrmi_config.json.example": "{}",
@@ -93,9 +93,7 @@ def test_plugins_link_and_example_are_installed(
     added = machine.added()
     assert {name: kind for name, kind in added.items() if not kind.startswith("d")} == {
         "usr/lib64/slurm/spank_ibm_qrun.so": "-rwxr-xr-x",
-        "usr/lib64/slurm/spank_ibm_qrun_job.so": "-rwxr-xr-x",
         "usr/lib64/slurm/spank_qrmi.so": "-rwxr-xr-x",
-        "usr/lib64/slurm/spank_qrmi_job.so": "-rwxr-xr-x",
         "usr/lib64/slurm/spank_qrmi.python": "-> /opt/spank_qrmi/bin/python",
         "etc/slurm/qrmi_config.json.example": "-rw-r--r--",
         "etc/slurm/plugstack.conf.d/spank_qrmi.conf.example": "-rw-r--r--",
@@ -107,19 +105,6 @@ def test_plugins_link_and_example_are_installed(
     }
     lines = capsys.readouterr().out.splitlines()
     assert sorted(lines) == sorted(f"installed {machine.root}/{name}" for name in added)
-
-
-def test_plugin_is_never_there_without_its_job_library(
-    machine: Machine, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A job may start at any moment of an upgrade from a release that had one library."""
-    for change in (machine.install, machine.uninstall):
-        capsys.readouterr()
-        change()
-        names = [line.rpartition("/")[2] for line in capsys.readouterr().out.splitlines()]
-        for plugin in ("spank_ibm_qrun", "spank_qrmi"):
-            is_first = names.index(f"{plugin}_job.so") < names.index(f"{plugin}.so")
-            assert is_first == (change == machine.install)
 
 
 def test_uninstall_takes_exactly_that_away(
