@@ -78,6 +78,9 @@ cdef extern from "<unistd.h>" nogil:
     int pipe2(int *descriptors, int flags)
     void _exit(int status)
 
+cdef extern from "<stdlib.h>" nogil:
+    char *realpath(const char *path, char *resolved)
+
 cdef extern from "<string.h>" nogil:
     const char *strcasestr(const char *text, const char *part)
     void explicit_bzero(void *bytes, size_t count)

@@ -32,8 +32,8 @@ from unix cimport (
     dladdr, explicit_bzero, pipe2, poll, pollfd, posix_spawn, posix_spawn_file_actions_adddup2,
     posix_spawn_file_actions_destroy, posix_spawn_file_actions_init, posix_spawn_file_actions_t,
     posix_spawnattr_destroy, posix_spawnattr_init, posix_spawnattr_setflags,
-    posix_spawnattr_setsigdefault, posix_spawnattr_setsigmask, posix_spawnattr_t, recv, send,
-    shutdown, socketpair)
+    posix_spawnattr_setsigdefault, posix_spawnattr_setsigmask, posix_spawnattr_t, realpath, recv,
+    send, shutdown, socketpair)
 
 cdef enum:
     PATH_BYTES = 4096
@@ -76,21 +76,26 @@ cdef struct Conversation:
 
 
 cdef inline bint find_interpreter(char *interpreter, Conversation *talk) noexcept nogil:
-    """Read the link `spank_qrmi.python` beside the shared library that holds this function.
+    """Read the link `spank_qrmi.python` beside the plugin's own file, by whatever link it was loaded.
 
     The link's text is the path to start: followed by the kernel instead, the interpreter would not
     find its virtual environment.
     """
+    cdef char real_file[PATH_BYTES]
     cdef char link[PATH_BYTES]
     cdef Dl_info info
+    cdef const char *file
     cdef const char *slash
     cdef ssize_t length
     if dladdr(<const void *>find_interpreter, &info) == 0 or info.dli_fname == NULL:
         snprintf(talk.failure, FAILURE_BYTES, b"cannot tell where the plugin was loaded from")
         return False
-    slash = strrchr(info.dli_fname, c"/")
-    length = 0 if slash == NULL else slash + 1 - info.dli_fname
-    snprintf(link, PATH_BYTES, b"%.*sspank_qrmi.python", <int>length, info.dli_fname)
+    file = realpath(info.dli_fname, real_file)
+    if file == NULL:
+        file = info.dli_fname  # A plugin that was removed while its job ran; its link may be there.
+    slash = strrchr(file, c"/")
+    length = 0 if slash == NULL else slash + 1 - file
+    snprintf(link, PATH_BYTES, b"%.*sspank_qrmi.python", <int>length, file)
     length = readlink(link, interpreter, PATH_BYTES - 1)
     if length <= 0:
         snprintf(talk.failure, FAILURE_BYTES,

@@ -24,6 +24,16 @@ def test_plugin_finds_its_own_worker(product: Product):
     assert job.wait().state == "COMPLETED"
 
 
+def test_plugin_reached_by_a_link_finds_it_too(product: Product):
+    link = product.folder / "qpu.so"
+    link.symlink_to(product.installation.plugin)
+    product.write_plugstack(plugin=link)
+
+    assert product.run_job("true", "--qpu=ibm_sherbrooke").state == "COMPLETED"
+    product.wait_until_released()
+    assert len(product.site.sessions()) == 1
+
+
 def test_nothing_refers_to_the_source_folder(installation: Installation):
     source = os.fsencode(REPOSITORY)
     found = [
