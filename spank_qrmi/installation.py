@@ -45,20 +45,20 @@ class Places:
 def install_plugins(places: Places, root: Path) -> list[Path]:
     """Install plugins, links and what goes with them below `root`; return what was written.
 
-    Each file and link is replaced at once by a new one: running jobs keep the library that they
+    Each file and link is replaced at once by a new one: running jobs keep the plugin that they
     have loaded, and a worker that starts meanwhile is a whole one. Raises InstallationError.
     """
-    libraries = sorted(Path(__file__).parent.glob("plugin/*.so"), key=_is_plugin)
-    if not libraries:
+    plugins = sorted(Path(__file__).parent.glob("plugin/*.so"))
+    if not plugins:
         raise InstallationError("this package carries no plugins: install it from its wheel")
     inside = places.below(root)
     written: list[Path] = []
     try:
         known = _recorded_over(inside, root)
         try:
-            for library in libraries:
-                target = inside.plugins / library.name
-                written += _write_file(library.read_bytes(), target, 0o755)
+            for plugin in plugins:
+                target = inside.plugins / plugin.name
+                written += _write_file(plugin.read_bytes(), target, 0o755)
             for source, target in _shared_files(inside):
                 text = source.read_text()
                 for word, folder in _placeholders(places).items():
@@ -68,6 +68,7 @@ def install_plugins(places: Places, root: Path) -> list[Path]:
             for name, place in _COMMAND_FOLDERS.items():
                 command = _interpreter(root).with_name(name)
                 written += _link_command(command, inside.prefix / place / name, known, root)
+            _remove_former(known, written, inside.plugins, root)
         finally:
             # Half an installation must be possible to take away as well.
             _record(known, (Path("/", path.relative_to(root)) for path in written))
@@ -110,11 +111,6 @@ def remove(path: Path) -> bool:
         return False
     path.unlink()
     return True
-
-
-def _is_plugin(library: Path) -> bool:
-    """Tell a plugin from a job library, which is put in place first: a job may start in between."""
-    return not library.stem.endswith("_job")
 
 
 def _below(root: Path, path: Path) -> Path:
@@ -187,6 +183,19 @@ def _link_command(text: Path, target: Path, known: Iterable[Path], root: Path) -
         message = f"{target} is somebody else's: remove it, or choose another prefix for commands"
         raise InstallationError(message)
     return [*created, _replace_link(text, target)]
+
+
+def _remove_former(known: list[Path], written: list[Path], plugins: Path, root: Path) -> None:
+    """Remove, and forget, libraries of another release that this one does not have.
+
+    Called last: a step may have loaded a plugin of that release just before it was replaced, and
+    then loads that plugin's libraries.
+    """
+    for path in list(known):
+        target = _below(root, path)
+        if target.parent == plugins and target.suffix == ".so" and target not in written:
+            remove(target)
+            known.remove(path)
 
 
 def _record_path(environment: Path) -> Path:

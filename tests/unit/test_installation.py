@@ -16,6 +16,7 @@ from spank_qrmi.installation import (
     InstallationError,
     Places,
     install_plugins,
+    remove,
     uninstall_plugins,
 )
 
@@ -105,6 +106,37 @@ def test_plugins_link_and_example_are_installed(
     }
     lines = capsys.readouterr().out.splitlines()
     assert sorted(lines) == sorted(f"installed {machine.root}/{name}" for name in added)
+
+
+@pytest.mark.parametrize("is_beside", [False, True])
+def test_library_of_another_release_goes_once_all_else_is_there(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, is_beside: bool
+) -> None:
+    """A step of that release, which loads it at its start, may just have loaded its plugin."""
+    plugins = machine.root / "usr/lib64/slurm"
+    carried = machine.package / "plugin" / "spank_qrmi_job.so"
+    carried.write_text("code")
+    machine.install()
+    (plugins / "other_job.so").write_text("of others")
+    carried.unlink()
+    if is_beside:
+        machine.use(machine.root / "opt" / "newer")
+    (machine.package / "plugin" / "spank_qrmi.so").write_text("newer code")
+    seen = []
+
+    def watch(path: Path) -> bool:
+        link = machine.root / "usr/local/sbin/spank-qrmi"
+        seen.append((path, (plugins / "spank_qrmi.so").read_text(), str(link.readlink())))
+        return remove(path)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(installation, "remove", watch)
+        assert machine.install() == 0
+    command = "/opt/newer/bin/spank-qrmi" if is_beside else "/opt/spank_qrmi/bin/spank-qrmi"
+    assert seen == [(plugins / "spank_qrmi_job.so", "newer code", command)]
+    assert not (plugins / "spank_qrmi_job.so").exists()
+    assert machine.uninstall() == 0
+    assert [path.name for path in plugins.iterdir()] == ["other_job.so"]
 
 
 def test_uninstall_takes_exactly_that_away(
