@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from loopback.cluster import SlurmCluster
 from loopback.configuration import Layout
@@ -25,7 +24,6 @@ JOB_SECONDS = 60.0
 _EXIT_BEGINS, _EXIT_ENDS = "-> slurm_spank_exit", "<- slurm_spank_exit"
 # Anywhere in a line: steps that run at the same time cut each other's lines in two.
 _OF_A_BATCH_STEP = re.compile(r"\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})\] \[(\d+)\.batch\] (.*)")
-_MAPPING = re.compile(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )")
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,8 @@ class JobFigures:
     """What one job took; `release_ms` is the exit hook's time, None if the log does not tell it.
 
     `acquisition_cpu_ms` is what the worker has used before the script. Of slurmstepd's resident
-    memory while the script runs, `own_kb` is what it has written and what its plugin's files take:
-    the rest is of files that every slurmstepd maps.
+    memory while the script runs, `own_kb` is what it has written: the rest is of files that every
+    slurmstepd maps, our plugin among them, and a node has once.
     """
 
     to_script_ms: float
@@ -77,11 +75,10 @@ class StepLog:
 
 
 class JobRunner:
-    """Runs jobs one after the other on a cluster with one node; plugins lie below `plugins`."""
+    """Runs jobs one after the other on a cluster with one node."""
 
-    def __init__(self, cluster: SlurmCluster, plugins: Path) -> None:
+    def __init__(self, cluster: SlurmCluster) -> None:
         self._cluster = cluster
-        self._plugins = plugins
         self._log = StepLog(cluster)
         self._gate = cluster.folder / "gate"
         os.mkfifo(self._gate)
@@ -92,14 +89,14 @@ class JobRunner:
         started_at = _wait_for_script(job, JOB_SECONDS)
         stepd = self._stepd(job)
         cpu_ms = _cpu_of_ended_children_ms(stepd)
-        own_kb, stepd_kb = own_kb_of(maps_of(stepd), self._plugins), resident_kb(stepd)
+        stepd_kb, stepd_own_kb = resident_kb(stepd), own_kb(stepd)
         self._finish(stepd)
         lines = self._log.lines()[job.id]
         return JobFigures(
             milliseconds_to_script(lines, float(started_at)),
             milliseconds_of_release(lines),
             cpu_ms,
-            own_kb,
+            stepd_own_kb,
             stepd_kb,
         )
 
@@ -171,19 +168,12 @@ def resident_kb(pid: int) -> int:
     return _sizes_kb(pid)["Rss"]
 
 
-def maps_of(pid: int) -> str:
-    """Return the kernel's list of a process's mappings."""
-    return (PROC / str(pid) / "smaps").read_text()
+def own_kb(pid: int) -> int:
+    """Return the resident memory that a process has written.
 
-
-def own_kb_of(maps: str, folder: Path) -> int:
-    """Return the resident memory that was written, or maps a file below the folder."""
-    own_kb = 0
-    for mapping in _MAPPING.split(maps)[1:]:
-        head, _, rest = mapping.partition("\n")
-        sizes = _sizes_in(rest)
-        own_kb += sizes["Rss" if f" {folder}/" in head else "Private_Dirty"]
-    return own_kb
+    What it has only read of a file that was written a moment ago counts as dirty, but not here.
+    """
+    return _sizes_kb(pid)["Anonymous"]
 
 
 def _held_together_kb(pids: Iterable[int]) -> int:
@@ -196,16 +186,13 @@ def _held_together_kb(pids: Iterable[int]) -> int:
         # Each may end at any time.
         with contextlib.suppress(OSError, KeyError):
             sizes = _sizes_kb(pid)
-            own_kb = sizes["Private_Dirty"] + sizes["Private_Clean"]
-            held_kb += own_kb if index else sizes["Rss"]
+            unshared_kb = sizes["Private_Dirty"] + sizes["Private_Clean"]
+            held_kb += unshared_kb if index else sizes["Rss"]
     return held_kb
 
 
 def _sizes_kb(pid: int) -> dict[str, int]:
-    return _sizes_in((PROC / str(pid) / "smaps_rollup").read_text())
-
-
-def _sizes_in(text: str) -> dict[str, int]:
+    text = (PROC / str(pid) / "smaps_rollup").read_text()
     return {name: int(size) for name, size in re.findall(r"(?m)^(\w+):\s+(\d+) kB", text)}
 
 

@@ -77,7 +77,7 @@ class JobSamples:
 
     @property
     def own_kb(self) -> list[float]:
-        """Memory of slurmstepd's own and its plugin's files, while the script runs."""
+        """What slurmstepd has written of its memory, while the script runs."""
         return [job.own_kb for job in self.jobs]
 
     @property
@@ -126,7 +126,7 @@ class _Measuring:
         self._fork_server = fork_server
         self._cluster = cluster
         self._site = site
-        self._runner = JobRunner(cluster, testbed.folder)
+        self._runner = JobRunner(cluster)
 
     def run_all(self, figures: QpuFigures) -> None:
         """Run one job of each kind."""

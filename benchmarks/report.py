@@ -42,7 +42,7 @@ METHOD = f"""## How it is measured
   with the same credentials.
 - *Resident memory*: Rss in smaps_rollup while the script runs. From one slurmstepd to the next it
   differs by some 100 kB, since the kernel maps what is just cached of the system's libraries.
-  *Its own*: Private_Dirty, and Rss of the plugin's files, in smaps; one goal compares that.
+  *Its own*: Anonymous there, what it has written; one goal compares that.
   *Worker's peak*: Rss of the worker and what its network process does not share with it, read as
   fast as possible.
 - The service is the simulated site on the same machine, by HTTP, and delays each request.
