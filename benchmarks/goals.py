@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from benchmarks.load import (
     JOBS,
     WITH_CACHED_TOKEN,
-    WITH_FORK_SERVER,
     WITH_SESSION,
+    WITH_WORKER_SERVER,
     LoadFigures,
 )
 from benchmarks.qpu_jobs import (
@@ -80,7 +80,7 @@ def goals(results: Results) -> list[Goal]:
         found.append(_against_empty("`srun true`", 1.02, results.srun_ms))
     if results.jobs is not None:
         found += _goals_of_jobs(results.jobs)
-    kinds = ((WITH_SESSION, 1), (WITH_CACHED_TOKEN, 0), (WITH_FORK_SERVER, 0))
+    kinds = ((WITH_SESSION, 1), (WITH_CACHED_TOKEN, 0), (WITH_WORKER_SERVER, 0))
     for kind, most_token_requests in kinds:
         if kind in results.load:
             found += _goals_of_load(kind, results.load[kind], most_token_requests)

@@ -17,7 +17,7 @@ JOBS = 200
 DELAY_MS = 50
 WITHOUT_QPU, WITH_SESSION = "without QPU", "1 Runtime session each"
 WITH_CACHED_TOKEN = f"{WITH_SESSION}, token cached"
-WITH_FORK_SERVER = f"{WITH_CACHED_TOKEN}, fork server"
+WITH_WORKER_SERVER = f"{WITH_CACHED_TOKEN}, worker server"
 LOAD_SECONDS = 300.0
 PAUSE_SECONDS = 0.5
 
@@ -41,13 +41,13 @@ class LoadFigures:
 
 def measure_load(testbed: Testbed) -> dict[str, LoadFigures]:
     """Run 200 jobs without QPU, and 200 that take a session each, in three ways."""
-    with testbed.fork_server() as unit:
-        argument = f"--fork-server={unit.path}"
+    with testbed.worker_server() as unit:
+        argument = f"--worker-server={unit.path}"
         return {
             WITHOUT_QPU: _run(testbed),
             WITH_SESSION: _run(testbed, f"--qpu={LIKE}"),
             WITH_CACHED_TOKEN: _run(testbed, f"--qpu={LIKE}", has_token=True),
-            WITH_FORK_SERVER: _run(testbed, f"--qpu={LIKE}", argument=argument, has_token=True),
+            WITH_WORKER_SERVER: _run(testbed, f"--qpu={LIKE}", argument=argument, has_token=True),
         }
 
 

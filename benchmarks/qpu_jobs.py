@@ -21,7 +21,7 @@ FIRST, NEXT = TURNS = ("first", "next")
 class Case:
     """What a job asks for, how long the service takes for each request, and whose turns count.
 
-    `is_served` says whether its worker comes from a fork server.
+    `is_served` says whether its worker comes from a worker server.
     """
 
     name: str
@@ -43,7 +43,7 @@ SLOW_SESSION = Case("1 Runtime session", 100, BACKENDS[:1], TURNS)
 SLOW_3_SESSIONS = Case("3 Runtime sessions", 100, BACKENDS[:3], TURNS)
 SLOW_16_SESSIONS = Case("16 Runtime sessions", 100, BACKENDS)
 SERVED_DIRECT_ACCESS, SERVED_SESSION, SERVED_SLOW_DIRECT_ACCESS, SERVED_SLOW_SESSION = SERVED = [
-    replace(case, name=f"{case.name}, fork server", is_served=True)
+    replace(case, name=f"{case.name}, worker server", is_served=True)
     for case in (DIRECT_ACCESS, SESSION, SLOW_DIRECT_ACCESS, SLOW_SESSION)
 ]
 CASES = (
@@ -93,7 +93,7 @@ class QpuFigures:
     ordinary: Mapping[str, JobSamples]
     acquiring: Mapping[tuple[Case, str], JobSamples]
     worker_peak_kb: list[float]
-    fork_server_kb: list[float]
+    worker_server_kb: list[float]
 
 
 def measure_jobs(testbed: Testbed, runs: int) -> QpuFigures:
@@ -103,14 +103,14 @@ def measure_jobs(testbed: Testbed, runs: int) -> QpuFigures:
     with (
         testbed.site() as site,
         SlurmCluster(folder, nodes=1, debug=SLURMD_DEBUG) as cluster,
-        testbed.fork_server() as fork_server,
+        testbed.worker_server() as worker_server,
     ):
-        measuring = _Measuring(testbed, cluster, site, fork_server)
+        measuring = _Measuring(testbed, cluster, site, worker_server)
         measuring.run_all(_no_figures())  # Caches are filled now.
         for _ in range(runs):
             measuring.run_all(figures)
             figures.worker_peak_kb.append(measuring.worker_peak_kb())
-            figures.fork_server_kb.append(measuring.fork_server_kb())
+            figures.worker_server_kb.append(measuring.worker_server_kb())
     return figures
 
 
@@ -120,10 +120,10 @@ def _no_figures() -> QpuFigures:
 
 class _Measuring:
     def __init__(
-        self, testbed: Testbed, cluster: SlurmCluster, site: Site, fork_server: SocketUnit
+        self, testbed: Testbed, cluster: SlurmCluster, site: Site, worker_server: SocketUnit
     ) -> None:
         self._testbed = testbed
-        self._fork_server = fork_server
+        self._worker_server = worker_server
         self._cluster = cluster
         self._site = site
         self._runner = JobRunner(cluster)
@@ -149,11 +149,11 @@ class _Measuring:
         self._forget_node_state()
         return self._runner.peak_kb(SLOW_SESSION.option)
 
-    def fork_server_kb(self) -> float:
-        """Return the memory of the fork server while it waits."""
-        pid = self._fork_server.pid
+    def worker_server_kb(self) -> float:
+        """Return the memory of the worker server while it waits."""
+        pid = self._worker_server.pid
         if pid is None:
-            message = f"the fork server has ended: {self._fork_server.said}"
+            message = f"the worker server has ended: {self._worker_server.said}"
             raise ClusterError(message)
         return resident_kb(pid)
 
@@ -165,6 +165,6 @@ class _Measuring:
     def _forget_node_state(self, variant: str = OURS, *, is_served: bool = False) -> None:
         """Give the next jobs a state directory of their own."""
         state_directory = self._testbed.new_folder() / "state"
-        more = [f"--fork-server={self._fork_server.path}"] if is_served else []
+        more = [f"--worker-server={self._worker_server.path}"] if is_served else []
         lines = self._testbed.plugstack(variant, self._site.config_path, state_directory, *more)
         self._cluster.write_plugstack(*lines)

@@ -34,8 +34,8 @@ METHOD = f"""## How it is measured
   sbatch, one after the other.
 - *Time to script*: from slurmstepd's first line in slurmd's log to the script's first line. That
   log knows milliseconds. *Release*: from the beginning of the exit hook to its end in that log.
-- *Fork server*: workers come from one that has served before (`--fork-server=`). Without it, as by
-  default, slurmstepd starts them.
+- *Worker server*: workers come from one that has served before (`--worker-server=`). Without it,
+  slurmstepd starts them.
 - *Worker's CPU*: of all processes that slurmstepd has waited for when the script starts, in the
   kernel's ticks. Other work on the machine changes it much less than the times.
 - *First job*: nothing of the node's state is left from jobs before. *Next job*: the one after it,
@@ -201,7 +201,7 @@ def _qpu_jobs(jobs: QpuFigures) -> str:
 def _memory(jobs: QpuFigures) -> str:
     of_qpu_job = jobs.acquiring[SLOW_SESSION, FIRST]
     peak_mb = [each / KB_PER_MB for each in jobs.worker_peak_kb]
-    server_mb = [each / KB_PER_MB for each in jobs.fork_server_kb]
+    server_mb = [each / KB_PER_MB for each in jobs.worker_server_kb]
     rows = [
         (
             "slurmstepd, job without QPU, resident kB",
@@ -211,7 +211,7 @@ def _memory(jobs: QpuFigures) -> str:
         ("slurmstepd, job without QPU, its own kB", with_quartiles(jobs.ordinary[OURS].own_kb)),
         ("slurmstepd, 1 Runtime session, its own kB", with_quartiles(of_qpu_job.own_kb)),
         ("worker that acquires 1 Runtime session, peak MB", with_quartiles(peak_mb)),
-        ("fork server while it waits, resident MB", with_quartiles(server_mb)),
+        ("worker server while it waits, resident MB", with_quartiles(server_mb)),
     ]
     return "### Memory\n\n" + table(("", ""), rows)
 

@@ -60,11 +60,11 @@ class Testbed:
             yield site
 
     @contextmanager
-    def fork_server(self) -> Iterator[SocketUnit]:
+    def worker_server(self) -> Iterator[SocketUnit]:
         """Serve workers of our plugin."""
         folder = self.new_folder()
         command = self.installation.environment / "bin" / "spank-qrmi"
-        with SocketUnit(folder / "socket", [str(command), "fork-server"], folder) as unit:
+        with SocketUnit(folder / "socket", [str(command), "worker-server"], folder) as unit:
             yield unit
 
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import orjson
 
-from spank_qrmi import __version__, fork_server, inventory
+from spank_qrmi import __version__, inventory, worker_server
 from spank_qrmi.answer import logging_to
 from spank_qrmi.configuration.plugstack_options import DEFAULT_STATE_DIRECTORY, timeout_seconds
 from spank_qrmi.deadline import Deadline
@@ -66,10 +66,14 @@ def _parser() -> argparse.ArgumentParser:
             "--root", type=_absolute, default=Path("/"), help="work below this folder instead"
         )
     _add_journal_commands(commands)
-    serve = commands.add_parser(
-        "fork-server", help="start workers for plugins; run by systemd alone"
+    serve = commands.add_parser("worker-server", help="have workers ready for plugins")
+    serve.add_argument(
+        "--socket",
+        type=_absolute,
+        metavar="PATH",
+        help="serve this socket; without it the one that systemd passes on",
     )
-    serve.set_defaults(run=_become_fork_server)
+    serve.set_defaults(run=_become_worker_server)
     simulate = commands.add_parser("simulate", help="serve a simulated QPU site over HTTP")
     command.add_arguments(simulate)
     return parser
@@ -127,10 +131,12 @@ def _uninstall(options: argparse.Namespace) -> None:
         sys.stdout.write(f"removed {path}\n")
 
 
-def _become_fork_server(_: argparse.Namespace) -> NoReturn:
+def _become_worker_server(options: argparse.Namespace) -> NoReturn:
     # Its workers are to have nothing of this command's.
-    command = [sys.executable, "-I", "-m", "spank_qrmi.fork_server"]
-    os.execve(command[0], command, fork_server.environment())  # noqa: S606 (it has no shell to be misled by)
+    command = [sys.executable, "-I", "-m", "spank_qrmi.worker_server"]
+    if options.socket is not None:
+        command.append(str(options.socket))
+    os.execve(command[0], command, worker_server.environment())  # noqa: S606 (it has no shell to be misled by)
 
 
 def _status(options: argparse.Namespace) -> None:

@@ -10,16 +10,18 @@ import contextlib
 import logging
 import os
 import socket
+import struct
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 
+from spank_qrmi import qrun_verbs, verbs
 from spank_qrmi.answer import AnswerWriter, logging_to
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.network.process import start_network_process
+from spank_qrmi.network.process import NetworkProcess, start_network_process
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_version
 from spank_qrmi.redaction import error_place
@@ -31,36 +33,21 @@ log = logging.getLogger(__name__)
 
 VerbFunction = Callable[[Request, Deadline, AnswerWriter, Network], None]
 
-# What was looked at in the process that this one was forked from.
-_found_trusted: set[str] = set()
-
-
-def _imported(module: str, name: str) -> VerbFunction:
-    """Return a function that is imported when it is called: most verbs need little of the package.
-
-    The modules behind it take longer to import than some verbs take, as does importlib.
-    """
-
-    def call(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
-        function = getattr(__import__(module, fromlist=(name,)), name)
-        refuse_untrusted_code(_found_trusted)
-        function(request, deadline, answer, network)
-
-    return call
-
-
 _VERBS: dict[Verb, VerbFunction] = {
-    Verb.ACQUIRE: _imported("spank_qrmi.verbs", "acquire"),
-    Verb.RELEASE: _imported("spank_qrmi.verbs", "release"),
-    Verb.RELEASE_JOB: _imported("spank_qrmi.verbs", "release_job"),
-    Verb.QRUN_ENVIRONMENT: _imported("spank_qrmi.qrun_verbs", "environment"),
-    Verb.QRUN_CLEANUP: _imported("spank_qrmi.qrun_verbs", "clean_up"),
+    Verb.ACQUIRE: verbs.acquire,
+    Verb.RELEASE: verbs.release,
+    Verb.RELEASE_JOB: verbs.release_job,
+    Verb.QRUN_ENVIRONMENT: qrun_verbs.environment,
+    Verb.QRUN_CLEANUP: qrun_verbs.clean_up,
 }
 _OPTIONS = {Verb.QRUN_ENVIRONMENT: "--q-backend", Verb.QRUN_CLEANUP: "--q-backend"}
 
 
 def serve(channel: socket.socket, network: Network, stepd_pid: int | None = None) -> None:
-    """Read one request from the channel and answer it; `stepd_pid` asks, or else our parent."""
+    """Read one request from the channel and answer it.
+
+    `stepd_pid` is given by the server that this worker was forked from; without it our parent asks.
+    """
     answer = AnswerWriter(channel.sendall)
     with logging_to(answer.log):
         _serve(channel, network, stepd_pid, answer)
@@ -73,12 +60,13 @@ def _serve(
     try:
         answer.version = read_version(channel.recv)
         request = decode_request(channel.recv, answer.version)
-        if stepd_pid is not None:
-            request = replace(request, stepd_pid=stepd_pid)
         option = _OPTIONS.get(request.verb, option)
+        if stepd_pid is None:
+            refuse_untrusted_code()
+        else:
+            # Its server has looked at the code.
+            request = replace(request, stepd_pid=stepd_pid)
         deadline = Deadline(request.timeout_seconds)
-        if request.verb is not Verb.QRUN_ENVIRONMENT:
-            network.prepare()
         if request.verb is Verb.ACQUIRE:
             _cancel_when_abandoned(channel, deadline)
         _VERBS[request.verb](request, deadline, answer, network)
@@ -113,45 +101,80 @@ def _cancel_when_abandoned(channel: socket.socket, deadline: Deadline) -> None:
         threading.Thread(target=wait, daemon=True).start()
 
 
-def _take_channel() -> socket.socket:
-    """Take the socket off descriptors 0 and 1, where a stray print would spoil the answer.
+def main() -> None:
+    """Serve one request as the process that slurmstepd has started, over descriptors 0 and 1."""
+    _settle()
+    channel = _alone_with(socket.socket(fileno=os.dup(0)))
+    _take_standard_streams(os.dup(2))
+    _serve_and_end(channel, _begin())
 
-    Everything else that slurmd may have left open is closed.
-    """
-    channel = socket.socket(fileno=os.dup(0))
+
+def wait_for_plugin(orders: socket.socket) -> None:
+    """Get ready, and serve the plugin that the worker server names; end if it names none."""
+    _settle()
+    orders = _alone_with(orders)
+    network = _begin()
+    packet, descriptors, _, _ = socket.recv_fds(orders, _STEPD_PID.size, _PASSED_COUNT)
+    if not packet:
+        network.close()
+        os._exit(0)
+    orders.close()
+    channel, stderr_end = descriptors
+    _take_standard_streams(stderr_end)
+    [stepd_pid] = _STEPD_PID.unpack(packet)
+    _serve_and_end(socket.socket(fileno=channel), network, stepd_pid)
+
+
+def encode_stepd_pid(stepd_pid: int) -> bytes:
+    """Return what a worker that is ready is told: whose request it serves."""
+    return _STEPD_PID.pack(stepd_pid)
+
+
+def _settle() -> None:
+    os.umask(0o077)
+    os.chdir("/")
+
+
+def _alone_with(channel: socket.socket) -> socket.socket:
+    """Close all but this socket and the standard streams: slurmd may have left anything open."""
     if channel.fileno() != _CHANNEL_DESCRIPTOR:
         os.dup2(channel.detach(), _CHANNEL_DESCRIPTOR, inheritable=False)
         channel = socket.socket(fileno=_CHANNEL_DESCRIPTOR)
     close_from(_CHANNEL_DESCRIPTOR + 1)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.dup2(2, 1)
-    os.close(nothing)
     return channel
 
 
-_CHANNEL_DESCRIPTOR = 3
+def _take_standard_streams(stderr_end: int) -> None:
+    """Let a stray print go where errors go: in the channel it would spoil the answer."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(stderr_end, 1)
+    os.dup2(stderr_end, 2)
+    os.close(nothing)
+    os.close(stderr_end)
 
 
-def main(stepd_pid: int | None = None, found_trusted: Collection[str] = ()) -> None:
-    """Serve one request as the process that slurmstepd has started.
-
-    The fork server says whose request it is, since that is not the parent's, and which files it has
-    found trusted.
-    """
-    _found_trusted.update(found_trusted)
-    os.umask(0o077)
-    os.chdir("/")
-    channel = _take_channel()
-    # Before there is a secret, an open file or a thread that it could inherit.
+def _begin() -> NetworkProcess:
+    """Fork what asks, before there is a secret, an open file or a thread that it could inherit."""
     network = start_network_process()
     privileges.refuse_to_ask()
     privileges.limit(privileges.WORKER_LIMITS)
+    return network
+
+
+def _serve_and_end(
+    channel: socket.socket, network: NetworkProcess, stepd_pid: int | None = None
+) -> None:
     serve(channel, network, stepd_pid)
     network.close()
     sys.stderr.flush()
     # A thread may still hang in a look-up of a name; nothing is left to wait for.
     os._exit(0)
+
+
+_CHANNEL_DESCRIPTOR = 3
+_STEPD_PID = struct.Struct("i")
+_PASSED_COUNT = 2
 
 
 if __name__ == "__main__":

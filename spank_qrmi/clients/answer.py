@@ -69,10 +69,8 @@ class Answer:
 
     def status_text(self) -> str:
         """Return the status, its name and the service's own reason, such as `404 Not Found: …`."""
-        import http  # noqa: PLC0415 (only what fails needs the names)
-
         try:
-            text = f"{self.status} {http.HTTPStatus(self.status).phrase}"
+            text = f"{self.status} {HTTPStatus(self.status).phrase}"
         except ValueError:
             text = str(self.status)
         reason = error_text(self)

@@ -6,13 +6,11 @@ business.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from spank_qrmi.clients.base import Client, Settings, path_segment, random_token
+from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.iam import IbmService, TokenSource
-
-if TYPE_CHECKING:
-    from spank_qrmi.clients.http import HttpClient
 
 _PREFIX = "QRMI_IBM_DA_"
 _ACCESSIBLE_STATUSES = frozenset({"online"})
@@ -32,7 +30,7 @@ class DirectAccess(Client):
 
     hold = None
 
-    def __init__(self, settings: Settings, http: "HttpClient", tokens: TokenSource) -> None:
+    def __init__(self, settings: Settings, http: HttpClient, tokens: TokenSource) -> None:
         self._service = IbmService.from_settings(settings, http, tokens, prefix=_PREFIX)
         self.login = self._service.login
         self._path = f"/v1/backends/{path_segment(settings.resource_name)}"

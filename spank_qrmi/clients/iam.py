@@ -10,15 +10,13 @@ from binascii import b2a_base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import Settings
+from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.retry import MOST_TRIES
 from spank_qrmi.errors import AcquisitionError, AuthenticationError, ServiceError
-
-if TYPE_CHECKING:
-    from spank_qrmi.clients.http import HttpClient
 
 _GRANT_TYPE = "urn:ibm:params:oauth:grant-type:apikey"
 
@@ -47,7 +45,7 @@ class Login(Protocol):
     def refused_status(self) -> HTTPStatus:
         """With which status it says so."""
 
-    def ask_for_token(self, http: "HttpClient") -> Answer:
+    def ask_for_token(self, http: HttpClient) -> Answer:
         """Return the service's answer; raise ServiceError if there is none."""
 
 
@@ -65,7 +63,7 @@ class IamLogin:
         """What tells it from every other login, credentials included."""
         return (_IAM, self.endpoint_url, self.apikey)
 
-    def ask_for_token(self, http: "HttpClient") -> Answer:
+    def ask_for_token(self, http: HttpClient) -> Answer:
         """Return the service's answer; raise ServiceError if there is none."""
         return http.request(
             "POST",
@@ -91,7 +89,7 @@ class AppIdLogin:
         """What tells it from every other login, credentials included."""
         return (_APP_ID, self.service_url, self.client_id, self.secret)
 
-    def ask_for_token(self, http: "HttpClient") -> Answer:
+    def ask_for_token(self, http: HttpClient) -> Answer:
         """Return the service's answer; raise ServiceError if there is none."""
         pair = f"{self.client_id}:{self.secret}".encode(errors="surrogateescape")
         return http.request(
@@ -135,7 +133,7 @@ class TokenSource:
 
     def __init__(
         self,
-        http: "HttpClient",
+        http: HttpClient,
         *,
         failures_are_final: bool = True,
         tell: TokenListener = lambda login, token, seconds: None,
@@ -241,7 +239,7 @@ class IbmService:
     """One IBM service instance, at `endpoint_url`: requests with token and Service-CRN."""
 
     def __init__(
-        self, endpoint_url: str, access: Access, http: "HttpClient", tokens: TokenSource
+        self, endpoint_url: str, access: Access, http: HttpClient, tokens: TokenSource
     ) -> None:
         self._http = http
         self._tokens = tokens
@@ -257,7 +255,7 @@ class IbmService:
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, http: "HttpClient", tokens: TokenSource, *, prefix: str
+        cls, settings: Settings, http: HttpClient, tokens: TokenSource, *, prefix: str
     ) -> "IbmService":
         """Return the service instance that a resource's variables describe.
 

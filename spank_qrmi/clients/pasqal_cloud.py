@@ -6,14 +6,12 @@ credentials; the other QRMI_PASQAL_CLOUD_* variables are the user's program's.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from spank_qrmi.clients.base import Client, Settings, random_token
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.errors import AcquisitionError, ServiceError
-
-if TYPE_CHECKING:
-    from spank_qrmi.clients.http import HttpClient
-    from spank_qrmi.clients.iam import TokenSource
 
 _BASE_URL_KEY = "QRMI_PASQAL_CLOUD_BASE_URL"
 _DEFAULT_BASE_URL = "https://apis.pasqal.cloud"
@@ -28,7 +26,7 @@ class PasqalCloud(Client):
 
     hold = None
 
-    def __init__(self, settings: Settings, http: "HttpClient", tokens: "TokenSource") -> None:
+    def __init__(self, settings: Settings, http: HttpClient, tokens: TokenSource) -> None:
         self._http = http
         self._device_type = settings.resource_name.upper()
         is_default = settings.get(_BASE_URL_KEY) is None

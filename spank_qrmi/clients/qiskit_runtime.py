@@ -8,16 +8,14 @@ business, except that release asks whether some are still pending.
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from spank_qrmi.at_once import begin
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import Client, Hold, Settings, path_segment
+from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.iam import IbmService, TokenSource
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
-
-if TYPE_CHECKING:
-    from spank_qrmi.clients.http import HttpClient
 
 _PREFIX = "QRMI_IBM_QRS_"
 _MODE_KEY = f"{_PREFIX}SESSION_MODE"
@@ -55,7 +53,7 @@ class QiskitRuntime(Client):
 
     longest_task_seconds = None
 
-    def __init__(self, settings: Settings, http: "HttpClient", tokens: TokenSource) -> None:
+    def __init__(self, settings: Settings, http: HttpClient, tokens: TokenSource) -> None:
         self._settings = settings
         self._service = IbmService.from_settings(settings, http, tokens, prefix=_PREFIX)
         self.login = self._service.login

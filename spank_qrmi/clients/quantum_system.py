@@ -8,15 +8,12 @@ its maker knows.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from spank_qrmi.clients.answer import Answer, error_code
 from spank_qrmi.clients.base import path_segment
+from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.iam import Access, IbmService, TokenSource
 from spank_qrmi.errors import AuthenticationError, ServiceError
-
-if TYPE_CHECKING:
-    from spank_qrmi.clients.http import HttpClient
 
 _JOBS = "/v1/jobs"
 _JOB_NOT_FOUND = "1291"
@@ -55,7 +52,7 @@ class QuantumSystem:
     """One service instance, at `endpoint_url` (without trailing slash)."""
 
     def __init__(
-        self, endpoint_url: str, access: Access, http: "HttpClient", tokens: TokenSource
+        self, endpoint_url: str, access: Access, http: HttpClient, tokens: TokenSource
     ) -> None:
         self._http = http
         self._service = IbmService(endpoint_url, access, http, tokens)

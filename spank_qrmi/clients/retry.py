@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from email.utils import mktime_tz, parsedate_tz
 from http import HTTPStatus
 
 from spank_qrmi.clients.answer import Answer
@@ -166,12 +167,6 @@ def _retry_after_seconds(text: str) -> float | None:
     text = text.strip()
     if text.isascii() and text.isdecimal():
         return float(text[:_RETRY_AFTER_DIGITS])
-    try:
-        # Only a date needs it, which is rare.
-        from email.utils import mktime_tz, parsedate_tz  # noqa: PLC0415 (see above)
-    except (ImportError, OSError):
-        # A process that has given up root may not be able to read it.
-        return None
     try:
         parts = parsedate_tz(text)
         return None if parts is None else max(0.0, mktime_tz(parts) - time.time())

@@ -2,7 +2,7 @@
 """The arguments that plugstack.conf gives to spank_qrmi.so.
 
 The configuration path comes first, options follow. The plugin applies `--on-failure`, the two
-timeouts and `--fork-server` itself (plugin/spank_qrmi_job.pyx): they must hold before there is a
+timeouts and `--worker-server` itself (plugin/spank_qrmi.pyx): they must hold before there is a
 worker, or for one that cannot answer. Here they are only checked, and `--on-failure` is known for
 what the user is told.
 """
@@ -15,6 +15,7 @@ from spank_qrmi.configuration.plugstack_options import (
     STRICT_PERMISSIONS,
     Parse,
     absolute_path,
+    absolute_path_or_none,
     choice,
     line_of,
     parse_options,
@@ -61,7 +62,7 @@ _OPTIONS: Mapping[str, tuple[str | None, Parse]] = {
     "--require": ("requires_all", choice({"all": True, "any": False})),
     "--acquire-timeout": (None, timeout_seconds),
     "--release-timeout": (None, timeout_seconds),
-    "--fork-server": (None, absolute_path),
+    "--worker-server": (None, absolute_path_or_none),
     "--state-dir": ("state_directory", absolute_path),
     "--worker-user": ("worker_user", worker_user),
 }

@@ -73,6 +73,11 @@ def absolute_path(option: str, text: str) -> str:
     return str(path)
 
 
+def absolute_path_or_none(option: str, text: str) -> str:
+    """Read a path that starts with a slash, or the word for doing without."""
+    return text if text == "none" else absolute_path(option, text)
+
+
 def timeout_seconds(option: str, text: str) -> int:
     """Read a number of seconds from 1 to MAX_TIMEOUT_SECONDS."""
     # Python refuses to read a number of thousands of digits.

@@ -2,7 +2,7 @@
 """The arguments that plugstack.conf gives to spank_ibm_qrun.so.
 
 Eight values without a name, or `--credentials`, and options. The plugin applies `--always`,
-`--cleanup-timeout` and `--fork-server` itself; here they are only checked.
+`--cleanup-timeout` and `--worker-server` itself; here they are only checked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from spank_qrmi.configuration.plugstack_options import (
     STRICT_PERMISSIONS,
     Parse,
     absolute_path,
+    absolute_path_or_none,
     line_of,
     parse_options,
     secret_variables_text,
@@ -106,7 +107,7 @@ def _check_file_is_all(positional: Sequence[str], iam_values: Mapping[str, str])
     if positional or iam_values:
         message = (
             f"{_CREDENTIALS} names the file that holds all credentials: give no other arguments "
-            f"but {_ALWAYS}, {STRICT_PERMISSIONS}, --cleanup-timeout, --fork-server, "
+            f"but {_ALWAYS}, {STRICT_PERMISSIONS}, --cleanup-timeout, --worker-server, "
             f"{_STATE_DIRECTORY}, {_WORKER_USER} and --env: beside it"
         )
         raise ArgumentError(message)
@@ -122,7 +123,7 @@ def _text(option: str, text: str) -> str:
 _OPTIONS: Mapping[str, tuple[str | None, Parse]] = {
     _CREDENTIALS: (_CREDENTIALS, absolute_path),
     "--cleanup-timeout": (None, timeout_seconds),
-    "--fork-server": (None, absolute_path),
+    "--worker-server": (None, absolute_path_or_none),
     _STATE_DIRECTORY: (_STATE_DIRECTORY, absolute_path),
     _WORKER_USER: (_WORKER_USER, worker_user),
     **{option: (name, _text) for name, option in _IAM_OPTIONS.items()},

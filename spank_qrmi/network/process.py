@@ -17,13 +17,15 @@ import time
 from collections.abc import Mapping, Sequence
 from itertools import count
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Settings
-from spank_qrmi.clients.iam import is_token
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.iam import Login, TokenSource, is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
+from spank_qrmi.network import server
 from spank_qrmi.network.messages import (
     MAX_REPORT_BYTES,
     MAX_TEXT_LENGTH,
@@ -38,13 +40,10 @@ from spank_qrmi.network.messages import (
     read_frame,
 )
 from spank_qrmi.network.services import QuantumJobs, Services
+from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.redaction import printable
+from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import WorkerUser
-
-if TYPE_CHECKING:
-    from spank_qrmi.clients.http import HttpClient
-    from spank_qrmi.clients.iam import Login, TokenSource
-    from spank_qrmi.state.token_cache import TokenCache
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +67,6 @@ _MOST_NEW_TOKENS = 1000
 
 def start_network_process() -> "NetworkProcess":
     """Fork the process. Called before secrets are read, files opened and threads started."""
-    from spank_qrmi.network import server  # noqa: PLC0415 (needed in the other process only)
-
     ours, theirs = socket.socketpair()
     parent_pid = os.getpid()
     pid = os.fork()
@@ -108,10 +105,6 @@ class NetworkProcess:
         self._failure = ""
         self._listener: threading.Thread | None = None
 
-    def prepare(self) -> None:
-        """Let it import what requests need, while the worker does other things."""
-        self._order(Order.PREPARE)
-
     def open(
         self,
         environments: Sequence[Mapping[str, str]],
@@ -119,7 +112,7 @@ class NetworkProcess:
         seconds: float,
         *,
         is_tls_needed: bool = True,
-        token_cache: "TokenCache | None" = None,
+        token_cache: TokenCache | None = None,
     ) -> None:
         """Let it get ready for requests with these sets of variables, see `Network`."""
         self._token_cache = token_cache
@@ -206,7 +199,7 @@ class NetworkProcess:
             raise result
         return result
 
-    def provide_token(self, work: str, deadline: Deadline, login: "Login") -> None:
+    def provide_token(self, work: str, deadline: Deadline, login: Login) -> None:
         """Let a piece of work have the login's token, the node's or a new one.
 
         If there is none, what asks with it says why; raises ServiceError if no time is left to.
@@ -360,12 +353,10 @@ class _RemoteServices(Services):
 
     def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
         """Return jobs that are removed there; raises VariableError as the real one does."""
-        from spank_qrmi.qrun.service import quantum_system_from  # noqa: PLC0415 (for qrun only)
-
         system = quantum_system_from(values, *_NOTHING_TO_ASK_WITH)
         return _RemoteQuantumJobs(self, pairs_to_fields(values), system.login)
 
-    def call(self, login: "Login | None", call: Call, *fields: str) -> list[str]:
+    def call(self, login: Login | None, call: Call, *fields: str) -> list[str]:
         """Have something asked within this piece of work, see `NetworkProcess.call`."""
         with self._beginning:
             if not self._work:
@@ -377,7 +368,7 @@ class _RemoteServices(Services):
         finally:
             self._process.keep_new_tokens()
 
-    def _provide_token(self, login: "Login") -> None:
+    def _provide_token(self, login: Login) -> None:
         """Let the work have the login's token, before anything is asked with it."""
         with self._beginning:
             lock = self._providing.setdefault(login, threading.Lock())
@@ -432,7 +423,7 @@ class _RemoteClient(Client):
 class _RemoteQuantumJobs:
     """The jobs of one instance of Direct Access, see `QuantumJobs`."""
 
-    def __init__(self, services: _RemoteServices, variables: Sequence[str], login: "Login") -> None:
+    def __init__(self, services: _RemoteServices, variables: Sequence[str], login: Login) -> None:
         self._services = services
         self._variables = variables
         self._login = login

@@ -2,7 +2,7 @@
 """The network process: it alone speaks with vendors' services, and is not root when it does.
 
 It is forked from the worker before that has read anything, so it knows no secret but those that it
-is asked with. It imports the HTTP client and reads certificates, gives up root, and then answers
+is asked with. It opens the HTTP client and reads certificates, gives up root, and then answers
 calls until the worker closes its end.
 """
 
@@ -13,11 +13,12 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from spank_qrmi.answer import logging_to
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Settings
+from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.iam import Login, TokenSource, login_from_fields
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
@@ -33,13 +34,10 @@ from spank_qrmi.network.messages import (
     read_frame,
 )
 from spank_qrmi.network.services import QuantumJobs
+from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.redaction import error_place
 from spank_qrmi.trust import privileges
-from spank_qrmi.trust.running_code import places_of_code, refuse_untrusted_code
 from spank_qrmi.trust.worker_user import WorkerUser, ids_of
-
-if TYPE_CHECKING:
-    from spank_qrmi.clients.http import HttpClient
 
 log = logging.getLogger(__name__)
 
@@ -56,21 +54,14 @@ def main(channel: socket.socket, parent_pid: int) -> NoReturn:
     block_signals()
     channel = _alone(channel)
     privileges.limit(privileges.NETWORK_LIMITS)
-    # At what both have imported the worker looks, before it gives an order that needs rights.
-    found_trusted = places_of_code()
-
-    def prepare() -> None:
-        import_http()
-        refuse_untrusted_code(found_trusted)
 
     def give_up_root(user: str, seconds: float) -> None:
-        refuse_untrusted_code(found_trusted)
         become_user(user)
         privileges.seal(parent_pid)
         privileges.limit_processor_time(seconds)
 
     with contextlib.suppress(OSError, ProtocolError):
-        Server(channel, give_up_root, prepare).serve()
+        Server(channel, give_up_root).serve()
     # A thread may still hang in a look-up of a name.
     os._exit(0)
 
@@ -105,15 +96,6 @@ def become_user(text: str) -> None:
     privileges.become(*ids_of(WorkerUser(text)))
 
 
-def import_http() -> None:
-    """Import all that requests may need, while its files can still be read."""
-    import ctypes  # noqa: F401, PLC0415 (imported when it is asked for)
-    import http  # noqa: F401, PLC0415 (as above)
-
-    import spank_qrmi.clients.http  # noqa: PLC0415 (as above)
-    import spank_qrmi.qrun.service  # noqa: F401, PLC0415 (as above)
-
-
 class Server:
     """Answers the worker's calls, each in a thread of its own."""
 
@@ -121,11 +103,9 @@ class Server:
         self,
         channel: socket.socket,
         give_up_root: Callable[[str, float], None],
-        prepare: Callable[[], None] = import_http,
     ) -> None:
         self._channel = channel
         self._give_up_root = give_up_root
-        self._prepare = prepare
         self._sending = threading.Lock()
         self._clients: list[HttpClient | ServiceError] = []
         self._works: dict[str, _Work] = {}
@@ -141,10 +121,6 @@ class Server:
     def _carry_out(self, order: Order, fields: Sequence[str]) -> bool:
         """Return whether to go on."""
         match order:
-            case Order.PREPARE:
-                # What fails here fails again on opening, which tells why.
-                with contextlib.suppress(Exception):
-                    self._prepare()
             case Order.OPEN:
                 return self._open(*fields)
             case Order.WORK:
@@ -170,7 +146,6 @@ class Server:
     def _open(self, user: str, seconds: str, is_tls_needed: str, *environments: str) -> bool:
         """Open a client for each set of variables, and give up root."""
         try:
-            self._prepare()
             self._clients = [
                 _client_with(each, is_tls_needed=bool(is_tls_needed))
                 for each in _sets_in(environments)
@@ -212,7 +187,7 @@ class _Work:
 
     def __init__(
         self,
-        client: "HttpClient | ServiceError",
+        client: HttpClient | ServiceError,
         seconds: float,
         tell: Callable[[str, str, float], None],
     ) -> None:
@@ -266,8 +241,6 @@ class _Work:
 
     def _jobs(self, variables: Sequence[str]) -> QuantumJobs:
         """Return a service's jobs, the same for all calls: they share its access token."""
-        from spank_qrmi.qrun.service import quantum_system_from  # noqa: PLC0415 (for qrun only)
-
         with self._making:
             key = tuple(variables)
             if key not in self._quantum_jobs:
@@ -296,10 +269,8 @@ def _sets_in(fields: Sequence[str]) -> list[dict[str, str]]:
 
 def _client_with(
     environment: Mapping[str, str], *, is_tls_needed: bool
-) -> "HttpClient | ServiceError":
+) -> HttpClient | ServiceError:
     """Return an open client for a set of variables, or why there is none."""
-    from spank_qrmi.clients.http import HttpClient  # noqa: PLC0415 (imported when it is asked for)
-
     client = HttpClient(Deadline(0))
     try:
         client.open_with(environment, is_tls_needed=is_tls_needed)

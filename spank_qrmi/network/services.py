@@ -6,14 +6,12 @@ The worker decides as root, and asks nothing; a process without root asks (`proc
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from spank_qrmi.clients.base import Client, Settings
 from spank_qrmi.deadline import Deadline
+from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import WorkerUser
-
-if TYPE_CHECKING:
-    from spank_qrmi.state.token_cache import TokenCache
 
 
 class QuantumJobs(Protocol):
@@ -42,9 +40,6 @@ class Services(AbstractContextManager["Services", None], Protocol):
 class Network(Protocol):
     """The way to the services."""
 
-    def prepare(self) -> None:
-        """Begin with what takes long before requests can be made; returns at once."""
-
     def open(
         self,
         environments: Sequence[Mapping[str, str]],
@@ -52,7 +47,7 @@ class Network(Protocol):
         seconds: float,
         *,
         is_tls_needed: bool = True,
-        token_cache: "TokenCache | None" = None,
+        token_cache: TokenCache | None = None,
     ) -> None:
         """Get ready for requests with each of these sets of variables; called once, first.
 

@@ -2,7 +2,7 @@
 # What a plugin's questions to its worker have in common, from the first byte to the answer.
 
 from libc.stdio cimport snprintf
-from libc.string cimport memset
+from libc.string cimport memset, strcmp
 
 from spank cimport slurm_debug, slurm_info
 from spank_qrmi.plugin.arguments cimport argument_value
@@ -20,13 +20,22 @@ cdef enum:
     TIMEOUT_MARGIN_SECONDS = 8
 
 
-cdef inline bint try_fork_server(Conversation *talk, const char *path) noexcept nogil:
-    """Have the fork server start the worker; without it the job only waits a little longer."""
+cdef inline bint try_worker_server(Conversation *talk, int argc, char **argv) noexcept nogil:
+    """Take a worker that is ready; without the server the job only waits a little longer."""
+    cdef const char *named = argument_value(argc, argv, b"--worker-server=")
+    cdef const char *path = b"/run/spank_qrmi/worker.socket"
+    if named != NULL:
+        path = named
+    if strcmp(path, b"none") == 0:
+        return False
     if start_served_worker(talk, path):
-        slurm_debug(b"%s: worker of fork server %s", PLUGIN_LOG_NAME, path)
+        slurm_debug(b"%s: worker of worker server %s", PLUGIN_LOG_NAME, path)
         return True
-    slurm_info(b"%s: warning: --fork-server=%.100s: %s; a worker is started without it",
-               PLUGIN_LOG_NAME, path, talk.failure)
+    if named == NULL:
+        slurm_debug(b"%s: no worker server at %s: %s", PLUGIN_LOG_NAME, path, talk.failure)
+    else:
+        slurm_info(b"%s: warning: --worker-server=%.100s: %s; a worker is started without it",
+                   PLUGIN_LOG_NAME, path, talk.failure)
     talk.failure[0] = 0
     return False
 
@@ -35,7 +44,6 @@ cdef inline void begin_conversation(Conversation *talk, Answer *answer, ByteBuff
                                     const Step *step, long timeout_seconds, int argc,
                                     char **argv) noexcept nogil:
     """Start the worker: while the request is written, and slurmctld asked for it, Python starts."""
-    cdef const char *path = argument_value(argc, argv, b"--fork-server=")
     memset(talk, 0, sizeof(talk[0]))
     memset(answer, 0, sizeof(answer[0]))
     memset(request, 0, sizeof(request[0]))
@@ -43,7 +51,7 @@ cdef inline void begin_conversation(Conversation *talk, Answer *answer, ByteBuff
     talk.log = log_worker_record
     talk.job_id = step.job_id
     talk.timeout_milliseconds = (timeout_seconds + TIMEOUT_MARGIN_SECONDS) * 1000
-    if path == NULL or not try_fork_server(talk, path):
+    if not try_worker_server(talk, argc, argv):
         start_worker(talk)
 
 

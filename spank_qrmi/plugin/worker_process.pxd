@@ -2,7 +2,7 @@
 # The worker as the plugin sees it: start it, hand it one request, wait for one answer within a
 # deadline, and leave nothing of it behind. Called only from slurmstepd itself, never from a task,
 # and always waited for before the hook returns, since slurmstepd reaps strays. It is slurmstepd's
-# child, or one of the fork server's.
+# child, or one of the worker server's.
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint32_t
@@ -20,7 +20,7 @@ from posix.wait cimport (
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes, release_bytes
 from spank_qrmi.plugin.descriptors cimport (
     close_both, is_readable, monotonic_milliseconds, out_of_standard)
-from spank_qrmi.plugin.fork_server cimport (
+from spank_qrmi.plugin.worker_server cimport (
     WORKER_ENDED, WORKER_RUNS, WORKER_UNKNOWN, WorkerState, kill_served, served_worker,
     wait_for_served)
 from spank_qrmi.plugin.job cimport JOB_OVER, JOB_UNKNOWN, JobState
@@ -63,7 +63,7 @@ cdef struct Conversation:
     char failure[FAILURE_BYTES]
     char complaint[COMPLAINT_BYTES]
     bint is_undoing
-    # In between: `server` is the connection to a fork server that has started the worker, `pid` the
+    # In between: `server` is the connection to a worker server that has started the worker, `pid` the
     # process that slurmstepd has.
     bint is_started
     bint is_served
@@ -217,7 +217,7 @@ cdef inline void keep_ends(Conversation *talk, int *channel, int *stderr_pair) n
 
 
 cdef inline bint start_served_worker(Conversation *talk, const char *path) noexcept nogil:
-    """Have the fork server start a worker; `failure` says why where that is not possible."""
+    """Have the worker server start a worker; `failure` says why where that is not possible."""
     cdef char interpreter[PATH_BYTES]
     cdef int channel[2]
     cdef int stderr_pair[2]

@@ -2,20 +2,17 @@
 """The service that the `IBMQRUN_*` variables describe: where it is and how it knows us."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from spank_qrmi.clients.base import base_url
+from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.iam import Access, AppIdLogin, IamLogin, TokenSource, is_header_value
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.errors import VariableError
 from spank_qrmi.qrun import variables as names
 
-if TYPE_CHECKING:
-    from spank_qrmi.clients.http import HttpClient
-
 
 def quantum_system_from(
-    values: Mapping[str, str], http: "HttpClient", tokens: TokenSource | None = None
+    values: Mapping[str, str], http: HttpClient, tokens: TokenSource | None = None
 ) -> QuantumSystem:
     """Return the service, without any request; `values` holds `IBMQRUN_*` variables.
 

@@ -2,6 +2,7 @@
 """What a process may do, and how it gives that up for good."""
 
 import contextlib
+import ctypes
 import errno
 import os
 import resource
@@ -125,8 +126,6 @@ def seal(parent_pid: int) -> None:
     Changing the user undoes the latter two, so it comes first. Raises PrivilegeError.
     """
     # Python's standard library has no other way to these calls.
-    import ctypes  # noqa: PLC0415 (the process that runs as root needs none of it)
-
     library = ctypes.CDLL(None, use_errno=True)
     for option, value in (
         (_PR_SET_NO_NEW_PRIVS, 1),

@@ -8,31 +8,23 @@ from spank_qrmi.errors import UntrustedPathError
 from spank_qrmi.trust.paths import trouble_at, trouble_with
 
 
-def places_of_code() -> set[str]:
-    """Return the files of all modules that are imported, and the folders that these lie in."""
-    files = _files_of_modules()
-    return {*files, *map(os.path.dirname, files), *sys.path}
-
-
-def refuse_untrusted_code(found_trusted: set[str] | None = None) -> None:
+def refuse_untrusted_code() -> None:
     """Raise UntrustedPathError if others than root could change what is, or will be, imported.
 
     Looks at the interpreter, the folders that modules are imported from, and the file and byte code
-    of each module that was; not at those in `found_trusted`, to which what was looked at is added.
+    of each module that was.
     """
     if os.geteuid() != 0:
         return
-    known = set() if found_trusted is None else found_trusted
-    files = [file for file in _files_of_modules() if file not in known]
+    files = _files_of_modules()
     places = [*filter(os.path.exists, sys.path), *map(os.path.dirname, files)]
-    folders = [folder for folder in dict.fromkeys(places) if folder not in known]
+    folders = dict.fromkeys(places)
     trouble = trouble_with([sys.executable, *folders])
     for each in (*folders, *files):
         trouble = trouble or trouble_at(each)
     if trouble:
         message = f"{trouble}: run chown root and chmod go-w on it, or install elsewhere"
         raise UntrustedPathError(message)
-    known.update(files, folders)
 
 
 def _files_of_modules() -> list[str]:

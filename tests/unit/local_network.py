@@ -18,9 +18,6 @@ from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser
 class LocalNetwork:
     """Asks from the process of the tests, with its rights."""
 
-    def prepare(self) -> None:
-        """Do nothing: what takes long is done when it is needed."""
-
     def open(
         self,
         environments: Sequence[Mapping[str, str]],

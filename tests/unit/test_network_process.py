@@ -72,7 +72,6 @@ def opened(
     serve: Callable[[socket.socket], object], user: WorkerUser = DEFAULT_WORKER_USER
 ) -> Iterator[NetworkProcess]:
     with served(serve) as network:
-        network.prepare()
         network.open([{}, {"A": "1"}], user, 60)
         network.wait_until_open(Deadline(PATIENCE_SECONDS))
         yield network
@@ -308,7 +307,6 @@ def test_process_that_hangs_is_not_waited_for(vendor: FakeVendor) -> None:
 )
 def test_reason_why_nothing_can_be_asked(answer: bytes, expected: str) -> None:
     def refuse(channel: socket.socket) -> None:
-        read_frame(channel.recv, MAX_FRAME_BYTES)
         read_frame(channel.recv, MAX_FRAME_BYTES)
         channel.sendall(answer)
 

@@ -21,7 +21,6 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.network.messages import Call, error_fields, pairs_to_fields
 
-network_server.import_http()
 retry.DELAYS_SECONDS = (0.01,) * len(retry.DELAYS_SECONDS)
 clients = {
     proxy: network_server._client_with(
@@ -86,7 +85,6 @@ HOSTILE_PROGRAM = r"""
 import sys
 from spank_qrmi.network import server as network_server
 
-network_server.import_http()
 client = network_server._client_with({}, is_tls_needed=True)
 
 from spank_qrmi.clients.answer import Answer

@@ -51,7 +51,7 @@ def refusal_of(arguments: Sequence[str]) -> str | None:
         },
         {
             ("--acquire-timeout=1", "--release-timeout=86400"): parsed(),
-            ("--fork-server=/run/x",): parsed(),
+            ("--worker-server=/run/x",): parsed(),
         },
         {("--strict-permissions",): parsed(is_strict=True)},
         {("--state-dir=/var/x",): parsed(state_directory="/var/x")},
@@ -98,7 +98,7 @@ def test_defaults() -> None:
         },
         {
             (PATH, "--state-dir=var"): "--state-dir must be an absolute path, got 'var'",
-            (PATH, "--fork-server=x"): "--fork-server must be an absolute path, got 'x'",
+            (PATH, "--worker-server=x"): "--worker-server must be an absolute path, got 'x'",
             (PATH, "--state-dir="): "--state-dir must be an absolute path, got ''",
         },
         {

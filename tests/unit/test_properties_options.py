@@ -27,7 +27,7 @@ OPTIONS = [
     "--acquire-timeout=",
     "--release-timeout=",
     "--cleanup-timeout=",
-    "--fork-server=",
+    "--worker-server=",
     "--state-dir=",
     "--worker-user=",
     "--strict-permissions",

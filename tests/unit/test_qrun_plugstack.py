@@ -36,8 +36,8 @@ NEEDED = (
 TOGETHER = "--iam-apikey, --service-crn, --iam-endpoint belong together: add "
 FILE_IS_ALL = (
     "--credentials names the file that holds all credentials: give no other arguments but "
-    "--always, --strict-permissions, --cleanup-timeout, --fork-server, --state-dir, --worker-user "
-    "and --env: beside it"
+    "--always, --strict-permissions, --cleanup-timeout, --worker-server, --state-dir, "
+    "--worker-user and --env: beside it"
 )
 
 
@@ -57,7 +57,7 @@ def refusal_of(arguments: Sequence[str]) -> str | None:
         {
             (*EIGHT, "--always"): QrunArguments(SITE),
             (*EIGHT, "--cleanup-timeout=5"): QrunArguments(SITE),
-            (*EIGHT, "--fork-server=/s"): QrunArguments(SITE),
+            (*EIGHT, "--worker-server=/s"): QrunArguments(SITE),
         },
         {(*EIGHT, "--strict-permissions"): QrunArguments(SITE, is_strict=True)},
         {(*EIGHT, "--worker-user=qpu"): QrunArguments(SITE, worker_user=WorkerUser("qpu"))},
@@ -110,7 +110,7 @@ def test_arguments_are_understood(understood: Mapping[tuple[str, ...], QrunArgum
         },
         {
             ("--credentials=etc/a",): "--credentials must be an absolute path, got 'etc/a'",
-            (*EIGHT, "--fork-server="): "--fork-server must be an absolute path, got ''",
+            (*EIGHT, "--worker-server="): "--worker-server must be an absolute path, got ''",
             (*EIGHT, "--state-dir=s"): "--state-dir must be an absolute path, got 's'",
             ("--credentials=",): "--credentials must be an absolute path, got ''",
         },

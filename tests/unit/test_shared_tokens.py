@@ -50,7 +50,6 @@ class Node:
     @contextlib.contextmanager
     def network(self) -> Iterator[NetworkProcess]:
         with served(real) as network:
-            network.prepare()
             network.open([{}], DEFAULT_WORKER_USER, 60, token_cache=self.cache)
             network.wait_until_open(Deadline(PATIENCE_SECONDS))
             yield network

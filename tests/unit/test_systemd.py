@@ -16,8 +16,8 @@ from spank_qrmi.configuration.plugstack_options import DEFAULT_STATE_DIRECTORY
 REPOSITORY = Path(__file__).parents[2]
 SERVICE = REPOSITORY / "systemd" / "spank-qrmi-release.service"
 TIMER = REPOSITORY / "systemd" / "spank-qrmi-release.timer"
-FORK_SERVER = REPOSITORY / "systemd" / "spank-qrmi-fork-server.service"
-FORK_SERVER_SOCKET = REPOSITORY / "systemd" / "spank-qrmi-fork-server.socket"
+WORKER_SERVER = REPOSITORY / "systemd" / "spank-qrmi-worker-server.service"
+WORKER_SERVER_SOCKET = REPOSITORY / "systemd" / "spank-qrmi-worker-server.socket"
 
 
 def settings_of(path: Path) -> configparser.ConfigParser:
@@ -49,49 +49,49 @@ def test_timer_starts_the_service_of_its_name() -> None:
     assert "Unit" not in settings_of(TIMER)["Timer"]
 
 
-def test_fork_server_is_the_command() -> None:
-    program, *arguments = shlex.split(settings_of(FORK_SERVER)["Service"]["ExecStart"])
+def test_worker_server_is_the_command() -> None:
+    program, *arguments = shlex.split(settings_of(WORKER_SERVER)["Service"]["ExecStart"])
     assert program == "@SBINDIR@/spank-qrmi"
-    assert cli._parser().parse_args(arguments).run is cli._become_fork_server
+    assert cli._parser().parse_args(arguments).run is cli._become_worker_server
 
 
-def test_fork_server_may_write_wherever_plugstack_conf_puts_the_journal() -> None:
+def test_worker_server_may_write_wherever_plugstack_conf_puts_the_journal() -> None:
     """With `strict`, jobs fail whose folder the unit does not name, or that was made anew."""
-    service = settings_of(FORK_SERVER)["Service"]
+    service = settings_of(WORKER_SERVER)["Service"]
     assert service["ProtectSystem"] == "full"
     assert not {"ReadWritePaths", "StateDirectory", "ProtectHome"} & set(service)
 
 
-def test_fork_server_takes_no_worker_along() -> None:
+def test_worker_server_takes_no_worker_along() -> None:
     """With `mixed`, systemd kills them as soon as it has ended, however that was."""
-    service = settings_of(FORK_SERVER)["Service"]
+    service = settings_of(WORKER_SERVER)["Service"]
     assert service["KillMode"] == "process"
     assert service["OOMPolicy"] == "continue"
 
 
-def test_fork_server_may_have_as_many_workers_as_slurmd() -> None:
-    assert settings_of(FORK_SERVER)["Service"]["TasksMax"] == "infinity"
+def test_worker_server_may_have_as_many_workers_as_slurmd() -> None:
+    assert settings_of(WORKER_SERVER)["Service"]["TasksMax"] == "infinity"
 
 
-def test_fork_server_knows_the_nodes_name_of_today() -> None:
+def test_worker_server_knows_the_nodes_name_of_today() -> None:
     """It is part of what an entry belongs to; ProtectHostname would keep that of the start."""
-    assert "ProtectHostname" not in settings_of(FORK_SERVER)["Service"]
+    assert "ProtectHostname" not in settings_of(WORKER_SERVER)["Service"]
 
 
-def test_socket_of_the_fork_server_is_roots_alone_and_where_the_documents_say() -> None:
-    settings = settings_of(FORK_SERVER_SOCKET)["Socket"]
-    assert FORK_SERVER_SOCKET.stem == FORK_SERVER.stem
+def test_socket_of_the_worker_server_is_roots_alone_and_where_the_documents_say() -> None:
+    settings = settings_of(WORKER_SERVER_SOCKET)["Socket"]
+    assert WORKER_SERVER_SOCKET.stem == WORKER_SERVER.stem
     assert (settings["SocketMode"], settings["DirectoryMode"]) == ("0600", "0700")
     for document in ("docs/install.md", "plugstack.conf.example"):
         text = (REPOSITORY / document).read_text()
-        assert f"--fork-server={settings['ListenSequentialPacket']}" in text
+        assert f"--worker-server={settings['ListenSequentialPacket']}" in text
 
 
 @pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
 )
 def test_systemd_finds_no_fault(tmp_path: Path) -> None:
-    for path in (SERVICE, TIMER, FORK_SERVER, FORK_SERVER_SOCKET):
+    for path in (SERVICE, TIMER, WORKER_SERVER, WORKER_SERVER_SOCKET):
         # It wants the program to be there.
         text = re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", path.read_text())
         (tmp_path / path.name).write_text(text)

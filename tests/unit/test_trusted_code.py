@@ -87,25 +87,6 @@ def test_link_to_what_others_may_change(package: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
-def test_only_what_was_found_trusted_is_not_looked_at_again(package: Path) -> None:
-    found: set[str] = set()
-    give_away(package / "module.py")
-    for _ in range(2):
-        with pytest.raises(UntrustedPathError):
-            running_code.refuse_untrusted_code(found)
-    assert not found
-    os.chown(package / "module.py", 0, 0)
-    running_code.refuse_untrusted_code(found)
-    assert {str(package), str(package / "module.py")} <= found
-    other = SimpleNamespace(__file__=str(package / "other.py"), __cached__=None)
-    (package / "other.py").touch()
-    give_away(package / "other.py")
-    running_code.sys.modules["package.other"] = other  # type: ignore[attr-defined]
-    with pytest.raises(UntrustedPathError, match=r"other\.py"):
-        running_code.refuse_untrusted_code(found)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
 def test_interpreter_that_others_may_change(package: Path, tmp_path: Path) -> None:
     interpreter = tmp_path / "python"
     interpreter.touch()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plugin in the fake host, with its worker from a fork server; or without one after all."""
+"""The plugin in the fake host, with its worker from a worker server; or without one after all."""
 
 import os
 import shutil
@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from loopback.socket_unit import SocketUnit
-from spank_qrmi.fork_server import STARTED
-from tests.unit.forked_workers import asked, fork_server, scripted_server, silent_server
+from spank_qrmi.worker_server import STARTED
 from tests.unit.plugin_host import CONFIG, PluginHost, Report, answer_of, told_to_user
+from tests.unit.served_workers import asked, scripted_server, silent_server, worker_server
 from tests.unit.test_plugin_messages import VALGRIND
 
 FAST = 5
@@ -24,24 +24,26 @@ VARIABLES = [("a_QRMI_X", "1")]
 
 # A server's worker in the place of the real one, which is told by a test what to do.
 WORKER = """
-def main(pid, found_trusted):
+def serve_and_end(channel, network, pid):
     folder = {folder!r}
     answer = open(folder + "/answer", "rb").read()
     open(folder + "/served", "a").write("x")
+    os.dup2(channel.fileno(), 0)
+    channel.close()
     {body}
-worker.main = main
+worker._serve_and_end = serve_and_end
 """
 ANSWERS = "os.write(0, answer)\n    os._exit(0)"
 
 
 @contextmanager
 def serving(host: PluginHost, body: str = ANSWERS, held: int = 0) -> Iterator[SocketUnit]:
-    """Let the plugin's environment be this one, and its fork server have such workers."""
+    """Let the plugin's environment be this one, and its worker server have such workers."""
     (host.folder / "answer").write_bytes(answer_of(variables=VARIABLES, held=held))
     host.link.unlink(missing_ok=True)
     host.link.symlink_to(sys.executable)
     preparation = WORKER.format(folder=str(host.folder), body=body)
-    with fork_server(host.folder, preparation) as unit:
+    with worker_server(host.folder, preparation) as unit:
         with asked(unit.path, b"nothing") as refused:
             assert not refused.is_started()
         yield unit
@@ -49,7 +51,7 @@ def serving(host: PluginHost, body: str = ANSWERS, held: int = 0) -> Iterator[So
 
 
 def run(host: PluginHost, path: Path | str, *arguments: str, **orders: object) -> Report:
-    wanted = [CONFIG, f"--fork-server={path}", *arguments]
+    wanted = [CONFIG, f"--worker-server={path}", *arguments]
     return host.run(arguments=wanted, **orders)  # type: ignore[arg-type]
 
 
@@ -59,7 +61,7 @@ def served_count(host: PluginHost) -> int:
 
 
 def warning_of(path: Path | str, why: str) -> str:
-    return f"warning: --fork-server={path}: {why}; a worker is started without it"
+    return f"warning: --worker-server={path}: {why}; a worker is started without it"
 
 
 def test_worker_comes_from_the_server(host: PluginHost) -> None:
@@ -69,16 +71,16 @@ def test_worker_comes_from_the_server(host: PluginHost) -> None:
     assert (report.task_statuses, report.shown_to_user) == ([0], [])
     # One acquires, and one releases.
     assert served_count(host) == 2
-    assert report.logged("debug").count(f"worker of fork server {unit.path}") == 2
+    assert report.logged("debug").count(f"worker of worker server {unit.path}") == 2
 
 
 def test_plugin_for_qrun_has_it_too(qrun_host: PluginHost) -> None:
     with serving(qrun_host) as unit:
         (qrun_host.folder / "answer").write_bytes(answer_of(variables=[("IBMQRUN_X", "1")]))
         report = qrun_host.run(
-            options=["q-backend=a"], arguments=[f"--fork-server={unit.path}", "--credentials=/x"]
+            options=["q-backend=a"], arguments=[f"--worker-server={unit.path}", "--credentials=/x"]
         )
-    assert f"worker of fork server {unit.path}" in report.logged("debug")
+    assert f"worker of worker server {unit.path}" in report.logged("debug")
 
 
 def test_complaints_are_logged(host: PluginHost) -> None:
@@ -233,7 +235,8 @@ def test_memory_is_kept_well(host: PluginHost) -> None:
     log = host.folder / "valgrind"
     with serving(host, held=1) as unit:
         report = host.run(
-            arguments=[CONFIG, f"--fork-server={unit.path}"], under=[*VALGRIND, f"--log-file={log}"]
+            arguments=[CONFIG, f"--worker-server={unit.path}"],
+            under=[*VALGRIND, f"--log-file={log}"],
         )
     assert served_count(host) == 2
     assert report.task_statuses == [0]

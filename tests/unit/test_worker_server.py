@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fork server as a process behind a socket of the service manager's."""
+"""The worker server as a process behind a socket of the service manager's."""
 
 import os
 import signal
@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from loopback.processes import children_of
 from loopback.socket_unit import SocketUnit
 from loopback.waiting import wait_until
-from spank_qrmi.fork_server import KILL, START
 from spank_qrmi.protocol import Request, Verb
+from spank_qrmi.worker_server import KILL, START
 from tests.unit.conversation import encode_request, read_answer
-from tests.unit.forked_workers import PATIENCE_SECONDS, asked, fork_server
 from tests.unit.open_descriptors import OPEN_DESCRIPTORS
+from tests.unit.served_workers import PATIENCE_SECONDS, PROGRAM, asked, worker_server
 
 REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, PATIENCE_SECONDS)
 
@@ -37,7 +38,7 @@ def verb(request, deadline, answer, network):
     answer.message(f"open to {sorted(each.name for each in signal.valid_signals() - blocked)}")
     handlers = {signal.getsignal(each) for each in (signal.SIGCHLD, signal.SIGTERM)}
     answer.message(f"handlers {handlers == {signal.SIG_DFL}}, group {os.getpgid(0) == os.getpid()}")
-    answer.message(f"open {sorted(open_descriptors().items())}")
+    answer.message(f"open {sorted(open_descriptors().values())}")
     answer.end(Verdict.RUN)
 
 worker._VERBS[Verb.ACQUIRE] = verb
@@ -47,24 +48,8 @@ worker._VERBS[Verb.ACQUIRE] = verb
 
 def with_worker(body: str) -> str:
     """Return a preparation that puts this in the worker's place; `pid` is the plugin's process."""
-    return f"def main(pid, found_trusted):\n    {body}\nworker.main = main\n"
-
-
-# A worker that imports what others come to import later.
-THOROUGH = """
-import sys
-from spank_qrmi.network.server import import_http
-from spank_qrmi.protocol import Verb, Verdict
-
-def verb(request, deadline, answer, network):
-    found = set(sys.modules)
-    import_http()
-    import spank_qrmi.clients.tls, spank_qrmi.qrun_verbs, spank_qrmi.verbs
-    answer.message(f"imported {sorted(set(sys.modules) - found)}")
-    answer.end(Verdict.RUN)
-
-worker._VERBS[Verb.ACQUIRE] = verb
-"""
+    start = "def serve(channel, network, pid):\n    os.dup2(channel.detach(), 0)\n"
+    return f"{start}    {body}\nworker._serve_and_end = serve\n"
 
 
 # It ends when its plugin hangs up, and repeats what it is told until then.
@@ -73,7 +58,7 @@ ECHO = with_worker("while data := os.read(0, 100): os.write(0, data)\n    os._ex
 
 @contextmanager
 def serving(folder: Path, preparation: str) -> Iterator[SocketUnit]:
-    with fork_server(folder, preparation) as unit:
+    with worker_server(folder, preparation) as unit:
         yield unit
         assert unit.said == ""
 
@@ -100,16 +85,8 @@ def test_worker_is_as_one_that_slurmstepd_starts(tmp_path: Path) -> None:
             f"asked by {os.getpid()}, not by {unit.pid}",
             "open to ['SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGILL', 'SIGKILL', 'SIGSEGV', 'SIGSTOP']",
             "handlers True, group True",
-            "open [(0, '/dev/null'), (1, 'socket'), (2, 'socket'), (3, 'socket'), (4, 'socket')]",
+            "open ['/dev/null', 'socket', 'socket', 'socket', 'socket']",
         ]
-
-
-def test_worker_has_all_modules_from_the_beginning(tmp_path: Path) -> None:
-    with serving(tmp_path, THOROUGH) as unit, asked(unit.path) as worker:
-        assert worker.is_started()
-        worker.channel.sendall(encode_request(REQUEST))
-        assert read_answer(worker.channel.recv).messages == ["imported []"]
-        assert worker.status() == 0
 
 
 @pytest.mark.parametrize(
@@ -220,29 +197,12 @@ def serve_one(unit: SocketUnit) -> int | None:
     return server
 
 
-@pytest.mark.parametrize("change", ["content", "mode", "removal"])
-def test_server_ends_when_its_code_has_changed(tmp_path: Path, change: str) -> None:
-    module = tmp_path / "imported.py"
-    module.write_text("VALUE = 1\n")
-    importing = f"sys.dont_write_bytecode = True\nsys.path.append({str(tmp_path)!r})\n"
-    importing += "try:\n    import imported\nexcept ImportError:\n    pass\n"
-    with serving(tmp_path, importing + ECHO) as unit:
-        former = serve_one(unit)
-        assert serve_one(unit) == former
-        if change == "content":
-            module.write_text("VALUE = 22\n")
-        elif change == "mode":
-            module.chmod(0o600)
-        else:
-            module.unlink()
-        assert serve_one(unit) not in (None, former)
-
-
 def test_server_ends_when_a_library_has_been_replaced(tmp_path: Path) -> None:
     library, newer = tmp_path / "library", tmp_path / "newer"
     library.write_bytes(b"a library")
     loading = f"import mmap\nwith open({str(library)!r}, 'rb') as file:\n"
-    loading += "    library = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)\n"
+    loading += "    library = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE,\n"
+    loading += "        prot=mmap.PROT_READ | mmap.PROT_EXEC)\n"
     with serving(tmp_path, loading + ECHO) as unit:
         former = serve_one(unit)
         newer.write_bytes(b"a library")
@@ -297,7 +257,7 @@ def test_order_to_end_is_not_lost_among_ends_of_workers(tmp_path: Path) -> None:
     first = tmp_path / "first"
     flooded = (
         "import contextlib\n"
-        "watch = fork_server.ForkServer._watch_signals\n"
+        "watch = worker_server.WorkerServer._watch_signals\n"
         "def flood(server):\n"
         "    watch(server)\n"
         f"    if os.path.exists({str(first)!r}): return\n"
@@ -305,7 +265,7 @@ def test_order_to_end_is_not_lost_among_ends_of_workers(tmp_path: Path) -> None:
         "    with contextlib.suppress(BlockingIOError):\n"
         "        while True: server._wake_up.send(bytes([signal.SIGCHLD]))\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "fork_server.ForkServer._watch_signals = flood\n"
+        "worker_server.WorkerServer._watch_signals = flood\n"
     )
     with serving(tmp_path, ECHO + flooded) as unit:
         wait_until(lambda: is_served(unit.path), PATIENCE_SECONDS, "server")
@@ -329,11 +289,11 @@ def test_other_orders_start_nothing_and_leave_nothing_open(
         with asked(unit.path) as worker:
             assert worker.is_started()
 
-        # The listener, and both ends of what tells it of signals.
-        wait_until(lambda: sockets_in(unit) == 3, PATIENCE_SECONDS, "closed descriptors")
+        # The listener, both ends of what tells it of signals, and the worker that is ready.
+        wait_until(lambda: sockets_in(unit) == 4, PATIENCE_SECONDS, "closed descriptors")
         with asked(unit.path, packet, descriptor_count) as refused:
             assert not refused.is_started()
-        wait_until(lambda: sockets_in(unit) == 3, PATIENCE_SECONDS, "closed descriptors")
+        wait_until(lambda: sockets_in(unit) == 4, PATIENCE_SECONDS, "closed descriptors")
 
 
 def test_connection_has_one_worker(tmp_path: Path) -> None:
@@ -391,11 +351,102 @@ def test_other_users_get_no_worker(tmp_path: Path) -> None:
 
 def test_without_a_socket_it_says_what_starts_it() -> None:
     done = subprocess.run(
-        [sys.executable, "-I", "-m", "spank_qrmi", "fork-server"],
+        [sys.executable, "-I", "-m", "spank_qrmi", "worker-server"],
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
         check=False,
     )
-    expected = "spank-qrmi: it serves one socket of systemd's: start spank-qrmi-fork-server.socket"
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{expected}\n")
+    expected = (
+        "spank-qrmi: it serves one socket of systemd's: start spank-qrmi-worker-server.socket, or "
+        "name a path by --socket\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
+
+
+def ready_worker_of(server: int | None) -> int:
+    """Wait until a server has a worker that nobody has yet; return its process id."""
+    assert server is not None
+    [pid] = wait_until(lambda: children_of(server), PATIENCE_SECONDS, "worker that is ready")
+    wait_until(lambda: children_of(pid), PATIENCE_SECONDS, "network process of it")
+    return int(pid)
+
+
+def test_worker_is_ready_before_it_is_asked_for(tmp_path: Path) -> None:
+    body = "os.write(0, b'%d' % os.getpid())\n    os._exit(0)"
+    with serving(tmp_path, with_worker(body)) as unit:
+        for _ in range(3):
+            with asked(unit.path) as worker:
+                assert worker.is_started()
+                assert worker.status() == 0
+            ready = ready_worker_of(unit.pid)
+            with asked(unit.path) as worker:
+                assert worker.is_started()
+                assert int(worker.channel.recv(20)) == ready
+
+
+def test_ready_worker_that_was_killed_is_replaced(tmp_path: Path) -> None:
+    with serving(tmp_path, ECHO) as unit:
+        server = serve_one(unit)
+        for _ in range(2):
+            ready = ready_worker_of(server)
+            os.kill(ready, signal.SIGKILL)
+            wait_for_end(ready)
+            assert serve_one(unit) == server
+
+
+def test_nothing_is_left_of_a_server_that_was_killed(tmp_path: Path) -> None:
+    with serving(tmp_path, ECHO) as unit:
+        server = serve_one(unit)
+        assert server is not None
+        ready = ready_worker_of(server)
+        [network] = children_of(ready)
+        os.kill(server, signal.SIGKILL)
+        for pid in (ready, network):
+            wait_for_end(pid)
+
+
+def test_server_that_is_idle_ends_and_another_comes(tmp_path: Path) -> None:
+    with serving(tmp_path, ECHO + "worker_server.IDLE_SECONDS = 0.3\n") as unit:
+        first = serve_one(unit)
+        assert first is not None
+        wait_for_end(first)
+        assert serve_one(unit) not in (None, first)
+
+
+@contextmanager
+def own_server(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A server as nodes without systemd start it."""
+    program = PROGRAM.format(preparation=ECHO).replace("main()", f"main({str(path)!r})")
+    command = [sys.executable, "-I", "-c", program]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def is_listened_to(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        return connection.connect_ex(str(path)) == 0
+
+
+def test_server_may_make_its_socket_itself(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "socket"
+    for _ in range(2):
+        # The second finds what the first has left.
+        with own_server(path) as server:
+            wait_until(lambda: is_listened_to(path), PATIENCE_SECONDS, "service")
+            assert is_served(path)
+            assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (
+                0o600,
+                0o700,
+            )
+            with own_server(path) as another:
+                assert another.wait(PATIENCE_SECONDS) == 1
+                assert another.stderr is not None
+                complaint = f"spank-qrmi: another worker server serves {path}\n"
+                assert another.stderr.read() == complaint
+            assert is_served(path)
+            server.terminate()
+            assert server.wait(PATIENCE_SECONDS) == 0

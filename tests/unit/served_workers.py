@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A fork server behind a socket, and its clients as the plugins are."""
+"""A worker server behind a socket, and its clients as the plugins are."""
 
 import contextlib
 import socket
@@ -11,28 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loopback.socket_unit import SocketUnit
-from spank_qrmi.fork_server import KILL, START, STARTED
+from spank_qrmi.worker_server import KILL, START, STARTED
 
 PATIENCE_SECONDS = 20
 
 # Tests may run as root on files that are an ordinary user's.
 PROGRAM = """
 import os, signal, socket, sys, time
-from spank_qrmi import fork_server, worker
-fork_server.refuse_untrusted_code = worker.refuse_untrusted_code = lambda *_: None
+from spank_qrmi import worker_server, worker
+worker_server.refuse_untrusted_code = worker.refuse_untrusted_code = lambda *_: None
 {preparation}
-fork_server.main()
+worker_server.main()
 """
 
 
-def fork_server(folder: Path, preparation: str = "") -> SocketUnit:
+def worker_server(folder: Path, preparation: str = "") -> SocketUnit:
     """Return a server in `folder` which does something more before it serves."""
     program = PROGRAM.format(preparation=preparation)
     return SocketUnit(folder / "socket", [sys.executable, "-I", "-c", program], folder)
 
 
 @dataclass
-class ForkedWorker:
+class ServedWorker:
     """A connection to the server, and the plugin's ends of what its worker has."""
 
     connection: socket.socket
@@ -61,7 +61,7 @@ class ForkedWorker:
 @contextlib.contextmanager
 def asked(
     path: Path, packet: bytes = START + sys.executable.encode(), descriptor_count: int = 2
-) -> Iterator[ForkedWorker]:
+) -> Iterator[ServedWorker]:
     """Ask the server at a path for a worker, as a plugin does."""
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
@@ -74,7 +74,7 @@ def asked(
             socket.send_fds(connection, [packet], passed)
         for end in (ends[1], ends[3]):
             end.close()
-        yield ForkedWorker(connection, ends[0], ends[2])
+        yield ServedWorker(connection, ends[0], ends[2])
 
 
 @contextlib.contextmanager

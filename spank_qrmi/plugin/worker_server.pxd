@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# The fork server as the plugin sees it (fork_server.py): it is handed the ends that a worker needs,
+# The worker server as the plugin sees it (worker_server.py): it is handed the ends that a worker needs,
 # tells that one runs, ends it when it is told to, and tells how it ended.
 
 from libc.errno cimport EACCES, ENAMETOOLONG, errno
