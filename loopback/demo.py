@@ -21,6 +21,7 @@ from loopback.errors import ClusterError
 from loopback.installation import REPOSITORY, Installation
 from loopback.keeper import Keeper, end_in_order_at
 from loopback.site import Site
+from loopback.worker_server import worker_server
 
 # The release that serves all types of the simulated site.
 CLIENT = "0.18.0"
@@ -78,14 +79,18 @@ def _demo() -> Iterator[Demo]:
         _step("install the plugins, their worker and the commands (make install)")
         print(installation.make("install"), end="")
         shutil.copytree(REPOSITORY / "examples", folder / "examples")
-        with Site(folder) as site, SlurmCluster(folder / "cluster", debug="debug2") as cluster:
+        with (
+            Site(folder) as site,
+            SlurmCluster(folder / "cluster", debug="debug2") as cluster,
+            worker_server(installation, folder) as workers,
+        ):
             _step(f"a simulated QPU site answers at {site.url}, a Slurm cluster is up")
             credentials = folder / "qrun.json"
             site.write_qrun_credentials(credentials)
-            state = f"--state-dir={folder}/state"
+            common = f"--state-dir={folder}/state --worker-server={workers}"
             lines = (
-                f"optional {installation.plugin} {site.config_path} {state}",
-                f"optional {installation.qrun_plugin} --credentials={credentials} {state}",
+                f"optional {installation.plugin} {site.config_path} {common}",
+                f"optional {installation.qrun_plugin} --credentials={credentials} {common}",
             )
             cluster.write_plugstack(*lines)
             print("plugstack.conf:", *lines, sep="\n")

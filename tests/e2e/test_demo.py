@@ -88,6 +88,8 @@ def test_kept_demonstration_takes_jobs_of_the_newcomer(slurm_installed: None, lo
         ["bash", "-c", script], check=False, capture_output=True, text=True, timeout=DEMO_SECONDS
     )
     assert re.search(r"^  00 +\d+  #+$", mine.stdout, re.MULTILINE), mine.stdout + mine.stderr
+    logs = (folder_of(output) / "cluster" / "log").glob("slurmd-*.log")
+    assert any("worker of worker server" in log.read_text() for log in logs)
 
     assert "has ended" in demo("stop", lock)
     assert not folder_of(output).exists()
