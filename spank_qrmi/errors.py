@@ -20,6 +20,10 @@ class ConfigError(QrmiError):
     """A file of the administrator's, or one entry of it, cannot be used."""
 
 
+class SettingsError(QrmiError):
+    """Proxies or certificates cannot be used."""
+
+
 class ResolutionError(QrmiError):
     """A name given to --qpu stands for no usable resource."""
 

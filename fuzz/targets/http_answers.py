@@ -5,16 +5,15 @@ The first byte of the input says by which way and whether the request may be rep
 how many bytes come at a time (0: all); the rest is what comes. `$SENT` stands for a credential.
 """
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
+import httpcore
+
 from fuzz.targets.claims import check_line
 from fuzz.targets.vendor_answers import check_failure
-from spank_qrmi.clients import connections
 from spank_qrmi.clients.answer import Answer
-from spank_qrmi.clients.connections import Connections
 from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
 from spank_qrmi.errors import ServiceError
 from tests.unit.fake_services import API_KEY, RecordingDeadline
@@ -33,10 +32,8 @@ def check_http_answers(data: bytes) -> None:
     size = piece_bytes or len(sent) or 1
     pieces = [sent[start : start + size] for start in range(0, len(sent), size)]
     scheme = "https" if choice & BY_TUNNEL else "http"
-    with (
-        _answering_with(pieces) as transport,
-        HttpClient(RecordingDeadline(), transport=transport) as http,
-    ):
+    with _answering_with(pieces), HttpClient(RecordingDeadline()) as http:
+        http.open_with(_PROXY, is_tls_needed=False)
         for _ in range(REQUESTS):
             try:
                 answer = http.request(
@@ -61,39 +58,12 @@ def _check_answer(answer: Answer, received_bytes: int) -> None:
     check_line(answer.status_text(), [API_KEY])
 
 
-class _Stream(socket.socket):
-    """A connection on which the next pieces come when something was sent."""
-
-    def __init__(self, pieces: list[bytes]) -> None:
-        ours, self._theirs = socket.socketpair()
-        super().__init__(fileno=ours.detach())
-        self._pieces = pieces
-
-    def sendall(self, *_: object) -> None:
-        """Send nothing."""
-
-    def recv(self, *_: object) -> bytes:
-        """Return the next piece, or that the service has hung up."""
-        return self._pieces.pop(0) if self._pieces else b""
-
-    def close(self) -> None:
-        """Close both ends."""
-        self._theirs.close()
-        super().close()
-
-
-class _Trust:
-    def handshake(self, stream: socket.socket, _host: str) -> socket.socket:
-        return stream
-
-
-class _Connections(Connections):
-    def trust(self) -> _Trust:  # type: ignore[override]
-        """Trust whoever it is: what is encrypted is not what is tried here."""
-        return _Trust()
-
-
 @contextmanager
-def _answering_with(pieces: list[bytes]) -> Iterator[Connections]:
-    with patch.object(connections, "connect", lambda *_: _Stream(pieces)):
-        yield _Connections(_PROXY)
+def _answering_with(pieces: list[bytes]) -> Iterator[None]:
+    """Let every connection give the next pieces; what TLS would encrypt is in clear text."""
+
+    def connect(*_: object, **__: object) -> httpcore.MockStream:
+        return httpcore.MockStream(pieces)
+
+    with patch.object(httpcore.SyncBackend, "connect_tcp", connect):
+        yield

@@ -21,8 +21,7 @@ from spank_qrmi.network.services import Services
 from spank_qrmi.release import Releaser, orphans
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner
-from tests.unit.fake_services import RecordingDeadline
-from tests.unit.httpx_transport import HttpxTransport
+from tests.unit.fake_services import RecordingDeadline, unread
 from tests.unit.local_network import LocalNetwork, LocalServices
 
 _NAME_OF_NONE = "7-0-fffffffb-0123456789abcdef.json"
@@ -86,8 +85,8 @@ class _EmptyNetwork(LocalNetwork):
     """Leads to services that know of nothing."""
 
     def services(self, deadline: Deadline, environment: Mapping[str, str]) -> Services:
-        empty = httpx.MockTransport(lambda _: httpx.Response(404))
-        return LocalServices(HttpClient(deadline, transport=HttpxTransport(empty)), environment)
+        empty = httpx.MockTransport(lambda _: unread(httpx.Response(404)))
+        return LocalServices(HttpClient(deadline, transport=empty), environment)
 
 
 def _write(path: Path, data: bytes) -> None:

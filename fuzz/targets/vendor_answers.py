@@ -29,11 +29,12 @@ from tests.unit.fake_services import (
     API_URL,
     IAM_URL,
     SERVICE_CRN,
+    Pieces,
     RecordingDeadline,
+    begin_to_send,
     ibm_values,
     settings_of,
 )
-from tests.unit.httpx_transport import HttpxTransport
 
 APP_ID_SECRET = "app-id-Kw27-do-not-show"  # noqa: S105 (nobody's)
 SECRETS = (API_KEY, SERVICE_CRN, APP_ID_SECRET)
@@ -48,7 +49,7 @@ def check_vendor_answers(data: bytes) -> None:
     client = list(CLIENTS.values())[data[0] % len(CLIENTS)] if data else direct_access
     service = HostileService(data[1:])
     deadline = RecordingDeadline()
-    with HttpClient(deadline, transport=HttpxTransport(service)) as http, _no_thread_fails():
+    with HttpClient(deadline, transport=service) as http, _no_thread_fails():
         for step in client(http):
             try:
                 step()
@@ -76,6 +77,7 @@ class HostileService(httpx.BaseTransport):
         """Answer with the next answer, or break off like a connection where it is empty."""
         answer = self._answers[min(self._turn, len(self._answers) - 1)]
         self._turn += 1
+        begin_to_send(request)
         if not answer:
             raise httpx.ReadError("broken off")
         head, _, body = answer.partition(b"\n\n")
@@ -83,18 +85,8 @@ class HostileService(httpx.BaseTransport):
         return httpx.Response(
             int(status) if re.fullmatch(rb"[2-9]\d\d", status) else 200,
             headers=[(found[1], found[2]) for line in lines if (found := _HEADER.fullmatch(line))],
-            stream=_Pieces(body.replace(b"$SENT", _sent_secrets(request))),
+            stream=Pieces(body.replace(b"$SENT", _sent_secrets(request)), pieces=2),
         )
-
-
-class _Pieces(httpx.SyncByteStream):
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    def __iter__(self) -> Iterator[bytes]:
-        half = len(self._body) // 2
-        yield self._body[:half]
-        yield self._body[half:]
 
 
 def _sent_secrets(request: httpx.Request) -> bytes:

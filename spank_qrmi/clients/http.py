@@ -1,63 +1,62 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Requests to vendors' services within a deadline.
 
-What a request means, and how it is authorised, is the clients' business; when it is made again is
-decided in `retry`, and a `Transport` carries it.
+The only module that knows httpx. What a request means, and how it is authorised, is the clients'
+business; when it is made again is decided in `retry`.
 """
 
+import copy
 import logging
 import math
 import os
+import queue
+import re
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
 
-import orjson
+import httpx
 
-from spank_qrmi import __version__
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import LATE_ANSWER_SECONDS
-from spank_qrmi.clients.connections import Connections
-from spank_qrmi.clients.retry import MOST_TRIES, Budget, RequestError, repeat, status_failure
-from spank_qrmi.clients.transport import (
-    AnswerTimeoutError,
-    BrokenConnectionError,
-    ConnectError,
-    ConnectTimeoutError,
-    Limits,
-    NotSentError,
-    ProxyError,
+from spank_qrmi.clients.request import (
     Request,
-    Response,
-    SettingsError,
-    Transport,
-    UntrustedError,
+    all_headers,
+    checked_url,
+    encoded_body,
+    secret_values,
+    split_url,
 )
-from spank_qrmi.clients.url import Url
+from spank_qrmi.clients.retry import MOST_TRIES, Budget, RequestError, repeat, status_failure
+from spank_qrmi.clients.tls import connection_reason, is_untrusted, trust_in_nobody, trust_of
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import ServiceError
-from spank_qrmi.light.percent import quoted_pairs
-from spank_qrmi.light.queues import Empty, SimpleQueue
+from spank_qrmi.errors import ServiceError, SettingsError
 
 log = logging.getLogger(__name__)
 
 OPERATION_TIMEOUT_SECONDS = 30.0
-"""Longest silence of a service within one try: connecting, sending, or between two pieces read.
-A client that limits its tries has that limit for it."""
+"""Longest silence of a service within one try: sending, or between two pieces read. A client that
+limits its tries has that limit for it. An address that does not answer is waited for half as long:
+a name may have another."""
 
 BODY_LIMIT_BYTES = 1024 * 1024
 
-USER_AGENT = f"spank-qrmi/{__version__}"
-
 _CANCEL_CHECK_SECONDS = 0.1
+_PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy")
+
+_setting_variables = threading.Lock()
 
 
 class _Exchange:
     """One try of a request, as far as it has come; all times are of the monotonic clock.
 
-    `was_sent` says that the service may have seen some of it, `received` is what there is of the
-    body of a successful answer.
+    `proxy` is the one that is being connected to, and `is_at_proxy` says that it was asked for a
+    tunnel; `was_sent`, that the service may have seen some of the request. `received` is what there
+    is of the body of a successful answer.
     """
 
     def __init__(self, request: Request, seconds: float, silence_seconds: float) -> None:
@@ -65,10 +64,42 @@ class _Exchange:
         self.request = request
         self.send_by = time.monotonic() + seconds
         self.ends_at = self.send_by + late_seconds
-        self.limits = Limits(min(silence_seconds, seconds + late_seconds), self.ends_at)
-        self.outcomes: SimpleQueue[Answer | ServiceError] = SimpleQueue()
+        self.silence_seconds = min(silence_seconds, seconds + late_seconds)
+        self.connect_seconds = self.silence_seconds / 2
+        self.outcomes: queue.SimpleQueue[Answer | ServiceError] = queue.SimpleQueue()
+        self.proxy = ""
+        self.is_at_proxy = False
         self.was_sent = False
         self.received = bytearray()
+        self._stream: Any = None
+
+    def follow(self, event: str, details: Mapping[str, Any]) -> None:
+        """Note what httpcore does; raise RequestError where it would begin to send too late."""
+        if event == "connection.connect_tcp.started":
+            place = _authority(details["host"], details["port"])
+            self.proxy = "" if place == self.request.authority else place
+        elif event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            self._stream = details["return_value"]
+        elif event == "http11.send_request_headers.started":
+            self.proxy = ""
+            self.is_at_proxy = details["request"].method == b"CONNECT"
+            if not self.is_at_proxy:
+                self._begin_sending()
+
+    def _begin_sending(self) -> None:
+        # Soon nobody waits any more, and a session would open that nobody knows of.
+        self.was_sent = time.monotonic() < self.send_by
+        if not self.was_sent:
+            message = f"no time is left to ask {self.request.source}"
+            raise RequestError(message)
+
+    def give_up(self) -> None:
+        """Send nothing from now on, and hang up: an answer may have no end."""
+        self.send_by = -math.inf
+        if self._stream is not None:
+            with suppress(OSError):
+                # Not what TLS makes of it: that would let the rest pass in clear text.
+                socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
 
 
 class HttpClient:
@@ -86,45 +117,42 @@ class HttpClient:
         *,
         request_seconds: float = math.inf,
         try_seconds: float | None = None,
-        transport: Transport | None = None,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._deadline = deadline
         self._request_seconds = request_seconds
         self._try_seconds = math.inf if try_seconds is None else try_seconds
         self._silence_seconds = OPERATION_TIMEOUT_SECONDS if try_seconds is None else try_seconds
-        self._transport = transport
-        self._transport_lock = threading.Lock()
+        self._client = None if transport is None else _new_client(transport=transport)
+        self._advice = ""
+        self._opening = threading.Lock()
 
     def __enter__(self) -> "HttpClient":
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._transport_lock:
-            if self._transport is not None:
-                self._transport.close()
+        with self._opening:
+            if self._client is not None:
+                self._client.close()
 
     def within(self, deadline: Deadline) -> "HttpClient":
-        """Return the same open client, its connections included, for work with this deadline."""
-        other = HttpClient(deadline)
-        vars(other).update({**vars(self), "_deadline": deadline})
+        """Return the same open client for work with this deadline."""
+        other = copy.copy(self)
+        other._deadline = deadline
         return other
 
     def open_with(self, environment: Mapping[str, str], *, is_tls_needed: bool = True) -> None:
         """Take proxies and certificates from these variables where they differ from the process's.
 
-        Called before the first request. Certificates are read now, or if `is_tls_needed` is false
-        by the first request that needs them. Raises ServiceError if the variables cannot be used.
+        Called before the first request, and before other threads may read the process's variables.
+        If `is_tls_needed` is false no certificates are read, and none is trusted. Raises
+        ServiceError if the variables cannot be used.
         """
         try:
-            connections = Connections({**os.environ, **environment})
-            if is_tls_needed:
-                connections.trust()
+            self._opened(environment, is_tls_needed=is_tls_needed)
         except SettingsError as error:
             message = f"cannot prepare requests: {error}"
             raise ServiceError(message) from error
-        with self._transport_lock:
-            if self._transport is None:
-                self._transport = connections
 
     def request(
         self,
@@ -150,14 +178,14 @@ class HttpClient:
         408, 423, 429 and 5xx that last.
         """
         budget = Budget(self._deadline, share, self._request_seconds)
-        body_type, body = _encoded(json, form)
+        body_type, body = encoded_body(json, form)
         request = Request(
             method,
-            _checked_url(url, query),
-            _all_headers(headers, body_type),
+            *checked_url(url, query),
+            all_headers(headers, body_type),
             body,
-            (*_secrets(headers, form), *secrets),
-            is_repeatable=is_repeatable,
+            (*secret_values(headers, form), *secrets),
+            is_repeatable,
         )
         return repeat(lambda: self._try(request, budget), budget, max_tries)
 
@@ -175,7 +203,7 @@ class HttpClient:
         outcome = self._outcome_within(request, min(seconds, self._try_seconds))
         status = outcome.status if outcome.status is not None else "no answer"
         milliseconds = round((time.monotonic() - started_at) * 1000)
-        place = (request.url.authority, request.path)
+        place = (request.authority, request.path)
         log.debug("%s %s%s: %s, %d ms", request.method, *place, status, milliseconds)
         if isinstance(outcome, ServiceError):
             raise outcome
@@ -201,11 +229,12 @@ class HttpClient:
             try:
                 outcome = exchange.outcomes.get(timeout=min(left_seconds, _CANCEL_CHECK_SECONDS))
                 break
-            except Empty:
+            except queue.Empty:
                 # What opens a session is waited for even then: its answer says what to close.
                 if request.is_repeatable and self._deadline.has_passed():
                     break
         if outcome is None:
+            exchange.give_up()
             is_one_try = seconds == self._try_seconds
             limit = (
                 f"within {_seconds_text(seconds)}" if is_one_try else "in the time that was left"
@@ -223,10 +252,11 @@ class HttpClient:
         """Make the exchange and put its answer or failure into `outcomes`."""
         request, outcomes = exchange.request, exchange.outcomes
         try:
-            with _as_service_errors(exchange):
-                outcomes.put(self._send(exchange))
+            outcomes.put(self._send(exchange))
         except ServiceError as error:
             outcomes.put(error)
+        except Exception as error:  # noqa: BLE001 (whatever it is, somebody waits for it)
+            outcomes.put(_failure(error, exchange, self._advice))
         finally:
             # Read only if nothing came before it, so that no end of this thread leaves one waiting.
             message = f"the request to {request.source} ended without an answer"
@@ -235,148 +265,180 @@ class HttpClient:
     def _send(self, exchange: _Exchange) -> Answer:
         """Send the request and read the whole answer, without following it anywhere."""
         request = exchange.request
+        with self._opened({}).stream(
+            request.method,
+            f"{request.origin}{request.target}",
+            headers=request.headers,
+            content=request.content,
+            timeout=httpx.Timeout(exchange.silence_seconds, connect=exchange.connect_seconds),
+            extensions={"trace": exchange.follow, "request": request},
+        ) as response:
+            return _answer(response, request, _read_body(response, exchange))
 
-        def refuse_late_sending() -> None:
-            # Soon nobody waits any more, and a session would open that nobody knows of.
-            exchange.was_sent = time.monotonic() < exchange.send_by
-            if not exchange.was_sent:
-                message = f"no time is left to ask {request.source}"
-                raise RequestError(message)
+    def _opened(
+        self, environment: Mapping[str, str], *, is_tls_needed: bool = True
+    ) -> httpx.Client:
+        """Return the open client, made with these variables if need be; raise SettingsError."""
+        with self._opening:
+            if self._client is None:
+                variables = {**os.environ, **environment}
+                check_proxies(variables)
+                trust = trust_of(variables) if is_tls_needed else trust_in_nobody()
+                with _proxies_of(environment):
+                    self._client = _new_client(verify=trust.context)
+                self._advice = trust.advice
+            return self._client
 
-        transport = self._opened_transport()
-        with closing(transport.send(request, exchange.limits, refuse_late_sending)) as response:
-            return Answer(
-                status=response.status,
-                source=request.source,
-                headers=response.headers,
-                body=_read_body(response, exchange),
-                sent_secrets=request.secrets,
+
+def check_proxies(variables: Mapping[str, str]) -> None:
+    """Raise SettingsError for a proxy that cannot be used; no text shows its value, a secret."""
+    for name in _PROXY_NAMES:
+        value = variables.get(name, variables.get(name.upper(), ""))
+        if value and not _is_usable_proxy(value):
+            message = (
+                f"{name}: write the proxy as http://host:port; https:// and socks:// are not "
+                "supported"
             )
-
-    def _opened_transport(self) -> Transport:
-        """Return the transport; unless it was given or opened, by the process's variables."""
-        with self._transport_lock:
-            if self._transport is None:
-                self._transport = Connections(os.environ)
-            return self._transport
+            raise SettingsError(message)
 
 
-def _checked_url(url: str, query: Mapping[str, str] | None) -> Url:
-    """Return the URL; raise RequestError if nothing can be sent there."""
-    # What these say themselves may hold the query.
-    with suppress(ValueError):
-        return Url(url, query)
-    message = "an endpoint's URL cannot be used: correct the resource's endpoints"
-    raise RequestError(message)
-
-
-def _encoded(
-    json: Mapping[str, object] | None, form: Mapping[str, str] | None
-) -> tuple[str | None, bytes | None]:
-    """Return the content type and the bytes of the body; raise RequestError if there are none."""
-    # What these say themselves may hold a credential.
-    with suppress(TypeError, ValueError):
-        if json is not None:
-            return "application/json", orjson.dumps(json)
-        if form is not None:
-            return "application/x-www-form-urlencoded", quoted_pairs(form).encode()
-        return None, None
-    message = "a setting of the resource has characters that cannot be sent"
-    raise RequestError(message)
-
-
-def _secrets(headers: Mapping[str, str], form: Mapping[str, str] | None) -> tuple[str, ...]:
-    """Return every value that proves who we are, without the scheme before it."""
-    values = [value.removeprefix("Bearer ").removeprefix("Basic ") for value in headers.values()]
-    return (*values, *(form or {}).values())
-
-
-def _all_headers(headers: Mapping[str, str], body_type: str | None) -> dict[str, str]:
-    """Return `headers` with our own; raise RequestError if one holds what cannot be sent."""
-    for name, value in headers.items():
-        if not (value.isascii() and value.isprintable()) or value != value.strip():
-            message = f"the value of the header {name} has characters that cannot be sent"
-            raise RequestError(message)
-    return {
-        "User-Agent": USER_AGENT,
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",
-        **({"Content-Type": body_type} if body_type else {}),
-        **headers,
-    }
-
-
-def _read_body(response: Response, exchange: _Exchange) -> bytes:
-    """Return the whole body; raise RequestError if it is too large or compressed."""
-    request = exchange.request
-    body = exchange.received if response.is_success else bytearray()
-    may_have_acted = not request.is_repeatable
-    if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        # A few bytes could unpack to more than there is memory, in one piece.
-        message = f"the answer of {request.source} is compressed, although we take none such"
-        raise RequestError(message, may_have_acted=may_have_acted)
-    for piece in response.pieces:
-        body += piece
-        if len(body) > BODY_LIMIT_BYTES:
-            message = f"the answer of {request.source} is larger than 1 MiB"
-            raise RequestError(message, may_have_acted=may_have_acted)
-    return bytes(body)
+def _is_usable_proxy(value: str) -> bool:
+    scheme, separator, rest = value.partition("://")
+    login, _, place = (rest if separator else value).rpartition("@")
+    try:
+        origin, path = split_url(f"{scheme if separator else 'http'}://{place}")
+    except ValueError:
+        return False
+    is_address = origin.startswith("http://") and path == "/"
+    return is_address and login.isprintable() and not re.search("[/?#]", login)
 
 
 @contextmanager
-def _as_service_errors(exchange: _Exchange) -> Iterator[None]:
-    """Turn every exception of an exchange into RequestError.
+def _proxies_of(environment: Mapping[str, str]) -> Iterator[None]:
+    """Set the process's variables of proxies while httpx makes a client, which reads them."""
+    names = [*_PROXY_NAMES, "no_proxy"]
+    changed = [name for name in (*names, *map(str.upper, names)) if name in environment]
+    with _setting_variables:
+        before = {name: os.environ.pop(name, None) for name in changed}
+        try:
+            os.environ.update({name: environment[name] for name in changed})
+            yield
+        except (httpx.InvalidURL, ValueError):
+            # What these say themselves may hold a proxy's login.
+            message = (
+                "no_proxy: write names, .suffixes and addresses, without brackets, with commas "
+                "between them"
+            )
+            raise SettingsError(message) from None
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
 
-    No text but that of SettingsError and ConnectError is used: others may hold headers.
+
+def _new_client(**options: Any) -> httpx.Client:
+    # The codecs of names of hosts are read when they are first used: root may be given up then.
+    "\u00e4".encode("idna")
+    for name in ("httpx", "httpcore"):
+        # Their records hold URLs with queries, and headers.
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    return httpx.Client(
+        # What one resource's service stores must not ride on a request for another.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        # What a service says unasked would answer the next request on a connection.
+        limits=httpx.Limits(max_keepalive_connections=0),
+        event_hooks={"response": [_refuse_head]},
+        **options,
+    )
+
+
+def _refuse_head(response: httpx.Response) -> None:
+    """Raise for an answer of which no more is read.
+
+    Called before httpx acts on it: that reads where a redirect leads even if it does not follow.
     """
+    request: Request = response.request.extensions["request"]
+    answer = _answer(response, request, b"")
+    if response.is_redirect and (
+        failure := status_failure(answer, is_repeatable=request.is_repeatable)
+    ):
+        raise failure
+    if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        # A few bytes could unpack to more than there is memory, in one piece.
+        message = f"the answer of {request.source} is compressed, although we take none such"
+        raise RequestError(message, may_have_acted=not request.is_repeatable)
+
+
+def _answer(response: httpx.Response, request: Request, body: bytes) -> Answer:
+    headers = dict(response.headers)
+    return Answer(response.status_code, request.source, headers, body, request.secrets)
+
+
+def _read_body(response: httpx.Response, exchange: _Exchange) -> bytes:
+    """Return the whole body; raise RequestError if it is too large."""
     request = exchange.request
-    try:
-        yield
-    except ServiceError:
-        raise
-    except Exception as error:
-        was_sent = exchange.was_sent and not isinstance(error, NotSentError)
-        raise RequestError(
-            _failure_text(error, request, _seconds_text(exchange.limits.silence_seconds)),
-            may_have_acted=was_sent and not request.is_repeatable,
-            is_worth_repeating=_is_worth_repeating(error, is_repeatable=request.is_repeatable),
-        ) from error
+    body = exchange.received if response.is_success else bytearray()
+    for piece in response.iter_raw():
+        body += piece
+        if len(body) > BODY_LIMIT_BYTES:
+            message = f"the answer of {request.source} is larger than 1 MiB"
+            raise RequestError(message, may_have_acted=not request.is_repeatable)
+    return bytes(body)
 
 
-def _is_worth_repeating(error: Exception, *, is_repeatable: bool) -> bool:
-    """Return whether the same request is safe to make again and may then succeed."""
-    match error:
-        case UntrustedError():
-            return False
-        case ConnectError() | ConnectTimeoutError() | ProxyError():
-            return True
-        case AnswerTimeoutError() | BrokenConnectionError():
-            return is_repeatable
-    return False
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _failure_text(error: Exception, request: Request, seconds: str) -> str:
-    """Return what went wrong in one line."""
+def _failure(error: Exception, exchange: _Exchange, advice: str) -> RequestError:
+    """Return what went wrong; no text of an exception is used, it may hold headers."""
+    request, system_error = exchange.request, _system_error(error)
+    is_worth_repeating = True
     match error:
         case SettingsError():
+            is_worth_repeating = False
             text = f"cannot prepare the request to {request.origin}: {error}"
-        case ConnectTimeoutError():
+        case httpx.ConnectTimeout() if not exchange.proxy:
+            seconds = _seconds_text(exchange.connect_seconds)
             text = f"cannot connect to {request.origin} within {seconds}"
-        case ConnectError(reason=reason):
-            text = f"cannot connect to {request.origin}" + (f": {reason}" if reason else "")
-        case ProxyError(status=status):
-            answered = f" (it answered {status})" if status else ""
+        case httpx.ConnectTimeout() | httpx.ConnectError():
+            is_worth_repeating = not is_untrusted(system_error)
+            proxy = exchange.proxy and f"proxy {exchange.proxy}"
+            reason = "timed out" if isinstance(error, httpx.ConnectTimeout) else ""
+            reason = reason or (connection_reason(system_error, advice) if system_error else "")
+            parts = (f"cannot connect to {request.origin}", proxy, reason)
+            text = ": ".join(filter(None, parts))
+        case httpx.TransportError() if exchange.is_at_proxy:
+            status = str(error)[:3] if isinstance(error, httpx.ProxyError) else ""
+            answered = f" (it answered {status})" if status.isdecimal() else ""
             text = (
                 f"the proxy does not connect us to {request.origin}{answered}: "
                 "check the proxy settings"
             )
-        case AnswerTimeoutError():
+        case httpx.TimeoutException():
+            is_worth_repeating = request.is_repeatable
+            seconds = _seconds_text(exchange.silence_seconds)
             text = f"no answer from {request.source} within {seconds}"
-        case BrokenConnectionError():
+        case httpx.NetworkError() | httpx.RemoteProtocolError():
+            is_worth_repeating = request.is_repeatable
             text = f"the connection broke before the answer of {request.source} was complete"
         case _:
+            is_worth_repeating = False
             text = f"the request to {request.source} failed ({type(error).__name__})"
-    return text
+    may_have_acted = exchange.was_sent and not request.is_repeatable
+    failure = RequestError(
+        text, may_have_acted=may_have_acted, is_worth_repeating=is_worth_repeating
+    )
+    failure.__cause__ = error
+    return failure
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """Return the error of the operating system, or of TLS, behind one of httpx."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _seconds_text(seconds: float) -> str:

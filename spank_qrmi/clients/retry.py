@@ -13,7 +13,6 @@ from email.utils import mktime_tz, parsedate_tz
 from http import HTTPStatus
 
 from spank_qrmi.clients.answer import Answer
-from spank_qrmi.clients.url import Url
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
 from spank_qrmi.redaction import printable
@@ -23,11 +22,10 @@ DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0)
 
 MOST_TRIES = len(DELAYS_SECONDS) + 1
 
-UNREADABLE_ADDRESS = "an unreadable address"
-
 _JITTER = 0.25
-# Compiled once a redirect has ended a request: no other needs it.
+# Compiled once a redirect has ended a request: no other needs them.
 _AUTHORITY = r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)"
+_HOST = r"(?:.*@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]*)?"
 _RETRY_AFTER_DIGITS = 9
 
 
@@ -156,10 +154,8 @@ def _redirect_host(answer: Answer) -> str:
     found = re.match(_AUTHORITY, answer.headers.get("location", ""))
     if found is None:
         return "the same host"
-    try:
-        return Url(f"https://{found[1].rpartition('@')[2]}").host
-    except ValueError:
-        return UNREADABLE_ADDRESS
+    host = re.fullmatch(_HOST, found[1])
+    return "an unreadable address" if host is None else host[1].lower()
 
 
 def _retry_after_seconds(text: str) -> float | None:

@@ -1,27 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose certificates are trusted, and the handshake that checks them.
-
-The only module that imports `ssl`; it is imported when something is asked by https.
-"""
+"""Whose certificates are trusted, and why a connection did not come about."""
 
 import logging
 import os
 import re
-import socket
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from spank_qrmi.clients.connection import reason_of
-from spank_qrmi.clients.transport import (
-    ConnectError,
-    ConnectTimeoutError,
-    SettingsError,
-    UntrustedError,
-)
+from spank_qrmi.errors import SettingsError
 from spank_qrmi.redaction import printable
 
 log = logging.getLogger(__name__)
-
 
 # As `openssl rehash` names them; OpenSSL looks for no other file.
 _HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
@@ -30,46 +20,54 @@ _FEWEST_OF_A_SYSTEM = 20
 _ADVICE = "{} is set and must name the certificates that prove it"
 
 
+@dataclass(frozen=True)
 class Trust:
-    """The certificates that a set of variables names, else the system's.
+    """Whose certificates are trusted; `advice` says what to do about one that is not."""
+
+    context: ssl.SSLContext
+    advice: str
+
+
+def trust_of(variables: Mapping[str, str]) -> Trust:
+    """Return the trust in the certificates that a set of variables names, else in the system's.
 
     SSL_CERT_FILE wins over SSL_CERT_DIR. What these name is read at once, so nobody needs to be
     able to read it later; what is the system's may be read when it is needed. Verification cannot
     be switched off. Raises SettingsError if a file of certificates cannot be read.
     """
+    file, folders = variables.get("SSL_CERT_FILE"), variables.get("SSL_CERT_DIR")
+    if file:
+        return Trust(_context_of_file(file), _ADVICE.format("SSL_CERT_FILE"))
+    if folders:
+        return Trust(_context_of_folders(folders), _ADVICE.format("SSL_CERT_DIR"))
+    return _trust_of_system()
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        file, folders = variables.get("SSL_CERT_FILE"), variables.get("SSL_CERT_DIR")
-        if file:
-            self._context = _context_of_file(file)
-            self._advice = _ADVICE.format("SSL_CERT_FILE")
-        elif folders:
-            self._context = _context_of_folders(folders)
-            self._advice = _ADVICE.format("SSL_CERT_DIR")
-        else:
-            self._context, self._advice = _context_of_system()
-        self._context.set_alpn_protocols(["http/1.1"])
 
-    def handshake(self, stream: socket.socket, host: str) -> ssl.SSLSocket:
-        """Return the stream encrypted, once its certificate has proved to be the host's.
+def trust_in_nobody() -> Trust:
+    """Return what refuses every certificate, and takes no time to make."""
+    return Trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "no request was to be made by https")
 
-        Raises UntrustedError, ConnectError, ConnectTimeoutError.
-        """
-        try:
-            # As bytes, for which no codec has to be imported.
-            return self._context.wrap_socket(stream, server_hostname=host.encode("ascii"))
-        except ssl.SSLCertVerificationError as error:
-            reason = printable(error.verify_message)
-            text = f"its certificate is not trusted ({reason}); {self._advice}"
-            raise UntrustedError(text) from error
-        except TimeoutError as error:
-            raise ConnectTimeoutError from error
-        except ssl.SSLError as error:
+
+def is_untrusted(error: OSError | None) -> bool:
+    """Return whether a connection was refused for its certificate."""
+    return isinstance(error, ssl.SSLCertVerificationError)
+
+
+def connection_reason(error: OSError, advice: str) -> str:
+    """Return why there is no connection as the end of a sentence, or nothing."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted ({printable(error.verify_message)}); {advice}"
+        case ssl.SSLError():
             reason = str(error.reason or "failed").replace("_", " ").lower()
-            text = f"TLS: {printable(reason)}"
-            raise ConnectError(text) from error
-        except OSError as error:
-            raise ConnectError(reason_of(error)) from error
+            return f"TLS: {printable(reason)}"
+    return _reason_of(error)
+
+
+def _reason_of(error: OSError) -> str:
+    """Return the operating system's reason as the end of a sentence, or nothing."""
+    reason = error.strerror or ""
+    return printable(reason[:1].lower() + reason[1:])
 
 
 def _context_of_file(path: str) -> ssl.SSLContext:
@@ -79,7 +77,7 @@ def _context_of_file(path: str) -> ssl.SSLContext:
     except (ssl.SSLError, ValueError) as error:
         failure, reason = error, "no certificate"
     except OSError as error:
-        failure, reason = error, reason_of(error)
+        failure, reason = error, _reason_of(error)
     message = (
         f"SSL_CERT_FILE: {printable(path)} cannot be read as certificates ({reason}): "
         "give the path of a file in PEM format"
@@ -99,7 +97,7 @@ def _context_of_folders(paths: str) -> ssl.SSLContext:
             context.load_verify_locations(cafile=path)
         except OSError as error:
             # One that is broken must not take away what the others prove.
-            log.warning("SSL_CERT_DIR: %s is left out: %s", printable(path), reason_of(error))
+            log.warning("SSL_CERT_DIR: %s is left out: %s", printable(path), _reason_of(error))
     return context
 
 
@@ -111,13 +109,13 @@ def _hashed_files(paths: str) -> list[str]:
             with os.scandir(folder) as entries:
                 found += sorted(each.path for each in entries if _HASHED_NAME.fullmatch(each.name))
         except OSError as error:
-            message = f"SSL_CERT_DIR: {printable(folder)} cannot be read ({reason_of(error)})"
+            message = f"SSL_CERT_DIR: {printable(folder)} cannot be read ({_reason_of(error)})"
             raise SettingsError(message) from error
     return found
 
 
-def _context_of_system() -> tuple[ssl.SSLContext, str]:
-    """Return what trusts the system's certificates, and what to do if one is not among them.
+def _trust_of_system() -> Trust:
+    """Return the trust in the system's certificates, and what to do if one is not among them.
 
     Whatever SSL_CERT_FILE and SSL_CERT_DIR are in the process's own environment.
     """
@@ -131,8 +129,9 @@ def _context_of_system() -> tuple[ssl.SSLContext, str]:
         except OSError:
             if in_folder == 0:
                 advice = "this system has none: install ca-certificates, or set SSL_CERT_FILE"
-                return context, advice
-    return context, "set SSL_CERT_FILE to the site's certificates if it is the site's own"
+                return Trust(context, advice)
+    advice = "set SSL_CERT_FILE to the site's certificates if it is the site's own"
+    return Trust(context, advice)
 
 
 def _hashed_file_count(folder: str) -> int:

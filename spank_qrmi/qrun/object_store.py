@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from spank_qrmi.clients.proxies import Proxies
-from spank_qrmi.clients.transport import SettingsError
-from spank_qrmi.clients.url import Url
-from spank_qrmi.errors import ObjectStoreError
+from spank_qrmi.clients.http import check_proxies
+from spank_qrmi.errors import ObjectStoreError, SettingsError
 from spank_qrmi.qrun.outcome import ExitStatus, QrunError
 from spank_qrmi.qrun.settings import StoreSettings
 from spank_qrmi.redaction import printable
@@ -157,9 +157,12 @@ def _client(settings: StoreSettings, timeout_seconds: float) -> Any:
 
 def _proxies(url: str) -> dict[str, str]:
     """Return the proxy of a scheme as the library takes it; empty, it keeps that from looking."""
-    place = Url(url)
-    proxy = Proxies(os.environ).proxy_for(place)
-    return {} if proxy is None else {place.scheme: proxy.text}
+    check_proxies(os.environ)
+    place, known = urlsplit(url), getproxies()
+    proxy = known.get(place.scheme) or known.get("all", "")
+    if not proxy or proxy_bypass(place.netloc):
+        return {}
+    return {place.scheme: proxy if "://" in proxy else f"http://{proxy}"}
 
 
 def _certificates() -> str | None:

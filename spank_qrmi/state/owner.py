@@ -64,7 +64,7 @@ def boot_id() -> str:
 
 def _pid_namespace() -> int:
     try:
-        return os.stat(f"{proc.ROOT}/self/ns/pid").st_ino  # noqa: PTH116 (see `light.paths`)
+        return os.stat(f"{proc.ROOT}/self/ns/pid").st_ino  # noqa: PTH116 (a link that leads nowhere a path does)
     except OSError:
         return 0
 

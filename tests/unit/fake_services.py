@@ -2,7 +2,7 @@
 """Stand-ins for the vendors' services and for time, shared by the tests of the clients."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import httpx
 import pytest
@@ -12,7 +12,6 @@ from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
-from tests.unit.httpx_transport import HttpxTransport
 from tests.unit.local_network import LocalNetwork, LocalServices
 
 API_KEY = "apikey-Zx81-do-not-show"
@@ -58,11 +57,11 @@ class FakeService(httpx.BaseTransport):
         self.requests.append(request)
         queue = self._replies[_key(request)]
         reply = queue.pop(0) if len(queue) > 1 else queue[0]
+        if not isinstance(reply, (httpx.ConnectError, httpx.ConnectTimeout)):
+            begin_to_send(request)
         if isinstance(reply, Exception):
             raise reply
-        if callable(reply):
-            return reply(request)
-        return httpx.Response(reply.status_code, headers=reply.headers, content=reply.content)
+        return unread(reply(request) if callable(reply) else reply)
 
     @property
     def asked(self) -> list[str]:
@@ -75,7 +74,30 @@ class FakeService(httpx.BaseTransport):
         return len(self.requests) - len(self.asked)
 
     def http(self, deadline: Deadline | None = None) -> HttpClient:
-        return HttpClient(deadline or RecordingDeadline(), transport=HttpxTransport(self))
+        return HttpClient(deadline or RecordingDeadline(), transport=self)
+
+
+class Pieces(httpx.SyncByteStream):
+    """A body that comes in so many pieces; httpx has not read it before the client does."""
+
+    def __init__(self, body: bytes, pieces: int = 1) -> None:
+        self._body = body
+        self._piece_bytes = len(body) // pieces or 1
+
+    def __iter__(self) -> Iterator[bytes]:
+        for start in range(0, len(self._body), self._piece_bytes):
+            yield self._body[start : start + self._piece_bytes]
+
+
+def unread(response: httpx.Response) -> httpx.Response:
+    """Return the response as it comes from a service: a client reads its body."""
+    stream = Pieces(response.content)
+    return httpx.Response(response.status_code, headers=response.headers, stream=stream)
+
+
+def begin_to_send(request: httpx.Request) -> None:
+    """Tell the client what httpcore tells it when the first byte is about to leave."""
+    request.extensions["trace"]("http11.send_request_headers.started", {"request": request})
 
 
 def _key(request: httpx.Request) -> str:
@@ -169,4 +191,4 @@ class NetworkTo(LocalNetwork):
         self._transport = transport
 
     def services(self, deadline: Deadline, environment: Mapping[str, str]) -> LocalServices:
-        return LocalServices(HttpClient(deadline, transport=HttpxTransport(self._transport)), None)
+        return LocalServices(HttpClient(deadline, transport=self._transport), None)

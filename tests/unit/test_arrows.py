@@ -9,7 +9,7 @@ import spank_qrmi
 
 PACKAGE = Path(spank_qrmi.__file__).parent
 # Each may import those that stand behind it.
-FOLDERS = ("network", "configuration", "state", "qrun", "clients", "trust", "light")
+FOLDERS = ("network", "configuration", "state", "qrun", "clients", "trust")
 
 
 def imports_of(module: Path) -> Iterator[str]:
@@ -26,7 +26,7 @@ def may_import(name: str, folders: Sequence[str]) -> bool:
     module = PACKAGE / f"{name}.py"
     if not module.exists():
         return name in {*folders, "__version__"}
-    return all(may_import(each, ["light"]) for each in imports_of(module))
+    return all(may_import(each, []) for each in imports_of(module))
 
 
 def test_every_folder_has_its_place() -> None:
@@ -43,8 +43,3 @@ def test_folders_import_what_is_below_them() -> None:
         if not may_import(name, FOLDERS[place:])
     ]
     assert wrong == []
-
-
-def test_light_modules_import_nothing_else_of_ours() -> None:
-    modules = (PACKAGE / "light").glob("*.py")
-    assert {name for module in modules for name in imports_of(module)} == {"light"}

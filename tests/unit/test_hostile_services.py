@@ -19,9 +19,8 @@ from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
 from spank_qrmi.clients.iam import AppIdLogin, IamLogin, TokenSource
 from spank_qrmi.clients.pasqal_cloud import PasqalCloud
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
+from spank_qrmi.clients.request import Request
 from spank_qrmi.clients.retry import status_failure
-from spank_qrmi.clients.transport import Request
-from spank_qrmi.clients.url import Url
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ObjectStoreError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.qrun.object_store import ObjectStore
@@ -42,8 +41,8 @@ from tests.unit.fake_services import (
     settings_of,
     text_of,
     token_reply,
+    unread,
 )
-from tests.unit.httpx_transport import HttpxTransport
 from tests.unit.outcomes import trying
 from tests.unit.test_http_sockets import drip, local_server
 from tests.unit.test_quantum_system import IAM
@@ -285,13 +284,13 @@ class SameAnswer(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if self._has_token and request.url.path.endswith("token"):
-            return token_reply()
-        return reply(self._status, self._document)
+            return unread(token_reply())
+        return unread(reply(self._status, self._document))
 
 
 def calls_of(transport: httpx.BaseTransport) -> dict[str, Callable[[], object]]:
     """Return everything that a service can be asked for."""
-    http = HttpClient(RecordingDeadline(), transport=HttpxTransport(transport))
+    http = HttpClient(RecordingDeadline(), transport=transport)
     tokens = TokenSource(http)
     values = {**ibm_values(PREFIX), **ibm_values("QRMI_IBM_DA_")}
     qiskit_runtime = QiskitRuntime(settings_of(values), http, tokens)
@@ -446,11 +445,8 @@ def test_text_of_any_kind_is_cleared_in_time_that_its_length_allows(piece: str) 
 
 def test_no_object_shows_its_secrets() -> None:
     request = Request(
-        "GET",
-        Url(f"https://h/{API_KEY}?key={BEARER_TOKEN}"),
-        {"Service-CRN": SERVICE_CRN},
-        API_KEY.encode(),
-        (API_KEY,),
+        *("GET", "https://h:443", f"/{API_KEY}?key={BEARER_TOKEN}"),
+        *({"Service-CRN": SERVICE_CRN}, API_KEY.encode(), (API_KEY,)),
         is_repeatable=True,
     )
     answer = Answer(200, "https://h:443/p", {"x": API_KEY}, BEARER_TOKEN.encode(), (API_KEY,))

@@ -10,9 +10,11 @@ from importlib.metadata import version
 import httpx
 import pytest
 
-from spank_qrmi.clients.http import BODY_LIMIT_BYTES, USER_AGENT, HttpClient
+from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
+from spank_qrmi.clients.request import USER_AGENT
 from spank_qrmi.errors import ServiceError
 from tests.unit.fake_services import (
+    API_KEY,
     BEARER_TOKEN,
     CREDENTIAL_HEADERS,
     FakeService,
@@ -21,6 +23,7 @@ from tests.unit.fake_services import (
     failure_of,
     reply,
     text_of,
+    unread,
 )
 from tests.unit.outcomes import trying
 
@@ -32,28 +35,34 @@ pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
 def test_request_carries_our_headers_and_body_and_returns_the_answer() -> None:
-    service = FakeService({POST: reply(201, {"id": 1}, X_Some="1", Set_Cookie="a=b")})
+    service = FakeService({POST: reply(201, {"id": 1}, X_Some="1")})
     with service.http() as http:
-        for _ in range(2):
-            answer = http.request(
-                "POST",
-                "https://api.test/path",
-                headers=CREDENTIAL_HEADERS,
-                json={"a": [1]},
-                is_repeatable=False,
-            )
-    sent = service.requests[1]
+        answer = http.request(
+            "POST",
+            "https://api.test/path",
+            headers=CREDENTIAL_HEADERS,
+            json={"a": [1]},
+            is_repeatable=False,
+        )
+    [sent] = service.requests
     assert sent.headers["user-agent"] == USER_AGENT
     assert sent.headers["accept"] == "application/json"
     assert sent.headers["accept-encoding"] == "identity"
     assert sent.headers["content-type"] == "application/json"
     assert sent.headers["authorization"] == f"Bearer {BEARER_TOKEN}"
-    assert "cookie" not in sent.headers
     assert sent.content == b'{"a":[1]}'
     assert (answer.status, answer.is_success, answer.json_object()) == (201, True, {"id": 1})
     assert answer.headers["x-some"] == "1"
     assert answer.source == "https://api.test:443/path"
     assert "id" not in repr(answer)
+
+
+def test_cookies_are_neither_kept_nor_sent() -> None:
+    service = FakeService({GET: reply(200, {}, Set_Cookie="a=b; Domain=api.test; Path=/")})
+    with service.http() as http:
+        for _ in range(2):
+            http.request("GET", "https://api.test/path", headers={}, is_repeatable=True)
+    assert [request.headers.get("cookie") for request in service.requests] == [None, None]
 
 
 def test_form_is_urlencoded_in_order_and_query_is_encoded() -> None:
@@ -80,9 +89,15 @@ def test_every_operation_has_a_timeout_of_30_s_or_what_is_left() -> None:
     service = FakeService({GET: reply()})
     ask(service)
     ask(service, RecordingDeadline(10))
-    first, second = (request.extensions["limits"] for request in service.requests)
-    assert first.silence_seconds == 30.0
-    assert 9 < second.silence_seconds <= 10
+    first, second = (request.extensions["timeout"] for request in service.requests)
+    assert (first["read"], first["write"]) == (30.0, 30.0)
+    assert 9 < second["read"] == second["write"] <= 10
+
+
+def test_address_that_does_not_answer_leaves_time_for_another_of_the_name() -> None:
+    service = FakeService({GET: reply()})
+    ask(service)
+    assert service.requests[0].extensions["timeout"]["connect"] == 15.0
 
 
 def test_share_limits_a_request_to_its_part_of_the_time() -> None:
@@ -96,7 +111,7 @@ def test_share_limits_a_request_to_its_part_of_the_time() -> None:
 
 def test_a_client_that_was_never_used_opens_nothing() -> None:
     with HttpClient(RecordingDeadline()) as http:
-        assert http._transport is None
+        assert http._client is None
 
 
 def test_one_debug_record_per_request_without_query(caplog: pytest.LogCaptureFixture) -> None:
@@ -216,26 +231,32 @@ def test_nothing_is_sent_after_the_deadline() -> None:
     assert text == "no time is left to ask https://api.test:443/path"
 
 
-@pytest.mark.parametrize(
-    ("location", "shown"),
-    [
-        ("https://u:p@evil.test:99/x?y=1", "to evil.test:"),
-        ("//evil.test/x", "to evil.test:"),
-        ("ftp://evil.test", "to evil.test:"),
-        ("/other", "to the same host:"),
-        ("https://[bad", "to an unreadable address:"),
-        ("", "to the same host:"),
-    ],
-)
-def test_redirects_are_never_followed(location: str, shown: str) -> None:
-    headers = {"Location": location} if location else {}
-    service = FakeService({GET: httpx.Response(302, headers=headers)})
-    error, text = failure_of(lambda: ask(service))
-    assert {request.url.host for request in service.requests} == {"api.test"}
-    assert not error.may_have_acted
-    assert shown in text
-    assert "y=1" not in text
-    assert "u:p" not in text
+LOCATIONS = {
+    "https://u:p@Evil.test:99/x?y=1": "evil.test",
+    "//evil.test/x": "evil.test",
+    "ftp://evil.test": "evil.test",
+    "https://[::1]:8/": "[::1]",
+    "/other": "the same host",
+    "": "the same host",
+    # httpx reads where a redirect leads, and fails at these.
+    "https://[bad": "an unreadable address",
+    "https://h:x/": "an unreadable address",
+    "https://\u2488.test/": "an unreadable address",
+}
+
+
+def test_redirects_are_refused_before_anybody_reads_them() -> None:
+    for location, host in LOCATIONS.items():
+        with trying(location):
+            headers = [(b"Location", location.encode())] if location else []
+            service = FakeService({GET: httpx.Response(302, headers=headers)})
+            error, text = failure_of(partial(ask, service))
+            assert [request.url.host for request in service.requests] == ["api.test"]
+            assert (error.status, error.may_have_acted) == (302, False)
+            assert text == (
+                f"https://api.test:443/path answered 302 and wants to send us to {host}: "
+                "redirects are not followed, correct the endpoint's URL"
+            )
 
 
 def test_too_large_answer_is_refused() -> None:
@@ -247,9 +268,57 @@ def test_too_large_answer_is_refused() -> None:
     assert len(larger.requests) == 1
 
 
+SENT_TO = [
+    ("https://host", "https://host:443/"),
+    ("HTTP://Host.Test:80/Path", "http://host.test:80/Path"),
+    ("http://host:8080/", "http://host:8080/"),
+    ("http://[0:0::1]/x", "http://[::1]:80/x"),
+    ("https://[2001:DB8::1]:1", "https://[2001:db8::1]:1/"),
+    ("https://h\u00f4te.example/\u00fc", "https://xn--hte-kna.example:443/%C3%BC"),
+    ("http://h/a%2fb%20c/.d", "http://h:80/a%2fb%20c/.d"),
+    ('http://h/"<>', "http://h:80/%22%3C%3E"),
+    ("http://0x7f000001", "http://0x7f000001:80/"),
+]
+
+
+def failure_at(url: str) -> tuple[httpx.URL, str]:
+    """Return where a service was asked that fails, and what is said of it."""
+    asked: list[httpx.URL] = []
+
+    def fail(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url)
+        return unread(httpx.Response(500))
+
+    with HttpClient(RecordingDeadline(), transport=httpx.MockTransport(fail)) as http:
+        _, text = failure_of(
+            partial(http.request, "GET", url, headers={}, is_repeatable=False, max_tries=1)
+        )
+    return asked[0], text
+
+
+def test_address_is_sent_to_as_it_is_shown() -> None:
+    for url, shown in SENT_TO:
+        with trying(url):
+            asked, text = failure_at(url)
+            assert asked == httpx.URL(shown)
+            assert text.startswith(f"{shown} answered 500")
+
+
 UNUSABLE_URLS = [
-    *("", "api.test/path", "ftp://api.test/", "http:///path", "http://h:x/", "http://h\n/"),
-    *("https://user:pass@api.test/path", "https://api.test/\udcff", "https://faß.test/"),
+    *("", "h", "//h", "api.test/path", "ftp://h", "http:/h", "http://", "http:///p", "http://:80/"),
+    *("file:///x", "http://u@h/", "https://user:pass@api.test/path", "http://h:/", "http://h:x/"),
+    *("http://h:-1", "http://h#x", "http://h/?a=b", "http://h:65536", "http://h:000080"),
+    "http://h:0/",
+    *("http://[::1", "http://[1.2.3.4]", "http://[:::]", "http://1.2.3.256/", "http://010.0.0.1/"),
+    *("http://h\\@evil/", "http://h /", "http://h/a b", "http://h\n/", "http://h/\r\nX: y"),
+    *("http://h\0/", "http://a%2fb/", "http://h!/", "http://" + "\u00e4" * 70),
+    *("http://\u00e4..b/", "http://h/a/../b", "http://h/./b"),
+    # No TLS library takes the first, no name server the others.
+    *("http://.h/", f"http://{'h.' * 128}", "http://a..b/", f"http://{'a' * 64}.test/"),
+    # What another rule would send elsewhere.
+    *("https://fa\u00df.test/", "http://\uff48ost.test/", "http://\u00e4\u3002test/"),
+    *("http://\u2100/", "http://a\u200db.test/", "http://\u212aelvin.test/", "http\u017f://h/"),
+    *("https://api.test/\udcff", "http://\udcff/", "http://h/\u202e"),
 ]
 
 
@@ -259,6 +328,15 @@ def test_unusable_urls_are_readable() -> None:
             error, text = failure_of(partial(ask, FakeService({}), url=url))
             assert text == "an endpoint's URL cannot be used: correct the resource's endpoints"
             assert not error.may_have_acted
+
+
+def test_query_that_is_no_text_is_refused_without_it() -> None:
+    query = {"key": f"{API_KEY}\udcff"}
+    with FakeService({}).http() as http:
+        _, text = failure_of(
+            partial(http.request, "GET", "http://h/", headers={}, query=query, is_repeatable=True)
+        )
+    assert text == "an endpoint's URL cannot be used: correct the resource's endpoints"
 
 
 def test_header_values_that_cannot_be_sent_are_refused() -> None:
@@ -271,10 +349,7 @@ def test_header_values_that_cannot_be_sent_are_refused() -> None:
             assert text.startswith("the value of the header Service-CRN has characters")
 
 
-def test_ipv6_hosts_and_long_hostile_paths_are_shown_safely() -> None:
-    service = FakeService({})
-    service.handle_request = lambda request: httpx.Response(500)  # type: ignore[method-assign]
-    url = "http://[::1]:8080/a\u202e%0a" + "b" * 500
-    _, text = failure_of(lambda: ask(service, url=url))
-    assert text.startswith("http://[::1]:8080/a%E2%80%AE%0a")
+def test_long_paths_are_shown_in_part() -> None:
+    _, text = failure_at("http://h/%0a" + "b" * 500)
+    assert text.startswith("http://h:80/%0abbb")
     assert len(text) < 400

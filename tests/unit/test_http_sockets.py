@@ -1,30 +1,43 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Services that are slow, broken or silent, on real sockets."""
+"""What goes over real sockets, and services that are slow, broken, silent or say too much."""
 
 import contextlib
-import math
-import os
+import logging
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
-from spank_qrmi.clients import connections
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.transport import Limits
 from spank_qrmi.deadline import Deadline
-from tests.unit.fake_services import (
-    FakeService,
-    RecordingDeadline,
-    failure_of,
-    reply,
+from tests.unit.fake_services import API_KEY, RecordingDeadline, failure_of
+from tests.unit.outcomes import trying
+from tests.unit.scripted_server import (
+    HANG_UP,
+    ScriptedServer,
+    listening,
+    received_request,
+    scripted_server,
 )
 
-pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+pytestmark = pytest.mark.usefixtures("no_secret_in_logs", "no_settings_of_this_machine")
+
+
+def get(url: str, http: HttpClient | None = None, *, is_repeatable: bool = True) -> Answer:
+    with contextlib.nullcontext(http) if http else HttpClient(RecordingDeadline()) as client:
+        return client.request("GET", url, headers={}, is_repeatable=is_repeatable, max_tries=1)
+
+
+def lines_of(request: bytes) -> list[str]:
+    return request.partition(b"\r\n\r\n")[0].decode().split("\r\n")
 
 
 @contextmanager
@@ -122,47 +135,6 @@ def test_answer_that_does_not_end_tells_what_came(status: bytes, expected: bytes
     assert bool(error.partial_body) is bool(expected)
 
 
-def test_clients_own_variables_win_over_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bytes] = []
-
-    def proxy(connection: socket.socket) -> None:
-        asked.append(b"")
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    monkeypatch.delenv("NEW_NAME", raising=False)
-    with local_server(proxy) as url, HttpClient(Deadline(10)) as http:
-        http.open_with({"http_proxy": url.removesuffix("/path"), "NEW_NAME": "1"})
-        assert os.environ["http_proxy"] == "http://127.0.0.1:9"
-        assert "NEW_NAME" not in os.environ
-        http.request("GET", "http://service.test/", headers={}, is_repeatable=True)
-    assert len(asked) == 1
-
-
-def test_variables_of_one_client_do_not_reach_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others are opened between this one's opening and its first request."""
-
-    def answer(connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-
-    monkeypatch.delenv("http_proxy", raising=False)
-    with local_server(answer) as url, HttpClient(Deadline(10)) as http:
-        http.open_with({})
-        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-        http.request("GET", url, headers={}, is_repeatable=True)
-
-
-def test_unusable_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    with HttpClient(Deadline(10)) as http:
-        _, text = failure_of(lambda: http.open_with({"SSL_CERT_FILE": "/nowhere"}))
-    assert text == (
-        "cannot prepare requests: SSL_CERT_FILE: /nowhere cannot be read as certificates "
-        "(no such file or directory): give the path of a file in PEM format"
-    )
-    assert "SSL_CERT_FILE" not in os.environ
-
-
 def test_refused_connection_is_repeated_and_readable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -183,17 +155,14 @@ def test_refused_connection_is_repeated_and_readable() -> None:
 def test_stuck_name_server_is_left_behind_and_nothing_is_sent_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    is_resolved, is_connected = threading.Event(), threading.Event()
-    connect = connections.connect
+    is_resolved = threading.Event()
+    look_up = socket.getaddrinfo
 
-    def connect_late(host: str, port: int, limits: Limits) -> socket.socket:
+    def look_up_late(*arguments: Any, **named: Any) -> Any:
         is_resolved.wait(10)
-        connection = connect(host, port, Limits(10, math.inf))
-        is_connected.set()
-        return connection
+        return look_up(*arguments, **named)
 
-    monkeypatch.setattr(connections, "connect", connect_late)
-
+    monkeypatch.setattr(socket, "getaddrinfo", look_up_late)
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/sessions"
     with listener, HttpClient(Deadline(0.2)) as http:
@@ -203,12 +172,30 @@ def test_stuck_name_server_is_left_behind_and_nothing_is_sent_later(
         assert text.startswith("no answer from http://127.0.0.1:")
         assert not error.may_have_acted
         is_resolved.set()
-        assert is_connected.wait(10)
         listener.settimeout(10)
         accepted, _ = listener.accept()
         with accepted:
             accepted.settimeout(10)
             assert accepted.recv(100) == b""
+
+
+@pytest.mark.parametrize("is_repeatable", [True, False])
+def test_service_whose_answer_has_no_end_is_not_listened_to_any_longer(is_repeatable: bool) -> None:
+    """httpx reads on for as long as such answers come, which only announce another."""
+    announcement = b"HTTP/1.1 103 Early\r\nX: " + b"x" * 50_000 + b"\r\n\r\n"
+
+    def serve(connection: socket.socket) -> None:
+        while True:
+            connection.sendall(announcement)
+
+    with local_server(serve) as url, HttpClient(Deadline(0.2)) as http:
+        error, text = failure_of(lambda: get(url, http, is_repeatable=is_repeatable))
+        for thread in threading.enumerate():
+            if "(_exchange)" in thread.name:
+                thread.join(10)
+                assert not thread.is_alive()
+    assert text.startswith("no answer from")
+    assert error.may_have_acted is not is_repeatable
 
 
 @pytest.mark.parametrize("is_repeatable", [True, False])
@@ -234,18 +221,172 @@ def test_cancelling_ends_a_question_but_not_the_opening_of_a_session(is_repeatab
 
 
 def test_threads_share_one_client() -> None:
-    service = FakeService({"GET /path": reply(200, {})})
-    with service.http() as http:
-        answers: list[Answer] = []
-
-        def run() -> None:
-            answers.append(
-                http.request("GET", "https://api.test/path", headers={}, is_repeatable=True)
-            )
-
-        threads = [threading.Thread(target=run) for _ in range(8)]
+    answers: list[Answer] = []
+    with scripted_server(OK) as server, HttpClient(RecordingDeadline()) as http:
+        threads = [
+            threading.Thread(target=lambda: answers.append(get(server.url, http))) for _ in range(8)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
     assert [answer.status for answer in answers] == [200] * 8
+    assert len(server.connections) == 8
+
+
+# ---- What is sent and read ----
+
+
+def test_request_is_sent_as_http() -> None:
+    with scripted_server(OK) as server, HttpClient(RecordingDeadline()) as http:
+        http.request(
+            "POST",
+            f"{server.url}/a%20b/\u00fc",
+            headers={"X-Own": "value"},
+            query={"q": "a b&c/\u00fc"},
+            form={"key": "x:y z"},
+            is_repeatable=False,
+        )
+    [request] = server.requests
+    first, *headers = lines_of(request)
+    assert first == "POST /a%20b/%C3%BC?q=a%20b%26c%2F%C3%BC HTTP/1.1"
+    assert headers[0] == f"Host: 127.0.0.1:{server.port}"
+    assert {"Accept-Encoding: identity", "X-Own: value", "Content-Length: 13"} <= set(headers)
+    assert request.endswith(b"\r\n\r\nkey=x%3Ay%20z")
+
+
+def test_request_without_content_says_so_where_one_is_expected() -> None:
+    with scripted_server(OK) as server, HttpClient(RecordingDeadline()) as http:
+        for method in ("GET", "POST", "DELETE", "PATCH"):
+            http.request(method, server.url, headers={}, is_repeatable=True)
+    lengths = ["Content-Length: 0" in lines_of(request) for request in server.requests]
+    assert lengths == [False, True, False, True]
+    assert lines_of(server.requests[0])[0] == "GET / HTTP/1.1"
+
+
+BODIES = {
+    OK: b"{}",
+    CHUNKED + b"1\r\n{\r\n1;x=y\r\n}\r\n0\r\nTrailer: x\r\n\r\n": b"{}",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\n" + OK: b"{}",
+    b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\n{}": b"{}",
+    b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}": b"{}",
+    b"HTTP/1.1 200 OK\r\n\r\n{}" + HANG_UP: b"{}",
+    b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}": b"{}",
+    b"HTTP/1.1 204 No Content\r\n\r\n": b"",
+}
+
+
+def test_answers_of_every_form_are_read() -> None:
+    for answer, body in BODIES.items():
+        with trying(answer), scripted_server(answer) as server:
+            assert get(server.url).body == body
+
+
+NO_ANSWERS = [
+    *(HANG_UP, b"HTTP/1.1 200" + HANG_UP, b"HTTP/1.1 200 OK\r\nX: a" + HANG_UP),
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: evil\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}" + HANG_UP,
+    CHUNKED + b"2\r\n{}" + HANG_UP,
+    *(start + b"x" * 400_000 for start in (b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 ", b"A")),
+    CHUNKED + b"0\r\nX: " + b"x" * 400_000,
+]
+
+
+def test_what_is_no_whole_answer_is_one_error_and_asked_once() -> None:
+    for answer in NO_ANSWERS:
+        with trying(answer[:60]), scripted_server(answer) as server:
+            error, text = failure_of(lambda url=server.url: get(url, is_repeatable=False))
+            assert text.startswith("the connection broke before the answer of")
+            assert error.may_have_acted
+            assert len(server.requests) == 1
+
+
+SURPLUS = [
+    OK,
+    OK + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}}",
+    CHUNKED + b"2\r\n{}\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong",
+]
+
+
+def test_what_a_service_says_unasked_answers_no_other_request() -> None:
+    for answer in SURPLUS:
+        with (
+            trying(answer),
+            scripted_server(answer) as server,
+            HttpClient(RecordingDeadline()) as http,
+        ):
+            assert [get(server.url, http).body for _ in range(3)] == [b"{}"] * 3
+            check_one_connection_a_request(server)
+
+
+def check_one_connection_a_request(server: ScriptedServer) -> None:
+    assert len(server.connections) == len(server.requests)
+    assert all("Connection: close" in lines_of(request) for request in server.requests)
+    assert all(connection.recv(1) == b"" for connection in server.connections)
+
+
+def test_answer_before_the_request_was_taken_is_read() -> None:
+    """The service refuses a large body, and hangs up, before it has read it."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(1)
+        connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        connection.close()
+
+    with listening(serve, []) as port, HttpClient(RecordingDeadline()) as http:
+        form = {"key": "x" * 8_000_000}
+        answer = http.request(
+            "POST", f"http://127.0.0.1:{port}/", headers={}, form=form, is_repeatable=False
+        )
+    assert answer.status == 413
+
+
+def test_libraries_log_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with scripted_server(OK) as server, caplog.at_level(logging.DEBUG):
+        headers = {"Authorization": f"Bearer {API_KEY}"}
+        with HttpClient(RecordingDeadline()) as http:
+            http.request("GET", server.url, headers=headers, is_repeatable=True)
+    assert {record.name for record in caplog.records} == {"spank_qrmi.clients.http"}
+
+
+# ---- Names and addresses ----
+
+
+def be_name_server(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+
+def test_addresses_of_a_name_are_tried_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted_server(OK) as server:
+        be_name_server(monkeypatch, ("127.0.0.1", 9), ("127.0.0.1", server.port))
+        assert get("http://service.test/").status == 200
+
+
+def test_names_that_nobody_has_are_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    error, text = failure_of(lambda: get("http://service.test/", is_repeatable=False))
+    assert text == "cannot connect to http://service.test:80: name or service not known"
+    assert not error.may_have_acted
+
+
+def test_ipv6() -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        port = listener.getsockname()[1]
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                asked.append(received_request(connection))
+                connection.sendall(OK)
+
+        asked: list[bytes] = []
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert get(f"http://[::1]:{port}/").source == f"http://[::1]:{port}/"
+        thread.join()
+    assert lines_of(asked[0])[1] == f"Host: [::1]:{port}"

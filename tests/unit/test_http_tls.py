@@ -2,8 +2,6 @@
 """Certificates are always verified; only the administrator's variables say against which."""
 
 import ssl
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +10,10 @@ import pytest
 from loopback.tls_entrance import TlsEntrance
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
-from tests.unit.fake_services import failure_of
-from tests.unit.scripted_server import listening
+from tests.unit.fake_services import RecordingDeadline, failure_of
+from tests.unit.scripted_server import listening, scripted_server
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 pytestmark = pytest.mark.usefixtures("no_settings_of_this_machine")
 
@@ -45,6 +45,13 @@ def test_unknown_certificate_is_refused_whatever_else_is_set(
         monkeypatch.setenv(name, OF_USERS[name] or str(entrance.certificate))
     _, text = failure_of(lambda: status_of(entrance.url, {}))
     assert "its certificate is not trusted" in text
+
+
+def test_unknown_certificate_is_no_reason_to_ask_again(entrance: TlsEntrance) -> None:
+    deadline = RecordingDeadline()
+    with HttpClient(deadline) as http:
+        failure_of(lambda: http.request("GET", entrance.url, headers={}, is_repeatable=True))
+    assert deadline.waits == []
 
 
 def test_certificate_of_another_host_is_refused(entrance: TlsEntrance) -> None:
@@ -176,21 +183,15 @@ def test_service_that_does_not_speak_tls_is_readable() -> None:
     assert ": TLS: " in text
 
 
-def test_certificates_may_be_left_until_they_are_needed(entrance: TlsEntrance) -> None:
-    program = """
-import sys
-from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.deadline import Deadline
-with HttpClient(Deadline(20)) as http:
-    http.open_with({"SSL_CERT_FILE": sys.argv[1]}, is_tls_needed=False)
-    print("ssl" in sys.modules)
-    print(http.request("GET", sys.argv[2], headers={}, is_repeatable=True).status)
-"""
-    url = f"{entrance.url}/_simulator/state"
-    ended = subprocess.run(
-        [sys.executable, "-I", "-c", program, str(entrance.certificate), url],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (ended.stdout, ended.stderr) == ("False\n200\n", "")
+def test_nobody_is_trusted_where_no_request_is_to_be_made_by_https(entrance: TlsEntrance) -> None:
+    """Certificates are then not even read, and http is asked as ever."""
+    with HttpClient(Deadline(20)) as http:
+        http.open_with({"SSL_CERT_FILE": str(entrance.certificate)}, is_tls_needed=False)
+        error, text = failure_of(
+            lambda: http.request("GET", entrance.url, headers={}, is_repeatable=True)
+        )
+    assert "its certificate is not trusted" in text
+    assert not error.may_have_acted
+    with scripted_server(OK) as service, HttpClient(Deadline(20)) as http:
+        http.open_with({"SSL_CERT_FILE": "/nowhere"}, is_tls_needed=False)
+        assert http.request("GET", service.url, headers={}, is_repeatable=True).status == 200

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the network process needs it has before it gives up root: later its files may be closed."""
 
+import re
 import subprocess
 import sys
 
 import orjson
 
+from loopback.tls_entrance import TlsEntrance
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.simulator.qrmi_config import site_config
+from tests.unit.scripted_server import HANG_UP, scripted_server
 from tests.unit.test_qrun_verbs import arguments
 
 # Does all that requests can meet, and tells what was imported meanwhile.
@@ -85,7 +88,11 @@ HOSTILE_PROGRAM = r"""
 import sys
 from spank_qrmi.network import server as network_server
 
-client = network_server._client_with({}, is_tls_needed=True)
+https_url, certificate, http_url = sys.argv[1:]
+trusting, other = (
+    network_server._client_with(each, is_tls_needed=True)
+    for each in ({"SSL_CERT_FILE": certificate}, {"https_proxy": http_url})
+)
 
 from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.retry import status_failure
@@ -103,24 +110,54 @@ body = rb'{"message": "\\u0073ecret-value \\ud83d\\udd11"}'
 for status in (429, 302):
     answer = Answer(status, "http://h/", headers, body, ("secret-value",))
     print(status_failure(answer, is_repeatable=False))
-try:
-    client = client.within(Deadline(20))
-    client.request("GET", "http://h\u00f4te.test/", headers={}, is_repeatable=True)
-except ServiceError as error:
-    print(error)
+asked = [(trusting, https_url), (other, https_url), (other, "http://h\u00f4te.test/")]
+for client, url in asked + [(other, http_url)] * 5:
+    try:
+        client = client.within(Deadline(20))
+        answer = client.request("GET", url, headers={}, is_repeatable=True, max_tries=1)
+        print(answer.status)
+    except ServiceError as error:
+        print(error)
 """
 
+ANSWERS_OF_A_PROXY_THEN_OF_A_SERVICE = [
+    b"HTTP/1.1 407 Denied\r\n\r\n" + HANG_UP,
+    b"HTTP/1.1 302 Found\r\nLocation: https://[bad\r\n\r\n" + HANG_UP,
+    b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b; expires=x; max-age=y\r\nSet-Cookie: \xff\r\n"
+    b"Content-Encoding: gzip\r\n\r\n" + HANG_UP,
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/x; charset=\xff\r\n\r\n\xff" + HANG_UP,
+    b"SSH-2.0\r\n\r\n" + HANG_UP,
+    b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + HANG_UP,
+]
 
-def test_what_cannot_be_imported_any_more_is_done_without() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-I", "-c", HOSTILE_PROGRAM], capture_output=True, text=True, check=False
-    )
-    assert (ended.stdout.splitlines(), ended.stderr) == (
+
+def test_what_cannot_be_imported_any_more_is_done_without(entrance: TlsEntrance) -> None:
+    with scripted_server(*ANSWERS_OF_A_PROXY_THEN_OF_A_SERVICE) as server:
+        arguments = [f"{entrance.url}/", str(entrance.certificate), server.url]
+        ended = subprocess.run(
+            [sys.executable, "-I", "-c", HOSTILE_PROGRAM, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    service, broken = f"{server.url}/", f"the connection broke before the answer of {server.url}/"
+    # What a name server says of a name that nobody has depends on who runs the tests.
+    told = re.sub(r"(xn--hte-kna.test:80): .*", r"\1", ended.stdout)
+    assert (told.splitlines(), ended.stderr) == (
         [
             r"http://h/ answered 429 Too Many Requests: **** \ud83d\udd11",
             "http://h/ answered 302 and wants to send us to an unreadable address: redirects are "
             "not followed, correct the endpoint's URL",
-            "an endpoint's URL cannot be used: correct the resource's endpoints",
+            "404",
+            f"the proxy does not connect us to {entrance.url} (it answered 407): check the proxy "
+            "settings",
+            "cannot connect to http://xn--hte-kna.test:80",
+            f"{service} answered 302 and wants to send us to an unreadable address: redirects are "
+            "not followed, correct the endpoint's URL",
+            f"the answer of {service} is compressed, although we take none such",
+            "200",
+            f"{broken} was complete",
+            f"{broken} was complete",
         ],
         "",
     )

@@ -95,7 +95,7 @@ def test_check_that_never_ends_leaves_time_to_close_what_was_opened_meanwhile() 
     service = FakeService({STATUS: reply(503, None, Retry_After="10")})
     with pytest.raises(ServiceError, match="asks to wait 10 s"):
         client_of(service, deadline=deadline).check_accessible()
-    assert service.requests[-1].extensions["limits"].silence_seconds <= 9
+    assert service.requests[-1].extensions["timeout"]["read"] <= 9
     assert service.asked == [STATUS]
 
 
@@ -440,10 +440,10 @@ def test_list_that_never_comes_leaves_time_to_close() -> None:
     service = FakeService({JOBS: late, PATCH: late, CLOSE: httpx.Response(204)})
     client_of(service, deadline=deadline).release("s-1")
     assert later_than_the_list(service) == [PATCH, CLOSE]
-    limits = {each.method: each.extensions["limits"] for each in service.requests[1:]}
-    assert limits["GET"].silence_seconds <= 4
-    assert limits["PATCH"].silence_seconds <= 6
-    assert limits["DELETE"].silence_seconds > 10
+    silences = {each.method: each.extensions["timeout"]["read"] for each in service.requests[1:]}
+    assert silences["GET"] <= 4
+    assert silences["PATCH"] <= 6
+    assert silences["DELETE"] > 10
 
 
 def test_what_is_no_session_id_is_not_released() -> None:

@@ -151,7 +151,7 @@ def test_proxy_is_the_one_of_all_requests(
     assert PROOF in request
 
 
-@pytest.mark.parametrize("no_proxy", ["127.0.0.0/8", "127.1", "h.test 127.0.0.1"])
+@pytest.mark.parametrize("no_proxy", ["127.0.0.1", "h.test, 127.0.0.1", "*"])
 def test_what_no_proxy_names_goes_straight(
     object_store: simulator.ObjectStore, monkeypatch: pytest.MonkeyPatch, no_proxy: str
 ) -> None:

@@ -3,8 +3,6 @@
 
 import json
 import re
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -150,15 +148,6 @@ def test_settings_that_cannot_be_used_are_a_refusal(serving: ServingWorker, tmp_
         answer = serving.ask(replace(ENVIRONMENT, arguments=given))
         assert answer.messages[0].startswith(f"--q-backend: {expected}")
         assert (answer.variables, answer.verdict, len(answer.messages)) == ([], "fail", 1)
-
-
-def test_variables_need_no_http_library() -> None:
-    """A step that starts waits for this import."""
-    program = "import sys, spank_qrmi.worker, spank_qrmi.qrun_verbs; print('httpx' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
-    )
-    assert done.stdout == "False\n"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,6 @@ from tests.unit.fake_services import (
     text_of,
     token_reply,
 )
-from tests.unit.httpx_transport import HttpxTransport
 
 IAM = {
     names.DAAPI_ENDPOINT: API_URL,
@@ -277,7 +276,7 @@ def test_try_that_is_not_answered_is_repeated() -> None:
         return RUNNING
 
     service = FakeService({GET: [hang, RUNNING]})
-    http = HttpClient(RecordingDeadline(), try_seconds=0.1, transport=HttpxTransport(service))
+    http = HttpClient(RecordingDeadline(), try_seconds=0.1, transport=service)
     assert quantum_system_from(IAM, http).job("one") == Job("one", "Running")
     assert service.asked == [GET, GET]
 
@@ -287,17 +286,15 @@ def test_limit_of_a_try_is_that_of_a_silence(
     try_seconds: float | None, silence_seconds: float
 ) -> None:
     service = FakeService({GET: RUNNING})
-    http = HttpClient(
-        RecordingDeadline(), try_seconds=try_seconds, transport=HttpxTransport(service)
-    )
+    http = HttpClient(RecordingDeadline(), try_seconds=try_seconds, transport=service)
     quantum_system_from(IAM, http).job("one")
-    assert service.requests[1].extensions["limits"].silence_seconds == silence_seconds
+    assert service.requests[1].extensions["timeout"]["read"] == silence_seconds
 
 
 def test_request_takes_no_longer_than_it_may() -> None:
     deadline = RecordingDeadline()
     service = FakeService({GET: reply(503)})
-    http = HttpClient(deadline, request_seconds=2.5, transport=HttpxTransport(service))
+    http = HttpClient(deadline, request_seconds=2.5, transport=service)
     with pytest.raises(ServiceError, match="no time is left"):
         quantum_system_from(IAM, http).job("one")
     # The recorded waits take no time, so only a single longer wait ends it.

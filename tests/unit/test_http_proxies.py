@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which proxy is asked for which service, what it is told, and what becomes of its refusals."""
+
+import base64
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from loopback.tls_entrance import tls_entrance_to
+from spank_qrmi.clients import http as http_module
+from spank_qrmi.clients.answer import Answer
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import ServiceError
+from tests.unit.fake_services import RecordingDeadline, failure_of
+from tests.unit.outcomes import outcome_of, trying
+from tests.unit.scripted_server import (
+    HANG_UP,
+    ScriptedServer,
+    listening,
+    received_request,
+    scripted_server,
+    tunnelling_proxy,
+)
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+DENIED = b"HTTP/1.1 407 Denied\r\nContent-Length: 0\r\n\r\n"
+LOGIN = "user:p%40ss"
+PROOF = "Proxy-Authorization: Basic " + base64.b64encode(b"user:p@ss").decode()
+
+pytestmark = pytest.mark.usefixtures("no_secret_in_logs", "no_settings_of_this_machine")
+
+
+@pytest.fixture
+def http() -> Iterator[HttpClient]:
+    with HttpClient(RecordingDeadline()) as http:
+        yield http
+
+
+def get(http: HttpClient, url: str, *, is_repeatable: bool = True) -> Answer:
+    return http.request("GET", url, headers={}, is_repeatable=is_repeatable, max_tries=1)
+
+
+def lines_of(request: bytes) -> list[str]:
+    return request.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+
+
+# ---- Which one ----
+
+
+@pytest.fixture
+def proxies(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ScriptedServer]]:
+    """Two proxies, "a" and "b"; nobody else can be reached."""
+    look_up = socket.getaddrinfo
+
+    def look_up_proxies(host: str, port: int, *arguments: Any, **named: Any) -> Any:
+        if port not in {a.port, b.port}:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return look_up("127.0.0.1", port, *arguments, **named)
+
+    with scripted_server(DENIED) as a, scripted_server(DENIED) as b:
+        monkeypatch.setattr(socket, "getaddrinfo", look_up_proxies)
+        yield {"a": a, "b": b}
+
+
+def ways(
+    proxies: dict[str, ScriptedServer], variables: dict[str, str], urls: list[str]
+) -> list[str]:
+    """Return for each URL which proxy was asked; where a variable has `{a}` stands its port."""
+    ports = {name: str(proxy.port) for name, proxy in proxies.items()}
+    found = []
+    with HttpClient(RecordingDeadline()) as http:
+        http.open_with(
+            {name: value.format_map(ports) for name, value in variables.items()},
+            is_tls_needed=False,
+        )
+        for url in urls:
+            before = {name: len(proxy.requests) for name, proxy in proxies.items()}
+            outcome_of(get, http, url)
+            after = {name: len(proxy.requests) for name, proxy in proxies.items()}
+            found.append("".join(name for name in proxies if after[name] > before[name]))
+    return found
+
+
+OF_EACH_SCHEME: list[tuple[dict[str, str], str, str]] = [
+    ({}, "", ""),
+    ({"http_proxy": "http://h:{a}"}, "a", ""),
+    ({"https_proxy": "http://h:{a}"}, "", "a"),
+    ({"all_proxy": "http://h:{a}"}, "a", "a"),
+    ({"all_proxy": "http://h:{a}", "https_proxy": "http://h:{b}"}, "a", "b"),
+    ({"HTTP_PROXY": "http://h:{a}", "HTTPS_PROXY": "h:{b}"}, "a", "b"),
+    ({"HTTP_PROXY": "http://h:{a}", "http_proxy": "http://h:{b}"}, "b", ""),
+    ({"HTTP_PROXY": "http://h:{a}", "http_proxy": ""}, "", ""),
+    ({"http_proxy": "HTTP://H:{a}/"}, "a", ""),
+    ({"http_proxy": "http://[::1]:{a}"}, "a", ""),
+    ({"http_proxy": "user:p@ss@h:{a}"}, "a", ""),
+    ({"ftp_proxy": "http://h:{a}", "no_proxy": "*"}, "", ""),
+]
+
+
+def test_proxy_of_each_scheme(proxies: dict[str, ScriptedServer]) -> None:
+    for variables, of_http, of_https in OF_EACH_SCHEME:
+        with trying(variables):
+            found = ways(proxies, variables, ["http://s.test/", "https://s.test/"])
+            assert found == [of_http, of_https]
+
+
+STRAIGHT: list[tuple[str, list[str], list[str]]] = [
+    ("*", ["http://s.test/", "https://1.2.3.4/"], []),
+    ("x,*", ["http://s.test/"], []),
+    ("s.test", ["http://s.test/", "https://a.s.test:1/"], ["http://as.test/", "http://test/"]),
+    (".s.test", ["http://a.s.test/"], ["http://s.test/", "http://as.test/"]),
+    (" S.Test , other", ["http://s.test/", "http://other/"], ["http://s.test.evil/"]),
+    ("s.test:8080", ["http://s.test:8080/"], ["http://s.test/", "https://s.test/"]),
+    ("https://s.test", ["https://s.test/"], ["http://s.test/"]),
+    ("127.0.0.1,::1", ["http://127.0.0.1/", "http://[::1]:1/"], ["http://127.0.0.2/"]),
+    # What other programs read in other ways.
+    ("10.0.0.0/8,127.1", [], ["http://10.9.8.7/", "http://127.0.0.1/"]),
+    ("a s.test", [], ["http://s.test/"]),
+    (",,", [], ["http://s.test/"]),
+]
+
+
+def test_what_goes_straight(proxies: dict[str, ScriptedServer]) -> None:
+    for no_proxy, straight, by_proxy in STRAIGHT:
+        for name in ("no_proxy", "NO_PROXY"):
+            variables = {"all_proxy": "http://h:{a}", name: no_proxy}
+            with trying(variables):
+                assert ways(proxies, variables, straight) == [""] * len(straight)
+                assert ways(proxies, variables, by_proxy) == ["a"] * len(by_proxy)
+
+
+# ---- Whose variables ----
+
+
+def test_clients_own_variables_win_over_the_processes(
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("NEW_NAME", raising=False)
+    with scripted_server(OK) as proxy:
+        http.open_with({"http_proxy": proxy.url, "NO_PROXY": "x", "NEW_NAME": "1"})
+        assert os.environ["http_proxy"] == "http://127.0.0.1:9"
+        assert not {"NO_PROXY", "NEW_NAME"}.intersection(os.environ)
+        get(http, "http://service.test/")
+    assert len(proxy.requests) == 1
+
+
+def test_variables_of_one_client_do_not_reach_another(
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are opened between this one's opening and its first request."""
+    with scripted_server(OK) as service:
+        http.open_with({})
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        get(http, service.url)
+        get(http.within(Deadline(20)), service.url)
+    assert len(service.requests) == 2
+
+
+def test_variables_of_the_process_are_changed_by_one_client_at_a_time(
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And only while httpx makes its client, which reads them then."""
+    seen: list[tuple[str | None, bool]] = []
+    make = httpx.Client
+
+    def look_and_make(**options: Any) -> httpx.Client:
+        is_alone = http_module._setting_variables.locked()
+        seen.append((os.environ.get("http_proxy"), is_alone))
+        return make(**options)
+
+    monkeypatch.setattr(httpx, "Client", look_and_make)
+    http.open_with({"http_proxy": "http://127.0.0.1:9"})
+    assert seen == [("http://127.0.0.1:9", True)]
+    assert "http_proxy" not in os.environ
+    failure_of(lambda: get(http, "http://service.test/"))
+    assert len(seen) == 1
+
+
+# ---- What cannot be used ----
+
+UNUSABLE = [
+    *("https://proxy:1", "socks5://proxy:1", "socks5h://user:secret@proxy", "://", "http://"),
+    *(
+        "http://user:secret@",
+        "http://proxy:x",
+        "http://proxy:99999",
+        "http://proxy:0",
+        "http://pro xy",
+        "a\0b",
+    ),
+    *("http://proxy/path", "http://user:sec#ret@proxy", "http://user:12/secret@proxy"),
+    *("http://user:12?secret@proxy", "http://pro\nxy", "http://\u2488.test", "http://proxy?x"),
+    *("http://user:secret\udcff@proxy", "http://user:sec\nret@proxy"),
+]
+
+
+def refusal_of(variables: dict[str, str]) -> ServiceError:
+    """Return why these variables cannot be used; the process's are what they were."""
+    before = dict(os.environ)
+    with HttpClient(RecordingDeadline()) as http:
+        error, _ = failure_of(lambda: http.open_with(variables))
+    assert dict(os.environ) == before
+    cause = error.__cause__
+    assert cause is not None
+    assert str(cause) in str(error)
+    assert cause.__context__ is None or cause.__suppress_context__
+    return error
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "all_proxy", "ALL_PROXY"])
+def test_unusable_proxy_is_named_without_its_value(name: str) -> None:
+    for value in UNUSABLE:
+        with trying(value):
+            assert str(refusal_of({name: value})) == (
+                f"cannot prepare requests: {name.lower()}: write the proxy as http://host:port; "
+                "https:// and socks:// are not supported"
+            )
+
+
+def test_no_proxy_that_cannot_be_used_is_named() -> None:
+    for value in ("[::1]", "s.test:x", "s.test:" + "4" * 5000, "a\0b", "fd00::/8"):
+        with trying(value):
+            assert str(refusal_of({"all_proxy": f"{LOGIN}@h", "no_proxy": value})) == (
+                "cannot prepare requests: no_proxy: write names, .suffixes and addresses, without "
+                "brackets, with commas between them"
+            )
+
+
+# ---- What it is told, and what it does ----
+
+
+def test_http_goes_through_the_proxy_with_the_whole_address(http: HttpClient) -> None:
+    with scripted_server(OK) as proxy:
+        http.open_with({"http_proxy": f"http://{LOGIN}@127.0.0.1:{proxy.port}"})
+        get(http, "http://service.test:8080/path")
+    first, *headers = lines_of(proxy.requests[0])
+    assert first == "GET http://service.test:8080/path HTTP/1.1"
+    assert {"Host: service.test:8080", PROOF} <= set(headers)
+
+
+def test_login_of_a_proxy_is_sent_to_it_alone(http: HttpClient, tmp_path: Path) -> None:
+    with (
+        scripted_server(OK) as service,
+        tls_entrance_to(service.url, tmp_path) as entrance,
+        tunnelling_proxy() as (port, asked),
+    ):
+        http.open_with(
+            {
+                "https_proxy": f"http://{LOGIN}@127.0.0.1:{port}",
+                "SSL_CERT_FILE": str(entrance.certificate),
+            }
+        )
+        assert get(http, f"{entrance.url}/path").status == 200
+        # What is wrong behind the tunnel is not the proxy's fault.
+        with HttpClient(RecordingDeadline()) as other:
+            other.open_with({"https_proxy": f"http://127.0.0.1:{port}"})
+            _, text = failure_of(lambda: get(other, entrance.url))
+            assert text.startswith(f"cannot connect to {entrance.url}: its certificate")
+    tunnel, _ = asked
+    place = entrance.url.removeprefix("https://")
+    first, *headers = lines_of(tunnel)
+    assert first == f"CONNECT {place} HTTP/1.1"
+    assert {f"Host: {place}", PROOF} <= set(headers)
+    assert lines_of(service.requests[0])[0] == "GET /path HTTP/1.1"
+    assert b"proxy-authorization" not in service.requests[0].lower()
+
+
+REFUSALS = [
+    (DENIED, " (it answered 407)"),
+    (b"HTTP/1.1 502 Bad\r\n\r\n" + HANG_UP, " (it answered 502)"),
+    (b"HTTP/1.1 302 Found\r\nLocation: https://evil.test/\r\n\r\n" + HANG_UP, " (it answered 302)"),
+    (b"SSH-2.0\r\n\r\n", ""),
+    (HANG_UP, ""),
+]
+
+
+def test_proxy_that_opens_no_tunnel_was_not_told_anything() -> None:
+    """What goes to the proxy opens no session: the service has seen nothing of it."""
+    for answer, expected in REFUSALS:
+        with trying(answer), scripted_server(answer) as proxy, HttpClient(Deadline(20)) as http:
+            http.open_with({"https_proxy": f"http://{LOGIN}@127.0.0.1:{proxy.port}"})
+            error, text = failure_of(
+                lambda http=http: get(http, "https://service.test/", is_repeatable=False)
+            )
+            assert text == (
+                f"the proxy does not connect us to https://service.test:443{expected}: "
+                "check the proxy settings"
+            )
+            assert not error.may_have_acted
+            assert len(proxy.requests) == 1
+
+
+def test_silent_proxy_was_not_told_anything() -> None:
+    """The time runs out before the tunnel stands, so no session can have been opened."""
+    is_asked = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        received_request(connection)
+        is_asked.set()
+        connection.recv(1)
+
+    with listening(serve, []) as port, HttpClient(Deadline(20), try_seconds=0.2) as http:
+        http.open_with({"https_proxy": f"http://127.0.0.1:{port}"})
+        error, text = failure_of(lambda: get(http, "https://service.test/", is_repeatable=False))
+        assert is_asked.is_set()
+    assert text.startswith("the proxy does not connect us to https://service.test:443: ")
+    assert not error.may_have_acted
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_proxy_that_is_not_there(http: HttpClient, scheme: str) -> None:
+    http.open_with({f"{scheme}_proxy": "http://user:secret@127.0.0.1:9"})
+    error, text = failure_of(lambda: get(http, f"{scheme}://service.test:1/", is_repeatable=False))
+    assert text == (
+        f"cannot connect to {scheme}://service.test:1: proxy 127.0.0.1:9: connection refused"
+    )
+    assert not error.may_have_acted
+
+
+def test_proxy_that_cannot_be_reached_in_time_is_named(
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def time_out(*_: object, **__: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", time_out)
+    http.open_with({"https_proxy": "http://user:secret@proxy.test:3128"})
+    _, text = failure_of(lambda: get(http, "https://service.test/"))
+    assert text == "cannot connect to https://service.test:443: proxy proxy.test:3128: timed out"
