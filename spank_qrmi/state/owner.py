@@ -7,6 +7,7 @@ it names one for ever (proc(5), proc_pid_stat(5)).
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from spank_qrmi import proc
 from spank_qrmi.proc import read_proc
@@ -64,7 +65,7 @@ def boot_id() -> str:
 
 def _pid_namespace() -> int:
     try:
-        return os.stat(f"{proc.ROOT}/self/ns/pid").st_ino  # noqa: PTH116 (a link that leads nowhere a path does)
+        return Path(proc.ROOT, "self/ns/pid").stat().st_ino
     except OSError:
         return 0
 

@@ -55,7 +55,7 @@ def steps_to(
     They are added to `steps`; what that holds has been looked at.
     """
     steps = {} if steps is None else steps
-    # The current folder may be gone. The linter would have pathlib here, see `light.paths`.
+    # The current folder may be gone.
     step = path if path.startswith("/") else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118
     while step not in steps:
         steps[step] = status = lstat(step)
