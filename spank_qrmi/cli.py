@@ -21,7 +21,7 @@ from spank_qrmi.installation import Places, install_plugins, uninstall_plugins
 from spank_qrmi.network.process import start_network_process
 from spank_qrmi.network.services import Network
 from spank_qrmi.redaction import Redactor
-from spank_qrmi.release import Releaser, is_being_acquired, is_tls_needed, orphans
+from spank_qrmi.release import Releaser, is_being_acquired, orphans
 from spank_qrmi.simulator import command
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import TokenCache
@@ -177,7 +177,6 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
             [entry.environment for entry in wanted],
             options.worker_user,
             options.timeout,
-            is_tls_needed=any(map(is_tls_needed, wanted)),
             token_cache=TokenCache(options.state_dir, options.redactor.add),
         )
         network.wait_until_open(deadline)

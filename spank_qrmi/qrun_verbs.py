@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.at_once import do_at_once
-from spank_qrmi.clients.base import needs_tls
 from spank_qrmi.configuration.plugstack_options import check_certificates
 from spank_qrmi.configuration.qrun_credentials import load_credentials
 from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_arguments
@@ -19,7 +18,6 @@ from spank_qrmi.errors import QrmiError
 from spank_qrmi.network.services import Network, QuantumJobs
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.qrun import variables as names
-from spank_qrmi.qrun.service import endpoints
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.files import warn_or_refuse
 
@@ -73,7 +71,6 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
             [arguments.environment],
             arguments.worker_user,
             request.timeout_seconds,
-            is_tls_needed=needs_tls(endpoints(values)),
             token_cache=TokenCache(arguments.state_directory, answer.redactor.add),
         )
         network.wait_until_open(deadline)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from spank_qrmi.at_once import do_at_once
-from spank_qrmi.clients import CLIENTS, endpoints
-from spank_qrmi.clients.base import Settings, needs_tls
+from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients.base import Settings
 from spank_qrmi.configuration.plugstack_options import check_certificates
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
@@ -40,11 +40,6 @@ def is_being_acquired(entry: Entry) -> bool:
     """Return whether a living step may still be told the token."""
     is_alive = entry.owner is not None and not is_gone(entry.owner)
     return is_alive and entry.token is None and not entry.failure
-
-
-def is_tls_needed(entry: Entry) -> bool:
-    """Return whether to release an entry may need TLS."""
-    return needs_tls(endpoints(entry.resource_type, entry.values))
 
 
 def orphans(entries: Iterable[Entry], now: float) -> list[Entry]:

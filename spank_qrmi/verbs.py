@@ -9,8 +9,7 @@ from pathlib import Path
 
 from spank_qrmi.acquisition import UNDO_SECONDS, Acquirer, Held, Holder, Wanted
 from spank_qrmi.answer import AnswerWriter
-from spank_qrmi.clients import CLIENTS, endpoints, type_number
-from spank_qrmi.clients.base import needs_tls
+from spank_qrmi.clients import CLIENTS, type_number
 from spank_qrmi.configuration.plugstack import PluginArguments, parse_arguments
 from spank_qrmi.configuration.plugstack_options import check_certificates
 from spank_qrmi.configuration.qrmi_config import Config, load_config
@@ -30,7 +29,6 @@ from spank_qrmi.redaction import MASK, shown_argument, shown_value
 from spank_qrmi.release import (
     Releaser,
     is_being_acquired,
-    is_tls_needed,
     orphans_to_retry,
 )
 from spank_qrmi.resolution import Resolution, resolve_qpus, split_names
@@ -69,16 +67,10 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
             for resource in resolution.resources
         ]
         if wanted:
-            urls = [
-                url
-                for resource, environment in wanted
-                for url in endpoints(resource.type, environment.values)
-            ]
             network.open(
                 [arguments.environment],
                 arguments.worker_user,
                 request.timeout_seconds,
-                is_tls_needed=needs_tls(urls),
                 token_cache=_token_cache(arguments, answer),
             )
         # What takes long in the network process has begun.
@@ -181,7 +173,6 @@ def _open_network(
             [entry.environment for entry in entries],
             arguments.worker_user,
             deadline.remaining_seconds(),
-            is_tls_needed=any(map(is_tls_needed, entries)),
             token_cache=tokens,
         )
         network.wait_until_open(deadline)

@@ -33,7 +33,7 @@ def check_http_answers(data: bytes) -> None:
     pieces = [sent[start : start + size] for start in range(0, len(sent), size)]
     scheme = "https" if choice & BY_TUNNEL else "http"
     with _answering_with(pieces), HttpClient(RecordingDeadline()) as http:
-        http.open_with(_PROXY, is_tls_needed=False)
+        http.open_with(_PROXY)
         for _ in range(REQUESTS):
             try:
                 answer = http.request(

@@ -4,8 +4,6 @@
 Adding a vendor is one module and one line in `CLIENTS`.
 """
 
-from collections.abc import Mapping
-
 from spank_qrmi.clients.base import Client
 from spank_qrmi.clients.direct_access import DirectAccess
 from spank_qrmi.clients.pasqal_cloud import PasqalCloud
@@ -24,9 +22,3 @@ def type_number(type_name: str) -> int:
     if type_name not in CLIENTS:
         raise KeyError(type_name)
     return list(CLIENTS).index(type_name)
-
-
-def endpoints(resource_type: str, values: Mapping[str, str]) -> list[str | None]:
-    """Return the URLs that a resource of this type is asked by, unchecked; None: its type's own."""
-    client = CLIENTS.get(resource_type)
-    return [] if client is None else [values.get(key) for key in client.sent_to]

@@ -6,7 +6,7 @@ A client knows its vendor's exchanges and variables, nothing of Slurm, jobs or p
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 from urllib.parse import quote
@@ -32,14 +32,6 @@ def base_url(text: str) -> str | None:
     """
     url = text.rstrip("/")
     return url if url.isprintable() and _BASE_URL.fullmatch(url) else None
-
-
-def needs_tls(urls: Iterable[str | None]) -> bool:
-    """Return whether requests to these URLs may need TLS; None is one that a client chooses.
-
-    Redirects are not followed, and no proxy is asked by TLS: no other URL counts.
-    """
-    return not all((url or "").strip().lower().startswith("http://") for url in urls)
 
 
 def path_segment(text: str) -> str:

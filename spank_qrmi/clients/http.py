@@ -32,7 +32,7 @@ from spank_qrmi.clients.request import (
     split_url,
 )
 from spank_qrmi.clients.retry import MOST_TRIES, Budget, RequestError, repeat, status_failure
-from spank_qrmi.clients.tls import connection_reason, is_untrusted, trust_in_nobody, trust_of
+from spank_qrmi.clients.tls import connection_reason, is_untrusted, trust_of
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError, SettingsError
 
@@ -141,15 +141,14 @@ class HttpClient:
         other._deadline = deadline
         return other
 
-    def open_with(self, environment: Mapping[str, str], *, is_tls_needed: bool = True) -> None:
+    def open_with(self, environment: Mapping[str, str]) -> None:
         """Take proxies and certificates from these variables where they differ from the process's.
 
         Called before the first request, and before other threads may read the process's variables.
-        If `is_tls_needed` is false no certificates are read, and none is trusted. Raises
-        ServiceError if the variables cannot be used.
+        Raises ServiceError if the variables cannot be used.
         """
         try:
-            self._opened(environment, is_tls_needed=is_tls_needed)
+            self._opened(environment)
         except SettingsError as error:
             message = f"cannot prepare requests: {error}"
             raise ServiceError(message) from error
@@ -275,15 +274,13 @@ class HttpClient:
         ) as response:
             return _answer(response, request, _read_body(response, exchange))
 
-    def _opened(
-        self, environment: Mapping[str, str], *, is_tls_needed: bool = True
-    ) -> httpx.Client:
+    def _opened(self, environment: Mapping[str, str]) -> httpx.Client:
         """Return the open client, made with these variables if need be; raise SettingsError."""
         with self._opening:
             if self._client is None:
                 variables = {**os.environ, **environment}
                 check_proxies(variables)
-                trust = trust_of(variables) if is_tls_needed else trust_in_nobody()
+                trust = trust_of(variables)
                 with _proxies_of(environment):
                     self._client = _new_client(verify=trust.context)
                 self._advice = trust.advice

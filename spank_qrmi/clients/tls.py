@@ -43,11 +43,6 @@ def trust_of(variables: Mapping[str, str]) -> Trust:
     return _trust_of_system()
 
 
-def trust_in_nobody() -> Trust:
-    """Return what refuses every certificate, and takes no time to make."""
-    return Trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "no request was to be made by https")
-
-
 def is_untrusted(error: OSError | None) -> bool:
     """Return whether a connection was refused for its certificate."""
     return isinstance(error, ssl.SSLCertVerificationError)

@@ -39,8 +39,8 @@ _CHUNK_BYTES = 65536
 class Order(str, Enum):
     """What the worker sends, with the fields that follow.
 
-    OPEN user, processor seconds, "1" if TLS is needed, sets of variables (each a
-    number of variables, then names and values); WORK number, index of its set, seconds; LOGIN
+    OPEN user, processor seconds, sets of variables (each a number of variables, then names and
+    values); WORK number, index of its set, seconds; LOGIN
     number of a work, key of a login, its access token or nothing, for how many seconds, the login's
     fields; CANCEL number of a work; CALL number, number of its work, verb and what `Call` says.
     """

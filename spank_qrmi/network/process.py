@@ -111,7 +111,6 @@ class NetworkProcess:
         user: WorkerUser,
         seconds: float,
         *,
-        is_tls_needed: bool = True,
         token_cache: TokenCache | None = None,
     ) -> None:
         """Let it get ready for requests with these sets of variables, see `Network`."""
@@ -127,7 +126,7 @@ class NetworkProcess:
         except RuntimeError as error:
             raise QrmiError(_NO_THREAD) from error
         self._listener = listener
-        self._order(Order.OPEN, user.text, str(seconds), "1" if is_tls_needed else "", *fields)
+        self._order(Order.OPEN, user.text, str(seconds), *fields)
 
     def wait_until_open(self, deadline: Deadline) -> None:
         """Return once requests can be made; raise QrmiError that says why they cannot."""

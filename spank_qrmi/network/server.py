@@ -112,6 +112,8 @@ class Server:
 
     def serve(self) -> None:
         """Carry out orders until the worker closes its end, or requests cannot be made."""
+        # Most sites set no variables: it is ready when the worker has read what is asked for.
+        self._plain_client = _client_with({})
         with logging_to(lambda level, line: self._report(Report.LOG, str(level), line)):
             while (frame := read_frame(self._channel.recv, MAX_FRAME_BYTES)) is not None:
                 order, *fields = frame
@@ -143,11 +145,11 @@ class Server:
         except RuntimeError:
             self._report(Report.FAILED, fields[0], *error_fields(ServiceError(_NO_THREAD)))
 
-    def _open(self, user: str, seconds: str, is_tls_needed: str, *environments: str) -> bool:
+    def _open(self, user: str, seconds: str, *environments: str) -> bool:
         """Open a client for each set of variables, and give up root."""
         try:
             self._clients = [
-                _client_with(each, is_tls_needed=bool(is_tls_needed))
+                _client_with(each) if each else self._plain_client
                 for each in _sets_in(environments)
             ]
             self._give_up_root(user, float(seconds))
@@ -267,13 +269,11 @@ def _sets_in(fields: Sequence[str]) -> list[dict[str, str]]:
     return sets
 
 
-def _client_with(
-    environment: Mapping[str, str], *, is_tls_needed: bool
-) -> HttpClient | ServiceError:
+def _client_with(environment: Mapping[str, str]) -> HttpClient | ServiceError:
     """Return an open client for a set of variables, or why there is none."""
     client = HttpClient(Deadline(0))
     try:
-        client.open_with(environment, is_tls_needed=is_tls_needed)
+        client.open_with(environment)
     except ServiceError as error:
         return error
     except Exception as error:  # noqa: BLE001 (one set's fault must not take the others down)

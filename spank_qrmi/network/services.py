@@ -46,14 +46,13 @@ class Network(Protocol):
         user: WorkerUser,
         seconds: float,
         *,
-        is_tls_needed: bool = True,
         token_cache: TokenCache | None = None,
     ) -> None:
         """Get ready for requests with each of these sets of variables; called once, first.
 
-        `user` is who makes them, `seconds` how long they may take altogether; see `needs_tls` for
-        `is_tls_needed`. `token_cache` has access tokens for them and takes new ones. Returns at
-        once; raises QrmiError if it cannot begin.
+        `user` is who makes them, `seconds` how long they may take altogether. `token_cache` has
+        access tokens for them and takes new ones. Returns at once; raises QrmiError if it cannot
+        begin.
         """
 
     def wait_until_open(self, deadline: Deadline) -> None:

@@ -25,12 +25,6 @@ def quantum_system_from(
     return QuantumSystem(endpoint_url, _access(values, endpoint_url), http, tokens)
 
 
-def endpoints(values: Mapping[str, str]) -> list[str]:
-    """Return the URLs that the service may be asked by, unchecked."""
-    given = [values.get(name, "") for name in (names.DAAPI_ENDPOINT, names.IAM_ENDPOINT)]
-    return [url for url in given if url.strip()]
-
-
 def require(values: Mapping[str, str], name: str) -> str:
     """Return the stripped value of `name`; raise VariableError if it is unset or blank."""
     value = values.get(name, "").strip()

@@ -24,7 +24,6 @@ class LocalNetwork:
         user: WorkerUser = DEFAULT_WORKER_USER,
         seconds: float = 0.0,
         *,
-        is_tls_needed: bool = True,
         token_cache: TokenCache | None = None,
     ) -> None:
         """Do nothing: clients are opened when they are needed, and fetch their own tokens."""

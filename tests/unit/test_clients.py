@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import spank_qrmi.clients
-from spank_qrmi.clients import CLIENTS, endpoints, type_number
-from spank_qrmi.clients.base import needs_tls, path_segment
+from spank_qrmi.clients import CLIENTS, type_number
+from spank_qrmi.clients.base import path_segment
 from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.redaction import is_secret_name
@@ -27,24 +27,6 @@ def test_types_keep_their_numbers() -> None:
 def test_unknown_types_have_no_number(type_name: str) -> None:
     with pytest.raises(KeyError):
         type_number(type_name)
-
-
-@pytest.mark.parametrize(
-    ("resource_type", "values", "expected"),
-    [
-        ("qiskit-runtime-service", {"ENDPOINT": "http://a", "IAM_ENDPOINT": " HTTP://b "}, False),
-        ("qiskit-runtime-service", {"ENDPOINT": "http://a", "IAM_ENDPOINT": "https://b"}, True),
-        ("qiskit-runtime-service", {"ENDPOINT": "http://a"}, True),
-        ("qiskit-runtime-service", {"ENDPOINT": "http://a", "IAM_ENDPOINT": " "}, True),
-        ("pasqal-cloud", {}, True),
-        ("unheard of", {}, False),
-    ],
-)
-def test_tls_is_needed_unless_all_endpoints_do_without(
-    resource_type: str, values: dict[str, str], expected: bool
-) -> None:
-    variables = {f"QRMI_IBM_QRS_{key}": value for key, value in values.items()}
-    assert needs_tls(endpoints(resource_type, variables)) is expected
 
 
 @pytest.mark.parametrize("type_name", CLIENTS)

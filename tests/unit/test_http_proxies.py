@@ -76,10 +76,7 @@ def ways(
     ports = {name: str(proxy.port) for name, proxy in proxies.items()}
     found = []
     with HttpClient(RecordingDeadline()) as http:
-        http.open_with(
-            {name: value.format_map(ports) for name, value in variables.items()},
-            is_tls_needed=False,
-        )
+        http.open_with({name: value.format_map(ports) for name, value in variables.items()})
         for url in urls:
             before = {name: len(proxy.requests) for name, proxy in proxies.items()}
             outcome_of(get, http, url)

@@ -11,7 +11,7 @@ from loopback.tls_entrance import TlsEntrance
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from tests.unit.fake_services import RecordingDeadline, failure_of
-from tests.unit.scripted_server import listening, scripted_server
+from tests.unit.scripted_server import listening
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -181,17 +181,3 @@ def test_service_that_does_not_speak_tls_is_readable() -> None:
     with listening(lambda connection: connection.sendall(b"no TLS at all"), []) as port:
         _, text = failure_of(lambda: status_of(f"https://127.0.0.1:{port}", {}))
     assert ": TLS: " in text
-
-
-def test_nobody_is_trusted_where_no_request_is_to_be_made_by_https(entrance: TlsEntrance) -> None:
-    """Certificates are then not even read, and http is asked as ever."""
-    with HttpClient(Deadline(20)) as http:
-        http.open_with({"SSL_CERT_FILE": str(entrance.certificate)}, is_tls_needed=False)
-        error, text = failure_of(
-            lambda: http.request("GET", entrance.url, headers={}, is_repeatable=True)
-        )
-    assert "its certificate is not trusted" in text
-    assert not error.may_have_acted
-    with scripted_server(OK) as service, HttpClient(Deadline(20)) as http:
-        http.open_with({"SSL_CERT_FILE": "/nowhere"}, is_tls_needed=False)
-        assert http.request("GET", service.url, headers={}, is_repeatable=True).status == 200

@@ -117,27 +117,6 @@ def test_acquired_qpus_are_described(node: Node) -> None:
     assert node.journal_files() == 2
 
 
-def test_tls_is_prepared_only_for_what_may_need_it(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Before anything is released too, whose variables are those of the journal."""
-    told: list[object] = []
-
-    def note(network: LocalNetwork, *given: object, **named: object) -> None:
-        told.append(named["is_tls_needed"])
-
-    monkeypatch.setattr(LocalNetwork, "open", note)
-    for endpoint in ("https://site", "HTTP://site"):
-        environment = {"QRMI_KEY": SITE_KEY, "QRMI_ENDPOINT": endpoint}
-        node.write_config([{"name": "a", "type": TYPE, "environment": environment}])
-        node.acquire("a")
-        node.release()
-    mine = (("a_QRMI_KEY", USER_KEY), ("a_QRMI_ENDPOINT", "https://mine"))
-    node.write_config([{"name": "a", "type": TYPE, "environment": {}}])
-    node.acquire("a", variables=mine)
-    assert told == [True, True, False, False, True]
-
-
 def test_nothing_is_opened_for_names_that_nobody_knows(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
