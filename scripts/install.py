@@ -32,6 +32,7 @@ CURRENT = "current"
 STAGING_PREFIX = ".new-"
 RECORD_OF_PLUGINS = Path("share", "spank-qrmi", "installed.json")
 LOCK = "share/spank-qrmi/requirements/node.txt"
+HINT = "on a compute node, now: systemctl enable --now spank-qrmi.target"
 
 
 def main() -> None:
@@ -54,6 +55,8 @@ def main() -> None:
         if root == Path("/"):
             refuse_open_folder(folder)
         install(options, root, folder)
+        if root == Path("/"):
+            print(HINT)
     else:
         uninstall(root, folder)
 

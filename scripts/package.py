@@ -26,6 +26,9 @@ DESCRIPTION = (
     "A job submitted with --qpu starts with its QPUs acquired and described in its environment,",
     "and they are released when it ends. The plugins are enabled by a line in plugstack.conf.",
 )
+# What a node runs beside slurmd; without a line in plugstack.conf nobody asks it for anything.
+TARGET = "spank-qrmi.target"
+WORKER_SERVER = "spank-qrmi-worker-server.service"
 STATE_FOLDER = "/var/lib/spank_qrmi"
 UNIT_FOLDER = Path("usr/lib/systemd/system")
 # Folders that belong to every system; all others of an rpm are the package's.
@@ -212,22 +215,59 @@ def _md5_sums(contents: Contents) -> Iterator[str]:
 
 
 def _deb_scripts(contents: Contents) -> dict[str, str]:
-    reload = _with_systemd("systemctl daemon-reload") if contents.units() else ""
-    stop = f'if [ "$1" = remove ]; then\n{_stop_units(contents)}fi\n' if contents.units() else ""
-    scripts = {
-        "postinst": reload,
-        "prerm": stop,
-        "postrm": f'{reload}if [ "$1" = purge ]; then\n{_forget_state()}fi\n',
+    """Return Debian's scripts: what an administrator has disabled stays so in an upgrade."""
+    enable = (
+        f"if deb-systemd-helper --quiet was-enabled {TARGET}; then\n"
+        f"    deb-systemd-helper enable {TARGET} >/dev/null || :\n"
+        "else\n"
+        f"    deb-systemd-helper update-state {TARGET} >/dev/null || :\n"
+        "fi\n"
+    )
+    disable = f"deb-systemd-helper purge {TARGET} >/dev/null || :\n"
+    reload = _with_systemd("systemctl daemon-reload")
+    return {
+        "postinst": enable + _start_units(f"deb-systemd-invoke start {TARGET}"),
+        "prerm": f'if [ "$1" = remove ]; then\n{_stop_units(contents)}fi\n',
+        "postrm": f'if [ "$1" = remove ] || [ "$1" = purge ]; then\n{disable}{reload}fi\n'
+        f'if [ "$1" = purge ]; then\n{_forget_state()}fi\n',
     }
-    return {name: text for name, text in scripts.items() if text}
 
 
-def _with_systemd(command: str) -> str:
-    return f"if [ -d /run/systemd/system ]; then\n    {command} || :\nfi\n"
+def _rpm_scripts(contents: Contents) -> dict[str, str]:
+    """Return the sections of a spec that do the same; the first installation has the number 1."""
+    start = f"if systemctl is-enabled --quiet {TARGET}; then systemctl start {TARGET}; fi"
+    return {
+        "post": f'if [ "$1" = 1 ]; then\n{_in_files("enable")}fi\n{_start_units(start)}',
+        "preun": f'if [ "$1" = 0 ]; then\n{_in_files("disable")}{_stop_units(contents)}fi\n',
+        "postun": f'if [ "$1" = 0 ]; then\n{_with_systemd("systemctl daemon-reload")}'
+        f"{_forget_state()}fi\n",
+    }
+
+
+def _in_files(action: str) -> str:
+    """Enable or disable the target, also where systemd does not run or is not there at all."""
+    return (
+        f"if command -v systemctl >/dev/null; then systemctl --quiet {action} {TARGET} || :; fi\n"
+    )
+
+
+def _start_units(start: str) -> str:
+    """Let the next worker be a new server's, and start what is not running.
+
+    The server of before an upgrade ends once its workers have, which nobody waits for.
+    """
+    stop = f"systemctl --no-block stop {WORKER_SERVER}"
+    return _with_systemd("systemctl daemon-reload", stop, start)
 
 
 def _stop_units(contents: Contents) -> str:
-    return _with_systemd(f"systemctl disable --now {' '.join(contents.units())}")
+    """Stop all, and wait for workers: they need their files."""
+    return _with_systemd(f"systemctl stop {' '.join(contents.units())}")
+
+
+def _with_systemd(*commands: str) -> str:
+    lines = "".join(f"    {command} || :\n" for command in commands)
+    return f"if [ -d /run/systemd/system ]; then\n{lines}fi\n"
 
 
 def _forget_state() -> str:
@@ -283,10 +323,7 @@ def _spec_lines(contents: Contents) -> Iterator[str]:
     yield "%description\n"
     yield from (f"{line}\n" for line in DESCRIPTION)
     yield f"%install\nmkdir -p %{{buildroot}}\ncp -a {contents.stage}/. %{{buildroot}}/\n"
-    if contents.units():
-        yield f"%post\n{_with_systemd('systemctl daemon-reload')}"
-        yield f'%preun\nif [ "$1" = 0 ]; then\n{_stop_units(contents)}fi\n'
-    yield f'%postun\nif [ "$1" = 0 ]; then\n{_forget_state()}fi\n'
+    yield from (f"%{name}\n{script}" for name, script in _rpm_scripts(contents).items())
     yield "%files\n%defattr(-,root,root,-)\n"
     for each in contents.folders():
         if COMMON_FOLDERS.fullmatch(str(each)) is None:

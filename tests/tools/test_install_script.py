@@ -90,6 +90,23 @@ def test_folders_that_were_not_there_are_noted_once(tmp_path: Path) -> None:
     assert (folder / install.CREATED).read_text() == "usr/lib/spank_qrmi\nusr/lib\nusr\n"
 
 
+def test_installation_says_what_is_left_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(install, "install", lambda *_: None)
+    monkeypatch.setattr(install, "refuse_open_folder", lambda _: None)
+    umask = os.umask(0)
+    os.umask(umask)
+    for root, expected in ((Path("/"), f"{install.HINT}\n"), (tmp_path, "")):
+        command = ["install.py", "install", "--destdir", str(root), "--environment", "/e"]
+        command += ["--plugindir", "/p", "--sysconfdir", "/s", "--prefix", "/usr"]
+        monkeypatch.setattr(sys, "argv", command)
+        install.main()
+        assert capsys.readouterr().out == expected
+    os.umask(umask)
+    assert "systemctl enable --now spank-qrmi.target" in install.HINT
+
+
 def test_uninstall_of_nothing_says_so(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         install.uninstall(Path("/"), tmp_path)

@@ -77,19 +77,124 @@ def test_spec_names_every_file_and_the_folders_that_are_its_own(contents: Conten
     ]
 
 
-def test_scripts_are_sound_and_enable_nothing(contents: Contents) -> None:
-    scripts = package._deb_scripts(contents)
-    assert sorted(scripts) == ["postinst", "postrm", "prerm"]
-    for script in scripts.values():
-        subprocess.run(["sh", "-n", "-c", script], check=True)
-        assert "enable " not in script.replace("disable ", "")
-    assert "systemctl disable --now any.timer" in scripts["prerm"]
+@pytest.fixture
+def scripts(contents: Contents) -> dict[str, str]:
+    return package._deb_scripts(contents) | package._rpm_scripts(contents)
 
 
-def test_package_without_units_has_no_scripts_for_them(contents: Contents) -> None:
-    (contents.stage / UNIT).unlink()
-    assert sorted(package._deb_scripts(contents)) == ["postrm"]
-    assert "%post\n" not in "".join(package._spec_lines(contents))
+SCRIPTS = ["post", "postinst", "postrm", "postun", "prerm", "preun"]
+
+
+def test_both_packages_have_a_script_for_each_moment(scripts: dict[str, str]) -> None:
+    assert sorted(scripts) == SCRIPTS
+
+
+class Machine:
+    """Where a script runs: what it calls is written down, and fails."""
+
+    def __init__(self, folder: Path, *programs: str) -> None:
+        self.folder = folder
+        self.calls = folder / "calls"
+        self.systemd = folder / "systemd"
+        self.add("rm", "")
+        for program in programs:
+            self.add(program, f'echo {program} "$@" >>{self.calls}\nexit 1\n')
+
+    def add(self, program: str, text: str) -> None:
+        path = self.folder / "bin" / program
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{text}")
+        path.chmod(0o755)
+
+    def run(self, script: str, *arguments: str) -> list[str]:
+        """Return what the script has called; it must succeed."""
+        text = script.replace("/run/systemd/system", str(self.systemd))
+        text = text.replace(package.STATE_FOLDER, str(self.folder / "state"))
+        command = ["/bin/sh", "-e", "-c", text, "script", *arguments]
+        environment = {"PATH": str(self.folder / "bin")}
+        self.calls.write_text("")
+        subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
+        return self.calls.read_text().splitlines()
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Machine:
+    """A machine that systemd has booted."""
+    machine = Machine(tmp_path, "systemctl", "deb-systemd-helper", "deb-systemd-invoke")
+    machine.systemd.mkdir()
+    return machine
+
+
+ENABLED = "systemctl is-enabled --quiet spank-qrmi.target"
+RENEWED = [
+    "systemctl daemon-reload",
+    "systemctl --no-block stop spank-qrmi-worker-server.service",
+]
+STOPPED = "systemctl stop any.timer"
+
+
+@pytest.mark.parametrize(
+    ("script", "argument", "calls"),
+    [
+        ("post", "1", ["systemctl --quiet enable spank-qrmi.target", *RENEWED, ENABLED]),
+        ("post", "2", [*RENEWED, ENABLED]),
+        ("preun", "0", ["systemctl --quiet disable spank-qrmi.target", STOPPED]),
+        ("preun", "1", []),
+        ("postun", "0", ["systemctl daemon-reload"]),
+        ("postun", "1", []),
+        ("prerm", "remove", [STOPPED]),
+        ("prerm", "upgrade", []),
+        (
+            "postrm",
+            "remove",
+            ["deb-systemd-helper purge spank-qrmi.target", "systemctl daemon-reload"],
+        ),
+        ("postrm", "upgrade", []),
+        (
+            "postinst",
+            "configure",
+            [
+                "deb-systemd-helper --quiet was-enabled spank-qrmi.target",
+                "deb-systemd-helper update-state spank-qrmi.target",
+                *RENEWED,
+                "deb-systemd-invoke start spank-qrmi.target",
+            ],
+        ),
+    ],
+)
+def test_script_does_its_work_and_never_fails(
+    running: Machine, scripts: dict[str, str], script: str, argument: str, calls: list[str]
+) -> None:
+    assert running.run(scripts[script], argument) == calls
+
+
+@pytest.mark.parametrize("script", ["post", "postinst"])
+def test_target_that_is_enabled_is_started(
+    running: Machine, scripts: dict[str, str], script: str
+) -> None:
+    for program in (running.folder / "bin").iterdir():
+        program.write_text(program.read_text().replace("exit 1", "exit 0"))
+    calls = running.run(scripts[script], "2")
+    assert calls[-1].endswith(" start spank-qrmi.target")
+    assert ("deb-systemd-helper enable spank-qrmi.target" in calls) is (script == "postinst")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("programs", [(), ("systemctl",)])
+def test_script_needs_no_systemd(
+    tmp_path: Path, scripts: dict[str, str], script: str, programs: tuple[str, ...]
+) -> None:
+    """In a container or a chroot the target is enabled for the time when it is booted."""
+    machine = Machine(tmp_path, *programs)
+    for argument in ("configure", "remove", "upgrade", "0", "1", "2"):
+        calls = machine.run(scripts[script], argument)
+        assert all(call.split()[2] in ("enable", "disable") for call in calls)
+
+
+def test_spec_has_the_scripts(contents: Contents) -> None:
+    spec = "".join(package._spec_lines(contents))
+    for name, script in package._rpm_scripts(contents).items():
+        assert f"\n%{name}\n{script}%" in spec
 
 
 @pytest.mark.parametrize(("is_held", "remains"), [(False, False), (True, True)])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The systemd units run what `make install` installs, with options that it understands."""
+"""The systemd units run what `make install` installs, and one of them stands for all."""
 
 import configparser
 import re
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts import package
 from spank_qrmi import cli
 from spank_qrmi.configuration.plugstack_options import DEFAULT_STATE_DIRECTORY
 
@@ -18,6 +19,10 @@ SERVICE = REPOSITORY / "systemd" / "spank-qrmi-release.service"
 TIMER = REPOSITORY / "systemd" / "spank-qrmi-release.timer"
 WORKER_SERVER = REPOSITORY / "systemd" / "spank-qrmi-worker-server.service"
 WORKER_SERVER_SOCKET = REPOSITORY / "systemd" / "spank-qrmi-worker-server.socket"
+TARGET = REPOSITORY / "systemd" / "spank-qrmi.target"
+UNITS = sorted(TARGET.parent.iterdir())
+# In the plugin, where it is asked unless plugstack.conf names another one.
+QUESTION = REPOSITORY / "spank_qrmi" / "plugin" / "question.pxd"
 
 
 def settings_of(path: Path) -> configparser.ConfigParser:
@@ -25,6 +30,28 @@ def settings_of(path: Path) -> configparser.ConfigParser:
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     parser.read(path)
     return parser
+
+
+def test_target_is_the_one_unit_to_enable() -> None:
+    assert {path for path in UNITS if settings_of(path).has_section("Install")} == {TARGET}
+    assert settings_of(TARGET)["Install"]["WantedBy"] == "multi-user.target"
+    wanted = settings_of(TARGET)["Unit"]["Wants"].split()
+    assert sorted(wanted) == sorted(
+        path.name for path in UNITS if path not in (TARGET, WORKER_SERVER)
+    )
+
+
+def test_target_that_stops_stops_what_would_start_again() -> None:
+    """A release under way is left alone: it takes a minute at most."""
+    parts = {path for path in UNITS if "PartOf" in settings_of(path)["Unit"]}
+    assert parts == {TIMER, WORKER_SERVER_SOCKET}
+    assert {settings_of(path)["Unit"]["PartOf"] for path in parts} == {TARGET.name}
+    # That socket's end is the server's, which waits for its workers.
+    assert settings_of(WORKER_SERVER)["Unit"]["Requires"] == WORKER_SERVER_SOCKET.name
+
+
+def test_packages_name_the_units() -> None:
+    assert (TARGET.name, WORKER_SERVER.name) == (package.TARGET, package.WORKER_SERVER)
 
 
 def test_service_runs_the_command() -> None:
@@ -78,20 +105,21 @@ def test_worker_server_knows_the_nodes_name_of_today() -> None:
     assert "ProtectHostname" not in settings_of(WORKER_SERVER)["Service"]
 
 
-def test_socket_of_the_worker_server_is_roots_alone_and_where_the_documents_say() -> None:
+def test_socket_of_the_worker_server_is_roots_alone_and_where_plugins_ask() -> None:
     settings = settings_of(WORKER_SERVER_SOCKET)["Socket"]
     assert WORKER_SERVER_SOCKET.stem == WORKER_SERVER.stem
     assert (settings["SocketMode"], settings["DirectoryMode"]) == ("0600", "0700")
-    for document in ("docs/install.md", "plugstack.conf.example"):
-        text = (REPOSITORY / document).read_text()
-        assert f"--worker-server={settings['ListenSequentialPacket']}" in text
+    path = settings["ListenSequentialPacket"]
+    assert f'*path = b"{path}"' in QUESTION.read_text()
+    for document in ("README.md", "docs/install.md"):
+        assert f"`{path}`" in (REPOSITORY / document).read_text()
 
 
 @pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
 )
 def test_systemd_finds_no_fault(tmp_path: Path) -> None:
-    for path in (SERVICE, TIMER, WORKER_SERVER, WORKER_SERVER_SOCKET):
+    for path in UNITS:
         # It wants the program to be there.
         text = re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", path.read_text())
         (tmp_path / path.name).write_text(text)
