@@ -99,21 +99,17 @@ def become_user(text: str) -> None:
 class Server:
     """Answers the worker's calls, each in a thread of its own."""
 
-    def __init__(
-        self,
-        channel: socket.socket,
-        give_up_root: Callable[[str, float], None],
-    ) -> None:
+    def __init__(self, channel: socket.socket, give_up_root: Callable[[str, float], None]) -> None:
         self._channel = channel
         self._give_up_root = give_up_root
         self._sending = threading.Lock()
+        # Most sites set no variables: it is ready when the worker has read what is asked for.
+        self._plain_client = _client_with({})
         self._clients: list[HttpClient | ServiceError] = []
         self._works: dict[str, _Work] = {}
 
     def serve(self) -> None:
         """Carry out orders until the worker closes its end, or requests cannot be made."""
-        # Most sites set no variables: it is ready when the worker has read what is asked for.
-        self._plain_client = _client_with({})
         with logging_to(lambda level, line: self._report(Report.LOG, str(level), line)):
             while (frame := read_frame(self._channel.recv, MAX_FRAME_BYTES)) is not None:
                 order, *fields = frame
