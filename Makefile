@@ -181,7 +181,7 @@ test-slurm: build wheel $(VENV)/ready
 test-e2e: build wheel $(VENV)/ready
 	@$(PYTEST) tests/e2e
 
-test-simulator: build $(VENV)/ready
+test-simulator: deps build $(VENV)/ready
 	@$(PYTEST) --cov --cov-config=tests/simulator/coverage.ini --cov-report= tests/simulator
 
 test-tools: deps build wheel $(VENV)/ready
