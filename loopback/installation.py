@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The product as an administrator installs it, in a folder of its own."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -60,20 +61,25 @@ class Installation:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("MAKE")
         }
-        done = subprocess.run(
-            [
-                *("make", "--no-print-directory", target, "DESTDIR=/"),
-                f"PREFIX={self.folder / 'usr'}",
-                f"PLUGINDIR={self.plugin_directory}",
-                f"SYSCONFDIR={self.folder / 'etc'}",
-                *(f"{name}={value}" for name, value in variables.items()),
-            ],
-            cwd=REPOSITORY,
-            env=environment,
-            check=False,
-            capture_output=True,
-            text=True,
-        )
+        command = [
+            *("make", "--no-print-directory", target, "DESTDIR=/"),
+            f"PREFIX={self.folder / 'usr'}",
+            f"PLUGINDIR={self.plugin_directory}",
+            f"SYSCONFDIR={self.folder / 'etc'}",
+            *(f"{name}={value}" for name, value in variables.items()),
+        ]
+        (REPOSITORY / "build").mkdir(exist_ok=True)
+        with (REPOSITORY / "build" / "make.lock").open("w") as lock:
+            # What is not built yet must not be built by two at once.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            done = subprocess.run(
+                command,
+                cwd=REPOSITORY,
+                env=environment,
+                check=False,
+                capture_output=True,
+                text=True,
+            )
         if done.returncode != 0:
             message = f"make {target} failed:\n{done.stdout}{done.stderr}"
             raise CommandError(message)
