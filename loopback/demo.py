@@ -87,7 +87,7 @@ def _demo() -> Iterator[Demo]:
             _step(f"a simulated QPU site answers at {site.url}, a Slurm cluster is up")
             credentials = folder / "qrun.json"
             site.write_qrun_credentials(credentials)
-            common = f"--state-dir={folder}/state --worker-server={workers}"
+            common = f"--state-dir={folder}/state --worker-server={workers.path}"
             lines = (
                 f"optional {installation.plugin} {site.config_path} {common}",
                 f"optional {installation.qrun_plugin} --credentials={credentials} {common}",

@@ -5,9 +5,9 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -18,6 +18,7 @@ from loopback.job import Job, JobResult, parse_environment
 from loopback.processes import children_of, command_line, end_processes, processes_naming
 from loopback.site import RELEASE_SECONDS, Site
 from loopback.waiting import wait_until
+from loopback.worker_server import WorkerServer
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import FOLDER_NAME
 
@@ -27,12 +28,16 @@ SESSIONS = "/runtime/api/v1/sessions"
 
 @dataclass(frozen=True)
 class Product:
-    """The product as one test uses it; `folder` is the test's own."""
+    """The product as one test uses it; `folder` is the test's own.
+
+    Its workers are spawned, unless there is a `server` that has them ready.
+    """
 
     cluster: SlurmCluster
     installation: Installation
     site: Site
     folder: Path
+    server: WorkerServer | None = field(default=None, kw_only=True)
 
     @property
     def state_directory(self) -> Path:
@@ -50,6 +55,7 @@ class Product:
         line = (
             *(mode, plugin or self.installation.plugin, config or self.site.config_path),
             f"--state-dir={self.state_directory}",
+            *([f"--worker-server={self.server.path}"] if self.server else []),
             *arguments,
         )
         self.cluster.write_plugstack(" ".join(map(str, line)))
@@ -121,7 +127,7 @@ class Product:
         self.site.wait_until_released()
         for remains, what in (
             (self.unreleased, "journal without anything to release"),
-            (lambda: processes_naming(str(self.installation.environments)), "end of all workers"),
+            (self._workers, "end of all workers"),
         ):
             wait_until(remains, RELEASE_SECONDS, what, accept=lambda found: not found)
 
@@ -174,7 +180,15 @@ class Product:
         state = f"--state-dir={self.state_directory}"
         return self.cluster.run(str(program), *words, state, check=False)
 
+    def _workers(self) -> Collection[int]:
+        """Return the process ids of what works for a job."""
+        if self.server is not None:
+            return self.server.busy_workers()
+        return processes_naming(str(self.installation.environments))
+
     def _worker(self, job_id: int) -> int:
+        if self.server is not None:
+            return next(iter(self.server.busy_workers()), 0)
         found = (
             pid
             for stepd in self.cluster.stepd_pids(job_id)

@@ -4,7 +4,11 @@
 import pytest
 
 from loopback.waiting import wait_until
+from tests.slurm.both_ways import product
 from tests.slurm.product import Product, resource_variables
+
+# pytest finds the fixture by its name in this module.
+__all__ = ["product"]
 
 SESSIONS = "/runtime/api/v1/sessions"
 PRINT_RESOURCES = 'printf %s "$SLURM_JOB_QPU_RESOURCES"'

@@ -17,7 +17,11 @@ from loopback.waiting import wait_until
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.release import RETRY_SECONDS
 from spank_qrmi.state.journal import Entry, Journal
+from tests.slurm.both_ways import product
 from tests.slurm.product import Product, readable_lines
+
+# pytest finds the fixture by its name in this module.
+__all__ = ["product"]
 
 SESSIONS = "/runtime/api/v1/sessions"
 START_SECONDS = 20
