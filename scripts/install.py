@@ -32,6 +32,8 @@ CURRENT = "current"
 STAGING_PREFIX = ".new-"
 RECORD_OF_PLUGINS = Path("share", "spank-qrmi", "installed.json")
 LOCK = "share/spank-qrmi/requirements/node.txt"
+# Below these systemd looks for units.
+PREFIXES_OF_SYSTEMD = {Path("/usr"), Path("/usr/local")}
 HINT = "on a compute node, now: systemctl enable --now spank-qrmi.target"
 
 
@@ -55,7 +57,7 @@ def main() -> None:
         if root == Path("/"):
             refuse_open_folder(folder)
         install(options, root, folder)
-        if root == Path("/"):
+        if root == Path("/") and options.prefix in PREFIXES_OF_SYSTEMD:
             print(HINT)
     else:
         uninstall(root, folder)

@@ -97,12 +97,17 @@ def test_installation_says_what_is_left_to_do(
     monkeypatch.setattr(install, "refuse_open_folder", lambda _: None)
     umask = os.umask(0)
     os.umask(umask)
-    for root, expected in ((Path("/"), f"{install.HINT}\n"), (tmp_path, "")):
-        command = ["install.py", "install", "--destdir", str(root), "--environment", "/e"]
-        command += ["--plugindir", "/p", "--sysconfdir", "/s", "--prefix", "/usr"]
+    for root, prefix, expected in (
+        ("/", "/usr", f"{install.HINT}\n"),
+        ("/", "/usr/local", f"{install.HINT}\n"),
+        ("/", "/opt/qpu", ""),
+        (str(tmp_path), "/usr", ""),
+    ):
+        command = ["install.py", "install", "--destdir", root, "--environment", "/e"]
+        command += ["--plugindir", "/p", "--sysconfdir", "/s", "--prefix", prefix]
         monkeypatch.setattr(sys, "argv", command)
         install.main()
-        assert capsys.readouterr().out == expected
+        assert capsys.readouterr().out == expected, (root, prefix)
     os.umask(umask)
     assert "systemctl enable --now spank-qrmi.target" in install.HINT
 
