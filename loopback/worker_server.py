@@ -34,13 +34,14 @@ def worker_server(installation: Installation, folder: Path) -> Iterator[WorkerSe
     log = folder / "worker_server.log"
     daemon = Daemon("worker server", [*command, f"--socket={path}"], log, {})
     try:
-        wait_until(lambda: daemon.check() and _is_listened_to(path), START_SECONDS, "worker server")
+        wait_until(lambda: daemon.check() and is_listened_to(path), START_SECONDS, "worker server")
         yield WorkerServer(path, daemon.pid)
     finally:
         daemon.stop()
         path.unlink(missing_ok=True)
 
 
-def _is_listened_to(path: Path) -> bool:
+def is_listened_to(path: Path) -> bool:
+    """Tell whether a server takes connections at a socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
         return connection.connect_ex(str(path)) == 0

@@ -15,6 +15,7 @@ import pytest
 from loopback.processes import children_of
 from loopback.socket_unit import SocketUnit
 from loopback.waiting import wait_until
+from loopback.worker_server import is_listened_to
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.worker_server import KILL, START
 from tests.unit.conversation import encode_request, read_answer
@@ -424,11 +425,6 @@ def own_server(path: Path) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.terminate()
-
-
-def is_listened_to(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
-        return connection.connect_ex(str(path)) == 0
 
 
 def test_server_may_make_its_socket_itself(tmp_path: Path) -> None:
