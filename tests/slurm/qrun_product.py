@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loopback.cluster import SlurmCluster
+from loopback.errors import WaitTimeoutError
 from loopback.installation import Installation
 from loopback.job import Job, parse_environment
 from loopback.processes import processes_naming
@@ -139,7 +140,15 @@ class QrunProduct:
                 "end of all workers",
             ),
         ):
-            wait_until(remains, REMOVAL_SECONDS, what, accept=lambda found: not found)
+            try:
+                wait_until(remains, REMOVAL_SECONDS, what, accept=lambda found: not found)
+            except WaitTimeoutError as error:
+                message = "\n".join((str(error), *self._last_lines()))
+                raise WaitTimeoutError(message) from None
+
+    def _last_lines(self) -> list[str]:
+        text = "\n".join(map(self.cluster.slurmd_log, self.cluster.nodes))
+        return [line for line in text.splitlines() if _OURS in line][-_SHOWN_LINES:]
 
     def our_lines(self, job: Job) -> list[str]:
         """Return the plugin's log lines of a job, without Slurm's time and step."""
@@ -158,6 +167,7 @@ class QrunProduct:
 
 
 _OURS = "spank_ibm_qrun: "
+_SHOWN_LINES = 60
 
 
 def _task_of(pid: int) -> int:
