@@ -26,7 +26,7 @@ from pathlib import Path
 
 from spank_qrmi import worker
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.network.server import block_signals
+from spank_qrmi.network.server import block_signals, client_with
 from spank_qrmi.proc import read_proc
 from spank_qrmi.trust.files import open_trusted_folder
 from spank_qrmi.trust.running_code import refuse_untrusted_code
@@ -371,6 +371,8 @@ def main(path: str | None = None) -> None:
     os.environ.update(_ENVIRONMENT)
     os.umask(0o077)
     os.chdir("/")
+    # With the first client come OpenSSL's tables and the codecs of names: workers inherit them.
+    client_with({})
     gc.set_threshold(_GARBAGE_THRESHOLD)
     gc.freeze()
     # Nobody would start one again that serves a socket of its own.

@@ -104,7 +104,7 @@ class Server:
         self._give_up_root = give_up_root
         self._sending = threading.Lock()
         # Most sites set no variables: it is ready when the worker has read what is asked for.
-        self._plain_client = _client_with({})
+        self._plain_client = client_with({})
         self._clients: list[HttpClient | ServiceError] = []
         self._works: dict[str, _Work] = {}
 
@@ -145,8 +145,7 @@ class Server:
         """Open a client for each set of variables, and give up root."""
         try:
             self._clients = [
-                _client_with(each) if each else self._plain_client
-                for each in _sets_in(environments)
+                client_with(each) if each else self._plain_client for each in _sets_in(environments)
             ]
             self._give_up_root(user, float(seconds))
         except QrmiError as error:
@@ -265,7 +264,7 @@ def _sets_in(fields: Sequence[str]) -> list[dict[str, str]]:
     return sets
 
 
-def _client_with(environment: Mapping[str, str]) -> HttpClient | ServiceError:
+def client_with(environment: Mapping[str, str]) -> HttpClient | ServiceError:
     """Return an open client for a set of variables, or why there is none."""
     client = HttpClient(Deadline(0))
     try:

@@ -26,7 +26,7 @@ from spank_qrmi.network.messages import Call, error_fields, pairs_to_fields
 
 retry.DELAYS_SECONDS = (0.01,) * len(retry.DELAYS_SECONDS)
 clients = {
-    proxy: network_server._client_with(
+    proxy: network_server.client_with(
         {"http_proxy": proxy, "https_proxy": proxy} if proxy else {}
     )
     for proxy in ("", "http://user:password@127.0.0.1:9")
@@ -90,7 +90,7 @@ from spank_qrmi.network import server as network_server
 
 https_url, certificate, http_url = sys.argv[1:]
 trusting, other = (
-    network_server._client_with(each)
+    network_server.client_with(each)
     for each in ({"SSL_CERT_FILE": certificate}, {"https_proxy": http_url})
 )
 

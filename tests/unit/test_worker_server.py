@@ -90,6 +90,13 @@ def test_worker_is_as_one_that_slurmstepd_starts(tmp_path: Path) -> None:
         ]
 
 
+def test_worker_inherits_what_a_first_client_makes(tmp_path: Path) -> None:
+    body = "os.write(0, str('encodings.idna' in sys.modules).encode())\n    os._exit(0)"
+    with serving(tmp_path, with_worker(body)) as unit, asked(unit.path) as worker:
+        assert worker.is_started()
+        assert worker.said() == b"True"
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
