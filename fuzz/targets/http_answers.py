@@ -5,6 +5,7 @@ The first byte of the input says by which way and whether the request may be rep
 how many bytes come at a time (0: all); the rest is what comes. `$SENT` stands for a credential.
 """
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
@@ -32,8 +33,8 @@ def check_http_answers(data: bytes) -> None:
     size = piece_bytes or len(sent) or 1
     pieces = [sent[start : start + size] for start in range(0, len(sent), size)]
     scheme = "https" if choice & BY_TUNNEL else "http"
-    with _answering_with(pieces), HttpClient(RecordingDeadline()) as http:
-        http.open_with(_PROXY)
+    http = _open_client().within(RecordingDeadline())
+    with _answering_with(pieces):
         for _ in range(REQUESTS):
             try:
                 answer = http.request(
@@ -47,6 +48,14 @@ def check_http_answers(data: bytes) -> None:
                 check_failure(error)
             else:
                 _check_answer(answer, len(sent))
+
+
+@functools.cache
+def _open_client() -> HttpClient:
+    """Return one client for all inputs: to read the system's certificates takes longest."""
+    http = HttpClient(RecordingDeadline())
+    http.open_with(_PROXY)
+    return http
 
 
 def _check_answer(answer: Answer, received_bytes: int) -> None:
