@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -66,8 +66,12 @@ def serving(folder: Path, preparation: str) -> Iterator[SocketUnit]:
 
 def sockets_in(unit: SocketUnit) -> int:
     """Return how many sockets a server has open."""
-    links = Path(f"/proc/{unit.pid}/fd").iterdir()
-    return sum(str(link.readlink()).startswith("socket:") for link in links)
+    count = 0
+    for link in Path(f"/proc/{unit.pid}/fd").iterdir():
+        # It may have been closed meanwhile.
+        with suppress(FileNotFoundError):
+            count += str(link.readlink()).startswith("socket:")
+    return count
 
 
 def wait_for_end(pid: int) -> None:
