@@ -58,7 +58,7 @@ _MOST_WORKERS = 512
 # Whoever has been handed a worker is to have the processors first.
 _QUIET_SECONDS = 0.05
 
-# As for a worker that slurmstepd starts: worker_process.pxd.
+# A worker is too short for garbage to matter, and to look for it would copy what it shares.
 _GARBAGE_THRESHOLD = 200_000
 
 
