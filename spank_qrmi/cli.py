@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,7 +14,13 @@ import orjson
 
 from spank_qrmi import __version__, inventory, worker_server
 from spank_qrmi.answer import logging_to
-from spank_qrmi.configuration.plugstack_options import DEFAULT_STATE_DIRECTORY, timeout_seconds
+from spank_qrmi.configuration.plugstack_options import (
+    DEFAULT_STATE_DIRECTORY,
+    STATE_DIRECTORY,
+    WORKER_USER,
+    Parse,
+    timeout_seconds,
+)
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.installation import Places, install_plugins, uninstall_plugins
@@ -27,7 +33,7 @@ from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.running_code import refuse_untrusted_code
-from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
+from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,29 +94,30 @@ def _add_journal_commands(commands: "argparse._SubParsersAction[argparse.Argumen
     which.add_argument("--orphaned", action="store_true", help="what no living step holds")
     which.add_argument("--job", type=int, metavar="ID", help="what one job holds")
     which.add_argument("--all", action="store_true", help="everything, running jobs' QPUs too")
-    release.add_argument("--timeout", type=_timeout, default=20, metavar="SECONDS")
+    release.add_argument("--timeout", type=_reader(timeout_seconds), default=20, metavar="SECONDS")
     release.add_argument(
-        "--worker-user", type=_worker_user, default=DEFAULT_WORKER_USER, metavar="USER"
+        WORKER_USER.name,
+        type=_reader(WORKER_USER.parse),
+        default=DEFAULT_WORKER_USER,
+        metavar="USER",
     )
     release.set_defaults(run=_release)
     for either in (status, release):
         either.add_argument(
-            "--state-dir", type=_absolute, default=DEFAULT_STATE_DIRECTORY, metavar="DIR"
+            STATE_DIRECTORY.name, type=_absolute, default=DEFAULT_STATE_DIRECTORY, metavar="DIR"
         )
 
 
-def _timeout(text: str) -> int:
-    try:
-        return timeout_seconds("it", text)
-    except QrmiError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _reader(parse: Parse) -> Callable[[str], object]:
+    """Return what reads an option as plugstack.conf's arguments are read."""
 
+    def read(text: str) -> object:
+        try:
+            return parse("it", text)
+        except QrmiError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
 
-def _worker_user(text: str) -> WorkerUser:
-    try:
-        return worker_user("it", text)
-    except QrmiError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return read
 
 
 def _absolute(text: str) -> Path:
