@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from benchmarks.crowded_site import BACKENDS
-from benchmarks.job_figures import SLURMD_DEBUG, JobFigures, JobRunner, resident_kb
+from benchmarks.job_figures import SLURMD_DEBUG, JobFigures, JobRunner
 from benchmarks.testbed import OURS, VARIANTS, Testbed
 from loopback.cluster import SlurmCluster
-from loopback.errors import ClusterError
 from loopback.site import Site
 from loopback.socket_unit import SocketUnit
 
@@ -147,15 +146,12 @@ class _Measuring:
         """Return the memory of the workers that acquire a session of a slow service."""
         self._set_delay(SLOW_SESSION.delay_ms)
         self._forget_node_state()
-        return self._runner.peak_kb(SLOW_SESSION.option)
+        workers = self._testbed.workers(but=self._testbed.workers().pids())
+        return workers.peak_kb(lambda: self._runner.run(SLOW_SESSION.option))
 
     def worker_server_kb(self) -> float:
         """Return the memory of the worker server while it waits."""
-        pid = self._worker_server.pid
-        if pid is None:
-            message = f"the worker server has ended: {self._worker_server.said}"
-            raise ClusterError(message)
-        return resident_kb(pid)
+        return self._testbed.workers().held_kb()
 
     def _set_delay(self, milliseconds: int) -> None:
         self._site.reset()

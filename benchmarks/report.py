@@ -43,8 +43,8 @@ METHOD = f"""## How it is measured
 - *Resident memory*: Rss in smaps_rollup while the script runs. From one slurmstepd to the next it
   differs by some 100 kB, since the kernel maps what is just cached of the system's libraries.
   *Its own*: Anonymous there, what it has written; one goal compares that.
-  *Worker's peak*: Rss of the worker and what its network process does not share with it, read as
-  fast as possible.
+  *Worker's peak*, *worker server*: the sum of Pss there over all processes whose program is of the
+  worker's environment, so that a page that several of them share counts once.
 - The service is the simulated site on the same machine, by HTTP, and delays each request.
 """
 
@@ -211,7 +211,7 @@ def _memory(jobs: QpuFigures) -> str:
         ("slurmstepd, job without QPU, its own kB", with_quartiles(jobs.ordinary[OURS].own_kb)),
         ("slurmstepd, 1 Runtime session, its own kB", with_quartiles(of_qpu_job.own_kb)),
         ("worker that acquires 1 Runtime session, peak MB", with_quartiles(peak_mb)),
-        ("worker server while it waits, resident MB", with_quartiles(server_mb)),
+        ("worker server while it waits, MB", with_quartiles(server_mb)),
     ]
     return "### Memory\n\n" + table(("", ""), rows)
 

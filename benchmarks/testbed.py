@@ -5,11 +5,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.memory import Workers
 from loopback.installation import Installation
 from loopback.site import Site
 from loopback.socket_unit import SocketUnit
@@ -46,6 +47,10 @@ class Testbed:
             return []
         arguments = (str(config), f"--state-dir={state_directory}", *more)
         return [f"optional {self.plugin(variant)} {' '.join(arguments)}"]
+
+    def workers(self, but: Set[int] = frozenset()) -> Workers:
+        """Return the processes of our plugin's workers and of their server, but some."""
+        return Workers(self.installation.environments, but)
 
     def new_folder(self) -> Path:
         """Return a folder that every user can enter."""
