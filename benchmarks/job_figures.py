@@ -13,7 +13,6 @@ from loopback.cluster import SlurmCluster
 from loopback.configuration import Layout
 from loopback.errors import ClusterError
 from loopback.job import Job
-from loopback.processes import PROC
 from loopback.waiting import wait_until
 
 # The plugin's lines tell when a hook began and ended.
@@ -29,14 +28,12 @@ _OF_A_BATCH_STEP = re.compile(r"\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})\] \[(\
 class JobFigures:
     """What one job took; `release_ms` is the exit hook's time, None if the log does not tell it.
 
-    `acquisition_cpu_ms` is what the worker has used before the script. Of slurmstepd's resident
-    memory while the script runs, `own_kb` is what it has written: the rest is of files that every
-    slurmstepd maps, our plugin among them, and a node has once.
+    Of slurmstepd's resident memory while the script runs, `own_kb` is what it has written: the rest
+    is of files that every slurmstepd maps, our plugin among them, and a node has once.
     """
 
     to_script_ms: float
     release_ms: float | None
-    acquisition_cpu_ms: float
     own_kb: int
     resident_kb: int
 
@@ -88,7 +85,6 @@ class JobRunner:
         job = self._cluster.submit(script, *options)
         started_at = _wait_for_script(job)
         [stepd] = self._cluster.stepd_pids(job.id)
-        cpu_ms = _cpu_of_ended_children_ms(stepd)
         stepd_kb, stepd_own_kb = resident_kb(stepd), own_kb(stepd)
         self._gate.write_text("\n")
         wait_until(
@@ -98,7 +94,6 @@ class JobRunner:
         return JobFigures(
             milliseconds_to_script(lines, float(started_at)),
             milliseconds_of_release(lines),
-            cpu_ms,
             stepd_own_kb,
             stepd_kb,
         )
@@ -126,10 +121,3 @@ def milliseconds_of_release(lines: Sequence[LogLine]) -> float | None:
     begins = [line.at for line in lines if _EXIT_BEGINS in line.text]
     ends = [line.at for line in lines if _EXIT_ENDS in line.text]
     return (ends[0] - begins[0]) * 1000 if begins and ends else None
-
-
-def _cpu_of_ended_children_ms(pid: int) -> float:
-    """Return what a process's children have used that it has waited for, in the kernel's ticks."""
-    _, _, fields = (PROC / str(pid) / "stat").read_text().rpartition(")")
-    user, system = (int(field) for field in fields.split()[13:15])
-    return (user + system) * 1000 / os.sysconf("SC_CLK_TCK")
