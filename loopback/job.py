@@ -74,7 +74,7 @@ class Job:
             details["JobState"], details["ExitCode"], self.stdout, self.stderr, details["NodeList"]
         )
 
-    def wait_for_state(self, state: str, timeout_seconds: float = 30) -> None:
+    def wait_for_state(self, state: str, timeout_seconds: float = 60) -> None:
         """Wait until the job is in a state; raise ClusterError if it ends in another one."""
         reached = wait_until(
             self.state,

@@ -27,8 +27,8 @@ from spank_qrmi.simulator.site import (
     TOKEN_START,
 )
 
-START_SECONDS = 20.0
-RELEASE_SECONDS = 10.0
+START_SECONDS = 60.0
+RELEASE_SECONDS = 60.0
 
 SECRETS = {
     "API key": API_KEY,

@@ -26,7 +26,7 @@ API = "/direct-access"
 JOBS = f"{API}/v1/jobs"
 SUBMIT = f"{JOBS}$"
 ONE_JOB = f"{JOBS}/[^/]+$"
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 WAITING_BACKEND = "ibm_paused"
 """Takes jobs, which wait as long as it is paused."""
 

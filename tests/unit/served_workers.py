@@ -13,7 +13,7 @@ from pathlib import Path
 from loopback.socket_unit import SocketUnit
 from spank_qrmi.worker_server import KILL, START, STARTED
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 # Tests may run as root on files that are an ordinary user's.
 PROGRAM = """

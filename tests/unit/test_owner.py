@@ -12,7 +12,7 @@ import pytest
 from spank_qrmi import proc as proc_files
 from spank_qrmi.state.owner import Owner, is_gone, owner_of
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 
 class FakeProc:

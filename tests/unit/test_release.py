@@ -28,7 +28,7 @@ from tests.unit.local_network import LocalNetwork
 
 NOW = 1_700_000_000
 GONE = Owner(os.uname().nodename, "another boot", 1, 2, 3)
-TOGETHER_SECONDS = 10
+TOGETHER_SECONDS = 60
 
 
 @pytest.fixture

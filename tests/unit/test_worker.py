@@ -22,7 +22,7 @@ from tests.unit.conversation import ServingWorker, joined
 from tests.unit.local_network import LocalNetwork
 
 REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, 60)
-WAIT_SECONDS = 10
+WAIT_SECONDS = 60
 
 VerbFunction = Callable[[Request, Deadline, AnswerWriter, Network], None]
 

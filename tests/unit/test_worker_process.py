@@ -27,7 +27,7 @@ from tests.unit.open_descriptors import OPEN_DESCRIPTORS
 from tests.unit.test_privileges import ASK
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, PATIENCE_SECONDS)
 # Tests may run as root on files that are an ordinary user's.
 WORKER = (
