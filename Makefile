@@ -182,7 +182,7 @@ test-e2e: build wheel $(VENV)/ready
 	@$(PYTEST) tests/e2e
 
 test-simulator: deps build $(VENV)/ready
-	@$(PYTEST) --cov --cov-config=tests/simulator/coverage.ini --cov-report= tests/simulator
+	@$(PYTEST) --cov --cov-config=simulator/tests/coverage.ini --cov-report= simulator/tests
 
 test-tools: deps build wheel $(VENV)/ready
 	@$(PYTEST) tests/tools

@@ -15,7 +15,7 @@ from loopback.site import Site
 from loopback.socket_unit import SocketUnit
 from loopback.tls_entrance import TlsEntrance, tls_entrance_to
 from loopback.waiting import wait_until
-from spank_qrmi.simulator.qrmi_config import write_config
+from spank_qrmi_simulator.qrmi_config import write_config
 
 BY_HTTPS = "by https"
 """By default too, and the services have a certificate of an authority of their own."""

@@ -28,12 +28,12 @@ from spank_qrmi.network.process import start_network_process
 from spank_qrmi.network.services import Network
 from spank_qrmi.redaction import Redactor
 from spank_qrmi.release import Releaser, is_being_acquired, orphans
-from spank_qrmi.simulator import command
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.running_code import refuse_untrusted_code
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
+from spank_qrmi_simulator import command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from loopback.job import Job
-from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN
+from spank_qrmi_simulator.site import API_KEY, SERVICE_CRN
 from tests.slurm.qrun_product import OPTIONS, REMOVAL_SECONDS, QrunProduct, readable_lines
 
 JOBS = "/direct-access/v1/jobs/"

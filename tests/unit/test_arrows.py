@@ -31,7 +31,7 @@ def may_import(name: str, folders: Sequence[str]) -> bool:
 
 def test_every_folder_has_its_place() -> None:
     folders = {each.parent.name for each in PACKAGE.glob("*/__init__.py")}
-    assert folders == {*FOLDERS, "plugin", "simulator"}
+    assert folders == {*FOLDERS, "plugin"}
 
 
 def test_folders_import_what_is_below_them() -> None:

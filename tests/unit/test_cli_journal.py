@@ -16,12 +16,12 @@ from spank_qrmi.cli import main
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration.qrmi_config import load_config
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
-from spank_qrmi.simulator.qrmi_config import site_config, write_config
-from spank_qrmi.simulator.server import running_in_thread
-from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN, Account, Site
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner, owner_of
 from spank_qrmi.state.token_cache import TokenCache
+from spank_qrmi_simulator.qrmi_config import site_config, write_config
+from spank_qrmi_simulator.server import running_in_thread
+from spank_qrmi_simulator.site import API_KEY, SERVICE_CRN, Account, Site
 from tests.unit.fake_vendor import TYPE, FakeVendor
 from tests.unit.local_network import LocalNetwork
 from tests.unit.test_privileges import ASK

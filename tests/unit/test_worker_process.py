@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from spank_qrmi.protocol import Request, Verb
-from spank_qrmi.simulator.faults import parse_fault
-from spank_qrmi.simulator.qrmi_config import site_config, write_config
-from spank_qrmi.simulator.server import running_in_thread
-from spank_qrmi.simulator.site import Site
 from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi_simulator.faults import parse_fault
+from spank_qrmi_simulator.qrmi_config import site_config, write_config
+from spank_qrmi_simulator.server import running_in_thread
+from spank_qrmi_simulator.site import Site
 from tests.unit.conversation import SeenAnswer, encode_request, read_answer
 from tests.unit.open_descriptors import OPEN_DESCRIPTORS
 from tests.unit.test_privileges import ASK
