@@ -52,7 +52,7 @@ export SOURCE_DATE_EPOCH
 PACKAGE = $(PYTHON) scripts/package.py
 PACKAGE_OPTIONS = --wheel build/wheel/*.whl --pip $(VENV)/bin/python --output dist
 
-.PHONY: all build wheel sdist deb rpm sbom dist install checked-python uninstall check audit lock \
+.PHONY: all build wheel simulator-wheel sdist deb rpm sbom dist install checked-python uninstall check audit lock \
 	test test-unit test-slurm test-e2e test-simulator test-tools test-deps test-packages \
 	test-slurm-matrix demo demo-stop soak \
 	fuzz mutants bench deps clean
@@ -76,12 +76,12 @@ $(VENV)/ready-to-build: requirements/build.txt
 	@touch $@
 
 # What is tested is what nodes get: the first line says which files, the second keeps others away.
-$(VENV)/ready: pyproject.toml setup.py requirements/node.txt $(VENV)/ready-to-build
+$(VENV)/ready: pyproject.toml setup.py simulator/pyproject.toml requirements/node.txt $(VENV)/ready-to-build
 	@echo 'preparing $(VENV): simulated site, tests and checks (170 MB to download)'
 	@$(PIP) install $(LOCKED) requirements/node.txt
 	@sed -n 's/^\([^ ].*\) \\$$/\1/p' requirements/node.txt >$(VENV)/versions.txt
 	@$(PIP) install --no-build-isolation --constraint $(VENV)/versions.txt \
-		--editable '.[bench,check,simulator,test]'
+		--editable simulator --editable '.[bench,check,test]'
 	@touch $@
 
 # Apart from the other environments: these tools look at them, and need other versions.
@@ -109,6 +109,11 @@ build/wheel/built: $(WHEEL_SOURCES) | $(VENV)/ready-to-build
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheel .
 	@touch $@
 
+simulator-wheel: | $(VENV)/ready-to-build
+	@echo 'building the wheel of the simulated site'
+	@rm -rf simulator/build
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist ./simulator
+
 sdist: | $(VENV)/ready-to-build
 	@$(VENV)/bin/python scripts/dist.py sdist dist
 
@@ -127,8 +132,8 @@ sbom: wheel $(SUPPLY_CHAIN)/ready
 # Nothing of earlier builds may get into it.
 dist: APT_PACKAGES += rpm
 dist: deps
-	rm -rf dist build/wheel build/lib* build/temp* build/bdist* *.egg-info
-	@$(MAKE) --no-print-directory sdist wheel deb rpm sbom
+	rm -rf dist build/wheel build/lib* build/temp* build/bdist* *.egg-info simulator/*.egg-info
+	@$(MAKE) --no-print-directory sdist wheel simulator-wheel deb rpm sbom
 	cp build/wheel/*.whl dist/
 	cp requirements/node.txt dist/$$(basename build/wheel/*.whl | cut -d- -f-2)-requirements.txt
 	@$(PYTHON) scripts/dist.py checksums dist
@@ -249,4 +254,4 @@ deps:
 	fi
 
 clean:
-	rm -rf build dist mutants $(VENV) *.egg-info
+	rm -rf build dist mutants simulator/build $(VENV) *.egg-info simulator/*.egg-info

@@ -2,6 +2,7 @@
 """`spank-qrmi`, the administrator's command."""
 
 import argparse
+import importlib.util
 import logging
 import os
 import sys
@@ -33,7 +34,8 @@ from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.running_code import refuse_untrusted_code
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
-from spank_qrmi_simulator import command
+
+_SIMULATOR = "spank_qrmi_simulator"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,8 +82,15 @@ def _parser() -> argparse.ArgumentParser:
         help="serve this socket; without it the one that systemd passes on",
     )
     serve.set_defaults(run=_become_worker_server)
-    simulate = commands.add_parser("simulate", help="serve a simulated QPU site over HTTP")
-    command.add_arguments(simulate)
+    # Its arguments are the simulator's: no character makes an option of one of them.
+    simulate = commands.add_parser(
+        "simulate",
+        help="serve a simulated QPU site over HTTP; --help says how",
+        add_help=False,
+        prefix_chars="\0",
+    )
+    simulate.add_argument("arguments", nargs="*")
+    simulate.set_defaults(run=_become_simulator)
     return parser
 
 
@@ -144,6 +153,17 @@ def _become_worker_server(options: argparse.Namespace) -> NoReturn:
     if options.socket is not None:
         command.append(str(options.socket))
     os.execve(command[0], command, worker_server.environment())  # noqa: S606 (it has no shell to be misled by)
+
+
+def _become_simulator(options: argparse.Namespace) -> NoReturn:
+    if importlib.util.find_spec(_SIMULATOR) is None:
+        message = (
+            "the simulated site is a package of its own: install the file "
+            f"{_SIMULATOR}-{__version__}-py3-none-any.whl of this release beside spank-qrmi"
+        )
+        raise QrmiError(message)
+    command = [sys.executable, "-I", "-m", _SIMULATOR, *options.arguments]
+    os.execv(command[0], command)  # noqa: S606 (it has no shell to be misled by)
 
 
 def _status(options: argparse.Namespace) -> None:

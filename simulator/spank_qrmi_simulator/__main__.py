@@ -3,6 +3,6 @@
 
 import sys
 
-from spank_qrmi.cli import main
+from spank_qrmi_simulator.command import main
 
-sys.exit(main(["simulate", *sys.argv[1:]]))
+sys.exit(main())

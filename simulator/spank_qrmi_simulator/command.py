@@ -1,34 +1,57 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`spank-qrmi simulate`: its options, its two or three lines of output, its signals.
-
-Cheap to import: the administrator's other subcommands load this, but nothing of the extra.
-"""
+"""`spank-qrmi simulate`: its options, its two or three lines of output, its signals."""
 
 import argparse
 import contextlib
-import importlib.util
 import ipaddress
 import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from spank_qrmi.errors import SimulatorError
-
-if TYPE_CHECKING:
-    from spank_qrmi_simulator.object_store import ObjectStore
+from spank_qrmi_simulator import qrmi_config, server
+from spank_qrmi_simulator.object_store import LocalObjectStore, ObjectStore
+from spank_qrmi_simulator.site import Site
 
 LARGEST_PORT = 65535
 READY = "ready"
 """First word of the line on standard output that says where the site answers from now on."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Define the options, and `run` as what is to be done with them."""
+class SimulatorError(Exception):
+    """The simulated QPU site cannot start."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGINT or SIGTERM, which exit with 0.
+
+    Returns 1 with one line on stderr if there is no socket or file; exits with 2 on misuse.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not options.allow_remote and not _is_loopback(options.host):
+        parser.error(
+            f"--host {options.host!r} is not a loopback address: add --allow-remote if you mean it"
+        )
+    _check_own_bucket(options, parser)
+    # uvicorn raises the signal again once it has stopped, for the handler that was there before.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    _log_requests()
+    try:
+        _serve(options)
+    except (SimulatorError, OSError) as error:
+        sys.stderr.write(f"{parser.prog}: {error}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="spank-qrmi simulate", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=_port, default=0, help="port to listen on (0: a free one)")
     parser.add_argument(
@@ -53,31 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own_bucket.add_argument("--s3-endpoint", metavar="URL", help="S3 service, without a path")
     own_bucket.add_argument("--s3-bucket", metavar="NAME")
     own_bucket.add_argument("--s3-region", metavar="NAME", default="us-east-1")
-    parser.set_defaults(run=run, misuse=parser.error)
-
-
-def run(options: argparse.Namespace) -> None:
-    """Serve until SIGINT or SIGTERM, which exit with 0.
-
-    Raises SimulatorError if there is no extra, socket or file; exits with 2 on misuse.
-    """
-    if not options.allow_remote and not _is_loopback(options.host):
-        options.misuse(
-            f"--host {options.host!r} is not a loopback address: add --allow-remote if you mean it"
-        )
-    _check_own_bucket(options)
-    # uvicorn raises the signal again once it has stopped, for the handler that was there before.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
-    _log_requests()
-    try:
-        _serve(options)
-    except ModuleNotFoundError as error:
-        package = str(error.name).partition(".")[0]
-        message = f"{package} is not installed: pip install 'spank-qrmi[simulator]'"
-        raise SimulatorError(message) from error
-    except OSError as error:
-        raise SimulatorError(str(error)) from error
+    return parser
 
 
 def _log_requests() -> None:
@@ -93,9 +92,6 @@ def _log_requests() -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from spank_qrmi_simulator import qrmi_config, server  # noqa: PLC0415 (of the extra)
-    from spank_qrmi_simulator.site import Site  # noqa: PLC0415 (of the extra)
-
     try:
         listener, base_url = server.bind(options.host, options.port)
     except OSError as error:
@@ -114,31 +110,23 @@ def _serve(options: argparse.Namespace) -> None:
         site_server.run(sockets=[listener])
 
 
-def _check_own_bucket(options: argparse.Namespace) -> None:
+def _check_own_bucket(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     if options.s3_endpoint is None and options.s3_bucket is None:
         return
     if options.s3_endpoint is None or options.s3_bucket is None:
-        options.misuse("--s3-endpoint and --s3-bucket need each other")
+        parser.error("--s3-endpoint and --s3-bucket need each other")
     url = urlsplit(options.s3_endpoint)
     if url.scheme not in ("http", "https") or not url.netloc or url.path or url.query:
-        options.misuse("--s3-endpoint must be http://HOST:PORT or https://HOST, without a path")
+        parser.error("--s3-endpoint must be http://HOST:PORT or https://HOST, without a path")
     if options.write_config is None:
-        options.misuse("--s3-endpoint needs --write-config: your S3 key is not for a terminal")
+        parser.error("--s3-endpoint needs --write-config: your S3 key is not for a terminal")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         if not os.environ.get(name):
-            options.misuse(f"--s3-endpoint needs {name} in the environment")
+            parser.error(f"--s3-endpoint needs {name} in the environment")
 
 
-def _object_store(options: argparse.Namespace) -> "AbstractContextManager[ObjectStore]":
-    from spank_qrmi_simulator.object_store import (  # noqa: PLC0415 (of the extra)
-        LocalObjectStore,
-        ObjectStore,
-    )
-
+def _object_store(options: argparse.Namespace) -> AbstractContextManager[ObjectStore]:
     if options.s3_endpoint is None:
-        # Imported only when the first object comes; better to know now.
-        if importlib.util.find_spec("moto") is None:
-            raise ModuleNotFoundError(name="moto")
         return LocalObjectStore(options.host)
     return contextlib.nullcontext(
         ObjectStore(
@@ -152,8 +140,6 @@ def _object_store(options: argparse.Namespace) -> "AbstractContextManager[Object
 
 
 def _write_config(path: Path, config: dict[str, object]) -> None:
-    from spank_qrmi_simulator import qrmi_config  # noqa: PLC0415 (of the extra)
-
     try:
         qrmi_config.write_config(path, config)
     except OSError as error:

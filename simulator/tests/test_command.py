@@ -17,8 +17,8 @@ import httpx
 import orjson
 import pytest
 
-from spank_qrmi.cli import main
 from spank_qrmi_simulator.addresses import base_url
+from spank_qrmi_simulator.command import main
 from tests.deadlines import killed_after
 
 PROJECT = Path(__file__).parents[2]
@@ -91,7 +91,7 @@ def test_main_serves_until_a_signal(
     thread = threading.Thread(target=visit_and_stop, args=(config, seen))
     thread.start()
     with pytest.raises(SystemExit) as stopped:
-        main(["simulate", "--write-config", str(config)])
+        main(["--write-config", str(config)])
     thread.join(STOP_SECONDS)
     assert (stopped.value.code, seen) == (0, [200])
     assert capsys.readouterr().out.startswith("ready http://127.0.0.1:")
@@ -117,7 +117,7 @@ def test_host_that_others_can_reach_is_refused(
     host: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as refused:
-        main(["simulate", "--host", host])
+        main(["--host", host])
     assert refused.value.code == 2
     assert "is not a loopback address: add --allow-remote" in capsys.readouterr().err
 
@@ -128,7 +128,7 @@ def test_port_that_is_taken_is_an_error(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert main(["simulate", "--host", host, "--port", port]) == 1
+        assert main(["--host", host, "--port", port]) == 1
     assert "Address already in use" in capsys.readouterr().err
 
 
@@ -136,9 +136,9 @@ def test_remote_host_is_bound_if_allowed(
     process_state: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Documentation addresses belong to no interface: binding is tried, and fails.
-    assert main(["simulate", "--host", "192.0.2.1", "--allow-remote"]) == 1
+    assert main(["--host", "192.0.2.1", "--allow-remote"]) == 1
     complaint = "cannot listen on --host 192.0.2.1 --port 0: Cannot assign requested address\n"
-    assert capsys.readouterr().err == f"spank-qrmi: {complaint}"
+    assert capsys.readouterr().err == f"spank-qrmi simulate: {complaint}"
 
 
 def test_all_interfaces_are_named_by_the_machine() -> None:
@@ -152,7 +152,7 @@ def test_all_interfaces_are_named_by_the_machine() -> None:
 def test_port_must_be_a_number_of_one(capsys: pytest.CaptureFixture[str]) -> None:
     for port in ("-1", "65536", "9" * 5000, "http", "", "٣"):
         with pytest.raises(SystemExit) as refused:
-            pytest.fail(f"{port!r} was taken: {main(['simulate', f'--port={port}'])}")
+            pytest.fail(f"{port!r} was taken: {main([f'--port={port}'])}")
         assert refused.value.code == 2, port
         assert "is no port number: 0 to 65535" in capsys.readouterr().err, port
 
@@ -161,9 +161,9 @@ def test_config_that_cannot_be_written_is_an_error(
     tmp_path: Path, process_state: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "nowhere" / "c.json"
-    assert main(["simulate", "--write-config", str(path)]) == 1
+    assert main(["--write-config", str(path)]) == 1
     complaint = f"cannot write --write-config {path}: No such file or directory\n"
-    assert capsys.readouterr().err == f"spank-qrmi: {complaint}"
+    assert capsys.readouterr().err == f"spank-qrmi simulate: {complaint}"
 
 
 def test_config_replaces_files_only(
@@ -172,7 +172,7 @@ def test_config_replaces_files_only(
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in (tmp_path, pipe):
-        assert main(["simulate", "--write-config", str(path)]) == 1
+        assert main(["--write-config", str(path)]) == 1
         assert f"{path}: it is not a file" in capsys.readouterr().err
     assert [one.name for one in tmp_path.iterdir()] == ["pipe"]
 
@@ -250,44 +250,6 @@ def test_incomplete_bucket_is_misuse(
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
     with pytest.raises(SystemExit) as refused:
-        main(["simulate", *options])
+        main(options)
     assert refused.value.code == 2
     assert complaint in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("missing", ["starlette", "uvicorn", "moto"])
-def test_missing_extra_is_one_line(missing: str) -> None:
-    script = (
-        "import sys\n"
-        f"sys.modules['{missing}'] = None\n"
-        "from spank_qrmi.cli import main\n"
-        "sys.exit(main(['simulate']))\n"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_SECONDS,
-        check=False,
-    )
-    advice = "pip install 'spank-qrmi[simulator]'"
-    assert ended.stderr == f"spank-qrmi: {missing} is not installed: {advice}\n"
-    assert (ended.returncode, ended.stdout) == (1, "")
-
-
-def test_other_subcommands_import_nothing_of_the_extra() -> None:
-    script = (
-        "import sys\n"
-        "from spank_qrmi.cli import main\n"
-        "try:\n"
-        "    main(['--version'])\n"
-        "finally:\n"
-        "    extra = ('starlette', 'uvicorn', 'moto', 'pulser', 'anyio')\n"
-        "    sys.stderr.write(str([one for one in extra if one in sys.modules]))\n"
-    )
-    command = [sys.executable, "-c", script]
-    ended = subprocess.run(
-        command, cwd=PROJECT, capture_output=True, timeout=LONGEST_SECONDS, check=True
-    )
-    assert ended.stderr == b"[]"

@@ -83,7 +83,7 @@ def test_failures_are_told_and_the_next_program_runs(
 
 def test_missing_package_is_told_with_its_remedy() -> None:
     async def use(pool: WorkerPool) -> None:
-        with pytest.raises(ExecutionError, match="install the extra `simulator`"):
+        with pytest.raises(ExecutionError, match="install spank_qrmi_simulator again"):
             await pool.run("no_such_package:run", {})
 
     with_pool(use)
@@ -209,4 +209,4 @@ def test_worker_answers_in_frames() -> None:
         {"error": "not today", "reason_code": 1517},
     ]
     assert answers[3] == {"error": "KeyError: 'surprise'"}
-    assert "install the extra" in answers[4]["error"]
+    assert "install spank_qrmi_simulator again" in answers[4]["error"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import spank_qrmi
+import spank_qrmi_simulator
 
 PACKAGE = Path(spank_qrmi.__file__).parent
 # Each may import those that stand behind it.
@@ -43,3 +44,8 @@ def test_folders_import_what_is_below_them() -> None:
         if not may_import(name, FOLDERS[place:])
     ]
     assert wrong == []
+
+
+def test_simulator_needs_nothing_of_ours() -> None:
+    modules = Path(spank_qrmi_simulator.__file__).parent.rglob("*.py")
+    assert [module.name for module in modules if list(imports_of(module))] == []

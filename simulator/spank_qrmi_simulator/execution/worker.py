@@ -58,7 +58,7 @@ def _answer(request: Mapping[str, object]) -> dict[str, object]:
     except ExecutionError as error:
         return {"error": str(error), "reason_code": error.reason_code}
     except ImportError as error:
-        return {"error": f"{error}: install the extra `simulator` of spank-qrmi"}
+        return {"error": f"{error}: install spank_qrmi_simulator again, with all that it needs"}
     except Exception as error:  # noqa: BLE001 - a program may fail in any way, its job with it
         # Validators go on with the whole schema; a program's author needs the first lines.
         return {"error": f"{type(error).__name__}: {error}"[:LONGEST_ERROR]}
