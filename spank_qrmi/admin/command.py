@@ -13,7 +13,9 @@ from typing import NoReturn
 
 import orjson
 
-from spank_qrmi import __version__, inventory, worker_server
+from spank_qrmi import __version__
+from spank_qrmi.admin import inventory
+from spank_qrmi.admin.installation import Places, install_plugins, uninstall_plugins
 from spank_qrmi.answer import logging_to
 from spank_qrmi.configuration.plugstack_options import (
     DEFAULT_STATE_DIRECTORY,
@@ -24,16 +26,16 @@ from spank_qrmi.configuration.plugstack_options import (
 )
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
-from spank_qrmi.installation import Places, install_plugins, uninstall_plugins
+from spank_qrmi.job.releaser import Releaser, is_being_acquired, orphans
 from spank_qrmi.network.process import start_network_process
 from spank_qrmi.network.services import Network
 from spank_qrmi.redaction import Redactor
-from spank_qrmi.release import Releaser, is_being_acquired, orphans
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.running_code import refuse_untrusted_code
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
+from spank_qrmi.worker import server as worker_server
 
 _SIMULATOR = "spank_qrmi_simulator"
 
@@ -149,7 +151,7 @@ def _uninstall(options: argparse.Namespace) -> None:
 
 def _become_worker_server(options: argparse.Namespace) -> NoReturn:
     # Its workers are to have nothing of this command's.
-    command = [sys.executable, "-I", "-m", "spank_qrmi.worker_server"]
+    command = [sys.executable, "-I", "-m", "spank_qrmi.worker.server"]
     if options.socket is not None:
         command.append(str(options.socket))
     os.execve(command[0], command, worker_server.environment())  # noqa: S606 (it has no shell to be misled by)

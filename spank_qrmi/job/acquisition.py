@@ -21,12 +21,12 @@ from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Hold, Settings
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.environment import (
+from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ServiceError
+from spank_qrmi.job.environment import (
     ResourceEnvironment,
     check_credentials_stay_home,
     check_values_are_text,
 )
-from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ServiceError
 from spank_qrmi.network.services import Network, Services
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner

@@ -13,8 +13,8 @@ from spank_qrmi.configuration.plugstack_options import check_certificates
 from spank_qrmi.configuration.qrun_credentials import load_credentials
 from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_arguments
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.environment import job_timeout_seconds
 from spank_qrmi.errors import QrmiError
+from spank_qrmi.job.environment import job_timeout_seconds
 from spank_qrmi.network.services import Network, QuantumJobs
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.qrun import variables as names

@@ -7,14 +7,15 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from spank_qrmi.acquisition import UNDO_SECONDS, Acquirer, Held, Holder, Wanted
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.clients import CLIENTS, type_number
 from spank_qrmi.configuration.plugstack import PluginArguments, parse_arguments
 from spank_qrmi.configuration.plugstack_options import check_certificates
 from spank_qrmi.configuration.qrmi_config import Config, load_config
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.environment import (
+from spank_qrmi.errors import ArgumentError, JournalError, QrmiError, ReleaseError
+from spank_qrmi.job.acquisition import UNDO_SECONDS, Acquirer, Held, Holder, Wanted
+from spank_qrmi.job.environment import (
     common_variables,
     export_variable,
     job_timeout_seconds,
@@ -22,16 +23,15 @@ from spank_qrmi.environment import (
     resource_environment,
     resource_variables,
 )
-from spank_qrmi.errors import ArgumentError, JournalError, QrmiError, ReleaseError
-from spank_qrmi.network.services import Network
-from spank_qrmi.protocol import Request, Verdict
-from spank_qrmi.redaction import MASK, shown_argument, shown_value
-from spank_qrmi.release import (
+from spank_qrmi.job.releaser import (
     Releaser,
     is_being_acquired,
     orphans_to_retry,
 )
-from spank_qrmi.resolution import Resolution, resolve_qpus, split_names
+from spank_qrmi.job.resolution import Resolution, resolve_qpus, split_names
+from spank_qrmi.network.services import Network
+from spank_qrmi.protocol import Request, Verdict
+from spank_qrmi.redaction import MASK, shown_argument, shown_value
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import is_elsewhere, owner_of
 from spank_qrmi.state.token_cache import TokenCache

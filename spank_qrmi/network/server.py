@@ -21,7 +21,6 @@ from spank_qrmi.clients.base import Client, Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.iam import Login, TokenSource, login_from_fields
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
 from spank_qrmi.network.messages import (
     MAX_FRAME_BYTES,
@@ -37,6 +36,7 @@ from spank_qrmi.network.services import QuantumJobs
 from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.redaction import error_place
 from spank_qrmi.trust import privileges
+from spank_qrmi.trust.descriptors import close_from
 from spank_qrmi.trust.worker_user import WorkerUser, ids_of
 
 log = logging.getLogger(__name__)

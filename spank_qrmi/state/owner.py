@@ -9,8 +9,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from spank_qrmi import proc
-from spank_qrmi.proc import read_proc
+from spank_qrmi.trust import proc
+from spank_qrmi.trust.proc import read_proc
 
 # In /proc/PID/stat behind the name, which may itself hold spaces and parentheses.
 _STATE_FIELD = 0

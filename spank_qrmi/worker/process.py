@@ -16,16 +16,17 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from spank_qrmi import qrun_verbs, verbs
 from spank_qrmi.answer import AnswerWriter, logging_to
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import QrmiError
+from spank_qrmi.job import qrun as qrun_verbs
+from spank_qrmi.job import verbs
 from spank_qrmi.network.process import NetworkProcess, start_network_process
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_version
 from spank_qrmi.redaction import error_place
 from spank_qrmi.trust import privileges
+from spank_qrmi.trust.descriptors import close_from
 from spank_qrmi.trust.running_code import refuse_untrusted_code
 
 log = logging.getLogger(__name__)

@@ -24,12 +24,12 @@ import sys
 import time
 from pathlib import Path
 
-from spank_qrmi import worker
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.network.server import block_signals, client_with
-from spank_qrmi.proc import read_proc
 from spank_qrmi.trust.files import open_trusted_folder
+from spank_qrmi.trust.proc import read_proc
 from spank_qrmi.trust.running_code import refuse_untrusted_code
+from spank_qrmi.worker import process as worker
 
 START = b"S"
 KILL = b"K"

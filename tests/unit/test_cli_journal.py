@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 import pytest
 
-from spank_qrmi import cli
-from spank_qrmi.cli import main
+from spank_qrmi.admin import command as cli
+from spank_qrmi.admin.command import main
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration.qrmi_config import load_config
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
@@ -253,7 +253,7 @@ def test_only_root_may(node: Node, command: list[str], monkeypatch: pytest.Monke
 def test_limits_are_those_of_the_worker(command: list[str], step: str, tmp_path: Path) -> None:
     program = f"""
 import resource
-from spank_qrmi import cli
+from spank_qrmi.admin import command as cli
 from spank_qrmi.trust.privileges import WORKER_LIMITS
 from tests.unit.local_network import LocalNetwork
 
@@ -277,7 +277,7 @@ cli.main({[*command, f"--state-dir={tmp_path / 'journal'}"]})
 
 def test_command_asks_nothing_itself(tmp_path: Path) -> None:
     program = f"""{ASK}
-from spank_qrmi import cli
+from spank_qrmi.admin import command as cli
 from tests.unit.local_network import LocalNetwork
 
 cli.os.geteuid = lambda: 0

@@ -9,7 +9,7 @@ import pytest
 
 import spank_qrmi_simulator
 from spank_qrmi import __version__
-from spank_qrmi.cli import main
+from spank_qrmi.admin.command import main
 
 
 def test_it_becomes_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi import proc as proc_files
 from spank_qrmi.state.owner import Owner, is_gone, owner_of
+from spank_qrmi.trust import proc as proc_files
 
 PATIENCE_SECONDS = 60
 

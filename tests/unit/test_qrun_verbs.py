@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from spank_qrmi import qrun_verbs
 from spank_qrmi.clients import retry
+from spank_qrmi.job import qrun as qrun_verbs
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.qrun import variables as names
 from spank_qrmi_simulator.faults import parse_fault

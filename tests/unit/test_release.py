@@ -13,7 +13,7 @@ import pytest
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
-from spank_qrmi.release import (
+from spank_qrmi.job.releaser import (
     RETRY_SECONDS,
     Releaser,
     is_being_acquired,

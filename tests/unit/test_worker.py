@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi import worker
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import VERSION, Request, Verb, Verdict
+from spank_qrmi.worker import process as worker
 from spank_qrmi_simulator.qrmi_config import site_config, write_config
 from spank_qrmi_simulator.server import running_in_thread
 from spank_qrmi_simulator.site import Site

@@ -33,7 +33,8 @@ REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, PATIENCE_SECONDS)
 WORKER = (
     "-I",
     "-c",
-    "from spank_qrmi import worker; worker.refuse_untrusted_code = lambda *_: None; worker.main()",
+    "from spank_qrmi.worker import process; process.refuse_untrusted_code = lambda *_: None; "
+    "process.main()",
 )
 
 # A worker whose verb tells what it finds, after all that libraries may do to standard output.
@@ -41,7 +42,7 @@ CURIOUS_WORKER = (
     OPEN_DESCRIPTORS
     + """
 import os, sys
-from spank_qrmi import worker
+from spank_qrmi.worker import process as worker
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.protocol import Verb, Verdict
 
@@ -118,7 +119,7 @@ def test_process_keeps_its_answer_clean_and_nothing_open() -> None:
 
 def test_process_that_decides_asks_nothing_itself() -> None:
     asking_worker = f"""{ASK}
-from spank_qrmi import worker
+from spank_qrmi.worker import process as worker
 from spank_qrmi.protocol import Verb, Verdict
 
 def verb(request, deadline, answer, network):

@@ -17,7 +17,7 @@ from loopback.socket_unit import SocketUnit
 from loopback.waiting import wait_until
 from loopback.worker_server import is_listened_to
 from spank_qrmi.protocol import Request, Verb
-from spank_qrmi.worker_server import KILL, START
+from spank_qrmi.worker.server import KILL, START
 from tests.unit.conversation import encode_request, read_answer
 from tests.unit.open_descriptors import OPEN_DESCRIPTORS
 from tests.unit.served_workers import PATIENCE_SECONDS, PROGRAM, asked, worker_server
