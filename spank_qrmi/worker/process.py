@@ -19,8 +19,9 @@ from dataclasses import replace
 from spank_qrmi.answer import AnswerWriter, logging_to
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.job import qrun as qrun_verbs
-from spank_qrmi.job import verbs
+from spank_qrmi.job import qrun
+from spank_qrmi.job.acquire import acquire
+from spank_qrmi.job.release import release, release_job
 from spank_qrmi.network.process import NetworkProcess, start_network_process
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_version
@@ -35,11 +36,11 @@ log = logging.getLogger(__name__)
 VerbFunction = Callable[[Request, Deadline, AnswerWriter, Network], None]
 
 _VERBS: dict[Verb, VerbFunction] = {
-    Verb.ACQUIRE: verbs.acquire,
-    Verb.RELEASE: verbs.release,
-    Verb.RELEASE_JOB: verbs.release_job,
-    Verb.QRUN_ENVIRONMENT: qrun_verbs.environment,
-    Verb.QRUN_CLEANUP: qrun_verbs.clean_up,
+    Verb.ACQUIRE: acquire,
+    Verb.RELEASE: release,
+    Verb.RELEASE_JOB: release_job,
+    Verb.QRUN_ENVIRONMENT: qrun.environment,
+    Verb.QRUN_CLEANUP: qrun.clean_up,
 }
 _OPTIONS = {Verb.QRUN_ENVIRONMENT: "--q-backend", Verb.QRUN_CLEANUP: "--q-backend"}
 

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the worker does for each verb of a request: the story of a job's QPUs, told in order."""
+"""What a step that asks for QPUs gets, told in order: which, from whom, and what its user reads."""
 
-import contextlib
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.clients import CLIENTS, type_number
-from spank_qrmi.configuration.plugstack import PluginArguments, parse_arguments
-from spank_qrmi.configuration.plugstack_options import check_certificates
+from spank_qrmi.configuration.plugstack import PluginArguments
 from spank_qrmi.configuration.qrmi_config import Config, load_config
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import ArgumentError, JournalError, QrmiError, ReleaseError
+from spank_qrmi.errors import ArgumentError, JournalError, QrmiError
 from spank_qrmi.job.acquisition import UNDO_SECONDS, Acquirer, Held, Holder, Wanted
 from spank_qrmi.job.environment import (
     common_variables,
@@ -23,32 +21,24 @@ from spank_qrmi.job.environment import (
     resource_environment,
     resource_variables,
 )
-from spank_qrmi.job.releaser import (
-    Releaser,
-    is_being_acquired,
-    orphans_to_retry,
-)
+from spank_qrmi.job.release import entries_of_step, read_arguments, release_entries, token_cache
+from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.job.resolution import Resolution, resolve_qpus, split_names
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verdict
-from spank_qrmi.redaction import MASK, shown_argument, shown_value
-from spank_qrmi.state.journal import Entry, Journal
-from spank_qrmi.state.owner import is_elsewhere, owner_of
-from spank_qrmi.state.token_cache import TokenCache
+from spank_qrmi.redaction import MASK, shown_value
+from spank_qrmi.state.journal import Journal
+from spank_qrmi.state.owner import owner_of
 from spank_qrmi.trust.files import warn_or_refuse
 
 log = logging.getLogger(__name__)
-
-
-ORPHAN_SECONDS = 5.0
-"""How long a job's end may take for what other jobs have left behind."""
 
 
 def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
     """Acquire what `--qpu` asks for; answer with the job's variables, messages and the verdict."""
     answer.redactor.add_variables(request.variables)
     try:
-        arguments = _read_arguments(request, answer)
+        arguments = read_arguments(request, answer)
     except ArgumentError as error:
         answer.message(f"--qpu: {error}")
         _answer_variables(
@@ -71,7 +61,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
                 [arguments.environment],
                 arguments.worker_user,
                 request.timeout_seconds,
-                token_cache=_token_cache(arguments, answer),
+                token_cache=token_cache(arguments, answer),
             )
         # What takes long in the network process has begun.
         _log_resolution(resolution, config)
@@ -102,145 +92,14 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     )
 
 
-def release(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
-    """Release what the journal says the step holds; what fails stays in the journal.
-
-    Then what other jobs have left behind is tried again, which only the log tells: these lines are
-    not this job's. Raises ArgumentError if the journal cannot be found, ReleaseError if it cannot
-    be used, or the network cannot.
-    """
-    arguments = _read_arguments(request, answer)
-    journal = Journal(arguments.state_directory)
-    with _telling_what_is_not_released(request):
-        entries = [entry for entry in _entries_of_step(request, journal) if entry.needs_release]
-        own = {entry.file_name for entry in entries}
-        orphans = [entry for entry in _orphans(journal) if entry.file_name not in own]
-        tokens = _token_cache(arguments, answer)
-        _open_network(network, [*entries, *orphans], arguments, deadline, tokens)
-    failed = _release_entries(entries, Releaser(journal, deadline, network), answer)
-    for entry, error in failed:
-        answer.message(f"QPU {entry.resource_name}: {error}")
-    seconds = min(ORPHAN_SECONDS, deadline.remaining_seconds())
-    if orphans and seconds > 0.0:
-        _release_orphans(orphans, Releaser(journal, Deadline(seconds), network), answer)
-    answer.end(Verdict.RUN, held_count=len(failed))
-
-
-def release_job(
-    request: Request, deadline: Deadline, answer: AnswerWriter, network: Network
-) -> None:
-    """Release what the journal says that any step of an ended job has left on this node.
-
-    The job itself may go on: on the other nodes if it gave this one away (`scontrol update
-    NumNodes=`), or again after its node was lost. Raises as `release` does.
-    """
-    arguments = _read_arguments(request, answer)
-    journal = Journal(arguments.state_directory)
-    with _telling_what_is_not_released(request):
-        entries = [
-            entry
-            for entry in _readable(journal.entries_of_job(request.job_id))
-            if entry.needs_release and not is_being_acquired(entry)
-            if entry.owner is None or not is_elsewhere(entry.owner)
-        ]
-        tokens = _token_cache(arguments, answer)
-        _open_network(network, entries, arguments, deadline, tokens)
-    failed = _release_entries(entries, Releaser(journal, deadline, network), answer)
-    for entry, error in failed:
-        answer.message(f"QPU {entry.resource_name} of job {entry.job_id}: {error}")
-    answer.end(Verdict.RUN, held_count=len(failed))
-
-
-@contextlib.contextmanager
-def _telling_what_is_not_released(request: Request) -> Iterator[None]:
-    try:
-        yield
-    except QrmiError as error:
-        message = f"what job {request.job_id} may hold is not released: {error}"
-        raise ReleaseError(message) from error
-
-
-def _open_network(
-    network: Network,
-    entries: Sequence[Entry],
-    arguments: PluginArguments,
-    deadline: Deadline,
-    tokens: TokenCache,
-) -> None:
-    """Get ready for requests with the variables of each entry; raise QrmiError if that fails."""
-    if entries:
-        network.open(
-            [entry.environment for entry in entries],
-            arguments.worker_user,
-            deadline.remaining_seconds(),
-            token_cache=tokens,
-        )
-        network.wait_until_open(deadline)
-
-
-def _token_cache(arguments: PluginArguments, answer: AnswerWriter) -> TokenCache:
-    return TokenCache(arguments.state_directory, answer.redactor.add)
-
-
-def _release_entries(
-    entries: Sequence[Entry], releaser: Releaser, answer: AnswerWriter
-) -> list[tuple[Entry, QrmiError]]:
-    """Release all at once; return what is still held, each with its error."""
-    for entry in entries:
-        answer.redactor.add(entry.secrets())
-    outcomes = releaser.release_all(entries)
-    failed = [
-        (entry, error) for entry, error in zip(entries, outcomes, strict=True) if error is not None
-    ]
-    log.debug("released %d of %d", len(entries) - len(failed), len(entries))
-    return failed
-
-
-def _orphans(journal: Journal) -> list[Entry]:
-    entries = [entry for entry in journal.entries() if isinstance(entry, Entry)]
-    return orphans_to_retry(entries, time.time())
-
-
-def _release_orphans(orphans: Sequence[Entry], releaser: Releaser, answer: AnswerWriter) -> None:
-    # In a step, what is logged above debug level would reach the terminal of its user.
-    log.debug("%d QPUs that other jobs have left are tried again", len(orphans))
-    for entry, error in _release_entries(orphans, releaser, answer):
-        log.debug("job %d: QPU %s: %s", entry.job_id, entry.resource_name, error)
-
-
-def _entries_of_step(request: Request, journal: Journal) -> list[Entry]:
-    step = (request.job_id, request.restart_count, request.step_id)
-    return _readable(journal.entries_of_step(*step))
-
-
-def _readable(entries: Iterable[Entry | JournalError]) -> list[Entry]:
-    """Return the entries, and log what cannot be read."""
-    readable = []
-    for entry in entries:
-        if isinstance(entry, JournalError):
-            log.error("%s", entry)
-        else:
-            readable.append(entry)
-    return readable
-
-
 def _held_count(request: Request, journal: Journal) -> int:
     """Return how much the step's end has to release, or to tell."""
     try:
-        return sum(entry.needs_release for entry in _entries_of_step(request, journal))
+        return sum(entry.needs_release for entry in entries_of_step(request, journal))
     except JournalError as error:
         # Nothing could be recorded there, so nothing was acquired that must be released.
         log.error("%s", error)
         return 0
-
-
-def _read_arguments(request: Request, answer: AnswerWriter) -> PluginArguments:
-    for index, argument in enumerate(request.arguments):
-        log.debug("argv[%d] = [%s]", index, shown_argument(argument))
-    arguments = parse_arguments(request.arguments)
-    answer.redactor.add_variables(arguments.environment.items())
-    check_certificates(arguments.environment)
-    return arguments
 
 
 def _read_config(arguments: PluginArguments, answer: AnswerWriter) -> Config:
@@ -314,12 +173,12 @@ def _give_back(
     journal = Journal(arguments.state_directory)
     try:
         # One without a token is still being acquired: its answer may yet come.
-        entries = [entry for entry in _entries_of_step(request, journal) if entry.token is not None]
+        entries = [entry for entry in entries_of_step(request, journal) if entry.token is not None]
     except JournalError as error:
         log.error("%s", error)
         return
     releaser = Releaser(journal, Deadline(UNDO_SECONDS), network)
-    for entry, failure in _release_entries(entries, releaser, answer):
+    for entry, failure in release_entries(entries, releaser, answer):
         log.error("%s: %s", entry.resource_name, failure)
 
 
