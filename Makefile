@@ -6,7 +6,7 @@
 #   make test       everything a fresh Debian machine needs, then the tests of what a node and its
 #                   users run; TEST_WORKERS= files at a time
 #   make test-simulator, test-tools, test-packages   tests of the simulated site, of benchmarks,
-#                   scripts and the loopback cluster, and of the packages on a clean root
+#                   scripts and the loopback cluster, and of the packages on a clean root, also booted
 #   make demo       a QPU job on a Slurm cluster of its own; KEEP=1 leaves that up,
 #   make demo-stop  and this ends it
 #   make soak       hundreds of QPU jobs amid faults and kills; SOAK_JOBS=, SOAK_SEED=
@@ -197,7 +197,7 @@ test-slurm-matrix: $(VENV)/ready-to-build
 	@PYTHONPATH=scripts $(VENV)/bin/python -m slurm_matrix --cache '$(MATRIX_CACHE)' \
 		--pythons '$(MATRIX_PYTHONS)' $(MATRIX)
 
-# Packages on a clean Debian root, which is kept in build/roots.
+# Packages on a clean Debian root, which is kept in build/roots, and on a copy that systemd boots.
 test-packages: APT_PACKAGES += debootstrap rpm
 test-packages: deps dist $(VENV)/ready
 	$(VENV)/bin/pytest tests/packages
