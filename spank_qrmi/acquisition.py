@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from spank_qrmi.at_once import begin, do_at_once
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Hold, Settings
+from spank_qrmi.clients.base import LATE_RESPONSE_SECONDS, Client, Hold, Settings
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import (
@@ -108,7 +108,7 @@ class Acquirer:
 
     def _entry(self, resource: Resource, environment: ResourceEnvironment, hold: Hold) -> Entry:
         now = time.time()
-        answer_seconds = self._deadline.remaining_seconds() + LATE_ANSWER_SECONDS
+        response_seconds = self._deadline.remaining_seconds() + LATE_RESPONSE_SECONDS
         return Entry(
             self._holder.job_id,
             self._holder.restart_count,
@@ -121,7 +121,7 @@ class Acquirer:
             owner=self._holder.owner,
             environment=self._holder.environment,
             hold=hold.what,
-            ends_at=math.ceil(now + answer_seconds + hold.longest_seconds),
+            ends_at=math.ceil(now + response_seconds + hold.longest_seconds),
             secret_keys=sorted(resource.secret_files),
         )
 
@@ -217,7 +217,7 @@ def _noted_as_unanswered(locked: LockedEntry, hold: Hold, error: QrmiError) -> S
 
 
 def _undone(client: Client, locked: LockedEntry, error: QrmiError, token: str) -> QrmiError:
-    """Release what an answer has opened that is of no other use; return the error for the user."""
+    """Release what a response has opened that is of no other use; return the error for the user."""
     outcome = _given_back(client, locked, error, token)
     if outcome is not error:
         return outcome

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
     from spank_qrmi.clients.iam import Login, TokenSource
 
-LATE_ANSWER_SECONDS = 0.8
-"""How much longer the answer to what cannot be repeated is waited for: it tells what to release."""
+LATE_RESPONSE_SECONDS = 0.8
+"""How long the response to what cannot be repeated is still waited for: it says what to release."""
 
 _BASE_URL = re.compile(
     r"https?://(\[[0-9a-f:.]+\]|[^\s\\/?#@:\[\]]+)(:[0-9]{1,5})?(/[^\s\\?#]*)?", re.IGNORECASE
@@ -139,8 +139,8 @@ class Client(Protocol):
     def acquire(self) -> str:
         """Take the resource; return the acquisition token.
 
-        Raises ServiceError with `may_have_acted` if it may be taken without a usable answer, and
-        with `token` if the answer at least tells what there is to release.
+        Raises ServiceError with `may_have_acted` if it may be taken without a usable response, and
+        with `token` if the response at least tells what there is to release.
         """
 
     def release(self, token: str) -> None:

@@ -38,7 +38,7 @@ class DirectAccess(Client):
     def check_accessible(self) -> None:
         """Return if the backend is online (Direct Access REST, GET /v1/backends/{name}).
 
-        Raises AcquisitionError with the service's reason, ServiceError if there is no answer.
+        Raises AcquisitionError with the service's reason, ServiceError if there is no response.
         """
         self._service.check_backend(self._path, _ACCESSIBLE_STATUSES)
 

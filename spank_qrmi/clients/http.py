@@ -21,8 +21,7 @@ from typing import Any
 
 import httpx
 
-from spank_qrmi.clients.answer import Answer
-from spank_qrmi.clients.base import LATE_ANSWER_SECONDS
+from spank_qrmi.clients.base import LATE_RESPONSE_SECONDS
 from spank_qrmi.clients.request import (
     Request,
     all_headers,
@@ -31,6 +30,7 @@ from spank_qrmi.clients.request import (
     secret_values,
     split_url,
 )
+from spank_qrmi.clients.response import Response
 from spank_qrmi.clients.retry import MOST_TRIES, Budget, RequestError, repeat, status_failure
 from spank_qrmi.clients.tls import connection_reason, is_untrusted, trust_of
 from spank_qrmi.deadline import Deadline
@@ -56,17 +56,17 @@ class _Exchange:
 
     `proxy` is the one that is being connected to, and `is_at_proxy` says that it was asked for a
     tunnel; `was_sent`, that the service may have seen some of the request. `received` is what there
-    is of the body of a successful answer.
+    is of the body of a successful response.
     """
 
     def __init__(self, request: Request, seconds: float, silence_seconds: float) -> None:
-        late_seconds = 0.0 if request.is_repeatable else LATE_ANSWER_SECONDS
+        late_seconds = 0.0 if request.is_repeatable else LATE_RESPONSE_SECONDS
         self.request = request
         self.send_by = time.monotonic() + seconds
         self.ends_at = self.send_by + late_seconds
         self.silence_seconds = min(silence_seconds, seconds + late_seconds)
         self.connect_seconds = self.silence_seconds / 2
-        self.outcomes: queue.SimpleQueue[Answer | ServiceError] = queue.SimpleQueue()
+        self.outcomes: queue.SimpleQueue[Response | ServiceError] = queue.SimpleQueue()
         self.proxy = ""
         self.is_at_proxy = False
         self.was_sent = False
@@ -94,7 +94,7 @@ class _Exchange:
             raise RequestError(message)
 
     def give_up(self) -> None:
-        """Send nothing from now on, and hang up: an answer may have no end."""
+        """Send nothing from now on, and hang up: a response may have no end."""
         self.send_by = -math.inf
         if self._stream is not None:
             with suppress(OSError):
@@ -105,7 +105,7 @@ class _Exchange:
 class HttpClient:
     """Makes all requests of one piece of work; may be used from several threads at once.
 
-    No call returns later than the deadline, but for LATE_ANSWER_SECONDS; none takes longer than
+    No call returns later than the deadline, but for LATE_RESPONSE_SECONDS; none takes longer than
     `request_seconds`, its retries included, and no try longer than `try_seconds`. Proxies and
     certificates come from the process environment (http_proxy, https_proxy, all_proxy, no_proxy,
     SSL_CERT_FILE, SSL_CERT_DIR), unless `open_with` names others.
@@ -166,14 +166,14 @@ class HttpClient:
         is_repeatable: bool,
         share: float = 1.0,
         max_tries: int = MOST_TRIES,
-    ) -> Answer:
-        """Make a request and return the answer, whose status is below 300 or an ordinary 4xx.
+    ) -> Response:
+        """Make a request and return the response, whose status is below 300 or an ordinary 4xx.
 
         `share` (0 to 1) is the part of the remaining time that it may use, its retries included,
         of which there are at most `max_tries` - 1.
         `is_repeatable` says that asking twice does no harm. The values of `headers` and `form`, and
-        `secrets` of the URL, are masked in every text made from request and answer. Raises
-        ServiceError for everything else: no connection, no or too long an answer, a redirect, and
+        `secrets` of the URL, are masked in every text made from request and response. Raises
+        ServiceError for everything else: no connection, no or too long a response, a redirect, and
         408, 423, 429 and 5xx that last.
         """
         budget = Budget(self._deadline, share, self._request_seconds)
@@ -192,7 +192,7 @@ class HttpClient:
         """Wait so long if that ends before the deadline; return False at once if it would not."""
         return self._deadline.wait(seconds)
 
-    def _try(self, request: Request, budget: Budget) -> Answer:
+    def _try(self, request: Request, budget: Budget) -> Response:
         """Send the request once; raise RequestError unless it has a usable status."""
         seconds = budget.remaining_seconds()
         if seconds <= 0:
@@ -211,7 +211,7 @@ class HttpClient:
             raise failure
         return outcome
 
-    def _outcome_within(self, request: Request, seconds: float) -> Answer | ServiceError:
+    def _outcome_within(self, request: Request, seconds: float) -> Response | ServiceError:
         """Return what became of one exchange, or that nothing did within `seconds`.
 
         A name server that does not answer, or headers that come byte by byte, cannot be timed out
@@ -223,13 +223,13 @@ class HttpClient:
         except RuntimeError:
             message = f"{request.source} was not asked: no more threads can be started"
             return RequestError(message, is_worth_repeating=True)
-        outcome: Answer | ServiceError | None = None
+        outcome: Response | ServiceError | None = None
         while (left_seconds := exchange.ends_at - time.monotonic()) > 0:
             try:
                 outcome = exchange.outcomes.get(timeout=min(left_seconds, _CANCEL_CHECK_SECONDS))
                 break
             except queue.Empty:
-                # What opens a session is waited for even then: its answer says what to close.
+                # What opens a session is waited for even then: its response says what to close.
                 if request.is_repeatable and self._deadline.has_passed():
                     break
         if outcome is None:
@@ -248,7 +248,7 @@ class HttpClient:
         return outcome
 
     def _exchange(self, exchange: _Exchange) -> None:
-        """Make the exchange and put its answer or failure into `outcomes`."""
+        """Make the exchange and put its response or failure into `outcomes`."""
         request, outcomes = exchange.request, exchange.outcomes
         try:
             outcomes.put(self._send(exchange))
@@ -261,8 +261,8 @@ class HttpClient:
             message = f"the request to {request.source} ended without an answer"
             outcomes.put(RequestError(message, may_have_acted=not request.is_repeatable))
 
-    def _send(self, exchange: _Exchange) -> Answer:
-        """Send the request and read the whole answer, without following it anywhere."""
+    def _send(self, exchange: _Exchange) -> Response:
+        """Send the request and read the whole response, without following it anywhere."""
         request = exchange.request
         with self._opened({}).stream(
             request.method,
@@ -271,8 +271,8 @@ class HttpClient:
             content=request.content,
             timeout=httpx.Timeout(exchange.silence_seconds, connect=exchange.connect_seconds),
             extensions={"trace": exchange.follow, "request": request},
-        ) as response:
-            return _answer(response, request, _read_body(response, exchange))
+        ) as raw:
+            return _response(raw, request, _read_body(raw, exchange))
 
     def _opened(self, environment: Mapping[str, str]) -> httpx.Client:
         """Return the open client, made with these variables if need be; raise SettingsError."""
@@ -350,33 +350,33 @@ def _new_client(**options: Any) -> httpx.Client:
     )
 
 
-def _refuse_head(response: httpx.Response) -> None:
-    """Raise for an answer of which no more is read.
+def _refuse_head(raw: httpx.Response) -> None:
+    """Raise for a response of which no more is read.
 
     Called before httpx acts on it: that reads where a redirect leads even if it does not follow.
     """
-    request: Request = response.request.extensions["request"]
-    answer = _answer(response, request, b"")
-    if response.is_redirect and (
-        failure := status_failure(answer, is_repeatable=request.is_repeatable)
+    request: Request = raw.request.extensions["request"]
+    response = _response(raw, request, b"")
+    if raw.is_redirect and (
+        failure := status_failure(response, is_repeatable=request.is_repeatable)
     ):
         raise failure
-    if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if raw.headers.get("content-encoding", "identity").strip().lower() != "identity":
         # A few bytes could unpack to more than there is memory, in one piece.
         message = f"the answer of {request.source} is compressed, although we take none such"
         raise RequestError(message, may_have_acted=not request.is_repeatable)
 
 
-def _answer(response: httpx.Response, request: Request, body: bytes) -> Answer:
-    headers = dict(response.headers)
-    return Answer(response.status_code, request.source, headers, body, request.secrets)
+def _response(raw: httpx.Response, request: Request, body: bytes) -> Response:
+    headers = dict(raw.headers)
+    return Response(raw.status_code, request.source, headers, body, request.secrets)
 
 
-def _read_body(response: httpx.Response, exchange: _Exchange) -> bytes:
+def _read_body(raw: httpx.Response, exchange: _Exchange) -> bytes:
     """Return the whole body; raise RequestError if it is too large."""
     request = exchange.request
-    body = exchange.received if response.is_success else bytearray()
-    for piece in response.iter_raw():
+    body = exchange.received if raw.is_success else bytearray()
+    for piece in raw.iter_raw():
         body += piece
         if len(body) > BODY_LIMIT_BYTES:
             message = f"the answer of {request.source} is larger than 1 MiB"

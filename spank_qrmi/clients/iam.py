@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
 
-from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.response import Response
 from spank_qrmi.clients.retry import MOST_TRIES
 from spank_qrmi.errors import AcquisitionError, AuthenticationError, ServiceError
 
@@ -45,8 +45,8 @@ class Login(Protocol):
     def refused_status(self) -> HTTPStatus:
         """With which status it says so."""
 
-    def ask_for_token(self, http: HttpClient) -> Answer:
-        """Return the service's answer; raise ServiceError if there is none."""
+    def ask_for_token(self, http: HttpClient) -> Response:
+        """Return the service's response; raise ServiceError if there is none."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class IamLogin:
         """What tells it from every other login, credentials included."""
         return (_IAM, self.endpoint_url, self.apikey)
 
-    def ask_for_token(self, http: HttpClient) -> Answer:
-        """Return the service's answer; raise ServiceError if there is none."""
+    def ask_for_token(self, http: HttpClient) -> Response:
+        """Return the service's response; raise ServiceError if there is none."""
         return http.request(
             "POST",
             f"{self.endpoint_url}/identity/token",
@@ -89,8 +89,8 @@ class AppIdLogin:
         """What tells it from every other login, credentials included."""
         return (_APP_ID, self.service_url, self.client_id, self.secret)
 
-    def ask_for_token(self, http: HttpClient) -> Answer:
-        """Return the service's answer; raise ServiceError if there is none."""
+    def ask_for_token(self, http: HttpClient) -> Response:
+        """Return the service's response; raise ServiceError if there is none."""
         pair = f"{self.client_id}:{self.secret}".encode(errors="surrogateescape")
         return http.request(
             "POST",
@@ -187,23 +187,23 @@ class TokenSource:
 
     def _fetch(self, login: Login) -> tuple[str, int]:
         """Return a new token and its life in seconds."""
-        answer = login.ask_for_token(self._http)
-        if answer.status == login.refused_status:
-            message = f"{answer.source} {login.refused_text}: {answer.status_text()}"
-            raise AuthenticationError(message, status=answer.status)
-        if not answer.is_success:
-            message = f"{answer.source} answered: {answer.status_text()}"
-            is_refusal = answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+        response = login.ask_for_token(self._http)
+        if response.status == login.refused_status:
+            message = f"{response.source} {login.refused_text}: {response.status_text()}"
+            raise AuthenticationError(message, status=response.status)
+        if not response.is_success:
+            message = f"{response.source} answered: {response.status_text()}"
+            is_refusal = response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
             raise (AuthenticationError if is_refusal else ServiceError)(
-                message, status=answer.status
+                message, status=response.status
             )
-        document = answer.json_object()
+        document = response.json_object()
         token, life_seconds = document.get("access_token"), document.get("expires_in")
         is_usable = isinstance(token, str) and is_token(token)
         # bool is an int in Python, but not in JSON.
         if not (is_usable and isinstance(life_seconds, int) and not isinstance(life_seconds, bool)):
-            message = f"the answer of {answer.source} holds no usable token"
-            raise ServiceError(message, status=answer.status)
+            message = f"the answer of {response.source} holds no usable token"
+            raise ServiceError(message, status=response.status)
         return str(token), max(0, min(life_seconds, LONGEST_LIFE_SECONDS))
 
 
@@ -284,13 +284,13 @@ class IbmService:
         is_repeatable: bool,
         share: float = 1.0,
         max_tries: int = MOST_TRIES,
-    ) -> Answer:
-        """Make a request below the endpoint and return the answer, see `HttpClient.request`.
+    ) -> Response:
+        """Make a request below the endpoint and return the response, see `HttpClient.request`.
 
         A 401 drops the token, which may have been revoked, and asks once more with a new one.
         """
 
-        def ask(token: str) -> Answer:
+        def ask(token: str) -> Response:
             return self._http.request(
                 method,
                 f"{self._endpoint_url}{path}",
@@ -304,11 +304,11 @@ class IbmService:
             )
 
         token = self._tokens.token(self.login)
-        answer = ask(token)
-        if answer.status == HTTPStatus.UNAUTHORIZED:
+        response = ask(token)
+        if response.status == HTTPStatus.UNAUTHORIZED:
             self._tokens.forget(self.login, token)
-            answer = ask(self._tokens.token(self.login))
-        return answer
+            response = ask(self._tokens.token(self.login))
+        return response
 
     def check_backend(
         self, path: str, accessible_statuses: frozenset[str], share: float = 1.0
@@ -316,26 +316,26 @@ class IbmService:
         """Return if the backend described at `path` has one of these statuses, in any case.
 
         `share` (0 to 1) is the part of the remaining time that it may use. Raises AcquisitionError
-        with the service's reason, ServiceError if there is no answer.
+        with the service's reason, ServiceError if there is no response.
         """
-        answer = self.authorized_request("GET", path, is_repeatable=True, share=share)
-        if answer.status == HTTPStatus.NOT_FOUND:
+        response = self.authorized_request("GET", path, is_repeatable=True, share=share)
+        if response.status == HTTPStatus.NOT_FOUND:
             raise AcquisitionError("the service knows no backend of this name")
-        if not answer.is_success:
-            raise self.refusal(answer)
-        backend = answer.json_object()
+        if not response.is_success:
+            raise self.refusal(response)
+        backend = response.json_object()
         status = backend.get("status")
         if not isinstance(status, str) or status.lower() not in accessible_statuses:
-            raise AcquisitionError(answer.not_accessible_text("backend", backend))
+            raise AcquisitionError(response.not_accessible_text("backend", backend))
 
-    def refusal(self, answer: Answer) -> AcquisitionError:
-        """Return the error for an answer that is no success, see `refusal_text`."""
-        return AcquisitionError(self.refusal_text(answer))
+    def refusal(self, response: Response) -> AcquisitionError:
+        """Return the error for a response that is no success, see `refusal_text`."""
+        return AcquisitionError(self.refusal_text(response))
 
-    def refusal_text(self, answer: Answer) -> str:
-        """Return what is wrong with an answer that is no success, and the variable to look at."""
-        hint = self._access.hint(answer.status)
-        return f"{answer.source} answered {answer.status_text()}{hint}"
+    def refusal_text(self, response: Response) -> str:
+        """Return what is wrong with a response that is no success, and the variable to look at."""
+        hint = self._access.hint(response.status)
+        return f"{response.source} answered {response.status_text()}{hint}"
 
 
 def is_token(text: str) -> bool:

@@ -35,34 +35,34 @@ class PasqalCloud(Client):
     def check_accessible(self) -> None:
         """Return if the device is active and up (Pasqal Cloud, GET /core-fast/api/v1/devices).
 
-        Raises AcquisitionError with the reason, ServiceError if there is no usable answer.
+        Raises AcquisitionError with the reason, ServiceError if there is no usable response.
         """
-        answer = self._http.request(
+        response = self._http.request(
             "GET",
             f"{self._base_url}/core-fast/api/v1/devices",
             headers={},
             query={"device_type": self._device_type},
             is_repeatable=True,
         )
-        if not answer.is_success:
-            message = f"{answer.source} answered {answer.status_text()}"
+        if not response.is_success:
+            message = f"{response.source} answered {response.status_text()}"
             raise AcquisitionError(message)
-        devices = answer.json_object().get("data")
+        devices = response.json_object().get("data")
         if not isinstance(devices, list) or not all(isinstance(each, dict) for each in devices):
-            message = f"the answer of {answer.source} holds no list of devices"
-            raise ServiceError(message, status=answer.status)
+            message = f"the answer of {response.source} holds no list of devices"
+            raise ServiceError(message, status=response.status)
         if not devices:
             message = f"the service knows no device of type {self._device_type}"
             raise AcquisitionError(message)
         device = devices[0]
         if device.get("availability") != "ACTIVE":
-            shown = answer.shown(device.get("availability")) or "not given"
+            shown = response.shown(device.get("availability")) or "not given"
             message = f"not accessible: the device's availability is {shown}"
             raise AcquisitionError(message)
         # Other programs accept a device that is active but down; a job that waits for one only
         # burns its time limit, so we do not.
         if device.get("status", "UP") != "UP":
-            shown = answer.shown(device.get("status")) or "not given"
+            shown = response.shown(device.get("status")) or "not given"
             message = f"not accessible: the device's status is {shown}"
             raise AcquisitionError(message)
 

@@ -11,10 +11,10 @@ from http import HTTPStatus
 from typing import ClassVar
 
 from spank_qrmi.at_once import begin
-from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.base import Client, Hold, Settings, path_segment
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.iam import IbmService, TokenSource
+from spank_qrmi.clients.response import Response
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 
 _PREFIX = "QRMI_IBM_QRS_"
@@ -66,17 +66,17 @@ class QiskitRuntime(Client):
     def check_accessible(self) -> None:
         """Return if the backend is active (Qiskit Runtime REST, GET /backends/{name}/status).
 
-        Raises AcquisitionError with the service's reason, ServiceError if there is no answer.
+        Raises AcquisitionError with the service's reason, ServiceError if there is no response.
         """
-        # Closing what was opened meanwhile must have time left even if the answer never comes.
+        # Closing what was opened meanwhile must have time left even if the response never comes.
         self._service.check_backend(self._path, _ACCESSIBLE_STATUSES, _CHECK_SHARE)
 
     def acquire(self) -> str:
         """Open a session, or take the one that the user named (POST /sessions, GET /sessions/{id}).
 
         Raises AcquisitionError if it is refused or unusable, ServiceError if there is no usable
-        answer, with `may_have_acted` if a session may be open nevertheless, and its id as `token`
-        if even a part of the answer tells it.
+        response, with `may_have_acted` if a session may be open nevertheless, and its id as `token`
+        if even a part of the response tells it.
         """
         for key in _PRESET_KEYS:
             session_id = self._settings.get(key)
@@ -91,12 +91,12 @@ class QiskitRuntime(Client):
             "backend_name": name,
         }
         try:
-            answer = self._service.authorized_request(
+            response = self._service.authorized_request(
                 "POST", "/sessions", json=body, is_repeatable=False
             )
-            if not answer.is_success:
-                raise self._session_refusal(answer)
-            return _session_id(answer)
+            if not response.is_success:
+                raise self._session_refusal(response)
+            return _session_id(response)
         except ServiceError as error:
             if error.may_have_acted:
                 error.token = _readable_session_id(error.partial_body)
@@ -138,21 +138,21 @@ class QiskitRuntime(Client):
         if not _SESSION_ID.fullmatch(session_id):
             message = f"{variable} is not a session id: {advice}"
             raise AcquisitionError(message)
-        answer = self._ask_about("GET", session_id)
-        if answer.status == HTTPStatus.NOT_FOUND:
+        response = self._ask_about("GET", session_id)
+        if response.status == HTTPStatus.NOT_FOUND:
             message = f"the session in {variable} does not exist: {advice}"
             raise AcquisitionError(message)
-        if not answer.is_success:
-            raise self._service.refusal(answer)
-        problem = _session_problem(answer.json_object())
+        if not response.is_success:
+            raise self._service.refusal(response)
+        problem = _session_problem(response.json_object())
         if problem:
             message = f"the session in {variable} {problem}: {advice}"
             raise AcquisitionError(message)
 
-    def _session_refusal(self, answer: Answer) -> AcquisitionError:
+    def _session_refusal(self, response: Response) -> AcquisitionError:
         """Return the error for a session that was refused, with the usual cause."""
-        refusal = self._service.refusal(answer)
-        if self._mode != _DEDICATED or answer.status == HTTPStatus.UNAUTHORIZED:
+        refusal = self._service.refusal(response)
+        if self._mode != _DEDICATED or response.status == HTTPStatus.UNAUTHORIZED:
             return refusal
         hint = f"accounts on the open plan need {self._settings.variable(_MODE_KEY)}={_BATCH}"
         return AcquisitionError(f"{refusal}; {hint}")
@@ -162,7 +162,7 @@ class QiskitRuntime(Client):
         query = {"pending": "true", "session_id": session_id}
         try:
             # Closing must have time left even if the list never comes.
-            answer = self._service.authorized_request(
+            response = self._service.authorized_request(
                 "GET",
                 "/jobs",
                 query=query,
@@ -170,12 +170,12 @@ class QiskitRuntime(Client):
                 is_repeatable=True,
                 share=_LIST_SHARE,
             )
-            if answer.is_success:
-                return answer.json_object().get("jobs", []) == []
+            if response.is_success:
+                return response.json_object().get("jobs", []) == []
         except QrmiError as error:
             reasons.append(str(error))
         else:
-            reasons.append(str(self._service.refusal(answer)))
+            reasons.append(str(self._service.refusal(response)))
         return False
 
     def _ask_about(
@@ -186,7 +186,7 @@ class QiskitRuntime(Client):
         path: str = "",
         json: Mapping[str, object] | None = None,
         share: float = 1.0,
-    ) -> Answer:
+    ) -> Response:
         """Make a request below the session's own path."""
         return self._service.authorized_request(
             method,
@@ -209,14 +209,14 @@ class QiskitRuntime(Client):
     ) -> bool:
         """Make one request that ends a session; add to `reasons` why it did not."""
         try:
-            answer = self._ask_about(method, session_id, path=path, json=json, share=share)
+            response = self._ask_about(method, session_id, path=path, json=json, share=share)
         except QrmiError as error:
             reasons.append(str(error))
             return False
-        if answer.is_success:
+        if response.is_success:
             return True
-        reasons.append(str(self._service.refusal(answer)))
-        return answer.status == HTTPStatus.NOT_FOUND and self._is_gone(session_id, share, reasons)
+        reasons.append(str(self._service.refusal(response)))
+        return response.status == HTTPStatus.NOT_FOUND and self._is_gone(session_id, share, reasons)
 
     def _is_gone(self, session_id: str, share: float, reasons: list[str]) -> bool:
         """Return whether a session that was not found has indeed ended.
@@ -224,15 +224,15 @@ class QiskitRuntime(Client):
         One wrong 404, as a gateway gives that is being changed, would leave it open for good.
         """
         try:
-            answer = self._ask_about("GET", session_id, share=share)
-            if answer.status == HTTPStatus.NOT_FOUND:
+            response = self._ask_about("GET", session_id, share=share)
+            if response.status == HTTPStatus.NOT_FOUND:
                 return True
-            if answer.is_success:
-                return _is_closed(answer.json_object())
+            if response.is_success:
+                return _is_closed(response.json_object())
         except QrmiError as error:
             reasons.append(str(error))
         else:
-            reasons.append(str(self._service.refusal(answer)))
+            reasons.append(str(self._service.refusal(response)))
         return False
 
 
@@ -263,22 +263,22 @@ def _max_ttl_seconds(settings: Settings) -> int:
     return int(text)
 
 
-def _session_id(answer: Answer) -> str:
-    """Return the id of the session that was opened; the rest of the answer is not needed."""
+def _session_id(response: Response) -> str:
+    """Return the id of the session that was opened; the rest of the response is not needed."""
     try:
-        session_id = answer.json_object().get("id")
+        session_id = response.json_object().get("id")
         if isinstance(session_id, str) and _SESSION_ID.fullmatch(session_id):
             return session_id
     except ServiceError as error:
-        unusable = ServiceError(str(error), status=answer.status, may_have_acted=True)
-        unusable.partial_body = answer.body
+        unusable = ServiceError(str(error), status=response.status, may_have_acted=True)
+        unusable.partial_body = response.body
         raise unusable from error
-    message = f"the answer of {answer.source} holds no usable session id"
-    raise ServiceError(message, status=answer.status, may_have_acted=True)
+    message = f"the answer of {response.source} holds no usable session id"
+    raise ServiceError(message, status=response.status, may_have_acted=True)
 
 
 def _readable_session_id(partial_body: bytes) -> str | None:
-    """Return the id of the session that the beginning of a broken answer tells, None if none."""
+    """Return the id of the session that the beginning of a broken response tells, None if none."""
     depth = 0
     for found in re.finditer(_BRACE_OR_ID_OR_STRING, partial_body):
         if found[1] is None:

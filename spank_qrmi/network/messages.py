@@ -27,7 +27,7 @@ MAX_FRAME_BYTES = 16 * 1024 * 1024
 """What the worker asks: a resource's variables, as many as a job may bring."""
 
 MAX_REPORT_BYTES = 2 * 1024 * 1024
-"""What the network process tells: at most a list of quantum jobs, out of an answer of 1 MiB."""
+"""What the network process tells: at most a list of quantum jobs, out of a response of 1 MiB."""
 
 MAX_FIELDS = 200_000
 MAX_TEXT_LENGTH = 4000

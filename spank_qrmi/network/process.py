@@ -20,7 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import ClassVar, cast
 
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Settings
+from spank_qrmi.clients.base import LATE_RESPONSE_SECONDS, Client, Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.iam import Login, TokenSource, is_token
 from spank_qrmi.deadline import Deadline
@@ -58,7 +58,7 @@ _NO_THREAD = "the worker may start no more threads: raise the node's limits of p
 _UNKNOWN_VARIABLES = f"{_WHO} does not know the variables that requests are to be made with"
 
 # It keeps deadlines itself: this is for one that does not. Less than `at_once` waits for threads.
-_MARGIN_SECONDS = LATE_ANSWER_SECONDS + 0.1
+_MARGIN_SECONDS = LATE_RESPONSE_SECONDS + 0.1
 _SEND_SECONDS = 5
 _CHECK_SECONDS = 0.2
 _MOST_LOG_RECORDS = 2000

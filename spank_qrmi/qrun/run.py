@@ -35,7 +35,7 @@ _JOB_SHARE = 2 / 3
 """Part of the time for cleaning up after which the objects have their turn."""
 
 _LATE_SUBMISSION_SECONDS = 3.0
-"""How long a request whose answer was lost may take to reach the service nevertheless."""
+"""How long a request whose response was lost may take to reach the service nevertheless."""
 
 _LATE_SUBMISSION_POLL_SECONDS = 0.5
 

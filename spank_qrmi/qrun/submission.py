@@ -18,7 +18,7 @@ _LONGEST_LANE_PAUSE_SECONDS = 30.0
 _LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
 _MISSES_UNTIL_LOST = 3
-"""Answers that there is no such job before it is believed: a service may list it a moment late."""
+"""Responses without such a job before that is believed: a service may list it a moment late."""
 
 _BUSY_TEXTS: Mapping[int | None, str] = {
     HTTPStatus.LOCKED: "waiting: the backend is reserved",

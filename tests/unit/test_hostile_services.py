@@ -13,13 +13,13 @@ import httpx
 import orjson
 import pytest
 
-from spank_qrmi.clients.answer import Answer, error_text
 from spank_qrmi.clients.direct_access import DirectAccess
 from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
 from spank_qrmi.clients.iam import AppIdLogin, IamLogin, TokenSource
 from spank_qrmi.clients.pasqal_cloud import PasqalCloud
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
 from spank_qrmi.clients.request import Request
+from spank_qrmi.clients.response import Response, error_text
 from spank_qrmi.clients.retry import status_failure
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ObjectStoreError, QrmiError, ReleaseError, ServiceError
@@ -180,7 +180,7 @@ def test_depth_is_limited(opening: bytes) -> None:
     closing = b"]" if opening == b"[" else b"}"
     body = b'{"status":' + opening * 2000 + b"1" + closing * 2000 + b"}"
     with pytest.raises(ServiceError) as caught:
-        Answer(200, "https://h:443/p", {}, body).json_object()
+        Response(200, "https://h:443/p", {}, body).json_object()
     assert text_of(caught.value) == "the answer of https://h:443/p is not JSON"
 
 
@@ -258,7 +258,7 @@ ODD_WAITS = [
 def test_retry_after_is_a_wait_or_nothing() -> None:
     for header in ODD_WAITS:
         with trying(header):
-            answer = Answer(429, "https://h:443/", {"retry-after": header}, b"")
+            answer = Response(429, "https://h:443/", {"retry-after": header}, b"")
             failure = status_failure(answer, is_repeatable=True)
             assert failure is not None
             seconds = failure.retry_after_seconds
@@ -422,7 +422,7 @@ def test_service_that_repeats_a_signed_url_is_not_quoted() -> None:
     long_user = f"https://{'u' * 300}@h"
     for message in (f"{SIGNED} {'x' * 500}", f"{'x' * 180} {SIGNED}", long_user):
         body = orjson.dumps({"errors": [{"code": SIGNED, "message": message}]})
-        text = error_text(Answer(400, "https://h:443/p", {}, body))
+        text = error_text(Response(400, "https://h:443/p", {}, body))
         assert "Signature" not in text
         assert "uu" not in text
         assert len(text) <= 200
@@ -449,7 +449,7 @@ def test_no_object_shows_its_secrets() -> None:
         *({"Service-CRN": SERVICE_CRN}, API_KEY.encode(), (API_KEY,)),
         is_repeatable=True,
     )
-    answer = Answer(200, "https://h:443/p", {"x": API_KEY}, BEARER_TOKEN.encode(), (API_KEY,))
+    answer = Response(200, "https://h:443/p", {"x": API_KEY}, BEARER_TOKEN.encode(), (API_KEY,))
     error = ServiceError("text")
     error.token, error.partial_body = BEARER_TOKEN, API_KEY.encode()
     logins = (IamLogin("https://iam", API_KEY), AppIdLogin("https://h", "client", API_KEY))

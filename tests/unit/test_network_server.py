@@ -94,7 +94,7 @@ trusting, other = (
     for each in ({"SSL_CERT_FILE": certificate}, {"https_proxy": http_url})
 )
 
-from spank_qrmi.clients.answer import Answer
+from spank_qrmi.clients.response import Response
 from spank_qrmi.clients.retry import status_failure
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
@@ -108,7 +108,7 @@ sys.meta_path.insert(0, Unreadable)
 headers = {"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT", "location": "https://h\u00f4te.test/"}
 body = rb'{"message": "\\u0073ecret-value \\ud83d\\udd11"}'
 for status in (429, 302):
-    answer = Answer(status, "http://h/", headers, body, ("secret-value",))
+    answer = Response(status, "http://h/", headers, body, ("secret-value",))
     print(status_failure(answer, is_repeatable=False))
 asked = [(trusting, https_url), (other, https_url), (other, "http://h\u00f4te.test/")]
 for client, url in asked + [(other, http_url)] * 5:
