@@ -22,6 +22,7 @@ from typing import Any
 import httpx
 
 from spank_qrmi.clients.base import LATE_RESPONSE_SECONDS
+from spank_qrmi.clients.certificates import connection_reason, is_untrusted, trust_of
 from spank_qrmi.clients.request import (
     Request,
     all_headers,
@@ -32,7 +33,6 @@ from spank_qrmi.clients.request import (
 )
 from spank_qrmi.clients.response import Response
 from spank_qrmi.clients.retry import MOST_TRIES, Budget, RequestError, repeat, status_failure
-from spank_qrmi.clients.tls import connection_reason, is_untrusted, trust_of
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError, SettingsError
 
