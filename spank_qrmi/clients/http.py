@@ -24,7 +24,7 @@ import httpx
 from spank_qrmi.clients.base import LATE_RESPONSE_SECONDS
 from spank_qrmi.clients.certificates import connection_reason, is_untrusted, trust_of
 from spank_qrmi.clients.request import (
-    Request,
+    HttpRequest,
     all_headers,
     checked_url,
     encoded_body,
@@ -59,7 +59,7 @@ class _Exchange:
     is of the body of a successful response.
     """
 
-    def __init__(self, request: Request, seconds: float, silence_seconds: float) -> None:
+    def __init__(self, request: HttpRequest, seconds: float, silence_seconds: float) -> None:
         late_seconds = 0.0 if request.is_repeatable else LATE_RESPONSE_SECONDS
         self.request = request
         self.send_by = time.monotonic() + seconds
@@ -178,7 +178,7 @@ class HttpClient:
         """
         budget = Budget(self._deadline, share, self._request_seconds)
         body_type, body = encoded_body(json, form)
-        request = Request(
+        request = HttpRequest(
             method,
             *checked_url(url, query),
             all_headers(headers, body_type),
@@ -192,7 +192,7 @@ class HttpClient:
         """Wait so long if that ends before the deadline; return False at once if it would not."""
         return self._deadline.wait(seconds)
 
-    def _try(self, request: Request, budget: Budget) -> Response:
+    def _try(self, request: HttpRequest, budget: Budget) -> Response:
         """Send the request once; raise RequestError unless it has a usable status."""
         seconds = budget.remaining_seconds()
         if seconds <= 0:
@@ -211,7 +211,7 @@ class HttpClient:
             raise failure
         return outcome
 
-    def _outcome_within(self, request: Request, seconds: float) -> Response | ServiceError:
+    def _outcome_within(self, request: HttpRequest, seconds: float) -> Response | ServiceError:
         """Return what became of one exchange, or that nothing did within `seconds`.
 
         A name server that does not answer, or headers that come byte by byte, cannot be timed out
@@ -355,7 +355,7 @@ def _refuse_head(raw: httpx.Response) -> None:
 
     Called before httpx acts on it: that reads where a redirect leads even if it does not follow.
     """
-    request: Request = raw.request.extensions["request"]
+    request: HttpRequest = raw.request.extensions["request"]
     response = _response(raw, request, b"")
     if raw.is_redirect and (
         failure := status_failure(response, is_repeatable=request.is_repeatable)
@@ -367,7 +367,7 @@ def _refuse_head(raw: httpx.Response) -> None:
         raise RequestError(message, may_have_acted=not request.is_repeatable)
 
 
-def _response(raw: httpx.Response, request: Request, body: bytes) -> Response:
+def _response(raw: httpx.Response, request: HttpRequest, body: bytes) -> Response:
     headers = dict(raw.headers)
     return Response(raw.status_code, request.source, headers, body, request.secrets)
 

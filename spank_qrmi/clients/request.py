@@ -27,7 +27,7 @@ _FOUR_NUMBERS = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 
 
 @dataclass(frozen=True)
-class Request:
+class HttpRequest:
     """One request, ready to be sent as often as needed.
 
     `origin` is scheme, host and port, `target` path and query, all in ASCII. `secrets` are the

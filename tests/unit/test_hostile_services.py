@@ -18,7 +18,7 @@ from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
 from spank_qrmi.clients.iam import AppIdLogin, IamLogin, TokenSource
 from spank_qrmi.clients.pasqal_cloud import PasqalCloud
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
-from spank_qrmi.clients.request import Request
+from spank_qrmi.clients.request import HttpRequest
 from spank_qrmi.clients.response import Response, error_text
 from spank_qrmi.clients.retry import status_failure
 from spank_qrmi.deadline import Deadline
@@ -444,7 +444,7 @@ def test_text_of_any_kind_is_cleared_in_time_that_its_length_allows(piece: str) 
 
 
 def test_no_object_shows_its_secrets() -> None:
-    request = Request(
+    request = HttpRequest(
         *("GET", "https://h:443", f"/{API_KEY}?key={BEARER_TOKEN}"),
         *({"Service-CRN": SERVICE_CRN}, API_KEY.encode(), (API_KEY,)),
         is_repeatable=True,
