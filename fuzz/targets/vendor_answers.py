@@ -174,7 +174,7 @@ def _job_questions(service: QuantumSystem) -> Iterator[Callable[[], object]]:
 
 
 class _no_thread_fails:  # noqa: N801 (used like a function)
-    """Raise what an exchange's thread has raised: there it would only be printed."""
+    """Raise what the thread of an attempt has raised: there it would only be printed."""
 
     def __enter__(self) -> None:
         self._hook, self._failures = threading.excepthook, list[BaseException]()

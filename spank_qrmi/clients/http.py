@@ -51,7 +51,7 @@ _PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy")
 _setting_variables = threading.Lock()
 
 
-class _Exchange:
+class _Attempt:
     """One try of a request, as far as it has come; all times are of the monotonic clock.
 
     `proxy` is the one that is being connected to, and `is_at_proxy` says that it was asked for a
@@ -212,67 +212,67 @@ class HttpClient:
         return outcome
 
     def _outcome_within(self, request: HttpRequest, seconds: float) -> Response | ServiceError:
-        """Return what became of one exchange, or that nothing did within `seconds`.
+        """Return what became of one attempt, or that nothing did within `seconds`.
 
         A name server that does not answer, or headers that come byte by byte, cannot be timed out
-        from inside, so the exchange has a thread of its own that may be left behind.
+        from inside, so the attempt has a thread of its own that may be left behind.
         """
-        exchange = _Exchange(request, seconds, self._silence_seconds)
+        attempt = _Attempt(request, seconds, self._silence_seconds)
         try:
-            threading.Thread(target=self._exchange, args=(exchange,), daemon=True).start()
+            threading.Thread(target=self._carry_out, args=(attempt,), daemon=True).start()
         except RuntimeError:
             message = f"{request.source} was not asked: no more threads can be started"
             return RequestError(message, is_worth_repeating=True)
         outcome: Response | ServiceError | None = None
-        while (left_seconds := exchange.ends_at - time.monotonic()) > 0:
+        while (left_seconds := attempt.ends_at - time.monotonic()) > 0:
             try:
-                outcome = exchange.outcomes.get(timeout=min(left_seconds, _CANCEL_CHECK_SECONDS))
+                outcome = attempt.outcomes.get(timeout=min(left_seconds, _CANCEL_CHECK_SECONDS))
                 break
             except queue.Empty:
                 # What opens a session is waited for even then: its response says what to close.
                 if request.is_repeatable and self._deadline.has_passed():
                     break
         if outcome is None:
-            exchange.give_up()
+            attempt.give_up()
             is_one_try = seconds == self._try_seconds
             limit = (
                 f"within {_seconds_text(seconds)}" if is_one_try else "in the time that was left"
             )
             outcome = RequestError(
                 f"no answer from {request.source} {limit}",
-                may_have_acted=exchange.was_sent and not request.is_repeatable,
+                may_have_acted=attempt.was_sent and not request.is_repeatable,
                 is_worth_repeating=request.is_repeatable and is_one_try,
             )
         if isinstance(outcome, ServiceError):
-            outcome.partial_body = bytes(exchange.received)
+            outcome.partial_body = bytes(attempt.received)
         return outcome
 
-    def _exchange(self, exchange: _Exchange) -> None:
-        """Make the exchange and put its response or failure into `outcomes`."""
-        request, outcomes = exchange.request, exchange.outcomes
+    def _carry_out(self, attempt: _Attempt) -> None:
+        """Make the attempt and put its response or failure into `outcomes`."""
+        request, outcomes = attempt.request, attempt.outcomes
         try:
-            outcomes.put(self._send(exchange))
+            outcomes.put(self._send(attempt))
         except ServiceError as error:
             outcomes.put(error)
         except Exception as error:  # noqa: BLE001 (whatever it is, somebody waits for it)
-            outcomes.put(_failure(error, exchange, self._advice))
+            outcomes.put(_failure(error, attempt, self._advice))
         finally:
             # Read only if nothing came before it, so that no end of this thread leaves one waiting.
             message = f"the request to {request.source} ended without an answer"
             outcomes.put(RequestError(message, may_have_acted=not request.is_repeatable))
 
-    def _send(self, exchange: _Exchange) -> Response:
+    def _send(self, attempt: _Attempt) -> Response:
         """Send the request and read the whole response, without following it anywhere."""
-        request = exchange.request
+        request = attempt.request
         with self._opened({}).stream(
             request.method,
             f"{request.origin}{request.target}",
             headers=request.headers,
             content=request.content,
-            timeout=httpx.Timeout(exchange.silence_seconds, connect=exchange.connect_seconds),
-            extensions={"trace": exchange.follow, "request": request},
+            timeout=httpx.Timeout(attempt.silence_seconds, connect=attempt.connect_seconds),
+            extensions={"trace": attempt.follow, "request": request},
         ) as raw:
-            return _response(raw, request, _read_body(raw, exchange))
+            return _response(raw, request, _read_body(raw, attempt))
 
     def _opened(self, environment: Mapping[str, str]) -> httpx.Client:
         """Return the open client, made with these variables if need be; raise SettingsError."""
@@ -372,10 +372,10 @@ def _response(raw: httpx.Response, request: HttpRequest, body: bytes) -> Respons
     return Response(raw.status_code, request.source, headers, body, request.secrets)
 
 
-def _read_body(raw: httpx.Response, exchange: _Exchange) -> bytes:
+def _read_body(raw: httpx.Response, attempt: _Attempt) -> bytes:
     """Return the whole body; raise RequestError if it is too large."""
-    request = exchange.request
-    body = exchange.received if raw.is_success else bytearray()
+    request = attempt.request
+    body = attempt.received if raw.is_success else bytearray()
     for piece in raw.iter_raw():
         body += piece
         if len(body) > BODY_LIMIT_BYTES:
@@ -388,25 +388,25 @@ def _authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _failure(error: Exception, exchange: _Exchange, advice: str) -> RequestError:
+def _failure(error: Exception, attempt: _Attempt, advice: str) -> RequestError:
     """Return what went wrong; no text of an exception is used, it may hold headers."""
-    request, system_error = exchange.request, _system_error(error)
+    request, system_error = attempt.request, _system_error(error)
     is_worth_repeating = True
     match error:
         case SettingsError():
             is_worth_repeating = False
             text = f"cannot prepare the request to {request.origin}: {error}"
-        case httpx.ConnectTimeout() if not exchange.proxy:
-            seconds = _seconds_text(exchange.connect_seconds)
+        case httpx.ConnectTimeout() if not attempt.proxy:
+            seconds = _seconds_text(attempt.connect_seconds)
             text = f"cannot connect to {request.origin} within {seconds}"
         case httpx.ConnectTimeout() | httpx.ConnectError():
             is_worth_repeating = not is_untrusted(system_error)
-            proxy = exchange.proxy and f"proxy {exchange.proxy}"
+            proxy = attempt.proxy and f"proxy {attempt.proxy}"
             reason = "timed out" if isinstance(error, httpx.ConnectTimeout) else ""
             reason = reason or (connection_reason(system_error, advice) if system_error else "")
             parts = (f"cannot connect to {request.origin}", proxy, reason)
             text = ": ".join(filter(None, parts))
-        case httpx.TransportError() if exchange.is_at_proxy:
+        case httpx.TransportError() if attempt.is_at_proxy:
             status = str(error)[:3] if isinstance(error, httpx.ProxyError) else ""
             answered = f" (it answered {status})" if status.isdecimal() else ""
             text = (
@@ -415,7 +415,7 @@ def _failure(error: Exception, exchange: _Exchange, advice: str) -> RequestError
             )
         case httpx.TimeoutException():
             is_worth_repeating = request.is_repeatable
-            seconds = _seconds_text(exchange.silence_seconds)
+            seconds = _seconds_text(attempt.silence_seconds)
             text = f"no answer from {request.source} within {seconds}"
         case httpx.NetworkError() | httpx.RemoteProtocolError():
             is_worth_repeating = request.is_repeatable
@@ -423,7 +423,7 @@ def _failure(error: Exception, exchange: _Exchange, advice: str) -> RequestError
         case _:
             is_worth_repeating = False
             text = f"the request to {request.source} failed ({type(error).__name__})"
-    may_have_acted = exchange.was_sent and not request.is_repeatable
+    may_have_acted = attempt.was_sent and not request.is_repeatable
     failure = RequestError(
         text, may_have_acted=may_have_acted, is_worth_repeating=is_worth_repeating
     )

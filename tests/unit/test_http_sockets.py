@@ -191,7 +191,7 @@ def test_service_whose_answer_has_no_end_is_not_listened_to_any_longer(is_repeat
     with local_server(serve) as url, HttpClient(Deadline(0.2)) as http:
         error, text = failure_of(lambda: get(url, http, is_repeatable=is_repeatable))
         for thread in threading.enumerate():
-            if "(_exchange)" in thread.name:
+            if "(_carry_out)" in thread.name:
                 thread.join(10)
                 assert not thread.is_alive()
     assert text.startswith("no answer from")
