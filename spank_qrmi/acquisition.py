@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 
 from spank_qrmi.at_once import begin, do_at_once
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import LATE_RESPONSE_SECONDS, Client, Hold, Settings
+from spank_qrmi.clients.base import Client, Hold, Settings
+from spank_qrmi.clients.http import LATE_RESPONSE_SECONDS
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.environment import (

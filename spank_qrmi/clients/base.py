@@ -5,33 +5,17 @@ A client knows its vendor's exchanges and variables, nothing of Slurm, jobs or p
 """
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 from urllib.parse import quote
 
+from spank_qrmi.clients.request import base_url
 from spank_qrmi.errors import AcquisitionError
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
     from spank_qrmi.clients.iam import Login, TokenSource
-
-LATE_RESPONSE_SECONDS = 0.8
-"""How long the response to what cannot be repeated is still waited for: it says what to release."""
-
-_BASE_URL = re.compile(
-    r"https?://(\[[0-9a-f:.]+\]|[^\s\\/?#@:\[\]]+)(:[0-9]{1,5})?(/[^\s\\?#]*)?", re.IGNORECASE
-)
-
-
-def base_url(text: str) -> str | None:
-    """Return `text` as a base URL without trailing slash, None if it is none.
-
-    User name, query and fragment are refused: paths are appended to it, and it is shown.
-    """
-    url = text.rstrip("/")
-    return url if url.isprintable() and _BASE_URL.fullmatch(url) else None
 
 
 def path_segment(text: str) -> str:

@@ -21,7 +21,6 @@ from typing import Any
 
 import httpx
 
-from spank_qrmi.clients.base import LATE_RESPONSE_SECONDS
 from spank_qrmi.clients.certificates import connection_reason, is_untrusted, trust_of
 from spank_qrmi.clients.request import (
     HttpRequest,
@@ -42,6 +41,9 @@ OPERATION_TIMEOUT_SECONDS = 30.0
 """Longest silence of a service within one try: sending, or between two pieces read. A client that
 limits its tries has that limit for it. An address that does not answer is waited for half as long:
 a name may have another."""
+
+LATE_RESPONSE_SECONDS = 0.8
+"""How long the response to what cannot be repeated is still waited for: it says what to release."""
 
 BODY_LIMIT_BYTES = 1024 * 1024
 

@@ -11,12 +11,14 @@ from urllib.parse import quote, urlencode, urlsplit
 import orjson
 
 from spank_qrmi import __version__
-from spank_qrmi.clients.base import base_url
 from spank_qrmi.clients.retry import RequestError
 from spank_qrmi.redaction import printable, without
 
 USER_AGENT = f"spank-qrmi/{__version__}"
 
+_BASE_URL = re.compile(
+    r"https?://(\[[0-9a-f:.]+\]|[^\s\\/?#@:\[\]]+)(:[0-9]{1,5})?(/[^\s\\?#]*)?", re.IGNORECASE
+)
 _SHOWN_PATH_LIMIT = 200
 _PORTS = {"http": 80, "https": 443}
 # Percent signs are left: what is encoded already is not encoded again.
@@ -56,6 +58,15 @@ class HttpRequest:
     def source(self) -> str:
         """Return the URL without the query and what is secret in it."""
         return printable(f"{self.origin}{self.path}")
+
+
+def base_url(text: str) -> str | None:
+    """Return `text` as a base URL without trailing slash, None if it is none.
+
+    User name, query and fragment are refused: paths are appended to it, and it is shown.
+    """
+    url = text.rstrip("/")
+    return url if url.isprintable() and _BASE_URL.fullmatch(url) else None
 
 
 def split_url(text: str) -> tuple[str, str]:

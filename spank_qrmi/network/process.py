@@ -20,8 +20,8 @@ from queue import Empty, SimpleQueue
 from typing import ClassVar, cast
 
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import LATE_RESPONSE_SECONDS, Client, Settings
-from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.base import Client, Settings
+from spank_qrmi.clients.http import LATE_RESPONSE_SECONDS, HttpClient
 from spank_qrmi.clients.iam import Login, TokenSource, is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
