@@ -17,10 +17,10 @@ from fuzz.targets.claims import check_line
 from spank_qrmi.clients.base import Client, Settings
 from spank_qrmi.clients.direct_access import DirectAccess
 from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.clients.pasqal_cloud import PasqalCloud
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
 from spank_qrmi.clients.quantum_system import QuantumSystem
+from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import QrmiError, ServiceError
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.qrun.service import quantum_system_from

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 from urllib.parse import quote
 
-from spank_qrmi.clients.request import base_url
+from spank_qrmi.clients.request import base_url, is_header_value
 from spank_qrmi.errors import AcquisitionError
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
-    from spank_qrmi.clients.iam import Login, TokenSource
+    from spank_qrmi.clients.tokens import Login, TokenSource
 
 
 def path_segment(text: str) -> str:
@@ -73,6 +73,14 @@ class Settings:
             )
             raise AcquisitionError(message)
         return url
+
+    def require_header_value(self, key: str) -> str:
+        """Return the value of `key`; raise AcquisitionError if no header can carry it."""
+        value = self.require(key)
+        if not is_header_value(value):
+            message = f"{self.variable(key)} must be plain ASCII text on one line"
+            raise AcquisitionError(message)
+        return value
 
     def variable(self, key: str) -> str:
         """Return the full name of the environment variable that holds `key`."""

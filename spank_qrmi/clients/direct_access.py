@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from spank_qrmi.clients.base import Client, Settings, path_segment, random_token
 from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import IbmService, TokenSource
+from spank_qrmi.clients.ibm import IbmService
+from spank_qrmi.clients.tokens import TokenSource
 
 _PREFIX = "QRMI_IBM_DA_"
 _ACCESSIBLE_STATUSES = frozenset({"online"})

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from spank_qrmi.clients.base import Client, Settings, random_token
 from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import TokenSource
+from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import AcquisitionError, ServiceError
 
 _BASE_URL_KEY = "QRMI_PASQAL_CLOUD_BASE_URL"

@@ -13,8 +13,9 @@ from typing import ClassVar
 from spank_qrmi.at_once import begin
 from spank_qrmi.clients.base import Client, Hold, Settings, path_segment
 from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import IbmService, TokenSource
+from spank_qrmi.clients.ibm import IbmService
 from spank_qrmi.clients.response import Response
+from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 
 _PREFIX = "QRMI_IBM_QRS_"

@@ -11,8 +11,9 @@ from http import HTTPStatus
 
 from spank_qrmi.clients.base import path_segment
 from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import Access, IbmService, TokenSource
+from spank_qrmi.clients.ibm import Access, IbmService
 from spank_qrmi.clients.response import Response, error_code
+from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import AuthenticationError, ServiceError
 
 _JOBS = "/v1/jobs"

@@ -69,6 +69,11 @@ def base_url(text: str) -> str | None:
     return url if url.isprintable() and _BASE_URL.fullmatch(url) else None
 
 
+def is_header_value(text: str) -> bool:
+    """Return whether a header can carry `text`."""
+    return text.isascii() and text.isprintable()
+
+
 def split_url(text: str) -> tuple[str, str]:
     """Return a URL's origin, its port included, and its path, both in ASCII.
 
@@ -123,7 +128,7 @@ def secret_values(headers: Mapping[str, str], form: Mapping[str, str] | None) ->
 def all_headers(headers: Mapping[str, str], body_type: str | None) -> dict[str, str]:
     """Return `headers` with our own; raise RequestError if one holds what cannot be sent."""
     for name, value in headers.items():
-        if not (value.isascii() and value.isprintable()) or value != value.strip():
+        if not is_header_value(value) or value != value.strip():
             message = f"the value of the header {name} has characters that cannot be sent"
             raise RequestError(message)
     return {

@@ -22,7 +22,7 @@ from typing import ClassVar, cast
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Settings
 from spank_qrmi.clients.http import LATE_RESPONSE_SECONDS, HttpClient
-from spank_qrmi.clients.iam import Login, TokenSource, is_token
+from spank_qrmi.clients.tokens import Login, TokenSource, is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
 from spank_qrmi.network import server

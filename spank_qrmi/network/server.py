@@ -19,7 +19,8 @@ from spank_qrmi.answer import logging_to
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Settings
 from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import Login, TokenSource, login_from_fields
+from spank_qrmi.clients.ibm import login_from_fields
+from spank_qrmi.clients.tokens import Login, TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError

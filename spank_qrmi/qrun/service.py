@@ -4,9 +4,10 @@
 from collections.abc import Mapping
 
 from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import Access, AppIdLogin, IamLogin, TokenSource, is_header_value
+from spank_qrmi.clients.ibm import Access, AppIdLogin, IamLogin
 from spank_qrmi.clients.quantum_system import QuantumSystem
-from spank_qrmi.clients.request import base_url
+from spank_qrmi.clients.request import base_url, is_header_value
+from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import VariableError
 from spank_qrmi.qrun import variables as names
 

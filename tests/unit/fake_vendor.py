@@ -12,7 +12,7 @@ from spank_qrmi.clients.base import Client, Hold, Settings
 
 if TYPE_CHECKING:
     from spank_qrmi.clients.http import HttpClient
-    from spank_qrmi.clients.iam import TokenSource
+    from spank_qrmi.clients.tokens import TokenSource
 
 TYPE = "fake"
 LONGEST_TASK_SECONDS = 1000

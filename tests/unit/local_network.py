@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Settings
 from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import TokenSource
+from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.network.services import QuantumJobs, Services
 from spank_qrmi.qrun.service import quantum_system_from

@@ -9,7 +9,7 @@ import pytest
 import spank_qrmi.clients
 from spank_qrmi.clients import CLIENTS, type_number
 from spank_qrmi.clients.base import path_segment
-from spank_qrmi.clients.iam import TokenSource
+from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.redaction import is_secret_name
 from tests.unit.fake_services import API_KEY, FakeService, ibm_values, settings_of

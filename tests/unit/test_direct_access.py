@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from spank_qrmi.clients.direct_access import DirectAccess
-from spank_qrmi.clients.iam import TokenSource
+from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import AcquisitionError, QrmiError, ServiceError
 from tests.unit.fake_services import (
     BEARER_TOKEN,

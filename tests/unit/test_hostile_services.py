@@ -15,12 +15,13 @@ import pytest
 
 from spank_qrmi.clients.direct_access import DirectAccess
 from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
-from spank_qrmi.clients.iam import AppIdLogin, IamLogin, TokenSource
+from spank_qrmi.clients.ibm import AppIdLogin, IamLogin
 from spank_qrmi.clients.pasqal_cloud import PasqalCloud
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
 from spank_qrmi.clients.request import HttpRequest
 from spank_qrmi.clients.response import Response, error_text
 from spank_qrmi.clients.retry import status_failure
+from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ObjectStoreError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.qrun.object_store import ObjectStore

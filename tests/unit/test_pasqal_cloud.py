@@ -6,8 +6,8 @@ import uuid
 import httpx
 import pytest
 
-from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.clients.pasqal_cloud import PasqalCloud
+from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import AcquisitionError, ServiceError
 from tests.unit.fake_services import (
     API_KEY,

@@ -11,8 +11,8 @@ import pytest
 
 from spank_qrmi import at_once
 from spank_qrmi.clients.base import Hold
-from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
+from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import AcquisitionError, ReleaseError, ServiceError
 from tests.unit.fake_services import (
     BEARER_TOKEN,

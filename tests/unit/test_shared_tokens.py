@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from spank_qrmi.clients.base import Client, Settings
-from spank_qrmi.clients.iam import LONGEST_TOKEN
+from spank_qrmi.clients.tokens import LONGEST_TOKEN
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AuthenticationError, ServiceError
 from spank_qrmi.network import process as network_process
