@@ -151,7 +151,7 @@ def _give_back(entry: Entry, token: str, services: _ServicesOfEntries) -> None:
         raise ReleaseError(message)
     check_certificates(entry.environment)
     settings = Settings(entry.resource_name, entry.values)
-    services.of(entry.environment).client(entry.resource_type, settings).release(token)
+    services.of(entry.environment).resource_calls(entry.resource_type, settings).release(token)
 
 
 def _note_failure(locked: LockedEntry, error: QrmiError) -> None:

@@ -19,8 +19,6 @@ from spank_qrmi.clients.direct_access import DirectAccess
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.pasqal_cloud import PasqalCloud
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
-from spank_qrmi.clients.quantum_system import QuantumSystem
-from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import QrmiError, ServiceError
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.qrun.service import quantum_system_from
@@ -35,6 +33,7 @@ from tests.unit.fake_services import (
     ibm_values,
     settings_of,
 )
+from tests.unit.local_network import asking
 
 APP_ID_SECRET = "app-id-Kw27-do-not-show"  # noqa: S105 (nobody's)
 SECRETS = (API_KEY, SERVICE_CRN, APP_ID_SECRET)
@@ -128,7 +127,7 @@ def iam_jobs(http: HttpClient) -> Iterator[Callable[[], object]]:
         names.IAM_APIKEY: API_KEY,
         names.SERVICE_CRN: SERVICE_CRN,
     }
-    yield from _job_questions(quantum_system_from(values, http))
+    yield from _job_questions(asking(quantum_system_from(values), http))
 
 
 def app_id_jobs(http: HttpClient) -> Iterator[Callable[[], object]]:
@@ -138,7 +137,7 @@ def app_id_jobs(http: HttpClient) -> Iterator[Callable[[], object]]:
         names.APPID_CLIENT_ID: "client",
         names.APPID_SECRET: APP_ID_SECRET,
     }
-    yield from _job_questions(quantum_system_from(values, http))
+    yield from _job_questions(asking(quantum_system_from(values), http))
 
 
 CLIENTS: dict[str, AnswersOf] = {
@@ -152,15 +151,15 @@ CLIENTS: dict[str, AnswersOf] = {
 """Who asks, by the first byte of an input modulo their number; new ones go to the end."""
 
 
-def _client(kind: type[Client], settings: Settings, http: HttpClient) -> Client:
-    return kind(settings, http, TokenSource(http))
+def _client(kind: type[Client], settings: Settings, http: HttpClient) -> asking:
+    return asking(kind(settings), http)
 
 
 def _check_session_id(session_id: str) -> None:
     assert _SESSION_ID.fullmatch(session_id)
 
 
-def _job_questions(service: QuantumSystem) -> Iterator[Callable[[], object]]:
+def _job_questions(service: asking) -> Iterator[Callable[[], object]]:
     def check_job() -> None:
         job = service.job("a-job")
         if job is not None:

@@ -7,15 +7,13 @@ A client knows its vendor's exchanges and variables, nothing of Slurm, jobs or p
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import ClassVar, Protocol
 from urllib.parse import quote
 
+from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.request import base_url, is_header_value
+from spank_qrmi.clients.tokens import Login, TokenSource
 from spank_qrmi.errors import AcquisitionError
-
-if TYPE_CHECKING:
-    from spank_qrmi.clients.http import HttpClient
-    from spank_qrmi.clients.tokens import Login, TokenSource
 
 
 def path_segment(text: str) -> str:
@@ -99,11 +97,20 @@ class Hold:
     longest_seconds: int
 
 
+@dataclass(frozen=True)
+class Exchange:
+    """What asks for one piece of work: requests within its deadline, and access tokens for them."""
+
+    http: HttpClient
+    tokens: TokenSource
+
+
 class Client(Protocol):
     """One resource at its vendor's service: is it there, take it, give it back.
 
-    Errors are AcquisitionError (cannot be used, with the reason), ReleaseError and ServiceError;
-    their texts leave out the resource's name, which the caller puts in front.
+    It is a value made of settings; whatever asks is handed to it. Errors are AcquisitionError
+    (cannot be used, with the reason), ReleaseError and ServiceError; their texts leave out the
+    resource's name, which the caller puts in front.
     """
 
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -116,24 +123,24 @@ class Client(Protocol):
     hold: Hold | None
     """What `acquire` makes the service hold; None if there is nothing that we must release."""
 
-    login: "Login | None" = None
+    login: Login | None = None
     """What its requests need an access token for; None if they need none."""
 
-    def __init__(self, settings: Settings, http: "HttpClient", tokens: "TokenSource") -> None:
+    def __init__(self, settings: Settings) -> None:
         """Check the settings, without any request; raise AcquisitionError if one is missing."""
 
-    def check_accessible(self) -> None:
+    def check_accessible(self, exchange: Exchange) -> None:
         """Ask whether jobs can run there now; raise AcquisitionError with the reason if not.
 
         May be called while another thread acquires.
         """
 
-    def acquire(self) -> str:
+    def acquire(self, exchange: Exchange) -> str:
         """Take the resource; return the acquisition token.
 
         Raises ServiceError with `may_have_acted` if it may be taken without a usable response, and
         with `token` if the response at least tells what there is to release.
         """
 
-    def release(self, token: str) -> None:
+    def release(self, exchange: Exchange, token: str) -> None:
         """Give back what `acquire` took; succeeds if it is already gone. Raises ReleaseError."""

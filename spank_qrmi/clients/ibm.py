@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from spank_qrmi.clients.base import Settings
+from spank_qrmi.clients.base import Exchange, Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.response import Response
 from spank_qrmi.clients.retry import MOST_TRIES
-from spank_qrmi.clients.tokens import Login, TokenSource
+from spank_qrmi.clients.tokens import Login
 from spank_qrmi.errors import AcquisitionError
 
 _GRANT_TYPE = "urn:ibm:params:oauth:grant-type:apikey"
@@ -108,28 +108,20 @@ class Access:
         return ""
 
 
+@dataclass(frozen=True)
 class IbmService:
     """One IBM service instance, at `endpoint_url`: requests with token and Service-CRN."""
 
-    def __init__(
-        self, endpoint_url: str, access: Access, http: HttpClient, tokens: TokenSource
-    ) -> None:
-        self._http = http
-        self._tokens = tokens
-        self._endpoint_url = endpoint_url
-        self._access = access
-        crn = access.service_crn
-        self._headers: Mapping[str, str] = {} if crn is None else {"Service-CRN": crn}
+    endpoint_url: str
+    access: Access
 
     @property
     def login(self) -> Login:
         """What requests are authorised with."""
-        return self._access.login
+        return self.access.login
 
     @classmethod
-    def from_settings(
-        cls, settings: Settings, http: HttpClient, tokens: TokenSource, *, prefix: str
-    ) -> "IbmService":
+    def from_settings(cls, settings: Settings, *, prefix: str) -> "IbmService":
         """Return the service instance that a resource's variables describe.
 
         `prefix` stands before ENDPOINT, IAM_ENDPOINT, IAM_APIKEY and SERVICE_CRN. Raises
@@ -144,10 +136,11 @@ class IbmService:
             login_variables=(settings.variable(f"{prefix}IAM_APIKEY"),),
             crn_variable=settings.variable(f"{prefix}SERVICE_CRN"),
         )
-        return cls(endpoint_url, access, http, tokens)
+        return cls(endpoint_url, access)
 
-    def authorized_request(
+    def request(
         self,
+        exchange: Exchange,
         method: str,
         path: str,
         *,
@@ -162,12 +155,14 @@ class IbmService:
 
         A 401 drops the token, which may have been revoked, and asks once more with a new one.
         """
+        crn = self.access.service_crn
+        instance = {} if crn is None else {"Service-CRN": crn}
 
         def ask(token: str) -> Response:
-            return self._http.request(
+            return exchange.http.request(
                 method,
-                f"{self._endpoint_url}{path}",
-                headers={"Authorization": f"Bearer {token}", **self._headers},
+                f"{self.endpoint_url}{path}",
+                headers={"Authorization": f"Bearer {token}", **instance},
                 query=query,
                 json=json,
                 secrets=secrets,
@@ -176,22 +171,26 @@ class IbmService:
                 max_tries=max_tries,
             )
 
-        token = self._tokens.token(self.login)
+        token = exchange.tokens.token(self.login)
         response = ask(token)
         if response.status == HTTPStatus.UNAUTHORIZED:
-            self._tokens.forget(self.login, token)
-            response = ask(self._tokens.token(self.login))
+            exchange.tokens.forget(self.login, token)
+            response = ask(exchange.tokens.token(self.login))
         return response
 
     def check_backend(
-        self, path: str, accessible_statuses: frozenset[str], share: float = 1.0
+        self,
+        exchange: Exchange,
+        path: str,
+        accessible_statuses: frozenset[str],
+        share: float = 1.0,
     ) -> None:
         """Return if the backend described at `path` has one of these statuses, in any case.
 
         `share` (0 to 1) is the part of the remaining time that it may use. Raises AcquisitionError
         with the service's reason, ServiceError if there is no response.
         """
-        response = self.authorized_request("GET", path, is_repeatable=True, share=share)
+        response = self.request(exchange, "GET", path, is_repeatable=True, share=share)
         if response.status == HTTPStatus.NOT_FOUND:
             raise AcquisitionError("the service knows no backend of this name")
         if not response.is_success:
@@ -207,5 +206,5 @@ class IbmService:
 
     def refusal_text(self, response: Response) -> str:
         """Return what is wrong with a response that is no success, and the variable to look at."""
-        hint = self._access.hint(response.status)
+        hint = self.access.hint(response.status)
         return f"{response.source} answered {response.status_text()}{hint}"

@@ -8,9 +8,7 @@ credentials; the other QRMI_PASQAL_CLOUD_* variables are the user's program's.
 from collections.abc import Mapping
 from typing import ClassVar
 
-from spank_qrmi.clients.base import Client, Settings, random_token
-from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.tokens import TokenSource
+from spank_qrmi.clients.base import Client, Exchange, Settings, random_token
 from spank_qrmi.errors import AcquisitionError, ServiceError
 
 _BASE_URL_KEY = "QRMI_PASQAL_CLOUD_BASE_URL"
@@ -26,18 +24,17 @@ class PasqalCloud(Client):
 
     hold = None
 
-    def __init__(self, settings: Settings, http: HttpClient, tokens: TokenSource) -> None:
-        self._http = http
+    def __init__(self, settings: Settings) -> None:
         self._device_type = settings.resource_name.upper()
         is_default = settings.get(_BASE_URL_KEY) is None
         self._base_url = _DEFAULT_BASE_URL if is_default else settings.require_url(_BASE_URL_KEY)
 
-    def check_accessible(self) -> None:
+    def check_accessible(self, exchange: Exchange) -> None:
         """Return if the device is active and up (Pasqal Cloud, GET /core-fast/api/v1/devices).
 
         Raises AcquisitionError with the reason, ServiceError if there is no usable response.
         """
-        response = self._http.request(
+        response = exchange.http.request(
             "GET",
             f"{self._base_url}/core-fast/api/v1/devices",
             headers={},
@@ -66,9 +63,9 @@ class PasqalCloud(Client):
             message = f"not accessible: the device's status is {shown}"
             raise AcquisitionError(message)
 
-    def acquire(self) -> str:
+    def acquire(self, exchange: Exchange) -> str:
         """Return a random token (UUID version 4); nothing is asked."""
         return random_token()
 
-    def release(self, token: str) -> None:
+    def release(self, exchange: Exchange, token: str) -> None:
         """Do nothing: the service holds nothing for a token."""

@@ -17,12 +17,11 @@ import time
 from collections.abc import Mapping, Sequence
 from itertools import count
 from queue import Empty, SimpleQueue
-from typing import ClassVar, cast
 
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import Client, Settings
-from spank_qrmi.clients.http import LATE_RESPONSE_SECONDS, HttpClient
-from spank_qrmi.clients.tokens import Login, TokenSource, is_token
+from spank_qrmi.clients.base import Hold, Settings
+from spank_qrmi.clients.http import LATE_RESPONSE_SECONDS
+from spank_qrmi.clients.tokens import Login, is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
 from spank_qrmi.network import server
@@ -39,7 +38,7 @@ from spank_qrmi.network.messages import (
     pairs_to_fields,
     read_frame,
 )
-from spank_qrmi.network.services import QuantumJobs, Services
+from spank_qrmi.network.services import QuantumJobs, ResourceCalls, Services
 from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.redaction import printable
 from spank_qrmi.state.token_cache import TokenCache
@@ -345,14 +344,14 @@ class _RemoteServices(Services):
     def __exit__(self, *_: object) -> None:
         """Leave it to the end of the process."""
 
-    def client(self, resource_type: str, settings: Settings) -> Client:
-        """Return a client that asks there; raises AcquisitionError as the real one does."""
-        client = CLIENTS[resource_type](settings, *_NOTHING_TO_ASK_WITH)
-        return _RemoteClient(self, resource_type, settings, client)
+    def resource_calls(self, resource_type: str, settings: Settings) -> ResourceCalls:
+        """Return what asks there; raises AcquisitionError if settings are missing."""
+        client = CLIENTS[resource_type](settings)
+        return _RemoteResource(self, resource_type, settings, client.hold, client.login)
 
     def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
-        """Return jobs that are removed there; raises VariableError as the real one does."""
-        system = quantum_system_from(values, *_NOTHING_TO_ASK_WITH)
+        """Return jobs that are removed there; raises VariableError if they describe no service."""
+        system = quantum_system_from(values)
         return _RemoteQuantumJobs(self, pairs_to_fields(values), system.login)
 
     def call(self, login: Login | None, call: Call, *fields: str) -> list[str]:
@@ -377,21 +376,19 @@ class _RemoteServices(Services):
                 self._process.provide_token(self._work, self._deadline, login)
 
 
-# What checks settings asks nothing; what asks is in the other process.
-_NOTHING_TO_ASK_WITH = cast("tuple[HttpClient, TokenSource]", (None, None))
-
-
-class _RemoteClient(Client):
-    """A resource's client; what it holds was decided here, from its settings alone."""
-
-    sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    longest_task_seconds = None
+class _RemoteResource(ResourceCalls):
+    """What is asked there of one resource; what it holds follows from its settings alone."""
 
     def __init__(
-        self, services: _RemoteServices, resource_type: str, settings: Settings, client: Client
+        self,
+        services: _RemoteServices,
+        resource_type: str,
+        settings: Settings,
+        hold: Hold | None,
+        login: Login | None,
     ) -> None:
-        self.hold = client.hold
-        self.login = client.login
+        self.hold = hold
+        self._login = login
         self._services = services
         remaining = settings.remaining_seconds
         self._fields = (
@@ -402,12 +399,12 @@ class _RemoteClient(Client):
         )
 
     def check_accessible(self) -> None:
-        """Ask whether jobs can run there now, see `Client`."""
-        self._services.call(self.login, Call.CHECK, *self._fields)
+        """Ask whether jobs can run there now, see `ResourceCalls`."""
+        self._services.call(self._login, Call.CHECK, *self._fields)
 
     def acquire(self) -> str:
-        """Take the resource, see `Client`."""
-        result = self._services.call(self.login, Call.ACQUIRE, *self._fields)
+        """Take the resource, see `ResourceCalls`."""
+        result = self._services.call(self._login, Call.ACQUIRE, *self._fields)
         try:
             [token] = result
             return checked_token(token)
@@ -415,8 +412,8 @@ class _RemoteClient(Client):
             raise ServiceError(_NONSENSE, may_have_acted=True) from None
 
     def release(self, token: str) -> None:
-        """Give back what `acquire` took, see `Client`."""
-        self._services.call(self.login, Call.RELEASE, token, *self._fields)
+        """Give back what `acquire` took, see `ResourceCalls`."""
+        self._services.call(self._login, Call.RELEASE, token, *self._fields)
 
 
 class _RemoteQuantumJobs:

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from spank_qrmi.answer import logging_to
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import Client, Settings
+from spank_qrmi.clients.base import Client, Exchange, Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.ibm import login_from_fields
 from spank_qrmi.clients.tokens import Login, TokenSource
@@ -34,7 +34,6 @@ from spank_qrmi.network.messages import (
     fields_to_pairs,
     read_frame,
 )
-from spank_qrmi.network.services import QuantumJobs
 from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.redaction import error_place
 from spank_qrmi.trust import privileges
@@ -191,14 +190,12 @@ class _Work:
     ) -> None:
         self.deadline = Deadline(seconds)
         self._failure = client if isinstance(client, ServiceError) else None
-        self._quantum_jobs: dict[tuple[str, ...], QuantumJobs] = {}
-        self._making = threading.Lock()
         self._keys: dict[Login, str] = {}
         self._logins: dict[str, Login] = {}
         self._tell = tell
         if not isinstance(client, ServiceError):
-            self._http = client.within(self.deadline)
-            self._tokens = TokenSource(self._http, tell=self._tell_key)
+            http = client.within(self.deadline)
+            self._exchange = Exchange(http, TokenSource(http, tell=self._tell_key))
 
     def know(self, key: str, token: str, seconds: str, *fields: str) -> None:
         """Take a login, the key by which its tokens are told, and its token if there is one."""
@@ -206,7 +203,7 @@ class _Work:
         self._logins[key] = login
         self._keys[login] = key
         if token and self._failure is None:
-            self._tokens.use(login, token, float(seconds))
+            self._exchange.tokens.use(login, token, float(seconds))
 
     def _tell_key(self, login: Login, token: str, seconds: float) -> None:
         if login in self._keys:
@@ -219,39 +216,32 @@ class _Work:
         match call:
             case Call.LOG_IN:
                 [key] = fields
-                self._tokens.token(self._logins[key])
+                self._exchange.tokens.token(self._logins[key])
                 return []
             case Call.CHECK:
-                self._client(*fields).check_accessible()
+                self._client(*fields).check_accessible(self._exchange)
                 return []
             case Call.ACQUIRE:
-                return [self._client(*fields).acquire()]
+                return [self._client(*fields).acquire(self._exchange)]
             case Call.RELEASE:
                 token, *resource = fields
-                self._client(*resource).release(token)
+                self._client(*resource).release(self._exchange, token)
                 return []
             case Call.REMOVE:
                 job_id, *variables = fields
-                return ["1"] if self._jobs(variables).remove(job_id) else [""]
+                system = quantum_system_from(fields_to_pairs(variables))
+                return ["1"] if system.remove(self._exchange, job_id) else [""]
             case Call.LIST:
                 share, *variables = fields
-                return sorted(self._jobs(variables).job_ids(float(share)))
-
-    def _jobs(self, variables: Sequence[str]) -> QuantumJobs:
-        """Return a service's jobs, the same for all calls: they share its access token."""
-        with self._making:
-            key = tuple(variables)
-            if key not in self._quantum_jobs:
-                values = fields_to_pairs(variables)
-                self._quantum_jobs[key] = quantum_system_from(values, self._http, self._tokens)
-            return self._quantum_jobs[key]
+                system = quantum_system_from(fields_to_pairs(variables))
+                return sorted(system.job_ids(self._exchange, float(share)))
 
     def _client(
         self, resource_type: str, name: str, remaining_seconds: str, *variables: str
     ) -> Client:
         remaining = int(remaining_seconds) if remaining_seconds else None
         settings = Settings(name, fields_to_pairs(variables), remaining)
-        return CLIENTS[resource_type](settings, self._http, self._tokens)
+        return CLIENTS[resource_type](settings)
 
 
 def _sets_in(fields: Sequence[str]) -> list[dict[str, str]]:

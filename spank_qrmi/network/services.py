@@ -8,10 +8,25 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from spank_qrmi.clients.base import Client, Settings
+from spank_qrmi.clients.base import Hold, Settings
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import WorkerUser
+
+
+class ResourceCalls(Protocol):
+    """What can be asked of one resource at its vendor's service, see `Client`."""
+
+    hold: Hold | None
+
+    def check_accessible(self) -> None:
+        """Ask whether jobs can run there now."""
+
+    def acquire(self) -> str:
+        """Take the resource; return the acquisition token."""
+
+    def release(self, token: str) -> None:
+        """Give back what `acquire` took."""
 
 
 class QuantumJobs(Protocol):
@@ -27,8 +42,8 @@ class QuantumJobs(Protocol):
 class Services(AbstractContextManager["Services", None], Protocol):
     """The services as one piece of work asks them: one deadline, shared tokens."""
 
-    def client(self, resource_type: str, settings: Settings) -> Client:
-        """Return a resource's client; raises QrmiError if it cannot be made. Asks nothing."""
+    def resource_calls(self, resource_type: str, settings: Settings) -> ResourceCalls:
+        """Return what asks for a resource; raises QrmiError if its settings cannot be used."""
 
     def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
         """Return the jobs of the service that `IBMQRUN_*` variables describe.

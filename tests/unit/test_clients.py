@@ -9,10 +9,9 @@ import pytest
 import spank_qrmi.clients
 from spank_qrmi.clients import CLIENTS, type_number
 from spank_qrmi.clients.base import path_segment
-from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.redaction import is_secret_name
-from tests.unit.fake_services import API_KEY, FakeService, ibm_values, settings_of
+from tests.unit.fake_services import API_KEY, ibm_values, settings_of
 from tests.unit.outcomes import trying
 
 VALUES = {**ibm_values("QRMI_IBM_DA_"), **ibm_values("QRMI_IBM_QRS_")}
@@ -34,10 +33,7 @@ def test_every_client_is_made_without_a_request_and_says_where_credentials_go(
     type_name: str,
 ) -> None:
     client_class = CLIENTS[type_name]
-    service = FakeService({})
-    http = service.http()
-    client = client_class(settings_of(VALUES), http, TokenSource(http))
-    assert not service.requests
+    client = client_class(settings_of(VALUES))
     assert callable(client.release)
     for endpoint_key, credential_keys in client_class.sent_to.items():
         assert endpoint_key.startswith("QRMI_")

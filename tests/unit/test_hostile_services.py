@@ -21,7 +21,6 @@ from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
 from spank_qrmi.clients.request import HttpRequest
 from spank_qrmi.clients.response import Response, error_text
 from spank_qrmi.clients.retry import status_failure
-from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ObjectStoreError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.qrun.object_store import ObjectStore
@@ -44,6 +43,7 @@ from tests.unit.fake_services import (
     token_reply,
     unread,
 )
+from tests.unit.local_network import asking
 from tests.unit.outcomes import trying
 from tests.unit.test_http_sockets import drip, local_server
 from tests.unit.test_quantum_system import IAM
@@ -64,10 +64,9 @@ ODD_VALUES = [
 ]
 
 
-def runtime(service: FakeService, **extra: str) -> QiskitRuntime:
-    http = service.http()
+def runtime(service: FakeService, **extra: str) -> asking:
     values = ibm_values(PREFIX, **extra)
-    return QiskitRuntime(settings_of(values), http, TokenSource(http))
+    return asking(QiskitRuntime(settings_of(values)), service.http())
 
 
 def outcome_of(call: Callable[[], object]) -> str:
@@ -292,17 +291,16 @@ class SameAnswer(httpx.BaseTransport):
 def calls_of(transport: httpx.BaseTransport) -> dict[str, Callable[[], object]]:
     """Return everything that a service can be asked for."""
     http = HttpClient(RecordingDeadline(), transport=transport)
-    tokens = TokenSource(http)
     values = {**ibm_values(PREFIX), **ibm_values("QRMI_IBM_DA_")}
-    qiskit_runtime = QiskitRuntime(settings_of(values), http, tokens)
-    preset = QiskitRuntime(settings_of({**values, f"{PREFIX}SESSION_ID": SESSION}), http, tokens)
-    system = quantum_system_from(IAM, http)
+    qiskit_runtime = asking(QiskitRuntime(settings_of(values)), http)
+    preset = asking(QiskitRuntime(settings_of({**values, f"{PREFIX}SESSION_ID": SESSION})), http)
+    system = asking(quantum_system_from(IAM), http)
     return {
         "backend of Runtime": qiskit_runtime.check_accessible,
-        "backend of Direct Access": DirectAccess(
-            settings_of(values), http, tokens
+        "backend of Direct Access": asking(
+            DirectAccess(settings_of(values)), http
         ).check_accessible,
-        "device": PasqalCloud(settings_of({}), http, tokens).check_accessible,
+        "device": asking(PasqalCloud(settings_of({})), http).check_accessible,
         "new session": qiskit_runtime.acquire,
         "session that was brought": preset.acquire,
         "release": lambda: qiskit_runtime.release(SESSION),

@@ -21,6 +21,7 @@ from tests.unit.fake_services import (
     text_of,
     token_reply,
 )
+from tests.unit.local_network import asking
 from tests.unit.outcomes import outcome_of
 
 TOKEN_KEY = "POST /identity/token"
@@ -31,13 +32,12 @@ LOGIN = IamLogin(IAM_URL, API_KEY)
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
-def service_of(
-    service: FakeService, tokens: TokenSource | None = None, **changes: str
-) -> IbmService:
-    http = service.http()
-    return IbmService.from_settings(
-        settings_of(ibm_values("P_", **changes)), http, tokens or TokenSource(http), prefix="P_"
-    )
+def ibm_service(**changes: str) -> IbmService:
+    return IbmService.from_settings(settings_of(ibm_values("P_", **changes)), prefix="P_")
+
+
+def service_of(service: FakeService, **changes: str) -> asking:
+    return asking(ibm_service(**changes), service.http())
 
 
 def test_token_is_asked_for_with_the_key_in_a_form() -> None:
@@ -74,7 +74,7 @@ def test_login_that_the_service_repeats_without_its_scheme_is_masked() -> None:
 
 def test_requests_carry_token_and_crn() -> None:
     service = FakeService({GET: reply(200, {})})
-    service_of(service).authorized_request("GET", "/thing", query={"a": "b"}, is_repeatable=True)
+    service_of(service).request("GET", "/thing", query={"a": "b"}, is_repeatable=True)
     sent = service.requests[1]
     assert str(sent.url) == "https://api.test/base/thing?a=b"
     assert sent.headers["authorization"] == f"Bearer {BEARER_TOKEN}"
@@ -89,7 +89,7 @@ def test_refused_token_is_replaced_once(
     replies: list[httpx.Response], status: int, requests: int
 ) -> None:
     service = FakeService({GET: list(replies), TOKEN_KEY: [token_reply("1st"), token_reply("2nd")]})
-    answer = service_of(service).authorized_request("GET", "/thing", is_repeatable=False)
+    answer = service_of(service).request("GET", "/thing", is_repeatable=False)
     assert answer.status == status
     assert len(service.asked) == requests
     bearers = [r.headers["authorization"] for r in service.requests if r.method == "GET"]
@@ -109,16 +109,15 @@ def test_refused_token_is_replaced_once(
     ],
 )
 def test_refusals_say_what_to_check(status: int, expected: str) -> None:
-    ibm = service_of(FakeService({GET: reply(status, {"errors": [{"message": "why"}]})}))
-    answer = ibm.authorized_request("GET", "/thing", is_repeatable=True)
-    assert text_of(ibm.refusal(answer)) == f"https://api.test:443/base/thing answered {expected}"
+    service = FakeService({GET: reply(status, {"errors": [{"message": "why"}]})})
+    answer = service_of(service).request("GET", "/thing", is_repeatable=True)
+    text = text_of(ibm_service().refusal(answer))
+    assert text == f"https://api.test:443/base/thing answered {expected}"
 
 
 @pytest.mark.parametrize("key", ["ENDPOINT", "IAM_ENDPOINT", "IAM_APIKEY", "SERVICE_CRN"])
 def test_settings_are_checked_before_any_request(key: str) -> None:
     for value in ("", "  ", "bad\nvalue", "bäd value"):
-        service = FakeService({})
-        error = outcome_of(partial(service_of, service, **{key: value}))
+        error = outcome_of(partial(ibm_service, **{key: value}))
         assert isinstance(error, AcquisitionError), value
         assert text_of(error).startswith(f"ibm_x_P_{key} "), value
-        assert not service.requests, value

@@ -7,7 +7,6 @@ import httpx
 import pytest
 
 from spank_qrmi.clients.pasqal_cloud import PasqalCloud
-from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import AcquisitionError, ServiceError
 from tests.unit.fake_services import (
     API_KEY,
@@ -16,6 +15,7 @@ from tests.unit.fake_services import (
     settings_of,
     text_of,
 )
+from tests.unit.local_network import asking
 
 GET = "GET /core-fast/api/v1/devices"
 SOURCE = "https://apis.pasqal.cloud:443/core-fast/api/v1/devices"
@@ -24,10 +24,9 @@ SOURCE = "https://apis.pasqal.cloud:443/core-fast/api/v1/devices"
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
-def client_of(service: FakeService, **values: str) -> PasqalCloud:
-    http = service.http()
+def client_of(service: FakeService, **values: str) -> asking:
     settings = settings_of({"QRMI_PASQAL_CLOUD_AUTH_TOKEN": API_KEY, **values}, "Emu_Free")
-    return PasqalCloud(settings, http, TokenSource(http))
+    return asking(PasqalCloud(settings), service.http())
 
 
 def devices(*entries: object) -> httpx.Response:
