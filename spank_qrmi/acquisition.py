@@ -28,7 +28,8 @@ from spank_qrmi.environment import (
     check_values_are_text,
 )
 from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ServiceError
-from spank_qrmi.network.services import Network, ResourceCalls, Services
+from spank_qrmi.network.calls import ResourceCalls
+from spank_qrmi.network.services import Network, Services
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
 

@@ -5,7 +5,7 @@ What they are asked is their clients' business.
 """
 
 from binascii import b2a_base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -31,7 +31,7 @@ class IamLogin:
     @property
     def fields(self) -> tuple[str, ...]:
         """What tells it from every other login, credentials included."""
-        return (_IAM, self.endpoint_url, self.apikey)
+        return ("iam", self.endpoint_url, self.apikey)
 
     def ask_for_token(self, http: HttpClient) -> Response:
         """Return the service's response; raise ServiceError if there is none."""
@@ -57,7 +57,7 @@ class AppIdLogin:
     @property
     def fields(self) -> tuple[str, ...]:
         """What tells it from every other login, credentials included."""
-        return (_APP_ID, self.service_url, self.client_id, self.secret)
+        return ("app-id", self.service_url, self.client_id, self.secret)
 
     def ask_for_token(self, http: HttpClient) -> Response:
         """Return the service's response; raise ServiceError if there is none."""
@@ -68,16 +68,6 @@ class AppIdLogin:
             headers={"Authorization": f"Basic {b2a_base64(pair, newline=False).decode()}"},
             is_repeatable=True,
         )
-
-
-_IAM, _APP_ID = "iam", "app-id"
-_LOGINS: Mapping[str, Callable[..., Login]] = {_IAM: IamLogin, _APP_ID: AppIdLogin}
-
-
-def login_from_fields(fields: Sequence[str]) -> Login:
-    """Return the login of which `Login.fields` tells."""
-    kind, *values = fields
-    return _LOGINS[kind](*values)
 
 
 @dataclass(frozen=True)

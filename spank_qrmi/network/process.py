@@ -15,30 +15,39 @@ import struct
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
 
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import Hold, Settings
+from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.http import LATE_RESPONSE_SECONDS
 from spank_qrmi.clients.tokens import Login, is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
 from spank_qrmi.network import server
+from spank_qrmi.network.calls import (
+    Ask,
+    Call,
+    QuantumJobs,
+    ResourceCalls,
+    fields_of_quantum_system,
+    fields_of_resource,
+)
 from spank_qrmi.network.messages import (
     MAX_REPORT_BYTES,
     MAX_TEXT_LENGTH,
-    Call,
+    NONSENSE,
+    WHO,
     Order,
     Report,
-    checked_token,
     encode_frame,
     error_from_fields,
     number,
     pairs_to_fields,
     read_frame,
 )
-from spank_qrmi.network.services import QuantumJobs, ResourceCalls, Services
+from spank_qrmi.network.services import Services
 from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.redaction import printable
 from spank_qrmi.state.token_cache import TokenCache
@@ -49,12 +58,10 @@ log = logging.getLogger(__name__)
 _LEVELS = frozenset({logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR})
 
 
-_WHO = "the worker's network process"
-_ENDED = f"{_WHO} ended before it had answered"
-_NONSENSE = f"{_WHO} gave an answer that cannot be read"
-_SILENT = f"{_WHO} did not answer in time"
+_ENDED = f"{WHO} ended before it had answered"
+_SILENT = f"{WHO} did not answer in time"
 _NO_THREAD = "the worker may start no more threads: raise the node's limits of processes or memory"
-_UNKNOWN_VARIABLES = f"{_WHO} does not know the variables that requests are to be made with"
+_UNKNOWN_VARIABLES = f"{WHO} does not know the variables that requests are to be made with"
 
 # It keeps deadlines itself: this is for one that does not. Less than `at_once` waits for threads.
 _MARGIN_SECONDS = LATE_RESPONSE_SECONDS + 0.1
@@ -171,7 +178,15 @@ class NetworkProcess:
         deadline.when_cancelled(lambda: self._order(Order.CANCEL, work))
         return work
 
-    def call(self, work: str, deadline: Deadline, call: Call, *fields: str) -> list[str]:
+    def tell_of(self, work: str, fields: Sequence[str]) -> str:
+        """Tell it of what it will be asked for in a piece of work; return the number for calls."""
+        asked = str(next(self._numbers))
+        self._order(Order.ASKED, work, asked, *fields)
+        return asked
+
+    def call(
+        self, work: str, deadline: Deadline, call: Call, asked: str, *fields: str
+    ) -> list[str]:
         """Have something asked and return the result's fields.
 
         Raises the service's error, and ServiceError if there is no result; that the service may
@@ -185,7 +200,7 @@ class NetworkProcess:
             failure = self._failure
         if failure:
             raise ServiceError(failure)
-        self._order(Order.CALL, str(call_number), work, call.value, *fields)
+        self._order(Order.CALL, str(call_number), work, call.value, asked, *fields)
         try:
             result = results.get(timeout=max(0.0, ends_at - time.monotonic()))
         except Empty:
@@ -197,7 +212,7 @@ class NetworkProcess:
             raise result
         return result
 
-    def provide_token(self, work: str, deadline: Deadline, login: Login) -> None:
+    def provide_token(self, work: str, deadline: Deadline, login: Login, asked: str) -> None:
         """Let a piece of work have the login's token, the node's or a new one.
 
         If there is none, what asks with it says why; raises ServiceError if no time is left to.
@@ -210,13 +225,13 @@ class NetworkProcess:
             text, seconds = (token.text, token.seconds) if token is not None else ("", 0)
             with self._lock:
                 self._known_keys.add(key)
-            self._order(Order.LOGIN, work, key, text, str(seconds), *login.fields)
+            self._order(Order.LOGIN, work, key, text, str(seconds), asked)
             if token is None:
-                self._log_in(work, deadline, key)
+                self._log_in(work, deadline, asked)
 
-    def _log_in(self, work: str, deadline: Deadline, key: str) -> None:
+    def _log_in(self, work: str, deadline: Deadline, asked: str) -> None:
         try:
-            self.call(work, deadline, Call.LOG_IN, key)
+            self.call(work, deadline, Call.LOG_IN, asked)
         except ServiceError as error:
             # Until then, the next request fails for the same reason and tells what for.
             if deadline.has_passed():
@@ -258,7 +273,7 @@ class NetworkProcess:
         except OSError:
             self._give_up(_ENDED)
         except (ProtocolError, ValueError):
-            self._give_up(_NONSENSE)
+            self._give_up(NONSENSE)
 
     def _receive(self, most: int) -> bytes:
         while not select.select([self._channel], [], [], _CHECK_SECONDS)[0]:
@@ -280,7 +295,7 @@ class NetworkProcess:
             case Report.OPENED:
                 self._is_open.set()
             case Report.REFUSED:
-                self._give_up(printable(fields[0][:MAX_TEXT_LENGTH]) if fields else _NONSENSE)
+                self._give_up(printable(fields[0][:MAX_TEXT_LENGTH]) if fields else NONSENSE)
             case Report.LOG:
                 level, text = fields
                 self._log_record(number(level), text)
@@ -345,89 +360,37 @@ class _RemoteServices(Services):
         """Leave it to the end of the process."""
 
     def resource_calls(self, resource_type: str, settings: Settings) -> ResourceCalls:
-        """Return what asks there; raises AcquisitionError if settings are missing."""
+        """Return what asks there; raises AcquisitionError if its settings cannot be used."""
         client = CLIENTS[resource_type](settings)
-        return _RemoteResource(self, resource_type, settings, client.hold, client.login)
+        fields = fields_of_resource(resource_type, settings)
+        return ResourceCalls(client.hold, self._tell_of(client.login, fields))
 
     def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
-        """Return jobs that are removed there; raises VariableError if they describe no service."""
-        system = quantum_system_from(values)
-        return _RemoteQuantumJobs(self, pairs_to_fields(values), system.login)
+        """Return what asks there; raises VariableError if the variables describe no service."""
+        login = quantum_system_from(values).login
+        return QuantumJobs(self._tell_of(login, fields_of_quantum_system(values)))
 
-    def call(self, login: Login | None, call: Call, *fields: str) -> list[str]:
-        """Have something asked within this piece of work, see `NetworkProcess.call`."""
+    def _tell_of(self, login: Login | None, fields: Sequence[str]) -> Ask:
+        """Tell the process of what it will be asked for; return what asks it for that."""
         with self._beginning:
             if not self._work:
                 self._work = self._process.begin_work(self._deadline, self._environment)
+        return partial(self._ask, login, self._process.tell_of(self._work, fields))
+
+    def _ask(self, login: Login | None, asked: str, call: Call, *fields: str) -> list[str]:
+        """Have something asked within this piece of work, see `NetworkProcess.call`."""
         if login is not None:
-            self._provide_token(login)
+            self._provide_token(login, asked)
         try:
-            return self._process.call(self._work, self._deadline, call, *fields)
+            return self._process.call(self._work, self._deadline, call, asked, *fields)
         finally:
             self._process.keep_new_tokens()
 
-    def _provide_token(self, login: Login) -> None:
+    def _provide_token(self, login: Login, asked: str) -> None:
         """Let the work have the login's token, before anything is asked with it."""
         with self._beginning:
             lock = self._providing.setdefault(login, threading.Lock())
         with lock:
             if login not in self._provided:
                 self._provided.add(login)
-                self._process.provide_token(self._work, self._deadline, login)
-
-
-class _RemoteResource(ResourceCalls):
-    """What is asked there of one resource; what it holds follows from its settings alone."""
-
-    def __init__(
-        self,
-        services: _RemoteServices,
-        resource_type: str,
-        settings: Settings,
-        hold: Hold | None,
-        login: Login | None,
-    ) -> None:
-        self.hold = hold
-        self._login = login
-        self._services = services
-        remaining = settings.remaining_seconds
-        self._fields = (
-            resource_type,
-            settings.resource_name,
-            "" if remaining is None else str(remaining),
-            *pairs_to_fields(settings.values),
-        )
-
-    def check_accessible(self) -> None:
-        """Ask whether jobs can run there now, see `ResourceCalls`."""
-        self._services.call(self._login, Call.CHECK, *self._fields)
-
-    def acquire(self) -> str:
-        """Take the resource, see `ResourceCalls`."""
-        result = self._services.call(self._login, Call.ACQUIRE, *self._fields)
-        try:
-            [token] = result
-            return checked_token(token)
-        except (ValueError, ProtocolError):
-            raise ServiceError(_NONSENSE, may_have_acted=True) from None
-
-    def release(self, token: str) -> None:
-        """Give back what `acquire` took, see `ResourceCalls`."""
-        self._services.call(self._login, Call.RELEASE, token, *self._fields)
-
-
-class _RemoteQuantumJobs:
-    """The jobs of one instance of Direct Access, see `QuantumJobs`."""
-
-    def __init__(self, services: _RemoteServices, variables: Sequence[str], login: Login) -> None:
-        self._services = services
-        self._variables = variables
-        self._login = login
-
-    def remove(self, job_id: str) -> bool:
-        """Cancel and delete a job; return whether there was one."""
-        return self._services.call(self._login, Call.REMOVE, job_id, *self._variables) == ["1"]
-
-    def job_ids(self, share: float = 1.0) -> frozenset[str]:
-        """Return the ids of all jobs."""
-        return frozenset(self._services.call(self._login, Call.LIST, str(share), *self._variables))
+                self._process.provide_token(self._work, self._deadline, login, asked)

@@ -8,35 +8,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from spank_qrmi.clients.base import Hold, Settings
+from spank_qrmi.clients.base import Settings
 from spank_qrmi.deadline import Deadline
+from spank_qrmi.network.calls import QuantumJobs, ResourceCalls
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import WorkerUser
-
-
-class ResourceCalls(Protocol):
-    """What can be asked of one resource at its vendor's service, see `Client`."""
-
-    hold: Hold | None
-
-    def check_accessible(self) -> None:
-        """Ask whether jobs can run there now."""
-
-    def acquire(self) -> str:
-        """Take the resource; return the acquisition token."""
-
-    def release(self, token: str) -> None:
-        """Give back what `acquire` took."""
-
-
-class QuantumJobs(Protocol):
-    """The jobs of one instance of Direct Access, see `QuantumSystem`."""
-
-    def remove(self, job_id: str) -> bool:
-        """Cancel and delete a job; return whether there was one. Raises ServiceError."""
-
-    def job_ids(self, share: float = 1.0) -> frozenset[str]:
-        """Return the ids of all jobs. Raises ServiceError."""
 
 
 class Services(AbstractContextManager["Services", None], Protocol):

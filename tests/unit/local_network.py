@@ -11,7 +11,8 @@ from spank_qrmi.clients.base import Exchange, Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.network.services import QuantumJobs, ResourceCalls, Services
+from spank_qrmi.network.calls import CALLS, Ask, Asked, QuantumJobs, ResourceCalls
+from spank_qrmi.network.services import Services
 from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser
@@ -64,15 +65,15 @@ class LocalServices(Services):
         self._http.__exit__(*reason)
 
     def resource_calls(self, resource_type: str, settings: Settings) -> ResourceCalls:
-        calls: ResourceCalls = self._asking(CLIENTS[resource_type](settings))
-        return calls
+        client = CLIENTS[resource_type](settings)
+        return ResourceCalls(client.hold, self._asking(client))
 
     def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
-        jobs: QuantumJobs = self._asking(quantum_system_from(values))
-        return jobs
+        return QuantumJobs(self._asking(quantum_system_from(values)))
 
-    def _asking(self, asked: object) -> Any:
-        return asking(asked, self._opened(), self._tokens)
+    def _asking(self, asked: Asked) -> Ask:
+        exchange = Exchange(self._opened(), self._tokens)
+        return lambda call, *fields: CALLS[call](exchange, asked, *fields)
 
     def _opened(self) -> HttpClient:
         with self._opening:

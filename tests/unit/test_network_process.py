@@ -120,10 +120,30 @@ def test_client_is_asked_there(vendor: FakeVendor) -> None:
         client.check_accessible()
         assert client.acquire() == "token-a"
         client.release("token-a")
-    assert vendor.events[1:] == [
-        *("make a", "check a", "make a", "acquire a", "make a", "release token-a")
-    ]
+    assert vendor.events[1:] == [*("make a", "check a", "acquire a", "release token-a")]
     assert vendor.settings["a"] == SETTINGS
+
+
+def test_what_a_resource_is_told_by_crosses_once(vendor: FakeVendor) -> None:
+    frames: list[list[str]] = []
+
+    def serve(channel: socket.socket) -> None:
+        while (frame := read_frame(channel.recv, MAX_FRAME_BYTES)) is not None:
+            frames.append(frame)
+            if frame[0] == Order.OPEN.value:
+                channel.sendall(encode_frame(Report.OPENED))
+            if frame[0] == Order.CALL.value:
+                channel.sendall(encode_frame(Report.DONE, frame[1], "token-a"))
+
+    with opened(serve) as network, network.services(Deadline(60), {}) as services:
+        calls = services.resource_calls(TYPE, SETTINGS)
+        calls.check_accessible()
+        calls.release(calls.acquire())
+    [told] = [frame for frame in frames if "secret" in frame]
+    assert told[3:] == [TYPE, "a", "60", "QRMI_KEY", "secret"]
+    assert [frame[3:] for frame in frames if frame[0] == Order.CALL.value] == [
+        *(["check", told[2]], ["acquire", told[2]], ["release", told[2], "token-a"])
+    ]
 
 
 def test_errors_come_from_there(vendor: FakeVendor) -> None:
@@ -356,9 +376,9 @@ def test_unusable_variables_fail_their_own_requests_alone(vendor: FakeVendor) ->
         good.check_accessible()
         with pytest.raises(ServiceError, match="cannot prepare requests"):
             bad.check_accessible()
+        services = network.services(Deadline(60), {"B": ""})
         with pytest.raises(QrmiError, match="does not know the variables"):
-            services = network.services(Deadline(60), {"B": ""})
-            services.resource_calls(TYPE, SETTINGS).check_accessible()
+            services.resource_calls(TYPE, SETTINGS)
 
 
 def test_user_by_number_has_nobodys_group() -> None:

@@ -22,7 +22,9 @@ from spank_qrmi.trust import privileges
 from spank_qrmi.trust import worker_user
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.network.messages import Call, error_fields, pairs_to_fields
+from spank_qrmi.clients.base import Settings
+from spank_qrmi.network.calls import Call, fields_of_quantum_system, fields_of_resource
+from spank_qrmi.network.messages import error_fields
 
 retry.DELAYS_SECONDS = (0.01,) * len(retry.DELAYS_SECONDS)
 clients = {
@@ -43,27 +45,26 @@ for proxy, client in clients.items():
     for url in ("", "https", "http://localhost:9"):
         seconds = 0.3 if url or proxy else 20.0
         work = network_server._Work(client, seconds, lambda key, token, seconds: None)
-        work.know("key", "", "0", "iam", url or "http://localhost:9", "secret")
-        try:
-            work.result_of(Call.LOG_IN, ["key"])
-        except QrmiError as error:
-            error_fields(error)
         for each in resources:
             variables = dict(each["environment"])
             for key in [key for key in variables if url and "ENDPOINT" in key or "BASE_URL" in key]:
                 base = variables[key]
                 variables[key] = base.replace("http:", "https:") if url == "https" else url or base
-            fields = [each["type"], each["name"], "60", *pairs_to_fields(variables)]
+            name = each["name"]
+            work.take(name, *fields_of_resource(each["type"], Settings(name, variables, 60)))
+            work.know(name, "", "0", name)
             try:
-                work.result_of(Call.CHECK, fields)
-                [token] = work.result_of(Call.ACQUIRE, fields)
-                work.result_of(Call.RELEASE, [token, *fields])
+                work.result_of(Call.LOG_IN, name)
+                work.result_of(Call.CHECK, name)
+                [token] = work.result_of(Call.ACQUIRE, name)
+                work.result_of(Call.RELEASE, name, token)
                 released.add(each["type"])
             except QrmiError as error:
                 error_fields(error)
+        work.take("jobs", *fields_of_quantum_system(values))
         for call, field in ((Call.LIST, "1.0"), (Call.REMOVE, "no-such-job")):
             try:
-                work.result_of(call, [field, *pairs_to_fields(values)])
+                work.result_of(call, "jobs", field)
             except QrmiError as error:
                 error_fields(error)
 print(len(released), sorted(set(sys.modules) - before))

@@ -14,9 +14,9 @@ from spank_qrmi.clients.tokens import LONGEST_TOKEN
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AuthenticationError, ServiceError
 from spank_qrmi.network import process as network_process
+from spank_qrmi.network.calls import ResourceCalls
 from spank_qrmi.network.messages import Order, Report, encode_frame, read_frame
 from spank_qrmi.network.process import NetworkProcess
-from spank_qrmi.network.services import ResourceCalls
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.simulator.faults import parse_fault
