@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Direct Access: the one question, and what each answer means."""
 
-import uuid
-
 import httpx
 import pytest
 
@@ -104,27 +102,8 @@ def test_unusable_answers_are_the_services_errors(answer: httpx.Response | Excep
     text_of(caught.value)
 
 
-def test_acquire_and_release_ask_nothing() -> None:
-    service = FakeService({})
-    client = client_of(service)
-    first, second = client.acquire(), client.acquire()
-    assert uuid.UUID(first).version == 4
-    assert first != second
-    assert client.hold is None
-    client.release(first)
-    client.release("anything")
-    assert not service.requests
-
-
 def test_names_that_would_change_the_url_are_refused() -> None:
     for name in ("", ".", ".."):
         error = outcome_of(client_of, FakeService({}), name)
         assert isinstance(error, QrmiError), name
         assert "cannot be the name of a resource" in str(error), name
-
-
-@pytest.mark.parametrize("key", ["ENDPOINT", "IAM_ENDPOINT", "IAM_APIKEY", "SERVICE_CRN"])
-def test_missing_variable_is_named(key: str) -> None:
-    settings = settings_of(ibm_values(PREFIX, **{key: ""}))
-    with pytest.raises(AcquisitionError, match=f"^ibm_x_{PREFIX}{key} is not set"):
-        DirectAccess(settings)

@@ -13,10 +13,8 @@ import httpx
 import orjson
 import pytest
 
-from spank_qrmi.clients.direct_access import DirectAccess
 from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
 from spank_qrmi.clients.ibm import AppIdLogin, IamLogin
-from spank_qrmi.clients.pasqal_cloud import PasqalCloud
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
 from spank_qrmi.clients.request import HttpRequest
 from spank_qrmi.clients.response import Response, error_text
@@ -47,6 +45,7 @@ from tests.unit.local_network import asking
 from tests.unit.outcomes import trying
 from tests.unit.test_http_sockets import drip, local_server
 from tests.unit.test_quantum_system import IAM
+from tests.unit.vendors import VENDORS
 
 GET = "GET /path"
 PREFIX = "QRMI_IBM_QRS_"
@@ -291,19 +290,18 @@ class SameAnswer(httpx.BaseTransport):
 def calls_of(transport: httpx.BaseTransport) -> dict[str, Callable[[], object]]:
     """Return everything that a service can be asked for."""
     http = HttpClient(RecordingDeadline(), transport=transport)
-    values = {**ibm_values(PREFIX), **ibm_values("QRMI_IBM_DA_")}
-    qiskit_runtime = asking(QiskitRuntime(settings_of(values)), http)
-    preset = asking(QiskitRuntime(settings_of({**values, f"{PREFIX}SESSION_ID": SESSION})), http)
+    calls: dict[str, Callable[[], object]] = {}
+    for vendor in VENDORS:
+        client = asking(vendor.client(), http)
+        calls |= {
+            f"access to {vendor.type_name}": client.check_accessible,
+            f"acquisition of {vendor.type_name}": client.acquire,
+            f"release of {vendor.type_name}": partial(client.release, SESSION),
+        }
+    preset = settings_of(ibm_values(PREFIX, SESSION_ID=SESSION))
     system = asking(quantum_system_from(IAM), http)
-    return {
-        "backend of Runtime": qiskit_runtime.check_accessible,
-        "backend of Direct Access": asking(
-            DirectAccess(settings_of(values)), http
-        ).check_accessible,
-        "device": asking(PasqalCloud(settings_of({})), http).check_accessible,
-        "new session": qiskit_runtime.acquire,
-        "session that was brought": preset.acquire,
-        "release": lambda: qiskit_runtime.release(SESSION),
+    return calls | {
+        "session that was brought": asking(QiskitRuntime(preset), http).acquire,
         "job": lambda: system.job("j"),
         # Only ids of ours are looked for in it.
         "list of jobs": lambda: "j" in system.job_ids(),

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pasqal Cloud: the one question, and what each answer means."""
 
-import uuid
-
 import httpx
 import pytest
 
@@ -91,16 +89,6 @@ def test_unusable_answers_are_the_services_errors(answer: httpx.Response) -> Non
     with pytest.raises(ServiceError) as caught:
         client_of(FakeService({GET: answer})).check_accessible()
     text_of(caught.value)
-
-
-def test_acquire_and_release_ask_nothing() -> None:
-    service = FakeService({})
-    client = client_of(service)
-    token = client.acquire()
-    assert uuid.UUID(token).version == 4
-    assert client.hold is None
-    client.release(token)
-    assert not service.requests
 
 
 def test_unusable_base_url_is_refused() -> None:
