@@ -2,8 +2,8 @@
 """The network process: it alone speaks with vendors' services, and is not root when it does.
 
 It is forked from the worker before that has read anything, so it knows no secret but those that it
-is asked with. It opens the HTTP client and reads certificates, gives up root, and then answers
-calls until the worker closes its end.
+is asked with. It opens the HTTP client and reads certificates, gives up root, and then carries
+out calls until the worker closes its end.
 """
 
 import contextlib
@@ -95,7 +95,7 @@ def become_user(text: str) -> None:
 
 
 class Server:
-    """Answers the worker's calls, each in a thread of its own."""
+    """Carries out the worker's calls, each in a thread of its own."""
 
     def __init__(self, channel: socket.socket, give_up_root: Callable[[str, float], None]) -> None:
         self._channel = channel

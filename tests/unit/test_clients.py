@@ -70,13 +70,16 @@ def test_settings_that_are_missing_are_named(vendor: Vendor) -> None:
         assert str(error).startswith(f"{settings.variable(key)} is not set"), key
 
 
+FOLDER = Path(spank_qrmi.clients.__file__).parent
+
+
 def imported_modules(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names.update(each.name.partition(".")[0] for each in node.names)
+            names.update(each.name for each in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.partition(".")[0])
+            names.add(node.module)
     return names
 
 
@@ -85,8 +88,29 @@ def imported_modules(path: Path) -> set[str]:
     [("h11", set()), ("ssl", {"certificates.py"}), ("httpx", {"http.py"}), ("certifi", set())],
 )
 def test_only_one_module_knows_a_library(library: str, modules: set[str]) -> None:
-    paths = Path(spank_qrmi.clients.__file__).parent.glob("*.py")
-    assert {path.name for path in paths if library in imported_modules(path)} == modules
+    knowing = {
+        path.name
+        for path in FOLDER.glob("*.py")
+        if library in {each.partition(".")[0] for each in imported_modules(path)}
+    }
+    assert knowing == modules
+
+
+def test_only_the_table_knows_the_vendors() -> None:
+    vendors = {each.__module__ for each in CLIENTS.values()}
+    knowing = {path.name for path in FOLDER.glob("*.py") if imported_modules(path) & vendors}
+    assert knowing == {"__init__.py"}
+
+
+def test_what_every_client_is_given_knows_no_login_of_a_vendor() -> None:
+    package = spank_qrmi.clients.__name__
+    of_package = {
+        name: {each.removeprefix(f"{package}.") for each in imported_modules(FOLDER / name)}
+        for name in ("base.py", "tokens.py")
+    }
+    beside = {path.stem for path in FOLDER.glob("*.py")}
+    assert of_package["base.py"] & beside == {"http", "request", "tokens"}
+    assert of_package["tokens.py"] & beside == {"http", "request", "response"}
 
 
 BASE_URLS = {
