@@ -4,11 +4,11 @@
 A client knows its vendor's exchanges and variables, nothing of Slurm, jobs or processes.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 from urllib.parse import quote
+from uuid import uuid4
 
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.request import base_url, is_header_value
@@ -27,11 +27,7 @@ def path_segment(text: str) -> str:
 
 def random_token() -> str:
     """Return a token for what a service gives none for: a UUID of version 4 (RFC 9562, 5.4)."""
-    value = bytearray(os.urandom(16))
-    value[6] = value[6] & 0x0F | 0x40
-    value[8] = value[8] & 0x3F | 0x80
-    text = value.hex()
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+    return str(uuid4())
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,14 @@ _GRANT_TYPE = "urn:ibm:params:oauth:grant-type:apikey"
 
 
 @dataclass(frozen=True)
-class IamLogin:
+class IamLogin(Login):
     """An API key of IBM Cloud IAM (POST /identity/token)."""
 
     endpoint_url: str
     apikey: str = field(repr=False)
+    kind = "iam"
     refused_text = "refused the API key"
     refused_status = HTTPStatus.BAD_REQUEST
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """What tells it from every other login, credentials included."""
-        return ("iam", self.endpoint_url, self.apikey)
 
     def ask_for_token(self, http: HttpClient) -> Response:
         """Return the service's response; raise ServiceError if there is none."""
@@ -45,19 +41,15 @@ class IamLogin:
 
 
 @dataclass(frozen=True)
-class AppIdLogin:
+class AppIdLogin(Login):
     """A client of IBM App ID, which Direct Access itself gives tokens to (POST /v1/token)."""
 
     service_url: str
     client_id: str
     secret: str = field(repr=False)
+    kind = "app-id"
     refused_text = "refused the client id and secret"
     refused_status = HTTPStatus.UNAUTHORIZED
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """What tells it from every other login, credentials included."""
-        return ("app-id", self.service_url, self.client_id, self.secret)
 
     def ask_for_token(self, http: HttpClient) -> Response:
         """Return the service's response; raise ServiceError if there is none."""

@@ -12,7 +12,6 @@ from http import HTTPStatus
 from spank_qrmi.clients.base import Exchange, path_segment
 from spank_qrmi.clients.ibm import IbmService
 from spank_qrmi.clients.response import Response, error_code
-from spank_qrmi.clients.tokens import Login
 from spank_qrmi.errors import AuthenticationError, ServiceError
 
 _JOBS = "/v1/jobs"
@@ -48,16 +47,8 @@ class Job:
         return self.status in FINAL_STATUSES
 
 
-@dataclass(frozen=True)
-class QuantumSystem:
+class QuantumSystem(IbmService):
     """The jobs of one service instance."""
-
-    service: IbmService
-
-    @property
-    def login(self) -> Login:
-        """What requests are authorised with."""
-        return self.service.login
 
     def submit(self, exchange: Exchange, order: Mapping[str, object]) -> None:
         """Submit a job (POST /v1/jobs); the service answers 204. Made once, never repeated.
@@ -67,7 +58,7 @@ class QuantumSystem:
         if the backend is reserved, 429 if all lanes are taken, both of these with what Retry-After
         asked for.
         """
-        response = self.service.request(
+        response = self.request(
             exchange, "POST", _JOBS, json=order, is_repeatable=False, max_tries=1
         )
         if not response.is_success:
@@ -79,7 +70,7 @@ class QuantumSystem:
         Services of early 2025 have no such route, so their list of jobs is searched then. Raises
         ServiceError, also for a document that is no job's.
         """
-        response = self.service.request(exchange, "GET", _path(job_id), is_repeatable=True)
+        response = self.request(exchange, "GET", _path(job_id), is_repeatable=True)
         if response.status == HTTPStatus.NOT_FOUND and error_code(response) == _JOB_NOT_FOUND:
             return None
         if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
@@ -90,9 +81,7 @@ class QuantumSystem:
 
     def cancel(self, exchange: Exchange, job_id: str) -> None:
         """Cancel the job (POST /v1/jobs/{id}/cancel); one that is over or unknown is fine."""
-        response = self.service.request(
-            exchange, "POST", f"{_path(job_id)}/cancel", is_repeatable=True
-        )
+        response = self.request(exchange, "POST", f"{_path(job_id)}/cancel", is_repeatable=True)
         if not (
             response.is_success or response.status in {HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND}
         ):
@@ -104,7 +93,7 @@ class QuantumSystem:
         One that the service does not know is fine. Raises ServiceError with status 409 if the job
         is not over.
         """
-        response = self.service.request(exchange, "DELETE", _path(job_id), is_repeatable=True)
+        response = self.request(exchange, "DELETE", _path(job_id), is_repeatable=True)
         if not (response.is_success or response.status == HTTPStatus.NOT_FOUND):
             raise self._refusal(response)
 
@@ -148,7 +137,7 @@ class QuantumSystem:
     def _listed_jobs(
         self, exchange: Exchange, share: float = 1.0
     ) -> tuple[Response, list[dict[str, object]]]:
-        response = self.service.request(exchange, "GET", _JOBS, is_repeatable=True, share=share)
+        response = self.request(exchange, "GET", _JOBS, is_repeatable=True, share=share)
         if not response.is_success:
             raise self._refusal(response)
         jobs = response.json_object().get("jobs")
@@ -159,7 +148,7 @@ class QuantumSystem:
 
     def _refusal(self, response: Response) -> ServiceError:
         """Return the error for a response that is no success."""
-        text = self.service.refusal_text(response)
+        text = self.refusal_text(response)
         if response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             return AuthenticationError(text, status=response.status)
         return ServiceError(text, status=response.status)

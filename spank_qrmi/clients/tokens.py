@@ -3,10 +3,11 @@
 
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from http import HTTPStatus
-from typing import Protocol
+from typing import ClassVar
 
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.request import is_header_value
@@ -23,21 +24,24 @@ _USED_PART_OF_LIFE = 0.9
 """Part of a token's life after which a new one is fetched."""
 
 
-class Login(Protocol):
-    """What a service gives an access token for; equal logins share one."""
+@dataclass(frozen=True)
+class Login:
+    """What a service gives an access token for: a kind, and what is asked with; equal logins share.
+
+    `refused_text` is what to say when the service does not take the credentials, `refused_status`
+    with which status it says so.
+    """
+
+    kind: ClassVar[str]
+    refused_text: ClassVar[str]
+    refused_status: ClassVar[HTTPStatus]
 
     @property
     def fields(self) -> tuple[str, ...]:
         """What tells it from every other login, credentials included."""
+        return (self.kind, *astuple(self))
 
-    @property
-    def refused_text(self) -> str:
-        """What to say when the service does not take the credentials."""
-
-    @property
-    def refused_status(self) -> HTTPStatus:
-        """With which status it says so."""
-
+    @abstractmethod
     def ask_for_token(self, http: HttpClient) -> Response:
         """Return the service's response; raise ServiceError if there is none."""
 

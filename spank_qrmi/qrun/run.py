@@ -109,7 +109,9 @@ class QuantumRun:
             try_seconds=timeout_seconds,
             request_seconds=timeout_seconds * _TIMEOUTS_PER_REQUEST,
         ) as http:
-            system, exchange = quantum_system_from(self._environment), _exchange_over(http)
+            # It may wait for days: what IAM could not do once it may do later.
+            exchange = Exchange(http, TokenSource(http, failures_are_final=False))
+            system = quantum_system_from(self._environment)
             if system.job(exchange, settings.job_id) is not None:
                 raise taken_id(settings.job_id)
             if self.is_stopped:
@@ -177,7 +179,8 @@ class QuantumRun:
         try:
             try_seconds = deadline.remaining_seconds() / _TIMEOUTS_PER_REQUEST
             with HttpClient(deadline, try_seconds=try_seconds) as http:
-                system, exchange = quantum_system_from(self._environment), _exchange_over(http)
+                exchange = Exchange(http, TokenSource(http, failures_are_final=False))
+                system = quantum_system_from(self._environment)
                 while not system.remove(exchange, self._job_id) and self._submission.is_open:
                     if not late_submission.wait(_LATE_SUBMISSION_POLL_SECONDS):
                         break
@@ -206,11 +209,6 @@ class QuantumRun:
             self._progress.error(f"{shown} may still be in the bucket: {reasons[0]}")
         else:
             self._objects = ()
-
-
-def _exchange_over(http: HttpClient) -> Exchange:
-    # A command may wait for days: what IAM could not do once it may do later.
-    return Exchange(http, TokenSource(http, failures_are_final=False))
 
 
 def job_order(settings: RunSettings, keys: ObjectKeys, store: ObjectStore) -> dict[str, object]:

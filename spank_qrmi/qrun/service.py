@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 
-from spank_qrmi.clients.ibm import Access, AppIdLogin, IamLogin, IbmService
+from spank_qrmi.clients.ibm import Access, AppIdLogin, IamLogin
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.clients.request import base_url, is_header_value
 from spank_qrmi.errors import VariableError
@@ -17,7 +17,7 @@ def quantum_system_from(values: Mapping[str, str]) -> QuantumSystem:
     that names what is missing or cannot be used.
     """
     endpoint_url = require_url(values, names.DAAPI_ENDPOINT)
-    return QuantumSystem(IbmService(endpoint_url, _access(values, endpoint_url)))
+    return QuantumSystem(endpoint_url, _access(values, endpoint_url))
 
 
 def require(values: Mapping[str, str], name: str) -> str:
