@@ -5,7 +5,7 @@ Pure policy: it sees responses and failures, never a connection.
 """
 
 import math
-import os
+import random
 import re
 import time
 from collections.abc import Callable
@@ -102,19 +102,14 @@ def _wait_before_next(failure: RequestError, tries: int, max_tries: int, budget:
     """Wait until the next try may be made; return why there is none, or an empty string."""
     if tries >= max_tries:
         return f"gave up after {tries} tries"
-    seconds = DELAYS_SECONDS[tries - 1] * _jitter()
+    # What failed together must not be made again together.
+    seconds = DELAYS_SECONDS[tries - 1] * random.uniform(1 - _JITTER, 1 + _JITTER)
     asked_seconds = failure.retry_after_seconds or 0.0
     if budget.wait(max(seconds, asked_seconds)):
         return ""
     if asked_seconds > seconds:
         return f"the service asks to wait {asked_seconds:.0f} s, which is longer than we may"
     return f"gave up after {tries} {'try' if tries == 1 else 'tries'}, no time is left"
-
-
-def _jitter() -> float:
-    """Return a random factor, so that what failed together is not made again together."""
-    part = int.from_bytes(os.urandom(2), "big") / 0xFFFF
-    return 1 - _JITTER + 2 * _JITTER * part
 
 
 def status_failure(response: Response, *, is_repeatable: bool) -> RequestError | None:
