@@ -73,11 +73,7 @@ class Acquirer:
     """Acquires for one step within one deadline."""
 
     def __init__(
-        self,
-        holder: Holder,
-        journal: Journal,
-        deadline: Deadline,
-        network: Network,
+        self, holder: Holder, journal: Journal, deadline: Deadline, network: Network
     ) -> None:
         self._holder = holder
         self._journal = journal

@@ -64,12 +64,7 @@ def orphans_to_retry(entries: Iterable[Entry], now: float) -> list[Entry]:
 class Releaser:
     """Releases entries of one journal within one deadline."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        deadline: Deadline,
-        network: Network,
-    ) -> None:
+    def __init__(self, journal: Journal, deadline: Deadline, network: Network) -> None:
         self._journal = journal
         self._deadline = deadline
         self._network = network

@@ -78,8 +78,8 @@ class Access:
         """Return which variables to look at after a refusal with this status, or nothing."""
         credentials = " and ".join(self.login_variables)
         if status == HTTPStatus.UNAUTHORIZED:
-            both = (*self.login_variables, *([self.crn_variable] if self.crn_variable else []))
-            return f"; check {' and '.join(both)}"
+            all_variables = filter(None, (*self.login_variables, self.crn_variable))
+            return f"; check {' and '.join(all_variables)}"
         if status == HTTPStatus.FORBIDDEN and self.crn_variable:
             return (
                 f"; the key in {credentials} may not use the service instance in "
@@ -161,11 +161,7 @@ class IbmService:
         return response
 
     def check_backend(
-        self,
-        exchange: Exchange,
-        path: str,
-        accessible_statuses: frozenset[str],
-        share: float = 1.0,
+        self, exchange: Exchange, path: str, accessible_statuses: frozenset[str], share: float = 1.0
     ) -> None:
         """Return if the backend described at `path` has one of these statuses, in any case.
 

@@ -112,13 +112,11 @@ class QiskitRuntime(Client):
             raise ReleaseError("the acquisition token is no session id: nothing can be closed")
         list_reasons: list[str] = []
         reasons: list[str] = []
-        has_no_pending_jobs = begin(
-            lambda: self._has_no_pending_jobs(exchange, token, list_reasons)
-        )
+        is_idle = begin(lambda: self._is_idle(exchange, token, list_reasons))
         is_told = self._is_ended_by(
             exchange, "PATCH", token, reasons, json={"accepting_jobs": False}, share=_PATCH_SHARE
         )
-        if has_no_pending_jobs() and is_told:
+        if is_idle() and is_told:
             return
         if not self._is_ended_by(exchange, "DELETE", token, reasons, path="/close"):
             # One cause often fails all three requests in the same words.
@@ -139,7 +137,7 @@ class QiskitRuntime(Client):
         if not _SESSION_ID.fullmatch(session_id):
             message = f"{variable} is not a session id: {advice}"
             raise AcquisitionError(message)
-        response = self._ask_about(exchange, "GET", session_id)
+        response = self._ask(exchange, "GET", session_id)
         if response.status == HTTPStatus.NOT_FOUND:
             message = f"the session in {variable} does not exist: {advice}"
             raise AcquisitionError(message)
@@ -158,16 +156,15 @@ class QiskitRuntime(Client):
         hint = f"accounts on the open plan need {self._settings.variable(_MODE_KEY)}={_BATCH}"
         return AcquisitionError(f"{refusal}; {hint}")
 
-    def _has_no_pending_jobs(self, exchange: Exchange, session_id: str, reasons: list[str]) -> bool:
+    def _is_idle(self, exchange: Exchange, session_id: str, reasons: list[str]) -> bool:
         """Return whether the service says so; add why not to `reasons` if it cannot be known."""
-        query = {"pending": "true", "session_id": session_id}
         try:
             # Closing must have time left even if the list never comes.
             response = self._service.request(
                 exchange,
                 "GET",
                 "/jobs",
-                query=query,
+                query={"pending": "true", "session_id": session_id},
                 secrets=(session_id,),
                 is_repeatable=True,
                 share=_LIST_SHARE,
@@ -180,7 +177,7 @@ class QiskitRuntime(Client):
             reasons.append(str(self._service.refusal(response)))
         return False
 
-    def _ask_about(
+    def _ask(
         self,
         exchange: Exchange,
         method: str,
@@ -214,9 +211,7 @@ class QiskitRuntime(Client):
     ) -> bool:
         """Make one request that ends a session; add to `reasons` why it did not."""
         try:
-            response = self._ask_about(
-                exchange, method, session_id, path=path, json=json, share=share
-            )
+            response = self._ask(exchange, method, session_id, path=path, json=json, share=share)
         except QrmiError as error:
             reasons.append(str(error))
             return False
@@ -235,7 +230,7 @@ class QiskitRuntime(Client):
         One wrong 404, as a gateway gives that is being changed, would leave it open for good.
         """
         try:
-            response = self._ask_about(exchange, "GET", session_id, share=share)
+            response = self._ask(exchange, "GET", session_id, share=share)
             if response.status == HTTPStatus.NOT_FOUND:
                 return True
             if response.is_success:

@@ -13,20 +13,24 @@ from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Exchange, Hold, Settings
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.errors import ProtocolError, ServiceError
-from spank_qrmi.network.messages import NONSENSE, checked_token, fields_to_pairs, pairs_to_fields
+from spank_qrmi.network.messages import NONSENSE, checked_token
 from spank_qrmi.qrun.service import quantum_system_from
 
 Asked = Client | QuantumSystem
 
-_QUANTUM_SYSTEM = "IBMQRUN"
+QUANTUM_SYSTEM = "IBMQRUN"
+"""In place of a resource's type: the settings are `IBMQRUN_*` variables."""
+
+
+def asked_of(kind: str, settings: Settings) -> Asked:
+    """Return what calls are about; raise QrmiError if the settings cannot be used."""
+    if kind == QUANTUM_SYSTEM:
+        return quantum_system_from(settings.values)
+    return CLIENTS[kind](settings)
 
 
 class Call(str, Enum):
-    """What can be asked, with the fields that follow, and those of the result.
-
-    LOG_IN none: none. CHECK none: none. ACQUIRE none: token. RELEASE token: none. REMOVE job's id:
-    "1" if there was one. LIST share: the ids.
-    """
+    """What can be asked: each has a line in `CALLS` and a method of the worker's end."""
 
     LOG_IN = "log in"
     CHECK = "check"
@@ -36,8 +40,23 @@ class Call(str, Enum):
     LIST = "list"
 
 
+def _log_in(exchange: Exchange, asked: Asked) -> None:
+    if asked.login is not None:
+        exchange.tokens.token(asked.login)
+
+
+CALLS: Mapping[Call, Callable[..., list[str] | None]] = {
+    Call.LOG_IN: _log_in,
+    Call.CHECK: lambda exchange, client: client.check_accessible(exchange),
+    Call.ACQUIRE: lambda exchange, client: [client.acquire(exchange)],
+    Call.RELEASE: lambda exchange, client, token: client.release(exchange, token),
+    Call.REMOVE: lambda exchange, system, job_id: ["1"] if system.remove(exchange, job_id) else [],
+    Call.LIST: lambda exchange, system, share: sorted(system.job_ids(exchange, float(share))),
+}
+"""What each call does with what it is about and its fields; gives the fields of the result."""
+
 Ask = Callable[..., list[str]]
-"""Has a `Call` made, given its fields; returns those of the result, raises the service's error."""
+"""Has a `Call` made, given its fields; gives those of the result, raises the service's error."""
 
 
 @dataclass(frozen=True)
@@ -81,64 +100,3 @@ class QuantumJobs:
     def job_ids(self, share: float = 1.0) -> frozenset[str]:
         """Return the ids of all jobs."""
         return frozenset(self.ask(Call.LIST, str(share)))
-
-
-def _log_in(exchange: Exchange, asked: Asked) -> list[str]:
-    if asked.login is not None:
-        exchange.tokens.token(asked.login)
-    return []
-
-
-def _check(exchange: Exchange, client: Client) -> list[str]:
-    client.check_accessible(exchange)
-    return []
-
-
-def _acquire(exchange: Exchange, client: Client) -> list[str]:
-    return [client.acquire(exchange)]
-
-
-def _release(exchange: Exchange, client: Client, token: str) -> list[str]:
-    client.release(exchange, token)
-    return []
-
-
-def _remove(exchange: Exchange, system: QuantumSystem, job_id: str) -> list[str]:
-    return ["1"] if system.remove(exchange, job_id) else [""]
-
-
-def _list(exchange: Exchange, system: QuantumSystem, share: str) -> list[str]:
-    return sorted(system.job_ids(exchange, float(share)))
-
-
-CALLS: Mapping[Call, Callable[..., list[str]]] = {
-    Call.LOG_IN: _log_in,
-    Call.CHECK: _check,
-    Call.ACQUIRE: _acquire,
-    Call.RELEASE: _release,
-    Call.REMOVE: _remove,
-    Call.LIST: _list,
-}
-"""Each call with what is done for it, given the exchange, what is asked for, and the call's fields;
-raises QrmiError."""
-
-
-def fields_of_resource(resource_type: str, settings: Settings) -> list[str]:
-    """Return what `asked_from_fields` makes the resource's client of."""
-    remaining = settings.remaining_seconds
-    seconds = "" if remaining is None else str(remaining)
-    return [resource_type, settings.resource_name, seconds, *pairs_to_fields(settings.values)]
-
-
-def fields_of_quantum_system(values: Mapping[str, str]) -> list[str]:
-    """Return what `asked_from_fields` makes the service of `IBMQRUN_*` variables of."""
-    return [_QUANTUM_SYSTEM, "", "", *pairs_to_fields(values)]
-
-
-def asked_from_fields(kind: str, name: str, remaining_seconds: str, *variables: str) -> Asked:
-    """Return what such fields describe; raise QrmiError if its settings cannot be used."""
-    values = fields_to_pairs(variables)
-    if kind == _QUANTUM_SYSTEM:
-        return quantum_system_from(values)
-    seconds = int(remaining_seconds) if remaining_seconds else None
-    return CLIENTS[kind](Settings(name, values, seconds))

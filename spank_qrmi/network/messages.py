@@ -43,10 +43,11 @@ class Order(str, Enum):
     """What the worker sends, with the fields that follow.
 
     OPEN user, processor seconds, sets of variables (each a number of variables, then names and
-    values); WORK number, index of its set, seconds; ASKED number of a work, a number, and of what
-    calls with that number are, see `asked_from_fields`; LOGIN number of a work, key of a login, its
-    access token or nothing, for how many seconds, number of one who logs in so; CANCEL number of a
-    work; CALL number, number of its work, `Call`, of what, and what that call says.
+    values); WORK number, index of its set, seconds; ASKED number of a work, a number, type, name,
+    remaining seconds or nothing, names and values of what calls name so; LOGIN number of a work,
+    key of a login, its access token or nothing, for how many seconds, number of one who logs in so;
+    CANCEL number of a work; CALL number, number of its work, `Call`, of what, and what that call
+    says.
     """
 
     OPEN = "open"

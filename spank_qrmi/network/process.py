@@ -19,21 +19,13 @@ from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
 
-from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.http import LATE_RESPONSE_SECONDS
 from spank_qrmi.clients.tokens import Login, is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
 from spank_qrmi.network import server
-from spank_qrmi.network.calls import (
-    Ask,
-    Call,
-    QuantumJobs,
-    ResourceCalls,
-    fields_of_quantum_system,
-    fields_of_resource,
-)
+from spank_qrmi.network.calls import Ask, Asked, Call
 from spank_qrmi.network.messages import (
     MAX_REPORT_BYTES,
     MAX_TEXT_LENGTH,
@@ -48,7 +40,6 @@ from spank_qrmi.network.messages import (
     read_frame,
 )
 from spank_qrmi.network.services import Services
-from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.redaction import printable
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import WorkerUser
@@ -178,9 +169,11 @@ class NetworkProcess:
         deadline.when_cancelled(lambda: self._order(Order.CANCEL, work))
         return work
 
-    def tell_of(self, work: str, fields: Sequence[str]) -> str:
-        """Tell it of what it will be asked for in a piece of work; return the number for calls."""
-        asked = str(next(self._numbers))
+    def tell_of(self, work: str, kind: str, settings: Settings) -> str:
+        """Tell it what it will be asked about in a piece of work; return the number for calls."""
+        asked, remaining = str(next(self._numbers)), settings.remaining_seconds
+        seconds = "" if remaining is None else str(remaining)
+        fields = (kind, settings.resource_name, seconds, *pairs_to_fields(settings.values))
         self._order(Order.ASKED, work, asked, *fields)
         return asked
 
@@ -359,23 +352,13 @@ class _RemoteServices(Services):
     def __exit__(self, *_: object) -> None:
         """Leave it to the end of the process."""
 
-    def resource_calls(self, resource_type: str, settings: Settings) -> ResourceCalls:
-        """Return what asks there; raises AcquisitionError if its settings cannot be used."""
-        client = CLIENTS[resource_type](settings)
-        fields = fields_of_resource(resource_type, settings)
-        return ResourceCalls(client.hold, self._tell_of(client.login, fields))
-
-    def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
-        """Return what asks there; raises VariableError if the variables describe no service."""
-        login = quantum_system_from(values).login
-        return QuantumJobs(self._tell_of(login, fields_of_quantum_system(values)))
-
-    def _tell_of(self, login: Login | None, fields: Sequence[str]) -> Ask:
-        """Tell the process of what it will be asked for; return what asks it for that."""
+    def ask_about(self, asked: Asked, kind: str, settings: Settings) -> Ask:
+        """Tell the process what it will be asked about; return what asks it about that."""
         with self._beginning:
             if not self._work:
                 self._work = self._process.begin_work(self._deadline, self._environment)
-        return partial(self._ask, login, self._process.tell_of(self._work, fields))
+        number = self._process.tell_of(self._work, kind, settings)
+        return partial(self._ask, asked.login, number)
 
     def _ask(self, login: Login | None, asked: str, call: Call, *fields: str) -> list[str]:
         """Have something asked within this piece of work, see `NetworkProcess.call`."""

@@ -17,13 +17,13 @@ from functools import cache, partial
 from typing import NoReturn
 
 from spank_qrmi.answer import logging_to
-from spank_qrmi.clients.base import Exchange
+from spank_qrmi.clients.base import Exchange, Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.tokens import Login, TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
-from spank_qrmi.network.calls import CALLS, Asked, Call, asked_from_fields
+from spank_qrmi.network.calls import CALLS, Asked, Call, asked_of
 from spank_qrmi.network.messages import (
     MAX_FRAME_BYTES,
     Order,
@@ -198,10 +198,11 @@ class _Work:
             http = client.within(self.deadline)
             self._exchange = Exchange(http, TokenSource(http, tell=self._tell_key))
 
-    def take(self, asked: str, *fields: str) -> None:
+    def take(self, asked: str, kind: str, name: str, seconds: str, *variables: str) -> None:
         """Take what calls with this number are about."""
+        settings = Settings(name, fields_to_pairs(variables), int(seconds) if seconds else None)
         # Made once a call needs it: what cannot be made fails that call, and no other.
-        self._asked[asked] = cache(partial(asked_from_fields, *fields))
+        self._asked[asked] = cache(partial(asked_of, kind, settings))
 
     def know(self, key: str, token: str, seconds: str, asked: str) -> None:
         """Take the key by which a login's tokens are told, and its token if there is one."""
@@ -219,7 +220,7 @@ class _Work:
         """Return the fields of a call's result; raise QrmiError if it failed."""
         if self._failure is not None:
             raise self._failure
-        return CALLS[call](self._exchange, self._asked[asked](), *fields)
+        return CALLS[call](self._exchange, self._asked[asked](), *fields) or []
 
 
 def _sets_in(fields: Sequence[str]) -> list[dict[str, str]]:

@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Exchange, Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.network.calls import CALLS, Ask, Asked, QuantumJobs, ResourceCalls
+from spank_qrmi.network.calls import CALLS, Ask, Asked
 from spank_qrmi.network.services import Services
-from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser
 
@@ -64,16 +62,9 @@ class LocalServices(Services):
     def __exit__(self, *reason: object) -> None:
         self._http.__exit__(*reason)
 
-    def resource_calls(self, resource_type: str, settings: Settings) -> ResourceCalls:
-        client = CLIENTS[resource_type](settings)
-        return ResourceCalls(client.hold, self._asking(client))
-
-    def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
-        return QuantumJobs(self._asking(quantum_system_from(values)))
-
-    def _asking(self, asked: Asked) -> Ask:
+    def ask_about(self, asked: Asked, kind: str, settings: Settings) -> Ask:
         exchange = Exchange(self._opened(), self._tokens)
-        return lambda call, *fields: CALLS[call](exchange, asked, *fields)
+        return lambda call, *fields: CALLS[call](exchange, asked, *fields) or []
 
     def _opened(self) -> HttpClient:
         with self._opening:

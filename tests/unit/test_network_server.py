@@ -23,9 +23,8 @@ from spank_qrmi.trust import privileges
 from spank_qrmi.trust import worker_user
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.clients.base import Settings
-from spank_qrmi.network.calls import Call, fields_of_quantum_system, fields_of_resource
-from spank_qrmi.network.messages import error_fields
+from spank_qrmi.network.calls import QUANTUM_SYSTEM, Call
+from spank_qrmi.network.messages import error_fields, pairs_to_fields
 
 retry.DELAYS_SECONDS = (0.01,) * len(retry.DELAYS_SECONDS)
 clients = {
@@ -52,7 +51,7 @@ for proxy, client in clients.items():
                 base = variables[key]
                 variables[key] = base.replace("http:", "https:") if url == "https" else url or base
             name = each["name"]
-            work.take(name, *fields_of_resource(each["type"], Settings(name, variables, 60)))
+            work.take(name, each["type"], name, "60", *pairs_to_fields(variables))
             work.know(name, "", "0", name)
             try:
                 work.result_of(Call.LOG_IN, name)
@@ -62,7 +61,7 @@ for proxy, client in clients.items():
                 released.add(each["type"])
             except QrmiError as error:
                 error_fields(error)
-        work.take("jobs", *fields_of_quantum_system(values))
+        work.take("jobs", QUANTUM_SYSTEM, "", "", *pairs_to_fields(values))
         for call, field in ((Call.LIST, "1.0"), (Call.REMOVE, "no-such-job")):
             try:
                 work.result_of(call, "jobs", field)
