@@ -19,7 +19,7 @@ Documents = Mapping[str, Mapping[str, object]]
 class Vendor:
     """One resource type; `required` are the keys of its settings that it cannot do without.
 
-    `check`, `acquire` and `release` are all the requests of each, those for access tokens left out;
+    `check`, `acquire` and `release` are all the requests of each, IAM's for access tokens left out;
     where `acquire` has none, the service holds nothing. `sent_to` says where which credentials go,
     `program_keys` name those that only the user's program sends.
     """
