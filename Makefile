@@ -6,7 +6,7 @@
 #   make test       everything a fresh Debian machine needs, then the tests of what a node and its
 #                   users run; TEST_WORKERS= files at a time
 #   make test-simulator, test-tools, test-packages   tests of the simulated site, of benchmarks,
-#                   scripts and the loopback cluster, and of the packages on a clean root
+#                   scripts and the loopback cluster, and of the packages on a clean root, also booted
 #   make demo       a QPU job on a Slurm cluster of its own; KEEP=1 leaves that up,
 #   make demo-stop  and this ends it
 #   make soak       hundreds of QPU jobs amid faults and kills; SOAK_JOBS=, SOAK_SEED=
@@ -52,7 +52,7 @@ export SOURCE_DATE_EPOCH
 PACKAGE = $(PYTHON) scripts/package.py
 PACKAGE_OPTIONS = --wheel build/wheel/*.whl --pip $(VENV)/bin/python --output dist
 
-.PHONY: all build wheel sdist deb rpm sbom dist install checked-python uninstall check audit lock \
+.PHONY: all build wheel simulator-wheel sdist deb rpm sbom dist install checked-python uninstall check audit lock \
 	test test-unit test-slurm test-e2e test-simulator test-tools test-deps test-packages \
 	test-slurm-matrix demo demo-stop soak \
 	fuzz mutants bench deps clean
@@ -76,12 +76,12 @@ $(VENV)/ready-to-build: requirements/build.txt
 	@touch $@
 
 # What is tested is what nodes get: the first line says which files, the second keeps others away.
-$(VENV)/ready: pyproject.toml setup.py requirements/node.txt $(VENV)/ready-to-build
+$(VENV)/ready: pyproject.toml setup.py simulator/pyproject.toml requirements/node.txt $(VENV)/ready-to-build
 	@echo 'preparing $(VENV): simulated site, tests and checks (170 MB to download)'
 	@$(PIP) install $(LOCKED) requirements/node.txt
 	@sed -n 's/^\([^ ].*\) \\$$/\1/p' requirements/node.txt >$(VENV)/versions.txt
 	@$(PIP) install --no-build-isolation --constraint $(VENV)/versions.txt \
-		--editable '.[bench,check,simulator,test]'
+		--editable simulator --editable '.[bench,check,test]'
 	@touch $@
 
 # Apart from the other environments: these tools look at them, and need other versions.
@@ -109,6 +109,11 @@ build/wheel/built: $(WHEEL_SOURCES) | $(VENV)/ready-to-build
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheel .
 	@touch $@
 
+simulator-wheel: | $(VENV)/ready-to-build
+	@echo 'building the wheel of the simulated site'
+	@rm -rf simulator/build
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist ./simulator
+
 sdist: | $(VENV)/ready-to-build
 	@$(VENV)/bin/python scripts/dist.py sdist dist
 
@@ -127,8 +132,8 @@ sbom: wheel $(SUPPLY_CHAIN)/ready
 # Nothing of earlier builds may get into it.
 dist: APT_PACKAGES += rpm
 dist: deps
-	rm -rf dist build/wheel build/lib* build/temp* build/bdist* *.egg-info
-	@$(MAKE) --no-print-directory sdist wheel deb rpm sbom
+	rm -rf dist build/wheel build/lib* build/temp* build/bdist* *.egg-info simulator/*.egg-info
+	@$(MAKE) --no-print-directory sdist wheel simulator-wheel deb rpm sbom
 	cp build/wheel/*.whl dist/
 	cp requirements/node.txt dist/$$(basename build/wheel/*.whl | cut -d- -f-2)-requirements.txt
 	@$(PYTHON) scripts/dist.py checksums dist
@@ -182,7 +187,7 @@ test-e2e: build wheel $(VENV)/ready
 	@$(PYTEST) tests/e2e
 
 test-simulator: deps build $(VENV)/ready
-	@$(PYTEST) --cov --cov-config=tests/simulator/coverage.ini --cov-report= tests/simulator
+	@$(PYTEST) --cov --cov-config=simulator/tests/coverage.ini --cov-report= simulator/tests
 
 test-tools: deps build wheel $(VENV)/ready
 	@$(PYTEST) tests/tools
@@ -192,7 +197,7 @@ test-slurm-matrix: $(VENV)/ready-to-build
 	@PYTHONPATH=scripts $(VENV)/bin/python -m slurm_matrix --cache '$(MATRIX_CACHE)' \
 		--pythons '$(MATRIX_PYTHONS)' $(MATRIX)
 
-# Packages on a clean Debian root, which is kept in build/roots.
+# Packages on a clean Debian root, which is kept in build/roots, and on a copy that systemd boots.
 test-packages: APT_PACKAGES += debootstrap rpm
 test-packages: deps dist $(VENV)/ready
 	$(VENV)/bin/pytest tests/packages
@@ -249,4 +254,4 @@ deps:
 	fi
 
 clean:
-	rm -rf build dist mutants $(VENV) *.egg-info
+	rm -rf build dist mutants simulator/build $(VENV) *.egg-info simulator/*.egg-info

@@ -46,7 +46,7 @@ def _qpu(testbed: Testbed, results: Results) -> None:
 
 
 def _load(testbed: Testbed, results: Results) -> None:
-    results.load = measure_load(testbed)
+    results.load = measure_load(testbed, results.runs)
 
 
 PARTS: dict[str, Callable[[Testbed, Results], None]] = {

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spank_qrmi.simulator import qrmi_config, server
-from spank_qrmi.simulator.command import READY
-from spank_qrmi.simulator.ibm_backends import Backend
-from spank_qrmi.simulator.site import Site
+from spank_qrmi_simulator import qrmi_config, server
+from spank_qrmi_simulator.command import READY
+from spank_qrmi_simulator.ibm_backends import Backend
+from spank_qrmi_simulator.site import Site
 
 BACKENDS = tuple(f"bench_{number:02}" for number in range(1, 17))
 LIKE = "ibm_sherbrooke"

@@ -8,16 +8,19 @@ from dataclasses import dataclass
 
 from benchmarks.crowded_site import LIKE
 from benchmarks.job_figures import NODE, SLURMD_DEBUG, StepLog, milliseconds_to_script
-from benchmarks.testbed import OURS, Testbed
+from benchmarks.samples import percentile
+from benchmarks.testbed import BY_DEFAULT, OURS, SPAWNED, Testbed, choose_workers
 from loopback.cluster import SlurmCluster
 from loopback.site import Site
+from loopback.socket_unit import SocketUnit
 from loopback.waiting import wait_until
 
 JOBS = 200
 DELAY_MS = 50
-WITHOUT_QPU, WITH_SESSION = "without QPU", "1 Runtime session each"
-WITH_CACHED_TOKEN = f"{WITH_SESSION}, token cached"
-WITH_WORKER_SERVER = f"{WITH_CACHED_TOKEN}, worker server"
+WITHOUT_QPU = "without QPU"
+KINDS = (WITHOUT_QPU, BY_DEFAULT, SPAWNED)
+"""Jobs without QPU, and jobs that take a session each, by where their workers come from."""
+MOST_RUNS = 3
 LOAD_SECONDS = 300.0
 PAUSE_SECONDS = 0.5
 
@@ -38,40 +41,55 @@ class LoadFigures:
         """Jobs that did not end well, and sessions that nobody has closed."""
         return JOBS - self.states.get("COMPLETED", 0) + self.open_sessions
 
+    @property
+    def jobs_per_second(self) -> float:
+        """From the first step's beginning to the last one's end."""
+        return JOBS / self.seconds
 
-def measure_load(testbed: Testbed) -> dict[str, LoadFigures]:
-    """Run 200 jobs without QPU, and 200 that take a session each, in three ways."""
-    with testbed.worker_server() as unit:
-        argument = f"--worker-server={unit.path}"
-        return {
-            WITHOUT_QPU: _run(testbed),
-            WITH_SESSION: _run(testbed, f"--qpu={LIKE}"),
-            WITH_CACHED_TOKEN: _run(testbed, f"--qpu={LIKE}", has_token=True),
-            WITH_WORKER_SERVER: _run(testbed, f"--qpu={LIKE}", argument=argument, has_token=True),
-        }
+    @property
+    def slowest_to_script_seconds(self) -> float:
+        """What 99 of 100 jobs do not exceed."""
+        return percentile(self.to_script_ms, 99) / 1000
 
 
-def _run(
-    testbed: Testbed, *options: str, argument: str = "", has_token: bool = False
-) -> LoadFigures:
+def measure_load(testbed: Testbed, runs: int) -> dict[str, list[LoadFigures]]:
+    """Run 200 jobs of each kind in turn, as often as is asked for and `MOST_RUNS` at most."""
+    figures: dict[str, list[LoadFigures]] = {kind: [] for kind in KINDS}
+    with testbed.worker_server() as server:
+        for _ in range(min(runs, MOST_RUNS)):
+            for kind, of_kind in figures.items():
+                of_kind.append(_run(testbed, kind, server))
+    return figures
+
+
+def _run(testbed: Testbed, kind: str, server: SocketUnit) -> LoadFigures:
     folder = testbed.new_folder()
+    options = [] if kind == WITHOUT_QPU else [f"--qpu={LIKE}"]
     with (
         testbed.site() as site,
         SlurmCluster(folder, nodes=1, debug=SLURMD_DEBUG) as cluster,
     ):
+
+        def forget_node_state() -> None:
+            arguments = (
+                str(site.config_path),
+                f"--state-dir={testbed.new_folder() / 'state'}",
+                choose_workers(kind, server),
+            )
+            cluster.write_plugstack(*testbed.plugstack(OURS, *arguments))
+
         site.order_fault("delay", "/", delay_seconds=DELAY_MS / 1000)
-        state_directory = testbed.new_folder() / "state"
-        lines = testbed.plugstack(OURS, site.config_path, state_directory, argument)
-        cluster.write_plugstack(*lines)
+        forget_node_state()
         # Only at its start slurmd looks whether a plugin has an epilog.
         cluster.restart_slurmd(NODE)
         cluster.assert_nodes_healthy()
-        if has_token:
-            cluster.submit("true", *options).wait(LOAD_SECONDS)
+        # Caches are filled, and the worker server runs, but there will be no access token.
+        cluster.submit("true", *options).wait(LOAD_SECONDS)
+        forget_node_state()
         return _figures(cluster, site, options)
 
 
-def _figures(cluster: SlurmCluster, site: Site, options: tuple[str, ...]) -> LoadFigures:
+def _figures(cluster: SlurmCluster, site: Site, options: Sequence[str]) -> LoadFigures:
     tokens_before = site.tokens_issued()
     output = cluster.folder / "output"
     output.mkdir()

@@ -18,7 +18,6 @@ Samples = dict[str, list[float]]
 
 # As sites set it; at debug level a plugin that logs would pay for each line.
 SLURMD_DEBUG = "info"
-NO_CONFIG = Path("/nonexistent")
 NODES = dict(zip(VARIANTS, ("n1", "n2", "n3"), strict=True))
 DLOPENS_PER_RUN = 10
 SRUNS_PER_RUN = 3
@@ -78,7 +77,7 @@ def instructions(testbed: Testbed) -> Samples:
     ):
         for _ in range(CALLGRIND_RUNS):
             for variant, counts in samples.items():
-                cluster.write_plugstack(*testbed.plugstack(variant, NO_CONFIG, folder))
+                cluster.write_plugstack(*_plugstack(testbed, variant, folder))
                 cluster.submit("true").wait(CALLGRIND_SECONDS)
                 [count] = wait_until(lambda: _collected(logs), CALLGRIND_SECONDS, "callgrind's sum")
                 counts.append(count)
@@ -86,6 +85,11 @@ def instructions(testbed: Testbed) -> Samples:
                 for log in logs.iterdir():
                     log.unlink()
     return samples
+
+
+def _plugstack(testbed: Testbed, variant: str, state_directory: Path) -> list[str]:
+    """Return the lines of plugstack.conf; nobody reads a configuration here."""
+    return testbed.plugstack(variant, "/nonexistent", f"--state-dir={state_directory}")
 
 
 @contextmanager
@@ -149,7 +153,7 @@ def _interleaved(
     """Return what `measure` returns for each variant's node, in turn."""
 
     def switch_to(variant: str) -> str:
-        cluster.write_plugstack(*testbed.plugstack(variant, NO_CONFIG, cluster.folder))
+        cluster.write_plugstack(*_plugstack(testbed, variant, cluster.folder))
         return NODES[variant]
 
     samples = _of_each_variant()

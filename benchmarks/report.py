@@ -1,15 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """REPORT.md: the goals, all medians with their spread, and how they were measured."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-from benchmarks.goals import KB_PER_MB, TURN_TEXTS, Goal, goals
-from benchmarks.load import DELAY_MS, JOBS, LoadFigures
+from benchmarks.goals import Judgement, judge
+from benchmarks.load import DELAY_MS, JOBS, WITHOUT_QPU, LoadFigures
 from benchmarks.plugin_costs import DLOPENS_PER_RUN, SBATCHES_PER_RUN, SRUNS_PER_RUN
-from benchmarks.qpu_jobs import FIRST, SLOW_SESSION, QpuFigures
+from benchmarks.qpu_jobs import (
+    BY_HTTPS,
+    CASES,
+    FIRST,
+    IDLE_PROCESSES,
+    SESSION,
+    TURNS,
+    Case,
+    JobSamples,
+    QpuFigures,
+)
 from benchmarks.results import ByVariant, Results
-from benchmarks.samples import Estimate, percentile, ratio, spread
-from benchmarks.testbed import EMPTY, NONE, OPTION, OURS, QRUN
+from benchmarks.samples import Estimate, ratio, spread
+from benchmarks.testbed import BY_DEFAULT, EMPTY, NONE, OPTION, OURS, QRUN, SPAWNED
 
 HEAD = """<!-- SPDX-License-Identifier: GPL-3.0-or-later -->
 # What the plugin costs
@@ -34,17 +45,24 @@ METHOD = f"""## How it is measured
   sbatch, one after the other.
 - *Time to script*: from slurmstepd's first line in slurmd's log to the script's first line. That
   log knows milliseconds. *Release*: from the beginning of the exit hook to its end in that log.
-- *Worker server*: workers come from one that has served before (`--worker-server=`). Without it,
-  slurmstepd starts them.
-- *Worker's CPU*: of all processes that slurmstepd has waited for when the script starts, in the
-  kernel's ticks. Other work on the machine changes it much less than the times.
+- *By default*: workers come from a worker server that has served before, as systemd starts it.
+  *By https*: the same, and the site has a certificate of its own authority, which `--env:` names;
+  an entrance before the site that takes off TLS needs some of that time. *Spawned*: slurmstepd
+  starts the workers (`--worker-server=none`).
 - *First job*: nothing of the node's state is left from jobs before. *Next job*: the one after it,
   with the same credentials.
+- *Established plugin*: measured once, on a machine like this one, when the goals were set. It
+  asks one service after the other, and for a new access token each time.
 - *Resident memory*: Rss in smaps_rollup while the script runs. From one slurmstepd to the next it
   differs by some 100 kB, since the kernel maps what is just cached of the system's libraries.
   *Its own*: Anonymous there, what it has written; one goal compares that.
-  *Worker's peak*: Rss of the worker and what its network process does not share with it, read as
-  fast as possible.
+- *Memory of the worker server*: the sum of Pss in smaps_rollup over all processes whose program
+  is of the worker's environment. A page that several of them share counts once. What of Python and
+  of the system's libraries other programs map too, here site and benchmark, counts in part: it is
+  up to 10 MB more where none does. *Idle*: {", ".join(IDLE_PROCESSES)}. *At its peak*: read as
+  fast as possible from the submission of a job to its end, with the pair that is forked for the
+  next job. *Node without QPU jobs*: after ordinary jobs, before any other.
+- *Under load*: the node has no access token; of the counts, the worst run's.
 - The service is the simulated site on the same machine, by HTTP, and delays each request.
 """
 
@@ -54,7 +72,7 @@ def report(results: Results, plot_name: str | None) -> str:
     parts = [
         HEAD + DISTURBED if results.is_disturbed else HEAD,
         _machine(results),
-        _goals(goals(results)),
+        _goals(judge(results)),
     ]
     if plot_name is not None:
         parts.append(f"![time to script and release]({plot_name})\n")
@@ -107,21 +125,24 @@ def _machine(results: Results) -> str:
     return "## Machine\n\n" + table(("", ""), rows)
 
 
-def _goals(found: Sequence[Goal]) -> str:
-    if not found:
+def _goals(judgements: Sequence[Judgement]) -> str:
+    if not judgements:
         return ""
-    rows = [
-        (
-            goal.text,
-            f"≤ {number(goal.limit)} {goal.unit}".rstrip(),
-            with_interval(goal.measured, goal.unit),
-            goal.verdict if goal.is_met else f"**{goal.verdict}**",
-            goal.established,
-        )
-        for goal in found
-    ]
+    rows = [_goal_columns(judgement) for judgement in judgements]
     head = ("Goal", "Limit", "Measured", "", "established plugin")
     return "## Goals\n\n" + table(head, rows)
+
+
+def _goal_columns(judgement: Judgement) -> tuple[str, ...]:
+    goal = judgement.goal
+    sign = "≥" if goal.is_at_least else "≤"
+    return (
+        goal.text,
+        f"{sign} {number(goal.limit)} {goal.unit}".rstrip(),
+        with_interval(judgement.measured, goal.unit),
+        judgement.verdict if judgement.is_met else f"**{judgement.verdict}**",
+        "" if goal.established is None else f"{number(goal.established)} {goal.unit}",
+    )
 
 
 def _plugin_costs(results: Results) -> str:
@@ -176,63 +197,77 @@ def _instructions(samples: ByVariant) -> str:
 
 
 def _qpu_jobs(jobs: QpuFigures) -> str:
-    rows = [
-        ("no QPU, no plugin", "", "", with_quartiles(jobs.ordinary[NONE].to_script_ms), "", "", "")
-    ]
-    rows += [
-        (
-            case.name,
-            f"{case.delay_ms} ms",
-            TURN_TEXTS[turn],
-            with_quartiles(samples.to_script_ms),
-            with_quartiles(samples.release_ms),
-            with_quartiles([] if case.is_served else samples.acquisition_cpu_ms),
-            with_quartiles(samples.token_requests),
-        )
-        for (case, turn), samples in jobs.acquiring.items()
-    ]
-    head = (
-        *("QPUs", "a request", "on the node", "to script, ms", "release, ms"),
-        *("worker's CPU before the script, ms", "token requests"),
+    without = ("no QPU, no plugin", with_quartiles(jobs.ordinary[NONE].to_script_ms), "", "")
+    return (
+        "## Jobs with QPUs\n\n"
+        + _by_way("time to script, ms", jobs, lambda samples: samples.to_script_ms, without)
+        + "\n"
+        + _by_way("release, ms", jobs, lambda samples: samples.release_ms)
     )
-    return "## Jobs with QPUs\n\n" + table(head, rows)
+
+
+def _by_way(
+    what: str,
+    jobs: QpuFigures,
+    figure: Callable[[JobSamples], Sequence[float]],
+    *more: Sequence[str],
+) -> str:
+    """Return a table of one figure of all cases, with a column for each way."""
+    ways = (BY_DEFAULT, BY_HTTPS, SPAWNED)
+    rows = [
+        (
+            f"{case.text}, {turn}",
+            *(
+                with_quartiles(figure(jobs.acquiring[replace(case, way=way), turn]))
+                if replace(case, way=way) in CASES
+                else ""
+                for way in ways
+            ),
+        )
+        for case in CASES
+        if case.way == BY_DEFAULT
+        for turn in TURNS
+    ]
+    return table((what, *ways), [*more, *rows])
 
 
 def _memory(jobs: QpuFigures) -> str:
-    of_qpu_job = jobs.acquiring[SLOW_SESSION, FIRST]
-    peak_mb = [each / KB_PER_MB for each in jobs.worker_peak_kb]
-    server_mb = [each / KB_PER_MB for each in jobs.worker_server_kb]
-    rows = [
-        (
-            "slurmstepd, job without QPU, resident kB",
-            with_quartiles(jobs.ordinary[OURS].resident_kb),
-        ),
-        ("slurmstepd, 1 Runtime session, resident kB", with_quartiles(of_qpu_job.resident_kb)),
-        ("slurmstepd, job without QPU, its own kB", with_quartiles(jobs.ordinary[OURS].own_kb)),
-        ("slurmstepd, 1 Runtime session, its own kB", with_quartiles(of_qpu_job.own_kb)),
-        ("worker that acquires 1 Runtime session, peak MB", with_quartiles(peak_mb)),
-        ("worker server while it waits, resident MB", with_quartiles(server_mb)),
-    ]
-    return "### Memory\n\n" + table(("", ""), rows)
+    of_qpu_job = jobs.acquiring[Case(SESSION, 100), FIRST]
+    ordinary = jobs.ordinary[OURS]
+    samples_kb = {
+        "slurmstepd, job without QPU": ordinary.resident_kb,
+        "slurmstepd, 1 Runtime session": of_qpu_job.resident_kb,
+        "slurmstepd, job without QPU, its own": ordinary.own_kb,
+        "slurmstepd, 1 Runtime session, its own": of_qpu_job.own_kb,
+        "worker server, node without QPU jobs": jobs.memory.without_qpu_jobs_kb,
+        "worker server, idle": jobs.memory.idle_kb,
+        "what a job with 1 Runtime session adds to it at its peak": jobs.memory.added_kb,
+        "spawned worker that acquires 1 Runtime session, peak": jobs.memory.spawned_kb,
+    }
+    rows = [(text, with_quartiles(samples)) for text, samples in samples_kb.items()]
+    return "### Memory\n\n" + table(("", "kB"), rows)
 
 
 def _load(results: Results) -> str:
-    rows = [(text, *_load_columns(figures)) for text, figures in results.load.items()]
+    rows = [
+        (kind if kind == WITHOUT_QPU else f"{SESSION} each, {kind}", *_load_columns(runs))
+        for kind, runs in results.load.items()
+    ]
     head = (
-        *(f"{JOBS} jobs", "jobs a second", "most at once", "to script, median s", "99th of 100, s"),
+        *(f"{JOBS} jobs", "jobs a second", "most at once", "to script, median s", "99 of 100, s"),
         *("token requests", "failures"),
     )
-    text = f"One array on one node, {DELAY_MS} ms a request; measured once.\n\n"
+    [count] = {len(runs) for runs in results.load.values()}
+    text = f"One array on one node, {DELAY_MS} ms a request; runs: {count}.\n\n"
     return "## Under load\n\n" + text + table(head, rows)
 
 
-def _load_columns(figures: LoadFigures) -> tuple[str, ...]:
-    seconds = [each / 1000 for each in figures.to_script_ms]
+def _load_columns(runs: Sequence[LoadFigures]) -> tuple[str, ...]:
     return (
-        number(JOBS / figures.seconds),
-        number(figures.most_at_once),
-        number(spread(seconds).median),
-        number(percentile(seconds, 99)),
-        number(figures.token_requests),
-        number(figures.failures),
+        with_quartiles([run.jobs_per_second for run in runs]),
+        with_quartiles([run.most_at_once for run in runs]),
+        with_quartiles([spread(run.to_script_ms).median / 1000 for run in runs]),
+        with_quartiles([run.slowest_to_script_seconds for run in runs]),
+        number(max(run.token_requests for run in runs)),
+        number(max(run.failures for run in runs)),
     )

@@ -26,7 +26,7 @@ class Results:
     srun_ms: ByVariant = field(default_factory=dict)
     sbatch_per_second: ByVariant = field(default_factory=dict)
     jobs: QpuFigures | None = None
-    load: Mapping[str, LoadFigures] = field(default_factory=dict)
+    load: Mapping[str, Sequence[LoadFigures]] = field(default_factory=dict)
 
     @property
     def is_disturbed(self) -> bool:

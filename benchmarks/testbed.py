@@ -5,11 +5,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.memory import Workers
 from loopback.installation import Installation
 from loopback.site import Site
 from loopback.socket_unit import SocketUnit
@@ -19,6 +20,8 @@ NONE, EMPTY, OURS = VARIANTS = ("none", "empty", "ours")
 """What plugstack.conf lists: nothing, the empty C plugin, or ours."""
 OPTION, QRUN = "option", "qrun"
 """A C plugin with our option and log lines, and our plugin for qrun."""
+BY_DEFAULT, SPAWNED = "by default", "spawned"
+"""Where a QPU job's worker comes from: a worker server, which has one ready, or slurmstepd."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,15 @@ class Testbed:
             QRUN: self.installation.qrun_plugin,
         }[variant]
 
-    def plugstack(self, variant: str, config: Path, state_directory: Path, *more: str) -> list[str]:
-        """Return the lines of plugstack.conf, with more arguments for the plugin."""
+    def plugstack(self, variant: str, *arguments: str) -> list[str]:
+        """Return the lines of plugstack.conf, with arguments for the plugin."""
         if variant == NONE:
             return []
-        arguments = (str(config), f"--state-dir={state_directory}", *more)
         return [f"optional {self.plugin(variant)} {' '.join(arguments)}"]
+
+    def workers(self, but: Set[int] = frozenset()) -> Workers:
+        """Return the processes of our plugin's workers and of their server, but some."""
+        return Workers(self.installation.environments, but)
 
     def new_folder(self) -> Path:
         """Return a folder that every user can enter."""
@@ -66,6 +72,11 @@ class Testbed:
         command = self.installation.environment / "bin" / "spank-qrmi"
         with SocketUnit(folder / "socket", [str(command), "worker-server"], folder) as unit:
             yield unit
+
+
+def choose_workers(way: str, server: SocketUnit) -> str:
+    """Return the argument that has workers come from this server, or from slurmstepd."""
+    return f"--worker-server={'none' if way == SPAWNED else server.path}"
 
 
 @contextmanager

@@ -24,9 +24,9 @@ from loopback.job import Job
 from loopback.processes import Daemon, end_processes, processes_of, stepd_pids
 from loopback.waiting import wait_until
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 # Longer than KillWait, after which a step's processes get SIGKILL.
-STEPS_END_SECONDS = 10.0
+STEPS_END_SECONDS = 90.0
 
 
 class SlurmCluster:
@@ -220,13 +220,13 @@ class SlurmCluster:
         """Return the ids of all jobs that are pending, running or completing."""
         return self.run("squeue", "--noheader", "--array", "--format=%i").stdout.split()
 
-    def cancel_all(self, timeout_seconds: float = 30) -> None:
+    def cancel_all(self, timeout_seconds: float = 60) -> None:
         """Cancel every job and wait until the queue is empty; raise WaitTimeoutError."""
         if jobs := self.queue():
             self.run("scancel", *jobs)
         self.wait_for_empty_queue(timeout_seconds)
 
-    def wait_for_empty_queue(self, timeout_seconds: float = 10) -> None:
+    def wait_for_empty_queue(self, timeout_seconds: float = 60) -> None:
         """Wait until no job is left; raise WaitTimeoutError with the ids of those that are."""
         wait_until(self.queue, timeout_seconds, "empty queue", accept=lambda jobs: not jobs)
 
@@ -242,7 +242,7 @@ class SlurmCluster:
             states[node] = state if state == "idle" or reason == "none" else f"{state}: {reason}"
         return states
 
-    def assert_nodes_healthy(self, timeout_seconds: float = 15) -> None:
+    def assert_nodes_healthy(self, timeout_seconds: float = 60) -> None:
         """Wait until all nodes are idle; raise ClusterError with states and reasons if not."""
         # A drained node stays so: no need to wait for it.
         states = wait_until(
@@ -286,7 +286,7 @@ class SlurmCluster:
         return [line for line in text.splitlines() if tag.search(line)]
 
     def wait_for_log(
-        self, pattern: str | re.Pattern[str], job: Job | None = None, timeout_seconds: float = 15
+        self, pattern: str | re.Pattern[str], job: Job | None = None, timeout_seconds: float = 60
     ) -> str:
         """Return the first line that has the text or matches, of any log or of one job's lines.
 

@@ -186,7 +186,8 @@ def _settings(layout: Layout, controller_port: int, debug: str) -> dict[str, str
         "SchedulerType": "sched/backfill",
         "SchedulerParameters": "batch_sched_delay=0,sched_interval=1,bf_interval=1",
         "ReturnToService": "2",
-        "KillWait": "5",
+        # Slurm's own: proctrack/linuxproc then kills workers too, whose work ends before that.
+        "KillWait": "30",
         # Finished jobs stay known, so that their result can be asked for.
         "MinJobAge": "86400",
     }

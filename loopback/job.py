@@ -2,10 +2,11 @@
 """One submitted batch job: its states, its end and its output."""
 
 import re
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from loopback.commands import Commands
 from loopback.errors import ClusterError
 from loopback.waiting import wait_until
 
@@ -36,6 +37,13 @@ class JobResult:
     nodes: str
 
 
+class CommandRunner(Protocol):
+    """Where Slurm's commands are run: the machine itself, or one inside of it."""
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; raise CommandError if it fails."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One batch job of a cluster; `submit_stderr` is what sbatch said while it took the job."""
@@ -43,7 +51,7 @@ class Job:
     id: int
     folder: Path
     submit_stderr: str
-    commands: Commands
+    commands: CommandRunner
 
     @property
     def stdout(self) -> str:
@@ -74,7 +82,7 @@ class Job:
             details["JobState"], details["ExitCode"], self.stdout, self.stderr, details["NodeList"]
         )
 
-    def wait_for_state(self, state: str, timeout_seconds: float = 30) -> None:
+    def wait_for_state(self, state: str, timeout_seconds: float = 60) -> None:
         """Wait until the job is in a state; raise ClusterError if it ends in another one."""
         reached = wait_until(
             self.state,

@@ -17,8 +17,8 @@ from loopback.waiting import wait_until
 PROC = Path("/proc")
 # Tells what we started from the shell of somebody who was given the cluster's SLURM_CONF.
 CLUSTER_MARK = "LOOPBACK_CLUSTER"
-TERM_SECONDS = 5.0
-KILL_SECONDS = 5.0
+TERM_SECONDS = 60.0
+KILL_SECONDS = 60.0
 
 
 class Daemon:

@@ -14,10 +14,10 @@ from loopback.errors import ClusterError
 from loopback.processes import Daemon
 from loopback.waiting import wait_until
 from spank_qrmi.qrun import variables as qrun_names
-from spank_qrmi.simulator.object_store import ACCESS_KEY_ID, SECRET_ACCESS_KEY
-from spank_qrmi.simulator.pasqal_login import PASSWORD
-from spank_qrmi.simulator.pasqal_tokens import AUTH_TOKEN
-from spank_qrmi.simulator.site import (
+from spank_qrmi_simulator.object_store import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+from spank_qrmi_simulator.pasqal_login import PASSWORD
+from spank_qrmi_simulator.pasqal_tokens import AUTH_TOKEN
+from spank_qrmi_simulator.site import (
     API_KEY,
     APP_ID_CLIENT_ID,
     APP_ID_SECRET,
@@ -27,8 +27,8 @@ from spank_qrmi.simulator.site import (
     TOKEN_START,
 )
 
-START_SECONDS = 20.0
-RELEASE_SECONDS = 10.0
+START_SECONDS = 60.0
+RELEASE_SECONDS = 60.0
 
 SECRETS = {
     "API key": API_KEY,
@@ -52,7 +52,7 @@ class Site:
     """A running simulator; `config_path` is the qrmi_config.json that makes plugins use it."""
 
     def __init__(
-        self, folder: Path, *, program: Sequence[str] = ("-m", "spank_qrmi.simulator")
+        self, folder: Path, *, program: Sequence[str] = ("-m", "spank_qrmi_simulator")
     ) -> None:
         """Start it, with its files in `folder`, and wait until it answers.
 

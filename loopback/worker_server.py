@@ -11,7 +11,7 @@ from loopback.installation import Installation
 from loopback.processes import Daemon, children_of
 from loopback.waiting import wait_until
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 
 @dataclass(frozen=True)

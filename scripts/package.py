@@ -30,6 +30,7 @@ DESCRIPTION = (
 TARGET = "spank-qrmi.target"
 WORKER_SERVER = "spank-qrmi-worker-server.service"
 STATE_FOLDER = "/var/lib/spank_qrmi"
+SOCKET_FOLDER = "/run/spank_qrmi"
 UNIT_FOLDER = Path("usr/lib/systemd/system")
 # Folders that belong to every system; all others of an rpm are the package's.
 COMMON_FOLDERS = re.compile(
@@ -228,7 +229,8 @@ def _deb_scripts(contents: Contents) -> dict[str, str]:
     return {
         "postinst": enable + _start_units(f"deb-systemd-invoke start {TARGET}"),
         "prerm": f'if [ "$1" = remove ]; then\n{_stop_units(contents)}fi\n',
-        "postrm": f'if [ "$1" = remove ] || [ "$1" = purge ]; then\n{disable}{reload}fi\n'
+        "postrm": f'if [ "$1" = remove ] || [ "$1" = purge ]; then\n{disable}{reload}'
+        f"{_remove_socket_folder()}fi\n"
         f'if [ "$1" = purge ]; then\n{_forget_state()}fi\n',
     }
 
@@ -240,7 +242,7 @@ def _rpm_scripts(contents: Contents) -> dict[str, str]:
         "post": f'if [ "$1" = 1 ]; then\n{_in_files("enable")}fi\n{_start_units(start)}',
         "preun": f'if [ "$1" = 0 ]; then\n{_in_files("disable")}{_stop_units(contents)}fi\n',
         "postun": f'if [ "$1" = 0 ]; then\n{_with_systemd("systemctl daemon-reload")}'
-        f"{_forget_state()}fi\n",
+        f"{_remove_socket_folder()}{_forget_state()}fi\n",
     }
 
 
@@ -268,6 +270,11 @@ def _stop_units(contents: Contents) -> str:
 def _with_systemd(*commands: str) -> str:
     lines = "".join(f"    {command} || :\n" for command in commands)
     return f"if [ -d /run/systemd/system ]; then\n{lines}fi\n"
+
+
+def _remove_socket_folder() -> str:
+    """Remove what systemd has made for the socket, and leaves."""
+    return f"rmdir {SOCKET_FOLDER} 2>/dev/null || :\n"
 
 
 def _forget_state() -> str:

@@ -3,6 +3,6 @@
 
 import sys
 
-from spank_qrmi.cli import main
+from spank_qrmi.admin.command import main
 
 sys.exit(main())

@@ -77,10 +77,6 @@ class ObjectStoreError(QrmiError):
         return self.status is None or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-class SimulatorError(QrmiError):
-    """The simulated QPU site cannot start."""
-
-
 class ServiceError(QrmiError):
     """A vendor's service could not be reached, refused a request or gave an unusable response.
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from spank_qrmi.simulator.server import running_in_thread
-from spank_qrmi.simulator.site import Site
+from spank_qrmi_simulator.server import running_in_thread
+from spank_qrmi_simulator.site import Site
 
 
 @pytest.fixture(scope="module")

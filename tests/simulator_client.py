@@ -5,7 +5,7 @@ import time
 
 import httpx
 
-from spank_qrmi.simulator.site import Site
+from spank_qrmi_simulator.site import Site
 
 WAIT_SECONDS = 60
 BELL = """OPENQASM 3.0;

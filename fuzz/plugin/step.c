@@ -62,7 +62,7 @@ int __wrap_posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_acti
 	ssize_t ignored;
 
 	(void)path, (void)actions, (void)attributes;
-	if (strcmp(argv[1], "-I") != 0 || strcmp(argv[2], "-S") != 0 || environment[0] == NULL)
+	if (strcmp(argv[1], "-I") != 0 || strcmp(argv[2], "-m") != 0 || environment[0] == NULL)
 		abort();
 	if (worker.start_error != 0)
 		return worker.start_error;

@@ -11,9 +11,9 @@ from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration.qrmi_config import Config, Resource, load_config
 from spank_qrmi.configuration.qrun_credentials import load_credentials
 from spank_qrmi.errors import ConfigError
+from spank_qrmi.job.resolution import resolve_qpus
 from spank_qrmi.qrun.outcome import QrunError
 from spank_qrmi.qrun.primitive_input import read_primitive_input
-from spank_qrmi.resolution import resolve_qpus
 
 _OF_OTHER_PROGRAMS = ("LD_", "SLURM_", "SPANK_")
 

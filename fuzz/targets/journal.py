@@ -13,12 +13,12 @@ import orjson
 
 from fuzz.targets.claims import check_line
 from fuzz.targets.scratch import folder_in_memory
+from spank_qrmi.admin.inventory import document_of, lines_of
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.inventory import document_of, lines_of
+from spank_qrmi.job.releaser import Releaser, orphans
 from spank_qrmi.network.services import Services
-from spank_qrmi.release import Releaser, orphans
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner
 from tests.unit.fake_services import RecordingDeadline, unread

@@ -10,19 +10,19 @@ from fuzz.targets.claims import check_line, is_variable_name, result_or_refusal
 from spank_qrmi.configuration.plugstack import parse_arguments
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.configuration.qrun_plugstack import parse_arguments as parse_qrun_arguments
-from spank_qrmi.environment import (
+from spank_qrmi.errors import AcquisitionError, ArgumentError, QrmiError, VariableError
+from spank_qrmi.job.environment import (
     check_credentials_stay_home,
     check_values_are_text,
     export_variable,
     resource_environment,
     resource_variables,
 )
-from spank_qrmi.errors import AcquisitionError, ArgumentError, QrmiError, VariableError
+from spank_qrmi.job.resolution import split_names
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.qrun.settings import read_settings
 from spank_qrmi.redaction import shown_argument
-from spank_qrmi.resolution import split_names
 
 _SITE = {"QRMI_ENDPOINT": "https://site.test", "QRMI_KEY": "the-site's"}
 _RESOURCE = Resource("a", "fake", _SITE)

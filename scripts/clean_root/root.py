@@ -30,6 +30,7 @@ class Root:
     """One release's system below `folder`, with some packages and what they depend on.
 
     `has_machine_sources` gives it apt's sources of the machine, whose release it must be then.
+    `base` is a root of the same release that it is a copy of, instead of being made from nothing.
     """
 
     suite: str
@@ -37,6 +38,7 @@ class Root:
     folder: Path
     packages: Sequence[str]
     has_machine_sources: bool = False
+    base: "Root | None" = None
 
     @property
     def system(self) -> Path:
@@ -47,15 +49,18 @@ class Root:
         """Make the system, unless an earlier run has; raise RootError or ArchiveError."""
         if self.system.exists():
             return
-        if shutil.which("debootstrap") is None:
+        if self.base is None and shutil.which("debootstrap") is None:
             raise RootError("debootstrap is missing: apt-get install debootstrap")
         # It gets its name when it is whole.
         partial = self.folder / "partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         partial.chmod(0o755)
-        self._bootstrap(partial, log)
-        self._configure(partial)
+        if self.base is None:
+            self._bootstrap(partial, log)
+            self._configure(partial)
+        else:
+            self.base.copy_to(partial)
         done = run_inside(partial, ["sh", "-ec", INSTALL, "sh", *self.packages], log=log)
         if done.returncode != 0:
             message = f"apt-get in a root of {self.suite} failed: see {log}"

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the plugins' arguments in plugstack.conf have in common: `--name=value` and `--env:`.
+"""What the plugins' arguments in plugstack.conf have in common, in form and in meaning.
 
-No error shows a value of which it is not known that it is no secret.
+An argument is a line of a table: `COMMON` for both plugins and the command, and one for each
+plugin beside it. No error shows a value of which it is not known that it is no secret.
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TypeVar
 
@@ -14,14 +16,12 @@ from spank_qrmi.errors import ArgumentError, ConfigError
 from spank_qrmi.protocol import MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import shown_value
 from spank_qrmi.trust.files import check_trusted
+from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
 MAX_TIMEOUT_SECONDS = 86400
 
 DEFAULT_STATE_DIRECTORY = "/var/lib/spank_qrmi"
 """What the node keeps for itself: the journal, and access tokens."""
-
-STRICT_PERMISSIONS = "--strict-permissions"
-"""Refuses secrets that others can read, of which the log only warns without it."""
 
 Parse = Callable[[str, str], object]
 """Makes a value of an option's name and text; raises ArgumentError."""
@@ -39,28 +39,62 @@ def line_of(library: str) -> Iterator[None]:
         raise ArgumentError(message) from None
 
 
-def parse_options(
-    arguments: Sequence[str], options: Mapping[str, tuple[str | None, Parse]]
-) -> tuple[dict[str, str], dict[str, object]]:
-    """Return the variables of all `--env:` and the values of all other `--name=value`.
+@dataclass(frozen=True)
+class Argument:
+    """One argument `name=VALUE`, or `name` alone for one whose `shown_value` is empty.
 
-    `options` has under each option's name the key of its value, None if it is only checked, and how
-    to read it. The last one of a name counts. Raises ArgumentError naming what cannot be used.
+    `shown_value` is what documents say for VALUE; `key` is the attribute that takes the value, None
+    if it is only checked, because the plugin itself applies it.
+    """
+
+    name: str
+    shown_value: str
+    key: str | None
+    parse: Parse
+
+    @property
+    def text(self) -> str:
+        """The argument as documents show it."""
+        return f"{self.name}={self.shown_value}" if self.shown_value else self.name
+
+
+@dataclass(frozen=True)
+class CommonArguments:
+    """What an administrator may say of either plugin; `environment` may hold secrets."""
+
+    environment: dict[str, str] = field(default_factory=dict, repr=False, kw_only=True)
+    state_directory: str = field(default=DEFAULT_STATE_DIRECTORY, kw_only=True)
+    is_strict: bool = field(default=False, kw_only=True)
+    worker_user: WorkerUser = field(default=DEFAULT_WORKER_USER, kw_only=True)
+
+    @property
+    def exposures(self) -> tuple[str, ...]:
+        """What to tell of secrets among the arguments."""
+        return secret_variables_text(self.environment)
+
+
+def parse_options(
+    arguments: Sequence[str], known: Sequence[Argument]
+) -> tuple[dict[str, str], dict[str, object]]:
+    """Return the variables of all `--env:`, and the other arguments' values by their keys.
+
+    The last one of a name counts. Raises ArgumentError naming what cannot be used.
     """
     environment: dict[str, str] = {}
     values: dict[str, object] = {}
+    by_name = {each.name: each for each in known}
     for argument in arguments:
         if argument.startswith("--env:"):
             environment.update([_environment_variable(argument)])
             continue
-        option, separator, text = argument.partition("=")
-        if option not in options or not separator:
+        name, separator, text = argument.partition("=")
+        found = by_name.get(name)
+        if found is None or bool(separator) != bool(found.shown_value):
             message = f"argument {_shown(argument)!r} is not known"
             raise ArgumentError(message)
-        key, parse = options[option]
-        value = parse(option, text)
-        if key is not None:
-            values[key] = value
+        value = found.parse(name, text)
+        if found.key is not None:
+            values[found.key] = value
     return environment, values
 
 
@@ -89,6 +123,11 @@ def timeout_seconds(option: str, text: str) -> int:
         )
         raise ArgumentError(message)
     return int(text)
+
+
+def is_given(_option: str, _text: str) -> bool:
+    """Read an argument that has no value."""
+    return True
 
 
 def choice(choices: Mapping[str, _Value]) -> Callable[[str, str], _Value]:
@@ -143,12 +182,17 @@ def check_certificates(environment: Mapping[str, str]) -> None:
                 raise ArgumentError(message) from error
 
 
-def without_flags(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
-    """Return the arguments without those that have no value."""
-    return [each for each in arguments if each not in flags]
-
-
 def _shown(argument: str) -> str:
     """Return an argument without its value, which may be a secret."""
     name, separator, _ = argument.partition("=")
     return f"{name}=…" if separator else name
+
+
+STATE_DIRECTORY = Argument("--state-dir", "DIR", "state_directory", absolute_path)
+WORKER_USER = Argument("--worker-user", "NAME|UID", "worker_user", worker_user)
+WORKER_SERVER = Argument("--worker-server", "SOCKET|none", None, absolute_path_or_none)
+STRICT_PERMISSIONS = Argument("--strict-permissions", "", "is_strict", is_given)
+"""Refuses secrets that others can read, of which the log only warns without it."""
+
+COMMON = (STATE_DIRECTORY, WORKER_SERVER, STRICT_PERMISSIONS, WORKER_USER)
+"""The arguments of both plugins."""

@@ -21,7 +21,6 @@ from spank_qrmi.clients.base import Exchange, Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.tokens import Login, TokenSource
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.descriptors import close_from
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
 from spank_qrmi.network.calls import CALLS, Asked, Call, asked_of
 from spank_qrmi.network.messages import (
@@ -35,6 +34,7 @@ from spank_qrmi.network.messages import (
 )
 from spank_qrmi.redaction import error_place
 from spank_qrmi.trust import privileges
+from spank_qrmi.trust.descriptors import close_from
 from spank_qrmi.trust.worker_user import WorkerUser, ids_of
 
 log = logging.getLogger(__name__)

@@ -120,33 +120,6 @@ cdef inline void block_slurm_signals(sigset_t *blocked) noexcept nogil:
     sigdelset(blocked, SIGSEGV)
 
 
-cdef inline const char *start_program() noexcept nogil:
-    """Return the Python program that imports the worker from its environment and from nowhere else.
-
-    What Python does by itself to find packages runs whatever *.pth files and sitecustomize say, and
-    takes long. Only an environment that relies on others needs it. To look for garbage while modules
-    are imported takes 2 ms, and finds none.
-    """
-    return (
-        b"import gc, sys\n"
-        b"gc.set_threshold(200000)\n"
-        b"home = sys.executable.rpartition('/bin/')[0]\n"
-        b"try:\n"
-        b"    with open(home + '/pyvenv.cfg') as file:\n"
-        b"        is_whole = 'include-system-site-packages = false' in file.read()\n"
-        b"except OSError:\n"
-        b"    is_whole = False\n"
-        b"if is_whole:\n"
-        b"    for lib in dict.fromkeys(('lib', sys.platlibdir)):\n"
-        b"        version = 'python%d.%d' % sys.version_info[:2]\n"
-        b"        sys.path.append('/'.join((home, lib, version, 'site-packages')))\n"
-        b"else:\n"
-        b"    import site\n"
-        b"    site.main()\n"
-        b"from spank_qrmi.worker import main\n"
-        b"main()\n")
-
-
 cdef inline int spawn(const char *interpreter, int channel, int stderr_end,
                       pid_t *pid) noexcept nogil:
     """Start the worker with the channel as descriptors 0 and 1; return 0 or an error number."""
@@ -154,16 +127,14 @@ cdef inline int spawn(const char *interpreter, int channel, int stderr_end,
     cdef posix_spawnattr_t attributes
     cdef sigset_t every
     cdef sigset_t blocked
-    cdef char *argv[7]
+    cdef char *argv[5]
     cdef char *environment[3]
     cdef int error
     argv[0] = <char *>interpreter
     argv[1] = <char *>b"-I"
-    argv[2] = <char *>b"-S"
-    argv[3] = <char *>b"-c"
-    argv[4] = <char *>start_program()
-    argv[5] = <char *>b"spank_qrmi.worker"  # For those who look at a list of processes.
-    argv[6] = NULL
+    argv[2] = <char *>b"-m"
+    argv[3] = <char *>b"spank_qrmi.worker"
+    argv[4] = NULL
     environment[0] = <char *>b"PATH=/usr/bin:/bin"
     environment[1] = <char *>b"LC_ALL=C.UTF-8"
     environment[2] = NULL

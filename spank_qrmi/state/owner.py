@@ -5,17 +5,22 @@ A process id alone names another process sooner or later: with the boot and the 
 it names one for ever (proc(5), proc_pid_stat(5)).
 """
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from spank_qrmi import proc
-from spank_qrmi.proc import read_proc
+from spank_qrmi.trust import proc
+from spank_qrmi.trust.proc import read_proc
 
 # In /proc/PID/stat behind the name, which may itself hold spaces and parentheses.
 _STATE_FIELD = 0
 _START_FIELD = 19
 _ENDED_STATES = (b"Z", b"X")
+
+# As the first process sees it: a container of systemd's has a boot of its own by a mount, which is
+# missing in the fresh /proc that a service in there may have. Else as this process does.
+_BOOT_IDS = ("1/root/proc/sys/kernel/random/boot_id", "sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,10 @@ def _host() -> str:
 
 def boot_id() -> str:
     """Return what names this boot of the node, nothing if it is not told."""
-    try:
-        return read_proc("sys/kernel/random/boot_id").decode().strip()
-    except OSError:
-        return ""
+    for name in _BOOT_IDS:
+        with contextlib.suppress(OSError):
+            return read_proc(name).decode().strip()
+    return ""
 
 
 def _pid_namespace() -> int:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 
 from spank_qrmi.errors import PrivilegeError
-from spank_qrmi.proc import read_proc
+from spank_qrmi.trust.proc import read_proc
 
 _MIB = 1024 * 1024
 

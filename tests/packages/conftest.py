@@ -4,7 +4,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,21 @@ from tests.packages.machine import Machine
 DIST = REPOSITORY / "dist"
 # What the packages depend on, and what a QPU job on loopback needs.
 PACKAGES = ("munge", "python3", "rpm", "slurm-wlm")
+# What is needed to boot a root, which systemd-container does, and to look at processes there.
+BOOTING_PACKAGES = ("dbus", "procps", "systemd-container", "systemd-sysv")
 ROOTS = REPOSITORY / "build" / "roots"
+
+
+def make_root(packages: Sequence[str], base: Root | None = None) -> Root:
+    """Make a root of this machine's own release, unless an earlier run has."""
+    try:
+        suite, archive = own_release()
+        folder = ROOTS / "-".join([suite, *packages])
+        root = Root(suite, archive, folder, packages, has_machine_sources=True, base=base)
+        root.make(folder / "make.log")
+    except (ArchiveError, RootError) as error:
+        pytest.fail(str(error))
+    return root
 
 
 @pytest.fixture(scope="session")
@@ -25,14 +39,13 @@ def base_root() -> Root:
     """A root of this machine's own release, from the sources of its apt."""
     if os.geteuid() != 0:
         pytest.fail("only root can make a clean root")
-    try:
-        suite, archive = own_release()
-        folder = ROOTS / "-".join([suite, *PACKAGES])
-        root = Root(suite, archive, folder, PACKAGES, has_machine_sources=True)
-        root.make(folder / "make.log")
-    except (ArchiveError, RootError) as error:
-        pytest.fail(str(error))
-    return root
+    return make_root(PACKAGES)
+
+
+@pytest.fixture(scope="session")
+def booting_root(base_root: Root) -> Root:
+    """The same with systemd."""
+    return make_root((*PACKAGES, *BOOTING_PACKAGES), base_root)
 
 
 @pytest.fixture
@@ -51,7 +64,7 @@ def built(pattern: str) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def deb() -> Path:
     return built("*.deb")
 

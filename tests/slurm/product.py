@@ -22,7 +22,7 @@ from loopback.worker_server import WorkerServer
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import FOLDER_NAME
 
-WORKER_SECONDS = 20.0
+WORKER_SECONDS = 60.0
 SESSIONS = "/runtime/api/v1/sessions"
 
 

@@ -23,9 +23,9 @@ from spank_qrmi.qrun import variables as names
 
 BACKEND = "ibm_torino"
 OPTIONS = (f"--q-backend={BACKEND}", "--q-primitive=sampler")
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 # The longest clean-up, and the worker's start and end.
-REMOVAL_SECONDS = 40.0
+REMOVAL_SECONDS = 80.0
 
 STAND_IN = """\
 #!/usr/bin/python3 -I

@@ -33,7 +33,7 @@ SACCT = {
     "scontrol": ("scontrol", "--details", "show", "jobs"),
 }
 # slurmctld sends what it has to tell now and then.
-RECORDED_SECONDS = 20.0
+RECORDED_SECONDS = 60.0
 
 
 @pytest.fixture

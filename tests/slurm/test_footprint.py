@@ -18,7 +18,7 @@ from tests.slurm.product import Product
 MOST_WORKERS = {(): 0, ("--qpu=FRESNEL",): 1, ("--qpu=ibm_sherbrooke,FRESNEL",): 2}
 
 
-# Of what slurmstepd holds for itself, more than for another job (benchmarks/goals.py).
+# Of what slurmstepd holds for itself, more than for another job.
 MOST_KILOBYTES_OF_A_QPU_JOB = 100
 
 

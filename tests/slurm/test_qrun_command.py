@@ -14,7 +14,7 @@ from loopback.cluster import SlurmCluster
 from loopback.job import Job
 from loopback.site import Site
 from loopback.waiting import wait_until
-from spank_qrmi.simulator.site import APP_ID_CLIENT_ID, APP_ID_SECRET
+from spank_qrmi_simulator.site import APP_ID_CLIENT_ID, APP_ID_SECRET
 from tests.slurm.bucket import Bucket
 
 QRUN = f"{sys.executable} -m spank_qrmi.qrun"

@@ -14,7 +14,7 @@ import pytest
 from loopback.job import Job
 from loopback.processes import processes_naming
 from loopback.waiting import wait_until
-from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN
+from spank_qrmi_simulator.site import API_KEY, SERVICE_CRN
 from tests.simulator_client import FLIP, sampler_input
 from tests.slurm.bucket import Bucket
 from tests.slurm.qrun_product import OPTIONS, START_SECONDS, QrunProduct

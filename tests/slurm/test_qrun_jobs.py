@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from loopback.job import Job
-from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN
+from spank_qrmi_simulator.site import API_KEY, SERVICE_CRN
 from tests.slurm.qrun_product import OPTIONS, REMOVAL_SECONDS, QrunProduct, readable_lines
 
 JOBS = "/direct-access/v1/jobs/"
@@ -64,16 +64,28 @@ def test_task_without_a_quantum_job_is_no_matter(qrun_product: QrunProduct):
     assert (result.state, result.stderr) == ("COMPLETED", "")
 
 
-@pytest.mark.parametrize("how", ["stays", "deaf"])
 @pytest.mark.parametrize("start", ["", "srun "])
-def test_scancel_in_mid_run(qrun_product: QrunProduct, start: str, how: str):
+def test_scancel_in_mid_run(qrun_product: QrunProduct, start: str):
     qrun_product.hold_jobs()
-    job = qrun_product.submit(f"{start}{qrun_product.stand_in()} {how}")
+    job = qrun_product.submit(f"{start}{qrun_product.stand_in()} stays")
     [job_id] = qrun_product.wait_for_ids(job).values()
     job.cancel()
 
     assert job.wait().state == "CANCELLED"
     assert_removed(qrun_product, job, job_id)
+
+
+def test_scancel_of_programs_that_only_sigkill_ends(qrun_product: QrunProduct):
+    qrun_product.hold_jobs()
+    program = f"{qrun_product.stand_in()} deaf"
+    jobs = [qrun_product.submit(program), qrun_product.submit(f"srun {program}")]
+    ids = [[*qrun_product.wait_for_ids(job).values()] for job in jobs]
+    for job in jobs:
+        job.cancel()
+
+    assert [job.wait().state for job in jobs] == ["CANCELLED"] * 2
+    for job, job_ids in zip(jobs, ids, strict=True):
+        assert_removed(qrun_product, job, *job_ids)
 
 
 def test_time_limit(qrun_product: QrunProduct):

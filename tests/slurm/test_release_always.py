@@ -15,7 +15,7 @@ from loopback.job import Job
 from loopback.processes import children_of, command_line, end_processes
 from loopback.waiting import wait_until
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.release import RETRY_SECONDS
+from spank_qrmi.job.releaser import RETRY_SECONDS
 from spank_qrmi.state.journal import Entry, Journal
 from tests.slurm.both_ways import product
 from tests.slurm.product import Product, readable_lines
@@ -24,7 +24,7 @@ from tests.slurm.product import Product, readable_lines
 __all__ = ["product"]
 
 SESSIONS = "/runtime/api/v1/sessions"
-START_SECONDS = 20
+START_SECONDS = 60
 QPU = "--qpu=ibm_sherbrooke"
 ON_N1 = "--nodelist=n1"
 
@@ -42,7 +42,7 @@ def start_job(product: Product, *options: str) -> Job:
 
 def assert_released(product: Product, *, sessions: int = 1) -> None:
     product.wait_until_released()
-    product.cluster.wait_for_empty_queue(30)
+    product.cluster.wait_for_empty_queue()
     product.cluster.assert_nodes_healthy()
     assert product.cluster.stepd_pids() == set()
     assert len(product.site.sessions()) == sessions
@@ -167,7 +167,7 @@ def leave_behind(product: Product) -> Job:
     result = job.wait()
     assert result.state == "COMPLETED"
     assert "QPU ibm_sherbrooke: the session may still be open: " in result.stderr
-    product.cluster.wait_for_empty_queue(30)
+    product.cluster.wait_for_empty_queue()
     assert len(product.site.open_sessions()) == 1
     return job
 

@@ -18,8 +18,8 @@ from loopback.leaks import LeakSearch
 from loopback.processes import children_of, command_line
 from loopback.site import SECRETS, Site
 from loopback.waiting import wait_until
-from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN
 from spank_qrmi.state.token_cache import FOLDER_NAME
+from spank_qrmi_simulator.site import API_KEY, SERVICE_CRN
 from tests.slurm.echoing_service import ANSWERS, EchoingService
 from tests.slurm.product import Product, resource_variables
 from tests.slurm.qrun_product import QrunProduct

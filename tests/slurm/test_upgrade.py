@@ -24,7 +24,7 @@ BUILT = Release(__version__)
 NEWER = Release("98.0")
 NEWER_FORMAT = Release("99.0", VERSION + 1)
 QPUS = "--qpu=ibm_sherbrooke,FRESNEL"
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")

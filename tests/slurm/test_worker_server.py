@@ -18,7 +18,7 @@ from tests.slurm.product import Product, qpu_variables, readable_lines
 from tests.slurm.qrun_product import OPTIONS, QrunProduct
 
 UNITS = Path(__file__).parents[2] / "systemd"
-WORKER_SECONDS = 20
+WORKER_SECONDS = 60
 QPU = "--qpu=ibm_sherbrooke"
 TELL = "; tell the administrator: slurmd's log says more"
 

@@ -1,13 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of a process's memory the benchmark counts as its own."""
+"""What of a process's memory the benchmark counts as its own, and what workers hold together."""
 
 import mmap
 import os
+import subprocess
+import sys
 from pathlib import Path
 
-from benchmarks.job_figures import own_kb, resident_kb
+import pytest
+
+from benchmarks.memory import Workers, own_kb, resident_kb
 
 PAGES = 1000
+BLOCK_KB = 50_000
+PROGRAM = f"""
+import os, time
+block = b"x" * {BLOCK_KB * 1024}
+os.fork()
+os.fork()
+time.sleep(0.3)
+"""
 
 
 def test_own_memory_is_what_was_written(tmp_path: Path) -> None:
@@ -26,3 +38,33 @@ def test_own_memory_is_what_was_written(tmp_path: Path) -> None:
         assert written_kb <= resident_kb(os.getpid())
     assert read_kb - before_kb < size_kb // 2
     assert written_kb - read_kb > size_kb // 2
+
+
+def run_program(folder: Path) -> None:
+    """Run a program that writes a block, and forks three others, which only share it."""
+    program = folder / "program.py"
+    program.write_text(PROGRAM)
+    subprocess.run([sys.executable, program], check=True)
+
+
+def test_memory_of_workers_counts_once_however_many_share_it(tmp_path: Path) -> None:
+    peak_kb = Workers(tmp_path).peak_kb(lambda: run_program(tmp_path))
+    assert BLOCK_KB < peak_kb < 2 * BLOCK_KB
+
+
+def test_workers_that_are_gone_or_left_out_hold_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "print(flush=True); input()", tmp_path]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as one:
+        assert one.stdout is not None
+        one.stdout.readline()
+        assert Workers(tmp_path).pids() == {one.pid}
+        assert Workers(tmp_path).held_kb() > 0
+        assert Workers(tmp_path, but={one.pid}).held_kb() == 0
+        one.communicate(b"\n")
+    assert Workers(tmp_path).held_kb() == 0
+
+
+def test_work_that_fails_has_no_peak(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        Workers(tmp_path).peak_kb(lambda: 1 / 0)

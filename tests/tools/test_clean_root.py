@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a clean root takes over from the machine, and how commands run inside of it."""
 
+import dataclasses
 import os
 import platform
 import subprocess
@@ -199,3 +200,23 @@ def test_root_that_is_there_is_used_again(programs: Path, unmade: Root) -> None:
     unmade.make(unmade.folder / "log")
 
     assert [*unmade.folder.iterdir()] == [unmade.system]
+
+
+def test_root_that_is_made_of_another(
+    started: list[tuple[list[str], dict[str, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    unmade: Root,
+    tmp_path: Path,
+) -> None:
+    copied: list[Path] = []
+    base = Root("trixie", DEBIAN, tmp_path / "base", ())
+    monkeypatch.setattr(Root, "copy_to", lambda _, folder: copied.append(folder))
+    monkeypatch.setattr(inside, "write_host_files", lambda _: None)
+    larger = dataclasses.replace(unmade, base=base, packages=("dbus",))
+
+    with pytest.raises(RootError, match="apt-get in a root of trixie failed: see "):
+        larger.make(unmade.folder / "log")
+
+    assert copied == [unmade.folder / "partial"]
+    [(words, _)] = started
+    assert words[-1] == "dbus"

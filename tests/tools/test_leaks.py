@@ -106,7 +106,7 @@ def test_no_kind_of_the_site_is_a_part_of_another():
         "test-1/env-n1",
         "site/simulator.console",
         "database/slurm_acct_db/loopback_job_env_table.ibd",
-        "installation/lib/site-packages/spank_qrmi/simulator/site.py",
+        "installation/lib/site-packages/simulator/spank_qrmi_simulator/site.py",
     ],
 )
 def test_places_where_secrets_belong(folder: Path, name: str):

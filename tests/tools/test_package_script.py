@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a Debian package and an rpm say of a staged installation."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -195,6 +196,23 @@ def test_spec_has_the_scripts(contents: Contents) -> None:
     spec = "".join(package._spec_lines(contents))
     for name, script in package._rpm_scripts(contents).items():
         assert f"\n%{name}\n{script}%" in spec
+
+
+@pytest.mark.parametrize(("script", "argument"), [("postrm", "remove"), ("postun", "0")])
+def test_folder_of_the_socket_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contents: Contents, script: str, argument: str
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    monkeypatch.setattr(package, "SOCKET_FOLDER", str(folder))
+    machine = Machine(tmp_path)
+    machine.add("rmdir", f'exec {shutil.which("rmdir")} "$@"\n')
+    scripts = package._deb_scripts(contents) | package._rpm_scripts(contents)
+
+    machine.run(scripts[script], argument)
+    assert not folder.exists()
+    # Nothing was there where nobody has booted.
+    machine.run(scripts[script], argument)
 
 
 @pytest.mark.parametrize(("is_held", "remains"), [(False, False), (True, True)])

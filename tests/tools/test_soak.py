@@ -10,7 +10,7 @@ import pytest
 
 from loopback.soak import Result, untold
 from loopback.soak_plan import JOB_BLOWS, TIME_LIMIT, plan_soak
-from spank_qrmi.simulator.faults import parse_fault
+from spank_qrmi_simulator.faults import parse_fault
 
 SESSION = {"id": "s", "backend_name": "x", "created_at": 100.5, "max_ttl": 600, "closed_at": None}
 ENTRY = {

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from loopback.tls_entrance import TlsEntrance, tls_entrance_to
-from spank_qrmi import worker
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.simulator.object_store import LocalObjectStore, ObjectStore
-from spank_qrmi.simulator.site import Site
+from spank_qrmi.worker import process as worker
+from spank_qrmi_simulator.object_store import LocalObjectStore, ObjectStore
+from spank_qrmi_simulator.site import Site
 from tests.simulated_site import base_url, site
 from tests.unit.conversation import ServingWorker, converse
 from tests.unit.fake_services import assert_logs_show_no_secret

@@ -15,10 +15,10 @@ import httpx
 import orjson
 from botocore.config import Config
 
-from spank_qrmi.simulator import site as names
-from spank_qrmi.simulator.jobs import Job
-from spank_qrmi.simulator.object_store import ObjectStore
-from spank_qrmi.simulator.site import Site
+from spank_qrmi_simulator import site as names
+from spank_qrmi_simulator.jobs import Job
+from spank_qrmi_simulator.object_store import ObjectStore
+from spank_qrmi_simulator.site import Site
 from tests.simulator_client import FLIP, sampler_input
 
 PROJECT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ API = "/direct-access"
 JOBS = f"{API}/v1/jobs"
 SUBMIT = f"{JOBS}$"
 ONE_JOB = f"{JOBS}/[^/]+$"
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 WAITING_BACKEND = "ibm_paused"
 """Takes jobs, which wait as long as it is paused."""
 

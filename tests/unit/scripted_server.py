@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 HANG_UP = b"\0hang up"
 """At the end of an answer, or alone: the connection ends then."""
 
-ANSWER_SECONDS = 20.0
+ANSWER_SECONDS = 60.0
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 
 

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loopback.socket_unit import SocketUnit
-from spank_qrmi.worker_server import KILL, START, STARTED
+from spank_qrmi.worker.server import KILL, START, STARTED
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 # Tests may run as root on files that are an ordinary user's.
 PROGRAM = """
 import os, signal, socket, sys, time
-from spank_qrmi import worker_server, worker
+from spank_qrmi.worker import process as worker
+from spank_qrmi.worker import server as worker_server
 worker_server.refuse_untrusted_code = worker.refuse_untrusted_code = lambda *_: None
 {preparation}
 worker_server.main()

@@ -12,10 +12,8 @@ from pathlib import Path
 import pytest
 
 from spank_qrmi import at_once
-from spank_qrmi.acquisition import Acquirer, Held, Holder
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.environment import ResourceEnvironment
 from spank_qrmi.errors import (
     AcquisitionError,
     JournalError,
@@ -23,6 +21,8 @@ from spank_qrmi.errors import (
     ReleaseError,
     ServiceError,
 )
+from spank_qrmi.job.acquisition import Acquirer, Held, Holder
+from spank_qrmi.job.environment import ResourceEnvironment
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor, Order
@@ -34,7 +34,7 @@ HOLDER = Holder(7, 1, 0xFFFFFFFB, 1000, 60, OWNER, PROXY)
 NOW = 1_700_000_000
 ENDS_AT = "2023-11-14 22:21:40 UTC"
 VALUES = {"QRMI_KEY": "secret"}
-TOGETHER_SECONDS = 10
+TOGETHER_SECONDS = 60
 
 
 @pytest.fixture

@@ -1,45 +1,70 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Arrows between the folders of the package point one way."""
+"""Arrows between the modules of the package point one way."""
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import spank_qrmi
+import spank_qrmi_simulator
 
 PACKAGE = Path(spank_qrmi.__file__).parent
-# Each may import those that stand behind it.
-FOLDERS = ("network", "configuration", "state", "qrun", "clients", "trust")
+# Each may import those that stand behind it, and the modules beside them.
+FOLDERS = (
+    *("admin", "worker", "job", "network", "configuration", "state", "qrun", "clients", "trust"),
+)
+ROOT = ""
+# The command's other name.
+ENTRANCE = "__main__.py"
 
 
-def imports_of(module: Path) -> Iterator[str]:
-    """Yield what a module imports of the package, as the name of a folder or of a module beside."""
-    for node in ast.walk(ast.parse(module.read_bytes())):
+def module_at(path: Path) -> str:
+    """Return a module's name below the package; that of a package is its folder's."""
+    return ".".join(path.with_suffix("").relative_to(PACKAGE).parts).removesuffix(".__init__")
+
+
+def folder_of(module: str) -> str:
+    folder = module.partition(".")[0]
+    return folder if (PACKAGE / folder).is_dir() else ROOT
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Yield what a module imports of the package, as modules' names below it."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.ImportFrom) and node.module is not None:
-            package, _, path = node.module.partition(".")
+            package, _, module = node.module.partition(".")
             if package == PACKAGE.name:
-                yield from [path.partition(".")[0]] if path else (each.name for each in node.names)
+                for each in node.names:
+                    inner = f"{module}.{each.name}".removeprefix(".")
+                    is_module = PACKAGE.joinpath(*inner.split(".")).with_suffix(".py").exists()
+                    yield inner if is_module else module
 
 
-def may_import(name: str, folders: Sequence[str]) -> bool:
-    """Return whether a name is one of the folders, or a module beside them that needs none."""
-    module = PACKAGE / f"{name}.py"
-    if not module.exists():
-        return name in {*folders, "__version__"}
-    return all(may_import(each, []) for each in imports_of(module))
+def graph() -> dict[str, set[str]]:
+    return {
+        module_at(path): set(imports_of(path)) - {"__init__", ""}
+        for path in PACKAGE.rglob("*.py")
+        if path != PACKAGE / ENTRANCE
+    }
 
 
 def test_every_folder_has_its_place() -> None:
     folders = {each.parent.name for each in PACKAGE.glob("*/__init__.py")}
-    assert folders == {*FOLDERS, "plugin", "simulator"}
+    assert folders == {*FOLDERS, "plugin"}
 
 
 def test_folders_import_what_is_below_them() -> None:
+    places = [*FOLDERS, ROOT]
     wrong = [
-        (str(module.relative_to(PACKAGE)), name)
-        for place, folder in enumerate(FOLDERS)
-        for module in (PACKAGE / folder).glob("*.py")
-        for name in imports_of(module)
-        if not may_import(name, FOLDERS[place:])
+        (module, imported)
+        for module, imports in graph().items()
+        for imported in imports
+        if module != "plugin"
+        and places.index(folder_of(imported)) < places.index(folder_of(module))
     ]
     assert wrong == []
+
+
+def test_simulator_needs_nothing_of_ours() -> None:
+    modules = Path(spank_qrmi_simulator.__file__).parent.rglob("*.py")
+    assert [path.name for path in modules if list(imports_of(path))] == []

@@ -12,7 +12,7 @@ from spank_qrmi.at_once import begin, do_at_once
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
 
-TOGETHER_SECONDS = 10
+TOGETHER_SECONDS = 60
 
 
 @pytest.fixture

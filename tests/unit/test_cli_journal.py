@@ -11,17 +11,17 @@ from typing import Any
 import orjson
 import pytest
 
-from spank_qrmi import cli
-from spank_qrmi.cli import main
+from spank_qrmi.admin import command as cli
+from spank_qrmi.admin.command import main
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration.qrmi_config import load_config
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
-from spank_qrmi.simulator.qrmi_config import site_config, write_config
-from spank_qrmi.simulator.server import running_in_thread
-from spank_qrmi.simulator.site import API_KEY, SERVICE_CRN, Account, Site
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner, owner_of
 from spank_qrmi.state.token_cache import TokenCache
+from spank_qrmi_simulator.qrmi_config import site_config, write_config
+from spank_qrmi_simulator.server import running_in_thread
+from spank_qrmi_simulator.site import API_KEY, SERVICE_CRN, Account, Site
 from tests.unit.fake_vendor import TYPE, FakeVendor
 from tests.unit.local_network import LocalNetwork
 from tests.unit.test_privileges import ASK
@@ -200,7 +200,7 @@ def test_release_of_orphans(node: Node, alive: Owner, vendor: FakeVendor) -> Non
 def test_secrets_of_files_are_shown_nowhere(
     node: Node, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker of a step masks them too, see test_verbs.py."""
+    """The worker of a step masks them too, see test_acquire.py."""
     values = {"QRMI_PLAIN": SECRET}
     node.hold("down", values=values, secret_keys=["QRMI_PLAIN"])
     vendor.orders = {"release token-down": ReleaseError(f"refused {SECRET}")}
@@ -253,7 +253,7 @@ def test_only_root_may(node: Node, command: list[str], monkeypatch: pytest.Monke
 def test_limits_are_those_of_the_worker(command: list[str], step: str, tmp_path: Path) -> None:
     program = f"""
 import resource
-from spank_qrmi import cli
+from spank_qrmi.admin import command as cli
 from spank_qrmi.trust.privileges import WORKER_LIMITS
 from tests.unit.local_network import LocalNetwork
 
@@ -277,7 +277,7 @@ cli.main({[*command, f"--state-dir={tmp_path / 'journal'}"]})
 
 def test_command_asks_nothing_itself(tmp_path: Path) -> None:
     program = f"""{ASK}
-from spank_qrmi import cli
+from spank_qrmi.admin import command as cli
 from tests.unit.local_network import LocalNetwork
 
 cli.os.geteuid = lambda: 0

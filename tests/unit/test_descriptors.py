@@ -6,7 +6,7 @@ import sys
 
 PROGRAM = """
 import os
-from spank_qrmi.descriptors import close_from
+from spank_qrmi.trust.descriptors import close_from
 
 def never(*_):
     raise AssertionError("tried numbers that nobody has opened")

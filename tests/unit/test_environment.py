@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from spank_qrmi.configuration.qrmi_config import Resource
-from spank_qrmi.environment import (
+from spank_qrmi.errors import AcquisitionError
+from spank_qrmi.job.environment import (
     ResourceEnvironment,
     check_credentials_stay_home,
     check_values_are_text,
@@ -17,7 +18,6 @@ from spank_qrmi.environment import (
     resource_environment,
     resource_variables,
 )
-from spank_qrmi.errors import AcquisitionError
 
 JOB_ID = 7
 SITE = {"QRMI_ENDPOINT": "https://site", "QRMI_KEY": "of the site"}

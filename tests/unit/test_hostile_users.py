@@ -10,12 +10,12 @@ from typing import TypeVar
 import httpx
 import pytest
 
-from spank_qrmi.acquisition import Acquirer, Holder
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.environment import resource_environment
 from spank_qrmi.errors import QrmiError
+from spank_qrmi.job.acquisition import Acquirer, Holder
+from spank_qrmi.job.environment import resource_environment
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.state.journal import Journal

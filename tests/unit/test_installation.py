@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi import cli, installation
-from spank_qrmi.cli import main
-from spank_qrmi.errors import UntrustedPathError
-from spank_qrmi.installation import (
+from spank_qrmi.admin import command as cli
+from spank_qrmi.admin import installation
+from spank_qrmi.admin.command import main
+from spank_qrmi.admin.installation import (
     InstallationError,
     Places,
     install_plugins,
     remove,
     uninstall_plugins,
 )
+from spank_qrmi.errors import UntrustedPathError
 
 PLUGINS = ("spank_ibm_qrun.so", "spank_qrmi.so")
 SHARE = Path("share", "spank-qrmi")

@@ -28,7 +28,7 @@ from spank_qrmi.state.owner import Owner
 from tests.deadlines import killed_after
 from tests.unit.outcomes import outcome_of
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60
 
 ENTRY = Entry(
     7,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi import cli
+from spank_qrmi.admin import command as cli
 from spank_qrmi.qrun import command
 
 PAGES = Path(__file__).parents[2] / "man"

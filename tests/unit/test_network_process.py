@@ -39,7 +39,7 @@ from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor
 from tests.unit.outcomes import outcome_of
 from tests.unit.qrun_site import QrunSite
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 SETTINGS = Settings("a", {"QRMI_KEY": "secret"}, 60)
 WHO = "the worker's network process"
 ENDED = f"{WHO} ended before it had answered"

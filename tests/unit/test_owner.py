@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi import proc as proc_files
 from spank_qrmi.state.owner import Owner, is_gone, owner_of
+from spank_qrmi.trust import proc as proc_files
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 
 class FakeProc:
@@ -71,6 +71,17 @@ def test_number_that_another_process_has_is_gone(proc: FakeProc) -> None:
     owner = owner_of(7)
     proc.start(7, 1235)
     assert is_gone(owner)
+
+
+def test_boot_is_what_the_first_process_sees(proc: FakeProc) -> None:
+    proc.start(7, 1234)
+    owner = owner_of(7)
+    of_container = proc.folder / "1/root/proc/sys/kernel/random/boot_id"
+    of_container.parent.mkdir(parents=True)
+    of_container.write_text("this-boot\n")
+    proc.boot.write_text("boot-of-the-host\n")
+    assert owner_of(7) == owner
+    assert not is_gone(owner)
 
 
 def test_process_of_an_earlier_boot_is_gone(proc: FakeProc) -> None:

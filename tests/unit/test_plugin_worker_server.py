@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from loopback.socket_unit import SocketUnit
-from spank_qrmi.worker_server import STARTED
+from spank_qrmi.worker.server import STARTED
 from tests.unit.plugin_host import CONFIG, PluginHost, Report, answer_of, told_to_user
 from tests.unit.served_workers import asked, scripted_server, silent_server, worker_server
 from tests.unit.test_plugin_messages import VALGRIND

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from fuzz.targets.claims import is_variable_name
 from fuzz.targets.scratch import folder_in_memory
-from spank_qrmi import worker
-from spank_qrmi.environment import EXPORT_LIST, JOB_ID, JOB_UID, RESOURCE_LISTS, TYPE_LISTS
+from spank_qrmi.job.environment import EXPORT_LIST, JOB_ID, JOB_UID, RESOURCE_LISTS, TYPE_LISTS
 from spank_qrmi.protocol import Request, Verb
+from spank_qrmi.worker import process as worker
 from tests.unit.conversation import SeenAnswer, converse
 from tests.unit.fake_vendor import TYPE, FakeVendor
 from tests.unit.local_network import LocalNetwork

@@ -37,7 +37,7 @@ JOBS = "GET /base/jobs"
 PATCH = "PATCH /base/sessions/s-1"
 CLOSE = "DELETE /base/sessions/s-1/close"
 
-TOGETHER_SECONDS = 10
+TOGETHER_SECONDS = 60
 
 
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")

@@ -26,8 +26,8 @@ from spank_qrmi.qrun import run as quantum_run
 from spank_qrmi.qrun.command import main
 from spank_qrmi.qrun.object_store import ObjectStore
 from spank_qrmi.qrun.run import QuantumRun
-from spank_qrmi.simulator import site as names
-from spank_qrmi.simulator.jobs import Job
+from spank_qrmi_simulator import site as names
+from spank_qrmi_simulator.jobs import Job
 from tests.simulator_client import BELL
 from tests.unit.qrun_site import (
     JOBS,

@@ -15,7 +15,7 @@ from loopback.tls_entrance import tls_entrance_to
 from spank_qrmi.errors import ObjectStoreError
 from spank_qrmi.qrun.object_store import ObjectStore
 from spank_qrmi.qrun.settings import StoreSettings
-from spank_qrmi.simulator import object_store as simulator
+from spank_qrmi_simulator import object_store as simulator
 from tests.unit.scripted_server import scripted_server, tunnelling_proxy
 
 pytestmark = [

@@ -36,7 +36,7 @@ NEEDED = (
 TOGETHER = "--iam-apikey, --service-crn, --iam-endpoint belong together: add "
 FILE_IS_ALL = (
     "--credentials names the file that holds all credentials: give no other arguments but "
-    "--always, --strict-permissions, --cleanup-timeout, --worker-server, --state-dir, "
+    "--always, --cleanup-timeout, --state-dir, --worker-server, --strict-permissions, "
     "--worker-user and --env: beside it"
 )
 
@@ -66,10 +66,14 @@ def refusal_of(arguments: Sequence[str]) -> str | None:
             (*EIGHT, *IAM): QrunArguments({**SITE, **IAM_VALUES}),
             (*IAM, *EIGHT): QrunArguments({**SITE, **IAM_VALUES}),
         },
-        {(*EIGHT, "--env:A=b=c", "--env:B="): QrunArguments(SITE, None, {"A": "b=c", "B": ""})},
+        {
+            (*EIGHT, "--env:A=b=c", "--env:B="): QrunArguments(
+                SITE, environment={"A": "b=c", "B": ""}
+            )
+        },
         {
             ("--credentials=/etc/a",): QrunArguments({}, "/etc/a"),
-            WITH_FILE: QrunArguments({}, "/etc/a", {"A": "1"}),
+            WITH_FILE: QrunArguments({}, "/etc/a", environment={"A": "1"}),
             ("--strict-permissions", "--credentials=/etc/a"): QrunArguments(
                 {}, "/etc/a", is_strict=True
             ),

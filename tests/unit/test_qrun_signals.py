@@ -26,7 +26,7 @@ from tests.unit.qrun_site import (
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(botocore|moto|werkzeug).*")
 
-STOP_SECONDS = 20
+STOP_SECONDS = 60
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 TOKEN = "/v1/token$"
 

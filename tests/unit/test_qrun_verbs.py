@@ -12,15 +12,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from spank_qrmi import qrun_verbs
 from spank_qrmi.clients import retry
+from spank_qrmi.job import qrun as qrun_verbs
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.qrun import variables as names
-from spank_qrmi.simulator.faults import parse_fault
-from spank_qrmi.simulator.site import API_KEY, APP_ID_CLIENT_ID, APP_ID_SECRET, SERVICE_CRN, Site
+from spank_qrmi_simulator.faults import parse_fault
+from spank_qrmi_simulator.site import API_KEY, APP_ID_CLIENT_ID, APP_ID_SECRET, SERVICE_CRN, Site
 from tests.unit.conversation import SeenAnswer, ServingWorker
 
-LONG_ENOUGH_SECONDS = 20
+LONG_ENOUGH_SECONDS = 60
 S3 = ("key-id-of-the-site", "key-secret-of-the-site", "http://127.0.0.1:9", "test", "us-east-1")
 
 
@@ -323,7 +323,7 @@ def test_trouble_that_stays_is_told_for_each_job(
 ) -> None:
     job_ids = [service.submit() for _ in range(2)]
     service.order_fault(times=None, **fault)
-    answer = serving.ask(cleanup(arguments(service.base_url), *job_ids, seconds=2))
+    answer = serving.ask(cleanup(arguments(service.base_url), *job_ids, seconds=6))
     for job_id, message in zip(job_ids, answer.messages, strict=True):
         assert message.startswith(f"quantum job {job_id} may still be on the service: ")
         assert reason in message

@@ -13,7 +13,7 @@ import pytest
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
-from spank_qrmi.release import (
+from spank_qrmi.job.releaser import (
     RETRY_SECONDS,
     Releaser,
     is_being_acquired,
@@ -28,7 +28,7 @@ from tests.unit.local_network import LocalNetwork
 
 NOW = 1_700_000_000
 GONE = Owner(os.uname().nodename, "another boot", 1, 2, 3)
-TOGETHER_SECONDS = 10
+TOGETHER_SECONDS = 60
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from spank_qrmi.configuration.qrmi_config import Config, Resource
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.resolution import resolve_qpus, split_names
+from spank_qrmi.job.resolution import resolve_qpus, split_names
 
 PATH = Path("/etc/slurm/qrmi_config.json")
 

@@ -19,12 +19,12 @@ from spank_qrmi.network.messages import Order, Report, encode_frame, read_frame
 from spank_qrmi.network.process import NetworkProcess
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.qrun import variables as names
-from spank_qrmi.simulator.faults import parse_fault
-from spank_qrmi.simulator.qrmi_config import site_config, write_config
-from spank_qrmi.simulator.server import running_in_thread
-from spank_qrmi.simulator.site import OPEN_PLAN_API_KEY, OPEN_PLAN_SERVICE_CRN, Site
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
+from spank_qrmi_simulator.faults import parse_fault
+from spank_qrmi_simulator.qrmi_config import site_config, write_config
+from spank_qrmi_simulator.server import running_in_thread
+from spank_qrmi_simulator.site import OPEN_PLAN_API_KEY, OPEN_PLAN_SERVICE_CRN, Site
 from tests.unit.conversation import encode_request, read_answer
 from tests.unit.test_network_process import NONSENSE, PATIENCE_SECONDS, SILENT, real, served
 from tests.unit.test_qrun_verbs import arguments

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scripts import package
-from spank_qrmi import cli
+from spank_qrmi.admin import command as cli
 from spank_qrmi.configuration.plugstack_options import DEFAULT_STATE_DIRECTORY
 
 REPOSITORY = Path(__file__).parents[2]

@@ -26,7 +26,7 @@ LOGIN = IamLogin("https://iam.test", "api-key-of-the-site")
 KEY = TokenCache.key_of(LOGIN)
 OTHER_KEY = "0" * 64
 TOKEN = "token-Kq83-do-not-show"
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 
 class Node:

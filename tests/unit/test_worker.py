@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi import worker
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import VERSION, Request, Verb, Verdict
-from spank_qrmi.simulator.qrmi_config import site_config, write_config
-from spank_qrmi.simulator.server import running_in_thread
-from spank_qrmi.simulator.site import Site
+from spank_qrmi.worker import process as worker
+from spank_qrmi_simulator.qrmi_config import site_config, write_config
+from spank_qrmi_simulator.server import running_in_thread
+from spank_qrmi_simulator.site import Site
 from tests.unit.conversation import ServingWorker, joined
 from tests.unit.local_network import LocalNetwork
 
 REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, 60)
-WAIT_SECONDS = 10
+WAIT_SECONDS = 60
 
 VerbFunction = Callable[[Request, Deadline, AnswerWriter, Network], None]
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from spank_qrmi.protocol import Request, Verb
-from spank_qrmi.simulator.qrmi_config import site_config, write_config
-from spank_qrmi.simulator.server import running_in_thread
-from spank_qrmi.simulator.site import Site
+from spank_qrmi_simulator.qrmi_config import site_config, write_config
+from spank_qrmi_simulator.server import running_in_thread
+from spank_qrmi_simulator.site import Site
 from tests.unit.conversation import SeenAnswer, encode_request, read_answer
 
 WORKER_SECONDS = 60

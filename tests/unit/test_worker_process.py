@@ -17,23 +17,24 @@ from pathlib import Path
 import pytest
 
 from spank_qrmi.protocol import Request, Verb
-from spank_qrmi.simulator.faults import parse_fault
-from spank_qrmi.simulator.qrmi_config import site_config, write_config
-from spank_qrmi.simulator.server import running_in_thread
-from spank_qrmi.simulator.site import Site
 from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi_simulator.faults import parse_fault
+from spank_qrmi_simulator.qrmi_config import site_config, write_config
+from spank_qrmi_simulator.server import running_in_thread
+from spank_qrmi_simulator.site import Site
 from tests.unit.conversation import SeenAnswer, encode_request, read_answer
 from tests.unit.open_descriptors import OPEN_DESCRIPTORS
 from tests.unit.test_privileges import ASK
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, PATIENCE_SECONDS)
 # Tests may run as root on files that are an ordinary user's.
 WORKER = (
     "-I",
     "-c",
-    "from spank_qrmi import worker; worker.refuse_untrusted_code = lambda *_: None; worker.main()",
+    "from spank_qrmi.worker import process; process.refuse_untrusted_code = lambda *_: None; "
+    "process.main()",
 )
 
 # A worker whose verb tells what it finds, after all that libraries may do to standard output.
@@ -41,7 +42,7 @@ CURIOUS_WORKER = (
     OPEN_DESCRIPTORS
     + """
 import os, sys
-from spank_qrmi import worker
+from spank_qrmi.worker import process as worker
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.protocol import Verb, Verdict
 
@@ -118,7 +119,7 @@ def test_process_keeps_its_answer_clean_and_nothing_open() -> None:
 
 def test_process_that_decides_asks_nothing_itself() -> None:
     asking_worker = f"""{ASK}
-from spank_qrmi import worker
+from spank_qrmi.worker import process as worker
 from spank_qrmi.protocol import Verb, Verdict
 
 def verb(request, deadline, answer, network):

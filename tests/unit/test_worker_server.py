@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from loopback.socket_unit import SocketUnit
 from loopback.waiting import wait_until
 from loopback.worker_server import is_listened_to
 from spank_qrmi.protocol import Request, Verb
-from spank_qrmi.worker_server import KILL, START
+from spank_qrmi.worker.server import KILL, START
 from tests.unit.conversation import encode_request, read_answer
 from tests.unit.open_descriptors import OPEN_DESCRIPTORS
 from tests.unit.served_workers import PATIENCE_SECONDS, PROGRAM, asked, worker_server
@@ -66,8 +66,12 @@ def serving(folder: Path, preparation: str) -> Iterator[SocketUnit]:
 
 def sockets_in(unit: SocketUnit) -> int:
     """Return how many sockets a server has open."""
-    links = Path(f"/proc/{unit.pid}/fd").iterdir()
-    return sum(str(link.readlink()).startswith("socket:") for link in links)
+    count = 0
+    for link in Path(f"/proc/{unit.pid}/fd").iterdir():
+        # It may have been closed meanwhile.
+        with suppress(FileNotFoundError):
+            count += str(link.readlink()).startswith("socket:")
+    return count
 
 
 def wait_for_end(pid: int) -> None:

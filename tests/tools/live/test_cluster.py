@@ -235,7 +235,7 @@ def test_two_clusters_at_once(cluster: SlurmCluster, cluster_folder: Path):
 
 @pytest.mark.parametrize("controller_is_dead", [False, True])
 def test_stop_leaves_nothing_of_a_running_job(cluster_folder: Path, controller_is_dead: bool):
-    cluster = SlurmCluster(cluster_folder)
+    cluster = SlurmCluster(cluster_folder, settings={"KillWait": "3"})
     cluster.start()
     cluster.submit("trap '' TERM; setsid sleep 60 & sleep 60", user="nobody").wait_for_state(
         "RUNNING"

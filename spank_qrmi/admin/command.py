@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`spank-qrmi`, the administrator's command."""
+
+import argparse
+import importlib.util
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import orjson
+
+from spank_qrmi import __version__
+from spank_qrmi.admin import inventory
+from spank_qrmi.admin.installation import Places, install_plugins, uninstall_plugins
+from spank_qrmi.answer import logging_to
+from spank_qrmi.configuration.plugstack_options import (
+    DEFAULT_STATE_DIRECTORY,
+    STATE_DIRECTORY,
+    WORKER_USER,
+    Parse,
+    timeout_seconds,
+)
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import JournalError, QrmiError
+from spank_qrmi.job.releaser import Releaser, is_being_acquired, orphans
+from spank_qrmi.network.process import start_network_process
+from spank_qrmi.network.services import Network
+from spank_qrmi.redaction import Redactor
+from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.token_cache import TokenCache
+from spank_qrmi.trust import privileges
+from spank_qrmi.trust.running_code import refuse_untrusted_code
+from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
+from spank_qrmi.worker import server as worker_server
+
+_SIMULATOR = "spank_qrmi_simulator"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; return 0, or 1 with one line on stderr if it failed."""
+    options = _parser().parse_args(arguments)
+    options.redactor = Redactor()
+
+    def show(level: int, line: str) -> None:
+        if level >= logging.WARNING:
+            sys.stderr.write(f"spank-qrmi: {options.redactor.clear(line)}\n")
+
+    try:
+        with logging_to(show):
+            return options.run(options) or 0
+    except QrmiError as error:
+        show(logging.ERROR, str(error))
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="spank-qrmi", description="Administer the QPU plugins of this node."
+    )
+    parser.add_argument("-V", "--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    install = commands.add_parser("install", help="put the plugins where Slurm finds them")
+    usual = Places()
+    install.add_argument("--plugindir", type=_absolute, default=usual.plugins)
+    install.add_argument("--sysconfdir", type=_absolute, default=usual.configuration)
+    install.add_argument("--prefix", type=_absolute, default=usual.prefix)
+    install.set_defaults(run=_install)
+    uninstall = commands.add_parser("uninstall", help="take away what install has written")
+    uninstall.set_defaults(run=_uninstall)
+    for either in (install, uninstall):
+        either.add_argument(
+            "--root", type=_absolute, default=Path("/"), help="work below this folder instead"
+        )
+    _add_journal_commands(commands)
+    serve = commands.add_parser("worker-server", help="have workers ready for plugins")
+    serve.add_argument(
+        "--socket",
+        type=_absolute,
+        metavar="PATH",
+        help="serve this socket; without it the one that systemd passes on",
+    )
+    serve.set_defaults(run=_become_worker_server)
+    # Its arguments are the simulator's: no character makes an option of one of them.
+    simulate = commands.add_parser(
+        "simulate",
+        help="serve a simulated QPU site over HTTP; --help says how",
+        add_help=False,
+        prefix_chars="\0",
+    )
+    simulate.add_argument("arguments", nargs="*")
+    simulate.set_defaults(run=_become_simulator)
+    return parser
+
+
+def _add_journal_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    status = commands.add_parser("status", help="show what jobs of this node hold")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.set_defaults(run=_status)
+    release = commands.add_parser("release", help="give back what jobs of this node hold")
+    which = release.add_mutually_exclusive_group(required=True)
+    which.add_argument("--orphaned", action="store_true", help="what no living step holds")
+    which.add_argument("--job", type=int, metavar="ID", help="what one job holds")
+    which.add_argument("--all", action="store_true", help="everything, running jobs' QPUs too")
+    release.add_argument("--timeout", type=_reader(timeout_seconds), default=20, metavar="SECONDS")
+    release.add_argument(
+        WORKER_USER.name,
+        type=_reader(WORKER_USER.parse),
+        default=DEFAULT_WORKER_USER,
+        metavar="USER",
+    )
+    release.set_defaults(run=_release)
+    for either in (status, release):
+        either.add_argument(
+            STATE_DIRECTORY.name, type=_absolute, default=DEFAULT_STATE_DIRECTORY, metavar="DIR"
+        )
+
+
+def _reader(parse: Parse) -> Callable[[str], object]:
+    """Return what reads an option as plugstack.conf's arguments are read."""
+
+    def read(text: str) -> object:
+        try:
+            return parse("it", text)
+        except QrmiError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
+
+
+def _absolute(text: str) -> Path:
+    return Path(text).absolute()
+
+
+def _install(options: argparse.Namespace) -> None:
+    # Below another root, a packager's folders are not the node's.
+    if options.root == Path("/"):
+        refuse_untrusted_code()
+    places = Places(options.plugindir, options.sysconfdir, options.prefix)
+    for path in install_plugins(places, options.root):
+        sys.stdout.write(f"installed {path}\n")
+
+
+def _uninstall(options: argparse.Namespace) -> None:
+    for path in uninstall_plugins(options.root):
+        sys.stdout.write(f"removed {path}\n")
+
+
+def _become_worker_server(options: argparse.Namespace) -> NoReturn:
+    # Its workers are to have nothing of this command's.
+    command = [sys.executable, "-I", "-m", "spank_qrmi.worker.server"]
+    if options.socket is not None:
+        command.append(str(options.socket))
+    os.execve(command[0], command, worker_server.environment())  # noqa: S606 (it has no shell to be misled by)
+
+
+def _become_simulator(options: argparse.Namespace) -> NoReturn:
+    if importlib.util.find_spec(_SIMULATOR) is None:
+        message = (
+            "the simulated site is a package of its own: install the file "
+            f"{_SIMULATOR}-{__version__}-py3-none-any.whl of this release beside spank-qrmi"
+        )
+        raise QrmiError(message)
+    command = [sys.executable, "-I", "-m", _SIMULATOR, *options.arguments]
+    os.execv(command[0], command)  # noqa: S606 (it has no shell to be misled by)
+
+
+def _status(options: argparse.Namespace) -> None:
+    journal = _journal(options)
+    privileges.limit(privileges.WORKER_LIMITS)
+    if options.json:
+        sys.stdout.write(orjson.dumps(inventory.document_of(journal)).decode() + "\n")
+        return
+    for line in inventory.lines_of(journal):
+        sys.stdout.write(f"{line}\n")
+
+
+def _release(options: argparse.Namespace) -> int:
+    """Print one line for each entry; return 1 if one of them could not be released."""
+    journal = _journal(options)
+    refuse_untrusted_code()
+    # Before there is a secret or an open file that it could inherit.
+    network = start_network_process()
+    privileges.refuse_to_ask()
+    privileges.limit(privileges.WORKER_LIMITS)
+    try:
+        return _release_with(network, journal, options)
+    finally:
+        network.close()
+
+
+def _release_with(network: Network, journal: Journal, options: argparse.Namespace) -> int:
+    found = journal.entries() if options.job is None else journal.entries_of_job(options.job)
+    entries = [each for each in found if isinstance(each, Entry)]
+    if options.orphaned:
+        entries = orphans(entries, time.time())
+    wanted = [entry for entry in entries if not is_being_acquired(entry)]
+    deadline = Deadline(options.timeout)
+    for entry in wanted:
+        options.redactor.add(entry.secrets())
+    if wanted:
+        network.open(
+            [entry.environment for entry in wanted],
+            options.worker_user,
+            options.timeout,
+            token_cache=TokenCache(options.state_dir, options.redactor.add),
+        )
+        network.wait_until_open(deadline)
+    outcomes = Releaser(journal, deadline, network).release_all(wanted)
+    lines = [
+        f"job {entry.job_id}: {entry.resource_name}: {_result(entry, error)}"
+        for entry, error in zip(wanted, outcomes, strict=True)
+    ]
+    lines += [
+        f"job {entry.job_id}: {entry.resource_name}: skipped: its step is still acquiring it"
+        for entry in entries
+        if entry not in wanted
+    ]
+    unreadable = [f"failed: {each}" for each in found if isinstance(each, JournalError)]
+    for line in [*lines, *unreadable]:
+        sys.stdout.write(f"{options.redactor.clear(line)}\n")
+    has_failed = bool(unreadable) or any(error is not None for error in outcomes)
+    return int(has_failed)
+
+
+def _result(entry: Entry, error: QrmiError | None) -> str:
+    if error is not None:
+        return f"failed: {error}"
+    return "has ended by itself" if entry.token is None else "released"
+
+
+def _journal(options: argparse.Namespace) -> Journal:
+    if os.geteuid() != 0:
+        raise JournalError("only root may see and release what jobs hold: run it as root")
+    return Journal(options.state_dir)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a node holds, for people and for programs: each entry of the journal without its secrets."""
+
+import pwd
+from collections.abc import Iterable, Sequence
+
+from spank_qrmi.errors import JournalError
+from spank_qrmi.job.releaser import is_being_acquired, is_orphaned
+from spank_qrmi.redaction import printable
+from spank_qrmi.state.journal import Entry, Journal, utc_text
+
+# slurm/slurm.h: SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP
+_STEP_NAMES = {0xFFFFFFFB: "batch", 0xFFFFFFFA: "interactive"}
+
+_HEADINGS = ("JOB", "STEP", "USER", "RESOURCE", "TYPE", "SINCE", "STATE")
+
+BEING_ACQUIRED = "being acquired"
+HELD = "held"
+RELEASE_FAILED = "release failed"
+UNANSWERED = "never answered"
+
+
+def state_of(entry: Entry) -> str:
+    """Return in which part of its life an acquisition is."""
+    if is_being_acquired(entry):
+        return BEING_ACQUIRED
+    if entry.token is None:
+        return UNANSWERED
+    return RELEASE_FAILED if entry.failure else HELD
+
+
+def document_of(journal: Journal) -> dict[str, object]:
+    """Return what the journal holds as a JSON document: `entries`, and `unreadable` as lines.
+
+    Times are Unix seconds, `uid` and ids numbers. Raises JournalError.
+    """
+    entries, unreadable = _sorted(journal.entries())
+    return {
+        "entries": [
+            {
+                "job_id": entry.job_id,
+                "restart_count": entry.restart_count,
+                "step": step_name(entry.step_id),
+                "uid": entry.uid,
+                "resource": entry.resource_name,
+                "type": entry.resource_type,
+                "state": state_of(entry),
+                "acquired_at": entry.acquired_at,
+                "is_orphaned": is_orphaned(entry),
+                "reason": entry.failure,
+                "failed_at": entry.failed_at,
+                "failures": entry.failures,
+                "ends_at": entry.ends_at if entry.token is None else None,
+            }
+            for entry in entries
+        ],
+        "unreadable": unreadable,
+    }
+
+
+def lines_of(journal: Journal) -> list[str]:
+    """Return a table of what the journal holds, then what cannot be read; raise JournalError."""
+    entries, unreadable = _sorted(journal.entries())
+    rows = [_HEADINGS, *(_row(entry) for entry in entries)] if entries else []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return [printable(line) for line in [*lines, *unreadable]]
+
+
+def step_name(step_id: int) -> str:
+    """Return a step as Slurm's commands write it."""
+    return _STEP_NAMES.get(step_id, str(step_id))
+
+
+def _sorted(found: Iterable[Entry | JournalError]) -> tuple[list[Entry], list[str]]:
+    everything = list(found)
+    entries = [each for each in everything if isinstance(each, Entry)]
+    entries.sort(key=lambda entry: (entry.job_id, entry.restart_count, entry.resource_name))
+    return entries, [str(each) for each in everything if isinstance(each, JournalError)]
+
+
+def _row(entry: Entry) -> Sequence[str]:
+    restart = f" (restart {entry.restart_count})" if entry.restart_count else ""
+    return (
+        f"{entry.job_id}{restart}",
+        step_name(entry.step_id),
+        _user_name(entry.uid),
+        entry.resource_name,
+        entry.resource_type,
+        "unknown" if entry.acquired_at is None else utc_text(entry.acquired_at),
+        _state_text(entry),
+    )
+
+
+def _state_text(entry: Entry) -> str:
+    state = state_of(entry)
+    text = state
+    if is_orphaned(entry):
+        text += ", its step is gone"
+    if entry.failed_at is not None and entry.token is not None:
+        text += f", {entry.failures} times, last {utc_text(entry.failed_at)}"
+    reason = entry.failure or (entry.may_be_open_text if state == UNANSWERED else "")
+    return f"{text}: {reason}" if reason else text
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return str(uid)

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a step that asks for QPUs gets, told in order: which, from whom, and what its user reads."""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from spank_qrmi.answer import AnswerWriter
+from spank_qrmi.clients import CLIENTS, type_number
+from spank_qrmi.configuration.plugstack import PluginArguments
+from spank_qrmi.configuration.qrmi_config import Config, load_config
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import ArgumentError, JournalError, QrmiError
+from spank_qrmi.job.acquisition import UNDO_SECONDS, Acquirer, Held, Holder, Wanted
+from spank_qrmi.job.environment import (
+    common_variables,
+    export_variable,
+    job_timeout_seconds,
+    list_variables,
+    resource_environment,
+    resource_variables,
+)
+from spank_qrmi.job.release import entries_of_step, read_arguments, release_entries, token_cache
+from spank_qrmi.job.releaser import Releaser
+from spank_qrmi.job.resolution import Resolution, resolve_qpus, split_names
+from spank_qrmi.network.services import Network
+from spank_qrmi.protocol import Request, Verdict
+from spank_qrmi.redaction import MASK, shown_value
+from spank_qrmi.state.journal import Journal
+from spank_qrmi.state.owner import owner_of
+from spank_qrmi.trust.files import warn_or_refuse
+
+log = logging.getLogger(__name__)
+
+
+def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
+    """Acquire what `--qpu` asks for; answer with the job's variables, messages and the verdict."""
+    answer.redactor.add_variables(request.variables)
+    try:
+        arguments = read_arguments(request, answer)
+    except ArgumentError as error:
+        answer.message(f"--qpu: {error}")
+        _answer_variables(
+            answer, [*common_variables(request.job_id, request.uid), *list_variables([])]
+        )
+        answer.end(Verdict.FAIL)
+        return
+    held: list[Held] = []
+    try:
+        config = _read_config(arguments, answer)
+        resolution = resolve_qpus(request.qpu_option, config, is_strict=arguments.is_strict)
+        for resource in resolution.resources:
+            answer.redactor.add(resource.secrets())
+        wanted = [
+            (resource, resource_environment(resource, request.job_id, request.variables))
+            for resource in resolution.resources
+        ]
+        if wanted:
+            network.open(
+                [arguments.environment],
+                arguments.worker_user,
+                request.timeout_seconds,
+                token_cache=token_cache(arguments, answer),
+            )
+        # What takes long in the network process has begun.
+        _log_resolution(resolution, config)
+        if wanted:
+            network.wait_until_open(deadline)
+    except QrmiError as error:
+        messages = [str(error)]
+    else:
+        acquirer = _acquirer(request, arguments, deadline, network)
+        held, failures = _acquire_resources(wanted, resolution, acquirer)
+        if deadline.is_cancelled() or (arguments.requires_all and failures):
+            _give_back(request, arguments, answer, network)
+            held = []
+        consequence = "; the job goes on without it" if held else ""
+        messages = [f"QPU {name}: {error}{consequence}" for name, error in failures]
+    # The rest goes on while it ends: the job waits for that too.
+    network.end()
+    if deadline.is_cancelled():
+        messages.append("the job was ended while its QPUs were acquired")
+    elif not held:
+        messages.append(_conclusion(request, arguments))
+    for message in messages:
+        answer.message(message)
+    _answer_variables(answer, _job_variables(request, arguments, held))
+    answer.end(
+        Verdict.RUN if held else Verdict.FAIL,
+        held_count=_held_count(request, Journal(arguments.state_directory)),
+    )
+
+
+def _held_count(request: Request, journal: Journal) -> int:
+    """Return how much the step's end has to release, or to tell."""
+    try:
+        return sum(entry.needs_release for entry in entries_of_step(request, journal))
+    except JournalError as error:
+        # Nothing could be recorded there, so nothing was acquired that must be released.
+        log.error("%s", error)
+        return 0
+
+
+def _read_config(arguments: PluginArguments, answer: AnswerWriter) -> Config:
+    config = load_config(arguments.config_path, CLIENTS)
+    for resource in config.resources.values():
+        answer.redactor.add(resource.secrets())
+    warn_or_refuse([*arguments.exposures, *config.exposures], is_strict=arguments.is_strict)
+    for _, problem in config.problems:
+        log.error("%s", problem)
+    return config
+
+
+def _log_resolution(resolution: Resolution, config: Config) -> None:
+    for resource in resolution.resources:
+        number = type_number(resource.type)
+        log.debug("name(%s), type(%d) found in %s", resource.name, number, Path(config.path).stem)
+        for key, value in resource.environment.items():
+            shown = MASK if resource.is_secret(key) else shown_value(key, value)
+            log.debug("name(%s), %s=%s", resource.name, key, shown)
+    for name, error in resolution.rejected:
+        log.info("name(%s) skipped: %s", name, error)
+
+
+def _acquirer(
+    request: Request, arguments: PluginArguments, deadline: Deadline, network: Network
+) -> Acquirer:
+    holder = Holder(
+        request.job_id,
+        request.restart_count,
+        request.step_id,
+        request.uid,
+        _remaining_seconds(request),
+        owner_of(request.stepd_pid),
+        arguments.environment,
+    )
+    return Acquirer(holder, Journal(arguments.state_directory), deadline, network)
+
+
+def _remaining_seconds(request: Request) -> int | None:
+    """Return what is left of the job's time limit, None for a job without one."""
+    if request.time_limit_minutes is None:
+        return None
+    elapsed_seconds = max(0, int(time.time()) - request.start_time) if request.start_time else 0
+    return max(0, request.time_limit_minutes * 60 - elapsed_seconds)
+
+
+def _answer_variables(answer: AnswerWriter, variables: Sequence[tuple[str, str]]) -> None:
+    for name, value in variables:
+        answer.variable(name, value)
+
+
+def _acquire_resources(
+    wanted: Sequence[Wanted], resolution: Resolution, acquirer: Acquirer
+) -> tuple[list[Held], list[tuple[str, QrmiError]]]:
+    """Return what was acquired, and (name, reason) for what was not."""
+    held: list[Held] = []
+    failures: list[tuple[str, QrmiError]] = list(resolution.rejected)
+    for (resource, _), outcome in zip(wanted, acquirer.acquire_all(wanted), strict=True):
+        if isinstance(outcome, Held):
+            held.append(outcome)
+        else:
+            failures.append((resource.name, outcome))
+            log.info("name(%s): %s", resource.name, outcome)
+    return held, failures
+
+
+def _give_back(
+    request: Request, arguments: PluginArguments, answer: AnswerWriter, network: Network
+) -> None:
+    """Release what was acquired for a job that cannot use it; the exit hook retries what fails."""
+    journal = Journal(arguments.state_directory)
+    try:
+        # One without a token is still being acquired: its answer may yet come.
+        entries = [entry for entry in entries_of_step(request, journal) if entry.token is not None]
+    except JournalError as error:
+        log.error("%s", error)
+        return
+    releaser = Releaser(journal, Deadline(UNDO_SECONDS), network)
+    for entry, failure in release_entries(entries, releaser, answer):
+        log.error("%s: %s", entry.resource_name, failure)
+
+
+def _conclusion(request: Request, arguments: PluginArguments) -> str:
+    """Return the last line for a user whose job has no QPU."""
+    asked = ",".join(split_names(request.qpu_option))
+    required = "not every QPU" if arguments.requires_all else "no QPU"
+    consequence = "does not start" if arguments.fails_on_failure else "goes on without"
+    return f"--qpu={asked}: {required} could be acquired; the job {consequence}"
+
+
+def _job_variables(
+    request: Request, arguments: PluginArguments, held: Sequence[Held]
+) -> list[tuple[str, str]]:
+    variables = list(arguments.environment.items())
+    variables += common_variables(request.job_id, request.uid)
+    variables += list_variables([each.resource for each in held])
+    for each in held:
+        timeout_seconds = job_timeout_seconds(
+            request.time_limit_minutes, CLIENTS[each.resource.type].longest_task_seconds
+        )
+        variables += resource_variables(
+            each.resource, each.environment, each.token, timeout_seconds
+        )
+    return variables + export_variable(request.variables, (name for name, _ in variables))

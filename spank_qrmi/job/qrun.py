@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the worker does for spank_ibm_qrun.so: the variables of a job, and its clean-up.
+
+Only the site's own credentials and endpoint are ever used here, never a value of the job's.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+
+from spank_qrmi.answer import AnswerWriter
+from spank_qrmi.at_once import do_at_once
+from spank_qrmi.configuration.plugstack_options import check_certificates
+from spank_qrmi.configuration.qrun_credentials import load_credentials
+from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_arguments
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import QrmiError
+from spank_qrmi.job.environment import job_timeout_seconds
+from spank_qrmi.network.calls import QuantumJobs
+from spank_qrmi.network.services import Network
+from spank_qrmi.protocol import Request, Verdict
+from spank_qrmi.qrun import variables as names
+from spank_qrmi.state.token_cache import TokenCache
+from spank_qrmi.trust.files import warn_or_refuse
+
+log = logging.getLogger(__name__)
+
+
+MOST_REMOVALS_AT_ONCE = 8
+
+LARGEST_ASKED_ONE_BY_ONE = 8
+"""For more jobs the service is asked for a list: most tasks of a large step never had a job."""
+
+LATE_SUBMISSION_SECONDS = 3.0
+"""How long the request of a killed qrun may take to reach the service nevertheless."""
+
+_LATE_SUBMISSION_POLL_SECONDS = 0.5
+
+_LIST_SHARE = 0.25
+"""Part of the time that is left which one list may take, so that there is time to do without."""
+
+
+def environment(
+    request: Request, deadline: Deadline, answer: AnswerWriter, network: Network
+) -> None:
+    """Answer with the variables of the job's tasks, without the id that each has of its own.
+
+    Raises ArgumentError or ConfigError if the administrator's settings cannot be used.
+    """
+    arguments = _read_arguments(request, answer)
+    warn_or_refuse(arguments.exposures, is_strict=arguments.is_strict)
+    variables = {
+        **_site_variables(arguments, answer, is_strict=arguments.is_strict),
+        **_job_variables(request),
+        **arguments.environment,
+    }
+    for name, value in variables.items():
+        answer.variable(name, value)
+    answer.end(Verdict.RUN)
+
+
+def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
+    """Remove the request's quantum jobs from the service, as far as they are there.
+
+    Answers how many may still be there, with one message for each.
+    """
+    # Those that may arrive yet come last, so that nobody waits for them but their own like.
+    job_ids = request.quantum_jobs + request.killed_quantum_jobs
+    try:
+        arguments = _read_arguments(request, answer)
+        values = _site_variables(arguments, answer)
+        network.open(
+            [arguments.environment],
+            arguments.worker_user,
+            request.timeout_seconds,
+            token_cache=TokenCache(arguments.state_directory, answer.redactor.add),
+        )
+        network.wait_until_open(deadline)
+        with network.services(deadline, arguments.environment) as services:
+            outcomes = _remove_all(request, services.quantum_jobs(values), deadline)
+    except QrmiError as error:
+        outcomes = [error for _ in job_ids]
+    failed = 0
+    for job_id, outcome in zip(job_ids, outcomes, strict=True):
+        if isinstance(outcome, QrmiError):
+            failed += 1
+            answer.message(f"quantum job {job_id} may still be on the service: {outcome}")
+        elif outcome:
+            log.info("quantum job %s was left on the service and is removed", job_id)
+    answer.end(Verdict.RUN, held_count=failed)
+
+
+def _read_arguments(request: Request, answer: AnswerWriter) -> QrunArguments:
+    arguments = parse_arguments(request.arguments)
+    answer.redactor.add_variables(arguments.environment.items())
+    check_certificates(arguments.environment)
+    return arguments
+
+
+def _site_variables(
+    arguments: QrunArguments, answer: AnswerWriter, *, is_strict: bool = False
+) -> Mapping[str, str]:
+    values = arguments.values
+    if arguments.credentials_path is not None:
+        values = load_credentials(arguments.credentials_path, is_strict=is_strict)
+    answer.redactor.add_variables(values.items())
+    return values
+
+
+def _job_variables(request: Request) -> dict[str, str]:
+    """Return what follows from the job's options; nothing for a job that was given none."""
+    options = {names.BACKEND: request.q_backend, names.PRIMITIVE: request.q_primitive}
+    given = {name: value for name, value in options.items() if value}
+    if not given:
+        return {}
+    seconds = job_timeout_seconds(request.time_limit_minutes, names.LONGEST_TIMEOUT_SECONDS)
+    return {**given, names.TIMEOUT_SECONDS: str(seconds)}
+
+
+def _remove_all(
+    request: Request, service: QuantumJobs, deadline: Deadline
+) -> list[bool | QrmiError]:
+    """Remove the jobs, some at a time; return for each whether there was one, or its error."""
+    now = Deadline(0)
+    late_submission = Deadline(min(LATE_SUBMISSION_SECONDS, deadline.remaining_seconds() / 2))
+    is_there = _sighting(service, request, late_submission)
+    last_arrivals = {
+        **dict.fromkeys(request.quantum_jobs, now),
+        **dict.fromkeys(request.killed_quantum_jobs, late_submission),
+    }
+
+    def remove(job_id: str) -> bool:
+        return is_there(job_id) and _remove(service, job_id, last_arrivals[job_id])
+
+    job_ids = request.quantum_jobs + request.killed_quantum_jobs
+    return do_at_once(remove, job_ids, deadline, MOST_REMOVALS_AT_ONCE)
+
+
+def _sighting(
+    service: QuantumJobs, request: Request, last_arrival: Deadline
+) -> Callable[[str], bool]:
+    """Return what tells whether a job may be there: of many those that a list shows in time."""
+    if len(request.quantum_jobs + request.killed_quantum_jobs) <= LARGEST_ASKED_ONE_BY_ONE:
+        return lambda _: True
+    try:
+        there = set(service.job_ids(_LIST_SHARE))
+        while not there.issuperset(request.killed_quantum_jobs) and last_arrival.wait(
+            _LATE_SUBMISSION_POLL_SECONDS
+        ):
+            there |= service.job_ids(_LIST_SHARE)
+    except QrmiError as error:
+        log.debug("the quantum jobs are asked for one by one: %s", error)
+        return lambda _: True
+    return there.__contains__
+
+
+def _remove(service: QuantumJobs, job_id: str, last_arrival: Deadline) -> bool:
+    """Remove a job that is there, or arrives in time; return whether there was one."""
+    while not service.remove(job_id):
+        if not last_arrival.wait(_LATE_SUBMISSION_POLL_SECONDS):
+            return False
+    return True

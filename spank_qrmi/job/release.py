@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a job's end does with its QPUs, told in order; acquiring undoes by the same means."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from spank_qrmi.answer import AnswerWriter
+from spank_qrmi.configuration.plugstack import PluginArguments, parse_arguments
+from spank_qrmi.configuration.plugstack_options import check_certificates
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
+from spank_qrmi.job.releaser import Releaser, is_being_acquired, orphans_to_retry
+from spank_qrmi.network.services import Network
+from spank_qrmi.protocol import Request, Verdict
+from spank_qrmi.redaction import shown_argument
+from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.owner import is_elsewhere
+from spank_qrmi.state.token_cache import TokenCache
+
+log = logging.getLogger(__name__)
+
+ORPHAN_SECONDS = 5.0
+"""How long a job's end may take for what other jobs have left behind."""
+
+
+def release(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
+    """Release what the journal says the step holds; what fails stays in the journal.
+
+    Then what other jobs have left behind is tried again, which only the log tells: these lines are
+    not this job's. Raises ArgumentError if the journal cannot be found, ReleaseError if it cannot
+    be used, or the network cannot.
+    """
+    arguments = read_arguments(request, answer)
+    journal = Journal(arguments.state_directory)
+    with _telling_what_is_not_released(request):
+        entries = [entry for entry in entries_of_step(request, journal) if entry.needs_release]
+        own = {entry.file_name for entry in entries}
+        orphans = [entry for entry in _orphans(journal) if entry.file_name not in own]
+        tokens = token_cache(arguments, answer)
+        _open_network(network, [*entries, *orphans], arguments, deadline, tokens)
+    failed = release_entries(entries, Releaser(journal, deadline, network), answer)
+    for entry, error in failed:
+        answer.message(f"QPU {entry.resource_name}: {error}")
+    seconds = min(ORPHAN_SECONDS, deadline.remaining_seconds())
+    if orphans and seconds > 0.0:
+        _release_orphans(orphans, Releaser(journal, Deadline(seconds), network), answer)
+    answer.end(Verdict.RUN, held_count=len(failed))
+
+
+def release_job(
+    request: Request, deadline: Deadline, answer: AnswerWriter, network: Network
+) -> None:
+    """Release what the journal says that any step of an ended job has left on this node.
+
+    The job itself may go on: on the other nodes if it gave this one away (`scontrol update
+    NumNodes=`), or again after its node was lost. Raises as `release` does.
+    """
+    arguments = read_arguments(request, answer)
+    journal = Journal(arguments.state_directory)
+    with _telling_what_is_not_released(request):
+        entries = [
+            entry
+            for entry in _readable(journal.entries_of_job(request.job_id))
+            if entry.needs_release and not is_being_acquired(entry)
+            if entry.owner is None or not is_elsewhere(entry.owner)
+        ]
+        tokens = token_cache(arguments, answer)
+        _open_network(network, entries, arguments, deadline, tokens)
+    failed = release_entries(entries, Releaser(journal, deadline, network), answer)
+    for entry, error in failed:
+        answer.message(f"QPU {entry.resource_name} of job {entry.job_id}: {error}")
+    answer.end(Verdict.RUN, held_count=len(failed))
+
+
+@contextlib.contextmanager
+def _telling_what_is_not_released(request: Request) -> Iterator[None]:
+    try:
+        yield
+    except QrmiError as error:
+        message = f"what job {request.job_id} may hold is not released: {error}"
+        raise ReleaseError(message) from error
+
+
+def _open_network(
+    network: Network,
+    entries: Sequence[Entry],
+    arguments: PluginArguments,
+    deadline: Deadline,
+    tokens: TokenCache,
+) -> None:
+    """Get ready for requests with the variables of each entry; raise QrmiError if that fails."""
+    if entries:
+        network.open(
+            [entry.environment for entry in entries],
+            arguments.worker_user,
+            deadline.remaining_seconds(),
+            token_cache=tokens,
+        )
+        network.wait_until_open(deadline)
+
+
+def release_entries(
+    entries: Sequence[Entry], releaser: Releaser, answer: AnswerWriter
+) -> list[tuple[Entry, QrmiError]]:
+    """Release all at once; return what is still held, each with its error."""
+    for entry in entries:
+        answer.redactor.add(entry.secrets())
+    outcomes = releaser.release_all(entries)
+    failed = [
+        (entry, error) for entry, error in zip(entries, outcomes, strict=True) if error is not None
+    ]
+    log.debug("released %d of %d", len(entries) - len(failed), len(entries))
+    return failed
+
+
+def _orphans(journal: Journal) -> list[Entry]:
+    entries = [entry for entry in journal.entries() if isinstance(entry, Entry)]
+    return orphans_to_retry(entries, time.time())
+
+
+def _release_orphans(orphans: Sequence[Entry], releaser: Releaser, answer: AnswerWriter) -> None:
+    # In a step, what is logged above debug level would reach the terminal of its user.
+    log.debug("%d QPUs that other jobs have left are tried again", len(orphans))
+    for entry, error in release_entries(orphans, releaser, answer):
+        log.debug("job %d: QPU %s: %s", entry.job_id, entry.resource_name, error)
+
+
+def entries_of_step(request: Request, journal: Journal) -> list[Entry]:
+    """Return what the journal says a step holds; log what it cannot read."""
+    step = (request.job_id, request.restart_count, request.step_id)
+    return _readable(journal.entries_of_step(*step))
+
+
+def _readable(entries: Iterable[Entry | JournalError]) -> list[Entry]:
+    """Return the entries, and log what cannot be read."""
+    readable = []
+    for entry in entries:
+        if isinstance(entry, JournalError):
+            log.error("%s", entry)
+        else:
+            readable.append(entry)
+    return readable
+
+
+def token_cache(arguments: PluginArguments, answer: AnswerWriter) -> TokenCache:
+    """Return the node's access tokens, which `answer` must not show."""
+    return TokenCache(arguments.state_directory, answer.redactor.add)
+
+
+def read_arguments(request: Request, answer: AnswerWriter) -> PluginArguments:
+    """Return the arguments of plugstack.conf, logged; raise ArgumentError if one cannot be used."""
+    for index, argument in enumerate(request.arguments):
+        log.debug("argv[%d] = [%s]", index, shown_argument(argument))
+    arguments = parse_arguments(request.arguments)
+    answer.redactor.add_variables(arguments.environment.items())
+    check_certificates(arguments.environment)
+    return arguments

@@ -1,8 +1,0 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m spank_qrmi.simulator`, the same program as `spank-qrmi simulate`."""
-
-import sys
-
-from spank_qrmi.cli import main
-
-sys.exit(main(["simulate", *sys.argv[1:]]))

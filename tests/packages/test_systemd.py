@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Debian package where systemd runs: its units, killed, upgraded, idle, after a crash, gone."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from clean_root.root import Root
+
+from loopback.configuration import reserved_ports
+from loopback.installation import snapshot
+from loopback.job import Job
+from loopback.site import Site
+from loopback.waiting import wait_until
+from tests.packages.booted_machine import BootedMachine
+from tests.packages.booted_node import SERVER, SLURM, BootedNode
+from tests.packages.newer_deb import build_newer_deb
+
+RELEASE = "spank-qrmi-release.service"
+TIMER = "spank-qrmi-release.timer"
+TARGET = "spank-qrmi.target"
+SERVER_SOCKET = "spank-qrmi-worker-server.socket"
+QPU = "--qpu=ibm_sherbrooke"
+PATIENCE_SECONDS = 20.0
+
+
+@pytest.fixture(scope="module")
+def booted_node(booting_root: Root) -> Iterator[BootedNode]:
+    """A booted machine with Slurm, before the package comes."""
+    folder = Path(tempfile.mkdtemp(prefix="spank-qrmi-root-", dir="/tmp"))
+    machine = BootedMachine(folder)
+    try:
+        machine.root.mkdir()
+        booting_root.copy_to(machine.root)
+        with reserved_ports(2) as ports, Site(folder) as site:
+            node = BootedNode(machine, site)
+            node.configure(*ports)
+            machine.boot()
+            try:
+                node.clear()
+                yield node
+            finally:
+                machine.cut_power()
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def files_before(booted_node: BootedNode) -> dict[str, tuple[int, str]]:
+    """What was there before the package came."""
+    return package_files(booted_node)
+
+
+@pytest.fixture
+def node(
+    booted_node: BootedNode, files_before: dict[str, tuple[int, str]], deb: Path
+) -> BootedNode:
+    """The node with the package installed and the plugin enabled, and no job."""
+    if not (booted_node.machine.root / "usr/sbin/spank-qrmi").is_symlink():
+        booted_node.install(deb)
+        booted_node.enable_plugin()
+    booted_node.clear()
+    booted_node.site.reset()
+    return booted_node
+
+
+def package_files(node: BootedNode) -> dict[str, tuple[int, str]]:
+    """Return all below the folders that packages write to, with mode and content."""
+    found = {}
+    for name in ("etc", "usr"):
+        below = snapshot(node.machine.root / name)
+        found |= {f"{name}/{path}": content for path, content in below.items()}
+    return found
+
+
+def run_job(node: BootedNode) -> Job:
+    """Run a QPU job, whose session is closed then."""
+    job = node.submit("printenv SLURM_JOB_QPU_RESOURCES", QPU)
+    result = job.wait()
+    assert (result.state, result.stdout) == ("COMPLETED", "ibm_sherbrooke\n"), result.stderr
+    assert_released(node)
+    return job
+
+
+def assert_released(node: BootedNode) -> None:
+    node.site.wait_until_released()
+    wait_until(lambda: not node.held(), PATIENCE_SECONDS, "empty journal")
+
+
+def assert_job_is_served(node: BootedNode) -> None:
+    """Wait until the server has a worker, and run a job that acquires and releases by it."""
+    wait_until(node.has_ready_worker, PATIENCE_SECONDS, "ready worker")
+    job = run_job(node)
+    assert node.served_count(job) == 2, node.log_lines_of(job)
+
+
+def assert_holds_one(node: BootedNode) -> None:
+    assert (len(node.site.open_sessions()), len(node.held())) == (1, 1)
+
+
+def kill_server(node: BootedNode) -> None:
+    pid = node.server_pid()
+    assert pid != 0
+    node.machine.run("kill", "-KILL", str(pid))
+    wait_until(lambda: node.server_pid() != pid, PATIENCE_SECONDS, "end of the worker server")
+
+
+def test_job_is_served_by_what_the_package_enables(node: BootedNode) -> None:
+    for unit in (*SLURM, TARGET, TIMER, SERVER_SOCKET):
+        assert node.machine.property_of(unit, "ActiveState") == "active", unit
+
+    # The first job is what starts the server, which may take longer than a plugin waits for it.
+    run_job(node)
+    assert_job_is_served(node)
+
+
+def test_server_that_is_killed_in_mid_job(node: BootedNode) -> None:
+    run_job(node)
+    wait_until(node.has_ready_worker, PATIENCE_SECONDS, "ready worker")
+
+    with node.running_job(QPU) as job:
+        kill_server(node)
+        assert_holds_one(node)
+
+    assert job.wait().state == "COMPLETED"
+    assert_released(node)
+    assert_job_is_served(node)
+
+
+def test_server_that_is_killed_while_its_worker_acquires(node: BootedNode) -> None:
+    run_job(node)
+    wait_until(node.has_ready_worker, PATIENCE_SECONDS, "ready worker")
+    node.site.reset()
+    node.site.order_fault("delay", "/runtime/", delay_seconds=2)
+
+    job = node.submit("echo started", QPU)
+    wait_until(node.site.requests, PATIENCE_SECONDS, "request of the job")
+    assert node.served_count(job) == 1
+    kill_server(node)
+
+    # systemd leaves the worker alone.
+    result = job.wait()
+    assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "started\n", "")
+    assert_released(node)
+    assert len(node.site.sessions()) == 1
+    node.site.clear_faults()
+    assert_job_is_served(node)
+
+
+def test_same_package_again_in_mid_job(node: BootedNode, deb: Path) -> None:
+    run_job(node)
+    wait_until(node.has_ready_worker, PATIENCE_SECONDS, "ready worker")
+    server = node.server_pid()
+
+    with node.running_job(QPU) as job:
+        node.install(deb)
+        assert_holds_one(node)
+
+    assert job.wait().state == "COMPLETED"
+    assert_released(node)
+    assert_job_is_served(node)
+    assert node.server_pid() != server
+
+
+def test_upgrade_in_mid_job(node: BootedNode, deb: Path, tmp_path: Path) -> None:
+    run_job(node)
+    wait_until(node.has_ready_worker, PATIENCE_SECONDS, "ready worker")
+    older = node.environment
+
+    with node.running_job(QPU) as job:
+        node.install(build_newer_deb(deb, tmp_path))
+        assert node.environment != older
+        assert_holds_one(node)
+
+    assert job.wait().state == "COMPLETED"
+    assert_released(node)
+    assert_job_is_served(node)
+    words = node.machine.run("cat", f"/proc/{node.server_pid()}/cmdline").stdout.split("\0")
+    assert words[0] == f"{node.environment}/bin/python"
+    assert not (node.machine.root / older.relative_to("/")).exists()
+
+
+def test_server_that_idles_out_in_mid_job(node: BootedNode) -> None:
+    program = "from spank_qrmi import worker_server as it; it.IDLE_SECONDS = 1.0; it.main()"
+    command = f'{node.environment}/bin/python -I -c "{program}"'
+    with ExitStack() as job_runs:
+        with node.machine.drop_in(SERVER, f"[Service]\nExecStart=\nExecStart={command}\n"):
+            node.machine.run("systemctl", "stop", SERVER)
+            job = job_runs.enter_context(node.running_job(QPU))
+            wait_until(lambda: node.server_pid() == 0, PATIENCE_SECONDS, "end of the idle server")
+            assert node.machine.property_of(SERVER, "Result") == "success"
+        assert_holds_one(node)
+
+    assert job.wait().state == "COMPLETED"
+    assert_released(node)
+    assert_job_is_served(node)
+
+
+def test_timer_releases_what_a_killed_step_has_left(node: BootedNode) -> None:
+    assert node.machine.property_of(TIMER, "NextElapseUSecRealtime") != ""
+    soon = "[Timer]\nOnCalendar=\nOnActiveSec=1ms\nAccuracySec=1ms\nRandomizedDelaySec=0\n"
+
+    with node.running_job(QPU) as job:
+        # Else it would see that the step is gone, and run the epilog.
+        node.machine.run("systemctl", "stop", "slurmd.service")
+        try:
+            node.kill_step(job)
+            assert_holds_one(node)
+            with node.machine.drop_in(TIMER, soon):
+                node.machine.run("systemctl", "restart", TIMER)
+                assert_released(node)
+            node.machine.run("systemctl", "restart", TIMER)
+        finally:
+            node.machine.run("systemctl", "start", "slurmd.service")
+    assert_service_released(node, job)
+
+
+def test_release_leaves_alone_what_a_step_holds(node: BootedNode) -> None:
+    # slurmstepd starts a worker of its own, which must know the same boot as the units.
+    node.machine.run("systemctl", "stop", SERVER_SOCKET)
+    try:
+        with node.running_job(QPU) as job:
+            node.machine.run("systemctl", "start", RELEASE, SERVER_SOCKET)
+            assert_holds_one(node)
+    finally:
+        node.machine.run("systemctl", "start", SERVER_SOCKET)
+
+    assert job.wait().state == "COMPLETED"
+    assert_released(node)
+
+
+def test_boot_releases_what_a_crash_has_left(node: BootedNode) -> None:
+    # Nothing of Slurm's is to have a part in it.
+    node.machine.run("systemctl", "mask", *SLURM)
+    with node.running_job(QPU) as job:
+        assert_holds_one(node)
+        node.crash()
+        assert_holds_one(node)
+    try:
+        node.machine.boot()
+        assert_released(node)
+        assert_service_released(node, job)
+    finally:
+        node.machine.run("systemctl", "unmask", *SLURM)
+        node.machine.run("systemctl", "start", *SLURM)
+    # slurmctld may still believe in the job.
+    node.clear()
+    run_job(node)
+    assert_job_is_served(node)
+
+
+def assert_service_released(node: BootedNode, job: Job) -> None:
+    def log() -> str:
+        return node.machine.run("journalctl", f"--unit={RELEASE}", "--output=cat", "--boot").stdout
+
+    line = f"job {job.id}: ibm_sherbrooke: released"
+    wait_until(log, PATIENCE_SECONDS, line, accept=lambda text: line in text.splitlines())
+
+
+def test_removal_leaves_nothing(node: BootedNode, files_before: dict[str, tuple[int, str]]) -> None:
+    run_job(node)
+    wait_until(node.has_ready_worker, PATIENCE_SECONDS, "ready worker")
+    node.disable_plugin()
+
+    node.purge()
+
+    assert traces(node) == []
+    assert package_files(node) == files_before
+    assert node.submit("true").wait().state == "COMPLETED"
+
+
+def traces(node: BootedNode) -> list[str]:
+    """Return units, processes and files that have our name."""
+    named = "spank[-_]qrmi"
+    units = ("--all", "--no-legend", "--plain", "spank-qrmi*")
+    script = (
+        f"grep -las '{named}' /proc/[0-9]*/cmdline; find / -name '*{named}*' -not -path '/proc/*'"
+    )
+    commands = (
+        ("systemctl", "list-units", *units),
+        ("systemctl", "list-unit-files", "--no-legend", "spank-qrmi*"),
+        ("sh", "-c", script),
+    )
+    return [line for each in commands for line in node.machine.attempt(*each).stdout.splitlines()]

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The README's tables of arguments name what the plugins know, in the same order."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.configuration import plugstack, qrun_plugstack
+from spank_qrmi.configuration.plugstack_options import Argument
+
+README = Path(__file__).parents[2] / "README.md"
+TABLES = re.compile(r"^\| Argument \|.*\n\|[- |]+\|\n((?:\|.*\n)+)", re.MULTILINE)
+ARGUMENT = re.compile(r"`(--(?!env:)[^`]+)`")
+
+
+@pytest.mark.parametrize(
+    ("number", "known"), [(0, plugstack.OPTIONS), (1, qrun_plugstack.OPTIONS)], ids=["qrmi", "qrun"]
+)
+def test_readme_has_the_arguments(number: int, known: Sequence[Argument]) -> None:
+    rows = TABLES.findall(README.read_text())[number].splitlines()
+    named = [text for row in rows for text in ARGUMENT.findall(re.split(r"(?<!\\)\|", row)[1])]
+    assert named == [each.text.replace("|", "\\|") for each in known]
