@@ -48,7 +48,7 @@ def install_plugins(places: Places, root: Path) -> list[Path]:
     Each file and link is replaced at once by a new one: running jobs keep the plugin that they
     have loaded, and a worker that starts meanwhile is a whole one. Raises InstallationError.
     """
-    plugins = sorted(Path(__file__).parent.glob("plugin/*.so"))
+    plugins = sorted(Path(__file__).parents[1].glob("plugin/*.so"))
     if not plugins:
         raise InstallationError("this package carries no plugins: install it from its wheel")
     inside = places.below(root)

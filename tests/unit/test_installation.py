@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import spank_qrmi
 from spank_qrmi.admin import command as cli
 from spank_qrmi.admin import installation
 from spank_qrmi.admin.command import main
@@ -21,6 +22,7 @@ from spank_qrmi.admin.installation import (
 )
 from spank_qrmi.errors import UntrustedPathError
 
+MODULE = Path(installation.__file__).relative_to(Path(spank_qrmi.__file__).parent)
 PLUGINS = ("spank_ibm_qrun.so", "spank_qrmi.so")
 SHARE = Path("share", "spank-qrmi")
 SHARED = {
@@ -55,7 +57,7 @@ class Machine:
             (self.package / "plugin" / name).write_text(f"code of {name}")
         self._monkeypatch.setattr(sys, "prefix", str(prefix))
         self._monkeypatch.setattr(sys, "executable", str(prefix / "bin" / "python"))
-        self._monkeypatch.setattr(installation, "__file__", str(self.package / "installation.py"))
+        self._monkeypatch.setattr(installation, "__file__", str(self.package / MODULE))
 
     def files(self) -> dict[str, str]:
         """Return every path below the root with what it is: mode, or text of a link."""
