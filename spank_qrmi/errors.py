@@ -59,7 +59,7 @@ class JournalError(QrmiError):
 class ObjectStoreError(QrmiError):
     """The object store could not be reached or refused a request.
 
-    `status` is the HTTP status of its answer, None if there was none.
+    `status` is the HTTP status of its response, None if there was none.
     """
 
     def __init__(self, message: str, *, status: int | None) -> None:
@@ -78,12 +78,12 @@ class ObjectStoreError(QrmiError):
 
 
 class ServiceError(QrmiError):
-    """A vendor's service could not be reached, refused a request or gave an unusable answer.
+    """A vendor's service could not be reached, refused a request or gave an unusable response.
 
-    `status` is the HTTP status of the answer, None if there was none. `may_have_acted` is True when
-    the request may have taken effect although no usable answer came. `retry_after_seconds` is the
-    wait the service asked for, None if it named none. `partial_body` is what there is of an answer
-    that told success; `token` the acquisition token that could be read from it.
+    `status` is the HTTP status of the response, None if there was none. `may_have_acted` is True
+    when the request may have taken effect although no usable response came. `retry_after_seconds`
+    is the wait the service asked for, None if it named none. `partial_body` is what there is of a
+    response that told success; `token` the acquisition token that could be read from it.
     """
 
     partial_body = b""

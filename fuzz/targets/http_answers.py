@@ -14,8 +14,8 @@ import httpcore
 
 from fuzz.targets.claims import check_line
 from fuzz.targets.vendor_answers import check_failure
-from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
+from spank_qrmi.clients.response import Response
 from spank_qrmi.errors import ServiceError
 from tests.unit.fake_services import API_KEY, RecordingDeadline
 
@@ -58,7 +58,7 @@ def _open_client() -> HttpClient:
     return http
 
 
-def _check_answer(answer: Answer, received_bytes: int) -> None:
+def _check_answer(answer: Response, received_bytes: int) -> None:
     assert answer.is_success or 400 <= answer.status < 1000  # noqa: PLR2004 (RFC 9110, 15)
     assert len(answer.body) <= min(BODY_LIMIT_BYTES, received_bytes)
     for name, value in answer.headers.items():

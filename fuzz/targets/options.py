@@ -7,11 +7,9 @@ The input is texts with a NUL between them.
 from collections.abc import Sequence
 
 from fuzz.targets.claims import check_line, is_variable_name, result_or_refusal
-from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.configuration.plugstack import parse_arguments
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.configuration.qrun_plugstack import parse_arguments as parse_qrun_arguments
-from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, ArgumentError, QrmiError, VariableError
 from spank_qrmi.job.environment import (
     check_credentials_stay_home,
@@ -26,7 +24,6 @@ from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.qrun.settings import read_settings
 from spank_qrmi.redaction import shown_argument
 
-_HTTP = HttpClient(Deadline(0))
 _SITE = {"QRMI_ENDPOINT": "https://site.test", "QRMI_KEY": "the-site's"}
 _RESOURCE = Resource("a", "fake", _SITE)
 
@@ -77,7 +74,7 @@ def check_qrun_variables(environment: dict[str, str]) -> None:
         assert 1 <= settings.time_limit_seconds <= names.LONGEST_TIMEOUT_SECONDS
         assert settings.job_id not in {"", ".", ".."}
         assert "/" not in settings.job_id
-    result_or_refusal(lambda: quantum_system_from(environment, _HTTP), VariableError)
+    result_or_refusal(lambda: quantum_system_from(environment), VariableError)
 
 
 def check_job_variables(pairs: Sequence[tuple[str, str]]) -> None:

@@ -14,13 +14,8 @@ from urllib.parse import parse_qsl
 import httpx
 
 from fuzz.targets.claims import check_line
-from spank_qrmi.clients.base import Client, Settings
-from spank_qrmi.clients.direct_access import DirectAccess
 from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import TokenSource
-from spank_qrmi.clients.pasqal_cloud import PasqalCloud
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
-from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.errors import QrmiError, ServiceError
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.qrun.service import quantum_system_from
@@ -35,6 +30,8 @@ from tests.unit.fake_services import (
     ibm_values,
     settings_of,
 )
+from tests.unit.local_network import asking
+from tests.unit.vendors import DIRECT_ACCESS, PASQAL_CLOUD, QISKIT_RUNTIME, VENDORS, Vendor
 
 APP_ID_SECRET = "app-id-Kw27-do-not-show"  # noqa: S105 (nobody's)
 SECRETS = (API_KEY, SERVICE_CRN, APP_ID_SECRET)
@@ -46,7 +43,7 @@ AnswersOf = Callable[[HttpClient], Iterator[Callable[[], object]]]
 
 def check_vendor_answers(data: bytes) -> None:
     """Let one client work with these answers; only QrmiError may come of it."""
-    client = list(CLIENTS.values())[data[0] % len(CLIENTS)] if data else direct_access
+    client = list(CLIENTS.values())[data[0] % len(CLIENTS) if data else 0]
     service = HostileService(data[1:])
     deadline = RecordingDeadline()
     with HttpClient(deadline, transport=service) as http, _no_thread_fails():
@@ -96,28 +93,22 @@ def _sent_secrets(request: httpx.Request) -> bytes:
     return " ".join(sent).replace('"', "").encode()
 
 
-def direct_access(http: HttpClient) -> Iterator[Callable[[], object]]:
-    """Ask as for a job with a QPU of Direct Access."""
-    yield _client(DirectAccess, settings_of(ibm_values("QRMI_IBM_DA_")), http).check_accessible
+def asking_as(vendor: Vendor) -> AnswersOf:
+    """Return what asks as for a job with the vendor's resource, from its start to its end."""
 
+    def ask(http: HttpClient) -> Iterator[Callable[[], object]]:
+        client = asking(vendor.client(), http)
+        yield client.check_accessible
+        yield lambda: _check_session_id(client.acquire())
+        yield lambda: client.release("a-session")
 
-def qiskit_runtime(http: HttpClient) -> Iterator[Callable[[], object]]:
-    """Ask as for a job with a QPU of Qiskit Runtime, from its start to its end."""
-    client = _client(QiskitRuntime, settings_of(ibm_values("QRMI_IBM_QRS_")), http)
-    yield client.check_accessible
-    yield lambda: _check_session_id(client.acquire())
-    yield lambda: client.release("a-session")
+    return ask
 
 
 def preset_session(http: HttpClient) -> Iterator[Callable[[], object]]:
     """Ask as for a job that brings its own session."""
-    values = {**ibm_values("QRMI_IBM_QRS_"), "QRMI_IBM_QRS_SESSION_ID": "a-session"}
-    yield lambda: _check_session_id(_client(QiskitRuntime, settings_of(values), http).acquire())
-
-
-def pasqal_cloud(http: HttpClient) -> Iterator[Callable[[], object]]:
-    """Ask as for a job with a QPU of Pasqal Cloud."""
-    yield _client(PasqalCloud, settings_of({}, "FRESNEL"), http).check_accessible
+    settings = settings_of(ibm_values("QRMI_IBM_QRS_", SESSION_ID="a-session"))
+    yield lambda: _check_session_id(asking(QiskitRuntime(settings), http).acquire())
 
 
 def iam_jobs(http: HttpClient) -> Iterator[Callable[[], object]]:
@@ -128,7 +119,7 @@ def iam_jobs(http: HttpClient) -> Iterator[Callable[[], object]]:
         names.IAM_APIKEY: API_KEY,
         names.SERVICE_CRN: SERVICE_CRN,
     }
-    yield from _job_questions(quantum_system_from(values, http))
+    yield from _job_questions(asking(quantum_system_from(values), http))
 
 
 def app_id_jobs(http: HttpClient) -> Iterator[Callable[[], object]]:
@@ -138,29 +129,26 @@ def app_id_jobs(http: HttpClient) -> Iterator[Callable[[], object]]:
         names.APPID_CLIENT_ID: "client",
         names.APPID_SECRET: APP_ID_SECRET,
     }
-    yield from _job_questions(quantum_system_from(values, http))
+    yield from _job_questions(asking(quantum_system_from(values), http))
 
 
 CLIENTS: dict[str, AnswersOf] = {
-    "direct_access": direct_access,
-    "qiskit_runtime": qiskit_runtime,
+    "direct_access": asking_as(DIRECT_ACCESS),
+    "qiskit_runtime": asking_as(QISKIT_RUNTIME),
     "preset_session": preset_session,
-    "pasqal_cloud": pasqal_cloud,
+    "pasqal_cloud": asking_as(PASQAL_CLOUD),
     "iam_jobs": iam_jobs,
     "app_id_jobs": app_id_jobs,
+    **{each.type_name: asking_as(each) for each in VENDORS[3:]},
 }
 """Who asks, by the first byte of an input modulo their number; new ones go to the end."""
-
-
-def _client(kind: type[Client], settings: Settings, http: HttpClient) -> Client:
-    return kind(settings, http, TokenSource(http))
 
 
 def _check_session_id(session_id: str) -> None:
     assert _SESSION_ID.fullmatch(session_id)
 
 
-def _job_questions(service: QuantumSystem) -> Iterator[Callable[[], object]]:
+def _job_questions(service: asking) -> Iterator[Callable[[], object]]:
     def check_job() -> None:
         job = service.job("a-job")
         if job is not None:
@@ -174,7 +162,7 @@ def _job_questions(service: QuantumSystem) -> Iterator[Callable[[], object]]:
 
 
 class _no_thread_fails:  # noqa: N801 (used like a function)
-    """Raise what an exchange's thread has raised: there it would only be printed."""
+    """Raise what the thread of an attempt has raised: there it would only be printed."""
 
     def __enter__(self) -> None:
         self._hook, self._failures = threading.excepthook, list[BaseException]()

@@ -4,34 +4,16 @@
 A client knows its vendor's exchanges and variables, nothing of Slurm, jobs or processes.
 """
 
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import ClassVar, Protocol
 from urllib.parse import quote
+from uuid import uuid4
 
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.request import base_url, is_header_value
+from spank_qrmi.clients.tokens import Login, TokenSource
 from spank_qrmi.errors import AcquisitionError
-
-if TYPE_CHECKING:
-    from spank_qrmi.clients.http import HttpClient
-    from spank_qrmi.clients.iam import Login, TokenSource
-
-LATE_ANSWER_SECONDS = 0.8
-"""How much longer the answer to what cannot be repeated is waited for: it tells what to release."""
-
-_BASE_URL = re.compile(
-    r"https?://(\[[0-9a-f:.]+\]|[^\s\\/?#@:\[\]]+)(:[0-9]{1,5})?(/[^\s\\?#]*)?", re.IGNORECASE
-)
-
-
-def base_url(text: str) -> str | None:
-    """Return `text` as a base URL without trailing slash, None if it is none.
-
-    User name, query and fragment are refused: paths are appended to it, and it is shown.
-    """
-    url = text.rstrip("/")
-    return url if url.isprintable() and _BASE_URL.fullmatch(url) else None
 
 
 def path_segment(text: str) -> str:
@@ -45,11 +27,7 @@ def path_segment(text: str) -> str:
 
 def random_token() -> str:
     """Return a token for what a service gives none for: a UUID of version 4 (RFC 9562, 5.4)."""
-    value = bytearray(os.urandom(16))
-    value[6] = value[6] & 0x0F | 0x40
-    value[8] = value[8] & 0x3F | 0x80
-    text = value.hex()
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+    return str(uuid4())
 
 
 @dataclass(frozen=True)
@@ -90,6 +68,14 @@ class Settings:
             raise AcquisitionError(message)
         return url
 
+    def require_header_value(self, key: str) -> str:
+        """Return the value of `key`; raise AcquisitionError if no header can carry it."""
+        value = self.require(key)
+        if not is_header_value(value):
+            message = f"{self.variable(key)} must be plain ASCII text on one line"
+            raise AcquisitionError(message)
+        return value
+
     def variable(self, key: str) -> str:
         """Return the full name of the environment variable that holds `key`."""
         return f"{self.resource_name}_{key}"
@@ -107,11 +93,20 @@ class Hold:
     longest_seconds: int
 
 
+@dataclass(frozen=True)
+class Exchange:
+    """What asks for one piece of work: requests within its deadline, and access tokens for them."""
+
+    http: HttpClient
+    tokens: TokenSource
+
+
 class Client(Protocol):
     """One resource at its vendor's service: is it there, take it, give it back.
 
-    Errors are AcquisitionError (cannot be used, with the reason), ReleaseError and ServiceError;
-    their texts leave out the resource's name, which the caller puts in front.
+    It is a value made of settings; whatever asks is handed to it. Errors are AcquisitionError
+    (cannot be used, with the reason), ReleaseError and ServiceError; their texts leave out the
+    resource's name, which the caller puts in front.
     """
 
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -124,24 +119,24 @@ class Client(Protocol):
     hold: Hold | None
     """What `acquire` makes the service hold; None if there is nothing that we must release."""
 
-    login: "Login | None" = None
+    login: Login | None = None
     """What its requests need an access token for; None if they need none."""
 
-    def __init__(self, settings: Settings, http: "HttpClient", tokens: "TokenSource") -> None:
+    def __init__(self, settings: Settings) -> None:
         """Check the settings, without any request; raise AcquisitionError if one is missing."""
 
-    def check_accessible(self) -> None:
+    def check_accessible(self, exchange: Exchange) -> None:
         """Ask whether jobs can run there now; raise AcquisitionError with the reason if not.
 
         May be called while another thread acquires.
         """
 
-    def acquire(self) -> str:
+    def acquire(self, exchange: Exchange) -> str:
         """Take the resource; return the acquisition token.
 
-        Raises ServiceError with `may_have_acted` if it may be taken without a usable answer, and
-        with `token` if the answer at least tells what there is to release.
+        Raises ServiceError with `may_have_acted` if it may be taken without a usable response, and
+        with `token` if the response at least tells what there is to release.
         """
 
-    def release(self, token: str) -> None:
+    def release(self, exchange: Exchange, token: str) -> None:
         """Give back what `acquire` took; succeeds if it is already gone. Raises ReleaseError."""

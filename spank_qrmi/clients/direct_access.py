@@ -8,9 +8,8 @@ business.
 from collections.abc import Mapping
 from typing import ClassVar
 
-from spank_qrmi.clients.base import Client, Settings, path_segment, random_token
-from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import IbmService, TokenSource
+from spank_qrmi.clients.base import Client, Exchange, Settings, path_segment, random_token
+from spank_qrmi.clients.ibm import IbmService
 
 _PREFIX = "QRMI_IBM_DA_"
 _ACCESSIBLE_STATUSES = frozenset({"online"})
@@ -30,21 +29,21 @@ class DirectAccess(Client):
 
     hold = None
 
-    def __init__(self, settings: Settings, http: HttpClient, tokens: TokenSource) -> None:
-        self._service = IbmService.from_settings(settings, http, tokens, prefix=_PREFIX)
+    def __init__(self, settings: Settings) -> None:
+        self._service = IbmService.from_settings(settings, prefix=_PREFIX)
         self.login = self._service.login
         self._path = f"/v1/backends/{path_segment(settings.resource_name)}"
 
-    def check_accessible(self) -> None:
+    def check_accessible(self, exchange: Exchange) -> None:
         """Return if the backend is online (Direct Access REST, GET /v1/backends/{name}).
 
-        Raises AcquisitionError with the service's reason, ServiceError if there is no answer.
+        Raises AcquisitionError with the service's reason, ServiceError if there is no response.
         """
-        self._service.check_backend(self._path, _ACCESSIBLE_STATUSES)
+        self._service.check_backend(exchange, self._path, _ACCESSIBLE_STATUSES)
 
-    def acquire(self) -> str:
+    def acquire(self, exchange: Exchange) -> str:
         """Return a random token (UUID version 4); nothing is asked."""
         return random_token()
 
-    def release(self, token: str) -> None:
+    def release(self, exchange: Exchange, token: str) -> None:
         """Do nothing: the service holds nothing for a token."""

@@ -21,18 +21,17 @@ from typing import Any
 
 import httpx
 
-from spank_qrmi.clients.answer import Answer
-from spank_qrmi.clients.base import LATE_ANSWER_SECONDS
+from spank_qrmi.clients.certificates import connection_reason, is_untrusted, trust_of
 from spank_qrmi.clients.request import (
-    Request,
+    HttpRequest,
     all_headers,
     checked_url,
     encoded_body,
     secret_values,
     split_url,
 )
+from spank_qrmi.clients.response import Response
 from spank_qrmi.clients.retry import MOST_TRIES, Budget, RequestError, repeat, status_failure
-from spank_qrmi.clients.tls import connection_reason, is_untrusted, trust_of
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError, SettingsError
 
@@ -43,6 +42,9 @@ OPERATION_TIMEOUT_SECONDS = 30.0
 limits its tries has that limit for it. An address that does not answer is waited for half as long:
 a name may have another."""
 
+LATE_RESPONSE_SECONDS = 0.8
+"""How long the response to what cannot be repeated is still waited for: it says what to release."""
+
 BODY_LIMIT_BYTES = 1024 * 1024
 
 _CANCEL_CHECK_SECONDS = 0.1
@@ -51,22 +53,22 @@ _PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy")
 _setting_variables = threading.Lock()
 
 
-class _Exchange:
+class _Attempt:
     """One try of a request, as far as it has come; all times are of the monotonic clock.
 
     `proxy` is the one that is being connected to, and `is_at_proxy` says that it was asked for a
     tunnel; `was_sent`, that the service may have seen some of the request. `received` is what there
-    is of the body of a successful answer.
+    is of the body of a successful response.
     """
 
-    def __init__(self, request: Request, seconds: float, silence_seconds: float) -> None:
-        late_seconds = 0.0 if request.is_repeatable else LATE_ANSWER_SECONDS
+    def __init__(self, request: HttpRequest, seconds: float, silence_seconds: float) -> None:
+        late_seconds = 0.0 if request.is_repeatable else LATE_RESPONSE_SECONDS
         self.request = request
         self.send_by = time.monotonic() + seconds
         self.ends_at = self.send_by + late_seconds
         self.silence_seconds = min(silence_seconds, seconds + late_seconds)
         self.connect_seconds = self.silence_seconds / 2
-        self.outcomes: queue.SimpleQueue[Answer | ServiceError] = queue.SimpleQueue()
+        self.outcomes: queue.SimpleQueue[Response | ServiceError] = queue.SimpleQueue()
         self.proxy = ""
         self.is_at_proxy = False
         self.was_sent = False
@@ -94,7 +96,7 @@ class _Exchange:
             raise RequestError(message)
 
     def give_up(self) -> None:
-        """Send nothing from now on, and hang up: an answer may have no end."""
+        """Send nothing from now on, and hang up: a response may have no end."""
         self.send_by = -math.inf
         if self._stream is not None:
             with suppress(OSError):
@@ -105,7 +107,7 @@ class _Exchange:
 class HttpClient:
     """Makes all requests of one piece of work; may be used from several threads at once.
 
-    No call returns later than the deadline, but for LATE_ANSWER_SECONDS; none takes longer than
+    No call returns later than the deadline, but for LATE_RESPONSE_SECONDS; none takes longer than
     `request_seconds`, its retries included, and no try longer than `try_seconds`. Proxies and
     certificates come from the process environment (http_proxy, https_proxy, all_proxy, no_proxy,
     SSL_CERT_FILE, SSL_CERT_DIR), unless `open_with` names others.
@@ -166,19 +168,19 @@ class HttpClient:
         is_repeatable: bool,
         share: float = 1.0,
         max_tries: int = MOST_TRIES,
-    ) -> Answer:
-        """Make a request and return the answer, whose status is below 300 or an ordinary 4xx.
+    ) -> Response:
+        """Make a request and return the response, whose status is below 300 or an ordinary 4xx.
 
         `share` (0 to 1) is the part of the remaining time that it may use, its retries included,
         of which there are at most `max_tries` - 1.
         `is_repeatable` says that asking twice does no harm. The values of `headers` and `form`, and
-        `secrets` of the URL, are masked in every text made from request and answer. Raises
-        ServiceError for everything else: no connection, no or too long an answer, a redirect, and
+        `secrets` of the URL, are masked in every text made from request and response. Raises
+        ServiceError for everything else: no connection, no or too long a response, a redirect, and
         408, 423, 429 and 5xx that last.
         """
         budget = Budget(self._deadline, share, self._request_seconds)
         body_type, body = encoded_body(json, form)
-        request = Request(
+        request = HttpRequest(
             method,
             *checked_url(url, query),
             all_headers(headers, body_type),
@@ -192,7 +194,7 @@ class HttpClient:
         """Wait so long if that ends before the deadline; return False at once if it would not."""
         return self._deadline.wait(seconds)
 
-    def _try(self, request: Request, budget: Budget) -> Answer:
+    def _try(self, request: HttpRequest, budget: Budget) -> Response:
         """Send the request once; raise RequestError unless it has a usable status."""
         seconds = budget.remaining_seconds()
         if seconds <= 0:
@@ -211,68 +213,68 @@ class HttpClient:
             raise failure
         return outcome
 
-    def _outcome_within(self, request: Request, seconds: float) -> Answer | ServiceError:
-        """Return what became of one exchange, or that nothing did within `seconds`.
+    def _outcome_within(self, request: HttpRequest, seconds: float) -> Response | ServiceError:
+        """Return what became of one attempt, or that nothing did within `seconds`.
 
         A name server that does not answer, or headers that come byte by byte, cannot be timed out
-        from inside, so the exchange has a thread of its own that may be left behind.
+        from inside, so the attempt has a thread of its own that may be left behind.
         """
-        exchange = _Exchange(request, seconds, self._silence_seconds)
+        attempt = _Attempt(request, seconds, self._silence_seconds)
         try:
-            threading.Thread(target=self._exchange, args=(exchange,), daemon=True).start()
+            threading.Thread(target=self._carry_out, args=(attempt,), daemon=True).start()
         except RuntimeError:
             message = f"{request.source} was not asked: no more threads can be started"
             return RequestError(message, is_worth_repeating=True)
-        outcome: Answer | ServiceError | None = None
-        while (left_seconds := exchange.ends_at - time.monotonic()) > 0:
+        outcome: Response | ServiceError | None = None
+        while (left_seconds := attempt.ends_at - time.monotonic()) > 0:
             try:
-                outcome = exchange.outcomes.get(timeout=min(left_seconds, _CANCEL_CHECK_SECONDS))
+                outcome = attempt.outcomes.get(timeout=min(left_seconds, _CANCEL_CHECK_SECONDS))
                 break
             except queue.Empty:
-                # What opens a session is waited for even then: its answer says what to close.
+                # What opens a session is waited for even then: its response says what to close.
                 if request.is_repeatable and self._deadline.has_passed():
                     break
         if outcome is None:
-            exchange.give_up()
+            attempt.give_up()
             is_one_try = seconds == self._try_seconds
             limit = (
                 f"within {_seconds_text(seconds)}" if is_one_try else "in the time that was left"
             )
             outcome = RequestError(
                 f"no answer from {request.source} {limit}",
-                may_have_acted=exchange.was_sent and not request.is_repeatable,
+                may_have_acted=attempt.was_sent and not request.is_repeatable,
                 is_worth_repeating=request.is_repeatable and is_one_try,
             )
         if isinstance(outcome, ServiceError):
-            outcome.partial_body = bytes(exchange.received)
+            outcome.partial_body = bytes(attempt.received)
         return outcome
 
-    def _exchange(self, exchange: _Exchange) -> None:
-        """Make the exchange and put its answer or failure into `outcomes`."""
-        request, outcomes = exchange.request, exchange.outcomes
+    def _carry_out(self, attempt: _Attempt) -> None:
+        """Make the attempt and put its response or failure into `outcomes`."""
+        request, outcomes = attempt.request, attempt.outcomes
         try:
-            outcomes.put(self._send(exchange))
+            outcomes.put(self._send(attempt))
         except ServiceError as error:
             outcomes.put(error)
         except Exception as error:  # noqa: BLE001 (whatever it is, somebody waits for it)
-            outcomes.put(_failure(error, exchange, self._advice))
+            outcomes.put(_failure(error, attempt, self._advice))
         finally:
             # Read only if nothing came before it, so that no end of this thread leaves one waiting.
             message = f"the request to {request.source} ended without an answer"
             outcomes.put(RequestError(message, may_have_acted=not request.is_repeatable))
 
-    def _send(self, exchange: _Exchange) -> Answer:
-        """Send the request and read the whole answer, without following it anywhere."""
-        request = exchange.request
+    def _send(self, attempt: _Attempt) -> Response:
+        """Send the request and read the whole response, without following it anywhere."""
+        request = attempt.request
         with self._opened({}).stream(
             request.method,
             f"{request.origin}{request.target}",
             headers=request.headers,
             content=request.content,
-            timeout=httpx.Timeout(exchange.silence_seconds, connect=exchange.connect_seconds),
-            extensions={"trace": exchange.follow, "request": request},
-        ) as response:
-            return _answer(response, request, _read_body(response, exchange))
+            timeout=httpx.Timeout(attempt.silence_seconds, connect=attempt.connect_seconds),
+            extensions={"trace": attempt.follow, "request": request},
+        ) as raw:
+            return _response(raw, request, _read_body(raw, attempt))
 
     def _opened(self, environment: Mapping[str, str]) -> httpx.Client:
         """Return the open client, made with these variables if need be; raise SettingsError."""
@@ -350,33 +352,33 @@ def _new_client(**options: Any) -> httpx.Client:
     )
 
 
-def _refuse_head(response: httpx.Response) -> None:
-    """Raise for an answer of which no more is read.
+def _refuse_head(raw: httpx.Response) -> None:
+    """Raise for a response of which no more is read.
 
     Called before httpx acts on it: that reads where a redirect leads even if it does not follow.
     """
-    request: Request = response.request.extensions["request"]
-    answer = _answer(response, request, b"")
-    if response.is_redirect and (
-        failure := status_failure(answer, is_repeatable=request.is_repeatable)
+    request: HttpRequest = raw.request.extensions["request"]
+    response = _response(raw, request, b"")
+    if raw.is_redirect and (
+        failure := status_failure(response, is_repeatable=request.is_repeatable)
     ):
         raise failure
-    if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if raw.headers.get("content-encoding", "identity").strip().lower() != "identity":
         # A few bytes could unpack to more than there is memory, in one piece.
         message = f"the answer of {request.source} is compressed, although we take none such"
         raise RequestError(message, may_have_acted=not request.is_repeatable)
 
 
-def _answer(response: httpx.Response, request: Request, body: bytes) -> Answer:
-    headers = dict(response.headers)
-    return Answer(response.status_code, request.source, headers, body, request.secrets)
+def _response(raw: httpx.Response, request: HttpRequest, body: bytes) -> Response:
+    headers = dict(raw.headers)
+    return Response(raw.status_code, request.source, headers, body, request.secrets)
 
 
-def _read_body(response: httpx.Response, exchange: _Exchange) -> bytes:
+def _read_body(raw: httpx.Response, attempt: _Attempt) -> bytes:
     """Return the whole body; raise RequestError if it is too large."""
-    request = exchange.request
-    body = exchange.received if response.is_success else bytearray()
-    for piece in response.iter_raw():
+    request = attempt.request
+    body = attempt.received if raw.is_success else bytearray()
+    for piece in raw.iter_raw():
         body += piece
         if len(body) > BODY_LIMIT_BYTES:
             message = f"the answer of {request.source} is larger than 1 MiB"
@@ -388,25 +390,25 @@ def _authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _failure(error: Exception, exchange: _Exchange, advice: str) -> RequestError:
+def _failure(error: Exception, attempt: _Attempt, advice: str) -> RequestError:
     """Return what went wrong; no text of an exception is used, it may hold headers."""
-    request, system_error = exchange.request, _system_error(error)
+    request, system_error = attempt.request, _system_error(error)
     is_worth_repeating = True
     match error:
         case SettingsError():
             is_worth_repeating = False
             text = f"cannot prepare the request to {request.origin}: {error}"
-        case httpx.ConnectTimeout() if not exchange.proxy:
-            seconds = _seconds_text(exchange.connect_seconds)
+        case httpx.ConnectTimeout() if not attempt.proxy:
+            seconds = _seconds_text(attempt.connect_seconds)
             text = f"cannot connect to {request.origin} within {seconds}"
         case httpx.ConnectTimeout() | httpx.ConnectError():
             is_worth_repeating = not is_untrusted(system_error)
-            proxy = exchange.proxy and f"proxy {exchange.proxy}"
+            proxy = attempt.proxy and f"proxy {attempt.proxy}"
             reason = "timed out" if isinstance(error, httpx.ConnectTimeout) else ""
             reason = reason or (connection_reason(system_error, advice) if system_error else "")
             parts = (f"cannot connect to {request.origin}", proxy, reason)
             text = ": ".join(filter(None, parts))
-        case httpx.TransportError() if exchange.is_at_proxy:
+        case httpx.TransportError() if attempt.is_at_proxy:
             status = str(error)[:3] if isinstance(error, httpx.ProxyError) else ""
             answered = f" (it answered {status})" if status.isdecimal() else ""
             text = (
@@ -415,7 +417,7 @@ def _failure(error: Exception, exchange: _Exchange, advice: str) -> RequestError
             )
         case httpx.TimeoutException():
             is_worth_repeating = request.is_repeatable
-            seconds = _seconds_text(exchange.silence_seconds)
+            seconds = _seconds_text(attempt.silence_seconds)
             text = f"no answer from {request.source} within {seconds}"
         case httpx.NetworkError() | httpx.RemoteProtocolError():
             is_worth_repeating = request.is_repeatable
@@ -423,7 +425,7 @@ def _failure(error: Exception, exchange: _Exchange, advice: str) -> RequestError
         case _:
             is_worth_repeating = False
             text = f"the request to {request.source} failed ({type(error).__name__})"
-    may_have_acted = exchange.was_sent and not request.is_repeatable
+    may_have_acted = attempt.was_sent and not request.is_repeatable
     failure = RequestError(
         text, may_have_acted=may_have_acted, is_worth_repeating=is_worth_repeating
     )

@@ -8,9 +8,7 @@ credentials; the other QRMI_PASQAL_CLOUD_* variables are the user's program's.
 from collections.abc import Mapping
 from typing import ClassVar
 
-from spank_qrmi.clients.base import Client, Settings, random_token
-from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import TokenSource
+from spank_qrmi.clients.base import Client, Exchange, Settings, random_token
 from spank_qrmi.errors import AcquisitionError, ServiceError
 
 _BASE_URL_KEY = "QRMI_PASQAL_CLOUD_BASE_URL"
@@ -26,49 +24,48 @@ class PasqalCloud(Client):
 
     hold = None
 
-    def __init__(self, settings: Settings, http: HttpClient, tokens: TokenSource) -> None:
-        self._http = http
+    def __init__(self, settings: Settings) -> None:
         self._device_type = settings.resource_name.upper()
         is_default = settings.get(_BASE_URL_KEY) is None
         self._base_url = _DEFAULT_BASE_URL if is_default else settings.require_url(_BASE_URL_KEY)
 
-    def check_accessible(self) -> None:
+    def check_accessible(self, exchange: Exchange) -> None:
         """Return if the device is active and up (Pasqal Cloud, GET /core-fast/api/v1/devices).
 
-        Raises AcquisitionError with the reason, ServiceError if there is no usable answer.
+        Raises AcquisitionError with the reason, ServiceError if there is no usable response.
         """
-        answer = self._http.request(
+        response = exchange.http.request(
             "GET",
             f"{self._base_url}/core-fast/api/v1/devices",
             headers={},
             query={"device_type": self._device_type},
             is_repeatable=True,
         )
-        if not answer.is_success:
-            message = f"{answer.source} answered {answer.status_text()}"
+        if not response.is_success:
+            message = f"{response.source} answered {response.status_text()}"
             raise AcquisitionError(message)
-        devices = answer.json_object().get("data")
+        devices = response.json_object().get("data")
         if not isinstance(devices, list) or not all(isinstance(each, dict) for each in devices):
-            message = f"the answer of {answer.source} holds no list of devices"
-            raise ServiceError(message, status=answer.status)
+            message = f"the answer of {response.source} holds no list of devices"
+            raise ServiceError(message, status=response.status)
         if not devices:
             message = f"the service knows no device of type {self._device_type}"
             raise AcquisitionError(message)
         device = devices[0]
         if device.get("availability") != "ACTIVE":
-            shown = answer.shown(device.get("availability")) or "not given"
+            shown = response.shown(device.get("availability")) or "not given"
             message = f"not accessible: the device's availability is {shown}"
             raise AcquisitionError(message)
         # Other programs accept a device that is active but down; a job that waits for one only
         # burns its time limit, so we do not.
         if device.get("status", "UP") != "UP":
-            shown = answer.shown(device.get("status")) or "not given"
+            shown = response.shown(device.get("status")) or "not given"
             message = f"not accessible: the device's status is {shown}"
             raise AcquisitionError(message)
 
-    def acquire(self) -> str:
+    def acquire(self, exchange: Exchange) -> str:
         """Return a random token (UUID version 4); nothing is asked."""
         return random_token()
 
-    def release(self, token: str) -> None:
+    def release(self, exchange: Exchange, token: str) -> None:
         """Do nothing: the service holds nothing for a token."""

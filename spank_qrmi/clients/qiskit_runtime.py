@@ -11,10 +11,9 @@ from http import HTTPStatus
 from typing import ClassVar
 
 from spank_qrmi.at_once import begin
-from spank_qrmi.clients.answer import Answer
-from spank_qrmi.clients.base import Client, Hold, Settings, path_segment
-from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import IbmService, TokenSource
+from spank_qrmi.clients.base import Client, Exchange, Hold, Settings, path_segment
+from spank_qrmi.clients.ibm import IbmService
+from spank_qrmi.clients.response import Response
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 
 _PREFIX = "QRMI_IBM_QRS_"
@@ -53,9 +52,9 @@ class QiskitRuntime(Client):
 
     longest_task_seconds = None
 
-    def __init__(self, settings: Settings, http: HttpClient, tokens: TokenSource) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._service = IbmService.from_settings(settings, http, tokens, prefix=_PREFIX)
+        self._service = IbmService.from_settings(settings, prefix=_PREFIX)
         self.login = self._service.login
         self._path = f"/backends/{path_segment(settings.resource_name)}/status"
         self._mode = _session_mode(settings)
@@ -63,25 +62,25 @@ class QiskitRuntime(Client):
         # A session that the user brought is the user's to end.
         self.hold = None if any(map(settings.get, _PRESET_KEYS)) else self._session_hold()
 
-    def check_accessible(self) -> None:
+    def check_accessible(self, exchange: Exchange) -> None:
         """Return if the backend is active (Qiskit Runtime REST, GET /backends/{name}/status).
 
-        Raises AcquisitionError with the service's reason, ServiceError if there is no answer.
+        Raises AcquisitionError with the service's reason, ServiceError if there is no response.
         """
-        # Closing what was opened meanwhile must have time left even if the answer never comes.
-        self._service.check_backend(self._path, _ACCESSIBLE_STATUSES, _CHECK_SHARE)
+        # Closing what was opened meanwhile must have time left even if the response never comes.
+        self._service.check_backend(exchange, self._path, _ACCESSIBLE_STATUSES, _CHECK_SHARE)
 
-    def acquire(self) -> str:
+    def acquire(self, exchange: Exchange) -> str:
         """Open a session, or take the one that the user named (POST /sessions, GET /sessions/{id}).
 
         Raises AcquisitionError if it is refused or unusable, ServiceError if there is no usable
-        answer, with `may_have_acted` if a session may be open nevertheless, and its id as `token`
-        if even a part of the answer tells it.
+        response, with `may_have_acted` if a session may be open nevertheless, and its id as `token`
+        if even a part of the response tells it.
         """
         for key in _PRESET_KEYS:
             session_id = self._settings.get(key)
             if session_id is not None:
-                self._check_preset(session_id, self._settings.variable(key))
+                self._check_preset(exchange, session_id, self._settings.variable(key))
                 return session_id
         name = self._settings.resource_name
         body = {
@@ -91,18 +90,18 @@ class QiskitRuntime(Client):
             "backend_name": name,
         }
         try:
-            answer = self._service.authorized_request(
-                "POST", "/sessions", json=body, is_repeatable=False
+            response = self._service.request(
+                exchange, "POST", "/sessions", json=body, is_repeatable=False
             )
-            if not answer.is_success:
-                raise self._session_refusal(answer)
-            return _session_id(answer)
+            if not response.is_success:
+                raise self._session_refusal(response)
+            return _session_id(response)
         except ServiceError as error:
             if error.may_have_acted:
                 error.token = _readable_session_id(error.partial_body)
             raise
 
-    def release(self, token: str) -> None:
+    def release(self, exchange: Exchange, token: str) -> None:
         """End the session `token`; succeeds if the service says twice that it knows none such.
 
         It is told to accept no more jobs and so ends as completed (PATCH /sessions/{id}); if some
@@ -113,13 +112,13 @@ class QiskitRuntime(Client):
             raise ReleaseError("the acquisition token is no session id: nothing can be closed")
         list_reasons: list[str] = []
         reasons: list[str] = []
-        has_no_pending_jobs = begin(lambda: self._has_no_pending_jobs(token, list_reasons))
+        is_idle = begin(lambda: self._is_idle(exchange, token, list_reasons))
         is_told = self._is_ended_by(
-            "PATCH", token, reasons, json={"accepting_jobs": False}, share=_PATCH_SHARE
+            exchange, "PATCH", token, reasons, json={"accepting_jobs": False}, share=_PATCH_SHARE
         )
-        if has_no_pending_jobs() and is_told:
+        if is_idle() and is_told:
             return
-        if not self._is_ended_by("DELETE", token, reasons, path="/close"):
+        if not self._is_ended_by(exchange, "DELETE", token, reasons, path="/close"):
             # One cause often fails all three requests in the same words.
             told = dict.fromkeys([*list_reasons, *reasons])
             message = f"the session may still be open: {'; '.join(told)}"
@@ -132,63 +131,65 @@ class QiskitRuntime(Client):
         )
         return Hold(what, self._max_ttl_seconds)
 
-    def _check_preset(self, session_id: str, variable: str) -> None:
+    def _check_preset(self, exchange: Exchange, session_id: str, variable: str) -> None:
         """Raise AcquisitionError unless jobs can run in the session that `variable` names."""
         advice = f"unset {variable} to get a new one"
         if not _SESSION_ID.fullmatch(session_id):
             message = f"{variable} is not a session id: {advice}"
             raise AcquisitionError(message)
-        answer = self._ask_about("GET", session_id)
-        if answer.status == HTTPStatus.NOT_FOUND:
+        response = self._ask(exchange, "GET", session_id)
+        if response.status == HTTPStatus.NOT_FOUND:
             message = f"the session in {variable} does not exist: {advice}"
             raise AcquisitionError(message)
-        if not answer.is_success:
-            raise self._service.refusal(answer)
-        problem = _session_problem(answer.json_object())
+        if not response.is_success:
+            raise self._service.refusal(response)
+        problem = _session_problem(response.json_object())
         if problem:
             message = f"the session in {variable} {problem}: {advice}"
             raise AcquisitionError(message)
 
-    def _session_refusal(self, answer: Answer) -> AcquisitionError:
+    def _session_refusal(self, response: Response) -> AcquisitionError:
         """Return the error for a session that was refused, with the usual cause."""
-        refusal = self._service.refusal(answer)
-        if self._mode != _DEDICATED or answer.status == HTTPStatus.UNAUTHORIZED:
+        refusal = self._service.refusal(response)
+        if self._mode != _DEDICATED or response.status == HTTPStatus.UNAUTHORIZED:
             return refusal
         hint = f"accounts on the open plan need {self._settings.variable(_MODE_KEY)}={_BATCH}"
         return AcquisitionError(f"{refusal}; {hint}")
 
-    def _has_no_pending_jobs(self, session_id: str, reasons: list[str]) -> bool:
+    def _is_idle(self, exchange: Exchange, session_id: str, reasons: list[str]) -> bool:
         """Return whether the service says so; add why not to `reasons` if it cannot be known."""
-        query = {"pending": "true", "session_id": session_id}
         try:
             # Closing must have time left even if the list never comes.
-            answer = self._service.authorized_request(
+            response = self._service.request(
+                exchange,
                 "GET",
                 "/jobs",
-                query=query,
+                query={"pending": "true", "session_id": session_id},
                 secrets=(session_id,),
                 is_repeatable=True,
                 share=_LIST_SHARE,
             )
-            if answer.is_success:
-                return answer.json_object().get("jobs", []) == []
+            if response.is_success:
+                return response.json_object().get("jobs", []) == []
         except QrmiError as error:
             reasons.append(str(error))
         else:
-            reasons.append(str(self._service.refusal(answer)))
+            reasons.append(str(self._service.refusal(response)))
         return False
 
-    def _ask_about(
+    def _ask(
         self,
+        exchange: Exchange,
         method: str,
         session_id: str,
         *,
         path: str = "",
         json: Mapping[str, object] | None = None,
         share: float = 1.0,
-    ) -> Answer:
+    ) -> Response:
         """Make a request below the session's own path."""
-        return self._service.authorized_request(
+        return self._service.request(
+            exchange,
             method,
             f"/sessions/{session_id}{path}",
             json=json,
@@ -199,6 +200,7 @@ class QiskitRuntime(Client):
 
     def _is_ended_by(
         self,
+        exchange: Exchange,
         method: str,
         session_id: str,
         reasons: list[str],
@@ -209,30 +211,34 @@ class QiskitRuntime(Client):
     ) -> bool:
         """Make one request that ends a session; add to `reasons` why it did not."""
         try:
-            answer = self._ask_about(method, session_id, path=path, json=json, share=share)
+            response = self._ask(exchange, method, session_id, path=path, json=json, share=share)
         except QrmiError as error:
             reasons.append(str(error))
             return False
-        if answer.is_success:
+        if response.is_success:
             return True
-        reasons.append(str(self._service.refusal(answer)))
-        return answer.status == HTTPStatus.NOT_FOUND and self._is_gone(session_id, share, reasons)
+        reasons.append(str(self._service.refusal(response)))
+        return response.status == HTTPStatus.NOT_FOUND and self._is_gone(
+            exchange, session_id, share, reasons
+        )
 
-    def _is_gone(self, session_id: str, share: float, reasons: list[str]) -> bool:
+    def _is_gone(
+        self, exchange: Exchange, session_id: str, share: float, reasons: list[str]
+    ) -> bool:
         """Return whether a session that was not found has indeed ended.
 
         One wrong 404, as a gateway gives that is being changed, would leave it open for good.
         """
         try:
-            answer = self._ask_about("GET", session_id, share=share)
-            if answer.status == HTTPStatus.NOT_FOUND:
+            response = self._ask(exchange, "GET", session_id, share=share)
+            if response.status == HTTPStatus.NOT_FOUND:
                 return True
-            if answer.is_success:
-                return _is_closed(answer.json_object())
+            if response.is_success:
+                return _is_closed(response.json_object())
         except QrmiError as error:
             reasons.append(str(error))
         else:
-            reasons.append(str(self._service.refusal(answer)))
+            reasons.append(str(self._service.refusal(response)))
         return False
 
 
@@ -263,22 +269,22 @@ def _max_ttl_seconds(settings: Settings) -> int:
     return int(text)
 
 
-def _session_id(answer: Answer) -> str:
-    """Return the id of the session that was opened; the rest of the answer is not needed."""
+def _session_id(response: Response) -> str:
+    """Return the id of the session that was opened; the rest of the response is not needed."""
     try:
-        session_id = answer.json_object().get("id")
+        session_id = response.json_object().get("id")
         if isinstance(session_id, str) and _SESSION_ID.fullmatch(session_id):
             return session_id
     except ServiceError as error:
-        unusable = ServiceError(str(error), status=answer.status, may_have_acted=True)
-        unusable.partial_body = answer.body
+        unusable = ServiceError(str(error), status=response.status, may_have_acted=True)
+        unusable.partial_body = response.body
         raise unusable from error
-    message = f"the answer of {answer.source} holds no usable session id"
-    raise ServiceError(message, status=answer.status, may_have_acted=True)
+    message = f"the answer of {response.source} holds no usable session id"
+    raise ServiceError(message, status=response.status, may_have_acted=True)
 
 
 def _readable_session_id(partial_body: bytes) -> str | None:
-    """Return the id of the session that the beginning of a broken answer tells, None if none."""
+    """Return the id of the session that the beginning of a broken response tells, None if none."""
     depth = 0
     for found in re.finditer(_BRACE_OR_ID_OR_STRING, partial_body):
         if found[1] is None:

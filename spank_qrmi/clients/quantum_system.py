@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from spank_qrmi.clients.answer import Answer, error_code
-from spank_qrmi.clients.base import path_segment
-from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import Access, IbmService, TokenSource
+from spank_qrmi.clients.base import Exchange, path_segment
+from spank_qrmi.clients.ibm import IbmService
+from spank_qrmi.clients.response import Response, error_code
 from spank_qrmi.errors import AuthenticationError, ServiceError
 
 _JOBS = "/v1/jobs"
@@ -48,17 +47,10 @@ class Job:
         return self.status in FINAL_STATUSES
 
 
-class QuantumSystem:
-    """One service instance, at `endpoint_url` (without trailing slash)."""
+class QuantumSystem(IbmService):
+    """The jobs of one service instance."""
 
-    def __init__(
-        self, endpoint_url: str, access: Access, http: HttpClient, tokens: TokenSource
-    ) -> None:
-        self._http = http
-        self._service = IbmService(endpoint_url, access, http, tokens)
-        self.login = access.login
-
-    def submit(self, order: Mapping[str, object]) -> None:
+    def submit(self, exchange: Exchange, order: Mapping[str, object]) -> None:
         """Submit a job (POST /v1/jobs); the service answers 204. Made once, never repeated.
 
         `order` holds id, backend, program_id, log_level, timeout_secs and storage. Raises
@@ -66,118 +58,120 @@ class QuantumSystem:
         if the backend is reserved, 429 if all lanes are taken, both of these with what Retry-After
         asked for.
         """
-        answer = self._service.authorized_request(
-            "POST", _JOBS, json=order, is_repeatable=False, max_tries=1
+        response = self.request(
+            exchange, "POST", _JOBS, json=order, is_repeatable=False, max_tries=1
         )
-        if not answer.is_success:
-            raise self._refusal(answer)
+        if not response.is_success:
+            raise self._refusal(response)
 
-    def job(self, job_id: str) -> Job | None:
+    def job(self, exchange: Exchange, job_id: str) -> Job | None:
         """Return the job, None if the service knows none of that id (GET /v1/jobs/{id}).
 
         Services of early 2025 have no such route, so their list of jobs is searched then. Raises
         ServiceError, also for a document that is no job's.
         """
-        answer = self._service.authorized_request("GET", _path(job_id), is_repeatable=True)
-        if answer.status == HTTPStatus.NOT_FOUND and error_code(answer) == _JOB_NOT_FOUND:
+        response = self.request(exchange, "GET", _path(job_id), is_repeatable=True)
+        if response.status == HTTPStatus.NOT_FOUND and error_code(response) == _JOB_NOT_FOUND:
             return None
-        if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
-            return self._listed_job(job_id)
-        if not answer.is_success:
-            raise self._refusal(answer)
-        return _job(answer, answer.json_object(), job_id)
+        if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+            return self._listed_job(exchange, job_id)
+        if not response.is_success:
+            raise self._refusal(response)
+        return _job(response, response.json_object(), job_id)
 
-    def cancel(self, job_id: str) -> None:
+    def cancel(self, exchange: Exchange, job_id: str) -> None:
         """Cancel the job (POST /v1/jobs/{id}/cancel); one that is over or unknown is fine."""
-        answer = self._service.authorized_request(
-            "POST", f"{_path(job_id)}/cancel", is_repeatable=True
-        )
-        if not (answer.is_success or answer.status in {HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND}):
-            raise self._refusal(answer)
+        response = self.request(exchange, "POST", f"{_path(job_id)}/cancel", is_repeatable=True)
+        if not (
+            response.is_success or response.status in {HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND}
+        ):
+            raise self._refusal(response)
 
-    def delete(self, job_id: str) -> None:
+    def delete(self, exchange: Exchange, job_id: str) -> None:
         """Delete a job that is over, which frees its lane (DELETE /v1/jobs/{id}).
 
         One that the service does not know is fine. Raises ServiceError with status 409 if the job
         is not over.
         """
-        answer = self._service.authorized_request("DELETE", _path(job_id), is_repeatable=True)
-        if not (answer.is_success or answer.status == HTTPStatus.NOT_FOUND):
-            raise self._refusal(answer)
+        response = self.request(exchange, "DELETE", _path(job_id), is_repeatable=True)
+        if not (response.is_success or response.status == HTTPStatus.NOT_FOUND):
+            raise self._refusal(response)
 
-    def remove(self, job_id: str) -> bool:
+    def remove(self, exchange: Exchange, job_id: str) -> bool:
         """Cancel the job unless it is over, and delete it; return whether there was one.
 
         Raises ServiceError if it may still be there.
         """
-        job = self.job(job_id)
+        job = self.job(exchange, job_id)
         if job is None:
             return False
         if not job.is_final:
-            self.cancel(job_id)
+            self.cancel(exchange, job_id)
         for seconds in _DELETE_PAUSES_SECONDS:
             try:
-                self.delete(job_id)
+                self.delete(exchange, job_id)
             except ServiceError as error:
-                if error.status != HTTPStatus.CONFLICT or not self._http.wait(seconds):
+                if error.status != HTTPStatus.CONFLICT or not exchange.http.wait(seconds):
                     raise
             else:
                 return True
-        self.delete(job_id)
+        self.delete(exchange, job_id)
         return True
 
-    def job_ids(self, share: float = 1.0) -> frozenset[str]:
+    def job_ids(self, exchange: Exchange, share: float = 1.0) -> frozenset[str]:
         """Return the ids of all jobs that the login may see (GET /v1/jobs).
 
         `share` (0 to 1) is the part of the remaining time that it may use. Raises ServiceError.
         """
-        _, jobs = self._listed_jobs(share)
+        _, jobs = self._listed_jobs(exchange, share)
         ids = (job.get("id") for job in jobs)
         return frozenset(job_id for job_id in ids if isinstance(job_id, str))
 
-    def _listed_job(self, job_id: str) -> Job | None:
-        answer, jobs = self._listed_jobs()
+    def _listed_job(self, exchange: Exchange, job_id: str) -> Job | None:
+        response, jobs = self._listed_jobs(exchange)
         for job in jobs:
             if job.get("id") == job_id:
-                return _job(answer, job, job_id)
+                return _job(response, job, job_id)
         return None
 
-    def _listed_jobs(self, share: float = 1.0) -> tuple[Answer, list[dict[str, object]]]:
-        answer = self._service.authorized_request("GET", _JOBS, is_repeatable=True, share=share)
-        if not answer.is_success:
-            raise self._refusal(answer)
-        jobs = answer.json_object().get("jobs")
+    def _listed_jobs(
+        self, exchange: Exchange, share: float = 1.0
+    ) -> tuple[Response, list[dict[str, object]]]:
+        response = self.request(exchange, "GET", _JOBS, is_repeatable=True, share=share)
+        if not response.is_success:
+            raise self._refusal(response)
+        jobs = response.json_object().get("jobs")
         if not isinstance(jobs, list):
-            message = f"the answer of {answer.source} holds no list of jobs"
-            raise ServiceError(message, status=answer.status)
-        return answer, [job for job in jobs if isinstance(job, dict)]
+            message = f"the answer of {response.source} holds no list of jobs"
+            raise ServiceError(message, status=response.status)
+        return response, [job for job in jobs if isinstance(job, dict)]
 
-    def _refusal(self, answer: Answer) -> ServiceError:
-        """Return the error for an answer that is no success."""
-        text = self._service.refusal_text(answer)
-        if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            return AuthenticationError(text, status=answer.status)
-        return ServiceError(text, status=answer.status)
+    def _refusal(self, response: Response) -> ServiceError:
+        """Return the error for a response that is no success."""
+        text = self.refusal_text(response)
+        if response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            return AuthenticationError(text, status=response.status)
+        return ServiceError(text, status=response.status)
 
 
 def _path(job_id: str) -> str:
     return f"{_JOBS}/{path_segment(job_id)}"
 
 
-def _job(answer: Answer, document: Mapping[str, object], job_id: str) -> Job:
+def _job(response: Response, document: Mapping[str, object], job_id: str) -> Job:
     """Return the job that `document` describes; raise ServiceError if it describes none."""
-    status = answer.shown(document.get("status"))
+    status = response.shown(document.get("status"))
     if not status:
-        message = f"the answer of {answer.source} gives no status of the job"
-        raise ServiceError(message, status=answer.status)
+        message = f"the answer of {response.source} gives no status of the job"
+        raise ServiceError(message, status=response.status)
     usage = document.get("usage")
     nanoseconds = usage.get("quantum_nanoseconds") if isinstance(usage, dict) else None
     return Job(
         job_id=job_id,
         status=status,
         reason_code=_whole_number(document.get("reason_code")),
-        reason_message=answer.shown(document.get("reason_message")),
-        reason_solution=answer.shown(document.get("reason_solution")),
+        reason_message=response.shown(document.get("reason_message")),
+        reason_solution=response.shown(document.get("reason_solution")),
         quantum_nanoseconds=_whole_number(nanoseconds),
     )
 

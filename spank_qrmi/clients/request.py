@@ -11,12 +11,14 @@ from urllib.parse import quote, urlencode, urlsplit
 import orjson
 
 from spank_qrmi import __version__
-from spank_qrmi.clients.base import base_url
 from spank_qrmi.clients.retry import RequestError
 from spank_qrmi.redaction import printable, without
 
 USER_AGENT = f"spank-qrmi/{__version__}"
 
+_BASE_URL = re.compile(
+    r"https?://(\[[0-9a-f:.]+\]|[^\s\\/?#@:\[\]]+)(:[0-9]{1,5})?(/[^\s\\?#]*)?", re.IGNORECASE
+)
 _SHOWN_PATH_LIMIT = 200
 _PORTS = {"http": 80, "https": 443}
 # Percent signs are left: what is encoded already is not encoded again.
@@ -27,7 +29,7 @@ _FOUR_NUMBERS = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 
 
 @dataclass(frozen=True)
-class Request:
+class HttpRequest:
     """One request, ready to be sent as often as needed.
 
     `origin` is scheme, host and port, `target` path and query, all in ASCII. `secrets` are the
@@ -56,6 +58,20 @@ class Request:
     def source(self) -> str:
         """Return the URL without the query and what is secret in it."""
         return printable(f"{self.origin}{self.path}")
+
+
+def base_url(text: str) -> str | None:
+    """Return `text` as a base URL without trailing slash, None if it is none.
+
+    User name, query and fragment are refused: paths are appended to it, and it is shown.
+    """
+    url = text.rstrip("/")
+    return url if url.isprintable() and _BASE_URL.fullmatch(url) else None
+
+
+def is_header_value(text: str) -> bool:
+    """Return whether a header can carry `text`."""
+    return text.isascii() and text.isprintable()
 
 
 def split_url(text: str) -> tuple[str, str]:
@@ -112,7 +128,7 @@ def secret_values(headers: Mapping[str, str], form: Mapping[str, str] | None) ->
 def all_headers(headers: Mapping[str, str], body_type: str | None) -> dict[str, str]:
     """Return `headers` with our own; raise RequestError if one holds what cannot be sent."""
     for name, value in headers.items():
-        if not (value.isascii() and value.isprintable()) or value != value.strip():
+        if not is_header_value(value) or value != value.strip():
             message = f"the value of the header {name} has characters that cannot be sent"
             raise RequestError(message)
     return {

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """When a request is made again, how long to wait before, and when to give up.
 
-Pure policy: it sees answers and failures, never a connection.
+Pure policy: it sees responses and failures, never a connection.
 """
 
 import math
-import os
+import random
 import re
 import time
 from collections.abc import Callable
 from email.utils import mktime_tz, parsedate_tz
 from http import HTTPStatus
 
-from spank_qrmi.clients.answer import Answer
+from spank_qrmi.clients.response import Response
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
 from spank_qrmi.redaction import printable
@@ -72,8 +72,10 @@ class Budget:
         return seconds < self.remaining_seconds() and self._deadline.wait(seconds)
 
 
-def repeat(attempt: Callable[[], Answer], budget: Budget, max_tries: int = MOST_TRIES) -> Answer:
-    """Return the answer of `attempt`, made again while that is useful and fits the budget.
+def repeat(
+    attempt: Callable[[], Response], budget: Budget, max_tries: int = MOST_TRIES
+) -> Response:
+    """Return the response of `attempt`, made again while that is useful and fits the budget.
 
     `attempt` raises RequestError. Raises ServiceError with the last reason and why it was final.
     """
@@ -100,7 +102,8 @@ def _wait_before_next(failure: RequestError, tries: int, max_tries: int, budget:
     """Wait until the next try may be made; return why there is none, or an empty string."""
     if tries >= max_tries:
         return f"gave up after {tries} tries"
-    seconds = DELAYS_SECONDS[tries - 1] * _jitter()
+    # What failed together must not be made again together.
+    seconds = DELAYS_SECONDS[tries - 1] * random.uniform(1 - _JITTER, 1 + _JITTER)
     asked_seconds = failure.retry_after_seconds or 0.0
     if budget.wait(max(seconds, asked_seconds)):
         return ""
@@ -109,36 +112,30 @@ def _wait_before_next(failure: RequestError, tries: int, max_tries: int, budget:
     return f"gave up after {tries} {'try' if tries == 1 else 'tries'}, no time is left"
 
 
-def _jitter() -> float:
-    """Return a random factor, so that what failed together is not made again together."""
-    part = int.from_bytes(os.urandom(2), "big") / 0xFFFF
-    return 1 - _JITTER + 2 * _JITTER * part
-
-
-def status_failure(answer: Answer, *, is_repeatable: bool) -> RequestError | None:
-    """Return what is wrong with the status of `answer`, None if the client is to judge it.
+def status_failure(response: Response, *, is_repeatable: bool) -> RequestError | None:
+    """Return what is wrong with the status of `response`, None if the client is to judge it.
 
     Redirects are refused: following one would carry credentials to a host nobody configured. 408,
     423, 429 and 5xx may pass with time; a request that is not repeatable is made again only where
     the service says that it did not act.
     """
-    status = answer.status
+    status = response.status
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         may_have_acted = status == HTTPStatus.SEE_OTHER and not is_repeatable
-        text = redirect_text(f"{answer.source} answered {status} and", _redirect_host(answer))
+        text = redirect_text(f"{response.source} answered {status} and", _redirect_host(response))
         return RequestError(text, status=status, may_have_acted=may_have_acted)
     is_server_error = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     did_not_act = status in {HTTPStatus.LOCKED, HTTPStatus.TOO_MANY_REQUESTS} or (
-        status == HTTPStatus.SERVICE_UNAVAILABLE and "retry-after" in answer.headers
+        status == HTTPStatus.SERVICE_UNAVAILABLE and "retry-after" in response.headers
     )
     if not (is_server_error or did_not_act or status == HTTPStatus.REQUEST_TIMEOUT):
         return None
     return RequestError(
-        f"{answer.source} answered {answer.status_text()}",
+        f"{response.source} answered {response.status_text()}",
         status=status,
         may_have_acted=is_server_error and not did_not_act and not is_repeatable,
         is_worth_repeating=did_not_act or is_repeatable,
-        retry_after_seconds=_retry_after_seconds(answer.headers.get("retry-after", "")),
+        retry_after_seconds=_retry_after_seconds(response.headers.get("retry-after", "")),
     )
 
 
@@ -150,8 +147,8 @@ def redirect_text(source: str, host: str) -> str:
     )
 
 
-def _redirect_host(answer: Answer) -> str:
-    found = re.match(_AUTHORITY, answer.headers.get("location", ""))
+def _redirect_host(response: Response) -> str:
+    found = re.match(_AUTHORITY, response.headers.get("location", ""))
     if found is None:
         return "the same host"
     host = re.fullmatch(_HOST, found[1])

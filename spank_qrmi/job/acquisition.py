@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 
 from spank_qrmi.at_once import begin, do_at_once
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Hold, Settings
+from spank_qrmi.clients.base import Hold, Settings
+from spank_qrmi.clients.http import LATE_RESPONSE_SECONDS
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ServiceError
@@ -27,6 +28,7 @@ from spank_qrmi.job.environment import (
     check_credentials_stay_home,
     check_values_are_text,
 )
+from spank_qrmi.network.calls import ResourceCalls
 from spank_qrmi.network.services import Network, Services
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
@@ -71,11 +73,7 @@ class Acquirer:
     """Acquires for one step within one deadline."""
 
     def __init__(
-        self,
-        holder: Holder,
-        journal: Journal,
-        deadline: Deadline,
-        network: Network,
+        self, holder: Holder, journal: Journal, deadline: Deadline, network: Network
     ) -> None:
         self._holder = holder
         self._journal = journal
@@ -97,18 +95,18 @@ class Acquirer:
         check_values_are_text(resource, environment)
         check_credentials_stay_home(resource, environment, CLIENTS[resource.type].sent_to)
         settings = Settings(resource.name, environment.values, self._holder.remaining_seconds)
-        client = services.client(resource.type, settings)
-        check = begin(lambda: _access_error(client))
-        if client.hold is None:
-            token = _acquire_unrecorded(client, check)
+        calls = services.resource_calls(resource.type, settings)
+        check = begin(lambda: _access_error(calls))
+        if calls.hold is None:
+            token = _acquire_unrecorded(calls, check)
         else:
-            with self._journal.begin(self._entry(resource, environment, client.hold)) as locked:
-                token = _acquire_recorded(client, client.hold, locked, check)
+            with self._journal.begin(self._entry(resource, environment, calls.hold)) as locked:
+                token = _acquire_recorded(calls, calls.hold, locked, check)
         return Held(resource, environment, token)
 
     def _entry(self, resource: Resource, environment: ResourceEnvironment, hold: Hold) -> Entry:
         now = time.time()
-        answer_seconds = self._deadline.remaining_seconds() + LATE_ANSWER_SECONDS
+        response_seconds = self._deadline.remaining_seconds() + LATE_RESPONSE_SECONDS
         return Entry(
             self._holder.job_id,
             self._holder.restart_count,
@@ -121,7 +119,7 @@ class Acquirer:
             owner=self._holder.owner,
             environment=self._holder.environment,
             hold=hold.what,
-            ends_at=math.ceil(now + answer_seconds + hold.longest_seconds),
+            ends_at=math.ceil(now + response_seconds + hold.longest_seconds),
             secret_keys=sorted(resource.secret_files),
         )
 
@@ -130,18 +128,18 @@ AccessCheck = Callable[[], QrmiError | None]
 """Waits for the end of a check; returns why the resource is not accessible, None if it is."""
 
 
-def _access_error(client: Client) -> QrmiError | None:
+def _access_error(calls: ResourceCalls) -> QrmiError | None:
     try:
-        client.check_accessible()
+        calls.check_accessible()
     except QrmiError as error:
         return error
     return None
 
 
-def _acquire_unrecorded(client: Client, check: AccessCheck) -> str:
+def _acquire_unrecorded(calls: ResourceCalls, check: AccessCheck) -> str:
     """Return the token of what nobody needs to release."""
     try:
-        token = client.acquire()
+        token = calls.acquire()
     except QrmiError as error:
         raise _more_telling(check(), error) from error
     reason = check()
@@ -150,24 +148,26 @@ def _acquire_unrecorded(client: Client, check: AccessCheck) -> str:
     return token
 
 
-def _acquire_recorded(client: Client, hold: Hold, locked: LockedEntry, check: AccessCheck) -> str:
+def _acquire_recorded(
+    calls: ResourceCalls, hold: Hold, locked: LockedEntry, check: AccessCheck
+) -> str:
     """Return the token once it is in the journal; leave nothing behind that is not there."""
     try:
-        token = client.acquire()
+        token = calls.acquire()
     except QrmiError as error:
-        raise _not_acquired(client, hold, locked, error, check) from error
+        raise _not_acquired(calls, hold, locked, error, check) from error
     try:
         locked.write(replace(locked.entry, token=token))
     except JournalError as error:
-        raise _unrecorded(client, locked, hold, error, token) from error
+        raise _unrecorded(calls, locked, hold, error, token) from error
     reason = check()
     if reason is not None:
-        raise _given_back(client, locked, reason, token)
+        raise _given_back(calls, locked, reason, token)
     return token
 
 
 def _not_acquired(
-    client: Client, hold: Hold, locked: LockedEntry, error: QrmiError, check: AccessCheck
+    calls: ResourceCalls, hold: Hold, locked: LockedEntry, error: QrmiError, check: AccessCheck
 ) -> QrmiError:
     """Leave in the journal what may be held nevertheless; return the error for the user."""
     if not (isinstance(error, ServiceError) and error.may_have_acted):
@@ -178,7 +178,7 @@ def _not_acquired(
     # The check may take long, and nobody else knows the token.
     with contextlib.suppress(JournalError):
         locked.write(replace(locked.entry, token=error.token))
-    return _undone(client, locked, _more_telling(check(), error), error.token)
+    return _undone(calls, locked, _more_telling(check(), error), error.token)
 
 
 def _more_telling(reason: QrmiError | None, error: QrmiError) -> QrmiError:
@@ -187,11 +187,11 @@ def _more_telling(reason: QrmiError | None, error: QrmiError) -> QrmiError:
 
 
 def _unrecorded(
-    client: Client, locked: LockedEntry, hold: Hold, error: JournalError, token: str
+    calls: ResourceCalls, locked: LockedEntry, hold: Hold, error: JournalError, token: str
 ) -> QrmiError:
     """Release what the journal has not taken; return the error for the user."""
     try:
-        client.release(token)
+        calls.release(token)
     except QrmiError as reason:
         failure = ServiceError(f"{error}; {reason}")
         try:
@@ -216,18 +216,20 @@ def _noted_as_unanswered(locked: LockedEntry, hold: Hold, error: QrmiError) -> S
     return ServiceError(message, may_have_acted=True)
 
 
-def _undone(client: Client, locked: LockedEntry, error: QrmiError, token: str) -> QrmiError:
-    """Release what an answer has opened that is of no other use; return the error for the user."""
-    outcome = _given_back(client, locked, error, token)
+def _undone(calls: ResourceCalls, locked: LockedEntry, error: QrmiError, token: str) -> QrmiError:
+    """Release what a response has opened that is of no other use; return the error for the user."""
+    outcome = _given_back(calls, locked, error, token)
     if outcome is not error:
         return outcome
     return ServiceError(f"{error}; it has opened {locked.entry.hold}, which was released")
 
 
-def _given_back(client: Client, locked: LockedEntry, error: QrmiError, token: str) -> QrmiError:
+def _given_back(
+    calls: ResourceCalls, locked: LockedEntry, error: QrmiError, token: str
+) -> QrmiError:
     """Release what the journal has; return the error, with more to tell if that failed."""
     try:
-        client.release(token)
+        calls.release(token)
     except QrmiError as reason:
         return ServiceError(
             f"{error}; it has opened {locked.entry.hold}, whose release failed and is tried again "

@@ -15,7 +15,8 @@ from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_argumen
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.job.environment import job_timeout_seconds
-from spank_qrmi.network.services import Network, QuantumJobs
+from spank_qrmi.network.calls import QuantumJobs
+from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.state.token_cache import TokenCache

@@ -64,12 +64,7 @@ def orphans_to_retry(entries: Iterable[Entry], now: float) -> list[Entry]:
 class Releaser:
     """Releases entries of one journal within one deadline."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        deadline: Deadline,
-        network: Network,
-    ) -> None:
+    def __init__(self, journal: Journal, deadline: Deadline, network: Network) -> None:
         self._journal = journal
         self._deadline = deadline
         self._network = network
@@ -151,7 +146,7 @@ def _give_back(entry: Entry, token: str, services: _ServicesOfEntries) -> None:
         raise ReleaseError(message)
     check_certificates(entry.environment)
     settings = Settings(entry.resource_name, entry.values)
-    services.of(entry.environment).client(entry.resource_type, settings).release(token)
+    services.of(entry.environment).resource_calls(entry.resource_type, settings).release(token)
 
 
 def _note_failure(locked: LockedEntry, error: QrmiError) -> None:

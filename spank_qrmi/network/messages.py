@@ -27,7 +27,10 @@ MAX_FRAME_BYTES = 16 * 1024 * 1024
 """What the worker asks: a resource's variables, as many as a job may bring."""
 
 MAX_REPORT_BYTES = 2 * 1024 * 1024
-"""What the network process tells: at most a list of quantum jobs, out of an answer of 1 MiB."""
+"""What the network process tells: at most a list of quantum jobs, out of a response of 1 MiB."""
+
+WHO = "the worker's network process"
+NONSENSE = f"{WHO} gave an answer that cannot be read"
 
 MAX_FIELDS = 200_000
 MAX_TEXT_LENGTH = 4000
@@ -40,33 +43,19 @@ class Order(str, Enum):
     """What the worker sends, with the fields that follow.
 
     OPEN user, processor seconds, sets of variables (each a number of variables, then names and
-    values); WORK number, index of its set, seconds; LOGIN
-    number of a work, key of a login, its access token or nothing, for how many seconds, the login's
-    fields; CANCEL number of a work; CALL number, number of its work, verb and what `Call` says.
+    values); WORK number, index of its set, seconds; ASKED number of a work, a number, type, name,
+    remaining seconds or nothing, names and values of what calls name so; LOGIN number of a work,
+    key of a login, its access token or nothing, for how many seconds, number of one who logs in so;
+    CANCEL number of a work; CALL number, number of its work, `Call`, of what, and what that call
+    says.
     """
 
     OPEN = "open"
     WORK = "work"
+    ASKED = "asked"
     LOGIN = "login"
     CANCEL = "cancel"
     CALL = "call"
-
-
-class Call(str, Enum):
-    """What can be asked of the services, with the fields that follow, and those of the result.
-
-    LOG_IN key of a login: none. CHECK type, name, remaining seconds or nothing, names and values:
-    none. ACQUIRE the same: token.
-    RELEASE token, then the same: none. REMOVE job's id, names and values: "1" if there was one.
-    LIST share, names and values: the ids.
-    """
-
-    LOG_IN = "log in"
-    CHECK = "check"
-    ACQUIRE = "acquire"
-    RELEASE = "release"
-    REMOVE = "remove"
-    LIST = "list"
 
 
 class Report(str, Enum):

@@ -15,32 +15,31 @@ import struct
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
-from typing import ClassVar, cast
 
-from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import LATE_ANSWER_SECONDS, Client, Settings
-from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import Login, TokenSource, is_token
+from spank_qrmi.clients.base import Settings
+from spank_qrmi.clients.http import LATE_RESPONSE_SECONDS
+from spank_qrmi.clients.tokens import Login, is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
 from spank_qrmi.network import server
+from spank_qrmi.network.calls import Ask, Asked, Call
 from spank_qrmi.network.messages import (
     MAX_REPORT_BYTES,
     MAX_TEXT_LENGTH,
-    Call,
+    NONSENSE,
+    WHO,
     Order,
     Report,
-    checked_token,
     encode_frame,
     error_from_fields,
     number,
     pairs_to_fields,
     read_frame,
 )
-from spank_qrmi.network.services import QuantumJobs, Services
-from spank_qrmi.qrun.service import quantum_system_from
+from spank_qrmi.network.services import Services
 from spank_qrmi.redaction import printable
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import WorkerUser
@@ -50,15 +49,13 @@ log = logging.getLogger(__name__)
 _LEVELS = frozenset({logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR})
 
 
-_WHO = "the worker's network process"
-_ENDED = f"{_WHO} ended before it had answered"
-_NONSENSE = f"{_WHO} gave an answer that cannot be read"
-_SILENT = f"{_WHO} did not answer in time"
+_ENDED = f"{WHO} ended before it had answered"
+_SILENT = f"{WHO} did not answer in time"
 _NO_THREAD = "the worker may start no more threads: raise the node's limits of processes or memory"
-_UNKNOWN_VARIABLES = f"{_WHO} does not know the variables that requests are to be made with"
+_UNKNOWN_VARIABLES = f"{WHO} does not know the variables that requests are to be made with"
 
 # It keeps deadlines itself: this is for one that does not. Less than `at_once` waits for threads.
-_MARGIN_SECONDS = LATE_ANSWER_SECONDS + 0.1
+_MARGIN_SECONDS = LATE_RESPONSE_SECONDS + 0.1
 _SEND_SECONDS = 5
 _CHECK_SECONDS = 0.2
 _MOST_LOG_RECORDS = 2000
@@ -172,7 +169,17 @@ class NetworkProcess:
         deadline.when_cancelled(lambda: self._order(Order.CANCEL, work))
         return work
 
-    def call(self, work: str, deadline: Deadline, call: Call, *fields: str) -> list[str]:
+    def tell_of(self, work: str, kind: str, settings: Settings) -> str:
+        """Tell it what it will be asked about in a piece of work; return the number for calls."""
+        asked, remaining = str(next(self._numbers)), settings.remaining_seconds
+        seconds = "" if remaining is None else str(remaining)
+        fields = (kind, settings.resource_name, seconds, *pairs_to_fields(settings.values))
+        self._order(Order.ASKED, work, asked, *fields)
+        return asked
+
+    def call(
+        self, work: str, deadline: Deadline, call: Call, asked: str, *fields: str
+    ) -> list[str]:
         """Have something asked and return the result's fields.
 
         Raises the service's error, and ServiceError if there is no result; that the service may
@@ -186,7 +193,7 @@ class NetworkProcess:
             failure = self._failure
         if failure:
             raise ServiceError(failure)
-        self._order(Order.CALL, str(call_number), work, call.value, *fields)
+        self._order(Order.CALL, str(call_number), work, call.value, asked, *fields)
         try:
             result = results.get(timeout=max(0.0, ends_at - time.monotonic()))
         except Empty:
@@ -198,7 +205,7 @@ class NetworkProcess:
             raise result
         return result
 
-    def provide_token(self, work: str, deadline: Deadline, login: Login) -> None:
+    def provide_token(self, work: str, deadline: Deadline, login: Login, asked: str) -> None:
         """Let a piece of work have the login's token, the node's or a new one.
 
         If there is none, what asks with it says why; raises ServiceError if no time is left to.
@@ -211,13 +218,13 @@ class NetworkProcess:
             text, seconds = (token.text, token.seconds) if token is not None else ("", 0)
             with self._lock:
                 self._known_keys.add(key)
-            self._order(Order.LOGIN, work, key, text, str(seconds), *login.fields)
+            self._order(Order.LOGIN, work, key, text, str(seconds), asked)
             if token is None:
-                self._log_in(work, deadline, key)
+                self._log_in(work, deadline, asked)
 
-    def _log_in(self, work: str, deadline: Deadline, key: str) -> None:
+    def _log_in(self, work: str, deadline: Deadline, asked: str) -> None:
         try:
-            self.call(work, deadline, Call.LOG_IN, key)
+            self.call(work, deadline, Call.LOG_IN, asked)
         except ServiceError as error:
             # Until then, the next request fails for the same reason and tells what for.
             if deadline.has_passed():
@@ -259,7 +266,7 @@ class NetworkProcess:
         except OSError:
             self._give_up(_ENDED)
         except (ProtocolError, ValueError):
-            self._give_up(_NONSENSE)
+            self._give_up(NONSENSE)
 
     def _receive(self, most: int) -> bytes:
         while not select.select([self._channel], [], [], _CHECK_SECONDS)[0]:
@@ -281,7 +288,7 @@ class NetworkProcess:
             case Report.OPENED:
                 self._is_open.set()
             case Report.REFUSED:
-                self._give_up(printable(fields[0][:MAX_TEXT_LENGTH]) if fields else _NONSENSE)
+                self._give_up(printable(fields[0][:MAX_TEXT_LENGTH]) if fields else NONSENSE)
             case Report.LOG:
                 level, text = fields
                 self._log_record(number(level), text)
@@ -345,92 +352,28 @@ class _RemoteServices(Services):
     def __exit__(self, *_: object) -> None:
         """Leave it to the end of the process."""
 
-    def client(self, resource_type: str, settings: Settings) -> Client:
-        """Return a client that asks there; raises AcquisitionError as the real one does."""
-        client = CLIENTS[resource_type](settings, *_NOTHING_TO_ASK_WITH)
-        return _RemoteClient(self, resource_type, settings, client)
-
-    def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
-        """Return jobs that are removed there; raises VariableError as the real one does."""
-        system = quantum_system_from(values, *_NOTHING_TO_ASK_WITH)
-        return _RemoteQuantumJobs(self, pairs_to_fields(values), system.login)
-
-    def call(self, login: Login | None, call: Call, *fields: str) -> list[str]:
-        """Have something asked within this piece of work, see `NetworkProcess.call`."""
+    def ask_about(self, asked: Asked, kind: str, settings: Settings) -> Ask:
+        """Tell the process what it will be asked about; return what asks it about that."""
         with self._beginning:
             if not self._work:
                 self._work = self._process.begin_work(self._deadline, self._environment)
+        number = self._process.tell_of(self._work, kind, settings)
+        return partial(self._ask, asked.login, number)
+
+    def _ask(self, login: Login | None, asked: str, call: Call, *fields: str) -> list[str]:
+        """Have something asked within this piece of work, see `NetworkProcess.call`."""
         if login is not None:
-            self._provide_token(login)
+            self._provide_token(login, asked)
         try:
-            return self._process.call(self._work, self._deadline, call, *fields)
+            return self._process.call(self._work, self._deadline, call, asked, *fields)
         finally:
             self._process.keep_new_tokens()
 
-    def _provide_token(self, login: Login) -> None:
+    def _provide_token(self, login: Login, asked: str) -> None:
         """Let the work have the login's token, before anything is asked with it."""
         with self._beginning:
             lock = self._providing.setdefault(login, threading.Lock())
         with lock:
             if login not in self._provided:
                 self._provided.add(login)
-                self._process.provide_token(self._work, self._deadline, login)
-
-
-# What checks settings asks nothing; what asks is in the other process.
-_NOTHING_TO_ASK_WITH = cast("tuple[HttpClient, TokenSource]", (None, None))
-
-
-class _RemoteClient(Client):
-    """A resource's client; what it holds was decided here, from its settings alone."""
-
-    sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    longest_task_seconds = None
-
-    def __init__(
-        self, services: _RemoteServices, resource_type: str, settings: Settings, client: Client
-    ) -> None:
-        self.hold = client.hold
-        self.login = client.login
-        self._services = services
-        remaining = settings.remaining_seconds
-        self._fields = (
-            resource_type,
-            settings.resource_name,
-            "" if remaining is None else str(remaining),
-            *pairs_to_fields(settings.values),
-        )
-
-    def check_accessible(self) -> None:
-        """Ask whether jobs can run there now, see `Client`."""
-        self._services.call(self.login, Call.CHECK, *self._fields)
-
-    def acquire(self) -> str:
-        """Take the resource, see `Client`."""
-        result = self._services.call(self.login, Call.ACQUIRE, *self._fields)
-        try:
-            [token] = result
-            return checked_token(token)
-        except (ValueError, ProtocolError):
-            raise ServiceError(_NONSENSE, may_have_acted=True) from None
-
-    def release(self, token: str) -> None:
-        """Give back what `acquire` took, see `Client`."""
-        self._services.call(self.login, Call.RELEASE, token, *self._fields)
-
-
-class _RemoteQuantumJobs:
-    """The jobs of one instance of Direct Access, see `QuantumJobs`."""
-
-    def __init__(self, services: _RemoteServices, variables: Sequence[str], login: Login) -> None:
-        self._services = services
-        self._variables = variables
-        self._login = login
-
-    def remove(self, job_id: str) -> bool:
-        """Cancel and delete a job; return whether there was one."""
-        return self._services.call(self._login, Call.REMOVE, job_id, *self._variables) == ["1"]
-
-    def job_ids(self, share: float = 1.0) -> frozenset[str]:
-        """Return the ids of all jobs."""
-        return frozenset(self._services.call(self._login, Call.LIST, str(share), *self._variables))
+                self._process.provide_token(self._work, self._deadline, login, asked)

@@ -2,8 +2,8 @@
 """The network process: it alone speaks with vendors' services, and is not root when it does.
 
 It is forked from the worker before that has read anything, so it knows no secret but those that it
-is asked with. It opens the HTTP client and reads certificates, gives up root, and then answers
-calls until the worker closes its end.
+is asked with. It opens the HTTP client and reads certificates, gives up root, and then carries
+out calls until the worker closes its end.
 """
 
 import contextlib
@@ -13,18 +13,18 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import NoReturn
 
 from spank_qrmi.answer import logging_to
-from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import Client, Settings
+from spank_qrmi.clients.base import Exchange, Settings
 from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import Login, TokenSource, login_from_fields
+from spank_qrmi.clients.tokens import Login, TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
+from spank_qrmi.network.calls import CALLS, Asked, Call, asked_of
 from spank_qrmi.network.messages import (
     MAX_FRAME_BYTES,
-    Call,
     Order,
     Report,
     encode_frame,
@@ -32,8 +32,6 @@ from spank_qrmi.network.messages import (
     fields_to_pairs,
     read_frame,
 )
-from spank_qrmi.network.services import QuantumJobs
-from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.redaction import error_place
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.descriptors import close_from
@@ -97,7 +95,7 @@ def become_user(text: str) -> None:
 
 
 class Server:
-    """Answers the worker's calls, each in a thread of its own."""
+    """Carries out the worker's calls, each in a thread of its own."""
 
     def __init__(self, channel: socket.socket, give_up_root: Callable[[str, float], None]) -> None:
         self._channel = channel
@@ -125,19 +123,22 @@ class Server:
                 number, index, seconds = fields
                 client = self._clients[int(index)]
                 self._works[number] = _Work(client, float(seconds), self._report_token)
+            case Order.ASKED:
+                work, *asked = fields
+                self._works[work].take(*asked)
             case Order.LOGIN:
                 work, *login = fields
                 self._works[work].know(*login)
             case Order.CANCEL:
                 self._works[fields[0]].deadline.cancel()
             case Order.CALL:
-                self._begin_answer(fields)
+                self._begin_call(fields)
         return True
 
-    def _begin_answer(self, fields: Sequence[str]) -> None:
-        """Answer in a thread; one that cannot be had fails its own call, which asked nothing."""
+    def _begin_call(self, fields: Sequence[str]) -> None:
+        """Carry it out in a thread; one that cannot be had fails its call, which asked nothing."""
         try:
-            threading.Thread(target=self._answer, args=fields, daemon=True).start()
+            threading.Thread(target=self._carry_out_call, args=fields, daemon=True).start()
         except RuntimeError:
             self._report(Report.FAILED, fields[0], *error_fields(ServiceError(_NO_THREAD)))
 
@@ -157,9 +158,9 @@ class Server:
         self._report(Report.OPENED)
         return True
 
-    def _answer(self, number: str, work: str, call: str, *fields: str) -> None:
+    def _carry_out_call(self, number: str, work: str, call: str, *fields: str) -> None:
         try:
-            result = self._works[work].result_of(Call(call), fields)
+            result = self._works[work].result_of(Call(call), *fields)
             self._report(Report.DONE, number, *result)
         except QrmiError as error:
             self._report(Report.FAILED, number, *error_fields(error))
@@ -190,67 +191,36 @@ class _Work:
     ) -> None:
         self.deadline = Deadline(seconds)
         self._failure = client if isinstance(client, ServiceError) else None
-        self._quantum_jobs: dict[tuple[str, ...], QuantumJobs] = {}
-        self._making = threading.Lock()
+        self._asked: dict[str, Callable[[], Asked]] = {}
         self._keys: dict[Login, str] = {}
-        self._logins: dict[str, Login] = {}
         self._tell = tell
         if not isinstance(client, ServiceError):
-            self._http = client.within(self.deadline)
-            self._tokens = TokenSource(self._http, tell=self._tell_key)
+            http = client.within(self.deadline)
+            self._exchange = Exchange(http, TokenSource(http, tell=self._tell_key))
 
-    def know(self, key: str, token: str, seconds: str, *fields: str) -> None:
-        """Take a login, the key by which its tokens are told, and its token if there is one."""
-        login = login_from_fields(fields)
-        self._logins[key] = login
-        self._keys[login] = key
-        if token and self._failure is None:
-            self._tokens.use(login, token, float(seconds))
+    def take(self, asked: str, kind: str, name: str, seconds: str, *variables: str) -> None:
+        """Take what calls with this number are about."""
+        settings = Settings(name, fields_to_pairs(variables), int(seconds) if seconds else None)
+        # Made once a call needs it: what cannot be made fails that call, and no other.
+        self._asked[asked] = cache(partial(asked_of, kind, settings))
+
+    def know(self, key: str, token: str, seconds: str, asked: str) -> None:
+        """Take the key by which a login's tokens are told, and its token if there is one."""
+        login = self._asked[asked]().login
+        if login is not None and self._failure is None:
+            self._keys[login] = key
+            if token:
+                self._exchange.tokens.use(login, token, float(seconds))
 
     def _tell_key(self, login: Login, token: str, seconds: float) -> None:
         if login in self._keys:
             self._tell(self._keys[login], token, seconds)
 
-    def result_of(self, call: Call, fields: Sequence[str]) -> list[str]:
+    def result_of(self, call: Call, asked: str, *fields: str) -> list[str]:
         """Return the fields of a call's result; raise QrmiError if it failed."""
         if self._failure is not None:
             raise self._failure
-        match call:
-            case Call.LOG_IN:
-                [key] = fields
-                self._tokens.token(self._logins[key])
-                return []
-            case Call.CHECK:
-                self._client(*fields).check_accessible()
-                return []
-            case Call.ACQUIRE:
-                return [self._client(*fields).acquire()]
-            case Call.RELEASE:
-                token, *resource = fields
-                self._client(*resource).release(token)
-                return []
-            case Call.REMOVE:
-                job_id, *variables = fields
-                return ["1"] if self._jobs(variables).remove(job_id) else [""]
-            case Call.LIST:
-                share, *variables = fields
-                return sorted(self._jobs(variables).job_ids(float(share)))
-
-    def _jobs(self, variables: Sequence[str]) -> QuantumJobs:
-        """Return a service's jobs, the same for all calls: they share its access token."""
-        with self._making:
-            key = tuple(variables)
-            if key not in self._quantum_jobs:
-                values = fields_to_pairs(variables)
-                self._quantum_jobs[key] = quantum_system_from(values, self._http, self._tokens)
-            return self._quantum_jobs[key]
-
-    def _client(
-        self, resource_type: str, name: str, remaining_seconds: str, *variables: str
-    ) -> Client:
-        remaining = int(remaining_seconds) if remaining_seconds else None
-        settings = Settings(name, fields_to_pairs(variables), remaining)
-        return CLIENTS[resource_type](settings, self._http, self._tokens)
+        return CALLS[call](self._exchange, self._asked[asked](), *fields) or []
 
 
 def _sets_in(fields: Sequence[str]) -> list[dict[str, str]]:

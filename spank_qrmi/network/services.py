@@ -8,33 +8,40 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from spank_qrmi.clients.base import Client, Settings
+from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients.base import Settings
 from spank_qrmi.deadline import Deadline
+from spank_qrmi.network.calls import (
+    QUANTUM_SYSTEM,
+    Ask,
+    Asked,
+    QuantumJobs,
+    ResourceCalls,
+    asked_of,
+)
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import WorkerUser
-
-
-class QuantumJobs(Protocol):
-    """The jobs of one instance of Direct Access, see `QuantumSystem`."""
-
-    def remove(self, job_id: str) -> bool:
-        """Cancel and delete a job; return whether there was one. Raises ServiceError."""
-
-    def job_ids(self, share: float = 1.0) -> frozenset[str]:
-        """Return the ids of all jobs. Raises ServiceError."""
 
 
 class Services(AbstractContextManager["Services", None], Protocol):
     """The services as one piece of work asks them: one deadline, shared tokens."""
 
-    def client(self, resource_type: str, settings: Settings) -> Client:
-        """Return a resource's client; raises QrmiError if it cannot be made. Asks nothing."""
+    def resource_calls(self, resource_type: str, settings: Settings) -> ResourceCalls:
+        """Return what asks about a resource; raises QrmiError if its settings cannot be used."""
+        client = CLIENTS[resource_type](settings)
+        return ResourceCalls(client.hold, self.ask_about(client, resource_type, settings))
 
     def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
-        """Return the jobs of the service that `IBMQRUN_*` variables describe.
+        """Return what asks about the jobs of the service that `IBMQRUN_*` variables describe.
 
         Raises VariableError if they describe none.
         """
+        settings = Settings("", values)
+        system = asked_of(QUANTUM_SYSTEM, settings)
+        return QuantumJobs(self.ask_about(system, QUANTUM_SYSTEM, settings))
+
+    def ask_about(self, asked: Asked, kind: str, settings: Settings) -> Ask:
+        """Return what asks about a client of this kind and with these settings; asks nothing."""
 
 
 class Network(Protocol):

@@ -30,7 +30,7 @@ CLEAN_UP_SECONDS = 30.0
 LOOK_SECONDS = 0.5
 """How long a signal may go unnoticed."""
 
-STOP_ANSWER_SECONDS = 1.5
+STOP_RESPONSE_SECONDS = 1.5
 STOP_CLEAN_UP_SECONDS = 6.0
 """After a signal Slurm waits for KillWait, 30 s by default, before it kills."""
 
@@ -82,7 +82,7 @@ def _supervise(run: QuantumRun, progress: Progress, stderr: StandardError) -> in
             stderr.hurry()
             run.stop()
             # A submission under way is answered in most cases; its end is simpler than its undoing.
-            thread.join(STOP_ANSWER_SECONDS)
+            thread.join(STOP_RESPONSE_SECONDS)
             run.clean_up(STOP_CLEAN_UP_SECONDS)
             if run.is_delivered:
                 return ExitStatus.COMPLETED

@@ -108,7 +108,7 @@ class ObjectStore:
 
 
 def _reason(error: Exception) -> tuple[int | None, str]:
-    """Return the HTTP status, None without an answer, and the reason as it may be shown."""
+    """Return the HTTP status, None without a response, and the reason as it may be shown."""
     if isinstance(error, SettingsError):
         return None, str(error)
     response = getattr(error, "response", None)

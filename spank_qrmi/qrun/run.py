@@ -10,8 +10,10 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from spank_qrmi.clients.base import Exchange
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.quantum_system import COMPLETED, FAILED, Job
+from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ObjectStoreError, QrmiError
 from spank_qrmi.qrun import variables as names
@@ -35,7 +37,7 @@ _JOB_SHARE = 2 / 3
 """Part of the time for cleaning up after which the objects have their turn."""
 
 _LATE_SUBMISSION_SECONDS = 3.0
-"""How long a request whose answer was lost may take to reach the service nevertheless."""
+"""How long a request whose response was lost may take to reach the service nevertheless."""
 
 _LATE_SUBMISSION_POLL_SECONDS = 0.5
 
@@ -107,8 +109,10 @@ class QuantumRun:
             try_seconds=timeout_seconds,
             request_seconds=timeout_seconds * _TIMEOUTS_PER_REQUEST,
         ) as http:
-            system = quantum_system_from(self._environment, http)
-            if system.job(settings.job_id) is not None:
+            # It may wait for days: what IAM could not do once it may do later.
+            exchange = Exchange(http, TokenSource(http, failures_are_final=False))
+            system = quantum_system_from(self._environment)
+            if system.job(exchange, settings.job_id) is not None:
                 raise taken_id(settings.job_id)
             if self.is_stopped:
                 raise StoppedError
@@ -118,16 +122,17 @@ class QuantumRun:
             try:
                 submit(
                     system,
+                    exchange,
                     lambda: job_order(settings, keys, store),
                     self._submission,
-                    self._deadline,
-                    self._progress,
+                    deadline=self._deadline,
+                    progress=self._progress,
                 )
             except QrunError:
                 # The id, and so the objects, are another run's.
                 self._objects = ()
                 raise
-            job = wait_for_end(system, settings.job_id, self._deadline, self._progress)
+            job = wait_for_end(system, exchange, settings.job_id, self._deadline, self._progress)
         return self._deliver(job, store, keys)
 
     def clean_up(self, seconds: float) -> None:
@@ -174,8 +179,9 @@ class QuantumRun:
         try:
             try_seconds = deadline.remaining_seconds() / _TIMEOUTS_PER_REQUEST
             with HttpClient(deadline, try_seconds=try_seconds) as http:
-                system = quantum_system_from(self._environment, http)
-                while not system.remove(self._job_id) and self._submission.is_open:
+                exchange = Exchange(http, TokenSource(http, failures_are_final=False))
+                system = quantum_system_from(self._environment)
+                while not system.remove(exchange, self._job_id) and self._submission.is_open:
                     if not late_submission.wait(_LATE_SUBMISSION_POLL_SECONDS):
                         break
         except QrmiError as error:

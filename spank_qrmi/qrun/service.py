@@ -3,26 +3,21 @@
 
 from collections.abc import Mapping
 
-from spank_qrmi.clients.base import base_url
-from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import Access, AppIdLogin, IamLogin, TokenSource, is_header_value
+from spank_qrmi.clients.ibm import Access, AppIdLogin, IamLogin
 from spank_qrmi.clients.quantum_system import QuantumSystem
+from spank_qrmi.clients.request import base_url, is_header_value
 from spank_qrmi.errors import VariableError
 from spank_qrmi.qrun import variables as names
 
 
-def quantum_system_from(
-    values: Mapping[str, str], http: HttpClient, tokens: TokenSource | None = None
-) -> QuantumSystem:
+def quantum_system_from(values: Mapping[str, str]) -> QuantumSystem:
     """Return the service, without any request; `values` holds `IBMQRUN_*` variables.
 
     The three variables of IAM together select it, else App ID's two are used. Raises VariableError
     that names what is missing or cannot be used.
     """
     endpoint_url = require_url(values, names.DAAPI_ENDPOINT)
-    # A command may wait for days: what IAM could not do once it may do later.
-    tokens = tokens or TokenSource(http, failures_are_final=False)
-    return QuantumSystem(endpoint_url, _access(values, endpoint_url), http, tokens)
+    return QuantumSystem(endpoint_url, _access(values, endpoint_url))
 
 
 def require(values: Mapping[str, str], name: str) -> str:

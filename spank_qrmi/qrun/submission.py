@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from spank_qrmi.clients.base import Exchange
 from spank_qrmi.clients.quantum_system import Job, QuantumSystem
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AuthenticationError, QrmiError, ServiceError
@@ -18,7 +19,7 @@ _LONGEST_LANE_PAUSE_SECONDS = 30.0
 _LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
 _MISSES_UNTIL_LOST = 3
-"""Answers that there is no such job before it is believed: a service may list it a moment late."""
+"""Responses without such a job before that is believed: a service may list it a moment late."""
 
 _BUSY_TEXTS: Mapping[int | None, str] = {
     HTTPStatus.LOCKED: "waiting: the backend is reserved",
@@ -47,8 +48,10 @@ class Submission:
 
 def submit(
     system: QuantumSystem,
+    exchange: Exchange,
     new_order: Callable[[], Mapping[str, object]],
     submission: Submission,
+    *,
     deadline: Deadline,
     progress: Progress,
 ) -> None:
@@ -64,7 +67,7 @@ def submit(
         was_lost = submission.is_open
         submission.is_possible = submission.is_open = True
         try:
-            system.submit(order)
+            system.submit(exchange, order)
         except ServiceError as error:
             submission.is_open = error.may_have_acted or was_lost
             submission.is_possible = submission.is_open
@@ -100,7 +103,9 @@ def taken_id(job_id: str) -> QrunError:
     return QrunError(message, ExitStatus.SUBMISSION)
 
 
-def wait_for_end(system: QuantumSystem, job_id: str, deadline: Deadline, progress: Progress) -> Job:
+def wait_for_end(
+    system: QuantumSystem, exchange: Exchange, job_id: str, deadline: Deadline, progress: Progress
+) -> Job:
     """Return the job once it is over, however long that takes and however often the service fails.
 
     Raises AuthenticationError, QrunError (the service is definite that there is nothing to wait
@@ -109,7 +114,7 @@ def wait_for_end(system: QuantumSystem, job_id: str, deadline: Deadline, progres
     misses = 0
     while True:
         try:
-            job = system.job(job_id)
+            job = system.job(exchange, job_id)
         except AuthenticationError:
             raise
         except ServiceError as error:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 import httpx
 import pytest
 
-from spank_qrmi.clients.answer import Answer
-from spank_qrmi.clients.base import Settings
+from spank_qrmi.clients.base import Exchange, Settings
 from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.response import Response
+from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
 from tests.unit.local_network import LocalNetwork, LocalServices
@@ -75,6 +76,10 @@ class FakeService(httpx.BaseTransport):
 
     def http(self, deadline: Deadline | None = None) -> HttpClient:
         return HttpClient(deadline or RecordingDeadline(), transport=self)
+
+    def exchange(self) -> Exchange:
+        http = self.http()
+        return Exchange(http, TokenSource(http))
 
 
 class Pieces(httpx.SyncByteStream):
@@ -165,7 +170,7 @@ def ask(
     method: str = "GET",
     is_repeatable: bool = True,
     url: str = "https://api.test/path",
-) -> Answer:
+) -> Response:
     """Make one request with credentials in its headers and in its query."""
     with service.http(deadline) as http:
         return http.request(

@@ -3,16 +3,12 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import pytest
 
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import Client, Hold, Settings
-
-if TYPE_CHECKING:
-    from spank_qrmi.clients.http import HttpClient
-    from spank_qrmi.clients.iam import TokenSource
+from spank_qrmi.clients.base import Client, Exchange, Hold, Settings
 
 TYPE = "fake"
 LONGEST_TASK_SECONDS = 1000
@@ -57,23 +53,21 @@ class FakeVendor:
             sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {"QRMI_ENDPOINT": ("QRMI_KEY",)}
             longest_task_seconds = LONGEST_TASK_SECONDS
 
-            def __init__(
-                self, settings: Settings, http: "HttpClient", tokens: "TokenSource"
-            ) -> None:
+            def __init__(self, settings: Settings) -> None:
                 self._name = settings.resource_name
                 is_brought = self._name in vendor.brought
                 self.hold = None if is_brought else Hold(f"a hold on {self._name}", HOLD_SECONDS)
                 vendor.settings[self._name] = settings
                 vendor.do("make", self._name)
 
-            def check_accessible(self) -> None:
+            def check_accessible(self, exchange: Exchange) -> None:
                 vendor.do("check", self._name)
 
-            def acquire(self) -> str:
+            def acquire(self, exchange: Exchange) -> str:
                 vendor.do("acquire", self._name)
                 return f"token-{self._name}"
 
-            def release(self, token: str) -> None:
+            def release(self, exchange: Exchange, token: str) -> None:
                 vendor.do("release", token)
 
         monkeypatch.setitem(CLIENTS, TYPE, FakeClient)

@@ -3,14 +3,15 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
-from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import Client, Settings
+from spank_qrmi.clients.base import Exchange, Settings
 from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.iam import TokenSource
+from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.network.services import QuantumJobs, Services
-from spank_qrmi.qrun.service import quantum_system_from
+from spank_qrmi.network.calls import CALLS, Ask, Asked
+from spank_qrmi.network.services import Services
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser
 
@@ -61,11 +62,9 @@ class LocalServices(Services):
     def __exit__(self, *reason: object) -> None:
         self._http.__exit__(*reason)
 
-    def client(self, resource_type: str, settings: Settings) -> Client:
-        return CLIENTS[resource_type](settings, self._opened(), self._tokens)
-
-    def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
-        return quantum_system_from(values, self._opened(), self._tokens)
+    def ask_about(self, asked: Asked, kind: str, settings: Settings) -> Ask:
+        exchange = Exchange(self._opened(), self._tokens)
+        return lambda call, *fields: CALLS[call](exchange, asked, *fields) or []
 
     def _opened(self) -> HttpClient:
         with self._opening:
@@ -73,3 +72,15 @@ class LocalServices(Services):
                 self._http.open_with(self._environment)
                 self._environment = None
             return self._http
+
+
+class asking:  # noqa: N801 (used like a function)
+    """A client or service whose methods need no exchange any more: they have been given one."""
+
+    def __init__(self, asked: object, http: HttpClient, tokens: TokenSource | None = None) -> None:
+        self._asked = asked
+        self._exchange = Exchange(http, tokens or TokenSource(http))
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._asked, name)
+        return partial(found, self._exchange) if callable(found) else found

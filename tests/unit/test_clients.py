@@ -2,86 +2,115 @@
 """The table of resource types, and what all clients share."""
 
 import ast
+import uuid
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import spank_qrmi.clients
 from spank_qrmi.clients import CLIENTS, type_number
 from spank_qrmi.clients.base import path_segment
-from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.redaction import is_secret_name
-from tests.unit.fake_services import API_KEY, FakeService, ibm_values, settings_of
-from tests.unit.outcomes import trying
+from tests.unit.fake_services import SECRETS, settings_of
+from tests.unit.outcomes import outcome_of, trying
+from tests.unit.vendors import VENDORS, Vendor
 
-VALUES = {**ibm_values("QRMI_IBM_DA_"), **ibm_values("QRMI_IBM_QRS_")}
+each_vendor = pytest.mark.parametrize("vendor", VENDORS, ids=lambda each: each.type_name)
 
 
 def test_types_keep_their_numbers() -> None:
-    numbers = {"direct-access": 0, "qiskit-runtime-service": 1, "pasqal-cloud": 2}
-    assert {type_name: type_number(type_name) for type_name in numbers} == numbers
+    assert [type_number(each.type_name) for each in VENDORS] == list(range(len(CLIENTS)))
 
 
-@pytest.mark.parametrize("type_name", ["", "Direct-Access", "ibm-quantum-system"])
+@pytest.mark.parametrize("type_name", ["", "Direct-Access", "no-such-type"])
 def test_unknown_types_have_no_number(type_name: str) -> None:
     with pytest.raises(KeyError):
         type_number(type_name)
 
 
-@pytest.mark.parametrize("type_name", CLIENTS)
-def test_every_client_is_made_without_a_request_and_says_where_credentials_go(
-    type_name: str,
-) -> None:
-    client_class = CLIENTS[type_name]
-    service = FakeService({})
-    http = service.http()
-    client = client_class(settings_of(VALUES), http, TokenSource(http))
-    assert not service.requests
-    assert callable(client.release)
-    for endpoint_key, credential_keys in client_class.sent_to.items():
+@each_vendor
+def test_where_each_credential_goes(vendor: Vendor) -> None:
+    sent_to = vendor.client().sent_to
+    assert sent_to == vendor.sent_to
+    for endpoint_key, credential_keys in sent_to.items():
         assert endpoint_key.startswith("QRMI_")
-        assert endpoint_key.endswith(("ENDPOINT", "BASE_URL"))
+        assert endpoint_key.endswith(("ENDPOINT", "URL"))
         assert all(is_secret_name(key) for key in credential_keys)
 
 
-def test_where_each_credential_goes() -> None:
-    sent_to = {name: dict(each.sent_to) for name, each in CLIENTS.items()}
-    assert sent_to == {
-        "direct-access": {
-            "QRMI_IBM_DA_IAM_ENDPOINT": ("QRMI_IBM_DA_IAM_APIKEY",),
-            "QRMI_IBM_DA_ENDPOINT": ("QRMI_IBM_DA_IAM_APIKEY", "QRMI_IBM_DA_SERVICE_CRN"),
-        },
-        "qiskit-runtime-service": {
-            "QRMI_IBM_QRS_IAM_ENDPOINT": ("QRMI_IBM_QRS_IAM_APIKEY",),
-            "QRMI_IBM_QRS_ENDPOINT": (
-                "QRMI_IBM_QRS_IAM_APIKEY",
-                "QRMI_IBM_QRS_SERVICE_CRN",
-                "QRMI_IBM_QRS_SESSION_ID",
-                "QRMI_JOB_ACQUISITION_TOKEN",
-            ),
-        },
-        "pasqal-cloud": {"QRMI_PASQAL_CLOUD_BASE_URL": ()},
-    }
+@each_vendor
+def test_each_step_asks_what_it_must_and_no_more(vendor: Vendor) -> None:
+    client = vendor.client()
+
+    def asked_by(step: str, *arguments: str) -> tuple[set[str], Any]:
+        service = vendor.service()
+        result = getattr(client, step)(service.exchange(), *arguments)
+        return set(service.asked), result
+
+    assert asked_by("check_accessible") == (set(vendor.check), None)
+    asked, token = asked_by("acquire")
+    assert asked == set(vendor.acquire)
+    assert asked_by("release", token) == (set(vendor.release), None)
+    assert (client.hold is not None) == bool(vendor.acquire)
+    if client.hold is None:
+        assert uuid.UUID(token).version == 4
+        assert asked_by("acquire")[1] != token
+
+
+@each_vendor
+def test_settings_that_are_missing_are_named(vendor: Vendor) -> None:
+    settings = vendor.settings
+    for key in vendor.required:
+        without_it = replace(settings, values={**settings.values, key: " "})
+        error = outcome_of(CLIENTS[vendor.type_name], without_it)
+        assert isinstance(error, AcquisitionError), key
+        assert str(error).startswith(f"{settings.variable(key)} is not set"), key
+
+
+FOLDER = Path(spank_qrmi.clients.__file__).parent
 
 
 def imported_modules(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names.update(each.name.partition(".")[0] for each in node.names)
+            names.update(each.name for each in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.partition(".")[0])
+            names.add(node.module)
     return names
 
 
 @pytest.mark.parametrize(
     ("library", "modules"),
-    [("h11", set()), ("ssl", {"tls.py"}), ("httpx", {"http.py"}), ("certifi", set())],
+    [("h11", set()), ("ssl", {"certificates.py"}), ("httpx", {"http.py"}), ("certifi", set())],
 )
 def test_only_one_module_knows_a_library(library: str, modules: set[str]) -> None:
-    paths = Path(spank_qrmi.clients.__file__).parent.glob("*.py")
-    assert {path.name for path in paths if library in imported_modules(path)} == modules
+    knowing = {
+        path.name
+        for path in FOLDER.glob("*.py")
+        if library in {each.partition(".")[0] for each in imported_modules(path)}
+    }
+    assert knowing == modules
+
+
+def test_only_the_table_knows_the_vendors() -> None:
+    vendors = {each.__module__ for each in CLIENTS.values()}
+    knowing = {path.name for path in FOLDER.glob("*.py") if imported_modules(path) & vendors}
+    assert knowing == {"__init__.py"}
+
+
+def test_what_every_client_is_given_knows_no_login_of_a_vendor() -> None:
+    package = spank_qrmi.clients.__name__
+    of_package = {
+        name: {each.removeprefix(f"{package}.") for each in imported_modules(FOLDER / name)}
+        for name in ("base.py", "tokens.py")
+    }
+    beside = {path.stem for path in FOLDER.glob("*.py")}
+    assert of_package["base.py"] & beside == {"http", "request", "tokens"}
+    assert of_package["tokens.py"] & beside == {"http", "request", "response"}
 
 
 BASE_URLS = {
@@ -128,6 +157,8 @@ def test_path_segment_encodes_everything() -> None:
     assert path_segment("\udcff") == "%FF"
 
 
-def test_secrets_are_not_in_representations() -> None:
-    shown = repr(settings_of(VALUES))
-    assert API_KEY not in shown
+@each_vendor
+def test_secrets_are_not_in_representations(vendor: Vendor) -> None:
+    for each in (vendor.settings, vendor.client(), vendor.client().login):
+        for secret in SECRETS:
+            assert secret not in f"{each!r} {each!s}"

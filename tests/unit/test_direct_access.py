@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Direct Access: the one question, and what each answer means."""
 
-import uuid
-
 import httpx
 import pytest
 
 from spank_qrmi.clients.direct_access import DirectAccess
-from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.errors import AcquisitionError, QrmiError, ServiceError
 from tests.unit.fake_services import (
     BEARER_TOKEN,
@@ -19,6 +16,7 @@ from tests.unit.fake_services import (
     settings_of,
     text_of,
 )
+from tests.unit.local_network import asking
 from tests.unit.outcomes import outcome_of
 
 PREFIX = "QRMI_IBM_DA_"
@@ -28,9 +26,8 @@ GET = "GET /base/v1/backends/ibm_x"
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
-def client_of(service: FakeService, name: str = "ibm_x") -> DirectAccess:
-    http = service.http()
-    return DirectAccess(settings_of(ibm_values(PREFIX), name), http, TokenSource(http))
+def client_of(service: FakeService, name: str = "ibm_x") -> asking:
+    return asking(DirectAccess(settings_of(ibm_values(PREFIX), name)), service.http())
 
 
 def test_online_backend_is_accessible() -> None:
@@ -105,28 +102,8 @@ def test_unusable_answers_are_the_services_errors(answer: httpx.Response | Excep
     text_of(caught.value)
 
 
-def test_acquire_and_release_ask_nothing() -> None:
-    service = FakeService({})
-    client = client_of(service)
-    first, second = client.acquire(), client.acquire()
-    assert uuid.UUID(first).version == 4
-    assert first != second
-    assert client.hold is None
-    client.release(first)
-    client.release("anything")
-    assert not service.requests
-
-
 def test_names_that_would_change_the_url_are_refused() -> None:
     for name in ("", ".", ".."):
         error = outcome_of(client_of, FakeService({}), name)
         assert isinstance(error, QrmiError), name
         assert "cannot be the name of a resource" in str(error), name
-
-
-@pytest.mark.parametrize("key", ["ENDPOINT", "IAM_ENDPOINT", "IAM_APIKEY", "SERVICE_CRN"])
-def test_missing_variable_is_named(key: str) -> None:
-    http = FakeService({}).http()
-    settings = settings_of(ibm_values(PREFIX, **{key: ""}))
-    with pytest.raises(AcquisitionError, match=f"^ibm_x_{PREFIX}{key} is not set"):
-        DirectAccess(settings, http, TokenSource(http))

@@ -13,13 +13,11 @@ import httpx
 import orjson
 import pytest
 
-from spank_qrmi.clients.answer import Answer, error_text
-from spank_qrmi.clients.direct_access import DirectAccess
 from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
-from spank_qrmi.clients.iam import AppIdLogin, IamLogin, TokenSource
-from spank_qrmi.clients.pasqal_cloud import PasqalCloud
+from spank_qrmi.clients.ibm import AppIdLogin, IamLogin
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
-from spank_qrmi.clients.request import Request
+from spank_qrmi.clients.request import HttpRequest
+from spank_qrmi.clients.response import Response, error_text
 from spank_qrmi.clients.retry import status_failure
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ObjectStoreError, QrmiError, ReleaseError, ServiceError
@@ -43,9 +41,11 @@ from tests.unit.fake_services import (
     token_reply,
     unread,
 )
+from tests.unit.local_network import asking
 from tests.unit.outcomes import trying
 from tests.unit.test_http_sockets import drip, local_server
 from tests.unit.test_quantum_system import IAM
+from tests.unit.vendors import VENDORS
 
 GET = "GET /path"
 PREFIX = "QRMI_IBM_QRS_"
@@ -63,10 +63,9 @@ ODD_VALUES = [
 ]
 
 
-def runtime(service: FakeService, **extra: str) -> QiskitRuntime:
-    http = service.http()
+def runtime(service: FakeService, **extra: str) -> asking:
     values = ibm_values(PREFIX, **extra)
-    return QiskitRuntime(settings_of(values), http, TokenSource(http))
+    return asking(QiskitRuntime(settings_of(values)), service.http())
 
 
 def outcome_of(call: Callable[[], object]) -> str:
@@ -180,7 +179,7 @@ def test_depth_is_limited(opening: bytes) -> None:
     closing = b"]" if opening == b"[" else b"}"
     body = b'{"status":' + opening * 2000 + b"1" + closing * 2000 + b"}"
     with pytest.raises(ServiceError) as caught:
-        Answer(200, "https://h:443/p", {}, body).json_object()
+        Response(200, "https://h:443/p", {}, body).json_object()
     assert text_of(caught.value) == "the answer of https://h:443/p is not JSON"
 
 
@@ -258,7 +257,7 @@ ODD_WAITS = [
 def test_retry_after_is_a_wait_or_nothing() -> None:
     for header in ODD_WAITS:
         with trying(header):
-            answer = Answer(429, "https://h:443/", {"retry-after": header}, b"")
+            answer = Response(429, "https://h:443/", {"retry-after": header}, b"")
             failure = status_failure(answer, is_repeatable=True)
             assert failure is not None
             seconds = failure.retry_after_seconds
@@ -291,20 +290,18 @@ class SameAnswer(httpx.BaseTransport):
 def calls_of(transport: httpx.BaseTransport) -> dict[str, Callable[[], object]]:
     """Return everything that a service can be asked for."""
     http = HttpClient(RecordingDeadline(), transport=transport)
-    tokens = TokenSource(http)
-    values = {**ibm_values(PREFIX), **ibm_values("QRMI_IBM_DA_")}
-    qiskit_runtime = QiskitRuntime(settings_of(values), http, tokens)
-    preset = QiskitRuntime(settings_of({**values, f"{PREFIX}SESSION_ID": SESSION}), http, tokens)
-    system = quantum_system_from(IAM, http)
-    return {
-        "backend of Runtime": qiskit_runtime.check_accessible,
-        "backend of Direct Access": DirectAccess(
-            settings_of(values), http, tokens
-        ).check_accessible,
-        "device": PasqalCloud(settings_of({}), http, tokens).check_accessible,
-        "new session": qiskit_runtime.acquire,
-        "session that was brought": preset.acquire,
-        "release": lambda: qiskit_runtime.release(SESSION),
+    calls: dict[str, Callable[[], object]] = {}
+    for vendor in VENDORS:
+        client = asking(vendor.client(), http)
+        calls |= {
+            f"access to {vendor.type_name}": client.check_accessible,
+            f"acquisition of {vendor.type_name}": client.acquire,
+            f"release of {vendor.type_name}": partial(client.release, SESSION),
+        }
+    preset = settings_of(ibm_values(PREFIX, SESSION_ID=SESSION))
+    system = asking(quantum_system_from(IAM), http)
+    return calls | {
+        "session that was brought": asking(QiskitRuntime(preset), http).acquire,
         "job": lambda: system.job("j"),
         # Only ids of ours are looked for in it.
         "list of jobs": lambda: "j" in system.job_ids(),
@@ -422,7 +419,7 @@ def test_service_that_repeats_a_signed_url_is_not_quoted() -> None:
     long_user = f"https://{'u' * 300}@h"
     for message in (f"{SIGNED} {'x' * 500}", f"{'x' * 180} {SIGNED}", long_user):
         body = orjson.dumps({"errors": [{"code": SIGNED, "message": message}]})
-        text = error_text(Answer(400, "https://h:443/p", {}, body))
+        text = error_text(Response(400, "https://h:443/p", {}, body))
         assert "Signature" not in text
         assert "uu" not in text
         assert len(text) <= 200
@@ -444,12 +441,12 @@ def test_text_of_any_kind_is_cleared_in_time_that_its_length_allows(piece: str) 
 
 
 def test_no_object_shows_its_secrets() -> None:
-    request = Request(
+    request = HttpRequest(
         *("GET", "https://h:443", f"/{API_KEY}?key={BEARER_TOKEN}"),
         *({"Service-CRN": SERVICE_CRN}, API_KEY.encode(), (API_KEY,)),
         is_repeatable=True,
     )
-    answer = Answer(200, "https://h:443/p", {"x": API_KEY}, BEARER_TOKEN.encode(), (API_KEY,))
+    answer = Response(200, "https://h:443/p", {"x": API_KEY}, BEARER_TOKEN.encode(), (API_KEY,))
     error = ServiceError("text")
     error.token, error.partial_body = BEARER_TOKEN, API_KEY.encode()
     logins = (IamLogin("https://iam", API_KEY), AppIdLogin("https://h", "client", API_KEY))

@@ -24,6 +24,7 @@ from tests.unit.fake_services import NetworkTo, reply, token_reply
 from tests.unit.outcomes import trying
 from tests.unit.plugin_host import CONFIG, NOTHING_HELD, PluginHost, answer_of, told_to_user
 from tests.unit.test_plugin import INSIDE, NO_TEXT
+from tests.unit.vendors import VENDORS
 
 # Each could end a line, drive a terminal or show a text in another order than it has.
 UNPRINTABLE = {
@@ -284,6 +285,14 @@ ENDPOINTS = [
 """What a user may export in place of https://site.test/."""
 
 
+ANYTHING = {
+    key: value
+    for vendor in VENDORS
+    for document in vendor.documents.values()
+    for key, value in document.items()
+}
+
+
 class Snoop(httpx.BaseTransport):
     """Answers like every service, and keeps what was sent with which secrets of the site."""
 
@@ -300,8 +309,7 @@ class Snoop(httpx.BaseTransport):
         if request.url.path.endswith("/identity/token"):
             is_site = KEY.encode() in request.content
             return token_reply("bearer-of-the-site" if is_site else "bearer-of-the-user")
-        document = {"id": "s-1", "status": "online", "data": [{"availability": "ACTIVE"}]}
-        return reply(200, document)
+        return reply(200, ANYTHING)
 
 
 def acquire_as_user(
@@ -322,18 +330,15 @@ def acquire_as_user(
 
 
 def site_values(type_name: str) -> dict[str, str]:
-    values = {}
-    for endpoint, credentials in CLIENTS[type_name].sent_to.items():
+    [vendor] = [each for each in VENDORS if each.type_name == type_name]
+    values = dict.fromkeys(vendor.program_keys, KEY)
+    for endpoint, credentials in vendor.sent_to.items():
         values[endpoint] = "https://site.test/"
         for credential in credentials:
             values[credential] = CRN if credential.endswith("CRN") else KEY
-    if type_name == "qiskit-runtime-service":
-        values |= {"QRMI_IBM_QRS_SESSION_ID": SESSION, "QRMI_JOB_ACQUISITION_TOKEN": SESSION}
-    if type_name == "pasqal-cloud":
-        values |= {"QRMI_PASQAL_CLOUD_AUTH_TOKEN": KEY, "QRMI_PASQAL_CLOUD_PROJECT_ID": CRN}
-    if type_name == "direct-access":
-        values |= {"QRMI_IBM_DA_AWS_SECRET_ACCESS_KEY": KEY, "QRMI_IBM_DA_S3_ENDPOINT": "s3"}
-    return values
+    return values | {
+        key: SESSION for key in values if key.endswith(("SESSION_ID", "ACQUISITION_TOKEN"))
+    }
 
 
 ENDPOINT_KEYS = [(name, key) for name, each in CLIENTS.items() for key in each.sent_to]

@@ -14,8 +14,8 @@ import pytest
 
 from loopback.tls_entrance import tls_entrance_to
 from spank_qrmi.clients import http as http_module
-from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.response import Response
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
 from tests.unit.fake_services import RecordingDeadline, failure_of
@@ -43,7 +43,7 @@ def http() -> Iterator[HttpClient]:
         yield http
 
 
-def get(http: HttpClient, url: str, *, is_repeatable: bool = True) -> Answer:
+def get(http: HttpClient, url: str, *, is_repeatable: bool = True) -> Response:
     return http.request("GET", url, headers={}, is_repeatable=is_repeatable, max_tries=1)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from spank_qrmi.clients.answer import Answer
 from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.response import Response
 from spank_qrmi.deadline import Deadline
 from tests.unit.fake_services import API_KEY, RecordingDeadline, failure_of
 from tests.unit.outcomes import trying
@@ -31,7 +31,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs", "no_settings_of_this_machine")
 
 
-def get(url: str, http: HttpClient | None = None, *, is_repeatable: bool = True) -> Answer:
+def get(url: str, http: HttpClient | None = None, *, is_repeatable: bool = True) -> Response:
     with contextlib.nullcontext(http) if http else HttpClient(RecordingDeadline()) as client:
         return client.request("GET", url, headers={}, is_repeatable=is_repeatable, max_tries=1)
 
@@ -191,7 +191,7 @@ def test_service_whose_answer_has_no_end_is_not_listened_to_any_longer(is_repeat
     with local_server(serve) as url, HttpClient(Deadline(0.2)) as http:
         error, text = failure_of(lambda: get(url, http, is_repeatable=is_repeatable))
         for thread in threading.enumerate():
-            if "(_exchange)" in thread.name:
+            if "(_carry_out)" in thread.name:
                 thread.join(10)
                 assert not thread.is_alive()
     assert text.startswith("no answer from")
@@ -221,7 +221,7 @@ def test_cancelling_ends_a_question_but_not_the_opening_of_a_session(is_repeatab
 
 
 def test_threads_share_one_client() -> None:
-    answers: list[Answer] = []
+    answers: list[Response] = []
     with scripted_server(OK) as server, HttpClient(RecordingDeadline()) as http:
         threads = [
             threading.Thread(target=lambda: answers.append(get(server.url, http))) for _ in range(8)

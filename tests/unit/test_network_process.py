@@ -115,15 +115,35 @@ def test_worker_that_may_start_no_thread_says_so(monkeypatch: pytest.MonkeyPatch
 
 def test_client_is_asked_there(vendor: FakeVendor) -> None:
     with opened(real) as network, network.services(Deadline(60), {}) as services:
-        client = services.client(TYPE, SETTINGS)
+        client = services.resource_calls(TYPE, SETTINGS)
         assert client.hold == Hold("a hold on a", HOLD_SECONDS)
         client.check_accessible()
         assert client.acquire() == "token-a"
         client.release("token-a")
-    assert vendor.events[1:] == [
-        *("make a", "check a", "make a", "acquire a", "make a", "release token-a")
-    ]
+    assert vendor.events[1:] == [*("make a", "check a", "acquire a", "release token-a")]
     assert vendor.settings["a"] == SETTINGS
+
+
+def test_what_a_resource_is_told_by_crosses_once(vendor: FakeVendor) -> None:
+    frames: list[list[str]] = []
+
+    def serve(channel: socket.socket) -> None:
+        while (frame := read_frame(channel.recv, MAX_FRAME_BYTES)) is not None:
+            frames.append(frame)
+            if frame[0] == Order.OPEN.value:
+                channel.sendall(encode_frame(Report.OPENED))
+            if frame[0] == Order.CALL.value:
+                channel.sendall(encode_frame(Report.DONE, frame[1], "token-a"))
+
+    with opened(serve) as network, network.services(Deadline(60), {}) as services:
+        calls = services.resource_calls(TYPE, SETTINGS)
+        calls.check_accessible()
+        calls.release(calls.acquire())
+    [told] = [frame for frame in frames if "secret" in frame]
+    assert told[3:] == [TYPE, "a", "60", "QRMI_KEY", "secret"]
+    assert [frame[3:] for frame in frames if frame[0] == Order.CALL.value] == [
+        *(["check", told[2]], ["acquire", told[2]], ["release", told[2], "token-a"])
+    ]
 
 
 def test_errors_come_from_there(vendor: FakeVendor) -> None:
@@ -135,7 +155,7 @@ def test_errors_come_from_there(vendor: FakeVendor) -> None:
         "release x": ValueError("secret"),
     }
     with opened(real) as network, network.services(Deadline(60), {"A": "1"}) as services:
-        client = services.client(TYPE, SETTINGS)
+        client = services.resource_calls(TYPE, SETTINGS)
         with pytest.raises(AcquisitionError, match=r"^paused$"):
             client.check_accessible()
         with pytest.raises(ServiceError, match=r"^broken$") as caught:
@@ -151,7 +171,7 @@ def test_settings_are_checked_here(vendor: FakeVendor) -> None:
     vendor.orders = {"make a": AcquisitionError("no key")}
     with opened(real) as network, network.services(Deadline(60), {}) as services:
         with pytest.raises(AcquisitionError, match=r"^no key$"):
-            services.client(TYPE, SETTINGS)
+            services.resource_calls(TYPE, SETTINGS)
         with pytest.raises(VariableError, match="IBMQRUN_DAAPI_ENDPOINT is not set"):
             services.quantum_jobs({})
     assert vendor.events == ["make a"]
@@ -174,7 +194,7 @@ def test_cancellation_reaches_it(base_url: str) -> None:
     values = {"QRMI_PASQAL_CLOUD_BASE_URL": "http://127.0.0.1:9"}
     deadline = Deadline(60)
     with opened(real) as network, network.services(deadline, {}) as services:
-        client = services.client("pasqal-cloud", Settings("FRESNEL", values))
+        client = services.resource_calls("pasqal-cloud", Settings("FRESNEL", values))
         caught: list[QrmiError] = []
 
         def check() -> None:
@@ -194,7 +214,7 @@ def test_log_records_come_from_there(vendor: FakeVendor, caplog: pytest.LogCaptu
     records = [("40", "bad"), ("41", "x" * 9000), ("10", "%s\x1b[2J")]
     frames = [encode_frame(Report.LOG, *each) for each in records]
     with caplog.at_level(logging.DEBUG), opened(answering(*frames)) as network:
-        client = network.services(Deadline(60), {}).client(TYPE, SETTINGS)
+        client = network.services(Deadline(60), {}).resource_calls(TYPE, SETTINGS)
         with pytest.raises(ServiceError, match=ENDED):
             client.check_accessible()
     found = [(each.levelname, each.getMessage()) for each in caplog.records]
@@ -207,7 +227,7 @@ def test_log_has_an_end(
     monkeypatch.setattr(network_process, "_MOST_LOG_RECORDS", 2)
     frames = [encode_frame(Report.LOG, "20", "again")] * 3
     with caplog.at_level(logging.DEBUG), opened(answering(*frames)) as network:
-        client = network.services(Deadline(60), {}).client(TYPE, SETTINGS)
+        client = network.services(Deadline(60), {}).resource_calls(TYPE, SETTINGS)
         with pytest.raises(ServiceError, match=ENDED):
             client.check_accessible()
     assert len(caplog.records) == 2
@@ -234,7 +254,7 @@ NO_ANSWERS = {
 def test_acquisition_that_is_not_answered_may_have_happened(vendor: FakeVendor) -> None:
     for answer, expected in NO_ANSWERS.items():
         with opened(answering(answer)) as network:
-            client = network.services(Deadline(60), {}).client(TYPE, SETTINGS)
+            client = network.services(Deadline(60), {}).resource_calls(TYPE, SETTINGS)
             error = outcome_of(client.acquire)
             assert isinstance(error, ServiceError), answer
             assert (str(error), error.may_have_acted) == (expected, True), answer
@@ -243,7 +263,7 @@ def test_acquisition_that_is_not_answered_may_have_happened(vendor: FakeVendor) 
 def test_what_is_never_sent_cannot_have_acted(vendor: FakeVendor) -> None:
     with opened(answering(b"")) as network:
         services = network.services(Deadline(60), {})
-        client = services.client(TYPE, SETTINGS)
+        client = services.resource_calls(TYPE, SETTINGS)
         with pytest.raises(ServiceError):
             client.check_accessible()
         with pytest.raises(ServiceError, match=ENDED) as caught:
@@ -258,7 +278,7 @@ def test_call_without_a_thread_for_it_has_asked_nothing(
         raise RuntimeError("can't start new thread")
 
     with opened(real) as network:
-        client = network.services(Deadline(60), {}).client(TYPE, SETTINGS)
+        client = network.services(Deadline(60), {}).resource_calls(TYPE, SETTINGS)
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", no_more)
             with pytest.raises(ServiceError, match="no more threads") as caught:
@@ -290,7 +310,7 @@ def test_process_that_hangs_is_not_waited_for(vendor: FakeVendor) -> None:
             pass
 
     with opened(hang) as network:
-        client = network.services(Deadline(0.1), {}).client(TYPE, SETTINGS)
+        client = network.services(Deadline(0.1), {}).resource_calls(TYPE, SETTINGS)
         with pytest.raises(ServiceError) as caught:
             client.acquire()
     assert (str(caught.value), caught.value.may_have_acted) == (SILENT, True)
@@ -350,13 +370,15 @@ def test_unusable_variables_fail_their_own_requests_alone(vendor: FakeVendor) ->
         network.open(environments, DEFAULT_WORKER_USER, 60)
         network.wait_until_open(Deadline(PATIENCE_SECONDS))
         bad, good = (
-            network.services(Deadline(60), each).client(TYPE, SETTINGS) for each in environments
+            network.services(Deadline(60), each).resource_calls(TYPE, SETTINGS)
+            for each in environments
         )
         good.check_accessible()
         with pytest.raises(ServiceError, match="cannot prepare requests"):
             bad.check_accessible()
+        services = network.services(Deadline(60), {"B": ""})
         with pytest.raises(QrmiError, match="does not know the variables"):
-            network.services(Deadline(60), {"B": ""}).client(TYPE, SETTINGS).check_accessible()
+            services.resource_calls(TYPE, SETTINGS)
 
 
 def test_user_by_number_has_nobodys_group() -> None:

@@ -8,6 +8,7 @@ import sys
 import orjson
 
 from loopback.tls_entrance import TlsEntrance
+from spank_qrmi.clients import CLIENTS
 from spank_qrmi.qrun import variables as names
 from spank_qrmi_simulator.qrmi_config import site_config
 from tests.unit.scripted_server import HANG_UP, scripted_server
@@ -22,7 +23,8 @@ from spank_qrmi.trust import privileges
 from spank_qrmi.trust import worker_user
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.network.messages import Call, error_fields, pairs_to_fields
+from spank_qrmi.network.calls import QUANTUM_SYSTEM, Call
+from spank_qrmi.network.messages import error_fields, pairs_to_fields
 
 retry.DELAYS_SECONDS = (0.01,) * len(retry.DELAYS_SECONDS)
 clients = {
@@ -43,27 +45,26 @@ for proxy, client in clients.items():
     for url in ("", "https", "http://localhost:9"):
         seconds = 0.3 if url or proxy else 20.0
         work = network_server._Work(client, seconds, lambda key, token, seconds: None)
-        work.know("key", "", "0", "iam", url or "http://localhost:9", "secret")
-        try:
-            work.result_of(Call.LOG_IN, ["key"])
-        except QrmiError as error:
-            error_fields(error)
         for each in resources:
             variables = dict(each["environment"])
             for key in [key for key in variables if url and "ENDPOINT" in key or "BASE_URL" in key]:
                 base = variables[key]
                 variables[key] = base.replace("http:", "https:") if url == "https" else url or base
-            fields = [each["type"], each["name"], "60", *pairs_to_fields(variables)]
+            name = each["name"]
+            work.take(name, each["type"], name, "60", *pairs_to_fields(variables))
+            work.know(name, "", "0", name)
             try:
-                work.result_of(Call.CHECK, fields)
-                [token] = work.result_of(Call.ACQUIRE, fields)
-                work.result_of(Call.RELEASE, [token, *fields])
+                work.result_of(Call.LOG_IN, name)
+                work.result_of(Call.CHECK, name)
+                [token] = work.result_of(Call.ACQUIRE, name)
+                work.result_of(Call.RELEASE, name, token)
                 released.add(each["type"])
             except QrmiError as error:
                 error_fields(error)
+        work.take("jobs", QUANTUM_SYSTEM, "", "", *pairs_to_fields(values))
         for call, field in ((Call.LIST, "1.0"), (Call.REMOVE, "no-such-job")):
             try:
-                work.result_of(call, [field, *pairs_to_fields(values)])
+                work.result_of(call, "jobs", field)
             except QrmiError as error:
                 error_fields(error)
 print(len(released), sorted(set(sys.modules) - before))
@@ -80,7 +81,7 @@ def test_requests_import_nothing(base_url: str) -> None:
         text=True,
         check=False,
     )
-    assert (ended.stdout, ended.stderr) == ("3 []\n", "")
+    assert (ended.stdout, ended.stderr) == (f"{len(CLIENTS)} []\n", "")
 
 
 # Meets what would import more, once nothing can be read any more.
@@ -94,7 +95,7 @@ trusting, other = (
     for each in ({"SSL_CERT_FILE": certificate}, {"https_proxy": http_url})
 )
 
-from spank_qrmi.clients.answer import Answer
+from spank_qrmi.clients.response import Response
 from spank_qrmi.clients.retry import status_failure
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
@@ -108,7 +109,7 @@ sys.meta_path.insert(0, Unreadable)
 headers = {"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT", "location": "https://h\u00f4te.test/"}
 body = rb'{"message": "\\u0073ecret-value \\ud83d\\udd11"}'
 for status in (429, 302):
-    answer = Answer(status, "http://h/", headers, body, ("secret-value",))
+    answer = Response(status, "http://h/", headers, body, ("secret-value",))
     print(status_failure(answer, is_repeatable=False))
 asked = [(trusting, https_url), (other, https_url), (other, "http://h\u00f4te.test/")]
 for client, url in asked + [(other, http_url)] * 5:

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pasqal Cloud: the one question, and what each answer means."""
 
-import uuid
-
 import httpx
 import pytest
 
-from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.clients.pasqal_cloud import PasqalCloud
 from spank_qrmi.errors import AcquisitionError, ServiceError
 from tests.unit.fake_services import (
@@ -16,6 +13,7 @@ from tests.unit.fake_services import (
     settings_of,
     text_of,
 )
+from tests.unit.local_network import asking
 
 GET = "GET /core-fast/api/v1/devices"
 SOURCE = "https://apis.pasqal.cloud:443/core-fast/api/v1/devices"
@@ -24,10 +22,9 @@ SOURCE = "https://apis.pasqal.cloud:443/core-fast/api/v1/devices"
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
-def client_of(service: FakeService, **values: str) -> PasqalCloud:
-    http = service.http()
+def client_of(service: FakeService, **values: str) -> asking:
     settings = settings_of({"QRMI_PASQAL_CLOUD_AUTH_TOKEN": API_KEY, **values}, "Emu_Free")
-    return PasqalCloud(settings, http, TokenSource(http))
+    return asking(PasqalCloud(settings), service.http())
 
 
 def devices(*entries: object) -> httpx.Response:
@@ -92,16 +89,6 @@ def test_unusable_answers_are_the_services_errors(answer: httpx.Response) -> Non
     with pytest.raises(ServiceError) as caught:
         client_of(FakeService({GET: answer})).check_accessible()
     text_of(caught.value)
-
-
-def test_acquire_and_release_ask_nothing() -> None:
-    service = FakeService({})
-    client = client_of(service)
-    token = client.acquire()
-    assert uuid.UUID(token).version == 4
-    assert client.hold is None
-    client.release(token)
-    assert not service.requests
 
 
 def test_unusable_base_url_is_refused() -> None:

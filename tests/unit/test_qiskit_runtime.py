@@ -11,7 +11,6 @@ import pytest
 
 from spank_qrmi import at_once
 from spank_qrmi.clients.base import Hold
-from spank_qrmi.clients.iam import TokenSource
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
 from spank_qrmi.errors import AcquisitionError, ReleaseError, ServiceError
 from tests.unit.fake_services import (
@@ -25,6 +24,7 @@ from tests.unit.fake_services import (
     settings_of,
     text_of,
 )
+from tests.unit.local_network import asking
 from tests.unit.outcomes import outcome_of
 
 PREFIX = "QRMI_IBM_QRS_"
@@ -49,12 +49,11 @@ def client_of(
     *,
     remaining_seconds: int | None = None,
     deadline: RecordingDeadline | None = None,
-) -> QiskitRuntime:
+) -> asking:
     """Return a client with the four variables it needs and `values`."""
-    http = service.http(deadline)
     all_values = {**ibm_values(PREFIX), **(values or {})}
     settings = settings_of(all_values, remaining_seconds=remaining_seconds)
-    return QiskitRuntime(settings, http, TokenSource(http))
+    return asking(QiskitRuntime(settings), service.http(deadline))
 
 
 def shown(answer: httpx.Response | Exception) -> str:

@@ -18,6 +18,7 @@ import orjson
 import pytest
 
 from spank_qrmi.clients import retry
+from spank_qrmi.clients.base import Exchange
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.qrun import command, delivery, submission
@@ -547,7 +548,7 @@ def test_signal_that_comes_just_before_the_wait_is_noticed() -> None:
 def test_signal_before_the_upload_uploads_nothing(
     run: Run, qrun_site: QrunSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def end_of_question(system: QuantumSystem, job_id: str) -> None:
+    def end_of_question(system: QuantumSystem, exchange: Exchange, job_id: str) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         wait_until(stopped.is_set, "the run's stop")
 

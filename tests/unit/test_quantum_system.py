@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.quantum_system import Job, QuantumSystem
+from spank_qrmi.clients.quantum_system import Job
+from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import AuthenticationError, QrmiError, ServiceError, VariableError
 from spank_qrmi.qrun import variables as names
 from spank_qrmi.qrun.service import quantum_system_from
@@ -27,6 +28,7 @@ from tests.unit.fake_services import (
     text_of,
     token_reply,
 )
+from tests.unit.local_network import asking
 
 IAM = {
     names.DAAPI_ENDPOINT: API_URL,
@@ -50,9 +52,9 @@ OK, BUSY = reply(204), reply(409, {"errors": [{"code": "1337", "message": "no"}]
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
-def system_of(replies: dict[str, Reply | list[Reply]]) -> tuple[FakeService, QuantumSystem]:
+def system_of(replies: dict[str, Reply | list[Reply]]) -> tuple[FakeService, asking]:
     service = FakeService(replies)
-    return service, quantum_system_from(IAM, service.http())
+    return service, asking(quantum_system_from(IAM), service.http())
 
 
 def test_order_is_submitted_with_iam_token_and_crn() -> None:
@@ -66,7 +68,7 @@ def test_order_is_submitted_with_iam_token_and_crn() -> None:
 
 def test_app_id_asks_the_service_itself_and_sends_no_crn() -> None:
     service = FakeService({APP_ID_TOKEN: token_reply(), GET: RUNNING})
-    quantum_system_from(APP_ID, service.http()).job("one")
+    asking(quantum_system_from(APP_ID), service.http()).job("one")
     login, asked = service.requests
     assert (login.headers["authorization"], login.content) == (
         f"Basic {b64encode(f'demo:{API_KEY}'.encode()).decode()}",
@@ -79,7 +81,7 @@ def test_app_id_asks_the_service_itself_and_sends_no_crn() -> None:
 def test_incomplete_iam_leaves_app_id() -> None:
     service = FakeService({APP_ID_TOKEN: token_reply(), GET: RUNNING})
     values = {**IAM, **APP_ID, names.SERVICE_CRN: " "}
-    quantum_system_from(values, service.http()).job("one")
+    asking(quantum_system_from(values), service.http()).job("one")
     assert service.requests[0].url.path == "/base/v1/token"
 
 
@@ -172,14 +174,14 @@ def test_refused_token_is_replaced_once_and_then_is_an_error() -> None:
 def test_refusal_of_app_id_names_its_variables(status: int, hint: str) -> None:
     service = FakeService({APP_ID_TOKEN: token_reply(), GET: reply(status)})
     with pytest.raises(AuthenticationError) as caught:
-        quantum_system_from(APP_ID, service.http()).job("one")
+        asking(quantum_system_from(APP_ID), service.http()).job("one")
     assert hint in text_of(caught.value)
 
 
 def test_refused_app_id_is_an_error_of_authentication() -> None:
     service = FakeService({APP_ID_TOKEN: reply(401, {"errors": [{"message": "wrong"}]})})
     with pytest.raises(AuthenticationError) as caught:
-        quantum_system_from(APP_ID, service.http()).job("one")
+        asking(quantum_system_from(APP_ID), service.http()).job("one")
     assert text_of(caught.value).endswith(
         "/v1/token refused the client id and secret: 401 Unauthorized: wrong"
     )
@@ -187,7 +189,10 @@ def test_refused_app_id_is_an_error_of_authentication() -> None:
 
 def test_token_that_could_not_be_had_is_asked_for_again() -> None:
     refused = reply(403, {"errorMessage": "locked"})
-    service, system = system_of({"POST /identity/token": [refused, token_reply()], GET: RUNNING})
+    service = FakeService({"POST /identity/token": [refused, token_reply()], GET: RUNNING})
+    http = service.http()
+    tokens = TokenSource(http, failures_are_final=False)
+    system = asking(quantum_system_from(IAM), http, tokens)
     with pytest.raises(AuthenticationError):
         system.job("one")
     assert system.job("one") == Job("one", "Running")
@@ -221,7 +226,7 @@ def test_job_is_removed_whatever_its_status(
 def test_job_that_never_ends_is_an_error_after_some_seconds() -> None:
     service = FakeService({GET: RUNNING, CANCEL: OK, DELETE: BUSY})
     deadline = RecordingDeadline()
-    system = quantum_system_from(IAM, service.http(deadline))
+    system = asking(quantum_system_from(IAM), service.http(deadline))
     error, _ = failure_of(lambda: system.remove("one"))
     assert error.status == 409
     assert 1 < sum(deadline.waits) < 10
@@ -265,7 +270,7 @@ def test_job_ids_that_would_change_the_url_are_refused() -> None:
 def test_variables_are_checked_before_any_request(changes: dict[str, str], expected: str) -> None:
     service = FakeService({})
     with pytest.raises(VariableError, match=expected) as caught:
-        quantum_system_from({**IAM, **changes}, service.http())
+        asking(quantum_system_from({**IAM, **changes}), service.http())
     text_of(caught.value)
     assert not service.requests
 
@@ -277,7 +282,7 @@ def test_try_that_is_not_answered_is_repeated() -> None:
 
     service = FakeService({GET: [hang, RUNNING]})
     http = HttpClient(RecordingDeadline(), try_seconds=0.1, transport=service)
-    assert quantum_system_from(IAM, http).job("one") == Job("one", "Running")
+    assert asking(quantum_system_from(IAM), http).job("one") == Job("one", "Running")
     assert service.asked == [GET, GET]
 
 
@@ -287,7 +292,7 @@ def test_limit_of_a_try_is_that_of_a_silence(
 ) -> None:
     service = FakeService({GET: RUNNING})
     http = HttpClient(RecordingDeadline(), try_seconds=try_seconds, transport=service)
-    quantum_system_from(IAM, http).job("one")
+    asking(quantum_system_from(IAM), http).job("one")
     assert service.requests[1].extensions["timeout"]["read"] == silence_seconds
 
 
@@ -296,6 +301,6 @@ def test_request_takes_no_longer_than_it_may() -> None:
     service = FakeService({GET: reply(503)})
     http = HttpClient(deadline, request_seconds=2.5, transport=service)
     with pytest.raises(ServiceError, match="no time is left"):
-        quantum_system_from(IAM, http).job("one")
+        asking(quantum_system_from(IAM), http).job("one")
     # The recorded waits take no time, so only a single longer wait ends it.
     assert all(seconds < 2.5 for seconds in deadline.waits)

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi.clients.base import Client, Settings
-from spank_qrmi.clients.iam import LONGEST_TOKEN
+from spank_qrmi.clients.base import Settings
+from spank_qrmi.clients.tokens import LONGEST_TOKEN
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AuthenticationError, ServiceError
 from spank_qrmi.network import process as network_process
+from spank_qrmi.network.calls import ResourceCalls
 from spank_qrmi.network.messages import Order, Report, encode_frame, read_frame
 from spank_qrmi.network.process import NetworkProcess
 from spank_qrmi.protocol import Request, Verb
@@ -55,14 +56,14 @@ class Node:
             yield network
 
     @contextlib.contextmanager
-    def client(self, **changes: str) -> Iterator[Client]:
+    def client(self, **changes: str) -> Iterator[ResourceCalls]:
         """Give a job's client, with some of the variables changed by the job."""
         with (
             self.network() as network,
             network.services(Deadline(PATIENCE_SECONDS), {}) as services,
         ):
             settings = Settings("ibm_sherbrooke", {**self.values, **changes}, 60)
-            yield services.client("qiskit-runtime-service", settings)
+            yield services.resource_calls("qiskit-runtime-service", settings)
 
     def check(self, **changes: str) -> None:
         with self.client(**changes) as client:
@@ -228,7 +229,7 @@ def test_process_that_hangs_while_it_fetches_a_token_has_opened_no_session(node:
         network.open([{}], DEFAULT_WORKER_USER, 60, token_cache=node.cache)
         network.wait_until_open(Deadline(PATIENCE_SECONDS))
         services = network.services(Deadline(0.1), {})
-        client = services.client("qiskit-runtime-service", Settings("a", node.values, 60))
+        client = services.resource_calls("qiskit-runtime-service", Settings("a", node.values, 60))
         with pytest.raises(ServiceError) as caught:
             client.acquire()
     assert (str(caught.value), caught.value.may_have_acted) == (SILENT, False)
@@ -255,7 +256,7 @@ def outcome_of(node: Node, *told: tuple[str, ...]) -> str:
         network.open([{}], DEFAULT_WORKER_USER, 60, token_cache=node.cache)
         network.wait_until_open(Deadline(PATIENCE_SECONDS))
         services = network.services(Deadline(PATIENCE_SECONDS), {})
-        client = services.client("qiskit-runtime-service", Settings("a", node.values, 60))
+        client = services.resource_calls("qiskit-runtime-service", Settings("a", node.values, 60))
         with pytest.raises(ServiceError) as caught:
             client.check_accessible()
     return str(caught.value)

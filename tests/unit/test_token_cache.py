@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spank_qrmi.clients.iam import LONGEST_LIFE_SECONDS, AppIdLogin, IamLogin, is_token
+from spank_qrmi.clients.ibm import AppIdLogin, IamLogin
+from spank_qrmi.clients.tokens import LONGEST_LIFE_SECONDS, is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.state import token_cache
 from spank_qrmi.state.owner import boot_id

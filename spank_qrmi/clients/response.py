@@ -19,8 +19,8 @@ _TEXT_LIMIT = 200
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One complete HTTP answer.
+class Response:
+    """One complete HTTP response.
 
     `source` is the URL that was asked without user name and query; `headers` has lower-case names;
     `sent_secrets` are the values that must not be shown if the service repeats them.
@@ -50,7 +50,7 @@ class Answer:
         return value
 
     def shown(self, value: object) -> str:
-        """Return a text taken from the answer as it may be shown to a user, at most 200 characters.
+        """Return a text of the response as it may be shown to a user, at most 200 characters.
 
         Empty if `value` is no string. What we sent as a secret, and what a URL may hold of such,
         becomes `****`.
@@ -77,16 +77,16 @@ class Answer:
         return f"{text}: {reason}" if reason else text
 
 
-def error_code(answer: Answer) -> str | None:
+def error_code(response: Response) -> str | None:
     """Return the code of the first error that a body of IBM Quantum names, None without one."""
-    code = _first_error(answer).get("code")
+    code = _first_error(response).get("code")
     return code if isinstance(code, str) else None
 
 
-def _first_error(answer: Answer) -> Mapping[str, object]:
+def _first_error(response: Response) -> Mapping[str, object]:
     """Return the first entry of `errors`, empty if there is none."""
     try:
-        errors = answer.json_object().get("errors")
+        errors = response.json_object().get("errors")
     except ServiceError:
         # An error page without our shapes is ordinary, for example from a proxy on the way.
         return {}
@@ -94,17 +94,17 @@ def _first_error(answer: Answer) -> Mapping[str, object]:
     return first if isinstance(first, dict) else {}
 
 
-def error_text(answer: Answer) -> str:
+def error_text(response: Response) -> str:
     """Return the service's own message if the body has a known error shape, else an empty string.
 
     Shapes: `{"errors": [{"code", "message"}]}` (IBM Quantum), `{"errorCode", "errorMessage"}` (IBM
     Cloud IAM), `{"message"}` and `{"detail"}` (others).
     """
     try:
-        document = answer.json_object()
+        document = response.json_object()
     except ServiceError:
         return ""
-    first_error = _first_error(answer)
+    first_error = _first_error(response)
     shapes: list[tuple[object, object]] = [
         (first_error.get("message"), first_error.get("code")),
         (document.get("errorMessage"), document.get("errorCode")),
@@ -112,7 +112,7 @@ def error_text(answer: Answer) -> str:
         (document.get("detail"), None),
     ]
     for message, code in shapes:
-        if text := answer.shown(message):
-            code_text = answer.shown(str(code) if isinstance(code, int) else code)
+        if text := response.shown(message):
+            code_text = response.shown(str(code) if isinstance(code, int) else code)
             return (f"{text} ({code_text})" if code_text else text)[:_TEXT_LIMIT]
     return ""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is read and shown of a service's answer."""
+"""What is read and shown of a service's response."""
 
 import httpx
 import pytest
 
-from spank_qrmi.clients.answer import Answer, error_text
+from spank_qrmi.clients.response import Response, error_text
 from spank_qrmi.errors import ServiceError
 from tests.unit.fake_services import (
     API_KEY,
@@ -20,8 +20,8 @@ from tests.unit.outcomes import trying
 GET = "GET /path"
 
 
-def answer_of(body: bytes, status: int = 400, secrets: tuple[str, ...] = ()) -> Answer:
-    return Answer(status, "https://h:443/p", {}, body, secrets)
+def response_of(body: bytes, status: int = 400, secrets: tuple[str, ...] = ()) -> Response:
+    return Response(status, "https://h:443/p", {}, body, secrets)
 
 
 ERROR_TEXTS = {
@@ -49,18 +49,18 @@ ERROR_TEXTS = {
 def test_error_text_knows_the_shapes_and_survives_anything() -> None:
     for body, expected in ERROR_TEXTS.items():
         with trying(body):
-            assert error_text(answer_of(body)) == expected
+            assert error_text(response_of(body)) == expected
 
 
 def test_error_text_is_limited() -> None:
     body = b'{"errors":[{"code":"%s","message":"%s"}]}' % (b"c" * 300, b"m" * 300)
-    assert error_text(answer_of(body)) == "m" * 200
+    assert error_text(response_of(body)) == "m" * 200
 
 
 def test_error_text_masks_what_we_sent() -> None:
     body = f'{{"message":"instance {SERVICE_CRN} of {API_KEY} ok"}}'.encode()
-    answer = answer_of(body, secrets=(SERVICE_CRN, API_KEY, "ok"))
-    assert error_text(answer) == "instance **** of **** ok"
+    response = response_of(body, secrets=(SERVICE_CRN, API_KEY, "ok"))
+    assert error_text(response) == "instance **** of **** ok"
 
 
 def test_secrets_that_a_service_repeats_are_masked() -> None:
@@ -81,12 +81,12 @@ def test_secrets_that_a_service_repeats_are_masked() -> None:
     ],
 )
 def test_status_text(status: int, body: bytes, expected: str) -> None:
-    assert answer_of(body, status).status_text() == expected
+    assert response_of(body, status).status_text() == expected
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"1", b"{", b'{"a":NaN}'])
 def test_json_object_refuses_everything_else(body: bytes) -> None:
     with pytest.raises(ServiceError, match=r"^the answer of https://h:443/p is not ") as caught:
-        answer_of(body, 200).json_object()
+        response_of(body, 200).json_object()
     assert caught.value.status == 200
     text_of(caught.value)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What IBM's services have in common: their logins, and requests to one service instance.
+
+What they are asked is their clients' business.
+"""
+
+from binascii import b2a_base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from spank_qrmi.clients.base import Exchange, Settings
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.response import Response
+from spank_qrmi.clients.retry import MOST_TRIES
+from spank_qrmi.clients.tokens import Login
+from spank_qrmi.errors import AcquisitionError
+
+_GRANT_TYPE = "urn:ibm:params:oauth:grant-type:apikey"
+
+
+@dataclass(frozen=True)
+class IamLogin(Login):
+    """An API key of IBM Cloud IAM (POST /identity/token)."""
+
+    endpoint_url: str
+    apikey: str = field(repr=False)
+    kind = "iam"
+    refused_text = "refused the API key"
+    refused_status = HTTPStatus.BAD_REQUEST
+
+    def ask_for_token(self, http: HttpClient) -> Response:
+        """Return the service's response; raise ServiceError if there is none."""
+        return http.request(
+            "POST",
+            f"{self.endpoint_url}/identity/token",
+            headers={},
+            form={"grant_type": _GRANT_TYPE, "apikey": self.apikey},
+            is_repeatable=True,
+        )
+
+
+@dataclass(frozen=True)
+class AppIdLogin(Login):
+    """A client of IBM App ID, which Direct Access itself gives tokens to (POST /v1/token)."""
+
+    service_url: str
+    client_id: str
+    secret: str = field(repr=False)
+    kind = "app-id"
+    refused_text = "refused the client id and secret"
+    refused_status = HTTPStatus.UNAUTHORIZED
+
+    def ask_for_token(self, http: HttpClient) -> Response:
+        """Return the service's response; raise ServiceError if there is none."""
+        pair = f"{self.client_id}:{self.secret}".encode(errors="surrogateescape")
+        return http.request(
+            "POST",
+            f"{self.service_url}/v1/token",
+            headers={"Authorization": f"Basic {b2a_base64(pair, newline=False).decode()}"},
+            is_repeatable=True,
+        )
+
+
+@dataclass(frozen=True)
+class Access:
+    """How requests to one service instance are authorised, and which variables say so.
+
+    `service_crn` names the instance, None where the login alone does.
+    """
+
+    login: Login
+    service_crn: str | None = field(repr=False)
+    login_variables: tuple[str, ...]
+    crn_variable: str | None
+
+    def hint(self, status: int) -> str:
+        """Return which variables to look at after a refusal with this status, or nothing."""
+        credentials = " and ".join(self.login_variables)
+        if status == HTTPStatus.UNAUTHORIZED:
+            all_variables = filter(None, (*self.login_variables, self.crn_variable))
+            return f"; check {' and '.join(all_variables)}"
+        if status == HTTPStatus.FORBIDDEN and self.crn_variable:
+            return (
+                f"; the key in {credentials} may not use the service instance in "
+                f"{self.crn_variable}"
+            )
+        if status == HTTPStatus.FORBIDDEN:
+            return f"; the client in {credentials} may not use the service"
+        return ""
+
+
+@dataclass(frozen=True)
+class IbmService:
+    """One IBM service instance, at `endpoint_url`: requests with token and Service-CRN."""
+
+    endpoint_url: str
+    access: Access
+
+    @property
+    def login(self) -> Login:
+        """What requests are authorised with."""
+        return self.access.login
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, prefix: str) -> "IbmService":
+        """Return the service instance that a resource's variables describe.
+
+        `prefix` stands before ENDPOINT, IAM_ENDPOINT, IAM_APIKEY and SERVICE_CRN. Raises
+        AcquisitionError if one of them is missing or cannot be sent.
+        """
+        endpoint_url = settings.require_url(f"{prefix}ENDPOINT")
+        iam_endpoint_url = settings.require_url(f"{prefix}IAM_ENDPOINT")
+        apikey = settings.require_header_value(f"{prefix}IAM_APIKEY")
+        access = Access(
+            login=IamLogin(iam_endpoint_url, apikey),
+            service_crn=settings.require_header_value(f"{prefix}SERVICE_CRN"),
+            login_variables=(settings.variable(f"{prefix}IAM_APIKEY"),),
+            crn_variable=settings.variable(f"{prefix}SERVICE_CRN"),
+        )
+        return cls(endpoint_url, access)
+
+    def request(
+        self,
+        exchange: Exchange,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        json: Mapping[str, object] | None = None,
+        secrets: tuple[str, ...] = (),
+        is_repeatable: bool,
+        share: float = 1.0,
+        max_tries: int = MOST_TRIES,
+    ) -> Response:
+        """Make a request below the endpoint and return the response, see `HttpClient.request`.
+
+        A 401 drops the token, which may have been revoked, and asks once more with a new one.
+        """
+        crn = self.access.service_crn
+        instance = {} if crn is None else {"Service-CRN": crn}
+
+        def ask(token: str) -> Response:
+            return exchange.http.request(
+                method,
+                f"{self.endpoint_url}{path}",
+                headers={"Authorization": f"Bearer {token}", **instance},
+                query=query,
+                json=json,
+                secrets=secrets,
+                is_repeatable=is_repeatable,
+                share=share,
+                max_tries=max_tries,
+            )
+
+        token = exchange.tokens.token(self.login)
+        response = ask(token)
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            exchange.tokens.forget(self.login, token)
+            response = ask(exchange.tokens.token(self.login))
+        return response
+
+    def check_backend(
+        self, exchange: Exchange, path: str, accessible_statuses: frozenset[str], share: float = 1.0
+    ) -> None:
+        """Return if the backend described at `path` has one of these statuses, in any case.
+
+        `share` (0 to 1) is the part of the remaining time that it may use. Raises AcquisitionError
+        with the service's reason, ServiceError if there is no response.
+        """
+        response = self.request(exchange, "GET", path, is_repeatable=True, share=share)
+        if response.status == HTTPStatus.NOT_FOUND:
+            raise AcquisitionError("the service knows no backend of this name")
+        if not response.is_success:
+            raise self.refusal(response)
+        backend = response.json_object()
+        status = backend.get("status")
+        if not isinstance(status, str) or status.lower() not in accessible_statuses:
+            raise AcquisitionError(response.not_accessible_text("backend", backend))
+
+    def refusal(self, response: Response) -> AcquisitionError:
+        """Return the error for a response that is no success, see `refusal_text`."""
+        return AcquisitionError(self.refusal_text(response))
+
+    def refusal_text(self, response: Response) -> str:
+        """Return what is wrong with a response that is no success, and the variable to look at."""
+        hint = self.access.hint(response.status)
+        return f"{response.source} answered {response.status_text()}{hint}"

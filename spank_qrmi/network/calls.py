@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the network process can be asked: both ends of each call, and the table between them.
+
+A call is about a resource, or the service of qrun's jobs, of which the worker tells once; both
+processes make the same client of the same settings.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients.base import Client, Exchange, Hold, Settings
+from spank_qrmi.clients.quantum_system import QuantumSystem
+from spank_qrmi.errors import ProtocolError, ServiceError
+from spank_qrmi.network.messages import NONSENSE, checked_token
+from spank_qrmi.qrun.service import quantum_system_from
+
+Asked = Client | QuantumSystem
+
+QUANTUM_SYSTEM = "IBMQRUN"
+"""In place of a resource's type: the settings are `IBMQRUN_*` variables."""
+
+
+def asked_of(kind: str, settings: Settings) -> Asked:
+    """Return what calls are about; raise QrmiError if the settings cannot be used."""
+    if kind == QUANTUM_SYSTEM:
+        return quantum_system_from(settings.values)
+    return CLIENTS[kind](settings)
+
+
+class Call(str, Enum):
+    """What can be asked: each has a line in `CALLS` and a method of the worker's end."""
+
+    LOG_IN = "log in"
+    CHECK = "check"
+    ACQUIRE = "acquire"
+    RELEASE = "release"
+    REMOVE = "remove"
+    LIST = "list"
+
+
+def _log_in(exchange: Exchange, asked: Asked) -> None:
+    if asked.login is not None:
+        exchange.tokens.token(asked.login)
+
+
+CALLS: Mapping[Call, Callable[..., list[str] | None]] = {
+    Call.LOG_IN: _log_in,
+    Call.CHECK: lambda exchange, client: client.check_accessible(exchange),
+    Call.ACQUIRE: lambda exchange, client: [client.acquire(exchange)],
+    Call.RELEASE: lambda exchange, client, token: client.release(exchange, token),
+    Call.REMOVE: lambda exchange, system, job_id: ["1"] if system.remove(exchange, job_id) else [],
+    Call.LIST: lambda exchange, system, share: sorted(system.job_ids(exchange, float(share))),
+}
+"""What each call does with what it is about and its fields; gives the fields of the result."""
+
+Ask = Callable[..., list[str]]
+"""Has a `Call` made, given its fields; gives those of the result, raises the service's error."""
+
+
+@dataclass(frozen=True)
+class ResourceCalls:
+    """The worker's end of calls about a resource, with the errors of `Client`.
+
+    What it holds follows from its settings alone: the network process has no say in that.
+    """
+
+    hold: Hold | None
+    ask: Ask = field(repr=False)
+
+    def check_accessible(self) -> None:
+        """Ask whether jobs can run there now."""
+        self.ask(Call.CHECK)
+
+    def acquire(self) -> str:
+        """Take the resource; return the acquisition token."""
+        result = self.ask(Call.ACQUIRE)
+        try:
+            [token] = result
+            return checked_token(token)
+        except (ValueError, ProtocolError):
+            raise ServiceError(NONSENSE, may_have_acted=True) from None
+
+    def release(self, token: str) -> None:
+        """Give back what `acquire` took."""
+        self.ask(Call.RELEASE, token)
+
+
+@dataclass(frozen=True)
+class QuantumJobs:
+    """The worker's end of calls about the jobs of a `QuantumSystem`, with its errors."""
+
+    ask: Ask = field(repr=False)
+
+    def remove(self, job_id: str) -> bool:
+        """Cancel and delete a job; return whether there was one."""
+        return self.ask(Call.REMOVE, job_id) == ["1"]
+
+    def job_ids(self, share: float = 1.0) -> frozenset[str]:
+        """Return the ids of all jobs."""
+        return frozenset(self.ask(Call.LIST, str(share)))

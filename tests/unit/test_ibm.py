@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What IBM's services have in common: logins, requests with them, and what refusals mean."""
+
+from functools import partial
+
+import httpx
+import pytest
+
+from spank_qrmi.clients.ibm import AppIdLogin, IamLogin, IbmService
+from spank_qrmi.clients.tokens import TokenSource
+from spank_qrmi.errors import AcquisitionError, ServiceError
+from tests.unit.fake_services import (
+    API_KEY,
+    BEARER_TOKEN,
+    IAM_URL,
+    SERVICE_CRN,
+    FakeService,
+    ibm_values,
+    reply,
+    settings_of,
+    text_of,
+    token_reply,
+)
+from tests.unit.local_network import asking
+from tests.unit.outcomes import outcome_of
+
+TOKEN_KEY = "POST /identity/token"
+GET = "GET /base/thing"
+LOGIN = IamLogin(IAM_URL, API_KEY)
+
+
+pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
+
+
+def ibm_service(**changes: str) -> IbmService:
+    return IbmService.from_settings(settings_of(ibm_values("P_", **changes)), prefix="P_")
+
+
+def service_of(service: FakeService, **changes: str) -> asking:
+    return asking(ibm_service(**changes), service.http())
+
+
+def test_token_is_asked_for_with_the_key_in_a_form() -> None:
+    service = FakeService({})
+    with service.http() as http:
+        assert TokenSource(http).token(LOGIN) == BEARER_TOKEN
+    sent = service.requests[0]
+    assert str(sent.url) == "https://iam.test/identity/token"
+    assert sent.content == (
+        b"grant_type=urn%3Aibm%3Aparams%3Aoauth%3Agrant-type%3Aapikey&apikey=" + API_KEY.encode()
+    )
+    assert "authorization" not in sent.headers
+
+
+def test_keys_that_the_service_repeats_are_masked() -> None:
+    def echo(request: httpx.Request) -> httpx.Response:
+        return reply(400, {"errorCode": "E", "errorMessage": request.content.decode()})
+
+    with FakeService({TOKEN_KEY: echo}).http() as http, pytest.raises(ServiceError) as caught:
+        TokenSource(http).token(LOGIN)
+    assert "apikey=****" in text_of(caught.value)
+
+
+def test_login_that_the_service_repeats_without_its_scheme_is_masked() -> None:
+    def echo(request: httpx.Request) -> httpx.Response:
+        _scheme, credentials = request.headers["authorization"].split()
+        return reply(401, {"message": f"unknown: {credentials}"})
+
+    service = FakeService({"POST /v1/token": echo})
+    with service.http() as http, pytest.raises(ServiceError) as caught:
+        TokenSource(http).token(AppIdLogin("https://api.test", "client", "secret of App ID"))
+    assert text_of(caught.value).endswith("unknown: ****")
+
+
+def test_requests_carry_token_and_crn() -> None:
+    service = FakeService({GET: reply(200, {})})
+    service_of(service).request("GET", "/thing", query={"a": "b"}, is_repeatable=True)
+    sent = service.requests[1]
+    assert str(sent.url) == "https://api.test/base/thing?a=b"
+    assert sent.headers["authorization"] == f"Bearer {BEARER_TOKEN}"
+    assert sent.headers["service-crn"] == SERVICE_CRN
+
+
+@pytest.mark.parametrize(
+    ("replies", "status", "requests"),
+    [([reply(401), reply(200, {})], 200, 2), ([reply(401)], 401, 2), ([reply(403)], 403, 1)],
+)
+def test_refused_token_is_replaced_once(
+    replies: list[httpx.Response], status: int, requests: int
+) -> None:
+    service = FakeService({GET: list(replies), TOKEN_KEY: [token_reply("1st"), token_reply("2nd")]})
+    answer = service_of(service).request("GET", "/thing", is_repeatable=False)
+    assert answer.status == status
+    assert len(service.asked) == requests
+    bearers = [r.headers["authorization"] for r in service.requests if r.method == "GET"]
+    assert bearers == ["Bearer 1st", "Bearer 2nd"][:requests]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (401, "401 Unauthorized: why; check ibm_x_P_IAM_APIKEY and ibm_x_P_SERVICE_CRN"),
+        (
+            403,
+            "403 Forbidden: why; the key in ibm_x_P_IAM_APIKEY may not use the service instance in "
+            "ibm_x_P_SERVICE_CRN",
+        ),
+        (418, "418 I'm a Teapot: why"),
+    ],
+)
+def test_refusals_say_what_to_check(status: int, expected: str) -> None:
+    service = FakeService({GET: reply(status, {"errors": [{"message": "why"}]})})
+    answer = service_of(service).request("GET", "/thing", is_repeatable=True)
+    text = text_of(ibm_service().refusal(answer))
+    assert text == f"https://api.test:443/base/thing answered {expected}"
+
+
+@pytest.mark.parametrize("key", ["ENDPOINT", "IAM_ENDPOINT", "IAM_APIKEY", "SERVICE_CRN"])
+def test_settings_are_checked_before_any_request(key: str) -> None:
+    for value in ("", "  ", "bad\nvalue", "bäd value"):
+        error = outcome_of(partial(ibm_service, **{key: value}))
+        assert isinstance(error, AcquisitionError), value
+        assert text_of(error).startswith(f"ibm_x_P_{key} "), value

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Access tokens: fetched once, shared, checked, and renewed in time."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from spank_qrmi.clients import tokens as tokens_module
+from spank_qrmi.clients.ibm import IamLogin
+from spank_qrmi.clients.tokens import TokenSource
+from spank_qrmi.errors import ServiceError
+from tests.unit.fake_services import (
+    API_KEY,
+    IAM_URL,
+    FakeService,
+    reply,
+    text_of,
+    token_reply,
+)
+from tests.unit.outcomes import outcome_of
+
+TOKEN_KEY = "POST /identity/token"
+LOGIN = IamLogin(IAM_URL, API_KEY)
+
+
+pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
+
+
+def test_many_threads_share_one_request_per_key() -> None:
+    service = FakeService({})
+    with service.http() as http:
+        tokens = TokenSource(http)
+        barrier = threading.Barrier(12)
+
+        def run(key: str) -> None:
+            barrier.wait(10)
+            tokens.token(IamLogin(IAM_URL, key))
+
+        threads = [threading.Thread(target=run, args=(f"key-{n % 2}",)) for n in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert service.token_requests == 2
+
+
+def test_failure_is_given_to_every_caller_without_asking_again() -> None:
+    service = FakeService(
+        {TOKEN_KEY: reply(400, {"errorCode": "BXNIM0415E", "errorMessage": "no"})}
+    )
+    with service.http() as http:
+        tokens = TokenSource(http)
+        for _ in range(3):
+            with pytest.raises(ServiceError) as caught:
+                tokens.token(LOGIN)
+            assert caught.value.status == 400
+            assert text_of(caught.value) == (
+                "https://iam.test:443/identity/token refused the API key: "
+                "400 Bad Request: no (BXNIM0415E)"
+            )
+    assert service.token_requests == 1
+
+
+def test_other_refusals_give_the_status() -> None:
+    service = FakeService({TOKEN_KEY: reply(403, {"errorMessage": "locked"})})
+    with service.http() as http, pytest.raises(ServiceError) as caught:
+        TokenSource(http).token(LOGIN)
+    assert text_of(caught.value) == (
+        "https://iam.test:443/identity/token answered: 403 Forbidden: locked"
+    )
+
+
+def test_unusable_tokens_are_refused() -> None:
+    for answer in (
+        token_reply(token=""),
+        token_reply(token=None),
+        token_reply(token=7),
+        token_reply(token="a\nb"),
+        token_reply(token="ü"),
+        token_reply(expires_in="3600"),
+        token_reply(expires_in=1.5),
+        token_reply(expires_in=True),
+        token_reply(expires_in=None),
+        reply(200, {}),
+    ):
+        with FakeService({TOKEN_KEY: answer}).http() as http:
+            error = outcome_of(TokenSource(http).token, LOGIN)
+        assert isinstance(error, ServiceError), answer.text
+        assert text_of(error).endswith("/identity/token holds no usable token"), answer.text
+
+
+def test_token_is_renewed_at_nine_tenths_of_its_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = FakeService({TOKEN_KEY: token_reply(expires_in=1000)})
+    with service.http() as http:
+        tokens = TokenSource(http)
+        now = 5000.0
+        monkeypatch.setattr(tokens_module, "time", SimpleNamespace(monotonic=lambda: now))
+        tokens.token(LOGIN)
+        now = 5899.0
+        tokens.token(LOGIN)
+        assert service.token_requests == 1
+        now = 5900.0
+        tokens.token(LOGIN)
+        assert service.token_requests == 2
+
+
+def test_forget_drops_only_the_token_that_was_refused() -> None:
+    service = FakeService({TOKEN_KEY: [token_reply("first"), token_reply("second")]})
+    with service.http() as http:
+        tokens = TokenSource(http)
+        tokens.token(LOGIN)
+        tokens.forget(LOGIN, "other")
+        assert tokens.token(LOGIN) == "first"
+        tokens.forget(LOGIN, "first")
+        assert tokens.token(LOGIN) == "second"
+        tokens.forget(LOGIN, "first")
+        assert tokens.token(LOGIN) == "second"
+    assert service.token_requests == 2
