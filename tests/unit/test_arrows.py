@@ -2,6 +2,7 @@
 """Arrows between the modules of the package point one way."""
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,6 +64,10 @@ def test_folders_import_what_is_below_them() -> None:
         and places.index(folder_of(imported)) < places.index(folder_of(module))
     ]
     assert wrong == []
+
+
+def test_no_module_needs_itself() -> None:
+    assert list(graphlib.TopologicalSorter(graph()).static_order()) != []
 
 
 def test_simulator_needs_nothing_of_ours() -> None:
