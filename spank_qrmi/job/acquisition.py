@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Taking resources for a step, all of them at the same time.
 
-Whether a resource is accessible is asked while it is being acquired: what was acquired of one that
-is not is given back at once.
+Whether a resource is accessible is asked while it is being acquired. What the service holds is in
+the journal before it is asked, and leaves it once nothing is held. What becomes of one acquisition:
 
-The life of one acquisition: requested (in the journal, without token), acquired (with token), and
-then released or failed (gone from the journal). Whatever leaves that line early leaves its journal
-entry behind for the next release. What the service does not hold needs no entry.
+    acquire() …                     check() …   journal                    then
+    gave a token                    accessible  token                      held
+    gave a token                    not         token, until released      release_refused
+    gave a token                    any         refuses the token          release_unrecorded, or
+                                                                           note_unanswered
+    failed, surely not acted        any         nothing                    forget
+    may have acted, token known     any         token, until released      release_unusable
+    may have acted, nothing known   any         failure, and latest end    note_unanswered
+
+The user reads the check's reason where that says more: that nothing runs there now explains all.
 """
 
 import contextlib
@@ -101,7 +108,7 @@ class Acquirer:
             token = _acquire_unrecorded(calls, check)
         else:
             with self._journal.begin(self._entry(resource, environment, calls.hold)) as locked:
-                token = _acquire_recorded(calls, calls.hold, locked, check)
+                token = _Acquisition(calls, calls.hold, locked, check).acquire()
         return Held(resource, environment, token)
 
     def _entry(self, resource: Resource, environment: ResourceEnvironment, hold: Hold) -> Entry:
@@ -148,100 +155,102 @@ def _acquire_unrecorded(calls: ResourceCalls, check: AccessCheck) -> str:
     return token
 
 
-def _acquire_recorded(
-    calls: ResourceCalls, hold: Hold, locked: LockedEntry, check: AccessCheck
-) -> str:
-    """Return the token once it is in the journal; leave nothing behind that is not there."""
-    try:
-        token = calls.acquire()
-    except QrmiError as error:
-        raise _not_acquired(calls, hold, locked, error, check) from error
-    try:
-        locked.write(replace(locked.entry, token=token))
-    except JournalError as error:
-        raise _unrecorded(calls, locked, hold, error, token) from error
-    reason = check()
-    if reason is not None:
-        raise _given_back(calls, locked, reason, token)
-    return token
-
-
-def _not_acquired(
-    calls: ResourceCalls, hold: Hold, locked: LockedEntry, error: QrmiError, check: AccessCheck
-) -> QrmiError:
-    """Leave in the journal what may be held nevertheless; return the error for the user."""
-    if not (isinstance(error, ServiceError) and error.may_have_acted):
-        _forget(locked)
-        return _more_telling(check(), error)
-    if error.token is None:
-        return _noted_as_unanswered(locked, hold, _more_telling(check(), error))
-    # The check may take long, and nobody else knows the token.
-    with contextlib.suppress(JournalError):
-        locked.write(replace(locked.entry, token=error.token))
-    return _undone(calls, locked, _more_telling(check(), error), error.token)
-
-
 def _more_telling(reason: QrmiError | None, error: QrmiError) -> QrmiError:
-    """Return of two errors the one that says more: that nothing runs there now explains all."""
     return reason if isinstance(reason, AcquisitionError) else error
 
 
-def _unrecorded(
-    calls: ResourceCalls, locked: LockedEntry, hold: Hold, error: JournalError, token: str
-) -> QrmiError:
-    """Release what the journal has not taken; return the error for the user."""
-    try:
-        calls.release(token)
-    except QrmiError as reason:
-        failure = ServiceError(f"{error}; {reason}")
+class _Acquisition:
+    """The life of one acquisition, with a method for each row of the table that holds nothing.
+
+    These return the error for the user.
+    """
+
+    def __init__(
+        self, calls: ResourceCalls, hold: Hold, locked: LockedEntry, check: AccessCheck
+    ) -> None:
+        self._calls = calls
+        self._hold = hold
+        self._locked = locked
+        self._check = check
+
+    def acquire(self) -> str:
+        """Return the token once it is in the journal; leave nothing behind that is not there."""
         try:
-            # Meanwhile the disk may have room, and the job's end can try again.
-            locked.write(replace(locked.entry, token=token))
-        except JournalError:
-            return _noted_as_unanswered(locked, hold, failure)
-        return failure
-    _forget(locked)
-    return error
+            token = self._calls.acquire()
+        except QrmiError as error:
+            raise self._end_without_usable_token(error) from error
+        try:
+            self._write(token)
+        except JournalError as error:
+            raise self._release_unrecorded(error, token) from error
+        reason = self._check()
+        if reason is not None:
+            raise self._release_refused(reason, token)
+        return token
 
+    def _end_without_usable_token(self, error: QrmiError) -> QrmiError:
+        if not (isinstance(error, ServiceError) and error.may_have_acted):
+            self._forget()
+            return _more_telling(self._check(), error)
+        if error.token is None:
+            return self._note_unanswered(_more_telling(self._check(), error))
+        # The check may take long, and nobody else knows the token.
+        with contextlib.suppress(JournalError):
+            self._write(error.token)
+        return self._release_unusable(_more_telling(self._check(), error), error.token)
 
-def _noted_as_unanswered(locked: LockedEntry, hold: Hold, error: QrmiError) -> ServiceError:
-    """Write down what cannot be undone; return the error that tells it the user."""
-    now = time.time()
-    entry = replace(locked.entry, ends_at=math.ceil(now + hold.longest_seconds))
-    message = f"{error}; {entry.may_be_open_text}"
-    # Without it, the job's end tells the same once more.
-    with contextlib.suppress(JournalError):
+    def _release_refused(self, reason: QrmiError, token: str) -> QrmiError:
+        """Release what the journal has; if that fails, there is more to tell."""
+        try:
+            self._calls.release(token)
+        except QrmiError as failure:
+            return ServiceError(
+                f"{reason}; it has opened {self._hold.what}, whose release failed and is tried "
+                f"again when the job ends: {failure}"
+            )
+        self._forget()
+        return reason
+
+    def _release_unusable(self, error: QrmiError, token: str) -> QrmiError:
+        """Release what a response has opened that is of no other use."""
+        outcome = self._release_refused(error, token)
+        if outcome is not error:
+            return outcome
+        return ServiceError(f"{error}; it has opened {self._hold.what}, which was released")
+
+    def _release_unrecorded(self, error: JournalError, token: str) -> QrmiError:
+        """Release what the journal has not taken."""
+        try:
+            self._calls.release(token)
+        except QrmiError as reason:
+            failure = ServiceError(f"{error}; {reason}")
+            try:
+                # Meanwhile the disk may have room, and the job's end can try again.
+                self._write(token)
+            except JournalError:
+                return self._note_unanswered(failure)
+            return failure
+        self._forget()
+        return error
+
+    def _note_unanswered(self, error: QrmiError) -> ServiceError:
+        """Write down what cannot be undone."""
+        now = time.time()
+        ends_at = math.ceil(now + self._hold.longest_seconds)
+        entry = replace(self._locked.entry, ends_at=ends_at)
+        message = f"{error}; {entry.may_be_open_text}"
         noted = replace(entry, failure=entry.clear(message), failed_at=int(now), failures=1)
-        locked.write(noted)
-    return ServiceError(message, may_have_acted=True)
+        # Without it, the job's end tells the same once more.
+        with contextlib.suppress(JournalError):
+            self._locked.write(noted)
+        return ServiceError(message, may_have_acted=True)
 
+    def _forget(self) -> None:
+        """Take away an entry of which nothing is held; the user reads another error."""
+        try:
+            self._locked.remove()
+        except JournalError as error:
+            log.error("%s", error)
 
-def _undone(calls: ResourceCalls, locked: LockedEntry, error: QrmiError, token: str) -> QrmiError:
-    """Release what a response has opened that is of no other use; return the error for the user."""
-    outcome = _given_back(calls, locked, error, token)
-    if outcome is not error:
-        return outcome
-    return ServiceError(f"{error}; it has opened {locked.entry.hold}, which was released")
-
-
-def _given_back(
-    calls: ResourceCalls, locked: LockedEntry, error: QrmiError, token: str
-) -> QrmiError:
-    """Release what the journal has; return the error, with more to tell if that failed."""
-    try:
-        calls.release(token)
-    except QrmiError as reason:
-        return ServiceError(
-            f"{error}; it has opened {locked.entry.hold}, whose release failed and is tried again "
-            f"when the job ends: {reason}"
-        )
-    _forget(locked)
-    return error
-
-
-def _forget(locked: LockedEntry) -> None:
-    """Take away an entry of which nothing is held; if that fails, the user has another error."""
-    try:
-        locked.remove()
-    except JournalError as error:
-        log.error("%s", error)
+    def _write(self, token: str) -> None:
+        self._locked.write(replace(self._locked.entry, token=token))
