@@ -13,7 +13,7 @@ import httpx
 from loopback.errors import ClusterError
 from loopback.processes import Daemon
 from loopback.waiting import wait_until
-from spank_qrmi.qrun import variables as qrun_names
+from spank_qrmi.clients import qrun_variables as qrun_names
 from spank_qrmi_simulator.object_store import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 from spank_qrmi_simulator.pasqal_login import PASSWORD
 from spank_qrmi_simulator.pasqal_tokens import AUTH_TOKEN

@@ -7,6 +7,8 @@ The input is texts with a NUL between them.
 from collections.abc import Sequence
 
 from fuzz.targets.claims import check_line, is_variable_name, result_or_refusal
+from spank_qrmi.clients import qrun_variables as names
+from spank_qrmi.clients.qrun_service import quantum_system_from
 from spank_qrmi.configuration.plugstack import parse_arguments
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.configuration.qrun_plugstack import parse_arguments as parse_qrun_arguments
@@ -19,8 +21,6 @@ from spank_qrmi.job.environment import (
     resource_variables,
 )
 from spank_qrmi.job.resolution import split_names
-from spank_qrmi.qrun import variables as names
-from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.qrun.settings import read_settings
 from spank_qrmi.redaction import shown_argument
 

@@ -14,11 +14,11 @@ from urllib.parse import parse_qsl
 import httpx
 
 from fuzz.targets.claims import check_line
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
+from spank_qrmi.clients.qrun_service import quantum_system_from
 from spank_qrmi.errors import QrmiError, ServiceError
-from spank_qrmi.qrun import variables as names
-from spank_qrmi.qrun.service import quantum_system_from
 from tests.unit.fake_services import (
     API_KEY,
     API_URL,

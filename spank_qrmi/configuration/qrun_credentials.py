@@ -7,9 +7,9 @@ root's alone.
 
 from collections.abc import Mapping
 
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.configuration.json_document import json_type, parse_document
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.qrun import variables as names
 from spank_qrmi.trust.files import StrPath, exposed_text, read_trusted_file, warn_or_refuse
 
 MAX_FILE_BYTES = 64 * 1024

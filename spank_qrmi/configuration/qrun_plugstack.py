@@ -8,6 +8,7 @@ Eight values without a name, or `--credentials`, and options. The plugin applies
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.configuration.plugstack_options import (
     COMMON,
     Argument,
@@ -19,7 +20,6 @@ from spank_qrmi.configuration.plugstack_options import (
     timeout_seconds,
 )
 from spank_qrmi.errors import ArgumentError
-from spank_qrmi.qrun import variables as names
 
 _CREDENTIALS = "--credentials"
 _CREDENTIALS_EXPOSED = (

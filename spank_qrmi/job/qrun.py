@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.at_once import do_at_once
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.configuration.plugstack_options import check_certificates
 from spank_qrmi.configuration.qrun_credentials import load_credentials
 from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_arguments
@@ -18,7 +19,6 @@ from spank_qrmi.job.environment import job_timeout_seconds
 from spank_qrmi.network.calls import QuantumJobs
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verdict
-from spank_qrmi.qrun import variables as names
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.files import warn_or_refuse
 

@@ -11,10 +11,10 @@ from enum import Enum
 
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Exchange, Hold, Settings
+from spank_qrmi.clients.qrun_service import quantum_system_from
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.errors import ProtocolError, ServiceError
 from spank_qrmi.network.messages import NONSENSE, checked_token
-from spank_qrmi.qrun.service import quantum_system_from
 
 Asked = Client | QuantumSystem
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from types import FrameType
 
 from spank_qrmi import __version__
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.qrun import variables as names
 from spank_qrmi.qrun.outcome import SIGNAL_BASE, ExitStatus, status_of
 from spank_qrmi.qrun.progress import Progress
 from spank_qrmi.qrun.run import QuantumRun, RunOptions

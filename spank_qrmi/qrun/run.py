@@ -10,20 +10,20 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.base import Exchange
 from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.qrun_service import quantum_system_from
 from spank_qrmi.clients.quantum_system import COMPLETED, FAILED, Job
 from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ObjectStoreError, QrmiError
-from spank_qrmi.qrun import variables as names
 from spank_qrmi.qrun.delivery import MissingResultError, deliver_result, show_log
 from spank_qrmi.qrun.object_store import ObjectStore
 from spank_qrmi.qrun.outcome import ExitStatus, QrunError
 from spank_qrmi.qrun.primitive_input import read_primitive_input
 from spank_qrmi.qrun.progress import Progress
 from spank_qrmi.qrun.result_file import ResultFile
-from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.qrun.settings import RunSettings, read_settings
 from spank_qrmi.qrun.submission import StoppedError, Submission, submit, taken_id, wait_for_end
 

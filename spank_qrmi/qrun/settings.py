@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from spank_qrmi.clients import qrun_variables as names
+from spank_qrmi.clients.qrun_service import require, require_url
 from spank_qrmi.errors import VariableError
-from spank_qrmi.qrun import variables as names
-from spank_qrmi.qrun.service import require, require_url
 
 _JOB_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,256}")
 _LONGEST_NAME = 256

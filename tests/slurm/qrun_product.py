@@ -19,7 +19,7 @@ from loopback.job import Job, parse_environment
 from loopback.processes import processes_naming
 from loopback.site import Site
 from loopback.waiting import wait_until
-from spank_qrmi.qrun import variables as names
+from spank_qrmi.clients import qrun_variables as names
 
 BACKEND = "ibm_torino"
 OPTIONS = (f"--q-backend={BACKEND}", "--q-primitive=sampler")

@@ -8,7 +8,7 @@ import pytest
 
 from loopback.errors import SubmitError
 from loopback.waiting import wait_until
-from spank_qrmi.qrun import variables as names
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi_simulator.site import API_KEY, APP_ID_SECRET, SERVICE_CRN
 from tests.slurm.product import qpu_variables
 from tests.slurm.qrun_product import BACKEND, OPTIONS, QrunProduct, qrun_variables, readable_lines

@@ -12,7 +12,7 @@ import spank_qrmi_simulator
 PACKAGE = Path(spank_qrmi.__file__).parent
 # Each may import those that stand behind it, and the modules beside them.
 FOLDERS = (
-    *("admin", "worker", "job", "network", "configuration", "state", "qrun", "clients", "trust"),
+    *("qrun", "admin", "worker", "job", "network", "configuration", "state", "clients", "trust"),
 )
 ROOT = ""
 # The command's other name.

@@ -11,19 +11,19 @@ import httpx
 import pytest
 
 from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.job.acquisition import Acquirer, Holder
 from spank_qrmi.job.environment import resource_environment
 from spank_qrmi.protocol import Request, Verb
-from spank_qrmi.qrun import variables as names
 from spank_qrmi.state.journal import Journal
 from tests.unit.conversation import SeenAnswer, ServingWorker, joined
 from tests.unit.fake_services import NetworkTo, reply, token_reply
 from tests.unit.outcomes import trying
+from tests.unit.plugin.test_spank_qrmi import INSIDE, NO_TEXT
 from tests.unit.plugin_host import CONFIG, NOTHING_HELD, PluginHost, answer_of, told_to_user
-from tests.unit.test_plugin import INSIDE, NO_TEXT
 from tests.unit.vendors import VENDORS
 
 # Each could end a line, drive a terminal or show a text in another order than it has.

@@ -6,7 +6,7 @@ import re
 from loopback.installation import REPOSITORY
 
 PAGE = REPOSITORY.joinpath("SECURITY.md").read_text()
-NAMED = sorted(set(re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", PAGE)))
+NAMED = sorted(set(re.findall(r"`((?:\w+/)?test_\w+\.py)(?:::(test_\w+))?`", PAGE)))
 
 
 def test_page_names_tests():
@@ -26,5 +26,7 @@ def test_test_is_there():
 def test_every_rule_names_what_shows_it():
     rows = PAGE.partition("| Threat | Rule | Shown by |")[2].partition("\n## ")[0].splitlines()[2:]
     assert all(
-        re.search(r"`(test_|make )", row.split("|")[3]) for row in rows if row.startswith("|")
+        re.search(r"`((\w+/)?test_|make )", row.split("|")[3])
+        for row in rows
+        if row.startswith("|")
     )

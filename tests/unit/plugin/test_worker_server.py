@@ -15,9 +15,9 @@ import pytest
 
 from loopback.socket_unit import SocketUnit
 from spank_qrmi.worker.server import STARTED
+from tests.unit.plugin.test_messages import VALGRIND
 from tests.unit.plugin_host import CONFIG, PluginHost, Report, answer_of, told_to_user
 from tests.unit.served_workers import asked, scripted_server, silent_server, worker_server
-from tests.unit.test_plugin_messages import VALGRIND
 
 FAST = 5
 VARIABLES = [("a_QRMI_X", "1")]

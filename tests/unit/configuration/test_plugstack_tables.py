@@ -10,7 +10,7 @@ import pytest
 from spank_qrmi.configuration import plugstack, qrun_plugstack
 from spank_qrmi.configuration.plugstack_options import Argument
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[3] / "README.md"
 TABLES = re.compile(r"^\| Argument \|.*\n\|[- |]+\|\n((?:\|.*\n)+)", re.MULTILINE)
 ARGUMENT = re.compile(r"`(--(?!env:)[^`]+)`")
 

@@ -16,15 +16,17 @@ import pytest
 from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
 from spank_qrmi.clients.ibm import AppIdLogin, IamLogin
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
+from spank_qrmi.clients.qrun_service import quantum_system_from
 from spank_qrmi.clients.request import HttpRequest
 from spank_qrmi.clients.response import Response, error_text
 from spank_qrmi.clients.retry import status_failure
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ObjectStoreError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.qrun.object_store import ObjectStore
-from spank_qrmi.qrun.service import quantum_system_from
 from spank_qrmi.qrun.settings import StoreSettings
 from spank_qrmi.redaction import Redactor, without_url_secrets
+from tests.unit.clients.test_http_sockets import drip, local_server
+from tests.unit.clients.test_quantum_system import IAM
 from tests.unit.fake_services import (
     API_KEY,
     BEARER_TOKEN,
@@ -43,8 +45,6 @@ from tests.unit.fake_services import (
 )
 from tests.unit.local_network import asking
 from tests.unit.outcomes import trying
-from tests.unit.test_http_sockets import drip, local_server
-from tests.unit.test_quantum_system import IAM
 from tests.unit.vendors import VENDORS
 
 GET = "GET /path"

@@ -24,7 +24,7 @@ from spank_qrmi_simulator.server import running_in_thread
 from spank_qrmi_simulator.site import API_KEY, SERVICE_CRN, Account, Site
 from tests.unit.fake_vendor import TYPE, FakeVendor
 from tests.unit.local_network import LocalNetwork
-from tests.unit.test_privileges import ASK
+from tests.unit.trust.test_privileges import ASK
 
 NOW = 1_700_000_000
 BATCH_STEP = 0xFFFFFFFB

@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients import retry
 from spank_qrmi.job import qrun as qrun_verbs
 from spank_qrmi.protocol import Request, Verb
-from spank_qrmi.qrun import variables as names
 from spank_qrmi_simulator.faults import parse_fault
 from spank_qrmi_simulator.site import API_KEY, APP_ID_CLIENT_ID, APP_ID_SECRET, SERVICE_CRN, Site
 from tests.unit.conversation import SeenAnswer, ServingWorker

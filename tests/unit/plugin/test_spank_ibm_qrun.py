@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.protocol import PREAMBLE, Request, Verb, Verdict
-from spank_qrmi.qrun import variables as names
 from spank_qrmi.redaction import is_secret_name, shown_argument, shown_value
+from tests.unit.plugin.test_messages import VALGRIND
 from tests.unit.plugin_host import (
     BATCH_STEP,
     EXTERN_STEP,
@@ -21,7 +22,6 @@ from tests.unit.plugin_host import (
     answer_of,
     fresh,
 )
-from tests.unit.test_plugin_messages import VALGRIND
 
 ARGUMENTS = (
     *("demo", "demopass", "http://127.0.0.1:8290", "key-id", "key-secret"),

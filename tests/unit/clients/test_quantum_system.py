@@ -7,12 +7,12 @@ from base64 import b64encode
 import httpx
 import pytest
 
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.qrun_service import quantum_system_from
 from spank_qrmi.clients.quantum_system import Job
 from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import AuthenticationError, QrmiError, ServiceError, VariableError
-from spank_qrmi.qrun import variables as names
-from spank_qrmi.qrun.service import quantum_system_from
 from tests.unit.fake_services import (
     API_KEY,
     API_URL,

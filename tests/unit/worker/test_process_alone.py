@@ -24,9 +24,9 @@ from spank_qrmi_simulator.server import running_in_thread
 from spank_qrmi_simulator.site import Site
 from tests.unit.conversation import SeenAnswer, encode_request, read_answer
 from tests.unit.open_descriptors import OPEN_DESCRIPTORS
-from tests.unit.test_privileges import ASK
+from tests.unit.trust.test_privileges import ASK
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 PATIENCE_SECONDS = 60
 REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, PATIENCE_SECONDS)
 # Tests may run as root on files that are an ordinary user's.

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_arguments
 from spank_qrmi.errors import ArgumentError
-from spank_qrmi.qrun import variables as names
 from spank_qrmi.trust.worker_user import WorkerUser
 
 EIGHT = ("demo", "secret-1", "http://api", "secret-2", "secret-3", "http://s3", "test", "us-east-1")

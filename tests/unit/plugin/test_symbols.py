@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 SCRIPT = PROJECT / "scripts" / "check_symbols.py"
 PLUGIN = PROJECT / "build" / "spank_qrmi.so"
 QRUN_PLUGIN = PROJECT / "build" / "spank_ibm_qrun.so"

@@ -9,10 +9,10 @@ import orjson
 
 from loopback.tls_entrance import TlsEntrance
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.qrun import variables as names
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi_simulator.qrmi_config import site_config
+from tests.unit.job.test_qrun import arguments
 from tests.unit.scripted_server import HANG_UP, scripted_server
-from tests.unit.test_qrun_verbs import arguments
 
 # Does all that requests can meet, and tells what was imported meanwhile.
 PROGRAM = """

@@ -13,7 +13,7 @@ from spank_qrmi.configuration import qrmi_config
 from spank_qrmi.configuration.qrmi_config import Config, load_config
 from spank_qrmi.errors import ConfigError
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 TYPES = ("direct-access", "pasqal-cloud")
 GOOD = {"name": "good", "type": "pasqal-cloud", "environment": {"QRMI_A": "1"}}
 SECRET = "value-that-must-not-be-shown"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from spank_qrmi.protocol import Request, Verb
+from tests.unit.plugin.test_messages import VALGRIND
 from tests.unit.plugin_host import CONFIG, PluginHost, Report, answer_of
-from tests.unit.test_plugin_messages import VALGRIND
 
 NO_STEP = ["step_id", "restart_count", "node_index", "environment", "task"]
 

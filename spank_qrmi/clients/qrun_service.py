@@ -3,11 +3,11 @@
 
 from collections.abc import Mapping
 
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.ibm import Access, AppIdLogin, IamLogin
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.clients.request import base_url, is_header_value
 from spank_qrmi.errors import VariableError
-from spank_qrmi.qrun import variables as names
 
 
 def quantum_system_from(values: Mapping[str, str]) -> QuantumSystem:

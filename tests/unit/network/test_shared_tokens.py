@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.tokens import LONGEST_TOKEN
 from spank_qrmi.deadline import Deadline
@@ -18,7 +19,6 @@ from spank_qrmi.network.calls import ResourceCalls
 from spank_qrmi.network.messages import Order, Report, encode_frame, read_frame
 from spank_qrmi.network.process import NetworkProcess
 from spank_qrmi.protocol import Request, Verb
-from spank_qrmi.qrun import variables as names
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
 from spank_qrmi_simulator.faults import parse_fault
@@ -26,9 +26,9 @@ from spank_qrmi_simulator.qrmi_config import site_config, write_config
 from spank_qrmi_simulator.server import running_in_thread
 from spank_qrmi_simulator.site import OPEN_PLAN_API_KEY, OPEN_PLAN_SERVICE_CRN, Site
 from tests.unit.conversation import encode_request, read_answer
-from tests.unit.test_network_process import NONSENSE, PATIENCE_SECONDS, SILENT, real, served
-from tests.unit.test_qrun_verbs import arguments
-from tests.unit.test_worker_process import WORKER, started
+from tests.unit.job.test_qrun import arguments
+from tests.unit.network.test_process import NONSENSE, PATIENCE_SECONDS, SILENT, real, served
+from tests.unit.worker.test_process_alone import WORKER, started
 
 IAM = "/iam/identity/token"
 API_KEY = "QRMI_IBM_QRS_IAM_APIKEY"

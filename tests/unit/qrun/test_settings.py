@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.errors import VariableError
-from spank_qrmi.qrun import variables as names
 from spank_qrmi.qrun.run import url_life_seconds
 from spank_qrmi.qrun.settings import read_settings, service_log_level
 
