@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The search for secrets in all that a cluster has written: where they may be, and where they are.
 
+Processes that must hold none are searched too.
+
 A secret is one that the simulated site made up, or one that a test put where secrets belong: into a
 configuration, an argument `--env:`, or the variables of a job that it submitted.
 """
@@ -132,6 +134,20 @@ class LeakSearch:
         self._known |= {file.name: file.status for file in changed}
         return leaks
 
+    def check_memory(self, pids: Iterable[int]) -> None:
+        """Raise LeakError if one of these processes holds a secret."""
+        if leaks := self.find_in_memory(pids):
+            raise LeakError("\n".join(map(str, leaks)))
+
+    def find_in_memory(self, pids: Iterable[int]) -> list[Leak]:
+        """Return the secrets in the memory of processes, how they were called included."""
+        return [
+            leak
+            for pid in pids
+            for start, content in written_memory_of(pid)
+            for leak in self._leaks_among(content, Path("/proc", str(pid), "mem"), start)
+        ]
+
     def _add(self, kind: str, secret: str) -> None:
         if len(secret.encode()) < SHORTEST_SECRET_BYTES or secret in self._kinds:
             return
@@ -162,13 +178,33 @@ class LeakSearch:
         searched_bytes = known.size_bytes if known and file.path.suffix in _GROWING else 0
         if searched_bytes > file.status.size_bytes:
             searched_bytes = 0
-        content = _content(file.path)
+        yield from self._leaks_among(_content(file.path), file.path, searched_bytes=searched_bytes)
+
+    def _leaks_among(
+        self, content: bytes, path: Path, start: int = 0, *, searched_bytes: int = 0
+    ) -> Iterator[Leak]:
+        """Find the secrets in what begins at `start` of a file."""
         for text, (kind, form) in self._forms.items():
             # Half of it may have been there before.
             offset = content.find(text, max(0, searched_bytes - len(text) + 1))
             if offset >= 0:
                 shown = content[max(0, offset - SHOWN_BEFORE_BYTES) : offset]
-                yield Leak(file.path, offset, kind, form, shown.decode(errors="replace"))
+                yield Leak(path, start + offset, kind, form, shown.decode(errors="replace"))
+
+
+def written_memory_of(pid: int) -> Iterator[tuple[int, bytes]]:
+    """Return all that a process may have written to memory, in pieces with their addresses.
+
+    Its arguments and its environment are among them: they lie on its stack.
+    """
+    process = Path("/proc", str(pid))
+    with process.joinpath("mem").open("rb", buffering=0) as memory:
+        for line in process.joinpath("maps").read_text().splitlines():
+            addresses, rights = line.split()[:2]
+            if "w" in rights:
+                start, end = (int(word, 16) for word in addresses.split("-"))
+                memory.seek(start)
+                yield start, memory.read(end - start)
 
 
 def _status(path: str) -> _Status | None:

@@ -141,6 +141,14 @@ def command_line(pid: int) -> Sequence[str]:
         return []
 
 
+def target_of(pid: int, descriptor: int) -> str:
+    """Return what a process's descriptor leads to; nothing if it has ended."""
+    try:
+        return str((PROC / str(pid) / "fd" / str(descriptor)).readlink())
+    except OSError:
+        return ""
+
+
 def processes_naming(text: str) -> dict[int, Sequence[str]]:
     """Return the command lines of all processes that name a text, by process id."""
     lines = {int(path.name): command_line(int(path.name)) for path in PROC.glob("[0-9]*")}

@@ -133,6 +133,13 @@ class NetworkProcess:
         if self._failure:
             raise QrmiError(self._failure)
 
+    def lives_until_readable(self, orders: socket.socket) -> bool:
+        """Wait for something to read there; return False if the process ends before.
+
+        For one that is not open yet: it tells nothing.
+        """
+        return self._channel not in select.select([orders, self._channel], [], [])[0]
+
     def services(self, deadline: Deadline, environment: Mapping[str, str]) -> Services:
         """Return the services for one piece of work."""
         return _RemoteServices(self, deadline, environment)

@@ -116,6 +116,9 @@ def wait_for_plugin(orders: socket.socket) -> None:
     _settle()
     orders = _alone_with(orders)
     network = _begin()
+    if not network.lives_until_readable(orders):
+        # Whom it was handed out to could ask nothing. Its server has another one then.
+        os._exit(1)
     packet, descriptors, _, _ = socket.recv_fds(orders, _STEPD_PID.size, _PASSED_COUNT)
     if not packet:
         network.close()

@@ -15,8 +15,10 @@ from loopback.errors import ClusterError
 from loopback.installation import Installation, snapshot
 from loopback.leaks import LeakSearch
 from loopback.site import SECRETS, Site
+from loopback.worker_server import WorkerServer
+from tests.slurm.both_ways import server_of, workers_ready_for
 from tests.slurm.product import Product, product_on
-from tests.slurm.qrun_product import QrunProduct
+from tests.slurm.qrun_product import QrunProduct, qrun_product_on
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "setpriv")
 
@@ -134,10 +136,24 @@ def site(_site_process: Site) -> Site:
 
 
 @pytest.fixture
-def product(cluster: SlurmCluster, installation: Installation, site: Site) -> Iterator[Product]:
-    """The product with the seed's plugstack line; fails a test that leaves anything acquired."""
-    with product_on(cluster, installation, site) as product:
+def product(
+    request: pytest.FixtureRequest, cluster: SlurmCluster, installation: Installation, site: Site
+) -> Iterator[Product]:
+    """The product with the seed's plugstack line; fails a test that leaves anything acquired.
+
+    Its workers are spawned, or ready for a test that asks for that (`both_ways`).
+    """
+    with product_on(cluster, installation, site, server_of(request)) as product:
         yield product
+
+
+@pytest.fixture(scope="module")
+def ready_workers(
+    cluster: SlurmCluster, installation: Installation, _leaks: LeakSearch
+) -> Iterator[WorkerServer]:
+    """What has workers ready for all tests of a module that are to have such."""
+    with workers_ready_for(cluster, installation, _leaks) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -152,16 +168,14 @@ def epilog_is_known(cluster: SlurmCluster, installation: Installation) -> Iterat
 
 @pytest.fixture
 def qrun_product(
-    cluster: SlurmCluster, installation: Installation, site: Site
+    request: pytest.FixtureRequest, cluster: SlurmCluster, installation: Installation, site: Site
 ) -> Iterator[QrunProduct]:
-    """The plugin spank_ibm_qrun with eight arguments; fails a test that leaves a quantum job."""
-    folder = Path(tempfile.mkdtemp(prefix="test-", dir=cluster.folder))
-    folder.chmod(0o755)
-    product = QrunProduct(cluster, installation, site, folder)
-    product.write_plugstack()
-    yield product
-    cluster.wait_for_empty_queue()
-    product.wait_until_removed()
+    """The plugin spank_ibm_qrun with eight arguments; fails a test that leaves a quantum job.
+
+    Its workers are spawned, or ready for a test that asks for that (`qrun_both_ways`).
+    """
+    with qrun_product_on(cluster, installation, site, server_of(request)) as product:
+        yield product
 
 
 def _restart_all_slurmds(cluster: SlurmCluster) -> None:

@@ -182,9 +182,7 @@ class Product:
 
     def _workers(self) -> Collection[int]:
         """Return the process ids of what works for a job."""
-        if self.server is not None:
-            return self.server.busy_workers()
-        return processes_naming(str(self.installation.environments))
+        return workers_of(self.installation, self.server)
 
     def _worker(self, job_id: int) -> int:
         if self.server is not None:
@@ -196,6 +194,17 @@ class Product:
             if "spank_qrmi.worker" in command_line(pid)
         )
         return next(found, 0)
+
+
+# As it is started, and as it goes on. Its workers, which are named as it is, are asked for there.
+_SERVERS = {"worker-server", "spank_qrmi.worker.server"}
+
+
+def workers_of(installation: Installation, server: WorkerServer | None) -> list[int]:
+    """Return the process ids of what works for a job."""
+    found = processes_naming(str(installation.environments))
+    served = [] if server is None else server.busy_workers()
+    return [*served, *(pid for pid, line in found.items() if _SERVERS.isdisjoint(line))]
 
 
 def _token_in(path: Path) -> str | None:
@@ -222,10 +231,15 @@ def resource_variables(text: str, name: str) -> dict[str, str]:
 
 
 @contextmanager
-def product_on(cluster: SlurmCluster, installation: Installation, site: Site) -> Iterator[Product]:
+def product_on(
+    cluster: SlurmCluster,
+    installation: Installation,
+    site: Site,
+    server: WorkerServer | None = None,
+) -> Iterator[Product]:
     """Give the product with the seed's plugstack line; raise if anything stays acquired."""
     folder = Path(tempfile.mkdtemp(prefix="test-", dir=cluster.folder))
-    product = Product(cluster, installation, site, folder)
+    product = Product(cluster, installation, site, folder, server=server)
     product.write_plugstack()
     yield product
     cluster.wait_for_empty_queue()

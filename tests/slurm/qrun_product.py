@@ -8,8 +8,10 @@ behind in one way or another; the job waits for its backend, so it runs until so
 import os
 import re
 import signal
-from collections.abc import Mapping
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from loopback.cluster import SlurmCluster
@@ -19,7 +21,9 @@ from loopback.job import Job, parse_environment
 from loopback.processes import processes_naming
 from loopback.site import Site
 from loopback.waiting import wait_until
+from loopback.worker_server import WorkerServer
 from spank_qrmi.clients import qrun_variables as names
+from tests.slurm.product import workers_of
 
 BACKEND = "ibm_torino"
 OPTIONS = (f"--q-backend={BACKEND}", "--q-primitive=sampler")
@@ -64,12 +68,16 @@ sys.exit(int(how))
 
 @dataclass(frozen=True)
 class QrunProduct:
-    """The plugin as one test uses it; `folder` is the test's own."""
+    """The plugin as one test uses it; `folder` is the test's own.
+
+    Its workers are spawned, unless there is a `server` that has them ready.
+    """
 
     cluster: SlurmCluster
     installation: Installation
     site: Site
     folder: Path
+    server: WorkerServer | None = field(default=None, kw_only=True)
 
     @property
     def values(self) -> dict[str, str]:
@@ -77,16 +85,17 @@ class QrunProduct:
         return dict(zip(names.SITE_VARIABLES, self.site.qrun_arguments(), strict=True))
 
     @property
-    def state_argument(self) -> str:
-        """What keeps the node's access tokens in this test's folder."""
-        return f"--state-dir={self.folder}/journal"
+    def common_arguments(self) -> tuple[str, ...]:
+        """Where this test's access tokens are, and where to ask for workers."""
+        state = f"--state-dir={self.folder}/journal"
+        return (state, f"--worker-server={self.server.path}") if self.server else (state,)
 
     def write_plugstack(self, *more: str, eight: bool = True, mode: str = "optional") -> None:
         """Write the plugin's line as an administrator does, with more arguments at its end."""
         arguments = self.site.qrun_arguments() if eight else ()
         line = (
             *(mode, str(self.installation.qrun_plugin)),
-            *(*arguments, *more, self.state_argument),
+            *(*arguments, *more, *self.common_arguments),
         )
         self.cluster.write_plugstack(" ".join(line))
 
@@ -136,7 +145,7 @@ class QrunProduct:
                 "end of all quantum jobs",
             ),
             (
-                lambda: processes_naming(str(self.installation.environments)),
+                lambda: workers_of(self.installation, self.server),
                 "end of all workers",
             ),
         ):
@@ -173,6 +182,23 @@ _SHOWN_LINES = 60
 def _task_of(pid: int) -> int:
     variables = parse_environment(Path("/proc", str(pid), "environ").read_text())
     return int(variables["SLURM_PROCID"])
+
+
+@contextmanager
+def qrun_product_on(
+    cluster: SlurmCluster,
+    installation: Installation,
+    site: Site,
+    server: WorkerServer | None = None,
+) -> Iterator[QrunProduct]:
+    """Give the plugin with eight arguments; raise if a quantum job stays."""
+    folder = Path(tempfile.mkdtemp(prefix="test-", dir=cluster.folder))
+    folder.chmod(0o755)
+    product = QrunProduct(cluster, installation, site, folder, server=server)
+    product.write_plugstack()
+    yield product
+    cluster.wait_for_empty_queue()
+    product.wait_until_removed()
 
 
 def qrun_variables(text: str) -> dict[str, str]:

@@ -4,11 +4,10 @@
 import pytest
 
 from loopback.waiting import wait_until
-from tests.slurm.both_ways import product
+from tests.slurm.both_ways import both_ways
 from tests.slurm.product import Product, resource_variables
 
-# pytest finds the fixture by its name in this module.
-__all__ = ["product"]
+pytestmark = both_ways
 
 SESSIONS = "/runtime/api/v1/sessions"
 PRINT_RESOURCES = 'printf %s "$SLURM_JOB_QPU_RESOURCES"'

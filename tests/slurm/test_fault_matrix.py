@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The cells of the fault matrix that no other test has: nothing stays open, no node is drained."""
+"""The cells of the fault matrix that no other test has: nothing stays open, no node is drained.
+
+Where a process or a job is ended, it makes a difference whose child the worker is: each cell is
+run with one that is ready and with one that is spawned. Elsewhere a worker does the same either
+way, and they take turns: each fault and each vendor is met by both.
+"""
 
 import os
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +22,9 @@ from loopback.job import Job
 from loopback.processes import children_of, processes_naming
 from loopback.site import Site
 from loopback.waiting import wait_until
+from loopback.worker_server import worker_server
 from tests.slurm import fault_matrix as matrix
+from tests.slurm.both_ways import READY, WAYS
 from tests.slurm.product import SESSIONS, Product
 
 pytestmark = pytest.mark.usefixtures("limited_jobs", "epilog_is_known")
@@ -53,6 +61,9 @@ RELEASE_FAULTS: dict[str, dict[str, object]] = {
     matrix.SLOW: {"kind": "slow_drip", "delay_seconds": 0.5},
     matrix.LYING: {"kind": "malformed"},
 }
+ENDING = {matrix.STEPD, matrix.WORKER, matrix.SCANCEL}
+"""What ends processes: it makes a difference there whose child the worker is."""
+
 START_SECONDS = 60
 LIMIT_SECONDS = 150
 UNTIL_FINISHED = "until [ -e finished ]; do sleep 0.1; done"
@@ -65,7 +76,14 @@ def here(stage: str, *faults: str) -> pytest.MarkDecorator:
         for (fault, at, vendor), where in matrix.cells().items()
         if where == matrix.HERE and at == stage and fault in faults
     ]
-    return pytest.mark.parametrize(("fault", "vendor"), chosen, ids=map("-".join, chosen))
+    both_ways = [
+        (way, *cell)
+        for number, cell in enumerate(chosen)
+        for way in (WAYS if cell[0] in ENDING else [WAYS[number % len(WAYS)]])
+    ]
+    names = ("product", "fault", "vendor")
+    ids = map("-".join, both_ways)
+    return pytest.mark.parametrize(names, both_ways, indirect=["product"], ids=ids)
 
 
 def submit(product: Product, vendor: str, script: str = "echo started", *options: str) -> Job:
@@ -201,38 +219,55 @@ class LimitedJobs:
 @pytest.fixture(scope="module")
 def limited_jobs(
     cluster_folder_of_module: Path, installation: Installation
-) -> Iterator[LimitedJobs]:
-    """Slurm takes more than a minute to notice a limit: other tests run meanwhile."""
-    folder = cluster_folder_of_module
-    with Site(folder) as site, SlurmCluster(folder / "cluster") as cluster:
-        product = Product(cluster, installation, site, folder)
-        # A worker is told by its interpreter from those of the tests that run meanwhile.
-        environment = folder / "environment"
-        environment.symlink_to(installation.environment)
-        plugin = installation.copy_plugin(folder / "plugins", environment / "bin" / "python")
-        product.write_plugstack("--acquire-timeout=300", "--release-timeout=150", plugin=plugin)
-        for node in cluster.nodes:
+) -> Iterator[dict[str, LimitedJobs]]:
+    """Jobs for each way. Slurm takes more than a minute to notice a limit: others run meanwhile."""
+    with ExitStack() as stack:
+        limited = {}
+        for way in WAYS:
+            folder = cluster_folder_of_module / way
+            folder.mkdir(mode=0o755)
+            site = stack.enter_context(Site(folder))
+            cluster = stack.enter_context(SlurmCluster(folder / "cluster", nodes=1))
+            server, plugin = None, installation.plugin
+            if way == READY:
+                server = stack.enter_context(worker_server(installation, folder))
+            else:
+                # A worker is told by its interpreter from those of the tests that run meanwhile.
+                (folder / "environment").symlink_to(installation.environment)
+                python = folder / "environment" / "bin" / "python"
+                plugin = installation.copy_plugin(folder / "plugins", python)
+            product = Product(cluster, installation, site, folder, server=server)
+            limits = ("--acquire-timeout=300", "--release-timeout=150")
+            product.write_plugstack(*limits, plugin=plugin)
             # Only at its start slurmd looks whether a plugin has an epilog.
-            cluster.restart_slurmd(node)
-        cluster.assert_nodes_healthy()
-        during_job = submit(product, matrix.RUNTIME, "echo here; exec sleep 600", "--time=1")
-        wait_for_script(during_job)
-        [of_job] = site.open_sessions()
-        script = f"echo here; {UNTIL_FINISHED}"
-        during_release = submit(product, matrix.RUNTIME, script, "--time=1")
-        wait_for_script(during_release)
-        [session] = set(site.open_sessions()) - {of_job}
-        site.order_fault("hang", f"{SESSIONS}/{session}")
-        (during_release.folder / "finished").touch()
-        product.wait_for_request(f"{SESSIONS}/{session}")
-        jobs = {(matrix.JOB, matrix.RUNTIME): during_job}
-        jobs[matrix.RELEASE, matrix.RUNTIME] = during_release
-        for vendor, path in (PATHS | {matrix.RUNTIME: "/runtime/api/v1/backends/"}).items():
-            site.order_fault("hang", path)
-            jobs[matrix.ACQUIRE, vendor] = submit(product, vendor, "echo started", "--time=1")
-        yield LimitedJobs(product, jobs)
+            cluster.restart_slurmd("n1")
+            cluster.assert_nodes_healthy()
+            limited[way] = submit_limited_jobs(product)
+        yield limited
 
 
+def submit_limited_jobs(product: Product) -> LimitedJobs:
+    """Submit a job for each stage and vendor that is held up there."""
+    site = product.site
+    during_job = submit(product, matrix.RUNTIME, "echo here; exec sleep 600", "--time=1")
+    wait_for_script(during_job)
+    [of_job] = site.open_sessions()
+    script = f"echo here; {UNTIL_FINISHED}"
+    during_release = submit(product, matrix.RUNTIME, script, "--time=1")
+    wait_for_script(during_release)
+    [session] = set(site.open_sessions()) - {of_job}
+    site.order_fault("hang", f"{SESSIONS}/{session}")
+    (during_release.folder / "finished").touch()
+    product.wait_for_request(f"{SESSIONS}/{session}")
+    jobs = {(matrix.JOB, matrix.RUNTIME): during_job}
+    jobs[matrix.RELEASE, matrix.RUNTIME] = during_release
+    for vendor, path in (PATHS | {matrix.RUNTIME: "/runtime/api/v1/backends/"}).items():
+        site.order_fault("hang", path)
+        jobs[matrix.ACQUIRE, vendor] = submit(product, vendor, "echo started", "--time=1")
+    return LimitedJobs(product, jobs)
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("stage", "vendor"),
     [
@@ -241,8 +276,8 @@ def limited_jobs(
         if where == matrix.HERE and fault == matrix.TIME_LIMIT
     ],
 )
-def test_time_limit(limited_jobs: LimitedJobs, stage: str, vendor: str):
-    product, job = limited_jobs.product, limited_jobs.jobs[stage, vendor]
+def test_time_limit(limited_jobs: dict[str, LimitedJobs], way: str, stage: str, vendor: str):
+    product, job = limited_jobs[way].product, limited_jobs[way].jobs[stage, vendor]
     wait_until_over(job)
     if stage == matrix.RELEASE:
         product.site.clear_faults()
@@ -252,8 +287,11 @@ def test_time_limit(limited_jobs: LimitedJobs, stage: str, vendor: str):
     assert (result.state, "started" in result.stdout) == ("TIMEOUT", False)
 
 
-def test_nothing_is_left_of_jobs_that_ran_into_their_limit(limited_jobs: LimitedJobs):
-    product = limited_jobs.product
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_is_left_of_jobs_that_ran_into_their_limit(
+    limited_jobs: dict[str, LimitedJobs], way: str
+):
+    product = limited_jobs[way].product
     product.site.clear_faults()
 
     assert_nothing_left(product)

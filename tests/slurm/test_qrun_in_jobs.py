@@ -16,6 +16,7 @@ from loopback.processes import processes_naming
 from loopback.waiting import wait_until
 from spank_qrmi_simulator.site import API_KEY, SERVICE_CRN
 from tests.simulator_client import FLIP, sampler_input
+from tests.slurm.both_ways import qrun_both_ways, taking_turns
 from tests.slurm.bucket import Bucket
 from tests.slurm.qrun_product import OPTIONS, START_SECONDS, QrunProduct
 
@@ -126,7 +127,11 @@ def test_job_that_cannot_run_fails(user: User):
     user.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize("start", ["", "exec ", "srun ", "srun /bin/sh -c '{};:' ignored "])
+@taking_turns(
+    "qrun_product",
+    ("start",),
+    [("",), ("exec ",), ("srun ",), ("srun /bin/sh -c '{};:' ignored ",)],
+)
 def test_scancel_in_mid_run(user: User, start: str):
     user.product.hold_jobs()
     command = f"qrun {user.write_input()}"
@@ -149,6 +154,7 @@ def test_time_limit(user: User):
     user.assert_nothing_is_left()
 
 
+@qrun_both_ways
 @pytest.mark.parametrize("start", ["", "srun "])
 def test_killed_in_mid_run(user: User, start: str):
     user.product.hold_jobs()

@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Quantum jobs that tasks leave behind: however a task ends, the service has none of them after."""
+"""Quantum jobs that tasks leave behind: however a task ends, the service has none of them after.
+
+The clean-up's worker is ready, or spawned. Most tests are run with both; the cases of the others
+take turns, since what a service does is met by the same code.
+"""
 
 import shutil
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 
 from loopback.job import Job
 from spank_qrmi_simulator.site import API_KEY, SERVICE_CRN
+from tests.slurm.both_ways import READY, qrun_both_ways, taking_turns
 from tests.slurm.qrun_product import OPTIONS, REMOVAL_SECONDS, QrunProduct, readable_lines
 
 JOBS = "/direct-access/v1/jobs/"
@@ -26,19 +32,24 @@ def assert_removed(product: QrunProduct, job: Job, *job_ids: str) -> None:
     assert sorted(lines) == sorted(removal_line(job_id) for job_id in job_ids)
 
 
-@pytest.mark.parametrize("user", [None, "nobody"])
-@pytest.mark.parametrize(
-    "script",
-    [
-        "{qrun} 0",
-        "srun {qrun} 0",
-        "srun -N1 -n1 /bin/sh -c '{qrun} 0; true'",
-        "srun {wrapper} 0",
-        "exec {qrun} 1",
-        "srun {qrun} 3",
-        "srun {qrun} killed",
-        "srun -n1 -N1 /bin/sh -c 'setsid {qrun} stays >$1 2>&1 </dev/null & sleep 2' - {output}",
-    ],
+SCRIPTS = (
+    "{qrun} 0",
+    "srun {qrun} 0",
+    "srun -N1 -n1 /bin/sh -c '{qrun} 0; true'",
+    "srun {wrapper} 0",
+    "exec {qrun} 1",
+    "srun {qrun} 3",
+    "srun {qrun} killed",
+    "srun -n1 -N1 /bin/sh -c 'setsid {qrun} stays >$1 2>&1 </dev/null & sleep 2' - {output}",
+)
+# Each script is seen both ways, and so is each user.
+USERS = cycle(((None, "nobody"), ("nobody", None)))
+
+
+@taking_turns(
+    "qrun_product",
+    ("script", "user"),
+    ((script, user) for script, users in zip(SCRIPTS, USERS, strict=False) for user in users),
 )
 def test_whatever_started_it_and_however_it_ends(
     qrun_product: QrunProduct, script: str, user: str | None
@@ -58,12 +69,14 @@ def test_whatever_started_it_and_however_it_ends(
     assert_removed(qrun_product, job, job_id)
 
 
+@qrun_both_ways
 def test_task_without_a_quantum_job_is_no_matter(qrun_product: QrunProduct):
     result = qrun_product.submit("srun true", "--ntasks=3").wait()
 
     assert (result.state, result.stderr) == ("COMPLETED", "")
 
 
+@qrun_both_ways
 @pytest.mark.parametrize("start", ["", "srun "])
 def test_scancel_in_mid_run(qrun_product: QrunProduct, start: str):
     qrun_product.hold_jobs()
@@ -88,6 +101,8 @@ def test_scancel_of_programs_that_only_sigkill_ends(qrun_product: QrunProduct):
         assert_removed(qrun_product, job, *job_ids)
 
 
+# Slurm takes its time to notice; test_qrun_in_jobs.py has the same with a spawned worker.
+@pytest.mark.parametrize("qrun_product", [READY], indirect=True)
 def test_time_limit(qrun_product: QrunProduct):
     qrun_product.hold_jobs()
     job = qrun_product.submit(f"srun {qrun_product.stand_in()} stays", "--time=1")
@@ -100,6 +115,7 @@ def test_time_limit(qrun_product: QrunProduct):
     assert_removed(qrun_product, job, job_id)
 
 
+@qrun_both_ways
 def test_two_tasks_of_one_step(qrun_product: QrunProduct):
     qrun_product.hold_jobs()
     job = qrun_product.submit(f"srun {qrun_product.stand_in()} 0", "--ntasks=2")
@@ -109,6 +125,7 @@ def test_two_tasks_of_one_step(qrun_product: QrunProduct):
     assert_removed(qrun_product, job, *ids.values())
 
 
+@qrun_both_ways
 def test_task_that_is_killed_while_another_runs(qrun_product: QrunProduct):
     qrun_product.hold_jobs()
     script = f"srun --no-kill --kill-on-bad-exit=0 {qrun_product.stand_in()} stays"
@@ -124,6 +141,7 @@ def test_task_that_is_killed_while_another_runs(qrun_product: QrunProduct):
     assert_removed(qrun_product, job, *ids.values())
 
 
+@qrun_both_ways
 def test_step_on_two_nodes(qrun_product: QrunProduct):
     qrun_product.hold_jobs()
     job = qrun_product.submit(f"srun {qrun_product.stand_in()} killed", "--nodes=2", "--ntasks=4")
@@ -133,6 +151,7 @@ def test_step_on_two_nodes(qrun_product: QrunProduct):
     assert_removed(qrun_product, job, *ids.values())
 
 
+@qrun_both_ways
 def test_plain_srun(qrun_product: QrunProduct):
     qrun_product.hold_jobs()
     command = (str(qrun_product.stand_in()), "killed")
@@ -142,6 +161,7 @@ def test_plain_srun(qrun_product: QrunProduct):
     qrun_product.wait_until_removed()
 
 
+@qrun_both_ways
 def test_many_tasks_that_are_cancelled_at_once(qrun_product: QrunProduct):
     qrun_product.hold_jobs()
     script = "srun /bin/sh -c 'test $SLURM_PROCID -gt 3 && exec sleep 1000; {} stays'"
@@ -153,6 +173,7 @@ def test_many_tasks_that_are_cancelled_at_once(qrun_product: QrunProduct):
     assert_removed(qrun_product, job, *ids.values())
 
 
+@qrun_both_ways
 def test_jobs_of_others_stay(qrun_product: QrunProduct):
     qrun_product.hold_jobs()
     first = qrun_product.submit(f"{qrun_product.stand_in()} stays")
@@ -166,6 +187,7 @@ def test_jobs_of_others_stay(qrun_product: QrunProduct):
     first.wait()
 
 
+@qrun_both_ways
 def test_credentials_of_the_user_are_not_used(qrun_product: QrunProduct):
     """A script that names another service does not lead slurmd's clean-up there."""
     qrun_product.hold_jobs()
@@ -180,6 +202,7 @@ def test_credentials_of_the_user_are_not_used(qrun_product: QrunProduct):
     assert_removed(qrun_product, job, job_id)
 
 
+@qrun_both_ways
 @pytest.mark.parametrize("source", ["file", "iam"])
 def test_clean_up_with_other_credentials(qrun_product: QrunProduct, source: str):
     qrun_product.hold_jobs()
@@ -201,7 +224,8 @@ def test_clean_up_with_other_credentials(qrun_product: QrunProduct, source: str)
     assert ("POST /iam/identity/token" in logins) is (source == "iam")
 
 
-@pytest.mark.parametrize(
+@taking_turns(
+    "qrun_product",
     ("kind", "details"),
     [
         ("status", {"status": 401, "times": 1}),
@@ -225,7 +249,8 @@ def test_service_that_is_in_trouble_for_a_while(
     assert_removed(qrun_product, job, job_id)
 
 
-@pytest.mark.parametrize(
+@taking_turns(
+    "qrun_product",
     ("kind", "details", "reason"),
     [
         ("status", {"status": 500}, "answered 500"),
@@ -255,6 +280,7 @@ def test_service_that_stays_in_trouble(
     qrun_product.site.reset()
 
 
+@qrun_both_ways
 def test_service_that_hangs_does_not_stop_other_tasks(qrun_product: QrunProduct):
     """What could not be removed early is removed when the step ends."""
     qrun_product.hold_jobs()
@@ -278,7 +304,7 @@ def test_slurmstepd_that_cannot_find_its_worker_names_the_job(qrun_product: Qrun
     plugin = Path(shutil.copy(qrun_product.installation.qrun_plugin, plugins))
     link = plugins / qrun_product.installation.interpreter_link.name
     link.symlink_to(qrun_product.installation.interpreter_link.readlink())
-    arguments = (*qrun_product.site.qrun_arguments(), qrun_product.state_argument)
+    arguments = (*qrun_product.site.qrun_arguments(), *qrun_product.common_arguments)
     qrun_product.cluster.write_plugstack(" ".join(("optional", str(plugin), *arguments)))
     job = qrun_product.submit(f"{qrun_product.stand_in()} stays")
     [job_id] = qrun_product.wait_for_ids(job).values()

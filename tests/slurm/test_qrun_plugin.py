@@ -10,6 +10,7 @@ from loopback.errors import SubmitError
 from loopback.waiting import wait_until
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi_simulator.site import API_KEY, APP_ID_SECRET, SERVICE_CRN
+from tests.slurm.both_ways import qrun_both_ways, taking_turns
 from tests.slurm.product import qpu_variables
 from tests.slurm.qrun_product import BACKEND, OPTIONS, QrunProduct, qrun_variables, readable_lines
 from tests.slurm.test_footprint import libraries_of
@@ -56,8 +57,10 @@ def test_backend_that_cannot_be_one_is_refused_at_submission(qrun_product: QrunP
             qrun_product.cluster.submit("true", f"--q-backend={backend}")
 
 
-@pytest.mark.parametrize(
-    ("limit", "seconds"), [("5", 300), ("7-0", 604800), ("8-0", 604800), ("UNLIMITED", 604800)]
+@taking_turns(
+    "qrun_product",
+    ("limit", "seconds"),
+    [("5", 300), ("7-0", 604800), ("8-0", 604800), ("UNLIMITED", 604800)],
 )
 def test_variables_of_a_batch_job(qrun_product: QrunProduct, limit: str, seconds: int):
     result = qrun_product.submit("env -0", f"--time={limit}").wait()
@@ -88,6 +91,7 @@ def test_options_in_the_script(qrun_product: QrunProduct):
     assert (found[names.BACKEND], found[names.PRIMITIVE]) == ("ibm_x", "estimator")
 
 
+@qrun_both_ways
 def test_users_values_do_not_replace_the_sites(qrun_product: QrunProduct):
     own = {names.DAAPI_ENDPOINT: "http://127.0.0.1:9", names.JOB_ID: "mine"}
     found = qrun_variables(qrun_product.submit("env -0", env=own).wait().stdout)
@@ -96,6 +100,7 @@ def test_users_values_do_not_replace_the_sites(qrun_product: QrunProduct):
     assert found[names.JOB_ID] != "mine"
 
 
+@qrun_both_ways
 def test_job_without_the_options_has_no_credentials(qrun_product: QrunProduct):
     job = qrun_product.cluster.submit("env -0; srun env -0")
 
@@ -103,6 +108,7 @@ def test_job_without_the_options_has_no_credentials(qrun_product: QrunProduct):
     assert [line for line in qrun_product.our_lines(job) if "setenv" in line] == []
 
 
+@qrun_both_ways
 def test_always_gives_the_credentials_to_every_job(qrun_product: QrunProduct):
     qrun_product.write_plugstack("--always")
 
@@ -154,12 +160,14 @@ def test_wrong_number_of_arguments_in_a_step(qrun_product: QrunProduct):
     assert done.stderr.count(COUNT_ERROR.format(count=0)) == 1
 
 
+@qrun_both_ways
 def test_lines_in_the_log(qrun_product: QrunProduct):
     job = qrun_product.submit("true")
     job.wait()
 
     lines = qrun_product.our_lines(job)
-    first = lines.index("debug:  spank_ibm_qrun: -> slurm_spank_task_init argc=9 remote=1")
+    argc = 8 + len(qrun_product.common_arguments)
+    first = lines.index(f"debug:  spank_ibm_qrun: -> slurm_spank_task_init argc={argc} remote=1")
     last = lines.index("debug:  spank_ibm_qrun: <- slurm_spank_task_init rc=0")
     secret = {1, 3, 4}
     arguments = ["****" if at in secret else value for at, value in _numbered(qrun_product)]
@@ -168,7 +176,7 @@ def test_lines_in_the_log(qrun_product: QrunProduct):
     script = re.compile(r"job_argv\[0\] = \[/.*/slurm_script\]")
     assert [("(script)" if script.fullmatch(line) else line) for line in told] == [
         *(f"argv[{at}] = [{value}]" for at, value in enumerate(arguments)),
-        f"argv[8] = [{qrun_product.state_argument}]",
+        *(f"argv[{at}] = [{each}]" for at, each in enumerate(qrun_product.common_arguments, 8)),
         "S_JOB_UID [0]",
         f"S_JOB_ID [{job.id}]",
         "S_JOB_ARGV argc=1",
@@ -186,6 +194,7 @@ def _numbered(product: QrunProduct) -> list[tuple[int, str]]:
     return list(enumerate(product.site.qrun_arguments()))
 
 
+@qrun_both_ways
 def test_iam_in_the_arguments(qrun_product: QrunProduct):
     iam = f"{qrun_product.site.url}/iam"
     qrun_product.write_plugstack(
@@ -207,6 +216,7 @@ def test_iam_in_the_arguments(qrun_product: QrunProduct):
     assert [secret for secret in secrets if secret in said] == []
 
 
+@qrun_both_ways
 def test_credentials_in_a_file(qrun_product: QrunProduct):
     path = qrun_product.write_credentials()
     qrun_product.write_plugstack(f"--credentials={path}", eight=False)
@@ -215,6 +225,7 @@ def test_credentials_in_a_file(qrun_product: QrunProduct):
     assert qrun_variables(printed) == of_job(qrun_product, printed, 300)
 
 
+@qrun_both_ways
 def test_credentials_that_others_can_read_are_refused(qrun_product: QrunProduct):
     path = qrun_product.write_credentials()
     path.chmod(0o644)
@@ -230,12 +241,14 @@ def test_credentials_that_others_can_read_are_refused(qrun_product: QrunProduct)
     )
 
 
+@qrun_both_ways
 def test_administrators_variables_reach_the_job(qrun_product: QrunProduct):
     qrun_product.write_plugstack("--env:SITE=here")
 
     assert qrun_product.submit("printenv SITE").wait().stdout == "here\n"
 
 
+@qrun_both_ways
 def test_every_task_and_step_has_an_id_of_its_own(qrun_product: QrunProduct):
     script = f"{PRINT_ID}; srun --ntasks=4 {PRINT_ID}; srun --nodes=2 --ntasks=4 {PRINT_ID}"
     result = qrun_product.submit(script, "--nodes=2", "--ntasks=4").wait()
@@ -258,11 +271,12 @@ def test_slurmstepd_has_no_python(qrun_product: QrunProduct, options: tuple[str,
     job.wait()
 
 
+@qrun_both_ways
 def test_both_plugins_in_one_job(qrun_product: QrunProduct):
     installation, site = qrun_product.installation, qrun_product.site
     arguments = (
-        (installation.plugin, site.config_path, qrun_product.state_argument),
-        (installation.qrun_plugin, *site.qrun_arguments(), qrun_product.state_argument),
+        (installation.plugin, site.config_path, *qrun_product.common_arguments),
+        (installation.qrun_plugin, *site.qrun_arguments(), *qrun_product.common_arguments),
     )
     lines = [" ".join(["optional", *map(str, each)]) for each in arguments]
     qrun_product.cluster.write_plugstack(*lines)

@@ -17,11 +17,8 @@ from loopback.waiting import wait_until
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.job.releaser import RETRY_SECONDS
 from spank_qrmi.state.journal import Entry, Journal
-from tests.slurm.both_ways import product
+from tests.slurm.both_ways import both_ways
 from tests.slurm.product import Product, readable_lines
-
-# pytest finds the fixture by its name in this module.
-__all__ = ["product"]
 
 SESSIONS = "/runtime/api/v1/sessions"
 START_SECONDS = 60
@@ -29,7 +26,7 @@ QPU = "--qpu=ibm_sherbrooke"
 ON_N1 = "--nodelist=n1"
 
 
-pytestmark = pytest.mark.usefixtures("epilog_is_known")
+pytestmark = [both_ways, pytest.mark.usefixtures("epilog_is_known")]
 
 
 def start_job(product: Product, *options: str) -> Job:

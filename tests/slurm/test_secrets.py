@@ -2,7 +2,9 @@
 """No secret is ever seen by anybody but its owner, however much is logged.
 
 Most of what these tests are for is checked after each of them, as after every test of the ring: a
-search through all files (`conftest._leave_no_secret`). What is written nowhere is kept for it.
+search through all files (`conftest._leave_no_secret`). What is written nowhere is kept for it. The
+server that has workers ready for all tests writes nothing, and holds nothing in its memory in the
+end (`workers_ready_for`).
 """
 
 import tempfile
@@ -18,8 +20,10 @@ from loopback.leaks import LeakSearch
 from loopback.processes import children_of, command_line
 from loopback.site import SECRETS, Site
 from loopback.waiting import wait_until
+from loopback.worker_server import WorkerServer
 from spank_qrmi.state.token_cache import FOLDER_NAME
 from spank_qrmi_simulator.site import API_KEY, SERVICE_CRN
+from tests.slurm.both_ways import READY, SPAWNED, WAYS, server_of, workers_ready_for
 from tests.slurm.echoing_service import ANSWERS, EchoingService
 from tests.slurm.product import Product, resource_variables
 from tests.slurm.qrun_product import QrunProduct
@@ -42,6 +46,10 @@ ARGUMENTS = (
 SESSIONS = "/runtime/api/v1/sessions"
 
 
+only_ready = pytest.mark.parametrize("product", [READY], indirect=True)
+only_spawned = pytest.mark.parametrize("product", [SPAWNED], indirect=True)
+
+
 @pytest.fixture(scope="module")
 def contained_cluster(cluster_folder_of_module: Path) -> Iterator[SlurmCluster]:
     """A cluster whose jobs have an extern step on each node."""
@@ -55,12 +63,25 @@ def leaks(contained_cluster: SlurmCluster) -> LeakSearch:
     return LeakSearch(contained_cluster.folder, SECRETS)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def ready_workers(
+    contained_cluster: SlurmCluster, installation: Installation, leaks: LeakSearch
+) -> Iterator[WorkerServer]:
+    with workers_ready_for(contained_cluster, installation, leaks) as server:
+        yield server
+
+
+@pytest.fixture(params=WAYS)
 def product(
-    contained_cluster: SlurmCluster, installation: Installation, site: Site, leaks: LeakSearch
+    request: pytest.FixtureRequest,
+    contained_cluster: SlurmCluster,
+    installation: Installation,
+    site: Site,
+    leaks: LeakSearch,
 ) -> Iterator[Product]:
+    server = server_of(request)
     folder = Path(tempfile.mkdtemp(prefix="test-", dir=contained_cluster.folder))
-    product = Product(contained_cluster, installation, site, folder)
+    product = Product(contained_cluster, installation, site, folder, server=server)
     config = product.write_config(
         product.entry("ibm_torino", **SITE_SECRETS),
         product.entry("ibm_paused", **SITE_SECRETS),
@@ -94,7 +115,10 @@ def wait_for_release_worker(job: Job, product: Product) -> int:
     return product.wait_for_worker(job)
 
 
+@only_ready
 def test_secrets_that_stray_are_found_in_a_live_cluster(product: Product):
+    assert product.server is not None
+    product.server.console.write_text(f"served {API_KEY}")
     # slurmctld logs how a script begins.
     given = {"SAID": API_KEY, "COMPLAINED": SERVICE_CRN}
     job = product.submit('echo "$SAID"; echo "$COMPLAINED" >&2', env=given)
@@ -107,6 +131,7 @@ def test_secrets_that_stray_are_found_in_a_live_cluster(product: Product):
         job.folder / "stdout": "API key",
         job.folder / "stderr": "service CRN",
         product.cluster.folder / "commands.log": "service CRN",
+        product.server.console: "API key",
     }
     for path in planted:
         path.write_text("")
@@ -202,11 +227,41 @@ def test_processes_that_acquire_and_release(product: Product):
         lambda of: wait_for_release_worker(of, product),
     ):
         worker = wait_for_worker(job)
-        keep_processes(product, [worker, *children_of(worker)])
+        server = [product.server.pid] if product.server is not None else []
+        keep_processes(product, [*server, worker, *children_of(worker)])
         keep(product, *(" ".join(command_line(pid)) for pid in product.cluster.process_ids()))
 
     assert job.wait().state == "COMPLETED"
     assert b"spank_qrmi.worker" in (product.folder / "shown").read_bytes()
+
+
+@only_ready
+def test_memory_of_what_has_workers_ready(product: Product, leaks: LeakSearch):
+    """What serves a job holds its secrets; what serves the next one holds none."""
+    server = product.server
+    assert server is not None
+    product.site.order_fault("hang", "/pasqal/")
+    job = product.submit("true", ALL_THREE, env=OF_USER)
+    product.wait_for_request("/pasqal/")
+    product.wait_for_recorded_session()
+    # What the test has configured and submitted is known to the search from now on.
+    leaks.check()
+    worker = product.wait_for_worker(job)
+    [network] = children_of(worker)
+
+    held = {pid: kinds_held(leaks, pid) for pid in (worker, network)}
+    job.cancel()
+    job.wait()
+    product.wait_until_released()
+
+    of_user, of_proxy = (f"value of {name}" for name in (*OF_USER, "http_proxy"))
+    assert {"Pasqal's token", "API key", "bearer token", of_user, of_proxy} <= held[worker]
+    assert {"Pasqal's token", "API key", "bearer token"} <= held[network]
+    leaks.check_memory(server.wait_until_idle())
+
+
+def kinds_held(leaks: LeakSearch, pid: int) -> set[str]:
+    return {leak.kind for leak in leaks.find_in_memory([pid])}
 
 
 def test_secrets_of_files_of_their_own(product: Product, tmp_path: Path):
@@ -254,6 +309,7 @@ def test_access_tokens_are_roots_alone(product: Product):
     assert API_KEY not in token.read_text()
 
 
+@only_spawned
 def test_environment_of_a_job_that_asked_for_nothing(product: Product):
     result = product.run_job("env -0; srun env -0; srun --overlap env -0")
 
@@ -269,6 +325,7 @@ def test_environment_of_a_job_that_asked_for_another_resource(product: Product):
     assert [kind for kind, secret in of_others.items() if secret in result.stdout] == []
 
 
+@only_spawned
 def test_environment_of_the_extern_step(product: Product):
     job = product.submit("sleep 60", ALL_THREE)
     product.wait_for_recorded_session()
@@ -292,7 +349,9 @@ def test_environment_of_the_extern_step(product: Product):
 
 
 def test_job_for_qrun(contained_cluster: SlurmCluster, product: Product):
-    qrun = QrunProduct(contained_cluster, product.installation, product.site, product.folder)
+    qrun = QrunProduct(
+        contained_cluster, product.installation, product.site, product.folder, server=product.server
+    )
     iam = (f"--iam-apikey={API_KEY}", f"--service-crn={SERVICE_CRN}")
     qrun.write_plugstack(*iam, f"--iam-endpoint={product.site.url}/iam", *ARGUMENTS[1:])
     product.folder.chmod(0o755)

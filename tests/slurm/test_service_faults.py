@@ -8,11 +8,10 @@ import re
 
 import pytest
 
-from tests.slurm.both_ways import product
+from tests.slurm.both_ways import both_ways
 from tests.slurm.product import Product, readable_lines
 
-# pytest finds the fixture by its name in this module.
-__all__ = ["product"]
+pytestmark = both_ways
 
 DA = "/direct-access/v1/backends/ibm_torino"
 SESSIONS = "/runtime/api/v1/sessions"

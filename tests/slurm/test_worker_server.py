@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from loopback.job import Job
-from loopback.processes import children_of, end_processes
+from loopback.processes import children_of, command_line, end_processes
 from loopback.socket_unit import SocketUnit
 from loopback.waiting import wait_until
+from loopback.worker_server import is_listened_to
 from spank_qrmi.state.journal import Entry, Journal
 from tests.slurm.product import Product, qpu_variables, readable_lines
 from tests.slurm.qrun_product import OPTIONS, QrunProduct
@@ -39,8 +40,15 @@ def server(product: Product) -> Iterator[SocketUnit]:
     service = [*rights(), str(command), "worker-server"]
     with SocketUnit(product.folder / "worker_server", service, product.folder) as unit:
         product.write_plugstack(f"--worker-server={unit.path}")
+        wait_until_started(unit)
         yield unit
         assert unit.said == ""
+
+
+def wait_until_started(server: SocketUnit) -> None:
+    """Have the server started, and wait until a plugin need not: it would not wait for long."""
+    assert is_listened_to(server.path)
+    wait_for_worker(server)
 
 
 def wait_for_worker(server: SocketUnit) -> int:
@@ -120,17 +128,79 @@ def test_worker_that_is_killed(product: Product, server: SocketUnit):
     assert result.state == "FAILED"
 
 
-def test_server_that_dies_while_a_job_acquires(product: Product, server: SocketUnit):
-    product.site.order_fault("delay", "/runtime/", delay_seconds=1)
+def test_ready_worker_that_is_stopped(product: Product, server: SocketUnit):
+    """Only the server could see that; the plugin waits for its deadline, and has it killed."""
+    product.write_plugstack(f"--worker-server={server.path}", "--acquire-timeout=1")
+    worker = wait_for_worker(server)
+    os.kill(worker, signal.SIGSTOP)
+    result = product.run_job("echo started", QPU)
+    assert readable_lines(result.stderr) == [
+        f"--qpu: the QPU worker on this node did not answer in time{TELL}"
+    ]
+    assert (result.state, command_line(worker)) == ("FAILED", [])
+    assert sessions_served(product) == []
+
+
+def test_ready_worker_whose_network_process_was_killed(product: Product, server: SocketUnit):
+    """It would fail the job that it is handed out to."""
+    worker = wait_for_worker(server)
+    [network] = wait_until(lambda: children_of(worker), WORKER_SECONDS, "its network process")
+    end_processes([network])
+    wait_until(lambda: command_line(worker) == [], WORKER_SECONDS, "end of that worker")
     job = product.submit("echo started", QPU)
-    product.wait_for_request("/runtime/")
-    wait_for_worker(server)
-    assert server.pid is not None
-    end_processes([server.pid])
     result = job.wait()
     assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "started\n", "")
     assert sessions_served(product) == ["ibm_sherbrooke"]
-    # Another server has been started for the release.
+    assert served_count(product, server, job) == 2
+
+
+def test_server_that_is_stopped(product: Product, server: SocketUnit):
+    """Jobs have workers without it; and what it finds asked once it goes on, it does not do."""
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        job = product.submit("echo started", QPU)
+        result = job.wait()
+        assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "started\n", "")
+        assert sessions_served(product) == ["ibm_sherbrooke"]
+        warning = f"warning: --worker-server={server.path}: it does not answer"
+        assert product.cluster.wait_for_log(warning, job)
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    after = product.submit("echo started", "--qpu=FRESNEL")
+    assert after.wait().state == "COMPLETED"
+    assert served_count(product, server, after) == 1
+    assert len(sessions_served(product)) == 1
+
+
+def test_server_that_is_stopped_while_a_job_acquires(product: Product, server: SocketUnit):
+    product.site.order_fault("delay", "/runtime/", delay_seconds=1)
+    job = product.submit("echo started", QPU)
+    product.wait_for_request("/runtime/")
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        result = job.wait()
+        assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "started\n", "")
+        assert sessions_served(product) == ["ibm_sherbrooke"]
+        assert served_count(product, server, job) == 1
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def test_server_that_dies_while_a_job_acquires(product: Product, server: SocketUnit):
+    product.site.order_fault("delay", "/runtime/", delay_seconds=1)
+    job = product.submit("echo started; until [ -e finished ]; do sleep 0.1; done", QPU)
+    product.wait_for_request("/runtime/")
+    assert server.pid is not None
+    end_processes([server.pid])
+    wait_until(lambda: job.stdout, WORKER_SECONDS, "start of the script")
+    # Another one is there for the release.
+    wait_until_started(server)
+    (job.folder / "finished").touch()
+    result = job.wait()
+    assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "started\n", "")
+    assert sessions_served(product) == ["ibm_sherbrooke"]
     assert served_count(product, server, job) == 2
 
 
@@ -150,6 +220,7 @@ def test_plugin_for_qrun(qrun_product: QrunProduct):
     service = [*rights(), str(command), "worker-server"]
     with SocketUnit(qrun_product.folder / "worker_server", service, qrun_product.folder) as unit:
         qrun_product.write_plugstack(f"--worker-server={unit.path}")
+        wait_until_started(unit)
         job = qrun_product.submit("printenv IBMQRUN_BACKEND", *OPTIONS)
         result = job.wait()
         assert (result.state, result.stdout) == ("COMPLETED", "ibm_torino\n")

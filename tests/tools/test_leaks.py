@@ -4,6 +4,8 @@
 import base64
 import json
 import re
+import subprocess
+import sys
 import urllib.parse
 from pathlib import Path
 
@@ -227,3 +229,32 @@ def test_what_is_no_file_is_left_alone(folder: Path):
     (folder / "dangling").symlink_to(folder / "nowhere")
 
     assert kinds_found(folder) == []
+
+
+@pytest.mark.parametrize("secret", [SECRET, "of somebody else"])
+def test_memory_of_a_process(folder: Path, secret: str):
+    program = "import sys; held = sys.stdin.readline(); print(flush=True); sys.stdin.readline()"
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
+        assert one.stdin is not None
+        assert one.stdout is not None
+        one.stdin.write(f"{secret}\n")
+        one.stdin.flush()
+        one.stdout.readline()
+        found = LeakSearch(folder, {"planted": SECRET}).find_in_memory([one.pid])
+        one.communicate("end")
+
+    assert {str(leak.path) for leak in found} == (
+        {f"/proc/{one.pid}/mem"} if secret == SECRET else set()
+    )
+
+
+@pytest.mark.parametrize("place", ["argument", "variable"])
+def test_how_a_process_was_called(folder: Path, place: str):
+    command = ["/bin/sh", "-c", "read end", "sh", SECRET if place == "argument" else "nothing"]
+    environment = {"KEY": SECRET} if place == "variable" else {}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as one:
+        [leak] = LeakSearch(folder, {"planted": SECRET}).find_in_memory([one.pid])
+        one.communicate()
+
+    assert leak.kind == "planted"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from loopback.processes import children_of
+from loopback.processes import children_of, end_processes
 from loopback.socket_unit import SocketUnit
 from loopback.waiting import wait_until
 from loopback.worker_server import is_listened_to
@@ -405,6 +405,15 @@ def test_ready_worker_that_was_killed_is_replaced(tmp_path: Path) -> None:
             os.kill(ready, signal.SIGKILL)
             wait_for_end(ready)
             assert serve_one(unit) == server
+
+
+def test_ready_worker_that_could_ask_nothing_is_replaced(tmp_path: Path) -> None:
+    with serving(tmp_path, ECHO) as unit:
+        server = serve_one(unit)
+        ready = ready_worker_of(server)
+        end_processes(children_of(ready))
+        wait_for_end(ready)
+        assert serve_one(unit) == server
 
 
 def test_nothing_is_left_of_a_server_that_was_killed(tmp_path: Path) -> None:
