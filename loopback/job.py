@@ -26,6 +26,12 @@ END_STATES = frozenset(
 )
 
 
+_WAIT_FOR_A_STEP = re.compile(
+    r"^srun: (Job \d+ step creation temporarily disabled|Step created for job \d+).*\n",
+    re.MULTILINE,
+)
+
+
 @dataclass(frozen=True)
 class JobResult:
     """How a job ended; `exit_code` is Slurm's `status:signal`, such as `1:0`."""
@@ -60,8 +66,11 @@ class Job:
 
     @property
     def stderr(self) -> str:
-        """What the job, and slurmstepd for it, have written to its standard error so far."""
-        return _read(self.folder / "stderr")
+        """What the job, and slurmstepd for it, have written to its standard error so far.
+
+        Without what srun says when it had to wait for a step of the job's own to end.
+        """
+        return _WAIT_FOR_A_STEP.sub("", _read(self.folder / "stderr"))
 
     def details(self) -> dict[str, str]:
         """Return what `scontrol show job` says, by its keys; raise CommandError if it fails."""

@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,15 @@ settings.register_profile(
     phases=[*Phase],
 )
 settings.load_profile("quick")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can use: pytest closes its own whenever another run starts."""
+    with tempfile.TemporaryDirectory(prefix="spank-qrmi-") as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        yield folder
 
 
 @pytest.fixture

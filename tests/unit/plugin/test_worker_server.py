@@ -203,7 +203,9 @@ def test_server_whose_worker_never_was(host: PluginHost, path: Path, end: bytes)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-def test_server_of_another_user_gets_nothing(host: PluginHost, path: Path) -> None:
+def test_server_of_another_user_gets_nothing(host: PluginHost, open_folder: Path) -> None:
+    host.answer(answer_of(variables=VARIABLES))
+    path = open_folder / "socket"
     program = (
         "import socket, sys\n"
         "listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
@@ -213,9 +215,6 @@ def test_server_of_another_user_gets_nothing(host: PluginHost, path: Path) -> No
         "accepted, _ = listener.accept()\n"
         "print(accepted.recv(10))\n"
     )
-    host.folder.chmod(0o777)
-    for folder in host.folder.parents:
-        folder.chmod(folder.stat().st_mode | 0o711)
     with subprocess.Popen(
         [
             *("setpriv", "--reuid=65534", "--clear-groups", "--", "/usr/bin/python3", "-I"),

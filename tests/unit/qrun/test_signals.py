@@ -68,7 +68,8 @@ def test_waiting_job_is_cancelled_and_removed(qrun_site: QrunSite, tmp_path: Pat
             output, errors = process.communicate(timeout=STOP_SECONDS)
             assert (process.returncode, output) == (128 + number, "")
             assert errors.endswith(f"qrun: stopped by {number.name}\n")
-            assert qrun_site.asked("POST", f"{JOBS}/{number.name}/cancel") == 1
+            # A service that is slow to answer is asked again.
+            assert qrun_site.asked("POST", f"{JOBS}/{number.name}/cancel") >= 1
     qrun_site.assert_nothing_is_left()
 
 
