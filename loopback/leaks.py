@@ -9,12 +9,14 @@ configuration, an argument `--env:`, or the variables of a job that it submitted
 
 import base64
 import json
+import mmap
 import os
 import re
 import stat
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -203,8 +205,19 @@ def written_memory_of(pid: int) -> Iterator[tuple[int, bytes]]:
             addresses, rights = line.split()[:2]
             if "w" in rights:
                 start, end = (int(word, 16) for word in addresses.split("-"))
-                memory.seek(start)
-                yield start, memory.read(end - start)
+                yield from _read_between(memory, start, end)
+
+
+def _read_between(memory: RawIOBase, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    while start < end:
+        memory.seek(start)
+        try:
+            content = memory.read(end - start) or b""
+        except OSError:
+            # The guard of a thread's stack, which newer C libraries keep within its map.
+            content = b""
+        yield start, content
+        start += len(content) or mmap.PAGESIZE
 
 
 def _status(path: str) -> _Status | None:

@@ -2,15 +2,19 @@
 """The search that guards the live rings finds every secret that is planted, in every spelling."""
 
 import base64
+import errno
+import io
 import json
 import re
 import subprocess
 import sys
 import urllib.parse
+from mmap import PAGESIZE
 from pathlib import Path
 
 import pytest
 
+from loopback import leaks
 from loopback.leaks import LeakSearch
 from loopback.site import SECRETS
 
@@ -258,3 +262,26 @@ def test_how_a_process_was_called(folder: Path, place: str):
         one.communicate()
 
     assert leak.kind == "planted"
+
+
+class MemoryWithGuard(io.RawIOBase):
+    """Three pages, of which the second cannot be read."""
+
+    def __init__(self) -> None:
+        self._content = b"a" * PAGESIZE + b"?" * PAGESIZE + b"c" * PAGESIZE
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._position = offset
+        return offset
+
+    def read(self, size: int = -1) -> bytes:
+        page = self._position // PAGESIZE
+        if page == 1:
+            raise OSError(errno.EIO, "Input/output error")
+        return self._content[self._position : (page + 1) * PAGESIZE]
+
+
+def test_memory_is_read_on_both_sides_of_a_stacks_guard() -> None:
+    found = dict(leaks._read_between(MemoryWithGuard(), 0, 3 * PAGESIZE))
+    assert found == {0: b"a" * PAGESIZE, PAGESIZE: b"", 2 * PAGESIZE: b"c" * PAGESIZE}
