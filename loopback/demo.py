@@ -25,7 +25,7 @@ from loopback.worker_server import worker_server
 
 # The release that serves all types of the simulated site.
 CLIENT = "0.18.0"
-JOB_SECONDS = 240
+JOB_SECONDS = 600
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 from loopback.installation import REPOSITORY
 from tests.slurm.product import processes_naming
 
-DEMO_SECONDS = 240
+DEMO_SECONDS = 600
 TIME_LIMIT_SECONDS = 600
 """The time limit in examples/two_qpus.sh; a session gets what is left of it."""
 

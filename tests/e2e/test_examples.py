@@ -13,7 +13,7 @@ from loopback.installation import REPOSITORY
 from tests.slurm.product import Product
 from tests.slurm.qrun_product import QrunProduct
 
-JOB_SECONDS = 240
+JOB_SECONDS = 600
 SHOTS = 1000
 
 

@@ -11,7 +11,7 @@ from loopback.clients import install_client
 from tests.slurm.product import Product
 
 PROGRAMS = Path(__file__).parent / "programs"
-JOB_SECONDS = 240
+JOB_SECONDS = 600
 
 SHOTS = 1000
 
