@@ -27,8 +27,8 @@ from spank_qrmi.configuration.plugstack_options import (
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.job.releaser import Releaser, is_being_acquired, orphans
-from spank_qrmi.network.process import start_network_process
 from spank_qrmi.network.services import Network
+from spank_qrmi.network.worker_end import start_network_process
 from spank_qrmi.redaction import Redactor
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import TokenCache

@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.network.server import block_signals, client_with
+from spank_qrmi.network.process import block_signals, client_with
 from spank_qrmi.trust.files import open_trusted_folder
 from spank_qrmi.trust.proc import read_proc
 from spank_qrmi.trust.running_code import refuse_untrusted_code

@@ -14,10 +14,10 @@ from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.tokens import LONGEST_TOKEN
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AuthenticationError, ServiceError
-from spank_qrmi.network import process as network_process
+from spank_qrmi.network import worker_end
 from spank_qrmi.network.calls import ResourceCalls
 from spank_qrmi.network.messages import Order, Report, encode_frame, read_frame
-from spank_qrmi.network.process import NetworkProcess
+from spank_qrmi.network.worker_end import NetworkProcess
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
@@ -27,7 +27,7 @@ from spank_qrmi_simulator.server import running_in_thread
 from spank_qrmi_simulator.site import OPEN_PLAN_API_KEY, OPEN_PLAN_SERVICE_CRN, Site
 from tests.unit.conversation import encode_request, read_answer
 from tests.unit.job.test_qrun import arguments
-from tests.unit.network.test_process import NONSENSE, PATIENCE_SECONDS, SILENT, real, served
+from tests.unit.network.test_worker_end import NONSENSE, PATIENCE_SECONDS, SILENT, real, served
 from tests.unit.worker.test_process_alone import WORKER, started
 
 IAM = "/iam/identity/token"
@@ -215,7 +215,7 @@ def test_absurd_life_is_not_believed(node: Node) -> None:
 
 
 def test_number_of_tokens_has_an_end(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network_process, "_MOST_NEW_TOKENS", 2)
+    monkeypatch.setattr(worker_end, "_MOST_NEW_TOKENS", 2)
     assert outcome_of(node, *[("KEY", "planted", "100")] * 3) == NONSENSE
 
 
