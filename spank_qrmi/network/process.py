@@ -59,7 +59,7 @@ def main(channel: socket.socket, parent_pid: int) -> NoReturn:
         privileges.limit_processor_time(seconds)
 
     with contextlib.suppress(OSError, ProtocolError):
-        Server(channel, give_up_root).serve()
+        CallServer(channel, give_up_root).serve()
     # A thread may still hang in a look-up of a name.
     os._exit(0)
 
@@ -94,7 +94,7 @@ def become_user(text: str) -> None:
     privileges.become(*ids_of(WorkerUser(text)))
 
 
-class Server:
+class CallServer:
     """Carries out the worker's calls, each in a thread of its own."""
 
     def __init__(self, channel: socket.socket, give_up_root: Callable[[str, float], None]) -> None:

@@ -31,7 +31,7 @@ from spank_qrmi.network.messages import (
     encode_frame,
     read_frame,
 )
-from spank_qrmi.network.process import Server
+from spank_qrmi.network.process import CallServer
 from spank_qrmi.network.worker_end import NetworkProcess
 from spank_qrmi.trust import worker_user
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, ids_of
@@ -79,7 +79,7 @@ def opened(
 
 def real(channel: socket.socket) -> None:
     """Serve as the network process does, but keep the rights that there are."""
-    server = Server(channel, lambda user, seconds: None)
+    server = CallServer(channel, lambda user, seconds: None)
     try:
         server.serve()
     finally:
@@ -359,7 +359,7 @@ def test_nothing_is_asked_with_roots_rights(error: Exception, expected: str) -> 
 
     with (
         pytest.raises(QrmiError, match=f"^{expected}"),
-        opened(lambda channel: Server(channel, keep_root).serve()),
+        opened(lambda channel: CallServer(channel, keep_root).serve()),
     ):
         pass
 
