@@ -43,7 +43,7 @@ class Order(str, Enum):
     """What the worker sends, with the fields that follow.
 
     OPEN user, processor seconds, sets of variables (each a number of variables, then names and
-    values); WORK number, index of its set, seconds; ASKED number of a work, a number, type, name,
+    values); WORK number, index of its set, seconds; SUBJECT number of a work, a number, type, name,
     remaining seconds or nothing, names and values of what calls name so; LOGIN number of a work,
     key of a login, its access token or nothing, for how many seconds, number of one who logs in so;
     CANCEL number of a work; CALL number, number of its work, `Call`, of what, and what that call
@@ -52,7 +52,7 @@ class Order(str, Enum):
 
     OPEN = "open"
     WORK = "work"
-    ASKED = "asked"
+    SUBJECT = "subject"
     LOGIN = "login"
     CANCEL = "cancel"
     CALL = "call"

@@ -22,7 +22,7 @@ from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.tokens import Login, TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
-from spank_qrmi.network.calls import CALLS, Asked, Call, asked_of
+from spank_qrmi.network.calls import CALLS, Call, Subject, subject_of
 from spank_qrmi.network.messages import (
     MAX_FRAME_BYTES,
     Order,
@@ -123,12 +123,12 @@ class CallServer:
                 number, index, seconds = fields
                 client = self._clients[int(index)]
                 self._works[number] = _Work(client, float(seconds), self._report_token)
-            case Order.ASKED:
-                work, *asked = fields
-                self._works[work].take(*asked)
+            case Order.SUBJECT:
+                work, *subject = fields
+                self._works[work].add_subject(*subject)
             case Order.LOGIN:
                 work, *login = fields
-                self._works[work].know(*login)
+                self._works[work].add_token(*login)
             case Order.CANCEL:
                 self._works[fields[0]].deadline.cancel()
             case Order.CALL:
@@ -191,22 +191,24 @@ class _Work:
     ) -> None:
         self.deadline = Deadline(seconds)
         self._failure = client if isinstance(client, ServiceError) else None
-        self._asked: dict[str, Callable[[], Asked]] = {}
+        self._subjects: dict[str, Callable[[], Subject]] = {}
         self._keys: dict[Login, str] = {}
         self._tell = tell
         if not isinstance(client, ServiceError):
             http = client.within(self.deadline)
             self._exchange = Exchange(http, TokenSource(http, tell=self._tell_key))
 
-    def take(self, asked: str, kind: str, name: str, seconds: str, *variables: str) -> None:
+    def add_subject(
+        self, subject_number: str, kind: str, name: str, seconds: str, *variables: str
+    ) -> None:
         """Take what calls with this number are about."""
         settings = Settings(name, fields_to_pairs(variables), int(seconds) if seconds else None)
         # Made once a call needs it: what cannot be made fails that call, and no other.
-        self._asked[asked] = cache(partial(asked_of, kind, settings))
+        self._subjects[subject_number] = cache(partial(subject_of, kind, settings))
 
-    def know(self, key: str, token: str, seconds: str, asked: str) -> None:
+    def add_token(self, key: str, token: str, seconds: str, subject_number: str) -> None:
         """Take the key by which a login's tokens are told, and its token if there is one."""
-        login = self._asked[asked]().login
+        login = self._subjects[subject_number]().login
         if login is not None and self._failure is None:
             self._keys[login] = key
             if token:
@@ -216,11 +218,11 @@ class _Work:
         if login in self._keys:
             self._tell(self._keys[login], token, seconds)
 
-    def result_of(self, call: Call, asked: str, *fields: str) -> list[str]:
+    def result_of(self, call: Call, subject_number: str, *fields: str) -> list[str]:
         """Return the fields of a call's result; raise QrmiError if it failed."""
         if self._failure is not None:
             raise self._failure
-        return CALLS[call](self._exchange, self._asked[asked](), *fields) or []
+        return CALLS[call](self._exchange, self._subjects[subject_number](), *fields) or []
 
 
 def _sets_in(fields: Sequence[str]) -> list[dict[str, str]]:

@@ -14,10 +14,10 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.network.calls import (
     QUANTUM_SYSTEM,
     Ask,
-    Asked,
     QuantumJobs,
     ResourceCalls,
-    asked_of,
+    Subject,
+    subject_of,
 )
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import WorkerUser
@@ -37,10 +37,10 @@ class Services(AbstractContextManager["Services", None], Protocol):
         Raises VariableError if they describe none.
         """
         settings = Settings("", values)
-        system = asked_of(QUANTUM_SYSTEM, settings)
+        system = subject_of(QUANTUM_SYSTEM, settings)
         return QuantumJobs(self.ask_about(system, QUANTUM_SYSTEM, settings))
 
-    def ask_about(self, asked: Asked, kind: str, settings: Settings) -> Ask:
+    def ask_about(self, subject: Subject, kind: str, settings: Settings) -> Ask:
         """Return what asks about a client of this kind and with these settings; asks nothing."""
 
 

@@ -25,7 +25,7 @@ from spank_qrmi.clients.tokens import Login, is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
 from spank_qrmi.network import process
-from spank_qrmi.network.calls import Ask, Asked, Call
+from spank_qrmi.network.calls import Ask, Call, Subject
 from spank_qrmi.network.messages import (
     MAX_REPORT_BYTES,
     MAX_TEXT_LENGTH,
@@ -176,16 +176,16 @@ class NetworkProcess:
         deadline.when_cancelled(lambda: self._order(Order.CANCEL, work))
         return work
 
-    def tell_of(self, work: str, kind: str, settings: Settings) -> str:
+    def add_subject(self, work: str, kind: str, settings: Settings) -> str:
         """Tell it what it will be asked about in a piece of work; return the number for calls."""
-        asked, remaining = str(next(self._numbers)), settings.remaining_seconds
+        subject_number, remaining = str(next(self._numbers)), settings.remaining_seconds
         seconds = "" if remaining is None else str(remaining)
         fields = (kind, settings.resource_name, seconds, *pairs_to_fields(settings.values))
-        self._order(Order.ASKED, work, asked, *fields)
-        return asked
+        self._order(Order.SUBJECT, work, subject_number, *fields)
+        return subject_number
 
     def call(
-        self, work: str, deadline: Deadline, call: Call, asked: str, *fields: str
+        self, work: str, deadline: Deadline, call: Call, subject_number: str, *fields: str
     ) -> list[str]:
         """Have something asked and return the result's fields.
 
@@ -200,7 +200,7 @@ class NetworkProcess:
             failure = self._failure
         if failure:
             raise ServiceError(failure)
-        self._order(Order.CALL, str(call_number), work, call.value, asked, *fields)
+        self._order(Order.CALL, str(call_number), work, call.value, subject_number, *fields)
         try:
             result = results.get(timeout=max(0.0, ends_at - time.monotonic()))
         except Empty:
@@ -212,7 +212,9 @@ class NetworkProcess:
             raise result
         return result
 
-    def provide_token(self, work: str, deadline: Deadline, login: Login, asked: str) -> None:
+    def provide_token(
+        self, work: str, deadline: Deadline, login: Login, subject_number: str
+    ) -> None:
         """Let a piece of work have the login's token, the node's or a new one.
 
         If there is none, what asks with it says why; raises ServiceError if no time is left to.
@@ -225,13 +227,13 @@ class NetworkProcess:
             text, seconds = (token.text, token.seconds) if token is not None else ("", 0)
             with self._lock:
                 self._known_keys.add(key)
-            self._order(Order.LOGIN, work, key, text, str(seconds), asked)
+            self._order(Order.LOGIN, work, key, text, str(seconds), subject_number)
             if token is None:
-                self._log_in(work, deadline, asked)
+                self._log_in(work, deadline, subject_number)
 
-    def _log_in(self, work: str, deadline: Deadline, asked: str) -> None:
+    def _log_in(self, work: str, deadline: Deadline, subject_number: str) -> None:
         try:
-            self.call(work, deadline, Call.LOG_IN, asked)
+            self.call(work, deadline, Call.LOG_IN, subject_number)
         except ServiceError as error:
             # Until then, the next request fails for the same reason and tells what for.
             if deadline.has_passed():
@@ -359,28 +361,28 @@ class _RemoteServices(Services):
     def __exit__(self, *_: object) -> None:
         """Leave it to the end of the process."""
 
-    def ask_about(self, asked: Asked, kind: str, settings: Settings) -> Ask:
+    def ask_about(self, subject: Subject, kind: str, settings: Settings) -> Ask:
         """Tell the process what it will be asked about; return what asks it about that."""
         with self._beginning:
             if not self._work:
                 self._work = self._process.begin_work(self._deadline, self._environment)
-        number = self._process.tell_of(self._work, kind, settings)
-        return partial(self._ask, asked.login, number)
+        number = self._process.add_subject(self._work, kind, settings)
+        return partial(self._ask, subject.login, number)
 
-    def _ask(self, login: Login | None, asked: str, call: Call, *fields: str) -> list[str]:
+    def _ask(self, login: Login | None, subject_number: str, call: Call, *fields: str) -> list[str]:
         """Have something asked within this piece of work, see `NetworkProcess.call`."""
         if login is not None:
-            self._provide_token(login, asked)
+            self._provide_token(login, subject_number)
         try:
-            return self._process.call(self._work, self._deadline, call, asked, *fields)
+            return self._process.call(self._work, self._deadline, call, subject_number, *fields)
         finally:
             self._process.keep_new_tokens()
 
-    def _provide_token(self, login: Login, asked: str) -> None:
+    def _provide_token(self, login: Login, subject_number: str) -> None:
         """Let the work have the login's token, before anything is asked with it."""
         with self._beginning:
             lock = self._providing.setdefault(login, threading.Lock())
         with lock:
             if login not in self._provided:
                 self._provided.add(login)
-                self._process.provide_token(self._work, self._deadline, login, asked)
+                self._process.provide_token(self._work, self._deadline, login, subject_number)

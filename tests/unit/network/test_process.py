@@ -51,8 +51,8 @@ for proxy, client in clients.items():
                 base = variables[key]
                 variables[key] = base.replace("http:", "https:") if url == "https" else url or base
             name = each["name"]
-            work.take(name, each["type"], name, "60", *pairs_to_fields(variables))
-            work.know(name, "", "0", name)
+            work.add_subject(name, each["type"], name, "60", *pairs_to_fields(variables))
+            work.add_token(name, "", "0", name)
             try:
                 work.result_of(Call.LOG_IN, name)
                 work.result_of(Call.CHECK, name)
@@ -61,7 +61,7 @@ for proxy, client in clients.items():
                 released.add(each["type"])
             except QrmiError as error:
                 error_fields(error)
-        work.take("jobs", QUANTUM_SYSTEM, "", "", *pairs_to_fields(values))
+        work.add_subject("jobs", QUANTUM_SYSTEM, "", "", *pairs_to_fields(values))
         for call, field in ((Call.LIST, "1.0"), (Call.REMOVE, "no-such-job")):
             try:
                 work.result_of(call, "jobs", field)
