@@ -61,7 +61,7 @@ class Order(str, Enum):
 class Report(str, Enum):
     """What the network process sends, with the fields that follow.
 
-    OPENED nothing; REFUSED why it cannot make requests; LOG level, text; ACCESS key of a login, its
+    OPENED nothing; REFUSED why it cannot make requests; LOG level, text; TOKEN key of a login, its
     new access token and for how many seconds, or nothing and 0 if the former one was refused; DONE
     number of the call, its result; FAILED number of the call and the error, see `error_fields`.
     """
@@ -69,7 +69,7 @@ class Report(str, Enum):
     OPENED = "opened"
     REFUSED = "refused"
     LOG = "log"
-    ACCESS = "access"
+    TOKEN = "token"  # noqa: S105 (the name of a report)
     DONE = "done"
     FAILED = "failed"
 

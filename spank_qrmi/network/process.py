@@ -171,7 +171,7 @@ class CallServer:
             self._report(Report.FAILED, number, *error_fields(failure))
 
     def _report_token(self, key: str, token: str, seconds: float) -> None:
-        self._report(Report.ACCESS, key, token, str(max(0, int(seconds))))
+        self._report(Report.TOKEN, key, token, str(max(0, int(seconds))))
 
     def _report(self, report: Report, *fields: str) -> None:
         frame = encode_frame(report, *fields)

@@ -301,7 +301,7 @@ class NetworkProcess:
             case Report.LOG:
                 level, text = fields
                 self._log_record(number(level), text)
-            case Report.ACCESS:
+            case Report.TOKEN:
                 key, text, seconds = fields
                 self._note_token(key, text, number(seconds))
             case Report.DONE:

@@ -249,7 +249,7 @@ def outcome_of(node: Node, *told: tuple[str, ...]) -> str:
             if frame[0] == Order.CALL.value:
                 for each in told:
                     fields = [key if field == "KEY" else field for field in each]
-                    channel.sendall(encode_frame(Report.ACCESS, *fields))
+                    channel.sendall(encode_frame(Report.TOKEN, *fields))
                 return
 
     with served(serve) as network:
