@@ -63,7 +63,7 @@ class AppIdLogin(Login):
 
 
 @dataclass(frozen=True)
-class Access:
+class Authorisation:
     """How requests to one service instance are authorised, and which variables say so.
 
     `service_crn` names the instance, None where the login alone does.
@@ -95,12 +95,12 @@ class IbmService:
     """One IBM service instance, at `endpoint_url`: requests with token and Service-CRN."""
 
     endpoint_url: str
-    access: Access
+    authorisation: Authorisation
 
     @property
     def login(self) -> Login:
         """What requests are authorised with."""
-        return self.access.login
+        return self.authorisation.login
 
     @classmethod
     def from_settings(cls, settings: Settings, *, prefix: str) -> "IbmService":
@@ -112,13 +112,13 @@ class IbmService:
         endpoint_url = settings.require_url(f"{prefix}ENDPOINT")
         iam_endpoint_url = settings.require_url(f"{prefix}IAM_ENDPOINT")
         apikey = settings.require_header_value(f"{prefix}IAM_APIKEY")
-        access = Access(
+        authorisation = Authorisation(
             login=IamLogin(iam_endpoint_url, apikey),
             service_crn=settings.require_header_value(f"{prefix}SERVICE_CRN"),
             login_variables=(settings.variable(f"{prefix}IAM_APIKEY"),),
             crn_variable=settings.variable(f"{prefix}SERVICE_CRN"),
         )
-        return cls(endpoint_url, access)
+        return cls(endpoint_url, authorisation)
 
     def request(
         self,
@@ -137,7 +137,7 @@ class IbmService:
 
         A 401 drops the token, which may have been revoked, and asks once more with a new one.
         """
-        crn = self.access.service_crn
+        crn = self.authorisation.service_crn
         instance = {} if crn is None else {"Service-CRN": crn}
 
         def ask(token: str) -> Response:
@@ -184,5 +184,5 @@ class IbmService:
 
     def refusal_text(self, response: Response) -> str:
         """Return what is wrong with a response that is no success, and the variable to look at."""
-        hint = self.access.hint(response.status)
+        hint = self.authorisation.hint(response.status)
         return f"{response.source} answered {response.status_text()}{hint}"

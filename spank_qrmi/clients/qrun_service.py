@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 
 from spank_qrmi.clients import qrun_variables as names
-from spank_qrmi.clients.ibm import Access, AppIdLogin, IamLogin
+from spank_qrmi.clients.ibm import AppIdLogin, Authorisation, IamLogin
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.clients.request import base_url, is_header_value
 from spank_qrmi.errors import VariableError
@@ -17,7 +17,7 @@ def quantum_system_from(values: Mapping[str, str]) -> QuantumSystem:
     that names what is missing or cannot be used.
     """
     endpoint_url = require_url(values, names.DAAPI_ENDPOINT)
-    return QuantumSystem(endpoint_url, _access(values, endpoint_url))
+    return QuantumSystem(endpoint_url, _authorisation(values, endpoint_url))
 
 
 def require(values: Mapping[str, str], name: str) -> str:
@@ -44,12 +44,12 @@ def require_url(values: Mapping[str, str], name: str) -> str:
     return url
 
 
-def _access(values: Mapping[str, str], endpoint_url: str) -> Access:
+def _authorisation(values: Mapping[str, str], endpoint_url: str) -> Authorisation:
     """Return how requests are authorised."""
     missing = [name for name in names.IAM_VARIABLES if not values.get(name, "").strip()]
     app_id = (names.APPID_CLIENT_ID, names.APPID_SECRET)
     if not missing:
-        return Access(
+        return Authorisation(
             login=IamLogin(
                 require_url(values, names.IAM_ENDPOINT),
                 _require_header_value(values, names.IAM_APIKEY),
@@ -70,7 +70,7 @@ def _access(values: Mapping[str, str], endpoint_url: str) -> Access:
         # HTTP Basic ends the user's name with the first colon (RFC 7617).
         message = f"{names.APPID_CLIENT_ID} must not hold a colon"
         raise VariableError(message)
-    return Access(
+    return Authorisation(
         login=AppIdLogin(endpoint_url, client_id, secret),
         service_crn=None,
         login_variables=app_id,
