@@ -5,7 +5,6 @@ The worker decides as root, and asks nothing; a process without root asks (`proc
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Protocol
 
 from spank_qrmi.clients import CLIENTS
@@ -23,7 +22,7 @@ from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import WorkerUser
 
 
-class Services(AbstractContextManager["Services", None], Protocol):
+class Services(Protocol):
     """The services as one piece of work asks them: one deadline, shared tokens."""
 
     def resource_calls(self, resource_type: str, settings: Settings) -> ResourceCalls:
@@ -70,6 +69,3 @@ class Network(Protocol):
 
     def end(self) -> None:
         """Ask nothing any more; returns at once."""
-
-    def close(self) -> None:
-        """Leave nothing behind."""

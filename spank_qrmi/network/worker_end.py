@@ -358,9 +358,6 @@ class _RemoteServices(Services):
         self._providing: dict[Login, threading.Lock] = {}
         self._provided: set[Login] = set()
 
-    def __exit__(self, *_: object) -> None:
-        """Leave it to the end of the process."""
-
     def ask_about(self, subject: Subject, kind: str, settings: Settings) -> Ask:
         """Tell the process what it will be asked about; return what asks it about that."""
         with self._beginning:

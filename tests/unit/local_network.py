@@ -36,10 +36,10 @@ class LocalNetwork:
         return LocalServices(HttpClient(deadline), environment)
 
     def end(self) -> None:
-        """Do nothing: the services close what they opened."""
+        """Do nothing: a connection ends with its request."""
 
     def close(self) -> None:
-        """Do nothing: the services close what they opened."""
+        """Do nothing: a connection ends with its request."""
 
 
 class LocalServices(Services):
@@ -58,9 +58,6 @@ class LocalServices(Services):
         self._tokens = tokens or TokenSource(http)
         self._environment = environment
         self._opening = threading.Lock()
-
-    def __exit__(self, *reason: object) -> None:
-        self._http.__exit__(*reason)
 
     def ask_about(self, subject: Subject, kind: str, settings: Settings) -> Ask:
         exchange = Exchange(self._opened(), self._tokens)

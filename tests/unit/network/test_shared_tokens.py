@@ -58,10 +58,8 @@ class Node:
     @contextlib.contextmanager
     def client(self, **changes: str) -> Iterator[ResourceCalls]:
         """Give a job's client, with some of the variables changed by the job."""
-        with (
-            self.network() as network,
-            network.services(Deadline(PATIENCE_SECONDS), {}) as services,
-        ):
+        with self.network() as network:
+            services = network.services(Deadline(PATIENCE_SECONDS), {})
             settings = Settings("ibm_sherbrooke", {**self.values, **changes}, 60)
             yield services.resource_calls("qiskit-runtime-service", settings)
 
@@ -183,10 +181,8 @@ def test_broken_cache_is_no_reason_to_fail(node: Node) -> None:
 def test_clean_up_of_quantum_jobs_shares_tokens(node: Node) -> None:
     values = dict(zip(names.SITE_VARIABLES, arguments(node.base_url), strict=True))
     for _ in range(2):
-        with (
-            node.network() as network,
-            network.services(Deadline(PATIENCE_SECONDS), {}) as services,
-        ):
+        with node.network() as network:
+            services = network.services(Deadline(PATIENCE_SECONDS), {})
             jobs = services.quantum_jobs(values)
             assert (jobs.remove("none"), jobs.job_ids()) == (False, frozenset())
     assert node.site.tokens_issued == 1

@@ -114,7 +114,8 @@ def test_worker_that_may_start_no_thread_says_so(monkeypatch: pytest.MonkeyPatch
 
 
 def test_client_is_asked_there(vendor: FakeVendor) -> None:
-    with opened(real) as network, network.services(Deadline(60), {}) as services:
+    with opened(real) as network:
+        services = network.services(Deadline(60), {})
         client = services.resource_calls(TYPE, SETTINGS)
         assert client.hold == Hold("a hold on a", HOLD_SECONDS)
         client.check_accessible()
@@ -135,7 +136,8 @@ def test_what_a_resource_is_told_by_crosses_once(vendor: FakeVendor) -> None:
             if frame[0] == Order.CALL.value:
                 channel.sendall(encode_frame(Report.DONE, frame[1], "token-a"))
 
-    with opened(serve) as network, network.services(Deadline(60), {}) as services:
+    with opened(serve) as network:
+        services = network.services(Deadline(60), {})
         calls = services.resource_calls(TYPE, SETTINGS)
         calls.check_accessible()
         calls.release(calls.acquire())
@@ -154,7 +156,8 @@ def test_errors_come_from_there(vendor: FakeVendor) -> None:
         "acquire a": broken,
         "release x": ValueError("secret"),
     }
-    with opened(real) as network, network.services(Deadline(60), {"A": "1"}) as services:
+    with opened(real) as network:
+        services = network.services(Deadline(60), {"A": "1"})
         client = services.resource_calls(TYPE, SETTINGS)
         with pytest.raises(AcquisitionError, match=r"^paused$"):
             client.check_accessible()
@@ -169,7 +172,8 @@ def test_errors_come_from_there(vendor: FakeVendor) -> None:
 
 def test_settings_are_checked_here(vendor: FakeVendor) -> None:
     vendor.orders = {"make a": AcquisitionError("no key")}
-    with opened(real) as network, network.services(Deadline(60), {}) as services:
+    with opened(real) as network:
+        services = network.services(Deadline(60), {})
         with pytest.raises(AcquisitionError, match=r"^no key$"):
             services.resource_calls(TYPE, SETTINGS)
         with pytest.raises(VariableError, match="IBMQRUN_DAAPI_ENDPOINT is not set"):
@@ -179,7 +183,8 @@ def test_settings_are_checked_here(vendor: FakeVendor) -> None:
 
 def test_quantum_jobs_are_asked_for_with_one_token(qrun_site: QrunSite) -> None:
     values = qrun_site.environment()
-    with opened(real) as network, network.services(Deadline(60), {}) as services:
+    with opened(real) as network:
+        services = network.services(Deadline(60), {})
         jobs = services.quantum_jobs(values)
         assert (jobs.remove("no-such-job"), jobs.remove("nor-this"), jobs.job_ids()) == (
             *(False, False),
@@ -193,7 +198,8 @@ def test_cancellation_reaches_it(base_url: str) -> None:
     """A request that would be tried for a minute ends when the worker's work is cancelled."""
     values = {"QRMI_PASQAL_CLOUD_BASE_URL": "http://127.0.0.1:9"}
     deadline = Deadline(60)
-    with opened(real) as network, network.services(deadline, {}) as services:
+    with opened(real) as network:
+        services = network.services(deadline, {})
         client = services.resource_calls("pasqal-cloud", Settings("FRESNEL", values))
         caught: list[QrmiError] = []
 
