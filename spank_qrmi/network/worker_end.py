@@ -21,7 +21,7 @@ from queue import Empty, SimpleQueue
 
 from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.http import LATE_RESPONSE_SECONDS
-from spank_qrmi.clients.tokens import Login, is_token
+from spank_qrmi.clients.tokens import Login
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
 from spank_qrmi.network import process
@@ -40,6 +40,7 @@ from spank_qrmi.network.messages import (
     read_frame,
 )
 from spank_qrmi.network.services import Services
+from spank_qrmi.network.tokens import NodeTokens
 from spank_qrmi.redaction import printable
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import WorkerUser
@@ -59,7 +60,6 @@ _MARGIN_SECONDS = LATE_RESPONSE_SECONDS + 0.1
 _SEND_SECONDS = 5
 _CHECK_SECONDS = 0.2
 _MOST_LOG_RECORDS = 2000
-_MOST_NEW_TOKENS = 1000
 
 
 def start_network_process() -> "NetworkProcess":
@@ -85,6 +85,7 @@ class NetworkProcess:
         # A process that takes no more orders must not block the worker.
         timeout = struct.pack("ll", _SEND_SECONDS, 0)
         channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        self.tokens = NodeTokens(None)
         self._channel = channel
         self._pid = pid
         self._lock = threading.Lock()
@@ -93,11 +94,6 @@ class NetworkProcess:
         self._waiting: dict[int, SimpleQueue[list[str] | QrmiError]] = {}
         self._environments: list[dict[str, str]] = []
         self._log_records_left = _MOST_LOG_RECORDS
-        self._token_cache: TokenCache | None = None
-        self._known_keys: set[str] = set()
-        # What it has told of these logins, until that is in the cache.
-        self._new_tokens: dict[str, tuple[str, int]] = {}
-        self._new_tokens_left = _MOST_NEW_TOKENS
         self._is_open = threading.Event()
         self._failure = ""
         self._listener: threading.Thread | None = None
@@ -111,7 +107,7 @@ class NetworkProcess:
         token_cache: TokenCache | None = None,
     ) -> None:
         """Let it get ready for requests with these sets of variables, see `Network`."""
-        self._token_cache = token_cache
+        self.tokens = NodeTokens(token_cache)
         fields = []
         for each in environments:
             if each not in self._environments:
@@ -215,45 +211,13 @@ class NetworkProcess:
     def provide_token(
         self, work: str, deadline: Deadline, login: Login, subject_number: str
     ) -> None:
-        """Let a piece of work have the login's token, the node's or a new one.
-
-        If there is none, what asks with it says why; raises ServiceError if no time is left to.
-        """
-        cache = self._token_cache
-        if cache is None:
-            return
-        key = cache.key_of(login)
-        with cache.turn(key, deadline) as token:
-            text, seconds = (token.text, token.seconds) if token is not None else ("", 0)
-            with self._lock:
-                self._known_keys.add(key)
-            self._order(Order.LOGIN, work, key, text, str(seconds), subject_number)
-            if token is None:
-                self._log_in(work, deadline, subject_number)
-
-    def _log_in(self, work: str, deadline: Deadline, subject_number: str) -> None:
-        try:
-            self.call(work, deadline, Call.LOG_IN, subject_number)
-        except ServiceError as error:
-            # Until then, the next request fails for the same reason and tells what for.
-            if deadline.has_passed():
-                error.may_have_acted = False
-                raise
-        finally:
-            self.keep_new_tokens()
-
-    def keep_new_tokens(self) -> None:
-        """Put into the cache what the process has told of tokens since the last time."""
-        cache = self._token_cache
-        if cache is None:
-            return
-        with self._lock:
-            told, self._new_tokens = self._new_tokens, {}
-        for key, (text, seconds) in told.items():
-            if text:
-                cache.store(key, text, seconds)
-            else:
-                cache.drop(key)
+        """Let a piece of work have the login's token, see `NodeTokens.provide`."""
+        self.tokens.provide(
+            login,
+            deadline,
+            lambda *fields: self._order(Order.LOGIN, work, *fields, subject_number),
+            lambda: self.call(work, deadline, Call.LOG_IN, subject_number),
+        )
 
     def _order(self, order: Order, *fields: str) -> None:
         frame = encode_frame(order, *fields)
@@ -303,7 +267,7 @@ class NetworkProcess:
                 self._log_record(number(level), text)
             case Report.TOKEN:
                 key, text, seconds = fields
-                self._note_token(key, text, number(seconds))
+                self.tokens.note(key, text, number(seconds))
             case Report.DONE:
                 self._deliver(fields[:1], fields[1:])
             case Report.FAILED:
@@ -314,18 +278,6 @@ class NetworkProcess:
             self._log_records_left -= 1
             shown = printable(text[:MAX_TEXT_LENGTH])
             log.log(level if level in _LEVELS else logging.DEBUG, "%s", shown)
-
-    def _note_token(self, key: str, text: str, seconds: int) -> None:
-        """Remember a token until the end of the call that needed it; raise ProtocolError."""
-        with self._lock:
-            self._new_tokens_left -= 1
-            if self._token_cache is None or key not in self._known_keys:
-                raise ProtocolError("a token of a login that it was not told of")
-            if self._new_tokens_left < 0 or (text and not is_token(text)):
-                raise ProtocolError("more tokens than it can need, or none that can be sent")
-            if text:
-                self._token_cache.hide([text])
-            self._new_tokens[key] = (text, seconds)
 
     def _deliver(self, call: Sequence[str], result: list[str] | QrmiError) -> None:
         with self._lock:
@@ -373,7 +325,7 @@ class _RemoteServices(Services):
         try:
             return self._process.call(self._work, self._deadline, call, subject_number, *fields)
         finally:
-            self._process.keep_new_tokens()
+            self._process.tokens.keep_new()
 
     def _provide_token(self, login: Login, subject_number: str) -> None:
         """Let the work have the login's token, before anything is asked with it."""

@@ -14,7 +14,7 @@ from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.tokens import LONGEST_TOKEN
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AuthenticationError, ServiceError
-from spank_qrmi.network import worker_end
+from spank_qrmi.network import tokens
 from spank_qrmi.network.calls import ResourceCalls
 from spank_qrmi.network.messages import Order, Report, encode_frame, read_frame
 from spank_qrmi.network.worker_end import NetworkProcess
@@ -211,7 +211,7 @@ def test_absurd_life_is_not_believed(node: Node) -> None:
 
 
 def test_number_of_tokens_has_an_end(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_end, "_MOST_NEW_TOKENS", 2)
+    monkeypatch.setattr(tokens, "_MOST_NEW_TOKENS", 2)
     assert outcome_of(node, *[("KEY", "planted", "100")] * 3) == NONSENSE
 
 
