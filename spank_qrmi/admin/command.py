@@ -36,6 +36,7 @@ from spank_qrmi.trust import privileges
 from spank_qrmi.trust.running_code import refuse_untrusted_code
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
 from spank_qrmi.worker import server as worker_server
+from spank_qrmi.worker.process import WORKER_LIMITS
 
 _SIMULATOR = "spank_qrmi_simulator"
 
@@ -170,7 +171,7 @@ def _become_simulator(options: argparse.Namespace) -> NoReturn:
 
 def _status(options: argparse.Namespace) -> None:
     journal = _journal(options)
-    privileges.limit(privileges.WORKER_LIMITS)
+    privileges.limit(WORKER_LIMITS)
     if options.json:
         sys.stdout.write(orjson.dumps(inventory.document_of(journal)).decode() + "\n")
         return
@@ -185,7 +186,7 @@ def _release(options: argparse.Namespace) -> int:
     # Before there is a secret or an open file that it could inherit.
     network = start_network_process()
     privileges.refuse_to_ask()
-    privileges.limit(privileges.WORKER_LIMITS)
+    privileges.limit(WORKER_LIMITS)
     try:
         return _release_with(network, journal, options)
     finally:

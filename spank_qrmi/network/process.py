@@ -9,6 +9,7 @@ out calls until the worker closes its end.
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import threading
@@ -43,6 +44,17 @@ log = logging.getLogger(__name__)
 _CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 _CHANNEL_DESCRIPTOR = 3
 
+NETWORK_LIMITS: Mapping[int, int] = {
+    resource.RLIMIT_CORE: privileges.NO_CORE,
+    resource.RLIMIT_DATA: 1536 * privileges.MIB,
+    resource.RLIMIT_FSIZE: 0,
+    resource.RLIMIT_NOFILE: 512,
+}
+"""For what reads the network: it writes no file, and has 64 resources at once to ask for.
+
+Each has two requests at a time, with two threads for each of them.
+"""
+
 _NO_THREAD = "was not asked: the user of the worker's network process may start no more threads"
 
 
@@ -51,7 +63,7 @@ def main(channel: socket.socket, parent_pid: int) -> NoReturn:
     # As the worker: what is sent to a job's tasks may be sent to us too. Its end ends us.
     block_signals()
     channel = _alone(channel)
-    privileges.limit(privileges.NETWORK_LIMITS)
+    privileges.limit(NETWORK_LIMITS)
 
     def give_up_root(user: str, seconds: float) -> None:
         become_user(user)

@@ -14,30 +14,13 @@ from collections.abc import Mapping
 from spank_qrmi.errors import PrivilegeError
 from spank_qrmi.trust.proc import read_proc
 
-_MIB = 1024 * 1024
+MIB = 1024 * 1024
 
-# Too little for a file, and unlike 0 it also keeps cores from programs that collect them: core(5).
-_NO_CORE = 1
-
-WORKER_LIMITS: Mapping[int, int] = {
-    resource.RLIMIT_CORE: _NO_CORE,
-    resource.RLIMIT_DATA: 1024 * _MIB,
-    resource.RLIMIT_NOFILE: 1024,
-}
-"""For what runs as root: no core that would hold secrets, and an end to what grows without one."""
-
-NETWORK_LIMITS: Mapping[int, int] = {
-    resource.RLIMIT_CORE: _NO_CORE,
-    resource.RLIMIT_DATA: 1536 * _MIB,
-    resource.RLIMIT_FSIZE: 0,
-    resource.RLIMIT_NOFILE: 512,
-}
-"""For what reads the network: it writes no file, and has 64 resources at once to ask for.
-
-Each has two requests at a time, with two threads for each of them.
+NO_CORE = 1
+"""Too little for a file, and unlike 0 it also keeps cores from programs that collect them: core(5).
 """
 
-THREAD_STACK_BYTES = 4 * _MIB
+THREAD_STACK_BYTES = 4 * MIB
 """Stacks count as data: 256 threads with the usual 8 MiB would be more than is allowed.
 
 With 1 MiB, Python 3.13 has been seen to crash in deep calls.

@@ -9,11 +9,12 @@ without root, see `network.process`.
 import contextlib
 import logging
 import os
+import resource
 import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from spank_qrmi.answer import AnswerWriter, logging_to
@@ -32,6 +33,12 @@ from spank_qrmi.trust.running_code import refuse_untrusted_code
 
 log = logging.getLogger(__name__)
 
+WORKER_LIMITS: Mapping[int, int] = {
+    resource.RLIMIT_CORE: privileges.NO_CORE,
+    resource.RLIMIT_DATA: 1024 * privileges.MIB,
+    resource.RLIMIT_NOFILE: 1024,
+}
+"""For what runs as root: no core that would hold secrets, and an end to what grows without one."""
 
 VerbFunction = Callable[[Request, Deadline, AnswerWriter, Network], None]
 
@@ -163,7 +170,7 @@ def _begin() -> NetworkProcess:
     """Fork what asks, before there is a secret, an open file or a thread that it could inherit."""
     network = start_network_process()
     privileges.refuse_to_ask()
-    privileges.limit(privileges.WORKER_LIMITS)
+    privileges.limit(WORKER_LIMITS)
     return network
 
 

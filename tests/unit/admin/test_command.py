@@ -254,7 +254,7 @@ def test_limits_are_those_of_the_worker(command: list[str], step: str, tmp_path:
     program = f"""
 import resource
 from spank_qrmi.admin import command as cli
-from spank_qrmi.trust.privileges import WORKER_LIMITS
+from spank_qrmi.worker.process import WORKER_LIMITS
 from tests.unit.local_network import LocalNetwork
 
 def show_limits(*_):

@@ -162,3 +162,20 @@ def test_what_cannot_be_imported_any_more_is_done_without(entrance: TlsEntrance)
         ],
         "",
     )
+
+
+def test_limits_leave_room_for_two_requests_of_64_resources_at_once() -> None:
+    script = """
+import threading
+from spank_qrmi.network.process import NETWORK_LIMITS
+from spank_qrmi.trust.privileges import limit
+limit(NETWORK_LIMITS)
+is_over = threading.Event()
+threads = [threading.Thread(target=is_over.wait) for _ in range(64 * 2 * 2)]
+try:
+    for each in threads:
+        each.start()
+finally:
+    is_over.set()
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

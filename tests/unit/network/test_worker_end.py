@@ -4,8 +4,6 @@
 import contextlib
 import logging
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -291,22 +289,6 @@ def test_call_without_a_thread_for_it_has_asked_nothing(
                 client.acquire()
         assert not caught.value.may_have_acted
         assert client.acquire() == "token-a"
-
-
-def test_limits_leave_room_for_two_requests_of_64_resources_at_once() -> None:
-    script = """
-import threading
-from spank_qrmi.trust import privileges
-privileges.limit(privileges.NETWORK_LIMITS)
-is_over = threading.Event()
-threads = [threading.Thread(target=is_over.wait) for _ in range(64 * 2 * 2)]
-try:
-    for each in threads:
-        each.start()
-finally:
-    is_over.set()
-"""
-    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_process_that_hangs_is_not_waited_for(vendor: FakeVendor) -> None:
