@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import resource
-import signal
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +40,6 @@ from spank_qrmi.trust.worker_user import WorkerUser, ids_of
 log = logging.getLogger(__name__)
 
 
-_CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 _CHANNEL_DESCRIPTOR = 3
 
 NETWORK_LIMITS: Mapping[int, int] = {
@@ -61,7 +59,7 @@ _NO_THREAD = "was not asked: the user of the worker's network process may start 
 def main(channel: socket.socket, parent_pid: int) -> NoReturn:
     """Serve in a process that was just forked, with nothing left of what it inherited."""
     # As the worker: what is sent to a job's tasks may be sent to us too. Its end ends us.
-    block_signals()
+    privileges.block_signals()
     channel = _alone(channel)
     privileges.limit(NETWORK_LIMITS)
 
@@ -74,11 +72,6 @@ def main(channel: socket.socket, parent_pid: int) -> NoReturn:
         CallServer(channel, give_up_root).serve()
     # A thread may still hang in a look-up of a name.
     os._exit(0)
-
-
-def block_signals() -> None:
-    """Block all signals but those of a crash."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)
 
 
 def _alone(channel: socket.socket) -> socket.socket:

@@ -29,6 +29,8 @@ With 1 MiB, Python 3.13 has been seen to crash in deep calls.
 CPU_SECONDS = 60
 """Processor time that a piece of work may need on top of the time that it may last."""
 
+_CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
@@ -56,6 +58,11 @@ def refuse_to_ask() -> None:
             raise PermissionError(errno.EPERM, message)
 
     sys.addaudithook(refuse)
+
+
+def block_signals() -> None:
+    """Block all signals but those of a crash."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)
 
 
 def limit(limits: Mapping[int, int]) -> None:

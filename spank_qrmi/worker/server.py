@@ -25,7 +25,8 @@ import time
 from pathlib import Path
 
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.network.process import block_signals, client_with
+from spank_qrmi.network.process import client_with
+from spank_qrmi.trust import privileges
 from spank_qrmi.trust.files import open_trusted_folder
 from spank_qrmi.trust.proc import read_proc
 from spank_qrmi.trust.running_code import refuse_untrusted_code
@@ -319,7 +320,7 @@ def _stop_serving() -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    block_signals()
+    privileges.block_signals()
     os.setsid()
 
 
