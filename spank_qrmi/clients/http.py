@@ -34,6 +34,7 @@ from spank_qrmi.clients.response import Response
 from spank_qrmi.clients.retry import MOST_TRIES, Budget, RequestError, repeat, status_failure
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError, SettingsError
+from spank_qrmi.redaction import error_place
 
 log = logging.getLogger(__name__)
 
@@ -287,6 +288,18 @@ class HttpClient:
                     self._client = _new_client(verify=trust.context)
                 self._advice = trust.advice
             return self._client
+
+
+def open_client(environment: Mapping[str, str]) -> HttpClient | ServiceError:
+    """Return an open client for a set of variables, or why there is none."""
+    client = HttpClient(Deadline(0))
+    try:
+        client.open_with(environment)
+    except ServiceError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 (one set's fault must not take the others down)
+        return ServiceError(f"requests cannot be made: {error_place(error)}")
+    return client
 
 
 def check_proxies(variables: Mapping[str, str]) -> None:

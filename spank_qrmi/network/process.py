@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from spank_qrmi.answer import logging_to
 from spank_qrmi.clients.base import Exchange, Settings
-from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.http import HttpClient, open_client
 from spank_qrmi.clients.tokens import Login, TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
@@ -107,7 +107,7 @@ class CallServer:
         self._give_up_root = give_up_root
         self._sending = threading.Lock()
         # Most sites set no variables: it is ready when the worker has read what is asked for.
-        self._plain_client = client_with({})
+        self._plain_client = open_client({})
         self._clients: list[HttpClient | ServiceError] = []
         self._works: dict[str, _Work] = {}
 
@@ -151,7 +151,7 @@ class CallServer:
         """Open a client for each set of variables, and give up root."""
         try:
             self._clients = [
-                client_with(each) if each else self._plain_client for each in _sets_in(environments)
+                open_client(each) if each else self._plain_client for each in _sets_in(environments)
             ]
             self._give_up_root(user, float(seconds))
         except QrmiError as error:
@@ -239,15 +239,3 @@ def _sets_in(fields: Sequence[str]) -> list[dict[str, str]]:
         sets.append(fields_to_pairs(rest[1:end]))
         rest = rest[end:]
     return sets
-
-
-def client_with(environment: Mapping[str, str]) -> HttpClient | ServiceError:
-    """Return an open client for a set of variables, or why there is none."""
-    client = HttpClient(Deadline(0))
-    try:
-        client.open_with(environment)
-    except ServiceError as error:
-        return error
-    except Exception as error:  # noqa: BLE001 (one set's fault must not take the others down)
-        return ServiceError(f"requests cannot be made: {error_place(error)}")
-    return client

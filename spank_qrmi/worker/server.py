@@ -24,8 +24,8 @@ import sys
 import time
 from pathlib import Path
 
+from spank_qrmi.clients.http import open_client
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.network.process import client_with
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.files import open_trusted_folder
 from spank_qrmi.trust.proc import read_proc
@@ -373,7 +373,7 @@ def main(path: str | None = None) -> None:
     os.umask(0o077)
     os.chdir("/")
     # With the first client come OpenSSL's tables and the codecs of names: workers inherit them.
-    client_with({})
+    open_client({})
     gc.set_threshold(_GARBAGE_THRESHOLD)
     gc.freeze()
     # Nobody would start one again that serves a socket of its own.

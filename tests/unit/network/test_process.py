@@ -18,6 +18,7 @@ from tests.unit.scripted_server import HANG_UP, scripted_server
 PROGRAM = """
 import sys
 from spank_qrmi.clients import retry
+from spank_qrmi.clients.http import open_client
 from spank_qrmi.network import process as network_process
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust import worker_user
@@ -28,7 +29,7 @@ from spank_qrmi.network.messages import error_fields, pairs_to_fields
 
 retry.DELAYS_SECONDS = (0.01,) * len(retry.DELAYS_SECONDS)
 clients = {
-    proxy: network_process.client_with(
+    proxy: open_client(
         {"http_proxy": proxy, "https_proxy": proxy} if proxy else {}
     )
     for proxy in ("", "http://user:password@127.0.0.1:9")
@@ -87,11 +88,11 @@ def test_requests_import_nothing(base_url: str) -> None:
 # Meets what would import more, once nothing can be read any more.
 HOSTILE_PROGRAM = r"""
 import sys
-from spank_qrmi.network import process as network_process
+from spank_qrmi.clients.http import open_client
 
 https_url, certificate, http_url = sys.argv[1:]
 trusting, other = (
-    network_process.client_with(each)
+    open_client(each)
     for each in ({"SSL_CERT_FILE": certificate}, {"https_proxy": http_url})
 )
 
