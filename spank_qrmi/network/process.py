@@ -34,13 +34,11 @@ from spank_qrmi.network.messages import (
 )
 from spank_qrmi.redaction import error_place
 from spank_qrmi.trust import privileges
-from spank_qrmi.trust.descriptors import close_from
+from spank_qrmi.trust.descriptors import keep_only
 from spank_qrmi.trust.worker_user import WorkerUser, ids_of
 
 log = logging.getLogger(__name__)
 
-
-_CHANNEL_DESCRIPTOR = 3
 
 NETWORK_LIMITS: Mapping[int, int] = {
     resource.RLIMIT_CORE: privileges.NO_CORE,
@@ -60,7 +58,8 @@ def main(channel: socket.socket, parent_pid: int) -> NoReturn:
     """Serve in a process that was just forked, with nothing left of what it inherited."""
     # As the worker: what is sent to a job's tasks may be sent to us too. Its end ends us.
     privileges.block_signals()
-    channel = _alone(channel)
+    channel = keep_only(channel)
+    _close_standard_streams()
     privileges.limit(NETWORK_LIMITS)
 
     def give_up_root(user: str, seconds: float) -> None:
@@ -74,18 +73,12 @@ def main(channel: socket.socket, parent_pid: int) -> NoReturn:
     os._exit(0)
 
 
-def _alone(channel: socket.socket) -> socket.socket:
-    """Close every descriptor but the channel and standard error."""
-    if channel.fileno() == _CHANNEL_DESCRIPTOR:
-        channel.detach()
-    else:
-        os.dup2(channel.detach(), _CHANNEL_DESCRIPTOR, inheritable=False)
-    close_from(_CHANNEL_DESCRIPTOR + 1)
+def _close_standard_streams() -> None:
+    """Leave nothing to read or to spoil but standard error."""
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for descriptor in (0, 1):
         os.dup2(nothing, descriptor)
     os.close(nothing)
-    return socket.socket(fileno=_CHANNEL_DESCRIPTOR)
 
 
 def become_user(text: str) -> None:

@@ -28,7 +28,7 @@ from spank_qrmi.network.worker_end import NetworkProcess, start_network_process
 from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_version
 from spank_qrmi.redaction import error_place
 from spank_qrmi.trust import privileges
-from spank_qrmi.trust.descriptors import close_from
+from spank_qrmi.trust.descriptors import keep_only
 from spank_qrmi.trust.running_code import refuse_untrusted_code
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def _cancel_when_abandoned(channel: socket.socket, deadline: Deadline) -> None:
 def main() -> None:
     """Serve one request as the process that slurmstepd has started, over descriptors 0 and 1."""
     _settle()
-    channel = _alone_with(socket.socket(fileno=os.dup(0)))
+    channel = keep_only(socket.socket(fileno=os.dup(0)))
     _take_standard_streams(os.dup(2))
     _serve_and_end(channel, _begin())
 
@@ -121,7 +121,7 @@ def main() -> None:
 def wait_for_plugin(orders: socket.socket) -> None:
     """Get ready, and serve the plugin that the worker server names; end if it names none."""
     _settle()
-    orders = _alone_with(orders)
+    orders = keep_only(orders)
     network = _begin()
     if not network.lives_until_readable(orders):
         # Whom it was handed out to could ask nothing. Its server has another one then.
@@ -145,15 +145,6 @@ def encode_stepd_pid(stepd_pid: int) -> bytes:
 def _settle() -> None:
     os.umask(0o077)
     os.chdir("/")
-
-
-def _alone_with(channel: socket.socket) -> socket.socket:
-    """Close all but this socket and the standard streams: slurmd may have left anything open."""
-    if channel.fileno() != _CHANNEL_DESCRIPTOR:
-        os.dup2(channel.detach(), _CHANNEL_DESCRIPTOR, inheritable=False)
-        channel = socket.socket(fileno=_CHANNEL_DESCRIPTOR)
-    close_from(_CHANNEL_DESCRIPTOR + 1)
-    return channel
 
 
 def _take_standard_streams(stderr_end: int) -> None:
@@ -184,7 +175,6 @@ def _serve_and_end(
     os._exit(0)
 
 
-_CHANNEL_DESCRIPTOR = 3
 _STEPD_PID = struct.Struct("i")
 _PASSED_COUNT = 2
 
