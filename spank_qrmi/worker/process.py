@@ -115,14 +115,14 @@ def main() -> None:
     _settle()
     channel = keep_only(socket.socket(fileno=os.dup(0)))
     _take_standard_streams(os.dup(2))
-    _serve_and_end(channel, _begin())
+    _serve_and_end(channel, leave_asking())
 
 
 def wait_for_plugin(orders: socket.socket) -> None:
     """Get ready, and serve the plugin that the worker server names; end if it names none."""
     _settle()
     orders = keep_only(orders)
-    network = _begin()
+    network = leave_asking()
     if not network.lives_until_readable(orders):
         # Whom it was handed out to could ask nothing. Its server has another one then.
         os._exit(1)
@@ -157,8 +157,11 @@ def _take_standard_streams(stderr_end: int) -> None:
     os.close(stderr_end)
 
 
-def _begin() -> NetworkProcess:
-    """Fork what asks, before there is a secret, an open file or a thread that it could inherit."""
+def leave_asking() -> NetworkProcess:
+    """Fork the process that asks; this one, which decides, has limits and asks nothing for good.
+
+    Called before there is a secret, an open file or a thread that it could inherit.
+    """
     network = start_network_process()
     privileges.refuse_to_ask()
     privileges.limit(WORKER_LIMITS)
