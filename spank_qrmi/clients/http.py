@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
@@ -34,7 +35,7 @@ from spank_qrmi.clients.response import Response
 from spank_qrmi.clients.retry import MOST_TRIES, Budget, RequestError, repeat, status_failure
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError, SettingsError
-from spank_qrmi.redaction import error_place
+from spank_qrmi.redaction import error_place, printable
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,10 @@ LATE_RESPONSE_SECONDS = 0.8
 BODY_LIMIT_BYTES = 1024 * 1024
 
 _CANCEL_CHECK_SECONDS = 0.1
+# Compiled once a redirect has ended a request: no other needs them.
+_AUTHORITY = r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)"
+_HOST = r"(?:.*@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]*)?"
+_SHOWN_HOST_LIMIT = 100
 _PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy")
 
 _setting_variables = threading.Lock()
@@ -366,20 +371,40 @@ def _new_client(**options: Any) -> httpx.Client:
 
 
 def _refuse_head(raw: httpx.Response) -> None:
-    """Raise for a response of which no more is read.
+    """Raise RequestError for a response of which no more is read.
 
     Called before httpx acts on it: that reads where a redirect leads even if it does not follow.
     """
     request: HttpRequest = raw.request.extensions["request"]
-    response = _response(raw, request, b"")
-    if raw.is_redirect and (
-        failure := status_failure(response, is_repeatable=request.is_repeatable)
-    ):
-        raise failure
+    if HTTPStatus.MULTIPLE_CHOICES <= raw.status_code < HTTPStatus.BAD_REQUEST:
+        raise _refusal_of_redirect(raw, request)
     if raw.headers.get("content-encoding", "identity").strip().lower() != "identity":
         # A few bytes could unpack to more than there is memory, in one piece.
         message = f"the answer of {request.source} is compressed, although we take none such"
         raise RequestError(message, may_have_acted=not request.is_repeatable)
+
+
+def _refusal_of_redirect(raw: httpx.Response, request: HttpRequest) -> RequestError:
+    """Return the refusal: following would carry credentials to a host that nobody configured.
+
+    It names the host only, the rest may hold credentials.
+    """
+    status = raw.status_code
+    host = printable(_redirect_host(raw.headers.get("location", ""))[:_SHOWN_HOST_LIMIT])
+    return RequestError(
+        f"{request.source} answered {status} and wants to send us to {host}: redirects are not "
+        "followed, correct the endpoint's URL",
+        status=status,
+        may_have_acted=status == HTTPStatus.SEE_OTHER and not request.is_repeatable,
+    )
+
+
+def _redirect_host(location: str) -> str:
+    found = re.match(_AUTHORITY, location)
+    if found is None:
+        return "the same host"
+    host = re.fullmatch(_HOST, found[1])
+    return "an unreadable address" if host is None else host[1].lower()
 
 
 def _response(raw: httpx.Response, request: HttpRequest, body: bytes) -> Response:
