@@ -13,7 +13,7 @@ from uuid import uuid4
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.request import base_url, is_header_value
 from spank_qrmi.clients.tokens import Login, TokenSource
-from spank_qrmi.errors import AcquisitionError
+from spank_qrmi.errors import AcquisitionError, QrmiError
 
 
 def path_segment(text: str) -> str:
@@ -38,6 +38,15 @@ class Settings:
     for a job without one. `values` holds secrets and is left out of `repr`.
     """
 
+    failure: ClassVar[type[QrmiError]] = AcquisitionError
+    """What is raised for a variable that is missing or cannot be used."""
+
+    remedy: ClassVar[str] = (
+        "add {key} to the resource's environment in qrmi_config.json or export the variable when "
+        "submitting"
+    )
+    """What to do about one that is missing."""
+
     resource_name: str
     values: Mapping[str, str] = field(repr=False)
     remaining_seconds: int | None = None
@@ -47,33 +56,27 @@ class Settings:
         return self.values.get(key, "").strip() or None
 
     def require(self, key: str) -> str:
-        """Return the stripped value of `key`; raise AcquisitionError naming it if it is unset."""
+        """Return the stripped value of `key`; raise `failure` naming it if it is unset."""
         value = self.get(key)
         if value is None:
-            message = (
-                f"{self.variable(key)} is not set: add {key} to the resource's environment in "
-                "qrmi_config.json or export the variable when submitting"
-            )
-            raise AcquisitionError(message)
+            raise self.failure(f"{self.variable(key)} is not set: {self.remedy.format(key=key)}")
         return value
 
     def require_url(self, key: str) -> str:
-        """Return `key` as a base URL, see `base_url`; raise AcquisitionError if it is none."""
+        """Return `key` as a base URL, see `base_url`; raise `failure` if it is none."""
         url = base_url(self.require(key))
         if url is None:
-            message = (
+            raise self.failure(
                 f"{self.variable(key)} must be a URL that starts with https:// or http://, without "
                 "user name, query or fragment"
             )
-            raise AcquisitionError(message)
         return url
 
     def require_header_value(self, key: str) -> str:
-        """Return the value of `key`; raise AcquisitionError if no header can carry it."""
+        """Return the value of `key`; raise `failure` if no header can carry it."""
         value = self.require(key)
         if not is_header_value(value):
-            message = f"{self.variable(key)} must be plain ASCII text on one line"
-            raise AcquisitionError(message)
+            raise self.failure(f"{self.variable(key)} must be plain ASCII text on one line")
         return value
 
     def variable(self, key: str) -> str:
