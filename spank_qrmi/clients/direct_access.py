@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from spank_qrmi.clients.base import Client, Exchange, Settings, path_segment, random_token
 from spank_qrmi.clients.ibm import IbmService
+from spank_qrmi.clients.qrun_variables import LONGEST_TIMEOUT_SECONDS
 
 _PREFIX = "QRMI_IBM_DA_"
 _ACCESSIBLE_STATUSES = frozenset({"online"})
@@ -23,9 +24,8 @@ class DirectAccess(Client):
         f"{_PREFIX}ENDPOINT": (f"{_PREFIX}IAM_APIKEY", f"{_PREFIX}SERVICE_CRN"),
     }
 
-    # The client signs S3 URLs that live as long as the task may run, at most 7 days (AWS Signature
-    # Version 4); it fails on more after it has uploaded the input.
-    longest_task_seconds = 604800
+    # The vendor's client fails on more after it has uploaded the input.
+    longest_task_seconds = LONGEST_TIMEOUT_SECONDS
 
     hold = None
 

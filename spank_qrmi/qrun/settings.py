@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from spank_qrmi.clients import qrun_variables as names
+from spank_qrmi.clients.base import UNLIMITED_SECONDS
 from spank_qrmi.clients.qrun_service import QrunSettings
 from spank_qrmi.errors import VariableError
 
@@ -96,7 +97,7 @@ def _time_limit_seconds(settings: QrunSettings) -> int:
     text = settings.require(names.TIMEOUT_SECONDS)
     is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(2**64))
     seconds = int(text) if is_number else 0
-    if seconds == names.UNLIMITED_SECONDS:
+    if seconds == UNLIMITED_SECONDS:
         return names.LONGEST_TIMEOUT_SECONDS
     if not 1 <= seconds <= names.LONGEST_TIMEOUT_SECONDS:
         message = (
