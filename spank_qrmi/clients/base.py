@@ -24,8 +24,7 @@ def path_segment(text: str) -> str:
     """Return `text` as one segment of a URL's path; raise AcquisitionError if it cannot be one."""
     # A URL with one of these is another URL to a service, or to a proxy on the way.
     if text in {"", ".", ".."}:
-        message = f"{text!r} cannot be the name of a resource"
-        raise AcquisitionError(message)
+        raise AcquisitionError(f"{text!r} cannot be the name of a resource")
     return quote(text, safe="", errors="surrogateescape")
 
 

@@ -98,8 +98,7 @@ class _Attempt:
         # Soon nobody waits any more, and a session would open that nobody knows of.
         self.was_sent = time.monotonic() < self.send_by
         if not self.was_sent:
-            message = f"no time is left to ask {self.request.source}"
-            raise RequestError(message)
+            raise RequestError(f"no time is left to ask {self.request.source}")
 
     def give_up(self) -> None:
         """Send nothing from now on, and hang up: a response may have no end."""
@@ -158,8 +157,7 @@ class HttpClient:
         try:
             self._opened(environment)
         except SettingsError as error:
-            message = f"cannot prepare requests: {error}"
-            raise ServiceError(message) from error
+            raise ServiceError(f"cannot prepare requests: {error}") from error
 
     def request(
         self,
@@ -204,8 +202,7 @@ class HttpClient:
         """Send the request once; raise RequestError unless it has a usable status."""
         seconds = budget.remaining_seconds()
         if seconds <= 0:
-            message = f"no time is left to ask {request.source}"
-            raise RequestError(message)
+            raise RequestError(f"no time is left to ask {request.source}")
         started_at = time.monotonic()
         outcome = self._outcome_within(request, min(seconds, self._try_seconds))
         status = outcome.status if outcome.status is not None else "no answer"
@@ -312,11 +309,10 @@ def check_proxies(variables: Mapping[str, str]) -> None:
     for name in _PROXY_NAMES:
         value = variables.get(name, variables.get(name.upper(), ""))
         if value and not _is_usable_proxy(value):
-            message = (
+            raise SettingsError(
                 f"{name}: write the proxy as http://host:port; https:// and socks:// are not "
                 "supported"
             )
-            raise SettingsError(message)
 
 
 def _is_usable_proxy(value: str) -> bool:
@@ -342,11 +338,10 @@ def _proxies_of(environment: Mapping[str, str]) -> Iterator[None]:
             yield
         except (httpx.InvalidURL, ValueError):
             # What these say themselves may hold a proxy's login.
-            message = (
+            raise SettingsError(
                 "no_proxy: write names, .suffixes and addresses, without brackets, with commas "
                 "between them"
-            )
-            raise SettingsError(message) from None
+            ) from None
         finally:
             for name, value in before.items():
                 os.environ.pop(name, None)
@@ -380,8 +375,10 @@ def _refuse_head(raw: httpx.Response) -> None:
         raise _refusal_of_redirect(raw, request)
     if raw.headers.get("content-encoding", "identity").strip().lower() != "identity":
         # A few bytes could unpack to more than there is memory, in one piece.
-        message = f"the answer of {request.source} is compressed, although we take none such"
-        raise RequestError(message, may_have_acted=not request.is_repeatable)
+        raise RequestError(
+            f"the answer of {request.source} is compressed, although we take none such",
+            may_have_acted=not request.is_repeatable,
+        )
 
 
 def _refusal_of_redirect(raw: httpx.Response, request: HttpRequest) -> RequestError:
@@ -419,8 +416,10 @@ def _read_body(raw: httpx.Response, attempt: _Attempt) -> bytes:
     for piece in raw.iter_raw():
         body += piece
         if len(body) > BODY_LIMIT_BYTES:
-            message = f"the answer of {request.source} is larger than 1 MiB"
-            raise RequestError(message, may_have_acted=not request.is_repeatable)
+            raise RequestError(
+                f"the answer of {request.source} is larger than 1 MiB",
+                may_have_acted=not request.is_repeatable,
+            )
     return bytes(body)
 
 

@@ -42,26 +42,23 @@ class PasqalCloud(Client):
             is_repeatable=True,
         )
         if not response.is_success:
-            message = f"{response.source} answered {response.status_text()}"
-            raise AcquisitionError(message)
+            raise AcquisitionError(f"{response.source} answered {response.status_text()}")
         devices = response.json_object().get("data")
         if not isinstance(devices, list) or not all(isinstance(each, dict) for each in devices):
-            message = f"the answer of {response.source} holds no list of devices"
-            raise ServiceError(message, status=response.status)
+            raise ServiceError(
+                f"the answer of {response.source} holds no list of devices", status=response.status
+            )
         if not devices:
-            message = f"the service knows no device of type {self._device_type}"
-            raise AcquisitionError(message)
+            raise AcquisitionError(f"the service knows no device of type {self._device_type}")
         device = devices[0]
         if device.get("availability") != "ACTIVE":
             shown = response.shown(device.get("availability")) or "not given"
-            message = f"not accessible: the device's availability is {shown}"
-            raise AcquisitionError(message)
+            raise AcquisitionError(f"not accessible: the device's availability is {shown}")
         # Other programs accept a device that is active but down; a job that waits for one only
         # burns its time limit, so we do not.
         if device.get("status", "UP") != "UP":
             shown = response.shown(device.get("status")) or "not given"
-            message = f"not accessible: the device's status is {shown}"
-            raise AcquisitionError(message)
+            raise AcquisitionError(f"not accessible: the device's status is {shown}")
 
     def acquire(self, exchange: Exchange) -> str:
         """Return a random token (UUID version 4); nothing is asked."""

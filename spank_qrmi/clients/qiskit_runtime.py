@@ -121,8 +121,7 @@ class QiskitRuntime(Client):
         if not self._is_ended_by(exchange, "DELETE", token, reasons, path="/close"):
             # One cause often fails all three requests in the same words.
             told = dict.fromkeys([*list_reasons, *reasons])
-            message = f"the session may still be open: {'; '.join(told)}"
-            raise ReleaseError(message)
+            raise ReleaseError(f"the session may still be open: {'; '.join(told)}")
 
     def _session_hold(self) -> Hold:
         what = (
@@ -135,18 +134,15 @@ class QiskitRuntime(Client):
         """Raise AcquisitionError unless jobs can run in the session that `variable` names."""
         advice = f"unset {variable} to get a new one"
         if not _SESSION_ID.fullmatch(session_id):
-            message = f"{variable} is not a session id: {advice}"
-            raise AcquisitionError(message)
+            raise AcquisitionError(f"{variable} is not a session id: {advice}")
         response = self._ask(exchange, "GET", session_id)
         if response.status == HTTPStatus.NOT_FOUND:
-            message = f"the session in {variable} does not exist: {advice}"
-            raise AcquisitionError(message)
+            raise AcquisitionError(f"the session in {variable} does not exist: {advice}")
         if not response.is_success:
             raise self._service.refusal(response)
         problem = _session_problem(response.json_object())
         if problem:
-            message = f"the session in {variable} {problem}: {advice}"
-            raise AcquisitionError(message)
+            raise AcquisitionError(f"the session in {variable} {problem}: {advice}")
 
     def _session_refusal(self, response: Response) -> AcquisitionError:
         """Return the error for a session that was refused, with the usual cause."""
@@ -246,8 +242,7 @@ def _session_mode(settings: Settings) -> str:
     """Return the session's mode; raise AcquisitionError if there is no such mode."""
     mode = (settings.get(_MODE_KEY) or _DEDICATED).lower()
     if mode not in {_DEDICATED, _BATCH}:
-        message = f"{settings.variable(_MODE_KEY)} must be {_DEDICATED} or {_BATCH}"
-        raise AcquisitionError(message)
+        raise AcquisitionError(f"{settings.variable(_MODE_KEY)} must be {_DEDICATED} or {_BATCH}")
     return mode
 
 
@@ -261,11 +256,10 @@ def _max_ttl_seconds(settings: Settings) -> int:
         return max(1, min(_DEFAULT_MAX_TTL_SECONDS, remaining_seconds))
     is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(2**31))
     if not (is_number and 1 <= int(text) <= _LARGEST_MAX_TTL_SECONDS):
-        message = (
+        raise AcquisitionError(
             f"{settings.variable(_MAX_TTL_KEY)} must be a whole number of seconds from 1 to "
             f"{_LARGEST_MAX_TTL_SECONDS}"
         )
-        raise AcquisitionError(message)
     return int(text)
 
 
@@ -279,8 +273,11 @@ def _session_id(response: Response) -> str:
         unusable = ServiceError(str(error), status=response.status, may_have_acted=True)
         unusable.partial_body = response.body
         raise unusable from error
-    message = f"the answer of {response.source} holds no usable session id"
-    raise ServiceError(message, status=response.status, may_have_acted=True)
+    raise ServiceError(
+        f"the answer of {response.source} holds no usable session id",
+        status=response.status,
+        may_have_acted=True,
+    )
 
 
 def _readable_session_id(partial_body: bytes) -> str | None:

@@ -142,8 +142,9 @@ class QuantumSystem(IbmService):
             raise self._refusal(response)
         jobs = response.json_object().get("jobs")
         if not isinstance(jobs, list):
-            message = f"the answer of {response.source} holds no list of jobs"
-            raise ServiceError(message, status=response.status)
+            raise ServiceError(
+                f"the answer of {response.source} holds no list of jobs", status=response.status
+            )
         return response, [job for job in jobs if isinstance(job, dict)]
 
     def _refusal(self, response: Response) -> ServiceError:
@@ -162,8 +163,9 @@ def _job(response: Response, document: Mapping[str, object], job_id: str) -> Job
     """Return the job that `document` describes; raise ServiceError if it describes none."""
     status = response.shown(document.get("status"))
     if not status:
-        message = f"the answer of {response.source} gives no status of the job"
-        raise ServiceError(message, status=response.status)
+        raise ServiceError(
+            f"the answer of {response.source} gives no status of the job", status=response.status
+        )
     usage = document.get("usage")
     nanoseconds = usage.get("quantum_nanoseconds") if isinstance(usage, dict) else None
     return Job(

@@ -100,8 +100,7 @@ def checked_url(text: str, query: Mapping[str, str] | None) -> tuple[str, str]:
     with suppress(ValueError):
         origin, path = split_url(text)
         return origin, f"{path}?{urlencode(query, quote_via=quote)}" if query else path
-    message = "an endpoint's URL cannot be used: correct the resource's endpoints"
-    raise RequestError(message)
+    raise RequestError("an endpoint's URL cannot be used: correct the resource's endpoints")
 
 
 def encoded_body(
@@ -115,8 +114,7 @@ def encoded_body(
         if form is not None:
             return "application/x-www-form-urlencoded", urlencode(form, quote_via=quote).encode()
         return None, None
-    message = "a setting of the resource has characters that cannot be sent"
-    raise RequestError(message)
+    raise RequestError("a setting of the resource has characters that cannot be sent")
 
 
 def secret_values(headers: Mapping[str, str], form: Mapping[str, str] | None) -> tuple[str, ...]:
@@ -129,8 +127,7 @@ def all_headers(headers: Mapping[str, str], body_type: str | None) -> dict[str, 
     """Return `headers` with our own; raise RequestError if one holds what cannot be sent."""
     for name, value in headers.items():
         if not is_header_value(value) or value != value.strip():
-            message = f"the value of the header {name} has characters that cannot be sent"
-            raise RequestError(message)
+            raise RequestError(f"the value of the header {name} has characters that cannot be sent")
     return {
         "User-Agent": USER_AGENT,
         "Accept": "application/json",

@@ -84,9 +84,8 @@ def repeat(
                 raise
             give_up_reason = _wait_before_next(failure, tries, max_tries, budget)
             if give_up_reason:
-                message = f"{failure}; {give_up_reason}"
                 raise ServiceError(
-                    message,
+                    f"{failure}; {give_up_reason}",
                     status=failure.status,
                     may_have_acted=failure.may_have_acted,
                     retry_after_seconds=failure.retry_after_seconds,

@@ -95,8 +95,7 @@ def encode_frame(kind: Order | Report, *fields: str) -> bytes:
     texts = [text.encode("utf-8", "surrogateescape") for text in (kind.value, *fields)]
     frame = _number(len(texts)) + b"".join(_number(len(text)) + text for text in texts)
     if len(texts) > MAX_FIELDS or len(frame) > MAX_FRAME_BYTES:
-        message = f"a message of {len(frame)} bytes is too long"
-        raise ProtocolError(message)
+        raise ProtocolError(f"a message of {len(frame)} bytes is too long")
     return frame
 
 

@@ -54,8 +54,7 @@ def read_trusted_file(path: StrPath, limit_bytes: int, *, may_be_link: bool = Fa
         try:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
-                message = f"{path}: is no regular file"
-                raise ConfigError(message)
+                raise ConfigError(f"{path}: is no regular file")
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 content = file.read(limit_bytes + 1)
         finally:
@@ -63,8 +62,7 @@ def read_trusted_file(path: StrPath, limit_bytes: int, *, may_be_link: bool = Fa
     except OSError as error:
         raise _unreadable(path, error) from error
     if len(content) > limit_bytes:
-        message = f"{path}: is larger than {limit_bytes} bytes"
-        raise ConfigError(message)
+        raise ConfigError(f"{path}: is larger than {limit_bytes} bytes")
     return TrustedFile(content, not mode & _OTHERS, tuple(doubts))
 
 
@@ -99,8 +97,7 @@ def warn_or_refuse(exposures: Iterable[str], *, is_strict: bool) -> None:
     """Log each text as a warning, or raise ConfigError with the first one."""
     for text in exposures:
         if is_strict:
-            message = f"{text}; --strict-permissions refuses it"
-            raise ConfigError(message)
+            raise ConfigError(f"{text}; --strict-permissions refuses it")
         log.warning("%s", text)
 
 
@@ -110,8 +107,7 @@ def _opened(
     """Return the descriptor of what `path` names, which is closed by the caller; add doubts."""
     whole = PurePath(path)
     if not whole.is_absolute():
-        message = f"{path}: must be an absolute path"
-        raise ConfigError(message)
+        raise ConfigError(f"{path}: must be an absolute path")
     with ExitStack() as passed:
         root = here = _stepped("/", None, passed)
         top = place = PurePath(whole.anchor)
@@ -131,8 +127,7 @@ def _opened(
             if stat.S_ISLNK(status.st_mode):
                 _check_owner(whole, place / name, status)
                 if not names and not may_be_link:
-                    message = f"{whole}: is a symbolic link: name the file itself"
-                    raise ConfigError(message)
+                    raise ConfigError(f"{whole}: is a symbolic link: name the file itself")
                 links_left -= 1
                 if links_left < 0:
                     raise OSError(ELOOP, os.strerror(ELOOP))
@@ -197,17 +192,17 @@ def _doubts(path: PurePath, folder: PurePath, status: os.stat_result) -> list[st
 def _check_owner(path: PurePath, place: PurePath, status: os.stat_result) -> None:
     if _is_foreign(status):
         command = "chown -h" if stat.S_ISLNK(status.st_mode) else "chown"
-        message = (
+        raise ConfigError(
             f"{_subject(path, place)} must belong to root, not to user {status.st_uid}: "
             f"{command} root {place}"
         )
-        raise ConfigError(message)
 
 
 def _check_writers(path: PurePath, place: PurePath, status: os.stat_result) -> None:
     if status.st_mode & _OTHERS_WRITE:
-        message = f"{_subject(path, place)} must be writable by its owner alone: chmod go-w {place}"
-        raise ConfigError(message)
+        raise ConfigError(
+            f"{_subject(path, place)} must be writable by its owner alone: chmod go-w {place}"
+        )
 
 
 def _subject(path: PurePath, place: PurePath) -> str:

@@ -54,8 +54,9 @@ def refuse_to_ask() -> None:
 
     def refuse(event: str, _: tuple[object, ...]) -> None:
         if event in _ASKING:
-            message = f"{event}: only the process that has given up root asks the network"
-            raise PermissionError(errno.EPERM, message)
+            raise PermissionError(
+                errno.EPERM, f"{event}: only the process that has given up root asks the network"
+            )
 
     sys.addaudithook(refuse)
 
@@ -89,8 +90,7 @@ def become(uid: int, gid: int) -> None:
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     except OSError as error:
-        message = f"root cannot be given up for user {uid}: {error.strerror}"
-        raise PrivilegeError(message) from error
+        raise PrivilegeError(f"root cannot be given up for user {uid}: {error.strerror}") from error
     if os.getresuid() != (uid, uid, uid) or os.getresgid() != (gid, gid, gid) or os.getgroups():
         raise PrivilegeError("root cannot be given up: its ids or groups are left")
     for way_back in (os.seteuid, os.setegid):
@@ -98,8 +98,7 @@ def become(uid: int, gid: int) -> None:
             way_back(0)
             raise PrivilegeError("root cannot be given up: it can be regained")
     if held := capabilities():
-        message = f"root cannot be given up: capabilities are left ({', '.join(held)})"
-        raise PrivilegeError(message)
+        raise PrivilegeError(f"root cannot be given up: capabilities are left ({', '.join(held)})")
 
 
 def capabilities() -> list[str]:
@@ -123,7 +122,6 @@ def seal(parent_pid: int) -> None:
         (_PR_SET_PDEATHSIG, int(signal.SIGKILL)),
     ):
         if library.prctl(option, ctypes.c_ulong(value), *[ctypes.c_ulong(0)] * 3) != 0:
-            message = f"prctl({option}) failed: {os.strerror(ctypes.get_errno())}"
-            raise PrivilegeError(message)
+            raise PrivilegeError(f"prctl({option}) failed: {os.strerror(ctypes.get_errno())}")
     if os.getppid() != parent_pid:
         raise PrivilegeError("the worker has ended")

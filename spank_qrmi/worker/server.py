@@ -346,15 +346,13 @@ def _own_listener(path: Path) -> socket.socket:
         os.close(open_trusted_folder(path.parent, is_made=True))
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
             if other.connect_ex(str(path)) == 0:
-                message = f"another worker server serves {path}"
-                raise QrmiError(message)
+                raise QrmiError(f"another worker server serves {path}")
         path.unlink(missing_ok=True)
         os.umask(0o177)
         listener.bind(str(path))
         listener.listen(_BACKLOG)
     except OSError as error:
-        message = f"cannot serve {path}: {error.strerror or error}"
-        raise QrmiError(message) from error
+        raise QrmiError(f"cannot serve {path}: {error.strerror or error}") from error
     return listener
 
 
