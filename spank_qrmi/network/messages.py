@@ -9,8 +9,7 @@ what it tells is hostile, since it has read the network: it is text of limited l
 in it can be taken for another type.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
 from spank_qrmi.errors import (
@@ -146,25 +145,21 @@ def error_fields(error: QrmiError) -> list[str]:
     if not isinstance(error, ServiceError):
         return [name, str(error), "", "", ""]
     status = "" if error.status is None else str(error.status)
-    return [
-        name,
-        str(error),
-        status,
-        "1" if error.may_have_acted else "",
-        error.token or "",
-    ]
+    return [name, str(error), status, "1" if error.may_have_acted else "", error.token or ""]
 
 
 def error_from_fields(fields: Sequence[str]) -> QrmiError:
     """Return the error that `error_fields` was given; raise ProtocolError if they tell none."""
-    with _nonsense():
+    try:
         name, text, status, may_have_acted, token = fields
         error = _ERRORS[name](text[:MAX_TEXT_LENGTH])
-        if isinstance(error, ServiceError):
-            error.status = number(status) if status else None
-            error.may_have_acted = bool(may_have_acted)
-            error.token = checked_token(token) if token else None
-        return error
+    except (KeyError, ValueError) as failure:
+        raise ProtocolError("a message tells no error") from failure
+    if isinstance(error, ServiceError):
+        error.status = number(status) if status else None
+        error.may_have_acted = bool(may_have_acted)
+        error.token = checked_token(token) if token else None
+    return error
 
 
 def checked_token(text: str) -> str:
@@ -179,14 +174,6 @@ def number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= len("999999999")):
         raise ProtocolError("a message holds no number where one belongs")
     return int(text)
-
-
-@contextlib.contextmanager
-def _nonsense() -> Iterator[None]:
-    try:
-        yield
-    except (KeyError, ValueError) as error:
-        raise ProtocolError("a message tells no error") from error
 
 
 def _number(value: int) -> bytes:

@@ -39,7 +39,6 @@ from spank_qrmi.trust.worker_user import WorkerUser, ids_of
 
 log = logging.getLogger(__name__)
 
-
 NETWORK_LIMITS: Mapping[int, int] = {
     resource.RLIMIT_CORE: privileges.NO_CORE,
     resource.RLIMIT_DATA: 1536 * privileges.MIB,

@@ -21,7 +21,6 @@ from spank_qrmi.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-
 StrPath = str | os.PathLike[str]
 
 MOST_LINKS = 40
