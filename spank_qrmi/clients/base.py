@@ -28,11 +28,6 @@ def path_segment(text: str) -> str:
     return quote(text, safe="", errors="surrogateescape")
 
 
-def random_token() -> str:
-    """Return a token for what a service gives none for: a UUID of version 4 (RFC 9562, 5.4)."""
-    return str(uuid4())
-
-
 @dataclass(frozen=True)
 class Settings:
     """One resource as a client sees it: its name and its variables without the `<name>_` prefix.
@@ -119,7 +114,7 @@ class Client(Protocol):
     """Each endpoint key with the keys of the credentials that are sent there, itself or as a token
     made from it."""
 
-    longest_task_seconds: ClassVar[int | None]
+    longest_task_seconds: ClassVar[int | None] = None
     """What the vendor's own client can at most take as a task's timeout; None: any."""
 
     hold: Hold | None
@@ -146,3 +141,19 @@ class Client(Protocol):
 
     def release(self, exchange: Exchange, token: str) -> None:
         """Give back what `acquire` took; succeeds if it is already gone. Raises ReleaseError."""
+
+
+class UnheldClient(Client):
+    """One whose resource is there for every job: holding it is a note of ours.
+
+    The service knows of none, and is asked for nothing to take or to give back.
+    """
+
+    hold = None
+
+    def acquire(self, exchange: Exchange) -> str:
+        """Return a random token, a UUID of version 4 (RFC 9562, 5.4); nothing is asked."""
+        return str(uuid4())
+
+    def release(self, exchange: Exchange, token: str) -> None:
+        """Do nothing."""

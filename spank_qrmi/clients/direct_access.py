@@ -8,7 +8,7 @@ business.
 from collections.abc import Mapping
 from typing import ClassVar
 
-from spank_qrmi.clients.base import Client, Exchange, Settings, path_segment, random_token
+from spank_qrmi.clients.base import Exchange, Settings, UnheldClient, path_segment
 from spank_qrmi.clients.ibm import IbmService
 from spank_qrmi.clients.qrun_variables import LONGEST_TIMEOUT_SECONDS
 
@@ -16,8 +16,8 @@ _PREFIX = "QRMI_IBM_DA_"
 _ACCESSIBLE_STATUSES = frozenset({"online"})
 
 
-class DirectAccess(Client):
-    """One Direct Access backend; holding it is a note of ours, the service knows of none."""
+class DirectAccess(UnheldClient):
+    """One Direct Access backend."""
 
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {
         f"{_PREFIX}IAM_ENDPOINT": (f"{_PREFIX}IAM_APIKEY",),
@@ -27,23 +27,11 @@ class DirectAccess(Client):
     # The vendor's client fails on more after it has uploaded the input.
     longest_task_seconds = LONGEST_TIMEOUT_SECONDS
 
-    hold = None
-
     def __init__(self, settings: Settings) -> None:
         self._service = IbmService.from_settings(settings, prefix=_PREFIX)
         self.login = self._service.login
         self._path = f"/v1/backends/{path_segment(settings.resource_name)}"
 
     def check_accessible(self, exchange: Exchange) -> None:
-        """Return if the backend is online (Direct Access REST, GET /v1/backends/{name}).
-
-        Raises AcquisitionError with the service's reason, ServiceError if there is no response.
-        """
+        """Return if the backend is online (Direct Access REST, GET /v1/backends/{name})."""
         self._service.check_backend(exchange, self._path, _ACCESSIBLE_STATUSES)
-
-    def acquire(self, exchange: Exchange) -> str:
-        """Return a random token (UUID version 4); nothing is asked."""
-        return random_token()
-
-    def release(self, exchange: Exchange, token: str) -> None:
-        """Do nothing: the service holds nothing for a token."""

@@ -50,8 +50,6 @@ class QiskitRuntime(Client):
         f"{_PREFIX}ENDPOINT": (f"{_PREFIX}IAM_APIKEY", f"{_PREFIX}SERVICE_CRN", *_PRESET_KEYS),
     }
 
-    longest_task_seconds = None
-
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._service = IbmService.from_settings(settings, prefix=_PREFIX)
@@ -63,10 +61,7 @@ class QiskitRuntime(Client):
         self.hold = None if any(map(settings.get, _PRESET_KEYS)) else self._session_hold()
 
     def check_accessible(self, exchange: Exchange) -> None:
-        """Return if the backend is active (Qiskit Runtime REST, GET /backends/{name}/status).
-
-        Raises AcquisitionError with the service's reason, ServiceError if there is no response.
-        """
+        """Return if the backend is active (Qiskit Runtime REST, GET /backends/{name}/status)."""
         # Closing what was opened meanwhile must have time left even if the response never comes.
         self._service.check_backend(exchange, self._path, _ACCESSIBLE_STATUSES, _CHECK_SHARE)
 
