@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
+from typing import Any, TypedDict
 
 import httpx
 
@@ -107,6 +107,16 @@ class _Attempt:
             with suppress(OSError):
                 # Not what TLS makes of it: that would let the rest pass in clear text.
                 socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
+
+
+class RequestOptions(TypedDict, total=False):
+    """What a request may have besides, see `HttpClient.request`."""
+
+    query: Mapping[str, str] | None
+    json: Mapping[str, object] | None
+    secrets: tuple[str, ...]
+    share: float
+    max_tries: int
 
 
 class HttpClient:

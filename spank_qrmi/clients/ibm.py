@@ -5,16 +5,18 @@ What they are asked is their clients' business.
 """
 
 from binascii import b2a_base64
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from spank_qrmi.clients.base import Exchange, Settings
-from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.http import HttpClient, RequestOptions
 from spank_qrmi.clients.response import Response
-from spank_qrmi.clients.retry import MOST_TRIES
 from spank_qrmi.clients.tokens import Login
 from spank_qrmi.errors import AcquisitionError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _GRANT_TYPE = "urn:ibm:params:oauth:grant-type:apikey"
 
@@ -126,12 +128,8 @@ class IbmService:
         method: str,
         path: str,
         *,
-        query: Mapping[str, str] | None = None,
-        json: Mapping[str, object] | None = None,
-        secrets: tuple[str, ...] = (),
         is_repeatable: bool,
-        share: float = 1.0,
-        max_tries: int = MOST_TRIES,
+        **options: "Unpack[RequestOptions]",
     ) -> Response:
         """Make a request below the endpoint and return the response, see `HttpClient.request`.
 
@@ -145,12 +143,8 @@ class IbmService:
                 method,
                 f"{self.endpoint_url}{path}",
                 headers={"Authorization": f"Bearer {token}", **instance},
-                query=query,
-                json=json,
-                secrets=secrets,
                 is_repeatable=is_repeatable,
-                share=share,
-                max_tries=max_tries,
+                **options,
             )
 
         token = exchange.tokens.token(self.login)
@@ -171,12 +165,16 @@ class IbmService:
         response = self.request(exchange, "GET", path, is_repeatable=True, share=share)
         if response.status == HTTPStatus.NOT_FOUND:
             raise AcquisitionError("the service knows no backend of this name")
-        if not response.is_success:
-            raise self.refusal(response)
+        self.check_success(response)
         backend = response.json_object()
         status = backend.get("status")
         if not isinstance(status, str) or status.lower() not in accessible_statuses:
             raise AcquisitionError(response.not_accessible_text("backend", backend))
+
+    def check_success(self, response: Response) -> None:
+        """Raise AcquisitionError for a response that is no success, see `refusal_text`."""
+        if not response.is_success:
+            raise self.refusal(response)
 
     def refusal(self, response: Response) -> AcquisitionError:
         """Return the error for a response that is no success, see `refusal_text`."""

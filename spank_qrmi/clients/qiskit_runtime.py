@@ -6,15 +6,20 @@ business, except that release asks whether some are still pending.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from spank_qrmi.at_once import begin
 from spank_qrmi.clients.base import Client, Exchange, Hold, Settings, path_segment
+from spank_qrmi.clients.http import RequestOptions
 from spank_qrmi.clients.ibm import IbmService
 from spank_qrmi.clients.response import Response
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _PREFIX = "QRMI_IBM_QRS_"
 _MODE_KEY = f"{_PREFIX}SESSION_MODE"
@@ -108,12 +113,13 @@ class QiskitRuntime(Client):
         list_reasons: list[str] = []
         reasons: list[str] = []
         is_idle = begin(lambda: self._is_idle(exchange, token, list_reasons))
+        no_more = {"accepting_jobs": False}
         is_told = self._is_ended_by(
-            exchange, "PATCH", token, reasons, json={"accepting_jobs": False}, share=_PATCH_SHARE
+            exchange, "PATCH", _path(token), token, reasons, json=no_more, share=_PATCH_SHARE
         )
         if is_idle() and is_told:
             return
-        if not self._is_ended_by(exchange, "DELETE", token, reasons, path="/close"):
+        if not self._is_ended_by(exchange, "DELETE", f"{_path(token)}/close", token, reasons):
             # One cause often fails all three requests in the same words.
             told = dict.fromkeys([*list_reasons, *reasons])
             raise ReleaseError(f"the session may still be open: {'; '.join(told)}")
@@ -130,11 +136,10 @@ class QiskitRuntime(Client):
         advice = f"unset {variable} to get a new one"
         if not _SESSION_ID.fullmatch(session_id):
             raise AcquisitionError(f"{variable} is not a session id: {advice}")
-        response = self._ask(exchange, "GET", session_id)
+        response = self._ask(exchange, "GET", _path(session_id), session_id)
         if response.status == HTTPStatus.NOT_FOUND:
             raise AcquisitionError(f"the session in {variable} does not exist: {advice}")
-        if not response.is_success:
-            raise self._service.refusal(response)
+        self._service.check_success(response)
         problem = _session_problem(response.json_object())
         if problem:
             raise AcquisitionError(f"the session in {variable} {problem}: {advice}")
@@ -149,88 +154,74 @@ class QiskitRuntime(Client):
 
     def _is_idle(self, exchange: Exchange, session_id: str, reasons: list[str]) -> bool:
         """Return whether the service says so; add why not to `reasons` if it cannot be known."""
-        try:
+        query = {"pending": "true", "session_id": session_id}
+        with _noting_failure(reasons):
             # Closing must have time left even if the list never comes.
-            response = self._service.request(
-                exchange,
-                "GET",
-                "/jobs",
-                query={"pending": "true", "session_id": session_id},
-                secrets=(session_id,),
-                is_repeatable=True,
-                share=_LIST_SHARE,
+            response = self._ask(
+                exchange, "GET", "/jobs", session_id, query=query, share=_LIST_SHARE
             )
-            if response.is_success:
-                return response.json_object().get("jobs", []) == []
-        except QrmiError as error:
-            reasons.append(str(error))
-        else:
-            reasons.append(str(self._service.refusal(response)))
+            self._service.check_success(response)
+            return response.json_object().get("jobs", []) == []
+        return False
+
+    def _is_ended_by(
+        self,
+        exchange: Exchange,
+        method: str,
+        path: str,
+        session_id: str,
+        reasons: list[str],
+        **options: "Unpack[RequestOptions]",
+    ) -> bool:
+        """Make one request that ends a session; add to `reasons` why it did not."""
+        with _noting_failure(reasons):
+            response = self._ask(exchange, method, path, session_id, **options)
+            if response.status == HTTPStatus.NOT_FOUND:
+                reasons.append(self._service.refusal_text(response))
+                return self._is_gone(exchange, session_id, reasons, options.get("share", 1.0))
+            self._service.check_success(response)
+            return True
+        return False
+
+    def _is_gone(
+        self, exchange: Exchange, session_id: str, reasons: list[str], share: float
+    ) -> bool:
+        """Return whether a session that was not found has indeed ended.
+
+        One wrong 404, as a gateway gives that is being changed, would leave it open for good.
+        """
+        with _noting_failure(reasons):
+            response = self._ask(exchange, "GET", _path(session_id), session_id, share=share)
+            if response.status == HTTPStatus.NOT_FOUND:
+                return True
+            self._service.check_success(response)
+            return _is_closed(response.json_object())
         return False
 
     def _ask(
         self,
         exchange: Exchange,
         method: str,
+        path: str,
         session_id: str,
-        *,
-        path: str = "",
-        json: Mapping[str, object] | None = None,
-        share: float = 1.0,
+        **options: "Unpack[RequestOptions]",
     ) -> Response:
-        """Make a request below the session's own path."""
-        return self._service.request(
-            exchange,
-            method,
-            f"/sessions/{session_id}{path}",
-            json=json,
-            secrets=(session_id,),
-            is_repeatable=True,
-            share=share,
-        )
+        """Make a request about a session, whose id is not shown."""
+        options["secrets"] = (session_id,)
+        return self._service.request(exchange, method, path, is_repeatable=True, **options)
 
-    def _is_ended_by(
-        self,
-        exchange: Exchange,
-        method: str,
-        session_id: str,
-        reasons: list[str],
-        *,
-        path: str = "",
-        json: Mapping[str, object] | None = None,
-        share: float = 1.0,
-    ) -> bool:
-        """Make one request that ends a session; add to `reasons` why it did not."""
-        try:
-            response = self._ask(exchange, method, session_id, path=path, json=json, share=share)
-        except QrmiError as error:
-            reasons.append(str(error))
-            return False
-        if response.is_success:
-            return True
-        reasons.append(str(self._service.refusal(response)))
-        return response.status == HTTPStatus.NOT_FOUND and self._is_gone(
-            exchange, session_id, share, reasons
-        )
 
-    def _is_gone(
-        self, exchange: Exchange, session_id: str, share: float, reasons: list[str]
-    ) -> bool:
-        """Return whether a session that was not found has indeed ended.
+@contextmanager
+def _noting_failure(reasons: list[str]) -> Iterator[None]:
+    """Add to `reasons` why what is asked failed."""
+    try:
+        yield
+    except QrmiError as error:
+        reasons.append(str(error))
 
-        One wrong 404, as a gateway gives that is being changed, would leave it open for good.
-        """
-        try:
-            response = self._ask(exchange, "GET", session_id, share=share)
-            if response.status == HTTPStatus.NOT_FOUND:
-                return True
-            if response.is_success:
-                return _is_closed(response.json_object())
-        except QrmiError as error:
-            reasons.append(str(error))
-        else:
-            reasons.append(str(self._service.refusal(response)))
-        return False
+
+def _path(session_id: str) -> str:
+    return f"/sessions/{session_id}"
 
 
 def _session_mode(settings: Settings) -> str:
