@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from email.utils import mktime_tz, parsedate_tz
 from http import HTTPStatus
+from typing import Any
 
 from spank_qrmi.clients.response import Response
 from spank_qrmi.deadline import Deadline
@@ -25,23 +26,13 @@ _RETRY_AFTER_DIGITS = 9
 
 
 class RequestError(ServiceError):
-    """One try of a request failed; `is_worth_repeating` says if another is safe and useful."""
+    """One try of a request failed; `is_worth_repeating` says if another is safe and useful.
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int | None = None,
-        may_have_acted: bool = False,
-        is_worth_repeating: bool = False,
-        retry_after_seconds: float | None = None,
-    ) -> None:
-        super().__init__(
-            message,
-            status=status,
-            may_have_acted=may_have_acted,
-            retry_after_seconds=retry_after_seconds,
-        )
+    `facts` are those of ServiceError.
+    """
+
+    def __init__(self, message: str, *, is_worth_repeating: bool = False, **facts: Any) -> None:
+        super().__init__(message, **facts)
         self.is_worth_repeating = is_worth_repeating
 
 
@@ -84,12 +75,8 @@ def repeat(
                 raise
             give_up_reason = _wait_before_next(failure, tries, max_tries, budget)
             if give_up_reason:
-                raise ServiceError(
-                    f"{failure}; {give_up_reason}",
-                    status=failure.status,
-                    may_have_acted=failure.may_have_acted,
-                    retry_after_seconds=failure.retry_after_seconds,
-                ) from failure
+                failure.args = (f"{failure}; {give_up_reason}",)
+                raise
 
 
 def _wait_before_next(failure: RequestError, tries: int, max_tries: int, budget: Budget) -> str:
