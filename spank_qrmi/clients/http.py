@@ -26,9 +26,9 @@ from spank_qrmi.clients.certificates import connection_reason, is_untrusted, tru
 from spank_qrmi.clients.request import (
     HttpRequest,
     all_headers,
-    checked_url,
-    encoded_body,
+    encode_body,
     secret_values,
+    split_checked_url,
     split_url,
 )
 from spank_qrmi.clients.response import Response
@@ -165,7 +165,7 @@ class HttpClient:
         Raises ServiceError if the variables cannot be used.
         """
         try:
-            self._opened(environment)
+            self._open(environment)
         except SettingsError as error:
             raise ServiceError(f"cannot prepare requests: {error}") from error
 
@@ -193,10 +193,10 @@ class HttpClient:
         408, 423, 429 and 5xx that last.
         """
         budget = Budget(self._deadline, share, self._request_seconds)
-        body_type, body = encoded_body(json, form)
+        body_type, body = encode_body(json, form)
         request = HttpRequest(
             method,
-            *checked_url(url, query),
+            *split_checked_url(url, query),
             all_headers(headers, body_type),
             body,
             (*secret_values(headers, form), *secrets),
@@ -279,7 +279,7 @@ class HttpClient:
     def _send(self, attempt: _Attempt) -> Response:
         """Send the request and read the whole response, without following it anywhere."""
         request = attempt.request
-        with self._opened({}).stream(
+        with self._open({}).stream(
             request.method,
             f"{request.origin}{request.target}",
             headers=request.headers,
@@ -289,7 +289,7 @@ class HttpClient:
         ) as raw:
             return _response(raw, request, _read_body(raw, attempt))
 
-    def _opened(self, environment: Mapping[str, str]) -> httpx.Client:
+    def _open(self, environment: Mapping[str, str]) -> httpx.Client:
         """Return the open client, made with these variables if need be; raise SettingsError."""
         with self._opening:
             if self._client is None:

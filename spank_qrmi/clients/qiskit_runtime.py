@@ -155,7 +155,7 @@ class QiskitRuntime(Client):
     def _is_idle(self, exchange: Exchange, session_id: str, reasons: list[str]) -> bool:
         """Return whether the service says so; add why not to `reasons` if it cannot be known."""
         query = {"pending": "true", "session_id": session_id}
-        with _noting_failure(reasons):
+        with _note_failure(reasons):
             # Closing must have time left even if the list never comes.
             response = self._ask(
                 exchange, "GET", "/jobs", session_id, query=query, share=_LIST_SHARE
@@ -174,7 +174,7 @@ class QiskitRuntime(Client):
         **options: "Unpack[RequestOptions]",
     ) -> bool:
         """Make one request that ends a session; add to `reasons` why it did not."""
-        with _noting_failure(reasons):
+        with _note_failure(reasons):
             response = self._ask(exchange, method, path, session_id, **options)
             if response.status == HTTPStatus.NOT_FOUND:
                 reasons.append(self._service.refusal_text(response))
@@ -190,7 +190,7 @@ class QiskitRuntime(Client):
 
         One wrong 404, as a gateway gives that is being changed, would leave it open for good.
         """
-        with _noting_failure(reasons):
+        with _note_failure(reasons):
             response = self._ask(exchange, "GET", _path(session_id), session_id, share=share)
             if response.status == HTTPStatus.NOT_FOUND:
                 return True
@@ -212,7 +212,7 @@ class QiskitRuntime(Client):
 
 
 @contextmanager
-def _noting_failure(reasons: list[str]) -> Iterator[None]:
+def _note_failure(reasons: list[str]) -> Iterator[None]:
     """Add to `reasons` why what is asked failed."""
     try:
         yield

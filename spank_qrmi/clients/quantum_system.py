@@ -74,7 +74,7 @@ class QuantumSystem(IbmService):
         if response.status == HTTPStatus.NOT_FOUND and error_code(response) == _JOB_NOT_FOUND:
             return None
         if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
-            return self._listed_job(exchange, job_id)
+            return self._find_in_list(exchange, job_id)
         if not response.is_success:
             raise self._refusal(response)
         return _job(response, response.json_object(), job_id)
@@ -123,18 +123,18 @@ class QuantumSystem(IbmService):
 
         `share` (0 to 1) is the part of the remaining time that it may use. Raises ServiceError.
         """
-        _, jobs = self._listed_jobs(exchange, share)
+        _, jobs = self._list_jobs(exchange, share)
         ids = (job.get("id") for job in jobs)
         return frozenset(job_id for job_id in ids if isinstance(job_id, str))
 
-    def _listed_job(self, exchange: Exchange, job_id: str) -> Job | None:
-        response, jobs = self._listed_jobs(exchange)
+    def _find_in_list(self, exchange: Exchange, job_id: str) -> Job | None:
+        response, jobs = self._list_jobs(exchange)
         for job in jobs:
             if job.get("id") == job_id:
                 return _job(response, job, job_id)
         return None
 
-    def _listed_jobs(
+    def _list_jobs(
         self, exchange: Exchange, share: float = 1.0
     ) -> tuple[Response, list[dict[str, object]]]:
         response = self.request(exchange, "GET", _JOBS, is_repeatable=True, share=share)

@@ -94,7 +94,7 @@ def split_url(text: str) -> tuple[str, str]:
     return f"{written.scheme}://{host}:{port}", path
 
 
-def checked_url(text: str, query: Mapping[str, str] | None) -> tuple[str, str]:
+def split_checked_url(text: str, query: Mapping[str, str] | None) -> tuple[str, str]:
     """Return origin and target; raise RequestError if nothing can be sent there."""
     # What these say themselves may hold the query.
     with suppress(ValueError):
@@ -103,7 +103,7 @@ def checked_url(text: str, query: Mapping[str, str] | None) -> tuple[str, str]:
     raise RequestError("an endpoint's URL cannot be used: correct the resource's endpoints")
 
 
-def encoded_body(
+def encode_body(
     json: Mapping[str, object] | None, form: Mapping[str, str] | None
 ) -> tuple[str | None, bytes | None]:
     """Return the content type and the bytes of the body; raise RequestError if there are none."""

@@ -14,7 +14,7 @@ from spank_qrmi.clients.base import Client, Exchange, Hold, Settings
 from spank_qrmi.clients.qrun_service import quantum_system_from
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.errors import ProtocolError, ServiceError
-from spank_qrmi.network.messages import NONSENSE, checked_token
+from spank_qrmi.network.messages import NONSENSE, parse_token
 
 Subject = Client | QuantumSystem
 
@@ -78,7 +78,7 @@ class ResourceCalls:
         result = self.ask(Call.ACQUIRE)
         try:
             [token] = result
-            return checked_token(token)
+            return parse_token(token)
         except (ValueError, ProtocolError):
             raise ServiceError(NONSENSE, may_have_acted=True) from None
 

@@ -156,20 +156,20 @@ def error_from_fields(fields: Sequence[str]) -> QrmiError:
     except (KeyError, ValueError) as failure:
         raise ProtocolError("a message tells no error") from failure
     if isinstance(error, ServiceError):
-        error.status = number(status) if status else None
+        error.status = parse_number(status) if status else None
         error.may_have_acted = bool(may_have_acted)
-        error.token = checked_token(token) if token else None
+        error.token = parse_token(token) if token else None
     return error
 
 
-def checked_token(text: str) -> str:
+def parse_token(text: str) -> str:
     """Return an acquisition token; raise ProtocolError if it can be none."""
     if not (0 < len(text) <= MAX_TEXT_LENGTH and text.isascii() and text.isprintable()):
         raise ProtocolError("a token is not one line of text")
     return text
 
 
-def number(text: str) -> int:
+def parse_number(text: str) -> int:
     """Return a whole number of at most 9 digits; raise ProtocolError if it is none."""
     if not (text.isascii() and text.isdigit() and len(text) <= len("999999999")):
         raise ProtocolError("a message holds no number where one belongs")

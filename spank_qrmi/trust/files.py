@@ -49,7 +49,7 @@ def read_trusted_file(path: StrPath, limit_bytes: int, *, may_be_link: bool = Fa
     """Return a regular file's content; raise ConfigError naming what is wrong and what to do."""
     doubts: list[str] = []
     try:
-        descriptor = _opened(path, _LAST_STEP, doubts, may_be_link=may_be_link)
+        descriptor = _open(path, _LAST_STEP, doubts, may_be_link=may_be_link)
         try:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
@@ -59,7 +59,7 @@ def read_trusted_file(path: StrPath, limit_bytes: int, *, may_be_link: bool = Fa
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _reading_error(path, error) from error
     if len(content) > limit_bytes:
         raise ConfigError(f"{path}: is larger than {limit_bytes} bytes")
     return TrustedFile(content, not mode & _OTHERS, tuple(doubts))
@@ -68,9 +68,9 @@ def read_trusted_file(path: StrPath, limit_bytes: int, *, may_be_link: bool = Fa
 def check_trusted(path: StrPath) -> None:
     """Raise ConfigError unless a file or folder that a library will read is to be trusted."""
     try:
-        os.close(_opened(path, _LAST_STEP, [], may_be_link=True))
+        os.close(_open(path, _LAST_STEP, [], may_be_link=True))
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _reading_error(path, error) from error
 
 
 def open_trusted_folder(path: StrPath, *, is_made: bool = False) -> int:
@@ -79,7 +79,7 @@ def open_trusted_folder(path: StrPath, *, is_made: bool = False) -> int:
     Raises ConfigError if others could have written it or led us there, OSError otherwise.
     """
     flags = _LAST_STEP | os.O_DIRECTORY
-    return _opened(path, flags, [], may_be_link=True, is_made=is_made)
+    return _open(path, flags, [], may_be_link=True, is_made=is_made)
 
 
 def can_others_write(status: os.stat_result) -> bool:
@@ -100,7 +100,7 @@ def warn_or_refuse(exposures: Iterable[str], *, is_strict: bool) -> None:
         log.warning("%s", text)
 
 
-def _opened(
+def _open(
     path: StrPath, flags: int, doubts: list[str], *, may_be_link: bool, is_made: bool = False
 ) -> int:
     """Return the descriptor of what `path` names, which is closed by the caller; add doubts."""
@@ -108,7 +108,7 @@ def _opened(
     if not whole.is_absolute():
         raise ConfigError(f"{path}: must be an absolute path")
     with ExitStack() as passed:
-        root = here = _stepped("/", None, passed)
+        root = here = _step_into("/", None, passed)
         top = place = PurePath(whole.anchor)
         doubts += _doubts(whole, top, os.fstat(root))
         names = list(reversed(whole.relative_to(top).parts))
@@ -116,12 +116,12 @@ def _opened(
         while True:
             name = names.pop() if names else "."
             try:
-                step = _stepped(name, here, passed)
+                step = _step_into(name, here, passed)
             except FileNotFoundError:
                 if not is_made:
                     raise
                 _make_folder(name, here)
-                step = _stepped(name, here, passed)
+                step = _step_into(name, here, passed)
             status = os.fstat(step)
             if stat.S_ISLNK(status.st_mode):
                 _check_owner(whole, place / name, status)
@@ -137,22 +137,22 @@ def _opened(
             elif names:
                 if stat.S_ISDIR(status.st_mode):
                     # What is mounted on demand, is so by opening it as a folder.
-                    step = _stepped(name, here, passed, os.O_DIRECTORY)
+                    step = _step_into(name, here, passed, os.O_DIRECTORY)
                     status = os.fstat(step)
                 here, place = step, place / name
                 doubts += _doubts(whole, place, status)
             else:
-                return _opened_last(whole, place / name, name, here, flags)
+                return _open_last(whole, place / name, name, here, flags)
 
 
-def _stepped(name: str, here: int | None, passed: ExitStack, more_flags: int = 0) -> int:
+def _step_into(name: str, here: int | None, passed: ExitStack, more_flags: int = 0) -> int:
     """Open a step without reading it: it may be a link, or anything."""
     step = os.open(name, _STEP | more_flags, dir_fd=here)
     passed.callback(os.close, step)
     return step
 
 
-def _opened_last(path: PurePath, place: PurePath, name: str, here: int, flags: int) -> int:
+def _open_last(path: PurePath, place: PurePath, name: str, here: int, flags: int) -> int:
     """Open for reading what has been looked at, and look at what that gave."""
     descriptor = os.open(name, flags, dir_fd=here)
     try:
@@ -212,5 +212,5 @@ def _is_foreign(status: os.stat_result) -> bool:
     return status.st_uid not in {_ROOT, os.geteuid()}
 
 
-def _unreadable(path: StrPath, error: OSError) -> ConfigError:
+def _reading_error(path: StrPath, error: OSError) -> ConfigError:
     return ConfigError(f"{path}: cannot be read: {error.strerror}")

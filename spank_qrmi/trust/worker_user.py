@@ -24,7 +24,7 @@ class WorkerUser:
 DEFAULT_WORKER_USER = WorkerUser(str(NOBODY))
 
 
-def worker_user(option: str, text: str) -> WorkerUser:
+def parse_worker_user(option: str, text: str) -> WorkerUser:
     """Read an option's value; raise ArgumentError if it can be no user, or is root."""
     is_number = text.isascii() and text.isdigit() and len(text) <= len(str(_LARGEST_ID))
     is_user = 1 <= int(text) <= _LARGEST_ID if is_number else re.fullmatch(_NAME, text) is not None

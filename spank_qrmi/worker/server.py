@@ -116,7 +116,7 @@ class WorkerServer:
         """Have a worker ready for the next plugin, or end if there was none for long."""
         if self._ready is None and self._forks_ahead:
             try:
-                self._ready = self._forked()
+                self._ready = self._fork()
             except OSError:
                 self._forks_ahead = False
         elif self._milliseconds_to_wait() == 0.0:
@@ -177,7 +177,7 @@ class WorkerServer:
             # It has waited too long, and started a worker itself.
             self._forget(connection)
             return
-        packet, descriptors = connection.received()
+        packet, descriptors = connection.receive()
         order, interpreter = packet[:1], os.fsdecode(packet[1:])
         if connection.worker_pid is not None:
             if order == KILL:
@@ -200,7 +200,7 @@ class WorkerServer:
         try:
             if self._ready is None or not self._ready.serve(connection.stepd_pid, descriptors):
                 self._give_up_ready_worker()
-                self._ready = self._forked()
+                self._ready = self._fork()
                 self._ready.serve(connection.stepd_pid, descriptors)
         except OSError:
             self._forget(connection)
@@ -212,7 +212,7 @@ class WorkerServer:
         with contextlib.suppress(OSError):
             connection.socket.send(STARTED)
 
-    def _forked(self) -> "_ReadyWorker":
+    def _fork(self) -> "_ReadyWorker":
         """Return a new worker that waits for a plugin; raise OSError if there can be none."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -270,7 +270,7 @@ class _Connection:
         self.stepd_pid = stepd_pid
         self.worker_pid: int | None = None
 
-    def received(self) -> tuple[bytes, list[int]]:
+    def receive(self) -> tuple[bytes, list[int]]:
         """Return a packet, empty if there will be none, and the descriptors that came with it."""
         try:
             packet, descriptors, _, _ = socket.recv_fds(
@@ -330,7 +330,7 @@ def environment() -> dict[str, str]:
     return {**_ENVIRONMENT, **of_socket}
 
 
-def _systemds_listener() -> socket.socket:
+def _take_listener_of_systemd() -> socket.socket:
     if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
         raise QrmiError(
             "it serves one socket of systemd's: start spank-qrmi-worker-server.socket, or name a "
@@ -339,7 +339,7 @@ def _systemds_listener() -> socket.socket:
     return socket.socket(fileno=_LISTENER)
 
 
-def _own_listener(path: Path) -> socket.socket:
+def _make_listener(path: Path) -> socket.socket:
     """Return a listener at a path in a folder of root's alone; raise QrmiError."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
@@ -363,7 +363,7 @@ def main(path: str | None = None) -> None:
     """
     try:
         refuse_untrusted_code()
-        listener = _systemds_listener() if path is None else _own_listener(Path(path))
+        listener = _take_listener_of_systemd() if path is None else _make_listener(Path(path))
     except QrmiError as error:
         sys.exit(f"spank-qrmi: {error}")
     os.environ.clear()
