@@ -180,7 +180,3 @@ def _serve_and_end(
 
 _STEPD_PID = struct.Struct("i")
 _PASSED_COUNT = 2
-
-
-if __name__ == "__main__":
-    main()
