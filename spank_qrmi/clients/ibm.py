@@ -13,7 +13,7 @@ from spank_qrmi.clients.base import Exchange, Settings
 from spank_qrmi.clients.http import HttpClient, RequestOptions
 from spank_qrmi.clients.response import Response
 from spank_qrmi.clients.tokens import Login
-from spank_qrmi.errors import AcquisitionError
+from spank_qrmi.errors import AcquisitionError, QrmiError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -172,11 +172,11 @@ class IbmService:
             raise AcquisitionError(response.not_accessible_text("backend", backend))
 
     def check_success(self, response: Response) -> None:
-        """Raise AcquisitionError for a response that is no success, see `refusal_text`."""
+        """Raise the `refusal` of a response that is no success."""
         if not response.is_success:
             raise self.refusal(response)
 
-    def refusal(self, response: Response) -> AcquisitionError:
+    def refusal(self, response: Response) -> QrmiError:
         """Return the error for a response that is no success, see `refusal_text`."""
         return AcquisitionError(self.refusal_text(response))
 

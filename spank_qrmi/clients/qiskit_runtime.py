@@ -144,7 +144,7 @@ class QiskitRuntime(Client):
         if problem:
             raise AcquisitionError(f"the session in {variable} {problem}: {advice}")
 
-    def _session_refusal(self, response: Response) -> AcquisitionError:
+    def _session_refusal(self, response: Response) -> QrmiError:
         """Return the error for a session that was refused, with the usual cause."""
         refusal = self._service.refusal(response)
         if self._mode != _DEDICATED or response.status == HTTPStatus.UNAUTHORIZED:

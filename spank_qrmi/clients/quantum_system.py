@@ -61,8 +61,7 @@ class QuantumSystem(IbmService):
         response = self.request(
             exchange, "POST", _JOBS, json=order, is_repeatable=False, max_tries=1
         )
-        if not response.is_success:
-            raise self._refusal(response)
+        self.check_success(response)
 
     def job(self, exchange: Exchange, job_id: str) -> Job | None:
         """Return the job, None if the service knows none of that id (GET /v1/jobs/{id}).
@@ -75,8 +74,7 @@ class QuantumSystem(IbmService):
             return None
         if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
             return self._find_in_list(exchange, job_id)
-        if not response.is_success:
-            raise self._refusal(response)
+        self.check_success(response)
         return _job(response, response.json_object(), job_id)
 
     def cancel(self, exchange: Exchange, job_id: str) -> None:
@@ -85,7 +83,7 @@ class QuantumSystem(IbmService):
         if not (
             response.is_success or response.status in {HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND}
         ):
-            raise self._refusal(response)
+            raise self.refusal(response)
 
     def delete(self, exchange: Exchange, job_id: str) -> None:
         """Delete a job that is over, which frees its lane (DELETE /v1/jobs/{id}).
@@ -95,7 +93,7 @@ class QuantumSystem(IbmService):
         """
         response = self.request(exchange, "DELETE", _path(job_id), is_repeatable=True)
         if not (response.is_success or response.status == HTTPStatus.NOT_FOUND):
-            raise self._refusal(response)
+            raise self.refusal(response)
 
     def remove(self, exchange: Exchange, job_id: str) -> bool:
         """Cancel the job unless it is over, and delete it; return whether there was one.
@@ -138,8 +136,7 @@ class QuantumSystem(IbmService):
         self, exchange: Exchange, share: float = 1.0
     ) -> tuple[Response, list[dict[str, object]]]:
         response = self.request(exchange, "GET", _JOBS, is_repeatable=True, share=share)
-        if not response.is_success:
-            raise self._refusal(response)
+        self.check_success(response)
         jobs = response.json_object().get("jobs")
         if not isinstance(jobs, list):
             raise ServiceError(
@@ -147,7 +144,7 @@ class QuantumSystem(IbmService):
             )
         return response, [job for job in jobs if isinstance(job, dict)]
 
-    def _refusal(self, response: Response) -> ServiceError:
+    def refusal(self, response: Response) -> ServiceError:
         """Return the error for a response that is no success."""
         text = self.refusal_text(response)
         if response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
