@@ -11,8 +11,8 @@ on many nodes, is doubtful: its owner can replace what is in it.
 import logging
 import os
 import stat
-from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import ELOOP
 from pathlib import PurePath
@@ -80,6 +80,16 @@ def open_trusted_folder(path: StrPath, *, is_made: bool = False) -> int:
     """
     flags = _LAST_STEP | os.O_DIRECTORY
     return _open(path, flags, [], may_be_link=True, is_made=is_made)
+
+
+@contextmanager
+def trusted_folder(path: StrPath, *, is_made: bool = False) -> Iterator[int]:
+    """Open a folder as `open_trusted_folder` does, for as long as it is needed."""
+    descriptor = open_trusted_folder(path, is_made=is_made)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def can_others_write(status: os.stat_result) -> bool:

@@ -27,7 +27,7 @@ from pathlib import Path
 from spank_qrmi.clients.http import open_client
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.trust import privileges
-from spank_qrmi.trust.files import open_trusted_folder
+from spank_qrmi.trust.files import trusted_folder
 from spank_qrmi.trust.proc import read_proc
 from spank_qrmi.trust.running_code import refuse_untrusted_code
 from spank_qrmi.worker import process as worker
@@ -343,8 +343,10 @@ def _make_listener(path: Path) -> socket.socket:
     """Return a listener at a path in a folder of root's alone; raise QrmiError."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        os.close(open_trusted_folder(path.parent, is_made=True))
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
+        with (
+            trusted_folder(path.parent, is_made=True),
+            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other,
+        ):
             if other.connect_ex(str(path)) == 0:
                 raise QrmiError(f"another worker server serves {path}")
         path.unlink(missing_ok=True)

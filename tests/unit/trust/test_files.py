@@ -16,6 +16,7 @@ from spank_qrmi.trust.files import (
     check_trusted,
     open_trusted_folder,
     read_trusted_file,
+    trusted_folder,
     warn_or_refuse,
 )
 
@@ -237,6 +238,8 @@ def test_no_descriptor_is_left_open(file: Path) -> None:
     refusal(file.parent)
     refusal(file / "below")
     os.close(open_trusted_folder(file.parent))
+    with trusted_folder(file.parent) as descriptor:
+        assert os.fstat(descriptor).st_ino == file.parent.stat().st_ino
     assert count() == before
 
 
