@@ -110,19 +110,13 @@ class QiskitRuntime(Client):
         """
         if not _SESSION_ID.fullmatch(token):
             raise ReleaseError("the acquisition token is no session id: nothing can be closed")
-        list_reasons: list[str] = []
-        reasons: list[str] = []
-        is_idle = begin(lambda: self._is_idle(exchange, token, list_reasons))
-        no_more = {"accepting_jobs": False}
-        is_told = self._is_ended_by(
-            exchange, "PATCH", _path(token), token, reasons, json=no_more, share=_PATCH_SHARE
-        )
+        session = _Session(self._service, exchange, token)
+        is_idle = begin(session.is_idle)
+        is_told = session.is_ended_by("PATCH", json={"accepting_jobs": False}, share=_PATCH_SHARE)
         if is_idle() and is_told:
             return
-        if not self._is_ended_by(exchange, "DELETE", f"{_path(token)}/close", token, reasons):
-            # One cause often fails all three requests in the same words.
-            told = dict.fromkeys([*list_reasons, *reasons])
-            raise ReleaseError(f"the session may still be open: {'; '.join(told)}")
+        if not session.is_ended_by("DELETE", "/close"):
+            raise ReleaseError(f"the session may still be open: {'; '.join(session.reasons)}")
 
     def _session_hold(self) -> Hold:
         what = (
@@ -136,7 +130,7 @@ class QiskitRuntime(Client):
         advice = f"unset {variable} to get a new one"
         if not _SESSION_ID.fullmatch(session_id):
             raise AcquisitionError(f"{variable} is not a session id: {advice}")
-        response = self._ask(exchange, "GET", _path(session_id), session_id)
+        response = _Session(self._service, exchange, session_id).ask("GET")
         if response.status == HTTPStatus.NOT_FOUND:
             raise AcquisitionError(f"the session in {variable} does not exist: {advice}")
         self._service.check_success(response)
@@ -152,63 +146,63 @@ class QiskitRuntime(Client):
         hint = f"accounts on the open plan need {self._settings.variable(_MODE_KEY)}={_BATCH}"
         return AcquisitionError(f"{refusal}; {hint}")
 
-    def _is_idle(self, exchange: Exchange, session_id: str, reasons: list[str]) -> bool:
-        """Return whether the service says so; add why not to `reasons` if it cannot be known."""
-        query = {"pending": "true", "session_id": session_id}
-        with _note_failure(reasons):
+
+class _Session:
+    """What is asked about one session, whose id no text shows."""
+
+    def __init__(self, service: IbmService, exchange: Exchange, session_id: str) -> None:
+        self._service = service
+        self._exchange = exchange
+        self._id = session_id
+        self._list_reasons: list[str] = []
+        self._reasons: list[str] = []
+
+    @property
+    def reasons(self) -> list[str]:
+        """Return why requests were in vain; one cause often fails all of them in the same words."""
+        return list(dict.fromkeys([*self._list_reasons, *self._reasons]))
+
+    def ask(self, method: str, path: str = "", **options: "Unpack[RequestOptions]") -> Response:
+        """Make a request at a path below the session's own."""
+        return self._ask(method, f"/sessions/{self._id}{path}", **options)
+
+    def is_idle(self) -> bool:
+        """Return whether the service says that no jobs are pending."""
+        query = {"pending": "true", "session_id": self._id}
+        with _note_failure(self._list_reasons):
             # Closing must have time left even if the list never comes.
-            response = self._ask(
-                exchange, "GET", "/jobs", session_id, query=query, share=_LIST_SHARE
-            )
+            response = self._ask("GET", "/jobs", query=query, share=_LIST_SHARE)
             self._service.check_success(response)
             return response.json_object().get("jobs", []) == []
         return False
 
-    def _is_ended_by(
-        self,
-        exchange: Exchange,
-        method: str,
-        path: str,
-        session_id: str,
-        reasons: list[str],
-        **options: "Unpack[RequestOptions]",
-    ) -> bool:
-        """Make one request that ends a session; add to `reasons` why it did not."""
-        with _note_failure(reasons):
-            response = self._ask(exchange, method, path, session_id, **options)
+    def is_ended_by(self, method: str, path: str = "", **options: "Unpack[RequestOptions]") -> bool:
+        """Make one request that ends the session; return whether it did."""
+        with _note_failure(self._reasons):
+            response = self.ask(method, path, **options)
             if response.status == HTTPStatus.NOT_FOUND:
-                reasons.append(self._service.refusal_text(response))
-                return self._is_gone(exchange, session_id, reasons, options.get("share", 1.0))
+                self._reasons.append(self._service.refusal_text(response))
+                return self._is_gone(options.get("share", 1.0))
             self._service.check_success(response)
             return True
         return False
 
-    def _is_gone(
-        self, exchange: Exchange, session_id: str, reasons: list[str], share: float
-    ) -> bool:
-        """Return whether a session that was not found has indeed ended.
+    def _is_gone(self, share: float) -> bool:
+        """Return whether the session, which was not found, has indeed ended.
 
         One wrong 404, as a gateway gives that is being changed, would leave it open for good.
         """
-        with _note_failure(reasons):
-            response = self._ask(exchange, "GET", _path(session_id), session_id, share=share)
+        with _note_failure(self._reasons):
+            response = self.ask("GET", share=share)
             if response.status == HTTPStatus.NOT_FOUND:
                 return True
             self._service.check_success(response)
             return _is_closed(response.json_object())
         return False
 
-    def _ask(
-        self,
-        exchange: Exchange,
-        method: str,
-        path: str,
-        session_id: str,
-        **options: "Unpack[RequestOptions]",
-    ) -> Response:
-        """Make a request about a session, whose id is not shown."""
-        options["secrets"] = (session_id,)
-        return self._service.request(exchange, method, path, is_repeatable=True, **options)
+    def _ask(self, method: str, path: str, **options: "Unpack[RequestOptions]") -> Response:
+        options["secrets"] = (self._id,)
+        return self._service.request(self._exchange, method, path, is_repeatable=True, **options)
 
 
 @contextmanager
@@ -218,10 +212,6 @@ def _note_failure(reasons: list[str]) -> Iterator[None]:
         yield
     except QrmiError as error:
         reasons.append(str(error))
-
-
-def _path(session_id: str) -> str:
-    return f"/sessions/{session_id}"
 
 
 def _session_mode(settings: Settings) -> str:
