@@ -178,7 +178,7 @@ class CallServer:
 
 
 class _Work:
-    """One piece of work: its deadline, and the services within it."""
+    """One piece of work, the worker's `Services`: a deadline, and what is asked within it."""
 
     def __init__(
         self,
