@@ -27,7 +27,6 @@ from spank_qrmi.configuration.plugstack_options import (
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.job.releaser import Releaser, is_being_acquired, orphans
-from spank_qrmi.network.process import start_network_process
 from spank_qrmi.network.services import Network
 from spank_qrmi.redaction import Redactor
 from spank_qrmi.state.journal import Entry, Journal
@@ -36,6 +35,7 @@ from spank_qrmi.trust import privileges
 from spank_qrmi.trust.running_code import refuse_untrusted_code
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
 from spank_qrmi.worker import server as worker_server
+from spank_qrmi.worker.process import WORKER_LIMITS, leave_asking
 
 _SIMULATOR = "spank_qrmi_simulator"
 
@@ -170,7 +170,7 @@ def _become_simulator(options: argparse.Namespace) -> NoReturn:
 
 def _status(options: argparse.Namespace) -> None:
     journal = _journal(options)
-    privileges.limit(privileges.WORKER_LIMITS)
+    privileges.limit(WORKER_LIMITS)
     if options.json:
         sys.stdout.write(orjson.dumps(inventory.document_of(journal)).decode() + "\n")
         return
@@ -182,10 +182,7 @@ def _release(options: argparse.Namespace) -> int:
     """Print one line for each entry; return 1 if one of them could not be released."""
     journal = _journal(options)
     refuse_untrusted_code()
-    # Before there is a secret or an open file that it could inherit.
-    network = start_network_process()
-    privileges.refuse_to_ask()
-    privileges.limit(privileges.WORKER_LIMITS)
+    network = leave_asking()
     try:
         return _release_with(network, journal, options)
     finally:

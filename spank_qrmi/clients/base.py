@@ -13,21 +13,19 @@ from uuid import uuid4
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.request import base_url, is_header_value
 from spank_qrmi.clients.tokens import Login, TokenSource
-from spank_qrmi.errors import AcquisitionError
+from spank_qrmi.errors import AcquisitionError, QrmiError
+
+UNLIMITED_SECONDS = 0xFFFFFFFF
+"""What a variable with a time limit tells of a job without one, QRMI's clients and qrun alike: the
+largest 32-bit number."""
 
 
 def path_segment(text: str) -> str:
     """Return `text` as one segment of a URL's path; raise AcquisitionError if it cannot be one."""
     # A URL with one of these is another URL to a service, or to a proxy on the way.
     if text in {"", ".", ".."}:
-        message = f"{text!r} cannot be the name of a resource"
-        raise AcquisitionError(message)
+        raise AcquisitionError(f"{text!r} cannot be the name of a resource")
     return quote(text, safe="", errors="surrogateescape")
-
-
-def random_token() -> str:
-    """Return a token for what a service gives none for: a UUID of version 4 (RFC 9562, 5.4)."""
-    return str(uuid4())
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,15 @@ class Settings:
     for a job without one. `values` holds secrets and is left out of `repr`.
     """
 
+    failure: ClassVar[type[QrmiError]] = AcquisitionError
+    """What is raised for a variable that is missing or cannot be used."""
+
+    remedy: ClassVar[str] = (
+        "add {key} to the resource's environment in qrmi_config.json or export the variable when "
+        "submitting"
+    )
+    """What to do about one that is missing."""
+
     resource_name: str
     values: Mapping[str, str] = field(repr=False)
     remaining_seconds: int | None = None
@@ -47,33 +54,27 @@ class Settings:
         return self.values.get(key, "").strip() or None
 
     def require(self, key: str) -> str:
-        """Return the stripped value of `key`; raise AcquisitionError naming it if it is unset."""
+        """Return the stripped value of `key`; raise `failure` naming it if it is unset."""
         value = self.get(key)
         if value is None:
-            message = (
-                f"{self.variable(key)} is not set: add {key} to the resource's environment in "
-                "qrmi_config.json or export the variable when submitting"
-            )
-            raise AcquisitionError(message)
+            raise self.failure(f"{self.variable(key)} is not set: {self.remedy.format(key=key)}")
         return value
 
     def require_url(self, key: str) -> str:
-        """Return `key` as a base URL, see `base_url`; raise AcquisitionError if it is none."""
+        """Return `key` as a base URL, see `base_url`; raise `failure` if it is none."""
         url = base_url(self.require(key))
         if url is None:
-            message = (
+            raise self.failure(
                 f"{self.variable(key)} must be a URL that starts with https:// or http://, without "
                 "user name, query or fragment"
             )
-            raise AcquisitionError(message)
         return url
 
     def require_header_value(self, key: str) -> str:
-        """Return the value of `key`; raise AcquisitionError if no header can carry it."""
+        """Return the value of `key`; raise `failure` if no header can carry it."""
         value = self.require(key)
         if not is_header_value(value):
-            message = f"{self.variable(key)} must be plain ASCII text on one line"
-            raise AcquisitionError(message)
+            raise self.failure(f"{self.variable(key)} must be plain ASCII text on one line")
         return value
 
     def variable(self, key: str) -> str:
@@ -113,7 +114,7 @@ class Client(Protocol):
     """Each endpoint key with the keys of the credentials that are sent there, itself or as a token
     made from it."""
 
-    longest_task_seconds: ClassVar[int | None]
+    longest_task_seconds: ClassVar[int | None] = None
     """What the vendor's own client can at most take as a task's timeout; None: any."""
 
     hold: Hold | None
@@ -140,3 +141,19 @@ class Client(Protocol):
 
     def release(self, exchange: Exchange, token: str) -> None:
         """Give back what `acquire` took; succeeds if it is already gone. Raises ReleaseError."""
+
+
+class UnheldClient(Client):
+    """One whose resource is there for every job: holding it is a note of ours.
+
+    The service knows of none, and is asked for nothing to take or to give back.
+    """
+
+    hold = None
+
+    def acquire(self, exchange: Exchange) -> str:
+        """Return a random token, a UUID of version 4 (RFC 9562, 5.4); nothing is asked."""
+        return str(uuid4())
+
+    def release(self, exchange: Exchange, token: str) -> None:
+        """Do nothing."""

@@ -73,11 +73,10 @@ def _context_of_file(path: str) -> ssl.SSLContext:
         failure, reason = error, "no certificate"
     except OSError as error:
         failure, reason = error, _reason_of(error)
-    message = (
+    raise SettingsError(
         f"SSL_CERT_FILE: {printable(path)} cannot be read as certificates ({reason}): "
         "give the path of a file in PEM format"
-    )
-    raise SettingsError(message) from failure
+    ) from failure
 
 
 def _context_of_folders(paths: str) -> ssl.SSLContext:
@@ -85,8 +84,7 @@ def _context_of_folders(paths: str) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(capath=paths)
     except (OSError, ValueError) as error:
-        message = f"SSL_CERT_DIR: {printable(paths)} is no path of a folder"
-        raise SettingsError(message) from error
+        raise SettingsError(f"SSL_CERT_DIR: {printable(paths)} is no path of a folder") from error
     for path in _hashed_files(paths):
         try:
             context.load_verify_locations(cafile=path)
@@ -104,8 +102,9 @@ def _hashed_files(paths: str) -> list[str]:
             with os.scandir(folder) as entries:
                 found += sorted(each.path for each in entries if _HASHED_NAME.fullmatch(each.name))
         except OSError as error:
-            message = f"SSL_CERT_DIR: {printable(folder)} cannot be read ({_reason_of(error)})"
-            raise SettingsError(message) from error
+            raise SettingsError(
+                f"SSL_CERT_DIR: {printable(folder)} cannot be read ({_reason_of(error)})"
+            ) from error
     return found
 
 

@@ -8,26 +8,24 @@ business.
 from collections.abc import Mapping
 from typing import ClassVar
 
-from spank_qrmi.clients.base import Client, Exchange, Settings, path_segment, random_token
+from spank_qrmi.clients.base import Exchange, Settings, UnheldClient, path_segment
 from spank_qrmi.clients.ibm import IbmService
+from spank_qrmi.clients.qrun_variables import LONGEST_TIMEOUT_SECONDS
 
 _PREFIX = "QRMI_IBM_DA_"
 _ACCESSIBLE_STATUSES = frozenset({"online"})
 
 
-class DirectAccess(Client):
-    """One Direct Access backend; holding it is a note of ours, the service knows of none."""
+class DirectAccess(UnheldClient):
+    """One Direct Access backend."""
 
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {
         f"{_PREFIX}IAM_ENDPOINT": (f"{_PREFIX}IAM_APIKEY",),
         f"{_PREFIX}ENDPOINT": (f"{_PREFIX}IAM_APIKEY", f"{_PREFIX}SERVICE_CRN"),
     }
 
-    # The client signs S3 URLs that live as long as the task may run, at most 7 days (AWS Signature
-    # Version 4); it fails on more after it has uploaded the input.
-    longest_task_seconds = 604800
-
-    hold = None
+    # The vendor's client fails on more after it has uploaded the input.
+    longest_task_seconds = LONGEST_TIMEOUT_SECONDS
 
     def __init__(self, settings: Settings) -> None:
         self._service = IbmService.from_settings(settings, prefix=_PREFIX)
@@ -35,15 +33,5 @@ class DirectAccess(Client):
         self._path = f"/v1/backends/{path_segment(settings.resource_name)}"
 
     def check_accessible(self, exchange: Exchange) -> None:
-        """Return if the backend is online (Direct Access REST, GET /v1/backends/{name}).
-
-        Raises AcquisitionError with the service's reason, ServiceError if there is no response.
-        """
+        """Return if the backend is online (Direct Access REST, GET /v1/backends/{name})."""
         self._service.check_backend(exchange, self._path, _ACCESSIBLE_STATUSES)
-
-    def acquire(self, exchange: Exchange) -> str:
-        """Return a random token (UUID version 4); nothing is asked."""
-        return random_token()
-
-    def release(self, exchange: Exchange, token: str) -> None:
-        """Do nothing: the service holds nothing for a token."""

@@ -16,8 +16,9 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
+from typing import Any, TypedDict
 
 import httpx
 
@@ -25,15 +26,16 @@ from spank_qrmi.clients.certificates import connection_reason, is_untrusted, tru
 from spank_qrmi.clients.request import (
     HttpRequest,
     all_headers,
-    checked_url,
-    encoded_body,
+    encode_body,
     secret_values,
+    split_checked_url,
     split_url,
 )
 from spank_qrmi.clients.response import Response
 from spank_qrmi.clients.retry import MOST_TRIES, Budget, RequestError, repeat, status_failure
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError, SettingsError
+from spank_qrmi.redaction import error_place, printable
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,10 @@ LATE_RESPONSE_SECONDS = 0.8
 BODY_LIMIT_BYTES = 1024 * 1024
 
 _CANCEL_CHECK_SECONDS = 0.1
+# Compiled once a redirect has ended a request: no other needs them.
+_AUTHORITY = r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)"
+_HOST = r"(?:.*@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]*)?"
+_SHOWN_HOST_LIMIT = 100
 _PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy")
 
 _setting_variables = threading.Lock()
@@ -92,8 +98,7 @@ class _Attempt:
         # Soon nobody waits any more, and a session would open that nobody knows of.
         self.was_sent = time.monotonic() < self.send_by
         if not self.was_sent:
-            message = f"no time is left to ask {self.request.source}"
-            raise RequestError(message)
+            raise RequestError(f"no time is left to ask {self.request.source}")
 
     def give_up(self) -> None:
         """Send nothing from now on, and hang up: a response may have no end."""
@@ -102,6 +107,16 @@ class _Attempt:
             with suppress(OSError):
                 # Not what TLS makes of it: that would let the rest pass in clear text.
                 socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
+
+
+class RequestOptions(TypedDict, total=False):
+    """What a request may have besides, see `HttpClient.request`."""
+
+    query: Mapping[str, str] | None
+    json: Mapping[str, object] | None
+    secrets: tuple[str, ...]
+    share: float
+    max_tries: int
 
 
 class HttpClient:
@@ -150,10 +165,9 @@ class HttpClient:
         Raises ServiceError if the variables cannot be used.
         """
         try:
-            self._opened(environment)
+            self._open(environment)
         except SettingsError as error:
-            message = f"cannot prepare requests: {error}"
-            raise ServiceError(message) from error
+            raise ServiceError(f"cannot prepare requests: {error}") from error
 
     def request(
         self,
@@ -179,10 +193,10 @@ class HttpClient:
         408, 423, 429 and 5xx that last.
         """
         budget = Budget(self._deadline, share, self._request_seconds)
-        body_type, body = encoded_body(json, form)
+        body_type, body = encode_body(json, form)
         request = HttpRequest(
             method,
-            *checked_url(url, query),
+            *split_checked_url(url, query),
             all_headers(headers, body_type),
             body,
             (*secret_values(headers, form), *secrets),
@@ -198,8 +212,7 @@ class HttpClient:
         """Send the request once; raise RequestError unless it has a usable status."""
         seconds = budget.remaining_seconds()
         if seconds <= 0:
-            message = f"no time is left to ask {request.source}"
-            raise RequestError(message)
+            raise RequestError(f"no time is left to ask {request.source}")
         started_at = time.monotonic()
         outcome = self._outcome_within(request, min(seconds, self._try_seconds))
         status = outcome.status if outcome.status is not None else "no answer"
@@ -266,7 +279,7 @@ class HttpClient:
     def _send(self, attempt: _Attempt) -> Response:
         """Send the request and read the whole response, without following it anywhere."""
         request = attempt.request
-        with self._opened({}).stream(
+        with self._open({}).stream(
             request.method,
             f"{request.origin}{request.target}",
             headers=request.headers,
@@ -276,7 +289,7 @@ class HttpClient:
         ) as raw:
             return _response(raw, request, _read_body(raw, attempt))
 
-    def _opened(self, environment: Mapping[str, str]) -> httpx.Client:
+    def _open(self, environment: Mapping[str, str]) -> httpx.Client:
         """Return the open client, made with these variables if need be; raise SettingsError."""
         with self._opening:
             if self._client is None:
@@ -289,16 +302,27 @@ class HttpClient:
             return self._client
 
 
+def open_client(environment: Mapping[str, str]) -> HttpClient | ServiceError:
+    """Return an open client for a set of variables, or why there is none."""
+    client = HttpClient(Deadline(0))
+    try:
+        client.open_with(environment)
+    except ServiceError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 (one set's fault must not take the others down)
+        return ServiceError(f"requests cannot be made: {error_place(error)}")
+    return client
+
+
 def check_proxies(variables: Mapping[str, str]) -> None:
     """Raise SettingsError for a proxy that cannot be used; no text shows its value, a secret."""
     for name in _PROXY_NAMES:
         value = variables.get(name, variables.get(name.upper(), ""))
         if value and not _is_usable_proxy(value):
-            message = (
+            raise SettingsError(
                 f"{name}: write the proxy as http://host:port; https:// and socks:// are not "
                 "supported"
             )
-            raise SettingsError(message)
 
 
 def _is_usable_proxy(value: str) -> bool:
@@ -324,11 +348,10 @@ def _proxies_of(environment: Mapping[str, str]) -> Iterator[None]:
             yield
         except (httpx.InvalidURL, ValueError):
             # What these say themselves may hold a proxy's login.
-            message = (
+            raise SettingsError(
                 "no_proxy: write names, .suffixes and addresses, without brackets, with commas "
                 "between them"
-            )
-            raise SettingsError(message) from None
+            ) from None
         finally:
             for name, value in before.items():
                 os.environ.pop(name, None)
@@ -353,20 +376,42 @@ def _new_client(**options: Any) -> httpx.Client:
 
 
 def _refuse_head(raw: httpx.Response) -> None:
-    """Raise for a response of which no more is read.
+    """Raise RequestError for a response of which no more is read.
 
     Called before httpx acts on it: that reads where a redirect leads even if it does not follow.
     """
     request: HttpRequest = raw.request.extensions["request"]
-    response = _response(raw, request, b"")
-    if raw.is_redirect and (
-        failure := status_failure(response, is_repeatable=request.is_repeatable)
-    ):
-        raise failure
+    if HTTPStatus.MULTIPLE_CHOICES <= raw.status_code < HTTPStatus.BAD_REQUEST:
+        raise _refusal_of_redirect(raw, request)
     if raw.headers.get("content-encoding", "identity").strip().lower() != "identity":
         # A few bytes could unpack to more than there is memory, in one piece.
-        message = f"the answer of {request.source} is compressed, although we take none such"
-        raise RequestError(message, may_have_acted=not request.is_repeatable)
+        raise RequestError(
+            f"the answer of {request.source} is compressed, although we take none such",
+            may_have_acted=not request.is_repeatable,
+        )
+
+
+def _refusal_of_redirect(raw: httpx.Response, request: HttpRequest) -> RequestError:
+    """Return the refusal: following would carry credentials to a host that nobody configured.
+
+    It names the host only, the rest may hold credentials.
+    """
+    status = raw.status_code
+    host = printable(_redirect_host(raw.headers.get("location", ""))[:_SHOWN_HOST_LIMIT])
+    return RequestError(
+        f"{request.source} answered {status} and wants to send us to {host}: redirects are not "
+        "followed, correct the endpoint's URL",
+        status=status,
+        may_have_acted=status == HTTPStatus.SEE_OTHER and not request.is_repeatable,
+    )
+
+
+def _redirect_host(location: str) -> str:
+    found = re.match(_AUTHORITY, location)
+    if found is None:
+        return "the same host"
+    host = re.fullmatch(_HOST, found[1])
+    return "an unreadable address" if host is None else host[1].lower()
 
 
 def _response(raw: httpx.Response, request: HttpRequest, body: bytes) -> Response:
@@ -381,8 +426,10 @@ def _read_body(raw: httpx.Response, attempt: _Attempt) -> bytes:
     for piece in raw.iter_raw():
         body += piece
         if len(body) > BODY_LIMIT_BYTES:
-            message = f"the answer of {request.source} is larger than 1 MiB"
-            raise RequestError(message, may_have_acted=not request.is_repeatable)
+            raise RequestError(
+                f"the answer of {request.source} is larger than 1 MiB",
+                may_have_acted=not request.is_repeatable,
+            )
     return bytes(body)
 
 

@@ -5,16 +5,18 @@ What they are asked is their clients' business.
 """
 
 from binascii import b2a_base64
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from spank_qrmi.clients.base import Exchange, Settings
-from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.http import HttpClient, RequestOptions
 from spank_qrmi.clients.response import Response
-from spank_qrmi.clients.retry import MOST_TRIES
 from spank_qrmi.clients.tokens import Login
-from spank_qrmi.errors import AcquisitionError
+from spank_qrmi.errors import AcquisitionError, QrmiError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _GRANT_TYPE = "urn:ibm:params:oauth:grant-type:apikey"
 
@@ -63,7 +65,7 @@ class AppIdLogin(Login):
 
 
 @dataclass(frozen=True)
-class Access:
+class Authorisation:
     """How requests to one service instance are authorised, and which variables say so.
 
     `service_crn` names the instance, None where the login alone does.
@@ -95,12 +97,12 @@ class IbmService:
     """One IBM service instance, at `endpoint_url`: requests with token and Service-CRN."""
 
     endpoint_url: str
-    access: Access
+    authorisation: Authorisation
 
     @property
     def login(self) -> Login:
         """What requests are authorised with."""
-        return self.access.login
+        return self.authorisation.login
 
     @classmethod
     def from_settings(cls, settings: Settings, *, prefix: str) -> "IbmService":
@@ -112,13 +114,13 @@ class IbmService:
         endpoint_url = settings.require_url(f"{prefix}ENDPOINT")
         iam_endpoint_url = settings.require_url(f"{prefix}IAM_ENDPOINT")
         apikey = settings.require_header_value(f"{prefix}IAM_APIKEY")
-        access = Access(
+        authorisation = Authorisation(
             login=IamLogin(iam_endpoint_url, apikey),
             service_crn=settings.require_header_value(f"{prefix}SERVICE_CRN"),
             login_variables=(settings.variable(f"{prefix}IAM_APIKEY"),),
             crn_variable=settings.variable(f"{prefix}SERVICE_CRN"),
         )
-        return cls(endpoint_url, access)
+        return cls(endpoint_url, authorisation)
 
     def request(
         self,
@@ -126,18 +128,14 @@ class IbmService:
         method: str,
         path: str,
         *,
-        query: Mapping[str, str] | None = None,
-        json: Mapping[str, object] | None = None,
-        secrets: tuple[str, ...] = (),
         is_repeatable: bool,
-        share: float = 1.0,
-        max_tries: int = MOST_TRIES,
+        **options: "Unpack[RequestOptions]",
     ) -> Response:
         """Make a request below the endpoint and return the response, see `HttpClient.request`.
 
         A 401 drops the token, which may have been revoked, and asks once more with a new one.
         """
-        crn = self.access.service_crn
+        crn = self.authorisation.service_crn
         instance = {} if crn is None else {"Service-CRN": crn}
 
         def ask(token: str) -> Response:
@@ -145,12 +143,8 @@ class IbmService:
                 method,
                 f"{self.endpoint_url}{path}",
                 headers={"Authorization": f"Bearer {token}", **instance},
-                query=query,
-                json=json,
-                secrets=secrets,
                 is_repeatable=is_repeatable,
-                share=share,
-                max_tries=max_tries,
+                **options,
             )
 
         token = exchange.tokens.token(self.login)
@@ -171,18 +165,22 @@ class IbmService:
         response = self.request(exchange, "GET", path, is_repeatable=True, share=share)
         if response.status == HTTPStatus.NOT_FOUND:
             raise AcquisitionError("the service knows no backend of this name")
-        if not response.is_success:
-            raise self.refusal(response)
+        self.check_success(response)
         backend = response.json_object()
         status = backend.get("status")
         if not isinstance(status, str) or status.lower() not in accessible_statuses:
             raise AcquisitionError(response.not_accessible_text("backend", backend))
 
-    def refusal(self, response: Response) -> AcquisitionError:
+    def check_success(self, response: Response) -> None:
+        """Raise the `refusal` of a response that is no success."""
+        if not response.is_success:
+            raise self.refusal(response)
+
+    def refusal(self, response: Response) -> QrmiError:
         """Return the error for a response that is no success, see `refusal_text`."""
         return AcquisitionError(self.refusal_text(response))
 
     def refusal_text(self, response: Response) -> str:
         """Return what is wrong with a response that is no success, and the variable to look at."""
-        hint = self.access.hint(response.status)
+        hint = self.authorisation.hint(response.status)
         return f"{response.source} answered {response.status_text()}{hint}"

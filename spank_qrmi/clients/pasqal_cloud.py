@@ -8,21 +8,17 @@ credentials; the other QRMI_PASQAL_CLOUD_* variables are the user's program's.
 from collections.abc import Mapping
 from typing import ClassVar
 
-from spank_qrmi.clients.base import Client, Exchange, Settings, random_token
+from spank_qrmi.clients.base import Exchange, Settings, UnheldClient
 from spank_qrmi.errors import AcquisitionError, ServiceError
 
 _BASE_URL_KEY = "QRMI_PASQAL_CLOUD_BASE_URL"
 _DEFAULT_BASE_URL = "https://apis.pasqal.cloud"
 
 
-class PasqalCloud(Client):
-    """One Pasqal Cloud device; holding it is a note of ours, the service knows of none."""
+class PasqalCloud(UnheldClient):
+    """One Pasqal Cloud device."""
 
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {_BASE_URL_KEY: ()}
-
-    longest_task_seconds = None
-
-    hold = None
 
     def __init__(self, settings: Settings) -> None:
         self._device_type = settings.resource_name.upper()
@@ -30,10 +26,7 @@ class PasqalCloud(Client):
         self._base_url = _DEFAULT_BASE_URL if is_default else settings.require_url(_BASE_URL_KEY)
 
     def check_accessible(self, exchange: Exchange) -> None:
-        """Return if the device is active and up (Pasqal Cloud, GET /core-fast/api/v1/devices).
-
-        Raises AcquisitionError with the reason, ServiceError if there is no usable response.
-        """
+        """Return if the device is active and up (Pasqal Cloud, GET /core-fast/api/v1/devices)."""
         response = exchange.http.request(
             "GET",
             f"{self._base_url}/core-fast/api/v1/devices",
@@ -42,30 +35,20 @@ class PasqalCloud(Client):
             is_repeatable=True,
         )
         if not response.is_success:
-            message = f"{response.source} answered {response.status_text()}"
-            raise AcquisitionError(message)
+            raise AcquisitionError(f"{response.source} answered {response.status_text()}")
         devices = response.json_object().get("data")
         if not isinstance(devices, list) or not all(isinstance(each, dict) for each in devices):
-            message = f"the answer of {response.source} holds no list of devices"
-            raise ServiceError(message, status=response.status)
+            raise ServiceError(
+                f"the answer of {response.source} holds no list of devices", status=response.status
+            )
         if not devices:
-            message = f"the service knows no device of type {self._device_type}"
-            raise AcquisitionError(message)
+            raise AcquisitionError(f"the service knows no device of type {self._device_type}")
         device = devices[0]
         if device.get("availability") != "ACTIVE":
             shown = response.shown(device.get("availability")) or "not given"
-            message = f"not accessible: the device's availability is {shown}"
-            raise AcquisitionError(message)
+            raise AcquisitionError(f"not accessible: the device's availability is {shown}")
         # Other programs accept a device that is active but down; a job that waits for one only
         # burns its time limit, so we do not.
         if device.get("status", "UP") != "UP":
             shown = response.shown(device.get("status")) or "not given"
-            message = f"not accessible: the device's status is {shown}"
-            raise AcquisitionError(message)
-
-    def acquire(self, exchange: Exchange) -> str:
-        """Return a random token (UUID version 4); nothing is asked."""
-        return random_token()
-
-    def release(self, exchange: Exchange, token: str) -> None:
-        """Do nothing: the service holds nothing for a token."""
+            raise AcquisitionError(f"not accessible: the device's status is {shown}")

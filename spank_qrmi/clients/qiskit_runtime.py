@@ -6,15 +6,20 @@ business, except that release asks whether some are still pending.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from spank_qrmi.at_once import begin
 from spank_qrmi.clients.base import Client, Exchange, Hold, Settings, path_segment
+from spank_qrmi.clients.http import RequestOptions
 from spank_qrmi.clients.ibm import IbmService
 from spank_qrmi.clients.response import Response
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _PREFIX = "QRMI_IBM_QRS_"
 _MODE_KEY = f"{_PREFIX}SESSION_MODE"
@@ -50,8 +55,6 @@ class QiskitRuntime(Client):
         f"{_PREFIX}ENDPOINT": (f"{_PREFIX}IAM_APIKEY", f"{_PREFIX}SERVICE_CRN", *_PRESET_KEYS),
     }
 
-    longest_task_seconds = None
-
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._service = IbmService.from_settings(settings, prefix=_PREFIX)
@@ -63,10 +66,7 @@ class QiskitRuntime(Client):
         self.hold = None if any(map(settings.get, _PRESET_KEYS)) else self._session_hold()
 
     def check_accessible(self, exchange: Exchange) -> None:
-        """Return if the backend is active (Qiskit Runtime REST, GET /backends/{name}/status).
-
-        Raises AcquisitionError with the service's reason, ServiceError if there is no response.
-        """
+        """Return if the backend is active (Qiskit Runtime REST, GET /backends/{name}/status)."""
         # Closing what was opened meanwhile must have time left even if the response never comes.
         self._service.check_backend(exchange, self._path, _ACCESSIBLE_STATUSES, _CHECK_SHARE)
 
@@ -110,19 +110,13 @@ class QiskitRuntime(Client):
         """
         if not _SESSION_ID.fullmatch(token):
             raise ReleaseError("the acquisition token is no session id: nothing can be closed")
-        list_reasons: list[str] = []
-        reasons: list[str] = []
-        is_idle = begin(lambda: self._is_idle(exchange, token, list_reasons))
-        is_told = self._is_ended_by(
-            exchange, "PATCH", token, reasons, json={"accepting_jobs": False}, share=_PATCH_SHARE
-        )
+        session = _Session(self._service, exchange, token)
+        is_idle = begin(session.is_idle)
+        is_told = session.is_ended_by("PATCH", json={"accepting_jobs": False}, share=_PATCH_SHARE)
         if is_idle() and is_told:
             return
-        if not self._is_ended_by(exchange, "DELETE", token, reasons, path="/close"):
-            # One cause often fails all three requests in the same words.
-            told = dict.fromkeys([*list_reasons, *reasons])
-            message = f"the session may still be open: {'; '.join(told)}"
-            raise ReleaseError(message)
+        if not session.is_ended_by("DELETE", "/close"):
+            raise ReleaseError(f"the session may still be open: {'; '.join(session.reasons)}")
 
     def _session_hold(self) -> Hold:
         what = (
@@ -135,20 +129,16 @@ class QiskitRuntime(Client):
         """Raise AcquisitionError unless jobs can run in the session that `variable` names."""
         advice = f"unset {variable} to get a new one"
         if not _SESSION_ID.fullmatch(session_id):
-            message = f"{variable} is not a session id: {advice}"
-            raise AcquisitionError(message)
-        response = self._ask(exchange, "GET", session_id)
+            raise AcquisitionError(f"{variable} is not a session id: {advice}")
+        response = _Session(self._service, exchange, session_id).ask("GET")
         if response.status == HTTPStatus.NOT_FOUND:
-            message = f"the session in {variable} does not exist: {advice}"
-            raise AcquisitionError(message)
-        if not response.is_success:
-            raise self._service.refusal(response)
+            raise AcquisitionError(f"the session in {variable} does not exist: {advice}")
+        self._service.check_success(response)
         problem = _session_problem(response.json_object())
         if problem:
-            message = f"the session in {variable} {problem}: {advice}"
-            raise AcquisitionError(message)
+            raise AcquisitionError(f"the session in {variable} {problem}: {advice}")
 
-    def _session_refusal(self, response: Response) -> AcquisitionError:
+    def _session_refusal(self, response: Response) -> QrmiError:
         """Return the error for a session that was refused, with the usual cause."""
         refusal = self._service.refusal(response)
         if self._mode != _DEDICATED or response.status == HTTPStatus.UNAUTHORIZED:
@@ -156,98 +146,79 @@ class QiskitRuntime(Client):
         hint = f"accounts on the open plan need {self._settings.variable(_MODE_KEY)}={_BATCH}"
         return AcquisitionError(f"{refusal}; {hint}")
 
-    def _is_idle(self, exchange: Exchange, session_id: str, reasons: list[str]) -> bool:
-        """Return whether the service says so; add why not to `reasons` if it cannot be known."""
-        try:
+
+class _Session:
+    """What is asked about one session, whose id no text shows."""
+
+    def __init__(self, service: IbmService, exchange: Exchange, session_id: str) -> None:
+        self._service = service
+        self._exchange = exchange
+        self._id = session_id
+        self._list_reasons: list[str] = []
+        self._reasons: list[str] = []
+
+    @property
+    def reasons(self) -> list[str]:
+        """Return why requests were in vain; one cause often fails all of them in the same words."""
+        return list(dict.fromkeys([*self._list_reasons, *self._reasons]))
+
+    def ask(self, method: str, path: str = "", **options: "Unpack[RequestOptions]") -> Response:
+        """Make a request at a path below the session's own."""
+        return self._ask(method, f"/sessions/{self._id}{path}", **options)
+
+    def is_idle(self) -> bool:
+        """Return whether the service says that no jobs are pending."""
+        query = {"pending": "true", "session_id": self._id}
+        with _note_failure(self._list_reasons):
             # Closing must have time left even if the list never comes.
-            response = self._service.request(
-                exchange,
-                "GET",
-                "/jobs",
-                query={"pending": "true", "session_id": session_id},
-                secrets=(session_id,),
-                is_repeatable=True,
-                share=_LIST_SHARE,
-            )
-            if response.is_success:
-                return response.json_object().get("jobs", []) == []
-        except QrmiError as error:
-            reasons.append(str(error))
-        else:
-            reasons.append(str(self._service.refusal(response)))
+            response = self._ask("GET", "/jobs", query=query, share=_LIST_SHARE)
+            self._service.check_success(response)
+            return response.json_object().get("jobs", []) == []
         return False
 
-    def _ask(
-        self,
-        exchange: Exchange,
-        method: str,
-        session_id: str,
-        *,
-        path: str = "",
-        json: Mapping[str, object] | None = None,
-        share: float = 1.0,
-    ) -> Response:
-        """Make a request below the session's own path."""
-        return self._service.request(
-            exchange,
-            method,
-            f"/sessions/{session_id}{path}",
-            json=json,
-            secrets=(session_id,),
-            is_repeatable=True,
-            share=share,
-        )
-
-    def _is_ended_by(
-        self,
-        exchange: Exchange,
-        method: str,
-        session_id: str,
-        reasons: list[str],
-        *,
-        path: str = "",
-        json: Mapping[str, object] | None = None,
-        share: float = 1.0,
-    ) -> bool:
-        """Make one request that ends a session; add to `reasons` why it did not."""
-        try:
-            response = self._ask(exchange, method, session_id, path=path, json=json, share=share)
-        except QrmiError as error:
-            reasons.append(str(error))
-            return False
-        if response.is_success:
+    def is_ended_by(self, method: str, path: str = "", **options: "Unpack[RequestOptions]") -> bool:
+        """Make one request that ends the session; return whether it did."""
+        with _note_failure(self._reasons):
+            response = self.ask(method, path, **options)
+            if response.status == HTTPStatus.NOT_FOUND:
+                self._reasons.append(self._service.refusal_text(response))
+                return self._is_gone(options.get("share", 1.0))
+            self._service.check_success(response)
             return True
-        reasons.append(str(self._service.refusal(response)))
-        return response.status == HTTPStatus.NOT_FOUND and self._is_gone(
-            exchange, session_id, share, reasons
-        )
+        return False
 
-    def _is_gone(
-        self, exchange: Exchange, session_id: str, share: float, reasons: list[str]
-    ) -> bool:
-        """Return whether a session that was not found has indeed ended.
+    def _is_gone(self, share: float) -> bool:
+        """Return whether the session, which was not found, has indeed ended.
 
         One wrong 404, as a gateway gives that is being changed, would leave it open for good.
         """
-        try:
-            response = self._ask(exchange, "GET", session_id, share=share)
+        with _note_failure(self._reasons):
+            response = self.ask("GET", share=share)
             if response.status == HTTPStatus.NOT_FOUND:
                 return True
-            if response.is_success:
-                return _is_closed(response.json_object())
-        except QrmiError as error:
-            reasons.append(str(error))
-        else:
-            reasons.append(str(self._service.refusal(response)))
+            self._service.check_success(response)
+            return _is_closed(response.json_object())
         return False
+
+    def _ask(self, method: str, path: str, **options: "Unpack[RequestOptions]") -> Response:
+        options["secrets"] = (self._id,)
+        return self._service.request(self._exchange, method, path, is_repeatable=True, **options)
+
+
+@contextmanager
+def _note_failure(reasons: list[str]) -> Iterator[None]:
+    """Add to `reasons` why what is asked failed."""
+    try:
+        yield
+    except QrmiError as error:
+        reasons.append(str(error))
 
 
 def _session_mode(settings: Settings) -> str:
     """Return the session's mode; raise AcquisitionError if there is no such mode."""
     mode = (settings.get(_MODE_KEY) or _DEDICATED).lower()
     if mode not in {_DEDICATED, _BATCH}:
-        message = f"{settings.variable(_MODE_KEY)} must be {_DEDICATED} or {_BATCH}"
-        raise AcquisitionError(message)
+        raise AcquisitionError(f"{settings.variable(_MODE_KEY)} must be {_DEDICATED} or {_BATCH}")
     return mode
 
 
@@ -261,11 +232,10 @@ def _max_ttl_seconds(settings: Settings) -> int:
         return max(1, min(_DEFAULT_MAX_TTL_SECONDS, remaining_seconds))
     is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(2**31))
     if not (is_number and 1 <= int(text) <= _LARGEST_MAX_TTL_SECONDS):
-        message = (
+        raise AcquisitionError(
             f"{settings.variable(_MAX_TTL_KEY)} must be a whole number of seconds from 1 to "
             f"{_LARGEST_MAX_TTL_SECONDS}"
         )
-        raise AcquisitionError(message)
     return int(text)
 
 
@@ -279,8 +249,11 @@ def _session_id(response: Response) -> str:
         unusable = ServiceError(str(error), status=response.status, may_have_acted=True)
         unusable.partial_body = response.body
         raise unusable from error
-    message = f"the answer of {response.source} holds no usable session id"
-    raise ServiceError(message, status=response.status, may_have_acted=True)
+    raise ServiceError(
+        f"the answer of {response.source} holds no usable session id",
+        status=response.status,
+        may_have_acted=True,
+    )
 
 
 def _readable_session_id(partial_body: bytes) -> str | None:

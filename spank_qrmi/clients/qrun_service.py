@@ -4,10 +4,21 @@
 from collections.abc import Mapping
 
 from spank_qrmi.clients import qrun_variables as names
-from spank_qrmi.clients.ibm import Access, AppIdLogin, IamLogin
+from spank_qrmi.clients.base import Settings
+from spank_qrmi.clients.ibm import AppIdLogin, Authorisation, IamLogin
 from spank_qrmi.clients.quantum_system import QuantumSystem
-from spank_qrmi.clients.request import base_url, is_header_value
 from spank_qrmi.errors import VariableError
+
+
+class QrunSettings(Settings):
+    """The `IBMQRUN_*` variables, whose keys are their names: they are of no resource."""
+
+    failure = VariableError
+    remedy = "use qrun in a job that was submitted with --q-backend and --q-primitive"
+
+    def variable(self, key: str) -> str:
+        """Return the key itself."""
+        return key
 
 
 def quantum_system_from(values: Mapping[str, str]) -> QuantumSystem:
@@ -16,71 +27,38 @@ def quantum_system_from(values: Mapping[str, str]) -> QuantumSystem:
     The three variables of IAM together select it, else App ID's two are used. Raises VariableError
     that names what is missing or cannot be used.
     """
-    endpoint_url = require_url(values, names.DAAPI_ENDPOINT)
-    return QuantumSystem(endpoint_url, _access(values, endpoint_url))
+    settings = QrunSettings("", values)
+    endpoint_url = settings.require_url(names.DAAPI_ENDPOINT)
+    return QuantumSystem(endpoint_url, _authorisation(settings, endpoint_url))
 
 
-def require(values: Mapping[str, str], name: str) -> str:
-    """Return the stripped value of `name`; raise VariableError if it is unset or blank."""
-    value = values.get(name, "").strip()
-    if not value:
-        message = (
-            f"{name} is not set: use qrun in a job that was submitted with --q-backend and "
-            "--q-primitive"
-        )
-        raise VariableError(message)
-    return value
-
-
-def require_url(values: Mapping[str, str], name: str) -> str:
-    """Return `name` as a base URL without trailing slash; raise VariableError if it is none."""
-    url = base_url(require(values, name))
-    if url is None:
-        message = (
-            f"{name} must be a URL that starts with https:// or http://, without user name, query "
-            "or fragment"
-        )
-        raise VariableError(message)
-    return url
-
-
-def _access(values: Mapping[str, str], endpoint_url: str) -> Access:
+def _authorisation(settings: Settings, endpoint_url: str) -> Authorisation:
     """Return how requests are authorised."""
-    missing = [name for name in names.IAM_VARIABLES if not values.get(name, "").strip()]
+    missing = [name for name in names.IAM_VARIABLES if settings.get(name) is None]
     app_id = (names.APPID_CLIENT_ID, names.APPID_SECRET)
     if not missing:
-        return Access(
+        return Authorisation(
             login=IamLogin(
-                require_url(values, names.IAM_ENDPOINT),
-                _require_header_value(values, names.IAM_APIKEY),
+                settings.require_url(names.IAM_ENDPOINT),
+                settings.require_header_value(names.IAM_APIKEY),
             ),
-            service_crn=_require_header_value(values, names.SERVICE_CRN),
+            service_crn=settings.require_header_value(names.SERVICE_CRN),
             login_variables=(names.IAM_APIKEY,),
             crn_variable=names.SERVICE_CRN,
         )
-    if not all(values.get(name, "").strip() for name in app_id):
-        message = (
+    client_id, secret = map(settings.get, app_id)
+    if client_id is None or secret is None:
+        raise VariableError(
             f"no credentials for the service: set {', '.join(names.IAM_VARIABLES)} "
             f"({', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing), or "
             f"{' and '.join(app_id)}"
         )
-        raise VariableError(message)
-    client_id, secret = (require(values, name) for name in app_id)
     if ":" in client_id:
         # HTTP Basic ends the user's name with the first colon (RFC 7617).
-        message = f"{names.APPID_CLIENT_ID} must not hold a colon"
-        raise VariableError(message)
-    return Access(
+        raise VariableError(f"{names.APPID_CLIENT_ID} must not hold a colon")
+    return Authorisation(
         login=AppIdLogin(endpoint_url, client_id, secret),
         service_crn=None,
         login_variables=app_id,
         crn_variable=None,
     )
-
-
-def _require_header_value(values: Mapping[str, str], name: str) -> str:
-    value = require(values, name)
-    if not is_header_value(value):
-        message = f"{name} must be plain ASCII text on one line"
-        raise VariableError(message)
-    return value

@@ -39,8 +39,5 @@ JOB_ID = "IBMQRUN_JOB_ID"
 PRIMITIVES = ("sampler", "estimator")
 
 LONGEST_TIMEOUT_SECONDS = 604800
-"""The service writes the result to a presigned URL, which lives at most 7 days (AWS Signature
-Version 4)."""
-
-UNLIMITED_SECONDS = 0xFFFFFFFF
-"""What stands for a job without time limit, as in QRMI's variables."""
+"""The service writes the result to a presigned URL, which lives as long as the job may run, at most
+7 days (AWS Signature Version 4)."""

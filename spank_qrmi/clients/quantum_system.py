@@ -61,8 +61,7 @@ class QuantumSystem(IbmService):
         response = self.request(
             exchange, "POST", _JOBS, json=order, is_repeatable=False, max_tries=1
         )
-        if not response.is_success:
-            raise self._refusal(response)
+        self.check_success(response)
 
     def job(self, exchange: Exchange, job_id: str) -> Job | None:
         """Return the job, None if the service knows none of that id (GET /v1/jobs/{id}).
@@ -74,9 +73,8 @@ class QuantumSystem(IbmService):
         if response.status == HTTPStatus.NOT_FOUND and error_code(response) == _JOB_NOT_FOUND:
             return None
         if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
-            return self._listed_job(exchange, job_id)
-        if not response.is_success:
-            raise self._refusal(response)
+            return self._find_in_list(exchange, job_id)
+        self.check_success(response)
         return _job(response, response.json_object(), job_id)
 
     def cancel(self, exchange: Exchange, job_id: str) -> None:
@@ -85,7 +83,7 @@ class QuantumSystem(IbmService):
         if not (
             response.is_success or response.status in {HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND}
         ):
-            raise self._refusal(response)
+            raise self.refusal(response)
 
     def delete(self, exchange: Exchange, job_id: str) -> None:
         """Delete a job that is over, which frees its lane (DELETE /v1/jobs/{id}).
@@ -95,7 +93,7 @@ class QuantumSystem(IbmService):
         """
         response = self.request(exchange, "DELETE", _path(job_id), is_repeatable=True)
         if not (response.is_success or response.status == HTTPStatus.NOT_FOUND):
-            raise self._refusal(response)
+            raise self.refusal(response)
 
     def remove(self, exchange: Exchange, job_id: str) -> bool:
         """Cancel the job unless it is over, and delete it; return whether there was one.
@@ -123,30 +121,30 @@ class QuantumSystem(IbmService):
 
         `share` (0 to 1) is the part of the remaining time that it may use. Raises ServiceError.
         """
-        _, jobs = self._listed_jobs(exchange, share)
+        _, jobs = self._list_jobs(exchange, share)
         ids = (job.get("id") for job in jobs)
         return frozenset(job_id for job_id in ids if isinstance(job_id, str))
 
-    def _listed_job(self, exchange: Exchange, job_id: str) -> Job | None:
-        response, jobs = self._listed_jobs(exchange)
+    def _find_in_list(self, exchange: Exchange, job_id: str) -> Job | None:
+        response, jobs = self._list_jobs(exchange)
         for job in jobs:
             if job.get("id") == job_id:
                 return _job(response, job, job_id)
         return None
 
-    def _listed_jobs(
+    def _list_jobs(
         self, exchange: Exchange, share: float = 1.0
     ) -> tuple[Response, list[dict[str, object]]]:
         response = self.request(exchange, "GET", _JOBS, is_repeatable=True, share=share)
-        if not response.is_success:
-            raise self._refusal(response)
+        self.check_success(response)
         jobs = response.json_object().get("jobs")
         if not isinstance(jobs, list):
-            message = f"the answer of {response.source} holds no list of jobs"
-            raise ServiceError(message, status=response.status)
+            raise ServiceError(
+                f"the answer of {response.source} holds no list of jobs", status=response.status
+            )
         return response, [job for job in jobs if isinstance(job, dict)]
 
-    def _refusal(self, response: Response) -> ServiceError:
+    def refusal(self, response: Response) -> ServiceError:
         """Return the error for a response that is no success."""
         text = self.refusal_text(response)
         if response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
@@ -162,8 +160,9 @@ def _job(response: Response, document: Mapping[str, object], job_id: str) -> Job
     """Return the job that `document` describes; raise ServiceError if it describes none."""
     status = response.shown(document.get("status"))
     if not status:
-        message = f"the answer of {response.source} gives no status of the job"
-        raise ServiceError(message, status=response.status)
+        raise ServiceError(
+            f"the answer of {response.source} gives no status of the job", status=response.status
+        )
     usage = document.get("usage")
     nanoseconds = usage.get("quantum_nanoseconds") if isinstance(usage, dict) else None
     return Job(

@@ -94,17 +94,16 @@ def split_url(text: str) -> tuple[str, str]:
     return f"{written.scheme}://{host}:{port}", path
 
 
-def checked_url(text: str, query: Mapping[str, str] | None) -> tuple[str, str]:
+def split_checked_url(text: str, query: Mapping[str, str] | None) -> tuple[str, str]:
     """Return origin and target; raise RequestError if nothing can be sent there."""
     # What these say themselves may hold the query.
     with suppress(ValueError):
         origin, path = split_url(text)
         return origin, f"{path}?{urlencode(query, quote_via=quote)}" if query else path
-    message = "an endpoint's URL cannot be used: correct the resource's endpoints"
-    raise RequestError(message)
+    raise RequestError("an endpoint's URL cannot be used: correct the resource's endpoints")
 
 
-def encoded_body(
+def encode_body(
     json: Mapping[str, object] | None, form: Mapping[str, str] | None
 ) -> tuple[str | None, bytes | None]:
     """Return the content type and the bytes of the body; raise RequestError if there are none."""
@@ -115,8 +114,7 @@ def encoded_body(
         if form is not None:
             return "application/x-www-form-urlencoded", urlencode(form, quote_via=quote).encode()
         return None, None
-    message = "a setting of the resource has characters that cannot be sent"
-    raise RequestError(message)
+    raise RequestError("a setting of the resource has characters that cannot be sent")
 
 
 def secret_values(headers: Mapping[str, str], form: Mapping[str, str] | None) -> tuple[str, ...]:
@@ -129,8 +127,7 @@ def all_headers(headers: Mapping[str, str], body_type: str | None) -> dict[str, 
     """Return `headers` with our own; raise RequestError if one holds what cannot be sent."""
     for name, value in headers.items():
         if not is_header_value(value) or value != value.strip():
-            message = f"the value of the header {name} has characters that cannot be sent"
-            raise RequestError(message)
+            raise RequestError(f"the value of the header {name} has characters that cannot be sent")
     return {
         "User-Agent": USER_AGENT,
         "Accept": "application/json",

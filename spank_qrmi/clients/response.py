@@ -42,11 +42,13 @@ class Response:
         try:
             value = orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
-            message = f"the answer of {self.source} is not JSON"
-            raise ServiceError(message, status=self.status) from error
+            raise ServiceError(
+                f"the answer of {self.source} is not JSON", status=self.status
+            ) from error
         if not isinstance(value, dict):
-            message = f"the answer of {self.source} is not a JSON object"
-            raise ServiceError(message, status=self.status)
+            raise ServiceError(
+                f"the answer of {self.source} is not a JSON object", status=self.status
+            )
         return value
 
     def shown(self, value: object) -> str:

@@ -6,16 +6,15 @@ Pure policy: it sees responses and failures, never a connection.
 
 import math
 import random
-import re
 import time
 from collections.abc import Callable
 from email.utils import mktime_tz, parsedate_tz
 from http import HTTPStatus
+from typing import Any
 
 from spank_qrmi.clients.response import Response
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
-from spank_qrmi.redaction import printable
 
 DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0)
 """Waits between the tries of one request."""
@@ -23,30 +22,17 @@ DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0)
 MOST_TRIES = len(DELAYS_SECONDS) + 1
 
 _JITTER = 0.25
-# Compiled once a redirect has ended a request: no other needs them.
-_AUTHORITY = r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)"
-_HOST = r"(?:.*@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]*)?"
 _RETRY_AFTER_DIGITS = 9
 
 
 class RequestError(ServiceError):
-    """One try of a request failed; `is_worth_repeating` says if another is safe and useful."""
+    """One try of a request failed; `is_worth_repeating` says if another is safe and useful.
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int | None = None,
-        may_have_acted: bool = False,
-        is_worth_repeating: bool = False,
-        retry_after_seconds: float | None = None,
-    ) -> None:
-        super().__init__(
-            message,
-            status=status,
-            may_have_acted=may_have_acted,
-            retry_after_seconds=retry_after_seconds,
-        )
+    `facts` are those of ServiceError.
+    """
+
+    def __init__(self, message: str, *, is_worth_repeating: bool = False, **facts: Any) -> None:
+        super().__init__(message, **facts)
         self.is_worth_repeating = is_worth_repeating
 
 
@@ -89,13 +75,8 @@ def repeat(
                 raise
             give_up_reason = _wait_before_next(failure, tries, max_tries, budget)
             if give_up_reason:
-                message = f"{failure}; {give_up_reason}"
-                raise ServiceError(
-                    message,
-                    status=failure.status,
-                    may_have_acted=failure.may_have_acted,
-                    retry_after_seconds=failure.retry_after_seconds,
-                ) from failure
+                failure.args = (f"{failure}; {give_up_reason}",)
+                raise
 
 
 def _wait_before_next(failure: RequestError, tries: int, max_tries: int, budget: Budget) -> str:
@@ -115,15 +96,10 @@ def _wait_before_next(failure: RequestError, tries: int, max_tries: int, budget:
 def status_failure(response: Response, *, is_repeatable: bool) -> RequestError | None:
     """Return what is wrong with the status of `response`, None if the client is to judge it.
 
-    Redirects are refused: following one would carry credentials to a host nobody configured. 408,
-    423, 429 and 5xx may pass with time; a request that is not repeatable is made again only where
-    the service says that it did not act.
+    408, 423, 429 and 5xx may pass with time; a request that is not repeatable is made again only
+    where the service says that it did not act.
     """
     status = response.status
-    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        may_have_acted = status == HTTPStatus.SEE_OTHER and not is_repeatable
-        text = redirect_text(f"{response.source} answered {status} and", _redirect_host(response))
-        return RequestError(text, status=status, may_have_acted=may_have_acted)
     is_server_error = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     did_not_act = status in {HTTPStatus.LOCKED, HTTPStatus.TOO_MANY_REQUESTS} or (
         status == HTTPStatus.SERVICE_UNAVAILABLE and "retry-after" in response.headers
@@ -137,22 +113,6 @@ def status_failure(response: Response, *, is_repeatable: bool) -> RequestError |
         is_worth_repeating=did_not_act or is_repeatable,
         retry_after_seconds=_retry_after_seconds(response.headers.get("retry-after", "")),
     )
-
-
-def redirect_text(source: str, host: str) -> str:
-    """Return the refusal of a redirect; it names the host only, the rest may hold credentials."""
-    return (
-        f"{source} wants to send us to {printable(host[:100])}: redirects are not followed, "
-        "correct the endpoint's URL"
-    )
-
-
-def _redirect_host(response: Response) -> str:
-    found = re.match(_AUTHORITY, response.headers.get("location", ""))
-    if found is None:
-        return "the same host"
-    host = re.fullmatch(_HOST, found[1])
-    return "an unreadable address" if host is None else host[1].lower()
 
 
 def _retry_after_seconds(text: str) -> float | None:

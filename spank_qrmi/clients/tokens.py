@@ -125,8 +125,10 @@ class TokenSource:
         """Return a new token and its life in seconds."""
         response = login.ask_for_token(self._http)
         if response.status == login.refused_status:
-            message = f"{response.source} {login.refused_text}: {response.status_text()}"
-            raise AuthenticationError(message, status=response.status)
+            raise AuthenticationError(
+                f"{response.source} {login.refused_text}: {response.status_text()}",
+                status=response.status,
+            )
         if not response.is_success:
             message = f"{response.source} answered: {response.status_text()}"
             is_refusal = response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
@@ -138,8 +140,9 @@ class TokenSource:
         is_usable = isinstance(token, str) and is_token(token)
         # bool is an int in Python, but not in JSON.
         if not (is_usable and isinstance(life_seconds, int) and not isinstance(life_seconds, bool)):
-            message = f"the answer of {response.source} holds no usable token"
-            raise ServiceError(message, status=response.status)
+            raise ServiceError(
+                f"the answer of {response.source} holds no usable token", status=response.status
+            )
         return str(token), max(0, min(life_seconds, LONGEST_LIFE_SECONDS))
 
 

@@ -16,7 +16,7 @@ from spank_qrmi.errors import ArgumentError, ConfigError
 from spank_qrmi.protocol import MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import shown_value
 from spank_qrmi.trust.files import check_trusted
-from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
+from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, parse_worker_user
 
 MAX_TIMEOUT_SECONDS = 86400
 
@@ -189,7 +189,7 @@ def _shown(argument: str) -> str:
 
 
 STATE_DIRECTORY = Argument("--state-dir", "DIR", "state_directory", absolute_path)
-WORKER_USER = Argument("--worker-user", "NAME|UID", "worker_user", worker_user)
+WORKER_USER = Argument("--worker-user", "NAME|UID", "worker_user", parse_worker_user)
 WORKER_SERVER = Argument("--worker-server", "SOCKET|none", None, absolute_path_or_none)
 STRICT_PERMISSIONS = Argument("--strict-permissions", "", "is_strict", is_given)
 """Refuses secrets that others can read, of which the log only warns without it."""

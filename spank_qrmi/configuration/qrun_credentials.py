@@ -14,10 +14,11 @@ from spank_qrmi.trust.files import StrPath, exposed_text, read_trusted_file, war
 
 MAX_FILE_BYTES = 64 * 1024
 
-_PREFIX = "IBMQRUN_"
-_KEYS = {name.removeprefix(_PREFIX): name for name in (*names.SITE_VARIABLES, *names.IAM_VARIABLES)}
+_KEYS = {
+    name.removeprefix(names.PREFIX): name for name in (*names.SITE_VARIABLES, *names.IAM_VARIABLES)
+}
 _APP_ID = ("APPID_CLIENT_ID", "APPID_SECRET")
-_IAM = tuple(name.removeprefix(_PREFIX) for name in names.IAM_VARIABLES)
+_IAM = tuple(name.removeprefix(names.PREFIX) for name in names.IAM_VARIABLES)
 
 
 def load_credentials(path: StrPath, *, is_strict: bool = False) -> dict[str, str]:

@@ -92,7 +92,7 @@ def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
 
 
 def _check_count(positional: Sequence[str]) -> None:
-    wanted = [name.removeprefix("IBMQRUN_") for name in names.SITE_VARIABLES]
+    wanted = [name.removeprefix(names.PREFIX) for name in names.SITE_VARIABLES]
     if len(positional) != len(wanted):
         message = (
             f"{len(wanted)} arguments are needed in this order, got {len(positional)}: "

@@ -89,12 +89,12 @@ class Acquirer:
 
     def acquire_all(self, wanted: Sequence[Wanted]) -> list[Held | QrmiError]:
         """Acquire every resource, all at once; return each one's outcome in the same order."""
-        with self._network.services(self._deadline, self._holder.environment) as services:
+        services = self._network.services(self._deadline, self._holder.environment)
 
-            def work(item: Wanted) -> Held:
-                return self._acquire(*item, services)
+        def work(item: Wanted) -> Held:
+            return self._acquire(*item, services)
 
-            return do_at_once(work, wanted, self._deadline)
+        return do_at_once(work, wanted, self._deadline)
 
     def _acquire(
         self, resource: Resource, environment: ResourceEnvironment, services: Services

@@ -4,6 +4,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from spank_qrmi.clients.base import UNLIMITED_SECONDS
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.redaction import printable
@@ -18,9 +19,6 @@ EXPORT_LIST = "SLURM_EXPORT_ENV"
 
 ACQUISITION_TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"  # noqa: S105 (a variable's name)
 TIMEOUT_SECONDS = "QRMI_JOB_TIMEOUT_SECONDS"
-
-UNLIMITED_SECONDS = 0xFFFFFFFF
-"""What QRMI's clients are told of a job without time limit: the largest 32-bit number."""
 
 _OF_THE_JOB = (ACQUISITION_TOKEN, TIMEOUT_SECONDS)
 

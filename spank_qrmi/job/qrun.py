@@ -75,8 +75,8 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
             token_cache=TokenCache(arguments.state_directory, answer.redactor.add),
         )
         network.wait_until_open(deadline)
-        with network.services(deadline, arguments.environment) as services:
-            outcomes = _remove_all(request, services.quantum_jobs(values), deadline)
+        jobs = network.services(deadline, arguments.environment).quantum_jobs(values)
+        outcomes = _remove_all(request, jobs, deadline)
     except QrmiError as error:
         outcomes = [error for _ in job_ids]
     failed = 0

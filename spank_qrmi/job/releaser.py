@@ -9,7 +9,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from spank_qrmi.at_once import do_at_once
@@ -68,6 +68,8 @@ class Releaser:
         self._journal = journal
         self._deadline = deadline
         self._network = network
+        self._lock = threading.Lock()
+        self._services: dict[tuple[tuple[str, str], ...], Services] = {}
 
     def release_all(self, entries: Sequence[Entry]) -> list[QrmiError | None]:
         """Release what the entries hold, all at once; return each one's error, None if released.
@@ -76,23 +78,13 @@ class Releaser:
         """
         with contextlib.suppress(JournalError):
             self._journal.clean_up()
-        with contextlib.ExitStack() as stack:
-            services = _ServicesOfEntries(
-                lambda environment: stack.enter_context(
-                    self._network.services(self._deadline, environment)
-                )
-            )
-
-            def work(entry: Entry) -> None:
-                self._release(entry, services)
-
-            outcomes = do_at_once(work, entries, self._deadline)
+        outcomes = do_at_once(self._release, entries, self._deadline)
         return [
             ReleaseError(entry.clear(str(error))) if isinstance(error, QrmiError) else None
             for entry, error in zip(entries, outcomes, strict=True)
         ]
 
-    def _release(self, entry: Entry, services: "_ServicesOfEntries") -> None:
+    def _release(self, entry: Entry) -> None:
         locked = self._journal.lock(entry, self._deadline)
         if locked is None:
             log.debug("name(%s) was released by another process", entry.resource_name)
@@ -102,6 +94,7 @@ class Releaser:
                 if locked.entry.token is None:
                     self._let_end(locked)
                 else:
+                    services = self._services_with(locked.entry.environment)
                     _give_back(locked.entry, locked.entry.token, services)
             except QrmiError as error:
                 _note_failure(locked, error)
@@ -122,31 +115,22 @@ class Releaser:
             entry.may_be_open_text,
         )
 
-
-class _ServicesOfEntries:
-    """The services once for each set of variables that entries want for requests."""
-
-    def __init__(self, new_services: Callable[[Mapping[str, str]], Services]) -> None:
-        self._new_services = new_services
-        self._lock = threading.Lock()
-        self._made: dict[tuple[tuple[str, str], ...], Services] = {}
-
-    def of(self, environment: Mapping[str, str]) -> Services:
-        """Return the services as they are asked with these variables."""
+    def _services_with(self, environment: Mapping[str, str]) -> Services:
+        """Return the services as they are asked with these variables, the same for all entries."""
         key = tuple(sorted(environment.items()))
         with self._lock:
-            if key not in self._made:
-                self._made[key] = self._new_services(environment)
-            return self._made[key]
+            if key not in self._services:
+                self._services[key] = self._network.services(self._deadline, environment)
+            return self._services[key]
 
 
-def _give_back(entry: Entry, token: str, services: _ServicesOfEntries) -> None:
+def _give_back(entry: Entry, token: str, services: Services) -> None:
     if entry.resource_type not in CLIENTS:
         message = f"{entry.resource_type} is no resource type that this version knows"
         raise ReleaseError(message)
     check_certificates(entry.environment)
     settings = Settings(entry.resource_name, entry.values)
-    services.of(entry.environment).resource_calls(entry.resource_type, settings).release(token)
+    services.resource_calls(entry.resource_type, settings).release(token)
 
 
 def _note_failure(locked: LockedEntry, error: QrmiError) -> None:

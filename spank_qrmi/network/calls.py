@@ -14,15 +14,15 @@ from spank_qrmi.clients.base import Client, Exchange, Hold, Settings
 from spank_qrmi.clients.qrun_service import quantum_system_from
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.errors import ProtocolError, ServiceError
-from spank_qrmi.network.messages import NONSENSE, checked_token
+from spank_qrmi.network.messages import NONSENSE, parse_token
 
-Asked = Client | QuantumSystem
+Subject = Client | QuantumSystem
 
 QUANTUM_SYSTEM = "IBMQRUN"
 """In place of a resource's type: the settings are `IBMQRUN_*` variables."""
 
 
-def asked_of(kind: str, settings: Settings) -> Asked:
+def subject_of(kind: str, settings: Settings) -> Subject:
     """Return what calls are about; raise QrmiError if the settings cannot be used."""
     if kind == QUANTUM_SYSTEM:
         return quantum_system_from(settings.values)
@@ -40,9 +40,9 @@ class Call(str, Enum):
     LIST = "list"
 
 
-def _log_in(exchange: Exchange, asked: Asked) -> None:
-    if asked.login is not None:
-        exchange.tokens.token(asked.login)
+def _log_in(exchange: Exchange, subject: Subject) -> None:
+    if subject.login is not None:
+        exchange.tokens.token(subject.login)
 
 
 CALLS: Mapping[Call, Callable[..., list[str] | None]] = {
@@ -78,7 +78,7 @@ class ResourceCalls:
         result = self.ask(Call.ACQUIRE)
         try:
             [token] = result
-            return checked_token(token)
+            return parse_token(token)
         except (ValueError, ProtocolError):
             raise ServiceError(NONSENSE, may_have_acted=True) from None
 

@@ -9,8 +9,7 @@ what it tells is hostile, since it has read the network: it is text of limited l
 in it can be taken for another type.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
 from spank_qrmi.errors import (
@@ -43,7 +42,7 @@ class Order(str, Enum):
     """What the worker sends, with the fields that follow.
 
     OPEN user, processor seconds, sets of variables (each a number of variables, then names and
-    values); WORK number, index of its set, seconds; ASKED number of a work, a number, type, name,
+    values); WORK number, index of its set, seconds; SUBJECT number of a work, a number, type, name,
     remaining seconds or nothing, names and values of what calls name so; LOGIN number of a work,
     key of a login, its access token or nothing, for how many seconds, number of one who logs in so;
     CANCEL number of a work; CALL number, number of its work, `Call`, of what, and what that call
@@ -52,7 +51,7 @@ class Order(str, Enum):
 
     OPEN = "open"
     WORK = "work"
-    ASKED = "asked"
+    SUBJECT = "subject"
     LOGIN = "login"
     CANCEL = "cancel"
     CALL = "call"
@@ -61,7 +60,7 @@ class Order(str, Enum):
 class Report(str, Enum):
     """What the network process sends, with the fields that follow.
 
-    OPENED nothing; REFUSED why it cannot make requests; LOG level, text; ACCESS key of a login, its
+    OPENED nothing; REFUSED why it cannot make requests; LOG level, text; TOKEN key of a login, its
     new access token and for how many seconds, or nothing and 0 if the former one was refused; DONE
     number of the call, its result; FAILED number of the call and the error, see `error_fields`.
     """
@@ -69,7 +68,7 @@ class Report(str, Enum):
     OPENED = "opened"
     REFUSED = "refused"
     LOG = "log"
-    ACCESS = "access"
+    TOKEN = "token"  # noqa: S105 (the name of a report)
     DONE = "done"
     FAILED = "failed"
 
@@ -95,8 +94,7 @@ def encode_frame(kind: Order | Report, *fields: str) -> bytes:
     texts = [text.encode("utf-8", "surrogateescape") for text in (kind.value, *fields)]
     frame = _number(len(texts)) + b"".join(_number(len(text)) + text for text in texts)
     if len(texts) > MAX_FIELDS or len(frame) > MAX_FRAME_BYTES:
-        message = f"a message of {len(frame)} bytes is too long"
-        raise ProtocolError(message)
+        raise ProtocolError(f"a message of {len(frame)} bytes is too long")
     return frame
 
 
@@ -147,47 +145,35 @@ def error_fields(error: QrmiError) -> list[str]:
     if not isinstance(error, ServiceError):
         return [name, str(error), "", "", ""]
     status = "" if error.status is None else str(error.status)
-    return [
-        name,
-        str(error),
-        status,
-        "1" if error.may_have_acted else "",
-        error.token or "",
-    ]
+    return [name, str(error), status, "1" if error.may_have_acted else "", error.token or ""]
 
 
 def error_from_fields(fields: Sequence[str]) -> QrmiError:
     """Return the error that `error_fields` was given; raise ProtocolError if they tell none."""
-    with _nonsense():
+    try:
         name, text, status, may_have_acted, token = fields
         error = _ERRORS[name](text[:MAX_TEXT_LENGTH])
-        if isinstance(error, ServiceError):
-            error.status = number(status) if status else None
-            error.may_have_acted = bool(may_have_acted)
-            error.token = checked_token(token) if token else None
-        return error
+    except (KeyError, ValueError) as failure:
+        raise ProtocolError("a message tells no error") from failure
+    if isinstance(error, ServiceError):
+        error.status = parse_number(status) if status else None
+        error.may_have_acted = bool(may_have_acted)
+        error.token = parse_token(token) if token else None
+    return error
 
 
-def checked_token(text: str) -> str:
+def parse_token(text: str) -> str:
     """Return an acquisition token; raise ProtocolError if it can be none."""
     if not (0 < len(text) <= MAX_TEXT_LENGTH and text.isascii() and text.isprintable()):
         raise ProtocolError("a token is not one line of text")
     return text
 
 
-def number(text: str) -> int:
+def parse_number(text: str) -> int:
     """Return a whole number of at most 9 digits; raise ProtocolError if it is none."""
     if not (text.isascii() and text.isdigit() and len(text) <= len("999999999")):
         raise ProtocolError("a message holds no number where one belongs")
     return int(text)
-
-
-@contextlib.contextmanager
-def _nonsense() -> Iterator[None]:
-    try:
-        yield
-    except (KeyError, ValueError) as error:
-        raise ProtocolError("a message tells no error") from error
 
 
 def _number(value: int) -> bytes:

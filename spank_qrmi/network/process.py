@@ -1,386 +1,233 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The worker's end of its network process: vendors are asked there, and believed nothing.
+"""The network process: it alone speaks with vendors' services, and is not root when it does.
 
-Whatever becomes of that process is one error with a reason for each call; one that was to open a
-session counts as having opened it.
+It is forked from the worker before that has read anything, so it knows no secret but those that it
+is asked with. It opens the HTTP client and reads certificates, gives up root, and then carries
+out calls until the worker closes its end.
 """
 
 import contextlib
 import logging
 import os
-import select
-import signal
+import resource
 import socket
-import struct
 import threading
-import time
-from collections.abc import Mapping, Sequence
-from functools import partial
-from itertools import count
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from typing import NoReturn
 
-from spank_qrmi.clients.base import Settings
-from spank_qrmi.clients.http import LATE_RESPONSE_SECONDS
-from spank_qrmi.clients.tokens import Login, is_token
+from spank_qrmi.answer import logging_to
+from spank_qrmi.clients.base import Exchange, Settings
+from spank_qrmi.clients.http import HttpClient, open_client
+from spank_qrmi.clients.tokens import Login, TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
-from spank_qrmi.network import server
-from spank_qrmi.network.calls import Ask, Asked, Call
+from spank_qrmi.network.calls import CALLS, Call, Subject, subject_of
 from spank_qrmi.network.messages import (
-    MAX_REPORT_BYTES,
-    MAX_TEXT_LENGTH,
-    NONSENSE,
-    WHO,
+    MAX_FRAME_BYTES,
     Order,
     Report,
     encode_frame,
-    error_from_fields,
-    number,
-    pairs_to_fields,
+    error_fields,
+    fields_to_pairs,
     read_frame,
 )
-from spank_qrmi.network.services import Services
-from spank_qrmi.redaction import printable
-from spank_qrmi.state.token_cache import TokenCache
-from spank_qrmi.trust.worker_user import WorkerUser
+from spank_qrmi.redaction import error_place
+from spank_qrmi.trust import privileges
+from spank_qrmi.trust.descriptors import keep_only
+from spank_qrmi.trust.worker_user import WorkerUser, ids_of
 
 log = logging.getLogger(__name__)
 
-_LEVELS = frozenset({logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR})
+NETWORK_LIMITS: Mapping[int, int] = {
+    resource.RLIMIT_CORE: privileges.NO_CORE,
+    resource.RLIMIT_DATA: 1536 * privileges.MIB,
+    resource.RLIMIT_FSIZE: 0,
+    resource.RLIMIT_NOFILE: 512,
+}
+"""For what reads the network: it writes no file, and has 64 resources at once to ask for.
+
+Each has two requests at a time, with two threads for each of them.
+"""
+
+_NO_THREAD = "was not asked: the user of the worker's network process may start no more threads"
 
 
-_ENDED = f"{WHO} ended before it had answered"
-_SILENT = f"{WHO} did not answer in time"
-_NO_THREAD = "the worker may start no more threads: raise the node's limits of processes or memory"
-_UNKNOWN_VARIABLES = f"{WHO} does not know the variables that requests are to be made with"
+def main(channel: socket.socket, parent_pid: int) -> NoReturn:
+    """Serve in a process that was just forked, with nothing left of what it inherited."""
+    # As the worker: what is sent to a job's tasks may be sent to us too. Its end ends us.
+    privileges.block_signals()
+    channel = keep_only(channel)
+    _close_standard_streams()
+    privileges.limit(NETWORK_LIMITS)
 
-# It keeps deadlines itself: this is for one that does not. Less than `at_once` waits for threads.
-_MARGIN_SECONDS = LATE_RESPONSE_SECONDS + 0.1
-_SEND_SECONDS = 5
-_CHECK_SECONDS = 0.2
-_MOST_LOG_RECORDS = 2000
-_MOST_NEW_TOKENS = 1000
+    def give_up_root(user: str, seconds: float) -> None:
+        become_user(user)
+        privileges.seal(parent_pid)
+        privileges.limit_processor_time(seconds)
 
-
-def start_network_process() -> "NetworkProcess":
-    """Fork the process. Called before secrets are read, files opened and threads started."""
-    ours, theirs = socket.socketpair()
-    parent_pid = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            ours.close()
-            server.main(theirs, parent_pid)
-        finally:
-            # Nothing of what the worker does next may be done twice.
-            os._exit(1)
-    theirs.close()
-    return NetworkProcess(ours, pid)
+    with contextlib.suppress(OSError, ProtocolError):
+        CallServer(channel, give_up_root).serve()
+    # A thread may still hang in a look-up of a name.
+    os._exit(0)
 
 
-class NetworkProcess:
-    """A `Network` behind a socket; `pid` is None for one that is no process of its own."""
+def _close_standard_streams() -> None:
+    """Leave nothing to read or to spoil but standard error."""
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for descriptor in (0, 1):
+        os.dup2(nothing, descriptor)
+    os.close(nothing)
 
-    def __init__(self, channel: socket.socket, pid: int | None = None) -> None:
-        # A process that takes no more orders must not block the worker.
-        timeout = struct.pack("ll", _SEND_SECONDS, 0)
-        channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+
+def become_user(text: str) -> None:
+    """Become a user by name or number; a process that is not root stays who it is.
+
+    Raises QrmiError.
+    """
+    if os.geteuid() != 0:
+        log.debug("requests are made as user %d: only root can change that", os.geteuid())
+        return
+    privileges.become(*ids_of(WorkerUser(text)))
+
+
+class CallServer:
+    """Carries out the worker's calls, each in a thread of its own."""
+
+    def __init__(self, channel: socket.socket, give_up_root: Callable[[str, float], None]) -> None:
         self._channel = channel
-        self._pid = pid
-        self._lock = threading.Lock()
+        self._give_up_root = give_up_root
         self._sending = threading.Lock()
-        self._numbers = count(1)
-        self._waiting: dict[int, SimpleQueue[list[str] | QrmiError]] = {}
-        self._environments: list[dict[str, str]] = []
-        self._log_records_left = _MOST_LOG_RECORDS
-        self._token_cache: TokenCache | None = None
-        self._known_keys: set[str] = set()
-        # What it has told of these logins, until that is in the cache.
-        self._new_tokens: dict[str, tuple[str, int]] = {}
-        self._new_tokens_left = _MOST_NEW_TOKENS
-        self._is_open = threading.Event()
-        self._failure = ""
-        self._listener: threading.Thread | None = None
+        # Most sites set no variables: it is ready when the worker has read what is asked for.
+        self._plain_client = open_client({})
+        self._clients: list[HttpClient | ServiceError] = []
+        self._works: dict[str, _Work] = {}
 
-    def open(
-        self,
-        environments: Sequence[Mapping[str, str]],
-        user: WorkerUser,
-        seconds: float,
-        *,
-        token_cache: TokenCache | None = None,
-    ) -> None:
-        """Let it get ready for requests with these sets of variables, see `Network`."""
-        self._token_cache = token_cache
-        fields = []
-        for each in environments:
-            if each not in self._environments:
-                self._environments.append(dict(each))
-                fields += [str(len(each)), *pairs_to_fields(each)]
-        listener = threading.Thread(target=self._listen, daemon=True)
+    def serve(self) -> None:
+        """Carry out orders until the worker closes its end, or requests cannot be made."""
+        with logging_to(lambda level, line: self._report(Report.LOG, str(level), line)):
+            while (frame := read_frame(self._channel.recv, MAX_FRAME_BYTES)) is not None:
+                order, *fields = frame
+                if not self._carry_out(Order(order), fields):
+                    break
+
+    def _carry_out(self, order: Order, fields: Sequence[str]) -> bool:
+        """Return whether to go on."""
+        match order:
+            case Order.OPEN:
+                return self._open(*fields)
+            case Order.WORK:
+                number, index, seconds = fields
+                client = self._clients[int(index)]
+                self._works[number] = _Work(client, float(seconds), self._report_token)
+            case Order.SUBJECT:
+                work, *subject = fields
+                self._works[work].add_subject(*subject)
+            case Order.LOGIN:
+                work, *login = fields
+                self._works[work].add_token(*login)
+            case Order.CANCEL:
+                self._works[fields[0]].deadline.cancel()
+            case Order.CALL:
+                self._begin_call(fields)
+        return True
+
+    def _begin_call(self, fields: Sequence[str]) -> None:
+        """Carry it out in a thread; one that cannot be had fails its call, which asked nothing."""
         try:
-            listener.start()
-        except RuntimeError as error:
-            raise QrmiError(_NO_THREAD) from error
-        self._listener = listener
-        self._order(Order.OPEN, user.text, str(seconds), *fields)
+            threading.Thread(target=self._carry_out_call, args=fields, daemon=True).start()
+        except RuntimeError:
+            self._report(Report.FAILED, fields[0], *error_fields(ServiceError(_NO_THREAD)))
 
-    def wait_until_open(self, deadline: Deadline) -> None:
-        """Return once requests can be made; raise QrmiError that says why they cannot."""
-        while not self._is_open.wait(_CHECK_SECONDS):
-            if deadline.has_passed():
-                raise QrmiError(_SILENT)
-        if self._failure:
-            raise QrmiError(self._failure)
-
-    def lives_until_readable(self, orders: socket.socket) -> bool:
-        """Wait for something to read there; return False if the process ends before.
-
-        For one that is not open yet: it tells nothing.
-        """
-        return self._channel not in select.select([orders, self._channel], [], [])[0]
-
-    def services(self, deadline: Deadline, environment: Mapping[str, str]) -> Services:
-        """Return the services for one piece of work."""
-        return _RemoteServices(self, deadline, environment)
-
-    def end(self) -> None:
-        """End the process without waiting for its end."""
-        with contextlib.suppress(OSError):
-            self._channel.shutdown(socket.SHUT_RDWR)
-        if self._pid is not None:
-            # Without the right to end it, it ends by itself: its worker listens no more.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(self._pid, signal.SIGKILL)
-
-    def close(self) -> None:
-        """End the process and wait for its end."""
-        self.end()
-        if self._pid is not None:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(self._pid, 0)
-        if self._listener is not None:
-            self._listener.join()
-        self._channel.close()
-
-    def begin_work(self, deadline: Deadline, environment: Mapping[str, str]) -> str:
-        """Tell it of a piece of work; return the work's number.
-
-        Raises QrmiError if it was not opened with these variables.
-        """
-        if environment not in self._environments:
-            raise QrmiError(_UNKNOWN_VARIABLES)
-        work = str(next(self._numbers))
-        index = self._environments.index(dict(environment))
-        self._order(Order.WORK, work, str(index), str(deadline.remaining_seconds()))
-        deadline.when_cancelled(lambda: self._order(Order.CANCEL, work))
-        return work
-
-    def tell_of(self, work: str, kind: str, settings: Settings) -> str:
-        """Tell it what it will be asked about in a piece of work; return the number for calls."""
-        asked, remaining = str(next(self._numbers)), settings.remaining_seconds
-        seconds = "" if remaining is None else str(remaining)
-        fields = (kind, settings.resource_name, seconds, *pairs_to_fields(settings.values))
-        self._order(Order.ASKED, work, asked, *fields)
-        return asked
-
-    def call(
-        self, work: str, deadline: Deadline, call: Call, asked: str, *fields: str
-    ) -> list[str]:
-        """Have something asked and return the result's fields.
-
-        Raises the service's error, and ServiceError if there is no result; that the service may
-        have acted then says only that the call was sent.
-        """
-        ends_at = time.monotonic() + deadline.remaining_seconds() + _MARGIN_SECONDS
-        results: SimpleQueue[list[str] | QrmiError] = SimpleQueue()
-        with self._lock:
-            call_number = next(self._numbers)
-            self._waiting[call_number] = results
-            failure = self._failure
-        if failure:
-            raise ServiceError(failure)
-        self._order(Order.CALL, str(call_number), work, call.value, asked, *fields)
+    def _open(self, user: str, seconds: str, *environments: str) -> bool:
+        """Open a client for each set of variables, and give up root."""
         try:
-            result = results.get(timeout=max(0.0, ends_at - time.monotonic()))
-        except Empty:
-            raise ServiceError(_SILENT, may_have_acted=True) from None
-        finally:
-            with self._lock:
-                self._waiting.pop(call_number, None)
-        if isinstance(result, QrmiError):
-            raise result
-        return result
+            self._clients = [
+                open_client(each) if each else self._plain_client for each in _sets_in(environments)
+            ]
+            self._give_up_root(user, float(seconds))
+        except QrmiError as error:
+            self._report(Report.REFUSED, str(error))
+            return False
+        except Exception as error:  # noqa: BLE001 (whatever it is, nothing may be asked as root)
+            self._report(Report.REFUSED, f"requests cannot be made: {error_place(error)}")
+            return False
+        self._report(Report.OPENED)
+        return True
 
-    def provide_token(self, work: str, deadline: Deadline, login: Login, asked: str) -> None:
-        """Let a piece of work have the login's token, the node's or a new one.
-
-        If there is none, what asks with it says why; raises ServiceError if no time is left to.
-        """
-        cache = self._token_cache
-        if cache is None:
-            return
-        key = cache.key_of(login)
-        with cache.turn(key, deadline) as token:
-            text, seconds = (token.text, token.seconds) if token is not None else ("", 0)
-            with self._lock:
-                self._known_keys.add(key)
-            self._order(Order.LOGIN, work, key, text, str(seconds), asked)
-            if token is None:
-                self._log_in(work, deadline, asked)
-
-    def _log_in(self, work: str, deadline: Deadline, asked: str) -> None:
+    def _carry_out_call(self, number: str, work: str, call: str, *fields: str) -> None:
         try:
-            self.call(work, deadline, Call.LOG_IN, asked)
-        except ServiceError as error:
-            # Until then, the next request fails for the same reason and tells what for.
-            if deadline.has_passed():
-                error.may_have_acted = False
-                raise
-        finally:
-            self.keep_new_tokens()
+            result = self._works[work].result_of(Call(call), *fields)
+            self._report(Report.DONE, number, *result)
+        except QrmiError as error:
+            self._report(Report.FAILED, number, *error_fields(error))
+        except Exception as error:  # noqa: BLE001 (one resource's bug must not take the others down)
+            log.error("internal error: %s", error_place(error))
+            # Nobody knows how far it had come.
+            failure = ServiceError(f"internal error ({type(error).__name__})", may_have_acted=True)
+            self._report(Report.FAILED, number, *error_fields(failure))
 
-    def keep_new_tokens(self) -> None:
-        """Put into the cache what the process has told of tokens since the last time."""
-        cache = self._token_cache
-        if cache is None:
-            return
-        with self._lock:
-            told, self._new_tokens = self._new_tokens, {}
-        for key, (text, seconds) in told.items():
-            if text:
-                cache.store(key, text, seconds)
-            else:
-                cache.drop(key)
+    def _report_token(self, key: str, token: str, seconds: float) -> None:
+        self._report(Report.TOKEN, key, token, str(max(0, int(seconds))))
 
-    def _order(self, order: Order, *fields: str) -> None:
-        frame = encode_frame(order, *fields)
-        try:
-            with self._sending:
-                self._channel.sendall(frame)
-        except OSError:
-            # What came half-way would be continued by the next order.
-            self._give_up(_ENDED)
-            with contextlib.suppress(OSError):
-                self._channel.shutdown(socket.SHUT_RDWR)
-
-    def _listen(self) -> None:
-        """Take what it tells until it ends or tells nonsense."""
-        try:
-            while (report := read_frame(self._receive, MAX_REPORT_BYTES)) is not None:
-                self._take(report)
-            self._give_up(_ENDED)
-        except OSError:
-            self._give_up(_ENDED)
-        except (ProtocolError, ValueError):
-            self._give_up(NONSENSE)
-
-    def _receive(self, most: int) -> bytes:
-        while not select.select([self._channel], [], [], _CHECK_SECONDS)[0]:
-            self._keep_running()
-        return self._channel.recv(most)
-
-    def _keep_running(self) -> None:
-        """Continue it if it was stopped with its job's tasks, as the plugin does with us."""
-        if self._pid is None:
-            return
-        with contextlib.suppress(ChildProcessError, ProcessLookupError, PermissionError):
-            if os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOHANG) is not None:
-                os.kill(self._pid, signal.SIGCONT)
-
-    def _take(self, report: list[str]) -> None:
-        """Act on one report; raise ProtocolError or ValueError for nonsense."""
-        kind, *fields = report or [""]
-        match Report(kind):
-            case Report.OPENED:
-                self._is_open.set()
-            case Report.REFUSED:
-                self._give_up(printable(fields[0][:MAX_TEXT_LENGTH]) if fields else NONSENSE)
-            case Report.LOG:
-                level, text = fields
-                self._log_record(number(level), text)
-            case Report.ACCESS:
-                key, text, seconds = fields
-                self._note_token(key, text, number(seconds))
-            case Report.DONE:
-                self._deliver(fields[:1], fields[1:])
-            case Report.FAILED:
-                self._deliver(fields[:1], error_from_fields(fields[1:]))
-
-    def _log_record(self, level: int, text: str) -> None:
-        if self._log_records_left > 0:
-            self._log_records_left -= 1
-            shown = printable(text[:MAX_TEXT_LENGTH])
-            log.log(level if level in _LEVELS else logging.DEBUG, "%s", shown)
-
-    def _note_token(self, key: str, text: str, seconds: int) -> None:
-        """Remember a token until the end of the call that needed it; raise ProtocolError."""
-        with self._lock:
-            self._new_tokens_left -= 1
-            if self._token_cache is None or key not in self._known_keys:
-                raise ProtocolError("a token of a login that it was not told of")
-            if self._new_tokens_left < 0 or (text and not is_token(text)):
-                raise ProtocolError("more tokens than it can need, or none that can be sent")
-            if text:
-                self._token_cache.hide([text])
-            self._new_tokens[key] = (text, seconds)
-
-    def _deliver(self, call: Sequence[str], result: list[str] | QrmiError) -> None:
-        with self._lock:
-            results = self._waiting.get(number("".join(call)))
-        # Nobody waits any more for what comes after its deadline.
-        if results is not None:
-            results.put(result)
-
-    def _give_up(self, reason: str) -> None:
-        """Let all that waits, and all that comes, fail with this reason."""
-        with self._lock:
-            self._failure = self._failure or reason
-            waiting = list(self._waiting.values())
-        for results in waiting:
-            results.put(ServiceError(self._failure, may_have_acted=True))
-        self._is_open.set()
+    def _report(self, report: Report, *fields: str) -> None:
+        frame = encode_frame(report, *fields)
+        # Without the worker nobody is left to tell, and the other thread sees the end.
+        with self._sending, contextlib.suppress(OSError):
+            self._channel.sendall(frame)
 
 
-class _RemoteServices(Services):
-    """The services as the network process asks them."""
+class _Work:
+    """One piece of work, the worker's `Services`: a deadline, and what is asked within it."""
 
     def __init__(
-        self, process: NetworkProcess, deadline: Deadline, environment: Mapping[str, str]
+        self,
+        client: HttpClient | ServiceError,
+        seconds: float,
+        tell: Callable[[str, str, float], None],
     ) -> None:
-        self._process = process
-        self._deadline = deadline
-        self._environment = environment
-        self._beginning = threading.Lock()
-        self._work = ""
-        self._providing: dict[Login, threading.Lock] = {}
-        self._provided: set[Login] = set()
+        self.deadline = Deadline(seconds)
+        self._failure = client if isinstance(client, ServiceError) else None
+        self._subjects: dict[str, Callable[[], Subject]] = {}
+        self._keys: dict[Login, str] = {}
+        self._tell = tell
+        if not isinstance(client, ServiceError):
+            http = client.within(self.deadline)
+            self._exchange = Exchange(http, TokenSource(http, tell=self._tell_key))
 
-    def __exit__(self, *_: object) -> None:
-        """Leave it to the end of the process."""
+    def add_subject(
+        self, subject_number: str, kind: str, name: str, seconds: str, *variables: str
+    ) -> None:
+        """Take what calls with this number are about."""
+        settings = Settings(name, fields_to_pairs(variables), int(seconds) if seconds else None)
+        # Made once a call needs it: what cannot be made fails that call, and no other.
+        self._subjects[subject_number] = cache(partial(subject_of, kind, settings))
 
-    def ask_about(self, asked: Asked, kind: str, settings: Settings) -> Ask:
-        """Tell the process what it will be asked about; return what asks it about that."""
-        with self._beginning:
-            if not self._work:
-                self._work = self._process.begin_work(self._deadline, self._environment)
-        number = self._process.tell_of(self._work, kind, settings)
-        return partial(self._ask, asked.login, number)
+    def add_token(self, key: str, token: str, seconds: str, subject_number: str) -> None:
+        """Take the key by which a login's tokens are told, and its token if there is one."""
+        login = self._subjects[subject_number]().login
+        if login is not None and self._failure is None:
+            self._keys[login] = key
+            if token:
+                self._exchange.tokens.use(login, token, float(seconds))
 
-    def _ask(self, login: Login | None, asked: str, call: Call, *fields: str) -> list[str]:
-        """Have something asked within this piece of work, see `NetworkProcess.call`."""
-        if login is not None:
-            self._provide_token(login, asked)
-        try:
-            return self._process.call(self._work, self._deadline, call, asked, *fields)
-        finally:
-            self._process.keep_new_tokens()
+    def _tell_key(self, login: Login, token: str, seconds: float) -> None:
+        if login in self._keys:
+            self._tell(self._keys[login], token, seconds)
 
-    def _provide_token(self, login: Login, asked: str) -> None:
-        """Let the work have the login's token, before anything is asked with it."""
-        with self._beginning:
-            lock = self._providing.setdefault(login, threading.Lock())
-        with lock:
-            if login not in self._provided:
-                self._provided.add(login)
-                self._process.provide_token(self._work, self._deadline, login, asked)
+    def result_of(self, call: Call, subject_number: str, *fields: str) -> list[str]:
+        """Return the fields of a call's result; raise QrmiError if it failed."""
+        if self._failure is not None:
+            raise self._failure
+        return CALLS[call](self._exchange, self._subjects[subject_number](), *fields) or []
+
+
+def _sets_in(fields: Sequence[str]) -> list[dict[str, str]]:
+    """Return the sets of variables that an order to open lists."""
+    sets = []
+    rest = list(fields)
+    while rest:
+        end = 1 + 2 * int(rest[0])
+        sets.append(fields_to_pairs(rest[1:end]))
+        rest = rest[end:]
+    return sets

@@ -5,7 +5,6 @@ The worker decides as root, and asks nothing; a process without root asks (`proc
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Protocol
 
 from spank_qrmi.clients import CLIENTS
@@ -14,16 +13,16 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.network.calls import (
     QUANTUM_SYSTEM,
     Ask,
-    Asked,
     QuantumJobs,
     ResourceCalls,
-    asked_of,
+    Subject,
+    subject_of,
 )
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import WorkerUser
 
 
-class Services(AbstractContextManager["Services", None], Protocol):
+class Services(Protocol):
     """The services as one piece of work asks them: one deadline, shared tokens."""
 
     def resource_calls(self, resource_type: str, settings: Settings) -> ResourceCalls:
@@ -37,10 +36,10 @@ class Services(AbstractContextManager["Services", None], Protocol):
         Raises VariableError if they describe none.
         """
         settings = Settings("", values)
-        system = asked_of(QUANTUM_SYSTEM, settings)
+        system = subject_of(QUANTUM_SYSTEM, settings)
         return QuantumJobs(self.ask_about(system, QUANTUM_SYSTEM, settings))
 
-    def ask_about(self, asked: Asked, kind: str, settings: Settings) -> Ask:
+    def ask_about(self, subject: Subject, kind: str, settings: Settings) -> Ask:
         """Return what asks about a client of this kind and with these settings; asks nothing."""
 
 
@@ -70,6 +69,3 @@ class Network(Protocol):
 
     def end(self) -> None:
         """Ask nothing any more; returns at once."""
-
-    def close(self) -> None:
-        """Leave nothing behind."""

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from spank_qrmi.clients import qrun_variables as names
-from spank_qrmi.clients.qrun_service import require, require_url
+from spank_qrmi.clients.base import UNLIMITED_SECONDS
+from spank_qrmi.clients.qrun_service import QrunSettings
 from spank_qrmi.errors import VariableError
 
 _JOB_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,256}")
@@ -45,18 +46,19 @@ class RunSettings:
 
 def read_settings(environment: Mapping[str, str]) -> RunSettings:
     """Return the settings; raise VariableError that names the variable and what is wrong."""
+    settings = QrunSettings("", environment)
     return RunSettings(
-        backend=_backend(environment),
-        primitive=_primitive(environment),
-        time_limit_seconds=_time_limit_seconds(environment),
-        job_id=_job_id(environment),
+        backend=_backend(settings),
+        primitive=_primitive(settings),
+        time_limit_seconds=_time_limit_seconds(settings),
+        job_id=_job_id(settings),
         log_level=service_log_level(environment.get("SRUN_DEBUG", "")),
         store=StoreSettings(
-            endpoint_url=require_url(environment, names.S3_ENDPOINT),
-            bucket=require(environment, names.S3_BUCKET),
-            region=require(environment, names.S3_REGION),
-            access_key_id=require(environment, names.AWS_ACCESS_KEY_ID),
-            secret_access_key=require(environment, names.AWS_SECRET_ACCESS_KEY),
+            endpoint_url=settings.require_url(names.S3_ENDPOINT),
+            bucket=settings.require(names.S3_BUCKET),
+            region=settings.require(names.S3_REGION),
+            access_key_id=settings.require(names.AWS_ACCESS_KEY_ID),
+            secret_access_key=settings.require(names.AWS_SECRET_ACCESS_KEY),
         ),
     )
 
@@ -73,16 +75,16 @@ def service_log_level(srun_debug: str) -> str:
     return _DEBUG_LEVEL if level >= _VERBOSE_SRUN_DEBUG else _INFO_LEVEL
 
 
-def _backend(environment: Mapping[str, str]) -> str:
-    backend = require(environment, names.BACKEND)
+def _backend(settings: QrunSettings) -> str:
+    backend = settings.require(names.BACKEND)
     if len(backend) > _LONGEST_NAME or not backend.isprintable():
         message = f"{names.BACKEND} must be the name of a backend: give it with --q-backend"
         raise VariableError(message)
     return backend
 
 
-def _primitive(environment: Mapping[str, str]) -> str:
-    primitive = require(environment, names.PRIMITIVE)
+def _primitive(settings: QrunSettings) -> str:
+    primitive = settings.require(names.PRIMITIVE)
     if primitive not in names.PRIMITIVES:
         message = (
             f"{names.PRIMITIVE} must be {' or '.join(names.PRIMITIVES)}: give it with --q-primitive"
@@ -91,11 +93,11 @@ def _primitive(environment: Mapping[str, str]) -> str:
     return primitive
 
 
-def _time_limit_seconds(environment: Mapping[str, str]) -> int:
-    text = require(environment, names.TIMEOUT_SECONDS)
+def _time_limit_seconds(settings: QrunSettings) -> int:
+    text = settings.require(names.TIMEOUT_SECONDS)
     is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(2**64))
     seconds = int(text) if is_number else 0
-    if seconds == names.UNLIMITED_SECONDS:
+    if seconds == UNLIMITED_SECONDS:
         return names.LONGEST_TIMEOUT_SECONDS
     if not 1 <= seconds <= names.LONGEST_TIMEOUT_SECONDS:
         message = (
@@ -107,9 +109,9 @@ def _time_limit_seconds(environment: Mapping[str, str]) -> int:
     return seconds
 
 
-def _job_id(environment: Mapping[str, str]) -> str:
-    job_id = environment.get(names.JOB_ID, "").strip()
-    if not job_id:
+def _job_id(settings: QrunSettings) -> str:
+    job_id = settings.get(names.JOB_ID)
+    if job_id is None:
         return str(uuid.uuid4())
     if not _JOB_ID.fullmatch(job_id):
         message = (

@@ -3,6 +3,21 @@
 
 import contextlib
 import os
+import socket
+
+_CHANNEL_DESCRIPTOR = 3
+
+
+def keep_only(channel: socket.socket) -> socket.socket:
+    """Close all but this socket and the standard streams; return the socket, which may move.
+
+    Whoever has started or forked this process may have left anything open.
+    """
+    if channel.fileno() != _CHANNEL_DESCRIPTOR:
+        os.dup2(channel.detach(), _CHANNEL_DESCRIPTOR, inheritable=False)
+        channel = socket.socket(fileno=_CHANNEL_DESCRIPTOR)
+    close_from(_CHANNEL_DESCRIPTOR + 1)
+    return channel
 
 
 def close_from(first: int) -> None:

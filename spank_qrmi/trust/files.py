@@ -11,8 +11,8 @@ on many nodes, is doubtful: its owner can replace what is in it.
 import logging
 import os
 import stat
-from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import ELOOP
 from pathlib import PurePath
@@ -20,7 +20,6 @@ from pathlib import PurePath
 from spank_qrmi.errors import ConfigError
 
 log = logging.getLogger(__name__)
-
 
 StrPath = str | os.PathLike[str]
 
@@ -50,30 +49,28 @@ def read_trusted_file(path: StrPath, limit_bytes: int, *, may_be_link: bool = Fa
     """Return a regular file's content; raise ConfigError naming what is wrong and what to do."""
     doubts: list[str] = []
     try:
-        descriptor = _opened(path, _LAST_STEP, doubts, may_be_link=may_be_link)
+        descriptor = _open(path, _LAST_STEP, doubts, may_be_link=may_be_link)
         try:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
-                message = f"{path}: is no regular file"
-                raise ConfigError(message)
+                raise ConfigError(f"{path}: is no regular file")
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 content = file.read(limit_bytes + 1)
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _reading_error(path, error) from error
     if len(content) > limit_bytes:
-        message = f"{path}: is larger than {limit_bytes} bytes"
-        raise ConfigError(message)
+        raise ConfigError(f"{path}: is larger than {limit_bytes} bytes")
     return TrustedFile(content, not mode & _OTHERS, tuple(doubts))
 
 
 def check_trusted(path: StrPath) -> None:
     """Raise ConfigError unless a file or folder that a library will read is to be trusted."""
     try:
-        os.close(_opened(path, _LAST_STEP, [], may_be_link=True))
+        os.close(_open(path, _LAST_STEP, [], may_be_link=True))
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _reading_error(path, error) from error
 
 
 def open_trusted_folder(path: StrPath, *, is_made: bool = False) -> int:
@@ -82,7 +79,17 @@ def open_trusted_folder(path: StrPath, *, is_made: bool = False) -> int:
     Raises ConfigError if others could have written it or led us there, OSError otherwise.
     """
     flags = _LAST_STEP | os.O_DIRECTORY
-    return _opened(path, flags, [], may_be_link=True, is_made=is_made)
+    return _open(path, flags, [], may_be_link=True, is_made=is_made)
+
+
+@contextmanager
+def trusted_folder(path: StrPath, *, is_made: bool = False) -> Iterator[int]:
+    """Open a folder as `open_trusted_folder` does, for as long as it is needed."""
+    descriptor = open_trusted_folder(path, is_made=is_made)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def can_others_write(status: os.stat_result) -> bool:
@@ -99,21 +106,19 @@ def warn_or_refuse(exposures: Iterable[str], *, is_strict: bool) -> None:
     """Log each text as a warning, or raise ConfigError with the first one."""
     for text in exposures:
         if is_strict:
-            message = f"{text}; --strict-permissions refuses it"
-            raise ConfigError(message)
+            raise ConfigError(f"{text}; --strict-permissions refuses it")
         log.warning("%s", text)
 
 
-def _opened(
+def _open(
     path: StrPath, flags: int, doubts: list[str], *, may_be_link: bool, is_made: bool = False
 ) -> int:
     """Return the descriptor of what `path` names, which is closed by the caller; add doubts."""
     whole = PurePath(path)
     if not whole.is_absolute():
-        message = f"{path}: must be an absolute path"
-        raise ConfigError(message)
+        raise ConfigError(f"{path}: must be an absolute path")
     with ExitStack() as passed:
-        root = here = _stepped("/", None, passed)
+        root = here = _step_into("/", None, passed)
         top = place = PurePath(whole.anchor)
         doubts += _doubts(whole, top, os.fstat(root))
         names = list(reversed(whole.relative_to(top).parts))
@@ -121,18 +126,17 @@ def _opened(
         while True:
             name = names.pop() if names else "."
             try:
-                step = _stepped(name, here, passed)
+                step = _step_into(name, here, passed)
             except FileNotFoundError:
                 if not is_made:
                     raise
                 _make_folder(name, here)
-                step = _stepped(name, here, passed)
+                step = _step_into(name, here, passed)
             status = os.fstat(step)
             if stat.S_ISLNK(status.st_mode):
                 _check_owner(whole, place / name, status)
                 if not names and not may_be_link:
-                    message = f"{whole}: is a symbolic link: name the file itself"
-                    raise ConfigError(message)
+                    raise ConfigError(f"{whole}: is a symbolic link: name the file itself")
                 links_left -= 1
                 if links_left < 0:
                     raise OSError(ELOOP, os.strerror(ELOOP))
@@ -143,22 +147,22 @@ def _opened(
             elif names:
                 if stat.S_ISDIR(status.st_mode):
                     # What is mounted on demand, is so by opening it as a folder.
-                    step = _stepped(name, here, passed, os.O_DIRECTORY)
+                    step = _step_into(name, here, passed, os.O_DIRECTORY)
                     status = os.fstat(step)
                 here, place = step, place / name
                 doubts += _doubts(whole, place, status)
             else:
-                return _opened_last(whole, place / name, name, here, flags)
+                return _open_last(whole, place / name, name, here, flags)
 
 
-def _stepped(name: str, here: int | None, passed: ExitStack, more_flags: int = 0) -> int:
+def _step_into(name: str, here: int | None, passed: ExitStack, more_flags: int = 0) -> int:
     """Open a step without reading it: it may be a link, or anything."""
     step = os.open(name, _STEP | more_flags, dir_fd=here)
     passed.callback(os.close, step)
     return step
 
 
-def _opened_last(path: PurePath, place: PurePath, name: str, here: int, flags: int) -> int:
+def _open_last(path: PurePath, place: PurePath, name: str, here: int, flags: int) -> int:
     """Open for reading what has been looked at, and look at what that gave."""
     descriptor = os.open(name, flags, dir_fd=here)
     try:
@@ -197,17 +201,17 @@ def _doubts(path: PurePath, folder: PurePath, status: os.stat_result) -> list[st
 def _check_owner(path: PurePath, place: PurePath, status: os.stat_result) -> None:
     if _is_foreign(status):
         command = "chown -h" if stat.S_ISLNK(status.st_mode) else "chown"
-        message = (
+        raise ConfigError(
             f"{_subject(path, place)} must belong to root, not to user {status.st_uid}: "
             f"{command} root {place}"
         )
-        raise ConfigError(message)
 
 
 def _check_writers(path: PurePath, place: PurePath, status: os.stat_result) -> None:
     if status.st_mode & _OTHERS_WRITE:
-        message = f"{_subject(path, place)} must be writable by its owner alone: chmod go-w {place}"
-        raise ConfigError(message)
+        raise ConfigError(
+            f"{_subject(path, place)} must be writable by its owner alone: chmod go-w {place}"
+        )
 
 
 def _subject(path: PurePath, place: PurePath) -> str:
@@ -218,5 +222,5 @@ def _is_foreign(status: os.stat_result) -> bool:
     return status.st_uid not in {_ROOT, os.geteuid()}
 
 
-def _unreadable(path: StrPath, error: OSError) -> ConfigError:
+def _reading_error(path: StrPath, error: OSError) -> ConfigError:
     return ConfigError(f"{path}: cannot be read: {error.strerror}")

@@ -23,7 +23,7 @@ def trouble_with(paths: "Iterable[str | os.PathLike[str]]") -> str:
     for path in paths:
         steps_to(os.fspath(path), steps)
     for step, status in steps.items():
-        trouble = _told(step, foreign_writer(status))
+        trouble = _trouble_text(step, foreign_writer(status))
         if trouble:
             return trouble
     return ""
@@ -37,13 +37,13 @@ def trouble_at(path: str) -> str:
     try:
         status = lstat(path)
         if not stat.S_ISLNK(status.st_mode):
-            return _told(path, _writer_by(status))
-        return trouble_with([path]) or _told(path, _writer_by(os.stat(path)))  # noqa: PTH116 (there are hundreds)
+            return _trouble_text(path, _writer_by(status))
+        return trouble_with([path]) or _trouble_text(path, _writer_by(os.stat(path)))  # noqa: PTH116 (there are hundreds)
     except FileNotFoundError:
         return ""
 
 
-def _told(path: str, writer: str) -> str:
+def _trouble_text(path: str, writer: str) -> str:
     return f"{path} may be changed by {writer}, and the worker runs as root" if writer else ""
 
 

@@ -14,30 +14,13 @@ from collections.abc import Mapping
 from spank_qrmi.errors import PrivilegeError
 from spank_qrmi.trust.proc import read_proc
 
-_MIB = 1024 * 1024
+MIB = 1024 * 1024
 
-# Too little for a file, and unlike 0 it also keeps cores from programs that collect them: core(5).
-_NO_CORE = 1
-
-WORKER_LIMITS: Mapping[int, int] = {
-    resource.RLIMIT_CORE: _NO_CORE,
-    resource.RLIMIT_DATA: 1024 * _MIB,
-    resource.RLIMIT_NOFILE: 1024,
-}
-"""For what runs as root: no core that would hold secrets, and an end to what grows without one."""
-
-NETWORK_LIMITS: Mapping[int, int] = {
-    resource.RLIMIT_CORE: _NO_CORE,
-    resource.RLIMIT_DATA: 1536 * _MIB,
-    resource.RLIMIT_FSIZE: 0,
-    resource.RLIMIT_NOFILE: 512,
-}
-"""For what reads the network: it writes no file, and has 64 resources at once to ask for.
-
-Each has two requests at a time, with two threads for each of them.
+NO_CORE = 1
+"""Too little for a file, and unlike 0 it also keeps cores from programs that collect them: core(5).
 """
 
-THREAD_STACK_BYTES = 4 * _MIB
+THREAD_STACK_BYTES = 4 * MIB
 """Stacks count as data: 256 threads with the usual 8 MiB would be more than is allowed.
 
 With 1 MiB, Python 3.13 has been seen to crash in deep calls.
@@ -45,6 +28,8 @@ With 1 MiB, Python 3.13 has been seen to crash in deep calls.
 
 CPU_SECONDS = 60
 """Processor time that a piece of work may need on top of the time that it may last."""
+
+_CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -69,10 +54,16 @@ def refuse_to_ask() -> None:
 
     def refuse(event: str, _: tuple[object, ...]) -> None:
         if event in _ASKING:
-            message = f"{event}: only the process that has given up root asks the network"
-            raise PermissionError(errno.EPERM, message)
+            raise PermissionError(
+                errno.EPERM, f"{event}: only the process that has given up root asks the network"
+            )
 
     sys.addaudithook(refuse)
+
+
+def block_signals() -> None:
+    """Block all signals but those of a crash."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - _CRASHES)
 
 
 def limit(limits: Mapping[int, int]) -> None:
@@ -99,8 +90,7 @@ def become(uid: int, gid: int) -> None:
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
     except OSError as error:
-        message = f"root cannot be given up for user {uid}: {error.strerror}"
-        raise PrivilegeError(message) from error
+        raise PrivilegeError(f"root cannot be given up for user {uid}: {error.strerror}") from error
     if os.getresuid() != (uid, uid, uid) or os.getresgid() != (gid, gid, gid) or os.getgroups():
         raise PrivilegeError("root cannot be given up: its ids or groups are left")
     for way_back in (os.seteuid, os.setegid):
@@ -108,8 +98,7 @@ def become(uid: int, gid: int) -> None:
             way_back(0)
             raise PrivilegeError("root cannot be given up: it can be regained")
     if held := capabilities():
-        message = f"root cannot be given up: capabilities are left ({', '.join(held)})"
-        raise PrivilegeError(message)
+        raise PrivilegeError(f"root cannot be given up: capabilities are left ({', '.join(held)})")
 
 
 def capabilities() -> list[str]:
@@ -133,7 +122,6 @@ def seal(parent_pid: int) -> None:
         (_PR_SET_PDEATHSIG, int(signal.SIGKILL)),
     ):
         if library.prctl(option, ctypes.c_ulong(value), *[ctypes.c_ulong(0)] * 3) != 0:
-            message = f"prctl({option}) failed: {os.strerror(ctypes.get_errno())}"
-            raise PrivilegeError(message)
+            raise PrivilegeError(f"prctl({option}) failed: {os.strerror(ctypes.get_errno())}")
     if os.getppid() != parent_pid:
         raise PrivilegeError("the worker has ended")

@@ -23,8 +23,9 @@ def refuse_untrusted_code() -> None:
     for each in (*folders, *files):
         trouble = trouble or trouble_at(each)
     if trouble:
-        message = f"{trouble}: run chown root and chmod go-w on it, or install elsewhere"
-        raise UntrustedPathError(message)
+        raise UntrustedPathError(
+            f"{trouble}: run chown root and chmod go-w on it, or install elsewhere"
+        )
 
 
 def _files_of_modules() -> list[str]:

@@ -24,15 +24,14 @@ class WorkerUser:
 DEFAULT_WORKER_USER = WorkerUser(str(NOBODY))
 
 
-def worker_user(option: str, text: str) -> WorkerUser:
+def parse_worker_user(option: str, text: str) -> WorkerUser:
     """Read an option's value; raise ArgumentError if it can be no user, or is root."""
     is_number = text.isascii() and text.isdigit() and len(text) <= len(str(_LARGEST_ID))
     is_user = 1 <= int(text) <= _LARGEST_ID if is_number else re.fullmatch(_NAME, text) is not None
     if not is_user or text == "root":
-        message = (
+        raise ArgumentError(
             f"{option} must be the name or number of a user other than root, got {text[:40]!r}"
         )
-        raise ArgumentError(message)
     return WorkerUser(text)
 
 
@@ -47,11 +46,11 @@ def ids_of(user: WorkerUser) -> tuple[int, int]:
     try:
         account = pwd.getpwnam(user.text)
     except KeyError:
-        message = (
+        raise ArgumentError(
             f"--worker-user={user.text}: this node knows no such user: add it, or name another"
-        )
-        raise ArgumentError(message) from None
+        ) from None
     if account.pw_uid == 0 or account.pw_gid == 0:
-        message = f"--worker-user={user.text}: is root, or in its group: name another user"
-        raise ArgumentError(message)
+        raise ArgumentError(
+            f"--worker-user={user.text}: is root, or in its group: name another user"
+        )
     return account.pw_uid, account.pw_gid

@@ -9,11 +9,12 @@ without root, see `network.process`.
 import contextlib
 import logging
 import os
+import resource
 import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from spank_qrmi.answer import AnswerWriter, logging_to
@@ -22,16 +23,22 @@ from spank_qrmi.errors import QrmiError
 from spank_qrmi.job import qrun
 from spank_qrmi.job.acquire import acquire
 from spank_qrmi.job.release import release, release_job
-from spank_qrmi.network.process import NetworkProcess, start_network_process
 from spank_qrmi.network.services import Network
+from spank_qrmi.network.worker_end import NetworkProcess, start_network_process
 from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_version
 from spank_qrmi.redaction import error_place
 from spank_qrmi.trust import privileges
-from spank_qrmi.trust.descriptors import close_from
+from spank_qrmi.trust.descriptors import keep_only
 from spank_qrmi.trust.running_code import refuse_untrusted_code
 
 log = logging.getLogger(__name__)
 
+WORKER_LIMITS: Mapping[int, int] = {
+    resource.RLIMIT_CORE: privileges.NO_CORE,
+    resource.RLIMIT_DATA: 1024 * privileges.MIB,
+    resource.RLIMIT_NOFILE: 1024,
+}
+"""For what runs as root: no core that would hold secrets, and an end to what grows without one."""
 
 VerbFunction = Callable[[Request, Deadline, AnswerWriter, Network], None]
 
@@ -106,16 +113,16 @@ def _cancel_when_abandoned(channel: socket.socket, deadline: Deadline) -> None:
 def main() -> None:
     """Serve one request as the process that slurmstepd has started, over descriptors 0 and 1."""
     _settle()
-    channel = _alone_with(socket.socket(fileno=os.dup(0)))
+    channel = keep_only(socket.socket(fileno=os.dup(0)))
     _take_standard_streams(os.dup(2))
-    _serve_and_end(channel, _begin())
+    _serve_and_end(channel, leave_asking())
 
 
 def wait_for_plugin(orders: socket.socket) -> None:
     """Get ready, and serve the plugin that the worker server names; end if it names none."""
     _settle()
-    orders = _alone_with(orders)
-    network = _begin()
+    orders = keep_only(orders)
+    network = leave_asking()
     if not network.lives_until_readable(orders):
         # Whom it was handed out to could ask nothing. Its server has another one then.
         os._exit(1)
@@ -140,15 +147,6 @@ def _settle() -> None:
     os.chdir("/")
 
 
-def _alone_with(channel: socket.socket) -> socket.socket:
-    """Close all but this socket and the standard streams: slurmd may have left anything open."""
-    if channel.fileno() != _CHANNEL_DESCRIPTOR:
-        os.dup2(channel.detach(), _CHANNEL_DESCRIPTOR, inheritable=False)
-        channel = socket.socket(fileno=_CHANNEL_DESCRIPTOR)
-    close_from(_CHANNEL_DESCRIPTOR + 1)
-    return channel
-
-
 def _take_standard_streams(stderr_end: int) -> None:
     """Let a stray print go where errors go: in the channel it would spoil the answer."""
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -159,11 +157,14 @@ def _take_standard_streams(stderr_end: int) -> None:
     os.close(stderr_end)
 
 
-def _begin() -> NetworkProcess:
-    """Fork what asks, before there is a secret, an open file or a thread that it could inherit."""
+def leave_asking() -> NetworkProcess:
+    """Fork the process that asks; this one, which decides, has limits and asks nothing for good.
+
+    Called before there is a secret, an open file or a thread that it could inherit.
+    """
     network = start_network_process()
     privileges.refuse_to_ask()
-    privileges.limit(privileges.WORKER_LIMITS)
+    privileges.limit(WORKER_LIMITS)
     return network
 
 
@@ -177,10 +178,5 @@ def _serve_and_end(
     os._exit(0)
 
 
-_CHANNEL_DESCRIPTOR = 3
 _STEPD_PID = struct.Struct("i")
 _PASSED_COUNT = 2
-
-
-if __name__ == "__main__":
-    main()

@@ -24,9 +24,10 @@ import sys
 import time
 from pathlib import Path
 
+from spank_qrmi.clients.http import open_client
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.network.server import block_signals, client_with
-from spank_qrmi.trust.files import open_trusted_folder
+from spank_qrmi.trust import privileges
+from spank_qrmi.trust.files import trusted_folder
 from spank_qrmi.trust.proc import read_proc
 from spank_qrmi.trust.running_code import refuse_untrusted_code
 from spank_qrmi.worker import process as worker
@@ -115,7 +116,7 @@ class WorkerServer:
         """Have a worker ready for the next plugin, or end if there was none for long."""
         if self._ready is None and self._forks_ahead:
             try:
-                self._ready = self._forked()
+                self._ready = self._fork()
             except OSError:
                 self._forks_ahead = False
         elif self._milliseconds_to_wait() == 0.0:
@@ -176,7 +177,7 @@ class WorkerServer:
             # It has waited too long, and started a worker itself.
             self._forget(connection)
             return
-        packet, descriptors = connection.received()
+        packet, descriptors = connection.receive()
         order, interpreter = packet[:1], os.fsdecode(packet[1:])
         if connection.worker_pid is not None:
             if order == KILL:
@@ -199,7 +200,7 @@ class WorkerServer:
         try:
             if self._ready is None or not self._ready.serve(connection.stepd_pid, descriptors):
                 self._give_up_ready_worker()
-                self._ready = self._forked()
+                self._ready = self._fork()
                 self._ready.serve(connection.stepd_pid, descriptors)
         except OSError:
             self._forget(connection)
@@ -211,7 +212,7 @@ class WorkerServer:
         with contextlib.suppress(OSError):
             connection.socket.send(STARTED)
 
-    def _forked(self) -> "_ReadyWorker":
+    def _fork(self) -> "_ReadyWorker":
         """Return a new worker that waits for a plugin; raise OSError if there can be none."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -269,7 +270,7 @@ class _Connection:
         self.stepd_pid = stepd_pid
         self.worker_pid: int | None = None
 
-    def received(self) -> tuple[bytes, list[int]]:
+    def receive(self) -> tuple[bytes, list[int]]:
         """Return a packet, empty if there will be none, and the descriptors that came with it."""
         try:
             packet, descriptors, _, _ = socket.recv_fds(
@@ -319,7 +320,7 @@ def _stop_serving() -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    block_signals()
+    privileges.block_signals()
     os.setsid()
 
 
@@ -329,7 +330,7 @@ def environment() -> dict[str, str]:
     return {**_ENVIRONMENT, **of_socket}
 
 
-def _systemds_listener() -> socket.socket:
+def _take_listener_of_systemd() -> socket.socket:
     if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
         raise QrmiError(
             "it serves one socket of systemd's: start spank-qrmi-worker-server.socket, or name a "
@@ -338,22 +339,22 @@ def _systemds_listener() -> socket.socket:
     return socket.socket(fileno=_LISTENER)
 
 
-def _own_listener(path: Path) -> socket.socket:
+def _make_listener(path: Path) -> socket.socket:
     """Return a listener at a path in a folder of root's alone; raise QrmiError."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        os.close(open_trusted_folder(path.parent, is_made=True))
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
+        with (
+            trusted_folder(path.parent, is_made=True),
+            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other,
+        ):
             if other.connect_ex(str(path)) == 0:
-                message = f"another worker server serves {path}"
-                raise QrmiError(message)
+                raise QrmiError(f"another worker server serves {path}")
         path.unlink(missing_ok=True)
         os.umask(0o177)
         listener.bind(str(path))
         listener.listen(_BACKLOG)
     except OSError as error:
-        message = f"cannot serve {path}: {error.strerror or error}"
-        raise QrmiError(message) from error
+        raise QrmiError(f"cannot serve {path}: {error.strerror or error}") from error
     return listener
 
 
@@ -364,7 +365,7 @@ def main(path: str | None = None) -> None:
     """
     try:
         refuse_untrusted_code()
-        listener = _systemds_listener() if path is None else _own_listener(Path(path))
+        listener = _take_listener_of_systemd() if path is None else _make_listener(Path(path))
     except QrmiError as error:
         sys.exit(f"spank-qrmi: {error}")
     os.environ.clear()
@@ -372,7 +373,7 @@ def main(path: str | None = None) -> None:
     os.umask(0o077)
     os.chdir("/")
     # With the first client come OpenSSL's tables and the codecs of names: workers inherit them.
-    client_with({})
+    open_client({})
     gc.set_threshold(_GARBAGE_THRESHOLD)
     gc.freeze()
     # Nobody would start one again that serves a socket of its own.

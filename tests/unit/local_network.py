@@ -10,7 +10,7 @@ from spank_qrmi.clients.base import Exchange, Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.network.calls import CALLS, Ask, Asked
+from spank_qrmi.network.calls import CALLS, Ask, Subject
 from spank_qrmi.network.services import Services
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser
@@ -36,10 +36,10 @@ class LocalNetwork:
         return LocalServices(HttpClient(deadline), environment)
 
     def end(self) -> None:
-        """Do nothing: the services close what they opened."""
+        """Do nothing: a connection ends with its request."""
 
     def close(self) -> None:
-        """Do nothing: the services close what they opened."""
+        """Do nothing: a connection ends with its request."""
 
 
 class LocalServices(Services):
@@ -59,12 +59,9 @@ class LocalServices(Services):
         self._environment = environment
         self._opening = threading.Lock()
 
-    def __exit__(self, *reason: object) -> None:
-        self._http.__exit__(*reason)
-
-    def ask_about(self, asked: Asked, kind: str, settings: Settings) -> Ask:
+    def ask_about(self, subject: Subject, kind: str, settings: Settings) -> Ask:
         exchange = Exchange(self._opened(), self._tokens)
-        return lambda call, *fields: CALLS[call](exchange, asked, *fields) or []
+        return lambda call, *fields: CALLS[call](exchange, subject, *fields) or []
 
     def _opened(self) -> HttpClient:
         with self._opening:

@@ -67,12 +67,11 @@ class Node:
 
 @pytest.fixture(autouse=True)
 def _network_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "start_network_process", LocalNetwork)
+    monkeypatch.setattr(cli, "leave_asking", LocalNetwork)
     # The environment of the tests may be anybody's.
     monkeypatch.setattr(cli, "refuse_untrusted_code", lambda *_: None)
     # They would last for all other tests.
     monkeypatch.setattr(cli.privileges, "limit", lambda _: None)
-    monkeypatch.setattr(cli.privileges, "refuse_to_ask", lambda: None)
 
 
 @pytest.fixture
@@ -92,7 +91,7 @@ def test_access_token_is_shown_nowhere(node: Node, monkeypatch: pytest.MonkeyPat
             token_cache.hide(["access-token"])
             raise QrmiError("the service said access-token")
 
-    monkeypatch.setattr(cli, "start_network_process", Network)
+    monkeypatch.setattr(cli, "leave_asking", Network)
     node.hold("a")
     expected = (1, ["spank-qrmi: the service said ****"])
     assert node.run("release", "--all") == expected
@@ -254,18 +253,18 @@ def test_limits_are_those_of_the_worker(command: list[str], step: str, tmp_path:
     program = f"""
 import resource
 from spank_qrmi.admin import command as cli
-from spank_qrmi.trust.privileges import WORKER_LIMITS
+from spank_qrmi.worker import process
 from tests.unit.local_network import LocalNetwork
 
 def show_limits(*_):
-    print({{kind: resource.getrlimit(kind) for kind in WORKER_LIMITS}} == {{
-        kind: (value, value) for kind, value in WORKER_LIMITS.items()
+    print({{kind: resource.getrlimit(kind) for kind in process.WORKER_LIMITS}} == {{
+        kind: (value, value) for kind, value in process.WORKER_LIMITS.items()
     }})
     return []
 
 cli.os.geteuid = lambda: 0
 cli.refuse_untrusted_code = lambda *_: None
-cli.start_network_process = LocalNetwork
+process.start_network_process = LocalNetwork
 cli.{step} = show_limits
 cli.main({[*command, f"--state-dir={tmp_path / 'journal'}"]})
 """
@@ -278,11 +277,12 @@ cli.main({[*command, f"--state-dir={tmp_path / 'journal'}"]})
 def test_command_asks_nothing_itself(tmp_path: Path) -> None:
     program = f"""{ASK}
 from spank_qrmi.admin import command as cli
+from spank_qrmi.worker import process
 from tests.unit.local_network import LocalNetwork
 
 cli.os.geteuid = lambda: 0
 cli.refuse_untrusted_code = lambda *_: None
-cli.start_network_process = LocalNetwork
+process.start_network_process = LocalNetwork
 cli._release_with = lambda *_: print(set(refusals().values()))
 cli.main({["release", "--all", f"--state-dir={tmp_path / 'journal'}"]})
 """

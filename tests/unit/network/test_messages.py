@@ -18,13 +18,13 @@ from spank_qrmi.network.messages import (
     MAX_TEXT_LENGTH,
     Order,
     Report,
-    checked_token,
     encode_frame,
     error_fields,
     error_from_fields,
     fields_to_pairs,
-    number,
     pairs_to_fields,
+    parse_number,
+    parse_token,
     read_frame,
 )
 from tests.unit.conversation import in_pieces
@@ -113,12 +113,12 @@ def test_what_is_no_error_is_refused() -> None:
 
 def test_token_is_one_line_of_text() -> None:
     for text in ("", "a\nb", "ü", "\udcff", "\0", "a" * (MAX_TEXT_LENGTH + 1)):
-        assert isinstance(outcome_of(checked_token, text), ProtocolError), repr(text)
+        assert isinstance(outcome_of(parse_token, text), ProtocolError), repr(text)
 
 
 def test_number_is_a_short_one() -> None:
     for text in ("", "-1", "x", "²", "1" * 10):
-        assert isinstance(outcome_of(number, text), ProtocolError), repr(text)
+        assert isinstance(outcome_of(parse_number, text), ProtocolError), repr(text)
 
 
 def test_first_field_says_what_it_is() -> None:

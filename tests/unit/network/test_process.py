@@ -1,297 +1,173 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Services asked through the network process: the same answers, and one error whatever it does."""
+"""What the network process needs it has before it gives up root: later its files may be closed."""
 
-import contextlib
-import logging
-import socket
+import re
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
-import pytest
+import orjson
 
-from spank_qrmi.clients.base import Hold, Settings
-from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import (
-    AcquisitionError,
-    ArgumentError,
-    PrivilegeError,
-    QrmiError,
-    ServiceError,
-    VariableError,
-)
+from loopback.tls_entrance import TlsEntrance
+from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients import qrun_variables as names
+from spank_qrmi_simulator.qrmi_config import site_config
+from tests.unit.job.test_qrun import arguments
+from tests.unit.scripted_server import HANG_UP, scripted_server
+
+# Does all that requests can meet, and tells what was imported meanwhile.
+PROGRAM = """
+import sys
+from spank_qrmi.clients import retry
+from spank_qrmi.clients.http import open_client
 from spank_qrmi.network import process as network_process
-from spank_qrmi.network.messages import (
-    MAX_FRAME_BYTES,
-    Order,
-    Report,
-    encode_frame,
-    read_frame,
-)
-from spank_qrmi.network.process import NetworkProcess
-from spank_qrmi.network.server import Server
+from spank_qrmi.trust import privileges
 from spank_qrmi.trust import worker_user
-from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, ids_of
-from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor
-from tests.unit.outcomes import outcome_of
-from tests.unit.qrun_site import QrunSite
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import QrmiError
+from spank_qrmi.network.calls import QUANTUM_SYSTEM, Call
+from spank_qrmi.network.messages import error_fields, pairs_to_fields
 
-PATIENCE_SECONDS = 60
-SETTINGS = Settings("a", {"QRMI_KEY": "secret"}, 60)
-WHO = "the worker's network process"
-ENDED = f"{WHO} ended before it had answered"
-NONSENSE = f"{WHO} gave an answer that cannot be read"
-SILENT = f"{WHO} did not answer in time"
-
-
-@contextmanager
-def served(serve: Callable[[socket.socket], object]) -> Iterator[NetworkProcess]:
-    """Let a function in a thread be the network process."""
-    ours, theirs = socket.socketpair()
-
-    def run() -> None:
-        with theirs, contextlib.suppress(OSError):
-            serve(theirs)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    network = NetworkProcess(ours)
-    try:
-        yield network
-    finally:
-        network.close()
-        thread.join(PATIENCE_SECONDS)
-        assert not thread.is_alive()
-
-
-@contextmanager
-def opened(
-    serve: Callable[[socket.socket], object], user: WorkerUser = DEFAULT_WORKER_USER
-) -> Iterator[NetworkProcess]:
-    with served(serve) as network:
-        network.open([{}, {"A": "1"}], user, 60)
-        network.wait_until_open(Deadline(PATIENCE_SECONDS))
-        yield network
-
-
-def real(channel: socket.socket) -> None:
-    """Serve as the network process does, but keep the rights that there are."""
-    server = Server(channel, lambda user, seconds: None)
-    try:
-        server.serve()
-    finally:
-        for client in server._clients:
-            if isinstance(client, HttpClient):
-                client.__exit__(None, None, None)
-
-
-def answering(*answers: bytes) -> Callable[[socket.socket], None]:
-    """Return a process that is ready, answers the first call so, and ends."""
-
-    def serve(channel: socket.socket) -> None:
-        while (frame := read_frame(channel.recv, MAX_FRAME_BYTES)) is not None:
-            if frame[0] == Order.OPEN.value:
-                channel.sendall(encode_frame(Report.OPENED))
-            if frame[0] == Order.CALL.value:
-                for each in answers:
-                    channel.sendall(each.replace(b"CALL", frame[1].rjust(4, "0").encode()))
-                return
-
-    return serve
-
-
-def test_worker_that_may_start_no_thread_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with served(real) as network:
-        monkeypatch.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(QrmiError, match="the worker may start no more threads: raise "):
-            network.open([{}], DEFAULT_WORKER_USER, 60)
-
-
-def test_client_is_asked_there(vendor: FakeVendor) -> None:
-    with opened(real) as network, network.services(Deadline(60), {}) as services:
-        client = services.resource_calls(TYPE, SETTINGS)
-        assert client.hold == Hold("a hold on a", HOLD_SECONDS)
-        client.check_accessible()
-        assert client.acquire() == "token-a"
-        client.release("token-a")
-    assert vendor.events[1:] == [*("make a", "check a", "acquire a", "release token-a")]
-    assert vendor.settings["a"] == SETTINGS
-
-
-def test_what_a_resource_is_told_by_crosses_once(vendor: FakeVendor) -> None:
-    frames: list[list[str]] = []
-
-    def serve(channel: socket.socket) -> None:
-        while (frame := read_frame(channel.recv, MAX_FRAME_BYTES)) is not None:
-            frames.append(frame)
-            if frame[0] == Order.OPEN.value:
-                channel.sendall(encode_frame(Report.OPENED))
-            if frame[0] == Order.CALL.value:
-                channel.sendall(encode_frame(Report.DONE, frame[1], "token-a"))
-
-    with opened(serve) as network, network.services(Deadline(60), {}) as services:
-        calls = services.resource_calls(TYPE, SETTINGS)
-        calls.check_accessible()
-        calls.release(calls.acquire())
-    [told] = [frame for frame in frames if "secret" in frame]
-    assert told[3:] == [TYPE, "a", "60", "QRMI_KEY", "secret"]
-    assert [frame[3:] for frame in frames if frame[0] == Order.CALL.value] == [
-        *(["check", told[2]], ["acquire", told[2]], ["release", told[2], "token-a"])
-    ]
-
-
-def test_errors_come_from_there(vendor: FakeVendor) -> None:
-    broken = ServiceError("broken", status=502, may_have_acted=True)
-    broken.token = "token-1"
-    vendor.orders = {
-        "check a": AcquisitionError("paused"),
-        "acquire a": broken,
-        "release x": ValueError("secret"),
-    }
-    with opened(real) as network, network.services(Deadline(60), {"A": "1"}) as services:
-        client = services.resource_calls(TYPE, SETTINGS)
-        with pytest.raises(AcquisitionError, match=r"^paused$"):
-            client.check_accessible()
-        with pytest.raises(ServiceError, match=r"^broken$") as caught:
-            client.acquire()
-        assert (caught.value.status, caught.value.may_have_acted) == (502, True)
-        assert caught.value.token == "token-1"
-        with pytest.raises(ServiceError, match=r"^internal error \(ValueError\)$") as caught:
-            client.release("x")
-        assert caught.value.may_have_acted
-
-
-def test_settings_are_checked_here(vendor: FakeVendor) -> None:
-    vendor.orders = {"make a": AcquisitionError("no key")}
-    with opened(real) as network, network.services(Deadline(60), {}) as services:
-        with pytest.raises(AcquisitionError, match=r"^no key$"):
-            services.resource_calls(TYPE, SETTINGS)
-        with pytest.raises(VariableError, match="IBMQRUN_DAAPI_ENDPOINT is not set"):
-            services.quantum_jobs({})
-    assert vendor.events == ["make a"]
-
-
-def test_quantum_jobs_are_asked_for_with_one_token(qrun_site: QrunSite) -> None:
-    values = qrun_site.environment()
-    with opened(real) as network, network.services(Deadline(60), {}) as services:
-        jobs = services.quantum_jobs(values)
-        assert (jobs.remove("no-such-job"), jobs.remove("nor-this"), jobs.job_ids()) == (
-            *(False, False),
-            frozenset(),
-        )
-    paths = [record.path for record in qrun_site.site.requests]
-    assert (len(paths), paths.count("/direct-access/v1/token")) == (4, 1)
-
-
-def test_cancellation_reaches_it(base_url: str) -> None:
-    """A request that would be tried for a minute ends when the worker's work is cancelled."""
-    values = {"QRMI_PASQAL_CLOUD_BASE_URL": "http://127.0.0.1:9"}
-    deadline = Deadline(60)
-    with opened(real) as network, network.services(deadline, {}) as services:
-        client = services.resource_calls("pasqal-cloud", Settings("FRESNEL", values))
-        caught: list[QrmiError] = []
-
-        def check() -> None:
-            try:
-                client.check_accessible()
-            except QrmiError as error:
-                caught.append(error)
-
-        thread = threading.Thread(target=check)
-        thread.start()
-        deadline.cancel()
-        thread.join(PATIENCE_SECONDS)
-        assert len(caught) == 1
-
-
-def test_log_records_come_from_there(vendor: FakeVendor, caplog: pytest.LogCaptureFixture) -> None:
-    records = [("40", "bad"), ("41", "x" * 9000), ("10", "%s\x1b[2J")]
-    frames = [encode_frame(Report.LOG, *each) for each in records]
-    with caplog.at_level(logging.DEBUG), opened(answering(*frames)) as network:
-        client = network.services(Deadline(60), {}).resource_calls(TYPE, SETTINGS)
-        with pytest.raises(ServiceError, match=ENDED):
-            client.check_accessible()
-    found = [(each.levelname, each.getMessage()) for each in caplog.records]
-    assert found == [("ERROR", "bad"), ("DEBUG", "x" * 4000), ("DEBUG", "%s?[2J")]
-
-
-def test_log_has_an_end(
-    vendor: FakeVendor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(network_process, "_MOST_LOG_RECORDS", 2)
-    frames = [encode_frame(Report.LOG, "20", "again")] * 3
-    with caplog.at_level(logging.DEBUG), opened(answering(*frames)) as network:
-        client = network.services(Deadline(60), {}).resource_calls(TYPE, SETTINGS)
-        with pytest.raises(ServiceError, match=ENDED):
-            client.check_accessible()
-    assert len(caplog.records) == 2
-
-
-NO_ANSWERS = {
-    b"": ENDED,
-    b"\0\0": NONSENSE,
-    b"GET / HTTP/1.1\r\n": NONSENSE,
-    b"\xff" * 100: NONSENSE,
-    encode_frame(Report.LOG): NONSENSE,
-    encode_frame(Report.LOG, "error", "x"): NONSENSE,
-    encode_frame(Order.CALL): NONSENSE,
-    encode_frame(Report.DONE): NONSENSE,
-    encode_frame(Report.DONE, "-1"): NONSENSE,
-    encode_frame(Report.DONE, "999"): ENDED,
-    encode_frame(Report.DONE, "CALL"): NONSENSE,
-    encode_frame(Report.DONE, "CALL", "a", "b"): NONSENSE,
-    encode_frame(Report.DONE, "CALL", "LD_PRELOAD\n"): NONSENSE,
-    encode_frame(Report.FAILED, "CALL", "SystemExit", "a", "", "", ""): NONSENSE,
+retry.DELAYS_SECONDS = (0.01,) * len(retry.DELAYS_SECONDS)
+clients = {
+    proxy: open_client(
+        {"http_proxy": proxy, "https_proxy": proxy} if proxy else {}
+    )
+    for proxy in ("", "http://user:password@127.0.0.1:9")
 }
+before = set(sys.modules)
+
+import json
+
+resources = json.loads(sys.argv[1])["resources"]
+values = dict(zip(sys.argv[2::2], sys.argv[3::2]))
+privileges.capabilities()
+released = set()
+for proxy, client in clients.items():
+    for url in ("", "https", "http://localhost:9"):
+        seconds = 0.3 if url or proxy else 20.0
+        work = network_process._Work(client, seconds, lambda key, token, seconds: None)
+        for each in resources:
+            variables = dict(each["environment"])
+            for key in [key for key in variables if url and "ENDPOINT" in key or "BASE_URL" in key]:
+                base = variables[key]
+                variables[key] = base.replace("http:", "https:") if url == "https" else url or base
+            name = each["name"]
+            work.add_subject(name, each["type"], name, "60", *pairs_to_fields(variables))
+            work.add_token(name, "", "0", name)
+            try:
+                work.result_of(Call.LOG_IN, name)
+                work.result_of(Call.CHECK, name)
+                [token] = work.result_of(Call.ACQUIRE, name)
+                work.result_of(Call.RELEASE, name, token)
+                released.add(each["type"])
+            except QrmiError as error:
+                error_fields(error)
+        work.add_subject("jobs", QUANTUM_SYSTEM, "", "", *pairs_to_fields(values))
+        for call, field in ((Call.LIST, "1.0"), (Call.REMOVE, "no-such-job")):
+            try:
+                work.result_of(call, "jobs", field)
+            except QrmiError as error:
+                error_fields(error)
+print(len(released), sorted(set(sys.modules) - before))
+"""
 
 
-def test_acquisition_that_is_not_answered_may_have_happened(vendor: FakeVendor) -> None:
-    for answer, expected in NO_ANSWERS.items():
-        with opened(answering(answer)) as network:
-            client = network.services(Deadline(60), {}).resource_calls(TYPE, SETTINGS)
-            error = outcome_of(client.acquire)
-            assert isinstance(error, ServiceError), answer
-            assert (str(error), error.may_have_acted) == (expected, True), answer
+def test_requests_import_nothing(base_url: str) -> None:
+    values = dict(zip(names.SITE_VARIABLES, arguments(base_url), strict=True))
+    config = orjson.dumps(site_config(base_url)).decode()
+    pairs = [text for pair in values.items() for text in pair]
+    ended = subprocess.run(
+        [sys.executable, "-I", "-c", PROGRAM, config, *pairs],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.stdout, ended.stderr) == (f"{len(CLIENTS)} []\n", "")
 
 
-def test_what_is_never_sent_cannot_have_acted(vendor: FakeVendor) -> None:
-    with opened(answering(b"")) as network:
-        services = network.services(Deadline(60), {})
-        client = services.resource_calls(TYPE, SETTINGS)
-        with pytest.raises(ServiceError):
-            client.check_accessible()
-        with pytest.raises(ServiceError, match=ENDED) as caught:
-            client.acquire()
-        assert not caught.value.may_have_acted
+# Meets what would import more, once nothing can be read any more.
+HOSTILE_PROGRAM = r"""
+import sys
+from spank_qrmi.clients.http import open_client
+
+https_url, certificate, http_url = sys.argv[1:]
+trusting, other = (
+    open_client(each)
+    for each in ({"SSL_CERT_FILE": certificate}, {"https_proxy": http_url})
+)
+
+from spank_qrmi.clients.response import Response
+from spank_qrmi.clients.retry import status_failure
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import ServiceError
+
+class Unreadable:
+    @staticmethod
+    def find_spec(name, *_):
+        raise PermissionError(13, "Permission denied", name)
+
+sys.meta_path.insert(0, Unreadable)
+headers = {"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT"}
+body = rb'{"message": "\\u0073ecret-value \\ud83d\\udd11"}'
+answer = Response(429, "http://h/", headers, body, ("secret-value",))
+print(status_failure(answer, is_repeatable=False))
+asked = [(trusting, https_url), (other, https_url), (other, "http://h\u00f4te.test/")]
+for client, url in asked + [(other, http_url)] * 5:
+    try:
+        client = client.within(Deadline(20))
+        answer = client.request("GET", url, headers={}, is_repeatable=True, max_tries=1)
+        print(answer.status)
+    except ServiceError as error:
+        print(error)
+"""
+
+ANSWERS_OF_A_PROXY_THEN_OF_A_SERVICE = [
+    b"HTTP/1.1 407 Denied\r\n\r\n" + HANG_UP,
+    b"HTTP/1.1 302 Found\r\nLocation: https://[bad\r\n\r\n" + HANG_UP,
+    b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b; expires=x; max-age=y\r\nSet-Cookie: \xff\r\n"
+    b"Content-Encoding: gzip\r\n\r\n" + HANG_UP,
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/x; charset=\xff\r\n\r\n\xff" + HANG_UP,
+    b"SSH-2.0\r\n\r\n" + HANG_UP,
+    b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + HANG_UP,
+]
 
 
-def test_call_without_a_thread_for_it_has_asked_nothing(
-    vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_more(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with opened(real) as network:
-        client = network.services(Deadline(60), {}).resource_calls(TYPE, SETTINGS)
-        with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", no_more)
-            with pytest.raises(ServiceError, match="no more threads") as caught:
-                client.acquire()
-        assert not caught.value.may_have_acted
-        assert client.acquire() == "token-a"
+def test_what_cannot_be_imported_any_more_is_done_without(entrance: TlsEntrance) -> None:
+    with scripted_server(*ANSWERS_OF_A_PROXY_THEN_OF_A_SERVICE) as server:
+        arguments = [f"{entrance.url}/", str(entrance.certificate), server.url]
+        ended = subprocess.run(
+            [sys.executable, "-I", "-c", HOSTILE_PROGRAM, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    service, broken = f"{server.url}/", f"the connection broke before the answer of {server.url}/"
+    # What a name server says of a name that nobody has depends on who runs the tests.
+    told = re.sub(r"(xn--hte-kna.test:80): .*", r"\1", ended.stdout)
+    assert (told.splitlines(), ended.stderr) == (
+        [
+            r"http://h/ answered 429 Too Many Requests: **** \ud83d\udd11",
+            "404",
+            f"the proxy does not connect us to {entrance.url} (it answered 407): check the proxy "
+            "settings",
+            "cannot connect to http://xn--hte-kna.test:80",
+            f"{service} answered 302 and wants to send us to an unreadable address: redirects are "
+            "not followed, correct the endpoint's URL",
+            f"the answer of {service} is compressed, although we take none such",
+            "200",
+            f"{broken} was complete",
+            f"{broken} was complete",
+        ],
+        "",
+    )
 
 
 def test_limits_leave_room_for_two_requests_of_64_resources_at_once() -> None:
     script = """
 import threading
-from spank_qrmi.trust import privileges
-privileges.limit(privileges.NETWORK_LIMITS)
+from spank_qrmi.network.process import NETWORK_LIMITS
+from spank_qrmi.trust.privileges import limit
+limit(NETWORK_LIMITS)
 is_over = threading.Event()
 threads = [threading.Thread(target=is_over.wait) for _ in range(64 * 2 * 2)]
 try:
@@ -301,106 +177,3 @@ finally:
     is_over.set()
 """
     subprocess.run([sys.executable, "-c", script], check=True)
-
-
-def test_process_that_hangs_is_not_waited_for(vendor: FakeVendor) -> None:
-    def hang(channel: socket.socket) -> None:
-        channel.sendall(encode_frame(Report.OPENED))
-        while channel.recv(65536):
-            pass
-
-    with opened(hang) as network:
-        client = network.services(Deadline(0.1), {}).resource_calls(TYPE, SETTINGS)
-        with pytest.raises(ServiceError) as caught:
-            client.acquire()
-    assert (str(caught.value), caught.value.may_have_acted) == (SILENT, True)
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (encode_frame(Report.REFUSED, "no\nsuch user"), "no?such user"),
-        (encode_frame(Report.REFUSED), NONSENSE),
-        (b"", ENDED),
-        (b"nonsense", NONSENSE),
-    ],
-)
-def test_reason_why_nothing_can_be_asked(answer: bytes, expected: str) -> None:
-    def refuse(channel: socket.socket) -> None:
-        read_frame(channel.recv, MAX_FRAME_BYTES)
-        channel.sendall(answer)
-
-    with pytest.raises(QrmiError) as caught, opened(refuse):
-        pass
-    assert str(caught.value) == expected
-
-
-def test_process_that_does_not_get_ready() -> None:
-    def hang(channel: socket.socket) -> None:
-        while channel.recv(65536):
-            pass
-
-    with served(hang) as network:
-        network.open([], DEFAULT_WORKER_USER, 60)
-        with pytest.raises(QrmiError, match=SILENT):
-            network.wait_until_open(Deadline(0.1))
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (PrivilegeError("root cannot be given up"), "root cannot be given up"),
-        (ValueError("secret"), "requests cannot be made: ValueError at "),
-    ],
-)
-def test_nothing_is_asked_with_roots_rights(error: Exception, expected: str) -> None:
-    def keep_root(user: str, seconds: float) -> None:
-        raise error
-
-    with (
-        pytest.raises(QrmiError, match=f"^{expected}"),
-        opened(lambda channel: Server(channel, keep_root).serve()),
-    ):
-        pass
-
-
-def test_unusable_variables_fail_their_own_requests_alone(vendor: FakeVendor) -> None:
-    with served(real) as network:
-        environments = [{"SSL_CERT_FILE": "/nowhere"}, {}]
-        network.open(environments, DEFAULT_WORKER_USER, 60)
-        network.wait_until_open(Deadline(PATIENCE_SECONDS))
-        bad, good = (
-            network.services(Deadline(60), each).resource_calls(TYPE, SETTINGS)
-            for each in environments
-        )
-        good.check_accessible()
-        with pytest.raises(ServiceError, match="cannot prepare requests"):
-            bad.check_accessible()
-        services = network.services(Deadline(60), {"B": ""})
-        with pytest.raises(QrmiError, match="does not know the variables"):
-            services.resource_calls(TYPE, SETTINGS)
-
-
-def test_user_by_number_has_nobodys_group() -> None:
-    assert ids_of(WorkerUser("1234")) == (1234, 65534)
-
-
-def test_user_by_name_has_its_group() -> None:
-    assert ids_of(WorkerUser("daemon")) == (1, 1)
-
-
-def test_unknown_user() -> None:
-    with pytest.raises(ArgumentError, match="--worker-user=no-such: this node knows no such user"):
-        ids_of(WorkerUser("no-such"))
-
-
-@pytest.mark.parametrize("ids", [(0, 1), (1, 0)])
-def test_user_that_is_root_under_another_name(
-    monkeypatch: pytest.MonkeyPatch, ids: tuple[int, int]
-) -> None:
-    class Account:
-        pw_uid, pw_gid = ids
-
-    monkeypatch.setattr(worker_user.pwd, "getpwnam", lambda name: Account)
-    with pytest.raises(ArgumentError, match="is root, or in its group"):
-        ids_of(WorkerUser("toor"))

@@ -16,6 +16,7 @@ from spank_qrmi.trust.files import (
     check_trusted,
     open_trusted_folder,
     read_trusted_file,
+    trusted_folder,
     warn_or_refuse,
 )
 
@@ -237,6 +238,8 @@ def test_no_descriptor_is_left_open(file: Path) -> None:
     refusal(file.parent)
     refusal(file / "below")
     os.close(open_trusted_folder(file.parent))
+    with trusted_folder(file.parent) as descriptor:
+        assert os.fstat(descriptor).st_ino == file.parent.stat().st_ino
     assert count() == before
 
 
@@ -277,13 +280,13 @@ def test_file_that_is_exchanged_while_it_is_opened_is_never_read(
     other.touch(mode=0o600)
     other.write_text("of somebody else")
     other.chmod(0o666)
-    opened = trusted_files._opened_last
+    opened = trusted_files._open_last
 
     def exchange_first(path: Path, place: Path, name: str, here: int, flags: int) -> int:
         other.replace(file)
         return opened(path, place, name, here, flags)
 
-    monkeypatch.setattr(trusted_files, "_opened_last", exchange_first)
+    monkeypatch.setattr(trusted_files, "_open_last", exchange_first)
     assert "must be writable by its owner alone" in refusal(file)
 
 

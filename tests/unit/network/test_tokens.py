@@ -14,10 +14,10 @@ from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.tokens import LONGEST_TOKEN
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AuthenticationError, ServiceError
-from spank_qrmi.network import process as network_process
+from spank_qrmi.network import tokens
 from spank_qrmi.network.calls import ResourceCalls
 from spank_qrmi.network.messages import Order, Report, encode_frame, read_frame
-from spank_qrmi.network.process import NetworkProcess
+from spank_qrmi.network.worker_end import NetworkProcess
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
@@ -27,7 +27,7 @@ from spank_qrmi_simulator.server import running_in_thread
 from spank_qrmi_simulator.site import OPEN_PLAN_API_KEY, OPEN_PLAN_SERVICE_CRN, Site
 from tests.unit.conversation import encode_request, read_answer
 from tests.unit.job.test_qrun import arguments
-from tests.unit.network.test_process import NONSENSE, PATIENCE_SECONDS, SILENT, real, served
+from tests.unit.network.test_worker_end import NONSENSE, PATIENCE_SECONDS, SILENT, real, served
 from tests.unit.worker.test_process_alone import WORKER, started
 
 IAM = "/iam/identity/token"
@@ -58,10 +58,8 @@ class Node:
     @contextlib.contextmanager
     def client(self, **changes: str) -> Iterator[ResourceCalls]:
         """Give a job's client, with some of the variables changed by the job."""
-        with (
-            self.network() as network,
-            network.services(Deadline(PATIENCE_SECONDS), {}) as services,
-        ):
+        with self.network() as network:
+            services = network.services(Deadline(PATIENCE_SECONDS), {})
             settings = Settings("ibm_sherbrooke", {**self.values, **changes}, 60)
             yield services.resource_calls("qiskit-runtime-service", settings)
 
@@ -183,10 +181,8 @@ def test_broken_cache_is_no_reason_to_fail(node: Node) -> None:
 def test_clean_up_of_quantum_jobs_shares_tokens(node: Node) -> None:
     values = dict(zip(names.SITE_VARIABLES, arguments(node.base_url), strict=True))
     for _ in range(2):
-        with (
-            node.network() as network,
-            network.services(Deadline(PATIENCE_SECONDS), {}) as services,
-        ):
+        with node.network() as network:
+            services = network.services(Deadline(PATIENCE_SECONDS), {})
             jobs = services.quantum_jobs(values)
             assert (jobs.remove("none"), jobs.job_ids()) == (False, frozenset())
     assert node.site.tokens_issued == 1
@@ -215,7 +211,7 @@ def test_absurd_life_is_not_believed(node: Node) -> None:
 
 
 def test_number_of_tokens_has_an_end(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network_process, "_MOST_NEW_TOKENS", 2)
+    monkeypatch.setattr(tokens, "_MOST_NEW_TOKENS", 2)
     assert outcome_of(node, *[("KEY", "planted", "100")] * 3) == NONSENSE
 
 
@@ -249,7 +245,7 @@ def outcome_of(node: Node, *told: tuple[str, ...]) -> str:
             if frame[0] == Order.CALL.value:
                 for each in told:
                     fields = [key if field == "KEY" else field for field in each]
-                    channel.sendall(encode_frame(Report.ACCESS, *fields))
+                    channel.sendall(encode_frame(Report.TOKEN, *fields))
                 return
 
     with served(serve) as network:
