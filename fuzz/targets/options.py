@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from fuzz.targets.claims import check_line, is_variable_name, result_or_refusal
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.qrun_service import quantum_system_from
-from spank_qrmi.configuration.plugstack import parse_arguments
 from spank_qrmi.configuration.qrmi_config import Resource
+from spank_qrmi.configuration.qrmi_plugstack import parse_arguments
 from spank_qrmi.configuration.qrun_plugstack import parse_arguments as parse_qrun_arguments
 from spank_qrmi.errors import AcquisitionError, ArgumentError, QrmiError, VariableError
 from spank_qrmi.job.environment import (

@@ -17,7 +17,7 @@ from spank_qrmi import __version__
 from spank_qrmi.admin import inventory
 from spank_qrmi.admin.installation import Places, install_plugins, uninstall_plugins
 from spank_qrmi.answer import logging_to
-from spank_qrmi.configuration.plugstack_options import (
+from spank_qrmi.configuration.common_plugstack import (
     DEFAULT_STATE_DIRECTORY,
     STATE_DIRECTORY,
     WORKER_USER,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from spank_qrmi.clients import qrun_variables as names
-from spank_qrmi.configuration.plugstack_options import (
+from spank_qrmi.configuration.common_plugstack import (
     COMMON,
     Argument,
     CommonArguments,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.clients import CLIENTS, type_number
-from spank_qrmi.configuration.plugstack import PluginArguments
 from spank_qrmi.configuration.qrmi_config import Config, load_config
+from spank_qrmi.configuration.qrmi_plugstack import PluginArguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ArgumentError, JournalError, QrmiError
 from spank_qrmi.job.acquisition import UNDO_SECONDS, Acquirer, Held, Holder, Wanted

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients import qrun_variables as names
-from spank_qrmi.configuration.plugstack_options import check_certificates
+from spank_qrmi.configuration.common_plugstack import check_certificates
 from spank_qrmi.configuration.qrun_credentials import load_credentials
 from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_arguments
 from spank_qrmi.deadline import Deadline

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from spank_qrmi.answer import AnswerWriter
-from spank_qrmi.configuration.plugstack import PluginArguments, parse_arguments
-from spank_qrmi.configuration.plugstack_options import check_certificates
+from spank_qrmi.configuration.common_plugstack import check_certificates
+from spank_qrmi.configuration.qrmi_plugstack import PluginArguments, parse_arguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.job.releaser import Releaser, is_being_acquired, orphans_to_retry

@@ -15,7 +15,7 @@ from dataclasses import replace
 from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Settings
-from spank_qrmi.configuration.plugstack_options import check_certificates
+from spank_qrmi.configuration.common_plugstack import check_certificates
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.network.services import Network, Services

@@ -10,7 +10,7 @@ what the user is told.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spank_qrmi.configuration.plugstack_options import (
+from spank_qrmi.configuration.common_plugstack import (
     COMMON,
     Argument,
     CommonArguments,

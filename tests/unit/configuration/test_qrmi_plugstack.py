@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi.configuration.plugstack import PluginArguments, parse_arguments
-from spank_qrmi.configuration.plugstack_options import check_certificates
+from spank_qrmi.configuration.common_plugstack import check_certificates
+from spank_qrmi.configuration.qrmi_plugstack import PluginArguments, parse_arguments
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.trust.worker_user import WorkerUser
 
