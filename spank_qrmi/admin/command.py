@@ -154,7 +154,7 @@ def _become_worker_server(options: argparse.Namespace) -> NoReturn:
     command = [sys.executable, "-I", "-m", "spank_qrmi.worker.server"]
     if options.socket is not None:
         command.append(str(options.socket))
-    os.execve(command[0], command, worker_server.environment())  # noqa: S606 (it has no shell to be misled by)
+    os.execve(command[0], command, worker_server.environment_for_server())  # noqa: S606 (it has no shell to be misled by)
 
 
 def _become_simulator(options: argparse.Namespace) -> NoReturn:
@@ -203,7 +203,7 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
         options.redactor.add(entry.secrets())
     if wanted:
         network.open(
-            [entry.environment for entry in wanted],
+            [entry.node_variables for entry in wanted],
             options.worker_user,
             options.timeout,
             token_cache=TokenCache(options.state_dir, options.redactor.add),

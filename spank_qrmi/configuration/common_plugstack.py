@@ -60,9 +60,9 @@ class Argument:
 
 @dataclass(frozen=True)
 class CommonArguments:
-    """What an administrator may say of either plugin; `environment` may hold secrets."""
+    """What an administrator may say of either plugin; `node_variables` may hold secrets."""
 
-    environment: dict[str, str] = field(default_factory=dict, repr=False, kw_only=True)
+    node_variables: dict[str, str] = field(default_factory=dict, repr=False, kw_only=True)
     state_directory: str = field(default=DEFAULT_STATE_DIRECTORY, kw_only=True)
     is_strict: bool = field(default=False, kw_only=True)
     worker_user: WorkerUser = field(default=DEFAULT_WORKER_USER, kw_only=True)
@@ -70,7 +70,7 @@ class CommonArguments:
     @property
     def exposures(self) -> tuple[str, ...]:
         """What to tell of secrets among the arguments."""
-        return secret_variables_text(self.environment)
+        return secret_variables_text(self.node_variables)
 
 
 def parse_options(
@@ -80,12 +80,12 @@ def parse_options(
 
     The last one of a name counts. Raises ArgumentError naming what cannot be used.
     """
-    environment: dict[str, str] = {}
+    node_variables: dict[str, str] = {}
     values: dict[str, object] = {}
     by_name = {each.name: each for each in known}
     for argument in arguments:
         if argument.startswith("--env:"):
-            environment.update([_environment_variable(argument)])
+            node_variables.update([_node_variable(argument)])
             continue
         name, separator, text = argument.partition("=")
         found = by_name.get(name)
@@ -95,7 +95,7 @@ def parse_options(
         value = found.parse(name, text)
         if found.key is not None:
             values[found.key] = value
-    return environment, values
+    return node_variables, values
 
 
 def absolute_path(option: str, text: str) -> str:
@@ -142,7 +142,7 @@ def choice(choices: Mapping[str, _Value]) -> Callable[[str, str], _Value]:
     return parse
 
 
-def _environment_variable(argument: str) -> tuple[str, str]:
+def _node_variable(argument: str) -> tuple[str, str]:
     name, separator, value = argument.removeprefix("--env:").partition("=")
     is_too_long = len(name.encode("utf-8", "surrogateescape")) > MAX_VARIABLE_NAME_BYTES
     if not separator or not name or not name.isprintable() or " " in name or is_too_long:
@@ -151,7 +151,7 @@ def _environment_variable(argument: str) -> tuple[str, str]:
     return name, value
 
 
-def secret_variables_text(environment: Mapping[str, str]) -> tuple[str, ...]:
+def secret_variables_text(node_variables: Mapping[str, str]) -> tuple[str, ...]:
     """Return what to tell of those `--env:` whose values are secrets, if there are any.
 
     The file itself cannot be looked at: an `include` may have led to it. But it is read by the
@@ -159,7 +159,7 @@ def secret_variables_text(environment: Mapping[str, str]) -> tuple[str, ...]:
     """
     names = [
         f"--env:{name}"
-        for name, value in environment.items()
+        for name, value in node_variables.items()
         if value and shown_value(name, value) != value
     ]
     if not names:
@@ -170,11 +170,11 @@ def secret_variables_text(environment: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
-def check_certificates(environment: Mapping[str, str]) -> None:
+def check_certificates(node_variables: Mapping[str, str]) -> None:
     """Raise ArgumentError if others could change the certificates that requests will trust."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         # OpenSSL takes several folders.
-        for path in filter(None, environment.get(name, "").split(os.pathsep)):
+        for path in filter(None, node_variables.get(name, "").split(os.pathsep)):
             try:
                 check_trusted(path)
             except ConfigError as error:

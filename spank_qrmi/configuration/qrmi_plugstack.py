@@ -52,5 +52,5 @@ def parse_arguments(arguments: Sequence[str]) -> PluginArguments:
         if not arguments or arguments[0].startswith("--"):
             raise ArgumentError("the path of qrmi_config.json must be the first argument")
         config_path = absolute_path("the first argument", arguments[0])
-        environment, values = parse_options(arguments[1:], OPTIONS)
-        return PluginArguments(config_path, environment=environment, **values)  # type: ignore[arg-type]
+        node_variables, values = parse_options(arguments[1:], OPTIONS)
+        return PluginArguments(config_path, node_variables=node_variables, **values)  # type: ignore[arg-type]

@@ -74,7 +74,7 @@ def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
     with line_of("spank_ibm_qrun.so"):
         positional = [each for each in arguments if not each.startswith("--")]
         options = [each for each in arguments if each.startswith("--")]
-        environment, values = parse_options(options, OPTIONS)
+        node_variables, values = parse_options(options, OPTIONS)
         iam_keys = [each.key for each in _IAM_OPTIONS if each.key in values]
         iam_values = {str(key): str(values.pop(key)) for key in iam_keys}
         _check_iam(iam_values)
@@ -86,7 +86,7 @@ def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
             site_values = dict(zip(names.SITE_VARIABLES, positional, strict=True))
         return QrunArguments(
             {**site_values, **iam_values},
-            environment=environment,
+            node_variables=node_variables,
             **values,  # type: ignore[arg-type]
         )
 

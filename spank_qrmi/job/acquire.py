@@ -14,11 +14,11 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ArgumentError, JournalError, QrmiError
 from spank_qrmi.job.acquisition import UNDO_SECONDS, Acquirer, Held, Holder, Wanted
 from spank_qrmi.job.environment import (
+    collect_variables,
     common_variables,
     export_variable,
     job_timeout_seconds,
     list_variables,
-    resource_environment,
     resource_variables,
 )
 from spank_qrmi.job.release import entries_of_step, read_arguments, release_entries, token_cache
@@ -53,12 +53,12 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         for resource in resolution.resources:
             answer.redactor.add(resource.secrets())
         wanted = [
-            (resource, resource_environment(resource, request.job_id, request.variables))
+            (resource, collect_variables(resource, request.job_id, request.variables))
             for resource in resolution.resources
         ]
         if wanted:
             network.open(
-                [arguments.environment],
+                [arguments.node_variables],
                 arguments.worker_user,
                 request.timeout_seconds,
                 token_cache=token_cache(arguments, answer),
@@ -133,7 +133,7 @@ def _acquirer(
         request.uid,
         _remaining_seconds(request),
         owner_of(request.stepd_pid),
-        arguments.environment,
+        arguments.node_variables,
     )
     return Acquirer(holder, Journal(arguments.state_directory), deadline, network)
 
@@ -193,14 +193,12 @@ def _conclusion(request: Request, arguments: PluginArguments) -> str:
 def _job_variables(
     request: Request, arguments: PluginArguments, held: Sequence[Held]
 ) -> list[tuple[str, str]]:
-    variables = list(arguments.environment.items())
+    variables = list(arguments.node_variables.items())
     variables += common_variables(request.job_id, request.uid)
     variables += list_variables([each.resource for each in held])
     for each in held:
         timeout_seconds = job_timeout_seconds(
             request.time_limit_minutes, CLIENTS[each.resource.type].longest_task_seconds
         )
-        variables += resource_variables(
-            each.resource, each.environment, each.token, timeout_seconds
-        )
+        variables += resource_variables(each.resource, each.variables, each.token, timeout_seconds)
     return variables + export_variable(request.variables, (name for name, _ in variables))

@@ -31,7 +31,7 @@ from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ServiceError
 from spank_qrmi.job.environment import (
-    ResourceEnvironment,
+    ResourceVariables,
     check_credentials_stay_home,
     check_values_are_text,
 )
@@ -51,7 +51,7 @@ UNDO_SECONDS = 3.0
 class Holder:
     """The step that acquires, as Slurm names it; `remaining_seconds` None: no time limit.
 
-    `owner` is its slurmstepd, `environment` what the node sets for requests.
+    `owner` is its slurmstepd, `node_variables` what the node sets for requests.
     """
 
     job_id: int
@@ -60,7 +60,7 @@ class Holder:
     uid: int
     remaining_seconds: int | None = None
     owner: Owner | None = None
-    environment: dict[str, str] = field(default_factory=dict, repr=False)
+    node_variables: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class Held:
     """A resource that the step may use now; `token` is its acquisition token."""
 
     resource: Resource
-    environment: ResourceEnvironment
+    variables: ResourceVariables
     token: str = field(repr=False)
 
 
-Wanted = tuple[Resource, ResourceEnvironment]
+Wanted = tuple[Resource, ResourceVariables]
 """A resource to acquire, and its variables for the job."""
 
 
@@ -89,7 +89,7 @@ class Acquirer:
 
     def acquire_all(self, wanted: Sequence[Wanted]) -> list[Held | QrmiError]:
         """Acquire every resource, all at once; return each one's outcome in the same order."""
-        with self._network.services(self._deadline, self._holder.environment) as services:
+        with self._network.services(self._deadline, self._holder.node_variables) as services:
 
             def work(item: Wanted) -> Held:
                 return self._acquire(*item, services)
@@ -97,21 +97,21 @@ class Acquirer:
             return do_at_once(work, wanted, self._deadline)
 
     def _acquire(
-        self, resource: Resource, environment: ResourceEnvironment, services: Services
+        self, resource: Resource, variables: ResourceVariables, services: Services
     ) -> Held:
-        check_values_are_text(resource, environment)
-        check_credentials_stay_home(resource, environment, CLIENTS[resource.type].sent_to)
-        settings = Settings(resource.name, environment.values, self._holder.remaining_seconds)
+        check_values_are_text(resource, variables)
+        check_credentials_stay_home(resource, variables, CLIENTS[resource.type].sent_to)
+        settings = Settings(resource.name, variables.values, self._holder.remaining_seconds)
         calls = services.resource_calls(resource.type, settings)
         check = begin(lambda: _access_error(calls))
         if calls.hold is None:
             token = _acquire_unrecorded(calls, check)
         else:
-            with self._journal.begin(self._entry(resource, environment, calls.hold)) as locked:
+            with self._journal.begin(self._entry(resource, variables, calls.hold)) as locked:
                 token = _Acquisition(calls, calls.hold, locked, check).acquire()
-        return Held(resource, environment, token)
+        return Held(resource, variables, token)
 
-    def _entry(self, resource: Resource, environment: ResourceEnvironment, hold: Hold) -> Entry:
+    def _entry(self, resource: Resource, variables: ResourceVariables, hold: Hold) -> Entry:
         now = time.time()
         response_seconds = self._deadline.remaining_seconds() + LATE_RESPONSE_SECONDS
         return Entry(
@@ -121,10 +121,10 @@ class Acquirer:
             self._holder.uid,
             resource.name,
             resource.type,
-            environment.values,
+            variables.values,
             acquired_at=int(now),
             owner=self._holder.owner,
-            environment=self._holder.environment,
+            node_variables=self._holder.node_variables,
             hold=hold.what,
             ends_at=math.ceil(now + response_seconds + hold.longest_seconds),
             secret_keys=sorted(resource.secret_files),

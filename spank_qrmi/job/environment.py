@@ -26,7 +26,7 @@ _OF_THE_JOB = (ACQUISITION_TOKEN, TIMEOUT_SECONDS)
 
 
 @dataclass(frozen=True)
-class ResourceEnvironment:
+class ResourceVariables:
     """A resource's variables, keys without the `<name>_` prefix: the user's win over the site's."""
 
     site: Mapping[str, str] = field(repr=False)
@@ -46,9 +46,9 @@ class ResourceEnvironment:
         return bool(self.site.get(key, "").strip()) and not self.is_users(key)
 
 
-def resource_environment(
+def collect_variables(
     resource: Resource, job_id: int, job_variables: Sequence[tuple[str, str]]
-) -> ResourceEnvironment:
+) -> ResourceVariables:
     """Return the site's and the user's variables of a resource.
 
     A job submitted from within another QPU job inherits that one's environment: its acquisition
@@ -62,12 +62,12 @@ def resource_environment(
     }
     if dict(job_variables).get(JOB_ID, str(job_id)) != str(job_id):
         user = {key: value for key, value in user.items() if key not in _OF_THE_JOB}
-    return ResourceEnvironment(resource.environment, user)
+    return ResourceVariables(resource.environment, user)
 
 
-def check_values_are_text(resource: Resource, environment: ResourceEnvironment) -> None:
+def check_values_are_text(resource: Resource, variables: ResourceVariables) -> None:
     """Raise AcquisitionError for a variable of the user's that is not UTF-8, name and value."""
-    for key, value in environment.user.items():
+    for key, value in variables.user.items():
         if any("\udc80" <= character <= "\udcff" for character in key + value):
             message = f"{resource.name}_{printable(key)} is not UTF-8 text"
             raise AcquisitionError(message)
@@ -75,7 +75,7 @@ def check_values_are_text(resource: Resource, environment: ResourceEnvironment) 
 
 def check_credentials_stay_home(
     resource: Resource,
-    environment: ResourceEnvironment,
+    variables: ResourceVariables,
     sent_to: Mapping[str, Iterable[str]],
 ) -> None:
     """Raise AcquisitionError if a credential of the site's would go to an endpoint of the user's.
@@ -83,10 +83,10 @@ def check_credentials_stay_home(
     `sent_to` names each endpoint key with the keys of the credentials that are sent there.
     """
     for endpoint, credentials in sent_to.items():
-        if not environment.is_users(endpoint):
+        if not variables.is_users(endpoint):
             continue
         for credential in credentials:
-            if environment.is_sites(credential):
+            if variables.is_sites(credential):
                 message = (
                     f"{resource.name}_{endpoint} is yours but {resource.name}_{credential} is the "
                     "site's, which is sent only to the site's endpoint: set both or neither"
@@ -113,18 +113,18 @@ def list_variables(resources: Sequence[Resource]) -> list[tuple[str, str]]:
 
 
 def resource_variables(
-    resource: Resource, environment: ResourceEnvironment, token: str, timeout_seconds: int
+    resource: Resource, variables: ResourceVariables, token: str, timeout_seconds: int
 ) -> list[tuple[str, str]]:
     """Return what a job gets for one acquired resource; what the user set himself is left alone."""
-    variables = {
-        **environment.site,
+    in_force = {
+        **variables.site,
         ACQUISITION_TOKEN: token,
         TIMEOUT_SECONDS: str(timeout_seconds),
     }
     return [
         (f"{resource.name}_{key}", value)
-        for key, value in variables.items()
-        if key not in environment.user
+        for key, value in in_force.items()
+        if key not in variables.user
     ]
 
 

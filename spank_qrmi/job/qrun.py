@@ -39,7 +39,7 @@ _LIST_SHARE = 0.25
 """Part of the time that is left which one list may take, so that there is time to do without."""
 
 
-def environment(
+def answer_variables(
     request: Request, deadline: Deadline, answer: AnswerWriter, network: Network
 ) -> None:
     """Answer with the variables of the job's tasks, without the id that each has of its own.
@@ -51,7 +51,7 @@ def environment(
     variables = {
         **_site_variables(arguments, answer, is_strict=arguments.is_strict),
         **_job_variables(request),
-        **arguments.environment,
+        **arguments.node_variables,
     }
     for name, value in variables.items():
         answer.variable(name, value)
@@ -69,13 +69,13 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
         arguments = _read_arguments(request, answer)
         values = _site_variables(arguments, answer)
         network.open(
-            [arguments.environment],
+            [arguments.node_variables],
             arguments.worker_user,
             request.timeout_seconds,
             token_cache=TokenCache(arguments.state_directory, answer.redactor.add),
         )
         network.wait_until_open(deadline)
-        with network.services(deadline, arguments.environment) as services:
+        with network.services(deadline, arguments.node_variables) as services:
             outcomes = _remove_all(request, services.quantum_jobs(values), deadline)
     except QrmiError as error:
         outcomes = [error for _ in job_ids]
@@ -91,8 +91,8 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
 
 def _read_arguments(request: Request, answer: AnswerWriter) -> QrunArguments:
     arguments = parse_arguments(request.arguments)
-    answer.redactor.add_variables(arguments.environment.items())
-    check_certificates(arguments.environment)
+    answer.redactor.add_variables(arguments.node_variables.items())
+    check_certificates(arguments.node_variables)
     return arguments
 
 

@@ -93,7 +93,7 @@ def _open_network(
     """Get ready for requests with the variables of each entry; raise QrmiError if that fails."""
     if entries:
         network.open(
-            [entry.environment for entry in entries],
+            [entry.node_variables for entry in entries],
             arguments.worker_user,
             deadline.remaining_seconds(),
             token_cache=tokens,
@@ -154,6 +154,6 @@ def read_arguments(request: Request, answer: AnswerWriter) -> PluginArguments:
     for index, argument in enumerate(request.arguments):
         log.debug("argv[%d] = [%s]", index, shown_argument(argument))
     arguments = parse_arguments(request.arguments)
-    answer.redactor.add_variables(arguments.environment.items())
-    check_certificates(arguments.environment)
+    answer.redactor.add_variables(arguments.node_variables.items())
+    check_certificates(arguments.node_variables)
     return arguments

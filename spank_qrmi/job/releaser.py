@@ -78,8 +78,8 @@ class Releaser:
             self._journal.clean_up()
         with contextlib.ExitStack() as stack:
             services = _ServicesOfEntries(
-                lambda environment: stack.enter_context(
-                    self._network.services(self._deadline, environment)
+                lambda node_variables: stack.enter_context(
+                    self._network.services(self._deadline, node_variables)
                 )
             )
 
@@ -131,12 +131,12 @@ class _ServicesOfEntries:
         self._lock = threading.Lock()
         self._made: dict[tuple[tuple[str, str], ...], Services] = {}
 
-    def of(self, environment: Mapping[str, str]) -> Services:
+    def of(self, node_variables: Mapping[str, str]) -> Services:
         """Return the services as they are asked with these variables."""
-        key = tuple(sorted(environment.items()))
+        key = tuple(sorted(node_variables.items()))
         with self._lock:
             if key not in self._made:
-                self._made[key] = self._new_services(environment)
+                self._made[key] = self._new_services(node_variables)
             return self._made[key]
 
 
@@ -144,9 +144,9 @@ def _give_back(entry: Entry, token: str, services: _ServicesOfEntries) -> None:
     if entry.resource_type not in CLIENTS:
         message = f"{entry.resource_type} is no resource type that this version knows"
         raise ReleaseError(message)
-    check_certificates(entry.environment)
+    check_certificates(entry.node_variables)
     settings = Settings(entry.resource_name, entry.values)
-    services.of(entry.environment).resource_calls(entry.resource_type, settings).release(token)
+    services.of(entry.node_variables).resource_calls(entry.resource_type, settings).release(token)
 
 
 def _note_failure(locked: LockedEntry, error: QrmiError) -> None:

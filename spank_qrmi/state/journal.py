@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _ENTRY_NAME = re.compile(r"[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]{16}\.json")
 _ENTRY_LIMIT_BYTES = 1024 * 1024
+_NODE_VARIABLES_KEY = "environment"
 # The end of the year 9999; later times cannot be shown.
 _LATEST_SECONDS = 253_402_300_799
 # One more failure is counted, and a number of more than 64 bits would be read as a fraction.
@@ -53,11 +54,12 @@ class Entry:
     """One acquisition of one step; `token` is None until the vendor has answered.
 
     `values` are the resource's variables without the `<name>_` prefix, `secret_keys` those of them
-    that are secret whatever their name, `environment` those that the node sets for requests
-    (proxies, certificates). `hold` says in words what the service holds, and `ends_at` when that
-    has ended by itself at the latest. `failure` is why the last release failed, or what the user
-    was told of a request to acquire without an answer. Times are Unix seconds; None in an entry of
-    an earlier version, which had neither times nor owner.
+    that are secret whatever their name. `node_variables` are the node's: what it sets for requests
+    (proxies, certificates); on disk they are called "environment", as earlier releases read them.
+    `hold` says in words what the service holds, and `ends_at` when that has ended by itself at the
+    latest. `failure` is why the last release failed, or what the user was told of a request to
+    acquire without an answer. Times are Unix seconds; None in an entry of an earlier version, which
+    had neither times nor owner.
     """
 
     job_id: int
@@ -70,7 +72,7 @@ class Entry:
     token: str | None = field(default=None, repr=False)
     acquired_at: int | None = None
     owner: Owner | None = None
-    environment: dict[str, str] = field(default_factory=dict, repr=False)
+    node_variables: dict[str, str] = field(default_factory=dict, repr=False)
     hold: str = "something"
     ends_at: int | None = None
     failure: str = ""
@@ -108,7 +110,7 @@ class Entry:
 
     def secrets(self) -> list[str]:
         """Return every text of the entry that no log may show."""
-        variables = [*self.values.items(), *self.environment.items()]
+        variables = [*self.values.items(), *self.node_variables.items()]
         shown_nowhere = [value for name, value in variables if is_secret_name(name)]
         shown_nowhere += [self.values[key] for key in self.secret_keys if key in self.values]
         return shown_nowhere if self.token is None else [*shown_nowhere, self.token]
@@ -177,7 +179,7 @@ class Journal:
         Raises JournalError, and then the former state is still there.
         """
         with self._as_journal_errors("cannot record the acquisition in"):
-            content = orjson.dumps(entry)
+            content = _content_of(entry)
             if len(content) > _ENTRY_LIMIT_BYTES:
                 message = (
                     f"cannot record the acquisition in {self._directory}: the variables of "
@@ -364,11 +366,18 @@ def _reason(error: Exception) -> str:
     return "a symbolic link" if error.errno == errno.ELOOP else error.strerror or "no reason given"
 
 
+def _content_of(entry: Entry) -> bytes:
+    document = dict(vars(entry))
+    document[_NODE_VARIABLES_KEY] = document.pop("node_variables")
+    return orjson.dumps(document)
+
+
 def _entry_of(content: bytes) -> Entry:
     """Return the entry that a file holds; raise ValueError or TypeError if it holds none."""
     document = orjson.loads(content)
     if not isinstance(document, dict):
         raise TypeError("an entry is an object")
+    document["node_variables"] = document.pop(_NODE_VARIABLES_KEY, {})
     if isinstance(document.get("owner"), dict):
         document["owner"] = Owner(**_known(document["owner"], Owner))
     entry = Entry(**_known(document, Entry))
@@ -400,7 +409,7 @@ def _is_sound(entry: Entry) -> bool:
         and all(isinstance(text, str) for text in texts)
         and isinstance(entry.secret_keys, list)
         and all(isinstance(key, str) for key in entry.secret_keys)
-        and all(_is_text_by_name(each) for each in (entry.values, entry.environment))
+        and all(_is_text_by_name(each) for each in (entry.values, entry.node_variables))
     )
 
 

@@ -39,7 +39,7 @@ _VERBS: dict[Verb, VerbFunction] = {
     Verb.ACQUIRE: acquire,
     Verb.RELEASE: release,
     Verb.RELEASE_JOB: release_job,
-    Verb.QRUN_ENVIRONMENT: qrun.environment,
+    Verb.QRUN_ENVIRONMENT: qrun.answer_variables,
     Verb.QRUN_CLEANUP: qrun.clean_up,
 }
 _OPTIONS = {Verb.QRUN_ENVIRONMENT: "--q-backend", Verb.QRUN_CLEANUP: "--q-backend"}

@@ -35,11 +35,11 @@ def refusal_of(arguments: Sequence[str]) -> str | None:
     [
         {(): parsed()},
         {
-            ("--env:A=1",): parsed(environment={"A": "1"}),
-            ("--env:A=", "--env:B=b=c "): parsed(environment={"A": "", "B": "b=c "}),
-            ("--env:A=1", "--env:A=2"): parsed(environment={"A": "2"}),
-            (f"--env:{'N' * 255}=1",): parsed(environment={"N" * 255: "1"}),
-            ("--env:A-b.ü=1",): parsed(environment={"A-b.ü": "1"}),
+            ("--env:A=1",): parsed(node_variables={"A": "1"}),
+            ("--env:A=", "--env:B=b=c "): parsed(node_variables={"A": "", "B": "b=c "}),
+            ("--env:A=1", "--env:A=2"): parsed(node_variables={"A": "2"}),
+            (f"--env:{'N' * 255}=1",): parsed(node_variables={"N" * 255: "1"}),
+            ("--env:A-b.ü=1",): parsed(node_variables={"A-b.ü": "1"}),
         },
         {
             ("--on-failure=fail",): parsed(fails_on_failure=True),
@@ -68,7 +68,7 @@ def test_options_are_understood(understood: Mapping[tuple[str, ...], PluginArgum
 def test_defaults() -> None:
     arguments = parse_arguments([PATH])
     assert arguments.config_path == PATH
-    assert arguments.environment == {}
+    assert arguments.node_variables == {}
     assert (arguments.fails_on_failure, arguments.requires_all) == (True, False)
     assert (arguments.is_strict, arguments.exposures) == (False, ())
     assert arguments.state_directory == "/var/lib/spank_qrmi"

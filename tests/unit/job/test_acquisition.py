@@ -22,7 +22,7 @@ from spank_qrmi.errors import (
     ServiceError,
 )
 from spank_qrmi.job.acquisition import Acquirer, Held, Holder
-from spank_qrmi.job.environment import ResourceEnvironment
+from spank_qrmi.job.environment import ResourceVariables
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor, Order
@@ -64,9 +64,9 @@ def entries_in(journal: Journal) -> list[Entry]:
 
 
 def acquire(acquirer: Acquirer, names: str) -> list[Held | QrmiError]:
-    environment = ResourceEnvironment(VALUES, {})
+    variables = ResourceVariables(VALUES, {})
     return acquirer.acquire_all(
-        [(Resource(name, TYPE, VALUES), environment) for name in names.split()]
+        [(Resource(name, TYPE, VALUES), variables) for name in names.split()]
     )
 
 
@@ -87,7 +87,7 @@ def entry_of(name: str, token: str | None = None) -> Entry:
         token,
         acquired_at=NOW,
         owner=OWNER,
-        environment=PROXY,
+        node_variables=PROXY,
         hold=f"a hold on {name}",
         ends_at=NOW + 60 + 1 + HOLD_SECONDS,
     )
@@ -365,8 +365,8 @@ def test_internal_error_is_one_resources_own(
 def test_credential_of_the_site_never_reaches_a_client(
     vendor: FakeVendor, acquirer: Acquirer
 ) -> None:
-    environment = ResourceEnvironment(VALUES, {"QRMI_ENDPOINT": "https://mine"})
-    [outcome] = acquirer.acquire_all([(Resource("a", TYPE, VALUES), environment)])
+    variables = ResourceVariables(VALUES, {"QRMI_ENDPOINT": "https://mine"})
+    [outcome] = acquirer.acquire_all([(Resource("a", TYPE, VALUES), variables)])
     assert str(outcome).startswith("a_QRMI_ENDPOINT is yours but a_QRMI_KEY is the site's")
     assert vendor.events == []
 

@@ -81,7 +81,7 @@ def test_certificates_that_others_can_write_are_not_used(
     certificates = tmp_path / "ca.pem"
     certificates.touch()
     certificates.chmod(0o666)
-    entry = entry_of("a", environment={"SSL_CERT_FILE": str(certificates)})
+    entry = entry_of("a", node_variables={"SSL_CERT_FILE": str(certificates)})
     [error] = release(journal, hold(journal, entry))
     assert error is not None
     assert f"{certificates}: must be writable by its owner alone" in error
@@ -237,7 +237,7 @@ def test_every_set_of_variables_has_its_client(
     monkeypatch.setattr(HttpClient, "open_with", lambda _, environment: opened.append(environment))
     environments = [{}, {"https_proxy": "p"}, {"https_proxy": "p"}]
     entries = [
-        entry_of(name, environment=environment)
+        entry_of(name, node_variables=environment)
         for name, environment in zip("abc", environments, strict=True)
     ]
     assert release(journal, hold(journal, *entries)) == [None] * 3
@@ -259,7 +259,7 @@ def test_unusable_variables_keep_their_entry(
     vendor: FakeVendor, journal: Journal, environment: dict[str, str], trouble: str
 ) -> None:
     before = dict(os.environ)
-    entries = [entry_of("a", environment=environment), entry_of("b")]
+    entries = [entry_of("a", node_variables=environment), entry_of("b")]
     first, second = release(journal, hold(journal, *entries))
     assert first is not None
     assert first.startswith(trouble)
