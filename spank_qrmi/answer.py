@@ -58,9 +58,9 @@ class AnswerWriter:
         pair = f"{name}={value}".encode("utf-8", "surrogateescape")
         self._send_record(AnswerTag.VARIABLE, pair)
 
-    def end(self, verdict: Verdict, held_count: int = 0) -> None:
-        """Send how many acquisitions must be released later, the verdict and the end."""
-        self._send_record(AnswerTag.HELD, str(held_count).encode())
+    def end(self, verdict: Verdict, left_count: int = 0) -> None:
+        """Send how much is left at services for later, the verdict and the end."""
+        self._send_record(AnswerTag.HELD, str(left_count).encode())
         self._send_record(AnswerTag.VERDICT, verdict.value.encode())
         with self._sending:
             self._has_ended = True

@@ -12,7 +12,7 @@ from spank_qrmi.configuration.qrmi_config import Config, load_config
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ArgumentError, JournalError, QrmiError
-from spank_qrmi.job.acquisition import UNDO_SECONDS, Acquirer, Held, Holder, Wanted
+from spank_qrmi.job.acquisition import UNDO_SECONDS, Acquired, Acquirer, Step, Wanted
 from spank_qrmi.job.environment import (
     collect_variables,
     common_variables,
@@ -46,7 +46,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         )
         answer.end(Verdict.FAIL)
         return
-    held: list[Held] = []
+    acquired: list[Acquired] = []
     try:
         config = _read_config(arguments, answer)
         resolution = resolve_qpus(request.qpu_option, config, is_strict=arguments.is_strict)
@@ -71,28 +71,28 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         messages = [str(error)]
     else:
         acquirer = _acquirer(request, arguments, deadline, network)
-        held, failures = _acquire_resources(wanted, resolution, acquirer)
+        acquired, failures = _acquire_resources(wanted, resolution, acquirer)
         if deadline.is_cancelled() or (arguments.requires_all and failures):
             _give_back(request, arguments, answer, network)
-            held = []
-        consequence = "; the job goes on without it" if held else ""
+            acquired = []
+        consequence = "; the job goes on without it" if acquired else ""
         messages = [f"QPU {name}: {error}{consequence}" for name, error in failures]
     # The rest goes on while it ends: the job waits for that too.
     network.end()
     if deadline.is_cancelled():
         messages.append("the job was ended while its QPUs were acquired")
-    elif not held:
+    elif not acquired:
         messages.append(_conclusion(request, arguments))
     for message in messages:
         answer.message(message)
-    _answer_variables(answer, _job_variables(request, arguments, held))
+    _answer_variables(answer, _variables_to_set(request, arguments, acquired))
     answer.end(
-        Verdict.RUN if held else Verdict.FAIL,
-        held_count=_held_count(request, Journal(arguments.state_directory)),
+        Verdict.RUN if acquired else Verdict.FAIL,
+        left_count=_count_left(request, Journal(arguments.state_directory)),
     )
 
 
-def _held_count(request: Request, journal: Journal) -> int:
+def _count_left(request: Request, journal: Journal) -> int:
     """Return how much the step's end has to release, or to tell."""
     try:
         return sum(entry.needs_release for entry in entries_of_step(request, journal))
@@ -126,7 +126,7 @@ def _log_resolution(resolution: Resolution, config: Config) -> None:
 def _acquirer(
     request: Request, arguments: PluginArguments, deadline: Deadline, network: Network
 ) -> Acquirer:
-    holder = Holder(
+    step = Step(
         request.job_id,
         request.restart_count,
         request.step_id,
@@ -135,7 +135,7 @@ def _acquirer(
         owner_of(request.stepd_pid),
         arguments.node_variables,
     )
-    return Acquirer(holder, Journal(arguments.state_directory), deadline, network)
+    return Acquirer(step, Journal(arguments.state_directory), deadline, network)
 
 
 def _remaining_seconds(request: Request) -> int | None:
@@ -153,17 +153,17 @@ def _answer_variables(answer: AnswerWriter, variables: Sequence[tuple[str, str]]
 
 def _acquire_resources(
     wanted: Sequence[Wanted], resolution: Resolution, acquirer: Acquirer
-) -> tuple[list[Held], list[tuple[str, QrmiError]]]:
+) -> tuple[list[Acquired], list[tuple[str, QrmiError]]]:
     """Return what was acquired, and (name, reason) for what was not."""
-    held: list[Held] = []
+    acquired: list[Acquired] = []
     failures: list[tuple[str, QrmiError]] = list(resolution.rejected)
     for (resource, _), outcome in zip(wanted, acquirer.acquire_all(wanted), strict=True):
-        if isinstance(outcome, Held):
-            held.append(outcome)
+        if isinstance(outcome, Acquired):
+            acquired.append(outcome)
         else:
             failures.append((resource.name, outcome))
             log.info("name(%s): %s", resource.name, outcome)
-    return held, failures
+    return acquired, failures
 
 
 def _give_back(
@@ -190,13 +190,13 @@ def _conclusion(request: Request, arguments: PluginArguments) -> str:
     return f"--qpu={asked}: {required} could be acquired; the job {consequence}"
 
 
-def _job_variables(
-    request: Request, arguments: PluginArguments, held: Sequence[Held]
+def _variables_to_set(
+    request: Request, arguments: PluginArguments, acquired: Sequence[Acquired]
 ) -> list[tuple[str, str]]:
     variables = list(arguments.node_variables.items())
     variables += common_variables(request.job_id, request.uid)
-    variables += list_variables([each.resource for each in held])
-    for each in held:
+    variables += list_variables([each.resource for each in acquired])
+    for each in acquired:
         timeout_seconds = job_timeout_seconds(
             request.time_limit_minutes, CLIENTS[each.resource.type].longest_task_seconds
         )

@@ -48,7 +48,7 @@ UNDO_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
-class Holder:
+class Step:
     """The step that acquires, as Slurm names it; `remaining_seconds` None: no time limit.
 
     `owner` is its slurmstepd, `node_variables` what the node sets for requests.
@@ -64,7 +64,7 @@ class Holder:
 
 
 @dataclass(frozen=True)
-class Held:
+class Acquired:
     """A resource that the step may use now; `token` is its acquisition token."""
 
     resource: Resource
@@ -79,29 +79,27 @@ Wanted = tuple[Resource, ResourceVariables]
 class Acquirer:
     """Acquires for one step within one deadline."""
 
-    def __init__(
-        self, holder: Holder, journal: Journal, deadline: Deadline, network: Network
-    ) -> None:
-        self._holder = holder
+    def __init__(self, step: Step, journal: Journal, deadline: Deadline, network: Network) -> None:
+        self._step = step
         self._journal = journal
         self._deadline = deadline
         self._network = network
 
-    def acquire_all(self, wanted: Sequence[Wanted]) -> list[Held | QrmiError]:
+    def acquire_all(self, wanted: Sequence[Wanted]) -> list[Acquired | QrmiError]:
         """Acquire every resource, all at once; return each one's outcome in the same order."""
-        with self._network.services(self._deadline, self._holder.node_variables) as services:
+        with self._network.services(self._deadline, self._step.node_variables) as services:
 
-            def work(item: Wanted) -> Held:
+            def work(item: Wanted) -> Acquired:
                 return self._acquire(*item, services)
 
             return do_at_once(work, wanted, self._deadline)
 
     def _acquire(
         self, resource: Resource, variables: ResourceVariables, services: Services
-    ) -> Held:
+    ) -> Acquired:
         check_values_are_text(resource, variables)
         check_credentials_stay_home(resource, variables, CLIENTS[resource.type].sent_to)
-        settings = Settings(resource.name, variables.values, self._holder.remaining_seconds)
+        settings = Settings(resource.name, variables.values, self._step.remaining_seconds)
         calls = services.resource_calls(resource.type, settings)
         check = begin(lambda: _access_error(calls))
         if calls.hold is None:
@@ -109,22 +107,22 @@ class Acquirer:
         else:
             with self._journal.begin(self._entry(resource, variables, calls.hold)) as locked:
                 token = _Acquisition(calls, calls.hold, locked, check).acquire()
-        return Held(resource, variables, token)
+        return Acquired(resource, variables, token)
 
     def _entry(self, resource: Resource, variables: ResourceVariables, hold: Hold) -> Entry:
         now = time.time()
         response_seconds = self._deadline.remaining_seconds() + LATE_RESPONSE_SECONDS
         return Entry(
-            self._holder.job_id,
-            self._holder.restart_count,
-            self._holder.step_id,
-            self._holder.uid,
+            self._step.job_id,
+            self._step.restart_count,
+            self._step.step_id,
+            self._step.uid,
             resource.name,
             resource.type,
             variables.values,
             acquired_at=int(now),
-            owner=self._holder.owner,
-            node_variables=self._holder.node_variables,
+            owner=self._step.owner,
+            node_variables=self._step.node_variables,
             hold=hold.what,
             ends_at=math.ceil(now + response_seconds + hold.longest_seconds),
             secret_keys=sorted(resource.secret_files),

@@ -47,7 +47,7 @@ class ResourceVariables:
 
 
 def collect_variables(
-    resource: Resource, job_id: int, job_variables: Sequence[tuple[str, str]]
+    resource: Resource, job_id: int, submitted_variables: Sequence[tuple[str, str]]
 ) -> ResourceVariables:
     """Return the site's and the user's variables of a resource.
 
@@ -57,10 +57,10 @@ def collect_variables(
     prefix = f"{resource.name}_QRMI_"
     user = {
         name.removeprefix(f"{resource.name}_"): value
-        for name, value in job_variables
+        for name, value in submitted_variables
         if name.startswith(prefix)
     }
-    if dict(job_variables).get(JOB_ID, str(job_id)) != str(job_id):
+    if dict(submitted_variables).get(JOB_ID, str(job_id)) != str(job_id):
         user = {key: value for key, value in user.items() if key not in _OF_THE_JOB}
     return ResourceVariables(resource.environment, user)
 
@@ -129,14 +129,14 @@ def resource_variables(
 
 
 def export_variable(
-    job_variables: Sequence[tuple[str, str]], names: Iterable[str]
+    submitted_variables: Sequence[tuple[str, str]], names: Iterable[str]
 ) -> list[tuple[str, str]]:
     """Return the export list with the job's own variables in it, so that steps have them too.
 
     Nothing if srun exports all. Without this `sbatch --export=NONE` keeps from the steps what the
     script has (srun(1), --export).
     """
-    chosen = dict(job_variables).get(EXPORT_LIST)
+    chosen = dict(submitted_variables).get(EXPORT_LIST)
     if chosen is None or "ALL" in chosen.upper().split(","):
         return []
     kept = [chosen] if chosen.upper() not in ("", "NONE", "NIL") else []

@@ -50,7 +50,7 @@ def answer_variables(
     warn_or_refuse(arguments.exposures, is_strict=arguments.is_strict)
     variables = {
         **_site_variables(arguments, answer, is_strict=arguments.is_strict),
-        **_job_variables(request),
+        **_variables_of_options(request),
         **arguments.node_variables,
     }
     for name, value in variables.items():
@@ -86,7 +86,7 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
             answer.message(f"quantum job {job_id} may still be on the service: {outcome}")
         elif outcome:
             log.info("quantum job %s was left on the service and is removed", job_id)
-    answer.end(Verdict.RUN, held_count=failed)
+    answer.end(Verdict.RUN, left_count=failed)
 
 
 def _read_arguments(request: Request, answer: AnswerWriter) -> QrunArguments:
@@ -106,7 +106,7 @@ def _site_variables(
     return values
 
 
-def _job_variables(request: Request) -> dict[str, str]:
+def _variables_of_options(request: Request) -> dict[str, str]:
     """Return what follows from the job's options; nothing for a job that was given none."""
     options = {names.BACKEND: request.q_backend, names.PRIMITIVE: request.q_primitive}
     given = {name: value for name, value in options.items() if value}

@@ -46,7 +46,7 @@ def release(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     seconds = min(ORPHAN_SECONDS, deadline.remaining_seconds())
     if orphans and seconds > 0.0:
         _release_orphans(orphans, Releaser(journal, Deadline(seconds), network), answer)
-    answer.end(Verdict.RUN, held_count=len(failed))
+    answer.end(Verdict.RUN, left_count=len(failed))
 
 
 def release_job(
@@ -71,7 +71,7 @@ def release_job(
     failed = release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
         answer.message(f"QPU {entry.resource_name} of job {entry.job_id}: {error}")
-    answer.end(Verdict.RUN, held_count=len(failed))
+    answer.end(Verdict.RUN, left_count=len(failed))
 
 
 @contextlib.contextmanager

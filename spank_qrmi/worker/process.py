@@ -83,7 +83,7 @@ def _fail(answer: AnswerWriter, option: str, text: str) -> None:
     answer.message(f"{option}: {text}")
     # A plugin that asked to acquire then asks for a release in any case: what was acquired so far
     # is in the journal.
-    answer.end(Verdict.FAIL, held_count=1)
+    answer.end(Verdict.FAIL, left_count=1)
 
 
 def _cancel_when_abandoned(channel: socket.socket, deadline: Deadline) -> None:

@@ -34,7 +34,7 @@ def test_answer_is_sent_as_it_comes() -> None:
     assert pipe.sent.endswith(b"first")
     pipe.writer.message("second")
     pipe.writer.variable("NAME", "a=b\nc")
-    pipe.writer.end(Verdict.FAIL, held_count=3)
+    pipe.writer.end(Verdict.FAIL, left_count=3)
     assert pipe.answer() == SeenAnswer(
         logs=[("d", "first")],
         variables=[("NAME", "a=b\nc")],
