@@ -49,11 +49,11 @@ class AnswerWriter:
             if not self._has_ended:
                 self._deliver(record)
 
-    def message(self, text: str) -> None:
+    def send_message(self, text: str) -> None:
         """Send one line for the job's own output."""
         self._send_record(AnswerTag.MESSAGE, self._line(text))
 
-    def variable(self, name: str, value: str) -> None:
+    def send_variable(self, name: str, value: str) -> None:
         """Send one variable for the job's environment; raises ProtocolError if it cannot be one."""
         pair = f"{name}={value}".encode("utf-8", "surrogateescape")
         self._send_record(AnswerTag.VARIABLE, pair)

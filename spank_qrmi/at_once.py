@@ -65,7 +65,7 @@ def do_at_once(
     for numbered in enumerate(items):
         waiting.put(numbered)
     wanted_threads = range(min(len(items), most_at_once))
-    thread_count = sum(_is_started(attempt_all) for _ in wanted_threads)
+    thread_count = sum(_start_thread(attempt_all) for _ in wanted_threads)
     if thread_count == 0:
         attempt_all()
     _wait_for(finished, thread_count, deadline)
@@ -92,10 +92,10 @@ def begin(work: Callable[[], _Result]) -> Callable[[], _Result]:
         give = outcome.get()
         return give()
 
-    return result if _is_started(attempt) else work
+    return result if _start_thread(attempt) else work
 
 
-def _is_started(work: Callable[[], None]) -> bool:
+def _start_thread(work: Callable[[], None]) -> bool:
     """Start a thread; return False if there can be no more, as limits of the process may say."""
     try:
         threading.Thread(target=work, daemon=True).start()

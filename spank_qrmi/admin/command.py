@@ -22,7 +22,7 @@ from spank_qrmi.configuration.common_plugstack import (
     STATE_DIRECTORY,
     WORKER_USER,
     Parse,
-    timeout_seconds,
+    parse_seconds,
 )
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
@@ -105,7 +105,7 @@ def _add_journal_commands(commands: "argparse._SubParsersAction[argparse.Argumen
     which.add_argument("--orphaned", action="store_true", help="what no living step holds")
     which.add_argument("--job", type=int, metavar="ID", help="what one job holds")
     which.add_argument("--all", action="store_true", help="everything, running jobs' QPUs too")
-    release.add_argument("--timeout", type=_reader(timeout_seconds), default=20, metavar="SECONDS")
+    release.add_argument("--timeout", type=_reader(parse_seconds), default=20, metavar="SECONDS")
     release.add_argument(
         WORKER_USER.name,
         type=_reader(WORKER_USER.parse),

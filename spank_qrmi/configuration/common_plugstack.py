@@ -30,7 +30,7 @@ _Value = TypeVar("_Value")
 
 
 @contextmanager
-def line_of(library: str) -> Iterator[None]:
+def name_line_of(library: str) -> Iterator[None]:
     """Let every ArgumentError end with what to do about the line of `library`."""
     try:
         yield
@@ -98,7 +98,7 @@ def parse_options(
     return node_variables, values
 
 
-def absolute_path(option: str, text: str) -> str:
+def parse_absolute_path(option: str, text: str) -> str:
     """Read a path that starts with a slash."""
     path = PurePath(text)
     if not path.is_absolute():
@@ -107,12 +107,12 @@ def absolute_path(option: str, text: str) -> str:
     return str(path)
 
 
-def absolute_path_or_none(option: str, text: str) -> str:
+def parse_absolute_path_or_none(option: str, text: str) -> str:
     """Read a path that starts with a slash, or the word for doing without."""
-    return text if text == "none" else absolute_path(option, text)
+    return text if text == "none" else parse_absolute_path(option, text)
 
 
-def timeout_seconds(option: str, text: str) -> int:
+def parse_seconds(option: str, text: str) -> int:
     """Read a number of seconds from 1 to MAX_TIMEOUT_SECONDS."""
     # Python refuses to read a number of thousands of digits.
     is_number = text.isascii() and text.isdigit() and len(text) <= len(str(MAX_TIMEOUT_SECONDS))
@@ -125,12 +125,12 @@ def timeout_seconds(option: str, text: str) -> int:
     return int(text)
 
 
-def is_given(_option: str, _text: str) -> bool:
+def parse_flag(_option: str, _text: str) -> bool:
     """Read an argument that has no value."""
     return True
 
 
-def choice(choices: Mapping[str, _Value]) -> Callable[[str, str], _Value]:
+def parse_one_of(choices: Mapping[str, _Value]) -> Callable[[str, str], _Value]:
     """Return what reads one of these words."""
 
     def parse(option: str, text: str) -> _Value:
@@ -188,10 +188,10 @@ def _shown(argument: str) -> str:
     return f"{name}=…" if separator else name
 
 
-STATE_DIRECTORY = Argument("--state-dir", "DIR", "state_directory", absolute_path)
+STATE_DIRECTORY = Argument("--state-dir", "DIR", "state_directory", parse_absolute_path)
 WORKER_USER = Argument("--worker-user", "NAME|UID", "worker_user", worker_user)
-WORKER_SERVER = Argument("--worker-server", "SOCKET|none", None, absolute_path_or_none)
-STRICT_PERMISSIONS = Argument("--strict-permissions", "", "is_strict", is_given)
+WORKER_SERVER = Argument("--worker-server", "SOCKET|none", None, parse_absolute_path_or_none)
+STRICT_PERMISSIONS = Argument("--strict-permissions", "", "is_strict", parse_flag)
 """Refuses secrets that others can read, of which the log only warns without it."""
 
 COMMON = (STATE_DIRECTORY, WORKER_SERVER, STRICT_PERMISSIONS, WORKER_USER)

@@ -34,7 +34,7 @@ _RESERVED_WORDS = frozenset(
 class Resource:
     """One usable entry; `environment` has keys without the `<name>_` prefix, and holds secrets.
 
-    `secret_files` are the keys whose values stand in files; `secret_files.with_secrets` adds them.
+    `secret_files` are the keys whose values stand in files; `secret_files.read_secrets` adds them.
     """
 
     name: str

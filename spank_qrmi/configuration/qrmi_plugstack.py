@@ -14,11 +14,11 @@ from spank_qrmi.configuration.common_plugstack import (
     COMMON,
     Argument,
     CommonArguments,
-    absolute_path,
-    choice,
-    line_of,
+    name_line_of,
+    parse_absolute_path,
+    parse_one_of,
     parse_options,
-    timeout_seconds,
+    parse_seconds,
 )
 from spank_qrmi.errors import ArgumentError
 
@@ -37,20 +37,20 @@ OPTIONS = (
         "--on-failure",
         "fail|continue",
         "fails_on_failure",
-        choice({"fail": True, "continue": False}),
+        parse_one_of({"fail": True, "continue": False}),
     ),
-    Argument("--require", "any|all", "requires_all", choice({"all": True, "any": False})),
-    Argument("--acquire-timeout", "SECONDS", None, timeout_seconds),
-    Argument("--release-timeout", "SECONDS", None, timeout_seconds),
+    Argument("--require", "any|all", "requires_all", parse_one_of({"all": True, "any": False})),
+    Argument("--acquire-timeout", "SECONDS", None, parse_seconds),
+    Argument("--release-timeout", "SECONDS", None, parse_seconds),
     *COMMON,
 )
 
 
 def parse_arguments(arguments: Sequence[str]) -> PluginArguments:
     """Return the checked arguments; raise ArgumentError naming the one that cannot be used."""
-    with line_of("spank_qrmi.so"):
+    with name_line_of("spank_qrmi.so"):
         if not arguments or arguments[0].startswith("--"):
             raise ArgumentError("the path of qrmi_config.json must be the first argument")
-        config_path = absolute_path("the first argument", arguments[0])
+        config_path = parse_absolute_path("the first argument", arguments[0])
         node_variables, values = parse_options(arguments[1:], OPTIONS)
         return PluginArguments(config_path, node_variables=node_variables, **values)  # type: ignore[arg-type]

@@ -13,11 +13,11 @@ from spank_qrmi.configuration.common_plugstack import (
     COMMON,
     Argument,
     CommonArguments,
-    absolute_path,
-    is_given,
-    line_of,
+    name_line_of,
+    parse_absolute_path,
+    parse_flag,
     parse_options,
-    timeout_seconds,
+    parse_seconds,
 )
 from spank_qrmi.errors import ArgumentError
 
@@ -45,7 +45,7 @@ class QrunArguments(CommonArguments):
         return (_CREDENTIALS_EXPOSED, *super().exposures) if self.values else super().exposures
 
 
-def _text(option: str, text: str) -> str:
+def _parse_text(option: str, text: str) -> str:
     if not text.strip():
         message = f"{option} must not be empty"
         raise ArgumentError(message)
@@ -53,25 +53,25 @@ def _text(option: str, text: str) -> str:
 
 
 _IAM_OPTIONS = (
-    Argument("--iam-apikey", "KEY", names.IAM_APIKEY, _text),
-    Argument("--service-crn", "CRN", names.SERVICE_CRN, _text),
-    Argument("--iam-endpoint", "URL", names.IAM_ENDPOINT, _text),
+    Argument("--iam-apikey", "KEY", names.IAM_APIKEY, _parse_text),
+    Argument("--service-crn", "CRN", names.SERVICE_CRN, _parse_text),
+    Argument("--iam-endpoint", "URL", names.IAM_ENDPOINT, _parse_text),
 )
 _BESIDE_CREDENTIALS = (
-    Argument("--always", "", None, is_given),
-    Argument("--cleanup-timeout", "SECONDS", None, timeout_seconds),
+    Argument("--always", "", None, parse_flag),
+    Argument("--cleanup-timeout", "SECONDS", None, parse_seconds),
     *COMMON,
 )
 OPTIONS = (
     *_IAM_OPTIONS,
-    Argument(_CREDENTIALS, "FILE", "credentials_path", absolute_path),
+    Argument(_CREDENTIALS, "FILE", "credentials_path", parse_absolute_path),
     *_BESIDE_CREDENTIALS,
 )
 
 
 def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
     """Return the checked arguments; raise ArgumentError that says what is needed."""
-    with line_of("spank_ibm_qrun.so"):
+    with name_line_of("spank_ibm_qrun.so"):
         positional = [each for each in arguments if not each.startswith("--")]
         options = [each for each in arguments if each.startswith("--")]
         node_variables, values = parse_options(options, OPTIONS)

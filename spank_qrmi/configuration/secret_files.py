@@ -13,7 +13,7 @@ from spank_qrmi.trust.files import StrPath, exposed_text, read_trusted_file
 MAX_SECRET_BYTES = 64 * 1024
 
 
-def with_secrets(resource: Resource, config_path: StrPath) -> tuple[Resource, tuple[str, ...]]:
+def read_secrets(resource: Resource, config_path: StrPath) -> tuple[Resource, tuple[str, ...]]:
     """Return the resource with all its values, and which of their files others can get at.
 
     Raises ConfigError naming both files, resource and key.

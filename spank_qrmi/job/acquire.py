@@ -21,7 +21,12 @@ from spank_qrmi.job.environment import (
     list_variables,
     resource_variables,
 )
-from spank_qrmi.job.release import entries_of_step, read_arguments, release_entries, token_cache
+from spank_qrmi.job.release import (
+    entries_of_step,
+    open_token_cache,
+    read_arguments,
+    release_entries,
+)
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.job.resolution import Resolution, resolve_qpus, split_names
 from spank_qrmi.network.services import Network
@@ -40,7 +45,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     try:
         arguments = read_arguments(request, answer)
     except ArgumentError as error:
-        answer.message(f"--qpu: {error}")
+        answer.send_message(f"--qpu: {error}")
         _answer_variables(
             answer, [*common_variables(request.job_id, request.uid), *list_variables([])]
         )
@@ -61,7 +66,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
                 [arguments.node_variables],
                 arguments.worker_user,
                 request.timeout_seconds,
-                token_cache=token_cache(arguments, answer),
+                token_cache=open_token_cache(arguments, answer),
             )
         # What takes long in the network process has begun.
         _log_resolution(resolution, config)
@@ -84,7 +89,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     elif not acquired:
         messages.append(_conclusion(request, arguments))
     for message in messages:
-        answer.message(message)
+        answer.send_message(message)
     _answer_variables(answer, _variables_to_set(request, arguments, acquired))
     answer.end(
         Verdict.RUN if acquired else Verdict.FAIL,
@@ -148,7 +153,7 @@ def _remaining_seconds(request: Request) -> int | None:
 
 def _answer_variables(answer: AnswerWriter, variables: Sequence[tuple[str, str]]) -> None:
     for name, value in variables:
-        answer.variable(name, value)
+        answer.send_variable(name, value)
 
 
 def _acquire_resources(

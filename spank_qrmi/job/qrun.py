@@ -49,12 +49,12 @@ def answer_variables(
     arguments = _read_arguments(request, answer)
     warn_or_refuse(arguments.exposures, is_strict=arguments.is_strict)
     variables = {
-        **_site_variables(arguments, answer, is_strict=arguments.is_strict),
+        **_read_site_variables(arguments, answer, is_strict=arguments.is_strict),
         **_variables_of_options(request),
         **arguments.node_variables,
     }
     for name, value in variables.items():
-        answer.variable(name, value)
+        answer.send_variable(name, value)
     answer.end(Verdict.RUN)
 
 
@@ -67,7 +67,7 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
     job_ids = request.quantum_jobs + request.killed_quantum_jobs
     try:
         arguments = _read_arguments(request, answer)
-        values = _site_variables(arguments, answer)
+        values = _read_site_variables(arguments, answer)
         network.open(
             [arguments.node_variables],
             arguments.worker_user,
@@ -83,7 +83,7 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
     for job_id, outcome in zip(job_ids, outcomes, strict=True):
         if isinstance(outcome, QrmiError):
             failed += 1
-            answer.message(f"quantum job {job_id} may still be on the service: {outcome}")
+            answer.send_message(f"quantum job {job_id} may still be on the service: {outcome}")
         elif outcome:
             log.info("quantum job %s was left on the service and is removed", job_id)
     answer.end(Verdict.RUN, left_count=failed)
@@ -96,7 +96,7 @@ def _read_arguments(request: Request, answer: AnswerWriter) -> QrunArguments:
     return arguments
 
 
-def _site_variables(
+def _read_site_variables(
     arguments: QrunArguments, answer: AnswerWriter, *, is_strict: bool = False
 ) -> Mapping[str, str]:
     values = arguments.values
@@ -122,7 +122,7 @@ def _remove_all(
     """Remove the jobs, some at a time; return for each whether there was one, or its error."""
     now = Deadline(0)
     late_submission = Deadline(min(LATE_SUBMISSION_SECONDS, deadline.remaining_seconds() / 2))
-    is_there = _sighting(service, request, late_submission)
+    is_there = _look_for_jobs(service, request, late_submission)
     last_arrivals = {
         **dict.fromkeys(request.quantum_jobs, now),
         **dict.fromkeys(request.killed_quantum_jobs, late_submission),
@@ -135,7 +135,7 @@ def _remove_all(
     return do_at_once(remove, job_ids, deadline, MOST_REMOVALS_AT_ONCE)
 
 
-def _sighting(
+def _look_for_jobs(
     service: QuantumJobs, request: Request, last_arrival: Deadline
 ) -> Callable[[str], bool]:
     """Return what tells whether a job may be there: of many those that a list shows in time."""

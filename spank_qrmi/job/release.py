@@ -34,15 +34,15 @@ def release(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     """
     arguments = read_arguments(request, answer)
     journal = Journal(arguments.state_directory)
-    with _telling_what_is_not_released(request):
+    with _tell_what_is_not_released(request):
         entries = [entry for entry in entries_of_step(request, journal) if entry.needs_release]
         own = {entry.file_name for entry in entries}
         orphans = [entry for entry in _orphans(journal) if entry.file_name not in own]
-        tokens = token_cache(arguments, answer)
+        tokens = open_token_cache(arguments, answer)
         _open_network(network, [*entries, *orphans], arguments, deadline, tokens)
     failed = release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
-        answer.message(f"QPU {entry.resource_name}: {error}")
+        answer.send_message(f"QPU {entry.resource_name}: {error}")
     seconds = min(ORPHAN_SECONDS, deadline.remaining_seconds())
     if orphans and seconds > 0.0:
         _release_orphans(orphans, Releaser(journal, Deadline(seconds), network), answer)
@@ -59,23 +59,23 @@ def release_job(
     """
     arguments = read_arguments(request, answer)
     journal = Journal(arguments.state_directory)
-    with _telling_what_is_not_released(request):
+    with _tell_what_is_not_released(request):
         entries = [
             entry
-            for entry in _readable(journal.entries_of_job(request.job_id))
+            for entry in _skip_unreadable(journal.entries_of_job(request.job_id))
             if entry.needs_release and not is_being_acquired(entry)
             if entry.owner is None or not is_elsewhere(entry.owner)
         ]
-        tokens = token_cache(arguments, answer)
+        tokens = open_token_cache(arguments, answer)
         _open_network(network, entries, arguments, deadline, tokens)
     failed = release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
-        answer.message(f"QPU {entry.resource_name} of job {entry.job_id}: {error}")
+        answer.send_message(f"QPU {entry.resource_name} of job {entry.job_id}: {error}")
     answer.end(Verdict.RUN, left_count=len(failed))
 
 
 @contextlib.contextmanager
-def _telling_what_is_not_released(request: Request) -> Iterator[None]:
+def _tell_what_is_not_released(request: Request) -> Iterator[None]:
     try:
         yield
     except QrmiError as error:
@@ -130,10 +130,10 @@ def _release_orphans(orphans: Sequence[Entry], releaser: Releaser, answer: Answe
 def entries_of_step(request: Request, journal: Journal) -> list[Entry]:
     """Return what the journal says a step holds; log what it cannot read."""
     step = (request.job_id, request.restart_count, request.step_id)
-    return _readable(journal.entries_of_step(*step))
+    return _skip_unreadable(journal.entries_of_step(*step))
 
 
-def _readable(entries: Iterable[Entry | JournalError]) -> list[Entry]:
+def _skip_unreadable(entries: Iterable[Entry | JournalError]) -> list[Entry]:
     """Return the entries, and log what cannot be read."""
     readable = []
     for entry in entries:
@@ -144,7 +144,7 @@ def _readable(entries: Iterable[Entry | JournalError]) -> list[Entry]:
     return readable
 
 
-def token_cache(arguments: PluginArguments, answer: AnswerWriter) -> TokenCache:
+def open_token_cache(arguments: PluginArguments, answer: AnswerWriter) -> TokenCache:
     """Return the node's access tokens, which `answer` must not show."""
     return TokenCache(arguments.state_directory, answer.redactor.add)
 

@@ -152,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--http-timeout",
         metavar="SECONDS",
-        type=_seconds,
+        type=_parse_seconds,
         default=DEFAULT_HTTP_TIMEOUT_SECONDS,
         help="longest wait for one answer (default: %(default)s)",
     )
@@ -166,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _seconds(text: str) -> int:
+def _parse_seconds(text: str) -> int:
     is_number = text.isascii() and text.isdecimal() and len(text) <= len("3600")
     if not (is_number and 1 <= int(text) <= LONGEST_HTTP_TIMEOUT_SECONDS):
         message = f"must be a whole number of seconds from 1 to {LONGEST_HTTP_TIMEOUT_SECONDS}"

@@ -27,7 +27,7 @@ from spank_qrmi.redaction import Redactor, is_secret_name
 from spank_qrmi.state.locked_files import (
     TEMPORARY_PREFIX,
     YOUNGEST_LEFTOVER_SECONDS,
-    is_locked_in_place,
+    lock_in_place,
     open_file,
     open_to_lock,
     replace_file,
@@ -186,7 +186,7 @@ class Journal:
                     f"{entry.resource_name} are larger than 1 MiB: export fewer or shorter ones"
                 )
                 raise JournalError(message)
-            with self._opened(is_made=True) as directory:
+            with self._open_folder(is_made=True) as directory:
                 return replace_file(directory, entry.file_name, content)
 
     def take_away(self, entry: Entry) -> None:
@@ -194,7 +194,7 @@ class Journal:
         with (
             self._as_journal_errors(f"cannot remove {entry.file_name} from"),
             contextlib.suppress(FileNotFoundError),
-            self._opened() as directory,
+            self._open_folder() as directory,
         ):
             os.unlink(entry.file_name, dir_fd=directory)
             os.fsync(directory)
@@ -205,13 +205,13 @@ class Journal:
         Raises JournalError if it stays locked or can no longer be read.
         """
         name = entry.file_name
-        with self._as_journal_errors(f"cannot lock {name} in"), self._opened() as directory:
+        with self._as_journal_errors(f"cannot lock {name} in"), self._open_folder() as directory:
             while True:
                 try:
                     descriptor = open_to_lock(directory, name)
                 except FileNotFoundError:
                     return None
-                if is_locked_in_place(descriptor, directory, name):
+                if lock_in_place(descriptor, directory, name):
                     try:
                         return LockedEntry(self, self._read(descriptor, name), descriptor)
                     except JournalError:
@@ -245,7 +245,7 @@ class Journal:
                 with (
                     self._as_journal_errors("cannot clean up"),
                     contextlib.suppress(FileNotFoundError),
-                    self._opened() as directory,
+                    self._open_folder() as directory,
                 ):
                     self._clean_up_one(directory, name)
 
@@ -256,12 +256,12 @@ class Journal:
                 age_seconds = time.time() - os.fstat(descriptor).st_mtime
                 if age_seconds < YOUNGEST_LEFTOVER_SECONDS:
                     return
-                if is_locked_in_place(descriptor, directory, name) and self._is_used(descriptor):
+                if lock_in_place(descriptor, directory, name) and self._use_leftover(descriptor):
                     os.unlink(name, dir_fd=directory)
             finally:
                 os.close(descriptor)
 
-    def _is_used(self, descriptor: int) -> bool:
+    def _use_leftover(self, descriptor: int) -> bool:
         """Return whether nothing of a leftover is missing in its entry; complete it if need be."""
         try:
             entry = _entry_of(os.read(descriptor, _ENTRY_LIMIT_BYTES))
@@ -286,22 +286,22 @@ class Journal:
                 with (
                     self._as_journal_errors("cannot read"),
                     contextlib.suppress(FileNotFoundError),
-                    self._opened() as directory,
+                    self._open_folder() as directory,
                 ):
-                    yield self._entry_at(directory, name)
+                    yield self._read_entry(directory, name)
 
     def _names(self, doing: str) -> list[str]:
         names: list[str] = []
         with (
             self._as_journal_errors(doing),
             contextlib.suppress(FileNotFoundError),
-            self._opened() as directory,
+            self._open_folder() as directory,
             os.scandir(directory) as listing,
         ):
             names += sorted(each.name for each in listing)
         return names
 
-    def _entry_at(self, directory: int, name: str) -> Entry | JournalError:
+    def _read_entry(self, directory: int, name: str) -> Entry | JournalError:
         """Read one entry; raise FileNotFoundError if it was released meanwhile."""
         try:
             descriptor = open_file(directory, name)
@@ -339,7 +339,7 @@ class Journal:
         )
 
     @contextlib.contextmanager
-    def _opened(self, *, is_made: bool = False) -> Iterator[int]:
+    def _open_folder(self, *, is_made: bool = False) -> Iterator[int]:
         """Open the folder; raise JournalError if it is not to be trusted."""
         try:
             descriptor = open_trusted_folder(self._directory, is_made=is_made)

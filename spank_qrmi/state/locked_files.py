@@ -35,7 +35,7 @@ def open_to_lock(directory: int, name: str) -> int:
     return open_file(directory, name)
 
 
-def is_locked_in_place(descriptor: int, directory: int, name: str) -> bool:
+def lock_in_place(descriptor: int, directory: int, name: str) -> bool:
     """Take the lock if it is free; return whether the file is then still the one of its name."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -23,7 +23,7 @@ from spank_qrmi.state.locked_files import (
     TEMPORARY_PREFIX,
     YOUNGEST_LEFTOVER_SECONDS,
     is_in_place,
-    is_locked_in_place,
+    lock_in_place,
     open_file,
     replace_file,
 )
@@ -83,7 +83,7 @@ class TokenCache:
         with contextlib.ExitStack() as held:
             token = None
             with self._tolerating("no token is shared"):
-                directory = held.enter_context(self._opened(is_made=True))
+                directory = held.enter_context(self._open_folder(is_made=True))
                 token = self._wait_for_turn(directory, key, deadline, held)
             if token is not None:
                 self.hide([token.text])
@@ -95,7 +95,7 @@ class TokenCache:
             return
         now = _now()
         content = f"{boot_id()}\n{now}\n{now + seconds}\n{text}\n".encode("ascii")
-        with self._tolerating("a token is not kept"), self._opened(is_made=True) as directory:
+        with self._tolerating("a token is not kept"), self._open_folder(is_made=True) as directory:
             if self._remove_unusable(directory, key) >= MOST_TOKENS:
                 log.debug("a token is not kept: there are %d others", MOST_TOKENS)
                 return
@@ -104,7 +104,7 @@ class TokenCache:
 
     def drop(self, key: str) -> None:
         """Forget the token of a login."""
-        with self._tolerating("a token is not dropped"), self._opened() as directory:
+        with self._tolerating("a token is not dropped"), self._open_folder() as directory:
             _remove(directory, key)
 
     def _wait_for_turn(
@@ -118,7 +118,7 @@ class TokenCache:
             if token is not None:
                 return token
             descriptor = open_file(directory, key, os.O_RDWR | os.O_CREAT)
-            if is_locked_in_place(descriptor, directory, key):
+            if lock_in_place(descriptor, directory, key):
                 held.callback(_leave, directory, key, descriptor)
                 # Whoever held the lock may have stored one since we have looked.
                 return self._read(directory, key)
@@ -163,11 +163,13 @@ class TokenCache:
                 _remove_leftover(directory, name)
             elif name != key and _KEY.fullmatch(name):
                 with self._tolerating("an old token is not removed"):
-                    count += self._read(directory, name) is not None or _remains(directory, name)
+                    count += self._read(directory, name) is not None or _remove_unless_used(
+                        directory, name
+                    )
         return count
 
     @contextlib.contextmanager
-    def _opened(self, *, is_made: bool = False) -> Iterator[int]:
+    def _open_folder(self, *, is_made: bool = False) -> Iterator[int]:
         descriptor = open_trusted_folder(self._directory, is_made=is_made)
         try:
             yield descriptor
@@ -228,11 +230,11 @@ def _leave(directory: int, key: str, descriptor: int) -> None:
         os.close(descriptor)
 
 
-def _remains(directory: int, key: str) -> bool:
-    """Remove another login's file that has no usable token, unless one is being fetched."""
+def _remove_unless_used(directory: int, key: str) -> bool:
+    """Remove another login's file without a usable token or a lock; return whether it remains."""
     descriptor = open_file(directory, key, os.O_RDWR)
     try:
-        if not is_locked_in_place(descriptor, directory, key) or _is_usable(descriptor):
+        if not lock_in_place(descriptor, directory, key) or _is_usable(descriptor):
             return True
         os.unlink(key, dir_fd=directory)
         return False

@@ -80,7 +80,7 @@ def _serve(
 
 
 def _fail(answer: AnswerWriter, option: str, text: str) -> None:
-    answer.message(f"{option}: {text}")
+    answer.send_message(f"{option}: {text}")
     # A plugin that asked to acquire then asks for a release in any case: what was acquired so far
     # is in the journal.
     answer.end(Verdict.FAIL, left_count=1)
