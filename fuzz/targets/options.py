@@ -72,8 +72,8 @@ def check_qrun_variables(environment: dict[str, str]) -> None:
     settings = result_or_refusal(lambda: read_settings(environment), VariableError)
     if not isinstance(settings, QrmiError):
         assert 1 <= settings.time_limit_seconds <= names.LONGEST_TIMEOUT_SECONDS
-        assert settings.job_id not in {"", ".", ".."}
-        assert "/" not in settings.job_id
+        assert settings.quantum_job_id not in {"", ".", ".."}
+        assert "/" not in settings.quantum_job_id
     result_or_refusal(lambda: quantum_system_from(environment), VariableError)
 
 

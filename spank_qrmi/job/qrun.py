@@ -64,7 +64,7 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
     Answers how many may still be there, with one message for each.
     """
     # Those that may arrive yet come last, so that nobody waits for them but their own like.
-    job_ids = request.quantum_jobs + request.killed_quantum_jobs
+    quantum_job_ids = request.quantum_jobs + request.killed_quantum_jobs
     try:
         arguments = _read_arguments(request, answer)
         values = _read_site_variables(arguments, answer)
@@ -78,14 +78,15 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
         with network.services(deadline, arguments.node_variables) as services:
             outcomes = _remove_all(request, services.quantum_jobs(values), deadline)
     except QrmiError as error:
-        outcomes = [error for _ in job_ids]
+        outcomes = [error for _ in quantum_job_ids]
     failed = 0
-    for job_id, outcome in zip(job_ids, outcomes, strict=True):
+    for quantum_job_id, outcome in zip(quantum_job_ids, outcomes, strict=True):
         if isinstance(outcome, QrmiError):
             failed += 1
-            answer.send_message(f"quantum job {job_id} may still be on the service: {outcome}")
+            text = f"quantum job {quantum_job_id} may still be on the service: {outcome}"
+            answer.send_message(text)
         elif outcome:
-            log.info("quantum job %s was left on the service and is removed", job_id)
+            log.info("quantum job %s was left on the service and is removed", quantum_job_id)
     answer.end(Verdict.RUN, left_count=failed)
 
 
@@ -128,11 +129,12 @@ def _remove_all(
         **dict.fromkeys(request.killed_quantum_jobs, late_submission),
     }
 
-    def remove(job_id: str) -> bool:
-        return is_there(job_id) and _remove(service, job_id, last_arrivals[job_id])
+    def remove(quantum_job_id: str) -> bool:
+        last_arrival = last_arrivals[quantum_job_id]
+        return is_there(quantum_job_id) and _remove(service, quantum_job_id, last_arrival)
 
-    job_ids = request.quantum_jobs + request.killed_quantum_jobs
-    return do_at_once(remove, job_ids, deadline, MOST_REMOVALS_AT_ONCE)
+    quantum_job_ids = request.quantum_jobs + request.killed_quantum_jobs
+    return do_at_once(remove, quantum_job_ids, deadline, MOST_REMOVALS_AT_ONCE)
 
 
 def _look_for_jobs(
@@ -153,9 +155,9 @@ def _look_for_jobs(
     return there.__contains__
 
 
-def _remove(service: QuantumJobs, job_id: str, last_arrival: Deadline) -> bool:
+def _remove(service: QuantumJobs, quantum_job_id: str, last_arrival: Deadline) -> bool:
     """Remove a job that is there, or arrives in time; return whether there was one."""
-    while not service.remove(job_id):
+    while not service.remove(quantum_job_id):
         if not last_arrival.wait(_LATE_SUBMISSION_POLL_SECONDS):
             return False
     return True

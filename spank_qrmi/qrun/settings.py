@@ -38,7 +38,7 @@ class RunSettings:
     backend: str
     primitive: str
     time_limit_seconds: int
-    job_id: str
+    quantum_job_id: str
     log_level: str
     store: StoreSettings
 
@@ -49,7 +49,7 @@ def read_settings(environment: Mapping[str, str]) -> RunSettings:
         backend=_backend(environment),
         primitive=_primitive(environment),
         time_limit_seconds=_time_limit_seconds(environment),
-        job_id=_job_id(environment),
+        quantum_job_id=_quantum_job_id(environment),
         log_level=service_log_level(environment.get("SRUN_DEBUG", "")),
         store=StoreSettings(
             endpoint_url=require_url(environment, names.S3_ENDPOINT),
@@ -107,14 +107,14 @@ def _time_limit_seconds(environment: Mapping[str, str]) -> int:
     return seconds
 
 
-def _job_id(environment: Mapping[str, str]) -> str:
-    job_id = environment.get(names.JOB_ID, "").strip()
-    if not job_id:
+def _quantum_job_id(environment: Mapping[str, str]) -> str:
+    quantum_job_id = environment.get(names.JOB_ID, "").strip()
+    if not quantum_job_id:
         return str(uuid.uuid4())
-    if not _JOB_ID.fullmatch(job_id):
+    if not _JOB_ID.fullmatch(quantum_job_id):
         message = (
             f"{names.JOB_ID} must be up to 256 letters, digits, dots, hyphens or underscores: "
             "unset it to get a random one"
         )
         raise VariableError(message)
-    return job_id
+    return quantum_job_id
