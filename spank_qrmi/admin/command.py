@@ -26,11 +26,12 @@ from spank_qrmi.configuration.common_plugstack import (
 )
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
-from spank_qrmi.job.releaser import Releaser, is_being_acquired, orphans
+from spank_qrmi.job.releaser import Releaser, open_network
 from spank_qrmi.network.process import start_network_process
 from spank_qrmi.network.services import Network
 from spank_qrmi.redaction import Redactor
 from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.orphans import is_being_acquired, orphans
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.running_code import refuse_untrusted_code
@@ -201,14 +202,8 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
     deadline = Deadline(options.timeout)
     for entry in wanted:
         options.redactor.add(entry.secrets())
-    if wanted:
-        network.open(
-            [entry.node_variables for entry in wanted],
-            options.worker_user,
-            options.timeout,
-            token_cache=TokenCache(options.state_dir, options.redactor.add),
-        )
-        network.wait_until_open(deadline)
+    tokens = TokenCache(options.state_dir, options.redactor.add)
+    open_network(network, wanted, options.worker_user, tokens, deadline)
     outcomes = Releaser(journal, deadline, network).release_all(wanted)
     lines = [
         f"job {entry.job_id}: {entry.resource_name}: {_result(entry, error)}"

@@ -5,17 +5,15 @@ An argument is a line of a table: `COMMON` for both plugins and the command, and
 plugin beside it. No error shows a value of which it is not known that it is no secret.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TypeVar
 
-from spank_qrmi.errors import ArgumentError, ConfigError
+from spank_qrmi.errors import ArgumentError
 from spank_qrmi.protocol import MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import shown_value
-from spank_qrmi.trust.files import check_trusted
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
 
 MAX_TIMEOUT_SECONDS = 86400
@@ -168,18 +166,6 @@ def secret_variables_text(node_variables: Mapping[str, str]) -> tuple[str, ...]:
         f"{', '.join(names)}: a secret in plugstack.conf, which all users' commands read: "
         "leave it out there",
     )
-
-
-def check_certificates(node_variables: Mapping[str, str]) -> None:
-    """Raise ArgumentError if others could change the certificates that requests will trust."""
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        # OpenSSL takes several folders.
-        for path in filter(None, node_variables.get(name, "").split(os.pathsep)):
-            try:
-                check_trusted(path)
-            except ConfigError as error:
-                message = f"--env:{name}: {error}"
-                raise ArgumentError(message) from error
 
 
 def _shown(argument: str) -> str:

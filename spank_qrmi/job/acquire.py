@@ -21,14 +21,10 @@ from spank_qrmi.job.environment import (
     list_variables,
     resource_variables,
 )
-from spank_qrmi.job.release import (
-    entries_of_step,
-    open_token_cache,
-    read_arguments,
-    release_entries,
-)
+from spank_qrmi.job.release import release_entries
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.job.resolution import Resolution, resolve_qpus, split_names
+from spank_qrmi.job.step import entries_of_step, open_token_cache, read_arguments
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import MASK, shown_value

@@ -10,16 +10,15 @@ from collections.abc import Callable, Mapping
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients import qrun_variables as names
-from spank_qrmi.configuration.common_plugstack import check_certificates
 from spank_qrmi.configuration.qrun_credentials import load_credentials
 from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_arguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.job.environment import job_timeout_seconds
+from spank_qrmi.job.step import check_node_variables, open_token_cache
 from spank_qrmi.network.calls import QuantumJobs
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verdict
-from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.files import warn_or_refuse
 
 log = logging.getLogger(__name__)
@@ -72,7 +71,7 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
             [arguments.node_variables],
             arguments.worker_user,
             request.timeout_seconds,
-            token_cache=TokenCache(arguments.state_directory, answer.redactor.add),
+            token_cache=open_token_cache(arguments, answer),
         )
         network.wait_until_open(deadline)
         with network.services(deadline, arguments.node_variables) as services:
@@ -92,8 +91,7 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
 
 def _read_arguments(request: Request, answer: AnswerWriter) -> QrunArguments:
     arguments = parse_arguments(request.arguments)
-    answer.redactor.add_variables(arguments.node_variables.items())
-    check_certificates(arguments.node_variables)
+    check_node_variables(arguments, answer)
     return arguments
 
 

@@ -9,56 +9,39 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Settings
-from spank_qrmi.configuration.common_plugstack import check_certificates
+from spank_qrmi.configuration.node_variables import check_certificates
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.network.services import Network, Services
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
-from spank_qrmi.state.owner import is_gone
+from spank_qrmi.state.token_cache import TokenCache
+from spank_qrmi.trust.worker_user import WorkerUser
 
 log = logging.getLogger(__name__)
 
 
-RETRY_SECONDS = 300
-"""How long a job's end leaves alone what another job's could not be released."""
-
-_MOST_RETRIED_AT_ONCE = 32
-
-
-def is_orphaned(entry: Entry) -> bool:
-    """Return whether the step that acquired has ended; one whose owner is not known counts not."""
-    return entry.owner is not None and is_gone(entry.owner)
-
-
-def is_being_acquired(entry: Entry) -> bool:
-    """Return whether a living step may still be told the token."""
-    is_alive = entry.owner is not None and not is_gone(entry.owner)
-    return is_alive and entry.token is None and not entry.failure
-
-
-def orphans(entries: Iterable[Entry], now: float) -> list[Entry]:
-    """Return what no living step holds and something can be done about, `now` in Unix seconds."""
-    return [
-        entry
-        for entry in entries
-        if (entry.needs_release or entry.has_ended(now)) and is_orphaned(entry)
-    ]
-
-
-def orphans_to_retry(entries: Iterable[Entry], now: float) -> list[Entry]:
-    """Return the orphans that the end of another job may try again."""
-    due = (
-        entry
-        for entry in entries
-        if entry.failed_at is None or not 0 <= now - entry.failed_at < RETRY_SECONDS
-    )
-    return orphans(due, now)[:_MOST_RETRIED_AT_ONCE]
+def open_network(
+    network: Network,
+    entries: Sequence[Entry],
+    user: WorkerUser,
+    tokens: TokenCache,
+    deadline: Deadline,
+) -> None:
+    """Get ready for requests with the variables of each entry; raise QrmiError if that fails."""
+    if entries:
+        network.open(
+            [entry.node_variables for entry in entries],
+            user,
+            deadline.remaining_seconds(),
+            token_cache=tokens,
+        )
+        network.wait_until_open(deadline)
 
 
 class Releaser:

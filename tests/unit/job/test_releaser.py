@@ -13,16 +13,9 @@ import pytest
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
-from spank_qrmi.job.releaser import (
-    RETRY_SECONDS,
-    Releaser,
-    is_being_acquired,
-    is_orphaned,
-    orphans,
-    orphans_to_retry,
-)
+from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.state.journal import Entry, Journal
-from spank_qrmi.state.owner import Owner, owner_of
+from spank_qrmi.state.owner import Owner
 from tests.unit.fake_vendor import TYPE, FakeVendor
 from tests.unit.local_network import LocalNetwork
 
@@ -265,33 +258,3 @@ def test_unusable_variables_keep_their_entry(
     assert first.startswith(trouble)
     assert (second, len(journal.entries())) == (None, 1)
     assert dict(os.environ) == before
-
-
-def test_who_is_orphaned_and_who_is_being_acquired() -> None:
-    alive = owner_of(os.getpid())
-    assert is_orphaned(entry_of("a"))
-    assert not is_orphaned(entry_of("a", owner=alive))
-    assert not is_orphaned(entry_of("a", owner=None))
-    assert is_being_acquired(entry_of("a", None, owner=alive))
-    assert not is_being_acquired(entry_of("a", None, owner=None))
-    assert not is_being_acquired(entry_of("a", None))
-    assert not is_being_acquired(entry_of("a", owner=alive))
-    assert not is_being_acquired(entry_of("a", None, owner=alive, failure="told"))
-
-
-def test_what_a_jobs_end_tries_again() -> None:
-    wanted = [
-        entry_of("held"),
-        entry_of("failed long ago", failure="x", failed_at=NOW - RETRY_SECONDS),
-        entry_of("clock was put back", failure="x", failed_at=NOW + 1000),
-        entry_of("never answered", None),
-        entry_of("ended", None, failure="told", ends_at=NOW),
-    ]
-    others = [
-        entry_of("failed just now", failure="x", failed_at=NOW - RETRY_SECONDS + 1),
-        entry_of("told", None, failure="told"),
-        entry_of("of a living step", owner=owner_of(os.getpid())),
-    ]
-    assert orphans_to_retry([*wanted, *others], NOW) == wanted
-    assert len(orphans_to_retry([entry_of("a")] * 100, NOW)) == 32
-    assert orphans([*wanted, *others], NOW) == [*wanted, others[0]]
