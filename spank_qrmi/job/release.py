@@ -27,8 +27,8 @@ def release(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     """Release what the journal says the step holds; what fails stays in the journal.
 
     Then what other jobs have left behind is tried again, which only the log tells: these lines are
-    not this job's. Raises ArgumentError if the journal cannot be found, ReleaseError if it cannot
-    be used, or the network cannot.
+    not this job's. Raises ArgumentError for arguments that cannot be used, ReleaseError if
+    journal or network cannot.
     """
     arguments = read_arguments(request, answer)
     journal = Journal(arguments.state_directory)
