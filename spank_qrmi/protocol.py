@@ -28,6 +28,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from spank_qrmi.errors import ProtocolError
+from spank_qrmi.numbers_in_text import parse_number
 
 VERSION = 1
 PREAMBLE = b"QRMI%c" % VERSION
@@ -40,6 +41,7 @@ MAX_VARIABLE_NAME_BYTES = 255
 _NO_LIMIT_MINUTES = frozenset({0xFFFFFFFF, 0xFFFFFFFE})
 
 _HEADER_BYTES = 5
+_LARGEST_NUMBER = 10**20 - 1
 
 
 class RequestTag(bytes, Enum):
@@ -250,11 +252,11 @@ def _verb_of(single: dict[RequestTag, str], version: int) -> Verb:
 
 def _request_of(version: int, single: dict[RequestTag, str]) -> Request:
     def number(tag: RequestTag) -> int:
-        text = single.get(tag, "")
-        if not (text.isascii() and text.isdigit() and len(text) <= len("18446744073709551615")):
+        found = parse_number(single.get(tag, ""), _LARGEST_NUMBER)
+        if found is None:
             message = f"request's record {tag.value!r} is no number"
             raise ProtocolError(message)
-        return int(text)
+        return found
 
     def optional_number(tag: RequestTag) -> int | None:
         return number(tag) if tag in single else None

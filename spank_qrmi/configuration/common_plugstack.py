@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import TypeVar
 
 from spank_qrmi.errors import ArgumentError
+from spank_qrmi.numbers_in_text import parse_number
 from spank_qrmi.protocol import MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import shown_value
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, worker_user
@@ -112,15 +113,14 @@ def parse_absolute_path_or_none(option: str, text: str) -> str:
 
 def parse_seconds(option: str, text: str) -> int:
     """Read a number of seconds from 1 to MAX_TIMEOUT_SECONDS."""
-    # Python refuses to read a number of thousands of digits.
-    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(MAX_TIMEOUT_SECONDS))
-    if not (is_number and 1 <= int(text) <= MAX_TIMEOUT_SECONDS):
+    seconds = parse_number(text, MAX_TIMEOUT_SECONDS)
+    if not seconds:
         message = (
             f"{option} must be a whole number of seconds from 1 to {MAX_TIMEOUT_SECONDS}, "
             f"got {text!r}"
         )
         raise ArgumentError(message)
-    return int(text)
+    return seconds
 
 
 def parse_flag(_option: str, _text: str) -> bool:

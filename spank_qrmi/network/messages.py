@@ -22,6 +22,7 @@ from spank_qrmi.errors import (
     ServiceError,
     VariableError,
 )
+from spank_qrmi.numbers_in_text import parse_number
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 """What the worker asks: a resource's variables, as many as a job may bring."""
@@ -177,9 +178,10 @@ def checked_token(text: str) -> str:
 
 def number(text: str) -> int:
     """Return a whole number of at most 9 digits; raise ProtocolError if it is none."""
-    if not (text.isascii() and text.isdigit() and len(text) <= len("999999999")):
+    found = parse_number(text, 999_999_999)
+    if found is None:
         raise ProtocolError("a message holds no number where one belongs")
-    return int(text)
+    return found
 
 
 @contextlib.contextmanager

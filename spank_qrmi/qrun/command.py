@@ -16,6 +16,7 @@ from types import FrameType
 from spank_qrmi import __version__
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.errors import QrmiError
+from spank_qrmi.numbers_in_text import parse_number
 from spank_qrmi.qrun.outcome import SIGNAL_BASE, ExitStatus, status_of
 from spank_qrmi.qrun.progress import Progress
 from spank_qrmi.qrun.run import QuantumRun, RunOptions
@@ -167,8 +168,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _parse_seconds(text: str) -> int:
-    is_number = text.isascii() and text.isdecimal() and len(text) <= len("3600")
-    if not (is_number and 1 <= int(text) <= LONGEST_HTTP_TIMEOUT_SECONDS):
+    seconds = parse_number(text, LONGEST_HTTP_TIMEOUT_SECONDS)
+    if not seconds:
         message = f"must be a whole number of seconds from 1 to {LONGEST_HTTP_TIMEOUT_SECONDS}"
         raise argparse.ArgumentTypeError(message)
-    return int(text)
+    return seconds

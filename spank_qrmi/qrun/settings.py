@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.qrun_service import require, require_url
 from spank_qrmi.errors import VariableError
+from spank_qrmi.numbers_in_text import parse_number
 
 _JOB_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,256}")
 _LONGEST_NAME = 256
@@ -66,8 +67,7 @@ def service_log_level(srun_debug: str) -> str:
 
     2 is `srun --quiet`, 3 the default, 4 and more `srun --verbose`; 3 stands for everything else.
     """
-    text = srun_debug.strip()
-    level = int(text) if text.isascii() and text.isdecimal() and len(text) == 1 else 0
+    level = parse_number(srun_debug.strip(), 9) or 0
     if level == _QUIET_SRUN_DEBUG:
         return _ERROR_LEVEL
     return _DEBUG_LEVEL if level >= _VERBOSE_SRUN_DEBUG else _INFO_LEVEL
@@ -92,9 +92,7 @@ def _primitive(environment: Mapping[str, str]) -> str:
 
 
 def _time_limit_seconds(environment: Mapping[str, str]) -> int:
-    text = require(environment, names.TIMEOUT_SECONDS)
-    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(2**64))
-    seconds = int(text) if is_number else 0
+    seconds = parse_number(require(environment, names.TIMEOUT_SECONDS), 2**64) or 0
     if seconds == names.UNLIMITED_SECONDS:
         return names.LONGEST_TIMEOUT_SECONDS
     if not 1 <= seconds <= names.LONGEST_TIMEOUT_SECONDS:
