@@ -10,6 +10,11 @@ from collections.abc import Callable, Mapping
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients import qrun_variables as names
+from spank_qrmi.clients.late_submission import (
+    LATE_SUBMISSION_POLL_SECONDS,
+    LATE_SUBMISSION_SECONDS,
+    remove_once_there,
+)
 from spank_qrmi.configuration.qrun_credentials import load_credentials
 from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_arguments
 from spank_qrmi.deadline import Deadline
@@ -28,11 +33,6 @@ MOST_REMOVALS_AT_ONCE = 8
 
 LARGEST_ASKED_ONE_BY_ONE = 8
 """For more jobs the service is asked for a list: most tasks of a large step never had a job."""
-
-LATE_SUBMISSION_SECONDS = 3.0
-"""How long the request of a killed qrun may take to reach the service nevertheless."""
-
-_LATE_SUBMISSION_POLL_SECONDS = 0.5
 
 _LIST_SHARE = 0.25
 """Part of the time that is left which one list may take, so that there is time to do without."""
@@ -129,7 +129,9 @@ def _remove_all(
 
     def remove(quantum_job_id: str) -> bool:
         last_arrival = last_arrivals[quantum_job_id]
-        return is_there(quantum_job_id) and _remove(service, quantum_job_id, last_arrival)
+        return is_there(quantum_job_id) and remove_once_there(
+            lambda: service.remove(quantum_job_id), last_arrival
+        )
 
     quantum_job_ids = request.quantum_jobs + request.killed_quantum_jobs
     return do_at_once(remove, quantum_job_ids, deadline, MOST_REMOVALS_AT_ONCE)
@@ -144,18 +146,10 @@ def _look_for_jobs(
     try:
         there = set(service.job_ids(_LIST_SHARE))
         while not there.issuperset(request.killed_quantum_jobs) and last_arrival.wait(
-            _LATE_SUBMISSION_POLL_SECONDS
+            LATE_SUBMISSION_POLL_SECONDS
         ):
             there |= service.job_ids(_LIST_SHARE)
     except QrmiError as error:
         log.debug("the quantum jobs are asked for one by one: %s", error)
         return lambda _: True
     return there.__contains__
-
-
-def _remove(service: QuantumJobs, quantum_job_id: str, last_arrival: Deadline) -> bool:
-    """Remove a job that is there, or arrives in time; return whether there was one."""
-    while not service.remove(quantum_job_id):
-        if not last_arrival.wait(_LATE_SUBMISSION_POLL_SECONDS):
-            return False
-    return True

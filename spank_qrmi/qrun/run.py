@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.base import Exchange
 from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.late_submission import LATE_SUBMISSION_SECONDS, remove_once_there
 from spank_qrmi.clients.qrun_service import quantum_system_from
 from spank_qrmi.clients.quantum_system import COMPLETED, FAILED, QuantumJob
 from spank_qrmi.clients.tokens import TokenSource
@@ -35,11 +36,6 @@ _TIMEOUTS_PER_REQUEST = 3
 
 _JOB_SHARE = 2 / 3
 """Part of the time for cleaning up after which the objects have their turn."""
-
-_LATE_SUBMISSION_SECONDS = 3.0
-"""How long a request whose response was lost may take to reach the service nevertheless."""
-
-_LATE_SUBMISSION_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -177,17 +173,18 @@ class QuantumRun:
         return ExitStatus.COMPLETED
 
     def _remove_job(self, deadline: Deadline) -> None:
-        late_submission = Deadline(min(_LATE_SUBMISSION_SECONDS, deadline.remaining_seconds()))
+        late_submission = Deadline(min(LATE_SUBMISSION_SECONDS, deadline.remaining_seconds()))
         try:
             try_seconds = deadline.remaining_seconds() / _TIMEOUTS_PER_REQUEST
             with HttpClient(deadline, try_seconds=try_seconds) as http:
                 exchange = Exchange(http, TokenSource(http, failures_are_final=False))
                 system = quantum_system_from(self._environment)
-                while (
-                    not system.remove(exchange, self._quantum_job_id) and self._submission.is_open
-                ):
-                    if not late_submission.wait(_LATE_SUBMISSION_POLL_SECONDS):
-                        break
+
+                def is_done() -> bool:
+                    is_removed = system.remove(exchange, self._quantum_job_id)
+                    return is_removed or not self._submission.is_open
+
+                remove_once_there(is_done, late_submission)
         except QrmiError as error:
             self._progress.error(f"job {self._quantum_job_id} may still be on the service: {error}")
         else:
