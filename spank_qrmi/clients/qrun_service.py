@@ -47,7 +47,7 @@ def require_url(values: Mapping[str, str], name: str) -> str:
 def _access(values: Mapping[str, str], endpoint_url: str) -> Access:
     """Return how requests are authorised."""
     missing = [name for name in names.IAM_VARIABLES if not values.get(name, "").strip()]
-    app_id = (names.APPID_CLIENT_ID, names.APPID_SECRET)
+    app_id = names.APP_ID_VARIABLES
     if not missing:
         return Access(
             login=IamLogin(

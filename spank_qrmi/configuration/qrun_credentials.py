@@ -14,10 +14,9 @@ from spank_qrmi.trust.files import StrPath, exposed_text, read_trusted_file, war
 
 MAX_FILE_BYTES = 64 * 1024
 
-_PREFIX = "IBMQRUN_"
-_KEYS = {name.removeprefix(_PREFIX): name for name in (*names.SITE_VARIABLES, *names.IAM_VARIABLES)}
-_APP_ID = ("APPID_CLIENT_ID", "APPID_SECRET")
-_IAM = tuple(name.removeprefix(_PREFIX) for name in names.IAM_VARIABLES)
+_KEYS = {
+    name.removeprefix(names.PREFIX): name for name in (*names.SITE_VARIABLES, *names.IAM_VARIABLES)
+}
 
 
 def load_credentials(path: StrPath, *, is_strict: bool = False) -> dict[str, str]:
@@ -60,13 +59,17 @@ def _check_entry(path: StrPath, key: str, value: object) -> None:
 
 def _check_complete(path: StrPath, document: Mapping[str, object]) -> None:
     """Raise ConfigError if a key is missing: one login is needed, and all of what a login needs."""
-    logins = [login for login in (_APP_ID, _IAM) if any(key in document for key in login)]
-    if not logins:
-        message = f"{path}: needs {' and '.join(_APP_ID)}, or {', '.join(_IAM)}"
+    given = [name for key, name in _KEYS.items() if key in document]
+    app_id, iam = names.APP_ID_VARIABLES, names.IAM_VARIABLES
+    if set(given).isdisjoint({*app_id, *iam}):
+        message = f"{path}: needs {' and '.join(map(_key, app_id))}, or {', '.join(map(_key, iam))}"
         raise ConfigError(message)
-    needed = [key for key in _KEYS if key not in {*_APP_ID, *_IAM}]
-    needed += [key for login in logins for key in login]
-    missing = [key for key in needed if key not in document]
+    missing = [name for name in names.SITE_VARIABLES if name not in {*app_id, *given}]
+    missing += names.missing_of_logins(given)
     if missing:
-        message = f"{path}: lacks {', '.join(missing)}"
+        message = f"{path}: lacks {', '.join(map(_key, missing))}"
         raise ConfigError(message)
+
+
+def _key(name: str) -> str:
+    return name.removeprefix(names.PREFIX)

@@ -92,7 +92,7 @@ def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
 
 
 def _check_count(positional: Sequence[str]) -> None:
-    wanted = [name.removeprefix("IBMQRUN_") for name in names.SITE_VARIABLES]
+    wanted = [name.removeprefix(names.PREFIX) for name in names.SITE_VARIABLES]
     if len(positional) != len(wanted):
         message = (
             f"{len(wanted)} arguments are needed in this order, got {len(positional)}: "
@@ -102,8 +102,9 @@ def _check_count(positional: Sequence[str]) -> None:
 
 
 def _check_iam(iam_values: Mapping[str, str]) -> None:
-    missing = [each.name for each in _IAM_OPTIONS if each.key not in iam_values]
-    if iam_values and missing:
+    missing_names = names.missing_of_logins(iam_values)
+    missing = [each.name for each in _IAM_OPTIONS if each.key in missing_names]
+    if missing:
         every = ", ".join(each.name for each in _IAM_OPTIONS)
         message = f"{every} belong together: add {' and '.join(missing)}"
         raise ArgumentError(message)
