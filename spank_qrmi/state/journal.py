@@ -26,10 +26,10 @@ from spank_qrmi.errors import ConfigError, JournalError
 from spank_qrmi.redaction import Redactor, is_secret_name
 from spank_qrmi.state.locked_files import (
     TEMPORARY_PREFIX,
-    YOUNGEST_LEFTOVER_SECONDS,
     lock_in_place,
     open_file,
     open_to_lock,
+    remove_leftover,
     replace_file,
 )
 from spank_qrmi.state.owner import Owner
@@ -247,19 +247,7 @@ class Journal:
                     contextlib.suppress(FileNotFoundError),
                     self._open_folder() as directory,
                 ):
-                    self._clean_up_one(directory, name)
-
-    def _clean_up_one(self, directory: int, name: str) -> None:
-        with contextlib.suppress(OSError):
-            descriptor = open_to_lock(directory, name)
-            try:
-                age_seconds = time.time() - os.fstat(descriptor).st_mtime
-                if age_seconds < YOUNGEST_LEFTOVER_SECONDS:
-                    return
-                if lock_in_place(descriptor, directory, name) and self._use_leftover(descriptor):
-                    os.unlink(name, dir_fd=directory)
-            finally:
-                os.close(descriptor)
+                    remove_leftover(directory, name, self._use_leftover)
 
     def _use_leftover(self, descriptor: int) -> bool:
         """Return whether nothing of a leftover is missing in its entry; complete it if need be."""

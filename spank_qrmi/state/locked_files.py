@@ -9,6 +9,8 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
+from collections.abc import Callable
 
 TEMPORARY_PREFIX = ".new-"
 """How the name of a file begins that is not yet whole."""
@@ -75,3 +77,22 @@ def replace_file(directory: int, name: str, content: bytes, *, outlasts_crash: b
         os.close(descriptor)
         raise
     return descriptor
+
+
+def remove_leftover(
+    directory: int, name: str, use: Callable[[int], bool] = lambda descriptor: True
+) -> None:
+    """Remove a file that was cut off before it had its name, once its writer is certainly gone.
+
+    `use` is given its descriptor; if it returns False, the file is kept. No failure is told.
+    """
+    with contextlib.suppress(OSError):
+        descriptor = open_to_lock(directory, name)
+        try:
+            age_seconds = time.time() - os.fstat(descriptor).st_mtime
+            if age_seconds < YOUNGEST_LEFTOVER_SECONDS:
+                return
+            if lock_in_place(descriptor, directory, name) and use(descriptor):
+                os.unlink(name, dir_fd=directory)
+        finally:
+            os.close(descriptor)

@@ -13,6 +13,7 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,10 +22,10 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.state.locked_files import (
     TEMPORARY_PREFIX,
-    YOUNGEST_LEFTOVER_SECONDS,
     is_in_place,
     lock_in_place,
     open_file,
+    remove_leftover,
     replace_file,
 )
 from spank_qrmi.state.owner import boot_id
@@ -49,12 +50,12 @@ _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.025
 
 
+@dataclass(frozen=True)
 class CachedToken:
     """An access token, and for how many seconds it may still be used."""
 
-    def __init__(self, text: str, seconds: int) -> None:
-        self.text = text
-        self.seconds = seconds
+    text: str = field(repr=False)
+    seconds: int
 
 
 class TokenCache:
@@ -160,7 +161,7 @@ class TokenCache:
         count = 0
         for name in os.listdir(directory):
             if name.startswith(TEMPORARY_PREFIX):
-                _remove_leftover(directory, name)
+                remove_leftover(directory, name)
             elif name != key and _KEY.fullmatch(name):
                 with self._tolerating("an old token is not removed"):
                     count += self._read(directory, name) is not None or _remove_unless_used(
@@ -240,13 +241,6 @@ def _remove_unless_used(directory: int, key: str) -> bool:
         return False
     finally:
         os.close(descriptor)
-
-
-def _remove_leftover(directory: int, name: str) -> None:
-    with contextlib.suppress(OSError):
-        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        if time.time() - status.st_mtime >= YOUNGEST_LEFTOVER_SECONDS:
-            os.unlink(name, dir_fd=directory)
 
 
 def _remove(directory: int, name: str) -> None:

@@ -22,7 +22,7 @@ import pytest
 
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError
-from spank_qrmi.state import journal
+from spank_qrmi.state import locked_files
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
 from tests.deadlines import killed_after
@@ -578,7 +578,7 @@ while True:
 def test_writer_killed_at_any_moment_leaves_whole_entries_without_locks(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "YOUNGEST_LEFTOVER_SECONDS", -1)
+    monkeypatch.setattr(locked_files, "YOUNGEST_LEFTOVER_SECONDS", -1)
     for turn in range(15):
         command = [sys.executable, "-c", WRITER, str(folder), str(turn)]
         with (
