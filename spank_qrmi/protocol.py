@@ -139,11 +139,9 @@ def preamble(version: int) -> bytes:
 def encode_record(tag: RequestTag | AnswerTag, payload: bytes) -> bytes:
     """Return one record; raise ProtocolError for a NUL or for more than MAX_PAYLOAD_BYTES."""
     if b"\0" in payload:
-        message = f"record {tag.value!r} holds a NUL byte"
-        raise ProtocolError(message)
+        raise ProtocolError(f"record {tag.value!r} holds a NUL byte")
     if len(payload) > MAX_PAYLOAD_BYTES:
-        message = f"record {tag.value!r} is longer than {MAX_PAYLOAD_BYTES} bytes"
-        raise ProtocolError(message)
+        raise ProtocolError(f"record {tag.value!r} is longer than {MAX_PAYLOAD_BYTES} bytes")
     return b"%b%b%b" % (tag.value, len(payload).to_bytes(4, "big"), payload)
 
 
@@ -180,16 +178,14 @@ def read_records(receive: Callable[[int], bytes]) -> Iterator[tuple[bytes, bytes
         nonlocal read
         read += count
         if read > MAX_MESSAGE_BYTES:
-            message = f"message is longer than {MAX_MESSAGE_BYTES} bytes"
-            raise ProtocolError(message)
+            raise ProtocolError(f"message is longer than {MAX_MESSAGE_BYTES} bytes")
         return _read_exactly(receive, count)
 
     while True:
         header = read_exactly(_HEADER_BYTES)
         tag, length = header[:1], int.from_bytes(header[1:], "big")
         if length > MAX_PAYLOAD_BYTES:
-            message = f"record {tag!r} is longer than {MAX_PAYLOAD_BYTES} bytes"
-            raise ProtocolError(message)
+            raise ProtocolError(f"record {tag!r} is longer than {MAX_PAYLOAD_BYTES} bytes")
         if tag == RequestTag.END.value:
             return
         yield tag, read_exactly(length)
@@ -222,8 +218,7 @@ def decode_request(receive: Callable[[int], bytes], version: int) -> Request:
         elif tag in quantum_jobs:
             quantum_jobs[tag].append(text)
         elif tag in single:
-            message = f"request holds record {tag_byte!r} twice"
-            raise ProtocolError(message)
+            raise ProtocolError(f"request holds record {tag_byte!r} twice")
         else:
             single[tag] = text
     return replace(
@@ -238,12 +233,11 @@ def decode_request(receive: Callable[[int], bytes], version: int) -> Request:
 def _verb_of(single: dict[RequestTag, str], version: int) -> Verb:
     text = single.get(RequestTag.VERB, "")
     if version != VERSION and text not in {verb.value for verb in ALWAYS_UNDERSTOOD}:
-        message = (
+        raise ProtocolError(
             f"the plugin and the QPU worker on this node are of different releases (message format "
             f"{version} and {VERSION}): submit the job again; if this stays, the administrator "
             "must install the plugin again"
         )
-        raise ProtocolError(message)
     try:
         return Verb(text)
     except ValueError as error:
@@ -254,8 +248,7 @@ def _request_of(version: int, single: dict[RequestTag, str]) -> Request:
     def number(tag: RequestTag) -> int:
         found = parse_number(single.get(tag, ""), _LARGEST_NUMBER)
         if found is None:
-            message = f"request's record {tag.value!r} is no number"
-            raise ProtocolError(message)
+            raise ProtocolError(f"request's record {tag.value!r} is no number")
         return found
 
     def optional_number(tag: RequestTag) -> int | None:

@@ -160,11 +160,10 @@ def _become_worker_server(options: argparse.Namespace) -> NoReturn:
 
 def _become_simulator(options: argparse.Namespace) -> NoReturn:
     if importlib.util.find_spec(_SIMULATOR) is None:
-        message = (
+        raise QrmiError(
             "the simulated site is a package of its own: install the file "
             f"{_SIMULATOR}-{__version__}-py3-none-any.whl of this release beside spank-qrmi"
         )
-        raise QrmiError(message)
     command = [sys.executable, "-I", "-m", _SIMULATOR, *options.arguments]
     os.execv(command[0], command)  # noqa: S606 (it has no shell to be misled by)
 

@@ -73,8 +73,7 @@ def install_plugins(places: Places, root: Path) -> list[Path]:
             # Half an installation must be possible to take away as well.
             _record(known, (Path("/", path.relative_to(root)) for path in written))
     except OSError as error:
-        message = f"cannot write {error.filename}: {error.strerror}"
-        raise InstallationError(message) from error
+        raise InstallationError(f"cannot write {error.filename}: {error.strerror}") from error
     return written
 
 
@@ -88,8 +87,7 @@ def uninstall_plugins(root: Path) -> list[Path]:
                 removed.append(path)
         _record_path(Path(sys.prefix)).unlink(missing_ok=True)
     except OSError as error:
-        message = f"cannot remove {error.filename}: {error.strerror}"
-        raise InstallationError(message) from error
+        raise InstallationError(f"cannot remove {error.filename}: {error.strerror}") from error
     return removed
 
 
@@ -180,8 +178,9 @@ def _link_command(text: Path, target: Path, known: Iterable[Path], root: Path) -
         target.is_symlink() and target.readlink() == text
     )
     if is_there and not is_ours:
-        message = f"{target} is somebody else's: remove it, or choose another prefix for commands"
-        raise InstallationError(message)
+        raise InstallationError(
+            f"{target} is somebody else's: remove it, or choose another prefix for commands"
+        )
     return [*created, _replace_link(text, target)]
 
 
@@ -228,5 +227,4 @@ def _recorded(environment: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except ValueError as error:
-        message = f"{record} cannot be read: {error}"
-        raise InstallationError(message) from error
+        raise InstallationError(f"{record} cannot be read: {error}") from error

@@ -34,8 +34,7 @@ def name_line_of(library: str) -> Iterator[None]:
     try:
         yield
     except ArgumentError as error:
-        message = f"{error}: correct the line of {library} in plugstack.conf"
-        raise ArgumentError(message) from None
+        raise ArgumentError(f"{error}: correct the line of {library} in plugstack.conf") from None
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,7 @@ def parse_options(
         name, separator, text = argument.partition("=")
         found = by_name.get(name)
         if found is None or bool(separator) != bool(found.shown_value):
-            message = f"argument {_shown(argument)!r} is not known"
-            raise ArgumentError(message)
+            raise ArgumentError(f"argument {_shown(argument)!r} is not known")
         value = found.parse(name, text)
         if found.key is not None:
             values[found.key] = value
@@ -101,8 +99,7 @@ def parse_absolute_path(option: str, text: str) -> str:
     """Read a path that starts with a slash."""
     path = PurePath(text)
     if not path.is_absolute():
-        message = f"{option} must be an absolute path, got {text!r}"
-        raise ArgumentError(message)
+        raise ArgumentError(f"{option} must be an absolute path, got {text!r}")
     return str(path)
 
 
@@ -115,11 +112,10 @@ def parse_seconds(option: str, text: str) -> int:
     """Read a number of seconds from 1 to MAX_TIMEOUT_SECONDS."""
     seconds = parse_number(text, MAX_TIMEOUT_SECONDS)
     if not seconds:
-        message = (
+        raise ArgumentError(
             f"{option} must be a whole number of seconds from 1 to {MAX_TIMEOUT_SECONDS}, "
             f"got {text!r}"
         )
-        raise ArgumentError(message)
     return seconds
 
 
@@ -133,8 +129,7 @@ def parse_one_of(choices: Mapping[str, _Value]) -> Callable[[str, str], _Value]:
 
     def parse(option: str, text: str) -> _Value:
         if text not in choices:
-            message = f"{option} must be {' or '.join(choices)}, got {text!r}"
-            raise ArgumentError(message)
+            raise ArgumentError(f"{option} must be {' or '.join(choices)}, got {text!r}")
         return choices[text]
 
     return parse
@@ -144,8 +139,7 @@ def _node_variable(argument: str) -> tuple[str, str]:
     name, separator, value = argument.removeprefix("--env:").partition("=")
     is_too_long = len(name.encode("utf-8", "surrogateescape")) > MAX_VARIABLE_NAME_BYTES
     if not separator or not name or not name.isprintable() or " " in name or is_too_long:
-        message = f"argument {_shown(argument)!r} must be --env:NAME=VALUE"
-        raise ArgumentError(message)
+        raise ArgumentError(f"argument {_shown(argument)!r} must be --env:NAME=VALUE")
     return name, value
 
 

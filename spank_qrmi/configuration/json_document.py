@@ -14,8 +14,9 @@ def parse_document(path: StrPath, content: bytes) -> object:
     try:
         return orjson.loads(_decoded(content))
     except json.JSONDecodeError as error:
-        message = f"{path}: is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
-        raise ConfigError(message) from None
+        raise ConfigError(
+            f"{path}: is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        ) from None
 
 
 def _decoded(content: bytes) -> str:

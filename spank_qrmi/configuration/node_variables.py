@@ -16,5 +16,4 @@ def check_certificates(node_variables: Mapping[str, str]) -> None:
             try:
                 check_trusted(path)
             except ConfigError as error:
-                message = f"--env:{name}: {error}"
-                raise ArgumentError(message) from error
+                raise ArgumentError(f"--env:{name}: {error}") from error

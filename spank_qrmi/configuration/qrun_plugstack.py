@@ -47,8 +47,7 @@ class QrunArguments(CommonArguments):
 
 def _parse_text(option: str, text: str) -> str:
     if not text.strip():
-        message = f"{option} must not be empty"
-        raise ArgumentError(message)
+        raise ArgumentError(f"{option} must not be empty")
     return text
 
 
@@ -94,11 +93,10 @@ def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
 def _check_count(positional: Sequence[str]) -> None:
     wanted = [name.removeprefix(names.PREFIX) for name in names.SITE_VARIABLES]
     if len(positional) != len(wanted):
-        message = (
+        raise ArgumentError(
             f"{len(wanted)} arguments are needed in this order, got {len(positional)}: "
             f"{' '.join(wanted)}; or {_CREDENTIALS}=FILE"
         )
-        raise ArgumentError(message)
 
 
 def _check_iam(iam_values: Mapping[str, str]) -> None:
@@ -106,15 +104,13 @@ def _check_iam(iam_values: Mapping[str, str]) -> None:
     missing = [each.name for each in _IAM_OPTIONS if each.key in missing_names]
     if missing:
         every = ", ".join(each.name for each in _IAM_OPTIONS)
-        message = f"{every} belong together: add {' and '.join(missing)}"
-        raise ArgumentError(message)
+        raise ArgumentError(f"{every} belong together: add {' and '.join(missing)}")
 
 
 def _check_file_is_all(positional: Sequence[str], iam_values: Mapping[str, str]) -> None:
     if positional or iam_values:
         others = ", ".join(each.name for each in _BESIDE_CREDENTIALS)
-        message = (
+        raise ArgumentError(
             f"{_CREDENTIALS} names the file that holds all credentials: give no other arguments "
             f"but {others} and --env: beside it"
         )
-        raise ArgumentError(message)

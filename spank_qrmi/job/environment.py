@@ -69,8 +69,7 @@ def check_values_are_text(resource: Resource, variables: ResourceVariables) -> N
     """Raise AcquisitionError for a variable of the user's that is not UTF-8, name and value."""
     for key, value in variables.user.items():
         if any("\udc80" <= character <= "\udcff" for character in key + value):
-            message = f"{resource.name}_{printable(key)} is not UTF-8 text"
-            raise AcquisitionError(message)
+            raise AcquisitionError(f"{resource.name}_{printable(key)} is not UTF-8 text")
 
 
 def check_credentials_stay_home(
@@ -87,11 +86,10 @@ def check_credentials_stay_home(
             continue
         for credential in credentials:
             if variables.is_sites(credential):
-                message = (
+                raise AcquisitionError(
                     f"{resource.name}_{endpoint} is yours but {resource.name}_{credential} is the "
                     "site's, which is sent only to the site's endpoint: set both or neither"
                 )
-                raise AcquisitionError(message)
 
 
 def job_timeout_seconds(time_limit_minutes: int | None, longest_seconds: int | None) -> int:

@@ -77,8 +77,9 @@ def _tell_what_is_not_released(request: Request) -> Iterator[None]:
     try:
         yield
     except QrmiError as error:
-        message = f"what job {request.job_id} may hold is not released: {error}"
-        raise ReleaseError(message) from error
+        raise ReleaseError(
+            f"what job {request.job_id} may hold is not released: {error}"
+        ) from error
 
 
 def release_entries(

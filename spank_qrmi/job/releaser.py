@@ -96,8 +96,9 @@ class Releaser:
         """Return if what was never answered has ended by itself; raise ReleaseError until then."""
         entry = locked.entry
         if not entry.has_ended(time.time()):
-            message = f"the service never answered the request to acquire: {entry.may_be_open_text}"
-            raise ReleaseError(message)
+            raise ReleaseError(
+                f"the service never answered the request to acquire: {entry.may_be_open_text}"
+            )
         log.info(
             "name(%s) of job %d: %s, so nothing is left to release",
             entry.resource_name,
@@ -125,8 +126,7 @@ class _ServicesOfEntries:
 
 def _give_back(entry: Entry, token: str, services: _ServicesOfEntries) -> None:
     if entry.resource_type not in CLIENTS:
-        message = f"{entry.resource_type} is no resource type that this version knows"
-        raise ReleaseError(message)
+        raise ReleaseError(f"{entry.resource_type} is no resource type that this version knows")
     check_certificates(entry.node_variables)
     settings = Settings(entry.resource_name, entry.values)
     services.of(entry.node_variables).resource_calls(entry.resource_type, settings).release(token)

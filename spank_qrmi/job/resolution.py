@@ -50,8 +50,7 @@ def _usable_resource(name: str, config: Config, *, is_strict: bool) -> Resource:
         resource, exposures = read_secrets(config.resources[name], config.path)
         warn_or_refuse(exposures, is_strict=is_strict)
     except ConfigError as error:
-        message = f"its definition cannot be used: {error}"
-        raise ResolutionError(message) from error
+        raise ResolutionError(f"its definition cannot be used: {error}") from error
     return resource
 
 

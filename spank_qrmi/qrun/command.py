@@ -170,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
 def _parse_seconds(text: str) -> int:
     seconds = parse_number(text, LONGEST_HTTP_TIMEOUT_SECONDS)
     if not seconds:
-        message = f"must be a whole number of seconds from 1 to {LONGEST_HTTP_TIMEOUT_SECONDS}"
-        raise argparse.ArgumentTypeError(message)
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number of seconds from 1 to {LONGEST_HTTP_TIMEOUT_SECONDS}"
+        )
     return seconds

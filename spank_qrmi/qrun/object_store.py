@@ -40,8 +40,10 @@ class ObjectStore:
         try:
             import botocore.exceptions  # noqa: PLC0415 (an extra, and slow)
         except ImportError as error:
-            message = f"{error.name} is not installed: pip install 'spank-qrmi[qrun]'"
-            raise QrunError(message, ExitStatus.ENVIRONMENT) from error
+            raise QrunError(
+                f"{error.name} is not installed: pip install 'spank-qrmi[qrun]'",
+                ExitStatus.ENVIRONMENT,
+            ) from error
         self._library_errors = (
             botocore.exceptions.BotoCoreError,
             botocore.exceptions.ClientError,
@@ -103,8 +105,9 @@ class ObjectStore:
             yield
         except (SettingsError, *self._library_errors) as error:
             status, reason = _reason(error)
-            message = f"the object store at {self._place} cannot {what}: {reason}"
-            raise ObjectStoreError(message, status=status) from error
+            raise ObjectStoreError(
+                f"the object store at {self._place} cannot {what}: {reason}", status=status
+            ) from error
 
 
 def _reason(error: Exception) -> tuple[int | None, str]:

@@ -159,8 +159,7 @@ class QuantumRun:
         except QrunError as error:
             # It took time on a quantum computer: who can read the bucket can still get it.
             self._objects = (keys.input, keys.logs)
-            message = f"{error}; {keys.results} stays in the bucket"
-            raise QrunError(message, error.status) from error
+            raise QrunError(f"{error}; {keys.results} stays in the bucket", error.status) from error
         except StoppedError:
             raise
         except Exception:

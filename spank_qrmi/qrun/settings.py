@@ -76,18 +76,18 @@ def service_log_level(srun_debug: str) -> str:
 def _backend(environment: Mapping[str, str]) -> str:
     backend = require(environment, names.BACKEND)
     if len(backend) > _LONGEST_NAME or not backend.isprintable():
-        message = f"{names.BACKEND} must be the name of a backend: give it with --q-backend"
-        raise VariableError(message)
+        raise VariableError(
+            f"{names.BACKEND} must be the name of a backend: give it with --q-backend"
+        )
     return backend
 
 
 def _primitive(environment: Mapping[str, str]) -> str:
     primitive = require(environment, names.PRIMITIVE)
     if primitive not in names.PRIMITIVES:
-        message = (
+        raise VariableError(
             f"{names.PRIMITIVE} must be {' or '.join(names.PRIMITIVES)}: give it with --q-primitive"
         )
-        raise VariableError(message)
     return primitive
 
 
@@ -96,12 +96,11 @@ def _time_limit_seconds(environment: Mapping[str, str]) -> int:
     if seconds == names.UNLIMITED_SECONDS:
         return names.LONGEST_TIMEOUT_SECONDS
     if not 1 <= seconds <= names.LONGEST_TIMEOUT_SECONDS:
-        message = (
+        raise VariableError(
             f"{names.TIMEOUT_SECONDS} must be a whole number of seconds from 1 to "
             f"{names.LONGEST_TIMEOUT_SECONDS}: the service could not store the result of a job "
             "that runs longer than 7 days"
         )
-        raise VariableError(message)
     return seconds
 
 
@@ -110,9 +109,8 @@ def _quantum_job_id(environment: Mapping[str, str]) -> str:
     if not quantum_job_id:
         return str(uuid.uuid4())
     if not _JOB_ID.fullmatch(quantum_job_id):
-        message = (
+        raise VariableError(
             f"{names.JOB_ID} must be up to 256 letters, digits, dots, hyphens or underscores: "
             "unset it to get a random one"
         )
-        raise VariableError(message)
     return quantum_job_id

@@ -96,11 +96,11 @@ def submit(
 
 def taken_id(quantum_job_id: str) -> QrunError:
     """Return the error for a job id that the service knows already."""
-    message = (
+    return QrunError(
         f"the service has a job {quantum_job_id} already: another qrun of this task is "
-        "running or was killed; start each with srun, so that it has an id of its own"
+        "running or was killed; start each with srun, so that it has an id of its own",
+        ExitStatus.SUBMISSION,
     )
-    return QrunError(message, ExitStatus.SUBMISSION)
 
 
 def wait_for_end(
@@ -129,10 +129,10 @@ def wait_for_end(
         else:
             misses = 0 if job is not None else misses + 1
             if misses == _MISSES_UNTIL_LOST:
-                message = (
-                    f"the service knows no job {quantum_job_id} any more: somebody has deleted it"
+                raise QrunError(
+                    f"the service knows no job {quantum_job_id} any more: somebody has deleted it",
+                    ExitStatus.LOST,
                 )
-                raise QrunError(message, ExitStatus.LOST)
             if job is not None:
                 progress.state(f"job {quantum_job_id}: {job.status}")
                 if job.is_final:

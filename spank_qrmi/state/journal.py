@@ -181,11 +181,10 @@ class Journal:
         with self._as_journal_errors("cannot record the acquisition in"):
             content = _content_of(entry)
             if len(content) > _ENTRY_LIMIT_BYTES:
-                message = (
+                raise JournalError(
                     f"cannot record the acquisition in {self._directory}: the variables of "
                     f"{entry.resource_name} are larger than 1 MiB: export fewer or shorter ones"
                 )
-                raise JournalError(message)
             with self._open_folder(is_made=True) as directory:
                 return replace_file(directory, entry.file_name, content)
 
@@ -332,8 +331,7 @@ class Journal:
         try:
             descriptor = open_trusted_folder(self._directory, is_made=is_made)
         except ConfigError as error:
-            message = f"{error}, or name another folder by --state-dir"
-            raise JournalError(message) from error
+            raise JournalError(f"{error}, or name another folder by --state-dir") from error
         try:
             yield descriptor
         finally:
@@ -344,8 +342,7 @@ class Journal:
         try:
             yield
         except (OSError, orjson.JSONEncodeError) as error:
-            message = f"{doing} {self._directory}: {_reason(error)}"
-            raise JournalError(message) from error
+            raise JournalError(f"{doing} {self._directory}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
