@@ -73,9 +73,7 @@ def check_values_are_text(resource: Resource, variables: ResourceVariables) -> N
 
 
 def check_credentials_stay_home(
-    resource: Resource,
-    variables: ResourceVariables,
-    sent_to: Mapping[str, Iterable[str]],
+    resource: Resource, variables: ResourceVariables, sent_to: Mapping[str, Iterable[str]]
 ) -> None:
     """Raise AcquisitionError if a credential of the site's would go to an endpoint of the user's.
 
@@ -114,11 +112,7 @@ def resource_variables(
     resource: Resource, variables: ResourceVariables, token: str, timeout_seconds: int
 ) -> list[tuple[str, str]]:
     """Return what a job gets for one acquired resource; what the user set himself is left alone."""
-    in_force = {
-        **variables.site,
-        ACQUISITION_TOKEN: token,
-        TIMEOUT_SECONDS: str(timeout_seconds),
-    }
+    in_force = {**variables.site, ACQUISITION_TOKEN: token, TIMEOUT_SECONDS: str(timeout_seconds)}
     return [
         (f"{resource.name}_{key}", value)
         for key, value in in_force.items()

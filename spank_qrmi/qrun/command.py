@@ -158,9 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         help="longest wait for one answer (default: %(default)s)",
     )
     parser.add_argument(
-        "--keep-objects",
-        action="store_true",
-        help="leave input, result and log in the S3 bucket",
+        "--keep-objects", action="store_true", help="leave input, result and log in the S3 bucket"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress on stderr")
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")

@@ -56,10 +56,7 @@ class ObjectStore:
         """Store an object (S3 PutObject), over one of the same key."""
         with self._as_store_errors(f"store {key}"):
             self._client.put_object(
-                Bucket=self._bucket,
-                Key=key,
-                Body=content,
-                ContentType="application/octet-stream",
+                Bucket=self._bucket, Key=key, Body=content, ContentType="application/octet-stream"
             )
 
     def presigned_get(self, key: str, lifetime_seconds: int) -> str:
