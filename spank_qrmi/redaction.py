@@ -8,7 +8,6 @@ proportion to the text's length.
 
 import re
 import threading
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 MASK = "****"
@@ -146,73 +145,43 @@ _OF_JSON = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 def _places_of(words: Iterable[str], text: str) -> Iterator[tuple[int, int]]:
     """Yield start and end of each place at which the text spells one of the words."""
     words = tuple(words)
-    for reading in _readings(_Reading(text), _MOST_READINGS_DEEP):
+    for reading, origins in _readings(text, range(len(text) + 1), _MOST_READINGS_DEEP):
         for word in words:
-            start = reading.text.find(word)
+            start = reading.find(word)
             while start >= 0:
                 end = start + len(word)
-                yield reading.origin(start), reading.origin(end)
-                start = reading.text.find(word, end)
+                yield origins[start], origins[end]
+                start = reading.find(word, end)
 
 
-class _Reading:
-    """A text as one may read another one, and where in that each of its characters stands.
-
-    `starts` are those of its pieces, `origins` where they begin in the other text.
-    """
-
-    def __init__(
-        self,
-        text: str,
-        other: "_Reading | None" = None,
-        starts: Sequence[int] = (0,),
-        origins: Sequence[int] = (0,),
-    ) -> None:
-        self.text = text
-        self._other = other
-        self._starts = starts
-        self._origins = origins
-
-    def origin(self, position: int) -> int:
-        """Return where in the very first text a position is."""
-        if self._other is None:
-            return position
-        piece = bisect_right(self._starts, position) - 1
-        return self._other.origin(self._origins[piece] + position - self._starts[piece])
-
-
-def _readings(reading: _Reading, depth: int) -> Iterator[_Reading]:
-    yield reading
+def _readings(text: str, origins: Sequence[int], depth: int) -> Iterator[tuple[str, Sequence[int]]]:
+    """Yield what a text may be read as, each with where its characters stand in the very first."""
+    yield text, origins
     if depth == 0:
         return
     for mark, escapes, pieces_of in _WAYS:
-        if mark in reading.text and (plain := _unescaped(reading, escapes, pieces_of)):
-            yield from _readings(plain, depth - 1)
+        if mark in text:
+            plain, its_origins = _unescape(text, origins, escapes, pieces_of)
+            if plain != text:
+                yield from _readings(plain, its_origins, depth - 1)
 
 
-def _unescaped(
-    reading: _Reading, escapes: str, pieces_of: Callable[[str], _Pieces]
-) -> _Reading | None:
-    """Return the reading without these escapes; nothing if it has none."""
+def _unescape(
+    text: str, origins: Sequence[int], escapes: str, pieces_of: Callable[[str], _Pieces]
+) -> tuple[str, list[int]]:
     parts: list[str] = []
-    starts, origins = [0], [0]
-    length = end = 0
+    its_origins: list[int] = []
+    end = 0
     # Compiled by the first text that needs it: a worker whose texts need none starts faster.
-    for match in re.finditer(escapes, reading.text):
-        parts.append(reading.text[end : match.start()])
-        length += len(parts[-1])
+    for match in re.finditer(escapes, text):
+        parts.append(text[end : match.start()])
+        its_origins += origins[end : match.start()]
         end = match.start()
         for character, width in pieces_of(match[0]):
-            starts.append(length)
-            origins.append(end)
             parts.append(character)
-            length += 1
+            its_origins.append(origins[end])
             end += width
-        starts.append(length)
-        origins.append(end)
-    if not parts:
-        return None
-    return _Reading("".join([*parts, reading.text[end:]]), reading, starts, origins)
+    return "".join([*parts, text[end:]]), [*its_origins, *origins[end:]]
 
 
 def _of_url(escaped: str) -> _Pieces:
