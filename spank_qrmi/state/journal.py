@@ -37,7 +37,6 @@ from spank_qrmi.trust.files import StrPath, can_others_write, open_trusted_folde
 
 log = logging.getLogger(__name__)
 
-
 _ENTRY_NAME = re.compile(r"[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]{16}\.json")
 _ENTRY_LIMIT_BYTES = 1024 * 1024
 _NODE_VARIABLES_KEY = "environment"
@@ -239,13 +238,13 @@ class Journal:
 
     def clean_up(self) -> None:
         """Remove files that were cut off before they became entries; raise JournalError."""
-        for name in self._names("cannot clean up"):
-            if name.startswith(TEMPORARY_PREFIX):
-                with (
-                    self._as_journal_errors("cannot clean up"),
-                    contextlib.suppress(FileNotFoundError),
-                    self._open_folder() as directory,
-                ):
+        with (
+            self._as_journal_errors("cannot clean up"),
+            contextlib.suppress(FileNotFoundError),
+            self._open_folder() as directory,
+        ):
+            for name in sorted(each.name for each in os.scandir(directory)):
+                if name.startswith(TEMPORARY_PREFIX):
                     remove_leftover(directory, name, self._use_leftover)
 
     def _use_leftover(self, descriptor: int) -> bool:
@@ -268,25 +267,15 @@ class Journal:
         return True
 
     def _entries(self, prefix: str) -> Iterator[Entry | JournalError]:
-        for name in self._names("cannot read"):
-            if name.startswith(prefix) and _ENTRY_NAME.fullmatch(name):
-                with (
-                    self._as_journal_errors("cannot read"),
-                    contextlib.suppress(FileNotFoundError),
-                    self._open_folder() as directory,
-                ):
-                    yield self._read_entry(directory, name)
-
-    def _names(self, doing: str) -> list[str]:
-        names: list[str] = []
         with (
-            self._as_journal_errors(doing),
+            self._as_journal_errors("cannot read"),
             contextlib.suppress(FileNotFoundError),
             self._open_folder() as directory,
-            os.scandir(directory) as listing,
         ):
-            names += sorted(each.name for each in listing)
-        return names
+            for name in sorted(each.name for each in os.scandir(directory)):
+                if name.startswith(prefix) and _ENTRY_NAME.fullmatch(name):
+                    with contextlib.suppress(FileNotFoundError):
+                        yield self._read_entry(directory, name)
 
     def _read_entry(self, directory: int, name: str) -> Entry | JournalError:
         """Read one entry; raise FileNotFoundError if it was released meanwhile."""
