@@ -9,7 +9,6 @@ user may bring the missing variables.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
 
 from spank_qrmi.configuration.json_document import json_type, parse_document
 from spank_qrmi.errors import ConfigError
@@ -82,14 +81,10 @@ def load_config(path: StrPath, known_types: Iterable[str]) -> Config:
     names = Counter(_name_of(entry) for entry in entries)
     for index, entry in enumerate(entries):
         name = _name_of(entry)
+        place = f"{path}: resources[{index}]" if name is None else f"{path}: resource {name}"
         try:
-            if name is None:
-                _refuse_name(f"{path}: resources[{index}]", entry)
-            elif names[name] > 1:
-                _refuse_duplicate(f"{path}: resource {name}")
-            else:
-                place = f"{path}: resource {name}"
-                resources[name] = _resource_of(place, name, entry, known_types)
+            resource = _resource_of(place, name, names[name], entry, known_types)
+            resources[resource.name] = resource
         except ConfigError as error:
             # Keyed by its text: the entries that share a name are one problem.
             problems[str(error)] = (name, error)
@@ -110,24 +105,23 @@ def _name_of(entry: object) -> str | None:
     return name
 
 
-def _refuse_name(place: str, entry: object) -> NoReturn:
+def _resource_of(
+    place: str,
+    name: str | None,
+    count: int,
+    entry: Mapping[str, object],
+    known_types: tuple[str, ...],
+) -> Resource:
+    """Return what an entry with this name describes, of which there are `count`."""
     if not isinstance(entry, dict):
-        message = f"{place}: must be an object with name, type and environment"
-    else:
-        message = (
+        raise ConfigError(f"{place}: must be an object with name, type and environment")
+    if name is None:
+        raise ConfigError(
             f'{place}: "name" must be a string of 1 to {MAX_NAME_BYTES} bytes, all printable, '
             "without comma, space or ="
         )
-    raise ConfigError(message)
-
-
-def _refuse_duplicate(place: str) -> NoReturn:
-    raise ConfigError(f"{place}: is defined more than once: keep one entry")
-
-
-def _resource_of(
-    place: str, name: str, entry: Mapping[str, object], known_types: tuple[str, ...]
-) -> Resource:
+    if count > 1:
+        raise ConfigError(f"{place}: is defined more than once: keep one entry")
     word = name.partition("_")[0]
     if word in _RESERVED_WORDS:
         raise ConfigError(
