@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -26,6 +26,8 @@ _CHUNK_BYTES = 1024 * 1024
 _TEXT_LIMIT = 200
 
 _NO_CONFIGURATION = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+
+Operation = Literal["get_object", "put_object"]
 
 
 class ObjectStore:
@@ -59,13 +61,12 @@ class ObjectStore:
                 Bucket=self._bucket, Key=key, Body=content, ContentType="application/octet-stream"
             )
 
-    def presigned_get(self, key: str, lifetime_seconds: int) -> str:
-        """Return a URL that reads the object without a key of one's own; it is a secret."""
-        return self._presigned("get_object", key, lifetime_seconds)
-
-    def presigned_put(self, key: str, lifetime_seconds: int) -> str:
-        """Return a URL that writes the object without a key of one's own; it is a secret."""
-        return self._presigned("put_object", key, lifetime_seconds)
+    def presign(self, operation: Operation, key: str, lifetime_seconds: int) -> str:
+        """Return a URL that reads or writes the object without a key of one's own: a secret."""
+        parameters = {"Bucket": self._bucket, "Key": key}
+        with self._as_store_errors(f"sign a URL of {key}"):
+            url: str = self._client.generate_presigned_url(operation, parameters, lifetime_seconds)
+            return url
 
     def download(self, key: str, target: BinaryIO) -> None:
         """Write the whole object to `target` (S3 GetObject)."""
@@ -88,12 +89,6 @@ class ObjectStore:
         for key in keys:
             with self._as_store_errors(f"delete {key}"):
                 self._client.delete_object(Bucket=self._bucket, Key=key)
-
-    def _presigned(self, operation: str, key: str, lifetime_seconds: int) -> str:
-        parameters = {"Bucket": self._bucket, "Key": key}
-        with self._as_store_errors(f"sign a URL of {key}"):
-            url: str = self._client.generate_presigned_url(operation, parameters, lifetime_seconds)
-            return url
 
     @contextmanager
     def _as_store_errors(self, what: str) -> Iterator[None]:

@@ -215,9 +215,9 @@ def job_order(settings: RunSettings, keys: ObjectKeys, store: ObjectStore) -> di
     """Return the body of a submission (Direct Access REST, POST /v1/jobs), with URLs made now."""
     lifetime_seconds = url_life_seconds(settings.time_limit_seconds)
     urls = {
-        "input": store.presigned_get(keys.input, lifetime_seconds),
-        "results": store.presigned_put(keys.results, lifetime_seconds),
-        "logs": store.presigned_put(keys.logs, lifetime_seconds),
+        "input": store.presign("get_object", keys.input, lifetime_seconds),
+        "results": store.presign("put_object", keys.results, lifetime_seconds),
+        "logs": store.presign("put_object", keys.logs, lifetime_seconds),
     }
     return {
         "id": settings.quantum_job_id,
