@@ -67,8 +67,18 @@ class CommonArguments:
 
     @property
     def exposures(self) -> tuple[str, ...]:
-        """What to tell of secrets among the arguments."""
-        return secret_variables_text(self.node_variables)
+        """What to tell of secrets among the arguments.
+
+        plugstack.conf itself cannot be looked at: an `include` may have led to its line. But it is
+        read by the commands of all users, or they would not know the plugins' options.
+        """
+        names = [
+            f"--env:{name}"
+            for name, value in self.node_variables.items()
+            if value and shown_value(name, value) != value
+        ]
+        text = "a secret in plugstack.conf, which all users' commands read: leave it out there"
+        return (f"{', '.join(names)}: {text}",) if names else ()
 
 
 def parse_options(
@@ -141,25 +151,6 @@ def _node_variable(argument: str) -> tuple[str, str]:
     if not separator or not name or not name.isprintable() or " " in name or is_too_long:
         raise ArgumentError(f"argument {_shown(argument)!r} must be --env:NAME=VALUE")
     return name, value
-
-
-def secret_variables_text(node_variables: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what to tell of those `--env:` whose values are secrets, if there are any.
-
-    The file itself cannot be looked at: an `include` may have led to it. But it is read by the
-    commands of all users, or they would not know the plugin's options.
-    """
-    names = [
-        f"--env:{name}"
-        for name, value in node_variables.items()
-        if value and shown_value(name, value) != value
-    ]
-    if not names:
-        return ()
-    return (
-        f"{', '.join(names)}: a secret in plugstack.conf, which all users' commands read: "
-        "leave it out there",
-    )
 
 
 def _shown(argument: str) -> str:

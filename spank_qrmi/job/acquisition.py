@@ -42,7 +42,6 @@ from spank_qrmi.state.owner import Owner
 
 log = logging.getLogger(__name__)
 
-
 UNDO_SECONDS = 3.0
 """How long giving back may take when an acquisition did not come to its end."""
 

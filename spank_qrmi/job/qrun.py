@@ -28,7 +28,6 @@ from spank_qrmi.trust.files import warn_or_refuse
 
 log = logging.getLogger(__name__)
 
-
 MOST_REMOVALS_AT_ONCE = 8
 
 LARGEST_ASKED_ONE_BY_ONE = 8

@@ -33,7 +33,6 @@ from spank_qrmi.trust.files import StrPath, can_others_write, open_trusted_folde
 
 log = logging.getLogger(__name__)
 
-
 FOLDER_NAME = "tokens"
 
 MOST_TOKENS = 256
