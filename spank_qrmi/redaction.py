@@ -59,7 +59,6 @@ def without_url_secrets(text: str) -> str:
 
 
 def _public_part(url_without_scheme: str) -> str:
-    """Return what follows `://` without the URL's secrets."""
     text = url_without_scheme
     # Matched at the start alone: a search would begin anew at each character.
     if user := _URL_USER.match(text):

@@ -2,7 +2,6 @@
 """What a step that asks for QPUs gets, told in order: which, from whom, and what its user reads."""
 
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from spank_qrmi.configuration.qrmi_config import Config, load_config
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ArgumentError, JournalError, QrmiError
-from spank_qrmi.job.acquisition import UNDO_SECONDS, Acquired, Acquirer, Step, Wanted
+from spank_qrmi.job.acquisition import UNDO_SECONDS, Acquired, Acquirer, Wanted
 from spank_qrmi.job.environment import (
     collect_variables,
     common_variables,
@@ -29,7 +28,6 @@ from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import MASK, shown_value
 from spank_qrmi.state.journal import Journal
-from spank_qrmi.state.owner import owner_of
 from spank_qrmi.trust.files import warn_or_refuse
 
 log = logging.getLogger(__name__)
@@ -71,7 +69,8 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     except QrmiError as error:
         messages = [str(error)]
     else:
-        acquirer = _acquirer(request, arguments, deadline, network)
+        journal = Journal(arguments.state_directory)
+        acquirer = Acquirer(request, arguments.node_variables, journal, deadline, network)
         acquired, failures = _acquire_resources(wanted, resolution, acquirer)
         if deadline.is_cancelled() or (arguments.requires_all and failures):
             _give_back(request, arguments, answer, network)
@@ -124,29 +123,6 @@ def _log_resolution(resolution: Resolution, config: Config) -> None:
         log.info("name(%s) skipped: %s", name, error)
 
 
-def _acquirer(
-    request: Request, arguments: PluginArguments, deadline: Deadline, network: Network
-) -> Acquirer:
-    step = Step(
-        request.job_id,
-        request.restart_count,
-        request.step_id,
-        request.uid,
-        _remaining_seconds(request),
-        owner_of(request.stepd_pid),
-        arguments.node_variables,
-    )
-    return Acquirer(step, Journal(arguments.state_directory), deadline, network)
-
-
-def _remaining_seconds(request: Request) -> int | None:
-    """Return what is left of the job's time limit, None for a job without one."""
-    if request.time_limit_minutes is None:
-        return None
-    elapsed_seconds = max(0, int(time.time()) - request.start_time) if request.start_time else 0
-    return max(0, request.time_limit_minutes * 60 - elapsed_seconds)
-
-
 def _answer_variables(answer: AnswerWriter, variables: Sequence[tuple[str, str]]) -> None:
     for name, value in variables:
         answer.send_variable(name, value)
@@ -184,7 +160,6 @@ def _give_back(
 
 
 def _conclusion(request: Request, arguments: PluginArguments) -> str:
-    """Return the last line for a user whose job has no QPU."""
     asked = ",".join(split_names(request.qpu_option))
     required = "not every QPU" if arguments.requires_all else "no QPU"
     consequence = "does not start" if arguments.fails_on_failure else "goes on without"

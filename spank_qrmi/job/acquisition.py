@@ -37,29 +37,14 @@ from spank_qrmi.job.environment import (
 )
 from spank_qrmi.network.calls import ResourceCalls
 from spank_qrmi.network.services import Network, Services
+from spank_qrmi.protocol import Request
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
-from spank_qrmi.state.owner import Owner
+from spank_qrmi.state.owner import owner_of
 
 log = logging.getLogger(__name__)
 
 UNDO_SECONDS = 3.0
 """How long giving back may take when an acquisition did not come to its end."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """The step that acquires, as Slurm names it; `remaining_seconds` None: no time limit.
-
-    `owner` is its slurmstepd, `node_variables` what the node sets for requests.
-    """
-
-    job_id: int
-    restart_count: int
-    step_id: int
-    uid: int
-    remaining_seconds: int | None = None
-    owner: Owner | None = None
-    node_variables: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -76,17 +61,28 @@ Wanted = tuple[Resource, ResourceVariables]
 
 
 class Acquirer:
-    """Acquires for one step within one deadline."""
+    """Acquires for the step that asks, within one deadline.
 
-    def __init__(self, step: Step, journal: Journal, deadline: Deadline, network: Network) -> None:
-        self._step = step
+    `node_variables` are those that the node sets for requests.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        node_variables: dict[str, str],
+        journal: Journal,
+        deadline: Deadline,
+        network: Network,
+    ) -> None:
+        self._request = request
+        self._node_variables = node_variables
         self._journal = journal
         self._deadline = deadline
         self._network = network
 
     def acquire_all(self, wanted: Sequence[Wanted]) -> list[Acquired | QrmiError]:
         """Acquire every resource, all at once; return each one's outcome in the same order."""
-        with self._network.services(self._deadline, self._step.node_variables) as services:
+        with self._network.services(self._deadline, self._node_variables) as services:
 
             def work(item: Wanted) -> Acquired:
                 return self._acquire(*item, services)
@@ -98,7 +94,7 @@ class Acquirer:
     ) -> Acquired:
         check_values_are_text(resource, variables)
         check_credentials_stay_home(resource, variables, CLIENTS[resource.type].sent_to)
-        settings = Settings(resource.name, variables.values, self._step.remaining_seconds)
+        settings = Settings(resource.name, variables.values, _remaining_seconds(self._request))
         calls = services.resource_calls(resource.type, settings)
         check = begin(lambda: _access_error(calls))
         if calls.hold is None:
@@ -112,20 +108,28 @@ class Acquirer:
         now = time.time()
         response_seconds = self._deadline.remaining_seconds() + LATE_RESPONSE_SECONDS
         return Entry(
-            self._step.job_id,
-            self._step.restart_count,
-            self._step.step_id,
-            self._step.uid,
+            self._request.job_id,
+            self._request.restart_count,
+            self._request.step_id,
+            self._request.uid,
             resource.name,
             resource.type,
             variables.values,
             acquired_at=int(now),
-            owner=self._step.owner,
-            node_variables=self._step.node_variables,
+            owner=owner_of(self._request.stepd_pid),
+            node_variables=self._node_variables,
             hold=hold.what,
             ends_at=math.ceil(now + response_seconds + hold.longest_seconds),
             secret_keys=sorted(resource.secret_files),
         )
+
+
+def _remaining_seconds(request: Request) -> int | None:
+    """Return what is left of the job's time limit, None for a job without one."""
+    if request.time_limit_minutes is None:
+        return None
+    elapsed_seconds = max(0, int(time.time()) - request.start_time) if request.start_time else 0
+    return max(0, request.time_limit_minutes * 60 - elapsed_seconds)
 
 
 AccessCheck = Callable[[], QrmiError | None]
@@ -216,7 +220,6 @@ class _Acquisition:
         return ServiceError(f"{error}; it has opened {self._hold.what}, which was released")
 
     def _release_unrecorded(self, error: JournalError, token: str) -> QrmiError:
-        """Release what the journal has not taken."""
         try:
             self._calls.release(token)
         except QrmiError as reason:

@@ -92,7 +92,6 @@ class ObjectStore:
 
     @contextmanager
     def _as_store_errors(self, what: str) -> Iterator[None]:
-        """Turn the library's exceptions into ObjectStoreError."""
         try:
             yield
         except (SettingsError, *self._library_errors) as error:

@@ -243,7 +243,6 @@ def url_life_seconds(time_limit_seconds: int) -> int:
 
 
 def _end_text(job: QuantumJob) -> str:
-    """Return that the job did not complete, and why."""
     text = f"job {job.quantum_job_id} {'failed' if job.status == FAILED else 'was cancelled'}"
     code = f" ({job.reason_code})" if job.reason_code is not None else ""
     reason = f": {job.reason_message}{code}" if job.reason_message else code

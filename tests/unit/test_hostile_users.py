@@ -15,7 +15,7 @@ from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.job.acquisition import Acquirer, Step
+from spank_qrmi.job.acquisition import Acquirer
 from spank_qrmi.job.environment import collect_variables
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.journal import Journal
@@ -318,7 +318,8 @@ def acquire_as_user(
     """Acquire one QPU of a type with a user's variables; return who was told what, and outcome."""
     snoop = Snoop()
     acquirer = Acquirer(
-        Step(7, 0, 0, 1000),
+        Request(Verb.ACQUIRE, 7, 0, 0, 1000, 30),
+        {},
         Journal(folder / "journal"),
         Deadline(30),
         NetworkTo(snoop),

@@ -21,16 +21,16 @@ from spank_qrmi.errors import (
     ReleaseError,
     ServiceError,
 )
-from spank_qrmi.job.acquisition import Acquired, Acquirer, Step
+from spank_qrmi.job.acquisition import Acquired, Acquirer
 from spank_qrmi.job.environment import ResourceVariables
+from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.journal import Entry, Journal
-from spank_qrmi.state.owner import Owner
+from spank_qrmi.state.owner import owner_of
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor, Order
 from tests.unit.local_network import LocalNetwork
 
-OWNER = Owner("host", "boot", 1, 2, 3)
 PROXY = {"https_proxy": "http://proxy"}
-STEP = Step(7, 1, 0xFFFFFFFB, 1000, 60, OWNER, PROXY)
+REQUEST = Request(Verb.ACQUIRE, 7, 1, 0xFFFFFFFB, 1000, 60, time_limit_minutes=1)
 NOW = 1_700_000_000
 ENDS_AT = "2023-11-14 22:21:40 UTC"
 VALUES = {"QRMI_KEY": "secret"}
@@ -49,7 +49,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def acquirer(journal: Journal) -> Acquirer:
-    return Acquirer(STEP, journal, FixedDeadline(60), LocalNetwork())
+    return Acquirer(REQUEST, PROXY, journal, FixedDeadline(60), LocalNetwork())
 
 
 class FixedDeadline(Deadline):
@@ -77,16 +77,16 @@ def shown(outcomes: Sequence[Acquired | QrmiError]) -> list[str]:
 
 def entry_of(name: str, token: str | None = None) -> Entry:
     return Entry(
-        STEP.job_id,
-        STEP.restart_count,
-        STEP.step_id,
-        STEP.uid,
+        REQUEST.job_id,
+        REQUEST.restart_count,
+        REQUEST.step_id,
+        REQUEST.uid,
         name,
         TYPE,
         VALUES,
         token,
         acquired_at=NOW,
-        owner=OWNER,
+        owner=owner_of(REQUEST.stepd_pid),
         node_variables=PROXY,
         hold=f"a hold on {name}",
         ends_at=NOW + 60 + 1 + HOLD_SECONDS,
@@ -375,7 +375,7 @@ def test_without_journal_nothing_is_acquired(
     vendor: FakeVendor, tmp_path: Path, journal: Journal
 ) -> None:
     (tmp_path / "file").touch()
-    acquirer = Acquirer(STEP, Journal(tmp_path / "file"), Deadline(60), LocalNetwork())
+    acquirer = Acquirer(REQUEST, PROXY, Journal(tmp_path / "file"), Deadline(60), LocalNetwork())
     [text] = shown(acquire(acquirer, "a"))
     assert text == f"cannot record the acquisition in {tmp_path}/file: Not a directory"
     assert vendor.events_of("acquire") == set()
@@ -455,7 +455,7 @@ def test_what_hangs_is_given_up_at_the_deadline(
         "acquire a": cancel_and_hang,
         "acquire b": lambda: quick.put(threading.current_thread()),
     }
-    acquirer = Acquirer(STEP, journal, deadline, LocalNetwork())
+    acquirer = Acquirer(REQUEST, PROXY, journal, deadline, LocalNetwork())
     late, held = shown(acquire(acquirer, "a b"))
     hanging.set()
     assert (late, held) == ("gave no result in time", "token-b")
