@@ -26,7 +26,8 @@ from spank_qrmi.configuration.common_plugstack import (
 )
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
-from spank_qrmi.job.releaser import Releaser, open_network
+from spank_qrmi.job.releaser import Releaser
+from spank_qrmi.job.step import open_network
 from spank_qrmi.network.process import start_network_process
 from spank_qrmi.network.services import Network
 from spank_qrmi.redaction import Redactor
@@ -202,7 +203,8 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
     for entry in wanted:
         options.redactor.add(entry.secrets())
     tokens = TokenCache(options.state_dir, options.redactor.add)
-    open_network(network, wanted, options.worker_user, tokens, deadline)
+    sets = [entry.node_variables for entry in wanted]
+    open_network(network, sets, options.worker_user, tokens, deadline)
     outcomes = Releaser(journal, deadline, network).release_all(wanted)
     lines = [
         f"job {entry.job_id}: {entry.resource_name}: {_result(entry, error)}"

@@ -10,21 +10,12 @@ what the user is told.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spank_qrmi.configuration.common_plugstack import (
-    COMMON,
-    Argument,
-    CommonArguments,
-    name_line_of,
-    parse_absolute_path,
-    parse_one_of,
-    parse_options,
-    parse_seconds,
-)
+from spank_qrmi.configuration import common_plugstack as common
 from spank_qrmi.errors import ArgumentError
 
 
 @dataclass(frozen=True)
-class PluginArguments(CommonArguments):
+class PluginArguments(common.CommonArguments):
     """What the administrator decided in plugstack.conf."""
 
     config_path: str
@@ -33,24 +24,26 @@ class PluginArguments(CommonArguments):
 
 
 OPTIONS = (
-    Argument(
+    common.Argument(
         "--on-failure",
         "fail|continue",
         "fails_on_failure",
-        parse_one_of({"fail": True, "continue": False}),
+        common.parse_one_of({"fail": True, "continue": False}),
     ),
-    Argument("--require", "any|all", "requires_all", parse_one_of({"all": True, "any": False})),
-    Argument("--acquire-timeout", "SECONDS", None, parse_seconds),
-    Argument("--release-timeout", "SECONDS", None, parse_seconds),
-    *COMMON,
+    common.Argument(
+        "--require", "any|all", "requires_all", common.parse_one_of({"all": True, "any": False})
+    ),
+    common.Argument("--acquire-timeout", "SECONDS", None, common.parse_seconds),
+    common.Argument("--release-timeout", "SECONDS", None, common.parse_seconds),
+    *common.COMMON,
 )
 
 
 def parse_arguments(arguments: Sequence[str]) -> PluginArguments:
     """Return the checked arguments; raise ArgumentError naming the one that cannot be used."""
-    with name_line_of("spank_qrmi.so"):
+    with common.name_line_of("spank_qrmi.so"):
         if not arguments or arguments[0].startswith("--"):
             raise ArgumentError("the path of qrmi_config.json must be the first argument")
-        config_path = parse_absolute_path("the first argument", arguments[0])
-        node_variables, values = parse_options(arguments[1:], OPTIONS)
+        config_path = common.parse_absolute_path("the first argument", arguments[0])
+        node_variables, values = common.parse_options(arguments[1:], OPTIONS)
         return PluginArguments(config_path, node_variables=node_variables, **values)  # type: ignore[arg-type]

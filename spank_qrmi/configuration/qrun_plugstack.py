@@ -9,16 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from spank_qrmi.clients import qrun_variables as names
-from spank_qrmi.configuration.common_plugstack import (
-    COMMON,
-    Argument,
-    CommonArguments,
-    name_line_of,
-    parse_absolute_path,
-    parse_flag,
-    parse_options,
-    parse_seconds,
-)
+from spank_qrmi.configuration import common_plugstack as common
 from spank_qrmi.errors import ArgumentError
 
 _CREDENTIALS = "--credentials"
@@ -29,7 +20,7 @@ _CREDENTIALS_EXPOSED = (
 
 
 @dataclass(frozen=True)
-class QrunArguments(CommonArguments):
+class QrunArguments(common.CommonArguments):
     """What the administrator decided in plugstack.conf.
 
     `values` are `IBMQRUN_*` variables and hold secrets, empty if they are in the file
@@ -52,28 +43,28 @@ def _parse_text(option: str, text: str) -> str:
 
 
 _IAM_OPTIONS = (
-    Argument("--iam-apikey", "KEY", names.IAM_APIKEY, _parse_text),
-    Argument("--service-crn", "CRN", names.SERVICE_CRN, _parse_text),
-    Argument("--iam-endpoint", "URL", names.IAM_ENDPOINT, _parse_text),
+    common.Argument("--iam-apikey", "KEY", names.IAM_APIKEY, _parse_text),
+    common.Argument("--service-crn", "CRN", names.SERVICE_CRN, _parse_text),
+    common.Argument("--iam-endpoint", "URL", names.IAM_ENDPOINT, _parse_text),
 )
 _BESIDE_CREDENTIALS = (
-    Argument("--always", "", None, parse_flag),
-    Argument("--cleanup-timeout", "SECONDS", None, parse_seconds),
-    *COMMON,
+    common.Argument("--always", "", None, common.parse_flag),
+    common.Argument("--cleanup-timeout", "SECONDS", None, common.parse_seconds),
+    *common.COMMON,
 )
 OPTIONS = (
     *_IAM_OPTIONS,
-    Argument(_CREDENTIALS, "FILE", "credentials_path", parse_absolute_path),
+    common.Argument(_CREDENTIALS, "FILE", "credentials_path", common.parse_absolute_path),
     *_BESIDE_CREDENTIALS,
 )
 
 
 def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
     """Return the checked arguments; raise ArgumentError that says what is needed."""
-    with name_line_of("spank_ibm_qrun.so"):
+    with common.name_line_of("spank_ibm_qrun.so"):
         positional = [each for each in arguments if not each.startswith("--")]
         options = [each for each in arguments if each.startswith("--")]
-        node_variables, values = parse_options(options, OPTIONS)
+        node_variables, values = common.parse_options(options, OPTIONS)
         iam_keys = [each.key for each in _IAM_OPTIONS if each.key in values]
         iam_values = {str(key): str(values.pop(key)) for key in iam_keys}
         _check_iam(iam_values)

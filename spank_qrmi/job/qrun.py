@@ -20,7 +20,7 @@ from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_argumen
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.job.environment import job_timeout_seconds
-from spank_qrmi.job.step import check_node_variables, open_token_cache
+from spank_qrmi.job.step import check_node_variables, open_network, open_token_cache
 from spank_qrmi.network.calls import QuantumJobs
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verdict
@@ -66,13 +66,9 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
     try:
         arguments = _read_arguments(request, answer)
         values = _read_site_variables(arguments, answer)
-        network.open(
-            [arguments.node_variables],
-            arguments.worker_user,
-            request.timeout_seconds,
-            token_cache=open_token_cache(arguments, answer),
-        )
-        network.wait_until_open(deadline)
+        tokens = open_token_cache(arguments, answer)
+        sets = [arguments.node_variables]
+        open_network(network, sets, arguments.worker_user, tokens, deadline)
         with network.services(deadline, arguments.node_variables) as services:
             outcomes = _remove_all(request, services.quantum_jobs(values), deadline)
     except QrmiError as error:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError, ReleaseError
-from spank_qrmi.job.releaser import Releaser, open_network
-from spank_qrmi.job.step import entries_of_step, open_token_cache, read_arguments, skip_unreadable
+from spank_qrmi.job import step
+from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.state.journal import Entry, Journal
@@ -30,14 +30,15 @@ def release(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     not this job's. Raises ArgumentError for arguments that cannot be used, ReleaseError if
     journal or network cannot.
     """
-    arguments = read_arguments(request, answer)
+    arguments = step.read_arguments(request, answer)
     journal = Journal(arguments.state_directory)
     with _tell_what_is_not_released(request):
-        entries = [entry for entry in entries_of_step(request, journal) if entry.needs_release]
+        entries = [entry for entry in step.entries_of_step(request, journal) if entry.needs_release]
         own = {entry.file_name for entry in entries}
         orphans = [entry for entry in _orphans(journal) if entry.file_name not in own]
-        tokens = open_token_cache(arguments, answer)
-        open_network(network, [*entries, *orphans], arguments.worker_user, tokens, deadline)
+        tokens = step.open_token_cache(arguments, answer)
+        sets = [entry.node_variables for entry in (*entries, *orphans)]
+        step.open_network(network, sets, arguments.worker_user, tokens, deadline)
     failed = release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
         answer.send_message(f"QPU {entry.resource_name}: {error}")
@@ -55,17 +56,18 @@ def release_job(
     The job itself may go on: on the other nodes if it gave this one away (`scontrol update
     NumNodes=`), or again after its node was lost. Raises as `release` does.
     """
-    arguments = read_arguments(request, answer)
+    arguments = step.read_arguments(request, answer)
     journal = Journal(arguments.state_directory)
     with _tell_what_is_not_released(request):
         entries = [
             entry
-            for entry in skip_unreadable(journal.entries_of_job(request.job_id))
+            for entry in step.skip_unreadable(journal.entries_of_job(request.job_id))
             if entry.needs_release and not is_being_acquired(entry)
             if entry.owner is None or not is_elsewhere(entry.owner)
         ]
-        tokens = open_token_cache(arguments, answer)
-        open_network(network, entries, arguments.worker_user, tokens, deadline)
+        tokens = step.open_token_cache(arguments, answer)
+        sets = [entry.node_variables for entry in entries]
+        step.open_network(network, sets, arguments.worker_user, tokens, deadline)
     failed = release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
         answer.send_message(f"QPU {entry.resource_name} of job {entry.job_id}: {error}")

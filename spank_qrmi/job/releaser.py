@@ -20,28 +20,8 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.network.services import Network, Services
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
-from spank_qrmi.state.token_cache import TokenCache
-from spank_qrmi.trust.worker_user import WorkerUser
 
 log = logging.getLogger(__name__)
-
-
-def open_network(
-    network: Network,
-    entries: Sequence[Entry],
-    user: WorkerUser,
-    tokens: TokenCache,
-    deadline: Deadline,
-) -> None:
-    """Get ready for requests with the variables of each entry; raise QrmiError if that fails."""
-    if entries:
-        network.open(
-            [entry.node_variables for entry in entries],
-            user,
-            deadline.remaining_seconds(),
-            token_cache=tokens,
-        )
-        network.wait_until_open(deadline)
 
 
 class Releaser:

@@ -2,17 +2,20 @@
 """What a step's verbs have in common: its arguments, the node's tokens, what it holds."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.configuration.common_plugstack import CommonArguments
 from spank_qrmi.configuration.node_variables import check_certificates
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments, parse_arguments
+from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError
+from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request
 from spank_qrmi.redaction import shown_argument
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import TokenCache
+from spank_qrmi.trust.worker_user import WorkerUser
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,23 @@ def check_node_variables(arguments: CommonArguments, answer: AnswerWriter) -> No
 def open_token_cache(arguments: CommonArguments, answer: AnswerWriter) -> TokenCache:
     """Return the node's access tokens, which `answer` must not show."""
     return TokenCache(arguments.state_directory, answer.redactor.add)
+
+
+def open_network(
+    network: Network,
+    node_variables: Sequence[Mapping[str, str]],
+    user: WorkerUser,
+    tokens: TokenCache,
+    deadline: Deadline,
+) -> None:
+    """Get ready for requests with each of the sets of variables, if there is one.
+
+    Raises QrmiError that says why there can be none.
+    """
+    if node_variables:
+        seconds = deadline.remaining_seconds()
+        network.open(node_variables, user, seconds, token_cache=tokens)
+        network.wait_until_open(deadline)
 
 
 def entries_of_step(request: Request, journal: Journal) -> list[Entry]:

@@ -28,12 +28,13 @@ from spank_qrmi.state.locked_files import (
     TEMPORARY_PREFIX,
     lock_in_place,
     open_file,
+    open_folder,
     open_to_lock,
     remove_leftover,
     replace_file,
 )
 from spank_qrmi.state.owner import Owner
-from spank_qrmi.trust.files import StrPath, can_others_write, open_trusted_folder
+from spank_qrmi.trust.files import StrPath, can_others_write
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +185,7 @@ class Journal:
                     f"cannot record the acquisition in {self._directory}: the variables of "
                     f"{entry.resource_name} are larger than 1 MiB: export fewer or shorter ones"
                 )
-            with self._open_folder(is_made=True) as directory:
+            with open_folder(self._directory, is_made=True) as directory:
                 return replace_file(directory, entry.file_name, content)
 
     def take_away(self, entry: Entry) -> None:
@@ -192,7 +193,7 @@ class Journal:
         with (
             self._as_journal_errors(f"cannot remove {entry.file_name} from"),
             contextlib.suppress(FileNotFoundError),
-            self._open_folder() as directory,
+            open_folder(self._directory) as directory,
         ):
             os.unlink(entry.file_name, dir_fd=directory)
             os.fsync(directory)
@@ -203,7 +204,10 @@ class Journal:
         Raises JournalError if it stays locked or can no longer be read.
         """
         name = entry.file_name
-        with self._as_journal_errors(f"cannot lock {name} in"), self._open_folder() as directory:
+        with (
+            self._as_journal_errors(f"cannot lock {name} in"),
+            open_folder(self._directory) as directory,
+        ):
             while True:
                 try:
                     descriptor = open_to_lock(directory, name)
@@ -241,7 +245,7 @@ class Journal:
         with (
             self._as_journal_errors("cannot clean up"),
             contextlib.suppress(FileNotFoundError),
-            self._open_folder() as directory,
+            open_folder(self._directory) as directory,
         ):
             for name in sorted(each.name for each in os.scandir(directory)):
                 if name.startswith(TEMPORARY_PREFIX):
@@ -270,7 +274,7 @@ class Journal:
         with (
             self._as_journal_errors("cannot read"),
             contextlib.suppress(FileNotFoundError),
-            self._open_folder() as directory,
+            open_folder(self._directory) as directory,
         ):
             for name in sorted(each.name for each in os.scandir(directory)):
                 if name.startswith(prefix) and _ENTRY_NAME.fullmatch(name):
@@ -315,21 +319,11 @@ class Journal:
         )
 
     @contextlib.contextmanager
-    def _open_folder(self, *, is_made: bool = False) -> Iterator[int]:
-        """Open the folder; raise JournalError if it is not to be trusted."""
-        try:
-            descriptor = open_trusted_folder(self._directory, is_made=is_made)
-        except ConfigError as error:
-            raise JournalError(f"{error}, or name another folder by --state-dir") from error
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    @contextlib.contextmanager
     def _as_journal_errors(self, doing: str) -> Iterator[None]:
         try:
             yield
+        except ConfigError as error:
+            raise JournalError(f"{error}, or name another folder by --state-dir") from error
         except (OSError, orjson.JSONEncodeError) as error:
             raise JournalError(f"{doing} {self._directory}: {_reason(error)}") from error
 

@@ -25,11 +25,12 @@ from spank_qrmi.state.locked_files import (
     is_in_place,
     lock_in_place,
     open_file,
+    open_folder,
     remove_leftover,
     replace_file,
 )
 from spank_qrmi.state.owner import boot_id
-from spank_qrmi.trust.files import StrPath, can_others_write, open_trusted_folder
+from spank_qrmi.trust.files import StrPath, can_others_write
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class TokenCache:
         with contextlib.ExitStack() as held:
             token = None
             with self._tolerating("no token is shared"):
-                directory = held.enter_context(self._open_folder(is_made=True))
+                directory = held.enter_context(open_folder(self._directory, is_made=True))
                 token = self._wait_for_turn(directory, key, deadline, held)
             if token is not None:
                 self.hide([token.text])
@@ -95,7 +96,10 @@ class TokenCache:
             return
         now = _now()
         content = f"{boot_id()}\n{now}\n{now + seconds}\n{text}\n".encode("ascii")
-        with self._tolerating("a token is not kept"), self._open_folder(is_made=True) as directory:
+        with (
+            self._tolerating("a token is not kept"),
+            open_folder(self._directory, is_made=True) as directory,
+        ):
             if self._remove_unusable(directory, key) >= MOST_TOKENS:
                 log.debug("a token is not kept: there are %d others", MOST_TOKENS)
                 return
@@ -104,7 +108,7 @@ class TokenCache:
 
     def drop(self, key: str) -> None:
         """Forget the token of a login."""
-        with self._tolerating("a token is not dropped"), self._open_folder() as directory:
+        with self._tolerating("a token is not dropped"), open_folder(self._directory) as directory:
             _remove(directory, key)
 
     def _wait_for_turn(
@@ -167,14 +171,6 @@ class TokenCache:
                         directory, name
                     )
         return count
-
-    @contextlib.contextmanager
-    def _open_folder(self, *, is_made: bool = False) -> Iterator[int]:
-        descriptor = open_trusted_folder(self._directory, is_made=is_made)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
 
     @contextlib.contextmanager
     def _tolerating(self, consequence: str) -> Iterator[None]:
