@@ -65,6 +65,12 @@ class RequestTag(bytes, Enum):
     END = b"."
 
 
+_REPEATED_TAGS = (
+    *(RequestTag.ARGUMENT, RequestTag.VARIABLE),
+    *(RequestTag.QUANTUM_JOB, RequestTag.KILLED_QUANTUM_JOB),
+)
+
+
 class AnswerTag(bytes, Enum):
     """What a record of an answer holds."""
 
@@ -198,35 +204,26 @@ def decode_request(receive: Callable[[int], bytes], version: int) -> Request:
     among what is always understood.
     """
     single: dict[RequestTag, str] = {}
-    arguments: list[str] = []
-    variables: list[tuple[str, str]] = []
-    quantum_jobs: dict[RequestTag, list[str]] = {
-        RequestTag.QUANTUM_JOB: [],
-        RequestTag.KILLED_QUANTUM_JOB: [],
-    }
+    repeated: dict[RequestTag, list[str]] = {tag: [] for tag in _REPEATED_TAGS}
     for tag_byte, payload in read_records(receive):
         try:
             tag = RequestTag(tag_byte)
         except ValueError:
             continue
         text = payload.decode("utf-8", "surrogateescape")
-        if tag is RequestTag.ARGUMENT:
-            arguments.append(text)
-        elif tag is RequestTag.VARIABLE:
-            name, _, value = text.partition("=")
-            variables.append((name, value))
-        elif tag in quantum_jobs:
-            quantum_jobs[tag].append(text)
+        if tag in repeated:
+            repeated[tag].append(text)
         elif tag in single:
             raise ProtocolError(f"request holds record {tag_byte!r} twice")
         else:
             single[tag] = text
+    variables = (text.partition("=") for text in repeated[RequestTag.VARIABLE])
     return replace(
         _request_of(version, single),
-        arguments=tuple(arguments),
-        variables=tuple(variables),
-        quantum_jobs=tuple(quantum_jobs[RequestTag.QUANTUM_JOB]),
-        killed_quantum_jobs=tuple(quantum_jobs[RequestTag.KILLED_QUANTUM_JOB]),
+        arguments=tuple(repeated[RequestTag.ARGUMENT]),
+        variables=tuple((name, value) for name, _, value in variables),
+        quantum_jobs=tuple(repeated[RequestTag.QUANTUM_JOB]),
+        killed_quantum_jobs=tuple(repeated[RequestTag.KILLED_QUANTUM_JOB]),
     )
 
 
