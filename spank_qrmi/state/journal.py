@@ -24,15 +24,7 @@ import orjson
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError, JournalError
 from spank_qrmi.redaction import Redactor, is_secret_name
-from spank_qrmi.state.locked_files import (
-    TEMPORARY_PREFIX,
-    lock_in_place,
-    open_file,
-    open_folder,
-    open_to_lock,
-    remove_leftover,
-    replace_file,
-)
+from spank_qrmi.state import locked_files
 from spank_qrmi.state.owner import Owner
 from spank_qrmi.trust.files import StrPath, can_others_write
 
@@ -185,15 +177,15 @@ class Journal:
                     f"cannot record the acquisition in {self._directory}: the variables of "
                     f"{entry.resource_name} are larger than 1 MiB: export fewer or shorter ones"
                 )
-            with open_folder(self._directory, is_made=True) as directory:
-                return replace_file(directory, entry.file_name, content)
+            with locked_files.open_folder(self._directory, is_made=True) as directory:
+                return locked_files.replace_file(directory, entry.file_name, content)
 
     def take_away(self, entry: Entry) -> None:
         """Remove an entry's file; raise JournalError if that is impossible, not if it is gone."""
         with (
             self._as_journal_errors(f"cannot remove {entry.file_name} from"),
             contextlib.suppress(FileNotFoundError),
-            open_folder(self._directory) as directory,
+            locked_files.open_folder(self._directory) as directory,
         ):
             os.unlink(entry.file_name, dir_fd=directory)
             os.fsync(directory)
@@ -206,14 +198,14 @@ class Journal:
         name = entry.file_name
         with (
             self._as_journal_errors(f"cannot lock {name} in"),
-            open_folder(self._directory) as directory,
+            locked_files.open_folder(self._directory) as directory,
         ):
             while True:
                 try:
-                    descriptor = open_to_lock(directory, name)
+                    descriptor = locked_files.open_to_lock(directory, name)
                 except FileNotFoundError:
                     return None
-                if lock_in_place(descriptor, directory, name):
+                if locked_files.lock_in_place(descriptor, directory, name):
                     try:
                         return LockedEntry(self, self._read(descriptor, name), descriptor)
                     except JournalError:
@@ -245,11 +237,11 @@ class Journal:
         with (
             self._as_journal_errors("cannot clean up"),
             contextlib.suppress(FileNotFoundError),
-            open_folder(self._directory) as directory,
+            locked_files.open_folder(self._directory) as directory,
         ):
             for name in sorted(each.name for each in os.scandir(directory)):
-                if name.startswith(TEMPORARY_PREFIX):
-                    remove_leftover(directory, name, self._use_leftover)
+                if name.startswith(locked_files.TEMPORARY_PREFIX):
+                    locked_files.remove_leftover(directory, name, self._use_leftover)
 
     def _use_leftover(self, descriptor: int) -> bool:
         """Return whether nothing of a leftover is missing in its entry; complete it if need be."""
@@ -274,7 +266,7 @@ class Journal:
         with (
             self._as_journal_errors("cannot read"),
             contextlib.suppress(FileNotFoundError),
-            open_folder(self._directory) as directory,
+            locked_files.open_folder(self._directory) as directory,
         ):
             for name in sorted(each.name for each in os.scandir(directory)):
                 if name.startswith(prefix) and _ENTRY_NAME.fullmatch(name):
@@ -284,7 +276,7 @@ class Journal:
     def _read_entry(self, directory: int, name: str) -> Entry | JournalError:
         """Read one entry; raise FileNotFoundError if it was released meanwhile."""
         try:
-            descriptor = open_file(directory, name)
+            descriptor = locked_files.open_file(directory, name)
         except FileNotFoundError:
             raise
         except OSError as error:

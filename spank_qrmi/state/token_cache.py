@@ -20,15 +20,7 @@ from pathlib import Path
 from spank_qrmi.clients.tokens import LONGEST_LIFE_SECONDS, LONGEST_TOKEN, Login, is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.state.locked_files import (
-    TEMPORARY_PREFIX,
-    is_in_place,
-    lock_in_place,
-    open_file,
-    open_folder,
-    remove_leftover,
-    replace_file,
-)
+from spank_qrmi.state import locked_files
 from spank_qrmi.state.owner import boot_id
 from spank_qrmi.trust.files import StrPath, can_others_write
 
@@ -84,7 +76,9 @@ class TokenCache:
         with contextlib.ExitStack() as held:
             token = None
             with self._tolerating("no token is shared"):
-                directory = held.enter_context(open_folder(self._directory, is_made=True))
+                directory = held.enter_context(
+                    locked_files.open_folder(self._directory, is_made=True)
+                )
                 token = self._wait_for_turn(directory, key, deadline, held)
             if token is not None:
                 self.hide([token.text])
@@ -98,17 +92,20 @@ class TokenCache:
         content = f"{boot_id()}\n{now}\n{now + seconds}\n{text}\n".encode("ascii")
         with (
             self._tolerating("a token is not kept"),
-            open_folder(self._directory, is_made=True) as directory,
+            locked_files.open_folder(self._directory, is_made=True) as directory,
         ):
             if self._remove_unusable(directory, key) >= MOST_TOKENS:
                 log.debug("a token is not kept: there are %d others", MOST_TOKENS)
                 return
             # Lost in a crash, it is fetched again.
-            os.close(replace_file(directory, key, content, outlasts_crash=False))
+            os.close(locked_files.replace_file(directory, key, content, outlasts_crash=False))
 
     def drop(self, key: str) -> None:
         """Forget the token of a login."""
-        with self._tolerating("a token is not dropped"), open_folder(self._directory) as directory:
+        with (
+            self._tolerating("a token is not dropped"),
+            locked_files.open_folder(self._directory) as directory,
+        ):
             _remove(directory, key)
 
     def _wait_for_turn(
@@ -121,8 +118,8 @@ class TokenCache:
             token = self._read(directory, key)
             if token is not None:
                 return token
-            descriptor = open_file(directory, key, os.O_RDWR | os.O_CREAT)
-            if lock_in_place(descriptor, directory, key):
+            descriptor = locked_files.open_file(directory, key, os.O_RDWR | os.O_CREAT)
+            if locked_files.lock_in_place(descriptor, directory, key):
                 held.callback(_leave, directory, key, descriptor)
                 # Whoever held the lock may have stored one since we have looked.
                 return self._read(directory, key)
@@ -135,7 +132,7 @@ class TokenCache:
     def _read(self, directory: int, key: str) -> CachedToken | None:
         """Return a login's token if there is one that may be used; remove what is no such file."""
         try:
-            descriptor = open_file(directory, key)
+            descriptor = locked_files.open_file(directory, key)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -163,8 +160,8 @@ class TokenCache:
         """Remove what other logins and killed writers have left; return how many are left."""
         count = 0
         for name in os.listdir(directory):
-            if name.startswith(TEMPORARY_PREFIX):
-                remove_leftover(directory, name)
+            if name.startswith(locked_files.TEMPORARY_PREFIX):
+                locked_files.remove_leftover(directory, name)
             elif name != key and _KEY.fullmatch(name):
                 with self._tolerating("an old token is not removed"):
                     count += self._read(directory, name) is not None or _remove_unless_used(
@@ -220,7 +217,7 @@ def _leave(directory: int, key: str, descriptor: int) -> None:
     """Let others have their turn; what was only there to be locked goes."""
     try:
         with contextlib.suppress(OSError):
-            if is_in_place(descriptor, directory, key) and not _is_usable(descriptor):
+            if locked_files.is_in_place(descriptor, directory, key) and not _is_usable(descriptor):
                 os.unlink(key, dir_fd=directory)
     finally:
         os.close(descriptor)
@@ -228,9 +225,9 @@ def _leave(directory: int, key: str, descriptor: int) -> None:
 
 def _remove_unless_used(directory: int, key: str) -> bool:
     """Remove another login's file without a usable token or a lock; return whether it remains."""
-    descriptor = open_file(directory, key, os.O_RDWR)
+    descriptor = locked_files.open_file(directory, key, os.O_RDWR)
     try:
-        if not lock_in_place(descriptor, directory, key) or _is_usable(descriptor):
+        if not locked_files.lock_in_place(descriptor, directory, key) or _is_usable(descriptor):
             return True
         os.unlink(key, dir_fd=directory)
         return False
