@@ -7,9 +7,8 @@ not asked for again. What fails is kept, with the reason.
 
 import contextlib
 import logging
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from spank_qrmi.at_once import do_at_once
@@ -39,15 +38,15 @@ class Releaser:
         """
         with contextlib.suppress(JournalError):
             self._journal.clean_up()
+        sets = {_key_of(entry): entry.node_variables for entry in entries}
         with contextlib.ExitStack() as stack:
-            services = _ServicesOfEntries(
-                lambda node_variables: stack.enter_context(
-                    self._network.services(self._deadline, node_variables)
-                )
-            )
+            services = {
+                key: stack.enter_context(self._network.services(self._deadline, node_variables))
+                for key, node_variables in sets.items()
+            }
 
             def work(entry: Entry) -> None:
-                self._release(entry, services)
+                self._release(entry, services[_key_of(entry)])
 
             outcomes = do_at_once(work, entries, self._deadline)
         return [
@@ -55,7 +54,7 @@ class Releaser:
             for entry, error in zip(entries, outcomes, strict=True)
         ]
 
-    def _release(self, entry: Entry, services: "_ServicesOfEntries") -> None:
+    def _release(self, entry: Entry, services: Services) -> None:
         locked = self._journal.lock(entry, self._deadline)
         if locked is None:
             log.debug("name(%s) was released by another process", entry.resource_name)
@@ -87,29 +86,17 @@ class Releaser:
         )
 
 
-class _ServicesOfEntries:
-    """The services once for each set of variables that entries want for requests."""
-
-    def __init__(self, new_services: Callable[[Mapping[str, str]], Services]) -> None:
-        self._new_services = new_services
-        self._lock = threading.Lock()
-        self._made: dict[tuple[tuple[str, str], ...], Services] = {}
-
-    def of(self, node_variables: Mapping[str, str]) -> Services:
-        """Return the services as they are asked with these variables."""
-        key = tuple(sorted(node_variables.items()))
-        with self._lock:
-            if key not in self._made:
-                self._made[key] = self._new_services(node_variables)
-            return self._made[key]
+def _key_of(entry: Entry) -> tuple[tuple[str, str], ...]:
+    """Return what tells the variables that an entry wants for requests from others."""
+    return tuple(sorted(entry.node_variables.items()))
 
 
-def _give_back(entry: Entry, token: str, services: _ServicesOfEntries) -> None:
+def _give_back(entry: Entry, token: str, services: Services) -> None:
     if entry.resource_type not in CLIENTS:
         raise ReleaseError(f"{entry.resource_type} is no resource type that this version knows")
     check_certificates(entry.node_variables)
     settings = Settings(entry.resource_name, entry.values)
-    services.of(entry.node_variables).resource_calls(entry.resource_type, settings).release(token)
+    services.resource_calls(entry.resource_type, settings).release(token)
 
 
 def _note_failure(locked: LockedEntry, error: QrmiError) -> None:

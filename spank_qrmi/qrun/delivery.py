@@ -41,12 +41,9 @@ def deliver_result(store: ObjectStore, key: str, target: ResultFile, deadline: D
     try:
         with tempfile.TemporaryFile() as raw:
             _fetch(store, key, raw, deadline)
-            if raw.tell() > LARGEST_PRETTY_BYTES:
-                raw.seek(0)
-                target.write(raw)
-            else:
-                raw.seek(0)
-                target.write(BytesIO(_pretty(raw.read())))
+            is_pretty = raw.tell() <= LARGEST_PRETTY_BYTES
+            raw.seek(0)
+            target.write(BytesIO(_pretty(raw.read())) if is_pretty else raw)
     except OSError as error:
         raise QrunError(
             f"no room for the result in {tempfile.gettempdir()}: {error.strerror}",
