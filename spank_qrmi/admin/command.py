@@ -203,8 +203,7 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
     for entry in wanted:
         options.redactor.add(entry.secrets())
     tokens = TokenCache(options.state_dir, options.redactor.add)
-    sets = [entry.node_variables for entry in wanted]
-    open_network(network, sets, options.worker_user, tokens, deadline)
+    open_network(network, wanted, options.worker_user, tokens, deadline)
     outcomes = Releaser(journal, deadline, network).release_all(wanted)
     lines = [
         f"job {entry.job_id}: {entry.resource_name}: {_result(entry, error)}"

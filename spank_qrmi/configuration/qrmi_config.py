@@ -83,8 +83,7 @@ def load_config(path: StrPath, known_types: Iterable[str]) -> Config:
         name = _name_of(entry)
         place = f"{path}: resources[{index}]" if name is None else f"{path}: resource {name}"
         try:
-            resource = _resource_of(place, name, names[name], entry, known_types)
-            resources[resource.name] = resource
+            resources[str(name)] = _resource_of(place, name, names[name], entry, known_types)
         except ConfigError as error:
             # Keyed by its text: the entries that share a name are one problem.
             problems[str(error)] = (name, error)

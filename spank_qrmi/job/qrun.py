@@ -67,8 +67,7 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
         arguments = _read_arguments(request, answer)
         values = _read_site_variables(arguments, answer)
         tokens = open_token_cache(arguments, answer)
-        sets = [arguments.node_variables]
-        open_network(network, sets, arguments.worker_user, tokens, deadline)
+        open_network(network, [arguments], arguments.worker_user, tokens, deadline)
         with network.services(deadline, arguments.node_variables) as services:
             outcomes = _remove_all(request, services.quantum_jobs(values), deadline)
     except QrmiError as error:

@@ -37,8 +37,7 @@ def release(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         own = {entry.file_name for entry in entries}
         orphans = [entry for entry in _orphans(journal) if entry.file_name not in own]
         tokens = step.open_token_cache(arguments, answer)
-        sets = [entry.node_variables for entry in (*entries, *orphans)]
-        step.open_network(network, sets, arguments.worker_user, tokens, deadline)
+        step.open_network(network, [*entries, *orphans], arguments.worker_user, tokens, deadline)
     failed = release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
         answer.send_message(f"QPU {entry.resource_name}: {error}")
@@ -66,8 +65,7 @@ def release_job(
             if entry.owner is None or not is_elsewhere(entry.owner)
         ]
         tokens = step.open_token_cache(arguments, answer)
-        sets = [entry.node_variables for entry in entries]
-        step.open_network(network, sets, arguments.worker_user, tokens, deadline)
+        step.open_network(network, entries, arguments.worker_user, tokens, deadline)
     failed = release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
         answer.send_message(f"QPU {entry.resource_name} of job {entry.job_id}: {error}")

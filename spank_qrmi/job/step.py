@@ -2,7 +2,7 @@
 """What a step's verbs have in common: its arguments, the node's tokens, what it holds."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.configuration.common_plugstack import CommonArguments
@@ -45,18 +45,18 @@ def open_token_cache(arguments: CommonArguments, answer: AnswerWriter) -> TokenC
 
 def open_network(
     network: Network,
-    node_variables: Sequence[Mapping[str, str]],
+    whose: Sequence[Entry | CommonArguments],
     user: WorkerUser,
     tokens: TokenCache,
     deadline: Deadline,
 ) -> None:
-    """Get ready for requests with each of the sets of variables, if there is one.
+    """Get ready for requests with the node's variables of each, if there is one.
 
     Raises QrmiError that says why there can be none.
     """
-    if node_variables:
-        seconds = deadline.remaining_seconds()
-        network.open(node_variables, user, seconds, token_cache=tokens)
+    if whose:
+        sets = [each.node_variables for each in whose]
+        network.open(sets, user, deadline.remaining_seconds(), token_cache=tokens)
         network.wait_until_open(deadline)
 
 
