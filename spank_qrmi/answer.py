@@ -67,7 +67,7 @@ class AnswerWriter:
             self._deliver(encode_record(AnswerTag.END, b""))
 
     def _line(self, text: str) -> bytes:
-        return _shortened(self.redactor.clear(text)).encode("utf-8", "replace")
+        return _shorten(self.redactor.clear(text)).encode("utf-8", "replace")
 
     def _send_record(self, tag: AnswerTag, payload: bytes) -> None:
         record = encode_record(tag, payload)
@@ -87,7 +87,7 @@ class AnswerWriter:
             self._is_abandoned = True
 
 
-def _shortened(line: str) -> str:
+def _shorten(line: str) -> str:
     """Return both ends of a line that is too long: its subject, and what came of it or is to do."""
     if len(line) <= MAX_LINE_LENGTH:
         return line

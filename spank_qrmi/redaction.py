@@ -38,10 +38,10 @@ def without(secrets: Iterable[str], text: str) -> str:
         # What is no text was never sent.
         for spelling in (secret, secret.encode(errors="replace").decode())
     }
-    return _masked(text, _places_of(wanted, text)) if wanted else text
+    return _mask(text, _places_of(wanted, text)) if wanted else text
 
 
-def _masked(text: str, places: Iterable[tuple[int, int]]) -> str:
+def _mask(text: str, places: Iterable[tuple[int, int]]) -> str:
     """Return the text with these places masked; those that overlap are one."""
     shown = []
     end = 0

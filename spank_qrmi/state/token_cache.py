@@ -75,7 +75,7 @@ class TokenCache:
         """
         with contextlib.ExitStack() as held:
             token = None
-            with self._tolerating("no token is shared"):
+            with self._tolerate("no token is shared"):
                 directory = held.enter_context(
                     locked_files.open_folder(self._directory, is_made=True)
                 )
@@ -91,7 +91,7 @@ class TokenCache:
         now = _now()
         content = f"{boot_id()}\n{now}\n{now + seconds}\n{text}\n".encode("ascii")
         with (
-            self._tolerating("a token is not kept"),
+            self._tolerate("a token is not kept"),
             locked_files.open_folder(self._directory, is_made=True) as directory,
         ):
             if self._remove_unusable(directory, key) >= MOST_TOKENS:
@@ -103,7 +103,7 @@ class TokenCache:
     def drop(self, key: str) -> None:
         """Forget the token of a login."""
         with (
-            self._tolerating("a token is not dropped"),
+            self._tolerate("a token is not dropped"),
             locked_files.open_folder(self._directory) as directory,
         ):
             _remove(directory, key)
@@ -163,14 +163,14 @@ class TokenCache:
             if name.startswith(locked_files.TEMPORARY_PREFIX):
                 locked_files.remove_leftover(directory, name)
             elif name != key and _KEY.fullmatch(name):
-                with self._tolerating("an old token is not removed"):
+                with self._tolerate("an old token is not removed"):
                     count += self._read(directory, name) is not None or _remove_unless_used(
                         directory, name
                     )
         return count
 
     @contextlib.contextmanager
-    def _tolerating(self, consequence: str) -> Iterator[None]:
+    def _tolerate(self, consequence: str) -> Iterator[None]:
         """Log what keeps the cache from working; it is no reason to fail."""
         try:
             yield
