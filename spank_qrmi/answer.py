@@ -49,25 +49,25 @@ class AnswerWriter:
             if not self._has_ended:
                 self._deliver(record)
 
-    def message(self, text: str) -> None:
+    def send_message(self, text: str) -> None:
         """Send one line for the job's own output."""
         self._send_record(AnswerTag.MESSAGE, self._line(text))
 
-    def variable(self, name: str, value: str) -> None:
+    def send_variable(self, name: str, value: str) -> None:
         """Send one variable for the job's environment; raises ProtocolError if it cannot be one."""
         pair = f"{name}={value}".encode("utf-8", "surrogateescape")
         self._send_record(AnswerTag.VARIABLE, pair)
 
-    def end(self, verdict: Verdict, held_count: int = 0) -> None:
-        """Send how many acquisitions must be released later, the verdict and the end."""
-        self._send_record(AnswerTag.HELD, str(held_count).encode())
+    def end(self, verdict: Verdict, left_count: int = 0) -> None:
+        """Send how much is left at services for later, the verdict and the end."""
+        self._send_record(AnswerTag.HELD, str(left_count).encode())
         self._send_record(AnswerTag.VERDICT, verdict.value.encode())
         with self._sending:
             self._has_ended = True
             self._deliver(encode_record(AnswerTag.END, b""))
 
     def _line(self, text: str) -> bytes:
-        return _shortened(self.redactor.clear(text)).encode("utf-8", "replace")
+        return _shorten(self.redactor.clear(text)).encode("utf-8", "replace")
 
     def _send_record(self, tag: AnswerTag, payload: bytes) -> None:
         record = encode_record(tag, payload)
@@ -87,7 +87,7 @@ class AnswerWriter:
             self._is_abandoned = True
 
 
-def _shortened(line: str) -> str:
+def _shorten(line: str) -> str:
     """Return both ends of a line that is too long: its subject, and what came of it or is to do."""
     if len(line) <= MAX_LINE_LENGTH:
         return line

@@ -5,8 +5,9 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
@@ -65,7 +66,7 @@ def do_at_once(
     for numbered in enumerate(items):
         waiting.put(numbered)
     wanted_threads = range(min(len(items), most_at_once))
-    thread_count = sum(_is_started(attempt_all) for _ in wanted_threads)
+    thread_count = sum(_start_thread(attempt_all) for _ in wanted_threads)
     if thread_count == 0:
         attempt_all()
     _wait_for(finished, thread_count, deadline)
@@ -78,37 +79,24 @@ def begin(work: Callable[[], _Result]) -> Callable[[], _Result]:
 
     Without a thread for it, it is done by whoever wants the result.
     """
-    outcome: SimpleQueue[Callable[[], _Result]] = SimpleQueue()
+    outcome: Future[_Result] = Future()
 
     def attempt() -> None:
         try:
-            result = work()
+            outcome.set_result(work())
         except BaseException as error:  # noqa: BLE001 (raised where the result is waited for)
-            outcome.put(_raising(error))
-        else:
-            outcome.put(lambda: result)
+            outcome.set_exception(error)
 
-    def result() -> _Result:
-        give = outcome.get()
-        return give()
-
-    return result if _is_started(attempt) else work
+    return outcome.result if _start_thread(attempt) else work
 
 
-def _is_started(work: Callable[[], None]) -> bool:
+def _start_thread(work: Callable[[], None]) -> bool:
     """Start a thread; return False if there can be no more, as limits of the process may say."""
     try:
         threading.Thread(target=work, daemon=True).start()
     except RuntimeError:
         return False
     return True
-
-
-def _raising(error: BaseException) -> Callable[[], NoReturn]:
-    def fail() -> NoReturn:
-        raise error
-
-    return fail
 
 
 def _wait_for(finished: threading.Semaphore, count: int, deadline: Deadline) -> None:

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from spank_qrmi.errors import ProtocolError
+from spank_qrmi.numbers_in_text import parse_number
 
 VERSION = 1
 PREAMBLE = b"QRMI%c" % VERSION
@@ -40,6 +41,7 @@ MAX_VARIABLE_NAME_BYTES = 255
 _NO_LIMIT_MINUTES = frozenset({0xFFFFFFFF, 0xFFFFFFFE})
 
 _HEADER_BYTES = 5
+_LARGEST_NUMBER = 10**20 - 1
 
 
 class RequestTag(bytes, Enum):
@@ -61,6 +63,12 @@ class RequestTag(bytes, Enum):
     QUANTUM_JOB = b"k"
     KILLED_QUANTUM_JOB = b"K"
     END = b"."
+
+
+_REPEATED_TAGS = (
+    *(RequestTag.ARGUMENT, RequestTag.VARIABLE),
+    *(RequestTag.QUANTUM_JOB, RequestTag.KILLED_QUANTUM_JOB),
+)
 
 
 class AnswerTag(bytes, Enum):
@@ -137,11 +145,9 @@ def preamble(version: int) -> bytes:
 def encode_record(tag: RequestTag | AnswerTag, payload: bytes) -> bytes:
     """Return one record; raise ProtocolError for a NUL or for more than MAX_PAYLOAD_BYTES."""
     if b"\0" in payload:
-        message = f"record {tag.value!r} holds a NUL byte"
-        raise ProtocolError(message)
+        raise ProtocolError(f"record {tag.value!r} holds a NUL byte")
     if len(payload) > MAX_PAYLOAD_BYTES:
-        message = f"record {tag.value!r} is longer than {MAX_PAYLOAD_BYTES} bytes"
-        raise ProtocolError(message)
+        raise ProtocolError(f"record {tag.value!r} is longer than {MAX_PAYLOAD_BYTES} bytes")
     return b"%b%b%b" % (tag.value, len(payload).to_bytes(4, "big"), payload)
 
 
@@ -178,16 +184,14 @@ def read_records(receive: Callable[[int], bytes]) -> Iterator[tuple[bytes, bytes
         nonlocal read
         read += count
         if read > MAX_MESSAGE_BYTES:
-            message = f"message is longer than {MAX_MESSAGE_BYTES} bytes"
-            raise ProtocolError(message)
+            raise ProtocolError(f"message is longer than {MAX_MESSAGE_BYTES} bytes")
         return _read_exactly(receive, count)
 
     while True:
         header = read_exactly(_HEADER_BYTES)
         tag, length = header[:1], int.from_bytes(header[1:], "big")
         if length > MAX_PAYLOAD_BYTES:
-            message = f"record {tag!r} is longer than {MAX_PAYLOAD_BYTES} bytes"
-            raise ProtocolError(message)
+            raise ProtocolError(f"record {tag!r} is longer than {MAX_PAYLOAD_BYTES} bytes")
         if tag == RequestTag.END.value:
             return
         yield tag, read_exactly(length)
@@ -200,48 +204,37 @@ def decode_request(receive: Callable[[int], bytes], version: int) -> Request:
     among what is always understood.
     """
     single: dict[RequestTag, str] = {}
-    arguments: list[str] = []
-    variables: list[tuple[str, str]] = []
-    quantum_jobs: dict[RequestTag, list[str]] = {
-        RequestTag.QUANTUM_JOB: [],
-        RequestTag.KILLED_QUANTUM_JOB: [],
-    }
+    repeated: dict[RequestTag, list[str]] = {tag: [] for tag in _REPEATED_TAGS}
     for tag_byte, payload in read_records(receive):
         try:
             tag = RequestTag(tag_byte)
         except ValueError:
             continue
         text = payload.decode("utf-8", "surrogateescape")
-        if tag is RequestTag.ARGUMENT:
-            arguments.append(text)
-        elif tag is RequestTag.VARIABLE:
-            name, _, value = text.partition("=")
-            variables.append((name, value))
-        elif tag in quantum_jobs:
-            quantum_jobs[tag].append(text)
+        if tag in repeated:
+            repeated[tag].append(text)
         elif tag in single:
-            message = f"request holds record {tag_byte!r} twice"
-            raise ProtocolError(message)
+            raise ProtocolError(f"request holds record {tag_byte!r} twice")
         else:
             single[tag] = text
+    variables = (text.partition("=") for text in repeated[RequestTag.VARIABLE])
     return replace(
         _request_of(version, single),
-        arguments=tuple(arguments),
-        variables=tuple(variables),
-        quantum_jobs=tuple(quantum_jobs[RequestTag.QUANTUM_JOB]),
-        killed_quantum_jobs=tuple(quantum_jobs[RequestTag.KILLED_QUANTUM_JOB]),
+        arguments=tuple(repeated[RequestTag.ARGUMENT]),
+        variables=tuple((name, value) for name, _, value in variables),
+        quantum_jobs=tuple(repeated[RequestTag.QUANTUM_JOB]),
+        killed_quantum_jobs=tuple(repeated[RequestTag.KILLED_QUANTUM_JOB]),
     )
 
 
 def _verb_of(single: dict[RequestTag, str], version: int) -> Verb:
     text = single.get(RequestTag.VERB, "")
     if version != VERSION and text not in {verb.value for verb in ALWAYS_UNDERSTOOD}:
-        message = (
+        raise ProtocolError(
             f"the plugin and the QPU worker on this node are of different releases (message format "
             f"{version} and {VERSION}): submit the job again; if this stays, the administrator "
             "must install the plugin again"
         )
-        raise ProtocolError(message)
     try:
         return Verb(text)
     except ValueError as error:
@@ -250,11 +243,10 @@ def _verb_of(single: dict[RequestTag, str], version: int) -> Verb:
 
 def _request_of(version: int, single: dict[RequestTag, str]) -> Request:
     def number(tag: RequestTag) -> int:
-        text = single.get(tag, "")
-        if not (text.isascii() and text.isdigit() and len(text) <= len("18446744073709551615")):
-            message = f"request's record {tag.value!r} is no number"
-            raise ProtocolError(message)
-        return int(text)
+        found = parse_number(single.get(tag, ""), _LARGEST_NUMBER)
+        if found is None:
+            raise ProtocolError(f"request's record {tag.value!r} is no number")
+        return found
 
     def optional_number(tag: RequestTag) -> int | None:
         return number(tag) if tag in single else None

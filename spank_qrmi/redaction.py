@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What must not be seen in a log: which variables are secret, and how text is cleared of them."""
+"""What must not be seen in a log: which variables are secret, and how text is cleared of them.
+
+A secret is found as it stands, and where a URL, a form or JSON spells it: the text is read with its
+escapes undone, since whoever wrote it chose which characters to escape, and how. All takes time in
+proportion to the text's length.
+"""
 
 import re
 import threading
-from collections.abc import Iterable
-
-from spank_qrmi.escaped_text import places_of
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 MASK = "****"
 
@@ -16,7 +19,6 @@ _SCHEME = re.compile(r"[A-Za-z0-9+.-]*://")
 
 _SHORTEST_MASKED = 6
 """Shorter values occur in ordinary words: masking "a" everywhere would only hide the message."""
-
 
 _URL_USER = re.compile(r"[^\s/?#]*@")
 _URL_QUERY = re.compile(r"([^\s?]*\?)[^\s\"'<>]+")
@@ -36,10 +38,10 @@ def without(secrets: Iterable[str], text: str) -> str:
         # What is no text was never sent.
         for spelling in (secret, secret.encode(errors="replace").decode())
     }
-    return _masked(text, places_of(wanted, text)) if wanted else text
+    return _mask(text, _places_of(wanted, text)) if wanted else text
 
 
-def _masked(text: str, places: Iterable[tuple[int, int]]) -> str:
+def _mask(text: str, places: Iterable[tuple[int, int]]) -> str:
     """Return the text with these places masked; those that overlap are one."""
     shown = []
     end = 0
@@ -57,7 +59,6 @@ def without_url_secrets(text: str) -> str:
 
 
 def _public_part(url_without_scheme: str) -> str:
-    """Return what follows `://` without the URL's secrets."""
     text = url_without_scheme
     # Matched at the start alone: a search would begin anew at each character.
     if user := _URL_USER.match(text):
@@ -124,3 +125,89 @@ class Redactor:
     def clear(self, text: str) -> str:
         """Return the text as one printable line without any remembered secret."""
         return printable(without_url_secrets(without(self._secrets, text)))
+
+
+_Pieces = Iterable[tuple[str, int]]
+"""Characters, and how long the spelling of each is."""
+
+_MOST_READINGS_DEEP = 2
+"""JSON may hold a URL, and a URL another one."""
+
+_BYTES = r"(?:%[0-9A-Fa-f]{2})+"
+_JSON = (
+    r"\\(?:u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}"
+    r'|["\\/bfnrt])'
+)
+_OF_JSON = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+def _places_of(words: Iterable[str], text: str) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each place at which the text spells one of the words."""
+    words = tuple(words)
+    for reading, origins in _readings(text, range(len(text) + 1), _MOST_READINGS_DEEP):
+        for word in words:
+            start = reading.find(word)
+            while start >= 0:
+                end = start + len(word)
+                yield origins[start], origins[end]
+                start = reading.find(word, end)
+
+
+def _readings(text: str, origins: Sequence[int], depth: int) -> Iterator[tuple[str, Sequence[int]]]:
+    """Yield what a text may be read as, each with where its characters stand in the very first."""
+    yield text, origins
+    if depth == 0:
+        return
+    for mark, escapes, pieces_of in _WAYS:
+        if mark in text:
+            plain, its_origins = _unescape(text, origins, escapes, pieces_of)
+            if plain != text:
+                yield from _readings(plain, its_origins, depth - 1)
+
+
+def _unescape(
+    text: str, origins: Sequence[int], escapes: str, pieces_of: Callable[[str], _Pieces]
+) -> tuple[str, list[int]]:
+    parts: list[str] = []
+    its_origins: list[int] = []
+    end = 0
+    # Compiled by the first text that needs it: a worker whose texts need none starts faster.
+    for match in re.finditer(escapes, text):
+        parts.append(text[end : match.start()])
+        its_origins += origins[end : match.start()]
+        end = match.start()
+        for character, width in pieces_of(match[0]):
+            parts.append(character)
+            its_origins.append(origins[end])
+            end += width
+    return "".join([*parts, text[end:]]), [*its_origins, *origins[end:]]
+
+
+def _of_url(escaped: str) -> _Pieces:
+    """Return the characters of bytes in hexadecimal digits."""
+    text = bytes.fromhex(escaped.replace("%", "")).decode("utf-8", "surrogateescape")
+    for character in text:
+        yield character, 3 * len(character.encode("utf-8", "surrogateescape"))
+
+
+def _of_form(escaped: str) -> _Pieces:
+    return [(" ", 1)] if escaped == "+" else _of_url(escaped)
+
+
+def _of_json(escaped: str) -> _Pieces:
+    kind = escaped[1]
+    if kind != "u":
+        character = _OF_JSON.get(kind, kind)
+    else:
+        # Not by a codec: it would be read now, by a process that may no longer be able to.
+        first, *second = (int(half, 16) for half in escaped[2:].split("\\u"))
+        code = 0x10000 + (first - 0xD800 << 10) + second[0] - 0xDC00 if second else first
+        character = chr(code)
+    return [(character, len(escaped))]
+
+
+_WAYS: Sequence[tuple[str, str, Callable[[str], _Pieces]]] = (
+    ("%", _BYTES, _of_url),
+    ("+", rf"\+|{_BYTES}", _of_form),
+    ("\\", _JSON, _of_json),
+)

@@ -9,7 +9,7 @@ from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memset, strchr, strlen
 
-from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes, next_text, release_bytes
+from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes, next_text, free_bytes
 from spank_qrmi.plugin.message cimport (
     MAX_MESSAGE_BYTES, MAX_NAME_BYTES, VERDICT_NONE, Answer, read_available)
 from spank_qrmi.plugin.printable cimport printable_bytes
@@ -40,8 +40,8 @@ cdef void read_in_pieces(Reading *reading, const uint8_t *data, size_t size,
         taken += length
         reading.is_sound = read_available(&received, &position, &reading.answer, &line, see_log)
         require(position <= received.length)
-    release_bytes(&received)
-    release_bytes(&line)
+    free_bytes(&received)
+    free_bytes(&line)
 
 
 cdef void read_at_once(Reading *reading, const uint8_t *data, size_t size) noexcept nogil:
@@ -59,7 +59,7 @@ cdef void read_at_once(Reading *reading, const uint8_t *data, size_t size) noexc
     reading.is_sound = read_available(&received, &position, &reading.answer, &line, see_log)
     require(position <= size)
     free(received.bytes)
-    release_bytes(&line)
+    free_bytes(&line)
 
 
 cdef void begin(Reading *reading) noexcept nogil:
@@ -111,8 +111,8 @@ cdef public int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) noexcep
         require(in_pieces.answer.held == at_once.answer.held)
         require_same_text(&in_pieces.answer.variables, &at_once.answer.variables)
         require_same_text(&in_pieces.answer.messages, &at_once.answer.messages)
-    release_bytes(&in_pieces.answer.variables)
-    release_bytes(&in_pieces.answer.messages)
-    release_bytes(&at_once.answer.variables)
-    release_bytes(&at_once.answer.messages)
+    free_bytes(&in_pieces.answer.variables)
+    free_bytes(&in_pieces.answer.messages)
+    free_bytes(&at_once.answer.variables)
+    free_bytes(&at_once.answer.messages)
     return 0

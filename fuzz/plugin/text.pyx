@@ -10,7 +10,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcpy, memset, strchr, strcmp, strlen, strrchr, strstr
 
 from spank_qrmi.plugin.arguments cimport MAX_TIMEOUT_SECONDS, argument_value, timeout_argument
-from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes, next_text, release_bytes
+from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes, next_text, free_bytes
 from spank_qrmi.plugin.log cimport keep_line
 from spank_qrmi.plugin.masking cimport (
     SHOWN_BYTES, is_secret_name, show_argument, show_text, show_value)
@@ -61,7 +61,7 @@ cdef void see_names(const char *names, const char *listed, const char *values) n
     memset(&kept, 0, sizeof(kept))
     require(keep_chosen(&kept, values, names, listed))
     require(strlen(kept.bytes) + 1 == kept.length and kept.length <= strlen(values) + 1)
-    release_bytes(&kept)
+    free_bytes(&kept)
 
 
 cdef void see_option(const char *value) noexcept nogil:
@@ -73,7 +73,7 @@ cdef void see_option(const char *value) noexcept nogil:
     require(replace_text(&kept, value) and strcmp(kept.bytes, value) == 0)
     keep_line(&kept, b"--option: %s", value)
     require_one_line(next_text(&kept, kept.bytes))
-    release_bytes(&kept)
+    free_bytes(&kept)
 
 
 cdef void see_arguments(int argc, char **argv) noexcept nogil:
@@ -96,7 +96,7 @@ cdef void see_job_ids(const char *text) noexcept nogil:
             require(strlen(job_id) == JOB_ID_BYTES - 1 and job_id[14] == c"4")
             must_clear(&jobs, task, True)
             ended_state(<unsigned char>text[0] << 8)
-    release_bytes(&jobs.states)
+    free_bytes(&jobs.states)
 
 
 cdef public int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) noexcept nogil:

@@ -17,9 +17,10 @@ from spank_qrmi.admin.inventory import document_of, lines_of
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.job.releaser import Releaser, orphans
+from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.network.services import Services
 from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.orphans import orphans
 from spank_qrmi.state.owner import Owner
 from tests.unit.fake_services import RecordingDeadline, unread
 from tests.unit.local_network import LocalNetwork, LocalServices

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from fuzz.targets.claims import check_line, is_variable_name, result_or_refusal
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.qrun_service import quantum_system_from
-from spank_qrmi.configuration.plugstack import parse_arguments
 from spank_qrmi.configuration.qrmi_config import Resource
+from spank_qrmi.configuration.qrmi_plugstack import parse_arguments
 from spank_qrmi.configuration.qrun_plugstack import parse_arguments as parse_qrun_arguments
 from spank_qrmi.errors import AcquisitionError, ArgumentError, QrmiError, VariableError
 from spank_qrmi.job.environment import (
     check_credentials_stay_home,
     check_values_are_text,
+    collect_variables,
     export_variable,
-    resource_environment,
     resource_variables,
 )
 from spank_qrmi.job.resolution import split_names
@@ -44,7 +44,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
         shown_argument(argument)
     ours = result_or_refusal(lambda: parse_arguments(arguments), ArgumentError)
     if not isinstance(ours, QrmiError):
-        assert all(map(is_variable_name, ours.environment))
+        assert all(map(is_variable_name, ours.node_variables))
         assert ours.config_path.startswith("/")
         assert ours.state_directory.startswith("/")
         assert ours.worker_user.text not in {"", "0", "root"}
@@ -52,7 +52,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
             check_line(exposure)
     qruns = result_or_refusal(lambda: parse_qrun_arguments(arguments), ArgumentError)
     if not isinstance(qruns, QrmiError):
-        assert all(map(is_variable_name, (*qruns.environment, *qruns.values)))
+        assert all(map(is_variable_name, (*qruns.node_variables, *qruns.values)))
         assert bool(qruns.values) != bool(qruns.credentials_path)
 
 
@@ -72,26 +72,26 @@ def check_qrun_variables(environment: dict[str, str]) -> None:
     settings = result_or_refusal(lambda: read_settings(environment), VariableError)
     if not isinstance(settings, QrmiError):
         assert 1 <= settings.time_limit_seconds <= names.LONGEST_TIMEOUT_SECONDS
-        assert settings.job_id not in {"", ".", ".."}
-        assert "/" not in settings.job_id
+        assert settings.quantum_job_id not in {"", ".", ".."}
+        assert "/" not in settings.quantum_job_id
     result_or_refusal(lambda: quantum_system_from(environment), VariableError)
 
 
 def check_job_variables(pairs: Sequence[tuple[str, str]]) -> None:
     """Take a job's variables as those of a resource; what is set bears names of ours alone."""
-    environment = resource_environment(_RESOURCE, 7, pairs)
-    result_or_refusal(lambda: check_values_are_text(_RESOURCE, environment), AcquisitionError)
+    variables = collect_variables(_RESOURCE, 7, pairs)
+    result_or_refusal(lambda: check_values_are_text(_RESOURCE, variables), AcquisitionError)
     sent_to = {"QRMI_ENDPOINT": ("QRMI_KEY",)}
     is_kept_home = result_or_refusal(
-        lambda: check_credentials_stay_home(_RESOURCE, environment, sent_to), AcquisitionError
+        lambda: check_credentials_stay_home(_RESOURCE, variables, sent_to), AcquisitionError
     )
-    values = environment.values
+    values = variables.values
     if not isinstance(is_kept_home, QrmiError) and values["QRMI_KEY"] == _SITE["QRMI_KEY"]:
         assert values["QRMI_ENDPOINT"] == _SITE["QRMI_ENDPOINT"]
-    variables = resource_variables(_RESOURCE, environment, "token", 60)
-    for name, _ in variables:
+    answered = resource_variables(_RESOURCE, variables, "token", 60)
+    for name, _ in answered:
         assert name.startswith("a_QRMI_")
         assert is_variable_name(name)
-        assert name.removeprefix("a_") not in environment.user
-    exported = dict(export_variable(pairs, [name for name, _ in variables]))
+        assert name.removeprefix("a_") not in variables.user
+    exported = dict(export_variable(pairs, [name for name, _ in answered]))
     assert set(exported) <= {"SLURM_EXPORT_ENV"}

@@ -17,19 +17,21 @@ from spank_qrmi import __version__
 from spank_qrmi.admin import inventory
 from spank_qrmi.admin.installation import Places, install_plugins, uninstall_plugins
 from spank_qrmi.answer import logging_to
-from spank_qrmi.configuration.plugstack_options import (
+from spank_qrmi.configuration.common_plugstack import (
     DEFAULT_STATE_DIRECTORY,
     STATE_DIRECTORY,
     WORKER_USER,
     Parse,
-    timeout_seconds,
+    parse_seconds,
 )
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
-from spank_qrmi.job.releaser import Releaser, is_being_acquired, orphans
+from spank_qrmi.job.releaser import Releaser
+from spank_qrmi.job.step import open_network
 from spank_qrmi.network.services import Network
 from spank_qrmi.redaction import Redactor
 from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.orphans import is_being_acquired, orphans
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.running_code import refuse_untrusted_code
@@ -105,7 +107,7 @@ def _add_journal_commands(commands: "argparse._SubParsersAction[argparse.Argumen
     which.add_argument("--orphaned", action="store_true", help="what no living step holds")
     which.add_argument("--job", type=int, metavar="ID", help="what one job holds")
     which.add_argument("--all", action="store_true", help="everything, running jobs' QPUs too")
-    release.add_argument("--timeout", type=_reader(timeout_seconds), default=20, metavar="SECONDS")
+    release.add_argument("--timeout", type=_reader(parse_seconds), default=20, metavar="SECONDS")
     release.add_argument(
         WORKER_USER.name,
         type=_reader(WORKER_USER.parse),
@@ -154,16 +156,15 @@ def _become_worker_server(options: argparse.Namespace) -> NoReturn:
     command = [sys.executable, "-I", "-m", "spank_qrmi.worker.server"]
     if options.socket is not None:
         command.append(str(options.socket))
-    os.execve(command[0], command, worker_server.environment())  # noqa: S606 (it has no shell to be misled by)
+    os.execve(command[0], command, worker_server.environment_for_server())  # noqa: S606 (it has no shell to be misled by)
 
 
 def _become_simulator(options: argparse.Namespace) -> NoReturn:
     if importlib.util.find_spec(_SIMULATOR) is None:
-        message = (
+        raise QrmiError(
             "the simulated site is a package of its own: install the file "
             f"{_SIMULATOR}-{__version__}-py3-none-any.whl of this release beside spank-qrmi"
         )
-        raise QrmiError(message)
     command = [sys.executable, "-I", "-m", _SIMULATOR, *options.arguments]
     os.execv(command[0], command)  # noqa: S606 (it has no shell to be misled by)
 
@@ -198,14 +199,8 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
     deadline = Deadline(options.timeout)
     for entry in wanted:
         options.redactor.add(entry.secrets())
-    if wanted:
-        network.open(
-            [entry.environment for entry in wanted],
-            options.worker_user,
-            options.timeout,
-            token_cache=TokenCache(options.state_dir, options.redactor.add),
-        )
-        network.wait_until_open(deadline)
+    tokens = TokenCache(options.state_dir, options.redactor.add)
+    open_network(network, wanted, options.worker_user, tokens, deadline)
     outcomes = Releaser(journal, deadline, network).release_all(wanted)
     lines = [
         f"job {entry.job_id}: {entry.resource_name}: {_result(entry, error)}"

@@ -54,7 +54,7 @@ def install_plugins(places: Places, root: Path) -> list[Path]:
     inside = places.below(root)
     written: list[Path] = []
     try:
-        known = _recorded_over(inside, root)
+        known = _read_records_over(inside, root)
         try:
             for plugin in plugins:
                 target = inside.plugins / plugin.name
@@ -73,8 +73,7 @@ def install_plugins(places: Places, root: Path) -> list[Path]:
             # Half an installation must be possible to take away as well.
             _record(known, (Path("/", path.relative_to(root)) for path in written))
     except OSError as error:
-        message = f"cannot write {error.filename}: {error.strerror}"
-        raise InstallationError(message) from error
+        raise InstallationError(f"cannot write {error.filename}: {error.strerror}") from error
     return written
 
 
@@ -83,13 +82,12 @@ def uninstall_plugins(root: Path) -> list[Path]:
     removed = []
     try:
         # Folders are listed before what is in them.
-        for path in (_below(root, each) for each in reversed(_recorded(Path(sys.prefix)))):
+        for path in (_below(root, each) for each in reversed(_read_record(Path(sys.prefix)))):
             if remove(path):
                 removed.append(path)
         _record_path(Path(sys.prefix)).unlink(missing_ok=True)
     except OSError as error:
-        message = f"cannot remove {error.filename}: {error.strerror}"
-        raise InstallationError(message) from error
+        raise InstallationError(f"cannot remove {error.filename}: {error.strerror}") from error
     return removed
 
 
@@ -180,8 +178,9 @@ def _link_command(text: Path, target: Path, known: Iterable[Path], root: Path) -
         target.is_symlink() and target.readlink() == text
     )
     if is_there and not is_ours:
-        message = f"{target} is somebody else's: remove it, or choose another prefix for commands"
-        raise InstallationError(message)
+        raise InstallationError(
+            f"{target} is somebody else's: remove it, or choose another prefix for commands"
+        )
     return [*created, _replace_link(text, target)]
 
 
@@ -208,25 +207,24 @@ def _record(known: Iterable[Path], paths: Iterable[Path]) -> None:
     _record_path(Path(sys.prefix)).write_text(json.dumps(list(names)))
 
 
-def _recorded_over(places: Places, root: Path) -> list[Path]:
+def _read_records_over(places: Places, root: Path) -> list[Path]:
     """Return what this environment has written, and the one whose links lie where ours will."""
     links = [places.plugins / INTERPRETER_LINK]
     links += [places.prefix / folder / name for name, folder in _COMMAND_FOLDERS.items()]
-    recorded = _recorded(Path(sys.prefix))
+    recorded = _read_record(Path(sys.prefix))
     for link in links:
         if link.is_symlink():
-            earlier = _recorded(_below(root, link.readlink()).parents[1])
+            earlier = _read_record(_below(root, link.readlink()).parents[1])
             if Path("/", link.relative_to(root)) in earlier:
                 recorded += earlier
     return list(dict.fromkeys(recorded))
 
 
-def _recorded(environment: Path) -> list[Path]:
+def _read_record(environment: Path) -> list[Path]:
     record = _record_path(environment)
     try:
         return [Path(name) for name in json.loads(record.read_bytes())]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except ValueError as error:
-        message = f"{record} cannot be read: {error}"
-        raise InstallationError(message) from error
+        raise InstallationError(f"{record} cannot be read: {error}") from error

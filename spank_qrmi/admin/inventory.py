@@ -5,9 +5,9 @@ import pwd
 from collections.abc import Iterable, Sequence
 
 from spank_qrmi.errors import JournalError
-from spank_qrmi.job.releaser import is_being_acquired, is_orphaned
 from spank_qrmi.redaction import printable
 from spank_qrmi.state.journal import Entry, Journal, utc_text
+from spank_qrmi.state.orphans import is_being_acquired, is_orphaned
 
 # slurm/slurm.h: SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP
 _STEP_NAMES = {0xFFFFFFFB: "batch", 0xFFFFFFFA: "interactive"}

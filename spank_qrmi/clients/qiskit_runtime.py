@@ -17,6 +17,7 @@ from spank_qrmi.clients.http import RequestOptions
 from spank_qrmi.clients.ibm import IbmService
 from spank_qrmi.clients.response import Response
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
+from spank_qrmi.numbers_in_text import parse_number
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -230,13 +231,13 @@ def _max_ttl_seconds(settings: Settings) -> int:
         if remaining_seconds is None:
             return _DEFAULT_MAX_TTL_SECONDS
         return max(1, min(_DEFAULT_MAX_TTL_SECONDS, remaining_seconds))
-    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(2**31))
-    if not (is_number and 1 <= int(text) <= _LARGEST_MAX_TTL_SECONDS):
+    seconds = parse_number(text, 2**31) or 0
+    if not 1 <= seconds <= _LARGEST_MAX_TTL_SECONDS:
         raise AcquisitionError(
             f"{settings.variable(_MAX_TTL_KEY)} must be a whole number of seconds from 1 to "
             f"{_LARGEST_MAX_TTL_SECONDS}"
         )
-    return int(text)
+    return seconds
 
 
 def _session_id(response: Response) -> str:

@@ -35,7 +35,7 @@ def quantum_system_from(values: Mapping[str, str]) -> QuantumSystem:
 def _authorisation(settings: Settings, endpoint_url: str) -> Authorisation:
     """Return how requests are authorised."""
     missing = [name for name in names.IAM_VARIABLES if settings.get(name) is None]
-    app_id = (names.APPID_CLIENT_ID, names.APPID_SECRET)
+    app_id = names.APP_ID_VARIABLES
     if not missing:
         return Authorisation(
             login=IamLogin(

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Names and bounds of the `IBMQRUN_*` variables, which the plugin sets and the command reads."""
 
+from collections.abc import Collection
+
 PREFIX = "IBMQRUN_"
 
 APPID_CLIENT_ID = "IBMQRUN_APPID_CLIENT_ID"
@@ -13,14 +15,9 @@ S3_BUCKET = "IBMQRUN_S3_BUCKET"
 S3_REGION = "IBMQRUN_S3_REGION"
 
 SITE_VARIABLES = (
-    APPID_CLIENT_ID,
-    APPID_SECRET,
-    DAAPI_ENDPOINT,
-    AWS_ACCESS_KEY_ID,
-    AWS_SECRET_ACCESS_KEY,
-    S3_ENDPOINT,
-    S3_BUCKET,
-    S3_REGION,
+    *(APPID_CLIENT_ID, APPID_SECRET, DAAPI_ENDPOINT),
+    *(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY),
+    *(S3_ENDPOINT, S3_BUCKET, S3_REGION),
 )
 """What the site sets, in the order of the plugin's arguments in plugstack.conf."""
 
@@ -28,6 +25,7 @@ IAM_APIKEY = "IBMQRUN_IAM_APIKEY"
 SERVICE_CRN = "IBMQRUN_SERVICE_CRN"
 IAM_ENDPOINT = "IBMQRUN_IAM_ENDPOINT"
 
+APP_ID_VARIABLES = (APPID_CLIENT_ID, APPID_SECRET)
 IAM_VARIABLES = (IAM_APIKEY, SERVICE_CRN, IAM_ENDPOINT)
 """All three together select IBM Cloud IAM instead of App ID."""
 
@@ -41,3 +39,10 @@ PRIMITIVES = ("sampler", "estimator")
 LONGEST_TIMEOUT_SECONDS = 604800
 """The service writes the result to a presigned URL, which lives as long as the job may run, at most
 7 days (AWS Signature Version 4)."""
+
+
+def missing_of_logins(given: Collection[str]) -> list[str]:
+    """Return which variables are missing of those logins of which some are given."""
+    logins = (APP_ID_VARIABLES, IAM_VARIABLES)
+    begun = [login for login in logins if not set(login).isdisjoint(given)]
+    return [name for login in begun for name in login if name not in given]

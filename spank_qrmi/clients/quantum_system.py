@@ -27,14 +27,14 @@ FINAL_STATUSES = frozenset({COMPLETED, FAILED, CANCELLED})
 
 
 @dataclass(frozen=True)
-class Job:
+class QuantumJob:
     """A job as the service describes it; texts can be shown as they are and may be empty.
 
     `status` is one of FINAL_STATUSES once the job is over, else `Running` or a text that we do not
     know; `quantum_nanoseconds` is the time it used on the machine, None if it is not told.
     """
 
-    job_id: str
+    quantum_job_id: str
     status: str
     reason_code: int | None = None
     reason_message: str = ""
@@ -63,57 +63,59 @@ class QuantumSystem(IbmService):
         )
         self.check_success(response)
 
-    def job(self, exchange: Exchange, job_id: str) -> Job | None:
+    def job(self, exchange: Exchange, quantum_job_id: str) -> QuantumJob | None:
         """Return the job, None if the service knows none of that id (GET /v1/jobs/{id}).
 
         Services of early 2025 have no such route, so their list of jobs is searched then. Raises
         ServiceError, also for a document that is no job's.
         """
-        response = self.request(exchange, "GET", _path(job_id), is_repeatable=True)
+        response = self.request(exchange, "GET", _path(quantum_job_id), is_repeatable=True)
         if response.status == HTTPStatus.NOT_FOUND and error_code(response) == _JOB_NOT_FOUND:
             return None
         if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
-            return self._find_in_list(exchange, job_id)
+            return self._find_in_list(exchange, quantum_job_id)
         self.check_success(response)
-        return _job(response, response.json_object(), job_id)
+        return _job(response, response.json_object(), quantum_job_id)
 
-    def cancel(self, exchange: Exchange, job_id: str) -> None:
+    def cancel(self, exchange: Exchange, quantum_job_id: str) -> None:
         """Cancel the job (POST /v1/jobs/{id}/cancel); one that is over or unknown is fine."""
-        response = self.request(exchange, "POST", f"{_path(job_id)}/cancel", is_repeatable=True)
+        response = self.request(
+            exchange, "POST", f"{_path(quantum_job_id)}/cancel", is_repeatable=True
+        )
         if not (
             response.is_success or response.status in {HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND}
         ):
             raise self.refusal(response)
 
-    def delete(self, exchange: Exchange, job_id: str) -> None:
+    def delete(self, exchange: Exchange, quantum_job_id: str) -> None:
         """Delete a job that is over, which frees its lane (DELETE /v1/jobs/{id}).
 
         One that the service does not know is fine. Raises ServiceError with status 409 if the job
         is not over.
         """
-        response = self.request(exchange, "DELETE", _path(job_id), is_repeatable=True)
+        response = self.request(exchange, "DELETE", _path(quantum_job_id), is_repeatable=True)
         if not (response.is_success or response.status == HTTPStatus.NOT_FOUND):
             raise self.refusal(response)
 
-    def remove(self, exchange: Exchange, job_id: str) -> bool:
+    def remove(self, exchange: Exchange, quantum_job_id: str) -> bool:
         """Cancel the job unless it is over, and delete it; return whether there was one.
 
         Raises ServiceError if it may still be there.
         """
-        job = self.job(exchange, job_id)
+        job = self.job(exchange, quantum_job_id)
         if job is None:
             return False
         if not job.is_final:
-            self.cancel(exchange, job_id)
+            self.cancel(exchange, quantum_job_id)
         for seconds in _DELETE_PAUSES_SECONDS:
             try:
-                self.delete(exchange, job_id)
+                self.delete(exchange, quantum_job_id)
             except ServiceError as error:
                 if error.status != HTTPStatus.CONFLICT or not exchange.http.wait(seconds):
                     raise
             else:
                 return True
-        self.delete(exchange, job_id)
+        self.delete(exchange, quantum_job_id)
         return True
 
     def job_ids(self, exchange: Exchange, share: float = 1.0) -> frozenset[str]:
@@ -123,13 +125,13 @@ class QuantumSystem(IbmService):
         """
         _, jobs = self._list_jobs(exchange, share)
         ids = (job.get("id") for job in jobs)
-        return frozenset(job_id for job_id in ids if isinstance(job_id, str))
+        return frozenset(each for each in ids if isinstance(each, str))
 
-    def _find_in_list(self, exchange: Exchange, job_id: str) -> Job | None:
+    def _find_in_list(self, exchange: Exchange, quantum_job_id: str) -> QuantumJob | None:
         response, jobs = self._list_jobs(exchange)
         for job in jobs:
-            if job.get("id") == job_id:
-                return _job(response, job, job_id)
+            if job.get("id") == quantum_job_id:
+                return _job(response, job, quantum_job_id)
         return None
 
     def _list_jobs(
@@ -152,11 +154,11 @@ class QuantumSystem(IbmService):
         return ServiceError(text, status=response.status)
 
 
-def _path(job_id: str) -> str:
-    return f"{_JOBS}/{path_segment(job_id)}"
+def _path(quantum_job_id: str) -> str:
+    return f"{_JOBS}/{path_segment(quantum_job_id)}"
 
 
-def _job(response: Response, document: Mapping[str, object], job_id: str) -> Job:
+def _job(response: Response, document: Mapping[str, object], quantum_job_id: str) -> QuantumJob:
     """Return the job that `document` describes; raise ServiceError if it describes none."""
     status = response.shown(document.get("status"))
     if not status:
@@ -165,8 +167,8 @@ def _job(response: Response, document: Mapping[str, object], job_id: str) -> Job
         )
     usage = document.get("usage")
     nanoseconds = usage.get("quantum_nanoseconds") if isinstance(usage, dict) else None
-    return Job(
-        job_id=job_id,
+    return QuantumJob(
+        quantum_job_id=quantum_job_id,
         status=status,
         reason_code=_whole_number(document.get("reason_code")),
         reason_message=response.shown(document.get("reason_message")),

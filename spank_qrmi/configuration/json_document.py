@@ -12,13 +12,14 @@ from spank_qrmi.trust.files import StrPath
 def parse_document(path: StrPath, content: bytes) -> object:
     """Return what the content of the file at `path` says; raise ConfigError with its place."""
     try:
-        return orjson.loads(_decoded(content))
+        return orjson.loads(_decode(content))
     except json.JSONDecodeError as error:
-        message = f"{path}: is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
-        raise ConfigError(message) from None
+        raise ConfigError(
+            f"{path}: is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        ) from None
 
 
-def _decoded(content: bytes) -> str:
+def _decode(content: bytes) -> str:
     """Return the text, without the mark that some editors begin it with."""
     try:
         return content.decode("utf-8-sig")

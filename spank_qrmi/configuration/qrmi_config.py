@@ -9,7 +9,6 @@ user may bring the missing variables.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
 
 from spank_qrmi.configuration.json_document import json_type, parse_document
 from spank_qrmi.errors import ConfigError
@@ -34,7 +33,7 @@ _RESERVED_WORDS = frozenset(
 class Resource:
     """One usable entry; `environment` has keys without the `<name>_` prefix, and holds secrets.
 
-    `secret_files` are the keys whose values stand in files; `secret_files.with_secrets` adds them.
+    `secret_files` are the keys whose values stand in files; `secret_files.read_secrets` adds them.
     """
 
     name: str
@@ -76,21 +75,15 @@ def load_config(path: StrPath, known_types: Iterable[str]) -> Config:
     document = parse_document(path, file.content)
     entries = document.get("resources") if isinstance(document, dict) else None
     if not isinstance(entries, list):
-        message = f'{path}: must be a JSON object with an array "resources"'
-        raise ConfigError(message)
+        raise ConfigError(f'{path}: must be a JSON object with an array "resources"')
     resources: dict[str, Resource] = {}
     problems: dict[str, tuple[str | None, ConfigError]] = {}
     names = Counter(_name_of(entry) for entry in entries)
     for index, entry in enumerate(entries):
         name = _name_of(entry)
+        place = f"{path}: resources[{index}]" if name is None else f"{path}: resource {name}"
         try:
-            if name is None:
-                _refuse_name(f"{path}: resources[{index}]", entry)
-            elif names[name] > 1:
-                _refuse_duplicate(f"{path}: resource {name}")
-            else:
-                place = f"{path}: resource {name}"
-                resources[name] = _resource_of(place, name, entry, known_types)
+            resources[str(name)] = _resource_of(place, name, names[name], entry, known_types)
         except ConfigError as error:
             # Keyed by its text: the entries that share a name are one problem.
             problems[str(error)] = (name, error)
@@ -111,44 +104,39 @@ def _name_of(entry: object) -> str | None:
     return name
 
 
-def _refuse_name(place: str, entry: object) -> NoReturn:
+def _resource_of(
+    place: str,
+    name: str | None,
+    count: int,
+    entry: Mapping[str, object],
+    known_types: tuple[str, ...],
+) -> Resource:
+    """Return what an entry with this name describes, of which there are `count`."""
     if not isinstance(entry, dict):
-        message = f"{place}: must be an object with name, type and environment"
-    else:
-        message = (
+        raise ConfigError(f"{place}: must be an object with name, type and environment")
+    if name is None:
+        raise ConfigError(
             f'{place}: "name" must be a string of 1 to {MAX_NAME_BYTES} bytes, all printable, '
             "without comma, space or ="
         )
-    raise ConfigError(message)
-
-
-def _refuse_duplicate(place: str) -> NoReturn:
-    message = f"{place}: is defined more than once: keep one entry"
-    raise ConfigError(message)
-
-
-def _resource_of(
-    place: str, name: str, entry: Mapping[str, object], known_types: tuple[str, ...]
-) -> Resource:
+    if count > 1:
+        raise ConfigError(f"{place}: is defined more than once: keep one entry")
     word = name.partition("_")[0]
     if word in _RESERVED_WORDS:
-        message = (
+        raise ConfigError(
             f"{place}: its variables would look like others that begin with {word}_: rename it"
         )
-        raise ConfigError(message)
     resource_type = entry.get("type")
     if resource_type not in known_types:
         found = f"got {_shown(resource_type)}" if "type" in entry else "it is missing"
-        message = f'{place}: "type" must be one of {", ".join(known_types)}; {found}'
-        raise ConfigError(message)
+        raise ConfigError(f'{place}: "type" must be one of {", ".join(known_types)}; {found}')
     environment = entry.get("environment")
     if not isinstance(environment, dict):
         found = f"got {json_type(environment)}" if "environment" in entry else "it is missing"
-        message = (
+        raise ConfigError(
             f'{place}: "environment" must be an object of strings, {{}} if the users bring their '
             f"own variables; {found}"
         )
-        raise ConfigError(message)
     values: dict[str, str] = {}
     secret_files: dict[str, str] = {}
     for key, value in environment.items():
@@ -168,11 +156,9 @@ def _shown(value: object) -> str:
 def _check_key(place: str, name: str, key: str) -> None:
     if len(f"{name}_{key}".encode("utf-8", "replace")) > MAX_VARIABLE_NAME_BYTES:
         limit = f"is longer than {MAX_VARIABLE_NAME_BYTES} bytes with the resource's name"
-        message = f"{place}: environment: {key[:20]!r}… {limit}"
-        raise ConfigError(message)
+        raise ConfigError(f"{place}: environment: {key[:20]!r}… {limit}")
     if not key or not key.isprintable() or set(key) & set("= "):
-        message = f"{place}: environment: {key!r} cannot be the name of a variable"
-        raise ConfigError(message)
+        raise ConfigError(f"{place}: environment: {key!r} cannot be the name of a variable")
 
 
 def _secret_file(place: str, value: Mapping[str, object]) -> str:
@@ -180,20 +166,17 @@ def _secret_file(place: str, value: Mapping[str, object]) -> str:
     if not (
         isinstance(path, str) and path.startswith("/") and path.isprintable() and len(value) == 1
     ):
-        message = (
+        raise ConfigError(
             f'{place}: must be a string in quotes, or {{"file": "/path"}} with one absolute path, '
             "all printable"
         )
-        raise ConfigError(message)
     return path
 
 
 def _text(place: str, value: object) -> str:
     if not isinstance(value, str):
-        message = f"{place}: must be a string in quotes, got {json_type(value)}"
-        raise ConfigError(message)
+        raise ConfigError(f"{place}: must be a string in quotes, got {json_type(value)}")
     if "\0" in value or len(value.encode("utf-8", "replace")) > MAX_VALUE_BYTES:
         limit = f"a NUL character or more than {MAX_VALUE_BYTES} bytes"
-        message = f"{place}: holds {limit}"
-        raise ConfigError(message)
+        raise ConfigError(f"{place}: holds {limit}")
     return value

@@ -17,8 +17,6 @@ MAX_FILE_BYTES = 64 * 1024
 _KEYS = {
     name.removeprefix(names.PREFIX): name for name in (*names.SITE_VARIABLES, *names.IAM_VARIABLES)
 }
-_APP_ID = ("APPID_CLIENT_ID", "APPID_SECRET")
-_IAM = tuple(name.removeprefix(names.PREFIX) for name in names.IAM_VARIABLES)
 
 
 def load_credentials(path: StrPath, *, is_strict: bool = False) -> dict[str, str]:
@@ -29,8 +27,7 @@ def load_credentials(path: StrPath, *, is_strict: bool = False) -> dict[str, str
     """
     document = parse_document(path, _read_file(path, is_strict=is_strict))
     if not isinstance(document, dict):
-        message = f"{path}: must be a JSON object, got {json_type(document)}"
-        raise ConfigError(message)
+        raise ConfigError(f"{path}: must be a JSON object, got {json_type(document)}")
     for key, value in document.items():
         _check_entry(path, key, value)
     _check_complete(path, document)
@@ -48,26 +45,27 @@ def _read_file(path: StrPath, *, is_strict: bool) -> bytes:
 
 def _check_entry(path: StrPath, key: str, value: object) -> None:
     if key not in _KEYS:
-        message = f"{path}: {key[:40]!r} is no known key; known are {', '.join(_KEYS)}"
-        raise ConfigError(message)
+        raise ConfigError(f"{path}: {key[:40]!r} is no known key; known are {', '.join(_KEYS)}")
     if not isinstance(value, str):
-        message = f"{path}: {key}: must be a string in quotes, got {json_type(value)}"
-        raise ConfigError(message)
+        raise ConfigError(f"{path}: {key}: must be a string in quotes, got {json_type(value)}")
     if not value.strip() or not value.isprintable():
         what = "holds a control character" if value.strip() else "is empty"
-        message = f"{path}: {key}: {what}"
-        raise ConfigError(message)
+        raise ConfigError(f"{path}: {key}: {what}")
 
 
 def _check_complete(path: StrPath, document: Mapping[str, object]) -> None:
     """Raise ConfigError if a key is missing: one login is needed, and all of what a login needs."""
-    logins = [login for login in (_APP_ID, _IAM) if any(key in document for key in login)]
-    if not logins:
-        message = f"{path}: needs {' and '.join(_APP_ID)}, or {', '.join(_IAM)}"
-        raise ConfigError(message)
-    needed = [key for key in _KEYS if key not in {*_APP_ID, *_IAM}]
-    needed += [key for login in logins for key in login]
-    missing = [key for key in needed if key not in document]
+    given = [name for key, name in _KEYS.items() if key in document]
+    app_id, iam = names.APP_ID_VARIABLES, names.IAM_VARIABLES
+    if set(given).isdisjoint({*app_id, *iam}):
+        raise ConfigError(
+            f"{path}: needs {' and '.join(map(_key, app_id))}, or {', '.join(map(_key, iam))}"
+        )
+    missing = [name for name in names.SITE_VARIABLES if name not in {*app_id, *given}]
+    missing += names.missing_of_logins(given)
     if missing:
-        message = f"{path}: lacks {', '.join(missing)}"
-        raise ConfigError(message)
+        raise ConfigError(f"{path}: lacks {', '.join(map(_key, missing))}")
+
+
+def _key(name: str) -> str:
+    return name.removeprefix(names.PREFIX)

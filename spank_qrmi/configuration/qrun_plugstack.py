@@ -9,16 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from spank_qrmi.clients import qrun_variables as names
-from spank_qrmi.configuration.plugstack_options import (
-    COMMON,
-    Argument,
-    CommonArguments,
-    absolute_path,
-    is_given,
-    line_of,
-    parse_options,
-    timeout_seconds,
-)
+from spank_qrmi.configuration import common_plugstack as common
 from spank_qrmi.errors import ArgumentError
 
 _CREDENTIALS = "--credentials"
@@ -29,7 +20,7 @@ _CREDENTIALS_EXPOSED = (
 
 
 @dataclass(frozen=True)
-class QrunArguments(CommonArguments):
+class QrunArguments(common.CommonArguments):
     """What the administrator decided in plugstack.conf.
 
     `values` are `IBMQRUN_*` variables and hold secrets, empty if they are in the file
@@ -45,36 +36,35 @@ class QrunArguments(CommonArguments):
         return (_CREDENTIALS_EXPOSED, *super().exposures) if self.values else super().exposures
 
 
-def _text(option: str, text: str) -> str:
+def _parse_text(option: str, text: str) -> str:
     if not text.strip():
-        message = f"{option} must not be empty"
-        raise ArgumentError(message)
+        raise ArgumentError(f"{option} must not be empty")
     return text
 
 
 _IAM_OPTIONS = (
-    Argument("--iam-apikey", "KEY", names.IAM_APIKEY, _text),
-    Argument("--service-crn", "CRN", names.SERVICE_CRN, _text),
-    Argument("--iam-endpoint", "URL", names.IAM_ENDPOINT, _text),
+    common.Argument("--iam-apikey", "KEY", names.IAM_APIKEY, _parse_text),
+    common.Argument("--service-crn", "CRN", names.SERVICE_CRN, _parse_text),
+    common.Argument("--iam-endpoint", "URL", names.IAM_ENDPOINT, _parse_text),
 )
 _BESIDE_CREDENTIALS = (
-    Argument("--always", "", None, is_given),
-    Argument("--cleanup-timeout", "SECONDS", None, timeout_seconds),
-    *COMMON,
+    common.Argument("--always", "", None, common.parse_flag),
+    common.Argument("--cleanup-timeout", "SECONDS", None, common.parse_seconds),
+    *common.COMMON,
 )
 OPTIONS = (
     *_IAM_OPTIONS,
-    Argument(_CREDENTIALS, "FILE", "credentials_path", absolute_path),
+    common.Argument(_CREDENTIALS, "FILE", "credentials_path", common.parse_absolute_path),
     *_BESIDE_CREDENTIALS,
 )
 
 
 def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
     """Return the checked arguments; raise ArgumentError that says what is needed."""
-    with line_of("spank_ibm_qrun.so"):
+    with common.name_line_of("spank_ibm_qrun.so"):
         positional = [each for each in arguments if not each.startswith("--")]
         options = [each for each in arguments if each.startswith("--")]
-        environment, values = parse_options(options, OPTIONS)
+        node_variables, values = common.parse_options(options, OPTIONS)
         iam_keys = [each.key for each in _IAM_OPTIONS if each.key in values]
         iam_values = {str(key): str(values.pop(key)) for key in iam_keys}
         _check_iam(iam_values)
@@ -86,7 +76,7 @@ def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
             site_values = dict(zip(names.SITE_VARIABLES, positional, strict=True))
         return QrunArguments(
             {**site_values, **iam_values},
-            environment=environment,
+            node_variables=node_variables,
             **values,  # type: ignore[arg-type]
         )
 
@@ -94,26 +84,24 @@ def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
 def _check_count(positional: Sequence[str]) -> None:
     wanted = [name.removeprefix(names.PREFIX) for name in names.SITE_VARIABLES]
     if len(positional) != len(wanted):
-        message = (
+        raise ArgumentError(
             f"{len(wanted)} arguments are needed in this order, got {len(positional)}: "
             f"{' '.join(wanted)}; or {_CREDENTIALS}=FILE"
         )
-        raise ArgumentError(message)
 
 
 def _check_iam(iam_values: Mapping[str, str]) -> None:
-    missing = [each.name for each in _IAM_OPTIONS if each.key not in iam_values]
-    if iam_values and missing:
+    missing_names = names.missing_of_logins(iam_values)
+    missing = [each.name for each in _IAM_OPTIONS if each.key in missing_names]
+    if missing:
         every = ", ".join(each.name for each in _IAM_OPTIONS)
-        message = f"{every} belong together: add {' and '.join(missing)}"
-        raise ArgumentError(message)
+        raise ArgumentError(f"{every} belong together: add {' and '.join(missing)}")
 
 
 def _check_file_is_all(positional: Sequence[str], iam_values: Mapping[str, str]) -> None:
     if positional or iam_values:
         others = ", ".join(each.name for each in _BESIDE_CREDENTIALS)
-        message = (
+        raise ArgumentError(
             f"{_CREDENTIALS} names the file that holds all credentials: give no other arguments "
             f"but {others} and --env: beside it"
         )
-        raise ArgumentError(message)

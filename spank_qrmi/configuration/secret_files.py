@@ -13,7 +13,7 @@ from spank_qrmi.trust.files import StrPath, exposed_text, read_trusted_file
 MAX_SECRET_BYTES = 64 * 1024
 
 
-def with_secrets(resource: Resource, config_path: StrPath) -> tuple[Resource, tuple[str, ...]]:
+def read_secrets(resource: Resource, config_path: StrPath) -> tuple[Resource, tuple[str, ...]]:
     """Return the resource with all its values, and which of their files others can get at.
 
     Raises ConfigError naming both files, resource and key.
@@ -25,8 +25,7 @@ def with_secrets(resource: Resource, config_path: StrPath) -> tuple[Resource, tu
         try:
             values[key], found = _read_secret(path)
         except ConfigError as error:
-            message = f"{place}: {error}"
-            raise ConfigError(message) from error
+            raise ConfigError(f"{place}: {error}") from error
         exposures += (f"{place}: {text}" for text in found)
     return replace(resource, environment={**resource.environment, **values}), tuple(exposures)
 
@@ -37,9 +36,7 @@ def _read_secret(path: str) -> tuple[str, tuple[str, ...]]:
     try:
         text = file.content.decode().removesuffix("\n")
     except UnicodeDecodeError:
-        message = f"{path}: is not UTF-8 text"
-        raise ConfigError(message) from None
+        raise ConfigError(f"{path}: is not UTF-8 text") from None
     if not text or "\0" in text:
-        message = f"{path}: {'holds a NUL character' if text else 'is empty'}"
-        raise ConfigError(message)
+        raise ConfigError(f"{path}: {'holds a NUL character' if text else 'is empty'}")
     return text, file.doubts if file.is_private else (*file.doubts, exposed_text(path))

@@ -2,33 +2,32 @@
 """What a step that asks for QPUs gets, told in order: which, from whom, and what its user reads."""
 
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.clients import CLIENTS, type_number
-from spank_qrmi.configuration.plugstack import PluginArguments
 from spank_qrmi.configuration.qrmi_config import Config, load_config
+from spank_qrmi.configuration.qrmi_plugstack import PluginArguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ArgumentError, JournalError, QrmiError
-from spank_qrmi.job.acquisition import UNDO_SECONDS, Acquirer, Held, Holder, Wanted
+from spank_qrmi.job.acquisition import UNDO_SECONDS, Acquired, Acquirer, Wanted
 from spank_qrmi.job.environment import (
+    collect_variables,
     common_variables,
     export_variable,
     job_timeout_seconds,
     list_variables,
-    resource_environment,
     resource_variables,
 )
-from spank_qrmi.job.release import entries_of_step, read_arguments, release_entries, token_cache
+from spank_qrmi.job.release import release_entries
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.job.resolution import Resolution, resolve_qpus, split_names
+from spank_qrmi.job.step import entries_of_step, open_token_cache, read_arguments
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import MASK, shown_value
 from spank_qrmi.state.journal import Journal
-from spank_qrmi.state.owner import owner_of
 from spank_qrmi.trust.files import warn_or_refuse
 
 log = logging.getLogger(__name__)
@@ -40,28 +39,28 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     try:
         arguments = read_arguments(request, answer)
     except ArgumentError as error:
-        answer.message(f"--qpu: {error}")
+        answer.send_message(f"--qpu: {error}")
         _answer_variables(
             answer, [*common_variables(request.job_id, request.uid), *list_variables([])]
         )
         answer.end(Verdict.FAIL)
         return
-    held: list[Held] = []
+    acquired: list[Acquired] = []
     try:
         config = _read_config(arguments, answer)
         resolution = resolve_qpus(request.qpu_option, config, is_strict=arguments.is_strict)
         for resource in resolution.resources:
             answer.redactor.add(resource.secrets())
         wanted = [
-            (resource, resource_environment(resource, request.job_id, request.variables))
+            (resource, collect_variables(resource, request.job_id, request.variables))
             for resource in resolution.resources
         ]
         if wanted:
             network.open(
-                [arguments.environment],
+                [arguments.node_variables],
                 arguments.worker_user,
                 request.timeout_seconds,
-                token_cache=token_cache(arguments, answer),
+                token_cache=open_token_cache(arguments, answer),
             )
         # What takes long in the network process has begun.
         _log_resolution(resolution, config)
@@ -70,29 +69,30 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     except QrmiError as error:
         messages = [str(error)]
     else:
-        acquirer = _acquirer(request, arguments, deadline, network)
-        held, failures = _acquire_resources(wanted, resolution, acquirer)
+        journal = Journal(arguments.state_directory)
+        acquirer = Acquirer(request, arguments.node_variables, journal, deadline, network)
+        acquired, failures = _acquire_resources(wanted, resolution, acquirer)
         if deadline.is_cancelled() or (arguments.requires_all and failures):
             _give_back(request, arguments, answer, network)
-            held = []
-        consequence = "; the job goes on without it" if held else ""
+            acquired = []
+        consequence = "; the job goes on without it" if acquired else ""
         messages = [f"QPU {name}: {error}{consequence}" for name, error in failures]
     # The rest goes on while it ends: the job waits for that too.
     network.end()
     if deadline.is_cancelled():
         messages.append("the job was ended while its QPUs were acquired")
-    elif not held:
+    elif not acquired:
         messages.append(_conclusion(request, arguments))
     for message in messages:
-        answer.message(message)
-    _answer_variables(answer, _job_variables(request, arguments, held))
+        answer.send_message(message)
+    _answer_variables(answer, _variables_to_set(request, arguments, acquired))
     answer.end(
-        Verdict.RUN if held else Verdict.FAIL,
-        held_count=_held_count(request, Journal(arguments.state_directory)),
+        Verdict.RUN if acquired else Verdict.FAIL,
+        left_count=_count_left(request, Journal(arguments.state_directory)),
     )
 
 
-def _held_count(request: Request, journal: Journal) -> int:
+def _count_left(request: Request, journal: Journal) -> int:
     """Return how much the step's end has to release, or to tell."""
     try:
         return sum(entry.needs_release for entry in entries_of_step(request, journal))
@@ -123,47 +123,24 @@ def _log_resolution(resolution: Resolution, config: Config) -> None:
         log.info("name(%s) skipped: %s", name, error)
 
 
-def _acquirer(
-    request: Request, arguments: PluginArguments, deadline: Deadline, network: Network
-) -> Acquirer:
-    holder = Holder(
-        request.job_id,
-        request.restart_count,
-        request.step_id,
-        request.uid,
-        _remaining_seconds(request),
-        owner_of(request.stepd_pid),
-        arguments.environment,
-    )
-    return Acquirer(holder, Journal(arguments.state_directory), deadline, network)
-
-
-def _remaining_seconds(request: Request) -> int | None:
-    """Return what is left of the job's time limit, None for a job without one."""
-    if request.time_limit_minutes is None:
-        return None
-    elapsed_seconds = max(0, int(time.time()) - request.start_time) if request.start_time else 0
-    return max(0, request.time_limit_minutes * 60 - elapsed_seconds)
-
-
 def _answer_variables(answer: AnswerWriter, variables: Sequence[tuple[str, str]]) -> None:
     for name, value in variables:
-        answer.variable(name, value)
+        answer.send_variable(name, value)
 
 
 def _acquire_resources(
     wanted: Sequence[Wanted], resolution: Resolution, acquirer: Acquirer
-) -> tuple[list[Held], list[tuple[str, QrmiError]]]:
+) -> tuple[list[Acquired], list[tuple[str, QrmiError]]]:
     """Return what was acquired, and (name, reason) for what was not."""
-    held: list[Held] = []
+    acquired: list[Acquired] = []
     failures: list[tuple[str, QrmiError]] = list(resolution.rejected)
     for (resource, _), outcome in zip(wanted, acquirer.acquire_all(wanted), strict=True):
-        if isinstance(outcome, Held):
-            held.append(outcome)
+        if isinstance(outcome, Acquired):
+            acquired.append(outcome)
         else:
             failures.append((resource.name, outcome))
             log.info("name(%s): %s", resource.name, outcome)
-    return held, failures
+    return acquired, failures
 
 
 def _give_back(
@@ -183,24 +160,21 @@ def _give_back(
 
 
 def _conclusion(request: Request, arguments: PluginArguments) -> str:
-    """Return the last line for a user whose job has no QPU."""
     asked = ",".join(split_names(request.qpu_option))
     required = "not every QPU" if arguments.requires_all else "no QPU"
     consequence = "does not start" if arguments.fails_on_failure else "goes on without"
     return f"--qpu={asked}: {required} could be acquired; the job {consequence}"
 
 
-def _job_variables(
-    request: Request, arguments: PluginArguments, held: Sequence[Held]
+def _variables_to_set(
+    request: Request, arguments: PluginArguments, acquired: Sequence[Acquired]
 ) -> list[tuple[str, str]]:
-    variables = list(arguments.environment.items())
+    variables = list(arguments.node_variables.items())
     variables += common_variables(request.job_id, request.uid)
-    variables += list_variables([each.resource for each in held])
-    for each in held:
+    variables += list_variables([each.resource for each in acquired])
+    for each in acquired:
         timeout_seconds = job_timeout_seconds(
             request.time_limit_minutes, CLIENTS[each.resource.type].longest_task_seconds
         )
-        variables += resource_variables(
-            each.resource, each.environment, each.token, timeout_seconds
-        )
+        variables += resource_variables(each.resource, each.variables, each.token, timeout_seconds)
     return variables + export_variable(request.variables, (name for name, _ in variables))

@@ -31,104 +31,105 @@ from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ServiceError
 from spank_qrmi.job.environment import (
-    ResourceEnvironment,
+    ResourceVariables,
     check_credentials_stay_home,
     check_values_are_text,
 )
 from spank_qrmi.network.calls import ResourceCalls
 from spank_qrmi.network.services import Network, Services
+from spank_qrmi.protocol import Request
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
-from spank_qrmi.state.owner import Owner
+from spank_qrmi.state.owner import owner_of
 
 log = logging.getLogger(__name__)
-
 
 UNDO_SECONDS = 3.0
 """How long giving back may take when an acquisition did not come to its end."""
 
 
 @dataclass(frozen=True)
-class Holder:
-    """The step that acquires, as Slurm names it; `remaining_seconds` None: no time limit.
-
-    `owner` is its slurmstepd, `environment` what the node sets for requests.
-    """
-
-    job_id: int
-    restart_count: int
-    step_id: int
-    uid: int
-    remaining_seconds: int | None = None
-    owner: Owner | None = None
-    environment: dict[str, str] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True)
-class Held:
+class Acquired:
     """A resource that the step may use now; `token` is its acquisition token."""
 
     resource: Resource
-    environment: ResourceEnvironment
+    variables: ResourceVariables
     token: str = field(repr=False)
 
 
-Wanted = tuple[Resource, ResourceEnvironment]
+Wanted = tuple[Resource, ResourceVariables]
 """A resource to acquire, and its variables for the job."""
 
 
 class Acquirer:
-    """Acquires for one step within one deadline."""
+    """Acquires for the step that asks, within one deadline.
+
+    `node_variables` are those that the node sets for requests.
+    """
 
     def __init__(
-        self, holder: Holder, journal: Journal, deadline: Deadline, network: Network
+        self,
+        request: Request,
+        node_variables: dict[str, str],
+        journal: Journal,
+        deadline: Deadline,
+        network: Network,
     ) -> None:
-        self._holder = holder
+        self._request = request
+        self._node_variables = node_variables
         self._journal = journal
         self._deadline = deadline
         self._network = network
 
-    def acquire_all(self, wanted: Sequence[Wanted]) -> list[Held | QrmiError]:
+    def acquire_all(self, wanted: Sequence[Wanted]) -> list[Acquired | QrmiError]:
         """Acquire every resource, all at once; return each one's outcome in the same order."""
-        services = self._network.services(self._deadline, self._holder.environment)
+        services = self._network.services(self._deadline, self._node_variables)
 
-        def work(item: Wanted) -> Held:
+        def work(item: Wanted) -> Acquired:
             return self._acquire(*item, services)
 
         return do_at_once(work, wanted, self._deadline)
 
     def _acquire(
-        self, resource: Resource, environment: ResourceEnvironment, services: Services
-    ) -> Held:
-        check_values_are_text(resource, environment)
-        check_credentials_stay_home(resource, environment, CLIENTS[resource.type].sent_to)
-        settings = Settings(resource.name, environment.values, self._holder.remaining_seconds)
+        self, resource: Resource, variables: ResourceVariables, services: Services
+    ) -> Acquired:
+        check_values_are_text(resource, variables)
+        check_credentials_stay_home(resource, variables, CLIENTS[resource.type].sent_to)
+        settings = Settings(resource.name, variables.values, _remaining_seconds(self._request))
         calls = services.resource_calls(resource.type, settings)
         check = begin(lambda: _access_error(calls))
         if calls.hold is None:
             token = _acquire_unrecorded(calls, check)
         else:
-            with self._journal.begin(self._entry(resource, environment, calls.hold)) as locked:
+            with self._journal.begin(self._entry(resource, variables, calls.hold)) as locked:
                 token = _Acquisition(calls, calls.hold, locked, check).acquire()
-        return Held(resource, environment, token)
+        return Acquired(resource, variables, token)
 
-    def _entry(self, resource: Resource, environment: ResourceEnvironment, hold: Hold) -> Entry:
+    def _entry(self, resource: Resource, variables: ResourceVariables, hold: Hold) -> Entry:
         now = time.time()
         response_seconds = self._deadline.remaining_seconds() + LATE_RESPONSE_SECONDS
         return Entry(
-            self._holder.job_id,
-            self._holder.restart_count,
-            self._holder.step_id,
-            self._holder.uid,
+            self._request.job_id,
+            self._request.restart_count,
+            self._request.step_id,
+            self._request.uid,
             resource.name,
             resource.type,
-            environment.values,
+            variables.values,
             acquired_at=int(now),
-            owner=self._holder.owner,
-            environment=self._holder.environment,
+            owner=owner_of(self._request.stepd_pid),
+            node_variables=self._node_variables,
             hold=hold.what,
             ends_at=math.ceil(now + response_seconds + hold.longest_seconds),
             secret_keys=sorted(resource.secret_files),
         )
+
+
+def _remaining_seconds(request: Request) -> int | None:
+    """Return what is left of the job's time limit, None for a job without one."""
+    if request.time_limit_minutes is None:
+        return None
+    elapsed_seconds = max(0, int(time.time()) - request.start_time) if request.start_time else 0
+    return max(0, request.time_limit_minutes * 60 - elapsed_seconds)
 
 
 AccessCheck = Callable[[], QrmiError | None]
@@ -219,7 +220,6 @@ class _Acquisition:
         return ServiceError(f"{error}; it has opened {self._hold.what}, which was released")
 
     def _release_unrecorded(self, error: JournalError, token: str) -> QrmiError:
-        """Release what the journal has not taken."""
         try:
             self._calls.release(token)
         except QrmiError as reason:

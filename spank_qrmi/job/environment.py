@@ -24,7 +24,7 @@ _OF_THE_JOB = (ACQUISITION_TOKEN, TIMEOUT_SECONDS)
 
 
 @dataclass(frozen=True)
-class ResourceEnvironment:
+class ResourceVariables:
     """A resource's variables, keys without the `<name>_` prefix: the user's win over the site's."""
 
     site: Mapping[str, str] = field(repr=False)
@@ -44,9 +44,9 @@ class ResourceEnvironment:
         return bool(self.site.get(key, "").strip()) and not self.is_users(key)
 
 
-def resource_environment(
-    resource: Resource, job_id: int, job_variables: Sequence[tuple[str, str]]
-) -> ResourceEnvironment:
+def collect_variables(
+    resource: Resource, job_id: int, submitted_variables: Sequence[tuple[str, str]]
+) -> ResourceVariables:
     """Return the site's and the user's variables of a resource.
 
     A job submitted from within another QPU job inherits that one's environment: its acquisition
@@ -55,41 +55,37 @@ def resource_environment(
     prefix = f"{resource.name}_QRMI_"
     user = {
         name.removeprefix(f"{resource.name}_"): value
-        for name, value in job_variables
+        for name, value in submitted_variables
         if name.startswith(prefix)
     }
-    if dict(job_variables).get(JOB_ID, str(job_id)) != str(job_id):
+    if dict(submitted_variables).get(JOB_ID, str(job_id)) != str(job_id):
         user = {key: value for key, value in user.items() if key not in _OF_THE_JOB}
-    return ResourceEnvironment(resource.environment, user)
+    return ResourceVariables(resource.environment, user)
 
 
-def check_values_are_text(resource: Resource, environment: ResourceEnvironment) -> None:
+def check_values_are_text(resource: Resource, variables: ResourceVariables) -> None:
     """Raise AcquisitionError for a variable of the user's that is not UTF-8, name and value."""
-    for key, value in environment.user.items():
+    for key, value in variables.user.items():
         if any("\udc80" <= character <= "\udcff" for character in key + value):
-            message = f"{resource.name}_{printable(key)} is not UTF-8 text"
-            raise AcquisitionError(message)
+            raise AcquisitionError(f"{resource.name}_{printable(key)} is not UTF-8 text")
 
 
 def check_credentials_stay_home(
-    resource: Resource,
-    environment: ResourceEnvironment,
-    sent_to: Mapping[str, Iterable[str]],
+    resource: Resource, variables: ResourceVariables, sent_to: Mapping[str, Iterable[str]]
 ) -> None:
     """Raise AcquisitionError if a credential of the site's would go to an endpoint of the user's.
 
     `sent_to` names each endpoint key with the keys of the credentials that are sent there.
     """
     for endpoint, credentials in sent_to.items():
-        if not environment.is_users(endpoint):
+        if not variables.is_users(endpoint):
             continue
         for credential in credentials:
-            if environment.is_sites(credential):
-                message = (
+            if variables.is_sites(credential):
+                raise AcquisitionError(
                     f"{resource.name}_{endpoint} is yours but {resource.name}_{credential} is the "
                     "site's, which is sent only to the site's endpoint: set both or neither"
                 )
-                raise AcquisitionError(message)
 
 
 def job_timeout_seconds(time_limit_minutes: int | None, longest_seconds: int | None) -> int:
@@ -111,30 +107,26 @@ def list_variables(resources: Sequence[Resource]) -> list[tuple[str, str]]:
 
 
 def resource_variables(
-    resource: Resource, environment: ResourceEnvironment, token: str, timeout_seconds: int
+    resource: Resource, variables: ResourceVariables, token: str, timeout_seconds: int
 ) -> list[tuple[str, str]]:
     """Return what a job gets for one acquired resource; what the user set himself is left alone."""
-    variables = {
-        **environment.site,
-        ACQUISITION_TOKEN: token,
-        TIMEOUT_SECONDS: str(timeout_seconds),
-    }
+    in_force = {**variables.site, ACQUISITION_TOKEN: token, TIMEOUT_SECONDS: str(timeout_seconds)}
     return [
         (f"{resource.name}_{key}", value)
-        for key, value in variables.items()
-        if key not in environment.user
+        for key, value in in_force.items()
+        if key not in variables.user
     ]
 
 
 def export_variable(
-    job_variables: Sequence[tuple[str, str]], names: Iterable[str]
+    submitted_variables: Sequence[tuple[str, str]], names: Iterable[str]
 ) -> list[tuple[str, str]]:
     """Return the export list with the job's own variables in it, so that steps have them too.
 
     Nothing if srun exports all. Without this `sbatch --export=NONE` keeps from the steps what the
     script has (srun(1), --export).
     """
-    chosen = dict(job_variables).get(EXPORT_LIST)
+    chosen = dict(submitted_variables).get(EXPORT_LIST)
     if chosen is None or "ALL" in chosen.upper().split(","):
         return []
     kept = [chosen] if chosen.upper() not in ("", "NONE", "NIL") else []

@@ -10,36 +10,34 @@ from collections.abc import Callable, Mapping
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients import qrun_variables as names
-from spank_qrmi.configuration.plugstack_options import check_certificates
+from spank_qrmi.clients.late_submission import (
+    LATE_SUBMISSION_POLL_SECONDS,
+    LATE_SUBMISSION_SECONDS,
+    remove_once_there,
+)
 from spank_qrmi.configuration.qrun_credentials import load_credentials
 from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_arguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.job.environment import job_timeout_seconds
+from spank_qrmi.job.step import check_node_variables, open_network, open_token_cache
 from spank_qrmi.network.calls import QuantumJobs
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verdict
-from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.files import warn_or_refuse
 
 log = logging.getLogger(__name__)
-
 
 MOST_REMOVALS_AT_ONCE = 8
 
 LARGEST_ASKED_ONE_BY_ONE = 8
 """For more jobs the service is asked for a list: most tasks of a large step never had a job."""
 
-LATE_SUBMISSION_SECONDS = 3.0
-"""How long the request of a killed qrun may take to reach the service nevertheless."""
-
-_LATE_SUBMISSION_POLL_SECONDS = 0.5
-
 _LIST_SHARE = 0.25
 """Part of the time that is left which one list may take, so that there is time to do without."""
 
 
-def environment(
+def answer_variables(
     request: Request, deadline: Deadline, answer: AnswerWriter, network: Network
 ) -> None:
     """Answer with the variables of the job's tasks, without the id that each has of its own.
@@ -49,12 +47,12 @@ def environment(
     arguments = _read_arguments(request, answer)
     warn_or_refuse(arguments.exposures, is_strict=arguments.is_strict)
     variables = {
-        **_site_variables(arguments, answer, is_strict=arguments.is_strict),
-        **_job_variables(request),
-        **arguments.environment,
+        **_read_site_variables(arguments, answer, is_strict=arguments.is_strict),
+        **_variables_of_options(request),
+        **arguments.node_variables,
     }
     for name, value in variables.items():
-        answer.variable(name, value)
+        answer.send_variable(name, value)
     answer.end(Verdict.RUN)
 
 
@@ -64,39 +62,34 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
     Answers how many may still be there, with one message for each.
     """
     # Those that may arrive yet come last, so that nobody waits for them but their own like.
-    job_ids = request.quantum_jobs + request.killed_quantum_jobs
+    quantum_job_ids = request.quantum_jobs + request.killed_quantum_jobs
     try:
         arguments = _read_arguments(request, answer)
-        values = _site_variables(arguments, answer)
-        network.open(
-            [arguments.environment],
-            arguments.worker_user,
-            request.timeout_seconds,
-            token_cache=TokenCache(arguments.state_directory, answer.redactor.add),
-        )
-        network.wait_until_open(deadline)
-        jobs = network.services(deadline, arguments.environment).quantum_jobs(values)
+        values = _read_site_variables(arguments, answer)
+        tokens = open_token_cache(arguments, answer)
+        open_network(network, [arguments], arguments.worker_user, tokens, deadline)
+        jobs = network.services(deadline, arguments.node_variables).quantum_jobs(values)
         outcomes = _remove_all(request, jobs, deadline)
     except QrmiError as error:
-        outcomes = [error for _ in job_ids]
+        outcomes = [error for _ in quantum_job_ids]
     failed = 0
-    for job_id, outcome in zip(job_ids, outcomes, strict=True):
+    for quantum_job_id, outcome in zip(quantum_job_ids, outcomes, strict=True):
         if isinstance(outcome, QrmiError):
             failed += 1
-            answer.message(f"quantum job {job_id} may still be on the service: {outcome}")
+            text = f"quantum job {quantum_job_id} may still be on the service: {outcome}"
+            answer.send_message(text)
         elif outcome:
-            log.info("quantum job %s was left on the service and is removed", job_id)
-    answer.end(Verdict.RUN, held_count=failed)
+            log.info("quantum job %s was left on the service and is removed", quantum_job_id)
+    answer.end(Verdict.RUN, left_count=failed)
 
 
 def _read_arguments(request: Request, answer: AnswerWriter) -> QrunArguments:
     arguments = parse_arguments(request.arguments)
-    answer.redactor.add_variables(arguments.environment.items())
-    check_certificates(arguments.environment)
+    check_node_variables(arguments, answer)
     return arguments
 
 
-def _site_variables(
+def _read_site_variables(
     arguments: QrunArguments, answer: AnswerWriter, *, is_strict: bool = False
 ) -> Mapping[str, str]:
     values = arguments.values
@@ -106,7 +99,7 @@ def _site_variables(
     return values
 
 
-def _job_variables(request: Request) -> dict[str, str]:
+def _variables_of_options(request: Request) -> dict[str, str]:
     """Return what follows from the job's options; nothing for a job that was given none."""
     options = {names.BACKEND: request.q_backend, names.PRIMITIVE: request.q_primitive}
     given = {name: value for name, value in options.items() if value}
@@ -122,20 +115,23 @@ def _remove_all(
     """Remove the jobs, some at a time; return for each whether there was one, or its error."""
     now = Deadline(0)
     late_submission = Deadline(min(LATE_SUBMISSION_SECONDS, deadline.remaining_seconds() / 2))
-    is_there = _sighting(service, request, late_submission)
+    is_there = _look_for_jobs(service, request, late_submission)
     last_arrivals = {
         **dict.fromkeys(request.quantum_jobs, now),
         **dict.fromkeys(request.killed_quantum_jobs, late_submission),
     }
 
-    def remove(job_id: str) -> bool:
-        return is_there(job_id) and _remove(service, job_id, last_arrivals[job_id])
+    def remove(quantum_job_id: str) -> bool:
+        last_arrival = last_arrivals[quantum_job_id]
+        return is_there(quantum_job_id) and remove_once_there(
+            lambda: service.remove(quantum_job_id), last_arrival
+        )
 
-    job_ids = request.quantum_jobs + request.killed_quantum_jobs
-    return do_at_once(remove, job_ids, deadline, MOST_REMOVALS_AT_ONCE)
+    quantum_job_ids = request.quantum_jobs + request.killed_quantum_jobs
+    return do_at_once(remove, quantum_job_ids, deadline, MOST_REMOVALS_AT_ONCE)
 
 
-def _sighting(
+def _look_for_jobs(
     service: QuantumJobs, request: Request, last_arrival: Deadline
 ) -> Callable[[str], bool]:
     """Return what tells whether a job may be there: of many those that a list shows in time."""
@@ -144,18 +140,10 @@ def _sighting(
     try:
         there = set(service.job_ids(_LIST_SHARE))
         while not there.issuperset(request.killed_quantum_jobs) and last_arrival.wait(
-            _LATE_SUBMISSION_POLL_SECONDS
+            LATE_SUBMISSION_POLL_SECONDS
         ):
             there |= service.job_ids(_LIST_SHARE)
     except QrmiError as error:
         log.debug("the quantum jobs are asked for one by one: %s", error)
         return lambda _: True
     return there.__contains__
-
-
-def _remove(service: QuantumJobs, job_id: str, last_arrival: Deadline) -> bool:
-    """Remove a job that is there, or arrives in time; return whether there was one."""
-    while not service.remove(job_id):
-        if not last_arrival.wait(_LATE_SUBMISSION_POLL_SECONDS):
-            return False
-    return True

@@ -4,20 +4,18 @@
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from spank_qrmi.answer import AnswerWriter
-from spank_qrmi.configuration.plugstack import PluginArguments, parse_arguments
-from spank_qrmi.configuration.plugstack_options import check_certificates
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
-from spank_qrmi.job.releaser import Releaser, is_being_acquired, orphans_to_retry
+from spank_qrmi.errors import QrmiError, ReleaseError
+from spank_qrmi.job import step
+from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verdict
-from spank_qrmi.redaction import shown_argument
 from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.orphans import is_being_acquired, orphans_to_retry
 from spank_qrmi.state.owner import is_elsewhere
-from spank_qrmi.state.token_cache import TokenCache
 
 log = logging.getLogger(__name__)
 
@@ -29,24 +27,24 @@ def release(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     """Release what the journal says the step holds; what fails stays in the journal.
 
     Then what other jobs have left behind is tried again, which only the log tells: these lines are
-    not this job's. Raises ArgumentError if the journal cannot be found, ReleaseError if it cannot
-    be used, or the network cannot.
+    not this job's. Raises ArgumentError for arguments that cannot be used, ReleaseError if
+    journal or network cannot.
     """
-    arguments = read_arguments(request, answer)
+    arguments = step.read_arguments(request, answer)
     journal = Journal(arguments.state_directory)
-    with _telling_what_is_not_released(request):
-        entries = [entry for entry in entries_of_step(request, journal) if entry.needs_release]
+    with _tell_what_is_not_released(request):
+        entries = [entry for entry in step.entries_of_step(request, journal) if entry.needs_release]
         own = {entry.file_name for entry in entries}
         orphans = [entry for entry in _orphans(journal) if entry.file_name not in own]
-        tokens = token_cache(arguments, answer)
-        _open_network(network, [*entries, *orphans], arguments, deadline, tokens)
+        tokens = step.open_token_cache(arguments, answer)
+        step.open_network(network, [*entries, *orphans], arguments.worker_user, tokens, deadline)
     failed = release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
-        answer.message(f"QPU {entry.resource_name}: {error}")
+        answer.send_message(f"QPU {entry.resource_name}: {error}")
     seconds = min(ORPHAN_SECONDS, deadline.remaining_seconds())
     if orphans and seconds > 0.0:
         _release_orphans(orphans, Releaser(journal, Deadline(seconds), network), answer)
-    answer.end(Verdict.RUN, held_count=len(failed))
+    answer.end(Verdict.RUN, left_count=len(failed))
 
 
 def release_job(
@@ -57,48 +55,31 @@ def release_job(
     The job itself may go on: on the other nodes if it gave this one away (`scontrol update
     NumNodes=`), or again after its node was lost. Raises as `release` does.
     """
-    arguments = read_arguments(request, answer)
+    arguments = step.read_arguments(request, answer)
     journal = Journal(arguments.state_directory)
-    with _telling_what_is_not_released(request):
+    with _tell_what_is_not_released(request):
         entries = [
             entry
-            for entry in _readable(journal.entries_of_job(request.job_id))
+            for entry in step.skip_unreadable(journal.entries_of_job(request.job_id))
             if entry.needs_release and not is_being_acquired(entry)
             if entry.owner is None or not is_elsewhere(entry.owner)
         ]
-        tokens = token_cache(arguments, answer)
-        _open_network(network, entries, arguments, deadline, tokens)
+        tokens = step.open_token_cache(arguments, answer)
+        step.open_network(network, entries, arguments.worker_user, tokens, deadline)
     failed = release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
-        answer.message(f"QPU {entry.resource_name} of job {entry.job_id}: {error}")
-    answer.end(Verdict.RUN, held_count=len(failed))
+        answer.send_message(f"QPU {entry.resource_name} of job {entry.job_id}: {error}")
+    answer.end(Verdict.RUN, left_count=len(failed))
 
 
 @contextlib.contextmanager
-def _telling_what_is_not_released(request: Request) -> Iterator[None]:
+def _tell_what_is_not_released(request: Request) -> Iterator[None]:
     try:
         yield
     except QrmiError as error:
-        message = f"what job {request.job_id} may hold is not released: {error}"
-        raise ReleaseError(message) from error
-
-
-def _open_network(
-    network: Network,
-    entries: Sequence[Entry],
-    arguments: PluginArguments,
-    deadline: Deadline,
-    tokens: TokenCache,
-) -> None:
-    """Get ready for requests with the variables of each entry; raise QrmiError if that fails."""
-    if entries:
-        network.open(
-            [entry.environment for entry in entries],
-            arguments.worker_user,
-            deadline.remaining_seconds(),
-            token_cache=tokens,
-        )
-        network.wait_until_open(deadline)
+        raise ReleaseError(
+            f"what job {request.job_id} may hold is not released: {error}"
+        ) from error
 
 
 def release_entries(
@@ -125,35 +106,3 @@ def _release_orphans(orphans: Sequence[Entry], releaser: Releaser, answer: Answe
     log.debug("%d QPUs that other jobs have left are tried again", len(orphans))
     for entry, error in release_entries(orphans, releaser, answer):
         log.debug("job %d: QPU %s: %s", entry.job_id, entry.resource_name, error)
-
-
-def entries_of_step(request: Request, journal: Journal) -> list[Entry]:
-    """Return what the journal says a step holds; log what it cannot read."""
-    step = (request.job_id, request.restart_count, request.step_id)
-    return _readable(journal.entries_of_step(*step))
-
-
-def _readable(entries: Iterable[Entry | JournalError]) -> list[Entry]:
-    """Return the entries, and log what cannot be read."""
-    readable = []
-    for entry in entries:
-        if isinstance(entry, JournalError):
-            log.error("%s", entry)
-        else:
-            readable.append(entry)
-    return readable
-
-
-def token_cache(arguments: PluginArguments, answer: AnswerWriter) -> TokenCache:
-    """Return the node's access tokens, which `answer` must not show."""
-    return TokenCache(arguments.state_directory, answer.redactor.add)
-
-
-def read_arguments(request: Request, answer: AnswerWriter) -> PluginArguments:
-    """Return the arguments of plugstack.conf, logged; raise ArgumentError if one cannot be used."""
-    for index, argument in enumerate(request.arguments):
-        log.debug("argv[%d] = [%s]", index, shown_argument(argument))
-    arguments = parse_arguments(request.arguments)
-    answer.redactor.add_variables(arguments.environment.items())
-    check_certificates(arguments.environment)
-    return arguments

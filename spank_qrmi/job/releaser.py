@@ -9,56 +9,19 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Settings
-from spank_qrmi.configuration.plugstack_options import check_certificates
+from spank_qrmi.configuration.node_variables import check_certificates
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.network.services import Network, Services
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
-from spank_qrmi.state.owner import is_gone
 
 log = logging.getLogger(__name__)
-
-
-RETRY_SECONDS = 300
-"""How long a job's end leaves alone what another job's could not be released."""
-
-_MOST_RETRIED_AT_ONCE = 32
-
-
-def is_orphaned(entry: Entry) -> bool:
-    """Return whether the step that acquired has ended; one whose owner is not known counts not."""
-    return entry.owner is not None and is_gone(entry.owner)
-
-
-def is_being_acquired(entry: Entry) -> bool:
-    """Return whether a living step may still be told the token."""
-    is_alive = entry.owner is not None and not is_gone(entry.owner)
-    return is_alive and entry.token is None and not entry.failure
-
-
-def orphans(entries: Iterable[Entry], now: float) -> list[Entry]:
-    """Return what no living step holds and something can be done about, `now` in Unix seconds."""
-    return [
-        entry
-        for entry in entries
-        if (entry.needs_release or entry.has_ended(now)) and is_orphaned(entry)
-    ]
-
-
-def orphans_to_retry(entries: Iterable[Entry], now: float) -> list[Entry]:
-    """Return the orphans that the end of another job may try again."""
-    due = (
-        entry
-        for entry in entries
-        if entry.failed_at is None or not 0 <= now - entry.failed_at < RETRY_SECONDS
-    )
-    return orphans(due, now)[:_MOST_RETRIED_AT_ONCE]
 
 
 class Releaser:
@@ -94,7 +57,7 @@ class Releaser:
                 if locked.entry.token is None:
                     self._let_end(locked)
                 else:
-                    services = self._services_with(locked.entry.environment)
+                    services = self._services_with(locked.entry.node_variables)
                     _give_back(locked.entry, locked.entry.token, services)
             except QrmiError as error:
                 _note_failure(locked, error)
@@ -106,8 +69,9 @@ class Releaser:
         """Return if what was never answered has ended by itself; raise ReleaseError until then."""
         entry = locked.entry
         if not entry.has_ended(time.time()):
-            message = f"the service never answered the request to acquire: {entry.may_be_open_text}"
-            raise ReleaseError(message)
+            raise ReleaseError(
+                f"the service never answered the request to acquire: {entry.may_be_open_text}"
+            )
         log.info(
             "name(%s) of job %d: %s, so nothing is left to release",
             entry.resource_name,
@@ -115,20 +79,19 @@ class Releaser:
             entry.may_be_open_text,
         )
 
-    def _services_with(self, environment: Mapping[str, str]) -> Services:
+    def _services_with(self, node_variables: Mapping[str, str]) -> Services:
         """Return the services as they are asked with these variables, the same for all entries."""
-        key = tuple(sorted(environment.items()))
+        key = tuple(sorted(node_variables.items()))
         with self._lock:
             if key not in self._services:
-                self._services[key] = self._network.services(self._deadline, environment)
+                self._services[key] = self._network.services(self._deadline, node_variables)
             return self._services[key]
 
 
 def _give_back(entry: Entry, token: str, services: Services) -> None:
     if entry.resource_type not in CLIENTS:
-        message = f"{entry.resource_type} is no resource type that this version knows"
-        raise ReleaseError(message)
-    check_certificates(entry.environment)
+        raise ReleaseError(f"{entry.resource_type} is no resource type that this version knows")
+    check_certificates(entry.node_variables)
     settings = Settings(entry.resource_name, entry.values)
     services.resource_calls(entry.resource_type, settings).release(token)
 

@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 from spank_qrmi.configuration.qrmi_config import Config, Resource
-from spank_qrmi.configuration.secret_files import with_secrets
+from spank_qrmi.configuration.secret_files import read_secrets
 from spank_qrmi.errors import ConfigError, ResolutionError
 from spank_qrmi.trust.files import warn_or_refuse
 
@@ -47,11 +47,10 @@ def _usable_resource(name: str, config: Config, *, is_strict: bool) -> Resource:
             raise problem
         if name not in config.resources:
             raise ResolutionError(_unknown_text(config))
-        resource, exposures = with_secrets(config.resources[name], config.path)
+        resource, exposures = read_secrets(config.resources[name], config.path)
         warn_or_refuse(exposures, is_strict=is_strict)
     except ConfigError as error:
-        message = f"its definition cannot be used: {error}"
-        raise ResolutionError(message) from error
+        raise ResolutionError(f"its definition cannot be used: {error}") from error
     return resource
 
 

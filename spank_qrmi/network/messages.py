@@ -21,6 +21,7 @@ from spank_qrmi.errors import (
     ServiceError,
     VariableError,
 )
+from spank_qrmi.numbers_in_text import parse_number
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 """What the worker asks: a resource's variables, as many as a job may bring."""
@@ -156,7 +157,7 @@ def error_from_fields(fields: Sequence[str]) -> QrmiError:
     except (KeyError, ValueError) as failure:
         raise ProtocolError("a message tells no error") from failure
     if isinstance(error, ServiceError):
-        error.status = parse_number(status) if status else None
+        error.status = require_number(status) if status else None
         error.may_have_acted = bool(may_have_acted)
         error.token = parse_token(token) if token else None
     return error
@@ -169,11 +170,12 @@ def parse_token(text: str) -> str:
     return text
 
 
-def parse_number(text: str) -> int:
+def require_number(text: str) -> int:
     """Return a whole number of at most 9 digits; raise ProtocolError if it is none."""
-    if not (text.isascii() and text.isdigit() and len(text) <= len("999999999")):
+    found = parse_number(text, 999_999_999)
+    if found is None:
         raise ProtocolError("a message holds no number where one belongs")
-    return int(text)
+    return found
 
 
 def _number(value: int) -> bytes:

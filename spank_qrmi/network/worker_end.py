@@ -36,8 +36,8 @@ from spank_qrmi.network.messages import (
     encode_frame,
     error_from_fields,
     pairs_to_fields,
-    parse_number,
     read_frame,
+    require_number,
 )
 from spank_qrmi.network.services import Services
 from spank_qrmi.network.tokens import NodeTokens
@@ -264,10 +264,10 @@ class NetworkProcess:
                 self._give_up(printable(fields[0][:MAX_TEXT_LENGTH]) if fields else NONSENSE)
             case Report.LOG:
                 level, text = fields
-                self._log_record(parse_number(level), text)
+                self._log_record(require_number(level), text)
             case Report.TOKEN:
                 key, text, seconds = fields
-                self.tokens.note(key, text, parse_number(seconds))
+                self.tokens.note(key, text, require_number(seconds))
             case Report.DONE:
                 self._deliver(fields[:1], fields[1:])
             case Report.FAILED:
@@ -281,7 +281,7 @@ class NetworkProcess:
 
     def _deliver(self, call: Sequence[str], result: list[str] | QrmiError) -> None:
         with self._lock:
-            results = self._waiting.get(parse_number("".join(call)))
+            results = self._waiting.get(require_number("".join(call)))
         # Nobody waits any more for what comes after its deadline.
         if results is not None:
             results.put(result)

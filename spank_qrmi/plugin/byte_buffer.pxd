@@ -66,7 +66,7 @@ cdef inline const char *next_text(const ByteBuffer *buffer, const char *previous
     return following
 
 
-cdef inline void release_bytes(ByteBuffer *buffer) noexcept nogil:
+cdef inline void free_bytes(ByteBuffer *buffer) noexcept nogil:
     erase(buffer)
     buffer.bytes = NULL
     buffer.length = 0

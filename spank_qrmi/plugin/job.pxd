@@ -65,23 +65,23 @@ cdef inline JobRecord load_job(uint32_t job_id) noexcept nogil:
     Never called in user_init, where it ends slurmstepd, nor in the epilog, where it crashes it.
     """
     cdef JobRecord record
-    cdef job_info_msg_t *answer = NULL
+    cdef job_info_msg_t *reply = NULL
     cdef uint32_t state
     record.is_known = record.is_batch = record.is_over = False
     record.het_job_id = 0
     record.time_limit_minutes = NO_VAL
     record.start_time = 0
-    if compat_load_job(&answer, job_id) != 0 or answer == NULL:
+    if compat_load_job(&reply, job_id) != 0 or reply == NULL:
         return record
-    if answer.record_count > 0:
-        state = answer.job_array[0].job_state & JOB_STATE_BASE
+    if reply.record_count > 0:
+        state = reply.job_array[0].job_state & JOB_STATE_BASE
         record.is_known = True
-        record.is_batch = answer.job_array[0].batch_flag != 0
+        record.is_batch = reply.job_array[0].batch_flag != 0
         record.is_over = state != JOB_RUNNING and state != JOB_SUSPENDED
-        record.het_job_id = answer.job_array[0].het_job_id
-        record.time_limit_minutes = answer.job_array[0].time_limit
-        record.start_time = answer.job_array[0].start_time
-    slurm_free_job_info_msg(answer)
+        record.het_job_id = reply.job_array[0].het_job_id
+        record.time_limit_minutes = reply.job_array[0].time_limit
+        record.start_time = reply.job_array[0].start_time
+    slurm_free_job_info_msg(reply)
     return record
 
 

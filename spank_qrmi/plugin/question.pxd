@@ -6,7 +6,7 @@ from libc.string cimport memset, strcmp
 
 from spank cimport slurm_debug, slurm_info
 from spank_qrmi.plugin.arguments cimport argument_value
-from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, release_bytes
+from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, free_bytes
 from spank_qrmi.plugin.job cimport JobRecord, Step, load_job
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, log_worker_record
 from spank_qrmi.plugin.message cimport (
@@ -92,7 +92,7 @@ cdef inline bint ask(Conversation *talk, ByteBuffer *request, bint is_written,
             give_up(talk)
             snprintf(talk.failure, sizeof(talk.failure),
                      b"cannot be asked: %s too long (256 KiB each, 8 MiB in all)", what_is_too_long)
-    release_bytes(request)
+    free_bytes(request)
     if talk.complaint[0] != 0:
         slurm_info(b"%s: worker: %s", PLUGIN_LOG_NAME, talk.complaint)
     return is_answered

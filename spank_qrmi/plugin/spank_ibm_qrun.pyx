@@ -17,7 +17,7 @@ from spank cimport (
     spank_remote, spank_setenv, spank_strerror, spank_t)
 from spank_qrmi.plugin.answered_variables cimport are_ours, starts_with
 from spank_qrmi.plugin.arguments cimport timeout_argument
-from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, next_text, release_bytes
+from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, next_text, free_bytes
 from spank_qrmi.plugin.job cimport Step, is_first_task, local_task, read_step
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, report
 from spank_qrmi.plugin.masking cimport (
@@ -147,8 +147,8 @@ cdef void fetch_variables(spank_t spank, int argc, char **argv) noexcept nogil:
         must_fail = answer.verdict == VERDICT_FAIL
     else:
         refuse(talk.failure)
-        release_bytes(&answer.messages)
-        release_bytes(&answer.variables)
+        free_bytes(&answer.messages)
+        free_bytes(&answer.variables)
 
 
 cdef void give_job_ids(spank_t spank) noexcept nogil:
@@ -166,7 +166,7 @@ cdef void prepare(spank_t spank, int argc, char **argv) noexcept nogil:
         give_job_ids(spank)
     if not is_asked:
         report(&messages)
-        release_bytes(&messages)
+        free_bytes(&messages)
         must_fail = False
 
 
@@ -308,8 +308,8 @@ cdef bint clean_up(bint is_step_over, long seconds, int argc, char **argv) noexc
             slurm_error(b"%s: the worker %s", PLUGIN_LOG_NAME, talk.failure)
         if not is_answered or answer.verdict == VERDICT_FAIL:
             log_left_behind()
-    release_bytes(&answer.messages)
-    release_bytes(&answer.variables)
+    free_bytes(&answer.messages)
+    free_bytes(&answer.variables)
     return is_clean
 
 
@@ -413,9 +413,9 @@ cdef public int slurm_spank_exit(spank_t spank, int argc, char **argv) noexcept 
     log_enter(spank, b"slurm_spank_exit", argc)
     if has_job_id(&quantum_jobs, 0):
         clean_up(True, cleanup_seconds(argc, argv), argc, argv)
-    release_bytes(&backend)
-    release_bytes(&primitive)
-    release_bytes(&variables)
-    release_bytes(&messages)
-    release_bytes(&quantum_jobs.states)
+    free_bytes(&backend)
+    free_bytes(&primitive)
+    free_bytes(&variables)
+    free_bytes(&messages)
+    free_bytes(&quantum_jobs.states)
     return log_leave(b"slurm_spank_exit")

@@ -19,7 +19,7 @@ from spank cimport (
     spank_option, spank_option_register, spank_remote, spank_setenv, spank_strerror, spank_t)
 from spank_qrmi.plugin.answered_variables cimport are_ours, starts_with
 from spank_qrmi.plugin.arguments cimport argument_value, timeout_argument
-from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, next_text, release_bytes
+from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, next_text, free_bytes
 from spank_qrmi.plugin.job cimport (
     JobRecord, Step, is_first_task, job_environment, job_state, job_variable, load_job, read_step)
 from spank_qrmi.plugin.journal cimport holds_entry_of
@@ -236,8 +236,8 @@ cdef void share(spank_t spank, const char *names, int argc, char **argv) noexcep
     memset(&kept_types, 0, sizeof(kept_types))
     if keep_chosen(&kept_names, held, held, names) and keep_chosen(&kept_types, types, held, names):
         set_lists(spank, kept_names.bytes, kept_types.bytes)
-    release_bytes(&kept_names)
-    release_bytes(&kept_types)
+    free_bytes(&kept_names)
+    free_bytes(&kept_types)
 
 
 cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexcept nogil:
@@ -265,13 +265,13 @@ cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexc
     else:
         slurm_error(b"%s: the QPU worker %s", PLUGIN_LOG_NAME, talk.failure)
         keep_line(&messages, WORKER_FAILURE, talk.failure)
-        release_bytes(&answer.messages)
+        free_bytes(&answer.messages)
         must_fail = True
         must_release = talk.is_started
         has_reported_worker = True
     if continues_on_failure(argc, argv) and not talk.is_undoing:
         must_fail = False
-    release_bytes(&answer.variables)
+    free_bytes(&answer.variables)
 
 
 cdef void log_release_failure(const char *failure) noexcept nogil:
@@ -297,8 +297,8 @@ cdef void release(const char *verb, int argc, char **argv) noexcept nogil:
         report(&answer.messages)
     else:
         log_release_failure(talk.failure)
-    release_bytes(&answer.messages)
-    release_bytes(&answer.variables)
+    free_bytes(&answer.messages)
+    free_bytes(&answer.variables)
 
 
 cdef void give_back_memory() noexcept nogil:
@@ -404,8 +404,8 @@ cdef public int slurm_spank_exit(spank_t spank, int argc, char **argv) noexcept 
     log_enter(spank, b"slurm_spank_exit", argc)
     if must_release:
         release(b"release", argc, argv)
-    release_bytes(&messages)
-    release_bytes(&qpu_option)
+    free_bytes(&messages)
+    free_bytes(&qpu_option)
     return log_leave(b"slurm_spank_exit")
 
 

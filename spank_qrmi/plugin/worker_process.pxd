@@ -17,7 +17,7 @@ from posix.wait cimport (
     P_PID, WEXITED, WEXITSTATUS, WIFEXITED, WIFSIGNALED, WNOHANG, WNOWAIT, WSTOPPED, WTERMSIG, waitid,
     waitpid)
 
-from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes, release_bytes
+from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes, free_bytes
 from spank_qrmi.plugin.descriptors cimport (
     close_both, is_readable, monotonic_milliseconds, out_of_standard)
 from spank_qrmi.plugin.worker_server cimport (
@@ -416,8 +416,8 @@ cdef inline bint converse(Conversation *talk, const ByteBuffer *request,
                 snprintf(talk.failure, FAILURE_BYTES, b"gave an answer that cannot be read")
                 is_open = False
                 answer.is_complete = False
-    release_bytes(&received)
-    release_bytes(&line)
+    free_bytes(&received)
+    free_bytes(&line)
     return answer.is_complete
 
 

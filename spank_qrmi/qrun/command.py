@@ -16,6 +16,7 @@ from types import FrameType
 from spank_qrmi import __version__
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.errors import QrmiError
+from spank_qrmi.numbers_in_text import parse_number
 from spank_qrmi.qrun.outcome import SIGNAL_BASE, ExitStatus, status_of
 from spank_qrmi.qrun.progress import Progress
 from spank_qrmi.qrun.run import QuantumRun, RunOptions
@@ -152,23 +153,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--http-timeout",
         metavar="SECONDS",
-        type=_seconds,
+        type=_parse_seconds,
         default=DEFAULT_HTTP_TIMEOUT_SECONDS,
         help="longest wait for one answer (default: %(default)s)",
     )
     parser.add_argument(
-        "--keep-objects",
-        action="store_true",
-        help="leave input, result and log in the S3 bucket",
+        "--keep-objects", action="store_true", help="leave input, result and log in the S3 bucket"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress on stderr")
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
 
-def _seconds(text: str) -> int:
-    is_number = text.isascii() and text.isdecimal() and len(text) <= len("3600")
-    if not (is_number and 1 <= int(text) <= LONGEST_HTTP_TIMEOUT_SECONDS):
-        message = f"must be a whole number of seconds from 1 to {LONGEST_HTTP_TIMEOUT_SECONDS}"
-        raise argparse.ArgumentTypeError(message)
-    return int(text)
+def _parse_seconds(text: str) -> int:
+    seconds = parse_number(text, LONGEST_HTTP_TIMEOUT_SECONDS)
+    if not seconds:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number of seconds from 1 to {LONGEST_HTTP_TIMEOUT_SECONDS}"
+        )
+    return seconds

@@ -27,8 +27,9 @@ class MissingResultError(QrunError):
     """The job completed, and yet there is no result."""
 
     def __init__(self) -> None:
-        message = "the job completed but the service has written no result"
-        super().__init__(message, ExitStatus.RESULT)
+        super().__init__(
+            "the job completed but the service has written no result", ExitStatus.RESULT
+        )
 
 
 def deliver_result(store: ObjectStore, key: str, target: ResultFile, deadline: Deadline) -> None:
@@ -40,15 +41,14 @@ def deliver_result(store: ObjectStore, key: str, target: ResultFile, deadline: D
     try:
         with tempfile.TemporaryFile() as raw:
             _fetch(store, key, raw, deadline)
-            if raw.tell() > LARGEST_PRETTY_BYTES:
-                raw.seek(0)
-                target.write(raw)
-            else:
-                raw.seek(0)
-                target.write(BytesIO(_pretty(raw.read())))
+            is_pretty = raw.tell() <= LARGEST_PRETTY_BYTES
+            raw.seek(0)
+            target.write(BytesIO(_pretty(raw.read())) if is_pretty else raw)
     except OSError as error:
-        message = f"no room for the result in {tempfile.gettempdir()}: {error.strerror}"
-        raise QrunError(message, ExitStatus.RESULT) from error
+        raise QrunError(
+            f"no room for the result in {tempfile.gettempdir()}: {error.strerror}",
+            ExitStatus.RESULT,
+        ) from error
 
 
 def show_log(store: ObjectStore, key: str, progress: Progress) -> None:

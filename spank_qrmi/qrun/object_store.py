@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -27,6 +27,8 @@ _TEXT_LIMIT = 200
 
 _NO_CONFIGURATION = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
+Operation = Literal["get_object", "put_object"]
+
 
 class ObjectStore:
     """One bucket; each method raises ObjectStoreError.
@@ -40,8 +42,10 @@ class ObjectStore:
         try:
             import botocore.exceptions  # noqa: PLC0415 (an extra, and slow)
         except ImportError as error:
-            message = f"{error.name} is not installed: pip install 'spank-qrmi[qrun]'"
-            raise QrunError(message, ExitStatus.ENVIRONMENT) from error
+            raise QrunError(
+                f"{error.name} is not installed: pip install 'spank-qrmi[qrun]'",
+                ExitStatus.ENVIRONMENT,
+            ) from error
         self._library_errors = (
             botocore.exceptions.BotoCoreError,
             botocore.exceptions.ClientError,
@@ -54,19 +58,15 @@ class ObjectStore:
         """Store an object (S3 PutObject), over one of the same key."""
         with self._as_store_errors(f"store {key}"):
             self._client.put_object(
-                Bucket=self._bucket,
-                Key=key,
-                Body=content,
-                ContentType="application/octet-stream",
+                Bucket=self._bucket, Key=key, Body=content, ContentType="application/octet-stream"
             )
 
-    def presigned_get(self, key: str, lifetime_seconds: int) -> str:
-        """Return a URL that reads the object without a key of one's own; it is a secret."""
-        return self._presigned("get_object", key, lifetime_seconds)
-
-    def presigned_put(self, key: str, lifetime_seconds: int) -> str:
-        """Return a URL that writes the object without a key of one's own; it is a secret."""
-        return self._presigned("put_object", key, lifetime_seconds)
+    def presign(self, operation: Operation, key: str, lifetime_seconds: int) -> str:
+        """Return a URL that reads or writes the object without a key of one's own: a secret."""
+        parameters = {"Bucket": self._bucket, "Key": key}
+        with self._as_store_errors(f"sign a URL of {key}"):
+            url: str = self._client.generate_presigned_url(operation, parameters, lifetime_seconds)
+            return url
 
     def download(self, key: str, target: BinaryIO) -> None:
         """Write the whole object to `target` (S3 GetObject)."""
@@ -90,21 +90,15 @@ class ObjectStore:
             with self._as_store_errors(f"delete {key}"):
                 self._client.delete_object(Bucket=self._bucket, Key=key)
 
-    def _presigned(self, operation: str, key: str, lifetime_seconds: int) -> str:
-        parameters = {"Bucket": self._bucket, "Key": key}
-        with self._as_store_errors(f"sign a URL of {key}"):
-            url: str = self._client.generate_presigned_url(operation, parameters, lifetime_seconds)
-            return url
-
     @contextmanager
     def _as_store_errors(self, what: str) -> Iterator[None]:
-        """Turn the library's exceptions into ObjectStoreError."""
         try:
             yield
         except (SettingsError, *self._library_errors) as error:
             status, reason = _reason(error)
-            message = f"the object store at {self._place} cannot {what}: {reason}"
-            raise ObjectStoreError(message, status=status) from error
+            raise ObjectStoreError(
+                f"the object store at {self._place} cannot {what}: {reason}", status=status
+            ) from error
 
 
 def _reason(error: Exception) -> tuple[int | None, str]:

@@ -25,8 +25,7 @@ def read_primitive_input(path: str) -> bytes:
     shown = "standard input" if path == STANDARD_INPUT else path
     content = _read(path, shown)
     if problem := _problem(content):
-        message = f"{shown} {problem}"
-        raise QrunError(message, ExitStatus.INPUT)
+        raise QrunError(f"{shown} {problem}", ExitStatus.INPUT)
     return content
 
 
@@ -40,11 +39,11 @@ def _read(path: str, shown: str) -> bytes:
                 content = _read_limited(file)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no file's name"
-        message = f"{shown} cannot be read: {reason}"
-        raise QrunError(message, ExitStatus.INPUT) from error
+        raise QrunError(f"{shown} cannot be read: {reason}", ExitStatus.INPUT) from error
     if len(content) > LARGEST_INPUT_BYTES:
-        message = f"{shown} is larger than {LARGEST_INPUT_BYTES // 1024**2} MiB"
-        raise QrunError(message, ExitStatus.INPUT)
+        raise QrunError(
+            f"{shown} is larger than {LARGEST_INPUT_BYTES // 1024**2} MiB", ExitStatus.INPUT
+        )
     return content
 
 

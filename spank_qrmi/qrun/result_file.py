@@ -109,8 +109,9 @@ class ResultFile:
 
     def _error(self, error: Exception) -> QrunError:
         reason = getattr(error, "strerror", None) or "it is no file's name"
-        message = f"the result cannot be written to {self._name}: {reason}"
-        return QrunError(message, ExitStatus.RESULT)
+        return QrunError(
+            f"the result cannot be written to {self._name}: {reason}", ExitStatus.RESULT
+        )
 
 
 def _mode_for(target: Path) -> int:

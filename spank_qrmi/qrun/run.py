@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.base import Exchange
 from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.late_submission import LATE_SUBMISSION_SECONDS, remove_once_there
 from spank_qrmi.clients.qrun_service import quantum_system_from
-from spank_qrmi.clients.quantum_system import COMPLETED, FAILED, Job
+from spank_qrmi.clients.quantum_system import COMPLETED, FAILED, QuantumJob
 from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ObjectStoreError, QrmiError
@@ -36,11 +37,6 @@ _TIMEOUTS_PER_REQUEST = 3
 _JOB_SHARE = 2 / 3
 """Part of the time for cleaning up after which the objects have their turn."""
 
-_LATE_SUBMISSION_SECONDS = 3.0
-"""How long a request whose response was lost may take to reach the service nevertheless."""
-
-_LATE_SUBMISSION_POLL_SECONDS = 0.5
-
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -61,9 +57,9 @@ class ObjectKeys:
     logs: str
 
     @classmethod
-    def of(cls, job_id: str) -> "ObjectKeys":
+    def of(cls, quantum_job_id: str) -> "ObjectKeys":
         """Return the names that IBM's own clients use."""
-        return cls(f"input_{job_id}.json", f"results_{job_id}.json", f"logs_{job_id}.json")
+        return cls(*(f"{kind}_{quantum_job_id}.json" for kind in ("input", "results", "logs")))
 
 
 class QuantumRun:
@@ -78,7 +74,7 @@ class QuantumRun:
         self._deadline = Deadline(math.inf)
         self._target = ResultFile(options.result_path)
         self._submission = Submission()
-        self._job_id = ""
+        self._quantum_job_id = ""
         self._store: ObjectStore | None = None
         self._objects: tuple[str, ...] = ()
         self.is_delivered = False
@@ -98,10 +94,10 @@ class QuantumRun:
         Nothing is uploaded before settings, input, target and credentials are known to be good.
         """
         settings = read_settings(self._environment)
-        self._job_id = settings.job_id
+        self._quantum_job_id = settings.quantum_job_id
         content = read_primitive_input(self._options.input_path)
         self._target.check()
-        keys = ObjectKeys.of(settings.job_id)
+        keys = ObjectKeys.of(settings.quantum_job_id)
         timeout_seconds = self._options.http_timeout_seconds
         store = ObjectStore(settings.store, timeout_seconds)
         with HttpClient(
@@ -112,13 +108,13 @@ class QuantumRun:
             # It may wait for days: what IAM could not do once it may do later.
             exchange = Exchange(http, TokenSource(http, failures_are_final=False))
             system = quantum_system_from(self._environment)
-            if system.job(exchange, settings.job_id) is not None:
-                raise taken_id(settings.job_id)
+            if system.job(exchange, settings.quantum_job_id) is not None:
+                raise taken_id(settings.quantum_job_id)
             if self.is_stopped:
                 raise StoppedError
             self._store, self._objects = store, (keys.input, keys.results, keys.logs)
             store.upload(keys.input, content)
-            self._progress.state(f"job {settings.job_id}: submitting to {settings.backend}")
+            self._progress.state(f"job {settings.quantum_job_id}: submitting to {settings.backend}")
             try:
                 submit(
                     system,
@@ -132,7 +128,9 @@ class QuantumRun:
                 # The id, and so the objects, are another run's.
                 self._objects = ()
                 raise
-            job = wait_for_end(system, exchange, settings.job_id, self._deadline, self._progress)
+            job = wait_for_end(
+                system, exchange, settings.quantum_job_id, self._deadline, self._progress
+            )
         return self._deliver(job, store, keys)
 
     def clean_up(self, seconds: float) -> None:
@@ -147,7 +145,7 @@ class QuantumRun:
         if self._store is not None and self._objects and not self._options.keeps_objects:
             self._delete_objects(self._store, deadline)
 
-    def _deliver(self, job: Job, store: ObjectStore, keys: ObjectKeys) -> ExitStatus:
+    def _deliver(self, job: QuantumJob, store: ObjectStore, keys: ObjectKeys) -> ExitStatus:
         """Hand over what the job has brought; return how it ended."""
         if job.status != COMPLETED:
             self._progress.error(_end_text(job))
@@ -161,8 +159,7 @@ class QuantumRun:
         except QrunError as error:
             # It took time on a quantum computer: who can read the bucket can still get it.
             self._objects = (keys.input, keys.logs)
-            message = f"{error}; {keys.results} stays in the bucket"
-            raise QrunError(message, error.status) from error
+            raise QrunError(f"{error}; {keys.results} stays in the bucket", error.status) from error
         except StoppedError:
             raise
         except Exception:
@@ -175,17 +172,20 @@ class QuantumRun:
         return ExitStatus.COMPLETED
 
     def _remove_job(self, deadline: Deadline) -> None:
-        late_submission = Deadline(min(_LATE_SUBMISSION_SECONDS, deadline.remaining_seconds()))
+        late_submission = Deadline(min(LATE_SUBMISSION_SECONDS, deadline.remaining_seconds()))
         try:
             try_seconds = deadline.remaining_seconds() / _TIMEOUTS_PER_REQUEST
             with HttpClient(deadline, try_seconds=try_seconds) as http:
                 exchange = Exchange(http, TokenSource(http, failures_are_final=False))
                 system = quantum_system_from(self._environment)
-                while not system.remove(exchange, self._job_id) and self._submission.is_open:
-                    if not late_submission.wait(_LATE_SUBMISSION_POLL_SECONDS):
-                        break
+
+                def is_done() -> bool:
+                    is_removed = system.remove(exchange, self._quantum_job_id)
+                    return is_removed or not self._submission.is_open
+
+                remove_once_there(is_done, late_submission)
         except QrmiError as error:
-            self._progress.error(f"job {self._job_id} may still be on the service: {error}")
+            self._progress.error(f"job {self._quantum_job_id} may still be on the service: {error}")
         else:
             self._submission.is_possible = False
 
@@ -215,12 +215,12 @@ def job_order(settings: RunSettings, keys: ObjectKeys, store: ObjectStore) -> di
     """Return the body of a submission (Direct Access REST, POST /v1/jobs), with URLs made now."""
     lifetime_seconds = url_life_seconds(settings.time_limit_seconds)
     urls = {
-        "input": store.presigned_get(keys.input, lifetime_seconds),
-        "results": store.presigned_put(keys.results, lifetime_seconds),
-        "logs": store.presigned_put(keys.logs, lifetime_seconds),
+        "input": store.presign("get_object", keys.input, lifetime_seconds),
+        "results": store.presign("put_object", keys.results, lifetime_seconds),
+        "logs": store.presign("put_object", keys.logs, lifetime_seconds),
     }
     return {
-        "id": settings.job_id,
+        "id": settings.quantum_job_id,
         "backend": settings.backend,
         "program_id": settings.primitive,
         "log_level": settings.log_level,
@@ -242,9 +242,8 @@ def url_life_seconds(time_limit_seconds: int) -> int:
     return min(seconds, names.LONGEST_TIMEOUT_SECONDS)
 
 
-def _end_text(job: Job) -> str:
-    """Return that the job did not complete, and why."""
-    text = f"job {job.job_id} {'failed' if job.status == FAILED else 'was cancelled'}"
+def _end_text(job: QuantumJob) -> str:
+    text = f"job {job.quantum_job_id} {'failed' if job.status == FAILED else 'was cancelled'}"
     code = f" ({job.reason_code})" if job.reason_code is not None else ""
     reason = f": {job.reason_message}{code}" if job.reason_message else code
     return f"{text}{reason}" + (f"; {job.reason_solution}" if job.reason_solution else "")

@@ -10,6 +10,7 @@ from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.base import UNLIMITED_SECONDS
 from spank_qrmi.clients.qrun_service import QrunSettings
 from spank_qrmi.errors import VariableError
+from spank_qrmi.numbers_in_text import parse_number
 
 _JOB_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,256}")
 _LONGEST_NAME = 256
@@ -39,7 +40,7 @@ class RunSettings:
     backend: str
     primitive: str
     time_limit_seconds: int
-    job_id: str
+    quantum_job_id: str
     log_level: str
     store: StoreSettings
 
@@ -51,7 +52,7 @@ def read_settings(environment: Mapping[str, str]) -> RunSettings:
         backend=_backend(settings),
         primitive=_primitive(settings),
         time_limit_seconds=_time_limit_seconds(settings),
-        job_id=_job_id(settings),
+        quantum_job_id=_quantum_job_id(settings),
         log_level=service_log_level(environment.get("SRUN_DEBUG", "")),
         store=StoreSettings(
             endpoint_url=settings.require_url(names.S3_ENDPOINT),
@@ -68,8 +69,7 @@ def service_log_level(srun_debug: str) -> str:
 
     2 is `srun --quiet`, 3 the default, 4 and more `srun --verbose`; 3 stands for everything else.
     """
-    text = srun_debug.strip()
-    level = int(text) if text.isascii() and text.isdecimal() and len(text) == 1 else 0
+    level = parse_number(srun_debug.strip(), 9) or 0
     if level == _QUIET_SRUN_DEBUG:
         return _ERROR_LEVEL
     return _DEBUG_LEVEL if level >= _VERBOSE_SRUN_DEBUG else _INFO_LEVEL
@@ -78,45 +78,41 @@ def service_log_level(srun_debug: str) -> str:
 def _backend(settings: QrunSettings) -> str:
     backend = settings.require(names.BACKEND)
     if len(backend) > _LONGEST_NAME or not backend.isprintable():
-        message = f"{names.BACKEND} must be the name of a backend: give it with --q-backend"
-        raise VariableError(message)
+        raise VariableError(
+            f"{names.BACKEND} must be the name of a backend: give it with --q-backend"
+        )
     return backend
 
 
 def _primitive(settings: QrunSettings) -> str:
     primitive = settings.require(names.PRIMITIVE)
     if primitive not in names.PRIMITIVES:
-        message = (
+        raise VariableError(
             f"{names.PRIMITIVE} must be {' or '.join(names.PRIMITIVES)}: give it with --q-primitive"
         )
-        raise VariableError(message)
     return primitive
 
 
 def _time_limit_seconds(settings: QrunSettings) -> int:
-    text = settings.require(names.TIMEOUT_SECONDS)
-    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(2**64))
-    seconds = int(text) if is_number else 0
+    seconds = parse_number(settings.require(names.TIMEOUT_SECONDS), 2**64) or 0
     if seconds == UNLIMITED_SECONDS:
         return names.LONGEST_TIMEOUT_SECONDS
     if not 1 <= seconds <= names.LONGEST_TIMEOUT_SECONDS:
-        message = (
+        raise VariableError(
             f"{names.TIMEOUT_SECONDS} must be a whole number of seconds from 1 to "
             f"{names.LONGEST_TIMEOUT_SECONDS}: the service could not store the result of a job "
             "that runs longer than 7 days"
         )
-        raise VariableError(message)
     return seconds
 
 
-def _job_id(settings: QrunSettings) -> str:
-    job_id = settings.get(names.JOB_ID)
-    if job_id is None:
+def _quantum_job_id(settings: QrunSettings) -> str:
+    quantum_job_id = settings.get(names.JOB_ID)
+    if quantum_job_id is None:
         return str(uuid.uuid4())
-    if not _JOB_ID.fullmatch(job_id):
-        message = (
+    if not _JOB_ID.fullmatch(quantum_job_id):
+        raise VariableError(
             f"{names.JOB_ID} must be up to 256 letters, digits, dots, hyphens or underscores: "
             "unset it to get a random one"
         )
-        raise VariableError(message)
-    return job_id
+    return quantum_job_id

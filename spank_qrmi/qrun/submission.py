@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from spank_qrmi.clients.base import Exchange
-from spank_qrmi.clients.quantum_system import Job, QuantumSystem
+from spank_qrmi.clients.quantum_system import QuantumJob, QuantumSystem
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AuthenticationError, QrmiError, ServiceError
 from spank_qrmi.qrun.outcome import ExitStatus, QrunError
@@ -94,18 +94,22 @@ def submit(
     submission.is_open = False
 
 
-def taken_id(job_id: str) -> QrunError:
+def taken_id(quantum_job_id: str) -> QrunError:
     """Return the error for a job id that the service knows already."""
-    message = (
-        f"the service has a job {job_id} already: another qrun of this task is running or was "
-        "killed; start each with srun, so that it has an id of its own"
+    return QrunError(
+        f"the service has a job {quantum_job_id} already: another qrun of this task is "
+        "running or was killed; start each with srun, so that it has an id of its own",
+        ExitStatus.SUBMISSION,
     )
-    return QrunError(message, ExitStatus.SUBMISSION)
 
 
 def wait_for_end(
-    system: QuantumSystem, exchange: Exchange, job_id: str, deadline: Deadline, progress: Progress
-) -> Job:
+    system: QuantumSystem,
+    exchange: Exchange,
+    quantum_job_id: str,
+    deadline: Deadline,
+    progress: Progress,
+) -> QuantumJob:
     """Return the job once it is over, however long that takes and however often the service fails.
 
     Raises AuthenticationError, QrunError (the service is definite that there is nothing to wait
@@ -114,21 +118,23 @@ def wait_for_end(
     misses = 0
     while True:
         try:
-            job = system.job(exchange, job_id)
+            job = system.job(exchange, quantum_job_id)
         except AuthenticationError:
             raise
         except ServiceError as error:
             if not _is_transient(error):
                 raise QrunError(str(error), ExitStatus.LOST) from error
             if not deadline.is_cancelled():
-                progress.state(f"job {job_id}: no news: {error}")
+                progress.state(f"job {quantum_job_id}: no news: {error}")
         else:
             misses = 0 if job is not None else misses + 1
             if misses == _MISSES_UNTIL_LOST:
-                message = f"the service knows no job {job_id} any more: somebody has deleted it"
-                raise QrunError(message, ExitStatus.LOST)
+                raise QrunError(
+                    f"the service knows no job {quantum_job_id} any more: somebody has deleted it",
+                    ExitStatus.LOST,
+                )
             if job is not None:
-                progress.state(f"job {job_id}: {job.status}")
+                progress.state(f"job {quantum_job_id}: {job.status}")
                 if job.is_final:
                     return job
         pause(deadline, POLL_SECONDS)

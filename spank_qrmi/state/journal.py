@@ -24,22 +24,15 @@ import orjson
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError, JournalError
 from spank_qrmi.redaction import Redactor, is_secret_name
-from spank_qrmi.state.locked_files import (
-    TEMPORARY_PREFIX,
-    YOUNGEST_LEFTOVER_SECONDS,
-    is_locked_in_place,
-    open_file,
-    open_to_lock,
-    replace_file,
-)
+from spank_qrmi.state import locked_files
 from spank_qrmi.state.owner import Owner
-from spank_qrmi.trust.files import StrPath, can_others_write, open_trusted_folder
+from spank_qrmi.trust.files import StrPath, can_others_write
 
 log = logging.getLogger(__name__)
 
-
 _ENTRY_NAME = re.compile(r"[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]{16}\.json")
 _ENTRY_LIMIT_BYTES = 1024 * 1024
+_NODE_VARIABLES_KEY = "environment"
 # The end of the year 9999; later times cannot be shown.
 _LATEST_SECONDS = 253_402_300_799
 # One more failure is counted, and a number of more than 64 bits would be read as a fraction.
@@ -53,11 +46,12 @@ class Entry:
     """One acquisition of one step; `token` is None until the vendor has answered.
 
     `values` are the resource's variables without the `<name>_` prefix, `secret_keys` those of them
-    that are secret whatever their name, `environment` those that the node sets for requests
-    (proxies, certificates). `hold` says in words what the service holds, and `ends_at` when that
-    has ended by itself at the latest. `failure` is why the last release failed, or what the user
-    was told of a request to acquire without an answer. Times are Unix seconds; None in an entry of
-    an earlier version, which had neither times nor owner.
+    that are secret whatever their name. `node_variables` are the node's: what it sets for requests
+    (proxies, certificates); on disk they are called "environment", as earlier releases read them.
+    `hold` says in words what the service holds, and `ends_at` when that has ended by itself at the
+    latest. `failure` is why the last release failed, or what the user was told of a request to
+    acquire without an answer. Times are Unix seconds; None in an entry of an earlier version, which
+    had neither times nor owner.
     """
 
     job_id: int
@@ -70,7 +64,7 @@ class Entry:
     token: str | None = field(default=None, repr=False)
     acquired_at: int | None = None
     owner: Owner | None = None
-    environment: dict[str, str] = field(default_factory=dict, repr=False)
+    node_variables: dict[str, str] = field(default_factory=dict, repr=False)
     hold: str = "something"
     ends_at: int | None = None
     failure: str = ""
@@ -108,7 +102,7 @@ class Entry:
 
     def secrets(self) -> list[str]:
         """Return every text of the entry that no log may show."""
-        variables = [*self.values.items(), *self.environment.items()]
+        variables = [*self.values.items(), *self.node_variables.items()]
         shown_nowhere = [value for name, value in variables if is_secret_name(name)]
         shown_nowhere += [self.values[key] for key in self.secret_keys if key in self.values]
         return shown_nowhere if self.token is None else [*shown_nowhere, self.token]
@@ -177,22 +171,21 @@ class Journal:
         Raises JournalError, and then the former state is still there.
         """
         with self._as_journal_errors("cannot record the acquisition in"):
-            content = orjson.dumps(entry)
+            content = _content_of(entry)
             if len(content) > _ENTRY_LIMIT_BYTES:
-                message = (
+                raise JournalError(
                     f"cannot record the acquisition in {self._directory}: the variables of "
                     f"{entry.resource_name} are larger than 1 MiB: export fewer or shorter ones"
                 )
-                raise JournalError(message)
-            with self._opened(is_made=True) as directory:
-                return replace_file(directory, entry.file_name, content)
+            with locked_files.open_folder(self._directory, is_made=True) as directory:
+                return locked_files.replace_file(directory, entry.file_name, content)
 
     def take_away(self, entry: Entry) -> None:
         """Remove an entry's file; raise JournalError if that is impossible, not if it is gone."""
         with (
             self._as_journal_errors(f"cannot remove {entry.file_name} from"),
             contextlib.suppress(FileNotFoundError),
-            self._opened() as directory,
+            locked_files.open_folder(self._directory) as directory,
         ):
             os.unlink(entry.file_name, dir_fd=directory)
             os.fsync(directory)
@@ -203,13 +196,16 @@ class Journal:
         Raises JournalError if it stays locked or can no longer be read.
         """
         name = entry.file_name
-        with self._as_journal_errors(f"cannot lock {name} in"), self._opened() as directory:
+        with (
+            self._as_journal_errors(f"cannot lock {name} in"),
+            locked_files.open_folder(self._directory) as directory,
+        ):
             while True:
                 try:
-                    descriptor = open_to_lock(directory, name)
+                    descriptor = locked_files.open_to_lock(directory, name)
                 except FileNotFoundError:
                     return None
-                if is_locked_in_place(descriptor, directory, name):
+                if locked_files.lock_in_place(descriptor, directory, name):
                     try:
                         return LockedEntry(self, self._read(descriptor, name), descriptor)
                     except JournalError:
@@ -238,28 +234,16 @@ class Journal:
 
     def clean_up(self) -> None:
         """Remove files that were cut off before they became entries; raise JournalError."""
-        for name in self._names("cannot clean up"):
-            if name.startswith(TEMPORARY_PREFIX):
-                with (
-                    self._as_journal_errors("cannot clean up"),
-                    contextlib.suppress(FileNotFoundError),
-                    self._opened() as directory,
-                ):
-                    self._clean_up_one(directory, name)
+        with (
+            self._as_journal_errors("cannot clean up"),
+            contextlib.suppress(FileNotFoundError),
+            locked_files.open_folder(self._directory) as directory,
+        ):
+            for name in sorted(each.name for each in os.scandir(directory)):
+                if name.startswith(locked_files.TEMPORARY_PREFIX):
+                    locked_files.remove_leftover(directory, name, self._use_leftover)
 
-    def _clean_up_one(self, directory: int, name: str) -> None:
-        with contextlib.suppress(OSError):
-            descriptor = open_to_lock(directory, name)
-            try:
-                age_seconds = time.time() - os.fstat(descriptor).st_mtime
-                if age_seconds < YOUNGEST_LEFTOVER_SECONDS:
-                    return
-                if is_locked_in_place(descriptor, directory, name) and self._is_used(descriptor):
-                    os.unlink(name, dir_fd=directory)
-            finally:
-                os.close(descriptor)
-
-    def _is_used(self, descriptor: int) -> bool:
+    def _use_leftover(self, descriptor: int) -> bool:
         """Return whether nothing of a leftover is missing in its entry; complete it if need be."""
         try:
             entry = _entry_of(os.read(descriptor, _ENTRY_LIMIT_BYTES))
@@ -279,30 +263,20 @@ class Journal:
         return True
 
     def _entries(self, prefix: str) -> Iterator[Entry | JournalError]:
-        for name in self._names("cannot read"):
-            if name.startswith(prefix) and _ENTRY_NAME.fullmatch(name):
-                with (
-                    self._as_journal_errors("cannot read"),
-                    contextlib.suppress(FileNotFoundError),
-                    self._opened() as directory,
-                ):
-                    yield self._entry_at(directory, name)
-
-    def _names(self, doing: str) -> list[str]:
-        names: list[str] = []
         with (
-            self._as_journal_errors(doing),
+            self._as_journal_errors("cannot read"),
             contextlib.suppress(FileNotFoundError),
-            self._opened() as directory,
-            os.scandir(directory) as listing,
+            locked_files.open_folder(self._directory) as directory,
         ):
-            names += sorted(each.name for each in listing)
-        return names
+            for name in sorted(each.name for each in os.scandir(directory)):
+                if name.startswith(prefix) and _ENTRY_NAME.fullmatch(name):
+                    with contextlib.suppress(FileNotFoundError):
+                        yield self._read_entry(directory, name)
 
-    def _entry_at(self, directory: int, name: str) -> Entry | JournalError:
+    def _read_entry(self, directory: int, name: str) -> Entry | JournalError:
         """Read one entry; raise FileNotFoundError if it was released meanwhile."""
         try:
-            descriptor = open_file(directory, name)
+            descriptor = locked_files.open_file(directory, name)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -337,25 +311,13 @@ class Journal:
         )
 
     @contextlib.contextmanager
-    def _opened(self, *, is_made: bool = False) -> Iterator[int]:
-        """Open the folder; raise JournalError if it is not to be trusted."""
-        try:
-            descriptor = open_trusted_folder(self._directory, is_made=is_made)
-        except ConfigError as error:
-            message = f"{error}, or name another folder by --state-dir"
-            raise JournalError(message) from error
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    @contextlib.contextmanager
     def _as_journal_errors(self, doing: str) -> Iterator[None]:
         try:
             yield
+        except ConfigError as error:
+            raise JournalError(f"{error}, or name another folder by --state-dir") from error
         except (OSError, orjson.JSONEncodeError) as error:
-            message = f"{doing} {self._directory}: {_reason(error)}"
-            raise JournalError(message) from error
+            raise JournalError(f"{doing} {self._directory}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -364,11 +326,18 @@ def _reason(error: Exception) -> str:
     return "a symbolic link" if error.errno == errno.ELOOP else error.strerror or "no reason given"
 
 
+def _content_of(entry: Entry) -> bytes:
+    document = dict(vars(entry))
+    document[_NODE_VARIABLES_KEY] = document.pop("node_variables")
+    return orjson.dumps(document)
+
+
 def _entry_of(content: bytes) -> Entry:
     """Return the entry that a file holds; raise ValueError or TypeError if it holds none."""
     document = orjson.loads(content)
     if not isinstance(document, dict):
         raise TypeError("an entry is an object")
+    document["node_variables"] = document.pop(_NODE_VARIABLES_KEY, {})
     if isinstance(document.get("owner"), dict):
         document["owner"] = Owner(**_known(document["owner"], Owner))
     entry = Entry(**_known(document, Entry))
@@ -400,7 +369,7 @@ def _is_sound(entry: Entry) -> bool:
         and all(isinstance(text, str) for text in texts)
         and isinstance(entry.secret_keys, list)
         and all(isinstance(key, str) for key in entry.secret_keys)
-        and all(_is_text_by_name(each) for each in (entry.values, entry.environment))
+        and all(_is_text_by_name(each) for each in (entry.values, entry.node_variables))
     )
 
 

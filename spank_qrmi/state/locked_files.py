@@ -9,12 +9,29 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
+from collections.abc import Callable, Iterator
+
+from spank_qrmi.trust.files import StrPath, open_trusted_folder
 
 TEMPORARY_PREFIX = ".new-"
 """How the name of a file begins that is not yet whole."""
 
 YOUNGEST_LEFTOVER_SECONDS = 60
 """A file that was just made has its lock a moment later."""
+
+
+@contextlib.contextmanager
+def open_folder(path: StrPath, *, is_made: bool = False) -> Iterator[int]:
+    """Open a folder of ours; raise ConfigError if it is not to be trusted, OSError otherwise.
+
+    With `is_made`, what is missing is made for root alone.
+    """
+    descriptor = open_trusted_folder(path, is_made=is_made)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def open_file(directory: int, name: str, access: int = os.O_RDONLY) -> int:
@@ -35,7 +52,7 @@ def open_to_lock(directory: int, name: str) -> int:
     return open_file(directory, name)
 
 
-def is_locked_in_place(descriptor: int, directory: int, name: str) -> bool:
+def lock_in_place(descriptor: int, directory: int, name: str) -> bool:
     """Take the lock if it is free; return whether the file is then still the one of its name."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,3 +92,22 @@ def replace_file(directory: int, name: str, content: bytes, *, outlasts_crash: b
         os.close(descriptor)
         raise
     return descriptor
+
+
+def remove_leftover(
+    directory: int, name: str, use: Callable[[int], bool] = lambda descriptor: True
+) -> None:
+    """Remove a file that was cut off before it had its name, once its writer is certainly gone.
+
+    `use` is given its descriptor; if it returns False, the file is kept. No failure is told.
+    """
+    with contextlib.suppress(OSError):
+        descriptor = open_to_lock(directory, name)
+        try:
+            age_seconds = time.time() - os.fstat(descriptor).st_mtime
+            if age_seconds < YOUNGEST_LEFTOVER_SECONDS:
+                return
+            if lock_in_place(descriptor, directory, name) and use(descriptor):
+                os.unlink(name, dir_fd=directory)
+        finally:
+            os.close(descriptor)

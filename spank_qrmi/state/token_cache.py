@@ -13,25 +13,18 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
 from spank_qrmi.clients.tokens import LONGEST_LIFE_SECONDS, LONGEST_TOKEN, Login, is_token
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.state.locked_files import (
-    TEMPORARY_PREFIX,
-    YOUNGEST_LEFTOVER_SECONDS,
-    is_in_place,
-    is_locked_in_place,
-    open_file,
-    replace_file,
-)
+from spank_qrmi.state import locked_files
 from spank_qrmi.state.owner import boot_id
-from spank_qrmi.trust.files import StrPath, can_others_write, open_trusted_folder
+from spank_qrmi.trust.files import StrPath, can_others_write
 
 log = logging.getLogger(__name__)
-
 
 FOLDER_NAME = "tokens"
 
@@ -49,12 +42,12 @@ _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.025
 
 
+@dataclass(frozen=True)
 class CachedToken:
     """An access token, and for how many seconds it may still be used."""
 
-    def __init__(self, text: str, seconds: int) -> None:
-        self.text = text
-        self.seconds = seconds
+    text: str = field(repr=False)
+    seconds: int
 
 
 class TokenCache:
@@ -82,8 +75,10 @@ class TokenCache:
         """
         with contextlib.ExitStack() as held:
             token = None
-            with self._tolerating("no token is shared"):
-                directory = held.enter_context(self._opened(is_made=True))
+            with self._tolerate("no token is shared"):
+                directory = held.enter_context(
+                    locked_files.open_folder(self._directory, is_made=True)
+                )
                 token = self._wait_for_turn(directory, key, deadline, held)
             if token is not None:
                 self.hide([token.text])
@@ -95,16 +90,22 @@ class TokenCache:
             return
         now = _now()
         content = f"{boot_id()}\n{now}\n{now + seconds}\n{text}\n".encode("ascii")
-        with self._tolerating("a token is not kept"), self._opened(is_made=True) as directory:
+        with (
+            self._tolerate("a token is not kept"),
+            locked_files.open_folder(self._directory, is_made=True) as directory,
+        ):
             if self._remove_unusable(directory, key) >= MOST_TOKENS:
                 log.debug("a token is not kept: there are %d others", MOST_TOKENS)
                 return
             # Lost in a crash, it is fetched again.
-            os.close(replace_file(directory, key, content, outlasts_crash=False))
+            os.close(locked_files.replace_file(directory, key, content, outlasts_crash=False))
 
     def drop(self, key: str) -> None:
         """Forget the token of a login."""
-        with self._tolerating("a token is not dropped"), self._opened() as directory:
+        with (
+            self._tolerate("a token is not dropped"),
+            locked_files.open_folder(self._directory) as directory,
+        ):
             _remove(directory, key)
 
     def _wait_for_turn(
@@ -117,8 +118,8 @@ class TokenCache:
             token = self._read(directory, key)
             if token is not None:
                 return token
-            descriptor = open_file(directory, key, os.O_RDWR | os.O_CREAT)
-            if is_locked_in_place(descriptor, directory, key):
+            descriptor = locked_files.open_file(directory, key, os.O_RDWR | os.O_CREAT)
+            if locked_files.lock_in_place(descriptor, directory, key):
                 held.callback(_leave, directory, key, descriptor)
                 # Whoever held the lock may have stored one since we have looked.
                 return self._read(directory, key)
@@ -131,7 +132,7 @@ class TokenCache:
     def _read(self, directory: int, key: str) -> CachedToken | None:
         """Return a login's token if there is one that may be used; remove what is no such file."""
         try:
-            descriptor = open_file(directory, key)
+            descriptor = locked_files.open_file(directory, key)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -159,23 +160,17 @@ class TokenCache:
         """Remove what other logins and killed writers have left; return how many are left."""
         count = 0
         for name in os.listdir(directory):
-            if name.startswith(TEMPORARY_PREFIX):
-                _remove_leftover(directory, name)
+            if name.startswith(locked_files.TEMPORARY_PREFIX):
+                locked_files.remove_leftover(directory, name)
             elif name != key and _KEY.fullmatch(name):
-                with self._tolerating("an old token is not removed"):
-                    count += self._read(directory, name) is not None or _remains(directory, name)
+                with self._tolerate("an old token is not removed"):
+                    count += self._read(directory, name) is not None or _remove_unless_used(
+                        directory, name
+                    )
         return count
 
     @contextlib.contextmanager
-    def _opened(self, *, is_made: bool = False) -> Iterator[int]:
-        descriptor = open_trusted_folder(self._directory, is_made=is_made)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    @contextlib.contextmanager
-    def _tolerating(self, consequence: str) -> Iterator[None]:
+    def _tolerate(self, consequence: str) -> Iterator[None]:
         """Log what keeps the cache from working; it is no reason to fail."""
         try:
             yield
@@ -222,29 +217,22 @@ def _leave(directory: int, key: str, descriptor: int) -> None:
     """Let others have their turn; what was only there to be locked goes."""
     try:
         with contextlib.suppress(OSError):
-            if is_in_place(descriptor, directory, key) and not _is_usable(descriptor):
+            if locked_files.is_in_place(descriptor, directory, key) and not _is_usable(descriptor):
                 os.unlink(key, dir_fd=directory)
     finally:
         os.close(descriptor)
 
 
-def _remains(directory: int, key: str) -> bool:
-    """Remove another login's file that has no usable token, unless one is being fetched."""
-    descriptor = open_file(directory, key, os.O_RDWR)
+def _remove_unless_used(directory: int, key: str) -> bool:
+    """Remove another login's file without a usable token or a lock; return whether it remains."""
+    descriptor = locked_files.open_file(directory, key, os.O_RDWR)
     try:
-        if not is_locked_in_place(descriptor, directory, key) or _is_usable(descriptor):
+        if not locked_files.lock_in_place(descriptor, directory, key) or _is_usable(descriptor):
             return True
         os.unlink(key, dir_fd=directory)
         return False
     finally:
         os.close(descriptor)
-
-
-def _remove_leftover(directory: int, name: str) -> None:
-    with contextlib.suppress(OSError):
-        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        if time.time() - status.st_mtime >= YOUNGEST_LEFTOVER_SECONDS:
-            os.unlink(name, dir_fd=directory)
 
 
 def _remove(directory: int, name: str) -> None:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from spank_qrmi.errors import ArgumentError
+from spank_qrmi.numbers_in_text import parse_number
 
 NOBODY = 65534
 """User and group that own nothing, by convention on every Linux."""
@@ -26,9 +27,7 @@ DEFAULT_WORKER_USER = WorkerUser(str(NOBODY))
 
 def parse_worker_user(option: str, text: str) -> WorkerUser:
     """Read an option's value; raise ArgumentError if it can be no user, or is root."""
-    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(_LARGEST_ID))
-    is_user = 1 <= int(text) <= _LARGEST_ID if is_number else re.fullmatch(_NAME, text) is not None
-    if not is_user or text == "root":
+    if text == "root" or not (parse_number(text, _LARGEST_ID) or re.fullmatch(_NAME, text)):
         raise ArgumentError(
             f"{option} must be the name or number of a user other than root, got {text[:40]!r}"
         )

@@ -46,7 +46,7 @@ _VERBS: dict[Verb, VerbFunction] = {
     Verb.ACQUIRE: acquire,
     Verb.RELEASE: release,
     Verb.RELEASE_JOB: release_job,
-    Verb.QRUN_ENVIRONMENT: qrun.environment,
+    Verb.QRUN_ENVIRONMENT: qrun.answer_variables,
     Verb.QRUN_CLEANUP: qrun.clean_up,
 }
 _OPTIONS = {Verb.QRUN_ENVIRONMENT: "--q-backend", Verb.QRUN_CLEANUP: "--q-backend"}
@@ -87,10 +87,10 @@ def _serve(
 
 
 def _fail(answer: AnswerWriter, option: str, text: str) -> None:
-    answer.message(f"{option}: {text}")
+    answer.send_message(f"{option}: {text}")
     # A plugin that asked to acquire then asks for a release in any case: what was acquired so far
     # is in the journal.
-    answer.end(Verdict.FAIL, held_count=1)
+    answer.end(Verdict.FAIL, left_count=1)
 
 
 def _cancel_when_abandoned(channel: socket.socket, deadline: Deadline) -> None:

@@ -324,7 +324,7 @@ def _stop_serving() -> None:
     os.setsid()
 
 
-def environment() -> dict[str, str]:
+def environment_for_server() -> dict[str, str]:
     """Return what to start the server with: what a worker gets, and what tells of the socket."""
     of_socket = {name: os.environ[name] for name in _OF_SOCKET if name in os.environ}
     return {**_ENVIRONMENT, **of_socket}

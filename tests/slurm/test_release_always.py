@@ -15,8 +15,8 @@ from loopback.job import Job
 from loopback.processes import children_of, command_line, end_processes
 from loopback.waiting import wait_until
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.job.releaser import RETRY_SECONDS
 from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.orphans import RETRY_SECONDS
 from tests.slurm.both_ways import both_ways
 from tests.slurm.product import Product, readable_lines
 

@@ -191,9 +191,9 @@ def answer_of(
     for level, text in logs:
         writer.log(logging.getLevelName(level.upper()), text)
     for message in messages:
-        writer.message(message)
+        writer.send_message(message)
     for name, value in variables:
-        writer.variable(name, value)
+        writer.send_variable(name, value)
     writer.end(verdict, held)
     return bytes(sent)
 

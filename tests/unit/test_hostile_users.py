@@ -15,8 +15,8 @@ from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.job.acquisition import Acquirer, Holder
-from spank_qrmi.job.environment import resource_environment
+from spank_qrmi.job.acquisition import Acquirer
+from spank_qrmi.job.environment import collect_variables
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.journal import Journal
 from tests.unit.conversation import SeenAnswer, ServingWorker, joined
@@ -318,14 +318,15 @@ def acquire_as_user(
     """Acquire one QPU of a type with a user's variables; return who was told what, and outcome."""
     snoop = Snoop()
     acquirer = Acquirer(
-        Holder(7, 0, 0, 1000),
+        Request(Verb.ACQUIRE, 7, 0, 0, 1000, 30),
+        {},
         Journal(folder / "journal"),
         Deadline(30),
         NetworkTo(snoop),
     )
     resource = Resource("a", type_name, site)
     variables = [(f"a_{key}", value) for key, value in user.items()]
-    [outcome] = acquirer.acquire_all([(resource, resource_environment(resource, 7, variables))])
+    [outcome] = acquirer.acquire_all([(resource, collect_variables(resource, 7, variables))])
     return snoop, outcome
 
 
@@ -397,9 +398,9 @@ def test_of_a_variable_exported_twice_one_is_checked_and_used(tmp_path: Path) ->
     resource = Resource("a", "direct-access", site)
     for values in (["https://site.test/", "https://evil.test"], ["https://evil.test"] * 2):
         variables = [("a_QRMI_IBM_DA_ENDPOINT", value) for value in values]
-        environment = resource_environment(resource, 7, variables)
-        assert environment.is_users("QRMI_IBM_DA_ENDPOINT")
-        assert environment.values["QRMI_IBM_DA_ENDPOINT"] == "https://evil.test"
+        taken = collect_variables(resource, 7, variables)
+        assert taken.is_users("QRMI_IBM_DA_ENDPOINT")
+        assert taken.values["QRMI_IBM_DA_ENDPOINT"] == "https://evil.test"
 
 
 def test_variable_whose_name_is_no_text_is_told(tmp_path: Path) -> None:

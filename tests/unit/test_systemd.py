@@ -12,7 +12,7 @@ import pytest
 
 from scripts import package
 from spank_qrmi.admin import command as cli
-from spank_qrmi.configuration.plugstack_options import DEFAULT_STATE_DIRECTORY
+from spank_qrmi.configuration.common_plugstack import DEFAULT_STATE_DIRECTORY
 
 REPOSITORY = Path(__file__).parents[2]
 SERVICE = REPOSITORY / "systemd" / "spank-qrmi-release.service"

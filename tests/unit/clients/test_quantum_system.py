@@ -10,7 +10,7 @@ import pytest
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.qrun_service import quantum_system_from
-from spank_qrmi.clients.quantum_system import Job
+from spank_qrmi.clients.quantum_system import QuantumJob
 from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import AuthenticationError, QrmiError, ServiceError, VariableError
 from tests.unit.fake_services import (
@@ -88,8 +88,8 @@ def test_incomplete_iam_leaves_app_id() -> None:
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (RUNNING, Job("one", "Running")),
-        (reply(200, {"status": "Queued\n"}), Job("one", "Queued")),
+        (RUNNING, QuantumJob("one", "Running")),
+        (reply(200, {"status": "Queued\n"}), QuantumJob("one", "Queued")),
         (
             reply(
                 200,
@@ -101,16 +101,16 @@ def test_incomplete_iam_leaves_app_id() -> None:
                     "usage": {"quantum_nanoseconds": 7},
                 },
             ),
-            Job("one", "Failed", 5203, "no?[2J", "try", 7),
+            QuantumJob("one", "Failed", 5203, "no?[2J", "try", 7),
         ),
         (
             reply(200, {"status": "Completed", "reason_code": True, "usage": []}),
-            Job("one", "Completed"),
+            QuantumJob("one", "Completed"),
         ),
         (NO_JOB, None),
     ],
 )
-def test_job_is_read_from_its_document(answer: httpx.Response, expected: Job | None) -> None:
+def test_job_is_read_from_its_document(answer: httpx.Response, expected: QuantumJob | None) -> None:
     service, system = system_of({GET: answer})
     assert system.job("one") == expected
     assert service.asked == [GET]
@@ -118,15 +118,15 @@ def test_job_is_read_from_its_document(answer: httpx.Response, expected: Job | N
 
 def test_only_three_statuses_are_final() -> None:
     for status in ("Completed", "Failed", "Cancelled"):
-        assert Job("one", status).is_final, status
-        assert not Job("one", status.lower()).is_final, status
+        assert QuantumJob("one", status).is_final, status
+        assert not QuantumJob("one", status.lower()).is_final, status
 
 
 @pytest.mark.parametrize("answer", [reply(405), reply(404, {"detail": "Not Found"})])
 def test_service_without_the_jobs_route_is_asked_for_its_list(answer: httpx.Response) -> None:
     listed = reply(200, {"jobs": [{"id": "two"}, 5, {"id": "one", "status": "Running"}]})
     _, system = system_of({GET: answer, LIST: listed})
-    assert system.job("one") == Job("one", "Running")
+    assert system.job("one") == QuantumJob("one", "Running")
     _, system = system_of({GET: answer, LIST: reply(200, {"jobs": []})})
     assert system.job("one") is None
     for unusable in (reply(200, {"jobs": None}), reply(400)):
@@ -195,7 +195,7 @@ def test_token_that_could_not_be_had_is_asked_for_again() -> None:
     system = asking(quantum_system_from(IAM), http, tokens)
     with pytest.raises(AuthenticationError):
         system.job("one")
-    assert system.job("one") == Job("one", "Running")
+    assert system.job("one") == QuantumJob("one", "Running")
     assert service.token_requests == 2
 
 
@@ -282,7 +282,7 @@ def test_try_that_is_not_answered_is_repeated() -> None:
 
     service = FakeService({GET: [hang, RUNNING]})
     http = HttpClient(RecordingDeadline(), try_seconds=0.1, transport=service)
-    assert asking(quantum_system_from(IAM), http).job("one") == Job("one", "Running")
+    assert asking(quantum_system_from(IAM), http).job("one") == QuantumJob("one", "Running")
     assert service.asked == [GET, GET]
 
 

@@ -68,12 +68,12 @@ def refusal_of(arguments: Sequence[str]) -> str | None:
         },
         {
             (*EIGHT, "--env:A=b=c", "--env:B="): QrunArguments(
-                SITE, environment={"A": "b=c", "B": ""}
+                SITE, node_variables={"A": "b=c", "B": ""}
             )
         },
         {
             ("--credentials=/etc/a",): QrunArguments({}, "/etc/a"),
-            WITH_FILE: QrunArguments({}, "/etc/a", environment={"A": "1"}),
+            WITH_FILE: QrunArguments({}, "/etc/a", node_variables={"A": "1"}),
             ("--strict-permissions", "--credentials=/etc/a"): QrunArguments(
                 {}, "/etc/a", is_strict=True
             ),

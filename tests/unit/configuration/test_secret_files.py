@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from spank_qrmi.configuration.qrmi_config import Resource
-from spank_qrmi.configuration.secret_files import MAX_SECRET_BYTES, with_secrets
+from spank_qrmi.configuration.secret_files import MAX_SECRET_BYTES, read_secrets
 from spank_qrmi.errors import ConfigError
 
 CONFIG_PATH = Path("/etc/slurm/qrmi_config.json")
@@ -34,7 +34,7 @@ def test_one_newline_at_the_end_is_left_out(tmp_path: Path) -> None:
         b"x" * MAX_SECRET_BYTES: "x" * MAX_SECRET_BYTES,
     }.items():
         path = secret_file(tmp_path, content)
-        resource, exposures = with_secrets(resource_with(path), CONFIG_PATH)
+        resource, exposures = read_secrets(resource_with(path), CONFIG_PATH)
         environment = {"QRMI_ENDPOINT": "https://site", "QRMI_KEY": expected}
         assert resource.environment == environment, f"{content!r:.300}"
         assert (resource.secrets(), exposures) == ([expected], ()), f"{content!r:.300}"
@@ -56,7 +56,7 @@ def test_file_that_cannot_be_used_is_named_with_resource_and_key(
 ) -> None:
     path = secret_file(tmp_path, content, mode)
     with pytest.raises(ConfigError) as caught:
-        with_secrets(resource_with(path), CONFIG_PATH)
+        read_secrets(resource_with(path), CONFIG_PATH)
     place = f"{CONFIG_PATH}: resource a: environment.QRMI_KEY"
     assert str(caught.value) == f"{place}: {path}: {expected.format(path=path)}"
 
@@ -65,12 +65,12 @@ def test_link_is_refused(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(secret_file(tmp_path, b"value"))
     with pytest.raises(ConfigError, match="is a symbolic link: name the file itself"):
-        with_secrets(resource_with(link), CONFIG_PATH)
+        read_secrets(resource_with(link), CONFIG_PATH)
 
 
 def test_file_that_others_can_read_is_told_of(tmp_path: Path) -> None:
     path = secret_file(tmp_path, b"value", 0o640)
-    _, exposures = with_secrets(resource_with(path), CONFIG_PATH)
+    _, exposures = read_secrets(resource_with(path), CONFIG_PATH)
     place = f"{CONFIG_PATH}: resource a: environment.QRMI_KEY"
     text = f"{path}: holds secrets that others than its owner can read: chmod 600 {path}"
     assert exposures == (f"{place}: {text}",)

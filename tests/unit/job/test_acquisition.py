@@ -21,16 +21,16 @@ from spank_qrmi.errors import (
     ReleaseError,
     ServiceError,
 )
-from spank_qrmi.job.acquisition import Acquirer, Held, Holder
-from spank_qrmi.job.environment import ResourceEnvironment
+from spank_qrmi.job.acquisition import Acquired, Acquirer
+from spank_qrmi.job.environment import ResourceVariables
+from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.journal import Entry, Journal
-from spank_qrmi.state.owner import Owner
+from spank_qrmi.state.owner import owner_of
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor, Order
 from tests.unit.local_network import LocalNetwork
 
-OWNER = Owner("host", "boot", 1, 2, 3)
 PROXY = {"https_proxy": "http://proxy"}
-HOLDER = Holder(7, 1, 0xFFFFFFFB, 1000, 60, OWNER, PROXY)
+REQUEST = Request(Verb.ACQUIRE, 7, 1, 0xFFFFFFFB, 1000, 60, time_limit_minutes=1)
 NOW = 1_700_000_000
 ENDS_AT = "2023-11-14 22:21:40 UTC"
 VALUES = {"QRMI_KEY": "secret"}
@@ -49,7 +49,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def acquirer(journal: Journal) -> Acquirer:
-    return Acquirer(HOLDER, journal, FixedDeadline(60), LocalNetwork())
+    return Acquirer(REQUEST, PROXY, journal, FixedDeadline(60), LocalNetwork())
 
 
 class FixedDeadline(Deadline):
@@ -63,31 +63,31 @@ def entries_in(journal: Journal) -> list[Entry]:
     return [entry for entry in journal.entries() if isinstance(entry, Entry)]
 
 
-def acquire(acquirer: Acquirer, names: str) -> list[Held | QrmiError]:
-    environment = ResourceEnvironment(VALUES, {})
+def acquire(acquirer: Acquirer, names: str) -> list[Acquired | QrmiError]:
+    variables = ResourceVariables(VALUES, {})
     return acquirer.acquire_all(
-        [(Resource(name, TYPE, VALUES), environment) for name in names.split()]
+        [(Resource(name, TYPE, VALUES), variables) for name in names.split()]
     )
 
 
-def shown(outcomes: Sequence[Held | QrmiError]) -> list[str]:
+def shown(outcomes: Sequence[Acquired | QrmiError]) -> list[str]:
     """Return each outcome as its token or its error's text."""
-    return [each.token if isinstance(each, Held) else str(each) for each in outcomes]
+    return [each.token if isinstance(each, Acquired) else str(each) for each in outcomes]
 
 
 def entry_of(name: str, token: str | None = None) -> Entry:
     return Entry(
-        HOLDER.job_id,
-        HOLDER.restart_count,
-        HOLDER.step_id,
-        HOLDER.uid,
+        REQUEST.job_id,
+        REQUEST.restart_count,
+        REQUEST.step_id,
+        REQUEST.uid,
         name,
         TYPE,
         VALUES,
         token,
         acquired_at=NOW,
-        owner=OWNER,
-        environment=PROXY,
+        owner=owner_of(REQUEST.stepd_pid),
+        node_variables=PROXY,
         hold=f"a hold on {name}",
         ends_at=NOW + 60 + 1 + HOLD_SECONDS,
     )
@@ -108,7 +108,7 @@ def test_what_is_held_is_described_and_in_the_journal(
     vendor: FakeVendor, acquirer: Acquirer, journal: Journal
 ) -> None:
     [held] = acquire(acquirer, "a")
-    assert isinstance(held, Held)
+    assert isinstance(held, Acquired)
     assert (held.resource.name, held.token) == ("a", "token-a")
     assert "token-a" not in repr(held)
     assert entries_in(journal) == [entry_of("a", "token-a")]
@@ -365,8 +365,8 @@ def test_internal_error_is_one_resources_own(
 def test_credential_of_the_site_never_reaches_a_client(
     vendor: FakeVendor, acquirer: Acquirer
 ) -> None:
-    environment = ResourceEnvironment(VALUES, {"QRMI_ENDPOINT": "https://mine"})
-    [outcome] = acquirer.acquire_all([(Resource("a", TYPE, VALUES), environment)])
+    variables = ResourceVariables(VALUES, {"QRMI_ENDPOINT": "https://mine"})
+    [outcome] = acquirer.acquire_all([(Resource("a", TYPE, VALUES), variables)])
     assert str(outcome).startswith("a_QRMI_ENDPOINT is yours but a_QRMI_KEY is the site's")
     assert vendor.events == []
 
@@ -375,7 +375,7 @@ def test_without_journal_nothing_is_acquired(
     vendor: FakeVendor, tmp_path: Path, journal: Journal
 ) -> None:
     (tmp_path / "file").touch()
-    acquirer = Acquirer(HOLDER, Journal(tmp_path / "file"), Deadline(60), LocalNetwork())
+    acquirer = Acquirer(REQUEST, PROXY, Journal(tmp_path / "file"), Deadline(60), LocalNetwork())
     [text] = shown(acquire(acquirer, "a"))
     assert text == f"cannot record the acquisition in {tmp_path}/file: Not a directory"
     assert vendor.events_of("acquire") == set()
@@ -432,7 +432,7 @@ def test_what_the_user_brought_is_used_and_not_recorded(
 ) -> None:
     vendor.brought = {"a"}
     [held] = acquire(acquirer, "a")
-    assert isinstance(held, Held)
+    assert isinstance(held, Acquired)
     assert held.token == "token-a"
     assert entries_in(journal) == []
 
@@ -455,7 +455,7 @@ def test_what_hangs_is_given_up_at_the_deadline(
         "acquire a": cancel_and_hang,
         "acquire b": lambda: quick.put(threading.current_thread()),
     }
-    acquirer = Acquirer(HOLDER, journal, deadline, LocalNetwork())
+    acquirer = Acquirer(REQUEST, PROXY, journal, deadline, LocalNetwork())
     late, held = shown(acquire(acquirer, "a b"))
     hanging.set()
     assert (late, held) == ("gave no result in time", "token-b")

@@ -8,14 +8,14 @@ import pytest
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.job.environment import (
-    ResourceEnvironment,
+    ResourceVariables,
     check_credentials_stay_home,
     check_values_are_text,
+    collect_variables,
     common_variables,
     export_variable,
     job_timeout_seconds,
     list_variables,
-    resource_environment,
     resource_variables,
 )
 
@@ -24,14 +24,12 @@ SITE = {"QRMI_ENDPOINT": "https://site", "QRMI_KEY": "of the site"}
 SENT_TO = {"QRMI_ENDPOINT": ("QRMI_KEY", "QRMI_CRN"), "QRMI_IAM": ("QRMI_KEY",)}
 
 
-def environment_of(
-    *job_variables: tuple[str, str], site: Mapping[str, str] = SITE
-) -> ResourceEnvironment:
-    return resource_environment(Resource("a", "any", site), JOB_ID, job_variables)
+def variables_of(*submitted: tuple[str, str], site: Mapping[str, str] = SITE) -> ResourceVariables:
+    return collect_variables(Resource("a", "any", site), JOB_ID, submitted)
 
 
 @pytest.mark.parametrize(
-    ("job_variables", "expected"),
+    ("submitted", "expected"),
     [
         ([], {}),
         ([("a_QRMI_KEY", "mine")], {"QRMI_KEY": "mine"}),
@@ -40,12 +38,10 @@ def environment_of(
         ([("a_OTHER", "x"), ("QRMI_KEY", "x"), ("b_a_QRMI_KEY", "x"), ("b_QRMI_KEY", "x")], {}),
     ],
 )
-def test_users_variables_win(
-    job_variables: list[tuple[str, str]], expected: dict[str, str]
-) -> None:
-    environment = environment_of(*job_variables)
-    assert environment.user == expected
-    assert environment.values == {**SITE, **expected}
+def test_users_variables_win(submitted: list[tuple[str, str]], expected: dict[str, str]) -> None:
+    variables = variables_of(*submitted)
+    assert variables.user == expected
+    assert variables.values == {**SITE, **expected}
 
 
 def test_token_of_another_job_is_ignored() -> None:
@@ -53,10 +49,10 @@ def test_token_of_another_job_is_ignored() -> None:
     inherited = [(f"a_{key}", value) for key, value in {**own, "QRMI_KEY": "mine"}.items()]
     is_taken = {None: True, str(JOB_ID): True, "6": False, "": False}
     found = {
-        job_id: environment_of(*inherited, *([] if job_id is None else [("QRMI_JOB_ID", job_id)]))
+        job_id: variables_of(*inherited, *([] if job_id is None else [("QRMI_JOB_ID", job_id)]))
         for job_id in is_taken
     }
-    assert {job_id: environment.user for job_id, environment in found.items()} == {
+    assert {job_id: variables.user for job_id, variables in found.items()} == {
         job_id: {"QRMI_KEY": "mine", **(own if taken else {})} for job_id, taken in is_taken.items()
     }
 
@@ -90,7 +86,7 @@ def test_credentials_of_the_site_stay_at_its_endpoint(
         resource = Resource("a", "any", site)
         refusal = None
         try:
-            check_credentials_stay_home(resource, ResourceEnvironment(site, user), SENT_TO)
+            check_credentials_stay_home(resource, ResourceVariables(site, user), SENT_TO)
         except AcquisitionError as error:
             refusal = str(error)
         expected = clash and (
@@ -105,7 +101,7 @@ def test_every_credential_of_an_endpoint_is_checked() -> None:
     user = {"QRMI_ENDPOINT": "https://mine", "QRMI_KEY": "mine"}
     with pytest.raises(AcquisitionError, match="a_QRMI_CRN is the site's"):
         check_credentials_stay_home(
-            Resource("a", "any", site), ResourceEnvironment(site, user), SENT_TO
+            Resource("a", "any", site), ResourceVariables(site, user), SENT_TO
         )
 
 
@@ -143,8 +139,8 @@ def test_lists_come_in_both_spellings() -> None:
 
 
 def test_what_the_user_set_is_left_alone() -> None:
-    environment = environment_of(("a_QRMI_KEY", "mine"), ("a_QRMI_NEW", "mine"))
-    assert resource_variables(Resource("a", "any", SITE), environment, "token", 60) == [
+    variables = variables_of(("a_QRMI_KEY", "mine"), ("a_QRMI_NEW", "mine"))
+    assert resource_variables(Resource("a", "any", SITE), variables, "token", 60) == [
         ("a_QRMI_ENDPOINT", "https://site"),
         ("a_QRMI_JOB_ACQUISITION_TOKEN", "token"),
         ("a_QRMI_JOB_TIMEOUT_SECONDS", "60"),
@@ -152,25 +148,25 @@ def test_what_the_user_set_is_left_alone() -> None:
 
 
 def test_values_are_left_out_of_repr() -> None:
-    assert "of the site" not in repr(environment_of(("a_QRMI_KEY", "mine")))
-    assert "mine" not in repr(environment_of(("a_QRMI_KEY", "mine")))
+    assert "of the site" not in repr(variables_of(("a_QRMI_KEY", "mine")))
+    assert "mine" not in repr(variables_of(("a_QRMI_KEY", "mine")))
 
 
 def test_value_that_is_no_text_is_named() -> None:
     resource = Resource("a", "direct-access", {})
-    environment = ResourceEnvironment({}, {"QRMI_X": "1", "QRMI_Y": "\udcff"})
+    variables = ResourceVariables({}, {"QRMI_X": "1", "QRMI_Y": "\udcff"})
     with pytest.raises(AcquisitionError, match=r"^a_QRMI_Y is not UTF-8 text$"):
-        check_values_are_text(resource, environment)
-    environment = ResourceEnvironment({}, {"QRMI_\n\udcff": "1"})
+        check_values_are_text(resource, variables)
+    variables = ResourceVariables({}, {"QRMI_\n\udcff": "1"})
     with pytest.raises(AcquisitionError, match=r"^a_QRMI_\?\? is not UTF-8 text$"):
-        check_values_are_text(resource, environment)
+        check_values_are_text(resource, variables)
 
 
 def test_limit_that_the_user_set_is_left_alone() -> None:
     user = {"QRMI_KEY": "mine", "QRMI_JOB_TIMEOUT_SECONDS": "60"}
-    environment = ResourceEnvironment(SITE, user)
+    variables = ResourceVariables(SITE, user)
     names = [
-        name for name, _ in resource_variables(Resource("a", "any", SITE), environment, "t", 300)
+        name for name, _ in resource_variables(Resource("a", "any", SITE), variables, "t", 300)
     ]
     assert "a_QRMI_JOB_ACQUISITION_TOKEN" in names
     assert not {f"a_{key}" for key in user} & set(names)

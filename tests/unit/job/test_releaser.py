@@ -13,16 +13,9 @@ import pytest
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
-from spank_qrmi.job.releaser import (
-    RETRY_SECONDS,
-    Releaser,
-    is_being_acquired,
-    is_orphaned,
-    orphans,
-    orphans_to_retry,
-)
+from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.state.journal import Entry, Journal
-from spank_qrmi.state.owner import Owner, owner_of
+from spank_qrmi.state.owner import Owner
 from tests.unit.fake_vendor import TYPE, FakeVendor
 from tests.unit.local_network import LocalNetwork
 
@@ -81,7 +74,7 @@ def test_certificates_that_others_can_write_are_not_used(
     certificates = tmp_path / "ca.pem"
     certificates.touch()
     certificates.chmod(0o666)
-    entry = entry_of("a", environment={"SSL_CERT_FILE": str(certificates)})
+    entry = entry_of("a", node_variables={"SSL_CERT_FILE": str(certificates)})
     [error] = release(journal, hold(journal, entry))
     assert error is not None
     assert f"{certificates}: must be writable by its owner alone" in error
@@ -237,7 +230,7 @@ def test_every_set_of_variables_has_its_client(
     monkeypatch.setattr(HttpClient, "open_with", lambda _, environment: opened.append(environment))
     environments = [{}, {"https_proxy": "p"}, {"https_proxy": "p"}]
     entries = [
-        entry_of(name, environment=environment)
+        entry_of(name, node_variables=environment)
         for name, environment in zip("abc", environments, strict=True)
     ]
     assert release(journal, hold(journal, *entries)) == [None] * 3
@@ -259,39 +252,9 @@ def test_unusable_variables_keep_their_entry(
     vendor: FakeVendor, journal: Journal, environment: dict[str, str], trouble: str
 ) -> None:
     before = dict(os.environ)
-    entries = [entry_of("a", environment=environment), entry_of("b")]
+    entries = [entry_of("a", node_variables=environment), entry_of("b")]
     first, second = release(journal, hold(journal, *entries))
     assert first is not None
     assert first.startswith(trouble)
     assert (second, len(journal.entries())) == (None, 1)
     assert dict(os.environ) == before
-
-
-def test_who_is_orphaned_and_who_is_being_acquired() -> None:
-    alive = owner_of(os.getpid())
-    assert is_orphaned(entry_of("a"))
-    assert not is_orphaned(entry_of("a", owner=alive))
-    assert not is_orphaned(entry_of("a", owner=None))
-    assert is_being_acquired(entry_of("a", None, owner=alive))
-    assert not is_being_acquired(entry_of("a", None, owner=None))
-    assert not is_being_acquired(entry_of("a", None))
-    assert not is_being_acquired(entry_of("a", owner=alive))
-    assert not is_being_acquired(entry_of("a", None, owner=alive, failure="told"))
-
-
-def test_what_a_jobs_end_tries_again() -> None:
-    wanted = [
-        entry_of("held"),
-        entry_of("failed long ago", failure="x", failed_at=NOW - RETRY_SECONDS),
-        entry_of("clock was put back", failure="x", failed_at=NOW + 1000),
-        entry_of("never answered", None),
-        entry_of("ended", None, failure="told", ends_at=NOW),
-    ]
-    others = [
-        entry_of("failed just now", failure="x", failed_at=NOW - RETRY_SECONDS + 1),
-        entry_of("told", None, failure="told"),
-        entry_of("of a living step", owner=owner_of(os.getpid())),
-    ]
-    assert orphans_to_retry([*wanted, *others], NOW) == wanted
-    assert len(orphans_to_retry([entry_of("a")] * 100, NOW)) == 32
-    assert orphans([*wanted, *others], NOW) == [*wanted, others[0]]

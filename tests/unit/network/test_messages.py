@@ -23,9 +23,9 @@ from spank_qrmi.network.messages import (
     error_from_fields,
     fields_to_pairs,
     pairs_to_fields,
-    parse_number,
     parse_token,
     read_frame,
+    require_number,
 )
 from tests.unit.conversation import in_pieces
 from tests.unit.outcomes import outcome_of
@@ -118,7 +118,7 @@ def test_token_is_one_line_of_text() -> None:
 
 def test_number_is_a_short_one() -> None:
     for text in ("", "-1", "x", "²", "1" * 10):
-        assert isinstance(outcome_of(parse_number, text), ProtocolError), repr(text)
+        assert isinstance(outcome_of(require_number, text), ProtocolError), repr(text)
 
 
 def test_first_field_says_what_it_is() -> None:

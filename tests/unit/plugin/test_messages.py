@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi.configuration.plugstack import parse_arguments
+from spank_qrmi.configuration.qrmi_plugstack import parse_arguments
 from spank_qrmi.protocol import MAX_PAYLOAD_BYTES, PREAMBLE, AnswerTag, Verdict, encode_record
 from tests.unit.conversation import joined
 from tests.unit.open_descriptors import OPEN_DESCRIPTORS

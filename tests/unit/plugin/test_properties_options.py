@@ -12,7 +12,7 @@ from fuzz.targets.options import (
     check_qrun_variables,
 )
 from spank_qrmi.clients import qrun_variables as names
-from spank_qrmi.configuration.plugstack import parse_arguments
+from spank_qrmi.configuration.qrmi_plugstack import parse_arguments
 from spank_qrmi.configuration.qrun_plugstack import parse_arguments as parse_qrun_arguments
 from spank_qrmi.errors import ArgumentError, VariableError
 from spank_qrmi.qrun.settings import read_settings

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 import pytest
 
-from spank_qrmi.clients import retry
+from spank_qrmi.clients import late_submission, retry
 from spank_qrmi.clients.base import Exchange
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.deadline import Deadline
@@ -53,8 +53,8 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submission, "_PAUSES_SECONDS", (0.02,) * 4)
     monkeypatch.setattr(submission, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(delivery, "_PAUSES_SECONDS", (0.02,) * 2)
-    monkeypatch.setattr(quantum_run, "_LATE_SUBMISSION_SECONDS", 0.1)
-    monkeypatch.setattr(quantum_run, "_LATE_SUBMISSION_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(quantum_run, "LATE_SUBMISSION_SECONDS", 0.1)
+    monkeypatch.setattr(late_submission, "LATE_SUBMISSION_POLL_SECONDS", 0.02)
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_settings_of_another_store_are_not_read(
         before = dict(os.environ)
         store = store_of(object_store)
         assert dict(os.environ) == before
-        url = store.presigned_get("a.json", 9)
+        url = store.presign("get_object", "a.json", 9)
     assert url.startswith(f"{object_store.endpoint}/{object_store.bucket}/a.json?")
     assert "/us-east-1/" in unquote(url)
     assert "foreign" not in url
@@ -91,7 +91,7 @@ def test_urls_are_in_path_style_and_sign_the_host_alone(
     object_store: simulator.ObjectStore,
 ) -> None:
     store = store_of(object_store)
-    put, get = store.presigned_put("a.json", 99), store.presigned_get("a.json", 99)
+    put, get = store.presign("put_object", "a.json", 99), store.presign("get_object", "a.json", 99)
     for url in (put, get):
         parts = urlsplit(url)
         query = parse_qs(parts.query)
@@ -106,7 +106,7 @@ def test_urls_are_in_path_style_and_sign_the_host_alone(
 
 
 def test_endpoint_may_have_a_path(object_store: simulator.ObjectStore) -> None:
-    url = store_of(object_store, endpoint_url="http://h.test/s3").presigned_get("a", 9)
+    url = store_of(object_store, endpoint_url="http://h.test/s3").presign("get_object", "a", 9)
     assert url.startswith(f"http://h.test/s3/{object_store.bucket}/a?")
 
 

@@ -39,7 +39,7 @@ def test_variables_of_the_site_are_in_the_order_of_the_plugins_arguments() -> No
 
 def test_settings_are_read_and_hold_no_secret_in_their_repr() -> None:
     settings = read_settings({**GOOD, "SRUN_DEBUG": "5"})
-    assert (settings.backend, settings.primitive, settings.job_id) == (
+    assert (settings.backend, settings.primitive, settings.quantum_job_id) == (
         "ibm_torino",
         "estimator",
         "6f1d-a.b_c",
@@ -50,7 +50,7 @@ def test_settings_are_read_and_hold_no_secret_in_their_repr() -> None:
 
 
 def test_job_id_is_random_without_one() -> None:
-    first, second = (read_settings({**GOOD, "IBMQRUN_JOB_ID": ""}).job_id for _ in range(2))
+    first, second = (read_settings({**GOOD, "IBMQRUN_JOB_ID": ""}).quantum_job_id for _ in range(2))
     assert uuid.UUID(first).version == uuid.UUID(second).version == 4
     assert first != second
 

@@ -22,7 +22,7 @@ import pytest
 
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError
-from spank_qrmi.state import journal
+from spank_qrmi.state import locked_files
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
 from tests.deadlines import killed_after
@@ -40,11 +40,18 @@ ENTRY = Entry(
     {"QRMI_KEY": "secret"},
     acquired_at=1_700_000_000,
     owner=Owner("host", "boot", 1, 2, 3),
-    environment={"https_proxy": "http://proxy"},
+    node_variables={"https_proxy": "http://proxy"},
     ends_at=1_700_000_100,
 )
 NO_ENTRY = "is no entry of this journal ({}): look at it, then remove it"
 UNREADABLE = NO_ENTRY.format("its content is not one")
+
+
+def document_of(entry: Entry) -> dict[str, Any]:
+    """Return an entry as it stands on disk."""
+    document = asdict(entry)
+    document["environment"] = document.pop("node_variables")
+    return document
 
 
 @pytest.fixture
@@ -81,6 +88,7 @@ def test_folder_and_entries_are_their_owners_alone(folder: Path, open_umask: Non
 
 def test_what_is_written_is_read(folder: Path) -> None:
     with Journal(folder).begin(ENTRY) as locked:
+        assert orjson.loads((folder / ENTRY.file_name).read_bytes()) == document_of(ENTRY)
         assert entries_in(folder) == [ENTRY]
         with_token = replace(ENTRY, token="t")
         locked.write(with_token)
@@ -194,7 +202,7 @@ WRONG_FIELDS: list[dict[str, object]] = [
     {"ends_at": 253_402_300_800},
     {"owner": 7},
     {"owner": {"pid": 7}},
-    {"owner": {**asdict(ENTRY)["owner"], "pid": "7"}},
+    {"owner": {**document_of(ENTRY)["owner"], "pid": "7"}},
     {"environment": {"A": 1}},
     {"failure": None},
     {"secret_keys": "QRMI_X"},
@@ -202,9 +210,9 @@ WRONG_FIELDS: list[dict[str, object]] = [
 ]
 NO_ENTRIES = {
     **{repr(content[:20]): content for content in NO_OBJECTS},
-    **{str(fields): orjson.dumps({**asdict(ENTRY), **fields}) for fields in WRONG_FIELDS},
+    **{str(fields): orjson.dumps({**document_of(ENTRY), **fields}) for fields in WRONG_FIELDS},
     "without values": orjson.dumps(
-        {key: value for key, value in asdict(ENTRY).items() if key != "values"}
+        {key: value for key, value in document_of(ENTRY).items() if key != "values"}
     ),
 }
 
@@ -226,7 +234,7 @@ def test_file_that_is_no_entry_is_reported_and_kept(folder: Path) -> None:
 def test_entry_of_a_newer_release_is_read(folder: Path) -> None:
     write(folder, ENTRY)
     more = {"of_a_newer_release": {"a": 1}}
-    document = {**asdict(ENTRY), "owner": {**asdict(ENTRY)["owner"], **more}, **more}
+    document = {**document_of(ENTRY), "owner": {**document_of(ENTRY)["owner"], **more}, **more}
     (folder / ENTRY.file_name).write_bytes(orjson.dumps(document))
     assert entries_in(folder) == [ENTRY]
 
@@ -254,7 +262,7 @@ def test_files_of_others_are_left_alone(folder: Path) -> None:
 def test_entry_under_anothers_name_is_reported(folder: Path, change: dict[str, Any]) -> None:
     write(folder, ENTRY)
     path = folder / ENTRY.file_name
-    path.write_bytes(orjson.dumps({**asdict(ENTRY), **change}))
+    path.write_bytes(orjson.dumps({**document_of(ENTRY), **change}))
     reason = NO_ENTRY.format("it has another entry's name")
     assert [str(each) for each in entries_in(folder)] == [f"{path}: {reason}"]
 
@@ -406,7 +414,7 @@ def leave_behind(folder: Path, name: str, content: bytes, age_seconds: int = 360
 
 def test_leftovers_of_a_crash_are_removed(folder: Path) -> None:
     write(folder, ENTRY)
-    for number, content in enumerate([b"", b"{", orjson.dumps(asdict(ENTRY))]):
+    for number, content in enumerate([b"", b"{", orjson.dumps(document_of(ENTRY))]):
         leave_behind(folder, f".new-{number}", content)
     young = leave_behind(folder, ".new-young", b"", age_seconds=0)
     busy = leave_behind(folder, ".new-busy", b"")
@@ -420,7 +428,7 @@ def test_leftovers_of_a_crash_are_removed(folder: Path) -> None:
 def test_token_that_did_not_reach_its_entry_is_found(folder: Path) -> None:
     write(folder, ENTRY)
     with_token = replace(ENTRY, token="t")
-    leave_behind(folder, ".new-1", orjson.dumps(asdict(with_token)))
+    leave_behind(folder, ".new-1", orjson.dumps(document_of(with_token)))
     with journal_lock(folder):
         Journal(folder).clean_up()
     assert len(list(folder.iterdir())) == 2
@@ -431,7 +439,7 @@ def test_token_that_did_not_reach_its_entry_is_found(folder: Path) -> None:
 
 def test_token_of_what_was_released_meanwhile_is_forgotten(folder: Path) -> None:
     folder.mkdir(parents=True, mode=0o700)
-    leave_behind(folder, ".new-1", orjson.dumps(asdict(replace(ENTRY, token="t"))))
+    leave_behind(folder, ".new-1", orjson.dumps(document_of(replace(ENTRY, token="t"))))
     Journal(folder).clean_up()
     assert list(folder.iterdir()) == []
 
@@ -570,7 +578,7 @@ while True:
 def test_writer_killed_at_any_moment_leaves_whole_entries_without_locks(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "YOUNGEST_LEFTOVER_SECONDS", -1)
+    monkeypatch.setattr(locked_files, "YOUNGEST_LEFTOVER_SECONDS", -1)
     for turn in range(15):
         command = [sys.executable, "-c", WRITER, str(folder), str(turn)]
         with (

@@ -3,6 +3,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -32,7 +33,7 @@ ENTRIES = st.builds(
     token=st.none() | texts,
     acquired_at=st.none() | TIMES,
     owner=st.none() | OWNERS,
-    environment=TEXT_BY_NAME,
+    node_variables=TEXT_BY_NAME,
     hold=texts,
     ends_at=st.none() | TIMES,
     failure=texts,
@@ -62,14 +63,21 @@ def test_entry_is_read_as_it_was_written_until_it_is_removed(
     assert list(folder.iterdir()) == []
 
 
+def document_of(entry: Entry) -> dict[str, Any]:
+    """Return an entry as it stands on disk."""
+    document = asdict(entry)
+    document["environment"] = document.pop("node_variables")
+    return document
+
+
 @given(ENTRIES)
 def test_any_entry_can_be_shown_and_released(entry: Entry) -> None:
-    check_journal(orjson.dumps(asdict(entry)))
+    check_journal(orjson.dumps(document_of(entry)))
 
 
 @given(entry=ENTRIES, changes=st.data())
 def test_entry_with_wrong_types_is_told_in_one_line(entry: Entry, changes: st.DataObject) -> None:
-    document = asdict(entry)
+    document = document_of(entry)
     key = changes.draw(st.sampled_from(sorted(document)))
     document[key] = changes.draw(json_values())
     if isinstance(document["owner"], dict) and document["owner"]:

@@ -50,10 +50,10 @@ def verb(request, deadline, answer, network):
     print("stray print", flush=True)
     os.write(1, b"stray write")
     umask = os.umask(0)
-    answer.message(f"umask {umask:o}")
-    answer.message(f"cwd {os.getcwd()}")
-    answer.message(f"stdin {sys.stdin.read()!r}")
-    answer.message(f"fds {sorted(open_descriptors().items())}")
+    answer.send_message(f"umask {umask:o}")
+    answer.send_message(f"cwd {os.getcwd()}")
+    answer.send_message(f"stdin {sys.stdin.read()!r}")
+    answer.send_message(f"fds {sorted(open_descriptors().items())}")
     answer.end(Verdict.RUN)
 
 worker.refuse_untrusted_code = lambda *_: None
@@ -123,7 +123,7 @@ from spank_qrmi.worker import process as worker
 from spank_qrmi.protocol import Verb, Verdict
 
 def verb(request, deadline, answer, network):
-    answer.message(str(set(refusals().values())))
+    answer.send_message(str(set(refusals().values())))
     answer.end(Verdict.RUN)
 
 worker.refuse_untrusted_code = lambda *_: None

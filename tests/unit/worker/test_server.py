@@ -33,13 +33,14 @@ from spank_qrmi.protocol import Verb, Verdict
 def verb(request, deadline, answer, network):
     os.write(2, b"a complaint")
     umask = os.umask(0)
-    answer.message(f"umask {umask:o}, folder {os.getcwd()}, environment {dict(os.environ)}")
-    answer.message(f"asked by {request.stepd_pid}, not by {os.getppid()}")
+    answer.send_message(f"umask {umask:o}, folder {os.getcwd()}, environment {dict(os.environ)}")
+    answer.send_message(f"asked by {request.stepd_pid}, not by {os.getppid()}")
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    answer.message(f"open to {sorted(each.name for each in signal.valid_signals() - blocked)}")
+    answer.send_message(f"open to {sorted(each.name for each in signal.valid_signals() - blocked)}")
     handlers = {signal.getsignal(each) for each in (signal.SIGCHLD, signal.SIGTERM)}
-    answer.message(f"handlers {handlers == {signal.SIG_DFL}}, group {os.getpgid(0) == os.getpid()}")
-    answer.message(f"open {sorted(open_descriptors().values())}")
+    is_leader = os.getpgid(0) == os.getpid()
+    answer.send_message(f"handlers {handlers == {signal.SIG_DFL}}, group {is_leader}")
+    answer.send_message(f"open {sorted(open_descriptors().values())}")
     answer.end(Verdict.RUN)
 
 worker._VERBS[Verb.ACQUIRE] = verb

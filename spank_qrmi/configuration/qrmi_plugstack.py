@@ -10,21 +10,12 @@ what the user is told.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spank_qrmi.configuration.plugstack_options import (
-    COMMON,
-    Argument,
-    CommonArguments,
-    absolute_path,
-    choice,
-    line_of,
-    parse_options,
-    timeout_seconds,
-)
+from spank_qrmi.configuration import common_plugstack as common
 from spank_qrmi.errors import ArgumentError
 
 
 @dataclass(frozen=True)
-class PluginArguments(CommonArguments):
+class PluginArguments(common.CommonArguments):
     """What the administrator decided in plugstack.conf."""
 
     config_path: str
@@ -33,24 +24,26 @@ class PluginArguments(CommonArguments):
 
 
 OPTIONS = (
-    Argument(
+    common.Argument(
         "--on-failure",
         "fail|continue",
         "fails_on_failure",
-        choice({"fail": True, "continue": False}),
+        common.parse_one_of({"fail": True, "continue": False}),
     ),
-    Argument("--require", "any|all", "requires_all", choice({"all": True, "any": False})),
-    Argument("--acquire-timeout", "SECONDS", None, timeout_seconds),
-    Argument("--release-timeout", "SECONDS", None, timeout_seconds),
-    *COMMON,
+    common.Argument(
+        "--require", "any|all", "requires_all", common.parse_one_of({"all": True, "any": False})
+    ),
+    common.Argument("--acquire-timeout", "SECONDS", None, common.parse_seconds),
+    common.Argument("--release-timeout", "SECONDS", None, common.parse_seconds),
+    *common.COMMON,
 )
 
 
 def parse_arguments(arguments: Sequence[str]) -> PluginArguments:
     """Return the checked arguments; raise ArgumentError naming the one that cannot be used."""
-    with line_of("spank_qrmi.so"):
+    with common.name_line_of("spank_qrmi.so"):
         if not arguments or arguments[0].startswith("--"):
             raise ArgumentError("the path of qrmi_config.json must be the first argument")
-        config_path = absolute_path("the first argument", arguments[0])
-        environment, values = parse_options(arguments[1:], OPTIONS)
-        return PluginArguments(config_path, environment=environment, **values)  # type: ignore[arg-type]
+        config_path = common.parse_absolute_path("the first argument", arguments[0])
+        node_variables, values = common.parse_options(arguments[1:], OPTIONS)
+        return PluginArguments(config_path, node_variables=node_variables, **values)  # type: ignore[arg-type]

@@ -5,17 +5,16 @@ An argument is a line of a table: `COMMON` for both plugins and the command, and
 plugin beside it. No error shows a value of which it is not known that it is no secret.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TypeVar
 
-from spank_qrmi.errors import ArgumentError, ConfigError
+from spank_qrmi.errors import ArgumentError
+from spank_qrmi.numbers_in_text import parse_number
 from spank_qrmi.protocol import MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import shown_value
-from spank_qrmi.trust.files import check_trusted
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, parse_worker_user
 
 MAX_TIMEOUT_SECONDS = 86400
@@ -30,13 +29,12 @@ _Value = TypeVar("_Value")
 
 
 @contextmanager
-def line_of(library: str) -> Iterator[None]:
+def name_line_of(library: str) -> Iterator[None]:
     """Let every ArgumentError end with what to do about the line of `library`."""
     try:
         yield
     except ArgumentError as error:
-        message = f"{error}: correct the line of {library} in plugstack.conf"
-        raise ArgumentError(message) from None
+        raise ArgumentError(f"{error}: correct the line of {library} in plugstack.conf") from None
 
 
 @dataclass(frozen=True)
@@ -60,17 +58,27 @@ class Argument:
 
 @dataclass(frozen=True)
 class CommonArguments:
-    """What an administrator may say of either plugin; `environment` may hold secrets."""
+    """What an administrator may say of either plugin; `node_variables` may hold secrets."""
 
-    environment: dict[str, str] = field(default_factory=dict, repr=False, kw_only=True)
+    node_variables: dict[str, str] = field(default_factory=dict, repr=False, kw_only=True)
     state_directory: str = field(default=DEFAULT_STATE_DIRECTORY, kw_only=True)
     is_strict: bool = field(default=False, kw_only=True)
     worker_user: WorkerUser = field(default=DEFAULT_WORKER_USER, kw_only=True)
 
     @property
     def exposures(self) -> tuple[str, ...]:
-        """What to tell of secrets among the arguments."""
-        return secret_variables_text(self.environment)
+        """What to tell of secrets among the arguments.
+
+        plugstack.conf itself cannot be looked at: an `include` may have led to its line. But it is
+        read by the commands of all users, or they would not know the plugins' options.
+        """
+        names = [
+            f"--env:{name}"
+            for name, value in self.node_variables.items()
+            if value and shown_value(name, value) != value
+        ]
+        text = "a secret in plugstack.conf, which all users' commands read: leave it out there"
+        return (f"{', '.join(names)}: {text}",) if names else ()
 
 
 def parse_options(
@@ -80,106 +88,69 @@ def parse_options(
 
     The last one of a name counts. Raises ArgumentError naming what cannot be used.
     """
-    environment: dict[str, str] = {}
+    node_variables: dict[str, str] = {}
     values: dict[str, object] = {}
     by_name = {each.name: each for each in known}
     for argument in arguments:
         if argument.startswith("--env:"):
-            environment.update([_environment_variable(argument)])
+            node_variables.update([_node_variable(argument)])
             continue
         name, separator, text = argument.partition("=")
         found = by_name.get(name)
         if found is None or bool(separator) != bool(found.shown_value):
-            message = f"argument {_shown(argument)!r} is not known"
-            raise ArgumentError(message)
+            raise ArgumentError(f"argument {_shown(argument)!r} is not known")
         value = found.parse(name, text)
         if found.key is not None:
             values[found.key] = value
-    return environment, values
+    return node_variables, values
 
 
-def absolute_path(option: str, text: str) -> str:
+def parse_absolute_path(option: str, text: str) -> str:
     """Read a path that starts with a slash."""
     path = PurePath(text)
     if not path.is_absolute():
-        message = f"{option} must be an absolute path, got {text!r}"
-        raise ArgumentError(message)
+        raise ArgumentError(f"{option} must be an absolute path, got {text!r}")
     return str(path)
 
 
-def absolute_path_or_none(option: str, text: str) -> str:
+def parse_absolute_path_or_none(option: str, text: str) -> str:
     """Read a path that starts with a slash, or the word for doing without."""
-    return text if text == "none" else absolute_path(option, text)
+    return text if text == "none" else parse_absolute_path(option, text)
 
 
-def timeout_seconds(option: str, text: str) -> int:
+def parse_seconds(option: str, text: str) -> int:
     """Read a number of seconds from 1 to MAX_TIMEOUT_SECONDS."""
-    # Python refuses to read a number of thousands of digits.
-    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(MAX_TIMEOUT_SECONDS))
-    if not (is_number and 1 <= int(text) <= MAX_TIMEOUT_SECONDS):
-        message = (
+    seconds = parse_number(text, MAX_TIMEOUT_SECONDS)
+    if not seconds:
+        raise ArgumentError(
             f"{option} must be a whole number of seconds from 1 to {MAX_TIMEOUT_SECONDS}, "
             f"got {text!r}"
         )
-        raise ArgumentError(message)
-    return int(text)
+    return seconds
 
 
-def is_given(_option: str, _text: str) -> bool:
+def parse_flag(_option: str, _text: str) -> bool:
     """Read an argument that has no value."""
     return True
 
 
-def choice(choices: Mapping[str, _Value]) -> Callable[[str, str], _Value]:
+def parse_one_of(choices: Mapping[str, _Value]) -> Callable[[str, str], _Value]:
     """Return what reads one of these words."""
 
     def parse(option: str, text: str) -> _Value:
         if text not in choices:
-            message = f"{option} must be {' or '.join(choices)}, got {text!r}"
-            raise ArgumentError(message)
+            raise ArgumentError(f"{option} must be {' or '.join(choices)}, got {text!r}")
         return choices[text]
 
     return parse
 
 
-def _environment_variable(argument: str) -> tuple[str, str]:
+def _node_variable(argument: str) -> tuple[str, str]:
     name, separator, value = argument.removeprefix("--env:").partition("=")
     is_too_long = len(name.encode("utf-8", "surrogateescape")) > MAX_VARIABLE_NAME_BYTES
     if not separator or not name or not name.isprintable() or " " in name or is_too_long:
-        message = f"argument {_shown(argument)!r} must be --env:NAME=VALUE"
-        raise ArgumentError(message)
+        raise ArgumentError(f"argument {_shown(argument)!r} must be --env:NAME=VALUE")
     return name, value
-
-
-def secret_variables_text(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what to tell of those `--env:` whose values are secrets, if there are any.
-
-    The file itself cannot be looked at: an `include` may have led to it. But it is read by the
-    commands of all users, or they would not know the plugin's options.
-    """
-    names = [
-        f"--env:{name}"
-        for name, value in environment.items()
-        if value and shown_value(name, value) != value
-    ]
-    if not names:
-        return ()
-    return (
-        f"{', '.join(names)}: a secret in plugstack.conf, which all users' commands read: "
-        "leave it out there",
-    )
-
-
-def check_certificates(environment: Mapping[str, str]) -> None:
-    """Raise ArgumentError if others could change the certificates that requests will trust."""
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        # OpenSSL takes several folders.
-        for path in filter(None, environment.get(name, "").split(os.pathsep)):
-            try:
-                check_trusted(path)
-            except ConfigError as error:
-                message = f"--env:{name}: {error}"
-                raise ArgumentError(message) from error
 
 
 def _shown(argument: str) -> str:
@@ -188,10 +159,10 @@ def _shown(argument: str) -> str:
     return f"{name}=…" if separator else name
 
 
-STATE_DIRECTORY = Argument("--state-dir", "DIR", "state_directory", absolute_path)
+STATE_DIRECTORY = Argument("--state-dir", "DIR", "state_directory", parse_absolute_path)
 WORKER_USER = Argument("--worker-user", "NAME|UID", "worker_user", parse_worker_user)
-WORKER_SERVER = Argument("--worker-server", "SOCKET|none", None, absolute_path_or_none)
-STRICT_PERMISSIONS = Argument("--strict-permissions", "", "is_strict", is_given)
+WORKER_SERVER = Argument("--worker-server", "SOCKET|none", None, parse_absolute_path_or_none)
+STRICT_PERMISSIONS = Argument("--strict-permissions", "", "is_strict", parse_flag)
 """Refuses secrets that others can read, of which the log only warns without it."""
 
 COMMON = (STATE_DIRECTORY, WORKER_SERVER, STRICT_PERMISSIONS, WORKER_USER)

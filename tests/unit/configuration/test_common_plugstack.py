@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi.configuration import plugstack, qrun_plugstack
-from spank_qrmi.configuration.plugstack_options import Argument
+from spank_qrmi.configuration import qrmi_plugstack, qrun_plugstack
+from spank_qrmi.configuration.common_plugstack import Argument
 
 README = Path(__file__).parents[3] / "README.md"
 TABLES = re.compile(r"^\| Argument \|.*\n\|[- |]+\|\n((?:\|.*\n)+)", re.MULTILINE)
@@ -16,7 +16,9 @@ ARGUMENT = re.compile(r"`(--(?!env:)[^`]+)`")
 
 
 @pytest.mark.parametrize(
-    ("number", "known"), [(0, plugstack.OPTIONS), (1, qrun_plugstack.OPTIONS)], ids=["qrmi", "qrun"]
+    ("number", "known"),
+    [(0, qrmi_plugstack.OPTIONS), (1, qrun_plugstack.OPTIONS)],
+    ids=["qrmi", "qrun"],
 )
 def test_readme_has_the_arguments(number: int, known: Sequence[Argument]) -> None:
     rows = TABLES.findall(README.read_text())[number].splitlines()

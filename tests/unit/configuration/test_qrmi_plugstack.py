@@ -2,12 +2,10 @@
 """The arguments of plugstack.conf: every option, and the words for what cannot be one."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pytest
 
-from spank_qrmi.configuration.plugstack import PluginArguments, parse_arguments
-from spank_qrmi.configuration.plugstack_options import check_certificates
+from spank_qrmi.configuration.qrmi_plugstack import PluginArguments, parse_arguments
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.trust.worker_user import WorkerUser
 
@@ -35,11 +33,11 @@ def refusal_of(arguments: Sequence[str]) -> str | None:
     [
         {(): parsed()},
         {
-            ("--env:A=1",): parsed(environment={"A": "1"}),
-            ("--env:A=", "--env:B=b=c "): parsed(environment={"A": "", "B": "b=c "}),
-            ("--env:A=1", "--env:A=2"): parsed(environment={"A": "2"}),
-            (f"--env:{'N' * 255}=1",): parsed(environment={"N" * 255: "1"}),
-            ("--env:A-b.ü=1",): parsed(environment={"A-b.ü": "1"}),
+            ("--env:A=1",): parsed(node_variables={"A": "1"}),
+            ("--env:A=", "--env:B=b=c "): parsed(node_variables={"A": "", "B": "b=c "}),
+            ("--env:A=1", "--env:A=2"): parsed(node_variables={"A": "2"}),
+            (f"--env:{'N' * 255}=1",): parsed(node_variables={"N" * 255: "1"}),
+            ("--env:A-b.ü=1",): parsed(node_variables={"A-b.ü": "1"}),
         },
         {
             ("--on-failure=fail",): parsed(fails_on_failure=True),
@@ -68,7 +66,7 @@ def test_options_are_understood(understood: Mapping[tuple[str, ...], PluginArgum
 def test_defaults() -> None:
     arguments = parse_arguments([PATH])
     assert arguments.config_path == PATH
-    assert arguments.environment == {}
+    assert arguments.node_variables == {}
     assert (arguments.fails_on_failure, arguments.requires_all) == (True, False)
     assert (arguments.is_strict, arguments.exposures) == (False, ())
     assert arguments.state_directory == "/var/lib/spank_qrmi"
@@ -158,41 +156,6 @@ def test_secrets_among_the_arguments_are_told_of() -> None:
         "read: leave it out there",
     )
     assert parse_arguments([PATH, *open_to_all]).exposures == ()
-
-
-@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
-def test_certificates_that_others_can_write_are_refused(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "certificates"
-    if name == "SSL_CERT_DIR":
-        path.mkdir()
-    else:
-        path.touch()
-    value = f"{path}:{path}" if name == "SSL_CERT_DIR" else str(path)
-    path.chmod(0o755)
-    check_certificates({name: value})
-    path.chmod(0o775)
-    with pytest.raises(ArgumentError) as caught:
-        check_certificates({name: value})
-    assert str(caught.value) == (
-        f"--env:{name}: {path}: must be writable by its owner alone: chmod go-w {path}"
-    )
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("/nowhere/ca.pem", "/nowhere/ca.pem: cannot be read: No such file or directory"),
-        ("ca.pem", "ca.pem: must be an absolute path"),
-    ],
-)
-def test_certificates_that_cannot_be_read_are_named(value: str, expected: str) -> None:
-    with pytest.raises(ArgumentError) as caught:
-        check_certificates({"SSL_CERT_FILE": value})
-    assert str(caught.value) == f"--env:SSL_CERT_FILE: {expected}"
-
-
-def test_other_variables_name_no_certificates() -> None:
-    check_certificates({"SSL_CERT_FILE": "", "SSL_CERT_DIR": "", "OTHER": "nowhere"})
 
 
 def test_environment_is_left_out_of_repr() -> None:

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a step's verbs have in common: its arguments, the node's tokens, what it holds."""
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from spank_qrmi.answer import AnswerWriter
+from spank_qrmi.configuration.common_plugstack import CommonArguments
+from spank_qrmi.configuration.node_variables import check_certificates
+from spank_qrmi.configuration.qrmi_plugstack import PluginArguments, parse_arguments
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import JournalError
+from spank_qrmi.network.services import Network
+from spank_qrmi.protocol import Request
+from spank_qrmi.redaction import shown_argument
+from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.token_cache import TokenCache
+from spank_qrmi.trust.worker_user import WorkerUser
+
+log = logging.getLogger(__name__)
+
+
+def read_arguments(request: Request, answer: AnswerWriter) -> PluginArguments:
+    """Return the arguments of plugstack.conf, logged; raise ArgumentError if one cannot be used."""
+    for index, argument in enumerate(request.arguments):
+        log.debug("argv[%d] = [%s]", index, shown_argument(argument))
+    arguments = parse_arguments(request.arguments)
+    check_node_variables(arguments, answer)
+    return arguments
+
+
+def check_node_variables(arguments: CommonArguments, answer: AnswerWriter) -> None:
+    """Hide the secrets among what the node sets for requests.
+
+    Raises ArgumentError if others could change the certificates that it names.
+    """
+    answer.redactor.add_variables(arguments.node_variables.items())
+    check_certificates(arguments.node_variables)
+
+
+def open_token_cache(arguments: CommonArguments, answer: AnswerWriter) -> TokenCache:
+    """Return the node's access tokens, which `answer` must not show."""
+    return TokenCache(arguments.state_directory, answer.redactor.add)
+
+
+def open_network(
+    network: Network,
+    whose: Sequence[Entry | CommonArguments],
+    user: WorkerUser,
+    tokens: TokenCache,
+    deadline: Deadline,
+) -> None:
+    """Get ready for requests with the node's variables of each, if there is one.
+
+    Raises QrmiError that says why there can be none.
+    """
+    if whose:
+        sets = [each.node_variables for each in whose]
+        network.open(sets, user, deadline.remaining_seconds(), token_cache=tokens)
+        network.wait_until_open(deadline)
+
+
+def entries_of_step(request: Request, journal: Journal) -> list[Entry]:
+    """Return what the journal says a step holds; log what it cannot read."""
+    step = (request.job_id, request.restart_count, request.step_id)
+    return skip_unreadable(journal.entries_of_step(*step))
+
+
+def skip_unreadable(entries: Iterable[Entry | JournalError]) -> list[Entry]:
+    """Return the entries, and log what cannot be read."""
+    readable = []
+    for entry in entries:
+        if isinstance(entry, JournalError):
+            log.error("%s", entry)
+        else:
+            readable.append(entry)
+    return readable
