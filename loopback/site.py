@@ -28,7 +28,8 @@ from spank_qrmi_simulator.site import (
 )
 
 START_SECONDS = 60.0
-RELEASE_SECONDS = 60.0
+# A job that is cancelled while it is suspended ends after KillWait.
+RELEASE_SECONDS = 120.0
 
 SECRETS = {
     "API key": API_KEY,
