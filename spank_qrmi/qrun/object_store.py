@@ -122,10 +122,9 @@ def _reason(error: Exception) -> tuple[int | None, str]:
 
 def _client(settings: StoreSettings, timeout_seconds: float) -> Any:
     """Return the library's client: path style, signature version 4, no other setting than ours."""
-    from botocore.config import Config  # noqa: PLC0415 (an extra, and slow)
-    from botocore.session import Session  # noqa: PLC0415 (an extra, and slow)
+    from botocore import config, session  # noqa: PLC0415 (an extra, and slow)
 
-    config = Config(
+    options = config.Config(
         region_name=settings.region,
         signature_version="s3v4",
         s3={"addressing_style": "path"},
@@ -139,13 +138,13 @@ def _client(settings: StoreSettings, timeout_seconds: float) -> Any:
         response_checksum_validation="when_required",
     )
     with _no_aws_variables():
-        return Session().create_client(
+        return session.Session().create_client(
             "s3",
             endpoint_url=settings.endpoint_url,
             verify=_certificates(),
             aws_access_key_id=settings.access_key_id,
             aws_secret_access_key=settings.secret_access_key,
-            config=config,
+            config=options,
         )
 
 

@@ -11,6 +11,7 @@ import pwd
 import stat
 from collections.abc import Iterable
 from os import lstat
+from pathlib import Path
 
 
 def trouble_with(paths: "Iterable[str | os.PathLike[str]]") -> str:
@@ -38,7 +39,7 @@ def trouble_at(path: str) -> str:
         status = lstat(path)
         if not stat.S_ISLNK(status.st_mode):
             return _trouble_text(path, _writer_by(status))
-        return trouble_with([path]) or _trouble_text(path, _writer_by(os.stat(path)))  # noqa: PTH116 (there are hundreds)
+        return trouble_with([path]) or _trouble_text(path, _writer_by(Path(path).stat()))
     except FileNotFoundError:
         return ""
 
@@ -56,13 +57,12 @@ def steps_to(
     """
     steps = {} if steps is None else steps
     # The current folder may be gone.
-    step = path if path.startswith("/") else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH118
-    while step not in steps:
-        steps[step] = status = lstat(step)
-        above = os.path.dirname(step)  # noqa: PTH120
+    step = Path(path) if path.startswith("/") else Path.cwd() / path
+    while str(step) not in steps:
+        steps[str(step)] = status = lstat(str(step))
         if stat.S_ISLNK(status.st_mode):
-            steps_to(os.path.join(above, os.readlink(step)), steps)  # noqa: PTH115, PTH118
-        step = above
+            steps_to(str(step.parent / os.readlink(str(step))), steps)  # noqa: PTH115 (not in 3.6)
+        step = step.parent
     return steps
 
 
