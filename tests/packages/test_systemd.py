@@ -184,7 +184,7 @@ def test_upgrade_in_mid_job(node: BootedNode, deb: Path, tmp_path: Path) -> None
 
 
 def test_server_that_idles_out_in_mid_job(node: BootedNode) -> None:
-    program = "from spank_qrmi import worker_server as it; it.IDLE_SECONDS = 1.0; it.main()"
+    program = "from spank_qrmi.worker import server as it; it.IDLE_SECONDS = 1.0; it.main()"
     command = f'{node.environment}/bin/python -I -c "{program}"'
     with ExitStack() as job_runs:
         with node.machine.drop_in(SERVER, f"[Service]\nExecStart=\nExecStart={command}\n"):
