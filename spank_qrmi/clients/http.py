@@ -50,9 +50,8 @@ LATE_RESPONSE_SECONDS = 0.8
 BODY_LIMIT_BYTES = 1024 * 1024
 
 _CANCEL_CHECK_SECONDS = 0.1
-# Compiled once a redirect has ended a request: no other needs them.
-_AUTHORITY = r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)"
-_HOST = r"(?:.*@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]*)?"
+_AUTHORITY = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)")
+_HOST = re.compile(r"(?:.*@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]*)?")
 _SHOWN_HOST_LIMIT = 100
 _PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy")
 
@@ -407,10 +406,10 @@ def _refusal_of_redirect(raw: httpx.Response, request: HttpRequest) -> RequestEr
 
 
 def _redirect_host(location: str) -> str:
-    found = re.match(_AUTHORITY, location)
+    found = _AUTHORITY.match(location)
     if found is None:
         return "the same host"
-    host = re.fullmatch(_HOST, found[1])
+    host = _HOST.fullmatch(found[1])
     return "an unreadable address" if host is None else host[1].lower()
 
 

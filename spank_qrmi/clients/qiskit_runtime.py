@@ -37,9 +37,8 @@ _ACCESSIBLE_STATUSES = frozenset({"active", "online"})
 # "." and ".." would turn the session's URL into another one.
 _SESSION_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,256}")
 
-# What is in another string is neither; the last one may have been cut off. Compiled by the few who
-# need it.
-_BRACE_OR_ID_OR_STRING = (
+# What is in another string is neither; the last one may have been cut off.
+_BRACE_OR_ID_OR_STRING = re.compile(
     rb'(?s:[{}]|"id"\s*:\s*"([A-Za-z0-9._-]{1,256})"|"[^"\\]*(?:\\.[^"\\]*)*"?)'
 )
 
@@ -260,7 +259,7 @@ def _session_id(response: Response) -> str:
 def _readable_session_id(partial_body: bytes) -> str | None:
     """Return the id of the session that the beginning of a broken response tells, None if none."""
     depth = 0
-    for found in re.finditer(_BRACE_OR_ID_OR_STRING, partial_body):
+    for found in _BRACE_OR_ID_OR_STRING.finditer(partial_body):
         if found[1] is None:
             depth += {b"{": 1, b"}": -1}.get(found[0], 0)
         elif depth == 1:
