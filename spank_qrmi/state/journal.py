@@ -26,7 +26,7 @@ from spank_qrmi.errors import ConfigError, JournalError
 from spank_qrmi.redaction import Redactor, is_secret_name
 from spank_qrmi.state import locked_files
 from spank_qrmi.state.owner import Owner
-from spank_qrmi.trust.files import StrPath, can_others_write
+from spank_qrmi.trust.files import StrPath, can_others_write, open_trusted_folder
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +177,7 @@ class Journal:
                     f"cannot record the acquisition in {self._directory}: the variables of "
                     f"{entry.resource_name} are larger than 1 MiB: export fewer or shorter ones"
                 )
-            with locked_files.open_folder(self._directory, is_made=True) as directory:
+            with open_trusted_folder(self._directory, is_made=True) as directory:
                 return locked_files.replace_file(directory, entry.file_name, content)
 
     def take_away(self, entry: Entry) -> None:
@@ -185,7 +185,7 @@ class Journal:
         with (
             self._as_journal_errors(f"cannot remove {entry.file_name} from"),
             contextlib.suppress(FileNotFoundError),
-            locked_files.open_folder(self._directory) as directory,
+            open_trusted_folder(self._directory) as directory,
         ):
             os.unlink(entry.file_name, dir_fd=directory)
             os.fsync(directory)
@@ -198,7 +198,7 @@ class Journal:
         name = entry.file_name
         with (
             self._as_journal_errors(f"cannot lock {name} in"),
-            locked_files.open_folder(self._directory) as directory,
+            open_trusted_folder(self._directory) as directory,
         ):
             while True:
                 try:
@@ -237,7 +237,7 @@ class Journal:
         with (
             self._as_journal_errors("cannot clean up"),
             contextlib.suppress(FileNotFoundError),
-            locked_files.open_folder(self._directory) as directory,
+            open_trusted_folder(self._directory) as directory,
         ):
             for name in sorted(each.name for each in os.scandir(directory)):
                 if name.startswith(locked_files.TEMPORARY_PREFIX):
@@ -266,7 +266,7 @@ class Journal:
         with (
             self._as_journal_errors("cannot read"),
             contextlib.suppress(FileNotFoundError),
-            locked_files.open_folder(self._directory) as directory,
+            open_trusted_folder(self._directory) as directory,
         ):
             for name in sorted(each.name for each in os.scandir(directory)):
                 if name.startswith(prefix) and _ENTRY_NAME.fullmatch(name):

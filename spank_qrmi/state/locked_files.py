@@ -10,28 +10,13 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
-
-from spank_qrmi.trust.files import StrPath, open_trusted_folder
+from collections.abc import Callable
 
 TEMPORARY_PREFIX = ".new-"
 """How the name of a file begins that is not yet whole."""
 
 YOUNGEST_LEFTOVER_SECONDS = 60
 """A file that was just made has its lock a moment later."""
-
-
-@contextlib.contextmanager
-def open_folder(path: StrPath, *, is_made: bool = False) -> Iterator[int]:
-    """Open a folder of ours; raise ConfigError if it is not to be trusted, OSError otherwise.
-
-    With `is_made`, what is missing is made for root alone.
-    """
-    descriptor = open_trusted_folder(path, is_made=is_made)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def open_file(directory: int, name: str, access: int = os.O_RDONLY) -> int:

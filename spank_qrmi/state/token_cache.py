@@ -22,7 +22,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.state import locked_files
 from spank_qrmi.state.owner import boot_id
-from spank_qrmi.trust.files import StrPath, can_others_write
+from spank_qrmi.trust.files import StrPath, can_others_write, open_trusted_folder
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +76,7 @@ class TokenCache:
         with contextlib.ExitStack() as held:
             token = None
             with self._tolerate("no token is shared"):
-                directory = held.enter_context(
-                    locked_files.open_folder(self._directory, is_made=True)
-                )
+                directory = held.enter_context(open_trusted_folder(self._directory, is_made=True))
                 token = self._wait_for_turn(directory, key, deadline, held)
             if token is not None:
                 self.hide([token.text])
@@ -92,7 +90,7 @@ class TokenCache:
         content = f"{boot_id()}\n{now}\n{now + seconds}\n{text}\n".encode("ascii")
         with (
             self._tolerate("a token is not kept"),
-            locked_files.open_folder(self._directory, is_made=True) as directory,
+            open_trusted_folder(self._directory, is_made=True) as directory,
         ):
             if self._remove_unusable(directory, key) >= MOST_TOKENS:
                 log.debug("a token is not kept: there are %d others", MOST_TOKENS)
@@ -104,7 +102,7 @@ class TokenCache:
         """Forget the token of a login."""
         with (
             self._tolerate("a token is not dropped"),
-            locked_files.open_folder(self._directory) as directory,
+            open_trusted_folder(self._directory) as directory,
         ):
             _remove(directory, key)
 

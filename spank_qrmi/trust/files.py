@@ -73,19 +73,14 @@ def check_trusted(path: StrPath) -> None:
         raise _reading_error(path, error) from error
 
 
-def open_trusted_folder(path: StrPath, *, is_made: bool = False) -> int:
-    """Return the folder's descriptor; with `is_made`, what is missing is made for root alone.
+@contextmanager
+def open_trusted_folder(path: StrPath, *, is_made: bool = False) -> Iterator[int]:
+    """Open a folder, and yield its descriptor; with `is_made`, what is missing is made for root.
 
     Raises ConfigError if others could have written it or led us there, OSError otherwise.
     """
     flags = _LAST_STEP | os.O_DIRECTORY
-    return _open(path, flags, [], may_be_link=True, is_made=is_made)
-
-
-@contextmanager
-def trusted_folder(path: StrPath, *, is_made: bool = False) -> Iterator[int]:
-    """Open a folder as `open_trusted_folder` does, for as long as it is needed."""
-    descriptor = open_trusted_folder(path, is_made=is_made)
+    descriptor = _open(path, flags, [], may_be_link=True, is_made=is_made)
     try:
         yield descriptor
     finally:

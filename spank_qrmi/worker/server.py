@@ -27,7 +27,7 @@ from pathlib import Path
 from spank_qrmi.clients.http import open_client
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.trust import privileges
-from spank_qrmi.trust.files import trusted_folder
+from spank_qrmi.trust.files import open_trusted_folder
 from spank_qrmi.trust.proc import read_proc
 from spank_qrmi.trust.running_code import refuse_untrusted_code
 from spank_qrmi.worker import process as worker
@@ -344,7 +344,7 @@ def _make_listener(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         with (
-            trusted_folder(path.parent, is_made=True),
+            open_trusted_folder(path.parent, is_made=True),
             socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other,
         ):
             if other.connect_ex(str(path)) == 0:

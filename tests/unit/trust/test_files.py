@@ -16,7 +16,6 @@ from spank_qrmi.trust.files import (
     check_trusted,
     open_trusted_folder,
     read_trusted_file,
-    trusted_folder,
     warn_or_refuse,
 )
 
@@ -110,14 +109,19 @@ def test_folder_of_somebody_else_is_doubtful(file: Path, levels: int) -> None:
     )
 
 
+def use_folder(path: Path, *, is_made: bool = False) -> None:
+    with open_trusted_folder(path, is_made=is_made) as descriptor:
+        assert os.path.samestat(os.fstat(descriptor), path.stat())
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_folder_of_somebody_else_may_hold_roots_folder(tmp_path: Path) -> None:
     (tmp_path / "of_slurm" / "state").mkdir(parents=True)
     os.chown(tmp_path / "of_slurm", NOBODY, NOBODY)
-    os.close(open_trusted_folder(tmp_path / "of_slurm" / "state"))
+    use_folder(tmp_path / "of_slurm" / "state")
     os.chown(tmp_path / "of_slurm" / "state", NOBODY, NOBODY)
     with pytest.raises(ConfigError, match="must belong to root"):
-        open_trusted_folder(tmp_path / "of_slurm" / "state")
+        use_folder(tmp_path / "of_slurm" / "state")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
@@ -154,7 +158,7 @@ def test_link_to_its_own_folder(file: Path) -> None:
     link = file.with_name("here")
     link.symlink_to(".")
     assert read(link / file.name) == b"content"
-    os.close(open_trusted_folder(link))
+    use_folder(link)
 
 
 @pytest.mark.parametrize("target", ["outer", "./outer/", "outer/inner/..", "absolute"])
@@ -237,38 +241,36 @@ def test_no_descriptor_is_left_open(file: Path) -> None:
     refusal(file)
     refusal(file.parent)
     refusal(file / "below")
-    os.close(open_trusted_folder(file.parent))
-    with trusted_folder(file.parent) as descriptor:
-        assert os.fstat(descriptor).st_ino == file.parent.stat().st_ino
+    use_folder(file.parent)
     assert count() == before
 
 
 def test_folder_itself_may_not_be_writable_even_if_it_is_sticky(file: Path) -> None:
-    os.close(open_trusted_folder(file.parent))
+    use_folder(file.parent)
     file.parent.chmod(0o1777)
     with pytest.raises(ConfigError, match="must be writable by its owner alone"):
-        open_trusted_folder(file.parent)
+        use_folder(file.parent)
 
 
 def test_missing_folders_are_made_for_root_alone(tmp_path: Path) -> None:
     path = tmp_path / "var" / "lib" / "state"
     with pytest.raises(FileNotFoundError):
-        open_trusted_folder(path)
+        use_folder(path)
     before = os.umask(0)
     try:
-        os.close(open_trusted_folder(path, is_made=True))
+        use_folder(path, is_made=True)
     finally:
         os.umask(before)
     modes = [stat.S_IMODE(folder.stat().st_mode) for folder in (path, *path.parents[:2])]
     assert modes == [0o700, 0o700, 0o700]
-    os.close(open_trusted_folder(path, is_made=True))
+    use_folder(path, is_made=True)
 
 
 def test_no_folder_is_made_where_somebody_else_leads(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     with pytest.raises(ConfigError):
-        open_trusted_folder(tmp_path / "open" / "state", is_made=True)
+        use_folder(tmp_path / "open" / "state", is_made=True)
     assert list((tmp_path / "open").iterdir()) == []
 
 
