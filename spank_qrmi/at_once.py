@@ -15,7 +15,6 @@ from spank_qrmi.redaction import error_place
 
 log = logging.getLogger(__name__)
 
-
 # Requests end at the deadline by themselves; on a cancellation, a response that is still under way
 # tells what must be given back.
 _GRACE_SECONDS = 1.0

@@ -20,7 +20,7 @@ from spank_qrmi.errors import QrmiError
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.network.services import Services
 from spank_qrmi.state.journal import Entry, Journal
-from spank_qrmi.state.orphans import orphans
+from spank_qrmi.state.orphans import select_orphans
 from spank_qrmi.state.owner import Owner
 from tests.unit.fake_services import RecordingDeadline, unread
 from tests.unit.local_network import LocalNetwork, LocalServices
@@ -47,7 +47,7 @@ def check_journal(data: bytes) -> None:
     for line in lines_of(journal):
         check_line(line)
     orjson.dumps(document_of(journal))
-    orphans(entries, 0.0)
+    select_orphans(entries, 0.0)
     outcomes = Releaser(journal, RecordingDeadline(), _EmptyNetwork()).release_all(entries)
     for entry, error in zip(entries, outcomes, strict=True):
         if error is not None:

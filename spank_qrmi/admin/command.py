@@ -31,7 +31,7 @@ from spank_qrmi.job.step import open_network
 from spank_qrmi.network.services import Network
 from spank_qrmi.redaction import Redactor
 from spank_qrmi.state.journal import Entry, Journal
-from spank_qrmi.state.orphans import is_being_acquired, orphans
+from spank_qrmi.state.orphans import is_being_acquired, select_orphans
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.running_code import refuse_untrusted_code
@@ -194,7 +194,7 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
     found = journal.entries() if options.job is None else journal.entries_of_job(options.job)
     entries = [each for each in found if isinstance(each, Entry)]
     if options.orphaned:
-        entries = orphans(entries, time.time())
+        entries = select_orphans(entries, time.time())
     wanted = [entry for entry in entries if not is_being_acquired(entry)]
     deadline = Deadline(options.timeout)
     for entry in wanted:

@@ -14,7 +14,7 @@ from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.state.journal import Entry, Journal
-from spank_qrmi.state.orphans import is_being_acquired, orphans_to_retry
+from spank_qrmi.state.orphans import is_being_acquired, select_orphans_to_retry
 from spank_qrmi.state.owner import is_elsewhere
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def release(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     with _tell_what_is_not_released(request):
         entries = [entry for entry in step.entries_of_step(request, journal) if entry.needs_release]
         own = {entry.file_name for entry in entries}
-        orphans = [entry for entry in _orphans(journal) if entry.file_name not in own]
+        orphans = [entry for entry in _read_orphans(journal) if entry.file_name not in own]
         tokens = step.open_token_cache(arguments, answer)
         step.open_network(network, [*entries, *orphans], arguments.worker_user, tokens, deadline)
     failed = release_entries(entries, Releaser(journal, deadline, network), answer)
@@ -96,9 +96,9 @@ def release_entries(
     return failed
 
 
-def _orphans(journal: Journal) -> list[Entry]:
+def _read_orphans(journal: Journal) -> list[Entry]:
     entries = [entry for entry in journal.entries() if isinstance(entry, Entry)]
-    return orphans_to_retry(entries, time.time())
+    return select_orphans_to_retry(entries, time.time())
 
 
 def _release_orphans(orphans: Sequence[Entry], releaser: Releaser, answer: AnswerWriter) -> None:

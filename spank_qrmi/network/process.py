@@ -139,11 +139,12 @@ class CallServer:
         except RuntimeError:
             self._report(Report.FAILED, fields[0], *error_fields(ServiceError(_NO_THREAD)))
 
-    def _open(self, user: str, seconds: str, *environments: str) -> bool:
+    def _open(self, user: str, seconds: str, *node_variables: str) -> bool:
         """Open a client for each set of variables, and give up root."""
         try:
             self._clients = [
-                open_client(each) if each else self._plain_client for each in _sets_in(environments)
+                open_client(each) if each else self._plain_client
+                for each in _sets_in(node_variables)
             ]
             self._give_up_root(user, float(seconds))
         except QrmiError as error:

@@ -48,7 +48,7 @@ class Network(Protocol):
 
     def open(
         self,
-        environments: Sequence[Mapping[str, str]],
+        node_variables: Sequence[Mapping[str, str]],
         user: WorkerUser,
         seconds: float,
         *,
@@ -64,7 +64,7 @@ class Network(Protocol):
     def wait_until_open(self, deadline: Deadline) -> None:
         """Return once requests can be made; raise QrmiError that says why they cannot."""
 
-    def services(self, deadline: Deadline, environment: Mapping[str, str]) -> Services:
+    def services(self, deadline: Deadline, node_variables: Mapping[str, str]) -> Services:
         """Return the services for one piece of work with one of the sets of variables."""
 
     def end(self) -> None:

@@ -49,7 +49,6 @@ log = logging.getLogger(__name__)
 
 _LEVELS = frozenset({logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR})
 
-
 _ENDED = f"{WHO} ended before it had answered"
 _SILENT = f"{WHO} did not answer in time"
 _NO_THREAD = "the worker may start no more threads: raise the node's limits of processes or memory"
@@ -92,7 +91,7 @@ class NetworkProcess:
         self._sending = threading.Lock()
         self._numbers = count(1)
         self._waiting: dict[int, SimpleQueue[list[str] | QrmiError]] = {}
-        self._environments: list[dict[str, str]] = []
+        self._node_variables: list[dict[str, str]] = []
         self._log_records_left = _MOST_LOG_RECORDS
         self._is_open = threading.Event()
         self._failure = ""
@@ -100,7 +99,7 @@ class NetworkProcess:
 
     def open(
         self,
-        environments: Sequence[Mapping[str, str]],
+        node_variables: Sequence[Mapping[str, str]],
         user: WorkerUser,
         seconds: float,
         *,
@@ -109,9 +108,9 @@ class NetworkProcess:
         """Let it get ready for requests with these sets of variables, see `Network`."""
         self.tokens = NodeTokens(token_cache)
         fields = []
-        for each in environments:
-            if each not in self._environments:
-                self._environments.append(dict(each))
+        for each in node_variables:
+            if each not in self._node_variables:
+                self._node_variables.append(dict(each))
                 fields += [str(len(each)), *pairs_to_fields(each)]
         listener = threading.Thread(target=self._listen, daemon=True)
         try:
@@ -136,9 +135,9 @@ class NetworkProcess:
         """
         return self._channel not in select.select([orders, self._channel], [], [])[0]
 
-    def services(self, deadline: Deadline, environment: Mapping[str, str]) -> Services:
+    def services(self, deadline: Deadline, node_variables: Mapping[str, str]) -> Services:
         """Return the services for one piece of work."""
-        return _RemoteServices(self, deadline, environment)
+        return _RemoteServices(self, deadline, node_variables)
 
     def end(self) -> None:
         """End the process without waiting for its end."""
@@ -159,15 +158,15 @@ class NetworkProcess:
             self._listener.join()
         self._channel.close()
 
-    def begin_work(self, deadline: Deadline, environment: Mapping[str, str]) -> str:
+    def begin_work(self, deadline: Deadline, node_variables: Mapping[str, str]) -> str:
         """Tell it of a piece of work; return the work's number.
 
         Raises QrmiError if it was not opened with these variables.
         """
-        if environment not in self._environments:
+        if node_variables not in self._node_variables:
             raise QrmiError(_UNKNOWN_VARIABLES)
         work = str(next(self._numbers))
-        index = self._environments.index(dict(environment))
+        index = self._node_variables.index(dict(node_variables))
         self._order(Order.WORK, work, str(index), str(deadline.remaining_seconds()))
         deadline.when_cancelled(lambda: self._order(Order.CANCEL, work))
         return work
@@ -300,11 +299,11 @@ class _RemoteServices(Services):
     """The services as the network process asks them."""
 
     def __init__(
-        self, process: NetworkProcess, deadline: Deadline, environment: Mapping[str, str]
+        self, network: NetworkProcess, deadline: Deadline, node_variables: Mapping[str, str]
     ) -> None:
-        self._process = process
+        self._network = network
         self._deadline = deadline
-        self._environment = environment
+        self._node_variables = node_variables
         self._beginning = threading.Lock()
         self._work = ""
         self._providing: dict[Login, threading.Lock] = {}
@@ -314,8 +313,8 @@ class _RemoteServices(Services):
         """Tell the process what it will be asked about; return what asks it about that."""
         with self._beginning:
             if not self._work:
-                self._work = self._process.begin_work(self._deadline, self._environment)
-        number = self._process.add_subject(self._work, kind, settings)
+                self._work = self._network.begin_work(self._deadline, self._node_variables)
+        number = self._network.add_subject(self._work, kind, settings)
         return partial(self._ask, subject.login, number)
 
     def _ask(self, login: Login | None, subject_number: str, call: Call, *fields: str) -> list[str]:
@@ -323,9 +322,9 @@ class _RemoteServices(Services):
         if login is not None:
             self._provide_token(login, subject_number)
         try:
-            return self._process.call(self._work, self._deadline, call, subject_number, *fields)
+            return self._network.call(self._work, self._deadline, call, subject_number, *fields)
         finally:
-            self._process.tokens.keep_new()
+            self._network.tokens.keep_new()
 
     def _provide_token(self, login: Login, subject_number: str) -> None:
         """Let the work have the login's token, before anything is asked with it."""
@@ -334,4 +333,4 @@ class _RemoteServices(Services):
         with lock:
             if login not in self._provided:
                 self._provided.add(login)
-                self._process.provide_token(self._work, self._deadline, login, subject_number)
+                self._network.provide_token(self._work, self._deadline, login, subject_number)

@@ -23,7 +23,7 @@ def is_being_acquired(entry: Entry) -> bool:
     return is_alive and entry.token is None and not entry.failure
 
 
-def orphans(entries: Iterable[Entry], now: float) -> list[Entry]:
+def select_orphans(entries: Iterable[Entry], now: float) -> list[Entry]:
     """Return what no living step holds and something can be done about, `now` in Unix seconds."""
     return [
         entry
@@ -32,11 +32,11 @@ def orphans(entries: Iterable[Entry], now: float) -> list[Entry]:
     ]
 
 
-def orphans_to_retry(entries: Iterable[Entry], now: float) -> list[Entry]:
+def select_orphans_to_retry(entries: Iterable[Entry], now: float) -> list[Entry]:
     """Return the orphans that the end of another job may try again."""
     due = (
         entry
         for entry in entries
         if entry.failed_at is None or not 0 <= now - entry.failed_at < RETRY_SECONDS
     )
-    return orphans(due, now)[:_MOST_RETRIED_AT_ONCE]
+    return select_orphans(due, now)[:_MOST_RETRIED_AT_ONCE]

@@ -40,6 +40,9 @@ WORKER_LIMITS: Mapping[int, int] = {
 }
 """For what runs as root: no core that would hold secrets, and an end to what grows without one."""
 
+_STEPD_PID = struct.Struct("i")
+_PASSED_COUNT = 2
+
 VerbFunction = Callable[[Request, Deadline, AnswerWriter, Network], None]
 
 _VERBS: dict[Verb, VerbFunction] = {
@@ -176,7 +179,3 @@ def _serve_and_end(
     sys.stderr.flush()
     # A thread may still hang in a look-up of a name; nothing is left to wait for.
     os._exit(0)
-
-
-_STEPD_PID = struct.Struct("i")
-_PASSED_COUNT = 2

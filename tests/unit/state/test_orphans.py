@@ -9,8 +9,8 @@ from spank_qrmi.state.orphans import (
     RETRY_SECONDS,
     is_being_acquired,
     is_orphaned,
-    orphans,
-    orphans_to_retry,
+    select_orphans,
+    select_orphans_to_retry,
 )
 from spank_qrmi.state.owner import Owner, owner_of
 
@@ -48,6 +48,6 @@ def test_what_a_jobs_end_tries_again() -> None:
         entry_of("told", None, failure="told"),
         entry_of("of a living step", owner=owner_of(os.getpid())),
     ]
-    assert orphans_to_retry([*wanted, *others], NOW) == wanted
-    assert len(orphans_to_retry([entry_of("a")] * 100, NOW)) == 32
-    assert orphans([*wanted, *others], NOW) == [*wanted, others[0]]
+    assert select_orphans_to_retry([*wanted, *others], NOW) == wanted
+    assert len(select_orphans_to_retry([entry_of("a")] * 100, NOW)) == 32
+    assert select_orphans([*wanted, *others], NOW) == [*wanted, others[0]]
