@@ -15,6 +15,17 @@ def outcome_of(call: Callable[..., object], *arguments: object) -> object:
         return error
 
 
+def refusal_of(
+    kind: type[Exception], call: Callable[..., object], *arguments: object
+) -> str | None:
+    """Return why a call refuses what it is given by this kind of error, None if it takes it."""
+    try:
+        call(*arguments)
+    except kind as error:
+        return str(error)
+    return None
+
+
 @contextmanager
 def trying(what: object) -> Iterator[None]:
     """Name the input in whatever fails with it."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fuzz.targets.claims import result_or_refusal
 from fuzz.targets.configuration import check_config, check_configuration
 from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.configuration.qrmi_config import Config, load_config
 from spank_qrmi.configuration.qrun_credentials import load_credentials
 from spank_qrmi.errors import ConfigError
@@ -35,17 +36,7 @@ ENTRIES = st.fixed_dictionaries(
     },
 )
 CREDENTIAL_KEYS = [
-    "APPID_CLIENT_ID",
-    "APPID_SECRET",
-    "DAAPI_ENDPOINT",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "S3_ENDPOINT",
-    "S3_BUCKET",
-    "S3_REGION",
-    "IAM_APIKEY",
-    "SERVICE_CRN",
-    "IAM_ENDPOINT",
+    name.removeprefix(names.PREFIX) for name in (*names.SITE_VARIABLES, *names.IAM_VARIABLES)
 ]
 
 

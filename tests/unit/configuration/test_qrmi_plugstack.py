@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The arguments of plugstack.conf: every option, and the words for what cannot be one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pytest
 
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments, parse_arguments
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.trust.worker_user import WorkerUser
+from tests.unit.outcomes import refusal_of
 
 PATH = "/etc/slurm/qrmi_config.json"
 REMEDY = "correct the line of spank_qrmi.so in plugstack.conf"
@@ -17,15 +18,6 @@ WRONG_USER = "--worker-user must be the name or number of a user other than root
 
 def parsed(**values: object) -> PluginArguments:
     return PluginArguments(PATH, **values)  # type: ignore[arg-type]
-
-
-def refusal_of(arguments: Sequence[str]) -> str | None:
-    """Return why the arguments are refused, None if they are taken."""
-    try:
-        parse_arguments(arguments)
-    except ArgumentError as error:
-        return str(error)
-    return None
 
 
 @pytest.mark.parametrize(
@@ -120,7 +112,9 @@ def test_defaults() -> None:
 def test_malformed_argument_is_named_without_its_value(
     refusals: Mapping[tuple[str, ...], str],
 ) -> None:
-    found = {arguments: refusal_of(arguments) for arguments in refusals}
+    found = {
+        arguments: refusal_of(ArgumentError, parse_arguments, arguments) for arguments in refusals
+    }
     assert found == {arguments: f"{expected}: {REMEDY}" for arguments, expected in refusals.items()}
     assert SECRET not in str([*found.values()])
 
@@ -145,7 +139,9 @@ def test_timeout_must_be_a_number_of_seconds() -> None:
             "9" * 5000,
         )
     }
-    assert {arguments: refusal_of(arguments) for arguments in refusals} == refusals
+    assert {
+        arguments: refusal_of(ArgumentError, parse_arguments, arguments) for arguments in refusals
+    } == refusals
 
 
 def test_secrets_among_the_arguments_are_told_of() -> None:

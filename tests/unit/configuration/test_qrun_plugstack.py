@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The arguments of spank_ibm_qrun.so: eight values or a file, options, and words for the rest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pytest
 
@@ -9,6 +9,7 @@ from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_arguments
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.trust.worker_user import WorkerUser
+from tests.unit.outcomes import refusal_of
 
 EIGHT = ("demo", "secret-1", "http://api", "secret-2", "secret-3", "http://s3", "test", "us-east-1")
 SITE = {
@@ -39,15 +40,6 @@ FILE_IS_ALL = (
     "--always, --cleanup-timeout, --state-dir, --worker-server, --strict-permissions, "
     "--worker-user and --env: beside it"
 )
-
-
-def refusal_of(arguments: Sequence[str]) -> str | None:
-    """Return why the arguments are refused, None if they are taken."""
-    try:
-        parse_arguments(arguments)
-    except ArgumentError as error:
-        return str(error)
-    return None
 
 
 @pytest.mark.parametrize(
@@ -128,7 +120,9 @@ def test_arguments_are_understood(understood: Mapping[tuple[str, ...], QrunArgum
 def test_error_says_what_is_needed_and_shows_no_value(
     refusals: Mapping[tuple[str, ...], str],
 ) -> None:
-    found = {arguments: refusal_of(arguments) for arguments in refusals}
+    found = {
+        arguments: refusal_of(ArgumentError, parse_arguments, arguments) for arguments in refusals
+    }
     assert found == {arguments: f"{expected}: {REMEDY}" for arguments, expected in refusals.items()}
     assert "secret" not in str([*found.values()])
 

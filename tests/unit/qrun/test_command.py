@@ -503,19 +503,34 @@ def test_stdout_that_takes_nothing_keeps_the_result_in_the_bucket(
     assert (qrun_site.jobs(), qrun_site.objects()) == ([], ["results_job-1.json"])
 
 
-def test_fault_of_our_own_leaves_nothing(
-    run: Run,
-    qrun_site: QrunSite,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def break_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let a function of qrun's own fail with a secret in its error."""
+
     def break_down(*_: object) -> None:
         raise KeyError(names.APP_ID_SECRET)
 
-    monkeypatch.setattr("spank_qrmi.qrun.run.wait_for_end", break_down)
+    return lambda place: monkeypatch.setattr(f"spank_qrmi.qrun.run.{place}", break_down)
+
+
+def test_fault_of_our_own_leaves_nothing(
+    run: Run,
+    qrun_site: QrunSite,
+    break_at: Callable[[str], None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    break_at("wait_for_end")
     assert run() == 1
     assert "qrun: a fault in qrun itself: KeyError at " in capfd.readouterr().err
     qrun_site.assert_nothing_is_left()
+
+
+def test_fault_in_cleaning_up_is_told(
+    run: Run, break_at: Callable[[str], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    break_at("QuantumRun.clean_up")
+    assert run() == 1
+    assert "qrun: a fault in qrun itself: KeyError at " in capfd.readouterr().err
 
 
 def test_signal_cancels_the_job(
@@ -574,20 +589,6 @@ def test_signal_after_the_result_changes_nothing(
     )
     assert run() == 0
     qrun_site.assert_nothing_is_left()
-
-
-def test_fault_in_cleaning_up_is_told(
-    run: Run,
-    qrun_site: QrunSite,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    def break_down(*_: object) -> None:
-        raise KeyError(names.APP_ID_SECRET)
-
-    monkeypatch.setattr("spank_qrmi.qrun.run.QuantumRun.clean_up", break_down)
-    assert run() == 1
-    assert "qrun: a fault in qrun itself: KeyError at " in capfd.readouterr().err
 
 
 def test_closed_stderr_does_no_harm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
