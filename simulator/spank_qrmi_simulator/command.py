@@ -51,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="spank-qrmi simulate", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="spank-qrmi simulate",
+        description="Serve a simulated QPU site over HTTP until SIGINT or SIGTERM.",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=_port, default=0, help="port to listen on (0: a free one)")
     parser.add_argument(

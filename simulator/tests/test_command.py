@@ -112,6 +112,16 @@ def visit_and_stop(config: Path, seen: list[int]) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def test_help_says_what_is_served(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as helped:
+        main(["--help"])
+    assert helped.value.code == 0
+    assert (
+        "\nServe a simulated QPU site over HTTP until SIGINT or SIGTERM.\n"
+        in capsys.readouterr().out
+    )
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "simulator.invalid"])
 def test_host_that_others_can_reach_is_refused(
     host: str, capsys: pytest.CaptureFixture[str]
