@@ -24,7 +24,8 @@ def _decode(content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = content[: error.start].decode("utf-8-sig")
+        # Its position does not count the mark.
+        before = error.object[: error.start].decode()
         raise json.JSONDecodeError("not UTF-8", before, len(before)) from None
 
 

@@ -72,6 +72,7 @@ def refusal_of(folder: Path, content: bytes, mode: int = 0o600) -> str | None:
         (b'{\n "resources": [,\n', "line 2 column 16"),
         (b'\xef\xbb\xbf{"a"', "line 1 column 5"),
         (b'{"a": "\xff"}', "line 1 column 8"),
+        (b'\xef\xbb\xbf{"a": "\xff"}', "line 1 column 8"),
         (f'{{"a_KEY": "{SECRET}",}}'.encode(), "line 1 column 4[012]"),
     ],
 )
