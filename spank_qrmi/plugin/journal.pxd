@@ -9,19 +9,22 @@ from libc.string cimport strerror, strlen, strncmp
 
 from spank cimport slurm_error
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME
+from spank_qrmi.plugin.masking cimport SHOWN_BYTES, show_text
 from unix cimport DIR, closedir, dirent, opendir, readdir
 
 
 cdef inline bint holds_entry_of(const char *state_directory, uint32_t job_id) noexcept nogil:
     """Whether an entry's name starts with the job's id; a folder that is not there holds none."""
     cdef char start[16]
+    cdef char shown[SHOWN_BYTES]
     cdef bint is_found = False
     cdef dirent *entry
     cdef DIR *folder = opendir(state_directory)
     if folder == NULL:
         if errno != ENOENT:
+            show_text(shown, state_directory)
             slurm_error(b"%s: cannot look for what the job holds in %s: %s", PLUGIN_LOG_NAME,
-                        state_directory, strerror(errno))
+                        shown, strerror(errno))
         return False
     snprintf(start, sizeof(start), b"%u-", job_id)
     entry = readdir(folder)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # What of a name's value may be seen in a log, by the rules of spank_qrmi/redaction.py. Only for
-# lines that are written where no worker is: in a task.
+# lines that are written where no worker is.
 
 from libc.stdio cimport snprintf
 from libc.string cimport strchr, strlen, strncmp, strrchr, strspn

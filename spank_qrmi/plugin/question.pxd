@@ -9,6 +9,7 @@ from spank_qrmi.plugin.arguments cimport argument_value
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, free_bytes
 from spank_qrmi.plugin.job cimport JobRecord, Step, load_job
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, log_worker_record
+from spank_qrmi.plugin.masking cimport SHOWN_BYTES, show_text
 from spank_qrmi.plugin.message cimport (
     Answer, add_number, add_text, begin_request, end_request)
 from spank_qrmi.plugin.worker_process cimport (
@@ -24,18 +25,20 @@ cdef inline bint try_worker_server(Conversation *talk, int argc, char **argv) no
     """Take a worker that is ready; without the server the job only waits a little longer."""
     cdef const char *named = argument_value(argc, argv, b"--worker-server=")
     cdef const char *path = b"/run/spank_qrmi/worker.socket"
+    cdef char shown[SHOWN_BYTES]
     if named != NULL:
         path = named
     if strcmp(path, b"none") == 0:
         return False
+    show_text(shown, path)
     if start_served_worker(talk, path):
-        slurm_debug(b"%s: worker of worker server %s", PLUGIN_LOG_NAME, path)
+        slurm_debug(b"%s: worker of worker server %s", PLUGIN_LOG_NAME, shown)
         return True
     if named == NULL:
-        slurm_debug(b"%s: no worker server at %s: %s", PLUGIN_LOG_NAME, path, talk.failure)
+        slurm_debug(b"%s: no worker server at %s: %s", PLUGIN_LOG_NAME, shown, talk.failure)
     else:
-        slurm_info(b"%s: warning: --worker-server=%.100s: %s; a worker is started without it",
-                   PLUGIN_LOG_NAME, path, talk.failure)
+        slurm_info(b"%s: warning: --worker-server=%s: %s; a worker is started without it",
+                   PLUGIN_LOG_NAME, shown, talk.failure)
     talk.failure[0] = 0
     return False
 

@@ -98,6 +98,14 @@ def test_folder_that_is_none_is_logged(host: PluginHost, journal: Path) -> None:
     ]
 
 
+def test_folder_is_told_in_one_line(host: PluginHost, journal: Path) -> None:
+    folder = journal.parent / "a\nb"
+    folder.touch()
+    assert end_job(host, folder).logged("error") == [
+        f"cannot look for what the job holds in {journal.parent}/a?b: Not a directory"
+    ]
+
+
 def test_job_that_spank_does_not_know_is_left_alone(host: PluginHost, journal: Path) -> None:
     (journal / "0-0-0-a.json").touch()
     host.play('>"$folder/started"')

@@ -174,9 +174,12 @@ def test_socket_of_another_kind(host: PluginHost, path: Path) -> None:
 
 def test_path_that_is_too_long(host: PluginHost, path: Path) -> None:
     path = Path("/", "x" * 107)
-    report = run(host, path)
-    shown = str(path)[:100]
-    assert_started_without(host, report, shown, "File name too long")
+    assert_started_without(host, run(host, path), path, "File name too long")
+
+
+def test_path_is_told_in_one_line(host: PluginHost, path: Path) -> None:
+    report = run(host, "/a\n\x1bb")
+    assert_started_without(host, report, "/a??b", "No such file or directory")
 
 
 def test_server_that_does_not_answer(host: PluginHost, path: Path) -> None:
