@@ -352,30 +352,20 @@ def _known(document: dict[str, Any], kind: type[Entry] | type[Owner]) -> dict[st
     return {name: value for name, value in document.items() if name in names}
 
 
-def _is_sound(entry: Entry) -> bool:
-    owner = entry.owner
-    numbers = [entry.job_id, entry.restart_count, entry.step_id, entry.uid, entry.failures]
-    times = (entry.acquired_at, entry.ends_at, entry.failed_at)
-    texts = [entry.resource_name, entry.resource_type, entry.hold, entry.failure]
-    if entry.token is not None:
-        texts.append(entry.token)
-    if isinstance(owner, Owner):
-        numbers += [owner.pid_namespace, owner.pid, owner.started_ticks]
-        texts += [owner.host, owner.boot_id]
-    return (
-        (owner is None or isinstance(owner, Owner))
-        and all(isinstance(number, int) and 0 <= number <= _LARGEST_NUMBER for number in numbers)
-        and all(time is None or _is_time(time) for time in times)
-        and all(isinstance(text, str) for text in texts)
-        and isinstance(entry.secret_keys, list)
-        and all(isinstance(key, str) for key in entry.secret_keys)
-        and all(_is_text_by_name(each) for each in (entry.values, entry.node_variables))
-    )
+def _is_sound(record: Entry | Owner) -> bool:
+    return all(_is_of_type(getattr(record, each.name), each.type) for each in fields(record))
 
 
-def _is_time(value: object) -> bool:
-    return isinstance(value, int) and 0 <= value <= _LATEST_SECONDS
-
-
-def _is_text_by_name(values: object) -> bool:
-    return isinstance(values, dict) and all(isinstance(value, str) for value in values.values())
+def _is_of_type(value: object, wanted: Any) -> bool:
+    """Return whether a value is of its field's type, and no number that we cannot work with."""
+    if wanted == dict[str, str]:
+        return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+    if wanted == list[str]:
+        return isinstance(value, list) and all(isinstance(text, str) for text in value)
+    if not isinstance(value, wanted):
+        return False
+    if isinstance(value, Owner):
+        return _is_sound(value)
+    # Only times may be missing.
+    largest = _LARGEST_NUMBER if wanted is int else _LATEST_SECONDS
+    return not isinstance(value, int) or 0 <= value <= largest
