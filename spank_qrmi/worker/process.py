@@ -11,7 +11,6 @@ import logging
 import os
 import resource
 import socket
-import struct
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -40,7 +39,7 @@ WORKER_LIMITS: Mapping[int, int] = {
 }
 """For what runs as root: no core that would hold secrets, and an end to what grows without one."""
 
-_STEPD_PID = struct.Struct("i")
+_MOST_ORDER_BYTES = 20
 _PASSED_COUNT = 2
 
 VerbFunction = Callable[[Request, Deadline, AnswerWriter, Network], None]
@@ -61,39 +60,32 @@ def serve(channel: socket.socket, network: Network, stepd_pid: int | None = None
     `stepd_pid` is given by the server that this worker was forked from; without it our parent asks.
     """
     answer = AnswerWriter(channel.sendall)
-    with logging_to(answer.log):
-        _serve(channel, network, stepd_pid, answer)
-
-
-def _serve(
-    channel: socket.socket, network: Network, stepd_pid: int | None, answer: AnswerWriter
-) -> None:
     option = "--qpu"
-    try:
-        answer.version = read_version(channel.recv)
-        request = decode_request(channel.recv, answer.version)
-        option = _OPTIONS.get(request.verb, option)
-        if stepd_pid is None:
-            refuse_untrusted_code()
+    with logging_to(answer.log):
+        try:
+            answer.version = read_version(channel.recv)
+            request = decode_request(channel.recv, answer.version)
+            option = _OPTIONS.get(request.verb, option)
+            if stepd_pid is None:
+                refuse_untrusted_code()
+            else:
+                # Its server has looked at the code.
+                request = replace(request, stepd_pid=stepd_pid)
+            deadline = Deadline(request.timeout_seconds)
+            if request.verb is Verb.ACQUIRE:
+                _cancel_when_abandoned(channel, deadline)
+            _VERBS[request.verb](request, deadline, answer, network)
+        except QrmiError as error:
+            text = str(error)
+        except BaseException as error:  # noqa: BLE001 (the boundary: nothing may cross it)
+            log.debug("internal error: %s", error_place(error))
+            text = f"internal error of the QPU worker ({type(error).__name__})"
         else:
-            # Its server has looked at the code.
-            request = replace(request, stepd_pid=stepd_pid)
-        deadline = Deadline(request.timeout_seconds)
-        if request.verb is Verb.ACQUIRE:
-            _cancel_when_abandoned(channel, deadline)
-        _VERBS[request.verb](request, deadline, answer, network)
-    except QrmiError as error:
-        _fail(answer, option, str(error))
-    except BaseException as error:  # noqa: BLE001 (the boundary: nothing may cross it)
-        log.debug("internal error: %s", error_place(error))
-        _fail(answer, option, f"internal error of the QPU worker ({type(error).__name__})")
-
-
-def _fail(answer: AnswerWriter, option: str, text: str) -> None:
-    answer.send_message(f"{option}: {text}")
-    # A plugin that asked to acquire then asks for a release in any case: what was acquired so far
-    # is in the journal.
-    answer.end(Verdict.FAIL, left_count=1)
+            return
+        answer.send_message(f"{option}: {text}")
+        # A plugin that asked to acquire then asks for a release in any case: what was acquired so
+        # far is in the journal.
+        answer.end(Verdict.FAIL, left_count=1)
 
 
 def _cancel_when_abandoned(channel: socket.socket, deadline: Deadline) -> None:
@@ -115,39 +107,31 @@ def _cancel_when_abandoned(channel: socket.socket, deadline: Deadline) -> None:
 
 def main() -> None:
     """Serve one request as the process that slurmstepd has started, over descriptors 0 and 1."""
-    _settle()
+    os.umask(0o077)
+    os.chdir("/")
     channel = keep_only(socket.socket(fileno=os.dup(0)))
     _take_standard_streams(os.dup(2))
     _serve_and_end(channel, leave_asking())
 
 
 def wait_for_plugin(orders: socket.socket) -> None:
-    """Get ready, and serve the plugin that the worker server names; end if it names none."""
-    _settle()
+    """Get ready, and serve the plugin that the worker server names; end if it names none.
+
+    An order is the process id of the slurmstepd that asks, with ends of its socket and stderr pipe.
+    """
     orders = keep_only(orders)
     network = leave_asking()
     if not network.lives_until_readable(orders):
         # Whom it was handed out to could ask nothing. Its server has another one then.
         os._exit(1)
-    packet, descriptors, _, _ = socket.recv_fds(orders, _STEPD_PID.size, _PASSED_COUNT)
+    packet, descriptors, _, _ = socket.recv_fds(orders, _MOST_ORDER_BYTES, _PASSED_COUNT)
     if not packet:
         network.close()
         os._exit(0)
     orders.close()
     channel, stderr_end = descriptors
     _take_standard_streams(stderr_end)
-    [stepd_pid] = _STEPD_PID.unpack(packet)
-    _serve_and_end(socket.socket(fileno=channel), network, stepd_pid)
-
-
-def encode_stepd_pid(stepd_pid: int) -> bytes:
-    """Return what a worker that is ready is told: whose request it serves."""
-    return _STEPD_PID.pack(stepd_pid)
-
-
-def _settle() -> None:
-    os.umask(0o077)
-    os.chdir("/")
+    _serve_and_end(socket.socket(fileno=channel), network, int(packet))
 
 
 def _take_standard_streams(stderr_end: int) -> None:

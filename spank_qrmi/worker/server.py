@@ -45,7 +45,6 @@ _LISTENER = 3
 # What a worker gets that slurmstepd starts. When Python starts, it decides how names of files are
 # encoded, and then no more.
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-_OF_SOCKET = ("LISTEN_PID", "LISTEN_FDS")
 
 _CREDENTIALS = struct.Struct("3i")
 _STATUS = struct.Struct("i")
@@ -186,7 +185,7 @@ class WorkerServer:
                 self._poll.unregister(connection.socket)
         elif order != START or len(descriptors) != _PASSED_COUNT:
             self._forget(connection)
-        elif not _is_ours(interpreter):
+        elif interpreter.rpartition("/bin/")[0] != sys.prefix:
             # An installation has put another environment in the place of this one.
             self._forget(connection)
             self._end()
@@ -250,7 +249,7 @@ class _ReadyWorker:
     def serve(self, stepd_pid: int, descriptors: list[int]) -> bool:
         """Let it serve the plugin in the process `stepd_pid`; return False if it is gone."""
         try:
-            socket.send_fds(self.orders, [worker.encode_stepd_pid(stepd_pid)], descriptors)
+            socket.send_fds(self.orders, [b"%d" % stepd_pid], descriptors)
         except (BrokenPipeError, ConnectionResetError):
             return False
         return True
@@ -297,11 +296,6 @@ def _has_ended(worker_pid: int) -> bool:
     return os.waitid(os.P_PID, worker_pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _is_ours(interpreter: str) -> bool:
-    """Return whether an interpreter is of this process's environment."""
-    return interpreter.rpartition("/bin/")[0] == sys.prefix
-
-
 def _is_replaced() -> bool:
     """Return whether the interpreter or a library was replaced: an update is for workers too."""
     lines = read_proc("self/maps").splitlines()
@@ -326,8 +320,8 @@ def _stop_serving() -> None:
 
 def environment_for_server() -> dict[str, str]:
     """Return what to start the server with: what a worker gets, and what tells of the socket."""
-    of_socket = {name: os.environ[name] for name in _OF_SOCKET if name in os.environ}
-    return {**_ENVIRONMENT, **of_socket}
+    of_socket = os.environ.keys() & {"LISTEN_PID", "LISTEN_FDS"}
+    return {**_ENVIRONMENT, **{name: os.environ[name] for name in of_socket}}
 
 
 def _take_listener_of_systemd() -> socket.socket:
