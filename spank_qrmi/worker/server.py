@@ -22,6 +22,7 @@ import socket
 import struct
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from spank_qrmi.clients.http import open_client
@@ -229,7 +230,9 @@ class WorkerServer:
 
     def _give_up_ready_worker(self) -> None:
         if self._ready is not None:
-            self._ready.end()
+            self._ready.orders.close()
+            _kill(self._ready.pid)
+            os.waitpid(self._ready.pid, 0)
             self._ready = None
 
     def _forget(self, connection: "_Connection") -> None:
@@ -239,12 +242,12 @@ class WorkerServer:
         connection.socket.close()
 
 
+@dataclass
 class _ReadyWorker:
     """A worker that nobody has yet; it ends when `orders` is closed."""
 
-    def __init__(self, pid: int, orders: socket.socket) -> None:
-        self.pid = pid
-        self.orders = orders
+    pid: int
+    orders: socket.socket
 
     def serve(self, stepd_pid: int, descriptors: list[int]) -> bool:
         """Let it serve the plugin in the process `stepd_pid`; return False if it is gone."""
@@ -254,20 +257,14 @@ class _ReadyWorker:
             return False
         return True
 
-    def end(self) -> None:
-        """End it, with what it has started."""
-        self.orders.close()
-        _kill(self.pid)
-        os.waitpid(self.pid, 0)
 
-
+@dataclass
 class _Connection:
     """A plugin in the process `stepd_pid`, and its worker once it has one."""
 
-    def __init__(self, accepted: socket.socket, stepd_pid: int) -> None:
-        self.socket = accepted
-        self.stepd_pid = stepd_pid
-        self.worker_pid: int | None = None
+    socket: socket.socket
+    stepd_pid: int
+    worker_pid: int | None = None
 
     def receive(self) -> tuple[bytes, list[int]]:
         """Return a packet, empty if there will be none, and the descriptors that came with it."""
