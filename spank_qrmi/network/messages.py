@@ -45,7 +45,7 @@ class Order(str, Enum):
     OPEN user, processor seconds, sets of variables (each a number of variables, then names and
     values); WORK number, index of its set, seconds; SUBJECT number of a work, a number, type, name,
     remaining seconds or nothing, names and values of what calls name so; LOGIN number of a work,
-    key of a login, its access token or nothing, for how many seconds, number of one who logs in so;
+    number of one who logs in, key of the login, its access token or nothing, for how many seconds;
     CANCEL number of a work; CALL number, number of its work, `Call`, of what, and what that call
     says.
     """

@@ -204,7 +204,7 @@ class _Work:
         # Made once a call needs it: what cannot be made fails that call, and no other.
         self._subjects[subject_number] = cache(partial(subject_of, kind, settings))
 
-    def add_token(self, key: str, token: str, seconds: str, subject_number: str) -> None:
+    def add_token(self, subject_number: str, key: str, token: str, seconds: str) -> None:
         """Take the key by which a login's tokens are told, and its token if there is one."""
         login = self._subjects[subject_number]().login
         if login is not None and self._failure is None:

@@ -65,7 +65,10 @@ class Network(Protocol):
         """Return once requests can be made; raise QrmiError that says why they cannot."""
 
     def services(self, deadline: Deadline, node_variables: Mapping[str, str]) -> Services:
-        """Return the services for one piece of work with one of the sets of variables."""
+        """Return the services for one piece of work with one of the sets of variables.
+
+        Raises QrmiError if it was opened with others.
+        """
 
     def end(self) -> None:
         """Ask nothing any more; returns at once."""

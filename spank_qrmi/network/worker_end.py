@@ -118,7 +118,7 @@ class NetworkProcess:
         except RuntimeError as error:
             raise QrmiError(_NO_THREAD) from error
         self._listener = listener
-        self._order(Order.OPEN, user.text, str(seconds), *fields)
+        self.order(Order.OPEN, user.text, str(seconds), *fields)
 
     def wait_until_open(self, deadline: Deadline) -> None:
         """Return once requests can be made; raise QrmiError that says why they cannot."""
@@ -136,8 +136,14 @@ class NetworkProcess:
         return self._channel not in select.select([orders, self._channel], [], [])[0]
 
     def services(self, deadline: Deadline, node_variables: Mapping[str, str]) -> Services:
-        """Return the services for one piece of work."""
-        return _RemoteServices(self, deadline, node_variables)
+        """Tell it of a piece of work; return what asks within that, see `Network`."""
+        if node_variables not in self._node_variables:
+            raise QrmiError(_UNKNOWN_VARIABLES)
+        work = str(next(self._numbers))
+        index = self._node_variables.index(dict(node_variables))
+        self.order(Order.WORK, work, str(index), str(deadline.remaining_seconds()))
+        deadline.when_cancelled(lambda: self.order(Order.CANCEL, work))
+        return _RemoteServices(self, work, deadline)
 
     def end(self) -> None:
         """End the process without waiting for its end."""
@@ -158,25 +164,12 @@ class NetworkProcess:
             self._listener.join()
         self._channel.close()
 
-    def begin_work(self, deadline: Deadline, node_variables: Mapping[str, str]) -> str:
-        """Tell it of a piece of work; return the work's number.
-
-        Raises QrmiError if it was not opened with these variables.
-        """
-        if node_variables not in self._node_variables:
-            raise QrmiError(_UNKNOWN_VARIABLES)
-        work = str(next(self._numbers))
-        index = self._node_variables.index(dict(node_variables))
-        self._order(Order.WORK, work, str(index), str(deadline.remaining_seconds()))
-        deadline.when_cancelled(lambda: self._order(Order.CANCEL, work))
-        return work
-
     def add_subject(self, work: str, kind: str, settings: Settings) -> str:
         """Tell it what it will be asked about in a piece of work; return the number for calls."""
         subject_number, remaining = str(next(self._numbers)), settings.remaining_seconds
         seconds = "" if remaining is None else str(remaining)
         fields = (kind, settings.resource_name, seconds, *pairs_to_fields(settings.values))
-        self._order(Order.SUBJECT, work, subject_number, *fields)
+        self.order(Order.SUBJECT, work, subject_number, *fields)
         return subject_number
 
     def call(
@@ -195,7 +188,7 @@ class NetworkProcess:
             failure = self._failure
         if failure:
             raise ServiceError(failure)
-        self._order(Order.CALL, str(call_number), work, call.value, subject_number, *fields)
+        self.order(Order.CALL, str(call_number), work, call.value, subject_number, *fields)
         try:
             result = results.get(timeout=max(0.0, ends_at - time.monotonic()))
         except Empty:
@@ -207,18 +200,8 @@ class NetworkProcess:
             raise result
         return result
 
-    def provide_token(
-        self, work: str, deadline: Deadline, login: Login, subject_number: str
-    ) -> None:
-        """Let a piece of work have the login's token, see `NodeTokens.provide`."""
-        self.tokens.provide(
-            login,
-            deadline,
-            lambda *fields: self._order(Order.LOGIN, work, *fields, subject_number),
-            lambda: self.call(work, deadline, Call.LOG_IN, subject_number),
-        )
-
-    def _order(self, order: Order, *fields: str) -> None:
+    def order(self, order: Order, *fields: str) -> None:
+        """Send an order; if the process takes none, all that waits fails."""
         frame = encode_frame(order, *fields)
         try:
             with self._sending:
@@ -298,22 +281,16 @@ class NetworkProcess:
 class _RemoteServices(Services):
     """The services as the network process asks them."""
 
-    def __init__(
-        self, network: NetworkProcess, deadline: Deadline, node_variables: Mapping[str, str]
-    ) -> None:
+    def __init__(self, network: NetworkProcess, work: str, deadline: Deadline) -> None:
         self._network = network
+        self._work = work
         self._deadline = deadline
-        self._node_variables = node_variables
-        self._beginning = threading.Lock()
-        self._work = ""
+        self._lock = threading.Lock()
         self._providing: dict[Login, threading.Lock] = {}
         self._provided: set[Login] = set()
 
     def ask_about(self, subject: Subject, kind: str, settings: Settings) -> Ask:
         """Tell the process what it will be asked about; return what asks it about that."""
-        with self._beginning:
-            if not self._work:
-                self._work = self._network.begin_work(self._deadline, self._node_variables)
         number = self._network.add_subject(self._work, kind, settings)
         return partial(self._ask, subject.login, number)
 
@@ -328,9 +305,15 @@ class _RemoteServices(Services):
 
     def _provide_token(self, login: Login, subject_number: str) -> None:
         """Let the work have the login's token, before anything is asked with it."""
-        with self._beginning:
+        network, deadline = self._network, self._deadline
+        with self._lock:
             lock = self._providing.setdefault(login, threading.Lock())
         with lock:
             if login not in self._provided:
                 self._provided.add(login)
-                self._network.provide_token(self._work, self._deadline, login, subject_number)
+                network.tokens.provide(
+                    login,
+                    deadline,
+                    partial(network.order, Order.LOGIN, self._work, subject_number),
+                    partial(network.call, self._work, deadline, Call.LOG_IN, subject_number),
+                )

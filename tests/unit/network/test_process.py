@@ -53,7 +53,7 @@ for proxy, client in clients.items():
                 variables[key] = base.replace("http:", "https:") if url == "https" else url or base
             name = each["name"]
             work.add_subject(name, each["type"], name, "60", *pairs_to_fields(variables))
-            work.add_token(name, "", "0", name)
+            work.add_token(name, name, "", "0")
             try:
                 work.result_of(Call.LOG_IN, name)
                 work.result_of(Call.CHECK, name)

@@ -241,7 +241,7 @@ def outcome_of(node: Node, *told: tuple[str, ...]) -> str:
             if frame[0] == Order.OPEN.value:
                 channel.sendall(encode_frame(Report.OPENED))
             if frame[0] == Order.LOGIN.value:
-                key = frame[2]
+                key = frame[3]
             if frame[0] == Order.CALL.value:
                 for each in told:
                     fields = [key if field == "KEY" else field for field in each]

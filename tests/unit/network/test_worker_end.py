@@ -364,9 +364,8 @@ def test_unusable_variables_fail_their_own_requests_alone(vendor: FakeVendor) ->
         good.check_accessible()
         with pytest.raises(ServiceError, match="cannot prepare requests"):
             bad.check_accessible()
-        services = network.services(Deadline(60), {"B": ""})
         with pytest.raises(QrmiError, match="does not know the variables"):
-            services.resource_calls(TYPE, SETTINGS)
+            network.services(Deadline(60), {"B": ""})
 
 
 def test_user_by_number_has_nobodys_group() -> None:
