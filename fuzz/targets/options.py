@@ -47,7 +47,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
         assert all(map(is_variable_name, ours.node_variables))
         assert ours.config_path.startswith("/")
         assert ours.state_directory.startswith("/")
-        assert ours.worker_user.text not in {"", "0", "root"}
+        assert ours.worker_user not in {"", "0", "root"}
         for exposure in ours.exposures:
             check_line(exposure)
     qruns = result_or_refusal(lambda: parse_qrun_arguments(arguments), ArgumentError)

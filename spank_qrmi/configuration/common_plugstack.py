@@ -15,7 +15,7 @@ from spank_qrmi.errors import ArgumentError
 from spank_qrmi.numbers_in_text import parse_number
 from spank_qrmi.protocol import MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import shown_value
-from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, parse_worker_user
+from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, parse_worker_user
 
 MAX_TIMEOUT_SECONDS = 86400
 
@@ -63,7 +63,7 @@ class CommonArguments:
     node_variables: dict[str, str] = field(default_factory=dict, repr=False, kw_only=True)
     state_directory: str = field(default=DEFAULT_STATE_DIRECTORY, kw_only=True)
     is_strict: bool = field(default=False, kw_only=True)
-    worker_user: WorkerUser = field(default=DEFAULT_WORKER_USER, kw_only=True)
+    worker_user: str = field(default=DEFAULT_WORKER_USER, kw_only=True)
 
     @property
     def exposures(self) -> tuple[str, ...]:

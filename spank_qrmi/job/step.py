@@ -15,7 +15,6 @@ from spank_qrmi.protocol import Request
 from spank_qrmi.redaction import shown_argument
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import TokenCache
-from spank_qrmi.trust.worker_user import WorkerUser
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ def open_token_cache(arguments: CommonArguments, answer: AnswerWriter) -> TokenC
 def open_network(
     network: Network,
     whose: Sequence[Entry | CommonArguments],
-    user: WorkerUser,
+    user: str,
     tokens: TokenCache,
     deadline: Deadline,
 ) -> None:

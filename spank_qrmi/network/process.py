@@ -35,7 +35,7 @@ from spank_qrmi.network.messages import (
 from spank_qrmi.redaction import error_place
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.descriptors import keep_only
-from spank_qrmi.trust.worker_user import WorkerUser, ids_of
+from spank_qrmi.trust.worker_user import ids_of
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,9 @@ NETWORK_LIMITS: Mapping[int, int] = {
 Each has two requests at a time, with two threads for each of them.
 """
 
+CPU_SECONDS = 60
+"""Processor time that a piece of work may need on top of the time that it may last."""
+
 _NO_THREAD = "was not asked: the user of the worker's network process may start no more threads"
 
 
@@ -62,9 +65,12 @@ def main(channel: socket.socket, parent_pid: int) -> NoReturn:
     privileges.limit(NETWORK_LIMITS)
 
     def give_up_root(user: str, seconds: float) -> None:
-        become_user(user)
+        if os.geteuid() == 0:
+            privileges.become(*ids_of(user))
+        else:
+            log.debug("requests are made as user %d: only root can change that", os.geteuid())
         privileges.seal(parent_pid)
-        privileges.limit_processor_time(seconds)
+        privileges.limit({resource.RLIMIT_CPU: int(seconds) + CPU_SECONDS})
 
     with contextlib.suppress(OSError, ProtocolError):
         CallServer(channel, give_up_root).serve()
@@ -78,17 +84,6 @@ def _close_standard_streams() -> None:
     for descriptor in (0, 1):
         os.dup2(nothing, descriptor)
     os.close(nothing)
-
-
-def become_user(text: str) -> None:
-    """Become a user by name or number; a process that is not root stays who it is.
-
-    Raises QrmiError.
-    """
-    if os.geteuid() != 0:
-        log.debug("requests are made as user %d: only root can change that", os.geteuid())
-        return
-    privileges.become(*ids_of(WorkerUser(text)))
 
 
 class CallServer:

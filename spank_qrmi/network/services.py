@@ -19,7 +19,6 @@ from spank_qrmi.network.calls import (
     subject_of,
 )
 from spank_qrmi.state.token_cache import TokenCache
-from spank_qrmi.trust.worker_user import WorkerUser
 
 
 class Services(Protocol):
@@ -49,7 +48,7 @@ class Network(Protocol):
     def open(
         self,
         node_variables: Sequence[Mapping[str, str]],
-        user: WorkerUser,
+        user: str,
         seconds: float,
         *,
         token_cache: TokenCache | None = None,

@@ -43,7 +43,6 @@ from spank_qrmi.network.services import Services
 from spank_qrmi.network.tokens import NodeTokens
 from spank_qrmi.redaction import printable
 from spank_qrmi.state.token_cache import TokenCache
-from spank_qrmi.trust.worker_user import WorkerUser
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +99,7 @@ class NetworkProcess:
     def open(
         self,
         node_variables: Sequence[Mapping[str, str]],
-        user: WorkerUser,
+        user: str,
         seconds: float,
         *,
         token_cache: TokenCache | None = None,
@@ -118,7 +117,7 @@ class NetworkProcess:
         except RuntimeError as error:
             raise QrmiError(_NO_THREAD) from error
         self._listener = listener
-        self.order(Order.OPEN, user.text, str(seconds), *fields)
+        self.order(Order.OPEN, user, str(seconds), *fields)
 
     def wait_until_open(self, deadline: Deadline) -> None:
         """Return once requests can be made; raise QrmiError that says why they cannot."""

@@ -26,9 +26,6 @@ THREAD_STACK_BYTES = 4 * MIB
 With 1 MiB, Python 3.13 has been seen to crash in deep calls.
 """
 
-CPU_SECONDS = 60
-"""Processor time that a piece of work may need on top of the time that it may last."""
-
 _CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 
 _PR_SET_PDEATHSIG = 1
@@ -73,11 +70,6 @@ def limit(limits: Mapping[int, int]) -> None:
         value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(kind, (value, value))
     threading.stack_size(THREAD_STACK_BYTES)
-
-
-def limit_processor_time(seconds: float) -> None:
-    """End this process by force once it has used CPU_SECONDS more than `seconds`."""
-    limit({resource.RLIMIT_CPU: int(seconds) + CPU_SECONDS})
 
 
 def become(uid: int, gid: int) -> None:

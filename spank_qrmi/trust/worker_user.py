@@ -3,7 +3,6 @@
 
 import pwd
 import re
-from dataclasses import dataclass
 
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.numbers_in_text import parse_number
@@ -15,41 +14,35 @@ _LARGEST_ID = 2**32 - 2  # The one above means "unchanged" to the kernel.
 _NAME = r"[A-Za-z_][A-Za-z0-9_.@-]{0,255}\$?"
 
 
-@dataclass(frozen=True)
-class WorkerUser:
-    """A user by name, or by number if it is made of digits; looked up only when it is needed."""
-
-    text: str
+DEFAULT_WORKER_USER = str(NOBODY)
 
 
-DEFAULT_WORKER_USER = WorkerUser(str(NOBODY))
+def parse_worker_user(option: str, text: str) -> str:
+    """Check an option's value; raise ArgumentError if it can be no user, or is root.
 
-
-def parse_worker_user(option: str, text: str) -> WorkerUser:
-    """Read an option's value; raise ArgumentError if it can be no user, or is root."""
+    It is looked up only when it is needed.
+    """
     if text == "root" or not (parse_number(text, _LARGEST_ID) or re.fullmatch(_NAME, text)):
         raise ArgumentError(
             f"{option} must be the name or number of a user other than root, got {text[:40]!r}"
         )
-    return WorkerUser(text)
+    return text
 
 
-def ids_of(user: WorkerUser) -> tuple[int, int]:
+def ids_of(user: str) -> tuple[int, int]:
     """Return a user's number and main group; a number is not looked up, its group is nobody's.
 
     Raises ArgumentError if no such user is known, or if it is root or in its group. A name is asked
     of the node's name services, which may take long.
     """
-    if user.text.isdigit():
-        return int(user.text), NOBODY
+    if user.isdigit():
+        return int(user), NOBODY
     try:
-        account = pwd.getpwnam(user.text)
+        account = pwd.getpwnam(user)
     except KeyError:
         raise ArgumentError(
-            f"--worker-user={user.text}: this node knows no such user: add it, or name another"
+            f"--worker-user={user}: this node knows no such user: add it, or name another"
         ) from None
     if account.pw_uid == 0 or account.pw_gid == 0:
-        raise ArgumentError(
-            f"--worker-user={user.text}: is root, or in its group: name another user"
-        )
+        raise ArgumentError(f"--worker-user={user}: is root, or in its group: name another user")
     return account.pw_uid, account.pw_gid

@@ -13,7 +13,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.network.calls import CALLS, Ask, Subject
 from spank_qrmi.network.services import Services
 from spank_qrmi.state.token_cache import TokenCache
-from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser
+from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
 
 
 class LocalNetwork:
@@ -22,7 +22,7 @@ class LocalNetwork:
     def open(
         self,
         environments: Sequence[Mapping[str, str]],
-        user: WorkerUser = DEFAULT_WORKER_USER,
+        user: str = DEFAULT_WORKER_USER,
         seconds: float = 0.0,
         *,
         token_cache: TokenCache | None = None,

@@ -7,7 +7,6 @@ import pytest
 
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments, parse_arguments
 from spank_qrmi.errors import ArgumentError
-from spank_qrmi.trust.worker_user import WorkerUser
 from tests.unit.outcomes import refusal_of
 
 PATH = "/etc/slurm/qrmi_config.json"
@@ -46,8 +45,8 @@ def parsed(**values: object) -> PluginArguments:
         {("--strict-permissions",): parsed(is_strict=True)},
         {("--state-dir=/var/x",): parsed(state_directory="/var/x")},
         {
-            ("--worker-user=qpu",): parsed(worker_user=WorkerUser("qpu")),
-            ("--worker-user=17",): parsed(worker_user=WorkerUser("17")),
+            ("--worker-user=qpu",): parsed(worker_user="qpu"),
+            ("--worker-user=17",): parsed(worker_user="17"),
         },
     ],
 )

@@ -8,7 +8,6 @@ import pytest
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_arguments
 from spank_qrmi.errors import ArgumentError
-from spank_qrmi.trust.worker_user import WorkerUser
 from tests.unit.outcomes import refusal_of
 
 EIGHT = ("demo", "secret-1", "http://api", "secret-2", "secret-3", "http://s3", "test", "us-east-1")
@@ -52,7 +51,7 @@ FILE_IS_ALL = (
             (*EIGHT, "--worker-server=/s"): QrunArguments(SITE),
         },
         {(*EIGHT, "--strict-permissions"): QrunArguments(SITE, is_strict=True)},
-        {(*EIGHT, "--worker-user=qpu"): QrunArguments(SITE, worker_user=WorkerUser("qpu"))},
+        {(*EIGHT, "--worker-user=qpu"): QrunArguments(SITE, worker_user="qpu")},
         {(*EIGHT, "--state-dir=/s"): QrunArguments(SITE, state_directory="/s")},
         {
             (*EIGHT, *IAM): QrunArguments({**SITE, **IAM_VALUES}),

@@ -32,7 +32,7 @@ from spank_qrmi.network.messages import (
 from spank_qrmi.network.process import CallServer
 from spank_qrmi.network.worker_end import NetworkProcess
 from spank_qrmi.trust import worker_user
-from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, WorkerUser, ids_of
+from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, ids_of
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor
 from tests.unit.outcomes import outcome_of
 from tests.unit.qrun_site import QrunSite
@@ -67,7 +67,7 @@ def served(serve: Callable[[socket.socket], object]) -> Iterator[NetworkProcess]
 
 @contextmanager
 def opened(
-    serve: Callable[[socket.socket], object], user: WorkerUser = DEFAULT_WORKER_USER
+    serve: Callable[[socket.socket], object], user: str = DEFAULT_WORKER_USER
 ) -> Iterator[NetworkProcess]:
     with served(serve) as network:
         network.open([{}, {"A": "1"}], user, 60)
@@ -369,16 +369,16 @@ def test_unusable_variables_fail_their_own_requests_alone(vendor: FakeVendor) ->
 
 
 def test_user_by_number_has_nobodys_group() -> None:
-    assert ids_of(WorkerUser("1234")) == (1234, 65534)
+    assert ids_of("1234") == (1234, 65534)
 
 
 def test_user_by_name_has_its_group() -> None:
-    assert ids_of(WorkerUser("daemon")) == (1, 1)
+    assert ids_of("daemon") == (1, 1)
 
 
 def test_unknown_user() -> None:
     with pytest.raises(ArgumentError, match="--worker-user=no-such: this node knows no such user"):
-        ids_of(WorkerUser("no-such"))
+        ids_of("no-such")
 
 
 @pytest.mark.parametrize("ids", [(0, 1), (1, 0)])
@@ -390,4 +390,4 @@ def test_user_that_is_root_under_another_name(
 
     monkeypatch.setattr(worker_user.pwd, "getpwnam", lambda name: Account)
     with pytest.raises(ArgumentError, match="is root, or in its group"):
-        ids_of(WorkerUser("toor"))
+        ids_of("toor")
