@@ -2,6 +2,7 @@
 """`spank-qrmi`, the administrator's command."""
 
 import argparse
+import contextlib
 import importlib.util
 import logging
 import os
@@ -21,6 +22,7 @@ from spank_qrmi.configuration.common_plugstack import (
     DEFAULT_STATE_DIRECTORY,
     STATE_DIRECTORY,
     WORKER_USER,
+    CommonArguments,
     Parse,
     parse_seconds,
 )
@@ -32,7 +34,6 @@ from spank_qrmi.network.services import Network
 from spank_qrmi.redaction import Redactor
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import is_being_acquired, select_orphans
-from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.running_code import refuse_untrusted_code
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
@@ -183,11 +184,8 @@ def _release(options: argparse.Namespace) -> int:
     """Print one line for each entry; return 1 if one of them could not be released."""
     journal = _journal(options)
     refuse_untrusted_code()
-    network = leave_asking()
-    try:
+    with contextlib.closing(leave_asking()) as network:
         return _release_with(network, journal, options)
-    finally:
-        network.close()
 
 
 def _release_with(network: Network, journal: Journal, options: argparse.Namespace) -> int:
@@ -199,8 +197,8 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
     deadline = Deadline(options.timeout)
     for entry in wanted:
         options.redactor.add(entry.secrets())
-    tokens = TokenCache(options.state_dir, options.redactor.add)
-    open_network(network, wanted, options.worker_user, tokens, deadline)
+    arguments = CommonArguments(state_directory=options.state_dir, worker_user=options.worker_user)
+    open_network(network, wanted, arguments, options.redactor, deadline)
     outcomes = Releaser(journal, deadline, network).release_all(wanted)
     lines = [
         f"job {entry.job_id}: {entry.resource_name}: {_result(entry, error)}"

@@ -23,11 +23,12 @@ from spank_qrmi.job.environment import (
 from spank_qrmi.job.release import release_entries
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.job.resolution import Resolution, resolve_qpus, split_names
-from spank_qrmi.job.step import entries_of_step, open_token_cache, read_arguments
+from spank_qrmi.job.step import entries_of_step, read_arguments
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import MASK, shown_value
 from spank_qrmi.state.journal import Journal
+from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.files import warn_or_refuse
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         )
         answer.end(Verdict.FAIL)
         return
+    journal = Journal(arguments.state_directory)
     acquired: list[Acquired] = []
     try:
         config = _read_config(arguments, answer)
@@ -60,7 +62,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
                 [arguments.node_variables],
                 arguments.worker_user,
                 request.timeout_seconds,
-                token_cache=open_token_cache(arguments, answer),
+                token_cache=TokenCache(arguments.state_directory, answer.redactor.add),
             )
         # What takes long in the network process has begun.
         _log_resolution(resolution, config)
@@ -69,11 +71,10 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     except QrmiError as error:
         messages = [str(error)]
     else:
-        journal = Journal(arguments.state_directory)
         acquirer = Acquirer(request, arguments.node_variables, journal, deadline, network)
         acquired, failures = _acquire_resources(wanted, resolution, acquirer)
         if deadline.is_cancelled() or (arguments.requires_all and failures):
-            _give_back(request, arguments, answer, network)
+            _give_back(request, journal, answer, network)
             acquired = []
         consequence = "; the job goes on without it" if acquired else ""
         messages = [f"QPU {name}: {error}{consequence}" for name, error in failures]
@@ -86,10 +87,8 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     for message in messages:
         answer.send_message(message)
     _answer_variables(answer, _variables_to_set(request, arguments, acquired))
-    answer.end(
-        Verdict.RUN if acquired else Verdict.FAIL,
-        left_count=_count_left(request, Journal(arguments.state_directory)),
-    )
+    verdict = Verdict.RUN if acquired else Verdict.FAIL
+    answer.end(verdict, left_count=_count_left(request, journal))
 
 
 def _count_left(request: Request, journal: Journal) -> int:
@@ -143,11 +142,8 @@ def _acquire_resources(
     return acquired, failures
 
 
-def _give_back(
-    request: Request, arguments: PluginArguments, answer: AnswerWriter, network: Network
-) -> None:
+def _give_back(request: Request, journal: Journal, answer: AnswerWriter, network: Network) -> None:
     """Release what was acquired for a job that cannot use it; the exit hook retries what fails."""
-    journal = Journal(arguments.state_directory)
     try:
         # One without a token is still being acquired: its answer may yet come.
         entries = [entry for entry in entries_of_step(request, journal) if entry.token is not None]

@@ -20,7 +20,7 @@ from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_argumen
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.job.environment import job_timeout_seconds
-from spank_qrmi.job.step import check_node_variables, open_network, open_token_cache
+from spank_qrmi.job.step import check_node_variables, open_network
 from spank_qrmi.network.calls import QuantumJobs
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request, Verdict
@@ -66,8 +66,7 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
     try:
         arguments = _read_arguments(request, answer)
         values = _read_site_variables(arguments, answer)
-        tokens = open_token_cache(arguments, answer)
-        open_network(network, [arguments], arguments.worker_user, tokens, deadline)
+        open_network(network, [arguments], arguments, answer.redactor, deadline)
         jobs = network.services(deadline, arguments.node_variables).quantum_jobs(values)
         outcomes = _remove_all(request, jobs, deadline)
     except QrmiError as error:
@@ -113,16 +112,12 @@ def _remove_all(
     request: Request, service: QuantumJobs, deadline: Deadline
 ) -> list[bool | QrmiError]:
     """Remove the jobs, some at a time; return for each whether there was one, or its error."""
-    now = Deadline(0)
     late_submission = Deadline(min(LATE_SUBMISSION_SECONDS, deadline.remaining_seconds() / 2))
     is_there = _look_for_jobs(service, request, late_submission)
-    last_arrivals = {
-        **dict.fromkeys(request.quantum_jobs, now),
-        **dict.fromkeys(request.killed_quantum_jobs, late_submission),
-    }
+    killed = set(request.killed_quantum_jobs)
 
     def remove(quantum_job_id: str) -> bool:
-        last_arrival = last_arrivals[quantum_job_id]
+        last_arrival = late_submission if quantum_job_id in killed else Deadline(0)
         return is_there(quantum_job_id) and remove_once_there(
             lambda: service.remove(quantum_job_id), last_arrival
         )

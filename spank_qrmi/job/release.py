@@ -36,8 +36,7 @@ def release(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         entries = [entry for entry in step.entries_of_step(request, journal) if entry.needs_release]
         own = {entry.file_name for entry in entries}
         orphans = [entry for entry in _read_orphans(journal) if entry.file_name not in own]
-        tokens = step.open_token_cache(arguments, answer)
-        step.open_network(network, [*entries, *orphans], arguments.worker_user, tokens, deadline)
+        step.open_network(network, [*entries, *orphans], arguments, answer.redactor, deadline)
     failed = release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
         answer.send_message(f"QPU {entry.resource_name}: {error}")
@@ -64,8 +63,7 @@ def release_job(
             if entry.needs_release and not is_being_acquired(entry)
             if entry.owner is None or not is_elsewhere(entry.owner)
         ]
-        tokens = step.open_token_cache(arguments, answer)
-        step.open_network(network, entries, arguments.worker_user, tokens, deadline)
+        step.open_network(network, entries, arguments, answer.redactor, deadline)
     failed = release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
         answer.send_message(f"QPU {entry.resource_name} of job {entry.job_id}: {error}")

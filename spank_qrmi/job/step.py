@@ -12,7 +12,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError
 from spank_qrmi.network.services import Network
 from spank_qrmi.protocol import Request
-from spank_qrmi.redaction import shown_argument
+from spank_qrmi.redaction import Redactor, shown_argument
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import TokenCache
 
@@ -37,25 +37,21 @@ def check_node_variables(arguments: CommonArguments, answer: AnswerWriter) -> No
     check_certificates(arguments.node_variables)
 
 
-def open_token_cache(arguments: CommonArguments, answer: AnswerWriter) -> TokenCache:
-    """Return the node's access tokens, which `answer` must not show."""
-    return TokenCache(arguments.state_directory, answer.redactor.add)
-
-
 def open_network(
     network: Network,
     whose: Sequence[Entry | CommonArguments],
-    user: str,
-    tokens: TokenCache,
+    arguments: CommonArguments,
+    redactor: Redactor,
     deadline: Deadline,
 ) -> None:
     """Get ready for requests with the node's variables of each, if there is one.
 
-    Raises QrmiError that says why there can be none.
+    `redactor` hides the access tokens. Raises QrmiError that says why there can be none.
     """
     if whose:
+        tokens = TokenCache(arguments.state_directory, redactor.add)
         sets = [each.node_variables for each in whose]
-        network.open(sets, user, deadline.remaining_seconds(), token_cache=tokens)
+        network.open(sets, arguments.worker_user, deadline.remaining_seconds(), token_cache=tokens)
         network.wait_until_open(deadline)
 
 
