@@ -1,32 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a node holds, for people and for programs: each entry of the journal without its secrets."""
 
-import pwd
 from collections.abc import Iterable, Sequence
 
 from spank_qrmi.errors import JournalError
 from spank_qrmi.redaction import printable
 from spank_qrmi.state.journal import Entry, Journal, utc_text
 from spank_qrmi.state.orphans import is_being_acquired, is_orphaned
+from spank_qrmi.trust.paths import name_of_user
 
 # slurm/slurm.h: SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP
 _STEP_NAMES = {0xFFFFFFFB: "batch", 0xFFFFFFFA: "interactive"}
 
 _HEADINGS = ("JOB", "STEP", "USER", "RESOURCE", "TYPE", "SINCE", "STATE")
 
-BEING_ACQUIRED = "being acquired"
-HELD = "held"
-RELEASE_FAILED = "release failed"
-UNANSWERED = "never answered"
+_UNANSWERED = "never answered"
 
 
 def state_of(entry: Entry) -> str:
     """Return in which part of its life an acquisition is."""
     if is_being_acquired(entry):
-        return BEING_ACQUIRED
+        return "being acquired"
     if entry.token is None:
-        return UNANSWERED
-    return RELEASE_FAILED if entry.failure else HELD
+        return _UNANSWERED
+    return "release failed" if entry.failure else "held"
 
 
 def document_of(journal: Journal) -> dict[str, object]:
@@ -87,7 +84,7 @@ def _row(entry: Entry) -> Sequence[str]:
     return (
         f"{entry.job_id}{restart}",
         step_name(entry.step_id),
-        _user_name(entry.uid),
+        name_of_user(entry.uid),
         entry.resource_name,
         entry.resource_type,
         "unknown" if entry.acquired_at is None else utc_text(entry.acquired_at),
@@ -96,18 +93,10 @@ def _row(entry: Entry) -> Sequence[str]:
 
 
 def _state_text(entry: Entry) -> str:
-    state = state_of(entry)
-    text = state
+    text = state = state_of(entry)
     if is_orphaned(entry):
         text += ", its step is gone"
     if entry.failed_at is not None and entry.token is not None:
         text += f", {entry.failures} times, last {utc_text(entry.failed_at)}"
-    reason = entry.failure or (entry.may_be_open_text if state == UNANSWERED else "")
+    reason = entry.failure or (entry.may_be_open_text if state == _UNANSWERED else "")
     return f"{text}: {reason}" if reason else text
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except (KeyError, OverflowError):
-        return str(uid)

@@ -16,18 +16,11 @@ def keep_only(channel: socket.socket) -> socket.socket:
     if channel.fileno() != _CHANNEL_DESCRIPTOR:
         os.dup2(channel.detach(), _CHANNEL_DESCRIPTOR, inheritable=False)
         channel = socket.socket(fileno=_CHANNEL_DESCRIPTOR)
-    close_from(_CHANNEL_DESCRIPTOR + 1)
-    return channel
-
-
-def close_from(first: int) -> None:
-    """Close this descriptor and all above it.
-
-    Only those that are open: without close_range(2), to try every number takes minutes where a
-    container may have a billion of them.
-    """
+    # Only those that are open: without close_range(2), to try every number takes minutes where a
+    # container may have a billion of them.
     for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 (numbers, no paths)
-        if descriptor >= first:
+        if descriptor > _CHANNEL_DESCRIPTOR:
             # That of the listing itself is closed already.
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+    return channel

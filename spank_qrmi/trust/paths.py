@@ -90,10 +90,10 @@ def _writer_by(status: os.stat_result) -> str:
 
 
 def name_of_user(user: int) -> str:
-    """Return a user's name, or its number if it has none."""
+    """Return a user's name, or its number if it has none or can be none's."""
     try:
         return pwd.getpwuid(user).pw_name
-    except KeyError:
+    except (KeyError, OverflowError):
         return str(user)
 
 
