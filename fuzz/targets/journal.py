@@ -18,7 +18,7 @@ from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.job.releaser import Releaser
-from spank_qrmi.network.services import Services
+from spank_qrmi.network.calls import Services
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import select_orphans
 from spank_qrmi.state.owner import Owner

@@ -30,7 +30,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.job.step import open_network
-from spank_qrmi.network.services import Network
+from spank_qrmi.network.worker_end import Network
 from spank_qrmi.redaction import Redactor
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import is_being_acquired, select_orphans

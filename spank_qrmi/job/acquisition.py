@@ -35,8 +35,8 @@ from spank_qrmi.job.environment import (
     check_credentials_stay_home,
     check_values_are_text,
 )
-from spank_qrmi.network.calls import ResourceCalls
-from spank_qrmi.network.services import Network, Services
+from spank_qrmi.network.calls import ResourceCalls, Services
+from spank_qrmi.network.worker_end import Network
 from spank_qrmi.protocol import Request
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import owner_of

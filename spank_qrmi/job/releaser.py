@@ -18,7 +18,8 @@ from spank_qrmi.clients.base import Settings
 from spank_qrmi.configuration.node_variables import check_certificates
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
-from spank_qrmi.network.services import Network, Services
+from spank_qrmi.network.calls import Services
+from spank_qrmi.network.worker_end import Network
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 
 log = logging.getLogger(__name__)

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the network process can be asked: both ends of each call, and the table between them.
 
-A call is about a resource, or the service of qrun's jobs, of which the worker tells once; both
-processes make the same client of the same settings.
+This is the seam: the worker decides as root, and asks nothing; a process without root asks. A call
+is about a resource, or the service of qrun's jobs, of which the worker tells once; both processes
+make the same client of the same settings.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol
 
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Exchange, Hold, Settings
@@ -100,3 +102,24 @@ class QuantumJobs:
     def job_ids(self, share: float = 1.0) -> frozenset[str]:
         """Return the ids of all jobs."""
         return frozenset(self.ask(Call.LIST, str(share)))
+
+
+class Services(Protocol):
+    """The services as one piece of work asks them: one deadline, shared tokens."""
+
+    def resource_calls(self, resource_type: str, settings: Settings) -> ResourceCalls:
+        """Return what asks about a resource; raises QrmiError if its settings cannot be used."""
+        client = CLIENTS[resource_type](settings)
+        return ResourceCalls(client.hold, self.ask_about(client, resource_type, settings))
+
+    def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
+        """Return what asks about the jobs of the service that `IBMQRUN_*` variables describe.
+
+        Raises VariableError if they describe none.
+        """
+        settings = Settings("", values)
+        system = subject_of(QUANTUM_SYSTEM, settings)
+        return QuantumJobs(self.ask_about(system, QUANTUM_SYSTEM, settings))
+
+    def ask_about(self, subject: Subject, kind: str, settings: Settings) -> Ask:
+        """Return what asks about a client of this kind and with these settings; asks nothing."""

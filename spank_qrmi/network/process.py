@@ -114,7 +114,7 @@ class CallServer:
             case Order.WORK:
                 number, index, seconds = fields
                 client = self._clients[int(index)]
-                self._works[number] = _Work(client, float(seconds), self._report_token)
+                self._works[number] = _Work(client, float(seconds), self._report)
             case Order.SUBJECT:
                 work, *subject = fields
                 self._works[work].add_subject(*subject)
@@ -163,9 +163,6 @@ class CallServer:
             failure = ServiceError(f"internal error ({type(error).__name__})", may_have_acted=True)
             self._report(Report.FAILED, number, *error_fields(failure))
 
-    def _report_token(self, key: str, token: str, seconds: float) -> None:
-        self._report(Report.TOKEN, key, token, str(max(0, int(seconds))))
-
     def _report(self, report: Report, *fields: str) -> None:
         frame = encode_frame(report, *fields)
         # Without the worker nobody is left to tell, and the other thread sees the end.
@@ -177,19 +174,16 @@ class _Work:
     """One piece of work, the worker's `Services`: a deadline, and what is asked within it."""
 
     def __init__(
-        self,
-        client: HttpClient | ServiceError,
-        seconds: float,
-        tell: Callable[[str, str, float], None],
+        self, client: HttpClient | ServiceError, seconds: float, report: Callable[..., None]
     ) -> None:
         self.deadline = Deadline(seconds)
         self._failure = client if isinstance(client, ServiceError) else None
         self._subjects: dict[str, Callable[[], Subject]] = {}
         self._keys: dict[Login, str] = {}
-        self._tell = tell
+        self._report = report
         if not isinstance(client, ServiceError):
             http = client.within(self.deadline)
-            self._exchange = Exchange(http, TokenSource(http, tell=self._tell_key))
+            self._exchange = Exchange(http, TokenSource(http, tell=self._report_token))
 
     def add_subject(
         self, subject_number: str, kind: str, name: str, seconds: str, *variables: str
@@ -207,9 +201,10 @@ class _Work:
             if token:
                 self._exchange.tokens.use(login, token, float(seconds))
 
-    def _tell_key(self, login: Login, token: str, seconds: float) -> None:
+    def _report_token(self, login: Login, token: str, seconds: float) -> None:
         if login in self._keys:
-            self._tell(self._keys[login], token, seconds)
+            seconds_text = str(max(0, int(seconds)))
+            self._report(Report.TOKEN, self._keys[login], token, seconds_text)
 
     def result_of(self, call: Call, subject_number: str, *fields: str) -> list[str]:
         """Return the fields of a call's result; raise QrmiError if it failed."""

@@ -16,9 +16,9 @@ _MOST_NEW_TOKENS = 1000
 
 
 class NodeTokens:
-    """What passes between the node's cache and the network process; nothing without a cache."""
+    """What passes between the node's cache and the network process."""
 
-    def __init__(self, cache: TokenCache | None) -> None:
+    def __init__(self, cache: TokenCache) -> None:
         self._cache = cache
         self._lock = threading.Lock()
         self._known_keys: set[str] = set()
@@ -38,8 +38,6 @@ class NodeTokens:
         `tell` is given the login's key, its token or nothing, and for how many seconds. If there is
         no token, what asks with it says why; raises ServiceError if no time is left to.
         """
-        if self._cache is None:
-            return
         key = self._cache.key_of(login)
         with self._cache.turn(key, deadline) as token:
             text, seconds = (token.text, token.seconds) if token is not None else ("", 0)
@@ -64,7 +62,7 @@ class NodeTokens:
         """Remember a token until the end of the call that needed it; raise ProtocolError."""
         with self._lock:
             self._new_tokens_left -= 1
-            if self._cache is None or key not in self._known_keys:
+            if key not in self._known_keys:
                 raise ProtocolError("a token of a login that it was not told of")
             if self._new_tokens_left < 0 or (text and not is_token(text)):
                 raise ProtocolError("more tokens than it can need, or none that can be sent")
@@ -74,8 +72,6 @@ class NodeTokens:
 
     def keep_new(self) -> None:
         """Put into the cache what the process has told of tokens since the last time."""
-        if self._cache is None:
-            return
         with self._lock:
             told, self._new_tokens = self._new_tokens, {}
         for key, (text, seconds) in told.items():

@@ -25,7 +25,7 @@ from spank_qrmi.clients.tokens import Login
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
 from spank_qrmi.network import process
-from spank_qrmi.network.calls import Ask, Call, Subject
+from spank_qrmi.network.calls import Ask, Call, Services, Subject
 from spank_qrmi.network.messages import (
     MAX_REPORT_BYTES,
     MAX_TEXT_LENGTH,
@@ -39,7 +39,6 @@ from spank_qrmi.network.messages import (
     read_frame,
     require_number,
 )
-from spank_qrmi.network.services import Services
 from spank_qrmi.network.tokens import NodeTokens
 from spank_qrmi.redaction import printable
 from spank_qrmi.state.token_cache import TokenCache
@@ -60,7 +59,7 @@ _CHECK_SECONDS = 0.2
 _MOST_LOG_RECORDS = 2000
 
 
-def start_network_process() -> "NetworkProcess":
+def start_network_process() -> "Network":
     """Fork the process. Called before secrets are read, files opened and threads started."""
     ours, theirs = socket.socketpair()
     parent_pid = os.getpid()
@@ -73,17 +72,18 @@ def start_network_process() -> "NetworkProcess":
             # Nothing of what the worker does next may be done twice.
             os._exit(1)
     theirs.close()
-    return NetworkProcess(ours, pid)
+    return Network(ours, pid)
 
 
-class NetworkProcess:
-    """A `Network` behind a socket; `pid` is None for one that is no process of its own."""
+class Network:
+    """The way to the services: the process `pid` at the other end of the channel."""
 
-    def __init__(self, channel: socket.socket, pid: int | None = None) -> None:
+    tokens: NodeTokens
+
+    def __init__(self, channel: socket.socket, pid: int) -> None:
         # A process that takes no more orders must not block the worker.
         timeout = struct.pack("ll", _SEND_SECONDS, 0)
         channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
-        self.tokens = NodeTokens(None)
         self._channel = channel
         self._pid = pid
         self._lock = threading.Lock()
@@ -101,10 +101,14 @@ class NetworkProcess:
         node_variables: Sequence[Mapping[str, str]],
         user: str,
         seconds: float,
-        *,
-        token_cache: TokenCache | None = None,
+        token_cache: TokenCache,
     ) -> None:
-        """Let it get ready for requests with these sets of variables, see `Network`."""
+        """Get ready for requests with each of these sets of variables; called once, first.
+
+        `user` is who makes them, `seconds` how long they may take altogether. `token_cache` has
+        access tokens for them and takes new ones. Returns at once; raises QrmiError if it cannot
+        begin.
+        """
         self.tokens = NodeTokens(token_cache)
         fields = []
         for each in node_variables:
@@ -135,7 +139,10 @@ class NetworkProcess:
         return self._channel not in select.select([orders, self._channel], [], [])[0]
 
     def services(self, deadline: Deadline, node_variables: Mapping[str, str]) -> Services:
-        """Tell it of a piece of work; return what asks within that, see `Network`."""
+        """Return the services for one piece of work with one of the sets of variables.
+
+        Raises QrmiError if it was opened with others.
+        """
         if node_variables not in self._node_variables:
             raise QrmiError(_UNKNOWN_VARIABLES)
         work = str(next(self._numbers))
@@ -148,28 +155,18 @@ class NetworkProcess:
         """End the process without waiting for its end."""
         with contextlib.suppress(OSError):
             self._channel.shutdown(socket.SHUT_RDWR)
-        if self._pid is not None:
-            # Without the right to end it, it ends by itself: its worker listens no more.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(self._pid, signal.SIGKILL)
+        # Without the right to end it, it ends by itself: its worker listens no more.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self._pid, signal.SIGKILL)
 
     def close(self) -> None:
         """End the process and wait for its end."""
         self.end()
-        if self._pid is not None:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(self._pid, 0)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
         if self._listener is not None:
             self._listener.join()
         self._channel.close()
-
-    def add_subject(self, work: str, kind: str, settings: Settings) -> str:
-        """Tell it what it will be asked about in a piece of work; return the number for calls."""
-        subject_number, remaining = str(next(self._numbers)), settings.remaining_seconds
-        seconds = "" if remaining is None else str(remaining)
-        fields = (kind, settings.resource_name, seconds, *pairs_to_fields(settings.values))
-        self.order(Order.SUBJECT, work, subject_number, *fields)
-        return subject_number
 
     def call(
         self, work: str, deadline: Deadline, call: Call, subject_number: str, *fields: str
@@ -229,8 +226,6 @@ class NetworkProcess:
 
     def _keep_running(self) -> None:
         """Continue it if it was stopped with its job's tasks, as the plugin does with us."""
-        if self._pid is None:
-            return
         with contextlib.suppress(ChildProcessError, ProcessLookupError, PermissionError):
             if os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOHANG) is not None:
                 os.kill(self._pid, signal.SIGCONT)
@@ -280,21 +275,25 @@ class NetworkProcess:
 class _RemoteServices(Services):
     """The services as the network process asks them."""
 
-    def __init__(self, network: NetworkProcess, work: str, deadline: Deadline) -> None:
+    def __init__(self, network: Network, work: str, deadline: Deadline) -> None:
         self._network = network
         self._work = work
         self._deadline = deadline
+        self._numbers = count(1)
         self._lock = threading.Lock()
         self._providing: dict[Login, threading.Lock] = {}
         self._provided: set[Login] = set()
 
     def ask_about(self, subject: Subject, kind: str, settings: Settings) -> Ask:
         """Tell the process what it will be asked about; return what asks it about that."""
-        number = self._network.add_subject(self._work, kind, settings)
+        number, remaining = str(next(self._numbers)), settings.remaining_seconds
+        seconds = "" if remaining is None else str(remaining)
+        fields = (kind, settings.resource_name, seconds, *pairs_to_fields(settings.values))
+        self._network.order(Order.SUBJECT, self._work, number, *fields)
         return partial(self._ask, subject.login, number)
 
     def _ask(self, login: Login | None, subject_number: str, call: Call, *fields: str) -> list[str]:
-        """Have something asked within this piece of work, see `NetworkProcess.call`."""
+        """Have something asked within this piece of work, see `Network.call`."""
         if login is not None:
             self._provide_token(login, subject_number)
         try:

@@ -22,8 +22,7 @@ from spank_qrmi.errors import QrmiError
 from spank_qrmi.job import qrun
 from spank_qrmi.job.acquire import acquire
 from spank_qrmi.job.release import release, release_job
-from spank_qrmi.network.services import Network
-from spank_qrmi.network.worker_end import NetworkProcess, start_network_process
+from spank_qrmi.network.worker_end import Network, start_network_process
 from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_version
 from spank_qrmi.redaction import error_place
 from spank_qrmi.trust import privileges
@@ -144,7 +143,7 @@ def _take_standard_streams(stderr_end: int) -> None:
     os.close(stderr_end)
 
 
-def leave_asking() -> NetworkProcess:
+def leave_asking() -> Network:
     """Fork the process that asks; this one, which decides, has limits and asks nothing for good.
 
     Called before there is a secret, an open file or a thread that it could inherit.
@@ -155,9 +154,7 @@ def leave_asking() -> NetworkProcess:
     return network
 
 
-def _serve_and_end(
-    channel: socket.socket, network: NetworkProcess, stepd_pid: int | None = None
-) -> None:
+def _serve_and_end(channel: socket.socket, network: Network, stepd_pid: int | None = None) -> None:
     serve(channel, network, stepd_pid)
     network.close()
     sys.stderr.flush()

@@ -10,21 +10,23 @@ from spank_qrmi.clients.base import Exchange, Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.network.calls import CALLS, Ask, Subject
-from spank_qrmi.network.services import Services
+from spank_qrmi.network.calls import CALLS, Ask, Services, Subject
+from spank_qrmi.network.worker_end import Network
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
 
 
-class LocalNetwork:
+class LocalNetwork(Network):
     """Asks from the process of the tests, with its rights."""
+
+    def __init__(self) -> None:
+        """Start nothing."""
 
     def open(
         self,
-        environments: Sequence[Mapping[str, str]],
+        node_variables: Sequence[Mapping[str, str]],
         user: str = DEFAULT_WORKER_USER,
         seconds: float = 0.0,
-        *,
         token_cache: TokenCache | None = None,
     ) -> None:
         """Do nothing: clients are opened when they are needed, and fetch their own tokens."""
@@ -32,8 +34,8 @@ class LocalNetwork:
     def wait_until_open(self, deadline: Deadline) -> None:
         """Return at once."""
 
-    def services(self, deadline: Deadline, environment: Mapping[str, str]) -> Services:
-        return LocalServices(HttpClient(deadline), environment)
+    def services(self, deadline: Deadline, node_variables: Mapping[str, str]) -> Services:
+        return LocalServices(HttpClient(deadline), node_variables)
 
     def end(self) -> None:
         """Do nothing: a connection ends with its request."""

@@ -45,7 +45,7 @@ released = set()
 for proxy, client in clients.items():
     for url in ("", "https", "http://localhost:9"):
         seconds = 0.3 if url or proxy else 20.0
-        work = network_process._Work(client, seconds, lambda key, token, seconds: None)
+        work = network_process._Work(client, seconds, lambda *_: None)
         for each in resources:
             variables = dict(each["environment"])
             for key in [key for key in variables if url and "ENDPOINT" in key or "BASE_URL" in key]:

@@ -17,7 +17,7 @@ from spank_qrmi.errors import AuthenticationError, ServiceError
 from spank_qrmi.network import tokens
 from spank_qrmi.network.calls import ResourceCalls
 from spank_qrmi.network.messages import Order, Report, encode_frame, read_frame
-from spank_qrmi.network.worker_end import NetworkProcess
+from spank_qrmi.network.worker_end import Network
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
@@ -49,7 +49,7 @@ class Node:
         self.values = dict(resource["environment"])
 
     @contextlib.contextmanager
-    def network(self) -> Iterator[NetworkProcess]:
+    def network(self) -> Iterator[Network]:
         with served(real) as network:
             network.open([{}], DEFAULT_WORKER_USER, 60, token_cache=self.cache)
             network.wait_until_open(Deadline(PATIENCE_SECONDS))

@@ -3,6 +3,7 @@
 
 import contextlib
 import logging
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -30,7 +31,8 @@ from spank_qrmi.network.messages import (
     read_frame,
 )
 from spank_qrmi.network.process import CallServer
-from spank_qrmi.network.worker_end import NetworkProcess
+from spank_qrmi.network.worker_end import Network
+from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust import worker_user
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, ids_of
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor
@@ -38,6 +40,8 @@ from tests.unit.outcomes import outcome_of
 from tests.unit.qrun_site import QrunSite
 
 PATIENCE_SECONDS = 60
+# Nothing can be kept there.
+NO_TOKENS = TokenCache("/dev/null/none")
 SETTINGS = Settings("a", {"QRMI_KEY": "secret"}, 60)
 WHO = "the worker's network process"
 ENDED = f"{WHO} ended before it had answered"
@@ -46,7 +50,7 @@ SILENT = f"{WHO} did not answer in time"
 
 
 @contextmanager
-def served(serve: Callable[[socket.socket], object]) -> Iterator[NetworkProcess]:
+def served(serve: Callable[[socket.socket], object]) -> Iterator[Network]:
     """Let a function in a thread be the network process."""
     ours, theirs = socket.socketpair()
 
@@ -56,7 +60,8 @@ def served(serve: Callable[[socket.socket], object]) -> Iterator[NetworkProcess]
 
     thread = threading.Thread(target=run)
     thread.start()
-    network = NetworkProcess(ours)
+    # In place of the process that a thread is not: what is ended and waited for.
+    network = Network(ours, os.posix_spawnp("sleep", ["sleep", "600"], os.environ))
     try:
         yield network
     finally:
@@ -68,9 +73,9 @@ def served(serve: Callable[[socket.socket], object]) -> Iterator[NetworkProcess]
 @contextmanager
 def opened(
     serve: Callable[[socket.socket], object], user: str = DEFAULT_WORKER_USER
-) -> Iterator[NetworkProcess]:
+) -> Iterator[Network]:
     with served(serve) as network:
-        network.open([{}, {"A": "1"}], user, 60)
+        network.open([{}, {"A": "1"}], user, 60, NO_TOKENS)
         network.wait_until_open(Deadline(PATIENCE_SECONDS))
         yield network
 
@@ -108,7 +113,7 @@ def test_worker_that_may_start_no_thread_says_so(monkeypatch: pytest.MonkeyPatch
     with served(real) as network:
         monkeypatch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(QrmiError, match="the worker may start no more threads: raise "):
-            network.open([{}], DEFAULT_WORKER_USER, 60)
+            network.open([{}], DEFAULT_WORKER_USER, 60, NO_TOKENS)
 
 
 def test_client_is_asked_there(vendor: FakeVendor) -> None:
@@ -329,7 +334,7 @@ def test_process_that_does_not_get_ready() -> None:
             pass
 
     with served(hang) as network:
-        network.open([], DEFAULT_WORKER_USER, 60)
+        network.open([], DEFAULT_WORKER_USER, 60, NO_TOKENS)
         with pytest.raises(QrmiError, match=SILENT):
             network.wait_until_open(Deadline(0.1))
 
@@ -355,7 +360,7 @@ def test_nothing_is_asked_with_roots_rights(error: Exception, expected: str) -> 
 def test_unusable_variables_fail_their_own_requests_alone(vendor: FakeVendor) -> None:
     with served(real) as network:
         environments = [{"SSL_CERT_FILE": "/nowhere"}, {}]
-        network.open(environments, DEFAULT_WORKER_USER, 60)
+        network.open(environments, DEFAULT_WORKER_USER, 60, NO_TOKENS)
         network.wait_until_open(Deadline(PATIENCE_SECONDS))
         bad, good = (
             network.services(Deadline(60), each).resource_calls(TYPE, SETTINGS)
