@@ -60,64 +60,53 @@ Wanted = tuple[Resource, ResourceVariables]
 """A resource to acquire, and its variables for the job."""
 
 
+@dataclass(frozen=True)
 class Acquirer:
     """Acquires for the step that asks, within one deadline.
 
     `node_variables` are those that the node sets for requests.
     """
 
-    def __init__(
-        self,
-        request: Request,
-        node_variables: dict[str, str],
-        journal: Journal,
-        deadline: Deadline,
-        network: Network,
-    ) -> None:
-        self._request = request
-        self._node_variables = node_variables
-        self._journal = journal
-        self._deadline = deadline
-        self._network = network
+    request: Request
+    node_variables: dict[str, str] = field(repr=False)
+    journal: Journal
+    deadline: Deadline
+    network: Network
 
     def acquire_all(self, wanted: Sequence[Wanted]) -> list[Acquired | QrmiError]:
         """Acquire every resource, all at once; return each one's outcome in the same order."""
-        services = self._network.services(self._deadline, self._node_variables)
-
-        def work(item: Wanted) -> Acquired:
-            return self._acquire(*item, services)
-
-        return do_at_once(work, wanted, self._deadline)
+        services = self.network.services(self.deadline, self.node_variables)
+        return do_at_once(lambda item: self._acquire(*item, services), wanted, self.deadline)
 
     def _acquire(
         self, resource: Resource, variables: ResourceVariables, services: Services
     ) -> Acquired:
         check_values_are_text(resource, variables)
         check_credentials_stay_home(resource, variables, CLIENTS[resource.type].sent_to)
-        settings = Settings(resource.name, variables.values, _remaining_seconds(self._request))
+        settings = Settings(resource.name, variables.values, _remaining_seconds(self.request))
         calls = services.resource_calls(resource.type, settings)
         check = begin(lambda: _access_error(calls))
         if calls.hold is None:
             token = _acquire_unrecorded(calls, check)
         else:
-            with self._journal.begin(self._entry(resource, variables, calls.hold)) as locked:
+            with self.journal.begin(self._entry(resource, variables, calls.hold)) as locked:
                 token = _Acquisition(calls, calls.hold, locked, check).acquire()
         return Acquired(resource, variables, token)
 
     def _entry(self, resource: Resource, variables: ResourceVariables, hold: Hold) -> Entry:
         now = time.time()
-        response_seconds = self._deadline.remaining_seconds() + LATE_RESPONSE_SECONDS
+        response_seconds = self.deadline.remaining_seconds() + LATE_RESPONSE_SECONDS
         return Entry(
-            self._request.job_id,
-            self._request.restart_count,
-            self._request.step_id,
-            self._request.uid,
+            self.request.job_id,
+            self.request.restart_count,
+            self.request.step_id,
+            self.request.uid,
             resource.name,
             resource.type,
             variables.values,
             acquired_at=int(now),
-            owner=owner_of(self._request.stepd_pid),
-            node_variables=self._node_variables,
+            owner=owner_of(self.request.stepd_pid),
+            node_variables=self.node_variables,
             hold=hold.what,
             ends_at=math.ceil(now + response_seconds + hold.longest_seconds),
             secret_keys=sorted(resource.secret_files),
@@ -160,31 +149,29 @@ def _more_telling(reason: QrmiError | None, error: QrmiError) -> QrmiError:
     return reason if isinstance(reason, AcquisitionError) else error
 
 
+@dataclass(frozen=True)
 class _Acquisition:
     """The life of one acquisition, with a method for each row of the table that holds nothing.
 
     These return the error for the user.
     """
 
-    def __init__(
-        self, calls: ResourceCalls, hold: Hold, locked: LockedEntry, check: AccessCheck
-    ) -> None:
-        self._calls = calls
-        self._hold = hold
-        self._locked = locked
-        self._check = check
+    calls: ResourceCalls
+    hold: Hold
+    locked: LockedEntry
+    check: AccessCheck
 
     def acquire(self) -> str:
         """Return the token once it is in the journal; leave nothing behind that is not there."""
         try:
-            token = self._calls.acquire()
+            token = self.calls.acquire()
         except QrmiError as error:
             raise self._end_without_usable_token(error) from error
         try:
             self._write(token)
         except JournalError as error:
             raise self._release_unrecorded(error, token) from error
-        reason = self._check()
+        reason = self.check()
         if reason is not None:
             raise self._release_refused(reason, token)
         return token
@@ -192,21 +179,21 @@ class _Acquisition:
     def _end_without_usable_token(self, error: QrmiError) -> QrmiError:
         if not (isinstance(error, ServiceError) and error.may_have_acted):
             self._forget()
-            return _more_telling(self._check(), error)
+            return _more_telling(self.check(), error)
         if error.token is None:
-            return self._note_unanswered(_more_telling(self._check(), error))
+            return self._note_unanswered(_more_telling(self.check(), error))
         # The check may take long, and nobody else knows the token.
         with contextlib.suppress(JournalError):
             self._write(error.token)
-        return self._release_unusable(_more_telling(self._check(), error), error.token)
+        return self._release_unusable(_more_telling(self.check(), error), error.token)
 
     def _release_refused(self, reason: QrmiError, token: str) -> QrmiError:
         """Release what the journal has; if that fails, there is more to tell."""
         try:
-            self._calls.release(token)
+            self.calls.release(token)
         except QrmiError as failure:
             return ServiceError(
-                f"{reason}; it has opened {self._hold.what}, whose release failed and is tried "
+                f"{reason}; it has opened {self.hold.what}, whose release failed and is tried "
                 f"again when the job ends: {failure}"
             )
         self._forget()
@@ -217,11 +204,11 @@ class _Acquisition:
         outcome = self._release_refused(error, token)
         if outcome is not error:
             return outcome
-        return ServiceError(f"{error}; it has opened {self._hold.what}, which was released")
+        return ServiceError(f"{error}; it has opened {self.hold.what}, which was released")
 
     def _release_unrecorded(self, error: JournalError, token: str) -> QrmiError:
         try:
-            self._calls.release(token)
+            self.calls.release(token)
         except QrmiError as reason:
             failure = ServiceError(f"{error}; {reason}")
             try:
@@ -236,21 +223,21 @@ class _Acquisition:
     def _note_unanswered(self, error: QrmiError) -> ServiceError:
         """Write down what cannot be undone."""
         now = time.time()
-        ends_at = math.ceil(now + self._hold.longest_seconds)
-        entry = replace(self._locked.entry, ends_at=ends_at)
+        ends_at = math.ceil(now + self.hold.longest_seconds)
+        entry = replace(self.locked.entry, ends_at=ends_at)
         message = f"{error}; {entry.may_be_open_text}"
         noted = replace(entry, failure=entry.clear(message), failed_at=int(now), failures=1)
         # Without it, the job's end tells the same once more.
         with contextlib.suppress(JournalError):
-            self._locked.write(noted)
+            self.locked.write(noted)
         return ServiceError(message, may_have_acted=True)
 
     def _forget(self) -> None:
         """Take away an entry of which nothing is held; the user reads another error."""
         try:
-            self._locked.remove()
+            self.locked.remove()
         except JournalError as error:
             log.error("%s", error)
 
     def _write(self, token: str) -> None:
-        self._locked.write(replace(self._locked.entry, token=token))
+        self.locked.write(replace(self.locked.entry, token=token))
