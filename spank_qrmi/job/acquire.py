@@ -27,7 +27,7 @@ from spank_qrmi.job.step import entries_of_step, read_arguments
 from spank_qrmi.network.worker_end import Network
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import MASK, shown_value
-from spank_qrmi.state.journal import Journal
+from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.files import warn_or_refuse
 
@@ -87,18 +87,19 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     for message in messages:
         answer.send_message(message)
     _answer_variables(answer, _variables_to_set(request, arguments, acquired))
-    verdict = Verdict.RUN if acquired else Verdict.FAIL
-    answer.end(verdict, left_count=_count_left(request, journal))
+    # What the step's end has to release, or to tell.
+    left_count = sum(entry.needs_release for entry in _read_entries(request, journal))
+    answer.end(Verdict.RUN if acquired else Verdict.FAIL, left_count)
 
 
-def _count_left(request: Request, journal: Journal) -> int:
-    """Return how much the step's end has to release, or to tell."""
+def _read_entries(request: Request, journal: Journal) -> list[Entry]:
+    """Return what the step holds."""
     try:
-        return sum(entry.needs_release for entry in entries_of_step(request, journal))
+        return entries_of_step(request, journal)
     except JournalError as error:
         # Nothing could be recorded there, so nothing was acquired that must be released.
         log.error("%s", error)
-        return 0
+        return []
 
 
 def _read_config(arguments: PluginArguments, answer: AnswerWriter) -> Config:
@@ -144,12 +145,8 @@ def _acquire_resources(
 
 def _give_back(request: Request, journal: Journal, answer: AnswerWriter, network: Network) -> None:
     """Release what was acquired for a job that cannot use it; the exit hook retries what fails."""
-    try:
-        # One without a token is still being acquired: its answer may yet come.
-        entries = [entry for entry in entries_of_step(request, journal) if entry.token is not None]
-    except JournalError as error:
-        log.error("%s", error)
-        return
+    # One without a token is still being acquired: its answer may yet come.
+    entries = [entry for entry in _read_entries(request, journal) if entry.token is not None]
     releaser = Releaser(journal, Deadline(UNDO_SECONDS), network)
     for entry, failure in release_entries(entries, releaser, answer):
         log.error("%s: %s", entry.resource_name, failure)
