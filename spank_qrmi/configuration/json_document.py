@@ -12,21 +12,17 @@ from spank_qrmi.trust.files import StrPath
 def parse_document(path: StrPath, content: bytes) -> object:
     """Return what the content of the file at `path` says; raise ConfigError with its place."""
     try:
-        return orjson.loads(_decode(content))
-    except json.JSONDecodeError as error:
-        raise ConfigError(
-            f"{path}: is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
-        ) from None
-
-
-def _decode(content: bytes) -> str:
-    """Return the text, without the mark that some editors begin it with."""
-    try:
-        return content.decode("utf-8-sig")
+        # Some editors begin it with a mark.
+        return orjson.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         # Its position does not count the mark.
         before = error.object[: error.start].decode()
-        raise json.JSONDecodeError("not UTF-8", before, len(before)) from None
+        fault = json.JSONDecodeError("not UTF-8", before, len(before))
+    except json.JSONDecodeError as error:
+        fault = error
+    raise ConfigError(
+        f"{path}: is not JSON: {fault.msg} at line {fault.lineno} column {fault.colno}"
+    )
 
 
 def json_type(value: object) -> str:

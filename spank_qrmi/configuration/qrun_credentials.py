@@ -25,7 +25,11 @@ def load_credentials(path: StrPath, *, is_strict: bool = False) -> dict[str, str
     It is a JSON object of strings, whose keys are the variables' names without `IBMQRUN_`. Raises
     ConfigError that names the file and what is wrong with it or with one of its keys.
     """
-    document = parse_document(path, _read_file(path, is_strict=is_strict))
+    file = read_trusted_file(path, MAX_FILE_BYTES)
+    warn_or_refuse(file.doubts, is_strict=is_strict)
+    if not file.is_private:
+        raise ConfigError(exposed_text(path))
+    document = parse_document(path, file.content)
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: must be a JSON object, got {json_type(document)}")
     for key, value in document.items():
@@ -33,14 +37,6 @@ def load_credentials(path: StrPath, *, is_strict: bool = False) -> dict[str, str
     _check_complete(path, document)
     # The order of the table, whatever the file's.
     return {name: document[key] for key, name in _KEYS.items() if key in document}
-
-
-def _read_file(path: StrPath, *, is_strict: bool) -> bytes:
-    file = read_trusted_file(path, MAX_FILE_BYTES)
-    warn_or_refuse(file.doubts, is_strict=is_strict)
-    if not file.is_private:
-        raise ConfigError(exposed_text(path))
-    return file.content
 
 
 def _check_entry(path: StrPath, key: str, value: object) -> None:
