@@ -139,11 +139,20 @@ class WorkerServer:
         if self._is_told_to_end:
             self._end()
         for connection in list(self._connections.values()):
-            if connection.has_ended():
-                self._forget(connection)
+            if connection.worker_pid is not None and _has_ended(connection.worker_pid):
+                self._tell_end(connection, connection.worker_pid)
         if self._ready is not None and _has_ended(self._ready.pid):
             self._give_up_ready_worker()
             self._forks_ahead = False
+
+    def _tell_end(self, connection: "_Connection", worker_pid: int) -> None:
+        """Tell a plugin how its worker has ended, and end what that may have left."""
+        # Before it is reaped: until then the number cannot be another's.
+        _kill(worker_pid)
+        _, status = os.waitpid(worker_pid, 0)
+        with contextlib.suppress(OSError):
+            connection.socket.send(_STATUS.pack(status))
+        self._forget(connection)
 
     def _end(self) -> None:
         self._is_ending = True
@@ -177,7 +186,12 @@ class WorkerServer:
             # It has waited too long, and started a worker itself.
             self._forget(connection)
             return
-        packet, descriptors = connection.receive()
+        try:
+            packet, descriptors, _, _ = socket.recv_fds(
+                connection.socket, _MOST_PACKET_BYTES, _PASSED_COUNT + 1
+            )
+        except OSError:
+            packet, descriptors = b"", []
         order, interpreter = packet[:1], os.fsdecode(packet[1:])
         if connection.worker_pid is not None:
             if order == KILL:
@@ -265,27 +279,6 @@ class _Connection:
     socket: socket.socket
     stepd_pid: int
     worker_pid: int | None = None
-
-    def receive(self) -> tuple[bytes, list[int]]:
-        """Return a packet, empty if there will be none, and the descriptors that came with it."""
-        try:
-            packet, descriptors, _, _ = socket.recv_fds(
-                self.socket, _MOST_PACKET_BYTES, _PASSED_COUNT + 1
-            )
-        except OSError:
-            return b"", []
-        return packet, descriptors
-
-    def has_ended(self) -> bool:
-        """Return whether the worker is gone; tell its plugin, and end what it may have left."""
-        if self.worker_pid is None or not _has_ended(self.worker_pid):
-            return False
-        # Before it is reaped: until then the number cannot be another's.
-        _kill(self.worker_pid)
-        _, status = os.waitpid(self.worker_pid, 0)
-        with contextlib.suppress(OSError):
-            self.socket.send(_STATUS.pack(status))
-        return True
 
 
 def _has_ended(worker_pid: int) -> bool:
