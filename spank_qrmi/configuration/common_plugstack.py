@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TypeVar
 
 from spank_qrmi.errors import ArgumentError
 from spank_qrmi.numbers_in_text import parse_number
@@ -24,8 +23,6 @@ DEFAULT_STATE_DIRECTORY = "/var/lib/spank_qrmi"
 
 Parse = Callable[[str, str], object]
 """Makes a value of an option's name and text; raises ArgumentError."""
-
-_Value = TypeVar("_Value")
 
 
 @contextmanager
@@ -134,10 +131,10 @@ def parse_flag(_option: str, _text: str) -> bool:
     return True
 
 
-def parse_one_of(choices: Mapping[str, _Value]) -> Callable[[str, str], _Value]:
+def parse_one_of(choices: Mapping[str, bool]) -> Parse:
     """Return what reads one of these words."""
 
-    def parse(option: str, text: str) -> _Value:
+    def parse(option: str, text: str) -> bool:
         if text not in choices:
             raise ArgumentError(f"{option} must be {' or '.join(choices)}, got {text!r}")
         return choices[text]

@@ -68,14 +68,16 @@ def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
         iam_keys = [each.key for each in _IAM_OPTIONS if each.key in values]
         iam_values = {str(key): str(values.pop(key)) for key in iam_keys}
         _check_iam(iam_values)
-        if "credentials_path" in values:
-            _check_file_is_all(positional, iam_values)
-            site_values = {}
-        else:
+        if "credentials_path" not in values:
             _check_count(positional)
-            site_values = dict(zip(names.SITE_VARIABLES, positional, strict=True))
+        elif positional or iam_values:
+            others = ", ".join(each.name for each in _BESIDE_CREDENTIALS)
+            raise ArgumentError(
+                f"{_CREDENTIALS} names the file that holds all credentials: give no other "
+                f"arguments but {others} and --env: beside it"
+            )
         return QrunArguments(
-            {**site_values, **iam_values},
+            {**dict(zip(names.SITE_VARIABLES, positional, strict=False)), **iam_values},
             node_variables=node_variables,
             **values,  # type: ignore[arg-type]
         )
@@ -96,12 +98,3 @@ def _check_iam(iam_values: Mapping[str, str]) -> None:
     if missing:
         every = ", ".join(each.name for each in _IAM_OPTIONS)
         raise ArgumentError(f"{every} belong together: add {' and '.join(missing)}")
-
-
-def _check_file_is_all(positional: Sequence[str], iam_values: Mapping[str, str]) -> None:
-    if positional or iam_values:
-        others = ", ".join(each.name for each in _BESIDE_CREDENTIALS)
-        raise ArgumentError(
-            f"{_CREDENTIALS} names the file that holds all credentials: give no other arguments "
-            f"but {others} and --env: beside it"
-        )
