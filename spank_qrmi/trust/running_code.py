@@ -16,7 +16,12 @@ def refuse_untrusted_code() -> None:
     """
     if os.geteuid() != 0:
         return
-    files = _files_of_modules()
+    files = [
+        file
+        for module in list(sys.modules.values())
+        for name in ("__file__", "__cached__")
+        if isinstance(file := getattr(module, name, None), str) and file.startswith("/")
+    ]
     places = [*filter(os.path.exists, sys.path), *map(os.path.dirname, files)]
     folders = dict.fromkeys(places)
     trouble = trouble_with([sys.executable, *folders])
@@ -26,13 +31,3 @@ def refuse_untrusted_code() -> None:
         raise UntrustedPathError(
             f"{trouble}: run chown root and chmod go-w on it, or install elsewhere"
         )
-
-
-def _files_of_modules() -> list[str]:
-    files = []
-    for module in list(sys.modules.values()):
-        for name in ("__file__", "__cached__"):
-            file = getattr(module, name, None)
-            if isinstance(file, str) and file.startswith("/"):
-                files.append(file)
-    return files
