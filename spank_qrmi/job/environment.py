@@ -75,7 +75,7 @@ def check_credentials_stay_home(
 ) -> None:
     """Raise AcquisitionError if a credential of the site's would go to an endpoint of the user's.
 
-    `sent_to` names each endpoint key with the keys of the credentials that are sent there.
+    What goes where is said by `sent_to`, see `Client`.
     """
     for endpoint, credentials in sent_to.items():
         if not variables.is_users(endpoint):
