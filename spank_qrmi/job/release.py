@@ -59,7 +59,7 @@ def release_job(
     with _tell_what_is_not_released(request):
         entries = [
             entry
-            for entry in step.skip_unreadable(journal.entries_of_job(request.job_id))
+            for entry in step.skip_unreadable(journal.entries(request.job_id))
             if entry.needs_release and not is_being_acquired(entry)
             if entry.owner is None or not is_elsewhere(entry.owner)
         ]

@@ -215,16 +215,13 @@ class Journal:
                 if not deadline.wait(_LOCK_CHECK_SECONDS):
                     raise JournalError("another process is releasing it, and did not end in time")
 
-    def entries(self) -> list[Entry | JournalError]:
-        """Return all that the node holds, and an error for each entry that cannot be read.
+    def entries(self, job_id: int | None = None) -> list[Entry | JournalError]:
+        """Return all that the node holds, or all steps and restarts of a job.
 
-        Raises JournalError if the folder is there but is not to be used.
+        There is an error for each entry that cannot be read. Raises JournalError if the folder is
+        there but is not to be used.
         """
-        return list(self._entries(""))
-
-    def entries_of_job(self, job_id: int) -> list[Entry | JournalError]:
-        """Return what all steps and restarts of a job hold, see `entries`."""
-        return list(self._entries(f"{job_id}-"))
+        return list(self._entries("" if job_id is None else f"{job_id}-"))
 
     def entries_of_step(
         self, job_id: int, restart_count: int, step_id: int

@@ -355,8 +355,8 @@ def test_all_entries_and_those_of_a_job(folder: Path) -> None:
         write(folder, entry)
     journal = Journal(folder)
     assert sorted(map(repr, journal.entries())) == sorted(map(repr, entries))
-    assert sorted(map(repr, journal.entries_of_job(7))) == sorted(map(repr, entries[:3]))
-    assert journal.entries_of_job(70) == []
+    assert sorted(map(repr, journal.entries(7))) == sorted(map(repr, entries[:3]))
+    assert journal.entries(70) == []
 
 
 def test_entry_that_was_spoilt_meanwhile_is_not_locked(folder: Path) -> None:

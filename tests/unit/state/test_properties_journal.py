@@ -55,7 +55,7 @@ def test_entry_is_read_as_it_was_written_until_it_is_removed(
     with journal.begin(entry) as begun:
         assert journal.entries() == [entry]
         begun.write(replace(entry, token=token))
-    assert journal.entries_of_job(entry.job_id) == [replace(entry, token=token)]
+    assert journal.entries(entry.job_id) == [replace(entry, token=token)]
     locked = journal.lock(entry, Deadline(0))
     assert locked is not None
     with locked:
