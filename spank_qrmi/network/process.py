@@ -61,7 +61,11 @@ def main(channel: socket.socket, parent_pid: int) -> NoReturn:
     # As the worker: what is sent to a job's tasks may be sent to us too. Its end ends us.
     privileges.block_signals()
     channel = keep_only(channel)
-    _close_standard_streams()
+    # But standard error nothing is left to read or to spoil.
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1):
+        os.dup2(nothing, descriptor)
+    os.close(nothing)
     privileges.limit(NETWORK_LIMITS)
 
     def give_up_root(user: str, seconds: float) -> None:
@@ -76,14 +80,6 @@ def main(channel: socket.socket, parent_pid: int) -> NoReturn:
         CallServer(channel, give_up_root).serve()
     # A thread may still hang in a look-up of a name.
     os._exit(0)
-
-
-def _close_standard_streams() -> None:
-    """Leave nothing to read or to spoil but standard error."""
-    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for descriptor in (0, 1):
-        os.dup2(nothing, descriptor)
-    os.close(nothing)
 
 
 class CallServer:

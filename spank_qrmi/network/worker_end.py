@@ -221,14 +221,11 @@ class Network:
 
     def _receive(self, most: int) -> bytes:
         while not select.select([self._channel], [], [], _CHECK_SECONDS)[0]:
-            self._keep_running()
+            # It may have been stopped with its job's tasks, as we may, whom the plugin continues.
+            with contextlib.suppress(ChildProcessError, ProcessLookupError, PermissionError):
+                if os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOHANG) is not None:
+                    os.kill(self._pid, signal.SIGCONT)
         return self._channel.recv(most)
-
-    def _keep_running(self) -> None:
-        """Continue it if it was stopped with its job's tasks, as the plugin does with us."""
-        with contextlib.suppress(ChildProcessError, ProcessLookupError, PermissionError):
-            if os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOHANG) is not None:
-                os.kill(self._pid, signal.SIGCONT)
 
     def _take(self, report: list[str]) -> None:
         """Act on one report; raise ProtocolError or ValueError for nonsense."""
