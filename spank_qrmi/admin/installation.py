@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from spank_qrmi.errors import QrmiError
@@ -36,11 +36,6 @@ class Places:
     configuration: Path = Path("/etc/slurm")
     prefix: Path = Path("/usr/local")
 
-    def below(self, root: Path) -> "Places":
-        """Return the same places in a system that lies below `root`."""
-        folders = (self.plugins, self.configuration, self.prefix)
-        return Places(*(_below(root, folder) for folder in folders))
-
 
 def install_plugins(places: Places, root: Path) -> list[Path]:
     """Install plugins, links and what goes with them below `root`; return what was written.
@@ -51,7 +46,7 @@ def install_plugins(places: Places, root: Path) -> list[Path]:
     plugins = sorted(Path(__file__).parents[1].glob("plugin/*.so"))
     if not plugins:
         raise InstallationError("this package carries no plugins: install it from its wheel")
-    inside = places.below(root)
+    inside = Places(*(_below(root, folder) for folder in astuple(places)))
     written: list[Path] = []
     try:
         known = _read_records_over(inside, root)
