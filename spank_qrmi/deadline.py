@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One moment by which a whole piece of work must end, shared by everything that waits within it."""
 
+import copy
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,12 @@ class Deadline:
         self._cancelled = threading.Event()
         self._followers: list[Callable[[], None]] = []
         self._following = threading.Lock()
+
+    def within(self, seconds: float) -> "Deadline":
+        """Return a deadline for a part of the work: at most so long, and cancelled with it."""
+        part = copy.copy(self)
+        part._ends_at = min(self._ends_at, time.monotonic() + seconds)
+        return part
 
     def remaining_seconds(self) -> float:
         """Return the seconds left, 0.0 once the moment has passed or the work was cancelled."""

@@ -32,7 +32,7 @@ from spank_qrmi.clients.request import (
     split_url,
 )
 from spank_qrmi.clients.response import Response
-from spank_qrmi.clients.retry import MOST_TRIES, Budget, RequestError, repeat, status_failure
+from spank_qrmi.clients.retry import MOST_TRIES, RequestError, repeat, status_failure
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError, SettingsError
 from spank_qrmi.redaction import error_place, printable
@@ -191,7 +191,8 @@ class HttpClient:
         ServiceError for everything else: no connection, no or too long a response, a redirect, and
         408, 423, 429 and 5xx that last.
         """
-        budget = Budget(self._deadline, share, self._request_seconds)
+        seconds = min(self._deadline.remaining_seconds() * share, self._request_seconds)
+        deadline = self._deadline.within(seconds)
         body_type, body = encode_body(json, form)
         request = HttpRequest(
             method,
@@ -201,15 +202,15 @@ class HttpClient:
             (*secret_values(headers, form), *secrets),
             is_repeatable,
         )
-        return repeat(lambda: self._try(request, budget), budget, max_tries)
+        return repeat(lambda: self._try(request, deadline), deadline, max_tries)
 
     def wait(self, seconds: float) -> bool:
         """Wait so long if that ends before the deadline; return False at once if it would not."""
         return self._deadline.wait(seconds)
 
-    def _try(self, request: HttpRequest, budget: Budget) -> Response:
+    def _try(self, request: HttpRequest, deadline: Deadline) -> Response:
         """Send the request once; raise RequestError unless it has a usable status."""
-        seconds = budget.remaining_seconds()
+        seconds = deadline.remaining_seconds()
         if seconds <= 0:
             raise RequestError(f"no time is left to ask {request.source}")
         started_at = time.monotonic()

@@ -4,7 +4,6 @@
 Pure policy: it sees responses and failures, never a connection.
 """
 
-import math
 import random
 import time
 from collections.abc import Callable
@@ -36,32 +35,8 @@ class RequestError(ServiceError):
         self.is_worth_repeating = is_worth_repeating
 
 
-class Budget:
-    """The time one request may use, all its tries included.
-
-    It is a share (0 to 1) of what is left, and at most `longest_seconds`.
-    """
-
-    def __init__(
-        self, deadline: Deadline, share: float = 1.0, longest_seconds: float = math.inf
-    ) -> None:
-        self._deadline = deadline
-        seconds = min(deadline.remaining_seconds() * share, longest_seconds)
-        self._ends_at = time.monotonic() + seconds
-
-    def remaining_seconds(self) -> float:
-        """Return the seconds left, 0.0 once they are used up or the work was cancelled."""
-        return min(self._deadline.remaining_seconds(), max(0.0, self._ends_at - time.monotonic()))
-
-    def wait(self, seconds: float) -> bool:
-        """Wait so long if that ends within the budget; return False at once if it would not."""
-        return seconds < self.remaining_seconds() and self._deadline.wait(seconds)
-
-
-def repeat(
-    attempt: Callable[[], Response], budget: Budget, max_tries: int = MOST_TRIES
-) -> Response:
-    """Return the response of `attempt`, made again while that is useful and fits the budget.
+def repeat(attempt: Callable[[], Response], deadline: Deadline, max_tries: int) -> Response:
+    """Return the response of `attempt`, made again while that is useful and fits the deadline.
 
     `attempt` raises RequestError. Raises ServiceError with the last reason and why it was final.
     """
@@ -73,20 +48,20 @@ def repeat(
         except RequestError as failure:
             if max_tries == 1 or not failure.is_worth_repeating:
                 raise
-            give_up_reason = _wait_before_next(failure, tries, max_tries, budget)
+            give_up_reason = _wait_before_next(failure, tries, max_tries, deadline)
             if give_up_reason:
                 failure.args = (f"{failure}; {give_up_reason}",)
                 raise
 
 
-def _wait_before_next(failure: RequestError, tries: int, max_tries: int, budget: Budget) -> str:
+def _wait_before_next(failure: RequestError, tries: int, max_tries: int, deadline: Deadline) -> str:
     """Wait until the next try may be made; return why there is none, or an empty string."""
     if tries >= max_tries:
         return f"gave up after {tries} tries"
     # What failed together must not be made again together.
     seconds = DELAYS_SECONDS[tries - 1] * random.uniform(1 - _JITTER, 1 + _JITTER)
     asked_seconds = failure.retry_after_seconds or 0.0
-    if budget.wait(max(seconds, asked_seconds)):
+    if deadline.wait(max(seconds, asked_seconds)):
         return ""
     if asked_seconds > seconds:
         return f"the service asks to wait {asked_seconds:.0f} s, which is longer than we may"

@@ -172,7 +172,7 @@ class QuantumRun:
         return ExitStatus.COMPLETED
 
     def _remove_job(self, deadline: Deadline) -> None:
-        late_submission = Deadline(min(LATE_SUBMISSION_SECONDS, deadline.remaining_seconds()))
+        late_submission = deadline.within(LATE_SUBMISSION_SECONDS)
         try:
             try_seconds = deadline.remaining_seconds() / _TIMEOUTS_PER_REQUEST
             with HttpClient(deadline, try_seconds=try_seconds) as http:

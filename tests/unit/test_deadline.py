@@ -58,3 +58,18 @@ def test_cancellation_is_told_to_those_who_asked() -> None:
     deadline.when_cancelled(lambda: told.append("late"))
     deadline.cancel()
     assert told == ["early", "late"]
+
+
+def test_part_of_the_work_ends_sooner_and_never_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
+    deadline = Deadline(2.0)
+    parts = [deadline.within(seconds).remaining_seconds() for seconds in (0.5, 3.0)]
+    assert (parts, deadline.remaining_seconds()) == ([0.5, 2.0], 2.0)
+
+
+def test_part_of_the_work_is_cancelled_with_it() -> None:
+    deadline = Deadline(LONG)
+    part = deadline.within(LONG / 2)
+    deadline.cancel()
+    assert part.is_cancelled()
+    assert part.wait(BRIEFLY) is False
