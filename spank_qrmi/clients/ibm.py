@@ -16,7 +16,7 @@ from spank_qrmi.clients.tokens import Login
 from spank_qrmi.errors import AcquisitionError, QrmiError
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
 _GRANT_TYPE = "urn:ibm:params:oauth:grant-type:apikey"
 
@@ -65,62 +65,38 @@ class AppIdLogin(Login):
 
 
 @dataclass(frozen=True)
-class Authorisation:
-    """How requests to one service instance are authorised, and which variables say so.
+class IbmService:
+    """One IBM service instance, at `endpoint_url`: requests with token and Service-CRN.
 
-    `service_crn` names the instance, None where the login alone does.
+    `service_crn` names the instance, None where the login alone does; both come from the variables
+    that are named beside them.
     """
 
-    login: Login
-    service_crn: str | None = field(repr=False)
-    login_variables: tuple[str, ...]
-    crn_variable: str | None
-
-    def hint(self, status: int) -> str:
-        """Return which variables to look at after a refusal with this status, or nothing."""
-        credentials = " and ".join(self.login_variables)
-        if status == HTTPStatus.UNAUTHORIZED:
-            all_variables = filter(None, (*self.login_variables, self.crn_variable))
-            return f"; check {' and '.join(all_variables)}"
-        if status == HTTPStatus.FORBIDDEN and self.crn_variable:
-            return (
-                f"; the key in {credentials} may not use the service instance in "
-                f"{self.crn_variable}"
-            )
-        if status == HTTPStatus.FORBIDDEN:
-            return f"; the client in {credentials} may not use the service"
-        return ""
-
-
-@dataclass(frozen=True)
-class IbmService:
-    """One IBM service instance, at `endpoint_url`: requests with token and Service-CRN."""
-
     endpoint_url: str
-    authorisation: Authorisation
-
-    @property
-    def login(self) -> Login:
-        """What requests are authorised with."""
-        return self.authorisation.login
+    login: Login
+    login_variables: tuple[str, ...]
+    service_crn: str | None = field(default=None, repr=False)
+    crn_variable: str | None = None
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, prefix: str) -> "IbmService":
-        """Return the service instance that a resource's variables describe.
+    def from_settings(
+        cls, settings: Settings, *, prefix: str, endpoint_key: str = "ENDPOINT"
+    ) -> "Self":
+        """Return the service instance that a resource's variables describe, known by IBM Cloud IAM.
 
-        `prefix` stands before ENDPOINT, IAM_ENDPOINT, IAM_APIKEY and SERVICE_CRN. Raises
-        AcquisitionError if one of them is missing or cannot be sent.
+        `prefix` stands before `endpoint_key`, IAM_ENDPOINT, IAM_APIKEY and SERVICE_CRN. Raises the
+        settings' error if one of them is missing or cannot be sent.
         """
-        endpoint_url = settings.require_url(f"{prefix}ENDPOINT")
-        iam_endpoint_url = settings.require_url(f"{prefix}IAM_ENDPOINT")
-        apikey = settings.require_header_value(f"{prefix}IAM_APIKEY")
-        authorisation = Authorisation(
-            login=IamLogin(iam_endpoint_url, apikey),
-            service_crn=settings.require_header_value(f"{prefix}SERVICE_CRN"),
-            login_variables=(settings.variable(f"{prefix}IAM_APIKEY"),),
-            crn_variable=settings.variable(f"{prefix}SERVICE_CRN"),
+        apikey, service_crn = f"{prefix}IAM_APIKEY", f"{prefix}SERVICE_CRN"
+        return cls(
+            endpoint_url=settings.require_url(f"{prefix}{endpoint_key}"),
+            login=IamLogin(
+                settings.require_url(f"{prefix}IAM_ENDPOINT"), settings.require_header_value(apikey)
+            ),
+            login_variables=(settings.variable(apikey),),
+            service_crn=settings.require_header_value(service_crn),
+            crn_variable=settings.variable(service_crn),
         )
-        return cls(endpoint_url, authorisation)
 
     def request(
         self,
@@ -135,8 +111,7 @@ class IbmService:
 
         A 401 drops the token, which may have been revoked, and asks once more with a new one.
         """
-        crn = self.authorisation.service_crn
-        instance = {} if crn is None else {"Service-CRN": crn}
+        instance = {} if self.service_crn is None else {"Service-CRN": self.service_crn}
 
         def ask(token: str) -> Response:
             return exchange.http.request(
@@ -182,5 +157,19 @@ class IbmService:
 
     def refusal_text(self, response: Response) -> str:
         """Return what is wrong with a response that is no success, and the variable to look at."""
-        hint = self.authorisation.hint(response.status)
-        return f"{response.source} answered {response.status_text()}{hint}"
+        return f"{response.source} answered {response.status_text()}{self._hint(response.status)}"
+
+    def _hint(self, status: int) -> str:
+        """Return which variables to look at after a refusal with this status, or nothing."""
+        credentials = " and ".join(self.login_variables)
+        if status == HTTPStatus.UNAUTHORIZED:
+            all_variables = filter(None, (*self.login_variables, self.crn_variable))
+            return f"; check {' and '.join(all_variables)}"
+        if status == HTTPStatus.FORBIDDEN and self.crn_variable:
+            return (
+                f"; the key in {credentials} may not use the service instance in "
+                f"{self.crn_variable}"
+            )
+        if status == HTTPStatus.FORBIDDEN:
+            return f"; the client in {credentials} may not use the service"
+        return ""

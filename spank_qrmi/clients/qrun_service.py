@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.base import Settings
-from spank_qrmi.clients.ibm import AppIdLogin, Authorisation, IamLogin
+from spank_qrmi.clients.ibm import AppIdLogin
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.errors import VariableError
 
@@ -29,36 +29,21 @@ def quantum_system_from(values: Mapping[str, str]) -> QuantumSystem:
     """
     settings = QrunSettings("", values)
     endpoint_url = settings.require_url(names.DAAPI_ENDPOINT)
-    return QuantumSystem(endpoint_url, _authorisation(settings, endpoint_url))
-
-
-def _authorisation(settings: Settings, endpoint_url: str) -> Authorisation:
-    """Return how requests are authorised."""
     missing = [name for name in names.IAM_VARIABLES if settings.get(name) is None]
-    app_id = names.APP_ID_VARIABLES
     if not missing:
-        return Authorisation(
-            login=IamLogin(
-                settings.require_url(names.IAM_ENDPOINT),
-                settings.require_header_value(names.IAM_APIKEY),
-            ),
-            service_crn=settings.require_header_value(names.SERVICE_CRN),
-            login_variables=(names.IAM_APIKEY,),
-            crn_variable=names.SERVICE_CRN,
+        return QuantumSystem.from_settings(
+            settings, prefix=names.PREFIX, endpoint_key="DAAPI_ENDPOINT"
         )
-    client_id, secret = map(settings.get, app_id)
+    client_id, secret = map(settings.get, names.APP_ID_VARIABLES)
     if client_id is None or secret is None:
         raise VariableError(
             f"no credentials for the service: set {', '.join(names.IAM_VARIABLES)} "
             f"({', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing), or "
-            f"{' and '.join(app_id)}"
+            f"{' and '.join(names.APP_ID_VARIABLES)}"
         )
     if ":" in client_id:
         # HTTP Basic ends the user's name with the first colon (RFC 7617).
         raise VariableError(f"{names.APPID_CLIENT_ID} must not hold a colon")
-    return Authorisation(
-        login=AppIdLogin(endpoint_url, client_id, secret),
-        service_crn=None,
-        login_variables=app_id,
-        crn_variable=None,
+    return QuantumSystem(
+        endpoint_url, AppIdLogin(endpoint_url, client_id, secret), names.APP_ID_VARIABLES
     )
