@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from spank_qrmi.clients.base import Exchange, Settings, UnheldClient
-from spank_qrmi.errors import AcquisitionError, ServiceError
+from spank_qrmi.errors import AcquisitionError
 
 _BASE_URL_KEY = "QRMI_PASQAL_CLOUD_BASE_URL"
 _DEFAULT_BASE_URL = "https://apis.pasqal.cloud"
@@ -38,9 +38,7 @@ class PasqalCloud(UnheldClient):
             raise AcquisitionError(f"{response.source} answered {response.status_text()}")
         devices = response.json_object().get("data")
         if not isinstance(devices, list) or not all(isinstance(each, dict) for each in devices):
-            raise ServiceError(
-                f"the answer of {response.source} holds no list of devices", status=response.status
-            )
+            raise response.unusable("holds no list of devices")
         if not devices:
             raise AcquisitionError(f"the service knows no device of type {self._device_type}")
         device = devices[0]

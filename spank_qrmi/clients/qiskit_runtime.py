@@ -246,14 +246,10 @@ def _session_id(response: Response) -> str:
         if isinstance(session_id, str) and _SESSION_ID.fullmatch(session_id):
             return session_id
     except ServiceError as error:
-        unusable = ServiceError(str(error), status=response.status, may_have_acted=True)
-        unusable.partial_body = response.body
-        raise unusable from error
-    raise ServiceError(
-        f"the answer of {response.source} holds no usable session id",
-        status=response.status,
-        may_have_acted=True,
-    )
+        error.may_have_acted = True
+        error.partial_body = response.body
+        raise
+    raise response.unusable("holds no usable session id", may_have_acted=True)
 
 
 def _readable_session_id(partial_body: bytes) -> str | None:

@@ -141,9 +141,7 @@ class QuantumSystem(IbmService):
         self.check_success(response)
         jobs = response.json_object().get("jobs")
         if not isinstance(jobs, list):
-            raise ServiceError(
-                f"the answer of {response.source} holds no list of jobs", status=response.status
-            )
+            raise response.unusable("holds no list of jobs")
         return response, [job for job in jobs if isinstance(job, dict)]
 
     def refusal(self, response: Response) -> ServiceError:
@@ -162,9 +160,7 @@ def _job(response: Response, document: Mapping[str, object], quantum_job_id: str
     """Return the job that `document` describes; raise ServiceError if it describes none."""
     status = response.shown(document.get("status"))
     if not status:
-        raise ServiceError(
-            f"the answer of {response.source} gives no status of the job", status=response.status
-        )
+        raise response.unusable("gives no status of the job")
     usage = document.get("usage")
     nanoseconds = usage.get("quantum_nanoseconds") if isinstance(usage, dict) else None
     return QuantumJob(

@@ -42,14 +42,15 @@ class Response:
         try:
             value = orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
-            raise ServiceError(
-                f"the answer of {self.source} is not JSON", status=self.status
-            ) from error
+            raise self.unusable("is not JSON") from error
         if not isinstance(value, dict):
-            raise ServiceError(
-                f"the answer of {self.source} is not a JSON object", status=self.status
-            )
+            raise self.unusable("is not a JSON object")
         return value
+
+    def unusable(self, problem: str, *, may_have_acted: bool = False) -> ServiceError:
+        """Return the error for a body that does not hold what it should."""
+        text = f"the answer of {self.source} {problem}"
+        return ServiceError(text, status=self.status, may_have_acted=may_have_acted)
 
     def shown(self, value: object) -> str:
         """Return a text of the response as it may be shown to a user, at most 200 characters.

@@ -140,9 +140,7 @@ class TokenSource:
         is_usable = isinstance(token, str) and is_token(token)
         # bool is an int in Python, but not in JSON.
         if not (is_usable and isinstance(life_seconds, int) and not isinstance(life_seconds, bool)):
-            raise ServiceError(
-                f"the answer of {response.source} holds no usable token", status=response.status
-            )
+            raise response.unusable("holds no usable token")
         return str(token), max(0, min(life_seconds, LONGEST_LIFE_SECONDS))
 
 
