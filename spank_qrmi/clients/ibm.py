@@ -144,7 +144,12 @@ class IbmService:
         backend = response.json_object()
         status = backend.get("status")
         if not isinstance(status, str) or status.lower() not in accessible_statuses:
-            raise AcquisitionError(response.not_accessible_text("backend", backend))
+            state = response.shown(status)
+            text = (
+                f"the backend is {state}" if state else "the service gives no status of the backend"
+            )
+            reason = response.shown(backend.get("message"))
+            raise AcquisitionError(": ".join(filter(None, ("not accessible", text, reason))))
 
     def check_success(self, response: Response) -> None:
         """Raise the `refusal` of a response that is no success."""

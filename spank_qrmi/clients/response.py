@@ -8,6 +8,7 @@ here sends anything.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from http.client import responses
 
 import orjson
 
@@ -63,38 +64,16 @@ class Response:
         text = without_url_secrets(without(self.sent_secrets, value))
         return printable(text.strip()[:_TEXT_LIMIT])
 
-    def not_accessible_text(self, kind: str, document: Mapping[str, object]) -> str:
-        """Return that the `kind` of resource which `document` describes takes no jobs, and why."""
-        status = self.shown(document.get("status"))
-        text = f"the {kind} is {status}" if status else f"the service gives no status of the {kind}"
-        reason = self.shown(document.get("message"))
-        return f"not accessible: {text}: {reason}" if reason else f"not accessible: {text}"
-
     def status_text(self) -> str:
         """Return the status, its name and the service's own reason, such as `404 Not Found: …`."""
-        try:
-            text = f"{self.status} {HTTPStatus(self.status).phrase}"
-        except ValueError:
-            text = str(self.status)
+        text = f"{self.status} {responses.get(self.status, '')}".rstrip()
         reason = error_text(self)
         return f"{text}: {reason}" if reason else text
 
 
-def error_code(response: Response) -> str | None:
+def error_code(response: Response) -> object:
     """Return the code of the first error that a body of IBM Quantum names, None without one."""
-    code = _first_error(response).get("code")
-    return code if isinstance(code, str) else None
-
-
-def _first_error(response: Response) -> Mapping[str, object]:
-    """Return the first entry of `errors`, empty if there is none."""
-    try:
-        errors = response.json_object().get("errors")
-    except ServiceError:
-        # An error page without our shapes is ordinary, for example from a proxy on the way.
-        return {}
-    first = errors[0] if isinstance(errors, list) and errors else None
-    return first if isinstance(first, dict) else {}
+    return _first_error(_error_document(response)).get("code")
 
 
 def error_text(response: Response) -> str:
@@ -103,11 +82,8 @@ def error_text(response: Response) -> str:
     Shapes: `{"errors": [{"code", "message"}]}` (IBM Quantum), `{"errorCode", "errorMessage"}` (IBM
     Cloud IAM), `{"message"}` and `{"detail"}` (others).
     """
-    try:
-        document = response.json_object()
-    except ServiceError:
-        return ""
-    first_error = _first_error(response)
+    document = _error_document(response)
+    first_error = _first_error(document)
     shapes: list[tuple[object, object]] = [
         (first_error.get("message"), first_error.get("code")),
         (document.get("errorMessage"), document.get("errorCode")),
@@ -119,3 +95,17 @@ def error_text(response: Response) -> str:
             code_text = response.shown(str(code) if isinstance(code, int) else code)
             return (f"{text} ({code_text})" if code_text else text)[:_TEXT_LIMIT]
     return ""
+
+
+def _error_document(response: Response) -> Mapping[str, object]:
+    try:
+        return response.json_object()
+    except ServiceError:
+        # An error page without our shapes is ordinary, for example from a proxy on the way.
+        return {}
+
+
+def _first_error(document: Mapping[str, object]) -> Mapping[str, object]:
+    errors = document.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors else None
+    return first if isinstance(first, dict) else {}
