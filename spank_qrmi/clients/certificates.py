@@ -6,6 +6,7 @@ import os
 import re
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from spank_qrmi.errors import SettingsError
@@ -66,17 +67,17 @@ def _reason_of(error: OSError) -> str:
 
 
 def _context_of_file(path: str) -> ssl.SSLContext:
-    failure: Exception
     try:
         return ssl.create_default_context(cafile=path)
-    except (ssl.SSLError, ValueError) as error:
-        failure, reason = error, "no certificate"
-    except OSError as error:
-        failure, reason = error, _reason_of(error)
-    raise SettingsError(
-        f"SSL_CERT_FILE: {printable(path)} cannot be read as certificates ({reason}): "
-        "give the path of a file in PEM format"
-    ) from failure
+    except (OSError, ValueError) as error:
+        if isinstance(error, (ssl.SSLError, ValueError)):
+            reason = "no certificate"
+        else:
+            reason = _reason_of(error)
+        raise SettingsError(
+            f"SSL_CERT_FILE: {printable(path)} cannot be read as certificates ({reason}): "
+            "give the path of a file in PEM format"
+        ) from error
 
 
 def _context_of_folders(paths: str) -> ssl.SSLContext:
@@ -85,27 +86,20 @@ def _context_of_folders(paths: str) -> ssl.SSLContext:
         context = ssl.create_default_context(capath=paths)
     except (OSError, ValueError) as error:
         raise SettingsError(f"SSL_CERT_DIR: {printable(paths)} is no path of a folder") from error
-    for path in _hashed_files(paths):
-        try:
-            context.load_verify_locations(cafile=path)
-        except OSError as error:
-            # One that is broken must not take away what the others prove.
-            log.warning("SSL_CERT_DIR: %s is left out: %s", printable(path), _reason_of(error))
-    return context
-
-
-def _hashed_files(paths: str) -> list[str]:
-    """Return the certificates in folders; raise SettingsError for a folder that cannot be read."""
-    found: list[str] = []
     for folder in filter(None, paths.split(os.pathsep)):
         try:
-            with os.scandir(folder) as entries:
-                found += sorted(each.path for each in entries if _HASHED_NAME.fullmatch(each.name))
+            files = _hashed_files(folder)
         except OSError as error:
             raise SettingsError(
                 f"SSL_CERT_DIR: {printable(folder)} cannot be read ({_reason_of(error)})"
             ) from error
-    return found
+        for path in files:
+            try:
+                context.load_verify_locations(cafile=path)
+            except OSError as error:
+                # One that is broken must not take away what the others prove.
+                log.warning("SSL_CERT_DIR: %s is left out: %s", printable(path), _reason_of(error))
+    return context
 
 
 def _trust_of_system() -> Trust:
@@ -116,21 +110,20 @@ def _trust_of_system() -> Trust:
     known = ssl.get_default_verify_paths()
     context = ssl.create_default_context(capath=known.openssl_capath)
     # From a folder OpenSSL reads the one that it needs; a file is read whole, which takes 20 ms.
-    in_folder = _hashed_file_count(known.openssl_capath)
-    if in_folder < _FEWEST_OF_A_SYSTEM:
+    in_folder: list[str] = []
+    with suppress(OSError):
+        in_folder = _hashed_files(known.openssl_capath)
+    if len(in_folder) < _FEWEST_OF_A_SYSTEM:
         try:
             context.load_verify_locations(cafile=known.openssl_cafile)
         except OSError:
-            if in_folder == 0:
+            if not in_folder:
                 advice = "this system has none: install ca-certificates, or set SSL_CERT_FILE"
                 return Trust(context, advice)
     advice = "set SSL_CERT_FILE to the site's certificates if it is the site's own"
     return Trust(context, advice)
 
 
-def _hashed_file_count(folder: str) -> int:
-    try:
-        with os.scandir(folder) as entries:
-            return sum(1 for each in entries if _HASHED_NAME.fullmatch(each.name))
-    except OSError:
-        return 0
+def _hashed_files(folder: str) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(each.path for each in entries if _HASHED_NAME.fullmatch(each.name))
