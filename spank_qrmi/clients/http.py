@@ -287,7 +287,8 @@ class HttpClient:
             timeout=httpx.Timeout(attempt.silence_seconds, connect=attempt.connect_seconds),
             extensions={"trace": attempt.follow, "request": request},
         ) as raw:
-            return _response(raw, request, _read_body(raw, attempt))
+            body, headers = _read_body(raw, attempt), dict(raw.headers)
+            return Response(raw.status_code, request.source, headers, body, request.secrets)
 
     def _open(self, environment: Mapping[str, str]) -> httpx.Client:
         """Return the open client, made with these variables if need be; raise SettingsError."""
@@ -381,8 +382,17 @@ def _refuse_head(raw: httpx.Response) -> None:
     Called before httpx acts on it: that reads where a redirect leads even if it does not follow.
     """
     request: HttpRequest = raw.request.extensions["request"]
-    if HTTPStatus.MULTIPLE_CHOICES <= raw.status_code < HTTPStatus.BAD_REQUEST:
-        raise _refusal_of_redirect(raw, request)
+    status = raw.status_code
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        # Following would carry credentials to a host that nobody configured. The rest of its URL
+        # may hold credentials too.
+        host = printable(_redirect_host(raw.headers.get("location", ""))[:_SHOWN_HOST_LIMIT])
+        raise RequestError(
+            f"{request.source} answered {status} and wants to send us to {host}: redirects are not "
+            "followed, correct the endpoint's URL",
+            status=status,
+            may_have_acted=status == HTTPStatus.SEE_OTHER and not request.is_repeatable,
+        )
     if raw.headers.get("content-encoding", "identity").strip().lower() != "identity":
         # A few bytes could unpack to more than there is memory, in one piece.
         raise RequestError(
@@ -391,32 +401,12 @@ def _refuse_head(raw: httpx.Response) -> None:
         )
 
 
-def _refusal_of_redirect(raw: httpx.Response, request: HttpRequest) -> RequestError:
-    """Return the refusal: following would carry credentials to a host that nobody configured.
-
-    It names the host only, the rest may hold credentials.
-    """
-    status = raw.status_code
-    host = printable(_redirect_host(raw.headers.get("location", ""))[:_SHOWN_HOST_LIMIT])
-    return RequestError(
-        f"{request.source} answered {status} and wants to send us to {host}: redirects are not "
-        "followed, correct the endpoint's URL",
-        status=status,
-        may_have_acted=status == HTTPStatus.SEE_OTHER and not request.is_repeatable,
-    )
-
-
 def _redirect_host(location: str) -> str:
     found = _AUTHORITY.match(location)
     if found is None:
         return "the same host"
     host = _HOST.fullmatch(found[1])
     return "an unreadable address" if host is None else host[1].lower()
-
-
-def _response(raw: httpx.Response, request: HttpRequest, body: bytes) -> Response:
-    headers = dict(raw.headers)
-    return Response(raw.status_code, request.source, headers, body, request.secrets)
 
 
 def _read_body(raw: httpx.Response, attempt: _Attempt) -> bytes:
