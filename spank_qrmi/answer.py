@@ -34,7 +34,6 @@ class AnswerWriter:
         self._send = send
         self._has_begun = False
         self._has_ended = False
-        self._is_abandoned = False
         # A thread left behind at the deadline may log while the answer goes on, or ends.
         self._sending = threading.Lock()
         self.redactor = Redactor()
@@ -44,10 +43,7 @@ class AnswerWriter:
         """Send one line of a level of `logging`; nothing after the end of the answer."""
         # Slurm has no level for warnings.
         line = f"warning: {text}" if level == logging.WARNING else text
-        record = encode_record(AnswerTag.LOG, _LEVELS_OF_SLURM[level] + self._line(line))
-        with self._sending:
-            if not self._has_ended:
-                self._deliver(record)
+        self._send_record(AnswerTag.LOG, _LEVELS_OF_SLURM[level] + self._line(line))
 
     def send_message(self, text: str) -> None:
         """Send one line for the job's own output."""
@@ -62,29 +58,25 @@ class AnswerWriter:
         """Send how much is left at services for later, the verdict and the end."""
         self._send_record(AnswerTag.HELD, str(left_count).encode())
         self._send_record(AnswerTag.VERDICT, verdict.value.encode())
-        with self._sending:
-            self._has_ended = True
-            self._deliver(encode_record(AnswerTag.END, b""))
+        self._send_record(AnswerTag.END, b"")
 
     def _line(self, text: str) -> bytes:
         return _shorten(self.redactor.clear(text)).encode("utf-8", "replace")
 
     def _send_record(self, tag: AnswerTag, payload: bytes) -> None:
-        record = encode_record(tag, payload)
+        data = encode_record(tag, payload)
         with self._sending:
-            self._deliver(record)
-
-    def _deliver(self, data: bytes) -> None:
-        if not self._has_begun:
-            self._has_begun = True
-            data = preamble(self.version) + data
-        if self._is_abandoned:
-            return
-        try:
-            self._send(data)
-        except OSError:
-            # slurmstepd is gone; what was acquired must be given back with nobody listening.
-            self._is_abandoned = True
+            if self._has_ended:
+                return
+            if not self._has_begun:
+                self._has_begun = True
+                data = preamble(self.version) + data
+            self._has_ended = tag is AnswerTag.END
+            try:
+                self._send(data)
+            except OSError:
+                # slurmstepd is gone; what was acquired must be given back with nobody listening.
+                self._has_ended = True
 
 
 def _shorten(line: str) -> str:
