@@ -27,7 +27,6 @@ from spank_qrmi.clients.request import (
     HttpRequest,
     all_headers,
     encode_body,
-    secret_values,
     split_checked_url,
     split_url,
 )
@@ -194,12 +193,16 @@ class HttpClient:
         seconds = min(self._deadline.remaining_seconds() * share, self._request_seconds)
         deadline = self._deadline.within(seconds)
         body_type, body = encode_body(json, form)
+        # A service may repeat a credential without the scheme before it.
+        proofs = [
+            value.removeprefix("Bearer ").removeprefix("Basic ") for value in headers.values()
+        ]
         request = HttpRequest(
             method,
             *split_checked_url(url, query),
             all_headers(headers, body_type),
             body,
-            (*secret_values(headers, form), *secrets),
+            (*proofs, *(form or {}).values(), *secrets),
             is_repeatable,
         )
         return repeat(lambda: self._try(request, deadline), deadline, max_tries)

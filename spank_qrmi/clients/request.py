@@ -117,12 +117,6 @@ def encode_body(
     raise RequestError("a setting of the resource has characters that cannot be sent")
 
 
-def secret_values(headers: Mapping[str, str], form: Mapping[str, str] | None) -> tuple[str, ...]:
-    """Return every value that proves who we are, without the scheme before it."""
-    values = [value.removeprefix("Bearer ").removeprefix("Basic ") for value in headers.values()]
-    return (*values, *(form or {}).values())
-
-
 def all_headers(headers: Mapping[str, str], body_type: str | None) -> dict[str, str]:
     """Return `headers` with our own; raise RequestError if one holds what cannot be sent."""
     for name, value in headers.items():
