@@ -6,8 +6,10 @@ escapes undone, since whoever wrote it chose which characters to escape, and how
 proportion to the text's length.
 """
 
+import json
 import re
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 MASK = "****"
@@ -77,7 +79,9 @@ def shown_value(name: str, value: str) -> str:
     """Return the value for a log line: masked for a secret name, without a proxy's user."""
     if is_secret_name(name):
         return MASK
-    return _without_user(value)
+    _, at, host = value.rpartition("@")
+    scheme = _SCHEME.match(value)
+    return f"{scheme[0] if scheme else ''}{MASK}@{host}" if at else value
 
 
 def shown_argument(argument: str) -> str:
@@ -86,18 +90,11 @@ def shown_argument(argument: str) -> str:
     return f"{name}={shown_value(name, value)}" if separator else argument
 
 
-def _without_user(value: str) -> str:
-    _, at, host = value.rpartition("@")
-    scheme = _SCHEME.match(value)
-    return f"{scheme[0] if scheme else ''}{MASK}@{host}" if at else value
-
-
 def error_place(error: BaseException) -> str:
     """Return type and place of an unexpected error; its text may hold a secret."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown place"
+    place = "unknown place"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        place = f"{frame.f_code.co_filename}:{line}"
     return f"{type(error).__name__} at {place}"
 
 
@@ -105,26 +102,21 @@ class Redactor:
     """Replaces known secrets in text, wherever they came from; and control characters."""
 
     def __init__(self) -> None:
-        self._secrets: frozenset[str] = frozenset()
+        self.secrets: frozenset[str] = frozenset()
         self._adding = threading.Lock()
 
     def add(self, values: Iterable[str]) -> None:
         """Remember values that must never be shown; other threads may add some, or clear text."""
         with self._adding:
-            self._secrets = self._secrets.union(values)
+            self.secrets = self.secrets.union(values)
 
     def add_variables(self, variables: Iterable[tuple[str, str]]) -> None:
         """Remember the values of those variables whose names say that they are secret."""
         self.add(value for name, value in variables if is_secret_name(name))
 
-    @property
-    def secrets(self) -> frozenset[str]:
-        """Every remembered secret."""
-        return self._secrets
-
     def clear(self, text: str) -> str:
         """Return the text as one printable line without any remembered secret."""
-        return printable(without_url_secrets(without(self._secrets, text)))
+        return printable(without_url_secrets(without(self.secrets, text)))
 
 
 _Pieces = Iterable[tuple[str, int]]
@@ -138,7 +130,6 @@ _JSON = (
     r"\\(?:u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}"
     r'|["\\/bfnrt])'
 )
-_OF_JSON = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
 def _places_of(words: Iterable[str], text: str) -> Iterator[tuple[int, int]]:
@@ -197,15 +188,8 @@ def _of_form(escaped: str) -> _Pieces:
 
 
 def _of_json(escaped: str) -> _Pieces:
-    kind = escaped[1]
-    if kind != "u":
-        character = _OF_JSON.get(kind, kind)
-    else:
-        # Not by a codec: it would be read now, by a process that may no longer be able to.
-        first, *second = (int(half, 16) for half in escaped[2:].split("\\u"))
-        code = 0x10000 + (first - 0xD800 << 10) + second[0] - 0xDC00 if second else first
-        character = chr(code)
-    return [(character, len(escaped))]
+    # Not by orjson, which refuses half of a pair.
+    return [(json.loads(f'"{escaped}"'), len(escaped))]
 
 
 _WAYS: Sequence[tuple[str, re.Pattern[str], Callable[[str], _Pieces]]] = (
