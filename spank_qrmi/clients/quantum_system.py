@@ -11,8 +11,8 @@ from http import HTTPStatus
 
 from spank_qrmi.clients.base import Exchange, path_segment
 from spank_qrmi.clients.ibm import IbmService
-from spank_qrmi.clients.response import Response, error_code
-from spank_qrmi.errors import AuthenticationError, ServiceError
+from spank_qrmi.clients.response import Response, error_code, whole_number
+from spank_qrmi.errors import ServiceError
 
 _JOBS = "/v1/jobs"
 _JOB_NOT_FOUND = "1291"
@@ -73,7 +73,9 @@ class QuantumSystem(IbmService):
         if response.status == HTTPStatus.NOT_FOUND and error_code(response) == _JOB_NOT_FOUND:
             return None
         if response.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
-            return self._find_in_list(exchange, quantum_job_id)
+            response, jobs = self._list_jobs(exchange)
+            found = [job for job in jobs if job.get("id") == quantum_job_id]
+            return _job(response, found[0], quantum_job_id) if found else None
         self.check_success(response)
         return _job(response, response.json_object(), quantum_job_id)
 
@@ -82,10 +84,8 @@ class QuantumSystem(IbmService):
         response = self.request(
             exchange, "POST", f"{_path(quantum_job_id)}/cancel", is_repeatable=True
         )
-        if not (
-            response.is_success or response.status in {HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND}
-        ):
-            raise self.refusal(response)
+        if response.status not in {HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND}:
+            self.check_success(response)
 
     def delete(self, exchange: Exchange, quantum_job_id: str) -> None:
         """Delete a job that is over, which frees its lane (DELETE /v1/jobs/{id}).
@@ -94,8 +94,8 @@ class QuantumSystem(IbmService):
         is not over.
         """
         response = self.request(exchange, "DELETE", _path(quantum_job_id), is_repeatable=True)
-        if not (response.is_success or response.status == HTTPStatus.NOT_FOUND):
-            raise self.refusal(response)
+        if response.status != HTTPStatus.NOT_FOUND:
+            self.check_success(response)
 
     def remove(self, exchange: Exchange, quantum_job_id: str) -> bool:
         """Cancel the job unless it is over, and delete it; return whether there was one.
@@ -127,13 +127,6 @@ class QuantumSystem(IbmService):
         ids = (job.get("id") for job in jobs)
         return frozenset(each for each in ids if isinstance(each, str))
 
-    def _find_in_list(self, exchange: Exchange, quantum_job_id: str) -> QuantumJob | None:
-        response, jobs = self._list_jobs(exchange)
-        for job in jobs:
-            if job.get("id") == quantum_job_id:
-                return _job(response, job, quantum_job_id)
-        return None
-
     def _list_jobs(
         self, exchange: Exchange, share: float = 1.0
     ) -> tuple[Response, list[dict[str, object]]]:
@@ -146,10 +139,7 @@ class QuantumSystem(IbmService):
 
     def refusal(self, response: Response) -> ServiceError:
         """Return the error for a response that is no success."""
-        text = self.refusal_text(response)
-        if response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            return AuthenticationError(text, status=response.status)
-        return ServiceError(text, status=response.status)
+        return response.refusal(self.refusal_text(response))
 
 
 def _path(quantum_job_id: str) -> str:
@@ -166,13 +156,8 @@ def _job(response: Response, document: Mapping[str, object], quantum_job_id: str
     return QuantumJob(
         quantum_job_id=quantum_job_id,
         status=status,
-        reason_code=_whole_number(document.get("reason_code")),
+        reason_code=whole_number(document.get("reason_code")),
         reason_message=response.shown(document.get("reason_message")),
         reason_solution=response.shown(document.get("reason_solution")),
-        quantum_nanoseconds=_whole_number(nanoseconds),
+        quantum_nanoseconds=whole_number(nanoseconds),
     )
-
-
-def _whole_number(value: object) -> int | None:
-    # bool is an int in Python, but not in JSON.
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -12,7 +12,7 @@ from http.client import responses
 
 import orjson
 
-from spank_qrmi.errors import ServiceError
+from spank_qrmi.errors import AuthenticationError, ServiceError
 from spank_qrmi.redaction import printable, without, without_url_secrets
 
 _TEXT_LIMIT = 200
@@ -53,6 +53,11 @@ class Response:
         text = f"the answer of {self.source} {problem}"
         return ServiceError(text, status=self.status, may_have_acted=may_have_acted)
 
+    def refusal(self, text: str) -> ServiceError:
+        """Return the error for a status that is no success."""
+        is_of_login = self.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
+        return (AuthenticationError if is_of_login else ServiceError)(text, status=self.status)
+
     def shown(self, value: object) -> str:
         """Return a text of the response as it may be shown to a user, at most 200 characters.
 
@@ -69,6 +74,12 @@ class Response:
         text = f"{self.status} {responses.get(self.status, '')}".rstrip()
         reason = error_text(self)
         return f"{text}: {reason}" if reason else text
+
+
+def whole_number(value: object) -> int | None:
+    """Return a value of JSON if it is a whole number."""
+    # bool is an int in Python, but not in JSON.
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def error_code(response: Response) -> object:

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.request import is_header_value
-from spank_qrmi.clients.response import Response
+from spank_qrmi.clients.response import Response, whole_number
 from spank_qrmi.errors import AuthenticationError, ServiceError
 
 LONGEST_TOKEN = 16 * 1024
@@ -130,18 +130,12 @@ class TokenSource:
                 status=response.status,
             )
         if not response.is_success:
-            message = f"{response.source} answered: {response.status_text()}"
-            is_refusal = response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
-            raise (AuthenticationError if is_refusal else ServiceError)(
-                message, status=response.status
-            )
+            raise response.refusal(f"{response.source} answered: {response.status_text()}")
         document = response.json_object()
-        token, life_seconds = document.get("access_token"), document.get("expires_in")
-        is_usable = isinstance(token, str) and is_token(token)
-        # bool is an int in Python, but not in JSON.
-        if not (is_usable and isinstance(life_seconds, int) and not isinstance(life_seconds, bool)):
+        token, life_seconds = document.get("access_token"), whole_number(document.get("expires_in"))
+        if not (isinstance(token, str) and is_token(token)) or life_seconds is None:
             raise response.unusable("holds no usable token")
-        return str(token), max(0, min(life_seconds, LONGEST_LIFE_SECONDS))
+        return token, max(0, min(life_seconds, LONGEST_LIFE_SECONDS))
 
 
 def is_token(text: str) -> bool:
