@@ -9,7 +9,7 @@ import os
 import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
+from http.client import responses
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 from urllib.parse import urlsplit
@@ -113,10 +113,7 @@ def _reason(error: Exception) -> tuple[int | None, str]:
     details = response.get("Error", {})
     code, text = str(details.get("Code", "")), str(details.get("Message", ""))
     reason = f"{text} ({code})" if text else code
-    try:
-        phrase = f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        phrase = str(status)
+    phrase = f"{status} {responses.get(status, '')}".rstrip()
     return status, printable(f"{phrase}: {reason}"[:_TEXT_LIMIT])
 
 

@@ -31,28 +31,24 @@ def read_primitive_input(path: str) -> bytes:
 
 def _read(path: str, shown: str) -> bytes:
     try:
-        if path == STANDARD_INPUT:
-            with open(_STANDARD_INPUT_DESCRIPTOR, "rb", closefd=False) as file:
-                content = _read_limited(file)
-        else:
-            with Path(path).open("rb") as file:
-                content = _read_limited(file)
+        with _open(path) as file:
+            is_too_large = os.fstat(file.fileno()).st_size > LARGEST_INPUT_BYTES
+            # One byte more shows that the limit is passed; a device may never end.
+            content = b"" if is_too_large else file.read(LARGEST_INPUT_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no file's name"
         raise QrunError(f"{shown} cannot be read: {reason}", ExitStatus.INPUT) from error
-    if len(content) > LARGEST_INPUT_BYTES:
+    if is_too_large or len(content) > LARGEST_INPUT_BYTES:
         raise QrunError(
             f"{shown} is larger than {LARGEST_INPUT_BYTES // 1024**2} MiB", ExitStatus.INPUT
         )
     return content
 
 
-def _read_limited(file: BinaryIO) -> bytes:
-    # One byte more shows that the limit is passed; a device may never end.
-    size = os.fstat(file.fileno()).st_size
-    if size > LARGEST_INPUT_BYTES:
-        return bytes(LARGEST_INPUT_BYTES + 1)
-    return file.read(LARGEST_INPUT_BYTES + 1)
+def _open(path: str) -> BinaryIO:
+    if path == STANDARD_INPUT:
+        return open(_STANDARD_INPUT_DESCRIPTOR, "rb", closefd=False)
+    return Path(path).open("rb")
 
 
 def _problem(content: bytes) -> str:

@@ -92,14 +92,12 @@ class ResultFile:
 
     def _replace(self, source: BinaryIO) -> None:
         target = self._target()
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:200]}.", dir=target.parent)
-        self._unfinished = Path(name)
-        try:
-            _copy(source, descriptor)
-            os.fchmod(descriptor, _mode_for(target))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        prefix = f".{target.name[:200]}."
+        with tempfile.NamedTemporaryFile(prefix=prefix, dir=target.parent, delete=False) as file:
+            self._unfinished = Path(file.name)
+            _copy(source, file.fileno())
+            os.fchmod(file.fileno(), _mode_for(target))
+            os.fsync(file.fileno())
         self._unfinished.replace(target)
         self._unfinished = None
 
