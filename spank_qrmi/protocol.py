@@ -24,7 +24,7 @@ the unit tests hold the two against each other.
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 
 from spank_qrmi.errors import ProtocolError
@@ -217,14 +217,7 @@ def decode_request(receive: Callable[[int], bytes], version: int) -> Request:
             raise ProtocolError(f"request holds record {tag_byte!r} twice")
         else:
             single[tag] = text
-    variables = (text.partition("=") for text in repeated[RequestTag.VARIABLE])
-    return replace(
-        _request_of(version, single),
-        arguments=tuple(repeated[RequestTag.ARGUMENT]),
-        variables=tuple((name, value) for name, _, value in variables),
-        quantum_jobs=tuple(repeated[RequestTag.QUANTUM_JOB]),
-        killed_quantum_jobs=tuple(repeated[RequestTag.KILLED_QUANTUM_JOB]),
-    )
+    return _request_of(version, single, repeated)
 
 
 def _verb_of(single: dict[RequestTag, str], version: int) -> Verb:
@@ -241,7 +234,9 @@ def _verb_of(single: dict[RequestTag, str], version: int) -> Verb:
         raise ProtocolError("request asks for something unknown") from error
 
 
-def _request_of(version: int, single: dict[RequestTag, str]) -> Request:
+def _request_of(
+    version: int, single: dict[RequestTag, str], repeated: dict[RequestTag, list[str]]
+) -> Request:
     def number(tag: RequestTag) -> int:
         found = parse_number(single.get(tag, ""), _LARGEST_NUMBER)
         if found is None:
@@ -252,6 +247,7 @@ def _request_of(version: int, single: dict[RequestTag, str]) -> Request:
         return number(tag) if tag in single else None
 
     time_limit_minutes = optional_number(RequestTag.TIME_LIMIT_MINUTES)
+    variables = (text.partition("=") for text in repeated[RequestTag.VARIABLE])
     return Request(
         verb=_verb_of(single, version),
         version=version,
@@ -265,4 +261,8 @@ def _request_of(version: int, single: dict[RequestTag, str]) -> Request:
         q_primitive=single.get(RequestTag.Q_PRIMITIVE, ""),
         time_limit_minutes=None if time_limit_minutes in _NO_LIMIT_MINUTES else time_limit_minutes,
         start_time=optional_number(RequestTag.START_TIME),
+        arguments=tuple(repeated[RequestTag.ARGUMENT]),
+        variables=tuple((name, value) for name, _, value in variables),
+        quantum_jobs=tuple(repeated[RequestTag.QUANTUM_JOB]),
+        killed_quantum_jobs=tuple(repeated[RequestTag.KILLED_QUANTUM_JOB]),
     )
