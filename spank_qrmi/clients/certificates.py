@@ -7,7 +7,6 @@ import re
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 from spank_qrmi.errors import SettingsError
 from spank_qrmi.redaction import printable
@@ -21,16 +20,8 @@ _FEWEST_OF_A_SYSTEM = 20
 _ADVICE = "{} is set and must name the certificates that prove it"
 
 
-@dataclass(frozen=True)
-class Trust:
-    """Whose certificates are trusted; `advice` says what to do about one that is not."""
-
-    context: ssl.SSLContext
-    advice: str
-
-
-def trust_of(variables: Mapping[str, str]) -> Trust:
-    """Return the trust in the certificates that a set of variables names, else in the system's.
+def trust_of(variables: Mapping[str, str]) -> tuple[ssl.SSLContext, str]:
+    """Return what trusts the named certificates, else the system's, and what to do about others.
 
     SSL_CERT_FILE wins over SSL_CERT_DIR. What these name is read at once, so nobody needs to be
     able to read it later; what is the system's may be read when it is needed. Verification cannot
@@ -38,9 +29,9 @@ def trust_of(variables: Mapping[str, str]) -> Trust:
     """
     file, folders = variables.get("SSL_CERT_FILE"), variables.get("SSL_CERT_DIR")
     if file:
-        return Trust(_context_of_file(file), _ADVICE.format("SSL_CERT_FILE"))
+        return _context_of_file(file), _ADVICE.format("SSL_CERT_FILE")
     if folders:
-        return Trust(_context_of_folders(folders), _ADVICE.format("SSL_CERT_DIR"))
+        return _context_of_folders(folders), _ADVICE.format("SSL_CERT_DIR")
     return _trust_of_system()
 
 
@@ -102,11 +93,8 @@ def _context_of_folders(paths: str) -> ssl.SSLContext:
     return context
 
 
-def _trust_of_system() -> Trust:
-    """Return the trust in the system's certificates, and what to do if one is not among them.
-
-    Whatever SSL_CERT_FILE and SSL_CERT_DIR are in the process's own environment.
-    """
+def _trust_of_system() -> tuple[ssl.SSLContext, str]:
+    """Return the same whatever SSL_CERT_FILE and SSL_CERT_DIR are in the process's environment."""
     known = ssl.get_default_verify_paths()
     context = ssl.create_default_context(capath=known.openssl_capath)
     # From a folder OpenSSL reads the one that it needs; a file is read whole, which takes 20 ms.
@@ -119,9 +107,9 @@ def _trust_of_system() -> Trust:
         except OSError:
             if not in_folder:
                 advice = "this system has none: install ca-certificates, or set SSL_CERT_FILE"
-                return Trust(context, advice)
+                return context, advice
     advice = "set SSL_CERT_FILE to the site's certificates if it is the site's own"
-    return Trust(context, advice)
+    return context, advice
 
 
 def _hashed_files(folder: str) -> list[str]:

@@ -299,10 +299,9 @@ class HttpClient:
             if self._client is None:
                 variables = {**os.environ, **environment}
                 check_proxies(variables)
-                trust = trust_of(variables)
+                context, self._advice = trust_of(variables)
                 with _proxies_of(environment):
-                    self._client = _new_client(verify=trust.context)
-                self._advice = trust.advice
+                    self._client = _new_client(verify=context)
             return self._client
 
 
