@@ -45,21 +45,18 @@ class Progress:
     def note(self, text: str) -> None:
         """Write one line unless the user wants none."""
         if not self._is_quiet:
-            self._write_line(text)
+            self.error(text)
 
     def error(self, text: str) -> None:
         """Write one line in any case."""
-        self._write_line(text)
+        self._clear_live_line()
+        self._write(f"{_NAME}: {self._redactor.clear(text)}\n")
 
     def service_log(self, text: str) -> None:
         """Write the service's log, its lines as they are but for control characters and secrets."""
         self._clear_live_line()
         for line in without(self._redactor.secrets, text).splitlines():
             self._write(f"{printable(line.expandtabs())}\n")
-
-    def _write_line(self, text: str) -> None:
-        self._clear_live_line()
-        self._write(f"{_NAME}: {self._redactor.clear(text)}\n")
 
     def _clear_live_line(self) -> None:
         if self._shows_live_line:

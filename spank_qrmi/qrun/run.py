@@ -9,6 +9,7 @@ import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.base import Exchange
@@ -48,18 +49,12 @@ class RunOptions:
     keeps_objects: bool
 
 
-@dataclass(frozen=True)
-class ObjectKeys:
+class ObjectKeys(NamedTuple):
     """Names of a job's objects in the bucket."""
 
     input: str
     results: str
     logs: str
-
-    @classmethod
-    def of(cls, quantum_job_id: str) -> "ObjectKeys":
-        """Return the names that IBM's own clients use."""
-        return cls(*(f"{kind}_{quantum_job_id}.json" for kind in ("input", "results", "logs")))
 
 
 class QuantumRun:
@@ -97,7 +92,8 @@ class QuantumRun:
         self._quantum_job_id = settings.quantum_job_id
         content = read_primitive_input(self._options.input_path)
         self._target.check()
-        keys = ObjectKeys.of(settings.quantum_job_id)
+        # As IBM's own clients name them.
+        keys = ObjectKeys(*(f"{kind}_{self._quantum_job_id}.json" for kind in ObjectKeys._fields))
         timeout_seconds = self._options.http_timeout_seconds
         store = ObjectStore(settings.store, timeout_seconds)
         with HttpClient(
@@ -112,7 +108,7 @@ class QuantumRun:
                 raise taken_id(settings.quantum_job_id)
             if self.is_stopped:
                 raise StoppedError
-            self._store, self._objects = store, (keys.input, keys.results, keys.logs)
+            self._store, self._objects = store, keys
             store.upload(keys.input, content)
             self._progress.state(f"job {settings.quantum_job_id}: submitting to {settings.backend}")
             try:
