@@ -61,7 +61,12 @@ class AnswerWriter:
         self._send_record(AnswerTag.END, b"")
 
     def _line(self, text: str) -> bytes:
-        return _shorten(self.redactor.clear(text)).encode("utf-8", "replace")
+        line = self.redactor.clear(text)
+        if len(line) > MAX_LINE_LENGTH:
+            # Its beginning says what it is about, its end what came of that or is to be done.
+            half = (MAX_LINE_LENGTH - len(_LEFT_OUT)) // 2
+            line = line[:half] + _LEFT_OUT + line[-half:]
+        return line.encode("utf-8", "replace")
 
     def _send_record(self, tag: AnswerTag, payload: bytes) -> None:
         data = encode_record(tag, payload)
@@ -77,14 +82,6 @@ class AnswerWriter:
             except OSError:
                 # slurmstepd is gone; what was acquired must be given back with nobody listening.
                 self._has_ended = True
-
-
-def _shorten(line: str) -> str:
-    """Return both ends of a line that is too long: its subject, and what came of it or is to do."""
-    if len(line) <= MAX_LINE_LENGTH:
-        return line
-    half = (MAX_LINE_LENGTH - len(_LEFT_OUT)) // 2
-    return line[:half] + _LEFT_OUT + line[-half:]
 
 
 class _LineHandler(logging.Handler):
