@@ -82,7 +82,8 @@ class _Attempt:
     def follow(self, event: str, details: Mapping[str, Any]) -> None:
         """Note what httpcore does; raise RequestError where it would begin to send too late."""
         if event == "connection.connect_tcp.started":
-            place = _authority(details["host"], details["port"])
+            host, port = details["host"], details["port"]
+            place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             self.proxy = "" if place == self.request.authority else place
         elif event.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._stream = details["return_value"]
@@ -90,13 +91,10 @@ class _Attempt:
             self.proxy = ""
             self.is_at_proxy = details["request"].method == b"CONNECT"
             if not self.is_at_proxy:
-                self._begin_sending()
-
-    def _begin_sending(self) -> None:
-        # Soon nobody waits any more, and a session would open that nobody knows of.
-        self.was_sent = time.monotonic() < self.send_by
-        if not self.was_sent:
-            raise RequestError(f"no time is left to ask {self.request.source}")
+                # Soon nobody waits any more, and a session would open that nobody knows of.
+                self.was_sent = time.monotonic() < self.send_by
+                if not self.was_sent:
+                    raise RequestError(f"no time is left to ask {self.request.source}")
 
     def give_up(self) -> None:
         """Send nothing from now on, and hang up: a response may have no end."""
@@ -220,8 +218,8 @@ class HttpClient:
         outcome = self._outcome_within(request, min(seconds, self._try_seconds))
         status = outcome.status if outcome.status is not None else "no answer"
         milliseconds = round((time.monotonic() - started_at) * 1000)
-        place = (request.authority, request.path)
-        log.debug("%s %s%s: %s, %d ms", request.method, *place, status, milliseconds)
+        place = f"{request.authority}{request.path}"
+        log.debug("%s %s: %s, %d ms", request.method, place, status, milliseconds)
         if isinstance(outcome, ServiceError):
             raise outcome
         failure = status_failure(outcome, is_repeatable=request.is_repeatable)
@@ -423,10 +421,6 @@ def _read_body(raw: httpx.Response, attempt: _Attempt) -> bytes:
                 may_have_acted=not request.is_repeatable,
             )
     return bytes(body)
-
-
-def _authority(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _failure(error: Exception, attempt: _Attempt, advice: str) -> RequestError:
