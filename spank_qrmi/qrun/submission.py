@@ -69,11 +69,9 @@ def submit(
         try:
             system.submit(exchange, order)
         except ServiceError as error:
-            submission.is_open = error.may_have_acted or was_lost
-            submission.is_possible = submission.is_open
+            submission.is_possible = submission.is_open = error.may_have_acted or was_lost
             if error.status == HTTPStatus.CONFLICT and was_lost:
                 # The id is ours: an earlier try did reach the service.
-                submission.is_possible = True
                 break
             if error.status == HTTPStatus.CONFLICT:
                 raise taken_id(str(order["id"])) from error
