@@ -134,8 +134,7 @@ class IbmService:
     ) -> None:
         """Return if the backend described at `path` has one of these statuses, in any case.
 
-        `share` (0 to 1) is the part of the remaining time that it may use. Raises AcquisitionError
-        with the service's reason, ServiceError if there is no response.
+        Raises AcquisitionError with the service's reason, ServiceError if there is no response.
         """
         response = self.request(exchange, "GET", path, is_repeatable=True, share=share)
         if response.status == HTTPStatus.NOT_FOUND:

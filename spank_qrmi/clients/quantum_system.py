@@ -119,10 +119,7 @@ class QuantumSystem(IbmService):
         return True
 
     def job_ids(self, exchange: Exchange, share: float = 1.0) -> frozenset[str]:
-        """Return the ids of all jobs that the login may see (GET /v1/jobs).
-
-        `share` (0 to 1) is the part of the remaining time that it may use. Raises ServiceError.
-        """
+        """Return the ids of all jobs that the login may see (GET /v1/jobs); raise ServiceError."""
         _, jobs = self._list_jobs(exchange, share)
         ids = (job.get("id") for job in jobs)
         return frozenset(each for each in ids if isinstance(each, str))

@@ -25,10 +25,7 @@ _RETRY_AFTER_DIGITS = 9
 
 
 class RequestError(ServiceError):
-    """One try of a request failed; `is_worth_repeating` says if another is safe and useful.
-
-    `facts` are those of ServiceError.
-    """
+    """One try of a request failed; `is_worth_repeating` says if another is safe and useful."""
 
     def __init__(self, message: str, *, is_worth_repeating: bool = False, **facts: Any) -> None:
         super().__init__(message, **facts)
