@@ -19,6 +19,4 @@ CLIENTS: dict[str, type[Client]] = {
 
 def type_number(type_name: str) -> int:
     """Return the number that log lines show for a type; raise KeyError for an unknown one."""
-    if type_name not in CLIENTS:
-        raise KeyError(type_name)
-    return list(CLIENTS).index(type_name)
+    return {name: number for number, name in enumerate(CLIENTS)}[type_name]

@@ -230,8 +230,8 @@ def _max_ttl_seconds(settings: Settings) -> int:
         if remaining_seconds is None:
             return _DEFAULT_MAX_TTL_SECONDS
         return max(1, min(_DEFAULT_MAX_TTL_SECONDS, remaining_seconds))
-    seconds = parse_number(text, 2**31) or 0
-    if not 1 <= seconds <= _LARGEST_MAX_TTL_SECONDS:
+    seconds = parse_number(text, _LARGEST_MAX_TTL_SECONDS)
+    if not seconds:
         raise AcquisitionError(
             f"{settings.variable(_MAX_TTL_KEY)} must be a whole number of seconds from 1 to "
             f"{_LARGEST_MAX_TTL_SECONDS}"
