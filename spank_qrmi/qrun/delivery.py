@@ -26,11 +26,6 @@ _PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0)
 class MissingResultError(QrunError):
     """The job completed, and yet there is no result."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "the job completed but the service has written no result", ExitStatus.RESULT
-        )
-
 
 def deliver_result(store: ObjectStore, key: str, target: ResultFile, deadline: Deadline) -> None:
     """Write the result to `target`, pretty-printed.
@@ -75,7 +70,9 @@ def _fetch(store: ObjectStore, key: str, target: BinaryIO, deadline: Deadline) -
             store.download(key, target)
         except ObjectStoreError as error:
             if error.status == HTTPStatus.NOT_FOUND:
-                raise MissingResultError from error
+                raise MissingResultError(
+                    "the job completed but the service has written no result", ExitStatus.RESULT
+                ) from error
             if seconds is None or not error.is_transient:
                 raise QrunError(str(error), ExitStatus.RESULT) from error
             pause(deadline, seconds)
