@@ -341,11 +341,12 @@ def _is_usable_proxy(value: str) -> bool:
 def _proxies_of(environment: Mapping[str, str]) -> Iterator[None]:
     """Set the process's variables of proxies while httpx makes a client, which reads them."""
     names = [*_PROXY_NAMES, "no_proxy"]
-    changed = [name for name in (*names, *map(str.upper, names)) if name in environment]
+    names += [name.upper() for name in names]
+    changes = {name: environment[name] for name in names if name in environment}
     with _setting_variables:
-        before = {name: os.environ.pop(name, None) for name in changed}
+        before = {name: os.environ[name] for name in changes if name in os.environ}
         try:
-            os.environ.update({name: environment[name] for name in changed})
+            os.environ.update(changes)
             yield
         except (httpx.InvalidURL, ValueError):
             # What these say themselves may hold a proxy's login.
@@ -354,10 +355,9 @@ def _proxies_of(environment: Mapping[str, str]) -> Iterator[None]:
                 "between them"
             ) from None
         finally:
-            for name, value in before.items():
+            for name in changes:
                 os.environ.pop(name, None)
-                if value is not None:
-                    os.environ[name] = value
+            os.environ.update(before)
 
 
 def _new_client(**options: Any) -> httpx.Client:
