@@ -143,12 +143,10 @@ class IbmService:
         backend = response.json_object()
         status = backend.get("status")
         if not isinstance(status, str) or status.lower() not in accessible_statuses:
-            state = response.shown(status)
-            text = (
-                f"the backend is {state}" if state else "the service gives no status of the backend"
-            )
-            reason = response.shown(backend.get("message"))
-            raise AcquisitionError(": ".join(filter(None, ("not accessible", text, reason))))
+            shown, reason = response.shown(status), response.shown(backend.get("message"))
+            state = f"backend is {shown}" if shown else "service gives no status of the backend"
+            text = f"not accessible: the {state}"
+            raise AcquisitionError(f"{text}: {reason}" if reason else text)
 
     def check_success(self, response: Response) -> None:
         """Raise the `refusal` of a response that is no success."""
