@@ -178,23 +178,18 @@ def read_records(receive: Callable[[int], bytes]) -> Iterator[tuple[bytes, bytes
 
     Raises ProtocolError if what comes is not one whole message within the limits.
     """
-    read = len(PREAMBLE)
-
-    def read_exactly(count: int) -> bytes:
-        nonlocal read
-        read += count
-        if read > MAX_MESSAGE_BYTES:
-            raise ProtocolError(f"message is longer than {MAX_MESSAGE_BYTES} bytes")
-        return _read_exactly(receive, count)
-
+    message_bytes = len(PREAMBLE)
     while True:
-        header = read_exactly(_HEADER_BYTES)
+        header = _read_exactly(receive, _HEADER_BYTES)
         tag, length = header[:1], int.from_bytes(header[1:], "big")
         if length > MAX_PAYLOAD_BYTES:
             raise ProtocolError(f"record {tag!r} is longer than {MAX_PAYLOAD_BYTES} bytes")
+        message_bytes += _HEADER_BYTES + length
+        if message_bytes > MAX_MESSAGE_BYTES:
+            raise ProtocolError(f"message is longer than {MAX_MESSAGE_BYTES} bytes")
         if tag == RequestTag.END.value:
             return
-        yield tag, read_exactly(length)
+        yield tag, _read_exactly(receive, length)
 
 
 def decode_request(receive: Callable[[int], bytes], version: int) -> Request:
