@@ -394,6 +394,8 @@ def test_worker_is_ready_before_it_is_asked_for(tmp_path: Path) -> None:
             with asked(unit.path) as worker:
                 assert worker.is_started()
                 assert int(worker.channel.recv(20)) == ready
+                # Else it could be taken for the next one that is ready.
+                assert worker.status() == 0
 
 
 def test_ready_worker_that_was_killed_is_replaced(tmp_path: Path) -> None:
