@@ -25,25 +25,11 @@ from loopback.waiting import wait_until
 from loopback.worker_server import worker_server
 from tests.slurm import fault_matrix as matrix
 from tests.slurm.both_ways import READY, WAYS
-from tests.slurm.product import SESSIONS, Product
+from tests.slurm.product import Product
+from tests.unit.vendors import HOLDERS, TOKEN, VENDORS, Vendor
 
 pytestmark = pytest.mark.usefixtures("limited_jobs", "epilog_is_known")
 
-QPUS = {
-    matrix.DIRECT_ACCESS: "ibm_torino",
-    matrix.RUNTIME: "ibm_sherbrooke",
-    matrix.PASQAL: "FRESNEL",
-}
-# What is asked to acquire, at each vendor.
-PATHS = {
-    matrix.DIRECT_ACCESS: "/direct-access/v1/backends/ibm_torino",
-    matrix.RUNTIME: f"{SESSIONS}$",
-    matrix.PASQAL: "/pasqal/",
-}
-ENDPOINTS = {
-    matrix.DIRECT_ACCESS: "QRMI_IBM_DA_ENDPOINT",
-    matrix.RUNTIME: "QRMI_IBM_QRS_ENDPOINT",
-}
 # Nothing listens on the discard port.
 DEAD_URL = "http://127.0.0.1:9"
 SERVICE_FAULTS: dict[str, tuple[dict[str, object], str]] = {
@@ -57,6 +43,8 @@ SERVICE_FAULTS: dict[str, tuple[dict[str, object], str]] = {
     matrix.LYING: ({"kind": "malformed"}, "is not .*JSON"),
 }
 RELEASE_FAULTS: dict[str, dict[str, object]] = {
+    matrix.DOWN: {"kind": "drop"},
+    matrix.HANGING: {"kind": "hang"},
     matrix.ERRING: {"kind": "status", "status": 500},
     matrix.SLOW: {"kind": "slow_drip", "delay_seconds": 0.5},
     matrix.LYING: {"kind": "malformed"},
@@ -69,25 +57,57 @@ LIMIT_SECONDS = 150
 UNTIL_FINISHED = "until [ -e finished ]; do sleep 0.1; done"
 
 
-def here(stage: str, *faults: str) -> pytest.MarkDecorator:
-    """Parametrise by those cells of a stage and some faults that are to be run here."""
+CELLS_RUN: set[tuple[str, str, Vendor]] = set()
+"""The cells that the tests below run."""
+
+
+def chosen_cells(stage: str, *faults: str) -> list[tuple[str, Vendor]]:
+    """Return those cells of a stage and some faults that are to be run here."""
     chosen = [
         (fault, vendor)
         for (fault, at, vendor), where in matrix.cells().items()
         if where == matrix.HERE and at == stage and fault in faults
     ]
+    CELLS_RUN.update((fault, stage, vendor) for fault, vendor in chosen)
+    return chosen
+
+
+def here(stage: str, *faults: str) -> pytest.MarkDecorator:
+    """Parametrise by those cells of a stage and some faults that are to be run here."""
     both_ways = [
         (way, *cell)
-        for number, cell in enumerate(chosen)
+        for number, cell in enumerate(chosen_cells(stage, *faults))
         for way in (WAYS if cell[0] in ENDING else [WAYS[number % len(WAYS)]])
     ]
     names = ("product", "fault", "vendor")
-    ids = map("-".join, both_ways)
+    ids = [f"{way}-{fault}-{vendor.type_name}" for way, fault, vendor in both_ways]
     return pytest.mark.parametrize(names, both_ways, indirect=["product"], ids=ids)
 
 
-def submit(product: Product, vendor: str, script: str = "echo started", *options: str) -> Job:
-    return product.submit(script, f"--qpu={QPUS[vendor]}", "--nodelist=n1", *options)
+@dataclass(frozen=True)
+class Paths:
+    """What the site is asked for a vendor's resource.
+
+    `question` comes first, `acquisition` takes what there is to take, `release` begins what gives
+    it back by `release_method`.
+    """
+
+    question: str
+    acquisition: str
+    release: str
+    release_method: str
+
+    @classmethod
+    def of(cls, vendor: Vendor) -> "Paths":
+        """Return a vendor's."""
+        asked = [each.split(" ")[1] for each in vendor.on_site({**vendor.check, **vendor.acquire})]
+        released = vendor.on_site(vendor.release)
+        method, _, path = released[-1].partition(" ") if released else ("", "", "")
+        return cls(asked[0], asked[-1], path.partition(TOKEN)[0], method)
+
+
+def submit(product: Product, vendor: Vendor, script: str = "echo started", *options: str) -> Job:
+    return product.submit(script, f"--qpu={vendor.name}", "--nodelist=n1", *options)
 
 
 def wait_for_script(job: Job) -> None:
@@ -101,18 +121,33 @@ def assert_nothing_left(product: Product) -> None:
     assert product.cluster.stepd_pids() == set()
 
 
-@here(matrix.ACQUIRE, matrix.STEPD, matrix.WORKER, matrix.SCANCEL)
-def test_killed_while_acquiring(product: Product, fault: str, vendor: str):
-    product.site.order_fault("hang", PATHS[vendor])
-    job = submit(product, vendor)
-    product.wait_for_request(PATHS[vendor])
-
+def strike(product: Product, job: Job, fault: str) -> None:
+    """End a process or a job, or restart a daemon; without its slurmstepd a job is cancelled."""
     if fault == matrix.WORKER:
         os.kill(product.wait_for_worker(job), signal.SIGKILL)
+    elif fault == matrix.TASK:
+        [stepd] = product.cluster.stepd_pids(job.id)
+        [task] = children_of(stepd)
+        os.kill(task, signal.SIGKILL)
     elif fault == matrix.STEPD:
         product.kill_stepd(job)
-    if fault != matrix.WORKER:
         job.cancel()
+    elif fault == matrix.SCANCEL:
+        job.cancel()
+    elif fault == matrix.SLURMD:
+        product.cluster.restart_slurmd("n1")
+    else:
+        product.cluster.restart_slurmctld()
+
+
+@here(matrix.ACQUIRE, matrix.STEPD, matrix.WORKER, matrix.SCANCEL)
+def test_killed_while_acquiring(product: Product, fault: str, vendor: Vendor):
+    path = Paths.of(vendor).acquisition
+    product.site.order_fault("hang", only(path))
+    job = submit(product, vendor)
+    product.wait_for_request(path)
+
+    strike(product, job, fault)
 
     result = job.wait()
     expected = "FAILED" if fault == matrix.WORKER else "CANCELLED"
@@ -121,15 +156,13 @@ def test_killed_while_acquiring(product: Product, fault: str, vendor: str):
 
 
 @here(matrix.ACQUIRE, matrix.SLURMD, matrix.SLURMCTLD)
-def test_daemon_restarted_while_acquiring(product: Product, fault: str, vendor: str):
-    product.site.order_fault("status", PATHS[vendor], status=503, retry_after=1)
+def test_daemon_restarted_while_acquiring(product: Product, fault: str, vendor: Vendor):
+    path = Paths.of(vendor).question
+    product.site.order_fault("status", only(path), status=503, retry_after=1)
     job = submit(product, vendor)
-    product.wait_for_request(PATHS[vendor])
+    product.wait_for_request(path)
 
-    if fault == matrix.SLURMD:
-        product.cluster.restart_slurmd("n1")
-    else:
-        product.cluster.restart_slurmctld()
+    strike(product, job, fault)
     product.site.clear_faults()
 
     result = job.wait()
@@ -138,14 +171,15 @@ def test_daemon_restarted_while_acquiring(product: Product, fault: str, vendor: 
 
 
 @here(matrix.ACQUIRE, *SERVICE_FAULTS)
-def test_service_fails_while_acquiring(product: Product, fault: str, vendor: str):
+def test_service_fails_while_acquiring(product: Product, fault: str, vendor: Vendor):
     order, reason = SERVICE_FAULTS[fault]
     product.write_plugstack("--acquire-timeout=2")
     if fault == matrix.DOWN:
-        dead = product.entry(QPUS[vendor], **{ENDPOINTS[vendor]: DEAD_URL})
+        dead = product.entry(vendor.name, **{vendor.endpoint_key: DEAD_URL})
         product.write_plugstack("--acquire-timeout=2", config=product.write_config(dead))
     else:
-        product.site.order_fault(path=PATHS[vendor], **order)  # type: ignore[arg-type]
+        path = only(Paths.of(vendor).acquisition)
+        product.site.order_fault(path=path, **order)  # type: ignore[arg-type]
 
     result = submit(product, vendor).wait()
 
@@ -154,27 +188,37 @@ def test_service_fails_while_acquiring(product: Product, fault: str, vendor: str
     assert_nothing_left(product)
 
 
-@here(matrix.JOB, matrix.TASK)
-def test_task_killed_during_the_job(product: Product, fault: str, vendor: str):
+@here(
+    *(matrix.JOB, matrix.STEPD, matrix.TASK, matrix.SCANCEL),
+    *(matrix.SLURMD, matrix.SLURMCTLD),
+)
+def test_struck_during_the_job(product: Product, fault: str, vendor: Vendor):
     job = submit(product, vendor, "echo here; exec sleep 600")
     wait_for_script(job)
-    [stepd] = product.cluster.stepd_pids(job.id)
-    [task] = children_of(stepd)
 
-    os.kill(task, signal.SIGKILL)
+    strike(product, job, fault)
 
-    assert (job.wait().state, job.details()["ExitCode"]) == ("FAILED", "0:9")
+    if fault in {matrix.SLURMD, matrix.SLURMCTLD}:
+        assert len(product.site.open_sessions()) == 1
+        job.cancel()
+    ended = (job.wait().state, job.details()["ExitCode"])
+    assert ended == ("FAILED", "0:9") if fault == matrix.TASK else ended[0] == "CANCELLED"
     assert_nothing_left(product)
 
 
-@here(matrix.RELEASE, matrix.SCANCEL)
-def test_cancelled_while_releasing(product: Product, fault: str, vendor: str):
-    keep_closing(product.site)
+@here(
+    *(matrix.RELEASE, matrix.STEPD, matrix.WORKER, matrix.SCANCEL),
+    *(matrix.SLURMD, matrix.SLURMCTLD),
+)
+def test_struck_while_releasing(product: Product, fault: str, vendor: Vendor):
+    paths = Paths.of(vendor)
+    put_off(product.site, paths)
     job = submit(product, vendor)
-    product.wait_for_request(f"{SESSIONS}/")
+    product.wait_for_request(paths.release)
 
-    job.cancel()
-    wait_until_over(job)
+    strike(product, job, fault)
+    if fault == matrix.SCANCEL:
+        wait_until_over(job)
     product.site.clear_faults()
 
     assert job.wait().state in {"CANCELLED", "COMPLETED"}
@@ -182,9 +226,10 @@ def test_cancelled_while_releasing(product: Product, fault: str, vendor: str):
 
 
 @here(matrix.RELEASE, *RELEASE_FAULTS)
-def test_service_fails_while_releasing(product: Product, fault: str, vendor: str):
+def test_service_fails_while_releasing(product: Product, fault: str, vendor: Vendor):
     product.write_plugstack("--release-timeout=2")
-    product.site.order_fault(path=f"{SESSIONS}/", **RELEASE_FAULTS[fault])  # type: ignore[arg-type]
+    path = Paths.of(vendor).release
+    product.site.order_fault(path=path, **RELEASE_FAULTS[fault])  # type: ignore[arg-type]
 
     result = submit(product, vendor).wait()
 
@@ -198,9 +243,15 @@ def test_service_fails_while_releasing(product: Product, fault: str, vendor: str
     assert_nothing_left(product)
 
 
-def keep_closing(site: Site) -> None:
-    """Let the site put off whoever closes a session."""
-    site.order_fault("status", SESSIONS, method="PATCH", status=429, retry_after=1)
+def only(path: str) -> str:
+    """Return the expression of this path and no other."""
+    return f"^{re.escape(path)}$"
+
+
+def put_off(site: Site, paths: Paths) -> None:
+    """Let the site put off whoever gives back what it holds."""
+    what = {"method": paths.release_method, "status": 429, "retry_after": 1}
+    site.order_fault("status", paths.release, **what)
 
 
 def wait_until_over(job: Job) -> None:
@@ -213,7 +264,7 @@ class LimitedJobs:
     """A job with a limit of a minute in each stage, by stage and vendor, on a cluster apart."""
 
     product: Product
-    jobs: dict[tuple[str, str], Job]
+    jobs: dict[tuple[str, Vendor], Job]
 
 
 @pytest.fixture(scope="module")
@@ -248,35 +299,39 @@ def limited_jobs(
 
 def submit_limited_jobs(product: Product) -> LimitedJobs:
     """Submit a job for each stage and vendor that is held up there."""
-    site = product.site
-    during_job = submit(product, matrix.RUNTIME, "echo here; exec sleep 600", "--time=1")
-    wait_for_script(during_job)
-    [of_job] = site.open_sessions()
-    script = f"echo here; {UNTIL_FINISHED}"
-    during_release = submit(product, matrix.RUNTIME, script, "--time=1")
-    wait_for_script(during_release)
-    [session] = set(site.open_sessions()) - {of_job}
-    site.order_fault("hang", f"{SESSIONS}/{session}")
-    (during_release.folder / "finished").touch()
-    product.wait_for_request(f"{SESSIONS}/{session}")
-    jobs = {(matrix.JOB, matrix.RUNTIME): during_job}
-    jobs[matrix.RELEASE, matrix.RUNTIME] = during_release
-    for vendor, path in (PATHS | {matrix.RUNTIME: "/runtime/api/v1/backends/"}).items():
-        site.order_fault("hang", path)
+    jobs: dict[tuple[str, Vendor], Job] = {}
+    for vendor in HOLDERS:
+        release = Paths.of(vendor).release
+        before = set(product.site.open_sessions())
+        jobs[matrix.JOB, vendor] = submit(product, vendor, "echo here; exec sleep 600", "--time=1")
+        wait_for_script(jobs[matrix.JOB, vendor])
+        of_job = set(product.site.open_sessions())
+        assert len(of_job - before) == 1
+        script = f"echo here; {UNTIL_FINISHED}"
+        releasing = jobs[matrix.RELEASE, vendor] = submit(product, vendor, script, "--time=1")
+        wait_for_script(releasing)
+        [session] = set(product.site.open_sessions()) - of_job
+        product.site.order_fault("hang", f"{release}{session}")
+        (releasing.folder / "finished").touch()
+        product.wait_for_request(f"{release}{session}")
+    for vendor in VENDORS:
+        product.site.order_fault("hang", only(Paths.of(vendor).question))
         jobs[matrix.ACQUIRE, vendor] = submit(product, vendor, "echo started", "--time=1")
     return LimitedJobs(product, jobs)
 
 
+LIMITED = [
+    (stage, vendor)
+    for stage in matrix.STAGES
+    for _, vendor in chosen_cells(stage, matrix.TIME_LIMIT)
+]
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    ("stage", "vendor"),
-    [
-        (stage, vendor)
-        for (fault, stage, vendor), where in matrix.cells().items()
-        if where == matrix.HERE and fault == matrix.TIME_LIMIT
-    ],
+    ("stage", "vendor"), LIMITED, ids=[f"{stage}-{vendor.type_name}" for stage, vendor in LIMITED]
 )
-def test_time_limit(limited_jobs: dict[str, LimitedJobs], way: str, stage: str, vendor: str):
+def test_time_limit(limited_jobs: dict[str, LimitedJobs], way: str, stage: str, vendor: Vendor):
     product, job = limited_jobs[way].product, limited_jobs[way].jobs[stage, vendor]
     wait_until_over(job)
     if stage == matrix.RELEASE:

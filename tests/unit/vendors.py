@@ -1,33 +1,43 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every resource type as tests know it: a resource, and what its service tells where all is well.
 
-What holds for each vendor is tested with each row; a new type is one more at the end.
+What holds for each vendor is tested with each row, against stand-ins, on a simulated site and by
+the fault matrix; a new type is one more at the end.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+import httpx
+import pytest
 
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Settings
-from tests.unit.fake_services import FakeService, ibm_values, reply, settings_of
+from tests.unit.fake_services import API_URL, FakeService, ibm_values, reply, settings_of
+
+TOKEN = "s-1"
+"""What a service here calls what it holds."""
 
 Documents = Mapping[str, Mapping[str, object]]
 """Documents that a service answers with, by "METHOD /path" of the request."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Vendor:
-    """One resource type; `required` are the keys of its settings that it cannot do without.
+    """One resource type; its resource is one of the simulated site's too.
 
-    `check`, `acquire` and `release` are all the requests of each, IAM's for access tokens left out;
-    where `acquire` has none, the service holds nothing. `sent_to` says where which credentials go,
-    `program_keys` name those that only the user's program sends.
+    `required` are the keys of its settings that it cannot do without. `check`, `acquire` and
+    `release` are all the requests of each in their order, those for access tokens left out; where
+    `acquire` has none, the service holds nothing. `sent_to` says where which credentials go, to the
+    service itself last; `program_keys` name those that only the user's program sends. The simulated
+    site has the service at `site_path`.
     """
 
     type_name: str
     settings: Settings
     required: tuple[str, ...]
     sent_to: Mapping[str, tuple[str, ...]]
+    site_path: str
     check: Documents
     acquire: Documents = field(default_factory=dict)
     release: Documents = field(default_factory=dict)
@@ -37,6 +47,27 @@ class Vendor:
     def documents(self) -> Documents:
         """Return all that the service is asked for."""
         return {**self.check, **self.acquire, **self.release}
+
+    @property
+    def name(self) -> str:
+        """Return the resource's name, by which jobs ask for it."""
+        return self.settings.resource_name
+
+    @property
+    def holds(self) -> bool:
+        """Return whether the service holds something for a job."""
+        return bool(self.acquire)
+
+    @property
+    def endpoint_key(self) -> str:
+        """Return the key that says where the service is."""
+        return list(self.sent_to)[-1]
+
+    def on_site(self, documents: Documents) -> list[str]:
+        """Return what the simulated site is asked, as "METHOD /path", for these documents."""
+        base = httpx.URL(API_URL).path
+        requests = (asked.split(" ") for asked in documents)
+        return [f"{method} {self.site_path}{path.removeprefix(base)}" for method, path in requests]
 
     def client(self) -> Client:
         """Return the resource's client."""
@@ -56,29 +87,40 @@ def ibm_endpoints(prefix: str, *credentials: str) -> dict[str, tuple[str, ...]]:
 
 DIRECT_ACCESS = Vendor(
     "direct-access",
-    settings_of(ibm_values("QRMI_IBM_DA_")),
+    settings_of(ibm_values("QRMI_IBM_DA_"), "ibm_torino"),
     required=tuple(ibm_values("QRMI_IBM_DA_")),
     sent_to=ibm_endpoints("QRMI_IBM_DA_"),
-    check={"GET /base/v1/backends/ibm_x": {"status": "online"}},
+    site_path="/direct-access",
+    check={"GET /base/v1/backends/ibm_torino": {"status": "online"}},
     program_keys=("QRMI_IBM_DA_AWS_SECRET_ACCESS_KEY", "QRMI_IBM_DA_S3_ENDPOINT"),
 )
 QISKIT_RUNTIME = Vendor(
     "qiskit-runtime-service",
-    settings_of(ibm_values("QRMI_IBM_QRS_")),
+    settings_of(ibm_values("QRMI_IBM_QRS_"), "ibm_sherbrooke"),
     required=tuple(ibm_values("QRMI_IBM_QRS_")),
     sent_to=ibm_endpoints("QRMI_IBM_QRS_", "QRMI_IBM_QRS_SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"),
-    check={"GET /base/backends/ibm_x/status": {"status": "active"}},
-    acquire={"POST /base/sessions": {"id": "s-1"}},
-    release={"GET /base/jobs": {"jobs": []}, "PATCH /base/sessions/s-1": {}},
+    site_path="/runtime/api/v1",
+    check={"GET /base/backends/ibm_sherbrooke/status": {"status": "active"}},
+    acquire={"POST /base/sessions": {"id": TOKEN}},
+    release={"GET /base/jobs": {"jobs": []}, f"PATCH /base/sessions/{TOKEN}": {}},
 )
 PASQAL_CLOUD = Vendor(
     "pasqal-cloud",
     settings_of({}, "FRESNEL"),
     required=(),
     sent_to={"QRMI_PASQAL_CLOUD_BASE_URL": ()},
+    site_path="/pasqal",
     check={"GET /core-fast/api/v1/devices": {"data": [{"availability": "ACTIVE"}]}},
     program_keys=("QRMI_PASQAL_CLOUD_AUTH_TOKEN", "QRMI_PASQAL_CLOUD_PROJECT_ID"),
 )
 
 VENDORS: tuple[Vendor, ...] = (DIRECT_ACCESS, QISKIT_RUNTIME, PASQAL_CLOUD)
 """In the order of their numbers, see `type_number`."""
+
+HOLDERS = tuple(each for each in VENDORS if each.holds)
+"""Those whose services hold something for a job."""
+
+
+def each_of(vendors: Iterable[Vendor]) -> pytest.MarkDecorator:
+    """Parametrise a test by vendors, as `vendor`."""
+    return pytest.mark.parametrize("vendor", vendors, ids=lambda each: each.type_name)

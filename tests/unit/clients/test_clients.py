@@ -16,9 +16,9 @@ from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.redaction import is_secret_name
 from tests.unit.fake_services import SECRETS, settings_of
 from tests.unit.outcomes import outcome_of, trying
-from tests.unit.vendors import VENDORS, Vendor
+from tests.unit.vendors import VENDORS, Vendor, each_of
 
-each_vendor = pytest.mark.parametrize("vendor", VENDORS, ids=lambda each: each.type_name)
+each_vendor = each_of(VENDORS)
 
 
 def test_types_keep_their_numbers() -> None:
@@ -54,7 +54,7 @@ def test_each_step_asks_what_it_must_and_no_more(vendor: Vendor) -> None:
     asked, token = asked_by("acquire")
     assert asked == set(vendor.acquire)
     assert asked_by("release", token) == (set(vendor.release), None)
-    assert (client.hold is not None) == bool(vendor.acquire)
+    assert (client.hold is not None) == vendor.holds
     if client.hold is None:
         assert uuid.UUID(token).version == 4
         assert asked_by("acquire")[1] != token
