@@ -14,38 +14,14 @@ from loopback.errors import ClusterError
 from loopback.processes import Daemon
 from loopback.waiting import wait_until
 from spank_qrmi.clients import qrun_variables as qrun_names
-from spank_qrmi_simulator.object_store import ACCESS_KEY_ID, SECRET_ACCESS_KEY
-from spank_qrmi_simulator.pasqal_login import PASSWORD
-from spank_qrmi_simulator.pasqal_tokens import AUTH_TOKEN
-from spank_qrmi_simulator.site import (
-    API_KEY,
-    APP_ID_CLIENT_ID,
-    APP_ID_SECRET,
-    OPEN_PLAN_API_KEY,
-    SERVICE_CRN,
-    SESSION_ID_END,
-    TOKEN_START,
-)
+from spank_qrmi_simulator.site import APP_ID_CLIENT_ID, APP_ID_SECRET
+from spank_qrmi_simulator.vendors import VENDORS
 
 START_SECONDS = 60.0
 # A job that is cancelled while it is suspended ends after KillWait.
 RELEASE_SECONDS = 120.0
 
-SECRETS = {
-    "API key": API_KEY,
-    "API key of the open plan": OPEN_PLAN_API_KEY,
-    "service CRN": SERVICE_CRN,
-    "secret of App ID": APP_ID_SECRET,
-    "access key id of S3": ACCESS_KEY_ID,
-    "secret access key of S3": SECRET_ACCESS_KEY,
-    "Pasqal's token": AUTH_TOKEN,
-    "Pasqal's password": PASSWORD,
-    "bearer token": TOKEN_START,
-    # How each begins that Pasqal's login issues.
-    "JSON web token": "eyJhbGciOiJIUzI1NiIs",
-    "session id": SESSION_ID_END,
-    "signed URL": "X-Amz-Signature=",
-}
+SECRETS = {kind: text for vendor in VENDORS for kind, text in vendor.secrets.items()}
 """A text that is in every secret of a kind, and nowhere else."""
 
 

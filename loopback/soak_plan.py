@@ -5,10 +5,13 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from spank_qrmi_simulator.site import Site
+from spank_qrmi_simulator.vendors import VENDORS
+
 ARRAY_TASKS = 3
 LONGEST_SCRIPT_SECONDS = 4
 
-QPUS = (
+_MIXED = (
     "ibm_sherbrooke",
     "ibm_brisbane",
     "ibm_sherbrooke,FRESNEL",
@@ -16,6 +19,13 @@ QPUS = (
     "ibm_sherbrooke,ibm_brisbane,ibm_torino,FRESNEL",
     "FRESNEL",
 )
+_OF_OTHER_TYPES = (
+    next(iter(offer.names))
+    for vendor in VENDORS
+    for offer in vendor(Site()).offers("http://site", None)
+    if not set(offer.names) & set(",".join(_MIXED).split(","))
+)
+QPUS = (*_MIXED, *_OF_OTHER_TYPES)
 # Batch scripts: what each does, SECONDS filled in.
 SCRIPTS = ("sleep {seconds}", "srun sleep {seconds}", "sleep {seconds}; exit 3", "true")
 WAYS = ("batch",) * 6 + ("srun",) * 3 + ("array",)
@@ -23,15 +33,17 @@ PLUGSTACK_MODES = ("optional", "required")
 REQUIREMENTS = ("any", "all")
 
 SESSIONS = "/runtime/api/v1/sessions"
-PATHS = (
+_OF_IBM = (
     f"{SESSIONS}$",
     f"{SESSIONS}/",
     "/runtime/api/v1/jobs",
     "/runtime/api/v1/backends/",
     "/iam/identity/token",
     "/direct-access/",
-    "/pasqal/",
 )
+_ALL = {f"/{vendor.prefix.split('/')[1]}/" for vendor in VENDORS}
+_OF_OTHERS = _ALL - {"/iam/", "/runtime/", "/direct-access/"}
+PATHS = (*_OF_IBM, *sorted(_OF_OTHERS))
 FAULTS: tuple[Mapping[str, object], ...] = (
     {"kind": "status", "status": 500},
     {"kind": "status", "status": 429, "retry_after": 1},

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the vendors' endpoints have in common: refusing a request, reading its body.
+"""What the vendors have in common: being a part of the site, refusing a request, reading its body.
 
 Anything that only one vendor does belongs into that vendor's module.
 """
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 from urllib.parse import parse_qsl
 
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
+
+from spank_qrmi_simulator.object_store import ObjectStore
+from spank_qrmi_simulator.site import Site
 
 LARGEST_BODY_BYTES = 64 << 20
 """Far more than any job that the simulator can run."""
@@ -28,16 +32,49 @@ class RefusalError(HTTPException):
         self.code = code
 
 
-class Vendor(Protocol):
-    """One vendor's API: where it lives, what it serves and how its errors look."""
+@dataclass(frozen=True)
+class Offer:
+    """Resources of one type, as qrmi_config.json has them: with all but their names in common."""
 
-    prefix: str
+    type_name: str
+    names: Iterable[str]
+    environment: Mapping[str, str]
+
+
+class Vendor(Protocol):
+    """One vendor's part of the site: where its API lives, what it serves and offers.
+
+    What it holds for jobs are sessions of the site's. It keeps what only it has, or the site does.
+    """
+
+    prefix: ClassVar[str]
+
+    secrets: ClassVar[Mapping[str, str]] = {}
+    """A text that is in every secret of a kind that it issues or asks for, and nowhere else."""
+
+    def __init__(self, site: Site) -> None:
+        """Make the part as it is at the start."""
 
     def routes(self) -> list[Route]:
         """Return the endpoints, with full paths."""
 
     def error_body(self, status: int, code: str | None, message: str) -> dict[str, object]:
         """Return an error as the vendor words it in JSON."""
+
+    def offers(self, base_url: str, store: ObjectStore | None) -> Sequence[Offer]:
+        """Return all resources at the start; `base_url` ends without a slash."""
+        return ()
+
+    def machines(self) -> Mapping[str, Any]:
+        """Return what can be changed from outside, by name: dataclasses whose first field it is."""
+        return {}
+
+    def state(self) -> Mapping[str, object]:
+        """Return what is shown of it from outside, as JSON."""
+        return {}
+
+    def reset(self) -> None:
+        """Go back to the first state; what the site keeps, it has reset."""
 
 
 def media_type(request: Request) -> str:

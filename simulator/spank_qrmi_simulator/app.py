@@ -12,32 +12,22 @@ from starlette.responses import JSONResponse, Response
 from spank_qrmi_simulator.answers import RefusalError, Vendor
 from spank_qrmi_simulator.control import Control
 from spank_qrmi_simulator.fault_middleware import FaultMiddleware
-from spank_qrmi_simulator.iam import Iam
-from spank_qrmi_simulator.pasqal_cloud import PasqalCloud
-from spank_qrmi_simulator.pasqal_login import PasqalLogin
-from spank_qrmi_simulator.qiskit_runtime import QiskitRuntime
-from spank_qrmi_simulator.quantum_system import QuantumSystem
 from spank_qrmi_simulator.recording import RecordingMiddleware
 from spank_qrmi_simulator.site import Site
+from spank_qrmi_simulator.vendors import VENDORS
 
 
 def create_app(site: Site) -> Starlette:
     """Return the application that serves `site`; errors take the shape of the path's vendor."""
-    vendors: tuple[Vendor, ...] = (
-        Iam(site),
-        QuantumSystem(site),
-        QiskitRuntime(site),
-        PasqalLogin(site),
-        PasqalCloud(site),
-        Control(site),
-    )
+    vendors = [vendor(site) for vendor in VENDORS]
+    parts: list[Vendor | Control] = [*vendors, Control(site, vendors)]
 
     def error_body(
         path: str, status: int, message: str, code: str | None = None
     ) -> dict[str, object]:
-        for vendor in vendors:
-            if path.startswith(f"{vendor.prefix}/"):
-                return vendor.error_body(status, code, message)
+        for part in parts:
+            if path.startswith(f"{part.prefix}/"):
+                return part.error_body(status, code, message)
         return {"error": message}
 
     async def refuse(request: Request, error: Exception) -> Response:
@@ -51,7 +41,7 @@ def create_app(site: Site) -> Starlette:
         return Response(status_code=400)
 
     app = Starlette(
-        routes=[route for vendor in vendors for route in vendor.routes()],
+        routes=[route for part in parts for route in part.routes()],
         middleware=[
             Middleware(RecordingMiddleware, site=site),
             Middleware(FaultMiddleware, site=site, error_body=error_body),

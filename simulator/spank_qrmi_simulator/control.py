@@ -4,32 +4,31 @@
 No vendor has these; they are never struck by faults and never counted as requests.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from spank_qrmi_simulator.answers import RefusalError, read_json_object
+from spank_qrmi_simulator.answers import RefusalError, Vendor, read_json_object
 from spank_qrmi_simulator.faults import FaultError, parse_fault
-from spank_qrmi_simulator.ibm_backends import Backend
 from spank_qrmi_simulator.jobs import PENDING_STATUSES, Job
-from spank_qrmi_simulator.pasqal_batches import Batch
 from spank_qrmi_simulator.sessions import Session
-from spank_qrmi_simulator.site import Device, Site
+from spank_qrmi_simulator.site import Site
 
 PREFIX = "/_simulator"
 LONGEST_STATUS = 64
 
 
 class Control:
-    """The control endpoints."""
+    """The control endpoints, for a site with these vendors."""
 
     prefix = PREFIX
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, vendors: Sequence[Vendor]) -> None:
         self._site = site
+        self._vendors = vendors
 
     def routes(self) -> list[Route]:
         """Return the endpoints, with full paths."""
@@ -64,17 +63,14 @@ class Control:
                 "requests": [asdict(record) for record in site.requests],
                 "tokens_issued": site.tokens_issued,
                 "faults": site.faults.documents(),
-                "quantum_system_backends": _documents(site.quantum_system_backends),
-                "qiskit_runtime_backends": _documents(site.qiskit_runtime_backends),
-                "pasqal_cloud_devices": _documents(site.devices),
-                "pasqal_cloud_batches": [
-                    _batch_document(batch) for batch in site.pasqal_batches.batches()
-                ],
             }
+            | {key: shown for one in self._vendors for key, shown in one.state().items()}
         )
 
     async def _reset(self, request: Request) -> Response:
         self._site.reset()
+        for vendor in self._vendors:
+            vendor.reset()
         return Response(status_code=204)
 
     async def _order_fault(self, request: Request) -> Response:
@@ -91,21 +87,19 @@ class Control:
         return Response(status_code=204)
 
     async def _change_backend(self, request: Request) -> Response:
-        site = self._site
         name = request.path_params["name"]
-        device = site.devices.get(name)
-        backend = site.quantum_system_backends.get(name) or site.qiskit_runtime_backends.get(name)
-        known = {"status", "holds_jobs"} if device is None else {"status", "availability"}
-        if device is None and backend is None:
+        found = [one.machines()[name] for one in self._vendors if name in one.machines()]
+        if not found:
             raise RefusalError(404, "no backend or device has that name")
+        known = {field.name for field in fields(found[0])[1:]}
         change = await read_json_object(request)
         if not change or change.keys() - known:
             message = f"the body must hold {' or '.join(sorted(known))}"
             raise RefusalError(422, message)
         for key, value in change.items():
-            _check_change(key, value)
+            _check_change(key, value, getattr(found[0], key))
         for key, value in change.items():
-            setattr(device or backend, key, value)
+            setattr(found[0], key, value)
         return Response(status_code=204)
 
     async def _add_job(self, request: Request) -> Response:
@@ -148,29 +142,14 @@ class Control:
         }
 
 
-def _check_change(key: str, value: object) -> None:
-    if key == "holds_jobs":
+def _check_change(key: str, value: object, old: object) -> None:
+    if isinstance(old, bool):
         if not isinstance(value, bool):
-            raise RefusalError(422, "holds_jobs must be true or false")
+            message = f"{key} must be true or false"
+            raise RefusalError(422, message)
     elif not isinstance(value, str) or not 0 < len(value) <= LONGEST_STATUS:
         message = f"{key} must be a short text"
         raise RefusalError(422, message)
-
-
-def _documents(things: Mapping[str, Backend | Device]) -> dict[str, dict[str, object]]:
-    return {name: asdict(thing) for name, thing in things.items()}
-
-
-def _batch_document(batch: Batch) -> dict[str, object]:
-    return {
-        "id": batch.batch_id,
-        "device_type": batch.device_type,
-        "status": batch.status(),
-        "jobs": [
-            {"id": job.job_id, "status": job.status, "runs": job.program.runs, "errors": job.errors}
-            for job in batch.jobs
-        ],
-    }
 
 
 def _job_document(job: Job, kind: str) -> dict[str, object]:

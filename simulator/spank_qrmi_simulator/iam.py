@@ -4,12 +4,22 @@
 Request, answer and refusal codes as in the service's public description of `/identity/token`.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from spank_qrmi_simulator.answers import RefusalError, read_form
-from spank_qrmi_simulator.site import Site, Token
+from spank_qrmi_simulator.answers import RefusalError, Vendor, read_form
+from spank_qrmi_simulator.site import (
+    API_KEY,
+    OPEN_PLAN_API_KEY,
+    SERVICE_CRN,
+    TOKEN_START,
+    Site,
+    Token,
+)
 
 GRANT_TYPE = "urn:ibm:params:oauth:grant-type:apikey"
 PROPERTY_MISSING = "BXNIM0109E"
@@ -17,10 +27,16 @@ KEY_NOT_FOUND = "BXNIM0415E"
 WEB_EXCEPTION = "BXNIM0060E"
 
 
-class Iam:
+class Iam(Vendor):
     """The token endpoint."""
 
     prefix = "/iam"
+    secrets: ClassVar[Mapping[str, str]] = {
+        "API key": API_KEY,
+        "API key of the open plan": OPEN_PLAN_API_KEY,
+        "service CRN": SERVICE_CRN,
+        "bearer token": TOKEN_START,
+    }
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -65,3 +81,13 @@ def bearer_token(request: Request, site: Site) -> Token | None:
     """Return the valid bearer token that the request carries."""
     scheme, _, text = request.headers.get("authorization", "").partition(" ")
     return site.token(text.strip()) if scheme.lower() == "bearer" else None
+
+
+def ibm_environment(prefix: str, service_url: str, base_url: str) -> dict[str, str]:
+    """Return the four variables of a resource of an IBM type, whose names begin with `prefix`."""
+    return {
+        f"{prefix}ENDPOINT": service_url,
+        f"{prefix}IAM_ENDPOINT": f"{base_url}{Iam.prefix}",
+        f"{prefix}IAM_APIKEY": API_KEY,
+        f"{prefix}SERVICE_CRN": SERVICE_CRN,
+    }

@@ -5,21 +5,30 @@ Devices and public specifications need no authentication, as with the service; a
 bearer token. Only what the service's clients are known to send is accepted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
+from typing import ClassVar
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from spank_qrmi_simulator.answers import RefusalError, read_json_object, refuse_unknown_keys
+from spank_qrmi_simulator.answers import (
+    Offer,
+    RefusalError,
+    Vendor,
+    read_json_object,
+    refuse_unknown_keys,
+)
 from spank_qrmi_simulator.execution.errors import ExecutionError
+from spank_qrmi_simulator.object_store import ObjectStore
 from spank_qrmi_simulator.pasqal_batches import Batch, BatchJob, Program
 from spank_qrmi_simulator.pasqal_devices import DeviceSpecs, is_emulator
-from spank_qrmi_simulator.pasqal_tokens import PROJECT_ID
-from spank_qrmi_simulator.site import Site
+from spank_qrmi_simulator.pasqal_login import PasqalLogin
+from spank_qrmi_simulator.pasqal_tokens import AUTH_TOKEN, PROJECT_ID
+from spank_qrmi_simulator.site import Device, Site
 
 BATCH_KEYS = frozenset({"sequence_builder", "jobs", "device_type", "project_id"})
 JOB_KEYS = frozenset({"runs", "variables"})
@@ -27,10 +36,11 @@ LARGEST_RUNS = 1_000_000
 """No service's limit: the simulator draws every run."""
 
 
-class PasqalCloud:
+class PasqalCloud(Vendor):
     """The service's core API."""
 
     prefix = "/pasqal"
+    secrets: ClassVar[Mapping[str, str]] = {"Pasqal's token": AUTH_TOKEN}
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -55,6 +65,29 @@ class PasqalCloud:
     def error_body(self, status: int, code: str | None, message: str) -> dict[str, object]:
         """Return an error with the keys that the service's own Python client reads."""
         return {"status": "fail", "code": code or str(status), "message": message}
+
+    def offers(self, base_url: str, store: ObjectStore | None) -> Sequence[Offer]:
+        """Return the devices."""
+        environment = {
+            "QRMI_PASQAL_CLOUD_BASE_URL": f"{base_url}{self.prefix}",
+            "QRMI_PASQAL_CLOUD_PROJECT_ID": PROJECT_ID,
+            "QRMI_PASQAL_CLOUD_AUTH_TOKEN": AUTH_TOKEN,
+            # Read by a job whose user logs in with a name and password of his own.
+            "QRMI_PASQAL_CLOUD_AUTH_ENDPOINT": f"{base_url}{PasqalLogin.prefix}/token",
+        }
+        return [Offer("pasqal-cloud", self._site.devices, environment)]
+
+    def machines(self) -> Mapping[str, Device]:
+        """Return the devices."""
+        return self._site.devices
+
+    def state(self) -> Mapping[str, object]:
+        """Return devices and batches."""
+        batches = self._site.pasqal_batches.batches()
+        return {
+            "pasqal_cloud_devices": {k: asdict(v) for k, v in self.machines().items()},
+            "pasqal_cloud_batches": [_shown_batch(batch) for batch in batches],
+        }
 
     async def _list_devices(self, request: Request) -> Response:
         refuse_unknown_keys(request.query_params, frozenset({"device_type"}))
@@ -167,6 +200,18 @@ def _program(job: object, device_type: str, sequence: str) -> Program:
     if not isinstance(variables, dict):
         raise RefusalError(422, "variables must be an object")
     return Program(device_type, sequence, runs, variables)
+
+
+def _shown_batch(batch: Batch) -> dict[str, object]:
+    return {
+        "id": batch.batch_id,
+        "device_type": batch.device_type,
+        "status": batch.status(),
+        "jobs": [
+            {"id": job.job_id, "status": job.status, "runs": job.program.runs, "errors": job.errors}
+            for job in batch.jobs
+        ],
+    }
 
 
 def _batch_document(batch: Batch) -> dict[str, object]:

@@ -6,12 +6,13 @@ with the statuses of Auth0, which runs the service's endpoint.
 """
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from spank_qrmi_simulator.answers import RefusalError, read_form
+from spank_qrmi_simulator.answers import RefusalError, Vendor, read_form
 from spank_qrmi_simulator.site import Site
 
 USER_GRANT = "http://auth0.com/oauth/grant-type/password-realm"
@@ -27,10 +28,15 @@ CLIENT_ID = "simulator-client"
 CLIENT_SECRET = "simulator-client-secret"  # noqa: S105 (a made-up one)
 
 
-class PasqalLogin:
+class PasqalLogin(Vendor):
     """The token endpoint."""
 
     prefix = "/pasqal/oauth"
+    secrets: ClassVar[Mapping[str, str]] = {
+        "Pasqal's password": PASSWORD,
+        # How each begins that is issued here.
+        "JSON web token": "eyJhbGciOiJIUzI1NiIs",
+    }
 
     def __init__(self, site: Site) -> None:
         self._site = site

@@ -4,7 +4,9 @@
 The service's exact success codes for sessions are not published; clients accept any below 400.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import ClassVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -12,12 +14,16 @@ from starlette.routing import Route
 
 from spank_qrmi_simulator import ibm_backends
 from spank_qrmi_simulator.answers import (
+    Offer,
     RefusalError,
+    Vendor,
     read_body,
     read_json_object,
     refuse_unknown_keys,
 )
+from spank_qrmi_simulator.iam import ibm_environment
 from spank_qrmi_simulator.ibm_backends import Backend
+from spank_qrmi_simulator.object_store import ObjectStore
 from spank_qrmi_simulator.qiskit_runtime_access import (
     authorise,
     error_document,
@@ -28,6 +34,7 @@ from spank_qrmi_simulator.qiskit_runtime_jobs import QiskitRuntimeJobs
 from spank_qrmi_simulator.sessions import Session
 from spank_qrmi_simulator.site import (
     LARGEST_MAX_TTL_SECONDS,
+    SESSION_ID_END,
     Account,
     Site,
 )
@@ -44,10 +51,11 @@ DEVICE_STATUSES = {
 """The list of backends has other words for a status; all that are not here are offline there."""
 
 
-class QiskitRuntime:
+class QiskitRuntime(Vendor):
     """The service."""
 
     prefix = "/runtime"
+    secrets: ClassVar[Mapping[str, str]] = {"session id": SESSION_ID_END}
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -73,6 +81,20 @@ class QiskitRuntime:
     def error_body(self, status: int, code: str | None, message: str) -> dict[str, object]:
         """Return an error as the API words it."""
         return error_document(status, code, message)
+
+    def offers(self, base_url: str, store: ObjectStore | None) -> Sequence[Offer]:
+        """Return the backends."""
+        service_url = f"{base_url}{self.prefix}/api/v1"
+        environment = ibm_environment("QRMI_IBM_QRS_", service_url, base_url)
+        return [Offer("qiskit-runtime-service", self._site.qiskit_runtime_backends, environment)]
+
+    def machines(self) -> Mapping[str, Backend]:
+        """Return the backends."""
+        return self._site.qiskit_runtime_backends
+
+    def state(self) -> Mapping[str, object]:
+        """Return the backends."""
+        return {"qiskit_runtime_backends": {k: asdict(v) for k, v in self.machines().items()}}
 
     async def _list_backends(self, request: Request) -> Response:
         authorise(request, self._site)

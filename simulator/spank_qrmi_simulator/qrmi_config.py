@@ -8,14 +8,9 @@ from pathlib import Path
 
 import orjson
 
-from spank_qrmi_simulator.iam import Iam
 from spank_qrmi_simulator.object_store import ObjectStore
-from spank_qrmi_simulator.pasqal_cloud import PasqalCloud
-from spank_qrmi_simulator.pasqal_login import PasqalLogin
-from spank_qrmi_simulator.pasqal_tokens import AUTH_TOKEN, PROJECT_ID
-from spank_qrmi_simulator.qiskit_runtime import QiskitRuntime
-from spank_qrmi_simulator.quantum_system import QuantumSystem
-from spank_qrmi_simulator.site import API_KEY, SERVICE_CRN, Site
+from spank_qrmi_simulator.site import Site
+from spank_qrmi_simulator.vendors import VENDORS
 
 
 def site_config(base_url: str, store: ObjectStore | None = None) -> dict[str, object]:
@@ -24,26 +19,11 @@ def site_config(base_url: str, store: ObjectStore | None = None) -> dict[str, ob
     Without `store`, Direct Access can be acquired but runs nothing.
     """
     site = Site()
-    direct_access = _ibm_environment("QRMI_IBM_DA_", base_url, QuantumSystem.prefix)
-    if store is not None:
-        direct_access |= store.environment("QRMI_IBM_DA_")
-    runtime = _ibm_environment("QRMI_IBM_QRS_", base_url, f"{QiskitRuntime.prefix}/api/v1")
-    pasqal = {
-        "QRMI_PASQAL_CLOUD_BASE_URL": f"{base_url}{PasqalCloud.prefix}",
-        "QRMI_PASQAL_CLOUD_PROJECT_ID": PROJECT_ID,
-        "QRMI_PASQAL_CLOUD_AUTH_TOKEN": AUTH_TOKEN,
-        # Read by a job whose user logs in with a name and password of his own.
-        "QRMI_PASQAL_CLOUD_AUTH_ENDPOINT": f"{base_url}{PasqalLogin.prefix}/token",
-    }
-    groups = (
-        ("direct-access", site.quantum_system_backends, direct_access),
-        ("qiskit-runtime-service", site.qiskit_runtime_backends, runtime),
-        ("pasqal-cloud", site.devices, pasqal),
-    )
+    offers = [offer for vendor in VENDORS for offer in vendor(site).offers(base_url, store)]
     resources = [
-        {"name": name, "type": kind, "environment": dict(environment)}
-        for kind, names, environment in groups
-        for name in names
+        {"name": name, "type": offer.type_name, "environment": dict(offer.environment)}
+        for offer in offers
+        for name in offer.names
     ]
     return {"resources": resources}
 
@@ -71,12 +51,3 @@ def write_config(path: Path, config: dict[str, object]) -> None:
     except OSError:
         Path(temporary).unlink()
         raise
-
-
-def _ibm_environment(prefix: str, base_url: str, path: str) -> dict[str, str]:
-    return {
-        f"{prefix}ENDPOINT": f"{base_url}{path}",
-        f"{prefix}IAM_ENDPOINT": f"{base_url}{Iam.prefix}",
-        f"{prefix}IAM_APIKEY": API_KEY,
-        f"{prefix}SERVICE_CRN": SERVICE_CRN,
-    }

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """IBM Direct Access, now called the Quantum System API: its versions, backends and their lanes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import ClassVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from spank_qrmi_simulator import ibm_backends
-from spank_qrmi_simulator.answers import RefusalError
+from spank_qrmi_simulator.answers import Offer, RefusalError, Vendor
+from spank_qrmi_simulator.iam import ibm_environment
 from spank_qrmi_simulator.ibm_backends import Backend
+from spank_qrmi_simulator.object_store import ACCESS_KEY_ID, SECRET_ACCESS_KEY, ObjectStore
 from spank_qrmi_simulator.quantum_system_access import AppId, authorise
 from spank_qrmi_simulator.quantum_system_errors import (
     BACKEND_NOT_FOUND,
@@ -18,17 +22,23 @@ from spank_qrmi_simulator.quantum_system_errors import (
     error_entry,
 )
 from spank_qrmi_simulator.quantum_system_jobs import LANES_PER_BACKEND, QuantumSystemJobs
-from spank_qrmi_simulator.site import Site
+from spank_qrmi_simulator.site import APP_ID_SECRET, Site
 
 VERSIONS = ("2025-08-01", "2025-08-15")
 LANES_OF_THE_CLOUD = 2
 """Lanes that the service keeps for IBM's cloud; no job of ours runs there."""
 
 
-class QuantumSystem:
+class QuantumSystem(Vendor):
     """The service; its jobs have a module of their own."""
 
     prefix = "/direct-access"
+    secrets: ClassVar[Mapping[str, str]] = {
+        "secret of App ID": APP_ID_SECRET,
+        "access key id of S3": ACCESS_KEY_ID,
+        "secret access key of S3": SECRET_ACCESS_KEY,
+        "signed URL": "X-Amz-Signature=",
+    }
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -56,6 +66,22 @@ class QuantumSystem:
         """Return an error as the API words it; its codes are strings."""
         entry = error_entry(code or CODES_OF_STATUSES.get(status, str(status)), message)
         return error_document(status, message, [entry])
+
+    def offers(self, base_url: str, store: ObjectStore | None) -> Sequence[Offer]:
+        """Return the backends; without `store`, they can be acquired but run nothing."""
+        prefix = "QRMI_IBM_DA_"
+        environment = ibm_environment(prefix, f"{base_url}{self.prefix}", base_url)
+        if store is not None:
+            environment |= store.environment(prefix)
+        return [Offer("direct-access", self._site.quantum_system_backends, environment)]
+
+    def machines(self) -> Mapping[str, Backend]:
+        """Return the backends."""
+        return self._site.quantum_system_backends
+
+    def state(self) -> Mapping[str, object]:
+        """Return the backends."""
+        return {"quantum_system_backends": {k: asdict(v) for k, v in self.machines().items()}}
 
     async def _show_version(self, request: Request) -> Response:
         return JSONResponse({"version": VERSIONS[-1]})

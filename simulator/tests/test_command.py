@@ -104,7 +104,8 @@ def visit_and_stop(config: Path, seen: list[int]) -> None:
         while not config.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         resources = orjson.loads(config.read_bytes())["resources"]
-        pasqal = resources[-1]["environment"]["QRMI_PASQAL_CLOUD_BASE_URL"]
+        [fresnel] = [each for each in resources if each["name"] == "FRESNEL"]
+        pasqal = fresnel["environment"]["QRMI_PASQAL_CLOUD_BASE_URL"]
         url = f"{pasqal.removesuffix('/pasqal')}{DEVICES}"
         seen.append(httpx.get(url, trust_env=False, timeout=10).status_code)
     finally:

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The table of the vendors that the site has, one module each, some with more beside it."""
+
+from spank_qrmi_simulator.answers import Vendor
+from spank_qrmi_simulator.iam import Iam
+from spank_qrmi_simulator.pasqal_cloud import PasqalCloud
+from spank_qrmi_simulator.pasqal_login import PasqalLogin
+from spank_qrmi_simulator.qiskit_runtime import QiskitRuntime
+from spank_qrmi_simulator.quantum_system import QuantumSystem
+
+VENDORS: tuple[type[Vendor], ...] = (Iam, QuantumSystem, QiskitRuntime, PasqalLogin, PasqalCloud)
+"""Of two that live below one path, the longer comes first."""
