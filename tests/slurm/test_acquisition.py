@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """QPUs are acquired before the script starts and released after it, once, for every vendor."""
 
-import pytest
+from collections.abc import Sequence
 
 from loopback.waiting import wait_until
 from tests.slurm.both_ways import both_ways
 from tests.slurm.product import Product, resource_variables
+from tests.unit.vendors import TOKEN, VENDORS, Vendor, each_of
 
 pytestmark = both_ways
 
@@ -18,51 +19,39 @@ def requests_of(product: Product) -> list[str]:
     return [asked for asked in product.site.asked() if asked != "POST /iam/identity/token"]
 
 
-@pytest.mark.parametrize(
-    ("name", "question"),
-    [
-        ("ibm_torino", "GET /direct-access/v1/backends/ibm_torino"),
-        ("FRESNEL", "GET /pasqal/core-fast/api/v1/devices"),
-    ],
-)
-def test_vendor_without_sessions(product: Product, name: str, question: str):
-    result = product.run_job(PRINT_RESOURCES, f"--qpu={name}")
-
-    assert (result.state, result.stdout, result.stderr) == ("COMPLETED", name, "")
-    assert requests_of(product) == [question]
+def requests_for(product: Product, vendors: Sequence[Vendor]) -> list[str]:
+    """Return what the vendors are to be asked, with the ids of the sessions that there were."""
+    ids = {each["backend_name"]: each["id"] for each in product.site.sessions()}
+    return sorted(
+        asked.replace(TOKEN, ids.get(vendor.name, TOKEN))
+        for vendor in vendors
+        for asked in vendor.on_site(vendor.documents)
+    )
 
 
-def test_vendor_with_sessions(product: Product):
-    result = product.run_job(PRINT_RESOURCES, "--qpu=ibm_sherbrooke")
+@each_of(VENDORS)
+def test_vendor(product: Product, vendor: Vendor):
+    result = product.run_job(PRINT_RESOURCES, f"--qpu={vendor.name}")
 
-    assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "ibm_sherbrooke", "")
+    assert (result.state, result.stdout, result.stderr) == ("COMPLETED", vendor.name, "")
+    assert len(product.site.sessions()) == int(vendor.holds)
+    assert requests_of(product) == requests_for(product, [vendor])
+
+
+def test_session_of_qiskit_runtime(product: Product):
+    assert product.run_job("true", "--qpu=ibm_sherbrooke").state == "COMPLETED"
+
     [session] = product.site.sessions()
     assert (session["mode"], session["closed_how"]) == ("dedicated", "drained")
-    assert requests_of(product) == [
-        "GET /runtime/api/v1/backends/ibm_sherbrooke/status",
-        "GET /runtime/api/v1/jobs",
-        f"PATCH {SESSIONS}/{session['id']}",
-        f"POST {SESSIONS}",
-    ]
 
 
-def test_three_qpus_of_three_vendors(product: Product):
-    result = product.run_job(PRINT_RESOURCES, "--qpu=ibm_torino,ibm_sherbrooke,FRESNEL")
+def test_qpus_of_all_vendors(product: Product):
+    names = ",".join(each.name for each in VENDORS)
 
-    assert (result.state, result.stdout, result.stderr) == (
-        "COMPLETED",
-        "ibm_torino,ibm_sherbrooke,FRESNEL",
-        "",
-    )
-    [session] = product.site.sessions()
-    assert requests_of(product) == [
-        "GET /direct-access/v1/backends/ibm_torino",
-        "GET /pasqal/core-fast/api/v1/devices",
-        "GET /runtime/api/v1/backends/ibm_sherbrooke/status",
-        "GET /runtime/api/v1/jobs",
-        f"PATCH {SESSIONS}/{session['id']}",
-        f"POST {SESSIONS}",
-    ]
+    result = product.run_job(PRINT_RESOURCES, f"--qpu={names}")
+
+    assert (result.state, result.stdout, result.stderr) == ("COMPLETED", names, "")
+    assert requests_of(product) == requests_for(product, VENDORS)
 
 
 def test_qpus_are_held_while_the_script_runs(product: Product):

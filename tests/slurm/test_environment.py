@@ -10,9 +10,10 @@ from loopback.job import parse_environment
 from loopback.processes import command_line
 from loopback.waiting import wait_until
 from tests.slurm.product import Product, qpu_variables, resource_variables
+from tests.unit.vendors import HOLDERS, VENDORS
 
-NAMES = ("ibm_torino", "ibm_sherbrooke", "FRESNEL")
-TYPES = "direct-access,qiskit-runtime-service,pasqal-cloud"
+NAMES = tuple(each.name for each in VENDORS)
+TYPES = ",".join(each.type_name for each in VENDORS)
 TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"
 
 
@@ -43,7 +44,11 @@ def expected_variables(
     [
         ("5", dict.fromkeys(NAMES, 300)),
         # What S3 signs for is 7 days at most.
-        ("UNLIMITED", dict.fromkeys(NAMES, 4294967295) | {"ibm_torino": 604800}),
+        (
+            "UNLIMITED",
+            {each.name: each.client().longest_task_seconds or 4294967295 for each in VENDORS}
+            | {"ibm_torino": 604800},
+        ),
     ],
 )
 def test_environment_of_a_job(product: Product, limit: str, seconds: dict[str, int]):
@@ -57,9 +62,9 @@ def test_tokens(product: Product):
     printed = product.run_job("env -0", f"--qpu={','.join(NAMES)}").stdout
 
     tokens = {name: resource_variables(printed, name)[TOKEN] for name in NAMES}
-    [session] = product.site.sessions()
-    assert tokens["ibm_sherbrooke"] == session["id"]
-    assert [uuid.UUID(tokens[name]).version for name in ("ibm_torino", "FRESNEL")] == [4, 4]
+    held = {each.name: tokens.pop(each.name) for each in HOLDERS}
+    assert held == {each["backend_name"]: each["id"] for each in product.site.sessions()}
+    assert {uuid.UUID(token).version for token in tokens.values()} == {4}
 
 
 @pytest.mark.parametrize("export", ["ALL", "NONE", "HOME,OF_MINE=1"])
@@ -74,7 +79,7 @@ def test_steps_on_two_nodes_see_what_the_script_sees(product: Product, export: s
     assert of_script["SLURM_JOB_QPU_RESOURCES"] == ",".join(NAMES)
     for node in ("n1", "n2"):
         assert qpu_variables((job.folder / f"env-{node}").read_text()) == of_script
-    assert len(product.site.sessions()) == 1
+    assert len(product.site.sessions()) == len(HOLDERS)
 
 
 def test_job_without_the_option(product: Product):

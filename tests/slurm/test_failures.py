@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from loopback.job import JobResult
+from spank_qrmi.clients import CLIENTS
 from tests.slurm.product import Product, qpu_variables, readable_lines
 
 MODES = ("optional", "required")
@@ -138,10 +139,8 @@ def test_bad_entry_beside_a_good_one(product: Product, mode: str):
     job = product.submit('printf %s "$SLURM_JOB_QPU_RESOURCES"', "--qpu=broken,FRESNEL")
     result = job.wait()
 
-    problem = (
-        f'{config}: resource broken: "type" must be one of direct-access, '
-        "qiskit-runtime-service, pasqal-cloud; got 'sundial'"
-    )
+    types = ", ".join(CLIENTS)
+    problem = f"{config}: resource broken: \"type\" must be one of {types}; got 'sundial'"
     assert (result.state, result.stdout) == ("COMPLETED", "FRESNEL")
     assert readable_lines(result.stderr) == [
         f"QPU broken: its definition cannot be used: {problem}; the job goes on without it"

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from loopback.job import Job
+from spank_qrmi.clients import CLIENTS
 from tests.slurm.product import Product
 
 PRINT_LEVEL = 'printf "%s " "$RUST_LOG"'
@@ -94,8 +95,8 @@ def test_levels_of_the_workers_records(product: Product):
         f"chmod 600 {config}"
     ) in lines
     assert [line for line in lines if line.startswith(f"error: spank_qrmi_c: {config}: ")] == [
-        f'error: spank_qrmi_c: {config}: resource broken: "type" must be one of direct-access, '
-        "qiskit-runtime-service, pasqal-cloud; got 'sundial'"
+        f'error: spank_qrmi_c: {config}: resource broken: "type" must be one of '
+        f"{', '.join(CLIENTS)}; got 'sundial'"
     ]
 
 

@@ -69,6 +69,12 @@ class Vendor:
         requests = (asked.split(" ") for asked in documents)
         return [f"{method} {self.site_path}{path.removeprefix(base)}" for method, path in requests]
 
+    @property
+    def secrets(self) -> set[str]:
+        """Return the credentials that the service is sent, and what makes tokens for it."""
+        keys = {key for each in self.sent_to.values() for key in each}
+        return {value for key, value in self.settings.values.items() if key in keys}
+
     def client(self) -> Client:
         """Return the resource's client."""
         return CLIENTS[self.type_name](self.settings)

@@ -22,6 +22,7 @@ from spank_qrmi_simulator.qrmi_config import site_config, write_config
 from spank_qrmi_simulator.server import running_in_thread
 from spank_qrmi_simulator.site import Site
 from tests.unit.conversation import SeenAnswer, encode_request, read_answer
+from tests.unit.vendors import TOKEN, VENDORS, Vendor, each_of
 
 WORKER_SECONDS = 60
 
@@ -29,25 +30,8 @@ PIPE_BYTES = 65536
 
 MOST_PROCESSES = 2  # The worker, and its network process.
 
-# With a token that the node has. Each vendor is asked whether it is there, and for what it gives.
-# What nothing is held of needs no release.
-REQUESTS_TO_ACQUIRE = {
-    "ibm_torino": ["GET /direct-access/v1/backends/ibm_torino"],
-    "ibm_sherbrooke": [
-        "GET /runtime/api/v1/backends/ibm_sherbrooke/status",
-        "POST /runtime/api/v1/sessions",
-    ],
-    "FRESNEL": ["GET /pasqal/core-fast/api/v1/devices"],
-}
-REQUESTS_TO_RELEASE = {
-    "ibm_torino": [],
-    "ibm_sherbrooke": ["GET /runtime/api/v1/jobs", "PATCH /runtime/api/v1/sessions/ID"],
-    "FRESNEL": [],
-}
-# Without one: one for all that share a key.
-TOKEN = "POST /iam/identity/token"
-TOKENS_TO_ACQUIRE = {"ibm_torino": [TOKEN], "ibm_sherbrooke": [TOKEN], "FRESNEL": []}
-TOKENS_TO_RELEASE = {"ibm_torino": [], "ibm_sherbrooke": [TOKEN], "FRESNEL": []}
+# For an access token where the node has none: one request for all that share a key.
+TOKEN_REQUEST = "POST /iam/identity/token"
 
 # All processes of the worker report each start at once, for one of them is killed, and by a pipe,
 # for that one must not write files.
@@ -114,12 +98,12 @@ class ObservedWorker:
         shutil.rmtree(self.folder / "state" / "tokens", ignore_errors=True)
 
     def requests(self) -> Counter[str]:
-        """Return what the site was asked for since the last time, session ids apart."""
+        """Return what the site was asked for since the last time, with `TOKEN` for session ids."""
         sessions = [each.session_id for each in self.site.sessions()]
         asked = [f"{each.method} {each.path}" for each in self.site.requests]
         self.site.requests.clear()
         for session_id in sessions:
-            asked = [text.replace(session_id, "ID") for text in asked]
+            asked = [text.replace(session_id, TOKEN) for text in asked]
         return Counter(asked)
 
 
@@ -131,20 +115,24 @@ def worker(tmp_path: Path) -> Iterator[ObservedWorker]:
         yield ObservedWorker(tmp_path, site)
 
 
-@pytest.mark.parametrize("qpu", ["ibm_torino", "ibm_sherbrooke", "FRESNEL"])
-def test_acquiring_and_releasing_one_qpu(worker: ObservedWorker, qpu: str) -> None:
+@each_of(VENDORS)
+def test_acquiring_and_releasing_one_qpu(worker: ObservedWorker, vendor: Vendor) -> None:
+    """Each vendor is asked whether it is there, and for what it gives, and no more."""
+    for_token = [TOKEN_REQUEST] if vendor.client().login else []
+    to_acquire = vendor.on_site({**vendor.check, **vendor.acquire})
+    to_release = vendor.on_site(vendor.release)
     for tokens_to_acquire, tokens_to_release in (
-        (TOKENS_TO_ACQUIRE[qpu], []),
-        ([], TOKENS_TO_RELEASE[qpu]),
+        (for_token, []),
+        ([], for_token if vendor.holds else []),
     ):
-        acquired = worker.ask(Verb.ACQUIRE, qpu)
+        acquired = worker.ask(Verb.ACQUIRE, vendor.name)
         assert (acquired.answer.verdict, acquired.answer.messages) == ("run", [])
-        assert worker.requests() <= Counter([*tokens_to_acquire, *REQUESTS_TO_ACQUIRE[qpu]])
+        assert worker.requests() <= Counter([*tokens_to_acquire, *to_acquire])
         if tokens_to_release:
             worker.forget_tokens()
         released = worker.ask(Verb.RELEASE, "")
         assert (released.answer.verdict, released.answer.messages) == ("run", [])
-        assert worker.requests() <= Counter([*tokens_to_release, *REQUESTS_TO_RELEASE[qpu]])
+        assert worker.requests() <= Counter([*tokens_to_release, *to_release])
     for observed in (acquired, released):
         assert 1 + len(observed.starts) <= MOST_PROCESSES
 
@@ -152,7 +140,7 @@ def test_acquiring_and_releasing_one_qpu(worker: ObservedWorker, qpu: str) -> No
 def test_qpus_that_share_a_key_share_its_token(worker: ObservedWorker) -> None:
     names = "ibm_torino,ibm_quebec,ibm_sherbrooke,ibm_brisbane"
     assert worker.ask(Verb.ACQUIRE, names).answer.verdict == "run"
-    assert worker.requests()[TOKEN] <= 1
+    assert worker.requests()[TOKEN_REQUEST] <= 1
     worker.forget_tokens()
     assert worker.ask(Verb.RELEASE, "").answer.verdict == "run"
-    assert worker.requests()[TOKEN] <= 1
+    assert worker.requests()[TOKEN_REQUEST] <= 1
