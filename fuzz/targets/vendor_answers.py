@@ -30,12 +30,19 @@ from tests.unit.fake_services import (
     ibm_values,
     settings_of,
 )
+from tests.unit.fake_services import SECRETS as SECRETS_OF_VENDORS
 from tests.unit.local_network import asking
 from tests.unit.vendors import DIRECT_ACCESS, PASQAL_CLOUD, QISKIT_RUNTIME, VENDORS, Vendor
 
 APP_ID_SECRET = "app-id-Kw27-do-not-show"  # noqa: S105 (nobody's)
-SECRETS = (API_KEY, SERVICE_CRN, APP_ID_SECRET)
+SECRETS = (*SECRETS_OF_VENDORS, APP_ID_SECRET)
 _SESSION_ID = re.compile(r"[A-Za-z0-9._-]{1,256}")
+_OF_EVERY_REQUEST = frozenset(
+    {
+        *("accept", "accept-encoding", "connection", "content-length", "content-type", "host"),
+        "user-agent",
+    }
+)
 _HEADER = re.compile(rb"([A-Za-z0-9-]+): *([\x20-\x7e\x80-\xff]*)")
 
 AnswersOf = Callable[[HttpClient], Iterator[Callable[[], object]]]
@@ -90,7 +97,8 @@ class HostileService(httpx.BaseTransport):
 
 def _sent_secrets(request: httpx.Request) -> bytes:
     """Return what a request proves us by, as a service could repeat it."""
-    sent = [request.headers.get("Authorization", ""), request.headers.get("Service-CRN", "")]
+    headers = request.headers.items()
+    sent = [value for name, value in headers if name.lower() not in _OF_EVERY_REQUEST]
     sent += [value for name, value in parse_qsl(request.read().decode()) if name == "apikey"]
     return " ".join(sent).replace('"', "").encode()
 

@@ -24,7 +24,7 @@ from tests.unit.fake_services import NetworkTo, reply, token_reply
 from tests.unit.outcomes import trying
 from tests.unit.plugin.test_spank_qrmi import INSIDE, NO_TEXT
 from tests.unit.plugin_host import CONFIG, NOTHING_HELD, PluginHost, answer_of, told_to_user
-from tests.unit.vendors import VENDORS
+from tests.unit.vendors import VENDORS, Vendor
 
 # Each could end a line, drive a terminal or show a text in another order than it has.
 UNPRINTABLE = {
@@ -285,18 +285,16 @@ ENDPOINTS = [
 """What a user may export in place of https://site.test/."""
 
 
-ANYTHING = {
-    key: value
-    for vendor in VENDORS
-    for document in vendor.documents.values()
-    for key, value in document.items()
-}
+BY_TYPE = {each.type_name: each for each in VENDORS}
 
 
 class Snoop(httpx.BaseTransport):
-    """Answers like every service, and keeps what was sent with which secrets of the site."""
+    """Answers all with what a service may say, and keeps which secrets of the site were sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, vendor: Vendor) -> None:
+        documents = list(vendor.documents.values())
+        objects = [each for each in documents if isinstance(each, dict)]
+        self._answer = {name: each[name] for each in objects for name in each} or documents[0]
         self.told: dict[str, str] = {}
         self.asked: list[str] = []
 
@@ -309,14 +307,14 @@ class Snoop(httpx.BaseTransport):
         if request.url.path.endswith("/identity/token"):
             is_site = KEY.encode() in request.content
             return token_reply("bearer-of-the-site" if is_site else "bearer-of-the-user")
-        return reply(200, ANYTHING)
+        return reply(200, self._answer)
 
 
 def acquire_as_user(
     folder: Path, type_name: str, site: Mapping[str, str], user: Mapping[str, str]
 ) -> tuple[Snoop, object]:
     """Acquire one QPU of a type with a user's variables; return who was told what, and outcome."""
-    snoop = Snoop()
+    snoop = Snoop(BY_TYPE[type_name])
     acquirer = Acquirer(
         Request(Verb.ACQUIRE, 7, 0, 0, 1000, 30),
         {},
@@ -331,7 +329,7 @@ def acquire_as_user(
 
 
 def site_values(type_name: str) -> dict[str, str]:
-    [vendor] = [each for each in VENDORS if each.type_name == type_name]
+    vendor = BY_TYPE[type_name]
     values = dict.fromkeys(vendor.program_keys, KEY)
     for endpoint, credentials in vendor.sent_to.items():
         values[endpoint] = "https://site.test/"
@@ -369,10 +367,15 @@ HALVES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("type_name", "prefix"),
-    [("direct-access", "QRMI_IBM_DA_"), ("qiskit-runtime-service", "QRMI_IBM_QRS_")],
-)
+OF_IBM = {
+    each.type_name: each.endpoint_key.removesuffix("ENDPOINT")
+    for each in VENDORS
+    if any(key.endswith("_IAM_ENDPOINT") for key in each.sent_to)
+}
+"""How the variables of each type of IBM begin."""
+
+
+@pytest.mark.parametrize(("type_name", "prefix"), OF_IBM.items())
 def test_half_of_the_variables_bring_no_credential_elsewhere(
     tmp_path: Path, type_name: str, prefix: str
 ) -> None:

@@ -5,7 +5,7 @@ What holds for each vendor is tested with each row, against stand-ins, on a simu
 the fault matrix; a new type is one more at the end.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import httpx
@@ -18,8 +18,8 @@ from tests.unit.fake_services import API_URL, FakeService, ibm_values, reply, se
 TOKEN = "s-1"
 """What a service here calls what it holds."""
 
-Documents = Mapping[str, Mapping[str, object]]
-"""Documents that a service answers with, by "METHOD /path" of the request."""
+Documents = Mapping[str, object]
+"""JSON that a service answers with, by "METHOD /path" of the request."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +29,9 @@ class Vendor:
     `required` are the keys of its settings that it cannot do without. `check`, `acquire` and
     `release` are all the requests of each in their order, those for access tokens left out; where
     `acquire` has none, the service holds nothing. `sent_to` says where which credentials go, to the
-    service itself last; `program_keys` name those that only the user's program sends. The simulated
-    site has the service at `site_path`.
+    service itself last; `program_keys` name those that only the user's program sends; `reads` are
+    names in other answers than these that its client looks at. The simulated site has the service
+    at `site_path`.
     """
 
     type_name: str
@@ -42,6 +43,7 @@ class Vendor:
     acquire: Documents = field(default_factory=dict)
     release: Documents = field(default_factory=dict)
     program_keys: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
     @property
     def documents(self) -> Documents:
@@ -52,6 +54,11 @@ class Vendor:
     def name(self) -> str:
         """Return the resource's name, by which jobs ask for it."""
         return self.settings.resource_name
+
+    @property
+    def fields(self) -> set[str]:
+        """Return all names in answers that its client looks at."""
+        return {*_names(list(self.documents.values())), *self.reads}
 
     @property
     def holds(self) -> bool:
@@ -69,12 +76,6 @@ class Vendor:
         requests = (asked.split(" ") for asked in documents)
         return [f"{method} {self.site_path}{path.removeprefix(base)}" for method, path in requests]
 
-    @property
-    def secrets(self) -> set[str]:
-        """Return the credentials that the service is sent, and what makes tokens for it."""
-        keys = {key for each in self.sent_to.values() for key in each}
-        return {value for key, value in self.settings.values.items() if key in keys}
-
     def client(self) -> Client:
         """Return the resource's client."""
         return CLIENTS[self.type_name](self.settings)
@@ -82,6 +83,16 @@ class Vendor:
     def service(self) -> FakeService:
         """Return the service with all well."""
         return FakeService({asked: reply(json=each) for asked, each in self.documents.items()})
+
+
+def _names(document: object) -> Iterator[str]:
+    """Return the names in a JSON document, at any depth."""
+    if isinstance(document, Mapping):
+        yield from document
+        document = list(document.values())
+    if isinstance(document, list):
+        for each in document:
+            yield from _names(each)
 
 
 def ibm_endpoints(prefix: str, *credentials: str) -> dict[str, tuple[str, ...]]:

@@ -42,6 +42,13 @@ def test_where_each_credential_goes(vendor: Vendor) -> None:
 
 
 @each_vendor
+def test_credentials_in_its_row_are_those_that_tests_look_for(vendor: Vendor) -> None:
+    keys = {key for each in vendor.sent_to.values() for key in each}
+    credentials = {value for key, value in vendor.settings.values.items() if key in keys}
+    assert credentials <= set(SECRETS)
+
+
+@each_vendor
 def test_each_step_asks_what_it_must_and_no_more(vendor: Vendor) -> None:
     client = vendor.client()
 

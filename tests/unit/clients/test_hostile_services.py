@@ -270,6 +270,7 @@ FIELDS = (
     *("id", "status", "state", "message", "errors", "code", "errorMessage", "errorCode", "detail"),
     *("jobs", "data", "access_token", "expires_in", "accepting_jobs", "active_ttl", "availability"),
     *("usage", "quantum_nanoseconds", "reason_code", "reason_message", "reason_solution"),
+    *sorted({name for vendor in VENDORS for name in vendor.fields}),
 )
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fuzz.targets.vendor_answers import CLIENTS, check_vendor_answers
 from tests.unit.strategies import json_values, maybe_wrong, texts
+from tests.unit.vendors import VENDORS
 
 SHOWN = st.one_of(texts, st.just("$SENT"))
 STATUSES = st.one_of(
@@ -45,14 +46,28 @@ DOCUMENTS = st.fixed_dictionaries(
         "reason_code": maybe_wrong(st.integers(-5, 5000)),
         "reason_message": maybe_wrong(SHOWN),
         "usage": maybe_wrong(st.just({"quantum_nanoseconds": 5})),
+        **{name: maybe_wrong(SHOWN) for vendor in VENDORS for name in vendor.reads},
     },
 )
+
+
+def almost(document: object) -> st.SearchStrategy[object]:
+    """Return a strategy of this document with other values here and there, or without some."""
+    if isinstance(document, dict):
+        items = {name: maybe_wrong(almost(each)) for name, each in document.items()}
+        return st.fixed_dictionaries({}, optional=items)
+    if isinstance(document, list):
+        return st.lists(st.one_of(*map(almost, document)), max_size=2) if document else st.just([])
+    return st.just(document)
+
+
+OF_VENDORS = st.one_of(*(almost(each) for vendor in VENDORS for each in vendor.documents.values()))
 WAITING = b"%d\nretry-after: %b\nlocation: %b\n\n%b"
 
 
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
-    body = orjson.dumps(draw(st.one_of(DOCUMENTS, DOCUMENTS, json_values())))
+    body = orjson.dumps(draw(st.one_of(DOCUMENTS, DOCUMENTS, OF_VENDORS, json_values())))
     cut_off = draw(st.sampled_from([len(body), len(body), len(body) // 2]))
     return draw(st.one_of(st.just(body[:cut_off]), st.binary(max_size=40))).replace(b"\0", b"")
 
