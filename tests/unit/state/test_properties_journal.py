@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fuzz.targets.journal import check_journal
 from fuzz.targets.scratch import folder_in_memory
+from spank_qrmi.clients import CLIENTS
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner
@@ -28,7 +29,7 @@ ENTRIES = st.builds(
     step_id=NUMBERS,
     uid=NUMBERS,
     resource_name=texts,
-    resource_type=st.one_of(st.sampled_from(["qiskit-runtime-service", "pasqal-cloud"]), texts),
+    resource_type=st.one_of(st.sampled_from(list(CLIENTS)), texts),
     values=TEXT_BY_NAME,
     token=st.none() | texts,
     acquired_at=st.none() | TIMES,
