@@ -106,15 +106,20 @@ class WorkerServer:
         self._give_up_ready_worker()
 
     def _milliseconds_to_wait(self) -> float | None:
-        if not self._is_ending and self._ready is None and self._forks_ahead:
+        if self._lacks_ready_worker():
             return _QUIET_SECONDS * 1000
         if self._is_ending or self._idle_seconds is None or self._connections:
             return None
         return max(0.0, self._used_at + self._idle_seconds - time.monotonic()) * 1000
 
+    def _lacks_ready_worker(self) -> bool:
+        """Return whether to fork one: beside those at work it would only take memory."""
+        is_at_work = any(each.worker_pid is not None for each in self._connections.values())
+        return self._ready is None and self._forks_ahead and not (self._is_ending or is_at_work)
+
     def _use_the_quiet(self) -> None:
         """Have a worker ready for the next plugin, or end if there was none for long."""
-        if self._ready is None and self._forks_ahead:
+        if self._lacks_ready_worker():
             try:
                 self._ready = self._fork()
             except OSError:

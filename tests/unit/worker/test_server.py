@@ -398,6 +398,24 @@ def test_worker_is_ready_before_it_is_asked_for(tmp_path: Path) -> None:
                 assert worker.status() == 0
 
 
+def test_none_is_ready_beside_one_at_work(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, ECHO + "worker_server._QUIET_SECONDS = 0\n") as unit,
+        asked(unit.path) as worker,
+    ):
+        assert worker.is_started()
+        assert unit.pid is not None
+        [at_work] = children_of(unit.pid)
+        for _ in range(3):
+            # With its answer the server has gone once round.
+            with asked(unit.path, b"nothing") as refused:
+                assert not refused.is_started()
+        assert children_of(unit.pid) == [at_work]
+        worker.channel.shutdown(1)
+        assert worker.status() == 0
+        assert ready_worker_of(unit.pid) != at_work
+
+
 def test_ready_worker_that_was_killed_is_replaced(tmp_path: Path) -> None:
     with serving(tmp_path, ECHO) as unit:
         server = serve_one(unit)
