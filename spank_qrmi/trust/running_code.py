@@ -22,8 +22,8 @@ def refuse_untrusted_code() -> None:
         for name in ("__file__", "__cached__")
         if isinstance(file := getattr(module, name, None), str) and file.startswith("/")
     ]
-    places = [*filter(os.path.exists, sys.path), *map(os.path.dirname, files)]
-    folders = dict.fromkeys(places)
+    # Byte code has no folder before it is first written, which a read-only place never sees.
+    folders = dict.fromkeys(filter(os.path.exists, [*sys.path, *map(os.path.dirname, files)]))
     trouble = trouble_with([sys.executable, *folders])
     for each in (*folders, *files):
         trouble = trouble or trouble_at(each)

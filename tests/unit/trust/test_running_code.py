@@ -66,6 +66,12 @@ def test_package_that_others_may_change(
         running_code.refuse_untrusted_code()
 
 
+def test_byte_code_that_was_never_written(package: Path) -> None:
+    module = running_code.sys.modules["package.module"]
+    module.__cached__ = str(package / "__pycache__" / "module.pyc")
+    running_code.refuse_untrusted_code()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
 @pytest.mark.parametrize("name", ["", "module.py"])
 def test_sticky_bit_keeps_nobody_from_adding_or_writing(package: Path, name: str) -> None:
