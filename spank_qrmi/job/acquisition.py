@@ -7,11 +7,11 @@ the journal before it is asked, and leaves it once nothing is held. What becomes
     acquire() …                     check() …   journal                    then
     gave a token                    accessible  token                      held
     gave a token                    not         token, until released      release_refused
-    gave a token                    any         refuses the token          release_unrecorded, or
-                                                                           note_unanswered
     failed, surely not acted        any         nothing                    forget
     may have acted, token known     any         token, until released      release_unusable
     may have acted, nothing known   any         failure, and latest end    note_unanswered
+    any token                       any         refuses the token          release_unrecorded, or
+                                                                           note_unanswered
 
 The user reads the check's reason where that says more: that nothing runs there now explains all.
 """
@@ -153,7 +153,7 @@ def _more_telling(reason: QrmiError | None, error: QrmiError) -> QrmiError:
 class _Acquisition:
     """The life of one acquisition, with a method for each row of the table that holds nothing.
 
-    These return the error for the user.
+    These return the error for the user, but `_forget`, beside which there is one.
     """
 
     calls: ResourceCalls
@@ -183,8 +183,10 @@ class _Acquisition:
         if error.token is None:
             return self._note_unanswered(_more_telling(self.check(), error))
         # The check may take long, and nobody else knows the token.
-        with contextlib.suppress(JournalError):
+        try:
             self._write(error.token)
+        except JournalError as unrecorded:
+            return self._release_unrecorded(unrecorded, error.token)
         return self._release_unusable(_more_telling(self.check(), error), error.token)
 
     def _release_refused(self, reason: QrmiError, token: str) -> QrmiError:

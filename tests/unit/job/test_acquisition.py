@@ -397,26 +397,40 @@ def fail_second_write(monkeypatch: pytest.MonkeyPatch, *, and_later: bool = Fals
     monkeypatch.setattr(os, "fsync", full_disk)
 
 
+GIVEN_TOKENS: dict[str, dict[str, Order]] = {
+    "token": {},
+    "broken answer": {"acquire a": opened("token-a")},
+}
+
+
+@pytest.mark.parametrize("orders", GIVEN_TOKENS.values(), ids=GIVEN_TOKENS)
 def test_what_cannot_be_recorded_is_released_at_once(
-    vendor: FakeVendor, acquirer: Acquirer, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    vendor: FakeVendor,
+    acquirer: Acquirer,
+    journal: Journal,
+    monkeypatch: pytest.MonkeyPatch,
+    orders: dict[str, Order],
 ) -> None:
     fail_second_write(monkeypatch)
+    vendor.orders = orders
     [text] = shown(acquire(acquirer, "a"))
     assert text.endswith(": No space left on device")
     assert vendor.events_of("release") == {"token-a"}
     assert entries_in(journal) == []
 
 
+@pytest.mark.parametrize("orders", GIVEN_TOKENS.values(), ids=GIVEN_TOKENS)
 @pytest.mark.parametrize("stays_full", [False, True])
 def test_what_can_neither_be_recorded_nor_released_says_so(
     vendor: FakeVendor,
     acquirer: Acquirer,
     monkeypatch: pytest.MonkeyPatch,
     journal: Journal,
+    orders: dict[str, Order],
     stays_full: bool,
 ) -> None:
     fail_second_write(monkeypatch, and_later=stays_full)
-    vendor.orders = {"release token-a": ReleaseError("down")}
+    vendor.orders = {**orders, "release token-a": ReleaseError("down")}
     [text] = shown(acquire(acquirer, "a"))
     _, _, reasons = text.partition(": No space left on device; ")
     if stays_full:
