@@ -75,6 +75,9 @@ class Acquirer:
 
     def acquire_all(self, wanted: Sequence[Wanted]) -> list[Acquired | QrmiError]:
         """Acquire every resource, all at once; return each one's outcome in the same order."""
+        if not wanted:
+            # Then the network was not opened.
+            return []
         services = self.network.services(self.deadline, self.node_variables)
         return do_at_once(lambda item: self._acquire(*item, services), wanted, self.deadline)
 

@@ -121,8 +121,10 @@ def test_acquired_qpus_are_described(node: Node) -> None:
 def test_nothing_is_opened_for_names_that_nobody_knows(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(LocalNetwork, "open")
-    assert node.acquire("x").verdict == "fail"
+    for asking in ("open", "services"):
+        monkeypatch.setattr(LocalNetwork, asking, None)
+    answer = node.acquire("x")
+    assert (answer.messages[0].partition(":")[0], answer.verdict) == ("QPU x", "fail")
 
 
 def test_log_tells_what_was_found_and_hides_secrets(node: Node) -> None:
