@@ -41,7 +41,7 @@ class ReleaseError(QrmiError):
 
 
 class ProtocolError(QrmiError):
-    """The other side of the pipe did not keep to the message format."""
+    """The other side of a socket did not keep to the message format."""
 
 
 class PrivilegeError(QrmiError):

@@ -7,8 +7,8 @@ The input is texts with a NUL between them.
 from collections.abc import Sequence
 
 from fuzz.targets.claims import check_line, is_variable_name, result_or_refusal
-from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.qrun_service import quantum_system_from
+from spank_qrmi.clients.quantum_system import LONGEST_JOB_SECONDS
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.configuration.qrmi_plugstack import parse_arguments
 from spank_qrmi.configuration.qrun_plugstack import parse_arguments as parse_qrun_arguments
@@ -71,7 +71,7 @@ def check_qrun_variables(environment: dict[str, str]) -> None:
     """Read what the command qrun is told; only VariableError may come of it."""
     settings = result_or_refusal(lambda: read_settings(environment), VariableError)
     if not isinstance(settings, QrmiError):
-        assert 1 <= settings.time_limit_seconds <= names.LONGEST_TIMEOUT_SECONDS
+        assert 1 <= settings.time_limit_seconds <= LONGEST_JOB_SECONDS
         assert settings.quantum_job_id not in {"", ".", ".."}
         assert "/" not in settings.quantum_job_id
     result_or_refusal(lambda: quantum_system_from(environment), VariableError)

@@ -4,6 +4,7 @@
 A client knows its vendor's exchanges and variables, nothing of Slurm, jobs or processes.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
@@ -126,12 +127,14 @@ class Client(Protocol):
     def __init__(self, settings: Settings) -> None:
         """Check the settings, without any request; raise AcquisitionError if one is missing."""
 
+    @abstractmethod
     def check_accessible(self, exchange: Exchange) -> None:
         """Ask whether jobs can run there now; raise AcquisitionError with the reason if not.
 
         May be called while another thread acquires.
         """
 
+    @abstractmethod
     def acquire(self, exchange: Exchange) -> str:
         """Take the resource; return the acquisition token.
 
@@ -139,6 +142,7 @@ class Client(Protocol):
         with `token` if the response at least tells what there is to release.
         """
 
+    @abstractmethod
     def release(self, exchange: Exchange, token: str) -> None:
         """Give back what `acquire` took; succeeds if it is already gone. Raises ReleaseError."""
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from spank_qrmi.clients.base import Exchange, Settings, UnheldClient, path_segment
 from spank_qrmi.clients.ibm import IbmService
-from spank_qrmi.clients.qrun_variables import LONGEST_TIMEOUT_SECONDS
+from spank_qrmi.clients.quantum_system import LONGEST_JOB_SECONDS
 
 _PREFIX = "QRMI_IBM_DA_"
 _ACCESSIBLE_STATUSES = frozenset({"online"})
@@ -25,7 +25,7 @@ class DirectAccess(UnheldClient):
     }
 
     # The vendor's client fails on more after it has uploaded the input.
-    longest_task_seconds = LONGEST_TIMEOUT_SECONDS
+    longest_task_seconds = LONGEST_JOB_SECONDS
 
     def __init__(self, settings: Settings) -> None:
         self._service = IbmService.from_settings(settings, prefix=_PREFIX)

@@ -38,7 +38,7 @@ class PasqalCloud(UnheldClient):
             raise AcquisitionError(f"{response.source} answered {response.status_text()}")
         devices = response.json_object().get("data")
         if not isinstance(devices, list) or not all(isinstance(each, dict) for each in devices):
-            raise response.unusable("holds no list of devices")
+            raise response.unusable_error("holds no list of devices")
         if not devices:
             raise AcquisitionError(f"the service knows no device of type {self._device_type}")
         device = devices[0]

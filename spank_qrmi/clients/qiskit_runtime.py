@@ -249,7 +249,7 @@ def _session_id(response: Response) -> str:
         error.may_have_acted = True
         error.partial_body = response.body
         raise
-    raise response.unusable("holds no usable session id", may_have_acted=True)
+    raise response.unusable_error("holds no usable session id", may_have_acted=True)
 
 
 def _readable_session_id(partial_body: bytes) -> str | None:

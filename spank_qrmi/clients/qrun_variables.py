@@ -36,10 +36,6 @@ JOB_ID = "IBMQRUN_JOB_ID"
 
 PRIMITIVES = ("sampler", "estimator")
 
-LONGEST_TIMEOUT_SECONDS = 604800
-"""The service writes the result to a presigned URL, which lives as long as the job may run, at most
-7 days (AWS Signature Version 4)."""
-
 
 def missing_of_logins(given: Collection[str]) -> list[str]:
     """Return which variables are missing of those logins of which some are given."""

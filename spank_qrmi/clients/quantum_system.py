@@ -14,6 +14,10 @@ from spank_qrmi.clients.ibm import IbmService
 from spank_qrmi.clients.response import Response, error_code, whole_number
 from spank_qrmi.errors import ServiceError
 
+LONGEST_JOB_SECONDS = 604800
+"""The service writes the result to a presigned URL, which lives as long as the job may run, at most
+7 days (AWS Signature Version 4)."""
+
 _JOBS = "/v1/jobs"
 _JOB_NOT_FOUND = "1291"
 
@@ -131,7 +135,7 @@ class QuantumSystem(IbmService):
         self.check_success(response)
         jobs = response.json_object().get("jobs")
         if not isinstance(jobs, list):
-            raise response.unusable("holds no list of jobs")
+            raise response.unusable_error("holds no list of jobs")
         return response, [job for job in jobs if isinstance(job, dict)]
 
     def refusal(self, response: Response) -> ServiceError:
@@ -147,7 +151,7 @@ def _job(response: Response, document: Mapping[str, object], quantum_job_id: str
     """Return the job that `document` describes; raise ServiceError if it describes none."""
     status = response.shown(document.get("status"))
     if not status:
-        raise response.unusable("gives no status of the job")
+        raise response.unusable_error("gives no status of the job")
     usage = document.get("usage")
     nanoseconds = usage.get("quantum_nanoseconds") if isinstance(usage, dict) else None
     return QuantumJob(

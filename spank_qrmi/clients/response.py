@@ -43,12 +43,12 @@ class Response:
         try:
             value = orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
-            raise self.unusable("is not JSON") from error
+            raise self.unusable_error("is not JSON") from error
         if not isinstance(value, dict):
-            raise self.unusable("is not a JSON object")
+            raise self.unusable_error("is not a JSON object")
         return value
 
-    def unusable(self, problem: str, *, may_have_acted: bool = False) -> ServiceError:
+    def unusable_error(self, problem: str, *, may_have_acted: bool = False) -> ServiceError:
         """Return the error for a body that does not hold what it should."""
         text = f"the answer of {self.source} {problem}"
         return ServiceError(text, status=self.status, may_have_acted=may_have_acted)

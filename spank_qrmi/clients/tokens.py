@@ -3,7 +3,7 @@
 
 import threading
 import time
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, field
 from http import HTTPStatus
@@ -25,7 +25,7 @@ _USED_PART_OF_LIFE = 0.9
 
 
 @dataclass(frozen=True)
-class Login:
+class Login(ABC):
     """What a service gives an access token for: a kind, and what is asked with; equal logins share.
 
     `refused_text` is what to say when the service does not take the credentials, `refused_status`
@@ -134,7 +134,7 @@ class TokenSource:
         document = response.json_object()
         token, life_seconds = document.get("access_token"), whole_number(document.get("expires_in"))
         if not (isinstance(token, str) and is_token(token)) or life_seconds is None:
-            raise response.unusable("holds no usable token")
+            raise response.unusable_error("holds no usable token")
         return token, max(0, min(life_seconds, LONGEST_LIFE_SECONDS))
 
 

@@ -15,6 +15,7 @@ from spank_qrmi.clients.late_submission import (
     LATE_SUBMISSION_SECONDS,
     remove_once_there,
 )
+from spank_qrmi.clients.quantum_system import LONGEST_JOB_SECONDS
 from spank_qrmi.configuration.qrun_credentials import load_credentials
 from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_arguments
 from spank_qrmi.deadline import Deadline
@@ -104,7 +105,7 @@ def _variables_of_options(request: Request) -> dict[str, str]:
     given = {name: value for name, value in options.items() if value}
     if not given:
         return {}
-    seconds = job_timeout_seconds(request.time_limit_minutes, names.LONGEST_TIMEOUT_SECONDS)
+    seconds = job_timeout_seconds(request.time_limit_minutes, LONGEST_JOB_SECONDS)
     return {**given, names.TIMEOUT_SECONDS: str(seconds)}
 
 

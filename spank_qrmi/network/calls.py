@@ -6,6 +6,7 @@ is about a resource, or the service of qrun's jobs, of which the worker tells on
 make the same client of the same settings.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -16,7 +17,7 @@ from spank_qrmi.clients.base import Client, Exchange, Hold, Settings
 from spank_qrmi.clients.qrun_service import quantum_system_from
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.errors import ProtocolError, ServiceError
-from spank_qrmi.network.messages import NONSENSE, parse_token
+from spank_qrmi.network.messages import NONSENSE, parse_acquisition_token
 
 Subject = Client | QuantumSystem
 
@@ -80,7 +81,7 @@ class ResourceCalls:
         result = self.ask(Call.ACQUIRE)
         try:
             [token] = result
-            return parse_token(token)
+            return parse_acquisition_token(token)
         except (ValueError, ProtocolError):
             raise ServiceError(NONSENSE, may_have_acted=True) from None
 
@@ -121,5 +122,6 @@ class Services(Protocol):
         system = subject_of(QUANTUM_SYSTEM, settings)
         return QuantumJobs(self.ask_about(system, QUANTUM_SYSTEM, settings))
 
+    @abstractmethod
     def ask_about(self, subject: Subject, kind: str, settings: Settings) -> Ask:
         """Return what asks about a client of this kind and with these settings; asks nothing."""

@@ -159,11 +159,11 @@ def error_from_fields(fields: Sequence[str]) -> QrmiError:
     if isinstance(error, ServiceError):
         error.status = require_number(status) if status else None
         error.may_have_acted = bool(may_have_acted)
-        error.token = parse_token(token) if token else None
+        error.token = parse_acquisition_token(token) if token else None
     return error
 
 
-def parse_token(text: str) -> str:
+def parse_acquisition_token(text: str) -> str:
     """Return an acquisition token; raise ProtocolError if it can be none."""
     if not (0 < len(text) <= MAX_TEXT_LENGTH and text.isascii() and text.isprintable()):
         raise ProtocolError("a token is not one line of text")

@@ -16,8 +16,8 @@ from spank_qrmi.plugin.worker_process cimport (
     Conversation, ask_worker, give_up, start_served_worker, start_worker)
 
 cdef enum:
-    # The worker keeps the deadline itself, and may then give back what it got (acquisition.py:
-    # grace and undo); the plugin's own deadline is for a worker that does not.
+    # The worker keeps the deadline itself, and may then give back what it got (the grace of
+    # at_once.py, and UNDO_SECONDS of job/acquisition.py); the plugin's own deadline is for a worker that does not.
     TIMEOUT_MARGIN_SECONDS = 8
 
 

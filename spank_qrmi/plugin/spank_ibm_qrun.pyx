@@ -129,7 +129,7 @@ cdef bint is_own_variable(const char *name, size_t length) noexcept nogil:
     return starts_with(name, length, b"IBMQRUN_")
 
 
-cdef void fetch_variables(spank_t spank, int argc, char **argv) noexcept nogil:
+cdef void fetch_variables(int argc, char **argv) noexcept nogil:
     """Have the worker read arguments and credentials; keep the job's variables for its tasks."""
     global messages, must_fail, variables
     cdef Conversation talk
@@ -161,7 +161,7 @@ cdef void give_job_ids(spank_t spank) noexcept nogil:
 cdef void prepare(spank_t spank, int argc, char **argv) noexcept nogil:
     """Make ready what the tasks will need; a job that asked for nothing is never failed."""
     global must_fail
-    fetch_variables(spank, argc, argv)
+    fetch_variables(argc, argv)
     if is_asked and not must_fail:
         give_job_ids(spank)
     if not is_asked:

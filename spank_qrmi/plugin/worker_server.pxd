@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# The worker server as the plugin sees it (worker_server.py): it is handed the ends that a worker needs,
+# The worker server as the plugin sees it (spank_qrmi/worker/server.py): it is handed the ends that a worker needs,
 # tells that one runs, ends it when it is told to, and tells how it ended.
 
 from libc.errno cimport EACCES, ENAMETOOLONG, errno
@@ -33,7 +33,7 @@ cdef enum WorkerState:
     WORKER_UNKNOWN  # Nobody can tell any more, nor end it.
 
 
-cdef inline int connected_to(const char *path) noexcept nogil:
+cdef inline int connect_to(const char *path) noexcept nogil:
     """Connect to the server; return -1 and set errno where there is none of this process's user."""
     cdef sockaddr_un address
     cdef ucred peer
@@ -98,7 +98,7 @@ cdef inline int served_worker(const char *path, const char *interpreter, int cha
     than that of `interpreter` starts none.
     """
     cdef char report = 0
-    cdef int server = connected_to(path)
+    cdef int server = connect_to(path)
     if server < 0 or not hand_over(server, interpreter, channel, stderr_end):
         problem[0] = strerror(errno)
     elif not is_readable(server, START_MILLISECONDS):

@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.base import Exchange
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.late_submission import LATE_SUBMISSION_SECONDS, remove_once_there
 from spank_qrmi.clients.qrun_service import quantum_system_from
-from spank_qrmi.clients.quantum_system import COMPLETED, FAILED, QuantumJob
+from spank_qrmi.clients.quantum_system import COMPLETED, FAILED, LONGEST_JOB_SECONDS, QuantumJob
 from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ObjectStoreError, QrmiError
@@ -27,7 +26,13 @@ from spank_qrmi.qrun.primitive_input import read_primitive_input
 from spank_qrmi.qrun.progress import Progress
 from spank_qrmi.qrun.result_file import ResultFile
 from spank_qrmi.qrun.settings import RunSettings, read_settings
-from spank_qrmi.qrun.submission import StoppedError, Submission, submit, taken_id, wait_for_end
+from spank_qrmi.qrun.submission import (
+    StoppedError,
+    Submission,
+    id_taken_error,
+    submit,
+    wait_for_end,
+)
 
 SHORTEST_URL_LIFE_SECONDS = 86400
 URL_LIFE_MARGIN_SECONDS = 3600
@@ -105,7 +110,7 @@ class QuantumRun:
             exchange = Exchange(http, TokenSource(http, failures_are_final=False))
             system = quantum_system_from(self._environment)
             if system.job(exchange, settings.quantum_job_id) is not None:
-                raise taken_id(settings.quantum_job_id)
+                raise id_taken_error(settings.quantum_job_id)
             if self.is_stopped:
                 raise StoppedError
             self._store, self._objects = store, keys
@@ -235,7 +240,7 @@ def url_life_seconds(time_limit_seconds: int) -> int:
     that a URL can have, a day the least, for those who set a short limit by hand.
     """
     seconds = max(SHORTEST_URL_LIFE_SECONDS, time_limit_seconds + URL_LIFE_MARGIN_SECONDS)
-    return min(seconds, names.LONGEST_TIMEOUT_SECONDS)
+    return min(seconds, LONGEST_JOB_SECONDS)
 
 
 def _end_text(job: QuantumJob) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.base import UNLIMITED_SECONDS
 from spank_qrmi.clients.qrun_service import QrunSettings
+from spank_qrmi.clients.quantum_system import LONGEST_JOB_SECONDS
 from spank_qrmi.errors import VariableError
 from spank_qrmi.numbers_in_text import parse_number
 
@@ -96,11 +97,11 @@ def _primitive(settings: QrunSettings) -> str:
 def _time_limit_seconds(settings: QrunSettings) -> int:
     seconds = parse_number(settings.require(names.TIMEOUT_SECONDS), 2**64) or 0
     if seconds == UNLIMITED_SECONDS:
-        return names.LONGEST_TIMEOUT_SECONDS
-    if not 1 <= seconds <= names.LONGEST_TIMEOUT_SECONDS:
+        return LONGEST_JOB_SECONDS
+    if not 1 <= seconds <= LONGEST_JOB_SECONDS:
         raise VariableError(
             f"{names.TIMEOUT_SECONDS} must be a whole number of seconds from 1 to "
-            f"{names.LONGEST_TIMEOUT_SECONDS}: the service could not store the result of a job "
+            f"{LONGEST_JOB_SECONDS}: the service could not store the result of a job "
             "that runs longer than 7 days"
         )
     return seconds

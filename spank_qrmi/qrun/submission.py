@@ -74,7 +74,7 @@ def submit(
                 # The id is ours: an earlier try did reach the service.
                 break
             if error.status == HTTPStatus.CONFLICT:
-                raise taken_id(str(order["id"])) from error
+                raise id_taken_error(str(order["id"])) from error
             if error.status in _BUSY_TEXTS:
                 progress.state(_BUSY_TEXTS[error.status])
                 seconds = busy_seconds
@@ -92,7 +92,7 @@ def submit(
     submission.is_open = False
 
 
-def taken_id(quantum_job_id: str) -> QrunError:
+def id_taken_error(quantum_job_id: str) -> QrunError:
     """Return the error for a job id that the service knows already."""
     return QrunError(
         f"the service has a job {quantum_job_id} already: another qrun of this task is "

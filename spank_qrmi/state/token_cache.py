@@ -22,7 +22,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.state import locked_files
 from spank_qrmi.state.owner import boot_id
-from spank_qrmi.trust.files import StrPath, can_others_write, open_trusted_folder
+from spank_qrmi.trust.files import OTHERS, StrPath, can_others_write, open_trusted_folder
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,6 @@ LONGEST_WAIT_SECONDS = 10.0
 _KEY = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(rb"[0-9]{1,12}")
 _FILE_LIMIT_BYTES = LONGEST_TOKEN + 200
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.025
 
@@ -140,7 +139,7 @@ class TokenCache:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 self._discard(directory, key, "it is no regular file")
-            elif can_others_write(status) or status.st_mode & _OTHERS:
+            elif can_others_write(status) or status.st_mode & OTHERS:
                 self._discard(directory, key, "it is not root's alone")
             else:
                 return _token_of(os.read(descriptor, _FILE_LIMIT_BYTES + 1))

@@ -27,7 +27,7 @@ MOST_LINKS = 40
 
 _ROOT = 0
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 # Opening a pipe would wait for its writer.
 _LAST_STEP = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -62,7 +62,7 @@ def read_trusted_file(path: StrPath, limit_bytes: int, *, may_be_link: bool = Fa
         raise _reading_error(path, error) from error
     if len(content) > limit_bytes:
         raise ConfigError(f"{path}: is larger than {limit_bytes} bytes")
-    return TrustedFile(content, not mode & _OTHERS, tuple(doubts))
+    return TrustedFile(content, not mode & OTHERS, tuple(doubts))
 
 
 def check_trusted(path: StrPath) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The worker server: it has imported what workers need, and one of them ready for each plugin.
+"""The worker server: it has imported what workers need, and one is ready for the next plugin.
 
 Nothing needs it: a worker that is started anew does the same, and takes longer to begin. Its socket
 is one of packets (SOCK_SEQPACKET), systemd's or its own. A connection stands for one worker:

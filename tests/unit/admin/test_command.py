@@ -199,7 +199,7 @@ def test_release_of_orphans(node: Node, alive: Owner, vendor: FakeVendor) -> Non
 def test_secrets_of_files_are_shown_nowhere(
     node: Node, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker of a step masks them too, see test_acquire.py."""
+    """The worker of a step masks them too, see job/test_verbs.py."""
     values = {"QRMI_PLAIN": SECRET}
     node.hold("down", values=values, secret_keys=["QRMI_PLAIN"])
     vendor.orders = {"release token-down": ReleaseError(f"refused {SECRET}")}

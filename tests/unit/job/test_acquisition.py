@@ -426,6 +426,7 @@ def test_what_can_neither_be_recorded_nor_released_says_so(
     acquirer: Acquirer,
     monkeypatch: pytest.MonkeyPatch,
     journal: Journal,
+    *,
     orders: dict[str, Order],
     stays_full: bool,
 ) -> None:

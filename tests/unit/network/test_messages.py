@@ -23,7 +23,7 @@ from spank_qrmi.network.messages import (
     error_from_fields,
     fields_to_pairs,
     pairs_to_fields,
-    parse_token,
+    parse_acquisition_token,
     read_frame,
     require_number,
 )
@@ -113,7 +113,7 @@ def test_what_is_no_error_is_refused() -> None:
 
 def test_token_is_one_line_of_text() -> None:
     for text in ("", "a\nb", "ü", "\udcff", "\0", "a" * (MAX_TEXT_LENGTH + 1)):
-        assert isinstance(outcome_of(parse_token, text), ProtocolError), repr(text)
+        assert isinstance(outcome_of(parse_acquisition_token, text), ProtocolError), repr(text)
 
 
 def test_number_is_a_short_one() -> None:
