@@ -317,10 +317,15 @@ cdef inline void leave_to_server(int server, int *status) noexcept nogil:
     close(server)
 
 
-cdef inline void end_worker(Conversation *talk, int *status) noexcept nogil:
-    """Leave nothing behind: neither the worker nor anything that it may have started."""
+cdef inline void end_worker(Conversation *talk, bint has_answered, int *status) noexcept nogil:
+    """Leave nothing behind: neither the worker nor anything that it may have started.
+
+    The job need not wait for the end of a server's worker that has nothing more to do.
+    """
     close(talk.socket)
-    if talk.is_served:
+    if talk.is_served and has_answered:
+        close(talk.server)
+    elif talk.is_served:
         leave_to_server(talk.server, status)
     else:
         reap_child(talk.pid, status)
@@ -425,12 +430,12 @@ cdef inline bint ask_worker(Conversation *talk, const ByteBuffer *request,
                             Answer *answer) noexcept nogil:
     """Put one request to the worker and take its answer; `failure` says why there is none.
 
-    Afterwards the worker is gone, and nothing of it is open.
+    Afterwards the worker is gone, or about to end, and nothing of it is open.
     """
     cdef int status = 0
     if not converse(talk, request, answer) and talk.failure[0] != 0:
         kill_worker(talk)
-    end_worker(talk, &status)
+    end_worker(talk, answer.is_complete, &status)
     if not answer.is_complete and talk.failure[0] == 0:
         explain_end(talk, status)
     mask_controls(talk.complaint, talk.complaint_length)
@@ -441,5 +446,5 @@ cdef inline void give_up(Conversation *talk) noexcept nogil:
     """End a worker that cannot be asked."""
     cdef int status = 0
     kill_worker(talk)
-    end_worker(talk, &status)
+    end_worker(talk, False, &status)
     talk.is_started = False

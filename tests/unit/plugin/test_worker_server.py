@@ -14,10 +14,17 @@ from pathlib import Path
 import pytest
 
 from loopback.socket_unit import SocketUnit
+from loopback.waiting import wait_until
 from spank_qrmi.worker.server import STARTED
 from tests.unit.plugin.test_messages import VALGRIND
 from tests.unit.plugin_host import CONFIG, PluginHost, Report, answer_of, told_to_user
-from tests.unit.served_workers import asked, scripted_server, silent_server, worker_server
+from tests.unit.served_workers import (
+    PATIENCE_SECONDS,
+    asked,
+    scripted_server,
+    silent_server,
+    worker_server,
+)
 
 FAST = 5
 VARIABLES = [("a_QRMI_X", "1")]
@@ -72,6 +79,26 @@ def test_worker_comes_from_the_server(host: PluginHost) -> None:
     # One acquires, and one releases.
     assert served_count(host) == 2
     assert report.logged("debug").count(f"worker of worker server {unit.path}") == 2
+
+
+def has_opened(gate: Path) -> bool:
+    """Open a FIFO for its reader, and return whether there was one."""
+    try:
+        os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
+def test_job_does_not_wait_for_the_end_of_a_worker_that_has_answered(host: PluginHost) -> None:
+    gate = host.folder / "gate"
+    os.mkfifo(gate)
+    body = f"os.write(0, answer)\n    open({str(gate)!r}).read()\n    os._exit(0)"
+    with serving(host, body) as unit:
+        report = run(host, unit.path)
+        # One that was ended never comes to the gate.
+        wait_until(lambda: has_opened(gate), PATIENCE_SECONDS, "worker that still runs")
+    assert (report.task_statuses, report.variables[b"a_QRMI_X"]) == ([0], b"1")
 
 
 def test_plugin_for_qrun_has_it_too(qrun_host: PluginHost) -> None:
