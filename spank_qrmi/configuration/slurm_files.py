@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Slurm's own files say of this node: plugstack.conf, and values of slurm.conf.
+
+They are read as slurmd reads them (spank(8), slurm.conf(5)), so that no argument of plugstack.conf
+has to be given twice.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+from spank_qrmi.errors import ConfigError
+
+USUAL_PATHS = (Path("/etc/slurm/slurm.conf"), Path("/run/slurm/conf/slurm.conf"))
+"""Where slurm.conf is without SLURM_CONF: Debian's, and the copy of a node that has none itself."""
+
+_MOST_INCLUDES = 16
+_COMMENT = re.compile(r"(?<!\\)#.*")
+_CONTINUED = re.compile(r"\\\n")
+_PAIR = re.compile(r'(?P<key>[A-Za-z]\w*)\s*=\s*(?:"(?P<quoted>[^"]*)"|(?P<plain>\S*))')
+_INCLUDE = re.compile(r"\s*include\s+(?P<path>\S+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class PluginLine:
+    """One line of plugstack.conf; `place` is its file and number, `arguments` may hold secrets."""
+
+    place: str
+    is_required: bool
+    path: str
+    arguments: tuple[str, ...] = field(repr=False)
+
+    @property
+    def library(self) -> str:
+        """The plugin's file name."""
+        return PurePath(self.path).name
+
+
+def find_slurm_conf() -> Path:
+    """Return the slurm.conf in force here; raise ConfigError if there is none."""
+    named = os.environ.get("SLURM_CONF")
+    paths = (Path(named),) if named else USUAL_PATHS
+    for path in paths:
+        if path.is_file():
+            return path
+    raise ConfigError(
+        f"no slurm.conf at {' or '.join(map(str, paths))}: set SLURM_CONF to its path"
+    )
+
+
+def read_slurm_conf(path: Path) -> dict[str, str]:
+    """Return the values of slurm.conf by their keys in lower case; of several the last counts.
+
+    Lines of nodes and partitions are there too, as if each key stood alone. Raises ConfigError.
+    """
+    return dict(_pairs(path, _MOST_INCLUDES))
+
+
+def _pairs(path: Path, includes_left: int) -> Iterator[tuple[str, str]]:
+    for line in _CONTINUED.sub("", _read(path)).splitlines():
+        text = _COMMENT.sub("", line)
+        include = _INCLUDE.match(text)
+        if include is None:
+            for pair in _PAIR.finditer(text):
+                yield pair["key"].lower(), pair["quoted"] or pair["plain"] or ""
+        elif includes_left:
+            yield from _pairs(path.parent / include["path"], includes_left - 1)
+
+
+def find_plugstack(slurm_conf: Path) -> Path:
+    """Return the path of the plugstack.conf that slurm.conf leads to; raise ConfigError."""
+    named = read_slurm_conf(slurm_conf).get("plugstackconfig")
+    return Path(named) if named else slurm_conf.parent / "plugstack.conf"
+
+
+def read_plugstack(path: Path) -> list[PluginLine]:
+    """Return the plugins' lines in the order in which they are loaded; raise ConfigError.
+
+    A file that is not there is an empty one, to Slurm too.
+    """
+    return list(_plugin_lines(path, _MOST_INCLUDES)) if path.exists() else []
+
+
+def _plugin_lines(path: Path, includes_left: int) -> Iterator[PluginLine]:
+    for number, line in enumerate(_read(path).splitlines(), start=1):
+        # Anywhere, even in a word; nothing escapes it.
+        words = line.partition("#")[0].split()
+        match words:
+            case ["include", pattern, *_] if includes_left:
+                for included in _files_like(path.absolute().parent / pattern):
+                    yield from _plugin_lines(included, includes_left - 1)
+            case ["required" | "optional" as mode, library, *arguments]:
+                yield PluginLine(f"{path}:{number}", mode == "required", library, tuple(arguments))
+
+
+def _files_like(pattern: PurePath) -> list[Path]:
+    """Return what glob(3) finds: no hidden file."""
+    found = Path("/").glob(str(pattern.relative_to("/")))
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "surrogateescape")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Slurm's own files, read as slurmd reads them."""
+
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.configuration import slurm_files
+from spank_qrmi.configuration.slurm_files import (
+    find_plugstack,
+    find_slurm_conf,
+    read_plugstack,
+    read_slurm_conf,
+)
+from spank_qrmi.errors import ConfigError
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_slurm_conf_is_the_one_that_slurm_was_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "slurm.conf", "")
+    monkeypatch.setenv("SLURM_CONF", str(path))
+    assert find_slurm_conf() == path
+    path.unlink()
+    with pytest.raises(ConfigError) as caught:
+        find_slurm_conf()
+    assert str(caught.value) == f"no slurm.conf at {path}: set SLURM_CONF to its path"
+
+
+def test_slurm_conf_is_elsewhere_on_a_node_without_one_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_CONF", raising=False)
+    usual = (tmp_path / "none", write(tmp_path / "slurm.conf", ""))
+    monkeypatch.setattr(slurm_files, "USUAL_PATHS", usual)
+    assert find_slurm_conf() == usual[1]
+
+
+def test_values_of_slurm_conf_are_read_as_slurm_reads_them(tmp_path: Path) -> None:
+    write(tmp_path / "more.conf", "KillWait = 7\n")
+    path = write(
+        tmp_path / "slurm.conf",
+        "# EpilogTimeout=1\n"
+        "PROLOGEPILOGTIMEOUT=5 UnkillableStepTimeout=9 # KillWait=1\n"
+        "prologepilogtimeout=15\n"
+        'PluginDir="/a b"\n'
+        "SlurmctldParameters=a=1,\\\nb\n"
+        "include more.conf\n",
+    )
+    assert read_slurm_conf(path) == {
+        "killwait": "7",
+        "prologepilogtimeout": "15",
+        "unkillablesteptimeout": "9",
+        "plugindir": "/a b",
+        "slurmctldparameters": "a=1,b",
+    }
+
+
+def test_files_that_include_each_other_come_to_an_end(tmp_path: Path) -> None:
+    path = write(tmp_path / "slurm.conf", "include slurm.conf\nKillWait=7\n")
+    assert read_slurm_conf(path) == {"killwait": "7"}
+    stack = write(tmp_path / "plugstack.conf", "include plugstack.conf\noptional a.so\n")
+    assert {line.path for line in read_plugstack(stack)} == {"a.so"}
+
+
+def test_plugstack_is_the_named_one_or_beside_slurm_conf(tmp_path: Path) -> None:
+    path = write(tmp_path / "slurm.conf", "ClusterName=x\n")
+    assert find_plugstack(path) == tmp_path / "plugstack.conf"
+    write(path, "PlugStackConfig=/elsewhere/stack.conf\n")
+    assert find_plugstack(path) == Path("/elsewhere/stack.conf")
+
+
+def test_lines_of_plugstack_come_in_the_order_in_which_slurm_loads_them(tmp_path: Path) -> None:
+    folder = tmp_path / "plugstack.conf.d"
+    folder.mkdir()
+    write(folder / "b.conf", "optional b.so x=1\n")
+    write(folder / ".hidden.conf", "optional hidden.so\n")
+    write(folder / "a.conf", "required /lib/spank_qrmi.so\t/etc/q.json --on-failure=fail#end\n")
+    path = write(
+        tmp_path / "plugstack.conf",
+        "# optional none.so\ninclude plugstack.conf.d/*.conf\ninclude nothing*.conf\nodd c.so\n"
+        'optional c.so "a b"\n',
+    )
+    lines = read_plugstack(path)
+    assert [(line.place, line.is_required, line.library, line.arguments) for line in lines] == [
+        (f"{folder}/a.conf:1", True, "spank_qrmi.so", ("/etc/q.json", "--on-failure=fail")),
+        (f"{folder}/b.conf:1", False, "b.so", ("x=1",)),
+        (f"{path}:5", False, "c.so", ('"a', 'b"')),
+    ]
+
+
+def test_plugstack_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    assert read_plugstack(tmp_path / "plugstack.conf") == []
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for read in (read_slurm_conf, read_plugstack):
+        with pytest.raises(ConfigError, match=f"{tmp_path}: cannot be read: Is a directory"):
+            read(tmp_path)
