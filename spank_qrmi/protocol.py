@@ -60,6 +60,7 @@ class RequestTag(bytes, Enum):
     VARIABLE = b"e"
     Q_BACKEND = b"B"
     Q_PRIMITIVE = b"P"
+    SLURM_CONF = b"c"
     QUANTUM_JOB = b"k"
     KILLED_QUANTUM_JOB = b"K"
     END = b"."
@@ -112,7 +113,8 @@ class Request:
     `time_limit_minutes` is None for a job without limit, or if Slurm could not tell; `start_time`
     is in Unix seconds. `variables` are the job's, and hold secrets. `quantum_jobs` are ids of the
     jobs of Direct Access that the step's tasks may have submitted; those of `killed_quantum_jobs`
-    may even arrive there yet, since their tasks were killed. `version` is the plugin's. `stepd_pid`
+    may even arrive there yet, since their tasks were killed. `slurm_conf` is the path of the file
+    that Slurm reads, for the epilog. `version` is the plugin's. `stepd_pid`
     is the slurmstepd that asks: no part of the message, but known from the kernel.
     """
 
@@ -125,6 +127,7 @@ class Request:
     qpu_option: str = ""
     q_backend: str = ""
     q_primitive: str = ""
+    slurm_conf: str = ""
     time_limit_minutes: int | None = None
     start_time: int | None = None
     arguments: tuple[str, ...] = field(default=(), repr=False)
@@ -254,6 +257,7 @@ def _request_of(
         qpu_option=single.get(RequestTag.QPU_OPTION, ""),
         q_backend=single.get(RequestTag.Q_BACKEND, ""),
         q_primitive=single.get(RequestTag.Q_PRIMITIVE, ""),
+        slurm_conf=single.get(RequestTag.SLURM_CONF, ""),
         time_limit_minutes=None if time_limit_minutes in _NO_LIMIT_MINUTES else time_limit_minutes,
         start_time=optional_number(RequestTag.START_TIME),
         arguments=tuple(repeated[RequestTag.ARGUMENT]),

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from spank_qrmi.errors import ConfigError
+from spank_qrmi.numbers_in_text import parse_number
 
 USUAL_PATHS = (Path("/etc/slurm/slurm.conf"), Path("/run/slurm/conf/slurm.conf"))
 """Where slurm.conf is without SLURM_CONF: Debian's, and the copy of a node that has none itself."""
 
 _MOST_INCLUDES = 16
+_LONGEST_SECONDS = 65533
 _COMMENT = re.compile(r"(?<!\\)#.*")
 _CONTINUED = re.compile(r"\\\n")
 _PAIR = re.compile(r'(?P<key>[A-Za-z]\w*)\s*=\s*(?:"(?P<quoted>[^"]*)"|(?P<plain>\S*))')
@@ -67,6 +69,16 @@ def _pairs(path: Path, includes_left: int) -> Iterator[tuple[str, str]]:
                 yield pair["key"].lower(), pair["quoted"] or pair["plain"] or ""
         elif includes_left:
             yield from _pairs(path.parent / include["path"], includes_left - 1)
+
+
+def epilog_seconds(slurm_conf: Path) -> int | None:
+    """Return how long Slurm lets an epilog take before it drains the node, None: as it likes.
+
+    EpilogTimeout is Slurm's from 25.05 on. Raises ConfigError.
+    """
+    values = read_slurm_conf(slurm_conf)
+    limits = (values.get(key, "") for key in ("epilogtimeout", "prologepilogtimeout"))
+    return next(filter(None, (parse_number(each, _LONGEST_SECONDS) for each in limits)), None)
 
 
 def find_plugstack(slurm_conf: Path) -> Path:

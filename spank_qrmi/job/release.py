@@ -3,12 +3,15 @@
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from spank_qrmi.answer import AnswerWriter
+from spank_qrmi.configuration.slurm_files import epilog_seconds
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import QrmiError, ReleaseError
+from spank_qrmi.errors import ConfigError, QrmiError, ReleaseError
 from spank_qrmi.job import step
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.network.worker_end import Network
@@ -18,6 +21,9 @@ from spank_qrmi.state.orphans import is_being_acquired, select_orphans_to_retry
 from spank_qrmi.state.owner import is_elsewhere
 
 log = logging.getLogger(__name__)
+
+EPILOG_MARGIN_SECONDS = 5.0
+"""What an epilog needs besides, of the time that Slurm gives it."""
 
 ORPHAN_SECONDS = 5.0
 """How long a job's end may take for what other jobs have left behind."""
@@ -52,8 +58,10 @@ def release_job(
     """Release what the journal says that any step of an ended job has left on this node.
 
     The job itself may go on: on the other nodes if it gave this one away (`scontrol update
-    NumNodes=`), or again after its node was lost. Raises as `release` does.
+    NumNodes=`), or again after its node was lost. Slurm would drain a node whose epilog takes
+    longer than slurm.conf allows. Raises as `release` does.
     """
+    deadline = deadline.within(_seconds_of_epilog(request.slurm_conf))
     arguments = step.read_arguments(request, answer)
     journal = Journal(arguments.state_directory)
     with _tell_what_is_not_released(request):
@@ -68,6 +76,18 @@ def release_job(
     for entry, error in failed:
         answer.send_message(f"QPU {entry.resource_name} of job {entry.job_id}: {error}")
     answer.end(Verdict.RUN, left_count=len(failed))
+
+
+def _seconds_of_epilog(slurm_conf: str) -> float:
+    """Return how long releasing may take by slurm.conf; half of a limit that is very short."""
+    try:
+        limit_seconds = epilog_seconds(Path(slurm_conf)) if slurm_conf else None
+    except ConfigError as error:
+        log.debug("%s", error)
+        limit_seconds = None
+    if limit_seconds is None:
+        return math.inf
+    return max(limit_seconds - EPILOG_MARGIN_SECONDS, limit_seconds / 2)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ Hooks return 0 whatever happens: a failing hook would drain the node instead of 
 
 from libc.stdint cimport uint32_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport strtol
+from libc.stdlib cimport getenv, strtol
 from libc.string cimport memset, strchr, strcmp, strlen
 from posix.unistd cimport getpid, getuid
 
@@ -282,6 +282,12 @@ cdef void log_release_failure(const char *failure) noexcept nogil:
         slurm_error(RELEASE_FAILURE, PLUGIN_LOG_NAME, failure)
 
 
+cdef bint add_slurm_conf(ByteBuffer *request) noexcept nogil:
+    """Add where slurm.conf is: it limits the time of an epilog."""
+    cdef const char *path = getenv(b"SLURM_CONF")
+    return path == NULL or add_text(request, c"c", path)
+
+
 cdef void release(const char *verb, int argc, char **argv) noexcept nogil:
     """Have the worker release what the journal says is held: `release` by this step, `release-job`
     by any step of its job."""
@@ -292,8 +298,8 @@ cdef void release(const char *verb, int argc, char **argv) noexcept nogil:
                                          DEFAULT_RELEASE_TIMEOUT_SECONDS)
     begin_conversation(&talk, &answer, &request, &step, seconds, argc, argv)
     if ask(&talk, &request,
-           write_request(&request, &step, verb, seconds, argc, argv), WHAT_IS_TOO_LONG,
-           &answer):
+           write_request(&request, &step, verb, seconds, argc, argv) and add_slurm_conf(&request),
+           WHAT_IS_TOO_LONG, &answer):
         report(&answer.messages)
     else:
         log_release_failure(talk.failure)

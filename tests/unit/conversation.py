@@ -25,6 +25,7 @@ TAG_OF_FIELD = {
     "qpu_option": RequestTag.QPU_OPTION,
     "q_backend": RequestTag.Q_BACKEND,
     "q_primitive": RequestTag.Q_PRIMITIVE,
+    "slurm_conf": RequestTag.SLURM_CONF,
     "job_id": RequestTag.JOB_ID,
     "restart_count": RequestTag.RESTART_COUNT,
     "step_id": RequestTag.STEP_ID,

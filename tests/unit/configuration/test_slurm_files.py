@@ -7,6 +7,7 @@ import pytest
 
 from spank_qrmi.configuration import slurm_files
 from spank_qrmi.configuration.slurm_files import (
+    epilog_seconds,
     find_plugstack,
     find_slurm_conf,
     read_plugstack,
@@ -59,6 +60,20 @@ def test_values_of_slurm_conf_are_read_as_slurm_reads_them(tmp_path: Path) -> No
         "plugindir": "/a b",
         "slurmctldparameters": "a=1,b",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("", None),
+        ("PrologEpilogTimeout=15", 15),
+        ("PrologEpilogTimeout=15 EpilogTimeout=20", 20),
+        ("PrologEpilogTimeout=65534", None),
+        ("EpilogTimeout=0", None),
+    ],
+)
+def test_time_of_an_epilog(tmp_path: Path, text: str, seconds: int | None) -> None:
+    assert epilog_seconds(write(tmp_path / "slurm.conf", text)) == seconds
 
 
 def test_files_that_include_each_other_come_to_an_end(tmp_path: Path) -> None:

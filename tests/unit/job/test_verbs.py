@@ -3,6 +3,7 @@
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import orjson
 import pytest
 
 from spank_qrmi.clients import type_number
+from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, ReleaseError, ServiceError
+from spank_qrmi.network.calls import Services
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner, owner_of
@@ -74,11 +77,12 @@ class Node:
             )
         )
 
-    def release_job(self) -> SeenAnswer:
+    def release_job(self, slurm_conf: str = "") -> SeenAnswer:
         request = Request(
             verb=Verb.RELEASE_JOB,
             timeout_seconds=60,
             arguments=self.arguments,
+            slurm_conf=slurm_conf,
             **{**STEP, "step_id": 0},
         )
         return self.serving.ask(request)
@@ -576,6 +580,42 @@ def test_journal_that_was_spoilt_meanwhile_is_told_with_what_it_costs(node: Node
 def test_end_of_the_job_leaves_alone_what_is_being_acquired(node: Node, vendor: FakeVendor) -> None:
     node.leave(Entry(**OF_STEP, resource_name="a", owner=owner_of(os.getpid())))
     assert (node.release_job().messages, node.journal_files()) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("slurm_conf", "most_seconds"),
+    [
+        ("PrologEpilogTimeout=15", 10),
+        ("EpilogTimeout=4", 2),
+        ("PrologEpilogTimeout=5 EpilogTimeout=600", 60),
+        ("ClusterName=a", 60),
+        (None, 60),
+    ],
+)
+def test_end_of_the_job_keeps_within_the_time_of_an_epilog(
+    node: Node,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    slurm_conf: str | None,
+    most_seconds: int,
+) -> None:
+    seconds: list[float] = []
+    services = LocalNetwork.services
+
+    def note_seconds(
+        network: LocalNetwork, deadline: Deadline, variables: Mapping[str, str]
+    ) -> Services:
+        seconds.append(deadline.remaining_seconds())
+        return services(network, deadline, variables)
+
+    monkeypatch.setattr(LocalNetwork, "services", note_seconds)
+    path = tmp_path / "slurm.conf"
+    if slurm_conf is not None:
+        path.write_text(slurm_conf)
+    node.leave(Entry(**OF_STEP, resource_name="a", token="t"))
+    assert node.release_job(str(path)).messages == []
+    [left] = seconds
+    assert most_seconds / 2 < left <= most_seconds
 
 
 def test_end_of_the_job_on_one_node_leaves_alone_what_another_node_holds(

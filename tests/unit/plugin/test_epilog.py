@@ -49,14 +49,19 @@ def test_job_that_holds_nothing_starts_no_worker(
     assert report.logged("error") + report.logged("info") == []
 
 
-def test_what_a_job_holds_is_released(host: PluginHost, journal: Path) -> None:
+def test_what_a_job_holds_is_released(
+    host: PluginHost, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
     for name in ("77-0-0-a.json", "7-3-fffffffb-a.json", "8-0-0-a.json"):
         (journal / name).touch()
     host.answer_and_keep(answer_of(logs=[("debug", "released 1 of 1")]))
     report = end_job(host, journal, "--release-timeout=5")
     arguments = (CONFIG, f"--state-dir={journal}", "--release-timeout=5")
-    expected = Request(Verb.RELEASE_JOB, 7, 0, 0, 1000, 5, arguments=arguments)
-    assert host.requests == [expected]
+    [request] = host.requests
+    assert request == Request(
+        Verb.RELEASE_JOB, 7, 0, 0, 1000, 5, arguments=arguments, slurm_conf="/etc/slurm.conf"
+    )
     assert "released 1 of 1" in report.logged("debug")
 
 
