@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,13 +20,13 @@ from spank_qrmi.admin import inventory
 from spank_qrmi.admin.installation import Places, install_plugins, uninstall_plugins
 from spank_qrmi.answer import logging_to
 from spank_qrmi.configuration.common_plugstack import (
-    DEFAULT_STATE_DIRECTORY,
     STATE_DIRECTORY,
     WORKER_USER,
     CommonArguments,
     Parse,
     parse_seconds,
 )
+from spank_qrmi.configuration.qrmi_plugstack import find_arguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.job.releaser import Releaser
@@ -36,7 +37,6 @@ from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import is_being_acquired, select_orphans
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.running_code import refuse_untrusted_code
-from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
 from spank_qrmi.worker import server as worker_server
 from spank_qrmi.worker.process import WORKER_LIMITS, leave_asking
 
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_journal_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     status = commands.add_parser("status", help="show what jobs of this node hold")
     status.add_argument("--json", action="store_true", help="for programs")
-    status.set_defaults(run=_status)
+    status.set_defaults(run=_status, worker_user=None)
     release = commands.add_parser("release", help="give back what jobs of this node hold")
     which = release.add_mutually_exclusive_group(required=True)
     which.add_argument("--orphaned", action="store_true", help="what no living step holds")
@@ -112,13 +112,16 @@ def _add_journal_commands(commands: "argparse._SubParsersAction[argparse.Argumen
     release.add_argument(
         WORKER_USER.name,
         type=_reader(WORKER_USER.parse),
-        default=DEFAULT_WORKER_USER,
         metavar="USER",
     )
     release.set_defaults(run=_release)
     for either in (status, release):
+        either.add_argument(STATE_DIRECTORY.name, type=_absolute, metavar="DIR")
         either.add_argument(
-            STATE_DIRECTORY.name, type=_absolute, default=DEFAULT_STATE_DIRECTORY, metavar="DIR"
+            "--plugstack",
+            type=_absolute,
+            metavar="FILE",
+            help="whose line of spank_qrmi.so says the rest, if not that of slurm.conf",
         )
 
 
@@ -197,8 +200,7 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
     deadline = Deadline(options.timeout)
     for entry in wanted:
         options.redactor.add(entry.secrets())
-    arguments = CommonArguments(state_directory=options.state_dir, worker_user=options.worker_user)
-    open_network(network, wanted, arguments, options.redactor, deadline)
+    open_network(network, wanted, options.node, options.redactor, deadline)
     outcomes = Releaser(journal, deadline, network).release_all(wanted)
     lines = [
         f"job {entry.job_id}: {entry.resource_name}: {_result(entry, error)}"
@@ -225,4 +227,15 @@ def _result(entry: Entry, error: QrmiError | None) -> str:
 def _journal(options: argparse.Namespace) -> Journal:
     if os.geteuid() != 0:
         raise JournalError("only root may see and release what jobs hold: run it as root")
-    return Journal(options.state_dir)
+    options.node = _arguments_of_node(options)
+    return Journal(options.node.state_directory)
+
+
+def _arguments_of_node(options: argparse.Namespace) -> CommonArguments:
+    """Return what plugstack.conf says, and options say otherwise."""
+    arguments = find_arguments(options.plugstack)
+    return replace(
+        arguments,
+        state_directory=str(options.state_dir or arguments.state_directory),
+        worker_user=options.worker_user or arguments.worker_user,
+    )

@@ -9,9 +9,13 @@ what the user is told.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from spank_qrmi.configuration import common_plugstack as common
+from spank_qrmi.configuration.slurm_files import find_plugstack, find_slurm_conf, read_plugstack
 from spank_qrmi.errors import ArgumentError
+
+LIBRARY = "spank_qrmi.so"
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,22 @@ OPTIONS = (
 
 def parse_arguments(arguments: Sequence[str]) -> PluginArguments:
     """Return the checked arguments; raise ArgumentError naming the one that cannot be used."""
-    with common.name_line_of("spank_qrmi.so"):
+    with common.name_line_of(LIBRARY):
         if not arguments or arguments[0].startswith("--"):
             raise ArgumentError("the path of qrmi_config.json must be the first argument")
         config_path = common.parse_absolute_path("the first argument", arguments[0])
         node_variables, values = common.parse_options(arguments[1:], OPTIONS)
         return PluginArguments(config_path, node_variables=node_variables, **values)  # type: ignore[arg-type]
+
+
+def find_arguments(plugstack: Path | None = None) -> common.CommonArguments:
+    """Return what plugstack.conf, or this file, says of the plugin on this node.
+
+    The last of several lines counts; where there is none, the defaults do. Raises ArgumentError,
+    and ConfigError for a file that cannot be read.
+    """
+    slurm_conf = find_slurm_conf()
+    path = plugstack or (find_plugstack(slurm_conf) if slurm_conf else None)
+    lines = read_plugstack(path) if path else []
+    arguments = [line.arguments for line in lines if line.library == LIBRARY]
+    return parse_arguments(arguments[-1]) if arguments else common.CommonArguments()

@@ -40,16 +40,10 @@ class PluginLine:
         return PurePath(self.path).name
 
 
-def find_slurm_conf() -> Path:
-    """Return the slurm.conf in force here; raise ConfigError if there is none."""
+def find_slurm_conf() -> Path | None:
+    """Return the slurm.conf that SLURM_CONF names, else one where it usually is."""
     named = os.environ.get("SLURM_CONF")
-    paths = (Path(named),) if named else USUAL_PATHS
-    for path in paths:
-        if path.is_file():
-            return path
-    raise ConfigError(
-        f"no slurm.conf at {' or '.join(map(str, paths))}: set SLURM_CONF to its path"
-    )
+    return Path(named) if named else next(filter(Path.is_file, USUAL_PATHS), None)
 
 
 def read_slurm_conf(path: Path) -> dict[str, str]:

@@ -12,7 +12,6 @@ import pytest
 
 from scripts import package
 from spank_qrmi.admin import command as cli
-from spank_qrmi.configuration.common_plugstack import DEFAULT_STATE_DIRECTORY
 
 REPOSITORY = Path(__file__).parents[2]
 SERVICE = REPOSITORY / "systemd" / "spank-qrmi-release.service"
@@ -59,16 +58,18 @@ def test_service_runs_the_command() -> None:
     # The installation names the folder.
     assert program == "@SBINDIR@/spank-qrmi"
     options = cli._parser().parse_args(arguments)
-    assert (options.orphaned, options.state_dir) == (True, Path(DEFAULT_STATE_DIRECTORY))
+    # What plugstack.conf says is not said again.
+    assert (options.orphaned, options.state_dir, options.plugstack) == (True, None, None)
     assert options.timeout < int(settings_of(SERVICE)["Service"]["TimeoutStartSec"])
 
 
-def test_service_may_write_the_journal_and_nothing_else() -> None:
-    settings = settings_of(SERVICE)
-    assert settings["Service"]["ProtectSystem"] == "strict"
-    assert settings["Service"]["ReadWritePaths"] == f"-{DEFAULT_STATE_DIRECTORY}"
-    # Beside entries there are access tokens.
-    assert settings["Unit"]["ConditionPathExistsGlob"] == f"{DEFAULT_STATE_DIRECTORY}/*.json"
+def test_services_have_the_rights_that_jobs_have() -> None:
+    """A certificate, or slurm.conf, may be in a folder that is SlurmUser's alone."""
+    for path in (SERVICE, WORKER_SERVER):
+        rights = settings_of(path)["Service"]["CapabilityBoundingSet"].split()
+        assert rights == [
+            *("CAP_DAC_READ_SEARCH", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_PTRACE")
+        ]
 
 
 def test_timer_starts_the_service_of_its_name() -> None:
@@ -82,9 +83,10 @@ def test_worker_server_is_the_command() -> None:
     assert cli._parser().parse_args(arguments).run is cli._become_worker_server
 
 
-def test_worker_server_may_write_wherever_plugstack_conf_puts_the_journal() -> None:
+@pytest.mark.parametrize("path", [SERVICE, WORKER_SERVER], ids=lambda path: path.name)
+def test_services_may_write_wherever_plugstack_conf_puts_the_journal(path: Path) -> None:
     """With `strict`, jobs fail whose folder the unit does not name, or that was made anew."""
-    service = settings_of(WORKER_SERVER)["Service"]
+    service = settings_of(path)["Service"]
     assert service["ProtectSystem"] == "full"
     assert not {"ReadWritePaths", "StateDirectory", "ProtectHome"} & set(service)
 

@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,11 @@ class Node:
 
     def run(self, *arguments: str) -> tuple[int, list[str]]:
         """Run the command; return its exit status and what it printed."""
-        status = main([*arguments, f"--state-dir={self.folder}"])
+        return self.run_as_said([*arguments, f"--state-dir={self.folder}"])
+
+    def run_as_said(self, arguments: Sequence[str]) -> tuple[int, list[str]]:
+        """Run the command with these arguments alone."""
+        status = main(arguments)
         printed = self._capsys.readouterr()
         assert SECRET not in printed.out + printed.err
         assert "token-" not in printed.out + printed.err
@@ -67,6 +72,7 @@ class Node:
 
 @pytest.fixture(autouse=True)
 def _network_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CONF", os.devnull)
     monkeypatch.setattr(cli, "leave_asking", LocalNetwork)
     # The environment of the tests may be anybody's.
     monkeypatch.setattr(cli, "refuse_untrusted_code", lambda *_: None)
@@ -95,6 +101,55 @@ def test_access_token_is_shown_nowhere(node: Node, monkeypatch: pytest.MonkeyPat
     node.hold("a")
     expected = (1, ["spank-qrmi: the service said ****"])
     assert node.run("release", "--all") == expected
+
+
+@pytest.fixture
+def plugstack(node: Node, tmp_path: Path) -> Path:
+    """What slurmd reads on a node whose journal is in another folder than usual."""
+    path = tmp_path / "plugstack.conf"
+    path.write_text(
+        f"optional spank_qrmi.so /etc/q.json --state-dir={tmp_path}/other\n"
+        f"optional /lib/spank_qrmi.so /etc/q.json --state-dir={node.folder} --worker-user=4711\n"
+        f"optional spank_ibm_qrun.so --state-dir={tmp_path}/other\n"
+    )
+    (tmp_path / "slurm.conf").write_text("ClusterName=a\n")
+    return path
+
+
+def test_arguments_of_the_plugin_are_those_of_plugstack_conf(
+    node: Node, plugstack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users: list[object] = []
+
+    class Network(LocalNetwork):
+        def open(self, variables: object, user: str = "", *_: object, **__: object) -> None:
+            users.append(user)
+
+    monkeypatch.setattr(cli, "leave_asking", Network)
+    for name in "abc":
+        node.hold(name)
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
+    said: list[list[str]] = [[], ["--worker-user=99"]]
+    for arguments in said:
+        assert node.run_as_said(["release", "--all", *arguments])[0] == 0
+        node.hold("a")
+    monkeypatch.setenv("SLURM_CONF", os.devnull)
+    status, lines = node.run_as_said(["release", "--all", f"--plugstack={plugstack}"])
+    assert (status, lines, node.held()) == (0, ["job 7: a: released"], [])
+    assert users == ["4711", "99", "4711"]
+
+
+def test_line_of_plugstack_conf_that_is_wrong_is_named(
+    node: Node, plugstack: Path, tmp_path: Path
+) -> None:
+    plugstack.write_text("optional spank_qrmi.so /etc/q.json --stat-dir=/x\n")
+    assert node.run_as_said(["status", f"--plugstack={plugstack}"]) == (
+        1,
+        [
+            "spank-qrmi: argument '--stat-dir=…' is not known: correct the line of spank_qrmi.so "
+            "in plugstack.conf"
+        ],
+    )
 
 
 def test_status_is_a_table(node: Node, alive: Owner) -> None:
