@@ -39,7 +39,10 @@ WHEEL_SOURCES := $(SOURCES) README.md LICENSE MANIFEST.in requirements/node.txt 
 MATRIX ?= bookworm trixie sid
 MATRIX_PYTHONS ?= 3.10 3.11 3.12 3.13 3.14
 MATRIX_CACHE ?= build/roots
-APT_PACKAGES := gcc libc6-dev libslurm-dev munge python3-dev python3-venv slurm-wlm
+# What building needs: of Slurm its headers alone. What runs a cluster needs all of SLURM_PACKAGES at
+# once: none is added to a Slurm that is there.
+APT_PACKAGES := gcc libc6-dev libslurm-dev python3-dev python3-venv
+SLURM_PACKAGES := munge slurm-wlm slurmdbd
 
 INSTALL = $(PYTHON) scripts/install.py
 INSTALL_OPTIONS = --destdir '$(DESTDIR)' --environment '$(ENVIRONMENT)' \
@@ -165,7 +168,7 @@ lock: $(SUPPLY_CHAIN)/ready
 	@$(SUPPLY_CHAIN)/bin/python scripts/lock.py $(SUPPLY_CHAIN)/bin/uv
 
 # The plugin is also run under valgrind there, and beside Slurm's accounting.
-test test-deps: APT_PACKAGES += mariadb-client-core mariadb-server-core slurmdbd valgrind
+test test-deps: APT_PACKAGES += $(SLURM_PACKAGES) mariadb-client-core mariadb-server-core valgrind
 test-deps: deps
 
 # More than the processors: the live tests wait for Slurm most of their time.
@@ -189,6 +192,7 @@ test-e2e: build wheel $(VENV)/ready
 test-simulator: deps build $(VENV)/ready
 	@$(PYTEST) --cov --cov-config=simulator/tests/coverage.ini --cov-report= simulator/tests
 
+test-tools: APT_PACKAGES += $(SLURM_PACKAGES)
 test-tools: deps build wheel $(VENV)/ready
 	@$(PYTEST) tests/tools
 
@@ -203,6 +207,7 @@ test-packages: deps dist $(VENV)/ready
 	$(VENV)/bin/pytest tests/packages
 
 # KEEP=1 leaves cluster and simulated site up until `make demo-stop`.
+demo: APT_PACKAGES += $(SLURM_PACKAGES)
 demo: deps build wheel $(VENV)/ready
 	@$(VENV)/bin/python -m loopback.demo $(if $(KEEP),keep,run)
 
@@ -210,6 +215,7 @@ demo-stop:
 	@$(VENV)/bin/python -m loopback.demo stop
 
 # The same SOAK_SEED draws the same jobs, faults and kills again.
+soak: APT_PACKAGES += $(SLURM_PACKAGES)
 soak: deps build wheel $(VENV)/ready
 	@$(VENV)/bin/python -m loopback.soak $(SOAK_JOBS:%=--jobs=%) $(SOAK_SEED:%=--seed=%)
 
@@ -236,22 +242,15 @@ $(VENV)/ready-for-mutants: $(VENV)/ready
 	@touch $@
 
 # A part of it (dlopen, instructions, srun, sbatch, qpu, load) is reported in build/bench.
-bench: APT_PACKAGES += valgrind
+bench: APT_PACKAGES += $(SLURM_PACKAGES) valgrind
 bench: deps build wheel $(VENV)/ready
 	@$(VENV)/bin/python -m benchmarks $(BENCH_RUNS:%=--runs=%) \
 		$(if $(BENCH),--parts='$(BENCH)' --output=build/bench)
 
-# Only what is missing is installed, so that a prepared machine needs neither root nor a network.
+# Only what is missing is installed, so that a prepared machine needs neither root nor a network, and
+# nothing is removed for it.
 deps:
-	@missing=$$(for package in $(APT_PACKAGES); do \
-		dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || \
-			echo $$package; done); \
-	if [ -n "$$missing" ]; then \
-		echo "installing" $$missing; \
-		apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing \
-			>/dev/null; \
-	fi
+	@PYTHON='$(PYTHON)' sh scripts/install_missing.sh $(APT_PACKAGES)
 
 clean:
 	rm -rf build dist mutants simulator/build $(VENV) *.egg-info simulator/*.egg-info

@@ -70,8 +70,9 @@ def check_compiler() -> None:
         "": "no C compiler works: apt-get install gcc libc6-dev",
         "#include <Python.h>\n": "Python.h is missing: apt-get install python3-dev",
         "#include <slurm/spank.h>\n#include <slurm/slurm.h>\n": (
-            "slurm/spank.h is missing: apt-get install libslurm-dev, or name the folder that holds "
-            "slurm/spank.h: SLURM_INCLUDE_DIRS=DIR make"
+            "slurm/spank.h is missing: install the headers of the Slurm that you have (package "
+            "libslurm-dev, slurm-smd-dev or slurm-devel, from where your Slurm comes), or name the "
+            "folder that holds slurm/spank.h: SLURM_INCLUDE_DIRS=DIR make"
         ),
     }
     if SLURM_INCLUDE_DIRS and not any(

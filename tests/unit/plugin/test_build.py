@@ -43,6 +43,17 @@ def test_what_is_missing_is_named(tmp_path: Path, variables: dict[str, str], exp
     assert build(tmp_path, **variables) == expected
 
 
+def test_missing_headers_of_slurm_are_not_to_be_had_by_another_slurm(tmp_path: Path) -> None:
+    """Debian's take the place of SchedMD's packages: no command for it is there to copy."""
+    compiler = tmp_path / "cc"
+    compiler.write_text('#!/bin/sh\n! grep -q slurm "$2"\n')
+    compiler.chmod(0o755)
+    text = build(tmp_path, CC=str(compiler))
+    assert text.startswith("error: slurm/spank.h is missing: install the headers of the Slurm that")
+    assert "SLURM_INCLUDE_DIRS=DIR make" in text
+    assert "apt" not in text
+
+
 def test_missing_python_module_is_named(tmp_path: Path) -> None:
     # Without its site-packages the interpreter has no Cython.
     text = build(tmp_path, "-S")

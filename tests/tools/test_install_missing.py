@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`make deps` asks for what is missing, says so before, and touches no Slurm that is there."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+SCRIPT = REPOSITORY / "scripts" / "install_missing.sh"
+BUILDING = ["gcc", "libc6-dev", "libslurm-dev", "python3-dev", "python3-venv"]
+CLUSTER = ["munge", "slurm-wlm", "slurmdbd"]
+OPTIONS = "-qq -y --no-install-recommends --no-remove install"
+FRESH = "Inst libslurm-dev (22.05.8 Debian:12 [amd64])"
+
+
+class Machine:
+    """A machine whose programs are in a folder of the test's: a Debian with nothing installed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.calls = folder / "calls"
+        self.calls.write_text("")
+        for name in ("sh", "tr", "sed", "grep"):
+            self.add(name, f'exec {shutil.which(name)} "$@"')
+        self.add("id", "echo 0")
+        self.add("python3", "exit 1")
+        self.add("dpkg-query", "exit 1")
+        self.have_apt(FRESH)
+
+    def add(self, name: str, script: str = "exit 0", folder: str = "bin") -> None:
+        path = self.folder / folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    def have_apt(self, plan: str, status: int = 0) -> None:
+        """Let apt-get write down its calls, and plan this."""
+        self.add(
+            "apt-get",
+            f'echo "$*" >>{self.calls}\n'
+            f'case "$1" in -s) echo "{plan}"; exit {status} ;; esac\necho of apt-get',
+        )
+
+    def have_build_tools(self) -> None:
+        """Have compiler, Python and all headers but Slurm's."""
+        self.add("gcc", 'while read -r line; do case "$line" in *slurm*) exit 1 ;; esac; done')
+        self.add("python3")
+
+    def run(self, *packages: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "PATH": str(self.folder / "bin"),
+            "PYTHON": str(self.folder / "bin" / "python3"),
+            "SLURM_FOLDERS": str(self.folder / "opt"),
+        }
+        return subprocess.run(
+            ["/bin/sh", SCRIPT, *packages],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=environment | variables,
+        )
+
+    def called(self) -> list[str]:
+        return self.calls.read_text().splitlines()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def assert_untouched(machine: Machine, done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 1
+    assert not any(call.startswith(OPTIONS) for call in machine.called())
+
+
+def test_what_is_missing_is_said_with_its_purpose_and_installed(machine: Machine) -> None:
+    done = machine.run(*BUILDING, *CLUSTER)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    words = " ".join([*BUILDING, *CLUSTER])
+    assert machine.called() == [
+        "update -qq",
+        f"-s {OPTIONS} {words}",
+        f"{OPTIONS} {words}",
+    ]
+    title, *lines = done.stdout.splitlines()
+    assert title == "installing with apt-get, which is to remove nothing:"
+    assert [line.split(":")[0].strip() for line in lines] == [*BUILDING, *CLUSTER]
+    assert "wanted here" not in done.stdout
+
+
+def test_what_is_there_from_elsewhere_is_not_asked_for(machine: Machine) -> None:
+    machine.have_build_tools()
+
+    done = machine.run(*BUILDING)
+
+    assert done.returncode == 0
+    assert [line.split(":")[0].strip() for line in done.stdout.splitlines()[1:]] == ["libslurm-dev"]
+    assert machine.called()[-1] == f"{OPTIONS} libslurm-dev"
+
+
+def test_headers_anywhere_are_enough_to_build(machine: Machine) -> None:
+    """Without apt, dpkg or Slurm, as on a machine of another distribution."""
+    machine.have_build_tools()
+    for name in ("apt-get", "dpkg-query"):
+        (machine.folder / "bin" / name).unlink()
+    header = machine.folder / "headers" / "slurm" / "spank.h"
+    header.parent.mkdir(parents=True)
+    header.write_text("")
+
+    done = machine.run(*BUILDING, SLURM_INCLUDE_DIRS=f"/no/such/folder:{header.parents[1]}")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("program", ["slurmctld", "slurmd", "munged", "srun"])
+@pytest.mark.parametrize("folder", ["bin", "opt"])
+def test_no_slurm_package_is_asked_for_where_slurm_is(
+    machine: Machine, program: str, folder: str
+) -> None:
+    machine.have_build_tools()
+    machine.add(program, folder=folder)
+
+    done = machine.run(*BUILDING, *CLUSTER)
+
+    assert_untouched(machine, done)
+    assert machine.called() == []
+    assert str(machine.folder / folder / program) in done.stderr
+    assert "  libslurm-dev: Slurm's headers (slurm/spank.h), for the plugins" in done.stderr
+    assert "SLURM_INCLUDE_DIRS=DIR" in done.stderr
+
+
+def test_slurm_that_is_complete_is_enough(machine: Machine) -> None:
+    for program in ("slurmctld", "slurmd", "sbatch", "slurmdbd", "munged"):
+        machine.add(program)
+
+    done = machine.run(*CLUSTER)
+
+    assert (done.returncode, done.stdout, machine.called()) == (0, "", [])
+
+
+def test_other_packages_are_installed_beside_a_slurm(machine: Machine) -> None:
+    machine.add("slurmctld")
+
+    done = machine.run("valgrind")
+
+    assert (done.returncode, machine.called()[-1]) == (0, f"{OPTIONS} valgrind")
+
+
+def test_nothing_is_installed_if_others_would_be_removed(machine: Machine) -> None:
+    machine.have_apt("Packages need to be removed but remove is disabled.", status=100)
+
+    done = machine.run("libslurm-dev")
+
+    assert_untouched(machine, done)
+    assert done.stderr.endswith("without removing others: nothing was changed\n")
+
+
+@pytest.mark.parametrize("package", ["slurm-wlm-basic-plugins", "libslurm38", "munge"])
+def test_no_other_version_of_slurm_is_put_in_place(machine: Machine, package: str) -> None:
+    machine.have_apt(f"Inst {package} [22.05.7] (22.05.8 Debian:12 [amd64])\n{FRESH}")
+
+    done = machine.run("libslurm-dev")
+
+    assert_untouched(machine, done)
+    assert package in done.stderr
+
+
+def test_newer_versions_of_others_are_said_before(machine: Machine) -> None:
+    machine.have_apt(f"Inst libc6 [2.36-8] (2.36-9 Debian:12 [amd64])\n{FRESH}")
+
+    done = machine.run("libc6-dev")
+
+    assert done.returncode == 0
+    assert "  put in newer versions for it: libc6" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("lacks", "text"), [("root", "only root can"), ("apt-get", "as this system does")]
+)
+def test_who_cannot_install_is_told_what(machine: Machine, lacks: str, text: str) -> None:
+    if lacks == "root":
+        machine.add("id", "echo 1000")
+    else:
+        (machine.folder / "bin" / "apt-get").unlink()
+
+    done = machine.run("rpm", "valgrind")
+
+    assert_untouched(machine, done)
+    assert text in done.stderr
+    assert "rpm: rpmbuild, for the rpm" in done.stdout + done.stderr
+
+
+def packages_of(target: str) -> list[str]:
+    """Return what a target of the Makefile has installed."""
+    done = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", target],
+        cwd=REPOSITORY,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    [line] = re.findall(r"install_missing\.sh(.*)", done.stdout)
+    return line.split()
+
+
+@pytest.mark.parametrize("target", ["deps", "deb", "rpm", "test-simulator", "fuzz"])
+def test_what_builds_needs_nothing_of_slurm_but_headers(target: str) -> None:
+    packages = packages_of(target)
+    assert packages[: len(BUILDING)] == BUILDING
+    assert not {*packages} & {*CLUSTER}
+
+
+@pytest.mark.parametrize("target", ["test", "test-tools", "demo", "soak", "bench"])
+def test_what_runs_a_cluster_needs_all_of_slurm_at_once(target: str) -> None:
+    assert {*packages_of(target)} >= {*CLUSTER}
+
+
+def test_only_one_place_installs_packages_of_the_system() -> None:
+    """And only in the roots of tests, which are nobody's, without that care."""
+    text = (REPOSITORY / "Makefile").read_text()
+    assert "apt-get install -" not in text
+    found = [
+        path.name
+        for path in (REPOSITORY / "scripts").rglob("*")
+        if path.is_file()
+        and re.search(r"apt-get (-\S+ )*install -|apt-get .*\$options", _text(path))
+    ]
+    assert sorted(found) == ["install_missing.sh", "root.py"]
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.suffix in (".py", ".sh") else ""
