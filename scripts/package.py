@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,12 +56,6 @@ class Contents:
     def next_python_release(self) -> str:
         """The first release that the environment cannot be used with."""
         return f"{sys.version_info.major}.{sys.version_info.minor + 1}"
-
-    @property
-    def next_slurm_release(self) -> str:
-        """A release above every one that takes the plugins, and not above the next."""
-        year, month = self.slurm_release.split(".")
-        return f"{year}.{int(month) + 1:02}"
 
     def files(self) -> list[Path]:
         """Return all files and links, relative to the stage."""
@@ -187,17 +182,15 @@ def build_deb(contents: Contents, scratch: Path, output: Path) -> Path:
 def _control_fields(contents: Contents, version: str, architecture: str) -> Iterator[str]:
     """Yield the lines of the control file.
 
-    A login node has slurm-client and perhaps no slurmd; both are of one release wherever both are.
+    No package of Slurm is named: Debian's, SchedMD's and those of a site have other names, and apt
+    would put one of them in another's place. The script `postinst` looks at the release.
     """
     maintainer = os.environ.get("DEBFULLNAME", NAME), os.environ.get("DEBEMAIL", "root@localhost")
     size_bytes = sum((contents.stage / each).lstat().st_size for each in contents.files())
-    this_slurm, next_slurm = contents.slurm_release, f"{contents.next_slurm_release}~"
     depends = (
         f"libc6 (>= {contents.glibc_release()})",
         f"python3 (>= {contents.python_release})",
         f"python3 (<< {contents.next_python_release}~)",
-        f"slurmd (>= {this_slurm}) | slurm-client (>= {this_slurm})",
-        f"slurmd (<< {next_slurm}) | slurm-client (<< {next_slurm})",
         "ca-certificates",
     )
     yield f"Package: {NAME}\nVersion: {version}\nArchitecture: {architecture}\n"
@@ -227,7 +220,9 @@ def _deb_scripts(contents: Contents) -> dict[str, str]:
     disable = f"deb-systemd-helper purge {TARGET} >/dev/null || :\n"
     reload = _with_systemd("systemctl daemon-reload")
     return {
-        "postinst": enable + _start_units(f"deb-systemd-invoke start {TARGET}"),
+        "postinst": enable
+        + _start_units(f"deb-systemd-invoke start {TARGET}")
+        + _compare_releases(contents.slurm_release),
         "prerm": f'if [ "$1" = remove ]; then\n{_stop_units(contents)}fi\n',
         "postrm": f'if [ "$1" = remove ] || [ "$1" = purge ]; then\n{disable}{reload}'
         f"{_remove_socket_folder()}fi\n"
@@ -239,7 +234,8 @@ def _rpm_scripts(contents: Contents) -> dict[str, str]:
     """Return the sections of a spec that do the same; the first installation has the number 1."""
     start = f"if systemctl is-enabled --quiet {TARGET}; then systemctl start {TARGET}; fi"
     return {
-        "post": f'if [ "$1" = 1 ]; then\n{_in_files("enable")}fi\n{_start_units(start)}',
+        "post": f'if [ "$1" = 1 ]; then\n{_in_files("enable")}fi\n{_start_units(start)}'
+        f"{_compare_releases(contents.slurm_release)}",
         "preun": f'if [ "$1" = 0 ]; then\n{_in_files("disable")}{_stop_units(contents)}fi\n',
         "postun": f'if [ "$1" = 0 ]; then\n{_with_systemd("systemctl daemon-reload")}'
         f"{_remove_socket_folder()}{_forget_state()}fi\n",
@@ -260,6 +256,21 @@ def _start_units(start: str) -> str:
     """
     stop = f"systemctl --no-block stop {WORKER_SERVER}"
     return _with_systemd("systemctl daemon-reload", stop, start)
+
+
+def _compare_releases(slurm_release: str) -> str:
+    """Say so if the Slurm that is there is of another release: it will refuse the plugins."""
+    return (
+        "for program in slurmd srun; do\n"
+        "    found=$($program -V 2>/dev/null) || continue\n"
+        '    case "$found" in\n'
+        f'    *" {slurm_release}."*) ;;\n'
+        f'    *) echo "{NAME}: its plugins are for Slurm {slurm_release} and do not load in $found:'
+        ' build the package anew for that" >&2 ;;\n'
+        "    esac\n"
+        "    break\n"
+        "done\n"
+    )
 
 
 def _stop_units(contents: Contents) -> str:
@@ -320,8 +331,6 @@ def _spec_lines(contents: Contents) -> Iterator[str]:
         f"libc.so.6(GLIBC_{contents.glibc_release()})(64bit)",
         f"python(abi) = {contents.python_release}",
         str(interpreter.readlink()),
-        f"slurm >= {contents.slurm_release}",
-        f"slurm < {contents.next_slurm_release}",
         "ca-certificates",
     )
     yield f"Name: {NAME}\nVersion: {contents.version}\nRelease: 1.slurm{contents.slurm_release}\n"
@@ -341,11 +350,11 @@ def _spec_lines(contents: Contents) -> Iterator[str]:
 
 
 def _multiarch_folder() -> str:
-    """Return the folder below /usr where Debian's Slurm has its plugins."""
-    folders = list(Path("/usr/lib").glob("*-linux-gnu*/slurm-wlm"))
-    if len(folders) != 1:
-        sys.exit("error: Slurm's folder for plugins is missing: apt-get install slurm-wlm")
-    return str(folders[0].relative_to("/usr"))
+    """Return the folder below /usr where Debian's Slurm has its plugins, be it there or not.
+
+    plugstack.conf names plugins by their path, so any other Slurm loads them from there too.
+    """
+    return f"lib/{sysconfig.get_config_var('MULTIARCH')}/slurm-wlm"
 
 
 def _is_folder(path: Path) -> bool:

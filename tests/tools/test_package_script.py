@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a Debian package and an rpm say of a staged installation."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -28,13 +29,7 @@ def contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Contents:
     return Contents(stage, "1.2", "22.05")
 
 
-def test_slurm_releases_end_before_the_next_month() -> None:
-    following = {"22.05": "22.06", "24.11": "24.12", "26.05": "26.06"}
-    contents = {release: Contents(Path("/"), "1", release) for release in following}
-    assert {release: each.next_slurm_release for release, each in contents.items()} == following
-
-
-def test_debian_control_names_one_slurm_and_one_python(
+def test_debian_control_names_one_python_and_no_slurm(
     contents: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DEBFULLNAME", raising=False)
@@ -47,10 +42,10 @@ def test_debian_control_names_one_slurm_and_one_python(
         "libc6 (>= 2.34)",
         f"python3 (>= {THIS_PYTHON})",
         f"python3 (<< {contents.next_python_release}~)",
-        "slurmd (>= 22.05) | slurm-client (>= 22.05)",
-        "slurmd (<< 22.06~) | slurm-client (<< 22.06~)",
         "ca-certificates",
     ]
+    relations = {"Breaks", "Conflicts", "Replaces", "Provides", "Pre-Depends", "Recommends"}
+    assert not relations & {*fields}
 
 
 def test_spec_names_every_file_and_the_folders_that_are_its_own(contents: Contents) -> None:
@@ -60,8 +55,6 @@ def test_spec_names_every_file_and_the_folders_that_are_its_own(contents: Conten
         "libc.so.6(GLIBC_2.34)(64bit)",
         f"python(abi) = {THIS_PYTHON}",
         "/usr/bin/python3.11",
-        "slurm >= 22.05",
-        "slurm < 22.06",
         "ca-certificates",
     ]
     assert lines[lines.index("%files") + 2 :] == [
@@ -114,7 +107,8 @@ class Machine:
         command = ["/bin/sh", "-e", "-c", text, "script", *arguments]
         environment = {"PATH": str(self.folder / "bin")}
         self.calls.write_text("")
-        subprocess.run(command, check=True, env=environment, stderr=subprocess.DEVNULL)
+        done = subprocess.run(command, check=True, env=environment, stderr=subprocess.PIPE)
+        self.told = done.stderr.decode()
         return self.calls.read_text().splitlines()
 
 
@@ -190,6 +184,36 @@ def test_script_needs_no_systemd(
     for argument in ("configure", "remove", "upgrade", "0", "1", "2"):
         calls = machine.run(scripts[script], argument)
         assert all(call.split()[2] in ("enable", "disable") for call in calls)
+
+
+@pytest.mark.parametrize(
+    ("program", "found", "is_told"),
+    [
+        ("slurmd", "slurm 22.05.8", False),
+        ("srun", "slurm 22.05.8", False),
+        ("slurmd", "slurm 24.11.5-1", True),
+        ("srun", "slurm-wlm 23.11.4", True),
+        ("other", "", False),
+    ],
+)
+def test_slurm_of_another_release_is_told(
+    tmp_path: Path, scripts: dict[str, str], program: str, found: str, is_told: bool
+) -> None:
+    machine = Machine(tmp_path, "deb-systemd-helper")
+    machine.add(program, f"echo {found}\n")
+    text = "its plugins are for Slurm 22.05 and do not load in"
+
+    for script in ("post", "postinst"):
+        machine.run(scripts[script], "configure")
+
+        assert (f"spank-qrmi: {text} {found}: " in machine.told) is is_told
+        assert bool(machine.told) is is_told
+
+
+def test_no_script_touches_a_daemon_of_slurm(scripts: dict[str, str]) -> None:
+    for text in scripts.values():
+        called = [line for line in text.splitlines() if "systemctl" in line or "-invoke" in line]
+        assert not [line for line in called if re.search(r"slurm(d|ctld|dbd)|munge|restart", line)]
 
 
 def test_spec_has_the_scripts(contents: Contents) -> None:
