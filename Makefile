@@ -2,6 +2,7 @@
 #
 #   make            build/spank_qrmi.so, build/spank_ibm_qrun.so
 #   make install    DESTDIR= PREFIX= PLUGINDIR= SYSCONFDIR= WHEEL=
+#   make deb, rpm, srpm, sdist   one of these in dist/
 #   make dist       source distribution, wheel, deb, rpm, bill of materials and checksums in dist/
 #   make test       everything a fresh Debian machine needs, then the tests of what a node and its
 #                   users run; TEST_WORKERS= files at a time
@@ -53,9 +54,9 @@ INSTALL_OPTIONS = --destdir '$(DESTDIR)' --environment '$(ENVIRONMENT)' \
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export SOURCE_DATE_EPOCH
 PACKAGE = $(PYTHON) scripts/package.py
-PACKAGE_OPTIONS = --wheel build/wheel/*.whl --pip $(VENV)/bin/python --output dist
+WHEEL_AND_PIP = --wheel build/wheel/*.whl --pip $(VENV)/bin/python
 
-.PHONY: all build wheel simulator-wheel sdist deb rpm sbom dist install checked-python uninstall check audit lock \
+.PHONY: all build wheel simulator-wheel sdist deb rpm srpm rpm-contents sbom dist install checked-python uninstall check audit lock \
 	test test-unit test-slurm test-e2e test-simulator test-tools test-deps test-packages \
 	test-slurm-matrix demo demo-stop soak \
 	fuzz mutants bench deps clean
@@ -121,11 +122,22 @@ sdist: | $(VENV)/ready-to-build
 	@$(VENV)/bin/python scripts/dist.py sdist dist
 
 deb: checked-python deps wheel
-	@$(PACKAGE) deb $(PACKAGE_OPTIONS)
+	@$(PACKAGE) deb $(WHEEL_AND_PIP) --output dist
 
-rpm: APT_PACKAGES += rpm
+# By the spec in the source distribution, from which `rpmbuild -ta` builds the same elsewhere.
+rpm srpm: APT_PACKAGES += rpm
 rpm: checked-python deps wheel
-	@$(PACKAGE) rpm $(PACKAGE_OPTIONS)
+	@$(VENV)/bin/python scripts/dist.py sdist build/sdist >/dev/null
+	@$(PACKAGE) rpm --sdist build/sdist/*.tar.gz --output dist
+
+srpm: deps | $(VENV)/ready-to-build
+	@$(VENV)/bin/python scripts/dist.py sdist build/sdist >/dev/null
+	@$(PACKAGE) srpm --sdist build/sdist/*.tar.gz --output dist
+
+# For that spec: what the rpm holds, below STAGE, and the LIST of it.
+rpm-contents: wheel
+	@$(PACKAGE) contents $(WHEEL_AND_PIP) --plugindir '$(PLUGINDIR)' --sysconfdir '$(SYSCONFDIR)' \
+		--output '$(STAGE)' --list '$(LIST)'
 
 # What `make install` puts on a node with this machine's Python.
 sbom: wheel $(SUPPLY_CHAIN)/ready
@@ -135,7 +147,7 @@ sbom: wheel $(SUPPLY_CHAIN)/ready
 # Nothing of earlier builds may get into it.
 dist: APT_PACKAGES += rpm
 dist: deps
-	rm -rf dist build/wheel build/lib* build/temp* build/bdist* *.egg-info simulator/*.egg-info
+	rm -rf dist build/sdist build/wheel build/lib* build/temp* build/bdist* *.egg-info simulator/*.egg-info
 	@$(MAKE) --no-print-directory sdist wheel simulator-wheel deb rpm sbom
 	cp build/wheel/*.whl dist/
 	cp requirements/node.txt dist/$$(basename build/wheel/*.whl | cut -d- -f-2)-requirements.txt

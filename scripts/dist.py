@@ -10,7 +10,10 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+
+import package
 
 CHECKSUMS = "SHA256SUMS"
 DERIVED = re.compile(r"^[^/]*/(setup\.cfg$|[^/]*\.egg-info(/|$))")
@@ -19,7 +22,7 @@ DERIVED = re.compile(r"^[^/]*/(setup\.cfg$|[^/]*\.egg-info(/|$))")
 def main() -> None:
     """Do what the command line says: `sdist FOLDER` or `checksums FOLDER`."""
     action, folder = sys.argv[1], Path(sys.argv[2])
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     if action == "sdist":
         print(build_sdist(folder))
     else:
@@ -37,29 +40,43 @@ def build_sdist(folder: Path) -> Path:
             sys.exit(f"{done.stdout}{done.stderr}error: the source distribution cannot be built")
         [built] = Path(scratch).glob("*.tar.gz")
         target = folder / built.name
-        target.write_bytes(normalised(built.read_bytes(), int(os.environ["SOURCE_DATE_EPOCH"])))
+        version = built.name.removeprefix("spank_qrmi-").removesuffix(".tar.gz")
+        made = {package.SPEC: package.spec(version).encode()}
+        seconds = int(os.environ["SOURCE_DATE_EPOCH"])
+        target.write_bytes(normalised(built.read_bytes(), seconds, made))
     return target
 
 
-def normalised(archive: bytes, seconds: int) -> bytes:
+def normalised(archive: bytes, seconds: int, made: Mapping[str, bytes]) -> bytes:
     """Return a .tar.gz without what depends on when, where and by whom it was made.
 
-    What setuptools derives from the rest, which names itself, is left out.
+    What setuptools derives from the rest, which names itself, is left out; the files that are
+    `made` here stand at the top.
     """
     packed = io.BytesIO()
     with (
         tarfile.open(fileobj=io.BytesIO(archive)) as source,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as target,
     ):
-        for member in sorted(source.getmembers(), key=lambda each: each.name):
-            if DERIVED.search(member.name):
+        members = {each.name: each for each in source.getmembers()}
+        contents = {
+            name: source.extractfile(each) for name, each in members.items() if each.isfile()
+        }
+        [top] = {name.partition("/")[0] for name in members}
+        for name, text in made.items():
+            member = tarfile.TarInfo(f"{top}/{name}")
+            member.size = len(text)
+            members[member.name] = member
+            contents[member.name] = io.BytesIO(text)
+        for name, member in sorted(members.items()):
+            if DERIVED.search(name):
                 continue
             member.mtime = seconds
             member.uid = member.gid = 0
             member.uname = member.gname = ""
             member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
             member.pax_headers = {}
-            target.addfile(member, source.extractfile(member) if member.isfile() else None)
+            target.addfile(member, contents.get(name))
     return gzip.compress(packed.getvalue(), mtime=0)
 
 

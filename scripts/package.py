@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make deb` and `make rpm`: what `make install` writes, as a package for this machine's Slurm.
+"""`make deb`, `make rpm` and `make srpm`: what `make install` writes, as a package.
 
-The file list is the installation's own, staged in a folder. The Slurm release is that of the
-headers, the Python that which runs this. Times come from SOURCE_DATE_EPOCH, so that two builds of
-the same content are the same.
+The file list is the installation's own, staged in a folder. A deb is for the Slurm release of the
+headers and the Python of this machine. An rpm is built by the spec that the source distribution
+carries, here or where somebody else unpacks it: it then is for the Slurm and the Python of there.
+Times come from SOURCE_DATE_EPOCH, so that two builds of the same content are the same.
 """
 
 import argparse
@@ -33,10 +34,11 @@ WORKER_SERVER = "spank-qrmi-worker-server.service"
 STATE_FOLDER = "/var/lib/spank_qrmi"
 SOCKET_FOLDER = "/run/spank_qrmi"
 UNIT_FOLDER = Path("usr/lib/systemd/system")
-# Folders that belong to every system; all others of an rpm are the package's.
-COMMON_FOLDERS = re.compile(
-    r"etc|usr|usr/(bin|sbin|lib|lib64|share)|usr/lib/systemd(/system)?|usr/share/(doc|man(/man\d)?)"
-)
+# The folders that are an rpm's; all others are the system's or Slurm's, who say owner and mode.
+OWN_FOLDERS = re.compile(rf"usr/(lib/spank_qrmi|share/doc/{NAME})(/.*)?")
+RPM_PLUGIN_FOLDER = "/usr/lib64/slurm"
+SPEC = f"{NAME}.spec"
+SPEC_TEMPLATE = REPOSITORY / "scripts" / f"{SPEC}.in"
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,6 @@ class Contents:
         """Return all folders, relative to the stage."""
         return [each for each in self._paths() if _is_folder(self.stage / each)]
 
-    def units(self) -> list[str]:
-        """Return the names of the systemd units."""
-        return [each.name for each in self.files() if each.parent == UNIT_FOLDER]
-
     def glibc_release(self) -> str:
         """Return the oldest glibc that has all that the libraries need."""
         libraries = [self.stage / each for each in self.files() if each.suffix == ".so"]
@@ -81,36 +79,66 @@ class Contents:
 
 
 def main() -> None:
-    """Build one package, as the command line says, and print its path."""
+    """Do what the command line says; print the path of a package that was built."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["deb", "rpm"])
-    parser.add_argument("--wheel", type=Path, required=True)
-    parser.add_argument("--pip", required=True)
-    parser.add_argument("--output", type=Path, required=True)
+    commands = parser.add_subparsers(required=True)
+    for name, run in {"deb": _make_deb, "contents": _make_contents}.items():
+        command = commands.add_parser(name)
+        command.add_argument("--wheel", type=Path, required=True)
+        command.add_argument("--pip", required=True)
+        command.add_argument("--output", type=Path, required=True)
+        command.set_defaults(run=run)
+        if run == _make_contents:
+            command.add_argument("--plugindir", default=RPM_PLUGIN_FOLDER)
+            command.add_argument("--sysconfdir", default="/etc/slurm")
+            command.add_argument("--list", type=Path, required=True)
+    for name in ("rpm", "srpm"):
+        command = commands.add_parser(name)
+        command.add_argument("--sdist", type=Path, required=True)
+        command.add_argument("--output", type=Path, required=True)
+        command.set_defaults(run=_make_rpm, is_source=name == "srpm")
     options = parser.parse_args()
-    tool = {"deb": "dpkg-deb", "rpm": "rpmbuild"}[options.kind]
-    if shutil.which(tool) is None:
-        sys.exit(f"error: {tool} is missing: apt-get install {options.kind.replace('deb', 'dpkg')}")
     os.umask(0o022)
+    options.run(options)
+
+
+def _make_deb(options: argparse.Namespace) -> None:
+    _need("dpkg-deb", "dpkg")
     with tempfile.TemporaryDirectory() as scratch:
         stage = Path(scratch, "stage")
-        stage.mkdir(mode=0o755)
-        library_folder = _multiarch_folder() if options.kind == "deb" else "lib64/slurm"
-        version = install(options, stage, f"/usr/{library_folder}")
-        contents = Contents(stage, version, slurm_release())
-        write_documents(contents)
-        set_times(stage)
-        build = build_deb if options.kind == "deb" else build_rpm
+        options.plugindir, options.sysconfdir = f"/usr/{_multiarch_folder()}", "/etc/slurm"
+        contents = Contents(stage, install(options, stage), slurm_release())
+        finish(contents)
         options.output.mkdir(exist_ok=True)
-        print(build(contents, Path(scratch), options.output))
+        print(build_deb(contents, options.output))
 
 
-def install(options: argparse.Namespace, stage: Path, plugin_folder: str) -> str:
+def _make_contents(options: argparse.Namespace) -> None:
+    """Write what an rpm holds, and the list of it, for the spec."""
+    contents = Contents(options.output, install(options, options.output), "")
+    finish(contents)
+    options.list.write_text("".join(_file_list(contents)))
+
+
+def _make_rpm(options: argparse.Namespace) -> None:
+    _need("rpmbuild", "rpm")
+    with tempfile.TemporaryDirectory() as scratch:
+        options.output.mkdir(exist_ok=True)
+        print(build_rpm(options.sdist, Path(scratch), options.output, is_source=options.is_source))
+
+
+def _need(tool: str, package: str) -> None:
+    if shutil.which(tool) is None:
+        sys.exit(f"error: {tool} is missing: install this system's package for it ({package})")
+
+
+def install(options: argparse.Namespace, stage: Path) -> str:
     """Install below the stage as `make install` does; return the version."""
+    stage.mkdir(mode=0o755, exist_ok=True)
     command = [
         *(sys.executable, REPOSITORY / "scripts" / "install.py", "install", "--destdir", stage),
         *("--environment", "/usr/lib/spank_qrmi", "--prefix", "/usr"),
-        *("--plugindir", plugin_folder, "--sysconfdir", "/etc/slurm"),
+        *("--plugindir", options.plugindir, "--sysconfdir", options.sysconfdir),
         *("--wheel", options.wheel, "--pip", options.pip),
     ]
     _output(*command)
@@ -120,6 +148,12 @@ def install(options: argparse.Namespace, stage: Path, plugin_folder: str) -> str
     for record in environments.glob("*/share/spank-qrmi/installed.json"):
         record.unlink()
     return str(environments.joinpath("current").readlink()).rpartition("-")[0]
+
+
+def finish(contents: Contents) -> None:
+    """Add what a package has beside an installation, and give all of it the source's time."""
+    write_documents(contents)
+    set_times(contents.stage)
 
 
 def slurm_release() -> str:
@@ -156,7 +190,7 @@ def set_times(stage: Path) -> None:
         os.utime(path, (seconds, seconds), follow_symlinks=False)
 
 
-def build_deb(contents: Contents, scratch: Path, output: Path) -> Path:
+def build_deb(contents: Contents, output: Path) -> Path:
     """Build the Debian package; return its path."""
     architecture = _output("dpkg", "--print-architecture").strip()
     version = f"{contents.version}+slurm{contents.slurm_release}"
@@ -170,7 +204,7 @@ def build_deb(contents: Contents, scratch: Path, output: Path) -> Path:
         "md5sums": "".join(sums),
     }.items():
         control.joinpath(name).write_text(text)
-    for name, script in _deb_scripts(contents).items():
+    for name, script in _deb_scripts(contents.slurm_release).items():
         control.joinpath(name).write_text(f"#!/bin/sh\nset -e\n{script}")
         control.joinpath(name).chmod(0o755)
     set_times(control)
@@ -208,7 +242,7 @@ def _md5_sums(contents: Contents) -> Iterator[str]:
             yield f"{digest}  {each}\n"
 
 
-def _deb_scripts(contents: Contents) -> dict[str, str]:
+def _deb_scripts(slurm_release: str) -> dict[str, str]:
     """Return Debian's scripts: what an administrator has disabled stays so in an upgrade."""
     enable = (
         f"if deb-systemd-helper --quiet was-enabled {TARGET}; then\n"
@@ -222,21 +256,21 @@ def _deb_scripts(contents: Contents) -> dict[str, str]:
     return {
         "postinst": enable
         + _start_units(f"deb-systemd-invoke start {TARGET}")
-        + _compare_releases(contents.slurm_release),
-        "prerm": f'if [ "$1" = remove ]; then\n{_stop_units(contents)}fi\n',
+        + _compare_releases(slurm_release),
+        "prerm": f'if [ "$1" = remove ]; then\n{_stop_units()}fi\n',
         "postrm": f'if [ "$1" = remove ] || [ "$1" = purge ]; then\n{disable}{reload}'
         f"{_remove_socket_folder()}fi\n"
         f'if [ "$1" = purge ]; then\n{_forget_state()}fi\n',
     }
 
 
-def _rpm_scripts(contents: Contents) -> dict[str, str]:
+def _rpm_scripts(slurm_release: str) -> dict[str, str]:
     """Return the sections of a spec that do the same; the first installation has the number 1."""
     start = f"if systemctl is-enabled --quiet {TARGET}; then systemctl start {TARGET}; fi"
     return {
         "post": f'if [ "$1" = 1 ]; then\n{_in_files("enable")}fi\n{_start_units(start)}'
-        f"{_compare_releases(contents.slurm_release)}",
-        "preun": f'if [ "$1" = 0 ]; then\n{_in_files("disable")}{_stop_units(contents)}fi\n',
+        f"{_compare_releases(slurm_release)}",
+        "preun": f'if [ "$1" = 0 ]; then\n{_in_files("disable")}{_stop_units()}fi\n',
         "postun": f'if [ "$1" = 0 ]; then\n{_with_systemd("systemctl daemon-reload")}'
         f"{_remove_socket_folder()}{_forget_state()}fi\n",
     }
@@ -273,9 +307,10 @@ def _compare_releases(slurm_release: str) -> str:
     )
 
 
-def _stop_units(contents: Contents) -> str:
+def _stop_units() -> str:
     """Stop all, and wait for workers: they need their files."""
-    return _with_systemd(f"systemctl stop {' '.join(contents.units())}")
+    units = sorted(each.name for each in (REPOSITORY / "systemd").iterdir())
+    return _with_systemd(f"systemctl stop {' '.join(units)}")
 
 
 def _with_systemd(*commands: str) -> str:
@@ -298,51 +333,54 @@ def _forget_state() -> str:
     )
 
 
-def build_rpm(contents: Contents, scratch: Path, output: Path) -> Path:
-    """Build the rpm package; return its path."""
-    spec = scratch / f"{NAME}.spec"
-    spec.write_text("".join(_spec_lines(contents)))
-    seconds = os.environ["SOURCE_DATE_EPOCH"]
+def build_rpm(sdist: Path, scratch: Path, output: Path, *, is_source: bool) -> Path:
+    """Build the rpm, or the source rpm, by the spec in the source distribution; return its path.
+
+    The rpm takes the wheel and the tools of this folder: what it holds is not built twice.
+    """
     macros = {
         "_topdir": str(scratch / "rpm"),
         "_rpmdir": str(scratch / "built"),
+        "_srcrpmdir": str(scratch / "built" / "source"),
         "_dbpath": str(scratch / "database"),
         "_buildhost": "localhost",
-        "_build_id_links": "none",
         "_binary_payload": "w19.zstdio",
-        "use_source_date_epoch_as_buildtime": "1",
-        "clamp_mtime_to_source_date_epoch": "1",
-        "debug_package": "%{nil}",
-        "__os_install_post": "%{nil}",
+        "_source_payload": "w19.zstdio",
     }
+    if is_source:
+        # It is for any of them.
+        macros |= {"slurm_release": "%{nil}"}
+    else:
+        macros |= {"spank_python": sys.executable, "spank_tree": str(REPOSITORY)}
     defined = [word for name, value in macros.items() for word in ("--define", f"{name} {value}")]
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": seconds, "LC_ALL": "C.UTF-8"}
-    _output("rpmbuild", "-bb", "--quiet", *defined, spec, env=environment)
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    kind = "-ts" if is_source else "-tb"
+    _output("rpmbuild", kind, "--quiet", "--nodeps", *defined, sdist.absolute(), env=environment)
     [built] = (scratch / "built").glob("*/*.rpm")
     return Path(shutil.copy(built, output))
 
 
-def _spec_lines(contents: Contents) -> Iterator[str]:
-    # Not looked for by its own name: Python 3.10 finds no link whose target is not on this machine.
-    interpreter = next(contents.stage.glob("usr/lib/spank_qrmi/*/bin")) / "python"
-    while not interpreter.readlink().is_absolute():
-        interpreter = interpreter.with_name(interpreter.readlink().name)
-    requires = (
-        f"libc.so.6(GLIBC_{contents.glibc_release()})(64bit)",
-        f"python(abi) = {contents.python_release}",
-        str(interpreter.readlink()),
-        "ca-certificates",
-    )
-    yield f"Name: {NAME}\nVersion: {contents.version}\nRelease: 1.slurm{contents.slurm_release}\n"
-    yield f"Summary: {SUMMARY}\nLicense: GPL-3.0-or-later\nAutoReqProv: no\n"
-    yield from (f"Requires: {each}\n" for each in requires)
-    yield "%description\n"
-    yield from (f"{line}\n" for line in DESCRIPTION)
-    yield f"%install\nmkdir -p %{{buildroot}}\ncp -a {contents.stage}/. %{{buildroot}}/\n"
-    yield from (f"%{name}\n{script}" for name, script in _rpm_scripts(contents).items())
-    yield "%files\n%defattr(-,root,root,-)\n"
+def spec(version: str) -> str:
+    """Return the spec of a version."""
+    scripts = _rpm_scripts("%{slurm_release}")
+    words = {
+        "@NAME@": NAME,
+        "@VERSION@": version,
+        "@SUMMARY@": SUMMARY,
+        "@DESCRIPTION@": "\n".join(DESCRIPTION),
+        "@PLUGINDIR@": RPM_PLUGIN_FOLDER,
+        "@SCRIPTS@": "\n".join(f"%{name}\n{text}" for name, text in scripts.items()),
+    }
+    text = SPEC_TEMPLATE.read_text()
+    for word, value in words.items():
+        text = text.replace(word, value)
+    return text
+
+
+def _file_list(contents: Contents) -> Iterator[str]:
+    """Yield the lines that say what the rpm holds."""
     for each in contents.folders():
-        if COMMON_FOLDERS.fullmatch(str(each)) is None:
+        if OWN_FOLDERS.fullmatch(str(each)) is not None:
             yield f'%dir "/{each}"\n'
     for each in contents.files():
         prefix = "%config(noreplace) " if each.parts[0] == "etc" else ""

@@ -4,6 +4,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import tarfile
 import venv
@@ -88,6 +89,27 @@ def test_second_build_in_another_folder_is_the_same(sdist: Path, tmp_path: Path)
     run("make", "--no-print-directory", "dist", cwd=source)
 
     assert checksums(source / "dist") == checksums(DIST)
+
+
+def test_rpmbuild_makes_the_rpm_from_the_sdist(sdist: Path, rpm: Path, tmp_path: Path) -> None:
+    macros = {"_topdir": tmp_path, "_dbpath": tmp_path / "database"}
+    defined = [word for each in macros.items() for word in ("--define", " ".join(map(str, each)))]
+
+    run("rpmbuild", "-ta", "--quiet", *defined, sdist)
+
+    [built] = (tmp_path / "RPMS").glob("*/*.rpm")
+    [source] = (tmp_path / "SRPMS").glob("*.rpm")
+    for kind in ("--requires", "--provides", "--scripts", "--dump"):
+        assert without_times(run("rpm", "-qp", kind, built)) == without_times(
+            run("rpm", "-qp", kind, rpm)
+        )
+    names = run("rpm", "-qlp", source).split()
+    assert sorted(names) == ["spank-qrmi.spec", sdist.name]
+
+
+def without_times(dump: str) -> list[str]:
+    """Return what rpm tells of files, but for their times."""
+    return [re.sub(r"^(/\S+ \d+) \d+ ", r"\1 ", line) for line in dump.splitlines()]
 
 
 def test_checksums_are_right(tmp_path: Path):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a Debian package and an rpm say of a staged installation."""
+"""What a Debian package and an rpm say of a staged installation, and the spec to rpm."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -48,32 +49,30 @@ def test_debian_control_names_one_python_and_no_slurm(
     assert not relations & {*fields}
 
 
-def test_spec_names_every_file_and_the_folders_that_are_its_own(contents: Contents) -> None:
-    lines = "".join(package._spec_lines(contents)).splitlines()
-    requires = [line.removeprefix("Requires: ") for line in lines if line.startswith("Requires")]
-    assert requires == [
-        "libc.so.6(GLIBC_2.34)(64bit)",
-        f"python(abi) = {THIS_PYTHON}",
-        "/usr/bin/python3.11",
-        "ca-certificates",
-    ]
-    assert lines[lines.index("%files") + 2 :] == [
-        '%dir "/etc/slurm"',
+def test_rpm_holds_every_file_and_no_folder_of_slurm_or_the_system(contents: Contents) -> None:
+    """Or rpm would give a folder of the site's another owner and mode."""
+    for name in ("usr/lib64/slurm/spank_qrmi.so", "usr/share/doc/spank-qrmi/copyright"):
+        (contents.stage / name).parent.mkdir(parents=True)
+        (contents.stage / name).write_text("text")
+    assert [line.rstrip("\n") for line in package._file_list(contents)] == [
         '%dir "/usr/lib/spank_qrmi"',
         '%dir "/usr/lib/spank_qrmi/1"',
         '%dir "/usr/lib/spank_qrmi/1/bin"',
+        '%dir "/usr/share/doc/spank-qrmi"',
         '%config(noreplace) "/etc/slurm/example"',
         '"/usr/lib/spank_qrmi/1/bin/python"',
         '"/usr/lib/spank_qrmi/1/bin/python3"',
         '"/usr/lib/spank_qrmi/1/bin/qrun"',
         '"/usr/lib/spank_qrmi/current"',
         f'"/{UNIT}"',
+        '"/usr/lib64/slurm/spank_qrmi.so"',
+        '"/usr/share/doc/spank-qrmi/copyright"',
     ]
 
 
 @pytest.fixture
-def scripts(contents: Contents) -> dict[str, str]:
-    return package._deb_scripts(contents) | package._rpm_scripts(contents)
+def scripts() -> dict[str, str]:
+    return package._deb_scripts("22.05") | package._rpm_scripts("22.05")
 
 
 SCRIPTS = ["post", "postinst", "postrm", "postun", "prerm", "preun"]
@@ -125,7 +124,8 @@ RENEWED = [
     "systemctl daemon-reload",
     "systemctl --no-block stop spank-qrmi-worker-server.service",
 ]
-STOPPED = "systemctl stop any.timer"
+UNITS = sorted(each.name for each in (package.REPOSITORY / "systemd").iterdir())
+STOPPED = f"systemctl stop {' '.join(UNITS)}"
 
 
 @pytest.mark.parametrize(
@@ -216,22 +216,79 @@ def test_no_script_touches_a_daemon_of_slurm(scripts: dict[str, str]) -> None:
         assert not [line for line in called if re.search(r"slurm(d|ctld|dbd)|munge|restart", line)]
 
 
-def test_spec_has_the_scripts(contents: Contents) -> None:
-    spec = "".join(package._spec_lines(contents))
-    for name, script in package._rpm_scripts(contents).items():
-        assert f"\n%{name}\n{script}%" in spec
+class Spec:
+    """The spec as rpm reads it, on a machine with these programs and headers."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / package.SPEC
+        self._path.write_text(package.spec("1.2"))
+
+    def ask(self, *options: str, **variables: str) -> str:
+        words = ["rpmspec", "--define", f"_dbpath {self._folder}", *options, self._path]
+        return subprocess.run(
+            words, check=True, capture_output=True, text=True, env=os.environ | variables
+        ).stdout
+
+    def release(self, *options: str, **variables: str) -> str:
+        return self.ask(*options, "-q", "--queryformat", "%{version}-%{release}", **variables)
+
+
+@pytest.fixture
+def rpm_spec(tmp_path: Path) -> Spec:
+    if shutil.which("rpmspec") is None:
+        pytest.skip("rpmspec is not installed")
+    return Spec(tmp_path)
+
+
+def test_spec_has_the_scripts() -> None:
+    text = package.spec("1.2")
+    for name, script in package._rpm_scripts("%{slurm_release}").items():
+        assert f"\n%{name}\n{script}" in text
+    assert "@" not in text.replace("$@", "")
+
+
+def test_spec_is_for_the_slurm_of_the_headers(rpm_spec: Spec, tmp_path: Path) -> None:
+    header = tmp_path / "include" / "slurm" / "slurm_version.h"
+    header.parent.mkdir(parents=True)
+    header.write_text("#define SLURM_VERSION_NUMBER 0x180b05\n")
+    folder = str(header.parents[1])
+    given = ("--define", f"slurm_include_dirs {folder}")
+    assert rpm_spec.release(*given) == "1.2-1.slurm24.11"
+    assert rpm_spec.release(SLURM_INCLUDE_DIRS=f"/no/such/folder:{folder}") == "1.2-1.slurm24.11"
+    assert "are for Slurm 24.11 and" in rpm_spec.ask("--parse", *given)
+    # A source rpm is for every one.
+    assert rpm_spec.release("--define", "slurm_release %{nil}") == "1.2-1"
+    assert rpm_spec.release(CC="no-such-compiler") == "1.2-1"
+
+
+def test_spec_is_for_one_python_and_names_no_slurm(rpm_spec: Spec) -> None:
+    asked = ("--define", f"spank_python {sys.executable}", "-q", "--requires")
+    requires = rpm_spec.ask(*asked).splitlines()
+    assert {f"python(abi) = {THIS_PYTHON}", sys.executable, "ca-certificates"} <= {*requires}
+    for kind in ("requires", "buildrequires", "conflicts", "obsoletes", "provides"):
+        listed = rpm_spec.ask("-q", f"--{kind}", "--define", "rhel 9").splitlines()
+        assert [each for each in listed if "slurm" in each and "spank-qrmi" not in each] == []
+
+
+def test_other_systems_are_asked_for_what_builds(rpm_spec: Spec) -> None:
+    for system in ("rhel 9", "fedora 43", "suse_version 1600"):
+        asked = rpm_spec.ask("-q", "--buildrequires", "--define", system).splitlines()
+        assert {"gcc", "make", "/usr/bin/python3"} <= {*asked}
+    # rpm does not know what dpkg has installed.
+    assert rpm_spec.ask("-q", "--buildrequires") == ""
 
 
 @pytest.mark.parametrize(("script", "argument"), [("postrm", "remove"), ("postun", "0")])
 def test_folder_of_the_socket_goes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contents: Contents, script: str, argument: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, argument: str
 ) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     monkeypatch.setattr(package, "SOCKET_FOLDER", str(folder))
     machine = Machine(tmp_path)
     machine.add("rmdir", f'exec {shutil.which("rmdir")} "$@"\n')
-    scripts = package._deb_scripts(contents) | package._rpm_scripts(contents)
+    scripts = package._deb_scripts("22.05") | package._rpm_scripts("22.05")
 
     machine.run(scripts[script], argument)
     assert not folder.exists()
