@@ -127,10 +127,12 @@ deb: checked-python deps wheel
 # By the spec in the source distribution, from which `rpmbuild -ta` builds the same elsewhere.
 rpm srpm: APT_PACKAGES += rpm
 rpm: checked-python deps wheel
+	@rm -rf build/sdist
 	@$(VENV)/bin/python scripts/dist.py sdist build/sdist >/dev/null
 	@$(PACKAGE) rpm --sdist build/sdist/*.tar.gz --output dist
 
 srpm: deps | $(VENV)/ready-to-build
+	@rm -rf build/sdist
 	@$(VENV)/bin/python scripts/dist.py sdist build/sdist >/dev/null
 	@$(PACKAGE) srpm --sdist build/sdist/*.tar.gz --output dist
 

@@ -43,7 +43,8 @@ class ObjectStore:
             import botocore.exceptions  # noqa: PLC0415 (an extra, and slow)
         except ImportError as error:
             raise QrunError(
-                f"{error.name} is not installed: pip install 'spank-qrmi[qrun]'",
+                f"{error.name} is not installed: run the qrun of the package or of `make install`, "
+                "or install what the release's list of requirements names",
                 ExitStatus.ENVIRONMENT,
             ) from error
         self._library_errors = (

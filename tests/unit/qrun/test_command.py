@@ -612,10 +612,12 @@ def test_missing_extra_is_one_line(qrun_site: QrunSite, tmp_path: Path) -> None:
         timeout=60,
         check=False,
     )
-    advice = "pip install 'spank-qrmi[qrun]'"
+    advice = (
+        "run the qrun of the package or of `make install`, or install what the release's list of"
+    )
     assert (ended.returncode, ended.stdout) == (3, "")
     assert ended.stderr.startswith("qrun: botocore")
-    assert ended.stderr.endswith(f"is not installed: {advice}\n")
+    assert ended.stderr.endswith(f"is not installed: {advice} requirements names\n")
 
 
 def test_terminal_sees_a_live_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
