@@ -64,7 +64,7 @@ def lines_of(journal: Journal) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return [printable(line) for line in [*lines, *unreadable]]
+    return [printable(line) for line in [*lines, *unreadable]] or ["nothing is held on this node"]
 
 
 def step_name(step_id: int) -> str:

@@ -210,7 +210,7 @@ def test_status_for_programs(node: Node) -> None:
 
 
 def test_status_of_a_node_that_holds_nothing(node: Node) -> None:
-    assert node.run("status") == (0, [])
+    assert node.run("status") == (0, ["nothing is held on this node"])
     assert node.run("status", "--json") == (0, ['{"entries":[],"unreadable":[]}'])
     assert node.run("release", "--all") == (0, [])
 
