@@ -33,6 +33,7 @@ TARGET = "spank-qrmi.target"
 WORKER_SERVER = "spank-qrmi-worker-server.service"
 STATE_FOLDER = "/var/lib/spank_qrmi"
 SOCKET_FOLDER = "/run/spank_qrmi"
+COMMAND = "/usr/sbin/spank-qrmi"
 UNIT_FOLDER = Path("usr/lib/systemd/system")
 # The folders that are an rpm's; all others are the system's or Slurm's, who say owner and mode.
 OWN_FOLDERS = re.compile(rf"usr/(lib/spank_qrmi|share/doc/{NAME})(/.*)?")
@@ -257,7 +258,7 @@ def _deb_scripts(slurm_release: str) -> dict[str, str]:
         "postinst": enable
         + _start_units(f"deb-systemd-invoke start {TARGET}")
         + _compare_releases(slurm_release),
-        "prerm": f'if [ "$1" = remove ]; then\n{_stop_units()}fi\n',
+        "prerm": f'if [ "$1" = remove ]; then\n{_refuse_too_early()}{_stop_units()}fi\n',
         "postrm": f'if [ "$1" = remove ] || [ "$1" = purge ]; then\n{disable}{reload}'
         f"{_remove_socket_folder()}fi\n"
         f'if [ "$1" = purge ]; then\n{_forget_state()}fi\n',
@@ -270,7 +271,8 @@ def _rpm_scripts(slurm_release: str) -> dict[str, str]:
     return {
         "post": f'if [ "$1" = 1 ]; then\n{_in_files("enable")}fi\n{_start_units(start)}'
         f"{_compare_releases(slurm_release)}",
-        "preun": f'if [ "$1" = 0 ]; then\n{_in_files("disable")}{_stop_units()}fi\n',
+        "preun": f'if [ "$1" = 0 ]; then\n{_refuse_too_early()}{_in_files("disable")}'
+        f"{_stop_units()}fi\n",
         "postun": f'if [ "$1" = 0 ]; then\n{_with_systemd("systemctl daemon-reload")}'
         f"{_remove_socket_folder()}{_forget_state()}fi\n",
     }
@@ -304,6 +306,24 @@ def _compare_releases(slurm_release: str) -> str:
         "    esac\n"
         "    break\n"
         "done\n"
+    )
+
+
+def _refuse_too_early() -> str:
+    """Release what no step holds; end if a line still loads a plugin or a job holds a QPU.
+
+    A command that cannot run, because its Python is gone, can tell nothing: the removal goes on.
+    """
+    return (
+        f"if ls {STATE_FOLDER}/*.json >/dev/null 2>&1; then\n"
+        f"    {COMMAND} release --orphaned >&2 || :\n"
+        "fi\n"
+        f"if ! said=$({COMMAND} uninstall --check 2>&1); then\n"
+        '    echo "$said" >&2\n'
+        '    case "$said" in\n'
+        f'    "{NAME}: "*) echo "{NAME}: nothing was removed" >&2; exit 1 ;;\n'
+        "    esac\n"
+        "fi\n"
     )
 
 

@@ -18,6 +18,7 @@ import orjson
 from spank_qrmi import __version__
 from spank_qrmi.admin import inventory
 from spank_qrmi.admin.installation import Places, install_plugins, uninstall_plugins
+from spank_qrmi.admin.removal import obstacles
 from spank_qrmi.answer import logging_to
 from spank_qrmi.configuration.common_plugstack import (
     STATE_DIRECTORY,
@@ -32,7 +33,7 @@ from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.job.step import open_network
 from spank_qrmi.network.worker_end import Network
-from spank_qrmi.redaction import Redactor
+from spank_qrmi.redaction import Redactor, printable
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import is_being_acquired, select_orphans
 from spank_qrmi.trust import privileges
@@ -73,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     install.add_argument("--prefix", type=_absolute, default=usual.prefix)
     install.set_defaults(run=_install)
     uninstall = commands.add_parser("uninstall", help="take away what install has written")
+    uninstall.add_argument(
+        "--check", action="store_true", help="remove nothing, but say what stands in the way"
+    )
     uninstall.set_defaults(run=_uninstall)
     for either in (install, uninstall):
         either.add_argument(
@@ -150,9 +154,15 @@ def _install(options: argparse.Namespace) -> None:
         sys.stdout.write(f"installed {path}\n")
 
 
-def _uninstall(options: argparse.Namespace) -> None:
+def _uninstall(options: argparse.Namespace) -> int:
+    found = obstacles(options.root)
+    for line in found:
+        sys.stderr.write(f"spank-qrmi: {printable(line)}\n")
+    if found or options.check:
+        return int(bool(found))
     for path in uninstall_plugins(options.root):
         sys.stdout.write(f"removed {path}\n")
+    return 0
 
 
 def _become_worker_server(options: argparse.Namespace) -> NoReturn:

@@ -59,9 +59,11 @@ def install_plugins(places: Places, root: Path) -> list[Path]:
                 for word, folder in _placeholders(places).items():
                     text = text.replace(word, str(folder))
                 written += _write_file(text.encode(), target, 0o644)
-            written.append(_replace_link(_interpreter(root), inside.plugins / INTERPRETER_LINK))
+            written.append(
+                _replace_link(interpreter_below(root), inside.plugins / INTERPRETER_LINK)
+            )
             for name, place in _COMMAND_FOLDERS.items():
-                command = _interpreter(root).with_name(name)
+                command = interpreter_below(root).with_name(name)
                 written += _link_command(command, inside.prefix / place / name, known, root)
             _remove_former(known, written, inside.plugins, root)
         finally:
@@ -110,7 +112,7 @@ def _below(root: Path, path: Path) -> Path:
     return root / path.relative_to(path.anchor)
 
 
-def _interpreter(root: Path) -> Path:
+def interpreter_below(root: Path) -> Path:
     """Return this environment's interpreter as it will be called once `root` is the system's."""
     interpreter = Path(sys.executable)
     if root != Path("/") and interpreter.is_relative_to(root):

@@ -2,6 +2,7 @@
 """The Debian package and the rpm on a clean root: installed, used, removed without a trace."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -48,15 +49,38 @@ def test_deb_comes_works_and_goes(machine: Machine, deb: Path):
     assert machine.files() == before
 
 
-def test_purge_keeps_what_must_still_be_released(machine: Machine, deb: Path):
+def test_removal_is_refused_while_a_line_loads_the_plugin(machine: Machine, deb: Path, rpm: Path):
+    """Slurm's commands read it, and some would fail without the plugin."""
+    example = machine.root / "etc/slurm/plugstack.conf.d/spank_qrmi.conf.example"
+    line = example.with_suffix("")
+    for come, go in (
+        (("dpkg", "--install", str(deb)), ("dpkg", "--purge", "spank-qrmi")),
+        (("rpm", "--install", "--nodeps", str(rpm)), ("rpm", "--erase", "spank-qrmi")),
+    ):
+        machine.run(*come)
+        shutil.copy(example, line)
+        said = machine.run("sh", "-c", '"$@" 2>&1 && exit 9 || exit 0', "sh", *go)
+        assert f"spank-qrmi: /{line.relative_to(machine.root)}, line " in said
+        assert machine.run("spank-qrmi", "--version") == f"{__version__}\n"
+        line.unlink()
+        machine.run(*go)
+        assert not (machine.root / "usr/sbin/spank-qrmi").exists()
+
+
+def test_purge_is_refused_while_something_must_be_released(machine: Machine, deb: Path):
     machine.run("dpkg", "--install", str(deb))
     record = machine.root / "var" / "lib" / "spank_qrmi" / "7-0-0-0123456789abcdef.json"
     record.parent.mkdir(mode=0o700)
     record.write_text("held")
 
-    machine.run("dpkg", "--purge", "spank-qrmi")
+    script = "dpkg --purge spank-qrmi 2>&1 && exit 9 || exit 0"
+    assert f"/{record.relative_to(machine.root)}" in machine.run("sh", "-c", script)
 
     assert record.read_text() == "held"
+    assert machine.run("dpkg", "--verify", "spank-qrmi") == ""
+    record.unlink()
+    machine.run("dpkg", "--purge", "spank-qrmi")
+    assert not record.parent.exists()
 
 
 def test_rpm_comes_works_and_goes(machine: Machine, rpm: Path):

@@ -11,12 +11,13 @@ import pytest
 from clean_root.root import Root
 
 from loopback.configuration import reserved_ports
+from loopback.errors import CommandError
 from loopback.installation import snapshot
 from loopback.job import Job
 from loopback.site import Site
 from loopback.waiting import wait_until
 from tests.packages.booted_machine import BootedMachine
-from tests.packages.booted_node import SERVER, SLURM, BootedNode
+from tests.packages.booted_node import PLUGSTACK, SERVER, SLURM, BootedNode
 from tests.packages.newer_deb import build_newer_deb
 
 RELEASE = "spank-qrmi-release.service"
@@ -258,6 +259,21 @@ def assert_service_released(node: BootedNode, job: Job) -> None:
 
     line = f"job {job.id}: ibm_sherbrooke: released"
     wait_until(log, PATIENCE_SECONDS, line, accept=lambda text: line in text.splitlines())
+
+
+def test_removal_is_refused_while_a_job_holds_a_qpu(node: BootedNode) -> None:
+    slurm = [node.machine.property_of(each, "MainPID") for each in SLURM]
+    with node.running_job(QPU) as job:
+        with pytest.raises(CommandError) as refused:
+            node.purge()
+        assert_holds_one(node)
+
+    assert f"job {job.id} holds ibm_sherbrooke: let the job end" in str(refused.value)
+    assert f"/{PLUGSTACK}, line 1, loads " in str(refused.value)
+    assert job.wait().state == "COMPLETED"
+    assert_released(node)
+    assert_job_is_served(node)
+    assert [node.machine.property_of(each, "MainPID") for each in SLURM] == slurm
 
 
 def test_removal_leaves_nothing(node: BootedNode, files_before: dict[str, tuple[int, str]]) -> None:

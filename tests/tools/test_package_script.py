@@ -88,8 +88,10 @@ class Machine:
     def __init__(self, folder: Path, *programs: str) -> None:
         self.folder = folder
         self.calls = folder / "calls"
+        self.expected_status = 0
         self.systemd = folder / "systemd"
         self.add("rm", "")
+        self.add("ls", f'exec {shutil.which("ls")} "$@"\n')
         for program in programs:
             self.add(program, f'echo {program} "$@" >>{self.calls}\nexit 1\n')
 
@@ -103,11 +105,13 @@ class Machine:
         """Return what the script has called; it must succeed."""
         text = script.replace("/run/systemd/system", str(self.systemd))
         text = text.replace(package.STATE_FOLDER, str(self.folder / "state"))
+        text = text.replace("/usr/sbin/", f"{self.folder}/bin/")
         command = ["/bin/sh", "-e", "-c", text, "script", *arguments]
         environment = {"PATH": str(self.folder / "bin")}
         self.calls.write_text("")
-        done = subprocess.run(command, check=True, env=environment, stderr=subprocess.PIPE)
+        done = subprocess.run(command, check=False, env=environment, stderr=subprocess.PIPE)
         self.told = done.stderr.decode()
+        assert done.returncode == self.expected_status, self.told
         return self.calls.read_text().splitlines()
 
 
@@ -208,6 +212,38 @@ def test_slurm_of_another_release_is_told(
 
         assert (f"spank-qrmi: {text} {found}: " in machine.told) is is_told
         assert bool(machine.told) is is_told
+
+
+@pytest.mark.parametrize(
+    ("script", "argument", "later"), [("prerm", "remove", "upgrade"), ("preun", "0", "1")]
+)
+def test_removal_is_refused_before_anything_is_stopped(
+    running: Machine, scripts: dict[str, str], script: str, argument: str, later: str
+) -> None:
+    text = "spank-qrmi: job 7 holds ibm_torino: let the job end"
+    running.add("spank-qrmi", f'echo "$@" >>{running.calls}\necho {text} >&2\nexit 1\n')
+    (running.folder / "state").mkdir()
+    running.expected_status = 1
+    assert running.run(scripts[script], argument) == ["uninstall --check"]
+    assert running.told == f"{text}\nspank-qrmi: nothing was removed\n"
+
+    # What no step holds is released before.
+    (running.folder / "state" / "7-0-0-0.json").write_text("")
+    expected = ["release --orphaned", "uninstall --check"]
+    assert running.run(scripts[script], argument) == expected
+
+    # Nothing is in the way of an upgrade.
+    running.expected_status = 0
+    assert running.run(scripts[script], later) == []
+
+
+@pytest.mark.parametrize(("script", "argument"), [("prerm", "remove"), ("preun", "0")])
+@pytest.mark.parametrize("answer", ["exit 0", "echo ImportError: httpx >&2; exit 1", "exit 127"])
+def test_removal_goes_on_if_nothing_is_in_its_way_or_nobody_can_tell(
+    running: Machine, scripts: dict[str, str], script: str, argument: str, answer: str
+) -> None:
+    running.add("spank-qrmi", f"{answer}\n")
+    assert STOPPED in running.run(scripts[script], argument)
 
 
 def test_no_script_touches_a_daemon_of_slurm(scripts: dict[str, str]) -> None:

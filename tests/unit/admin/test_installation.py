@@ -286,7 +286,7 @@ def test_interpreter_is_named_as_it_will_be_called(
     monkeypatch: pytest.MonkeyPatch, root: str, executable: str, expected: str
 ) -> None:
     monkeypatch.setattr(sys, "executable", executable)
-    assert installation._interpreter(Path(root)) == Path(expected)
+    assert installation.interpreter_below(Path(root)) == Path(expected)
 
 
 def test_package_without_plugins_says_so(

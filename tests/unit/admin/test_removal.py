@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A removal says what must be out of the way, and takes nothing away before it is."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.admin import removal
+from spank_qrmi.admin.command import main
+from spank_qrmi.state.journal import Entry, Journal
+from tests.unit.admin.test_installation import Machine
+
+PLUGIN = "/usr/lib64/slurm/spank_qrmi.so"
+LINE = f"optional {PLUGIN} /etc/slurm/qrmi_config.json\n"
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine with the plugins installed, and with no Slurm to ask."""
+    monkeypatch.delenv("SLURM_CONF", raising=False)
+    machine = Machine(tmp_path, monkeypatch)
+    assert machine.install() == 0
+    return machine
+
+
+def write(machine: Machine, name: str, text: str) -> Path:
+    path = machine.root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def lines_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
+def test_line_in_plugstack_is_named_and_the_plugin_stays(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(machine, "etc/slurm/plugstack.conf", f"# ours\n{LINE}")
+    capsys.readouterr()
+
+    for options in ([], ["--check"]):
+        assert main(["uninstall", "--root", str(machine.root), *options]) == 1
+        [line] = lines_of(capsys)
+        assert line.startswith(f"spank-qrmi: {path}, line 2, loads {PLUGIN}: take that line out")
+    assert (machine.root / PLUGIN[1:]).exists()
+
+    path.write_text(f"#{LINE}")
+    assert main(["uninstall", "--root", str(machine.root), "--check"]) == 0
+    assert (machine.root / PLUGIN[1:]).exists()
+    assert machine.uninstall() == 0
+    assert not (machine.root / PLUGIN[1:]).exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "place"),
+    [
+        (
+            {
+                "etc/slurm/plugstack.conf": "include plugstack.conf.d/*.conf\n",
+                "etc/slurm/plugstack.conf.d/a.conf": LINE,
+                "etc/slurm/plugstack.conf.d/b.conf.example": LINE,
+            },
+            "etc/slurm/plugstack.conf.d/a.conf",
+        ),
+        (
+            {
+                "etc/slurm/slurm.conf": "PlugStackConfig=/etc/own.conf\n",
+                "etc/own.conf": "include /etc/more/*\n",
+                "etc/more/one": "  required spank_ibm_qrun.so\n",
+            },
+            "etc/more/one",
+        ),
+        ({"usr/local/etc/plugstack.conf": LINE}, "usr/local/etc/plugstack.conf"),
+        ({"run/slurm/conf/plugstack.conf": LINE}, "run/slurm/conf/plugstack.conf"),
+        # It includes itself.
+        ({"etc/slurm/plugstack.conf": f"include plug*.conf\n{LINE}"}, "etc/slurm/plugstack.conf"),
+    ],
+)
+def test_line_is_found_wherever_slurm_reads_it(
+    machine: Machine, files: dict[str, str], place: str
+) -> None:
+    for name, text in files.items():
+        write(machine, name, text)
+    [found] = removal.obstacles(machine.root)
+    assert found.startswith(f"{machine.root / place}, line ")
+
+
+def test_slurms_own_variable_names_another_place(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
+    (tmp_path / "plugstack.conf").write_text(LINE)
+    [found] = removal.obstacles(machine.root)
+    assert found.startswith(f"{tmp_path}/plugstack.conf, line 1, ")
+
+
+def test_plugin_of_another_installation_is_not_in_the_way(machine: Machine) -> None:
+    """Nor one that is gone already, nor another plugin."""
+    other = machine.root / "opt/others"
+    other.mkdir(parents=True)
+    for name in ("spank_qrmi.so", "spank_pyxis.so"):
+        (other / name).write_text("code")
+    text = "optional /opt/{}\n" * 3
+    names = ("others/spank_qrmi.so", "gone/spank_qrmi.so", "others/spank_pyxis.so")
+    write(machine, "etc/slurm/plugstack.conf", text.format(*names))
+    assert removal.obstacles(machine.root) == []
+
+    (other / "spank_qrmi.python").symlink_to("/opt/another/bin/python")
+    assert removal.obstacles(machine.root) == []
+
+
+def test_plugin_is_known_by_links_too(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    (machine.root / "opt/current").symlink_to("spank_qrmi")
+    monkeypatch.setattr(sys, "executable", str(machine.root / "opt/current/bin/python"))
+    (machine.root / "opt/slurm").mkdir()
+    (machine.root / "opt/slurm/spank_qrmi.so").symlink_to(machine.root / PLUGIN[1:])
+    write(machine, "etc/slurm/plugstack.conf", "optional /opt/slurm/spank_qrmi.so\n")
+    assert len(removal.obstacles(machine.root)) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the journal is root's")
+def test_what_is_held_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, named = tmp_path / "usual", tmp_path / "named"
+    monkeypatch.setattr(removal, "DEFAULT_STATE_DIRECTORY", str(usual))
+    line = (tmp_path, 1, PLUGIN, [str(named), str(usual)])
+    monkeypatch.setattr(removal, "_lines_that_load", lambda _: [line])
+    for folder, job_id in ((usual, 7), (named, 8)):
+        with Journal(folder).begin(Entry(job_id, 0, 0, 0, "ibm_torino", "type", {}, token="t")):
+            pass
+    (usual / "9-0-0-0123456789abcdef.json").write_text("broken")
+
+    _, *found = removal.obstacles(Path("/"))
+
+    assert [text.split(": ")[0] for text in found] == [
+        "job 7 holds ibm_torino",
+        str(usual / "9-0-0-0123456789abcdef.json"),
+        "job 8 holds ibm_torino",
+    ]
+    assert found[0].endswith("spank-qrmi release --job 7")
