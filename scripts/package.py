@@ -37,6 +37,18 @@ COMMAND = "/usr/sbin/spank-qrmi"
 UNIT_FOLDER = Path("usr/lib/systemd/system")
 # The folders that are an rpm's; all others are the system's or Slurm's, who say owner and mode.
 OWN_FOLDERS = re.compile(rf"usr/(lib/spank_qrmi|share/doc/{NAME})(/.*)?")
+# What is read beside manual pages.
+DOCUMENTS = (
+    "README.md",
+    "SECURITY.md",
+    "docs/*.md",
+    "benchmarks/REPORT.md",
+    "benchmarks/report.svg",
+    "examples/*.*",
+)
+# Their names in a package.
+RENAMED = {"(LICENSE)": "(copyright)", "(CHANGELOG.md)": "(changelog.gz)"}
+# The one that documents name.
 RPM_PLUGIN_FOLDER = "/usr/lib64/slurm"
 SPEC = f"{NAME}.spec"
 SPEC_TEMPLATE = REPOSITORY / "scripts" / f"{SPEC}.in"
@@ -109,7 +121,7 @@ def _make_deb(options: argparse.Namespace) -> None:
         stage = Path(scratch, "stage")
         options.plugindir, options.sysconfdir = f"/usr/{_multiarch_folder()}", "/etc/slurm"
         contents = Contents(stage, install(options, stage), slurm_release())
-        finish(contents)
+        finish(contents, options.plugindir)
         options.output.mkdir(exist_ok=True)
         print(build_deb(contents, options.output))
 
@@ -117,7 +129,7 @@ def _make_deb(options: argparse.Namespace) -> None:
 def _make_contents(options: argparse.Namespace) -> None:
     """Write what an rpm holds, and the list of it, for the spec."""
     contents = Contents(options.output, install(options, options.output), "")
-    finish(contents)
+    finish(contents, options.plugindir)
     options.list.write_text("".join(_file_list(contents)))
 
 
@@ -151,9 +163,9 @@ def install(options: argparse.Namespace, stage: Path) -> str:
     return str(environments.joinpath("current").readlink()).rpartition("-")[0]
 
 
-def finish(contents: Contents) -> None:
+def finish(contents: Contents, plugin_folder: str) -> None:
     """Add what a package has beside an installation, and give all of it the source's time."""
-    write_documents(contents)
+    write_documents(contents, plugin_folder)
     set_times(contents.stage)
 
 
@@ -171,10 +183,22 @@ def slurm_release() -> str:
     return f"{value >> 16:02}.{value >> 8 & 0xFF:02}"
 
 
-def write_documents(contents: Contents) -> None:
-    """Add licence and changes, and compress these and the manual pages."""
+def write_documents(contents: Contents, plugin_folder: str) -> None:
+    """Add documents and examples of jobs; compress changes and manual pages.
+
+    A line for plugstack.conf in a document has the path of this package's plugin.
+    """
     folder = contents.stage / "usr" / "share" / "doc" / NAME
     folder.mkdir(parents=True)
+    for name in DOCUMENTS:
+        for path in sorted(REPOSITORY.glob(name)):
+            target = folder / path.relative_to(REPOSITORY)
+            target.parent.mkdir(exist_ok=True)
+            text = path.read_text(encoding="utf-8")
+            text = text.replace(f"{RPM_PLUGIN_FOLDER}/spank_", f"{plugin_folder}/spank_")
+            for old, new in RENAMED.items():
+                text = text.replace(old, new)
+            target.write_text(text, encoding="utf-8")
     shutil.copy(REPOSITORY / "LICENSE", folder / "copyright")
     shutil.copy(REPOSITORY / "CHANGELOG.md", folder / "changelog")
     pages = contents.stage.glob("usr/share/man/man*/*")

@@ -25,8 +25,8 @@ def obstacles(root: Path) -> list[str]:
     """Return a line for each thing that must be taken out or given back first."""
     lines = list(_lines_that_load(root))
     found = [
-        f"{path}, line {number}, loads {plugin}: take that line out first, on all nodes: without "
-        "the plugin it breaks Slurm's commands"
+        f"{path}, line {number}, loads {plugin}: take that line out first, on all nodes: Slurm's "
+        "commands fail or complain without the plugin"
         for path, number, plugin, _ in lines
     ]
     # Another root has no jobs, and who is not root no journal.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Debian package and the rpm on a clean root: installed, used, removed without a trace."""
 
+import gzip
 import re
 import shutil
 import subprocess
@@ -109,6 +110,34 @@ def test_packages_are_for_one_release_of_slurm_and_of_python(deb: Path, rpm: Pat
     assert f"python(abi) = {python}" in requires
     assert [each for each in [*depends, *requires] if "slurm" in each] == []
     assert f"1.slurm{slurm}" in rpm.name
+
+
+def test_documents_name_the_plugins_of_the_package(machine: Machine, deb: Path, rpm: Path):
+    for come, go in (
+        (("dpkg", "--install", str(deb)), ("dpkg", "--purge", "spank-qrmi")),
+        (("rpm", "--install", "--nodeps", str(rpm)), ("rpm", "--erase", "spank-qrmi")),
+    ):
+        machine.run(*come)
+        texts = [
+            *(machine.root / "usr/share/doc/spank-qrmi").rglob("*.md"),
+            *machine.root.glob("usr/share/man/man*/*qrmi*.gz"),
+            *machine.root.glob("etc/slurm/plugstack.conf.d/spank_qrmi*"),
+        ]
+        assert {"README.md", "SECURITY.md", "spank_qrmi.conf.5.gz", "qrmi_config.json.5.gz"} <= {
+            each.name for each in texts
+        }
+        loaded = {path for each in texts for path in LOADED.findall(text_of(each))}
+        assert len(loaded) == 2
+        assert [path for path in loaded if not (machine.root / path[1:]).is_file()] == []
+        machine.run(*go)
+
+
+LOADED = re.compile(r"(?m)^ *#?(?:optional|required) (/\S+\.so)")
+
+
+def text_of(path: Path) -> str:
+    content = path.read_bytes()
+    return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
 
 
 def test_both_packages_hold_the_same(deb: Path, rpm: Path):

@@ -347,3 +347,26 @@ def test_record_goes_if_nothing_is_held(
     )
     assert state.exists() is remains
     assert ("QPUs that were not released" in done.stderr) is remains
+
+
+def test_documents_come_along_and_name_the_plugin_of_the_package(contents: Contents) -> None:
+    page = contents.stage / "usr/share/man/man5/spank_qrmi.conf.5"
+    page.parent.mkdir(parents=True)
+    page.write_text("page")
+
+    package.write_documents(contents, "/usr/lib/any/slurm-wlm")
+
+    folder = contents.stage / "usr/share/doc/spank-qrmi"
+    assert {"README.md", "SECURITY.md", "changelog.gz", "copyright", "docs/install.md"} <= {
+        str(each.relative_to(folder)) for each in folder.rglob("*")
+    }
+    assert (folder / "examples" / "sampler.sh").is_file()
+    lines = re.findall(r"(?m)^ *optional (\S+)", (folder / "README.md").read_text())
+    assert lines
+    assert {str(Path(each).parent) for each in lines} == {"/usr/lib/any/slurm-wlm"}
+    for path in folder.rglob("*.md"):
+        text = path.read_text()
+        assert "/usr/lib64/slurm/spank_" not in text
+        links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+        assert [each for each in links if not (path.parent / each).is_file()] == []
+    assert [each.name for each in page.parent.iterdir()] == ["spank_qrmi.conf.5.gz"]

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The manual pages name every subcommand and option that the commands have."""
+"""The manual pages name what the commands and files of an administrator have, and no more."""
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from spank_qrmi.admin import command as cli
+from spank_qrmi.clients import CLIENTS, qrun_variables
+from spank_qrmi.clients.base import Settings
+from spank_qrmi.configuration import qrmi_plugstack, qrun_plugstack
+from spank_qrmi.configuration.common_plugstack import Argument
+from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.qrun import command
 
 PAGES = Path(__file__).parents[2] / "man"
@@ -35,7 +40,73 @@ def test_page_names_what_the_command_has(page: str, parser: argparse.ArgumentPar
     assert missing == []
 
 
-@pytest.mark.parametrize("page", ["spank-qrmi.8", "qrun.1"])
+@pytest.mark.parametrize(
+    ("plugin", "known"),
+    [("SPANK_QRMI.SO", qrmi_plugstack.OPTIONS), ("SPANK_IBM_QRUN.SO", qrun_plugstack.OPTIONS)],
+)
+def test_page_has_the_arguments(plugin: str, known: Sequence[Argument]) -> None:
+    """In the same order, after the one that may be given often."""
+    section = section_of("spank_qrmi.conf.5", f".Sh ARGUMENTS OF {plugin}")
+    named = [
+        "-" + item.replace(" Ns ", "").replace("Ar ", "").replace(" :", ":")
+        for item in re.findall(r"(?m)^\.It Fl (-.*)", section)
+    ]
+    assert named == ["--env:NAME=VALUE", *(each.text for each in known)]
+
+
+def test_page_has_the_keys_of_credentials() -> None:
+    section = section_of("spank_qrmi.conf.5", ".Sh ARGUMENTS OF SPANK_IBM_QRUN.SO")
+    keys = (*qrun_variables.SITE_VARIABLES, *qrun_variables.IAM_VARIABLES)
+    expected = [name.removeprefix(qrun_variables.PREFIX) for name in keys]
+    assert re.findall(r"(?m)^\.It Li (.*)", section) == expected
+
+
+class Asked(dict[str, str]):
+    """Variables that are all set; its keys are those that a client has asked for."""
+
+    def get(self, key: str, _: object = None) -> str:  # type: ignore[override]
+        self[key] = VALUES.get(key.rpartition("_")[2], "1")
+        return self[key]
+
+
+VALUES = dict.fromkeys(("ENDPOINT", "URL"), "https://example.org") | {"MODE": "batch"}
+# These name a session of the user's own.
+OF_USERS = {"QRMI_IBM_QRS_SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"}
+
+
+@pytest.mark.parametrize("resource_type", [*CLIENTS])
+def test_page_has_the_variables_of_a_type(resource_type: str) -> None:
+    section = section_of("qrmi_config.json.5", f".Ss {resource_type}")
+    items = dict(re.findall(r"(?m)^\.It Ev (\S+)\n(.*)", section))
+    asked = Asked()
+    CLIENTS[resource_type](Settings("qpu", asked))
+    assert {*asked} - OF_USERS <= {*items}
+
+    def can_do_without(name: str) -> bool:
+        values = {each: Asked().get(each) for each in items if each != name}
+        try:
+            CLIENTS[resource_type](Settings("qpu", values))
+        except AcquisitionError:
+            return False
+        return True
+
+    needed = [name for name, text in items.items() if text.endswith("; needed")]
+    assert [name for name in items if not can_do_without(name)] == needed
+
+
+def test_page_has_the_types() -> None:
+    text = (PAGES / "qrmi_config.json.5").read_text()
+    assert re.findall(r"(?m)^\.Ss (.*)", text) == [*CLIENTS]
+
+
+def section_of(page: str, heading: str) -> str:
+    """Return what stands below a heading, up to the next one."""
+    text = (PAGES / page).read_text()
+    [_, below] = text.split(f"{heading}\n")
+    return re.split(r"(?m)^\.S[hs] ", below)[0]
+
+
+@pytest.mark.parametrize("page", [each.name for each in sorted(PAGES.iterdir())])
 def test_page_holds_no_line_that_a_formatter_would_drop(page: str) -> None:
     lines = (PAGES / page).read_text().splitlines()
     assert [line for line in lines if line.startswith("'") or line != line.rstrip()] == []
