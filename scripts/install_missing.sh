@@ -13,14 +13,16 @@ export LC_ALL=C
 CC=${CC:-gcc}
 PYTHON=${PYTHON:-/usr/bin/python3}
 SLURM_INCLUDE_DIRS=${SLURM_INCLUDE_DIRS:-}
-# Where Slurm may be though the PATH does not say so; a test names none of these.
+# Where headers are, also for a compiler that is not there yet, and where Slurm may be though the PATH
+# does not say so. Tests have folders of their own.
+HEADER_FOLDERS=${HEADER_FOLDERS-"/usr/include /usr/local/include"}
 SLURM_FOLDERS=${SLURM_FOLDERS-"/usr/sbin /usr/bin /usr/local/sbin /usr/local/bin
     /opt/slurm*/sbin /opt/slurm*/bin /opt/slurm*/*/sbin /usr/local/slurm*/sbin"}
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
 has_header() {
-    for folder in $(echo "$SLURM_INCLUDE_DIRS" | tr : ' '); do
+    for folder in $(echo "$SLURM_INCLUDE_DIRS" | tr : ' ') $HEADER_FOLDERS; do
         if [ -e "$folder/$1" ]; then return 0; fi
     done
     has "$CC" && echo "#include <$1>" | "$CC" -E $2 - >/dev/null 2>&1

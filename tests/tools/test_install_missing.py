@@ -32,7 +32,7 @@ class Machine:
 
     def add(self, name: str, script: str = "exit 0", folder: str = "bin") -> None:
         path = self.folder / folder / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
 
@@ -54,6 +54,7 @@ class Machine:
             "PATH": str(self.folder / "bin"),
             "PYTHON": str(self.folder / "bin" / "python3"),
             "SLURM_FOLDERS": str(self.folder / "opt"),
+            "HEADER_FOLDERS": str(self.folder / "include"),
         }
         return subprocess.run(
             ["/bin/sh", SCRIPT, *packages],
@@ -115,6 +116,15 @@ def test_headers_anywhere_are_enough_to_build(machine: Machine) -> None:
     done = machine.run(*BUILDING, SLURM_INCLUDE_DIRS=f"/no/such/folder:{header.parents[1]}")
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_headers_count_before_there_is_a_compiler(machine: Machine) -> None:
+    machine.add("slurmctld")
+    machine.add("slurm/spank.h", folder="include")
+
+    done = machine.run("gcc", "libslurm-dev")
+
+    assert (done.returncode, machine.called()[-1]) == (0, f"{OPTIONS} gcc")
 
 
 @pytest.mark.parametrize("program", ["slurmctld", "slurmd", "munged", "srun"])
