@@ -76,7 +76,7 @@ def rpm() -> Path:
 
 @pytest.fixture
 def wheel() -> Path:
-    return built("*.whl")
+    return built("spank_qrmi-*.whl")
 
 
 @pytest.fixture
