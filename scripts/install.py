@@ -15,6 +15,7 @@ import argparse
 import base64
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,8 @@ CURRENT = "current"
 STAGING_PREFIX = ".new-"
 RECORD_OF_PLUGINS = Path("share", "spank-qrmi", "installed.json")
 LOCK = "share/spank-qrmi/requirements/node.txt"
+# What pip writes where the interpreter's path is too long for a first line: while it is staged.
+LONG_FIRST_LINE = re.compile(rb"\A#!/bin/sh\n'''exec' \"?([^\"\n]+?)\"? \"\$0\" \"\$@\"\n' '''\n")
 # Below these systemd looks for units.
 PREFIXES_OF_SYSTEMD = {Path("/usr"), Path("/usr/local")}
 HINT = "on a compute node, now: systemctl enable --now spank-qrmi.target"
@@ -172,7 +175,8 @@ def finish(environment: Path, final: Path) -> None:
     scripts = environment.joinpath("bin").iterdir()
     for path in [environment / "pyvenv.cfg", *scripts]:
         if not path.is_symlink():
-            path.write_bytes(path.read_bytes().replace(staged, os.fsencode(final)))
+            text = path.read_bytes().replace(staged, os.fsencode(final))
+            path.write_bytes(LONG_FIRST_LINE.sub(rb"#!\1\n", text))
     for record in environment.glob("lib/*/site-packages/*.dist-info/RECORD"):
         correct_hashes(record)
     run(

@@ -50,6 +50,17 @@ def test_environment_names_its_place_only(tmp_path: Path) -> None:
     assert b"/opt/final/lib/module.py" in compiled.read_bytes()
 
 
+@pytest.mark.parametrize("mark", ["", '"'])
+def test_command_of_a_long_path_begins_as_others(tmp_path: Path, mark: str) -> None:
+    """The folder of a package's build is deeper than the one of its installation."""
+    environment = make_environment(tmp_path / "environment")
+    command = environment / "bin" / "qrun"
+    interpreter = f"{mark}{environment}/bin/python{mark}"
+    command.write_text(f"#!/bin/sh\n'''exec' {interpreter} \"$0\" \"$@\"\n' '''\nimport sys\n")
+    install.finish(environment, Path("/opt/final"))
+    assert command.read_text() == "#!/opt/final/bin/python\nimport sys\n"
+
+
 def test_same_content_stays_where_it_is(tmp_path: Path) -> None:
     target = make_environment(tmp_path / "target")
     (target / install.RECORD_OF_PLUGINS).write_text("record")
