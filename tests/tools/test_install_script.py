@@ -197,3 +197,15 @@ def test_folder_that_a_group_may_change_is_refused(tmp_path: Path) -> None:
     )
     local.chmod(0o755)
     install.refuse_open_folder(local / "lib" / "spank_qrmi")
+
+
+def test_uninstall_leaves_all_in_place_while_something_is_in_the_way(tmp_path: Path) -> None:
+    interpreter = tmp_path / "1-a" / "bin" / "python"
+    interpreter.parent.mkdir(parents=True)
+    interpreter.write_text("#!/bin/sh\nexit 1\n")
+    interpreter.chmod(0o755)
+    (tmp_path / install.CURRENT).symlink_to("1-a")
+    with pytest.raises(SystemExit) as ended:
+        install.uninstall(Path("/"), tmp_path)
+    assert ended.value.code == 1
+    assert interpreter.exists()
