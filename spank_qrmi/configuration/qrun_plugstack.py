@@ -12,6 +12,8 @@ from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.configuration import common_plugstack as common
 from spank_qrmi.errors import ArgumentError
 
+LIBRARY = "spank_ibm_qrun.so"
+
 _CREDENTIALS = "--credentials"
 _CREDENTIALS_EXPOSED = (
     "plugstack.conf holds credentials, and all users' commands read it: move them to a file with "
@@ -61,7 +63,7 @@ OPTIONS = (
 
 def parse_arguments(arguments: Sequence[str]) -> QrunArguments:
     """Return the checked arguments; raise ArgumentError that says what is needed."""
-    with common.name_line_of("spank_ibm_qrun.so"):
+    with common.name_line_of(LIBRARY):
         positional = [each for each in arguments if not each.startswith("--")]
         options = [each for each in arguments if each.startswith("--")]
         node_variables, values = common.parse_options(options, OPTIONS)

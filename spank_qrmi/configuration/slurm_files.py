@@ -14,8 +14,12 @@ from pathlib import Path, PurePath
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.numbers_in_text import parse_number
 
-USUAL_PATHS = (Path("/etc/slurm/slurm.conf"), Path("/run/slurm/conf/slurm.conf"))
-"""Where slurm.conf is without SLURM_CONF: Debian's, and the copy of a node that has none itself."""
+USUAL_FOLDERS = (
+    *("etc/slurm", "etc/slurm-llnl", "usr/local/etc", "usr/local/etc/slurm", "opt/slurm/etc"),
+    # Where a node has its copy that slurmctld hands out the configuration to.
+    *("run/slurm/conf", "var/spool/slurmd/conf-cache", "var/spool/slurm/d/conf-cache"),
+)
+"""Where slurm.conf may be without SLURM_CONF."""
 
 _MOST_INCLUDES = 16
 _LONGEST_SECONDS = 65533
@@ -42,8 +46,13 @@ class PluginLine:
 
 def find_slurm_conf() -> Path | None:
     """Return the slurm.conf that SLURM_CONF names, else one where it usually is."""
+    return next((path for path in _slurm_confs(Path("/")) if path.is_file()), None)
+
+
+def _slurm_confs(root: Path) -> list[Path]:
+    """Return where slurm.conf may be; the one that is named stands alone."""
     named = os.environ.get("SLURM_CONF")
-    return Path(named) if named else next(filter(Path.is_file, USUAL_PATHS), None)
+    return [Path(named)] if named else [root / each / "slurm.conf" for each in USUAL_FOLDERS]
 
 
 def read_slurm_conf(path: Path) -> dict[str, str]:
@@ -75,30 +84,45 @@ def epilog_seconds(slurm_conf: Path) -> int | None:
     return next(filter(None, (parse_number(each, _LONGEST_SECONDS) for each in limits)), None)
 
 
-def find_plugstack(slurm_conf: Path) -> Path:
-    """Return the path of the plugstack.conf that slurm.conf leads to; raise ConfigError."""
-    named = read_slurm_conf(slurm_conf).get("plugstackconfig")
-    return Path(named) if named else slurm_conf.parent / "plugstack.conf"
+def find_plugstack(slurm_conf: Path, root: Path = Path("/")) -> Path:
+    """Return the path of the plugstack.conf that slurm.conf leads to; raise ConfigError.
+
+    What files name is below `root`.
+    """
+    named = read_slurm_conf(slurm_conf).get("plugstackconfig") if slurm_conf.is_file() else None
+    return _below(root, slurm_conf.parent, named or "plugstack.conf")
 
 
-def read_plugstack(path: Path) -> list[PluginLine]:
+def read_plugstacks(root: Path) -> list[PluginLine]:
+    """Return the plugins' lines of every plugstack.conf that a Slurm below `root` may read."""
+    paths = dict.fromkeys(find_plugstack(each, root).resolve() for each in _slurm_confs(root))
+    return [line for path in paths for line in read_plugstack(path, root)]
+
+
+def read_plugstack(path: Path, root: Path = Path("/")) -> list[PluginLine]:
     """Return the plugins' lines in the order in which they are loaded; raise ConfigError.
 
-    A file that is not there is an empty one, to Slurm too.
+    A file that is not there is an empty one, to Slurm too; one that includes itself counts once.
     """
-    return list(_plugin_lines(path, _MOST_INCLUDES)) if path.exists() else []
+    lines = _plugin_lines(path, root, _MOST_INCLUDES) if path.exists() else ()
+    return list(dict.fromkeys(lines))
 
 
-def _plugin_lines(path: Path, includes_left: int) -> Iterator[PluginLine]:
+def _plugin_lines(path: Path, root: Path, includes_left: int) -> Iterator[PluginLine]:
     for number, line in enumerate(_read(path).splitlines(), start=1):
         # Anywhere, even in a word; nothing escapes it.
         words = line.partition("#")[0].split()
         match words:
             case ["include", pattern, *_] if includes_left:
-                for included in _files_like(path.absolute().parent / pattern):
-                    yield from _plugin_lines(included, includes_left - 1)
+                for included in _files_like(_below(root, path.absolute().parent, pattern)):
+                    yield from _plugin_lines(included, root, includes_left - 1)
             case ["required" | "optional" as mode, library, *arguments]:
                 yield PluginLine(f"{path}:{number}", mode == "required", library, tuple(arguments))
+
+
+def _below(root: Path, folder: Path, name: str) -> Path:
+    """Return the place of what a file in `folder` names, in the system below `root`."""
+    return root / name.lstrip("/") if name.startswith("/") else folder / name
 
 
 def _files_like(pattern: PurePath) -> list[Path]:

@@ -9,6 +9,7 @@ import pytest
 
 from spank_qrmi.admin import removal
 from spank_qrmi.admin.command import main
+from spank_qrmi.configuration.slurm_files import PluginLine
 from spank_qrmi.state.journal import Entry, Journal
 from tests.unit.admin.test_installation import Machine
 
@@ -45,7 +46,7 @@ def test_line_in_plugstack_is_named_and_the_plugin_stays(
     for options in ([], ["--check"]):
         assert main(["uninstall", "--root", str(machine.root), *options]) == 1
         [line] = lines_of(capsys)
-        assert line.startswith(f"spank-qrmi: {path}, line 2, loads {PLUGIN}: take that line out")
+        assert line.startswith(f"spank-qrmi: {path}:2: loads {PLUGIN}: take that line out")
     assert (machine.root / PLUGIN[1:]).exists()
 
     path.write_text(f"#{LINE}")
@@ -86,7 +87,7 @@ def test_line_is_found_wherever_slurm_reads_it(
     for name, text in files.items():
         write(machine, name, text)
     [found] = removal.obstacles(machine.root)
-    assert found.startswith(f"{machine.root / place}, line ")
+    assert found.startswith(f"{machine.root / place}:")
 
 
 def test_slurms_own_variable_names_another_place(
@@ -95,7 +96,7 @@ def test_slurms_own_variable_names_another_place(
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
     (tmp_path / "plugstack.conf").write_text(LINE)
     [found] = removal.obstacles(machine.root)
-    assert found.startswith(f"{tmp_path}/plugstack.conf, line 1, ")
+    assert found.startswith(f"{tmp_path}/plugstack.conf:1: ")
 
 
 def test_plugin_of_another_installation_is_not_in_the_way(machine: Machine) -> None:
@@ -126,8 +127,9 @@ def test_plugin_is_known_by_links_too(machine: Machine, monkeypatch: pytest.Monk
 def test_what_is_held_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usual, named = tmp_path / "usual", tmp_path / "named"
     monkeypatch.setattr(removal, "DEFAULT_STATE_DIRECTORY", str(usual))
-    line = (tmp_path, 1, PLUGIN, [str(named), str(usual)])
-    monkeypatch.setattr(removal, "_lines_that_load", lambda _: [line])
+    arguments = (f"--state-dir={named}", f"--state-dir={usual}")
+    line = PluginLine("plugstack.conf:1", False, "spank_qrmi.so", arguments)
+    monkeypatch.setattr(removal, "read_plugstacks", lambda _: [line])
     for folder, job_id in ((usual, 7), (named, 8)):
         with Journal(folder).begin(Entry(job_id, 0, 0, 0, "ibm_torino", "type", {}, token="t")):
             pass

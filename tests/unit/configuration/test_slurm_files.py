@@ -24,19 +24,21 @@ def write(path: Path, text: str) -> Path:
 def test_slurm_conf_is_the_one_that_slurm_was_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
-    assert find_slurm_conf() == tmp_path / "slurm.conf"
+    path = write(tmp_path / "slurm.conf", "")
+    monkeypatch.setenv("SLURM_CONF", str(path))
+    assert find_slurm_conf() == path
 
 
 def test_slurm_conf_is_elsewhere_on_a_node_without_one_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SLURM_CONF", raising=False)
-    usual = (tmp_path / "none", write(tmp_path / "slurm.conf", ""))
-    monkeypatch.setattr(slurm_files, "USUAL_PATHS", usual)
-    assert find_slurm_conf() == usual[1]
-    monkeypatch.setattr(slurm_files, "USUAL_PATHS", usual[:1])
+    folders = tuple(str(tmp_path / name) for name in ("none", "here"))
+    monkeypatch.setattr(slurm_files, "USUAL_FOLDERS", folders)
     assert find_slurm_conf() is None
+    (tmp_path / "here").mkdir()
+    path = write(tmp_path / "here" / "slurm.conf", "")
+    assert find_slurm_conf() == path
 
 
 def test_values_of_slurm_conf_are_read_as_slurm_reads_them(tmp_path: Path) -> None:
@@ -77,7 +79,7 @@ def test_files_that_include_each_other_come_to_an_end(tmp_path: Path) -> None:
     path = write(tmp_path / "slurm.conf", "include slurm.conf\nKillWait=7\n")
     assert read_slurm_conf(path) == {"killwait": "7"}
     stack = write(tmp_path / "plugstack.conf", "include plugstack.conf\noptional a.so\n")
-    assert {line.path for line in read_plugstack(stack)} == {"a.so"}
+    assert [line.path for line in read_plugstack(stack)] == ["a.so"]
 
 
 def test_plugstack_is_the_named_one_or_beside_slurm_conf(tmp_path: Path) -> None:
