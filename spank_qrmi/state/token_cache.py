@@ -13,6 +13,7 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -57,6 +58,7 @@ class TokenCache:
         state_directory: StrPath,
         hide: Callable[[Iterable[str]], object] = lambda secrets: None,
     ) -> None:
+        self._state_directory = state_directory
         self._directory = Path(state_directory, FOLDER_NAME)
         self.hide = hide
 
@@ -75,7 +77,7 @@ class TokenCache:
         with contextlib.ExitStack() as held:
             token = None
             with self._tolerate("no token is shared"):
-                directory = held.enter_context(open_trusted_folder(self._directory, is_made=True))
+                directory = held.enter_context(self._folder(is_made=True))
                 token = self._wait_for_turn(directory, key, deadline, held)
             if token is not None:
                 self.hide([token.text])
@@ -89,7 +91,7 @@ class TokenCache:
         content = f"{boot_id()}\n{now}\n{now + seconds}\n{text}\n".encode("ascii")
         with (
             self._tolerate("a token is not kept"),
-            open_trusted_folder(self._directory, is_made=True) as directory,
+            self._folder(is_made=True) as directory,
         ):
             if self._remove_unusable(directory, key) >= MOST_TOKENS:
                 log.debug("a token is not kept: there are %d others", MOST_TOKENS)
@@ -101,9 +103,12 @@ class TokenCache:
         """Forget the token of a login."""
         with (
             self._tolerate("a token is not dropped"),
-            open_trusted_folder(self._directory) as directory,
+            self._folder() as directory,
         ):
             _remove(directory, key)
+
+    def _folder(self, *, is_made: bool = False) -> AbstractContextManager[int]:
+        return open_trusted_folder(self._state_directory, FOLDER_NAME, is_made=is_made)
 
     def _wait_for_turn(
         self, directory: int, key: str, deadline: Deadline, held: contextlib.ExitStack

@@ -12,7 +12,7 @@ import logging
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from errno import ELOOP
 from pathlib import PurePath
@@ -74,17 +74,23 @@ def check_trusted(path: StrPath) -> None:
 
 
 @contextmanager
-def open_trusted_folder(path: StrPath, *, is_made: bool = False) -> Iterator[int]:
-    """Open a folder, and yield its descriptor; with `is_made`, what is missing is made for root.
+def open_trusted_folder(
+    path: StrPath, subfolder: str = "", *, is_made: bool = False
+) -> Iterator[int]:
+    """Open a folder, or a folder in it, and yield its descriptor.
 
-    Raises ConfigError if others could have written it or led us there, OSError otherwise.
+    Either must be root's: the first is no mere step on the way to the second, which is no link.
+    With `is_made`, what is missing is made for root. Raises ConfigError if others could have
+    written it or led us there, OSError otherwise.
     """
     flags = _LAST_STEP | os.O_DIRECTORY
-    descriptor = _open(path, flags, [], may_be_link=True, is_made=is_made)
-    try:
+    with ExitStack() as opened:
+        descriptor = _open(path, flags, [], may_be_link=True, is_made=is_made)
+        opened.callback(os.close, descriptor)
+        if subfolder:
+            descriptor = _open_subfolder(path, subfolder, descriptor, is_made=is_made)
+            opened.callback(os.close, descriptor)
         yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def can_others_write(status: os.stat_result) -> bool:
@@ -168,6 +174,14 @@ def _open_last(path: PurePath, place: PurePath, name: str, here: int, flags: int
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _open_subfolder(path: StrPath, name: str, here: int, *, is_made: bool) -> int:
+    place = PurePath(path, name)
+    with suppress(FileNotFoundError) if is_made else nullcontext():
+        return _open_last(place, place, name, here, _LAST_STEP | os.O_DIRECTORY)
+    _make_folder(name, here)
+    return _open_last(place, place, name, here, _LAST_STEP | os.O_DIRECTORY)
 
 
 def _make_folder(name: str, here: int) -> None:

@@ -245,11 +245,28 @@ def file_in_the_way(node: Node) -> None:
     node.folder.touch()
 
 
+def state_folder_of_somebody_else(node: Node) -> None:
+    node.folder.mkdir(mode=0o700)
+    os.chown(node.state_directory, 65534, 65534)
+
+
+def link_in_place_of_the_folder(node: Node) -> None:
+    elsewhere = node.state_directory / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    node.folder.symlink_to(elsewhere)
+
+
 def folder_under_the_name(node: Node) -> None:
     (node.folder / KEY).mkdir(parents=True)
 
 
-@pytest.mark.parametrize("spoil", [folder_of_others, file_in_the_way, folder_under_the_name])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        *(folder_of_others, file_in_the_way, folder_under_the_name),
+        *(state_folder_of_somebody_else, link_in_place_of_the_folder),
+    ],
+)
 def test_cache_that_cannot_be_used_is_no_error(
     node: Node, spoil: Callable[[Node], None], caplog: pytest.LogCaptureFixture
 ) -> None:

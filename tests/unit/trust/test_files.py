@@ -124,6 +124,32 @@ def test_folder_of_somebody_else_may_hold_roots_folder(tmp_path: Path) -> None:
         use_folder(tmp_path / "of_slurm" / "state")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_folder_above_a_subfolder_must_be_roots_as_well(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with open_trusted_folder(state, "tokens", is_made=True) as descriptor:
+        assert os.path.samestat(os.fstat(descriptor), (state / "tokens").stat())
+    assert stat.S_IMODE((state / "tokens").stat().st_mode) == 0o700
+    os.chown(state, NOBODY, NOBODY)
+    with (
+        pytest.raises(ConfigError, match=f"^{state}: must belong to root"),
+        open_trusted_folder(state, "tokens", is_made=True),
+    ):
+        pass
+
+
+def test_subfolder_is_no_link_and_only_made_if_wanted(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), open_trusted_folder(tmp_path, "tokens"):
+        pass
+    (tmp_path / "tokens").symlink_to("/")
+    for is_made in (False, True):
+        with (
+            pytest.raises(NotADirectoryError),
+            open_trusted_folder(tmp_path, "tokens", is_made=is_made),
+        ):
+            pass
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
 @pytest.mark.parametrize("is_last", [True, False])
 def test_link_of_somebody_else_is_refused(file: Path, tmp_path: Path, is_last: bool) -> None:
