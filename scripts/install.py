@@ -94,7 +94,10 @@ def refuse_open_folder(folder: Path) -> None:
     existing = next(each for each in (folder, *folder.parents) if each.exists())
     trouble = trouble_with([existing])
     if trouble:
-        sys.exit(f"error: {trouble}: run chown root and chmod go-w on it, or choose another PREFIX")
+        sys.exit(
+            f"error: {trouble}: choose another PREFIX, or remove what others may have put there "
+            "and let only root write"
+        )
 
 
 def remember_folders(root: Path, folder: Path) -> None:

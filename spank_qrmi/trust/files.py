@@ -6,6 +6,9 @@ is what is opened. File and links on the way must belong to root, or to the user
 file and folders be writable by nobody else. A folder with the sticky bit, such as /tmp, may be:
 what is root's in it stays as root made it. A folder of another user, as /etc/slurm is SlurmUser's
 on many nodes, is doubtful: its owner can replace what is in it.
+
+No error advises to take over what somebody else has made: a link or a file that was planted there
+would be root's then, and trusted.
 """
 
 import logging
@@ -203,23 +206,23 @@ def _doubts(path: PurePath, folder: PurePath, status: os.stat_result) -> list[st
         return []
     return [
         f"{path}: {folder} belongs to user {status.st_uid}, who can replace what is in it: "
-        f"chown root {folder}"
+        "keep it below folders that root has made"
     ]
 
 
 def _check_owner(path: PurePath, place: PurePath, status: os.stat_result) -> None:
     if _is_foreign(status):
-        command = "chown -h" if stat.S_ISLNK(status.st_mode) else "chown"
         raise ConfigError(
             f"{_subject(path, place)} must belong to root, not to user {status.st_uid}: "
-            f"{command} root {place}"
+            "remove it, and make it anew as root"
         )
 
 
 def _check_writers(path: PurePath, place: PurePath, status: os.stat_result) -> None:
     if status.st_mode & _OTHERS_WRITE:
         raise ConfigError(
-            f"{_subject(path, place)} must be writable by its owner alone: chmod go-w {place}"
+            f"{_subject(path, place)} must be writable by its owner alone: remove what others may "
+            f"have put in it, then chmod go-w {place}"
         )
 
 

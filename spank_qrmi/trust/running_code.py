@@ -29,5 +29,5 @@ def refuse_untrusted_code() -> None:
         trouble = trouble or trouble_at(each)
     if trouble:
         raise UntrustedPathError(
-            f"{trouble}: run chown root and chmod go-w on it, or install elsewhere"
+            f"{trouble}: remove it, and install anew where nobody else may write"
         )

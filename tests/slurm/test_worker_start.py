@@ -155,6 +155,6 @@ def test_code_that_others_may_change_is_not_run(
 
     assert result.stderr.splitlines()[0].endswith(
         f"--qpu: {folder} may be changed by {writer}, and the worker runs as root: "
-        "run chown root and chmod go-w on it, or install elsewhere"
+        "remove it, and install anew where nobody else may write"
     )
     assert (result.state, result.stdout) == ("FAILED", "")

@@ -192,8 +192,8 @@ def test_folder_that_a_group_may_change_is_refused(tmp_path: Path) -> None:
     line = str(ended.value)
     assert line.startswith(f"error: {local} may be changed by group ")
     assert line.endswith(
-        "(mode 2775), and the worker runs as root: run chown root and chmod go-w on it, or choose "
-        "another PREFIX"
+        "(mode 2775), and the worker runs as root: choose another PREFIX, or remove what others "
+        "may have put there and let only root write"
     )
     local.chmod(0o755)
     install.refuse_open_folder(local / "lib" / "spank_qrmi")

@@ -6,6 +6,11 @@ from contextlib import contextmanager
 
 import pytest
 
+WRITABLE = (
+    "must be writable by its owner alone: remove what others may have put in it, then chmod go-w"
+)
+"""How root's files are refused that others could have written; behind it stands the path."""
+
 
 def outcome_of(call: Callable[..., object], *arguments: object) -> object:
     """Return what a call returns or raises."""

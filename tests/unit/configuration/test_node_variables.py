@@ -7,6 +7,7 @@ import pytest
 
 from spank_qrmi.configuration.node_variables import check_certificates
 from spank_qrmi.errors import ArgumentError
+from tests.unit.outcomes import WRITABLE
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
@@ -22,9 +23,7 @@ def test_certificates_that_others_can_write_are_refused(tmp_path: Path, name: st
     path.chmod(0o775)
     with pytest.raises(ArgumentError) as caught:
         check_certificates({name: value})
-    assert str(caught.value) == (
-        f"--env:{name}: {path}: must be writable by its owner alone: chmod go-w {path}"
-    )
+    assert str(caught.value) == (f"--env:{name}: {path}: {WRITABLE} {path}")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration import qrmi_config
 from spank_qrmi.configuration.qrmi_config import Config, load_config
 from spank_qrmi.errors import ConfigError
+from tests.unit.outcomes import WRITABLE
 
 PROJECT = Path(__file__).parents[3]
 TYPES = ("direct-access", "pasqal-cloud")
@@ -316,9 +317,7 @@ def test_file_that_others_can_write_is_refused(tmp_path: Path) -> None:
     content = orjson.dumps({"resources": [named()]})
     modes = ("620", "602", "666")
     found = {mode: refusal_of(tmp_path, content, int(mode, 8)) for mode in modes}
-    assert found == dict.fromkeys(
-        modes, f"{path}: must be writable by its owner alone: chmod go-w {path}"
-    )
+    assert found == dict.fromkeys(modes, f"{path}: {WRITABLE} {path}")
 
 
 def test_file_may_be_a_link(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from spank_qrmi.configuration.qrun_credentials import MAX_FILE_BYTES, load_credentials
 from spank_qrmi.errors import ConfigError
+from tests.unit.outcomes import WRITABLE
 
 APP_ID = {"APPID_CLIENT_ID": "demo", "APPID_SECRET": "secret-1"}
 IAM = {"IAM_APIKEY": "secret-4", "SERVICE_CRN": "crn:v1", "IAM_ENDPOINT": "http://iam"}
@@ -121,7 +122,7 @@ def test_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
 
 def test_file_that_others_can_write_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "credentials.json"
-    expected = f"must be writable by its owner alone: chmod go-w {path}"
+    expected = f"{WRITABLE} {path}"
     modes = ("620", "602")
     found = {mode: refusal(write(tmp_path, APP_ID | REST, int(mode, 8))) for mode in modes}
     assert found == dict.fromkeys(modes, expected)

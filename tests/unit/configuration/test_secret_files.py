@@ -8,6 +8,7 @@ import pytest
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.configuration.secret_files import MAX_SECRET_BYTES, read_secrets
 from spank_qrmi.errors import ConfigError
+from tests.unit.outcomes import WRITABLE
 
 CONFIG_PATH = Path("/etc/slurm/qrmi_config.json")
 SECRET = "value-that-must-not-be-shown"
@@ -48,7 +49,7 @@ def test_one_newline_at_the_end_is_left_out(tmp_path: Path) -> None:
         (f"{SECRET}\0".encode(), 0o600, "holds a NUL character"),
         (SECRET.encode() + b"\xff", 0o600, "is not UTF-8 text"),
         (b"x" * (MAX_SECRET_BYTES + 1), 0o600, "is larger than 65536 bytes"),
-        (SECRET.encode(), 0o620, "must be writable by its owner alone: chmod go-w {path}"),
+        (SECRET.encode(), 0o620, f"{WRITABLE} {{path}}"),
     ],
 )
 def test_file_that_cannot_be_used_is_named_with_resource_and_key(

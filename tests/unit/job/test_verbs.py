@@ -21,6 +21,7 @@ from spank_qrmi.state.owner import Owner, owner_of
 from tests.unit.conversation import SeenAnswer, ServingWorker
 from tests.unit.fake_vendor import LONGEST_TASK_SECONDS, TYPE, FakeVendor
 from tests.unit.local_network import LocalNetwork
+from tests.unit.outcomes import WRITABLE
 
 SITE_KEY = "key-of-the-site"
 USER_KEY = "key-of-the-user"
@@ -281,10 +282,7 @@ def test_certificates_that_others_can_write_are_not_trusted(node: Node, tmp_path
     certificates.touch()
     certificates.chmod(0o666)
     [message] = node.acquire("a", f"--env:SSL_CERT_FILE={certificates}").messages
-    assert message == (
-        f"--qpu: --env:SSL_CERT_FILE: {certificates}: must be writable by its owner alone: "
-        f"chmod go-w {certificates}"
-    )
+    assert message == (f"--qpu: --env:SSL_CERT_FILE: {certificates}: {WRITABLE} {certificates}")
 
 
 class SecretFile:

@@ -26,7 +26,7 @@ from spank_qrmi.state import locked_files
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
 from tests.deadlines import killed_after
-from tests.unit.outcomes import outcome_of
+from tests.unit.outcomes import WRITABLE, outcome_of
 
 PATIENCE_SECONDS = 60
 
@@ -330,8 +330,7 @@ def test_folder_that_others_can_write_is_not_used(
         with pytest.raises(JournalError) as caught:
             call()
         assert str(caught.value) == (
-            f"{folder}: must be writable by its owner alone: chmod go-w {folder}, "
-            "or name another folder by --state-dir"
+            f"{folder}: {WRITABLE} {folder}, or name another folder by --state-dir"
         )
     folder.chmod(0o700)
     assert entries_in(folder) == [ENTRY]

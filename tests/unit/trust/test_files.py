@@ -2,6 +2,7 @@
 """Which files root acts upon: owner, mode, links and every folder on the way."""
 
 import os
+import re
 import stat
 import threading
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from loopback.installation import REPOSITORY
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.trust import files as trusted_files
 from spank_qrmi.trust.files import (
@@ -18,8 +20,10 @@ from spank_qrmi.trust.files import (
     read_trusted_file,
     warn_or_refuse,
 )
+from tests.unit.outcomes import WRITABLE
 
 NOBODY = 65534
+REMOVE = "remove it, and make it anew as root"
 LIMIT_BYTES = 100
 
 
@@ -67,7 +71,7 @@ def test_private_is_what_nobody_else_has_access_to(file: Path) -> None:
 
 
 def test_file_that_others_can_write_is_refused(file: Path) -> None:
-    expected = f"{file}: must be writable by its owner alone: chmod go-w {file}"
+    expected = f"{file}: {WRITABLE} {file}"
     for mode in (0o620, 0o602, 0o666, 0o1602):
         file.chmod(mode)
         assert _outcome(file) == expected, f"{mode:o}"
@@ -76,7 +80,7 @@ def test_file_that_others_can_write_is_refused(file: Path) -> None:
 @pytest.mark.parametrize("levels", [1, 2])
 def test_folder_on_the_way_that_others_can_write_is_refused(file: Path, levels: int) -> None:
     folder = file.parents[levels - 1]
-    expected = f"{file}: {folder} must be writable by its owner alone: chmod go-w {folder}"
+    expected = f"{file}: {folder} {WRITABLE} {folder}"
     for mode in (0o775, 0o757, 0o777):
         folder.chmod(mode)
         assert _outcome(file) == expected, f"{mode:o}"
@@ -89,13 +93,29 @@ def test_sticky_folder_on_the_way_is_safe(file: Path) -> None:
 
 def test_file_of_somebody_else_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owner = make_foreign(file, monkeypatch)
-    assert f"must belong to root, not to user {owner}: chown root " in refusal(file)
+    assert f"must belong to root, not to user {owner}: remove it, " in refusal(file)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_file_must_be_roots(file: Path) -> None:
     os.chown(file, NOBODY, NOBODY)
-    assert refusal(file) == f"{file}: must belong to root, not to user {NOBODY}: chown root {file}"
+    assert refusal(file) == f"{file}: must belong to root, not to user {NOBODY}: {REMOVE}"
+
+
+def test_no_text_advises_to_take_over_what_somebody_else_made() -> None:
+    """Root would trust a link or a file that was planted there."""
+    folders = ("spank_qrmi", "scripts", "man", "docs", "systemd")
+    texts = [path for name in folders for path in REPOSITORY.joinpath(name).rglob("*")]
+    texts += [path for path in REPOSITORY.iterdir() if path.suffix in {".md", ".example"}]
+    known = {".py", ".pyx", ".pxd", ".md", ".1", ".8", ".service", ".example"}
+    found = {
+        path.name: line
+        for path in texts
+        if path.suffix in known
+        for line in path.read_text().splitlines()
+        if re.search(r"\bchown (-\w+ )?root\b", line)
+    }
+    assert found == {}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
@@ -105,7 +125,7 @@ def test_folder_of_somebody_else_is_doubtful(file: Path, levels: int) -> None:
     os.chown(folder, NOBODY, NOBODY)
     assert read_trusted_file(file, LIMIT_BYTES).doubts == (
         f"{file}: {folder} belongs to user {NOBODY}, who can replace what is in it: "
-        f"chown root {folder}",
+        "keep it below folders that root has made",
     )
 
 
@@ -159,7 +179,7 @@ def test_link_of_somebody_else_is_refused(file: Path, tmp_path: Path, is_last: b
     os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
     path = link if is_last else link / file.name
     subject = f"{path}:" if is_last else f"{path}: {link}"
-    expected = f"{subject} must belong to root, not to user {NOBODY}: chown -h root {link}"
+    expected = f"{subject} must belong to root, not to user {NOBODY}: {REMOVE}"
     assert refusal(path) == expected
 
 
@@ -197,9 +217,7 @@ def test_where_a_link_leads_is_checked_too(file: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(file)
     file.parent.chmod(0o777)
-    expected = (
-        f"{link}: {file.parent} must be writable by its owner alone: chmod go-w {file.parent}"
-    )
+    expected = f"{link}: {file.parent} {WRITABLE} {file.parent}"
     assert refusal(link) == expected
 
 
@@ -396,4 +414,4 @@ def test_what_is_mounted_must_be_roots_too(tmp_path: Path, mounted: Path) -> Non
     (mounted / "file").write_text("content")
     mounted.chmod(0o777)
     place = tmp_path / "automount"
-    assert refusal(place / "file").endswith(f"be writable by its owner alone: chmod go-w {place}")
+    assert refusal(place / "file").endswith(f"{WRITABLE} {place}")

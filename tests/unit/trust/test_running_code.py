@@ -61,7 +61,7 @@ def test_package_that_others_may_change(
 ) -> None:
     running_code.refuse_untrusted_code()
     change(package / name)
-    expected = f"^{package / name} may be changed by {who}, and the worker runs as root: run chown"
+    expected = f"^{package / name} may be changed by {who}, and the worker runs as root: remove it"
     with pytest.raises(UntrustedPathError, match=expected):
         running_code.refuse_untrusted_code()
 
