@@ -43,6 +43,12 @@ def without(secrets: Iterable[str], text: str) -> str:
     return _mask(text, _places_of(wanted, text)) if wanted else text
 
 
+def is_told_by(text: str, secrets: Iterable[str]) -> bool:
+    """Return whether a text is one of the secrets, or has one in it, however it is spelled."""
+    secrets = tuple(secrets)
+    return text in secrets or without(secrets, text) != text
+
+
 def _mask(text: str, places: Iterable[tuple[int, int]]) -> str:
     """Return the text with these places masked; those that overlap are one."""
     shown = []
@@ -107,8 +113,10 @@ class Redactor:
 
     def add(self, values: Iterable[str]) -> None:
         """Remember values that must never be shown; other threads may add some, or clear text."""
+        values = tuple(values)
         with self._adding:
-            self.secrets = self.secrets.union(values)
+            # Blanks around a value do not count: it is used without them.
+            self.secrets = self.secrets.union(values, (value.strip() for value in values))
 
     def add_variables(self, variables: Iterable[tuple[str, str]]) -> None:
         """Remember the values of those variables whose names say that they are secret."""

@@ -89,9 +89,10 @@ def check_job_variables(pairs: Sequence[tuple[str, str]]) -> None:
     if not isinstance(is_kept_home, QrmiError) and values["QRMI_KEY"] == _SITE["QRMI_KEY"]:
         assert values["QRMI_ENDPOINT"] == _SITE["QRMI_ENDPOINT"]
     answered = resource_variables(_RESOURCE, variables, "token", 60)
-    for name, _ in answered:
+    for name, value in answered:
         assert name.startswith("a_QRMI_")
         assert is_variable_name(name)
-        assert name.removeprefix("a_") not in variables.user
+        key = name.removeprefix("a_")
+        assert variables.user.get(key, value) == value
     exported = dict(export_variable(pairs, [name for name, _ in answered]))
     assert set(exported) <= {"SLURM_EXPORT_ENV"}

@@ -21,6 +21,11 @@ UNLIMITED_SECONDS = 0xFFFFFFFF
 largest 32-bit number."""
 
 
+SITES_LOGIN = "=SITES_LOGIN"
+"""Stands among a resource's values if its endpoints and credentials are all the site's. No variable
+has such a name, so nobody but the worker says so."""
+
+
 def path_segment(text: str) -> str:
     """Return `text` as one segment of a URL's path; raise AcquisitionError if it cannot be one."""
     # A URL with one of these is another URL to a service, or to a proxy on the way.
@@ -49,6 +54,11 @@ class Settings:
     resource_name: str
     values: Mapping[str, str] = field(repr=False)
     remaining_seconds: int | None = None
+
+    @property
+    def has_sites_login(self) -> bool:
+        """Whether its access token is the node's, shared by jobs; any other is the job's own."""
+        return SITES_LOGIN in self.values
 
     def get(self, key: str) -> str | None:
         """Return the stripped value of `key`, or None if it is unset or blank."""

@@ -20,6 +20,7 @@ _BASE_URL = re.compile(
     r"https?://(\[[0-9a-f:.]+\]|[^\s\\/?#@:\[\]]+)(:[0-9]{1,5})?(/[^\s\\?#]*)?", re.IGNORECASE
 )
 _SHOWN_PATH_LIMIT = 200
+_LONGEST_COMPARED = 2000
 _PORTS = {"http": 80, "https": 443}
 # Percent signs are left: what is encoded already is not encoded again.
 _SAFE_IN_PATH = "/%:@!$&'()*+,;="
@@ -67,6 +68,19 @@ def base_url(text: str) -> str | None:
     """
     url = text.rstrip("/")
     return url if url.isprintable() and _BASE_URL.fullmatch(url) else None
+
+
+def plain_url(text: str) -> str | None:
+    """Return a base URL as every spelling of it reads, None if it is none or too long to tell.
+
+    The case of its host, a port that is its scheme's and slashes at its end say nothing.
+    """
+    # Names that are not ASCII take time by the square of their length.
+    url = base_url(text) if len(text) <= _LONGEST_COMPARED else None
+    # Of what others would send elsewhere there is one spelling.
+    with suppress(ValueError):
+        return None if url is None else "".join(split_url(url))
+    return None
 
 
 def is_header_value(text: str) -> bool:

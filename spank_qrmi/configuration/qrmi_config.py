@@ -63,6 +63,10 @@ class Config:
     problems: tuple[tuple[str | None, ConfigError], ...] = ()
     exposures: tuple[str, ...] = ()
 
+    def secrets(self) -> list[str]:
+        """Return every value of the file that no log may show."""
+        return [each for resource in self.resources.values() for each in resource.secrets()]
+
     def problem_with(self, name: str) -> ConfigError | None:
         """Return why `name` is unusable although the file has an entry for it."""
         return next((error for known, error in self.problems if known == name), None)

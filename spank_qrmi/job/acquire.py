@@ -51,10 +51,12 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     try:
         config = _read_config(arguments, answer)
         resolution = resolve_qpus(request.qpu_option, config, is_strict=arguments.is_strict)
+        secrets = config.secrets()
         for resource in resolution.resources:
-            answer.redactor.add(resource.secrets())
+            secrets += resource.secrets()
+        answer.redactor.add(secrets)
         wanted = [
-            (resource, collect_variables(resource, request.job_id, request.variables))
+            (resource, collect_variables(resource, request.job_id, request.variables, secrets))
             for resource in resolution.resources
         ]
         if wanted:
@@ -104,8 +106,7 @@ def _read_entries(request: Request, journal: Journal) -> list[Entry]:
 
 def _read_config(arguments: PluginArguments, answer: AnswerWriter) -> Config:
     config = load_config(arguments.config_path, CLIENTS)
-    for resource in config.resources.values():
-        answer.redactor.add(resource.secrets())
+    answer.redactor.add(config.secrets())
     warn_or_refuse([*arguments.exposures, *config.exposures], is_strict=arguments.is_strict)
     for _, problem in config.problems:
         log.error("%s", problem)

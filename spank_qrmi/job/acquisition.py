@@ -34,6 +34,7 @@ from spank_qrmi.job.environment import (
     ResourceVariables,
     check_credentials_stay_home,
     check_values_are_text,
+    client_values,
 )
 from spank_qrmi.network.calls import ResourceCalls, Services
 from spank_qrmi.network.worker_end import Network
@@ -85,18 +86,20 @@ class Acquirer:
         self, resource: Resource, variables: ResourceVariables, services: Services
     ) -> Acquired:
         check_values_are_text(resource, variables)
-        check_credentials_stay_home(resource, variables, CLIENTS[resource.type].sent_to)
-        settings = Settings(resource.name, variables.values, _remaining_seconds(self.request))
+        sent_to = CLIENTS[resource.type].sent_to
+        check_credentials_stay_home(resource, variables, sent_to)
+        values = client_values(variables, sent_to)
+        settings = Settings(resource.name, values, _remaining_seconds(self.request))
         calls = services.resource_calls(resource.type, settings)
         check = begin(lambda: _access_error(calls))
         if calls.hold is None:
             token = _acquire_unrecorded(calls, check)
         else:
-            with self.journal.begin(self._entry(resource, variables, calls.hold)) as locked:
+            with self.journal.begin(self._entry(resource, values, calls.hold)) as locked:
                 token = _Acquisition(calls, calls.hold, locked, check).acquire()
         return Acquired(resource, variables, token)
 
-    def _entry(self, resource: Resource, variables: ResourceVariables, hold: Hold) -> Entry:
+    def _entry(self, resource: Resource, values: dict[str, str], hold: Hold) -> Entry:
         now = time.time()
         response_seconds = self.deadline.remaining_seconds() + LATE_RESPONSE_SECONDS
         return Entry(
@@ -106,7 +109,7 @@ class Acquirer:
             self.request.uid,
             resource.name,
             resource.type,
-            variables.values,
+            values,
             acquired_at=int(now),
             owner=owner_of(self.request.stepd_pid),
             node_variables=self.node_variables,

@@ -4,10 +4,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from spank_qrmi.clients.base import UNLIMITED_SECONDS
+from spank_qrmi.clients.base import SITES_LOGIN, UNLIMITED_SECONDS
+from spank_qrmi.clients.request import plain_url
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.errors import AcquisitionError
-from spank_qrmi.redaction import printable
+from spank_qrmi.redaction import is_told_by, printable
 
 JOB_ID = "QRMI_JOB_ID"
 JOB_UID = "QRMI_JOB_UID"
@@ -20,15 +21,24 @@ EXPORT_LIST = "SLURM_EXPORT_ENV"
 ACQUISITION_TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"  # noqa: S105 (a variable's name)
 TIMEOUT_SECONDS = "QRMI_JOB_TIMEOUT_SECONDS"
 
+LONGEST_TO_OWN_ENDPOINT = 16 * 1024
+"""Characters of each value that goes to an endpoint of a user's: root reads all their spellings."""
+
 _OF_THE_JOB = (ACQUISITION_TOKEN, TIMEOUT_SECONDS)
 
 
 @dataclass(frozen=True)
 class ResourceVariables:
-    """A resource's variables, keys without the `<name>_` prefix: the user's win over the site's."""
+    """A resource's variables, keys without the `<name>_` prefix: the user's win over the site's.
+
+    `user` are those that differ from the site's, `exported` their texts as the job has them.
+    `site_secrets` are all that the site has configured, of other resources too.
+    """
 
     site: Mapping[str, str] = field(repr=False)
     user: Mapping[str, str] = field(repr=False)
+    exported: Mapping[str, str] = field(default_factory=dict, repr=False)
+    site_secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def values(self) -> dict[str, str]:
@@ -37,7 +47,7 @@ class ResourceVariables:
 
     def is_users(self, key: str) -> bool:
         """Return whether the user decided the value, differently from the site."""
-        return key in self.user and self.user[key] != self.site.get(key)
+        return key in self.user and self.user[key] != self.site.get(key, "")
 
     def is_sites(self, key: str) -> bool:
         """Return whether the value in force is one that the site configured."""
@@ -45,22 +55,49 @@ class ResourceVariables:
 
 
 def collect_variables(
-    resource: Resource, job_id: int, submitted_variables: Sequence[tuple[str, str]]
+    resource: Resource,
+    job_id: int,
+    submitted_variables: Sequence[tuple[str, str]],
+    site_secrets: Iterable[str] = (),
 ) -> ResourceVariables:
-    """Return the site's and the user's variables of a resource.
+    """Return the site's and the user's variables of a resource, as they are compared and used.
 
+    Blanks around a value do not count, and another spelling of the site's value is the site's.
     A job submitted from within another QPU job inherits that one's environment: its acquisition
     token and time limit are not the user's wish for this job.
     """
     prefix = f"{resource.name}_QRMI_"
-    user = {
+    exported = {
         name.removeprefix(f"{resource.name}_"): value
         for name, value in submitted_variables
         if name.startswith(prefix)
     }
     if dict(submitted_variables).get(JOB_ID, str(job_id)) != str(job_id):
-        user = {key: value for key, value in user.items() if key not in _OF_THE_JOB}
-    return ResourceVariables(resource.environment, user)
+        exported = {key: value for key, value in exported.items() if key not in _OF_THE_JOB}
+    site = {key: value.strip() for key, value in resource.environment.items()}
+    user = {
+        key: value.strip()
+        for key, value in exported.items()
+        if not _is_same(value.strip(), site.get(key, ""))
+    }
+    secrets = frozenset(each.strip() for each in (*site_secrets, *resource.secrets())) - {""}
+    return ResourceVariables(site, user, exported, secrets)
+
+
+def _is_same(value: str, site_value: str) -> bool:
+    """Return whether a value of the user's is the site's, or another spelling of its URL."""
+    url = plain_url(site_value)
+    return value == site_value or (url is not None and plain_url(value) == url)
+
+
+def client_values(
+    variables: ResourceVariables, sent_to: Mapping[str, Iterable[str]]
+) -> dict[str, str]:
+    """Return the variables for the resource's client, with `SITES_LOGIN` if that is true."""
+    keys = {key for endpoint, credentials in sent_to.items() for key in (endpoint, *credentials)}
+    if any(map(variables.is_users, keys)):
+        return variables.values
+    return {**variables.values, SITES_LOGIN: "1"}
 
 
 def check_values_are_text(resource: Resource, variables: ResourceVariables) -> None:
@@ -75,16 +112,23 @@ def check_credentials_stay_home(
 ) -> None:
     """Raise AcquisitionError if a credential of the site's would go to an endpoint of the user's.
 
-    What goes where is said by `sent_to`, see `Client`.
+    What goes where is said by `sent_to`, see `Client`. A user's value that holds one, in whatever
+    spelling, is the site's.
     """
     for endpoint, credentials in sent_to.items():
         if not variables.is_users(endpoint):
             continue
-        for credential in credentials:
-            if variables.is_sites(credential):
+        for key in (*credentials, endpoint):
+            value = variables.user.get(key, "")
+            if len(value) > LONGEST_TO_OWN_ENDPOINT:
                 raise AcquisitionError(
-                    f"{resource.name}_{endpoint} is yours but {resource.name}_{credential} is the "
-                    "site's, which is sent only to the site's endpoint: set both or neither"
+                    f"{resource.name}_{key} is longer than {LONGEST_TO_OWN_ENDPOINT} characters"
+                )
+            if variables.is_sites(key) or is_told_by(value, variables.site_secrets):
+                other = "what it holds" if key == endpoint else f"{resource.name}_{key}"
+                raise AcquisitionError(
+                    f"{resource.name}_{endpoint} is yours but {other} is the site's, which is sent "
+                    "only to the site's endpoint: set both or neither"
                 )
 
 
@@ -109,12 +153,16 @@ def list_variables(resources: Sequence[Resource]) -> list[tuple[str, str]]:
 def resource_variables(
     resource: Resource, variables: ResourceVariables, token: str, timeout_seconds: int
 ) -> list[tuple[str, str]]:
-    """Return what a job gets for one acquired resource; what the user set himself is left alone."""
-    in_force = {**variables.site, ACQUISITION_TOKEN: token, TIMEOUT_SECONDS: str(timeout_seconds)}
+    """Return what a job gets for one acquired resource.
+
+    What the user set himself is left alone, but for blanks around it that did not count.
+    """
+    of_the_job = {ACQUISITION_TOKEN: token, TIMEOUT_SECONDS: str(timeout_seconds)}
+    in_force = {**variables.site, **of_the_job, **variables.user}
     return [
         (f"{resource.name}_{key}", value)
         for key, value in in_force.items()
-        if key not in variables.user
+        if key not in variables.user or variables.exported.get(key, value) != value
     ]
 
 

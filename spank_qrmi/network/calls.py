@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Protocol
 
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import Client, Exchange, Hold, Settings
+from spank_qrmi.clients.base import SITES_LOGIN, Client, Exchange, Hold, Settings
 from spank_qrmi.clients.qrun_service import quantum_system_from
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.errors import ProtocolError, ServiceError
@@ -116,9 +116,9 @@ class Services(Protocol):
     def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
         """Return what asks about the jobs of the service that `IBMQRUN_*` variables describe.
 
-        Raises VariableError if they describe none.
+        They are the site's. Raises VariableError if they describe none.
         """
-        settings = Settings("", values)
+        settings = Settings("", {**values, SITES_LOGIN: "1"})
         system = subject_of(QUANTUM_SYSTEM, settings)
         return QuantumJobs(self.ask_about(system, QUANTUM_SYSTEM, settings))
 

@@ -175,11 +175,14 @@ class _Work:
         self.deadline = Deadline(seconds)
         self._failure = client if isinstance(client, ServiceError) else None
         self._subjects: dict[str, Callable[[], Subject]] = {}
+        self._exchanges: dict[str, Exchange] = {}
         self._keys: dict[Login, str] = {}
         self._report = report
         if not isinstance(client, ServiceError):
             http = client.within(self.deadline)
             self._exchange = Exchange(http, TokenSource(http, tell=self._report_token))
+            # A user who names the site's login and an endpoint of his own is to meet another token.
+            self._users_exchange = Exchange(http, TokenSource(http))
 
     def add_subject(
         self, subject_number: str, kind: str, name: str, seconds: str, *variables: str
@@ -188,6 +191,9 @@ class _Work:
         settings = Settings(name, fields_to_pairs(variables), int(seconds) if seconds else None)
         # Made once a call needs it: what cannot be made fails that call, and no other.
         self._subjects[subject_number] = cache(partial(subject_of, kind, settings))
+        if self._failure is None:
+            is_sites = settings.has_sites_login
+            self._exchanges[subject_number] = self._exchange if is_sites else self._users_exchange
 
     def add_token(self, subject_number: str, key: str, token: str, seconds: str) -> None:
         """Take the key by which a login's tokens are told, and its token if there is one."""
@@ -206,7 +212,8 @@ class _Work:
         """Return the fields of a call's result; raise QrmiError if it failed."""
         if self._failure is not None:
             raise self._failure
-        return CALLS[call](self._exchange, self._subjects[subject_number](), *fields) or []
+        exchange, subject = self._exchanges[subject_number], self._subjects[subject_number]()
+        return CALLS[call](exchange, subject, *fields) or []
 
 
 def _sets_in(fields: Sequence[str]) -> list[dict[str, str]]:

@@ -287,10 +287,14 @@ class _RemoteServices(Services):
         seconds = "" if remaining is None else str(remaining)
         fields = (kind, settings.resource_name, seconds, *pairs_to_fields(settings.values))
         self._network.order(Order.SUBJECT, self._work, number, *fields)
-        return partial(self._ask, subject.login, number)
+        login = subject.login if settings.has_sites_login else None
+        return partial(self._ask, login, number)
 
     def _ask(self, login: Login | None, subject_number: str, call: Call, *fields: str) -> list[str]:
-        """Have something asked within this piece of work, see `Network.call`."""
+        """Have something asked within this piece of work, see `Network.call`.
+
+        `login` is what the node keeps a token for.
+        """
         if login is not None:
             self._provide_token(login, subject_number)
         try:

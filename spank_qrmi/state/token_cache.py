@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Access tokens on disk, so that the jobs of a node use what one of them has fetched.
 
-One file per login, root's alone, named by a hash of endpoint and credentials: who has none of these
-finds no token. Whoever fetches one holds the lock of the file, and the others wait. Nothing here is
-an error: without the cache, each job fetches a token of its own.
+One file per login of the site's, root's alone, named by a hash of endpoint and credentials: who has
+none of these finds no token. Whoever fetches one holds the lock of the file, and the others wait.
+Nothing here is an error: without the cache, each job fetches a token of its own.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 FOLDER_NAME = "tokens"
 
 MOST_TOKENS = 256
-"""A user can have any number of logins, and root's disk is not his."""
+"""Of the site's logins; a user's have none, since there could be any number."""
 
 LONGEST_WAIT_SECONDS = 10.0
 """How long others are waited for that fetch a token, and at most half of the time that is left."""

@@ -15,12 +15,12 @@ from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.job.acquisition import Acquirer
-from spank_qrmi.job.environment import collect_variables
+from spank_qrmi.job.acquisition import Acquired, Acquirer
+from spank_qrmi.job.environment import collect_variables, resource_variables
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.journal import Journal
 from tests.unit.conversation import SeenAnswer, ServingWorker, joined
-from tests.unit.fake_services import NetworkTo, reply, token_reply
+from tests.unit.fake_services import NetworkTo, begin_to_send, reply, token_reply, unread
 from tests.unit.outcomes import trying
 from tests.unit.plugin.test_spank_qrmi import INSIDE, NO_TEXT
 from tests.unit.plugin_host import CONFIG, NOTHING_HELD, PluginHost, answer_of, told_to_user
@@ -252,8 +252,20 @@ def test_longest_name_leaves_the_reason_readable(serving: ServingWorker, tmp_pat
     assert len(rejected + conclusion) < 4000
 
 
+SITE_URLS = [
+    *("https://SITE.test/", "HTTPS://site.test/", "https://site.test", "https://site.test//"),
+    *(
+        "https://site.test:443/",
+        " https://site.test/",
+        "https://site.test/ ",
+        "\thttps://site.test/",
+    ),
+    *("https://site.test/\r\n", "\u00a0https://site.test:443\u2003"),
+]
+"""What a user may export that is https://site.test/."""
+
 ENDPOINTS = [
-    *("https://evil.test", "https://SITE.test/", "HTTPS://site.test/", "https://site.test./"),
+    *("https://evil.test", "https://site.test./", "https://site.test/a", "http://site.test:443/"),
     *("https://site.test@evil.test", "https://site.test:443@evil.test/", "https://site.test:8443/"),
     *(
         "https://site.test%2eevil.test",
@@ -265,8 +277,7 @@ ENDPOINTS = [
         "//evil.test",
         "https:evil.test",
         "https:///evil.test",
-        " https://site.test/",
-        "https://site.test/ ",
+        "https://site.test/ /",
     ),
     *(
         "https://site.test/../",
@@ -274,7 +285,7 @@ ENDPOINTS = [
         "https://site\u3002test",
         "https://[::1]/",
     ),
-    *("https://site.test\r\nHost: evil.test", "\thttps://site.test/", "", " ", "ftp://site.test/"),
+    *("https://site.test\r\nHost: evil.test", "\t", "", " ", "ftp://site.test/"),
     *(
         "https://xn--ste-wla.test",
         "https://127.1",
@@ -299,6 +310,7 @@ class Snoop(httpx.BaseTransport):
         self.asked: list[str] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        begin_to_send(request)
         sent = f"{request.url} {request.headers.multi_items()} {request.read()!r}"
         self.asked.append(str(request.url))
         for secret in (KEY, CRN, SESSION, "bearer-of-the-site"):
@@ -306,8 +318,9 @@ class Snoop(httpx.BaseTransport):
                 self.told[str(request.url.copy_with(path="/", query=None))] = secret
         if request.url.path.endswith("/identity/token"):
             is_site = KEY.encode() in request.content
-            return token_reply("bearer-of-the-site" if is_site else "bearer-of-the-user")
-        return reply(200, self._answer)
+            bearer = "bearer-of-the-site" if is_site else "bearer-of-the-user"
+            return unread(token_reply(bearer))
+        return unread(reply(200, self._answer))
 
 
 def acquire_as_user(
@@ -353,6 +366,23 @@ def test_credentials_of_the_site_go_nowhere_else(tmp_path: Path, type_name: str,
             if CLIENTS[type_name].sent_to[key]:
                 assert isinstance(outcome, QrmiError)
                 assert snoop.asked == []
+
+
+@pytest.mark.parametrize(("type_name", "key"), ENDPOINT_KEYS)
+def test_another_spelling_of_the_sites_endpoint_is_the_sites(
+    tmp_path: Path, type_name: str, key: str
+) -> None:
+    site = site_values(type_name)
+    for folder, endpoint in each_in_a_folder(tmp_path, SITE_URLS):
+        with trying(endpoint):
+            snoop, outcome = acquire_as_user(folder, type_name, site, {key: endpoint})
+            assert isinstance(outcome, Acquired)
+            assert {str(httpx.URL(url).copy_with(path="/", query=None)) for url in snoop.asked} == {
+                "https://site.test/"
+            }
+            # The job's programs are to read the same text.
+            told = dict(resource_variables(outcome.resource, outcome.variables, "token", 60))
+            assert told[f"a_{key}"] == "https://site.test/"
 
 
 HALVES = [

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
-from spank_qrmi.clients.request import USER_AGENT
+from spank_qrmi.clients.request import USER_AGENT, plain_url
 from spank_qrmi.errors import ServiceError
 from tests.unit.fake_services import (
     API_KEY,
@@ -32,6 +32,29 @@ POST = "POST /path"
 
 
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
+
+
+def test_spellings_of_a_url_are_known() -> None:
+    spelled = {
+        "https://Site.test:443/a/": "https://site.test:443/a",
+        "HTTPS://SITE.TEST/a": "https://site.test:443/a",
+        "http://site.test": "http://site.test:80/",
+        "https://site.test:8443": "https://site.test:8443/",
+        "site.test": None,
+        "": None,
+        "https://user@site.test": None,
+        "https://site.test/..": None,
+        f"https://site.test/{'a' * 2000}": None,
+    }
+    assert {text: plain_url(text) for text in spelled} == spelled
+
+
+def test_long_url_of_a_user_takes_no_time() -> None:
+    """Root compares it with the site's."""
+    began = time.process_time()
+    for name in ("ü", "ü.", "a.", "%", "/"):
+        assert plain_url(f"https://{name * 120_000}") is None
+    assert time.process_time() - began < 1.0
 
 
 def test_request_carries_our_headers_and_body_and_returns_the_answer() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from spank_qrmi import at_once
+from spank_qrmi.clients.base import SITES_LOGIN
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import (
@@ -34,6 +35,7 @@ REQUEST = Request(Verb.ACQUIRE, 7, 1, 0xFFFFFFFB, 1000, 60, time_limit_minutes=1
 NOW = 1_700_000_000
 ENDS_AT = "2023-11-14 22:21:40 UTC"
 VALUES = {"QRMI_KEY": "secret"}
+NOTED_VALUES = {**VALUES, SITES_LOGIN: "1"}
 TOGETHER_SECONDS = 60
 
 
@@ -83,7 +85,7 @@ def entry_of(name: str, token: str | None = None) -> Entry:
         REQUEST.uid,
         name,
         TYPE,
-        VALUES,
+        NOTED_VALUES,
         token,
         acquired_at=NOW,
         owner=owner_of(REQUEST.stepd_pid),
@@ -113,7 +115,7 @@ def test_what_is_held_is_described_and_in_the_journal(
     assert "token-a" not in repr(held)
     assert entries_in(journal) == [entry_of("a", "token-a")]
     settings = vendor.settings["a"]
-    assert (settings.values, settings.remaining_seconds) == (VALUES, 60)
+    assert (settings.values, settings.remaining_seconds) == (NOTED_VALUES, 60)
 
 
 def test_journal_knows_before_the_vendor_is_asked(
@@ -369,6 +371,20 @@ def test_credential_of_the_site_never_reaches_a_client(
     [outcome] = acquirer.acquire_all([(Resource("a", TYPE, VALUES), variables)])
     assert str(outcome).startswith("a_QRMI_ENDPOINT is yours but a_QRMI_KEY is the site's")
     assert vendor.events == []
+
+
+def test_what_a_user_changed_of_a_login_is_not_noted_as_the_sites(
+    vendor: FakeVendor, acquirer: Acquirer, journal: Journal
+) -> None:
+    """Whoever releases it later has but the entry: the node's token is not for it."""
+    for key, is_sites in {"QRMI_KEY": False, "QRMI_ENDPOINT": False, "QRMI_MODE": True}.items():
+        user = {"QRMI_KEY": "mine", key: "https://mine"} if not is_sites else {key: "mine"}
+        resource = Resource("a", TYPE, VALUES)
+        acquirer.acquire_all([(resource, ResourceVariables(VALUES, user))])
+        [entry] = entries_in(journal)
+        assert (SITES_LOGIN in entry.values) is is_sites, key
+        assert vendor.settings["a"].values == entry.values
+        journal.take_away(entry)
 
 
 def test_without_journal_nothing_is_acquired(

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from spank_qrmi.clients.base import SITES_LOGIN, Settings
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.job.environment import (
     ResourceVariables,
     check_credentials_stay_home,
     check_values_are_text,
+    client_values,
     collect_variables,
     common_variables,
     export_variable,
@@ -18,6 +20,7 @@ from spank_qrmi.job.environment import (
     list_variables,
     resource_variables,
 )
+from tests.unit.outcomes import refusal_of
 
 JOB_ID = 7
 SITE = {"QRMI_ENDPOINT": "https://site", "QRMI_KEY": "of the site"}
@@ -145,6 +148,68 @@ def test_what_the_user_set_is_left_alone() -> None:
         ("a_QRMI_JOB_ACQUISITION_TOKEN", "token"),
         ("a_QRMI_JOB_TIMEOUT_SECONDS", "60"),
     ]
+
+
+def test_blanks_around_a_value_do_not_count() -> None:
+    site = {"QRMI_ENDPOINT": " https://site/a\n", "QRMI_KEY": "of the site\t", "QRMI_X": " "}
+    exported = {"QRMI_KEY": " of the site", "QRMI_NEW": "\u00a0mine\r\n", "QRMI_X": "\t"}
+    variables = variables_of(*((f"a_{key}", text) for key, text in exported.items()), site=site)
+    assert variables.values == {
+        "QRMI_ENDPOINT": "https://site/a",
+        "QRMI_KEY": "of the site",
+        "QRMI_X": "",
+        "QRMI_NEW": "mine",
+    }
+    assert variables.user == {"QRMI_NEW": "mine"}
+    # The job's programs read what was compared and used.
+    told = dict(resource_variables(Resource("a", "any", site), variables, "token", 60))
+    assert {f"a_{key}": text for key, text in variables.values.items()}.items() <= told.items()
+
+
+def test_of_an_endpoint_in_another_spelling_the_sites_is_taken() -> None:
+    for endpoint in ("HTTPS://SITE", "https://site/", "https://site:443//", " https://Site"):
+        variables = variables_of(("a_QRMI_ENDPOINT", endpoint))
+        assert (variables.user, variables.values) == ({}, SITE), endpoint
+    for endpoint in ("http://site", "https://site:8443", "https://site/a", "https://site/%2f"):
+        assert variables_of(("a_QRMI_ENDPOINT", endpoint)).is_users("QRMI_ENDPOINT"), endpoint
+
+
+def test_credential_of_another_resource_is_the_sites_too() -> None:
+    resource = Resource("a", "any", {})
+    own = [("a_QRMI_ENDPOINT", "https://mine"), ("a_QRMI_KEY", " key-of-b ")]
+    variables = collect_variables(resource, JOB_ID, own, ["key-of-b\n"])
+    with pytest.raises(AcquisitionError, match="a_QRMI_KEY is the site's"):
+        check_credentials_stay_home(resource, variables, SENT_TO)
+    check_credentials_stay_home(resource, collect_variables(resource, JOB_ID, own), SENT_TO)
+    own = [("a_QRMI_ENDPOINT", "https://mine/key%2Dof-b")]
+    variables = collect_variables(resource, JOB_ID, own, ["key-of-b"])
+    with pytest.raises(AcquisitionError, match="is yours but what it holds is the site's"):
+        check_credentials_stay_home(resource, variables, SENT_TO)
+
+
+def test_what_would_take_long_to_read_is_not_read() -> None:
+    for key, length, is_refused in (
+        *(("QRMI_KEY", 16384, False), ("QRMI_KEY", 16385, True)),
+        *(("QRMI_ENDPOINT", 16385, True), ("QRMI_NEW", 16385, False)),
+    ):
+        own = {"QRMI_ENDPOINT": "https://mine", "QRMI_KEY": "mine", key: "x" * length}
+        variables = variables_of(*((f"a_{name}", text) for name, text in own.items()))
+        found = refusal_of(
+            *(AcquisitionError, check_credentials_stay_home, Resource("a", "any", SITE)),
+            *(variables, SENT_TO),
+        )
+        expected = f"a_{key} is longer than 16384 characters" if is_refused else None
+        assert found == expected, (key, length)
+
+
+def test_login_is_noted_as_the_sites_if_no_part_of_it_is_a_users() -> None:
+    is_sites = {"QRMI_MODE": True, "QRMI_CRN": False, "QRMI_KEY": False, "QRMI_IAM": False}
+    for key, expected in is_sites.items():
+        values = client_values(variables_of((f"a_{key}", "mine")), SENT_TO)
+        assert Settings("a", values).has_sites_login is expected, key
+    assert Settings("a", client_values(variables_of(), SENT_TO)).has_sites_login
+    # Nothing that a user exports, or an administrator writes, has that name.
+    assert not variables_of((f"a_{SITES_LOGIN}", "1")).values.keys() & {SITES_LOGIN}
 
 
 def test_values_are_left_out_of_repr() -> None:

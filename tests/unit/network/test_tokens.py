@@ -4,13 +4,13 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from spank_qrmi.clients import qrun_variables as names
-from spank_qrmi.clients.base import Settings
+from spank_qrmi.clients.base import SITES_LOGIN, Settings
 from spank_qrmi.clients.tokens import LONGEST_TOKEN
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AuthenticationError, ServiceError
@@ -46,7 +46,7 @@ class Node:
         self.cache = TokenCache(folder, self.hidden.extend)
         resources = site_config(base_url)["resources"]
         [resource] = [each for each in resources if each["name"] == "ibm_sherbrooke"]
-        self.values = dict(resource["environment"])
+        self.values = {**resource["environment"], SITES_LOGIN: "1"}
 
     @contextlib.contextmanager
     def network(self) -> Iterator[Network]:
@@ -57,7 +57,7 @@ class Node:
 
     @contextlib.contextmanager
     def client(self, **changes: str) -> Iterator[ResourceCalls]:
-        """Give a job's client, with some of the variables changed by the job."""
+        """Give a job's client, with some of the variables changed by the configuration."""
         with self.network() as network:
             services = network.services(Deadline(PATIENCE_SECONDS), {})
             settings = Settings("ibm_sherbrooke", {**self.values, **changes}, 60)
@@ -152,7 +152,7 @@ def test_failure_is_the_jobs_own_error_and_not_kept(node: Node) -> None:
     assert node.site.tokens_issued == 1
 
 
-def test_login_of_a_user_has_a_token_of_its_own(node: Node) -> None:
+def test_each_login_has_a_token_of_its_own(node: Node) -> None:
     node.check()
     node.check(**{API_KEY: OPEN_PLAN_API_KEY, SERVICE_CRN: OPEN_PLAN_SERVICE_CRN})
     assert (node.site.tokens_issued, len(node.logins())) == (2, 2)
@@ -162,6 +162,35 @@ def test_login_of_a_user_has_a_token_of_its_own(node: Node) -> None:
     with pytest.raises(ServiceError):
         node.check(QRMI_IBM_QRS_IAM_ENDPOINT=f"{node.base_url}/elsewhere")
     assert (len(node.logins()), len(list(node.tokens.iterdir()))) == (2, 2)
+
+
+def without_note(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the same variables as if a user had brought one of them."""
+    return {key: value for key, value in values.items() if key != SITES_LOGIN}
+
+
+def test_login_of_a_user_neither_takes_nor_leaves_a_token(node: Node) -> None:
+    node.check()
+    [path] = node.tokens.iterdir()
+    content = path.read_bytes()
+    node.values = without_note(node.values)
+    node.check()
+    node.check(**{API_KEY: OPEN_PLAN_API_KEY, SERVICE_CRN: OPEN_PLAN_SERVICE_CRN})
+    # As an endpoint of a user's may on purpose, it refuses the token.
+    node.site.expire_tokens()
+    node.check()
+    assert ([*node.tokens.iterdir()], path.read_bytes()) == ([path], content)
+
+
+def test_login_of_a_user_has_another_token_within_one_job(node: Node) -> None:
+    """He may name the login of a resource of the site's, and an endpoint of his own."""
+    node.check()
+    with node.network() as network:
+        services = network.services(Deadline(PATIENCE_SECONDS), {})
+        for values in (node.values, without_note(node.values)):
+            settings = Settings("ibm_sherbrooke", values, 60)
+            services.resource_calls("qiskit-runtime-service", settings).check_accessible()
+    assert (node.site.tokens_issued, len(node.logins())) == (2, 2)
 
 
 def test_token_of_a_short_life_is_not_kept(node: Node) -> None:
