@@ -34,12 +34,18 @@ class Resource:
     """One usable entry; `environment` has keys without the `<name>_` prefix, and holds secrets.
 
     `secret_files` are the keys whose values stand in files; `secret_files.read_secrets` adds them.
+    `locked` are the keys that users may not set; True for all.
     """
 
     name: str
     type: str
     environment: Mapping[str, str] = field(repr=False)
     secret_files: Mapping[str, str] = field(default_factory=dict)
+    locked: bool | tuple[str, ...] = False
+
+    def is_locked(self, key: str) -> bool:
+        """Return whether the key is the site's alone to set."""
+        return self.locked if isinstance(self.locked, bool) else key in self.locked
 
     def is_secret(self, key: str) -> bool:
         """Return whether the key's value must not be shown."""
@@ -144,12 +150,12 @@ def _resource_of(
     values: dict[str, str] = {}
     secret_files: dict[str, str] = {}
     for key, value in environment.items():
-        _check_key(place, name, key)
+        _check_key(f"{place}: environment", name, key)
         if isinstance(value, dict):
             secret_files[key] = _secret_file(f"{place}: environment.{key}", value)
         else:
             values[key] = _text(f"{place}: environment.{key}", value)
-    return Resource(name, str(resource_type), values, secret_files)
+    return Resource(name, str(resource_type), values, secret_files, _locked(place, name, entry))
 
 
 def _shown(value: object) -> str:
@@ -160,9 +166,24 @@ def _shown(value: object) -> str:
 def _check_key(place: str, name: str, key: str) -> None:
     if len(f"{name}_{key}".encode("utf-8", "replace")) > MAX_VARIABLE_NAME_BYTES:
         limit = f"is longer than {MAX_VARIABLE_NAME_BYTES} bytes with the resource's name"
-        raise ConfigError(f"{place}: environment: {key[:20]!r}… {limit}")
+        raise ConfigError(f"{place}: {key[:20]!r}… {limit}")
     if not key or not key.isprintable() or set(key) & set("= "):
-        raise ConfigError(f"{place}: environment: {key!r} cannot be the name of a variable")
+        raise ConfigError(f"{place}: {key!r} cannot be the name of a variable")
+
+
+def _locked(place: str, name: str, entry: Mapping[str, object]) -> bool | tuple[str, ...]:
+    """Return which keys an entry locks; a lock that is not understood must not stay open."""
+    locked = entry.get("locked", False)
+    if isinstance(locked, bool):
+        return locked
+    if not isinstance(locked, list) or not all(isinstance(key, str) for key in locked):
+        raise ConfigError(
+            f'{place}: "locked" must be an array of keys that users may not set, or true for all; '
+            f"got {json_type(locked)}"
+        )
+    for key in locked:
+        _check_key(f"{place}: locked", name, key)
+    return tuple(locked)
 
 
 def _secret_file(place: str, value: Mapping[str, object]) -> str:

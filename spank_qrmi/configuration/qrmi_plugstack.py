@@ -25,6 +25,7 @@ class PluginArguments(common.CommonArguments):
     config_path: str
     fails_on_failure: bool = True
     requires_all: bool = False
+    allows_user_endpoints: bool = True
 
 
 OPTIONS = (
@@ -36,6 +37,12 @@ OPTIONS = (
     ),
     common.Argument(
         "--require", "any|all", "requires_all", common.parse_one_of({"all": True, "any": False})
+    ),
+    common.Argument(
+        "--user-endpoints",
+        "deny|allow",
+        "allows_user_endpoints",
+        common.parse_one_of({"deny": False, "allow": True}),
     ),
     common.Argument("--acquire-timeout", "SECONDS", None, common.parse_seconds),
     common.Argument("--release-timeout", "SECONDS", None, common.parse_seconds),

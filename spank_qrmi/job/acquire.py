@@ -73,7 +73,10 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     except QrmiError as error:
         messages = [str(error)]
     else:
-        acquirer = Acquirer(request, arguments.node_variables, journal, deadline, network)
+        acquirer = Acquirer(
+            *(request, arguments.node_variables, journal, deadline, network),
+            allows_user_endpoints=arguments.allows_user_endpoints,
+        )
         acquired, failures = _acquire_resources(wanted, resolution, acquirer)
         if deadline.is_cancelled() or (arguments.requires_all and failures):
             _give_back(request, journal, answer, network)

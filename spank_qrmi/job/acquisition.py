@@ -33,6 +33,7 @@ from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, Service
 from spank_qrmi.job.environment import (
     ResourceVariables,
     check_credentials_stay_home,
+    check_sites_choices,
     check_values_are_text,
     client_values,
 )
@@ -73,6 +74,7 @@ class Acquirer:
     journal: Journal
     deadline: Deadline
     network: Network
+    allows_user_endpoints: bool = True
 
     def acquire_all(self, wanted: Sequence[Wanted]) -> list[Acquired | QrmiError]:
         """Acquire every resource, all at once; return each one's outcome in the same order."""
@@ -85,8 +87,9 @@ class Acquirer:
     def _acquire(
         self, resource: Resource, variables: ResourceVariables, services: Services
     ) -> Acquired:
-        check_values_are_text(resource, variables)
         sent_to = CLIENTS[resource.type].sent_to
+        check_values_are_text(resource, variables)
+        check_sites_choices(resource, variables, () if self.allows_user_endpoints else sent_to)
         check_credentials_stay_home(resource, variables, sent_to)
         values = client_values(variables, sent_to)
         settings = Settings(resource.name, values, _remaining_seconds(self.request))

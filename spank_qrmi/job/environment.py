@@ -107,6 +107,19 @@ def check_values_are_text(resource: Resource, variables: ResourceVariables) -> N
             raise AcquisitionError(f"{resource.name}_{printable(key)} is not UTF-8 text")
 
 
+def check_sites_choices(
+    resource: Resource, variables: ResourceVariables, own_endpoints: Iterable[str]
+) -> None:
+    """Raise AcquisitionError for a value of the user's where the site alone may choose.
+
+    That is in `own_endpoints` and in what the resource locks.
+    """
+    for key in filter(variables.is_users, (*own_endpoints, *variables.user)):
+        if resource.is_locked(key) or key in own_endpoints:
+            name = f"{resource.name}_{printable(key)}"
+            raise AcquisitionError(f"{name} is set by the site alone: unset it")
+
+
 def check_credentials_stay_home(
     resource: Resource, variables: ResourceVariables, sent_to: Mapping[str, Iterable[str]]
 ) -> None:

@@ -33,6 +33,7 @@ ENTRIES = st.fixed_dictionaries(
         "environment": maybe_wrong(
             st.dictionaries(KEYS, maybe_wrong(st.one_of(secrets, SECRET_FILES)), max_size=3)
         ),
+        "locked": maybe_wrong(st.one_of(st.booleans(), st.lists(KEYS, max_size=3))),
     },
 )
 CREDENTIAL_KEYS = [

@@ -24,6 +24,7 @@ TYPE_RULE = '"type" must be one of direct-access, pasqal-cloud'
 ENVIRONMENT_RULE = (
     '"environment" must be an object of strings, {} if the users bring their own variables'
 )
+LOCKED_RULE = '"locked" must be an array of keys that users may not set, or true for all'
 FILE_RULE = 'must be a string in quotes, or {"file": "/path"} with one absolute path, all printable'
 VALUE_RULE = "holds a NUL character or more than 262144 bytes"
 
@@ -162,8 +163,20 @@ def test_file_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
             ],
             "bad",
         ),
+        (
+            [
+                (named(locked="QRMI_A"), f"{LOCKED_RULE}; got a string"),
+                (named(locked=None), f"{LOCKED_RULE}; got null"),
+                (named(locked=1), f"{LOCKED_RULE}; got a number"),
+                (named(locked={"QRMI_A": True}), f"{LOCKED_RULE}; got an object"),
+                (named(locked=["QRMI_A", 1]), f"{LOCKED_RULE}; got an array"),
+                (named(locked=["A B"]), "locked: 'A B' cannot be the name of a variable"),
+                (named(locked=[""]), "locked: '' cannot be the name of a variable"),
+            ],
+            "bad",
+        ),
     ],
-    ids=["entry", "name", "type", "environment"],
+    ids=["entry", "name", "type", "environment", "locked"],
 )
 def test_bad_entry_is_a_problem_of_its_own(
     tmp_path: Path, entries: Sequence[tuple[object, str]], name: str | None
@@ -268,6 +281,20 @@ def test_good_entry_is_taken_as_it_is(tmp_path: Path) -> None:
     assert (resource.type, resource.environment) == ("direct-access", environment)
     assert (config.problems, config.problem_with("N-1.ü")) == ((), None)
     assert "spaces kept" not in repr(config)
+
+
+def test_locked_keys_are_those_that_users_may_not_set(tmp_path: Path) -> None:
+    for locked, expected in (
+        (True, {"QRMI_A", "QRMI_B"}),
+        (False, set()),
+        ([], set()),
+        (["QRMI_A", "QRMI_A"], {"QRMI_A"}),
+    ):
+        [resource] = load_entries(tmp_path, named(locked=locked)).resources.values()
+        found = {key for key in ("QRMI_A", "QRMI_B") if resource.is_locked(key)}
+        assert found == expected, locked
+    [resource] = load_entries(tmp_path, named()).resources.values()
+    assert not resource.is_locked("QRMI_A")
 
 
 def test_longest_name_and_byte_order_mark_are_accepted(tmp_path: Path) -> None:

@@ -39,6 +39,10 @@ def parsed(**values: object) -> PluginArguments:
             ("--require=any",): parsed(requires_all=False),
         },
         {
+            ("--user-endpoints=deny",): parsed(allows_user_endpoints=False),
+            ("--user-endpoints=allow",): parsed(allows_user_endpoints=True),
+        },
+        {
             ("--acquire-timeout=1", "--release-timeout=86400"): parsed(),
             ("--worker-server=/run/x",): parsed(),
         },
@@ -60,6 +64,7 @@ def test_defaults() -> None:
     assert arguments.node_variables == {}
     assert (arguments.fails_on_failure, arguments.requires_all) == (True, False)
     assert (arguments.is_strict, arguments.exposures) == (False, ())
+    assert arguments.allows_user_endpoints
     assert arguments.state_directory == "/var/lib/spank_qrmi"
 
 
@@ -83,6 +88,7 @@ def test_defaults() -> None:
         {
             (PATH, "--require=some"): "--require must be all or any, got 'some'",
             (PATH, "--require="): "--require must be all or any, got ''",
+            (PATH, "--user-endpoints=no"): "--user-endpoints must be deny or allow, got 'no'",
             (PATH, "--on-failure=Fail"): "--on-failure must be fail or continue, got 'Fail'",
         },
         {

@@ -11,6 +11,7 @@ from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.job.environment import (
     ResourceVariables,
     check_credentials_stay_home,
+    check_sites_choices,
     check_values_are_text,
     client_values,
     collect_variables,
@@ -210,6 +211,42 @@ def test_login_is_noted_as_the_sites_if_no_part_of_it_is_a_users() -> None:
     assert Settings("a", client_values(variables_of(), SENT_TO)).has_sites_login
     # Nothing that a user exports, or an administrator writes, has that name.
     assert not variables_of((f"a_{SITES_LOGIN}", "1")).values.keys() & {SITES_LOGIN}
+
+
+def test_what_the_site_alone_may_choose_is_refused_to_users() -> None:
+    refusal = "a_QRMI_MODE is set by the site alone: unset it"
+    mine = {"QRMI_MODE": "mine"}
+    for site, user, locked, expected in (
+        ({}, mine, (), None),
+        ({}, mine, ("QRMI_KEY",), None),
+        ({}, mine, ("QRMI_MODE",), refusal),
+        ({}, mine, True, refusal),
+        ({"QRMI_MODE": "ours"}, mine, ("QRMI_MODE",), refusal),
+        ({"QRMI_MODE": "ours"}, {"QRMI_MODE": ""}, ("QRMI_MODE",), refusal),
+        # What changes nothing may stand there: a nested job inherits it.
+        ({"QRMI_MODE": "ours"}, {"QRMI_MODE": " ours\n"}, ("QRMI_MODE",), None),
+        ({"QRMI_MODE": "ours"}, {}, True, None),
+        ({}, {"QRMI_MODE": " "}, True, None),
+    ):
+        resource = Resource("a", "any", site, locked=locked)
+        exported = [(f"a_{key}", text) for key, text in user.items()]
+        variables = collect_variables(resource, JOB_ID, exported)
+        found = refusal_of(AcquisitionError, check_sites_choices, resource, variables, ())
+        assert found == expected, (site, user, locked)
+
+
+def test_site_that_forbids_endpoints_of_users_refuses_them() -> None:
+    for exported, expected in {
+        "QRMI_IAM": "a_QRMI_IAM is set by the site alone: unset it",
+        "QRMI_ENDPOINT": "a_QRMI_ENDPOINT is set by the site alone: unset it",
+        "QRMI_KEY": None,
+    }.items():
+        variables = variables_of((f"a_{exported}", "https://mine"))
+        resource = Resource("a", "any", SITE)
+        found = refusal_of(AcquisitionError, check_sites_choices, resource, variables, SENT_TO)
+        assert found == expected
+    same = variables_of(("a_QRMI_ENDPOINT", "https://site/"))
+    check_sites_choices(Resource("a", "any", SITE), same, SENT_TO)
 
 
 def test_values_are_left_out_of_repr() -> None:

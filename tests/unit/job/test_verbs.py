@@ -202,6 +202,30 @@ def test_all_or_nothing_counts_unknown_names(node: Node, vendor: FakeVendor) -> 
     assert (answer.verdict, vendor.events_of("release")) == ("fail", {"token-a"})
 
 
+def test_what_a_site_locks_is_not_acquired_with_a_users_value(
+    node: Node, vendor: FakeVendor
+) -> None:
+    entry = {"name": "a", "type": TYPE, "environment": {"QRMI_MODE": "ours"}}
+    mine = (("a_QRMI_MODE", "mine"),)
+    refusal = "QPU a: a_QRMI_MODE is set by the site alone: unset it"
+    for locked in (["QRMI_MODE"], True):
+        node.write_config([{**entry, "locked": locked}])
+        assert node.acquire("a", variables=mine).messages[0] == refusal
+        assert node.acquire("a").messages == []
+    node.write_config([entry])
+    assert node.acquire("a", variables=mine).messages == []
+    assert vendor.settings["a"].values["QRMI_MODE"] == "mine"
+
+
+def test_site_may_forbid_endpoints_of_users(node: Node, vendor: FakeVendor) -> None:
+    mine = (("a_QRMI_ENDPOINT", "https://mine"), ("a_QRMI_KEY", USER_KEY))
+    [message, _] = node.acquire("a", "--user-endpoints=deny", variables=mine).messages
+    assert message == "QPU a: a_QRMI_ENDPOINT is set by the site alone: unset it"
+    assert vendor.events == []
+    assert node.acquire("a", "--user-endpoints=deny", variables=mine[1:]).messages == []
+    assert node.acquire("a", variables=mine).messages == []
+
+
 def test_what_could_not_be_given_back_is_released_later(node: Node, vendor: FakeVendor) -> None:
     vendor.orders = {
         "acquire b": AcquisitionError("refused"),
