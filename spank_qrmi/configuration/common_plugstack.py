@@ -17,6 +17,7 @@ from spank_qrmi.redaction import shown_value
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, parse_worker_user
 
 MAX_TIMEOUT_SECONDS = 86400
+MAX_COUNT = 10000
 
 DEFAULT_STATE_DIRECTORY = "/var/lib/spank_qrmi"
 """What the node keeps for itself: the journal, and access tokens."""
@@ -124,6 +125,14 @@ def parse_seconds(option: str, text: str) -> int:
             f"got {text!r}"
         )
     return seconds
+
+
+def parse_count(option: str, text: str) -> int:
+    """Read a number from 1 to MAX_COUNT."""
+    count = parse_number(text, MAX_COUNT)
+    if not count:
+        raise ArgumentError(f"{option} must be a whole number from 1 to {MAX_COUNT}, got {text!r}")
+    return count
 
 
 def parse_flag(_option: str, _text: str) -> bool:

@@ -26,6 +26,8 @@ class PluginArguments(common.CommonArguments):
     fails_on_failure: bool = True
     requires_all: bool = False
     allows_user_endpoints: bool = True
+    most_held: int | None = None
+    acquisitions_per_minute: int | None = None
 
 
 OPTIONS = (
@@ -43,6 +45,10 @@ OPTIONS = (
         "deny|allow",
         "allows_user_endpoints",
         common.parse_one_of({"deny": False, "allow": True}),
+    ),
+    common.Argument("--most-held-per-user", "N", "most_held", common.parse_count),
+    common.Argument(
+        "--acquisitions-per-minute", "N", "acquisitions_per_minute", common.parse_count
     ),
     common.Argument("--acquire-timeout", "SECONDS", None, common.parse_seconds),
     common.Argument("--release-timeout", "SECONDS", None, common.parse_seconds),

@@ -29,6 +29,7 @@ from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import MASK, shown_value
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import TokenCache
+from spank_qrmi.state.user_limits import UserLimits
 from spank_qrmi.trust.files import warn_or_refuse
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,9 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         acquirer = Acquirer(
             *(request, arguments.node_variables, journal, deadline, network),
             allows_user_endpoints=arguments.allows_user_endpoints,
+            limits=UserLimits(
+                arguments.state_directory, arguments.most_held, arguments.acquisitions_per_minute
+            ),
         )
         acquired, failures = _acquire_resources(wanted, resolution, acquirer)
         if deadline.is_cancelled() or (arguments.requires_all and failures):

@@ -42,6 +42,7 @@ from spank_qrmi.network.worker_end import Network
 from spank_qrmi.protocol import Request
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import owner_of
+from spank_qrmi.state.user_limits import NO_LIMITS, UserLimits
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class Acquirer:
     deadline: Deadline
     network: Network
     allows_user_endpoints: bool = True
+    limits: UserLimits = NO_LIMITS
 
     def acquire_all(self, wanted: Sequence[Wanted]) -> list[Acquired | QrmiError]:
         """Acquire every resource, all at once; return each one's outcome in the same order."""
@@ -94,12 +96,16 @@ class Acquirer:
         values = client_values(variables, sent_to)
         settings = Settings(resource.name, values, _remaining_seconds(self.request))
         calls = services.resource_calls(resource.type, settings)
-        check = begin(lambda: _access_error(calls))
-        if calls.hold is None:
-            token = _acquire_unrecorded(calls, check)
-        else:
-            with self.journal.begin(self._entry(resource, values, calls.hold)) as locked:
-                token = _Acquisition(calls, calls.hold, locked, check).acquire()
+        hold = calls.hold
+        whose = (self.request.uid, self.journal, self.deadline)
+        with self.limits.admit(*whose, is_held=hold is not None):
+            check = begin(lambda: _access_error(calls))
+            entry = None if hold is None else self._entry(resource, values, hold)
+            locked = None if entry is None else self.journal.begin(entry)
+        if hold is None or locked is None:
+            return Acquired(resource, variables, _acquire_unrecorded(calls, check))
+        with locked:
+            token = _Acquisition(calls, hold, locked, check).acquire()
         return Acquired(resource, variables, token)
 
     def _entry(self, resource: Resource, values: dict[str, str], hold: Hold) -> Entry:

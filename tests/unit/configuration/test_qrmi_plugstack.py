@@ -43,6 +43,10 @@ def parsed(**values: object) -> PluginArguments:
             ("--user-endpoints=allow",): parsed(allows_user_endpoints=True),
         },
         {
+            ("--most-held-per-user=1",): parsed(most_held=1),
+            ("--acquisitions-per-minute=10000",): parsed(acquisitions_per_minute=10000),
+        },
+        {
             ("--acquire-timeout=1", "--release-timeout=86400"): parsed(),
             ("--worker-server=/run/x",): parsed(),
         },
@@ -65,6 +69,7 @@ def test_defaults() -> None:
     assert (arguments.fails_on_failure, arguments.requires_all) == (True, False)
     assert (arguments.is_strict, arguments.exposures) == (False, ())
     assert arguments.allows_user_endpoints
+    assert (arguments.most_held, arguments.acquisitions_per_minute) == (None, None)
     assert arguments.state_directory == "/var/lib/spank_qrmi"
 
 
@@ -143,6 +148,19 @@ def test_timeout_must_be_a_number_of_seconds() -> None:
             "\N{ARABIC-INDIC DIGIT ONE}",
             "9" * 5000,
         )
+    }
+    assert {
+        arguments: refusal_of(ArgumentError, parse_arguments, arguments) for arguments in refusals
+    } == refusals
+
+
+def test_limit_of_users_must_be_a_number() -> None:
+    refusals = {
+        (PATH, f"{option}={text}"): (
+            f"{option} must be a whole number from 1 to 10000, got {text!r}: {REMEDY}"
+        )
+        for option in ("--most-held-per-user", "--acquisitions-per-minute")
+        for text in ("", "0", "10001", "-1", "1.5", " 1", "none", "²", "9" * 5000)
     }
     assert {
         arguments: refusal_of(ArgumentError, parse_arguments, arguments) for arguments in refusals

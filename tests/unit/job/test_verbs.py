@@ -2,6 +2,7 @@
 """What the worker answers to each verb, with a vendor that does as told."""
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -224,6 +225,37 @@ def test_site_may_forbid_endpoints_of_users(node: Node, vendor: FakeVendor) -> N
     assert vendor.events == []
     assert node.acquire("a", "--user-endpoints=deny", variables=mine[1:]).messages == []
     assert node.acquire("a", variables=mine).messages == []
+
+
+def test_user_holds_no_more_than_the_site_allows(node: Node, vendor: FakeVendor) -> None:
+    limit = "--most-held-per-user=2"
+    answer = node.acquire("a,b,c", limit)
+    [message] = answer.messages
+    assert re.fullmatch(
+        r"QPU [abc]: you hold as many sessions on this node as a user may \(2\): try again when "
+        r"one of your jobs has ended, at the latest at \S+ \S+ UTC; the job goes on without it",
+        message,
+    )
+    assert (answer.held, answer.verdict) == (2, "run")
+    assert len(vendor.events_of("acquire")) == len(vendor.events_of("check")) == 2
+    assert node.acquire("a", limit, job_id=8).verdict == "fail"
+    assert node.acquire("a", limit, job_id=8, uid=1001).verdict == "run"
+    node.release()
+    assert node.acquire("a", limit, job_id=8).verdict == "run"
+
+
+def test_user_acquires_no_more_often_than_the_site_allows(node: Node, vendor: FakeVendor) -> None:
+    vendor.brought = {"a", "b"}
+    limit = "--acquisitions-per-minute=1"
+    assert node.acquire("a", limit).messages == []
+    [message, _] = node.acquire("b", limit).messages
+    assert re.fullmatch(
+        r"QPU b: you have acquired as many QPUs on this node within a minute as a user may \(1\): "
+        r"try again in \d+ s",
+        message,
+    )
+    assert vendor.events_of("check") == {"a"}
+    assert node.acquire("b", limit, uid=1001).verdict == "run"
 
 
 def test_what_could_not_be_given_back_is_released_later(node: Node, vendor: FakeVendor) -> None:
