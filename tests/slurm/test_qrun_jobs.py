@@ -262,7 +262,8 @@ def test_service_that_is_in_trouble_for_a_while(
 def test_service_that_stays_in_trouble(
     qrun_product: QrunProduct, kind: str, details: dict[str, object], reason: str
 ):
-    qrun_product.write_plugstack("--cleanup-timeout=3")
+    # Long enough for what a busy site answers, short for what it does not.
+    qrun_product.write_plugstack("--cleanup-timeout=10")
     qrun_product.hold_jobs()
     qrun_product.site.order_fault(kind, JOBS, **details)
     job = qrun_product.submit(f"{qrun_product.stand_in()} 0")
