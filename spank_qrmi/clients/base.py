@@ -7,6 +7,7 @@ A client knows its vendor's exchanges and variables, nothing of Slurm, jobs or p
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import ClassVar, Protocol
 from urllib.parse import quote
 from uuid import uuid4
@@ -105,6 +106,13 @@ class Hold:
     longest_seconds: int
 
 
+class ReadTo(Enum):
+    """What a client reads a key for; one that a release needs too is kept until then."""
+
+    ACQUIRE = "acquire"
+    RELEASE = "release"
+
+
 @dataclass(frozen=True)
 class Exchange:
     """What asks for one piece of work: requests within its deadline, and access tokens for them."""
@@ -120,6 +128,9 @@ class Client(Protocol):
     (cannot be used, with the reason), ReleaseError and ServiceError; their texts leave out the
     resource's name, which the caller puts in front.
     """
+
+    keys: ClassVar[Mapping[str, ReadTo]]
+    """Every key of its settings that it reads."""
 
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]]
     """Each endpoint key with the keys of the credentials that are sent there, itself or as a token

@@ -8,8 +8,8 @@ business.
 from collections.abc import Mapping
 from typing import ClassVar
 
-from spank_qrmi.clients.base import Exchange, Settings, UnheldClient, path_segment
-from spank_qrmi.clients.ibm import IbmService
+from spank_qrmi.clients.base import Exchange, ReadTo, Settings, UnheldClient, path_segment
+from spank_qrmi.clients.ibm import SERVICE_KEYS, IbmService
 from spank_qrmi.clients.quantum_system import LONGEST_JOB_SECONDS
 
 _PREFIX = "QRMI_IBM_DA_"
@@ -19,6 +19,9 @@ _ACCESSIBLE_STATUSES = frozenset({"online"})
 class DirectAccess(UnheldClient):
     """One Direct Access backend."""
 
+    keys: ClassVar[Mapping[str, ReadTo]] = {
+        f"{_PREFIX}{key}": ReadTo.ACQUIRE for key in SERVICE_KEYS
+    }
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {
         f"{_PREFIX}IAM_ENDPOINT": (f"{_PREFIX}IAM_APIKEY",),
         f"{_PREFIX}ENDPOINT": (f"{_PREFIX}IAM_APIKEY", f"{_PREFIX}SERVICE_CRN"),

@@ -18,6 +18,9 @@ from spank_qrmi.errors import AcquisitionError, QrmiError
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
+SERVICE_KEYS = ("ENDPOINT", "IAM_ENDPOINT", "IAM_APIKEY", "SERVICE_CRN")
+"""What `IbmService.from_settings` reads, without the prefix."""
+
 _GRANT_TYPE = "urn:ibm:params:oauth:grant-type:apikey"
 
 

@@ -8,7 +8,7 @@ credentials; the other QRMI_PASQAL_CLOUD_* variables are the user's program's.
 from collections.abc import Mapping
 from typing import ClassVar
 
-from spank_qrmi.clients.base import Exchange, Settings, UnheldClient
+from spank_qrmi.clients.base import Exchange, ReadTo, Settings, UnheldClient
 from spank_qrmi.errors import AcquisitionError
 
 _BASE_URL_KEY = "QRMI_PASQAL_CLOUD_BASE_URL"
@@ -18,6 +18,7 @@ _DEFAULT_BASE_URL = "https://apis.pasqal.cloud"
 class PasqalCloud(UnheldClient):
     """One Pasqal Cloud device."""
 
+    keys: ClassVar[Mapping[str, ReadTo]] = {_BASE_URL_KEY: ReadTo.ACQUIRE}
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {_BASE_URL_KEY: ()}
 
     def __init__(self, settings: Settings) -> None:

@@ -12,9 +12,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar
 
 from spank_qrmi.at_once import begin
-from spank_qrmi.clients.base import Client, Exchange, Hold, Settings, path_segment
+from spank_qrmi.clients.base import Client, Exchange, Hold, ReadTo, Settings, path_segment
 from spank_qrmi.clients.http import RequestOptions
-from spank_qrmi.clients.ibm import IbmService
+from spank_qrmi.clients.ibm import SERVICE_KEYS, IbmService
 from spank_qrmi.clients.response import Response
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.numbers_in_text import parse_number
@@ -50,6 +50,10 @@ _PATCH_SHARE = 1 / 2
 class QiskitRuntime(Client):
     """One Qiskit Runtime backend; holding it is an open session, whose id is the token."""
 
+    keys: ClassVar[Mapping[str, ReadTo]] = {
+        **{f"{_PREFIX}{key}": ReadTo.RELEASE for key in SERVICE_KEYS},
+        **dict.fromkeys((_MODE_KEY, _MAX_TTL_KEY, *_PRESET_KEYS), ReadTo.ACQUIRE),
+    }
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {
         f"{_PREFIX}IAM_ENDPOINT": (f"{_PREFIX}IAM_APIKEY",),
         f"{_PREFIX}ENDPOINT": (f"{_PREFIX}IAM_APIKEY", f"{_PREFIX}SERVICE_CRN", *_PRESET_KEYS),

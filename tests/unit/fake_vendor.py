@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import Client, Exchange, Hold, Settings
+from spank_qrmi.clients.base import Client, Exchange, Hold, ReadTo, Settings
 
 TYPE = "fake"
 LONGEST_TASK_SECONDS = 1000
@@ -50,6 +50,12 @@ class FakeVendor:
         vendor = self
 
         class FakeClient(Client):
+            keys: ClassVar[Mapping[str, ReadTo]] = {
+                "QRMI_ENDPOINT": ReadTo.RELEASE,
+                "QRMI_KEY": ReadTo.RELEASE,
+                "QRMI_PLAIN": ReadTo.RELEASE,
+                "QRMI_MODE": ReadTo.ACQUIRE,
+            }
             sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {"QRMI_ENDPOINT": ("QRMI_KEY",)}
             longest_task_seconds = LONGEST_TASK_SECONDS
 

@@ -3,6 +3,7 @@
 
 import ast
 import uuid
+from collections import UserDict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ import pytest
 
 import spank_qrmi.clients
 from spank_qrmi.clients import CLIENTS, type_number
-from spank_qrmi.clients.base import path_segment
+from spank_qrmi.clients.base import ReadTo, path_segment
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.redaction import is_secret_name
 from tests.unit.fake_services import SECRETS, settings_of
 from tests.unit.outcomes import outcome_of, trying
-from tests.unit.vendors import VENDORS, Vendor, each_of
+from tests.unit.vendors import HOLDERS, TOKEN, VENDORS, Vendor, each_of
 
 each_vendor = each_of(VENDORS)
 
@@ -65,6 +66,41 @@ def test_each_step_asks_what_it_must_and_no_more(vendor: Vendor) -> None:
     if client.hold is None:
         assert uuid.UUID(token).version == 4
         assert asked_by("acquire")[1] != token
+
+
+class ReadValues(UserDict[str, str]):
+    """Values of settings, which notes the keys that were asked for."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.keys_read: set[str] = set()
+        super().__init__(*arguments)  # type: ignore[arg-type]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.keys_read.add(key)
+        return super().get(key, default)
+
+
+@each_vendor
+def test_keys_are_all_that_it_reads(vendor: Vendor) -> None:
+    values = ReadValues(dict(vendor.settings.values))
+    client = CLIENTS[vendor.type_name](replace(vendor.settings, values=values))
+    client.acquire(vendor.service().exchange())
+    assert values.keys_read == set(client.keys)
+    assert set(vendor.sent_to) | set(vendor.required) <= set(client.keys)
+
+
+@each_of(HOLDERS)
+def test_release_needs_the_keys_for_it_and_no_other(vendor: Vendor) -> None:
+    kept = [key for key, use in vendor.client().keys.items() if use is ReadTo.RELEASE]
+    values = {key: vendor.settings.values[key] for key in kept}
+    service = vendor.service()
+    client = CLIENTS[vendor.type_name](replace(vendor.settings, values=values))
+    client.release(service.exchange(), TOKEN)
+    assert set(service.asked) == set(vendor.release)
+    for key in kept:
+        without_it = {name: value for name, value in values.items() if name != key}
+        error = outcome_of(CLIENTS[vendor.type_name], replace(vendor.settings, values=without_it))
+        assert isinstance(error, AcquisitionError), key
 
 
 @each_vendor
