@@ -202,7 +202,7 @@ def _release(options: argparse.Namespace) -> int:
 
 
 def _release_with(network: Network, journal: Journal, options: argparse.Namespace) -> int:
-    found = journal.entries(options.job)
+    found = list(journal.entries(options.job))
     entries = [each for each in found if isinstance(each, Entry)]
     if options.orphaned:
         entries = select_orphans(entries, time.time())

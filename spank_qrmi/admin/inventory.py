@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a node holds, for people and for programs: each entry of the journal without its secrets."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from spank_qrmi.errors import JournalError
 from spank_qrmi.redaction import printable
@@ -15,6 +16,8 @@ _STEP_NAMES = {0xFFFFFFFB: "batch", 0xFFFFFFFA: "interactive"}
 _HEADINGS = ("JOB", "STEP", "USER", "RESOURCE", "TYPE", "SINCE", "STATE")
 
 _UNANSWERED = "never answered"
+
+_Shown = TypeVar("_Shown")
 
 
 def state_of(entry: Entry) -> str:
@@ -31,34 +34,32 @@ def document_of(journal: Journal) -> dict[str, object]:
 
     Times are Unix seconds, `uid` and ids numbers. Raises JournalError.
     """
-    entries, unreadable = _sorted(journal.entries())
+    entries, unreadable = _read_sorted(journal, _document_of_entry)
+    return {"entries": entries, "unreadable": unreadable}
+
+
+def _document_of_entry(entry: Entry) -> dict[str, object]:
     return {
-        "entries": [
-            {
-                "job_id": entry.job_id,
-                "restart_count": entry.restart_count,
-                "step": step_name(entry.step_id),
-                "uid": entry.uid,
-                "resource": entry.resource_name,
-                "type": entry.resource_type,
-                "state": state_of(entry),
-                "acquired_at": entry.acquired_at,
-                "is_orphaned": is_orphaned(entry),
-                "reason": entry.failure,
-                "failed_at": entry.failed_at,
-                "failures": entry.failures,
-                "ends_at": entry.ends_at if entry.token is None else None,
-            }
-            for entry in entries
-        ],
-        "unreadable": unreadable,
+        "job_id": entry.job_id,
+        "restart_count": entry.restart_count,
+        "step": step_name(entry.step_id),
+        "uid": entry.uid,
+        "resource": entry.resource_name,
+        "type": entry.resource_type,
+        "state": state_of(entry),
+        "acquired_at": entry.acquired_at,
+        "is_orphaned": is_orphaned(entry),
+        "reason": entry.failure,
+        "failed_at": entry.failed_at,
+        "failures": entry.failures,
+        "ends_at": entry.ends_at if entry.token is None else None,
     }
 
 
 def lines_of(journal: Journal) -> list[str]:
     """Return a table of what the journal holds, then what cannot be read; raise JournalError."""
-    entries, unreadable = _sorted(journal.entries())
-    rows = [_HEADINGS, *(_row(entry) for entry in entries)] if entries else []
+    entries, unreadable = _read_sorted(journal, _row)
+    rows = [_HEADINGS, *entries] if entries else []
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -72,11 +73,19 @@ def step_name(step_id: int) -> str:
     return _STEP_NAMES.get(step_id, str(step_id))
 
 
-def _sorted(found: Iterable[Entry | JournalError]) -> tuple[list[Entry], list[str]]:
-    everything = list(found)
-    entries = [each for each in everything if isinstance(each, Entry)]
-    entries.sort(key=lambda entry: (entry.job_id, entry.restart_count, entry.resource_name))
-    return entries, [str(each) for each in everything if isinstance(each, JournalError)]
+def _read_sorted(
+    journal: Journal, show: Callable[[Entry], _Shown]
+) -> tuple[list[_Shown], list[str]]:
+    """Return what is to be shown of each entry, and a line for each that cannot be read."""
+    shown: list[tuple[tuple[int, int, str], _Shown]] = []
+    unreadable = []
+    for each in journal.entries():
+        if isinstance(each, JournalError):
+            unreadable.append(str(each))
+        else:
+            shown.append(((each.job_id, each.restart_count, each.resource_name), show(each)))
+    shown.sort(key=lambda pair: pair[0])
+    return [what for _, what in shown], unreadable
 
 
 def _row(entry: Entry) -> Sequence[str]:

@@ -4,7 +4,9 @@
 Adding a vendor is one module and one line in `CLIENTS`.
 """
 
-from spank_qrmi.clients.base import Client
+from collections.abc import Mapping
+
+from spank_qrmi.clients.base import SITES_LOGIN, Client, ReadTo
 from spank_qrmi.clients.direct_access import DirectAccess
 from spank_qrmi.clients.pasqal_cloud import PasqalCloud
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
@@ -15,6 +17,15 @@ CLIENTS: dict[str, type[Client]] = {
     "pasqal-cloud": PasqalCloud,
 }
 """Each `type` of qrmi_config.json with its client; new types go to the end, see `type_number`."""
+
+
+def values_for_release(type_name: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Return those values of a resource that its release needs; none for an unknown type."""
+    keys = {
+        SITES_LOGIN: ReadTo.RELEASE,
+        **(CLIENTS[type_name].keys if type_name in CLIENTS else {}),
+    }
+    return {key: value for key, value in values.items() if keys.get(key) is ReadTo.RELEASE}
 
 
 def type_number(type_name: str) -> int:

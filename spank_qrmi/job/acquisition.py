@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from spank_qrmi.at_once import begin, do_at_once
-from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients import CLIENTS, values_for_release
 from spank_qrmi.clients.base import Hold, Settings
 from spank_qrmi.clients.http import LATE_RESPONSE_SECONDS
 from spank_qrmi.configuration.qrmi_config import Resource
@@ -100,7 +100,7 @@ class Acquirer:
         whose = (self.request.uid, self.journal, self.deadline)
         with self.limits.admit(*whose, is_held=hold is not None):
             check = begin(lambda: _access_error(calls))
-            entry = None if hold is None else self._entry(resource, values, hold)
+            entry = None if hold is None else self._entry(resource, variables, values, hold)
             locked = None if entry is None else self.journal.begin(entry)
         if hold is None or locked is None:
             return Acquired(resource, variables, _acquire_unrecorded(calls, check))
@@ -108,8 +108,11 @@ class Acquirer:
             token = _Acquisition(calls, hold, locked, check).acquire()
         return Acquired(resource, variables, token)
 
-    def _entry(self, resource: Resource, values: dict[str, str], hold: Hold) -> Entry:
+    def _entry(
+        self, resource: Resource, variables: ResourceVariables, values: dict[str, str], hold: Hold
+    ) -> Entry:
         now = time.time()
+        kept = values_for_release(resource.type, values)
         response_seconds = self.deadline.remaining_seconds() + LATE_RESPONSE_SECONDS
         return Entry(
             self.request.job_id,
@@ -118,13 +121,14 @@ class Acquirer:
             self.request.uid,
             resource.name,
             resource.type,
-            values,
+            kept,
             acquired_at=int(now),
             owner=owner_of(self.request.stepd_pid),
             node_variables=self.node_variables,
             hold=hold.what,
             ends_at=math.ceil(now + response_seconds + hold.longest_seconds),
-            secret_keys=sorted(resource.secret_files),
+            secret_keys=sorted(resource.secret_files.keys() & kept),
+            has_users_endpoint=any(map(variables.is_users, CLIENTS[resource.type].sent_to)),
         )
 
 
@@ -243,10 +247,9 @@ class _Acquisition:
         ends_at = math.ceil(now + self.hold.longest_seconds)
         entry = replace(self.locked.entry, ends_at=ends_at)
         message = f"{error}; {entry.may_be_open_text}"
-        noted = replace(entry, failure=entry.clear(message), failed_at=int(now), failures=1)
         # Without it, the job's end tells the same once more.
         with contextlib.suppress(JournalError):
-            self.locked.write(noted)
+            self.locked.write(entry.with_failure(message, now))
         return ServiceError(message, may_have_acted=True)
 
     def _forget(self) -> None:

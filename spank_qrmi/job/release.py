@@ -115,7 +115,7 @@ def release_entries(
 
 
 def _read_orphans(journal: Journal) -> list[Entry]:
-    entries = [entry for entry in journal.entries() if isinstance(entry, Entry)]
+    entries = (entry for entry in journal.entries() if isinstance(entry, Entry))
     return select_orphans_to_retry(entries, time.time())
 
 

@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from spank_qrmi.at_once import do_at_once
 from spank_qrmi.clients import CLIENTS
@@ -98,14 +97,7 @@ def _give_back(entry: Entry, token: str, services: Services) -> None:
 
 
 def _note_failure(locked: LockedEntry, error: QrmiError) -> None:
-    entry = locked.entry
-    noted = replace(
-        entry,
-        failure=entry.clear(str(error)),
-        failed_at=int(time.time()),
-        failures=entry.failures + 1,
-    )
     try:
-        locked.write(noted)
+        locked.write(locked.entry.with_failure(str(error), time.time()))
     except JournalError as journal_error:
         log.error("%s", journal_error)

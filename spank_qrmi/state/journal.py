@@ -13,14 +13,15 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from spank_qrmi.clients import values_for_release
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError, JournalError
 from spank_qrmi.redaction import Redactor, is_secret_name
@@ -31,7 +32,13 @@ from spank_qrmi.trust.files import StrPath, can_others_write, open_trusted_folde
 log = logging.getLogger(__name__)
 
 _ENTRY_NAME = re.compile(r"[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]{16}\.json")
-_ENTRY_LIMIT_BYTES = 1024 * 1024
+
+_LARGEST_NEW_BYTES = 16 * 1024
+# With its token and the reason of a failure.
+_LARGEST_OF_OURS_BYTES = 2 * _LARGEST_NEW_BYTES
+# Earlier releases wrote so large ones.
+_LARGEST_READ_BYTES = 1024 * 1024
+_LONGEST_FAILURE = 1000
 _NODE_VARIABLES_KEY = "environment"
 # The end of the year 9999; later times cannot be shown.
 _LATEST_SECONDS = 253_402_300_799
@@ -45,13 +52,15 @@ _LOCK_CHECK_SECONDS = 0.05
 class Entry:
     """One acquisition of one step; `token` is None until the vendor has answered.
 
-    `values` are the resource's variables without the `<name>_` prefix, `secret_keys` those of them
-    that are secret whatever their name. `node_variables` are the node's: what it sets for requests
-    (proxies, certificates); on disk they are called "environment", as earlier releases read them.
-    `hold` says in words what the service holds, and `ends_at` when that has ended by itself at the
-    latest. `failure` is why the last release failed, or what the user was told of a request to
-    acquire without an answer. Times are Unix seconds; None in an entry of an earlier version, which
-    had neither times nor owner.
+    `values` are those of the resource's variables that a release needs, without the `<name>_`
+    prefix, `secret_keys` those of them that are secret whatever their name. `has_users_endpoint`
+    says that the user chose where one of them leads to, not the site. `node_variables` are the
+    node's: what it sets for requests (proxies, certificates); on disk they are called
+    "environment", as earlier releases read them. `hold` says in words what the service holds, and
+    `ends_at` when that has ended by itself at the latest. `failure` is why the last release failed,
+    or what the user was told of a request to acquire without an answer. Times are Unix seconds;
+    None in an entry of an earlier version, which had neither times nor owner, and took every
+    endpoint for the site's.
     """
 
     job_id: int
@@ -71,6 +80,7 @@ class Entry:
     failed_at: int | None = None
     failures: int = 0
     secret_keys: list[str] = field(default_factory=list)
+    has_users_endpoint: bool = False
 
     @property
     def file_name(self) -> str:
@@ -100,6 +110,15 @@ class Entry:
         """Return whether even what was never answered has ended by itself."""
         return self.token is None and self.ends_at is not None and now >= self.ends_at
 
+    def with_failure(self, text: str, now: float) -> "Entry":
+        """Return the entry with one failure more, whose reason is cleared of its secrets."""
+        return replace(
+            self,
+            failure=self.clear(text)[:_LONGEST_FAILURE],
+            failed_at=int(now),
+            failures=self.failures + 1,
+        )
+
     def secrets(self) -> list[str]:
         """Return every text of the entry that no log may show."""
         variables = [*self.values.items(), *self.node_variables.items()]
@@ -121,6 +140,10 @@ def utc_text(unix_seconds: int) -> str:
 
 def _step_prefix(job_id: int, restart_count: int, step_id: int) -> str:
     return f"{job_id}-{restart_count}-{step_id:x}-"
+
+
+def _is_entry(name: str) -> bool:
+    return _ENTRY_NAME.fullmatch(name) is not None
 
 
 class LockedEntry:
@@ -157,6 +180,13 @@ class Journal:
 
     def begin(self, entry: Entry) -> LockedEntry:
         """Put a new entry on disk, locked; raise JournalError if that is impossible."""
+        with self._as_journal_errors("cannot record the acquisition in"):
+            if len(_content_of(entry)) > _LARGEST_NEW_BYTES:
+                raise JournalError(
+                    f"cannot record the acquisition in {self._directory}: the variables that a "
+                    f"release of {entry.resource_name} needs are larger than 16 KiB: export "
+                    "shorter ones"
+                )
         try:
             return LockedEntry(self, entry, self.put(entry))
         except JournalError:
@@ -172,11 +202,6 @@ class Journal:
         """
         with self._as_journal_errors("cannot record the acquisition in"):
             content = _content_of(entry)
-            if len(content) > _ENTRY_LIMIT_BYTES:
-                raise JournalError(
-                    f"cannot record the acquisition in {self._directory}: the variables of "
-                    f"{entry.resource_name} are larger than 1 MiB: export fewer or shorter ones"
-                )
             with open_trusted_folder(self._directory, is_made=True) as directory:
                 return locked_files.replace_file(directory, entry.file_name, content)
 
@@ -215,19 +240,34 @@ class Journal:
                 if not deadline.wait(_LOCK_CHECK_SECONDS):
                     raise JournalError("another process is releasing it, and did not end in time")
 
-    def entries(self, job_id: int | None = None) -> list[Entry | JournalError]:
-        """Return all that the node holds, or all steps and restarts of a job.
+    def entries(self, job_id: int | None = None) -> Iterator[Entry | JournalError]:
+        """Yield all that the node holds, or all steps and restarts of a job, one after another.
 
         There is an error for each entry that cannot be read. Raises JournalError if the folder is
         there but is not to be used.
         """
-        return list(self._entries("" if job_id is None else f"{job_id}-"))
+        return self.read(self.names("" if job_id is None else f"{job_id}-"))
 
     def entries_of_step(
         self, job_id: int, restart_count: int, step_id: int
-    ) -> list[Entry | JournalError]:
-        """Return what a step holds, see `entries`."""
-        return list(self._entries(_step_prefix(job_id, restart_count, step_id)))
+    ) -> Iterator[Entry | JournalError]:
+        """Yield what a step holds, see `entries`."""
+        return self.read(self.names(_step_prefix(job_id, restart_count, step_id)))
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Return the names of all entries that begin so, none of which is read; see `entries`."""
+        return [name for name in self._all_names() if name.startswith(prefix) and _is_entry(name)]
+
+    def read(self, names: Iterable[str]) -> Iterator[Entry | JournalError]:
+        """Yield the entries of these names that are still there, see `entries`."""
+        with (
+            self._as_journal_errors("cannot read"),
+            contextlib.suppress(FileNotFoundError),
+            open_trusted_folder(self._directory) as directory,
+        ):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    yield self._read_entry(directory, name)
 
     def clean_up(self) -> None:
         """Remove files that were cut off before they became entries; raise JournalError."""
@@ -236,14 +276,14 @@ class Journal:
             contextlib.suppress(FileNotFoundError),
             open_trusted_folder(self._directory) as directory,
         ):
-            for name in sorted(each.name for each in os.scandir(directory)):
+            for name in self._all_names():
                 if name.startswith(locked_files.TEMPORARY_PREFIX):
                     locked_files.remove_leftover(directory, name, self._use_leftover)
 
     def _use_leftover(self, descriptor: int) -> bool:
         """Return whether nothing of a leftover is missing in its entry; complete it if need be."""
         try:
-            entry = _entry_of(os.read(descriptor, _ENTRY_LIMIT_BYTES))
+            entry = _entry_of(os.read(descriptor, _LARGEST_READ_BYTES))
         except (ValueError, TypeError):
             return True
         if entry.token is None:
@@ -259,16 +299,14 @@ class Journal:
             return False
         return True
 
-    def _entries(self, prefix: str) -> Iterator[Entry | JournalError]:
+    def _all_names(self) -> list[str]:
         with (
             self._as_journal_errors("cannot read"),
             contextlib.suppress(FileNotFoundError),
             open_trusted_folder(self._directory) as directory,
         ):
-            for name in sorted(each.name for each in os.scandir(directory)):
-                if name.startswith(prefix) and _ENTRY_NAME.fullmatch(name):
-                    with contextlib.suppress(FileNotFoundError):
-                        yield self._read_entry(directory, name)
+            return sorted(each.name for each in os.scandir(directory))
+        return []
 
     def _read_entry(self, directory: int, name: str) -> Entry | JournalError:
         """Read one entry; raise FileNotFoundError if it was released meanwhile."""
@@ -292,13 +330,20 @@ class Journal:
             raise self._no_entry(name, "not a regular file")
         if can_others_write(status):
             raise self._no_entry(name, "others can write it")
+        if status.st_size > _LARGEST_READ_BYTES:
+            raise self._no_entry(name, "larger than 1 MiB")
         try:
             with os.fdopen(os.dup(descriptor), "rb") as file:
-                entry = _entry_of(file.read(_ENTRY_LIMIT_BYTES))
+                entry = _entry_of(file.read(_LARGEST_READ_BYTES))
         except (OSError, ValueError, TypeError) as error:
             raise self._no_entry(name, "its content is not one") from error
         if entry.file_name != name:
             raise self._no_entry(name, "it has another entry's name")
+        if status.st_size > _LARGEST_OF_OURS_BYTES:
+            # Of an earlier release, which kept all that its user had exported.
+            entry = replace(entry, values=values_for_release(entry.resource_type, entry.values))
+            if len(_content_of(entry)) > _LARGEST_OF_OURS_BYTES:
+                raise self._no_entry(name, "larger than 32 KiB")
         return entry
 
     def _no_entry(self, name: str, reason: str) -> JournalError:

@@ -64,7 +64,7 @@ def test_all_are_released_at_once(vendor: FakeVendor, journal: Journal) -> None:
     vendor.orders = {f"release token-{name}": lambda: together.wait() and None for name in "abc"}
     entries = hold(journal, *map(entry_of, "abc"))
     assert release(journal, entries) == [None, None, None]
-    assert (journal.entries(), len(vendor.events_of("release"))) == ([], 3)
+    assert (list(journal.entries()), len(vendor.events_of("release"))) == ([], 3)
     assert vendor.settings["a"].values == {"QRMI_KEY": "secret-key"}
 
 
@@ -84,7 +84,7 @@ def test_certificates_that_others_can_write_are_not_used(
 def test_all_that_a_long_outage_has_left_is_released(vendor: FakeVendor, journal: Journal) -> None:
     names = [f"q{number}" for number in range(100)]
     assert release(journal, hold(journal, *map(entry_of, names))) == [None] * 100
-    assert (len(vendor.events_of("release")), journal.entries()) == (100, [])
+    assert (len(vendor.events_of("release")), list(journal.entries())) == (100, [])
 
 
 def test_what_no_thread_has_come_to_is_kept(vendor: FakeVendor, journal: Journal) -> None:
@@ -122,20 +122,20 @@ def test_failed_release_keeps_its_entry_and_the_reason(
         else:
             assert left == entry_of("a")
     vendor.orders = {}
-    assert (release(journal, entries), journal.entries()) == ([None, None], [])
+    assert (release(journal, entries), list(journal.entries())) == ([None, None], [])
 
 
 def test_client_that_cannot_be_made_keeps_its_entry(vendor: FakeVendor, journal: Journal) -> None:
     vendor.orders = {"make a": AcquisitionError("no key")}
     assert release(journal, hold(journal, entry_of("a"))) == ["no key"]
-    assert len(journal.entries()) == 1
+    assert len(list(journal.entries())) == 1
 
 
 def test_unknown_type_keeps_its_entry(vendor: FakeVendor, journal: Journal) -> None:
     entries = hold(journal, entry_of("a", resource_type="of a later version"))
     text = "of a later version is no resource type that this version knows"
     assert release(journal, entries) == [text]
-    assert len(journal.entries()) == 1
+    assert len(list(journal.entries())) == 1
 
 
 @pytest.mark.usefixtures("clock")
@@ -155,7 +155,7 @@ def test_request_without_answer_is_kept_until_it_has_ended(
     ended = hold(journal, entry_of("b", None, ends_at=NOW))
     caplog.set_level("INFO")
     assert release(journal, ended) == [None]
-    assert journal.entries() == [kept]
+    assert list(journal.entries()) == [kept]
     assert caplog.messages == [
         "name(b) of job 7: a session may be open until 2023-11-14 22:13:20 UTC at the latest, so "
         "nothing is left to release"
@@ -195,7 +195,7 @@ def test_releaser_that_waits_in_vain_says_so(vendor: FakeVendor, journal: Journa
         [error] = Releaser(journal, Deadline(0.2), LocalNetwork()).release_all(entries)
     assert str(error) == "another process is releasing it, and did not end in time"
     assert vendor.events == []
-    assert journal.entries() == entries
+    assert list(journal.entries()) == entries
 
 
 def test_entry_is_read_anew_once_it_is_locked(vendor: FakeVendor, journal: Journal) -> None:
@@ -219,7 +219,7 @@ def test_disk_that_takes_no_reason_keeps_the_entry(
 
     monkeypatch.setattr(os, "fsync", full_disk)
     assert release(journal, entries) == ["down"]
-    assert journal.entries() == entries
+    assert list(journal.entries()) == entries
     assert "No space left on device" in caplog.text
 
 
@@ -256,5 +256,5 @@ def test_unusable_variables_keep_their_entry(
     first, second = release(journal, hold(journal, *entries))
     assert first is not None
     assert first.startswith(trouble)
-    assert (second, len(journal.entries())) == (None, 1)
+    assert (second, len(list(journal.entries()))) == (None, 1)
     assert dict(os.environ) == before

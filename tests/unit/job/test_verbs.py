@@ -465,6 +465,49 @@ def test_users_variables_win_and_are_not_set_again(node: Node, vendor: FakeVendo
     assert vendor.settings["a"].values == expected
 
 
+def test_journal_has_what_a_release_needs_and_the_job_all(node: Node, vendor: FakeVendor) -> None:
+    """A user may bring 8 MiB of variables, with each of thousands of jobs."""
+    large = {f"a_QRMI_{number}": "x" * 20_000 for number in range(4)}
+    variables = {**large, "a_QRMI_KEY": USER_KEY, "a_QRMI_MODE": "any"}
+    node.acquire("a,b", variables=tuple(variables.items()))
+    assert (
+        vendor.settings["a"].values.items()
+        >= {
+            "QRMI_3": "x" * 20_000,
+            "QRMI_MODE": "any",
+        }.items()
+    )
+    entries = [each for each in Journal(node.state_directory).entries() if isinstance(each, Entry)]
+    held = {each.resource_name: each.values for each in entries}
+    assert held["a"] == {"QRMI_KEY": USER_KEY, "QRMI_ENDPOINT": "https://site"}
+    assert node.release().messages == []
+    assert vendor.events_of("release") == {"token-a", "token-b"}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "is_users"), [("https://mine", True), ("https://site", False), (None, False)]
+)
+def test_journal_says_whose_the_endpoint_is(
+    node: Node, endpoint: str | None, is_users: bool
+) -> None:
+    variables = {"a_QRMI_KEY": USER_KEY} | ({"a_QRMI_ENDPOINT": endpoint} if endpoint else {})
+    node.acquire("a", variables=tuple(variables.items()))
+    [entry] = Journal(node.state_directory).entries()
+    assert isinstance(entry, Entry)
+    assert entry.has_users_endpoint == is_users
+
+
+def test_variables_that_are_too_large_for_the_journal_are_refused(
+    node: Node, vendor: FakeVendor
+) -> None:
+    answer = node.acquire("a", variables=(("a_QRMI_KEY", "x" * 20_000),))
+    assert answer.messages[0] == (
+        f"QPU a: cannot record the acquisition in {node.state_directory}: the variables that a "
+        "release of a needs are larger than 16 KiB: export shorter ones"
+    )
+    assert (vendor.events_of("acquire"), node.journal_files()) == (set(), 0)
+
+
 def test_credential_of_the_site_is_not_sent_to_the_users_endpoint(
     node: Node, vendor: FakeVendor
 ) -> None:

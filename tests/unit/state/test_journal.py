@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -67,7 +68,7 @@ def open_umask() -> Iterator[None]:
 
 
 def entries_in(folder: Path, entry: Entry = ENTRY) -> list[Entry | JournalError]:
-    return Journal(folder).entries_of_step(entry.job_id, entry.restart_count, entry.step_id)
+    return list(Journal(folder).entries_of_step(entry.job_id, entry.restart_count, entry.step_id))
 
 
 def write(folder: Path, entry: Entry) -> None:
@@ -159,18 +160,80 @@ def test_value_that_is_not_utf8_is_refused(folder: Path) -> None:
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("value", ["x" * 1024 * 1024, '"' * 600_000, "\x01" * 200_000])
-def test_entry_that_could_not_be_read_back_is_refused(folder: Path, value: str) -> None:
-    """Nobody could release it; what a user exports counts as JSON has it."""
+@pytest.mark.parametrize("value", ["x" * 16 * 1024, '"' * 9_000, "\x01" * 3_000])
+def test_large_entry_is_refused(folder: Path, value: str) -> None:
+    """What a user exports counts as JSON has it."""
     with pytest.raises(JournalError) as caught:
         write(folder, replace(ENTRY, values={"QRMI_X": value}))
     assert str(caught.value) == (
-        f"cannot record the acquisition in {folder}: the variables of a/ü are larger than 1 MiB: "
-        "export fewer or shorter ones"
+        f"cannot record the acquisition in {folder}: the variables that a release of a/ü needs are "
+        "larger than 16 KiB: export shorter ones"
     )
     assert not folder.exists()
-    write(folder, replace(ENTRY, values={"QRMI_X": value[:100_000]}))
-    assert len(entries_in(folder)) == 1
+    with Journal(folder).begin(replace(ENTRY, values={"QRMI_X": value[:2_000]})) as locked:
+        # What comes later is limited where it comes from.
+        whole = replace(locked.entry, token="t" * 4_000).with_failure('"' * 10_000, 1)
+        locked.write(whole)
+    assert (entries_in(folder), len(whole.failure)) == ([whole], 1_000)
+
+
+def put_entry_of_an_earlier_release(folder: Path, entry: Entry) -> Path:
+    """Put an entry there as large as it was then."""
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    path = folder / entry.file_name
+    path.write_bytes(orjson.dumps(document_of(entry)))
+    path.chmod(0o600)
+    return path
+
+
+RUNTIME = replace(ENTRY, resource_type="qiskit-runtime-service", token="t")
+NEEDED = {"QRMI_IBM_QRS_IAM_APIKEY": "key"}
+
+
+def test_large_entry_of_an_earlier_release_is_read_without_what_no_release_needs(
+    folder: Path,
+) -> None:
+    entry = replace(RUNTIME, values={**NEEDED, "QRMI_X": "x" * 800_000})
+    put_entry_of_an_earlier_release(folder, entry)
+    assert entries_in(folder) == [replace(RUNTIME, values=NEEDED)]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"QRMI_IBM_QRS_IAM_APIKEY": "x" * 40_000}, "larger than 32 KiB"),
+        ({"QRMI_X": "x" * 1024 * 1024}, "larger than 1 MiB"),
+    ],
+)
+def test_huge_entry_stops_no_other(folder: Path, values: dict[str, str], reason: str) -> None:
+    write(folder, ENTRY)
+    huge = put_entry_of_an_earlier_release(folder, replace(RUNTIME, job_id=6, values=values))
+    first, second = Journal(folder).entries()
+    assert (str(first), second) == (f"{huge}: {NO_ENTRY.format(reason)}", ENTRY)
+
+
+def test_journal_is_read_one_entry_after_another(folder: Path) -> None:
+    for job_id in range(40):
+        values = {**NEEDED, "QRMI_X": "x" * 800_000}
+        put_entry_of_an_earlier_release(folder, replace(RUNTIME, job_id=job_id, values=values))
+    tracemalloc.start()
+    try:
+        assert len(list(Journal(folder).entries())) == 40
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 16_000_000
+
+
+def test_whose_endpoint_it_is_was_not_said_by_earlier_releases(folder: Path) -> None:
+    write(folder, replace(ENTRY, has_users_endpoint=True))
+    [entry] = entries_in(folder)
+    assert isinstance(entry, Entry)
+    assert entry.has_users_endpoint
+    document = document_of(ENTRY)
+    del document["has_users_endpoint"]
+    (folder / ENTRY.file_name).write_bytes(orjson.dumps(document))
+    assert entries_in(folder) == [ENTRY]
 
 
 def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -183,7 +246,7 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         Journal(folder).take_away(ENTRY)
     assert str(caught.value) == f"cannot remove {ENTRY.file_name} from {folder}: Not a directory"
     with pytest.raises(JournalError) as caught:
-        Journal(folder).entries()
+        list(Journal(folder).entries())
     assert str(caught.value) == f"cannot read {folder}: Not a directory"
 
 
@@ -207,6 +270,7 @@ WRONG_FIELDS: list[dict[str, object]] = [
     {"failure": None},
     {"secret_keys": "QRMI_X"},
     {"secret_keys": [1]},
+    {"has_users_endpoint": 1},
 ]
 NO_ENTRIES = {
     **{repr(content[:20]): content for content in NO_OBJECTS},
@@ -355,7 +419,7 @@ def test_all_entries_and_those_of_a_job(folder: Path) -> None:
     journal = Journal(folder)
     assert sorted(map(repr, journal.entries())) == sorted(map(repr, entries))
     assert sorted(map(repr, journal.entries(7))) == sorted(map(repr, entries[:3]))
-    assert journal.entries(70) == []
+    assert list(journal.entries(70)) == []
 
 
 def test_entry_that_was_spoilt_meanwhile_is_not_locked(folder: Path) -> None:
@@ -588,7 +652,7 @@ def test_writer_killed_at_any_moment_leaves_whole_entries_without_locks(
             for _ in range(1 + turn * 3):
                 assert writer.stdout.readline() != ""
         Journal(folder).clean_up()
-        found = Journal(folder).entries()
+        found = list(Journal(folder).entries())
         assert [each for each in found if isinstance(each, JournalError)] == []
         assert {path.name for path in folder.iterdir()} == {
             entry.file_name for entry in found if isinstance(entry, Entry)

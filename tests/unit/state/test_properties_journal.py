@@ -40,6 +40,7 @@ ENTRIES = st.builds(
     failure=texts,
     failed_at=st.none() | TIMES,
     failures=NUMBERS,
+    has_users_endpoint=st.booleans(),
 )
 
 
@@ -54,9 +55,9 @@ def test_entry_is_read_as_it_was_written_until_it_is_removed(
 ) -> None:
     journal = Journal(folder)
     with journal.begin(entry) as begun:
-        assert journal.entries() == [entry]
+        assert list(journal.entries()) == [entry]
         begun.write(replace(entry, token=token))
-    assert journal.entries(entry.job_id) == [replace(entry, token=token)]
+    assert list(journal.entries(entry.job_id)) == [replace(entry, token=token)]
     locked = journal.lock(entry, Deadline(0))
     assert locked is not None
     with locked:
