@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Doing several things at the same time: the same for many items, or one beside another."""
 
-import contextlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
-from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from spank_qrmi.deadline import Deadline
@@ -27,21 +26,27 @@ MOST_AT_ONCE = 64
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
+Shares = Mapping[Hashable, int]
+"""Whom an item belongs to, and how many of theirs may be under way at once."""
+
 
 def do_at_once(
     work: Callable[[_Item], _Result],
     items: Sequence[_Item],
     deadline: Deadline,
     most_at_once: int = MOST_AT_ONCE,
+    shares_of: Callable[[_Item], Shares] = lambda item: {},
 ) -> list[_Result | QrmiError]:
     """Do `work` for every item, in threads; return result or error in the items' order.
+
+    One whose shares are used up lets those behind it go first.
 
     A thread that does not come back in time is left behind: it dies with the process. What no
     thread has come to by then is not begun. If fewer threads can be had, these do it all; if none
     can, the caller's does.
     """
     outcomes: dict[int, _Result | QrmiError] = {}
-    waiting: SimpleQueue[tuple[int, _Item]] = SimpleQueue()
+    waiting = _Queue([shares_of(item) for item in items])
     finished = threading.Semaphore(0)
 
     def attempt(index: int, item: _Item) -> None:
@@ -55,15 +60,14 @@ def do_at_once(
 
     def attempt_all() -> None:
         try:
-            with contextlib.suppress(Empty):
-                attempt(*waiting.get_nowait())
-                while not deadline.has_passed():
-                    attempt(*waiting.get_nowait())
+            index = waiting.take()
+            while index is not None:
+                attempt(index, items[index])
+                waiting.give_back(index)
+                index = None if deadline.has_passed() else waiting.take()
         finally:
             finished.release()
 
-    for numbered in enumerate(items):
-        waiting.put(numbered)
     wanted_threads = range(min(len(items), most_at_once))
     thread_count = sum(_start_thread(attempt_all) for _ in wanted_threads)
     if thread_count == 0:
@@ -71,6 +75,34 @@ def do_at_once(
     _wait_for(finished, thread_count, deadline)
     late: QrmiError = QrmiError("gave no result in time")
     return [outcomes.get(index, late) for index in range(len(items))]
+
+
+class _Queue:
+    """The numbers of items that nobody has begun, in their order; `shares` are each item's.
+
+    What waits for a share is taken by the thread that gives that back.
+    """
+
+    def __init__(self, shares: Sequence[Shares]) -> None:
+        self._shares = shares
+        self._left = list(range(len(shares)))
+        self._under_way: Counter[Hashable] = Counter()
+        self._lock = threading.Lock()
+
+    def take(self) -> int | None:
+        """Return the first that may begin, None if there is none."""
+        with self._lock:
+            for place, index in enumerate(self._left):
+                shares = self._shares[index]
+                if all(self._under_way[whose] < most for whose, most in shares.items()):
+                    self._under_way.update(shares.keys())
+                    return self._left.pop(place)
+        return None
+
+    def give_back(self, index: int) -> None:
+        """Let others have its shares."""
+        with self._lock:
+            self._under_way.subtract(self._shares[index].keys())
 
 
 def begin(work: Callable[[], _Result]) -> Callable[[], _Result]:

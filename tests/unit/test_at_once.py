@@ -29,7 +29,9 @@ def let_threads_start(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
                 left.pop()
                 super().start()
 
-        limited = SimpleNamespace(Thread=LimitedThread, Semaphore=threading.Semaphore)
+        limited = SimpleNamespace(
+            Thread=LimitedThread, Semaphore=threading.Semaphore, Lock=threading.Lock
+        )
         monkeypatch.setattr(at_once, "threading", limited)
 
     return allow
@@ -99,3 +101,31 @@ def test_without_a_thread_it_is_done_by_whoever_waits(
 ) -> None:
     let_threads_start(0)
     assert begin(threading.current_thread)() is threading.current_thread()
+
+
+def test_one_that_hangs_leaves_threads_for_others() -> None:
+    go_on = threading.Event()
+    began: list[str] = []
+
+    def work(name: str) -> str:
+        began.append(name)
+        if name == "hangs":
+            go_on.wait(TOGETHER_SECONDS)
+        elif name == "last":
+            go_on.set()
+        return name
+
+    items = ["hangs"] * 10 + ["quick"] * 10 + ["last"]
+    outcomes = do_at_once(work, items, Deadline(60), 4, lambda name: {name: 2})
+    assert outcomes == items
+    assert began.count("hangs") == 10
+    assert began.index("last") < [place for place, name in enumerate(began) if name == "hangs"][2]
+
+
+def test_what_waits_for_a_share_is_done_by_a_single_thread_too(
+    let_threads_start: Callable[[int], None],
+) -> None:
+    for thread_count in (0, 1, 3):
+        let_threads_start(thread_count)
+        items = list(range(20))
+        assert do_at_once(lambda n: n, items, Deadline(60), 4, lambda n: {n % 3: 1}) == items
