@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -35,7 +35,7 @@ from spank_qrmi.job.step import open_network
 from spank_qrmi.network.worker_end import Network
 from spank_qrmi.redaction import Redactor, printable
 from spank_qrmi.state.journal import Entry, Journal
-from spank_qrmi.state.orphans import is_being_acquired, select_orphans
+from spank_qrmi.state.orphans import in_fair_order, is_being_acquired, is_due, select_orphans
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.running_code import refuse_untrusted_code
 from spank_qrmi.worker import server as worker_server
@@ -112,6 +112,9 @@ def _add_journal_commands(commands: "argparse._SubParsersAction[argparse.Argumen
     which.add_argument("--orphaned", action="store_true", help="what no living step holds")
     which.add_argument("--job", type=int, metavar="ID", help="what one job holds")
     which.add_argument("--all", action="store_true", help="everything, running jobs' QPUs too")
+    release.add_argument(
+        "--due", action="store_true", help="of these, not what has failed lately, as the timer does"
+    )
     release.add_argument("--timeout", type=_reader(parse_seconds), default=20, metavar="SECONDS")
     release.add_argument(
         WORKER_USER.name,
@@ -202,16 +205,20 @@ def _release(options: argparse.Namespace) -> int:
 
 
 def _release_with(network: Network, journal: Journal, options: argparse.Namespace) -> int:
-    found = list(journal.entries(options.job))
-    entries = [each for each in found if isinstance(each, Entry)]
+    now = time.time()
+    entries, unreadable = _split(journal.entries(options.job))
     if options.orphaned:
-        entries = select_orphans(entries, time.time())
-    wanted = [entry for entry in entries if not is_being_acquired(entry)]
+        entries = select_orphans(entries, now)
+    if options.due:
+        entries = [entry for entry in entries if is_due(entry, now)]
+    wanted = in_fair_order(entry for entry in entries if not is_being_acquired(entry))
     deadline = Deadline(options.timeout)
     for entry in wanted:
         options.redactor.add(entry.secrets())
     open_network(network, wanted, options.node, options.redactor, deadline)
-    outcomes = Releaser(journal, deadline, network).release_all(wanted)
+    # Half of the time is left for what waits behind those that hang.
+    releaser = Releaser(journal, deadline, network, entry_seconds=options.timeout / 2)
+    outcomes = releaser.release_all(wanted)
     lines = [
         f"job {entry.job_id}: {entry.resource_name}: {_result(entry, error)}"
         for entry, error in zip(wanted, outcomes, strict=True)
@@ -219,18 +226,31 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
     lines += [
         f"job {entry.job_id}: {entry.resource_name}: skipped: its step is still acquiring it"
         for entry in entries
-        if entry not in wanted
+        if is_being_acquired(entry)
     ]
-    unreadable = [f"failed: {each}" for each in found if isinstance(each, JournalError)]
     for line in [*lines, *unreadable]:
         sys.stdout.write(f"{options.redactor.clear(line)}\n")
     has_failed = bool(unreadable) or any(error is not None for error in outcomes)
     return int(has_failed)
 
 
+def _split(found: Iterable[Entry | JournalError]) -> tuple[list[Entry], list[str]]:
+    """Return the entries, and a line for each that cannot be read."""
+    entries: list[Entry] = []
+    unreadable: list[str] = []
+    for each in found:
+        if isinstance(each, Entry):
+            entries.append(each)
+        else:
+            unreadable.append(f"failed: {each}")
+    return entries, unreadable
+
+
 def _result(entry: Entry, error: QrmiError | None) -> str:
     if error is not None:
         return f"failed: {error}"
+    if entry.is_given_up(time.time()):
+        return f"dropped: its endpoint is of user {entry.uid}, and its time is over"
     return "has ended by itself" if entry.token is None else "released"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from spank_qrmi.answer import AnswerWriter
+from spank_qrmi.configuration.qrmi_plugstack import PluginArguments
 from spank_qrmi.configuration.slurm_files import epilog_seconds
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError, QrmiError, ReleaseError
@@ -40,15 +41,25 @@ def release(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     journal = Journal(arguments.state_directory)
     with _tell_what_is_not_released(request):
         entries = [entry for entry in step.entries_of_step(request, journal) if entry.needs_release]
-        own = {entry.file_name for entry in entries}
-        orphans = [entry for entry in _read_orphans(journal) if entry.file_name not in own]
-        step.open_network(network, [*entries, *orphans], arguments, answer.redactor, deadline)
+        # What others have left is not known yet, and most of it was left with the same variables.
+        whose: list[Entry | PluginArguments] = [*entries, arguments] if entries else []
+        step.open_network(network, whose, arguments, answer.redactor, deadline)
     failed = release_entries(entries, Releaser(journal, deadline, network), answer)
     for entry, error in failed:
         answer.send_message(f"QPU {entry.resource_name}: {error}")
     seconds = min(ORPHAN_SECONDS, deadline.remaining_seconds())
-    if orphans and seconds > 0.0:
-        _release_orphans(orphans, Releaser(journal, Deadline(seconds), network), answer)
+    orphans = []
+    try:
+        if seconds > 0.0:
+            orphans = _read_orphans(journal, entries, network)
+        if not entries:
+            step.open_network(network, orphans, arguments, answer.redactor, deadline)
+    except QrmiError as error:
+        orphans = []
+        log.debug("what other jobs have left is not released: %s", error)
+    if orphans:
+        releaser = Releaser(journal, Deadline(seconds), network, entry_seconds=seconds)
+        _release_orphans(orphans, releaser, answer)
     answer.end(Verdict.RUN, left_count=len(failed))
 
 
@@ -114,9 +125,19 @@ def release_entries(
     return failed
 
 
-def _read_orphans(journal: Journal) -> list[Entry]:
-    entries = (entry for entry in journal.entries() if isinstance(entry, Entry))
-    return select_orphans_to_retry(entries, time.time())
+def _read_orphans(journal: Journal, own: Sequence[Entry], network: Network) -> list[Entry]:
+    """Return what to try of what other jobs have left; raise JournalError.
+
+    If the step has entries, the network is open, and only for some variables.
+    """
+    own_names = {entry.file_name for entry in own}
+    others = (
+        entry
+        for entry in journal.entries()
+        if isinstance(entry, Entry) and entry.file_name not in own_names
+        if not own or network.has_variables(entry.node_variables)
+    )
+    return select_orphans_to_retry(others, time.time())
 
 
 def _release_orphans(orphans: Sequence[Entry], releaser: Releaser, answer: AnswerWriter) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from spank_qrmi.at_once import do_at_once
+from spank_qrmi.at_once import Shares, do_at_once
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Settings
 from spank_qrmi.configuration.node_variables import check_certificates
@@ -20,15 +20,27 @@ from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.network.calls import Services
 from spank_qrmi.network.worker_end import Network
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
+from spank_qrmi.state.orphans import shares_of
 
 log = logging.getLogger(__name__)
 
 
 class Releaser:
-    """Releases entries of one journal within one deadline."""
+    """Releases entries of one journal within one deadline.
 
-    def __init__(self, journal: Journal, deadline: Deadline, network: Network) -> None:
+    With `entry_seconds` they are many users' entries, in their order: each may take so long, and
+    has its user's and its endpoint's shares of what is done at once.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        deadline: Deadline,
+        network: Network,
+        entry_seconds: float | None = None,
+    ) -> None:
         self._journal = journal
+        self._entry_seconds = entry_seconds
         self._deadline = deadline
         self._network = network
         self._lock = threading.Lock()
@@ -41,23 +53,29 @@ class Releaser:
         """
         with contextlib.suppress(JournalError):
             self._journal.clean_up()
-        outcomes = do_at_once(self._release, entries, self._deadline)
+        shares = _no_shares if self._entry_seconds is None else shares_of
+        outcomes = do_at_once(self._release, entries, self._deadline, shares_of=shares)
         return [
             ReleaseError(entry.clear(str(error))) if isinstance(error, QrmiError) else None
             for entry, error in zip(entries, outcomes, strict=True)
         ]
 
     def _release(self, entry: Entry) -> None:
-        locked = self._journal.lock(entry, self._deadline)
+        deadline = self._deadline
+        if self._entry_seconds is not None:
+            deadline = deadline.within(self._entry_seconds)
+        locked = self._journal.lock(entry, deadline)
         if locked is None:
             log.debug("name(%s) was released by another process", entry.resource_name)
             return
         with locked:
             try:
-                if locked.entry.token is None:
+                if locked.entry.is_given_up(time.time()):
+                    _give_up(locked.entry)
+                elif locked.entry.token is None:
                     self._let_end(locked)
                 else:
-                    services = self._services_with(locked.entry.node_variables)
+                    services = self._services_with(locked.entry.node_variables, deadline)
                     _give_back(locked.entry, locked.entry.token, services)
             except QrmiError as error:
                 _note_failure(locked, error)
@@ -79,13 +97,29 @@ class Releaser:
             entry.may_be_open_text,
         )
 
-    def _services_with(self, node_variables: Mapping[str, str]) -> Services:
-        """Return the services as they are asked with these variables, the same for all entries."""
+    def _services_with(self, node_variables: Mapping[str, str], deadline: Deadline) -> Services:
+        """Return the services as they are asked with these variables.
+
+        They are the same for all entries that have one deadline.
+        """
+        if deadline is not self._deadline:
+            return self._network.services(deadline, node_variables)
         key = tuple(sorted(node_variables.items()))
         with self._lock:
             if key not in self._services:
                 self._services[key] = self._network.services(self._deadline, node_variables)
             return self._services[key]
+
+
+def _no_shares(_: Entry) -> Shares:
+    return {}
+
+
+def _give_up(entry: Entry) -> None:
+    log.info(
+        "name(%s) of job %d is dropped: its endpoint is of user %d, and its time is over",
+        *(entry.resource_name, entry.job_id, entry.uid),
+    )
 
 
 def _give_back(entry: Entry, token: str, services: Services) -> None:

@@ -138,12 +138,16 @@ class Network:
         """
         return self._channel not in select.select([orders, self._channel], [], [])[0]
 
+    def has_variables(self, node_variables: Mapping[str, str]) -> bool:
+        """Return whether it was opened with such a set of variables."""
+        return node_variables in self._node_variables
+
     def services(self, deadline: Deadline, node_variables: Mapping[str, str]) -> Services:
         """Return the services for one piece of work with one of the sets of variables.
 
         Raises QrmiError if it was opened with others.
         """
-        if node_variables not in self._node_variables:
+        if not self.has_variables(node_variables):
             raise QrmiError(_UNKNOWN_VARIABLES)
         work = str(next(self._numbers))
         index = self._node_variables.index(dict(node_variables))

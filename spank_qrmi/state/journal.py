@@ -39,6 +39,8 @@ _LARGEST_OF_OURS_BYTES = 2 * _LARGEST_NEW_BYTES
 # Earlier releases wrote so large ones.
 _LARGEST_READ_BYTES = 1024 * 1024
 _LONGEST_FAILURE = 1000
+
+_USERS_SECONDS = 30 * 86400
 _NODE_VARIABLES_KEY = "environment"
 # The end of the year 9999; later times cannot be shown.
 _LATEST_SECONDS = 253_402_300_799
@@ -109,6 +111,15 @@ class Entry:
     def has_ended(self, now: float) -> bool:
         """Return whether even what was never answered has ended by itself."""
         return self.token is None and self.ends_at is not None and now >= self.ends_at
+
+    def is_given_up(self, now: float) -> bool:
+        """Return whether nobody looks any longer after what is at an endpoint of a user's own.
+
+        That is once it has ended by itself. Of what failed, he may have said any time for that.
+        """
+        has_ended = self.ends_at is not None and now >= self.ends_at
+        is_old = bool(self.failure) and now >= (self.acquired_at or 0) + _USERS_SECONDS
+        return self.has_users_endpoint and (has_ended or is_old)
 
     def with_failure(self, text: str, now: float) -> "Entry":
         """Return the entry with one failure more, whose reason is cleared of its secrets."""

@@ -34,6 +34,9 @@ class LocalNetwork(Network):
     def wait_until_open(self, deadline: Deadline) -> None:
         """Return at once."""
 
+    def has_variables(self, node_variables: Mapping[str, str]) -> bool:
+        return True
+
     def services(self, deadline: Deadline, node_variables: Mapping[str, str]) -> Services:
         return LocalServices(HttpClient(deadline), node_variables)
 

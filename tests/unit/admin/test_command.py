@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from spank_qrmi.admin import command as cli
 from spank_qrmi.admin.command import main
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration.qrmi_config import load_config
+from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner, owner_of
@@ -249,6 +251,36 @@ def test_release_of_orphans(node: Node, alive: Owner, vendor: FakeVendor) -> Non
         ],
     )
     assert node.held() == ["alive", "coming", "down", "told", "unknown"]
+
+
+def test_what_failed_lately_is_left_alone_by_the_timer(node: Node, vendor: FakeVendor) -> None:
+    now = int(time.time())
+    node.hold("lately", failure="down", failed_at=now - 400, failures=2, ends_at=now + 5000)
+    node.hold("due", failure="down", failed_at=now - 400, failures=1)
+    assert node.run("release", "--orphaned", "--due") == (0, ["job 7: due: released"])
+    assert node.run("release", "--orphaned") == (0, ["job 7: lately: released"])
+
+
+def test_what_is_over_at_a_users_endpoint_is_dropped(node: Node, vendor: FakeVendor) -> None:
+    node.hold("own", uid=4_000_000_000, has_users_endpoint=True)
+    dropped = "job 7: own: dropped: its endpoint is of user 4000000000, and its time is over"
+    assert node.run("release", "--orphaned") == (0, [dropped])
+    assert vendor.events == []
+
+
+def test_half_of_the_time_is_left_behind_what_hangs(
+    node: Node, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deadlines: list[float] = []
+
+    def services(_: LocalNetwork, deadline: Deadline, __: object) -> None:
+        deadlines.append(deadline.remaining_seconds())
+        raise ReleaseError("down")
+
+    monkeypatch.setattr(LocalNetwork, "services", services)
+    node.hold("a")
+    assert node.run("release", "--orphaned", "--timeout=30") == (1, ["job 7: a: failed: down"])
+    assert 14 < deadlines[0] <= 15
 
 
 def test_secrets_of_files_are_shown_nowhere(

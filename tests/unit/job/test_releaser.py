@@ -4,7 +4,7 @@
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.job.releaser import Releaser
+from spank_qrmi.network.calls import Services
 from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.orphans import in_fair_order
 from spank_qrmi.state.owner import Owner
 from tests.unit.fake_vendor import TYPE, FakeVendor
 from tests.unit.local_network import LocalNetwork
@@ -258,3 +260,65 @@ def test_unusable_variables_keep_their_entry(
     assert first.startswith(trouble)
     assert (second, len(list(journal.entries()))) == (None, 1)
     assert dict(os.environ) == before
+
+
+@pytest.mark.usefixtures("clock")
+def test_what_is_over_at_a_users_endpoint_is_dropped_and_the_sites_is_kept(
+    vendor: FakeVendor, journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    vendor.orders = {f"release token-{name}": ReleaseError("down") for name in "ab"}
+    changes = {"ends_at": NOW, "failure": "x", "failed_at": NOW - 1, "failures": 3}
+    entries = hold(
+        journal, entry_of("a", has_users_endpoint=True, **changes), entry_of("b", **changes)
+    )
+    caplog.set_level("INFO")
+    assert release(journal, entries) == [None, "down"]
+    [kept] = journal.entries()
+    assert isinstance(kept, Entry)
+    assert (kept.resource_name, kept.failures) == ("b", 4)
+    assert vendor.events_of("release") == {"token-b"}
+    assert caplog.messages == [
+        "name(a) of job 7 is dropped: its endpoint is of user 1000, and its time is over"
+    ]
+
+
+def test_users_entries_that_hang_keep_nobody_elses_waiting(
+    vendor: FakeVendor, journal: Journal
+) -> None:
+    """With 64 threads, 72 that hang would else take all of them for all of the time."""
+    go_on = threading.Event()
+    hostile = [
+        entry_of(f"h{port}", uid=1001, values={"QRMI_ENDPOINT": f"https://mine:{port}"})
+        for port in range(72)
+    ]
+    real = [entry_of(f"r{number}", failure="x", failed_at=NOW, failures=1) for number in range(2)]
+    vendor.orders = {
+        f"release token-{entry.resource_name}": lambda: go_on.wait(TOGETHER_SECONDS) and None
+        for entry in hostile
+    }
+    entries = in_fair_order(hold(journal, *hostile, *real))
+    releaser = Releaser(journal, Deadline(1), LocalNetwork(), entry_seconds=0.5)
+    errors = releaser.release_all(entries)
+    go_on.set()
+    by_name = dict(zip((entry.resource_name for entry in entries), errors, strict=True))
+    assert (by_name["r0"], by_name["r1"]) == (None, None)
+    tried = {token for token in vendor.events_of("release") if token.startswith("token-h")}
+    assert len(tried) == 16
+
+
+def test_each_entry_of_many_users_has_a_deadline(
+    vendor: FakeVendor, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+    services = LocalNetwork.services
+
+    def note(network: LocalNetwork, deadline: Deadline, variables: Mapping[str, str]) -> Services:
+        given.append(deadline.remaining_seconds())
+        return services(network, deadline, variables)
+
+    monkeypatch.setattr(LocalNetwork, "services", note)
+    entries = hold(journal, entry_of("a"), entry_of("b"))
+    releaser = Releaser(journal, Deadline(60), LocalNetwork(), entry_seconds=10)
+    assert releaser.release_all(entries) == [None, None]
+    assert len(given) == 2
+    assert all(9 < seconds <= 10 for seconds in given)

@@ -14,7 +14,7 @@ import pytest
 
 from spank_qrmi.clients import type_number
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import AcquisitionError, ReleaseError, ServiceError
+from spank_qrmi.errors import AcquisitionError, JournalError, ReleaseError, ServiceError
 from spank_qrmi.network.calls import Services
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.journal import Entry, Journal
@@ -758,3 +758,35 @@ def test_orphans_do_not_wait_beyond_the_deadline(
     request = Request(Verb.RELEASE, timeout_seconds=0, arguments=node.arguments, **STEP)
     answer = serving.ask(request)
     assert (answer.verdict, vendor.events) == ("run", [])
+
+
+def test_own_entries_are_released_before_others_are_looked_at(
+    node: Node, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(journal: Journal) -> None:
+        assert vendor.events_of("release") == {"token-a"}
+        raise JournalError("the disk broke")
+
+    node.acquire("a")
+    monkeypatch.setattr(Journal, "entries", break_down)
+    answer = node.release()
+    assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
+    assert "what other jobs have left is not released: the disk broke" in answer.logged("d")
+    assert node.journal_files() == 0
+
+
+def test_what_was_left_with_other_variables_is_another_ones_to_release(
+    node: Node, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def has_variables(_: LocalNetwork, node_variables: Mapping[str, str]) -> bool:
+        return not node_variables
+
+    monkeypatch.setattr(LocalNetwork, "has_variables", has_variables)
+    gone = Owner(os.uname().nodename, "another boot", 1, 2, 3)
+    other = Entry(**{**OF_STEP, "job_id": 5}, resource_name="b", token="token-b", owner=gone)
+    node.leave(replace(other, node_variables={"https_proxy": "http://proxy"}))
+    node.acquire("a")
+    node.release()
+    assert vendor.events_of("release") == {"token-a"}
+    node.release()
+    assert vendor.events_of("release") == {"token-a", "token-b"}
