@@ -5,6 +5,7 @@ Whether a resource is accessible is asked while it is being acquired. What the s
 the journal before it is asked, and leaves it once nothing is held. What becomes of one acquisition:
 
     acquire() …                     check() …   journal                    then
+    is not asked: over the quota    any         nothing                    _check_quota
     gave a token                    accessible  token                      held
     gave a token                    not         token, until released      release_refused
     failed, surely not acted        any         nothing                    forget
@@ -42,6 +43,7 @@ from spank_qrmi.network.worker_end import Network
 from spank_qrmi.protocol import Request
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import owner_of
+from spank_qrmi.state.quota import Quota
 from spank_qrmi.state.user_limits import NO_LIMITS, UserLimits
 
 log = logging.getLogger(__name__)
@@ -84,10 +86,11 @@ class Acquirer:
             # Then the network was not opened.
             return []
         services = self.network.services(self.deadline, self.node_variables)
-        return do_at_once(lambda item: self._acquire(*item, services), wanted, self.deadline)
+        quota = Quota(self.journal, self.request.uid)
+        return do_at_once(lambda item: self._acquire(*item, services, quota), wanted, self.deadline)
 
     def _acquire(
-        self, resource: Resource, variables: ResourceVariables, services: Services
+        self, resource: Resource, variables: ResourceVariables, services: Services, quota: Quota
     ) -> Acquired:
         sent_to = CLIENTS[resource.type].sent_to
         check_values_are_text(resource, variables)
@@ -105,6 +108,7 @@ class Acquirer:
         if hold is None or locked is None:
             return Acquired(resource, variables, _acquire_unrecorded(calls, check))
         with locked:
+            _check_quota(quota, locked)
             token = _Acquisition(calls, hold, locked, check).acquire()
         return Acquired(resource, variables, token)
 
@@ -130,6 +134,14 @@ class Acquirer:
             secret_keys=sorted(resource.secret_files.keys() & kept),
             has_users_endpoint=any(map(variables.is_users, CLIENTS[resource.type].sent_to)),
         )
+
+
+def _check_quota(quota: Quota, locked: LockedEntry) -> None:
+    try:
+        quota.check()
+    except QrmiError:
+        locked.remove()
+        raise
 
 
 def _remaining_seconds(request: Request) -> int | None:

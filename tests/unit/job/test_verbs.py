@@ -17,6 +17,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, JournalError, ReleaseError, ServiceError
 from spank_qrmi.network.calls import Services
 from spank_qrmi.protocol import Request, Verb
+from spank_qrmi.state import quota
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner, owner_of
 from tests.unit.conversation import SeenAnswer, ServingWorker
@@ -506,6 +507,24 @@ def test_variables_that_are_too_large_for_the_journal_are_refused(
         "release of a needs are larger than 16 KiB: export shorter ones"
     )
     assert (vendor.events_of("acquire"), node.journal_files()) == (set(), 0)
+
+
+def test_user_with_too_many_entries_gets_no_other(
+    node: Node, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """464 jobs with an endpoint that refuses each release left as many entries for ever."""
+    monkeypatch.setattr(quota, "MOST_OF_USER", 5)
+    own = (("a_QRMI_KEY", USER_KEY), ("a_QRMI_ENDPOINT", "https://mine"))
+    vendor.orders = {"release token-a": ReleaseError("refused")}
+    answers = []
+    for job_id in range(100, 110):
+        answers.append(node.acquire("a", variables=own, job_id=job_id))
+        node.release(job_id=job_id)
+    assert [answer.verdict for answer in answers] == ["run"] * 5 + ["fail"] * 5
+    [reason, _] = answers[-1].messages
+    assert reason.startswith("QPU a: this node holds 5 acquisitions of yours at endpoints of your")
+    assert (node.journal_files(), len([e for e in vendor.events if e == "acquire a"])) == (5, 5)
+    assert node.acquire("a", job_id=200, uid=1001).verdict == "run"
 
 
 def test_credential_of_the_site_is_not_sent_to_the_users_endpoint(

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How many entries a user and a node may have, and what it costs to count them."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.errors import AcquisitionError, JournalError
+from spank_qrmi.state import quota as module
+from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.quota import Quota
+
+UID = 1000
+
+
+@pytest.fixture(autouse=True)
+def _small_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_OF_USER", 3)
+    monkeypatch.setattr(module, "MOST_OF_NODE", 10)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "journal")
+
+
+def hold(journal: Journal, count: int, *, uid: int = UID, **changes: object) -> None:
+    for _ in range(count):
+        job_id = len(journal.names()) + 1
+        with journal.begin(Entry(job_id, 0, 0, uid, "a", "any", {}, **changes)):  # type: ignore[arg-type]
+            pass
+
+
+OWN = {"has_users_endpoint": True}
+FAILED = {"token": "t", "failure": "x"}
+
+
+def test_users_own_endpoints_and_failures_are_counted(journal: Journal) -> None:
+    hold(journal, 2, **OWN)
+    hold(journal, 1, **FAILED)
+    hold(journal, 2, token="t")
+    hold(journal, 3, uid=1001, **OWN)
+    quota = Quota(journal, UID)
+    quota.check()
+    hold(journal, 1, **FAILED)
+    for each in (quota, Quota(journal, UID)):
+        with pytest.raises(AcquisitionError) as caught:
+            each.check()
+        assert str(caught.value) == (
+            "this node holds 3 acquisitions of yours at endpoints of your own or whose release "
+            "failed: wait until they are released, or ask the administrator"
+        )
+    Quota(journal, 1001).check()
+    Quota(journal, 1002).check()
+
+
+def test_all_that_a_node_holds_is_counted(journal: Journal) -> None:
+    hold(journal, 10)
+    Quota(journal, UID).check()
+    hold(journal, 1)
+    with pytest.raises(AcquisitionError) as caught:
+        Quota(journal, UID).check()
+    assert str(caught.value) == (
+        "this node's journal holds more than 10 acquisitions: tell the administrator, whom "
+        "spank-qrmi status shows them"
+    )
+
+
+def test_contents_are_read_only_when_there_are_many_and_once(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    read = Journal.read
+
+    def note(journal: Journal, names: Iterable[str]) -> Iterator[Entry | JournalError]:
+        asked.append(list(names))
+        return read(journal, asked[-1])
+
+    monkeypatch.setattr(Journal, "read", note)
+    hold(journal, 3)
+    quota = Quota(journal, UID)
+    quota.check()
+    assert asked == []
+    for _ in range(2):
+        hold(journal, 1)
+        quota.check()
+    assert list(map(len, asked)) == [4, 1]
+
+
+def test_what_cannot_be_read_is_nobodys(journal: Journal, tmp_path: Path) -> None:
+    hold(journal, 3, **OWN)
+    (tmp_path / "journal" / "8-0-0-0123456789abcdef.json").write_text("{")
+    Quota(journal, UID).check()
