@@ -10,7 +10,8 @@
 #                   scripts and the loopback cluster, and of the packages on a clean root, also booted
 #   make demo       a QPU job on a Slurm cluster of its own; KEEP=1 leaves that up,
 #   make demo-stop  and this ends it
-#   make soak       hundreds of QPU jobs amid faults and kills; SOAK_JOBS=, SOAK_SEED=
+#   make soak       hundreds of QPU jobs amid faults and kills; SOAK_JOBS=, SOAK_SEED=;
+#                   ATTACK=1: jobs of one user whose endpoint refuses and hangs, against all others
 #   make bench      what a job pays for the plugin; BENCH_RUNS=, BENCH=srun,qpu
 #   make fuzz       hostile input, guided by coverage; FUZZ_SECONDS=, FUZZ_TARGETS=
 #   make mutants    how many changes of the code that acquires and releases no unit test notices
@@ -231,7 +232,8 @@ demo-stop:
 # The same SOAK_SEED draws the same jobs, faults and kills again.
 soak: APT_PACKAGES += $(SLURM_PACKAGES)
 soak: deps build wheel $(VENV)/ready
-	@$(VENV)/bin/python -m loopback.soak $(SOAK_JOBS:%=--jobs=%) $(SOAK_SEED:%=--seed=%)
+	@$(VENV)/bin/python -m loopback.$(if $(ATTACK),soak_attack,soak $(SOAK_SEED:%=--seed=%)) \
+		$(SOAK_JOBS:%=--jobs=%)
 
 # FUZZ_SECONDS for each target; FUZZ_TARGETS names some instead of all.
 FUZZ_SECONDS ?= 600
