@@ -8,7 +8,7 @@ worker except as the value of a variable.
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from spank_qrmi.protocol import VERSION, AnswerTag, Verdict, encode_record, preamble
 from spank_qrmi.redaction import Redactor
@@ -49,10 +49,11 @@ class AnswerWriter:
         """Send one line for the job's own output."""
         self._send_record(AnswerTag.MESSAGE, self._line(text))
 
-    def send_variable(self, name: str, value: str) -> None:
-        """Send one variable for the job's environment; raises ProtocolError if it cannot be one."""
-        pair = f"{name}={value}".encode("utf-8", "surrogateescape")
-        self._send_record(AnswerTag.VARIABLE, pair)
+    def send_variables(self, variables: Iterable[tuple[str, str]]) -> None:
+        """Send variables for the job's environment; raises ProtocolError for what cannot be one."""
+        for name, value in variables:
+            pair = f"{name}={value}".encode("utf-8", "surrogateescape")
+            self._send_record(AnswerTag.VARIABLE, pair)
 
     def end(self, verdict: Verdict, left_count: int = 0) -> None:
         """Send how much is left at services for later, the verdict and the end."""

@@ -16,7 +16,8 @@ CLIENTS: dict[str, type[Client]] = {
     "qiskit-runtime-service": QiskitRuntime,
     "pasqal-cloud": PasqalCloud,
 }
-"""Each `type` of qrmi_config.json with its client; new types go to the end, see `type_number`."""
+"""Each `type` of qrmi_config.json with its client. Its place is its number in log lines: new types
+go to the end."""
 
 
 def values_for_release(type_name: str, values: Mapping[str, str]) -> dict[str, str]:
@@ -26,8 +27,3 @@ def values_for_release(type_name: str, values: Mapping[str, str]) -> dict[str, s
         **(CLIENTS[type_name].keys if type_name in CLIENTS else {}),
     }
     return {key: value for key, value in values.items() if keys.get(key) is ReadTo.RELEASE}
-
-
-def type_number(type_name: str) -> int:
-    """Return the number that log lines show for a type; raise KeyError for an unknown one."""
-    return {name: number for number, name in enumerate(CLIENTS)}[type_name]

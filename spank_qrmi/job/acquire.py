@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spank_qrmi.answer import AnswerWriter
-from spank_qrmi.clients import CLIENTS, type_number
+from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration.qrmi_config import Config, load_config
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments
 from spank_qrmi.deadline import Deadline
@@ -42,9 +42,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         arguments = read_arguments(request, answer)
     except ArgumentError as error:
         answer.send_message(f"--qpu: {error}")
-        _answer_variables(
-            answer, [*common_variables(request.job_id, request.uid), *list_variables([])]
-        )
+        answer.send_variables([*common_variables(request.job_id, request.uid), *list_variables([])])
         answer.end(Verdict.FAIL)
         return
     journal = Journal(arguments.state_directory)
@@ -52,14 +50,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     try:
         config = _read_config(arguments, answer)
         resolution = resolve_qpus(request.qpu_option, config, is_strict=arguments.is_strict)
-        secrets = config.secrets()
-        for resource in resolution.resources:
-            secrets += resource.secrets()
-        answer.redactor.add(secrets)
-        wanted = [
-            (resource, collect_variables(resource, request.job_id, request.variables, secrets))
-            for resource in resolution.resources
-        ]
+        wanted = _collect_wanted(request, resolution, config, answer)
         if wanted:
             network.open(
                 [arguments.node_variables],
@@ -95,7 +86,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         messages.append(_conclusion(request, arguments))
     for message in messages:
         answer.send_message(message)
-    _answer_variables(answer, _variables_to_set(request, arguments, acquired))
+    answer.send_variables(_variables_to_set(request, arguments, acquired))
     # What the step's end has to release, or to tell.
     left_count = sum(entry.needs_release for entry in _read_entries(request, journal))
     answer.end(Verdict.RUN if acquired else Verdict.FAIL, left_count)
@@ -120,20 +111,29 @@ def _read_config(arguments: PluginArguments, answer: AnswerWriter) -> Config:
     return config
 
 
+def _collect_wanted(
+    request: Request, resolution: Resolution, config: Config, answer: AnswerWriter
+) -> list[Wanted]:
+    """Return the resources with their variables, of which all secrets are hidden from now on."""
+    # Those in files of their own are known since their resource is asked for.
+    of_files = (each for resource in resolution.resources for each in resource.secrets())
+    secrets = [*config.secrets(), *of_files]
+    answer.redactor.add(secrets)
+    return [
+        (resource, collect_variables(resource, request.job_id, request.variables, secrets))
+        for resource in resolution.resources
+    ]
+
+
 def _log_resolution(resolution: Resolution, config: Config) -> None:
     for resource in resolution.resources:
-        number = type_number(resource.type)
+        number = list(CLIENTS).index(resource.type)
         log.debug("name(%s), type(%d) found in %s", resource.name, number, Path(config.path).stem)
         for key, value in resource.environment.items():
             shown = MASK if resource.is_secret(key) else shown_value(key, value)
             log.debug("name(%s), %s=%s", resource.name, key, shown)
     for name, error in resolution.rejected:
         log.info("name(%s) skipped: %s", name, error)
-
-
-def _answer_variables(answer: AnswerWriter, variables: Sequence[tuple[str, str]]) -> None:
-    for name, value in variables:
-        answer.send_variable(name, value)
 
 
 def _acquire_resources(

@@ -52,8 +52,7 @@ def answer_variables(
         **_variables_of_options(request),
         **arguments.node_variables,
     }
-    for name, value in variables.items():
-        answer.send_variable(name, value)
+    answer.send_variables(variables.items())
     answer.end(Verdict.RUN)
 
 

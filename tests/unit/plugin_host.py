@@ -192,8 +192,7 @@ def answer_of(
         writer.log(logging.getLevelName(level.upper()), text)
     for message in messages:
         writer.send_message(message)
-    for name, value in variables:
-        writer.send_variable(name, value)
+    writer.send_variables(variables)
     writer.end(verdict, held)
     return bytes(sent)
 

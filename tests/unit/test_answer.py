@@ -33,7 +33,7 @@ def test_answer_is_sent_as_it_comes() -> None:
     pipe.writer.log(logging.DEBUG, "first")
     assert pipe.sent.endswith(b"first")
     pipe.writer.send_message("second")
-    pipe.writer.send_variable("NAME", "a=b\nc")
+    pipe.writer.send_variables([("NAME", "a=b\nc")])
     pipe.writer.end(Verdict.FAIL, left_count=3)
     assert pipe.answer() == SeenAnswer(
         logs=[("d", "first")],
@@ -81,7 +81,7 @@ def test_readable_text_is_cleared_and_limited() -> None:
 def test_variables_keep_secrets_and_foreign_bytes() -> None:
     pipe = Pipe()
     pipe.writer.redactor.add([SECRET])
-    pipe.writer.send_variable("A_TOKEN", f"{SECRET}\udcff")
+    pipe.writer.send_variables([("A_TOKEN", f"{SECRET}\udcff")])
     pipe.writer.end(Verdict.RUN)
     assert pipe.answer().variables == [("A_TOKEN", f"{SECRET}\udcff")]
 
@@ -90,7 +90,7 @@ def test_variables_keep_secrets_and_foreign_bytes() -> None:
 def test_variable_that_cannot_be_one_is_refused_and_not_sent(value: str) -> None:
     pipe = Pipe()
     with pytest.raises(ProtocolError):
-        pipe.writer.send_variable("NAME", value)
+        pipe.writer.send_variables([("NAME", value)])
     pipe.writer.end(Verdict.RUN)
     assert pipe.answer().variables == []
 

@@ -90,8 +90,7 @@ def test_answer_says_what_was_said_and_no_secret(
             writer.send_message(secret + text)
         else:
             writer.log(LEVELS[level], text + secret)
-    for name, value in variables:
-        writer.send_variable(name, value)
+    writer.send_variables(variables)
     writer.end(*end)
     answer = read_answer(in_pieces(bytes(sent), 16))
     assert (answer.variables, answer.verdict, answer.held) == (variables, end[0].value, end[1])

@@ -132,7 +132,7 @@ PASQAL_CLOUD = Vendor(
 )
 
 VENDORS: tuple[Vendor, ...] = (DIRECT_ACCESS, QISKIT_RUNTIME, PASQAL_CLOUD)
-"""In the order of their numbers, see `type_number`."""
+"""In the order of their numbers, their places in `CLIENTS`."""
 
 HOLDERS = tuple(each for each in VENDORS if each.holds)
 """Those whose services hold something for a job."""

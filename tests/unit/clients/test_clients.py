@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import spank_qrmi.clients
-from spank_qrmi.clients import CLIENTS, type_number
+from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import ReadTo, path_segment
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.redaction import is_secret_name
@@ -23,13 +23,7 @@ each_vendor = each_of(VENDORS)
 
 
 def test_types_keep_their_numbers() -> None:
-    assert [type_number(each.type_name) for each in VENDORS] == list(range(len(CLIENTS)))
-
-
-@pytest.mark.parametrize("type_name", ["", "Direct-Access", "no-such-type"])
-def test_unknown_types_have_no_number(type_name: str) -> None:
-    with pytest.raises(KeyError):
-        type_number(type_name)
+    assert [each.type_name for each in VENDORS] == list(CLIENTS)
 
 
 @each_vendor

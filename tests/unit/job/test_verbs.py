@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from spank_qrmi.clients import type_number
+from spank_qrmi.clients import CLIENTS
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, JournalError, ReleaseError, ServiceError
 from spank_qrmi.network.calls import Services
@@ -140,7 +140,7 @@ def test_log_tells_what_was_found_and_hides_secrets(node: Node) -> None:
         f"argv[0] = [{node.config_path}]",
         f"argv[1] = [--state-dir={node.state_directory}]",
         "argv[2] = [--env:PROXY_PASSWORD=****]",
-        f"name(a), type({type_number(TYPE)}) found in qrmi_config",
+        f"name(a), type({list(CLIENTS).index(TYPE)}) found in qrmi_config",
         "name(a), QRMI_KEY=****",
         "name(a), QRMI_ENDPOINT=https://site",
     ]

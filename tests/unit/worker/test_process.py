@@ -96,8 +96,8 @@ def test_error_after_a_part_of_the_answer_becomes_a_verdict(
     serving: ServingWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def verb(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
-        answer.send_variable("A", "1")
-        answer.send_variable("B", "\0")
+        answer.send_variables([("A", "1")])
+        answer.send_variables([("B", "\0")])
 
     monkeypatch.setitem(worker._VERBS, Verb.ACQUIRE, verb)
     answer = serving.ask(REQUEST)
