@@ -16,6 +16,8 @@ RETRY_SECONDS = 300
 """How long what could not be released is left alone after the first failure; then twice as long."""
 
 LONGEST_RETRY_SECONDS = 6 * 3600
+LONGEST_RETRY_OF_SITE_SECONDS = 1800
+"""At a site's endpoint, somebody pays for what is open there until it is tried again."""
 
 _MOST_RETRIED_AT_ONCE = 32
 # Of the threads, which are 64. A user may have entries at several services.
@@ -38,8 +40,9 @@ def is_due(entry: Entry, now: float) -> bool:
     """Return whether to try an entry that may have failed before, `now` in Unix seconds."""
     if entry.failed_at is None or now < entry.failed_at:
         return True
+    longest = LONGEST_RETRY_SECONDS if entry.has_users_endpoint else LONGEST_RETRY_OF_SITE_SECONDS
     doublings = min(max(0, entry.failures - 1), LONGEST_RETRY_SECONDS.bit_length())
-    due_at = entry.failed_at + min(RETRY_SECONDS << doublings, LONGEST_RETRY_SECONDS)
+    due_at = entry.failed_at + min(RETRY_SECONDS << doublings, longest)
     if entry.ends_at is not None and entry.ends_at > entry.failed_at:
         due_at = min(due_at, entry.ends_at)
     return now >= due_at

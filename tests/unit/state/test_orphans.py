@@ -4,8 +4,11 @@
 import os
 from dataclasses import replace
 
+import pytest
+
 from spank_qrmi.state.journal import Entry
 from spank_qrmi.state.orphans import (
+    LONGEST_RETRY_OF_SITE_SECONDS,
     LONGEST_RETRY_SECONDS,
     RETRY_SECONDS,
     in_fair_order,
@@ -94,16 +97,21 @@ def test_order_in_which_orphans_are_tried() -> None:
     ]
 
 
-def test_what_fails_again_and_again_is_tried_less_often() -> None:
+@pytest.mark.parametrize(
+    ("is_users", "longest"),
+    [(True, [19200, LONGEST_RETRY_SECONDS]), (False, [LONGEST_RETRY_OF_SITE_SECONDS] * 2)],
+)
+def test_what_fails_again_and_again_is_tried_less_often(is_users: bool, longest: list[int]) -> None:
+    failed = entry_of("a", failed_at=NOW, ends_at=None, has_users_endpoint=is_users)
     pauses = [
         next(
             seconds
             for seconds in range(0, 10**6, RETRY_SECONDS)
-            if is_due(entry_of("a", failed_at=NOW, failures=failures, ends_at=None), NOW + seconds)
+            if is_due(replace(failed, failures=failures), NOW + seconds)
         )
         for failures in (0, 1, 2, 3, 7, 8, 2**62)
     ]
-    assert pauses == [300, 300, 600, 1200, 19200, LONGEST_RETRY_SECONDS, LONGEST_RETRY_SECONDS]
+    assert pauses == [300, 300, 600, 1200, *longest, longest[1]]
     ends_soon = entry_of("a", failed_at=NOW, failures=9, ends_at=NOW + 400)
     assert not is_due(ends_soon, NOW + 399)
     assert is_due(ends_soon, NOW + 400)
