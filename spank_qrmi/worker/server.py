@@ -113,9 +113,13 @@ class WorkerServer:
         return max(0.0, self._used_at + self._idle_seconds - time.monotonic()) * 1000
 
     def _lacks_ready_worker(self) -> bool:
-        """Return whether to fork one: beside those at work it would only take memory."""
-        is_at_work = any(each.worker_pid is not None for each in self._connections.values())
-        return self._ready is None and self._forks_ahead and not (self._is_ending or is_at_work)
+        """Return whether to fork one.
+
+        Beside a single one at work it would only take memory; where several are, more will come.
+        """
+        at_work = sum(each.worker_pid is not None for each in self._connections.values())
+        is_wanted = self._ready is None and self._forks_ahead and not self._is_ending
+        return is_wanted and at_work != 1
 
     def _use_the_quiet(self) -> None:
         """Have a worker ready for the next plugin, or end if there was none for long."""

@@ -416,6 +416,19 @@ def test_none_is_ready_beside_one_at_work(tmp_path: Path) -> None:
         assert ready_worker_of(unit.pid) != at_work
 
 
+def test_one_is_ready_beside_several_at_work(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, ECHO) as unit,
+        asked(unit.path) as first,
+        asked(unit.path) as second,
+    ):
+        assert first.is_started()
+        assert second.is_started()
+        server = unit.pid
+        assert server is not None
+        wait_until(lambda: len(children_of(server)) == 3, PATIENCE_SECONDS, "worker that is ready")
+
+
 def test_ready_worker_that_was_killed_is_replaced(tmp_path: Path) -> None:
     with serving(tmp_path, ECHO) as unit:
         server = serve_one(unit)
