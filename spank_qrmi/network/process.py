@@ -61,7 +61,7 @@ def main(channel: socket.socket, parent_pid: int) -> NoReturn:
     # As the worker: what is sent to a job's tasks may be sent to us too. Its end ends us.
     privileges.block_signals()
     channel = keep_only(channel)
-    # But standard error nothing is left to read or to spoil.
+    # Leaves nothing but standard error to read or to spoil.
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1):
         os.dup2(nothing, descriptor)
