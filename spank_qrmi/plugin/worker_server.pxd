@@ -24,8 +24,9 @@ cdef extern from *:
 
 cdef enum:
     PASSED_COUNT = 2
-    # systemd may have to start the server first.
-    START_MILLISECONDS = 1000
+    # systemd may have to start the server first. Where hundreds of jobs begin at once it has little of the
+    # processors: workers that were started besides would leave it less.
+    START_MILLISECONDS = 5000
 
 cdef enum WorkerState:
     WORKER_RUNS
