@@ -29,6 +29,10 @@ EPILOG_MARGIN_SECONDS = 5.0
 ORPHAN_SECONDS = 5.0
 """How long a job's end may take for what other jobs have left behind."""
 
+UNCHANGED_SECONDS = 60.0
+"""What was written since then is of a living step, or was tried: where many short jobs end, each
+would read the entries of all."""
+
 
 def release(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
     """Release what the journal says the step holds; what fails stays in the journal.
@@ -131,13 +135,14 @@ def _read_orphans(journal: Journal, own: Sequence[Entry], network: Network) -> l
     If the step has entries, the network is open, and only for some variables.
     """
     own_names = {entry.file_name for entry in own}
+    now = time.time()
     others = (
         entry
-        for entry in journal.entries()
+        for entry in journal.entries_before(now - UNCHANGED_SECONDS)
         if isinstance(entry, Entry) and entry.file_name not in own_names
         if not own or network.has_variables(entry.node_variables)
     )
-    return select_orphans_to_retry(others, time.time())
+    return select_orphans_to_retry(others, now)
 
 
 def _release_orphans(orphans: Sequence[Entry], releaser: Releaser, answer: AnswerWriter) -> None:

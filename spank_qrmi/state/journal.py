@@ -9,6 +9,7 @@ entry holds the lock of its file, see `locked_files`; to read one needs none.
 import contextlib
 import errno
 import logging
+import math
 import os
 import re
 import stat
@@ -157,6 +158,10 @@ def _is_entry(name: str) -> bool:
     return _ENTRY_NAME.fullmatch(name) is not None
 
 
+def _written_at(file: os.DirEntry[str]) -> float:
+    return file.stat(follow_symlinks=False).st_mtime
+
+
 class LockedEntry:
     """An entry that nobody else works on until it is closed."""
 
@@ -259,6 +264,10 @@ class Journal:
         """
         return self.read(self.names("" if job_id is None else f"{job_id}-"))
 
+    def entries_before(self, unix_seconds: float) -> Iterator[Entry | JournalError]:
+        """Yield what was last written before then, see `entries`."""
+        return self.read(filter(_is_entry, self._all_names(unix_seconds)))
+
     def entries_of_step(
         self, job_id: int, restart_count: int, step_id: int
     ) -> Iterator[Entry | JournalError]:
@@ -310,14 +319,19 @@ class Journal:
             return False
         return True
 
-    def _all_names(self) -> list[str]:
+    def _all_names(self, before_unix_seconds: float = math.inf) -> list[str]:
+        names = []
         with (
             self._as_journal_errors("cannot read"),
             contextlib.suppress(FileNotFoundError),
             open_trusted_folder(self._directory) as directory,
         ):
-            return sorted(each.name for each in os.scandir(directory))
-        return []
+            for each in os.scandir(directory):
+                # It may be gone: entries of others come and go.
+                with contextlib.suppress(FileNotFoundError):
+                    if before_unix_seconds == math.inf or _written_at(each) < before_unix_seconds:
+                        names.append(each.name)
+        return sorted(names)
 
     def _read_entry(self, directory: int, name: str) -> Entry | JournalError:
         """Read one entry; raise FileNotFoundError if it was released meanwhile."""

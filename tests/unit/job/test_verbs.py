@@ -15,6 +15,7 @@ import pytest
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, JournalError, ReleaseError, ServiceError
+from spank_qrmi.job.release import UNCHANGED_SECONDS
 from spank_qrmi.network.calls import Services
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state import quota
@@ -90,9 +91,10 @@ class Node:
         )
         return self.serving.ask(request)
 
-    def leave(self, entry: Entry) -> None:
+    def leave(self, entry: Entry, ago_seconds: float = 2 * UNCHANGED_SECONDS) -> None:
         with Journal(self.state_directory).begin(entry):
-            pass
+            written_at = time.time() - ago_seconds
+            os.utime(self.state_directory / entry.file_name, (written_at, written_at))
 
     def journal_files(self) -> int:
         return len(list(self.state_directory.glob("*")))
@@ -764,6 +766,18 @@ def test_end_of_a_step_tries_again_what_others_have_left(
     assert (vendor.events, node.journal_files()) == ([], 1)
 
 
+def test_end_of_a_step_leaves_alone_what_was_written_lately(node: Node, vendor: FakeVendor) -> None:
+    others = {**OF_STEP, "job_id": 5, "owner": Owner(os.uname().nodename, "another boot", 1, 2, 3)}
+    entry = Entry(**others, resource_name="b", token="token-b")
+    node.leave(entry, ago_seconds=UNCHANGED_SECONDS / 2)
+    node.acquire("a")
+    node.release()
+    assert vendor.events_of("release") == {"token-a"}
+    node.leave(entry)
+    node.release()
+    assert vendor.events_of("release") == {"token-a", "token-b"}
+
+
 def test_orphans_do_not_wait_beyond_the_deadline(
     node: Node, vendor: FakeVendor, serving: ServingWorker
 ) -> None:
@@ -782,12 +796,12 @@ def test_orphans_do_not_wait_beyond_the_deadline(
 def test_own_entries_are_released_before_others_are_looked_at(
     node: Node, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def break_down(journal: Journal) -> None:
+    def break_down(journal: Journal, unix_seconds: float) -> None:
         assert vendor.events_of("release") == {"token-a"}
         raise JournalError("the disk broke")
 
     node.acquire("a")
-    monkeypatch.setattr(Journal, "entries", break_down)
+    monkeypatch.setattr(Journal, "entries_before", break_down)
     answer = node.release()
     assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
     assert "what other jobs have left is not released: the disk broke" in answer.logged("d")

@@ -420,6 +420,9 @@ def test_all_entries_and_those_of_a_job(folder: Path) -> None:
     assert sorted(map(repr, journal.entries())) == sorted(map(repr, entries))
     assert sorted(map(repr, journal.entries(7))) == sorted(map(repr, entries[:3]))
     assert list(journal.entries(70)) == []
+    for index, entry in enumerate(entries):
+        os.utime(folder / entry.file_name, (index, index))
+    assert list(journal.entries_before(2)) == entries[:2]
 
 
 def test_entry_that_was_spoilt_meanwhile_is_not_locked(folder: Path) -> None:
