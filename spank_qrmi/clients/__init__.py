@@ -6,7 +6,7 @@ Adding a vendor is one module and one line in `CLIENTS`.
 
 from collections.abc import Mapping
 
-from spank_qrmi.clients.base import SITES_LOGIN, Client, ReadTo
+from spank_qrmi.clients.base import Client, ReadTo
 from spank_qrmi.clients.direct_access import DirectAccess
 from spank_qrmi.clients.pasqal_cloud import PasqalCloud
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
@@ -22,8 +22,5 @@ go to the end."""
 
 def values_for_release(type_name: str, values: Mapping[str, str]) -> dict[str, str]:
     """Return those values of a resource that its release needs; none for an unknown type."""
-    keys = {
-        SITES_LOGIN: ReadTo.RELEASE,
-        **(CLIENTS[type_name].keys if type_name in CLIENTS else {}),
-    }
+    keys = CLIENTS[type_name].keys if type_name in CLIENTS else {}
     return {key: value for key, value in values.items() if keys.get(key) is ReadTo.RELEASE}

@@ -22,11 +22,6 @@ UNLIMITED_SECONDS = 0xFFFFFFFF
 largest 32-bit number."""
 
 
-SITES_LOGIN = "=SITES_LOGIN"
-"""Stands among a resource's values if its endpoints and credentials are all the site's. No variable
-has such a name, so nobody but the worker says so."""
-
-
 def path_segment(text: str) -> str:
     """Return `text` as one segment of a URL's path; raise AcquisitionError if it cannot be one."""
     # A URL with one of these is another URL to a service, or to a proxy on the way.
@@ -40,7 +35,9 @@ class Settings:
     """One resource as a client sees it: its name and its variables without the `<name>_` prefix.
 
     Blank values count as unset. `remaining_seconds` is what is left of the job's time limit, None
-    for a job without one. `values` holds secrets and is left out of `repr`.
+    for a job without one. With `has_sites_login` endpoints and credentials are all the site's, and
+    its access token is the node's, shared by jobs; any other is the job's own. `values` holds
+    secrets and is left out of `repr`.
     """
 
     failure: ClassVar[type[QrmiError]] = AcquisitionError
@@ -55,11 +52,7 @@ class Settings:
     resource_name: str
     values: Mapping[str, str] = field(repr=False)
     remaining_seconds: int | None = None
-
-    @property
-    def has_sites_login(self) -> bool:
-        """Whether its access token is the node's, shared by jobs; any other is the job's own."""
-        return SITES_LOGIN in self.values
+    has_sites_login: bool = False
 
     def get(self, key: str) -> str | None:
         """Return the stripped value of `key`, or None if it is unset or blank."""

@@ -36,7 +36,7 @@ from spank_qrmi.job.environment import (
     check_credentials_stay_home,
     check_sites_choices,
     check_values_are_text,
-    client_values,
+    has_sites_login,
 )
 from spank_qrmi.network.calls import ResourceCalls, Services
 from spank_qrmi.network.worker_end import Network
@@ -96,14 +96,16 @@ class Acquirer:
         check_values_are_text(resource, variables)
         check_sites_choices(resource, variables, () if self.allows_user_endpoints else sent_to)
         check_credentials_stay_home(resource, variables, sent_to)
-        values = client_values(variables, sent_to)
-        settings = Settings(resource.name, values, _remaining_seconds(self.request))
+        settings = Settings(
+            *(resource.name, variables.values, _remaining_seconds(self.request)),
+            has_sites_login=has_sites_login(variables, sent_to),
+        )
         calls = services.resource_calls(resource.type, settings)
         hold = calls.hold
         whose = (self.request.uid, self.journal, self.deadline)
         with self.limits.admit(*whose, is_held=hold is not None):
             check = begin(lambda: _access_error(calls))
-            entry = None if hold is None else self._entry(resource, variables, values, hold)
+            entry = None if hold is None else self._entry(resource, variables, settings, hold)
             locked = None if entry is None else self.journal.begin(entry)
         if hold is None or locked is None:
             return Acquired(resource, variables, _acquire_unrecorded(calls, check))
@@ -113,10 +115,10 @@ class Acquirer:
         return Acquired(resource, variables, token)
 
     def _entry(
-        self, resource: Resource, variables: ResourceVariables, values: dict[str, str], hold: Hold
+        self, resource: Resource, variables: ResourceVariables, settings: Settings, hold: Hold
     ) -> Entry:
         now = time.time()
-        kept = values_for_release(resource.type, values)
+        kept = values_for_release(resource.type, settings.values)
         response_seconds = self.deadline.remaining_seconds() + LATE_RESPONSE_SECONDS
         return Entry(
             self.request.job_id,
@@ -133,6 +135,7 @@ class Acquirer:
             ends_at=math.ceil(now + response_seconds + hold.longest_seconds),
             secret_keys=sorted(resource.secret_files.keys() & kept),
             has_users_endpoint=any(map(variables.is_users, CLIENTS[resource.type].sent_to)),
+            has_sites_login=settings.has_sites_login,
         )
 
 

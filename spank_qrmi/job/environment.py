@@ -4,7 +4,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from spank_qrmi.clients.base import SITES_LOGIN, UNLIMITED_SECONDS
+from spank_qrmi.clients.base import UNLIMITED_SECONDS
 from spank_qrmi.clients.request import plain_url
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.errors import AcquisitionError
@@ -90,14 +90,10 @@ def _is_same(value: str, site_value: str) -> bool:
     return value == site_value or (url is not None and plain_url(value) == url)
 
 
-def client_values(
-    variables: ResourceVariables, sent_to: Mapping[str, Iterable[str]]
-) -> dict[str, str]:
-    """Return the variables for the resource's client, with `SITES_LOGIN` if that is true."""
-    keys = {key for endpoint, credentials in sent_to.items() for key in (endpoint, *credentials)}
-    if any(map(variables.is_users, keys)):
-        return variables.values
-    return {**variables.values, SITES_LOGIN: "1"}
+def has_sites_login(variables: ResourceVariables, sent_to: Mapping[str, Iterable[str]]) -> bool:
+    """Return whether endpoints and credentials, see `Client.sent_to`, are all the site's."""
+    keys = (key for endpoint, credentials in sent_to.items() for key in (endpoint, *credentials))
+    return not any(map(variables.is_users, keys))
 
 
 def check_values_are_text(resource: Resource, variables: ResourceVariables) -> None:

@@ -126,7 +126,7 @@ def _give_back(entry: Entry, token: str, services: Services) -> None:
     if entry.resource_type not in CLIENTS:
         raise ReleaseError(f"{entry.resource_type} is no resource type that this version knows")
     check_certificates(entry.node_variables)
-    settings = Settings(entry.resource_name, entry.values)
+    settings = Settings(entry.resource_name, entry.values, has_sites_login=entry.has_sites_login)
     services.resource_calls(entry.resource_type, settings).release(token)
 
 

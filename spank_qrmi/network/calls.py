@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Protocol
 
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.clients.base import SITES_LOGIN, Client, Exchange, Hold, Settings
+from spank_qrmi.clients.base import Client, Exchange, Hold, Settings
 from spank_qrmi.clients.qrun_service import quantum_system_from
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.errors import ProtocolError, ServiceError
@@ -118,7 +118,7 @@ class Services(Protocol):
 
         They are the site's. Raises VariableError if they describe none.
         """
-        settings = Settings("", {**values, SITES_LOGIN: "1"})
+        settings = Settings("", values, has_sites_login=True)
         system = subject_of(QUANTUM_SYSTEM, settings)
         return QuantumJobs(self.ask_about(system, QUANTUM_SYSTEM, settings))
 

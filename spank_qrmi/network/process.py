@@ -185,10 +185,11 @@ class _Work:
             self._users_exchange = Exchange(http, TokenSource(http))
 
     def add_subject(
-        self, subject_number: str, kind: str, name: str, seconds: str, *variables: str
+        self, subject_number: str, kind: str, name: str, seconds: str, whose: str, *variables: str
     ) -> None:
         """Take what calls with this number are about."""
-        settings = Settings(name, fields_to_pairs(variables), int(seconds) if seconds else None)
+        remaining_seconds = int(seconds) if seconds else None
+        settings = Settings(name, fields_to_pairs(variables), remaining_seconds, whose == "site")
         # Made once a call needs it: what cannot be made fails that call, and no other.
         self._subjects[subject_number] = cache(partial(subject_of, kind, settings))
         if self._failure is None:

@@ -289,7 +289,8 @@ class _RemoteServices(Services):
         """Tell the process what it will be asked about; return what asks it about that."""
         number, remaining = str(next(self._numbers)), settings.remaining_seconds
         seconds = "" if remaining is None else str(remaining)
-        fields = (kind, settings.resource_name, seconds, *pairs_to_fields(settings.values))
+        whose = "site" if settings.has_sites_login else ""
+        fields = (kind, settings.resource_name, seconds, whose, *pairs_to_fields(settings.values))
         self._network.order(Order.SUBJECT, self._work, number, *fields)
         login = subject.login if settings.has_sites_login else None
         return partial(self._ask, login, number)

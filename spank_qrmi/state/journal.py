@@ -57,7 +57,8 @@ class Entry:
 
     `values` are those of the resource's variables that a release needs, without the `<name>_`
     prefix, `secret_keys` those of them that are secret whatever their name. `has_users_endpoint`
-    says that the user chose where one of them leads to, not the site. `node_variables` are the
+    says that the user chose where one of them leads to, not the site; `has_sites_login` that he
+    chose neither that nor credentials, so that the node's token is for it. `node_variables` are the
     node's: what it sets for requests (proxies, certificates); on disk they are called
     "environment", as earlier releases read them. `hold` says in words what the service holds, and
     `ends_at` when that has ended by itself at the latest. `failure` is why the last release failed,
@@ -84,6 +85,7 @@ class Entry:
     failures: int = 0
     secret_keys: list[str] = field(default_factory=list)
     has_users_endpoint: bool = False
+    has_sites_login: bool = False
 
     @property
     def file_name(self) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from spank_qrmi.clients.base import SITES_LOGIN, Settings
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.job.environment import (
@@ -13,10 +12,10 @@ from spank_qrmi.job.environment import (
     check_credentials_stay_home,
     check_sites_choices,
     check_values_are_text,
-    client_values,
     collect_variables,
     common_variables,
     export_variable,
+    has_sites_login,
     job_timeout_seconds,
     list_variables,
     resource_variables,
@@ -206,11 +205,9 @@ def test_what_would_take_long_to_read_is_not_read() -> None:
 def test_login_is_noted_as_the_sites_if_no_part_of_it_is_a_users() -> None:
     is_sites = {"QRMI_MODE": True, "QRMI_CRN": False, "QRMI_KEY": False, "QRMI_IAM": False}
     for key, expected in is_sites.items():
-        values = client_values(variables_of((f"a_{key}", "mine")), SENT_TO)
-        assert Settings("a", values).has_sites_login is expected, key
-    assert Settings("a", client_values(variables_of(), SENT_TO)).has_sites_login
-    # Nothing that a user exports, or an administrator writes, has that name.
-    assert not variables_of((f"a_{SITES_LOGIN}", "1")).values.keys() & {SITES_LOGIN}
+        variables = variables_of((f"a_{key}", "mine"))
+        assert has_sites_login(variables, SENT_TO) is expected, key
+    assert has_sites_login(variables_of(), SENT_TO)
 
 
 def test_what_the_site_alone_may_choose_is_refused_to_users() -> None:

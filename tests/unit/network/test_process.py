@@ -52,7 +52,7 @@ for proxy, client in clients.items():
                 base = variables[key]
                 variables[key] = base.replace("http:", "https:") if url == "https" else url or base
             name = each["name"]
-            work.add_subject(name, each["type"], name, "60", *pairs_to_fields(variables))
+            work.add_subject(name, each["type"], name, "60", "", *pairs_to_fields(variables))
             work.add_token(name, name, "", "0")
             try:
                 work.result_of(Call.LOG_IN, name)
@@ -62,7 +62,7 @@ for proxy, client in clients.items():
                 released.add(each["type"])
             except QrmiError as error:
                 error_fields(error)
-        work.add_subject("jobs", QUANTUM_SYSTEM, "", "", *pairs_to_fields(values))
+        work.add_subject("jobs", QUANTUM_SYSTEM, "", "", "", *pairs_to_fields(values))
         for call, field in ((Call.LIST, "1.0"), (Call.REMOVE, "no-such-job")):
             try:
                 work.result_of(call, "jobs", field)

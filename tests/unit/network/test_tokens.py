@@ -4,13 +4,13 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from spank_qrmi.clients import qrun_variables as names
-from spank_qrmi.clients.base import SITES_LOGIN, Settings
+from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.tokens import LONGEST_TOKEN
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AuthenticationError, ServiceError
@@ -46,7 +46,8 @@ class Node:
         self.cache = TokenCache(folder, self.hidden.extend)
         resources = site_config(base_url)["resources"]
         [resource] = [each for each in resources if each["name"] == "ibm_sherbrooke"]
-        self.values = {**resource["environment"], SITES_LOGIN: "1"}
+        self.values: dict[str, str] = resource["environment"]
+        self.is_sites = True
 
     @contextlib.contextmanager
     def network(self) -> Iterator[Network]:
@@ -60,7 +61,7 @@ class Node:
         """Give a job's client, with some of the variables changed by the configuration."""
         with self.network() as network:
             services = network.services(Deadline(PATIENCE_SECONDS), {})
-            settings = Settings("ibm_sherbrooke", {**self.values, **changes}, 60)
+            settings = Settings("ibm_sherbrooke", {**self.values, **changes}, 60, self.is_sites)
             yield services.resource_calls("qiskit-runtime-service", settings)
 
     def check(self, **changes: str) -> None:
@@ -164,16 +165,11 @@ def test_each_login_has_a_token_of_its_own(node: Node) -> None:
     assert (len(node.logins()), len(list(node.tokens.iterdir()))) == (2, 2)
 
 
-def without_note(values: Mapping[str, str]) -> dict[str, str]:
-    """Return the same variables as if a user had brought one of them."""
-    return {key: value for key, value in values.items() if key != SITES_LOGIN}
-
-
 def test_login_of_a_user_neither_takes_nor_leaves_a_token(node: Node) -> None:
     node.check()
     [path] = node.tokens.iterdir()
     content = path.read_bytes()
-    node.values = without_note(node.values)
+    node.is_sites = False
     node.check()
     node.check(**{API_KEY: OPEN_PLAN_API_KEY, SERVICE_CRN: OPEN_PLAN_SERVICE_CRN})
     # As an endpoint of a user's may on purpose, it refuses the token.
@@ -187,8 +183,8 @@ def test_login_of_a_user_has_another_token_within_one_job(node: Node) -> None:
     node.check()
     with node.network() as network:
         services = network.services(Deadline(PATIENCE_SECONDS), {})
-        for values in (node.values, without_note(node.values)):
-            settings = Settings("ibm_sherbrooke", values, 60)
+        for is_sites in (True, False):
+            settings = Settings("ibm_sherbrooke", node.values, 60, is_sites)
             services.resource_calls("qiskit-runtime-service", settings).check_accessible()
     assert (node.site.tokens_issued, len(node.logins())) == (2, 2)
 
@@ -254,7 +250,9 @@ def test_process_that_hangs_while_it_fetches_a_token_has_opened_no_session(node:
         network.open([{}], DEFAULT_WORKER_USER, 60, token_cache=node.cache)
         network.wait_until_open(Deadline(PATIENCE_SECONDS))
         services = network.services(Deadline(0.1), {})
-        client = services.resource_calls("qiskit-runtime-service", Settings("a", node.values, 60))
+        client = services.resource_calls(
+            "qiskit-runtime-service", Settings("a", node.values, 60, True)
+        )
         with pytest.raises(ServiceError) as caught:
             client.acquire()
     assert (str(caught.value), caught.value.may_have_acted) == (SILENT, False)
@@ -281,7 +279,9 @@ def outcome_of(node: Node, *told: tuple[str, ...]) -> str:
         network.open([{}], DEFAULT_WORKER_USER, 60, token_cache=node.cache)
         network.wait_until_open(Deadline(PATIENCE_SECONDS))
         services = network.services(Deadline(PATIENCE_SECONDS), {})
-        client = services.resource_calls("qiskit-runtime-service", Settings("a", node.values, 60))
+        client = services.resource_calls(
+            "qiskit-runtime-service", Settings("a", node.values, 60, True)
+        )
         with pytest.raises(ServiceError) as caught:
             client.check_accessible()
     return str(caught.value)
