@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 HOST = "127.0.0.1"
 START_SECONDS = 60.0
+_SINCE_AN_HOUR = timedelta(hours=-1)
 _CHUNK_BYTES = 65536
 
 
@@ -31,13 +32,16 @@ class TlsEntrance:
 
 
 @contextmanager
-def tls_entrance_to(url: str, folder: Path) -> Iterator[TlsEntrance]:
+def tls_entrance_to(
+    url: str, folder: Path, *, begins_in: timedelta = _SINCE_AN_HOUR
+) -> Iterator[TlsEntrance]:
     """Forward https on a free port to the service at `url`, with certificate and key in `folder`.
 
-    Raises TimeoutError if that does not begin.
+    The certificate is valid for a day, which `begins_in` so long. Raises TimeoutError if the
+    entrance does not open.
     """
     certificate, key = folder / "certificate.pem", folder / "key.pem"
-    _make_certificate(certificate, key)
+    _make_certificate(certificate, key, datetime.now(timezone.utc) + begins_in)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
     forwarder = _Forwarder(url, tls)
@@ -99,17 +103,16 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-def _make_certificate(certificate: Path, key: Path) -> None:
+def _make_certificate(certificate: Path, key: Path, begins_at: datetime) -> None:
     """Write a certificate for the loopback address that is its own authority, and its key."""
     private_key = ec.generate_private_key(ec.SECP256R1())
     public_key = private_key.public_key()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "simulated site")])
     identifier = x509.SubjectKeyIdentifier.from_public_key(public_key)
-    now = datetime.now(timezone.utc)
     made = (
         x509.CertificateBuilder(name, name, public_key, x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(begins_at)
+        .not_valid_after(begins_at + timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(_usage(), critical=True)
         .add_extension(identifier, critical=False)

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import ssl
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -17,7 +18,16 @@ log = logging.getLogger(__name__)
 _HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 # A system's own folder has a hundred and more; a few are what an administrator has added.
 _FEWEST_OF_A_SYSTEM = 20
-_ADVICE = "{} is set and must name the certificates that prove it"
+_ADVICE = (
+    "{0} must name the certificates that prove it: the administrator sets it by --env:{0}= in "
+    "plugstack.conf"
+)
+_NAME_OTHERS = "name the site's certificates by --env:SSL_CERT_FILE= in plugstack.conf"
+
+# What OpenSSL's verification says, see X509_STORE_CTX_get_error(3).
+_NOT_YET_VALID, _EXPIRED = 9, 10
+_OF_ANOTHER_HOST = {62, 64}
+_WITHOUT_AUTHORITY = {2, 18, 19, 20, 21}
 
 
 def trust_of(variables: Mapping[str, str]) -> tuple[ssl.SSLContext, str]:
@@ -35,20 +45,42 @@ def trust_of(variables: Mapping[str, str]) -> tuple[ssl.SSLContext, str]:
     return _trust_of_system()
 
 
-def is_untrusted(error: OSError | None) -> bool:
-    """Return whether a connection was refused for its certificate."""
+def is_final(error: OSError | None) -> bool:
+    """Return whether the next connection would not come about either."""
     return isinstance(error, ssl.SSLCertVerificationError)
 
 
 def connection_reason(error: OSError, advice: str) -> str:
-    """Return why there is no connection as the end of a sentence, or nothing."""
+    """Return why there is no connection as the end of a sentence, or nothing.
+
+    `advice` is for a certificate of an unknown authority.
+    """
     match error:
         case ssl.SSLCertVerificationError():
-            return f"its certificate is not trusted ({printable(error.verify_message)}); {advice}"
+            return _certificate_reason(error, advice)
         case ssl.SSLError():
             reason = str(error.reason or "failed").replace("_", " ").lower()
             return f"TLS: {printable(reason)}"
     return _reason_of(error)
+
+
+def _certificate_reason(error: ssl.SSLCertVerificationError, advice: str) -> str:
+    code, told = error.verify_code, printable(error.verify_message).rstrip(".")
+    if code in {_NOT_YET_VALID, _EXPIRED}:
+        state = "has expired" if code == _EXPIRED else "is not yet valid"
+        now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+        return (
+            f"its certificate, or one that proves it, {state}: check this node's clock "
+            f"(now {now}), then tell who runs the service"
+        )
+    if code in _OF_ANOTHER_HOST:
+        return (
+            f"its certificate is of another host ({told}): correct the endpoint's URL, or tell who "
+            "runs the service"
+        )
+    if code not in _WITHOUT_AUTHORITY:
+        advice = "tell who runs the service"
+    return f"its certificate is not trusted ({told}); {advice}"
 
 
 def _reason_of(error: OSError) -> str:
@@ -106,10 +138,8 @@ def _trust_of_system() -> tuple[ssl.SSLContext, str]:
             context.load_verify_locations(cafile=known.openssl_cafile)
         except OSError:
             if not in_folder:
-                advice = "this system has none: install ca-certificates, or set SSL_CERT_FILE"
-                return context, advice
-    advice = "set SSL_CERT_FILE to the site's certificates if it is the site's own"
-    return context, advice
+                return context, f"this system has none: install ca-certificates, or {_NAME_OTHERS}"
+    return context, f"if it is the site's own, {_NAME_OTHERS}"
 
 
 def _hashed_files(folder: str) -> list[str]:

@@ -22,7 +22,7 @@ from typing import Any, TypedDict
 
 import httpx
 
-from spank_qrmi.clients.certificates import connection_reason, is_untrusted, trust_of
+from spank_qrmi.clients.certificates import connection_reason, is_final, trust_of
 from spank_qrmi.clients.request import (
     HttpRequest,
     all_headers,
@@ -435,7 +435,7 @@ def _failure(error: Exception, attempt: _Attempt, advice: str) -> RequestError:
             seconds = _seconds_text(attempt.connect_seconds)
             text = f"cannot connect to {request.origin} within {seconds}"
         case httpx.ConnectTimeout() | httpx.ConnectError():
-            is_worth_repeating = not is_untrusted(system_error)
+            is_worth_repeating = not is_final(system_error)
             proxy = attempt.proxy and f"proxy {attempt.proxy}"
             reason = "timed out" if isinstance(error, httpx.ConnectTimeout) else ""
             reason = reason or (connection_reason(system_error, advice) if system_error else "")

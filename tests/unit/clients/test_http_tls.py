@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Certificates are always verified; only the administrator's variables say against which."""
 
+import re
 import ssl
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from loopback.tls_entrance import TlsEntrance
+from loopback.tls_entrance import TlsEntrance, tls_entrance_to
+from spank_qrmi.clients.certificates import connection_reason
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from tests.unit.fake_services import RecordingDeadline, failure_of
@@ -58,7 +61,28 @@ def test_certificate_of_another_host_is_refused(entrance: TlsEntrance) -> None:
     url = entrance.url.replace("127.0.0.1", "localhost")
     trusted = {"SSL_CERT_FILE": str(entrance.certificate), "no_proxy": "localhost"}
     _, text = failure_of(lambda: status_of(url, trusted))
-    assert "its certificate is not trusted" in text
+    assert text == (
+        f"cannot connect to {url}: its certificate is of another host (Hostname mismatch, "
+        "certificate is not valid for 'localhost'): correct the endpoint's URL, or tell who runs "
+        "the service"
+    )
+
+
+@pytest.mark.parametrize(
+    ("begins_in", "state"),
+    [(timedelta(days=-2), "has expired"), (timedelta(hours=1), "is not yet valid")],
+)
+def test_certificate_of_another_time_is_refused(
+    base_url: str, tmp_path: Path, begins_in: timedelta, state: str
+) -> None:
+    with tls_entrance_to(base_url, tmp_path, begins_in=begins_in) as entrance:
+        trusted = {"SSL_CERT_FILE": str(entrance.certificate)}
+        _, text = failure_of(lambda: status_of(entrance.url, trusted))
+    assert re.fullmatch(
+        rf"cannot connect to {entrance.url}: its certificate, or one that proves it, {state}: "
+        r"check this node's clock \(now \S+ \S+ UTC\), then tell who runs the service",
+        text,
+    )
 
 
 def test_folder_without_certificates_trusts_nobody(
@@ -67,7 +91,10 @@ def test_folder_without_certificates_trusts_nobody(
     (tmp_path / "not-hashed.pem").write_bytes(entrance.certificate.read_bytes())
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     _, text = failure_of(lambda: status_of(entrance.url, {}))
-    assert text.endswith("; SSL_CERT_DIR is set and must name the certificates that prove it")
+    assert text.endswith(
+        "; SSL_CERT_DIR must name the certificates that prove it: the administrator sets it by "
+        "--env:SSL_CERT_DIR= in plugstack.conf"
+    )
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
@@ -117,6 +144,9 @@ def test_file_that_is_none_of_certificates(
     )
 
 
+OF_THE_SITE = "name the site's certificates by --env:SSL_CERT_FILE= in plugstack.conf"
+
+
 class Defaults(NamedTuple):
     """Where OpenSSL was built to look."""
 
@@ -132,7 +162,7 @@ def test_folder_of_the_system_is_enough(
     known = Defaults(str(entrance.certificate), str(tmp_path))
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
     _, text = failure_of(lambda: status_of(entrance.url, {}))
-    assert text.endswith("; set SSL_CERT_FILE to the site's certificates if it is the site's own")
+    assert text.endswith(f"; if it is the site's own, {OF_THE_SITE}")
 
 
 def test_what_an_administrator_has_added_to_the_folder_is_not_all_of_the_system(
@@ -157,8 +187,8 @@ def test_systems_certificates_are_trusted_if_no_variable_names_others(
 @pytest.mark.parametrize(
     ("has_some", "advice"),
     [
-        (True, "; set SSL_CERT_FILE to the site's certificates if it is the site's own"),
-        (False, "; this system has none: install ca-certificates, or set SSL_CERT_FILE"),
+        (True, f"; if it is the site's own, {OF_THE_SITE}"),
+        (False, f"; this system has none: install ca-certificates, or {OF_THE_SITE}"),
     ],
 )
 def test_what_to_do_about_an_unknown_certificate(
@@ -177,7 +207,17 @@ def test_what_to_do_about_an_unknown_certificate(
     assert text.endswith(f"){advice}")
 
 
-def test_service_that_does_not_speak_tls_is_readable() -> None:
-    with listening(lambda connection: connection.sendall(b"no TLS at all"), []) as port:
+def test_certificate_that_no_authority_can_prove_needs_no_other_one() -> None:
+    error = ssl.SSLCertVerificationError()
+    error.verify_code, error.verify_message = 66, "EE certificate key too weak"
+    assert connection_reason(error, "unwanted") == (
+        "its certificate is not trusted (EE certificate key too weak); tell who runs the service"
+    )
+
+
+def test_other_trouble_with_tls_is_readable() -> None:
+    alert = b"\x15\x03\x03\x00\x02\x02\x28"
+    with listening(lambda connection: connection.sendall(alert), []) as port:
         _, text = failure_of(lambda: status_of(f"https://127.0.0.1:{port}", {}))
     assert ": TLS: " in text
+    assert "http://" not in text
