@@ -47,7 +47,7 @@ def trust_of(variables: Mapping[str, str]) -> tuple[ssl.SSLContext, str]:
 
 def is_final(error: OSError | None) -> bool:
     """Return whether the next connection would not come about either."""
-    return isinstance(error, ssl.SSLCertVerificationError)
+    return isinstance(error, ssl.SSLCertVerificationError) or _has_no_tls(error)
 
 
 def connection_reason(error: OSError, advice: str) -> str:
@@ -58,6 +58,8 @@ def connection_reason(error: OSError, advice: str) -> str:
     match error:
         case ssl.SSLCertVerificationError():
             return _certificate_reason(error, advice)
+        case ssl.SSLError() if _has_no_tls(error):
+            return "TLS: wrong version number: does it speak http:// only? check the URL"
         case ssl.SSLError():
             reason = str(error.reason or "failed").replace("_", " ").lower()
             return f"TLS: {printable(reason)}"
@@ -81,6 +83,10 @@ def _certificate_reason(error: ssl.SSLCertVerificationError, advice: str) -> str
     if code not in _WITHOUT_AUTHORITY:
         advice = "tell who runs the service"
     return f"its certificate is not trusted ({told}); {advice}"
+
+
+def _has_no_tls(error: OSError | None) -> bool:
+    return isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER"
 
 
 def _reason_of(error: OSError) -> str:

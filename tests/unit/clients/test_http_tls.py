@@ -215,6 +215,21 @@ def test_certificate_that_no_authority_can_prove_needs_no_other_one() -> None:
     )
 
 
+def test_service_that_does_not_speak_tls_is_asked_once() -> None:
+    deadline = RecordingDeadline()
+    with (
+        listening(lambda connection: connection.sendall(b"no TLS at all"), []) as port,
+        HttpClient(deadline) as http,
+    ):
+        url = f"https://127.0.0.1:{port}"
+        _, text = failure_of(lambda: http.request("GET", url, headers={}, is_repeatable=True))
+    assert text == (
+        f"cannot connect to {url}: TLS: wrong version number: does it speak http:// only? check "
+        "the URL"
+    )
+    assert deadline.waits == []
+
+
 def test_other_trouble_with_tls_is_readable() -> None:
     alert = b"\x15\x03\x03\x00\x02\x02\x28"
     with listening(lambda connection: connection.sendall(alert), []) as port:
