@@ -263,7 +263,6 @@ cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexc
         must_fail = answer.verdict == VERDICT_FAIL
         must_release = answer.held > 0
     else:
-        slurm_error(b"%s: the QPU worker %s", PLUGIN_LOG_NAME, talk.failure)
         keep_line(&messages, WORKER_FAILURE, talk.failure)
         free_bytes(&answer.messages)
         must_fail = True

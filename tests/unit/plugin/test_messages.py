@@ -36,10 +36,10 @@ FAST = 5
 
 
 def check_failed(report: Report, failure: str) -> None:
-    """Check that the job failed with one readable line, and that the log says why."""
+    """Check that the job failed with one readable line, which Slurm writes to the log too."""
     assert report.shown_to_user == [told_to_user(failure)]
     assert report.task_statuses == [1]
-    assert report.logged("error") == [f"the QPU worker {failure}"]
+    assert report.logged("error") == []
     assert report.variables == NOTHING_HELD
 
 
