@@ -34,16 +34,26 @@ class AnswerWriter:
         self._send = send
         self._has_begun = False
         self._has_ended = False
+        self._told: set[bytes] = set()
         # A thread left behind at the deadline may log while the answer goes on, or ends.
         self._sending = threading.Lock()
         self.redactor = Redactor()
         self.version = VERSION
 
     def log(self, level: int, text: str) -> None:
-        """Send one line of a level of `logging`; nothing after the end of the answer."""
+        """Send one line of a level of `logging`, a warning or error only once.
+
+        Nothing is sent after the end of the answer.
+        """
         # Slurm has no level for warnings.
         line = f"warning: {text}" if level == logging.WARNING else text
-        self._send_record(AnswerTag.LOG, _LEVELS_OF_SLURM[level] + self._line(line))
+        record = _LEVELS_OF_SLURM[level] + self._line(line)
+        if level >= logging.WARNING:
+            # Two looks at the journal meet the same trouble.
+            if record in self._told:
+                return
+            self._told.add(record)
+        self._send_record(AnswerTag.LOG, record)
 
     def send_message(self, text: str) -> None:
         """Send one line for the job's own output."""

@@ -106,8 +106,6 @@ def _read_config(arguments: PluginArguments, answer: AnswerWriter) -> Config:
     config = load_config(arguments.config_path, CLIENTS)
     answer.redactor.add(config.secrets())
     warn_or_refuse([*arguments.exposures, *config.exposures], is_strict=arguments.is_strict)
-    for _, problem in config.problems:
-        log.error("%s", problem)
     return config
 
 
@@ -134,6 +132,11 @@ def _log_resolution(resolution: Resolution, config: Config) -> None:
             log.debug("name(%s), %s=%s", resource.name, key, shown)
     for name, error in resolution.rejected:
         log.info("name(%s) skipped: %s", name, error)
+    rejected = dict(resolution.rejected)
+    for entry_name, problem in config.problems:
+        # The message of a rejected one is in the log too.
+        if entry_name not in rejected:
+            log.error("%s", problem)
 
 
 def _acquire_resources(

@@ -66,6 +66,16 @@ def test_levels_of_log_records(level: int, expected: tuple[str, str]) -> None:
     assert pipe.answer().logs == [expected]
 
 
+def test_trouble_is_logged_once_and_what_happens_each_time() -> None:
+    pipe = Pipe()
+    for level in (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG):
+        for _ in range(2):
+            pipe.writer.log(level, "text")
+    pipe.writer.end(Verdict.RUN)
+    once = [("e", "text"), ("i", "warning: text")]
+    assert pipe.answer().logs == [*once, *[("i", "text")] * 2, *[("d", "text")] * 2]
+
+
 def test_readable_text_is_cleared_and_limited() -> None:
     pipe = Pipe()
     pipe.writer.redactor.add([SECRET])

@@ -300,12 +300,17 @@ def test_broken_configuration_is_named(node: Node) -> None:
 def test_bad_entry_is_logged_and_the_good_ones_are_used(node: Node) -> None:
     good = {"name": "a", "type": TYPE, "environment": {}}
     node.write_config([good, {"name": "b", "type": "unheard of", "environment": {}}])
-    answer = node.acquire("a,b")
-    [logged] = answer.logged("e")
+    [logged] = node.acquire("a").logged("e")
     assert logged.startswith(f'{node.config_path}: resource b: "type" must be one of ')
-    [message] = answer.messages
-    assert message.startswith(f"QPU b: its definition cannot be used: {logged}")
-    assert answer.verdict == "run"
+    answer = node.acquire("a,b")
+    assert answer.messages == [f"QPU b: its definition cannot be used: {logged}{GOES_ON}"]
+    assert (answer.logged("e"), answer.verdict) == ([], "run")
+
+
+def test_journal_that_cannot_be_read_is_logged_once(node: Node) -> None:
+    node.state_directory.touch()
+    answer = node.acquire("a", "--require=all")
+    assert answer.logged("e") == [f"cannot read {node.state_directory}: Not a directory"]
 
 
 def test_readable_secrets_are_warned_about(node: Node) -> None:
