@@ -23,7 +23,7 @@ from spank_qrmi.job.environment import (
 from spank_qrmi.job.release import release_entries
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.job.resolution import Resolution, resolve_qpus, split_names
-from spank_qrmi.job.step import entries_of_step, read_arguments
+from spank_qrmi.job.step import entries_of_step, names_by_reason, read_arguments
 from spank_qrmi.network.worker_end import Network
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import MASK, shown_value
@@ -47,6 +47,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         return
     journal = Journal(arguments.state_directory)
     acquired: list[Acquired] = []
+    messages: list[str] = []
     try:
         config = _read_config(arguments, answer)
         resolution = resolve_qpus(request.qpu_option, config, is_strict=arguments.is_strict)
@@ -76,8 +77,10 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         if deadline.is_cancelled() or (arguments.requires_all and failures):
             _give_back(request, journal, answer, network)
             acquired = []
-        consequence = "; the job goes on without it" if acquired else ""
-        messages = [f"QPU {name}: {error}{consequence}" for name, error in failures]
+        for reason, names in names_by_reason(failures).items():
+            without = "it" if len(names) == 1 else "them"
+            consequence = f"; the job goes on without {without}" if acquired else ""
+            messages.append(f"QPU {', '.join(names)}: {reason}{consequence}")
     # The rest goes on while it ends: the job waits for that too.
     network.end()
     if deadline.is_cancelled():

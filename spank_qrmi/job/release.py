@@ -5,7 +5,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from spank_qrmi.answer import AnswerWriter
@@ -49,8 +49,7 @@ def release(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         whose: list[Entry | PluginArguments] = [*entries, arguments] if entries else []
         step.open_network(network, whose, arguments, answer.redactor, deadline)
     failed = release_entries(entries, Releaser(journal, deadline, network), answer)
-    for entry, error in failed:
-        answer.send_message(f"QPU {entry.resource_name}: {error}")
+    _send_failures(((entry.resource_name, error) for entry, error in failed), answer)
     seconds = min(ORPHAN_SECONDS, deadline.remaining_seconds())
     orphans = []
     try:
@@ -88,8 +87,9 @@ def release_job(
         ]
         step.open_network(network, entries, arguments, answer.redactor, deadline)
     failed = release_entries(entries, Releaser(journal, deadline, network), answer)
-    for entry, error in failed:
-        answer.send_message(f"QPU {entry.resource_name} of job {entry.job_id}: {error}")
+    _send_failures(
+        ((f"{entry.resource_name} of job {entry.job_id}", error) for entry, error in failed), answer
+    )
     answer.end(Verdict.RUN, left_count=len(failed))
 
 
@@ -113,6 +113,11 @@ def _tell_what_is_not_released(request: Request) -> Iterator[None]:
         raise ReleaseError(
             f"what job {request.job_id} may hold is not released: {error}"
         ) from error
+
+
+def _send_failures(failures: Iterable[tuple[str, QrmiError]], answer: AnswerWriter) -> None:
+    for reason, names in step.names_by_reason(failures).items():
+        answer.send_message(f"QPU {', '.join(names)}: {reason}")
 
 
 def release_entries(

@@ -9,7 +9,7 @@ from spank_qrmi.configuration.common_plugstack import CommonArguments
 from spank_qrmi.configuration.node_variables import check_certificates
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments, parse_arguments
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import JournalError
+from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.network.worker_end import Network
 from spank_qrmi.protocol import Request
 from spank_qrmi.redaction import Redactor, shown_argument
@@ -53,6 +53,14 @@ def open_network(
         sets = [each.node_variables for each in whose]
         network.open(sets, arguments.worker_user, deadline.remaining_seconds(), token_cache=tokens)
         network.wait_until_open(deadline)
+
+
+def names_by_reason(failures: Iterable[tuple[str, QrmiError]]) -> dict[str, list[str]]:
+    """Return each reason with its QPUs: a service that is down is often that of several."""
+    names: dict[str, list[str]] = {}
+    for name, error in failures:
+        names.setdefault(str(error), []).append(name)
+    return names
 
 
 def entries_of_step(request: Request, journal: Journal) -> list[Entry]:

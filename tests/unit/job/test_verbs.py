@@ -307,6 +307,17 @@ def test_bad_entry_is_logged_and_the_good_ones_are_used(node: Node) -> None:
     assert (answer.logged("e"), answer.verdict) == ([], "run")
 
 
+def test_one_reason_of_several_qpus_is_told_once(node: Node, vendor: FakeVendor) -> None:
+    vendor.orders = {f"acquire {name}": ServiceError("no route") for name in "ab"}
+    [message] = node.acquire("a,b,c").messages
+    assert message == "QPU a, b: no route; the job goes on without them"
+    vendor.orders = {}
+    node.acquire("a,b")
+    vendor.orders = {f"release token-{name}": ReleaseError("no route") for name in "abc"}
+    [message] = node.release().messages
+    assert re.fullmatch("QPU [abc], [abc], [abc]: no route", message)
+
+
 def test_journal_that_cannot_be_read_is_logged_once(node: Node) -> None:
     node.state_directory.touch()
     answer = node.acquire("a", "--require=all")
