@@ -3,6 +3,7 @@
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
@@ -36,8 +37,12 @@ def do_at_once(
     deadline: Deadline,
     most_at_once: int = MOST_AT_ONCE,
     shares_of: Callable[[_Item], Shares] = lambda item: {},
+    *,
+    tell: Callable[[_Item, _Result | QrmiError, float], None] = lambda item, outcome, seconds: None,
 ) -> list[_Result | QrmiError]:
     """Do `work` for every item, in threads; return result or error in the items' order.
+
+    In the end `tell` gets each item, its outcome and the seconds that it took.
 
     One whose shares are used up lets those behind it go first.
 
@@ -46,17 +51,23 @@ def do_at_once(
     can, the caller's does.
     """
     outcomes: dict[int, _Result | QrmiError] = {}
+    seconds: dict[int, float] = {}
+    began_at = time.monotonic()
     waiting = _Queue([shares_of(item) for item in items])
     finished = threading.Semaphore(0)
 
     def attempt(index: int, item: _Item) -> None:
+        item_began_at = time.monotonic()
+        outcome: _Result | QrmiError
         try:
-            outcomes[index] = work(item)
+            outcome = work(item)
         except QrmiError as error:
-            outcomes[index] = error
+            outcome = error
         except Exception as error:  # noqa: BLE001 (one resource's bug must not take the others down)
-            outcomes[index] = QrmiError(f"internal error ({type(error).__name__})")
+            outcome = QrmiError(f"internal error ({type(error).__name__})")
             log.error("internal error: %s", error_place(error))
+        seconds[index] = time.monotonic() - item_began_at
+        outcomes[index] = outcome
 
     def attempt_all() -> None:
         try:
@@ -74,7 +85,10 @@ def do_at_once(
         attempt_all()
     _wait_for(finished, thread_count, deadline)
     late: QrmiError = QrmiError("gave no result in time")
-    return [outcomes.get(index, late) for index in range(len(items))]
+    ended = [outcomes.get(index, late) for index in range(len(items))]
+    for index, (item, outcome) in enumerate(zip(items, ended, strict=True)):
+        tell(item, outcome, seconds.get(index, time.monotonic() - began_at))
+    return ended
 
 
 class _Queue:

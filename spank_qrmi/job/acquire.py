@@ -60,7 +60,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
                 token_cache=TokenCache(arguments.state_directory, answer.redactor.add),
             )
         # What takes long in the network process has begun.
-        _log_resolution(resolution, config)
+        _log_resolution(request, resolution, config)
         if wanted:
             network.wait_until_open(deadline)
     except QrmiError as error:
@@ -126,7 +126,7 @@ def _collect_wanted(
     ]
 
 
-def _log_resolution(resolution: Resolution, config: Config) -> None:
+def _log_resolution(request: Request, resolution: Resolution, config: Config) -> None:
     for resource in resolution.resources:
         number = list(CLIENTS).index(resource.type)
         log.debug("name(%s), type(%d) found in %s", resource.name, number, Path(config.path).stem)
@@ -134,7 +134,9 @@ def _log_resolution(resolution: Resolution, config: Config) -> None:
             shown = MASK if resource.is_secret(key) else shown_value(key, value)
             log.debug("name(%s), %s=%s", resource.name, key, shown)
     for name, error in resolution.rejected:
-        log.info("name(%s) skipped: %s", name, error)
+        log.info(
+            "refused name(%s) for job %d of user %d: %s", name, request.job_id, request.uid, error
+        )
     rejected = dict(resolution.rejected)
     for entry_name, problem in config.problems:
         # The message of a rejected one is in the log too.
@@ -153,7 +155,6 @@ def _acquire_resources(
             acquired.append(outcome)
         else:
             failures.append((resource.name, outcome))
-            log.info("name(%s): %s", resource.name, outcome)
     return acquired, failures
 
 
@@ -162,8 +163,7 @@ def _give_back(request: Request, journal: Journal, answer: AnswerWriter, network
     # One without a token is still being acquired: its answer may yet come.
     entries = [entry for entry in _read_entries(request, journal) if entry.token is not None]
     releaser = Releaser(journal, Deadline(UNDO_SECONDS), network)
-    for entry, failure in release_entries(entries, releaser, answer):
-        log.error("%s: %s", entry.resource_name, failure)
+    release_entries(entries, releaser, answer)
 
 
 def _conclusion(request: Request, arguments: PluginArguments) -> str:

@@ -38,6 +38,7 @@ from spank_qrmi.job.environment import (
     check_values_are_text,
     has_sites_login,
 )
+from spank_qrmi.job.step import acquisition_text
 from spank_qrmi.network.calls import ResourceCalls, Services
 from spank_qrmi.network.worker_end import Network
 from spank_qrmi.protocol import Request
@@ -87,7 +88,25 @@ class Acquirer:
             return []
         services = self.network.services(self.deadline, self.node_variables)
         quota = Quota(self.journal, self.request.uid)
-        return do_at_once(lambda item: self._acquire(*item, services, quota), wanted, self.deadline)
+        return do_at_once(
+            lambda item: self._acquire(*item, services, quota),
+            wanted,
+            self.deadline,
+            tell=self._log_outcome,
+        )
+
+    def _log_outcome(self, item: Wanted, outcome: Acquired | QrmiError, seconds: float) -> None:
+        resource, variables = item
+        text = acquisition_text(
+            resource.name,
+            self.request.job_id,
+            self.request.uid,
+            is_at_users_endpoint=_has_users_endpoint(resource, variables),
+        )
+        if isinstance(outcome, Acquired):
+            log.info("acquired %s in %.1f s", text, seconds)
+        else:
+            log.info("refused %s in %.1f s: %s", text, seconds, outcome)
 
     def _acquire(
         self, resource: Resource, variables: ResourceVariables, services: Services, quota: Quota
@@ -134,9 +153,13 @@ class Acquirer:
             hold=hold.what,
             ends_at=math.ceil(now + response_seconds + hold.longest_seconds),
             secret_keys=sorted(resource.secret_files.keys() & kept),
-            has_users_endpoint=any(map(variables.is_users, CLIENTS[resource.type].sent_to)),
+            has_users_endpoint=_has_users_endpoint(resource, variables),
             has_sites_login=settings.has_sites_login,
         )
+
+
+def _has_users_endpoint(resource: Resource, variables: ResourceVariables) -> bool:
+    return any(map(variables.is_users, CLIENTS[resource.type].sent_to))
 
 
 def _check_quota(quota: Quota, locked: LockedEntry) -> None:

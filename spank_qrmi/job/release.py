@@ -127,11 +127,9 @@ def release_entries(
     for entry in entries:
         answer.redactor.add(entry.secrets())
     outcomes = releaser.release_all(entries)
-    failed = [
+    return [
         (entry, error) for entry, error in zip(entries, outcomes, strict=True) if error is not None
     ]
-    log.debug("released %d of %d", len(entries) - len(failed), len(entries))
-    return failed
 
 
 def _read_orphans(journal: Journal, own: Sequence[Entry], network: Network) -> list[Entry]:
@@ -151,7 +149,5 @@ def _read_orphans(journal: Journal, own: Sequence[Entry], network: Network) -> l
 
 
 def _release_orphans(orphans: Sequence[Entry], releaser: Releaser, answer: AnswerWriter) -> None:
-    # In a step, what is logged above debug level would reach the terminal of its user.
     log.debug("%d QPUs that other jobs have left are tried again", len(orphans))
-    for entry, error in release_entries(orphans, releaser, answer):
-        log.debug("job %d: QPU %s: %s", entry.job_id, entry.resource_name, error)
+    release_entries(orphans, releaser, answer)

@@ -17,6 +17,7 @@ from spank_qrmi.clients.base import Settings
 from spank_qrmi.configuration.node_variables import check_certificates
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
+from spank_qrmi.job.step import acquisition_text
 from spank_qrmi.network.calls import Services
 from spank_qrmi.network.worker_end import Network
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
@@ -54,34 +55,53 @@ class Releaser:
         with contextlib.suppress(JournalError):
             self._journal.clean_up()
         shares = _no_shares if self._entry_seconds is None else shares_of
-        outcomes = do_at_once(self._release, entries, self._deadline, shares_of=shares)
+        outcomes = do_at_once(
+            self._release, entries, self._deadline, shares_of=shares, tell=self._log_outcome
+        )
         return [
             ReleaseError(entry.clear(str(error))) if isinstance(error, QrmiError) else None
             for entry, error in zip(entries, outcomes, strict=True)
         ]
 
-    def _release(self, entry: Entry) -> None:
+    def _log_outcome(self, entry: Entry, outcome: bool | QrmiError, seconds: float) -> None:
+        text = acquisition_text(
+            entry.resource_name,
+            entry.job_id,
+            entry.uid,
+            is_at_users_endpoint=entry.has_users_endpoint,
+        )
+        # In a step, `srun -v` shows its user what is above debug level: nothing of other users.
+        level = logging.INFO if self._entry_seconds is None else logging.DEBUG
+        if isinstance(outcome, QrmiError):
+            log.log(level, "kept %s in %.1f s: %s", text, seconds, entry.clear(str(outcome)))
+        elif outcome:
+            log.log(level, "released %s in %.1f s", text, seconds)
+
+    def _release(self, entry: Entry) -> bool:
+        """Return whether that gave back what the service held, and nobody else has told of it."""
         deadline = self._deadline
         if self._entry_seconds is not None:
             deadline = deadline.within(self._entry_seconds)
         locked = self._journal.lock(entry, deadline)
         if locked is None:
             log.debug("name(%s) was released by another process", entry.resource_name)
-            return
+            return False
         with locked:
+            is_given_back = False
             try:
                 if locked.entry.is_given_up(time.time()):
                     _give_up(locked.entry)
                 elif locked.entry.token is None:
                     self._let_end(locked)
                 else:
+                    is_given_back = True
                     services = self._services_with(locked.entry.node_variables, deadline)
                     _give_back(locked.entry, locked.entry.token, services)
             except QrmiError as error:
                 _note_failure(locked, error)
                 raise
             locked.remove()
-            log.debug("name(%s) released", entry.resource_name)
+            return is_given_back
 
     def _let_end(self, locked: LockedEntry) -> None:
         """Return if what was never answered has ended by itself; raise ReleaseError until then."""

@@ -55,6 +55,12 @@ def open_network(
         network.wait_until_open(deadline)
 
 
+def acquisition_text(name: str, job_id: int, uid: int, *, is_at_users_endpoint: bool) -> str:
+    """Return how a line of the log names an acquisition and whose it is."""
+    whose = "the user's" if is_at_users_endpoint else "the site's"
+    return f"name({name}) for job {job_id} of user {uid} at {whose} endpoint"
+
+
 def names_by_reason(failures: Iterable[tuple[str, QrmiError]]) -> dict[str, list[str]]:
     """Return each reason with its QPUs: a service that is down is often that of several."""
     names: dict[str, list[str]] = {}

@@ -89,7 +89,14 @@ def test_levels_of_the_workers_records(product: Product):
     lines = our_lines(product, job)
     assert "debug:  spank_qrmi_c: name(FRESNEL), type(2) found in qrmi_config" in lines
     unknown = f"not defined in {config} on this node; defined there: FRESNEL"
-    assert f"spank_qrmi_c: name(nowhere) skipped: {unknown}" in lines
+    [refused] = [line for line in lines if line.startswith("spank_qrmi_c: refused name(nowhere)")]
+    assert refused.startswith(f"spank_qrmi_c: refused name(nowhere) for job {job.id} of user ")
+    assert refused.endswith(f": {unknown}")
+    [acquired] = [line for line in lines if line.startswith("spank_qrmi_c: acquired ")]
+    assert re.search(
+        rf"name\(FRESNEL\) for job {job.id} of user \d+ at the site's endpoint in \d+\.\d s$",
+        acquired,
+    )
     assert (
         f"spank_qrmi_c: warning: {config}: holds secrets that others than its owner can read: "
         f"chmod 600 {config}"

@@ -129,3 +129,25 @@ def test_what_waits_for_a_share_is_done_by_a_single_thread_too(
         let_threads_start(thread_count)
         items = list(range(20))
         assert do_at_once(lambda n: n, items, Deadline(60), 4, lambda n: {n % 3: 1}) == items
+
+
+def test_each_outcome_is_told_with_its_seconds() -> None:
+    go_on = threading.Event()
+    told: dict[str, tuple[str, float]] = {}
+
+    def work(name: str) -> str:
+        if name == "late":
+            go_on.wait(TOGETHER_SECONDS)
+        if name == "bad":
+            raise QrmiError("bad")
+        return name
+
+    outcomes = do_at_once(
+        work,
+        ["good", "bad", "late"],
+        Deadline(0.3),
+        tell=lambda item, outcome, seconds: told.update({item: (str(outcome), seconds)}),
+    )
+    go_on.set()
+    assert [text for text, _ in told.values()] == [str(each) for each in outcomes]
+    assert told["good"][1] < told["late"][1]

@@ -41,6 +41,22 @@ NOT_RELEASED = "--qpu: what job 7 may hold is not released: "
 ENDED = "the job was ended while its QPUs were acquired"
 
 
+def told(result: str, name: str, *, whose: str = "the site's", job_id: int = 7) -> str:
+    """Return a line of the log as `happened` gives it."""
+    return f"{result} name({name}) for job {job_id} of user 1000 at {whose} endpoint"
+
+
+def happened(answer: SeenAnswer, level: str = "i") -> list[str]:
+    """Return what was logged of acquisitions and releases, without the seconds, sorted."""
+    pattern = r"((?:acquired|refused|released|kept) .*) in \d+\.\d s(.*)"
+    found = [re.fullmatch(pattern, line) for line in answer.logged(level)]
+    return sorted(f"{line[1]}{line[2]}" for line in found if line is not None)
+
+
+def warnings(answer: SeenAnswer) -> list[str]:
+    return [line for line in answer.logged("i") if line.startswith("warning: ")]
+
+
 class Node:
     """A node with resources `a`, `b` and `c`, and a worker to ask."""
 
@@ -146,7 +162,9 @@ def test_log_tells_what_was_found_and_hides_secrets(node: Node) -> None:
         "name(a), QRMI_KEY=****",
         "name(a), QRMI_ENDPOINT=https://site",
     ]
-    assert (answer.logged("e"), len(answer.logged("i"))) == ([], 1)
+    assert (answer.logged("e"), len(warnings(answer))) == ([], 1)
+    assert happened(answer) == [told("acquired", "a")]
+    assert len(answer.logged("i")) == 2
 
 
 def test_job_goes_on_with_what_it_got(node: Node, vendor: FakeVendor) -> None:
@@ -155,14 +173,16 @@ def test_job_goes_on_with_what_it_got(node: Node, vendor: FakeVendor) -> None:
     assert answer.messages == ["QPU b: not accessible; the job goes on without it"]
     assert answer.variables == [*COMMON, *lists("a"), *of_resource("a")]
     assert (answer.held, answer.verdict) == (1, "run")
-    assert answer.logged("i") == ["name(b): not accessible"]
+    assert happened(answer) == [told("acquired", "a"), f"{told('refused', 'b')}: not accessible"]
+    assert len(answer.logged("i")) == 2
 
 
 def test_unknown_name_is_logged_and_skipped(node: Node) -> None:
     answer = node.acquire("a, x")
     reason = f"not defined in {node.config_path} on this node; defined there: a, b, c"
     assert answer.messages == [f"QPU x: {reason}; the job goes on without it"]
-    assert answer.logged("i") == [f"name(x) skipped: {reason}"]
+    assert f"refused name(x) for job 7 of user 1000: {reason}" in answer.logged("i")
+    assert len(answer.logged("i")) == 2
     assert answer.verdict == "run"
 
 
@@ -268,7 +288,12 @@ def test_what_could_not_be_given_back_is_released_later(node: Node, vendor: Fake
     }
     answer = node.acquire("a,b", "--require=all")
     assert (answer.held, answer.verdict) == (1, "fail")
-    assert answer.logged("e") == ["a: may still be open"]
+    assert happened(answer) == [
+        told("acquired", "a"),
+        f"{told('kept', 'a')}: may still be open",
+        f"{told('refused', 'b')}: refused",
+    ]
+    assert answer.logged("e") == []
     vendor.orders = {}
     assert (node.release().held, node.journal_files()) == (0, 0)
 
@@ -326,7 +351,7 @@ def test_journal_that_cannot_be_read_is_logged_once(node: Node) -> None:
 
 def test_readable_secrets_are_warned_about(node: Node) -> None:
     node.config_path.chmod(0o644)
-    [warning] = node.acquire("a").logged("i")
+    [warning] = warnings(node.acquire("a"))
     assert warning.startswith(f"warning: {node.config_path}: holds secrets that others")
 
 
@@ -346,7 +371,7 @@ def test_readable_secrets_are_refused_if_the_administrator_wants(node: Node) -> 
 def test_secret_in_plugstack_conf_is_told_without_its_value(node: Node) -> None:
     argument = f"--env:SITE_TOKEN={SITE_KEY}"
     text = "--env:SITE_TOKEN: a secret in plugstack.conf, which all users' commands read: "
-    [warning] = node.acquire("a", argument).logged("i")
+    [warning] = warnings(node.acquire("a", argument))
     assert warning.startswith(f"warning: {text}")
     [reason, _] = node.acquire("a", argument, "--strict-permissions").messages
     assert reason.startswith(text)
@@ -446,7 +471,7 @@ def test_secret_file_that_others_can_read(node: Node, secret_file: SecretFile) -
         f"chmod 600 {secret_file.key_path}"
     )
     answer = node.acquire("a")
-    assert (answer.verdict, answer.logged("i")) == ("run", [f"warning: {text}"])
+    assert (answer.verdict, warnings(answer)) == ("run", [f"warning: {text}"])
     answer = node.acquire("a,b", "--strict-permissions")
     assert answer.verdict == "run"
     assert answer.messages == [
@@ -510,10 +535,13 @@ def test_journal_says_whose_the_endpoint_is(
     node: Node, endpoint: str | None, is_users: bool
 ) -> None:
     variables = {"a_QRMI_KEY": USER_KEY} | ({"a_QRMI_ENDPOINT": endpoint} if endpoint else {})
-    node.acquire("a", variables=tuple(variables.items()))
+    answer = node.acquire("a", variables=tuple(variables.items()))
     [entry] = Journal(node.state_directory).entries()
     assert isinstance(entry, Entry)
     assert entry.has_users_endpoint == is_users
+    whose = "the user's" if is_users else "the site's"
+    assert happened(answer) == [told("acquired", "a", whose=whose)]
+    assert happened(node.release()) == [told("released", "a", whose=whose)]
 
 
 def test_variables_that_are_too_large_for_the_journal_are_refused(
@@ -599,7 +627,8 @@ def test_release_gives_back_what_the_step_holds(node: Node, vendor: FakeVendor) 
     assert (answer.messages, answer.variables) == ([], [])
     assert (answer.held, answer.verdict) == (0, "run")
     assert vendor.events_of("release") == {"token-a", "token-b"}
-    assert "released 2 of 2" in answer.logged("d")
+    assert happened(answer) == [told("released", "a"), told("released", "b")]
+    assert len(answer.logged("i")) == 2
     assert node.journal_files() == 1
 
 
@@ -660,7 +689,8 @@ def test_session_that_may_be_open_is_told_once(node: Node, vendor: FakeVendor) -
     [message] = answer.messages
     assert message.startswith("QPU a: cut off; a hold on a may be open until 20")
     assert message.endswith(" UTC at the latest; the job goes on without it")
-    assert answer.logged("i") == [f"name(a): {message[7:].removesuffix(GOES_ON)}"]
+    reason = message.removeprefix("QPU a: ").removesuffix(GOES_ON)
+    assert happened(answer) == [told("acquired", "b"), f"{told('refused', 'a')}: {reason}"]
     assert answer.held == 1
     released = node.release()
     assert (released.messages, released.held, node.journal_files()) == ([], 0, 1)
@@ -775,8 +805,12 @@ def test_end_of_a_step_tries_again_what_others_have_left(
     answer = node.release()
     assert vendor.events_of("release") == {"token-a", "token-b", "token-c"}
     assert (answer.messages, answer.held) == ([], 0)
-    assert answer.logged("e") + answer.logged("i") == []
-    assert "job 5: QPU c: still down" in answer.logged("d")
+    assert answer.logged("e") == []
+    assert happened(answer) == [told("released", "a")]
+    assert happened(answer, "d") == [
+        f"{told('kept', 'c', job_id=5)}: still down",
+        told("released", "b", job_id=5),
+    ]
     vendor.events.clear()
     node.release()
     assert (vendor.events, node.journal_files()) == ([], 1)
