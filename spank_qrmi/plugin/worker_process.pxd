@@ -4,10 +4,10 @@
 # and always waited for before the hook returns, since slurmstepd reaps strays. It is slurmstepd's
 # child, or one of the worker server's.
 
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, ENOENT, errno
 from libc.stdint cimport uint32_t
 from libc.stdio cimport snprintf
-from libc.string cimport memcpy, memmove, strerror, strrchr
+from libc.string cimport memcpy, memmove, strcmp, strerror, strrchr
 from libc.signal cimport SIGABRT, SIGCONT, SIGFPE, SIGILL, SIGKILL, SIGSEGV
 from posix.signal cimport kill, sigdelset, sigfillset, siginfo_t, sigset_t
 from posix.time cimport nanosleep, timespec
@@ -211,6 +211,21 @@ cdef inline bint start_served_worker(Conversation *talk, const char *path) noexc
     return True
 
 
+cdef inline void explain_no_start(Conversation *talk, const char *interpreter,
+                                  int error) noexcept nogil:
+    """An environment's interpreter is a link: what it leads to may be what is missing."""
+    cdef char missing[PATH_BYTES]
+    missing[0] = 0
+    if (error == ENOENT and realpath(interpreter, missing) == NULL and missing[0] != 0
+            and strcmp(missing, interpreter) != 0):
+        snprintf(talk.failure, FAILURE_BYTES,
+                 b"cannot be started: %.150s leads to %.150s, which is missing: install that Python "
+                 b"again, or the plugin with another one", interpreter, missing)
+    else:
+        snprintf(talk.failure, FAILURE_BYTES, b"cannot be started: %.300s: %s", interpreter,
+                 strerror(error))
+
+
 cdef inline void start_worker(Conversation *talk) noexcept nogil:
     """Start a worker; `failure` says why where that is not possible."""
     cdef char interpreter[PATH_BYTES]
@@ -225,8 +240,7 @@ cdef inline void start_worker(Conversation *talk) noexcept nogil:
     if error != 0:
         close_both(channel)
         close_both(stderr_pair)
-        snprintf(talk.failure, FAILURE_BYTES, b"cannot be started: %.300s: %s", interpreter,
-                 strerror(error))
+        explain_no_start(talk, interpreter, error)
         return
     keep_ends(talk, channel, stderr_pair)
 

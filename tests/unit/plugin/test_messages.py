@@ -195,6 +195,8 @@ def link_to(target: str) -> Callable[[PluginHost], None]:
         (host.folder / "plain").write_text("not executable")
         (host.folder / "nonsense").write_text("no program")
         (host.folder / "nonsense").chmod(0o755)
+        (host.folder / "environment").symlink_to("python3")
+        (host.folder / "python3").symlink_to(host.folder / "removed")
         host.link.symlink_to(host.folder / target)
 
     return make
@@ -214,6 +216,11 @@ def link_to(target: str) -> Callable[[PluginHost], None]:
             "interpreter (Invalid argument)",
         ),
         (link_to("nothing"), "cannot be started: {folder}/nothing: No such file or directory"),
+        (
+            link_to("environment"),
+            "cannot be started: {folder}/environment leads to {folder}/removed, which is missing: "
+            "install that Python again, or the plugin with another one",
+        ),
         (link_to("plain"), "cannot be started: {folder}/plain: Permission denied"),
         (link_to("."), "cannot be started: {folder}: Permission denied"),
         (link_to("nonsense"), "cannot be started: {folder}/nonsense: Exec format error"),
