@@ -47,6 +47,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         return
     journal = Journal(arguments.state_directory)
     acquired: list[Acquired] = []
+    failures: list[tuple[str, QrmiError]] = []
     messages: list[str] = []
     try:
         config = _read_config(arguments, answer)
@@ -75,7 +76,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         )
         acquired, failures = _acquire_resources(wanted, resolution, acquirer)
         if deadline.is_cancelled() or (arguments.requires_all and failures):
-            _give_back(request, journal, answer, network)
+            _give_back(request, journal, failures, answer, network)
             acquired = []
         for reason, names in names_by_reason(failures).items():
             without = "it" if len(names) == 1 else "them"
@@ -91,17 +92,20 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         answer.send_message(message)
     answer.send_variables(_variables_to_set(request, arguments, acquired))
     # What the step's end has to release, or to tell.
-    left_count = sum(entry.needs_release for entry in _read_entries(request, journal))
+    left_count = sum(entry.needs_release for entry in _read_entries(request, journal, failures))
     answer.end(Verdict.RUN if acquired else Verdict.FAIL, left_count)
 
 
-def _read_entries(request: Request, journal: Journal) -> list[Entry]:
-    """Return what the step holds."""
+def _read_entries(
+    request: Request, journal: Journal, failures: Sequence[tuple[str, QrmiError]]
+) -> list[Entry]:
+    """Return what the step holds; log why that is not known, unless an acquisition failed so."""
     try:
         return entries_of_step(request, journal)
     except JournalError as error:
         # Nothing could be recorded there, so nothing was acquired that must be released.
-        log.error("%s", error)
+        if str(error) not in {str(failure) for _, failure in failures}:
+            log.error("%s", error)
         return []
 
 
@@ -158,10 +162,17 @@ def _acquire_resources(
     return acquired, failures
 
 
-def _give_back(request: Request, journal: Journal, answer: AnswerWriter, network: Network) -> None:
+def _give_back(
+    request: Request,
+    journal: Journal,
+    failures: Sequence[tuple[str, QrmiError]],
+    answer: AnswerWriter,
+    network: Network,
+) -> None:
     """Release what was acquired for a job that cannot use it; the exit hook retries what fails."""
     # One without a token is still being acquired: its answer may yet come.
-    entries = [entry for entry in _read_entries(request, journal) if entry.token is not None]
+    found = _read_entries(request, journal, failures)
+    entries = [entry for entry in found if entry.token is not None]
     releaser = Releaser(journal, Deadline(UNDO_SECONDS), network)
     release_entries(entries, releaser, answer)
 

@@ -679,6 +679,7 @@ def test_journal_that_cannot_be_used_fails_the_acquisition(node: Node, vendor: F
         f"QPU a: {node.state_directory}: must be writable by its owner alone"
     )
     assert (answer.held, answer.verdict, vendor.events_of("acquire")) == (0, "fail", set())
+    assert answer.logged("e") == []
     [message] = node.release().messages
     assert message.startswith(f"{NOT_RELEASED}{node.state_directory}: must be writable by")
 
