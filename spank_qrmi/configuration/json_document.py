@@ -8,21 +8,54 @@ import orjson
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.trust.files import StrPath
 
+_REPEATED = object()
+"""Stands for the value of a member that an object has more than once."""
+
 
 def parse_document(path: StrPath, content: bytes) -> object:
-    """Return what the content of the file at `path` says; raise ConfigError with its place."""
+    """Return what the content of the file at `path` says; raise ConfigError with its place.
+
+    Objects in arrays may have repeated members: see `check_members`.
+    """
     try:
         # Some editors begin it with a mark.
-        return orjson.loads(content.decode("utf-8-sig"))
+        text = content.decode("utf-8-sig")
+        # The one is strict about JSON, and only the other tells of members that are repeated.
+        orjson.loads(text)
+        document = json.loads(text, object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         # Its position does not count the mark.
         before = error.object[: error.start].decode()
         fault = json.JSONDecodeError("not UTF-8", before, len(before))
     except json.JSONDecodeError as error:
         fault = error
+    except RecursionError:
+        raise ConfigError(f"{path}: has too many objects or arrays in one another") from None
+    else:
+        check_members(f"{path}", document)
+        return document
     raise ConfigError(
         f"{path}: is not JSON: {fault.msg} at line {fault.lineno} column {fault.colno}"
     )
+
+
+def check_members(place: str, value: object) -> None:
+    """Raise ConfigError if an object, or one below it but in no array, repeats a member."""
+    unchecked = [(place, value)]
+    while unchecked:
+        place, value = unchecked.pop()
+        for key, member in value.items() if isinstance(value, dict) else ():
+            shown = repr(key[:40])
+            if member is _REPEATED:
+                raise ConfigError(f"{place}: {shown} stands more than once: keep one")
+            unchecked.append((f"{place}: {shown[1:-1]}", member))
+
+
+def _object(members: list[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in members:
+        found[key] = _REPEATED if key in found else value
+    return found
 
 
 def json_type(value: object) -> str:

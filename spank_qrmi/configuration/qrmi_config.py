@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from spank_qrmi.configuration.json_document import json_type, parse_document
+from spank_qrmi.configuration.json_document import check_members, json_type, parse_document
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.protocol import MAX_VALUE_BYTES, MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import is_secret_name
@@ -124,6 +124,7 @@ def _resource_of(
     """Return what an entry with this name describes, of which there are `count`."""
     if not isinstance(entry, dict):
         raise ConfigError(f"{place}: must be an object with name, type and environment")
+    check_members(place, entry)
     if name is None:
         raise ConfigError(
             f'{place}: "name" must be a string of 1 to {MAX_NAME_BYTES} bytes, all printable, '

@@ -88,6 +88,45 @@ def test_text_that_is_not_json_is_located_and_not_shown(
     assert SECRET not in str(caught.value)
 
 
+def test_repeated_member_disables_what_it_belongs_to(tmp_path: Path) -> None:
+    """The last one would count: ten QPUs are lost without a word, or a key is another one."""
+    place, twice = f"{tmp_path}/qrmi_config.json", "stands more than once: keep one"
+    good = orjson.dumps(GOOD).decode()
+    for content, expected in {
+        f'{{"resources": [], "resources": [{good}]}}': f"'resources' {twice}",
+        '{"resources": [], "a": {"b\\n": {"c": 1, "c": 1}}}': f"a: b\\n: 'c' {twice}",
+    }.items():
+        assert refusal_of(tmp_path, content.encode()) == f"{place}: {expected}", content
+    start = '"name": "bad", "type": "pasqal-cloud"'
+    for entry, name, expected in (
+        (
+            f'{start}, "environment": {{"QRMI_A": "{SECRET}", "QRMI_A": "{SECRET}"}}',
+            "bad",
+            "resource bad: environment: 'QRMI_A'",
+        ),
+        (f'{start}, "environment": 1, "environment": 2', "bad", "resource bad: 'environment'"),
+        (
+            f'{start}, "environment": {{"QRMI_A": {{"file": "/a", "file": "/b"}}}}',
+            "bad",
+            "resource bad: environment: QRMI_A: 'file'",
+        ),
+        (f'{start}, "name": "other", "environment": {{}}', None, "resources[1]: 'name'"),
+    ):
+        config = load(tmp_path, f'{{"resources": [{good}, {{{entry}}}]}}'.encode())
+        assert list(config.resources) == ["good"], entry
+        problems = [(known, str(error)) for known, error in config.problems]
+        assert problems == [(name, f"{place}: {expected} {twice}")], entry
+
+
+def test_arrays_in_one_another_without_end_are_refused(tmp_path: Path) -> None:
+    text = refusal_of(tmp_path, b"[" * 1000 + b"]" * 1000)
+    # Pythons differ in how many they read.
+    assert text in (
+        f"{tmp_path}/qrmi_config.json: has too many objects or arrays in one another",
+        f'{tmp_path}/qrmi_config.json: must be a JSON object with an array "resources"',
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -68,6 +68,12 @@ def test_credentials_become_variables(tmp_path: Path, content: dict[str, str]) -
         [([1], "must be a JSON object, got an array")],
         [
             (
+                '{"APPID_SECRET": "secret-1", "APPID_SECRET": "secret-2"}',
+                "'APPID_SECRET' stands more than once: keep one",
+            )
+        ],
+        [
+            (
                 REST,
                 "needs APPID_CLIENT_ID and APPID_SECRET, or IAM_APIKEY, SERVICE_CRN, IAM_ENDPOINT",
             ),
@@ -100,7 +106,7 @@ def test_credentials_become_variables(tmp_path: Path, content: dict[str, str]) -
         ],
         [(" " * (MAX_FILE_BYTES + 1), f"is larger than {MAX_FILE_BYTES} bytes")],
     ],
-    ids=["no JSON", "no object", "incomplete", "unknown key", "value", "too large"],
+    ids=["no JSON", "no object", "repeated", "incomplete", "unknown key", "value", "too large"],
 )
 def test_content_that_cannot_be_used_is_named(
     tmp_path: Path, refusals: Sequence[tuple[object, str]]
