@@ -58,7 +58,9 @@ def install_plugins(places: Places, root: Path) -> list[Path]:
                 text = source.read_text()
                 for word, folder in _placeholders(places).items():
                     text = text.replace(word, str(folder))
-                written += _write_file(text.encode(), target, 0o644)
+                # What is copied from it will hold secrets.
+                mode = 0o600 if ".json" in target.suffixes else 0o644
+                written += _write_file(text.encode(), target, mode)
             written.append(
                 _replace_link(interpreter_below(root), inside.plugins / INTERPRETER_LINK)
             )

@@ -14,7 +14,7 @@ from spank_qrmi.configuration.json_document import check_members, json_type, par
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.protocol import MAX_VALUE_BYTES, MAX_VARIABLE_NAME_BYTES
 from spank_qrmi.redaction import is_secret_name
-from spank_qrmi.trust.files import StrPath, exposed_text, read_trusted_file
+from spank_qrmi.trust.files import StrPath, read_trusted_file, secret_exposures
 
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
 MAX_NAME_BYTES = 128
@@ -79,7 +79,7 @@ class Config:
 
 
 def load_config(path: StrPath, known_types: Iterable[str]) -> Config:
-    """Read the file; raise ConfigError if nothing in it can be used."""
+    """Read the file; raise ConfigError if nothing in it can, or may, be used."""
     known_types = tuple(known_types)
     file = read_trusted_file(path, MAX_CONFIG_BYTES, may_be_link=True)
     document = parse_document(path, file.content)
@@ -97,10 +97,8 @@ def load_config(path: StrPath, known_types: Iterable[str]) -> Config:
         except ConfigError as error:
             # Keyed by its text: the entries that share a name are one problem.
             problems[str(error)] = (name, error)
-    is_exposed = not file.is_private and any(
-        secret for resource in resources.values() for secret in resource.secrets()
-    )
-    exposures = (*file.doubts, *((exposed_text(path),) if is_exposed else ()))
+    has_secrets = any(secret for resource in resources.values() for secret in resource.secrets())
+    exposures = secret_exposures(path, file) if has_secrets else file.doubts
     return Config(path, resources, tuple(problems.values()), exposures)
 
 

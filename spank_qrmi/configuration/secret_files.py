@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.trust.files import StrPath, exposed_text, read_trusted_file
+from spank_qrmi.trust.files import StrPath, read_trusted_file, secret_exposures
 
 MAX_SECRET_BYTES = 64 * 1024
 
@@ -39,4 +39,4 @@ def _read_secret(path: str) -> tuple[str, tuple[str, ...]]:
         raise ConfigError(f"{path}: is not UTF-8 text") from None
     if not text or "\0" in text:
         raise ConfigError(f"{path}: {'holds a NUL character' if text else 'is empty'}")
-    return text, file.doubts if file.is_private else (*file.doubts, exposed_text(path))
+    return text, secret_exposures(path, file)

@@ -40,11 +40,12 @@ _LAST_STEP = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 class TrustedFile:
     """What a file said when it was opened; `is_private` if only its owner may read it.
 
-    `doubts` says which folders on the way belong to others.
+    `is_public` if everybody may; `doubts` says which folders on the way belong to others.
     """
 
     content: bytes = field(repr=False)
     is_private: bool
+    is_public: bool
     doubts: tuple[str, ...] = ()
 
 
@@ -65,7 +66,7 @@ def read_trusted_file(path: StrPath, limit_bytes: int, *, may_be_link: bool = Fa
         raise _reading_error(path, error) from error
     if len(content) > limit_bytes:
         raise ConfigError(f"{path}: is larger than {limit_bytes} bytes")
-    return TrustedFile(content, not mode & OTHERS, tuple(doubts))
+    return TrustedFile(content, not mode & OTHERS, bool(mode & stat.S_IROTH), tuple(doubts))
 
 
 def check_trusted(path: StrPath) -> None:
@@ -104,6 +105,13 @@ def can_others_write(status: os.stat_result) -> bool:
 def exposed_text(path: StrPath) -> str:
     """Return what to tell of a file with secrets that is not private."""
     return f"{path}: holds secrets that others than its owner can read: chmod 600 {path}"
+
+
+def secret_exposures(path: StrPath, file: TrustedFile) -> tuple[str, ...]:
+    """Return how others can get at a file's secrets; raise ConfigError if everybody reads them."""
+    if file.is_public:
+        raise ConfigError(f"{path}: holds secrets that everybody can read: chmod 600 {path}")
+    return file.doubts if file.is_private else (*file.doubts, exposed_text(path))
 
 
 def warn_or_refuse(exposures: Iterable[str], *, is_strict: bool) -> None:

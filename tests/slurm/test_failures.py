@@ -250,7 +250,7 @@ def test_requeued_job_is_not_the_answer(product: Product):
 
 def test_secrets_that_others_can_read_under_strict_permissions(product: Product):
     config = product.write_config(product.entry("FRESNEL"))
-    config.chmod(0o644)
+    config.chmod(0o640)
     product.write_plugstack("--strict-permissions", config=config)
 
     assert_refused(

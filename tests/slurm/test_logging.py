@@ -81,7 +81,7 @@ def test_arguments_and_variables_without_secrets(product: Product):
 def test_levels_of_the_workers_records(product: Product):
     bad = {"name": "broken", "type": "sundial", "environment": {}}
     config = product.write_config(bad, product.entry("FRESNEL"))
-    config.chmod(0o644)
+    config.chmod(0o640)
     product.write_plugstack(config=config)
     job = product.submit("true", "--qpu=FRESNEL,nowhere")
     job.wait()

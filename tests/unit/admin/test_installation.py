@@ -99,7 +99,7 @@ def test_plugins_link_and_example_are_installed(
         "usr/lib64/slurm/spank_ibm_qrun.so": "-rwxr-xr-x",
         "usr/lib64/slurm/spank_qrmi.so": "-rwxr-xr-x",
         "usr/lib64/slurm/spank_qrmi.python": "-> /opt/spank_qrmi/bin/python",
-        "etc/slurm/qrmi_config.json.example": "-rw-r--r--",
+        "etc/slurm/qrmi_config.json.example": "-rw-------",
         "etc/slurm/plugstack.conf.d/spank_qrmi.conf.example": "-rw-r--r--",
         "usr/local/bin/qrun": "-> /opt/spank_qrmi/bin/qrun",
         "usr/local/lib/systemd/system/spank-qrmi.service": "-rw-r--r--",

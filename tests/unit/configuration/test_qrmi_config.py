@@ -343,6 +343,7 @@ def test_longest_name_and_byte_order_mark_are_accepted(tmp_path: Path) -> None:
 
 def test_example_file_loads_without_problems(tmp_path: Path) -> None:
     path = tmp_path / "qrmi_config.json"
+    path.touch(mode=0o600)
     path.write_bytes((PROJECT / "qrmi_config.json.example").read_bytes())
     config = load_config(path, CLIENTS)
     assert config.problems == ()
@@ -356,7 +357,7 @@ def test_example_file_loads_without_problems(tmp_path: Path) -> None:
             ("600", {"A_SECRET": "x"}, False),
             ("400", {"A_SECRET": "x"}, False),
             ("640", {"A_SECRET": "x"}, True),
-            ("604", {"A_SECRET": "x"}, True),
+            ("601", {"A_SECRET": "x"}, True),
         ],
         [
             ("644", {"ENDPOINT": "x"}, False),
@@ -375,6 +376,14 @@ def test_secrets_that_others_can_read_are_told_of(
     for mode, environment, warns in files:
         config = load_entries(tmp_path, named(environment=environment), mode=int(mode, 8))
         assert config.exposures == ((text,) if warns else ()), (mode, environment)
+
+
+def test_secrets_that_everybody_can_read_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "qrmi_config.json"
+    content = orjson.dumps({"resources": [named(environment={"A_SECRET": "x"})]})
+    text = f"{path}: holds secrets that everybody can read: chmod 600 {path}"
+    found = {mode: refusal_of(tmp_path, content, int(mode, 8)) for mode in ("604", "644", "444")}
+    assert found == dict.fromkeys(found, text)
 
 
 def test_file_that_others_can_write_is_refused(tmp_path: Path) -> None:

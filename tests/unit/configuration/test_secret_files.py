@@ -50,6 +50,7 @@ def test_one_newline_at_the_end_is_left_out(tmp_path: Path) -> None:
         (SECRET.encode() + b"\xff", 0o600, "is not UTF-8 text"),
         (b"x" * (MAX_SECRET_BYTES + 1), 0o600, "is larger than 65536 bytes"),
         (SECRET.encode(), 0o620, f"{WRITABLE} {{path}}"),
+        (SECRET.encode(), 0o604, "holds secrets that everybody can read: chmod 600 {path}"),
     ],
 )
 def test_file_that_cannot_be_used_is_named_with_resource_and_key(

@@ -349,14 +349,24 @@ def test_journal_that_cannot_be_read_is_logged_once(node: Node) -> None:
     assert answer.logged("e") == [f"cannot read {node.state_directory}: Not a directory"]
 
 
-def test_readable_secrets_are_warned_about(node: Node) -> None:
-    node.config_path.chmod(0o644)
+def test_secrets_that_a_group_can_read_are_warned_about(node: Node) -> None:
+    node.config_path.chmod(0o640)
     [warning] = warnings(node.acquire("a"))
     assert warning.startswith(f"warning: {node.config_path}: holds secrets that others")
 
 
-def test_readable_secrets_are_refused_if_the_administrator_wants(node: Node) -> None:
+def test_secrets_that_everybody_can_read_are_refused(node: Node) -> None:
     node.config_path.chmod(0o644)
+    answer = node.acquire("a")
+    assert answer.messages == [
+        f"{node.config_path}: holds secrets that everybody can read: chmod 600 {node.config_path}",
+        "--qpu=a: no QPU could be acquired; the job does not start",
+    ]
+    assert answer.verdict == "fail"
+
+
+def test_readable_secrets_are_refused_if_the_administrator_wants(node: Node) -> None:
+    node.config_path.chmod(0o640)
     answer = node.acquire("a", "--strict-permissions")
     assert answer.messages == [
         f"{node.config_path}: holds secrets that others than its owner can read: "
@@ -465,7 +475,7 @@ def test_only_the_files_of_the_jobs_own_resources_are_read(
 
 
 def test_secret_file_that_others_can_read(node: Node, secret_file: SecretFile) -> None:
-    secret_file.key_path.chmod(0o644)
+    secret_file.key_path.chmod(0o640)
     text = (
         f"{secret_file.place}: holds secrets that others than its owner can read: "
         f"chmod 600 {secret_file.key_path}"
