@@ -13,7 +13,7 @@ from spank_qrmi.clients.base import Exchange, Settings
 from spank_qrmi.clients.http import HttpClient, RequestOptions
 from spank_qrmi.clients.response import Response
 from spank_qrmi.clients.tokens import Login
-from spank_qrmi.errors import AcquisitionError, QrmiError
+from spank_qrmi.errors import AcquisitionError, AuthenticationError, QrmiError
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -125,12 +125,21 @@ class IbmService:
                 **options,
             )
 
-        token = exchange.tokens.token(self.login)
+        token = self._token(exchange)
         response = ask(token)
         if response.status == HTTPStatus.UNAUTHORIZED:
             exchange.tokens.forget(self.login, token)
-            response = ask(exchange.tokens.token(self.login))
+            response = ask(self._token(exchange))
         return response
+
+    def _token(self, exchange: Exchange) -> str:
+        """Return an access token; raise ServiceError, of a refused login with its variables."""
+        try:
+            return exchange.tokens.token(self.login)
+        except AuthenticationError as error:
+            # Resources share a login, and its failure, but each has variables of its own.
+            text = f"{error}; check {' and '.join(self.login_variables)}"
+            raise AuthenticationError(text, status=error.status) from error
 
     def check_backend(
         self, exchange: Exchange, path: str, accessible_statuses: frozenset[str], share: float = 1.0

@@ -8,7 +8,7 @@ import pytest
 
 from spank_qrmi.clients.ibm import AppIdLogin, IamLogin, IbmService
 from spank_qrmi.clients.tokens import TokenSource
-from spank_qrmi.errors import AcquisitionError, ServiceError
+from spank_qrmi.errors import AcquisitionError, AuthenticationError, ServiceError
 from tests.unit.fake_services import (
     API_KEY,
     BEARER_TOKEN,
@@ -113,6 +113,15 @@ def test_refusals_say_what_to_check(status: int, expected: str) -> None:
     answer = service_of(service).request("GET", "/thing", is_repeatable=True)
     text = text_of(ibm_service().refusal(answer))
     assert text == f"https://api.test:443/base/thing answered {expected}"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_refused_key_is_named_as_the_job_sees_it(status: int) -> None:
+    service = FakeService({TOKEN_KEY: reply(status, {"errorMessage": "why"})})
+    with pytest.raises(AuthenticationError) as caught:
+        service_of(service).request("GET", "/thing", is_repeatable=True)
+    assert caught.value.status == status
+    assert text_of(caught.value).endswith(": why; check ibm_x_P_IAM_APIKEY")
 
 
 @pytest.mark.parametrize("key", ["ENDPOINT", "IAM_ENDPOINT", "IAM_APIKEY", "SERVICE_CRN"])

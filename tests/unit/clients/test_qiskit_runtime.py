@@ -428,7 +428,7 @@ def test_one_reason_is_given_once() -> None:
         client_of(service).release("s-1")
     assert text_of(caught.value) == (
         "the session may still be open: https://iam.test:443/identity/token refused the API key: "
-        "400 Bad Request: unknown key"
+        "400 Bad Request: unknown key; check ibm_x_QRMI_IBM_QRS_IAM_APIKEY"
     )
     assert service.token_requests == 1
 

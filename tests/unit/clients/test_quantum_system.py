@@ -183,7 +183,8 @@ def test_refused_app_id_is_an_error_of_authentication() -> None:
     with pytest.raises(AuthenticationError) as caught:
         asking(quantum_system_from(APP_ID), service.http()).job("one")
     assert text_of(caught.value).endswith(
-        "/v1/token refused the client id and secret: 401 Unauthorized: wrong"
+        "/v1/token refused the client id and secret: 401 Unauthorized: wrong; "
+        "check IBMQRUN_APPID_CLIENT_ID and IBMQRUN_APPID_SECRET"
     )
 
 
