@@ -55,11 +55,20 @@ class Settings:
     has_sites_login: bool = False
 
     def get(self, key: str) -> str | None:
-        """Return the stripped value of `key`, or None if it is unset or blank."""
-        return self.values.get(key, "").strip() or None
+        """Return the stripped value of `key`, or None if it is unset or blank.
+
+        Raises `failure` for a placeholder, `<your API key>`, that an example has in its place.
+        """
+        value = self.values.get(key, "").strip()
+        if value.startswith("<") and value.endswith(">"):
+            raise self.failure(
+                f"{self.variable(key)} still holds the placeholder of the example: put your own "
+                "value there"
+            )
+        return value or None
 
     def require(self, key: str) -> str:
-        """Return the stripped value of `key`; raise `failure` naming it if it is unset."""
+        """Return the stripped value of `key`; raise `failure` naming it if there is none."""
         value = self.get(key)
         if value is None:
             raise self.failure(f"{self.variable(key)} is not set: {self.remedy.format(key=key)}")

@@ -130,3 +130,13 @@ def test_settings_are_checked_before_any_request(key: str) -> None:
         error = outcome_of(partial(ibm_service, **{key: value}))
         assert isinstance(error, AcquisitionError), value
         assert text_of(error).startswith(f"ibm_x_P_{key} "), value
+
+
+def test_placeholder_of_the_example_is_asked_for_nothing() -> None:
+    for value in ("<your IBM Cloud API key>", " <YOUR_KEY> ", "<>"):
+        error = outcome_of(partial(ibm_service, IAM_APIKEY=value))
+        assert text_of(error) == (
+            "ibm_x_P_IAM_APIKEY still holds the placeholder of the example: put your own value "
+            "there"
+        ), value
+    assert isinstance(ibm_service(IAM_APIKEY="a<b>"), IbmService)
