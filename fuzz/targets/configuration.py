@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An administrator's JSON files: qrmi_config.json and the credentials of spank_ibm_qrun.so."""
+"""An administrator's files: qrmi_config.json, the credentials of spank_ibm_qrun.so, proxies."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -8,9 +8,12 @@ from pathlib import Path
 from fuzz.targets.claims import check_line, is_variable_name, result_or_refusal
 from fuzz.targets.scratch import folder_in_memory
 from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients.http import PROXY_VARIABLES
+from spank_qrmi.configuration.node_variables import with_file_variables
 from spank_qrmi.configuration.qrmi_config import Config, Resource, load_config
+from spank_qrmi.configuration.qrmi_plugstack import parse_arguments
 from spank_qrmi.configuration.qrun_credentials import load_credentials
-from spank_qrmi.errors import ConfigError
+from spank_qrmi.errors import ArgumentError, ConfigError, QrmiError
 from spank_qrmi.job.resolution import resolve_qpus
 from spank_qrmi.qrun.outcome import QrunError
 from spank_qrmi.qrun.primitive_input import read_primitive_input
@@ -34,6 +37,13 @@ def check_configuration(data: bytes) -> None:
     else:
         assert str(path) in str(credentials)
     result_or_refusal(lambda: read_primitive_input(str(path)), QrunError)
+    line = parse_arguments(["/etc/qrmi_config.json", f"--env-file={path}"])
+    arguments = result_or_refusal(lambda: with_file_variables(line), ArgumentError)
+    if isinstance(arguments, QrmiError):
+        assert str(path) in str(arguments)
+    else:
+        assert all(name in PROXY_VARIABLES for name in arguments.node_variables)
+        assert all(value.isprintable() for value in arguments.node_variables.values())
 
 
 def check_config(config: Config, secrets: Iterable[str] = ()) -> None:

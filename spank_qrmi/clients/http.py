@@ -53,6 +53,10 @@ _AUTHORITY = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)?//([^/?#]*)")
 _HOST = re.compile(r"(?:.*@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]*)?")
 _SHOWN_HOST_LIMIT = 100
 _PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy")
+PROXY_VARIABLES = tuple(
+    spelling for name in (*_PROXY_NAMES, "no_proxy") for spelling in (name, name.upper())
+)
+"""What says which proxy is asked."""
 
 _setting_variables = threading.Lock()
 
@@ -340,9 +344,7 @@ def _is_usable_proxy(value: str) -> bool:
 @contextmanager
 def _proxies_of(environment: Mapping[str, str]) -> Iterator[None]:
     """Set the process's variables of proxies while httpx makes a client, which reads them."""
-    names = [*_PROXY_NAMES, "no_proxy"]
-    names += [name.upper() for name in names]
-    changes = {name: environment[name] for name in names if name in environment}
+    changes = {name: environment[name] for name in PROXY_VARIABLES if name in environment}
     with _setting_variables:
         before = {name: os.environ[name] for name in changes if name in os.environ}
         try:

@@ -56,9 +56,14 @@ class Argument:
 
 @dataclass(frozen=True)
 class CommonArguments:
-    """What an administrator may say of either plugin; `node_variables` may hold secrets."""
+    """What an administrator may say of either plugin; `node_variables` may hold secrets.
+
+    Those with `names_of_file` are in the file at `variables_path`, not in plugstack.conf.
+    """
 
     node_variables: dict[str, str] = field(default_factory=dict, repr=False, kw_only=True)
+    names_of_file: frozenset[str] = field(default=frozenset(), kw_only=True)
+    variables_path: str | None = field(default=None, kw_only=True)
     state_directory: str = field(default=DEFAULT_STATE_DIRECTORY, kw_only=True)
     is_strict: bool = field(default=False, kw_only=True)
     worker_user: str = field(default=DEFAULT_WORKER_USER, kw_only=True)
@@ -73,9 +78,12 @@ class CommonArguments:
         names = [
             f"--env:{name}"
             for name, value in self.node_variables.items()
-            if value and shown_value(name, value) != value
+            if value and shown_value(name, value) != value and name not in self.names_of_file
         ]
-        text = "a secret in plugstack.conf, which all users' commands read: leave it out there"
+        text = (
+            "a secret in plugstack.conf, which all users' commands read: leave it out there, or "
+            f"move a proxy to a file that {VARIABLES_FILE.name} names"
+        )
         return (f"{', '.join(names)}: {text}",) if names else ()
 
 
@@ -171,5 +179,8 @@ WORKER_SERVER = Argument("--worker-server", "SOCKET|none", None, parse_absolute_
 STRICT_PERMISSIONS = Argument("--strict-permissions", "", "is_strict", parse_flag)
 """Refuses secrets that others can read, of which the log only warns without it."""
 
-COMMON = (STATE_DIRECTORY, WORKER_SERVER, STRICT_PERMISSIONS, WORKER_USER)
+VARIABLES_FILE = Argument("--env-file", "PATH", "variables_path", parse_absolute_path)
+"""Has proxies, with their passwords, which would be seen by everybody in plugstack.conf."""
+
+COMMON = (STATE_DIRECTORY, WORKER_SERVER, STRICT_PERMISSIONS, WORKER_USER, VARIABLES_FILE)
 """The arguments of both plugins."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.clients import CLIENTS
+from spank_qrmi.configuration.node_variables import with_file_variables
 from spank_qrmi.configuration.qrmi_config import Config, load_config
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments
 from spank_qrmi.deadline import Deadline
@@ -39,7 +40,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     """Acquire what `--qpu` asks for; answer with the job's variables, messages and the verdict."""
     answer.redactor.add_variables(request.variables)
     try:
-        arguments = read_arguments(request, answer)
+        arguments = with_file_variables(read_arguments(request, answer))
     except ArgumentError as error:
         answer.send_message(f"--qpu: {error}")
         answer.send_variables([*common_variables(request.job_id, request.uid), *list_variables([])])

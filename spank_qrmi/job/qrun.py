@@ -16,6 +16,7 @@ from spank_qrmi.clients.late_submission import (
     remove_once_there,
 )
 from spank_qrmi.clients.quantum_system import LONGEST_JOB_SECONDS
+from spank_qrmi.configuration.node_variables import with_file_variables
 from spank_qrmi.configuration.qrun_credentials import load_credentials
 from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_arguments
 from spank_qrmi.deadline import Deadline
@@ -85,7 +86,7 @@ def clean_up(request: Request, deadline: Deadline, answer: AnswerWriter, network
 def _read_arguments(request: Request, answer: AnswerWriter) -> QrunArguments:
     arguments = parse_arguments(request.arguments)
     check_node_variables(arguments, answer)
-    return arguments
+    return with_file_variables(arguments)
 
 
 def _read_site_variables(

@@ -120,6 +120,21 @@ def test_variables_of_the_plugstack_line_reach_our_own_requests(product: Product
     assert product.site.requests() == []
 
 
+def test_proxies_of_a_file(product: Product):
+    path = product.folder / "proxies"
+    path.touch(mode=0o600)
+    path.write_text(
+        "http_proxy=http://user:password-of-the-proxy@127.0.0.1:9\nno_proxy=127.0.0.1\n"
+    )
+    product.write_plugstack(f"--env-file={path}")
+
+    job = product.submit("env -0", "--qpu=FRESNEL")
+
+    environment = parse_environment(job.wait().stdout)
+    assert environment["http_proxy"] == "http://user:password-of-the-proxy@127.0.0.1:9"
+    assert "password-of-the-proxy" not in product.cluster.slurmd_log("n1")
+
+
 def test_values_are_passed_on_unchanged(product: Product):
     awkward = "two words, 'quotes\" $HOME `id` %s \\ ü =;\nand a line"
     entry = product.entry("FRESNEL", ANYTHING=awkward, QRMI_EMPTY="")

@@ -177,6 +177,21 @@ def test_answer_may_set_what_the_administrator_names(host: PluginHost) -> None:
     assert report.task_statuses == [0]
 
 
+def test_answer_may_set_proxies_if_there_is_a_file_of_them(host: PluginHost) -> None:
+    for name, argument, is_set in (
+        ("https_proxy", "--env-file=/a", True),
+        ("NO_PROXY", "--env-file=/a", True),
+        ("https_proxy", "--env:A=1", False),
+        ("https_proxy2", "--env-file=/a", False),
+        ("PATH", "--env-file=/a", False),
+    ):
+        with trying((name, argument)):
+            host.answer(answer_of(variables=[(name, "x")]))
+            report = host.run(arguments=[CONFIG, argument])
+            assert (name.encode() in report.variables) is is_set
+            assert report.task_statuses == [0 if is_set else 1]
+
+
 def test_answer_for_qrun_sets_only_variables_of_qrun(qrun_host: PluginHost) -> None:
     for name in ("PATH", "LD_PRELOAD", "QRMI_JOB_ID", "IBMQRUN", "ibmqrun_A"):
         with trying(name):

@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates that `--env:` names: nobody else may change them."""
+"""Certificates that `--env:` names, which nobody else may change; and the file of proxies."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from spank_qrmi.configuration.node_variables import check_certificates
+from spank_qrmi.configuration.node_variables import (
+    MAX_FILE_BYTES,
+    check_certificates,
+    with_file_variables,
+)
+from spank_qrmi.configuration.qrmi_plugstack import PluginArguments, parse_arguments
 from spank_qrmi.errors import ArgumentError
-from tests.unit.outcomes import WRITABLE
+from tests.unit.outcomes import WRITABLE, refusal_of
+
+LOGIN = "user:password-of-the-site"
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
@@ -41,3 +49,67 @@ def test_certificates_that_cannot_be_read_are_named(value: str, expected: str) -
 
 def test_other_variables_name_no_certificates() -> None:
     check_certificates({"SSL_CERT_FILE": "", "SSL_CERT_DIR": "", "OTHER": "nowhere"})
+
+
+def read(folder: Path, content: bytes, *options: str, mode: int = 0o600) -> PluginArguments:
+    path = folder / "proxies"
+    path.touch(mode=0o600)
+    path.write_bytes(content)
+    path.chmod(mode)
+    arguments = ["/etc/qrmi_config.json", f"--env-file={path}", *options]
+    return with_file_variables(parse_arguments(arguments))
+
+
+def test_file_sets_what_the_line_does_not(tmp_path: Path) -> None:
+    content = f"# proxies\n\n https_proxy = http://{LOGIN}@p:1\r\nNO_PROXY=a,b=c\n".encode()
+    arguments = read(tmp_path, content, "--env:A=1")
+    login = {"https_proxy": f"http://{LOGIN}@p:1"}
+    assert arguments.node_variables == {**login, "NO_PROXY": "a,b=c", "A": "1"}
+    assert LOGIN not in repr(arguments)
+    assert arguments.exposures == ()
+    of_line = f"--env:https_proxy=http://{LOGIN}@line:1"
+    arguments = read(tmp_path, content, of_line)
+    assert arguments.node_variables["https_proxy"] == f"http://{LOGIN}@line:1"
+    [exposure] = arguments.exposures
+    assert exposure.startswith("--env:https_proxy: a secret in plugstack.conf")
+    assert read(tmp_path, b"no_proxy=a\nno_proxy=\n").node_variables == {"no_proxy": ""}
+
+
+def test_without_the_argument_no_file_is_read() -> None:
+    arguments = parse_arguments(["/etc/qrmi_config.json", "--env:A=1"])
+    assert with_file_variables(arguments) == arguments
+
+
+def test_line_that_cannot_be_used_is_named_without_its_value(tmp_path: Path) -> None:
+    names = "http_proxy, https_proxy, all_proxy or no_proxy"
+    form = f"must be NAME=VALUE, printable, with {names} as NAME"
+    for content, expected in {
+        LOGIN: f"line 1: {form}",
+        f"\n=http://{LOGIN}": f"line 2: {form}",
+        f"# a\nno_proxy=a\nPATH={LOGIN}": f"line 3: {form}",
+        f"https_proxy={LOGIN}\0": f"line 1: {form}",
+        f"Https_proxy={LOGIN}": f"line 1: {form}",
+        f"no_proxy=a\nhttps_proxy={LOGIN}\udcff": "line 2: is not UTF-8 text",
+        "#" * (MAX_FILE_BYTES + 1): f"is larger than {MAX_FILE_BYTES} bytes",
+    }.items():
+        data = content.encode(errors="surrogateescape")
+        text = refusal_of(ArgumentError, read, tmp_path, data)
+        assert text == f"--env-file: {tmp_path}/proxies: {expected}", content[:80]
+
+
+def test_file_of_proxies_is_for_root_alone(tmp_path: Path) -> None:
+    path = tmp_path / "proxies"
+    readable = f"holds secrets that others than its owner can read: chmod 600 {path}"
+    for mode, expected in {
+        0o640: readable,
+        0o604: readable,
+        0o620: f"{WRITABLE} {path}",
+    }.items():
+        with pytest.raises(ArgumentError) as caught:
+            read(tmp_path, b"no_proxy=a", mode=mode)
+        assert str(caught.value) == f"--env-file: {path}: {expected}", f"{mode:o}"
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    arguments = parse_arguments(["/etc/qrmi_config.json", f"--env-file={path}"])
+    with pytest.raises(ArgumentError, match="is no regular file"):
+        with_file_variables(arguments)

@@ -52,6 +52,7 @@ def parsed(**values: object) -> PluginArguments:
         },
         {("--strict-permissions",): parsed(is_strict=True)},
         {("--state-dir=/var/x",): parsed(state_directory="/var/x")},
+        {("--env-file=/a", "--env-file=/b"): parsed(variables_path="/b")},
         {
             ("--worker-user=qpu",): parsed(worker_user="qpu"),
             ("--worker-user=17",): parsed(worker_user="17"),
@@ -172,7 +173,7 @@ def test_secrets_among_the_arguments_are_told_of() -> None:
     open_to_all = ["--env:http_proxy=http://proxy", "--env:B_TOKEN=", "--env:SSL_CERT_FILE=/ca"]
     assert parse_arguments([PATH, *secret, *open_to_all]).exposures == (
         "--env:A_KEY, --env:https_proxy: a secret in plugstack.conf, which all users' commands "
-        "read: leave it out there",
+        "read: leave it out there, or move a proxy to a file that --env-file names",
     )
     assert parse_arguments([PATH, *open_to_all]).exposures == ()
 

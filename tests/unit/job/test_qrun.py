@@ -94,6 +94,18 @@ def test_variables_of_iam_and_of_the_administrator(serving: ServingWorker) -> No
     assert len(variables) == 12
 
 
+def test_proxies_of_a_file_are_the_tasks(serving: ServingWorker, tmp_path: Path) -> None:
+    path = tmp_path / "proxies"
+    path.touch(mode=0o600)
+    path.write_text("https_proxy=http://proxy:1\n")
+    given = (*ENVIRONMENT.arguments, f"--env-file={path}")
+    answer = serving.ask(replace(ENVIRONMENT, arguments=given))
+    assert dict(answer.variables)["https_proxy"] == "http://proxy:1"
+    path.chmod(0o644)
+    [message] = serving.ask(replace(ENVIRONMENT, arguments=given)).messages
+    assert message.startswith(f"--q-backend: --env-file: {path}: holds secrets that others")
+
+
 def credentials_file(folder: Path, base_url: str, **changes: str) -> Path:
     values = dict(zip(names.SITE_VARIABLES, arguments(base_url), strict=True))
     entries = {name.removeprefix("IBMQRUN_"): value for name, value in values.items()}

@@ -395,6 +395,28 @@ def test_certificates_that_others_can_write_are_not_trusted(node: Node, tmp_path
     assert message == (f"--qpu: --env:SSL_CERT_FILE: {certificates}: {WRITABLE} {certificates}")
 
 
+def test_proxies_of_a_file_are_the_jobs_and_the_releases(node: Node, tmp_path: Path) -> None:
+    """What was acquired by them is released by them, whatever becomes of the file."""
+    path = tmp_path / "proxies"
+    path.touch(mode=0o600)
+    path.write_text("https_proxy=http://user:secret@proxy:1\n")
+    argument = f"--env-file={path}"
+    answer = node.acquire("a", argument, "--strict-permissions")
+    assert (answer.verdict, answer.logged("i")) == ("run", [])
+    assert ("https_proxy", "http://user:secret@proxy:1") in answer.variables
+    [entry] = Journal(node.state_directory).entries()
+    assert isinstance(entry, Entry)
+    assert entry.node_variables == {"https_proxy": "http://user:secret@proxy:1"}
+    path.unlink()
+    arguments = (*node.arguments, argument)
+    release = Request(Verb.RELEASE, timeout_seconds=60, arguments=arguments, **STEP)
+    assert node.serving.ask(release).messages == []
+    assert list(Journal(node.state_directory).entries()) == []
+    text = f"--env-file: {path}: cannot be read: No such file or directory"
+    answer = node.acquire("a", argument)
+    assert (answer.verdict, answer.messages) == ("fail", [f"--qpu: {text}"])
+
+
 class SecretFile:
     """A node whose resource `a` has its key, and an ordinary value, in files of their own."""
 

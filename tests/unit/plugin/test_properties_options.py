@@ -30,6 +30,7 @@ OPTIONS = [
     "--worker-server=",
     "--state-dir=",
     "--worker-user=",
+    "--env-file=",
     "--strict-permissions",
     "--credentials=",
     "--iam-apikey=",
