@@ -49,7 +49,6 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     journal = Journal(arguments.state_directory)
     acquired: list[Acquired] = []
     failures: list[tuple[str, QrmiError]] = []
-    messages: list[str] = []
     try:
         config = _read_config(arguments, answer)
         resolution = resolve_qpus(request.qpu_option, config, is_strict=arguments.is_strict)
@@ -79,10 +78,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         if deadline.is_cancelled() or (arguments.requires_all and failures):
             _give_back(request, journal, failures, answer, network)
             acquired = []
-        for reason, names in names_by_reason(failures).items():
-            without = "it" if len(names) == 1 else "them"
-            consequence = f"; the job goes on without {without}" if acquired else ""
-            messages.append(f"QPU {', '.join(names)}: {reason}{consequence}")
+        messages = _failure_messages(failures, has_others=bool(acquired))
     # The rest goes on while it ends: the job waits for that too.
     network.end()
     if deadline.is_cancelled():
@@ -176,6 +172,15 @@ def _give_back(
     entries = [entry for entry in found if entry.token is not None]
     releaser = Releaser(journal, Deadline(UNDO_SECONDS), network)
     release_entries(entries, releaser, answer)
+
+
+def _failure_messages(failures: Sequence[tuple[str, QrmiError]], *, has_others: bool) -> list[str]:
+    messages = []
+    for reason, names in names_by_reason(failures).items():
+        without = "it" if len(names) == 1 else "them"
+        consequence = f"; the job goes on without {without}" if has_others else ""
+        messages.append(f"QPU {', '.join(names)}: {reason}{consequence}")
+    return messages
 
 
 def _conclusion(request: Request, arguments: PluginArguments) -> str:
