@@ -32,7 +32,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.job.step import open_network
-from spank_qrmi.network.worker_end import Network
+from spank_qrmi.network.worker_side import Network
 from spank_qrmi.redaction import Redactor, printable
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import in_fair_order, is_being_acquired, is_due, select_orphans

@@ -25,7 +25,7 @@ from spank_qrmi.job.release import release_entries
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.job.resolution import Resolution, resolve_qpus, split_names
 from spank_qrmi.job.step import entries_of_step, names_by_reason, read_arguments
-from spank_qrmi.network.worker_end import Network
+from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import MASK, shown_value
 from spank_qrmi.state.journal import Entry, Journal

@@ -40,7 +40,7 @@ from spank_qrmi.job.environment import (
 )
 from spank_qrmi.job.step import acquisition_text
 from spank_qrmi.network.calls import ResourceCalls, Services
-from spank_qrmi.network.worker_end import Network
+from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import owner_of

@@ -24,7 +24,7 @@ from spank_qrmi.errors import QrmiError
 from spank_qrmi.job.environment import job_timeout_seconds
 from spank_qrmi.job.step import check_node_variables, open_network
 from spank_qrmi.network.calls import QuantumJobs
-from spank_qrmi.network.worker_end import Network
+from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.trust.files import warn_or_refuse
 

@@ -15,7 +15,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError, QrmiError, ReleaseError
 from spank_qrmi.job import step
 from spank_qrmi.job.releaser import Releaser
-from spank_qrmi.network.worker_end import Network
+from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import is_being_acquired, select_orphans_to_retry

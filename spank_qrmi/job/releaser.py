@@ -19,7 +19,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.job.step import acquisition_text
 from spank_qrmi.network.calls import Services
-from spank_qrmi.network.worker_end import Network
+from spank_qrmi.network.worker_side import Network
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.orphans import shares_of
 

@@ -10,7 +10,7 @@ from spank_qrmi.configuration.node_variables import check_certificates
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments, parse_arguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
-from spank_qrmi.network.worker_end import Network
+from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request
 from spank_qrmi.redaction import Redactor, shown_argument
 from spank_qrmi.state.journal import Entry, Journal

@@ -22,7 +22,7 @@ from spank_qrmi.errors import QrmiError
 from spank_qrmi.job import qrun
 from spank_qrmi.job.acquire import acquire
 from spank_qrmi.job.release import release, release_job
-from spank_qrmi.network.worker_end import Network, start_network_process
+from spank_qrmi.network.worker_side import Network, start_network_process
 from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_version
 from spank_qrmi.redaction import error_place
 from spank_qrmi.trust import privileges

@@ -11,7 +11,7 @@ from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.network.calls import CALLS, Ask, Services, Subject
-from spank_qrmi.network.worker_end import Network
+from spank_qrmi.network.worker_side import Network
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
 

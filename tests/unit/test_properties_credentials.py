@@ -22,7 +22,7 @@ from spank_qrmi.job.acquisition import Acquirer
 from spank_qrmi.job.environment import collect_variables
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.network import process
-from spank_qrmi.network.worker_end import Network
+from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.redaction import is_told_by
 from spank_qrmi.state.journal import Entry, Journal

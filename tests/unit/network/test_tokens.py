@@ -17,7 +17,7 @@ from spank_qrmi.errors import AuthenticationError, ServiceError
 from spank_qrmi.network import tokens
 from spank_qrmi.network.calls import ResourceCalls
 from spank_qrmi.network.messages import Order, Report, encode_frame, read_frame
-from spank_qrmi.network.worker_end import Network
+from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER

@@ -12,7 +12,7 @@ import pytest
 
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.network.worker_end import Network
+from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import VERSION, Request, Verb, Verdict
 from spank_qrmi.worker import process as worker
 from spank_qrmi_simulator.qrmi_config import site_config, write_config

@@ -22,7 +22,7 @@ from spank_qrmi.errors import (
     ServiceError,
     VariableError,
 )
-from spank_qrmi.network import worker_end
+from spank_qrmi.network import worker_side
 from spank_qrmi.network.messages import (
     MAX_FRAME_BYTES,
     Order,
@@ -31,7 +31,7 @@ from spank_qrmi.network.messages import (
     read_frame,
 )
 from spank_qrmi.network.process import CallServer
-from spank_qrmi.network.worker_end import Network
+from spank_qrmi.network.worker_side import Network
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust import worker_user
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, ids_of
