@@ -12,7 +12,7 @@ from spank_qrmi.configuration.qrmi_config import Config, load_config
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ArgumentError, JournalError, QrmiError
-from spank_qrmi.job.acquisition import UNDO_SECONDS, Acquired, Acquirer, Wanted
+from spank_qrmi.job.acquirer import UNDO_SECONDS, Acquired, Acquirer, Wanted
 from spank_qrmi.job.environment import (
     collect_variables,
     common_variables,

@@ -17,7 +17,7 @@ from spank_qrmi.plugin.worker_process cimport (
 
 cdef enum:
     # The worker keeps the deadline itself, and may then give back what it got (the grace of
-    # at_once.py, and UNDO_SECONDS of job/acquisition.py); the plugin's own deadline is for a worker that does not.
+    # at_once.py, and UNDO_SECONDS of job/acquirer.py); the plugin's own deadline is for a worker that does not.
     TIMEOUT_MARGIN_SECONDS = 8
 
 

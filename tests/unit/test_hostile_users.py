@@ -15,7 +15,7 @@ from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.job.acquisition import Acquired, Acquirer
+from spank_qrmi.job.acquirer import Acquired, Acquirer
 from spank_qrmi.job.environment import collect_variables, resource_variables
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.journal import Journal

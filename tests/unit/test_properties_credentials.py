@@ -18,7 +18,7 @@ from spank_qrmi.clients.tokens import Login
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.job.acquisition import Acquirer
+from spank_qrmi.job.acquirer import Acquirer
 from spank_qrmi.job.environment import collect_variables
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.network import process

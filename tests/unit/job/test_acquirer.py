@@ -21,7 +21,7 @@ from spank_qrmi.errors import (
     ReleaseError,
     ServiceError,
 )
-from spank_qrmi.job.acquisition import Acquired, Acquirer
+from spank_qrmi.job.acquirer import Acquired, Acquirer
 from spank_qrmi.job.environment import ResourceVariables
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.journal import Entry, Journal
