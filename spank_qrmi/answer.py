@@ -67,7 +67,7 @@ class AnswerWriter:
 
     def end(self, verdict: Verdict, left_count: int = 0) -> None:
         """Send how much is left at services for later, the verdict and the end."""
-        self._send_record(AnswerTag.HELD, str(left_count).encode())
+        self._send_record(AnswerTag.LEFT, str(left_count).encode())
         self._send_record(AnswerTag.VERDICT, verdict.value.encode())
         self._send_record(AnswerTag.END, b"")
 

@@ -78,7 +78,7 @@ class AnswerTag(bytes, Enum):
     LOG = b"g"
     VARIABLE = b"e"
     MESSAGE = b"m"
-    HELD = b"n"
+    LEFT = b"n"
     VERDICT = b"v"
     END = b"."
 

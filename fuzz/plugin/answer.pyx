@@ -64,7 +64,7 @@ cdef void read_at_once(Reading *reading, const uint8_t *data, size_t size) noexc
 
 cdef void begin(Reading *reading) noexcept nogil:
     memset(reading, 0, sizeof(reading[0]))
-    reading.answer.held = -1
+    reading.answer.left = -1
     reading.is_sound = True
 
 
@@ -83,9 +83,9 @@ cdef void require_sound(const Answer *answer) noexcept nogil:
         require(strlen(entry) > 0)
         require_one_line(entry)
         entry = next_text(&answer.messages, entry)
-    require(answer.held >= -1 and answer.held <= 999999)
+    require(answer.left >= -1 and answer.left <= 999999)
     if answer.is_complete:
-        require(answer.held >= 0 and answer.verdict != VERDICT_NONE)
+        require(answer.left >= 0 and answer.verdict != VERDICT_NONE)
 
 
 cdef void require_same_text(const ByteBuffer *one, const ByteBuffer *other) noexcept nogil:
@@ -108,7 +108,7 @@ cdef public int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) noexcep
     if at_once.is_sound:
         require(in_pieces.is_sound)
         require(in_pieces.answer.is_complete == at_once.answer.is_complete)
-        require(in_pieces.answer.held == at_once.answer.held)
+        require(in_pieces.answer.left == at_once.answer.left)
         require_same_text(&in_pieces.answer.variables, &at_once.answer.variables)
         require_same_text(&in_pieces.answer.messages, &at_once.answer.messages)
     free_bytes(&in_pieces.answer.variables)

@@ -13,14 +13,9 @@ from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.configuration.qrmi_plugstack import parse_arguments
 from spank_qrmi.configuration.qrun_plugstack import parse_arguments as parse_qrun_arguments
 from spank_qrmi.errors import AcquisitionError, ArgumentError, QrmiError, VariableError
-from spank_qrmi.job.environment import (
-    check_credentials_stay_home,
-    check_values_are_text,
-    collect_variables,
-    export_variable,
-    resource_variables,
-)
+from spank_qrmi.job.environment import collect_variables, export_variable, resource_variables
 from spank_qrmi.job.resolution import split_names
+from spank_qrmi.job.site_choices import check_credentials_stay_home, check_values_are_text
 from spank_qrmi.qrun.settings import read_settings
 from spank_qrmi.redaction import shown_argument
 

@@ -39,7 +39,7 @@ from spank_qrmi.state.orphans import in_fair_order, is_being_acquired, is_due, s
 from spank_qrmi.trust import privileges
 from spank_qrmi.trust.running_code import refuse_untrusted_code
 from spank_qrmi.worker import server as worker_server
-from spank_qrmi.worker.process import WORKER_LIMITS, leave_asking
+from spank_qrmi.worker.process import WORKER_LIMITS, fork_network_process
 
 _SIMULATOR = "spank_qrmi_simulator"
 
@@ -200,7 +200,7 @@ def _release(options: argparse.Namespace) -> int:
     """Print one line for each entry; return 1 if one of them could not be released."""
     journal = _journal(options)
     refuse_untrusted_code()
-    with contextlib.closing(leave_asking()) as network:
+    with contextlib.closing(fork_network_process()) as network:
         return _release_with(network, journal, options)
 
 

@@ -4,7 +4,8 @@
 The configuration path comes first, options follow. The plugin applies `--on-failure`, the two
 timeouts and `--worker-server` itself (plugin/spank_qrmi.pyx): they must hold before there is a
 worker, or for one that cannot answer. Here they are only checked, and `--on-failure` is known for
-what the user is told.
+what the user is told. It reads some besides: `--state-dir` in an epilog, and by `--env:` and
+`--env-file` which variables an answer may set.
 """
 
 from collections.abc import Sequence

@@ -12,7 +12,7 @@ from spank_qrmi.configuration.qrmi_config import Config, load_config
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ArgumentError, JournalError, QrmiError
-from spank_qrmi.job.acquirer import UNDO_SECONDS, Acquired, Acquirer, Wanted
+from spank_qrmi.job.acquirer import Acquired, Acquirer, Wanted
 from spank_qrmi.job.environment import (
     collect_variables,
     common_variables,
@@ -34,6 +34,9 @@ from spank_qrmi.state.user_limits import UserLimits
 from spank_qrmi.trust.files import warn_or_refuse
 
 log = logging.getLogger(__name__)
+
+UNDO_SECONDS = 3.0
+"""How long giving back may take when an acquisition did not come to its end."""
 
 
 def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:

@@ -31,8 +31,8 @@ from spank_qrmi.clients.http import LATE_RESPONSE_SECONDS
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ServiceError
-from spank_qrmi.job.environment import (
-    ResourceVariables,
+from spank_qrmi.job.environment import ResourceVariables
+from spank_qrmi.job.site_choices import (
     check_credentials_stay_home,
     check_sites_choices,
     check_values_are_text,
@@ -48,9 +48,6 @@ from spank_qrmi.state.quota import Quota
 from spank_qrmi.state.user_limits import NO_LIMITS, UserLimits
 
 log = logging.getLogger(__name__)
-
-UNDO_SECONDS = 3.0
-"""How long giving back may take when an acquisition did not come to its end."""
 
 
 @dataclass(frozen=True)

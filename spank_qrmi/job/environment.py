@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every environment variable of a job with QPUs: which are read, which are set, under what name."""
+"""A job's environment variables about QPUs: which are read, which are set, under what name."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from spank_qrmi.clients.base import UNLIMITED_SECONDS
 from spank_qrmi.clients.request import plain_url
 from spank_qrmi.configuration.qrmi_config import Resource
-from spank_qrmi.errors import AcquisitionError
-from spank_qrmi.redaction import is_told_by, printable
 
 JOB_ID = "QRMI_JOB_ID"
 JOB_UID = "QRMI_JOB_UID"
@@ -20,9 +18,6 @@ EXPORT_LIST = "SLURM_EXPORT_ENV"
 
 ACQUISITION_TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"  # noqa: S105 (a variable's name)
 TIMEOUT_SECONDS = "QRMI_JOB_TIMEOUT_SECONDS"
-
-LONGEST_TO_OWN_ENDPOINT = 16 * 1024
-"""Characters of each value that goes to an endpoint of a user's: root reads all their spellings."""
 
 _OF_THE_JOB = (ACQUISITION_TOKEN, TIMEOUT_SECONDS)
 
@@ -88,57 +83,6 @@ def _is_same(value: str, site_value: str) -> bool:
     """Return whether a value of the user's is the site's, or another spelling of its URL."""
     url = plain_url(site_value)
     return value == site_value or (url is not None and plain_url(value) == url)
-
-
-def has_sites_login(variables: ResourceVariables, sent_to: Mapping[str, Iterable[str]]) -> bool:
-    """Return whether endpoints and credentials, see `Client.sent_to`, are all the site's."""
-    keys = (key for endpoint, credentials in sent_to.items() for key in (endpoint, *credentials))
-    return not any(map(variables.is_users, keys))
-
-
-def check_values_are_text(resource: Resource, variables: ResourceVariables) -> None:
-    """Raise AcquisitionError for a variable of the user's that is not UTF-8, name and value."""
-    for key, value in variables.user.items():
-        if any("\udc80" <= character <= "\udcff" for character in key + value):
-            raise AcquisitionError(f"{resource.name}_{printable(key)} is not UTF-8 text")
-
-
-def check_sites_choices(
-    resource: Resource, variables: ResourceVariables, own_endpoints: Iterable[str]
-) -> None:
-    """Raise AcquisitionError for a value of the user's where the site alone may choose.
-
-    That is in `own_endpoints` and in what the resource locks.
-    """
-    for key in filter(variables.is_users, (*own_endpoints, *variables.user)):
-        if resource.is_locked(key) or key in own_endpoints:
-            name = f"{resource.name}_{printable(key)}"
-            raise AcquisitionError(f"{name} is set by the site alone: unset it")
-
-
-def check_credentials_stay_home(
-    resource: Resource, variables: ResourceVariables, sent_to: Mapping[str, Iterable[str]]
-) -> None:
-    """Raise AcquisitionError if a credential of the site's would go to an endpoint of the user's.
-
-    What goes where is said by `sent_to`, see `Client`. A user's value that holds one, in whatever
-    spelling, is the site's.
-    """
-    for endpoint, credentials in sent_to.items():
-        if not variables.is_users(endpoint):
-            continue
-        for key in (*credentials, endpoint):
-            value = variables.user.get(key, "")
-            if len(value) > LONGEST_TO_OWN_ENDPOINT:
-                raise AcquisitionError(
-                    f"{resource.name}_{key} is longer than {LONGEST_TO_OWN_ENDPOINT} characters"
-                )
-            if variables.is_sites(key) or is_told_by(value, variables.site_secrets):
-                other = "what it holds" if key == endpoint else f"{resource.name}_{key}"
-                raise AcquisitionError(
-                    f"{resource.name}_{endpoint} is yours but {other} is the site's, which is sent "
-                    "only to the site's endpoint: set both or neither"
-                )
 
 
 def job_timeout_seconds(time_limit_minutes: int | None, longest_seconds: int | None) -> int:

@@ -25,7 +25,7 @@ cdef enum Verdict:
 cdef struct Answer:
     ByteBuffer variables
     ByteBuffer messages
-    long held
+    long left
     Verdict verdict
     bint is_complete
 
@@ -80,28 +80,28 @@ cdef inline bint is_variable(const char *payload, size_t length) noexcept nogil:
             and memchr(payload, c" ", name_length) == NULL)
 
 
-cdef inline bint is_payload(const char *payload, size_t length, const char *word) noexcept nogil:
+cdef inline bint is_word(const char *payload, size_t length, const char *word) noexcept nogil:
     return length == strlen(word) and memcmp(payload, word, length) == 0
 
 
-cdef inline bint read_held(const char *payload, size_t length, Answer *answer) noexcept nogil:
+cdef inline bint read_left(const char *payload, size_t length, Answer *answer) noexcept nogil:
     cdef size_t i
-    if answer.held >= 0 or length == 0 or length > 6:
+    if answer.left >= 0 or length == 0 or length > 6:
         return False
-    answer.held = 0
+    answer.left = 0
     for i in range(length):
         if payload[i] < c"0" or payload[i] > c"9":
             return False
-        answer.held = answer.held * 10 + (payload[i] - c"0")
+        answer.left = answer.left * 10 + (payload[i] - c"0")
     return True
 
 
 cdef inline bint read_verdict(const char *payload, size_t length, Answer *answer) noexcept nogil:
     if answer.verdict != VERDICT_NONE:
         return False
-    if is_payload(payload, length, b"run"):
+    if is_word(payload, length, b"run"):
         answer.verdict = VERDICT_RUN
-    elif is_payload(payload, length, b"fail"):
+    elif is_word(payload, length, b"fail"):
         answer.verdict = VERDICT_FAIL
     return answer.verdict != VERDICT_NONE
 
@@ -133,11 +133,11 @@ cdef inline bint read_record(char tag, char *payload, size_t length, Answer *ans
         return (length > 0
                 and append_text(&answer.messages, payload, length, MAX_MESSAGE_BYTES))
     if tag == c"n":
-        return read_held(payload, length, answer)
+        return read_left(payload, length, answer)
     if tag == c"v":
         return read_verdict(payload, length, answer)
     if tag == c".":
-        answer.is_complete = answer.verdict != VERDICT_NONE and answer.held >= 0
+        answer.is_complete = answer.verdict != VERDICT_NONE and answer.left >= 0
         return answer.is_complete and length == 0
     return True  # A newer worker may say more; what this plugin does not know, it can do without.
 

@@ -5,6 +5,11 @@ from libc.string cimport memcmp, strcspn, strlen
 
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes
 from spank_qrmi.plugin.message cimport MAX_MESSAGE_BYTES
+from spank_qrmi.plugin.option cimport problem_of_text
+
+cdef enum:
+    MAX_LIST_BYTES = 64 * 1024
+    MAX_QPUS = 256
 
 
 cdef inline const char *next_name(const char *text, size_t *length) noexcept nogil:
@@ -27,6 +32,19 @@ cdef inline size_t name_count(const char *names) noexcept nogil:
         count += 1
         name = next_name(name + length, &length)
     return count
+
+
+cdef inline const char *problem_of_names(const char *names) noexcept nogil:
+    """Return what is wrong with a list of QPUs as a user gives it, NULL if nothing is."""
+    cdef size_t count
+    if strlen(names) > MAX_LIST_BYTES:
+        return b"is longer than 65536 bytes"
+    count = name_count(names)
+    if count == 0:
+        return b"names no QPU: give a comma separated list such as --qpu=name1,name2"
+    if count > MAX_QPUS:
+        return b"names more than 256 QPUs"
+    return problem_of_text(names)
 
 
 cdef inline bint is_listed(const char *names, const char *name, size_t length) noexcept nogil:

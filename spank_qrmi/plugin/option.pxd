@@ -37,9 +37,9 @@ cdef inline int keep_option(ByteBuffer *kept, const char *name, const char *valu
     return 0
 
 
-cdef inline const char *requested_option(spank_t spank, ByteBuffer *kept, const char *variable,
-                                         problem_f problem_of) noexcept nogil:
-    """Return the option's value, NULL for a job that was not given it.
+cdef inline const char *find_option(spank_t spank, ByteBuffer *kept, const char *variable,
+                                    problem_f problem_of) noexcept nogil:
+    """Keep the option's value and return it, NULL for a job that was not given it.
 
     Up to Slurm 23.11 `sbatch --export` with NONE or a list hides the option from the batch step;
     `variable`, the job control variable of the same option, is always there.

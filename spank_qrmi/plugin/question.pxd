@@ -17,7 +17,7 @@ from spank_qrmi.plugin.worker_process cimport (
 
 cdef enum:
     # The worker keeps the deadline itself, and may then give back what it got (the grace of
-    # at_once.py, and UNDO_SECONDS of job/acquirer.py); the plugin's own deadline is for a worker that does not.
+    # at_once.py, and UNDO_SECONDS of job/acquire.py); the plugin's own deadline is for a worker that does not.
     TIMEOUT_MARGIN_SECONDS = 8
 
 
@@ -50,7 +50,7 @@ cdef inline void begin_conversation(Conversation *talk, Answer *answer, ByteBuff
     memset(talk, 0, sizeof(talk[0]))
     memset(answer, 0, sizeof(answer[0]))
     memset(request, 0, sizeof(request[0]))
-    answer.held = -1
+    answer.left = -1
     talk.log = log_worker_record
     talk.job_id = step.job_id
     talk.timeout_milliseconds = (timeout_seconds + TIMEOUT_MARGIN_SECONDS) * 1000

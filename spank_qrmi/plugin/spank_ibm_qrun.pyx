@@ -23,7 +23,7 @@ from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, report
 from spank_qrmi.plugin.masking cimport (
     SHOWN_BYTES, show_argument, show_mask, show_text, show_value)
 from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text
-from spank_qrmi.plugin.option cimport keep_option, problem_of_text, requested_option
+from spank_qrmi.plugin.option cimport find_option, keep_option, problem_of_text
 from spank_qrmi.plugin.quantum_jobs cimport (
     JOB_ID_BYTES, TASK_CLEARED, TASK_KILLED, QuantumJobs, draw_job_ids, ended_state, has_job_id,
     has_running_task, must_clear, write_job_id)
@@ -100,8 +100,8 @@ cdef bint has_tasks() noexcept nogil:
 
 cdef void read_options(spank_t spank) noexcept nogil:
     global is_asked
-    requested_option(spank, &backend, BACKEND_FALLBACK, problem_of_backend)
-    requested_option(spank, &primitive, PRIMITIVE_FALLBACK, problem_of_primitive)
+    find_option(spank, &backend, BACKEND_FALLBACK, problem_of_backend)
+    find_option(spank, &primitive, PRIMITIVE_FALLBACK, problem_of_primitive)
     is_asked = backend.length > 0 or primitive.length > 0
 
 
@@ -297,7 +297,7 @@ cdef bint clean_up(bint is_step_over, long seconds, int argc, char **argv) noexc
     is_answered = ask(&talk, &request,
                       write_request(&request, &step, b"qrun-cleanup", seconds, argc, argv)
                       and add_quantum_jobs(&request, is_step_over), WHAT_IS_TOO_LONG, &answer)
-    is_clean = is_answered and answer.held == 0
+    is_clean = is_answered and answer.left == 0
     if is_clean:
         note_cleared(is_step_over)
     if not is_step_over:

@@ -24,10 +24,10 @@ from spank_qrmi.plugin.job cimport (
     JobRecord, Step, is_first_task, job_environment, job_state, job_variable, load_job, read_step)
 from spank_qrmi.plugin.journal cimport holds_entry_of
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, report
-from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text, is_payload
+from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text, is_word
 from spank_qrmi.plugin.name_list cimport (
-    first_unlisted, keep_chosen, name_count, starts_with_listed)
-from spank_qrmi.plugin.option cimport keep_option, problem_of_text, requested_option
+    first_unlisted, keep_chosen, problem_of_names, starts_with_listed)
+from spank_qrmi.plugin.option cimport find_option, keep_option
 from spank_qrmi.plugin.question cimport add_time_limit, ask, begin_conversation, write_request
 from spank_qrmi.plugin.worker_process cimport Conversation
 from unix cimport _exit, malloc_trim
@@ -58,8 +58,6 @@ cdef extern from *:
     const char *WORKER_FAILURE
 
 cdef enum:
-    MAX_OPTION_BYTES = 64 * 1024
-    MAX_QPUS = 256
     DEFAULT_ACQUIRE_TIMEOUT_SECONDS = 120
     DEFAULT_RELEASE_TIMEOUT_SECONDS = 20
 
@@ -87,18 +85,6 @@ cdef void log_enter(spank_t spank, const char *hook, int argc) noexcept nogil:
 cdef int log_leave(const char *hook) noexcept nogil:
     slurm_debug(b"%s(%d,%d): <- %s rc=0", PLUGIN_LOG_NAME, getpid(), <int>getuid(), hook)
     return 0
-
-
-cdef const char *problem_of_names(const char *names) noexcept nogil:
-    cdef size_t count
-    if strlen(names) > MAX_OPTION_BYTES:
-        return b"is longer than 65536 bytes"
-    count = name_count(names)
-    if count == 0:
-        return b"names no QPU: give a comma separated list such as --qpu=name1,name2"
-    if count > MAX_QPUS:
-        return b"names more than 256 QPUs"
-    return problem_of_text(names)
 
 
 cdef bint is_number(const char *text, uint32_t number) noexcept nogil:
@@ -146,8 +132,8 @@ cdef bint concerns(const char *entry, const char *names) noexcept nogil:
     cdef const char *equals = strchr(entry, c"=")
     return equals != NULL and (
         starts_with_listed(entry, equals - entry, names, b"_QRMI_")
-        or is_payload(entry, equals - entry, b"QRMI_JOB_ID")
-        or is_payload(entry, equals - entry, b"SLURM_EXPORT_ENV"))
+        or is_word(entry, equals - entry, b"QRMI_JOB_ID")
+        or is_word(entry, equals - entry, b"SLURM_EXPORT_ENV"))
 
 
 cdef bint add_job_variables(ByteBuffer *request, spank_t spank, const char *names) noexcept nogil:
@@ -174,7 +160,7 @@ cdef bint is_own_variable(const char *name, size_t length) noexcept nogil:
     return (starts_with_listed(name, length, qpu_option.bytes, b"_")
             or starts_with(name, length, b"QRMI_JOB_")
             or starts_with(name, length, b"SLURM_JOB_QPU_")
-            or is_payload(name, length, b"SLURM_EXPORT_ENV"))
+            or is_word(name, length, b"SLURM_EXPORT_ENV"))
 
 
 cdef void set_job_variables(spank_t spank, const ByteBuffer *variables) noexcept nogil:
@@ -261,7 +247,7 @@ cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexc
         set_job_variables(spank, &answer.variables)
         messages = answer.messages
         must_fail = answer.verdict == VERDICT_FAIL
-        must_release = answer.held > 0
+        must_release = answer.left > 0
     else:
         keep_line(&messages, WORKER_FAILURE, talk.failure)
         free_bytes(&answer.messages)
@@ -350,7 +336,7 @@ cdef void begin_step(spank_t spank, int argc, char **argv) noexcept nogil:
     cdef const char *names
     cdef const char *refusal = NULL
     cdef Part part
-    names = requested_option(spank, &qpu_option, QPU_OPTION_FALLBACK, problem_of_names)
+    names = find_option(spank, &qpu_option, QPU_OPTION_FALLBACK, problem_of_names)
     if names != NULL and read_step(spank, &step):
         slurm_debug(b"%s, %x", PLUGIN_LOG_NAME, step.step_id)
         part = part_of_step(spank, &refusal)

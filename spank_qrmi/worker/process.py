@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The process that a plugin starts: one request in, one answer out, and it ends.
+"""The process that a plugin has for one request: one request in, one answer out, and it ends.
 
-One socket is its descriptors 0 and 1 (see `protocol`). Whatever happens here, SystemExit included,
+The worker server has forked it, or slurmstepd has started it, with one socket as descriptors 0 and
+1 (see `protocol`). Whatever happens here, SystemExit included,
 becomes a verdict and one readable message. It decides as root; what asks the network is a process
 without root, see `network.process`.
 """
@@ -110,7 +111,7 @@ def main() -> None:
     os.chdir("/")
     channel = keep_only(socket.socket(fileno=os.dup(0)))
     _take_standard_streams(os.dup(2))
-    _serve_and_end(channel, leave_asking())
+    _serve_and_end(channel, fork_network_process())
 
 
 def wait_for_plugin(orders: socket.socket) -> None:
@@ -119,7 +120,7 @@ def wait_for_plugin(orders: socket.socket) -> None:
     An order is the process id of the slurmstepd that asks, with ends of its socket and stderr pipe.
     """
     orders = keep_only(orders)
-    network = leave_asking()
+    network = fork_network_process()
     if not network.lives_until_readable(orders):
         # Whom it was handed out to could ask nothing. Its server has another one then.
         os._exit(1)
@@ -143,7 +144,7 @@ def _take_standard_streams(stderr_end: int) -> None:
     os.close(stderr_end)
 
 
-def leave_asking() -> Network:
+def fork_network_process() -> Network:
     """Fork the process that asks; this one, which decides, has limits and asks nothing for good.
 
     Called before there is a secret, an open file or a thread that it could inherit.

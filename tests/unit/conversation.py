@@ -95,7 +95,7 @@ def read_answer(receive: Callable[[int], bytes], version: int = VERSION) -> Seen
             answer.variables.append((name, value))
         elif tag == AnswerTag.MESSAGE.value:
             answer.messages.append(text)
-        elif tag == AnswerTag.HELD.value:
+        elif tag == AnswerTag.LEFT.value:
             assert answer.held is None
             answer.held = int(text)
         else:

@@ -29,7 +29,7 @@ from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
 from tests.unit.fake_services import begin_to_send, reply, token_reply, unread
-from tests.unit.network.test_worker_end import PATIENCE_SECONDS, real, served
+from tests.unit.network.test_worker_side import PATIENCE_SECONDS, real, served
 from tests.unit.outcomes import trying
 from tests.unit.vendors import VENDORS, Vendor
 

@@ -75,7 +75,7 @@ class Node:
 @pytest.fixture(autouse=True)
 def _network_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_CONF", os.devnull)
-    monkeypatch.setattr(cli, "leave_asking", LocalNetwork)
+    monkeypatch.setattr(cli, "fork_network_process", LocalNetwork)
     # The environment of the tests may be anybody's.
     monkeypatch.setattr(cli, "refuse_untrusted_code", lambda *_: None)
     # They would last for all other tests.
@@ -99,7 +99,7 @@ def test_access_token_is_shown_nowhere(node: Node, monkeypatch: pytest.MonkeyPat
             token_cache.hide(["access-token"])
             raise QrmiError("the service said access-token")
 
-    monkeypatch.setattr(cli, "leave_asking", Network)
+    monkeypatch.setattr(cli, "fork_network_process", Network)
     node.hold("a")
     expected = (1, ["spank-qrmi: the service said ****"])
     assert node.run("release", "--all") == expected
@@ -127,7 +127,7 @@ def test_arguments_of_the_plugin_are_those_of_plugstack_conf(
         def open(self, variables: object, user: str = "", *_: object, **__: object) -> None:
             users.append(user)
 
-    monkeypatch.setattr(cli, "leave_asking", Network)
+    monkeypatch.setattr(cli, "fork_network_process", Network)
     for name in "abc":
         node.hold(name)
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))

@@ -27,7 +27,7 @@ from spank_qrmi_simulator.server import running_in_thread
 from spank_qrmi_simulator.site import OPEN_PLAN_API_KEY, OPEN_PLAN_SERVICE_CRN, Site
 from tests.unit.conversation import encode_request, read_answer
 from tests.unit.job.test_qrun import arguments
-from tests.unit.network.test_worker_end import NONSENSE, PATIENCE_SECONDS, SILENT, real, served
+from tests.unit.network.test_worker_side import NONSENSE, PATIENCE_SECONDS, SILENT, real, served
 from tests.unit.worker.test_process_alone import WORKER, started
 
 IAM = "/iam/identity/token"

@@ -233,7 +233,7 @@ def test_log_records_come_from_there(vendor: FakeVendor, caplog: pytest.LogCaptu
 def test_log_has_an_end(
     vendor: FakeVendor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_end, "_MOST_LOG_RECORDS", 2)
+    monkeypatch.setattr(worker_side, "_MOST_LOG_RECORDS", 2)
     frames = [encode_frame(Report.LOG, "20", "again")] * 3
     with caplog.at_level(logging.DEBUG), opened(answering(*frames)) as network:
         client = network.services(Deadline(60), {}).resource_calls(TYPE, SETTINGS)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a user may choose for a resource, and where the site's credentials may go then."""
+
+from collections.abc import Iterable, Mapping
+
+from spank_qrmi.configuration.qrmi_config import Resource
+from spank_qrmi.errors import AcquisitionError
+from spank_qrmi.job.environment import ResourceVariables
+from spank_qrmi.redaction import is_told_by, printable
+
+LONGEST_TO_OWN_ENDPOINT = 16 * 1024
+"""Characters of each value that goes to an endpoint of a user's: root reads all their spellings."""
+
+
+def has_sites_login(variables: ResourceVariables, sent_to: Mapping[str, Iterable[str]]) -> bool:
+    """Return whether endpoints and credentials, see `Client.sent_to`, are all the site's."""
+    keys = (key for endpoint, credentials in sent_to.items() for key in (endpoint, *credentials))
+    return not any(map(variables.is_users, keys))
+
+
+def check_values_are_text(resource: Resource, variables: ResourceVariables) -> None:
+    """Raise AcquisitionError for a variable of the user's that is not UTF-8, name and value."""
+    for key, value in variables.user.items():
+        if any("\udc80" <= character <= "\udcff" for character in key + value):
+            raise AcquisitionError(f"{resource.name}_{printable(key)} is not UTF-8 text")
+
+
+def check_sites_choices(
+    resource: Resource, variables: ResourceVariables, own_endpoints: Iterable[str]
+) -> None:
+    """Raise AcquisitionError for a value of the user's where the site alone may choose.
+
+    That is in `own_endpoints` and in what the resource locks.
+    """
+    for key in filter(variables.is_users, (*own_endpoints, *variables.user)):
+        if resource.is_locked(key) or key in own_endpoints:
+            name = f"{resource.name}_{printable(key)}"
+            raise AcquisitionError(f"{name} is set by the site alone: unset it")
+
+
+def check_credentials_stay_home(
+    resource: Resource, variables: ResourceVariables, sent_to: Mapping[str, Iterable[str]]
+) -> None:
+    """Raise AcquisitionError if a credential of the site's would go to an endpoint of the user's.
+
+    What goes where is said by `sent_to`, see `Client`. A user's value that holds one, in whatever
+    spelling, is the site's.
+    """
+    for endpoint, credentials in sent_to.items():
+        if not variables.is_users(endpoint):
+            continue
+        for key in (*credentials, endpoint):
+            value = variables.user.get(key, "")
+            if len(value) > LONGEST_TO_OWN_ENDPOINT:
+                raise AcquisitionError(
+                    f"{resource.name}_{key} is longer than {LONGEST_TO_OWN_ENDPOINT} characters"
+                )
+            if variables.is_sites(key) or is_told_by(value, variables.site_secrets):
+                other = "what it holds" if key == endpoint else f"{resource.name}_{key}"
+                raise AcquisitionError(
+                    f"{resource.name}_{endpoint} is yours but {other} is the site's, which is sent "
+                    "only to the site's endpoint: set both or neither"
+                )
