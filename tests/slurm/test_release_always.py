@@ -204,9 +204,11 @@ def test_service_is_down_until_another_job_ends(product: Product):
 
 
 def let_time_pass(product: Product) -> None:
-    """Make the last failure of the only entry older than the pause between two tries."""
+    """Make the only entry, and its last failure, older than the pause between two tries."""
     earlier = int(time.time()) - RETRY_SECONDS
     change_only_entry(product, lambda entry: replace(entry, failed_at=earlier, failures=1))
+    [path] = product.state_directory.glob("*.json")
+    os.utime(path, (earlier, earlier))
 
 
 def change_only_entry(product: Product, change: Callable[[Entry], Entry]) -> None:
