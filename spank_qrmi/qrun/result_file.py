@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where the result goes: a file that is replaced only by a whole one, or a stream."""
 
+import errno
 import os
 import stat
 import tempfile
@@ -8,17 +9,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 from spank_qrmi.qrun.outcome import ExitStatus, QrunError
+from spank_qrmi.trust.files import MOST_LINKS
+from spank_qrmi.trust.paths import name_of_user
 
 _STANDARD_OUTPUT = 1
 _CHUNK_BYTES = 1024 * 1024
 _NEW_FILE_MODE = 0o666
+_KINDS = {stat.S_IFLNK: "link", stat.S_IFIFO: "pipe"}
 
 
 class ResultFile:
     """The target of a result; None is standard output.
 
     A regular file is written beside the old one and takes its place when it is complete; a pipe, a
-    device or what is standard output anyway is written to directly.
+    device or what is standard output anyway is written to directly. What another user has put into
+    a folder where others may write is refused.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -28,12 +33,12 @@ class ResultFile:
     def check(self) -> None:
         """Raise QrunError if the result could not be written there, before anything is run."""
         try:
-            if self._is_standard_output():
+            target = self._target()
+            if target is None:
                 os.fstat(_STANDARD_OUTPUT)
             elif self._is_special():
                 self._require(os.access(self._name, os.W_OK), "no permission to write to it")
             else:
-                target = self._target()
                 self._require(not target.is_dir(), "it is a folder")
                 self._require(
                     not target.exists() or os.access(target, os.W_OK), "it is write-protected"
@@ -46,7 +51,9 @@ class ResultFile:
     def write(self, source: BinaryIO) -> None:
         """Write all that `source` holds; raise QrunError if that does not succeed."""
         try:
-            if self._is_standard_output():
+            # Others may have put something there while the job ran.
+            target = self._target()
+            if target is None:
                 _copy(source, _STANDARD_OUTPUT)
             elif self._is_special():
                 descriptor = os.open(self._name, os.O_WRONLY | os.O_CLOEXEC)
@@ -55,7 +62,7 @@ class ResultFile:
                 finally:
                     os.close(descriptor)
             else:
-                self._replace(source)
+                self._replace(target, source)
         except (OSError, ValueError) as error:
             raise self._error(error) from error
         finally:
@@ -71,9 +78,14 @@ class ResultFile:
     def _name(self) -> str:
         return "standard output" if self._path is None else self._path
 
-    def _target(self) -> Path:
-        # Replacing the link itself would leave the file behind it as it was.
-        return Path(os.path.realpath(self._name))
+    def _target(self) -> Path | None:
+        """Return the file behind all links, None for standard output.
+
+        Raises OSError for what another user may have planted on the way.
+        """
+        if self._is_standard_output():
+            return None
+        return _resolve(Path(self._name))
 
     def _is_standard_output(self) -> bool:
         if self._path is None:
@@ -90,8 +102,7 @@ class ResultFile:
             return False
         return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
-    def _replace(self, source: BinaryIO) -> None:
-        target = self._target()
+    def _replace(self, target: Path, source: BinaryIO) -> None:
         prefix = f".{target.name[:200]}."
         with tempfile.NamedTemporaryFile(prefix=prefix, dir=target.parent, delete=False) as file:
             self._unfinished = Path(file.name)
@@ -112,10 +123,50 @@ class ResultFile:
         )
 
 
+def _resolve(path: Path) -> Path:
+    """Return where a path leads; raise OSError for what may be planted on the way."""
+    # The kernel's own protection of links does not see that a rename follows one.
+    place = Path("/") if path.is_absolute() else Path.cwd()
+    parts, link_count = [*reversed(path.parts)], 0
+    while parts:
+        step = place / parts.pop()
+        if step.name == "..":
+            place = place.parent
+            continue
+        try:
+            status = step.lstat()
+        except FileNotFoundError:
+            place = step
+            continue
+        _refuse_planted(step, status)
+        if not stat.S_ISLNK(status.st_mode):
+            place = step
+            continue
+        link_count += 1
+        if link_count > MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        parts += reversed(step.readlink().parts)
+    return place
+
+
+def _refuse_planted(path: Path, status: os.stat_result) -> None:
+    """Raise OSError for what is another user's in a folder where others may write."""
+    if stat.S_ISDIR(status.st_mode) or status.st_uid == os.geteuid():
+        return
+    # Of root's, only a file is of no use: a sticky folder does not let others replace it.
+    if status.st_uid == 0 and not stat.S_ISREG(status.st_mode):
+        return
+    if path.parent.stat().st_mode & (stat.S_ISVTX | stat.S_IWOTH):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "file")
+        what = f"{path} is a {kind} of user {name_of_user(status.st_uid)}"
+        advice = "name a file in a folder of your own"
+        raise OSError(0, f"{what} in a folder where others may write: {advice}")
+
+
 def _mode_for(target: Path) -> int:
-    """Return the mode of the file that is replaced, or that of a new file."""
+    """Return how the file that is replaced may be read and written, or the mode of a new file."""
     try:
-        return stat.S_IMODE(target.stat().st_mode)
+        return target.stat().st_mode & _NEW_FILE_MODE
     except FileNotFoundError:
         mask = os.umask(0)
         os.umask(mask)

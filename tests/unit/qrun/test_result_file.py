@@ -10,6 +10,9 @@ import pytest
 
 from spank_qrmi.qrun.outcome import ExitStatus, QrunError
 from spank_qrmi.qrun.result_file import ResultFile
+from spank_qrmi.trust.paths import name_of_user
+from tests.unit.outcomes import refusal_of
+from tests.unit.trust.test_files import make_foreign
 
 
 class BreaksOff(BytesIO):
@@ -44,6 +47,122 @@ def test_file_is_replaced_and_keeps_its_mode(tmp_path: Path) -> None:
     path.chmod(0o604)
     write(path)
     assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"new", 0o604)
+
+
+def test_of_the_old_files_mode_only_reading_and_writing_stays(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.touch()
+    path.chmod(0o6777)
+    write(path)
+    assert path.stat().st_mode & 0o7777 == 0o666
+
+
+@pytest.fixture(params=[0o1777, 0o1770, 0o777])
+def shared(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Return a folder in which others may put something, or keep what they have put there."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(request.param)
+    return folder
+
+
+def plant(kind: str, path: Path, victims: Path) -> None:
+    """Put something there as another user would."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "file":
+        path.touch()
+    else:
+        path.symlink_to(victims)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "file", "dangling link", "link to a link"])
+def test_what_others_put_into_a_shared_folder_is_refused(
+    tmp_path: Path, shared: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, victims = shared / "result.json", tmp_path / "victims"
+    late = ResultFile(str(path))
+    late.check()
+    if kind != "dangling link":
+        victims.write_text("precious")
+    planted = "link" if "link" in kind else kind
+    plant(planted, path, victims)
+    owner = make_foreign(path, monkeypatch)
+    asked = path
+    if kind == "link to a link":
+        asked = tmp_path / "own link"
+        asked.symlink_to("shared/../shared/result.json")
+    expected = (
+        f"the result cannot be written to {asked}: {path} is a {planted} of user "
+        f"{name_of_user(owner)} in a folder where others may write: name a file in a folder of "
+        "your own"
+    )
+    with pytest.raises(QrunError) as caught:
+        ResultFile(str(asked)).check()
+    assert str(caught.value) == expected
+    # It was planted while the job ran.
+    with pytest.raises(QrunError, match="in a folder where others may write"):
+        late.write(BytesIO(b"new"))
+    assert not victims.exists() or victims.read_text() == "precious"
+
+
+def test_link_of_another_to_a_folder_is_refused(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shared / "results").symlink_to(tmp_path)
+    make_foreign(shared / "results", monkeypatch)
+    with pytest.raises(QrunError, match="results is a link of user"):
+        ResultFile(f"{shared}/results/new.json").check()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of root's")
+def test_roots_links_and_pipes_are_used_and_its_files_not(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    for kind, is_refused in {"link": False, "pipe": False, "file": True}.items():
+        path = shared / kind
+        plant(kind, path, tmp_path / "behind")
+        refusal = refusal_of(QrunError, ResultFile(str(path)).check)
+        assert (refusal is not None) is is_refused, kind
+
+
+def test_own_things_in_a_shared_folder_are_used(tmp_path: Path, shared: Path) -> None:
+    victims = tmp_path / "victims"
+    for kind in ("link", "pipe", "file"):
+        plant(kind, shared / kind, victims)
+        ResultFile(str(shared / kind)).check()
+    write(shared / "link")
+    write(shared / "file")
+    assert victims.read_bytes() == (shared / "file").read_bytes() == b"new"
+
+
+def test_anybodys_things_in_ones_own_folder_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, victims = tmp_path / "result.json", tmp_path / "victims"
+    plant("link", path, victims)
+    make_foreign(path, monkeypatch)
+    write(path)
+    assert victims.read_bytes() == b"new"
+
+
+def test_links_without_end_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "link"
+    path.symlink_to(f"../{tmp_path.name}/link")
+    with pytest.raises(QrunError, match="Too many levels of symbolic links"):
+        ResultFile(str(path)).check()
+
+
+def test_pipe_behind_a_descriptor_is_written_to() -> None:
+    """As a shell's `>(…)` gives it."""
+    reader, writer = os.pipe()
+    try:
+        write(Path(f"/dev/fd/{writer}"))
+        assert os.read(reader, 10) == b"new"
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def test_check_leaves_the_file_as_it_is(tmp_path: Path) -> None:
