@@ -33,14 +33,22 @@ def printable(text: str) -> str:
 
 def without(secrets: Iterable[str], text: str) -> str:
     """Return the text with each secret masked, also where it is part of a URL, a form or JSON."""
-    wanted = {
-        spelling
+    return _without_words(_words_of(secrets), text)
+
+
+def _words_of(secrets: Iterable[str]) -> frozenset[str]:
+    """Return what is looked for in a text, which may have been read with its escapes undone."""
+    return frozenset(
+        word
         for secret in secrets
         if len(secret) >= _SHORTEST_MASKED
         # What is no text was never sent.
-        for spelling in (secret, secret.encode(errors="replace").decode())
-    }
-    return _mask(text, _places_of(wanted, text)) if wanted else text
+        for word in (secret, secret.encode(errors="replace").decode())
+    )
+
+
+def _without_words(words: frozenset[str], text: str) -> str:
+    return _mask(text, _places_of(words, text)) if words else text
 
 
 def is_told_by(text: str, secrets: Iterable[str]) -> bool:
@@ -109,6 +117,8 @@ class Redactor:
 
     def __init__(self) -> None:
         self.secrets: frozenset[str] = frozenset()
+        # A user may bring many secrets, and have many lines cleared of them.
+        self._words: frozenset[str] = frozenset()
         self._adding = threading.Lock()
 
     def add(self, values: Iterable[str]) -> None:
@@ -116,7 +126,9 @@ class Redactor:
         values = tuple(values)
         with self._adding:
             # Blanks around a value do not count: it is used without them.
-            self.secrets = self.secrets.union(values, (value.strip() for value in values))
+            added = {*values, *(value.strip() for value in values)} - self.secrets
+            self.secrets |= added
+            self._words |= _words_of(added)
 
     def add_variables(self, variables: Iterable[tuple[str, str]]) -> None:
         """Remember the values of those variables whose names say that they are secret."""
@@ -124,7 +136,7 @@ class Redactor:
 
     def clear(self, text: str) -> str:
         """Return the text as one printable line without any remembered secret."""
-        return printable(without_url_secrets(without(self.secrets, text)))
+        return printable(without_url_secrets(_without_words(self._words, text)))
 
 
 _Pieces = Iterable[tuple[str, int]]
@@ -140,9 +152,8 @@ _JSON = (
 )
 
 
-def _places_of(words: Iterable[str], text: str) -> Iterator[tuple[int, int]]:
+def _places_of(words: frozenset[str], text: str) -> Iterator[tuple[int, int]]:
     """Yield start and end of each place at which the text spells one of the words."""
-    words = tuple(words)
     for reading, origins in _readings(text, range(len(text) + 1), _MOST_READINGS_DEEP):
         for word in words:
             start = reading.find(word)

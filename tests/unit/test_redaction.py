@@ -156,6 +156,26 @@ def in_json(character: str) -> list[str]:
     return ways if character in '"\\' else [*ways, character]
 
 
+class CountedSecret(str):
+    """A secret that counts how often it is spelled as it is sent."""
+
+    spelled = 0
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        self.spelled += 1
+        return super().encode(encoding, errors)
+
+
+def test_redactor_spells_a_secret_once_however_many_lines_there_are() -> None:
+    redactor = Redactor()
+    secret = CountedSecret("secret-value")
+    redactor.add([secret])
+    for number in range(3):
+        redactor.add([f"other-secret-{number}", secret])
+        assert redactor.clear(f"secret-value other-secret-{number}") == "**** ****"
+    assert secret.spelled == 1
+
+
 @given(
     secret=st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=6),
     spell=st.sampled_from([in_url, in_form, in_json]),
