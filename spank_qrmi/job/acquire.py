@@ -20,6 +20,7 @@ from spank_qrmi.job.environment import (
     job_timeout_seconds,
     list_variables,
     resource_variables,
+    variables_prefix,
 )
 from spank_qrmi.job.release import release_entries
 from spank_qrmi.job.releaser import Releaser
@@ -41,7 +42,6 @@ UNDO_SECONDS = 3.0
 
 def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
     """Acquire what `--qpu` asks for; answer with the job's variables, messages and the verdict."""
-    answer.redactor.add_variables(request.variables)
     try:
         arguments = with_file_variables(read_arguments(request, answer))
     except ArgumentError as error:
@@ -124,10 +124,15 @@ def _collect_wanted(
     of_files = (each for resource in resolution.resources for each in resource.secrets())
     secrets = [*config.secrets(), *of_files]
     answer.redactor.add(secrets)
-    return [
+    wanted = [
         (resource, collect_variables(resource, request.job_id, request.variables, secrets))
         for resource in resolution.resources
     ]
+    # No value of another variable is used. What another job's session is called stays hidden too.
+    used = tuple(variables_prefix(each) for each, values in wanted if not values.are_too_many)
+    exported = dict(request.variables)
+    answer.redactor.add_variables(each for each in exported.items() if each[0].startswith(used))
+    return wanted
 
 
 def _log_resolution(request: Request, resolution: Resolution, config: Config) -> None:

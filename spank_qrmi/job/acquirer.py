@@ -36,6 +36,7 @@ from spank_qrmi.job.site_choices import (
     check_credentials_stay_home,
     check_sites_choices,
     check_values_are_text,
+    check_variables_are_few,
     has_sites_login,
 )
 from spank_qrmi.job.step import acquisition_text
@@ -109,6 +110,7 @@ class Acquirer:
         self, resource: Resource, variables: ResourceVariables, services: Services, quota: Quota
     ) -> Acquired:
         sent_to = CLIENTS[resource.type].sent_to
+        check_variables_are_few(resource, variables)
         check_values_are_text(resource, variables)
         check_sites_choices(resource, variables, () if self.allows_user_endpoints else sent_to)
         check_credentials_stay_home(resource, variables, sent_to)

@@ -19,6 +19,9 @@ EXPORT_LIST = "SLURM_EXPORT_ENV"
 ACQUISITION_TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"  # noqa: S105 (a variable's name)
 TIMEOUT_SECONDS = "QRMI_JOB_TIMEOUT_SECONDS"
 
+MOST_VARIABLES = 256
+"""A user's of one resource: root reads them, and clears each line of their secrets."""
+
 _OF_THE_JOB = (ACQUISITION_TOKEN, TIMEOUT_SECONDS)
 
 
@@ -40,6 +43,11 @@ class ResourceVariables:
         """The variables as the resource's client and the job see them."""
         return {**self.site, **self.user}
 
+    @property
+    def are_too_many(self) -> bool:
+        """Whether the user brought more than MOST_VARIABLES."""
+        return len(self.exported) > MOST_VARIABLES
+
     def is_users(self, key: str) -> bool:
         """Return whether the user decided the value, differently from the site."""
         return key in self.user and self.user[key] != self.site.get(key, "")
@@ -47,6 +55,11 @@ class ResourceVariables:
     def is_sites(self, key: str) -> bool:
         """Return whether the value in force is one that the site configured."""
         return bool(self.site.get(key, "").strip()) and not self.is_users(key)
+
+
+def variables_prefix(resource: Resource) -> str:
+    """Return how the names of a resource's variables begin in a job."""
+    return f"{resource.name}_QRMI_"
 
 
 def collect_variables(
@@ -61,7 +74,7 @@ def collect_variables(
     A job submitted from within another QPU job inherits that one's environment: its acquisition
     token and time limit are not the user's wish for this job.
     """
-    prefix = f"{resource.name}_QRMI_"
+    prefix = variables_prefix(resource)
     exported = {
         name.removeprefix(f"{resource.name}_"): value
         for name, value in submitted_variables

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.errors import AcquisitionError
-from spank_qrmi.job.environment import ResourceVariables
+from spank_qrmi.job.environment import MOST_VARIABLES, ResourceVariables, variables_prefix
 from spank_qrmi.redaction import is_told_by, printable
 
 LONGEST_TO_OWN_ENDPOINT = 16 * 1024
@@ -16,6 +16,15 @@ def has_sites_login(variables: ResourceVariables, sent_to: Mapping[str, Iterable
     """Return whether endpoints and credentials, see `Client.sent_to`, are all the site's."""
     keys = (key for endpoint, credentials in sent_to.items() for key in (endpoint, *credentials))
     return not any(map(variables.is_users, keys))
+
+
+def check_variables_are_few(resource: Resource, variables: ResourceVariables) -> None:
+    """Raise AcquisitionError if the user brought more variables than a resource may have."""
+    if variables.are_too_many:
+        raise AcquisitionError(
+            f"{len(variables.exported)} variables {variables_prefix(resource)}* are exported, more "
+            f"than {MOST_VARIABLES}: unset those that it does not need"
+        )
 
 
 def check_values_are_text(resource: Resource, variables: ResourceVariables) -> None:

@@ -4,7 +4,7 @@
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from spank_qrmi.errors import AcquisitionError, JournalError, ReleaseError, Serv
 from spank_qrmi.job.release import UNCHANGED_SECONDS
 from spank_qrmi.network.calls import Services
 from spank_qrmi.protocol import Request, Verb
+from spank_qrmi.redaction import Redactor
 from spank_qrmi.state import quota
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner, owner_of
@@ -539,6 +540,44 @@ def test_users_variables_win_and_are_not_set_again(node: Node, vendor: FakeVendo
     assert answer.variables == [*COMMON, *lists("a"), *of_job]
     expected = {"QRMI_KEY": USER_KEY, "QRMI_ENDPOINT": "https://mine"}
     assert vendor.settings["a"].values == expected
+
+
+def test_variables_without_end_are_refused_and_those_of_other_qpus_are_not(
+    node: Node, vendor: FakeVendor
+) -> None:
+    many = tuple((f"a_QRMI_KEY{number}", "mine") for number in range(257))
+    answer = node.acquire("a,b", variables=(*many[:-1], ("b_QRMI_KEY", USER_KEY)))
+    assert (answer.messages, answer.verdict) == ([], "run")
+    answer = node.acquire("a,b", variables=(*many, ("b_QRMI_KEY", USER_KEY)))
+    assert answer.messages == [
+        "QPU a: 257 variables a_QRMI_* are exported, more than 256: unset those that it does not "
+        f"need{GOES_ON}"
+    ]
+    assert dict(answer.variables)["QRMI_JOB_QPU_RESOURCES"] == "b"
+    assert vendor.settings["b"].values["QRMI_KEY"] == USER_KEY
+
+
+def test_lines_are_cleared_of_what_is_used_alone(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How long that takes, as root, must not be for a user to choose."""
+    added: set[str] = set()
+    add = Redactor.add
+
+    def add_and_note(redactor: Redactor, values: Iterable[str]) -> None:
+        values = tuple(values)
+        added.update(values)
+        add(redactor, values)
+
+    monkeypatch.setattr(Redactor, "add", add_and_note)
+    variables = {f"a_QRMI_KEY{number}": f"too-many-{number}" for number in range(257)}
+    variables |= {"nowhere_QRMI_KEY": "of-nobody", "c_QRMI_KEY": "not-asked-for"}
+    variables |= {"b_QRMI_KEY": USER_KEY, "b_QRMI_MODE": "plain-value"}
+    # It is not used, but its session is another job's.
+    variables |= {"QRMI_JOB_ID": "6", "b_QRMI_JOB_ACQUISITION_TOKEN": "token-of-job-6"}
+    twice = ("b_QRMI_KEY", "of-two-the-one-that-loses")
+    node.acquire("a,b,nowhere", variables=(twice, *variables.items()))
+    assert added == {SITE_KEY, USER_KEY, "token-of-job-6"}
 
 
 def test_journal_has_what_a_release_needs_and_the_job_all(node: Node, vendor: FakeVendor) -> None:
