@@ -14,6 +14,7 @@ from spank_qrmi.protocol import VERSION, AnswerTag, Verdict, encode_record, prea
 from spank_qrmi.redaction import Redactor
 
 MAX_LINE_LENGTH = 2000
+MOST_MESSAGES = 8
 _LEFT_OUT = " … "
 _PACKAGE = "spank_qrmi"
 _LEVELS_OF_SLURM = {
@@ -35,6 +36,7 @@ class AnswerWriter:
         self._has_begun = False
         self._has_ended = False
         self._told: set[bytes] = set()
+        self._message_count = 0
         # A thread left behind at the deadline may log while the answer goes on, or ends.
         self._sending = threading.Lock()
         self.redactor = Redactor()
@@ -56,8 +58,12 @@ class AnswerWriter:
         self._send_record(AnswerTag.LOG, record)
 
     def send_message(self, text: str) -> None:
-        """Send one line for the job's own output."""
-        self._send_record(AnswerTag.MESSAGE, self._line(text))
+        """Send one line for the job's own output, or to the log alone if that has many."""
+        self._message_count += 1
+        if self._message_count > MOST_MESSAGES:
+            self.log(logging.INFO, text)
+        else:
+            self._send_record(AnswerTag.MESSAGE, self._line(text))
 
     def send_variables(self, variables: Iterable[tuple[str, str]]) -> None:
         """Send variables for the job's environment; raises ProtocolError for what cannot be one."""
@@ -65,8 +71,15 @@ class AnswerWriter:
             pair = f"{name}={value}".encode("utf-8", "surrogateescape")
             self._send_record(AnswerTag.VARIABLE, pair)
 
-    def end(self, verdict: Verdict, left_count: int = 0) -> None:
-        """Send how much is left at services for later, the verdict and the end."""
+    def end(self, verdict: Verdict, left_count: int = 0, conclusion: str = "") -> None:
+        """Send the last line for the job's own output, if there is one, which is never left out.
+
+        Then how much is left at services for later, the verdict and the end.
+        """
+        more = self._message_count - MOST_MESSAGES
+        lines = [f"and {more} more: slurmd's log has them at info level"] if more > 0 else []
+        for line in filter(None, (*lines, conclusion)):
+            self._send_record(AnswerTag.MESSAGE, self._line(line))
         self._send_record(AnswerTag.LEFT, str(left_count).encode())
         self._send_record(AnswerTag.VERDICT, verdict.value.encode())
         self._send_record(AnswerTag.END, b"")

@@ -84,16 +84,17 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         messages = _failure_messages(failures, has_others=bool(acquired))
     # The rest goes on while it ends: the job waits for that too.
     network.end()
+    conclusion = ""
     if deadline.is_cancelled():
-        messages.append("the job was ended while its QPUs were acquired")
+        conclusion = "the job was ended while its QPUs were acquired"
     elif not acquired:
-        messages.append(_conclusion(request, arguments))
+        conclusion = _conclusion(request, arguments)
     for message in messages:
         answer.send_message(message)
     answer.send_variables(_variables_to_set(request, arguments, acquired))
     # What the step's end has to release, or to tell.
     left_count = sum(entry.needs_release for entry in _read_entries(request, journal, failures))
-    answer.end(Verdict.RUN if acquired else Verdict.FAIL, left_count)
+    answer.end(Verdict.RUN if acquired else Verdict.FAIL, left_count, conclusion)
 
 
 def _read_entries(

@@ -8,7 +8,7 @@ from spank cimport slurm_debug, slurm_info
 from spank_qrmi.plugin.arguments cimport argument_value
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, free_bytes
 from spank_qrmi.plugin.job cimport JobRecord, Step, load_job
-from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, log_worker_record
+from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, log_line
 from spank_qrmi.plugin.masking cimport SHOWN_BYTES, show_text
 from spank_qrmi.plugin.message cimport (
     Answer, add_number, add_text, begin_request, end_request)
@@ -51,7 +51,7 @@ cdef inline void begin_conversation(Conversation *talk, Answer *answer, ByteBuff
     memset(answer, 0, sizeof(answer[0]))
     memset(request, 0, sizeof(request[0]))
     answer.left = -1
-    talk.log = log_worker_record
+    talk.log = log_line
     talk.job_id = step.job_id
     talk.timeout_milliseconds = (timeout_seconds + TIMEOUT_MARGIN_SECONDS) * 1000
     if not try_worker_server(talk, argc, argv):

@@ -19,7 +19,7 @@ from spank_qrmi.plugin.answered_variables cimport are_ours, starts_with
 from spank_qrmi.plugin.arguments cimport timeout_argument
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, next_text, free_bytes
 from spank_qrmi.plugin.job cimport Step, is_first_task, local_task, read_step
-from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, report
+from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, log_unset, report
 from spank_qrmi.plugin.masking cimport (
     SHOWN_BYTES, show_argument, show_mask, show_text, show_value)
 from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text
@@ -42,7 +42,7 @@ cdef extern from *:
     #define WORKER_FAILURE \
         "--q-backend: the worker on this node %s; tell the administrator: slurmd's log says more"
     #define LEFT_BEHIND \
-        "%s: quantum job %s may still be on the service: look there, cancel and delete it"
+        "quantum job %s may still be on the service: look there, cancel and delete it"
     """
     const char *BACKEND_FALLBACK
     const char *LEFT_BEHIND
@@ -224,8 +224,7 @@ cdef void set_variable(spank_t spank, const char *name, const char *value) noexc
     slurm_debug(b"%s: setenv %s=%s", PLUGIN_LOG_NAME, name, shown)
     error = spank_setenv(spank, name, value, 1)
     if error != ESPANK_SUCCESS:
-        slurm_error(b"%s: cannot set %s in the job: %s", PLUGIN_LOG_NAME, name,
-                    spank_strerror(error))
+        log_unset(name, error)
 
 
 cdef void set_variables(spank_t spank) noexcept nogil:
@@ -270,13 +269,13 @@ cdef void note_cleared(bint is_step_over) noexcept nogil:
             quantum_jobs.states.bytes[task] = TASK_CLEARED
 
 
-cdef void log_left_behind() noexcept nogil:
+cdef void keep_left_behind(ByteBuffer *lines) noexcept nogil:
     cdef char job_id[JOB_ID_BYTES]
     cdef size_t task
     for task in range(quantum_jobs.states.length):
         if must_clear(&quantum_jobs, task, True):
             write_job_id(&quantum_jobs, <int>task, job_id)
-            slurm_error(LEFT_BEHIND, PLUGIN_LOG_NAME, job_id)
+            keep_line(lines, LEFT_BEHIND, job_id)
 
 
 cdef void log_retry(const ByteBuffer *lines) noexcept nogil:
@@ -303,11 +302,11 @@ cdef bint clean_up(bint is_step_over, long seconds, int argc, char **argv) noexc
     if not is_step_over:
         log_retry(&answer.messages)
     else:
-        report(&answer.messages)
         if not is_answered:
-            slurm_error(b"%s: the worker %s", PLUGIN_LOG_NAME, talk.failure)
+            keep_line(&answer.messages, b"the worker %s", talk.failure)
         if not is_answered or answer.verdict == VERDICT_FAIL:
-            log_left_behind()
+            keep_left_behind(&answer.messages)
+        report(&answer.messages)
     free_bytes(&answer.messages)
     free_bytes(&answer.variables)
     return is_clean

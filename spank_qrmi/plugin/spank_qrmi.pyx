@@ -15,15 +15,15 @@ from posix.unistd cimport getpid, getuid
 
 from slurm cimport SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP, SLURM_MAX_NORMAL_STEP_ID
 from spank cimport (
-    ESPANK_SUCCESS, S_JOB_ID, S_JOB_UID, slurm_debug, slurm_error, slurm_info, spank_get_item,
-    spank_option, spank_option_register, spank_remote, spank_setenv, spank_strerror, spank_t)
+    ESPANK_SUCCESS, S_JOB_ID, S_JOB_UID, slurm_debug, slurm_error, spank_get_item, spank_option,
+    spank_option_register, spank_remote, spank_setenv, spank_strerror, spank_t)
 from spank_qrmi.plugin.answered_variables cimport are_ours, starts_with
 from spank_qrmi.plugin.arguments cimport argument_value, timeout_argument
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, next_text, free_bytes
 from spank_qrmi.plugin.job cimport (
     JobRecord, Step, is_first_task, job_environment, job_state, job_variable, load_job, read_step)
 from spank_qrmi.plugin.journal cimport holds_entry_of
-from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, report
+from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, log_line, log_unset, report
 from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text, is_word
 from spank_qrmi.plugin.name_list cimport (
     first_unlisted, keep_chosen, problem_of_names, starts_with_listed)
@@ -41,7 +41,7 @@ cdef extern from *:
     #define QPU_OPTION_FALLBACK "SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu"
     #define WORKER_FAILURE \
         "--qpu: the QPU worker on this node %s; tell the administrator: slurmd's log says more"
-    #define RELEASE_FAILURE "%s: the QPU worker %s; its release may not have happened"
+    #define RELEASE_FAILURE "the QPU worker %s; its release may not have happened"
     #define OWN_JOB_ID "SLURM_QRMI_JOB_ID"
     #define NOT_HELD "this job holds %.300s, not %.*s: steps share what their job got at its start"
     #define OF_BATCH_JOB "a batch job acquires its QPUs at its start, for what its script starts: " \
@@ -172,8 +172,7 @@ cdef void set_job_variables(spank_t spank, const ByteBuffer *variables) noexcept
         equals[0] = 0
         error = spank_setenv(spank, entry, equals + 1, 1)
         if error != ESPANK_SUCCESS:
-            slurm_error(b"%s: cannot set %s in the job: %s", PLUGIN_LOG_NAME, entry,
-                        spank_strerror(error))
+            log_unset(entry, error)
         equals[0] = c"="
         entry = next_text(variables, entry)
 
@@ -261,10 +260,9 @@ cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexc
 
 cdef void log_release_failure(const char *failure) noexcept nogil:
     """Tell it the log, and the job's output too unless that already names the failing worker."""
-    if has_reported_worker:
-        slurm_info(RELEASE_FAILURE, PLUGIN_LOG_NAME, failure)
-    else:
-        slurm_error(RELEASE_FAILURE, PLUGIN_LOG_NAME, failure)
+    cdef char line[1024]
+    snprintf(line, sizeof(line), RELEASE_FAILURE, failure)
+    log_line(c"i" if has_reported_worker else c"e", line)
 
 
 cdef bint add_slurm_conf(ByteBuffer *request) noexcept nogil:

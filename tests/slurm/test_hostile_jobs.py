@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Jobs whose users try what Slurm's commands let them: large environments and hostile text."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,20 @@ def export_file(product: Product, variables: dict[str, str]) -> tuple[str, str]:
     pairs = [f"{name}={value}\0" for name, value in variables.items()]
     path.write_text("".join([*pairs, "PATH=/usr/bin:/bin\0"]))
     return f"--export-file={path}", "--export=ALL"
+
+
+@contextmanager
+def full_pipe(path: Path) -> Iterator[Path]:
+    """Make a pipe that takes nothing more and that nobody reads."""
+    os.mkfifo(path)
+    pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        with suppress(BlockingIOError):
+            while True:
+                os.write(pipe, b"x" * 4096)
+        yield path
+    finally:
+        os.close(pipe)
 
 
 def run_beside_an_ordinary_job(
@@ -95,6 +111,21 @@ def test_hostile_text_forges_no_line(product: Product):
         assert "forged?[2J?31m??31m??????%s%n%99999d, not other: steps share" in each
         assert each.isprintable()
     assert [each for each in lines_with(product, FORGED) if each.startswith(FORGED)] == []
+
+
+def test_stderr_that_nobody_reads_keeps_no_node_busy(product: Product):
+    # A reason of its own for each.
+    broken = [{"name": f"broken{number}", "type": "sundial"} for number in range(24)]
+    product.write_plugstack(config=product.write_config(*broken, product.entry("FRESNEL")))
+    names = ",".join(["FRESNEL", *(str(each["name"]) for each in broken)])
+
+    with full_pipe(product.folder / "pipe") as pipe:
+        job = product.submit("true", f"--qpu={names}", f"--error={pipe}")
+        # Slurm waits 5 s for each line at error level.
+        result = job.wait(timeout_seconds=30)
+
+    assert result.state == "COMPLETED"
+    product.cluster.wait_for_log("and 16 more: slurmd's log has them at info level", job)
 
 
 def test_hostile_option_is_refused_at_submission(product: Product):

@@ -142,6 +142,7 @@ static const struct {
 	LIST(tasks),	  LIST(is_batch),   LIST(node_index), LIST(restart_count),
 	LIST(time_limit), LIST(start_time), LIST(speed),      LIST(register_error),
 	LIST(unreaped),	  LIST(is_random_out),  LIST(is_epilog),
+	LIST(error_seconds),
 };
 
 static bool read_order(const char *key, const char *value)

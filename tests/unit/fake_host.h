@@ -35,7 +35,9 @@ struct host {
 	unsigned int time_limit, start_time, register_error, speed;
 	unsigned int is_random_out; /* getrandom fails */
 	unsigned int unreaped;	 /* number of the task, from 1, at whose exit another child waits */
+	unsigned int error_seconds; /* that each error takes, as where nobody reads the job's stderr */
 	unsigned int is_epilog;	 /* the epilog's process, instead of a step's */
+	unsigned int waited_seconds; /* for errors so far */
 	size_t loads;
 	int task, status;
 	const char *reporter;	 /* prefix of the report's lines: empty, or "task-" in a task */

@@ -29,6 +29,8 @@
 		va_end(arguments);                                                                 \
 		report("log-" #level, "%s", text);                                                 \
 		free(text);                                                                        \
+		if (strcmp(#level, "error") == 0)                                                  \
+			host.waited_seconds += host.error_seconds;                                 \
 	}
 
 LOGGER(error)
@@ -193,6 +195,8 @@ int clock_gettime(clockid_t clock, struct timespec *now)
 		now->tv_sec = nanoseconds / 1000000000ULL;
 		now->tv_nsec = nanoseconds % 1000000000ULL;
 	}
+	if (clock == CLOCK_MONOTONIC)
+		now->tv_sec += host.waited_seconds;
 	return result;
 }
 

@@ -44,6 +44,18 @@ def test_answer_is_sent_as_it_comes() -> None:
     )
 
 
+def test_messages_beyond_the_eighth_go_to_the_log_and_the_conclusion_is_told() -> None:
+    texts = [str(number) for number in range(10)]
+    pipe = Pipe()
+    for text in texts:
+        pipe.writer.send_message(text)
+    pipe.writer.end(Verdict.FAIL, 0, "in vain")
+    answer = pipe.answer()
+    more = "and 2 more: slurmd's log has them at info level"
+    assert answer.messages == [*texts[:8], more, "in vain"]
+    assert answer.logs == [("i", "8"), ("i", "9")]
+
+
 def test_nothing_is_held_unless_said() -> None:
     pipe = Pipe()
     pipe.writer.end(Verdict.RUN)

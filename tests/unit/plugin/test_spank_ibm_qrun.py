@@ -514,6 +514,14 @@ def test_clean_up_without_answer_names_every_job(qrun_host: PluginHost, tasks: i
     assert report.task_statuses == [0] * tasks
 
 
+def test_clean_up_waits_once_for_a_stderr_that_nobody_reads(qrun_host: PluginHost) -> None:
+    (qrun_host.folder / "answer").write_bytes(answer_of())
+    qrun_host.play('[ -e "$folder/asked" ] && exit 3\n>"$folder/asked"; cat "$folder/answer"')
+    report = run(qrun_host, tasks=20, error_seconds=5)
+    assert report.logged("error") == ["the worker ended with status 3 before it had answered"]
+    assert len(report.logged("info")) == 20
+
+
 def test_clean_up_that_cannot_be_tried_names_the_job(qrun_host: PluginHost) -> None:
     (qrun_host.folder / "first").write_bytes(answer_of())
     refusal = answer_of(verdict=Verdict.FAIL, messages=["--q-backend: internal error"], held=1)

@@ -221,6 +221,24 @@ def test_failed_release_is_logged(host: PluginHost) -> None:
     assert host.run().logged("error") == ["QPU a: may still be open"]
 
 
+def test_stderr_that_nobody_reads_takes_one_error_of_a_task_and_one_of_the_step(
+    host: PluginHost,
+) -> None:
+    told = [f"QPU {number}: may still be open" for number in range(8)]
+    host.answer(answer_of(held=1, messages=told))
+    report = host.run(error_seconds=5)
+    assert (report.shown_to_user, report.logged("error")) == (told[:1], told[:1])
+    rest = [f"spank_qrmi_c: {each}" for each in told[1:]]
+    assert (report.texts("task-log-info"), report.texts("log-info")) == (rest, rest)
+    assert host.run(error_seconds=0).shown_to_user == told
+
+
+def test_workers_errors_wait_no_longer_for_who_reads_them(host: PluginHost) -> None:
+    host.answer(answer_of(logs=[("error", text) for text in "abc"]))
+    report = host.run(error_seconds=1)
+    assert (report.logged("error"), report.logged("info")) == (["a", "b"], ["c"])
+
+
 def test_release_without_answer_is_logged(host: PluginHost) -> None:
     (host.folder / "answer").write_bytes(answer_of(held=1))
     host.play('[ -e "$folder/asked" ] && exit 3\n>"$folder/asked"; cat "$folder/answer"')
