@@ -66,10 +66,16 @@ cdef void see_names(const char *names, const char *listed, const char *values) n
 
 cdef void see_option(const char *value) noexcept nogil:
     cdef ByteBuffer kept
+    cdef ByteBuffer problems
     memset(&kept, 0, sizeof(kept))
-    if keep_option(&kept, b"option", value, problem_of_text) == 0:
+    memset(&problems, 0, sizeof(problems))
+    require(keep_option(&kept, b"option", value, True, problem_of_text, &problems) == 0)
+    if problems.length == 0:
         require(strcmp(kept.bytes, value) == 0)
         require_one_line(value)
+    else:
+        require_one_line(problems.bytes)
+    free_bytes(&problems)
     require(replace_text(&kept, value) and strcmp(kept.bytes, value) == 0)
     keep_line(&kept, b"--option: %s", value)
     require_one_line(next_text(&kept, kept.bytes))

@@ -99,9 +99,11 @@ cdef bint has_tasks() noexcept nogil:
 
 
 cdef void read_options(spank_t spank) noexcept nogil:
-    global is_asked
-    find_option(spank, &backend, BACKEND_FALLBACK, problem_of_backend)
-    find_option(spank, &primitive, PRIMITIVE_FALLBACK, problem_of_primitive)
+    global is_asked, must_fail
+    find_option(spank, &backend, b"q-backend", BACKEND_FALLBACK, problem_of_backend, &messages)
+    find_option(spank, &primitive, b"q-primitive", PRIMITIVE_FALLBACK, problem_of_primitive,
+                &messages)
+    must_fail = messages.length > 0
     is_asked = backend.length > 0 or primitive.length > 0
 
 
@@ -337,11 +339,12 @@ cdef void clean_up_early(int argc, char **argv) noexcept nogil:
 
 
 cdef int keep_backend(int value, const char *name, int remote) noexcept nogil:
-    return keep_option(&backend, b"q-backend", name, problem_of_backend)
+    return keep_option(&backend, b"q-backend", name, remote, problem_of_backend, &messages)
 
 
 cdef int keep_primitive(int value, const char *type, int remote) noexcept nogil:
-    return keep_option(&primitive, b"q-primitive", type, problem_of_primitive)
+    return keep_option(&primitive, b"q-primitive", type, remote, problem_of_primitive,
+                       &messages)
 
 
 cdef void register_option(spank_t spank, const char *name, const char *value_name,
@@ -372,8 +375,8 @@ cdef public int slurm_spank_init_post_opt(spank_t spank, int argc, char **argv) 
     log_enter(spank, b"slurm_spank_init_post_opt", argc)
     if spank_remote(spank) == 1 and read_step(spank, &step) and has_tasks():
         read_options(spank)
-        is_concerned = is_asked or is_for_every_job(argc, argv)
-        if is_concerned:
+        is_concerned = is_asked or must_fail or is_for_every_job(argc, argv)
+        if is_concerned and not must_fail:
             prepare(spank, argc, argv)
     return log_leave(b"slurm_spank_init_post_opt")
 

@@ -326,16 +326,19 @@ cdef int keep_qpus(int value, const char *names, int remote) noexcept nogil:
         slurm_error(b"%s: --qpu is for all components of a heterogeneous job: give it to the first",
                     PLUGIN_LOG_NAME)
         return -1
-    return keep_option(&qpu_option, b"qpu", names, problem_of_names)
+    return keep_option(&qpu_option, b"qpu", names, remote, problem_of_names, &messages)
 
 
 cdef void begin_step(spank_t spank, int argc, char **argv) noexcept nogil:
-    """Give a step that asks for QPUs what is its part of them."""
+    """Give a step that asks for QPUs what is its part of them; fail one whose option is bad."""
+    global must_fail
     cdef const char *names
     cdef const char *refusal = NULL
     cdef Part part
-    names = find_option(spank, &qpu_option, QPU_OPTION_FALLBACK, problem_of_names)
-    if names != NULL and read_step(spank, &step):
+    names = find_option(spank, &qpu_option, b"qpu", QPU_OPTION_FALLBACK, problem_of_names,
+                        &messages)
+    must_fail = messages.length > 0
+    if names != NULL and not must_fail and read_step(spank, &step):
         slurm_debug(b"%s, %x", PLUGIN_LOG_NAME, step.step_id)
         part = part_of_step(spank, &refusal)
         if part == PART_ACQUIRES:
@@ -380,7 +383,7 @@ cdef public int slurm_spank_task_init(spank_t spank, int argc, char **argv) noex
     Slurm ignore the hook's return value.
     """
     log_enter(spank, b"slurm_spank_task_init", argc)
-    if qpu_option.length > 0 and spank_remote(spank) == 1:
+    if (qpu_option.length > 0 or must_fail) and spank_remote(spank) == 1:
         set_rust_log(spank)
         if is_first_task(spank):
             report(&messages)

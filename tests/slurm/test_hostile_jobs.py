@@ -16,6 +16,8 @@ FORGED = "[2026-01-01T00:00:00.000] [999.batch] error: spank_qrmi_c: forged"
 # A new line, a terminal's sequence, C1 as a byte and as UTF-8, another line end, an override.
 HOSTILE = f"x\n{FORGED}\x1b[2J\udc9b31m\x9b31m\u2028\u202e%s%n%99999d"
 OPTION_VARIABLE = "SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu"
+# What sbatch itself would set of the option; it hands it on as it stands.
+HANDED_ON = "_SLURM_SPANK_OPTION_spank_qrmi_qpu"
 ON_ONE_NODE = "--nodelist=n1"
 ENDED = "<- slurm_spank_exit"
 
@@ -137,6 +139,19 @@ def test_hostile_option_is_refused_at_submission(product: Product):
         with pytest.raises(SubmitError) as caught:
             product.submit("true", env={OPTION_VARIABLE: name})
         assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [HOSTILE, "x" * 70_000])
+def test_hostile_option_that_no_submission_sees_fails_the_job(product: Product, value: str):
+    job = product.submit("true", env={HANDED_ON: value})
+    result = job.wait()
+
+    assert result.state == "FAILED"
+    assert "spank_qrmi_c: --qpu " in result.stderr
+    product.cluster.wait_for_log(ENDED, job)
+    assert lines_with(product, "failed to process option") == []
+    assert [each for each in lines_with(product, FORGED) if each.startswith(FORGED)] == []
+    assert max(map(len, product.cluster.log_lines_of(job))) < 4_000
 
 
 def test_format_characters_are_only_a_name(product: Product):

@@ -4,7 +4,6 @@
 import shutil
 import uuid
 from collections.abc import Sequence
-from itertools import product
 from typing import Any
 
 import pytest
@@ -105,12 +104,18 @@ def test_option_that_can_never_work_is_refused(
     qrun_host: PluginHost, problem: str | None, options: Sequence[tuple[str, str]]
 ) -> None:
     problems = [] if problem is None else [problem]
-    for remote, (backend, primitive) in product((0, 1), options):
-        with fresh(qrun_host, (remote, backend, primitive)) as host:
-            host.answer(answer_of())
-            report = run(host, options=backend, second_options=primitive, remote=remote)
+    for backend, primitive in options:
+        with fresh(qrun_host, (backend, primitive)) as host:
+            given = {"options": backend, "second_options": primitive}
+            report = run(host, **given, remote=0)
             assert report.texts("callback").count("-1") == len(problems)
             assert report.logged("error") == problems
+            # Slurm would log a value that is refused here, and start the job without it.
+            host.answer_and_keep(answer_of())
+            report = run(host, **given)
+            assert (report.texts("callback"), report.logged("error")) == (["0", "0"], [])
+            assert (report.task_statuses, report.shown_to_user) == ([len(problems)], problems)
+            assert len(host.requests) == 2 * (1 - len(problems))
 
 
 def test_environment_is_asked_for_with_the_jobs_options(qrun_host: PluginHost) -> None:
@@ -139,7 +144,7 @@ def test_environment_is_asked_for_with_the_jobs_options(qrun_host: PluginHost) -
         ([b"q_backend=a"], "a", ""),
         ([b"q_primitive=sampler"], "", "sampler"),
         ([b"q_backend=a", b"q_primitive=estimator"], "a", "estimator"),
-        ([b"q_backend=a", b"q_primitive=nothing"], "a", ""),
+        ([b"q_backend=a", b"q_primitive="], "a", ""),
     ],
 )
 def test_options_that_slurm_hides_are_found_in_their_variables(
@@ -150,6 +155,15 @@ def test_options_that_slurm_hides_are_found_in_their_variables(
     run(qrun_host, options=[], second_options=[], environment=hidden)
     request = qrun_host.requests[0]
     assert (request.q_backend, request.q_primitive) == (backend, primitive)
+
+
+def test_hidden_option_that_can_never_work_fails_the_step(qrun_host: PluginHost) -> None:
+    qrun_host.answer_and_keep(answer_of())
+    hidden = [FALLBACK + b"q_backend=a", FALLBACK + b"q_primitive=nothing"]
+    report = run(qrun_host, options=[], second_options=[], environment=hidden)
+    told = ["--q-primitive must be sampler or estimator"]
+    assert (report.task_statuses, report.shown_to_user) == ([1], told)
+    assert qrun_host.requests == []
 
 
 @pytest.mark.parametrize(

@@ -420,12 +420,18 @@ def test_option_that_cannot_be_registered_is_logged(host: PluginHost) -> None:
 def test_option_that_can_never_work_is_refused(
     host: PluginHost, problem: str | None, options: Sequence[str]
 ) -> None:
-    for remote, option in product((0, 1), options):
-        with fresh(host, (remote, option)) as each:
-            each.answer(answer_of())
-            report = each.run(options=option, remote=remote)
+    told = [] if problem is None else [f"--qpu {problem}"]
+    for option in options:
+        with fresh(host, option) as each:
+            report = each.run(options=option, remote=0)
             assert report.texts("callback") == ["0" if problem is None else "-1"]
-            assert report.logged("error") == ([] if problem is None else [f"--qpu {problem}"])
+            assert report.logged("error") == told
+            # Slurm would log a value that is refused here, and start the job without it.
+            each.answer_and_keep(answer_of())
+            report = each.run(options=option, arguments=[CONFIG, "--on-failure=continue"])
+            assert (report.texts("callback"), report.logged("error")) == (["0"], [])
+            assert (report.task_statuses, report.shown_to_user) == ([len(told)], told)
+            assert len(each.requests) == 1 - len(told)
 
 
 def test_last_option_counts(host: PluginHost) -> None:
@@ -435,11 +441,17 @@ def test_last_option_counts(host: PluginHost) -> None:
 
 
 def test_option_that_slurm_hides_is_found_in_its_variable(host: PluginHost) -> None:
-    for value, expected in {b"b,c": ["b,c"], b"": [], b"b\nc": [], b"b" * 65537: []}.items():
+    for value, expected, told in (
+        (b"b,c", ["b,c"], []),
+        (b"", [], []),
+        (b"b\nc", [], [f"--qpu {NO_TEXT}"]),
+        (b"b" * 65537, [], ["--qpu is longer than 65536 bytes"]),
+    ):
         with fresh(host, value) as each:
             each.answer_and_keep(answer_of())
-            each.run(options=[], environment=FALLBACK + b"=" + value)
+            report = each.run(options=[], environment=FALLBACK + b"=" + value)
             assert [request.qpu_option for request in each.requests] == expected
+            assert (report.task_statuses, report.shown_to_user) == ([len(told)], told)
 
 
 def test_log_level_of_the_task(host: PluginHost) -> None:
