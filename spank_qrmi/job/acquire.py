@@ -24,7 +24,7 @@ from spank_qrmi.job.environment import (
 )
 from spank_qrmi.job.release import release_entries
 from spank_qrmi.job.releaser import Releaser
-from spank_qrmi.job.resolution import Resolution, resolve_qpus, split_names
+from spank_qrmi.job.resolution import Resolution, resolve_qpus, shown_names, split_names
 from spank_qrmi.job.step import entries_of_step, names_by_reason, read_arguments
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request, Verdict
@@ -143,9 +143,10 @@ def _log_resolution(request: Request, resolution: Resolution, config: Config) ->
         for key, value in resource.environment.items():
             shown = MASK if resource.is_secret(key) else shown_value(key, value)
             log.debug("name(%s), %s=%s", resource.name, key, shown)
-    for name, error in resolution.rejected:
+    for reason, names in names_by_reason(resolution.rejected).items():
+        shown = shown_names(names)
         log.info(
-            "refused name(%s) for job %d of user %d: %s", name, request.job_id, request.uid, error
+            "refused name(%s) for job %d of user %d: %s", shown, request.job_id, request.uid, reason
         )
     rejected = dict(resolution.rejected)
     for entry_name, problem in config.problems:
@@ -188,12 +189,12 @@ def _failure_messages(failures: Sequence[tuple[str, QrmiError]], *, has_others: 
     for reason, names in names_by_reason(failures).items():
         without = "it" if len(names) == 1 else "them"
         consequence = f"; the job goes on without {without}" if has_others else ""
-        messages.append(f"QPU {', '.join(names)}: {reason}{consequence}")
+        messages.append(f"QPU {shown_names(names)}: {reason}{consequence}")
     return messages
 
 
 def _conclusion(request: Request, arguments: PluginArguments) -> str:
-    asked = ",".join(split_names(request.qpu_option))
+    asked = shown_names(split_names(request.qpu_option), ",")
     required = "not every QPU" if arguments.requires_all else "no QPU"
     consequence = "does not start" if arguments.fails_on_failure else "goes on without"
     return f"--qpu={asked}: {required} could be acquired; the job {consequence}"

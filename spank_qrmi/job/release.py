@@ -15,6 +15,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError, QrmiError, ReleaseError
 from spank_qrmi.job import step
 from spank_qrmi.job.releaser import Releaser
+from spank_qrmi.job.resolution import shown_names
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.state.journal import Entry, Journal
@@ -117,7 +118,7 @@ def _tell_what_is_not_released(request: Request) -> Iterator[None]:
 
 def _send_failures(failures: Iterable[tuple[str, QrmiError]], answer: AnswerWriter) -> None:
     for reason, names in step.names_by_reason(failures).items():
-        answer.send_message(f"QPU {', '.join(names)}: {reason}")
+        answer.send_message(f"QPU {shown_names(names)}: {reason}")
 
 
 def release_entries(

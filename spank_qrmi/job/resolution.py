@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From the text of `--qpu` to resources."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spank_qrmi.configuration.qrmi_config import Config, Resource
@@ -9,6 +10,7 @@ from spank_qrmi.errors import ConfigError, ResolutionError
 from spank_qrmi.trust.files import warn_or_refuse
 
 MAX_SHOWN_NAMES = 8
+MAX_SHOWN_NAME_LENGTH = 40
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,19 @@ def split_names(qpu_option: str) -> tuple[str, ...]:
     """Return the names of a comma separated list, each once, as plugin/name_list.pxd reads it."""
     names = (name.strip(" ") for name in qpu_option.split(","))
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+def shown_names(names: Sequence[str], separator: str = ", ") -> str:
+    """Return names as one line has them: a user may give 256, of which each is long."""
+    shown = separator.join(_shortened(name) for name in names[:MAX_SHOWN_NAMES])
+    more = len(names) - MAX_SHOWN_NAMES
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _shortened(name: str) -> str:
+    if len(name) <= MAX_SHOWN_NAME_LENGTH:
+        return name
+    return f"{name[: MAX_SHOWN_NAME_LENGTH - 1]}…"
 
 
 def resolve_qpus(qpu_option: str, config: Config, *, is_strict: bool = False) -> Resolution:
@@ -55,7 +70,5 @@ def _usable_resource(name: str, config: Config, *, is_strict: bool) -> Resource:
 
 
 def _unknown_text(config: Config) -> str:
-    known = list(config.resources)
-    shown = ", ".join(known[:MAX_SHOWN_NAMES]) or "none"
-    more = f" and {len(known) - MAX_SHOWN_NAMES} more" if len(known) > MAX_SHOWN_NAMES else ""
-    return f"not defined in {config.path} on this node; defined there: {shown}{more}"
+    shown = shown_names(list(config.resources)) or "none"
+    return f"not defined in {config.path} on this node; defined there: {shown}"

@@ -333,6 +333,22 @@ def test_bad_entry_is_logged_and_the_good_ones_are_used(node: Node) -> None:
     assert (answer.logged("e"), answer.verdict) == ([], "run")
 
 
+def test_many_names_that_nobody_knows_take_few_short_lines(node: Node) -> None:
+    names = [f"{number:03}{'x' * 245}" for number in range(256)]
+    answer = node.acquire(",".join(names))
+    first = [f"{number:03}{'x' * 36}…" for number in range(8)]
+    reason = f"not defined in {node.config_path} on this node; defined there: a, b, c"
+    shown = f"{', '.join(first)} and 248 more"
+    conclusion = "no QPU could be acquired; the job does not start"
+    assert answer.messages == [
+        f"QPU {shown}: {reason}",
+        f"--qpu={','.join(first)} and 248 more: {conclusion}",
+    ]
+    assert [line for line in answer.logged("i") if "refused" in line] == [
+        f"refused name({shown}) for job 7 of user 1000: {reason}"
+    ]
+
+
 def test_one_reason_of_several_qpus_is_told_once(node: Node, vendor: FakeVendor) -> None:
     vendor.orders = {f"acquire {name}": ServiceError("no route") for name in "ab"}
     [message] = node.acquire("a,b,c").messages
