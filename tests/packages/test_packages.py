@@ -61,7 +61,7 @@ def test_removal_is_refused_while_a_line_loads_the_plugin(machine: Machine, deb:
         machine.run(*come)
         shutil.copy(example, line)
         said = machine.run("sh", "-c", '"$@" 2>&1 && exit 9 || exit 0', "sh", *go)
-        assert f"spank-qrmi: /{line.relative_to(machine.root)}, line " in said
+        assert f"spank-qrmi: /{line.relative_to(machine.root)}:" in said
         assert machine.run("spank-qrmi", "--version") == f"{__version__}\n"
         line.unlink()
         machine.run(*go)

@@ -269,7 +269,7 @@ def test_removal_is_refused_while_a_job_holds_a_qpu(node: BootedNode) -> None:
         assert_holds_one(node)
 
     assert f"job {job.id} holds ibm_sherbrooke: let the job end" in str(refused.value)
-    assert f"/{PLUGSTACK}, line 1, loads " in str(refused.value)
+    assert f"/{PLUGSTACK}:1: loads " in str(refused.value)
     assert job.wait().state == "COMPLETED"
     assert_released(node)
     assert_job_is_served(node)
