@@ -104,6 +104,10 @@ class QiskitRuntimeJobs:
             raise RefusalError(400, message)
         if session.backend_name != backend.name:
             raise RefusalError(400, "The session is of another backend.")
+        cost = int(str(order.get("cost") or 0))
+        if cost > session.max_ttl_seconds:
+            message = f"cost must not exceed the session's max_ttl of {session.max_ttl_seconds}"
+            raise RefusalError(400, message)
         return session
 
     def _take(self, order: Mapping[str, object], account: Account, session: Session | None) -> Job:

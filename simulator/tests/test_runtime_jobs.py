@@ -47,8 +47,9 @@ def submit(client: httpx.Client, document: dict[str, object]) -> str:
     return str(answer.json()["id"])
 
 
-def open_session(client: httpx.Client, backend: str) -> str:
-    return str(client.post(SESSIONS, json={"mode": "batch", "backend": backend}).json()["id"])
+def open_session(client: httpx.Client, backend: str, max_ttl: int = 28800) -> str:
+    document = {"mode": "batch", "backend": backend, "max_ttl": max_ttl}
+    return str(client.post(SESSIONS, json=document).json()["id"])
 
 
 def state_of(client: httpx.Client, session_id: str) -> str:
@@ -208,6 +209,15 @@ def test_noiselearner_is_refused_by_name(client: httpx.Client) -> None:
 def test_session_takes_jobs_of_its_own_backend_only(client: httpx.Client) -> None:
     session_id = open_session(client, WORKING)
     assert client.post(JOBS, json=order(WAITING, session_id)).status_code == 400
+
+
+def test_session_takes_no_job_that_may_outlast_it(client: httpx.Client) -> None:
+    """So public reports say of the service: each primitive of a job was refused."""
+    session_id = open_session(client, WORKING, max_ttl=60)
+    refused = client.post(JOBS, json=order(WORKING, session_id, cost=61))
+    message = "cost must not exceed the session's max_ttl of 60"
+    assert (refused.status_code, refused.json()["errors"][0]["message"]) == (400, message)
+    assert client.post(JOBS, json=order(WORKING, session_id, cost=60)).is_success
 
 
 def test_jobs_of_others_are_not_found(client: httpx.Client, site: Site) -> None:

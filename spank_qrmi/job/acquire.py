@@ -207,8 +207,11 @@ def _variables_to_set(
     variables += common_variables(request.job_id, request.uid)
     variables += list_variables([each.resource for each in acquired])
     for each in acquired:
+        # A service may refuse a task that could take longer than the session that it runs in.
         timeout_seconds = job_timeout_seconds(
-            request.time_limit_minutes, CLIENTS[each.resource.type].longest_task_seconds
+            request.time_limit_minutes,
+            CLIENTS[each.resource.type].longest_task_seconds,
+            each.longest_seconds,
         )
         variables += resource_variables(each.resource, each.variables, each.token, timeout_seconds)
     return variables + export_variable(request.variables, (name for name, _ in variables))

@@ -53,11 +53,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Acquired:
-    """A resource that the step may use now; `token` is its acquisition token."""
+    """A resource that the step may use now; `token` is its acquisition token.
+
+    After `longest_seconds` what the service holds has ended by itself, None if nothing is held.
+    """
 
     resource: Resource
     variables: ResourceVariables
     token: str = field(repr=False)
+    longest_seconds: int | None = None
 
 
 Wanted = tuple[Resource, ResourceVariables]
@@ -130,7 +134,7 @@ class Acquirer:
         with locked:
             _check_quota(quota, locked)
             token = _Acquisition(calls, hold, locked, check).acquire()
-        return Acquired(resource, variables, token)
+        return Acquired(resource, variables, token, hold.longest_seconds)
 
     def _entry(
         self, resource: Resource, variables: ResourceVariables, settings: Settings, hold: Hold

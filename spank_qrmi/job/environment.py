@@ -98,10 +98,11 @@ def _is_same(value: str, site_value: str) -> bool:
     return value == site_value or (url is not None and plain_url(value) == url)
 
 
-def job_timeout_seconds(time_limit_minutes: int | None, longest_seconds: int | None) -> int:
-    """Return the time limit in seconds, at most `longest_seconds`; None is UNLIMITED_SECONDS."""
-    seconds = UNLIMITED_SECONDS if time_limit_minutes is None else time_limit_minutes * 60
-    return min(seconds, UNLIMITED_SECONDS if longest_seconds is None else longest_seconds)
+def job_timeout_seconds(time_limit_minutes: int | None, *longest_seconds: int | None) -> int:
+    """Return the time limit in seconds, at most each of `longest_seconds` and UNLIMITED_SECONDS."""
+    seconds = None if time_limit_minutes is None else time_limit_minutes * 60
+    limits = (seconds, *longest_seconds, UNLIMITED_SECONDS)
+    return min(each for each in limits if each is not None)
 
 
 def common_variables(job_id: int, uid: int) -> list[tuple[str, str]]:

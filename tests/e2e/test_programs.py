@@ -20,7 +20,9 @@ def run_program(product: Product, client: str, program: str, qpu: str) -> dict[s
     """Run a program in a job; return the JSON that it prints."""
     product.write_plugstack(mode="required")
     command = f"{install_client(client) / 'python'} {PROGRAMS / program}"
-    result = product.submit(command, f"--qpu={qpu}", "--time=10").wait(JOB_SECONDS)
+    # A session may live shorter than the job; the service refuses what could outlast it.
+    env = {f"{qpu}_QRMI_IBM_QRS_SESSION_MAX_TTL": "500"}
+    result = product.submit(command, f"--qpu={qpu}", "--time=10", env=env).wait(JOB_SECONDS)
     assert (result.state, result.exit_code) == ("COMPLETED", "0:0"), result.stderr
     return dict(json.loads(result.stdout))
 

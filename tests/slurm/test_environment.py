@@ -55,6 +55,10 @@ def test_environment_of_a_job(product: Product, limit: str, seconds: dict[str, i
     job = product.submit("env -0", f"--qpu={','.join(NAMES)}", f"--time={limit}")
     printed = job.wait().stdout
 
+    # What was left of the time limit when it was opened.
+    [session] = product.site.sessions()
+    seconds = {**seconds, session["backend_name"]: session["max_ttl"]}
+    assert session["max_ttl"] <= 28800
     assert qpu_variables(printed) == expected_variables(product, printed, job.id, seconds)
 
 

@@ -12,7 +12,7 @@ from spank_qrmi.clients.base import Client, Exchange, Hold, ReadTo, Settings
 
 TYPE = "fake"
 LONGEST_TASK_SECONDS = 1000
-HOLD_SECONDS = 500
+HOLD_SECONDS = 2000
 
 Order = Exception | Callable[[], None]
 
@@ -26,6 +26,7 @@ class FakeVendor:
     def __init__(self) -> None:
         self.orders: dict[str, Order] = {}
         self.brought: set[str] = set()
+        self.hold_seconds = HOLD_SECONDS
         self.events: list[str] = []
         self.settings: dict[str, Settings] = {}
         self._lock = threading.Lock()
@@ -62,7 +63,8 @@ class FakeVendor:
             def __init__(self, settings: Settings) -> None:
                 self._name = settings.resource_name
                 is_brought = self._name in vendor.brought
-                self.hold = None if is_brought else Hold(f"a hold on {self._name}", HOLD_SECONDS)
+                hold = Hold(f"a hold on {self._name}", vendor.hold_seconds)
+                self.hold = None if is_brought else hold
                 vendor.settings[self._name] = settings
                 vendor.do("make", self._name)
 

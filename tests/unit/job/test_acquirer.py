@@ -32,7 +32,7 @@ from tests.unit.local_network import LocalNetwork
 PROXY = {"https_proxy": "http://proxy"}
 REQUEST = Request(Verb.ACQUIRE, 7, 1, 0xFFFFFFFB, 1000, 60, time_limit_minutes=1)
 NOW = 1_700_000_000
-ENDS_AT = "2023-11-14 22:21:40 UTC"
+ENDS_AT = "2023-11-14 22:46:40 UTC"
 VALUES = {"QRMI_KEY": "secret"}
 TOGETHER_SECONDS = 60
 

@@ -63,6 +63,8 @@ def test_time_limit_in_seconds() -> None:
         (0, None): 0,
         (None, None): 4294967295,
         (None, 1800): 1800,
+        (60, None, 1800): 1800,
+        (60, 1800, 7200): 1800,
         (0xFFFFFFF0, None): 4294967295,
     }
     assert {limit: job_timeout_seconds(*limit) for limit in limits} == limits

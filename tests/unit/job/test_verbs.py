@@ -707,6 +707,16 @@ def test_time_limit_reaches_client_and_job(
     assert answer.variables[-1] == ("a_QRMI_JOB_TIMEOUT_SECONDS", str(timeout))
 
 
+def test_job_is_told_no_longer_time_than_its_session_lives(node: Node, vendor: FakeVendor) -> None:
+    vendor.hold_seconds = 296
+    answer = node.acquire("a", time_limit_minutes=5)
+    assert answer.variables[-1] == ("a_QRMI_JOB_TIMEOUT_SECONDS", "296")
+    # What the user brought is his to know.
+    vendor.brought = {"a"}
+    answer = node.acquire("a", time_limit_minutes=5)
+    assert answer.variables[-1] == ("a_QRMI_JOB_TIMEOUT_SECONDS", "300")
+
+
 def test_release_gives_back_what_the_step_holds(node: Node, vendor: FakeVendor) -> None:
     node.acquire("a,b")
     node.acquire("c", step_id=0)
