@@ -26,6 +26,8 @@ def state_of(entry: Entry) -> str:
         return "being acquired"
     if entry.token is None:
         return _UNANSWERED
+    if entry.is_told and not entry.failure:
+        return "told to end"
     return "release failed" if entry.failure else "held"
 
 

@@ -166,8 +166,12 @@ class Client(Protocol):
         """
 
     @abstractmethod
-    def release(self, exchange: Exchange, token: str) -> None:
-        """Give back what `acquire` took; succeeds if it is already gone. Raises ReleaseError."""
+    def release(self, exchange: Exchange, token: str, *, was_told: bool = False) -> bool:
+        """Give back what `acquire` took; return whether the service says that it is gone.
+
+        If it only agrees to end it, it is to be asked later, which costs the job no time: with
+        `was_told` this asks first, and tells again what is still there. Raises ReleaseError.
+        """
 
 
 class UnheldClient(Client):
@@ -182,5 +186,6 @@ class UnheldClient(Client):
         """Return a random token, a UUID of version 4 (RFC 9562, 5.4); nothing is asked."""
         return str(uuid4())
 
-    def release(self, exchange: Exchange, token: str) -> None:
-        """Do nothing."""
+    def release(self, exchange: Exchange, token: str, *, was_told: bool = False) -> bool:
+        """Do nothing: nothing is there."""
+        return True

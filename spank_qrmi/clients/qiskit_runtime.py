@@ -8,6 +8,7 @@ business, except that release asks whether some are still pending.
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar
 
@@ -105,22 +106,33 @@ class QiskitRuntime(Client):
                 error.token = _readable_session_id(error.partial_body)
             raise
 
-    def release(self, exchange: Exchange, token: str) -> None:
-        """End the session `token`; succeeds if the service says twice that it knows none such.
+    def release(self, exchange: Exchange, token: str, *, was_told: bool = False) -> bool:
+        """End the session `token`; it is gone if that is its state, or it is twice not found.
 
         It is told to accept no more jobs and so ends as completed (PATCH /sessions/{id}); if some
         are pending, or that cannot be found out meanwhile (GET /jobs), it is closed as well (DELETE
-        /sessions/{id}/close). Raises ReleaseError with all reasons if it may still be open.
+        /sessions/{id}/close). Raises ReleaseError with all reasons if it may still be open, also
+        after `was_told` if it was: services are reported that agree and end nothing.
         """
         if not _SESSION_ID.fullmatch(token):
             raise ReleaseError("the acquisition token is no session id: nothing can be closed")
         session = _Session(self._service, exchange, token)
+        if was_told:
+            return self._look_again(session)
         is_idle = begin(session.is_idle)
-        is_told = session.is_ended_by("PATCH", json={"accepting_jobs": False}, share=_PATCH_SHARE)
-        if is_idle() and is_told:
-            return
-        if not session.is_ended_by("DELETE", "/close"):
+        reply = session.tell("PATCH", json={"accepting_jobs": False}, share=_PATCH_SHARE)
+        if not is_idle() or reply is _Reply.FAILED:
+            reply = session.tell("DELETE", "/close")
+        if reply is _Reply.FAILED:
             raise ReleaseError(f"the session may still be open: {'; '.join(session.reasons)}")
+        return reply is _Reply.GONE
+
+    def _look_again(self, session: "_Session") -> bool:
+        """Return True if what was told to end is gone, close it and raise ReleaseError if not."""
+        if session.is_gone() or session.tell("DELETE", "/close") is _Reply.GONE:
+            return True
+        reasons = "; ".join(session.reasons) or "it was closed anew"
+        raise ReleaseError(f"the session was still open although it was told to end: {reasons}")
 
     def _session_hold(self) -> Hold:
         what = (
@@ -149,6 +161,14 @@ class QiskitRuntime(Client):
             return refusal
         hint = f"accounts on the open plan need {self._settings.variable(_MODE_KEY)}={_BATCH}"
         return AcquisitionError(f"{refusal}; {hint}")
+
+
+class _Reply(Enum):
+    """What comes of telling a service to end a session."""
+
+    FAILED = "failed"
+    AGREED = "agreed"
+    GONE = "gone"
 
 
 class _Session:
@@ -180,22 +200,26 @@ class _Session:
             return response.json_object().get("jobs", []) == []
         return False
 
-    def is_ended_by(self, method: str, path: str = "", **options: "Unpack[RequestOptions]") -> bool:
-        """Make one request that ends the session; return whether it did."""
+    def tell(self, method: str, path: str = "", **options: "Unpack[RequestOptions]") -> _Reply:
+        """Make one request that ends the session."""
         with _note_failure(self._reasons):
             response = self.ask(method, path, **options)
             if response.status == HTTPStatus.NOT_FOUND:
                 self._reasons.append(self._service.refusal_text(response))
-                return self._is_gone(options.get("share", 1.0))
+                is_gone = self._is_closed_or_missing(options.get("share", 1.0))
+                return _Reply.GONE if is_gone else _Reply.FAILED
             self._service.check_success(response)
-            return True
-        return False
+            return _Reply.AGREED
+        return _Reply.FAILED
 
-    def _is_gone(self, share: float) -> bool:
-        """Return whether the session, which was not found, has indeed ended.
+    def is_gone(self) -> bool:
+        """Return whether the service says that the session has ended.
 
         One wrong 404, as a gateway gives that is being changed, would leave it open for good.
         """
+        return self._is_closed_or_missing() and self._is_closed_or_missing()
+
+    def _is_closed_or_missing(self, share: float = 1.0) -> bool:
         with _note_failure(self._reasons):
             response = self.ask("GET", share=share)
             if response.status == HTTPStatus.NOT_FOUND:

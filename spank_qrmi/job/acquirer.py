@@ -252,13 +252,13 @@ class _Acquisition:
     def _release_refused(self, reason: QrmiError, token: str) -> QrmiError:
         """Release what the journal has; if that fails, there is more to tell."""
         try:
-            self.calls.release(token)
+            is_gone = self.calls.release(token)
         except QrmiError as failure:
             return ServiceError(
                 f"{reason}; it has opened {self.hold.what}, whose release failed and is tried "
                 f"again when the job ends: {failure}"
             )
-        self._forget()
+        self._forget(is_gone=is_gone)
         return reason
 
     def _release_unusable(self, error: QrmiError, token: str) -> QrmiError:
@@ -293,10 +293,10 @@ class _Acquisition:
             self.locked.write(entry.with_failure(message, now))
         return ServiceError(message, may_have_acted=True)
 
-    def _forget(self) -> None:
-        """Take away an entry of which nothing is held; the user reads another error."""
+    def _forget(self, *, is_gone: bool = True) -> None:
+        """End an entry of which nothing is held; the user reads another error."""
         try:
-            self.locked.remove()
+            self.locked.end(is_gone=is_gone)
         except JournalError as error:
             log.error("%s", error)
 

@@ -87,7 +87,7 @@ class Releaser:
             log.debug("name(%s) was released by another process", entry.resource_name)
             return False
         with locked:
-            is_given_back = False
+            is_given_back, is_gone = False, True
             try:
                 if locked.entry.is_given_up(time.time()):
                     _give_up(locked.entry)
@@ -96,11 +96,11 @@ class Releaser:
                 else:
                     is_given_back = True
                     services = self._services_with(locked.entry.node_variables, deadline)
-                    _give_back(locked.entry, locked.entry.token, services)
+                    is_gone = _give_back(locked.entry, locked.entry.token, services)
             except QrmiError as error:
                 _note_failure(locked, error)
                 raise
-            locked.remove()
+            locked.end(is_gone=is_gone)
             return is_given_back
 
     def _let_end(self, locked: LockedEntry) -> None:
@@ -142,12 +142,14 @@ def _give_up(entry: Entry) -> None:
     )
 
 
-def _give_back(entry: Entry, token: str, services: Services) -> None:
+def _give_back(entry: Entry, token: str, services: Services) -> bool:
+    """Return whether the service says that what it held is gone."""
     if entry.resource_type not in CLIENTS:
         raise ReleaseError(f"{entry.resource_type} is no resource type that this version knows")
     check_certificates(entry.node_variables)
     settings = Settings(entry.resource_name, entry.values, has_sites_login=entry.has_sites_login)
-    services.resource_calls(entry.resource_type, settings).release(token)
+    calls = services.resource_calls(entry.resource_type, settings)
+    return calls.release(token, was_told=entry.is_told)
 
 
 def _note_failure(locked: LockedEntry, error: QrmiError) -> None:

@@ -52,7 +52,9 @@ CALLS: Mapping[Call, Callable[..., list[str] | None]] = {
     Call.LOG_IN: _log_in,
     Call.CHECK: lambda exchange, client: client.check_accessible(exchange),
     Call.ACQUIRE: lambda exchange, client: [client.acquire(exchange)],
-    Call.RELEASE: lambda exchange, client, token: client.release(exchange, token),
+    Call.RELEASE: lambda exchange, client, token, was_told: (
+        ["1"] if client.release(exchange, token, was_told=was_told == "1") else []
+    ),
     Call.REMOVE: lambda exchange, system, job_id: ["1"] if system.remove(exchange, job_id) else [],
     Call.LIST: lambda exchange, system, share: sorted(system.job_ids(exchange, float(share))),
 }
@@ -85,9 +87,9 @@ class ResourceCalls:
         except (ValueError, ProtocolError):
             raise ServiceError(NONSENSE, may_have_acted=True) from None
 
-    def release(self, token: str) -> None:
-        """Give back what `acquire` took."""
-        self.ask(Call.RELEASE, token)
+    def release(self, token: str, *, was_told: bool = False) -> bool:
+        """Give back what `acquire` took; return whether the service says that it is gone."""
+        return self.ask(Call.RELEASE, token, "1" if was_told else "") == ["1"]
 
 
 @dataclass(frozen=True)

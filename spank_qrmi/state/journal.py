@@ -32,7 +32,10 @@ from spank_qrmi.trust.files import StrPath, can_others_write, open_trusted_folde
 
 log = logging.getLogger(__name__)
 
-_ENTRY_NAME = re.compile(r"[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]{16}\.json")
+TOLD_PREFIX = "told-"
+"""How the name of a file begins whose entry is told to end."""
+
+_ENTRY_NAME = re.compile(rf"(?:{TOLD_PREFIX})?[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]{{16}}\.json")
 
 _LARGEST_NEW_BYTES = 16 * 1024
 # With its token and the reason of a failure.
@@ -62,7 +65,9 @@ class Entry:
     node's: what it sets for requests (proxies, certificates); on disk they are called
     "environment", as earlier releases read them. `hold` says in words what the service holds, and
     `ends_at` when that has ended by itself at the latest. `failure` is why the last release failed,
-    or what the user was told of a request to acquire without an answer. Times are Unix seconds;
+    or what the user was told of a request to acquire without an answer. `is_told` if the service
+    has agreed to end what it holds, and is to be asked whether it did: then the entry is no longer
+    among those of its job, which the name of its file says. Times are Unix seconds;
     None in an entry of an earlier version, which had neither times nor owner, and took every
     endpoint for the site's.
     """
@@ -86,6 +91,7 @@ class Entry:
     secret_keys: list[str] = field(default_factory=list)
     has_users_endpoint: bool = False
     has_sites_login: bool = False
+    is_told: bool = False
 
     @property
     def file_name(self) -> str:
@@ -97,7 +103,8 @@ class Entry:
         if self.acquired_at is not None:
             identity += f" {self.acquired_at} {self.owner.pid if self.owner else 0}"
         digest = sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()
-        return f"{_step_prefix(self.job_id, self.restart_count, self.step_id)}{digest[:16]}.json"
+        prefix = _step_prefix(self.job_id, self.restart_count, self.step_id)
+        return f"{TOLD_PREFIX if self.is_told else ''}{prefix}{digest[:16]}.json"
 
     @property
     def needs_release(self) -> bool:
@@ -189,6 +196,16 @@ class LockedEntry:
         """Take the entry away; raise JournalError if that is impossible, not if it is gone."""
         self._journal.take_away(self.entry)
 
+    def end(self, *, is_gone: bool) -> None:
+        """Take the entry away if it `is_gone`, else keep it as told; raise JournalError.
+
+        What is at a user's endpoint is his to look after.
+        """
+        if is_gone or self.entry.has_users_endpoint:
+            self.remove()
+        else:
+            self.entry = self._journal.set_aside(self.entry)
+
 
 class Journal:
     """The entries in one folder."""
@@ -233,6 +250,17 @@ class Journal:
             os.unlink(entry.file_name, dir_fd=directory)
             os.fsync(directory)
 
+    def set_aside(self, entry: Entry) -> Entry:
+        """Give an entry's file the name that says that it is told; raise JournalError."""
+        told = replace(entry, is_told=True)
+        with (
+            self._as_journal_errors(f"cannot rename {entry.file_name} in"),
+            open_trusted_folder(self._directory) as directory,
+        ):
+            os.rename(entry.file_name, told.file_name, src_dir_fd=directory, dst_dir_fd=directory)
+            os.fsync(directory)
+        return told
+
     def lock(self, entry: Entry, deadline: Deadline) -> LockedEntry | None:
         """Wait for an entry's lock and read it anew; None if it has been taken away.
 
@@ -261,8 +289,8 @@ class Journal:
     def entries(self, job_id: int | None = None) -> Iterator[Entry | JournalError]:
         """Yield all that the node holds, or all steps and restarts of a job, one after another.
 
-        There is an error for each entry that cannot be read. Raises JournalError if the folder is
-        there but is not to be used.
+        What was told to end is no longer a job's. There is an error for each entry that cannot be
+        read. Raises JournalError if the folder is there but is not to be used.
         """
         return self.read(self.names("" if job_id is None else f"{job_id}-"))
 
@@ -364,6 +392,7 @@ class Journal:
                 entry = _entry_of(file.read(_LARGEST_READ_BYTES))
         except (OSError, ValueError, TypeError) as error:
             raise self._no_entry(name, "its content is not one") from error
+        entry = replace(entry, is_told=name.startswith(TOLD_PREFIX))
         if entry.file_name != name:
             raise self._no_entry(name, "it has another entry's name")
         if status.st_size > _LARGEST_OF_OURS_BYTES:

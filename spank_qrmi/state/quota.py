@@ -7,7 +7,7 @@ An entry is counted once it is on disk, so that jobs which start together cannot
 import threading
 
 from spank_qrmi.errors import AcquisitionError, JournalError
-from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.journal import TOLD_PREFIX, Entry, Journal
 
 MOST_OF_USER = 128
 """Entries at endpoints of a user's own, and such whose release failed: as many as a large node may
@@ -35,7 +35,7 @@ class Quota:
         Raises AcquisitionError if it was, JournalError if the journal cannot be read.
         """
         with self._lock:
-            names = self._journal.names()
+            names = [name for name in self._journal.names() if not name.startswith(TOLD_PREFIX)]
             if len(names) > MOST_OF_NODE:
                 raise AcquisitionError(
                     f"this node's journal holds more than {MOST_OF_NODE} acquisitions: tell the "

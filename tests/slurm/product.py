@@ -19,7 +19,7 @@ from loopback.processes import children_of, command_line, end_processes, process
 from loopback.site import RELEASE_SECONDS, Site
 from loopback.waiting import wait_until
 from loopback.worker_server import WorkerServer
-from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.journal import TOLD_PREFIX, Entry, Journal
 from spank_qrmi.state.token_cache import FOLDER_NAME
 
 WORKER_SECONDS = 60.0
@@ -104,22 +104,25 @@ class Product:
         return self.cluster.run("srun", *words, env=env, check=check)
 
     def journal(self) -> list[str]:
-        """Return the names of the acquisitions that the node still remembers."""
+        """Return the names of the acquisitions that jobs may still hold."""
         if not self.state_directory.exists():
             return []
         names = (path.name for path in self.state_directory.iterdir())
-        return sorted(name for name in names if name != FOLDER_NAME)
+        return sorted(
+            name for name in names if name != FOLDER_NAME and not name.startswith(TOLD_PREFIX)
+        )
 
     def unreleased(self) -> list[str]:
         """Return the names of the acquisitions for which something is left to do.
 
-        What a service never answered stays in the journal until it has ended by itself.
+        What a service never answered stays in the journal until it has ended by itself, and what
+        it has agreed to end until it is looked at again.
         """
         journal = Journal(self.state_directory)
         return [
             each.file_name if isinstance(each, Entry) else str(each)
             for each in journal.entries()
-            if not isinstance(each, Entry) or each.needs_release
+            if not isinstance(each, Entry) or (each.needs_release and not each.is_told)
         ]
 
     def wait_until_released(self) -> None:

@@ -236,6 +236,10 @@ def test_what_runs_is_shown_and_left_alone(product: Product):
 
     job.cancel()
     assert_released(product)
+    # Whether the service did what it has agreed to is asked later.
+    [entry] = status(product)
+    assert (entry["job_id"], entry["state"]) == (job.id, "told to end")
+    assert product.command("release", "--orphaned").stdout.endswith(": released\n")
     nothing = ("nothing is held on this node\n", [])
     assert (product.command("status").stdout, status(product)) == nothing
 
@@ -350,3 +354,21 @@ def test_session_of_which_half_an_answer_came_is_closed(product: Product):
 def let_session_end(product: Product) -> None:
     """Move the end of what the only entry says may be open into the past."""
     change_only_entry(product, lambda entry: replace(entry, ends_at=int(time.time())))
+
+
+def test_session_that_a_service_agrees_to_end_and_does_not(product: Product):
+    """The job's end does not wait for it; whoever looks later closes it."""
+    product.site.order_fault("status", f"{SESSIONS}/", status=204, method="PATCH", times=None)
+    job = product.run_job("true", QPU, ON_N1)
+    assert (job.state, job.stderr) == ("COMPLETED", "")
+    product.cluster.wait_for_empty_queue()
+    assert len(product.site.open_sessions()) == 1
+    wait_until(lambda: product.cluster.stepd_pids() == set(), START_SECONDS, "end of slurmstepd")
+
+    first = product.command("release", "--orphaned")
+    text = "the session was still open although it was told to end: it was closed anew"
+    assert (first.returncode, first.stdout.endswith(f"failed: {text}\n")) == (1, True)
+    assert [each["closed_how"] for each in product.site.sessions()] == ["cancelled"]
+    second = product.command("release", "--orphaned")
+    assert (second.returncode, second.stdout.endswith(": released\n")) == (0, True)
+    assert status(product) == []

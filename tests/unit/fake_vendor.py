@@ -27,6 +27,7 @@ class FakeVendor:
         self.orders: dict[str, Order] = {}
         self.brought: set[str] = set()
         self.hold_seconds = HOLD_SECONDS
+        self.only_agrees = False
         self.events: list[str] = []
         self.settings: dict[str, Settings] = {}
         self._lock = threading.Lock()
@@ -75,7 +76,8 @@ class FakeVendor:
                 vendor.do("acquire", self._name)
                 return f"token-{self._name}"
 
-            def release(self, exchange: Exchange, token: str) -> None:
-                vendor.do("release", token)
+            def release(self, exchange: Exchange, token: str, *, was_told: bool = False) -> bool:
+                vendor.do("look again" if was_told else "release", token)
+                return was_told or not vendor.only_agrees
 
         monkeypatch.setitem(CLIENTS, TYPE, FakeClient)

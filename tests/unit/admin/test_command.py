@@ -162,6 +162,7 @@ def test_status_is_a_table(node: Node, alive: Owner) -> None:
     node.hold("lost too", token=None)
     node.hold("down", failure="no answer", failed_at=NOW + 60, failures=3, owner=None)
     node.hold("old", acquired_at=None, owner=None)
+    node.hold("told", owner=alive, is_told=True)
     assert node.run("status") == (
         0,
         [
@@ -175,6 +176,7 @@ def test_status_is_a_table(node: Node, alive: Owner) -> None:
             f"7               batch  root        lost too  fake  {SINCE}  never answered, its step "
             "is gone: a session may be open until 2023-11-14 22:15:00 UTC at the latest",
             "7               batch  root        old       fake  unknown                  held",
+            f"7               batch  root        told      fake  {SINCE}  told to end",
             f"12 (restart 2)  0      4000000000  left      fake  {SINCE}  held, its step is gone",
         ],
     )

@@ -133,6 +133,9 @@ def test_what_is_held_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for folder, job_id in ((usual, 7), (named, 8)):
         with Journal(folder).begin(Entry(job_id, 0, 0, 0, "ibm_torino", "type", {}, token="t")):
             pass
+    told = Entry(6, 0, 0, 0, "ibm_torino", "type", {}, token="t", is_told=True)
+    with Journal(usual).begin(told):
+        pass
     (usual / "9-0-0-0123456789abcdef.json").write_text("broken")
 
     _, *found = removal.obstacles(Path("/"))

@@ -324,7 +324,7 @@ def later_than_the_list(service: FakeService) -> list[str]:
 @pytest.mark.parametrize("empty", [NO_JOBS, reply(200, {})])
 def test_session_without_pending_jobs_is_told_to_accept_no_more(empty: httpx.Response) -> None:
     service = FakeService({JOBS: empty, PATCH: TOLD})
-    client_of(service).release("s-1")
+    assert client_of(service).release("s-1") is False
     assert later_than_the_list(service) == [PATCH]
     [listed] = [each for each in service.requests if each.url.path == "/base/jobs"]
     assert dict(listed.url.params) == {"pending": "true", "session_id": "s-1"}
@@ -368,7 +368,7 @@ def test_session_is_closed_if_jobs_are_pending_or_cannot_be_listed() -> None:
         httpx.ReadTimeout("slow"),
     ):
         service = FakeService({JOBS: listed, PATCH: TOLD, CLOSE: httpx.Response(204)})
-        assert outcome_of(client_of(service).release, "s-1") is None, shown(listed)
+        assert outcome_of(client_of(service).release, "s-1") is False, shown(listed)
         assert later_than_the_list(service) == [PATCH, CLOSE], shown(listed)
         assert service.requests[-1].content == b"", shown(listed)
 
@@ -383,10 +383,10 @@ def test_session_is_closed_if_it_cannot_be_told(patched: httpx.Response | Except
 @pytest.mark.parametrize("shown", [reply(404), reply(200, {"state": "closed"})])
 def test_session_that_is_gone_is_released(shown: httpx.Response) -> None:
     service = FakeService({JOBS: NO_JOBS, PATCH: reply(404), SESSION: shown})
-    client_of(service).release("s-1")
+    assert client_of(service).release("s-1")
     assert later_than_the_list(service) == [PATCH, SESSION]
     service = FakeService({JOBS: ONE_JOB, PATCH: TOLD, CLOSE: reply(404), SESSION: shown})
-    client_of(service).release("s-1")
+    assert client_of(service).release("s-1")
     assert later_than_the_list(service) == [PATCH, CLOSE, SESSION]
 
 
@@ -407,6 +407,42 @@ def test_session_that_may_be_there_is_not_released(shown: httpx.Response) -> Non
     service = FakeService({JOBS: ONE_JOB, PATCH: TOLD, CLOSE: reply(404), SESSION: shown})
     with pytest.raises(ReleaseError, match=r"may still be open: .* answered 404 Not Found"):
         client_of(service).release("s-1")
+
+
+ENDED = reply(200, {"state": "closed"})
+STILL_OPEN = reply(200, {"state": "open"})
+
+
+def test_session_that_was_told_is_gone_once_the_service_says_so_twice() -> None:
+    for answers in ([ENDED, ENDED], [reply(404), reply(404)], [reply(404), ENDED]):
+        service = FakeService({SESSION: answers})
+        assert client_of(service).release("s-1", was_told=True)
+        assert service.asked == [SESSION, SESSION]
+
+
+@pytest.mark.parametrize(
+    ("seen", "closed", "reason"),
+    [
+        ([STILL_OPEN], TOLD, "it was closed anew"),
+        ([reply(404), STILL_OPEN], TOLD, "it was closed anew"),
+        (
+            [STILL_OPEN, STILL_OPEN],
+            reply(404),
+            "https://api.test:443/base/sessions/s-1/close answered 404",
+        ),
+        ([reply(400)], TOLD, "https://api.test:443/base/sessions/s-1 answered 400 Bad Request"),
+    ],
+)
+def test_session_that_was_told_and_is_open_is_closed_and_kept(
+    seen: list[httpx.Response], closed: httpx.Response, reason: str
+) -> None:
+    """So public reports say of sessions without jobs: a PATCH that is agreed to ends nothing."""
+    service = FakeService({SESSION: seen, CLOSE: closed})
+    with pytest.raises(ReleaseError) as caught:
+        client_of(service).release("s-1", was_told=True)
+    text = f"the session was still open although it was told to end: {reason}"
+    assert text_of(caught.value).startswith(text)
+    assert CLOSE in service.asked
 
 
 def test_failed_release_gives_all_reasons() -> None:

@@ -71,6 +71,26 @@ def test_all_are_released_at_once(vendor: FakeVendor, journal: Journal) -> None:
     assert vendor.settings["a"].values == {"QRMI_KEY": "secret-key"}
 
 
+def test_what_a_service_only_agrees_to_end_is_looked_at_again(
+    vendor: FakeVendor, journal: Journal
+) -> None:
+    """The job's end does not wait for it, and the entry is no longer the job's."""
+    vendor.only_agrees = True
+    site, own = entry_of("a"), entry_of("b", has_users_endpoint=True, ends_at=2 * NOW)
+    assert release(journal, hold(journal, site, own)) == [None, None]
+    [told] = journal.entries()
+    assert told == replace(site, is_told=True)
+    assert list(journal.entries(7)) == []
+    vendor.orders = {"look again token-a": ReleaseError("still open")}
+    assert release(journal, [told]) == ["still open"]
+    [kept] = journal.entries()
+    assert isinstance(kept, Entry)
+    assert (kept.is_told, kept.failure) == (True, "still open")
+    vendor.orders = {}
+    assert release(journal, [kept]) == [None]
+    assert list(journal.entries()) == []
+
+
 def test_certificates_that_others_can_write_are_not_used(
     vendor: FakeVendor, journal: Journal, tmp_path: Path
 ) -> None:

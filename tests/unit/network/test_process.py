@@ -58,7 +58,7 @@ for proxy, client in clients.items():
                 work.result_of(Call.LOG_IN, name)
                 work.result_of(Call.CHECK, name)
                 [token] = work.result_of(Call.ACQUIRE, name)
-                work.result_of(Call.RELEASE, name, token)
+                work.result_of(Call.RELEASE, name, token, "")
                 released.add(each["type"])
             except QrmiError as error:
                 error_fields(error)

@@ -147,7 +147,7 @@ def test_what_a_resource_is_told_by_crosses_once(vendor: FakeVendor) -> None:
     [told] = [frame for frame in frames if "secret" in frame]
     assert told[3:] == [TYPE, "a", "60", "", "QRMI_KEY", "secret"]
     assert [frame[3:] for frame in frames if frame[0] == Order.CALL.value] == [
-        *(["check", told[2]], ["acquire", told[2]], ["release", told[2], "token-a"])
+        *(["check", told[2]], ["acquire", told[2]], ["release", told[2], "token-a", ""])
     ]
 
 

@@ -57,6 +57,7 @@ def test_users_own_endpoints_and_failures_are_counted(journal: Journal) -> None:
 
 def test_all_that_a_node_holds_is_counted(journal: Journal) -> None:
     hold(journal, 10)
+    hold(journal, 10, token="t", is_told=True)
     Quota(journal, UID).check()
     hold(journal, 1)
     with pytest.raises(AcquisitionError) as caught:

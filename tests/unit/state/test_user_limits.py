@@ -74,6 +74,7 @@ def test_what_a_user_holds_is_counted(node: Node) -> None:
     assert node.refusal(limits) is None
     node.hold("a", ends_at=NOW + 60)
     node.hold("b", uid=UID + 1)
+    node.hold("told", is_told=True)
     assert node.refusal(limits) is None
     # One that is being acquired, and one whose answer was lost, may be open as well.
     node.hold("c", token=None, failure="lost")
