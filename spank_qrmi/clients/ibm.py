@@ -13,7 +13,7 @@ from spank_qrmi.clients.base import Exchange, Settings
 from spank_qrmi.clients.http import HttpClient, RequestOptions
 from spank_qrmi.clients.response import Response
 from spank_qrmi.clients.tokens import Login
-from spank_qrmi.errors import AcquisitionError, AuthenticationError, QrmiError
+from spank_qrmi.errors import AcquisitionError, AuthenticationError, QrmiError, ServiceError
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -78,6 +78,7 @@ class IbmService:
     endpoint_url: str
     login: Login
     login_variables: tuple[str, ...]
+    endpoint_variable: str
     service_crn: str | None = field(default=None, repr=False)
     crn_variable: str | None = None
 
@@ -97,6 +98,7 @@ class IbmService:
                 settings.require_url(f"{prefix}IAM_ENDPOINT"), settings.require_header_value(apikey)
             ),
             login_variables=(settings.variable(apikey),),
+            endpoint_variable=settings.variable(f"{prefix}{endpoint_key}"),
             service_crn=settings.require_header_value(service_crn),
             crn_variable=settings.variable(service_crn),
         )
@@ -150,9 +152,16 @@ class IbmService:
         """
         response = self.request(exchange, "GET", path, is_repeatable=True, share=share)
         if response.status == HTTPStatus.NOT_FOUND:
-            raise AcquisitionError("the service knows no backend of this name")
+            raise AcquisitionError(
+                f"{self.refusal_text(response)}; there is no backend of this name, or "
+                f"{self.endpoint_variable} is not the API's address, which may end with /v1"
+            )
         self.check_success(response)
-        backend = response.json_object()
+        try:
+            backend = response.json_object()
+        except ServiceError as error:
+            text = f"{error}; check {self.endpoint_variable}"
+            raise ServiceError(text, status=error.status) from error
         status = backend.get("status")
         if not isinstance(status, str) or status.lower() not in accessible_statuses:
             shown, reason = response.shown(status), response.shown(backend.get("message"))

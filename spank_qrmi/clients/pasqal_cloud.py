@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pasqal Cloud (`pasqal-cloud`): a device or emulator that takes jobs without a session.
 
-Owns its variable (QRMI_PASQAL_CLOUD_BASE_URL) and the one question that is asked, which needs no
-credentials; the other QRMI_PASQAL_CLOUD_* variables are the user's program's.
+Owns its variables (QRMI_PASQAL_CLOUD_BASE_URL and …_IF_DOWN) and the one question that is asked,
+which needs no credentials; the other QRMI_PASQAL_CLOUD_* variables are the user's program's.
 """
 
+import logging
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import ClassVar
 
 from spank_qrmi.clients.base import Exchange, ReadTo, Settings, UnheldClient
@@ -13,21 +15,37 @@ from spank_qrmi.errors import AcquisitionError
 
 _BASE_URL_KEY = "QRMI_PASQAL_CLOUD_BASE_URL"
 _DEFAULT_BASE_URL = "https://apis.pasqal.cloud"
+_IF_DOWN_KEY = "QRMI_PASQAL_CLOUD_IF_DOWN"
+_ACCEPT, _REFUSE = "accept", "refuse"
+
+log = logging.getLogger(__name__)
 
 
 class PasqalCloud(UnheldClient):
     """One Pasqal Cloud device."""
 
-    keys: ClassVar[Mapping[str, ReadTo]] = {_BASE_URL_KEY: ReadTo.ACQUIRE}
+    keys: ClassVar[Mapping[str, ReadTo]] = {
+        _BASE_URL_KEY: ReadTo.ACQUIRE,
+        _IF_DOWN_KEY: ReadTo.ACQUIRE,
+    }
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {_BASE_URL_KEY: ()}
 
     def __init__(self, settings: Settings) -> None:
         self._device_type = settings.resource_name.upper()
         is_default = settings.get(_BASE_URL_KEY) is None
         self._base_url = _DEFAULT_BASE_URL if is_default else settings.require_url(_BASE_URL_KEY)
+        self._base_url_variable = settings.variable(_BASE_URL_KEY)
+        self._if_down = (settings.get(_IF_DOWN_KEY) or _ACCEPT).lower()
+        if self._if_down not in {_ACCEPT, _REFUSE}:
+            raise AcquisitionError(
+                f"{settings.variable(_IF_DOWN_KEY)} must be {_ACCEPT} or {_REFUSE}"
+            )
 
     def check_accessible(self, exchange: Exchange) -> None:
-        """Return if the device is active and up (Pasqal Cloud, GET /core-fast/api/v1/devices)."""
+        """Return if the device is active (Pasqal Cloud, GET /core-fast/api/v1/devices).
+
+        One that is down for a while takes jobs and runs them later, unless that is to be refused.
+        """
         response = exchange.http.request(
             "GET",
             f"{self._base_url}/core-fast/api/v1/devices",
@@ -36,7 +54,9 @@ class PasqalCloud(UnheldClient):
             is_repeatable=True,
         )
         if not response.is_success:
-            raise AcquisitionError(f"{response.source} answered {response.status_text()}")
+            is_missing = response.status == HTTPStatus.NOT_FOUND
+            hint = f"; check {self._base_url_variable}" if is_missing else ""
+            raise AcquisitionError(f"{response.source} answered {response.status_text()}{hint}")
         devices = response.json_object().get("data")
         if not isinstance(devices, list) or not all(isinstance(each, dict) for each in devices):
             raise response.unusable_error("holds no list of devices")
@@ -46,8 +66,9 @@ class PasqalCloud(UnheldClient):
         if device.get("availability") != "ACTIVE":
             shown = response.shown(device.get("availability")) or "not given"
             raise AcquisitionError(f"not accessible: the device's availability is {shown}")
-        # Other programs accept a device that is active but down; a job that waits for one only
-        # burns its time limit, so we do not.
         if device.get("status", "UP") != "UP":
             shown = response.shown(device.get("status")) or "not given"
-            raise AcquisitionError(f"not accessible: the device's status is {shown}")
+            text = f"the device's status is {shown}"
+            if self._if_down == _REFUSE:
+                raise AcquisitionError(f"not accessible: {text}")
+            log.info("name(%s): %s: its jobs may wait", self._device_type, text)

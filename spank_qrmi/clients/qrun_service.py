@@ -45,5 +45,6 @@ def quantum_system_from(values: Mapping[str, str]) -> QuantumSystem:
         # HTTP Basic ends the user's name with the first colon (RFC 7617).
         raise VariableError(f"{names.APPID_CLIENT_ID} must not hold a colon")
     return QuantumSystem(
-        endpoint_url, AppIdLogin(endpoint_url, client_id, secret), names.APP_ID_VARIABLES
+        *(endpoint_url, AppIdLogin(endpoint_url, client_id, secret), names.APP_ID_VARIABLES),
+        endpoint_variable=names.DAAPI_ENDPOINT,
     )

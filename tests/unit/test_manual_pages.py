@@ -69,7 +69,10 @@ class Asked(dict[str, str]):
         return self[key]
 
 
-VALUES = dict.fromkeys(("ENDPOINT", "URL"), "https://example.org") | {"MODE": "batch"}
+VALUES = dict.fromkeys(("ENDPOINT", "URL"), "https://example.org") | {
+    "MODE": "batch",
+    "DOWN": "refuse",
+}
 # These name a session of the user's own.
 OF_USERS = {"QRMI_IBM_QRS_SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"}
 

@@ -71,7 +71,9 @@ def test_backend_name_is_one_segment_of_the_path() -> None:
         ),
         (
             reply(404, {"errors": [{"code": "1216", "message": "not found"}]}),
-            "the service knows no backend of this name",
+            "https://api.test:443/base/v1/backends/ibm_x answered 404 Not Found: not found (1216); "
+            "there is no backend of this name, or ibm_x_QRMI_IBM_DA_ENDPOINT is not the API's "
+            "address, which may end with /v1",
         ),
         (
             reply(401, {"errors": [{"code": "1201", "message": "bad token"}]}),

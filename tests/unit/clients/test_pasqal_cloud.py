@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pasqal Cloud: the one question, and what each answer means."""
 
+import logging
+
 import httpx
 import pytest
 
@@ -45,6 +47,27 @@ def test_active_device_is_accessible_and_no_credentials_are_sent(base_url: str, 
     assert API_KEY not in str(sent.headers)
 
 
+@pytest.mark.parametrize(("status", "shown"), [("DOWN", "DOWN"), (None, "not given")])
+def test_device_that_is_down_takes_jobs_unless_the_site_refuses_that(
+    status: str | None, shown: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    answer = devices({"availability": "ACTIVE", "status": status})
+    client_of(FakeService({GET: answer})).check_accessible()
+    assert f"name(EMU_FREE): the device's status is {shown}: its jobs may wait" in caplog.messages
+    refusing = client_of(FakeService({GET: answer}), QRMI_PASQAL_CLOUD_IF_DOWN=" Refuse")
+    with pytest.raises(AcquisitionError) as caught:
+        refusing.check_accessible()
+    assert text_of(caught.value) == f"not accessible: the device's status is {shown}"
+
+
+def test_what_to_do_with_a_device_that_is_down_is_one_of_two_words() -> None:
+    with pytest.raises(AcquisitionError) as caught:
+        client_of(FakeService({}), QRMI_PASQAL_CLOUD_IF_DOWN="wait")
+    expected = "Emu_Free_QRMI_PASQAL_CLOUD_IF_DOWN must be accept or refuse"
+    assert text_of(caught.value) == expected
+
+
 def test_status_may_be_absent() -> None:
     client_of(FakeService({GET: devices({"availability": "ACTIVE"})})).check_accessible()
 
@@ -59,12 +82,8 @@ def test_status_may_be_absent() -> None:
         ),
         (devices({"status": "UP"}), "not accessible: the device's availability is not given"),
         (
-            devices({"availability": "ACTIVE", "status": "DOWN"}),
-            "not accessible: the device's status is DOWN",
-        ),
-        (
-            devices({"availability": "ACTIVE", "status": None}),
-            "not accessible: the device's status is not given",
+            reply(404),
+            f"{SOURCE} answered 404 Not Found; check Emu_Free_QRMI_PASQAL_CLOUD_BASE_URL",
         ),
         (reply(403, {"message": "no\tway"}), f"{SOURCE} answered 403 Forbidden: no?way"),
     ],

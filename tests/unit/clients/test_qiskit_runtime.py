@@ -76,7 +76,17 @@ def test_active_backend_is_accessible() -> None:
         ),
         (reply(200, {}), "not accessible: the service gives no status of the backend"),
         (reply(200, {"status": 1}), "not accessible: the service gives no status of the backend"),
-        (reply(404), "the service knows no backend of this name"),
+        (
+            httpx.Response(404, content=b"<html>not here</html>"),
+            "https://api.test:443/base/backends/ibm_x/status answered 404 Not Found; there is no "
+            "backend of this name, or ibm_x_QRMI_IBM_QRS_ENDPOINT is not the API's address, which "
+            "may end with /v1",
+        ),
+        (
+            httpx.Response(200, content=b"<html>welcome</html>"),
+            "the answer of https://api.test:443/base/backends/ibm_x/status is not JSON; check "
+            "ibm_x_QRMI_IBM_QRS_ENDPOINT",
+        ),
         (
             reply(400, {"errors": [{"code": 1, "message": "odd"}]}),
             "https://api.test:443/base/backends/ibm_x/status answered 400 Bad Request: odd (1)",
@@ -84,7 +94,7 @@ def test_active_backend_is_accessible() -> None:
     ],
 )
 def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: str) -> None:
-    with pytest.raises(AcquisitionError) as caught:
+    with pytest.raises((AcquisitionError, ServiceError)) as caught:
         client_of(FakeService({STATUS: answer})).check_accessible()
     assert text_of(caught.value) == expected
 
