@@ -49,6 +49,11 @@ class Settings:
     )
     """What to do about one that is missing."""
 
+    blank_remedy: ClassVar[str | None] = (
+        "unset it in the job's environment to use the site's, or give it a value"
+    )
+    """What to do about one that is blank; None: as if it were missing."""
+
     resource_name: str
     values: Mapping[str, str] = field(repr=False)
     remaining_seconds: int | None = None
@@ -71,7 +76,10 @@ class Settings:
         """Return the stripped value of `key`; raise `failure` naming it if there is none."""
         value = self.get(key)
         if value is None:
-            raise self.failure(f"{self.variable(key)} is not set: {self.remedy.format(key=key)}")
+            problem = f"not set: {self.remedy.format(key=key)}"
+            if self.blank_remedy is not None and key in self.values:
+                problem = f"set to nothing: {self.blank_remedy}"
+            raise self.failure(f"{self.variable(key)} is {problem}")
         return value
 
     def require_url(self, key: str) -> str:

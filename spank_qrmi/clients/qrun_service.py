@@ -15,6 +15,7 @@ class QrunSettings(Settings):
 
     failure = VariableError
     remedy = "use qrun in a job that was submitted with --q-backend and --q-primitive"
+    blank_remedy = None
 
     def variable(self, key: str) -> str:
         """Return the key itself."""

@@ -2,11 +2,14 @@
 """Reading the JSON of an administrator's file, with errors that he can act on."""
 
 import json
+import re
 
 import orjson
 
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.trust.files import StrPath
+
+_CURLY_QUOTE = re.compile("[\u201c\u201d\u201e\u2018\u2019]")
 
 _REPEATED = object()
 """Stands for the value of a member that an object has more than once."""
@@ -34,9 +37,25 @@ def parse_document(path: StrPath, content: bytes) -> object:
     else:
         check_members(f"{path}", document)
         return document
+    cause = _cause_of(fault)
     raise ConfigError(
-        f"{path}: is not JSON: {fault.msg} at line {fault.lineno} column {fault.colno}"
+        f"{path}: is not JSON: {cause.msg} at line {cause.lineno} column {cause.colno}; nothing in "
+        "it can be used until that is corrected"
     )
+
+
+def _cause_of(fault: json.JSONDecodeError) -> json.JSONDecodeError:
+    """Return the slip that explains a fault, at its own place, or the fault itself."""
+    text, position = fault.doc, fault.pos
+    if text.startswith(("#", "//", "/*"), position):
+        return json.JSONDecodeError("JSON has no comments: take it out", text, position)
+    # A parser notices it at the next word, which may stand on the next line.
+    line_before = text.rfind("\n", 0, max(0, text.rfind("\n", 0, position)))
+    line_end = text.find("\n", position)
+    curly = _CURLY_QUOTE.search(text, line_before + 1, len(text) if line_end < 0 else line_end)
+    if curly is not None:
+        return json.JSONDecodeError('a curly quote: write "', text, curly.start())
+    return fault
 
 
 def check_members(place: str, value: object) -> None:

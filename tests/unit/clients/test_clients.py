@@ -101,10 +101,11 @@ def test_release_needs_the_keys_for_it_and_no_other(vendor: Vendor) -> None:
 def test_settings_that_are_missing_are_named(vendor: Vendor) -> None:
     settings = vendor.settings
     for key in vendor.required:
-        without_it = replace(settings, values={**settings.values, key: " "})
-        error = outcome_of(CLIENTS[vendor.type_name], without_it)
-        assert isinstance(error, AcquisitionError), key
-        assert str(error).startswith(f"{settings.variable(key)} is not set"), key
+        others = {name: value for name, value in settings.values.items() if name != key}
+        for values, text in ((others, "not set: add"), ({**others, key: " "}, "set to nothing")):
+            error = outcome_of(CLIENTS[vendor.type_name], replace(settings, values=values))
+            assert isinstance(error, AcquisitionError), key
+            assert str(error).startswith(f"{settings.variable(key)} is {text}"), key
 
 
 FOLDER = Path(spank_qrmi.clients.__file__).parent

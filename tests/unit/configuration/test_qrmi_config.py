@@ -84,8 +84,27 @@ def test_text_that_is_not_json_is_located_and_not_shown(
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, content)
     beginning = re.escape(f"{tmp_path}/qrmi_config.json: is not JSON: ")
-    assert re.fullmatch(f"{beginning}.+ at {place}", str(caught.value))
+    end = re.escape("; nothing in it can be used until that is corrected")
+    assert re.fullmatch(f"{beginning}.+ at {place}{end}", str(caught.value))
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        ('{"a": {"X\u201d: \u201cy"}}', 'a curly quote: write " at line 1 column 10'),
+        ('{\n"K": "v\u201d,\n"L": "w"}', 'a curly quote: write " at line 2 column 8'),
+        ('{"a": "it\u2019s"\n\n"b": 1}', "unexpected character, expected ',' or '}' at line 3 "),
+        ('{\n # mine\n "a": 1}', "JSON has no comments: take it out at line 2 column 2"),
+        ('{"a": "#", // b\n "c": 1}', "JSON has no comments: take it out at line 1 column 12"),
+        ('{"a": "1",\n}', "trailing comma is not allowed at line 1 column 10"),
+        ("[1, ]", "trailing comma is not allowed at line 1 column 3"),
+    ],
+)
+def test_usual_slip_is_named_at_its_own_line(tmp_path: Path, content: str, cause: str) -> None:
+    """A parser tells of most of them one word later."""
+    text = refusal_of(tmp_path, content.encode())
+    assert text.startswith(f"{tmp_path}/qrmi_config.json: is not JSON: {cause}")
 
 
 def test_repeated_member_disables_what_it_belongs_to(tmp_path: Path) -> None:
