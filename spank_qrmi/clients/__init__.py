@@ -4,12 +4,14 @@
 Adding a vendor is one module and one line in `CLIENTS`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 
 from spank_qrmi.clients.base import Client, ReadTo
 from spank_qrmi.clients.direct_access import DirectAccess
 from spank_qrmi.clients.pasqal_cloud import PasqalCloud
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
+from spank_qrmi.redaction import printable
 
 CLIENTS: dict[str, type[Client]] = {
     "direct-access": DirectAccess,
@@ -18,6 +20,26 @@ CLIENTS: dict[str, type[Client]] = {
 }
 """Each `type` of qrmi_config.json with its client. Its place is its number in log lines: new types
 go to the end."""
+
+
+_OF_EVERY_JOB = ("QRMI_JOB_ACQUISITION_TOKEN", "QRMI_JOB_TIMEOUT_SECONDS")
+_LEAST_LIKENESS = 0.8
+_SHOWN_KEY_LIMIT = 80
+
+
+def unread_text(type_name: str, keys: Iterable[str]) -> str:
+    """Return which of these keys nothing reads, and what each may be meant for; or nothing.
+
+    Others than QRMI's may be a site's own: they are told if they are almost a known one.
+    """
+    known = {*CLIENTS[type_name].keys, *_OF_EVERY_JOB}
+    told = []
+    for key in sorted(set(keys) - known):
+        nearest = get_close_matches(key, known, 1, _LEAST_LIKENESS)
+        meant = f" (is it {nearest[0]}?)" if nearest else ""
+        if nearest or key.startswith("QRMI_"):
+            told.append(f"{printable(key[:_SHOWN_KEY_LIMIT])}{meant}")
+    return f"nothing reads {', '.join(told)}" if told else ""
 
 
 def values_for_release(type_name: str, values: Mapping[str, str]) -> dict[str, str]:

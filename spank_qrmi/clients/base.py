@@ -117,10 +117,14 @@ class Hold:
 
 
 class ReadTo(Enum):
-    """What a client reads a key for; one that a release needs too is kept until then."""
+    """What a key is read for; one that a release needs too is kept until then.
+
+    RUN is for the vendor's own client alone, in the user's program.
+    """
 
     ACQUIRE = "acquire"
     RELEASE = "release"
+    RUN = "run"
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ class Client(Protocol):
     """
 
     keys: ClassVar[Mapping[str, ReadTo]]
-    """Every key of its settings that it reads."""
+    """Every key of its settings that it reads, or the vendor's client in a job."""
 
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]]
     """Each endpoint key with the keys of the credentials that are sent there, itself or as a token

@@ -15,12 +15,18 @@ from spank_qrmi.clients.quantum_system import LONGEST_JOB_SECONDS
 _PREFIX = "QRMI_IBM_DA_"
 _ACCESSIBLE_STATUSES = frozenset({"online"})
 
+_STORE_KEYS = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    *("S3_ENDPOINT", "S3_BUCKET", "S3_REGION", "S3_ENDPOINT_FOR_DAAPI"),
+)
+
 
 class DirectAccess(UnheldClient):
     """One Direct Access backend."""
 
     keys: ClassVar[Mapping[str, ReadTo]] = {
-        f"{_PREFIX}{key}": ReadTo.ACQUIRE for key in SERVICE_KEYS
+        **{f"{_PREFIX}{key}": ReadTo.ACQUIRE for key in SERVICE_KEYS},
+        **{f"{_PREFIX}{key}": ReadTo.RUN for key in _STORE_KEYS},
     }
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {
         f"{_PREFIX}IAM_ENDPOINT": (f"{_PREFIX}IAM_APIKEY",),

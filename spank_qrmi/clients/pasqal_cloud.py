@@ -17,6 +17,7 @@ _BASE_URL_KEY = "QRMI_PASQAL_CLOUD_BASE_URL"
 _DEFAULT_BASE_URL = "https://apis.pasqal.cloud"
 _IF_DOWN_KEY = "QRMI_PASQAL_CLOUD_IF_DOWN"
 _ACCEPT, _REFUSE = "accept", "refuse"
+_PROGRAM_KEYS = ("PROJECT_ID", "AUTH_TOKEN", "AUTH_ENDPOINT", "CLIENT_ID", "CLIENT_SECRET")
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ class PasqalCloud(UnheldClient):
     keys: ClassVar[Mapping[str, ReadTo]] = {
         _BASE_URL_KEY: ReadTo.ACQUIRE,
         _IF_DOWN_KEY: ReadTo.ACQUIRE,
+        **{f"QRMI_PASQAL_CLOUD_{key}": ReadTo.RUN for key in _PROGRAM_KEYS},
+        "PASQAL_CONFIG_ROOT": ReadTo.RUN,
     }
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {_BASE_URL_KEY: ()}
 

@@ -54,6 +54,7 @@ class QiskitRuntime(Client):
     keys: ClassVar[Mapping[str, ReadTo]] = {
         **{f"{_PREFIX}{key}": ReadTo.RELEASE for key in SERVICE_KEYS},
         **dict.fromkeys((_MODE_KEY, _MAX_TTL_KEY, *_PRESET_KEYS), ReadTo.ACQUIRE),
+        f"{_PREFIX}TIMEOUT_SECONDS": ReadTo.RUN,
     }
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {
         f"{_PREFIX}IAM_ENDPOINT": (f"{_PREFIX}IAM_APIKEY",),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from spank_qrmi.configuration.json_document import check_members, json_type, parse_document
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.protocol import MAX_VALUE_BYTES, MAX_VARIABLE_NAME_BYTES
-from spank_qrmi.redaction import is_secret_name
+from spank_qrmi.redaction import is_secret_name, printable
 from spank_qrmi.trust.files import StrPath, read_trusted_file, secret_exposures
 
 MAX_CONFIG_BYTES = 16 * 1024 * 1024
@@ -29,12 +29,16 @@ _RESERVED_WORDS = frozenset(
 """First words of variables that other programs, or we, read: `LD_PRELOAD`, `SLURM_JOB_ID`."""
 
 
+_PROPERTIES = frozenset({"name", "type", "environment", "locked"})
+
+
 @dataclass(frozen=True)
 class Resource:
     """One usable entry; `environment` has keys without the `<name>_` prefix, and holds secrets.
 
     `secret_files` are the keys whose values stand in files; `secret_files.read_secrets` adds them.
-    `locked` are the keys that users may not set; True for all.
+    `locked` are the keys that users may not set; True for all. `unread` are names beside
+    "environment" that mean nothing.
     """
 
     name: str
@@ -42,6 +46,7 @@ class Resource:
     environment: Mapping[str, str] = field(repr=False)
     secret_files: Mapping[str, str] = field(default_factory=dict)
     locked: bool | tuple[str, ...] = False
+    unread: tuple[str, ...] = ()
 
     def is_locked(self, key: str) -> bool:
         """Return whether the key is the site's alone to set."""
@@ -154,7 +159,10 @@ def _resource_of(
             secret_files[key] = _secret_file(f"{place}: environment.{key}", value)
         else:
             values[key] = _text(f"{place}: environment.{key}", value)
-    return Resource(name, str(resource_type), values, secret_files, _locked(place, name, entry))
+    return Resource(
+        *(name, str(resource_type), values, secret_files, _locked(place, name, entry)),
+        unread=tuple(printable(key[:40]) for key in entry if key not in _PROPERTIES),
+    )
 
 
 def _shown(value: object) -> str:

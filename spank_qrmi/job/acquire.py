@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spank_qrmi.answer import AnswerWriter
-from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients import CLIENTS, unread_text
 from spank_qrmi.configuration.node_variables import with_file_variables
 from spank_qrmi.configuration.qrmi_config import Config, load_config
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments
@@ -143,6 +143,12 @@ def _log_resolution(request: Request, resolution: Resolution, config: Config) ->
         for key, value in resource.environment.items():
             shown = MASK if resource.is_secret(key) else shown_value(key, value)
             log.debug("name(%s), %s=%s", resource.name, key, shown)
+        unread = unread_text(resource.type, {**resource.environment, **resource.secret_files})
+        if unread:
+            log.warning("name(%s): %s", resource.name, unread)
+        if resource.unread:
+            beside = ", ".join(resource.unread)
+            log.warning('name(%s): beside "environment" nothing reads %s', resource.name, beside)
     for reason, names in names_by_reason(resolution.rejected).items():
         shown = shown_names(names)
         log.info(

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from spank_qrmi.at_once import begin, do_at_once
-from spank_qrmi.clients import CLIENTS, values_for_release
+from spank_qrmi.clients import CLIENTS, unread_text, values_for_release
 from spank_qrmi.clients.base import Hold, Settings
 from spank_qrmi.clients.http import LATE_RESPONSE_SECONDS
 from spank_qrmi.configuration.qrmi_config import Resource
@@ -122,7 +122,7 @@ class Acquirer:
             *(resource.name, variables.values, _remaining_seconds(self.request)),
             has_sites_login=has_sites_login(variables, sent_to),
         )
-        calls = services.resource_calls(resource.type, settings)
+        calls = _calls_of(resource, settings, services)
         hold = calls.hold
         whose = (self.request.uid, self.journal, self.deadline)
         with self.limits.admit(*whose, is_held=hold is not None):
@@ -159,6 +159,15 @@ class Acquirer:
             has_users_endpoint=_has_users_endpoint(resource, variables),
             has_sites_login=settings.has_sites_login,
         )
+
+
+def _calls_of(resource: Resource, settings: Settings, services: Services) -> ResourceCalls:
+    """Return what asks about a resource; where its settings are no use, tell what none reads."""
+    try:
+        return services.resource_calls(resource.type, settings)
+    except AcquisitionError as error:
+        unread = unread_text(resource.type, settings.values)
+        raise AcquisitionError(f"{error}; {unread}" if unread else str(error)) from error
 
 
 def _has_users_endpoint(resource: Resource, variables: ResourceVariables) -> bool:

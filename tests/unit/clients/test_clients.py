@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import spank_qrmi.clients
-from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients import CLIENTS, unread_text
 from spank_qrmi.clients.base import ReadTo, path_segment
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.redaction import is_secret_name
@@ -79,7 +79,8 @@ def test_keys_are_all_that_it_reads(vendor: Vendor) -> None:
     values = ReadValues(dict(vendor.settings.values))
     client = CLIENTS[vendor.type_name](replace(vendor.settings, values=values))
     client.acquire(vendor.service().exchange())
-    assert values.keys_read == set(client.keys)
+    assert values.keys_read == {key for key, use in client.keys.items() if use is not ReadTo.RUN}
+    assert set(vendor.program_keys) <= set(client.keys)
     assert set(vendor.sent_to) | set(vendor.required) <= set(client.keys)
 
 
@@ -106,6 +107,22 @@ def test_settings_that_are_missing_are_named(vendor: Vendor) -> None:
             error = outcome_of(CLIENTS[vendor.type_name], replace(settings, values=values))
             assert isinstance(error, AcquisitionError), key
             assert str(error).startswith(f"{settings.variable(key)} is {text}"), key
+
+
+def test_keys_that_nothing_reads_are_told_with_the_nearest_known_one() -> None:
+    meant = {
+        ("qiskit-runtime-service", "QRMI_IBM_QRS_SESSION_TTL"): "QRMI_IBM_QRS_SESSION_MAX_TTL",
+        ("pasqal-cloud", "QRMI_PASQAL_CLOUD_BASEURL"): "QRMI_PASQAL_CLOUD_BASE_URL",
+        ("qiskit-runtime-service", "QRMI_IBM_QCS_ENDPOINT"): "QRMI_IBM_QRS_ENDPOINT",
+        ("direct-access", "IBM_DA_ENDPOINT"): "QRMI_IBM_DA_ENDPOINT",
+        ("direct-access", "QRMI_IBM_DA_ENDPOINT "): "QRMI_IBM_DA_ENDPOINT",
+    }
+    for (type_name, key), nearest in meant.items():
+        assert unread_text(type_name, [key]) == f"nothing reads {key} (is it {nearest}?)", key
+    assert unread_text("pasqal-cloud", ["QRMI_X\n"]) == "nothing reads QRMI_X?"
+    for type_name, client in CLIENTS.items():
+        keys = [*client.keys, "QRMI_JOB_ACQUISITION_TOKEN", "QRMI_JOB_TIMEOUT_SECONDS", "MY_OWN"]
+        assert unread_text(type_name, keys) == "", type_name
 
 
 FOLDER = Path(spank_qrmi.clients.__file__).parent

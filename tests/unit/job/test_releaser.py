@@ -177,6 +177,7 @@ def test_request_without_answer_is_kept_until_it_has_ended(
     assert (kept.failure, kept.needs_release) == (text, False)
     ended = hold(journal, entry_of("b", None, ends_at=NOW))
     caplog.set_level("INFO")
+    caplog.clear()
     assert release(journal, ended) == [None]
     assert list(journal.entries()) == [kept]
     assert caplog.messages == [

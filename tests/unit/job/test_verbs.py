@@ -366,6 +366,19 @@ def test_journal_that_cannot_be_read_is_logged_once(node: Node) -> None:
     assert answer.logged("e") == [f"cannot read {node.state_directory}: Not a directory"]
 
 
+def test_what_nothing_reads_is_named(node: Node, vendor: FakeVendor) -> None:
+    entry = {"name": "a", "type": TYPE, "is_dynamic": True, "environment": {"QRMI_KEYS": "x"}}
+    node.write_config([entry])
+    assert warnings(node.acquire("a")) == [
+        "warning: name(a): nothing reads QRMI_KEYS (is it QRMI_KEY?)",
+        'warning: name(a): beside "environment" nothing reads is_dynamic',
+    ]
+    vendor.orders = {"make a": AcquisitionError("a_QRMI_KEY is not set: add it")}
+    [reason, _] = node.acquire("a").messages
+    text = "a_QRMI_KEY is not set: add it; nothing reads QRMI_KEYS (is it QRMI_KEY?)"
+    assert reason == f"QPU a: {text}"
+
+
 def test_secrets_that_a_group_can_read_are_warned_about(node: Node) -> None:
     node.config_path.chmod(0o640)
     [warning] = warnings(node.acquire("a"))
