@@ -151,7 +151,11 @@ class QiskitRuntime(Client):
         if response.status == HTTPStatus.NOT_FOUND:
             raise AcquisitionError(f"the session in {variable} does not exist: {advice}")
         self._service.check_success(response)
-        problem = _session_problem(response.json_object())
+        session = response.json_object()
+        problem = _session_problem(session)
+        backend = response.shown(session.get("backend_name"))
+        if backend and backend != self._settings.resource_name:
+            problem = f"is of another backend, {backend}"
         if problem:
             raise AcquisitionError(f"the session in {variable} {problem}: {advice}")
 
