@@ -4,8 +4,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import UNLIMITED_SECONDS
-from spank_qrmi.clients.request import plain_url
+from spank_qrmi.clients.request import base_url, plain_url
 from spank_qrmi.configuration.qrmi_config import Resource
 
 JOB_ID = "QRMI_JOB_ID"
@@ -70,10 +71,12 @@ def collect_variables(
 ) -> ResourceVariables:
     """Return the site's and the user's variables of a resource, as they are compared and used.
 
-    Blanks around a value do not count, and another spelling of the site's value is the site's.
+    Blanks around a value do not count, nor slashes at the end of an endpoint, which vendors' clients
+    would ask with; another spelling of the site's value is the site's.
     A job submitted from within another QPU job inherits that one's environment: its acquisition
     token and time limit are not the user's wish for this job.
     """
+    endpoints = CLIENTS[resource.type].sent_to if resource.type in CLIENTS else ()
     prefix = variables_prefix(resource)
     exported = {
         name.removeprefix(f"{resource.name}_"): value
@@ -82,14 +85,18 @@ def collect_variables(
     }
     if dict(submitted_variables).get(JOB_ID, str(job_id)) != str(job_id):
         exported = {key: value for key, value in exported.items() if key not in _OF_THE_JOB}
-    site = {key: value.strip() for key, value in resource.environment.items()}
-    user = {
-        key: value.strip()
-        for key, value in exported.items()
-        if not _is_same(value.strip(), site.get(key, ""))
-    }
+    site, user = (
+        {key: _as_used(value, is_endpoint=key in endpoints) for key, value in values.items()}
+        for values in (resource.environment, exported)
+    )
+    user = {key: value for key, value in user.items() if not _is_same(value, site.get(key, ""))}
     secrets = frozenset(each.strip() for each in (*site_secrets, *resource.secrets())) - {""}
     return ResourceVariables(site, user, exported, secrets)
+
+
+def _as_used(value: str, *, is_endpoint: bool) -> str:
+    plain = value.strip()
+    return (base_url(plain) if is_endpoint else None) or plain
 
 
 def _is_same(value: str, site_value: str) -> bool:

@@ -114,6 +114,20 @@ def test_blanks_around_a_value_do_not_count() -> None:
     assert {f"a_{key}": text for key, text in variables.values.items()}.items() <= told.items()
 
 
+def test_slashes_at_the_end_of_an_endpoint_do_not_reach_the_job() -> None:
+    """Clients of the vendor would ask for /v1//backends, which services do not know."""
+    key = "QRMI_IBM_QRS_ENDPOINT"
+    for site, exported in (
+        ({key: "https://site/v1/ "}, ()),
+        ({}, ((f"a_{key}", "https://site/v1/"),)),
+    ):
+        resource = Resource("a", "qiskit-runtime-service", {**site, "QRMI_X": "a/"})
+        variables = collect_variables(resource, JOB_ID, exported)
+        assert variables.values == {key: "https://site/v1", "QRMI_X": "a/"}
+        told = dict(resource_variables(resource, variables, "token", 60))
+        assert told[f"a_{key}"] == "https://site/v1"
+
+
 def test_of_an_endpoint_in_another_spelling_the_sites_is_taken() -> None:
     for endpoint in ("HTTPS://SITE", "https://site/", "https://site:443//", " https://Site"):
         variables = variables_of(("a_QRMI_ENDPOINT", endpoint))
