@@ -71,10 +71,10 @@ def collect_variables(
 ) -> ResourceVariables:
     """Return the site's and the user's variables of a resource, as they are compared and used.
 
-    Blanks around a value do not count, nor slashes at the end of an endpoint, which vendors' clients
-    would ask with; another spelling of the site's value is the site's.
-    A job submitted from within another QPU job inherits that one's environment: its acquisition
-    token and time limit are not the user's wish for this job.
+    Blanks around a value do not count, nor slashes at the end of an endpoint, with which vendors'
+    clients would ask; another spelling of the site's value is the site's. A job submitted from
+    within another QPU job inherits that one's environment: its acquisition token and time limit are
+    not the user's wish for this job.
     """
     endpoints = CLIENTS[resource.type].sent_to if resource.type in CLIENTS else ()
     prefix = variables_prefix(resource)
