@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -41,12 +41,15 @@ class SlurmCluster:
         *,
         nodes: int = 2,
         debug: str = "debug5",
+        plugstack: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
         slurmstepd: Path | None = None,
         has_accounting: bool = False,
     ) -> None:
         """Describe a cluster of nodes n1, n2 …; `settings` win over slurm.conf's.
 
+        `plugstack` are the lines of plugstack.conf: only at its start does a slurmd look whether a
+        plugin has an epilog.
         `debug` is how much slurmctld and the slurmds log: all they can, unless told otherwise.
         With `has_accounting`, slurmdbd and a database keep all they can of each job.
         `slurmstepd` is a program that its slurmds start in place of Slurm's own.
@@ -57,6 +60,7 @@ class SlurmCluster:
         self._layout = Layout(self.folder)
         self._commands = Commands(self._layout.slurm_conf, self.folder)
         self._debug = debug
+        self._plugstack = plugstack
         self._settings = dict(settings or {})
         self._slurmstepd = slurmstepd
         self._accounting = (
@@ -81,6 +85,7 @@ class SlurmCluster:
                 "a loopback cluster needs root: its slurmd starts jobs as other users"
             )
         self._layout.create()
+        self.write_plugstack(*self._plugstack)
         self._controller_port, dbd_port, *node_ports = self._ports.enter_context(
             reserved_ports(2 + len(self.nodes))
         )

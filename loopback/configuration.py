@@ -77,7 +77,6 @@ class Layout:
         (self.folder / "state").mkdir(mode=0o700, exist_ok=True)
         self.munge_key.touch(mode=0o600)
         self.munge_key.write_bytes(os.urandom(128))
-        write_public(self.plugstack, "")
 
 
 def write_public(path: Path, text: str) -> None:

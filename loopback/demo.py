@@ -79,12 +79,7 @@ def _demo() -> Iterator[Demo]:
         _step("install the plugins, their worker and the commands (make install)")
         print(installation.make("install"), end="")
         shutil.copytree(REPOSITORY / "examples", folder / "examples")
-        with (
-            Site(folder) as site,
-            SlurmCluster(folder / "cluster", debug="debug2") as cluster,
-            worker_server(installation, folder) as workers,
-        ):
-            _step(f"a simulated QPU site answers at {site.url}, a Slurm cluster is up")
+        with Site(folder) as site, worker_server(installation, folder) as workers:
             credentials = folder / "qrun.json"
             site.write_qrun_credentials(credentials)
             common = f"--state-dir={folder}/state --worker-server={workers.path}"
@@ -92,10 +87,11 @@ def _demo() -> Iterator[Demo]:
                 f"optional {installation.plugin} {site.config_path} {common}",
                 f"optional {installation.qrun_plugin} --credentials={credentials} {common}",
             )
-            cluster.write_plugstack(*lines)
-            print("plugstack.conf:", *lines, sep="\n")
             path = f"{client}:{installation.command_directory}:{os.environ['PATH']}"
-            yield Demo(folder, site, cluster, path)
+            with SlurmCluster(folder / "cluster", debug="debug2", plugstack=lines) as cluster:
+                _step(f"a simulated QPU site answers at {site.url}, a Slurm cluster is up")
+                print("plugstack.conf:", *lines, sep="\n")
+                yield Demo(folder, site, cluster, path)
             _step("take everything away again (make uninstall)")
         print(installation.make("uninstall"), end="")
     finally:

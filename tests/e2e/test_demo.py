@@ -8,22 +8,32 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from loopback.installation import REPOSITORY
-from tests.slurm.product import processes_naming
+from loopback.processes import children_of, end_processes, processes_naming, stepd_pids
+from loopback.site import RELEASE_SECONDS
+from loopback.waiting import wait_until
 
 DEMO_SECONDS = 600
+START_SECONDS = 60
 TIME_LIMIT_SECONDS = 600
 """The time limit in examples/two_qpus.sh; a session gets what is left of it."""
 
 
-@pytest.fixture
-def lock(tmp_path: Path) -> Iterator[Path]:
-    """The lock of a kept demonstration of this test's own."""
-    lock = tmp_path / "demo.lock"
-    yield lock
-    demo("stop", lock)
+@pytest.fixture(scope="module")
+def kept(slurm_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A demonstration that is up for this module's tests: what it has printed."""
+    lock = tmp_path_factory.mktemp("kept") / "demo.lock"
+    try:
+        output = demo("keep", lock)
+        yield output
+    finally:
+        stopped = demo("stop", lock)
+    assert "has ended" in stopped
+    assert not folder_of(output).exists()
+    assert "no demonstration is up" in demo("stop", lock)
 
 
 def demo(action: str, lock: Path) -> str:
@@ -78,19 +88,50 @@ def test_broken_off_demonstration_leaves_nothing_behind(slurm_installed: None, t
     assert not folder_of(shown).exists()
 
 
-def test_kept_demonstration_takes_jobs_of_the_newcomer(slurm_installed: None, lock: Path):
-    output = demo("keep", lock)
-    commands = re.search(r"^export SLURM_CONF.*?^sbatch", output, re.MULTILINE | re.DOTALL)
-    assert commands, output
-
-    script = f"set -e\n{commands[0]} --wait sampler.sh\ncat slurm-*.out"
-    mine = subprocess.run(
-        ["bash", "-c", script], check=False, capture_output=True, text=True, timeout=DEMO_SECONDS
+def as_newcomer(kept: str, script: str) -> str:
+    """Run a shell script after the exports that a kept demonstration tells; return its output."""
+    exports = re.search(r"^export SLURM_CONF.*?^(?=sbatch)", kept, re.MULTILINE | re.DOTALL)
+    assert exports, kept
+    done = subprocess.run(
+        ["bash", "-c", f"set -e\n{exports[0]}{script}"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=DEMO_SECONDS,
     )
-    assert re.search(r"^  00 +\d+  #+$", mine.stdout, re.MULTILINE), mine.stdout + mine.stderr
-    logs = (folder_of(output) / "cluster" / "log").glob("slurmd-*.log")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_kept_demonstration_takes_jobs_of_the_newcomer(kept: str):
+    shown = as_newcomer(kept, "sbatch --wait sampler.sh >/dev/null; cat slurm-*.out")
+
+    assert re.search(r"^  00 +\d+  #+$", shown, re.MULTILINE), shown
+    logs = (folder_of(kept) / "cluster" / "log").glob("slurmd-*.log")
     assert any("worker of worker server" in log.read_text() for log in logs)
 
-    assert "has ended" in demo("stop", lock)
-    assert not folder_of(output).exists()
-    assert "no demonstration is up" in demo("stop", lock)
+
+def test_kept_demonstration_releases_after_slurmstepd_was_killed(kept: str):
+    script = "echo here; exec sleep 600"
+    submit = f"sbatch --parsable --output=started --qpu=ibm_sherbrooke --wrap '{script}'"
+    job_id = int(as_newcomer(kept, submit))
+    output = folder_of(kept) / "examples" / "started"
+    wait_until(lambda: output.exists() and output.read_text(), START_SECONDS, "started job")
+    assert len(open_sessions(kept)) == 1
+    [stepd] = stepd_pids(folder_of(kept) / "cluster", job_id)
+
+    end_processes([stepd, *children_of(stepd)])
+    as_newcomer(kept, f"scancel {job_id}")
+
+    wait_until(
+        lambda: open_sessions(kept), RELEASE_SECONDS, "release", accept=lambda left: not left
+    )
+
+
+def open_sessions(kept: str) -> list[str]:
+    """Return the ids of the sessions that nobody has closed at a demonstration's site."""
+    match = re.search(r"site answers at (\S+),", kept)
+    assert match, kept
+    # A proxy of the machine is not meant for loopback.
+    answer = httpx.get(f"{match[1]}/_simulator/state", trust_env=False)
+    return [each["id"] for each in answer.json()["sessions"] if each["closed_at"] is None]
