@@ -41,6 +41,7 @@ class Daemon:
         # What a daemon says before it has read where its log file is.
         self.console = log.with_suffix(".console")
         with self.console.open("ab") as console:
+            self._console_start_bytes = console.tell()
             self._process = subprocess.Popen(
                 # A shell's background jobs ignore signals, which newer slurmd pass on to jobs.
                 ["setpriv", "--pdeathsig", "TERM", "--", "env", "--default-signal", *command],
@@ -59,6 +60,13 @@ class Daemon:
     def pid(self) -> int:
         """The daemon's process id."""
         return self._process.pid
+
+    @property
+    def said(self) -> str:
+        """What it has written to its console; a log folder may be one of earlier daemons."""
+        with self.console.open("rb") as console:
+            console.seek(self._console_start_bytes)
+            return console.read().decode(errors="replace")
 
     def is_running(self) -> bool:
         """Tell whether the daemon's process lives."""

@@ -176,7 +176,7 @@ class Site:
 
     def _announced_url(self) -> str:
         self._process.check()
-        words = self._process.console.read_text().split()
+        words = self._process.said.split()
         return words[1] if words[:1] == ["ready"] and len(words) > 1 else ""
 
     def _state(self) -> dict[str, Any]:
