@@ -2,7 +2,7 @@
 # What the plugins know of the job they run in: from SPANK, and one question to slurmctld.
 
 from libc.stdint cimport uint32_t
-from libc.string cimport strlen, strncmp
+from libc.string cimport strcmp, strlen, strncmp
 from libc.time cimport time_t
 
 from slurm cimport (
@@ -110,3 +110,14 @@ cdef inline const char *job_variable(spank_t spank, const char *name) noexcept n
             return entry[0] + length + 1
         entry += 1
     return NULL
+
+
+cdef inline bint has_own_log_level(spank_t spank) noexcept nogil:
+    """Whether the user chose RUST_LOG: the default, which a step inherits, counts as not chosen."""
+    cdef const char *level = job_variable(spank, b"RUST_LOG")
+    return level != NULL and strcmp(level, b"info") != 0
+
+
+cdef inline bint is_users(spank_t spank, const char *name) noexcept nogil:
+    """Whether the user has this variable and no `--env:` changes it."""
+    return strcmp(name, b"RUST_LOG") == 0 and has_own_log_level(spank)

@@ -18,7 +18,7 @@ from spank cimport (
 from spank_qrmi.plugin.answered_variables cimport are_ours, starts_with
 from spank_qrmi.plugin.arguments cimport timeout_argument
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, next_text, free_bytes
-from spank_qrmi.plugin.job cimport Step, is_first_task, local_task, read_step
+from spank_qrmi.plugin.job cimport Step, is_first_task, is_users, local_task, read_step
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, log_unset, report
 from spank_qrmi.plugin.masking cimport (
     SHOWN_BYTES, show_argument, show_mask, show_text, show_value)
@@ -235,7 +235,8 @@ cdef void set_variables(spank_t spank) noexcept nogil:
     while entry != NULL:
         equals = <char *>strchr(entry, c"=")
         equals[0] = 0
-        set_variable(spank, entry, equals + 1)
+        if not is_users(spank, entry):
+            set_variable(spank, entry, equals + 1)
         equals[0] = c"="
         entry = next_text(&variables, entry)
 

@@ -21,7 +21,8 @@ from spank_qrmi.plugin.answered_variables cimport are_ours, starts_with
 from spank_qrmi.plugin.arguments cimport argument_value, timeout_argument
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, next_text, free_bytes
 from spank_qrmi.plugin.job cimport (
-    JobRecord, Step, is_first_task, job_environment, job_state, job_variable, load_job, read_step)
+    JobRecord, Step, has_own_log_level, is_first_task, is_users, job_environment, job_state,
+    job_variable, load_job, read_step)
 from spank_qrmi.plugin.journal cimport holds_entry_of
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, log_line, log_unset, report
 from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text, is_word
@@ -170,7 +171,9 @@ cdef void set_job_variables(spank_t spank, const ByteBuffer *variables) noexcept
     while entry != NULL:
         equals = <char *>strchr(entry, c"=")
         equals[0] = 0
-        error = spank_setenv(spank, entry, equals + 1, 1)
+        error = ESPANK_SUCCESS
+        if not is_users(spank, entry):
+            error = spank_setenv(spank, entry, equals + 1, 1)
         if error != ESPANK_SUCCESS:
             log_unset(entry, error)
         equals[0] = c"="
@@ -310,12 +313,8 @@ cdef const char *rust_log_level(const char *srun_debug) noexcept nogil:
 
 
 cdef void set_rust_log(spank_t spank) noexcept nogil:
-    """Set QRMI's log level from srun's, unless the user chose one.
-
-    A step inherits what its batch script was given, so the default counts as not chosen.
-    """
-    cdef const char *chosen = job_variable(spank, b"RUST_LOG")
-    if chosen == NULL or strcmp(chosen, b"info") == 0:
+    """Set QRMI's log level from srun's, unless the user, or `--env:`, chose one."""
+    if not has_own_log_level(spank):
         spank_setenv(spank, b"RUST_LOG", rust_log_level(job_variable(spank, b"SRUN_DEBUG")), 1)
 
 

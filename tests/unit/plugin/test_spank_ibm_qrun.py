@@ -69,6 +69,18 @@ def test_options_are_registered_word_for_word(qrun_host: PluginHost) -> None:
     ]
 
 
+def test_log_level_that_the_user_chose_is_not_the_sites_to_change(qrun_host: PluginHost) -> None:
+    for of_user, expected in {"warn": [], "info": ["RUST_LOG=trace"]}.items():
+        with fresh(qrun_host, of_user) as each:
+            each.answer(answer_of(variables=[("RUST_LOG", "trace")]))
+            report = run(
+                each,
+                arguments=[*ARGUMENTS, "--env:RUST_LOG=trace"],
+                environment=f"RUST_LOG={of_user}",
+            )
+            assert [one for one in report.texts("task-set") if "RUST" in one] == expected
+
+
 def test_login_node_needs_nothing_and_starts_nothing(qrun_host: PluginHost) -> None:
     report = run(qrun_host, remote=0, arguments=[])
     assert report.all("load") + report.all("task-set") + report.all("set") == []

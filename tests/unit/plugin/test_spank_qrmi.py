@@ -474,6 +474,22 @@ def test_log_level_of_the_task(host: PluginHost) -> None:
             assert report.texts("task-set") == expected
 
 
+@pytest.mark.parametrize(
+    ("of_user", "expected"), [([], b"warn"), (["info"], b"warn"), (["off"], None), ([""], None)]
+)
+def test_log_level_that_the_user_chose_is_not_the_sites_to_change(
+    host: PluginHost, of_user: list[str], expected: bytes | None
+) -> None:
+    host.answer(answer_of(variables=[("RUST_LOG", "warn"), ("A", "1")]))
+    report = host.run(
+        arguments=[CONFIG, "--env:RUST_LOG=warn", "--env:A=1"],
+        environment=[f"RUST_LOG={level}" for level in of_user],
+    )
+    assert report.variables.get(b"RUST_LOG") == expected
+    assert report.variables[b"A"] == b"1"
+    assert report.all("task-set") == []
+
+
 def test_job_without_the_option_is_left_alone(host: PluginHost) -> None:
     report = host.run(options=[])
     assert report.all("load") + report.all("set") + report.all("task-set") == []
