@@ -7,6 +7,7 @@ include "fuzz/plugin/claims.pxi"
 
 
 cdef public void forget_step() noexcept nogil:
-    global has_first_component, has_reported_worker, must_fail, must_release
+    global has_first_component, has_released_job, has_reported_worker, must_fail, must_release
     memset(&step, 0, sizeof(step))
-    has_first_component = has_reported_worker = must_fail = must_release = False
+    memset(&lines, 0, sizeof(lines))
+    has_first_component = has_released_job = has_reported_worker = must_fail = must_release = False

@@ -60,7 +60,7 @@ OPTIONS = (
 def parse_arguments(arguments: Sequence[str]) -> PluginArguments:
     """Return the checked arguments; raise ArgumentError naming the one that cannot be used."""
     with common.name_line_of(LIBRARY):
-        if not arguments or arguments[0].startswith("--"):
+        if not _has_configuration(arguments):
             raise ArgumentError("the path of qrmi_config.json must be the first argument")
         config_path = common.parse_absolute_path("the first argument", arguments[0])
         node_variables, values = common.parse_options(arguments[1:], OPTIONS)
@@ -70,11 +70,17 @@ def parse_arguments(arguments: Sequence[str]) -> PluginArguments:
 def find_arguments(plugstack: Path | None = None) -> common.CommonArguments:
     """Return what plugstack.conf, or this file, says of the plugin on this node.
 
-    The last of several lines counts; where there is none, the defaults do. Raises ArgumentError,
-    and ConfigError for a file that cannot be read.
+    Of several lines the first with the configuration counts, as for the plugin; where there is no
+    line, the defaults do. Raises ArgumentError, and ConfigError for a file that cannot be read.
     """
     slurm_conf = find_slurm_conf()
     path = plugstack or (find_plugstack(slurm_conf) if slurm_conf else None)
     lines = read_plugstack(path) if path else []
     arguments = [line.arguments for line in lines if line.library == LIBRARY]
-    return parse_arguments(arguments[-1]) if arguments else common.CommonArguments()
+    if not arguments:
+        return common.CommonArguments()
+    return parse_arguments(next(filter(_has_configuration, arguments), arguments[0]))
+
+
+def _has_configuration(arguments: Sequence[str]) -> bool:
+    return bool(arguments) and not arguments[0].startswith("--")

@@ -16,7 +16,7 @@ from spank cimport (
     slurm_error, slurm_info, spank_get_item, spank_opt_cb_f, spank_option, spank_option_register,
     spank_remote, spank_setenv, spank_strerror, spank_t)
 from spank_qrmi.plugin.answered_variables cimport are_ours, starts_with
-from spank_qrmi.plugin.arguments cimport timeout_argument
+from spank_qrmi.plugin.arguments cimport argument_value, timeout_argument
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, next_text, free_bytes
 from spank_qrmi.plugin.job cimport Step, is_first_task, is_users, local_task, read_step
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, log_unset, report
@@ -24,6 +24,7 @@ from spank_qrmi.plugin.masking cimport (
     SHOWN_BYTES, show_argument, show_mask, show_text, show_value)
 from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text
 from spank_qrmi.plugin.option cimport find_option, keep_option, problem_of_text
+from spank_qrmi.plugin.plugstack_lines cimport PlugstackLines, is_last_call, note_line
 from spank_qrmi.plugin.quantum_jobs cimport (
     JOB_ID_BYTES, TASK_CLEARED, TASK_KILLED, QuantumJobs, draw_job_ids, ended_state, has_job_id,
     has_running_task, must_clear, write_job_id)
@@ -64,6 +65,7 @@ cdef ByteBuffer variables
 cdef ByteBuffer messages
 cdef QuantumJobs quantum_jobs
 cdef Step step
+cdef PlugstackLines lines
 cdef bint is_asked
 cdef bint is_concerned
 cdef bint must_fail
@@ -179,6 +181,11 @@ cdef int positional_count(int argc, char **argv) noexcept nogil:
         if strncmp(argv[i], b"--", 2) != 0:
             count += 1
     return count
+
+
+cdef bint has_configuration(int argc, char **argv) noexcept nogil:
+    return (positional_count(argc, argv) > 0
+            or argument_value(argc, argv, b"--credentials=") != NULL)
 
 
 cdef bint is_secret_position(int position) noexcept nogil:
@@ -365,6 +372,8 @@ cdef void register_option(spank_t spank, const char *name, const char *value_nam
 
 cdef public int slurm_spank_init(spank_t spank, int argc, char **argv) noexcept nogil:
     log_enter(spank, b"slurm_spank_init", argc)
+    if spank_remote(spank) == 1:
+        note_line(&lines, argc, argv, has_configuration(argc, argv))
     register_option(spank, b"q-backend", b"name", b"Name of Qiskit backend.", keep_backend)
     register_option(spank, b"q-primitive", b"type",
                     b"Qiskit primitive type(sampler or estimator).", keep_primitive)
@@ -374,7 +383,8 @@ cdef public int slurm_spank_init(spank_t spank, int argc, char **argv) noexcept 
 cdef public int slurm_spank_init_post_opt(spank_t spank, int argc, char **argv) noexcept nogil:
     global is_concerned
     log_enter(spank, b"slurm_spank_init_post_opt", argc)
-    if spank_remote(spank) == 1 and read_step(spank, &step) and has_tasks():
+    if (is_last_call(&lines, &argc, &argv) and spank_remote(spank) == 1
+            and read_step(spank, &step) and has_tasks()):
         read_options(spank)
         is_concerned = is_asked or must_fail or is_for_every_job(argc, argv)
         if is_concerned and not must_fail:
@@ -388,7 +398,7 @@ cdef public int slurm_spank_task_init(spank_t spank, int argc, char **argv) noex
     A plugstack line that says `optional` makes Slurm ignore the hook's return value.
     """
     log_enter(spank, b"slurm_spank_task_init", argc)
-    if is_concerned:
+    if is_last_call(&lines, &argc, &argv) and is_concerned:
         log_arguments(argc, argv)
         log_job(spank)
         set_variables(spank)
@@ -404,7 +414,7 @@ cdef public int slurm_spank_task_exit(spank_t spank, int argc, char **argv) noex
     cdef int task = local_task(spank)
     cdef int status = 0
     log_enter(spank, b"slurm_spank_task_exit", argc)
-    if has_job_id(&quantum_jobs, task):
+    if is_last_call(&lines, &argc, &argv) and has_job_id(&quantum_jobs, task):
         spank_get_item(spank, S_TASK_EXIT_STATUS, &status)
         quantum_jobs.states.bytes[task] = <char>ended_state(status)
         if status != 0:
@@ -414,11 +424,12 @@ cdef public int slurm_spank_task_exit(spank_t spank, int argc, char **argv) noex
 
 cdef public int slurm_spank_exit(spank_t spank, int argc, char **argv) noexcept nogil:
     log_enter(spank, b"slurm_spank_exit", argc)
-    if has_job_id(&quantum_jobs, 0):
-        clean_up(True, cleanup_seconds(argc, argv), argc, argv)
-    free_bytes(&backend)
-    free_bytes(&primitive)
-    free_bytes(&variables)
-    free_bytes(&messages)
-    free_bytes(&quantum_jobs.states)
+    if is_last_call(&lines, &argc, &argv):
+        if has_job_id(&quantum_jobs, 0):
+            clean_up(True, cleanup_seconds(argc, argv), argc, argv)
+        free_bytes(&backend)
+        free_bytes(&primitive)
+        free_bytes(&variables)
+        free_bytes(&messages)
+        free_bytes(&quantum_jobs.states)
     return log_leave(b"slurm_spank_exit")

@@ -10,7 +10,7 @@ Hooks return 0 whatever happens: a failing hook would drain the node instead of 
 from libc.stdint cimport uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport getenv, strtol
-from libc.string cimport memset, strchr, strcmp, strlen
+from libc.string cimport memset, strchr, strcmp, strlen, strncmp
 from posix.unistd cimport getpid, getuid
 
 from slurm cimport SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP, SLURM_MAX_NORMAL_STEP_ID
@@ -29,6 +29,7 @@ from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text, is_word
 from spank_qrmi.plugin.name_list cimport (
     first_unlisted, keep_chosen, problem_of_names, starts_with_listed)
 from spank_qrmi.plugin.option cimport find_option, keep_option
+from spank_qrmi.plugin.plugstack_lines cimport PlugstackLines, is_last_call, note_line
 from spank_qrmi.plugin.question cimport add_time_limit, ask, begin_conversation, write_request
 from spank_qrmi.plugin.worker_process cimport Conversation
 from unix cimport _exit, malloc_trim
@@ -72,10 +73,12 @@ cdef enum Part:
 cdef ByteBuffer qpu_option
 cdef ByteBuffer messages
 cdef Step step
+cdef PlugstackLines lines
 cdef bint has_first_component
 cdef bint must_fail
 cdef bint must_release
 cdef bint has_reported_worker
+cdef bint has_released_job
 
 
 cdef void log_enter(spank_t spank, const char *hook, int argc) noexcept nogil:
@@ -86,6 +89,10 @@ cdef void log_enter(spank_t spank, const char *hook, int argc) noexcept nogil:
 cdef int log_leave(const char *hook) noexcept nogil:
     slurm_debug(b"%s(%d,%d): <- %s rc=0", PLUGIN_LOG_NAME, getpid(), <int>getuid(), hook)
     return 0
+
+
+cdef bint has_configuration(int argc, char **argv) noexcept nogil:
+    return argc > 0 and strncmp(argv[0], b"--", 2) != 0
 
 
 cdef bint is_number(const char *text, uint32_t number) noexcept nogil:
@@ -353,6 +360,8 @@ cdef public int slurm_spank_init(spank_t spank, int argc, char **argv) noexcept 
     cdef spank_option option
     cdef int error
     log_enter(spank, b"slurm_spank_init", argc)
+    if spank_remote(spank) == 1:
+        note_line(&lines, argc, argv, has_configuration(argc, argv))
     option.name = <char *>b"qpu"
     option.arginfo = <char *>b"names"
     option.usage = <char *>b"Comma separated list of QPU resources to use."
@@ -368,10 +377,10 @@ cdef public int slurm_spank_init(spank_t spank, int argc, char **argv) noexcept 
 cdef public int slurm_spank_init_post_opt(spank_t spank, int argc, char **argv) noexcept nogil:
     global has_first_component
     log_enter(spank, b"slurm_spank_init_post_opt", argc)
-    if spank_remote(spank) == 1:
-        begin_step(spank, argc, argv)
-    else:
+    if spank_remote(spank) != 1:
         has_first_component = True
+    elif is_last_call(&lines, &argc, &argv):
+        begin_step(spank, argc, argv)
     return log_leave(b"slurm_spank_init_post_opt")
 
 
@@ -382,7 +391,8 @@ cdef public int slurm_spank_task_init(spank_t spank, int argc, char **argv) noex
     Slurm ignore the hook's return value.
     """
     log_enter(spank, b"slurm_spank_task_init", argc)
-    if (qpu_option.length > 0 or must_fail) and spank_remote(spank) == 1:
+    if (is_last_call(&lines, &argc, &argv) and (qpu_option.length > 0 or must_fail)
+            and spank_remote(spank) == 1):
         set_rust_log(spank)
         if is_first_task(spank):
             report(&messages)
@@ -393,10 +403,11 @@ cdef public int slurm_spank_task_init(spank_t spank, int argc, char **argv) noex
 
 cdef public int slurm_spank_exit(spank_t spank, int argc, char **argv) noexcept nogil:
     log_enter(spank, b"slurm_spank_exit", argc)
-    if must_release:
-        release(b"release", argc, argv)
-    free_bytes(&messages)
-    free_bytes(&qpu_option)
+    if is_last_call(&lines, &argc, &argv):
+        if must_release:
+            release(b"release", argc, argv)
+        free_bytes(&messages)
+        free_bytes(&qpu_option)
     return log_leave(b"slurm_spank_exit")
 
 
@@ -404,14 +415,18 @@ cdef public int slurm_spank_job_epilog(spank_t spank, int argc, char **argv) noe
     """Release what no exit hook could: slurmstepd was killed, or crashed, or waits in the hook.
 
     Slurm runs it on every node of a job once all steps there have ended, in a process of its own,
-    without any other hook before it. slurmctld must not be asked here.
+    without any other hook before it. slurmctld must not be asked here. A line without the
+    configuration has acquired nothing.
     """
+    global has_released_job
     cdef const char *state_directory = argument_value(argc, argv, b"--state-dir=")
     log_enter(spank, b"slurm_spank_job_epilog", argc)
     if state_directory == NULL:
         state_directory = DEFAULT_STATE_DIRECTORY
-    if (spank_get_item(spank, S_JOB_ID, &step.job_id) == ESPANK_SUCCESS
+    if (has_configuration(argc, argv) and not has_released_job
+            and spank_get_item(spank, S_JOB_ID, &step.job_id) == ESPANK_SUCCESS
             and holds_entry_of(state_directory, step.job_id)):
+        has_released_job = True
         spank_get_item(spank, S_JOB_UID, &step.uid)
         release(b"release-job", argc, argv)
     return log_leave(b"slurm_spank_job_epilog")

@@ -130,7 +130,7 @@ static const struct {
 } lists[] = {
 	LIST(arguments), LIST(environment), LIST(options), LIST(second_options),
 	LIST(states),	 LIST(missing),	    LIST(closed),  LIST(unsettable),
-	LIST(command),	 LIST(statuses),
+	LIST(command),	 LIST(statuses),    LIST(second_line),
 };
 
 static const struct {
@@ -141,7 +141,7 @@ static const struct {
 	LIST(remote),	  LIST(job_id),	    LIST(step_id),    LIST(uid),
 	LIST(tasks),	  LIST(is_batch),   LIST(node_index), LIST(restart_count),
 	LIST(time_limit), LIST(start_time), LIST(speed),      LIST(register_error),
-	LIST(unreaped),	  LIST(is_random_out),  LIST(is_epilog),
+	LIST(unreaped),	  LIST(is_random_out),  LIST(is_epilog),  LIST(is_listed_twice),
 	LIST(error_seconds),
 };
 
@@ -197,7 +197,7 @@ static void set_up_as_a_daemon(void)
 		close(atoi(host.closed.items[i]));
 }
 
-static void run_hook(void *plugin, const char *name)
+static void run_hook_of(void *plugin, const char *name, struct list *arguments)
 {
 	static int hooks;
 	hook_f *hook = (hook_f *)dlsym(plugin, name);
@@ -207,8 +207,15 @@ static void run_hook(void *plugin, const char *name)
 		return;
 	}
 	report_state("before", ++hooks);
-	report("hook", "%s %d", name, hook(NULL, host.arguments.count, host.arguments.items));
+	report("hook", "%s %d", name, hook(NULL, arguments->count, arguments->items));
 	report_state("after", hooks);
+}
+
+static void run_hook(void *plugin, const char *name)
+{
+	run_hook_of(plugin, name, &host.arguments);
+	if (host.is_listed_twice)
+		run_hook_of(plugin, name, &host.second_line);
 }
 
 static void give_options(struct list *values, struct spank_option *option)

@@ -22,6 +22,7 @@ struct list {
 struct host {
 	unsigned int het_job_id; /* leader of a heterogeneous job, 0 for other jobs */
 	struct list arguments;	 /* of the plugstack line */
+	struct list second_line; /* arguments of another line of the plugin, if is_listed_twice */
 	struct list environment; /* of the job; kept NULL-terminated */
 	struct list options;	 /* values of the plugin's first option, in the order given */
 	struct list second_options; /* values of its second option */
@@ -36,6 +37,7 @@ struct host {
 	unsigned int is_random_out; /* getrandom fails */
 	unsigned int unreaped;	 /* number of the task, from 1, at whose exit another child waits */
 	unsigned int error_seconds; /* that each error takes, as where nobody reads the job's stderr */
+	unsigned int is_listed_twice;
 	unsigned int is_epilog;	 /* the epilog's process, instead of a step's */
 	unsigned int waited_seconds; /* for errors so far */
 	size_t loads;

@@ -55,6 +55,11 @@ spank_err_t spank_option_register(spank_t spank, struct spank_option *option)
 	(void)spank;
 	report("option", "--%s=%s %d %d %s", option->name, option->arginfo, option->has_arg,
 	       option->val, option->usage);
+	/* As Slurm does it: the first plugin that has an option keeps it. */
+	for (size_t i = 0; i < host.option_count; i++) {
+		if (strcmp(host.registered[i].name, option->name) == 0)
+			return ESPANK_SUCCESS;
+	}
 	if (host.option_count == MOST_OPTIONS)
 		abort();
 	host.registered[host.option_count++] = *option;

@@ -110,8 +110,9 @@ def plugstack(node: Node, tmp_path: Path) -> Path:
     """What slurmd reads on a node whose journal is in another folder than usual."""
     path = tmp_path / "plugstack.conf"
     path.write_text(
-        f"optional spank_qrmi.so /etc/q.json --state-dir={tmp_path}/other\n"
+        f"optional spank_qrmi.so --state-dir={tmp_path}/other\n"
         f"optional /lib/spank_qrmi.so /etc/q.json --state-dir={node.folder} --worker-user=4711\n"
+        f"optional spank_qrmi.so /etc/other.json --state-dir={tmp_path}/other\n"
         f"optional spank_ibm_qrun.so --state-dir={tmp_path}/other\n"
     )
     (tmp_path / "slurm.conf").write_text("ClusterName=a\n")

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A plugin that plugstack.conf lists twice: loaded once, with its hooks called for each line."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spank_qrmi.protocol import Verb
+from tests.unit.plugin_host import CONFIG, PluginHost, answer_of, fresh
+
+NOTICE = (
+    "warning: listed twice in plugstack.conf: the first line that says where the configuration is "
+    "counts, for all hooks; remove the other"
+)
+WITH_CONFIG = [CONFIG, "--state-dir=/var/x", "--release-timeout=9"]
+CREDENTIALS = ["--credentials=/etc/slurm/qrun.json", "--cleanup-timeout=9"]
+EIGHT = list("abcdefgh")
+
+
+def orders(lines: tuple[list[str], list[str]]) -> dict[str, Any]:
+    first, second = lines
+    return {"arguments": first, "second_line": second, "is_listed_twice": 1}
+
+
+@pytest.mark.parametrize("other", [[], ["--state-dir=/var/y"], WITH_CONFIG])
+def test_both_ends_of_a_job_go_by_the_line_with_the_configuration(
+    host: PluginHost, other: list[str]
+) -> None:
+    for lines in itertools.permutations((WITH_CONFIG, other)):
+        with fresh(host, lines) as each:
+            each.answer_and_keep(answer_of(held=1, messages=["a word"]))
+            report = each.run(**orders(lines))
+            asked = [(request.verb, list(request.arguments)) for request in each.requests]
+            assert asked == [(Verb.ACQUIRE, WITH_CONFIG), (Verb.RELEASE, WITH_CONFIG)]
+            assert report.logged("info") == [NOTICE]
+            assert report.shown_to_user == ["a word"]
+            assert report.texts("task-set") == ["RUST_LOG=info"]
+
+
+def test_first_of_two_configurations_counts(host: PluginHost) -> None:
+    host.answer_and_keep(answer_of(held=1))
+    host.run(**orders((["/first"], ["/second"])))
+    assert [request.arguments for request in host.requests] == [("/first",), ("/first",)]
+
+
+def test_job_without_any_configuration_is_failed_once(host: PluginHost) -> None:
+    host.answer_and_keep(answer_of(messages=["no path"]))
+    report = host.run(**orders(([], [])))
+    assert [request.verb for request in host.requests] == [Verb.ACQUIRE]
+    assert report.shown_to_user == ["no path"]
+
+
+def test_user_is_told_nothing_of_it_at_submission(host: PluginHost) -> None:
+    report = host.run(**orders((WITH_CONFIG, [])), remote=0)
+    assert report.logged("info") + report.logged("error") == []
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_epilog_goes_by_the_line_with_the_configuration(
+    host: PluginHost, tmp_path: Path, is_first: bool
+) -> None:
+    (tmp_path / "7-0-0-a.json").touch()
+    host.answer_and_keep(answer_of())
+    state = f"--state-dir={tmp_path}"
+    lines = ([CONFIG, state], [state, "--release-timeout=1"])
+    report = host.run(
+        **orders(lines if is_first else lines[::-1]), is_epilog=1, remote=0, options=[]
+    )
+    assert [request.arguments for request in host.requests] == [(CONFIG, state)]
+    assert report.logged("error") == []
+
+
+def test_epilog_releases_once_where_two_lines_share_a_journal(
+    host: PluginHost, tmp_path: Path
+) -> None:
+    (tmp_path / "7-0-0-a.json").touch()
+    host.answer_and_keep(answer_of(held=1))
+    line = [CONFIG, f"--state-dir={tmp_path}"]
+    host.run(**orders((line, line)), is_epilog=1, remote=0, options=[])
+    assert len(host.requests) == 1
+
+
+@pytest.mark.parametrize("counting", [CREDENTIALS, EIGHT])
+def test_both_ends_of_a_step_with_qrun_go_by_the_line_with_the_credentials(
+    qrun_host: PluginHost, counting: list[str]
+) -> None:
+    for lines in itertools.permutations((counting, ["--cleanup-timeout=3"])):
+        with fresh(qrun_host, lines) as each:
+            each.answer_and_keep(answer_of(held=0, messages=["a word"]))
+            report = each.run(
+                options="ibm_torino", second_options="sampler", **orders(lines), tasks=2
+            )
+            asked = [(request.verb, list(request.arguments)) for request in each.requests]
+            assert asked == [(Verb.QRUN_ENVIRONMENT, counting), (Verb.QRUN_CLEANUP, counting)]
+            assert report.logged("info") == [NOTICE]
+            assert report.shown_to_user == ["a word"]
+            given = [text for text in report.texts("task-set") if "IBMQRUN_JOB_ID" in text]
+            assert len(given) == len(set(given)) == 2
