@@ -22,6 +22,7 @@ cdef extern from "<sys/socket.h>" nogil:
     enum:
         AF_UNIX
         SOCK_STREAM
+        SOCK_DGRAM
         SOCK_CLOEXEC
         MSG_DONTWAIT
         MSG_NOSIGNAL
@@ -54,6 +55,7 @@ cdef extern from "<sys/socket.h>" nogil:
     cmsghdr *CMSG_FIRSTHDR(msghdr *message)
     unsigned char *CMSG_DATA(cmsghdr *header)
     int socket(int domain, int kind, int protocol)
+    int bind(int descriptor, const sockaddr *address, socklen_t length)
     int connect(int descriptor, const sockaddr *address, socklen_t length)
     int getsockopt(int descriptor, int level, int name, void *value, socklen_t *length)
     ssize_t sendmsg(int descriptor, const msghdr *message, int flags)

@@ -129,6 +129,7 @@ static const struct {
 	{ 'b', &host.is_batch },     { 'd', &host.node_index },	     { 't', &host.tasks },
 	{ 'r', &host.remote },	     { 'R', &host.restart_count },   { 'l', &host.time_limit },
 	{ 'k', &host.unreaped },     { 'n', &host.is_random_out },   { 'E', &host.is_epilog },
+	{ 'S', &host.submits },
 	{ 'x', &worker.start_error }, { 'w', &worker.status },	     { 'g', &host.register_error },
 };
 
@@ -167,6 +168,7 @@ static void begin(void)
 	host.job_id = 7;
 	host.step_id = SLURM_BATCH_SCRIPT;
 	host.tasks = 1;
+	host.submits = 1;
 	host.time_limit = 60;
 }
 
@@ -189,6 +191,8 @@ static void run_tasks(void)
 	for (host.task = 0; host.task < (int)host.tasks; host.task++) {
 		if (setjmp(end_of_task) == 0)
 			run(slurm_spank_task_init);
+		if (host.submits)
+			submit();
 	}
 	for (host.task = 0; host.task < (int)host.tasks && slurm_spank_task_exit; host.task++) {
 		host.status = 0;

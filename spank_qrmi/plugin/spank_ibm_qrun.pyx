@@ -8,6 +8,7 @@ The rules of spank_qrmi.pyx hold here too: no Python, globals start as zero byte
 from libc.stdint cimport uint32_t
 from libc.string cimport memset, strchr, strcmp, strlen, strncmp
 from posix.signal cimport siginfo_t
+from posix.unistd cimport close
 from posix.wait cimport P_ALL, WEXITED, WNOHANG, WNOWAIT, waitid
 
 from slurm cimport SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP, SLURM_MAX_NORMAL_STEP_ID
@@ -29,6 +30,7 @@ from spank_qrmi.plugin.quantum_jobs cimport (
     JOB_ID_BYTES, TASK_CLEARED, TASK_KILLED, QuantumJobs, draw_job_ids, ended_state, has_job_id,
     has_running_task, must_clear, write_job_id)
 from spank_qrmi.plugin.question cimport add_time_limit, ask, begin_conversation, write_request
+from spank_qrmi.plugin.submission_mark cimport is_marked, open_mark
 from spank_qrmi.plugin.worker_process cimport Conversation
 from unix cimport _exit
 
@@ -64,6 +66,7 @@ cdef ByteBuffer primitive
 cdef ByteBuffer variables
 cdef ByteBuffer messages
 cdef QuantumJobs quantum_jobs
+cdef int submission_mark
 cdef Step step
 cdef PlugstackLines lines
 cdef bint is_asked
@@ -156,10 +159,15 @@ cdef void fetch_variables(int argc, char **argv) noexcept nogil:
 
 
 cdef void give_job_ids(spank_t spank) noexcept nogil:
+    global submission_mark
+    cdef char job_id[JOB_ID_BYTES]
     cdef uint32_t task_count = 0
     spank_get_item(spank, S_JOB_LOCAL_TASK_COUNT, &task_count)
     if not draw_job_ids(&quantum_jobs, task_count):
         refuse(b"has no random numbers, or no memory, for the ids of quantum jobs")
+    else:
+        write_job_id(&quantum_jobs, 0, job_id)
+        submission_mark = open_mark(job_id)
 
 
 cdef void prepare(spank_t spank, int argc, char **argv) noexcept nogil:
@@ -340,7 +348,8 @@ cdef void clean_up_early(int argc, char **argv) noexcept nogil:
     One that ended well has waited for its quantum job, so it can wait for the step's end too.
     """
     global has_early_cleanup_failed
-    if has_early_cleanup_failed or not has_running_task(&quantum_jobs) or is_another_task_over():
+    if (has_early_cleanup_failed or not has_running_task(&quantum_jobs)
+            or not is_marked(submission_mark) or is_another_task_over()):
         return
     has_early_cleanup_failed = not clean_up(
         False, min(cleanup_seconds(argc, argv), <long>EARLY_CLEANUP_TIMEOUT_SECONDS), argc, argv)
@@ -425,8 +434,10 @@ cdef public int slurm_spank_task_exit(spank_t spank, int argc, char **argv) noex
 cdef public int slurm_spank_exit(spank_t spank, int argc, char **argv) noexcept nogil:
     log_enter(spank, b"slurm_spank_exit", argc)
     if is_last_call(&lines, &argc, &argv):
-        if has_job_id(&quantum_jobs, 0):
+        if has_job_id(&quantum_jobs, 0) and is_marked(submission_mark):
             clean_up(True, cleanup_seconds(argc, argv), argc, argv)
+        if submission_mark > 0:
+            close(submission_mark)
         free_bytes(&backend)
         free_bytes(&primitive)
         free_bytes(&variables)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.base import Exchange
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.late_submission import LATE_SUBMISSION_SECONDS, remove_once_there
@@ -33,6 +34,7 @@ from spank_qrmi.qrun.submission import (
     submit,
     wait_for_end,
 )
+from spank_qrmi.qrun.submission_mark import mark_step
 
 SHORTEST_URL_LIFE_SECONDS = 86400
 URL_LIFE_MARGIN_SECONDS = 3600
@@ -115,6 +117,7 @@ class QuantumRun:
                 raise StoppedError
             self._store, self._objects = store, keys
             store.upload(keys.input, content)
+            self._announce()
             self._progress.state(f"job {settings.quantum_job_id}: submitting to {settings.backend}")
             try:
                 submit(
@@ -145,6 +148,15 @@ class QuantumRun:
             self._remove_job(Deadline(seconds * _JOB_SHARE))
         if self._store is not None and self._objects and not self._options.keeps_objects:
             self._delete_objects(self._store, deadline)
+
+    def _announce(self) -> None:
+        """Have the step look after the job, in case this process is killed."""
+        is_in_step = self._environment.get(names.JOB_ID) and "SLURM_JOB_ID" in self._environment
+        if not mark_step(self._quantum_job_id) and is_in_step:
+            self._progress.error(
+                f"job {self._quantum_job_id}: this step's slurmstepd cannot be told of it: if qrun "
+                "is killed, look for the job at the service, cancel and delete it"
+            )
 
     def _deliver(self, job: QuantumJob, store: ObjectStore, keys: ObjectKeys) -> ExitStatus:
         """Hand over what the job has brought; return how it ended."""

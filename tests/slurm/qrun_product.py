@@ -33,7 +33,7 @@ REMOVAL_SECONDS = 80.0
 
 STAND_IN = """\
 #!/usr/bin/python3 -I
-import base64, json, os, signal, sys, time, urllib.request
+import base64, json, os, signal, socket, sys, time, urllib.request
 
 def ask(path, body, authorization):
     headers = {"Authorization": authorization, "Content-Type": "application/json"}
@@ -53,6 +53,8 @@ order = {
     "timeout_secs": int(os.environ["IBMQRUN_TIMEOUT_SECONDS"]),
     "storage": {"input": storage, "results": storage},
 }
+mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+mark.sendto(b"0", "\\0spank_ibm_qrun/" + order["id"][:28])
 ask("/v1/jobs", order, "Bearer " + token)
 print(order["id"], os.environ["SLURM_PROCID"], flush=True)
 how = sys.argv[1]

@@ -155,10 +155,11 @@ def test_time_limit(user: User):
 
 
 @qrun_both_ways
-@pytest.mark.parametrize("start", ["", "srun "])
+@pytest.mark.parametrize("start", ["", "srun ", "srun /bin/sh -c '\"$@\"; exit $?' - {folder}/"])
 def test_killed_in_mid_run(user: User, start: str):
     user.product.hold_jobs()
-    job = user.submit(f"{start}qrun {user.write_input()}")
+    folder = user.product.installation.command_directory
+    job = user.submit(f"{start.format(folder=folder)}qrun {user.write_input()}")
     [job_id] = user.wait_for_jobs()
     kill_qrun(user.product, signal.SIGKILL)
 

@@ -71,9 +71,15 @@ def test_whatever_started_it_and_however_it_ends(
 
 @qrun_both_ways
 def test_task_without_a_quantum_job_is_no_matter(qrun_product: QrunProduct):
-    result = qrun_product.submit("srun true", "--ntasks=3").wait()
+    qrun_product.site.order_fault("hang", "/direct-access/.*")
 
-    assert (result.state, result.stderr) == ("COMPLETED", "")
+    job = qrun_product.submit("srun true\nsrun true\nsrun false\nexit 0", "--ntasks=3")
+    result = job.wait()
+
+    # What srun itself says of a task that fails differs by release.
+    assert (result.state, "spank_ibm_qrun" in result.stderr) == ("COMPLETED", False)
+    assert [line for line in qrun_product.our_lines(job) if "quantum job" in line] == []
+    assert qrun_product.site.asked() == []
 
 
 @qrun_both_ways

@@ -143,6 +143,7 @@ static const struct {
 	LIST(time_limit), LIST(start_time), LIST(speed),      LIST(register_error),
 	LIST(unreaped),	  LIST(is_random_out),  LIST(is_epilog),  LIST(is_listed_twice),
 	LIST(error_seconds),
+	LIST(submits),
 };
 
 static bool read_order(const char *key, const char *value)
@@ -234,6 +235,8 @@ static void run_tasks(void *plugin)
 		if (pid == 0) {
 			host.reporter = "task-";
 			run_hook(plugin, "slurm_spank_task_init");
+			for (unsigned int i = 0; i < host.submits; i++)
+				submit();
 			_exit(0);
 		}
 		waitpid(pid, &status, 0);

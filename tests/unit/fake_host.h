@@ -38,6 +38,7 @@ struct host {
 	unsigned int unreaped;	 /* number of the task, from 1, at whose exit another child waits */
 	unsigned int error_seconds; /* that each error takes, as where nobody reads the job's stderr */
 	unsigned int is_listed_twice;
+	unsigned int submits;	 /* how often each task tells of a quantum job */
 	unsigned int is_epilog;	 /* the epilog's process, instead of a step's */
 	unsigned int waited_seconds; /* for errors so far */
 	size_t loads;
@@ -51,6 +52,9 @@ extern struct host host;
 
 /* Write one line of the report, as a whole and with its NUL. */
 void report(const char *kind, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Tell the step of a quantum job, as qrun does in a task. */
+void submit(void);
 
 bool holds(const struct list *list, const char *text);
 void append(struct list *list, const char *text);

@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -180,6 +182,25 @@ void slurm_free_job_info_msg(job_info_msg_t *answer)
 {
 	free(answer->job_array);
 	free(answer);
+}
+
+/* What qrun does in a task before it submits: spank_qrmi/qrun/submission_mark.py. */
+void submit(void)
+{
+	static const char name[] = "IBMQRUN_JOB_ID=";
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int sender = socket(AF_UNIX, SOCK_DGRAM, 0);
+	int length;
+
+	for (size_t i = 0; i < host.environment.count; i++) {
+		if (strncmp(host.environment.items[i], name, strlen(name)) != 0)
+			continue;
+		length = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1,
+				  "spank_ibm_qrun/%.28s", host.environment.items[i] + strlen(name));
+		sendto(sender, "", 1, MSG_DONTWAIT, (struct sockaddr *)&address,
+		       sizeof(address.sun_family) + 1 + length);
+	}
+	close(sender);
 }
 
 ssize_t getrandom(void *bytes, size_t count, unsigned int flags)

@@ -221,7 +221,7 @@ def test_worker_sees_only_variables_of_the_qpus_asked_for(host: PluginHost) -> N
 def test_worker_of_qrun_sees_no_variable_of_the_job(qrun_host: PluginHost) -> None:
     qrun_host.answer_and_keep(answer_of())
     exported = [f"{name}=https://evil.test" for name in (names.DAAPI_ENDPOINT, names.IAM_ENDPOINT)]
-    qrun_host.run(options="a", environment=[*exported, "a_QRMI_X=1", "https_proxy=evil"])
+    qrun_host.run(options="a", submits=1, environment=[*exported, "a_QRMI_X=1", "https_proxy=evil"])
     assert [(each.verb, each.variables) for each in qrun_host.requests] == [
         (Verb.QRUN_ENVIRONMENT, ()),
         (Verb.QRUN_CLEANUP, ()),

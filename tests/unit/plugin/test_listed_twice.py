@@ -90,7 +90,11 @@ def test_both_ends_of_a_step_with_qrun_go_by_the_line_with_the_credentials(
         with fresh(qrun_host, lines) as each:
             each.answer_and_keep(answer_of(held=0, messages=["a word"]))
             report = each.run(
-                options="ibm_torino", second_options="sampler", **orders(lines), tasks=2
+                options="ibm_torino",
+                second_options="sampler",
+                submits=1,
+                tasks=2,
+                **orders(lines),
             )
             asked = [(request.verb, list(request.arguments)) for request in each.requests]
             assert asked == [(Verb.QRUN_ENVIRONMENT, counting), (Verb.QRUN_CLEANUP, counting)]

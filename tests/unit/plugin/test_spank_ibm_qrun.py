@@ -34,8 +34,13 @@ FAST = 200
 
 
 def run(host: PluginHost, **orders: Any) -> Report:
-    """Run a batch step whose job gave both options, unless ordered otherwise."""
-    defaults = {"options": "ibm_torino", "second_options": "sampler", "arguments": ARGUMENTS}
+    """Run a batch step with both options whose tasks submit, unless ordered otherwise."""
+    defaults = {
+        "options": "ibm_torino",
+        "second_options": "sampler",
+        "arguments": ARGUMENTS,
+        "submits": 1,
+    }
     return host.run(**{**defaults, **orders})
 
 
@@ -460,6 +465,26 @@ def test_clean_up_at_the_end_of_the_step(
             quantum_jobs=tuple(job_ids(report)),
         )
     ]
+
+
+@pytest.mark.parametrize("statuses", [[0, 0], [FAILED, 0], [9, 9]])
+def test_step_whose_tasks_never_ran_qrun_asks_nothing(
+    qrun_host: PluginHost, statuses: list[int]
+) -> None:
+    qrun_host.answer_and_keep(answer_of())
+    report = run(qrun_host, tasks=2, statuses=statuses, submits=0)
+    assert verbs(qrun_host) == [ENVIRONMENT]
+    assert report.logged("error") + report.logged("info") == []
+    assert report.left_open == 1
+
+
+def test_flood_of_words_that_announce_a_quantum_job_costs_one_question(
+    qrun_host: PluginHost,
+) -> None:
+    qrun_host.answer_and_keep(answer_of())
+    report = run(qrun_host, tasks=3, submits=1000)
+    assert verbs(qrun_host) == [ENVIRONMENT, CLEANUP]
+    assert qrun_host.requests[1].quantum_jobs == tuple(job_ids(report))
 
 
 @pytest.mark.parametrize(

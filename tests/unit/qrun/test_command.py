@@ -66,6 +66,7 @@ def run(
 ) -> Callable[..., int]:
     """Run the command in this process with the site's variables, changed as told."""
     monkeypatch.delenv("SRUN_DEBUG", raising=False)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
 
     def run(*arguments: str, with_iam: bool = False, **changes: str) -> int:
         for name, value in qrun_site.environment(with_iam=with_iam, **changes).items():
@@ -123,6 +124,43 @@ def test_result_goes_to_stdout_and_log_to_stderr(
     assert "qrun: job job-1: Completed" in lines
     assert any("sampler" in line and not line.startswith("qrun: ") for line in lines)
     qrun_site.assert_nothing_is_left()
+
+
+def test_step_is_told_before_the_job_is_submitted(
+    run: Run,
+    qrun_site: QrunSite,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    told: list[str] = []
+
+    def mark(quantum_job_id: str) -> bool:
+        assert qrun_site.asked("POST", JOBS) == 0
+        told.append(quantum_job_id)
+        return True
+
+    monkeypatch.setattr(quantum_run, "mark_step", mark)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert run() == 0
+    assert told == ["job-1"]
+    assert "cannot be told" not in capfd.readouterr().err
+
+
+def test_step_that_cannot_be_told_is_said(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = (
+        "qrun: job job-1: this step's slurmstepd cannot be told of it: if qrun is killed, look for "
+        "the job at the service, cancel and delete it\n"
+    )
+    assert run() == 0
+    assert line not in capfd.readouterr().err
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert run("-q", input_file(tmp_path)) == 0
+    assert line in capfd.readouterr().err
+    # Nobody else knows an id that qrun has drawn.
+    assert run(JOB_ID="") == 0
+    assert "cannot be told" not in capfd.readouterr().err
 
 
 def test_job_id_can_be_used_again(run: Run, qrun_site: QrunSite) -> None:

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How qrun tells the step that there may be a quantum job."""
+
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from spank_qrmi.qrun.submission_mark import mark_step
+
+
+@pytest.fixture
+def job_id() -> str:
+    return str(uuid.uuid4())
+
+
+@pytest.fixture
+def step(job_id: str) -> Iterator[socket.socket]:
+    """What the plugin has open for the tasks whose ids differ in the last four bytes."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as step:
+        step.bind(f"\0spank_ibm_qrun/{job_id[:28]}")
+        yield step
+
+
+def is_marked(step: socket.socket) -> bool:
+    with suppress(BlockingIOError):
+        return bool(step.recv(1, socket.MSG_PEEK))
+    return False
+
+
+def test_each_task_of_the_step_marks_it(job_id: str, step: socket.socket) -> None:
+    assert not is_marked(step)
+    assert mark_step(job_id[:28] + "ffffffff")
+    assert is_marked(step)
+
+
+def test_mark_outlives_a_task_that_is_killed(job_id: str, step: socket.socket) -> None:
+    pid = os.fork()
+    if pid == 0:
+        mark_step(job_id)
+        os.kill(os.getpid(), 9)
+    assert os.waitpid(pid, 0)[1] == 9
+    assert is_marked(step)
+
+
+def test_step_that_many_have_told_is_marked(job_id: str, step: socket.socket) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as other:
+        other.connect(step.getsockname())
+        with suppress(BlockingIOError):
+            while True:
+                other.send(b"")
+        assert mark_step(job_id)
+
+
+@pytest.mark.parametrize("other_id", ["", "job-1", "x" * 256, str(uuid.uuid4())])
+def test_without_a_step_nobody_hears(step: socket.socket, other_id: str) -> None:
+    assert not mark_step(other_id)
+    assert not is_marked(step)
