@@ -69,6 +69,9 @@ cdef extern from "<sys/un.h>" nogil:
         unsigned short sun_family
         char sun_path[108]
 
+cdef extern from "<errno.h>" nogil:
+    char *program_invocation_short_name
+
 cdef extern from "<fcntl.h>" nogil:
     enum:
         F_DUPFD_CLOEXEC

@@ -16,6 +16,7 @@ from spank cimport (
     ESPANK_SUCCESS, S_JOB_ARGV, S_JOB_LOCAL_TASK_COUNT, S_TASK_EXIT_STATUS, slurm_debug,
     slurm_error, slurm_info, spank_get_item, spank_opt_cb_f, spank_option, spank_option_register,
     spank_remote, spank_setenv, spank_strerror, spank_t)
+from spank_qrmi.plugin.allocation cimport warn_without_shell
 from spank_qrmi.plugin.answered_variables cimport are_ours, starts_with
 from spank_qrmi.plugin.arguments cimport argument_value, timeout_argument
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, next_text, free_bytes
@@ -392,8 +393,10 @@ cdef public int slurm_spank_init(spank_t spank, int argc, char **argv) noexcept 
 cdef public int slurm_spank_init_post_opt(spank_t spank, int argc, char **argv) noexcept nogil:
     global is_concerned
     log_enter(spank, b"slurm_spank_init_post_opt", argc)
-    if (is_last_call(&lines, &argc, &argv) and spank_remote(spank) == 1
-            and read_step(spank, &step) and has_tasks()):
+    if spank_remote(spank) != 1:
+        if backend.length > 0:
+            warn_without_shell(b"q-backend")
+    elif is_last_call(&lines, &argc, &argv) and read_step(spank, &step) and has_tasks():
         read_options(spank)
         is_concerned = is_asked or must_fail or is_for_every_job(argc, argv)
         if is_concerned and not must_fail:

@@ -17,6 +17,7 @@ from slurm cimport SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP, SLURM_MAX_NORMAL_
 from spank cimport (
     ESPANK_SUCCESS, S_JOB_ID, S_JOB_UID, slurm_debug, slurm_error, spank_get_item, spank_option,
     spank_option_register, spank_remote, spank_setenv, spank_strerror, spank_t)
+from spank_qrmi.plugin.allocation cimport warn_without_shell
 from spank_qrmi.plugin.answered_variables cimport are_ours, starts_with
 from spank_qrmi.plugin.arguments cimport argument_value, timeout_argument
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, next_text, free_bytes
@@ -378,6 +379,8 @@ cdef public int slurm_spank_init_post_opt(spank_t spank, int argc, char **argv) 
     global has_first_component
     log_enter(spank, b"slurm_spank_init_post_opt", argc)
     if spank_remote(spank) != 1:
+        if qpu_option.length > 0 and not has_first_component:
+            warn_without_shell(b"qpu")
         has_first_component = True
     elif is_last_call(&lines, &argc, &argv):
         begin_step(spank, argc, argv)

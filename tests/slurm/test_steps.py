@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Steps: which of them acquire, what the others get, and what a step may still ask for."""
 
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,6 +168,31 @@ def test_each_srun_from_a_shell_of_salloc_acquires(product: Product):
 
     assert done.stdout.split() == [OF_SHERBROOKE] * 2
     assert product.sessions_served() == ["ibm_sherbrooke"] * 2
+
+
+def test_salloc_without_a_shell_says_that_it_gives_nothing(product: Product):
+    done = product.cluster.run("salloc", "--no-shell", "--qpu=ibm_sherbrooke")
+    [job_id] = product.cluster.queue()
+    warning = "--qpu has no effect with salloc --no-shell: give it to each srun --jobid=ID"
+    assert warning in done.stderr
+
+    without = product.srun(f"--jobid={job_id}", "bash", "-c", PRINT_RESOURCES)
+    having = product.srun(f"--jobid={job_id}", "--qpu=ibm_sherbrooke", *shlex.split(PRINT_LINE))
+
+    assert (without.stdout, having.stdout.strip()) == ("", OF_SHERBROOKE)
+    product.cluster.cancel_all()
+    assert product.sessions_served() == ["ibm_sherbrooke"]
+
+
+def test_job_on_a_node_without_the_plugin_runs_without_qpus(product: Product):
+    script = "printenv SLURM_JOB_QPU_RESOURCES; srun printenv SLURM_JOB_QPU_RESOURCES; true"
+    job = product.submit(script, "--qpu=ibm_sherbrooke", "--hold")
+    product.cluster.write_plugstack()
+    product.cluster.run("scontrol", "release", str(job.id))
+    result = job.wait()
+
+    assert (result.state, result.stdout) == ("COMPLETED", "")
+    assert product.sessions_served() == []
 
 
 def test_steps_at_once_of_one_salloc_release_only_their_own(product: Product):

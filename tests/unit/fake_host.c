@@ -3,7 +3,7 @@
  * A slurmstepd of a few hundred lines: it answers the SPANK calls of one plugin as told, runs the
  * hooks in Slurm's order, and tells everything that it saw.
  *
- * usage: fake_host PLUGIN <orders >report; the SPANK calls themselves are in fake_slurm.c
+ * usage: fake_host PLUGIN [WORD ...] <orders >report; the SPANK calls themselves are in fake_slurm.c
  *
  * Orders and report are NUL-terminated texts, since values may hold every other byte: an order is
  * `key=value` (see read_order), a line of the report `kind:text` (see plugin_host.py).
@@ -271,7 +271,7 @@ int main(int argc, char **argv)
 {
 	void *plugin;
 
-	if (argc != 2 || dup3(1, REPORT_DESCRIPTOR, O_CLOEXEC) < 0)
+	if (argc < 2 || dup3(1, REPORT_DESCRIPTOR, O_CLOEXEC) < 0)
 		return 2;
 	read_orders();
 	if (host.states.count == 0)

@@ -155,8 +155,13 @@ class PluginHost:
         paths = sorted(self.folder.glob("request-*"))
         return [read_request(in_pieces(path.read_bytes(), 1 << 20)) for path in paths]
 
-    def run(self, *, under: Sequence[str] = (), **orders: Order) -> Report:
-        """Run one step's life; orders are those of fake_host.c, over those of a batch step."""
+    def run(
+        self, *, under: Sequence[str] = (), words: Sequence[str] = (), **orders: Order
+    ) -> Report:
+        """Run one step's life; orders are those of fake_host.c, over those of a batch step.
+
+        `words` stand on the host's own command line.
+        """
         orders = {"options": "a", "arguments": CONFIG, "states": RUNNING, **JOB, **orders}  # type: ignore[dict-item]
         message = b"".join(
             key.encode() + b"=" + _bytes(value) + b"\0"
@@ -164,7 +169,7 @@ class PluginHost:
             for value in _values(values)
         )
         ended = subprocess.run(
-            [*under, str(self.program), str(self.plugin)],
+            [*under, str(self.program), str(self.plugin), *words],
             input=message,
             capture_output=True,
             timeout=PATIENCE_SECONDS,
