@@ -55,7 +55,7 @@ def test_step_that_many_have_told_is_marked(job_id: str, step: socket.socket) ->
         assert mark_step(job_id)
 
 
-@pytest.mark.parametrize("other_id", ["", "job-1", "x" * 256, str(uuid.uuid4())])
-def test_without_a_step_nobody_hears(step: socket.socket, other_id: str) -> None:
-    assert not mark_step(other_id)
-    assert not is_marked(step)
+def test_without_a_step_nobody_hears(step: socket.socket) -> None:
+    for other_id in ("", "job-1", "x" * 256, str(uuid.uuid4())):
+        assert not mark_step(other_id), other_id
+        assert not is_marked(step), other_id
