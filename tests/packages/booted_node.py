@@ -155,8 +155,8 @@ class BootedNode:
         return pid != 0 and bool(children.split())
 
     def held(self) -> list[Path]:
-        """Return the entries of the journal."""
-        return [*(self.machine.root / STATE).glob("*.json")]
+        """Return the entries of the journal that jobs may still hold."""
+        return [*(self.machine.root / STATE).glob("[0-9]*.json")]
 
     @property
     def environment(self) -> Path:

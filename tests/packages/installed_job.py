@@ -7,15 +7,25 @@ Prints how it ended as JSON. It leaves no file but the node's record of what is 
 import json
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from loopback.cluster import SlurmCluster
 from loopback.site import Site
+from loopback.waiting import wait_until
 
 EXAMPLE = Path("/etc/slurm/plugstack.conf.d/spank_qrmi.conf.example")
 CONFIG = "/etc/slurm/qrmi_config.json"
+COMMAND = "/usr/sbin/spank-qrmi"
+STATE = Path("/var/lib/spank_qrmi")
+RELEASE_SECONDS = 60
+
+
+def is_forgotten() -> bool:
+    subprocess.run([COMMAND, "release", "--orphaned"], check=True, stdout=subprocess.DEVNULL)
+    return not list(STATE.glob("*.json"))
 
 
 def main() -> None:
@@ -32,6 +42,9 @@ def main() -> None:
             )
             result = job.wait()
             site.wait_until_released()
+            cluster.wait_for_empty_queue()
+            # What the service has only agreed to close is looked at, as the timer would.
+            wait_until(is_forgotten, RELEASE_SECONDS, "empty journal")
             ended = {
                 "state": result.state,
                 "output": result.stdout + result.stderr,
