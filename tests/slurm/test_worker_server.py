@@ -16,7 +16,7 @@ from loopback.waiting import wait_until
 from loopback.worker_server import is_listened_to
 from spank_qrmi.state.journal import Entry, Journal
 from tests.slurm.product import Product, qpu_variables, readable_lines
-from tests.slurm.qrun_product import OPTIONS, QrunProduct
+from tests.slurm.qrun_product import MARK, OPTIONS, QrunProduct
 
 UNITS = Path(__file__).parents[2] / "systemd"
 WORKER_SECONDS = 60
@@ -221,7 +221,7 @@ def test_plugin_for_qrun(qrun_product: QrunProduct):
     with SocketUnit(qrun_product.folder / "worker_server", service, qrun_product.folder) as unit:
         qrun_product.write_plugstack(f"--worker-server={unit.path}")
         wait_until_started(unit)
-        job = qrun_product.submit("printenv IBMQRUN_BACKEND", *OPTIONS)
+        job = qrun_product.submit(f"printenv IBMQRUN_BACKEND; {MARK}", *OPTIONS)
         result = job.wait()
         assert (result.state, result.stdout) == ("COMPLETED", "ibm_torino\n")
 

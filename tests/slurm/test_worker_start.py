@@ -11,7 +11,7 @@ import pytest
 
 from loopback.cluster import SlurmCluster
 from tests.slurm.product import Product
-from tests.slurm.qrun_product import QrunProduct
+from tests.slurm.qrun_product import MARK, QrunProduct
 
 MODULES = ("sitecustomize", "usercustomize", "spank_qrmi", "ctypes", "json", "socket")
 
@@ -121,9 +121,7 @@ def test_qpu_job(product: Product, trap: Trap):
 
 
 def test_clean_up_of_a_quantum_job(qrun_product: QrunProduct, trap: Trap):
-    job = qrun_product.submit(
-        "true", "--nodelist=n1", f"--chdir={trap.folder}", env=trap.environment
-    )
+    job = qrun_product.submit(MARK, "--nodelist=n1", f"--chdir={trap.folder}", env=trap.environment)
 
     assert job.wait().state == "COMPLETED"
     qrun_product.wait_until_removed()

@@ -396,7 +396,7 @@ def test_another_spelling_of_the_sites_endpoint_is_the_sites(
             }
             # The job's programs are to read the same text.
             told = dict(resource_variables(outcome.resource, outcome.variables, "token", 60))
-            assert told[f"a_{key}"] == "https://site.test/"
+            assert told[f"a_{key}"] == "https://site.test"
 
 
 HALVES = [

@@ -228,7 +228,7 @@ def test_worker_whose_slurmstepd_was_killed_undoes_what_it_has(
         running.channel.close()
         assert running.end() == (0, b"")
     assert [session.accepting_jobs for session in site_of_node.sessions()] == [False]
-    assert list((tmp_path / "state").glob("*.json")) == []
+    assert list((tmp_path / "state").glob("[0-9]*.json")) == []
 
 
 @dataclass
