@@ -42,6 +42,8 @@ from spank_qrmi_simulator.timestamps import timestamp
 
 DEDICATED_ON_OPEN_PLAN = "1352"
 SESSION_KEYS = frozenset({"mode", "max_ttl", "backend", "backend_name"})
+OF_NEWER_TYPE = ("ibm_marrakesh",)
+"""Backends that are offered by the service's newer name, all others by the older one."""
 DEVICE_STATUSES = {
     "active": "online",
     "online": "online",
@@ -85,8 +87,14 @@ class QiskitRuntime(Vendor):
     def offers(self, base_url: str, store: ObjectStore | None) -> Sequence[Offer]:
         """Return the backends."""
         service_url = f"{base_url}{self.prefix}/api/v1"
-        environment = ibm_environment("QRMI_IBM_QRS_", service_url, base_url)
-        return [Offer("qiskit-runtime-service", self._site.qiskit_runtime_backends, environment)]
+        others = [name for name in self._site.qiskit_runtime_backends if name not in OF_NEWER_TYPE]
+        return [
+            Offer(type_name, names, ibm_environment(prefix, service_url, base_url))
+            for type_name, prefix, names in (
+                ("qiskit-runtime-service", "QRMI_IBM_QRS_", others),
+                ("ibm-quantum-compute-service", "QRMI_IBM_QCS_", OF_NEWER_TYPE),
+            )
+        ]
 
     def machines(self) -> Mapping[str, Backend]:
         """Return the backends."""

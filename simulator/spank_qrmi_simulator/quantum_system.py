@@ -25,6 +25,8 @@ from spank_qrmi_simulator.quantum_system_jobs import LANES_PER_BACKEND, QuantumS
 from spank_qrmi_simulator.site import APP_ID_SECRET, Site
 
 VERSIONS = ("2025-08-01", "2025-08-15")
+OF_NEWER_TYPE = ("ibm_kingston",)
+"""Backends that are offered by the service's newer name, all others by the older one."""
 LANES_OF_THE_CLOUD = 2
 """Lanes that the service keeps for IBM's cloud; no job of ours runs there."""
 
@@ -69,11 +71,17 @@ class QuantumSystem(Vendor):
 
     def offers(self, base_url: str, store: ObjectStore | None) -> Sequence[Offer]:
         """Return the backends; without `store`, they can be acquired but run nothing."""
-        prefix = "QRMI_IBM_DA_"
-        environment = ibm_environment(prefix, f"{base_url}{self.prefix}", base_url)
-        if store is not None:
-            environment |= store.environment(prefix)
-        return [Offer("direct-access", self._site.quantum_system_backends, environment)]
+        others = [name for name in self._site.quantum_system_backends if name not in OF_NEWER_TYPE]
+        offers = []
+        for type_name, prefix, names in (
+            ("direct-access", "QRMI_IBM_DA_", others),
+            ("ibm-quantum-system", "QRMI_IBM_QS_", OF_NEWER_TYPE),
+        ):
+            environment = ibm_environment(prefix, f"{base_url}{self.prefix}", base_url)
+            if store is not None:
+                environment |= store.environment(prefix)
+            offers.append(Offer(type_name, names, environment))
+        return offers
 
     def machines(self) -> Mapping[str, Backend]:
         """Return the backends."""

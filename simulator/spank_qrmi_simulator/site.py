@@ -120,10 +120,17 @@ class Site:
             jobs.clear()
         self.pasqal_batches.clear()
         self.quantum_system_backends = _backends(
-            ibm_torino="online", ibm_quebec="online", ibm_paused="paused", ibm_offline="offline"
+            ibm_torino="online",
+            ibm_quebec="online",
+            ibm_paused="paused",
+            ibm_offline="offline",
+            ibm_kingston="online",
         )
         self.qiskit_runtime_backends = _backends(
-            ibm_sherbrooke="active", ibm_brisbane="active", ibm_maintenance="maintenance"
+            ibm_sherbrooke="active",
+            ibm_brisbane="active",
+            ibm_maintenance="maintenance",
+            ibm_marrakesh="active",
         )
         devices = (
             Device("FRESNEL", "UP", "ACTIVE"),

@@ -265,6 +265,7 @@ def test_backends_are_listed_and_described(client: httpx.Client) -> None:
         WORKING: "online",
         "ibm_brisbane": "offline",
         WAITING: "paused",
+        "ibm_marrakesh": "online",
     }
     assert all(one["queue_length"] == 0 for one in devices)
     for kind in ("configuration", "properties"):

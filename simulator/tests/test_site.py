@@ -206,6 +206,8 @@ def test_config_names_everything_the_site_offers() -> None:
             "direct-access": ["ibm_torino", "ibm_quebec", "ibm_paused", "ibm_offline"],
             "qiskit-runtime-service": ["ibm_sherbrooke", "ibm_brisbane", "ibm_maintenance"],
             "pasqal-cloud": ["FRESNEL", "EMU_FREE", "FRESNEL_CAN1"],
+            "ibm-quantum-system": ["ibm_kingston"],
+            "ibm-quantum-compute-service": ["ibm_marrakesh"],
         }.items()
     )
     assert len({each["name"] for each in resources}) == len(resources)

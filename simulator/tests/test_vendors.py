@@ -92,6 +92,7 @@ def test_direct_access_shows_and_lists_backends(member: httpx.Client) -> None:
         "ibm_quebec": "online",
         "ibm_paused": "paused",
         "ibm_offline": "offline",
+        "ibm_kingston": "online",
     }
 
 

@@ -8,15 +8,17 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from spank_qrmi.clients.base import Client, ReadTo
-from spank_qrmi.clients.direct_access import DirectAccess
+from spank_qrmi.clients.direct_access import DirectAccess, IbmQuantumSystem
 from spank_qrmi.clients.pasqal_cloud import PasqalCloud
-from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
+from spank_qrmi.clients.qiskit_runtime import IbmQuantumComputeService, QiskitRuntime
 from spank_qrmi.redaction import printable
 
 CLIENTS: dict[str, type[Client]] = {
     "direct-access": DirectAccess,
     "qiskit-runtime-service": QiskitRuntime,
     "pasqal-cloud": PasqalCloud,
+    "ibm-quantum-system": IbmQuantumSystem,
+    "ibm-quantum-compute-service": IbmQuantumComputeService,
 }
 """Each `type` of qrmi_config.json with its client. Its place is its number in log lines: new types
 go to the end."""

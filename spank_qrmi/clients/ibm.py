@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 SERVICE_KEYS = ("ENDPOINT", "IAM_ENDPOINT", "IAM_APIKEY", "SERVICE_CRN")
 """What `IbmService.from_settings` reads, without the prefix."""
 
+
+def endpoints_of(prefix: str, *session_keys: str) -> dict[str, tuple[str, ...]]:
+    """Return `Client.sent_to` of a type whose service also gets what `session_keys` hold."""
+    apikey = f"{prefix}IAM_APIKEY"
+    return {
+        f"{prefix}IAM_ENDPOINT": (apikey,),
+        f"{prefix}ENDPOINT": (apikey, f"{prefix}SERVICE_CRN", *session_keys),
+    }
+
+
 _GRANT_TYPE = "urn:ibm:params:oauth:grant-type:apikey"
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""IBM Qiskit Runtime (`qiskit-runtime-service`): a backend whose jobs run in a session.
+"""IBM Qiskit Runtime, since 2026 Quantum Compute Service: a backend whose jobs run in a session.
 
-Owns its variables (QRMI_IBM_QRS_*) and the life of the session; jobs are the user's program's
-business, except that release asks whether some are still pending.
+Owns its variables (QRMI_IBM_QRS_*, QRMI_IBM_QCS_*) and the life of the session; jobs are the user's
+program's business, except that release asks whether some are still pending.
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 from spank_qrmi.at_once import begin
 from spank_qrmi.clients.base import Client, Exchange, Hold, ReadTo, Settings, path_segment
 from spank_qrmi.clients.http import RequestOptions
-from spank_qrmi.clients.ibm import SERVICE_KEYS, IbmService
+from spank_qrmi.clients.ibm import SERVICE_KEYS, IbmService, endpoints_of
 from spank_qrmi.clients.response import Response
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.numbers_in_text import parse_number
@@ -23,10 +23,8 @@ from spank_qrmi.numbers_in_text import parse_number
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-_PREFIX = "QRMI_IBM_QRS_"
-_MODE_KEY = f"{_PREFIX}SESSION_MODE"
-_MAX_TTL_KEY = f"{_PREFIX}SESSION_MAX_TTL"
-_PRESET_KEYS = (f"{_PREFIX}SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN")
+_MODE_KEY = "SESSION_MODE"
+_MAX_TTL_KEY = "SESSION_MAX_TTL"
 
 _DEDICATED = "dedicated"
 _BATCH = "batch"
@@ -48,28 +46,37 @@ _LIST_SHARE = 1 / 3
 _PATCH_SHARE = 1 / 2
 
 
-class QiskitRuntime(Client):
-    """One Qiskit Runtime backend; holding it is an open session, whose id is the token."""
+def _preset_keys(prefix: str) -> tuple[str, ...]:
+    return (f"{prefix}SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN")
 
-    keys: ClassVar[Mapping[str, ReadTo]] = {
-        **{f"{_PREFIX}{key}": ReadTo.RELEASE for key in SERVICE_KEYS},
-        **dict.fromkeys((_MODE_KEY, _MAX_TTL_KEY, *_PRESET_KEYS), ReadTo.ACQUIRE),
-        f"{_PREFIX}TIMEOUT_SECONDS": ReadTo.RUN,
+
+def _keys(prefix: str) -> dict[str, ReadTo]:
+    of_session = (f"{prefix}{_MODE_KEY}", f"{prefix}{_MAX_TTL_KEY}", *_preset_keys(prefix))
+    return {
+        **{f"{prefix}{key}": ReadTo.RELEASE for key in SERVICE_KEYS},
+        **dict.fromkeys(of_session, ReadTo.ACQUIRE),
+        f"{prefix}TIMEOUT_SECONDS": ReadTo.RUN,
     }
-    sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        f"{_PREFIX}IAM_ENDPOINT": (f"{_PREFIX}IAM_APIKEY",),
-        f"{_PREFIX}ENDPOINT": (f"{_PREFIX}IAM_APIKEY", f"{_PREFIX}SERVICE_CRN", *_PRESET_KEYS),
-    }
+
+
+class QiskitRuntime(Client):
+    """One backend (`qiskit-runtime-service`); holding it is an open session, its id the token."""
+
+    prefix: ClassVar[str] = "QRMI_IBM_QRS_"
+    keys: ClassVar[Mapping[str, ReadTo]] = _keys(prefix)
+    sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = endpoints_of(prefix, *_preset_keys(prefix))
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._service = IbmService.from_settings(settings, prefix=_PREFIX)
+        self._service = IbmService.from_settings(settings, prefix=self.prefix)
         self.login = self._service.login
         self._path = f"/backends/{path_segment(settings.resource_name)}/status"
-        self._mode = _session_mode(settings)
-        self._max_ttl_seconds = _max_ttl_seconds(settings)
+        self._mode_key = f"{self.prefix}{_MODE_KEY}"
+        self._mode = _session_mode(settings, self._mode_key)
+        self._max_ttl_seconds = _max_ttl_seconds(settings, f"{self.prefix}{_MAX_TTL_KEY}")
+        self._preset_keys = _preset_keys(self.prefix)
         # A session that the user brought is the user's to end.
-        self.hold = None if any(map(settings.get, _PRESET_KEYS)) else self._session_hold()
+        self.hold = None if any(map(settings.get, self._preset_keys)) else self._session_hold()
 
     def check_accessible(self, exchange: Exchange) -> None:
         """Return if the backend is active (Qiskit Runtime REST, GET /backends/{name}/status)."""
@@ -83,7 +90,7 @@ class QiskitRuntime(Client):
         response, with `may_have_acted` if a session may be open nevertheless, and its id as `token`
         if even a part of the response tells it.
         """
-        for key in _PRESET_KEYS:
+        for key in self._preset_keys:
             session_id = self._settings.get(key)
             if session_id is not None:
                 self._check_preset(exchange, session_id, self._settings.variable(key))
@@ -138,7 +145,7 @@ class QiskitRuntime(Client):
     def _session_hold(self) -> Hold:
         what = (
             f"a {self._mode} session on {self._settings.resource_name} at "
-            f"{self._settings.require_url(f'{_PREFIX}ENDPOINT')}"
+            f"{self._service.endpoint_url}"
         )
         return Hold(what, self._max_ttl_seconds)
 
@@ -164,8 +171,16 @@ class QiskitRuntime(Client):
         refusal = self._service.refusal(response)
         if self._mode != _DEDICATED or response.status == HTTPStatus.UNAUTHORIZED:
             return refusal
-        hint = f"accounts on the open plan need {self._settings.variable(_MODE_KEY)}={_BATCH}"
+        hint = f"accounts on the open plan need {self._settings.variable(self._mode_key)}={_BATCH}"
         return AcquisitionError(f"{refusal}; {hint}")
+
+
+class IbmQuantumComputeService(QiskitRuntime):
+    """The same service under its newer name (`ibm-quantum-compute-service`)."""
+
+    prefix = "QRMI_IBM_QCS_"
+    keys = _keys(prefix)
+    sent_to = endpoints_of(prefix, *_preset_keys(prefix))
 
 
 class _Reply(Enum):
@@ -247,17 +262,17 @@ def _note_failure(reasons: list[str]) -> Iterator[None]:
         reasons.append(str(error))
 
 
-def _session_mode(settings: Settings) -> str:
+def _session_mode(settings: Settings, key: str) -> str:
     """Return the session's mode; raise AcquisitionError if there is no such mode."""
-    mode = (settings.get(_MODE_KEY) or _DEDICATED).lower()
+    mode = (settings.get(key) or _DEDICATED).lower()
     if mode not in {_DEDICATED, _BATCH}:
-        raise AcquisitionError(f"{settings.variable(_MODE_KEY)} must be {_DEDICATED} or {_BATCH}")
+        raise AcquisitionError(f"{settings.variable(key)} must be {_DEDICATED} or {_BATCH}")
     return mode
 
 
-def _max_ttl_seconds(settings: Settings) -> int:
+def _max_ttl_seconds(settings: Settings, key: str) -> int:
     """Return the longest life of a session: as set, else what is left of the job's time limit."""
-    text = settings.get(_MAX_TTL_KEY)
+    text = settings.get(key)
     if text is None:
         remaining_seconds = settings.remaining_seconds
         if remaining_seconds is None:
@@ -266,7 +281,7 @@ def _max_ttl_seconds(settings: Settings) -> int:
     seconds = parse_number(text, _LARGEST_MAX_TTL_SECONDS)
     if not seconds:
         raise AcquisitionError(
-            f"{settings.variable(_MAX_TTL_KEY)} must be a whole number of seconds from 1 to "
+            f"{settings.variable(key)} must be a whole number of seconds from 1 to "
             f"{_LARGEST_MAX_TTL_SECONDS}"
         )
     return seconds

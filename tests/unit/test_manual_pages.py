@@ -74,7 +74,9 @@ VALUES = dict.fromkeys(("ENDPOINT", "URL"), "https://example.org") | {
     "DOWN": "refuse",
 }
 # These name a session of the user's own.
-OF_USERS = {"QRMI_IBM_QRS_SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"}
+OF_USERS = {
+    *("QRMI_IBM_QRS_SESSION_ID", "QRMI_IBM_QCS_SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"),
+}
 
 
 @pytest.mark.parametrize("resource_type", [*CLIENTS])

@@ -6,7 +6,7 @@ the fault matrix; a new type is one more at the end.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import httpx
 import pytest
@@ -131,7 +131,28 @@ PASQAL_CLOUD = Vendor(
     program_keys=("QRMI_PASQAL_CLOUD_AUTH_TOKEN", "QRMI_PASQAL_CLOUD_PROJECT_ID"),
 )
 
-VENDORS: tuple[Vendor, ...] = (DIRECT_ACCESS, QISKIT_RUNTIME, PASQAL_CLOUD)
+QUANTUM_SYSTEM = replace(
+    DIRECT_ACCESS,
+    type_name="ibm-quantum-system",
+    settings=settings_of(ibm_values("QRMI_IBM_QS_"), "ibm_kingston"),
+    required=tuple(ibm_values("QRMI_IBM_QS_")),
+    sent_to=ibm_endpoints("QRMI_IBM_QS_"),
+    check={"GET /base/v1/backends/ibm_kingston": {"status": "online"}},
+    program_keys=("QRMI_IBM_QS_AWS_SECRET_ACCESS_KEY", "QRMI_IBM_QS_S3_ENDPOINT_FOR_QSAPI"),
+)
+QUANTUM_COMPUTE_SERVICE = replace(
+    QISKIT_RUNTIME,
+    type_name="ibm-quantum-compute-service",
+    settings=settings_of(ibm_values("QRMI_IBM_QCS_"), "ibm_marrakesh"),
+    required=tuple(ibm_values("QRMI_IBM_QCS_")),
+    sent_to=ibm_endpoints("QRMI_IBM_QCS_", "QRMI_IBM_QCS_SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"),
+    check={"GET /base/backends/ibm_marrakesh/status": {"status": "active"}},
+)
+
+VENDORS: tuple[Vendor, ...] = (
+    *(DIRECT_ACCESS, QISKIT_RUNTIME, PASQAL_CLOUD),
+    *(QUANTUM_SYSTEM, QUANTUM_COMPUTE_SERVICE),
+)
 """In the order of their numbers, their places in `CLIENTS`."""
 
 HOLDERS = tuple(each for each in VENDORS if each.holds)
