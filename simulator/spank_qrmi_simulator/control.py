@@ -147,6 +147,11 @@ def _check_change(key: str, value: object, old: object) -> None:
         if not isinstance(value, bool):
             message = f"{key} must be true or false"
             raise RefusalError(422, message)
+    elif isinstance(old, int):
+        # A JSON true is an int in Python, but no number of lanes.
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            message = f"{key} must be a whole number from 0"
+            raise RefusalError(422, message)
     elif not isinstance(value, str) or not 0 < len(value) <= LONGEST_STATUS:
         message = f"{key} must be a short text"
         raise RefusalError(422, message)

@@ -15,6 +15,8 @@ DEFAULT_MODEL = "torino"
 """The machine that a backend is like whose name is none of qiskit-ibm-runtime's fake backends."""
 
 
+LANES_PER_BACKEND = 5
+
 WORKING_STATUSES = frozenset({"active", "online"})
 """Lower-case statuses in which a backend runs jobs."""
 
@@ -23,12 +25,16 @@ WORKING_STATUSES = frozenset({"active", "online"})
 class Backend:
     """An IBM backend and its status, in the words of the API that offers it.
 
-    While it holds jobs, they start and stay in the state Running.
+    While it holds jobs, they start and stay in the state Running. `message` is the service's own
+    word about it; only the Quantum System API knows of locks and lanes.
     """
 
     name: str
     status: str
     holds_jobs: bool = False
+    message: str = ""
+    locked: bool = False
+    lanes: int = LANES_PER_BACKEND
 
     def is_working(self) -> bool:
         """Return whether the backend runs jobs now."""

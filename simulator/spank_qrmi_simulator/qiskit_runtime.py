@@ -116,7 +116,7 @@ class QiskitRuntime(Vendor):
             {
                 "state": works,
                 "status": backend.status,
-                "message": "available" if works else backend.status,
+                "message": backend.message or ("available" if works else backend.status),
                 "length_queue": self._queue_length(backend),
                 "backend_version": "1.0.0",
             }
@@ -181,7 +181,7 @@ class QiskitRuntime(Vendor):
         name = DEVICE_STATUSES.get(backend.status.lower(), "offline")
         return {
             "name": backend.name,
-            "status": {"name": name, "reason": backend.status},
+            "status": {"name": name, "reason": backend.message or backend.status},
             "queue_length": self._queue_length(backend),
             "is_simulator": False,
         }

@@ -21,7 +21,7 @@ from spank_qrmi_simulator.quantum_system_errors import (
     error_document,
     error_entry,
 )
-from spank_qrmi_simulator.quantum_system_jobs import LANES_PER_BACKEND, QuantumSystemJobs
+from spank_qrmi_simulator.quantum_system_jobs import QuantumSystemJobs
 from spank_qrmi_simulator.site import APP_ID_SECRET, Site
 
 VERSIONS = ("2025-08-01", "2025-08-15")
@@ -116,10 +116,10 @@ class QuantumSystem(Vendor):
         raise RefusalError(501, "This backend has no pulse defaults.")
 
     async def _show_lanes(self, request: Request) -> Response:
-        self._backend(request)
+        backend = self._backend(request)
         return JSONResponse(
             {
-                "hpc_workload_manager": {"lanes": LANES_PER_BACKEND},
+                "hpc_workload_manager": {"lanes": backend.lanes},
                 "ibm_quantum_compute": {"lanes": LANES_OF_THE_CLOUD},
             }
         )
@@ -144,7 +144,7 @@ def _document(backend: Backend) -> dict[str, object]:
     return {
         "name": backend.name,
         "status": backend.status,
-        "locked": False,
-        "message": "simulated",
+        "locked": backend.locked,
+        "message": backend.message or "simulated",
         "version": "1.0.0",
     }

@@ -12,11 +12,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from spank_qrmi_simulator.answers import RefusalError, read_json_object
-from spank_qrmi_simulator.ibm_backends import NoSnapshotError, model_of
+from spank_qrmi_simulator.ibm_backends import Backend, NoSnapshotError, model_of
 from spank_qrmi_simulator.job_runner import Work
 from spank_qrmi_simulator.jobs import Job
 from spank_qrmi_simulator.quantum_system_access import authorise
 from spank_qrmi_simulator.quantum_system_errors import (
+    BACKEND_RESERVED,
     INVALID_INPUT,
     JOB_EXISTS,
     JOB_NOT_FOUND,
@@ -29,7 +30,6 @@ from spank_qrmi_simulator.quantum_system_orders import storage_urls, violations
 from spank_qrmi_simulator.site import Site
 from spank_qrmi_simulator.timestamps import timestamp
 
-LANES_PER_BACKEND = 5
 RUN_FUNCTION = "spank_qrmi_simulator.execution.direct_access:run"
 DEFAULT_LOG_LEVEL = "warning"
 
@@ -61,7 +61,7 @@ class QuantumSystemJobs:
             # The service has no error body of its own here, only its web framework's.
             return JSONResponse({"detail": f"Backend {order['backend']} not found."}, 400)
         model = _model(backend.name)
-        job = self._take(order)
+        job = self._take(order, backend)
         self._site.job_runner.start(
             Work(
                 job=job,
@@ -80,19 +80,21 @@ class QuantumSystemJobs:
         )
         return Response(status_code=204)
 
-    def _take(self, order: Mapping[str, object]) -> Job:
-        job_id, backend_name = str(order["id"]), str(order["backend"])
+    def _take(self, order: Mapping[str, object], backend: Backend) -> Job:
+        job_id = str(order["id"])
+        if backend.locked:
+            raise RefusalError(423, "The backend is reserved.", BACKEND_RESERVED)
         jobs = self._site.direct_access_jobs
         if job_id in jobs:
             raise RefusalError(409, f"Job {job_id} exists already.", JOB_EXISTS)
-        taken = [job for job in jobs.values() if job.backend_name == backend_name]
-        if len(taken) >= LANES_PER_BACKEND:
+        taken = [job for job in jobs.values() if job.backend_name == backend.name]
+        if len(taken) >= backend.lanes:
             raise RefusalError(429, "All execution lanes are taken.", NO_LANE_FREE)
         job = Job(
             job_id=job_id,
             created_at=self._site.now(),
             status="Running",
-            backend_name=backend_name,
+            backend_name=backend.name,
             program_id=str(order["program_id"]),
             params=order,
             cost_seconds=int(str(order["timeout_secs"])),

@@ -281,6 +281,17 @@ def test_jobs_hold_lanes_until_they_are_deleted(client: httpx.Client, storage: S
     assert listed == ["job-1", "job-2", "job-3", "job-4", "late"]
 
 
+def test_locked_backend_takes_no_jobs(client: httpx.Client, storage: Storage) -> None:
+    change = {"locked": True, "lanes": 0, "message": "for others"}
+    client.post("/_simulator/backends/ibm_paused", json=change)
+    shown = client.get(f"{API}/backends/ibm_paused").json()
+    assert (shown["locked"], shown["message"]) == (True, "for others")
+    lanes = client.get(f"{API}/backends/ibm_paused/lanes").json()["hpc_workload_manager"]
+    assert lanes == {"lanes": 0}
+    refused = submit_waiting(client, storage)
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (423, "1233")
+
+
 def test_job_id_is_used_once(client: httpx.Client, storage: Storage) -> None:
     submit_waiting(client, storage)
     refused = submit_waiting(client, storage)

@@ -254,6 +254,7 @@ NONSENSE_CHANGES: list[tuple[str, dict[str, object], int]] = [
     ("ibm_torino", {"status": "x" * 65}, 422),
     ("ibm_torino", {"availability": "ACTIVE"}, 422),
     ("ibm_torino", {"status": "online", "holds_jobs": "yes"}, 422),
+    *(("ibm_torino", {"lanes": lanes}, 422) for lanes in (-1, True, "5", 1.5)),
     ("FRESNEL", {"holds_jobs": True}, 422),
     ("FRESNEL", {"device_type": "OTHER"}, 422),
 ]

@@ -146,6 +146,20 @@ def test_runtime_shows_a_backend_status(
     assert document["length_queue"] == 0
 
 
+def test_runtime_lists_backends_with_the_reason_of_their_status(member: httpx.Client) -> None:
+    change = {"message": "calibration until noon"}
+    member.post("/_simulator/backends/ibm_maintenance", json=change)
+    headers = {"IBM-API-Version": "2025-01-01"}
+    listed = member.get("/runtime/api/v1/backends", headers=headers).json()["devices"]
+    states = {each["name"]: each["status"] for each in listed}
+    assert states["ibm_marrakesh"] == {"name": "online", "reason": "active"}
+    assert states["ibm_maintenance"] == {"name": "paused", "reason": "calibration until noon"}
+    assert all(each["queue_length"] == 0 for each in listed)
+    # What the newest clients ask for beside it.
+    query = "limit=200&offset=0&pending=true&backend=ibm_marrakesh&sort=DESC&exclude_params=true"
+    assert member.get(f"{JOBS}?{query}", headers=headers).json()["jobs"] == []
+
+
 def test_runtime_does_not_know_other_backends(member: httpx.Client) -> None:
     answer = member.get("/runtime/api/v1/backends/ibm_torino/status")
     assert answer.status_code == 404

@@ -4,19 +4,23 @@
 What they are asked is their clients' business.
 """
 
+import logging
 from binascii import b2a_base64
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from spank_qrmi.clients.base import Exchange, Settings
 from spank_qrmi.clients.http import HttpClient, RequestOptions
-from spank_qrmi.clients.response import Response
+from spank_qrmi.clients.response import Response, whole_number
 from spank_qrmi.clients.tokens import Login
 from spank_qrmi.errors import AcquisitionError, AuthenticationError, QrmiError, ServiceError
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
+
+log = logging.getLogger(__name__)
 
 SERVICE_KEYS = ("ENDPOINT", "IAM_ENDPOINT", "IAM_APIKEY", "SERVICE_CRN")
 """What `IbmService.from_settings` reads, without the prefix."""
@@ -156,28 +160,39 @@ class IbmService:
     def check_backend(
         self, exchange: Exchange, path: str, accessible_statuses: frozenset[str], share: float = 1.0
     ) -> None:
-        """Return if the backend described at `path` has one of these statuses, in any case.
+        """Return if the backend described at `path` has one of these statuses, and is not locked.
 
         Raises AcquisitionError with the service's reason, ServiceError if there is no response.
         """
-        response = self.request(exchange, "GET", path, is_repeatable=True, share=share)
+        response = self._backend_response(exchange, path, share)
+        try:
+            backend = response.json_object()
+        except ServiceError as error:
+            text = f"{error}; check {self.endpoint_variable}"
+            raise ServiceError(text, status=error.status) from error
+        status, told = backend.get("status"), _told(response, backend)
+        if not isinstance(status, str) or status.lower() not in accessible_statuses:
+            shown = response.shown(status)
+            state = f"backend is {shown}" if shown else "service gives no status of the backend"
+            raise AcquisitionError(f"not accessible: the {state}{told}")
+        if backend.get("locked") is True:
+            raise AcquisitionError(f"busy: the backend is locked{told}")
+        log.debug("%s: the backend is %s%s", response.source, response.shown(status), told)
+
+    def _backend_response(self, exchange: Exchange, path: str, share: float) -> Response:
+        try:
+            response = self.request(exchange, "GET", path, is_repeatable=True, share=share)
+        except ServiceError as error:
+            if error.status == HTTPStatus.LOCKED:
+                error.args = (f"busy: the backend is reserved; {error}",)
+            raise
         if response.status == HTTPStatus.NOT_FOUND:
             raise AcquisitionError(
                 f"{self.refusal_text(response)}; there is no backend of this name, or "
                 f"{self.endpoint_variable} is not the API's address, which may end with /v1"
             )
         self.check_success(response)
-        try:
-            backend = response.json_object()
-        except ServiceError as error:
-            text = f"{error}; check {self.endpoint_variable}"
-            raise ServiceError(text, status=error.status) from error
-        status = backend.get("status")
-        if not isinstance(status, str) or status.lower() not in accessible_statuses:
-            shown, reason = response.shown(status), response.shown(backend.get("message"))
-            state = f"backend is {shown}" if shown else "service gives no status of the backend"
-            text = f"not accessible: the {state}"
-            raise AcquisitionError(f"{text}: {reason}" if reason else text)
+        return response
 
     def check_success(self, response: Response) -> None:
         """Raise the `refusal` of a response that is no success."""
@@ -206,3 +221,12 @@ class IbmService:
         if status == HTTPStatus.FORBIDDEN:
             return f"; the client in {credentials} may not use the service"
         return ""
+
+
+def _told(response: Response, backend: Mapping[str, object]) -> str:
+    """Return what a backend's document says beside its status: a reason, how many jobs wait."""
+    reason, waiting = (
+        response.shown(backend.get("message")),
+        whole_number(backend.get("length_queue")),
+    )
+    return (f": {reason}" if reason else "") + (f"; {waiting} jobs wait" if waiting else "")

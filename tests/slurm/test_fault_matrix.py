@@ -104,7 +104,8 @@ class Paths:
         asked = [each.split(" ")[1] for each in vendor.on_site({**vendor.check, **vendor.acquire})]
         released = vendor.on_site(vendor.release)
         method, _, path = released[-1].partition(" ") if released else ("", "", "")
-        return cls(asked[0], asked[-1], path.partition(TOKEN)[0], method)
+        acquisition = asked[-1] if vendor.holds else asked[0]
+        return cls(asked[0], acquisition, path.partition(TOKEN)[0], method)
 
 
 def submit(product: Product, vendor: Vendor, script: str = "echo started", *options: str) -> Job:

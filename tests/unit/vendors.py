@@ -137,7 +137,11 @@ QUANTUM_SYSTEM = replace(
     settings=settings_of(ibm_values("QRMI_IBM_QS_"), "ibm_kingston"),
     required=tuple(ibm_values("QRMI_IBM_QS_")),
     sent_to=ibm_endpoints("QRMI_IBM_QS_"),
-    check={"GET /base/v1/backends/ibm_kingston": {"status": "online"}},
+    check={
+        "GET /base/v1/backends/ibm_kingston": {"status": "online"},
+        "GET /base/v1/backends/ibm_kingston/lanes": {"hpc_workload_manager": {"lanes": 3}},
+    },
+    reads=("locked",),
     program_keys=("QRMI_IBM_QS_AWS_SECRET_ACCESS_KEY", "QRMI_IBM_QS_S3_ENDPOINT_FOR_QSAPI"),
 )
 QUANTUM_COMPUTE_SERVICE = replace(
@@ -147,6 +151,7 @@ QUANTUM_COMPUTE_SERVICE = replace(
     required=tuple(ibm_values("QRMI_IBM_QCS_")),
     sent_to=ibm_endpoints("QRMI_IBM_QCS_", "QRMI_IBM_QCS_SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"),
     check={"GET /base/backends/ibm_marrakesh/status": {"status": "active"}},
+    reads=("length_queue",),
 )
 
 VENDORS: tuple[Vendor, ...] = (

@@ -4,7 +4,7 @@
 import httpx
 import pytest
 
-from spank_qrmi.clients.direct_access import DirectAccess
+from spank_qrmi.clients.direct_access import DirectAccess, IbmQuantumSystem
 from spank_qrmi.errors import AcquisitionError, QrmiError, ServiceError
 from tests.unit.fake_services import (
     BEARER_TOKEN,
@@ -31,7 +31,7 @@ def client_of(service: FakeService, name: str = "ibm_x") -> asking:
 
 
 def test_online_backend_is_accessible() -> None:
-    service = FakeService({GET: reply(200, {"name": "ibm_x", "status": "online", "locked": True})})
+    service = FakeService({GET: reply(200, {"name": "ibm_x", "status": "online", "locked": False})})
     client_of(service).check_accessible()
     assert service.asked == [GET]
     assert service.requests[1].headers["authorization"] == f"Bearer {BEARER_TOKEN}"
@@ -55,6 +55,10 @@ def test_backend_name_is_one_segment_of_the_path() -> None:
         (
             reply(200, {"status": "offline", "message": ""}),
             "not accessible: the backend is offline",
+        ),
+        (
+            reply(200, {"status": "online", "locked": True, "message": "for a\nb"}),
+            "busy: the backend is locked: for a?b",
         ),
         (reply(200, {"status": "a\nb"}), "not accessible: the backend is a?b"),
         (
@@ -102,6 +106,50 @@ def test_unusable_answers_are_the_services_errors(answer: httpx.Response | Excep
     with pytest.raises(ServiceError) as caught:
         client_of(FakeService({GET: answer})).check_accessible()
     text_of(caught.value)
+
+
+def test_reserved_backend_is_busy() -> None:
+    answer = reply(423, {"errors": [{"code": "1233", "message": "reserved by others"}]})
+    with pytest.raises(ServiceError) as caught:
+        client_of(FakeService({GET: answer})).check_accessible()
+    assert text_of(caught.value) == (
+        "busy: the backend is reserved; https://api.test:443/base/v1/backends/ibm_x answered 423 "
+        "Locked: reserved by others (1233); gave up after 5 tries"
+    )
+
+
+@pytest.mark.parametrize(
+    ("lanes", "is_accessible"),
+    [
+        (reply(200, {"hpc_workload_manager": {"lanes": 3}}), True),
+        (reply(200, {"hpc_workload_manager": {"lanes": 0}}), False),
+        (reply(200, {"hpc_workload_manager": {"lanes": False}}), True),
+        (reply(200, {"hpc_workload_manager": 0, "ibm_quantum_compute": {"lanes": 0}}), True),
+        (reply(200, []), True),
+        # Services of 2025 do not have it.
+        (reply(404), True),
+        (reply(500), True),
+        (httpx.ReadError("reset"), True),
+    ],
+    ids=repr,
+)
+def test_backend_without_a_lane_is_busy(
+    lanes: httpx.Response | Exception, *, is_accessible: bool
+) -> None:
+    service = FakeService({GET: reply(200, {"status": "online"}), f"{GET}/lanes": lanes})
+    client = asking(IbmQuantumSystem(settings_of(ibm_values("QRMI_IBM_QS_"))), service.http())
+    outcome = outcome_of(client.check_accessible)
+    busy = "busy: the backend has no lane for jobs of workload managers"
+    assert (None if outcome is None else str(outcome)) == (None if is_accessible else busy)
+
+
+def test_state_of_a_backend_is_told_before_its_lanes() -> None:
+    lanes = reply(200, {"hpc_workload_manager": {"lanes": 0}})
+    state = reply(200, {"status": "paused", "message": "maintenance"})
+    service = FakeService({GET: state, f"{GET}/lanes": lanes})
+    client = asking(IbmQuantumSystem(settings_of(ibm_values("QRMI_IBM_QS_"))), service.http())
+    with pytest.raises(AcquisitionError, match="the backend is paused: maintenance"):
+        client.check_accessible()
 
 
 def test_names_that_would_change_the_url_are_refused() -> None:

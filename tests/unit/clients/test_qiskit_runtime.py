@@ -74,6 +74,10 @@ def test_active_backend_is_accessible() -> None:
             reply(200, {"status": "internal", "message": "calibrating"}),
             "not accessible: the backend is internal: calibrating",
         ),
+        (
+            reply(200, {"status": "paused", "length_queue": 3}),
+            "not accessible: the backend is paused; 3 jobs wait",
+        ),
         (reply(200, {}), "not accessible: the service gives no status of the backend"),
         (reply(200, {"status": 1}), "not accessible: the service gives no status of the backend"),
         (
@@ -97,6 +101,14 @@ def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: s
     with pytest.raises((AcquisitionError, ServiceError)) as caught:
         client_of(FakeService({STATUS: answer})).check_accessible()
     assert text_of(caught.value) == expected
+
+
+def test_what_the_service_says_of_a_backend_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    document = {"status": "active", "message": "available", "length_queue": 3}
+    with caplog.at_level("DEBUG", "spank_qrmi"):
+        client_of(FakeService({STATUS: reply(200, document)})).check_accessible()
+    text = "https://api.test:443/base/backends/ibm_x/status: the backend is active: available"
+    assert caplog.messages[-1] == f"{text}; 3 jobs wait"
 
 
 def test_check_that_never_ends_leaves_time_to_close_what_was_opened_meanwhile() -> None:
