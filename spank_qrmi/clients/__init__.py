@@ -38,7 +38,9 @@ def unread_text(type_name: str, keys: Iterable[str]) -> str:
     told = []
     for key in sorted(set(keys) - known):
         nearest = get_close_matches(key, known, 1, _LEAST_LIKENESS)
+        of_types = [name for name, client in CLIENTS.items() if key in client.keys]
         meant = f" (is it {nearest[0]}?)" if nearest else ""
+        meant = f" (of type {of_types[0]})" if of_types else meant
         if nearest or key.startswith("QRMI_"):
             told.append(f"{printable(key[:_SHOWN_KEY_LIMIT])}{meant}")
     return f"nothing reads {', '.join(told)}" if told else ""

@@ -9,6 +9,7 @@ user may bring the missing variables.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 from spank_qrmi.configuration.json_document import check_members, json_type, parse_document
 from spank_qrmi.errors import ConfigError
@@ -143,7 +144,10 @@ def _resource_of(
     resource_type = entry.get("type")
     if resource_type not in known_types:
         found = f"got {_shown(resource_type)}" if "type" in entry else "it is missing"
-        raise ConfigError(f'{place}: "type" must be one of {", ".join(known_types)}; {found}')
+        meant = _nearest_type(resource_type, known_types)
+        raise ConfigError(
+            f'{place}: "type" must be one of {", ".join(known_types)}; {found}{meant}'
+        )
     environment = entry.get("environment")
     if not isinstance(environment, dict):
         found = f"got {json_type(environment)}" if "environment" in entry else "it is missing"
@@ -163,6 +167,14 @@ def _resource_of(
         *(name, str(resource_type), values, secret_files, _locked(place, name, entry)),
         unread=tuple(printable(key[:40]) for key in entry if key not in _PROPERTIES),
     )
+
+
+def _nearest_type(value: object, known_types: Iterable[str]) -> str:
+    """Return which type may be meant, as a question, or nothing."""
+    folded = {each.replace("-", ""): each for each in known_types}
+    text = value[:40].lower().replace("-", "").replace("_", "") if isinstance(value, str) else ""
+    nearest = get_close_matches(text, folded, 1)
+    return f": did you mean {folded[nearest[0]]}?" if nearest else ""
 
 
 def _shown(value: object) -> str:

@@ -113,12 +113,15 @@ def test_keys_that_nothing_reads_are_told_with_the_nearest_known_one() -> None:
     meant = {
         ("qiskit-runtime-service", "QRMI_IBM_QRS_SESSION_TTL"): "QRMI_IBM_QRS_SESSION_MAX_TTL",
         ("pasqal-cloud", "QRMI_PASQAL_CLOUD_BASEURL"): "QRMI_PASQAL_CLOUD_BASE_URL",
-        ("qiskit-runtime-service", "QRMI_IBM_QCS_ENDPOINT"): "QRMI_IBM_QRS_ENDPOINT",
+        ("qiskit-runtime-service", "QRMI_IBM_QCS_ENDPOINTS"): "QRMI_IBM_QRS_ENDPOINT",
         ("direct-access", "IBM_DA_ENDPOINT"): "QRMI_IBM_DA_ENDPOINT",
         ("direct-access", "QRMI_IBM_DA_ENDPOINT "): "QRMI_IBM_DA_ENDPOINT",
     }
     for (type_name, key), nearest in meant.items():
         assert unread_text(type_name, [key]) == f"nothing reads {key} (is it {nearest}?)", key
+    assert unread_text("qiskit-runtime-service", ["QRMI_IBM_QCS_ENDPOINT"]) == (
+        "nothing reads QRMI_IBM_QCS_ENDPOINT (of type ibm-quantum-compute-service)"
+    )
     assert unread_text("pasqal-cloud", ["QRMI_X\n"]) == "nothing reads QRMI_X?"
     for type_name, client in CLIENTS.items():
         keys = [*client.keys, "QRMI_JOB_ACQUISITION_TOKEN", "QRMI_JOB_TIMEOUT_SECONDS", "MY_OWN"]

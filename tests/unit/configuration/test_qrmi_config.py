@@ -203,7 +203,7 @@ def test_file_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         (
             [
                 (without("type"), f"{TYPE_RULE}; it is missing"),
-                (named(type="Pasqal"), f"{TYPE_RULE}; got 'Pasqal'"),
+                (named(type="Pas"), f"{TYPE_RULE}; got 'Pas'"),
                 (named(type=["a"]), f"{TYPE_RULE}; got an array"),
                 (named(type=None), f"{TYPE_RULE}; got null"),
                 (named(type="x" * 50), f"{TYPE_RULE}; got '{'x' * 40}'"),
@@ -328,6 +328,27 @@ def test_name_defined_twice_stands_for_neither(tmp_path: Path) -> None:
     assert list(config.resources) == ["good"]
     text = f"{tmp_path}/qrmi_config.json: resource bad: is defined more than once: keep one entry"
     assert [(name, str(error)) for name, error in config.problems] == [("bad", text)]
+
+
+def test_type_that_looks_like_a_known_one_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "qrmi_config.json"
+    path.touch(mode=0o600)
+    for text, meant in {
+        "IBMQiskitRuntime": "qiskit-runtime-service",
+        "IBMQiskitRuntimeService": "qiskit-runtime-service",
+        "qiskit-runtime": "qiskit-runtime-service",
+        "QuantumSystem": "ibm-quantum-system",
+        "IBMQuantumComputeService": "ibm-quantum-compute-service",
+        "IBMDirectAccess": "direct-access",
+        "direct_access": "direct-access",
+        "Pasqal": "pasqal-cloud",
+        "x" * 10_000: None,
+    }.items():
+        path.write_bytes(orjson.dumps({"resources": [named(type=text)]}))
+        question = f": did you mean {meant}?" if meant else ""
+        assert str(load_config(path, CLIENTS).problem_with("bad")).endswith(
+            f"; got {text[:40]!r}{question}"
+        )
 
 
 def test_good_entry_is_taken_as_it_is(tmp_path: Path) -> None:
