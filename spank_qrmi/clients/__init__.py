@@ -46,6 +46,27 @@ def unread_text(type_name: str, keys: Iterable[str]) -> str:
     return f"nothing reads {', '.join(told)}" if told else ""
 
 
+def other_names(type_name: str) -> list[str]:
+    """Return the types that are the same service by another name, so that one client serves all."""
+    ours = CLIENTS[type_name]
+    return [
+        name
+        for name, client in CLIENTS.items()
+        if client is not ours and (issubclass(client, ours) or issubclass(ours, client))
+    ]
+
+
+def keys_alike(type_name: str, also_as: Iterable[str]) -> dict[str, str]:
+    """Return each key by which only these other names know a value, with the type's own key."""
+    # One client has made the keys of all names, in one order.
+    return {
+        other: key
+        for name in also_as
+        for key, other in zip(CLIENTS[type_name].keys, CLIENTS[name].keys, strict=True)
+        if key != other
+    }
+
+
 def values_for_release(type_name: str, values: Mapping[str, str]) -> dict[str, str]:
     """Return those values of a resource that its release needs; none for an unknown type."""
     keys = CLIENTS[type_name].keys if type_name in CLIENTS else {}

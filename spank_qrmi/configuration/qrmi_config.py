@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
+from spank_qrmi.clients import keys_alike, other_names
 from spank_qrmi.configuration.json_document import check_members, json_type, parse_document
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.protocol import MAX_VALUE_BYTES, MAX_VARIABLE_NAME_BYTES
@@ -30,13 +31,14 @@ _RESERVED_WORDS = frozenset(
 """First words of variables that other programs, or we, read: `LD_PRELOAD`, `SLURM_JOB_ID`."""
 
 
-_PROPERTIES = frozenset({"name", "type", "environment", "locked"})
+_PROPERTIES = frozenset({"name", "type", "also_as", "environment", "locked"})
 
 
 @dataclass(frozen=True)
 class Resource:
     """One usable entry; `environment` has keys without the `<name>_` prefix, and holds secrets.
 
+    `also_as` are other names of its type that jobs find it by; all keys are those of `type`.
     `secret_files` are the keys whose values stand in files; `secret_files.read_secrets` adds them.
     `locked` are the keys that users may not set; True for all. `unread` are names beside
     "environment" that mean nothing.
@@ -48,6 +50,7 @@ class Resource:
     secret_files: Mapping[str, str] = field(default_factory=dict)
     locked: bool | tuple[str, ...] = False
     unread: tuple[str, ...] = ()
+    also_as: tuple[str, ...] = ()
 
     def is_locked(self, key: str) -> bool:
         """Return whether the key is the site's alone to set."""
@@ -142,7 +145,7 @@ def _resource_of(
             f"{place}: its variables would look like others that begin with {word}_: rename it"
         )
     resource_type = entry.get("type")
-    if resource_type not in known_types:
+    if not isinstance(resource_type, str) or resource_type not in known_types:
         found = f"got {_shown(resource_type)}" if "type" in entry else "it is missing"
         meant = _nearest_type(resource_type, known_types)
         raise ConfigError(
@@ -155,18 +158,44 @@ def _resource_of(
             f'{place}: "environment" must be an object of strings, {{}} if the users bring their '
             f"own variables; {found}"
         )
+    also_as = _also_as(place, resource_type, entry)
+    alike = keys_alike(resource_type, also_as)
+    values, secret_files = _values_and_files(place, name, environment, alike)
+    locked = _locked(place, name, entry)
+    return Resource(
+        *(name, resource_type, values, secret_files),
+        locked if isinstance(locked, bool) else tuple(alike.get(key, key) for key in locked),
+        unread=tuple(printable(key[:40]) for key in entry if key not in _PROPERTIES),
+        also_as=also_as,
+    )
+
+
+def _values_and_files(
+    place: str, name: str, environment: Mapping[str, object], alike: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the texts of an environment, and the paths of those in files."""
     values: dict[str, str] = {}
     secret_files: dict[str, str] = {}
     for key, value in environment.items():
         _check_key(f"{place}: environment", name, key)
+        own_key = alike.get(key, key)
+        if own_key in {*values, *secret_files}:
+            problem = "is there by the type's other name too: keep one"
+            raise ConfigError(f"{place}: environment.{key}: {problem}")
         if isinstance(value, dict):
-            secret_files[key] = _secret_file(f"{place}: environment.{key}", value)
+            secret_files[own_key] = _secret_file(f"{place}: environment.{key}", value)
         else:
-            values[key] = _text(f"{place}: environment.{key}", value)
-    return Resource(
-        *(name, str(resource_type), values, secret_files, _locked(place, name, entry)),
-        unread=tuple(printable(key[:40]) for key in entry if key not in _PROPERTIES),
-    )
+            values[own_key] = _text(f"{place}: environment.{key}", value)
+    return values, secret_files
+
+
+def _also_as(place: str, type_name: str, entry: Mapping[str, object]) -> tuple[str, ...]:
+    names = entry.get("also_as", [])
+    possible = other_names(type_name)
+    if not isinstance(names, list) or not all(name in possible for name in names):
+        text = f"may hold {', '.join(possible)}" if possible else "must be left out"
+        raise ConfigError(f'{place}: "also_as", an array of other names of {type_name}, {text}')
+    return tuple(dict.fromkeys(names))
 
 
 def _nearest_type(value: object, known_types: Iterable[str]) -> str:

@@ -34,6 +34,7 @@ from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, Service
 from spank_qrmi.job.environment import ResourceVariables
 from spank_qrmi.job.site_choices import (
     check_credentials_stay_home,
+    check_names_agree,
     check_sites_choices,
     check_values_are_text,
     check_variables_are_few,
@@ -116,6 +117,7 @@ class Acquirer:
         sent_to = CLIENTS[resource.type].sent_to
         check_variables_are_few(resource, variables)
         check_values_are_text(resource, variables)
+        check_names_agree(resource, variables)
         check_sites_choices(resource, variables, () if self.allows_user_endpoints else sent_to)
         check_credentials_stay_home(resource, variables, sent_to)
         settings = Settings(

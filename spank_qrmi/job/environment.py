@@ -4,7 +4,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients import CLIENTS, keys_alike
 from spank_qrmi.clients.base import UNLIMITED_SECONDS
 from spank_qrmi.clients.request import base_url, plain_url
 from spank_qrmi.configuration.qrmi_config import Resource
@@ -31,13 +31,16 @@ class ResourceVariables:
     """A resource's variables, keys without the `<name>_` prefix: the user's win over the site's.
 
     `user` are those that differ from the site's, `exported` their texts as the job has them.
-    `site_secrets` are all that the site has configured, of other resources too.
+    `site_secrets` are all that the site has configured, of other resources too. `alike` has the
+    keys of the type's other names, each with the key in its place: in `user` it stands only if the
+    user gave both, with different values.
     """
 
     site: Mapping[str, str] = field(repr=False)
     user: Mapping[str, str] = field(repr=False)
     exported: Mapping[str, str] = field(default_factory=dict, repr=False)
     site_secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    alike: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def values(self) -> dict[str, str]:
@@ -48,6 +51,16 @@ class ResourceVariables:
     def are_too_many(self) -> bool:
         """Whether the user brought more than MOST_VARIABLES."""
         return len(self.exported) > MOST_VARIABLES
+
+    def names_of(self, key: str) -> list[str]:
+        """Return the keys by which a job has a value: the type's own first."""
+        return [key, *(other for other, own_key in self.alike.items() if own_key == key)]
+
+    def name_used(self, key: str) -> str:
+        """Return the key by which the user exported a value, the type's own if he did not."""
+        site = self.site.get(key, "")
+        brought = (name for name in self.names_of(key) if name in self.exported)
+        return next((each for each in brought if not _is_same(self.exported[each], site)), key)
 
     def is_users(self, key: str) -> bool:
         """Return whether the user decided the value, differently from the site."""
@@ -72,9 +85,9 @@ def collect_variables(
     """Return the site's and the user's variables of a resource, as they are compared and used.
 
     Blanks around a value do not count, nor slashes at the end of an endpoint, with which vendors'
-    clients would ask; another spelling of the site's value is the site's. A job submitted from
-    within another QPU job inherits that one's environment: its acquisition token and time limit are
-    not the user's wish for this job.
+    clients would ask; another spelling of the site's value is the site's, and a key of the type's
+    other name is its own. A job submitted from within another QPU job inherits that one's
+    environment: its acquisition token and time limit are not the user's wish for this job.
     """
     endpoints = CLIENTS[resource.type].sent_to if resource.type in CLIENTS else ()
     prefix = variables_prefix(resource)
@@ -85,13 +98,22 @@ def collect_variables(
     }
     if dict(submitted_variables).get(JOB_ID, str(job_id)) != str(job_id):
         exported = {key: value for key, value in exported.items() if key not in _OF_THE_JOB}
-    site, user = (
-        {key: _as_used(value, is_endpoint=key in endpoints) for key, value in values.items()}
+    alike = keys_alike(resource.type, resource.also_as)
+    site, brought = (
+        {
+            key: _as_used(value, is_endpoint=alike.get(key, key) in endpoints)
+            for key, value in values.items()
+        }
         for values in (resource.environment, exported)
     )
-    user = {key: value for key, value in user.items() if not _is_same(value, site.get(key, ""))}
+    user: dict[str, str] = {}
+    # What the type's own keys say comes first; another one that differs is left for the check.
+    for key in sorted(brought, key=alike.__contains__):
+        value, own_key = brought[key], alike.get(key, key)
+        if not _is_same(value, site.get(own_key, "")) and user.setdefault(own_key, value) != value:
+            user[key] = value
     secrets = frozenset(each.strip() for each in (*site_secrets, *resource.secrets())) - {""}
-    return ResourceVariables(site, user, exported, secrets)
+    return ResourceVariables(site, user, exported, secrets, alike)
 
 
 def _as_used(value: str, *, is_endpoint: bool) -> str:
@@ -118,10 +140,18 @@ def common_variables(job_id: int, uid: int) -> list[tuple[str, str]]:
 
 
 def list_variables(resources: Sequence[Resource]) -> list[tuple[str, str]]:
-    """Return the lists of acquired resources, in both spellings that QRMI's releases read."""
-    names = ",".join(resource.name for resource in resources)
-    types = ",".join(resource.type for resource in resources)
-    return [(name, names) for name in RESOURCE_LISTS] + [(name, types) for name in TYPE_LISTS]
+    """Return the lists of acquired resources, in both spellings that QRMI's releases read.
+
+    Releases that read the first one skip a type that they do not know, so it has a resource once
+    for each name of its type; those that read the second alone may fail on such a type.
+    """
+    by_all_names = [(each.name, name) for each in resources for name in (each.type, *each.also_as)]
+    by_type = [(each.name, each.type) for each in resources]
+    return [
+        (variable, ",".join(pair[place] for pair in pairs))
+        for place, variables in enumerate((RESOURCE_LISTS, TYPE_LISTS))
+        for variable, pairs in zip(variables, (by_all_names, by_type), strict=True)
+    ]
 
 
 def resource_variables(
@@ -134,9 +164,10 @@ def resource_variables(
     of_the_job = {ACQUISITION_TOKEN: token, TIMEOUT_SECONDS: str(timeout_seconds)}
     in_force = {**variables.site, **of_the_job, **variables.user}
     return [
-        (f"{resource.name}_{key}", value)
+        (f"{resource.name}_{name}", value)
         for key, value in in_force.items()
-        if key not in variables.user or variables.exported.get(key, value) != value
+        for name in variables.names_of(key)
+        if key not in variables.user or variables.exported.get(name) != value
     ]
 
 

@@ -34,6 +34,15 @@ def check_values_are_text(resource: Resource, variables: ResourceVariables) -> N
             raise AcquisitionError(f"{resource.name}_{printable(key)} is not UTF-8 text")
 
 
+def check_names_agree(resource: Resource, variables: ResourceVariables) -> None:
+    """Raise AcquisitionError if the user gave different values by two names of a type."""
+    for key in filter(variables.alike.__contains__, variables.user):
+        raise AcquisitionError(
+            f"{resource.name}_{key} and {resource.name}_{variables.alike[key]} mean the same but "
+            "differ: unset one of them"
+        )
+
+
 def check_sites_choices(
     resource: Resource, variables: ResourceVariables, own_endpoints: Iterable[str]
 ) -> None:
@@ -43,7 +52,7 @@ def check_sites_choices(
     """
     for key in filter(variables.is_users, (*own_endpoints, *variables.user)):
         if resource.is_locked(key) or key in own_endpoints:
-            name = f"{resource.name}_{printable(key)}"
+            name = f"{resource.name}_{printable(variables.name_used(key))}"
             raise AcquisitionError(f"{name} is set by the site alone: unset it")
 
 
@@ -60,13 +69,15 @@ def check_credentials_stay_home(
             continue
         for key in (*credentials, endpoint):
             value = variables.user.get(key, "")
+            name = f"{resource.name}_{variables.name_used(key)}"
             if len(value) > LONGEST_TO_OWN_ENDPOINT:
                 raise AcquisitionError(
-                    f"{resource.name}_{key} is longer than {LONGEST_TO_OWN_ENDPOINT} characters"
+                    f"{name} is longer than {LONGEST_TO_OWN_ENDPOINT} characters"
                 )
             if variables.is_sites(key) or is_told_by(value, variables.site_secrets):
-                other = "what it holds" if key == endpoint else f"{resource.name}_{key}"
+                other = "what it holds" if key == endpoint else name
+                used = f"{resource.name}_{variables.name_used(endpoint)}"
                 raise AcquisitionError(
-                    f"{resource.name}_{endpoint} is yours but {other} is the site's, which is sent "
+                    f"{used} is yours but {other} is the site's, which is sent "
                     "only to the site's endpoint: set both or neither"
                 )

@@ -209,6 +209,23 @@ cdef void go_without(spank_t spank, const char *refusal, int argc, char **argv) 
         refuse(refusal, argc, argv)
 
 
+cdef void narrow(spank_t spank, const char *names_variable, const char *types_variable,
+                 const char *chosen) noexcept nogil:
+    """Leave in a pair of lists what stands at the place of a chosen name."""
+    cdef const char *names = job_variable(spank, names_variable)
+    cdef const char *types = job_variable(spank, types_variable)
+    cdef ByteBuffer kept_names
+    cdef ByteBuffer kept_types
+    memset(&kept_names, 0, sizeof(kept_names))
+    memset(&kept_types, 0, sizeof(kept_types))
+    if (names != NULL and types != NULL and keep_chosen(&kept_names, names, names, chosen)
+            and keep_chosen(&kept_types, types, names, chosen)):
+        spank_setenv(spank, names_variable, kept_names.bytes, 1)
+        spank_setenv(spank, types_variable, kept_types.bytes, 1)
+    free_bytes(&kept_names)
+    free_bytes(&kept_types)
+
+
 cdef void share(spank_t spank, const char *names, int argc, char **argv) noexcept nogil:
     """Narrow the lists to what `srun --qpu` inside the job names; refuse what the job lacks."""
     cdef char refusal[768]
@@ -217,8 +234,6 @@ cdef void share(spank_t spank, const char *names, int argc, char **argv) noexcep
     cdef const char *types = job_variable(spank, b"SLURM_JOB_QPU_TYPES")
     cdef const char *missing
     cdef size_t length = 0
-    cdef ByteBuffer kept_names
-    cdef ByteBuffer kept_types
     if held == NULL or types == NULL or (inherited != NULL and strcmp(inherited, names) == 0):
         return
     missing = first_unlisted(names, held, &length)
@@ -228,12 +243,9 @@ cdef void share(spank_t spank, const char *names, int argc, char **argv) noexcep
         snprintf(refusal, sizeof(refusal), NOT_HELD, held, <int>min(length, <size_t>300), missing)
         refuse(refusal, argc, argv)
         return
-    memset(&kept_names, 0, sizeof(kept_names))
-    memset(&kept_types, 0, sizeof(kept_types))
-    if keep_chosen(&kept_names, held, held, names) and keep_chosen(&kept_types, types, held, names):
-        set_lists(spank, kept_names.bytes, kept_types.bytes)
-    free_bytes(&kept_names)
-    free_bytes(&kept_types)
+    # They differ where a QPU stands there once for each name of its type.
+    narrow(spank, b"QRMI_JOB_QPU_RESOURCES", b"QRMI_JOB_QPU_TYPES", names)
+    narrow(spank, b"SLURM_JOB_QPU_RESOURCES", b"SLURM_JOB_QPU_TYPES", names)
 
 
 cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexcept nogil:

@@ -127,6 +127,22 @@ def test_step_that_names_some_of_its_jobs_qpus(product: Product):
     assert product.sessions_served() == ["ibm_sherbrooke"]
 
 
+def test_step_that_names_a_qpu_whose_type_has_two_names(product: Product):
+    entry = product.entry("ibm_sherbrooke") | {"also_as": ["ibm-quantum-compute-service"]}
+    config = product.write_config(entry, product.entry("FRESNEL"))
+    product.write_plugstack(config=config)
+    show = """/bin/bash -c 'echo "$QRMI_JOB_QPU_TYPES;$SLURM_JOB_QPU_TYPES"'"""
+    script = f"srun {show}; srun --qpu=ibm_sherbrooke {show}"
+    result = product.run_job(script, "--qpu=ibm_sherbrooke,FRESNEL")
+
+    both = "qiskit-runtime-service,ibm-quantum-compute-service"
+    assert result.stdout.split() == [
+        f"{both},pasqal-cloud;qiskit-runtime-service,pasqal-cloud",
+        f"{both};qiskit-runtime-service",
+    ]
+    assert product.sessions_served() == ["ibm_sherbrooke"]
+
+
 def test_step_that_names_a_qpu_its_job_does_not_hold(product: Product):
     script = "srun --qpu=ibm_brisbane echo started; echo $?"
     result = product.run_job(script, "--qpu=ibm_sherbrooke")

@@ -10,7 +10,7 @@ from typing import TypeVar
 import httpx
 import pytest
 
-from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients import CLIENTS, keys_alike, other_names
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
@@ -349,7 +349,7 @@ def acquire_as_user(
         Deadline(30),
         NetworkTo(snoop),
     )
-    resource = Resource("a", type_name, site)
+    resource = Resource("a", type_name, site, also_as=tuple(other_names(type_name)))
     variables = [(f"a_{key}", value) for key, value in user.items()]
     [outcome] = acquirer.acquire_all([(resource, collect_variables(resource, 7, variables))])
     return snoop, outcome
@@ -380,6 +380,21 @@ def test_credentials_of_the_site_go_nowhere_else(tmp_path: Path, type_name: str,
             if CLIENTS[type_name].sent_to[key]:
                 assert isinstance(outcome, QrmiError)
                 assert snoop.asked == []
+
+
+@pytest.mark.parametrize(("type_name", "key"), ENDPOINT_KEYS)
+def test_other_name_of_a_type_brings_no_credential_elsewhere(
+    tmp_path: Path, type_name: str, key: str
+) -> None:
+    site = site_values(type_name)
+    alike = keys_alike(type_name, other_names(type_name))
+    for other in [each for each, own_key in alike.items() if own_key == key]:
+        for own, refusal in (({}, "is yours but"), ({key: "https://mine"}, "mean the same but")):
+            user = {**own, other: "https://evil.test"}
+            snoop, outcome = acquire_as_user(tmp_path, type_name, site, user)
+            assert snoop.asked == []
+            assert f"a_{other} " in str(outcome)
+            assert refusal in str(outcome)
 
 
 @pytest.mark.parametrize(("type_name", "key"), ENDPOINT_KEYS)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients import CLIENTS, keys_alike, other_names
 from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.tokens import Login
@@ -110,11 +110,16 @@ class Site:
 
     @property
     def resource(self) -> Resource:
-        return Resource("a", self.vendor.type_name, self.values)
+        return Resource("a", self.vendor.type_name, self.values, also_as=self.also_as)
+
+    @property
+    def also_as(self) -> tuple[str, ...]:
+        return tuple(other_names(self.vendor.type_name))
 
     @property
     def keys(self) -> list[str]:
-        return [*self.values, "QRMI_JOB_ACQUISITION_TOKEN"]
+        alike = keys_alike(self.vendor.type_name, self.also_as)
+        return [*self.values, *alike, "QRMI_JOB_ACQUISITION_TOKEN"]
 
     @property
     def login(self) -> Login | None:
@@ -136,7 +141,8 @@ class Site:
         journal = Journal(self.folder)
         request = Request(Verb.ACQUIRE, 7, 0, 0, 1000, 30)
         acquirer = Acquirer(request, {}, journal, Deadline(PATIENCE_SECONDS), self.network)
-        resources = [self.resource, Resource("b", self.vendor.type_name, {})]
+        of_users = Resource("b", self.vendor.type_name, {}, also_as=self.also_as)
+        resources = [self.resource, of_users]
         secrets = self.resource.secrets()
         outcomes = acquirer.acquire_all(
             [(each, collect_variables(each, 7, [*exported.items()], secrets)) for each in resources]

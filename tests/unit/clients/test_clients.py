@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import spank_qrmi.clients
-from spank_qrmi.clients import CLIENTS, unread_text
+from spank_qrmi.clients import CLIENTS, keys_alike, other_names, unread_text
 from spank_qrmi.clients.base import ReadTo, path_segment
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.redaction import is_secret_name
@@ -126,6 +126,29 @@ def test_keys_that_nothing_reads_are_told_with_the_nearest_known_one() -> None:
     for type_name, client in CLIENTS.items():
         keys = [*client.keys, "QRMI_JOB_ACQUISITION_TOKEN", "QRMI_JOB_TIMEOUT_SECONDS", "MY_OWN"]
         assert unread_text(type_name, keys) == "", type_name
+
+
+def test_names_of_one_service_are_each_others() -> None:
+    pairs = [
+        ("direct-access", "ibm-quantum-system"),
+        ("qiskit-runtime-service", "ibm-quantum-compute-service"),
+    ]
+    others = {name: [other] for pair in pairs for name, other in (pair, pair[::-1])}
+    assert {name: other_names(name) for name in CLIENTS if other_names(name)} == others
+
+
+def test_keys_of_one_service_mean_the_same_by_either_name() -> None:
+    alike = keys_alike("direct-access", ["ibm-quantum-system"])
+    assert alike["QRMI_IBM_QS_IAM_APIKEY"] == "QRMI_IBM_DA_IAM_APIKEY"
+    assert alike["QRMI_IBM_QS_S3_ENDPOINT_FOR_QSAPI"] == "QRMI_IBM_DA_S3_ENDPOINT_FOR_DAAPI"
+    for name in CLIENTS:
+        for other in other_names(name):
+            alike = keys_alike(name, [other])
+            assert {*alike.values()} == {*CLIENTS[name].keys} - {*CLIENTS[other].keys}
+            for key, own_key in alike.items():
+                last_word = own_key.rpartition("_")[2].replace("DAAPI", "QSAPI")
+                assert key.rpartition("_")[2].replace("DAAPI", "QSAPI") == last_word
+                assert CLIENTS[other].keys[key] is CLIENTS[name].keys[own_key]
 
 
 FOLDER = Path(spank_qrmi.clients.__file__).parent

@@ -24,6 +24,7 @@ TYPE_RULE = '"type" must be one of direct-access, pasqal-cloud'
 ENVIRONMENT_RULE = (
     '"environment" must be an object of strings, {} if the users bring their own variables'
 )
+ALSO_AS_RULE = '"also_as", an array of other names of direct-access,'
 LOCKED_RULE = '"locked" must be an array of keys that users may not set, or true for all'
 FILE_RULE = 'must be a string in quotes, or {"file": "/path"} with one absolute path, all printable'
 VALUE_RULE = "holds a NUL character or more than 262144 bytes"
@@ -233,8 +234,32 @@ def test_file_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
             ],
             "bad",
         ),
+        (
+            [
+                *(
+                    (named(also_as=names), f"{ALSO_AS_RULE} may hold ibm-quantum-system")
+                    for names in (
+                        *("ibm-quantum-system", None, [{}], ["direct-access"]),
+                        ["ibm-quantum-system", "pasqal-cloud"],
+                    )
+                ),
+                (
+                    named(type="pasqal-cloud", also_as=["direct-access"]),
+                    f"{ALSO_AS_RULE.replace('direct-access', 'pasqal-cloud')} must be left out",
+                ),
+                (
+                    named(
+                        also_as=["ibm-quantum-system"],
+                        environment={"QRMI_IBM_QS_ENDPOINT": "x", "QRMI_IBM_DA_ENDPOINT": "x"},
+                    ),
+                    "environment.QRMI_IBM_DA_ENDPOINT: is there by the type's other name too: "
+                    "keep one",
+                ),
+            ],
+            "bad",
+        ),
     ],
-    ids=["entry", "name", "type", "environment", "locked"],
+    ids=["entry", "name", "type", "environment", "locked", "also_as"],
 )
 def test_bad_entry_is_a_problem_of_its_own(
     tmp_path: Path, entries: Sequence[tuple[object, str]], name: str | None
@@ -374,6 +399,27 @@ def test_locked_keys_are_those_that_users_may_not_set(tmp_path: Path) -> None:
         assert found == expected, locked
     [resource] = load_entries(tmp_path, named()).resources.values()
     assert not resource.is_locked("QRMI_A")
+
+
+def test_keys_of_another_name_are_taken_as_the_types_own(tmp_path: Path) -> None:
+    other = {
+        "QRMI_IBM_QS_ENDPOINT": "https://site",
+        "QRMI_IBM_QS_IAM_APIKEY": {"file": "/etc/key"},
+        "QRMI_IBM_QS_S3_ENDPOINT_FOR_QSAPI": "https://s3",
+        "QRMI_OTHER": "x",
+    }
+    locked = ["QRMI_IBM_QS_ENDPOINT", "QRMI_OTHER"]
+    entry = named(also_as=["ibm-quantum-system"] * 2, environment=other, locked=locked)
+    [resource] = load_entries(tmp_path, entry).resources.values()
+    assert resource.also_as == ("ibm-quantum-system",)
+    assert resource.environment == {
+        "QRMI_IBM_DA_ENDPOINT": "https://site",
+        "QRMI_IBM_DA_S3_ENDPOINT_FOR_DAAPI": "https://s3",
+        "QRMI_OTHER": "x",
+    }
+    assert resource.secret_files == {"QRMI_IBM_DA_IAM_APIKEY": "/etc/key"}
+    assert resource.locked == ("QRMI_IBM_DA_ENDPOINT", "QRMI_OTHER")
+    assert resource.unread == ()
 
 
 def test_longest_name_and_byte_order_mark_are_accepted(tmp_path: Path) -> None:

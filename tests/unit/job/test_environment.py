@@ -89,6 +89,66 @@ def test_lists_come_in_both_spellings() -> None:
         ], names
 
 
+def test_lists_of_newer_clients_have_a_qpu_by_each_name_of_its_type() -> None:
+    resources = [Resource("a", "old", {}, also_as=("new",)), Resource("b", "t-b", {})]
+    assert list_variables(resources) == [
+        ("QRMI_JOB_QPU_RESOURCES", "a,a,b"),
+        ("SLURM_JOB_QPU_RESOURCES", "a,b"),
+        ("QRMI_JOB_QPU_TYPES", "old,new,t-b"),
+        ("SLURM_JOB_QPU_TYPES", "old,t-b"),
+    ]
+
+
+QRS, QCS = "QRMI_IBM_QRS_", "QRMI_IBM_QCS_"
+BY_TWO_NAMES = Resource(
+    *("a", "qiskit-runtime-service", {f"{QRS}ENDPOINT": "https://site", f"{QRS}IAM_APIKEY": "key"}),
+    also_as=("ibm-quantum-compute-service",),
+)
+
+
+@pytest.mark.parametrize(
+    ("exported", "endpoint", "is_users"),
+    [
+        ({}, "https://site", False),
+        ({f"{QCS}ENDPOINT": "https://mine/ "}, "https://mine", True),
+        ({f"{QRS}ENDPOINT": "https://mine"}, "https://mine", True),
+        (
+            {f"{QRS}ENDPOINT": "https://mine", f"{QCS}ENDPOINT": "https://mine/"},
+            "https://mine",
+            True,
+        ),
+        # A nested job inherits the site's by both names.
+        (
+            {f"{QRS}ENDPOINT": "https://site", f"{QCS}ENDPOINT": "https://mine"},
+            "https://mine",
+            True,
+        ),
+        (
+            {f"{QRS}ENDPOINT": "https://mine", f"{QCS}ENDPOINT": "HTTPS://site/"},
+            "https://mine",
+            True,
+        ),
+        ({f"{QCS}ENDPOINT": "https://SITE/"}, "https://site", False),
+    ],
+)
+def test_job_has_each_value_by_both_names(
+    exported: dict[str, str], endpoint: str, *, is_users: bool
+) -> None:
+    submitted = [(f"a_{key}", value) for key, value in exported.items()]
+    variables = collect_variables(BY_TWO_NAMES, JOB_ID, submitted)
+    assert variables.values == {f"{QRS}ENDPOINT": endpoint, f"{QRS}IAM_APIKEY": "key"}
+    assert variables.is_users(f"{QRS}ENDPOINT") is is_users
+    told = dict(resource_variables(BY_TWO_NAMES, variables, "token", 60))
+    assert {**dict(submitted), **told} == {
+        f"a_{QRS}ENDPOINT": endpoint,
+        f"a_{QCS}ENDPOINT": endpoint,
+        f"a_{QRS}IAM_APIKEY": "key",
+        f"a_{QCS}IAM_APIKEY": "key",
+        "a_QRMI_JOB_ACQUISITION_TOKEN": "token",
+        "a_QRMI_JOB_TIMEOUT_SECONDS": "60",
+    }
+
+
 def test_what_the_user_set_is_left_alone() -> None:
     variables = variables_of(("a_QRMI_KEY", "mine"), ("a_QRMI_NEW", "mine"))
     assert resource_variables(Resource("a", "any", SITE), variables, "token", 60) == [
@@ -143,7 +203,7 @@ def test_values_are_left_out_of_repr() -> None:
 
 def test_limit_that_the_user_set_is_left_alone() -> None:
     user = {"QRMI_KEY": "mine", "QRMI_JOB_TIMEOUT_SECONDS": "60"}
-    variables = ResourceVariables(SITE, user)
+    variables = ResourceVariables(SITE, user, user)
     names = [
         name for name, _ in resource_variables(Resource("a", "any", SITE), variables, "t", 300)
     ]

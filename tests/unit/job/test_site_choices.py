@@ -2,19 +2,30 @@
 """What users may choose, and whose credentials go where."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
+from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.job.environment import ResourceVariables, collect_variables
 from spank_qrmi.job.site_choices import (
     check_credentials_stay_home,
+    check_names_agree,
     check_sites_choices,
     check_values_are_text,
     has_sites_login,
 )
-from tests.unit.job.test_environment import JOB_ID, SENT_TO, SITE, variables_of
+from tests.unit.job.test_environment import (
+    BY_TWO_NAMES,
+    JOB_ID,
+    QCS,
+    QRS,
+    SENT_TO,
+    SITE,
+    variables_of,
+)
 from tests.unit.outcomes import refusal_of
 
 
@@ -136,6 +147,38 @@ def test_site_that_forbids_endpoints_of_users_refuses_them() -> None:
         assert found == expected
     same = variables_of(("a_QRMI_ENDPOINT", "https://site/"))
     check_sites_choices(Resource("a", "any", SITE), same, SENT_TO)
+
+
+def test_two_values_of_what_means_the_same_are_refused() -> None:
+    exported = [(f"a_{QRS}SESSION_MODE", "batch"), (f"a_{QCS}SESSION_MODE", "dedicated")]
+    for each in (exported, exported[::-1]):
+        variables = collect_variables(BY_TWO_NAMES, JOB_ID, each)
+        with pytest.raises(AcquisitionError, match="mean the same but differ: unset one") as caught:
+            check_names_agree(BY_TWO_NAMES, variables)
+        assert str(caught.value).startswith(f"a_{QCS}SESSION_MODE and a_{QRS}SESSION_MODE mean")
+    alone = collect_variables(BY_TWO_NAMES, JOB_ID, exported[:1])
+    check_names_agree(BY_TWO_NAMES, alone)
+
+
+def test_what_a_user_gives_by_the_other_name_is_checked_and_called_so() -> None:
+    mine = (f"a_{QCS}ENDPOINT", "https://mine")
+    # A nested job inherits the other one.
+    sites = (f"a_{QRS}ENDPOINT", "https://site")
+    variables = collect_variables(BY_TWO_NAMES, JOB_ID, [sites, mine])
+    sent_to = CLIENTS[BY_TWO_NAMES.type].sent_to
+    assert not has_sites_login(variables, sent_to)
+    resource = replace(BY_TWO_NAMES, locked=(f"{QRS}ENDPOINT",))
+    for check, arguments, expected in (
+        (check_sites_choices, (resource, variables, ()), f"{mine[0]} is set by the site alone"),
+        (check_sites_choices, (BY_TWO_NAMES, variables, sent_to), f"{mine[0]} is set by the site"),
+        (
+            *(check_credentials_stay_home, (BY_TWO_NAMES, variables, sent_to)),
+            f"{mine[0]} is yours but a_{QRS}IAM_APIKEY is the site's",
+        ),
+    ):
+        with pytest.raises(AcquisitionError) as caught:
+            check(*arguments)
+        assert str(caught.value).startswith(expected)
 
 
 def test_value_that_is_no_text_is_named() -> None:

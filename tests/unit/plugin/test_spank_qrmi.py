@@ -39,6 +39,8 @@ INSIDE = [
     b"SLURM_QRMI_JOB_ID=7",
     b"SLURM_JOB_QPU_RESOURCES=a,b,c",
     b"SLURM_JOB_QPU_TYPES=one,two,three",
+    b"QRMI_JOB_QPU_RESOURCES=a,b,b,c",
+    b"QRMI_JOB_QPU_TYPES=one,two,again,three",
     FALLBACK + b"=a,b,c,d",
 ]
 NO_QPU = "names no QPU: give a comma separated list such as --qpu=name1,name2"
@@ -312,26 +314,23 @@ def test_other_nodes_of_a_step_that_acquires_hold_nothing(host: PluginHost) -> N
 
 
 @pytest.mark.parametrize(
-    ("option", "names", "types"),
+    ("option", "lists"),
     [
-        ("a,b,c,d", None, None),  # The job's own wish, of which it did not get all.
-        ("b", "b", "two"),
-        (" c, a,,", "a,c", "one,three"),
-        ("c,b,a", "a,b,c", "one,two,three"),
+        ("a,b,c,d", ()),  # The job's own wish, of which it did not get all.
+        ("b", ("b,b", "two,again", "b", "two")),
+        (" c, a,,", ("a,c", "one,three", "a,c", "one,three")),
+        ("c,b,a", ("a,b,b,c", "one,two,again,three", "a,b,c", "one,two,three")),
     ],
 )
 def test_step_sees_those_qpus_of_its_job_that_it_names(
-    host: PluginHost, option: str, names: str | None, types: str | None
+    host: PluginHost, option: str, lists: tuple[str, ...]
 ) -> None:
-    expected: dict[str, str | None] = {
-        "QRMI_JOB_QPU_RESOURCES": names,
-        "QRMI_JOB_QPU_TYPES": types,
-        "SLURM_JOB_QPU_RESOURCES": names,
-        "SLURM_JOB_QPU_TYPES": types,
-    }
-    variables = {
-        name.encode(): value.encode() for name, value in expected.items() if value is not None
-    }
+    """One whose type has two names stands twice in the lists that newer clients read."""
+    names = (
+        *(b"QRMI_JOB_QPU_RESOURCES", b"QRMI_JOB_QPU_TYPES"),
+        *(b"SLURM_JOB_QPU_RESOURCES", b"SLURM_JOB_QPU_TYPES"),
+    )
+    variables = dict(zip(names, map(str.encode, lists), strict=False))
     for step in (0, 5):
         with fresh(host, step) as each:
             report = each.run(step_id=step, options=option, environment=INSIDE)

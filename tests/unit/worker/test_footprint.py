@@ -15,8 +15,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 import pytest
 
+from spank_qrmi.clients import keys_alike, other_names
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi_simulator.qrmi_config import site_config, write_config
 from spank_qrmi_simulator.server import running_in_thread
@@ -135,6 +137,26 @@ def test_acquiring_and_releasing_one_qpu(worker: ObservedWorker, vendor: Vendor)
         assert worker.requests() <= Counter([*tokens_to_release, *to_release])
     for observed in (acquired, released):
         assert 1 + len(observed.starts) <= MOST_PROCESSES
+
+
+@each_of(VENDORS)
+def test_by_all_names_of_its_type_a_qpu_is_acquired_once(
+    worker: ObservedWorker, vendor: Vendor
+) -> None:
+    path = worker.folder / "qrmi_config.json"
+    config = orjson.loads(path.read_bytes())
+    [entry] = [each for each in config["resources"] if each["name"] == vendor.name]
+    entry["also_as"] = other_names(vendor.type_name)
+    path.write_bytes(orjson.dumps(config))
+    answer = worker.ask(Verb.ACQUIRE, vendor.name).answer
+    assert (answer.verdict, answer.messages, answer.held) == ("run", [], int(vendor.holds))
+    told = dict(answer.variables)
+    assert told["QRMI_JOB_QPU_TYPES"].split(",") == [vendor.type_name, *entry["also_as"]]
+    for key, own_key in keys_alike(vendor.type_name, entry["also_as"]).items():
+        assert told.get(f"{vendor.name}_{key}") == entry["environment"].get(own_key)
+    asked = Counter(vendor.on_site({**vendor.check, **vendor.acquire}))
+    assert worker.requests() <= asked + Counter([TOKEN_REQUEST])
+    assert len(worker.site.sessions()) == int(vendor.holds)
 
 
 def test_qpus_that_share_a_key_share_its_token(worker: ObservedWorker) -> None:
