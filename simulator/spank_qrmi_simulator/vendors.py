@@ -3,10 +3,14 @@
 
 from spank_qrmi_simulator.answers import Vendor
 from spank_qrmi_simulator.iam import Iam
+from spank_qrmi_simulator.iqm_server import IqmServer
 from spank_qrmi_simulator.pasqal_cloud import PasqalCloud
 from spank_qrmi_simulator.pasqal_login import PasqalLogin
 from spank_qrmi_simulator.qiskit_runtime import QiskitRuntime
 from spank_qrmi_simulator.quantum_system import QuantumSystem
 
-VENDORS: tuple[type[Vendor], ...] = (Iam, QuantumSystem, QiskitRuntime, PasqalLogin, PasqalCloud)
+VENDORS: tuple[type[Vendor], ...] = (
+    *(Iam, QuantumSystem, QiskitRuntime, PasqalLogin, PasqalCloud),
+    IqmServer,
+)
 """Of two that live below one path, the longer comes first."""

@@ -208,6 +208,7 @@ def test_config_names_everything_the_site_offers() -> None:
             "pasqal-cloud": ["FRESNEL", "EMU_FREE", "FRESNEL_CAN1"],
             "ibm-quantum-system": ["ibm_kingston"],
             "ibm-quantum-compute-service": ["ibm_marrakesh"],
+            "iqm-server": ["garnet_mock", "emerald"],
         }.items()
     )
     assert len({each["name"] for each in resources}) == len(resources)

@@ -309,6 +309,7 @@ def test_job_queries_are_checked(member: httpx.Client) -> None:
         ("POST", "/direct-access/v1/backends", 405, {"status_code", "title", "trace", "errors"}),
         ("PUT", f"{SESSIONS}/x", 405, {"trace", "errors"}),
         ("POST", DEVICES, 405, {"status", "code", "message"}),
+        ("GET", "/iqm/nowhere", 404, {"error_code", "message", "request_id", "details"}),
         ("GET", "/_simulator/nowhere", 404, {"error"}),
         ("GET", "/", 404, {"error"}),
     ],

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 
 from spank_qrmi.clients.base import Client, ReadTo
 from spank_qrmi.clients.direct_access import DirectAccess, IbmQuantumSystem
+from spank_qrmi.clients.iqm_server import IqmServer
 from spank_qrmi.clients.pasqal_cloud import PasqalCloud
 from spank_qrmi.clients.qiskit_runtime import IbmQuantumComputeService, QiskitRuntime
 from spank_qrmi.redaction import printable
@@ -19,6 +20,7 @@ CLIENTS: dict[str, type[Client]] = {
     "pasqal-cloud": PasqalCloud,
     "ibm-quantum-system": IbmQuantumSystem,
     "ibm-quantum-compute-service": IbmQuantumComputeService,
+    "iqm-server": IqmServer,
 }
 """Each `type` of qrmi_config.json with its client. Its place is its number in log lines: new types
 go to the end."""

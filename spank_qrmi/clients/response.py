@@ -38,12 +38,16 @@ class Response:
         """Return whether the status is 2xx."""
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
-    def json_object(self) -> dict[str, object]:
-        """Return the body as a JSON object; raise ServiceError if it is anything else."""
+    def json_value(self) -> object:
+        """Return the body as JSON; raise ServiceError if it is anything else."""
         try:
-            value = orjson.loads(self.body)
+            return orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
             raise self.unusable_error("is not JSON") from error
+
+    def json_object(self) -> dict[str, object]:
+        """Return the body as a JSON object; raise ServiceError if it is anything else."""
+        value = self.json_value()
         if not isinstance(value, dict):
             raise self.unusable_error("is not a JSON object")
         return value
@@ -69,6 +73,14 @@ class Response:
         text = without_url_secrets(without(self.sent_secrets, value))
         return printable(text.strip()[:_TEXT_LIMIT])
 
+    def shown_facts(self, facts: Mapping[str, object]) -> str:
+        """Return those that are texts or whole numbers, each behind its name."""
+        texts = {
+            name: self.shown(value if whole_number(value) is None else str(value))
+            for name, value in facts.items()
+        }
+        return ", ".join(f"{name} {text}" for name, text in texts.items() if text)
+
     def status_text(self) -> str:
         """Return the status, its name and the service's own reason, such as `404 Not Found: …`."""
         text = f"{self.status} {responses.get(self.status, '')}".rstrip()
@@ -83,22 +95,23 @@ def whole_number(value: object) -> int | None:
 
 
 def error_code(response: Response) -> object:
-    """Return the code of the first error that a body of IBM Quantum names, None without one."""
-    return _first_error(_error_document(response)).get("code")
+    """Return the code of the first error that a body of IBM Quantum or IQM names, else None."""
+    document = _error_document(response)
+    return _first_error(document).get("code", document.get("error_code"))
 
 
 def error_text(response: Response) -> str:
     """Return the service's own message if the body has a known error shape, else an empty string.
 
     Shapes: `{"errors": [{"code", "message"}]}` (IBM Quantum), `{"errorCode", "errorMessage"}` (IBM
-    Cloud IAM), `{"message"}` and `{"detail"}` (others).
+    Cloud IAM), `{"error_code", "message"}` (IQM), `{"message"}` and `{"detail"}` (others).
     """
     document = _error_document(response)
     first_error = _first_error(document)
     shapes: list[tuple[object, object]] = [
         (first_error.get("message"), first_error.get("code")),
         (document.get("errorMessage"), document.get("errorCode")),
-        (document.get("message"), None),
+        (document.get("message"), document.get("error_code")),
         (document.get("detail"), None),
     ]
     for message, code in shapes:

@@ -7,13 +7,21 @@ the fault matrix; a new type is one more at the end.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from urllib.parse import unquote
 
 import httpx
 import pytest
 
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Settings
-from tests.unit.fake_services import API_URL, FakeService, ibm_values, reply, settings_of
+from tests.unit.fake_services import (
+    API_KEY,
+    API_URL,
+    FakeService,
+    ibm_values,
+    reply,
+    settings_of,
+)
 
 TOKEN = "s-1"
 """What a service here calls what it holds."""
@@ -51,6 +59,13 @@ class Vendor:
         return {**self.check, **self.acquire, **self.release}
 
     @property
+    def any_answer(self) -> object:
+        """Return one document that answers each request as if all were well."""
+        documents = list(self.documents.values())
+        objects = [each for each in documents if isinstance(each, dict)]
+        return {name: each[name] for each in objects for name in each} or documents[0]
+
+    @property
     def name(self) -> str:
         """Return the resource's name, by which jobs ask for it."""
         return self.settings.resource_name
@@ -74,7 +89,8 @@ class Vendor:
         """Return what the simulated site is asked, as "METHOD /path", for these documents."""
         base = httpx.URL(API_URL).path
         requests = (asked.split(" ") for asked in documents)
-        return [f"{method} {self.site_path}{path.removeprefix(base)}" for method, path in requests]
+        paths = ((method, unquote(path.removeprefix(base))) for method, path in requests)
+        return [f"{method} {self.site_path}{path}" for method, path in paths]
 
     def client(self) -> Client:
         """Return the resource's client."""
@@ -153,10 +169,23 @@ QUANTUM_COMPUTE_SERVICE = replace(
     check={"GET /base/backends/ibm_marrakesh/status": {"status": "active"}},
     reads=("length_queue",),
 )
+IQM_SERVER = Vendor(
+    "iqm-server",
+    settings_of({"QRMI_IQM_ISA_ENDPOINT": API_URL, "QRMI_IQM_ISA_TOKEN": API_KEY}, "garnet_mock"),
+    required=("QRMI_IQM_ISA_ENDPOINT", "QRMI_IQM_ISA_TOKEN"),
+    sent_to={"QRMI_IQM_ISA_ENDPOINT": ("QRMI_IQM_ISA_TOKEN",)},
+    site_path="/iqm",
+    check={"GET /base/api/v1/quantum-computers/garnet:mock": {"health": {"healthy": True}}},
+    reads=(
+        *("operational", "operational_status", "status", "updated_at", "queue_length"),
+        *("error_code", "message"),
+    ),
+)
 
 VENDORS: tuple[Vendor, ...] = (
     *(DIRECT_ACCESS, QISKIT_RUNTIME, PASQAL_CLOUD),
     *(QUANTUM_SYSTEM, QUANTUM_COMPUTE_SERVICE),
+    IQM_SERVER,
 )
 """In the order of their numbers, their places in `CLIENTS`."""
 
