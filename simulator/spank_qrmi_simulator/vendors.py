@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The table of the vendors that the site has, one module each, some with more beside it."""
 
+from spank_qrmi_simulator.alice_bob_felis import AliceBobFelis
 from spank_qrmi_simulator.answers import Vendor
 from spank_qrmi_simulator.iam import Iam
 from spank_qrmi_simulator.iqm_server import IqmServer
@@ -11,6 +12,6 @@ from spank_qrmi_simulator.quantum_system import QuantumSystem
 
 VENDORS: tuple[type[Vendor], ...] = (
     *(Iam, QuantumSystem, QiskitRuntime, PasqalLogin, PasqalCloud),
-    IqmServer,
+    *(IqmServer, AliceBobFelis),
 )
 """Of two that live below one path, the longer comes first."""

@@ -310,6 +310,7 @@ def test_job_queries_are_checked(member: httpx.Client) -> None:
         ("PUT", f"{SESSIONS}/x", 405, {"trace", "errors"}),
         ("POST", DEVICES, 405, {"status", "code", "message"}),
         ("GET", "/iqm/nowhere", 404, {"error_code", "message", "request_id", "details"}),
+        ("GET", "/felis/nowhere", 404, {"error"}),
         ("GET", "/_simulator/nowhere", 404, {"error"}),
         ("GET", "/", 404, {"error"}),
     ],

@@ -7,6 +7,7 @@ Adding a vendor is one module and one line in `CLIENTS`.
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
+from spank_qrmi.clients.alice_bob_felis import AliceBobFelis
 from spank_qrmi.clients.base import Client, ReadTo
 from spank_qrmi.clients.direct_access import DirectAccess, IbmQuantumSystem
 from spank_qrmi.clients.iqm_server import IqmServer
@@ -21,6 +22,7 @@ CLIENTS: dict[str, type[Client]] = {
     "ibm-quantum-system": IbmQuantumSystem,
     "ibm-quantum-compute-service": IbmQuantumComputeService,
     "iqm-server": IqmServer,
+    "alice-bob-felis": AliceBobFelis,
 }
 """Each `type` of qrmi_config.json with its client. Its place is its number in log lines: new types
 go to the end."""

@@ -104,7 +104,8 @@ def error_text(response: Response) -> str:
     """Return the service's own message if the body has a known error shape, else an empty string.
 
     Shapes: `{"errors": [{"code", "message"}]}` (IBM Quantum), `{"errorCode", "errorMessage"}` (IBM
-    Cloud IAM), `{"error_code", "message"}` (IQM), `{"message"}` and `{"detail"}` (others).
+    Cloud IAM), `{"error": {"code", "message"}}` (Alice & Bob), `{"error_code", "message"}` (IQM),
+    `{"message"}` and `{"detail"}` (others).
     """
     document = _error_document(response)
     first_error = _first_error(document)
@@ -131,5 +132,5 @@ def _error_document(response: Response) -> Mapping[str, object]:
 
 def _first_error(document: Mapping[str, object]) -> Mapping[str, object]:
     errors = document.get("errors")
-    first = errors[0] if isinstance(errors, list) and errors else None
+    first = errors[0] if isinstance(errors, list) and errors else document.get("error")
     return first if isinstance(first, dict) else {}

@@ -2,6 +2,7 @@
 """Stand-ins for the vendors' services and for time, shared by the tests of the clients."""
 
 import logging
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 
 import httpx
@@ -18,7 +19,9 @@ from tests.unit.local_network import LocalNetwork, LocalServices
 API_KEY = "apikey-Zx81-do-not-show"
 BEARER_TOKEN = "bearer-Qp44-do-not-show"
 SERVICE_CRN = "crn:v1:test:do-not-show::"
-SECRETS = (API_KEY, BEARER_TOKEN, SERVICE_CRN)
+PASSWORD = "password-do-not-show"
+BASIC_KEY = b64encode(f"user:{PASSWORD}".encode()).decode()
+SECRETS = (API_KEY, BEARER_TOKEN, SERVICE_CRN, BASIC_KEY, PASSWORD)
 
 CREDENTIAL_HEADERS = {"Authorization": f"Bearer {BEARER_TOKEN}", "Service-CRN": SERVICE_CRN}
 

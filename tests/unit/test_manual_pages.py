@@ -72,6 +72,7 @@ class Asked(dict[str, str]):
 VALUES = dict.fromkeys(("ENDPOINT", "URL"), "https://example.org") | {
     "MODE": "batch",
     "DOWN": "refuse",
+    "KEY": "dXNlcjpwYXNzd29yZA==",
 }
 # These name a session of the user's own.
 OF_USERS = {

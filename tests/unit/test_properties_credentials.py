@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """However a user spells his variables, what is the site's goes to endpoints that the site named."""
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,11 +36,18 @@ from tests.unit.vendors import VENDORS, Vendor
 
 BEARER = "bearer-of-the-site"
 EVIL = "https://evil.test/api"
-MINE = "mine-and-nobody-elses"
 IAM_PATH = "/identity/token"
 
 Block = Mapping[str, str]
 """What a user exports."""
+
+
+def basic_key(password: str) -> str:
+    """Return what Basic authentication takes, and any other service as well."""
+    return b64encode(f"user:{password}".encode()).decode()
+
+
+MINE = basic_key("mine-and-nobody-else's")
 
 
 def spellings(text: str) -> set[str]:
@@ -65,8 +73,7 @@ class Everybody(httpx.BaseTransport):
     """
 
     def __init__(self, vendor: Vendor) -> None:
-        answers = [each for each in vendor.documents.values() if isinstance(each, dict)]
-        self._answer = {name: each[name] for each in answers for name in each}
+        self._answer = vendor.any_answer
         self.secrets: set[str] = set()
         self.leaks: list[str] = []
 
@@ -101,7 +108,7 @@ class Site:
             # With a session of the site's nothing would be opened, nor released.
             for each in credentials:
                 if not each.endswith(("SESSION_ID", "ACQUISITION_TOKEN")):
-                    self.values[each] = f"secret-of-the-site-{len(each)}"
+                    self.values[each] = basic_key(f"secret-of-the-site-{len(each):03}")
         for key in self.vendor.program_keys:
             self.values[key] = f"program-key-of-the-site-{len(key)}"
         self.everybody.secrets = {BEARER, *self.resource.secrets()}

@@ -17,6 +17,7 @@ from spank_qrmi.clients.base import Client, Settings
 from tests.unit.fake_services import (
     API_KEY,
     API_URL,
+    BASIC_KEY,
     FakeService,
     ibm_values,
     reply,
@@ -181,11 +182,23 @@ IQM_SERVER = Vendor(
         *("error_code", "message"),
     ),
 )
+ALICE_BOB_FELIS = Vendor(
+    "alice-bob-felis",
+    settings_of(
+        {"QRMI_AB_FELIS_BASE_ENDPOINT": API_URL, "QRMI_AB_FELIS_API_KEY": BASIC_KEY},
+        "ab_emu_40q_physical_cats",
+    ),
+    required=("QRMI_AB_FELIS_BASE_ENDPOINT", "QRMI_AB_FELIS_API_KEY"),
+    sent_to={"QRMI_AB_FELIS_BASE_ENDPOINT": ("QRMI_AB_FELIS_API_KEY",)},
+    site_path="/felis",
+    check={"GET /base/v1/targets/EMU%3A40Q%3APHYSICAL_CATS/health": "OK"},
+    reads=("name", "timestamp", "enabled", "message"),
+)
 
 VENDORS: tuple[Vendor, ...] = (
     *(DIRECT_ACCESS, QISKIT_RUNTIME, PASQAL_CLOUD),
     *(QUANTUM_SYSTEM, QUANTUM_COMPUTE_SERVICE),
-    IQM_SERVER,
+    *(IQM_SERVER, ALICE_BOB_FELIS),
 )
 """In the order of their numbers, their places in `CLIENTS`."""
 

@@ -29,6 +29,8 @@ ERROR_TEXTS = {
     b'{"errors":[{"code":1234,"message":"plan"}]}': "plan (1234)",
     b'{"errors":[{"message":"only text"}]}': "only text",
     b'{"errorCode":"BXNIM0415E","errorMessage":"bad key"}': "bad key (BXNIM0415E)",
+    b'{"error":{"code":409,"message":"no output"}}': "no output (409)",
+    b'{"error":"text","message":"fallback"}': "fallback",
     b'{"error_code":"qc_not_found","message":"none"}': "none (qc_not_found)",
     b'{"error_code":["a"],"message":"none"}': "none",
     b'{"status":"fail","message":"not here"}': "not here",
