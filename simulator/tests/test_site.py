@@ -210,6 +210,7 @@ def test_config_names_everything_the_site_offers() -> None:
             "ibm-quantum-compute-service": ["ibm_marrakesh"],
             "iqm-server": ["garnet_mock", "emerald"],
             "alice-bob-felis": ["ab_emu_40q_physical_cats", "ab_qpu_1q_off"],
+            "oqtopus": ["anemone", "urchin"],
         }.items()
     )
     assert len({each["name"] for each in resources}) == len(resources)

@@ -311,6 +311,7 @@ def test_job_queries_are_checked(member: httpx.Client) -> None:
         ("POST", DEVICES, 405, {"status", "code", "message"}),
         ("GET", "/iqm/nowhere", 404, {"error_code", "message", "request_id", "details"}),
         ("GET", "/felis/nowhere", 404, {"error"}),
+        ("GET", "/oqtopus/devices/", 404, {"message"}),
         ("GET", "/_simulator/nowhere", 404, {"error"}),
         ("GET", "/", 404, {"error"}),
     ],

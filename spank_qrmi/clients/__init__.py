@@ -11,6 +11,7 @@ from spank_qrmi.clients.alice_bob_felis import AliceBobFelis
 from spank_qrmi.clients.base import Client, ReadTo
 from spank_qrmi.clients.direct_access import DirectAccess, IbmQuantumSystem
 from spank_qrmi.clients.iqm_server import IqmServer
+from spank_qrmi.clients.oqtopus import Oqtopus
 from spank_qrmi.clients.pasqal_cloud import PasqalCloud
 from spank_qrmi.clients.qiskit_runtime import IbmQuantumComputeService, QiskitRuntime
 from spank_qrmi.redaction import printable
@@ -23,6 +24,7 @@ CLIENTS: dict[str, type[Client]] = {
     "ibm-quantum-compute-service": IbmQuantumComputeService,
     "iqm-server": IqmServer,
     "alice-bob-felis": AliceBobFelis,
+    "oqtopus": Oqtopus,
 }
 """Each `type` of qrmi_config.json with its client. Its place is its number in log lines: new types
 go to the end."""

@@ -194,11 +194,21 @@ ALICE_BOB_FELIS = Vendor(
     check={"GET /base/v1/targets/EMU%3A40Q%3APHYSICAL_CATS/health": "OK"},
     reads=("name", "timestamp", "enabled", "message"),
 )
+OQTOPUS = Vendor(
+    "oqtopus",
+    settings_of({"QRMI_OQTOPUS_URL": API_URL, "QRMI_OQTOPUS_API_TOKEN": API_KEY}, "anemone"),
+    required=("QRMI_OQTOPUS_URL", "QRMI_OQTOPUS_API_TOKEN"),
+    sent_to={"QRMI_OQTOPUS_URL": ("QRMI_OQTOPUS_API_TOKEN",)},
+    site_path="/oqtopus",
+    check={"GET /base/devices/anemone": {"status": "available"}},
+    program_keys=("QRMI_OQTOPUS_PROXY", "QRMI_OQTOPUS_TIMEOUT"),
+    reads=("available_at", "n_pending_jobs", "calibrated_at"),
+)
 
 VENDORS: tuple[Vendor, ...] = (
     *(DIRECT_ACCESS, QISKIT_RUNTIME, PASQAL_CLOUD),
     *(QUANTUM_SYSTEM, QUANTUM_COMPUTE_SERVICE),
-    *(IQM_SERVER, ALICE_BOB_FELIS),
+    *(IQM_SERVER, ALICE_BOB_FELIS, OQTOPUS),
 )
 """In the order of their numbers, their places in `CLIENTS`."""
 
