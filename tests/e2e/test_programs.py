@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Qiskit's primitives with the public client, in sbatch jobs: acquired, run, results, released."""
+"""Programs with the public client, in sbatch jobs: acquired, run, results, released."""
 
 import json
 from pathlib import Path
@@ -54,3 +54,24 @@ def test_bell_circuit_of_an_estimator(product: Product, client: str, qpu: str):
 
     assert printed["resource"] == qpu
     assert printed["values"] == pytest.approx([1.0, 1.0, -0.5], abs=0.1)
+
+
+IQM_RESULT = {
+    "measurements": [{"m": [[0, 0]] * 3}],
+    "measurement_counts": [{"counts": {"00": 3}, "measurement_keys": ["m"]}],
+}
+
+
+@pytest.mark.parametrize("client", ["0.18.0", "newest"])
+def test_circuit_on_a_server_of_iqm(product: Product, client: str):
+    printed = run_program(product, client, "fixed_result.py", "garnet_mock")
+
+    assert printed["status"] == "TaskStatus.Completed"
+    assert json.loads(printed["result"]) == IQM_RESULT
+
+
+@pytest.mark.parametrize("client", ["0.18.0", "newest"])
+def test_program_on_a_target_of_alice_and_bob(product: Product, client: str):
+    printed = run_program(product, client, "fixed_result.py", "ab_emu_40q_physical_cats")
+
+    assert printed == {"status": "TaskStatus.Completed", "result": "0,3\n"}
