@@ -46,7 +46,7 @@ MATRIX_CACHE ?= build/roots
 APT_PACKAGES := gcc libc6-dev libslurm-dev python3-dev python3-venv
 SLURM_PACKAGES := munge slurm-wlm slurmdbd
 
-INSTALL = $(PYTHON) scripts/install.py
+INSTALL = $(PYTHON) scripts/install_environment.py
 INSTALL_OPTIONS = --destdir '$(DESTDIR)' --environment '$(ENVIRONMENT)' \
 	--plugindir '$(PLUGINDIR)' --sysconfdir '$(SYSCONFDIR)' \
 	--prefix '$(PREFIX)'

@@ -149,7 +149,13 @@ def install(options: argparse.Namespace, stage: Path) -> str:
     """Install below the stage as `make install` does; return the version."""
     stage.mkdir(mode=0o755, exist_ok=True)
     command = [
-        *(sys.executable, REPOSITORY / "scripts" / "install.py", "install", "--destdir", stage),
+        *(
+            sys.executable,
+            REPOSITORY / "scripts" / "install_environment.py",
+            "install",
+            "--destdir",
+            stage,
+        ),
         *("--environment", "/usr/lib/spank_qrmi", "--prefix", "/usr"),
         *("--plugindir", options.plugindir, "--sysconfdir", options.sysconfdir),
         *("--wheel", options.wheel, "--pip", options.pip),

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import install
+import install_environment
 
 NAME = "spank-qrmi"
 
@@ -26,7 +26,7 @@ def main() -> None:
     options.output.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         environment = Path(scratch, "environment")
-        install.make_environment(environment, options.wheel, options.pip)
+        install_environment.make_environment(environment, options.wheel, options.pip)
         product = metadata_of(environment)
         subject = Path(scratch, "pyproject.toml")
         subject.write_text(subject_of(product))

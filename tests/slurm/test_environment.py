@@ -10,6 +10,7 @@ import pytest
 from loopback.job import parse_environment
 from loopback.processes import command_line
 from loopback.waiting import wait_until
+from spank_qrmi.job.resolution import shown_names
 from tests.slurm.product import Product, qpu_variables, resource_variables
 from tests.unit.vendors import HOLDERS, VENDORS
 
@@ -159,4 +160,4 @@ def test_example_configuration(product: Product):
 
     assert result.stdout == "ran\n"
     names = [each["name"] for each in json.loads(example.read_bytes())["resources"]]
-    assert ", ".join(names) in result.stderr
+    assert shown_names(names) in result.stderr

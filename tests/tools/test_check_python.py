@@ -209,7 +209,7 @@ def test_what_is_installed_can_be_taken_away_by_any_python(
 def run_install_script(python: Path, action: str, root: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
-            *(python, PROJECT / "scripts" / "install.py", action, "--destdir", root),
+            *(python, PROJECT / "scripts" / "install_environment.py", action, "--destdir", root),
             *("--environment", "/opt/spank_qrmi", "--plugindir", "/opt", "--sysconfdir", "/etc"),
             *("--prefix", "/usr", "--wheel", "any.whl", "--pip", python),
         ],

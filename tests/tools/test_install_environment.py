@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import install
+from scripts import install_environment as install
 
 INFORMATION = Path("lib", "python3", "site-packages", "spank_qrmi-1.2.dist-info")
 
