@@ -12,13 +12,7 @@ from typing import TypeVar
 from spank_qrmi.clients.http import PROXY_VARIABLES
 from spank_qrmi.configuration.common_plugstack import VARIABLES_FILE, CommonArguments
 from spank_qrmi.errors import ArgumentError, ConfigError
-from spank_qrmi.trust.files import (
-    StrPath,
-    check_trusted,
-    exposed_text,
-    read_trusted_file,
-    warn_or_refuse,
-)
+from spank_qrmi.trust.files import StrPath, check_trusted, read_private_file
 
 MAX_FILE_BYTES = 8 * 1024
 
@@ -56,12 +50,9 @@ def with_file_variables(arguments: AnyArguments) -> AnyArguments:
 
 def _read_variables(path: StrPath, *, is_strict: bool) -> dict[str, str]:
     """Return what the lines of a file set, the last one of a name; raise ConfigError."""
-    file = read_trusted_file(path, MAX_FILE_BYTES)
-    warn_or_refuse(file.doubts, is_strict=is_strict)
-    if not file.is_private:
-        raise ConfigError(exposed_text(path))
+    content = read_private_file(path, MAX_FILE_BYTES, is_strict=is_strict)
     found: dict[str, str] = {}
-    for number, line in enumerate(file.content.split(b"\n"), start=1):
+    for number, line in enumerate(content.split(b"\n"), start=1):
         place = f"{path}: line {number}"
         try:
             text = line.decode().strip()

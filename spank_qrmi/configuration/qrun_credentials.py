@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.configuration.json_document import json_type, parse_document
 from spank_qrmi.errors import ConfigError
-from spank_qrmi.trust.files import StrPath, exposed_text, read_trusted_file, warn_or_refuse
+from spank_qrmi.trust.files import StrPath, read_private_file
 
 MAX_FILE_BYTES = 64 * 1024
 
@@ -25,11 +25,7 @@ def load_credentials(path: StrPath, *, is_strict: bool = False) -> dict[str, str
     It is a JSON object of strings, whose keys are the variables' names without `IBMQRUN_`. Raises
     ConfigError that names the file and what is wrong with it or with one of its keys.
     """
-    file = read_trusted_file(path, MAX_FILE_BYTES)
-    warn_or_refuse(file.doubts, is_strict=is_strict)
-    if not file.is_private:
-        raise ConfigError(exposed_text(path))
-    document = parse_document(path, file.content)
+    document = parse_document(path, read_private_file(path, MAX_FILE_BYTES, is_strict=is_strict))
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: must be a JSON object, got {json_type(document)}")
     for key, value in document.items():

@@ -69,6 +69,15 @@ def read_trusted_file(path: StrPath, limit_bytes: int, *, may_be_link: bool = Fa
     return TrustedFile(content, not mode & OTHERS, bool(mode & stat.S_IROTH), tuple(doubts))
 
 
+def read_private_file(path: StrPath, limit_bytes: int, *, is_strict: bool) -> bytes:
+    """Return the content of a file that its owner alone may read; raise ConfigError as above."""
+    file = read_trusted_file(path, limit_bytes)
+    warn_or_refuse(file.doubts, is_strict=is_strict)
+    if not file.is_private:
+        raise ConfigError(exposed_text(path))
+    return file.content
+
+
 def check_trusted(path: StrPath) -> None:
     """Raise ConfigError unless a file or folder that a library will read is to be trusted."""
     try:
