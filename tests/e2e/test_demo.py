@@ -38,8 +38,13 @@ def kept(slurm_installed: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def demo(action: str, lock: Path) -> str:
     """Do what the make targets do; return the output."""
+    return output_of(sys.executable, "-m", "loopback.demo", action, str(lock))
+
+
+def output_of(*command: str) -> str:
+    """Run a command in the repository, which must succeed; return its output."""
     done = subprocess.run(
-        [sys.executable, "-m", "loopback.demo", action, str(lock)],
+        command,
         cwd=REPOSITORY,
         check=False,
         capture_output=True,
@@ -92,15 +97,7 @@ def as_newcomer(kept: str, script: str) -> str:
     """Run a shell script after the exports that a kept demonstration tells; return its output."""
     exports = re.search(r"^export SLURM_CONF.*?^(?=sbatch)", kept, re.MULTILINE | re.DOTALL)
     assert exports, kept
-    done = subprocess.run(
-        ["bash", "-c", f"set -e\n{exports[0]}{script}"],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=DEMO_SECONDS,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return output_of("bash", "-c", f"set -e\n{exports[0]}{script}")
 
 
 def test_kept_demonstration_takes_jobs_of_the_newcomer(kept: str):
