@@ -44,7 +44,7 @@ class AliceBobFelis(UnheldClient):
             self._check_known(exchange)
             return
         self._service.check_success(response)
-        health = response.shown(response.json_value())
+        health = response.shown(response.json_value(self._service.endpoint_variable))
         if health == "OK":
             self._service.conclude("", "its health is OK")
             return

@@ -165,11 +165,7 @@ class IbmService:
         Raises AcquisitionError with the service's reason, ServiceError if there is no response.
         """
         response = self._backend_response(exchange, path, share)
-        try:
-            backend = response.json_object()
-        except ServiceError as error:
-            text = f"{error}; check {self.endpoint_variable}"
-            raise ServiceError(text, status=error.status) from error
+        backend = response.json_object(self.endpoint_variable)
         status, told = backend.get("status"), _told(response, backend)
         if not isinstance(status, str) or status.lower() not in accessible_statuses:
             shown = response.shown(status)

@@ -48,7 +48,7 @@ class IqmServer(UnheldClient):
             text = f"{response.source} answered {response.status_text()}"
             raise AcquisitionError(f"{_REFUSALS[code]}: {text}")
         self._service.check_success(response)
-        document = response.json_object()
+        document = response.json_object(self._service.endpoint_variable)
         health = _health(document)
         facts = {"waiting jobs": document.get("queue_length"), "as of": health.get("updated_at")}
         self._service.conclude(_problem(response, document, health), response.shown_facts(facts))

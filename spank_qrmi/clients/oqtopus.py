@@ -37,7 +37,7 @@ class Oqtopus(UnheldClient):
         """Return if the device is available (OQTOPUS Cloud, GET /devices/{name})."""
         response = self._service.get(exchange, self._path)
         self._service.check_success(response)
-        device = response.json_object()
+        device = response.json_object(self._service.endpoint_variable)
         facts = {
             "available again at": device.get("available_at"),
             "waiting jobs": device.get("n_pending_jobs"),

@@ -60,7 +60,7 @@ class PasqalCloud(UnheldClient):
             is_missing = response.status == HTTPStatus.NOT_FOUND
             hint = f"; check {self._base_url_variable}" if is_missing else ""
             raise AcquisitionError(f"{response.source} answered {response.status_text()}{hint}")
-        devices = response.json_object().get("data")
+        devices = response.json_object(self._base_url_variable).get("data")
         if not isinstance(devices, list) or not all(isinstance(each, dict) for each in devices):
             raise response.unusable_error("holds no list of devices")
         if not devices:

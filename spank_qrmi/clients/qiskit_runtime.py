@@ -41,6 +41,8 @@ _BRACE_OR_ID_OR_STRING = re.compile(
     rb'(?s:[{}]|"id"\s*:\s*"([A-Za-z0-9._-]{1,256})"|"[^"\\]*(?:\\.[^"\\]*)*"?)'
 )
 
+_REFUSED_BY_PLAN = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN})
+
 _CHECK_SHARE = 3 / 4
 _LIST_SHARE = 1 / 3
 _PATCH_SHARE = 1 / 2
@@ -167,9 +169,9 @@ class QiskitRuntime(Client):
             raise AcquisitionError(f"the session in {variable} {problem}: {advice}")
 
     def _session_refusal(self, response: Response) -> QrmiError:
-        """Return the error for a session that was refused, with the usual cause."""
+        """Return the error for a session that was refused, with the usual cause of some."""
         refusal = self._service.refusal(response)
-        if self._mode != _DEDICATED or response.status == HTTPStatus.UNAUTHORIZED:
+        if self._mode != _DEDICATED or response.status not in _REFUSED_BY_PLAN:
             return refusal
         hint = f"accounts on the open plan need {self._settings.variable(self._mode_key)}={_BATCH}"
         return AcquisitionError(f"{refusal}; {hint}")

@@ -38,18 +38,21 @@ class Response:
         """Return whether the status is 2xx."""
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
-    def json_value(self) -> object:
-        """Return the body as JSON; raise ServiceError if it is anything else."""
+    def json_value(self, address_variable: str = "") -> object:
+        """Return the body as JSON; raise ServiceError if it is anything else.
+
+        Pages of another address than the API's are the usual cause: the error names the variable.
+        """
         try:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
-            raise self.unusable_error("is not JSON") from error
+            raise self.unusable_error(f"is not JSON{_hint(address_variable)}") from error
 
-    def json_object(self) -> dict[str, object]:
-        """Return the body as a JSON object; raise ServiceError if it is anything else."""
-        value = self.json_value()
+    def json_object(self, address_variable: str = "") -> dict[str, object]:
+        """Return the body as a JSON object, see `json_value`."""
+        value = self.json_value(address_variable)
         if not isinstance(value, dict):
-            raise self.unusable_error("is not a JSON object")
+            raise self.unusable_error(f"is not a JSON object{_hint(address_variable)}")
         return value
 
     def unusable_error(self, problem: str, *, may_have_acted: bool = False) -> ServiceError:
@@ -86,6 +89,10 @@ class Response:
         text = f"{self.status} {responses.get(self.status, '')}".rstrip()
         reason = error_text(self)
         return f"{text}: {reason}" if reason else text
+
+
+def _hint(address_variable: str) -> str:
+    return f"; check {address_variable}" if address_variable else ""
 
 
 def whole_number(value: object) -> int | None:

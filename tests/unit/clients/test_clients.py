@@ -8,14 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import spank_qrmi.clients
 from spank_qrmi.clients import CLIENTS, keys_alike, other_names, unread_text
 from spank_qrmi.clients.base import ReadTo, path_segment
-from spank_qrmi.errors import AcquisitionError
+from spank_qrmi.errors import AcquisitionError, ServiceError
 from spank_qrmi.redaction import is_secret_name
-from tests.unit.fake_services import SECRETS, settings_of
+from tests.unit.fake_services import SECRETS, FakeService, reply, settings_of
 from tests.unit.outcomes import outcome_of, trying
 from tests.unit.vendors import HOLDERS, TOKEN, VENDORS, Vendor, each_of
 
@@ -149,6 +150,18 @@ def test_keys_of_one_service_mean_the_same_by_either_name() -> None:
                 last_word = own_key.rpartition("_")[2].replace("DAAPI", "QSAPI")
                 assert key.rpartition("_")[2].replace("DAAPI", "QSAPI") == last_word
                 assert CLIENTS[other].keys[key] is CLIENTS[name].keys[own_key]
+
+
+@each_vendor
+def test_page_instead_of_json_names_where_the_address_stands(vendor: Vendor) -> None:
+    asked = next(iter(vendor.check))
+    page = httpx.Response(200, content=b"<html>welcome</html>")
+    answers = {each: reply(json=document) for each, document in vendor.check.items()}
+    service = FakeService({**answers, asked: page})
+    with pytest.raises(ServiceError) as caught:
+        vendor.client().check_accessible(service.exchange())
+    variable = vendor.settings.variable(vendor.endpoint_key)
+    assert str(caught.value).endswith(f" is not JSON; check {variable}")
 
 
 FOLDER = Path(spank_qrmi.clients.__file__).parent

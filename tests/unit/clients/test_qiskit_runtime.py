@@ -251,7 +251,7 @@ def test_session_that_was_certainly_not_opened_is_not_reported_as_open() -> None
     [
         ("dedicated", 400, True),
         ("dedicated", 403, True),
-        ("dedicated", 401, False),
+        *(("dedicated", status, False) for status in (401, 404, 409, 410, 422)),
         ("batch", 400, False),
     ],
 )
