@@ -17,10 +17,6 @@ from spank_qrmi.clients.request import base_url, is_header_value
 from spank_qrmi.clients.tokens import Login, TokenSource
 from spank_qrmi.errors import AcquisitionError, QrmiError
 
-UNLIMITED_SECONDS = 0xFFFFFFFF
-"""What a variable with a time limit tells of a job without one, QRMI's clients and qrun alike: the
-largest 32-bit number."""
-
 
 def path_segment(text: str) -> str:
     """Return `text` as one segment of a URL's path; raise AcquisitionError if it cannot be one."""

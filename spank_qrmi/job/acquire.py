@@ -17,7 +17,6 @@ from spank_qrmi.job.environment import (
     collect_variables,
     common_variables,
     export_variable,
-    job_timeout_seconds,
     list_variables,
     resource_variables,
     variables_prefix,
@@ -32,6 +31,7 @@ from spank_qrmi.redaction import MASK, shown_value
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.state.user_limits import UserLimits
+from spank_qrmi.time_limit import timeout_seconds_of_job
 from spank_qrmi.trust.files import warn_or_refuse
 
 log = logging.getLogger(__name__)
@@ -214,7 +214,7 @@ def _variables_to_set(
     variables += list_variables([each.resource for each in acquired])
     for each in acquired:
         # A service may refuse a task that could take longer than the session that it runs in.
-        timeout_seconds = job_timeout_seconds(
+        timeout_seconds = timeout_seconds_of_job(
             request.time_limit_minutes,
             CLIENTS[each.resource.type].longest_task_seconds,
             each.longest_seconds,

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from spank_qrmi.clients import CLIENTS, keys_alike
-from spank_qrmi.clients.base import UNLIMITED_SECONDS
 from spank_qrmi.clients.request import base_url, plain_url
 from spank_qrmi.configuration.qrmi_config import Resource
 
@@ -125,13 +124,6 @@ def _is_same(value: str, site_value: str) -> bool:
     """Return whether a value of the user's is the site's, or another spelling of its URL."""
     url = plain_url(site_value)
     return value == site_value or (url is not None and plain_url(value) == url)
-
-
-def job_timeout_seconds(time_limit_minutes: int | None, *longest_seconds: int | None) -> int:
-    """Return the time limit in seconds, at most each of `longest_seconds` and UNLIMITED_SECONDS."""
-    seconds = None if time_limit_minutes is None else time_limit_minutes * 60
-    limits = (seconds, *longest_seconds, UNLIMITED_SECONDS)
-    return min(each for each in limits if each is not None)
 
 
 def common_variables(job_id: int, uid: int) -> list[tuple[str, str]]:

@@ -21,11 +21,11 @@ from spank_qrmi.configuration.qrun_credentials import load_credentials
 from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_arguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.job.environment import job_timeout_seconds
 from spank_qrmi.job.step import check_node_variables, open_network
 from spank_qrmi.network.calls import QuantumJobs
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request, Verdict
+from spank_qrmi.time_limit import timeout_seconds_of_job
 from spank_qrmi.trust.files import warn_or_refuse
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def _variables_of_options(request: Request) -> dict[str, str]:
     given = {name: value for name, value in options.items() if value}
     if not given:
         return {}
-    seconds = job_timeout_seconds(request.time_limit_minutes, LONGEST_JOB_SECONDS)
+    seconds = timeout_seconds_of_job(request.time_limit_minutes, LONGEST_JOB_SECONDS)
     return {**given, names.TIMEOUT_SECONDS: str(seconds)}
 
 

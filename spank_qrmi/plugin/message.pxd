@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # The plugin's side of the message format that spank_qrmi/protocol.py defines: how a request is
-# written and an answer read. Nothing of an answer is trusted: lengths, names and bytes are checked
-# here before anything else sees them.
+# written and an answer read, and the limits of both, which stand here too. Nothing of an answer is
+# trusted: lengths, names and bytes are checked here before anything else sees them.
 
 from libc.stdint cimport uint32_t
 from libc.stdio cimport snprintf

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Comma separated lists of names, read in place: spaces around a name and empty places do not count.
+# What `--qpu` may hold and how much: comma separated lists of names, read in place. Spaces around a
+# name and empty places do not count.
 
 from libc.string cimport memcmp, strcspn, strlen
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from spank_qrmi.clients import qrun_variables as names
-from spank_qrmi.clients.base import UNLIMITED_SECONDS
 from spank_qrmi.clients.qrun_service import QrunSettings
 from spank_qrmi.clients.quantum_system import LONGEST_JOB_SECONDS
 from spank_qrmi.errors import VariableError
 from spank_qrmi.numbers_in_text import parse_number
+from spank_qrmi.time_limit import UNLIMITED_SECONDS
 
 _JOB_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,256}")
 _LONGEST_NAME = 256

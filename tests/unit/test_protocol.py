@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The message format from the worker's side: what is read whole, and what is refused."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from spank_qrmi.protocol import (
     ALWAYS_UNDERSTOOD,
     MAX_MESSAGE_BYTES,
     MAX_PAYLOAD_BYTES,
+    MAX_VARIABLE_NAME_BYTES,
     PREAMBLE,
     VERSION,
     AnswerTag,
@@ -22,6 +25,8 @@ from spank_qrmi.protocol import (
 )
 from tests.unit.conversation import encode_request, in_pieces, joined, read_request
 from tests.unit.outcomes import outcome_of
+
+MESSAGE_PXD = Path(__file__).parents[2] / "spank_qrmi" / "plugin" / "message.pxd"
 
 WHOLE = Request(
     verb=Verb.ACQUIRE,
@@ -163,3 +168,14 @@ def test_longest_record_is_written_and_read() -> None:
 def test_secrets_are_left_out_of_repr() -> None:
     assert "QRMI_X" not in repr(WHOLE)
     assert "--env" not in repr(WHOLE)
+
+
+def test_plugin_has_the_same_limits() -> None:
+    text = MESSAGE_PXD.read_text()
+    products = dict(re.findall(r"^    (MAX_\w+) = ([\d *+]+)$", text, re.MULTILINE))
+    limits = {name: eval(product) for name, product in products.items()}
+    assert limits == {
+        "MAX_PAYLOAD_BYTES": MAX_PAYLOAD_BYTES,
+        "MAX_MESSAGE_BYTES": MAX_MESSAGE_BYTES,
+        "MAX_NAME_BYTES": MAX_VARIABLE_NAME_BYTES,
+    }

@@ -11,7 +11,6 @@ from spank_qrmi.job.environment import (
     collect_variables,
     common_variables,
     export_variable,
-    job_timeout_seconds,
     list_variables,
     resource_variables,
 )
@@ -52,22 +51,6 @@ def test_token_of_another_job_is_ignored() -> None:
     assert {job_id: variables.user for job_id, variables in found.items()} == {
         job_id: {"QRMI_KEY": "mine", **(own if taken else {})} for job_id, taken in is_taken.items()
     }
-
-
-def test_time_limit_in_seconds() -> None:
-    limits = {
-        (60, None): 3600,
-        (60, 1800): 1800,
-        (30, 1800): 1800,
-        (29, 1800): 1740,
-        (0, None): 0,
-        (None, None): 4294967295,
-        (None, 1800): 1800,
-        (60, None, 1800): 1800,
-        (60, 1800, 7200): 1800,
-        (0xFFFFFFF0, None): 4294967295,
-    }
-    assert {limit: job_timeout_seconds(*limit) for limit in limits} == limits
 
 
 def test_every_job_learns_its_id_and_user() -> None:
