@@ -109,6 +109,7 @@ def asking_as(vendor: Vendor) -> AnswersOf:
     def ask(http: HttpClient) -> Iterator[Callable[[], object]]:
         client = asking(vendor.client(), http)
         yield client.check_accessible
+        yield client.full_status
         yield lambda: _check_session_id(client.acquire())
         yield lambda: client.release("a-session")
 

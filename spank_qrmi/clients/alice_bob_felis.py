@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from spank_qrmi.clients.base import Exchange, ReadTo, Settings, UnheldClient, path_segment
 from spank_qrmi.clients.key_service import KeyService
+from spank_qrmi.clients.status import QpuState, QpuStatus, state_of_word
 from spank_qrmi.errors import AcquisitionError, QrmiError
 
 _ENDPOINT = "QRMI_AB_FELIS_BASE_ENDPOINT"
@@ -27,6 +28,7 @@ class AliceBobFelis(UnheldClient):
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {_ENDPOINT: (_API_KEY,)}
 
     def __init__(self, settings: Settings) -> None:
+        self.resource_name = settings.resource_name
         service = KeyService.from_settings(settings, _ENDPOINT, _API_KEY, "Authorization", "Basic ")
         self._service = replace(service, secrets=(_password(settings),))
         # Colons, which no name of a variable can have, are written as underscores.
@@ -34,22 +36,24 @@ class AliceBobFelis(UnheldClient):
         self._target = name.replace("_", ":", 2).upper()
         self._path = f"/v1/targets/{path_segment(self._target)}"
 
-    def check_accessible(self, exchange: Exchange) -> None:
-        """Return if the target's health is OK (Felis, GET /v1/targets/{target}/health).
+    def status(self, exchange: Exchange) -> QpuStatus:
+        """Ask for the target's health (Felis, GET /v1/targets/{target}/health).
 
         A service that does not tell health takes jobs for every target that it does not deny.
         """
         response = self._service.get(exchange, f"{self._path}/health")
         if response.status == HTTPStatus.NOT_FOUND:
             self._check_known(exchange)
-            return
+            return QpuStatus(QpuState.ONLINE, "the service tells no health")
         self._service.check_success(response)
         health = response.shown(response.json_value(self._service.endpoint_variable))
         if health == "OK":
-            self._service.conclude("", "its health is OK")
-            return
-        problem = f"the target's health is {health or 'not given'}"
-        self._service.conclude(problem, self._closure(exchange))
+            return QpuStatus(QpuState.ONLINE, "its health is OK")
+        closure = self._closure(exchange)
+        return QpuStatus(
+            QpuState.PAUSED if closure else state_of_word(health),
+            f"the target's health is {health or 'not given'}{f' ({closure})' if closure else ''}",
+        )
 
     def _check_known(self, exchange: Exchange) -> None:
         """Raise AcquisitionError if the service's list of targets lacks this one."""
@@ -62,7 +66,6 @@ class AliceBobFelis(UnheldClient):
                 raise AcquisitionError(
                     f"the service knows no target {self._target}, but {known or 'none at all'}"
                 )
-        self._service.conclude("", "the service tells no health")
 
     def _closure(self, exchange: Exchange) -> str:
         """Return what the newest entry on the target's availability says, if it is a closure."""

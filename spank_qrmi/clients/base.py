@@ -4,6 +4,7 @@
 A client knows its vendor's exchanges and variables, nothing of Slurm, jobs or processes.
 """
 
+import logging
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +15,13 @@ from uuid import uuid4
 
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.request import base_url, is_header_value
+from spank_qrmi.clients.status import QpuStatus
 from spank_qrmi.clients.tokens import Login, TokenSource
 from spank_qrmi.errors import AcquisitionError, QrmiError
+
+log = logging.getLogger(__name__)
+
+_NOTHING_MORE = "nothing more is told"
 
 
 def path_segment(text: str) -> str:
@@ -139,6 +145,8 @@ class Client(Protocol):
     resource's name, which the caller puts in front.
     """
 
+    resource_name: str
+
     keys: ClassVar[Mapping[str, ReadTo]]
     """Every key of its settings that it reads, or the vendor's client in a job."""
 
@@ -159,11 +167,22 @@ class Client(Protocol):
         """Check the settings, without any request; raise AcquisitionError if one is missing."""
 
     @abstractmethod
-    def check_accessible(self, exchange: Exchange) -> None:
-        """Ask whether jobs can run there now; raise AcquisitionError with the reason if not.
+    def status(self, exchange: Exchange) -> QpuStatus:
+        """Return whether jobs can run there now, and what else the service tells with that.
 
-        May be called while another thread acquires.
+        May be called while another thread acquires. Raises AcquisitionError for a refusal.
         """
+
+    def full_status(self, exchange: Exchange) -> QpuStatus:
+        """Return the status with what takes further requests, which no job waits for."""
+        return self.status(exchange)
+
+    def check_accessible(self, exchange: Exchange) -> None:
+        """Ask whether jobs can run there now; raise AcquisitionError with the reason if not."""
+        status = self.status(exchange)
+        if status.problem:
+            raise AcquisitionError(status.problem)
+        log.debug("name(%s): accessible: %s", self.resource_name, status.text or _NOTHING_MORE)
 
     @abstractmethod
     def acquire(self, exchange: Exchange) -> str:

@@ -7,6 +7,7 @@ user's program's business.
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from spank_qrmi.at_once import begin
@@ -15,7 +16,8 @@ from spank_qrmi.clients.http import RequestOptions
 from spank_qrmi.clients.ibm import SERVICE_KEYS, IbmService, endpoints_of
 from spank_qrmi.clients.quantum_system import LONGEST_JOB_SECONDS
 from spank_qrmi.clients.response import whole_number
-from spank_qrmi.errors import AcquisitionError, QrmiError
+from spank_qrmi.clients.status import QpuState, QpuStatus
+from spank_qrmi.errors import QrmiError
 
 _ACCESSIBLE_STATUSES = frozenset({"online"})
 
@@ -45,13 +47,14 @@ class DirectAccess(UnheldClient):
     longest_task_seconds = LONGEST_JOB_SECONDS
 
     def __init__(self, settings: Settings) -> None:
+        self.resource_name = settings.resource_name
         self._service = IbmService.from_settings(settings, prefix=self.prefix)
         self.login = self._service.login
         self._path = f"/v1/backends/{path_segment(settings.resource_name)}"
 
-    def check_accessible(self, exchange: Exchange) -> None:
-        """Return if the backend is online (Direct Access REST, GET /v1/backends/{name})."""
-        self._service.check_backend(exchange, self._path, _ACCESSIBLE_STATUSES)
+    def status(self, exchange: Exchange) -> QpuStatus:
+        """Ask if the backend is online (Direct Access REST, GET /v1/backends/{name})."""
+        return self._service.backend_status(exchange, self._path, _ACCESSIBLE_STATUSES)
 
 
 class IbmQuantumSystem(DirectAccess):
@@ -61,23 +64,25 @@ class IbmQuantumSystem(DirectAccess):
     keys = _keys(prefix, "S3_ENDPOINT_FOR_QSAPI")
     sent_to = endpoints_of(prefix)
 
-    def check_accessible(self, exchange: Exchange) -> None:
-        """Return if the backend is online and has a lane for jobs (GET …/lanes)."""
-        has_no_lane = begin(lambda: self._has_no_lane(exchange))
+    def status(self, exchange: Exchange) -> QpuStatus:
+        """Ask if the backend is online and how many lanes it has for jobs (GET …/lanes)."""
+        lane_count = begin(lambda: self._lane_count(exchange))
         try:
-            super().check_accessible(exchange)
+            status = super().status(exchange)
         finally:
             # No request outlives the check.
-            is_busy = has_no_lane()
-        if is_busy:
-            raise AcquisitionError("busy: the backend has no lane for jobs of workload managers")
+            lanes = lane_count()
+        if status.is_online and lanes == 0:
+            reason = "the backend has no lane for jobs of workload managers"
+            return replace(status, state=QpuState.BUSY, reason=reason, total_slots=0)
+        return replace(status, total_slots=lanes)
 
-    def _has_no_lane(self, exchange: Exchange) -> bool:
+    def _lane_count(self, exchange: Exchange) -> int | None:
         # Older services have no such route, and a backend that is online works without the answer.
         with contextlib.suppress(QrmiError):
             once = RequestOptions(share=_LANES_SHARE, max_tries=1)
             path = f"{self._path}/lanes"
             response = self._service.request(exchange, "GET", path, is_repeatable=True, **once)
             ours = response.json_object().get("hpc_workload_manager")
-            return isinstance(ours, dict) and whole_number(ours.get("lanes")) == 0
-        return False
+            return whole_number(ours.get("lanes")) if isinstance(ours, dict) else None
+        return None

@@ -4,23 +4,20 @@
 What they are asked is their clients' business.
 """
 
-import logging
 from binascii import b2a_base64
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from spank_qrmi.clients.base import Exchange, Settings
 from spank_qrmi.clients.http import HttpClient, RequestOptions
 from spank_qrmi.clients.response import Response, whole_number
+from spank_qrmi.clients.status import QpuState, QpuStatus, state_of_word
 from spank_qrmi.clients.tokens import Login
 from spank_qrmi.errors import AcquisitionError, AuthenticationError, QrmiError, ServiceError
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
-
-log = logging.getLogger(__name__)
 
 SERVICE_KEYS = ("ENDPOINT", "IAM_ENDPOINT", "IAM_APIKEY", "SERVICE_CRN")
 """What `IbmService.from_settings` reads, without the prefix."""
@@ -157,31 +154,35 @@ class IbmService:
             text = f"{error}; check {' and '.join(self.login_variables)}"
             raise AuthenticationError(text, status=error.status) from error
 
-    def check_backend(
-        self, exchange: Exchange, path: str, accessible_statuses: frozenset[str], share: float = 1.0
-    ) -> None:
-        """Return if the backend described at `path` has one of these statuses, and is not locked.
+    def backend_status(
+        self, exchange: Exchange, path: str, online_words: frozenset[str], share: float = 1.0
+    ) -> QpuStatus:
+        """Return the status of the backend described at `path`, online with one of these words.
 
-        Raises AcquisitionError with the service's reason, ServiceError if there is no response.
+        Raises AcquisitionError for a refusal, ServiceError if there is no response.
         """
-        response = self._backend_response(exchange, path, share)
-        backend = response.json_object(self.endpoint_variable)
-        status, told = backend.get("status"), _told(response, backend)
-        if not isinstance(status, str) or status.lower() not in accessible_statuses:
-            shown = response.shown(status)
-            state = f"backend is {shown}" if shown else "service gives no status of the backend"
-            raise AcquisitionError(f"not accessible: the {state}{told}")
-        if backend.get("locked") is True:
-            raise AcquisitionError(f"busy: the backend is locked{told}")
-        log.debug("%s: the backend is %s%s", response.source, response.shown(status), told)
-
-    def _backend_response(self, exchange: Exchange, path: str, share: float) -> Response:
         try:
-            response = self.request(exchange, "GET", path, is_repeatable=True, share=share)
+            response = self._backend_response(exchange, path, share)
         except ServiceError as error:
             if error.status == HTTPStatus.LOCKED:
-                error.args = (f"busy: the backend is reserved; {error}",)
+                return QpuStatus(QpuState.BUSY, f"the backend is reserved; {error}")
             raise
+        backend = response.json_object(self.endpoint_variable)
+        word = response.shown(backend.get("status"))
+        state = f"backend is {word}" if word else "service gives no status of the backend"
+        message = response.shown(backend.get("message"))
+        status = QpuStatus(
+            QpuState.ONLINE if word.lower() in online_words else state_of_word(word),
+            f"the {state}{f': {message}' if message else ''}",
+            waiting_jobs=whole_number(backend.get("length_queue")),
+        )
+        if status.is_online and backend.get("locked") is True:
+            reason = f"the backend is locked{f': {message}' if message else ''}"
+            return replace(status, state=QpuState.BUSY, reason=reason)
+        return status
+
+    def _backend_response(self, exchange: Exchange, path: str, share: float) -> Response:
+        response = self.request(exchange, "GET", path, is_repeatable=True, share=share)
         if response.status == HTTPStatus.NOT_FOUND:
             raise AcquisitionError(
                 f"{self.refusal_text(response)}; there is no backend of this name, or "
@@ -217,12 +218,3 @@ class IbmService:
         if status == HTTPStatus.FORBIDDEN:
             return f"; the client in {credentials} may not use the service"
         return ""
-
-
-def _told(response: Response, backend: Mapping[str, object]) -> str:
-    """Return what a backend's document says beside its status: a reason, how many jobs wait."""
-    reason, waiting = (
-        response.shown(backend.get("message")),
-        whole_number(backend.get("length_queue")),
-    )
-    return (f": {reason}" if reason else "") + (f"; {waiting} jobs wait" if waiting else "")

@@ -10,18 +10,21 @@ from typing import ClassVar
 
 from spank_qrmi.clients.base import Exchange, ReadTo, Settings, UnheldClient, path_segment
 from spank_qrmi.clients.key_service import KeyService
-from spank_qrmi.clients.response import Response, error_code
-from spank_qrmi.errors import AcquisitionError
+from spank_qrmi.clients.response import Response, error_code, whole_number
+from spank_qrmi.clients.status import QpuState, QpuStatus, state_of_word
 
 _ENDPOINT = "QRMI_IQM_ISA_ENDPOINT"
 _TOKEN = "QRMI_IQM_ISA_TOKEN"  # noqa: S105 (a name)
 _ONLINE = "online"
 
-_REFUSALS: Mapping[str, str] = {
-    "timeslot_required": "busy: it is reserved for those who have booked a timeslot",
-    "no_booked_timeslots": "busy: it is reserved, and no timeslot of yours is booked now",
-    "quota_exceeded": "not accessible: the account's quota is used up",
-    "not_enough_credits": "not accessible: the account has not enough credits",
+_REFUSALS: Mapping[str, tuple[QpuState, str]] = {
+    "timeslot_required": (QpuState.BUSY, "it is reserved for those who have booked a timeslot"),
+    "no_booked_timeslots": (
+        QpuState.BUSY,
+        "it is reserved, and no timeslot of yours is booked now",
+    ),
+    "quota_exceeded": (QpuState.OFFLINE, "the account's quota is used up"),
+    "not_enough_credits": (QpuState.OFFLINE, "the account has not enough credits"),
 }
 """By the server's code, why a token that is good is refused all the same."""
 
@@ -33,6 +36,7 @@ class IqmServer(UnheldClient):
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {_ENDPOINT: (_TOKEN,)}
 
     def __init__(self, settings: Settings) -> None:
+        self.resource_name = settings.resource_name
         self._service = KeyService.from_settings(
             settings, _ENDPOINT, _TOKEN, "Authorization", "Bearer "
         )
@@ -40,18 +44,24 @@ class IqmServer(UnheldClient):
         name = ":".join(settings.resource_name.rsplit("_", 1))
         self._path = f"/api/v1/quantum-computers/{path_segment(name).replace('%3A', ':')}"
 
-    def check_accessible(self, exchange: Exchange) -> None:
-        """Return if it is online and healthy (IQM Server, GET /api/v1/quantum-computers/{name})."""
+    def status(self, exchange: Exchange) -> QpuStatus:
+        """Ask if it is online and healthy (IQM Server, GET /api/v1/quantum-computers/{name})."""
         response = self._service.get(exchange, self._path)
         code = None if response.is_success else error_code(response)
         if isinstance(code, str) and code in _REFUSALS:
+            state, reason = _REFUSALS[code]
             text = f"{response.source} answered {response.status_text()}"
-            raise AcquisitionError(f"{_REFUSALS[code]}: {text}")
+            return QpuStatus(state, f"{reason}: {text}")
         self._service.check_success(response)
         document = response.json_object(self._service.endpoint_variable)
         health = _health(document)
-        facts = {"waiting jobs": document.get("queue_length"), "as of": health.get("updated_at")}
-        self._service.conclude(_problem(response, document, health), response.shown_facts(facts))
+        state, reason = _state(response, document, health)
+        return QpuStatus(
+            state,
+            reason,
+            waiting_jobs=whole_number(document.get("queue_length")),
+            facts_at=response.shown(health.get("updated_at")),
+        )
 
 
 def _health(document: Mapping[str, object]) -> Mapping[str, object]:
@@ -62,14 +72,18 @@ def _health(document: Mapping[str, object]) -> Mapping[str, object]:
     return health if isinstance(health, dict) else {}
 
 
-def _problem(
+def _state(
     response: Response, document: Mapping[str, object], health: Mapping[str, object]
-) -> str:
-    """Return why the quantum computer is not accessible, or nothing."""
-    states = (document.get(key) for key in ("operational", "operational_status"))
-    state = next((each for each in states if each is not None), _ONLINE)
-    if state != _ONLINE:
-        return f"the quantum computer's state is {response.shown(state) or 'not given'}"
+) -> tuple[QpuState, str]:
+    """Return the state, and why it is not online."""
+    words = (document.get(key) for key in ("operational", "operational_status"))
+    word = next((each for each in words if each is not None), _ONLINE)
+    if word != _ONLINE:
+        shown = response.shown(word)
+        return state_of_word(shown), f"the quantum computer's state is {shown or 'not given'}"
     if "healthy" not in health:
-        return "the service tells no health of the quantum computer, as during maintenance"
-    return "" if health["healthy"] is True else "the quantum computer is not healthy"
+        reason = "the service tells no health of the quantum computer, as during maintenance"
+        return QpuState.PAUSED, reason
+    if health["healthy"] is not True:
+        return QpuState.OFFLINE, "the quantum computer is not healthy"
+    return QpuState.ONLINE, ""

@@ -4,7 +4,6 @@
 What they are asked is their clients' business.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -18,8 +17,6 @@ from spank_qrmi.errors import AcquisitionError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class KeyService:
@@ -28,7 +25,6 @@ class KeyService:
     Both come from the variables that are named beside them. `secrets` are what else no text shows.
     """
 
-    resource_name: str
     endpoint_url: str
     endpoint_variable: str
     headers: Mapping[str, str] = field(repr=False)
@@ -44,7 +40,6 @@ class KeyService:
         Raises the settings' error if one of them is missing or cannot be sent.
         """
         return cls(
-            settings.resource_name,
             settings.require_url(endpoint_key),
             settings.variable(endpoint_key),
             {header: f"{scheme}{settings.require_header_value(key)}"},
@@ -87,9 +82,3 @@ class KeyService:
         raise AcquisitionError(
             f"{response.source} answered {response.status_text()}{hints.get(response.status, '')}"
         )
-
-    def conclude(self, problem: str, facts: str) -> None:
-        """Raise AcquisitionError for a problem, with what else the service tells; else log that."""
-        if problem:
-            raise AcquisitionError(f"not accessible: {problem}{f' ({facts})' if facts else ''}")
-        log.debug("name(%s): accessible (%s)", self.resource_name, facts or "nothing more is told")

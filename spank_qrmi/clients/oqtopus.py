@@ -10,6 +10,8 @@ from typing import ClassVar
 
 from spank_qrmi.clients.base import Exchange, ReadTo, Settings, UnheldClient, path_segment
 from spank_qrmi.clients.key_service import KeyService
+from spank_qrmi.clients.response import whole_number
+from spank_qrmi.clients.status import QpuState, QpuStatus, state_of_word
 
 _URL_KEY = "QRMI_OQTOPUS_URL"
 _TOKEN_KEY = "QRMI_OQTOPUS_API_TOKEN"  # noqa: S105 (a name)
@@ -30,21 +32,21 @@ class Oqtopus(UnheldClient):
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {_URL_KEY: (_TOKEN_KEY,)}
 
     def __init__(self, settings: Settings) -> None:
+        self.resource_name = settings.resource_name
         self._service = KeyService.from_settings(settings, _URL_KEY, _TOKEN_KEY, "q-api-token")
         self._path = f"/devices/{path_segment(settings.resource_name)}"
 
-    def check_accessible(self, exchange: Exchange) -> None:
-        """Return if the device is available (OQTOPUS Cloud, GET /devices/{name})."""
+    def status(self, exchange: Exchange) -> QpuStatus:
+        """Ask for the device, which is `available` or not (OQTOPUS Cloud, GET /devices/{name})."""
         response = self._service.get(exchange, self._path)
         self._service.check_success(response)
         device = response.json_object(self._service.endpoint_variable)
-        facts = {
-            "available again at": device.get("available_at"),
-            "waiting jobs": device.get("n_pending_jobs"),
-            "calibrated at": device.get("calibrated_at"),
-        }
-        status = response.shown(device.get("status"))
-        problem = f"the device's status is {status or 'not given'}"
-        self._service.conclude(
-            "" if status == "available" else problem, response.shown_facts(facts)
+        word = response.shown(device.get("status"))
+        is_available = word == "available"
+        return QpuStatus(
+            QpuState.ONLINE if is_available else state_of_word(word),
+            "" if is_available else f"the device's status is {word or 'not given'}",
+            waiting_jobs=whole_number(device.get("n_pending_jobs")),
+            calibrated_at=response.shown(device.get("calibrated_at")),
+            available_at=response.shown(device.get("available_at")),
         )

@@ -5,12 +5,12 @@ Owns its variables (QRMI_PASQAL_CLOUD_BASE_URL and …_IF_DOWN) and the one ques
 which needs no credentials; the other QRMI_PASQAL_CLOUD_* variables are the user's program's.
 """
 
-import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import ClassVar
 
 from spank_qrmi.clients.base import Exchange, ReadTo, Settings, UnheldClient
+from spank_qrmi.clients.status import QpuState, QpuStatus, state_of_word
 from spank_qrmi.errors import AcquisitionError
 
 _BASE_URL_KEY = "QRMI_PASQAL_CLOUD_BASE_URL"
@@ -18,8 +18,6 @@ _DEFAULT_BASE_URL = "https://apis.pasqal.cloud"
 _IF_DOWN_KEY = "QRMI_PASQAL_CLOUD_IF_DOWN"
 _ACCEPT, _REFUSE = "accept", "refuse"
 _PROGRAM_KEYS = ("PROJECT_ID", "AUTH_TOKEN", "AUTH_ENDPOINT", "CLIENT_ID", "CLIENT_SECRET")
-
-log = logging.getLogger(__name__)
 
 
 class PasqalCloud(UnheldClient):
@@ -34,6 +32,7 @@ class PasqalCloud(UnheldClient):
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = {_BASE_URL_KEY: ()}
 
     def __init__(self, settings: Settings) -> None:
+        self.resource_name = settings.resource_name
         self._device_type = settings.resource_name.upper()
         is_default = settings.get(_BASE_URL_KEY) is None
         self._base_url = _DEFAULT_BASE_URL if is_default else settings.require_url(_BASE_URL_KEY)
@@ -44,8 +43,8 @@ class PasqalCloud(UnheldClient):
                 f"{settings.variable(_IF_DOWN_KEY)} must be {_ACCEPT} or {_REFUSE}"
             )
 
-    def check_accessible(self, exchange: Exchange) -> None:
-        """Return if the device is active (Pasqal Cloud, GET /core-fast/api/v1/devices).
+    def status(self, exchange: Exchange) -> QpuStatus:
+        """Ask if the device is active (Pasqal Cloud, GET /core-fast/api/v1/devices).
 
         One that is down for a while takes jobs and runs them later, unless that is to be refused.
         """
@@ -66,12 +65,14 @@ class PasqalCloud(UnheldClient):
         if not devices:
             raise AcquisitionError(f"the service knows no device of type {self._device_type}")
         device = devices[0]
-        if device.get("availability") != "ACTIVE":
-            shown = response.shown(device.get("availability")) or "not given"
-            raise AcquisitionError(f"not accessible: the device's availability is {shown}")
-        if device.get("status", "UP") != "UP":
-            shown = response.shown(device.get("status")) or "not given"
-            text = f"the device's status is {shown}"
-            if self._if_down == _REFUSE:
-                raise AcquisitionError(f"not accessible: {text}")
-            log.info("name(%s): %s: its jobs may wait", self._device_type, text)
+        availability = response.shown(device.get("availability"))
+        if availability != "ACTIVE":
+            reason = f"the device's availability is {availability or 'not given'}"
+            return QpuStatus(state_of_word(availability), reason)
+        if device.get("status", "UP") == "UP":
+            return QpuStatus(QpuState.ONLINE)
+        status = response.shown(device.get("status"))
+        reason = f"the device's status is {status or 'not given'}"
+        if self._if_down == _REFUSE:
+            return QpuStatus(state_of_word(status), reason)
+        return QpuStatus(QpuState.ONLINE, f"{reason}: its jobs may wait")

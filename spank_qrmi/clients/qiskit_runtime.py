@@ -17,6 +17,7 @@ from spank_qrmi.clients.base import Client, Exchange, Hold, ReadTo, Settings, pa
 from spank_qrmi.clients.http import RequestOptions
 from spank_qrmi.clients.ibm import SERVICE_KEYS, IbmService, endpoints_of
 from spank_qrmi.clients.response import Response
+from spank_qrmi.clients.status import QpuStatus
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.numbers_in_text import parse_number
 
@@ -70,6 +71,7 @@ class QiskitRuntime(Client):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.resource_name = settings.resource_name
         self._service = IbmService.from_settings(settings, prefix=self.prefix)
         self.login = self._service.login
         self._path = f"/backends/{path_segment(settings.resource_name)}/status"
@@ -80,10 +82,12 @@ class QiskitRuntime(Client):
         # A session that the user brought is the user's to end.
         self.hold = None if any(map(settings.get, self._preset_keys)) else self._session_hold()
 
-    def check_accessible(self, exchange: Exchange) -> None:
-        """Return if the backend is active (Qiskit Runtime REST, GET /backends/{name}/status)."""
+    def status(self, exchange: Exchange) -> QpuStatus:
+        """Ask if the backend is active (Qiskit Runtime REST, GET /backends/{name}/status)."""
         # Closing what was opened meanwhile must have time left even if the response never comes.
-        self._service.check_backend(exchange, self._path, _ACCESSIBLE_STATUSES, _CHECK_SHARE)
+        return self._service.backend_status(
+            exchange, self._path, _ACCESSIBLE_STATUSES, _CHECK_SHARE
+        )
 
     def acquire(self, exchange: Exchange) -> str:
         """Open a session, or take the one that the user named (POST /sessions, GET /sessions/{id}).

@@ -16,8 +16,14 @@ from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Exchange, Hold, Settings
 from spank_qrmi.clients.qrun_service import quantum_system_from
 from spank_qrmi.clients.quantum_system import QuantumSystem
+from spank_qrmi.clients.status import QpuStatus
 from spank_qrmi.errors import ProtocolError, ServiceError
-from spank_qrmi.network.messages import NONSENSE, parse_acquisition_token
+from spank_qrmi.network.messages import (
+    NONSENSE,
+    parse_acquisition_token,
+    status_fields,
+    status_from_fields,
+)
 
 Subject = Client | QuantumSystem
 
@@ -37,6 +43,7 @@ class Call(str, Enum):
 
     LOG_IN = "log in"
     CHECK = "check"
+    STATUS = "status"
     ACQUIRE = "acquire"
     RELEASE = "release"
     REMOVE = "remove"
@@ -51,6 +58,7 @@ def _log_in(exchange: Exchange, subject: Subject) -> None:
 CALLS: Mapping[Call, Callable[..., list[str] | None]] = {
     Call.LOG_IN: _log_in,
     Call.CHECK: lambda exchange, client: client.check_accessible(exchange),
+    Call.STATUS: lambda exchange, client: status_fields(client.full_status(exchange)),
     Call.ACQUIRE: lambda exchange, client: [client.acquire(exchange)],
     Call.RELEASE: lambda exchange, client, token, was_told: (
         ["1"] if client.release(exchange, token, was_told=was_told == "1") else []
@@ -77,6 +85,13 @@ class ResourceCalls:
     def check_accessible(self) -> None:
         """Ask whether jobs can run there now."""
         self.ask(Call.CHECK)
+
+    def full_status(self) -> QpuStatus:
+        """Return all that the service tells of the resource, without taking it."""
+        try:
+            return status_from_fields(self.ask(Call.STATUS))
+        except ProtocolError:
+            raise ServiceError(NONSENSE) from None
 
     def acquire(self) -> str:
         """Take the resource; return the acquisition token."""

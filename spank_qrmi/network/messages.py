@@ -12,6 +12,7 @@ in it can be taken for another type.
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
+from spank_qrmi.clients.status import QpuState, QpuStatus
 from spank_qrmi.errors import (
     AcquisitionError,
     AuthenticationError,
@@ -22,6 +23,7 @@ from spank_qrmi.errors import (
     VariableError,
 )
 from spank_qrmi.numbers_in_text import parse_number
+from spank_qrmi.redaction import printable
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 """What the worker asks: a resource's variables, as many as a job may bring."""
@@ -36,6 +38,7 @@ MAX_FIELDS = 200_000
 MAX_TEXT_LENGTH = 4000
 
 _NUMBER_BYTES = 4
+_LARGEST_COUNT = 10**9
 _CHUNK_BYTES = 65536
 
 
@@ -161,6 +164,40 @@ def error_from_fields(fields: Sequence[str]) -> QrmiError:
         error.may_have_acted = bool(may_have_acted)
         error.token = parse_acquisition_token(token) if token else None
     return error
+
+
+def status_fields(status: QpuStatus) -> list[str]:
+    """Return a status as its state, its numbers (nothing for what is not told) and its texts."""
+    numbers = (status.waiting_jobs, status.free_slots, status.total_slots)
+    return [
+        status.state.value,
+        *("" if number is None else str(number) for number in numbers),
+        *(status.reason, status.calibrated_at, status.available_at, status.facts_at),
+    ]
+
+
+def status_from_fields(fields: Sequence[str]) -> QpuStatus:
+    """Return the status that `status_fields` was given; raise ProtocolError if they tell none."""
+    try:
+        state, *rest = fields
+        waiting_jobs, free_slots, total_slots = (
+            parse_number(text, _LARGEST_COUNT) for text in rest[:3]
+        )
+        reason, calibrated_at, available_at, facts_at = (
+            printable(text[:MAX_TEXT_LENGTH]) for text in rest[3:]
+        )
+        return QpuStatus(
+            QpuState(state),
+            reason,
+            waiting_jobs=waiting_jobs,
+            free_slots=free_slots,
+            total_slots=total_slots,
+            calibrated_at=calibrated_at,
+            available_at=available_at,
+            facts_at=facts_at,
+        )
+    except ValueError as failure:
+        raise ProtocolError("a message tells no status") from failure
 
 
 def parse_acquisition_token(text: str) -> str:

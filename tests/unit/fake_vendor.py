@@ -9,6 +9,7 @@ import pytest
 
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Exchange, Hold, ReadTo, Settings
+from spank_qrmi.clients.status import QpuState, QpuStatus
 
 TYPE = "fake"
 LONGEST_TASK_SECONDS = 1000
@@ -62,19 +63,20 @@ class FakeVendor:
             longest_task_seconds = LONGEST_TASK_SECONDS
 
             def __init__(self, settings: Settings) -> None:
-                self._name = settings.resource_name
-                is_brought = self._name in vendor.brought
-                hold = Hold(f"a hold on {self._name}", vendor.hold_seconds)
+                self.resource_name = settings.resource_name
+                is_brought = self.resource_name in vendor.brought
+                hold = Hold(f"a hold on {self.resource_name}", vendor.hold_seconds)
                 self.hold = None if is_brought else hold
-                vendor.settings[self._name] = settings
-                vendor.do("make", self._name)
+                vendor.settings[self.resource_name] = settings
+                vendor.do("make", self.resource_name)
 
-            def check_accessible(self, exchange: Exchange) -> None:
-                vendor.do("check", self._name)
+            def status(self, exchange: Exchange) -> QpuStatus:
+                vendor.do("check", self.resource_name)
+                return QpuStatus(QpuState.ONLINE)
 
             def acquire(self, exchange: Exchange) -> str:
-                vendor.do("acquire", self._name)
-                return f"token-{self._name}"
+                vendor.do("acquire", self.resource_name)
+                return f"token-{self.resource_name}"
 
             def release(self, exchange: Exchange, token: str, *, was_told: bool = False) -> bool:
                 vendor.do("look again" if was_told else "release", token)

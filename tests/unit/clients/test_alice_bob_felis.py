@@ -106,7 +106,7 @@ def test_service_that_tells_no_health_is_believed_to_take_jobs(
     service = FakeService({HEALTH: reply(404), TARGETS: targets})
     client_of(service).check_accessible()
     assert service.asked == [HEALTH, TARGETS]
-    assert f"name({NAME}): accessible (the service tells no health)" in caplog.messages
+    assert f"name({NAME}): accessible: the service tells no health" in caplog.messages
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,9 @@ def test_each_step_asks_what_it_must_and_no_more(vendor: Vendor) -> None:
         return set(service.asked), result
 
     assert asked_by("check_accessible") == (set(vendor.check), None)
+    asked, status = asked_by("full_status")
+    assert asked >= set(vendor.check)
+    assert status.is_online
     asked, token = asked_by("acquire")
     assert asked == set(vendor.acquire)
     assert asked_by("release", token) == (set(vendor.release), not vendor.release)
@@ -203,7 +206,7 @@ def test_what_every_client_is_given_knows_no_login_of_a_vendor() -> None:
         for name in ("base.py", "tokens.py")
     }
     beside = {path.stem for path in FOLDER.glob("*.py")}
-    assert of_package["base.py"] & beside == {"http", "request", "tokens"}
+    assert of_package["base.py"] & beside == {"http", "request", "status", "tokens"}
     assert of_package["tokens.py"] & beside == {"http", "request", "response"}
 
 

@@ -110,7 +110,7 @@ def test_unusable_answers_are_the_services_errors(answer: httpx.Response | Excep
 
 def test_reserved_backend_is_busy() -> None:
     answer = reply(423, {"errors": [{"code": "1233", "message": "reserved by others"}]})
-    with pytest.raises(ServiceError) as caught:
+    with pytest.raises(AcquisitionError) as caught:
         client_of(FakeService({GET: answer})).check_accessible()
     assert text_of(caught.value) == (
         "busy: the backend is reserved; https://api.test:443/base/v1/backends/ibm_x answered 423 "

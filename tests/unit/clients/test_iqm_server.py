@@ -98,7 +98,7 @@ def test_quantum_computer_that_is_not_accessible_has_a_reason(
 def test_what_an_accessible_one_tells_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     client_of(reply(json={"health": HEALTHY, "queue_length": 4})).check_accessible()
-    expected = f"name(garnet_mock): accessible (waiting jobs 4, as of {UPDATED})"
+    expected = f"name(garnet_mock): accessible: waiting jobs 4, as of {UPDATED}"
     assert expected in caplog.messages
 
 

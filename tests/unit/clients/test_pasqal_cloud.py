@@ -51,10 +51,11 @@ def test_active_device_is_accessible_and_no_credentials_are_sent(base_url: str, 
 def test_device_that_is_down_takes_jobs_unless_the_site_refuses_that(
     status: str | None, shown: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     answer = devices({"availability": "ACTIVE", "status": status})
     client_of(FakeService({GET: answer})).check_accessible()
-    assert f"name(EMU_FREE): the device's status is {shown}: its jobs may wait" in caplog.messages
+    text = f"the device's status is {shown}: its jobs may wait"
+    assert f"name(Emu_Free): accessible: {text}" in caplog.messages
     refusing = client_of(FakeService({GET: answer}), QRMI_PASQAL_CLOUD_IF_DOWN=" Refuse")
     with pytest.raises(AcquisitionError) as caught:
         refusing.check_accessible()

@@ -76,7 +76,7 @@ def test_active_backend_is_accessible() -> None:
         ),
         (
             reply(200, {"status": "paused", "length_queue": 3}),
-            "not accessible: the backend is paused; 3 jobs wait",
+            "not accessible: the backend is paused (waiting jobs 3)",
         ),
         (reply(200, {}), "not accessible: the service gives no status of the backend"),
         (reply(200, {"status": 1}), "not accessible: the service gives no status of the backend"),
@@ -107,8 +107,8 @@ def test_what_the_service_says_of_a_backend_is_logged(caplog: pytest.LogCaptureF
     document = {"status": "active", "message": "available", "length_queue": 3}
     with caplog.at_level("DEBUG", "spank_qrmi"):
         client_of(FakeService({STATUS: reply(200, document)})).check_accessible()
-    text = "https://api.test:443/base/backends/ibm_x/status: the backend is active: available"
-    assert caplog.messages[-1] == f"{text}; 3 jobs wait"
+    text = "the backend is active: available (waiting jobs 3)"
+    assert caplog.messages[-1] == f"name(ibm_x): accessible: {text}"
 
 
 def test_check_that_never_ends_leaves_time_to_close_what_was_opened_meanwhile() -> None:

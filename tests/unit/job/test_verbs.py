@@ -162,6 +162,7 @@ def test_log_tells_what_was_found_and_hides_secrets(node: Node) -> None:
         f"name(a), type({list(CLIENTS).index(TYPE)}) found in qrmi_config",
         "name(a), QRMI_KEY=****",
         "name(a), QRMI_ENDPOINT=https://site",
+        "name(a): accessible: nothing more is told",
     ]
     assert (answer.logged("e"), len(warnings(answer))) == ([], 1)
     assert happened(answer) == [told("acquired", "a")]

@@ -4,6 +4,7 @@
 import pytest
 
 from spank_qrmi.clients.retry import RequestError
+from spank_qrmi.clients.status import QpuState, QpuStatus
 from spank_qrmi.errors import (
     AcquisitionError,
     AuthenticationError,
@@ -26,6 +27,8 @@ from spank_qrmi.network.messages import (
     parse_acquisition_token,
     read_frame,
     require_number,
+    status_fields,
+    status_from_fields,
 )
 from tests.unit.conversation import in_pieces
 from tests.unit.outcomes import outcome_of
@@ -123,3 +126,23 @@ def test_number_is_a_short_one() -> None:
 
 def test_first_field_says_what_it_is() -> None:
     assert read_frame(in_pieces(encode_frame(Report.OPENED), 99), 99) == ["opened"]
+
+
+def test_status_comes_out_as_it_went_in() -> None:
+    full = QpuStatus(QpuState.PAUSED, "off", 0, 1, 3, "yesterday", "tomorrow", "now")
+    for status in (QpuStatus(QpuState.ONLINE), full):
+        assert status_from_fields(status_fields(status)) == status
+
+
+def test_status_is_hostile_until_it_is_read() -> None:
+    told = ["busy", "-1", "x", "9" * 30, "a\nb", "c" * (MAX_TEXT_LENGTH + 1), "", "\x1b[2J"]
+    status = status_from_fields(told)
+    assert (status.waiting_jobs, status.free_slots, status.total_slots) == (None, None, None)
+    assert (status.reason, status.facts_at) == ("a?b", "?[2J")
+    assert len(status.calibrated_at) == MAX_TEXT_LENGTH
+
+
+@pytest.mark.parametrize("fields", [[], ["online"], ["broken", *[""] * 7], ["online", *[""] * 8]])
+def test_what_tells_no_status(fields: list[str]) -> None:
+    with pytest.raises(ProtocolError, match="a message tells no status"):
+        status_from_fields(fields)

@@ -13,6 +13,7 @@ import pytest
 
 from spank_qrmi.clients.base import Hold, Settings
 from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.status import QpuState, QpuStatus
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import (
     AcquisitionError,
@@ -122,9 +123,11 @@ def test_client_is_asked_there(vendor: FakeVendor) -> None:
         client = services.resource_calls(TYPE, SETTINGS)
         assert client.hold == Hold("a hold on a", HOLD_SECONDS)
         client.check_accessible()
+        assert client.full_status() == QpuStatus(QpuState.ONLINE)
         assert client.acquire() == "token-a"
         client.release("token-a")
-    assert vendor.events[1:] == [*("make a", "check a", "acquire a", "release token-a")]
+    asked = ("make a", "check a", "check a", "acquire a", "release token-a")
+    assert vendor.events[1:] == [*asked]
     assert vendor.settings["a"] == SETTINGS
 
 
@@ -149,6 +152,14 @@ def test_what_a_resource_is_told_by_crosses_once(vendor: FakeVendor) -> None:
     assert [frame[3:] for frame in frames if frame[0] == Order.CALL.value] == [
         *(["check", told[2]], ["acquire", told[2]], ["release", told[2], "token-a", ""])
     ]
+
+
+def test_status_that_cannot_be_read_is_the_processs_fault(vendor: FakeVendor) -> None:
+    answer = encode_frame(Report.DONE, "CALL", "bright")
+    with opened(answering(answer)) as network:
+        calls = network.services(Deadline(60), {}).resource_calls(TYPE, SETTINGS)
+        with pytest.raises(ServiceError, match="an answer that cannot be read"):
+            calls.full_status()
 
 
 def test_errors_come_from_there(vendor: FakeVendor) -> None:

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a status says, and how people read it."""
+
+import pytest
+
+from spank_qrmi.clients.status import QpuState, QpuStatus, state_of_word
+
+FULL = QpuStatus(
+    QpuState.PAUSED,
+    "the backend is paused: new cryostat",
+    waiting_jobs=0,
+    free_slots=1,
+    total_slots=3,
+    calibrated_at="2026-11-01",
+    available_at="2026-12-01",
+    facts_at="12:00",
+)
+FULL_FACTS = (
+    "available again at 2026-12-01, waiting jobs 0, free slots 1 of 3, calibrated at 2026-11-01, "
+    "as of 12:00"
+)
+
+
+def test_words_of_services_that_are_not_online() -> None:
+    expected = {
+        "": QpuState.UNKNOWN,
+        "paused": QpuState.PAUSED,
+        "Maintenance": QpuState.PAUSED,
+        "offline": QpuState.OFFLINE,
+        "INACTIVE": QpuState.OFFLINE,
+        "anything": QpuState.OFFLINE,
+    }
+    assert {word: state_of_word(word) for word in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "problem"),
+    [
+        (QpuStatus(QpuState.ONLINE), "", ""),
+        (QpuStatus(QpuState.ONLINE, waiting_jobs=4), "waiting jobs 4", ""),
+        (QpuStatus(QpuState.ONLINE, "active", free_slots=2), "active (free slots 2)", ""),
+        (QpuStatus(QpuState.BUSY, "locked"), "locked", "busy: locked"),
+        (QpuStatus(QpuState.UNKNOWN, "no word"), "no word", "not accessible: no word"),
+        (
+            FULL,
+            f"{FULL.reason} ({FULL_FACTS})",
+            f"not accessible: {FULL.reason} ({FULL_FACTS})",
+        ),
+    ],
+)
+def test_texts_tell_reason_and_facts(status: QpuStatus, text: str, problem: str) -> None:
+    assert (status.text, status.problem) == (text, problem)
