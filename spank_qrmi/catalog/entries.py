@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a catalog tells of each QPU that jobs can ask for."""
+
+from dataclasses import dataclass
+
+from spank_qrmi.clients.status import QpuStatus
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """One QPU; times are Unix seconds.
+
+    `types` are all names by which jobs find it, the entry's own first. It has been in its state
+    `since`; its service last answered at `answered_at`, None if never. `uids` and `gids` are who
+    may use it, users or members of groups; None each where everybody may. `withheld_licenses` of
+    `total_licenses` are kept from jobs, None where its licence is not in slurm.conf.
+    """
+
+    name: str
+    types: tuple[str, ...]
+    status: QpuStatus
+    since: int
+    answered_at: int | None
+    license_name: str
+    total_licenses: int | None = None
+    withheld_licenses: int | None = None
+    uids: tuple[int, ...] | None = None
+    gids: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All QPUs of a configuration as they were at `as_of`; after `valid_until` that is too old."""
+
+    as_of: int
+    valid_until: int
+    entries: tuple[CatalogEntry, ...]
