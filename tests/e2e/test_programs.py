@@ -15,26 +15,43 @@ JOB_SECONDS = 600
 
 SHOTS = 1000
 
+ENDPOINTS_WITH_SESSIONS = {f"QRMI_IBM_{name}_ENDPOINT" for name in ("QRS", "QCS")}
+ENDPOINTS_OF_IBM = {
+    f"QRMI_IBM_{name}_{key}"
+    for name in ("DA", "QS", "QRS", "QCS")
+    for key in ("ENDPOINT", "IAM_ENDPOINT")
+}
 
-def run_program(product: Product, client: str, program: str, qpu: str) -> dict[str, Any]:
-    """Run a program in a job; return the JSON that it prints."""
-    entry = product.entry(qpu)
-    for key, value in entry["environment"].items():
-        # The plugin repairs both for itself; a client would ask for /v1//backends, and fail.
-        if key.endswith(("DA_ENDPOINT", "QRS_ENDPOINT", "IAM_ENDPOINT")):
-            entry["environment"][key] = f" {value}/ "
-    product.write_plugstack(mode="required", config=product.write_config(entry))
-    command = f"{install_client(client) / 'python'} {PROGRAMS / program}"
+IBM_QPUS = [
+    *(("0.18.0", "ibm_torino"), ("0.18.0", "ibm_sherbrooke"), ("newest", "ibm_sherbrooke")),
+    *(("newest", "ibm_kingston"), ("newest", "ibm_marrakesh")),
+]
+"""Clients of the public package, each with QPUs whose types it knows."""
+
+
+def run_program(product: Product, client: str, program: str, *qpus: str) -> dict[str, Any]:
+    """Run a program in a job with these QPUs; return the JSON that it prints."""
+    entries = [product.entry(qpu) for qpu in qpus]
     # A session may live shorter than the job; the service refuses what could outlast it.
-    env = {f"{qpu}_QRMI_IBM_QRS_SESSION_MAX_TTL": "500"}
-    result = product.submit(command, f"--qpu={qpu}", "--time=10", env=env).wait(JOB_SECONDS)
+    limits = {}
+    for entry in entries:
+        environment = entry["environment"]
+        # The plugin repairs them for itself; a client would ask for /v1//backends, and fail.
+        for key in environment.keys() & ENDPOINTS_OF_IBM:
+            environment[key] = f" {environment[key]}/ "
+        for key in environment.keys() & ENDPOINTS_WITH_SESSIONS:
+            limits[f"{entry['name']}_{key.replace('ENDPOINT', 'SESSION_MAX_TTL')}"] = "500"
+    product.write_plugstack(mode="required", config=product.write_config(*entries))
+    command = f"{install_client(client) / 'python'} {PROGRAMS / program}"
+    options = (f"--qpu={','.join(qpus)}", "--time=10")
+    result = product.submit(command, *options, env=limits).wait(JOB_SECONDS)
     assert (result.state, result.exit_code) == ("COMPLETED", "0:0"), result.stderr
     return dict(json.loads(result.stdout))
 
 
 @pytest.mark.parametrize(
     ("client", "qpu"),
-    [("0.18.0", "ibm_torino"), ("0.18.0", "ibm_sherbrooke"), ("newest", "ibm_sherbrooke")],
+    IBM_QPUS,
 )
 def test_bell_circuit_of_a_sampler(product: Product, client: str, qpu: str):
     printed = run_program(product, client, "ibm_sampler.py", qpu)
@@ -47,7 +64,7 @@ def test_bell_circuit_of_a_sampler(product: Product, client: str, qpu: str):
 
 @pytest.mark.parametrize(
     ("client", "qpu"),
-    [("0.18.0", "ibm_torino"), ("0.18.0", "ibm_sherbrooke"), ("newest", "ibm_sherbrooke")],
+    IBM_QPUS,
 )
 def test_bell_circuit_of_an_estimator(product: Product, client: str, qpu: str):
     printed = run_program(product, client, "ibm_estimator.py", qpu)
@@ -75,3 +92,28 @@ def test_program_on_a_target_of_alice_and_bob(product: Product, client: str):
     printed = run_program(product, client, "fixed_result.py", "ab_emu_40q_physical_cats")
 
     assert printed == {"status": "TaskStatus.Completed", "result": "0,3\n"}
+
+
+def test_status_of_the_newer_types_of_ibm(product: Product):
+    printed = run_program(product, "newest", "status.py", "ibm_kingston", "ibm_marrakesh")
+
+    system, service = printed["ibm_kingston"], printed["ibm_marrakesh"]
+    assert (system["status"], system["busy"]) == ("online", False)
+    assert system["capacity"] == {"available_slots": 5, "max_slots": 5}
+    assert (service["status"], service["pending_job_count"]) == ("online", 0)
+    versioned = {
+        each["path"]
+        for each in product.site.requests()
+        if "ibm-api-version" in each["headers_present"]
+    }
+    assert versioned == {"/runtime/api/v1/backends", "/runtime/api/v1/jobs"}
+
+
+@pytest.mark.parametrize("others", [(), ("garnet_mock",)], ids=["alone", "with_another"])
+def test_client_without_its_bridge_has_no_device_of_oqtopus(
+    product: Product, others: tuple[str, ...]
+):
+    printed = run_program(product, "newest", "failure.py", "anemone", *others)
+
+    assert printed == {"error": "failed to load liboqtopus_py_bridge.so: dlopen failed"}
+    assert "GET /oqtopus/devices/anemone" in product.site.asked()
