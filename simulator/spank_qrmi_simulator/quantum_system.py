@@ -25,7 +25,7 @@ from spank_qrmi_simulator.quantum_system_jobs import QuantumSystemJobs
 from spank_qrmi_simulator.site import APP_ID_SECRET, Site
 
 VERSIONS = ("2025-08-01", "2025-08-15")
-OF_NEWER_TYPE = ("ibm_kingston",)
+OF_NEWER_TYPE = ("ibm_kingston", "test_eagle")
 """Backends that are offered by the service's newer name, all others by the older one."""
 LANES_OF_THE_CLOUD = 2
 """Lanes that the service keeps for IBM's cloud; no job of ours runs there."""

@@ -125,6 +125,8 @@ class Site:
             ibm_paused="paused",
             ibm_offline="offline",
             ibm_kingston="online",
+            test_heron="online",
+            test_eagle="online",
         )
         self.qiskit_runtime_backends = _backends(
             ibm_sherbrooke="active",

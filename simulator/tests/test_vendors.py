@@ -93,6 +93,8 @@ def test_direct_access_shows_and_lists_backends(member: httpx.Client) -> None:
         "ibm_paused": "paused",
         "ibm_offline": "offline",
         "ibm_kingston": "online",
+        "test_heron": "online",
+        "test_eagle": "online",
     }
 
 
