@@ -73,12 +73,16 @@ class Site:
         self._client.delete("/faults").raise_for_status()
 
     def set_backend_status(self, name: str, status: str) -> None:
-        """Change what the site says of a backend or device."""
-        self._post(f"/backends/{name}", {"status": status})
+        """Change the status that the site gives of a backend or device."""
+        self.change_backend(name, status=status)
+
+    def change_backend(self, name: str, **changes: object) -> None:
+        """Change what the site says of a backend, device, quantum computer or target."""
+        self._post(f"/backends/{name}", changes)
 
     def hold_jobs(self, backend: str) -> None:
         """Let the jobs of an IBM backend start, and stay in the state Running."""
-        self._post(f"/backends/{backend}", {"holds_jobs": True})
+        self.change_backend(backend, holds_jobs=True)
 
     def add_pending_job(self, session_id: str) -> None:
         """Put a job that waits into a session."""
