@@ -5,27 +5,20 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients.base import UnheldClient
 from spank_qrmi_simulator.site import Site
 from spank_qrmi_simulator.vendors import VENDORS
 
 ARRAY_TASKS = 3
 LONGEST_SCRIPT_SECONDS = 4
 
-_MIXED = (
-    "ibm_sherbrooke",
-    "ibm_brisbane",
-    "ibm_sherbrooke,FRESNEL",
-    "ibm_brisbane,ibm_torino",
-    "ibm_sherbrooke,ibm_brisbane,ibm_torino,FRESNEL",
-    "FRESNEL",
-)
-_OF_OTHER_TYPES = (
-    next(iter(offer.names))
-    for vendor in VENDORS
-    for offer in vendor(Site()).offers("http://site", None)
-    if not set(offer.names) & set(",".join(_MIXED).split(","))
-)
-QPUS = (*_MIXED, *_OF_OTHER_TYPES)
+_OFFERS = [offer for vendor in VENDORS for offer in vendor(Site()).offers("http://site", None)]
+QPUS = {next(iter(offer.names)): offer.type_name for offer in _OFFERS}
+"""A QPU of each type that the site offers, with its type."""
+HELD_QPUS = [name for name, of in QPUS.items() if not issubclass(CLIENTS[of], UnheldClient)]
+"""Those of them whose services hold something for a job."""
+MOST_QPUS = 4
 # Batch scripts: what each does, SECONDS filled in.
 SCRIPTS = ("sleep {seconds}", "srun sleep {seconds}", "sleep {seconds}; exit 3", "true")
 WAYS = ("batch",) * 6 + ("srun",) * 3 + ("array",)
@@ -68,6 +61,7 @@ DAEMON_BLOWS = (SLURMD_KILLED, SLURMD_RESTARTED, SLURMCTLD_RESTARTED)
 JOB_BLOWS = ("slurmstepd -9", "worker -9", "slurmstepd and worker -9", "task -9", "scancel")
 LATEST_BLOW_SECONDS = 2.0
 
+HELD_PROBABILITY = 0.7
 FAULT_PROBABILITY = 0.3
 BLOW_PROBABILITY = 0.5
 DAEMON_BLOW_PROBABILITY = 0.03
@@ -128,7 +122,7 @@ def _plan_job(draw: random.Random, name: str, *, is_quick: bool) -> PlannedJob:
     return PlannedJob(
         name=name,
         way=way,
-        qpus=draw.choice(QPUS),
+        qpus=",".join(_plan_qpus(draw)),
         script=script.format(seconds=seconds),
         options=limit,
         mode=draw.choice(PLUGSTACK_MODES),
@@ -137,6 +131,14 @@ def _plan_job(draw: random.Random, name: str, *, is_quick: bool) -> PlannedJob:
         blow=blow,
         blow_after_seconds=round(draw.uniform(0.0, LATEST_BLOW_SECONDS), 2),
     )
+
+
+def _plan_qpus(draw: random.Random) -> list[str]:
+    """Return QPUs of different types, most often with one that must be released."""
+    chosen = draw.sample(list(QPUS), draw.randint(1, MOST_QPUS))
+    if draw.random() < HELD_PROBABILITY and not set(chosen) & set(HELD_QPUS):
+        chosen[0] = draw.choice(HELD_QPUS)
+    return chosen
 
 
 def _plan_blow(draw: random.Random, *, is_quick: bool) -> str:

@@ -4,12 +4,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import pytest
 
 from loopback.soak import Result, untold
-from loopback.soak_plan import JOB_BLOWS, TIME_LIMIT, plan_soak
+from loopback.soak_plan import HELD_QPUS, JOB_BLOWS, QPUS, TIME_LIMIT, plan_soak
+from spank_qrmi.clients import CLIENTS
 from spank_qrmi_simulator.faults import parse_fault
 
 SESSION = {"id": "s", "backend_name": "x", "created_at": 100.5, "max_ttl": 600, "closed_at": None}
@@ -43,6 +45,16 @@ def test_plan_comes_from_the_seed_alone() -> None:
     for job in planned:
         if job.fault:
             parse_fault(job.fault)
+
+
+def test_plan_has_qpus_of_each_type_together_and_most_often_one_that_is_held() -> None:
+    asked = [job.qpus.split(",") for job in plan_soak(500, 1)]
+
+    assert {QPUS[name] for names in asked for name in names} == CLIENTS.keys()
+    pairs = {pair for names in asked for pair in permutations(names, 2)}
+    assert pairs == {*permutations(QPUS, 2)}
+    held = [names for names in asked if set(names) & set(HELD_QPUS)]
+    assert len(asked) / 2 < len(held) < len(asked)
 
 
 def test_quick_plan_has_nothing_that_slurm_notices_late() -> None:
