@@ -8,19 +8,13 @@ from typing import Any
 import pytest
 
 from loopback.clients import install_client
+from spank_qrmi.clients import CLIENTS
 from tests.slurm.product import Product
 
 PROGRAMS = Path(__file__).parent / "programs"
 JOB_SECONDS = 600
 
 SHOTS = 1000
-
-ENDPOINTS_WITH_SESSIONS = {f"QRMI_IBM_{name}_ENDPOINT" for name in ("QRS", "QCS")}
-ENDPOINTS_OF_IBM = {
-    f"QRMI_IBM_{name}_{key}"
-    for name in ("DA", "QS", "QRS", "QCS")
-    for key in ("ENDPOINT", "IAM_ENDPOINT")
-}
 
 IBM_QPUS = [
     *(("0.18.0", "ibm_torino"), ("0.18.0", "ibm_sherbrooke"), ("newest", "ibm_sherbrooke")),
@@ -33,14 +27,17 @@ def run_program(product: Product, client: str, program: str, *qpus: str) -> dict
     """Run a program in a job with these QPUs; return the JSON that it prints."""
     entries = [product.entry(qpu) for qpu in qpus]
     # A session may live shorter than the job; the service refuses what could outlast it.
-    limits = {}
+    limits = {
+        f"{entry['name']}_{key}": "500"
+        for entry in entries
+        for key in CLIENTS[entry["type"]].keys
+        if key.endswith("SESSION_MAX_TTL")
+    }
     for entry in entries:
         environment = entry["environment"]
         # The plugin repairs them for itself; a client would ask for /v1//backends, and fail.
-        for key in environment.keys() & ENDPOINTS_OF_IBM:
+        for key in CLIENTS[entry["type"]].sent_to:
             environment[key] = f" {environment[key]}/ "
-        for key in environment.keys() & ENDPOINTS_WITH_SESSIONS:
-            limits[f"{entry['name']}_{key.replace('ENDPOINT', 'SESSION_MAX_TTL')}"] = "500"
     product.write_plugstack(mode="required", config=product.write_config(*entries))
     command = f"{install_client(client) / 'python'} {PROGRAMS / program}"
     options = (f"--qpu={','.join(qpus)}", "--time=10")

@@ -18,7 +18,7 @@ from spank_qrmi.errors import AcquisitionError, ServiceError
 from spank_qrmi.redaction import is_secret_name
 from tests.unit.fake_services import SECRETS, FakeService, reply, settings_of
 from tests.unit.outcomes import outcome_of, trying
-from tests.unit.vendors import HOLDERS, TOKEN, VENDORS, Vendor, each_of
+from tests.unit.vendors import ALICE_BOB_FELIS, HOLDERS, TOKEN, VENDORS, Vendor, each_of
 
 each_vendor = each_of(VENDORS)
 
@@ -118,14 +118,25 @@ def test_keys_that_nothing_reads_are_told_with_the_nearest_known_one() -> None:
         ("qiskit-runtime-service", "QRMI_IBM_QRS_SESSION_TTL"): "QRMI_IBM_QRS_SESSION_MAX_TTL",
         ("pasqal-cloud", "QRMI_PASQAL_CLOUD_BASEURL"): "QRMI_PASQAL_CLOUD_BASE_URL",
         ("qiskit-runtime-service", "QRMI_IBM_QCS_ENDPOINTS"): "QRMI_IBM_QRS_ENDPOINT",
+        ("ibm-quantum-compute-service", "QRMI_IBM_QCS_MAX_TTL"): "QRMI_IBM_QCS_SESSION_MAX_TTL",
+        ("ibm-quantum-system", "QRMI_IBM_QS_S3_ENDPOINT_FOR_API"): (
+            "QRMI_IBM_QS_S3_ENDPOINT_FOR_QSAPI"
+        ),
+        ("iqm-server", "QRMI_IQM_ISA_API_TOKEN"): "QRMI_IQM_ISA_TOKEN",
+        ("iqm-server", "QRMI_IQM_ENDPOINT"): "QRMI_IQM_ISA_ENDPOINT",
+        ("alice-bob-felis", "QRMI_AB_FELIS_ENDPOINT"): "QRMI_AB_FELIS_BASE_ENDPOINT",
+        ("oqtopus", "QRMI_OQTOPUS_BASE_URL"): "QRMI_OQTOPUS_URL",
         ("direct-access", "IBM_DA_ENDPOINT"): "QRMI_IBM_DA_ENDPOINT",
         ("direct-access", "QRMI_IBM_DA_ENDPOINT "): "QRMI_IBM_DA_ENDPOINT",
     }
     for (type_name, key), nearest in meant.items():
         assert unread_text(type_name, [key]) == f"nothing reads {key} (is it {nearest}?)", key
-    assert unread_text("qiskit-runtime-service", ["QRMI_IBM_QCS_ENDPOINT"]) == (
-        "nothing reads QRMI_IBM_QCS_ENDPOINT (of type ibm-quantum-compute-service)"
-    )
+    for type_name, key, owner in (
+        ("qiskit-runtime-service", "QRMI_IBM_QCS_ENDPOINT", "ibm-quantum-compute-service"),
+        ("ibm-quantum-compute-service", "QRMI_IBM_QRS_ENDPOINT", "qiskit-runtime-service"),
+        ("ibm-quantum-system", "QRMI_IBM_DA_SERVICE_CRN", "direct-access"),
+    ):
+        assert unread_text(type_name, [key]) == f"nothing reads {key} (of type {owner})"
     assert unread_text("pasqal-cloud", ["QRMI_X\n"]) == "nothing reads QRMI_X?"
     for type_name, client in CLIENTS.items():
         keys = [*client.keys, "QRMI_JOB_ACQUISITION_TOKEN", "QRMI_JOB_TIMEOUT_SECONDS", "MY_OWN"]
@@ -165,6 +176,16 @@ def test_page_instead_of_json_names_where_the_address_stands(vendor: Vendor) -> 
         vendor.client().check_accessible(service.exchange())
     variable = vendor.settings.variable(vendor.endpoint_key)
     assert str(caught.value).endswith(f" is not JSON; check {variable}")
+
+
+# A service of Alice & Bob may have none of the addresses that are asked for.
+@each_of([each for each in VENDORS if each is not ALICE_BOB_FELIS])
+def test_page_for_an_unknown_address_names_where_the_address_stands(vendor: Vendor) -> None:
+    page = httpx.Response(404, content=b"<html>no such page</html>")
+    service = FakeService(dict.fromkeys(vendor.check, page))
+    error = outcome_of(vendor.client().check_accessible, service.exchange())
+    assert " answered 404 Not Found" in str(error)
+    assert vendor.settings.variable(vendor.endpoint_key) in str(error)
 
 
 FOLDER = Path(spank_qrmi.clients.__file__).parent
