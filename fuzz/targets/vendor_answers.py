@@ -144,13 +144,14 @@ def app_id_jobs(http: HttpClient) -> Iterator[Callable[[], object]]:
 
 
 CLIENTS: dict[str, AnswersOf] = {
-    "direct_access": asking_as(DIRECT_ACCESS),
-    "qiskit_runtime": asking_as(QISKIT_RUNTIME),
+    DIRECT_ACCESS.type_name: asking_as(DIRECT_ACCESS),
+    QISKIT_RUNTIME.type_name: asking_as(QISKIT_RUNTIME),
     "preset_session": preset_session,
-    "pasqal_cloud": asking_as(PASQAL_CLOUD),
+    PASQAL_CLOUD.type_name: asking_as(PASQAL_CLOUD),
     "iam_jobs": iam_jobs,
     "app_id_jobs": app_id_jobs,
-    **{each.type_name: asking_as(each) for each in VENDORS[3:]},
+    # What stands above keeps its place.
+    **{each.type_name: asking_as(each) for each in VENDORS},
 }
 """Who asks, by the first byte of an input modulo their number; new ones go to the end."""
 

@@ -8,7 +8,8 @@ import pytest
 
 from fuzz import CORPUS, kept_inputs
 from fuzz.plugin import PLUGIN_TARGETS, PluginTarget, build_replayer
-from fuzz.targets import TARGETS
+from fuzz.targets import TARGETS, vendor_answers
+from spank_qrmi.clients import CLIENTS
 
 MOST_BYTES = 200_000
 
@@ -29,6 +30,12 @@ def test_plugin_bears_every_kept_input(target: PluginTarget, tmp_path: Path) -> 
         [replayer, *kept_inputs(target.name)], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr[-4000:]
+
+
+def test_corpus_has_answers_for_each_client() -> None:
+    first_bytes = {path.read_bytes()[0] for path in kept_inputs("vendor_answers")}
+    assert first_bytes == {*range(len(vendor_answers.CLIENTS))}
+    assert vendor_answers.CLIENTS.keys() >= CLIENTS.keys()
 
 
 def test_corpus_is_small_and_each_target_has_one() -> None:
