@@ -14,7 +14,7 @@ from spank_qrmi.at_once import begin
 from spank_qrmi.clients.base import Exchange, ReadTo, Settings, UnheldClient, path_segment
 from spank_qrmi.clients.http import RequestOptions
 from spank_qrmi.clients.ibm import SERVICE_KEYS, IbmService, endpoints_of
-from spank_qrmi.clients.quantum_system import LONGEST_JOB_SECONDS
+from spank_qrmi.clients.quantum_system import LONGEST_JOB_SECONDS, QuantumSystem
 from spank_qrmi.clients.response import whole_number
 from spank_qrmi.clients.status import QpuState, QpuStatus
 from spank_qrmi.errors import QrmiError
@@ -64,6 +64,10 @@ class IbmQuantumSystem(DirectAccess):
     keys = _keys(prefix, "S3_ENDPOINT_FOR_QSAPI")
     sent_to = endpoints_of(prefix)
 
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._jobs = QuantumSystem.from_settings(settings, prefix=self.prefix)
+
     def status(self, exchange: Exchange) -> QpuStatus:
         """Ask if the backend is online and how many lanes it has for jobs (GET …/lanes)."""
         lane_count = begin(lambda: self._lane_count(exchange))
@@ -76,6 +80,20 @@ class IbmQuantumSystem(DirectAccess):
             reason = "the backend has no lane for jobs of workload managers"
             return replace(status, state=QpuState.BUSY, reason=reason, total_slots=0)
         return replace(status, total_slots=lanes)
+
+    def full_status(self, exchange: Exchange) -> QpuStatus:
+        """Add how many lanes are free, as far as the login sees the jobs that have one."""
+        status = self.status(exchange)
+        if not status.is_online or status.total_slots is None:
+            return status
+        try:
+            taken = self._jobs.lanes_taken(exchange, self.resource_name)
+        except QrmiError as error:
+            return replace(status, reason=f"{status.reason}; its jobs are not told: {error}")
+        free = max(0, status.total_slots - taken)
+        if free == 0:
+            status = replace(status, state=QpuState.BUSY, reason="all lanes are taken")
+        return replace(status, free_slots=free)
 
     def _lane_count(self, exchange: Exchange) -> int | None:
         # Older services have no such route, and a backend that is online works without the answer.

@@ -128,6 +128,14 @@ class QuantumSystem(IbmService):
         ids = (job.get("id") for job in jobs)
         return frozenset(each for each in ids if isinstance(each, str))
 
+    def lanes_taken(self, exchange: Exchange, backend: str) -> int:
+        """Return how many lanes of a backend the jobs have that the login may see.
+
+        One that is over has its lane until it is deleted. Raises ServiceError.
+        """
+        _, jobs = self._list_jobs(exchange)
+        return sum(job.get("backend", backend) == backend for job in jobs)
+
     def _list_jobs(
         self, exchange: Exchange, share: float = 1.0
     ) -> tuple[Response, list[dict[str, object]]]:

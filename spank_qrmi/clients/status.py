@@ -60,7 +60,7 @@ class QpuStatus:
             slots = f"{self.free_slots}" + (f" of {self.total_slots}" if self.total_slots else "")
         facts = {
             "available again at": self.available_at,
-            "waiting jobs": "" if self.waiting_jobs is None else str(self.waiting_jobs),
+            "waiting jobs": str(self.waiting_jobs or ""),
             "free slots": slots,
             "calibrated at": self.calibrated_at,
             "as of": self.facts_at,

@@ -5,6 +5,7 @@ import httpx
 import pytest
 
 from spank_qrmi.clients.direct_access import DirectAccess, IbmQuantumSystem
+from spank_qrmi.clients.status import QpuState
 from spank_qrmi.errors import AcquisitionError, QrmiError, ServiceError
 from tests.unit.fake_services import (
     BEARER_TOKEN,
@@ -150,6 +151,36 @@ def test_state_of_a_backend_is_told_before_its_lanes() -> None:
     client = asking(IbmQuantumSystem(settings_of(ibm_values("QRMI_IBM_QS_"))), service.http())
     with pytest.raises(AcquisitionError, match="the backend is paused: maintenance"):
         client.check_accessible()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "state", "free"),
+    [
+        ([], QpuState.ONLINE, 3),
+        ([{"id": "1", "backend": "ibm_x"}, {"id": "2", "backend": "another"}], QpuState.ONLINE, 2),
+        # One that does not tell its backend may have a lane of this one.
+        (
+            [{"id": "1"}, {"id": "2", "backend": "ibm_x", "status": "Completed"}, {}],
+            QpuState.BUSY,
+            0,
+        ),
+        ([{}] * 9, QpuState.BUSY, 0),
+        (None, QpuState.ONLINE, None),
+    ],
+    ids=repr,
+)
+def test_full_status_counts_the_lanes_of_listed_jobs(
+    jobs: list[dict[str, str]] | None, state: QpuState, free: int | None
+) -> None:
+    answers = {
+        GET: reply(200, {"status": "online"}),
+        f"{GET}/lanes": reply(200, {"hpc_workload_manager": {"lanes": 3}}),
+        "GET /base/v1/jobs": reply(200, {"jobs": jobs}),
+    }
+    client = IbmQuantumSystem(settings_of(ibm_values("QRMI_IBM_QS_")))
+    status = asking(client, FakeService(answers).http()).full_status()
+    assert (status.state, status.free_slots, status.total_slots) == (state, free, 3)
+    assert ("its jobs are not told" in status.reason) == (jobs is None)
 
 
 def test_names_that_would_change_the_url_are_refused() -> None:

@@ -29,7 +29,7 @@ def test_available_device_is_accessible(caplog: pytest.LogCaptureFixture) -> Non
     client_of(service).check_accessible()
     assert [each.headers["q-api-token"] for each in service.requests] == [API_KEY]
     assert "authorization" not in service.requests[0].headers
-    expected = "name(anemone): accessible: waiting jobs 0, calibrated at 2026-11-01"
+    expected = "name(anemone): accessible: calibrated at 2026-11-01"
     assert expected in caplog.messages
 
 

@@ -8,7 +8,7 @@ from spank_qrmi.clients.status import QpuState, QpuStatus, state_of_word
 FULL = QpuStatus(
     QpuState.PAUSED,
     "the backend is paused: new cryostat",
-    waiting_jobs=0,
+    waiting_jobs=7,
     free_slots=1,
     total_slots=3,
     calibrated_at="2026-11-01",
@@ -16,7 +16,7 @@ FULL = QpuStatus(
     facts_at="12:00",
 )
 FULL_FACTS = (
-    "available again at 2026-12-01, waiting jobs 0, free slots 1 of 3, calibrated at 2026-11-01, "
+    "available again at 2026-12-01, waiting jobs 7, free slots 1 of 3, calibrated at 2026-11-01, "
     "as of 12:00"
 )
 
@@ -37,6 +37,7 @@ def test_words_of_services_that_are_not_online() -> None:
     ("status", "text", "problem"),
     [
         (QpuStatus(QpuState.ONLINE), "", ""),
+        (QpuStatus(QpuState.ONLINE, "active", waiting_jobs=0), "active", ""),
         (QpuStatus(QpuState.ONLINE, waiting_jobs=4), "waiting jobs 4", ""),
         (QpuStatus(QpuState.ONLINE, "active", free_slots=2), "active (free slots 2)", ""),
         (QpuStatus(QpuState.BUSY, "locked"), "locked", "busy: locked"),
