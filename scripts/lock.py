@@ -13,7 +13,7 @@ from pathlib import Path
 FOLDER = Path("requirements")
 # What of pyproject.toml each lock file is made of.
 LOCKS = {
-    "node": ("pyproject.toml", "--extra", "qrun"),
+    "node": ("pyproject.toml", "--extra", "metrics", "--extra", "qrun"),
     "build": ("--group", "build"),
     "supply-chain": ("--group", "supply-chain"),
 }

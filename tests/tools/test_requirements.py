@@ -50,8 +50,9 @@ def project() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def wanted(project: dict[str, Any]) -> dict[str, list[str]]:
     """What pyproject.toml asks for, by the lock file that must hold it."""
-    qrun = project["project"]["optional-dependencies"]["qrun"]
-    return {"node": [*project["project"]["dependencies"], *qrun], **project["dependency-groups"]}
+    extras = project["project"]["optional-dependencies"]
+    of_nodes = [*project["project"]["dependencies"], *extras["metrics"], *extras["qrun"]]
+    return {"node": of_nodes, **project["dependency-groups"]}
 
 
 @pytest.mark.parametrize("name", LOCKS)

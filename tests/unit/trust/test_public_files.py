@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A file for everybody is whole, readable whatever the umask, and put where only root can."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.errors import ConfigError
+from spank_qrmi.trust.public_files import write_public_file
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "qpu.prom"
+
+
+def test_everybody_may_read_it_and_root_alone_write(path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_public_file(path, b"text")
+    finally:
+        os.umask(before)
+    assert path.read_bytes() == b"text"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_former_file_is_replaced_not_written_to(path: Path, tmp_path: Path) -> None:
+    path.write_bytes(b"old")
+    with path.open("rb") as reader:
+        write_public_file(path, b"new")
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"new"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_link_is_replaced_and_not_followed(path: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_bytes(b"kept")
+    path.symlink_to(target)
+    write_public_file(path, b"new")
+    assert (target.read_bytes(), path.is_symlink()) == (b"kept", False)
+
+
+def test_nothing_is_left_of_what_cannot_be_written(path: Path, tmp_path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(ConfigError, match=f"^{path}: cannot be written: Is a directory: "):
+        write_public_file(path, b"new")
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_missing_folder_is_told(path: Path) -> None:
+    missing = path / "a.prom"
+    with pytest.raises(ConfigError, match=f"^{missing}: cannot be written: No such file or dir"):
+        write_public_file(missing, b"new")
+
+
+def test_folder_that_others_can_write_is_refused(path: Path) -> None:
+    path.parent.chmod(0o777)
+    with pytest.raises(ConfigError, match="must be writable by its owner alone"):
+        write_public_file(path, b"new")
+    assert not path.exists()
