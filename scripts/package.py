@@ -376,7 +376,7 @@ def _remove_socket_folder() -> str:
 def _forget_state() -> str:
     """Remove the node's record if nothing is held; what is held must not be forgotten."""
     return (
-        f"rm -rf {STATE_FOLDER}/tokens {STATE_FOLDER}/users\n"
+        f"rm -rf {STATE_FOLDER}/counts {STATE_FOLDER}/tokens {STATE_FOLDER}/users\n"
         f"if [ -d {STATE_FOLDER} ] && ! rmdir {STATE_FOLDER} 2>/dev/null; then\n"
         f'    echo "{NAME}: kept {STATE_FOLDER}: it names QPUs that were not released" >&2\n'
         "fi\n"

@@ -34,7 +34,9 @@ def check_journal(data: bytes) -> None:
     """Read, show, release and clean up; what cannot be used is told in one line."""
     folder = _folder()
     for path in folder.iterdir():
-        path.unlink()
+        # What was released is counted in a folder beside.
+        if path.is_file():
+            path.unlink()
     _write(folder / _name_of(data), data)
     journal = Journal(folder)
     entries = []

@@ -44,6 +44,7 @@ from spank_qrmi.job.step import acquisition_text
 from spank_qrmi.network.calls import ResourceCalls, Services
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request
+from spank_qrmi.state.counts import Event, count
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import owner_of
 from spank_qrmi.state.quota import Quota
@@ -106,7 +107,9 @@ class Acquirer:
             self.request.uid,
             is_at_users_endpoint=_has_users_endpoint(resource, variables),
         )
-        if isinstance(outcome, Acquired):
+        is_acquired = isinstance(outcome, Acquired)
+        count(self.journal.directory, Event.ACQUIRED if is_acquired else Event.REFUSED)
+        if is_acquired:
             log.info("acquired %s in %.1f s", text, seconds)
         else:
             log.info("refused %s in %.1f s: %s", text, seconds, outcome)

@@ -20,6 +20,7 @@ from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.job.step import acquisition_text
 from spank_qrmi.network.calls import Services
 from spank_qrmi.network.worker_side import Network
+from spank_qrmi.state.counts import Event, count
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.orphans import shares_of
 
@@ -73,8 +74,10 @@ class Releaser:
         # In a step, `srun -v` shows its user what is above debug level: nothing of other users.
         level = logging.INFO if self._entry_seconds is None else logging.DEBUG
         if isinstance(outcome, QrmiError):
+            count(self._journal.directory, Event.KEPT)
             log.log(level, "kept %s in %.1f s: %s", text, seconds, entry.clear(str(outcome)))
         elif outcome:
+            count(self._journal.directory, Event.RELEASED)
             log.log(level, "released %s in %.1f s", text, seconds)
 
     def _release(self, entry: Entry) -> bool:

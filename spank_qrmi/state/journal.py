@@ -213,6 +213,11 @@ class Journal:
     def __init__(self, directory: StrPath) -> None:
         self._directory = Path(directory)
 
+    @property
+    def directory(self) -> Path:
+        """The folder, which is the node's state directory."""
+        return self._directory
+
     def begin(self, entry: Entry) -> LockedEntry:
         """Put a new entry on disk, locked; raise JournalError if that is impossible."""
         with self._as_journal_errors("cannot record the acquisition in"):

@@ -19,8 +19,8 @@ from loopback.processes import children_of, command_line, end_processes, process
 from loopback.site import RELEASE_SECONDS, Site
 from loopback.waiting import wait_until
 from loopback.worker_server import WorkerServer
+from spank_qrmi.state import counts, token_cache
 from spank_qrmi.state.journal import TOLD_PREFIX, Entry, Journal
-from spank_qrmi.state.token_cache import FOLDER_NAME
 
 WORKER_SECONDS = 60.0
 SESSIONS = "/runtime/api/v1/sessions"
@@ -109,7 +109,10 @@ class Product:
             return []
         names = (path.name for path in self.state_directory.iterdir())
         return sorted(
-            name for name in names if name != FOLDER_NAME and not name.startswith(TOLD_PREFIX)
+            name
+            for name in names
+            if name not in {counts.FOLDER_NAME, token_cache.FOLDER_NAME}
+            and not name.startswith(TOLD_PREFIX)
         )
 
     def unreleased(self) -> list[str]:

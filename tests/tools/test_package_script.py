@@ -341,6 +341,8 @@ def test_record_goes_if_nothing_is_held(
     (state / "tokens" / "token").write_text("")
     (state / "users").mkdir()
     (state / "users" / "1000").write_text("")
+    (state / "counts").mkdir()
+    (state / "counts" / "acquired-node1").write_text(".")
     if is_held:
         (state / "entry").write_text("")
     monkeypatch.setattr(package, "STATE_FOLDER", str(state))

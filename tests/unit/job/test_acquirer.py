@@ -24,6 +24,7 @@ from spank_qrmi.errors import (
 from spank_qrmi.job.acquirer import Acquired, Acquirer
 from spank_qrmi.job.environment import ResourceVariables
 from spank_qrmi.protocol import Request, Verb
+from spank_qrmi.state.counts import Event, read_counts
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import owner_of
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor, Order
@@ -142,6 +143,18 @@ def test_refused_resource_leaves_nothing_and_the_others_alone(
     assert shown(acquire(acquirer, "a b c")) == ["token-a", str(error), "token-c"]
     assert by_name(entries_in(journal)) == [entry_of("a", "token-a"), entry_of("c", "token-c")]
     assert vendor.events_of("release") == set()
+
+
+def test_what_became_of_each_is_counted(
+    vendor: FakeVendor, acquirer: Acquirer, journal: Journal
+) -> None:
+    vendor.orders = {"acquire b": AcquisitionError("refused")}
+    acquire(acquirer, "a b c")
+    assert read_counts(journal.directory) == {
+        **dict.fromkeys(Event, 0),
+        Event.ACQUIRED: 2,
+        Event.REFUSED: 1,
+    }
 
 
 @pytest.mark.parametrize("is_brought", [False, True])

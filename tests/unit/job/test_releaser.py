@@ -16,6 +16,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.network.calls import Services
+from spank_qrmi.state.counts import FOLDER_NAME, Event, read_counts
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import in_fair_order
 from spank_qrmi.state.owner import Owner
@@ -69,6 +70,25 @@ def test_all_are_released_at_once(vendor: FakeVendor, journal: Journal) -> None:
     assert release(journal, entries) == [None, None, None]
     assert (list(journal.entries()), len(vendor.events_of("release"))) == ([], 3)
     assert vendor.settings["a"].values == {"QRMI_KEY": "secret-key"}
+
+
+def test_what_became_of_each_is_counted(vendor: FakeVendor, journal: Journal) -> None:
+    vendor.orders = {"release token-b": ReleaseError("down")}
+    entries = hold(journal, *map(entry_of, "abc"))
+    release(journal, entries)
+    # What another process has released is not ours to count.
+    release(journal, entries)
+    assert read_counts(journal.directory) == {
+        **dict.fromkeys(Event, 0),
+        Event.RELEASED: 2,
+        Event.KEPT: 2,
+    }
+
+
+def test_counts_that_cannot_be_written_keep_nothing(vendor: FakeVendor, journal: Journal) -> None:
+    entries = hold(journal, entry_of("a"))
+    journal.directory.joinpath(FOLDER_NAME).write_bytes(b"")
+    assert (release(journal, entries), list(journal.entries())) == ([None], [])
 
 
 def test_what_a_service_only_agrees_to_end_is_looked_at_again(
