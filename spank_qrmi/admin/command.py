@@ -18,6 +18,7 @@ import orjson
 from spank_qrmi import __version__
 from spank_qrmi.admin import inventory
 from spank_qrmi.admin.installation import Places, install_plugins, uninstall_plugins
+from spank_qrmi.admin.node_metrics import metrics_of_node
 from spank_qrmi.admin.removal import obstacles
 from spank_qrmi.answer import logging_to
 from spank_qrmi.configuration.common_plugstack import (
@@ -32,11 +33,13 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.job.step import open_network
+from spank_qrmi.monitor.exposition import text_of
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.redaction import Redactor, printable
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import in_fair_order, is_being_acquired, is_due, select_orphans
 from spank_qrmi.trust import privileges
+from spank_qrmi.trust.public_files import write_public_file
 from spank_qrmi.trust.running_code import refuse_untrusted_code
 from spank_qrmi.worker import server as worker_server
 from spank_qrmi.worker.process import WORKER_LIMITS, fork_network_process
@@ -107,6 +110,15 @@ def _add_journal_commands(commands: "argparse._SubParsersAction[argparse.Argumen
     status = commands.add_parser("status", help="show what jobs of this node hold")
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(run=_status, worker_user=None)
+    metrics = commands.add_parser("metrics", help="tell Prometheus what jobs of this node hold")
+    metrics.add_argument(
+        "file",
+        type=_absolute,
+        nargs="?",
+        metavar="FILE",
+        help="for node_exporter's textfile collector, whose folder it is in; without it, printed",
+    )
+    metrics.set_defaults(run=_metrics, worker_user=None)
     release = commands.add_parser("release", help="give back what jobs of this node hold")
     which = release.add_mutually_exclusive_group(required=True)
     which.add_argument("--orphaned", action="store_true", help="what no living step holds")
@@ -122,9 +134,9 @@ def _add_journal_commands(commands: "argparse._SubParsersAction[argparse.Argumen
         metavar="USER",
     )
     release.set_defaults(run=_release)
-    for either in (status, release):
-        either.add_argument(STATE_DIRECTORY.name, type=_absolute, metavar="DIR")
-        either.add_argument(
+    for each in (status, metrics, release):
+        each.add_argument(STATE_DIRECTORY.name, type=_absolute, metavar="DIR")
+        each.add_argument(
             "--plugstack",
             type=_absolute,
             metavar="FILE",
@@ -194,6 +206,16 @@ def _status(options: argparse.Namespace) -> None:
         return
     for line in inventory.lines_of(journal):
         sys.stdout.write(f"{line}\n")
+
+
+def _metrics(options: argparse.Namespace) -> None:
+    _journal(options)
+    privileges.limit(WORKER_LIMITS)
+    text = text_of(metrics_of_node(options.node.state_directory))
+    if options.file is None:
+        sys.stdout.write(text.decode())
+    else:
+        write_public_file(options.file, text)
 
 
 def _release(options: argparse.Namespace) -> int:

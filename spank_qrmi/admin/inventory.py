@@ -15,7 +15,13 @@ _STEP_NAMES = {0xFFFFFFFB: "batch", 0xFFFFFFFA: "interactive"}
 
 _HEADINGS = ("JOB", "STEP", "USER", "RESOURCE", "TYPE", "SINCE", "STATE")
 
+_ACQUIRING = "being acquired"
 _UNANSWERED = "never answered"
+_TOLD = "told to end"
+_FAILED = "release failed"
+_HELD = "held"
+STATES = (_ACQUIRING, _UNANSWERED, _TOLD, _FAILED, _HELD)
+"""All that `state_of` returns."""
 
 _Shown = TypeVar("_Shown")
 
@@ -23,12 +29,12 @@ _Shown = TypeVar("_Shown")
 def state_of(entry: Entry) -> str:
     """Return in which part of its life an acquisition is."""
     if is_being_acquired(entry):
-        return "being acquired"
+        return _ACQUIRING
     if entry.token is None:
         return _UNANSWERED
     if entry.is_told and not entry.failure:
-        return "told to end"
-    return "release failed" if entry.failure else "held"
+        return _TOLD
+    return _FAILED if entry.failure else _HELD
 
 
 def document_of(journal: Journal) -> dict[str, object]:

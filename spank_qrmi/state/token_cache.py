@@ -44,10 +44,11 @@ _LONGEST_PAUSE_SECONDS = 0.025
 
 @dataclass(frozen=True)
 class CachedToken:
-    """An access token, and for how many seconds it may still be used."""
+    """An access token, for how many seconds it may still be used, and how old it is."""
 
     text: str = field(repr=False)
     seconds: int
+    age_seconds: int = field(default=0, compare=False)
 
 
 class TokenCache:
@@ -107,6 +108,12 @@ class TokenCache:
         ):
             _remove(directory, key)
 
+    def ages_in_seconds(self) -> list[int]:
+        """Return how old each token is that may still be used."""
+        with self._tolerate("tokens are not looked at"), self._folder() as directory:
+            return [token.age_seconds for token in self._read_all(directory)]
+        return []
+
     def _folder(self, *, is_made: bool = False) -> AbstractContextManager[int]:
         return open_trusted_folder(self._state_directory, FOLDER_NAME, is_made=is_made)
 
@@ -153,6 +160,12 @@ class TokenCache:
         finally:
             os.close(descriptor)
         return None
+
+    def _read_all(self, directory: int) -> list[CachedToken]:
+        tokens = [
+            self._read(directory, name) for name in filter(_KEY.fullmatch, os.listdir(directory))
+        ]
+        return [token for token in tokens if token is not None]
 
     def _discard(self, directory: int, key: str, reason: str) -> None:
         log.warning("%s/%s: no token is taken from it: %s", self._directory, key, reason)
@@ -201,7 +214,9 @@ def _token_of(content: bytes) -> CachedToken | None:
     now = _now()
     is_of_this_boot = boot != b"" and boot.decode() == boot_id()
     is_known_time = int(fetched) <= now < int(until) <= int(fetched) + LONGEST_LIFE_SECONDS
-    return CachedToken(token, int(until) - now) if is_of_this_boot and is_known_time else None
+    if not (is_of_this_boot and is_known_time):
+        return None
+    return CachedToken(token, int(until) - now, now - int(fetched))
 
 
 def _now() -> int:

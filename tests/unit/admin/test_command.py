@@ -328,7 +328,7 @@ def test_release_of_everything(node: Node, alive: Owner, vendor: FakeVendor) -> 
     assert node.held() == ["b"]
 
 
-@pytest.mark.parametrize("command", [["status"], ["release", "--all"]])
+@pytest.mark.parametrize("command", [["status"], ["metrics"], ["release", "--all"]])
 def test_only_root_may(node: Node, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     line = "spank-qrmi: only root may see and release what jobs hold: run it as root"
