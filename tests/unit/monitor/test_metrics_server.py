@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Metrics over HTTP on loopback: newest ones, and nobody keeps the server from others for long."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from http.client import HTTPConnection, HTTPResponse
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from spank_qrmi.errors import ArgumentError, ConfigError, QrmiError
+from spank_qrmi.monitor import metrics_server
+from spank_qrmi.monitor.metrics_server import MetricsServer, parse_listen_address
+from tests.unit.monitor.test_metrics import AS_OF, CATALOG, SECONDS
+
+PATIENCE_SECONDS = 60
+
+
+@pytest.fixture
+def server() -> Iterator[MetricsServer]:
+    with MetricsServer(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def get(
+    server: MetricsServer | int,
+    path: str = "/metrics",
+    method: str = "GET",
+    host: str = "127.0.0.1",
+) -> tuple[HTTPResponse, str]:
+    port = server if isinstance(server, int) else server.port
+    connection = HTTPConnection(host, port, timeout=PATIENCE_SECONDS)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response, response.read().decode()
+    finally:
+        connection.close()
+
+
+def round_in(text: str) -> float:
+    [value] = [
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "spank_qrmi_monitor_round_timestamp_seconds"
+    ]
+    return value
+
+
+def test_newest_round_is_served(server: MetricsServer) -> None:
+    server.show(CATALOG, SECONDS)
+    server.show(replace(CATALOG, as_of=AS_OF + 30), SECONDS)
+    response, text = get(server)
+    assert (response.status, round_in(text)) == (200, AS_OF + 30)
+    assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert "Python" not in str(response.headers)
+
+
+def test_nothing_is_told_before_the_first_round(server: MetricsServer) -> None:
+    response, _ = get(server)
+    assert response.status == 503
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/", 404), ("GET", "/metrics?name=x", 200), ("POST", "/metrics", 501)],
+)
+def test_other_requests(server: MetricsServer, method: str, path: str, status: int) -> None:
+    server.show(CATALOG, SECONDS)
+    response, _ = get(server, path, method)
+    assert response.status == status
+
+
+def test_who_says_nothing_is_cut(server: MetricsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_server, "LONGEST_REQUEST_SECONDS", 0.2)
+    server.show(CATALOG, SECONDS)
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as silent:
+        response, _ = get(server)
+        assert response.status == 200
+        assert silent.recv(1) == b""
+
+
+def test_who_goes_away_ends_nothing(
+    server: MetricsServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.show(CATALOG, SECONDS)
+    for sent in (b"", b"GET /metrics HTTP/1.1\r\n\r\n", b"\x00\xff" * 40000):
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as rude:
+            # With what it has not read, it is reset.
+            rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            with contextlib.suppress(ConnectionError):
+                rude.sendall(sent)
+    response, _ = get(server)
+    assert response.status == 200
+    assert capfd.readouterr() == ("", "")
+
+
+def test_name_server_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(*_: object) -> None:
+        raise AssertionError
+
+    for name in ("getfqdn", "gethostbyaddr", "gethostbyname", "getnameinfo"):
+        monkeypatch.setattr(socket, name, ask)
+    with MetricsServer(("127.0.0.1", 0)) as server:
+        server.show(CATALOG, SECONDS)
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as asking:
+            asking.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            assert asking.recv(12) == b"HTTP/1.0 200"
+
+
+def test_process_that_may_not_ask_can_serve() -> None:
+    program = """
+import sys
+from spank_qrmi.monitor.metrics_server import MetricsServer
+from spank_qrmi.trust.privileges import refuse_to_ask
+from tests.unit.monitor.test_metrics import CATALOG, SECONDS
+with MetricsServer(("127.0.0.1", 0)) as server:
+    refuse_to_ask()
+    server.show(CATALOG, SECONDS)
+    print(server.port, flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as serving:
+        assert serving.stdin is not None
+        assert serving.stdout is not None
+        with serving.stdin:
+            port = int(serving.stdout.readline())
+            response, text = get(port)
+    assert (response.status, round_in(text), serving.returncode) == (200, AS_OF, 0)
+
+
+def test_ipv6() -> None:
+    with MetricsServer(("::1", 0)) as server:
+        server.show(CATALOG, SECONDS)
+        response, _ = get(server, host="::1")
+        assert response.status == 200
+
+
+def test_port_in_use_is_told(server: MetricsServer) -> None:
+    with pytest.raises(ConfigError) as raised:
+        MetricsServer(("127.0.0.1", server.port))
+    assert str(raised.value) == (
+        f"metrics cannot be served at 127.0.0.1 port {server.port}: Address already in use: "
+        "name another"
+    )
+
+
+def test_missing_library_is_told_before_anything_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(QrmiError, match="which metrics need"):
+        MetricsServer(("127.0.0.1", 0))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:9321", ("127.0.0.1", 9321)),
+        ("127.1.2.3:1", ("127.1.2.3", 1)),
+        ("[::1]:65535", ("::1", 65535)),
+    ],
+)
+def test_address_of_loopback(text: str, expected: tuple[str, int]) -> None:
+    assert parse_listen_address("--metrics-listen", text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "9321", ":9321", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536"),
+        *("127.0.0.1:-1", "127.0.0.1: 1", "0.0.0.0:9321", "[::]:9321", "::1:9321", "[::1:9321"),
+        *("10.0.0.1:9321", "localhost:9321", "127.1:9321", "[127.0.0.1%lo]:1"),
+    ],
+)
+def test_other_address_is_refused(text: str) -> None:
+    with pytest.raises(ArgumentError) as raised:
+        parse_listen_address("--metrics-listen", text)
+    assert str(raised.value) == (
+        "--metrics-listen must be an address of loopback and a port, such as 127.0.0.1:9321, "
+        f"got {text!r}"
+    )
