@@ -7,6 +7,7 @@ There is nothing of users, jobs or services in it: `spank-qrmi status` says more
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import product
 
 from spank_qrmi.admin.inventory import STATES, state_of
 from spank_qrmi.monitor.exposition import Metric, Samples
@@ -17,7 +18,9 @@ from spank_qrmi.state.owner import is_elsewhere
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.files import StrPath
 
+_ENDPOINTS = {False: "site", True: "user"}
 _STEPS = {False: "alive", True: "gone"}
+_HOLD_LABELS = ("state", "step", "endpoint")
 
 
 def metrics_of_node(state_directory: StrPath) -> list[Metric]:
@@ -37,25 +40,29 @@ def _is_ours(entry: Entry) -> bool:
     return entry.owner is None or not is_elsewhere(entry.owner)
 
 
+def _kind_of(entry: Entry) -> tuple[str, ...]:
+    """Return the labels of an entry; what is at a user's endpoint is his to look after."""
+    return state_of(entry), _STEPS[is_orphaned(entry)], _ENDPOINTS[entry.has_users_endpoint]
+
+
 def _metrics_of_holds(entries: Sequence[Entry], unreadable_count: int) -> list[Metric]:
-    kinds = [(state_of(entry), _STEPS[is_orphaned(entry)]) for entry in entries]
+    kinds = [_kind_of(entry) for entry in entries]
     counts = Counter(kinds)
     oldest: dict[tuple[str, ...], int] = {}
     for kind, entry in zip(kinds, entries, strict=True):
         if entry.acquired_at is not None:
             oldest[kind] = min(entry.acquired_at, oldest.get(kind, entry.acquired_at))
-    labels = ("state", "step")
     return [
         Metric(
             "spank_qrmi_node_holds",
             "How many acquisitions the node's journal has, as spank-qrmi status calls their state.",
-            labels,
-            {(state, step): counts[state, step] for state in STATES for step in _STEPS.values()},
+            _HOLD_LABELS,
+            {kind: counts[kind] for kind in product(STATES, _STEPS.values(), _ENDPOINTS.values())},
         ),
         Metric(
             "spank_qrmi_node_oldest_hold_timestamp_seconds",
             "When the oldest of them was acquired, in Unix time.",
-            labels,
+            _HOLD_LABELS,
             oldest,
         ),
         Metric(

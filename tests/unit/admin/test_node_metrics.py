@@ -5,6 +5,7 @@ import os
 import stat
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -51,15 +52,16 @@ class Node:
         return status, printed.out, printed.err
 
     def samples(self, name: str) -> Samples:
-        """Return a metric's numbers by the values of its labels."""
+        """Return what the command tells of a metric, see `samples_in`."""
         status, text, _ = self.run()
         assert status == 0
         return samples_in(text, name)
 
 
 def samples_in(text: str, name: str) -> Samples:
+    """Return a metric's numbers by the values of its labels, in the order of their names."""
     return {
-        tuple(sample.labels.values()): sample.value
+        tuple(sample.labels[label] for label in sorted(sample.labels)): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
         if sample.name == name
@@ -76,7 +78,7 @@ def node(
     return Node(tmp_path / "state", capsys)
 
 
-def test_holds_are_counted_by_state_and_step(node: Node) -> None:
+def test_holds_are_counted_by_endpoint_state_and_step(node: Node) -> None:
     alive = owner_of(os.getpid())
     node.hold("a")
     node.hold("b", owner=alive, acquired_at=NOW + 5)
@@ -84,19 +86,22 @@ def test_holds_are_counted_by_state_and_step(node: Node) -> None:
     node.hold("d", failure="refused", failed_at=NOW, failures=3)
     node.hold("e", is_told=True)
     node.hold("f", token=None, owner=alive)
+    node.hold("h", has_users_endpoint=True)
     node.hold("g", token=None, failure="lost", failures=1, acquired_at=None)
-    expected = {(state, step): 0 for state in STATES for step in ("alive", "gone")} | {
-        ("held", "gone"): 1,
-        ("held", "alive"): 2,
-        ("release failed", "gone"): 1,
-        ("told to end", "gone"): 1,
-        ("being acquired", "alive"): 1,
-        ("never answered", "gone"): 1,
+    noughts = dict.fromkeys(product(("site", "user"), STATES, ("alive", "gone")), 0)
+    expected = noughts | {
+        ("site", "held", "gone"): 1,
+        ("user", "held", "gone"): 1,
+        ("site", "held", "alive"): 2,
+        ("site", "release failed", "gone"): 1,
+        ("site", "told to end", "gone"): 1,
+        ("site", "being acquired", "alive"): 1,
+        ("site", "never answered", "gone"): 1,
     }
     assert node.samples("spank_qrmi_node_holds") == expected
     oldest = node.samples("spank_qrmi_node_oldest_hold_timestamp_seconds")
-    assert oldest[("held", "alive")] == NOW + 4
-    assert ("never answered", "gone") not in oldest
+    assert oldest[("site", "held", "alive")] == NOW + 4
+    assert ("site", "never answered", "gone") not in oldest
     assert node.samples("spank_qrmi_node_kept_release_failures") == {(): 3}
 
 
@@ -146,7 +151,7 @@ def test_file_is_everybodys_to_read(node: Node, tmp_path: Path) -> None:
     path = tmp_path / "qpu.prom"
     node.hold("a")
     assert node.run(str(path)) == (0, "", "")
-    assert samples_in(path.read_text(), "spank_qrmi_node_holds")[("held", "gone")] == 1
+    assert samples_in(path.read_text(), "spank_qrmi_node_holds")[("site", "held", "gone")] == 1
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert SECRET not in path.read_text()
     assert "1234" not in path.read_text()
