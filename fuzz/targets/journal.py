@@ -14,10 +14,12 @@ import orjson
 from fuzz.targets.claims import check_line
 from fuzz.targets.scratch import folder_in_memory
 from spank_qrmi.admin.inventory import document_of, lines_of
+from spank_qrmi.admin.node_metrics import metrics_of_node
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.job.releaser import Releaser
+from spank_qrmi.monitor.exposition import text_of
 from spank_qrmi.network.calls import Services
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import select_orphans
@@ -49,6 +51,7 @@ def check_journal(data: bytes) -> None:
     for line in lines_of(journal):
         check_line(line)
     orjson.dumps(document_of(journal))
+    text_of(metrics_of_node(folder))
     select_orphans(entries, 0.0)
     outcomes = Releaser(journal, RecordingDeadline(), _EmptyNetwork()).release_all(entries)
     for entry, error in zip(entries, outcomes, strict=True):
