@@ -7,7 +7,8 @@
 #   make test       everything a fresh Debian machine needs, then the tests of what a node and its
 #                   users run; TEST_WORKERS= files at a time
 #   make test-simulator, test-tools, test-packages   tests of the simulated site, of benchmarks,
-#                   scripts and the loopback cluster, and of the packages on a clean root, also booted
+#                   scripts, the loopback cluster and metrics, and of the packages on a clean
+#                   root, also booted
 #   make demo       a QPU job on a Slurm cluster of its own; KEEP=1 leaves that up,
 #   make demo-stop  and this ends it
 #   make soak       hundreds of QPU jobs amid faults and kills; SOAK_JOBS=, SOAK_SEED=;
@@ -207,8 +208,15 @@ test-e2e: build wheel $(VENV)/ready
 test-simulator: deps build $(VENV)/ready
 	@$(PYTEST) --cov --cov-config=simulator/tests/coverage.ini --cov-report= simulator/tests
 
+# A Prometheus reads our metrics there: installed, Debian's would serve the network from then on.
+PROMETHEUS := build/prometheus
+$(PROMETHEUS)/usr/bin/promtool:
+	@echo 'unpacking Prometheus in $(PROMETHEUS) (23 MB to download)'
+	@sh scripts/unpack_packages.sh $(PROMETHEUS) prometheus prometheus-node-exporter
+
+HAS_PROMETHEUS = $(shell command -v promtool && command -v prometheus && command -v prometheus-node-exporter)
 test-tools: APT_PACKAGES += $(SLURM_PACKAGES)
-test-tools: deps build wheel $(VENV)/ready
+test-tools: deps build wheel $(VENV)/ready $(if $(HAS_PROMETHEUS),,$(PROMETHEUS)/usr/bin/promtool)
 	@$(PYTEST) tests/tools
 
 # Needs debootstrap, root and a network. The roots are used again; remove MATRIX_CACHE for new ones.

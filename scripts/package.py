@@ -45,6 +45,7 @@ DOCUMENTS = (
     "benchmarks/REPORT.md",
     "benchmarks/report.svg",
     "examples/*.*",
+    "examples/monitoring/*",
 )
 # Their names in a package.
 RENAMED = {"(LICENSE)": "(copyright)", "(CHANGELOG.md)": "(changelog.gz)"}

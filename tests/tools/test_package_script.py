@@ -365,6 +365,7 @@ def test_documents_come_along_and_name_the_plugin_of_the_package(contents: Conte
         str(each.relative_to(folder)) for each in folder.rglob("*")
     }
     assert (folder / "examples" / "sampler.sh").is_file()
+    assert (folder / "examples" / "monitoring" / "alerts.yml").is_file()
     lines = re.findall(r"(?m)^ *optional (\S+)", (folder / "README.md").read_text())
     assert lines
     assert {str(Path(each).parent) for each in lines} == {"/usr/lib/any/slurm-wlm"}
