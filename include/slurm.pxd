@@ -12,12 +12,15 @@ cdef extern from "slurm_compat.h" nogil:
         uint16_t batch_flag
         uint32_t het_job_id
         time_t start_time
+        char *account
+        char *partition
 
     ctypedef struct job_info_msg_t:
         uint32_t record_count
         slurm_job_info_t *job_array
 
     int compat_load_job(job_info_msg_t **answer, uint32_t job_id)
+    const char *compat_job_licenses(const slurm_job_info_t *job)
     void slurm_free_job_info_msg(job_info_msg_t *answer)
 
     cdef enum:

@@ -22,4 +22,14 @@ static inline int compat_load_job(job_info_msg_t **answer, uint32_t job_id)
 #endif
 }
 
+/* What the job was given; before 25.05, when nobody could ask for one of several, what it asked for. */
+static inline const char *compat_job_licenses(const slurm_job_info_t *job)
+{
+#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 5, 0)
+	return job->licenses_allocated;
+#else
+	return job->licenses;
+#endif
+}
+
 #endif

@@ -11,6 +11,8 @@ cdef extern from "slurm/spank.h" nogil:
     ctypedef int spank_err_t
     ctypedef enum spank_item_t:
         S_JOB_UID
+        S_JOB_GID
+        S_JOB_SUPPLEMENTARY_GIDS
         S_JOB_ID
         S_JOB_STEPID
         S_JOB_NODEID

@@ -55,6 +55,10 @@ class RequestTag(bytes, Enum):
     UID = b"u"
     TIME_LIMIT_MINUTES = b"l"
     START_TIME = b"b"
+    ACCOUNT = b"A"
+    PARTITION = b"p"
+    LICENSES = b"L"
+    GID = b"g"
     TIMEOUT_SECONDS = b"d"
     ARGUMENT = b"a"
     VARIABLE = b"e"
@@ -67,7 +71,7 @@ class RequestTag(bytes, Enum):
 
 
 _REPEATED_TAGS = (
-    *(RequestTag.ARGUMENT, RequestTag.VARIABLE),
+    *(RequestTag.ARGUMENT, RequestTag.VARIABLE, RequestTag.GID),
     *(RequestTag.QUANTUM_JOB, RequestTag.KILLED_QUANTUM_JOB),
 )
 
@@ -111,7 +115,10 @@ class Request:
     """One request, checked.
 
     `time_limit_minutes` is None for a job without limit, or if Slurm could not tell; `start_time`
-    is in Unix seconds. `variables` are the job's, and hold secrets. `quantum_jobs` are ids of the
+    is in Unix seconds. `account`, `partition` and `licenses`, a list as Slurm writes it, are those
+    of slurmctld's record of the job, empty where it has none; None if they are not told. `gids` are
+    the groups of the job's processes, empty if they are not told: there is always one.
+    `variables` are the job's, and hold secrets. `quantum_jobs` are ids of the
     jobs of Direct Access that the step's tasks may have submitted; those of `killed_quantum_jobs`
     may even arrive there yet, since their tasks were killed. `slurm_conf` is the path of the file
     that Slurm reads, for the epilog. `version` is the plugin's. `stepd_pid`
@@ -130,6 +137,10 @@ class Request:
     slurm_conf: str = ""
     time_limit_minutes: int | None = None
     start_time: int | None = None
+    account: str | None = None
+    partition: str | None = None
+    licenses: str | None = None
+    gids: tuple[int, ...] = ()
     arguments: tuple[str, ...] = field(default=(), repr=False)
     variables: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     quantum_jobs: tuple[str, ...] = ()
@@ -235,11 +246,14 @@ def _verb_of(single: dict[RequestTag, str], version: int) -> Verb:
 def _request_of(
     version: int, single: dict[RequestTag, str], repeated: dict[RequestTag, list[str]]
 ) -> Request:
-    def number(tag: RequestTag) -> int:
-        found = parse_number(single.get(tag, ""), _LARGEST_NUMBER)
+    def number_in(text: str, tag: RequestTag) -> int:
+        found = parse_number(text, _LARGEST_NUMBER)
         if found is None:
             raise ProtocolError(f"request's record {tag.value!r} is no number")
         return found
+
+    def number(tag: RequestTag) -> int:
+        return number_in(single.get(tag, ""), tag)
 
     def optional_number(tag: RequestTag) -> int | None:
         return number(tag) if tag in single else None
@@ -260,6 +274,10 @@ def _request_of(
         slurm_conf=single.get(RequestTag.SLURM_CONF, ""),
         time_limit_minutes=None if time_limit_minutes in _NO_LIMIT_MINUTES else time_limit_minutes,
         start_time=optional_number(RequestTag.START_TIME),
+        account=single.get(RequestTag.ACCOUNT),
+        partition=single.get(RequestTag.PARTITION),
+        licenses=single.get(RequestTag.LICENSES),
+        gids=tuple(number_in(text, RequestTag.GID) for text in repeated[RequestTag.GID]),
         arguments=tuple(repeated[RequestTag.ARGUMENT]),
         variables=tuple((name, value) for name, _, value in variables),
         quantum_jobs=tuple(repeated[RequestTag.QUANTUM_JOB]),

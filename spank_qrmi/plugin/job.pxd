@@ -3,7 +3,6 @@
 
 from libc.stdint cimport uint32_t
 from libc.string cimport strcmp, strlen, strncmp
-from libc.time cimport time_t
 
 from slurm cimport (
     JOB_RUNNING, JOB_STATE_BASE, JOB_SUSPENDED, NO_VAL, compat_load_job, job_info_msg_t,
@@ -30,8 +29,6 @@ cdef struct JobRecord:
     bint is_batch
     bint is_over
     uint32_t het_job_id
-    uint32_t time_limit_minutes
-    time_t start_time
 
 
 cdef inline bint read_step(spank_t spank, Step *step) noexcept nogil:
@@ -59,28 +56,35 @@ cdef inline bint is_first_task(spank_t spank) noexcept nogil:
     return local_task(spank) <= 0
 
 
-cdef inline JobRecord load_job(uint32_t job_id) noexcept nogil:
-    """Ask slurmctld; `is_known` is False if it does not answer.
+cdef inline job_info_msg_t *ask_for_job(uint32_t job_id) noexcept nogil:
+    """Ask slurmctld; return what has the job's record first and is to be freed, NULL if it does
+    not answer.
 
     Never called in user_init, where it ends slurmstepd, nor in the epilog, where it crashes it.
     """
-    cdef JobRecord record
     cdef job_info_msg_t *reply = NULL
+    if compat_load_job(&reply, job_id) != 0 or reply == NULL:
+        return NULL
+    if reply.record_count == 0:
+        slurm_free_job_info_msg(reply)
+        return NULL
+    return reply
+
+
+cdef inline JobRecord load_job(uint32_t job_id) noexcept nogil:
+    """Return what the plugins decide by; `is_known` is False if slurmctld does not answer."""
+    cdef JobRecord record
+    cdef job_info_msg_t *reply = ask_for_job(job_id)
     cdef uint32_t state
     record.is_known = record.is_batch = record.is_over = False
     record.het_job_id = 0
-    record.time_limit_minutes = NO_VAL
-    record.start_time = 0
-    if compat_load_job(&reply, job_id) != 0 or reply == NULL:
+    if reply == NULL:
         return record
-    if reply.record_count > 0:
-        state = reply.job_array[0].job_state & JOB_STATE_BASE
-        record.is_known = True
-        record.is_batch = reply.job_array[0].batch_flag != 0
-        record.is_over = state != JOB_RUNNING and state != JOB_SUSPENDED
-        record.het_job_id = reply.job_array[0].het_job_id
-        record.time_limit_minutes = reply.job_array[0].time_limit
-        record.start_time = reply.job_array[0].start_time
+    state = reply.job_array[0].job_state & JOB_STATE_BASE
+    record.is_known = True
+    record.is_batch = reply.job_array[0].batch_flag != 0
+    record.is_over = state != JOB_RUNNING and state != JOB_SUSPENDED
+    record.het_job_id = reply.job_array[0].het_job_id
     slurm_free_job_info_msg(reply)
     return record
 

@@ -2,16 +2,18 @@
 # What a plugin's questions to its worker have in common, from the first byte to the answer.
 
 from libc.stdio cimport snprintf
-from libc.string cimport memset, strcmp
+from libc.string cimport memset, strcmp, strlen
 
+from slurm cimport (
+    compat_job_licenses, job_info_msg_t, slurm_free_job_info_msg, slurm_job_info_t)
 from spank cimport slurm_debug, slurm_info
 from spank_qrmi.plugin.arguments cimport argument_value
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, free_bytes
-from spank_qrmi.plugin.job cimport JobRecord, Step, load_job
+from spank_qrmi.plugin.job cimport Step, ask_for_job
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, log_line
 from spank_qrmi.plugin.masking cimport SHOWN_BYTES, show_text
 from spank_qrmi.plugin.message cimport (
-    Answer, add_number, add_text, begin_request, end_request)
+    Answer, add_bytes, add_number, add_text, begin_request, end_request)
 from spank_qrmi.plugin.worker_process cimport (
     Conversation, ask_worker, give_up, start_served_worker, start_worker)
 
@@ -73,15 +75,32 @@ cdef inline bint write_request(ByteBuffer *request, const Step *step, const char
     return is_written
 
 
-cdef inline bint add_time_limit(ByteBuffer *request, const Step *step) noexcept nogil:
-    """Add the job's time limit and start, if slurmctld tells them."""
-    cdef JobRecord record = load_job(step.job_id)
-    if not record.is_known:
+cdef inline bint add_optional_text(ByteBuffer *request, char tag,
+                                   const char *text) noexcept nogil:
+    """Add a text of Slurm's, in which NULL means empty."""
+    return add_bytes(request, tag, text, 0 if text == NULL else strlen(text))
+
+
+cdef inline bint add_job_record(ByteBuffer *request, const Step *step) noexcept nogil:
+    """Add what slurmctld tells of the job: time limit and start, account, partition, licences.
+
+    The job's environment has these too, but a user can write there whatever he likes.
+    """
+    cdef job_info_msg_t *reply = ask_for_job(step.job_id)
+    cdef slurm_job_info_t *job
+    cdef bint is_added
+    if reply == NULL:
         slurm_info(b"%s: warning: slurmctld does not tell the job's time limit: taken as none",
                    PLUGIN_LOG_NAME)
         return True
-    return (add_number(request, c"l", record.time_limit_minutes)
-            and add_number(request, c"b", <unsigned long long>record.start_time))
+    job = reply.job_array
+    is_added = (add_number(request, c"l", job.time_limit)
+                and add_number(request, c"b", <unsigned long long>job.start_time)
+                and add_optional_text(request, c"A", job.account)
+                and add_optional_text(request, c"p", job.partition)
+                and add_optional_text(request, c"L", compat_job_licenses(job)))
+    slurm_free_job_info_msg(reply)
+    return is_added
 
 
 cdef inline bint ask(Conversation *talk, ByteBuffer *request, bint is_written,

@@ -30,7 +30,7 @@ from spank_qrmi.plugin.plugstack_lines cimport PlugstackLines, is_last_call, not
 from spank_qrmi.plugin.quantum_jobs cimport (
     JOB_ID_BYTES, TASK_CLEARED, TASK_KILLED, QuantumJobs, draw_job_ids, ended_state, has_job_id,
     has_running_task, must_clear, write_job_id)
-from spank_qrmi.plugin.question cimport add_time_limit, ask, begin_conversation, write_request
+from spank_qrmi.plugin.question cimport add_job_record, ask, begin_conversation, write_request
 from spank_qrmi.plugin.submission_mark cimport is_marked, open_mark
 from spank_qrmi.plugin.worker_process cimport Conversation
 from unix cimport _exit
@@ -122,7 +122,7 @@ cdef bint is_for_every_job(int argc, char **argv) noexcept nogil:
 
 
 cdef bint add_options(ByteBuffer *request) noexcept nogil:
-    return (add_time_limit(request, &step)
+    return (add_job_record(request, &step)
             and (backend.length == 0 or add_text(request, c"B", backend.bytes))
             and (primitive.length == 0 or add_text(request, c"P", primitive.bytes)))
 

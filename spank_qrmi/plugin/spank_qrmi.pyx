@@ -11,12 +11,14 @@ from libc.stdint cimport uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport getenv, strtol
 from libc.string cimport memset, strchr, strcmp, strlen, strncmp
+from posix.types cimport gid_t
 from posix.unistd cimport getpid, getuid
 
 from slurm cimport SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP, SLURM_MAX_NORMAL_STEP_ID
 from spank cimport (
-    ESPANK_SUCCESS, S_JOB_ID, S_JOB_UID, slurm_debug, slurm_error, spank_get_item, spank_option,
-    spank_option_register, spank_remote, spank_setenv, spank_strerror, spank_t)
+    ESPANK_SUCCESS, S_JOB_GID, S_JOB_ID, S_JOB_SUPPLEMENTARY_GIDS, S_JOB_UID, slurm_debug, slurm_error,
+    spank_get_item, spank_option, spank_option_register, spank_remote, spank_setenv, spank_strerror,
+    spank_t)
 from spank_qrmi.plugin.allocation cimport warn_without_shell
 from spank_qrmi.plugin.answered_variables cimport are_ours, starts_with
 from spank_qrmi.plugin.arguments cimport argument_value, timeout_argument
@@ -26,12 +28,12 @@ from spank_qrmi.plugin.job cimport (
     job_variable, load_job, read_step)
 from spank_qrmi.plugin.journal cimport holds_entry_of
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, log_line, log_unset, report
-from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text, is_word
+from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_number, add_text, is_word
 from spank_qrmi.plugin.name_list cimport (
     first_unlisted, keep_chosen, problem_of_names, starts_with_listed)
 from spank_qrmi.plugin.option cimport find_option, keep_option
 from spank_qrmi.plugin.plugstack_lines cimport PlugstackLines, is_last_call, note_line
-from spank_qrmi.plugin.question cimport add_time_limit, ask, begin_conversation, write_request
+from spank_qrmi.plugin.question cimport add_job_record, ask, begin_conversation, write_request
 from spank_qrmi.plugin.worker_process cimport Conversation
 from unix cimport _exit, malloc_trim
 
@@ -154,9 +156,25 @@ cdef bint add_job_variables(ByteBuffer *request, spank_t spank, const char *name
     return True
 
 
+cdef bint add_groups(ByteBuffer *request, spank_t spank) noexcept nogil:
+    """Add the groups that Slurm gives to the job's processes, by number."""
+    cdef gid_t gid = 0
+    cdef gid_t *gids = NULL
+    cdef int count = 0
+    cdef int i
+    if spank_get_item(spank, S_JOB_GID, &gid) == ESPANK_SUCCESS and not add_number(
+            request, c"g", gid):
+        return False
+    if spank_get_item(spank, S_JOB_SUPPLEMENTARY_GIDS, &gids, &count) == ESPANK_SUCCESS:
+        for i in range(count):
+            if not add_number(request, c"g", gids[i]):
+                return False
+    return True
+
+
 cdef bint add_acquisition(ByteBuffer *request, spank_t spank, const char *names) noexcept nogil:
-    return (add_time_limit(request, &step) and add_text(request, c"q", names)
-            and add_job_variables(request, spank, names))
+    return (add_job_record(request, &step) and add_groups(request, spank)
+            and add_text(request, c"q", names) and add_job_variables(request, spank, names))
 
 
 cdef void refuse(const char *reason, int argc, char **argv) noexcept nogil:

@@ -32,6 +32,9 @@ TAG_OF_FIELD = {
     "uid": RequestTag.UID,
     "time_limit_minutes": RequestTag.TIME_LIMIT_MINUTES,
     "start_time": RequestTag.START_TIME,
+    "account": RequestTag.ACCOUNT,
+    "partition": RequestTag.PARTITION,
+    "licenses": RequestTag.LICENSES,
     "timeout_seconds": RequestTag.TIMEOUT_SECONDS,
 }
 
@@ -44,6 +47,8 @@ def encode_request(request: Request) -> bytes:
         if each.name in TAG_OF_FIELD and value is not None:
             text = value.value if each.name == "verb" else str(value)
             message += encode_record(TAG_OF_FIELD[each.name], _bytes(text))
+    for gid in request.gids:
+        message += encode_record(RequestTag.GID, _bytes(str(gid)))
     for argument in request.arguments:
         message += encode_record(RequestTag.ARGUMENT, _bytes(argument))
     for name, value in request.variables:

@@ -131,6 +131,7 @@ static const struct {
 	LIST(arguments), LIST(environment), LIST(options), LIST(second_options),
 	LIST(states),	 LIST(missing),	    LIST(closed),  LIST(unsettable),
 	LIST(command),	 LIST(statuses),    LIST(second_line),
+	LIST(gids),	 LIST(licenses),    LIST(account), LIST(partition),
 };
 
 static const struct {
@@ -143,7 +144,7 @@ static const struct {
 	LIST(time_limit), LIST(start_time), LIST(speed),      LIST(register_error),
 	LIST(unreaped),	  LIST(is_random_out),  LIST(is_epilog),  LIST(is_listed_twice),
 	LIST(error_seconds),
-	LIST(submits),
+	LIST(submits),	  LIST(gid),
 };
 
 static bool read_order(const char *key, const char *value)

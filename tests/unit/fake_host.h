@@ -31,8 +31,13 @@ struct host {
 	struct list states;	 /* answers of slurmctld in turn, the last one again and again */
 	struct list missing;	 /* names of items that spank_get_item does not know */
 	struct list unsettable;	 /* names of variables that spank_setenv refuses */
+	struct list gids;	 /* of the job's processes, beside its own */
+	struct list licenses;	 /* what slurmctld says of the job: the last one of each counts */
+	struct list account;
+	struct list partition;
 	struct list closed;	 /* descriptors that are closed before the first hook */
-	unsigned int remote, job_id, step_id, uid, restart_count, node_index, tasks, is_batch;
+	unsigned int remote, job_id, step_id, uid, gid, restart_count, node_index, tasks;
+	unsigned int is_batch;
 	unsigned int time_limit, start_time, register_error, speed;
 	unsigned int is_random_out; /* getrandom fails */
 	unsigned int unreaped;	 /* number of the task, from 1, at whose exit another child waits */

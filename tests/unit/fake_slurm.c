@@ -68,6 +68,24 @@ spank_err_t spank_option_register(spank_t spank, struct spank_option *option)
 	return host.register_error ? ESPANK_ERROR : ESPANK_SUCCESS;
 }
 
+static char *last_of(const struct list *list)
+{
+	return list->count > 0 ? list->items[list->count - 1] : NULL;
+}
+
+static spank_err_t give_groups(gid_t **place, int *count_place)
+{
+	static gid_t gids[MOST];
+
+	if (holds(&host.missing, "gids"))
+		return ESPANK_NOT_AVAIL;
+	for (size_t i = 0; i < host.gids.count; i++)
+		gids[i] = strtoul(host.gids.items[i], NULL, 10);
+	*place = gids;
+	*count_place = host.gids.count;
+	return ESPANK_SUCCESS;
+}
+
 static spank_err_t give_number(const char *name, uint32_t *place, uint32_t number)
 {
 	if (holds(&host.missing, name))
@@ -84,7 +102,9 @@ spank_err_t spank_get_item(spank_t spank, spank_item_t item, ...)
 	(void)spank;
 	va_start(arguments, item);
 	place = va_arg(arguments, void *);
-	second_place = item == S_JOB_ARGV ? va_arg(arguments, void *) : NULL;
+	second_place = item == S_JOB_ARGV || item == S_JOB_SUPPLEMENTARY_GIDS ?
+			       va_arg(arguments, void *) :
+			       NULL;
 	va_end(arguments);
 	switch (item) {
 	case S_JOB_ID:
@@ -93,6 +113,10 @@ spank_err_t spank_get_item(spank_t spank, spank_item_t item, ...)
 		return give_number("step_id", place, host.step_id);
 	case S_JOB_UID:
 		return give_number("uid", place, host.uid);
+	case S_JOB_GID:
+		return give_number("gid", place, host.gid);
+	case S_JOB_SUPPLEMENTARY_GIDS:
+		return give_groups(place, second_place);
 	case S_JOB_NODEID:
 		return give_number("node_index", place, host.node_index);
 	case S_SLURM_RESTART_COUNT:
@@ -175,6 +199,13 @@ int slurm_load_job(job_info_msg_t **answer, uint32_t job_id, uint16_t flags)
 	(*answer)->job_array[0].het_job_id = host.het_job_id;
 	(*answer)->job_array[0].time_limit = host.time_limit;
 	(*answer)->job_array[0].start_time = host.start_time;
+	(*answer)->job_array[0].account = last_of(&host.account);
+	(*answer)->job_array[0].partition = last_of(&host.partition);
+#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 5, 0)
+	(*answer)->job_array[0].licenses_allocated = last_of(&host.licenses);
+#else
+	(*answer)->job_array[0].licenses = last_of(&host.licenses);
+#endif
 	return SLURM_SUCCESS;
 }
 

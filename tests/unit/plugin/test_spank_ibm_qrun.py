@@ -150,6 +150,9 @@ def test_environment_is_asked_for_with_the_jobs_options(qrun_host: PluginHost) -
             q_primitive="estimator",
             time_limit_minutes=60,
             start_time=1_700_000_000,
+            account="",
+            partition="",
+            licenses="",
             arguments=ARGUMENTS,
         )
     ]

@@ -64,6 +64,11 @@ def test_request_is_what_slurm_and_the_user_said(host: PluginHost) -> None:
             "ü_QRMI_Z=x=y\nz",
         ],
         restart_count=2,
+        account="physics",
+        partition="quantum",
+        licenses="qpu_a:2,other",
+        gid=1000,
+        gids=["5000", "0"],
     )
     assert host.requests == [
         Request(
@@ -76,6 +81,10 @@ def test_request_is_what_slurm_and_the_user_said(host: PluginHost) -> None:
             qpu_option="a, ü",
             time_limit_minutes=60,
             start_time=1_700_000_000,
+            account="physics",
+            partition="quantum",
+            licenses="qpu_a:2,other",
+            gids=(1000, 5000, 0),
             arguments=(CONFIG, "--env:A_KEY=b=c", "--acquire-timeout=30"),
             variables=(
                 ("SLURM_EXPORT_ENV", "NONE"),
@@ -137,6 +146,21 @@ def test_time_limit_comes_from_slurmctld_if_it_answers(
     [request] = host.requests
     assert (request.time_limit_minutes, request.start_time) == (limit, start)
     assert report.task_statuses == [0]
+
+
+def test_what_slurm_does_not_tell_of_a_job_is_left_out(host: PluginHost) -> None:
+    for orders, told, gids in (
+        ({}, "", (0,)),
+        ({"states": "silent"}, None, (0,)),
+        ({"missing": "gid", "gids": "5000"}, "", (5000,)),
+        ({"missing": ["gid", "gids"]}, "", ()),
+    ):
+        with fresh(host, orders) as one:
+            one.answer_and_keep(answer_of())
+            one.run(**orders)  # type: ignore[arg-type]
+            [request] = one.requests
+            assert (request.account, request.partition, request.licenses) == (told,) * 3
+            assert request.gids == gids
 
 
 def test_timeout_that_is_none_leaves_the_default(host: PluginHost) -> None:
