@@ -52,6 +52,10 @@ class UntrustedPathError(QrmiError):
     """Others than root could change the code that runs as root."""
 
 
+class NameServiceError(QrmiError):
+    """Users or groups cannot be looked up."""
+
+
 class JournalError(QrmiError):
     """The node's record of acquisitions cannot be read or written."""
 

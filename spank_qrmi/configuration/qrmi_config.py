@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from spank_qrmi.clients import keys_alike, other_names
+from spank_qrmi.configuration.access import ACCESS_KEYS, EVERYBODY, Access, access_of
 from spank_qrmi.configuration.json_document import check_members, json_type, parse_document
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.protocol import MAX_VALUE_BYTES, MAX_VARIABLE_NAME_BYTES
@@ -31,7 +32,7 @@ _RESERVED_WORDS = frozenset(
 """First words of variables that other programs, or we, read: `LD_PRELOAD`, `SLURM_JOB_ID`."""
 
 
-_PROPERTIES = frozenset({"name", "type", "also_as", "environment", "locked"})
+_PROPERTIES = frozenset({"name", "type", "also_as", "environment", "locked", *ACCESS_KEYS})
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Resource:
     `also_as` are other names of its type that jobs find it by; all keys are those of `type`.
     `secret_files` are the keys whose values stand in files; `secret_files.read_secrets` adds them.
     `locked` are the keys that users may not set; True for all. `unread` are names beside
-    "environment" that mean nothing.
+    "environment" that mean nothing. `access` says whose jobs may use it.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Resource:
     locked: bool | tuple[str, ...] = False
     unread: tuple[str, ...] = ()
     also_as: tuple[str, ...] = ()
+    access: Access = EVERYBODY
 
     def is_locked(self, key: str) -> bool:
         """Return whether the key is the site's alone to set."""
@@ -162,11 +164,13 @@ def _resource_of(
     alike = keys_alike(resource_type, also_as)
     values, secret_files = _values_and_files(place, name, environment, alike)
     locked = _locked(place, name, entry)
+    unread = [key for key in entry if key not in _PROPERTIES]
     return Resource(
         *(name, resource_type, values, secret_files),
         locked if isinstance(locked, bool) else tuple(alike.get(key, key) for key in locked),
-        unread=tuple(printable(key[:40]) for key in entry if key not in _PROPERTIES),
+        unread=tuple(printable(key[:40]) for key in unread),
         also_as=also_as,
+        access=access_of(place, entry, unread),
     )
 
 

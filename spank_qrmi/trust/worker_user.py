@@ -10,7 +10,9 @@ from spank_qrmi.numbers_in_text import parse_number
 NOBODY = 65534
 """User and group that own nothing, by convention on every Linux."""
 
-_LARGEST_ID = 2**32 - 2  # The one above means "unchanged" to the kernel.
+LARGEST_ID = 2**32 - 2
+"""Of users and groups: the one above means "unchanged" to the kernel."""
+
 _NAME = r"[A-Za-z_][A-Za-z0-9_.@-]{0,255}\$?"
 
 
@@ -22,7 +24,7 @@ def parse_worker_user(option: str, text: str) -> str:
 
     It is looked up only when it is needed.
     """
-    if text == "root" or not (parse_number(text, _LARGEST_ID) or re.fullmatch(_NAME, text)):
+    if text == "root" or not (parse_number(text, LARGEST_ID) or re.fullmatch(_NAME, text)):
         raise ArgumentError(
             f"{option} must be the name or number of a user other than root, got {text[:40]!r}"
         )

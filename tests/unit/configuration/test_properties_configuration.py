@@ -34,6 +34,8 @@ ENTRIES = st.fixed_dictionaries(
             st.dictionaries(KEYS, maybe_wrong(st.one_of(secrets, SECRET_FILES)), max_size=3)
         ),
         "also_as": maybe_wrong(st.lists(st.sampled_from(list(CLIENTS)), max_size=2)),
+        "users": maybe_wrong(st.lists(texts, max_size=2)),
+        "partitions": maybe_wrong(st.lists(texts, max_size=2)),
         "locked": maybe_wrong(st.one_of(st.booleans(), st.lists(KEYS, max_size=3))),
     },
 )

@@ -10,6 +10,7 @@ import pytest
 
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration import qrmi_config
+from spank_qrmi.configuration.access import Access
 from spank_qrmi.configuration.qrmi_config import Config, load_config
 from spank_qrmi.errors import ConfigError
 from tests.unit.outcomes import WRITABLE
@@ -399,6 +400,27 @@ def test_locked_keys_are_those_that_users_may_not_set(tmp_path: Path) -> None:
         assert found == expected, locked
     [resource] = load_entries(tmp_path, named()).resources.values()
     assert not resource.is_locked("QRMI_A")
+
+
+def test_entry_says_who_may_use_it(tmp_path: Path) -> None:
+    entry = named(users=["alice"], groups=["5000"], accounts=["a"], partitions=["p"])
+    [resource] = load_entries(tmp_path, entry).resources.values()
+    assert resource.access == Access(("alice",), ("5000",), ("a",), ("p",))
+    assert resource.unread == ()
+
+
+def test_entry_whose_lock_is_not_understood_stays_closed(tmp_path: Path) -> None:
+    for key in ("users", "groups", "accounts", "partitions"):
+        config = load_entries(tmp_path, named(**{key: "alice"}))
+        assert config.resources == {}, key
+        [(name, error)] = config.problems
+        assert name == "bad"
+        assert f'resource bad: "{key}" must be an array of strings' in str(error)
+    config = load_entries(tmp_path, named(group=["qteam"]))
+    assert [str(error).rpartition(": ")[2] for _, error in config.problems] == [
+        'did you mean "groups"?'
+    ]
+    assert config.resources == {}
 
 
 def test_keys_of_another_name_are_taken_as_the_types_own(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class Node:
         return (str(self.config_path), f"--state-dir={self.state_directory}")
 
     def acquire(
-        self, qpus: str, *options: str, variables: tuple[tuple[str, str], ...] = (), **more: int
+        self, qpus: str, *options: str, variables: tuple[tuple[str, str], ...] = (), **more: Any
     ) -> SeenAnswer:
         request = Request(
             verb=Verb.ACQUIRE,
@@ -242,6 +242,38 @@ def test_what_a_site_locks_is_not_acquired_with_a_users_value(
     node.write_config([entry])
     assert node.acquire("a", variables=mine).messages == []
     assert vendor.settings["a"].values["QRMI_MODE"] == "mine"
+
+
+def test_qpu_that_a_job_may_not_use_is_refused_before_anything_is_asked(
+    node: Node, vendor: FakeVendor
+) -> None:
+    entry = {"type": TYPE, "environment": {"QRMI_KEY": SITE_KEY}}
+    node.write_config(
+        [
+            {**entry, "name": "a", "groups": ["5000"]},
+            {**entry, "name": "b", "users": ["1000"], "accounts": ["physics"]},
+        ]
+    )
+    refusal = "QPU a: only for group 5000: ask the administrator"
+    answer = node.acquire("a,b", gids=(1000,), account="physics")
+    assert answer.messages == [refusal + GOES_ON]
+    assert vendor.events_of("check") == vendor.events_of("acquire") == {"b"}
+    assert ("a_QRMI_KEY", SITE_KEY) not in answer.variables
+    [line] = [line for line in answer.logged("i") if line.startswith("refused")]
+    assert line == (
+        "refused name(a) for job 7 of user 1000: only for group 5000: ask the administrator"
+    )
+    assert node.acquire("a", gids=(1000, 5000)).verdict == "run"
+    vendor.events.clear()
+    for more in ({"gids": (1000,)}, {"gids": (5000,), "account": "chemistry"}):
+        answer = node.acquire("a,b", "--require=all", job_id=8, **more)
+        assert answer.verdict == "fail"
+    assert node.acquire("b", job_id=8, uid=1001, account="physics").verdict == "fail"
+    assert node.acquire("b", job_id=8).messages[0] == (
+        "QPU b: only for account physics, and Slurm does not tell which account this job has: "
+        "submit it again"
+    )
+    assert vendor.events_of("acquire") <= {"a"}
 
 
 def test_site_may_forbid_endpoints_of_users(node: Node, vendor: FakeVendor) -> None:
