@@ -148,10 +148,10 @@ def parse_flag(_option: str, _text: str) -> bool:
     return True
 
 
-def parse_one_of(choices: Mapping[str, bool]) -> Parse:
+def parse_one_of(choices: Mapping[str, object]) -> Parse:
     """Return what reads one of these words."""
 
-    def parse(option: str, text: str) -> bool:
+    def parse(option: str, text: str) -> object:
         if text not in choices:
             raise ArgumentError(f"{option} must be {' or '.join(choices)}, got {text!r}")
         return choices[text]

@@ -10,6 +10,7 @@ what the user is told. It reads some besides: `--state-dir` in an epilog, and by
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from spank_qrmi.configuration import common_plugstack as common
@@ -17,6 +18,14 @@ from spank_qrmi.configuration.slurm_files import find_plugstack, find_slurm_conf
 from spank_qrmi.errors import ArgumentError
 
 LIBRARY = "spank_qrmi.so"
+
+
+class LicenseCheck(str, Enum):
+    """What becomes of a QPU whose licence the job does not hold."""
+
+    OFF = "off"
+    WARN = "warn"
+    REQUIRE = "require"
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,7 @@ class PluginArguments(common.CommonArguments):
     fails_on_failure: bool = True
     requires_all: bool = False
     allows_user_endpoints: bool = True
+    license_check: LicenseCheck = LicenseCheck.OFF
     most_held: int | None = None
     acquisitions_per_minute: int | None = None
 
@@ -46,6 +56,12 @@ OPTIONS = (
         "deny|allow",
         "allows_user_endpoints",
         common.parse_one_of({"deny": False, "allow": True}),
+    ),
+    common.Argument(
+        "--license-check",
+        "|".join(LicenseCheck),
+        "license_check",
+        common.parse_one_of({each.value: each for each in LicenseCheck}),
     ),
     common.Argument("--most-held-per-user", "N", "most_held", common.parse_count),
     common.Argument(

@@ -21,6 +21,7 @@ from spank_qrmi.job.environment import (
     resource_variables,
     variables_prefix,
 )
+from spank_qrmi.job.licenses import check_licenses
 from spank_qrmi.job.permissions import keep_permitted
 from spank_qrmi.job.release import release_entries
 from spank_qrmi.job.releaser import Releaser
@@ -57,6 +58,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         config = _read_config(arguments, answer)
         resolution = resolve_qpus(request.qpu_option, config, is_strict=arguments.is_strict)
         resolution = keep_permitted(resolution, request, deadline)
+        resolution = check_licenses(resolution, request, arguments.license_check, answer)
         wanted = _collect_wanted(request, resolution, config, answer)
         if wanted:
             network.open(

@@ -5,7 +5,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from spank_qrmi.configuration.qrmi_plugstack import PluginArguments, parse_arguments
+from spank_qrmi.configuration.qrmi_plugstack import (
+    LicenseCheck,
+    PluginArguments,
+    parse_arguments,
+)
 from spank_qrmi.errors import ArgumentError
 from tests.unit.outcomes import refusal_of
 
@@ -43,6 +47,11 @@ def parsed(**values: object) -> PluginArguments:
             ("--user-endpoints=allow",): parsed(allows_user_endpoints=True),
         },
         {
+            ("--license-check=off",): parsed(),
+            ("--license-check=warn",): parsed(license_check=LicenseCheck.WARN),
+            ("--license-check=require",): parsed(license_check=LicenseCheck.REQUIRE),
+        },
+        {
             ("--most-held-per-user=1",): parsed(most_held=1),
             ("--acquisitions-per-minute=10000",): parsed(acquisitions_per_minute=10000),
         },
@@ -70,6 +79,7 @@ def test_defaults() -> None:
     assert (arguments.fails_on_failure, arguments.requires_all) == (True, False)
     assert (arguments.is_strict, arguments.exposures) == (False, ())
     assert arguments.allows_user_endpoints
+    assert arguments.license_check is LicenseCheck.OFF
     assert (arguments.most_held, arguments.acquisitions_per_minute) == (None, None)
     assert arguments.state_directory == "/var/lib/spank_qrmi"
 
@@ -95,6 +105,9 @@ def test_defaults() -> None:
             (PATH, "--require=some"): "--require must be all or any, got 'some'",
             (PATH, "--require="): "--require must be all or any, got ''",
             (PATH, "--user-endpoints=no"): "--user-endpoints must be deny or allow, got 'no'",
+            (PATH, "--license-check=on"): (
+                "--license-check must be off or warn or require, got 'on'"
+            ),
             (PATH, "--on-failure=Fail"): "--on-failure must be fail or continue, got 'Fail'",
         },
         {

@@ -276,6 +276,51 @@ def test_qpu_that_a_job_may_not_use_is_refused_before_anything_is_asked(
     assert vendor.events_of("acquire") <= {"a"}
 
 
+A_LICENSE = "the job does not hold a licence for it: submit it with --licenses=qpu_a, or ask the"
+
+
+def test_qpu_without_its_licence_is_warned_about(node: Node, vendor: FakeVendor) -> None:
+    answer = node.acquire("a,b", "--license-check=warn", licenses="qpu_b:1")
+    assert answer.messages == [f"QPU a: warning: {A_LICENSE} administrator"]
+    assert warnings(answer) == [f"warning: name(a) for job 7: {A_LICENSE} administrator"]
+    assert vendor.events_of("acquire") == {"a", "b"}
+    assert node.acquire("a", "--license-check=warn", licenses="qpu_a@dbd:2,x").messages == []
+    [message] = node.acquire("a", "--license-check=warn").messages
+    assert message == (
+        "QPU a: warning: Slurm does not tell which licences the job holds: submit it again"
+    )
+    assert node.acquire("a", licenses="").messages == []
+
+
+def test_qpu_without_its_licence_is_refused_before_anything_is_asked(
+    node: Node, vendor: FakeVendor
+) -> None:
+    require = "--license-check=require"
+    answer = node.acquire("a,b", require, licenses="qpu_b,qpu_a:0")
+    assert answer.messages == [f"QPU a: {A_LICENSE} administrator{GOES_ON}"]
+    assert vendor.events_of("acquire") == vendor.events_of("check") == {"b"}
+    vendor.events.clear()
+    answer = node.acquire("a,b,c", require, licenses="qpu_a|qpu_b")
+    assert answer.messages[0] == (
+        "QPU a, b, c: the job does not hold a licence for each: submit it with "
+        "--licenses=qpu_a,qpu_b,qpu_c, or ask the administrator"
+    )
+    assert answer.verdict == "fail"
+    assert node.acquire("a", require).messages[0] == (
+        "QPU a: Slurm does not tell which licences the job holds: submit it again"
+    )
+    assert vendor.events == []
+
+
+def test_many_missing_licences_take_one_line_of_whole_names(node: Node) -> None:
+    names = [f"{number:03}{'n' * 125}" for number in range(256)]
+    node.write_config([{"name": name, "type": TYPE, "environment": {}} for name in names])
+    answer = node.acquire(",".join(names), "--license-check=require", licenses="")
+    [message, _] = answer.messages
+    licenses = ",".join(f"qpu_{name}" for name in names[:8])
+    assert message.endswith(f"--licenses={licenses} and 248 more, or ask the administrator")
+
+
 def test_site_may_forbid_endpoints_of_users(node: Node, vendor: FakeVendor) -> None:
     mine = (("a_QRMI_ENDPOINT", "https://mine"), ("a_QRMI_KEY", USER_KEY))
     [message, _] = node.acquire("a", "--user-endpoints=deny", variables=mine).messages
