@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose jobs may use a QPU, and with which licences, where Slurm knows accounts and licences."""
+
+import grp
+import pwd
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from loopback.cluster import SlurmCluster
+from loopback.installation import Installation
+from loopback.job import Job, JobResult
+from loopback.site import Site
+from loopback.waiting import wait_until
+from tests.slurm.product import Product, readable_lines
+
+NAME = "ibm_sherbrooke"
+LICENSE = f"qpu_{NAME}"
+USER = "nobody"
+SECONDS = 60.0
+ASK = "ask the administrator"
+NO_LICENSE = (
+    f"the job does not hold a licence for it: submit it with --licenses={LICENSE}, or {ASK}"
+)
+DOES_NOT_START = f"--qpu={NAME}: no QPU could be acquired; the job does not start"
+
+
+def user_with_another_group() -> tuple[str, str]:
+    """Return a user of this machine and a group that is not its main one; USER's own if none is."""
+    known = {account.pw_name: account.pw_gid for account in pwd.getpwall()}
+    for group in grp.getgrall():
+        for member in group.gr_mem:
+            if known.get(member, group.gr_gid) != group.gr_gid:
+                return member, group.gr_name
+    return USER, grp.getgrgid(pwd.getpwnam(USER).pw_gid).gr_name
+
+
+MEMBER, GROUP = user_with_another_group()
+
+
+@pytest.fixture(scope="module")
+def enforcing_cluster(
+    accounting_installed: None, cluster_folder_of_module: Path
+) -> Iterator[SlurmCluster]:
+    """A cluster with two partitions, licences, and accounts that its users cannot invent."""
+    settings = {"AccountingStorageEnforce": "associations", "Licenses": f"{LICENSE}:2,other:5"}
+    with SlurmCluster(
+        cluster_folder_of_module, nodes=1, has_accounting=True, settings=settings
+    ) as cluster:
+        cluster.run("sacctmgr", "--immediate", "add", "account", "physics,chemistry")
+        users = ",".join({USER, MEMBER, "root"})
+        accounts = "account=physics,chemistry"
+        cluster.run("sacctmgr", "--immediate", "add", "user", users, accounts)
+        cluster.run("scontrol", "create", "PartitionName=quantum", "Nodes=n1")
+        wait_until(
+            lambda: cluster.run("srun", "--account=physics", "true", check=False).returncode == 0,
+            SECONDS,
+            "accounts that slurmctld knows",
+        )
+        yield cluster
+
+
+@pytest.fixture
+def product(
+    enforcing_cluster: SlurmCluster, installation: Installation, site: Site
+) -> Iterator[Product]:
+    folder = Path(tempfile.mkdtemp(prefix="test-", dir=enforcing_cluster.folder))
+    folder.chmod(0o755)
+    product = Product(enforcing_cluster, installation, site, folder)
+    yield product
+    enforcing_cluster.wait_for_empty_queue()
+    enforcing_cluster.assert_nodes_healthy()
+    product.wait_until_released()
+
+
+def restrict(product: Product, *arguments: str, **access: list[str]) -> None:
+    """Let an entry say whose jobs may use the QPU."""
+    config = product.write_config({**product.entry(NAME), **access})
+    product.write_plugstack(*arguments, config=config)
+
+
+def submit(product: Product, *options: str, user: str = USER, account: str = "physics") -> Job:
+    # What a job says of itself counts for nothing.
+    claims: Mapping[str, str] = {
+        "SLURM_JOB_ACCOUNT": "physics",
+        "SLURM_JOB_PARTITION": "quantum",
+        "SLURM_JOB_LICENSES": f"{LICENSE}:1",
+        "SLURM_JOB_GROUP": "root",
+        "SLURM_JOB_GID": "0",
+    }
+    options = (f"--qpu={NAME}", f"--account={account}", *options)
+    return product.submit("echo started", *options, user=user, env=claims)
+
+
+def run_job(product: Product, *options: str, **more: str) -> JobResult:
+    return submit(product, *options, **more).wait()
+
+
+def assert_refused(product: Product, result: JobResult, reason: str) -> None:
+    assert readable_lines(result.stderr) == [f"QPU {NAME}: {reason}", DOES_NOT_START]
+    assert (result.state, result.stdout) == ("FAILED", "")
+    assert product.site.requests() == []
+
+
+def assert_acquired(product: Product, result: JobResult) -> None:
+    assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "started\n", "")
+    assert product.sessions_served() == [NAME]
+
+
+def test_other_user_is_refused(product: Product):
+    restrict(product, users=["root", "4000000000"])
+    result = run_job(product)
+    assert_refused(product, result, f"only for users whom the site has named: {ASK}")
+    assert_acquired(product, run_job(product, user="root"))
+
+
+def test_group_lets_in(product: Product):
+    restrict(product, users=["root"], groups=["daemon", GROUP])
+    assert_acquired(product, run_job(product, user=MEMBER))
+
+
+def test_group_by_number_keeps_out(product: Product):
+    restrict(product, groups=["0"])
+    assert_refused(product, run_job(product), f"only for group 0: {ASK}")
+
+
+def test_account_must_be_one_of_those_named(product: Product):
+    restrict(product, accounts=["Physics"])
+    reason = "only for account Physics; this job has account chemistry: submit it with --account"
+    assert_refused(product, run_job(product, account="chemistry"), reason)
+    assert_acquired(product, run_job(product))
+
+
+def test_partition_must_be_one_of_those_named(product: Product):
+    restrict(product, partitions=["quantum"])
+    reason = "only for partition quantum; this job has partition main: submit it with --partition"
+    assert_refused(product, run_job(product), reason)
+    assert_acquired(product, run_job(product, "--partition=quantum"))
+
+
+def test_missing_licence_is_warned_about(product: Product):
+    restrict(product, "--license-check=warn")
+    job = submit(product, "--licenses=other:2")
+    result = job.wait()
+    assert readable_lines(result.stderr) == [f"QPU {NAME}: warning: {NO_LICENSE}"]
+    assert (result.state, result.stdout) == ("COMPLETED", "started\n")
+    logged = "\n".join(product.cluster.log_lines_of(job))
+    assert f"warning: name({NAME}) for job {job.id}: {NO_LICENSE}" in logged
+
+
+def test_licence_is_required(product: Product):
+    restrict(product, "--license-check=require")
+    assert_refused(product, run_job(product, "--licenses=other"), NO_LICENSE)
+    assert_acquired(product, run_job(product, f"--licenses=other:2,{LICENSE}"))
+
+
+def test_plain_srun_holds_its_jobs_licence(product: Product):
+    restrict(product, "--license-check=require")
+    options = (f"--qpu={NAME}", "--account=physics")
+    done = product.srun(*options, "true", check=False)
+    assert done.returncode != 0
+    assert NO_LICENSE in done.stderr
+    assert product.site.requests() == []
+    assert product.srun(*options, f"--licenses={LICENSE}:2", "true").stderr == ""
+    assert product.sessions_served() == [NAME]
