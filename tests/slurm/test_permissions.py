@@ -12,8 +12,11 @@ import pytest
 from loopback.cluster import SlurmCluster
 from loopback.installation import Installation
 from loopback.job import Job, JobResult
+from loopback.leaks import LeakSearch
 from loopback.site import Site
 from loopback.waiting import wait_until
+from loopback.worker_server import WorkerServer
+from tests.slurm.both_ways import both_ways, server_of, workers_ready_for
 from tests.slurm.product import Product, readable_lines
 
 NAME = "ibm_sherbrooke"
@@ -62,13 +65,25 @@ def enforcing_cluster(
         yield cluster
 
 
+@pytest.fixture(scope="module")
+def ready_workers(
+    enforcing_cluster: SlurmCluster, installation: Installation, _leaks: LeakSearch
+) -> Iterator[WorkerServer]:
+    with workers_ready_for(enforcing_cluster, installation, _leaks) as server:
+        yield server
+
+
 @pytest.fixture
 def product(
-    enforcing_cluster: SlurmCluster, installation: Installation, site: Site
+    request: pytest.FixtureRequest,
+    enforcing_cluster: SlurmCluster,
+    installation: Installation,
+    site: Site,
 ) -> Iterator[Product]:
     folder = Path(tempfile.mkdtemp(prefix="test-", dir=enforcing_cluster.folder))
     folder.chmod(0o755)
-    product = Product(enforcing_cluster, installation, site, folder)
+    server = server_of(request)
+    product = Product(enforcing_cluster, installation, site, folder, server=server)
     yield product
     enforcing_cluster.wait_for_empty_queue()
     enforcing_cluster.assert_nodes_healthy()
@@ -116,6 +131,7 @@ def test_other_user_is_refused(product: Product):
     assert_acquired(product, run_job(product, user="root"))
 
 
+@both_ways
 def test_group_lets_in(product: Product):
     restrict(product, users=["root"], groups=["daemon", GROUP])
     assert_acquired(product, run_job(product, user=MEMBER))
@@ -154,6 +170,18 @@ def test_licence_is_required(product: Product):
     restrict(product, "--license-check=require")
     assert_refused(product, run_job(product, "--licenses=other"), NO_LICENSE)
     assert_acquired(product, run_job(product, f"--licenses=other:2,{LICENSE}"))
+
+
+def test_each_task_of_an_array_holds_its_own_licence(product: Product):
+    restrict(product, "--license-check=require")
+    output = product.folder / "output-%a"
+    product.cluster.run(
+        *("sbatch", "--wait", "--array=1-3", f"--output={output}", f"--qpu={NAME}"),
+        *("--account=physics", f"--licenses={LICENSE}", "--wrap=echo started"),
+    )
+    printed = [(product.folder / f"output-{task}").read_text() for task in (1, 2, 3)]
+    assert printed == ["started\n"] * 3
+    assert product.sessions_served() == [NAME] * 3
 
 
 def test_plain_srun_holds_its_jobs_licence(product: Product):
