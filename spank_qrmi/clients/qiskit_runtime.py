@@ -5,7 +5,6 @@ Owns its variables (QRMI_IBM_QRS_*, QRMI_IBM_QCS_*) and the life of the session;
 program's business, except that release asks whether some are still pending.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
@@ -17,6 +16,11 @@ from spank_qrmi.clients.base import Client, Exchange, Hold, ReadTo, Settings, pa
 from spank_qrmi.clients.http import RequestOptions
 from spank_qrmi.clients.ibm import SERVICE_KEYS, IbmService, endpoints_of
 from spank_qrmi.clients.response import Response
+from spank_qrmi.clients.session_ids import (
+    is_session_id,
+    readable_session_id,
+    session_id_of,
+)
 from spank_qrmi.clients.status import QpuStatus
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.numbers_in_text import parse_number
@@ -33,14 +37,6 @@ _DEFAULT_MAX_TTL_SECONDS = 28800
 _LARGEST_MAX_TTL_SECONDS = 2**31 - 1
 
 _ACCESSIBLE_STATUSES = frozenset({"active", "online"})
-
-# "." and ".." would turn the session's URL into another one.
-_SESSION_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,256}")
-
-# What is in another string is neither; the last one may have been cut off.
-_BRACE_OR_ID_OR_STRING = re.compile(
-    rb'(?s:[{}]|"id"\s*:\s*"([A-Za-z0-9._-]{1,256})"|"[^"\\]*(?:\\.[^"\\]*)*"?)'
-)
 
 _REFUSED_BY_PLAN = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN})
 
@@ -114,10 +110,10 @@ class QiskitRuntime(Client):
             )
             if not response.is_success:
                 raise self._session_refusal(response)
-            return _session_id(response)
+            return session_id_of(response)
         except ServiceError as error:
             if error.may_have_acted:
-                error.token = _readable_session_id(error.partial_body)
+                error.token = readable_session_id(error.partial_body)
             raise
 
     def release(self, exchange: Exchange, token: str, *, was_told: bool = False) -> bool:
@@ -128,7 +124,7 @@ class QiskitRuntime(Client):
         /sessions/{id}/close). Raises ReleaseError with all reasons if it may still be open, also
         after `was_told` if it was: services are reported that agree and end nothing.
         """
-        if not _SESSION_ID.fullmatch(token):
+        if not is_session_id(token):
             raise ReleaseError("the acquisition token is no session id: nothing can be closed")
         session = _Session(self._service, exchange, token)
         if was_told:
@@ -158,7 +154,7 @@ class QiskitRuntime(Client):
     def _check_preset(self, exchange: Exchange, session_id: str, variable: str) -> None:
         """Raise AcquisitionError unless jobs can run in the session that `variable` names."""
         advice = f"unset {variable} to get a new one"
-        if not _SESSION_ID.fullmatch(session_id):
+        if not is_session_id(session_id):
             raise AcquisitionError(f"{variable} is not a session id: {advice}")
         response = _Session(self._service, exchange, session_id).ask("GET")
         if response.status == HTTPStatus.NOT_FOUND:
@@ -291,32 +287,6 @@ def _max_ttl_seconds(settings: Settings, key: str) -> int:
             f"{_LARGEST_MAX_TTL_SECONDS}"
         )
     return seconds
-
-
-def _session_id(response: Response) -> str:
-    """Return the id of the session that was opened; the rest of the response is not needed."""
-    try:
-        session_id = response.json_object().get("id")
-        if isinstance(session_id, str) and _SESSION_ID.fullmatch(session_id):
-            return session_id
-    except ServiceError as error:
-        error.may_have_acted = True
-        error.partial_body = response.body
-        raise
-    raise response.unusable_error("holds no usable session id", may_have_acted=True)
-
-
-def _readable_session_id(partial_body: bytes) -> str | None:
-    """Return the id of the session that the beginning of a broken response tells, None if none."""
-    depth = 0
-    for found in _BRACE_OR_ID_OR_STRING.finditer(partial_body):
-        if found[1] is None:
-            depth += {b"{": 1, b"}": -1}.get(found[0], 0)
-        elif depth == 1:
-            # Deeper, it is the id of something else.
-            session_id = found[1].decode("ascii")
-            return session_id if _SESSION_ID.fullmatch(session_id) else None
-    return None
 
 
 def _is_closed(session: Mapping[str, object]) -> bool:
