@@ -14,7 +14,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -117,6 +117,7 @@ class RequestOptions(TypedDict, total=False):
     secrets: tuple[str, ...]
     share: float
     max_tries: int
+    judged: Container[int]
 
 
 class HttpClient:
@@ -182,38 +183,47 @@ class HttpClient:
         is_repeatable: bool,
         share: float = 1.0,
         max_tries: int = MOST_TRIES,
+        headers_of_try: Callable[[], Mapping[str, str]] = dict,
+        judged: Container[int] = (),
     ) -> Response:
         """Make a request and return the response, whose status is below 300 or an ordinary 4xx.
 
         `share` (0 to 1) is the part of the remaining time that it may use, its retries included,
-        of which there are at most `max_tries` - 1.
+        of which there are at most `max_tries` - 1; `headers_of_try` gives what each has anew.
         `is_repeatable` says that asking twice does no harm. The values of `headers` and `form`, and
         `secrets` of the URL, are masked in every text made from request and response. Raises
         ServiceError for everything else: no connection, no or too long a response, a redirect, and
-        408, 423, 429 and 5xx that last.
+        408, 423, 429 and 5xx that last, but for those statuses in `judged`.
         """
         seconds = min(self._deadline.remaining_seconds() * share, self._request_seconds)
         deadline = self._deadline.within(seconds)
         body_type, body = encode_body(json, form)
-        # A service may repeat a credential without the scheme before it.
-        proofs = [
-            value.removeprefix("Bearer ").removeprefix("Basic ") for value in headers.values()
-        ]
-        request = HttpRequest(
-            method,
-            *split_checked_url(url, query),
-            all_headers(headers, body_type),
-            body,
-            (*proofs, *(form or {}).values(), *secrets),
-            is_repeatable,
-        )
-        return repeat(lambda: self._try(request, deadline), deadline, max_tries)
+        place = split_checked_url(url, query)
+
+        def attempt() -> Response:
+            own_headers = {**headers, **headers_of_try()}
+            # A service may repeat a credential without the scheme before it.
+            proofs = [
+                value.removeprefix("Bearer ").removeprefix("Basic ")
+                for value in own_headers.values()
+            ]
+            request = HttpRequest(
+                method,
+                *place,
+                all_headers(own_headers, body_type),
+                body,
+                (*proofs, *(form or {}).values(), *secrets),
+                is_repeatable,
+            )
+            return self._try(request, deadline, judged)
+
+        return repeat(attempt, deadline, max_tries)
 
     def wait(self, seconds: float) -> bool:
         """Wait so long if that ends before the deadline; return False at once if it would not."""
         return self._deadline.wait(seconds)
 
-    def _try(self, request: HttpRequest, deadline: Deadline) -> Response:
+    def _try(self, request: HttpRequest, deadline: Deadline, judged: Container[int]) -> Response:
         """Send the request once; raise RequestError unless it has a usable status."""
         seconds = deadline.remaining_seconds()
         if seconds <= 0:
@@ -227,7 +237,7 @@ class HttpClient:
         if isinstance(outcome, ServiceError):
             raise outcome
         failure = status_failure(outcome, is_repeatable=request.is_repeatable)
-        if failure is not None:
+        if failure is not None and outcome.status not in judged:
             raise failure
         return outcome
 

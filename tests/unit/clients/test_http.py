@@ -123,6 +123,32 @@ def test_address_that_does_not_answer_leaves_time_for_another_of_the_name() -> N
     assert service.requests[0].extensions["timeout"]["connect"] == 15.0
 
 
+def test_each_try_has_headers_of_its_own_which_no_text_shows() -> None:
+    proofs = iter(["proof-of-try-1", "proof-of-try-2"])
+    refusal = reply(400, {"message": "not proof-of-try-2"})
+    service = FakeService({GET: [reply(503), refusal]})
+    with service.http() as http:
+        answer = http.request(
+            *("GET", "https://api.test/path"),
+            headers={"X-Same": "same"},
+            headers_of_try=lambda: {"X-Proof": next(proofs)},
+            is_repeatable=True,
+        )
+    sent = [(each.headers["x-same"], each.headers["x-proof"]) for each in service.requests]
+    assert sent == [("same", "proof-of-try-1"), ("same", "proof-of-try-2")]
+    assert answer.status_text() == "400 Bad Request: not ****"
+
+
+def test_status_that_the_client_judges_is_no_failure() -> None:
+    service = FakeService({POST: [reply(500, {"a": 1}), reply(503)]})
+    options = {"headers": {}, "is_repeatable": False, "judged": (500,)}
+    with service.http() as http:
+        answer = http.request("POST", "https://api.test/path", **options)  # type: ignore[arg-type]
+        assert (answer.status, answer.json_object()) == (500, {"a": 1})
+        with pytest.raises(ServiceError):
+            http.request("POST", "https://api.test/path", **options)  # type: ignore[arg-type]
+
+
 def test_share_limits_a_request_to_its_part_of_the_time() -> None:
     service = FakeService({GET: reply(503)})
     deadline = RecordingDeadline(3)
