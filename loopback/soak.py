@@ -8,6 +8,7 @@ node's journal if the service's answer was lost; no node is drained and no proce
 import argparse
 import contextlib
 import json
+import math
 import os
 import random
 import shutil
@@ -104,17 +105,19 @@ class Result:
         return problems + [f"left running: {line}" for line in self.processes]
 
 
+def _latest_end(entry: dict[str, Any]) -> float:
+    return math.inf if entry["ends_at"] is None else float(entry["ends_at"])
+
+
 def untold(
     sessions: Sequence[dict[str, Any]], entries: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return the open sessions of which no entry of the journal tells, each telling of one.
 
-    An entry tells of a session on its backend that ends, at the latest, when the entry says.
+    An entry tells of a session on its backend that ends, at the latest, when the entry says; one
+    that names no end, of any.
     """
-    free = sorted(
-        (each for each in entries if each["ends_at"] is not None),
-        key=lambda entry: int(entry["ends_at"]),
-    )
+    free = sorted(entries, key=_latest_end)
     left = []
     for session in sorted(sessions, key=_ends_at):
         telling = next(
@@ -122,7 +125,7 @@ def untold(
                 entry
                 for entry in free
                 if entry["resource"] == session["backend_name"]
-                and entry["ends_at"] >= _ends_at(session)
+                and _latest_end(entry) >= _ends_at(session)
                 and entry["acquired_at"] <= session["created_at"]
             ),
             None,

@@ -111,11 +111,11 @@ class Hold:
     """What a service holds for us once `acquire` has taken it, until it is released.
 
     `what` names it for people, with what they need to find it at the service; after
-    `longest_seconds` it ends by itself.
+    `longest_seconds` it ends by itself, None if it may stay for ever.
     """
 
     what: str
-    longest_seconds: int
+    longest_seconds: int | None
 
 
 class ReadTo(Enum):

@@ -146,7 +146,7 @@ class Acquirer:
     ) -> Entry:
         now = time.time()
         kept = values_for_release(resource.type, settings.values)
-        response_seconds = self.deadline.remaining_seconds() + LATE_RESPONSE_SECONDS
+        answered_at = now + self.deadline.remaining_seconds() + LATE_RESPONSE_SECONDS
         return Entry(
             self.request.job_id,
             self.request.restart_count,
@@ -159,7 +159,7 @@ class Acquirer:
             owner=owner_of(self.request.stepd_pid),
             node_variables=self.node_variables,
             hold=hold.what,
-            ends_at=math.ceil(now + response_seconds + hold.longest_seconds),
+            ends_at=_end_of(hold, answered_at),
             secret_keys=sorted(resource.secret_files.keys() & kept),
             has_users_endpoint=_has_users_endpoint(resource, variables),
             has_sites_login=settings.has_sites_login,
@@ -177,6 +177,11 @@ def _calls_of(resource: Resource, settings: Settings, services: Services) -> Res
 
 def _has_users_endpoint(resource: Resource, variables: ResourceVariables) -> bool:
     return any(map(variables.is_users, CLIENTS[resource.type].sent_to))
+
+
+def _end_of(hold: Hold, began_at: float) -> int | None:
+    """Return when what is held has ended by itself, None if that may be never."""
+    return None if hold.longest_seconds is None else math.ceil(began_at + hold.longest_seconds)
 
 
 def _check_quota(quota: Quota, locked: LockedEntry) -> None:
@@ -299,8 +304,7 @@ class _Acquisition:
     def _note_unanswered(self, error: QrmiError) -> ServiceError:
         """Write down what cannot be undone."""
         now = time.time()
-        ends_at = math.ceil(now + self.hold.longest_seconds)
-        entry = replace(self.locked.entry, ends_at=ends_at)
+        entry = replace(self.locked.entry, ends_at=_end_of(self.hold, now))
         message = f"{error}; {entry.may_be_open_text}"
         # Without it, the job's end tells the same once more.
         with contextlib.suppress(JournalError):

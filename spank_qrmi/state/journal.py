@@ -64,12 +64,12 @@ class Entry:
     chose neither that nor credentials, so that the node's token is for it. `node_variables` are the
     node's: what it sets for requests (proxies, certificates); on disk they are called
     "environment", as earlier releases read them. `hold` says in words what the service holds, and
-    `ends_at` when that has ended by itself at the latest. `failure` is why the last release failed,
-    or what the user was told of a request to acquire without an answer. `is_told` if the service
-    has agreed to end what it holds, and is to be asked whether it did: then the entry is no longer
-    among those of its job, which the name of its file says. Times are Unix seconds;
-    None in an entry of an earlier version, which had neither times nor owner, and took every
-    endpoint for the site's.
+    `ends_at` when that has ended by itself at the latest, None if it may never. `failure` is why
+    the last release failed, or what the user was told of a request to acquire without an answer.
+    `is_told` if the service has agreed to end what it holds, and is to be asked whether it did:
+    then the entry is no longer among those of its job, which the name of its file says. Times are
+    Unix seconds; None in an entry of an earlier version, which had neither times nor owner, and
+    took every endpoint for the site's.
     """
 
     job_id: int

@@ -68,7 +68,7 @@ def test_quick_plan_has_nothing_that_slurm_notices_late() -> None:
         ([ENTRY], []),
         ([{**ENTRY, "resource": "y"}], [SESSION]),
         ([{**ENTRY, "ends_at": 700}], [SESSION]),
-        ([{**ENTRY, "ends_at": None}], [SESSION]),
+        ([{**ENTRY, "ends_at": None}], []),
         ([{**ENTRY, "acquired_at": 101}], [SESSION]),
     ],
 )

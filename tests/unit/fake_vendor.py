@@ -27,7 +27,7 @@ class FakeVendor:
     def __init__(self) -> None:
         self.orders: dict[str, Order] = {}
         self.brought: set[str] = set()
-        self.hold_seconds = HOLD_SECONDS
+        self.hold_seconds: int | None = HOLD_SECONDS
         self.only_agrees = False
         self.events: list[str] = []
         self.settings: dict[str, Settings] = {}

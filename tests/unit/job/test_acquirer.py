@@ -319,6 +319,22 @@ def test_acquisition_that_may_have_happened_stays_in_the_journal(
     assert not noted.needs_release
 
 
+def test_what_may_be_held_for_ever_has_no_end(
+    vendor: FakeVendor, acquirer: Acquirer, journal: Journal
+) -> None:
+    vendor.hold_seconds = None
+    [acquired] = acquire(acquirer, "a")
+    assert isinstance(acquired, Acquired)
+    assert acquired.longest_seconds is None
+    assert entries_in(journal) == [replace(entry_of("a", "token-a"), ends_at=None)]
+    vendor.orders = {"acquire b": ServiceError("cut off", may_have_acted=True)}
+    text = "cut off; a hold on b may be open at the service"
+    assert shown(acquire(acquirer, "b")) == [text]
+    [noted] = [each for each in entries_in(journal) if each.resource_name == "b"]
+    assert (noted.ends_at, noted.failure) == (None, text)
+    assert not noted.has_ended(NOW * 2)
+
+
 def test_session_of_a_broken_answer_is_released(
     vendor: FakeVendor, acquirer: Acquirer, journal: Journal
 ) -> None:
