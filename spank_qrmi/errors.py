@@ -48,6 +48,10 @@ class PrivilegeError(QrmiError):
     """A process cannot give up what it must not have."""
 
 
+class CredentialError(QrmiError):
+    """A credential that proves who we are could not be made."""
+
+
 class UntrustedPathError(QrmiError):
     """Others than root could change the code that runs as root."""
 

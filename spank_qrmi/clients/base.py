@@ -6,7 +6,8 @@ A client knows its vendor's exchanges and variables, nothing of Slurm, jobs or p
 
 import logging
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar, Protocol
@@ -17,7 +18,7 @@ from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.request import base_url, is_header_value
 from spank_qrmi.clients.status import QpuStatus
 from spank_qrmi.clients.tokens import Login, TokenSource
-from spank_qrmi.errors import AcquisitionError, QrmiError
+from spank_qrmi.errors import AcquisitionError, QrmiError, ServiceError
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ class Settings:
     """One resource as a client sees it: its name and its variables without the `<name>_` prefix.
 
     Blank values count as unset. `remaining_seconds` is what is left of the job's time limit, None
-    for a job without one. With `has_sites_login` endpoints and credentials are all the site's, and
+    for a job without one; `uid` and `job_id` are the job's too, None where something is released.
+    With `has_sites_login` endpoints and credentials are all the site's, and
     its access token is the node's, shared by jobs; any other is the job's own. `values` holds
     secrets and is left out of `repr`.
     """
@@ -60,6 +62,8 @@ class Settings:
     values: Mapping[str, str] = field(repr=False)
     remaining_seconds: int | None = None
     has_sites_login: bool = False
+    uid: int | None = None
+    job_id: int | None = None
 
     def get(self, key: str) -> str | None:
         """Return the stripped value of `key`, or None if it is unset or blank.
@@ -129,12 +133,38 @@ class ReadTo(Enum):
     RUN = "run"
 
 
+class OneTimeCredentials:
+    """Credentials of which each is for one try of one request; no representation shows them.
+
+    `secrets` are all of them: some services take one more than once.
+    """
+
+    def __init__(self, texts: Sequence[str] = ()) -> None:
+        self.secrets = tuple(texts)
+        self._left = deque(texts)
+
+    @property
+    def left(self) -> int:
+        """How many have not been taken."""
+        return len(self._left)
+
+    def take(self) -> str:
+        """Return the next one; raise ServiceError if there is none."""
+        if not self._left:
+            raise ServiceError("no credential is left to ask with")
+        return self._left.popleft()
+
+
 @dataclass(frozen=True)
 class Exchange:
-    """What asks for one piece of work: requests within its deadline, and access tokens for them."""
+    """What asks for one piece of work: requests within its deadline, and access tokens for them.
+
+    `credentials` are those of one call, as many as the client says that it needs.
+    """
 
     http: HttpClient
     tokens: TokenSource
+    credentials: OneTimeCredentials = field(default_factory=OneTimeCredentials)
 
 
 class Client(Protocol):
@@ -162,6 +192,10 @@ class Client(Protocol):
 
     login: Login | None = None
     """What its requests need an access token for; None if they need none."""
+
+    munge_credentials: ClassVar[Mapping[str, int]] = {}
+    """By method, how many of root's MUNGE credentials it needs at most, one for each try of each
+    request. They are the site's own: with any, no endpoint is a user's to choose."""
 
     def __init__(self, settings: Settings) -> None:
         """Check the settings, without any request; raise AcquisitionError if one is missing."""

@@ -8,6 +8,7 @@ its maker knows.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import ClassVar
 
 from spank_qrmi.clients.base import Exchange, path_segment
 from spank_qrmi.clients.ibm import IbmService
@@ -53,6 +54,9 @@ class QuantumJob:
 
 class QuantumSystem(IbmService):
     """The jobs of one service instance."""
+
+    munge_credentials: ClassVar[Mapping[str, int]] = {}
+    """As of a `Client`: none."""
 
     def submit(self, exchange: Exchange, order: Mapping[str, object]) -> None:
         """Submit a job (POST /v1/jobs); the service answers 204. Made once, never repeated.

@@ -67,6 +67,7 @@ class CommonArguments:
     state_directory: str = field(default=DEFAULT_STATE_DIRECTORY, kw_only=True)
     is_strict: bool = field(default=False, kw_only=True)
     worker_user: str = field(default=DEFAULT_WORKER_USER, kw_only=True)
+    munge_socket: str | None = field(default=None, kw_only=True)
 
     @property
     def exposures(self) -> tuple[str, ...]:
@@ -182,5 +183,11 @@ STRICT_PERMISSIONS = Argument("--strict-permissions", "", "is_strict", parse_fla
 VARIABLES_FILE = Argument("--env-file", "PATH", "variables_path", parse_absolute_path)
 """Has proxies, with their passwords, which would be seen by everybody in plugstack.conf."""
 
-COMMON = (STATE_DIRECTORY, WORKER_SERVER, STRICT_PERMISSIONS, WORKER_USER, VARIABLES_FILE)
+MUNGE_SOCKET = Argument("--munge-socket", "PATH", "munge_socket", parse_absolute_path)
+"""Where munged makes credentials, if not where munge(1) asks by itself."""
+
+COMMON = (
+    *(STATE_DIRECTORY, WORKER_SERVER, STRICT_PERMISSIONS, WORKER_USER, VARIABLES_FILE),
+    MUNGE_SOCKET,
+)
 """The arguments of both plugins."""

@@ -66,6 +66,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
                 arguments.worker_user,
                 request.timeout_seconds,
                 token_cache=TokenCache(arguments.state_directory, answer.redactor.add),
+                munge_socket=arguments.munge_socket,
             )
         # What takes long in the network process has begun.
         _log_resolution(request, resolution, config)

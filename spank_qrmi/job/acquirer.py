@@ -117,15 +117,19 @@ class Acquirer:
     def _acquire(
         self, resource: Resource, variables: ResourceVariables, services: Services, quota: Quota
     ) -> Acquired:
-        sent_to = CLIENTS[resource.type].sent_to
+        kind = CLIENTS[resource.type]
+        sent_to = kind.sent_to
+        may_choose = self.allows_user_endpoints and not kind.munge_credentials
         check_variables_are_few(resource, variables)
         check_values_are_text(resource, variables)
         check_names_agree(resource, variables)
-        check_sites_choices(resource, variables, () if self.allows_user_endpoints else sent_to)
+        check_sites_choices(resource, variables, () if may_choose else sent_to)
         check_credentials_stay_home(resource, variables, sent_to)
         settings = Settings(
             *(resource.name, variables.values, _remaining_seconds(self.request)),
             has_sites_login=has_sites_login(variables, sent_to),
+            uid=self.request.uid,
+            job_id=self.request.job_id,
         )
         calls = _calls_of(resource, settings, services)
         hold = calls.hold

@@ -51,7 +51,11 @@ def open_network(
     if whose:
         tokens = TokenCache(arguments.state_directory, redactor.add)
         sets = [each.node_variables for each in whose]
-        network.open(sets, arguments.worker_user, deadline.remaining_seconds(), token_cache=tokens)
+        network.open(
+            *(sets, arguments.worker_user, deadline.remaining_seconds()),
+            token_cache=tokens,
+            munge_socket=arguments.munge_socket,
+        )
         network.wait_until_open(deadline)
 
 

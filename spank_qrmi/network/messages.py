@@ -47,10 +47,11 @@ class Order(str, Enum):
 
     OPEN user, processor seconds, sets of variables (each a number of variables, then names and
     values); WORK number, index of its set, seconds; SUBJECT number of a work, a number, type, name,
-    remaining seconds or nothing, "site" for a login of the site's or nothing, names and values of
-    what calls name so; LOGIN number of a work, number of one who logs in, key of the login, its
-    access token or nothing, for how many seconds; CANCEL number of a work; CALL number, number of
-    its work, `Call`, of what, and what that call says.
+    remaining seconds, user and job (each may be nothing), "site" for a login of the site's or
+    nothing, names and values of what calls name so; LOGIN number of a work, number of one who logs
+    in, key of the login, its access token or nothing, for how many seconds; CANCEL number of a
+    work; CALL number, number of its work, `Call`, of what, a number of one-time credentials and
+    these, and what that call says.
     """
 
     OPEN = "open"

@@ -13,11 +13,12 @@ import resource
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import NoReturn
 
 from spank_qrmi.answer import logging_to
-from spank_qrmi.clients.base import Exchange, Settings
+from spank_qrmi.clients.base import Exchange, OneTimeCredentials, Settings
 from spank_qrmi.clients.http import HttpClient, open_client
 from spank_qrmi.clients.tokens import Login, TokenSource
 from spank_qrmi.deadline import Deadline
@@ -184,12 +185,13 @@ class _Work:
             # A user who names the site's login and an endpoint of his own is to meet another token.
             self._users_exchange = Exchange(http, TokenSource(http))
 
-    def add_subject(
-        self, subject_number: str, kind: str, name: str, seconds: str, whose: str, *variables: str
-    ) -> None:
+    def add_subject(self, subject_number: str, kind: str, name: str, *fields: str) -> None:
         """Take what calls with this number are about."""
-        remaining_seconds = int(seconds) if seconds else None
-        settings = Settings(name, fields_to_pairs(variables), remaining_seconds, whose == "site")
+        *facts, whose = fields[:4]
+        seconds, uid, job_id = (int(each) if each else None for each in facts)
+        settings = Settings(
+            *(name, fields_to_pairs(fields[4:]), seconds, whose == "site", uid, job_id)
+        )
         # Made once a call needs it: what cannot be made fails that call, and no other.
         self._subjects[subject_number] = cache(partial(subject_of, kind, settings))
         if self._failure is None:
@@ -209,12 +211,17 @@ class _Work:
             seconds_text = str(max(0, int(seconds)))
             self._report(Report.TOKEN, self._keys[login], token, seconds_text)
 
-    def result_of(self, call: Call, subject_number: str, *fields: str) -> list[str]:
-        """Return the fields of a call's result; raise QrmiError if it failed."""
+    def result_of(self, call: Call, subject_number: str, count: str, *fields: str) -> list[str]:
+        """Return the fields of a call's result; raise QrmiError if it failed.
+
+        `fields` begin with so many credentials.
+        """
         if self._failure is not None:
             raise self._failure
+        end = int(count)
         exchange, subject = self._exchanges[subject_number], self._subjects[subject_number]()
-        return CALLS[call](exchange, subject, *fields) or []
+        own = replace(exchange, credentials=OneTimeCredentials(fields[:end]))
+        return CALLS[call](own, subject, *fields[end:]) or []
 
 
 def _sets_in(fields: Sequence[str]) -> list[dict[str, str]]:

@@ -58,6 +58,10 @@ class NodeTokens:
         finally:
             self.keep_new()
 
+    def hide(self, secrets: list[str]) -> None:
+        """Let no log and no answer show these."""
+        self._cache.hide(secrets)
+
     def note(self, key: str, text: str, seconds: int) -> None:
         """Remember a token until the end of the call that needed it; raise ProtocolError."""
         with self._lock:

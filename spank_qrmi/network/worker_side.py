@@ -23,7 +23,7 @@ from spank_qrmi.clients.base import Settings
 from spank_qrmi.clients.http import LATE_RESPONSE_SECONDS
 from spank_qrmi.clients.tokens import Login
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import ProtocolError, QrmiError, ServiceError
+from spank_qrmi.errors import CredentialError, ProtocolError, QrmiError, ServiceError
 from spank_qrmi.network import process
 from spank_qrmi.network.calls import Ask, Call, Services, Subject
 from spank_qrmi.network.messages import (
@@ -42,6 +42,7 @@ from spank_qrmi.network.messages import (
 from spank_qrmi.network.tokens import NodeTokens
 from spank_qrmi.redaction import printable
 from spank_qrmi.state.token_cache import TokenCache
+from spank_qrmi.trust.munge import Munge
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Network:
     """The way to the services: the process `pid` at the other end of the channel."""
 
     tokens: NodeTokens
+    munge: Munge
 
     def __init__(self, channel: socket.socket, pid: int) -> None:
         # A process that takes no more orders must not block the worker.
@@ -102,14 +104,16 @@ class Network:
         user: str,
         seconds: float,
         token_cache: TokenCache,
+        munge_socket: str | None = None,
     ) -> None:
         """Get ready for requests with each of these sets of variables; called once, first.
 
         `user` is who makes them, `seconds` how long they may take altogether. `token_cache` has
-        access tokens for them and takes new ones. Returns at once; raises QrmiError if it cannot
-        begin.
+        access tokens for them and takes new ones; at `munge_socket`, or the usual one if that is
+        None, munged makes the credentials. Returns at once; raises QrmiError if it cannot begin.
         """
         self.tokens = NodeTokens(token_cache)
+        self.munge = Munge(munge_socket)
         fields = []
         for each in node_variables:
             if each not in self._node_variables:
@@ -287,25 +291,38 @@ class _RemoteServices(Services):
 
     def ask_about(self, subject: Subject, kind: str, settings: Settings) -> Ask:
         """Tell the process what it will be asked about; return what asks it about that."""
-        number, remaining = str(next(self._numbers)), settings.remaining_seconds
-        seconds = "" if remaining is None else str(remaining)
+        number = str(next(self._numbers))
+        facts = [
+            "" if each is None else str(each)
+            for each in (settings.remaining_seconds, settings.uid, settings.job_id)
+        ]
         whose = "site" if settings.has_sites_login else ""
-        fields = (kind, settings.resource_name, seconds, whose, *pairs_to_fields(settings.values))
+        fields = (kind, settings.resource_name, *facts, whose, *pairs_to_fields(settings.values))
         self._network.order(Order.SUBJECT, self._work, number, *fields)
-        login = subject.login if settings.has_sites_login else None
-        return partial(self._ask, login, number)
+        return partial(self._ask, subject, settings, number)
 
-    def _ask(self, login: Login | None, subject_number: str, call: Call, *fields: str) -> list[str]:
-        """Have something asked within this piece of work, see `Network.call`.
-
-        `login` is what the node keeps a token for.
-        """
-        if login is not None:
-            self._provide_token(login, subject_number)
+    def _ask(
+        self, subject: Subject, settings: Settings, number: str, call: Call, *fields: str
+    ) -> list[str]:
+        """Have something asked about a subject within this piece of work, see `Network.call`."""
+        # Only what is wholly the site's has a token that the node keeps.
+        if subject.login is not None and settings.has_sites_login:
+            self._provide_token(subject.login, number)
+        credentials = self._make_credentials(subject, settings, call)
+        proved = (str(len(credentials)), *credentials, *fields)
         try:
-            return self._network.call(self._work, self._deadline, call, subject_number, *fields)
+            return self._network.call(self._work, self._deadline, call, number, *proved)
         finally:
             self._network.tokens.keep_new()
+
+    def _make_credentials(self, subject: Subject, settings: Settings, call: Call) -> list[str]:
+        """Return what a call needs to prove that this node asks; raise CredentialError."""
+        count = subject.munge_credentials.get(call.value, 0)
+        if count and not settings.has_sites_login:
+            raise CredentialError("root's MUNGE credential goes to no endpoint of a user's")
+        credentials = self._network.munge.make(count, self._deadline)
+        self._network.tokens.hide(credentials)
+        return credentials
 
     def _provide_token(self, login: Login, subject_number: str) -> None:
         """Let the work have the login's token, before anything is asked with it."""
@@ -319,5 +336,5 @@ class _RemoteServices(Services):
                     login,
                     deadline,
                     partial(network.order, Order.LOGIN, self._work, subject_number),
-                    partial(network.call, self._work, deadline, Call.LOG_IN, subject_number),
+                    partial(network.call, self._work, deadline, Call.LOG_IN, subject_number, "0"),
                 )

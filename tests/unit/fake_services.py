@@ -15,13 +15,14 @@ from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ServiceError
 from tests.unit.local_network import LocalNetwork, LocalServices
+from tests.unit.munge_credentials import MUNGE_START, munge_credentials
 
 API_KEY = "apikey-Zx81-do-not-show"
 BEARER_TOKEN = "bearer-Qp44-do-not-show"
 SERVICE_CRN = "crn:v1:test:do-not-show::"
 PASSWORD = "password-do-not-show"
 BASIC_KEY = b64encode(f"user:{PASSWORD}".encode()).decode()
-SECRETS = (API_KEY, BEARER_TOKEN, SERVICE_CRN, BASIC_KEY, PASSWORD)
+SECRETS = (API_KEY, BEARER_TOKEN, SERVICE_CRN, BASIC_KEY, PASSWORD, MUNGE_START)
 
 CREDENTIAL_HEADERS = {"Authorization": f"Bearer {BEARER_TOKEN}", "Service-CRN": SERVICE_CRN}
 
@@ -82,7 +83,7 @@ class FakeService(httpx.BaseTransport):
 
     def exchange(self) -> Exchange:
         http = self.http()
-        return Exchange(http, TokenSource(http))
+        return Exchange(http, TokenSource(http), munge_credentials())
 
 
 class Pieces(httpx.SyncByteStream):

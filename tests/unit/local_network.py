@@ -3,6 +3,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,10 +11,11 @@ from spank_qrmi.clients.base import Exchange, Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.network.calls import CALLS, Ask, Services, Subject
+from spank_qrmi.network.calls import CALLS, Ask, Call, Services, Subject
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
+from tests.unit.munge_credentials import munge_credentials
 
 
 class LocalNetwork(Network):
@@ -28,6 +30,7 @@ class LocalNetwork(Network):
         user: str = DEFAULT_WORKER_USER,
         seconds: float = 0.0,
         token_cache: TokenCache | None = None,
+        munge_socket: str | None = None,
     ) -> None:
         """Do nothing: clients are opened when they are needed, and fetch their own tokens."""
 
@@ -65,8 +68,13 @@ class LocalServices(Services):
         self._opening = threading.Lock()
 
     def ask_about(self, subject: Subject, kind: str, settings: Settings) -> Ask:
-        exchange = Exchange(self._opened(), self._tokens)
-        return lambda call, *fields: CALLS[call](exchange, subject, *fields) or []
+        def ask(call: Call, *fields: str) -> list[str]:
+            count = subject.munge_credentials.get(call.value, 0)
+            exchange = Exchange(self._opened(), self._tokens, munge_credentials(count))
+            return CALLS[call](exchange, subject, *fields) or []
+
+        self._opened()
+        return ask
 
     def _opened(self) -> HttpClient:
         with self._opening:
@@ -85,4 +93,5 @@ class asking:  # noqa: N801 (used like a function)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._asked, name)
-        return partial(found, self._exchange) if callable(found) else found
+        exchange = replace(self._exchange, credentials=munge_credentials())
+        return partial(found, exchange) if callable(found) else found

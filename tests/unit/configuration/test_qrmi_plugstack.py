@@ -61,6 +61,7 @@ def parsed(**values: object) -> PluginArguments:
         },
         {("--strict-permissions",): parsed(is_strict=True)},
         {("--state-dir=/var/x",): parsed(state_directory="/var/x")},
+        {("--munge-socket=/run/m",): parsed(munge_socket="/run/m")},
         {("--env-file=/a", "--env-file=/b"): parsed(variables_path="/b")},
         {
             ("--worker-user=qpu",): parsed(worker_user="qpu"),

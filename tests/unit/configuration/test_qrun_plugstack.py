@@ -37,7 +37,7 @@ TOGETHER = "--iam-apikey, --service-crn, --iam-endpoint belong together: add "
 FILE_IS_ALL = (
     "--credentials names the file that holds all credentials: give no other arguments but "
     "--always, --cleanup-timeout, --state-dir, --worker-server, --strict-permissions, "
-    "--worker-user, --env-file and --env: beside it"
+    "--worker-user, --env-file, --munge-socket and --env: beside it"
 )
 
 

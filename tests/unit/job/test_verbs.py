@@ -330,6 +330,17 @@ def test_site_may_forbid_endpoints_of_users(node: Node, vendor: FakeVendor) -> N
     assert node.acquire("a", variables=mine).messages == []
 
 
+def test_roots_credential_is_for_no_endpoint_of_a_users(
+    node: Node, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CLIENTS["fake"], "munge_credentials", {"acquire": 1})
+    mine = (("a_QRMI_ENDPOINT", "https://mine"), ("a_QRMI_KEY", USER_KEY))
+    [message, _] = node.acquire("a", "--user-endpoints=allow", variables=mine).messages
+    assert message == "QPU a: a_QRMI_ENDPOINT is set by the site alone: unset it"
+    assert vendor.events == []
+    assert node.acquire("a").messages == []
+
+
 def test_user_holds_no_more_than_the_site_allows(node: Node, vendor: FakeVendor) -> None:
     limit = "--most-held-per-user=2"
     answer = node.acquire("a,b,c", limit)

@@ -17,6 +17,7 @@ from tests.unit.scripted_server import HANG_UP, scripted_server
 # Does all that requests can meet, and tells what was imported meanwhile.
 PROGRAM = """
 import sys
+from uuid import uuid4
 from spank_qrmi.clients import retry
 from spank_qrmi.clients.http import open_client
 from spank_qrmi.network import process as network_process
@@ -52,20 +53,21 @@ for proxy, client in clients.items():
                 base = variables[key]
                 variables[key] = base.replace("http:", "https:") if url == "https" else url or base
             name = each["name"]
-            work.add_subject(name, each["type"], name, "60", "", *pairs_to_fields(variables))
+            facts = ("60", "1000", "7", "")
+            work.add_subject(name, each["type"], name, *facts, *pairs_to_fields(variables))
             work.add_token(name, name, "", "0")
             try:
-                work.result_of(Call.LOG_IN, name)
-                work.result_of(Call.CHECK, name)
-                [token] = work.result_of(Call.ACQUIRE, name)
-                work.result_of(Call.RELEASE, name, token, "")
+                work.result_of(Call.LOG_IN, name, "0")
+                work.result_of(Call.CHECK, name, "0")
+                [token] = work.result_of(Call.ACQUIRE, name, "1", f"MUNGE:{uuid4()}:")
+                work.result_of(Call.RELEASE, name, "1", f"MUNGE:{uuid4()}:", token, "")
                 released.add(each["type"])
             except QrmiError as error:
                 error_fields(error)
-        work.add_subject("jobs", QUANTUM_SYSTEM, "", "", "", *pairs_to_fields(values))
+        work.add_subject("jobs", QUANTUM_SYSTEM, "", "", "", "", "", *pairs_to_fields(values))
         for call, field in ((Call.LIST, "1.0"), (Call.REMOVE, "no-such-job")):
             try:
-                work.result_of(call, "jobs", field)
+                work.result_of(call, "jobs", "0", field)
             except QrmiError as error:
                 error_fields(error)
 print(len(released), sorted(set(sys.modules) - before))

@@ -8,16 +8,20 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from spank_qrmi.clients.base import Hold, Settings
+from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients.base import Exchange, Hold, OneTimeCredentials, Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.status import QpuState, QpuStatus
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import (
     AcquisitionError,
     ArgumentError,
+    CredentialError,
     PrivilegeError,
     QrmiError,
     ServiceError,
@@ -34,16 +38,17 @@ from spank_qrmi.network.messages import (
 from spank_qrmi.network.process import CallServer
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.state.token_cache import TokenCache
-from spank_qrmi.trust import worker_user
+from spank_qrmi.trust import munge, worker_user
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, ids_of
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor
+from tests.unit.munge_credentials import MUNGE_START, write_munge
 from tests.unit.outcomes import outcome_of
 from tests.unit.qrun_site import QrunSite
 
 PATIENCE_SECONDS = 60
 # Nothing can be kept there.
 NO_TOKENS = TokenCache("/dev/null/none")
-SETTINGS = Settings("a", {"QRMI_KEY": "secret"}, 60)
+SETTINGS = Settings("a", {"QRMI_KEY": "secret"}, 60, uid=1000)
 WHO = "the worker's network process"
 ENDED = f"{WHO} ended before it had answered"
 NONSENSE = f"{WHO} gave an answer that cannot be read"
@@ -148,9 +153,10 @@ def test_what_a_resource_is_told_by_crosses_once(vendor: FakeVendor) -> None:
         calls.check_accessible()
         calls.release(calls.acquire())
     [told] = [frame for frame in frames if "secret" in frame]
-    assert told[3:] == [TYPE, "a", "60", "", "QRMI_KEY", "secret"]
+    assert told[3:] == [TYPE, "a", "60", "1000", "", "", "QRMI_KEY", "secret"]
     assert [frame[3:] for frame in frames if frame[0] == Order.CALL.value] == [
-        *(["check", told[2]], ["acquire", told[2]], ["release", told[2], "token-a", ""])
+        *(["check", told[2], "0"], ["acquire", told[2], "0"]),
+        ["release", told[2], "0", "token-a", ""],
     ]
 
 
@@ -407,3 +413,61 @@ def test_user_that_is_root_under_another_name(
     monkeypatch.setattr(worker_user.pwd, "getpwnam", lambda name: Account)
     with pytest.raises(ArgumentError, match="is root, or in its group"):
         ids_of("toor")
+
+
+@pytest.fixture
+def proved(
+    vendor: FakeVendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[OneTimeCredentials]:
+    """What a vendor is given that wants two MUNGE credentials to acquire."""
+    write_munge(tmp_path)
+    monkeypatch.setattr(munge, "FOLDERS", [str(tmp_path)])
+    given: list[OneTimeCredentials] = []
+    client = CLIENTS[TYPE]
+
+    def acquire(_: object, exchange: Exchange) -> str:
+        given.append(exchange.credentials)
+        return "token-a"
+
+    monkeypatch.setattr(client, "acquire", acquire)
+    monkeypatch.setattr(client, "munge_credentials", {"acquire": 2})
+    return given
+
+
+def test_call_has_as_many_credentials_as_it_needs(proved: list[OneTimeCredentials]) -> None:
+    hidden: list[str] = []
+    with served(real) as network:
+        network.open([{}], DEFAULT_WORKER_USER, 60, TokenCache("/dev/null/none", hidden.extend))
+        network.wait_until_open(Deadline(PATIENCE_SECONDS))
+        services = network.services(Deadline(60), {})
+        calls = services.resource_calls(TYPE, replace(SETTINGS, has_sites_login=True))
+        assert [calls.acquire() for _ in range(2)] == ["token-a"] * 2
+        calls.check_accessible()
+    assert [each.left for each in proved] == [2, 2]
+    texts = [text for each in proved for text in each.secrets]
+    assert len(set(texts)) == 4
+    assert all(text.startswith(MUNGE_START) for text in texts)
+    assert hidden == texts
+
+
+def test_credentials_are_made_for_the_sites_endpoint_alone(
+    proved: list[OneTimeCredentials],
+) -> None:
+    with opened(real) as network:
+        calls = network.services(Deadline(60), {}).resource_calls(TYPE, SETTINGS)
+        with pytest.raises(CredentialError, match="goes to no endpoint of a user's"):
+            calls.acquire()
+        calls.check_accessible()
+    assert proved == []
+
+
+def test_what_cannot_be_proved_is_not_asked(
+    proved: list[OneTimeCredentials], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(munge, "FOLDERS", ["/nowhere"])
+    with opened(real) as network:
+        services = network.services(Deadline(60), {})
+        calls = services.resource_calls(TYPE, replace(SETTINGS, has_sites_login=True))
+        with pytest.raises(CredentialError, match="no munge on this node"):
+            calls.acquire()
+    assert proved == []
