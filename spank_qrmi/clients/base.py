@@ -197,6 +197,9 @@ class Client(Protocol):
     """By method, how many of root's MUNGE credentials it needs at most, one for each try of each
     request. They are the site's own: with any, no endpoint is a user's to choose."""
 
+    lowered_by_users: ClassVar[tuple[str, ...]] = ()
+    """Keys of whole numbers of which a user may have less than the site says, but not more."""
+
     def __init__(self, settings: Settings) -> None:
         """Check the settings, without any request; raise AcquisitionError if one is missing."""
 

@@ -35,6 +35,7 @@ from spank_qrmi.job.environment import ResourceVariables
 from spank_qrmi.job.site_choices import (
     check_credentials_stay_home,
     check_names_agree,
+    check_nothing_is_raised,
     check_sites_choices,
     check_values_are_text,
     check_variables_are_few,
@@ -124,6 +125,7 @@ class Acquirer:
         check_values_are_text(resource, variables)
         check_names_agree(resource, variables)
         check_sites_choices(resource, variables, () if may_choose else sent_to)
+        check_nothing_is_raised(resource, variables, kind.lowered_by_users)
         check_credentials_stay_home(resource, variables, sent_to)
         settings = Settings(
             *(resource.name, variables.values, _remaining_seconds(self.request)),

@@ -6,7 +6,11 @@ from collections.abc import Iterable, Mapping
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.job.environment import MOST_VARIABLES, ResourceVariables, variables_prefix
+from spank_qrmi.numbers_in_text import parse_number
 from spank_qrmi.redaction import is_told_by, printable
+
+LARGEST_LOWERED = 2**31 - 1
+"""No client takes a larger number that a user may lower."""
 
 LONGEST_TO_OWN_ENDPOINT = 16 * 1024
 """Characters of each value that goes to an endpoint of a user's: root reads all their spellings."""
@@ -54,6 +58,24 @@ def check_sites_choices(
         if resource.is_locked(key) or key in own_endpoints:
             name = f"{resource.name}_{printable(variables.name_used(key))}"
             raise AcquisitionError(f"{name} is set by the site alone: unset it")
+
+
+def check_nothing_is_raised(
+    resource: Resource, variables: ResourceVariables, keys: Iterable[str]
+) -> None:
+    """Raise AcquisitionError for a number of the user's that is larger than the site's.
+
+    What is no number of the user's is the client's to refuse.
+    """
+    for key in filter(variables.is_users, keys):
+        if not variables.site.get(key, ""):
+            continue
+        name = f"{resource.name}_{key}"
+        most = parse_number(variables.site[key], LARGEST_LOWERED)
+        if most is None:
+            raise AcquisitionError(f"the site's {name} is no whole number: tell the administrator")
+        if (parse_number(variables.user[key], LARGEST_LOWERED) or 0) > most:
+            raise AcquisitionError(f"{name} is more than the site allows ({most}): lower it")
 
 
 def check_credentials_stay_home(

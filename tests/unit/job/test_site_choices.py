@@ -13,6 +13,7 @@ from spank_qrmi.job.environment import ResourceVariables, collect_variables
 from spank_qrmi.job.site_choices import (
     check_credentials_stay_home,
     check_names_agree,
+    check_nothing_is_raised,
     check_sites_choices,
     check_values_are_text,
     has_sites_login,
@@ -189,3 +190,30 @@ def test_value_that_is_no_text_is_named() -> None:
     variables = ResourceVariables({}, {"QRMI_\n\udcff": "1"})
     with pytest.raises(AcquisitionError, match=r"^a_QRMI_\?\? is not UTF-8 text$"):
         check_values_are_text(resource, variables)
+
+
+@pytest.mark.parametrize(
+    ("site", "user", "problem"),
+    [
+        ("3", "4", "a_QRMI_N is more than the site allows (3): lower it"),
+        ("3", "2147483647", "a_QRMI_N is more than the site allows (3): lower it"),
+        ("many", "1", "the site's a_QRMI_N is no whole number: tell the administrator"),
+        ("3", "3", None),
+        ("3", "2", None),
+        ("3", "", None),
+        (None, "1000", None),
+        ("", "1000", None),
+        # What is no number is refused by the client, whatever the site says.
+        ("3", "-4", None),
+        ("3", "4 ", "a_QRMI_N is more than the site allows (3): lower it"),
+    ],
+)
+def test_user_may_have_less_than_the_site_says_and_not_more(
+    site: str | None, user: str, problem: str | None
+) -> None:
+    resource = Resource("a", "any", {} if site is None else {"QRMI_N": site})
+    variables = collect_variables(resource, JOB_ID, [("a_QRMI_N", user)])
+    keys = ("QRMI_N",)
+    found = refusal_of(AcquisitionError, check_nothing_is_raised, resource, variables, keys)
+    assert found == problem
+    assert refusal_of(AcquisitionError, check_nothing_is_raised, resource, variables, ()) is None
