@@ -169,6 +169,11 @@ class SlurmCluster:
         """The environment of commands that talk to this cluster: ours without an outer Slurm's."""
         return dict(self._commands.environment)
 
+    @property
+    def munge_socket(self) -> Path:
+        """Where the cluster's munged listens."""
+        return self._layout.munge_socket
+
     def write_plugstack(self, *lines: str) -> None:
         """Replace plugstack.conf; commands and new steps read it at once, a slurmd at its start."""
         write_public(self._layout.plugstack, "".join(f"{line}\n" for line in lines))

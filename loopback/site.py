@@ -29,10 +29,15 @@ class Site:
     """A running simulator; `config_path` is the qrmi_config.json that makes plugins use it."""
 
     def __init__(
-        self, folder: Path, *, program: Sequence[str] = ("-m", "spank_qrmi_simulator")
+        self,
+        folder: Path,
+        *,
+        munge_socket: Path | None = None,
+        program: Sequence[str] = ("-m", "spank_qrmi_simulator"),
     ) -> None:
         """Start it, with its files in `folder`, and wait until it answers.
 
+        At `munge_socket` listens the munged that reads what Warden is sent.
         `program` is what Python runs: the simulator, or one with the same behaviour.
         """
         self.config_path = folder / "qrmi_config.json"
@@ -41,6 +46,7 @@ class Site:
             [
                 *(sys.executable, *program),
                 *("--write-config", str(self.config_path)),
+                *(() if munge_socket is None else ("--munge-socket", str(munge_socket))),
             ],
             folder / "simulator.log",
             os.environ,
@@ -79,6 +85,10 @@ class Site:
     def change_backend(self, name: str, **changes: object) -> None:
         """Change what the site says of a backend, device, quantum computer or target."""
         self._post(f"/backends/{name}", changes)
+
+    def warden_orders(self) -> dict[str, dict[str, Any]]:
+        """Return for which user and job each session of Warden was opened, by its id."""
+        return dict(self._state()["warden_orders"])
 
     def hold_jobs(self, backend: str) -> None:
         """Let the jobs of an IBM backend start, and stay in the state Running."""

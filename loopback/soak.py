@@ -199,6 +199,7 @@ class Soak:
         words = (
             *(mode, self._installation.plugin, self._site.config_path, *TIMEOUTS),
             f"--state-dir={self._state_directory}",
+            f"--munge-socket={self._cluster.munge_socket}",
             f"--require={require}",
         )
         self._cluster.write_plugstack(" ".join(map(str, words)))
@@ -351,7 +352,10 @@ def main() -> int:
     installation = Installation(folder)
     started = time.monotonic()
     installation.make("install")
-    with Site(folder) as site, SlurmCluster(folder / "cluster", debug="debug2") as cluster:
+    with (
+        SlurmCluster(folder / "cluster", debug="debug2") as cluster,
+        Site(folder, munge_socket=cluster.munge_socket) as site,
+    ):
         result = Soak(cluster, site, installation, folder).run(
             plan_soak(options.jobs, options.seed)
         )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from spank_qrmi_simulator.munge import AnyMunge
 from spank_qrmi_simulator.server import running_in_thread
 from spank_qrmi_simulator.site import Site
 
@@ -12,7 +13,7 @@ from spank_qrmi_simulator.site import Site
 @pytest.fixture(scope="module")
 def site() -> Site:
     """A simulated site, shared by a module's tests."""
-    return Site()
+    return Site(decode=AnyMunge())
 
 
 @pytest.fixture(scope="module")

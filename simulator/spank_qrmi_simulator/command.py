@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from spank_qrmi_simulator import qrmi_config, server
+from spank_qrmi_simulator.munge import Unmunge
 from spank_qrmi_simulator.object_store import LocalObjectStore, ObjectStore
 from spank_qrmi_simulator.site import Site
 
@@ -66,6 +67,11 @@ def _parser() -> argparse.ArgumentParser:
         help="run IBM programs with the errors of the machines that the backends are like",
     )
     parser.add_argument(
+        "--munge-socket",
+        metavar="PATH",
+        help="ask the munged at this socket whose credentials Warden is sent, not the usual one",
+    )
+    parser.add_argument(
         "--write-config",
         type=Path,
         metavar="FILE",
@@ -108,7 +114,7 @@ def _serve(options: argparse.Namespace) -> None:
             _write_config(options.write_config, config)
         else:
             _say(qrmi_config.config_text(config))
-        site = Site(with_noise=options.noise)
+        site = Site(with_noise=options.noise, decode=Unmunge(options.munge_socket))
         site_server = server.SimulatorServer(site, lambda: _say(f"{READY} {base_url}\n"))
         site_server.run(sockets=[listener])
 

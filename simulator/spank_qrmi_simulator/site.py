@@ -16,6 +16,7 @@ from spank_qrmi_simulator.faults import FaultQueue
 from spank_qrmi_simulator.ibm_backends import Backend
 from spank_qrmi_simulator.job_runner import JobRunner
 from spank_qrmi_simulator.jobs import Job
+from spank_qrmi_simulator.munge import Decode, Unmunge
 from spank_qrmi_simulator.pasqal_batches import BatchQueue
 from spank_qrmi_simulator.pasqal_tokens import PasqalTokens
 from spank_qrmi_simulator.retention import surplus
@@ -82,7 +83,8 @@ class Token:
 class Site:
     """One simulated site; `reset` brings it back to its first state.
 
-    With noise, IBM programs run with the errors of the machines that the backends are like.
+    With noise, IBM programs run with the errors of the machines that the backends are like. MUNGE
+    credentials are read by `decode`, without it by the munged of this machine.
     """
 
     def __init__(
@@ -91,10 +93,12 @@ class Site:
         token_lifetime_seconds: int = 3600,
         *,
         with_noise: bool = False,
+        decode: Decode | None = None,
     ) -> None:
         self.now = clock
         self.token_lifetime_seconds = token_lifetime_seconds
         self.with_noise = with_noise
+        self.decode = decode or Unmunge()
         self.accounts = (
             Account(API_KEY, SERVICE_CRN),
             Account(OPEN_PLAN_API_KEY, OPEN_PLAN_SERVICE_CRN, is_open_plan=True),

@@ -10,9 +10,10 @@ from spank_qrmi_simulator.pasqal_cloud import PasqalCloud
 from spank_qrmi_simulator.pasqal_login import PasqalLogin
 from spank_qrmi_simulator.qiskit_runtime import QiskitRuntime
 from spank_qrmi_simulator.quantum_system import QuantumSystem
+from spank_qrmi_simulator.warden import Warden
 
 VENDORS: tuple[type[Vendor], ...] = (
     *(Iam, QuantumSystem, QiskitRuntime, PasqalLogin, PasqalCloud),
-    *(IqmServer, AliceBobFelis, Oqtopus),
+    *(IqmServer, AliceBobFelis, Oqtopus, Warden),
 )
 """Of two that live below one path, the longer comes first."""

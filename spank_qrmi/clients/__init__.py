@@ -13,6 +13,7 @@ from spank_qrmi.clients.direct_access import DirectAccess, IbmQuantumSystem
 from spank_qrmi.clients.iqm_server import IqmServer
 from spank_qrmi.clients.oqtopus import Oqtopus
 from spank_qrmi.clients.pasqal_cloud import PasqalCloud
+from spank_qrmi.clients.pasqal_local import PasqalLocal
 from spank_qrmi.clients.qiskit_runtime import IbmQuantumComputeService, QiskitRuntime
 from spank_qrmi.redaction import printable
 
@@ -25,6 +26,7 @@ CLIENTS: dict[str, type[Client]] = {
     "iqm-server": IqmServer,
     "alice-bob-felis": AliceBobFelis,
     "oqtopus": Oqtopus,
+    "pasqal-local": PasqalLocal,
 }
 """Each `type` of qrmi_config.json with its client. Its place is its number in log lines: new types
 go to the end."""

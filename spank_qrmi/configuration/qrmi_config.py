@@ -203,11 +203,12 @@ def _also_as(place: str, type_name: str, entry: Mapping[str, object]) -> tuple[s
 
 
 def _nearest_type(value: object, known_types: Iterable[str]) -> str:
-    """Return which type may be meant, as a question, or nothing."""
+    """Return which type may be meant, or which of those that begin so; or nothing."""
     folded = {each.replace("-", ""): each for each in known_types}
     text = value[:40].lower().replace("-", "").replace("_", "") if isinstance(value, str) else ""
-    nearest = get_close_matches(text, folded, 1)
-    return f": did you mean {folded[nearest[0]]}?" if nearest else ""
+    nearest = get_close_matches(text, folded, 2)
+    meant = sorted(each for each in nearest if each.startswith(text)) or nearest[:1]
+    return f": did you mean {' or '.join(folded[each] for each in meant)}?" if meant else ""
 
 
 def _shown(value: object) -> str:

@@ -123,7 +123,7 @@ def installation(cluster: SlurmCluster) -> Iterator[Installation]:
 def _site_process(cluster: SlurmCluster) -> Iterator[Site]:
     folder = cluster.folder / "site"
     folder.mkdir()
-    site = Site(folder)
+    site = Site(folder, munge_socket=cluster.munge_socket)
     yield site
     site.stop()
 

@@ -55,6 +55,7 @@ class Product:
         line = (
             *(mode, plugin or self.installation.plugin, config or self.site.config_path),
             f"--state-dir={self.state_directory}",
+            f"--munge-socket={self.cluster.munge_socket}",
             *([f"--worker-server={self.server.path}"] if self.server else []),
             *arguments,
         )

@@ -288,8 +288,8 @@ def limited_jobs(
         for way in WAYS:
             folder = cluster_folder_of_module / way
             folder.mkdir(mode=0o755)
-            site = stack.enter_context(Site(folder))
             cluster = stack.enter_context(SlurmCluster(folder / "cluster", nodes=1))
+            site = stack.enter_context(Site(folder, munge_socket=cluster.munge_socket))
             server, plugin = None, installation.plugin
             if way == READY:
                 server = stack.enter_context(worker_server(installation, folder))

@@ -28,8 +28,10 @@ from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.redaction import is_told_by
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import TokenCache
+from spank_qrmi.trust import munge
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
 from tests.unit.fake_services import begin_to_send, reply, token_reply, unread
+from tests.unit.munge_credentials import write_munge
 from tests.unit.network.test_worker_side import PATIENCE_SECONDS, real, served
 from tests.unit.outcomes import trying
 from tests.unit.vendors import VENDORS, Vendor
@@ -179,6 +181,9 @@ def site(
     with pytest.MonkeyPatch.context() as patch:
         client = HttpClient(Deadline(0), transport=everybody)
         patch.setattr(process, "open_client", lambda environment: client)
+        folder_of_munge = tmp_path_factory.mktemp("munge")
+        write_munge(folder_of_munge)
+        patch.setattr(munge, "FOLDERS", [str(folder_of_munge)])
         with served(real) as network:
             network.open([{}], DEFAULT_WORKER_USER, 600, TokenCache(folder))
             network.wait_until_open(Deadline(PATIENCE_SECONDS))

@@ -24,6 +24,9 @@ from tests.unit.fake_services import (
     settings_of,
 )
 
+JOB_ID = 7
+USER_ID = 1000
+
 TOKEN = "s-1"
 """What a service here calls what it holds."""
 
@@ -39,8 +42,8 @@ class Vendor:
     `release` are all the requests of each in their order, those for access tokens left out; where
     `acquire` has none, the service holds nothing. `sent_to` says where which credentials go, to the
     service itself last; `program_keys` name those that only the user's program sends; `reads` are
-    names in other answers than these that its client looks at. The simulated site has the service
-    at `site_path`.
+    names in other answers than these that its client looks at; with `ends_at_once` a release says
+    that nothing is left. The simulated site has the service at `site_path`.
     """
 
     type_name: str
@@ -53,6 +56,7 @@ class Vendor:
     release: Documents = field(default_factory=dict)
     program_keys: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
+    ends_at_once: bool = False
 
     @property
     def documents(self) -> Documents:
@@ -205,10 +209,28 @@ OQTOPUS = Vendor(
     reads=("available_at", "n_pending_jobs", "calibrated_at"),
 )
 
+PASQAL_LOCAL = Vendor(
+    "pasqal-local",
+    replace(
+        settings_of({"QRMI_WARDEN_URL": API_URL}, "ORION"),
+        uid=USER_ID,
+        job_id=JOB_ID,
+        has_sites_login=True,
+    ),
+    required=("QRMI_WARDEN_URL",),
+    sent_to={"QRMI_URL": (), "QRMI_WARDEN_URL": ()},
+    site_path="/warden/1",
+    check={"GET /base/accessible": {"is_accessible": True, "message": "ready"}},
+    acquire={"POST /base/sessions": {"id": TOKEN}},
+    release={f"DELETE /base/sessions/{TOKEN}": {"revoked_at": "2026-11-30T02:00:00Z"}},
+    reads=("detail", "loc", "type", "qpu_slots_available", "qpu_slots_total"),
+    ends_at_once=True,
+)
+
 VENDORS: tuple[Vendor, ...] = (
     *(DIRECT_ACCESS, QISKIT_RUNTIME, PASQAL_CLOUD),
     *(QUANTUM_SYSTEM, QUANTUM_COMPUTE_SERVICE),
-    *(IQM_SERVER, ALICE_BOB_FELIS, OQTOPUS),
+    *(IQM_SERVER, ALICE_BOB_FELIS, OQTOPUS, PASQAL_LOCAL),
 )
 """In the order of their numbers, their places in `CLIENTS`."""
 

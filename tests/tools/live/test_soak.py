@@ -14,7 +14,10 @@ SEED = 7
 
 
 def test_short_soak(cluster_folder: Path, installation: Installation):
-    with Site(cluster_folder) as site, SlurmCluster(cluster_folder / "cluster") as cluster:
+    with (
+        SlurmCluster(cluster_folder / "cluster") as cluster,
+        Site(cluster_folder, munge_socket=cluster.munge_socket) as site,
+    ):
         soak = Soak(cluster, site, installation, cluster_folder)
         result = soak.run(plan_soak(JOBS, SEED, is_quick=True))
 

@@ -367,7 +367,9 @@ def test_type_that_looks_like_a_known_one_is_named(tmp_path: Path) -> None:
         "IBMQuantumComputeService": "ibm-quantum-compute-service",
         "IBMDirectAccess": "direct-access",
         "direct_access": "direct-access",
-        "Pasqal": "pasqal-cloud",
+        "Pasqal": "pasqal-cloud or pasqal-local",
+        "PasqalCloud": "pasqal-cloud",
+        "PasqalLocal": "pasqal-local",
         "x" * 10_000: None,
     }.items():
         path.write_bytes(orjson.dumps({"resources": [named(type=text)]}))

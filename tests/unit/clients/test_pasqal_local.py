@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Warden's sessions: what is asked in either version, by which credential, what answers mean."""
+
+import logging
+from dataclasses import replace
+
+import httpx
+import orjson
+import pytest
+
+from spank_qrmi.clients.base import Exchange, OneTimeCredentials
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.pasqal_local import PasqalLocal
+from spank_qrmi.clients.retry import MOST_TRIES
+from spank_qrmi.clients.status import QpuState, QpuStatus
+from spank_qrmi.clients.tokens import TokenSource
+from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
+from tests.unit.fake_services import (
+    API_URL,
+    FakeService,
+    RecordingDeadline,
+    failure_of,
+    reply,
+    settings_of,
+    text_of,
+)
+from tests.unit.munge_credentials import munge_credentials
+from tests.unit.vendors import TOKEN
+
+URL = "https://api.test:443/base"
+ACCESS, OPEN = "GET /base/accessible", "POST /base/sessions"
+BY_PATH, BY_HEADER = f"DELETE /base/sessions/{TOKEN}", "DELETE /base/sessions"
+NOT_FOUND = reply(404, {"detail": "Not Found"})
+REVOKED = reply(json={"id": TOKEN, "revoked_at": "2026-11-30T02:00:00Z"})
+SAME_KEY = (
+    "; this node and Warden's host need the same MUNGE key, clocks that agree, and a munged that "
+    "runs"
+)
+ADMIN = (
+    "; Warden must take user 0 for an administrator (api.admin_users) and let the job's user in "
+    "(api.authorized_users)"
+)
+
+pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
+
+
+def client(**values: str) -> PasqalLocal:
+    settings = settings_of({"QRMI_WARDEN_URL": API_URL, **values}, "ORION")
+    return PasqalLocal(replace(settings, uid=1000, job_id=77))
+
+
+def exchange_of(service: FakeService, credentials: int = 10) -> Exchange:
+    http = HttpClient(RecordingDeadline(), transport=service)
+    return Exchange(http, TokenSource(http), munge_credentials(credentials))
+
+
+def proofs_of(service: FakeService) -> list[str]:
+    return [each.headers["x-munge-cred"] for each in service.requests]
+
+
+def refused(service: FakeService, asked: PasqalLocal | None = None) -> str:
+    with pytest.raises(AcquisitionError) as caught:
+        (asked or client()).acquire(service.exchange())
+    return text_of(caught.value)
+
+
+def test_access_is_asked_without_credential(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    service = FakeService({ACCESS: reply(json={"is_accessible": True, "message": "all well"})})
+    client().check_accessible(service.exchange())
+    assert "x-munge-cred" not in service.requests[0].headers
+    assert "name(ORION): accessible: all well" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (
+            reply(json={"is_accessible": False, "message": "Scheduled QPU maintenance\n"}),
+            "not accessible: Scheduled QPU maintenance",
+        ),
+        (reply(json={"is_accessible": "yes"}), "not accessible: Warden does not say why"),
+        (reply(json={"message": "x"}), "not accessible: x"),
+        (
+            NOT_FOUND,
+            f"{URL}/accessible answered 404 Not Found: Not Found; check ORION_QRMI_WARDEN_URL",
+        ),
+    ],
+)
+def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: str) -> None:
+    with pytest.raises(AcquisitionError) as caught:
+        client().check_accessible(FakeService({ACCESS: answer}).exchange())
+    assert text_of(caught.value) == expected
+
+
+SLOTS = "GET /base/qpu-slots"
+ONLINE = reply(json={"is_accessible": True, "message": "ready"})
+
+
+@pytest.mark.parametrize(
+    ("slots", "expected"),
+    [
+        (
+            reply(json={"qpu_slots_available": 1, "qpu_slots_total": 4}),
+            QpuStatus(QpuState.ONLINE, "ready", free_slots=1, total_slots=4),
+        ),
+        (
+            reply(json={"qpu_slots_available": 0, "qpu_slots_total": 4}),
+            QpuStatus(QpuState.BUSY, "no QPU slots are free", free_slots=0, total_slots=4),
+        ),
+        (reply(json={"qpu_slots_available": "0"}), QpuStatus(QpuState.ONLINE, "ready")),
+        (NOT_FOUND, QpuStatus(QpuState.ONLINE, "ready")),
+        (reply(500), QpuStatus(QpuState.ONLINE, "ready")),
+    ],
+)
+def test_status_tells_free_slots_where_they_are_counted(
+    slots: httpx.Response, expected: QpuStatus
+) -> None:
+    service = FakeService({ACCESS: ONLINE, SLOTS: slots})
+    assert client().full_status(service.exchange()) == expected
+    assert service.asked == [ACCESS, SLOTS]
+    assert client().status(service.exchange()) == QpuStatus(QpuState.ONLINE, "ready")
+
+
+def test_order_has_the_names_of_both_versions() -> None:
+    service = FakeService({OPEN: reply(json={"id": TOKEN})})
+    assert client().acquire(service.exchange()) == TOKEN
+    order = {"user_id": "1000", "slurm_job_id": "77", "scheduler_job_id": "77"}
+    assert orjson.loads(service.requests[0].content) == order
+    assert client(QRMI_JOB_QPU_SLOTS="3").acquire(service.exchange()) == TOKEN
+    assert orjson.loads(service.requests[1].content) == {**order, "qpu_slots": 3}
+
+
+@pytest.mark.parametrize("slots", ["0", "-1", "1.5", "many", "1000001", "1" * 5000, "\u0661"])
+def test_slots_are_a_whole_number(slots: str) -> None:
+    with pytest.raises(AcquisitionError, match=r"^ORION_QRMI_JOB_QPU_SLOTS must be a whole number"):
+        client(QRMI_JOB_QPU_SLOTS=slots)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"uid": 2**31}, "Warden takes no user above 2147483647: the job's is 2147483648"),
+        ({"uid": None}, "a session of Warden is for a job and its user, of which none is"),
+        ({"job_id": None}, "a session of Warden is for a job and its user, of which none is"),
+    ],
+)
+def test_session_is_for_a_job_and_its_user(facts: dict[str, int | None], expected: str) -> None:
+    known = replace(settings_of({"QRMI_WARDEN_URL": API_URL}, "ORION"), uid=1, job_id=2)
+    service = FakeService({})
+    asked = PasqalLocal(replace(known, **facts))  # type: ignore[arg-type]
+    assert refused(service, asked) == expected
+
+
+def test_old_name_of_the_url_is_used_where_the_new_one_is_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    service = FakeService({OPEN: reply(json={"id": TOKEN})})
+    for values, is_old in (
+        ({"QRMI_URL": API_URL}, True),
+        ({"QRMI_URL": API_URL, "QRMI_WARDEN_URL": " "}, True),
+        ({"QRMI_URL": "https://old.test", "QRMI_WARDEN_URL": API_URL}, False),
+    ):
+        caplog.clear()
+        settings = replace(settings_of(values, "ORION"), uid=1, job_id=2)
+        PasqalLocal(settings).acquire(service.exchange())
+        warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+        told = "name(ORION): QRMI_URL is the old name of QRMI_WARDEN_URL: rename it"
+        assert warnings == [told] * is_old
+    with pytest.raises(AcquisitionError, match=r"^ORION_QRMI_URL must be a URL"):
+        PasqalLocal(settings_of({"QRMI_URL": "x"}, "ORION"))
+
+
+def test_hold_says_where_to_look_and_has_no_end() -> None:
+    hold = client().hold
+    assert hold is not None
+    assert hold.what == f"a session of Warden for job 77 of user 1000 at {API_URL}"
+    assert hold.longest_seconds is None
+
+
+SENT_BACK = {"input": {"user_id": "1000"}, "ctx": {"error": "sent"}, "msg": "sent"}
+MISSING = {"type": "missing", "loc": ["body", "user_id", 0], **SENT_BACK}
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (
+            reply(409, {"detail": "Not enough QPU slots available."}),
+            f"busy: no QPU slots free: {URL}/sessions answered 409 Conflict: Not enough QPU slots "
+            "available.",
+        ),
+        (
+            reply(401, {"detail": "MUNGE credential expired"}),
+            f"{URL}/sessions answered 401 Unauthorized: MUNGE credential expired{SAME_KEY}",
+        ),
+        (
+            reply(403, {"detail": "User ID not authorized."}),
+            f"{URL}/sessions answered 403 Forbidden: User ID not authorized.{ADMIN}",
+        ),
+        (
+            reply(422, {"detail": [MISSING, {"loc": ["x"]}]}),
+            f"{URL}/sessions answered 422 Unprocessable Entity: missing at body.user_id",
+        ),
+        (
+            reply(422, {"detail": [SENT_BACK]}),
+            f"{URL}/sessions answered 422 Unprocessable Entity",
+        ),
+        (
+            reply(500, {"detail": "MUNGE decode failed"}),
+            f"{URL}/sessions answered 500 Internal Server Error: MUNGE decode failed{SAME_KEY}",
+        ),
+        (
+            NOT_FOUND,
+            f"{URL}/sessions answered 404 Not Found: Not Found; check ORION_QRMI_WARDEN_URL",
+        ),
+    ],
+)
+def test_refusal_has_a_reason(answer: httpx.Response, expected: str) -> None:
+    assert refused(FakeService({OPEN: answer})) == expected
+
+
+def test_any_other_error_of_the_server_may_have_opened_a_session() -> None:
+    service = FakeService({OPEN: reply(500, {"detail": "Internal Server Error"})})
+    error, _ = failure_of(lambda: client().acquire(service.exchange()))
+    assert (error.may_have_acted, error.status, error.token) == (True, 500, None)
+    assert len(service.requests) == 1
+
+
+def test_broken_answer_tells_what_to_revoke() -> None:
+    body = httpx.Response(200, content=f'{{"id": "{TOKEN}", "user_id": ')
+    error, _ = failure_of(lambda: client().acquire(FakeService({OPEN: body}).exchange()))
+    assert (error.may_have_acted, error.token) == (True, TOKEN)
+
+
+def test_answer_that_is_lost_is_not_asked_for_again() -> None:
+    service = FakeService({OPEN: httpx.ReadError("broken")})
+    error, _ = failure_of(lambda: client().acquire(service.exchange()))
+    assert (error.may_have_acted, error.token) == (True, None)
+    assert len(service.requests) == 1
+
+
+def test_each_try_has_another_credential_and_none_is_made_without() -> None:
+    service = FakeService({OPEN: reply(429)})
+    error, _ = failure_of(lambda: client().acquire(exchange_of(service, 3)))
+    assert "gave up after 3 tries" in str(error)
+    proofs = proofs_of(service)
+    assert len(proofs) == len(set(proofs)) == 3
+    error, _ = failure_of(lambda: client().acquire(exchange_of(service, 0)))
+    assert str(error) == "no credential is left to ask with"
+    assert len(service.requests) == 3
+
+
+def test_answer_that_repeats_an_earlier_credential_shows_none() -> None:
+    used: list[str] = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        used.append(request.headers["x-munge-cred"])
+        if len(used) == 1:
+            return reply(429)
+        return reply(401, {"detail": f"got {used[0]} and {used[1]}"})
+
+    assert "got **** and ****" in refused(FakeService({OPEN: refuse}))
+
+
+def test_version_1_is_asked_by_path() -> None:
+    service = FakeService({BY_PATH: REVOKED})
+    assert client().release(service.exchange(), TOKEN)
+    [request] = service.requests
+    assert request.headers["x-warden-session"] == TOKEN
+    assert (request.headers["content-type"], request.content) == ("application/json", b"")
+
+
+@pytest.mark.parametrize("first", [reply(405, {"detail": "Method Not Allowed"}), NOT_FOUND])
+def test_version_2_is_then_asked_by_header(first: httpx.Response) -> None:
+    service = FakeService({BY_PATH: first, BY_HEADER: REVOKED})
+    assert client().release(service.exchange(), TOKEN)
+    assert service.asked == [BY_PATH, BY_HEADER]
+    assert len(set(proofs_of(service))) == 2
+    assert service.requests[1].headers["x-warden-session"] == TOKEN
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_session_that_is_unknown_is_gone(version: int) -> None:
+    unknown = reply(404, {"detail": "Session not found."})
+    by_path = unknown if version == 1 else NOT_FOUND
+    service = FakeService({BY_PATH: by_path, BY_HEADER: unknown})
+    assert client().release(service.exchange(), TOKEN)
+    assert len(service.requests) == version
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (reply(json={"revoked_at": None}), "the session is still open: Warden answered, but"),
+        (reply(404, {"detail": "gateway"}), "the session may still be open: "),
+        (reply(403, {"detail": "Endpoint restricted to root user."}), "the session may still be"),
+        (reply(409), "the session may still be open: "),
+        (reply(json=[]), "is not a JSON object"),
+        (reply(204), "is not JSON"),
+        (reply(500), f"gave up after {MOST_TRIES} tries"),
+    ],
+)
+def test_what_may_be_open_stays_in_the_journal(answer: httpx.Response, expected: str) -> None:
+    token = "session-of-a-job"
+    service = FakeService({f"DELETE /base/sessions/{token}": answer})
+    with pytest.raises((ReleaseError, ServiceError)) as caught:
+        client().release(service.exchange(), token)
+    text = text_of(caught.value)
+    assert expected in text
+    assert token not in text
+    proofs = proofs_of(service)
+    assert len(proofs) == len(set(proofs)) <= MOST_TRIES
+
+
+def test_credentials_suffice_for_all_tries_of_either_version() -> None:
+    count = PasqalLocal.munge_credentials["release"]
+    service = FakeService({BY_PATH: NOT_FOUND, BY_HEADER: reply(500)})
+    with pytest.raises(QrmiError, match=f"gave up after {MOST_TRIES} tries"):
+        client().release(exchange_of(service, count), TOKEN)
+    service = FakeService(
+        {BY_PATH: [reply(500)] * (MOST_TRIES - 1) + [NOT_FOUND], BY_HEADER: REVOKED}
+    )
+    assert client().release(exchange_of(service, count), TOKEN)
+
+
+@pytest.mark.parametrize("token", ["", "..", "a/b", "a b", "x" * 257])
+def test_token_that_is_no_session_is_not_sent(token: str) -> None:
+    service = FakeService({})
+    with pytest.raises(ReleaseError, match="is no session id"):
+        client().release(service.exchange(), token)
+    assert service.requests == []
+
+
+def test_release_needs_nothing_of_the_job() -> None:
+    asked = PasqalLocal(settings_of({"QRMI_WARDEN_URL": API_URL}, "ORION"))
+    assert asked.release(FakeService({BY_PATH: REVOKED}).exchange(), TOKEN)
+
+
+def test_credentials_are_in_no_representation() -> None:
+    credentials = OneTimeCredentials(["MUNGE:secret:"])
+    exchange = exchange_of(FakeService({}))
+    texts = [repr(replace(exchange, credentials=credentials)), repr(credentials), str(credentials)]
+    assert not any("secret" in each for each in texts)
