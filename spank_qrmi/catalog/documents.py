@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 
 from spank_qrmi.catalog.entries import Catalog, CatalogEntry
-from spank_qrmi.clients.status import QpuState, QpuStatus
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.redaction import printable
+from spank_qrmi.status import QpuState, QpuStatus
 
 _LARGEST_NUMBER = 2**63 - 1
 

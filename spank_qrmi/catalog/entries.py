@@ -4,7 +4,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from spank_qrmi.clients.status import QpuStatus
+from spank_qrmi.status import QpuStatus
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import ClassVar
 
 from spank_qrmi.clients.base import Exchange, ReadTo, Settings, UnheldClient, path_segment
 from spank_qrmi.clients.key_service import KeyService
-from spank_qrmi.clients.status import QpuState, QpuStatus, state_of_word
 from spank_qrmi.errors import AcquisitionError, QrmiError
+from spank_qrmi.status import QpuState, QpuStatus, state_of_word
 
 _ENDPOINT = "QRMI_AB_FELIS_BASE_ENDPOINT"
 _API_KEY = "QRMI_AB_FELIS_API_KEY"

@@ -16,9 +16,9 @@ from uuid import uuid4
 
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.request import base_url, is_header_value
-from spank_qrmi.clients.status import QpuStatus
 from spank_qrmi.clients.tokens import Login, TokenSource
 from spank_qrmi.errors import AcquisitionError, QrmiError, ServiceError
+from spank_qrmi.status import QpuStatus
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from spank_qrmi.clients.http import RequestOptions
 from spank_qrmi.clients.ibm import SERVICE_KEYS, IbmService, endpoints_of
 from spank_qrmi.clients.quantum_system import LONGEST_JOB_SECONDS, QuantumSystem
 from spank_qrmi.clients.response import whole_number
-from spank_qrmi.clients.status import QpuState, QpuStatus
 from spank_qrmi.errors import QrmiError
+from spank_qrmi.status import QpuState, QpuStatus
 
 _ACCESSIBLE_STATUSES = frozenset({"online"})
 

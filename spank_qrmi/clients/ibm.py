@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from spank_qrmi.clients.base import Exchange, Settings
 from spank_qrmi.clients.http import HttpClient, RequestOptions
 from spank_qrmi.clients.response import Response, whole_number
-from spank_qrmi.clients.status import QpuState, QpuStatus, state_of_word
 from spank_qrmi.clients.tokens import Login
 from spank_qrmi.errors import AcquisitionError, AuthenticationError, QrmiError, ServiceError
+from spank_qrmi.status import QpuState, QpuStatus, state_of_word
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack

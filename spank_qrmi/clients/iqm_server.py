@@ -11,7 +11,7 @@ from typing import ClassVar
 from spank_qrmi.clients.base import Exchange, ReadTo, Settings, UnheldClient, path_segment
 from spank_qrmi.clients.key_service import KeyService
 from spank_qrmi.clients.response import Response, error_code, whole_number
-from spank_qrmi.clients.status import QpuState, QpuStatus, state_of_word
+from spank_qrmi.status import QpuState, QpuStatus, state_of_word
 
 _ENDPOINT = "QRMI_IQM_ISA_ENDPOINT"
 _TOKEN = "QRMI_IQM_ISA_TOKEN"  # noqa: S105 (a name)

@@ -10,8 +10,8 @@ from http import HTTPStatus
 from typing import ClassVar
 
 from spank_qrmi.clients.base import Exchange, ReadTo, Settings, UnheldClient
-from spank_qrmi.clients.status import QpuState, QpuStatus, state_of_word
 from spank_qrmi.errors import AcquisitionError
+from spank_qrmi.status import QpuState, QpuStatus, state_of_word
 
 _BASE_URL_KEY = "QRMI_PASQAL_CLOUD_BASE_URL"
 _DEFAULT_BASE_URL = "https://apis.pasqal.cloud"

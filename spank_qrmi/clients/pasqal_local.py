@@ -18,9 +18,9 @@ from spank_qrmi.clients.http import RequestOptions
 from spank_qrmi.clients.response import Response, whole_number
 from spank_qrmi.clients.retry import MOST_TRIES
 from spank_qrmi.clients.session_ids import is_session_id, readable_session_id, session_id_of
-from spank_qrmi.clients.status import QpuState, QpuStatus
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.numbers_in_text import parse_number
+from spank_qrmi.status import QpuState, QpuStatus
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -21,9 +21,9 @@ from spank_qrmi.clients.session_ids import (
     readable_session_id,
     session_id_of,
 )
-from spank_qrmi.clients.status import QpuStatus
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.numbers_in_text import parse_number
+from spank_qrmi.status import QpuStatus
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

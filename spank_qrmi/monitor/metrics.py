@@ -7,8 +7,8 @@ A moment is told as such, not as an age: whoever reads it later knows how old it
 from collections.abc import Callable, Mapping, Sequence
 
 from spank_qrmi.catalog.entries import Catalog, CatalogEntry
-from spank_qrmi.clients.status import QpuState
 from spank_qrmi.monitor.exposition import Metric, Samples, text_of
+from spank_qrmi.status import QpuState
 from spank_qrmi.trust.files import StrPath
 from spank_qrmi.trust.public_files import write_public_file
 

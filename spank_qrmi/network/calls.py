@@ -16,7 +16,6 @@ from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Exchange, Hold, Settings
 from spank_qrmi.clients.qrun_service import quantum_system_from
 from spank_qrmi.clients.quantum_system import QuantumSystem
-from spank_qrmi.clients.status import QpuStatus
 from spank_qrmi.errors import ProtocolError, ServiceError
 from spank_qrmi.network.messages import (
     NONSENSE,
@@ -24,6 +23,7 @@ from spank_qrmi.network.messages import (
     status_fields,
     status_from_fields,
 )
+from spank_qrmi.status import QpuStatus
 
 Subject = Client | QuantumSystem
 

@@ -12,7 +12,6 @@ in it can be taken for another type.
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
-from spank_qrmi.clients.status import QpuState, QpuStatus
 from spank_qrmi.errors import (
     AcquisitionError,
     AuthenticationError,
@@ -24,6 +23,7 @@ from spank_qrmi.errors import (
 )
 from spank_qrmi.numbers_in_text import parse_number
 from spank_qrmi.redaction import printable
+from spank_qrmi.status import QpuState, QpuStatus
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 """What the worker asks: a resource's variables, as many as a job may bring."""

@@ -9,7 +9,7 @@ import pytest
 
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Exchange, Hold, ReadTo, Settings
-from spank_qrmi.clients.status import QpuState, QpuStatus
+from spank_qrmi.status import QpuState, QpuStatus
 
 TYPE = "fake"
 LONGEST_TASK_SECONDS = 1000

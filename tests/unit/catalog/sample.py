@@ -4,7 +4,7 @@
 from typing import Any
 
 from spank_qrmi.catalog.entries import Catalog, CatalogEntry
-from spank_qrmi.clients.status import QpuState, QpuStatus
+from spank_qrmi.status import QpuState, QpuStatus
 
 AS_OF = 1_700_000_000
 VALID_UNTIL = AS_OF + 90

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 
 from spank_qrmi.catalog.documents import catalog_of, document_of
-from spank_qrmi.clients.status import QpuState
 from spank_qrmi.errors import ConfigError
+from spank_qrmi.status import QpuState
 from tests.unit.catalog.sample import AS_OF, PAUSED, VALID_UNTIL, catalog, entry
 from tests.unit.strategies import json_values, maybe_wrong
 

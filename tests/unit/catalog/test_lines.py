@@ -4,8 +4,8 @@
 import pytest
 
 from spank_qrmi.catalog.lines import MAX_LINES_BYTES, lines_of
-from spank_qrmi.clients.status import QpuState
 from spank_qrmi.errors import ConfigError
+from spank_qrmi.status import QpuState
 from tests.unit.catalog.sample import PAUSED, catalog, entry
 
 FIRST_LINE = "spank-qrmi-catalog 1 1700000000 1700000090\n"

@@ -230,7 +230,7 @@ def test_what_every_client_is_given_knows_no_login_of_a_vendor() -> None:
         for name in ("base.py", "tokens.py")
     }
     beside = {path.stem for path in FOLDER.glob("*.py")}
-    assert of_package["base.py"] & beside == {"http", "request", "status", "tokens"}
+    assert of_package["base.py"] & beside == {"http", "request", "tokens"}
     assert of_package["tokens.py"] & beside == {"http", "request", "response"}
 
 

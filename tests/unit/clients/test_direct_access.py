@@ -5,8 +5,8 @@ import httpx
 import pytest
 
 from spank_qrmi.clients.direct_access import DirectAccess, IbmQuantumSystem
-from spank_qrmi.clients.status import QpuState
 from spank_qrmi.errors import AcquisitionError, QrmiError, ServiceError
+from spank_qrmi.status import QpuState
 from tests.unit.fake_services import (
     BEARER_TOKEN,
     SERVICE_CRN,

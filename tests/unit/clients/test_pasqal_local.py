@@ -12,9 +12,9 @@ from spank_qrmi.clients.base import Exchange, OneTimeCredentials
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.pasqal_local import PasqalLocal
 from spank_qrmi.clients.retry import MOST_TRIES
-from spank_qrmi.clients.status import QpuState, QpuStatus
 from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
+from spank_qrmi.status import QpuState, QpuStatus
 from tests.unit.fake_services import (
     API_URL,
     FakeService,

@@ -10,9 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from spank_qrmi.catalog.entries import Catalog, CatalogEntry
-from spank_qrmi.clients.status import QpuState, QpuStatus
 from spank_qrmi.errors import ConfigError, QrmiError
 from spank_qrmi.monitor.metrics import metrics_of, write_metrics
+from spank_qrmi.status import QpuState, QpuStatus
 
 AS_OF = 1_700_000_000
 KNOWN = CatalogEntry(

@@ -4,7 +4,6 @@
 import pytest
 
 from spank_qrmi.clients.retry import RequestError
-from spank_qrmi.clients.status import QpuState, QpuStatus
 from spank_qrmi.errors import (
     AcquisitionError,
     AuthenticationError,
@@ -30,6 +29,7 @@ from spank_qrmi.network.messages import (
     status_fields,
     status_from_fields,
 )
+from spank_qrmi.status import QpuState, QpuStatus
 from tests.unit.conversation import in_pieces
 from tests.unit.outcomes import outcome_of
 

@@ -16,7 +16,6 @@ import pytest
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Exchange, Hold, OneTimeCredentials, Settings
 from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.status import QpuState, QpuStatus
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import (
     AcquisitionError,
@@ -38,6 +37,7 @@ from spank_qrmi.network.messages import (
 from spank_qrmi.network.process import CallServer
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.state.token_cache import TokenCache
+from spank_qrmi.status import QpuState, QpuStatus
 from spank_qrmi.trust import munge, worker_user
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, ids_of
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor

@@ -3,7 +3,7 @@
 
 import pytest
 
-from spank_qrmi.clients.status import QpuState, QpuStatus, state_of_word
+from spank_qrmi.status import QpuState, QpuStatus, state_of_word
 
 FULL = QpuStatus(
     QpuState.PAUSED,
