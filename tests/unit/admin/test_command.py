@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
-from spank_qrmi.admin import command as cli
+from spank_qrmi.admin import held
 from spank_qrmi.admin.command import main
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration.qrmi_config import load_config
@@ -75,11 +75,11 @@ class Node:
 @pytest.fixture(autouse=True)
 def _network_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_CONF", os.devnull)
-    monkeypatch.setattr(cli, "fork_network_process", LocalNetwork)
+    monkeypatch.setattr(held, "fork_network_process", LocalNetwork)
     # The environment of the tests may be anybody's.
-    monkeypatch.setattr(cli, "refuse_untrusted_code", lambda *_: None)
+    monkeypatch.setattr(held, "refuse_untrusted_code", lambda *_: None)
     # They would last for all other tests.
-    monkeypatch.setattr(cli.privileges, "limit", lambda _: None)
+    monkeypatch.setattr(held.privileges, "limit", lambda _: None)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_access_token_is_shown_nowhere(node: Node, monkeypatch: pytest.MonkeyPat
             token_cache.hide(["access-token"])
             raise QrmiError("the service said access-token")
 
-    monkeypatch.setattr(cli, "fork_network_process", Network)
+    monkeypatch.setattr(held, "fork_network_process", Network)
     node.hold("a")
     expected = (1, ["spank-qrmi: the service said ****"])
     assert node.run("release", "--all") == expected
@@ -128,7 +128,7 @@ def test_arguments_of_the_plugin_are_those_of_plugstack_conf(
         def open(self, variables: object, user: str = "", *_: object, **__: object) -> None:
             users.append(user)
 
-    monkeypatch.setattr(cli, "fork_network_process", Network)
+    monkeypatch.setattr(held, "fork_network_process", Network)
     for name in "abc":
         node.hold(name)
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
@@ -342,7 +342,7 @@ def test_only_root_may(node: Node, command: list[str], monkeypatch: pytest.Monke
 def test_limits_are_those_of_the_worker(command: list[str], step: str, tmp_path: Path) -> None:
     program = f"""
 import resource
-from spank_qrmi.admin import command as cli
+from spank_qrmi.admin import command, held
 from spank_qrmi.worker import process
 from tests.unit.local_network import LocalNetwork
 
@@ -352,11 +352,11 @@ def show_limits(*_):
     }})
     return []
 
-cli.os.geteuid = lambda: 0
-cli.refuse_untrusted_code = lambda *_: None
+held.os.geteuid = lambda: 0
+held.refuse_untrusted_code = lambda *_: None
 process.start_network_process = LocalNetwork
-cli.{step} = show_limits
-cli.main({[*command, f"--state-dir={tmp_path / 'journal'}"]})
+held.{step} = show_limits
+command.main({[*command, f"--state-dir={tmp_path / 'journal'}"]})
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
@@ -366,15 +366,15 @@ cli.main({[*command, f"--state-dir={tmp_path / 'journal'}"]})
 
 def test_command_asks_nothing_itself(tmp_path: Path) -> None:
     program = f"""{ASK}
-from spank_qrmi.admin import command as cli
+from spank_qrmi.admin import command, held
 from spank_qrmi.worker import process
 from tests.unit.local_network import LocalNetwork
 
-cli.os.geteuid = lambda: 0
-cli.refuse_untrusted_code = lambda *_: None
+held.os.geteuid = lambda: 0
+held.refuse_untrusted_code = lambda *_: None
 process.start_network_process = LocalNetwork
-cli._release_with = lambda *_: print(set(refusals().values()))
-cli.main({["release", "--all", f"--state-dir={tmp_path / 'journal'}"]})
+held._release_with = lambda *_: print(set(refusals().values()))
+command.main({["release", "--all", f"--state-dir={tmp_path / 'journal'}"]})
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
@@ -435,3 +435,14 @@ def test_session_at_the_service_is_closed(
         )
         assert node.run("release", "--orphaned") == (0, ["job 7: ibm_sherbrooke: released"])
         assert site.sessions()[0].accepting_jobs is False
+
+
+def test_what_asks_services_is_imported_for_those_subcommands_alone() -> None:
+    program = (
+        "import sys\nfrom spank_qrmi.admin import command\n"
+        "print([each for each in ('httpx', 'ssl') if each in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")

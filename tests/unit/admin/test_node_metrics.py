@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from spank_qrmi.admin import command as cli
+from spank_qrmi.admin import held
 from spank_qrmi.admin.inventory import STATES
 from spank_qrmi.state import token_cache
 from spank_qrmi.state.counts import Event, count
@@ -74,7 +75,7 @@ def node(
 ) -> Node:
     monkeypatch.setenv("SLURM_CONF", os.devnull)
     # They would last for all other tests.
-    monkeypatch.setattr(cli.privileges, "limit", lambda _: None)
+    monkeypatch.setattr(held.privileges, "limit", lambda _: None)
     return Node(tmp_path / "state", capsys)
 
 
