@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from spank_qrmi import __version__
+from spank_qrmi.admin import qpus
 from spank_qrmi.admin.installation import Places, install_plugins, uninstall_plugins
 from spank_qrmi.answer import logging_to
 from spank_qrmi.configuration.common_plugstack import (
@@ -19,6 +20,7 @@ from spank_qrmi.configuration.common_plugstack import (
     Parse,
     parse_seconds,
 )
+from spank_qrmi.configuration.qrmi_plugstack import CATALOG
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.redaction import Redactor, printable
 from spank_qrmi.trust.running_code import refuse_untrusted_code
@@ -65,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
             "--root", type=_absolute, default=Path("/"), help="work below this folder instead"
         )
     _add_journal_commands(commands)
+    _add_qpus_command(commands)
     serve = commands.add_parser("worker-server", help="have workers ready for plugins")
     serve.add_argument(
         "--socket",
@@ -123,6 +126,20 @@ def _add_journal_commands(commands: "argparse._SubParsersAction[argparse.Argumen
         )
 
 
+def _add_qpus_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("qpus", help="show which QPUs jobs can ask for, and their state")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="these alone")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--watch", action="store_true", help="again and again, until it is ended")
+    parser.add_argument(
+        CATALOG.name,
+        type=_absolute,
+        metavar="DIR|FILE",
+        help="another catalog than that of plugstack.conf",
+    )
+    parser.set_defaults(run=qpus.run)
+
+
 def _reader(parse: Parse) -> Callable[[str], object]:
     """Return what reads an option as plugstack.conf's arguments are read."""
 
@@ -150,7 +167,7 @@ def _install(options: argparse.Namespace) -> None:
 
 def _uninstall(options: argparse.Namespace) -> int:
     # What asks services is imported for those who do: it takes longer than all of `qpus`.
-    from spank_qrmi.admin.removal import obstacles  # noqa: PLC0415 (said there)
+    from spank_qrmi.admin.removal import obstacles  # noqa: PLC0415 (as that says)
 
     found = obstacles(options.root)
     for line in found:
@@ -163,7 +180,7 @@ def _uninstall(options: argparse.Namespace) -> int:
 
 
 def _become_worker_server(options: argparse.Namespace) -> NoReturn:
-    from spank_qrmi.worker import server as worker_server  # noqa: PLC0415 (as above)
+    from spank_qrmi.worker import server as worker_server  # noqa: PLC0415 (as in _uninstall)
 
     # Its workers are to have nothing of this command's.
     command = [sys.executable, "-I", "-m", "spank_qrmi.worker.server"]
@@ -183,7 +200,7 @@ def _become_simulator(options: argparse.Namespace) -> NoReturn:
 
 
 def _status(options: argparse.Namespace) -> None:
-    from spank_qrmi.admin import held  # noqa: PLC0415 (as above)
+    from spank_qrmi.admin import held  # noqa: PLC0415 (as in _uninstall)
 
     held.show(options)
 
@@ -195,6 +212,6 @@ def _metrics(options: argparse.Namespace) -> None:
 
 
 def _release(options: argparse.Namespace) -> int:
-    from spank_qrmi.admin import held  # noqa: PLC0415 (as above)
+    from spank_qrmi.admin import held  # noqa: PLC0415 (as in _uninstall)
 
     return held.release(options)

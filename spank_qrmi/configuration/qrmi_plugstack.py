@@ -39,7 +39,11 @@ class PluginArguments(common.CommonArguments):
     license_check: LicenseCheck = LicenseCheck.OFF
     most_held: int | None = None
     acquisitions_per_minute: int | None = None
+    catalog_directory: str | None = None
 
+
+CATALOG = common.Argument("--catalog", "DIR", "catalog_directory", common.parse_absolute_path)
+"""Where the monitor publishes what it knows, for users."""
 
 OPTIONS = (
     common.Argument(
@@ -67,6 +71,7 @@ OPTIONS = (
     common.Argument(
         "--acquisitions-per-minute", "N", "acquisitions_per_minute", common.parse_count
     ),
+    CATALOG,
     common.Argument("--acquire-timeout", "SECONDS", None, common.parse_seconds),
     common.Argument("--release-timeout", "SECONDS", None, common.parse_seconds),
     *common.COMMON,
@@ -89,13 +94,29 @@ def find_arguments(plugstack: Path | None = None) -> common.CommonArguments:
     Of several lines the first with the configuration counts, as for the plugin; where there is no
     line, the defaults do. Raises ArgumentError, and ConfigError for a file that cannot be read.
     """
+    arguments = _arguments_of_line(plugstack)
+    return common.CommonArguments() if arguments is None else parse_arguments(arguments)
+
+
+def find_catalog() -> str | None:
+    """Return the folder that plugstack.conf names by `--catalog=`, None if it names none.
+
+    On login nodes the line may have no other argument. Raises ArgumentError, ConfigError.
+    """
+    start = f"{CATALOG.name}="
+    arguments = _arguments_of_line(None) or ()
+    folders = [each.removeprefix(start) for each in arguments if each.startswith(start)]
+    with common.name_line_of(LIBRARY):
+        return common.parse_absolute_path(CATALOG.name, folders[-1]) if folders else None
+
+
+def _arguments_of_line(plugstack: Path | None) -> Sequence[str] | None:
+    """Return the arguments of the line that counts, None if no line loads the plugin."""
     slurm_conf = find_slurm_conf()
     path = plugstack or (find_plugstack(slurm_conf) if slurm_conf else None)
     lines = read_plugstack(path) if path else []
     arguments = [line.arguments for line in lines if line.library == LIBRARY]
-    if not arguments:
-        return common.CommonArguments()
-    return parse_arguments(next(filter(_has_configuration, arguments), arguments[0]))
+    return next(filter(_has_configuration, arguments), arguments[0] if arguments else None)
 
 
 def _has_configuration(arguments: Sequence[str]) -> bool:

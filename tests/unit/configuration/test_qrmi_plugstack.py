@@ -59,6 +59,7 @@ def parsed(**values: object) -> PluginArguments:
             ("--acquire-timeout=1", "--release-timeout=86400"): parsed(),
             ("--worker-server=/run/x",): parsed(),
         },
+        {("--catalog=/shared/qpus",): parsed(catalog_directory="/shared/qpus")},
         {("--strict-permissions",): parsed(is_strict=True)},
         {("--state-dir=/var/x",): parsed(state_directory="/var/x")},
         {("--munge-socket=/run/m",): parsed(munge_socket="/run/m")},

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`spank-qrmi qpus`: what any user sees of the published catalog."""
+
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.admin import qpus
+from spank_qrmi.admin.command import main
+from spank_qrmi.catalog.documents import catalog_of
+from spank_qrmi.catalog.entries import Catalog, CatalogEntry
+from spank_qrmi.catalog.files import publish
+from spank_qrmi.status import QpuState
+from tests.unit.catalog.sample import entry
+
+NOW = 1_700_000_000
+USER = 1000
+
+
+class Terminal(io.StringIO):
+    """Output that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Folder:
+    """A folder with a catalog, and the command on it."""
+
+    def __init__(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.path = path
+        self._capsys = capsys
+
+    def publish(self, *entries: CatalogEntry, is_old: bool = False) -> None:
+        publish(Catalog(NOW - 10, NOW - 1 if is_old else NOW, entries), self.path)
+
+    def run(self, *arguments: str) -> tuple[int, list[str], list[str]]:
+        """Run the command; return its exit status, and both outputs' lines."""
+        return self.run_as_said("--catalog", str(self.path), *arguments)
+
+    def run_as_said(self, *arguments: str) -> tuple[int, list[str], list[str]]:
+        status = main(["qpus", *arguments])
+        printed = self._capsys.readouterr()
+        return status, printed.out.splitlines(), printed.err.splitlines()
+
+
+@pytest.fixture
+def folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Folder:
+    monkeypatch.setenv("SLURM_CONF", os.devnull)
+    monkeypatch.setattr(qpus.time, "time", lambda: NOW)
+    monkeypatch.setattr(qpus.os, "getuid", lambda: USER)
+    path = tmp_path / "catalog"
+    path.mkdir()
+    return Folder(path, capsys)
+
+
+OFFLINE = entry("qb", QpuState.OFFLINE, reason="sick")
+
+
+def test_exit_status_tells_whether_all_named_are_online(folder: Folder) -> None:
+    folder.publish(entry(), OFFLINE)
+    statuses = {
+        (): 0,
+        ("qa",): 0,
+        ("qa", "qa"): 0,
+        ("qb",): 1,
+        ("qa", "qb"): 1,
+        ("qc",): 1,
+    }
+    assert {names: folder.run(*names)[0] for names in statuses} == statuses
+    assert {names: folder.run("--json", *names)[0] for names in statuses} == statuses
+
+
+def test_names_choose_and_unknown_ones_are_told_with_the_nearest(folder: Folder) -> None:
+    folder.publish(entry(), OFFLINE)
+    status, lines, told = folder.run("qa", "qab", "none\x1b")
+    assert (status, [line.split()[0] for line in lines]) == (1, ["NAME", "qa"])
+    assert told == [
+        "spank-qrmi: no QPU is called qab: is it qa?",
+        "spank-qrmi: no QPU is called none?",
+    ]
+
+
+def test_who_may_use_it_goes_by_user_and_groups(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qpus.os, "getegid", lambda: 70)
+    monkeypatch.setattr(qpus.os, "getgroups", lambda: [71])
+    entries = [entry("qa", gids=(70,)), entry("qb", gids=(71,)), entry("qc", uids=(USER,))]
+    folder.publish(*entries, entry("qd", uids=(USER + 1,), gids=(72,)))
+    lines = folder.run()[1]
+    assert [line.split()[0] for line in lines if line.endswith("not for you")] == ["qd"]
+
+
+def test_document_is_that_of_the_catalog(folder: Folder) -> None:
+    folder.publish(entry(), OFFLINE)
+    status, lines, told = folder.run("--json", "qb")
+    assert (status, told) == (1, [])
+    assert catalog_of("\n".join(lines).encode(), "it") == Catalog(NOW - 10, NOW, (OFFLINE,))
+
+
+def test_old_catalog_is_said_to_be_old_and_nothing_of_it_is_sure(folder: Folder) -> None:
+    folder.publish(entry(), is_old=True)
+    status, lines, told = folder.run("qa")
+    assert (status, told) == (1, [])
+    assert lines[-1].startswith("this catalog is old: it is of 10 s ago")
+    status, _, told = folder.run("--json")
+    assert status == 0
+    assert told[0].startswith("spank-qrmi: this catalog is old: ")
+
+
+def test_catalog_is_that_of_plugstack_conf(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.publish(entry())
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
+    (tmp_path / "slurm.conf").touch()
+    plugstack = tmp_path / "plugstack.conf"
+    for line in (
+        f"--catalog={folder.path}",
+        f"/etc/q.json --catalog=/none --on-failure=continue --catalog={folder.path}",
+        f"--catalog=/none\noptional spank_qrmi.so /etc/q.json --catalog={folder.path}",
+    ):
+        plugstack.write_text(f"optional spank_qrmi.so {line}\n")
+        assert folder.run_as_said("qa")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            "",
+            "no catalog: the line of spank_qrmi.so in plugstack.conf has no --catalog=DIR; name a "
+            "folder or file by --catalog",
+        ),
+        (
+            "optional spank_qrmi.so --catalog=x",
+            "--catalog must be an absolute path, got 'x': correct the line of spank_qrmi.so in "
+            "plugstack.conf",
+        ),
+        (
+            "optional spank_qrmi.so --catalog=/none",
+            "/none: cannot be read: No such file or directory",
+        ),
+    ],
+)
+def test_without_a_catalog_the_status_is_2(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, expected: str
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
+    (tmp_path / "slurm.conf").touch()
+    (tmp_path / "plugstack.conf").write_text(f"{line}\n")
+    assert folder.run_as_said() == (2, [], [f"spank-qrmi: {expected}"])
+
+
+def test_colours_are_for_terminals_whose_user_wants_them(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.publish(entry())
+    shown = []
+    for no_colour in ("", "1"):
+        monkeypatch.setenv("NO_COLOR", no_colour)
+        monkeypatch.setattr(sys, "stdout", terminal := Terminal())
+        folder.run()
+        shown.append("\x1b[32m" in terminal.getvalue())
+    assert shown == [True, False]
+
+
+def test_watching_shows_each_change_until_it_is_ended(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.publish(entry())
+    changes: Iterator[CatalogEntry] = iter([OFFLINE, replace(OFFLINE, name="qc")])
+
+    def sleep(_: float) -> None:
+        try:
+            folder.publish(next(changes))
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(qpus.time, "sleep", sleep)
+    status, lines, _ = folder.run("--watch")
+    assert status == 0
+    assert [line.split()[0] for line in lines if line] == ["NAME", "qa", "NAME", "qb", "NAME", "qc"]
+
+
+def test_command_is_an_ordinary_users_and_imports_nothing_that_asks() -> None:
+    now = int(time.time())
+    # Only root may enter the folders of pytest.
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        publish(Catalog(now, now + 3600, (entry(),)), folder)
+        program = (
+            "import os, sys\nfrom spank_qrmi.admin.command import main\n"
+            "os.setgroups([])\n"
+            "os.setresgid(65534, 65534, 65534)\nos.setresuid(65534, 65534, 65534)\n"
+            f"status = main(['qpus', 'qa', '--catalog={folder}'])\n"
+            "print(status, [each for each in ('httpx', 'ssl') if each in sys.modules])\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        )
+    assert (done.stdout.splitlines()[-1:], done.stderr) == (["0 []"], "")
+
+
+def test_reader_who_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    now = int(time.time())
+    publish(Catalog(now, now + 3600, (entry(),)), tmp_path)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "spank_qrmi", "qpus", f"--catalog={tmp_path}"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
