@@ -76,6 +76,7 @@ cdef extern from "<fcntl.h>" nogil:
     enum:
         F_DUPFD_CLOEXEC
         O_CLOEXEC
+        O_NOFOLLOW
         O_NONBLOCK
     int fcntl(int descriptor, int command, ...)
 

@@ -44,6 +44,7 @@ class PluginTarget:
 
 PLUGIN_TARGETS = (
     PluginTarget("answer"),
+    PluginTarget("catalog"),
     PluginTarget("text"),
     PluginTarget("qrmi_step", ("step.c",), _TAKEN_OVER),
     PluginTarget("qrun_step", ("step.c",), _TAKEN_OVER),

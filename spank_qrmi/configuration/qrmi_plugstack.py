@@ -4,8 +4,8 @@
 The configuration path comes first, options follow. The plugin applies `--on-failure`, the two
 timeouts and `--worker-server` itself (plugin/spank_qrmi.pyx): they must hold before there is a
 worker, or for one that cannot answer. Here they are only checked, and `--on-failure` is known for
-what the user is told. It reads some besides: `--state-dir` in an epilog, and by `--env:` and
-`--env-file` which variables an answer may set.
+what the user is told. It reads some besides: `--state-dir` in an epilog, by `--env:` and
+`--env-file` which variables an answer may set, and at submission `--catalog` and `--require`.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class PluginArguments(common.CommonArguments):
 
 
 CATALOG = common.Argument("--catalog", "DIR", "catalog_directory", common.parse_absolute_path)
-"""Where the monitor publishes what it knows, for users."""
+"""Where the monitor publishes what it knows: commands look there at submission, and users do."""
 
 OPTIONS = (
     common.Argument(

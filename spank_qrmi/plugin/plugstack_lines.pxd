@@ -28,6 +28,9 @@ cdef inline void note_line(PlugstackLines *lines, int argc, char **argv,
         lines.argc = argc
         lines.argv = argv
         lines.has_configuration = has_configuration
+
+
+cdef inline void warn_of_second_line(const PlugstackLines *lines) noexcept nogil:
     if lines.count == 2:
         slurm_info(LISTED_TWICE, PLUGIN_LOG_NAME)
 

@@ -26,7 +26,8 @@ from spank_qrmi.plugin.masking cimport (
     SHOWN_BYTES, show_argument, show_mask, show_text, show_value)
 from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text
 from spank_qrmi.plugin.option cimport find_option, keep_option, problem_of_text
-from spank_qrmi.plugin.plugstack_lines cimport PlugstackLines, is_last_call, note_line
+from spank_qrmi.plugin.plugstack_lines cimport (
+    PlugstackLines, is_last_call, note_line, warn_of_second_line)
 from spank_qrmi.plugin.quantum_jobs cimport (
     JOB_ID_BYTES, TASK_CLEARED, TASK_KILLED, QuantumJobs, draw_job_ids, ended_state, has_job_id,
     has_running_task, must_clear, write_job_id)
@@ -384,6 +385,7 @@ cdef public int slurm_spank_init(spank_t spank, int argc, char **argv) noexcept 
     log_enter(spank, b"slurm_spank_init", argc)
     if spank_remote(spank) == 1:
         note_line(&lines, argc, argv, has_configuration(argc, argv))
+        warn_of_second_line(&lines)
     register_option(spank, b"q-backend", b"name", b"Name of Qiskit backend.", keep_backend)
     register_option(spank, b"q-primitive", b"type",
                     b"Qiskit primitive type(sampler or estimator).", keep_primitive)

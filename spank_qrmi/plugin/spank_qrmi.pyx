@@ -32,10 +32,12 @@ from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_number, add_tex
 from spank_qrmi.plugin.name_list cimport (
     first_unlisted, keep_chosen, problem_of_names, starts_with_listed)
 from spank_qrmi.plugin.option cimport find_option, keep_option
-from spank_qrmi.plugin.plugstack_lines cimport PlugstackLines, is_last_call, note_line
+from spank_qrmi.plugin.plugstack_lines cimport (
+    PlugstackLines, is_last_call, note_line, warn_of_second_line)
 from spank_qrmi.plugin.question cimport add_job_record, ask, begin_conversation, write_request
+from spank_qrmi.plugin.submission cimport may_submit
 from spank_qrmi.plugin.worker_process cimport Conversation
-from unix cimport _exit, malloc_trim
+from unix cimport _exit, malloc_trim, program_invocation_short_name
 
 cdef extern from *:
     """
@@ -387,12 +389,35 @@ cdef void begin_step(spank_t spank, int argc, char **argv) noexcept nogil:
         give_back_memory()
 
 
+cdef bint is_step_of_job() noexcept nogil:
+    """Whether this is the srun of a step whose QPUs are its job's: whoever submitted that was told.
+
+    Other commands make a job of their own, inside a job too.
+    """
+    cdef const char *inherited = getenv(QPU_OPTION_FALLBACK)
+    return (strcmp(program_invocation_short_name, b"srun") == 0 and getenv(b"SLURM_JOB_ID") != NULL
+            and (getenv(OWN_JOB_ID) != NULL or getenv(b"QRMI_JOB_ID") != NULL
+                 or (inherited != NULL and strcmp(inherited, qpu_option.bytes) == 0)))
+
+
+cdef void look_before_submission(int argc, char **argv) noexcept nogil:
+    """Tell what becomes of the QPUs that are asked for; end the command if that is certainly nothing.
+
+    Slurm ignores the result of a hook whose line says `optional`.
+    """
+    warn_without_shell(b"qpu")
+    if not is_step_of_job() and not may_submit(
+            qpu_option.bytes, continues_on_failure(argc, argv), argc, argv):
+        _exit(1)
+
+
 cdef public int slurm_spank_init(spank_t spank, int argc, char **argv) noexcept nogil:
     cdef spank_option option
     cdef int error
     log_enter(spank, b"slurm_spank_init", argc)
+    note_line(&lines, argc, argv, has_configuration(argc, argv))
     if spank_remote(spank) == 1:
-        note_line(&lines, argc, argv, has_configuration(argc, argv))
+        warn_of_second_line(&lines)
     option.name = <char *>b"qpu"
     option.arginfo = <char *>b"names"
     option.usage = <char *>b"Comma separated list of QPU resources to use."
@@ -408,12 +433,12 @@ cdef public int slurm_spank_init(spank_t spank, int argc, char **argv) noexcept 
 cdef public int slurm_spank_init_post_opt(spank_t spank, int argc, char **argv) noexcept nogil:
     global has_first_component
     log_enter(spank, b"slurm_spank_init_post_opt", argc)
-    if spank_remote(spank) != 1:
-        if qpu_option.length > 0 and not has_first_component:
-            warn_without_shell(b"qpu")
+    if is_last_call(&lines, &argc, &argv):
+        if spank_remote(spank) == 1:
+            begin_step(spank, argc, argv)
+        elif qpu_option.length > 0 and not has_first_component:
+            look_before_submission(argc, argv)
         has_first_component = True
-    elif is_last_call(&lines, &argc, &argv):
-        begin_step(spank, argc, argv)
     return log_leave(b"slurm_spank_init_post_opt")
 
 

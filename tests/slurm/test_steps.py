@@ -3,6 +3,7 @@
 
 import shlex
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from loopback.cluster import SlurmCluster
 from loopback.installation import Installation
 from loopback.site import Site
 from loopback.waiting import wait_until
+from spank_qrmi.catalog.entries import Catalog, CatalogEntry
+from spank_qrmi.catalog.files import publish
+from spank_qrmi.status import QpuState, QpuStatus
 from tests.slurm.product import Product, product_on, qpu_variables, readable_lines
 
 PRINT_RESOURCES = 'printf %s "$SLURM_JOB_QPU_RESOURCES"'
@@ -244,6 +248,18 @@ def test_steps_of_an_interactive_step_without_qpus_acquire(interactive: Product)
     done = salloc(interactive, f"srun --overlap --qpu=FRESNEL {PRINT_LINE}")
 
     assert (done.returncode, done.stdout) == (0, "FRESNEL;pasqal-cloud\n")
+
+
+def test_interactive_step_is_not_told_again_of_a_qpu_that_is_away(interactive: Product):
+    now = int(time.time())
+    away = QpuStatus(QpuState.PAUSED, "maintenance")
+    entry = CatalogEntry("FRESNEL", ("pasqal-cloud",), away, now, now, "qpu_FRESNEL")
+    publish(Catalog(now, now + 3600, (entry,)), interactive.folder)
+    interactive.write_plugstack(f"--catalog={interactive.folder}")
+    done = salloc(interactive, f"srun --overlap {PRINT_LINE}", "--qpu=FRESNEL")
+
+    assert done.stdout == "FRESNEL;pasqal-cloud\n"
+    assert done.stderr.count("FRESNEL is paused: maintenance") == 1
 
 
 def test_interactive_step_that_can_have_no_qpu(interactive: Product):

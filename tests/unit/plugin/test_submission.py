@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the plugin tells at submission of the published catalog, and what it refuses."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spank_qrmi.catalog.entries import Catalog, CatalogEntry
+from spank_qrmi.catalog.files import publish
+from spank_qrmi.catalog.lines import MAX_LINES_BYTES
+from spank_qrmi.catalog.nearest import nearest_name
+from spank_qrmi.status import QpuState
+from tests.unit.catalog.sample import entry
+from tests.unit.plugin_host import CONFIG, FALLBACK, PluginHost
+
+NOTHING_IS_SUBMITTED = (
+    "--qpu: nothing is submitted: the job would have {}; `spank-qrmi qpus` shows which QPUs there "
+    "are"
+)
+NO_QPU = NOTHING_IS_SUBMITTED.format("no QPU")
+NOT_ALL = NOTHING_IS_SUBMITTED.format("not all of its QPUs")
+NO_QPU_QX = "--qpu: no QPU is called qx"
+
+QPUS = (
+    entry("ibm_torino"),
+    entry("ibm_quebec", QpuState.BUSY, reason="reserved"),
+    entry(
+        "FRESNEL",
+        QpuState.PAUSED,
+        reason="maintenance",
+        available_at="2026-12-01T08:00Z",
+    ),
+    entry("garnet", QpuState.OFFLINE),
+)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command of Slurm's tells its user, and whether it goes on."""
+
+    errors: Sequence[str]
+    warnings: Sequence[str]
+    is_submitted: bool
+
+
+class LoginNode:
+    """Slurm's commands where the catalog is, as far as the plugin sees them."""
+
+    def __init__(self, host: PluginHost, folder: Path) -> None:
+        self.host = host
+        self.folder = folder
+
+    @property
+    def lines(self) -> Path:
+        return self.folder / "qpus.txt"
+
+    def publish(self, *entries: CatalogEntry, seconds_left: int = 3600) -> None:
+        now = int(time.time())
+        publish(Catalog(now - 7200, now + seconds_left, entries), self.folder)
+
+    def submit(
+        self,
+        names: str,
+        *,
+        arguments: Sequence[str] = (),
+        command: str = "sbatch",
+        is_refused: bool = False,
+        catalog: str | None = None,
+    ) -> Said:
+        folder = self.host.folder / "command"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        program = Path(shutil.copy(self.host.program, folder / command))
+        report = PluginHost(folder, program, self.host.plugin).run(
+            ends_command=is_refused,
+            remote=0,
+            options=names,
+            arguments=[CONFIG, f"--catalog={catalog or self.folder}", *arguments],
+        )
+        assert report.texts("set") == []
+        return Said(report.logged("error"), report.logged("info"), not is_refused)
+
+
+def goes_on(*warnings: str) -> Said:
+    return Said([], [f"warning: --qpu: {each}" for each in warnings], is_submitted=True)
+
+
+@pytest.fixture
+def login(host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoginNode:
+    for name in ("SLURM_JOB_ID", "SLURM_QRMI_JOB_ID", "QRMI_JOB_ID", FALLBACK.decode()):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "catalog"
+    folder.mkdir()
+    login = LoginNode(host, folder)
+    login.publish(*QPUS)
+    return login
+
+
+@pytest.mark.parametrize(
+    ("names", "warnings"),
+    [
+        ("ibm_torino", []),
+        ("ibm_quebec", []),
+        ("ibm_torino, ibm_quebec,,", []),
+        ("ibm_torino,ibm_torinp", ["no QPU is called ibm_torinp: is it ibm_torino?"]),
+        ("xyz,ibm_torino,xyz", ["no QPU is called xyz"]),
+        ("FRESNEL", ["FRESNEL is paused: maintenance, available again at 2026-12-01T08:00Z"]),
+        ("garnet,fresnel", ["garnet is offline", "no QPU is called fresnel: is it FRESNEL?"]),
+    ],
+)
+def test_what_is_in_the_way_is_told_and_submission_goes_on(
+    login: LoginNode, names: str, warnings: list[str]
+) -> None:
+    assert login.submit(names) == goes_on(*warnings)
+
+
+def test_busy_qpu_is_told_to_who_asks_for_more(login: LoginNode) -> None:
+    report = login.host.run(
+        remote=0, options="ibm_quebec", arguments=[CONFIG, f"--catalog={login.folder}"]
+    )
+    assert "--qpu: ibm_quebec is busy: reserved" in report.logged("debug")
+
+
+@pytest.mark.parametrize("command", ["sbatch", "salloc", "srun"])
+def test_job_that_could_have_no_qpu_is_refused(login: LoginNode, command: str) -> None:
+    said = login.submit("ibm_torinp,xyz", command=command, is_refused=True)
+    assert said == Said(
+        [
+            "--qpu: no QPU is called ibm_torinp: is it ibm_torino?",
+            "--qpu: no QPU is called xyz",
+            NO_QPU,
+        ],
+        [],
+        is_submitted=False,
+    )
+
+
+def test_job_that_needs_all_qpus_is_refused_for_one(login: LoginNode) -> None:
+    said = login.submit("ibm_torino,qx", arguments=["--require=all"], is_refused=True)
+    assert said == Said([NO_QPU_QX, NOT_ALL], [], is_submitted=False)
+    assert login.submit("garnet", arguments=["--require=all"]) == goes_on("garnet is offline")
+
+
+def test_job_that_runs_without_qpus_is_only_told(login: LoginNode) -> None:
+    said = login.submit("qx", arguments=["--on-failure=continue", "--require=all"])
+    assert said == goes_on("no QPU is called qx")
+
+
+def test_only_the_first_of_many_are_told(login: LoginNode) -> None:
+    names = [f"q{number:03}" for number in range(250)]
+    said = login.submit(",".join(["ibm_torino", *names]))
+    assert said == goes_on(*(f"no QPU is called {name}" for name in names[:8]))
+
+
+def test_names_of_any_length_and_kind_are_looked_for(login: LoginNode) -> None:
+    longest = "ü" * 63 + "y"
+    login.publish(entry(longest))
+    assert login.submit(longest) == goes_on()
+    assert login.submit(f"{longest}z,{longest}") == goes_on(
+        f"no QPU is called {longest}z: is it {longest}?"
+    )
+    said = login.submit("x" * 60_000, is_refused=True)
+    assert said.errors == [f"--qpu: no QPU is called {'x' * 255}", NO_QPU]
+
+
+def test_qpu_that_the_user_may_not_use_is_none_for_him(login: LoginNode, open_folder: Path) -> None:
+    """Root may use all, so the host runs as another user."""
+    as_user = ["setpriv", "--reuid=1001", "--regid=2001", "--groups=2002,2003", "--"]
+    program = Path(shutil.copy(login.host.program, open_folder))
+    open_folder.chmod(0o755)
+    (open_folder / "step").mkdir()
+    host = PluginHost(open_folder / "step", program, login.host.plugin)
+    (open_folder / "catalog").mkdir()
+    login = LoginNode(host, open_folder / "catalog")
+    login.publish(
+        entry("by_user", uids=(7, 1001)),
+        entry("by_group", uids=(7,), gids=(2001,)),
+        entry("by_other_group", gids=(1, 2003)),
+        entry("of_others", uids=(100, 10011), gids=(200, 20033)),
+        entry("of_nobody", uids=()),
+    )
+    names = "by_user,by_group,by_other_group,of_others,of_nobody"
+    arguments = [CONFIG, f"--catalog={login.folder}"]
+    report = host.run(under=as_user, remote=0, options=names, arguments=arguments)
+    assert report.logged("info") == [
+        "warning: --qpu: you may not use of_others",
+        "warning: --qpu: you may not use of_nobody",
+    ]
+    report = host.run(
+        ends_command=True, under=as_user, remote=0, options="of_others", arguments=arguments
+    )
+    assert report.logged("error") == ["--qpu: you may not use of_others", NO_QPU]
+    assert login.submit("of_others") == goes_on()
+
+
+def make_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_link(path: Path) -> None:
+    path.rename(path.with_name("other"))
+    path.symlink_to("other")
+
+
+def write(*lines: str) -> Callable[[Path], None]:
+    """Return what writes a file with these lines, of which {head} is a good first one."""
+    head = f"spank-qrmi-catalog 1 1 {2**40}"
+
+    def write_to(path: Path) -> None:
+        path.write_bytes(
+            "\n".join(lines).replace("{head}", head).encode("utf-8", "surrogateescape")
+        )
+
+    return write_to
+
+
+GOOD = "qa\tonline\t-\t-\t\n"
+UNUSABLE: dict[str, Callable[[Path], object]] = {
+    "missing": Path.unlink,
+    "folder": lambda path: (path.unlink(), path.mkdir()),
+    "fifo": make_fifo,
+    "link": make_link,
+    "of others": lambda path: os.chown(path, 65534, 65534),
+    "writable by group": lambda path: path.chmod(0o664),
+    "writable by all": lambda path: path.chmod(0o646),
+    "empty": write(""),
+    "without QPUs": write("{head}", ""),
+    "too large": write("{head}", GOOD * (MAX_LINES_BYTES // len(GOOD))),
+    "without its last end of line": write("{head}", GOOD.strip()),
+    "newer": write(f"spank-qrmi-catalog 2 1 {2**40}", GOOD),
+    "no catalog": write("qpus", GOOD),
+    "without times": write("spank-qrmi-catalog 1 ", GOOD),
+    "with one time": write(f"spank-qrmi-catalog 1 {2**40}", GOOD),
+    "with a negative time": write(f"spank-qrmi-catalog 1 -1 {2**40}", GOOD),
+    "with three times": write(f"spank-qrmi-catalog 1 1 {2**40} 1", GOOD),
+    "with too few fields": write("{head}", "qa\tonline\t-\t-\n"),
+    "with too many fields": write("{head}", "qa\tonline\t-\t-\t\t\n"),
+    "with an empty line": write("{head}", GOOD, ""),
+    "with an empty name": write("{head}", "\tonline\t-\t-\t\n"),
+    "with a long name": write("{head}", "x" * 256 + "\tonline\t-\t-\t\n"),
+    "with a name that is no text": write("{head}", "q\udcff\tonline\t-\t-\t\n"),
+    "with a control": write("{head}", "q\x1b\tonline\t-\t-\t\n"),
+    "with a NUL": write("{head}", "qa\tonline\t-\t-\t\0\n"),
+    "with users by name": write("{head}", "qa\tonline\troot\t-\t\n"),
+    "with groups by name": write("{head}", "qa\tonline\t-\t-1\t\n"),
+}
+
+
+@pytest.mark.parametrize("make_unusable", UNUSABLE.values(), ids=[*UNUSABLE])
+def test_file_that_cannot_be_used_is_no_check(
+    login: LoginNode, make_unusable: Callable[[Path], object]
+) -> None:
+    assert login.submit("xyz", is_refused=True).errors == [NO_QPU_QX.replace("qx", "xyz"), NO_QPU]
+    make_unusable(login.lines)
+    assert login.submit("xyz") == goes_on()
+
+
+def test_old_catalog_is_no_check(login: LoginNode) -> None:
+    login.publish(*QPUS, seconds_left=-1)
+    assert login.submit("xyz,garnet") == goes_on()
+
+
+@pytest.mark.parametrize("catalog", ["/none", "../catalog", "/" + "x" * 5000])
+def test_folder_that_is_not_there_is_no_check(login: LoginNode, catalog: str) -> None:
+    assert login.submit("xyz", catalog=catalog) == goes_on()
+
+
+def test_catalog_of_the_plugins_owner_is_trusted(login: LoginNode) -> None:
+    """Who could change the plugin needs no catalog."""
+    os.chown(login.lines, 65534, 65534)
+    os.chown(login.host.plugin, 65534, 65534)
+    report = login.host.run(
+        remote=0, options="garnet", arguments=[CONFIG, f"--catalog={login.folder}"]
+    )
+    assert report.logged("info") == ["warning: --qpu: garnet is offline"]
+
+
+def test_text_of_the_catalog_is_shown_as_one_line(login: LoginNode) -> None:
+    told = "a\x1b[31m\x7fb\udcff" + "x" * 300
+    write("{head}", f"qa\toffline\t-\t-\t{told}\n")(login.lines)
+    assert login.submit("qa") == goes_on(f"qa is offline: a?[31m?b?{'x' * 191}")
+
+
+@pytest.mark.parametrize(
+    ("command", "variables", "is_told"),
+    [
+        ("srun", {}, True),
+        ("srun", {"SLURM_JOB_ID": "7"}, True),
+        ("srun", {"SLURM_JOB_ID": "7", FALLBACK.decode(): "ibm_torino"}, True),
+        ("srun", {"SLURM_JOB_ID": "7", FALLBACK.decode(): "garnet"}, False),
+        ("srun", {FALLBACK.decode(): "garnet"}, True),
+        ("srun", {"SLURM_JOB_ID": "7", "SLURM_QRMI_JOB_ID": "7"}, False),
+        ("srun", {"SLURM_JOB_ID": "7", "QRMI_JOB_ID": "7"}, False),
+        ("sbatch", {"SLURM_JOB_ID": "7", "QRMI_JOB_ID": "7", FALLBACK.decode(): "garnet"}, True),
+        ("salloc", {"SLURM_JOB_ID": "7", "QRMI_JOB_ID": "7", FALLBACK.decode(): "garnet"}, True),
+    ],
+)
+def test_step_whose_qpus_are_its_jobs_is_not_told_again(
+    login: LoginNode,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    variables: dict[str, str],
+    is_told: bool,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    expected = goes_on("garnet is offline") if is_told else goes_on()
+    assert login.submit("garnet", command=command) == expected
+
+
+def test_last_option_counts_and_is_told_once(login: LoginNode) -> None:
+    arguments = [CONFIG, f"--catalog={login.folder}"]
+    report = login.host.run(remote=0, options=["xyz", "garnet"], arguments=arguments)
+    assert report.logged("info") == ["warning: --qpu: garnet is offline"]
+    report = login.host.run(remote=0, options=[], arguments=arguments)
+    assert report.logged("info") + report.logged("error") == []
+
+
+def test_line_that_counts_on_nodes_counts_at_submission(login: LoginNode) -> None:
+    catalog = f"--catalog={login.folder}"
+    for first, second, is_told in (
+        ([catalog], [CONFIG], False),
+        (["--state-dir=/x"], [CONFIG, catalog], True),
+        ([CONFIG, catalog], [CONFIG], True),
+        ([catalog], ["--state-dir=/x"], True),
+    ):
+        report = login.host.run(
+            remote=0, options="garnet", is_listed_twice=1, arguments=first, second_line=second
+        )
+        warnings = ["warning: --qpu: garnet is offline"] if is_told else []
+        assert report.logged("info") == warnings
+
+
+def test_node_does_not_look_at_the_catalog(login: LoginNode) -> None:
+    report = login.host.run(
+        arguments=[CONFIG, f"--catalog={login.folder}", "--worker-server=none"], options="xyz"
+    )
+    assert not [each for each in report.texts("log-info") if "no QPU is called" in each]
+    assert not [each for each in report.texts("log-error") if "no QPU is called" in each]
+
+
+LETTERS = st.text("abA", min_size=1, max_size=5)
+
+
+@settings(
+    suppress_health_check=[
+        *settings().suppress_health_check,
+        HealthCheck.function_scoped_fixture,
+    ]
+)
+@given(
+    known=st.lists(LETTERS, min_size=1, max_size=8, unique=True),
+    names=st.lists(LETTERS, min_size=1, max_size=6, unique=True),
+)
+def test_names_are_meant_for_the_same_ones_as_by_the_command(
+    login: LoginNode, known: list[str], names: list[str]
+) -> None:
+    login.publish(*map(entry, known))
+    expected = []
+    for name in names:
+        if name not in known:
+            nearest = nearest_name(name, known)
+            meant = "" if nearest is None else f": is it {nearest}?"
+            expected.append(f"no QPU is called {name}{meant}")
+    if len(expected) == len(names):
+        errors = [*(f"--qpu: {each}" for each in expected), NO_QPU]
+        assert login.submit(",".join(names), is_refused=True).errors == errors
+    else:
+        assert login.submit(",".join(names)) == goes_on(*expected)
