@@ -18,7 +18,8 @@ from pathlib import Path
 from spank_qrmi.errors import QrmiError
 
 INTERPRETER_LINK = "spank_qrmi.python"
-_COMMAND_FOLDERS = {"qrun": "bin", "spank-qrmi": "sbin"}
+# Units and packages call it in sbin, which users need not have in their PATH.
+_COMMANDS = (("bin", "qrun"), ("bin", "spank-qrmi"), ("sbin", "spank-qrmi"))
 
 
 class InstallationError(QrmiError):
@@ -64,7 +65,7 @@ def install_plugins(places: Places, root: Path) -> list[Path]:
             written.append(
                 _replace_link(interpreter_below(root), inside.plugins / INTERPRETER_LINK)
             )
-            for name, place in _COMMAND_FOLDERS.items():
+            for place, name in _COMMANDS:
                 command = interpreter_below(root).with_name(name)
                 written += _link_command(command, inside.prefix / place / name, known, root)
             _remove_former(known, written, inside.plugins, root)
@@ -209,7 +210,7 @@ def _record(known: Iterable[Path], paths: Iterable[Path]) -> None:
 def _read_records_over(places: Places, root: Path) -> list[Path]:
     """Return what this environment has written, and the one whose links lie where ours will."""
     links = [places.plugins / INTERPRETER_LINK]
-    links += [places.prefix / folder / name for name, folder in _COMMAND_FOLDERS.items()]
+    links += [places.prefix / folder / name for folder, name in _COMMANDS]
     recorded = _read_record(Path(sys.prefix))
     for link in links:
         if link.is_symlink():

@@ -102,6 +102,7 @@ def test_plugins_link_and_example_are_installed(
         "etc/slurm/qrmi_config.json.example": "-rw-------",
         "etc/slurm/plugstack.conf.d/spank_qrmi.conf.example": "-rw-r--r--",
         "usr/local/bin/qrun": "-> /opt/spank_qrmi/bin/qrun",
+        "usr/local/bin/spank-qrmi": "-> /opt/spank_qrmi/bin/spank-qrmi",
         "usr/local/lib/systemd/system/spank-qrmi.service": "-rw-r--r--",
         "usr/local/sbin/spank-qrmi": "-> /opt/spank_qrmi/bin/spank-qrmi",
         "usr/local/share/man/man1/qrun.1": "-rw-r--r--",
@@ -249,10 +250,23 @@ def test_newer_environment_takes_over_what_the_earlier_one_wrote(machine: Machin
     assert links == {
         "usr/lib64/slurm/spank_qrmi.python": "-> /opt/newer/bin/python",
         "usr/local/bin/qrun": "-> /opt/newer/bin/qrun",
+        "usr/local/bin/spank-qrmi": "-> /opt/newer/bin/spank-qrmi",
         "usr/local/sbin/spank-qrmi": "-> /opt/newer/bin/spank-qrmi",
     }
     assert machine.uninstall() == 0
     assert earlier & set(machine.files()) == set()
+
+
+def test_sbin_may_be_bin(machine: Machine) -> None:
+    """As on systems that have merged the two."""
+    local = machine.root / "usr" / "local"
+    (local / "bin").mkdir(parents=True)
+    (local / "sbin").symlink_to("bin")
+    before = machine.files()
+    assert [machine.install(), machine.install()] == [0, 0]
+    assert sorted(path.name for path in (local / "bin").iterdir()) == ["qrun", "spank-qrmi"]
+    assert machine.uninstall() == 0
+    assert machine.files() == before
 
 
 def test_uninstall_twice_does_no_harm(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
