@@ -6,6 +6,7 @@ Beside the target itself, a module has what the property tests share with it.
 
 from collections.abc import Callable
 
+from fuzz.targets.catalog_document import check_catalog_document
 from fuzz.targets.configuration import check_configuration
 from fuzz.targets.http_answers import check_http_answers
 from fuzz.targets.journal import check_journal
@@ -20,4 +21,5 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "configuration": check_configuration,
     "options": check_options,
     "request": check_request,
+    "catalog_document": check_catalog_document,
 }
