@@ -3,12 +3,16 @@
 
 import contextlib
 import os
+import time
 from pathlib import Path
 
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.trust.files import StrPath, open_trusted_folder
 
 _MODE = 0o644
+# Not a name that a reader of the folder looks for, nor anybody else's.
+_TEMPORARY_PREFIX = ".new-spank-qrmi-"
+_YOUNGEST_LEFTOVER_SECONDS = 60
 _WRITE_ANEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -20,6 +24,7 @@ def write_public_file(path: StrPath, content: bytes) -> None:
     place = Path(path)
     try:
         with open_trusted_folder(place.parent) as folder:
+            _remove_leftovers(folder)
             _replace(folder, place.name, content)
     except OSError as error:
         raise ConfigError(
@@ -28,8 +33,7 @@ def write_public_file(path: StrPath, content: bytes) -> None:
 
 
 def _replace(folder: int, name: str, content: bytes) -> None:
-    # Not a name that a reader of the folder looks for.
-    temporary = f".new-{os.urandom(8).hex()}"
+    temporary = f"{_TEMPORARY_PREFIX}{os.urandom(8).hex()}"
     descriptor = os.open(temporary, _WRITE_ANEW, _MODE, dir_fd=folder)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -44,3 +48,13 @@ def _replace(folder: int, name: str, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary, dir_fd=folder)
         raise
+
+
+def _remove_leftovers(folder: int) -> None:
+    """Remove what a writer left that was killed."""
+    oldest = time.time() - _YOUNGEST_LEFTOVER_SECONDS
+    for name in os.listdir(folder):
+        if name.startswith(_TEMPORARY_PREFIX):
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime < oldest:
+                    os.unlink(name, dir_fd=folder)

@@ -50,6 +50,17 @@ def test_nothing_is_left_of_what_cannot_be_written(path: Path, tmp_path: Path) -
     assert [*tmp_path.iterdir()] == [path]
 
 
+def test_what_a_killed_writer_left_is_removed_once_it_is_old(path: Path, tmp_path: Path) -> None:
+    for name, mtime in ((".new-spank-qrmi-1", 1), (".new-spank-qrmi-2", None), (".new-1", 1)):
+        leftover = tmp_path / name
+        leftover.touch()
+        if mtime is not None:
+            os.utime(leftover, (mtime, mtime))
+    write_public_file(path, b"new")
+    left = sorted(each.name for each in tmp_path.iterdir())
+    assert left == [".new-1", ".new-spank-qrmi-2", path.name]
+
+
 def test_missing_folder_is_told(path: Path) -> None:
     missing = path / "a.prom"
     with pytest.raises(ConfigError, match=f"^{missing}: cannot be written: No such file or dir"):
