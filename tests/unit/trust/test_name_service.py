@@ -119,7 +119,9 @@ def test_cancelled_work_does_not_wait_for_it(getent: Write) -> None:
     reader.start()
     reason = refusal_of(NameServiceError, NameService(deadline).ids_of, Kind.USER, ["a"])
     reader.join()
-    assert reason == (f"this node cannot look users up: {folder}/getent ended with status -9")
+    # The cancellation may come before, or while, its output is waited for.
+    ended = f"this node cannot look users up: {folder}/getent ended with status -9"
+    assert reason in {ended, "this node's name services did not tell its users in time"}
 
 
 def test_failure_is_told(getent: Write, monkeypatch: pytest.MonkeyPatch) -> None:
