@@ -113,3 +113,11 @@ class ServiceError(QrmiError):
 
 class AuthenticationError(ServiceError):
     """A service refused the credentials."""
+
+
+class MonitorError(QrmiError):
+    """The monitor cannot work, or not as it was told to."""
+
+
+class SlurmError(QrmiError):
+    """A command of Slurm's could not be run, or failed."""

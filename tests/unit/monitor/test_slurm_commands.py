@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands of Slurm are run as root: no other's program, no shell, an end."""
+
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.errors import SlurmError
+from spank_qrmi.monitor import slurm_commands
+from spank_qrmi.monitor.slurm_commands import SlurmCommands, SlurmTimeoutError
+from tests.unit.fake_scontrol import FakeScontrol
+
+HOSTILE = "x; touch /tmp/owned $(id) `id` \n'\""
+
+
+def test_output_is_given(commands: SlurmCommands) -> None:
+    assert commands.run("scontrol", "--version") == "slurm-wlm 22.05.8\n"
+
+
+def test_words_are_handed_over_as_they_are(commands: SlurmCommands, scontrol: FakeScontrol) -> None:
+    with pytest.raises(SlurmError):
+        commands.run("scontrol", HOSTILE)
+    assert scontrol.calls() == [f"scontrol {HOSTILE}"]
+
+
+def test_complaint_is_one_readable_line(commands: SlurmCommands, scontrol: FakeScontrol) -> None:
+    scontrol.order("delete", "cannot\n reach \x1b[31mslurmctld")
+    with pytest.raises(SlurmError, match=r"^scontrol delete: cannot reach \?\[31mslurmctld$"):
+        commands.run("scontrol", "delete")
+
+
+def test_failure_without_complaint(commands: SlurmCommands, scontrol: FakeScontrol) -> None:
+    scontrol.order("delete", "")
+    with pytest.raises(SlurmError, match=r"^scontrol delete: ended with status 1$"):
+        commands.run("scontrol", "delete")
+
+
+def test_command_that_hangs(
+    commands: SlurmCommands, scontrol: FakeScontrol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_commands, "COMMAND_SECONDS", 0.3)
+    scontrol.order("show", "hang")
+    with pytest.raises(SlurmTimeoutError, match=r"^scontrol show: did not end within 0 s$"):
+        commands.run("scontrol", "show")
+
+
+def test_command_that_talks_without_end(
+    commands: SlurmCommands, scontrol: FakeScontrol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_commands, "MOST_OUTPUT_BYTES", 300_000)
+    scontrol.order("show", "talk")
+    with pytest.raises(SlurmError, match="printed more than 300000 bytes"):
+        commands.run("scontrol", "show")
+
+
+def test_folder_without_the_program(tmp_path: Path) -> None:
+    with pytest.raises(SlurmError, match=f"no scontrol in {tmp_path}: name .* by --slurm-bin"):
+        SlurmCommands(tmp_path).run("scontrol", "show")
+
+
+def test_program_that_others_can_change(commands: SlurmCommands, scontrol: FakeScontrol) -> None:
+    (scontrol.folder / "scontrol").chmod(0o777)
+    with pytest.raises(SlurmError, match=r"^scontrol is not run as root: .*scontrol"):
+        commands.run("scontrol", "show")
+    assert scontrol.calls() == []
+
+
+def test_program_that_cannot_be_started(commands: SlurmCommands, scontrol: FakeScontrol) -> None:
+    (scontrol.folder / "scontrol").write_text("#!/nowhere/python\n")
+    with pytest.raises(SlurmError, match=r"^scontrol show: cannot be started: No such file"):
+        commands.run("scontrol", "show")
+
+
+def test_environment_is_not_the_callers(
+    commands: SlurmCommands, scontrol: FakeScontrol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm/slurm.conf")
+    monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")
+    (scontrol.folder / "scontrol").write_text("#!/bin/sh\nexec /usr/bin/env")
+    found = dict(line.split("=", 1) for line in commands.run("scontrol").splitlines())
+    assert {name: found[name] for name in found.keys() - {"PWD", "_", "OLDPWD", "SHLVL"}} == {
+        "PATH": "/usr/bin:/bin",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "SLURM_CONF": "/etc/slurm/slurm.conf",
+    }
