@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A round has a process of its own, which ends with it whatever happens there."""
+
+import errno
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.errors import ConfigError
+from spank_qrmi.monitor import round_process
+from spank_qrmi.monitor.observations import Observation, Round
+from spank_qrmi.monitor.round_process import run_in_process
+from spank_qrmi.redaction import Redactor
+from spank_qrmi.status import QpuState, QpuStatus
+
+log = logging.getLogger("spank_qrmi.test")
+
+SEEN = Round((Observation("a", ("t",), QpuStatus(QpuState.ONLINE), True),))
+SECRET = "secret-of-the-site"
+
+
+def children() -> list[str]:
+    """Return the processes that this thread has started and not reaped."""
+    return Path("/proc/thread-self/children").read_text().split()
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_process() -> None:
+    assert children() == []
+
+
+def test_what_it_has_seen_is_told() -> None:
+    assert run_in_process(lambda redactor: SEEN, 10) == SEEN
+    assert children() == []
+
+
+def test_what_it_logs_is_told_once_without_secrets() -> None:
+    def work(redactor: Redactor) -> Round:
+        redactor.add([SECRET])
+        for _ in range(2):
+            log.warning("bad: %s", SECRET)
+        log.info("not told")
+        return SEEN
+
+    assert run_in_process(work, 10).problems == ("bad: ****",)
+
+
+def test_error_is_the_rounds_failure() -> None:
+    def fail(redactor: Redactor) -> Round:
+        redactor.add([SECRET])
+        raise ConfigError(f"no configuration {SECRET}")
+
+    assert run_in_process(fail, 10) == Round(failure="no configuration ****")
+
+
+def test_bug_is_the_rounds_failure_without_its_text() -> None:
+    def fail(redactor: Redactor) -> Round:
+        raise ValueError(SECRET)
+
+    failure = run_in_process(fail, 10).failure
+    assert failure.startswith("internal error: ValueError at ")
+    assert SECRET not in failure
+
+
+def test_process_that_dies() -> None:
+    def die(redactor: Redactor) -> Round:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return SEEN
+
+    assert run_in_process(die, 10) == Round(
+        failure="the process that asks ended before it had told anything"
+    )
+    assert children() == []
+
+
+def test_process_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(round_process.os, "fork", fail)
+    assert run_in_process(lambda redactor: SEEN, 10) == Round(
+        failure="no process can be started to ask: Resource temporarily unavailable"
+    )
+
+
+def test_process_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(round_process, "_MARGIN_SECONDS", 0.1)
+
+    def hang(redactor: Redactor) -> Round:
+        time.sleep(600)
+        return SEEN
+
+    assert run_in_process(hang, 0.1) == Round(failure="the process that asks did not end in time")
+    assert children() == []
+
+
+def test_monitor_that_is_told_to_end_takes_it_along() -> None:
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGALRM, end)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            run_in_process(lambda redactor: time.sleep(600) or SEEN, 60)  # type: ignore[func-returns-value]
+    finally:
+        signal.signal(signal.SIGALRM, former)
+    assert children() == []
+
+
+def test_process_ends_with_a_monitor_that_is_killed() -> None:
+    monitor = os.fork()
+    if monitor == 0:
+        run_in_process(lambda redactor: time.sleep(600) or SEEN, 600)  # type: ignore[func-returns-value]
+        os._exit(0)
+    deadline = time.monotonic() + 60
+    path = Path(f"/proc/{monitor}/task/{monitor}/children")
+    while not (found := path.read_text().split()):
+        assert time.monotonic() < deadline
+    os.kill(monitor, signal.SIGKILL)
+    os.waitpid(monitor, 0)
+    while _state(found[0]) != "Z":
+        assert time.monotonic() < deadline
+
+
+def _state(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "Z"
