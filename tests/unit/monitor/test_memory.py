@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is on disk between rounds, and who may work with it."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.errors import MonitorError
+from spank_qrmi.monitor import memory as memory_module
+from spank_qrmi.monitor.memory import locked_memory
+from spank_qrmi.monitor.watched import WatchedQpu
+from spank_qrmi.status import QpuState, QpuStatus
+
+STATUS = QpuStatus(QpuState.BUSY, "full", 3, 0, 4, "c", "a", "f")
+QPUS = {
+    "a": WatchedQpu(
+        *("a", ("t", "u"), STATUS, 10, 20, STATUS, 20, False, 3, 0.5, (1,), ()),
+    ),
+    "b": WatchedQpu("b", ("t",), STATUS, 10),
+}
+
+
+def test_what_was_saved_is_there_again(tmp_path: Path) -> None:
+    with locked_memory(tmp_path) as memory:
+        assert memory.load() == {}
+        memory.save(QPUS)
+    with locked_memory(tmp_path) as memory:
+        assert memory.load() == QPUS
+    folder = tmp_path / "monitor"
+    assert [(path.name, oct(path.stat().st_mode & 0o777)) for path in sorted(folder.iterdir())] == [
+        ("lock", "0o600"),
+        ("qpus.json", "0o600"),
+    ]
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b"{}x", b'[{"name": "a"}]', b'[{"name": "a", "types": 1}]']
+)
+def test_file_that_cannot_be_read_is_told_and_replaced(
+    tmp_path: Path, lines: list[str], content: bytes
+) -> None:
+    with locked_memory(tmp_path) as memory:
+        (tmp_path / "monitor" / "qpus.json").write_bytes(content)
+        assert memory.load() == {}
+        assert "qpus.json: cannot be read, nothing is known of earlier rounds" in lines[0]
+        memory.save(QPUS)
+        assert memory.load() == QPUS
+
+
+def test_link_is_not_followed(tmp_path: Path, lines: list[str]) -> None:
+    with locked_memory(tmp_path) as memory:
+        (tmp_path / "monitor" / "qpus.json").symlink_to("/etc/passwd")
+        assert memory.load() == {}
+        assert len(lines) == 1
+
+
+def test_disk_that_is_full_is_told(
+    tmp_path: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with locked_memory(tmp_path) as memory:
+        monkeypatch.setattr(memory_module.locked_files, "replace_file", fail)
+        memory.save(QPUS)
+    assert lines == [f"{tmp_path}/monitor/qpus.json: cannot be written: No space left on device"]
+
+
+def test_second_monitor_is_refused_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_module, "_PATIENCE_SECONDS", 0.1)
+    with locked_memory(tmp_path) as memory:
+        memory.save(QPUS)
+        with pytest.raises(MonitorError, match=r"monitor: another monitor works with it: stop"):
+            locked_memory(tmp_path).__enter__()
+        assert memory.load() == QPUS
+    with locked_memory(tmp_path):
+        pass
+
+
+def test_one_that_has_just_been_killed_is_waited_for(tmp_path: Path) -> None:
+    with locked_memory(tmp_path):
+        pid = os.fork()
+        if pid == 0:
+            # It has the lock too, as a process of a round's has.
+            time.sleep(0.3)
+            os._exit(0)
+    with locked_memory(tmp_path):
+        pass
+    os.waitpid(pid, 0)
+
+
+def test_folder_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MonitorError, match="file/monitor: cannot be used"):
+        locked_memory(tmp_path / "file").__enter__()
+
+
+def test_half_written_files_of_killed_monitors_go(tmp_path: Path) -> None:
+    with locked_memory(tmp_path):
+        pass
+    folder = tmp_path / "monitor"
+    for name, age in ((".new-old", 3600), (".new-young", 0)):
+        (folder / name).write_text("half")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    with locked_memory(tmp_path):
+        assert {path.name for path in folder.iterdir()} == {"lock", ".new-young"}

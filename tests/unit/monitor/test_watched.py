@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is remembered of a QPU from round to round, and which status counts."""
+
+import pytest
+
+from spank_qrmi.monitor.observations import Observation, Round, round_from_json, round_to_json
+from spank_qrmi.monitor.watched import WatchedQpu, after_round
+from spank_qrmi.status import QpuState, QpuStatus
+
+ONLINE = QpuStatus(QpuState.ONLINE, "fine", waiting_jobs=2)
+PAUSED = QpuStatus(QpuState.PAUSED, "maintenance")
+SILENT = QpuStatus(QpuState.UNKNOWN, "no answer")
+GRACE = 90
+
+
+def seen(status: QpuStatus, name: str = "a") -> Round:
+    return Round((Observation(name, ("t", "u"), status, status is not SILENT, seconds=0.5),))
+
+
+def rounds(*pairs: tuple[int, Round]) -> WatchedQpu:
+    """Return the QPU after rounds at these times."""
+    qpus: dict[str, WatchedQpu] = {}
+    for now, each in pairs:
+        qpus = after_round(qpus, each, now)
+    return qpus["a"]
+
+
+def test_first_round() -> None:
+    assert rounds((10, seen(ONLINE))) == WatchedQpu(
+        *("a", ("t", "u"), ONLINE, 10, 10, ONLINE, 10), seconds=0.5
+    )
+    assert rounds((10, seen(SILENT))) == WatchedQpu("a", ("t", "u"), SILENT, 10, seconds=0.5)
+
+
+def test_since_is_the_states_answered_at_the_answers() -> None:
+    qpu = rounds((10, seen(ONLINE)), (20, seen(ONLINE)), (30, seen(SILENT)), (40, seen(SILENT)))
+    assert (qpu.since, qpu.answered_at, qpu.known, qpu.known_at) == (30, 20, ONLINE, 20)
+    assert rounds((10, seen(ONLINE)), (20, seen(PAUSED))).since == 20
+
+
+@pytest.mark.parametrize("status", [ONLINE, PAUSED])
+def test_what_was_known_counts_until_the_grace_is_over(status: QpuStatus) -> None:
+    qpu = rounds((10, seen(status)), (20, seen(SILENT)))
+    assert qpu.status_in_force(99, GRACE) == status
+    assert qpu.status_in_force(100, GRACE) == SILENT
+
+
+def test_word_of_the_service_counts_at_once() -> None:
+    qpu = rounds((10, seen(ONLINE)), (20, seen(SILENT)), (30, seen(PAUSED)))
+    assert qpu.status_in_force(30, GRACE) == PAUSED
+
+
+def test_what_was_never_known_is_left_until_the_grace_is_over() -> None:
+    qpu = rounds((10, seen(SILENT)), (20, seen(SILENT)))
+    assert qpu.status_in_force(99, GRACE) is None
+    assert qpu.status_in_force(100, GRACE) == SILENT
+
+
+def test_service_that_says_nothing_has_answered() -> None:
+    nothing = QpuStatus(QpuState.UNKNOWN, "says nothing")
+    qpu = rounds((10, seen(ONLINE)), (20, seen(nothing)))
+    assert (qpu.answered_at, qpu.known_at) == (20, 10)
+    assert qpu.status_in_force(100, GRACE) == nothing
+
+
+def test_clock_that_is_put_back_prolongs_nothing() -> None:
+    qpu = rounds((5000, seen(ONLINE)), (10, seen(SILENT)), (10 + GRACE, seen(SILENT)))
+    assert qpu.since == 10
+    assert qpu.status_in_force(10 + GRACE, GRACE) == SILENT
+
+
+def test_round_that_failed_leaves_all_unknown() -> None:
+    qpus = after_round({}, seen(ONLINE), 10)
+    qpus = after_round(qpus, Round(failure="no configuration"), 20)
+    assert qpus["a"].status == QpuStatus(QpuState.UNKNOWN, "no configuration")
+    assert (qpus["a"].types, qpus["a"].known_at) == (("t", "u"), 10)
+
+
+def test_qpu_that_left_the_configuration_is_forgotten() -> None:
+    qpus = after_round({}, seen(ONLINE), 10)
+    assert after_round(qpus, seen(PAUSED, "b"), 20).keys() == {"b"}
+
+
+def test_round_passes_through_its_process() -> None:
+    whole = Round(
+        (
+            Observation("a", ("t",), PAUSED, False, False, 1.5, (1, 2), ()),
+            Observation("b", ("t", "u"), ONLINE, True),
+        ),
+        ("problem",),
+        "failure",
+    )
+    assert round_from_json(round_to_json(whole)) == whole
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b'{"observations": [{}]}'])
+def test_half_a_round_is_none(content: bytes) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        round_from_json(content)
