@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Licences of slurmdbd: what is said to be in use keeps jobs from them."""
+
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.errors import MonitorError
+from spank_qrmi.monitor.dynamic_licenses import DynamicLicenses
+from spank_qrmi.monitor.licenses import License
+from spank_qrmi.monitor.slurm_commands import SlurmCommands
+from tests.unit.fake_scontrol import FakeScontrol
+
+A = "qpu_a@spank_qrmi"
+
+
+@pytest.fixture
+def scontrol(tmp_path: Path) -> FakeScontrol:
+    return FakeScontrol(tmp_path / "slurm", "slurm-wlm 24.11.5")
+
+
+@pytest.fixture
+def dynamic(commands: SlurmCommands) -> DynamicLicenses:
+    return DynamicLicenses(commands)
+
+
+@pytest.mark.parametrize("version", ["slurm 22.05.8", "slurm 23.01.0", "slurm", ""])
+def test_older_slurm_is_refused(tmp_path: Path, version: str) -> None:
+    older = FakeScontrol(tmp_path / "older", version)
+    with pytest.raises(MonitorError, match=r"needs Slurm 23\.02 or later, .*reservations$"):
+        DynamicLicenses(SlurmCommands(older.folder))
+
+
+@pytest.mark.parametrize("version", ["slurm 23.02.0-0rc1", "slurm 26.05.5"])
+def test_newer_slurm_is_taken(tmp_path: Path, version: str) -> None:
+    newer = FakeScontrol(tmp_path / "newer", version)
+    assert DynamicLicenses(SlurmCommands(newer.folder)).read() == {}
+
+
+def test_only_licences_of_qpus_that_slurmdbd_has_count(
+    dynamic: DynamicLicenses, scontrol: FakeScontrol
+) -> None:
+    scontrol.add(A, 3, 1, "LastConsumed=3 LastDeficit=2")
+    scontrol.add("qpu_b", 3)
+    scontrol.add("matlab@flex", 3, 0, "LastDeficit=3")
+    assert dynamic.read() == {"qpu_a": License(3, 1, withheld=2, most_withheld=3)}
+
+
+def test_what_jobs_have_is_in_use_too(dynamic: DynamicLicenses, scontrol: FakeScontrol) -> None:
+    scontrol.add(A, 3, 1)
+    for count in (3, 1, 0):
+        dynamic.read()
+        dynamic.withhold("qpu_a", count)
+        assert dynamic.read()["qpu_a"].withheld == count
+    assert [call for call in scontrol.calls() if call.startswith("sacctmgr")] == [
+        "sacctmgr --immediate modify resource where name=qpu_a server=spank_qrmi set "
+        f"lastconsumed={in_use}"
+        for in_use in (4, 2, 1)
+    ]
+
+
+def test_all_are_given_back(dynamic: DynamicLicenses, scontrol: FakeScontrol) -> None:
+    scontrol.add(A, 3, 1, "LastDeficit=2")
+    scontrol.add("qpu_b@other", 3, 1, "LastDeficit=0")
+    scontrol.add("matlab@flex", 3, 0, "LastDeficit=3")
+    assert dynamic.release_all() == ["qpu_a"]
+    assert scontrol.licence(A)["rest"] == "LastConsumed=1 LastDeficit=0"
+    assert scontrol.licence("matlab@flex")["rest"] == "LastDeficit=3"

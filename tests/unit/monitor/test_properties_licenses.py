@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever scontrol prints, the monitor reads it, and takes nothing of others for its own."""
+
+from typing import cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spank_qrmi.monitor.dynamic_licenses import DynamicLicenses
+from spank_qrmi.monitor.licenses import License, WayToWithhold
+from spank_qrmi.monitor.reservations import Reservations
+from spank_qrmi.monitor.slurm_commands import SlurmCommands
+
+WORDS = st.sampled_from(
+    [
+        *("LicenseName=qpu_a", "LicenseName=qpu_b@s", "Total=3", "Used=1", "LastDeficit=2"),
+        *("ReservationName=spank_qrmi_qpu_a", "ReservationName=of_others", "NodeCnt=0"),
+        *("Licenses=qpu_a:1", "Licenses=qpu_a:x,", "Licenses=(null)", "Licenses=qpu_a,qpu_b:9"),
+        *("EndTime=2026-11-30T02:28:36", "EndTime=0000-99-99T99:99:99", "Total=-1", "="),
+    ]
+)
+LINES = st.lists(WORDS | st.text(max_size=20), max_size=12).map(" ".join)
+OUTPUTS = st.lists(LINES, max_size=5).map("\n".join)
+
+
+class Commands:
+    """Print what a test says, by what is asked for; note what would be changed."""
+
+    def __init__(self, licenses: str, reservations: str) -> None:
+        self._outputs = {"licenses": licenses, "reservations": reservations}
+        self.changes: list[tuple[str, ...]] = []
+
+    def run(self, program: str, *arguments: str) -> str:
+        if arguments == ("--version",):
+            return "slurm 24.11.5"
+        if "show" in arguments:
+            return self._outputs[arguments[-1]]
+        self.changes.append(arguments)
+        return ""
+
+
+def read_all(way: WayToWithhold) -> dict[str, License]:
+    """Return what is read, all of it of numbers that are possible."""
+    found = way.read()
+    for each in found.values():
+        assert min(each.total, each.used, each.withheld, each.most_withheld) >= 0
+    return found
+
+
+@given(OUTPUTS, OUTPUTS)
+def test_reservations(licenses: str, reservations: str) -> None:
+    commands = Commands(licenses, reservations)
+    way = Reservations(cast(SlurmCommands, commands))
+    for name, found in read_all(way).items():
+        assert not found.withheld or f"spank_qrmi_{name}" in reservations
+    way.release_all()
+    assert all(
+        change[0] == "delete" and change[1].startswith("reservation=spank_qrmi_qpu_")
+        for change in commands.changes
+    )
+
+
+@given(OUTPUTS)
+def test_licences_of_slurmdbd(licenses: str) -> None:
+    way = DynamicLicenses(cast(SlurmCommands, Commands(licenses, "")))
+    assert all(name.startswith("qpu_") for name in read_all(way))
+    way.release_all()

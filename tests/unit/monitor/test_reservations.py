@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reservations are read, made, changed and deleted; those of others are not touched."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from spank_qrmi.errors import SlurmError
+from spank_qrmi.monitor.licenses import License
+from spank_qrmi.monitor.reservations import Reservations
+from spank_qrmi.monitor.slurm_commands import SlurmCommands
+from tests.unit.fake_scontrol import FakeScontrol
+
+
+@pytest.fixture
+def reservations(commands: SlurmCommands) -> Reservations:
+    return Reservations(commands)
+
+
+def test_nothing_is_there(reservations: Reservations) -> None:
+    assert reservations.read() == {}
+
+
+def test_licences_are_read_with_what_is_withheld(
+    reservations: Reservations, scontrol: FakeScontrol
+) -> None:
+    scontrol.add("qpu_a", 4, 1)
+    scontrol.add("matlab", 9)
+    scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 2)
+    assert reservations.read() == {
+        "qpu_a": License(4, 1, withheld=2, most_withheld=4),
+        "matlab": License(9, 0, withheld=0, most_withheld=9),
+    }
+    assert scontrol.calls() == [
+        "scontrol --oneliner show licenses",
+        "scontrol --oneliner show reservations",
+    ]
+
+
+def test_reservation_is_made_changed_and_deleted(
+    reservations: Reservations, scontrol: FakeScontrol
+) -> None:
+    scontrol.add("qpu_a", 4)
+    for count in (4, 1, 0):
+        reservations.read()
+        reservations.withhold("qpu_a", count)
+        expected = {"spank_qrmi_qpu_a": f"qpu_a:{count}"} if count else {}
+        assert scontrol.reservations() == expected
+    assert [call for call in scontrol.calls() if "show" not in call] == [
+        "scontrol create reservation reservationname=spank_qrmi_qpu_a licenses=qpu_a:4 "
+        "flags=LICENSE_ONLY user=root starttime=now duration=infinite",
+        "scontrol update reservation=spank_qrmi_qpu_a licenses=qpu_a:1 endtime=now+365days",
+        "scontrol delete reservation=spank_qrmi_qpu_a",
+    ]
+
+
+def test_nothing_is_deleted_that_is_not_there(
+    reservations: Reservations, scontrol: FakeScontrol
+) -> None:
+    scontrol.add("qpu_a", 4)
+    reservations.read()
+    scontrol.calls()
+    reservations.withhold("qpu_a", 0)
+    assert scontrol.calls() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "licence", "rest"),
+    [
+        ("maintenance", "qpu_a", "NodeCnt=0"),
+        ("spank_qrmi_qpu_a", "qpu_b", "NodeCnt=0"),
+        ("spank_qrmi_qpu_a", "qpu_a:1,qpu_b", "NodeCnt=0"),
+        ("spank_qrmi_qpu_a", "qpu_a", "NodeCnt=3"),
+        ("spank_qrmi_matlab", "matlab", "NodeCnt=0"),
+    ],
+)
+def test_reservation_of_others_is_left_alone(
+    reservations: Reservations, scontrol: FakeScontrol, name: str, licence: str, rest: str
+) -> None:
+    for each in ("qpu_a", "qpu_b", "matlab"):
+        scontrol.add(each, 4)
+    scontrol.reserve(name, licence, 3, rest)
+    before = scontrol.reservations()
+    assert all(each.withheld == 0 for each in reservations.read().values())
+    assert reservations.release_all() == []
+    assert scontrol.reservations() == before
+
+
+def test_others_keep_what_they_have_reserved(
+    reservations: Reservations, scontrol: FakeScontrol
+) -> None:
+    scontrol.add("qpu_a", 4)
+    scontrol.reserve("maintenance", "qpu_a", 3)
+    assert reservations.read()["qpu_a"].most_withheld == 1
+    # After a change of slurm.conf.
+    scontrol.add("qpu_a", 2)
+    assert reservations.read()["qpu_a"].most_withheld == 0
+
+
+def test_name_that_others_have_taken_is_told(
+    reservations: Reservations, scontrol: FakeScontrol
+) -> None:
+    scontrol.add("qpu_a", 4)
+    scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 1, "NodeCnt=3")
+    reservations.read()
+    with pytest.raises(SlurmError, match="Duplicate reservation name"):
+        reservations.withhold("qpu_a", 3)
+    assert scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:1"}
+
+
+def _end(days: int) -> str:
+    end = datetime.now(timezone.utc) + timedelta(days=days)
+    return f"EndTime={end:%Y-%m-%dT%H:%M:%S} NodeCnt=0"
+
+
+@pytest.mark.parametrize(
+    ("rest", "is_due"),
+    [(_end(300), False), (_end(20), True), ("EndTime=Unknown", False), ("", False)],
+    ids=["late", "soon", "unknown", "not told"],
+)
+def test_reservation_is_prolonged_before_it_ends(
+    reservations: Reservations, scontrol: FakeScontrol, rest: str, is_due: bool
+) -> None:
+    scontrol.add("qpu_a", 4)
+    scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 2, rest)
+    assert reservations.read()["qpu_a"].is_due == is_due
+
+
+def test_reservation_of_nothing_is_due(reservations: Reservations, scontrol: FakeScontrol) -> None:
+    scontrol.add("qpu_a", 4)
+    scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 0)
+    assert reservations.read()["qpu_a"] == License(4, 0, 0, 4, is_due=True)
+
+
+def test_all_are_given_back_also_beside_one_that_fails(
+    reservations: Reservations, scontrol: FakeScontrol
+) -> None:
+    for name in ("qpu_a", "qpu_b"):
+        scontrol.add(name, 4)
+        scontrol.reserve(f"spank_qrmi_{name}", name, 2)
+    scontrol.order("delete reservation=spank_qrmi_qpu_a", "Access denied")
+    with pytest.raises(SlurmError, match="Access denied"):
+        reservations.release_all()
+    assert scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:2"}
+    scontrol.clear_orders()
+    assert reservations.release_all() == ["spank_qrmi_qpu_a"]
+
+
+def test_what_slurmctld_prints_is_read_tolerantly(
+    reservations: Reservations, scontrol: FakeScontrol
+) -> None:
+    scontrol.order("show licenses", "print LicenseName=qpu_a Total=x New=1\n\nnonsense\n Total=2\n")
+    scontrol.order("show reservations", "print ReservationName=r\nLicenses=qpu_a\n")
+    assert reservations.read() == {"qpu_a": License(0, 0, 0, 0)}
