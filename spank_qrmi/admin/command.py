@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.redactor = Redactor()
 
     def show(level: int, line: str) -> None:
-        if level >= logging.WARNING:
+        if level >= options.level:
             sys.stderr.write(f"spank-qrmi: {options.redactor.clear(line)}\n")
 
     try:
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="spank-qrmi", description="Administer the QPU plugins of this node."
     )
     parser.add_argument("-V", "--version", action="version", version=__version__)
+    parser.set_defaults(level=logging.WARNING)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     install = commands.add_parser("install", help="put the plugins where Slurm finds them")
     usual = Places()
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     _add_journal_commands(commands)
     _add_qpus_command(commands)
+    _add_monitor_command(commands)
     serve = commands.add_parser("worker-server", help="have workers ready for plugins")
     serve.add_argument(
         "--socket",
@@ -138,6 +140,39 @@ def _add_qpus_command(commands: "argparse._SubParsersAction[argparse.ArgumentPar
         help="another catalog than that of plugstack.conf",
     )
     parser.set_defaults(run=qpus.run)
+
+
+def _add_monitor_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    monitor = commands.add_parser(
+        "monitor", help="watch the QPUs, and let jobs wait in the queue for those that are away"
+    )
+    what = monitor.add_mutually_exclusive_group()
+    what.add_argument("--once", action="store_true", help="one round, then end")
+    what.add_argument("--release-all", action="store_true", help="give back all licences, then end")
+    what.add_argument(
+        "--print-licenses", action="store_true", help="print what slurm.conf needs, then end"
+    )
+    for name, usual, text in (
+        ("--interval", 30, "from round to round"),
+        ("--grace", 90, "after so long without a word a QPU is away"),
+    ):
+        monitor.add_argument(
+            name, type=_reader(parse_seconds), default=usual, metavar="SECONDS", help=text
+        )
+    monitor.add_argument(
+        "--licenses", choices=("reservations", "dbd", "none"), default="reservations"
+    )
+    monitor.add_argument("--publish", type=_absolute, metavar="DIR", help="write the catalog there")
+    monitor.add_argument(
+        "--config", type=_absolute, metavar="FILE", help="another qrmi_config.json"
+    )
+    monitor.add_argument(
+        "--plugstack", type=_absolute, metavar="FILE", help="another plugstack.conf"
+    )
+    monitor.add_argument(
+        "--slurm-bin", type=_absolute, metavar="DIR", help="where scontrol and sacctmgr are"
+    )
+    monitor.set_defaults(run=_monitor, level=logging.INFO)
 
 
 def _reader(parse: Parse) -> Callable[[str], object]:
@@ -215,3 +250,9 @@ def _release(options: argparse.Namespace) -> int:
     from spank_qrmi.admin import held  # noqa: PLC0415 (as in _uninstall)
 
     return held.release(options)
+
+
+def _monitor(options: argparse.Namespace) -> int:
+    from spank_qrmi.monitor import command as monitor  # noqa: PLC0415 (as in _uninstall)
+
+    return monitor.run(options)

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`spank-qrmi monitor` with its options."""
+
+import os
+from pathlib import Path
+
+import orjson
+import pytest
+
+from spank_qrmi.admin.command import main
+from spank_qrmi.catalog.files import read_catalog
+from spank_qrmi.monitor import command
+from spank_qrmi.monitor.memory import locked_memory
+from spank_qrmi.monitor.observations import Observation, Round
+from spank_qrmi.status import QpuState, QpuStatus
+from tests.unit.fake_scontrol import FakeScontrol
+
+ONLINE = QpuStatus(QpuState.ONLINE)
+PAUSED = QpuStatus(QpuState.PAUSED, "maintenance")
+
+
+class Node:
+    """A node with a plugstack.conf and a slurmctld, and the command on it."""
+
+    def __init__(
+        self, folder: Path, scontrol: FakeScontrol, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.folder = folder
+        self.seen = Round()
+        self.asked: list[str] = []
+        self.plugstack = folder / "plugstack.conf"
+        self.plugstack.write_text(
+            f"optional spank_qrmi.so /etc/slurm/qrmi_config.json --state-dir={folder}/state\n"
+        )
+        self._scontrol = scontrol
+        self._capsys = capsys
+
+    def run(self, *options: str) -> tuple[int, list[str]]:
+        """Run the command; return its exit status and what it printed."""
+        where = (f"--plugstack={self.plugstack}", f"--slurm-bin={self._scontrol.folder}")
+        status = main(["monitor", *where, *options])
+        printed = self._capsys.readouterr()
+        return status, [*printed.out.splitlines(), *printed.err.splitlines()]
+
+    def see(self, **statuses: QpuStatus) -> None:
+        """Let rounds see QPUs, whose names have `:` for each `_`."""
+        self.seen = Round(
+            tuple(
+                Observation(name.replace("_", ":"), ("t",), status, has_answered=True)
+                for name, status in statuses.items()
+            )
+        )
+
+
+@pytest.fixture
+def node(
+    tmp_path: Path,
+    scontrol: FakeScontrol,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Node:
+    node = Node(tmp_path, scontrol, capsys)
+
+    def ask(arguments: command.PluginArguments) -> Round:
+        node.asked.append(arguments.config_path)
+        return node.seen
+
+    monkeypatch.setenv("SLURM_CONF", os.devnull)
+    monkeypatch.setattr(command, "ask_in_process", ask)
+    monkeypatch.setattr(command.os, "geteuid", lambda: 0)
+    # The environment of the tests may be anybody's.
+    monkeypatch.setattr(command, "refuse_untrusted_code", lambda: None)
+    return node
+
+
+def test_one_round(node: Node, scontrol: FakeScontrol) -> None:
+    scontrol.add("qpu_a", 2)
+    node.see(a=PAUSED)
+    assert node.run("--once") == (
+        0,
+        [
+            "spank-qrmi: asks with the site's credentials, those of /etc/slurm/qrmi_config.json",
+            "spank-qrmi: a: paused: maintenance",
+            "spank-qrmi: a: 2 of 2 licences qpu_a withheld, 0 before: paused: maintenance",
+        ],
+    )
+    assert scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:2"}
+
+
+def test_round_that_failed_is_the_exit_status(node: Node) -> None:
+    node.seen = Round(failure="no configuration")
+    status, lines = node.run("--once")
+    assert (status, lines[-1]) == (1, "spank-qrmi: no QPU could be asked: no configuration")
+
+
+def test_only_root(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command.os, "geteuid", lambda: 1000)
+    for options in (["--once"], ["--release-all"], ["--print-licenses"]):
+        assert node.run(*options) == (
+            1,
+            ["spank-qrmi: only root may watch QPUs and withhold licences: run it as root"],
+        )
+    assert node.asked == []
+
+
+def test_other_configuration_with_the_rest_of_the_line(node: Node, tmp_path: Path) -> None:
+    node.run("--once", "--config=/else/qrmi_config.json")
+    assert node.asked == ["/else/qrmi_config.json"]
+    assert (tmp_path / "state" / "monitor").is_dir()
+
+
+def test_node_without_the_plugin_needs_a_configuration(node: Node) -> None:
+    node.plugstack.write_text("")
+    assert node.run("--once") == (
+        1,
+        [
+            "spank-qrmi: plugstack.conf has no line of spank_qrmi.so, which says where "
+            "qrmi_config.json is: name that by --config=FILE"
+        ],
+    )
+    assert node.run("--print-licenses", "--config=/else/qrmi_config.json")[0] == 1
+    assert node.asked == ["/else/qrmi_config.json"]
+
+
+def test_second_monitor_is_harmless(
+    node: Node, scontrol: FakeScontrol, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("spank_qrmi.monitor.memory._PATIENCE_SECONDS", 0.0)
+    scontrol.add("qpu_a", 2)
+    node.see(a=PAUSED)
+    with locked_memory(tmp_path / "state"):
+        for option in ("--once", "--release-all"):
+            status, [line] = node.run(option)
+            assert (status, "another monitor works with it" in line) == (1, True)
+    assert (node.asked, scontrol.calls()) == ([], [])
+
+
+def test_all_is_given_back(node: Node, scontrol: FakeScontrol) -> None:
+    scontrol.add("qpu_a", 2)
+    scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 2)
+    scontrol.reserve("maintenance", "qpu_a", 0)
+    assert node.run("--release-all") == (0, ["released spank_qrmi_qpu_a"])
+    assert scontrol.reservations() == {"maintenance": "qpu_a:0"}
+    assert node.run("--release-all") == (0, [])
+
+
+def test_nothing_can_be_given_back_of_no_licences(node: Node) -> None:
+    status, [line] = node.run("--release-all", "--licenses=none")
+    assert (status, "--release-all needs" in line) == (1, True)
+
+
+def test_without_licences_slurm_is_not_asked(node: Node, scontrol: FakeScontrol) -> None:
+    node.see(a=PAUSED)
+    assert node.run("--once", "--licenses=none")[0] == 0
+    assert scontrol.calls() == []
+
+
+def test_older_slurm_has_no_licences_of_slurmdbd(node: Node, tmp_path: Path) -> None:
+    status, [line] = node.run("--once", "--licenses=dbd")
+    assert (status, "needs Slurm 23.02 or later" in line) == (1, True)
+    assert not (tmp_path / "state").exists()
+
+
+def test_catalog_is_published(node: Node, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    folder.mkdir()
+    node.see(a=PAUSED)
+    assert node.run("--once", f"--publish={folder}")[0] == 0
+    assert [entry.status for entry in read_catalog(folder).entries] == [PAUSED]
+    before = (folder / "qpus.json").read_bytes()
+    # What everybody reads grows old then.
+    node.seen = Round(failure="no configuration")
+    node.run("--once", f"--publish={folder}")
+    assert (folder / "qpus.json").read_bytes() == before
+
+
+def test_folder_that_cannot_be_published_to(node: Node, tmp_path: Path) -> None:
+    status, lines = node.run("--once", f"--publish={tmp_path / 'nowhere'}")
+    assert (status, "nowhere" in lines[-1]) == (1, True)
+
+
+def test_lines_of_slurm_conf(node: Node, scontrol: FakeScontrol) -> None:
+    node.see(a=ONLINE, b_1=QpuStatus(QpuState.OFFLINE, total_slots=3), c=QpuStatus(ONLINE.state))
+    assert node.run("--print-licenses") == (
+        0,
+        [
+            "# slurm.conf; one line has all licences, others that there are too",
+            "Licenses=qpu_a:1,qpu_b_1:3,qpu_c:1",
+        ],
+    )
+    assert scontrol.calls() == []
+
+
+def test_commands_of_sacctmgr(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slurm_conf = tmp_path / "slurm.conf"
+    slurm_conf.write_text("ClusterName=main\n")
+    node.see(a=ONLINE)
+    for path, cluster in ((os.devnull, "NAME"), (str(slurm_conf), "main")):
+        monkeypatch.setenv("SLURM_CONF", path)
+        assert node.run("--print-licenses", "--licenses=dbd") == (
+            0,
+            [
+                "sacctmgr add resource name=qpu_a server=spank_qrmi type=license count=1 "
+                f"cluster={cluster} allowed=100"
+            ],
+        )
+
+
+def test_licence_of_two_qpus_is_not_printed(node: Node) -> None:
+    status = QpuStatus(QpuState.ONLINE)
+    node.seen = Round(tuple(Observation(name, ("t",), status, True) for name in ("a:1", "a@1")))
+    assert node.run("--print-licenses") == (
+        1,
+        [
+            "spank-qrmi: a:1 and a@1 would have the same licence qpu_a_1, which stays as it is: "
+            "rename all but one"
+        ],
+    )
+
+
+@pytest.mark.parametrize("seen", [Round(), Round(failure="no configuration")])
+def test_nothing_to_print(node: Node, seen: Round) -> None:
+    node.seen = seen
+    status, [line] = node.run("--print-licenses")
+    assert (status, "no configuration" in line or "no usable QPU" in line) == (1, True)
+
+
+@pytest.mark.parametrize("option", ["--interval=0", "--grace=x", "--licenses=files", "--once=1"])
+def test_options_that_cannot_be(node: Node, option: str) -> None:
+    with pytest.raises(SystemExit):
+        node.run(option)
+
+
+def test_state_on_disk_has_no_secret_and_no_surprise(node: Node, tmp_path: Path) -> None:
+    node.see(a=PAUSED)
+    node.run("--once", "--licenses=none")
+    [found] = orjson.loads((tmp_path / "state" / "monitor" / "qpus.json").read_bytes())
+    assert found["name"] == "a"

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rounds: what is asked is remembered, kept in step and told; nothing ends them but a signal."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.catalog.entries import CatalogEntry
+from spank_qrmi.errors import ConfigError
+from spank_qrmi.monitor import service
+from spank_qrmi.monitor.license_keeper import LicenseCount, LicenseKeeper
+from spank_qrmi.monitor.memory import Memory, locked_memory
+from spank_qrmi.monitor.observations import Observation, Round
+from spank_qrmi.monitor.reservations import Reservations
+from spank_qrmi.monitor.service import Monitor, RoundReport, until_told_to_end
+from spank_qrmi.monitor.slurm_commands import SlurmCommands
+from spank_qrmi.status import QpuState, QpuStatus
+from tests.unit.fake_scontrol import FakeScontrol
+
+ONLINE = QpuStatus(QpuState.ONLINE, "fine")
+PAUSED = QpuStatus(QpuState.PAUSED, "maintenance")
+SILENT = QpuStatus(QpuState.UNKNOWN, "no answer")
+INTERVAL, GRACE = 30, 90
+
+
+class Rounds:
+    """A monitor whose rounds see what a test says, at the time that it says."""
+
+    def __init__(self, memory: Memory, commands: SlurmCommands) -> None:
+        self.seen = Round()
+        self.now = 1000
+        self.reports: list[RoundReport] = []
+        self._commands = commands
+        self._memory = memory
+        self.start()
+
+    def start(self) -> None:
+        """Start the monitor, again."""
+        self._monitor = Monitor(
+            lambda: self.seen,
+            self._memory,
+            LicenseKeeper(Reservations(self._commands), GRACE),
+            [self.reports.append],
+            interval_seconds=INTERVAL,
+            grace_seconds=GRACE,
+        )
+
+    def do(self, *statuses: QpuStatus, after: int = 0, failure: str = "") -> bool:
+        """Do a round some seconds later."""
+        self.now += after
+        self.seen = Round(
+            tuple(
+                Observation(name, ("t",), status, status is not SILENT, seconds=0.5)
+                for name, status in zip("abc", statuses, strict=False)
+            ),
+            failure=failure,
+        )
+        return self._monitor.do_round()
+
+
+@pytest.fixture
+def rounds(
+    tmp_path: Path, commands: SlurmCommands, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> Iterator[Rounds]:
+    with locked_memory(tmp_path / "state") as memory:
+        rounds = Rounds(memory, commands)
+        monkeypatch.setattr(service.time, "time", lambda: rounds.now + 0.5)
+        yield rounds
+
+
+def test_report_is_what_the_round_has_come_to(rounds: Rounds, scontrol: FakeScontrol) -> None:
+    scontrol.add("qpu_a", 2)
+    assert rounds.do(PAUSED, ONLINE)
+    [report] = rounds.reports
+    assert (report.at, report.valid_until) == (1000, 1000 + INTERVAL + GRACE)
+    assert report.licenses == {"a": LicenseCount(2, 2)}
+    assert report.qpus["b"].seconds == 0.5
+    assert report.catalog.as_of == 1000
+    assert report.catalog.entries == (
+        CatalogEntry("a", ("t",), PAUSED, 1000, 1000, "qpu_a", 2, 2),
+        CatalogEntry("b", ("t",), ONLINE, 1000, 1000, "qpu_b"),
+    )
+
+
+def test_service_that_is_gone_closes_after_the_grace(
+    rounds: Rounds, scontrol: FakeScontrol
+) -> None:
+    scontrol.add("qpu_a", 2)
+    rounds.do(ONLINE)
+    for _ in range(2):
+        rounds.do(SILENT, after=40)
+        assert scontrol.reservations() == {}
+    rounds.do(SILENT, after=40)
+    assert scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:2"}
+    rounds.do(ONLINE, after=1)
+    assert scontrol.reservations() == {}
+
+
+def test_restart_does_not_prolong_the_grace(rounds: Rounds, scontrol: FakeScontrol) -> None:
+    scontrol.add("qpu_a", 2)
+    rounds.do(ONLINE)
+    for _ in range(3):
+        rounds.start()
+        rounds.do(SILENT, after=31)
+    assert scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:2"}
+
+
+def test_restart_knows_since_when(rounds: Rounds) -> None:
+    rounds.do(PAUSED)
+    rounds.start()
+    rounds.do(PAUSED, after=500)
+    assert rounds.reports[-1].catalog.entries[0].since == 1000
+
+
+def test_configuration_that_is_gone_closes_after_the_grace(
+    rounds: Rounds, scontrol: FakeScontrol, lines: list[str]
+) -> None:
+    scontrol.add("qpu_a", 2)
+    rounds.do(ONLINE)
+    lines.clear()
+    for _ in range(2):
+        assert not rounds.do(failure="cannot be read", after=GRACE)
+    assert scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:2"}
+    assert rounds.reports[-1].failure == "cannot be read"
+    assert [line for line in lines if "cannot be read" in line] == [
+        "no QPU could be asked: cannot be read",
+        "a: unknown, online before: cannot be read",
+        "a: 2 of 2 licences qpu_a withheld, 0 before: unknown: cannot be read",
+    ]
+
+
+def test_changes_are_logged_once(rounds: Rounds, scontrol: FakeScontrol, lines: list[str]) -> None:
+    for name in "abc":
+        scontrol.add(f"qpu_{name}", 1)
+    rounds.do(ONLINE, PAUSED)
+    rounds.do(ONLINE, PAUSED)
+    rounds.do(PAUSED, PAUSED)
+    assert [line for line in lines if "licences" not in line] == [
+        "b: paused: maintenance",
+        "a: paused, online before: maintenance",
+    ]
+
+
+def test_problems_are_told_until_they_are_gone(rounds: Rounds, lines: list[str]) -> None:
+    rounds._monitor._ask = lambda: Round(problems=("bad entry", "bad entry"))
+    for _ in range(2):
+        assert rounds._monitor.do_round()
+    rounds._monitor._ask = Round
+    rounds._monitor.do_round()
+    rounds._monitor._ask = lambda: Round(problems=("bad entry",))
+    rounds._monitor.do_round()
+    assert lines == ["bad entry", "bad entry"]
+
+
+def test_teller_that_fails_does_not_keep_the_others(rounds: Rounds, lines: list[str]) -> None:
+    def fail(report: RoundReport) -> None:
+        raise ConfigError("disk is full")
+
+    rounds._monitor._tellers = (fail, rounds.reports.append)
+    for _ in range(2):
+        assert not rounds.do()
+    assert len(rounds.reports) == 2
+    assert lines == ["disk is full"]
+
+
+def test_slurmctld_that_is_gone_is_no_success(rounds: Rounds, scontrol: FakeScontrol) -> None:
+    scontrol.order("show", "Unable to contact slurm controller")
+    assert not rounds.do(ONLINE)
+    assert rounds.reports[-1].licenses == {}
+
+
+def test_pause_is_about_the_interval(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 50:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(service.time, "sleep", sleep)
+    monkeypatch.setattr(service.time, "monotonic", lambda: 5.0)
+    monkeypatch.setattr(rounds._monitor, "do_round", lambda: True)
+    assert until_told_to_end(rounds._monitor.run) == 0
+    assert INTERVAL * 0.9 <= min(pauses) < max(pauses) <= INTERVAL * 1.1
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_at_once(told: signal.Signals) -> None:
+    former = signal.getsignal(told)
+
+    def work() -> int:
+        os.kill(os.getpid(), told)
+        time.sleep(600)
+        return 1
+
+    assert until_told_to_end(work) == 0
+    assert signal.getsignal(told) is former
+
+
+def test_work_that_ends_says_how() -> None:
+    assert until_told_to_end(lambda: 1) == 1
