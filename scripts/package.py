@@ -31,6 +31,8 @@ DESCRIPTION = (
 # What a node runs beside slurmd; without a line in plugstack.conf nobody asks it for anything.
 TARGET = "spank-qrmi.target"
 WORKER_SERVER = "spank-qrmi-worker-server.service"
+# Runs on one node, where an administrator has enabled it.
+MONITOR = "spank-qrmi-monitor.service"
 STATE_FOLDER = "/var/lib/spank_qrmi"
 SOCKET_FOLDER = "/run/spank_qrmi"
 COMMAND = "/usr/sbin/spank-qrmi"
@@ -289,7 +291,8 @@ def _deb_scripts(slurm_release: str) -> dict[str, str]:
         "postinst": enable
         + _start_units(f"deb-systemd-invoke start {TARGET}")
         + _compare_releases(slurm_release),
-        "prerm": f'if [ "$1" = remove ]; then\n{_refuse_too_early()}{_stop_units()}fi\n',
+        "prerm": f'if [ "$1" = remove ]; then\n{_refuse_too_early()}'
+        f"{_in_files('disable', MONITOR)}{_stop_units()}fi\n",
         "postrm": f'if [ "$1" = remove ] || [ "$1" = purge ]; then\n{disable}{reload}'
         f"{_remove_socket_folder()}fi\n"
         f'if [ "$1" = purge ]; then\n{_forget_state()}fi\n',
@@ -300,29 +303,29 @@ def _rpm_scripts(slurm_release: str) -> dict[str, str]:
     """Return the sections of a spec that do the same; the first installation has the number 1."""
     start = f"if systemctl is-enabled --quiet {TARGET}; then systemctl start {TARGET}; fi"
     return {
-        "post": f'if [ "$1" = 1 ]; then\n{_in_files("enable")}fi\n{_start_units(start)}'
+        "post": f'if [ "$1" = 1 ]; then\n{_in_files("enable", TARGET)}fi\n{_start_units(start)}'
         f"{_compare_releases(slurm_release)}",
-        "preun": f'if [ "$1" = 0 ]; then\n{_refuse_too_early()}{_in_files("disable")}'
-        f"{_stop_units()}fi\n",
+        "preun": f'if [ "$1" = 0 ]; then\n{_refuse_too_early()}'
+        f"{_in_files('disable', TARGET, MONITOR)}{_stop_units()}fi\n",
         "postun": f'if [ "$1" = 0 ]; then\n{_with_systemd("systemctl daemon-reload")}'
         f"{_remove_socket_folder()}{_forget_state()}fi\n",
     }
 
 
-def _in_files(action: str) -> str:
-    """Enable or disable the target, also where systemd does not run or is not there at all."""
-    return (
-        f"if command -v systemctl >/dev/null; then systemctl --quiet {action} {TARGET} || :; fi\n"
-    )
+def _in_files(action: str, *units: str) -> str:
+    """Enable or disable units, also where systemd does not run or is not there at all."""
+    command = f"systemctl --quiet {action} {' '.join(units)}"
+    return f"if command -v systemctl >/dev/null; then {command} || :; fi\n"
 
 
 def _start_units(start: str) -> str:
-    """Let the next worker be a new server's, and start what is not running.
+    """Let the next worker be a new server's, the monitor a new one, and start what is not running.
 
     The server of before an upgrade ends once its workers have, which nobody waits for.
     """
     stop = f"systemctl --no-block stop {WORKER_SERVER}"
-    return _with_systemd("systemctl daemon-reload", stop, start)
+    renew = f"systemctl --no-block try-restart {MONITOR}"
+    return _with_systemd("systemctl daemon-reload", stop, renew, start)
 
 
 def _compare_releases(slurm_release: str) -> str:
@@ -377,7 +380,12 @@ def _remove_socket_folder() -> str:
 def _forget_state() -> str:
     """Remove the node's record if nothing is held; what is held must not be forgotten."""
     return (
-        f"rm -rf {STATE_FOLDER}/counts {STATE_FOLDER}/tokens {STATE_FOLDER}/users\n"
+        f"if [ -d {STATE_FOLDER}/monitor ]; then\n"
+        f'    echo "{NAME}: it watched QPUs here: jobs wait for what reservations spank_qrmi_qpu_* '
+        'hold, until you delete them" >&2\n'
+        "fi\n"
+        f"rm -rf {STATE_FOLDER}/counts {STATE_FOLDER}/monitor\n"
+        f"rm -rf {STATE_FOLDER}/tokens {STATE_FOLDER}/users\n"
         f"if [ -d {STATE_FOLDER} ] && ! rmdir {STATE_FOLDER} 2>/dev/null; then\n"
         f'    echo "{NAME}: kept {STATE_FOLDER}: it names QPUs that were not released" >&2\n'
         "fi\n"

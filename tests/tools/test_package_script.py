@@ -127,6 +127,7 @@ ENABLED = "systemctl is-enabled --quiet spank-qrmi.target"
 RENEWED = [
     "systemctl daemon-reload",
     "systemctl --no-block stop spank-qrmi-worker-server.service",
+    "systemctl --no-block try-restart spank-qrmi-monitor.service",
 ]
 UNITS = sorted(each.name for each in (package.REPOSITORY / "systemd").iterdir())
 STOPPED = f"systemctl stop {' '.join(UNITS)}"
@@ -137,11 +138,15 @@ STOPPED = f"systemctl stop {' '.join(UNITS)}"
     [
         ("post", "1", ["systemctl --quiet enable spank-qrmi.target", *RENEWED, ENABLED]),
         ("post", "2", [*RENEWED, ENABLED]),
-        ("preun", "0", ["systemctl --quiet disable spank-qrmi.target", STOPPED]),
+        (
+            "preun",
+            "0",
+            [f"systemctl --quiet disable spank-qrmi.target {package.MONITOR}", STOPPED],
+        ),
         ("preun", "1", []),
         ("postun", "0", ["systemctl daemon-reload"]),
         ("postun", "1", []),
-        ("prerm", "remove", [STOPPED]),
+        ("prerm", "remove", [f"systemctl --quiet disable {package.MONITOR}", STOPPED]),
         ("prerm", "upgrade", []),
         (
             "postrm",
@@ -249,6 +254,8 @@ def test_removal_goes_on_if_nothing_is_in_its_way_or_nobody_can_tell(
 def test_no_script_touches_a_daemon_of_slurm(scripts: dict[str, str]) -> None:
     for text in scripts.values():
         called = [line for line in text.splitlines() if "systemctl" in line or "-invoke" in line]
+        ours = f"try-restart {package.MONITOR}"
+        called = [line.replace(ours, "") for line in called]
         assert not [line for line in called if re.search(r"slurm(d|ctld|dbd)|munge|restart", line)]
 
 
@@ -351,6 +358,21 @@ def test_record_goes_if_nothing_is_held(
     )
     assert state.exists() is remains
     assert ("QPUs that were not released" in done.stderr) is remains
+    assert "watched" not in done.stderr
+
+
+def test_removal_says_that_licences_may_still_be_withheld(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state"
+    (state / "monitor").mkdir(parents=True)
+    (state / "monitor" / "lock").write_text("")
+    monkeypatch.setattr(package, "STATE_FOLDER", str(state))
+    done = subprocess.run(
+        ["sh", "-e", "-c", package._forget_state()], check=True, capture_output=True, text=True
+    )
+    assert not state.exists()
+    assert "reservations spank_qrmi_qpu_* hold" in done.stderr
 
 
 def test_documents_come_along_and_name_the_plugin_of_the_package(contents: Contents) -> None:

@@ -18,6 +18,7 @@ SERVICE = REPOSITORY / "systemd" / "spank-qrmi-release.service"
 TIMER = REPOSITORY / "systemd" / "spank-qrmi-release.timer"
 WORKER_SERVER = REPOSITORY / "systemd" / "spank-qrmi-worker-server.service"
 WORKER_SERVER_SOCKET = REPOSITORY / "systemd" / "spank-qrmi-worker-server.socket"
+MONITOR = REPOSITORY / "systemd" / "spank-qrmi-monitor.service"
 TARGET = REPOSITORY / "systemd" / "spank-qrmi.target"
 UNITS = sorted(TARGET.parent.iterdir())
 # In the plugin, where it is asked unless plugstack.conf names another one.
@@ -31,12 +32,14 @@ def settings_of(path: Path) -> configparser.ConfigParser:
     return parser
 
 
-def test_target_is_the_one_unit_to_enable() -> None:
-    assert {path for path in UNITS if settings_of(path).has_section("Install")} == {TARGET}
-    assert settings_of(TARGET)["Install"]["WantedBy"] == "multi-user.target"
+def test_target_is_the_one_unit_to_enable_on_compute_nodes() -> None:
+    """The monitor is for one node of all, and nothing brings it along."""
+    to_enable = {path for path in UNITS if settings_of(path).has_section("Install")}
+    assert to_enable == {TARGET, MONITOR}
+    assert {settings_of(path)["Install"]["WantedBy"] for path in to_enable} == {"multi-user.target"}
     wanted = settings_of(TARGET)["Unit"]["Wants"].split()
     assert sorted(wanted) == sorted(
-        path.name for path in UNITS if path not in (TARGET, WORKER_SERVER)
+        path.name for path in UNITS if path not in (TARGET, MONITOR, WORKER_SERVER)
     )
 
 
@@ -50,7 +53,8 @@ def test_target_that_stops_stops_what_would_start_again() -> None:
 
 
 def test_packages_name_the_units() -> None:
-    assert (TARGET.name, WORKER_SERVER.name) == (package.TARGET, package.WORKER_SERVER)
+    names = (TARGET.name, WORKER_SERVER.name, MONITOR.name)
+    assert names == (package.TARGET, package.WORKER_SERVER, package.MONITOR)
 
 
 def test_service_runs_the_command() -> None:
@@ -72,6 +76,24 @@ def test_services_have_the_rights_that_jobs_have() -> None:
         ]
 
 
+def test_monitor_has_no_right_that_it_does_not_need() -> None:
+    """It looks at no other process, as the others do to know which steps live."""
+    rights = settings_of(MONITOR)["Service"]["CapabilityBoundingSet"].split()
+    assert rights == ["CAP_DAC_READ_SEARCH", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"]
+
+
+def test_monitor_is_the_command_and_goes_on() -> None:
+    service = settings_of(MONITOR)["Service"]
+    program, *arguments, options = shlex.split(service["ExecStart"])
+    assert program == "@SBINDIR@/spank-qrmi"
+    assert service["Environment"] == f"{options.removeprefix('$')}="
+    found = cli._parser().parse_args(arguments)
+    assert found.run is cli._monitor
+    assert not any((found.once, found.release_all, found.print_licenses, found.publish))
+    assert service["Restart"] == "always"
+    assert settings_of(MONITOR)["Unit"]["StartLimitIntervalSec"] == "0"
+
+
 def test_timer_starts_the_service_of_its_name() -> None:
     assert TIMER.stem == SERVICE.stem
     assert "Unit" not in settings_of(TIMER)["Timer"]
@@ -83,7 +105,7 @@ def test_worker_server_is_the_command() -> None:
     assert cli._parser().parse_args(arguments).run is cli._become_worker_server
 
 
-@pytest.mark.parametrize("path", [SERVICE, WORKER_SERVER], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [SERVICE, WORKER_SERVER, MONITOR], ids=lambda path: path.name)
 def test_services_may_write_wherever_plugstack_conf_puts_the_journal(path: Path) -> None:
     """With `strict`, jobs fail whose folder the unit does not name, or that was made anew."""
     service = settings_of(path)["Service"]
