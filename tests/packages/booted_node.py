@@ -42,6 +42,7 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=1
 ReturnToService=2
 JobRequeue=0
 KillWait=5
+Licenses=qpu_ibm_sherbrooke:1
 NodeName=n1 NodeHostname={name} NodeAddr=127.0.0.1 Port={node_port} State=UNKNOWN
 PartitionName=main Nodes=n1 Default=YES MaxTime=UNLIMITED State=UP
 """

@@ -16,6 +16,7 @@ from loopback.installation import snapshot
 from loopback.job import Job
 from loopback.site import Site
 from loopback.waiting import wait_until
+from spank_qrmi.catalog.files import read_catalog
 from tests.packages.booted_machine import BootedMachine
 from tests.packages.booted_node import PLUGSTACK, SERVER, SLURM, BootedNode
 from tests.packages.newer_deb import build_newer_deb
@@ -23,6 +24,7 @@ from tests.packages.newer_deb import build_newer_deb
 RELEASE = "spank-qrmi-release.service"
 TIMER = "spank-qrmi-release.timer"
 TARGET = "spank-qrmi.target"
+MONITOR = "spank-qrmi-monitor.service"
 SERVER_SOCKET = "spank-qrmi-worker-server.socket"
 QPU = "--qpu=ibm_sherbrooke"
 PATIENCE_SECONDS = 20.0
@@ -251,6 +253,37 @@ def test_boot_releases_what_a_crash_has_left(node: BootedNode) -> None:
     node.clear()
     run_job(node)
     assert_job_is_served(node)
+
+
+def test_monitor_lets_jobs_wait_where_it_is_enabled(node: BootedNode) -> None:
+    """With the rights that its unit leaves it; killed, it comes back."""
+    assert node.machine.property_of(MONITOR, "UnitFileState") == "disabled"
+    published = node.machine.root / "srv" / "qpus"
+    published.mkdir()
+    options = f"--interval=1 --grace=5 --publish=/{published.relative_to(node.machine.root)}"
+    text = f'[Service]\nEnvironment="MONITOR_OPTIONS={options}"\nRestartSec=1\n'
+    with node.machine.drop_in(MONITOR, text):
+        node.machine.run("systemctl", "enable", "--now", MONITOR)
+        try:
+            node.site.set_backend_status("ibm_sherbrooke", "maintenance")
+            wait_until(lambda: withheld(node), PATIENCE_SECONDS, "withheld licence")
+            job = node.submit("true", QPU, "--licenses=qpu_ibm_sherbrooke")
+            pid = node.machine.property_of(MONITOR, "MainPID")
+            node.machine.run("kill", "-KILL", pid)
+            node.site.set_backend_status("ibm_sherbrooke", "active")
+            assert job.wait().state == "COMPLETED"
+            assert not withheld(node)
+            assert node.machine.property_of(MONITOR, "MainPID") != pid
+            assert read_catalog(published).entries
+        finally:
+            node.machine.run("systemctl", "disable", "--now", MONITOR)
+    assert node.machine.property_of(MONITOR, "Result") == "success"
+    assert node.machine.run("spank-qrmi", "monitor", "--release-all").stdout == ""
+
+
+def withheld(node: BootedNode) -> bool:
+    shown = node.machine.run("scontrol", "show", "reservations").stdout
+    return "spank_qrmi_qpu_ibm_sherbrooke" in shown
 
 
 def assert_service_released(node: BootedNode, job: Job) -> None:
