@@ -164,6 +164,12 @@ def _add_monitor_command(commands: "argparse._SubParsersAction[argparse.Argument
     )
     monitor.add_argument("--publish", type=_absolute, metavar="DIR", help="write the catalog there")
     monitor.add_argument(
+        "--metrics", type=_absolute, metavar="FILE", help="for node_exporter's textfile collector"
+    )
+    monitor.add_argument(
+        "--metrics-listen", type=_read_listen_address, metavar="ADDRESS:PORT", help="on loopback"
+    )
+    monitor.add_argument(
         "--config", type=_absolute, metavar="FILE", help="another qrmi_config.json"
     )
     monitor.add_argument(
@@ -185,6 +191,12 @@ def _reader(parse: Parse) -> Callable[[str], object]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return read
+
+
+def _read_listen_address(text: str) -> object:
+    from spank_qrmi.monitor.metrics_server import parse_listen_address  # noqa: PLC0415 (as in _uninstall)
+
+    return _reader(parse_listen_address)(text)
 
 
 def _absolute(text: str) -> Path:

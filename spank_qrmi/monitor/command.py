@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from spank_qrmi.configuration.qrmi_plugstack import PluginArguments, find_argume
 from spank_qrmi.configuration.slurm_files import find_slurm_conf, read_slurm_conf
 from spank_qrmi.errors import MonitorError
 from spank_qrmi.monitor.dynamic_licenses import SERVER, DynamicLicenses
+from spank_qrmi.monitor.exposition import check_library
 from spank_qrmi.monitor.license_keeper import LicenseKeeper, ambiguity_text, ambiguous_licenses
 from spank_qrmi.monitor.licenses import WayToWithhold
 from spank_qrmi.monitor.memory import locked_memory
+from spank_qrmi.monitor.metrics import write_metrics
+from spank_qrmi.monitor.metrics_server import MetricsServer
 from spank_qrmi.monitor.observations import Observation
 from spank_qrmi.monitor.reservations import Reservations
 from spank_qrmi.monitor.round_process import ask_in_process
@@ -50,14 +54,15 @@ def run(options: argparse.Namespace) -> int:
         return _print_licenses(arguments, options.licenses)
     make_way = WAYS[options.licenses]
     way = None if make_way is None else make_way(commands)
-    with locked_memory(arguments.state_directory) as memory:
+    with ExitStack() as opened:
+        memory = opened.enter_context(locked_memory(arguments.state_directory))
         if options.release_all:
             return _release_all(way)
         monitor = Monitor(
             partial(ask_in_process, arguments),
             memory,
             None if way is None else LicenseKeeper(way, options.grace),
-            _tellers(options),
+            _tellers(options, opened),
             interval_seconds=options.interval,
             grace_seconds=options.grace,
         )
@@ -80,10 +85,16 @@ def _arguments(options: argparse.Namespace) -> PluginArguments:
     return found
 
 
-def _tellers(options: argparse.Namespace) -> Iterable[Teller]:
-    """Return those who are told of each round."""
+def _tellers(options: argparse.Namespace, opened: ExitStack) -> Iterable[Teller]:
+    """Yield those who are told of each round; raise QrmiError if one cannot be."""
     if options.publish is not None:
         yield partial(_publish, options.publish)
+    if options.metrics is not None:
+        check_library()
+        yield lambda told: write_metrics(told.catalog, told.seconds, options.metrics)
+    if options.metrics_listen is not None:
+        server = opened.enter_context(MetricsServer(options.metrics_listen))
+        yield lambda told: server.show(told.catalog, told.seconds)
 
 
 def _publish(directory: Path, report: RoundReport) -> None:
@@ -107,8 +118,8 @@ def _print_licenses(arguments: PluginArguments, way: str) -> int:
     if seen.failure:
         raise MonitorError(seen.failure)
     ambiguous = ambiguous_licenses(seen.observations)
-    for license_name, names in ambiguous.items():
-        raise MonitorError(ambiguity_text(license_name, names))
+    if ambiguous:
+        raise MonitorError("; ".join(ambiguity_text(*each) for each in ambiguous.items()))
     for line in _lines_of(seen.observations, way):
         sys.stdout.write(f"{line}\n")
     return 0

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 def ask_in_process(arguments: PluginArguments, seconds: float = ROUND_SECONDS) -> Round:
     """Return what a process of its own has seen; a failure of it is the round's.
 
-    Called by a process without other threads.
+    Called by a process whose only other thread may be that of metrics.
     """
     return run_in_process(lambda redactor: _observe(arguments, redactor, seconds), seconds)
 

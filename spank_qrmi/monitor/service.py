@@ -39,6 +39,11 @@ class RoundReport:
     failure: str = ""
 
     @property
+    def seconds(self) -> dict[str, float]:
+        """How long each QPU was asked, of those that were."""
+        return {} if self.failure else {each.name: each.seconds for each in self.qpus.values()}
+
+    @property
     def catalog(self) -> Catalog:
         """What everybody may know of the QPUs."""
         return Catalog(self.at, self.valid_until, tuple(map(self._entry, self.qpus.values())))

@@ -4,14 +4,17 @@
 import os
 from pathlib import Path
 
+import httpx
 import orjson
 import pytest
 
-from spank_qrmi.admin.command import main
+from loopback.configuration import reserved_ports
+from spank_qrmi.admin.command import _parser, main
 from spank_qrmi.catalog.files import read_catalog
 from spank_qrmi.monitor import command
 from spank_qrmi.monitor.memory import locked_memory
 from spank_qrmi.monitor.observations import Observation, Round
+from spank_qrmi.monitor.service import Monitor
 from spank_qrmi.status import QpuState, QpuStatus
 from tests.unit.fake_scontrol import FakeScontrol
 
@@ -91,6 +94,12 @@ def test_round_that_failed_is_the_exit_status(node: Node) -> None:
     node.seen = Round(failure="no configuration")
     status, lines = node.run("--once")
     assert (status, lines[-1]) == (1, "spank-qrmi: no QPU could be asked: no configuration")
+
+
+def test_every_way_can_be_chosen() -> None:
+    options = vars(_parser()._subparsers)["_group_actions"][0].choices["monitor"]._actions
+    [choices] = [each.choices for each in options if "--licenses" in each.option_strings]
+    assert list(choices) == list(command.WAYS)
 
 
 def test_only_root(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +188,42 @@ def test_folder_that_cannot_be_published_to(node: Node, tmp_path: Path) -> None:
     assert (status, "nowhere" in lines[-1]) == (1, True)
 
 
+def test_metrics_are_written(node: Node, tmp_path: Path, scontrol: FakeScontrol) -> None:
+    path = tmp_path / "monitor.prom"
+    scontrol.add("qpu_a", 2)
+    node.see(a=PAUSED)
+    assert node.run("--once", f"--metrics={path}")[0] == 0
+    lines = path.read_text().splitlines()
+    assert 'spank_qrmi_qpu_state{qpu="a",state="paused"} 1.0' in lines
+    assert 'spank_qrmi_qpu_withheld_licenses{license="qpu_a",qpu="a"} 2.0' in lines
+    assert 'spank_qrmi_qpu_call_seconds{qpu="a"} 0.0' in lines
+    # A round that failed is told too: all is unknown.
+    node.seen = Round(failure="no configuration")
+    node.run("--once", f"--metrics={path}")
+    text = path.read_text()
+    assert 'spank_qrmi_qpu_state{qpu="a",state="unknown"} 1.0' in text
+    assert "spank_qrmi_qpu_call_seconds{" not in text
+
+
+def test_metrics_are_served(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the command ends."""
+    with reserved_ports(1) as [port]:
+        url = f"http://127.0.0.1:{port}/metrics"
+        served: list[str] = []
+
+        def ask_and_look(self: Monitor) -> int:
+            self.do_round()
+            served.append(httpx.get(url, trust_env=False).text)
+            return 0
+
+        monkeypatch.setattr(Monitor, "run", ask_and_look)
+        node.see(a=PAUSED)
+        assert node.run("--licenses=none", f"--metrics-listen=127.0.0.1:{port}")[0] == 0
+        assert 'spank_qrmi_qpu_state{qpu="a",state="paused"} 1.0' in served[0]
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(url, trust_env=False)
+
+
 def test_lines_of_slurm_conf(node: Node, scontrol: FakeScontrol) -> None:
     node.see(a=ONLINE, b_1=QpuStatus(QpuState.OFFLINE, total_slots=3), c=QpuStatus(ONLINE.state))
     assert node.run("--print-licenses") == (
@@ -225,7 +270,13 @@ def test_nothing_to_print(node: Node, seen: Round) -> None:
     assert (status, "no configuration" in line or "no usable QPU" in line) == (1, True)
 
 
-@pytest.mark.parametrize("option", ["--interval=0", "--grace=x", "--licenses=files", "--once=1"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("--interval=0", "--grace=x", "--licenses=files", "--once=1"),
+        *("--metrics-listen=0.0.0.0:9321", "--metrics-listen=9321"),
+    ],
+)
 def test_options_that_cannot_be(node: Node, option: str) -> None:
     with pytest.raises(SystemExit):
         node.run(option)
