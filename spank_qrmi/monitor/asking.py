@@ -6,17 +6,19 @@ others is not known here.
 """
 
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 
-from spank_qrmi.at_once import do_at_once
+from spank_qrmi.at_once import begin, do_at_once
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Settings
+from spank_qrmi.configuration.access import AllowedIds, allowed_ids
 from spank_qrmi.configuration.node_variables import check_certificates, with_file_variables
 from spank_qrmi.configuration.qrmi_config import Config, Resource, load_config
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments
 from spank_qrmi.configuration.secret_files import read_secrets
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import AcquisitionError, QrmiError
+from spank_qrmi.errors import AcquisitionError, NameServiceError, QrmiError
 from spank_qrmi.job.environment import collect_variables
 from spank_qrmi.monitor.observations import Observation
 from spank_qrmi.network.calls import Services
@@ -25,6 +27,7 @@ from spank_qrmi.redaction import Redactor
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.status import QpuState, QpuStatus
 from spank_qrmi.trust.files import warn_or_refuse
+from spank_qrmi.trust.name_service import NameService
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,7 @@ def ask_all(
     resources = list(config.resources.values())
     tokens = TokenCache(arguments.state_directory, redactor.add)
     seconds_of: dict[str, float] = {}
+    allowed = begin(lambda: _allowed_ids(resources, deadline))
     try:
         network.open(
             [arguments.node_variables],
@@ -71,10 +75,13 @@ def ask_all(
             tell=lambda each, _, taken: seconds_of.update({each.name: taken}),
         )
     return [
-        _shown(
-            outcome if isinstance(outcome, Observation) else _unanswered(resource, outcome),
-            seconds_of.get(resource.name, 0.0),
-            redactor,
+        _with_ids(
+            _shown(
+                outcome if isinstance(outcome, Observation) else _unanswered(resource, outcome),
+                seconds_of.get(resource.name, 0.0),
+                redactor,
+            ),
+            allowed().get(resource.name),
         )
         for resource, outcome in zip(resources, outcomes, strict=True)
     ]
@@ -87,6 +94,33 @@ def _read_config(arguments: PluginArguments, redactor: Redactor) -> Config:
     for _, problem in config.problems:
         log.error("%s", problem)
     return config
+
+
+def _allowed_ids(resources: Iterable[Resource], deadline: Deadline) -> dict[str, AllowedIds]:
+    """Return whom QPUs let in, of those that are not for every user.
+
+    Where this node does not know it all, nothing is told: a job's own node refuses whom it must.
+    """
+    names = NameService(deadline)
+    found: dict[str, AllowedIds] = {}
+    for resource in resources:
+        try:
+            allowed = allowed_ids(resource.access, names)
+        except NameServiceError as error:
+            log.warning("name(%s): who may use it is not published: %s", resource.name, error)
+        else:
+            if allowed is not None and allowed.is_complete:
+                found[resource.name] = allowed
+            elif allowed is not None:
+                unknown = "this node does not know all of its users and groups"
+                log.warning("name(%s): who may use it is not published: %s", resource.name, unknown)
+    return found
+
+
+def _with_ids(seen: Observation, allowed: AllowedIds | None) -> Observation:
+    if allowed is None:
+        return seen
+    return replace(seen, uids=tuple(sorted(allowed.uids)), gids=tuple(sorted(allowed.gids)))
 
 
 def _observe(

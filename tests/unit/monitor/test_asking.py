@@ -10,7 +10,13 @@ import pytest
 
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import AcquisitionError, ConfigError, QrmiError, ServiceError
+from spank_qrmi.errors import (
+    AcquisitionError,
+    ConfigError,
+    NameServiceError,
+    QrmiError,
+    ServiceError,
+)
 from spank_qrmi.monitor import asking
 from spank_qrmi.monitor.asking import ask_all
 from spank_qrmi.monitor.observations import Observation
@@ -174,6 +180,43 @@ def test_network_that_cannot_be_used_leaves_all_unknown(
         (QpuState.UNKNOWN, "cannot give up root")
     ] * 2
     assert vendor.events == []
+
+
+def test_who_may_use_it_is_told_where_this_node_knows_all(
+    site: Site, vendor: FakeVendor, lines: list[str]
+) -> None:
+    site.write(
+        entry("all"),
+        entry("users") | {"users": ["root", "12345"]},
+        entry("groups") | {"groups": ["root"], "accounts": ["physics"]},
+        entry("unknown") | {"users": ["root", "no-such-user-here"]},
+        entry("accounts") | {"accounts": ["physics"]},
+    )
+    seen = site.ask()
+    assert {name: (each.uids, each.gids) for name, each in seen.items()} == {
+        "all": (None, None),
+        "users": ((0, 12345), ()),
+        "groups": ((), (0,)),
+        "unknown": (None, None),
+        "accounts": (None, None),
+    }
+    assert [line for line in lines if "not published" in line] == [
+        "name(unknown): who may use it is not published: this node does not know all of its users "
+        "and groups"
+    ]
+
+
+def test_name_service_that_does_not_answer_keeps_nothing(
+    site: Site, vendor: FakeVendor, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(access: object, names: object) -> None:
+        raise NameServiceError("no answer in time")
+
+    monkeypatch.setattr(asking, "allowed_ids", fail)
+    site.write(entry("a") | {"users": ["root"]})
+    seen = site.ask()["a"]
+    assert (seen.status.state, seen.uids, seen.gids) == (QpuState.ONLINE, None, None)
+    assert lines[-1].endswith("name(a): who may use it is not published: no answer in time")
 
 
 def test_every_fact_of_a_status_is_kept(
