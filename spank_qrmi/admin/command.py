@@ -118,7 +118,12 @@ def _add_journal_commands(commands: "argparse._SubParsersAction[argparse.Argumen
         metavar="USER",
     )
     release.set_defaults(run=_release)
-    for each in (status, metrics, release):
+    tokens = commands.add_parser("tokens", help="show the access tokens that jobs here share")
+    dropped = tokens.add_mutually_exclusive_group()
+    dropped.add_argument("--drop", metavar="NAME", help="forget the token of this QPU's login")
+    dropped.add_argument("--all", action="store_true", help="forget all tokens")
+    tokens.set_defaults(run=_tokens, worker_user=None)
+    for each in (status, metrics, release, tokens):
         each.add_argument(STATE_DIRECTORY.name, type=_absolute, metavar="DIR")
         each.add_argument(
             "--plugstack",
@@ -256,6 +261,12 @@ def _metrics(options: argparse.Namespace) -> None:
     from spank_qrmi.admin import held  # noqa: PLC0415 (as in _uninstall)
 
     held.tell_metrics(options)
+
+
+def _tokens(options: argparse.Namespace) -> None:
+    from spank_qrmi.admin import held  # noqa: PLC0415 (as in _uninstall)
+
+    held.tell_tokens(options)
 
 
 def _release(options: argparse.Namespace) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`spank-qrmi status`, `metrics` and `release`: what the jobs of this node hold."""
+"""`spank-qrmi status`, `metrics`, `tokens` and `release`: what the jobs of this node hold."""
 
 import argparse
 import contextlib
@@ -13,6 +13,7 @@ import orjson
 
 from spank_qrmi.admin import inventory
 from spank_qrmi.admin.node_metrics import metrics_of_node
+from spank_qrmi.admin.node_tokens import NodeTokens
 from spank_qrmi.configuration.common_plugstack import CommonArguments
 from spank_qrmi.configuration.qrmi_plugstack import find_arguments
 from spank_qrmi.deadline import Deadline
@@ -21,6 +22,7 @@ from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.job.step import open_network
 from spank_qrmi.monitor.exposition import text_of
 from spank_qrmi.network.worker_side import Network
+from spank_qrmi.redaction import printable
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import in_fair_order, is_being_acquired, is_due, select_orphans
 from spank_qrmi.trust import privileges
@@ -49,6 +51,18 @@ def tell_metrics(options: argparse.Namespace) -> None:
         sys.stdout.write(text.decode())
     else:
         write_public_file(options.file, text)
+
+
+def tell_tokens(options: argparse.Namespace) -> None:
+    """Print which access tokens jobs share, or what became of dropping some; raise as above."""
+    _journal(options)
+    tokens = NodeTokens(options.node, options.plugstack)
+    if options.all:
+        lines = [tokens.drop_all()]
+    else:
+        lines = tokens.lines() if options.drop is None else [tokens.drop(options.drop)]
+    for line in lines:
+        sys.stdout.write(f"{printable(line)}\n")
 
 
 def release(options: argparse.Namespace) -> int:

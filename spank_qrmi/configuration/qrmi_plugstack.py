@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 
 from spank_qrmi.configuration import common_plugstack as common
-from spank_qrmi.configuration.slurm_files import find_plugstack, find_slurm_conf, read_plugstack
+from spank_qrmi.configuration.slurm_files import plugstack_of_node, read_plugstack
 from spank_qrmi.errors import ArgumentError
 
 LIBRARY = "spank_qrmi.so"
@@ -112,8 +112,7 @@ def find_catalog() -> str | None:
 
 def _arguments_of_line(plugstack: Path | None) -> Sequence[str] | None:
     """Return the arguments of the line that counts, None if no line loads the plugin."""
-    slurm_conf = find_slurm_conf()
-    path = plugstack or (find_plugstack(slurm_conf) if slurm_conf else None)
+    path = plugstack_of_node(plugstack)
     lines = read_plugstack(path) if path else []
     arguments = [line.arguments for line in lines if line.library == LIBRARY]
     return next(filter(_has_configuration, arguments), arguments[0] if arguments else None)

@@ -93,6 +93,15 @@ def find_plugstack(slurm_conf: Path, root: Path = Path("/")) -> Path:
     return _below(root, slurm_conf.parent, named or "plugstack.conf")
 
 
+def plugstack_of_node(named: Path | None = None) -> Path | None:
+    """Return the plugstack.conf of this node, or the one that is named; raise ConfigError.
+
+    None where there is no slurm.conf to lead to one.
+    """
+    slurm_conf = find_slurm_conf()
+    return named or (find_plugstack(slurm_conf) if slurm_conf else None)
+
+
 def read_plugstacks(root: Path) -> list[PluginLine]:
     """Return the plugins' lines of every plugstack.conf that a Slurm below `root` may read."""
     paths = dict.fromkeys(find_plugstack(each, root).resolve() for each in _slurm_confs(root))

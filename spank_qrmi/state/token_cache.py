@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -111,8 +111,36 @@ class TokenCache:
     def ages_in_seconds(self) -> list[int]:
         """Return how old each token is that may still be used."""
         with self._tolerate("tokens are not looked at"), self._folder() as directory:
-            return [token.age_seconds for token in self._read_all(directory)]
+            return [token.age_seconds for token in self._read_all(directory).values()]
         return []
+
+    def stored(self) -> dict[str, CachedToken]:
+        """Return the tokens that jobs would use now, by their logins' keys; raise ConfigError."""
+        with self._as_config_errors(), self._folder() as directory:
+            return self._read_all(directory)
+        return {}
+
+    def remove(self, keys: Collection[str] | None = None) -> int:
+        """Remove the tokens of these logins, or of all; return how many files that were.
+
+        Raises ConfigError if one of them stays.
+        """
+        with self._as_config_errors(), self._folder() as directory:
+            there = [key for key in _keys_in(directory) if keys is None or key in keys]
+            for key in there:
+                _remove(directory, key)
+            return len(there)
+        return 0
+
+    @contextlib.contextmanager
+    def _as_config_errors(self) -> Iterator[None]:
+        """Raise what is in the way as a ConfigError; a folder that is not there has no token."""
+        try:
+            yield
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise ConfigError(f"{self._directory}: {error.strerror}") from error
 
     def _folder(self, *, is_made: bool = False) -> AbstractContextManager[int]:
         return open_trusted_folder(self._state_directory, FOLDER_NAME, is_made=is_made)
@@ -161,11 +189,9 @@ class TokenCache:
             os.close(descriptor)
         return None
 
-    def _read_all(self, directory: int) -> list[CachedToken]:
-        tokens = [
-            self._read(directory, name) for name in filter(_KEY.fullmatch, os.listdir(directory))
-        ]
-        return [token for token in tokens if token is not None]
+    def _read_all(self, directory: int) -> dict[str, CachedToken]:
+        found = {key: self._read(directory, key) for key in _keys_in(directory)}
+        return {key: token for key, token in found.items() if token is not None}
 
     def _discard(self, directory: int, key: str, reason: str) -> None:
         log.warning("%s/%s: no token is taken from it: %s", self._directory, key, reason)
@@ -217,6 +243,10 @@ def _token_of(content: bytes) -> CachedToken | None:
     if not (is_of_this_boot and is_known_time):
         return None
     return CachedToken(token, int(until) - now, now - int(fetched))
+
+
+def _keys_in(directory: int) -> list[str]:
+    return sorted(filter(_KEY.fullmatch, os.listdir(directory)))
 
 
 def _now() -> int:

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`spank-qrmi tokens`: which QPUs a token is of, how old it is, and that it can be forgotten."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.admin import command as cli
+from spank_qrmi.clients.ibm import AppIdLogin, IamLogin
+from spank_qrmi.clients.tokens import Login
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.state import token_cache
+from spank_qrmi.state.token_cache import TokenCache
+
+TOKEN = "token-Kq83-do-not-show"
+API_KEY = "api-key-do-not-show"
+IAM = "https://iam.test"
+SHARED = IamLogin(IAM, API_KEY)
+REVOKED = IamLogin(IAM, "another-key-do-not-show")
+QRUN = AppIdLogin("https://da.test", "client", "secret-do-not-show")
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may see tokens")
+
+
+class Node:
+    """A node whose plugstack.conf, configuration and tokens lie in one folder."""
+
+    def __init__(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.plugstack = folder / "plugstack.conf"
+        self._capsys = capsys
+        self._state = folder / "state"
+        self._monkeypatch = monkeypatch
+        self._config = folder / "qrmi_config.json"
+        self._credentials = folder / "qrun.json"
+        for path in (self._config, self._credentials):
+            path.touch(mode=0o600)
+        resources = [
+            *(entry(name) for name in ("ibm_a", "ibm_b")),
+            {"name": "ibm_users", "type": "qiskit-runtime-service", "environment": {}},
+            {"name": "aspen", "type": "oqtopus", "environment": {}},
+        ]
+        self._config.write_text(json.dumps({"resources": resources}))
+        self._credentials.write_text(json.dumps(QRUN_CREDENTIALS))
+        self.plugstack.write_text(
+            f"optional spank_qrmi.so {self._config} --state-dir={self._state}\n"
+            f"optional spank_ibm_qrun.so --credentials={self._credentials}\n"
+        )
+
+    def keep(self, login: Login, age_seconds: int = 0) -> None:
+        now = token_cache._now()
+        with self._monkeypatch.context() as patch:
+            patch.setattr(token_cache, "_now", lambda: now - age_seconds)
+            TokenCache(self._state).store(TokenCache.key_of(login), TOKEN, 3600)
+
+    def keeps(self, login: Login) -> bool:
+        """Return whether a job would not ask anew."""
+        with TokenCache(self._state).turn(TokenCache.key_of(login), Deadline(0)) as token:
+            return token is not None
+
+    def tokens(self, *arguments: str) -> tuple[int, list[str]]:
+        status = cli.main(["tokens", f"--plugstack={self.plugstack}", *arguments])
+        printed = self._capsys.readouterr()
+        assert "do-not-show" not in printed.out + printed.err
+        return status, [*printed.out.splitlines(), *printed.err.splitlines()]
+
+
+def entry(name: str) -> dict[str, object]:
+    values = {
+        # Another spelling of the same login.
+        "ENDPOINT": f"https://{name}.test/",
+        "IAM_ENDPOINT": f"{IAM}/",
+        "IAM_APIKEY": f" {API_KEY}",
+        "SERVICE_CRN": "crn-do-not-show",
+    }
+    environment = {f"QRMI_IBM_QRS_{key}": value for key, value in values.items()}
+    return {"name": name, "type": "qiskit-runtime-service", "environment": environment}
+
+
+QRUN_CREDENTIALS = {
+    "APPID_CLIENT_ID": QRUN.client_id,
+    "APPID_SECRET": QRUN.secret,
+    "DAAPI_ENDPOINT": QRUN.service_url,
+    "AWS_ACCESS_KEY_ID": "id",
+    "AWS_SECRET_ACCESS_KEY": "key",
+    "S3_ENDPOINT": "https://s3.test",
+    "S3_BUCKET": "bucket",
+    "S3_REGION": "region",
+}
+
+
+@pytest.fixture
+def node(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Node:
+    monkeypatch.setenv("SLURM_CONF", os.devnull)
+    return Node(tmp_path, capsys, monkeypatch)
+
+
+def test_no_token_is_kept(node: Node) -> None:
+    assert node.tokens() == (0, ["no access token is kept on this node"])
+    assert node.tokens("--all") == (0, ["dropped 0: the next jobs ask anew"])
+    assert node.tokens("--drop=ibm_a") == (0, ["ibm_a: no access token is kept"])
+
+
+def test_age_and_qpus_are_shown_youngest_first(node: Node) -> None:
+    node.keep(REVOKED, 1800)
+    node.keep(SHARED, 60)
+    node.keep(QRUN)
+    status, [headings, *rows] = node.tokens()
+    assert (status, headings) == (0, "AGE       USED FOR  QPUS")
+    assert [row.split(maxsplit=4)[:3:2] for row in rows[1:]] == [["1", "59"], ["30", "30"]]
+    assert [row.split("  ")[-1].strip() for row in rows] == [
+        "the command qrun",
+        "ibm_a, ibm_b",
+        "none that is configured now",
+    ]
+
+
+def test_dropped_token_is_asked_for_anew(node: Node) -> None:
+    node.keep(SHARED)
+    node.keep(REVOKED)
+    dropped = (0, ["dropped: the next job asks anew for ibm_a, ibm_b"])
+    assert node.tokens("--drop=ibm_b") == dropped
+    assert [node.keeps(SHARED), node.keeps(REVOKED)] == [False, True]
+    node.keep(SHARED)
+    assert node.tokens("--all") == (0, ["dropped 2: the next jobs ask anew"])
+    assert [node.keeps(SHARED), node.keeps(REVOKED)] == [False, False]
+
+
+def test_name_without_a_login_of_the_sites_is_told(node: Node) -> None:
+    for name in ("ibm_users", "aspen", "nobody"):
+        status, [line] = node.tokens(f"--drop={name}")
+        assert (status, line) == (
+            1,
+            f"spank-qrmi: {name}: no QPU of this name has a login whose tokens are kept; those "
+            "that have: ibm_a, ibm_b, the command qrun",
+        )
+
+
+def test_all_are_dropped_although_nothing_can_be_read_of_the_qpus(
+    node: Node, tmp_path: Path
+) -> None:
+    node.keep(SHARED)
+    (tmp_path / "qrmi_config.json").write_text("{")
+    assert node.tokens()[0] == 1
+    assert node.tokens("--all") == (0, ["dropped 1: the next jobs ask anew"])
+
+
+def test_folder_that_others_can_write_is_not_believed(node: Node, tmp_path: Path) -> None:
+    node.keep(SHARED)
+    (tmp_path / "state" / "tokens").chmod(0o777)
+    for arguments in ([], ["--all"], ["--drop=ibm_a"]):
+        status, [line] = node.tokens(*arguments)
+        assert status == 1
+        assert "must be writable by its owner alone" in line
