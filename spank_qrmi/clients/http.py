@@ -16,6 +16,8 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import timezone
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, TypedDict
@@ -126,7 +128,9 @@ class HttpClient:
     No call returns later than the deadline, but for LATE_RESPONSE_SECONDS; none takes longer than
     `request_seconds`, its retries included, and no try longer than `try_seconds`. Proxies and
     certificates come from the process environment (http_proxy, https_proxy, all_proxy, no_proxy,
-    SSL_CERT_FILE, SSL_CERT_DIR), unless `open_with` names others.
+    SSL_CERT_FILE, SSL_CERT_DIR), unless `open_with` names others. `clock_offsets` are the seconds
+    by which this node's clock was ahead of each service's, by its host and port: what the header
+    Date of its last response tells (RFC 9110, 6.6.1).
     """
 
     def __init__(
@@ -144,6 +148,7 @@ class HttpClient:
         self._client = None if transport is None else _new_client(transport=transport)
         self._advice = ""
         self._opening = threading.Lock()
+        self.clock_offsets: dict[str, float] = {}
 
     def __enter__(self) -> "HttpClient":
         return self
@@ -236,10 +241,19 @@ class HttpClient:
         log.debug("%s %s: %s, %d ms", request.method, place, status, milliseconds)
         if isinstance(outcome, ServiceError):
             raise outcome
+        self._note_clock(request.authority, outcome)
         failure = status_failure(outcome, is_repeatable=request.is_repeatable)
         if failure is not None and outcome.status not in judged:
             raise failure
         return outcome
+
+    def _note_clock(self, authority: str, response: Response) -> None:
+        # A date may be missing, or be any text.
+        with suppress(LookupError, TypeError, ValueError, OverflowError):
+            told = parsedate_to_datetime(response.headers["date"])
+            if told.tzinfo is None:
+                told = told.replace(tzinfo=timezone.utc)
+            self.clock_offsets[authority] = time.time() - told.timestamp()
 
     def _outcome_within(self, request: HttpRequest, seconds: float) -> Response | ServiceError:
         """Return what became of one attempt, or that nothing did within `seconds`.

@@ -19,6 +19,8 @@ from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.errors import ProtocolError, ServiceError
 from spank_qrmi.network.messages import (
     NONSENSE,
+    clock_fields,
+    clock_from_fields,
     parse_acquisition_token,
     status_fields,
     status_from_fields,
@@ -48,6 +50,7 @@ class Call(str, Enum):
     RELEASE = "release"
     REMOVE = "remove"
     LIST = "list"
+    CLOCK = "clock"
 
 
 def _log_in(exchange: Exchange, subject: Subject) -> None:
@@ -65,6 +68,8 @@ CALLS: Mapping[Call, Callable[..., list[str] | None]] = {
     ),
     Call.REMOVE: lambda exchange, system, job_id: ["1"] if system.remove(exchange, job_id) else [],
     Call.LIST: lambda exchange, system, share: sorted(system.job_ids(exchange, float(share))),
+    # Told by what was asked before: this asks nothing.
+    Call.CLOCK: lambda exchange, _: clock_fields(dict(exchange.http.clock_offsets)),
 }
 """What each call does with what it is about and its fields; gives the fields of the result."""
 
@@ -81,6 +86,17 @@ class ResourceCalls:
 
     hold: Hold | None
     ask: Ask = field(repr=False)
+
+    def log_in(self) -> None:
+        """Have an access token fetched, if requests need one and there is none yet."""
+        self.ask(Call.LOG_IN)
+
+    def clock_offsets(self) -> dict[str, int]:
+        """Return for each service that has answered by how many seconds our clock is ahead."""
+        try:
+            return clock_from_fields(self.ask(Call.CLOCK))
+        except ProtocolError:
+            raise ServiceError(NONSENSE) from None
 
     def check_accessible(self) -> None:
         """Ask whether jobs can run there now."""

@@ -78,6 +78,9 @@ class Report(str, Enum):
     FAILED = "failed"
 
 
+# As many digits as `require_number` takes.
+_MOST_CLOCK_SECONDS = 999_999_999
+
 Receive = Callable[[int], bytes]
 """Returns at most so many bytes, b"" at the end of the stream."""
 
@@ -199,6 +202,29 @@ def status_from_fields(fields: Sequence[str]) -> QpuStatus:
         )
     except ValueError as failure:
         raise ProtocolError("a message tells no status") from failure
+
+
+def clock_fields(offsets: Mapping[str, float]) -> list[str]:
+    """Return host and port of each service in turn with how far our clock is ahead, in seconds."""
+    return pairs_to_fields(
+        {
+            host: str(round(max(-_MOST_CLOCK_SECONDS, min(seconds, _MOST_CLOCK_SECONDS))))
+            for host, seconds in offsets.items()
+        }
+    )
+
+
+def clock_from_fields(fields: Sequence[str]) -> dict[str, int]:
+    """Return what `clock_fields` was given; raise ProtocolError if they tell no seconds."""
+    try:
+        return {
+            printable(host[:MAX_TEXT_LENGTH]): -require_number(text[1:])
+            if text.startswith("-")
+            else require_number(text)
+            for host, text in fields_to_pairs(fields).items()
+        }
+    except ValueError as failure:
+        raise ProtocolError("a message tells no clock") from failure
 
 
 def parse_acquisition_token(text: str) -> str:

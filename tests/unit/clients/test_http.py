@@ -402,3 +402,27 @@ def test_long_paths_are_shown_in_part() -> None:
     _, text = failure_at("http://h/%0a" + "b" * 500)
     assert text.startswith("http://h:80/%0abbb")
     assert len(text) < 400
+
+
+@pytest.mark.parametrize(
+    ("date", "offsets"),
+    [
+        ("Tue, 14 Nov 2023 22:13:20 GMT", {"api.test:443": 100.0}),
+        ("Tue, 14 Nov 2023 22:13:20 -0000", {"api.test:443": 100.0}),
+        ("Tue, 14 Nov 2023 23:15:30 +0100", {"api.test:443": -30.0}),
+        ("soon", {}),
+        ("Tue, 99 Nov 2023 99:99:99 GMT", {}),
+        ("Tue, 14 Nov 99999999999999999999 22:13:20 GMT", {}),
+        ("", {}),
+    ],
+)
+def test_clock_of_a_service_is_compared(
+    date: str, offsets: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1_700_000_100.0)
+    service = FakeService({"GET /path": reply(503, date=date)})
+    with service.http() as http:
+        client = http.within(RecordingDeadline())
+        with pytest.raises(ServiceError):
+            client.request("GET", "https://api.test/path", headers={}, is_repeatable=True)
+        assert http.clock_offsets == offsets

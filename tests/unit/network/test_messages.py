@@ -18,6 +18,8 @@ from spank_qrmi.network.messages import (
     MAX_TEXT_LENGTH,
     Order,
     Report,
+    clock_fields,
+    clock_from_fields,
     encode_frame,
     error_fields,
     error_from_fields,
@@ -146,3 +148,15 @@ def test_status_is_hostile_until_it_is_read() -> None:
 def test_what_tells_no_status(fields: list[str]) -> None:
     with pytest.raises(ProtocolError, match="a message tells no status"):
         status_from_fields(fields)
+
+
+def test_clock_comes_out_in_whole_seconds() -> None:
+    offsets = {"a.test:443": 0.4, "b.test:80": -61.2, "c.test:1": 1e12}
+    expected = {"a.test:443": 0, "b.test:80": -61, "c.test:1": 999_999_999}
+    assert clock_from_fields(clock_fields(offsets)) == expected
+
+
+@pytest.mark.parametrize("fields", [["a"], ["a", "x"], ["a", ""], ["a", "--1"], ["a", "1e3"]])
+def test_what_tells_no_clock_is_refused(fields: list[str]) -> None:
+    with pytest.raises(ProtocolError):
+        clock_from_fields(fields)
