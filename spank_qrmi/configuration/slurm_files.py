@@ -21,6 +21,12 @@ USUAL_FOLDERS = (
 )
 """Where slurm.conf may be without SLURM_CONF."""
 
+MODES = ("required", "optional")
+"""How a line of plugstack.conf begins that loads a plugin."""
+
+LONGEST_LINE_BYTES = 4095
+"""slurmd cuts a longer one of plugstack.conf in two."""
+
 _MOST_INCLUDES = 16
 _LONGEST_SECONDS = 65533
 _COMMENT = re.compile(r"(?<!\\)#.*")
@@ -42,6 +48,30 @@ class PluginLine:
     def library(self) -> str:
         """The plugin's file name."""
         return PurePath(self.path).name
+
+
+@dataclass(frozen=True)
+class TextLine:
+    """One line of plugstack.conf as it is written; it may hold secrets."""
+
+    file: Path
+    number: int
+    text: str = field(repr=False)
+
+    @property
+    def place(self) -> str:
+        """Its file and number."""
+        return f"{self.file}:{self.number}"
+
+    @property
+    def words(self) -> list[str]:
+        """What slurmd makes of it: a comment begins anywhere, even in a word."""
+        return self.text.partition("#")[0].split()
+
+    @property
+    def is_include(self) -> bool:
+        """Whether it names other files."""
+        return self.words[:1] == ["include"] and len(self.words) > 1
 
 
 def find_slurm_conf() -> Path | None:
@@ -113,20 +143,37 @@ def read_plugstack(path: Path, root: Path = Path("/")) -> list[PluginLine]:
 
     A file that is not there is an empty one, to Slurm too; one that includes itself counts once.
     """
-    lines = _plugin_lines(path, root, _MOST_INCLUDES) if path.exists() else ()
+    lines = [
+        PluginLine(line.place, mode == "required", library, tuple(arguments))
+        for line in walk_plugstack(path, root)
+        for mode, library, *arguments in [line.words]
+        if mode in MODES
+    ]
     return list(dict.fromkeys(lines))
 
 
-def _plugin_lines(path: Path, root: Path, includes_left: int) -> Iterator[PluginLine]:
-    for number, line in enumerate(_read(path).splitlines(), start=1):
-        # Anywhere, even in a word; nothing escapes it.
-        words = line.partition("#")[0].split()
-        match words:
-            case ["include", pattern, *_] if includes_left:
-                for included in _files_like(_below(root, path.absolute().parent, pattern)):
-                    yield from _plugin_lines(included, root, includes_left - 1)
-            case ["required" | "optional" as mode, library, *arguments]:
-                yield PluginLine(f"{path}:{number}", mode == "required", library, tuple(arguments))
+def walk_plugstack(path: Path, root: Path = Path("/")) -> Iterator[TextLine]:
+    """Yield every line of two words or more, as slurmd comes by it; raise ConfigError.
+
+    The lines of an included file follow the one that includes it.
+    """
+    if path.exists():
+        yield from _walk(path, root, _MOST_INCLUDES)
+
+
+def _walk(path: Path, root: Path, includes_left: int) -> Iterator[TextLine]:
+    for number, text in enumerate(_read(path).splitlines(), start=1):
+        line = TextLine(path, number, text)
+        if len(line.words) > 1:
+            yield line
+        if line.is_include and includes_left:
+            for included in included_files(line, root):
+                yield from _walk(included, root, includes_left - 1)
+
+
+def included_files(line: TextLine, root: Path = Path("/")) -> list[Path]:
+    """Return the files that an `include` names."""
+    return _files_like(_below(root, line.file.absolute().parent, line.words[1]))
 
 
 def _below(root: Path, folder: Path, name: str) -> Path:
