@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         either.add_argument(
             "--root", type=_absolute, default=Path("/"), help="work below this folder instead"
         )
+    _add_check_command(commands)
     _add_journal_commands(commands)
     _add_qpus_command(commands)
     _add_monitor_command(commands)
@@ -88,6 +89,32 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("arguments", nargs="*")
     simulate.set_defaults(run=_become_simulator)
     return parser
+
+
+def _add_check_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    check = commands.add_parser("check", help="look whether QPU jobs will work on this node")
+    check.add_argument("names", nargs="*", metavar="NAME", help="these QPUs alone")
+    check.add_argument("--offline", action="store_true", help="ask no service")
+    check.add_argument("--json", action="store_true", help="for programs")
+    check.add_argument("--plugstack", type=_absolute, metavar="FILE", help="another plugstack.conf")
+    check.add_argument("--config", type=_absolute, metavar="FILE", help="another qrmi_config.json")
+    check.add_argument(
+        "--acquire", action="store_true", help="acquire each QPU too, and release it, timed"
+    )
+    check.add_argument(
+        "--timeout",
+        type=_reader(parse_seconds),
+        default=30,
+        metavar="SECONDS",
+        help="for the services to answer",
+    )
+    check.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from spank_qrmi.admin import check_command  # noqa: PLC0415 (as in _uninstall)
+
+    return check_command.run(options)
 
 
 def _add_journal_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -16,8 +16,8 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from spank_qrmi.errors import QrmiError
+from spank_qrmi.trust.running_code import INTERPRETER_LINK
 
-INTERPRETER_LINK = "spank_qrmi.python"
 # Units and packages call it in sbin, which users need not have in their PATH.
 _COMMANDS = (("bin", "qrun"), ("bin", "spank-qrmi"), ("sbin", "spank-qrmi"))
 

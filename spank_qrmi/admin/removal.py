@@ -4,11 +4,12 @@
 import os
 from pathlib import Path
 
-from spank_qrmi.admin.installation import INTERPRETER_LINK, interpreter_below
+from spank_qrmi.admin.installation import interpreter_below
 from spank_qrmi.configuration import qrmi_plugstack, qrun_plugstack
 from spank_qrmi.configuration.common_plugstack import DEFAULT_STATE_DIRECTORY, STATE_DIRECTORY
 from spank_qrmi.configuration.slurm_files import PluginLine, read_plugstacks
 from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.trust.running_code import INTERPRETER_LINK
 
 _LIBRARIES = (qrmi_plugstack.LIBRARY, qrun_plugstack.LIBRARY)
 

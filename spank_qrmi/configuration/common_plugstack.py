@@ -22,6 +22,9 @@ MAX_COUNT = 10000
 DEFAULT_STATE_DIRECTORY = "/var/lib/spank_qrmi"
 """What the node keeps for itself: the journal, and access tokens."""
 
+DEFAULT_WORKER_SERVER = "/run/spank_qrmi/worker.socket"
+"""Where the plugin asks for workers that are ready (plugin/question.pxd)."""
+
 Parse = Callable[[str, str], object]
 """Makes a value of an option's name and text; raises ArgumentError."""
 
@@ -110,6 +113,16 @@ def parse_options(
         if found.key is not None:
             values[found.key] = value
     return node_variables, values
+
+
+def last_value(arguments: Sequence[str], name: str) -> str | None:
+    """Return the value that counts of an argument; None if it is not given."""
+    values = [
+        text
+        for each, sign, text in (word.partition("=") for word in arguments)
+        if sign and each == name
+    ]
+    return values[-1] if values else None
 
 
 def parse_absolute_path(option: str, text: str) -> str:

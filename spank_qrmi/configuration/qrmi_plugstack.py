@@ -19,6 +19,10 @@ from spank_qrmi.errors import ArgumentError
 
 LIBRARY = "spank_qrmi.so"
 
+DEFAULT_ACQUIRE_SECONDS = 120
+DEFAULT_RELEASE_SECONDS = 20
+"""What the plugin takes without `--acquire-timeout` and `--release-timeout`."""
+
 
 class LicenseCheck(str, Enum):
     """What becomes of a QPU whose licence the job does not hold."""
@@ -81,7 +85,7 @@ OPTIONS = (
 def parse_arguments(arguments: Sequence[str]) -> PluginArguments:
     """Return the checked arguments; raise ArgumentError naming the one that cannot be used."""
     with common.name_line_of(LIBRARY):
-        if not _has_configuration(arguments):
+        if not has_configuration(arguments):
             raise ArgumentError("the path of qrmi_config.json must be the first argument")
         config_path = common.parse_absolute_path("the first argument", arguments[0])
         node_variables, values = common.parse_options(arguments[1:], OPTIONS)
@@ -115,8 +119,9 @@ def _arguments_of_line(plugstack: Path | None) -> Sequence[str] | None:
     path = plugstack_of_node(plugstack)
     lines = read_plugstack(path) if path else []
     arguments = [line.arguments for line in lines if line.library == LIBRARY]
-    return next(filter(_has_configuration, arguments), arguments[0] if arguments else None)
+    return next(filter(has_configuration, arguments), arguments[0] if arguments else None)
 
 
-def _has_configuration(arguments: Sequence[str]) -> bool:
+def has_configuration(arguments: Sequence[str]) -> bool:
+    """Return whether a line says where qrmi_config.json is."""
     return bool(arguments) and not arguments[0].startswith("--")

@@ -14,6 +14,9 @@ from spank_qrmi.errors import ArgumentError
 
 LIBRARY = "spank_ibm_qrun.so"
 
+DEFAULT_CLEANUP_SECONDS = 20
+"""What the plugin takes without `--cleanup-timeout`."""
+
 _CREDENTIALS = "--credentials"
 _CREDENTIALS_EXPOSED = (
     "plugstack.conf holds credentials, and all users' commands read it: move them to a file with "

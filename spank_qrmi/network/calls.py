@@ -87,10 +87,6 @@ class ResourceCalls:
     hold: Hold | None
     ask: Ask = field(repr=False)
 
-    def log_in(self) -> None:
-        """Have an access token fetched, if requests need one and there is none yet."""
-        self.ask(Call.LOG_IN)
-
     def clock_offsets(self) -> dict[str, int]:
         """Return for each service that has answered by how many seconds our clock is ahead."""
         try:

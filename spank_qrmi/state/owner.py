@@ -56,6 +56,12 @@ def is_gone(owner: Owner) -> bool:
     return is_visible and _started_ticks(owner.pid) != max(1, owner.started_ticks)
 
 
+def is_unknowable(owner: Owner) -> bool:
+    """Return whether nobody here can tell before the next boot whether the process has ended."""
+    is_of_this_boot = not is_elsewhere(owner) and boot_id() in {owner.boot_id, ""}
+    return is_of_this_boot and owner.pid_namespace != _pid_namespace()
+
+
 def _host() -> str:
     return os.uname().nodename
 

@@ -7,6 +7,9 @@ import sys
 from spank_qrmi.errors import UntrustedPathError
 from spank_qrmi.trust.paths import trouble_at, trouble_with
 
+INTERPRETER_LINK = "spank_qrmi.python"
+"""Beside the plugins: its text is the interpreter of their workers."""
+
 
 def refuse_untrusted_code() -> None:
     """Raise UntrustedPathError if others than root could change what is, or will be, imported.

@@ -12,7 +12,7 @@ import spank_qrmi_simulator
 PACKAGE = Path(spank_qrmi.__file__).parent
 # Each may import those that stand behind it, and the modules beside them.
 FOLDERS = (
-    *("qrun", "admin", "monitor", "worker", "job", "network", "configuration", "state"),
+    *("qrun", "admin", "check", "monitor", "worker", "job", "network", "configuration", "state"),
     *("catalog", "clients", "trust"),
 )
 ROOT = ""

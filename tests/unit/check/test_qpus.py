@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each QPU is asked as a job would ask, within the time, and what is taken is given back."""
+
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from unittest.mock import patch
+
+import pytest
+
+from spank_qrmi.clients import http
+from spank_qrmi.errors import AcquisitionError, ReleaseError
+from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.owner import Owner
+from spank_qrmi_simulator.qrmi_config import site_config
+from spank_qrmi_simulator.site import Site
+from tests.unit.check.checked_node import CheckedNode, found, is_root, look
+from tests.unit.fake_vendor import TYPE, FakeVendor
+
+pytestmark = [
+    pytest.mark.skipif(not is_root(), reason="only root sees what jobs will meet"),
+    pytest.mark.usefixtures("no_settings_of_this_machine"),
+]
+QPU = "ibm_sherbrooke"
+
+
+def entry_at(base_url: str, name: str = QPU, **changes: str) -> dict[str, object]:
+    """Return the simulated site's entry of a QPU, with some variables changed."""
+    resources: list[dict[str, object]] = site_config(base_url)["resources"]  # type: ignore[assignment]
+    [found] = [each for each in resources if each["name"] == name]
+    environment: dict[str, str] = found["environment"]  # type: ignore[assignment]
+    added = {f"QRMI_IBM_QRS_{key}": value for key, value in changes.items()}
+    return {**found, "environment": {**environment, **added}}
+
+
+@pytest.fixture
+def _first_state(site: Site) -> None:
+    site.reset()
+
+
+@pytest.mark.usefixtures("_first_state")
+def test_qpu_that_can_be_used_is_right(
+    node: CheckedNode, base_url: str, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node.write_config(entry_at(base_url))
+    status, findings = look(capsys, is_offline=False)
+    assert (status, found(findings)) == (0, [])
+    assert [each["check"] for each in findings][-2:] == ["QPU", "clock"]
+    assert not site.sessions()
+    assert not (node.state / "tokens").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"IAM_APIKEY": "revoked"}, "refused the API key: .*check ibm_sherbrooke_.*IAM_APIKEY"),
+        ({"SERVICE_CRN": "crn:other"}, "answered 4.*ibm_sherbrooke_QRMI_IBM_QRS_SERVICE_CRN"),
+        ({"ENDPOINT": "{url}/runtime/api"}, "ibm_sherbrooke_QRMI_IBM_QRS_ENDPOINT"),
+        ({"ENDPOINT": "{tls}/runtime/api/v1"}, "cannot connect to https://"),
+        ({"IAM_ENDPOINT": "http://127.0.0.1:1"}, "cannot connect to http://127.0.0.1:1"),
+    ],
+)
+@pytest.mark.usefixtures("_first_state")
+def test_qpu_that_cannot_be_asked_is_wrong(
+    node: CheckedNode,
+    base_url: str,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, str],
+    text: str,
+) -> None:
+    tls = base_url.replace("http:", "https:")
+    texts = {key: value.format(url=base_url, tls=tls) for key, value in changes.items()}
+    node.write_config(entry_at(base_url, **texts))
+    # Connections that fail are tried again until then.
+    status, findings = look(capsys, "--timeout=1", is_offline=False)
+    [told] = [each for each in findings if each["check"] == "QPU"]
+    assert (status, told["verdict"]) == (2, "wrong")
+    assert told["text"].startswith(f"{QPU}: ")
+    assert re.search(text, told["text"]), told["text"]
+
+
+@pytest.mark.usefixtures("_first_state")
+def test_qpu_that_is_paused_is_doubtful(
+    node: CheckedNode, base_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node.write_config(entry_at(base_url, "ibm_paused"))
+    status, findings = look(capsys, is_offline=False)
+    assert (status, found(findings)) == (
+        1,
+        ["doubtful QPU: ibm_paused: not accessible: the backend is paused: simulated"],
+    )
+
+
+@pytest.fixture
+def deaf_url() -> Iterator[str]:
+    """An address where somebody listens who never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        yield f"http://127.0.0.1:{deaf.getsockname()[1]}"
+
+
+@pytest.mark.usefixtures("_first_state")
+def test_service_that_hangs_hangs_nothing(
+    node: CheckedNode, base_url: str, deaf_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hanging = {**entry_at(base_url, ENDPOINT=deaf_url), "name": "hanging"}
+    node.write_config(hanging, entry_at(base_url))
+    status, findings = look(capsys, "--timeout=2", is_offline=False)
+    by_name = {each["text"].partition(":")[0]: each["verdict"] for each in findings}
+    assert (status, by_name["hanging"], by_name[QPU]) == (2, "wrong", "right")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected", "text"),
+    [(-40, 1, "40 s behind"), (40, 1, "40 s ahead of"), (4000, 2, "4000 s ahead of")],
+)
+@pytest.mark.usefixtures("_first_state")
+def test_clock_that_is_wrong_is_found(
+    node: CheckedNode,
+    base_url: str,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    seconds: int,
+    expected: int,
+    text: str,
+) -> None:
+    node.write_config(entry_at(base_url))
+
+    class Clock:
+        monotonic = staticmethod(time.monotonic)
+
+        @staticmethod
+        def time() -> float:
+            # A Date has whole seconds.
+            return int(time.time()) + seconds
+
+    with patch.object(http, "time", Clock):
+        status, findings = look(capsys, is_offline=False)
+    [told] = [each["text"] for each in findings if each["check"] == "clock"]
+    assert status == expected
+    off = {text, text.replace(str(abs(seconds)), str(abs(seconds) - 1))}
+    off |= {text.replace(str(abs(seconds)), str(abs(seconds) + 1))}
+    assert any(each in told for each in off), told
+
+
+@pytest.mark.usefixtures("_first_state")
+def test_acquisition_is_given_back(
+    node: CheckedNode, base_url: str, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node.write_config(entry_at(base_url))
+    status, findings = look(capsys, "--acquire", is_offline=False)
+    [told] = [each["text"] for each in findings if each["check"] == "acquisition"]
+    assert status == 0
+    assert told.startswith(f"{QPU}: acquired in ")
+    [session] = site.sessions()
+    assert session.closed_at is not None
+    # If it were killed, that would be soon over even if nobody released it.
+    assert session.max_ttl_seconds <= 180
+    entries = [each for each in Journal(node.state).entries() if isinstance(each, Entry)]
+    assert not [each for each in entries if not each.is_told]
+
+
+FAKE = {"name": "fake_x", "type": TYPE, "environment": {"QRMI_KEY": "api-key-do-not-show"}}
+
+
+def acquire(
+    node: CheckedNode, vendor: FakeVendor, capsys: pytest.CaptureFixture[str]
+) -> tuple[str, list[str]]:
+    node.write_config(FAKE)
+    _, findings = look(capsys, "--acquire", is_offline=False)
+    [told] = [each for each in findings if each["check"] == "acquisition"]
+    return f"{told['verdict']} {told['text']}", vendor.events
+
+
+def test_acquisition_that_fails_is_told(
+    node: CheckedNode, vendor: FakeVendor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vendor.orders["acquire fake_x"] = AcquisitionError("the plan allows none")
+    told, events = acquire(node, vendor, capsys)
+    assert told.startswith("wrong fake_x: not acquired in ")
+    assert told.endswith(" s: the plan allows none")
+    assert "release token-fake_x" not in events
+
+
+def test_release_that_fails_is_told_and_stays_in_the_journal(
+    node: CheckedNode, vendor: FakeVendor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vendor.orders["release token-fake_x"] = ReleaseError("no answer")
+    told, _ = acquire(node, vendor, capsys)
+    assert told == "wrong fake_x: not released: no answer"
+    [held] = Journal(node.state).entries()
+    assert isinstance(held, Entry)
+    assert (held.job_id, held.resource_name, held.failure) == (0, "fake_x", "no answer")
+
+
+def test_entry_of_another_look_is_left_alone(
+    node: CheckedNode, vendor: FakeVendor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Entry(
+        *(0, 0, 0, 0, "fake_x", TYPE, {}),
+        token="token-of-another",
+        acquired_at=1_700_000_000,
+        owner=Owner(os.uname().nodename, "", 1, 2, 3),
+    )
+    with Journal(node.state).begin(other):
+        pass
+    told, events = acquire(node, vendor, capsys)
+    assert told.startswith("right fake_x: acquired in ")
+    assert "release token-of-another" not in events
+
+
+def test_what_a_kill_leaves_is_an_orphans(
+    node: CheckedNode, vendor: FakeVendor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The entry is there before the service is asked, of a step that ends with the command."""
+    seen: list[Entry] = []
+
+    def look_at_journal() -> None:
+        seen.extend(each for each in Journal(node.state).entries() if isinstance(each, Entry))
+
+    vendor.orders["acquire fake_x"] = look_at_journal
+    acquire(node, vendor, capsys)
+    [held] = seen
+    assert held.owner is not None
+    assert (held.owner.pid, held.token, held.needs_release) == (os.getpid(), None, True)
+
+
+def test_what_offers_no_more_is_asked_for_nothing(
+    node: CheckedNode, vendor: FakeVendor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vendor.orders["make fake_x"] = AcquisitionError("fake_x_QRMI_KEY must be another")
+    node.write_config(FAKE)
+    status, findings = look(capsys, is_offline=False)
+    assert status == 2
+    assert not [each for each in findings if each["check"] == "QPU"]
+    assert not vendor.events_of("check")
