@@ -36,6 +36,14 @@ class AcquisitionError(QrmiError):
     """A resource cannot be acquired."""
 
 
+class UnavailableError(AcquisitionError):
+    """A resource takes no jobs now, as its service says; nothing is wrong with the site."""
+
+
+class LimitError(AcquisitionError):
+    """A user holds, or has acquired, as much as a user may."""
+
+
 class ReleaseError(QrmiError):
     """An acquisition could not be released; it is still held."""
 

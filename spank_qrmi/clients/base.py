@@ -17,7 +17,7 @@ from uuid import uuid4
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.request import base_url, is_header_value
 from spank_qrmi.clients.tokens import Login, TokenSource
-from spank_qrmi.errors import AcquisitionError, QrmiError, ServiceError
+from spank_qrmi.errors import AcquisitionError, QrmiError, ServiceError, UnavailableError
 from spank_qrmi.status import QpuStatus
 
 log = logging.getLogger(__name__)
@@ -215,10 +215,10 @@ class Client(Protocol):
         return self.status(exchange)
 
     def check_accessible(self, exchange: Exchange) -> None:
-        """Ask whether jobs can run there now; raise AcquisitionError with the reason if not."""
+        """Ask whether jobs can run there now; raise UnavailableError with the reason if not."""
         status = self.status(exchange)
         if status.problem:
-            raise AcquisitionError(status.problem)
+            raise UnavailableError(status.problem)
         log.debug("name(%s): accessible: %s", self.resource_name, status.text or _NOTHING_MORE)
 
     @abstractmethod

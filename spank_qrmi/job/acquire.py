@@ -2,6 +2,7 @@
 """What a step that asks for QPUs gets, told in order: which, from whom, and what its user reads."""
 
 import logging
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,13 @@ from spank_qrmi.configuration.node_variables import with_file_variables
 from spank_qrmi.configuration.qrmi_config import Config, load_config
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import ArgumentError, JournalError, QrmiError
+from spank_qrmi.errors import (
+    ArgumentError,
+    JournalError,
+    LimitError,
+    QrmiError,
+    UnavailableError,
+)
 from spank_qrmi.job.acquirer import Acquired, Acquirer, Wanted
 from spank_qrmi.job.environment import (
     collect_variables,
@@ -25,7 +32,13 @@ from spank_qrmi.job.licenses import check_licenses
 from spank_qrmi.job.permissions import keep_permitted
 from spank_qrmi.job.release import release_entries
 from spank_qrmi.job.releaser import Releaser
-from spank_qrmi.job.resolution import Resolution, resolve_qpus, shown_names, split_names
+from spank_qrmi.job.resolution import (
+    MAX_SHOWN_NAMES,
+    Resolution,
+    resolve_qpus,
+    shown_names,
+    split_names,
+)
 from spank_qrmi.job.step import entries_of_step, names_by_reason, read_arguments
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request, Verdict
@@ -52,6 +65,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         answer.end(Verdict.FAIL)
         return
     journal = Journal(arguments.state_directory)
+    advice = _advice([])
     acquired: list[Acquired] = []
     failures: list[tuple[str, QrmiError]] = []
     try:
@@ -87,13 +101,15 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
             _give_back(request, journal, failures, answer, network)
             acquired = []
         messages = _failure_messages(failures, has_others=bool(acquired))
+        names = _names_to_check(failures, wanted, config)
+        advice = _advice(names) if names else ""
     # The rest goes on while it ends: the job waits for that too.
     network.end()
     conclusion = ""
     if deadline.is_cancelled():
         conclusion = "the job was ended while its QPUs were acquired"
     elif not acquired:
-        conclusion = _conclusion(request, arguments)
+        conclusion = "; ".join(filter(None, [_conclusion(request, arguments), advice]))
     for message in messages:
         answer.send_message(message)
     answer.send_variables(_variables_to_set(request, arguments, acquired))
@@ -202,6 +218,32 @@ def _failure_messages(failures: Sequence[tuple[str, QrmiError]], *, has_others: 
         consequence = f"; the job goes on without {without}" if has_others else ""
         messages.append(f"QPU {shown_names(names)}: {reason}{consequence}")
     return messages
+
+
+def _names_to_check(
+    failures: Sequence[tuple[str, QrmiError]], wanted: Sequence[Wanted], config: Config
+) -> list[str]:
+    """Return which QPUs an administrator can find something wrong with.
+
+    Not with those of which a user brings variables, or that are only busy.
+    """
+    known = {*config.resources, *(name for name, _ in config.problems)}
+    users = {
+        resource.name
+        for resource, variables in wanted
+        if variables.user or not resource.environment
+    }
+    return [
+        name
+        for name, error in failures
+        if name in known - users and not isinstance(error, LimitError | UnavailableError)
+    ]
+
+
+def _advice(names: Sequence[str]) -> str:
+    """Return how an administrator learns more, of these QPUs or of the node."""
+    command = shlex.join(["spank-qrmi", "check", *names[:MAX_SHOWN_NAMES]])
+    return f"{command}, as root on this node, says more"
 
 
 def _conclusion(request: Request, arguments: PluginArguments) -> str:

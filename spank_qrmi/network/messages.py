@@ -19,6 +19,7 @@ from spank_qrmi.errors import (
     QrmiError,
     ReleaseError,
     ServiceError,
+    UnavailableError,
     VariableError,
 )
 from spank_qrmi.numbers_in_text import parse_number
@@ -92,6 +93,7 @@ _ERRORS: Mapping[str, type[QrmiError]] = {
         AuthenticationError,
         ReleaseError,
         ServiceError,
+        UnavailableError,
         VariableError,
     )
 }

@@ -6,7 +6,7 @@ An entry is counted once it is on disk, so that jobs which start together cannot
 
 import threading
 
-from spank_qrmi.errors import AcquisitionError, JournalError
+from spank_qrmi.errors import AcquisitionError, JournalError, LimitError
 from spank_qrmi.state.journal import TOLD_PREFIX, Entry, Journal
 
 MOST_OF_USER = 128
@@ -32,7 +32,8 @@ class Quota:
     def check(self) -> None:
         """Return if the last entry was not one too many.
 
-        Raises AcquisitionError if it was, JournalError if the journal cannot be read.
+        Raises LimitError if it was the user's, AcquisitionError if the node's, JournalError if the
+        journal cannot be read.
         """
         with self._lock:
             names = [name for name in self._journal.names() if not name.startswith(TOLD_PREFIX)]
@@ -47,7 +48,7 @@ class Quota:
             self._known.update(new_names)
             self._count += sum(map(self._counts, self._journal.read(new_names)))
             if self._count > MOST_OF_USER:
-                raise AcquisitionError(
+                raise LimitError(
                     f"this node holds {MOST_OF_USER} acquisitions of yours at endpoints of your "
                     "own or whose release failed: wait until they are released, or ask the "
                     "administrator"

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import AcquisitionError
+from spank_qrmi.errors import AcquisitionError, LimitError
 from spank_qrmi.numbers_in_text import parse_number
 from spank_qrmi.state import locked_files
 from spank_qrmi.state.journal import Entry, Journal, utc_text
@@ -42,7 +42,7 @@ class UserLimits:
     ) -> Iterator[None]:
         """Let a user acquire once more; what is held for it (`is_held`) is to be begun meanwhile.
 
-        Raises AcquisitionError that says when to try again, or why nobody can tell.
+        Raises LimitError that says when to try again, AcquisitionError if nobody can tell.
         """
         with ExitStack() as opened:
             if self.most_held is not None or self.acquisitions_per_minute is not None:
@@ -72,10 +72,10 @@ class UserLimits:
                 return descriptor
             os.close(descriptor)
             if not deadline.wait(_PAUSE_SECONDS):
-                raise AcquisitionError("too many jobs of yours began at once here: try again now")
+                raise LimitError("too many jobs of yours began at once here: try again now")
 
     def _check_held(self, uid: int, journal: Journal) -> None:
-        """Raise AcquisitionError if the user holds as much as is allowed."""
+        """Raise LimitError if the user holds as much as is allowed."""
         now = time.time()
         # The service has ended by itself what could not be released until then.
         ends = [
@@ -88,13 +88,13 @@ class UserLimits:
         if self.most_held is not None and len(ends) >= self.most_held:
             end = ends[-self.most_held]
             latest = "" if end == float("inf") else f", at the latest at {utc_text(int(end))}"
-            raise AcquisitionError(
+            raise LimitError(
                 f"you hold as many sessions on this node as a user may ({self.most_held}): try "
                 f"again when one of your jobs has ended{latest}"
             )
 
     def _count_acquisition(self, descriptor: int) -> None:
-        """Note the acquisition; raise AcquisitionError if there were enough within a minute."""
+        """Note the acquisition; raise LimitError if there were enough within a minute."""
         most = self.acquisitions_per_minute
         if most is None:
             return
@@ -105,7 +105,7 @@ class UserLimits:
         times = sorted(each for each in numbers if each is not None)
         times = [each for each in times if now - _MINUTE_SECONDS < each <= now]
         if len(times) >= most:
-            raise AcquisitionError(
+            raise LimitError(
                 f"you have acquired as many QPUs on this node within a minute as a user may "
                 f"({most}): try again in {times[-most] + _MINUTE_SECONDS - now} s"
             )

@@ -21,8 +21,12 @@ REMEDY = "correct the line of spank_qrmi.so in plugstack.conf"
 in_both_modes = pytest.mark.parametrize("mode", MODES)
 
 
-def conclusion(names: str) -> str:
-    return f"--qpu={names}: no QPU could be acquired; the job does not start"
+def conclusion(names: str, advice: str = "") -> str:
+    return f"--qpu={names}: no QPU could be acquired; the job does not start{advice}"
+
+
+def advice(*names: str) -> str:
+    return f"; {' '.join(['spank-qrmi check', *names])}, as root on this node, says more"
 
 
 def assert_refused(product: Product, result: JobResult, *lines: str) -> None:
@@ -98,7 +102,7 @@ def test_wrong_key(product: Product, mode: str):
     assert line.startswith("QPU ibm_torino: ")
     assert "Provided API key could not be found." in line
     assert_refused(product, result, line, last)
-    assert last == conclusion("ibm_torino")
+    assert last == conclusion("ibm_torino", advice("ibm_torino"))
 
 
 @in_both_modes
@@ -112,7 +116,7 @@ def test_unreadable_configuration(product: Product, mode: str, name: str, troubl
 
     result = product.run_job("echo started", "--qpu=FRESNEL")
 
-    assert_refused(product, result, f"{config}: {trouble}", conclusion("FRESNEL"))
+    assert_refused(product, result, f"{config}: {trouble}", conclusion("FRESNEL", advice()))
 
 
 @in_both_modes
@@ -126,7 +130,7 @@ def test_broken_configuration(product: Product, mode: str):
     assert line.startswith(f"{config}: is not JSON: ")
     assert " at line 1 column 16; nothing in it can be used" in line
     assert_refused(product, result, line, last)
-    assert last == conclusion("FRESNEL")
+    assert last == conclusion("FRESNEL", advice())
 
 
 @in_both_modes
@@ -258,5 +262,5 @@ def test_secrets_that_others_can_read_under_strict_permissions(product: Product)
         product.run_job("true", "--qpu=FRESNEL"),
         f"{config}: holds secrets that others than its owner can read: chmod 600 {config}; "
         "--strict-permissions refuses it",
-        conclusion("FRESNEL"),
+        conclusion("FRESNEL", advice()),
     )

@@ -39,7 +39,10 @@ def fail_job(product: Product, qpu: str) -> str:
     result = product.run_job("echo started", f"--qpu={qpu}")
     assert (result.state, result.exit_code, result.stdout) == ("FAILED", "1:0", "")
     [reason, last] = readable_lines(result.stderr)
-    assert last == f"--qpu={qpu}: no QPU could be acquired; the job does not start"
+    assert last == (
+        f"--qpu={qpu}: no QPU could be acquired; the job does not start; spank-qrmi check {qpu}, "
+        "as root on this node, says more"
+    )
     assert reason.startswith(f"QPU {qpu}: ")
     return reason.removeprefix(f"QPU {qpu}: ")
 

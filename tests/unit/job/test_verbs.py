@@ -14,7 +14,14 @@ import pytest
 
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import AcquisitionError, JournalError, ReleaseError, ServiceError
+from spank_qrmi.errors import (
+    AcquisitionError,
+    JournalError,
+    LimitError,
+    ReleaseError,
+    ServiceError,
+    UnavailableError,
+)
 from spank_qrmi.job.release import UNCHANGED_SECONDS
 from spank_qrmi.network.calls import Services
 from spank_qrmi.protocol import Request, Verb
@@ -189,6 +196,10 @@ def test_unknown_name_is_logged_and_skipped(node: Node) -> None:
     assert answer.verdict == "run"
 
 
+def advice(*names: str) -> str:
+    return f"; {' '.join(['spank-qrmi check', *names])}, as root on this node, says more"
+
+
 @pytest.mark.parametrize(
     ("options", "conclusion"),
     [
@@ -208,17 +219,35 @@ def test_job_without_any_qpu(
     assert answer.messages == [
         "QPU a: not accessible",
         "QPU b: no answer",
-        f"--qpu=a,b: {conclusion}",
+        f"--qpu=a,b: {conclusion}{advice('a', 'b')}",
     ]
     assert answer.variables == [*COMMON, *lists("")]
     assert (answer.held, answer.verdict) == (0, "fail")
+
+
+@pytest.mark.parametrize(
+    ("error", "variables", "expected"),
+    [
+        (ServiceError("no answer"), {}, advice("a")),
+        (AcquisitionError("a key is missing"), {}, advice("a")),
+        (UnavailableError("not accessible: paused"), {}, ""),
+        (LimitError("you hold as many as a user may"), {}, ""),
+        (ServiceError("no answer"), {"a_QRMI_KEY": "a key of the user's"}, ""),
+    ],
+)
+def test_check_is_named_where_it_says_more(
+    node: Node, vendor: FakeVendor, error: Exception, variables: dict[str, str], expected: str
+) -> None:
+    vendor.orders = {"acquire a": error}
+    *_, conclusion = node.acquire("a,nowhere", variables=tuple(variables.items())).messages
+    assert conclusion.partition("the job does not start")[2] == expected
 
 
 def test_all_or_nothing_gives_back_what_it_got(node: Node, vendor: FakeVendor) -> None:
     vendor.orders = {"acquire b": AcquisitionError("refused")}
     answer = node.acquire("a,b,c", "--require=all")
     conclusion = "--qpu=a,b,c: not every QPU could be acquired; the job does not start"
-    assert answer.messages == ["QPU b: refused", conclusion]
+    assert answer.messages == ["QPU b: refused", f"{conclusion}{advice('b')}"]
     assert (answer.variables, answer.held) == ([*COMMON, *lists("")], 0)
     assert answer.verdict == "fail"
     assert vendor.events_of("release") == {"token-a", "token-c"}
@@ -480,7 +509,7 @@ def test_secrets_that_everybody_can_read_are_refused(node: Node) -> None:
     answer = node.acquire("a")
     assert answer.messages == [
         f"{node.config_path}: holds secrets that everybody can read: chmod 600 {node.config_path}",
-        "--qpu=a: no QPU could be acquired; the job does not start",
+        f"--qpu=a: no QPU could be acquired; the job does not start{advice()}",
     ]
     assert answer.verdict == "fail"
 
@@ -491,7 +520,7 @@ def test_readable_secrets_are_refused_if_the_administrator_wants(node: Node) -> 
     assert answer.messages == [
         f"{node.config_path}: holds secrets that others than its owner can read: "
         f"chmod 600 {node.config_path}; --strict-permissions refuses it",
-        "--qpu=a: no QPU could be acquired; the job does not start",
+        f"--qpu=a: no QPU could be acquired; the job does not start{advice()}",
     ]
     assert (answer.verdict, answer.logged("i")) == ("fail", [])
     node.config_path.chmod(0o600)
