@@ -51,7 +51,8 @@ def check_plugstack(node: Node) -> Iterator[Finding]:
     troubles = [each for each in troubles if f"by user {slurm_user}, " not in each]
     for trouble in troubles:
         yield wrong(
-            f"{trouble}: what plugstack.conf names is loaded by root", "chown root, chmod go-w"
+            f"{trouble}: what plugstack.conf names is loaded by root",
+            "remove it, and make it anew as root, with mode 0644",
         )
     if node.lines and not troubles:
         yield right(f"{path}: {', '.join(line.path for line in node.lines)}")

@@ -18,7 +18,8 @@ _STEP_START_SECONDS = 600
 """How long srun waits for a step's start (slurm_step_launch_wait_start)."""
 
 _EPILOG_SECONDS = int(EPILOG_MARGIN_SECONDS)
-_CHANGE_SECONDS = 1
+_CLOCK_SECONDS = 0.1
+"""Times of processes and of files are told by different clocks."""
 
 
 def check_time_outs(node: Node) -> Iterator[Finding]:
@@ -117,7 +118,7 @@ def check_slurmd(node: Node) -> Iterator[Finding]:
     )
     # What was moved here has the time of its writing, but that of the move as its status's change.
     changed_at = max(file.stat().st_ctime for file in files)
-    late = [each for each in node.slurmds if each.started_at + _CHANGE_SECONDS < changed_at]
+    late = [each for each in node.slurmds if each.started_at + _CLOCK_SECONDS < changed_at]
     for each in late:
         yield doubtful(
             f"slurmd {each.pid}: was started before plugstack.conf was changed, and looks then "

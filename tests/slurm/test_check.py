@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`spank-qrmi check` and `tokens` as root on a node of a running cluster."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+from loopback.processes import end_processes
+from loopback.site import SECRETS
+from loopback.waiting import wait_until
+from tests.slurm.both_ways import both_ways
+from tests.slurm.product import SESSIONS, Product
+
+QPU = "ibm_sherbrooke"
+# Of the simulated site, those that take jobs.
+RIGHT = (QPU, "ibm_torino", "FRESNEL")
+WAIT_SECONDS = 60
+
+
+@pytest.fixture
+def node(product: Product) -> Iterator[Product]:
+    """The product on nodes whose slurmds were started after plugstack.conf was written."""
+    product.write_plugstack()
+    restart_slurmds(product)
+    yield product
+    product.cluster.write_plugstack()
+    restart_slurmds(product)
+
+
+def restart_slurmds(product: Product) -> None:
+    for node in product.cluster.nodes:
+        product.cluster.restart_slurmd(node)
+    product.cluster.assert_nodes_healthy()
+
+
+def command(product: Product, *words: str) -> CompletedProcess[str]:
+    """Run the command as an administrator does: no folder is named, plugstack.conf says all."""
+    program = product.installation.environment / "bin" / "spank-qrmi"
+    done = product.cluster.run(str(program), *words, check=False)
+    assert not any(secret in done.stdout + done.stderr for secret in SECRETS.values())
+    return done
+
+
+def check(product: Product, *words: str) -> tuple[int, list[dict[str, Any]]]:
+    done = command(product, "check", "--json", *words)
+    assert done.stderr == ""
+    document = json.loads(done.stdout)
+    return done.returncode, list(document["findings"])
+
+
+def not_right(findings: list[dict[str, Any]]) -> list[str]:
+    return [f"{each['check']}: {each['text']}" for each in findings if each["verdict"] != "right"]
+
+
+@both_ways
+def test_nothing_is_found_where_jobs_run(node: Product) -> None:
+    status, findings = check(node, *RIGHT)
+    assert (status, not_right(findings)) == (0, [])
+    assert node.site.sessions() == []
+    assert not node.state_directory.exists()
+    asked = [each["text"].partition(":")[0] for each in findings if each["check"] == "QPU"]
+    assert asked == [*RIGHT]
+    lines = command(node, "check", QPU).stdout.splitlines()
+    assert all(line.startswith("right     ") for line in lines)
+    # Jobs run there indeed.
+    assert node.run_job("true", f"--qpu={QPU}").state == "COMPLETED"
+
+
+def test_qpu_is_acquired_and_released(node: Product) -> None:
+    status, findings = check(node, "--acquire", QPU)
+    assert (status, not_right(findings)) == (0, [])
+    assert node.sessions_served() == [QPU]
+
+
+def test_kill_leaves_nothing_unreleased(node: Product) -> None:
+    node.site.order_fault("hang", f"/backends/{QPU}/status", method="GET", times=None)
+    program = node.installation.environment / "bin" / "spank-qrmi"
+    running = node.cluster.spawn(str(program), "check", "--acquire", "--timeout=4", QPU)
+    # Its look hangs first, then what an acquisition asks besides.
+    wait_until(node.site.open_sessions, WAIT_SECONDS, "open session")
+    node.wait_for_recorded_session()
+    end_processes([running.pid])
+    running.communicate()
+    assert node.site.open_sessions() != []
+    node.site.clear_faults()
+    done = command(node, "release", "--orphaned")
+    assert (done.returncode, done.stdout) == (0, f"job 0: {QPU}: released\n")
+    assert node.site.open_sessions() == []
+
+
+def test_hung_service_hangs_nothing(node: Product) -> None:
+    node.site.order_fault("hang", "/runtime/.*")
+    status, findings = check(node, "--timeout=2", QPU, "FRESNEL")
+    by_name = {each["text"].partition(":")[0]: each["verdict"] for each in findings}
+    assert (status, by_name[QPU], by_name["FRESNEL"]) == (2, "wrong", "right")
+
+
+def test_plugstack_conf_that_slurmd_has_not_seen_is_found(node: Product) -> None:
+    def late_slurmds() -> list[str]:
+        # What was written in the moment of a slurmd's start may have been read by it.
+        node.write_plugstack("--require=all", "--requir=all")
+        status, findings = check(node, "--offline")
+        told = not_right(findings)
+        assert status == 2
+        assert any("--requir=…" in each for each in told)
+        return [each for each in told if each.startswith("slurmd: ")]
+
+    count = len(node.cluster.nodes)
+    wait_until(late_slurmds, WAIT_SECONDS, "old slurmds", accept=lambda found: len(found) == count)
+
+
+def test_what_a_failing_job_names_says_more(node: Product) -> None:
+    entry = node.entry(QPU, QRMI_IBM_QRS_IAM_APIKEY="not-a-key-of-theirs")
+    node.write_plugstack(config=node.write_config(entry))
+    result = node.run_job("true", f"--qpu={QPU}")
+    assert f"spank-qrmi check {QPU}, as root on this node, says more" in result.stderr
+    status, findings = check(node, QPU)
+    told = [each for each in not_right(findings) if each.startswith("QPU: ")]
+    assert status == 2
+    assert [f"check {QPU}_QRMI_IBM_QRS_IAM_APIKEY" in each for each in told] == [True]
+
+
+def test_token_that_is_dropped_is_asked_for_anew(node: Product) -> None:
+    def run_job() -> int:
+        before = node.site.tokens_issued()
+        assert node.run_job("true", f"--qpu={QPU}").state == "COMPLETED"
+        return node.site.tokens_issued() - before
+
+    assert [run_job(), run_job()] == [1, 0]
+    shown = command(node, "tokens").stdout.splitlines()
+    assert any(QPU in line for line in shown[1:])
+    assert command(node, "tokens", f"--drop={QPU}").returncode == 0
+    assert run_job() == 1
+    assert command(node, "tokens", "--all").returncode == 0
+    assert run_job() == 1
+    assert {request["path"] for request in node.site.requests()} >= {SESSIONS}
+
+
+def test_only_root_may_look(node: Product, tmp_path: Path) -> None:
+    program = node.installation.environment / "bin" / "spank-qrmi"
+    done = node.cluster.run(str(program), "check", check=False, user="nobody")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "spank-qrmi: only root sees what jobs will meet: run it as root\n"
