@@ -25,14 +25,11 @@ Found = tuple[str, Finding]
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what is found; return the exit status, that of the worst finding.
-
-    Raises QrmiError for another user than root.
-    """
+    """Print what is found; return the exit status, that of the worst finding."""
     if os.geteuid() != 0:
-        raise QrmiError("only root sees what jobs will meet: run it as root")
-    if options.offline and options.acquire:
-        raise QrmiError("--acquire asks services, which --offline forbids: give one of them")
+        # Not 1, which would say that something was looked at and is doubtful.
+        sys.stderr.write("spank-qrmi: only root sees what jobs will meet: run it as root\n")
+        return int(Verdict.WRONG)
     node = Node(options.names, plugstack=options.plugstack, config=options.config)
     found = list(_findings(node, options))
     clear = options.redactor.clear
@@ -65,10 +62,10 @@ def _findings_of_files(runner: Runner, node: Node, redactor: Redactor) -> Iterat
 
 def _hide_secrets(node: Node, redactor: Redactor) -> None:
     """Hide all secrets that findings could come by; what cannot be read is told by its check."""
-    for line in node_lines(node):
+    for arguments in _arguments_of_lines(node):
         redactor.add(
             value
-            for word in line
+            for word in arguments
             for name, sign, value in [word.partition("=")]
             if sign and is_secret_name(name)
         )
@@ -82,7 +79,7 @@ def _hide_secrets(node: Node, redactor: Redactor) -> None:
                 redactor.add(entry.secrets())
 
 
-def node_lines(node: Node) -> list[tuple[str, ...]]:
+def _arguments_of_lines(node: Node) -> list[tuple[str, ...]]:
     """Return the arguments of all lines, none if they cannot be read."""
     try:
         return [line.arguments for line in node.lines]

@@ -94,13 +94,14 @@ def _parser() -> argparse.ArgumentParser:
 def _add_check_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     check = commands.add_parser("check", help="look whether QPU jobs will work on this node")
     check.add_argument("names", nargs="*", metavar="NAME", help="these QPUs alone")
-    check.add_argument("--offline", action="store_true", help="ask no service")
+    how = check.add_mutually_exclusive_group()
+    how.add_argument("--offline", action="store_true", help="ask no service")
+    how.add_argument(
+        "--acquire", action="store_true", help="acquire each QPU too, and release it, timed"
+    )
     check.add_argument("--json", action="store_true", help="for programs")
     check.add_argument("--plugstack", type=_absolute, metavar="FILE", help="another plugstack.conf")
     check.add_argument("--config", type=_absolute, metavar="FILE", help="another qrmi_config.json")
-    check.add_argument(
-        "--acquire", action="store_true", help="acquire each QPU too, and release it, timed"
-    )
     check.add_argument(
         "--timeout",
         type=_reader(parse_seconds),

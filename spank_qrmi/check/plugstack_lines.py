@@ -29,7 +29,7 @@ _MANY_TIMES = "--env:"
 
 
 def check_plugstack(node: Node) -> Iterator[Finding]:
-    """Look for plugstack.conf, and whether others than root or SlurmUser say what it loads."""
+    """Look for plugstack.conf, and whether others than root or SlurmUser could write it."""
     if node.slurm_conf is None:
         places = ", ".join(f"/{each}" for each in USUAL_FOLDERS)
         yield wrong(
@@ -45,13 +45,15 @@ def check_plugstack(node: Node) -> Iterator[Finding]:
             "make it, or correct PlugStackConfig in slurm.conf",
         )
         return
-    files = list(dict.fromkeys([path, *(line.file for line in node.text_lines)]))
+    files = dict.fromkeys([path, *(line.file for line in node.text_lines)])
+    if node.slurm_conf is not None:
+        files[node.slurm_conf] = None
     troubles = list(dict.fromkeys(filter(None, map(_trouble_with, files))))
     slurm_user = node.slurm_values.get("slurmuser", "root")
     troubles = [each for each in troubles if f"by user {slurm_user}, " not in each]
     for trouble in troubles:
         yield wrong(
-            f"{trouble}: what plugstack.conf names is loaded by root",
+            f"{trouble}: slurmd loads what it names",
             "remove it, and make it anew as root, with mode 0644",
         )
     if node.lines and not troubles:

@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from spank_qrmi.check.finding import Finding, doubtful, right, wrong
@@ -139,5 +140,6 @@ def _ask_for_worker(path: str, interpreter: Path) -> tuple[int, bool]:
             is_started = server.recv(1) == STARTED
         if is_started:
             # It tells how the worker has ended, to which nothing was said.
-            server.recv(16)
+            with suppress(OSError):
+                server.recv(16)
         return uid, is_started

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from spank_qrmi.check.finding import Finding, doubtful, right, wrong
+from spank_qrmi.check.finding import Finding, Verdict, doubtful, right, wrong
 from spank_qrmi.check.node import Node
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.state.journal import Entry, Journal
@@ -21,7 +21,7 @@ _TRIED_BYTES = 64 * 1024
 _MANY_FAILURES = 3
 
 # Of filesystems that have no files without a name.
-_NOT_TO_BE_TRIED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
+_NOT_TO_BE_TRIED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
 
 
 def check_state_folder(node: Node) -> Iterator[Finding]:
@@ -35,7 +35,7 @@ def check_state_folder(node: Node) -> Iterator[Finding]:
         with open_trusted_folder(parent) as directory:
             findings = list(_findings_of_folder(parent, directory))
             yield from findings
-        if all(each.verdict == 0 for each in findings):
+        if all(each.verdict is Verdict.RIGHT for each in findings):
             yield right(f"{folder}: is made by the first job")
     except OSError as error:
         yield wrong(f"{folder}: {error.strerror}", f"mkdir -m 700 {folder}")

@@ -28,6 +28,23 @@ def is_forgotten() -> bool:
     return not list(STATE.glob("*.json"))
 
 
+def what_is_not_right(cluster: SlurmCluster) -> list[str]:
+    """Return what the command finds of an installation with which jobs have run."""
+    # slurmd is to know the line that was written after its start.
+    cluster.restart_slurmd("n1")
+    done = subprocess.run(
+        [COMMAND, "check", "--json", "ibm_torino", "ibm_sherbrooke"],
+        env=cluster.environment,
+        check=False,
+        stdout=subprocess.PIPE,
+    )
+    return [
+        f"{each['check']}: {each['text']}"
+        for each in json.loads(done.stdout)["findings"]
+        if each["verdict"] != "right"
+    ]
+
+
 def main() -> None:
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     folder.chmod(0o755)
@@ -49,6 +66,7 @@ def main() -> None:
                 "state": result.state,
                 "output": result.stdout + result.stderr,
                 "sessions": len(site.sessions()),
+                "not right": what_is_not_right(cluster),
                 "help": "--qpu=names" in cluster.run("sbatch", "--help").stdout,
             }
     finally:

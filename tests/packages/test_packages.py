@@ -12,7 +12,13 @@ from tests.packages.machine import Machine
 
 REPOSITORY = Path(__file__).parents[2]
 STATE = "var/lib/spank_qrmi"
-GOOD = {"state": "COMPLETED", "output": "ibm_torino,ibm_sherbrooke\n", "sessions": 1, "help": True}
+GOOD = {
+    "state": "COMPLETED",
+    "output": "ibm_torino,ibm_sherbrooke\n",
+    "sessions": 1,
+    "not right": [],
+    "help": True,
+}
 CONFFILES = {
     "etc/slurm/plugstack.conf.d/spank_qrmi.conf.example",
     "etc/slurm/qrmi_config.json.example",

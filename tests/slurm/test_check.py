@@ -3,7 +3,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from loopback.processes import end_processes
 from loopback.site import SECRETS
 from loopback.waiting import wait_until
+from loopback.worker_server import WorkerServer
 from tests.slurm.both_ways import both_ways
 from tests.slurm.product import SESSIONS, Product
 
@@ -70,6 +70,23 @@ def test_nothing_is_found_where_jobs_run(node: Product) -> None:
     assert node.run_job("true", f"--qpu={QPU}").state == "COMPLETED"
 
 
+def test_nothing_is_found_of_the_lines_of_the_demonstration(
+    product: Product, ready_workers: WorkerServer
+) -> None:
+    credentials = product.folder / "qrun.json"
+    product.site.write_qrun_credentials(credentials)
+    common = f"--state-dir={product.state_directory} --worker-server={ready_workers.path}"
+    product.cluster.write_plugstack(
+        f"optional {product.installation.plugin} {product.site.config_path} {common}",
+        f"optional {product.installation.qrun_plugin} --credentials={credentials} {common}",
+    )
+    restart_slurmds(product)
+    status, findings = check(product, *RIGHT)
+    assert (status, not_right(findings)) == (0, [])
+    product.cluster.write_plugstack()
+    restart_slurmds(product)
+
+
 def test_qpu_is_acquired_and_released(node: Product) -> None:
     status, findings = check(node, "--acquire", QPU)
     assert (status, not_right(findings)) == (0, [])
@@ -94,7 +111,7 @@ def test_kill_leaves_nothing_unreleased(node: Product) -> None:
 
 def test_hung_service_hangs_nothing(node: Product) -> None:
     node.site.order_fault("hang", "/runtime/.*")
-    status, findings = check(node, "--timeout=2", QPU, "FRESNEL")
+    status, findings = check(node, "--timeout=5", QPU, "FRESNEL")
     by_name = {each["text"].partition(":")[0]: each["verdict"] for each in findings}
     assert (status, by_name[QPU], by_name["FRESNEL"]) == (2, "wrong", "right")
 
@@ -140,8 +157,8 @@ def test_token_that_is_dropped_is_asked_for_anew(node: Product) -> None:
     assert {request["path"] for request in node.site.requests()} >= {SESSIONS}
 
 
-def test_only_root_may_look(node: Product, tmp_path: Path) -> None:
+def test_only_root_may_look(node: Product) -> None:
     program = node.installation.environment / "bin" / "spank-qrmi"
     done = node.cluster.run(str(program), "check", check=False, user="nobody")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "spank-qrmi: only root sees what jobs will meet: run it as root\n"

@@ -132,6 +132,12 @@ OF_SLURM: Sequence[tuple[str, Spoil, str, str]] = [
         "wrong plugstack.conf",
         r"may be changed by everybody \(mode 0666\)",
     ),
+    (
+        "everybody may write slurm.conf",
+        with_mode("slurm_conf", 0o666),
+        "wrong plugstack.conf",
+        "slurm.conf may be changed by everybody",
+    ),
     ("no line", with_plugstack("# LINE"), "wrong lines", "no line loads spank_qrmi.so"),
     ("an example is not included", elsewhere, "wrong lines", "nothing is there of /.*conf"),
     (
