@@ -33,6 +33,7 @@ from spank_qrmi.state.owner import owner_of
 _DOUBTFUL_CLOCK_SECONDS = 30
 _WRONG_CLOCK_SECONDS = 300
 _RELEASE_SECONDS = 20
+_GRACE_SECONDS = 5
 _JOB_ID = 0
 """No job's."""
 
@@ -67,7 +68,7 @@ class QpuChecks:
         for finding in _look_at_clock(calls[wanted[0].name]):
             yield "clock", finding
         if acquires:
-            both = Deadline(self.seconds + _RELEASE_SECONDS)
+            both = Deadline(self.seconds + _RELEASE_SECONDS + _GRACE_SECONDS)
             for finding in _at_once(self._acquire, wanted, both):
                 yield "acquisition", finding
 
