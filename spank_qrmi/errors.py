@@ -28,6 +28,10 @@ class ResolutionError(QrmiError):
     """A name given to --qpu stands for no usable resource."""
 
 
+class NotPermittedError(ResolutionError):
+    """The site's entry of a resource does not let this job in."""
+
+
 class VariableError(QrmiError):
     """A variable that the command `qrun` needs is missing or cannot be used."""
 

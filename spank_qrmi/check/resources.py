@@ -5,15 +5,24 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from spank_qrmi.catalog.license_list import held_licenses
+from spank_qrmi.catalog.license_names import license_name_of
 from spank_qrmi.check.finding import Finding, doubtful, right, wrong
 from spank_qrmi.check.node import Node
 from spank_qrmi.clients import CLIENTS, unread_text
 from spank_qrmi.clients.base import Settings
+from spank_qrmi.configuration.access import allowed_ids
 from spank_qrmi.configuration.qrmi_config import Config, Resource
+from spank_qrmi.configuration.qrmi_plugstack import LicenseCheck, PluginArguments
 from spank_qrmi.configuration.secret_files import read_secrets
-from spank_qrmi.errors import AcquisitionError, ConfigError, QrmiError
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import AcquisitionError, ConfigError, NameServiceError, QrmiError
 from spank_qrmi.job.environment import collect_variables
 from spank_qrmi.job.resolution import shown_names
+from spank_qrmi.trust.name_service import LOOK_UP_SECONDS, NameService
+
+# Of the time that is left, one look-up takes half.
+_NAMES_SECONDS = 2 * LOOK_UP_SECONDS
 
 
 class MissingVariableError(AcquisitionError):
@@ -80,6 +89,7 @@ def _findings_of(place: str, resource: Resource, node: Node) -> Iterator[Finding
         yield (wrong if node.arguments.is_strict else doubtful)(text)
     unread = unread_text(resource.type, whole.environment)
     yield from _unread(place, resource, unread)
+    yield from _access(place, resource)
     yield from _spelling(place, whole)
     try:
         CLIENTS[resource.type](site_settings(whole))
@@ -105,6 +115,43 @@ def _unread(place: str, resource: Resource, unread: str) -> Iterator[Finding]:
         unlocking = unread_text(resource.type, resource.locked)
         if unlocking:
             yield wrong(f'{place}: "locked" locks nothing: {unlocking}', "correct the name")
+
+
+def _access(place: str, resource: Resource) -> Iterator[Finding]:
+    """Look whether this node knows the users and groups whom an entry lets in."""
+    try:
+        allowed = allowed_ids(resource.access, NameService(Deadline(_NAMES_SECONDS)))
+    except NameServiceError as error:
+        yield doubtful(f"{place}: {error}: nobody is let in until then", "getent passwd NAME")
+        return
+    if allowed is not None and not allowed.is_complete:
+        yield doubtful(
+            f'{place}: this node does not know all of its "users" and "groups"',
+            "correct the names, or let the node's name services know them",
+        )
+
+
+def check_licenses(node: Node) -> Iterator[Finding]:
+    """Look whether jobs can hold the licences that they are to hold."""
+    config, arguments = node.config, node.arguments
+    if config is None or not isinstance(arguments, PluginArguments):
+        return
+    if arguments.license_check is LicenseCheck.OFF:
+        yield right("jobs need none: --license-check=off")
+        return
+    known = held_licenses(node.slurm_values.get("licenses", ""))
+    names = [license_name_of(each.name) for each in chosen_resources(node, config)]
+    missing = [name for name in dict.fromkeys(names) if not known.get(name)]
+    if missing:
+        more = ",".join(f"{name}:1" for name in missing)
+        yield doubtful(
+            f"{node.slurm_conf}: Licenses lacks {shown_names(missing)}, which "
+            f"--license-check={arguments.license_check.value} asks jobs for: one of "
+            "slurmdbd's may stand for it",
+            f"Licenses=…,{more}",
+        )
+    else:
+        yield right(f"{node.slurm_conf}: has a licence for each QPU")
 
 
 def _spelling(place: str, whole: Resource) -> Iterator[Finding]:

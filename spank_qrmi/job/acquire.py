@@ -16,6 +16,7 @@ from spank_qrmi.errors import (
     ArgumentError,
     JournalError,
     LimitError,
+    NotPermittedError,
     QrmiError,
     UnavailableError,
 )
@@ -50,6 +51,8 @@ from spank_qrmi.time_limit import timeout_seconds_of_job
 from spank_qrmi.trust.files import warn_or_refuse
 
 log = logging.getLogger(__name__)
+
+_NOT_THE_SITES_FAULT = (LimitError, NotPermittedError, UnavailableError)
 
 UNDO_SECONDS = 3.0
 """How long giving back may take when an acquisition did not come to its end."""
@@ -225,7 +228,7 @@ def _names_to_check(
 ) -> list[str]:
     """Return which QPUs an administrator can find something wrong with.
 
-    Not with those of which a user brings variables, or that are only busy.
+    Not with those of which a user brings variables, that are only busy, or not for this job.
     """
     known = {*config.resources, *(name for name, _ in config.problems)}
     users = {
@@ -236,7 +239,7 @@ def _names_to_check(
     return [
         name
         for name, error in failures
-        if name in known - users and not isinstance(error, LimitError | UnavailableError)
+        if name in known - users and not isinstance(error, _NOT_THE_SITES_FAULT)
     ]
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from spank_qrmi.configuration.access import Access, allowed_ids
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import NameServiceError, ResolutionError
+from spank_qrmi.errors import NameServiceError, NotPermittedError
 from spank_qrmi.job.resolution import Resolution, shown_names
 from spank_qrmi.protocol import Request
 from spank_qrmi.trust.name_service import NameService
@@ -29,7 +29,7 @@ def keep_permitted(resolution: Resolution, request: Request, deadline: Deadline)
 def reject(resolution: Resolution, refusal: Callable[[Resource], str]) -> Resolution:
     """Return a resolution without the resources for which there is a refusal; that is told."""
     refusals = [(resource, refusal(resource)) for resource in resolution.resources]
-    rejected = ((each.name, ResolutionError(reason)) for each, reason in refusals if reason)
+    rejected = ((each.name, NotPermittedError(reason)) for each, reason in refusals if reason)
     return replace(
         resolution,
         resources=tuple(resource for resource, reason in refusals if not reason),

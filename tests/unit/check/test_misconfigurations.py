@@ -387,6 +387,18 @@ OF_QPUS: Sequence[tuple[str, Spoil, str, str]] = [
         "IAM_APIKEY: /nowhere: cannot be read",
     ),
     (
+        "a user whom nobody knows",
+        with_config(entry("ibm_x", users=["nobody-of-this-name"])),
+        "doubtful entries",
+        'does not know all of its "users" and "groups"',
+    ),
+    (
+        "a licence that slurm.conf lacks",
+        with_plugstack("LINE --license-check=require"),
+        "doubtful licences",
+        "Licenses lacks qpu_ibm_x, which --license-check=require asks jobs for",
+    ),
+    (
         "a state folder that all may write",
         with_mode("state", 0o777),
         "wrong state folder",
@@ -441,6 +453,15 @@ def test_slip_is_found(
     expected = {"wrong": 2, "doubtful": 1}[where.split(maxsplit=1)[0]]
     assert status == expected, told
     assert any(re.match(f"{re.escape(where)}: .*{text}", each) for each in told), told
+
+
+def test_licence_and_user_that_are_known_are_right(
+    node: CheckedNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node.write_slurm_conf("Licenses=other,qpu_ibm_x:2")
+    node.write_plugstack(node.line("--license-check=require"))
+    node.write_config(entry("ibm_x", users=["root"], groups=["0"]))
+    assert found(look(capsys)[1]) == []
 
 
 def test_slip_is_told_once(node: CheckedNode, capsys: pytest.CaptureFixture[str]) -> None:

@@ -243,6 +243,12 @@ def test_check_is_named_where_it_says_more(
     assert conclusion.partition("the job does not start")[2] == expected
 
 
+def test_check_is_not_named_to_whom_the_site_keeps_out(node: Node) -> None:
+    node.write_config([{"name": "a", "type": TYPE, "environment": {}, "users": ["4711"]}])
+    *_, conclusion = node.acquire("a").messages
+    assert conclusion.endswith("the job does not start")
+
+
 def test_all_or_nothing_gives_back_what_it_got(node: Node, vendor: FakeVendor) -> None:
     vendor.orders = {"acquire b": AcquisitionError("refused")}
     answer = node.acquire("a,b,c", "--require=all")
