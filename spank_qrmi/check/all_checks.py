@@ -8,7 +8,12 @@ from spank_qrmi.check.finding import Finding, wrong
 from spank_qrmi.check.node import Node
 from spank_qrmi.check.plugins import check_plugins
 from spank_qrmi.check.plugstack_lines import check_arguments, check_lines, check_plugstack
-from spank_qrmi.check.resources import check_config, check_licenses, check_resources
+from spank_qrmi.check.resources import (
+    check_config,
+    check_licenses,
+    check_munge,
+    check_resources,
+)
 from spank_qrmi.check.services import check_units, check_worker_server
 from spank_qrmi.check.slurm_settings import check_slurmd, check_time_outs
 from spank_qrmi.check.state_folder import check_journal, check_state_folder
@@ -35,6 +40,7 @@ OF_FILES: Mapping[str, Check] = {
     "qrmi_config.json": check_config,
     "entries": check_resources,
     "licences": check_licenses,
+    "MUNGE": check_munge,
     "state folder": check_state_folder,
     "journal": check_journal,
 }

@@ -16,9 +16,16 @@ from spank_qrmi.configuration.qrmi_config import Config, Resource
 from spank_qrmi.configuration.qrmi_plugstack import LicenseCheck, PluginArguments
 from spank_qrmi.configuration.secret_files import read_secrets
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import AcquisitionError, ConfigError, NameServiceError, QrmiError
+from spank_qrmi.errors import (
+    AcquisitionError,
+    ConfigError,
+    CredentialError,
+    NameServiceError,
+    QrmiError,
+)
 from spank_qrmi.job.environment import collect_variables
 from spank_qrmi.job.resolution import shown_names
+from spank_qrmi.trust.munge import LONGEST_SECONDS, Munge
 from spank_qrmi.trust.name_service import LOOK_UP_SECONDS, NameService
 
 # Of the time that is left, one look-up takes half.
@@ -152,6 +159,22 @@ def check_licenses(node: Node) -> Iterator[Finding]:
         )
     else:
         yield right(f"{node.slurm_conf}: has a licence for each QPU")
+
+
+def check_munge(node: Node) -> Iterator[Finding]:
+    """Look whether root gets the MUNGE credentials by which some services know this node."""
+    config = node.config
+    chosen = chosen_resources(node, config) if config else []
+    names = [each.name for each in chosen if CLIENTS[each.type].munge_credentials]
+    if not names:
+        return
+    munge = Munge(node.arguments.munge_socket)
+    try:
+        munge.make(1, Deadline(LONGEST_SECONDS))
+    except CredentialError as error:
+        yield wrong(f"{shown_names(names)}: {error}", "systemctl start munge")
+    else:
+        yield right(f"{shown_names(names)}: munged gives credentials")
 
 
 def _spelling(place: str, whole: Resource) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ def test_nothing_is_found_where_nothing_is_wrong(
 ) -> None:
     status, findings = look(capsys)
     assert (status, found(findings)) == (0, [])
-    assert {each["check"] for each in findings} == {*OF_NODE, *OF_FILES} - {"lines"}
+    assert {each["check"] for each in findings} == {*OF_NODE, *OF_FILES} - {"lines", "MUNGE"}
 
 
 def with_plugstack(*lines: str) -> Spoil:
@@ -70,6 +70,18 @@ def with_held(**changes: object) -> Spoil:
     def spoil(node: CheckedNode) -> None:
         with Journal(node.state).begin(replace(held, **changes)):  # type: ignore[arg-type]
             pass
+
+    return spoil
+
+
+def with_munge_at(socket: str) -> Spoil:
+    environment = {"QRMI_WARDEN_URL": "http://127.0.0.1:1"}
+
+    def spoil(node: CheckedNode) -> None:
+        node.write_config(
+            {"name": "on_premises", "type": "pasqal-local", "environment": environment}
+        )
+        node.write_plugstack(node.line(f"--munge-socket={socket}"))
 
     return spoil
 
@@ -397,6 +409,12 @@ OF_QPUS: Sequence[tuple[str, Spoil, str, str]] = [
         with_plugstack("LINE --license-check=require"),
         "doubtful licences",
         "Licenses lacks qpu_ibm_x, which --license-check=require asks jobs for",
+    ),
+    (
+        "a munged that does not answer",
+        with_munge_at("/nowhere/munge.socket"),
+        "wrong MUNGE",
+        "on_premises: ",
     ),
     (
         "a state folder that all may write",
