@@ -43,9 +43,10 @@ def test_deb_comes_works_and_goes(machine: Machine, deb: Path):
     assert {each.name for each in machine.root.glob(UNITS)} == units
     assert WANTED in installed
     assert machine.run_qpu_job() == GOOD
-    # A job leaves nothing but the empty record of what the node holds, and access tokens.
+    # A job leaves nothing but the empty record of what the node holds, access tokens, and counts.
     left = {*machine.files()} - {*installed}
-    assert {name for name in left if f"{STATE}/tokens/" not in name} == {STATE, f"{STATE}/tokens"}
+    folders = {STATE, f"{STATE}/tokens", f"{STATE}/counts"}
+    assert {name for name in left if str(Path(name).parent) not in folders - {STATE}} == folders
 
     machine.run("apt-get", "remove", "-y", "spank-qrmi")
     left = {*machine.files()} - {*before}
