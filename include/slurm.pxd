@@ -14,6 +14,11 @@ cdef extern from "slurm_compat.h" nogil:
         time_t start_time
         char *account
         char *partition
+        char *user_name
+        uint32_t array_job_id
+        uint32_t array_task_id
+        uint32_t het_job_offset
+        uint16_t restart_cnt
 
     ctypedef struct job_info_msg_t:
         uint32_t record_count

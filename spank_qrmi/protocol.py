@@ -58,6 +58,12 @@ class RequestTag(bytes, Enum):
     ACCOUNT = b"A"
     PARTITION = b"p"
     LICENSES = b"L"
+    USER = b"U"
+    RESTARTS = b"R"
+    ARRAY_JOB_ID = b"y"
+    ARRAY_TASK_ID = b"Y"
+    HET_JOB_ID = b"h"
+    HET_JOB_OFFSET = b"H"
     GID = b"g"
     TIMEOUT_SECONDS = b"d"
     ARGUMENT = b"a"
@@ -116,8 +122,11 @@ class Request:
 
     `time_limit_minutes` is None for a job without limit, or if Slurm could not tell; `start_time`
     is in Unix seconds. `account`, `partition` and `licenses`, a list as Slurm writes it, are those
-    of slurmctld's record of the job, empty where it has none; None if they are not told. `gids` are
-    the groups of the job's processes, empty if they are not told: there is always one.
+    of slurmctld's record of the job, empty where it has none; None if they are not told. So is
+    `user`, the name of the job's user, which Slurm does not always know, and `restarts`: some
+    releases of Slurm tell a plugin none (`restart_count`). A task of an array has
+    `array_job_id` and `array_task_id`, a component of a heterogeneous job `het_job_id`, its
+    leader's, and `het_job_offset`. `gids` are the groups of the job's processes, empty if they are not told: there is always one.
     `variables` are the job's, and hold secrets. `quantum_jobs` are ids of the
     jobs of Direct Access that the step's tasks may have submitted; those of `killed_quantum_jobs`
     may even arrive there yet, since their tasks were killed. `slurm_conf` is the path of the file
@@ -140,6 +149,12 @@ class Request:
     account: str | None = None
     partition: str | None = None
     licenses: str | None = None
+    user: str | None = None
+    restarts: int | None = None
+    array_job_id: int | None = None
+    array_task_id: int | None = None
+    het_job_id: int | None = None
+    het_job_offset: int | None = None
     gids: tuple[int, ...] = ()
     arguments: tuple[str, ...] = field(default=(), repr=False)
     variables: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -277,6 +292,12 @@ def _request_of(
         account=single.get(RequestTag.ACCOUNT),
         partition=single.get(RequestTag.PARTITION),
         licenses=single.get(RequestTag.LICENSES),
+        user=single.get(RequestTag.USER),
+        restarts=optional_number(RequestTag.RESTARTS),
+        array_job_id=optional_number(RequestTag.ARRAY_JOB_ID),
+        array_task_id=optional_number(RequestTag.ARRAY_TASK_ID),
+        het_job_id=optional_number(RequestTag.HET_JOB_ID),
+        het_job_offset=optional_number(RequestTag.HET_JOB_OFFSET),
         gids=tuple(number_in(text, RequestTag.GID) for text in repeated[RequestTag.GID]),
         arguments=tuple(repeated[RequestTag.ARGUMENT]),
         variables=tuple((name, value) for name, _, value in variables),

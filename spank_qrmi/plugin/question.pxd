@@ -5,7 +5,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memset, strcmp, strlen
 
 from slurm cimport (
-    compat_job_licenses, job_info_msg_t, slurm_free_job_info_msg, slurm_job_info_t)
+    NO_VAL, compat_job_licenses, job_info_msg_t, slurm_free_job_info_msg, slurm_job_info_t)
 from spank cimport slurm_debug, slurm_info
 from spank_qrmi.plugin.arguments cimport argument_value
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, free_bytes
@@ -81,8 +81,20 @@ cdef inline bint add_optional_text(ByteBuffer *request, char tag,
     return add_bytes(request, tag, text, 0 if text == NULL else strlen(text))
 
 
+cdef inline bint add_place_in_group(ByteBuffer *request,
+                                    const slurm_job_info_t *job) noexcept nogil:
+    """Add which task of an array, or which component of a heterogeneous job, the job is."""
+    if job.array_job_id != 0 and job.array_task_id != NO_VAL:
+        if not (add_number(request, c"y", job.array_job_id)
+                and add_number(request, c"Y", job.array_task_id)):
+            return False
+    return job.het_job_id == 0 or (add_number(request, c"h", job.het_job_id)
+                                   and add_number(request, c"H", job.het_job_offset))
+
+
 cdef inline bint add_job_record(ByteBuffer *request, const Step *step) noexcept nogil:
-    """Add what slurmctld tells of the job: time limit and start, account, partition, licences.
+    """Add what slurmctld tells of the job: time limit and start, account, partition, licences, the
+    user's name, and what the job is a part of.
 
     The job's environment has these too, but a user can write there whatever he likes.
     """
@@ -98,7 +110,10 @@ cdef inline bint add_job_record(ByteBuffer *request, const Step *step) noexcept 
                 and add_number(request, c"b", <unsigned long long>job.start_time)
                 and add_optional_text(request, c"A", job.account)
                 and add_optional_text(request, c"p", job.partition)
-                and add_optional_text(request, c"L", compat_job_licenses(job)))
+                and add_optional_text(request, c"L", compat_job_licenses(job))
+                and add_optional_text(request, c"U", job.user_name)
+                and add_number(request, c"R", job.restart_cnt)
+                and add_place_in_group(request, job))
     slurm_free_job_info_msg(reply)
     return is_added
 

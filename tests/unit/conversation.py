@@ -35,6 +35,12 @@ TAG_OF_FIELD = {
     "account": RequestTag.ACCOUNT,
     "partition": RequestTag.PARTITION,
     "licenses": RequestTag.LICENSES,
+    "user": RequestTag.USER,
+    "restarts": RequestTag.RESTARTS,
+    "array_job_id": RequestTag.ARRAY_JOB_ID,
+    "array_task_id": RequestTag.ARRAY_TASK_ID,
+    "het_job_id": RequestTag.HET_JOB_ID,
+    "het_job_offset": RequestTag.HET_JOB_OFFSET,
     "timeout_seconds": RequestTag.TIMEOUT_SECONDS,
 }
 

@@ -132,6 +132,7 @@ static const struct {
 	LIST(states),	 LIST(missing),	    LIST(closed),  LIST(unsettable),
 	LIST(command),	 LIST(statuses),    LIST(second_line),
 	LIST(gids),	 LIST(licenses),    LIST(account), LIST(partition),
+	LIST(user_name),
 };
 
 static const struct {
@@ -145,6 +146,7 @@ static const struct {
 	LIST(unreaped),	  LIST(is_random_out),  LIST(is_epilog),  LIST(is_listed_twice),
 	LIST(error_seconds),
 	LIST(submits),	  LIST(gid),
+	LIST(array_job_id), LIST(array_task_id), LIST(het_job_offset), LIST(restart_cnt),
 };
 
 static bool read_order(const char *key, const char *value)

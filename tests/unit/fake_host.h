@@ -35,9 +35,11 @@ struct host {
 	struct list licenses;	 /* what slurmctld says of the job: the last one of each counts */
 	struct list account;
 	struct list partition;
+	struct list user_name;
 	struct list closed;	 /* descriptors that are closed before the first hook */
 	unsigned int remote, job_id, step_id, uid, gid, restart_count, node_index, tasks;
 	unsigned int is_batch;
+	unsigned int array_job_id, array_task_id, het_job_offset, restart_cnt;
 	unsigned int time_limit, start_time, register_error, speed;
 	unsigned int is_random_out; /* getrandom fails */
 	unsigned int unreaped;	 /* number of the task, from 1, at whose exit another child waits */

@@ -201,6 +201,11 @@ int slurm_load_job(job_info_msg_t **answer, uint32_t job_id, uint16_t flags)
 	(*answer)->job_array[0].start_time = host.start_time;
 	(*answer)->job_array[0].account = last_of(&host.account);
 	(*answer)->job_array[0].partition = last_of(&host.partition);
+	(*answer)->job_array[0].user_name = last_of(&host.user_name);
+	(*answer)->job_array[0].array_job_id = host.array_job_id;
+	(*answer)->job_array[0].array_task_id = host.array_task_id;
+	(*answer)->job_array[0].het_job_offset = host.het_job_offset;
+	(*answer)->job_array[0].restart_cnt = host.restart_cnt;
 #if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 5, 0)
 	(*answer)->job_array[0].licenses_allocated = last_of(&host.licenses);
 #else

@@ -153,6 +153,8 @@ def test_environment_is_asked_for_with_the_jobs_options(qrun_host: PluginHost) -
             account="",
             partition="",
             licenses="",
+            user="",
+            restarts=0,
             arguments=ARGUMENTS,
         )
     ]

@@ -67,6 +67,8 @@ def test_request_is_what_slurm_and_the_user_said(host: PluginHost) -> None:
         account="physics",
         partition="quantum",
         licenses="qpu_a:2,other",
+        user_name="alice",
+        restart_cnt=3,
         gid=1000,
         gids=["5000", "0"],
     )
@@ -84,6 +86,8 @@ def test_request_is_what_slurm_and_the_user_said(host: PluginHost) -> None:
             account="physics",
             partition="quantum",
             licenses="qpu_a:2,other",
+            user="alice",
+            restarts=3,
             gids=(1000, 5000, 0),
             arguments=(CONFIG, "--env:A_KEY=b=c", "--acquire-timeout=30"),
             variables=(
@@ -148,6 +152,30 @@ def test_time_limit_comes_from_slurmctld_if_it_answers(
     assert report.task_statuses == [0]
 
 
+@pytest.mark.parametrize(
+    ("orders", "told"),
+    [
+        ({}, (None, None, None, None)),
+        ({"array_job_id": 5}, (5, 0, None, None)),
+        ({"array_job_id": 5, "array_task_id": 3}, (5, 3, None, None)),
+        # NO_VAL: the record of all tasks that wait, of which a step is none.
+        ({"array_job_id": 5, "array_task_id": 0xFFFFFFFE}, (None, None, None, None)),
+        ({"het_job_id": 6}, (None, None, 6, 0)),
+        ({"het_job_id": 6, "het_job_offset": 1}, (None, None, 6, 1)),
+    ],
+)
+def test_what_a_job_is_a_part_of_is_told(
+    host: PluginHost, orders: dict[str, int], told: tuple[int | None, ...]
+) -> None:
+    host.answer_and_keep(answer_of())
+    host.run(**orders)  # type: ignore[arg-type]
+    [request] = host.requests
+    assert told == (
+        *(request.array_job_id, request.array_task_id),
+        *(request.het_job_id, request.het_job_offset),
+    )
+
+
 def test_what_slurm_does_not_tell_of_a_job_is_left_out(host: PluginHost) -> None:
     for orders, told, gids in (
         ({}, "", (0,)),
@@ -160,6 +188,7 @@ def test_what_slurm_does_not_tell_of_a_job_is_left_out(host: PluginHost) -> None
             one.run(**orders)  # type: ignore[arg-type]
             [request] = one.requests
             assert (request.account, request.partition, request.licenses) == (told,) * 3
+            assert request.user == told
             assert request.gids == gids
 
 
