@@ -76,6 +76,10 @@ class JournalError(QrmiError):
     """The node's record of acquisitions cannot be read or written."""
 
 
+class UsageLogError(QrmiError):
+    """The file of what was used cannot be written or read."""
+
+
 class ObjectStoreError(QrmiError):
     """The object store could not be reached or refused a request.
 

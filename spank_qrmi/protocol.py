@@ -126,12 +126,12 @@ class Request:
     `user`, the name of the job's user, which Slurm does not always know, and `restarts`: some
     releases of Slurm tell a plugin none (`restart_count`). A task of an array has
     `array_job_id` and `array_task_id`, a component of a heterogeneous job `het_job_id`, its
-    leader's, and `het_job_offset`. `gids` are the groups of the job's processes, empty if they are not told: there is always one.
-    `variables` are the job's, and hold secrets. `quantum_jobs` are ids of the
-    jobs of Direct Access that the step's tasks may have submitted; those of `killed_quantum_jobs`
-    may even arrive there yet, since their tasks were killed. `slurm_conf` is the path of the file
-    that Slurm reads, for the epilog. `version` is the plugin's. `stepd_pid`
-    is the slurmstepd that asks: no part of the message, but known from the kernel.
+    leader's, and `het_job_offset`. `gids` are the groups of the job's processes, empty if they are
+    not told: there is always one. `variables` are the job's, and hold secrets. `quantum_jobs` are
+    ids of the jobs of Direct Access that the step's tasks may have submitted; those of
+    `killed_quantum_jobs` may even arrive there yet, since their tasks were killed. `slurm_conf` is
+    the path of the file that Slurm reads, for the epilog. `version` is the plugin's. `stepd_pid` is
+    the slurmstepd that asks: no part of the message, but known from the kernel.
     """
 
     verb: Verb

@@ -18,11 +18,13 @@ from spank_qrmi.configuration.common_plugstack import CommonArguments
 from spank_qrmi.configuration.qrmi_plugstack import find_arguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
+from spank_qrmi.job.accounts import accounting_of
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.job.step import open_network
 from spank_qrmi.monitor.exposition import text_of
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.redaction import printable
+from spank_qrmi.state.accounting import EndedBy
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import in_fair_order, is_being_acquired, is_due, select_orphans
 from spank_qrmi.trust import privileges
@@ -76,6 +78,8 @@ def release(options: argparse.Namespace) -> int:
 def _release_with(network: Network, journal: Journal, options: argparse.Namespace) -> int:
     now = time.time()
     entries, unreadable = _split(journal.entries(options.job))
+    # What is over waits for its record alone.
+    entries = [entry for entry in entries if not entry.is_over]
     if options.orphaned:
         entries = select_orphans(entries, now)
     if options.due:
@@ -84,10 +88,14 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
     deadline = Deadline(options.timeout)
     for entry in wanted:
         options.redactor.add(entry.secrets())
-    open_network(network, wanted, options.node, options.redactor, deadline)
+    held = [entry for entry in wanted if entry.is_held]
+    open_network(network, held, options.node, options.redactor, deadline)
+    accounting = accounting_of(options.node, EndedBy.TIMER if options.due else EndedBy.COMMAND)
     # Half of the time is left for what waits behind those that hang.
-    releaser = Releaser(journal, deadline, network, entry_seconds=options.timeout / 2)
+    seconds = options.timeout / 2
+    releaser = Releaser(*(journal, deadline, network), entry_seconds=seconds, accounting=accounting)
     outcomes = releaser.release_all(wanted)
+    accounting.write_late(journal, deadline)
     lines = [
         f"job {entry.job_id}: {entry.resource_name}: {_result(entry, error)}"
         for entry, error in zip(wanted, outcomes, strict=True)

@@ -20,7 +20,9 @@ _UNANSWERED = "never answered"
 _TOLD = "told to end"
 _FAILED = "release failed"
 _HELD = "held"
-STATES = (_ACQUIRING, _UNANSWERED, _TOLD, _FAILED, _HELD)
+_IN_USE = "in use, nothing is held"
+_OVER = "over, its record is not written yet"
+STATES = (_ACQUIRING, _UNANSWERED, _TOLD, _FAILED, _HELD, _IN_USE, _OVER)
 """All that `state_of` returns."""
 
 _Shown = TypeVar("_Shown")
@@ -28,6 +30,10 @@ _Shown = TypeVar("_Shown")
 
 def state_of(entry: Entry) -> str:
     """Return in which part of its life an acquisition is."""
+    if entry.is_over or entry.record:
+        return _OVER
+    if entry.holds_nothing:
+        return _IN_USE
     if is_being_acquired(entry):
         return _ACQUIRING
     if entry.token is None:

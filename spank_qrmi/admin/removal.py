@@ -34,7 +34,7 @@ def obstacles(root: Path) -> list[str]:
                 if isinstance(each, Entry)
                 else str(each)
                 for each in Journal(folder).entries()
-                if not (isinstance(each, Entry) and each.is_told)
+                if not (isinstance(each, Entry) and (each.is_told or each.is_over))
             ]
     return found
 

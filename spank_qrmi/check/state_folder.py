@@ -81,14 +81,22 @@ def _try_to_write(directory: int) -> None:
 
 def check_journal(node: Node) -> Iterator[Finding]:
     """Look whether somebody will release all that is held."""
-    count = 0
+    count = over = 0
     told = False
     for found in Journal(node.arguments.state_directory).entries():
+        if isinstance(found, Entry) and found.is_over:
+            over += 1
+            continue
         count += 1
         finding = _finding_of(found) if isinstance(found, Entry) else wrong(str(found))
         if finding is not None:
             told = True
             yield finding
+    if over:
+        yield doubtful(
+            f"{over} records of what jobs have used wait to be written",
+            "slurmd's log says why: look there for `is recorded later`",
+        )
     if count > MOST_OF_NODE:
         yield wrong(f"more than {MOST_OF_NODE} entries: no job gets a session", "spank-qrmi status")
     elif not told:

@@ -8,6 +8,7 @@ plugin beside it. No error shows a value of which it is not known that it is no 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import PurePath
 
 from spank_qrmi.errors import ArgumentError
@@ -57,11 +58,19 @@ class Argument:
         return f"{self.name}={self.shown_value}" if self.shown_value else self.name
 
 
+class UsageTarget(Enum):
+    """What takes a record of each acquisition that is over."""
+
+    FILE = "file"
+
+
 @dataclass(frozen=True)
 class CommonArguments:
     """What an administrator may say of either plugin; `node_variables` may hold secrets.
 
     Those with `names_of_file` are in the file at `variables_path`, not in plugstack.conf.
+    `usage_targets` take a record of each acquisition, the file at `usage_path`, None: the usual
+    one.
     """
 
     node_variables: dict[str, str] = field(default_factory=dict, repr=False, kw_only=True)
@@ -71,6 +80,10 @@ class CommonArguments:
     is_strict: bool = field(default=False, kw_only=True)
     worker_user: str = field(default=DEFAULT_WORKER_USER, kw_only=True)
     munge_socket: str | None = field(default=None, kw_only=True)
+    usage_targets: frozenset[UsageTarget] = field(
+        default=frozenset({UsageTarget.FILE}), kw_only=True
+    )
+    usage_path: str | None = field(default=None, kw_only=True)
 
     @property
     def exposures(self) -> tuple[str, ...]:

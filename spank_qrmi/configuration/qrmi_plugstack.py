@@ -78,6 +78,13 @@ OPTIONS = (
     CATALOG,
     common.Argument("--acquire-timeout", "SECONDS", None, common.parse_seconds),
     common.Argument("--release-timeout", "SECONDS", None, common.parse_seconds),
+    common.Argument(
+        "--usage",
+        "file|none",
+        "usage_targets",
+        common.parse_one_of({"file": frozenset({common.UsageTarget.FILE}), "none": frozenset()}),
+    ),
+    common.Argument("--usage-file", "PATH", "usage_path", common.parse_absolute_path),
     *common.COMMON,
 )
 

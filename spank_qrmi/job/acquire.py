@@ -20,6 +20,7 @@ from spank_qrmi.errors import (
     QrmiError,
     UnavailableError,
 )
+from spank_qrmi.job.accounts import accounting_of
 from spank_qrmi.job.acquirer import Acquired, Acquirer, Wanted
 from spank_qrmi.job.environment import (
     collect_variables,
@@ -44,6 +45,7 @@ from spank_qrmi.job.step import entries_of_step, names_by_reason, read_arguments
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import MASK, shown_value
+from spank_qrmi.state.accounting import EndedBy
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.state.user_limits import UserLimits
@@ -92,16 +94,10 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     except QrmiError as error:
         messages = [str(error)]
     else:
-        acquirer = Acquirer(
-            *(request, arguments.node_variables, journal, deadline, network),
-            allows_user_endpoints=arguments.allows_user_endpoints,
-            limits=UserLimits(
-                arguments.state_directory, arguments.most_held, arguments.acquisitions_per_minute
-            ),
-        )
+        acquirer = _acquirer(request, arguments, journal, deadline, network)
         acquired, failures = _acquire_resources(wanted, resolution, acquirer)
         if deadline.is_cancelled() or (arguments.requires_all and failures):
-            _give_back(request, journal, failures, answer, network)
+            _give_back(acquirer, failures, answer)
             acquired = []
         messages = _failure_messages(failures, has_others=bool(acquired))
         names = _names_to_check(failures, wanted, config)
@@ -119,6 +115,23 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     # What the step's end has to release, or to tell.
     left_count = sum(entry.needs_release for entry in _read_entries(request, journal, failures))
     answer.end(Verdict.RUN if acquired else Verdict.FAIL, left_count, conclusion)
+
+
+def _acquirer(
+    request: Request,
+    arguments: PluginArguments,
+    journal: Journal,
+    deadline: Deadline,
+    network: Network,
+) -> Acquirer:
+    return Acquirer(
+        *(request, arguments.node_variables, journal, deadline, network),
+        allows_user_endpoints=arguments.allows_user_endpoints,
+        limits=UserLimits(
+            arguments.state_directory, arguments.most_held, arguments.acquisitions_per_minute
+        ),
+        accounting=accounting_of(arguments, EndedBy.ACQUISITION, request.slurm_conf),
+    )
 
 
 def _read_entries(
@@ -200,17 +213,16 @@ def _acquire_resources(
 
 
 def _give_back(
-    request: Request,
-    journal: Journal,
-    failures: Sequence[tuple[str, QrmiError]],
-    answer: AnswerWriter,
-    network: Network,
+    acquirer: Acquirer, failures: Sequence[tuple[str, QrmiError]], answer: AnswerWriter
 ) -> None:
     """Release what was acquired for a job that cannot use it; the exit hook retries what fails."""
-    # One without a token is still being acquired: its answer may yet come.
-    found = _read_entries(request, journal, failures)
-    entries = [entry for entry in found if entry.token is not None]
-    releaser = Releaser(journal, Deadline(UNDO_SECONDS), network)
+    found = _read_entries(acquirer.request, acquirer.journal, failures)
+    # Else one without a token is still being acquired: its answer may yet come.
+    entries = [entry for entry in found if entry.token is not None or entry.holds_nothing]
+    deadline = Deadline(UNDO_SECONDS)
+    releaser = Releaser(
+        *(acquirer.journal, deadline, acquirer.network), accounting=acquirer.accounting
+    )
     release_entries(entries, releaser, answer)
 
 

@@ -7,6 +7,7 @@ the journal before it is asked, and leaves it once nothing is held. What becomes
     acquire() …                     check() …   journal                    then
     is not asked: over the quota    any         nothing                    _check_quota
     gave a token                    accessible  token                      held
+    holds nothing, gave a token     accessible  note for its record        _begin_note
     gave a token                    not         token, until released      release_refused
     failed, surely not acted        any         nothing                    forget
     may have acted, token known     any         token, until released      release_unusable
@@ -21,7 +22,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from spank_qrmi.at_once import begin, do_at_once
@@ -45,6 +46,7 @@ from spank_qrmi.job.step import acquisition_text
 from spank_qrmi.network.calls import ResourceCalls, Services
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request
+from spank_qrmi.state.accounting import NO_ACCOUNTING, Accounting, Result
 from spank_qrmi.state.counts import Event, count
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import owner_of
@@ -52,6 +54,8 @@ from spank_qrmi.state.quota import Quota
 from spank_qrmi.state.user_limits import NO_LIMITS, UserLimits
 
 log = logging.getLogger(__name__)
+
+_LONGEST_REASON = 1000
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Acquirer:
     network: Network
     allows_user_endpoints: bool = True
     limits: UserLimits = NO_LIMITS
+    accounting: Accounting = NO_ACCOUNTING
 
     def acquire_all(self, wanted: Sequence[Wanted]) -> list[Acquired | QrmiError]:
         """Acquire every resource, all at once; return each one's outcome in the same order."""
@@ -141,11 +146,40 @@ class Acquirer:
             entry = None if hold is None else self._entry(resource, variables, settings, hold)
             locked = None if entry is None else self.journal.begin(entry)
         if hold is None or locked is None:
-            return Acquired(resource, variables, _acquire_unrecorded(calls, check))
+            asked_at = int(time.time())
+            token = _acquire_unrecorded(calls, check)
+            self._begin_note(resource, asked_at)
+            return Acquired(resource, variables, token)
         with locked:
             _check_quota(quota, locked)
-            token = _Acquisition(calls, hold, locked, check).acquire()
+            token = _Acquisition(calls, hold, locked, check, self.accounting).acquire()
         return Acquired(resource, variables, token, hold.longest_seconds)
+
+    def _begin_note(self, resource: Resource, asked_at: int) -> None:
+        """Note what the job has now, though nothing is held, so that its end leaves a record.
+
+        The note has no token, which might be that of a session that the user brought.
+        """
+        if not self.accounting.is_on:
+            return
+        request, now = self.request, int(time.time())
+        note = Entry(
+            *(request.job_id, request.restart_count, request.step_id, request.uid),
+            *(resource.name, resource.type, {}),
+            acquired_at=asked_at,
+            owner=owner_of(request.stepd_pid),
+            hold="nothing",
+            # Whoever knows no notes finds one that has ended.
+            ends_at=asked_at,
+            facts=_facts_of(request),
+            granted_at=now,
+            holds_nothing=True,
+        )
+        try:
+            with self.journal.begin(note, outlasts_crash=False):
+                pass
+        except JournalError as error:
+            log.warning("what the job uses of %s is not recorded: %s", resource.name, error)
 
     def _entry(
         self, resource: Resource, variables: ResourceVariables, settings: Settings, hold: Hold
@@ -169,7 +203,25 @@ class Acquirer:
             secret_keys=sorted(resource.secret_files.keys() & kept),
             has_users_endpoint=_has_users_endpoint(resource, variables),
             has_sites_login=settings.has_sites_login,
+            facts=_facts_of(self.request),
         )
+
+
+def _facts_of(request: Request) -> dict[str, str]:
+    """Return what Slurm has told of the job and its record is to say."""
+    told = {
+        "user": request.user,
+        "account": request.account,
+        "partition": request.partition,
+        "restarts": request.restarts,
+        "array_job_id": request.array_job_id,
+        "array_task_id": request.array_task_id,
+        "het_job_id": request.het_job_id,
+        "het_job_offset": request.het_job_offset,
+    }
+    # What is no text must not keep an acquisition from being recorded.
+    texts = {name: str(value) for name, value in told.items() if value not in {None, ""}}
+    return {name: text.encode(errors="replace").decode() for name, text in texts.items()}
 
 
 def _calls_of(resource: Resource, settings: Settings, services: Services) -> ResourceCalls:
@@ -245,6 +297,7 @@ class _Acquisition:
     hold: Hold
     locked: LockedEntry
     check: AccessCheck
+    accounting: Accounting = NO_ACCOUNTING
 
     def acquire(self) -> str:
         """Return the token once it is in the journal; leave nothing behind that is not there."""
@@ -264,6 +317,7 @@ class _Acquisition:
     def _end_without_usable_token(self, error: QrmiError) -> QrmiError:
         if not (isinstance(error, ServiceError) and error.may_have_acted):
             self._forget()
+            # Nothing was held, and no job had it: that leaves no record.
             return _more_telling(self.check(), error)
         if error.token is None:
             return self._note_unanswered(_more_telling(self.check(), error))
@@ -276,14 +330,17 @@ class _Acquisition:
 
     def _release_refused(self, reason: QrmiError, token: str) -> QrmiError:
         """Release what the journal has; if that fails, there is more to tell."""
+        self._note_refusal(reason)
         try:
             is_gone = self.calls.release(token)
         except QrmiError as failure:
+            with contextlib.suppress(JournalError):
+                self.locked.write(self.locked.entry)
             return ServiceError(
                 f"{reason}; it has opened {self.hold.what}, whose release failed and is tried "
                 f"again when the job ends: {failure}"
             )
-        self._forget(is_gone=is_gone)
+        self._end(is_gone=is_gone)
         return reason
 
     def _release_unusable(self, error: QrmiError, token: str) -> QrmiError:
@@ -304,7 +361,10 @@ class _Acquisition:
             except JournalError:
                 return self._note_unanswered(failure)
             return failure
-        self._forget()
+        # Its entry has no token, by which it could be asked for again.
+        self.locked.entry = replace(self.locked.entry, token=token)
+        self._note_refusal(error)
+        self._end(is_gone=True)
         return error
 
     def _note_unanswered(self, error: QrmiError) -> ServiceError:
@@ -317,12 +377,29 @@ class _Acquisition:
             self.locked.write(entry.with_failure(message, now))
         return ServiceError(message, may_have_acted=True)
 
-    def _forget(self, *, is_gone: bool = True) -> None:
-        """End an entry of which nothing is held; the user reads another error."""
-        try:
-            self.locked.end(is_gone=is_gone)
-        except JournalError as error:
-            log.error("%s", error)
+    def _note_refusal(self, reason: QrmiError) -> None:
+        entry = self.locked.entry
+        self.locked.entry = replace(entry, refusal=entry.clear(str(reason))[:_LONGEST_REASON])
+
+    def _end(self, *, is_gone: bool) -> None:
+        """End an entry of what was given back; the user reads another error."""
+        with _log_instead():
+            self.accounting.end(self.locked, Result.REFUSED, is_gone=is_gone)
+
+    def _forget(self) -> None:
+        """Take away an entry of which nothing was ever held; the user reads another error."""
+        with _log_instead():
+            self.locked.remove()
 
     def _write(self, token: str) -> None:
-        self.locked.write(replace(self.locked.entry, token=token))
+        now = int(time.time())
+        self.locked.write(replace(self.locked.entry, token=token, granted_at=now))
+
+
+@contextlib.contextmanager
+def _log_instead() -> Iterator[None]:
+    """Log trouble with the journal, beside which there is other trouble to tell."""
+    try:
+        yield
+    except JournalError as error:
+        log.error("%s", error)

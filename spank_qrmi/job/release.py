@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from spank_qrmi.answer import AnswerWriter
@@ -14,10 +15,12 @@ from spank_qrmi.configuration.slurm_files import epilog_seconds
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError, QrmiError, ReleaseError
 from spank_qrmi.job import step
+from spank_qrmi.job.accounts import accounting_of
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.job.resolution import shown_names
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request, Verdict
+from spank_qrmi.state.accounting import EndedBy
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import is_being_acquired, select_orphans_to_retry
 from spank_qrmi.state.owner import is_elsewhere
@@ -47,22 +50,31 @@ def release(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     with _tell_what_is_not_released(request):
         entries = [entry for entry in step.entries_of_step(request, journal) if entry.needs_release]
         # What others have left is not known yet, and most of it was left with the same variables.
-        whose: list[Entry | PluginArguments] = [*entries, arguments] if entries else []
+        is_asked = any(entry.is_held for entry in entries)
+        whose: list[Entry | PluginArguments] = [*entries, arguments] if is_asked else []
         step.open_network(network, whose, arguments, answer.redactor, deadline)
-    failed = release_entries(entries, Releaser(journal, deadline, network), answer)
+    accounting = accounting_of(arguments, EndedBy.EXIT, request.slurm_conf)
+    releaser = Releaser(journal, deadline, network, accounting=accounting)
+    failed = release_entries(entries, releaser, answer)
     _send_failures(((entry.resource_name, error) for entry, error in failed), answer)
     seconds = min(ORPHAN_SECONDS, deadline.remaining_seconds())
     orphans = []
     try:
         if seconds > 0.0:
-            orphans = _read_orphans(journal, entries, network)
-        if not entries:
-            step.open_network(network, orphans, arguments, answer.redactor, deadline)
+            accounting.write_late(journal, deadline.within(seconds))
+            orphans = _read_orphans(journal, entries, network if is_asked else None)
+        if not is_asked:
+            held = [orphan for orphan in orphans if orphan.is_held]
+            step.open_network(network, held, arguments, answer.redactor, deadline)
     except QrmiError as error:
         orphans = []
         log.debug("what other jobs have left is not released: %s", error)
     if orphans:
-        releaser = Releaser(journal, Deadline(seconds), network, entry_seconds=seconds)
+        releaser = Releaser(
+            *(journal, Deadline(seconds), network),
+            entry_seconds=seconds,
+            accounting=replace(accounting, ended_by=EndedBy.OTHER_JOB),
+        )
         _release_orphans(orphans, releaser, answer)
     answer.end(Verdict.RUN, left_count=len(failed))
 
@@ -86,8 +98,11 @@ def release_job(
             if entry.needs_release and not is_being_acquired(entry)
             if entry.owner is None or not is_elsewhere(entry.owner)
         ]
-        step.open_network(network, entries, arguments, answer.redactor, deadline)
-    failed = release_entries(entries, Releaser(journal, deadline, network), answer)
+        held = [entry for entry in entries if entry.is_held]
+        step.open_network(network, held, arguments, answer.redactor, deadline)
+    accounting = accounting_of(arguments, EndedBy.EPILOG, request.slurm_conf)
+    releaser = Releaser(journal, deadline, network, accounting=accounting)
+    failed = release_entries(entries, releaser, answer)
     _send_failures(
         ((f"{entry.resource_name} of job {entry.job_id}", error) for entry, error in failed), answer
     )
@@ -133,10 +148,10 @@ def release_entries(
     ]
 
 
-def _read_orphans(journal: Journal, own: Sequence[Entry], network: Network) -> list[Entry]:
+def _read_orphans(journal: Journal, own: Sequence[Entry], network: Network | None) -> list[Entry]:
     """Return what to try of what other jobs have left; raise JournalError.
 
-    If the step has entries, the network is open, and only for some variables.
+    A network that is given is open, and only for some variables.
     """
     own_names = {entry.file_name for entry in own}
     now = time.time()
@@ -144,7 +159,7 @@ def _read_orphans(journal: Journal, own: Sequence[Entry], network: Network) -> l
         entry
         for entry in journal.entries_before(now - UNCHANGED_SECONDS)
         if isinstance(entry, Entry) and entry.file_name not in own_names
-        if not own or network.has_variables(entry.node_variables)
+        if network is None or network.has_variables(entry.node_variables)
     )
     return select_orphans_to_retry(others, now)
 

@@ -20,6 +20,7 @@ from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.job.step import acquisition_text
 from spank_qrmi.network.calls import Services
 from spank_qrmi.network.worker_side import Network
+from spank_qrmi.state.accounting import NO_ACCOUNTING, Accounting, Result
 from spank_qrmi.state.counts import Event, count
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.orphans import shares_of
@@ -40,11 +41,13 @@ class Releaser:
         deadline: Deadline,
         network: Network,
         entry_seconds: float | None = None,
+        accounting: Accounting = NO_ACCOUNTING,
     ) -> None:
         self._journal = journal
         self._entry_seconds = entry_seconds
         self._deadline = deadline
         self._network = network
+        self._accounting = accounting
         self._lock = threading.Lock()
         self._services: dict[tuple[tuple[str, str], ...], Services] = {}
 
@@ -90,20 +93,27 @@ class Releaser:
             log.debug("name(%s) was released by another process", entry.resource_name)
             return False
         with locked:
-            is_given_back, is_gone = False, True
+            result, is_gone = Result.RELEASED, True
+            used_seconds = None
+            token = locked.entry.token
+            is_given_back = False
             try:
-                if locked.entry.is_given_up(time.time()):
+                if not locked.entry.is_held:
+                    log.debug("name(%s): nothing is held for it", locked.entry.resource_name)
+                elif locked.entry.is_given_up(time.time()):
                     _give_up(locked.entry)
-                elif locked.entry.token is None:
+                    result = Result.DROPPED
+                elif token is None:
                     self._let_end(locked)
+                    result = Result.UNANSWERED
                 else:
                     is_given_back = True
                     services = self._services_with(locked.entry.node_variables, deadline)
-                    is_gone = _give_back(locked.entry, locked.entry.token, services)
+                    is_gone = _give_back(locked.entry, token, services)
             except QrmiError as error:
                 _note_failure(locked, error)
                 raise
-            locked.end(is_gone=is_gone)
+            self._accounting.end(locked, result, is_gone=is_gone, used_seconds=used_seconds)
             return is_given_back
 
     def _let_end(self, locked: LockedEntry) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 import orjson
 
@@ -35,7 +36,11 @@ log = logging.getLogger(__name__)
 TOLD_PREFIX = "told-"
 """How the name of a file begins whose entry is told to end."""
 
-_ENTRY_NAME = re.compile(rf"(?:{TOLD_PREFIX})?[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]{{16}}\.json")
+OVER_PREFIX = "over-"
+"""How the name of a file begins whose entry is over, and only its record not yet written."""
+
+_PREFIXES = f"{TOLD_PREFIX}|{OVER_PREFIX}"
+_ENTRY_NAME = re.compile(rf"(?:{_PREFIXES})?[0-9]+-[0-9]+-[0-9a-f]+-[0-9a-f]{{16}}\.json")
 
 _LARGEST_NEW_BYTES = 16 * 1024
 # With its token and the reason of a failure.
@@ -44,6 +49,7 @@ _LARGEST_OF_OURS_BYTES = 2 * _LARGEST_NEW_BYTES
 _LARGEST_READ_BYTES = 1024 * 1024
 _LONGEST_FAILURE = 1000
 
+_NAMESPACE = uuid5(NAMESPACE_URL, "https://slurm.schedmd.com/spank.html#spank_qrmi")
 _USERS_SECONDS = 30 * 86400
 _NODE_VARIABLES_KEY = "environment"
 # The end of the year 9999; later times cannot be shown.
@@ -67,9 +73,17 @@ class Entry:
     `ends_at` when that has ended by itself at the latest, None if it may never. `failure` is why
     the last release failed, or what the user was told of a request to acquire without an answer.
     `is_told` if the service has agreed to end what it holds, and is to be asked whether it did:
-    then the entry is no longer among those of its job, which the name of its file says. Times are
-    Unix seconds; None in an entry of an earlier version, which had neither times nor owner, and
-    took every endpoint for the site's.
+    then the entry is no longer among those of its job, which the name of its file says.
+
+    The rest is for the record that stays (`accounting`): `facts` that Slurm has told of the job,
+    `granted_at` when the token came, `finished_at` when it was first given back,
+    `refusal` why it was undone before the job could use it, and once all is over the `record`
+    itself, which `is_over` says in the name of its file too where it has still to be written.
+    With `holds_nothing` the service knows of none, and the entry is there for its record alone.
+
+    Times are Unix seconds;
+    None in an entry of an earlier version, which had neither times nor owner, and took every
+    endpoint for the site's.
     """
 
     job_id: int
@@ -92,6 +106,13 @@ class Entry:
     has_users_endpoint: bool = False
     has_sites_login: bool = False
     is_told: bool = False
+    facts: dict[str, str] = field(default_factory=dict)
+    granted_at: int | None = None
+    finished_at: int | None = None
+    refusal: str = ""
+    holds_nothing: bool = False
+    record: str = ""
+    is_over: bool = False
 
     @property
     def file_name(self) -> str:
@@ -104,12 +125,21 @@ class Entry:
             identity += f" {self.acquired_at} {self.owner.pid if self.owner else 0}"
         digest = sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()
         prefix = _step_prefix(self.job_id, self.restart_count, self.step_id)
-        return f"{TOLD_PREFIX if self.is_told else ''}{prefix}{digest[:16]}.json"
+        state = OVER_PREFIX if self.is_over else TOLD_PREFIX if self.is_told else ""
+        return f"{state}{prefix}{digest[:16]}.json"
+
+    @property
+    def acquisition_id(self) -> str:
+        """What names the acquisition, and no other one of any node."""
+        owner = self.owner
+        node = "" if owner is None else f"{owner.host}/{owner.boot_id}/{owner.started_ticks}"
+        name = replace(self, is_told=False, is_over=False).file_name
+        return str(uuid5(_NAMESPACE, f"{node}/{name}"))
 
     @property
     def needs_release(self) -> bool:
         """Whether there is more to do than to wait for the end of what may be open."""
-        return self.token is not None or not self.failure
+        return not self.is_over and (self.token is not None or not self.failure)
 
     @property
     def may_be_open_text(self) -> str:
@@ -121,6 +151,11 @@ class Entry:
     def has_ended(self, now: float) -> bool:
         """Return whether even what was never answered has ended by itself."""
         return self.token is None and self.ends_at is not None and now >= self.ends_at
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the service holds something for it, or may."""
+        return not (self.holds_nothing or self.is_over or self.record)
 
     def is_given_up(self, now: float) -> bool:
         """Return whether nobody looks any longer after what is at an endpoint of a user's own.
@@ -192,6 +227,10 @@ class LockedEntry:
         os.close(replaced)
         self.entry = entry
 
+    def written_at(self) -> float:
+        """Return when the entry was last written, or kept for its record, in Unix seconds."""
+        return os.fstat(self._descriptor).st_mtime
+
     def remove(self) -> None:
         """Take the entry away; raise JournalError if that is impossible, not if it is gone."""
         self._journal.take_away(self.entry)
@@ -204,7 +243,20 @@ class LockedEntry:
         if is_gone or self.entry.has_users_endpoint:
             self.remove()
         else:
-            self.entry = self._journal.set_aside(self.entry)
+            self.entry = self._journal.rename(self.entry, replace(self.entry, is_told=True))
+
+    def keep_for_record(self) -> None:
+        """Keep an entry that is over until its record is written; raise JournalError.
+
+        That needs no room on the disk. When one without a record was over, the time of its file
+        says.
+        """
+        if not self.entry.is_over:
+            if not self.entry.record:
+                with contextlib.suppress(OSError):
+                    os.utime(self._descriptor)
+            over = replace(self.entry, is_over=True, is_told=False)
+            self.entry = self._journal.rename(self.entry, over)
 
 
 class Journal:
@@ -218,8 +270,11 @@ class Journal:
         """The folder, which is the node's state directory."""
         return self._directory
 
-    def begin(self, entry: Entry) -> LockedEntry:
-        """Put a new entry on disk, locked; raise JournalError if that is impossible."""
+    def begin(self, entry: Entry, *, outlasts_crash: bool = True) -> LockedEntry:
+        """Put a new entry on disk, locked; raise JournalError if that is impossible.
+
+        One that holds nothing need not outlast a crash of the node: then it costs less.
+        """
         with self._as_journal_errors("cannot record the acquisition in"):
             if len(_content_of(entry)) > _LARGEST_NEW_BYTES:
                 raise JournalError(
@@ -228,14 +283,15 @@ class Journal:
                     "shorter ones"
                 )
         try:
-            return LockedEntry(self, entry, self.put(entry))
+            descriptor = self.put(entry, outlasts_crash=outlasts_crash)
+            return LockedEntry(self, entry, descriptor)
         except JournalError:
             # Renamed but perhaps not yet safe on disk: nothing was acquired for it.
             with contextlib.suppress(JournalError):
                 self.take_away(entry)
             raise
 
-    def put(self, entry: Entry) -> int:
+    def put(self, entry: Entry, *, outlasts_crash: bool = True) -> int:
         """Write an entry in place of its former state; return its descriptor, which is locked.
 
         Raises JournalError, and then the former state is still there.
@@ -243,7 +299,9 @@ class Journal:
         with self._as_journal_errors("cannot record the acquisition in"):
             content = _content_of(entry)
             with open_trusted_folder(self._directory, is_made=True) as directory:
-                return locked_files.replace_file(directory, entry.file_name, content)
+                return locked_files.replace_file(
+                    directory, entry.file_name, content, outlasts_crash=outlasts_crash
+                )
 
     def take_away(self, entry: Entry) -> None:
         """Remove an entry's file; raise JournalError if that is impossible, not if it is gone."""
@@ -255,16 +313,16 @@ class Journal:
             os.unlink(entry.file_name, dir_fd=directory)
             os.fsync(directory)
 
-    def set_aside(self, entry: Entry) -> Entry:
-        """Give an entry's file the name that says that it is told; raise JournalError."""
-        told = replace(entry, is_told=True)
+    def rename(self, entry: Entry, renamed: Entry) -> Entry:
+        """Give an entry's file the name of its next state; return that, or raise JournalError."""
         with (
             self._as_journal_errors(f"cannot rename {entry.file_name} in"),
             open_trusted_folder(self._directory) as directory,
         ):
-            os.rename(entry.file_name, told.file_name, src_dir_fd=directory, dst_dir_fd=directory)
+            old, new = entry.file_name, renamed.file_name
+            os.rename(old, new, src_dir_fd=directory, dst_dir_fd=directory)
             os.fsync(directory)
-        return told
+        return renamed
 
     def lock(self, entry: Entry, deadline: Deadline) -> LockedEntry | None:
         """Wait for an entry's lock and read it anew; None if it has been taken away.
@@ -299,6 +357,12 @@ class Journal:
         """
         return self.read(self.names("" if job_id is None else f"{job_id}-"))
 
+    def entries_over(self) -> Iterator[Entry]:
+        """Yield what is there for its record alone, which was not written when it was over."""
+        names = (name for name in self._all_names() if name.startswith(OVER_PREFIX))
+        found = self.read(filter(_is_entry, names))
+        return (entry for entry in found if isinstance(entry, Entry))
+
     def entries_before(self, unix_seconds: float) -> Iterator[Entry | JournalError]:
         """Yield what was last written before then, see `entries`."""
         return self.read(filter(_is_entry, self._all_names(unix_seconds)))
@@ -325,7 +389,10 @@ class Journal:
                     yield self._read_entry(directory, name)
 
     def clean_up(self) -> None:
-        """Remove files that were cut off before they became entries; raise JournalError."""
+        """Remove files that were cut off before they became entries; raise JournalError.
+
+        So are those that are empty: what holds anything was on disk before it had its name.
+        """
         with (
             self._as_journal_errors("cannot clean up"),
             contextlib.suppress(FileNotFoundError),
@@ -334,6 +401,9 @@ class Journal:
             for name in self._all_names():
                 if name.startswith(locked_files.TEMPORARY_PREFIX):
                     locked_files.remove_leftover(directory, name, self._use_leftover)
+                elif _is_entry(name) and _is_empty(directory, name):
+                    # Of a note, a crash of the node may leave the name alone.
+                    locked_files.remove_leftover(directory, name)
 
     def _use_leftover(self, descriptor: int) -> bool:
         """Return whether nothing of a leftover is missing in its entry; complete it if need be."""
@@ -397,7 +467,8 @@ class Journal:
                 entry = _entry_of(file.read(_LARGEST_READ_BYTES))
         except (OSError, ValueError, TypeError) as error:
             raise self._no_entry(name, "its content is not one") from error
-        entry = replace(entry, is_told=name.startswith(TOLD_PREFIX))
+        is_over = name.startswith(OVER_PREFIX)
+        entry = replace(entry, is_told=name.startswith(TOLD_PREFIX), is_over=is_over)
         if entry.file_name != name:
             raise self._no_entry(name, "it has another entry's name")
         if status.st_size > _LARGEST_OF_OURS_BYTES:
@@ -421,6 +492,14 @@ class Journal:
             raise JournalError(f"{error}, or name another folder by --state-dir") from error
         except (OSError, orjson.JSONEncodeError) as error:
             raise JournalError(f"{doing} {self._directory}: {_reason(error)}") from error
+
+
+def _is_empty(directory: int, name: str) -> bool:
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == 0
 
 
 def _reason(error: Exception) -> str:

@@ -32,6 +32,8 @@ def is_orphaned(entry: Entry) -> bool:
 
 def is_being_acquired(entry: Entry) -> bool:
     """Return whether a living step may still be told the token."""
+    if not entry.is_held:
+        return False
     is_alive = entry.owner is not None and not is_gone(entry.owner)
     return is_alive and entry.token is None and not entry.failure
 
@@ -53,6 +55,8 @@ def select_orphans(entries: Iterable[Entry], now: float) -> list[Entry]:
     return [
         entry
         for entry in entries
+        # What is over waits for its record alone.
+        if not entry.is_over
         if (entry.needs_release or entry.has_ended(now) or entry.is_given_up(now))
         and is_orphaned(entry)
     ]

@@ -7,13 +7,15 @@ An entry is counted once it is on disk, so that jobs which start together cannot
 import threading
 
 from spank_qrmi.errors import AcquisitionError, JournalError, LimitError
-from spank_qrmi.state.journal import TOLD_PREFIX, Entry, Journal
+from spank_qrmi.state.journal import OVER_PREFIX, TOLD_PREFIX, Entry, Journal
 
 MOST_OF_USER = 128
 """Entries at endpoints of a user's own, and such whose release failed: as many as a large node may
 run jobs at once, of one user who brings his endpoint."""
 
 MOST_OF_NODE = 1000
+
+_NO_JOBS = (TOLD_PREFIX, OVER_PREFIX)
 
 
 class Quota:
@@ -36,7 +38,7 @@ class Quota:
         journal cannot be read.
         """
         with self._lock:
-            names = [name for name in self._journal.names() if not name.startswith(TOLD_PREFIX)]
+            names = [name for name in self._journal.names() if not name.startswith(_NO_JOBS)]
             if len(names) > MOST_OF_NODE:
                 raise AcquisitionError(
                     f"this node's journal holds more than {MOST_OF_NODE} acquisitions: tell the "
@@ -57,4 +59,4 @@ class Quota:
     def _counts(self, found: Entry | JournalError) -> bool:
         if isinstance(found, JournalError) or found.uid != self._uid:
             return False
-        return found.has_users_endpoint or bool(found.failure)
+        return found.is_held and (found.has_users_endpoint or bool(found.failure))

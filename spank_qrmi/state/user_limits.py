@@ -82,6 +82,7 @@ class UserLimits:
             float("inf") if entry.ends_at is None else entry.ends_at
             for entry in journal.entries()
             if isinstance(entry, Entry) and entry.uid == uid and not entry.is_told
+            if entry.is_held
             if entry.owner is None or not is_elsewhere(entry.owner)
         ]
         ends = sorted(end for end in ends if end > now)

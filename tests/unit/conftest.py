@@ -15,6 +15,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from loopback.tls_entrance import TlsEntrance, tls_entrance_to
 from spank_qrmi.deadline import Deadline
+from spank_qrmi.state import usage_log
 from spank_qrmi.worker import process as worker
 from spank_qrmi_simulator.object_store import LocalObjectStore, ObjectStore
 from spank_qrmi_simulator.site import Site
@@ -52,6 +53,15 @@ settings.register_profile(
     phases=[*Phase],
 )
 settings.load_profile("quick")
+
+
+@pytest.fixture(autouse=True)
+def usage_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where what is used is recorded, unless an argument says otherwise."""
+    path = tmp_path / "log" / "usage.jsonl"
+    # Its folder is made, those above are not.
+    monkeypatch.setattr(usage_log, "DEFAULT_PATH", str(path))
+    return path
 
 
 @pytest.fixture

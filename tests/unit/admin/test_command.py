@@ -186,6 +186,18 @@ def test_status_is_a_table(node: Node, alive: Owner) -> None:
 SINCE = "2023-11-14 22:13:20 UTC"
 
 
+def test_status_shows_what_is_there_for_its_record(node: Node, alive: Owner) -> None:
+    node.hold("a", owner=alive, token=None, holds_nothing=True)
+    node.hold("b", token=None, holds_nothing=True)
+    node.hold("c", token=None, record="{}", is_over=True)
+    _, [_, *lines] = node.run("status")
+    assert [line.partition(SINCE)[2].strip() for line in lines] == [
+        "in use, nothing is held",
+        "in use, nothing is held, its step is gone",
+        "over, its record is not written yet, its step is gone",
+    ]
+
+
 def test_status_for_programs(node: Node) -> None:
     node.hold("a", failure="no answer", failed_at=NOW + 60, failures=3)
     node.hold("b", token=None)

@@ -441,6 +441,12 @@ OF_QPUS: Sequence[tuple[str, Spoil, str, str]] = [
         "doubtful journal",
         "lived in another container",
     ),
+    (
+        "a usage log that takes nothing",
+        with_held(is_over=True, record="{}"),
+        "doubtful journal",
+        "1 records of what jobs have used wait to be written",
+    ),
     ("a type of the past", with_held(resource_type="past"), "wrong journal", "no release of its"),
     (
         "a request that was never answered",

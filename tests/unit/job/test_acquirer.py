@@ -92,6 +92,7 @@ def entry_of(name: str, token: str | None = None) -> Entry:
         hold=f"a hold on {name}",
         ends_at=NOW + 60 + 1 + HOLD_SECONDS,
         has_sites_login=True,
+        granted_at=None if token is None else NOW,
     )
 
 
@@ -240,7 +241,8 @@ def test_release_of_what_is_not_accessible_is_tried_again_later(
         "not accessible; it has opened a hold on a, whose release failed and is tried again when "
         "the job ends: down"
     ]
-    assert entries_in(journal) == [entry_of("a", "token-a")]
+    kept = replace(entry_of("a", "token-a"), refusal="not accessible")
+    assert entries_in(journal) == [kept]
 
 
 @pytest.mark.parametrize(
@@ -353,7 +355,7 @@ def test_session_of_a_broken_answer_stays_in_the_journal_until_it_is_released(
         "not JSON; it has opened a hold on a, whose release failed and is tried again when the job "
         "ends: down"
     )
-    assert entries_in(journal) == [entry_of("a", "s-1")]
+    assert entries_in(journal) == [replace(entry_of("a", "s-1"), refusal="not JSON")]
 
 
 def test_entry_is_locked_while_the_vendor_is_asked(

@@ -894,8 +894,14 @@ def test_restarted_job_does_not_touch_its_former_life(node: Node, vendor: FakeVe
 def test_session_of_the_user_is_not_released(node: Node, vendor: FakeVendor) -> None:
     vendor.brought = {"a"}
     answer = node.acquire("a")
-    assert (answer.held, answer.verdict, node.journal_files()) == (0, "run", 0)
+    # Its end is to be recorded, and nothing else.
+    assert (answer.held, answer.verdict, node.journal_files()) == (1, "run", 1)
     assert ("a_QRMI_JOB_ACQUISITION_TOKEN", "token-a") in answer.variables
+    [note] = Journal(node.state_directory).entries()
+    assert isinstance(note, Entry)
+    assert (note.token, note.values, note.holds_nothing) == (None, {}, True)
+    assert (node.release().messages, node.journal_files()) == ([], 0)
+    assert vendor.events_of("release") == set()
 
 
 def test_what_the_service_does_not_hold_needs_no_record(node: Node, vendor: FakeVendor) -> None:

@@ -322,6 +322,21 @@ def test_files_of_others_are_left_alone(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == sorted([*names, ENTRY.file_name])
 
 
+def test_entry_of_which_a_crash_left_the_name_alone_goes(folder: Path) -> None:
+    write(folder, ENTRY)
+    with Journal(folder).begin(replace(ENTRY, job_id=8), outlasts_crash=False):
+        pass
+    path = folder / replace(ENTRY, job_id=8).file_name
+    os.truncate(path, 0)
+    Journal(folder).clean_up()
+    # Its writer may be at work still.
+    assert path.exists()
+    os.utime(path, (1, 1))
+    os.utime(folder / ENTRY.file_name, (1, 1))
+    Journal(folder).clean_up()
+    assert [each.name for each in folder.iterdir()] == [ENTRY.file_name]
+
+
 @pytest.mark.parametrize("change", [{"resource_name": "another"}, {"job_id": 8}])
 def test_entry_under_anothers_name_is_reported(folder: Path, change: dict[str, Any]) -> None:
     write(folder, ENTRY)

@@ -40,6 +40,7 @@ def test_users_own_endpoints_and_failures_are_counted(journal: Journal) -> None:
     hold(journal, 2, **OWN)
     hold(journal, 1, **FAILED)
     hold(journal, 2, token="t")
+    hold(journal, 1, holds_nothing=True, **OWN)
     hold(journal, 3, uid=1001, **OWN)
     quota = Quota(journal, UID)
     quota.check()
@@ -58,6 +59,8 @@ def test_users_own_endpoints_and_failures_are_counted(journal: Journal) -> None:
 def test_all_that_a_node_holds_is_counted(journal: Journal) -> None:
     hold(journal, 10)
     hold(journal, 10, token="t", is_told=True)
+    # These wait for their records alone.
+    hold(journal, 10, is_over=True, record="{}")
     Quota(journal, UID).check()
     hold(journal, 1)
     with pytest.raises(AcquisitionError) as caught:

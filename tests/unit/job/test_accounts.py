@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever ends an acquisition, it leaves one record, and what was never had leaves none."""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from spank_qrmi.admin import command as cli
+from spank_qrmi.admin import held
+from spank_qrmi.configuration.common_plugstack import CommonArguments
+from spank_qrmi.errors import AcquisitionError, JournalError, ReleaseError, ServiceError
+from spank_qrmi.job.accounts import accounting_of
+from spank_qrmi.state import usage_log
+from spank_qrmi.state.accounting import NO_ACCOUNTING, EndedBy
+from spank_qrmi.state.journal import Entry, Journal, LockedEntry
+from spank_qrmi.state.owner import Owner
+from tests.unit.conversation import ServingWorker
+from tests.unit.fake_vendor import FakeVendor
+from tests.unit.job.test_verbs import OF_STEP, Node
+from tests.unit.local_network import LocalNetwork
+
+GONE = Owner(os.uname().nodename, "another boot", 1, 2, 3)
+ANSWER_LOST = ServiceError("cut off", may_have_acted=True)
+BROKEN = ServiceError("no JSON", may_have_acted=True)
+BROKEN.token = "session-1"
+FAR = 4_000_000_000
+
+
+class AccountedNode(Node):
+    """A node whose records are looked at."""
+
+    def __init__(self, folder: Path, serving: ServingWorker, usage_path: Path) -> None:
+        super().__init__(folder, serving)
+        self.usage_path = usage_path
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return all records, in the order of the QPUs' names."""
+        if not self.usage_path.exists():
+            return []
+        records = [orjson.loads(line) for line in self.usage_path.read_bytes().splitlines()]
+        return sorted(records, key=lambda record: str(record["resource"]))
+
+    def ends(self) -> list[tuple[str, str, str]]:
+        return [(each["resource"], each["result"], each["ended_by"]) for each in self.records()]
+
+    def entries(self) -> list[Entry | JournalError]:
+        return list(Journal(self.state_directory).entries())
+
+    def command(self, *words: str) -> int:
+        return cli.main(["release", *words, f"--state-dir={self.state_directory}"])
+
+
+@pytest.fixture
+def node(
+    tmp_path: Path, serving: ServingWorker, vendor: FakeVendor, usage_path: Path
+) -> AccountedNode:
+    return AccountedNode(tmp_path, serving, usage_path)
+
+
+@pytest.fixture(autouse=True)
+def _command_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CONF", os.devnull)
+    monkeypatch.setattr(held, "fork_network_process", LocalNetwork)
+    monkeypatch.setattr(held, "refuse_untrusted_code", lambda *_: None)
+    monkeypatch.setattr(held.privileges, "limit", lambda _: None)
+
+
+def orphan(name: str, **changes: Any) -> Entry:
+    entry = Entry(
+        **{**OF_STEP, "job_id": 5},
+        resource_name=name,
+        token=f"token-{name}",
+        acquired_at=1000,
+        granted_at=1000,
+        owner=GONE,
+        ends_at=FAR,
+    )
+    return replace(entry, **changes)
+
+
+def test_end_of_the_step(node: AccountedNode, vendor: FakeVendor) -> None:
+    vendor.brought = {"b"}
+    assert node.acquire("a,b").held == 2
+    assert node.records() == []
+    assert node.release().messages == []
+    assert node.ends() == [("a", "released", "exit"), ("b", "released", "exit")]
+    assert node.entries() == []
+    # Nobody asked the service about what it does not hold.
+    assert vendor.events_of("release") == {"token-a"}
+    assert [each["session"] is None for each in node.records()] == [False, True]
+    assert node.release().messages == []
+    assert len(node.records()) == 2
+
+
+def test_end_of_the_step_that_holds_nothing_opens_no_network(
+    node: AccountedNode, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor.brought = {"a"}
+    node.acquire("a")
+    node.leave(orphan("b", token=None, holds_nothing=True, ends_at=1000))
+    monkeypatch.setattr(LocalNetwork, "open", lambda *_, **__: pytest.fail("opened"))
+    assert node.release().messages == []
+    assert node.ends() == [("a", "released", "exit"), ("b", "released", "another job")]
+
+
+def test_epilog(node: AccountedNode, vendor: FakeVendor) -> None:
+    vendor.brought = {"b"}
+    node.acquire("a,b")
+    assert node.release_job().messages == []
+    assert node.ends() == [("a", "released", "epilog"), ("b", "released", "epilog")]
+
+
+def test_end_of_another_job(node: AccountedNode) -> None:
+    node.leave(orphan("a"))
+    node.leave(orphan("b", token=None, holds_nothing=True, ends_at=1000))
+    assert node.release().messages == []
+    assert node.ends() == [("a", "released", "another job"), ("b", "released", "another job")]
+    assert node.entries() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "ended_by"), [(["--all"], "command"), (["--orphaned", "--due"], "timer")]
+)
+def test_command_and_timer(node: AccountedNode, words: list[str], ended_by: str) -> None:
+    node.leave(orphan("a"))
+    node.leave(orphan("b", token=None, holds_nothing=True, ends_at=1000))
+    assert node.command(*words) == 0
+    assert node.ends() == [("a", "released", ended_by), ("b", "released", ended_by)]
+    assert node.entries() == []
+
+
+def test_what_a_service_agreed_to_end_once_it_is_gone(
+    node: AccountedNode, vendor: FakeVendor
+) -> None:
+    vendor.only_agrees = True
+    node.acquire("a")
+    node.release()
+    assert node.records() == []
+    assert node.command("--all") == 0
+    assert node.ends() == [("a", "released", "command")]
+
+
+def test_answer_that_never_came(
+    node: AccountedNode, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor.orders = {"acquire a": ANSWER_LOST}
+    node.acquire("a")
+    node.release()
+    assert node.records() == []
+    monkeypatch.setattr(time, "time", lambda: float(FAR))
+    assert node.command("--all") == 0
+    [record] = node.records()
+    assert (record["result"], record["usage"], record["running"]) == ("unanswered", None, None)
+    assert record["reason"].startswith("cut off; ")
+
+
+def test_what_is_given_up_at_an_endpoint_of_the_users(node: AccountedNode) -> None:
+    node.leave(orphan("a", has_users_endpoint=True, ends_at=1, failure="down"))
+    node.command("--all")
+    assert node.ends() == [("a", "dropped", "command")]
+
+
+@pytest.mark.parametrize(
+    ("orders", "reason"),
+    [
+        ({"check a": AcquisitionError("paused")}, "paused"),
+        ({"acquire a": BROKEN}, "no JSON"),
+    ],
+)
+def test_what_was_undone_before_the_job_had_it(
+    node: AccountedNode, vendor: FakeVendor, orders: dict[str, Any], reason: str
+) -> None:
+    vendor.orders = orders
+    assert node.acquire("a").verdict == "fail"
+    [record] = node.records()
+    expected = ("refused", "acquisition", reason)
+    assert (record["result"], record["ended_by"], record["reason"]) == expected
+
+
+def test_what_was_undone_later(node: AccountedNode, vendor: FakeVendor) -> None:
+    vendor.orders = {
+        "check a": AcquisitionError("paused"),
+        "release token-a": ReleaseError("down"),
+    }
+    node.acquire("a")
+    assert node.records() == []
+    vendor.orders = {}
+    node.release()
+    [record] = node.records()
+    assert (record["result"], record["ended_by"], record["reason"]) == ("refused", "exit", "paused")
+
+
+def test_what_was_had_for_a_job_that_needs_all(node: AccountedNode, vendor: FakeVendor) -> None:
+    vendor.orders = {"acquire c": AcquisitionError("refused")}
+    vendor.brought = {"b"}
+    answer = node.acquire("a,b,c", "--require=all")
+    assert (answer.verdict, answer.held) == ("fail", 0)
+    assert node.ends() == [("a", "released", "acquisition"), ("b", "released", "acquisition")]
+
+
+@pytest.mark.parametrize(
+    ("step", "is_brought"),
+    [("make", False), ("acquire", False), ("make", True), ("acquire", True), ("check", True)],
+)
+def test_what_was_never_had_leaves_no_record(
+    node: AccountedNode, vendor: FakeVendor, step: str, is_brought: bool
+) -> None:
+    vendor.brought = {"a"} if is_brought else set()
+    vendor.orders = {f"{step} a": AcquisitionError("refused")}
+    assert node.acquire("a").held == 0
+    assert (node.records(), node.entries()) == ([], [])
+
+
+def test_without_a_target_nothing_is_noted(node: AccountedNode, vendor: FakeVendor) -> None:
+    vendor.brought = {"b"}
+    answer = node.acquire("a,b", "--usage=none")
+    assert (answer.held, len(node.entries())) == (1, 1)
+
+
+def test_log_that_takes_nothing_fails_no_release(node: AccountedNode, vendor: FakeVendor) -> None:
+    vendor.brought = {"b"}
+    node.acquire("a,b")
+    node.usage_path.parent.touch()
+    answer = node.release()
+    assert (answer.messages, answer.held, answer.logged("e")) == ([], 0, [])
+    warnings = [line for line in answer.logged("i") if "is recorded later: " in line]
+    assert len(warnings) == 2
+    assert vendor.events_of("release") == {"token-a"}
+    # The job's epilog finds nothing of it.
+    assert not list(node.state_directory.glob("7-*"))
+    assert node.release_job().messages == []
+    node.usage_path.parent.unlink()
+    assert node.command("--orphaned", "--due") == 0
+    assert node.ends() == [("a", "released", "exit"), ("b", "released", "exit")]
+    assert node.entries() == []
+
+
+def test_next_jobs_end_writes_what_waits(node: AccountedNode) -> None:
+    node.acquire("a")
+    node.usage_path.parent.touch()
+    node.release()
+    node.usage_path.parent.unlink()
+    node.acquire("b", job_id=8)
+    node.release(job_id=8)
+    assert node.ends() == [("a", "released", "exit"), ("b", "released", "exit")]
+
+
+def test_journal_that_takes_no_note_stops_no_job(
+    node: AccountedNode, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise JournalError("full")
+
+    vendor.brought = {"a"}
+    monkeypatch.setattr(Journal, "begin", fail)
+    answer = node.acquire("a")
+    assert (answer.verdict, answer.messages, answer.held) == ("run", [], 0)
+    assert "warning: what the job uses of a is not recorded: full" in answer.logged("i")
+
+
+def test_facts_that_are_no_text_stop_no_job(node: AccountedNode) -> None:
+    answer = node.acquire("a", account="caf\udcff", user="alice", partition="", array_job_id=5)
+    assert answer.verdict == "run"
+    node.release()
+    [record] = node.records()
+    told = (record["account"], record["user"], record["partition"], record["array_job_id"])
+    assert told == ("caf?", "alice", None, 5)
+
+
+def test_worker_killed_before_it_took_the_entry_away(
+    node: AccountedNode, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.acquire("a")
+    with monkeypatch.context() as patch:
+        patch.setattr(LockedEntry, "remove", lambda *_: None)
+        node.release()
+    [left] = node.entries()
+    assert isinstance(left, Entry)
+    assert left.token is None
+    assert node.release_job().messages == []
+    assert (len(node.records()), node.entries()) == (1, [])
+    assert vendor.events.count("release token-a") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("ClusterName=one\n", "one"), ("", None), (None, None)],
+)
+def test_cluster_is_that_of_slurm_conf(
+    node: AccountedNode, tmp_path: Path, text: str | None, expected: str | None
+) -> None:
+    path = tmp_path / "slurm.conf"
+    if text is not None:
+        path.write_text(text)
+    node.acquire("a")
+    node.release_job(str(path))
+    assert [record["cluster"] for record in node.records()] == [expected]
+
+
+def test_arguments_say_where_records_go(tmp_path: Path) -> None:
+    def path_of(**changes: Any) -> Path | None:
+        log = accounting_of(CommonArguments(**changes), EndedBy.EXIT).usage_log
+        return None if log is None else log.path
+
+    assert path_of() == Path(usage_log.DEFAULT_PATH)
+    assert path_of(usage_path=f"{tmp_path}/a") == tmp_path / "a"
+    assert accounting_of(CommonArguments(usage_targets=frozenset()), EndedBy.EXIT) is NO_ACCOUNTING

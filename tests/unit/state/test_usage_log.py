@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each line of the usage log is there once and whole, whoever else writes, and whatever fails."""
+
+import fcntl
+import gzip
+import os
+import resource
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.errors import UsageLogError
+from spank_qrmi.state import usage_log
+from spank_qrmi.state.usage_log import UsageLog, open_lines
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spank_qrmi" / "usage.jsonl"
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Let no file become larger than that, as a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_lines_are_roots_to_write_and_its_groups_to_read(path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        UsageLog(path).append(b"first")
+    finally:
+        os.umask(before)
+    UsageLog(path).append(b"second")
+    assert path.read_bytes() == b"first\nsecond\n"
+    modes = [stat.S_IMODE(each.stat().st_mode) for each in (path, path.parent)]
+    assert modes == [0o640, 0o750]
+
+
+def test_no_line_is_lost_among_many_writers(path: Path) -> None:
+    lines = [b"%d " % number * 300 for number in range(200)]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(UsageLog(path).append, lines))
+    assert sorted(path.read_bytes().splitlines()) == sorted(lines)
+
+
+@pytest.mark.parametrize("room", [0, 6, 8])
+def test_full_disk_takes_nothing_or_all_of_a_line(path: Path, room: int) -> None:
+    UsageLog(path).append(b"first")
+    with room_for(room), pytest.raises(UsageLogError, match="cannot be written: File too large"):
+        UsageLog(path).append(b"second")
+    assert path.read_bytes() == b"first\n"
+    UsageLog(path).append(b"third")
+    assert path.read_bytes() == b"first\nthird\n"
+
+
+def test_line_that_a_killed_writer_left_without_its_end_spoils_no_other(path: Path) -> None:
+    UsageLog(path).append(b"first")
+    with path.open("ab") as file:
+        file.write(b"cut o")
+    assert not UsageLog(path).holds(b"cut", 0)
+    UsageLog(path).append(b"second")
+    assert path.read_bytes() == b"first\ncut o\nsecond\n"
+
+
+def test_what_was_written_is_found_also_once_it_is_rotated(path: Path) -> None:
+    log = UsageLog(path)
+    assert not log.holds(b"first", 0)
+    for text in (b"first", b"second"):
+        log.append(text)
+        path.rename(path.with_name(f"usage.jsonl.{text.decode()}"))
+    rotated = path.with_name("usage.jsonl.first")
+    path.with_name("usage.jsonl.first.gz").write_bytes(gzip.compress(rotated.read_bytes()))
+    rotated.unlink()
+    path.touch()
+    assert [log.holds(text, 0) for text in (b"first", b"second", b"third")] == [True, True, False]
+    # None of these was written to in the future.
+    assert not log.holds(b"second", path.stat().st_mtime + 1000)
+    assert open_lines(path.with_name("usage.jsonl.first.gz")).read() == b"first\n"
+
+
+@pytest.mark.parametrize("what", ["link", "pipe", "folder", "open", "open folder", "linked folder"])
+def test_what_others_may_have_put_there_is_not_written(
+    path: Path, tmp_path: Path, what: str
+) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "usage.jsonl").write_bytes(b"kept\n")
+    if what == "linked folder":
+        path.parent.symlink_to(target)
+    else:
+        path.parent.mkdir(mode=0o755)
+    if what == "link":
+        path.symlink_to(target / "usage.jsonl")
+    elif what == "pipe":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    elif what == "open":
+        path.touch()
+        path.chmod(0o666)
+    elif what == "open folder":
+        path.parent.chmod(0o777)
+    with pytest.raises(UsageLogError, match=r"usage\.jsonl: "):
+        UsageLog(path).append(b"new")
+    assert (target / "usage.jsonl").read_bytes() == b"kept\n"
+
+
+def test_folder_in_one_that_a_group_may_write_is_used(path: Path, tmp_path: Path) -> None:
+    """So is /var/log where a group of its own writes the system's log."""
+    tmp_path.chmod(0o775)
+    UsageLog(path).append(b"first")
+    assert path.read_bytes() == b"first\n"
+
+
+def test_folders_above_are_not_made(tmp_path: Path) -> None:
+    with pytest.raises(UsageLogError, match="cannot be written: No such file or directory"):
+        UsageLog(tmp_path / "a" / "b" / "usage.jsonl").append(b"first")
+
+
+def test_writer_that_keeps_the_lock_stops_nobody_for_long(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage_log, "_LOCK_SECONDS", 0.05)
+    UsageLog(path).append(b"first")
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(UsageLogError, match="cannot be written: "):
+            UsageLog(path).append(b"second")
+    assert path.read_bytes() == b"first\n"
