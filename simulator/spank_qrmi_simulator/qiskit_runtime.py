@@ -202,6 +202,7 @@ class QiskitRuntime(Vendor):
             "max_ttl": session.max_ttl_seconds,
             "active_ttl": session.active_ttl_seconds(self._site.now()),
             "created_at": timestamp(session.created_at),
+            "elapsed_time": session.used_seconds(self._site.now()),
         }
         if session.closed_at is not None:
             document["closed_at"] = timestamp(session.closed_at)

@@ -41,6 +41,12 @@ class Session:
         until = now if self.closed_at is None else self.closed_at
         return max(0, self.max_ttl_seconds - int(until - self.activated_at))
 
+    def used_seconds(self, now: float) -> float:
+        """Return for how long it has had the backend: since its first job, until it closed."""
+        if self.activated_at is None:
+            return 0.0
+        return round((now if self.closed_at is None else self.closed_at) - self.activated_at, 3)
+
     def pending_jobs(self) -> list[Job]:
         """Return the jobs that have still to finish."""
         return [job for job in self.jobs if job.is_pending()]

@@ -83,6 +83,7 @@ def test_active_time_runs_from_the_first_running_job_to_the_end(
     session = site.open_session(account, "ibm_brisbane", "dedicated", 600)
     clock.seconds += 100
     assert session.active_ttl_seconds(clock.seconds) == 600
+    assert session.used_seconds(clock.seconds) == 0
     site.add_job(session, "Running")
     assert session.state() == "active"
     clock.seconds += 50
@@ -90,6 +91,7 @@ def test_active_time_runs_from_the_first_running_job_to_the_end(
     session.cancel(clock.seconds)
     clock.seconds += 1000
     assert session.active_ttl_seconds(clock.seconds) == 550
+    assert session.used_seconds(clock.seconds) == 50
 
 
 def test_session_drains_when_its_last_job_completes(site: Site, account: Account) -> None:

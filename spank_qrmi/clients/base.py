@@ -237,6 +237,13 @@ class Client(Protocol):
         `was_told` this asks first, and tells again what is still there. Raises ReleaseError.
         """
 
+    def used_seconds(self, exchange: Exchange, token: str) -> float | None:
+        """Return how long what is gone was used, as the service counts it; None: it tells nothing.
+
+        Raises QrmiError.
+        """
+        return None
+
 
 class UnheldClient(Client):
     """One whose resource is there for every job: holding it is a note of ours.

@@ -137,6 +137,18 @@ class QiskitRuntime(Client):
             raise ReleaseError(f"the session may still be open: {'; '.join(session.reasons)}")
         return reply is _Reply.GONE
 
+    def used_seconds(self, exchange: Exchange, token: str) -> float | None:
+        """Return how long the session has used the backend (GET /sessions/{id}, `elapsed_time`).
+
+        The vendor's own client tells that as a session's usage.
+        """
+        response = _Session(self._service, exchange, token).ask("GET")
+        self._service.check_success(response)
+        seconds = response.json_object().get("elapsed_time")
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+            return None
+        return float(seconds) if 0 <= seconds <= _LARGEST_MAX_TTL_SECONDS else None
+
     def _look_again(self, session: "_Session") -> bool:
         """Return True if what was told to end is gone, close it and raise ReleaseError if not."""
         if session.is_gone() or session.tell("DELETE", "/close") is _Reply.GONE:

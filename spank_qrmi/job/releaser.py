@@ -18,7 +18,7 @@ from spank_qrmi.configuration.node_variables import check_certificates
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.job.step import acquisition_text
-from spank_qrmi.network.calls import Services
+from spank_qrmi.network.calls import ResourceCalls, Services
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.state.accounting import NO_ACCOUNTING, Accounting, Result
 from spank_qrmi.state.counts import Event, count
@@ -109,7 +109,10 @@ class Releaser:
                 else:
                     is_given_back = True
                     services = self._services_with(locked.entry.node_variables, deadline)
-                    is_gone = _give_back(locked.entry, token, services)
+                    calls = _calls_of(locked.entry, services)
+                    is_gone = calls.release(token, was_told=locked.entry.is_told)
+                    if is_gone and locked.entry.is_told and self._accounting.is_on:
+                        used_seconds = _used_seconds(locked.entry, calls, token)
             except QrmiError as error:
                 _note_failure(locked, error)
                 raise
@@ -155,14 +158,23 @@ def _give_up(entry: Entry) -> None:
     )
 
 
-def _give_back(entry: Entry, token: str, services: Services) -> bool:
-    """Return whether the service says that what it held is gone."""
+def _calls_of(entry: Entry, services: Services) -> ResourceCalls:
+    """Return what asks about what is held; raise QrmiError if nothing can."""
     if entry.resource_type not in CLIENTS:
         raise ReleaseError(f"{entry.resource_type} is no resource type that this version knows")
     check_certificates(entry.node_variables)
     settings = Settings(entry.resource_name, entry.values, has_sites_login=entry.has_sites_login)
-    calls = services.resource_calls(entry.resource_type, settings)
-    return calls.release(token, was_told=entry.is_told)
+    return services.resource_calls(entry.resource_type, settings)
+
+
+def _used_seconds(entry: Entry, calls: ResourceCalls, token: str) -> float | None:
+    """Return what the service says was used, None if it does not; no job waits for that."""
+    try:
+        return calls.used_seconds(token)
+    except QrmiError as error:
+        text = entry.clear(str(error))
+        log.debug("name(%s): what was used is not told: %s", entry.resource_name, text)
+        return None
 
 
 def _note_failure(locked: LockedEntry, error: QrmiError) -> None:

@@ -29,6 +29,7 @@ class FakeVendor:
         self.brought: set[str] = set()
         self.hold_seconds: int | None = HOLD_SECONDS
         self.only_agrees = False
+        self.used_seconds: float | None = None
         self.events: list[str] = []
         self.settings: dict[str, Settings] = {}
         self._lock = threading.Lock()
@@ -81,5 +82,9 @@ class FakeVendor:
             def release(self, exchange: Exchange, token: str, *, was_told: bool = False) -> bool:
                 vendor.do("look again" if was_told else "release", token)
                 return was_told or not vendor.only_agrees
+
+            def used_seconds(self, exchange: Exchange, token: str) -> float | None:
+                vendor.do("usage", token)
+                return vendor.used_seconds
 
         monkeypatch.setitem(CLIENTS, TYPE, FakeClient)

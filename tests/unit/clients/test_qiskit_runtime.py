@@ -519,3 +519,30 @@ def test_release_twice_does_no_harm() -> None:
     client = client_of(service)
     client.release("s-1")
     client.release("s-1")
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"elapsed_time": 12}, 12.0),
+        ({"elapsed_time": 2.5}, 2.5),
+        ({"elapsed_time": 0}, 0.0),
+        ({}, None),
+        ({"elapsed_time": None}, None),
+        ({"elapsed_time": True}, None),
+        ({"elapsed_time": "12"}, None),
+        ({"elapsed_time": -1}, None),
+        ({"elapsed_time": 1e300}, None),
+    ],
+)
+def test_session_tells_how_long_it_was_used(
+    document: dict[str, object], expected: float | None
+) -> None:
+    service = FakeService({SESSION: reply(200, {"state": "closed", **document})})
+    assert client_of(service).used_seconds("s-1") == expected
+    assert service.asked == [SESSION]
+
+
+def test_session_that_is_forgotten_tells_no_usage() -> None:
+    with pytest.raises(AcquisitionError, match="answered 404"):
+        client_of(FakeService({SESSION: reply(404)})).used_seconds("s-1")

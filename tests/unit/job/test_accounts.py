@@ -145,6 +145,39 @@ def test_what_a_service_agreed_to_end_once_it_is_gone(
     assert node.ends() == [("a", "released", "command")]
 
 
+@pytest.mark.parametrize(
+    ("order", "told", "usage", "source"),
+    [
+        (None, 2.5, 2.5, "service"),
+        (None, 0.0, 0, "service"),
+        (None, None, None, "held"),
+        (ServiceError("token-a is unknown"), 2.5, None, "held"),
+    ],
+)
+def test_usage_is_what_the_service_tells_of_what_is_gone(
+    node: AccountedNode,
+    vendor: FakeVendor,
+    *,
+    order: ServiceError | None,
+    told: float | None,
+    usage: float | None,
+    source: str,
+) -> None:
+    vendor.only_agrees = True
+    vendor.used_seconds = told
+    if order is not None:
+        vendor.orders = {"usage token-a": order}
+    node.acquire("a")
+    node.release()
+    # No job waits for that.
+    assert vendor.events_of("usage") == set()
+    assert node.command("--all") == 0
+    [record] = node.records()
+    expected = record["held_seconds"] if usage is None else usage
+    assert (record["usage"], record["usage_source"]) == (expected, source)
+    assert vendor.events_of("usage") == {"token-a"}
+
+
 def test_answer_that_never_came(
     node: AccountedNode, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
