@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from spank_qrmi import __version__
-from spank_qrmi.admin import qpus
+from spank_qrmi.admin import qpus, usage
 from spank_qrmi.admin.installation import Places, install_plugins, uninstall_plugins
 from spank_qrmi.answer import logging_to
 from spank_qrmi.configuration.common_plugstack import (
@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_journal_commands(commands)
     _add_qpus_command(commands)
     _add_monitor_command(commands)
+    usage.add_command(commands)
     serve = commands.add_parser("worker-server", help="have workers ready for plugins")
     serve.add_argument(
         "--socket",

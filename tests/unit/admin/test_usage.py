@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`spank-qrmi usage` sums up what usage logs hold, and says which lines it leaves out."""
+
+import csv
+import gzip
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from spank_qrmi.admin.command import main
+
+RECORD: dict[str, Any] = {
+    "acquisition_id": "x",
+    "job_id": 7,
+    "array_job_id": None,
+    "het_job_id": None,
+    "uid": 1000,
+    "user": "alice",
+    "account": "physics",
+    "resource": "ibm_a",
+    "finished": "2026-01-31T12:00:00Z",
+    "result": "released",
+    "held_seconds": 60,
+    "usage": 2.5,
+}
+OTHERS: list[dict[str, Any]] = [
+    {**RECORD, "job_id": 8, "user": "bob", "uid": 1001, "finished": "2026-02-01T00:00:00Z"},
+    {**RECORD, "job_id": 9, "array_job_id": 5, "resource": "FRESNEL", "account": None},
+    {**RECORD, "job_id": 10, "het_job_id": 6, "result": "refused", "usage": 0, "held_seconds": 0},
+    {**RECORD, "job_id": 11, "result": "unanswered", "usage": None, "held_seconds": None},
+]
+
+Run = Callable[..., tuple[int, list[str]]]
+
+
+@pytest.fixture
+def usage(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: str) -> tuple[int, list[str]]:
+        status = main(["usage", *arguments])
+        printed = capsys.readouterr()
+        return status, [*printed.out.splitlines(), *printed.err.splitlines()]
+
+    return run
+
+
+def write(path: Path, records: list[dict[str, Any]]) -> str:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in records))
+    return str(path)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return write(tmp_path / "usage.jsonl", [RECORD, *OTHERS])
+
+
+def test_sums_are_shown_by_user_and_qpu(usage: Run, path: str) -> None:
+    assert usage(path) == (
+        0,
+        [
+            "USER   QPU      ACQUISITIONS  REFUSED  HELD_SECONDS  USAGE_SECONDS",
+            "alice  FRESNEL             1        0            60            2.5",
+            "alice  ibm_a               3        1            60            2.5",
+            "bob    ibm_a               1        0            60            2.5",
+            "total                      5        1           180            7.5",
+        ],
+    )
+
+
+def test_one_sum_has_no_total(usage: Run, path: str) -> None:
+    _, lines = usage(path, "--job=7", "--by=day")
+    assert [line.split() for line in lines][1:] == [["2026-01-31", "1", "0", "60", "2.5"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "jobs"),
+    [
+        ((), {7, 8, 9, 10, 11}),
+        (("--job=7",), {7}),
+        (("--job=7", "--job=8"), {7, 8}),
+        (("--job=5",), {9}),
+        (("--job=6",), {10}),
+        (("--user=bob",), {8}),
+        (("--user=1001",), {8}),
+        (("--account=physics",), {7, 8, 10, 11}),
+        (("--qpu=FRESNEL",), {9}),
+        (("--qpu=ibm_a", "--user=alice"), {7, 10, 11}),
+        (("--since=2026-02-01",), {8}),
+        (("--until=2026-02-01",), {7, 9, 10, 11}),
+        (("--since=2026-01-31T12:00", "--until=2026-01-31T12:00:01"), {7, 9, 10, 11}),
+        (("--since=2026-01-31T12:00:01Z", "--until=2026-02-01T00:00"), set()),
+        (("--since=1h",), set()),
+        (("--since=99999d",), {7, 8, 9, 10, 11}),
+    ],
+)
+def test_filters_choose_records(
+    usage: Run, tmp_path: Path, arguments: tuple[str, ...], jobs: set[int]
+) -> None:
+    chosen = set()
+    for record in (RECORD, *OTHERS):
+        path = write(tmp_path / "one.jsonl", [record])
+        _, lines = usage(path, *arguments)
+        if lines != ["nothing was used"]:
+            chosen.add(record["job_id"])
+    assert chosen == jobs
+
+
+def test_programs_get_json_and_csv(usage: Run, path: str) -> None:
+    [line] = usage(path, "--json", "--by=account", "--since=2026-01-01")[1]
+    rows = orjson.loads(line)
+    assert rows == [
+        {
+            "account": "-",
+            "acquisitions": 1,
+            "refused": 0,
+            "held_seconds": 60,
+            "usage_seconds": 2.5,
+        },
+        {
+            "account": "physics",
+            "acquisitions": 4,
+            "refused": 1,
+            "held_seconds": 120,
+            "usage_seconds": 5.0,
+        },
+    ]
+    _, lines = usage(path, "--csv", "--by=account,day")
+    table = list(csv.DictReader(io.StringIO("\n".join(lines))))
+    assert [(row["account"], row["day"], row["acquisitions"]) for row in table] == [
+        ("-", "2026-01-31", "1"),
+        ("physics", "2026-01-31", "3"),
+        ("physics", "2026-02-01", "1"),
+    ]
+
+
+def test_files_of_many_nodes_and_of_rotation_are_one(usage: Run, tmp_path: Path) -> None:
+    first = write(tmp_path / "node1.jsonl", [RECORD])
+    second = tmp_path / "node2.jsonl-20260101.gz"
+    second.write_bytes(gzip.compress(orjson.dumps(OTHERS[0])))
+    [line] = usage(first, str(second), "--json", "--by=qpu")[1]
+    assert orjson.loads(line)[0]["acquisitions"] == 2
+
+
+def test_file_of_this_node_is_the_usual_one(usage: Run, usage_path: Path) -> None:
+    write(usage_path, [RECORD])
+    assert len(usage()[1]) == 2
+
+
+def test_lines_that_are_no_records_are_told(usage: Run, tmp_path: Path) -> None:
+    path = tmp_path / "usage.jsonl"
+    lines = [b"cut o", b"[]", b"{}", b"1", b"\xff", b"", orjson.dumps(RECORD)]
+    path.write_bytes(b"\n".join(lines))
+    status, shown = usage(str(path))
+    assert (status, shown[2:]) == (0, ["spank-qrmi: 6 lines are no records, and are left out"])
+
+
+def test_hostile_values_are_shown_without_harm(usage: Run, tmp_path: Path) -> None:
+    hostile: dict[str, Any] = {
+        **RECORD,
+        "user": "a\x1b[31m\n",
+        "uid": os.getuid(),
+        "resource": ["x"],
+        "finished": 7,
+        "held_seconds": "60",
+        "usage": True,
+    }
+    path = write(tmp_path / "usage.jsonl", [hostile, {"acquisition_id": 1}])
+    status, lines = usage(path, "--by=user,qpu,day,account")
+    assert status == 0
+    assert len(lines) == 4
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("uid", "expected"), [(0, "root"), (4_000_000_000, "4000000000"), ("x", "-")]
+)
+def test_user_whose_name_slurm_did_not_tell(
+    usage: Run, tmp_path: Path, uid: object, expected: str
+) -> None:
+    path = write(tmp_path / "usage.jsonl", [{**RECORD, "user": None, "uid": uid}])
+    assert usage(path, "--by=user")[1][1].split()[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "No such file or directory"), (b"\x1f\x8b\x08", "it is cut off"), (b"no", "Not a gz")],
+)
+def test_file_that_cannot_be_read_is_named(
+    usage: Run, tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    path = tmp_path / "usage.jsonl.gz"
+    if content is not None:
+        path.write_bytes(content)
+    status, [line] = usage(str(path))
+    assert status == 1
+    assert line.startswith(f"spank-qrmi: {path}: cannot be read: ")
+    assert reason in line or content == b"no"
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [
+        ("--by=qpu,shots", "'shots' is none of user, account, qpu, day"),
+        ("--since=yesterday", "'yesterday' is no time: write 2026-11-30"),
+        ("--job=x", "invalid int value"),
+    ],
+)
+def test_arguments_that_are_none(
+    usage: Run, capsys: pytest.CaptureFixture[str], argument: str, reason: str
+) -> None:
+    with pytest.raises(SystemExit):
+        usage(argument)
+    assert reason in capsys.readouterr().err
