@@ -19,6 +19,7 @@ from spank_qrmi.configuration.qrmi_plugstack import find_arguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.job.accounts import accounting_of
+from spank_qrmi.job.admin_comment import comment_late
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.job.step import open_network
 from spank_qrmi.monitor.exposition import text_of
@@ -96,6 +97,7 @@ def _release_with(network: Network, journal: Journal, options: argparse.Namespac
     releaser = Releaser(*(journal, deadline, network), entry_seconds=seconds, accounting=accounting)
     outcomes = releaser.release_all(wanted)
     accounting.write_late(journal, deadline)
+    comment_late(accounting, journal, deadline)
     lines = [
         f"job {entry.job_id}: {entry.resource_name}: {_result(entry, error)}"
         for entry, error in zip(wanted, outcomes, strict=True)

@@ -62,6 +62,7 @@ class UsageTarget(Enum):
     """What takes a record of each acquisition that is over."""
 
     FILE = "file"
+    ADMIN_COMMENT = "admincomment"
 
 
 @dataclass(frozen=True)

@@ -80,9 +80,15 @@ OPTIONS = (
     common.Argument("--release-timeout", "SECONDS", None, common.parse_seconds),
     common.Argument(
         "--usage",
-        "file|none",
+        "file|admincomment|both|none",
         "usage_targets",
-        common.parse_one_of({"file": frozenset({common.UsageTarget.FILE}), "none": frozenset()}),
+        common.parse_one_of(
+            {
+                **{each.value: frozenset({each}) for each in common.UsageTarget},
+                "both": frozenset(common.UsageTarget),
+                "none": frozenset(),
+            }
+        ),
     ),
     common.Argument("--usage-file", "PATH", "usage_path", common.parse_absolute_path),
     *common.COMMON,

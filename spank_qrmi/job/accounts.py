@@ -15,11 +15,18 @@ def accounting_of(
     arguments: CommonArguments, ended_by: EndedBy, slurm_conf: str = ""
 ) -> Accounting:
     """Return where records go, and what they say besides; `slurm_conf` is Slurm's, if told."""
-    if UsageTarget.FILE not in arguments.usage_targets:
+    targets = arguments.usage_targets
+    if not targets:
         return NO_ACCOUNTING
     log = usage_log.UsageLog(arguments.usage_path or usage_log.DEFAULT_PATH)
-    # Read once there is something to record.
-    return Accounting(log, ended_by, cache(lambda: _cluster_name(slurm_conf)))
+    return Accounting(
+        log if UsageTarget.FILE in targets else None,
+        ended_by,
+        # Read once there is something to record.
+        cache(lambda: _cluster_name(slurm_conf)),
+        is_commenting=UsageTarget.ADMIN_COMMENT in targets,
+        slurm_conf=slurm_conf,
+    )
 
 
 def _cluster_name(slurm_conf: str) -> str:

@@ -13,9 +13,10 @@ from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments
 from spank_qrmi.configuration.slurm_files import epilog_seconds
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import ConfigError, QrmiError, ReleaseError
+from spank_qrmi.errors import ConfigError, JournalError, QrmiError, ReleaseError
 from spank_qrmi.job import step
 from spank_qrmi.job.accounts import accounting_of
+from spank_qrmi.job.admin_comment import comment_step
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.job.resolution import shown_names
 from spank_qrmi.network.worker_side import Network
@@ -76,6 +77,13 @@ def release(request: Request, deadline: Deadline, answer: AnswerWriter, network:
             accounting=replace(accounting, ended_by=EndedBy.OTHER_JOB),
         )
         _release_orphans(orphans, releaser, answer)
+    with contextlib.suppress(JournalError):
+        comment_step(
+            accounting,
+            journal,
+            (request.job_id, request.restart_count, request.step_id),
+            deadline,
+        )
     answer.end(Verdict.RUN, left_count=len(failed))
 
 

@@ -74,17 +74,20 @@ class Result(str, Enum):
 class Accounting:
     """Where records go, None if there are none; and what they say of the process that ends.
 
-    `cluster` gives the name of Slurm's cluster, or nothing.
+    `cluster` gives the name of Slurm's cluster, or nothing. If it `is_commenting`, the entry stays
+    until its job was told too (`job/admin_comment.py`), for which `slurm_conf` may be known.
     """
 
     usage_log: UsageLog | None = None
     ended_by: EndedBy = EndedBy.EXIT
     cluster: Callable[[], str] = str
+    is_commenting: bool = False
+    slurm_conf: str = ""
 
     @property
     def is_on(self) -> bool:
         """Whether there are records."""
-        return self.usage_log is not None
+        return self.usage_log is not None or self.is_commenting
 
     def end(
         self,
@@ -99,7 +102,7 @@ class Accounting:
         It leaves its record. If it is not `is_gone` yet, it is kept as told, see `LockedEntry.end`.
         `used_seconds` is what the service says was used.
         """
-        if self.usage_log is None:
+        if not self.is_on:
             locked.end(is_gone=is_gone)
             return
         entry = locked.entry
@@ -111,7 +114,7 @@ class Accounting:
                 locked.write(entry)
             locked.end(is_gone=False)
         elif entry.record or entry.is_over:
-            self._write_record(self.usage_log, locked, may_be_written=True)
+            self._write_record(locked, may_be_written=True)
         else:
             over = self._over(entry, result, used_seconds)
             try:
@@ -121,7 +124,7 @@ class Accounting:
                 log.warning("%s", error)
                 locked.keep_for_record()
                 locked.entry = replace(over, is_over=True, is_told=False)
-            self._write_record(self.usage_log, locked)
+            self._write_record(locked)
 
     def _over(self, entry: Entry, result: Result, used_seconds: float | None) -> Entry:
         """Return an entry as it is once it is over: with its record, and without any secret."""
@@ -138,9 +141,7 @@ class Accounting:
             failure="",
         )
 
-    def _write_record(
-        self, usage_log: UsageLog, locked: LockedEntry, *, may_be_written: bool = False
-    ) -> bool:
+    def _write_record(self, locked: LockedEntry, *, may_be_written: bool = False) -> bool:
         """Write the record of an entry that is over, and take that away; return False if it waits.
 
         Raises JournalError if the entry stays as it is. `may_be_written` of one that was found so,
@@ -151,8 +152,8 @@ class Accounting:
             # An entry that is over has no record if a disk was full.
             line = (entry.record or self._late_record(locked)).encode("utf-8", "surrogateescape")
             since = locked.written_at() - _CLOCK_SECONDS
-            if not (may_be_written and usage_log.holds(_id_text(entry), since)):
-                usage_log.append(line)
+            if not (may_be_written and self._is_written(entry, since)):
+                self._append(line)
         except UsageLogError as error:
             log.warning(
                 "what job %d has used of %s is recorded later: %s",
@@ -160,8 +161,23 @@ class Accounting:
             )
             locked.keep_for_record()
             return False
-        locked.remove()
+        if not self.is_commenting:
+            locked.remove()
+        elif not entry.is_filed:
+            locked.keep_for_record()
+            # Else it is looked for once more.
+            with contextlib.suppress(JournalError):
+                locked.write(replace(locked.entry, record=line.decode(), is_filed=True))
         return True
+
+    def _is_written(self, entry: Entry, since: float) -> bool:
+        if entry.is_filed or self.usage_log is None:
+            return True
+        return self.usage_log.holds(_id_text(entry), since)
+
+    def _append(self, line: bytes) -> None:
+        if self.usage_log is not None:
+            self.usage_log.append(line)
 
     def _late_record(self, locked: LockedEntry) -> str:
         """Return the record of an entry that could only be renamed when it was over."""
@@ -177,9 +193,11 @@ class Accounting:
 
         Raises JournalError if the journal cannot be read.
         """
-        if self.usage_log is None:
+        if not self.is_on:
             return
         for entry in journal.entries_over():
+            if self.is_commenting and entry.is_filed:
+                continue
             try:
                 if deadline.has_passed() or not self._write_late_record(journal, entry):
                     break
@@ -189,13 +207,21 @@ class Accounting:
     def _write_late_record(self, journal: Journal, entry: Entry) -> bool:
         """Return False if the usage log takes none."""
         locked = journal.lock(entry, Deadline(0))
-        if locked is None or self.usage_log is None:
+        if locked is None:
             return True
         with locked:
-            return self._write_record(self.usage_log, locked, may_be_written=True)
+            return self._write_record(locked, may_be_written=True)
 
 
 NO_ACCOUNTING = Accounting()
+
+
+def provisional_records(journal: Journal, step: tuple[int, int, int]) -> list[dict[str, object]]:
+    """Return what is known of what a step's services have only agreed to end."""
+    return [
+        record_of(entry, Result.RELEASED, EndedBy.EXIT, "", None)
+        for entry in journal.entries_of_step_told(*step)
+    ]
 
 
 def record_of(

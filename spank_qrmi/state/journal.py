@@ -76,10 +76,11 @@ class Entry:
     then the entry is no longer among those of its job, which the name of its file says.
 
     The rest is for the record that stays (`accounting`): `facts` that Slurm has told of the job,
-    `granted_at` when the token came, `finished_at` when it was first given back,
-    `refusal` why it was undone before the job could use it, and once all is over the `record`
-    itself, which `is_over` says in the name of its file too where it has still to be written.
-    With `holds_nothing` the service knows of none, and the entry is there for its record alone.
+    `granted_at` when the token came, `finished_at` when it was first given back, `refusal` why it
+    was undone before the job could use it, and once all is over the `record` itself, with
+    `is_filed` if only the job has still to be told. With `is_over`, which the name of its file
+    says, it is among those of no job. With `holds_nothing` the service knows of none, and the entry
+    is there for its record alone.
 
     Times are Unix seconds;
     None in an entry of an earlier version, which had neither times nor owner, and took every
@@ -112,6 +113,7 @@ class Entry:
     refusal: str = ""
     holds_nothing: bool = False
     record: str = ""
+    is_filed: bool = False
     is_over: bool = False
 
     @property
@@ -372,6 +374,11 @@ class Journal:
     ) -> Iterator[Entry | JournalError]:
         """Yield what a step holds, see `entries`."""
         return self.read(self.names(_step_prefix(job_id, restart_count, step_id)))
+
+    def entries_of_step_told(self, job_id: int, restart_count: int, step_id: int) -> list[Entry]:
+        """Return what a step held and was told to end."""
+        prefix = f"{TOLD_PREFIX}{_step_prefix(job_id, restart_count, step_id)}"
+        return [each for each in self.read(self.names(prefix)) if isinstance(each, Entry)]
 
     def names(self, prefix: str = "") -> list[str]:
         """Return the names of all entries that begin so, none of which is read; see `entries`."""

@@ -44,6 +44,17 @@ class Product:
         """Where the journal of this test's jobs lies."""
         return self.folder / "journal"
 
+    @property
+    def usage_path(self) -> Path:
+        """Where what this test's jobs have used is recorded."""
+        return self.folder / "usage" / "usage.jsonl"
+
+    def usage_records(self) -> list[dict[str, Any]]:
+        """Return a record of each acquisition that is over, oldest first."""
+        if not self.usage_path.exists():
+            return []
+        return [json.loads(line) for line in self.usage_path.read_text().splitlines()]
+
     def write_plugstack(
         self,
         *arguments: str,
@@ -51,13 +62,14 @@ class Product:
         config: Path | None = None,
         plugin: Path | None = None,
     ) -> None:
-        """Write the plugin's line as an administrator does, with more arguments at its end."""
+        """Write the plugin's line as an administrator does, with more arguments."""
         line = (
             *(mode, plugin or self.installation.plugin, config or self.site.config_path),
             f"--state-dir={self.state_directory}",
             f"--munge-socket={self.cluster.munge_socket}",
             *([f"--worker-server={self.server.path}"] if self.server else []),
             *arguments,
+            f"--usage-file={self.usage_path}",
         )
         self.cluster.write_plugstack(" ".join(map(str, line)))
 

@@ -4,9 +4,11 @@
 slurmdbd keeps all it can of each job here: script, environment, comments and command lines.
 """
 
+import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,3 +117,69 @@ def test_accounting_knows_no_secret_but_what_users_export(product: Product, tmp_
     assert LeakSearch(tmp_path, SECRETS | OF_SITE).find() == []
     found = LeakSearch(tmp_path, OF_USER).find()
     assert [leak.path.name for leak in found] == [ENVIRONMENTS]
+
+
+SITES_COMMENT = '{"cost":1.50, "by":"the site"}'
+
+
+def commented(cluster: SlurmCluster, job: Job, expected: Callable[[str], bool]) -> str:
+    """Wait until sacct shows such an AdminComment of a job; return it."""
+    options = ("--allusers", "--allocations", "--noheader", "--parsable2", f"--jobs={job.id}")
+
+    def shown() -> str:
+        return cluster.run("sacct", *options, "--format=AdminComment").stdout.rstrip("\n")
+
+    return wait_until(shown, RECORDED_SECONDS, "AdminComment", accept=expected)
+
+
+def used_by(comment: str) -> dict[str, Any]:
+    """Return what a comment tells of each QPU."""
+    found = json.loads(comment).get("spank_qrmi", []) if comment.startswith("{") else []
+    return {each["resource"]: each for each in found}
+
+
+def test_admin_comment_tells_what_a_job_has_used(product: Product):
+    cluster = product.cluster
+    product.write_plugstack("--usage=both", config=product.folder / "qrmi_config.json")
+    script = f"echo here; until [ -e {product.folder}/go ]; do sleep 0.1; done"
+    noted = product.submit(script, QPUS)
+    texted = product.submit(script, "--qpu=FRESNEL")
+    for job, comment in ((noted, SITES_COMMENT), (texted, "text of the site's")):
+        wait_until(lambda job=job: "here" in job.stdout, RECORDED_SECONDS, "start of the script")
+        cluster.run("scontrol", "update", f"jobid={job.id}", f"admincomment={comment}")
+    (product.folder / "go").touch()
+    for job in (noted, texted):
+        assert job.wait().state == "COMPLETED"
+    product.wait_until_released()
+    names = {"ibm_torino", "ibm_sherbrooke", "FRESNEL"}
+    first = commented(cluster, noted, lambda text: set(used_by(text)) == names)
+    assert first.startswith(SITES_COMMENT.removesuffix("}"))
+    assert all(each["result"] == "released" for each in used_by(first).values())
+    assert commented(cluster, texted, bool) == "text of the site's"
+    assert cluster.wait_for_log("a text of the site's is there, which is kept as it is", texted)
+
+    # What its service tells later of the session is in the file alone: the job has ended.
+    assert product.command("release", "--orphaned", "--due").returncode == 0
+    records = {(each["job_id"], each["resource"]): each for each in product.usage_records()}
+    assert set(records) == {(noted.id, name) for name in names} | {(texted.id, "FRESNEL")}
+    assert records[noted.id, "ibm_sherbrooke"]["usage_source"] == "service"
+    assert commented(cluster, noted, bool) == first
+    assert list(product.state_directory.glob("over-*")) == []
+
+
+def test_admin_comment_of_a_task_of_an_array_is_its_own(product: Product):
+    product.write_plugstack("--usage=admincomment", config=product.folder / "qrmi_config.json")
+    job = product.submit("true", "--qpu=FRESNEL", "--array=1-2")
+    product.cluster.wait_for_empty_queue()
+    options = ("--allusers", "--allocations", "--noheader", "--parsable2", f"--jobs={job.id}")
+
+    def comments() -> list[str]:
+        return product.cluster.run("sacct", *options, "--format=AdminComment").stdout.split("\n")
+
+    def are_both(lines: list[str]) -> bool:
+        return sum("FRESNEL" in line for line in lines) == 2
+
+    lines = wait_until(comments, RECORDED_SECONDS, "AdminComment of both", accept=are_both)
+    ids = {used_by(line)["FRESNEL"]["acquisition_id"] for line in lines if line}
+    assert len(ids) == 2
+    assert product.usage_records() == []

@@ -76,7 +76,11 @@ class ObservedWorker:
             verb,
             *(7, 0, 0, 1000, WORKER_SECONDS),
             qpu_option=qpus,
-            arguments=(config, f"--state-dir={self.folder}/state"),
+            arguments=(
+                config,
+                f"--state-dir={self.folder}/state",
+                f"--usage-file={self.folder}/usage.jsonl",
+            ),
         )
         report = self.folder / "report"
         report.unlink(missing_ok=True)
@@ -158,7 +162,7 @@ def test_by_all_names_of_its_type_a_qpu_is_acquired_once(
     entry["also_as"] = other_names(vendor.type_name)
     path.write_bytes(orjson.dumps(config))
     answer = worker.ask(Verb.ACQUIRE, vendor.name).answer
-    assert (answer.verdict, answer.messages, answer.held) == ("run", [], int(vendor.holds))
+    assert (answer.verdict, answer.messages, answer.held) == ("run", [], 1)
     told = dict(answer.variables)
     assert told["QRMI_JOB_QPU_TYPES"].split(",") == [vendor.type_name, *entry["also_as"]]
     for key, own_key in keys_alike(vendor.type_name, entry["also_as"]).items():

@@ -196,7 +196,7 @@ def test_three_vendors_are_acquired_and_released(serving: ServingWorker, tmp_pat
             Verb.ACQUIRE, 7, 0, 0, 1000, 60, qpu_option=",".join(names), arguments=arguments
         )
         answer = serving.ask(acquiring)
-        assert (answer.messages, answer.held, answer.verdict) == ([], 1, "run")
+        assert (answer.messages, answer.held, answer.verdict) == ([], 3, "run")
         assert dict(answer.variables)["SLURM_JOB_QPU_RESOURCES"] == ",".join(names)
         [session] = site.sessions()
         token = dict(answer.variables)["ibm_sherbrooke_QRMI_JOB_ACQUISITION_TOKEN"]

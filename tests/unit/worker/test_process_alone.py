@@ -171,7 +171,10 @@ def site_of_node(tmp_path: Path) -> Iterator[Site]:
 
 
 def request_of(folder: Path, verb: Verb, qpus: str = "") -> Request:
-    arguments = (str(folder / "qrmi_config.json"), f"--state-dir={folder}/state")
+    arguments = (
+        str(folder / "qrmi_config.json"),
+        *(f"--state-dir={folder}/state", f"--usage-file={folder}/usage.jsonl"),
+    )
     return Request(verb, 7, 0, 0, 1000, PATIENCE_SECONDS, qpu_option=qpus, arguments=arguments)
 
 
@@ -188,7 +191,7 @@ def test_process_acquires_and_another_releases(site_of_node: Site, tmp_path: Pat
     with started(WORKER) as running:
         answer = running.ask(request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,ibm_torino"))
         assert running.end() == (0, b"")
-    assert (answer.messages, answer.held, answer.verdict) == ([], 1, "run")
+    assert (answer.messages, answer.held, answer.verdict) == ([], 2, "run")
     with started(WORKER) as running:
         answer = running.ask(request_of(tmp_path, Verb.RELEASE))
     assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")

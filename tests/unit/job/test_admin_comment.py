@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a job has used stands in its AdminComment, and what a site has there stays to the letter."""
+
+import fcntl
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spank_qrmi.admin import command as cli
+from spank_qrmi.admin import held
+from spank_qrmi.deadline import Deadline
+from spank_qrmi.errors import SlurmError
+from spank_qrmi.job import admin_comment, slurm_command
+from spank_qrmi.job.admin_comment import comment_in, job_name, merged_comment
+from spank_qrmi.job.slurm_command import run_scontrol
+from spank_qrmi.protocol import Request, Verb
+from spank_qrmi.state.journal import Entry, Journal
+from tests.unit.conversation import ServingWorker
+from tests.unit.fake_vendor import FakeVendor
+from tests.unit.job.test_accounts import AccountedNode
+from tests.unit.local_network import LocalNetwork
+
+RECORD: dict[str, Any] = {
+    "acquisition_id": "1",
+    "resource": "ibm_a",
+    "running": "2026-01-01T00:00:00Z",
+    "finished": "2026-01-01T00:01:00Z",
+    "result": "released",
+    "usage": 60,
+    "uid": 1000,
+}
+SHOWN = {name: value for name, value in RECORD.items() if name != "uid"}
+OURS = json.dumps([SHOWN], separators=(",", ":"))
+SITES = '{"cost": 1.50,  "by":{"spank_qrmi":[]} '
+SCONTROL = """#!/bin/sh
+echo "$SLURM_CONF|$*" >> {log}
+if [ "$1" = show ]; then cat {shown}; else printf '%s' "${{3#admincomment=}}" > {comment}; fi
+exit $(cat {status})
+"""
+
+
+@pytest.mark.parametrize(
+    ("comment", "expected"),
+    [
+        ("", f'{{"spank_qrmi":{OURS}}}'),
+        ("(null)", f'{{"spank_qrmi":{OURS}}}'),
+        ("{}", f'{{"spank_qrmi":{OURS}}}'),
+        (f"{SITES}}}", f'{SITES.rstrip()},"spank_qrmi":{OURS}}}'),
+        (f'{{"spank_qrmi":{OURS}}}', f'{{"spank_qrmi":{OURS}}}'),
+        (f'{SITES}, "spank_qrmi":[]}}', f'{SITES},"spank_qrmi":{OURS}}}'),
+        ("text of the site's", None),
+        ("[1]", None),
+        ("1", None),
+        ('{"cost":1', None),
+        ('{"spank_qrmi":"of the site"}', None),
+        ('{"spank_qrmi":[],"cost":1}', None),
+        ('{"spank_qrmi" :[]}', None),
+        ('{"x":"' + "x" * 40_000 + '"}', None),
+    ],
+)
+def test_comment_keeps_what_is_there(comment: str, expected: str | None) -> None:
+    merged = merged_comment(comment, [RECORD])
+    assert merged == expected
+    if merged is not None:
+        assert json.loads(merged)["spank_qrmi"] == [SHOWN]
+        assert merged_comment(merged, [RECORD]) == merged
+
+
+def test_later_record_takes_the_place_of_an_earlier_one() -> None:
+    first = merged_comment("", [RECORD, {**RECORD, "acquisition_id": "2"}])
+    assert first is not None
+    second = merged_comment(first, [{**RECORD, "usage": 2.5}])
+    assert second is not None
+    usage = {each["acquisition_id"]: each["usage"] for each in json.loads(second)["spank_qrmi"]}
+    assert usage == {"1": 2.5, "2": 60}
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        ("JobId=7 JobName=x\n   Comment=a \n   Power=\n", ""),
+        ("JobId=7\n   AdminComment=text \n   Power=\n", "text"),
+        ("JobId=7\n   AdminComment={}\n\n", "{}"),
+        ("JobId=7\n   AdminComment={}\nsecond line\n   Power=\n", None),
+        ("JobId=7 JobName=x\n   AdminComment={}\n   A=\n   AdminComment=text\n   Power=\n", None),
+        ("JobId=7 JobName=x\nAdminComment={}\n   A=\n   AdminComment=text\n   Power=\n", None),
+    ],
+)
+def test_comment_is_read_only_where_it_is_certain(shown: str, expected: str | None) -> None:
+    assert comment_in(shown) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "7"),
+        ({"array_job_id": 5, "array_task_id": 0}, "5_0"),
+        ({"het_job_id": 6, "het_job_offset": 1}, "6+1"),
+    ],
+)
+def test_part_of_a_job_is_named_alone(changes: dict[str, int], expected: str) -> None:
+    assert job_name({"job_id": 7, **changes}) == expected
+
+
+class SlurmNode(AccountedNode):
+    """A node with an scontrol that notes how it is called."""
+
+    def __init__(self, folder: Path, serving: ServingWorker, usage_path: Path) -> None:
+        super().__init__(folder, serving, usage_path)
+        self.slurm = folder / "slurm"
+        self.slurm.mkdir()
+        files = {name: self.slurm / name for name in ("log", "shown", "comment", "status")}
+        self.files = files
+        files["shown"].write_text("JobId=7\n   Power=\n")
+        files["status"].write_text("0")
+        path = self.slurm / "scontrol"
+        path.write_text(SCONTROL.format(**files))
+        path.chmod(0o755)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return (*super().arguments, "--usage=both")
+
+    def calls(self) -> list[str]:
+        log = self.files["log"]
+        return log.read_text().splitlines() if log.exists() else []
+
+    def comment(self) -> list[dict[str, Any]]:
+        """Return our part of the comment, and let Slurm tell that from now on."""
+        path = self.files["comment"]
+        if not path.exists():
+            return []
+        self.files["shown"].write_text(f"JobId=7\n   AdminComment={path.read_text()}\n   Power=\n")
+        found: list[dict[str, Any]] = json.loads(path.read_text())["spank_qrmi"]
+        return found
+
+    def timer(self) -> int:
+        plugstack = self.config_path.with_name("plugstack.conf")
+        plugstack.write_text(f"optional spank_qrmi.so {' '.join(self.arguments)}\n")
+        return cli.main(["release", "--orphaned", "--due", f"--plugstack={plugstack}"])
+
+
+@pytest.fixture
+def node(
+    tmp_path: Path,
+    serving: ServingWorker,
+    vendor: FakeVendor,
+    usage_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> SlurmNode:
+    node = SlurmNode(tmp_path, serving, usage_path)
+    monkeypatch.setattr(slurm_command, "USUAL_FOLDERS", (tmp_path / "none", node.slurm))
+    monkeypatch.setenv("SLURM_CONF", os.devnull)
+    monkeypatch.setattr(held, "fork_network_process", LocalNetwork)
+    monkeypatch.setattr(held, "refuse_untrusted_code", lambda *_: None)
+    monkeypatch.setattr(held.privileges, "limit", lambda _: None)
+    return node
+
+
+def names(found: Sequence[dict[str, Any]]) -> list[str]:
+    return sorted(each["resource"] for each in found)
+
+
+def test_end_of_the_step_tells_its_job(node: SlurmNode, vendor: FakeVendor) -> None:
+    vendor.brought = {"b"}
+    node.acquire("a,b")
+    answer = node.release()
+    assert (answer.messages, answer.logged("e")) == ([], [])
+    assert names(node.comment()) == ["a", "b"]
+    assert [call.split()[0] for call in node.calls()] == [
+        f"{os.devnull}|show",
+        f"{os.devnull}|update",
+    ]
+    assert node.calls()[1].startswith(f"{os.devnull}|update jobid=7 admincomment={{")
+    assert (len(node.records()), node.entries()) == (2, [])
+    # Nothing is told twice.
+    node.timer()
+    assert len(node.calls()) == 2
+
+
+def test_what_is_told_to_end_is_told_at_once_and_anew_once_it_is_gone(
+    node: SlurmNode, vendor: FakeVendor
+) -> None:
+    vendor.only_agrees = True
+    vendor.used_seconds = 2.5
+    node.acquire("a")
+    node.release()
+    [first] = node.comment()
+    assert (first["resource"], first["usage"] == 2.5) == ("a", False)
+    assert cli.main(["release", "--all", f"--state-dir={node.state_directory}"]) == 0
+    assert names(node.comment()) == ["a"]
+    vendor.only_agrees = True
+    node.acquire("b")
+    node.release()
+    plugstack = node.config_path.with_name("plugstack.conf")
+    plugstack.write_text(f"optional spank_qrmi.so {' '.join(node.arguments)}\n")
+    assert cli.main(["release", "--all", f"--plugstack={plugstack}"]) == 0
+    usage = {each["resource"]: each["usage"] for each in node.comment()}
+    assert usage["b"] == 2.5
+
+
+def test_epilog_leaves_it_to_the_timer(node: SlurmNode) -> None:
+    node.acquire("a")
+    node.release_job()
+    assert (node.calls(), len(node.records())) == ([], 1)
+    [over] = node.entries()
+    assert isinstance(over, Entry)
+    assert (over.is_over, over.is_filed, over.needs_release) == (True, True, False)
+    assert list(Journal(node.state_directory).entries(7)) == []
+    assert node.timer() == 0
+    assert (names(node.comment()), node.entries(), len(node.records())) == (["a"], [], 1)
+
+
+@pytest.mark.parametrize("argument", ["--usage=admincomment", "--usage=file", "--usage=none"])
+def test_argument_says_who_is_told(node: SlurmNode, argument: str) -> None:
+    node.acquire("a", argument)
+    arguments = (*node.arguments, argument)
+    request = Request(Verb.RELEASE, 7, 0, 0xFFFFFFFB, 1000, 60, arguments=arguments)
+    assert node.serving.ask(request).messages == []
+    is_commenting, is_filing = argument.endswith("comment"), argument.endswith("file")
+    assert (bool(node.comment()), bool(node.records())) == (is_commenting, is_filing)
+    assert node.entries() == []
+
+
+@pytest.mark.parametrize("trouble", ["fails", "missing", "open", "hangs"])
+def test_trouble_with_slurm_fails_no_release(
+    node: SlurmNode, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scontrol = node.slurm / "scontrol"
+    working = scontrol.read_text()
+    if trouble == "fails":
+        node.files["status"].write_text("1")
+    elif trouble == "missing":
+        scontrol.unlink()
+    elif trouble == "open":
+        scontrol.chmod(0o777)
+    else:
+        scontrol.write_text("#!/bin/sh\nexec sleep 600\n")
+        monkeypatch.setattr(admin_comment, "COMMENT_SECONDS", 0.2)
+    node.acquire("a")
+    answer = node.release()
+    assert (answer.messages, answer.held, answer.logged("e")) == ([], 0, [])
+    assert [line for line in answer.logged("i") if "is not in its AdminComment: " in line]
+    assert not node.files["comment"].exists()
+    assert len(node.records()) == 1
+    # The epilog has nothing to do with it.
+    assert not list(node.state_directory.glob("7-*"))
+    assert len(node.entries()) == 1
+    scontrol.write_text(working)
+    scontrol.chmod(0o755)
+    node.files["status"].write_text("0")
+    assert node.timer() == 0
+    assert (names(node.comment()), node.entries(), len(node.records())) == (["a"], [], 1)
+
+
+@pytest.mark.parametrize(
+    ("complaint", "later_seconds", "is_kept"),
+    [
+        ("slurm_load_jobs error: Invalid job id specified", 0, False),
+        ("Job has already finished for job 7", 0, False),
+        ("slurm_load_jobs error: Unable to contact slurm controller", 0, True),
+        ("slurm_load_jobs error: Unable to contact slurm controller", 100_000, False),
+    ],
+)
+def test_job_that_cannot_be_told_any_longer_is_not_asked_for_again(
+    node: SlurmNode,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    complaint: str,
+    later_seconds: int,
+    is_kept: bool,
+) -> None:
+    scontrol = node.slurm / "scontrol"
+    scontrol.write_text(f"#!/bin/sh\necho '{complaint}' >&2\nexit 1\n")
+    node.acquire("a")
+    node.release_job()
+    if later_seconds:
+        [over] = node.entries()
+        assert isinstance(over, Entry)
+        path = node.state_directory / over.file_name
+        at = path.stat().st_mtime - later_seconds
+        os.utime(path, (at, at))
+    assert node.timer() == 0
+    assert (len(node.entries()), len(node.records())) == (int(is_kept), 1)
+
+
+def test_text_of_the_sites_stays_and_the_log_says_so(node: SlurmNode) -> None:
+    node.files["shown"].write_text("JobId=7\n   AdminComment=of the site \n   Power=\n")
+    node.acquire("a")
+    answer = node.release()
+    assert [line for line in answer.logged("i") if "which is kept as it is" in line]
+    assert (node.entries(), len(node.records())) == ([], 1)
+    assert not node.files["comment"].exists()
+
+
+def test_scontrol_has_nothing_of_our_environment(
+    node: SlurmNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "x")
+    (node.slurm / "scontrol").write_text("#!/bin/sh\nenv\n")
+    shown = run_scontrol(Deadline(60), "/etc/slurm.conf", "show").splitlines()
+    assert "SLURM_CONF=/etc/slurm.conf" in shown
+    assert not [line for line in shown if line.startswith("SECRET")]
+    with pytest.raises(SlurmError, match="no time was left"):
+        run_scontrol(Deadline(0), "", "show")
+
+
+def test_two_processes_change_no_comment_at_once(
+    node: SlurmNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.acquire("a")
+    folder = os.open(node.state_directory, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    monkeypatch.setattr(admin_comment, "COMMENT_SECONDS", 0.1)
+    answer = node.release()
+    os.close(folder)
+    assert [line for line in answer.logged("i") if "another process changes comments" in line]
+    assert node.calls() == []
+    assert node.timer() == 0
+    assert names(node.comment()) == ["a"]
