@@ -37,7 +37,7 @@ AUDIT = $(VENV)/bin/python scripts/audit.py $(SUPPLY_CHAIN)/bin/pip-audit \
 	requirements/node.txt requirements/build.txt
 SOURCES := setup.py pyproject.toml requirements/build.txt $(wildcard include/*) $(wildcard spank_qrmi/plugin/*.p[yx]*)
 WHEEL_SOURCES := $(SOURCES) README.md LICENSE MANIFEST.in requirements/node.txt \
-	$(wildcard *.example man/* systemd/*) $(shell find spank_qrmi -name '*.py')
+	$(wildcard *.example logrotate/* man/* systemd/*) $(shell find spank_qrmi -name '*.py')
 # Releases of Debian, and Pythons that none of them has, for test-slurm-matrix.
 MATRIX ?= bookworm trixie sid
 MATRIX_PYTHONS ?= 3.10 3.11 3.12 3.13 3.14

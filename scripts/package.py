@@ -34,6 +34,7 @@ WORKER_SERVER = "spank-qrmi-worker-server.service"
 # Runs on one node, where an administrator has enabled it.
 MONITOR = "spank-qrmi-monitor.service"
 STATE_FOLDER = "/var/lib/spank_qrmi"
+LOG_FOLDER = "/var/log/spank_qrmi"
 SOCKET_FOLDER = "/run/spank_qrmi"
 COMMAND = "/usr/sbin/spank-qrmi"
 UNIT_FOLDER = Path("usr/lib/systemd/system")
@@ -295,7 +296,8 @@ def _deb_scripts(slurm_release: str) -> dict[str, str]:
         f"{_in_files('disable', MONITOR)}{_stop_units()}fi\n",
         "postrm": f'if [ "$1" = remove ] || [ "$1" = purge ]; then\n{disable}{reload}'
         f"{_remove_socket_folder()}fi\n"
-        f'if [ "$1" = purge ]; then\n{_forget_state()}fi\n',
+        # An rpm has no purge: there, records of what was used stay.
+        f'if [ "$1" = purge ]; then\n{_forget_state()}rm -rf {LOG_FOLDER}\nfi\n',
     }
 
 

@@ -37,6 +37,16 @@ class Places:
     configuration: Path = Path("/etc/slurm")
     prefix: Path = Path("/usr/local")
 
+    @property
+    def log_rotation(self) -> Path:
+        """Where logrotate looks, for a configuration below /etc; else a folder beside that.
+
+        logrotate's own configuration has to include such a one.
+        """
+        folders = (self.configuration, *self.configuration.parents)
+        system = next((each for each in folders if each.name == "etc"), self.configuration)
+        return system / "logrotate.d"
+
 
 def install_plugins(places: Places, root: Path) -> list[Path]:
     """Install plugins, links and what goes with them below `root`; return what was written.
@@ -133,6 +143,8 @@ def _shared_files(places: Places) -> list[tuple[Path, Path]]:
     ]
     for page in sorted(share.glob("man/*")):
         files.append((page, places.prefix / "share" / "man" / f"man{page.suffix[1:]}" / page.name))
+    for rule in sorted(share.glob("logrotate/*")):
+        files.append((rule, places.log_rotation / rule.name))
     for unit in sorted(share.glob("systemd/*")):
         files.append((unit, places.prefix / "lib" / "systemd" / "system" / unit.name))
     return files

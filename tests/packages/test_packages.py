@@ -19,7 +19,9 @@ GOOD = {
     "not right": [],
     "help": True,
 }
+LOG = "var/log/spank_qrmi"
 CONFFILES = {
+    "etc/logrotate.d/spank-qrmi",
     "etc/slurm/plugstack.conf.d/spank_qrmi.conf.example",
     "etc/slurm/qrmi_config.json.example",
 }
@@ -43,16 +45,19 @@ def test_deb_comes_works_and_goes(machine: Machine, deb: Path):
     assert {each.name for each in machine.root.glob(UNITS)} == units
     assert WANTED in installed
     assert machine.run_qpu_job() == GOOD
-    # A job leaves nothing but the empty record of what the node holds, access tokens, and counts.
+    # A job leaves nothing but the empty record of what the node holds, access tokens, counts, and
+    # what it has used.
     left = {*machine.files()} - {*installed}
-    folders = {STATE, f"{STATE}/tokens", f"{STATE}/counts"}
-    assert {name for name in left if str(Path(name).parent) not in folders - {STATE}} == folders
+    folders = {STATE, f"{STATE}/tokens", f"{STATE}/counts", LOG}
+    inside = folders - {STATE}
+    assert {name for name in left if str(Path(name).parent) not in inside} == folders
 
     machine.run("apt-get", "remove", "-y", "spank-qrmi")
     left = {*machine.files()} - {*before}
     assert left >= CONFFILES
     left = {name for name in left if not name.startswith(f"{STATE}/")}
-    assert left - CONFFILES <= {"etc/slurm/plugstack.conf.d", STATE}
+    left -= {LOG, f"{LOG}/usage.jsonl"}
+    assert left - CONFFILES <= {"etc/logrotate.d", "etc/slurm/plugstack.conf.d", STATE}
     machine.run("apt-get", "purge", "-y", "spank-qrmi")
     assert machine.files() == before
 

@@ -339,6 +339,30 @@ def test_folder_of_the_socket_goes(
     machine.run(scripts[script], argument)
 
 
+@pytest.mark.parametrize(
+    ("script", "argument", "remains"),
+    [("postrm", "remove", True), ("postrm", "purge", False), ("postun", "0", True)],
+)
+def test_what_was_used_goes_with_a_purge_alone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    script: str,
+    argument: str,
+    remains: bool,
+) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    (folder / "usage.jsonl").write_text("{}")
+    monkeypatch.setattr(package, "LOG_FOLDER", str(folder))
+    machine = Machine(tmp_path)
+    for name in ("rm", "rmdir"):
+        machine.add(name, f'exec {shutil.which(name)} "$@"\n')
+    scripts = package._deb_scripts("22.05") | package._rpm_scripts("22.05")
+    machine.run(scripts[script], argument)
+    assert folder.exists() is remains
+
+
 @pytest.mark.parametrize(("is_held", "remains"), [(False, False), (True, True)])
 def test_record_goes_if_nothing_is_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_held: bool, remains: bool

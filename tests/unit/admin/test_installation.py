@@ -28,6 +28,7 @@ SHARE = Path("share", "spank-qrmi")
 SHARED = {
     "qrmi_config.json.example": "{}",
     "plugstack.conf.example": "optional @PLUGINDIR@/spank_qrmi.so @SYSCONFDIR@/qrmi_config.json\n",
+    "logrotate/spank-qrmi": "/var/log/spank_qrmi/usage.jsonl {}\n",
     "man/qrun.1": "manual\n",
     "man/spank-qrmi.8": "manual\n",
     "systemd/spank-qrmi.service": "ExecStart=@SBINDIR@/spank-qrmi\n",
@@ -101,6 +102,7 @@ def test_plugins_link_and_example_are_installed(
         "usr/lib64/slurm/spank_qrmi.python": "-> /opt/spank_qrmi/bin/python",
         "etc/slurm/qrmi_config.json.example": "-rw-------",
         "etc/slurm/plugstack.conf.d/spank_qrmi.conf.example": "-rw-r--r--",
+        "etc/logrotate.d/spank-qrmi": "-rw-r--r--",
         "usr/local/bin/qrun": "-> /opt/spank_qrmi/bin/qrun",
         "usr/local/bin/spank-qrmi": "-> /opt/spank_qrmi/bin/spank-qrmi",
         "usr/local/lib/systemd/system/spank-qrmi.service": "-rw-r--r--",
@@ -110,6 +112,19 @@ def test_plugins_link_and_example_are_installed(
     }
     lines = capsys.readouterr().out.splitlines()
     assert sorted(lines) == sorted(f"installed {machine.root}/{name}" for name in added)
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("/etc/slurm", "/etc/logrotate.d"),
+        ("/etc", "/etc/logrotate.d"),
+        ("/usr/local/etc/slurm", "/usr/local/etc/logrotate.d"),
+        ("/opt/slurm", "/opt/slurm/logrotate.d"),
+    ],
+)
+def test_rule_for_logrotate_lies_where_it_looks(folder: str, expected: str) -> None:
+    assert Places(configuration=Path(folder)).log_rotation == Path(expected)
 
 
 @pytest.mark.parametrize("is_beside", [False, True])
