@@ -74,6 +74,7 @@ def _run(testbed: Testbed, kind: str, server: SocketUnit) -> LoadFigures:
             arguments = (
                 str(site.config_path),
                 f"--state-dir={testbed.new_folder() / 'state'}",
+                f"--usage-file={testbed.new_folder() / 'usage.jsonl'}",
                 choose_workers(kind, server),
             )
             cluster.write_plugstack(*testbed.plugstack(OURS, *arguments))

@@ -212,5 +212,6 @@ class _Measuring:
     def _forget_node_state(self, variant: str, way: str) -> None:
         """Give the next jobs a state directory of their own."""
         state_directory = self._testbed.new_folder() / "state"
-        arguments = (*self._arguments[way], f"--state-dir={state_directory}")
+        usage = f"--usage-file={state_directory.parent / 'usage' / 'usage.jsonl'}"
+        arguments = (*self._arguments[way], f"--state-dir={state_directory}", usage)
         self._cluster.write_plugstack(*self._testbed.plugstack(variant, *arguments))

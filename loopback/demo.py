@@ -83,8 +83,9 @@ def _demo() -> Iterator[Demo]:
             credentials = folder / "qrun.json"
             site.write_qrun_credentials(credentials)
             common = f"--state-dir={folder}/state --worker-server={workers.path}"
+            usage = f"--usage-file={folder}/usage/usage.jsonl"
             lines = (
-                f"optional {installation.plugin} {site.config_path} {common}",
+                f"optional {installation.plugin} {site.config_path} {common} {usage}",
                 f"optional {installation.qrun_plugin} --credentials={credentials} {common}",
             )
             path = f"{client}:{installation.command_directory}:{os.environ['PATH']}"

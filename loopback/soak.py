@@ -7,6 +7,7 @@ node's journal if the service's answer was lost; no node is drained and no proce
 
 import argparse
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -53,7 +54,10 @@ WORKER = "spank_qrmi.worker"
 
 @dataclass(frozen=True)
 class Result:
-    """What a soak has left; `sessions` are the site's, `entries` what `spank-qrmi status` lists."""
+    """What a soak has left; `sessions` are the site's, `entries` what `spank-qrmi status` lists.
+
+    `records` are those of the usage log.
+    """
 
     submitted: int
     states: Counter[str]
@@ -65,6 +69,7 @@ class Result:
     nodes: dict[str, str]
     processes: Sequence[str]
     cancelled_at_end: int
+    records: Sequence[dict[str, Any]] = ()
 
     @property
     def open_sessions(self) -> list[dict[str, Any]]:
@@ -84,8 +89,12 @@ class Result:
             f"sessions closed  {closed.total()}: {_listed(closed)}",
             f"sessions open    {len(self.open_sessions)}, until their max_ttl",
             f"journal          {len(self.entries)}: {_listed(in_journal)}",
+            f"records          {len(self.records)}: {_listed(self._results())}",
             f"nodes            {', '.join(' '.join(each) for each in self.nodes.items())}",
         ]
+
+    def _results(self) -> Counter[str]:
+        return Counter(each["result"] for each in self.records)
 
     def problems(self) -> list[str]:
         """Return what must not be, in words; nothing if all is well."""
@@ -99,6 +108,7 @@ class Result:
             f"session {each['id']} on {each['backend_name']} is open, and no entry tells of it"
             for each in untold(self.open_sessions, self.entries)
         ]
+        problems += badly_recorded(self.sessions, self.records, self.entries)
         problems += [
             f"node {node} is {state}" for node, state in self.nodes.items() if state != "idle"
         ]
@@ -137,6 +147,43 @@ def untold(
     return left
 
 
+def badly_recorded(
+    sessions: Sequence[dict[str, Any]],
+    records: Sequence[dict[str, Any]],
+    entries: Sequence[dict[str, Any]],
+) -> list[str]:
+    """Return in words what differs between the site's sessions and the records of them.
+
+    Each session has one record; only where its answer was lost, its id is in none, and it is one of
+    those that an entry or a record calls unanswered.
+    """
+    recorded = Counter(each["session"] for each in records if each["session"])
+    by_hash = {_hash_of(each["id"]): each for each in sessions}
+    problems = [
+        f"session {each} has {count} records"
+        for each, count in recorded.items()
+        if count > 1 or each not in by_hash
+    ]
+    problems += [
+        f"acquisition {each} has {count} records"
+        for each, count in Counter(each["acquisition_id"] for each in records).items()
+        if count > 1
+    ]
+    unanswered = Counter(each["resource"] for each in records if each["result"] == "unanswered")
+    unanswered += Counter(each["resource"] for each in entries if each["state"] == "never answered")
+    missing = Counter(
+        each["backend_name"] for shown, each in by_hash.items() if shown not in recorded
+    )
+    unexplained = missing - unanswered
+    return problems + [
+        f"{count} sessions on {name} have no record" for name, count in unexplained.items()
+    ]
+
+
+def _hash_of(session_id: str) -> str:
+    return f"sha256:{hashlib.sha256(session_id.encode()).hexdigest()[:16]}"
+
+
 def _ends_at(session: dict[str, Any]) -> float:
     return float(session["created_at"]) + float(session["max_ttl"])
 
@@ -155,6 +202,7 @@ class Soak:
         self._site = site
         self._installation = installation
         self._state_directory = folder / "journal"
+        self._usage_path = folder / "usage" / "usage.jsonl"
         self._blows: list[tuple[float, PlannedJob]] = []
         self._landed: Counter[str] = Counter()
         self._sruns: list[subprocess.Popen[str]] = []
@@ -200,6 +248,7 @@ class Soak:
             *(mode, self._installation.plugin, self._site.config_path, *TIMEOUTS),
             f"--state-dir={self._state_directory}",
             f"--munge-socket={self._cluster.munge_socket}",
+            f"--usage-file={self._usage_path}",
             f"--require={require}",
         )
         self._cluster.write_plugstack(" ".join(map(str, words)))
@@ -280,8 +329,10 @@ class Soak:
                 "end of all workers",
                 accept=lambda lines: not lines,
             )
-        released = self._command("release", "--orphaned")
-        print(released.stdout + released.stderr, end="", flush=True)
+        # What the first one tells to end, the second one finds gone.
+        for _ in range(2):
+            released = self._command("release", "--orphaned")
+            print(released.stdout + released.stderr, end="", flush=True)
         status = json.loads(self._command("status", "--json").stdout)
         states = self._cluster.run("squeue", "-h", "--array", "--states=all", "--format=%T")
         return Result(
@@ -295,6 +346,7 @@ class Soak:
             nodes=self._cluster.node_states(),
             processes=self._processes(),
             cancelled_at_end=cancelled,
+            records=self._records(),
         )
 
     def _blows_left(self) -> int:
@@ -310,6 +362,11 @@ class Soak:
             self._cluster.cancel_all(SETTLE_SECONDS)
             return left
         return 0
+
+    def _records(self) -> list[dict[str, Any]]:
+        if not self._usage_path.exists():
+            return []
+        return [json.loads(line) for line in self._usage_path.read_text().splitlines()]
 
     def _processes(self) -> list[str]:
         found = processes_naming(str(self._installation.environment))

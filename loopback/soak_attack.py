@@ -49,7 +49,7 @@ class Attack:
         """Print the figures; return what must not be, in words."""
         words = (
             *("optional", self._installation.plugin, self._site.config_path),
-            *(f"--state-dir={self._state_directory}", "--release-timeout=4"),
+            *(f"--state-dir={self._state_directory}", "--release-timeout=4", "--usage=none"),
         )
         self._cluster.write_plugstack(" ".join(map(str, words)))
         with HostileService(hangs=False) as service:

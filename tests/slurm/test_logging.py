@@ -35,21 +35,22 @@ def test_life_of_a_job(product: Product):
         f"debug:  spank_qrmi_c: argv[0] = [{product.site.config_path}]",
         f"debug:  spank_qrmi_c: argv[1] = [--state-dir={product.state_directory}]",
         f"debug:  spank_qrmi_c: argv[2] = [--munge-socket={product.cluster.munge_socket}]",
+        f"debug:  spank_qrmi_c: argv[3] = [--usage-file={product.usage_path}]",
     ]
     expected = [
-        entered("slurm_spank_init", 3),
+        entered("slurm_spank_init", 4),
         left("slurm_spank_init"),
         "debug:  spank_qrmi_c: --qpu=[ibm_sherbrooke,ibm_torino,FRESNEL,nowhere]",
-        entered("slurm_spank_init_post_opt", 3),
+        entered("slurm_spank_init_post_opt", 4),
         "debug:  spank_qrmi_c, fffffffb",
         *arguments,
         "debug:  spank_qrmi_c: name(ibm_sherbrooke), type(1) found in qrmi_config",
         "debug:  spank_qrmi_c: name(ibm_torino), type(0) found in qrmi_config",
         "debug:  spank_qrmi_c: name(FRESNEL), type(2) found in qrmi_config",
         left("slurm_spank_init_post_opt"),
-        entered("slurm_spank_task_init", 3),
+        entered("slurm_spank_task_init", 4),
         left("slurm_spank_task_init"),
-        entered("slurm_spank_exit", 3),
+        entered("slurm_spank_exit", 4),
         # The worker that releases is another one.
         *arguments,
         left("slurm_spank_exit"),
@@ -63,7 +64,7 @@ def test_job_without_the_option(product: Product):
 
     hooks = ("slurm_spank_init", "slurm_spank_init_post_opt", "slurm_spank_task_init")
     expected = [
-        line for hook in (*hooks, "slurm_spank_exit") for line in (entered(hook, 3), left(hook))
+        line for hook in (*hooks, "slurm_spank_exit") for line in (entered(hook, 4), left(hook))
     ]
     assert [line for line in our_lines(product, job) if "spank_qrmi_c" in line] == expected
 

@@ -130,6 +130,11 @@ def test_requeued_job_acquires_again(requeueing: Product):
     result = job.wait()
     assert (result.state, result.stdout) == ("COMPLETED", "run 0\nrun 1\n")
     assert requeueing.sessions_served() == [NAME] * 2
+    # Each of its lives has had a session.
+    requeueing.command("release", "--orphaned")
+    records = requeueing.usage_records()
+    assert [each["restart"] for each in records] == [0, 1]
+    assert {each["job_id"] for each in records} == {job.id}
 
 
 def test_requeued_while_acquiring(requeueing: Product):

@@ -4,12 +4,13 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from itertools import permutations
 from typing import Any
 
 import pytest
 
-from loopback.soak import Result, untold
+from loopback.soak import Result, badly_recorded, untold
 from loopback.soak_plan import HELD_QPUS, JOB_BLOWS, QPUS, TIME_LIMIT, plan_soak
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi_simulator.faults import parse_fault
@@ -82,10 +83,52 @@ def test_each_entry_tells_of_one_session() -> None:
     assert untold([SESSION, {**SESSION, "id": "t"}], [ENTRY]) == [{**SESSION, "id": "t"}]
 
 
+def record_of(session_id: str, **changes: object) -> dict[str, Any]:
+    shown = f"sha256:{sha256(session_id.encode()).hexdigest()[:16]}"
+    record = {"acquisition_id": session_id, "session": shown, "resource": "x", "result": "released"}
+    return {**record, **changes}
+
+
+UNHELD = record_of("f", session=None, resource="FRESNEL")
+UNANSWERED = record_of("u", session=None, result="unanswered")
+
+
+@pytest.mark.parametrize(
+    ("records", "entries", "problems"),
+    [
+        ([record_of("s"), UNHELD], [], []),
+        ([UNANSWERED], [], []),
+        ([], [ENTRY], []),
+        ([record_of("s"), UNANSWERED], [ENTRY], []),
+        ([], [], ["1 sessions on x have no record"]),
+        ([UNHELD], [{**ENTRY, "resource": "y"}], ["1 sessions on x have no record"]),
+        (
+            [record_of("s"), record_of("s", acquisition_id="t")],
+            [],
+            [f"session {record_of('s')['session']} has 2 records"],
+        ),
+        ([record_of("s"), UNHELD, UNHELD], [], ["acquisition f has 2 records"]),
+        (
+            [record_of("s"), record_of("t")],
+            [],
+            [f"session {record_of('t')['session']} has 1 records"],
+        ),
+    ],
+)
+def test_each_session_has_one_record(
+    records: Sequence[dict[str, Any]], entries: Sequence[dict[str, Any]], problems: Sequence[str]
+) -> None:
+    assert badly_recorded([SESSION], records, entries) == problems
+
+
 @pytest.mark.parametrize(
     ("result", "problem"),
     [
-        (replace(GOOD, sessions=[SESSION]), "session s on x is open, and no entry tells of it"),
+        (
+            replace(GOOD, sessions=[SESSION], records=[record_of("s")]),
+            "session s on x is open, and no entry tells of it",
+        ),
+        (replace(GOOD, records=[UNHELD, UNHELD]), "acquisition f has 2 records"),
         (
             replace(GOOD, entries=[{**ENTRY, "state": "held"}]),
             "the journal still holds x of job 7: held",
@@ -101,7 +144,9 @@ def test_what_must_not_be_is_a_problem(result: Result, problem: str) -> None:
 
 def test_what_was_never_answered_is_none() -> None:
     closed = {**SESSION, "id": "t", "closed_at": 103.0, "closed_how": "drained"}
-    result = replace(GOOD, sessions=[SESSION, closed], entries=[ENTRY])
+    records = [record_of("t")]
+    result = replace(GOOD, sessions=[SESSION, closed], entries=[ENTRY], records=records)
     assert result.problems() == []
+    assert "records          1: 1 released" in result.lines()
     assert "sessions closed  1: 1 drained" in result.lines()
     assert "sessions open    1, until their max_ttl" in result.lines()
