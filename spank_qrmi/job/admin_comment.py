@@ -18,10 +18,10 @@ import orjson
 
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError, JournalError, SlurmError
-from spank_qrmi.job.slurm_command import run_scontrol
 from spank_qrmi.state.accounting import Accounting, provisional_records
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.trust.files import open_trusted_folder
+from spank_qrmi.trust.slurm_commands import SlurmCommands
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +83,11 @@ def _comment_over(
             record = orjson.loads(entry.record)
             records.setdefault(job_name(record), []).append(record)
             entries.setdefault(job_name(record), []).append(entry)
+    commands = SlurmCommands(slurm_conf=accounting.slurm_conf, deadline=deadline)
     for name, of_job in records.items():
         try:
             with _alone(journal, deadline):
-                _comment_job(name, of_job, deadline, accounting.slurm_conf)
+                _comment_job(name, of_job, commands)
         except (SlurmError, ConfigError, OSError) as error:
             log.info("what job %s has used is not in its AdminComment: %s", name, error)
             is_refused = isinstance(error, CommentRefusedError)
@@ -132,16 +133,14 @@ def _alone(journal: Journal, deadline: Deadline) -> Iterator[None]:
             fcntl.flock(folder, fcntl.LOCK_UN)
 
 
-def _comment_job(
-    name: str, records: Sequence[Mapping[str, Any]], deadline: Deadline, slurm_conf: str
-) -> None:
-    shown = run_scontrol(deadline, slurm_conf, "show", "job", name)
+def _comment_job(name: str, records: Sequence[Mapping[str, Any]], commands: SlurmCommands) -> None:
+    shown = commands.run("scontrol", "show", "job", name)
     comment = comment_in(shown)
     merged = None if comment is None else merged_comment(comment, records)
     if merged is None:
         raise CommentRefusedError("a text of the site's is there, which is kept as it is")
     if merged != comment:
-        run_scontrol(deadline, slurm_conf, "update", f"jobid={name}", f"admincomment={merged}")
+        commands.run("scontrol", "update", f"jobid={name}", f"admincomment={merged}")
 
 
 def job_name(record: Mapping[str, Any]) -> str:

@@ -25,8 +25,8 @@ from spank_qrmi.monitor.observations import Observation
 from spank_qrmi.monitor.reservations import Reservations
 from spank_qrmi.monitor.round_process import ask_in_process
 from spank_qrmi.monitor.service import Monitor, RoundReport, Teller, until_told_to_end
-from spank_qrmi.monitor.slurm_commands import SlurmCommands
 from spank_qrmi.trust.running_code import refuse_untrusted_code
+from spank_qrmi.trust.slurm_commands import SlurmCommands
 
 WAYS: dict[str, Callable[[SlurmCommands], WayToWithhold] | None] = {
     "reservations": Reservations,

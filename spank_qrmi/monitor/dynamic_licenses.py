@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from spank_qrmi.catalog.license_names import license_name_of
 from spank_qrmi.errors import MonitorError
 from spank_qrmi.monitor.licenses import License, number_in, show_licenses
-from spank_qrmi.monitor.slurm_commands import SlurmCommands
+from spank_qrmi.trust.slurm_commands import SlurmCommands
 
 SERVER = "spank_qrmi"
 """What the licences' server is called where nobody has chosen a name."""

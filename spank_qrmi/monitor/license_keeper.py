@@ -12,10 +12,10 @@ from spank_qrmi.errors import SlurmError
 from spank_qrmi.monitor.licenses import License, WayToWithhold
 from spank_qrmi.monitor.news import News
 from spank_qrmi.monitor.observations import Observation
-from spank_qrmi.monitor.slurm_commands import SlurmTimeoutError
 from spank_qrmi.monitor.watched import WatchedQpu
 from spank_qrmi.monitor.withholding import licenses_to_withhold
 from spank_qrmi.status import QpuStatus
+from spank_qrmi.trust.slurm_commands import SlurmTimeoutError
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from spank_qrmi.monitor.slurm_commands import SlurmCommands
 from spank_qrmi.numbers_in_text import parse_number
+from spank_qrmi.trust.slurm_commands import SlurmCommands
 
 _PAIR = re.compile(r"(?:^|\s)([A-Za-z]\w*)=(\S*)")
 _LARGEST_COUNT = 10**9

@@ -15,8 +15,8 @@ from datetime import datetime, timedelta, timezone
 from spank_qrmi.catalog.license_names import license_name_of
 from spank_qrmi.errors import SlurmError
 from spank_qrmi.monitor.licenses import License, number_in, records_in, show_licenses
-from spank_qrmi.monitor.slurm_commands import SlurmCommands, SlurmTimeoutError
 from spank_qrmi.numbers_in_text import parse_number
+from spank_qrmi.trust.slurm_commands import SlurmCommands, SlurmTimeoutError
 
 _LARGEST_COUNT = 10**9
 # Slurm's "infinite" is a year.

@@ -16,11 +16,13 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from loopback.tls_entrance import TlsEntrance, tls_entrance_to
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.state import usage_log
+from spank_qrmi.trust.slurm_commands import SlurmCommands
 from spank_qrmi.worker import process as worker
 from spank_qrmi_simulator.object_store import LocalObjectStore, ObjectStore
 from spank_qrmi_simulator.site import Site
 from tests.simulated_site import base_url, site
 from tests.unit.conversation import ServingWorker, converse
+from tests.unit.fake_scontrol import FakeScontrol
 from tests.unit.fake_services import assert_logs_show_no_secret
 from tests.unit.fake_vendor import FakeVendor
 from tests.unit.local_network import LocalNetwork
@@ -160,3 +162,13 @@ def qrun_site(site: Site, base_url: str, object_store: ObjectStore) -> QrunSite:
     qrun_site = QrunSite(site, base_url, object_store)
     qrun_site.reset()
     return qrun_site
+
+
+@pytest.fixture
+def scontrol(tmp_path: Path) -> FakeScontrol:
+    return FakeScontrol(tmp_path / "slurm")
+
+
+@pytest.fixture
+def commands(scontrol: FakeScontrol) -> SlurmCommands:
+    return SlurmCommands(scontrol.folder)

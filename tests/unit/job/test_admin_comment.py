@@ -12,13 +12,11 @@ import pytest
 
 from spank_qrmi.admin import command as cli
 from spank_qrmi.admin import held
-from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import SlurmError
-from spank_qrmi.job import admin_comment, slurm_command
+from spank_qrmi.job import admin_comment
 from spank_qrmi.job.admin_comment import comment_in, job_name, merged_comment
-from spank_qrmi.job.slurm_command import run_scontrol
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.trust import slurm_commands
 from tests.unit.conversation import ServingWorker
 from tests.unit.fake_vendor import FakeVendor
 from tests.unit.job.test_accounts import AccountedNode
@@ -153,7 +151,7 @@ def node(
     monkeypatch: pytest.MonkeyPatch,
 ) -> SlurmNode:
     node = SlurmNode(tmp_path, serving, usage_path)
-    monkeypatch.setattr(slurm_command, "USUAL_FOLDERS", (tmp_path / "none", node.slurm))
+    monkeypatch.setattr(slurm_commands, "USUAL_FOLDERS", (tmp_path / "none", node.slurm))
     monkeypatch.setenv("SLURM_CONF", os.devnull)
     monkeypatch.setattr(held, "fork_network_process", LocalNetwork)
     monkeypatch.setattr(held, "refuse_untrusted_code", lambda *_: None)
@@ -295,18 +293,6 @@ def test_text_of_the_sites_stays_and_the_log_says_so(node: SlurmNode) -> None:
     assert [line for line in answer.logged("i") if "which is kept as it is" in line]
     assert (node.entries(), len(node.records())) == ([], 1)
     assert not node.files["comment"].exists()
-
-
-def test_scontrol_has_nothing_of_our_environment(
-    node: SlurmNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SECRET", "x")
-    (node.slurm / "scontrol").write_text("#!/bin/sh\nenv\n")
-    shown = run_scontrol(Deadline(60), "/etc/slurm.conf", "show").splitlines()
-    assert "SLURM_CONF=/etc/slurm.conf" in shown
-    assert not [line for line in shown if line.startswith("SECRET")]
-    with pytest.raises(SlurmError, match="no time was left"):
-        run_scontrol(Deadline(0), "", "show")
 
 
 def test_two_processes_change_no_comment_at_once(

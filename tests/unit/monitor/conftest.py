@@ -2,23 +2,10 @@
 """Fixtures of the monitor's tests."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from spank_qrmi.answer import logging_to
-from spank_qrmi.monitor.slurm_commands import SlurmCommands
-from tests.unit.fake_scontrol import FakeScontrol
-
-
-@pytest.fixture
-def scontrol(tmp_path: Path) -> FakeScontrol:
-    return FakeScontrol(tmp_path / "slurm")
-
-
-@pytest.fixture
-def commands(scontrol: FakeScontrol) -> SlurmCommands:
-    return SlurmCommands(scontrol.folder)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from spank_qrmi.errors import MonitorError
 from spank_qrmi.monitor.dynamic_licenses import DynamicLicenses
 from spank_qrmi.monitor.licenses import License
-from spank_qrmi.monitor.slurm_commands import SlurmCommands
+from spank_qrmi.trust.slurm_commands import SlurmCommands
 from tests.unit.fake_scontrol import FakeScontrol
 
 A = "qpu_a@spank_qrmi"

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from spank_qrmi.monitor import slurm_commands
 from spank_qrmi.monitor.license_keeper import Kept, LicenseCount, LicenseKeeper
 from spank_qrmi.monitor.reservations import Reservations
-from spank_qrmi.monitor.slurm_commands import SlurmCommands
 from spank_qrmi.monitor.watched import WatchedQpu
 from spank_qrmi.status import QpuState, QpuStatus
+from spank_qrmi.trust import slurm_commands
+from spank_qrmi.trust.slurm_commands import SlurmCommands
 from tests.unit.fake_scontrol import FakeScontrol
 
 NOW, GRACE = 1000, 90

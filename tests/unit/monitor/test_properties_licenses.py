@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from spank_qrmi.monitor.dynamic_licenses import DynamicLicenses
 from spank_qrmi.monitor.licenses import License, WayToWithhold
 from spank_qrmi.monitor.reservations import Reservations
-from spank_qrmi.monitor.slurm_commands import SlurmCommands
+from spank_qrmi.trust.slurm_commands import SlurmCommands
 
 WORDS = st.sampled_from(
     [

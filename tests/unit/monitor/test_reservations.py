@@ -8,7 +8,7 @@ import pytest
 from spank_qrmi.errors import SlurmError
 from spank_qrmi.monitor.licenses import License
 from spank_qrmi.monitor.reservations import Reservations
-from spank_qrmi.monitor.slurm_commands import SlurmCommands
+from spank_qrmi.trust.slurm_commands import SlurmCommands
 from tests.unit.fake_scontrol import FakeScontrol
 
 

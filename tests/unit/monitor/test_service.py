@@ -17,8 +17,8 @@ from spank_qrmi.monitor.memory import Memory, locked_memory
 from spank_qrmi.monitor.observations import Observation, Round
 from spank_qrmi.monitor.reservations import Reservations
 from spank_qrmi.monitor.service import Monitor, RoundReport, until_told_to_end
-from spank_qrmi.monitor.slurm_commands import SlurmCommands
 from spank_qrmi.status import QpuState, QpuStatus
+from spank_qrmi.trust.slurm_commands import SlurmCommands
 from tests.unit.fake_scontrol import FakeScontrol
 
 ONLINE = QpuStatus(QpuState.ONLINE, "fine")

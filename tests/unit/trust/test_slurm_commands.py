@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import SlurmError
-from spank_qrmi.monitor import slurm_commands
-from spank_qrmi.monitor.slurm_commands import SlurmCommands, SlurmTimeoutError
+from spank_qrmi.trust import slurm_commands
+from spank_qrmi.trust.slurm_commands import SlurmCommands, SlurmTimeoutError
 from tests.unit.fake_scontrol import FakeScontrol
 
 HOSTILE = "x; touch /tmp/owned $(id) `id` \n'\""
@@ -54,7 +55,7 @@ def test_command_that_talks_without_end(
 
 
 def test_folder_without_the_program(tmp_path: Path) -> None:
-    with pytest.raises(SlurmError, match=f"no scontrol in {tmp_path}: name .* by --slurm-bin"):
+    with pytest.raises(SlurmError, match=f"there is no scontrol in {tmp_path}$"):
         SlurmCommands(tmp_path).run("scontrol", "show")
 
 
@@ -84,3 +85,15 @@ def test_environment_is_not_the_callers(
         "TZ": "UTC",
         "SLURM_CONF": "/etc/slurm/slurm.conf",
     }
+
+
+def test_configuration_that_is_named_is_read(scontrol: FakeScontrol) -> None:
+    (scontrol.folder / "scontrol").write_text("#!/bin/sh\nexec /usr/bin/env")
+    commands = SlurmCommands(scontrol.folder, slurm_conf="/a/slurm.conf")
+    assert "SLURM_CONF=/a/slurm.conf" in commands.run("scontrol").splitlines()
+
+
+def test_nothing_is_run_after_the_deadline(scontrol: FakeScontrol) -> None:
+    with pytest.raises(SlurmTimeoutError, match=r"^scontrol show: no time was left for it$"):
+        SlurmCommands(scontrol.folder, deadline=Deadline(0)).run("scontrol", "show")
+    assert scontrol.calls() == []

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError, SlurmError
 from spank_qrmi.redaction import printable
 from spank_qrmi.trust.files import check_trusted
@@ -31,10 +32,17 @@ class SlurmTimeoutError(SlurmError):
 
 
 class SlurmCommands:
-    """Slurm's commands in one folder, None: in a usual one."""
+    """Slurm's commands in one folder, None: in a usual one.
 
-    def __init__(self, folder: Path | None = None) -> None:
+    They read `slurm_conf`, empty for the file that we would. With a deadline all of them end by it.
+    """
+
+    def __init__(
+        self, folder: Path | None = None, *, slurm_conf: str = "", deadline: Deadline | None = None
+    ) -> None:
         self._folders = USUAL_FOLDERS if folder is None else (folder,)
+        self._slurm_conf = slurm_conf
+        self._deadline = deadline
 
     def run(self, program: str, *arguments: str) -> str:
         """Return what a command prints; raise SlurmError with its complaint if it fails.
@@ -43,22 +51,27 @@ class SlurmCommands:
         """
         command = [str(self._path_of(program)), *arguments]
         what = " ".join([program, *arguments[:2]])
+        seconds = COMMAND_SECONDS
+        if self._deadline is not None:
+            seconds = min(seconds, self._deadline.remaining_seconds())
+        if seconds <= 0:
+            raise SlurmTimeoutError(f"{what}: no time was left for it")
         try:
             process = subprocess.Popen(  # noqa: S603 (a path that was checked)
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=_environment(),
+                env={**_ENVIRONMENT, **self._own_variables()},
                 cwd="/",
             )
         except OSError as error:
             raise SlurmError(f"{what}: cannot be started: {error.strerror}") from error
         try:
-            output, complaint = _read_all(process, what)
-            status = process.wait(COMMAND_SECONDS)
+            output, complaint = _read_all(process, what, seconds)
+            status = process.wait(seconds)
         except subprocess.TimeoutExpired as error:
-            raise _timeout(what) from error
+            raise _timeout(what, seconds) from error
         finally:
             process.kill()
             process.wait()
@@ -72,22 +85,21 @@ class SlurmCommands:
         path = next(filter(Path.is_file, (each / program for each in self._folders)), None)
         if path is None:
             folders = ", ".join(map(str, self._folders))
-            raise SlurmError(f"there is no {program} in {folders}: name its folder by --slurm-bin")
+            raise SlurmError(f"there is no {program} in {folders}")
         try:
             check_trusted(path)
         except ConfigError as error:
             raise SlurmError(f"{program} is not run as root: {error}") from error
         return path
 
+    def _own_variables(self) -> dict[str, str]:
+        named = self._slurm_conf or os.environ.get("SLURM_CONF")
+        return {"SLURM_CONF": named} if named else {}
 
-def _environment() -> dict[str, str]:
-    named = os.environ.get("SLURM_CONF")
-    return {**_ENVIRONMENT, **({"SLURM_CONF": named} if named else {})}
 
-
-def _read_all(process: subprocess.Popen[bytes], what: str) -> Sequence[bytes]:
+def _read_all(process: subprocess.Popen[bytes], what: str, seconds: float) -> Sequence[bytes]:
     """Return all that a process writes to its two pipes."""
-    ends_at = time.monotonic() + COMMAND_SECONDS
+    ends_at = time.monotonic() + seconds
     texts = {pipe: bytearray() for pipe in (process.stdout, process.stderr) if pipe is not None}
     with selectors.DefaultSelector() as selector:
         for pipe in texts:
@@ -95,7 +107,7 @@ def _read_all(process: subprocess.Popen[bytes], what: str) -> Sequence[bytes]:
         while selector.get_map():
             ready = selector.select(max(0.0, ends_at - time.monotonic()))
             if not ready:
-                raise _timeout(what)
+                raise _timeout(what, seconds)
             for key, _ in ready:
                 chunk = os.read(key.fd, _CHUNK_BYTES)
                 if not chunk:
@@ -107,8 +119,8 @@ def _read_all(process: subprocess.Popen[bytes], what: str) -> Sequence[bytes]:
     return [bytes(text) for text in texts.values()]
 
 
-def _timeout(what: str) -> SlurmTimeoutError:
-    return SlurmTimeoutError(f"{what}: did not end within {COMMAND_SECONDS:.0f} s")
+def _timeout(what: str, seconds: float) -> SlurmTimeoutError:
+    return SlurmTimeoutError(f"{what}: did not end within {seconds:.0f} s")
 
 
 def _line_of(complaint: bytes) -> str:
