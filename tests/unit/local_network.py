@@ -93,5 +93,7 @@ class asking:  # noqa: N801 (used like a function)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._asked, name)
-        exchange = replace(self._exchange, credentials=munge_credentials())
+        # As many as the worker makes for this call.
+        count = getattr(self._asked, "munge_credentials", {}).get(name, 0)
+        exchange = replace(self._exchange, credentials=munge_credentials(count))
         return partial(found, exchange) if callable(found) else found
