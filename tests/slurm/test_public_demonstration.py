@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A configuration that was made for the established plugin: only its URLs and keys are changed.
 
-Names, types and keys are those of five QPUs of its public demonstration, from before and after one
+Names, types and keys are those of six QPUs of its public demonstration, from before and after one
 type had a new name: demo/qrmi/etc/slurm/qrmi_config.json of qiskit-community/spank-plugins.
 """
 
@@ -21,17 +21,23 @@ FILLED_IN = {
     "ibm_sherbrooke": ("ibm_sherbrooke", [f"QRMI_IBM_QRS_{key}" for key in IBM]),
     # Without this one the public service is asked.
     "FRESNEL": ("FRESNEL", ["QRMI_PASQAL_CLOUD_BASE_URL"]),
+    "PASQAL_LOCAL": ("ORION", ["QRMI_URL"]),
     "garnet_mock": ("garnet_mock", ["QRMI_IQM_ISA_ENDPOINT", "QRMI_IQM_ISA_TOKEN"]),
 }
 """Each QPU with the site's QPU whose URLs and credentials it gets, and the keys of these."""
 LEFT_EMPTY = {"FRESNEL": ["QRMI_PASQAL_CLOUD_PROJECT_ID", "QRMI_PASQAL_CLOUD_AUTH_TOKEN"]}
-TYPES = "direct-access,ibm-quantum-system,qiskit-runtime-service,pasqal-cloud,iqm-server"
+OLD_NAMES = {"QRMI_URL": "QRMI_WARDEN_URL"}
+"""Keys that the site's configuration has by a newer name."""
+TYPES = (
+    "direct-access,ibm-quantum-system,qiskit-runtime-service,pasqal-cloud,pasqal-local,iqm-server"
+)
 
 
 def environments(product: Product) -> dict[str, dict[str, str]]:
     """Return what the demonstration says of each QPU."""
+    site = product.site
     return {
-        name: {key: product.site.environment_of(like)[key] for key in keys}
+        name: {key: site.environment_of(like)[OLD_NAMES.get(key, key)] for key in keys}
         | dict.fromkeys(LEFT_EMPTY.get(name, ()), "")
         for name, (like, keys) in FILLED_IN.items()
     }
@@ -61,4 +67,8 @@ def test_one_job_has_all_qpus(product: Product):
     for name, expected in environments(product).items():
         assert resource_variables(result.stdout, name).items() >= expected.items()
         assert environment[f"{name}_QRMI_JOB_ACQUISITION_TOKEN"]
-    assert product.sessions_served() == ["ibm_sherbrooke"]
+    product.wait_until_released()
+    sessions = {each["backend_name"]: each["id"] for each in product.site.sessions()}
+    assert sessions.keys() == {"ibm_sherbrooke", "ORION"}
+    assert environment["PASQAL_LOCAL_QRMI_JOB_ACQUISITION_TOKEN"] == sessions["ORION"]
+    assert len(product.site.sessions()) == len(sessions)
