@@ -15,6 +15,7 @@ from spank_qrmi.configuration import qrmi_plugstack, qrun_plugstack
 from spank_qrmi.configuration.common_plugstack import Argument
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.qrun import command
+from tests.unit.vendors import KEYS_OF_USERS
 
 PAGES = Path(__file__).parents[2] / "man"
 
@@ -61,22 +62,10 @@ def test_page_has_the_keys_of_credentials() -> None:
     assert re.findall(r"(?m)^\.It Li (.*)", section) == expected
 
 
-class Asked(dict[str, str]):
-    """Variables that are all set; its keys are those that a client has asked for."""
-
-    def get(self, key: str, _: object = None) -> str:  # type: ignore[override]
-        self[key] = VALUES.get(key.rpartition("_")[2], "1")
-        return self[key]
-
-
 VALUES = dict.fromkeys(("ENDPOINT", "URL"), "https://example.org") | {
     "MODE": "batch",
     "DOWN": "refuse",
     "KEY": "dXNlcjpwYXNzd29yZA==",
-}
-# These name a session of the user's own.
-OF_USERS = {
-    *("QRMI_IBM_QRS_SESSION_ID", "QRMI_IBM_QCS_SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"),
 }
 
 
@@ -84,12 +73,10 @@ OF_USERS = {
 def test_page_has_the_variables_of_a_type(resource_type: str) -> None:
     section = section_of("qrmi_config.json.5", f".Ss {resource_type}")
     items = dict(re.findall(r"(?m)^\.It Ev (\S+)\n(.*)", section))
-    asked = Asked()
-    CLIENTS[resource_type](Settings("qpu", asked))
-    assert {*asked} - OF_USERS <= {*items}
+    assert {*items} == {*CLIENTS[resource_type].keys} - KEYS_OF_USERS
 
     def can_do_without(name: str) -> bool:
-        values = {each: Asked().get(each) for each in items if each != name}
+        values = {each: VALUES.get(each.rpartition("_")[2], "1") for each in items if each != name}
         try:
             CLIENTS[resource_type](Settings("qpu", values))
         except AcquisitionError:

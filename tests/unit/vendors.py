@@ -234,6 +234,11 @@ VENDORS: tuple[Vendor, ...] = (
 )
 """In the order of their numbers, their places in `CLIENTS`."""
 
+KEYS_OF_USERS = frozenset(
+    {"QRMI_IBM_QRS_SESSION_ID", "QRMI_IBM_QCS_SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"}
+)
+"""Those that name a session of the user's own."""
+
 HOLDERS = tuple(each for each in VENDORS if each.holds)
 """Those whose services hold something for a job."""
 

@@ -2,6 +2,8 @@
 """The table of resource types, and what all clients share."""
 
 import ast
+import json
+import re
 import uuid
 from collections import UserDict
 from dataclasses import replace
@@ -18,7 +20,15 @@ from spank_qrmi.errors import AcquisitionError, ServiceError
 from spank_qrmi.redaction import is_secret_name
 from tests.unit.fake_services import SECRETS, FakeService, reply, settings_of
 from tests.unit.outcomes import outcome_of, trying
-from tests.unit.vendors import ALICE_BOB_FELIS, HOLDERS, TOKEN, VENDORS, Vendor, each_of
+from tests.unit.vendors import (
+    ALICE_BOB_FELIS,
+    HOLDERS,
+    KEYS_OF_USERS,
+    TOKEN,
+    VENDORS,
+    Vendor,
+    each_of,
+)
 
 each_vendor = each_of(VENDORS)
 
@@ -114,6 +124,31 @@ def test_settings_that_are_missing_are_named(vendor: Vendor) -> None:
             error = outcome_of(CLIENTS[vendor.type_name], replace(settings, values=values))
             assert isinstance(error, AcquisitionError), key
             assert str(error).startswith(f"{settings.variable(key)} is {text}"), key
+
+
+PROJECT = Path(__file__).parents[3]
+
+
+@each_vendor
+def test_readme_says_what_each_variable_is_for(vendor: Vendor) -> None:
+    readme = (PROJECT / "README.md").read_text()
+    [row] = re.findall(rf"(?m)^\| `{vendor.type_name}` \|(.*QRMI_.*)\|$", readme)
+    needed, optional, of_programs = (
+        re.findall(r"`([A-Z\d]+_[A-Z\d_]+)`", column) for column in row.split("|")
+    )
+    of_users = {key for key, use in vendor.client().keys.items() if use is ReadTo.RUN}
+    assert needed == [*vendor.required]
+    assert {*optional} == {*vendor.client().keys} - {*needed} - of_users - KEYS_OF_USERS
+    assert {*of_programs} == of_users
+
+
+def test_example_has_what_each_type_needs() -> None:
+    document = json.loads((PROJECT / "qrmi_config.json.example").read_bytes())
+    filled_in = [each for each in document["resources"] if each["environment"]]
+    assert [each["type"] for each in filled_in] == [each.type_name for each in VENDORS]
+    for entry, vendor in zip(filled_in, VENDORS, strict=True):
+        assert entry["environment"].keys() >= {*vendor.required}, vendor.type_name
+        assert unread_text(entry["type"], entry["environment"]) == ""
 
 
 def test_keys_that_nothing_reads_are_told_with_the_nearest_known_one() -> None:
