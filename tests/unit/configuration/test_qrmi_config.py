@@ -10,7 +10,7 @@ import pytest
 
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration import qrmi_config
-from spank_qrmi.configuration.access import Access
+from spank_qrmi.configuration.access import EVERYBODY, Access
 from spank_qrmi.configuration.qrmi_config import Config, load_config
 from spank_qrmi.errors import ConfigError
 from tests.unit.outcomes import WRITABLE
@@ -458,6 +458,10 @@ def test_example_file_loads_without_problems(tmp_path: Path) -> None:
     config = load_config(path, CLIENTS)
     assert config.problems == ()
     assert {resource.type for resource in config.resources.values()} == set(CLIENTS)
+    kept = {
+        name: each.access for name, each in config.resources.items() if each.access != EVERYBODY
+    }
+    assert kept == {"FRESNEL_CAN1": Access(users=("alice",), groups=("qteam",))}
 
 
 @pytest.mark.parametrize(
