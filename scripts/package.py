@@ -49,6 +49,7 @@ DOCUMENTS = (
     "benchmarks/report.svg",
     "examples/*.*",
     "examples/monitoring/*",
+    "examples/slurm/*",
 )
 # Their names in a package.
 RENAMED = {"(LICENSE)": "(copyright)", "(CHANGELOG.md)": "(changelog.gz)"}

@@ -412,6 +412,7 @@ def test_documents_come_along_and_name_the_plugin_of_the_package(contents: Conte
     }
     assert (folder / "examples" / "sampler.sh").is_file()
     assert (folder / "examples" / "monitoring" / "alerts.yml").is_file()
+    assert (folder / "examples" / "slurm" / "cli_filter.lua").is_file()
     lines = re.findall(r"(?m)^ *optional (\S+)", (folder / "README.md").read_text())
     assert lines
     assert {str(Path(each).parent) for each in lines} == {"/usr/lib/any/slurm-wlm"}

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The examples in Lua name the licences that the plugin and the monitor mean."""
+
+import importlib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loopback.installation import REPOSITORY
+from spank_qrmi.catalog.license_list import held_licenses
+from spank_qrmi.catalog.license_names import license_name_of
+from spank_qrmi.job.resolution import split_names
+from tests.unit.strategies import texts
+
+FOLDER = REPOSITORY / "examples" / "slurm"
+# Debian's and Red Hat's Slurm have one of these.
+RELEASES = ("lua51", "lua53", "lua54")
+LISTS = st.lists(
+    st.sampled_from(["qpu_a", "qpu_b@dbd", "qpu_c:2", " qpu_d = 3", "qpu_e:0", "qpu_f:x", "|", ""])
+    | st.text("ab_:=@|; 0123456789", max_size=8)
+)
+
+
+def interpreter(release: str) -> Any:
+    # Latin-1 hands each byte over as it is, as Slurm does.
+    return importlib.import_module(f"lupa.{release}").LuaRuntime(encoding="latin-1")
+
+
+def load(release: str) -> Any:
+    return interpreter(release).execute((FOLDER / "qpu_licenses.lua").read_text())
+
+
+LOADED = {release: load(release) for release in RELEASES}
+
+
+def as_bytes(text: str) -> str:
+    """Return a text as Lua has it, a character for each byte."""
+    return text.encode().decode("latin-1")
+
+
+def missing(release: str, qpus: str, licenses: str | None) -> list[str]:
+    found = LOADED[release].missing(as_bytes(qpus), licenses and as_bytes(licenses))
+    return [each for each in found.split(",") if each]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@given(names=st.lists(texts, max_size=5))
+def test_rule_is_the_plugins(release: str, names: list[str]) -> None:
+    qpus = " , ".join(names)
+    expected = list(dict.fromkeys(map(license_name_of, split_names(qpus))))
+    assert missing(release, qpus, None) == expected
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@given(lists=LISTS)
+def test_list_is_read_as_the_plugin_reads_it(release: str, lists: list[str]) -> None:
+    asked_for = ",".join(lists)
+    held = held_licenses(asked_for)
+    expected = [name for name in map(license_name_of, "abcdef") if name not in held]
+    assert missing(release, "a,b,c,d,e,f", asked_for) == expected
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_what_the_user_gave_stays(release: str) -> None:
+    joined = LOADED[release].joined
+    assert joined(None, "qpu_a") == "qpu_a"
+    assert joined("", "qpu_a") == "qpu_a"
+    assert joined("matlab:2;qpu_b", "qpu_a") == "matlab:2;qpu_b,qpu_a"
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_licences_of_slurmdbd_name_their_server(release: str) -> None:
+    library = load(release)
+    library.server = "spank_qrmi"
+    assert library.missing("a,b", "qpu_b@spank_qrmi:1") == "qpu_a@spank_qrmi"
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize(
+    ("options", "component", "expected"),
+    [
+        ({}, 0, None),
+        ({"spank": {}, "licenses": "m:1"}, 0, "m:1"),
+        ({"spank": {"spank_qrmi": {}}}, 0, None),
+        ({"qpu": "a, b"}, 0, "qpu_a,qpu_b"),
+        ({"qpu": "a,b", "licenses": "m:1,qpu_b:2"}, 0, "m:1,qpu_b:2,qpu_a"),
+        ({"qpu": "a", "licenses": "qpu_a"}, 0, "qpu_a"),
+        ({"qpu": "a"}, 1, None),
+        ({"qpu": "a", "type": "srun", "jobid": "unset"}, 0, "qpu_a"),
+        ({"qpu": "a", "type": "srun", "jobid": "12"}, 0, None),
+        ({"qpu": "a", "type": "sbatch", "jobid": "12"}, 0, "qpu_a"),
+    ],
+)
+def test_commands_ask_for_the_licences(
+    release: str,
+    options: dict[str, Any],
+    component: int,
+    expected: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    lua = with_slurm(release)
+    lua.execute((FOLDER / "cli_filter.lua").read_text())
+    given_options = dict(options)
+    if "qpu" in given_options:
+        given_options["spank"] = {"spank_qrmi": {"qpu": given_options.pop("qpu")}}
+    table = lua.table_from(given_options, recursive=True)
+    assert lua.globals().slurm_cli_pre_submit(table, component) == 0
+    assert table.licenses == expected
+
+
+def test_step_has_its_jobs_licences(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    lua = with_slurm("lua51")
+    lua.execute((FOLDER / "cli_filter.lua").read_text())
+    options = lua.table_from(
+        {"type": "srun", "spank": {"spank_qrmi": {"qpu": "a"}}}, recursive=True
+    )
+    assert lua.globals().slurm_cli_pre_submit(options, 0) == 0
+    assert options.licenses is None
+
+
+def with_slurm(release: str) -> Any:
+    """Return an interpreter as Slurm has it, where /etc/slurm is the examples' folder."""
+    lua = interpreter(release)
+    lua.execute(
+        "slurm = {SUCCESS = 0, NO_VAL = 4294967294}\n"
+        "local load_file = dofile\n"
+        f"function dofile(path) return load_file((path:gsub('^/etc/slurm', '{FOLDER}'))) end"
+    )
+    return lua
+
+
+def test_examples_name_one_folder() -> None:
+    for name in ("cli_filter.lua", "job_submit.lua"):
+        assert 'dofile("/etc/slurm/qpu_licenses.lua")' in (FOLDER / name).read_text()
