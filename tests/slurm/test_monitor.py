@@ -2,9 +2,7 @@
 """Jobs wait in the queue for the licences of QPUs that are away, and start when these are back."""
 
 import re
-import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,68 +10,32 @@ import pytest
 from loopback.cluster import SlurmCluster
 from loopback.configuration import slurm_version
 from loopback.installation import Installation
-from loopback.job import Job
-from loopback.monitor import MonitorCommand
 from loopback.processes import children_of
 from loopback.site import Site
 from loopback.waiting import wait_until
 from spank_qrmi.catalog.files import read_catalog
 from spank_qrmi.status import QpuState
-from tests.slurm.product import Product
+from tests.slurm.watched import (
+    KINGSTON,
+    PATIENCE_SECONDS,
+    SHERBROOKE,
+    Watched,
+    all_of,
+    licenses_of_slurm_conf,
+    watched_on,
+)
 
-SHERBROOKE, KINGSTON = "ibm_sherbrooke", "ibm_kingston"
-LICENSES = {f"qpu_{SHERBROOKE}": 1, f"qpu_{KINGSTON}": 3, "matlab": 4}
 RESERVATION = f"spank_qrmi_qpu_{SHERBROOKE}"
-GRACE_SECONDS = 4
-OPTIONS = ("--interval=1", f"--grace={GRACE_SECONDS}")
-PATIENCE_SECONDS = 60.0
 NOBODY = 65534
 FIRST_WITH_DYNAMIC_LICENSES = (23, 2)
 
 
 @pytest.fixture(scope="module")
 def licensed_cluster(cluster_folder_of_module: Path) -> Iterator[SlurmCluster]:
-    licenses = ",".join(f"{name}:{count}" for name, count in LICENSES.items())
-    with SlurmCluster(cluster_folder_of_module, nodes=1, settings={"Licenses": licenses}) as one:
+    with SlurmCluster(
+        cluster_folder_of_module, nodes=1, settings={"Licenses": licenses_of_slurm_conf()}
+    ) as one:
         yield one
-
-
-@dataclass(frozen=True)
-class Watched:
-    """A cluster whose QPUs are watched, or can be."""
-
-    product: Product
-    command: MonitorCommand
-
-    @property
-    def cluster(self) -> SlurmCluster:
-        return self.product.cluster
-
-    @property
-    def site(self) -> Site:
-        return self.product.site
-
-    def submit(self, name: str, script: str = "true", *options: str) -> Job:
-        """Submit a job that asks for a QPU and its licence."""
-        return self.product.submit(script, f"--qpu={name}", f"--licenses=qpu_{name}", *options)
-
-    def withheld(self) -> dict[str, str]:
-        """Return the licences of all reservations, by reservation."""
-        shown = self.cluster.run("scontrol", "--oneliner", "show", "reservations").stdout
-        return dict(re.findall(r"ReservationName=(\S+).*Licenses=(\S+)", shown))
-
-    def wait_until_withheld(self, expected: Mapping[str, str]) -> None:
-        """Wait until these are all reservations."""
-        wait_until(self.withheld, PATIENCE_SECONDS, "reservations", accept=expected.__eq__)
-
-    def wait_until_pending_for_licenses(self, job: Job) -> None:
-        """Wait until slurmctld says that a job waits for licences."""
-        wait_until(
-            lambda: (job.details()["JobState"], job.details()["Reason"]),
-            PATIENCE_SECONDS,
-            "job that waits for licences",
-            accept=("PENDING", "Licenses").__eq__,
-        )
 
 
 @pytest.fixture
@@ -81,28 +43,6 @@ def watched(
     licensed_cluster: SlurmCluster, installation: Installation, site: Site
 ) -> Iterator[Watched]:
     yield from watched_on(licensed_cluster, installation, site)
-
-
-def watched_on(
-    cluster: SlurmCluster, installation: Installation, site: Site, *options: str
-) -> Iterator[Watched]:
-    folder = Path(tempfile.mkdtemp(prefix="test-", dir=cluster.folder))
-    product = Product(cluster, installation, site, folder)
-    product.write_plugstack()
-    command = MonitorCommand(cluster, installation, folder, (*OPTIONS, *options))
-    watched = Watched(product, command)
-    try:
-        yield watched
-        cluster.wait_for_empty_queue()
-    finally:
-        cluster.cancel_all()
-        command.run("--release-all")
-    product.wait_until_released()
-    cluster.assert_nodes_healthy()
-
-
-def all_of(name: str) -> dict[str, str]:
-    return {f"spank_qrmi_qpu_{name}": f"qpu_{name}:{LICENSES[f'qpu_{name}']}"}
 
 
 def test_jobs_wait_for_a_qpu_in_maintenance(watched: Watched) -> None:

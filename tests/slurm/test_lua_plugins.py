@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Users write `--qpu` alone: the sites' examples in Lua let Slurm ask for the licences."""
+
+import itertools
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loopback.cluster import SlurmCluster
+from loopback.installation import REPOSITORY, Installation
+from loopback.job import Job
+from loopback.site import Site
+from loopback.waiting import wait_until
+from tests.slurm.watched import (
+    KINGSTON,
+    PATIENCE_SECONDS,
+    SHERBROOKE,
+    Watched,
+    all_of,
+    licenses_of_slurm_conf,
+    watched_on,
+)
+
+EXAMPLES = REPOSITORY / "examples" / "slurm"
+LICENSE = f"qpu_{SHERBROOKE}"
+USER = "nobody"
+PLUGINS = {"CliFilterPlugins": "lua", "JobSubmitPlugins": "lua"}
+STEPS_SECONDS = itertools.count(2, 2)
+DOES_NOT_START = "no QPU could be acquired; the job does not start"
+
+
+def install_examples(folder: Path, *, must_refuse: bool = False) -> None:
+    """Put the examples beside slurm.conf."""
+    younger = int(time.time()) + next(STEPS_SECONDS)
+    for source in EXAMPLES.glob("*.lua"):
+        text = source.read_text().replace("/etc/slurm", str(folder))
+        if must_refuse:
+            text = text.replace("MUST_REFUSE = false", "MUST_REFUSE = true")
+        path = folder / source.name
+        path.write_text(text)
+        # slurmctld reads a file again that is younger than its last look, to the second.
+        os.utime(path, (younger, younger))
+
+
+@pytest.fixture(scope="module")
+def lua_cluster(cluster_folder_of_module: Path) -> Iterator[SlurmCluster]:
+    install_examples(cluster_folder_of_module)
+    settings = {"Licenses": licenses_of_slurm_conf(), **PLUGINS}
+    with SlurmCluster(cluster_folder_of_module, nodes=2, settings=settings) as cluster:
+        yield cluster
+        log = (cluster.folder / "log" / "slurmctld.log").read_text()
+    assert [line for line in log.splitlines() if re.search(r"error:.*(lua|job_submit)", line)] == []
+
+
+@pytest.fixture
+def watched(lua_cluster: SlurmCluster, installation: Installation, site: Site) -> Iterator[Watched]:
+    yield from watched_on(lua_cluster, installation, site)
+
+
+@pytest.fixture
+def refusing(watched: Watched) -> Iterator[Watched]:
+    """slurmctld refuses a job without its licences."""
+    install_examples(watched.cluster.folder, must_refuse=True)
+    yield watched
+    install_examples(watched.cluster.folder)
+
+
+@pytest.fixture
+def unfiltered(watched: Watched) -> dict[str, str]:
+    """The environment of a user whose commands ask for no licence."""
+    written = Path(watched.cluster.environment["SLURM_CONF"]).read_text()
+    path = watched.product.folder / "slurm.conf"
+    path.write_text(re.sub(r"(?m)^CliFilterPlugins=.*\n", "", written))
+    plugstack = path.with_name("plugstack.conf")
+    plugstack.write_text(watched.cluster.plugstack())
+    return {"SLURM_CONF": str(path)}
+
+
+def licenses_of(job: Job) -> str:
+    return job.details()["Licenses"]
+
+
+def hold(watched: Watched, *options: str, env: dict[str, str] | None = None) -> str:
+    """Return the licences of a job that is submitted with these options, and held."""
+    job = watched.product.submit("true", "--hold", *options, env=env)
+    licenses = licenses_of(job)
+    job.cancel()
+    return licenses
+
+
+def test_jobs_with_qpu_alone_wait_and_start_when_it_is_back(watched: Watched) -> None:
+    watched.site.set_backend_status(SHERBROOKE, "maintenance")
+    published = watched.product.folder / "published"
+    published.mkdir()
+    watched.product.folder.chmod(0o755)
+    watched.product.write_plugstack(f"--catalog={published}", "--license-check=require")
+    with watched.command.running(f"--publish={published}"):
+        watched.wait_until_withheld(all_of(SHERBROOKE))
+        waiting = [
+            watched.product.submit("echo ran", f"--qpu={SHERBROOKE}", user=user)
+            for user in (USER, "root")
+        ]
+        for job in waiting:
+            watched.wait_until_pending_for_licenses(job)
+        assert watched.product.run_job("echo ran").stdout == "ran\n"
+        assert watched.product.run_job("true", f"--qpu={KINGSTON}").state == "COMPLETED"
+        assert watched.site.sessions() == []
+        shown = asked_as_user(watched)
+        assert shown[0] == 1
+        assert re.search(rf"(?m)^{SHERBROOKE} .* paused ", shown[1])
+
+        watched.site.set_backend_status(SHERBROOKE, "active")
+        assert [job.wait().stdout for job in waiting] == ["ran\n", "ran\n"]
+        wait_until(lambda: asked_as_user(watched)[0] == 0, PATIENCE_SECONDS, "catalog of QPUs")
+    assert watched.product.sessions_served() == [SHERBROOKE] * 2
+
+
+def asked_as_user(watched: Watched) -> tuple[int, str]:
+    """Return the exit status and the output of `spank-qrmi qpus` as an ordinary user."""
+    command = str(watched.product.installation.environment / "bin" / "spank-qrmi")
+    done = watched.cluster.run(command, "qpus", SHERBROOKE, user=USER, check=False)
+    return done.returncode, done.stdout
+
+
+def test_licences_are_put_to_those_that_the_user_gave(watched: Watched) -> None:
+    both = f"--qpu={SHERBROOKE}, {KINGSTON}"
+    assert hold(watched, "--qpu", SHERBROOKE) == LICENSE
+    assert hold(watched, both) == f"{LICENSE},qpu_{KINGSTON}"
+    given = f"matlab:2,qpu_{KINGSTON}:2"
+    assert hold(watched, both, f"--licenses={given}") == f"{given},{LICENSE}"
+    assert hold(watched, "--licenses=matlab") == "matlab"
+    inherited = {"SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu": SHERBROOKE}
+    assert hold(watched, env=inherited) == LICENSE
+
+
+@pytest.mark.parametrize("command", ["srun", "salloc"])
+def test_jobs_of_other_commands_hold_their_licence(watched: Watched, command: str) -> None:
+    watched.product.write_plugstack("--license-check=require")
+    step = [] if command == "srun" else ["srun"]
+    # A second step asks for no licence: its job has the only one.
+    words = ["bash", "-c", "echo $SLURM_JOB_QPU_RESOURCES"]
+    done = watched.cluster.run(command, f"--qpu={SHERBROOKE}", *step, *words)
+    assert done.stdout == f"{SHERBROOKE}\n"
+
+
+def test_heterogeneous_job_holds_one_licence(watched: Watched) -> None:
+    watched.product.write_plugstack("--license-check=require")
+    script = f"#!/bin/sh\n#SBATCH -n1 --qpu={SHERBROOKE}\n#SBATCH hetjob\n#SBATCH -n1\necho ran\n"
+    assert watched.product.run_job(script).stdout == "ran\n"
+
+
+def test_slurmctld_gives_what_the_users_command_did_not_ask_for(
+    watched: Watched, unfiltered: dict[str, str]
+) -> None:
+    assert hold(watched, f"--qpu={SHERBROOKE}", env=unfiltered) == LICENSE
+    # Slurm hands the option over by this variable too, with no plugin where the job is submitted.
+    hidden = {"_SLURM_SPANK_OPTION_spank_qrmi_qpu": KINGSTON}
+    assert hold(watched, "--licenses=matlab", env=hidden) == f"matlab,qpu_{KINGSTON}"
+
+
+def test_slurmctld_refuses_jobs_without_licences(
+    refusing: Watched, unfiltered: dict[str, str]
+) -> None:
+    words = ("sbatch", "--wrap=true", f"--qpu={SHERBROOKE}")
+    done = refusing.cluster.run(*words, env=unfiltered, check=False)
+    assert done.returncode == 1
+    assert (
+        f"a job with --qpu needs the licences of its QPUs: add --licenses={LICENSE}" in done.stderr
+    )
+    assert hold(refusing, f"--qpu={SHERBROOKE}", f"--licenses={LICENSE}", env=unfiltered) == LICENSE
+    assert hold(refusing, f"--qpu={SHERBROOKE}") == LICENSE
+
+
+@pytest.mark.parametrize("gives", [True, False])
+def test_user_cannot_take_the_licence_off(
+    request: pytest.FixtureRequest, watched: Watched, gives: bool
+) -> None:
+    if not gives:
+        request.getfixturevalue("refusing")
+    job = watched.product.submit("true", "--hold", f"--qpu={SHERBROOKE}", user=USER)
+    update = ("scontrol", "update", f"jobid={job.id}", "licenses=matlab")
+    done = watched.cluster.run(*update, user=USER, check=False)
+    assert done.returncode == (0 if gives else 1)
+    assert licenses_of(job) == (f"matlab,{LICENSE}" if gives else LICENSE)
+    watched.cluster.run(*update)
+    assert licenses_of(job) == "matlab"
+    job.cancel()
+
+
+def test_step_of_an_allocation_without_qpu_is_seen_on_its_node_only(watched: Watched) -> None:
+    watched.product.write_plugstack("--license-check=require")
+    step = ("salloc", "srun", f"--qpu={SHERBROOKE}", "true")
+    done = watched.cluster.run(*step, check=False)
+    assert done.returncode != 0
+    assert DOES_NOT_START in done.stderr
+    assert watched.site.requests() == []
+
+
+def test_typo_is_refused_before_slurmctld_is_asked(watched: Watched) -> None:
+    published = watched.product.folder / "published"
+    published.mkdir()
+    watched.product.folder.chmod(0o755)
+    watched.product.write_plugstack(f"--catalog={published}")
+    assert watched.command.run("--once", f"--publish={published}").returncode == 0
+    done = watched.cluster.run("sbatch", "--wrap=true", "--qpu=ibm_sherbrokke", check=False)
+    assert done.returncode == 1
+    assert f"is it {SHERBROOKE}?" in done.stderr
+    assert "Invalid license" not in done.stderr
+
+
+def test_qpu_without_licence_in_slurm_conf_is_refused(watched: Watched) -> None:
+    done = watched.cluster.run("sbatch", "--wrap=true", "--qpu=FRESNEL", check=False)
+    assert done.returncode == 1
+    assert "Invalid license specification" in done.stderr
