@@ -99,6 +99,21 @@ def test_lane_for_one_job_of_two(watched: Watched) -> None:
         assert second.wait().state == "COMPLETED"
 
 
+def test_lane_that_others_leave(watched: Watched) -> None:
+    watched.site.change_backend(KINGSTON, lanes=3, holds_jobs=True)
+    for job_id in ("of-others-1", "of-others-2"):
+        watched.site.submit_quantum_job_of_a_user(KINGSTON, job_id)
+    with watched.command.running():
+        watched.wait_until_withheld({f"spank_qrmi_qpu_{KINGSTON}": f"qpu_{KINGSTON}:2"})
+        first, second = (watched.submit(KINGSTON, "sleep 600") for _ in range(2))
+        first.wait_for_state("RUNNING")
+        watched.wait_until_pending_for_licenses(second)
+        assert first.state() == "RUNNING"
+        first.cancel()
+        second.wait_for_state("RUNNING")
+        second.cancel()
+
+
 def test_service_that_is_gone_closes_after_the_grace(watched: Watched) -> None:
     with watched.command.running() as monitor:
         wait_until(lambda: monitor.lines, PATIENCE_SECONDS, "first round")
