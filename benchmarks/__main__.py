@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.load import measure_load
 from benchmarks.machine import description
+from benchmarks.monitor_rounds import measure_monitor
 from benchmarks.plot import draw
 from benchmarks.plugin_costs import (
     dlopen_microseconds,
@@ -49,6 +50,10 @@ def _load(testbed: Testbed, results: Results) -> None:
     results.load = measure_load(testbed, results.runs)
 
 
+def _monitor(testbed: Testbed, results: Results) -> None:
+    results.monitor = measure_monitor(testbed, results.runs)
+
+
 PARTS: dict[str, Callable[[Testbed, Results], None]] = {
     "dlopen": _dlopen,
     "instructions": _instructions,
@@ -56,6 +61,7 @@ PARTS: dict[str, Callable[[Testbed, Results], None]] = {
     "sbatch": _sbatch,
     "qpu": _qpu,
     "load": _load,
+    "monitor": _monitor,
 }
 
 

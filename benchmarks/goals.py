@@ -5,6 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.load import DELAY_MS, JOBS, LoadFigures
+from benchmarks.monitor_rounds import (
+    CHANGED,
+    OTHER,
+    QPUS,
+    SAME,
+    WITH_CATALOG,
+    WITHOUT_CATALOG,
+    MonitorFigures,
+)
 from benchmarks.qpu_jobs import (
     DIRECT_ACCESS,
     FIRST,
@@ -156,6 +165,20 @@ def _look_at_load(
     return lambda results: measure(results.load[BY_DEFAULT]) if results.load else None
 
 
+def _limit_monitor(
+    text: str, limit: float, unit: str, measure: Callable[[MonitorFigures], Estimate]
+) -> Goal:
+    def of_results(results: Results) -> Estimate | None:
+        return None if results.monitor is None else measure(results.monitor)
+
+    return Goal(f"monitor, {QPUS:,} QPUs: {text}", limit, unit, of_results)
+
+
+def _compare_sbatch(monitor: MonitorFigures) -> Estimate:
+    samples = monitor.sbatch_ms
+    return difference(samples[WITH_CATALOG], samples[WITHOUT_CATALOG])
+
+
 def _compare_srun(results: Results) -> Estimate | None:
     samples = results.srun_ms
     return ratio(samples[OURS], samples[EMPTY]) if samples else None
@@ -195,4 +218,21 @@ GOALS = (
     ),
     _limit_count_under_load("token requests", 1, lambda run: run.token_requests),
     _limit_count_under_load("failed jobs and open sessions", 0, lambda run: run.failures),
+    _limit_monitor("a round", 5, "s", lambda found: median(found.seconds[SAME])),
+    _limit_monitor(
+        "its memory at its peak",
+        100,
+        "MB",
+        lambda found: median([each / KB_PER_MB for each in found.peak_kb]),
+    ),
+    _limit_monitor(
+        f"commands to slurmctld, {SAME}", 2, "", lambda found: median([max(found.commands[SAME])])
+    ),
+    _limit_monitor(
+        f"commands to slurmctld, {OTHER}",
+        2 + CHANGED,
+        "",
+        lambda found: median([max(found.commands[OTHER])]),
+    ),
+    _limit_monitor("sbatch: more with their catalog than without", 1, "ms", _compare_sbatch),
 )

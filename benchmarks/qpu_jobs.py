@@ -145,7 +145,7 @@ def _describe_ways(
 ) -> dict[str, tuple[str, ...]]:
     """Return what plugstack.conf says of our plugin for each way: configuration and arguments."""
     by_https = testbed.new_folder() / "qrmi_config.json"
-    write_config(by_https, crowded_config(entrance.url))
+    write_config(by_https, crowded_config(entrance.url, BACKENDS))
     ready = choose_workers(BY_DEFAULT, server)
     return {
         BY_DEFAULT: (str(site.config_path), ready),

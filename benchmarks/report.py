@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from benchmarks.goals import Judgement, judge
 from benchmarks.load import DELAY_MS, JOBS, WITHOUT_QPU, LoadFigures
+from benchmarks.monitor_rounds import QPUS, MonitorFigures
 from benchmarks.plugin_costs import DLOPENS_PER_RUN, SBATCHES_PER_RUN, SRUNS_PER_RUN
 from benchmarks.qpu_jobs import (
     BY_HTTPS,
@@ -63,6 +64,10 @@ METHOD = f"""## How it is measured
   fast as possible from the submission of a job to its end, with the pair that is forked for the
   next job. *Node without QPU jobs*: after ordinary jobs, before any other.
 - *Under load*: the node has no access token; of the counts, the worst run's.
+- *Monitor*: `spank-qrmi monitor --once`, from its start to its end, with the catalog published,
+  for a site whose backends are of one service and have a licence each. Memory is Pss as above,
+  of a round apart from those whose time is taken. Submitted are held jobs with the last QPU of the
+  catalog.
 - The service is the simulated site on the same machine, by HTTP, and delays each request.
 """
 
@@ -81,6 +86,8 @@ def report(results: Results, plot_name: str | None) -> str:
         parts += [_qpu_jobs(results.jobs), _memory(results.jobs)]
     if results.load:
         parts.append(_load(results))
+    if results.monitor is not None:
+        parts.append(_monitor(results.monitor))
     return "\n".join([part for part in parts if part] + [METHOD])
 
 
@@ -260,6 +267,20 @@ def _load(results: Results) -> str:
     [count] = {len(runs) for runs in results.load.values()}
     text = f"One array on one node, {DELAY_MS} ms a request; runs: {count}.\n\n"
     return "## Under load\n\n" + text + table(head, rows)
+
+
+def _monitor(figures: MonitorFigures) -> str:
+    rounds = [
+        (text, with_quartiles(figures.seconds[text]), with_quartiles(figures.commands[text]))
+        for text in figures.seconds
+    ]
+    rows = [(text, with_quartiles(samples)) for text, samples in figures.sbatch_ms.items()]
+    return (
+        f"## The monitor, {QPUS:,} QPUs\n\n"
+        + table(("a round", "seconds", "commands to slurmctld"), rounds)
+        + f"\nIts memory at its peak: {with_quartiles(figures.peak_kb)} kB.\n\n"
+        + table(("sbatch with a QPU", "ms"), rows)
+    )
 
 
 def _load_columns(runs: Sequence[LoadFigures]) -> tuple[str, ...]:

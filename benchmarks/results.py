@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.load import LoadFigures
+from benchmarks.monitor_rounds import MonitorFigures
 from benchmarks.qpu_jobs import QpuFigures
 
 ByVariant = Mapping[str, Sequence[float]]
@@ -27,6 +28,7 @@ class Results:
     sbatch_per_second: ByVariant = field(default_factory=dict)
     jobs: QpuFigures | None = None
     load: Mapping[str, Sequence[LoadFigures]] = field(default_factory=dict)
+    monitor: MonitorFigures | None = None
 
     @property
     def is_disturbed(self) -> bool:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.crowded_site import BACKENDS
 from benchmarks.memory import Workers
 from loopback.installation import Installation
 from loopback.site import Site
@@ -60,9 +61,10 @@ class Testbed:
         return folder
 
     @contextmanager
-    def site(self) -> Iterator[Site]:
+    def site(self, backends: int = len(BACKENDS)) -> Iterator[Site]:
         """Run a simulated site with enough backends."""
-        with Site(self.new_folder(), program=[str(SOURCES / "crowded_site.py")]) as site:
+        program = [str(SOURCES / "crowded_site.py"), f"--backends={backends}"]
+        with Site(self.new_folder(), program=program) as site:
             yield site
 
     @contextmanager

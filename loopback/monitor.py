@@ -25,9 +25,9 @@ class MonitorCommand:
     folder: Path
     options: Sequence[str] = field(default=())
 
-    def run(self, *options: str) -> CompletedProcess[str]:
-        """Run it to its end."""
-        return self.cluster.run(*self._words, *options, check=False)
+    def run(self, *options: str, check: bool = False) -> CompletedProcess[str]:
+        """Run it to its end; raise CommandError if it (`check`) fails."""
+        return self.cluster.run(*self._words, *options, check=check)
 
     @contextmanager
     def running(self, *options: str) -> Iterator["RunningMonitor"]:

@@ -11,6 +11,13 @@ from benchmarks import machine
 from benchmarks.goals import GOALS, Goal, Judgement, judge
 from benchmarks.job_figures import JobFigures
 from benchmarks.load import KINDS, LoadFigures
+from benchmarks.monitor_rounds import (
+    OTHER,
+    SAME,
+    WITH_CATALOG,
+    WITHOUT_CATALOG,
+    MonitorFigures,
+)
 from benchmarks.plot import draw
 from benchmarks.qpu_jobs import CASES, TURNS, JobSamples, MemoryFigures, QpuFigures
 from benchmarks.report import number, report, table, with_quartiles
@@ -41,6 +48,12 @@ def all_results() -> Results:
             MemoryFigures([0], [24000, 24200], [7000, 7200], [37000]),
         ),
         load={kind: [ALL_WELL, ALL_WELL] for kind in KINDS},
+        monitor=MonitorFigures(
+            {SAME: [2, 2.2], OTHER: [2.5, 2.5]},
+            {SAME: [2, 2], OTHER: [5, 5]},
+            [60000],
+            {WITHOUT_CATALOG: [4, 4], WITH_CATALOG: [4.5, 4.5]},
+        ),
     )
 
 
@@ -113,6 +126,18 @@ def test_one_run_that_lost_jobs_under_load_misses_the_goal() -> None:
     assert (failed.measured.value, failed.verdict) == (3, "missed")
 
 
+def test_round_with_one_command_too_many_misses_the_goal() -> None:
+    results = Results(2, {})
+    results.monitor = MonitorFigures(
+        {SAME: [1, 1], OTHER: [1, 1]},
+        {SAME: [2, 2, 3], OTHER: [5, 5, 5]},
+        [1],
+        {WITHOUT_CATALOG: [1], WITH_CATALOG: [1]},
+    )
+    [missed] = [each for each in judge(results) if not each.is_met]
+    assert "nothing has changed" in missed.goal.text
+
+
 def test_report_has_all_that_was_measured() -> None:
     text = report(all_results(), "report.svg")
 
@@ -128,6 +153,11 @@ def test_report_has_all_that_was_measured() -> None:
         "| 100 ms a request, 3 Runtime sessions, first job | 110 |  |  |",
         "| slurmstepd, 1 Runtime session | 6 050 |",
         "| 1 Runtime session each, by default | 20 | 64 | 0.20 | 0.30 | 1 | 0 |",
+        "| monitor, 1,000 QPUs: its memory at its peak | ≤ 100 MB | 60 MB | met |  |",
+        "| monitor, 1,000 QPUs: sbatch: more with their catalog than without"
+        " | ≤ 1 ms | 0.50 ms | met |  |",
+        "| 3 QPUs have changed | 2.50 | 5 |",
+        "| catalog of 1,000 QPUs | 4.50 |",
         "![time to script and release](report.svg)",
     ):
         assert f"{line}\n" in text
@@ -138,7 +168,7 @@ def test_report_of_a_part_has_only_that() -> None:
 
     assert "`srun true`, ms" in text
     assert "sbatch, jobs a second" not in text
-    for heading in ("## Jobs with QPUs", "## Under load", "!["):
+    for heading in ("## Jobs with QPUs", "## Under load", "## The monitor", "!["):
         assert heading not in text
 
 
