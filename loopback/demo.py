@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make demo`: two jobs with QPUs on a Slurm cluster of its own, told step by step.
+"""`make demo`: jobs with QPUs on a Slurm cluster of its own, told step by step.
 
 Everything runs on loopback in one folder, and nothing of it is left at the end. `KEEP=1 make demo`
 leaves it up until `make demo-stop`.
@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,20 @@ from loopback.clients import CACHE, install_client, is_installed
 from loopback.cluster import SlurmCluster
 from loopback.errors import ClusterError
 from loopback.installation import REPOSITORY, Installation
+from loopback.job import Job
 from loopback.keeper import Keeper, end_in_order_at
+from loopback.lua_plugins import LUA_SETTINGS, install_lua_plugins
+from loopback.monitor import MonitorCommand
 from loopback.site import Site
+from loopback.waiting import wait_until
 from loopback.worker_server import worker_server
+from spank_qrmi.catalog.license_names import license_name_of
 
 # The release that serves all types of the simulated site.
 CLIENT = "0.18.0"
 JOB_SECONDS = 600
+WAIT_SECONDS = 60
+QPU = "ibm_sherbrooke"
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,10 @@ class Demo:
     def examples(self) -> Path:
         """A copy of the examples, where jobs may leave files."""
         return self.folder / "examples"
+
+    def run(self, *command: str) -> str:
+        """Return what a command says to somebody who has these in his PATH."""
+        return self.cluster.run(*command, check=False, env={"PATH": self.path}).stdout
 
 
 def main(action: str, lock: str = str(REPOSITORY / "build" / "demo.lock")) -> int:
@@ -83,20 +94,41 @@ def _demo() -> Iterator[Demo]:
             credentials = folder / "qrun.json"
             site.write_qrun_credentials(credentials)
             common = f"--state-dir={folder}/state --worker-server={workers.path}"
-            usage = f"--usage-file={folder}/usage/usage.jsonl"
+            catalog = folder / "qpus"
+            catalog.mkdir()
+            files = f"--usage-file={folder}/usage/usage.jsonl --catalog={catalog}"
             lines = (
-                f"optional {installation.plugin} {site.config_path} {common} {usage}",
+                f"optional {installation.plugin} {site.config_path} {common} {files}",
                 f"optional {installation.qrun_plugin} --credentials={credentials} {common}",
             )
             path = f"{client}:{installation.command_directory}:{os.environ['PATH']}"
-            with SlurmCluster(folder / "cluster", debug="debug2", plugstack=lines) as cluster:
-                _step(f"a simulated QPU site answers at {site.url}, a Slurm cluster is up")
-                print("plugstack.conf:", *lines, sep="\n")
-                yield Demo(folder, site, cluster, path)
+            with _cluster(folder / "cluster", site, lines) as cluster:
+                options = ("--interval=2", f"--publish={catalog}")
+                with MonitorCommand(cluster, installation, folder, options).running():
+                    _step(f"a simulated QPU site answers at {site.url}, a Slurm cluster is up")
+                    print("plugstack.conf:", *lines, sep="\n")
+                    print(
+                        "slurm.conf:",
+                        *(f"{key}={value}" for key, value in _settings(site).items()),
+                        sep="\n",
+                    )
+                    yield Demo(folder, site, cluster, path)
             _step("take everything away again (make uninstall)")
         print(installation.make("uninstall"), end="")
     finally:
         shutil.rmtree(folder)
+
+
+def _cluster(folder: Path, site: Site, lines: Sequence[str]) -> SlurmCluster:
+    """Return a cluster with a licence for each QPU, for which Slurm asks itself."""
+    folder.mkdir()
+    install_lua_plugins(folder)
+    return SlurmCluster(folder, debug="debug2", plugstack=lines, settings=_settings(site))
+
+
+def _settings(site: Site) -> dict[str, str]:
+    names = sorted({license_name_of(each["name"]) for each in site.resources()})
+    return {"Licenses": ",".join(names), **LUA_SETTINGS}
 
 
 def _client() -> Path:
@@ -114,6 +146,7 @@ def _tell(demo: Demo) -> None:
     _show_sessions(demo.site)
     _run_job(demo, "qrun.sh")
     _show_quantum_jobs(demo.site)
+    _show_waiting_job(demo)
 
 
 def _step(text: str) -> None:
@@ -131,6 +164,10 @@ def _run_job(demo: Demo, name: str) -> None:
     print(script)
     job = demo.cluster.submit(script, f"--chdir={demo.examples}", env={"PATH": demo.path})
     print(f"job {job.id} is submitted; its circuits run in the simulated site …", flush=True)
+    _show_end(job)
+
+
+def _show_end(job: Job) -> None:
     result = job.wait(JOB_SECONDS)
     _step(f"job {job.id} on node {result.nodes}: {result.state}; its output")
     print(result.stdout + result.stderr, end="")
@@ -155,6 +192,35 @@ def _show_quantum_jobs(site: Site) -> None:
     print(f"jobs that are left on Direct Access: {len(site.quantum_jobs())}")
 
 
+def _show_waiting_job(demo: Demo) -> None:
+    demo.site.set_backend_status(QPU, "maintenance")
+    _step(f"{QPU} goes into maintenance; `spank-qrmi monitor` sees it and withholds its licence")
+    print(wait_until(lambda: _reservation(demo), WAIT_SECONDS, "withheld licence"), end="")
+    _step("users see it too (spank-qrmi qpus)")
+    wait_until(lambda: "paused" in demo.run("spank-qrmi", "qpus", QPU), WAIT_SECONDS, "catalog")
+    print(demo.run("spank-qrmi", "qpus", QPU, "FRESNEL"), end="")
+    _step(f"a job with --qpu={QPU} waits in the queue for its licence, an ordinary job runs")
+    waiting = demo.cluster.submit("echo $SLURM_JOB_QPU_RESOURCES", f"--qpu={QPU}")
+    ordinary = demo.cluster.submit("sleep 600")
+    ordinary.wait_for_state("RUNNING")
+    wait_until(lambda: waiting.details()["Reason"] == "Licenses", WAIT_SECONDS, "waiting job")
+    print(waiting.submit_stderr + demo.run("squeue", "--format=%.6i %.10T %.12r %W"), end="")
+    ordinary.cancel()
+    demo.site.set_backend_status(QPU, "active")
+    _step(f"{QPU} is back")
+    _show_end(waiting)
+
+
+def _reservation(demo: Demo) -> str:
+    """Return what scontrol tells of the monitor's reservation, without what says nothing here."""
+    shown = demo.cluster.run("scontrol", "--oneliner", "show", "reservations").stdout
+    wanted = ("ReservationName=", "Users=", "Licenses=", "State=")
+    licenses = f"Licenses={license_name_of(QPU)}:"
+    found = (line.split() for line in shown.splitlines() if licenses in line)
+    kept = ([word for word in words if word.startswith(wanted)] for words in found)
+    return "".join(f"{' '.join(words)}\n" for words in kept)
+
+
 def _explain(demo: Demo) -> None:
     """Tell how to use what is kept."""
     slurm_conf = demo.cluster.environment["SLURM_CONF"]
@@ -166,6 +232,9 @@ def _explain(demo: Demo) -> None:
         "sbatch sampler.sh\n"
         "\n"
         f"QPUs and credentials   {demo.site.config_path}\n"
+        "QPUs as users see them spank-qrmi qpus\n"
+        f'a QPU away, or active  curl -d \'{{"status": "maintenance"}}\' '
+        f"{demo.site.url}/_simulator/backends/{QPU}\n"
         f"sessions and jobs      curl -s {demo.site.url}/_simulator/state\n"
         f"logs                   {demo.cluster.folder}/log",
         flush=True,

@@ -72,6 +72,10 @@ def test_demonstration_leaves_nothing_behind(slurm_installed: None, tmp_path: Pa
     assert 0 < int(session[1]) <= TIME_LIMIT_SECONDS
     assert re.search(r"^register meas\n  00 +\d+  #+\n  11 +\d+  #+$", output, re.MULTILINE)
     assert "jobs that are left on Direct Access: 0\n" in output
+    assert "Licenses=qpu_ibm_sherbrooke:1 " in output
+    assert re.search(r"^ibm_sherbrooke +\S+ +paused ", output, re.MULTILINE)
+    assert re.search(r"^ +\d+ +PENDING +Licenses qpu_ibm_sherbrooke$", output, re.MULTILINE)
+    assert re.search(r"COMPLETED; its output\nibm_sherbrooke\n", output)
     assert output.endswith("== done: nothing is left behind\n")
     assert not folder_of(output).exists()
 

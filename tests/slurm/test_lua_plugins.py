@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Users write `--qpu` alone: the sites' examples in Lua let Slurm ask for the licences."""
 
-import itertools
-import os
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from loopback.cluster import SlurmCluster
-from loopback.installation import REPOSITORY, Installation
+from loopback.installation import Installation
 from loopback.job import Job
+from loopback.lua_plugins import LUA_SETTINGS, install_lua_plugins
 from loopback.site import Site
 from loopback.waiting import wait_until
 from tests.slurm.watched import (
@@ -25,31 +23,15 @@ from tests.slurm.watched import (
     watched_on,
 )
 
-EXAMPLES = REPOSITORY / "examples" / "slurm"
 LICENSE = f"qpu_{SHERBROOKE}"
 USER = "nobody"
-PLUGINS = {"CliFilterPlugins": "lua", "JobSubmitPlugins": "lua"}
-STEPS_SECONDS = itertools.count(2, 2)
 DOES_NOT_START = "no QPU could be acquired; the job does not start"
-
-
-def install_examples(folder: Path, *, must_refuse: bool = False) -> None:
-    """Put the examples beside slurm.conf."""
-    younger = int(time.time()) + next(STEPS_SECONDS)
-    for source in EXAMPLES.glob("*.lua"):
-        text = source.read_text().replace("/etc/slurm", str(folder))
-        if must_refuse:
-            text = text.replace("MUST_REFUSE = false", "MUST_REFUSE = true")
-        path = folder / source.name
-        path.write_text(text)
-        # slurmctld reads a file again that is younger than its last look, to the second.
-        os.utime(path, (younger, younger))
 
 
 @pytest.fixture(scope="module")
 def lua_cluster(cluster_folder_of_module: Path) -> Iterator[SlurmCluster]:
-    install_examples(cluster_folder_of_module)
-    settings = {"Licenses": licenses_of_slurm_conf(), **PLUGINS}
+    install_lua_plugins(cluster_folder_of_module)
+    settings = {"Licenses": licenses_of_slurm_conf(), **LUA_SETTINGS}
     with SlurmCluster(cluster_folder_of_module, nodes=2, settings=settings) as cluster:
         yield cluster
         log = (cluster.folder / "log" / "slurmctld.log").read_text()
@@ -64,9 +46,9 @@ def watched(lua_cluster: SlurmCluster, installation: Installation, site: Site) -
 @pytest.fixture
 def refusing(watched: Watched) -> Iterator[Watched]:
     """slurmctld refuses a job without its licences."""
-    install_examples(watched.cluster.folder, must_refuse=True)
+    install_lua_plugins(watched.cluster.folder, must_refuse=True)
     yield watched
-    install_examples(watched.cluster.folder)
+    install_lua_plugins(watched.cluster.folder)
 
 
 @pytest.fixture
