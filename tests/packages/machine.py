@@ -13,6 +13,7 @@ from loopback.installation import REPOSITORY, snapshot
 
 # Lists, caches and logs of the package managers.
 _THEIR_OWN = ("var/lib/dpkg", "var/lib/apt", "root/.rpmdb", "var/cache", "var/log")
+LOG = "var/log/spank_qrmi"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Machine:
         return {
             name: found
             for name, found in snapshot(self.root).items()
-            if not name.startswith(_THEIR_OWN)
+            if (not name.startswith(_THEIR_OWN) or name.startswith(LOG))
             and not Path(name).is_relative_to(mounted)
             and not mounted.is_relative_to(name)
         }

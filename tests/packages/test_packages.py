@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from spank_qrmi import __version__
-from tests.packages.machine import Machine
+from tests.packages.machine import LOG, Machine
 
 REPOSITORY = Path(__file__).parents[2]
 STATE = "var/lib/spank_qrmi"
@@ -19,7 +19,6 @@ GOOD = {
     "not right": [],
     "help": True,
 }
-LOG = "var/log/spank_qrmi"
 CONFFILES = {
     "etc/logrotate.d/spank-qrmi",
     "etc/slurm/plugstack.conf.d/spank_qrmi.conf.example",
@@ -108,6 +107,9 @@ def test_rpm_comes_works_and_goes(machine: Machine, rpm: Path):
     after = machine.files()
     # Slurm has made it wherever rpm is used.
     after.pop("usr/lib64/slurm")
+    # What was used is told after the plugins are gone too.
+    after.pop(LOG)
+    after.pop(f"{LOG}/usage.jsonl")
     assert after == before
 
 
