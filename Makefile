@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 #   make            build/spank_qrmi.so, build/spank_ibm_qrun.so
-#   make install    DESTDIR= PREFIX= PLUGINDIR= SYSCONFDIR= WHEEL=
+#   make install    DESTDIR= PREFIX= PLUGINDIR= SYSCONFDIR= WHEEL=; VERBOSE=1 lists all files
 #   make deb, rpm, srpm, sdist   one of these in dist/
 #   make dist       source distribution, wheel, deb, rpm, bill of materials and checksums in dist/
 #   make test       everything a fresh Debian machine needs, then the tests of what a node and its
@@ -50,7 +50,7 @@ SLURM_PACKAGES := munge slurm-wlm slurmdbd
 INSTALL = $(PYTHON) scripts/install_environment.py
 INSTALL_OPTIONS = --destdir '$(DESTDIR)' --environment '$(ENVIRONMENT)' \
 	--plugindir '$(PLUGINDIR)' --sysconfdir '$(SYSCONFDIR)' \
-	--prefix '$(PREFIX)'
+	--prefix '$(PREFIX)' $(if $(VERBOSE),--verbose)
 
 # Two builds of one commit are the same; an unpacked source distribution has its commit's time.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
@@ -66,7 +66,10 @@ WHEEL_AND_PIP = --wheel build/wheel/*.whl --pip $(VENV)/bin/python
 all: build
 build: $(PLUGINS)
 
-pip_of = PYTHONWARNINGS=ignore $(1)/bin/python -m pip --quiet --disable-pip-version-check
+# One line for a step, and what its command writes in a log: $(call step,NAME) TEXT COMMAND
+export VERBOSE
+step = $(PYTHON) scripts/step.py --log build/log/$(1).log
+pip_of = $(1)/bin/python -m pip --disable-pip-version-check
 PIP = $(call pip_of,$(VENV))
 LOCKED := --require-hashes --only-binary :all: --requirement
 
@@ -76,25 +79,27 @@ $(VENV)/ready-to-build: requirements/build.txt
 		{ echo 'error: $(PYTHON) is missing: apt-get install python3' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo 'error: the Python module venv is missing: apt-get install python3-venv' >&2; exit 1; }
-	@echo 'preparing $(VENV): what the build needs'
-	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install $(LOCKED) requirements/build.txt
+	@$(call step,venv-build) 'preparing $(VENV): what the build needs' \
+		sh -ec '$(PYTHON) -m venv $(VENV); $(PIP) install $(LOCKED) requirements/build.txt'
 	@touch $@
 
 # What is tested is what nodes get: the first line says which files, the second keeps others away.
 $(VENV)/ready: pyproject.toml setup.py simulator/pyproject.toml requirements/node.txt $(VENV)/ready-to-build
-	@echo 'preparing $(VENV): simulated site, tests and checks (170 MB to download)'
-	@$(PIP) install $(LOCKED) requirements/node.txt
+	@$(call step,venv-node) 'preparing $(VENV): what nodes get' \
+		$(PIP) install $(LOCKED) requirements/node.txt
 	@sed -n 's/^\([^ ].*\) \\$$/\1/p' requirements/node.txt >$(VENV)/versions.txt
-	@$(PIP) install --no-build-isolation --constraint $(VENV)/versions.txt \
+	@$(call step,venv-test) \
+		'preparing $(VENV): simulated site, tests and checks (170 MB to download)' \
+		$(PIP) install --no-build-isolation --constraint $(VENV)/versions.txt \
 		--editable simulator --editable '.[bench,check,test]'
 	@touch $@
 
 # Apart from the other environments: these tools look at them, and need other versions.
 $(SUPPLY_CHAIN)/ready: requirements/supply-chain.txt
-	@echo 'preparing $(SUPPLY_CHAIN): tools for lock files, audit and bill of materials'
-	@$(PYTHON) -m venv $(SUPPLY_CHAIN)
-	@$(call pip_of,$(SUPPLY_CHAIN)) install $(LOCKED) requirements/supply-chain.txt
+	@$(call step,supply-chain) \
+		'preparing $(SUPPLY_CHAIN): tools for lock files, audit and bill of materials' \
+		sh -ec '$(PYTHON) -m venv $(SUPPLY_CHAIN); \
+		$(call pip_of,$(SUPPLY_CHAIN)) install $(LOCKED) requirements/supply-chain.txt'
 	@touch $@
 
 ifeq ($(BUILD_PYTHON),$(VENV)/bin/python)
@@ -102,23 +107,21 @@ $(PLUGINS): | $(VENV)/ready-to-build
 endif
 
 $(PLUGINS) &: $(SOURCES)
-	@echo 'building $(PLUGINS)'
 	@rm -rf build/lib build/*.so
-	@$(BUILD_PYTHON) setup.py --quiet build_ext --force --build-lib build/lib --build-temp build/temp
+	@$(BUILD_PYTHON) scripts/step.py --log build/log/plugins.log 'building $(PLUGINS)' \
+		$(BUILD_PYTHON) setup.py build_ext --force --build-lib build/lib --build-temp build/temp
 	@cp build/lib/spank_qrmi/plugin/*.so build/
 
 wheel: build/wheel/built
 # What an earlier build left would get into it: modules that are no more.
 build/wheel/built: $(WHEEL_SOURCES) | $(VENV)/ready-to-build
-	@echo 'building the wheel'
 	@rm -rf build/wheel build/lib.*
-	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheel .
+	@$(call step,wheel) 'building the wheel' $(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheel .
 	@touch $@
 
 simulator-wheel: | $(VENV)/ready-to-build
-	@echo 'building the wheel of the simulated site'
 	@rm -rf simulator/build
-	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist ./simulator
+	@$(call step,simulator-wheel) 'building the wheel of the simulated site' $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist ./simulator
 
 sdist: | $(VENV)/ready-to-build
 	@$(VENV)/bin/python scripts/dist.py sdist dist
@@ -190,7 +193,7 @@ test-deps: deps
 # More than the processors: the live tests wait for Slurm most of their time.
 TEST_WORKERS ?= 4
 PYTEST = $(VENV)/bin/pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile --no-loadscope-reorder \
-	--durations=10
+	$(if $(VERBOSE),--durations=10,--no-header)
 
 # `.venv/bin/coverage report --show-missing` says afterwards what no test came by.
 test: deps build wheel $(VENV)/ready
@@ -250,8 +253,9 @@ fuzz: deps $(VENV)/ready-to-fuzz
 	@$(VENV)/bin/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 $(VENV)/ready-to-fuzz: $(VENV)/ready
-	@$(PIP) install --no-build-isolation --only-binary atheris --constraint $(VENV)/versions.txt \
-		--editable '.[fuzz]' || \
+	@$(call step,venv-fuzz) 'preparing $(VENV): what fuzzing needs' \
+		$(PIP) install --no-build-isolation --only-binary atheris \
+		--constraint $(VENV)/versions.txt --editable '.[fuzz]' || \
 		{ echo "error: no Atheris for $$($(VENV)/bin/python --version): name a Python that it" \
 			"has a wheel for, such as PYTHON=python3.11, after make clean" >&2; exit 1; }
 	@touch $@
@@ -262,7 +266,8 @@ mutants: build $(VENV)/ready-for-mutants
 	@$(VENV)/bin/mutmut results
 
 $(VENV)/ready-for-mutants: $(VENV)/ready
-	@$(PIP) install --no-build-isolation --constraint $(VENV)/versions.txt --editable '.[mutants]'
+	@$(call step,venv-mutants) 'preparing $(VENV): what mutants need' $(PIP) install \
+		--no-build-isolation --constraint $(VENV)/versions.txt --editable '.[mutants]'
 	@touch $@
 
 # A part of it (dlopen, instructions, srun, sbatch, qpu, load, monitor) is reported in build/bench.

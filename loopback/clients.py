@@ -14,6 +14,7 @@ from loopback.errors import CommandError
 from loopback.installation import REPOSITORY
 
 CACHE = REPOSITORY / "build" / "clients"
+LOG = REPOSITORY / "build" / "log" / "client.log"
 
 # Release 0.18.0 imports a module that qiskit-ibm-runtime had up to 0.45.
 REQUIREMENTS = {
@@ -42,8 +43,10 @@ def install_client(client: str) -> Path:
         if is_installed(client):
             return programs
         shutil.rmtree(environment, ignore_errors=True)
-        _run(sys.executable, "-m", "venv", environment)
-        _run(programs / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS[client])
+        shown = ", ".join(REQUIREMENTS[client])
+        _run(f"making {environment}", sys.executable, "-m", "venv", environment)
+        pip = (programs / "python", "-m", "pip", "--disable-pip-version-check")
+        _run(f"installing {shown}", *pip, "install", *REQUIREMENTS[client])
         _ready_mark(client).write_text(_wanted(client))
     return programs
 
@@ -56,9 +59,10 @@ def _wanted(client: str) -> str:
     return "\n".join(REQUIREMENTS[client])
 
 
-def _run(*command: object) -> None:
-    words = [str(word) for word in command]
-    done = subprocess.run(words, check=False, capture_output=True, text=True)
+def _run(text: str, *command: object) -> None:
+    """Tell a step and how far it is, and run its command."""
+    step = (sys.executable, REPOSITORY / "scripts" / "step.py", "--log", LOG, text)
+    words = [str(word) for word in (*step, *command)]
+    done = subprocess.run(words, check=False, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
-        message = f"{' '.join(words)}: exit status {done.returncode}\n{done.stdout}{done.stderr}"
-        raise CommandError(message)
+        raise CommandError(done.stderr)

@@ -25,6 +25,7 @@ import zipfile
 from pathlib import Path
 
 import check_python
+import step
 
 from spank_qrmi.trust.paths import trouble_with
 
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--prefix", type=Path, required=True)
     parser.add_argument("--wheel", type=Path)
     parser.add_argument("--pip", help="Python with the pip that fills the environment")
+    parser.add_argument("--verbose", action="store_true", help="list all files")
     options = parser.parse_args()
     os.umask(0o022)
     root = options.destdir.absolute()
@@ -63,7 +65,7 @@ def main() -> None:
         if root == Path("/") and options.prefix in PREFIXES_OF_SYSTEMD:
             print(HINT)
     else:
-        uninstall(root, folder)
+        uninstall(root, folder, is_verbose=options.verbose)
 
 
 def install(options: argparse.Namespace, root: Path, folder: Path) -> None:
@@ -73,6 +75,7 @@ def install(options: argparse.Namespace, root: Path, folder: Path) -> None:
     staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder))
     try:
         environment = staging / "environment"
+        print(f"installing the worker's environment in {folder}", flush=True)
         make_environment(environment, options.wheel, options.pip)
         name = name_of(environment)
         finish(environment, Path("/", folder.relative_to(root), name))
@@ -82,7 +85,7 @@ def install(options: argparse.Namespace, root: Path, folder: Path) -> None:
     run(
         *(folder / name / "bin" / "python", "-I", "-m", "spank_qrmi", "install", "--root", root),
         *("--plugindir", options.plugindir, "--sysconfdir", options.sysconfdir),
-        *("--prefix", options.prefix),
+        *("--prefix", options.prefix, *verbosity(is_verbose=options.verbose)),
     )
     if former != name:
         switch(folder, name)
@@ -129,13 +132,18 @@ def make_environment(environment: Path, wheel: Path, pip: str) -> None:
     venv.create(environment, symlinks=True, with_pip=False)
     install = (
         *(pip, "-m", "pip", "--python", environment / "bin" / "python"),
-        *("--disable-pip-version-check", "install", "--quiet", "--no-compile"),
+        *("--disable-pip-version-check", "install", "--progress-bar", "off", "--no-compile"),
     )
     with tempfile.NamedTemporaryFile(suffix=".txt") as lock:
         lock.write(lock_of(wheel))
         lock.flush()
-        run(*install, "--require-hashes", "--only-binary", ":all:", "--requirement", lock.name)
-    run(*install, "--no-deps", "--no-index", wheel)
+        locked = ("--require-hashes", "--only-binary", ":all:", "--requirement", lock.name)
+        step.run("  what it depends on", [*install, *locked], step.LOGS / "dependencies.log")
+    step.run(
+        f"  {wheel.name}",
+        [*install, "--no-deps", "--no-index", wheel],
+        step.LOGS / "installation.log",
+    )
     forget_wheel(environment)
 
 
@@ -235,19 +243,25 @@ def forget_others(folder: Path, kept: set[str]) -> None:
             shutil.rmtree(path)
 
 
-def uninstall(root: Path, folder: Path) -> None:
+def uninstall(root: Path, folder: Path, *, is_verbose: bool = False) -> None:
     """Take away the plugins, the environments and the folders that were made for them."""
     interpreter = folder / CURRENT / "bin" / "python"
     if not interpreter.exists():
         sys.exit(f"error: nothing is installed in {folder}")
     record = folder / CREATED
     created = [root / line for line in record.read_text().splitlines()] if record.exists() else []
-    run(interpreter, "-I", "-m", "spank_qrmi", "uninstall", "--root", root)
+    command = (interpreter, "-I", "-m", "spank_qrmi", "uninstall", "--root", root)
+    run(*command, *verbosity(is_verbose=is_verbose))
     shutil.rmtree(folder)
     for each in created:
         if each.is_dir() and not any(each.iterdir()):
             each.rmdir()
     print(f"removed {folder}")
+
+
+def verbosity(*, is_verbose: bool) -> list[str]:
+    """Return the option that has `spank-qrmi` list all files, which an older one does not know."""
+    return ["--verbose"] if is_verbose else []
 
 
 def run(*command: object, env: dict[str, str] | None = None) -> None:

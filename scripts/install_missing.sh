@@ -115,6 +115,23 @@ if ! has apt-get; then
     exit 1
 fi
 
+# What apt-get writes goes to a log, kept where it fails. Not in build/: only root runs this, and others
+# may build here afterwards.
+apt() {
+    if [ -n "${VERBOSE:-}" ]; then
+        apt-get "$@"
+        return
+    fi
+    log=$(mktemp -t spank-qrmi-apt-XXXXXX) || return 1
+    if apt-get "$@" >"$log" 2>&1; then
+        rm "$log"
+        return
+    fi
+    tail -n 20 "$log" >&2
+    echo "error: apt-get failed; all of it is in $log" >&2
+    return 1
+}
+
 echo 'installing with apt-get, which is to remove nothing:'
 say_wanted $missing
 if [ "$(id -u)" != 0 ]; then
@@ -123,7 +140,8 @@ if [ "$(id -u)" != 0 ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive
 options='-qq -y --no-install-recommends --no-remove'
-apt-get update -qq >/dev/null || exit 1
+echo 'reading the lists of packages'
+apt update -qq || exit 1
 plan=$(apt-get -s $options install $missing) || {
     echo 'error: apt-get cannot install them without removing others: nothing was changed' >&2
     exit 1
@@ -137,4 +155,5 @@ case " $changed" in
     ;;
 esac
 if [ -n "$changed" ]; then echo "  put in newer versions for it: $changed"; fi
-apt-get $options install $missing >/dev/null
+echo "fetching and installing, with what they depend on (packages: $(echo "$plan" | grep -c "^Inst "))"
+apt $options install $missing

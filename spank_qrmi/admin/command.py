@@ -12,7 +12,12 @@ from typing import NoReturn
 
 from spank_qrmi import __version__
 from spank_qrmi.admin import qpus, usage
-from spank_qrmi.admin.installation import Places, install_plugins, uninstall_plugins
+from spank_qrmi.admin.installation import (
+    Places,
+    count_files,
+    install_plugins,
+    uninstall_plugins,
+)
 from spank_qrmi.answer import logging_to
 from spank_qrmi.configuration.common_plugstack import (
     STATE_DIRECTORY,
@@ -67,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         either.add_argument(
             "--root", type=_absolute, default=Path("/"), help="work below this folder instead"
         )
+        either.add_argument("--verbose", action="store_true", help="list all files")
     _add_check_command(commands)
     _add_journal_commands(commands)
     _add_qpus_command(commands)
@@ -242,8 +248,7 @@ def _install(options: argparse.Namespace) -> None:
     if options.root == Path("/"):
         refuse_untrusted_code()
     places = Places(options.plugindir, options.sysconfdir, options.prefix)
-    for path in install_plugins(places, options.root):
-        sys.stdout.write(f"installed {path}\n")
+    _tell("installed", install_plugins(places, options.root), options)
 
 
 def _uninstall(options: argparse.Namespace) -> int:
@@ -255,9 +260,19 @@ def _uninstall(options: argparse.Namespace) -> int:
         sys.stderr.write(f"spank-qrmi: {printable(line)}\n")
     if found or options.check:
         return int(bool(found))
-    for path in uninstall_plugins(options.root):
-        sys.stdout.write(f"removed {path}\n")
+    _tell("removed", uninstall_plugins(options.root), options)
     return 0
+
+
+def _tell(done: str, paths: Sequence[Path], options: argparse.Namespace) -> None:
+    """Print what was done with these paths: each on request, otherwise how many files where."""
+    if options.verbose:
+        sys.stdout.writelines(f"{done} {path}\n" for path in paths)
+    elif paths:
+        count, places = count_files(paths, options.root)
+        word = "file" if count == 1 else "files"
+        where = ", ".join(map(str, places))
+        sys.stdout.write(f"{done} {count} {word} below {where}\n")
 
 
 def _become_worker_server(options: argparse.Namespace) -> NoReturn:

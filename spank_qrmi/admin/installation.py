@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -99,6 +99,19 @@ def uninstall_plugins(root: Path) -> list[Path]:
     except OSError as error:
         raise InstallationError(f"cannot remove {error.filename}: {error.strerror}") from error
     return removed
+
+
+def count_files(paths: Sequence[Path], root: Path) -> tuple[int, list[Path]]:
+    """Return how many of these paths are no folders of others, and few folders that hold all those.
+
+    Below `root`, what shares two components, as `/usr/local`, is told by one folder.
+    """
+    folders = {path.parent for path in paths}
+    files = [path for path in paths if path not in folders]
+    groups: dict[tuple[str, ...], list[Path]] = {}
+    for path in files:
+        groups.setdefault(path.parent.relative_to(root).parts[:2], []).append(path.parent)
+    return len(files), [Path(os.path.commonpath(group)) for group in groups.values()]
 
 
 def make_directories(directory: Path) -> list[Path]:

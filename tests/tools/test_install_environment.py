@@ -2,6 +2,7 @@
 """How `make install` puts environments beside each other and switches between them."""
 
 import os
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -197,6 +198,35 @@ def test_folder_that_a_group_may_change_is_refused(tmp_path: Path) -> None:
     )
     local.chmod(0o755)
     install.refuse_open_folder(local / "lib" / "spank_qrmi")
+
+
+@pytest.mark.parametrize("is_verbose", [False, True])
+def test_files_are_listed_on_request(tmp_path: Path, is_verbose: bool) -> None:
+    folder = tmp_path / "spank_qrmi"
+    interpreter = folder / "1-a" / "bin" / "python"
+    interpreter.parent.mkdir(parents=True)
+    interpreter.write_text(f'#!/bin/sh\necho "$*" >{tmp_path}/called\n')
+    interpreter.chmod(0o755)
+    (folder / install.CURRENT).symlink_to("1-a")
+    install.uninstall(Path("/"), folder, is_verbose=is_verbose)
+    called = (tmp_path / "called").read_text()
+    assert called == f"-I -m spank_qrmi uninstall --root /{' --verbose' if is_verbose else ''}\n"
+
+
+@pytest.mark.parametrize("target", ["install", "uninstall"])
+def test_make_asks_for_the_list_by_verbose(target: str) -> None:
+    listed = []
+    for variables in ([], ["VERBOSE=1"]):
+        done = subprocess.run(
+            ["make", "--dry-run", target, *variables],
+            cwd=install.step.LOGS.parents[1],
+            env={name: value for name, value in os.environ.items() if name != "VERBOSE"},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        listed.append("--verbose" in done.stdout)
+    assert listed == [False, True]
 
 
 def test_uninstall_leaves_all_in_place_while_something_is_in_the_way(tmp_path: Path) -> None:

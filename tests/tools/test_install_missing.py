@@ -23,7 +23,7 @@ class Machine:
         self.folder = folder
         self.calls = folder / "calls"
         self.calls.write_text("")
-        for name in ("sh", "tr", "sed", "grep"):
+        for name in ("sh", "tr", "sed", "grep", "mktemp", "rm", "tail"):
             self.add(name, f'exec {shutil.which(name)} "$@"')
         self.add("id", "echo 0")
         self.add("python3", "exit 1")
@@ -55,6 +55,7 @@ class Machine:
             "PYTHON": str(self.folder / "bin" / "python3"),
             "SLURM_FOLDERS": str(self.folder / "opt"),
             "HEADER_FOLDERS": str(self.folder / "include"),
+            "TMPDIR": str(self.folder),
         }
         return subprocess.run(
             ["/bin/sh", SCRIPT, *packages],
@@ -88,8 +89,10 @@ def test_what_is_missing_is_said_with_its_purpose_and_installed(machine: Machine
         f"-s {OPTIONS} {words}",
         f"{OPTIONS} {words}",
     ]
-    title, *lines = done.stdout.splitlines()
+    title, *lines, update, install = done.stdout.splitlines()
     assert title == "installing with apt-get, which is to remove nothing:"
+    assert update == "reading the lists of packages"
+    assert install == "fetching and installing, with what they depend on (packages: 1)"
     assert [line.split(":")[0].strip() for line in lines] == [*BUILDING, *CLUSTER]
     assert "wanted here" not in done.stdout
 
@@ -100,7 +103,8 @@ def test_what_is_there_from_elsewhere_is_not_asked_for(machine: Machine) -> None
     done = machine.run(*BUILDING)
 
     assert done.returncode == 0
-    assert [line.split(":")[0].strip() for line in done.stdout.splitlines()[1:]] == ["libslurm-dev"]
+    lines = done.stdout.splitlines()[1:-2]
+    assert [line.split(":")[0].strip() for line in lines] == ["libslurm-dev"]
     assert machine.called()[-1] == f"{OPTIONS} libslurm-dev"
 
 
@@ -203,6 +207,29 @@ def test_who_cannot_install_is_told_what(machine: Machine, lacks: str, text: str
     assert_untouched(machine, done)
     assert text in done.stderr
     assert "rpm: rpmbuild, for the rpm" in done.stdout + done.stderr
+
+
+def test_what_apt_writes_is_in_a_log_which_is_named_where_it_fails(machine: Machine) -> None:
+    for status in (0, 100):
+        machine.add(
+            "apt-get",
+            f'case "$*" in update*) ;; -s*) echo "{FRESH}" ;; '
+            f"*) for i in 1 2 3 4 5 6 7 8 9; do echo out $i; echo err $i >&2; echo; done; "
+            f"echo last; exit {status} ;; esac",
+        )
+        done = machine.run("rpm")
+
+        assert "out" not in done.stdout
+        logs = list(machine.folder.glob("spank-qrmi-apt-*"))
+        if status == 0:
+            assert (done.returncode, done.stderr, logs) == (0, "", [])
+    assert done.returncode == 1
+    *shown, last, named = done.stderr.splitlines()
+    assert (len(shown), last) == (19, "last")
+    [log] = logs
+    assert len(log.read_text().splitlines()) == 28
+    assert named == f"error: apt-get failed; all of it is in {log}"
+    assert "out 9" in machine.run("rpm", VERBOSE="1").stdout
 
 
 def packages_of(target: str) -> list[str]:

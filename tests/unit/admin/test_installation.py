@@ -76,8 +76,8 @@ class Machine:
     def install(self, *options: str) -> int:
         return main(["install", "--root", str(self.root), *options])
 
-    def uninstall(self) -> int:
-        return main(["uninstall", "--root", str(self.root)])
+    def uninstall(self, *options: str) -> int:
+        return main(["uninstall", "--root", str(self.root), *options])
 
 
 def kind_of(path: Path) -> str:
@@ -94,7 +94,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 def test_plugins_link_and_example_are_installed(
     machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert machine.install() == 0
+    assert machine.install("--verbose") == 0
     added = machine.added()
     assert {name: kind for name, kind in added.items() if not kind.startswith("d")} == {
         "usr/lib64/slurm/spank_ibm_qrun.so": "-rwxr-xr-x",
@@ -164,10 +164,28 @@ def test_uninstall_takes_exactly_that_away(
     machine.install()
     added = machine.added()
     capsys.readouterr()
-    assert machine.uninstall() == 0
+    assert machine.uninstall("--verbose") == 0
     assert machine.files() == machine.before
     lines = capsys.readouterr().out.splitlines()
     assert sorted(lines) == sorted(f"removed {machine.root}/{name}" for name in added)
+
+
+def test_one_line_tells_how_many_files_are_where(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.install()
+    files = [kind for kind in machine.added().values() if not kind.startswith("d")]
+    folders = ("usr/lib64/slurm", "etc/slurm", "usr/local", "etc/logrotate.d")
+    places = [f"{machine.root}/{name}" for name in folders]
+    installed = capsys.readouterr().out
+    machine.uninstall()
+    removed = capsys.readouterr().out
+    for done, line, where in (
+        ("installed", installed, places),
+        ("removed", removed, [places[2], places[0], places[3], places[1]]),
+    ):
+        told = f"{done} {len(files)} files below {', '.join(where)}\n"
+        assert line == told
 
 
 def test_what_belongs_to_others_stays(machine: Machine) -> None:

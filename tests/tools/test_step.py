@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A step of `make` is one line, and its log is told where it fails."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loopback.waiting import wait_until
+from scripts import step
+
+SCRIPT = Path(step.__file__)
+NOISY = "import sys; print('out'); print('err', file=sys.stderr); sys.exit({})"
+
+
+def run(log: Path, program: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, SCRIPT, "--log", log, "a step", sys.executable, "-c", program],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "VERBOSE"} | variables,
+    )
+
+
+def test_what_a_good_step_writes_is_in_the_log_alone(tmp_path: Path) -> None:
+    log = tmp_path / "log" / "step.log"
+    done = run(log, NOISY.format(0))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a step\n", "")
+    assert sorted(log.read_text().splitlines()) == ["err", "out"]
+
+
+def test_end_of_a_failed_steps_log_is_shown_and_its_path(tmp_path: Path) -> None:
+    log = tmp_path / "step.log"
+    log.write_text("of an earlier run\n")
+    done = run(log, "for i in range(90): print(i, chr(27))\nraise SystemExit(7)")
+    assert (done.returncode, done.stdout) == (7, "a step\n")
+    *shown, named = done.stderr.splitlines()
+    assert shown == [f"{number} " for number in range(90 - step.LAST_LINES, 90)]
+    assert named == f"error: a step: failed; all of it is in {log}"
+
+
+def test_all_is_shown_on_request(tmp_path: Path) -> None:
+    log = tmp_path / "step.log"
+    done = run(log, NOISY.format(7), VERBOSE="1")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "a step\nout\n", "err\n")
+    assert not log.exists()
+
+
+def test_signal_of_the_command_is_the_status_of_a_shell(tmp_path: Path) -> None:
+    assert run(tmp_path / "log", "import os; os.kill(os.getpid(), 9)").returncode == 137
+
+
+def test_command_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        step.run("a step", [tmp_path / "missing"], tmp_path / "log")
+    assert ended.value.code == (
+        f"error: {tmp_path / 'missing'} cannot be started: No such file or directory"
+    )
+
+
+def test_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "build").write_text("no folder")
+    done = run(tmp_path / "build" / "log", "print('started')")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {tmp_path / 'build' / 'log'} cannot be written: ")
+
+
+def wait_for_file(path: Path, lines: int) -> str:
+    """Return a program that writes a line, and ends when a file has so many lines."""
+    return (
+        "import pathlib, time\nprint('downloading a package', flush=True)\n"
+        f"while pathlib.Path({str(path)!r}).read_text().count('downloading') < {lines}:\n"
+        "    time.sleep(0.01)\n"
+    )
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_step_that_takes_long_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    """The command ends when that has been told twice."""
+    told = tmp_path / "told"
+    monkeypatch.delenv("VERBOSE", raising=False)
+    monkeypatch.setattr(step, "QUIET_SECONDS", 0.01)
+    monkeypatch.setattr(step, "TERMINAL_SECONDS", 0.01)
+    with told.open("w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        monkeypatch.setattr(output, "isatty", lambda: is_terminal, raising=False)
+        step.run("a step", [sys.executable, "-c", wait_for_file(told, 2)], tmp_path / "log")
+    text = told.read_bytes().decode()
+    assert "  0 s  downloading a package" in text
+    assert text.endswith(step.CLEAR if is_terminal else "downloading a package\n")
+    assert text.count("\n") == 1 if is_terminal else "\r" not in text
+
+
+def test_progress_fits_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    log = tmp_path / "log"
+    log.write_bytes(b"first\n" + b"x" * 100_000 + b"\n\xff\x1b[1mlast of many words\n\n")
+    assert step.progress(61.2, log) == "  61 s  \ufffd[1mlast of"
+    log.write_text("")
+    assert step.progress(3, log) == "  3 s  "
+
+
+def test_command_does_not_outlive_a_step_that_is_told_to_end(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    program = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+    with subprocess.Popen(
+        [sys.executable, SCRIPT, "--log", log, "a step", sys.executable, "-c", program],
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        wait_until(lambda: log.exists() and log.read_text().endswith("\n"), 60, "start")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(log.read_text()), 0)
