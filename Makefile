@@ -117,26 +117,32 @@ wheel: build/wheel/built
 build/wheel/built: $(WHEEL_SOURCES) | $(VENV)/ready-to-build
 	@rm -rf build/wheel build/lib.*
 	@$(call step,wheel) 'building the wheel' $(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheel .
+	@$(PYTHON) scripts/dist.py wheels build/wheel
 	@touch $@
 
 simulator-wheel: | $(VENV)/ready-to-build
 	@rm -rf simulator/build
 	@$(call step,simulator-wheel) 'building the wheel of the simulated site' $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist ./simulator
+	@$(PYTHON) scripts/dist.py wheels dist
 
 sdist: | $(VENV)/ready-to-build
+	@echo 'building the source distribution'
 	@$(VENV)/bin/python scripts/dist.py sdist dist
 
 deb: checked-python deps wheel
+	@echo 'building the deb'
 	@$(PACKAGE) deb $(WHEEL_AND_PIP) --output dist
 
 # By the spec in the source distribution, from which `rpmbuild -ta` builds the same elsewhere.
 rpm srpm: APT_PACKAGES += rpm
 rpm: checked-python deps wheel
+	@echo 'building the rpm'
 	@rm -rf build/sdist
 	@$(VENV)/bin/python scripts/dist.py sdist build/sdist >/dev/null
 	@$(PACKAGE) rpm --sdist build/sdist/*.tar.gz --output dist
 
 srpm: deps | $(VENV)/ready-to-build
+	@echo 'building the source rpm'
 	@rm -rf build/sdist
 	@$(VENV)/bin/python scripts/dist.py sdist build/sdist >/dev/null
 	@$(PACKAGE) srpm --sdist build/sdist/*.tar.gz --output dist
@@ -148,16 +154,17 @@ rpm-contents: wheel
 
 # What `make install` puts on a node with this machine's Python.
 sbom: wheel $(SUPPLY_CHAIN)/ready
+	@echo 'writing the bill of materials'
 	@$(PYTHON) scripts/sbom.py --wheel build/wheel/*.whl --pip $(VENV)/bin/python \
 		--cyclonedx $(SUPPLY_CHAIN)/bin/cyclonedx-py --output dist
 
 # Nothing of earlier builds may get into it.
 dist: APT_PACKAGES += rpm
 dist: deps
-	rm -rf dist build/sdist build/wheel build/lib* build/temp* build/bdist* *.egg-info simulator/*.egg-info
+	@rm -rf dist build/sdist build/wheel build/lib* build/temp* build/bdist* *.egg-info simulator/*.egg-info
 	@$(MAKE) --no-print-directory sdist wheel simulator-wheel deb rpm sbom
-	cp build/wheel/*.whl dist/
-	cp requirements/node.txt dist/$$(basename build/wheel/*.whl | cut -d- -f-2)-requirements.txt
+	@cp build/wheel/*.whl dist/
+	@cp requirements/node.txt dist/$$(basename build/wheel/*.whl | cut -d- -f-2)-requirements.txt
 	@$(PYTHON) scripts/dist.py checksums dist
 
 # A wheel that is given needs no compiler.

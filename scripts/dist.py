@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make sdist` and `make dist`: the source distribution, the same for each build, and checksums."""
+"""Source distribution and wheels that are the same for each build, and checksums of all files."""
 
 import gzip
 import hashlib
 import io
 import os
 import re
+import stat
 import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,11 +22,14 @@ DERIVED = re.compile(r"^[^/]*/(setup\.cfg$|[^/]*\.egg-info(/|$))")
 
 
 def main() -> None:
-    """Do what the command line says: `sdist FOLDER` or `checksums FOLDER`."""
+    """Do what the command line says: `sdist`, `wheels` or `checksums`, and a folder."""
     action, folder = sys.argv[1], Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
     if action == "sdist":
         print(build_sdist(folder))
+    elif action == "wheels":
+        for wheel in folder.glob("*.whl"):
+            give_usual_modes(wheel)
     else:
         print(write_checksums(folder))
 
@@ -80,10 +85,28 @@ def normalised(archive: bytes, seconds: int, made: Mapping[str, bytes]) -> bytes
     return gzip.compress(packed.getvalue(), mtime=0)
 
 
+def give_usual_modes(wheel: Path) -> None:
+    """Write a wheel anew, with modes that do not depend on the umask of who checked out."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(packed, "w") as target:
+        for member in source.infolist():
+            content = source.read(member)
+            is_executable = member.external_attr >> 16 & stat.S_IXUSR
+            member.external_attr = (stat.S_IFREG | (0o755 if is_executable else 0o644)) << 16
+            target.writestr(member, content)
+    wheel.write_bytes(packed.getvalue())
+
+
 def write_checksums(folder: Path) -> Path:
-    """Write the checksums of all files of a folder as sha256sum(1) reads them; return the path."""
-    paths = sorted(path for path in folder.iterdir() if path.name != CHECKSUMS)
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in paths]
+    """Write the checksums of all files below a folder for sha256sum(1); return the path."""
+    names = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != CHECKSUMS
+    }
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n" for name, path in names.items()
+    ]
     target = folder / CHECKSUMS
     target.write_text("".join(lines))
     return target

@@ -75,7 +75,6 @@ def install(options: argparse.Namespace, root: Path, folder: Path) -> None:
     staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder))
     try:
         environment = staging / "environment"
-        print(f"installing the worker's environment in {folder}", flush=True)
         make_environment(environment, options.wheel, options.pip)
         name = name_of(environment)
         finish(environment, Path("/", folder.relative_to(root), name))
@@ -138,9 +137,13 @@ def make_environment(environment: Path, wheel: Path, pip: str) -> None:
         lock.write(lock_of(wheel))
         lock.flush()
         locked = ("--require-hashes", "--only-binary", ":all:", "--requirement", lock.name)
-        step.run("  what it depends on", [*install, *locked], step.LOGS / "dependencies.log")
+        step.run(
+            "installing what the worker depends on",
+            [*install, *locked],
+            step.LOGS / "dependencies.log",
+        )
     step.run(
-        f"  {wheel.name}",
+        f"installing {wheel.name}",
         [*install, "--no-deps", "--no-index", wheel],
         step.LOGS / "installation.log",
     )

@@ -57,11 +57,12 @@ def test_what_setuptools_derives_is_left_out() -> None:
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_checksums_name_every_file_but_themselves(tmp_path: Path, times: int) -> None:
-    (tmp_path / "b").write_text("")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "c").write_text("")
     (tmp_path / "a").write_text("text")
     for _ in range(times):
         path = dist.write_checksums(tmp_path)
     assert path.read_text() == (
         "982d9e3eb996f559e633f4d194def3761d909f5a3b647d1a851fead67c32c9d1  a\n"
-        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  b\n"
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  b/c\n"
     )
