@@ -4,6 +4,7 @@
 #   make install    DESTDIR= PREFIX= PLUGINDIR= SYSCONFDIR= WHEEL=; VERBOSE=1 lists all files
 #   make deb, rpm, srpm, sdist   one of these in dist/
 #   make dist       source distribution, wheel, deb, rpm, bill of materials and checksums in dist/
+#   make release    checks, then all of that, for the Slurm of each system of MATRIX, and the notes
 #   make test       everything a fresh Debian machine needs, then the tests of what a node and its
 #                   users run; TEST_WORKERS= files at a time
 #   make test-simulator, test-tools, test-packages   tests of the simulated site, of benchmarks,
@@ -58,7 +59,7 @@ export SOURCE_DATE_EPOCH
 PACKAGE = $(PYTHON) scripts/package.py
 WHEEL_AND_PIP = --wheel build/wheel/*.whl --pip $(VENV)/bin/python
 
-.PHONY: all build wheel simulator-wheel sdist deb rpm srpm rpm-contents sbom dist install checked-python uninstall check audit lock \
+.PHONY: all build wheel simulator-wheel sdist deb rpm srpm rpm-contents sbom dist release install checked-python uninstall check audit lock \
 	test test-unit test-slurm test-e2e test-simulator test-tools test-deps test-packages \
 	test-slurm-matrix demo demo-stop soak \
 	fuzz mutants bench deps clean
@@ -165,6 +166,16 @@ dist: deps
 	@$(MAKE) --no-print-directory sdist wheel simulator-wheel deb rpm sbom
 	@cp build/wheel/*.whl dist/
 	@cp requirements/node.txt dist/$$(basename build/wheel/*.whl | cut -d- -f-2)-requirements.txt
+	@$(PYTHON) scripts/dist.py checksums dist
+
+# Of a commit, in the roots of test-slurm-matrix. What cannot be released says so before it is checked.
+RELEASE = PYTHONPATH=scripts:. $(VENV)/bin/python -m slurm_matrix.release \
+	--cache '$(MATRIX_CACHE)' --output dist $(MATRIX)
+release: APT_PACKAGES += debootstrap
+release: deps | $(VENV)/ready-to-build
+	@$(RELEASE) --check
+	@$(MAKE) --no-print-directory check
+	@$(RELEASE)
 	@$(PYTHON) scripts/dist.py checksums dist
 
 # A wheel that is given needs no compiler.

@@ -64,23 +64,27 @@ class System:
 
     def check(self) -> Column:
         """Build and test; return what came of it."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        self.log.write_bytes(b"")
         try:
-            self.root.make(self.log)
-            copy_sources(REPOSITORY, sources_of(REPOSITORY), self.sources)
+            self.prepare()
             return self._build_and_test()
         except (ArchiveError, RootError) as error:
             print(f"{self.name}: {error}", flush=True)
             return Column([self.name], trouble="no root")
 
+    def prepare(self) -> None:
+        """Have the root and its copy of the sources; raise ArchiveError or RootError."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.write_bytes(b"")
+        self.root.make(self.log)
+        copy_sources(REPOSITORY, sources_of(REPOSITORY), self.sources)
+
     def _build_and_test(self) -> Column:
-        if self._run(BUILD) != 0:
+        if self.run(BUILD) != 0:
             print(f"{self.name}: the build failed: see {self.log}", flush=True)
             return Column([self.name], trouble="build failed")
         versions = (self.sources / "build" / "versions").read_text().splitlines()
         titles = [self.name, *versions]
-        status = self._run(TEST)
+        status = self.run(TEST)
         try:
             counts = read_junit(self.sources / "build" / "junit.xml")
         except (FileNotFoundError, ParseError):
@@ -90,7 +94,8 @@ class System:
             column.trouble = f"pytest: {status}"
         return column
 
-    def _run(self, script: str) -> int:
+    def run(self, script: str, **more: str) -> int:
+        """Run a shell script inside, with more variables; return its exit status."""
         variables = {
             "SOURCES": f"/srv/{self.name}",
             "TESTS": " ".join(self.tests),
@@ -102,7 +107,7 @@ class System:
             self.root.system,
             ["sh", "-ec", script],
             show=[*self.show, *package_paths()],
-            variables=package_variables() | variables,
+            variables=package_variables() | variables | more,
             log=self.log,
         ).returncode
 

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`make release` takes a commit that says what is new in it, and puts each file in its place."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from slurm_matrix import release
+
+from loopback.installation import REPOSITORY
+
+CHANGELOG = """# Changelog
+
+## [Unreleased]
+
+## [1.0.0] - 2026-12-01
+
+### Added
+
+- A plugin.
+
+## [0.9.0] - 2026-11-01
+
+- Older.
+"""
+
+
+def test_notes_are_the_section_of_the_version() -> None:
+    assert release.notes_of(CHANGELOG, "1.0.0") == "### Added\n\n- A plugin.\n"
+    assert release.notes_of(CHANGELOG, "0.9.0") == "- Older.\n"
+
+
+@pytest.mark.parametrize("version", ["1.0", "1x0.0", "2.0.0", "Unreleased"])
+def test_version_without_notes_is_not_released(version: str) -> None:
+    with pytest.raises(release.ReleaseError) as raised:
+        release.notes_of(CHANGELOG, version)
+    assert str(raised.value) == (
+        f"CHANGELOG.md says nothing of {version}: write its section, ## [{version}] - DATE"
+    )
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with one commit."""
+    (tmp_path / "file").write_text("text")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", "file")
+    git(tmp_path, "commit", "--quiet", "--message=One")
+    return tmp_path
+
+
+def git(folder: Path, *words: str) -> None:
+    identity = ("-c", "user.name=one", "-c", "user.email=one@localhost", "-c", "tag.gpgsign=false")
+    subprocess.run(["git", *identity, *words], cwd=folder, check=True)
+
+
+def test_what_is_released_is_a_commit_with_the_tag_of_its_version(repository: Path) -> None:
+    release.check_commit(repository, "1.0.0")
+    git(repository, "tag", "v0.9.0")
+    with pytest.raises(release.ReleaseError) as raised:
+        release.check_commit(repository, "1.0.0")
+    assert str(raised.value).endswith("is 1.0.0 (spank_qrmi/__init__.py), the tag v0.9.0")
+    git(repository, "tag", "v1.0.0")
+    release.check_commit(repository, "1.0.0")
+    (repository / "new").write_text("")
+    with pytest.raises(release.ReleaseError) as raised:
+        release.check_commit(repository, "1.0.0")
+    assert str(raised.value).endswith("these files differ from it:\n?? new")
+
+
+def test_folder_that_is_no_repository_is_not_released(tmp_path: Path) -> None:
+    with pytest.raises(release.ReleaseError) as raised:
+        release.check_commit(tmp_path, "1.0.0")
+    assert str(raised.value).startswith("git status failed: ")
+
+
+def make_built(folder: Path, slurm_release: str) -> Path:
+    """Make the files that `make dist` does in a system with this Slurm."""
+    folder.mkdir()
+    for name in (
+        f"spank-qrmi_1.0.0+slurm{slurm_release}_amd64.deb",
+        f"spank-qrmi-1.0.0-1.slurm{slurm_release}.x86_64.rpm",
+        "spank_qrmi-1.0.0-py3-none-linux_x86_64.whl",
+        "spank_qrmi-1.0.0.cdx.json",
+        "spank_qrmi-1.0.0-requirements.txt",
+        "spank_qrmi-1.0.0.tar.gz",
+        "spank_qrmi_simulator-1.0.0-py3-none-any.whl",
+        "SHA256SUMS",
+    ):
+        (folder / name).write_text(slurm_release)
+    return folder
+
+
+def test_each_slurm_has_a_folder_beside_what_is_for_all(tmp_path: Path) -> None:
+    output = tmp_path / "dist"
+    output.mkdir()
+    folders = [
+        release.collect(suite, make_built(tmp_path / suite, slurm_release), output)
+        for suite, slurm_release in (("bookworm", "22.05"), ("trixie", "24.11"))
+    ]
+    assert [each.name for each in folders] == ["bookworm-slurm22.05", "trixie-slurm24.11"]
+    for folder, slurm_release in zip(folders, ("22.05", "24.11"), strict=True):
+        assert {path.name: path.read_text() for path in folder.iterdir()} == dict.fromkeys(
+            (
+                f"spank-qrmi_1.0.0+slurm{slurm_release}_amd64.deb",
+                f"spank-qrmi-1.0.0-1.slurm{slurm_release}.x86_64.rpm",
+                "spank_qrmi-1.0.0-py3-none-linux_x86_64.whl",
+                "spank_qrmi-1.0.0.cdx.json",
+            ),
+            slurm_release,
+        )
+    assert {path.name: path.read_text() for path in output.iterdir() if path.is_file()} == {
+        "spank_qrmi-1.0.0-requirements.txt": "22.05",
+        "spank_qrmi-1.0.0.tar.gz": "22.05",
+        "spank_qrmi_simulator-1.0.0-py3-none-any.whl": "22.05",
+    }
+
+
+class FakeSystem(release.System):
+    """One whose build writes something and fails."""
+
+    def prepare(self) -> None:
+        self.log.parent.mkdir(parents=True)
+
+    def run(self, script: str, **_more: str) -> int:
+        self.log.write_text("first\n" + "x\n" * 30 + "make dist: no\n")
+        return 2
+
+
+def test_build_that_fails_shows_the_end_of_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
+    archive = release.RELEASES["bookworm"]
+    root = release.Root("bookworm", archive, tmp_path / "bookworm", ())
+    system = FakeSystem("bookworm-release", root, ())
+    with pytest.raises(release.ReleaseError) as raised:
+        release.build_in(system)
+    assert str(raised.value).endswith(f"the build failed; all of it is in {system.log}")
+    error = capsys.readouterr().err
+    assert error.endswith("x\nmake dist: no\n")
+    assert "first" not in error
+
+
+def test_without_root_nothing_of_a_former_release_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(release.ReleaseError):
+        release.build(["bookworm"], tmp_path, tmp_path, "notes")
+    assert (tmp_path / "file").exists()
+
+
+def test_workflow_releases_for_all_systems_that_are_tested() -> None:
+    workflows = REPOSITORY / ".github" / "workflows"
+    [tested] = re.findall(r" release: \[(.*)\]\n", (workflows / "ci.yml").read_text())
+    [released] = re.findall(r'make release MATRIX="(.*)"', (workflows / "release.yml").read_text())
+    assert released.split() == tested.split(", ")
+    assert {*released.split()} == {*release.RELEASES}
