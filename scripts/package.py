@@ -210,8 +210,8 @@ def write_documents(contents: Contents, plugin_folder: str) -> None:
             for old, new in RENAMED.items():
                 text = text.replace(old, new)
             target.write_text(text, encoding="utf-8")
-    shutil.copy(REPOSITORY / "LICENSE", folder / "copyright")
-    shutil.copy(REPOSITORY / "CHANGELOG.md", folder / "changelog")
+    shutil.copyfile(REPOSITORY / "LICENSE", folder / "copyright")
+    shutil.copyfile(REPOSITORY / "CHANGELOG.md", folder / "changelog")
     pages = contents.stage.glob("usr/share/man/man*/*")
     for path in [folder / "changelog", *pages]:
         content = gzip.compress(path.read_bytes(), mtime=0)

@@ -422,3 +422,18 @@ def test_documents_come_along_and_name_the_plugin_of_the_package(contents: Conte
         links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
         assert [each for each in links if not (path.parent / each).is_file()] == []
     assert [each.name for each in page.parent.iterdir()] == ["spank_qrmi.conf.5.gz"]
+
+
+def test_documents_do_not_have_the_modes_of_the_checkout(
+    contents: Contents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's umask would make another package, whose licence only root can read."""
+    for name in ("LICENSE", "CHANGELOG.md", "README.md"):
+        (tmp_path / name).write_text("text")
+        (tmp_path / name).chmod(0o600)
+    monkeypatch.setattr(package, "REPOSITORY", tmp_path)
+    package.write_documents(contents, "/usr/lib/any/slurm-wlm")
+    folder = contents.stage / "usr/share/doc/spank-qrmi"
+    assert {each.name: oct(each.stat().st_mode & 0o777) for each in folder.iterdir()} == (
+        dict.fromkeys(("README.md", "changelog.gz", "copyright"), "0o644")
+    )
