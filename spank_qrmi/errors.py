@@ -48,6 +48,10 @@ class LimitError(AcquisitionError):
     """A user holds, or has acquired, as much as a user may."""
 
 
+class FirstNodeError(AcquisitionError):
+    """What is held at the service is acquired once for a step, by its first node."""
+
+
 class ReleaseError(QrmiError):
     """An acquisition could not be released; it is still held."""
 

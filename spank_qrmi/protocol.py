@@ -65,6 +65,7 @@ class RequestTag(bytes, Enum):
     HET_JOB_ID = b"h"
     HET_JOB_OFFSET = b"H"
     GID = b"g"
+    NODE_INDEX = b"n"
     TIMEOUT_SECONDS = b"d"
     ARGUMENT = b"a"
     VARIABLE = b"e"
@@ -127,7 +128,8 @@ class Request:
     releases of Slurm tell a plugin none (`restart_count`). A task of an array has
     `array_job_id` and `array_task_id`, a component of a heterogeneous job `het_job_id`, its
     leader's, and `het_job_offset`. `gids` are the groups of the job's processes, empty if they are
-    not told: there is always one. `variables` are the job's, and hold secrets. `quantum_jobs` are
+    not told: there is always one. `node_index` is the node's place among those of the step, from 0.
+    `variables` are the job's, and hold secrets. `quantum_jobs` are
     ids of the jobs of Direct Access that the step's tasks may have submitted; those of
     `killed_quantum_jobs` may even arrive there yet, since their tasks were killed. `slurm_conf` is
     the path of the file that Slurm reads, for the epilog. `version` is the plugin's. `stepd_pid` is
@@ -156,6 +158,7 @@ class Request:
     het_job_id: int | None = None
     het_job_offset: int | None = None
     gids: tuple[int, ...] = ()
+    node_index: int = 0
     arguments: tuple[str, ...] = field(default=(), repr=False)
     variables: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     quantum_jobs: tuple[str, ...] = ()
@@ -299,6 +302,7 @@ def _request_of(
         het_job_id=optional_number(RequestTag.HET_JOB_ID),
         het_job_offset=optional_number(RequestTag.HET_JOB_OFFSET),
         gids=tuple(number_in(text, RequestTag.GID) for text in repeated[RequestTag.GID]),
+        node_index=optional_number(RequestTag.NODE_INDEX) or 0,
         arguments=tuple(repeated[RequestTag.ARGUMENT]),
         variables=tuple((name, value) for name, _, value in variables),
         quantum_jobs=tuple(repeated[RequestTag.QUANTUM_JOB]),

@@ -14,6 +14,7 @@ from spank_qrmi.configuration.qrmi_plugstack import PluginArguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import (
     ArgumentError,
+    FirstNodeError,
     JournalError,
     LimitError,
     NotPermittedError,
@@ -54,7 +55,12 @@ from spank_qrmi.trust.files import warn_or_refuse
 
 log = logging.getLogger(__name__)
 
-_NOT_THE_SITES_FAULT = (LimitError, NotPermittedError, UnavailableError)
+_NOT_THE_SITES_FAULT = (FirstNodeError, LimitError, NotPermittedError, UnavailableError)
+
+NOT_HERE = (
+    "only the first node of this step acquires it; the tasks on this node go without. What sbatch "
+    "or salloc acquires for the whole job is on all of its nodes"
+)
 
 UNDO_SECONDS = 3.0
 """How long giving back may take when an acquisition did not come to its end."""
@@ -73,33 +79,21 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     advice = _advice([])
     acquired: list[Acquired] = []
     failures: list[tuple[str, QrmiError]] = []
+    goes_on = False
     try:
-        config = _read_config(arguments, answer)
-        resolution = resolve_qpus(request.qpu_option, config, is_strict=arguments.is_strict)
-        resolution = keep_permitted(resolution, request, deadline)
-        resolution = check_licenses(resolution, request, arguments.license_check, answer)
-        wanted = _collect_wanted(request, resolution, config, answer)
-        if wanted:
-            network.open(
-                [arguments.node_variables],
-                arguments.worker_user,
-                request.timeout_seconds,
-                token_cache=TokenCache(arguments.state_directory, answer.redactor.add),
-                munge_socket=arguments.munge_socket,
-            )
-        # What takes long in the network process has begun.
-        _log_resolution(request, resolution, config)
-        if wanted:
-            network.wait_until_open(deadline)
+        config, resolution, wanted = _find_wanted(request, arguments, deadline, answer, network)
     except QrmiError as error:
         messages = [str(error)]
     else:
         acquirer = _acquirer(request, arguments, journal, deadline, network)
         acquired, failures = _acquire_resources(wanted, resolution, acquirer)
-        if deadline.is_cancelled() or (arguments.requires_all and failures):
+        elsewhere = _names_elsewhere(failures)
+        is_incomplete = len(failures) > len(elsewhere)
+        if deadline.is_cancelled() or (arguments.requires_all and is_incomplete):
             _give_back(acquirer, failures, answer)
-            acquired = []
-        messages = _failure_messages(failures, has_others=bool(acquired))
+            acquired, elsewhere = [], []
+        goes_on = bool(acquired or elsewhere)
+        messages = _failure_messages(failures, goes_on=goes_on)
         names = _names_to_check(failures, wanted, config)
         advice = _advice(names) if names else ""
     # The rest goes on while it ends: the job waits for that too.
@@ -107,14 +101,45 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     conclusion = ""
     if deadline.is_cancelled():
         conclusion = "the job was ended while its QPUs were acquired"
-    elif not acquired:
+    elif not goes_on:
         conclusion = "; ".join(filter(None, [_conclusion(request, arguments), advice]))
     for message in messages:
         answer.send_message(message)
     answer.send_variables(_variables_to_set(request, arguments, acquired))
     # What the step's end has to release, or to tell.
     left_count = sum(entry.needs_release for entry in _read_entries(request, journal, failures))
-    answer.end(Verdict.RUN if acquired else Verdict.FAIL, left_count, conclusion)
+    answer.end(Verdict.RUN if goes_on else Verdict.FAIL, left_count, conclusion)
+
+
+def _find_wanted(
+    request: Request,
+    arguments: PluginArguments,
+    deadline: Deadline,
+    answer: AnswerWriter,
+    network: Network,
+) -> tuple[Config, Resolution, list[Wanted]]:
+    """Return what there is, what of it the step asks for, and what is to be asked; raise QrmiError.
+
+    If that is anything, the network is open.
+    """
+    config = _read_config(arguments, answer)
+    resolution = resolve_qpus(request.qpu_option, config, is_strict=arguments.is_strict)
+    resolution = keep_permitted(resolution, request, deadline)
+    resolution = check_licenses(resolution, request, arguments.license_check, answer)
+    wanted = _collect_wanted(request, resolution, config, answer)
+    if wanted:
+        network.open(
+            [arguments.node_variables],
+            arguments.worker_user,
+            request.timeout_seconds,
+            token_cache=TokenCache(arguments.state_directory, answer.redactor.add),
+            munge_socket=arguments.munge_socket,
+        )
+    # What takes long in the network process has begun.
+    _log_resolution(request, resolution, config)
+    if wanted:
+        network.wait_until_open(deadline)
+    return config, resolution, wanted
 
 
 def _acquirer(
@@ -226,12 +251,22 @@ def _give_back(
     release_entries(entries, releaser, answer)
 
 
-def _failure_messages(failures: Sequence[tuple[str, QrmiError]], *, has_others: bool) -> list[str]:
+def _names_elsewhere(failures: Sequence[tuple[str, QrmiError]]) -> list[str]:
+    """Return what the step's first node acquires for itself alone."""
+    return [name for name, error in failures if isinstance(error, FirstNodeError)]
+
+
+def _failure_messages(failures: Sequence[tuple[str, QrmiError]], *, goes_on: bool) -> list[str]:
+    elsewhere = _names_elsewhere(failures)
     messages = []
-    for reason, names in names_by_reason(failures).items():
+    for reason, names in names_by_reason(
+        each for each in failures if each[0] not in elsewhere
+    ).items():
         without = "it" if len(names) == 1 else "them"
-        consequence = f"; the job goes on without {without}" if has_others else ""
+        consequence = f"; the job goes on without {without}" if goes_on else ""
         messages.append(f"QPU {shown_names(names)}: {reason}{consequence}")
+    if elsewhere and goes_on:
+        messages.append(f"QPU {shown_names(elsewhere)}: {NOT_HERE}")
     return messages
 
 

@@ -6,6 +6,7 @@ the journal before it is asked, and leaves it once nothing is held. What becomes
 
     acquire() …                     check() …   journal                    then
     is not asked: over the quota    any         nothing                    _check_quota
+    on another node than the first  any         nothing                    FirstNodeError
     gave a token                    accessible  token                      held
     holds nothing, gave a token     accessible  note for its record        _begin_note
     gave a token                    not         token, until released      release_refused
@@ -31,7 +32,13 @@ from spank_qrmi.clients.base import Hold, Settings
 from spank_qrmi.clients.http import LATE_RESPONSE_SECONDS
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ServiceError
+from spank_qrmi.errors import (
+    AcquisitionError,
+    FirstNodeError,
+    JournalError,
+    QrmiError,
+    ServiceError,
+)
 from spank_qrmi.job.environment import ResourceVariables
 from spank_qrmi.job.site_choices import (
     check_credentials_stay_home,
@@ -113,6 +120,9 @@ class Acquirer:
             self.request.uid,
             is_at_users_endpoint=_has_users_endpoint(resource, variables),
         )
+        if isinstance(outcome, FirstNodeError):
+            log.debug("left %s to the step's first node", text)
+            return
         is_acquired = isinstance(outcome, Acquired)
         count(self.journal.directory, Event.ACQUIRED if is_acquired else Event.REFUSED)
         if is_acquired:
@@ -140,6 +150,8 @@ class Acquirer:
         )
         calls = _calls_of(resource, settings, services)
         hold = calls.hold
+        if hold is not None and self.request.node_index > 0:
+            raise FirstNodeError(f"{hold.what} is for the step's first node alone")
         whose = (self.request.uid, self.journal, self.deadline)
         with self.limits.admit(*whose, is_held=hold is not None):
             check = begin(lambda: _access_error(calls))

@@ -131,7 +131,7 @@ cdef Part part_of_step(spank_t spank, const char **refusal) noexcept nogil:
     if record.is_batch:
         refusal[0] = OF_BATCH_JOB
         return PART_GOES_WITHOUT
-    return PART_ACQUIRES if step.node_index == 0 else PART_GOES_WITHOUT
+    return PART_ACQUIRES
 
 
 cdef bint continues_on_failure(int argc, char **argv) noexcept nogil:
@@ -174,8 +174,13 @@ cdef bint add_groups(ByteBuffer *request, spank_t spank) noexcept nogil:
     return True
 
 
+cdef bint add_node(ByteBuffer *request) noexcept nogil:
+    """Add which of the step's nodes asks; a step for the whole job has one alone."""
+    return step.step_id > SLURM_MAX_NORMAL_STEP_ID or add_number(request, c"n", step.node_index)
+
+
 cdef bint add_acquisition(ByteBuffer *request, spank_t spank, const char *names) noexcept nogil:
-    return (add_job_record(request, &step) and add_groups(request, spank)
+    return (add_job_record(request, &step) and add_groups(request, spank) and add_node(request)
             and add_text(request, c"q", names) and add_job_variables(request, spank, names))
 
 

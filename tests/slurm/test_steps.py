@@ -79,16 +79,48 @@ def test_plain_srun_acquires_on_the_first_of_its_nodes(product: Product):
 
     printed = ((product.folder / f"env-{node}").read_text() for node in ("n1", "n2"))
     first, second = map(qpu_variables, printed)
-    assert done.stderr == ""
+    [line] = readable_lines(done.stderr)
+    assert line.startswith("QPU ibm_sherbrooke: only the first node of this step acquires it; ")
     assert first["SLURM_JOB_QPU_RESOURCES"] == "ibm_sherbrooke"
     assert second == {
+        "QRMI_JOB_ID": first["QRMI_JOB_ID"],
         "QRMI_JOB_QPU_RESOURCES": "",
         "QRMI_JOB_QPU_TYPES": "",
+        "QRMI_JOB_UID": first["QRMI_JOB_UID"],
         "SLURM_JOB_QPU_RESOURCES": "",
         "SLURM_JOB_QPU_TYPES": "",
         "SLURM_QRMI_JOB_ID": first["SLURM_QRMI_JOB_ID"],
     }
     assert product.sessions_served() == ["ibm_sherbrooke"]
+
+
+def test_plain_srun_has_on_all_of_its_nodes_what_no_session_holds(product: Product):
+    options = ("--nodes=2", "--ntasks-per-node=2", "--qpu=ibm_sherbrooke,ibm_torino,FRESNEL")
+    done = product.srun(*options, "bash", "-c", 'echo "$SLURMD_NODENAME $SLURM_JOB_QPU_RESOURCES"')
+
+    assert sorted(done.stdout.splitlines()) == [
+        *["n1 ibm_sherbrooke,ibm_torino,FRESNEL"] * 2,
+        *["n2 ibm_torino,FRESNEL"] * 2,
+    ]
+    [line] = readable_lines(done.stderr)
+    assert line.startswith("QPU ibm_sherbrooke: only the first node of this step acquires it; ")
+    assert product.sessions_served() == ["ibm_sherbrooke"]
+
+
+def test_each_node_of_a_step_tells_once_what_it_lacks(product: Product):
+    options = ("--nodes=2", "--ntasks=4", "--qpu=nowhere,FRESNEL")
+    done = product.srun(*options, "bash", "-c", PRINT_RESOURCES)
+
+    assert done.stdout == "FRESNEL" * 4
+    assert [line.partition(":")[0] for line in readable_lines(done.stderr)] == ["QPU nowhere"] * 2
+
+
+def test_step_fails_on_all_nodes_where_no_qpu_can_be_had(product: Product):
+    options = ("--nodes=2", "--ntasks=2", "--kill-on-bad-exit=0", "--qpu=nowhere")
+    done = product.srun(*options, "echo", "started", check=False)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("--qpu=nowhere: no QPU could be acquired") == 2
 
 
 def test_many_tasks_share_what_was_acquired(product: Product):

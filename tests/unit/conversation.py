@@ -30,6 +30,7 @@ TAG_OF_FIELD = {
     "restart_count": RequestTag.RESTART_COUNT,
     "step_id": RequestTag.STEP_ID,
     "uid": RequestTag.UID,
+    "node_index": RequestTag.NODE_INDEX,
     "time_limit_minutes": RequestTag.TIME_LIMIT_MINUTES,
     "start_time": RequestTag.START_TIME,
     "account": RequestTag.ACCOUNT,

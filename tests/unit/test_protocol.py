@@ -50,6 +50,7 @@ WHOLE = Request(
     het_job_id=6,
     het_job_offset=1,
     gids=(1000, 0, 5000),
+    node_index=3,
     arguments=("/etc/qrmi_config.json", "--env:A=b=c", ""),
     variables=(("a_QRMI_X", "line\nend"), ("a_QRMI_Y", "\udcff"), ("a_QRMI_X", "")),
     quantum_jobs=("first", "second"),

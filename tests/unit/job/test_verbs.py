@@ -912,6 +912,49 @@ def test_what_the_service_does_not_hold_needs_no_record(node: Node, vendor: Fake
     assert answer.logged("e") == [f"cannot read {node.state_directory}: Not a directory"]
 
 
+ON_FIRST_NODE = (
+    "only the first node of this step acquires it; the tasks on this node go without. What sbatch "
+    "or salloc acquires for the whole job is on all of its nodes"
+)
+
+
+def test_other_nodes_of_a_step_have_what_the_service_does_not_hold(
+    node: Node, vendor: FakeVendor
+) -> None:
+    vendor.brought = {"b"}
+    answer = node.acquire("a,b,c", "--require=all", step_id=0, node_index=1)
+    assert answer.variables == [*COMMON, *lists("b"), *of_resource("b")]
+    assert (answer.messages, answer.verdict) == ([f"QPU a, c: {ON_FIRST_NODE}"], "run")
+    assert vendor.events_of("acquire") == {"b"}
+    assert happened(answer) == [told("acquired", "b")]
+    node.release(step_id=0)
+    assert (vendor.events_of("release"), node.journal_files()) == (set(), 0)
+
+
+def test_other_nodes_of_a_step_go_on_without_what_the_first_holds(
+    node: Node, vendor: FakeVendor
+) -> None:
+    vendor.brought = {"b"}
+    vendor.orders = {"check b": AcquisitionError("not accessible")}
+    answer = node.acquire("a,b", step_id=0, node_index=1)
+    assert answer.messages == [f"QPU b: not accessible{GOES_ON}", f"QPU a: {ON_FIRST_NODE}"]
+    assert (answer.variables, answer.verdict) == ([*COMMON, *lists("")], "run")
+
+
+def test_other_nodes_of_a_step_fail_as_the_first_does(node: Node, vendor: FakeVendor) -> None:
+    vendor.brought = {"b"}
+    vendor.orders = {"check b": AcquisitionError("not accessible")}
+    for names, options, conclusion in (
+        ("b", [], "no QPU could be acquired"),
+        ("a,b", ["--require=all"], "not every QPU could be acquired"),
+    ):
+        answer = node.acquire(names, *options, step_id=0, node_index=1)
+        ended = f"--qpu={names}: {conclusion}; the job does not start"
+        reason, last = answer.messages
+        assert (reason, answer.verdict) == ("QPU b: not accessible", "fail")
+        assert last == f"{ended}{advice('b')}"
+
+
 def test_journal_that_cannot_be_used_fails_the_acquisition(node: Node, vendor: FakeVendor) -> None:
     node.state_directory.mkdir()
     node.state_directory.chmod(0o777)

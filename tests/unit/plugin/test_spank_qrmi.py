@@ -358,12 +358,17 @@ def test_only_the_first_step_of_a_job_asks(
             assert report.variables == (NOTHING_HELD if asks else {})
 
 
-def test_other_nodes_of_a_step_that_acquires_hold_nothing(host: PluginHost) -> None:
-    host.play('echo >>"$folder/started"; exit 1')
-    report = host.run(step_id=0, is_batch=0, node_index=1)
-    assert not (host.folder / "started").exists()
-    assert (report.task_statuses, report.shown_to_user) == ([0], [])
-    assert report.variables == NOTHING_HELD
+@pytest.mark.parametrize(
+    ("step", "told", "expected"),
+    [(0, 0, 0), (0, 1, 1), (BATCH_STEP, 1, 0), (INTERACTIVE_STEP, 1, 0)],
+)
+def test_worker_is_told_which_of_the_nodes_of_a_step_asks(
+    host: PluginHost, step: int, told: int, expected: int
+) -> None:
+    host.answer_and_keep(answer_of(messages=["not here"]))
+    report = host.run(step_id=step, is_batch=0, node_index=told, tasks=2)
+    assert [request.node_index for request in host.requests] == [expected]
+    assert (report.task_statuses, report.shown_to_user) == ([0, 0], ["not here"])
 
 
 @pytest.mark.parametrize(
