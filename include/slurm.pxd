@@ -9,7 +9,6 @@ cdef extern from "slurm_compat.h" nogil:
     ctypedef struct slurm_job_info_t:
         uint32_t job_state
         uint32_t time_limit
-        uint16_t batch_flag
         uint32_t het_job_id
         time_t start_time
         char *account

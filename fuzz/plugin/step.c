@@ -126,10 +126,9 @@ static const struct {
 	unsigned int *number;
 } numbers[] = {
 	{ 'i', &host.step_id },	     { 'j', &host.job_id },	     { 'h', &host.het_job_id },
-	{ 'b', &host.is_batch },     { 'd', &host.node_index },	     { 't', &host.tasks },
-	{ 'r', &host.remote },	     { 'R', &host.restart_count },   { 'l', &host.time_limit },
-	{ 'k', &host.unreaped },     { 'n', &host.is_random_out },   { 'E', &host.is_epilog },
-	{ 'S', &host.submits },
+	{ 'd', &host.node_index },   { 't', &host.tasks },	     { 'r', &host.remote },
+	{ 'R', &host.restart_count }, { 'l', &host.time_limit },     { 'k', &host.unreaped },
+	{ 'n', &host.is_random_out }, { 'E', &host.is_epilog },	     { 'S', &host.submits },
 	{ 'x', &worker.start_error }, { 'w', &worker.status },	     { 'g', &host.register_error },
 };
 

@@ -14,7 +14,7 @@ from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_bytes, next_text, 
 from spank_qrmi.plugin.log cimport keep_line
 from spank_qrmi.plugin.masking cimport (
     SHOWN_BYTES, is_secret_name, show_argument, show_text, show_value)
-from spank_qrmi.plugin.name_list cimport first_unlisted, is_listed, keep_chosen, next_name
+from spank_qrmi.plugin.name_list cimport is_listed, keep_chosen, keep_unlisted, next_name
 from spank_qrmi.plugin.option cimport keep_option, problem_of_text, replace_text
 from spank_qrmi.plugin.quantum_jobs cimport (
     JOB_ID_BYTES, SEED_BYTES, QuantumJobs, ended_state, has_job_id, must_clear, write_job_id)
@@ -55,10 +55,15 @@ cdef void see_names(const char *names, const char *listed, const char *values) n
         require(memchr(name, c",", length) == NULL)
         require(is_listed(names, name, length))
         name = next_name(name + length, &length)
-    require(first_unlisted(names, names, &length) == NULL)
-    name = first_unlisted(names, listed, &length)
-    require(name == NULL or not is_listed(listed, name, length))
     memset(&kept, 0, sizeof(kept))
+    require(keep_unlisted(&kept, names, names) and kept.length == 1)
+    kept.length = 0
+    require(keep_unlisted(&kept, names, listed) and strlen(kept.bytes) + 1 == kept.length)
+    name = next_name(kept.bytes, &length)
+    while name != NULL:
+        require(is_listed(names, name, length) and not is_listed(listed, name, length))
+        name = next_name(name + length, &length)
+    kept.length = 0
     require(keep_chosen(&kept, values, names, listed))
     require(strlen(kept.bytes) + 1 == kept.length and kept.length <= strlen(values) + 1)
     free_bytes(&kept)

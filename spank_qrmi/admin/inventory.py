@@ -5,13 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from spank_qrmi.errors import JournalError
+from spank_qrmi.job.step import STEP_NAMES
 from spank_qrmi.redaction import printable
 from spank_qrmi.state.journal import Entry, Journal, utc_text
 from spank_qrmi.state.orphans import is_being_acquired, is_orphaned
 from spank_qrmi.trust.paths import name_of_user
-
-# slurm/slurm.h: SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP
-_STEP_NAMES = {0xFFFFFFFB: "batch", 0xFFFFFFFA: "interactive"}
 
 _HEADINGS = ("JOB", "STEP", "USER", "RESOURCE", "TYPE", "SINCE", "STATE")
 
@@ -84,7 +82,7 @@ def lines_of(journal: Journal) -> list[str]:
 
 def step_name(step_id: int) -> str:
     """Return a step as Slurm's commands write it."""
-    return _STEP_NAMES.get(step_id, str(step_id))
+    return STEP_NAMES.get(step_id, str(step_id))
 
 
 def _read_sorted(

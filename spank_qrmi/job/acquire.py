@@ -29,6 +29,7 @@ from spank_qrmi.job.environment import (
     export_variable,
     list_variables,
     resource_variables,
+    shares_qpus,
     variables_prefix,
 )
 from spank_qrmi.job.licenses import check_licenses
@@ -42,7 +43,7 @@ from spank_qrmi.job.resolution import (
     shown_names,
     split_names,
 )
-from spank_qrmi.job.step import entries_of_step, names_by_reason, read_arguments
+from spank_qrmi.job.step import entries_of_step, names_by_reason, read_arguments, run_text
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import MASK, shown_value
@@ -67,39 +68,44 @@ UNDO_SECONDS = 3.0
 
 
 def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
-    """Acquire what `--qpu` asks for; answer with the job's variables, messages and the verdict."""
+    """Acquire what `--qpu` asks for; answer with the job's variables, messages and the verdict.
+
+    A step that shares QPUs of its job asks only for the others, and has both.
+    """
     try:
         arguments = with_file_variables(read_arguments(request, answer))
     except ArgumentError as error:
-        answer.send_message(f"--qpu: {error}")
-        answer.send_variables([*common_variables(request.job_id, request.uid), *list_variables([])])
-        answer.end(Verdict.FAIL)
+        _refuse_all(request, error, answer)
         return
     journal = Journal(arguments.state_directory)
     advice = _advice([])
     acquired: list[Acquired] = []
     failures: list[tuple[str, QrmiError]] = []
-    goes_on = False
+    shares = shares_qpus(request.variables)
+    goes_on = shares and not arguments.requires_all
     try:
         config, resolution, wanted = _find_wanted(request, arguments, deadline, answer, network)
     except QrmiError as error:
-        messages = [str(error)]
+        with_jobs = f"; the {run_text(request)} goes on with the QPUs of its job" if goes_on else ""
+        messages = [f"{error}{with_jobs}"]
     else:
         acquirer = _acquirer(request, arguments, journal, deadline, network)
         acquired, failures = _acquire_resources(wanted, resolution, acquirer)
         elsewhere = _names_elsewhere(failures)
         is_incomplete = len(failures) > len(elsewhere)
-        if deadline.is_cancelled() or (arguments.requires_all and is_incomplete):
+        is_refused = deadline.is_cancelled() or (arguments.requires_all and is_incomplete)
+        if is_refused:
             _give_back(acquirer, failures, answer)
-            acquired, elsewhere = [], []
-        goes_on = bool(acquired or elsewhere)
-        messages = _failure_messages(failures, goes_on=goes_on)
+            acquired = []
+        goes_on = not is_refused and bool(acquired or elsewhere or shares)
+        messages = _failure_messages(request, failures, goes_on=goes_on)
         names = _names_to_check(failures, wanted, config)
         advice = _advice(names) if names else ""
     # The rest goes on while it ends: the job waits for that too.
     network.end()
     conclusion = ""
     if deadline.is_cancelled():
+        goes_on = False
         conclusion = "the job was ended while its QPUs were acquired"
     elif not goes_on:
         conclusion = "; ".join(filter(None, [_conclusion(request, arguments), advice]))
@@ -109,6 +115,14 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
     # What the step's end has to release, or to tell.
     left_count = sum(entry.needs_release for entry in _read_entries(request, journal, failures))
     answer.end(Verdict.RUN if goes_on else Verdict.FAIL, left_count, conclusion)
+
+
+def _refuse_all(request: Request, error: ArgumentError, answer: AnswerWriter) -> None:
+    answer.send_message(f"--qpu: {error}")
+    answer.send_variables(
+        [*common_variables(request.job_id, request.uid), *list_variables([], request.variables)]
+    )
+    answer.end(Verdict.FAIL)
 
 
 def _find_wanted(
@@ -256,14 +270,16 @@ def _names_elsewhere(failures: Sequence[tuple[str, QrmiError]]) -> list[str]:
     return [name for name, error in failures if isinstance(error, FirstNodeError)]
 
 
-def _failure_messages(failures: Sequence[tuple[str, QrmiError]], *, goes_on: bool) -> list[str]:
+def _failure_messages(
+    request: Request, failures: Sequence[tuple[str, QrmiError]], *, goes_on: bool
+) -> list[str]:
     elsewhere = _names_elsewhere(failures)
     messages = []
     for reason, names in names_by_reason(
         each for each in failures if each[0] not in elsewhere
     ).items():
         without = "it" if len(names) == 1 else "them"
-        consequence = f"; the job goes on without {without}" if goes_on else ""
+        consequence = f"; the {run_text(request)} goes on without {without}" if goes_on else ""
         messages.append(f"QPU {shown_names(names)}: {reason}{consequence}")
     if elsewhere and goes_on:
         messages.append(f"QPU {shown_names(elsewhere)}: {NOT_HERE}")
@@ -300,7 +316,7 @@ def _conclusion(request: Request, arguments: PluginArguments) -> str:
     asked = shown_names(split_names(request.qpu_option), ",")
     required = "not every QPU" if arguments.requires_all else "no QPU"
     consequence = "does not start" if arguments.fails_on_failure else "goes on without"
-    return f"--qpu={asked}: {required} could be acquired; the job {consequence}"
+    return f"--qpu={asked}: {required} could be acquired; the {run_text(request)} {consequence}"
 
 
 def _variables_to_set(
@@ -308,7 +324,7 @@ def _variables_to_set(
 ) -> list[tuple[str, str]]:
     variables = list(arguments.node_variables.items())
     variables += common_variables(request.job_id, request.uid)
-    variables += list_variables([each.resource for each in acquired])
+    variables += list_variables([each.resource for each in acquired], request.variables)
     for each in acquired:
         # A service may refuse a task that could take longer than the session that it runs in.
         timeout_seconds = timeout_seconds_of_job(

@@ -131,16 +131,26 @@ def common_variables(job_id: int, uid: int) -> list[tuple[str, str]]:
     return [(JOB_ID, str(job_id)), (JOB_UID, str(uid))]
 
 
-def list_variables(resources: Sequence[Resource]) -> list[tuple[str, str]]:
+def shares_qpus(submitted_variables: Sequence[tuple[str, str]]) -> bool:
+    """Return whether a step has QPUs of its job's already: then its request has their lists."""
+    return any(name in RESOURCE_LISTS and value for name, value in submitted_variables)
+
+
+def list_variables(
+    resources: Sequence[Resource], submitted_variables: Sequence[tuple[str, str]] = ()
+) -> list[tuple[str, str]]:
     """Return the lists of acquired resources, in both spellings that QRMI's releases read.
+
+    They stand behind those that the step shares with its job.
 
     Releases that read the first one skip a type that they do not know, so it has a resource once
     for each name of its type; those that read the second alone may fail on such a type.
     """
     by_all_names = [(each.name, name) for each in resources for name in (each.type, *each.also_as)]
     by_type = [(each.name, each.type) for each in resources]
+    shared = dict(submitted_variables)
     return [
-        (variable, ",".join(pair[place] for pair in pairs))
+        (variable, ",".join(filter(None, [shared.get(variable), *(pair[place] for pair in pairs)])))
         for place, variables in enumerate((RESOURCE_LISTS, TYPE_LISTS))
         for variable, pairs in zip(variables, (by_all_names, by_type), strict=True)
     ]

@@ -18,6 +18,10 @@ from spank_qrmi.state.token_cache import TokenCache
 
 log = logging.getLogger(__name__)
 
+STEP_NAMES = {0xFFFFFFFB: "batch", 0xFFFFFFFA: "interactive"}
+"""The steps that acquire for their whole job: SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP of
+slurm/slurm.h."""
+
 
 def read_arguments(request: Request, answer: AnswerWriter) -> PluginArguments:
     """Return the arguments of plugstack.conf, logged; raise ArgumentError if one cannot be used."""
@@ -63,6 +67,11 @@ def acquisition_text(name: str, job_id: int, uid: int, *, is_at_users_endpoint: 
     """Return how a line of the log names an acquisition and whose it is."""
     whose = "the user's" if is_at_users_endpoint else "the site's"
     return f"name({name}) for job {job_id} of user {uid} at {whose} endpoint"
+
+
+def run_text(request: Request) -> str:
+    """Return what begins, or does not, with what a request acquires."""
+    return "job" if request.step_id in STEP_NAMES else "step"
 
 
 def names_by_reason(failures: Iterable[tuple[str, QrmiError]]) -> dict[str, list[str]]:

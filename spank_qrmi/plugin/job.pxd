@@ -26,7 +26,6 @@ cdef enum JobState:
 
 cdef struct JobRecord:
     bint is_known
-    bint is_batch
     bint is_over
     uint32_t het_job_id
 
@@ -76,13 +75,12 @@ cdef inline JobRecord load_job(uint32_t job_id) noexcept nogil:
     cdef JobRecord record
     cdef job_info_msg_t *reply = ask_for_job(job_id)
     cdef uint32_t state
-    record.is_known = record.is_batch = record.is_over = False
+    record.is_known = record.is_over = False
     record.het_job_id = 0
     if reply == NULL:
         return record
     state = reply.job_array[0].job_state & JOB_STATE_BASE
     record.is_known = True
-    record.is_batch = reply.job_array[0].batch_flag != 0
     record.is_over = state != JOB_RUNNING and state != JOB_SUSPENDED
     record.het_job_id = reply.job_array[0].het_job_id
     slurm_free_job_info_msg(reply)

@@ -72,13 +72,22 @@ cdef inline bint starts_with_listed(const char *text, size_t length, const char 
     return False
 
 
-cdef inline const char *first_unlisted(const char *names, const char *listed,
-                                       size_t *length) noexcept nogil:
-    """Return the first of the names that the other list does not have, NULL if it has all."""
-    cdef const char *name = next_name(names, length)
-    while name != NULL and is_listed(listed, name, length[0]):
-        name = next_name(name + length[0], length)
-    return name
+cdef inline bint keep_name(ByteBuffer *kept, const char *name, size_t length) noexcept nogil:
+    return ((kept.length == 0 or append_bytes(kept, b",", 1, MAX_MESSAGE_BYTES))
+            and append_bytes(kept, name, length, MAX_MESSAGE_BYTES))
+
+
+cdef inline bint keep_unlisted(ByteBuffer *kept, const char *names,
+                               const char *listed) noexcept nogil:
+    """Make a list of those names that the other list does not have, empty if it has all."""
+    cdef size_t length = 0
+    cdef const char *name = next_name(names, &length)
+    cdef bint is_kept = True
+    while name != NULL:
+        if not is_listed(listed, name, length):
+            is_kept = is_kept and keep_name(kept, name, length)
+        name = next_name(name + length, &length)
+    return is_kept and append_bytes(kept, b"", 1, MAX_MESSAGE_BYTES)
 
 
 cdef inline bint keep_chosen(ByteBuffer *kept, const char *values, const char *names,
@@ -91,9 +100,7 @@ cdef inline bint keep_chosen(ByteBuffer *kept, const char *values, const char *n
     cdef bint is_kept = True
     while name != NULL and value != NULL:
         if is_listed(chosen, name, name_length):
-            is_kept = (is_kept
-                       and (kept.length == 0 or append_bytes(kept, b",", 1, MAX_MESSAGE_BYTES))
-                       and append_bytes(kept, value, value_length, MAX_MESSAGE_BYTES))
+            is_kept = is_kept and keep_name(kept, value, value_length)
         name = next_name(name + name_length, &name_length)
         value = next_name(value + value_length, &value_length)
     return is_kept and append_bytes(kept, b"", 1, MAX_MESSAGE_BYTES)

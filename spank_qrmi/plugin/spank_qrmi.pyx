@@ -30,12 +30,12 @@ from spank_qrmi.plugin.journal cimport holds_entry_of
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, log_line, log_unset, report
 from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_number, add_text, is_word
 from spank_qrmi.plugin.name_list cimport (
-    first_unlisted, keep_chosen, problem_of_names, starts_with_listed)
+    keep_chosen, keep_unlisted, name_count, problem_of_names, starts_with_listed)
 from spank_qrmi.plugin.option cimport find_option, keep_option
 from spank_qrmi.plugin.plugstack_lines cimport (
     PlugstackLines, is_last_call, note_line, warn_of_second_line)
 from spank_qrmi.plugin.question cimport add_job_record, ask, begin_conversation, write_request
-from spank_qrmi.plugin.submission cimport may_submit
+from spank_qrmi.plugin.submission cimport may_submit, needs_all
 from spank_qrmi.plugin.worker_process cimport Conversation
 from unix cimport _exit, malloc_trim, program_invocation_short_name
 
@@ -50,17 +50,16 @@ cdef extern from *:
         "--qpu: the QPU worker on this node %s; tell the administrator: slurmd's log says more"
     #define RELEASE_FAILURE "the QPU worker %s; its release may not have happened"
     #define OWN_JOB_ID "SLURM_QRMI_JOB_ID"
-    #define NOT_HELD "this job holds %.300s, not %.*s: steps share what their job got at its start"
-    #define OF_BATCH_JOB "a batch job acquires its QPUs at its start, for what its script starts: " \
-        "give --qpu to sbatch"
+    #define NO_MEMORY "there is no memory to look for what the job holds"
+    #define UNKNOWN_JOB "slurmctld does not tell what kind of job this is; try again"
     #define WHAT_IS_TOO_LONG "the job's QRMI variables are"
     """
     const char *DEFAULT_STATE_DIRECTORY
-    const char *NOT_HELD
-    const char *OF_BATCH_JOB
+    const char *NO_MEMORY
     const char *OWN_JOB_ID
     const char *QPU_OPTION_FALLBACK
     const char *RELEASE_FAILURE
+    const char *UNKNOWN_JOB
     const char *WHAT_IS_TOO_LONG
     const char *WORKER_FAILURE
 
@@ -73,7 +72,7 @@ cdef enum Part:
     PART_NONE
     PART_ACQUIRES
     PART_SHARES
-    PART_GOES_WITHOUT
+    PART_UNKNOWN
 
 cdef ByteBuffer qpu_option
 cdef ByteBuffer messages
@@ -113,8 +112,7 @@ cdef bint is_inside(spank_t spank, uint32_t job_id) noexcept nogil:
             or is_number(job_variable(spank, b"QRMI_JOB_ID"), job_id))
 
 
-cdef Part part_of_step(spank_t spank, const char **refusal) noexcept nogil:
-    """`refusal` is set for a step that asks for QPUs and can have none."""
+cdef Part part_of_step(spank_t spank) noexcept nogil:
     cdef JobRecord record
     if step.step_id == SLURM_BATCH_SCRIPT or step.step_id == SLURM_INTERACTIVE_STEP:
         return PART_ACQUIRES
@@ -124,13 +122,9 @@ cdef Part part_of_step(spank_t spank, const char **refusal) noexcept nogil:
         return PART_SHARES
     record = load_job(step.job_id)
     if not record.is_known:
-        refusal[0] = b"slurmctld does not tell what kind of job this is; try again"
-        return PART_GOES_WITHOUT
+        return PART_UNKNOWN
     if record.het_job_id != 0 and is_inside(spank, record.het_job_id):
         return PART_SHARES
-    if record.is_batch:
-        refusal[0] = OF_BATCH_JOB
-        return PART_GOES_WITHOUT
     return PART_ACQUIRES
 
 
@@ -139,20 +133,29 @@ cdef bint continues_on_failure(int argc, char **argv) noexcept nogil:
     return choice != NULL and strcmp(choice, b"continue") == 0
 
 
-cdef bint concerns(const char *entry, const char *names) noexcept nogil:
+cdef bint is_list(const char *name, size_t length) noexcept nogil:
+    return (is_word(name, length, b"QRMI_JOB_QPU_RESOURCES")
+            or is_word(name, length, b"QRMI_JOB_QPU_TYPES")
+            or is_word(name, length, b"SLURM_JOB_QPU_RESOURCES")
+            or is_word(name, length, b"SLURM_JOB_QPU_TYPES"))
+
+
+cdef bint concerns(const char *entry, const char *names, bint shares) noexcept nogil:
     """Whether the worker is to know this variable of the job's: what it does not see, it cannot
     be misled by."""
     cdef const char *equals = strchr(entry, c"=")
     return equals != NULL and (
         starts_with_listed(entry, equals - entry, names, b"_QRMI_")
+        or (shares and is_list(entry, equals - entry))
         or is_word(entry, equals - entry, b"QRMI_JOB_ID")
         or is_word(entry, equals - entry, b"SLURM_EXPORT_ENV"))
 
 
-cdef bint add_job_variables(ByteBuffer *request, spank_t spank, const char *names) noexcept nogil:
+cdef bint add_job_variables(ByteBuffer *request, spank_t spank, const char *names,
+                            bint shares) noexcept nogil:
     cdef char **entry = job_environment(spank)
     while entry != NULL and entry[0] != NULL:
-        if concerns(entry[0], names) and not add_text(request, c"e", entry[0]):
+        if concerns(entry[0], names, shares) and not add_text(request, c"e", entry[0]):
             return False
         entry += 1
     return True
@@ -179,9 +182,11 @@ cdef bint add_node(ByteBuffer *request) noexcept nogil:
     return step.step_id > SLURM_MAX_NORMAL_STEP_ID or add_number(request, c"n", step.node_index)
 
 
-cdef bint add_acquisition(ByteBuffer *request, spank_t spank, const char *names) noexcept nogil:
+cdef bint add_acquisition(ByteBuffer *request, spank_t spank, const char *names,
+                          bint shares) noexcept nogil:
     return (add_job_record(request, &step) and add_groups(request, spank) and add_node(request)
-            and add_text(request, c"q", names) and add_job_variables(request, spank, names))
+            and add_text(request, c"q", names)
+            and add_job_variables(request, spank, names, shares))
 
 
 cdef void refuse(const char *reason, int argc, char **argv) noexcept nogil:
@@ -220,18 +225,18 @@ cdef void set_lists(spank_t spank, const char *resources, const char *types) noe
     spank_setenv(spank, b"SLURM_JOB_QPU_TYPES", types, 1)
 
 
-cdef void set_basics(spank_t spank) noexcept nogil:
+cdef void set_basics(spank_t spank, bint shares) noexcept nogil:
     """Set what each step has that asked, whatever it got; an answer's lists take their place."""
     cdef char job_id[16]
     snprintf(job_id, sizeof(job_id), b"%u", step.job_id)
     spank_setenv(spank, OWN_JOB_ID, job_id, 1)
-    set_lists(spank, b"", b"")
+    if not shares:
+        set_lists(spank, b"", b"")
 
 
 cdef void go_without(spank_t spank, const char *refusal, int argc, char **argv) noexcept nogil:
-    set_basics(spank)
-    if refusal != NULL:
-        refuse(refusal, argc, argv)
+    set_basics(spank, False)
+    refuse(refusal, argc, argv)
 
 
 cdef void narrow(spank_t spank, const char *names_variable, const char *types_variable,
@@ -251,30 +256,12 @@ cdef void narrow(spank_t spank, const char *names_variable, const char *types_va
     free_bytes(&kept_types)
 
 
-cdef void share(spank_t spank, const char *names, int argc, char **argv) noexcept nogil:
-    """Narrow the lists to what `srun --qpu` inside the job names; refuse what the job lacks."""
-    cdef char refusal[768]
-    cdef const char *inherited = job_variable(spank, QPU_OPTION_FALLBACK)
-    cdef const char *held = job_variable(spank, b"SLURM_JOB_QPU_RESOURCES")
-    cdef const char *types = job_variable(spank, b"SLURM_JOB_QPU_TYPES")
-    cdef const char *missing
-    cdef size_t length = 0
-    if held == NULL or types == NULL or (inherited != NULL and strcmp(inherited, names) == 0):
-        return
-    missing = first_unlisted(names, held, &length)
-    if missing != NULL:
-        if held[0] == 0:
-            held = b"no QPU"
-        snprintf(refusal, sizeof(refusal), NOT_HELD, held, <int>min(length, <size_t>300), missing)
-        refuse(refusal, argc, argv)
-        return
-    # They differ where a QPU stands there once for each name of its type.
-    narrow(spank, b"QRMI_JOB_QPU_RESOURCES", b"QRMI_JOB_QPU_TYPES", names)
-    narrow(spank, b"SLURM_JOB_QPU_RESOURCES", b"SLURM_JOB_QPU_TYPES", names)
+cdef void acquire(spank_t spank, const char *names, bint shares, int argc,
+                  char **argv) noexcept nogil:
+    """Have the worker acquire and describe the QPUs; keep what the later hooks need.
 
-
-cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexcept nogil:
-    """Have the worker acquire and describe the QPUs; keep what the later hooks need."""
+    A step that `shares` has the QPUs of its lists beside them.
+    """
     global has_reported_worker, messages, must_fail, must_release
     cdef Conversation talk
     cdef Answer answer
@@ -286,10 +273,10 @@ cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexc
     talk.job_state = job_state
     is_answered = ask(&talk, &request,
                       write_request(&request, &step, b"acquire", seconds, argc, argv)
-                      and add_acquisition(&request, spank, names), WHAT_IS_TOO_LONG, &answer)
+                      and add_acquisition(&request, spank, names, shares), WHAT_IS_TOO_LONG, &answer)
     is_answered = is_answered and are_ours(
         &answer.variables, is_own_variable, argc, argv, talk.failure, sizeof(talk.failure))
-    set_basics(spank)
+    set_basics(spank, shares)
     if is_answered:
         set_job_variables(spank, &answer.variables)
         messages = answer.messages
@@ -304,6 +291,26 @@ cdef void acquire(spank_t spank, const char *names, int argc, char **argv) noexc
     if continues_on_failure(argc, argv) and not talk.is_undoing:
         must_fail = False
     free_bytes(&answer.variables)
+
+
+cdef void share(spank_t spank, const char *names, int argc, char **argv) noexcept nogil:
+    """Narrow the lists to what `srun --qpu` inside the job names; acquire what the job lacks."""
+    cdef const char *inherited = job_variable(spank, QPU_OPTION_FALLBACK)
+    cdef const char *held = job_variable(spank, b"SLURM_JOB_QPU_RESOURCES")
+    cdef ByteBuffer lacking
+    if (held == NULL or job_variable(spank, b"SLURM_JOB_QPU_TYPES") == NULL
+            or (inherited != NULL and strcmp(inherited, names) == 0)):
+        return
+    memset(&lacking, 0, sizeof(lacking))
+    if keep_unlisted(&lacking, names, held):
+        # They differ where a QPU stands there once for each name of its type.
+        narrow(spank, b"QRMI_JOB_QPU_RESOURCES", b"QRMI_JOB_QPU_TYPES", names)
+        narrow(spank, b"SLURM_JOB_QPU_RESOURCES", b"SLURM_JOB_QPU_TYPES", names)
+        if lacking.bytes[0] != 0:
+            acquire(spank, lacking.bytes, True, argc, argv)
+    else:
+        refuse(NO_MEMORY, argc, argv)
+    free_bytes(&lacking)
 
 
 cdef void log_release_failure(const char *failure) noexcept nogil:
@@ -377,42 +384,78 @@ cdef void begin_step(spank_t spank, int argc, char **argv) noexcept nogil:
     """Give a step that asks for QPUs what is its part of them; fail one whose option is bad."""
     global must_fail
     cdef const char *names
-    cdef const char *refusal = NULL
     cdef Part part
     names = find_option(spank, &qpu_option, b"qpu", QPU_OPTION_FALLBACK, problem_of_names,
                         &messages)
     must_fail = messages.length > 0
     if names != NULL and not must_fail and read_step(spank, &step):
         slurm_debug(b"%s, %x", PLUGIN_LOG_NAME, step.step_id)
-        part = part_of_step(spank, &refusal)
+        part = part_of_step(spank)
         if part == PART_ACQUIRES:
-            acquire(spank, names, argc, argv)
+            acquire(spank, names, False, argc, argv)
         elif part == PART_SHARES:
             share(spank, names, argc, argv)
-        elif part == PART_GOES_WITHOUT:
-            go_without(spank, refusal, argc, argv)
+        elif part == PART_UNKNOWN:
+            go_without(spank, UNKNOWN_JOB, argc, argv)
         give_back_memory()
 
 
-cdef bint is_step_of_job() noexcept nogil:
-    """Whether this is the srun of a step whose QPUs are its job's: whoever submitted that was told.
+cdef bint is_inside_job() noexcept nogil:
+    """Whether the command was started from what has its job's QPUs."""
+    cdef const char *job_id = getenv(b"SLURM_JOB_ID")
+    cdef const char *own_job_id = getenv(OWN_JOB_ID)
+    if own_job_id == NULL:
+        own_job_id = getenv(b"QRMI_JOB_ID")
+    return job_id != NULL and own_job_id != NULL and strcmp(own_job_id, job_id) == 0
 
-    Other commands make a job of their own, inside a job too.
-    """
-    cdef const char *inherited = getenv(QPU_OPTION_FALLBACK)
-    return (strcmp(program_invocation_short_name, b"srun") == 0 and getenv(b"SLURM_JOB_ID") != NULL
-            and (getenv(OWN_JOB_ID) != NULL or getenv(b"QRMI_JOB_ID") != NULL
-                 or (inherited != NULL and strcmp(inherited, qpu_option.bytes) == 0)))
+
+cdef bint keep_untold(ByteBuffer *untold, const char *names) noexcept nogil:
+    """Keep those QPUs of a step that are not its job's: of these, whoever submitted that was told."""
+    cdef const char *told = getenv(QPU_OPTION_FALLBACK)
+    cdef const char *held = b""
+    cdef ByteBuffer unasked
+    cdef bint is_kept
+    memset(&unasked, 0, sizeof(unasked))
+    if is_inside_job():
+        held = getenv(b"SLURM_JOB_QPU_RESOURCES")
+    if held == NULL:
+        # Then the step takes what it finds.
+        held = names
+    if told == NULL:
+        told = b""
+    is_kept = keep_unlisted(&unasked, names, told) and keep_unlisted(untold, unasked.bytes, held)
+    free_bytes(&unasked)
+    return is_kept
+
+
+cdef bint may_start_step(const char *names, bint runs_without, int argc,
+                         char **argv) noexcept nogil:
+    cdef ByteBuffer untold
+    cdef bint may_start = True
+    memset(&untold, 0, sizeof(untold))
+    if keep_untold(&untold, names) and untold.bytes[0] != 0:
+        # One that has QPUs of its job goes on with these.
+        if name_count(untold.bytes) < name_count(names) and not needs_all(argc, argv):
+            runs_without = True
+        may_start = may_submit(untold.bytes, runs_without, argc, argv)
+    free_bytes(&untold)
+    return may_start
 
 
 cdef void look_before_submission(int argc, char **argv) noexcept nogil:
     """Tell what becomes of the QPUs that are asked for; end the command if that is certainly nothing.
 
-    Slurm ignores the result of a hook whose line says `optional`.
+    Slurm ignores the result of a hook whose line says `optional`. Other commands than srun make a job
+    of their own, inside a job too.
     """
+    cdef bint runs_without = continues_on_failure(argc, argv)
+    cdef bint may_go_on
     warn_without_shell(b"qpu")
-    if not is_step_of_job() and not may_submit(
-            qpu_option.bytes, continues_on_failure(argc, argv), argc, argv):
+    if strcmp(program_invocation_short_name, b"srun") == 0 and getenv(b"SLURM_JOB_ID") != NULL:
+        may_go_on = may_start_step(qpu_option.bytes, runs_without, argc, argv)
+    else:
+        may_go_on = may_submit(qpu_option.bytes, runs_without, argc, argv)
+    if not may_go_on:
         _exit(1)
 
 

@@ -124,6 +124,21 @@ def test_steps_of_an_allocation_are_told_only_of_other_qpus(catalog: Site):
     assert [MEANT in told[0], NOTHING in told[1], len(told)] == [True, True, 2]
 
 
+def test_step_is_told_only_of_what_its_job_does_not_hold(catalog: Site):
+    output = catalog.product.folder / "output"
+    script = (
+        "srun --qpu=ibm_torinp,ibm_torino true; srun --qpu=ibm_torinp true; "
+        f"srun --qpu=FRESNEL bash -c '{PRINT_RESOURCES}'"
+    )
+    options = ("--wait", "--qpu=ibm_torino", f"--output={output}")
+    catalog.run("sbatch", *options, f"--wrap={script}")
+
+    printed = output.read_text()
+    assert printed.count(MEANT) == 2
+    assert [printed.count(text) for text in (NOTHING, AWAY)] == [1, 1]
+    assert printed.endswith("FRESNEL")
+
+
 @pytest.mark.parametrize("second", ["", "--qpu=FRESNEL"])
 def test_heterogeneous_job_is_told_once(catalog: Site, second: str):
     script = catalog.folder / "het.sh"

@@ -16,10 +16,19 @@ from loopback.waiting import wait_until
 from spank_qrmi.catalog.entries import Catalog, CatalogEntry
 from spank_qrmi.catalog.files import publish
 from spank_qrmi.status import QpuState, QpuStatus
-from tests.slurm.product import Product, product_on, qpu_variables, readable_lines
+from tests.slurm.product import (
+    SESSIONS,
+    Product,
+    product_on,
+    qpu_variables,
+    readable_lines,
+    resource_variables,
+)
 
 PRINT_RESOURCES = 'printf %s "$SLURM_JOB_QPU_RESOURCES"'
 PRINT_LINE = """/bin/bash -c 'echo "$SLURM_JOB_QPU_RESOURCES;$SLURM_JOB_QPU_TYPES"'"""
+SHERBROOKE = "ibm_sherbrooke"
+TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"
 OF_SHERBROOKE = "ibm_sherbrooke;qiskit-runtime-service"
 UNTIL_FINISHED = "until [ -e finished ]; do sleep 0.1; done"
 
@@ -179,39 +188,113 @@ def test_step_that_names_a_qpu_whose_type_has_two_names(product: Product):
     assert product.sessions_served() == ["ibm_sherbrooke"]
 
 
-def test_step_that_names_a_qpu_its_job_does_not_hold(product: Product):
-    script = "srun --qpu=ibm_brisbane echo started; echo $?"
+def test_step_acquires_what_its_job_does_not_hold(product: Product):
+    show = """bash -c 'echo "$SLURM_JOB_QPU_RESOURCES"; env -0 >$0'"""
+    both, own = (product.folder / name for name in ("env-both", "env-own"))
+    script = (
+        f"srun --qpu=ibm_brisbane,ibm_sherbrooke {show} {both}\n"
+        f"srun --overlap --qpu=ibm_brisbane {show} {own}\n{PRINT_RESOURCES}"
+    )
     result = product.run_job(script, "--qpu=ibm_sherbrooke")
 
-    reason = "--qpu: this job holds ibm_sherbrooke, not ibm_brisbane"
-    assert result.stdout == "1\n"
-    assert any(line.startswith(reason) for line in readable_lines(result.stderr))
-    assert product.sessions_served() == ["ibm_sherbrooke"]
+    assert (result.state, result.stderr) == ("COMPLETED", "")
+    assert result.stdout.split() == [
+        "ibm_sherbrooke,ibm_brisbane",
+        "ibm_brisbane",
+        "ibm_sherbrooke",
+    ]
+    assert product.sessions_served() == ["ibm_sherbrooke", "ibm_brisbane", "ibm_brisbane"]
+    held, *of_steps = (each["id"] for each in product.site.sessions())
+    tokens = [
+        {name: resource_variables(path.read_text(), name)[TOKEN] for name in names}
+        for path, names in ((both, ("ibm_sherbrooke", "ibm_brisbane")), (own, ("ibm_brisbane",)))
+    ]
+    assert tokens == [
+        {"ibm_sherbrooke": held, "ibm_brisbane": of_steps[0]},
+        {"ibm_brisbane": of_steps[1]},
+    ]
 
 
-def test_step_of_a_batch_job_without_qpus_is_told_where_to_ask(product: Product):
-    result = product.run_job("srun --qpu=FRESNEL echo started")
+def test_step_releases_its_own_while_its_job_goes_on(product: Product):
+    script = f"srun --qpu=ibm_brisbane true; touch step-is-over; {UNTIL_FINISHED}"
+    job = product.submit(script, "--qpu=ibm_sherbrooke")
+    wait_until((job.folder / "step-is-over").exists, 20, "end of the step")
+    wait_until(lambda: len(product.site.sessions()) == 2, 20, "both sessions")
+    wait_until(lambda: len(product.site.open_sessions()) == 1, 20, "end of the step's session")
+    held = [each["id"] for each in product.site.sessions() if each["backend_name"] == SHERBROOKE]
+    assert product.site.open_sessions() == held
+    (job.folder / "finished").touch()
 
-    reason = (
-        "--qpu: a batch job acquires its QPUs at its start, for what its script starts: "
-        "give --qpu to sbatch"
-    )
-    assert (result.state, result.stdout) == ("FAILED", "")
-    assert reason in readable_lines(result.stderr)
-    assert product.site.asked() == []
+    assert job.wait().state == "COMPLETED"
+    assert product.sessions_served() == [SHERBROOKE, "ibm_brisbane"]
 
 
-def test_step_from_outside_of_its_job_is_told_where_qpus_are(product: Product):
+def test_step_goes_on_with_what_its_job_holds(product: Product):
+    script = f"srun --qpu=ibm_paused,ibm_sherbrooke {PRINT_LINE}"
+    result = product.run_job(script, "--qpu=ibm_sherbrooke")
+
+    assert (result.state, result.stdout.strip()) == ("COMPLETED", OF_SHERBROOKE)
+    [line] = readable_lines(result.stderr)
+    assert line.startswith("QPU ibm_paused: not accessible: ")
+    assert line.endswith("; the step goes on without it")
+
+
+def test_step_that_can_have_no_qpu_fails_and_its_job_goes_on(product: Product):
+    script = "srun --qpu=ibm_paused echo started; echo $?"
+    result = product.run_job(script, "--qpu=ibm_sherbrooke")
+
+    assert (result.state, result.stdout) == ("COMPLETED", "1\n")
+    told = "--qpu=ibm_paused: no QPU could be acquired; the step does not start"
+    assert told in readable_lines(result.stderr)
+
+
+@pytest.mark.parametrize("export", ["ALL", "NONE"])
+def test_steps_of_a_batch_job_without_qpus_acquire_for_themselves(product: Product, export: str):
+    step = f"srun --export={export} --qpu=ibm_sherbrooke {PRINT_LINE}"
+    inside = "srun --qpu=ibm_sherbrooke bash -c 'srun --overlap printenv SLURM_JOB_QPU_RESOURCES'"
+    result = product.run_job(f"{step}\nsrun {PRINT_LINE}\n{inside}")
+
+    assert (result.state, result.stderr) == ("COMPLETED", "")
+    assert result.stdout.split() == [OF_SHERBROOKE, ";", SHERBROOKE]
+    assert product.sessions_served() == [SHERBROOKE] * 2
+
+
+def test_step_from_outside_of_its_job_acquires_for_itself(product: Product):
     job = product.submit("echo here; sleep 60", "--qpu=ibm_sherbrooke")
     wait_until(lambda: job.stdout, 20, "start of the script")
     options = (f"--jobid={job.id}", "--overlap", "--qpu=ibm_sherbrooke")
-    done = product.srun(*options, "echo", "started", check=False)
+    done = product.srun(*options, *shlex.split(PRINT_LINE))
 
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "a batch job acquires its QPUs at its start, for what its script starts" in done.stderr
+    assert done.stdout.strip() == OF_SHERBROOKE
+    wait_until(lambda: len(product.site.open_sessions()) == 1, 20, "end of the step's session")
     job.cancel()
     assert job.wait().state == "CANCELLED"
-    assert product.sessions_served() == ["ibm_sherbrooke"]
+    assert product.sessions_served() == [SHERBROOKE] * 2
+
+
+def test_cancelled_step_releases_its_own(product: Product):
+    step = "srun --qpu=ibm_brisbane bash -c 'touch here; exec sleep 600'"
+    script = f"{step}; touch step-is-over; {UNTIL_FINISHED}"
+    job = product.submit(script, "--qpu=ibm_sherbrooke")
+    wait_until((job.folder / "here").exists, 20, "start of the step")
+    assert len(product.site.open_sessions()) == 2
+    product.cluster.run("scancel", f"{job.id}.0")
+    wait_until((job.folder / "step-is-over").exists, 20, "end of the step")
+    wait_until(lambda: len(product.site.open_sessions()) == 1, 20, "end of the step's session")
+    (job.folder / "finished").touch()
+
+    assert job.wait().state == "COMPLETED"
+    assert product.sessions_served() == [SHERBROOKE, "ibm_brisbane"]
+
+
+def test_step_of_a_cancelled_job_gives_back_what_it_acquires(product: Product):
+    job = product.submit("srun --qpu=ibm_sherbrooke sleep 600")
+    product.site.order_fault("delay", f"{SESSIONS}$", delay_seconds=2, when="after", times=1)
+    product.wait_for_request(SESSIONS)
+    job.cancel()
+
+    assert job.wait().state == "CANCELLED"
+    product.wait_until_released()
 
 
 def test_each_srun_from_a_shell_of_salloc_acquires(product: Product):

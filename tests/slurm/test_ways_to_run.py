@@ -76,17 +76,17 @@ def test_job_submitted_by_a_job_acquires_for_itself(product: Product, option: st
     assert product.sessions_served() == [NAME] * 2
 
 
-def test_job_submitted_by_a_job_that_unsets_the_option(product: Product):
+def test_steps_of_a_job_submitted_by_a_job_that_unsets_the_option_acquire(product: Product):
     inner = product.folder / "env-inner"
     script = (
         "unset SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu\n"
-        f"sbatch --wait --output={inner} --wrap='srun --qpu=FRESNEL echo started'"
+        f"sbatch --wait --output={inner} --wrap='srun --qpu={NAME} env -0'"
     )
     result = product.run_job(script, f"--qpu={NAME}")
 
-    assert result.state == "FAILED"
-    assert "give --qpu to sbatch" in inner.read_text()
-    assert product.sessions_served() == [NAME]
+    assert result.state == "COMPLETED"
+    assert token_in(inner.read_text()) == product.site.sessions()[1]["id"]
+    assert product.sessions_served() == [NAME] * 2
 
 
 def test_salloc_within_a_job_acquires_for_itself(product: Product):
@@ -104,6 +104,17 @@ def test_heterogeneous_job_shares_what_its_first_component_asks_for(product: Pro
     assert (result.state, result.stderr) == ("COMPLETED", "")
     assert result.stdout.split() == [NAME] * 3
     assert product.sessions_served() == [NAME]
+
+
+def test_step_in_a_later_component_acquires_what_the_first_does_not_hold(product: Product):
+    script = HET_SCRIPT.format(first=f"--qpu={NAME}", second="").replace(
+        "srun --het-group=1", "srun --het-group=1 --qpu=ibm_brisbane,ibm_sherbrooke"
+    )
+    result = product.run_job(script)
+
+    assert (result.state, result.stderr) == ("COMPLETED", "")
+    assert result.stdout.split() == [NAME, NAME, f"{NAME},ibm_brisbane"]
+    assert product.sessions_served() == [NAME, "ibm_brisbane"]
 
 
 @pytest.mark.parametrize("first", ["", f"--qpu={NAME}"])

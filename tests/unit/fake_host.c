@@ -141,7 +141,7 @@ static const struct {
 } numbers[] = {
 	LIST(het_job_id),
 	LIST(remote),	  LIST(job_id),	    LIST(step_id),    LIST(uid),
-	LIST(tasks),	  LIST(is_batch),   LIST(node_index), LIST(restart_count),
+	LIST(tasks),	  LIST(node_index), LIST(restart_count),
 	LIST(time_limit), LIST(start_time), LIST(speed),      LIST(register_error),
 	LIST(unreaped),	  LIST(is_random_out),  LIST(is_epilog),  LIST(is_listed_twice),
 	LIST(error_seconds),

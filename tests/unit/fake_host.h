@@ -38,7 +38,6 @@ struct host {
 	struct list user_name;
 	struct list closed;	 /* descriptors that are closed before the first hook */
 	unsigned int remote, job_id, step_id, uid, gid, restart_count, node_index, tasks;
-	unsigned int is_batch;
 	unsigned int array_job_id, array_task_id, het_job_offset, restart_cnt;
 	unsigned int time_limit, start_time, register_error, speed;
 	unsigned int is_random_out; /* getrandom fails */

@@ -195,7 +195,6 @@ int slurm_load_job(job_info_msg_t **answer, uint32_t job_id, uint16_t flags)
 	(*answer)->record_count = 1;
 	(*answer)->job_array = calloc(1, sizeof(*(*answer)->job_array));
 	(*answer)->job_array[0].job_state = strtoul(state, NULL, 0);
-	(*answer)->job_array[0].batch_flag = host.is_batch;
 	(*answer)->job_array[0].het_job_id = host.het_job_id;
 	(*answer)->job_array[0].time_limit = host.time_limit;
 	(*answer)->job_array[0].start_time = host.start_time;

@@ -32,7 +32,6 @@ JOB: Mapping[str, object] = {
     "job_id": 7,
     "step_id": BATCH_STEP,
     "uid": 1000,
-    "is_batch": 1,
     "time_limit": 60,
     "start_time": 1_700_000_000,
 }

@@ -110,13 +110,15 @@ def test_number_of_names_is_limited(host: PluginHost, count: int, problem: list[
 def test_environment_of_a_job_forges_no_line(host: PluginHost) -> None:
     for name, text in UNPRINTABLE.items():
         with trying(name):
-            held = b"SLURM_JOB_QPU_RESOURCES=a" + text + b"error: forged"
-            environment = [INSIDE[0], held, b"SLURM_JOB_QPU_TYPES=one"]
-            report = host.run(step_id=0, options="b", environment=environment)
-            [line] = report.shown_to_user
-            assert line.startswith("--qpu: this job holds a?")
-            assert "error: forged, not b" in line
-            assert line.isprintable()
+            types = b"SLURM_JOB_QPU_TYPES=one" + text + b"error: forged"
+            environment = [INSIDE[0], b"SLURM_JOB_QPU_RESOURCES=a", types]
+            host.answer_and_keep(answer_of())
+            report = host.run(step_id=0, options="a,b", environment=environment)
+            assert report.variables[b"SLURM_JOB_QPU_TYPES"] == types.partition(b"=")[2]
+            assert report.shown_to_user == []
+            assert [
+                line for line in report.lines if "log" in line[0] and b"forged" in line[1]
+            ] == []
 
 
 def all_characters() -> Iterator[str]:
@@ -264,7 +266,7 @@ def test_longest_name_leaves_the_reason_readable(serving: ServingWorker, tmp_pat
     rejected, conclusion = answer.messages
     assert rejected.startswith("QPU xxx")
     assert rejected.endswith("on this node; defined there: none")
-    assert conclusion.endswith("no QPU could be acquired; the job does not start")
+    assert conclusion.endswith("no QPU could be acquired; the step does not start")
     assert len(rejected + conclusion) < 4000
 
 

@@ -47,6 +47,10 @@ ALL_NAMES = ["QRMI_JOB_QPU_RESOURCES", "SLURM_JOB_QPU_RESOURCES"]
 ALL_TYPES = ["QRMI_JOB_QPU_TYPES", "SLURM_JOB_QPU_TYPES"]
 NOT_RELEASED = "--qpu: what job 7 may hold is not released: "
 ENDED = "the job was ended while its QPUs were acquired"
+SHARED = (
+    *(("QRMI_JOB_QPU_RESOURCES", "y,y,z"), ("QRMI_JOB_QPU_TYPES", "one,two,\udcff")),
+    *(("SLURM_JOB_QPU_RESOURCES", "y,z"), ("SLURM_JOB_QPU_TYPES", "one,\udcff")),
+)
 
 
 def told(result: str, name: str, *, whose: str = "the site's", job_id: int = 7) -> str:
@@ -436,6 +440,17 @@ def test_job_that_was_ended_meanwhile_keeps_nothing(
     assert (answer.held, answer.verdict) == (0, "fail")
     assert answer.variables == [*COMMON, *lists("")]
     assert vendor.events_of("release") == {f"token-{name}" for name in vendor.events_of("acquire")}
+
+
+def test_step_that_was_ended_meanwhile_does_not_go_on_with_what_it_shares(
+    node: Node, vendor: FakeVendor, serving: ServingWorker
+) -> None:
+    def cancel() -> None:
+        serving.deadlines[0].cancel()
+
+    vendor.orders = {"acquire a": cancel}
+    answer = node.acquire("a", step_id=0, variables=SHARED)
+    assert (ENDED in answer.messages, answer.held, answer.verdict) == (True, 0, "fail")
 
 
 def test_broken_configuration_is_named(node: Node) -> None:
@@ -937,7 +952,8 @@ def test_other_nodes_of_a_step_go_on_without_what_the_first_holds(
     vendor.brought = {"b"}
     vendor.orders = {"check b": AcquisitionError("not accessible")}
     answer = node.acquire("a,b", step_id=0, node_index=1)
-    assert answer.messages == [f"QPU b: not accessible{GOES_ON}", f"QPU a: {ON_FIRST_NODE}"]
+    reason = "not accessible; the step goes on without it"
+    assert answer.messages == [f"QPU b: {reason}", f"QPU a: {ON_FIRST_NODE}"]
     assert (answer.variables, answer.verdict) == ([*COMMON, *lists("")], "run")
 
 
@@ -949,10 +965,52 @@ def test_other_nodes_of_a_step_fail_as_the_first_does(node: Node, vendor: FakeVe
         ("a,b", ["--require=all"], "not every QPU could be acquired"),
     ):
         answer = node.acquire(names, *options, step_id=0, node_index=1)
-        ended = f"--qpu={names}: {conclusion}; the job does not start"
+        ended = f"--qpu={names}: {conclusion}; the step does not start"
         reason, last = answer.messages
         assert (reason, answer.verdict) == ("QPU b: not accessible", "fail")
         assert last == f"{ended}{advice('b')}"
+
+
+def test_step_has_what_it_acquires_behind_what_it_shares(node: Node) -> None:
+    answer = node.acquire("a", step_id=0, variables=SHARED)
+    named = {"RESOURCES": "a", "TYPES": TYPE}
+    lists_of_both = {name: f"{value},{named[name.rpartition('_')[2]]}" for name, value in SHARED}
+    assert dict(answer.variables) == dict(COMMON) | lists_of_both | dict(of_resource("a"))
+    assert (answer.messages, answer.held, answer.verdict) == ([], 1, "run")
+
+
+def test_step_goes_on_with_what_it_shares(node: Node, vendor: FakeVendor) -> None:
+    vendor.orders = {"check a": AcquisitionError("not accessible")}
+    answer = node.acquire("a", step_id=0, variables=SHARED)
+    assert answer.messages == ["QPU a: not accessible; the step goes on without it"]
+    assert (dict(answer.variables), answer.verdict) == (dict(COMMON) | dict(SHARED), "run")
+    node.config_path.write_text("{")
+    answer = node.acquire("a", step_id=0, variables=SHARED)
+    [message] = answer.messages
+    assert message.endswith("; the step goes on with the QPUs of its job")
+    assert (dict(answer.variables), answer.verdict) == (dict(COMMON) | dict(SHARED), "run")
+
+
+def test_step_that_needs_all_does_not_go_on_with_what_it_shares(
+    node: Node, vendor: FakeVendor
+) -> None:
+    vendor.orders = {"check a": AcquisitionError("not accessible")}
+    answer = node.acquire("a", "--require=all", step_id=0, variables=SHARED)
+    conclusion = "--qpu=a: not every QPU could be acquired; the step does not start"
+    assert (answer.messages[1], answer.verdict) == (f"{conclusion}{advice('a')}", "fail")
+    node.config_path.write_text("{")
+    answer = node.acquire("a", "--require=all", step_id=0, variables=SHARED)
+    assert (answer.messages[1], answer.verdict) == (f"{conclusion}{advice()}", "fail")
+
+
+def test_step_that_shares_nothing_has_what_it_acquires(node: Node, vendor: FakeVendor) -> None:
+    empty = tuple((name, "") for name, _ in SHARED)
+    answer = node.acquire("a", step_id=0, variables=empty)
+    assert answer.variables == [*COMMON, *lists("a"), *of_resource("a")]
+    vendor.orders = {"check a": AcquisitionError("not accessible")}
+    answer = node.acquire("a", step_id=0, variables=empty)
+    conclusion = "--qpu=a: no QPU could be acquired; the step does not start"
+    assert (answer.messages[1], answer.verdict) == (f"{conclusion}{advice('a')}", "fail")
 
 
 def test_journal_that_cannot_be_used_fails_the_acquisition(node: Node, vendor: FakeVendor) -> None:

@@ -31,9 +31,6 @@ from tests.unit.plugin_host import (
     told_to_user,
 )
 
-BATCH_JOB = (
-    "a batch job acquires its QPUs at its start, for what its script starts: give --qpu to sbatch"
-)
 # What the job of the tests, number 7, gives to its steps.
 INSIDE = [
     b"SLURM_QRMI_JOB_ID=7",
@@ -318,23 +315,20 @@ def test_acquisition_without_answer_is_released_at_exit(host: PluginHost) -> Non
             (BATCH_STEP, {"node_index": 0}, True),
             (INTERACTIVE_STEP, {}, True),
             (EXTERN_STEP, {}, False),
-            (EXTERN_STEP, {"is_batch": 0}, False),
-            (0xFFFFFFFD, {"is_batch": 0}, False),
-            (0, {"is_batch": 0}, True),
-            (5, {"is_batch": 0}, True),
+            (0xFFFFFFFD, {}, False),
+            (0, {}, True),
+            (5, {}, True),
         ],
         [
-            (0, {"is_batch": 1, "environment": b"SLURM_QRMI_JOB_ID=7"}, False),
-            (0, {"is_batch": 0, "environment": b"SLURM_QRMI_JOB_ID=7"}, False),
-            (0, {"is_batch": 0, "environment": b"QRMI_JOB_ID=7"}, False),
-            (0, {"is_batch": 0, "environment": [b"QRMI_JOB_ID=6", b"SLURM_QRMI_JOB_ID=6"]}, True),
-            (0, {"is_batch": 0, "environment": b"SLURM_JOB_QPU_RESOURCES=a"}, True),
+            (0, {"environment": b"SLURM_QRMI_JOB_ID=7"}, False),
+            (0, {"environment": b"QRMI_JOB_ID=7"}, False),
+            (0, {"environment": [b"QRMI_JOB_ID=6", b"SLURM_QRMI_JOB_ID=6"]}, True),
+            (0, {"environment": b"SLURM_JOB_QPU_RESOURCES=a"}, True),
             (BATCH_STEP, {"environment": [b"QRMI_JOB_ID=7", b"SLURM_QRMI_JOB_ID=7"]}, True),
         ],
         [
-            (0, {"is_batch": 1, "het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=6"}, False),
-            (0, {"is_batch": 0, "het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=6"}, False),
-            (0, {"is_batch": 0, "het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=5"}, True),
+            (0, {"het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=6"}, False),
+            (0, {"het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=5"}, True),
         ],
         [
             (BATCH_STEP, {"missing": "job_id"}, False),
@@ -366,7 +360,7 @@ def test_worker_is_told_which_of_the_nodes_of_a_step_asks(
     host: PluginHost, step: int, told: int, expected: int
 ) -> None:
     host.answer_and_keep(answer_of(messages=["not here"]))
-    report = host.run(step_id=step, is_batch=0, node_index=told, tasks=2)
+    report = host.run(step_id=step, node_index=told, tasks=2)
     assert [request.node_index for request in host.requests] == [expected]
     assert (report.task_statuses, report.shown_to_user) == ([0, 0], ["not here"])
 
@@ -397,53 +391,59 @@ def test_step_sees_those_qpus_of_its_job_that_it_names(
 
 
 @pytest.mark.parametrize(
-    ("option", "held", "reason"),
+    ("option", "held", "lacking", "lists"),
     [
-        ("b,e,f", "a,b,c", "this job holds a,b,c, not e"),
-        ("ab", "a,b,c", "this job holds a,b,c, not ab"),
-        ("a,d", "a,b,c", "this job holds a,b,c, not d"),
-        ("a", "", "this job holds no QPU, not a"),
-        ("a", "b\nslurmd: forged\x1b[2J", "this job holds b?slurmd: forged?[2J, not a"),
-        ("x" * 60000, "y" * 60000, f"this job holds {'y' * 300}, not {'x' * 300}"),
+        ("b,e,f", "a,b,c", "e,f", ("b,b", "two,again", "b", "two")),
+        (" e ,,c,a", "a,b,c", "e", ("a,c", "one,three", "a,c", "one,three")),
+        ("ab", "a,b,c", "ab", ("", "", "", "")),
+        ("a", "", "a", ("a", "one", "", "")),
+        ("b", "a\nslurmd: forged\x1b[2J", "b", ("b,b", "two,again", "", "")),
+        ("x" * 60000, "y" * 60000, "x" * 60000, ("", "", "", "")),
     ],
 )
-def test_step_that_names_what_its_job_lacks_says_so(
-    host: PluginHost, option: str, held: str, reason: str
+def test_step_acquires_what_its_job_lacks_beside_what_it_shares(
+    host: PluginHost, option: str, held: str, lacking: str, lists: tuple[str, ...]
 ) -> None:
-    whole = f"--qpu: {reason}: steps share what their job got at its start"
-    for choice, status in (("fail", 1), ("continue", 0)):
-        with fresh(host, choice) as each:
-            report = each.run(
-                step_id=0,
-                options=option,
-                arguments=[CONFIG, f"--on-failure={choice}"],
-                environment=[
-                    INSIDE[0],
-                    f"SLURM_JOB_QPU_RESOURCES={held}",
-                    "SLURM_JOB_QPU_TYPES=one",
-                ],
-            )
-            assert (report.shown_to_user, report.task_statuses) == ([whole], [status])
-            assert report.variables == {}
+    host.answer_and_keep(answer_of(held=1))
+    of_job = [INSIDE[0], f"SLURM_JOB_QPU_RESOURCES={held}".encode(), *INSIDE[2:]]
+    report = host.run(
+        step_id=0, options=option, environment=[*of_job, b"c_QRMI_X=1", b"e_QRMI_X=2"]
+    )
+    names = (
+        *("QRMI_JOB_QPU_RESOURCES", "QRMI_JOB_QPU_TYPES"),
+        *("SLURM_JOB_QPU_RESOURCES", "SLURM_JOB_QPU_TYPES"),
+    )
+    expected = dict(zip(names, lists, strict=True))
+    request, release = host.requests
+    assert (request.qpu_option, release.verb) == (lacking, Verb.RELEASE)
+    of_lacking = {"e_QRMI_X": "2"} if "e" in lacking else {}
+    assert dict(request.variables) == {**expected, **of_lacking}
+    assert report.variables == {
+        b"SLURM_QRMI_JOB_ID": b"7",
+        **{name.encode(): value.encode() for name, value in expected.items()},
+    }
+    assert (report.task_statuses, report.shown_to_user) == ([0], [])
 
 
-@pytest.mark.parametrize(
-    ("orders", "reason"),
-    [
-        ({"is_batch": 1}, BATCH_JOB),
-        ({"states": "silent"}, "slurmctld does not tell what kind of job this is; try again"),
-        ({"states": "unknown"}, "slurmctld does not tell what kind of job this is; try again"),
-    ],
-)
-def test_step_that_can_have_no_qpu_says_so(
-    host: PluginHost, orders: dict[str, Any], reason: str
-) -> None:
+def test_lists_of_another_job_are_no_ones_to_share(host: PluginHost) -> None:
+    """A job that was submitted by one with QPUs has its variables."""
+    host.answer_and_keep(answer_of())
+    report = host.run(step_id=0, options="b", environment=[b"SLURM_QRMI_JOB_ID=6", *INSIDE[1:5]])
+    [request] = host.requests
+    assert (request.qpu_option, request.variables) == ("b", ())
+    assert report.variables == NOTHING_HELD
+
+
+@pytest.mark.parametrize("state", ["silent", "unknown"])
+def test_step_of_an_unknown_job_says_so(host: PluginHost, state: str) -> None:
+    reason = "--qpu: slurmctld does not tell what kind of job this is; try again"
     for choice, status in (("fail", 1), ("continue", 0)):
         with fresh(host, choice) as each:
             each.play('echo >>"$folder/started"; exit 1')
-            report = each.run(step_id=0, arguments=[CONFIG, f"--on-failure={choice}"], **orders)
+            arguments = [CONFIG, f"--on-failure={choice}"]
+            report = each.run(step_id=0, arguments=arguments, states=state)
             assert not (each.folder / "started").exists()
-            assert (report.shown_to_user, report.task_statuses) == ([f"--qpu: {reason}"], [status])
+            assert (report.shown_to_user, report.task_statuses) == ([reason], [status])
 
 
 def test_login_node_only_registers_the_option(host: PluginHost) -> None:

@@ -94,7 +94,7 @@ def goes_on(*warnings: str) -> Said:
 
 @pytest.fixture
 def login(host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoginNode:
-    for name in ("SLURM_JOB_ID", "SLURM_QRMI_JOB_ID", "QRMI_JOB_ID", FALLBACK.decode()):
+    for name in (*HOLDING, "QRMI_JOB_ID", FALLBACK.decode()):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "catalog"
     folder.mkdir()
@@ -289,21 +289,32 @@ def test_text_of_the_catalog_is_shown_as_one_line(login: LoginNode) -> None:
     assert login.submit("qa") == goes_on(f"qa is offline: a?[31m?b?{'x' * 191}")
 
 
+def in_job(**more: str) -> dict[str, str]:
+    return {"SLURM_JOB_ID": "7", **more}
+
+
+HOLDING = in_job(SLURM_QRMI_JOB_ID="7", SLURM_JOB_QPU_RESOURCES="ibm_torino,garnet")
+
+
 @pytest.mark.parametrize(
     ("command", "variables", "is_told"),
     [
         ("srun", {}, True),
-        ("srun", {"SLURM_JOB_ID": "7"}, True),
-        ("srun", {"SLURM_JOB_ID": "7", FALLBACK.decode(): "ibm_torino"}, True),
-        ("srun", {"SLURM_JOB_ID": "7", FALLBACK.decode(): "garnet"}, False),
+        ("srun", in_job(), True),
+        ("srun", in_job(**{FALLBACK.decode(): "ibm_torino"}), True),
+        ("srun", in_job(**{FALLBACK.decode(): "garnet"}), False),
+        ("srun", in_job(**{FALLBACK.decode(): "ibm_torino,garnet"}), False),
         ("srun", {FALLBACK.decode(): "garnet"}, True),
-        ("srun", {"SLURM_JOB_ID": "7", "SLURM_QRMI_JOB_ID": "7"}, False),
-        ("srun", {"SLURM_JOB_ID": "7", "QRMI_JOB_ID": "7"}, False),
-        ("sbatch", {"SLURM_JOB_ID": "7", "QRMI_JOB_ID": "7", FALLBACK.decode(): "garnet"}, True),
-        ("salloc", {"SLURM_JOB_ID": "7", "QRMI_JOB_ID": "7", FALLBACK.decode(): "garnet"}, True),
+        ("srun", HOLDING, False),
+        ("srun", {**HOLDING, "SLURM_JOB_QPU_RESOURCES": "ibm_torino"}, True),
+        ("srun", {**HOLDING, "SLURM_JOB_ID": "8"}, True),
+        ("srun", in_job(SLURM_QRMI_JOB_ID="7"), False),
+        ("srun", in_job(QRMI_JOB_ID="7"), False),
+        ("sbatch", {**HOLDING, FALLBACK.decode(): "garnet"}, True),
+        ("salloc", {**HOLDING, FALLBACK.decode(): "garnet"}, True),
     ],
 )
-def test_step_whose_qpus_are_its_jobs_is_not_told_again(
+def test_step_is_told_only_of_qpus_that_are_not_its_jobs(
     login: LoginNode,
     monkeypatch: pytest.MonkeyPatch,
     command: str,
@@ -314,6 +325,17 @@ def test_step_whose_qpus_are_its_jobs_is_not_told_again(
         monkeypatch.setenv(name, value)
     expected = goes_on("garnet is offline") if is_told else goes_on()
     assert login.submit("garnet", command=command) == expected
+
+
+def test_step_with_a_qpu_of_its_job_goes_on_unless_it_needs_all(
+    login: LoginNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in HOLDING.items():
+        monkeypatch.setenv(name, value)
+    assert login.submit("garnet,qx", command="srun") == goes_on("no QPU is called qx")
+    for names, arguments in (("garnet,qx", ["--require=all"]), ("qx", [])):
+        said = login.submit(names, command="srun", arguments=arguments, is_refused=True)
+        assert said == Said([NO_QPU_QX, NO_QPU], [], is_submitted=False)
 
 
 def test_last_option_counts_and_is_told_once(login: LoginNode) -> None:
