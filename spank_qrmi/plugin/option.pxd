@@ -1,16 +1,33 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# The value of one of a plugin's options: checked, kept, and found where Slurm hides it.
+# One of a plugin's options: registered, its value checked, kept, and found where Slurm hides it.
 
 from libc.stdio cimport snprintf
 from libc.string cimport strlen
 
-from spank cimport slurm_debug, slurm_error, spank_t
+from spank cimport (
+    ESPANK_SUCCESS, slurm_debug, slurm_error, spank_opt_cb_f, spank_option, spank_option_register,
+    spank_strerror, spank_t)
 from spank_qrmi.plugin.byte_buffer cimport ByteBuffer, append_text
 from spank_qrmi.plugin.job cimport job_variable
 from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line
 from spank_qrmi.plugin.printable cimport printable_bytes
 
 ctypedef const char *(*problem_f)(const char *value) noexcept nogil
+
+
+cdef inline void register_option(spank_t spank, const char *name, const char *value_name,
+                                 const char *usage, spank_opt_cb_f callback) noexcept nogil:
+    cdef spank_option option
+    cdef int error
+    option.name = <char *>name
+    option.arginfo = <char *>value_name
+    option.usage = <char *>usage
+    option.has_arg = 1
+    option.val = 0
+    option.cb = callback
+    error = spank_option_register(spank, &option)
+    if error != ESPANK_SUCCESS:
+        slurm_error(b"%s: cannot register --%s: %s", PLUGIN_LOG_NAME, name, spank_strerror(error))
 
 
 cdef inline const char *problem_of_text(const char *text) noexcept nogil:

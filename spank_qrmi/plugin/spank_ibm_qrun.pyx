@@ -14,8 +14,7 @@ from posix.wait cimport P_ALL, WEXITED, WNOHANG, WNOWAIT, waitid
 from slurm cimport SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP, SLURM_MAX_NORMAL_STEP_ID
 from spank cimport (
     ESPANK_SUCCESS, S_JOB_ARGV, S_JOB_LOCAL_TASK_COUNT, S_TASK_EXIT_STATUS, slurm_debug,
-    slurm_error, slurm_info, spank_get_item, spank_opt_cb_f, spank_option, spank_option_register,
-    spank_remote, spank_setenv, spank_strerror, spank_t)
+    slurm_error, slurm_info, spank_get_item, spank_remote, spank_setenv, spank_t)
 from spank_qrmi.plugin.allocation cimport warn_without_shell
 from spank_qrmi.plugin.answered_variables cimport are_ours, starts_with
 from spank_qrmi.plugin.arguments cimport argument_value, timeout_argument
@@ -25,7 +24,8 @@ from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, log_unset, report
 from spank_qrmi.plugin.masking cimport (
     SHOWN_BYTES, show_argument, show_mask, show_text, show_value)
 from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_text
-from spank_qrmi.plugin.option cimport find_option, keep_option, problem_of_text
+from spank_qrmi.plugin.option cimport (
+    find_option, keep_option, problem_of_text, register_option)
 from spank_qrmi.plugin.plugstack_lines cimport (
     PlugstackLines, is_last_call, note_line, warn_of_second_line)
 from spank_qrmi.plugin.quantum_jobs cimport (
@@ -364,21 +364,6 @@ cdef int keep_backend(int value, const char *name, int remote) noexcept nogil:
 cdef int keep_primitive(int value, const char *type, int remote) noexcept nogil:
     return keep_option(&primitive, b"q-primitive", type, remote, problem_of_primitive,
                        &messages)
-
-
-cdef void register_option(spank_t spank, const char *name, const char *value_name,
-                          const char *usage, spank_opt_cb_f callback) noexcept nogil:
-    cdef spank_option option
-    cdef int error
-    option.name = <char *>name
-    option.arginfo = <char *>value_name
-    option.usage = <char *>usage
-    option.has_arg = 1
-    option.val = 0
-    option.cb = callback
-    error = spank_option_register(spank, &option)
-    if error != ESPANK_SUCCESS:
-        slurm_error(b"%s: cannot register --%s: %s", PLUGIN_LOG_NAME, name, spank_strerror(error))
 
 
 cdef public int slurm_spank_init(spank_t spank, int argc, char **argv) noexcept nogil:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # cython: language_level=3, cdivision=True
-"""spank_qrmi.so: the option --qpu, and what a job that uses it needs. It translates, the worker decides.
+"""spank_qrmi.so: --qpu and --qpu-hold, and what a job with QPUs needs. It translates, the worker decides.
 
 Nothing here may touch Python: the linker drops Cython's module code, so the library has no
 reference to libpython, and nothing set up at import time exists. Globals start as zero bytes.
@@ -17,8 +17,7 @@ from posix.unistd cimport getpid, getuid
 from slurm cimport SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP, SLURM_MAX_NORMAL_STEP_ID
 from spank cimport (
     ESPANK_SUCCESS, S_JOB_GID, S_JOB_ID, S_JOB_SUPPLEMENTARY_GIDS, S_JOB_UID, slurm_debug, slurm_error,
-    spank_get_item, spank_option, spank_option_register, spank_remote, spank_setenv, spank_strerror,
-    spank_t)
+    slurm_info, spank_get_item, spank_remote, spank_setenv, spank_t)
 from spank_qrmi.plugin.allocation cimport warn_without_shell
 from spank_qrmi.plugin.answered_variables cimport are_ours, starts_with
 from spank_qrmi.plugin.arguments cimport argument_value, timeout_argument
@@ -31,7 +30,7 @@ from spank_qrmi.plugin.log cimport PLUGIN_LOG_NAME, keep_line, log_line, log_uns
 from spank_qrmi.plugin.message cimport VERDICT_FAIL, Answer, add_number, add_text, is_word
 from spank_qrmi.plugin.name_list cimport (
     keep_chosen, keep_unlisted, name_count, problem_of_names, starts_with_listed)
-from spank_qrmi.plugin.option cimport find_option, keep_option
+from spank_qrmi.plugin.option cimport find_option, keep_option, register_option
 from spank_qrmi.plugin.plugstack_lines cimport (
     PlugstackLines, is_last_call, note_line, warn_of_second_line)
 from spank_qrmi.plugin.question cimport add_job_record, ask, begin_conversation, write_request
@@ -45,16 +44,23 @@ cdef extern from *:
     SPANK_PLUGIN(spank_qrmi, 1)
     #define PLUGIN_LOG_NAME "spank_qrmi_c"
     #define DEFAULT_STATE_DIRECTORY "/var/lib/spank_qrmi"
+    #define HOLD_OPTION_FALLBACK "SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu_hold"
     #define QPU_OPTION_FALLBACK "SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu"
     #define WORKER_FAILURE \
         "--qpu: the QPU worker on this node %s; tell the administrator: slurmd's log says more"
     #define RELEASE_FAILURE "the QPU worker %s; its release may not have happened"
     #define OWN_JOB_ID "SLURM_QRMI_JOB_ID"
+    #define HOLDS_NOTHING "%s: warning: --qpu-hold has no effect without --qpu"
+    #define FOR_ALL_COMPONENTS \
+        "%s: --%s is for all components of a heterogeneous job: give it to the first"
     #define NO_MEMORY "there is no memory to look for what the job holds"
     #define UNKNOWN_JOB "slurmctld does not tell what kind of job this is; try again"
     #define WHAT_IS_TOO_LONG "the job's QRMI variables are"
     """
     const char *DEFAULT_STATE_DIRECTORY
+    const char *FOR_ALL_COMPONENTS
+    const char *HOLD_OPTION_FALLBACK
+    const char *HOLDS_NOTHING
     const char *NO_MEMORY
     const char *OWN_JOB_ID
     const char *QPU_OPTION_FALLBACK
@@ -70,11 +76,13 @@ cdef enum:
 # What a step has to do with its job's QPUs: see `Who acquires` in docs/architecture.md.
 cdef enum Part:
     PART_NONE
+    PART_LEAVES_TO_STEPS
     PART_ACQUIRES
     PART_SHARES
     PART_UNKNOWN
 
 cdef ByteBuffer qpu_option
+cdef ByteBuffer hold_option
 cdef ByteBuffer messages
 cdef Step step
 cdef PlugstackLines lines
@@ -112,10 +120,14 @@ cdef bint is_inside(spank_t spank, uint32_t job_id) noexcept nogil:
             or is_number(job_variable(spank, b"QRMI_JOB_ID"), job_id))
 
 
+cdef bint is_held_by_steps() noexcept nogil:
+    return hold_option.length > 0 and strcmp(hold_option.bytes, b"step") == 0
+
+
 cdef Part part_of_step(spank_t spank) noexcept nogil:
     cdef JobRecord record
     if step.step_id == SLURM_BATCH_SCRIPT or step.step_id == SLURM_INTERACTIVE_STEP:
-        return PART_ACQUIRES
+        return PART_LEAVES_TO_STEPS if is_held_by_steps() else PART_ACQUIRES
     if step.step_id > SLURM_MAX_NORMAL_STEP_ID:
         return PART_NONE
     if is_inside(spank, step.job_id):
@@ -370,14 +382,35 @@ cdef void set_rust_log(spank_t spank) noexcept nogil:
         spank_setenv(spank, b"RUST_LOG", rust_log_level(job_variable(spank, b"SRUN_DEBUG")), 1)
 
 
+cdef bint is_dropped(const ByteBuffer *kept, const char *name, const char *value,
+                     int remote) noexcept nogil:
+    """Whether Slurm would drop what a later component of a heterogeneous job asks for.
+
+    It would do so without a word.
+    """
+    if not has_first_component or remote or (
+            kept.length > 0 and strcmp(value, kept.bytes) == 0):
+        return False
+    slurm_error(FOR_ALL_COMPONENTS, PLUGIN_LOG_NAME, name)
+    return True
+
+
 cdef int keep_qpus(int value, const char *names, int remote) noexcept nogil:
-    # Slurm would drop what a later component of a heterogeneous job asks for without a word.
-    if has_first_component and not remote and (
-            qpu_option.length == 0 or strcmp(names, qpu_option.bytes) != 0):
-        slurm_error(b"%s: --qpu is for all components of a heterogeneous job: give it to the first",
-                    PLUGIN_LOG_NAME)
+    if is_dropped(&qpu_option, b"qpu", names, remote):
         return -1
     return keep_option(&qpu_option, b"qpu", names, remote, problem_of_names, &messages)
+
+
+cdef const char *problem_of_hold(const char *choice) noexcept nogil:
+    if strcmp(choice, b"job") == 0 or strcmp(choice, b"step") == 0:
+        return NULL
+    return b"must be job or step"
+
+
+cdef int keep_hold(int value, const char *choice, int remote) noexcept nogil:
+    if is_dropped(&hold_option, b"qpu-hold", choice, remote):
+        return -1
+    return keep_option(&hold_option, b"qpu-hold", choice, remote, problem_of_hold, &messages)
 
 
 cdef void begin_step(spank_t spank, int argc, char **argv) noexcept nogil:
@@ -387,11 +420,17 @@ cdef void begin_step(spank_t spank, int argc, char **argv) noexcept nogil:
     cdef Part part
     names = find_option(spank, &qpu_option, b"qpu", QPU_OPTION_FALLBACK, problem_of_names,
                         &messages)
+    if names != NULL:
+        find_option(spank, &hold_option, b"qpu-hold", HOLD_OPTION_FALLBACK, problem_of_hold,
+                    &messages)
     must_fail = messages.length > 0
     if names != NULL and not must_fail and read_step(spank, &step):
         slurm_debug(b"%s, %x", PLUGIN_LOG_NAME, step.step_id)
         part = part_of_step(spank)
-        if part == PART_ACQUIRES:
+        if part == PART_LEAVES_TO_STEPS:
+            # What another job has handed on is not this one's.
+            set_lists(spank, b"", b"")
+        elif part == PART_ACQUIRES:
             acquire(spank, names, False, argc, argv)
         elif part == PART_SHARES:
             share(spank, names, argc, argv)
@@ -460,21 +499,14 @@ cdef void look_before_submission(int argc, char **argv) noexcept nogil:
 
 
 cdef public int slurm_spank_init(spank_t spank, int argc, char **argv) noexcept nogil:
-    cdef spank_option option
-    cdef int error
     log_enter(spank, b"slurm_spank_init", argc)
     note_line(&lines, argc, argv, has_configuration(argc, argv))
     if spank_remote(spank) == 1:
         warn_of_second_line(&lines)
-    option.name = <char *>b"qpu"
-    option.arginfo = <char *>b"names"
-    option.usage = <char *>b"Comma separated list of QPU resources to use."
-    option.has_arg = 1
-    option.val = 0
-    option.cb = keep_qpus
-    error = spank_option_register(spank, &option)
-    if error != ESPANK_SUCCESS:
-        slurm_error(b"%s: cannot register --qpu: %s", PLUGIN_LOG_NAME, spank_strerror(error))
+    register_option(spank, b"qpu", b"names", b"Comma separated list of QPU resources to use.",
+                    keep_qpus)
+    register_option(spank, b"qpu-hold", b"job|step",
+                    b"Hold QPUs for the job (default) or for each step.", keep_hold)
     return log_leave(b"slurm_spank_init")
 
 
@@ -486,6 +518,9 @@ cdef public int slurm_spank_init_post_opt(spank_t spank, int argc, char **argv) 
             begin_step(spank, argc, argv)
         elif qpu_option.length > 0 and not has_first_component:
             look_before_submission(argc, argv)
+        elif (hold_option.length > 0 and qpu_option.length == 0 and not has_first_component
+                and getenv(HOLD_OPTION_FALLBACK) == NULL):
+            slurm_info(HOLDS_NOTHING, PLUGIN_LOG_NAME)
         has_first_component = True
     return log_leave(b"slurm_spank_init_post_opt")
 
@@ -514,6 +549,7 @@ cdef public int slurm_spank_exit(spank_t spank, int argc, char **argv) noexcept 
             release(b"release", argc, argv)
         free_bytes(&messages)
         free_bytes(&qpu_option)
+        free_bytes(&hold_option)
     return log_leave(b"slurm_spank_exit")
 
 

@@ -139,6 +139,15 @@ def test_step_is_told_only_of_what_its_job_does_not_hold(catalog: Site):
     assert printed.endswith("FRESNEL")
 
 
+def test_steps_that_hold_for_themselves_are_not_told_again(catalog: Site):
+    output = catalog.product.folder / "output"
+    options = ("--wait", "--qpu=FRESNEL", "--qpu-hold=step", f"--output={output}")
+    done = catalog.run("sbatch", *options, f"--wrap=srun bash -c '{PRINT_RESOURCES}'")
+
+    assert [AWAY in line for line in done.stderr.splitlines()] == [True]
+    assert output.read_text() == "FRESNEL"
+
+
 @pytest.mark.parametrize("second", ["", "--qpu=FRESNEL"])
 def test_heterogeneous_job_is_told_once(catalog: Site, second: str):
     script = catalog.folder / "het.sh"

@@ -11,6 +11,22 @@ PRINT_RESOURCES = 'printf %s "$SLURM_JOB_QPU_RESOURCES"'
 INPUT_VARIABLE = "SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu"
 
 
+@pytest.mark.parametrize("command", ["sbatch", "srun", "salloc"])
+def test_hold_that_is_none_is_refused_at_submission(product: Product, command: str):
+    words = ("--wrap=true",) if command == "sbatch" else ("true",)
+    done = product.cluster.run(command, "--qpu=FRESNEL", "--qpu-hold=steps", *words, check=False)
+
+    assert done.returncode != 0
+    assert "--qpu-hold must be job or step" in done.stderr
+
+
+def test_hold_without_a_qpu_is_warned_about(product: Product):
+    job = product.submit("true", "--qpu-hold=step")
+
+    assert "warning: --qpu-hold has no effect without --qpu" in job.submit_stderr
+    assert job.wait().state == "COMPLETED"
+
+
 @pytest.mark.parametrize("value", ["", ",", " , ,"])
 def test_list_without_a_name_is_refused_at_submission(product: Product, value: str):
     with pytest.raises(SubmitError, match="--qpu names no QPU: give a comma separated list"):

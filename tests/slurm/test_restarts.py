@@ -137,6 +137,21 @@ def test_requeued_job_acquires_again(requeueing: Product):
     assert {each["job_id"] for each in records} == {job.id}
 
 
+def test_steps_of_a_requeued_job_acquire_again(requeueing: Product):
+    options = (f"--qpu={NAME}", "--qpu-hold=step", "--open-mode=append")
+    job = requeueing.submit(f"srun bash -c '{RUN_TWICE}'", *options)
+    wait_for_script(job)
+    assert len(requeueing.site.open_sessions()) == 1
+
+    requeueing.cluster.run("scontrol", "requeue", str(job.id))
+    job.wait_for_state("PENDING")
+    wait_until(lambda: not requeueing.site.open_sessions(), 10, "end of the first run's session")
+
+    result = job.wait()
+    assert (result.state, result.stdout) == ("COMPLETED", "run 0\nrun 1\n")
+    assert requeueing.sessions_served() == [NAME] * 2
+
+
 def test_requeued_while_acquiring(requeueing: Product):
     keep_busy(requeueing.site, "POST")
     job = requeueing.submit(RUN_TWICE, f"--qpu={NAME}", "--open-mode=append")

@@ -377,6 +377,14 @@ def test_interactive_step_is_not_told_again_of_a_qpu_that_is_away(interactive: P
     assert done.stderr.count("FRESNEL is paused: maintenance") == 1
 
 
+def test_interactive_step_leaves_qpus_to_its_steps(interactive: Product):
+    script = f"{PRINT_LINE}\nsrun --overlap {PRINT_LINE}\nsrun --overlap --export=NONE {PRINT_LINE}"
+    done = salloc(interactive, script, "--qpu=ibm_sherbrooke", "--qpu-hold=step")
+
+    assert (done.returncode, done.stdout.split()) == (0, [";", OF_SHERBROOKE, OF_SHERBROOKE])
+    assert interactive.sessions_served() == [SHERBROOKE] * 2
+
+
 def test_interactive_step_that_can_have_no_qpu(interactive: Product):
     done = salloc(interactive, "echo started", "--qpu=ibm_paused")
 

@@ -22,6 +22,7 @@ from tests.unit.plugin_host import (
     CONFIG,
     EXTERN_STEP,
     FALLBACK,
+    HOLD_FALLBACK,
     INTERACTIVE_STEP,
     NOTHING_HELD,
     RUNNING,
@@ -448,8 +449,10 @@ def test_step_of_an_unknown_job_says_so(host: PluginHost, state: str) -> None:
 
 def test_login_node_only_registers_the_option(host: PluginHost) -> None:
     report = host.run(remote=0)
-    text = "--qpu=names 1 0 Comma separated list of QPU resources to use."
-    assert report.texts("option") == [text]
+    assert report.texts("option") == [
+        "--qpu=names 1 0 Comma separated list of QPU resources to use.",
+        "--qpu-hold=job|step 1 0 Hold QPUs for the job (default) or for each step.",
+    ]
     assert report.all("load") + report.all("set") + report.all("task-set") == []
     assert [text.split()[0] for text in report.texts("hook")] == [
         "slurm_spank_init",
@@ -461,7 +464,9 @@ def test_login_node_only_registers_the_option(host: PluginHost) -> None:
 
 def test_option_that_cannot_be_registered_is_logged(host: PluginHost) -> None:
     report = host.run(register_error=1, options=[])
-    assert report.logged("error") == ["cannot register --qpu: Generic error"]
+    assert report.logged("error") == [
+        f"cannot register --{name}: Generic error" for name in ("qpu", "qpu-hold")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -509,6 +514,81 @@ def test_option_that_slurm_hides_is_found_in_its_variable(host: PluginHost) -> N
             report = each.run(options=[], environment=FALLBACK + b"=" + value)
             assert [request.qpu_option for request in each.requests] == expected
             assert (report.task_statuses, report.shown_to_user) == ([len(told)], told)
+
+
+LISTS_ALONE = {name: text for name, text in NOTHING_HELD.items() if b"_QPU_" in name}
+HELD_BY_STEPS: list[dict[str, Any]] = [
+    {"second_options": "step"},
+    {"second_options": ["job", "step"]},
+    {"environment": HOLD_FALLBACK + b"=step"},
+]
+
+
+@pytest.mark.parametrize("orders", HELD_BY_STEPS)
+def test_job_whose_steps_hold_its_qpus_has_none_itself(
+    host: PluginHost, orders: dict[str, Any]
+) -> None:
+    for step in (BATCH_STEP, INTERACTIVE_STEP):
+        with fresh(host, step) as each:
+            each.play('echo >>"$folder/started"; exit 1')
+            report = each.run(step_id=step, **orders)
+            assert not (each.folder / "started").exists()
+            assert (report.variables, report.task_statuses) == (LISTS_ALONE, [0])
+            assert report.shown_to_user + report.logged("error") + report.all("load") == []
+
+
+@pytest.mark.parametrize("orders", HELD_BY_STEPS)
+def test_each_step_of_such_a_job_acquires(host: PluginHost, orders: dict[str, Any]) -> None:
+    host.answer_and_keep(answer_of(held=1))
+    host.run(step_id=3, **orders)
+    assert [(request.verb, request.step_id) for request in host.requests] == [
+        *((Verb.ACQUIRE, 3), (Verb.RELEASE, 3)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "orders",
+    [
+        {"second_options": "job"},
+        {"second_options": ["step", "job"]},
+        {"environment": HOLD_FALLBACK + b"=job"},
+        {"environment": HOLD_FALLBACK + b"="},
+        {"second_options": "job", "environment": HOLD_FALLBACK + b"=step"},
+    ],
+)
+def test_other_jobs_acquire_at_their_start(host: PluginHost, orders: dict[str, Any]) -> None:
+    host.answer_and_keep(answer_of())
+    host.run(**orders)
+    assert [request.verb for request in host.requests] == [Verb.ACQUIRE]
+
+
+@pytest.mark.parametrize("choice", ["", "steps", "Step", "job,step", "job\n", "x" * 70_000])
+def test_hold_that_is_none_is_refused(host: PluginHost, choice: str) -> None:
+    told = ["--qpu-hold must be job or step"]
+    report = host.run(options="a", second_options=choice, remote=0)
+    assert (report.texts("callback"), report.logged("error")) == (["0", "-1"], told)
+    # Slurm would log a value that is refused here, and start the job without it.
+    report = host.run(second_options=choice)
+    assert (report.task_statuses, report.shown_to_user) == ([1], told)
+
+
+def test_bad_hold_in_its_variable_fails_a_job_with_qpus_alone(host: PluginHost) -> None:
+    for options, told in (("a", ["--qpu-hold must be job or step"]), ([], [])):
+        report = host.run(options=options, environment=HOLD_FALLBACK + b"=steps")
+        assert (report.task_statuses, report.shown_to_user) == ([len(told)], told)
+
+
+def test_hold_without_qpus_is_told_to_who_gave_it(
+    host: PluginHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(HOLD_FALLBACK.decode(), raising=False)
+    told = ["warning: --qpu-hold has no effect without --qpu"]
+    orders: dict[str, Any] = {"remote": 0, "second_options": "step"}
+    assert host.run(options=[], **orders).logged("info") == told
+    assert host.run(options="a", **orders).logged("info") == []
+    # A step of a job with this option inherits it, and may have unset the other.
+    monkeypatch.setenv(HOLD_FALLBACK.decode(), "step")
+    assert host.run(options=[], **orders).logged("info") == []
 
 
 def test_log_level_of_the_task(host: PluginHost) -> None:

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`--qpu-hold=step`: the job holds nothing, each of its steps what it asks for."""
+
+import pytest
+
+from loopback.errors import SubmitError
+from loopback.processes import children_of, command_line, end_processes
+from loopback.waiting import wait_until
+from tests.slurm.product import (
+    SESSIONS,
+    Product,
+    qpu_variables,
+    readable_lines,
+    resource_variables,
+)
+
+NAME = "ibm_sherbrooke"
+TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"
+HELD_BY_STEPS = (f"--qpu={NAME}", "--qpu-hold=step")
+HOLD_VARIABLE = "SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu_hold"
+PRINT = """/bin/bash -c 'echo "$SLURM_JOB_QPU_RESOURCES"'"""
+UNTIL_FINISHED = "until [ -e finished ]; do sleep 0.1; done"
+
+
+def token_in(printed: str) -> str:
+    return resource_variables(printed, NAME)[TOKEN]
+
+
+def test_script_has_no_qpu_and_each_step_its_own(product: Product):
+    script = "env -0; srun env -0 >env-first; srun --export=NONE /usr/bin/env -0 >env-second"
+    job = product.submit(script, *HELD_BY_STEPS)
+    result = job.wait()
+
+    assert (result.state, result.stderr) == ("COMPLETED", "")
+    variables = qpu_variables(result.stdout)
+    lists = {name: text for name, text in variables.items() if "OPTION" not in name}
+    assert set(lists.values()) == {""}
+    assert len(lists) == 4
+    tokens = [token_in((job.folder / name).read_text()) for name in ("env-first", "env-second")]
+    assert tokens == [each["id"] for each in product.site.sessions()]
+    assert product.sessions_served() == [NAME] * 2
+
+
+def test_nothing_is_held_before_between_and_after_the_steps(product: Product):
+    script = f"{UNTIL_FINISHED}; srun true; touch over; rm finished; {UNTIL_FINISHED}"
+    job = product.submit(f"touch begun; {script}", *HELD_BY_STEPS)
+    wait_until((job.folder / "begun").exists, 20, "start of the script")
+    assert product.site.asked() == []
+    (job.folder / "finished").touch()
+    wait_until((job.folder / "over").exists, 20, "end of the step")
+    product.wait_until_released()
+    (job.folder / "finished").touch()
+
+    assert job.wait().state == "COMPLETED"
+    assert product.sessions_served() == [NAME]
+
+
+def test_steps_that_name_qpus_have_these(product: Product):
+    script = f"srun --qpu=FRESNEL {PRINT}; srun --qpu=FRESNEL,{NAME} {PRINT}; srun {PRINT}"
+    result = product.run_job(script, *HELD_BY_STEPS)
+
+    assert (result.state, result.stderr) == ("COMPLETED", "")
+    assert result.stdout.split() == ["FRESNEL", f"FRESNEL,{NAME}", NAME]
+    assert product.sessions_served() == [NAME] * 2
+
+
+def test_steps_at_once_hold_a_session_each(product: Product):
+    script = (
+        f"srun --overlap bash -c '{UNTIL_FINISHED}' &\n"
+        "srun --overlap bash -c 'until [ -e short ]; do sleep 0.1; done'\ntouch one-is-over; wait"
+    )
+    job = product.submit(script, *HELD_BY_STEPS)
+    wait_until(lambda: len(product.site.open_sessions()) == 2, 20, "both sessions")
+    assert len(product.journal()) == 2
+    (job.folder / "short").touch()
+    wait_until((job.folder / "one-is-over").exists, 20, "end of one step")
+    wait_until(lambda: len(product.site.open_sessions()) == 1, 20, "end of its session")
+    (job.folder / "finished").touch()
+
+    assert job.wait().state == "COMPLETED"
+    assert product.sessions_served() == [NAME] * 2
+
+
+def test_steps_within_a_step_share_what_it_holds(product: Product):
+    inner = "env -0 >env-outer; srun --overlap env -0 >env-inner; srun --overlap --qpu=FRESNEL true"
+    job = product.submit(f"srun bash -c '{inner}'", *HELD_BY_STEPS)
+    result = job.wait()
+
+    assert (result.state, result.stderr) == ("COMPLETED", "")
+    outer, within = (
+        token_in((job.folder / name).read_text()) for name in ("env-outer", "env-inner")
+    )
+    assert outer == within
+    assert product.sessions_served() == [NAME]
+
+
+def test_step_on_several_nodes(product: Product):
+    show = """bash -c 'echo "$SLURMD_NODENAME $SLURM_JOB_QPU_RESOURCES"'"""
+    options = ("--nodes=2", "--ntasks-per-node=2", f"--qpu={NAME},FRESNEL", "--qpu-hold=step")
+    result = product.run_job(f"srun {show}", *options)
+
+    assert sorted(result.stdout.splitlines()) == [
+        *[f"n1 {NAME},FRESNEL"] * 2,
+        *["n2 FRESNEL"] * 2,
+    ]
+    [line] = readable_lines(result.stderr)
+    assert line.startswith(f"QPU {NAME}: only the first node of this step acquires it; ")
+    assert product.sessions_served() == [NAME]
+
+
+def test_step_that_can_have_no_qpu_fails_alone(product: Product):
+    script = f"srun --qpu=ibm_paused echo started; echo $?; srun {PRINT}"
+    result = product.run_job(script, *HELD_BY_STEPS)
+
+    assert (result.state, result.stdout.split()) == ("COMPLETED", ["1", NAME])
+    told = "--qpu=ibm_paused: no QPU could be acquired; the step does not start"
+    assert told in readable_lines(result.stderr)
+
+
+def test_cancelled_step_releases_and_the_next_one_acquires(product: Product):
+    step = "srun bash -c 'touch here; exec sleep 600'"
+    job = product.submit(f"{step}; srun {PRINT}", *HELD_BY_STEPS)
+    wait_until((job.folder / "here").exists, 20, "start of the first step")
+    assert len(product.site.open_sessions()) == 1
+    product.cluster.run("scancel", f"{job.id}.0")
+
+    assert job.wait().stdout.split() == [NAME]
+    assert product.sessions_served() == [NAME] * 2
+
+
+def test_step_that_is_cancelled_while_it_acquires_releases_too(product: Product):
+    product.site.order_fault("delay", f"{SESSIONS}$", delay_seconds=2, when="after", times=1)
+    job = product.submit(f"srun sleep 600; srun {PRINT}", *HELD_BY_STEPS)
+    product.wait_for_request(SESSIONS)
+    product.cluster.run("scancel", f"{job.id}.0")
+
+    assert job.wait().stdout.split() == [NAME]
+    assert product.sessions_served() == [NAME] * 2
+
+
+def test_cancelled_job_releases_what_its_steps_hold(product: Product):
+    job = product.submit("srun --overlap sleep 600 & srun --overlap sleep 600", *HELD_BY_STEPS)
+    wait_until(lambda: len(product.site.open_sessions()) == 2, 20, "both sessions")
+    job.cancel()
+
+    assert job.wait().state == "CANCELLED"
+    assert product.sessions_served() == [NAME] * 2
+
+
+@pytest.mark.usefixtures("epilog_is_known")
+def test_epilog_releases_what_a_killed_step_has_left(product: Product):
+    job = product.submit("srun bash -c 'touch here; exec sleep 600'", *HELD_BY_STEPS)
+    wait_until((job.folder / "here").exists, 20, "start of the step")
+    with_tasks = [
+        pid
+        for pid in product.cluster.stepd_pids(job.id)
+        if any("600" in command_line(child) for child in children_of(pid))
+    ]
+    tasks = [child for pid in with_tasks for child in children_of(pid)]
+    assert len(with_tasks) == 1
+    end_processes(with_tasks)
+    end_processes(tasks)
+    assert product.journal() != []
+    job.cancel()
+
+    assert product.sessions_served() == [NAME]
+
+
+def test_each_task_of_an_array(product: Product):
+    pattern = product.folder / "env-%a"
+    options = ("--wait", "--array=1-3", f"--output={pattern}")
+    product.cluster.run("sbatch", *options, *HELD_BY_STEPS, "--wrap=srun env -0")
+
+    printed = [(product.folder / f"env-{index}").read_text() for index in (1, 2, 3)]
+    assert {token_in(text) for text in printed} == {each["id"] for each in product.site.sessions()}
+    assert product.sessions_served() == [NAME] * 3
+
+
+@pytest.mark.parametrize("second", ["", " ".join(HELD_BY_STEPS)])
+def test_each_component_of_a_step_acquires(product: Product, second: str):
+    script = f"""#!/bin/bash
+#SBATCH --ntasks=1 {" ".join(HELD_BY_STEPS)}
+#SBATCH hetjob
+#SBATCH --ntasks=1 {second}
+srun --het-group=0,1 {PRINT}
+srun --het-group=1 {PRINT}
+"""
+    result = product.run_job(script)
+
+    assert (result.state, result.stderr) == ("COMPLETED", "")
+    assert result.stdout.split() == [NAME] * 3
+    assert product.sessions_served() == [NAME] * 3
+
+
+@pytest.mark.parametrize("first", ["", "--qpu-hold=job"])
+def test_later_component_that_holds_otherwise_is_refused(product: Product, first: str):
+    script = f"""#!/bin/bash
+#SBATCH --ntasks=1 --qpu={NAME} {first}
+#SBATCH hetjob
+#SBATCH --ntasks=1 --qpu-hold=step
+true
+"""
+    with pytest.raises(SubmitError, match="--qpu-hold is for all components of a heterogeneous"):
+        product.submit(script)
+
+
+@pytest.mark.parametrize("export", ["NONE", "HOME"])
+def test_submission_that_exports_little(product: Product, export: str):
+    script = f"{PRINT}; srun {PRINT}"
+    result = product.run_job(script, *HELD_BY_STEPS, f"--export={export}")
+
+    assert (result.state, result.stdout.split("\n")) == ("COMPLETED", ["", NAME, ""])
+    assert product.sessions_served() == [NAME]
+
+
+def test_option_in_the_script_and_in_its_variable(product: Product):
+    script = f"#!/bin/bash\n#SBATCH --qpu-hold=step\n{PRINT}; srun {PRINT}\n"
+    assert product.run_job(script, f"--qpu={NAME}").stdout.split("\n") == ["", NAME, ""]
+    exported = {HOLD_VARIABLE: "step"}
+    script = f"{PRINT}; srun {PRINT}"
+    result = product.run_job(script, f"--qpu={NAME}", env=exported)
+    assert result.stdout.split("\n") == ["", NAME, ""]
+    result = product.run_job(script, f"--qpu={NAME}", "--qpu-hold=job", env=exported)
+    assert result.stdout.split() == [NAME] * 2
+    assert product.sessions_served() == [NAME] * 3
+
+
+def test_job_submitted_by_a_job_is_held_in_the_same_way(product: Product):
+    inner = product.folder / "env-inner"
+    wrapped = f"{PRINT}; srun {PRINT}".replace("'", "'\\''")
+    script = f"srun true; sbatch --wait --output={inner} --wrap='{wrapped}' >&2"
+    result = product.run_job(script, *HELD_BY_STEPS)
+
+    assert (result.state, inner.read_text().split("\n")) == ("COMPLETED", ["", NAME, ""])
+    assert product.sessions_served() == [NAME] * 2
+
+
+def test_job_submitted_by_one_that_holds_has_none_of_its_qpus(product: Product):
+    inner = product.folder / "env-inner"
+    script = f"sbatch --wait --qpu-hold=step --output={inner} --wrap='env -0; srun true' >&2"
+    result = product.run_job(script, f"--qpu={NAME}")
+
+    assert result.state == "COMPLETED"
+    assert qpu_variables(inner.read_text())["SLURM_JOB_QPU_RESOURCES"] == ""
+    assert product.sessions_served() == [NAME] * 2
+
+
+def test_shell_of_salloc_on_the_login_node(product: Product):
+    script = f"srun {PRINT}; srun --qpu=FRESNEL {PRINT}"
+    done = product.cluster.run("salloc", *HELD_BY_STEPS, "bash", "-c", script)
+
+    assert done.stdout.split() == [NAME, "FRESNEL"]
+    assert product.sessions_served() == [NAME]
