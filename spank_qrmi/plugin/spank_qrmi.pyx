@@ -338,23 +338,35 @@ cdef bint add_slurm_conf(ByteBuffer *request) noexcept nogil:
     return path == NULL or add_text(request, c"c", path)
 
 
-cdef void release(const char *verb, int argc, char **argv) noexcept nogil:
-    """Have the worker release what the journal says is held: `release` by this step, `release-job`
-    by any step of its job."""
-    cdef Conversation talk
+cdef bint try_to_release(const char *verb, Conversation *talk, int argc,
+                         char **argv) noexcept nogil:
     cdef Answer answer
     cdef ByteBuffer request
+    cdef bint is_answered
     cdef long seconds = timeout_argument(argc, argv, b"--release-timeout=",
                                          DEFAULT_RELEASE_TIMEOUT_SECONDS)
-    begin_conversation(&talk, &answer, &request, &step, seconds, argc, argv)
-    if ask(&talk, &request,
-           write_request(&request, &step, verb, seconds, argc, argv) and add_slurm_conf(&request),
-           WHAT_IS_TOO_LONG, &answer):
+    begin_conversation(talk, &answer, &request, &step, seconds, argc, argv)
+    is_answered = ask(talk, &request,
+                      write_request(&request, &step, verb, seconds, argc, argv)
+                      and add_slurm_conf(&request), WHAT_IS_TOO_LONG, &answer)
+    if is_answered:
         report(&answer.messages)
-    else:
-        log_release_failure(talk.failure)
     free_bytes(&answer.messages)
     free_bytes(&answer.variables)
+    return is_answered
+
+
+cdef void release(const char *verb, int argc, char **argv) noexcept nogil:
+    """Have the worker release what the journal says is held: `release` by this step, `release-job`
+    by any step of its job.
+
+    A step that is cancelled may be sent SIGKILL again while it ends, and proctrack/linuxproc counts
+    a spawned worker among its tasks. Then another one goes on: to release twice does no harm.
+    """
+    cdef Conversation talk
+    if not try_to_release(verb, &talk, argc, argv) and not (
+            talk.is_killed and try_to_release(verb, &talk, argc, argv)):
+        log_release_failure(talk.failure)
 
 
 cdef void give_back_memory() noexcept nogil:

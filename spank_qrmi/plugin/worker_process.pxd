@@ -59,10 +59,11 @@ cdef struct Conversation:
     uint32_t job_id
     long long timeout_milliseconds
     # What comes back: why there is no answer, the end of what the worker wrote to stderr, and
-    # whether the job was over before there was an answer.
+    # whether the job was over before there was an answer, or another killed the worker.
     char failure[FAILURE_BYTES]
     char complaint[COMPLAINT_BYTES]
     bint is_undoing
+    bint is_killed
     # In between: `server` is the connection to a worker server that has started the worker, `pid` the
     # process that slurmstepd has.
     bint is_started
@@ -353,6 +354,7 @@ cdef inline void end_worker(Conversation *talk, bint has_answered, int *status) 
 
 cdef inline void explain_end(Conversation *talk, int status) noexcept nogil:
     if WIFSIGNALED(status):
+        talk.is_killed = WTERMSIG(status) == SIGKILL
         snprintf(talk.failure, FAILURE_BYTES, b"was ended by signal %d before it had answered",
                  WTERMSIG(status))
     elif WIFEXITED(status) and WEXITSTATUS(status) != 0:

@@ -303,6 +303,28 @@ def test_release_without_answer_is_logged(host: PluginHost) -> None:
     assert report.task_statuses == [0]
 
 
+@pytest.mark.parametrize(
+    ("signal", "killed", "asked"), [("KILL", 1, 3), ("KILL", 2, 3), ("SEGV", 1, 2)]
+)
+def test_release_whose_worker_is_killed_is_asked_for_once_more(
+    host: PluginHost, signal: str, killed: int, asked: int
+) -> None:
+    """By Slurm, which takes a spawned worker for a task of a step that it ends."""
+    (host.folder / "answer").write_bytes(answer_of(held=1))
+    host.play(
+        'echo >>"$folder/asked"; turn=$(wc -l <"$folder/asked")\n'
+        f"[ $turn -gt 1 ] && [ $turn -le {1 + killed} ] && kill -{signal} $$\n"
+        'cat "$folder/answer"'
+    )
+    report = host.run()
+    assert len((host.folder / "asked").read_text()) == asked
+    is_released = asked > 1 + killed
+    number = {"KILL": 9, "SEGV": 11}[signal]
+    failure = f"was ended by signal {number} before it had answered"
+    told = f"the QPU worker {failure}; its release may not have happened"
+    assert report.logged("error") == ([] if is_released else [told])
+
+
 def test_acquisition_without_answer_is_released_at_exit(host: PluginHost) -> None:
     host.play('echo >>"$folder/starts"')
     host.run()
