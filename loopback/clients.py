@@ -63,6 +63,12 @@ def _run(text: str, *command: object) -> None:
     """Tell a step and how far it is, and run its command."""
     step = (sys.executable, REPOSITORY / "scripts" / "step.py", "--log", LOG, text)
     words = [str(word) for word in (*step, *command)]
-    done = subprocess.run(words, check=False, stderr=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        raise CommandError(done.stderr)
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            errors = process.communicate()[1]
+        except BaseException:
+            # Killed, it could not end its command.
+            process.terminate()
+            raise
+    if process.returncode != 0:
+        raise CommandError(errors)

@@ -18,8 +18,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 LOGS = Path(__file__).resolve().parents[1] / "build" / "log"
@@ -29,6 +31,7 @@ QUIET_SECONDS = 30.0
 # What a log's end is looked for in.
 TAIL_BYTES = 8192
 CLEAR = "\x1b[K"
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
@@ -38,12 +41,7 @@ def main() -> None:
     parser.add_argument("text")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
-    # What make is told to end, its commands must not outlive.
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    try:
-        run(options.text, options.command, options.log)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+    run(options.text, options.command, options.log)
 
 
 def run(text: str, command: Sequence[object], log: Path) -> None:
@@ -75,18 +73,67 @@ def _opened(log: Path) -> IO[bytes]:
 def _status_of(
     words: Sequence[str], log: Path | None = None, output: IO[bytes] | None = None
 ) -> int:
-    """Run a command, which does not outlive this; return its status, below 0 for a signal."""
+    """Run a command; return its status, below 0 for a signal.
+
+    A signal that ends this is handed on to all processes of the command, and waits for it.
+    """
     errors = None if output is None else subprocess.STDOUT
-    try:
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
-    except OSError as error:
-        sys.exit(f"error: {words[0]} cannot be started: {error.strerror}")
-    with process:
+    with _handing_on() as command:
         try:
-            return process.wait() if log is None else _watch(process, log)
-        except BaseException:
-            process.terminate()
-            raise
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
+        except OSError as error:
+            sys.exit(f"error: {words[0]} cannot be started: {error.strerror}")
+        command.start(process.pid)
+        with process:
+            status = process.wait() if log is None else _watch(process, log)
+    if command.signals:
+        sys.exit(128 + command.signals[0])
+    return status
+
+
+class _Command:
+    """The process group of a command, and the signals that came while it ran."""
+
+    def __init__(self) -> None:
+        self.signals: list[int] = []
+        self._group: int | None = None
+
+    def start(self, group: int) -> None:
+        """Know the group; end it if a signal came before it was known."""
+        self._group = group
+        if self.signals:
+            self._end()
+
+    def receive(self, number: int, _frame: FrameType | None) -> None:
+        """Be the handler of a signal."""
+        self.signals.append(number)
+        self._end()
+
+    def _end(self) -> None:
+        if self._group is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._group, signal.SIGTERM)
+
+
+@contextmanager
+def _handing_on() -> Iterator[_Command]:
+    """Yield what receives the signals that end a process, unless they are ignored."""
+    command = _Command()
+    former = {each: signal.getsignal(each) for each in ENDING}
+    for each, handler in former.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(each, command.receive)
+    try:
+        yield command
+    finally:
+        for each, handler in former.items():
+            signal.signal(each, handler)
 
 
 def _watch(process: subprocess.Popen[bytes], log: Path) -> int:
@@ -110,10 +157,13 @@ def progress(seconds: float, log: Path) -> str:
 
 
 def last_lines(log: Path, count: int) -> list[str]:
-    """Return a log's last lines that are not empty, without control characters."""
+    """Return a log's last lines that are not empty, in characters that can be printed."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - TAIL_BYTES))
         text = file.read().decode(errors="replace")
+    # A locale that lacks a character must not end the step.
+    encoding = sys.stdout.encoding
+    text = text.encode(encoding, "replace").decode(encoding)
     lines = ["".join(each for each in line if each.isprintable()) for line in text.splitlines()]
     return [line for line in lines if line.strip()][-count:]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from loopback.waiting import wait_until
 from scripts import step
 
 SCRIPT = Path(step.__file__)
@@ -106,15 +105,43 @@ def test_progress_fits_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert step.progress(3, log) == "  3 s  "
 
 
-def test_command_does_not_outlive_a_step_that_is_told_to_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", step.ENDING)
+def test_no_process_of_a_step_outlives_it(tmp_path: Path, number: signal.Signals) -> None:
+    """The shell that runs several commands would leave the one that runs."""
     log = tmp_path / "log"
-    program = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
-    with subprocess.Popen(
-        [sys.executable, SCRIPT, "--log", log, "a step", sys.executable, "-c", program],
-        stdout=subprocess.DEVNULL,
-    ) as process:
-        wait_until(lambda: log.exists() and log.read_text().endswith("\n"), 60, "start")
-        process.send_signal(signal.SIGTERM)
-        assert process.wait() == 128 + signal.SIGTERM
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(log.read_text()), 0)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with (
+        subprocess.Popen(
+            [
+                sys.executable,
+                SCRIPT,
+                "--log",
+                log,
+                "a step",
+                "sh",
+                "-c",
+                f"sleep 60 >{pipe}; true",
+            ],
+            stdout=subprocess.DEVNULL,
+        ) as process,
+        pipe.open() as reader,
+    ):
+        process.send_signal(number)
+        assert process.wait(30) == 128 + number
+        # The end of the last process that has it open.
+        assert reader.read() == ""
+
+
+def test_signal_that_is_ignored_ends_no_step(tmp_path: Path) -> None:
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        step.run("a step", ["sh", "-c", f"kill -HUP {os.getpid()}"], tmp_path / "log")
+    finally:
+        assert signal.signal(signal.SIGHUP, former) is signal.SIG_IGN
+
+
+def test_locale_that_lacks_a_character_ends_no_step(tmp_path: Path) -> None:
+    program = "import os; os.write(1, chr(0x2018).encode()); raise SystemExit(7)"
+    done = run(tmp_path / "log", program, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (7, "?")
