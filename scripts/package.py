@@ -43,6 +43,7 @@ OWN_FOLDERS = re.compile(rf"usr/(lib/spank_qrmi|share/doc/{NAME})(/.*)?")
 # What is read beside manual pages.
 DOCUMENTS = (
     "README.md",
+    "CONTRIBUTING.md",
     "SECURITY.md",
     "docs/*.md",
     "benchmarks/REPORT.md",

@@ -228,9 +228,10 @@ def test_metrics_that_are_asked_for_are_told(tmp_path: Path) -> None:
     assert asked - told == set()
 
 
-def test_readme_has_every_metric(tmp_path: Path) -> None:
+def test_document_has_every_metric(tmp_path: Path) -> None:
     told = {each.name for each in [*metrics_of(CATALOG, SECONDS), *metrics_of_node(tmp_path)]}
-    _, _, section = (REPOSITORY / "README.md").read_text().partition("\n## Metrics\n")
+    document = (REPOSITORY / "docs" / "administration.md").read_text()
+    _, _, section = document.partition("\n## Metrics\n")
     assert {*OUR_METRIC.findall(section.partition("\n## ")[0])} == told
 
 

@@ -135,7 +135,7 @@ def test_socket_of_the_worker_server_is_roots_alone_and_where_plugins_ask() -> N
     assert (settings["SocketMode"], settings["DirectoryMode"]) == ("0600", "0700")
     path = settings["ListenSequentialPacket"]
     assert f'*path = b"{path}"' in QUESTION.read_text()
-    for document in ("README.md", "docs/install.md"):
+    for document in ("docs/administration.md", "docs/install.md"):
         assert f"`{path}`" in (REPOSITORY / document).read_text()
 
 

@@ -130,9 +130,9 @@ PROJECT = Path(__file__).parents[3]
 
 
 @each_vendor
-def test_readme_says_what_each_variable_is_for(vendor: Vendor) -> None:
-    readme = (PROJECT / "README.md").read_text()
-    [row] = re.findall(rf"(?m)^\| `{vendor.type_name}` \|(.*QRMI_.*)\|$", readme)
+def test_document_says_what_each_variable_is_for(vendor: Vendor) -> None:
+    document = (PROJECT / "docs" / "administration.md").read_text()
+    [row] = re.findall(rf"(?m)^\| `{vendor.type_name}` \|(.*QRMI_.*)\|$", document)
     needed, optional, of_programs = (
         re.findall(r"`([A-Z\d]+_[A-Z\d_]+)`", column) for column in row.split("|")
     )

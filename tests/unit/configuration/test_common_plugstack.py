@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The README's tables of arguments name what the plugins know, in the same order."""
+"""The administrators' tables of arguments name what the plugins know, in the same order."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import pytest
 from spank_qrmi.configuration import qrmi_plugstack, qrun_plugstack
 from spank_qrmi.configuration.common_plugstack import Argument
 
-README = Path(__file__).parents[3] / "README.md"
+ADMINISTRATION = Path(__file__).parents[3] / "docs" / "administration.md"
 TABLES = re.compile(r"^\| Argument \|.*\n\|[- |]+\|\n((?:\|.*\n)+)", re.MULTILINE)
 ARGUMENT = re.compile(r"`(--(?!env:)[^`]+)`")
 
@@ -20,7 +20,7 @@ ARGUMENT = re.compile(r"`(--(?!env:)[^`]+)`")
     [(0, qrmi_plugstack.OPTIONS), (1, qrun_plugstack.OPTIONS)],
     ids=["qrmi", "qrun"],
 )
-def test_readme_has_the_arguments(number: int, known: Sequence[Argument]) -> None:
-    rows = TABLES.findall(README.read_text())[number].splitlines()
+def test_document_has_the_arguments(number: int, known: Sequence[Argument]) -> None:
+    rows = TABLES.findall(ADMINISTRATION.read_text())[number].splitlines()
     named = [text for row in rows for text in ARGUMENT.findall(re.split(r"(?<!\\)\|", row)[1])]
     assert named == [each.text.replace("|", "\\|") for each in known]

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every link between our documents leads to a file that is there, and to a heading of it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+FENCED = re.compile(r"(?ms)^ *```.*?^ *```$")
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the names by which GitHub links to the headings of a document."""
+    headings = re.findall(r"(?m)^#+ (.*)$", FENCED.sub("", document.read_text()))
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+def broken_links(document: Path) -> list[str]:
+    """Return the links of a document that lead nowhere."""
+    broken = []
+    for name, anchor in LINK.findall(FENCED.sub("", document.read_text())):
+        target = document.parent / name if name else document
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(f"{name}#{anchor}")
+    return broken
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    assert broken_links(document) == []
+
+
+def test_search_finds_links_that_lead_nowhere(tmp_path: Path) -> None:
+    document = tmp_path / "a.md"
+    document.write_text("# What `x` is\n[1](#what-x-is) [2](#what) [3](b.md) [4](https://x.org)\n")
+    assert broken_links(document) == ["#what", "b.md#"]
