@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every link between our documents leads to a file that is there, and to a heading of it."""
+"""Links between our documents lead to a heading that is there, and README shows jobs that run."""
 
 import re
 from pathlib import Path
@@ -37,3 +37,10 @@ def test_search_finds_links_that_lead_nowhere(tmp_path: Path) -> None:
     document = tmp_path / "a.md"
     document.write_text("# What `x` is\n[1](#what-x-is) [2](#what) [3](b.md) [4](https://x.org)\n")
     assert broken_links(document) == ["#what", "b.md#"]
+
+
+@pytest.mark.parametrize("name", ["sampler.sh", "qrun.sh"])
+def test_readme_shows_a_job_that_tests_run(name: str) -> None:
+    """tests/e2e/test_examples.py submits it as it stands."""
+    blocks = re.findall(r"(?ms)^```bash\n(.*?)^```$", (REPOSITORY / "README.md").read_text())
+    assert (REPOSITORY / "examples" / name).read_text() in blocks
