@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Links between our documents lead to a heading that is there, and README shows jobs that run."""
+"""Links between our documents lead to a heading that is there, and what else they name is there."""
 
 import re
 from pathlib import Path
@@ -44,3 +44,11 @@ def test_readme_shows_a_job_that_tests_run(name: str) -> None:
     """tests/e2e/test_examples.py submits it as it stands."""
     blocks = re.findall(r"(?ms)^```bash\n(.*?)^```$", (REPOSITORY / "README.md").read_text())
     assert (REPOSITORY / "examples" / name).read_text() in blocks
+
+
+def test_recipes_name_files_that_are_there() -> None:
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    text = text.partition("\n## Recipes\n")[2].partition("\n## Style\n")[0]
+    paths = {each.replace("NAME", "oqtopus") for each in re.findall(r"`(\w+/[\w./]+)`", text)}
+    assert len(paths) > 20
+    assert [each for each in sorted(paths) if not (REPOSITORY / each).exists()] == []
