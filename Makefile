@@ -12,6 +12,7 @@
 #                   root, also booted
 #   make demo       a QPU job on a Slurm cluster of its own; KEEP=1 leaves that up,
 #   make demo-stop  and this ends it
+#   make demo-picture   what the demonstration prints, as docs/demo.svg
 #   make soak       hundreds of QPU jobs amid faults and kills; SOAK_JOBS=, SOAK_SEED=;
 #                   ATTACK=1: jobs of one user whose endpoint refuses and hangs, against all others
 #   make bench      what a job pays for the plugin; BENCH_RUNS=, BENCH=srun,qpu
@@ -61,7 +62,7 @@ WHEEL_AND_PIP = --wheel build/wheel/*.whl --pip $(VENV)/bin/python
 
 .PHONY: all build wheel simulator-wheel sdist deb rpm srpm rpm-contents sbom dist release install checked-python uninstall check audit lock \
 	test test-unit test-slurm test-e2e test-simulator test-tools test-deps test-packages \
-	test-slurm-matrix demo demo-stop soak \
+	test-slurm-matrix demo demo-stop demo-picture soak \
 	fuzz mutants bench deps clean
 
 all: build
@@ -257,6 +258,11 @@ demo: deps build wheel $(VENV)/ready
 
 demo-stop:
 	@$(VENV)/bin/python -m loopback.demo stop
+
+demo-picture:
+	@mkdir -p build
+	@$(MAKE) --no-print-directory demo >build/demo.txt
+	@$(PYTHON) scripts/demo_picture.py build/demo.txt docs/demo.svg
 
 # The same SOAK_SEED draws the same jobs, faults and kills again.
 soak: APT_PACKAGES += $(SLURM_PACKAGES)

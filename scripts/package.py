@@ -46,6 +46,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "SECURITY.md",
     "docs/*.md",
+    "docs/*.svg",
     "benchmarks/REPORT.md",
     "benchmarks/report.svg",
     "examples/*.*",
