@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Links between our documents lead to a heading that is there, and what else they name is there."""
+"""What our documents name is there: files, headings, and the code's own tables."""
 
 import re
 from pathlib import Path
 
 import pytest
+
+from spank_qrmi.clients import CLIENTS, qrun_variables
+from spank_qrmi.qrun.outcome import ExitStatus
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
@@ -52,3 +55,26 @@ def test_recipes_name_files_that_are_there() -> None:
     paths = {each.replace("NAME", "oqtopus") for each in re.findall(r"`(\w+/[\w./]+)`", text)}
     assert len(paths) > 20
     assert [each for each in sorted(paths) if not (REPOSITORY / each).exists()] == []
+
+
+def test_documents_have_the_exit_statuses_of_qrun() -> None:
+    document = (REPOSITORY / "docs" / "qrun.md").read_text().replace("`", "")
+    rows = re.findall(r"(?m)^\| (\d+) \| (.*) \|$", document)
+    assert rows == [(str(each.value), each.meaning) for each in ExitStatus]
+    page = (REPOSITORY / "man" / "qrun.1").read_text().partition(".Sh EXIT STATUS")[2]
+    told = re.findall(r"(?m)^\.It (\d+)$", page.partition("\n.Sh ")[0])
+    assert told == [str(each.value) for each in ExitStatus]
+
+
+def test_document_of_the_simulated_site_has_every_type() -> None:
+    document = (REPOSITORY / "docs" / "simulator.md").read_text()
+    table = document.partition("| Type | Resources |")[2].partition("\n\n")[0]
+    assert re.findall(r"(?m)^\| `([a-z-]+)` \|", table) == [*CLIENTS]
+
+
+def test_document_has_the_credentials_of_qrun() -> None:
+    document = (REPOSITORY / "docs" / "administration.md").read_text()
+    table = document.partition("| Key in FILE |")[2].partition("\n\n")[0]
+    keys = [key for row in re.findall(r"(?m)^\| (`.*?) \|", table) for key in row.split(", ")]
+    names = (*qrun_variables.SITE_VARIABLES, *qrun_variables.IAM_VARIABLES)
+    assert keys == [f"`{name.removeprefix(qrun_variables.PREFIX)}`" for name in names]
