@@ -15,7 +15,8 @@ from tests.slurm.product import Product
 
 # What a job asks for, and how often a worker may be started for it: to acquire, and to release
 # what a service holds.
-MOST_WORKERS = {(): 0, ("--qpu=FRESNEL",): 1, ("--qpu=ibm_sherbrooke,FRESNEL",): 2}
+# One at the start, one at the end.
+MOST_WORKERS = {(): 0, ("--qpu=FRESNEL",): 2, ("--qpu=ibm_sherbrooke,FRESNEL",): 2}
 
 
 # Of what slurmstepd holds for itself, more than for another job.

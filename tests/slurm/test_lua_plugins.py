@@ -25,7 +25,7 @@ from tests.slurm.watched import (
 
 LICENSE = f"qpu_{SHERBROOKE}"
 USER = "nobody"
-DOES_NOT_START = "no QPU could be acquired; the job does not start"
+DOES_NOT_START = "no QPU could be acquired; the step does not start"
 
 
 @pytest.fixture(scope="module")
