@@ -57,7 +57,7 @@ def output_of(*command: str) -> str:
 
 def folder_of(output: str) -> Path:
     """Return the folder in which a demonstration has run."""
-    match = re.search(r"(/tmp/spank-qrmi-demo-\w+)/", output)
+    match = re.search(r"(/tmp/spank-qrmi-demo-\w+)", output)
     assert match, output
     return Path(match[1])
 

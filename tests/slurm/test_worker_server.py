@@ -169,7 +169,7 @@ def test_server_that_is_stopped(product: Product, server: SocketUnit):
         os.kill(server.pid, signal.SIGCONT)
     after = product.submit("echo started", "--qpu=FRESNEL")
     assert after.wait().state == "COMPLETED"
-    assert served_count(product, server, after) == 1
+    assert served_count(product, server, after) == 2
     assert len(sessions_served(product)) == 1
 
 
