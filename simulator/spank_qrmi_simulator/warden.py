@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Pasqal's Warden, the middleware of a QPU on premises, in versions 1 and 2: sessions, no jobs.
+"""Pasqal's Warden, the middleware of a QPU on premises, in versions 1 and 2: sessions and jobs.
 
-Each version has a QPU of its own. Credentials are read as MUNGE reads them, each but once.
+Each version has a QPU of its own. Credentials are read as MUNGE reads them, each but once: an
+administrator's for sessions, for jobs that of the user whose session it is.
 """
 
 import asyncio
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
@@ -14,11 +16,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from spank_qrmi_simulator.answers import Offer, RefusalError, Vendor, read_json_object
+from spank_qrmi_simulator.execution.errors import ExecutionError
 from spank_qrmi_simulator.munge import UNDECODABLE
 from spank_qrmi_simulator.object_store import ObjectStore
+from spank_qrmi_simulator.pasqal_devices import DeviceSpecs
+from spank_qrmi_simulator.retention import surplus
 from spank_qrmi_simulator.sessions import Session
 from spank_qrmi_simulator.site import Account, Site
 from spank_qrmi_simulator.timestamps import timestamp
+from spank_qrmi_simulator.warden_jobs import WardenJob, atom_count_of, job_order_in, problem
 
 EVERYBODY = "everybody"
 CREDENTIAL_START = "MUNGE:AwQ"
@@ -64,22 +70,33 @@ class Warden(Vendor):
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._specs = DeviceSpecs()
         self.reset()
 
     def reset(self) -> None:
         """Go back to the first state."""
         self._qpus = {1: WardenQpu("ORION"), 2: WardenQpu("VEGA")}
         self._orders: dict[str, Order] = {}
+        self._jobs: dict[str, WardenJob] = {}
+        self._job_ids = itertools.count(1)
 
     def routes(self) -> list[Route]:
         """Return the endpoints, with full paths."""
         base = f"{self.prefix}/{{version:int}}"
+        job = f"{base}/jobs/{{job_id}}"
         return [
             Route(f"{base}/accessible", self._show_access, methods=["GET"]),
             Route(f"{base}/qpu-slots", self._show_slots, methods=["GET"]),
             Route(f"{base}/sessions", self._open_session, methods=["POST"]),
             Route(f"{base}/sessions", self._revoke_by_header, methods=["DELETE"]),
             Route(f"{base}/sessions/{{session_id}}", self._revoke_by_path, methods=["DELETE"]),
+            Route(f"{base}/jobs", self._submit, methods=["POST"]),
+            Route(f"{base}/jobs", self._list_jobs, methods=["GET"]),
+            Route(job, self._show_job, methods=["GET"]),
+            # A job that has ended stays as it is.
+            Route(f"{job}/cancel", self._show_job, methods=["POST"]),
+            Route(f"{job}/logs", self._show_logs, methods=["GET"]),
+            Route(f"{base}/qpu/specs", self._show_specs, methods=["GET"]),
         ]
 
     def error_body(self, status: int, code: str | None, message: str) -> dict[str, object]:
@@ -171,16 +188,69 @@ class Warden(Vendor):
             raise RefusalError(405, "Method Not Allowed")
         await self._authorise(request, qpu)
         session_id = request.headers.get("x-warden-session")
-        if session_id is None:
-            raise RefusalError(403, "Missing session.")
         return self._revoke(qpu, session_id)
 
-    def _revoke(self, qpu: WardenQpu, session_id: str) -> Response:
+    def _revoke(self, qpu: WardenQpu, session_id: str | None) -> Response:
+        session = self._session(qpu, session_id)
+        session.cancel(self._site.now())
+        return JSONResponse(self._document(session))
+
+    def _session(self, qpu: WardenQpu, session_id: str | None) -> Session:
+        if session_id is None:
+            raise RefusalError(403, "Missing session.")
         session = self._site.session(session_id)
         if session is None or session.backend_name != qpu.name:
             raise RefusalError(404, NO_SESSION)
-        session.cancel(self._site.now())
-        return JSONResponse(self._document(session))
+        return session
+
+    async def _submit(self, request: Request) -> Response:
+        qpu = self._qpu(request)
+        user_id = await self._user_id(request, qpu)
+        session = self._session(qpu, request.headers.get("x-warden-session"))
+        if self._orders[session.session_id].user_id != user_id:
+            raise RefusalError(403, "Session belongs to another user.")
+        if session.closed_at is not None:
+            raise RefusalError(403, "Session has been revoked.")
+        order = job_order_in(await read_json_object(request))
+        if isinstance(order, list):
+            return JSONResponse({"detail": order}, 422)
+        atom_count = atom_count_of(order.sequence)
+        job_id, now = next(self._job_ids), self._site.now()
+        job = WardenJob(job_id, qpu.name, user_id, now, atom_count, order.shots)
+        self._jobs[str(job_id)] = job
+        for old_id in surplus(self._jobs, lambda _: True):
+            del self._jobs[old_id]
+        return JSONResponse(job.document())
+
+    async def _list_jobs(self, request: Request) -> Response:
+        qpu = self._qpu(request)
+        owner = (qpu.name, await self._user_id(request, qpu))
+        jobs = [one for one in self._jobs.values() if (one.qpu_name, one.user_id) == owner]
+        return JSONResponse([one.document() for one in jobs])
+
+    async def _show_job(self, request: Request) -> Response:
+        return JSONResponse((await self._job(request)).document())
+
+    async def _show_logs(self, request: Request) -> Response:
+        job = await self._job(request)
+        return JSONResponse({"logs": f"job {job.job_id}: simulated\n"})
+
+    async def _job(self, request: Request) -> WardenJob:
+        qpu = self._qpu(request)
+        owner = (qpu.name, await self._user_id(request, qpu))
+        job = self._jobs.get(request.path_params["job_id"])
+        if job is None or (job.qpu_name, job.user_id) != owner:
+            raise RefusalError(404, "Job not found.")
+        return job
+
+    async def _show_specs(self, request: Request) -> Response:
+        qpu = self._qpu(request)
+        await self._user_id(request, qpu)
+        try:
+            specs = await self._specs.of([qpu.name])
+        except ExecutionError as error:
+            raise RefusalError(503, str(error)) from error
+        return JSONResponse({"specs": specs[qpu.name]})
 
     def _qpu(self, request: Request) -> WardenQpu:
         qpu = self._qpus.get(request.path_params["version"])
@@ -189,7 +259,12 @@ class Warden(Vendor):
         return qpu
 
     async def _authorise(self, request: Request, qpu: WardenQpu) -> None:
-        """Raise RefusalError unless an administrator asks, by a credential not seen before."""
+        """Raise RefusalError unless an administrator asks."""
+        if await self._user_id(request, qpu) != str(qpu.admin_uid):
+            raise RefusalError(403, "Endpoint restricted to admin user.")
+
+    async def _user_id(self, request: Request, qpu: WardenQpu) -> str:
+        """Return who asks; raise RefusalError without a good credential not seen before."""
         credential = request.headers.get("x-munge-cred")
         if credential is None:
             raise RefusalError(401, "Missing MUNGE credential")
@@ -199,8 +274,7 @@ class Warden(Vendor):
             raise RefusalError(500, "MUNGE decode failed")
         if problem:
             raise RefusalError(401, f"MUNGE credential {problem}")
-        if decoded.uid != qpu.admin_uid:
-            raise RefusalError(403, "Endpoint restricted to admin user.")
+        return str(decoded.uid)
 
     def _document(self, session: Session) -> dict[str, object]:
         revoked_at = session.closed_at
@@ -220,13 +294,10 @@ def _order_in(body: Mapping[str, object], job_key: str) -> Order | list[object]:
         value = body.get(key)
         if not isinstance(value, str):
             kind = "string_type" if key in body else "missing"
-            problems.append({"type": kind, "loc": ["body", key], "msg": "wrong", "input": body})
+            problems.append(problem(kind, key, body))
         texts.append(str(value))
     slots = body.get("qpu_slots", 1)
     if not isinstance(slots, int) or isinstance(slots, bool) or slots < 1:
-        context: dict[str, object] = {"input": slots, "ctx": {"ge": 1}}
-        problems.append(
-            {"type": "int_type", "loc": ["body", "qpu_slots"], "msg": "wrong", **context}
-        )
+        problems.append(problem("int_type", "qpu_slots", slots) | {"ctx": {"ge": 1}})
         slots = 1
     return problems or Order(texts[0], texts[1], slots)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Simulated Warden over HTTP, in both versions: its sessions, and whom it believes."""
+"""Simulated Warden over HTTP, in both versions: sessions, jobs, and whom it believes."""
 
 import itertools
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from spank_qrmi_simulator import munge
+from spank_qrmi_simulator import munge, retention
 from spank_qrmi_simulator.munge import AnyMunge, Decoded, Unmunge
 from spank_qrmi_simulator.site import Site
 from spank_qrmi_simulator.warden import IDLE_SECONDS
@@ -152,6 +153,111 @@ def test_credential_is_needed_and_good_once(client: httpx.Client) -> None:
     once = proof()
     assert "id" in answer_to(once)  # type: ignore[operator]
     assert answer_to(once) == {"detail": "MUNGE credential replayed"}
+
+
+SEQUENCE = json.dumps(
+    {"register": [{"name": "q0", "x": 0, "y": 0}, {"name": "q1", "x": 5, "y": 0}]}
+)
+JOB_ORDER = {"sequence": SEQUENCE, "shots": 3}
+
+
+def submitted(
+    client: httpx.Client, version: int, session_id: str, **changes: object
+) -> httpx.Response:
+    headers = {**proof(), "X-Warden-Session": session_id}
+    return client.post(f"/warden/{version}/jobs", json={**JOB_ORDER, **changes}, headers=headers)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_job_ends_at_once_with_every_atom_as_0(client: httpx.Client, version: int) -> None:
+    session_id = opened(client, version, user_id="0").json()["id"]
+    answer = submitted(client, version, session_id)
+    job = answer.json()
+    assert answer.status_code == 200
+    assert job.keys() == {"id", "user_id", "created_at", "status", "results"}
+    assert (job["id"], job["user_id"], job["status"]) == (1, "0", "DONE")
+    assert json.loads(job["results"]) == {"counter": {"00": 3}}
+    path = f"/warden/{version}/jobs"
+    assert client.get(path, headers=proof()).json() == [job]
+    assert client.get(f"{path}/1", headers=proof()).json() == job
+    assert client.post(f"{path}/1/cancel", headers=proof()).json() == job
+    logs = client.get(f"{path}/1/logs", headers=proof()).json()
+    assert logs == {"logs": "job 1: simulated\n"}
+
+
+@pytest.mark.parametrize("sequence", ["", "[]", "{}", '{"register": []}', '{"register": "q"}'])
+def test_job_without_atoms_fails(client: httpx.Client, sequence: str) -> None:
+    session_id = opened(client, 1, user_id="0").json()["id"]
+    job = submitted(client, 1, session_id, sequence=sequence).json()
+    assert (job["status"], job["results"]) == ("ERROR", None)
+
+
+def test_job_needs_an_open_session_of_its_user(client: httpx.Client) -> None:
+    own, others = (opened(client, 1, user_id=uid).json()["id"] for uid in ("0", "1000"))
+    client.delete(f"/warden/1/sessions/{own}", headers=proof())
+    elsewhere = opened(client, 2, user_id="0").json()["id"]
+    expected = {
+        own: (403, "Session has been revoked."),
+        others: (403, "Session belongs to another user."),
+        elsewhere: (404, "Session not found."),
+    }
+    for session_id, (status, detail) in expected.items():
+        answer = submitted(client, 1, session_id)
+        assert (answer.status_code, answer.json()) == (status, {"detail": detail})
+    answer = client.post("/warden/1/jobs", json=JOB_ORDER, headers=proof())
+    assert (answer.status_code, answer.json()) == (403, {"detail": "Missing session."})
+    assert client.get("/warden/1/jobs", headers=proof()).json() == []
+
+
+def test_wrong_order_of_a_job_is_repeated(client: httpx.Client) -> None:
+    session_id = opened(client, 1, user_id="0").json()["id"]
+    for changes, places in (
+        ({"sequence": {}}, [("string_type", "sequence")]),
+        *(({"shots": shots}, [("int_type", "shots")]) for shots in (0, True, "1", None)),
+    ):
+        answer = submitted(client, 1, session_id, **changes)
+        found = [(each["type"], each["loc"][1]) for each in answer.json()["detail"]]
+        assert (answer.status_code, found) == (422, places), changes
+    headers = {**proof(), "X-Warden-Session": session_id}
+    problems = client.post("/warden/1/jobs", json={}, headers=headers).json()["detail"]
+    assert [each["type"] for each in problems] == ["missing", "missing"]
+
+
+def test_jobs_are_their_users_and_their_qpus(
+    site: Site, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted(client, 1, opened(client, 1, user_id="0").json()["id"])
+    assert client.get("/warden/2/jobs/1", headers=proof()).status_code == 404
+    assert client.get("/warden/2/jobs", headers=proof()).json() == []
+    monkeypatch.setattr(site, "decode", lambda _: Decoded(1000))
+    for method, path in (("GET", ""), ("POST", "/cancel"), ("GET", "/logs")):
+        answer = client.request(method, f"/warden/1/jobs/1{path}", headers=proof())
+        assert (answer.status_code, answer.json()) == (404, {"detail": "Job not found."})
+    assert client.get("/warden/1/jobs", headers=proof()).json() == []
+
+
+def test_oldest_jobs_are_forgotten(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "REMEMBERED", 1)
+    session_id = opened(client, 1, user_id="0").json()["id"]
+    for _ in range(2):
+        submitted(client, 1, session_id)
+    assert [each["id"] for each in client.get("/warden/1/jobs", headers=proof()).json()] == [2]
+
+
+def test_specs_are_a_text_with_the_qpus_name(client: httpx.Client) -> None:
+    shown = client.get("/warden/1/qpu/specs", headers=proof()).json()
+    assert json.loads(shown["specs"])["name"] == "ORION"
+
+
+def test_jobs_and_specs_need_a_credential(client: httpx.Client) -> None:
+    for method, path in (
+        ("POST", "jobs"),
+        ("GET", "jobs"),
+        ("GET", "jobs/1"),
+        ("GET", "qpu/specs"),
+    ):
+        answer = client.request(method, f"/warden/1/{path}")
+        assert (answer.status_code, answer.json()) == (401, {"detail": "Missing MUNGE credential"})
 
 
 UNMUNGE = """#!/bin/sh
