@@ -2,6 +2,7 @@
 """Programs with the public client, in sbatch jobs: acquired, run, results, released."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,18 @@ IBM_QPUS = [
 """Clients of the public package, each with QPUs whose types it knows."""
 
 
-def run_program(product: Product, client: str, program: str, *qpus: str) -> dict[str, Any]:
-    """Run a program in a job with these QPUs; return the JSON that it prints."""
+def run_program(
+    product: Product,
+    client: str,
+    program: str,
+    *qpus: str,
+    user: str | None = None,
+    libraries: Path | None = None,
+) -> dict[str, Any]:
+    """Run a program in a user's job with these QPUs; return the JSON that it prints.
+
+    Libraries in the folder `libraries` are loaded instead of those of the machine.
+    """
     entries = [product.entry(qpu) for qpu in qpus]
     # A session may live shorter than the job; the service refuses what could outlast it.
     limits = {
@@ -36,12 +47,15 @@ def run_program(product: Product, client: str, program: str, *qpus: str) -> dict
     for entry in entries:
         environment = entry["environment"]
         # The plugin repairs them for itself; a client would ask for /v1//backends, and fail.
-        for key in CLIENTS[entry["type"]].sent_to:
+        for key in environment.keys() & {*CLIENTS[entry["type"]].sent_to}:
             environment[key] = f" {environment[key]}/ "
     product.write_plugstack(mode="required", config=product.write_config(*entries))
     command = f"{install_client(client) / 'python'} {PROGRAMS / program}"
+    if libraries is not None:
+        # For the program alone: Slurm's commands load libmunge too.
+        command = f"LD_LIBRARY_PATH={libraries} {command}"
     options = (f"--qpu={','.join(qpus)}", "--time=10")
-    result = product.submit(command, *options, env=limits).wait(JOB_SECONDS)
+    result = product.submit(command, *options, user=user, env=limits).wait(JOB_SECONDS)
     assert (result.state, result.exit_code) == ("COMPLETED", "0:0"), result.stderr
     return dict(json.loads(result.stdout))
 
@@ -89,6 +103,60 @@ def test_program_on_a_target_of_alice_and_bob(product: Product, client: str):
     printed = run_program(product, client, "fixed_result.py", "ab_emu_40q_physical_cats")
 
     assert printed == {"status": "TaskStatus.Completed", "result": "0,3\n"}
+
+
+def libmunge_at(product: Product, socket: Path) -> Path:
+    """Return a folder with a libmunge that asks the munged at a socket.
+
+    Into the machine's the usual socket is compiled, and clusters have theirs in their folders.
+    """
+    name = "libmunge.so.2"
+    folder = product.folder / "lib"
+    folder.mkdir()
+    for path in (product.folder, folder):
+        path.chmod(0o755)
+    asked = subprocess.run(
+        ["gcc", f"-print-file-name={name}"], check=True, capture_output=True, text=True
+    )
+    texts = {"LIBRARY": asked.stdout.strip(), "SOCKET": socket}
+    options = ("-std=gnu11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC")
+    named = [f'-D{key}="{text}"' for key, text in texts.items()]
+    source = Path(__file__).with_name("libmunge.c")
+    subprocess.run(["gcc", *options, *named, str(source), "-o", str(folder / name)], check=True)
+    return folder
+
+
+@pytest.mark.parametrize("qpu", ["ORION", "VEGA"])
+def test_sequence_of_a_user_on_a_qpu_behind_warden(product: Product, qpu: str):
+    printed = run_program(
+        product,
+        "newest",
+        "pasqal_local.py",
+        qpu,
+        user="nobody",
+        libraries=libmunge_at(product, product.cluster.munge_socket),
+    )
+
+    assert printed == {
+        "accessible": True,
+        "status": "online",
+        "task": "TaskStatus.Completed",
+        "result": {"counter": {"00": 3}},
+        "device": qpu,
+        "logs": "job 1: simulated\n",
+    }
+
+
+def test_client_without_munged_sees_a_qpu_behind_warden_but_cannot_use_it(product: Product):
+    nowhere = product.folder / "no-munged"
+    libraries = libmunge_at(product, nowhere)
+
+    printed = run_program(
+        product, "newest", "pasqal_local.py", "ORION", user="nobody", libraries=libraries
+    )
+
+    error = "munge encode failed: Socket communication error"
+    assert printed == {"accessible": True, "status": "online", "error": error}
 
 
 def test_status_of_the_newer_types_of_ibm(product: Product):
