@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from loopback.cluster import SlurmCluster
+from loopback.errors import SubmitError
 from loopback.installation import Installation
 from loopback.job import Job, JobResult
 from loopback.leaks import LeakSearch
@@ -57,12 +58,17 @@ def enforcing_cluster(
         accounts = "account=physics,chemistry"
         cluster.run("sacctmgr", "--immediate", "add", "user", users, accounts)
         cluster.run("scontrol", "create", "PartitionName=quantum", "Nodes=n1")
-        wait_until(
-            lambda: cluster.run("srun", "--account=physics", "true", check=False).returncode == 0,
-            SECONDS,
-            "accounts that slurmctld knows",
-        )
+        for user in (USER, MEMBER):
+            wait_until(lambda user=user: may_submit(cluster, user), SECONDS, f"account of {user}")
         yield cluster
+
+
+def may_submit(cluster: SlurmCluster, user: str) -> bool:
+    """Return whether slurmctld knows of a user's account, which it is told after a while."""
+    try:
+        return cluster.submit("true", "--account=physics", user=user).wait().state == "COMPLETED"
+    except SubmitError:
+        return False
 
 
 @pytest.fixture(scope="module")

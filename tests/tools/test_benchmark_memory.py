@@ -18,7 +18,7 @@ import os, time
 block = b"x" * {BLOCK_KB * 1024}
 os.fork()
 os.fork()
-time.sleep(0.3)
+time.sleep(1)
 """
 
 
