@@ -22,7 +22,8 @@ from tests.slurm.product import Product, readable_lines
 
 NAME = "ibm_sherbrooke"
 LICENSE = f"qpu_{NAME}"
-USER = "nobody"
+# From 26.05 on, Slurm knows no account of nobody.
+USER = "daemon"
 SECONDS = 60.0
 ASK = "ask the administrator"
 NO_LICENSE = (
