@@ -267,5 +267,10 @@ def product_on(
 
 
 def readable_lines(stderr: str) -> list[str]:
-    """Return a job's stderr, our own lines without Slurm's prefix, which differs by release."""
-    return [re.sub(r"^.*?error: spank_qrmi_c: ", "", line) for line in stderr.splitlines()]
+    """Return a job's stderr, our own lines without Slurm's prefix, which differs by release.
+
+    What srun says of a step that had to wait is left out: some releases do.
+    """
+    waiting = re.compile(r"srun: (Job \d+ step creation|Step created for) ")
+    lines = (line for line in stderr.splitlines() if not waiting.match(line))
+    return [re.sub(r"^.*?error: spank_qrmi_c: ", "", line) for line in lines]

@@ -31,7 +31,7 @@ def test_script_has_no_qpu_and_each_step_its_own(product: Product):
     job = product.submit(script, *HELD_BY_STEPS)
     result = job.wait()
 
-    assert (result.state, result.stderr) == ("COMPLETED", "")
+    assert (result.state, readable_lines(result.stderr)) == ("COMPLETED", [])
     variables = qpu_variables(result.stdout)
     lists = {name: text for name, text in variables.items() if "OPTION" not in name}
     assert set(lists.values()) == {""}
@@ -59,7 +59,7 @@ def test_steps_that_name_qpus_have_these(product: Product):
     script = f"srun --qpu=FRESNEL {PRINT}; srun --qpu=FRESNEL,{NAME} {PRINT}; srun {PRINT}"
     result = product.run_job(script, *HELD_BY_STEPS)
 
-    assert (result.state, result.stderr) == ("COMPLETED", "")
+    assert (result.state, readable_lines(result.stderr)) == ("COMPLETED", [])
     assert result.stdout.split() == ["FRESNEL", f"FRESNEL,{NAME}", NAME]
     assert product.sessions_served() == [NAME] * 2
 
@@ -86,7 +86,7 @@ def test_steps_within_a_step_share_what_it_holds(product: Product):
     job = product.submit(f"srun bash -c '{inner}'", *HELD_BY_STEPS)
     result = job.wait()
 
-    assert (result.state, result.stderr) == ("COMPLETED", "")
+    assert (result.state, readable_lines(result.stderr)) == ("COMPLETED", [])
     outer, within = (
         token_in((job.folder / name).read_text()) for name in ("env-outer", "env-inner")
     )
@@ -187,7 +187,7 @@ srun --het-group=1 {PRINT}
 """
     result = product.run_job(script)
 
-    assert (result.state, result.stderr) == ("COMPLETED", "")
+    assert (result.state, readable_lines(result.stderr)) == ("COMPLETED", [])
     assert result.stdout.split() == [NAME] * 3
     assert product.sessions_served() == [NAME] * 3
 

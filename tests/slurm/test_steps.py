@@ -146,7 +146,7 @@ def test_no_step_of_a_script_acquires_again(product: Product, submitted: str):
     script = "\n".join(f"srun --overlap --export={export} {PRINT_LINE}" for export in exports)
     result = product.run_job(script, "--qpu=ibm_sherbrooke", "--nodes=2", f"--export={submitted}")
 
-    assert (result.state, result.stderr) == ("COMPLETED", "")
+    assert (result.state, readable_lines(result.stderr)) == ("COMPLETED", [])
     assert result.stdout.split() == [OF_SHERBROOKE] * 8
     assert product.sessions_served() == ["ibm_sherbrooke"]
 
@@ -155,7 +155,7 @@ def test_steps_at_once_share_what_was_acquired(product: Product):
     script = "\n".join([f"srun --overlap {PRINT_LINE} &"] * 4 + ["wait"])
     result = product.run_job(script, "--qpu=ibm_sherbrooke", "--nodes=2")
 
-    assert (result.state, result.stderr) == ("COMPLETED", "")
+    assert (result.state, readable_lines(result.stderr)) == ("COMPLETED", [])
     assert result.stdout.split() == [OF_SHERBROOKE] * 8
     assert product.sessions_served() == ["ibm_sherbrooke"]
 
@@ -197,7 +197,7 @@ def test_step_acquires_what_its_job_does_not_hold(product: Product):
     )
     result = product.run_job(script, "--qpu=ibm_sherbrooke")
 
-    assert (result.state, result.stderr) == ("COMPLETED", "")
+    assert (result.state, readable_lines(result.stderr)) == ("COMPLETED", [])
     assert result.stdout.split() == [
         "ibm_sherbrooke,ibm_brisbane",
         "ibm_brisbane",
@@ -254,7 +254,7 @@ def test_steps_of_a_batch_job_without_qpus_acquire_for_themselves(product: Produ
     inside = "srun --qpu=ibm_sherbrooke bash -c 'srun --overlap printenv SLURM_JOB_QPU_RESOURCES'"
     result = product.run_job(f"{step}\nsrun {PRINT_LINE}\n{inside}")
 
-    assert (result.state, result.stderr) == ("COMPLETED", "")
+    assert (result.state, readable_lines(result.stderr)) == ("COMPLETED", [])
     assert result.stdout.split() == [OF_SHERBROOKE, ";", SHERBROOKE]
     assert product.sessions_served() == [SHERBROOKE] * 2
 

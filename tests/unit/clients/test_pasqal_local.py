@@ -3,6 +3,7 @@
 
 import logging
 from dataclasses import replace
+from http import HTTPStatus
 
 import httpx
 import orjson
@@ -200,11 +201,11 @@ MISSING = {"type": "missing", "loc": ["body", "user_id", 0], **SENT_BACK}
         ),
         (
             reply(422, {"detail": [MISSING, {"loc": ["x"]}]}),
-            f"{URL}/sessions answered 422 Unprocessable Entity: missing at body.user_id",
+            f"{URL}/sessions answered 422 {HTTPStatus(422).phrase}: missing at body.user_id",
         ),
         (
             reply(422, {"detail": [SENT_BACK]}),
-            f"{URL}/sessions answered 422 Unprocessable Entity",
+            f"{URL}/sessions answered 422 {HTTPStatus(422).phrase}",
         ),
         (
             reply(500, {"detail": "MUNGE decode failed"}),
