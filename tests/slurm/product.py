@@ -124,7 +124,9 @@ class Product:
         return sorted(
             name
             for name in names
+            # One that is being written begins with a dot.
             if name not in {counts.FOLDER_NAME, token_cache.FOLDER_NAME}
+            and name[0] != "."
             and not name.startswith(TOLD_PREFIX)
         )
 
