@@ -17,7 +17,7 @@ from spank_qrmi.clients.base import Client, Exchange, Hold, ReadTo, Settings
 from spank_qrmi.clients.http import RequestOptions
 from spank_qrmi.clients.response import Response, whole_number
 from spank_qrmi.clients.retry import MOST_TRIES
-from spank_qrmi.clients.session_ids import is_session_id, readable_session_id, session_id_of
+from spank_qrmi.clients.session_ids import is_session_id, keep_readable_id, session_id_of
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.numbers_in_text import parse_number
 from spank_qrmi.status import QpuState, QpuStatus
@@ -125,7 +125,7 @@ class PasqalLocal(Client):
                 "name(%s): %s is the old name of %s: rename it",
                 *(self.resource_name, _OLD_URL_KEY, _URL_KEY),
             )
-        try:
+        with keep_readable_id():
             response = self._request(
                 exchange,
                 *("POST", "/sessions"),
@@ -136,10 +136,6 @@ class PasqalLocal(Client):
             if not response.is_success:
                 raise self._session_refusal(response)
             return session_id_of(response)
-        except ServiceError as error:
-            if error.may_have_acted:
-                error.token = readable_session_id(error.partial_body)
-            raise
 
     def release(self, exchange: Exchange, token: str, *, was_told: bool = False) -> bool:
         """Revoke the session `token`; to revoke one twice does no harm.

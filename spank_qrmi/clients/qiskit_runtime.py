@@ -16,12 +16,8 @@ from spank_qrmi.clients.base import Client, Exchange, Hold, ReadTo, Settings, pa
 from spank_qrmi.clients.http import RequestOptions
 from spank_qrmi.clients.ibm import SERVICE_KEYS, IbmService, endpoints_of
 from spank_qrmi.clients.response import Response
-from spank_qrmi.clients.session_ids import (
-    is_session_id,
-    readable_session_id,
-    session_id_of,
-)
-from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
+from spank_qrmi.clients.session_ids import is_session_id, keep_readable_id, session_id_of
+from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError
 from spank_qrmi.numbers_in_text import parse_number
 from spank_qrmi.status import QpuStatus
 
@@ -104,17 +100,13 @@ class QiskitRuntime(Client):
             "backend": name,
             "backend_name": name,
         }
-        try:
+        with keep_readable_id():
             response = self._service.request(
                 exchange, "POST", "/sessions", json=body, is_repeatable=False
             )
             if not response.is_success:
                 raise self._session_refusal(response)
             return session_id_of(response)
-        except ServiceError as error:
-            if error.may_have_acted:
-                error.token = readable_session_id(error.partial_body)
-            raise
 
     def release(self, exchange: Exchange, token: str, *, was_told: bool = False) -> bool:
         """End the session `token`; it is gone if that is its state, or it is twice not found.

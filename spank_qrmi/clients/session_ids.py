@@ -2,6 +2,8 @@
 """Ids of sessions that services open: which texts can be one, and where a response tells one."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from spank_qrmi.clients.response import Response
 from spank_qrmi.errors import ServiceError
@@ -36,7 +38,18 @@ def session_id_of(response: Response) -> str:
     raise response.unusable_error("holds no usable session id", may_have_acted=True)
 
 
-def readable_session_id(partial_body: bytes) -> str | None:
+@contextmanager
+def keep_readable_id() -> Iterator[None]:
+    """Let a ServiceError of a session that may be open tell its id, if a response began with it."""
+    try:
+        yield
+    except ServiceError as error:
+        if error.may_have_acted:
+            error.token = _readable_session_id(error.partial_body)
+        raise
+
+
+def _readable_session_id(partial_body: bytes) -> str | None:
     """Return the id of the session that the beginning of a broken response tells, None if none."""
     depth = 0
     for found in _BRACE_OR_ID_OR_STRING.finditer(partial_body):

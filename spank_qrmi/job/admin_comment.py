@@ -5,7 +5,6 @@ The comment is a JSON object, of which one key is ours; its last, so that a site
 stays as it is to the letter. What is no JSON object is left alone.
 """
 
-import fcntl
 import logging
 import os
 import re
@@ -20,6 +19,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import ConfigError, JournalError, SlurmError
 from spank_qrmi.state.accounting import Accounting, provisional_records
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
+from spank_qrmi.state.locked_files import wait_for_lock
 from spank_qrmi.trust.files import open_trusted_folder
 from spank_qrmi.trust.slurm_commands import SlurmCommands
 
@@ -34,7 +34,6 @@ _FIELDS = ("acquisition_id", "resource", "running", "finished", "result", "usage
 _LONGEST_TRIED_SECONDS = 86400
 # sacct's column takes 64 KiB, and one argument of a command 128 KiB.
 _LARGEST_BYTES = 32 * 1024
-_PAUSE_SECONDS = 0.02
 _LINE = re.compile(r"^   AdminComment=(.*)\n(?=   \w+=|\s*\Z|   \n)", re.MULTILINE)
 _ANY_LINE = re.compile(r"^ *AdminComment=", re.MULTILINE)
 _OURS = f'"{KEY}":'
@@ -118,19 +117,10 @@ def _is_old(locked: LockedEntry) -> bool:
 def _alone(journal: Journal, deadline: Deadline) -> Iterator[None]:
     """Let the processes of this node change comments one after the other; raise SlurmError."""
     with open_trusted_folder(journal.directory) as folder:
-        while True:
-            try:
-                # The lock of the folder: no file of its own is left behind.
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if not deadline.wait(_PAUSE_SECONDS):
-                    raise SlurmError("another process changes comments") from None
-            else:
-                break
-        try:
-            yield
-        finally:
-            fcntl.flock(folder, fcntl.LOCK_UN)
+        # The lock of the folder, until it is closed: no file of its own is left behind.
+        if not wait_for_lock(folder, deadline):
+            raise SlurmError("another process changes comments")
+        yield
 
 
 def _comment_job(name: str, records: Sequence[Mapping[str, Any]], commands: SlurmCommands) -> None:

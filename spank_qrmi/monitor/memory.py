@@ -6,15 +6,14 @@ round is like the first one.
 """
 
 import contextlib
-import fcntl
 import logging
 import os
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
 import orjson
 
+from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import MonitorError
 from spank_qrmi.monitor.observations import status_from
 from spank_qrmi.monitor.watched import WatchedQpu
@@ -30,7 +29,6 @@ _QPUS = "qpus.json"
 _MOST_BYTES = 64 * 1024 * 1024
 # One that was just killed may have left a process that is about to end.
 _PATIENCE_SECONDS = 3.0
-_PAUSE_SECONDS = 0.05
 
 
 class Memory:
@@ -90,20 +88,11 @@ def locked_memory(state_directory: StrPath) -> Iterator[Memory]:
 
 
 def _lock(descriptor: int, path: PurePath) -> None:
-    ends_at = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= ends_at:
-                break
-            time.sleep(_PAUSE_SECONDS)
-        else:
-            return
-    raise MonitorError(
-        f"{path}: another monitor works with it: stop that one first (systemctl stop "
-        "spank-qrmi-monitor); nothing was changed"
-    )
+    if not locked_files.wait_for_lock(descriptor, Deadline(_PATIENCE_SECONDS)):
+        raise MonitorError(
+            f"{path}: another monitor works with it: stop that one first (systemctl stop "
+            "spank-qrmi-monitor); nothing was changed"
+        )
 
 
 def _qpu_from(document: Mapping[str, object]) -> WatchedQpu:

@@ -12,11 +12,15 @@ import os
 import time
 from collections.abc import Callable
 
+from spank_qrmi.deadline import Deadline
+
 TEMPORARY_PREFIX = ".new-"
 """How the name of a file begins that is not yet whole."""
 
 YOUNGEST_LEFTOVER_SECONDS = 60
 """A file that was just made has its lock a moment later."""
+
+_PAUSE_SECONDS = 0.02
 
 
 def open_file(directory: int, name: str, access: int = os.O_RDONLY) -> int:
@@ -44,6 +48,18 @@ def lock_in_place(descriptor: int, directory: int, name: str) -> bool:
     except BlockingIOError:
         return False
     return is_in_place(descriptor, directory, name)
+
+
+def wait_for_lock(descriptor: int, deadline: Deadline) -> bool:
+    """Take the lock once it is free; return False if it is not within the deadline."""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not deadline.wait(_PAUSE_SECONDS):
+                return False
+        else:
+            return True
 
 
 def is_in_place(descriptor: int, directory: int, name: str) -> bool:

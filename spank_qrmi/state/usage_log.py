@@ -8,17 +8,17 @@ writer opens it by its name.
 """
 
 import contextlib
-import fcntl
 import gzip
 import mmap
 import os
 import stat
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
+from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import UsageLogError
+from spank_qrmi.state import locked_files
 from spank_qrmi.trust.files import StrPath, can_others_write
 
 DEFAULT_PATH = "/var/log/spank_qrmi/usage.jsonl"
@@ -29,7 +29,6 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # To be locked over NFS, and to see whether the last line has its end, it must be readable too.
 _FILE = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOCK_SECONDS = 2.0
-_PAUSE_SECONDS = 0.01
 _COMPRESSED = ".gz"
 
 
@@ -50,7 +49,8 @@ class UsageLog:
             descriptor = os.open(self._path.name, _FILE, 0o600, dir_fd=folder)
             try:
                 self._check(os.fstat(descriptor))
-                self._lock(descriptor)
+                if not locked_files.wait_for_lock(descriptor, Deadline(_LOCK_SECONDS)):
+                    raise UsageLogError(f"{self._path}: cannot be written: another process has it")
                 if os.fstat(descriptor).st_size == 0:
                     os.fchmod(descriptor, _FILE_MODE)
                 _write_line(descriptor, line)
@@ -98,18 +98,6 @@ class UsageLog:
                 f"{self._path}: file and folder must belong to root and be writable by root alone: "
                 "correct that, or name another file by --usage-file"
             )
-
-    def _lock(self, descriptor: int) -> None:
-        ends_at = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= ends_at:
-                    raise
-                time.sleep(_PAUSE_SECONDS)
-            else:
-                return
 
     @contextlib.contextmanager
     def _as_usage_log_errors(self, doing: str) -> Iterator[None]:

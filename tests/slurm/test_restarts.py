@@ -117,9 +117,9 @@ def test_suspended_while_releasing(product: Product):
     assert job.wait().state == "COMPLETED"
 
 
-def test_requeued_job_acquires_again(requeueing: Product):
-    options = (f"--qpu={NAME}", "--open-mode=append")
-    job = requeueing.submit(RUN_TWICE, *options)
+def check_requeued(requeueing: Product, script: str, *options: str) -> Job:
+    """Check that a job which is requeued acquires once for each of its lives."""
+    job = requeueing.submit(script, f"--qpu={NAME}", "--open-mode=append", *options)
     wait_for_script(job)
     assert len(requeueing.site.open_sessions()) == 1
 
@@ -130,6 +130,11 @@ def test_requeued_job_acquires_again(requeueing: Product):
     result = job.wait()
     assert (result.state, result.stdout) == ("COMPLETED", "run 0\nrun 1\n")
     assert requeueing.sessions_served() == [NAME] * 2
+    return job
+
+
+def test_requeued_job_acquires_again(requeueing: Product):
+    job = check_requeued(requeueing, RUN_TWICE)
     # Each of its lives has had a session.
     requeueing.command("release", "--orphaned")
     records = requeueing.usage_records()
@@ -138,18 +143,7 @@ def test_requeued_job_acquires_again(requeueing: Product):
 
 
 def test_steps_of_a_requeued_job_acquire_again(requeueing: Product):
-    options = (f"--qpu={NAME}", "--qpu-hold=step", "--open-mode=append")
-    job = requeueing.submit(f"srun bash -c '{RUN_TWICE}'", *options)
-    wait_for_script(job)
-    assert len(requeueing.site.open_sessions()) == 1
-
-    requeueing.cluster.run("scontrol", "requeue", str(job.id))
-    job.wait_for_state("PENDING")
-    wait_until(lambda: not requeueing.site.open_sessions(), 10, "end of the first run's session")
-
-    result = job.wait()
-    assert (result.state, result.stdout) == ("COMPLETED", "run 0\nrun 1\n")
-    assert requeueing.sessions_served() == [NAME] * 2
+    check_requeued(requeueing, f"srun bash -c '{RUN_TWICE}'", "--qpu-hold=step")
 
 
 def test_requeued_while_acquiring(requeueing: Product):
