@@ -43,6 +43,15 @@ _NO_LIMIT_MINUTES = frozenset({0xFFFFFFFF, 0xFFFFFFFE})
 _HEADER_BYTES = 5
 _LARGEST_NUMBER = 10**20 - 1
 
+STEP_NAMES = {0xFFFFFFFB: "batch", 0xFFFFFFFA: "interactive"}
+"""The steps that acquire for their whole job: SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP of
+slurm/slurm.h."""
+
+
+def step_name(step_id: int) -> str:
+    """Return a step as Slurm's commands write it."""
+    return STEP_NAMES.get(step_id, str(step_id))
+
 
 class RequestTag(bytes, Enum):
     """What a record of a request holds."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from spank_qrmi.errors import JournalError
-from spank_qrmi.job.step import STEP_NAMES
+from spank_qrmi.protocol import step_name
 from spank_qrmi.redaction import printable
 from spank_qrmi.state.journal import Entry, Journal, utc_text
 from spank_qrmi.state.orphans import is_being_acquired, is_orphaned
@@ -78,11 +78,6 @@ def lines_of(journal: Journal) -> list[str]:
         for row in rows
     ]
     return [printable(line) for line in [*lines, *unreadable]] or ["nothing is held on this node"]
-
-
-def step_name(step_id: int) -> str:
-    """Return a step as Slurm's commands write it."""
-    return STEP_NAMES.get(step_id, str(step_id))
 
 
 def _read_sorted(

@@ -11,16 +11,12 @@ from spank_qrmi.configuration.qrmi_plugstack import PluginArguments, parse_argum
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
 from spank_qrmi.network.worker_side import Network
-from spank_qrmi.protocol import Request
+from spank_qrmi.protocol import STEP_NAMES, Request
 from spank_qrmi.redaction import Redactor, shown_argument
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import TokenCache
 
 log = logging.getLogger(__name__)
-
-STEP_NAMES = {0xFFFFFFFB: "batch", 0xFFFFFFFA: "interactive"}
-"""The steps that acquire for their whole job: SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP of
-slurm/slurm.h."""
 
 
 def read_arguments(request: Request, answer: AnswerWriter) -> PluginArguments:

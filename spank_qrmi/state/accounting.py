@@ -28,16 +28,16 @@ import orjson
 
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, UsageLogError
+from spank_qrmi.numbers_in_text import parse_number
+from spank_qrmi.protocol import step_name
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.usage_log import UsageLog
 
 log = logging.getLogger(__name__)
 
-# slurm/slurm.h: SLURM_BATCH_SCRIPT, SLURM_INTERACTIVE_STEP
-_STEP_NAMES = {0xFFFFFFFB: "batch", 0xFFFFFFFA: "interactive"}
-
 _NUMBERS = ("array_job_id", "array_task_id", "het_job_id", "het_job_offset")
 _TEXTS = ("user", "account", "partition")
+_LARGEST_NUMBER = 2**32 - 1
 _SHOWN_DIGITS = 16
 # Two clocks tell when a file was written: ours, and the coarser one of its file system.
 _CLOCK_SECONDS = 2
@@ -243,7 +243,7 @@ def record_of(
     return {
         "acquisition_id": entry.acquisition_id,
         "job_id": entry.job_id,
-        "step": _STEP_NAMES.get(entry.step_id, str(entry.step_id)),
+        "step": step_name(entry.step_id),
         # Some releases of Slurm tell a plugin none.
         "restart": max(entry.restart_count, _number(entry.facts.get("restarts")) or 0),
         **{name: _number(entry.facts.get(name)) for name in _NUMBERS},
@@ -285,7 +285,7 @@ def _utc(unix_seconds: int | None) -> str | None:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+    return parse_number(text or "", _LARGEST_NUMBER)
 
 
 def _plain(text: str | None) -> str | None:
