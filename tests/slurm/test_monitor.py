@@ -30,11 +30,13 @@ NOBODY = 65534
 FIRST_WITH_DYNAMIC_LICENSES = (23, 2)
 
 
+def cluster_with_licenses(folder: Path) -> SlurmCluster:
+    return SlurmCluster(folder, nodes=1, settings={"Licenses": licenses_of_slurm_conf()})
+
+
 @pytest.fixture(scope="module")
 def licensed_cluster(cluster_folder_of_module: Path) -> Iterator[SlurmCluster]:
-    with SlurmCluster(
-        cluster_folder_of_module, nodes=1, settings={"Licenses": licenses_of_slurm_conf()}
-    ) as one:
+    with cluster_with_licenses(cluster_folder_of_module) as one:
         yield one
 
 
@@ -43,6 +45,15 @@ def watched(
     licensed_cluster: SlurmCluster, installation: Installation, site: Site
 ) -> Iterator[Watched]:
     yield from watched_on(licensed_cluster, installation, site)
+
+
+@pytest.fixture
+def watched_alone(
+    cluster_folder: Path, installation: Installation, site: Site
+) -> Iterator[Watched]:
+    """One whose slurmctld may be killed: it forgets what was done since it last saved its state."""
+    with cluster_with_licenses(cluster_folder) as one:
+        yield from watched_on(one, installation, site)
 
 
 def test_jobs_wait_for_a_qpu_in_maintenance(watched: Watched) -> None:
@@ -189,23 +200,21 @@ def test_monitor_that_is_killed_leaves_licences_as_they_are(watched: Watched) ->
     assert watched.withheld() == all_of(KINGSTON)
 
 
-def test_monitor_outlives_slurmctld(watched: Watched) -> None:
-    with watched.command.running() as monitor:
-        watched.site.set_backend_status(SHERBROOKE, "maintenance")
-        watched.wait_until_withheld(all_of(SHERBROOKE))
-        watched.cluster.stop_slurmctld(kill=True)
-        watched.site.set_backend_status(SHERBROOKE, "active")
-        watched.site.set_backend_status(KINGSTON, "paused")
+def test_monitor_outlives_slurmctld(watched_alone: Watched) -> None:
+    with watched_alone.command.running() as monitor:
+        watched_alone.site.set_backend_status(SHERBROOKE, "maintenance")
+        watched_alone.wait_until_withheld(all_of(SHERBROOKE))
+        watched_alone.cluster.stop_slurmctld(kill=True)
+        watched_alone.site.set_backend_status(SHERBROOKE, "active")
+        watched_alone.site.set_backend_status(KINGSTON, "paused")
         wait_until(
             lambda: [line for line in monitor.lines if "licences stay as they are" in line],
             PATIENCE_SECONDS,
             "complaint about slurmctld",
         )
-        watched.cluster.start_slurmctld()
-        watched.wait_until_withheld(all_of(KINGSTON))
+        watched_alone.cluster.start_slurmctld()
+        watched_alone.wait_until_withheld(all_of(KINGSTON))
         monitor.daemon.check()
-    # A slurmctld that was killed may take a job for running that was over.
-    watched.cluster.cancel_all()
 
 
 def test_second_monitor_is_refused_and_harmless(watched: Watched) -> None:
