@@ -3,7 +3,7 @@
 
 import logging
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 # What nobody listens to is printed nowhere.
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -1,4 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A simulated QPU site: one HTTP server that speaks the vendors' APIs, for tests and for people."""
-
-__version__ = "0.1.0"
