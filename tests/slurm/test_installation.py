@@ -2,10 +2,14 @@
 """What `make install` has written works by itself, wherever it was built."""
 
 import os
+import re
 from pathlib import Path
 
 from loopback.installation import REPOSITORY, Installation, snapshot
 from loopback.processes import PROC, command_line
+from loopback.site import RELEASE_SECONDS
+from loopback.waiting import wait_until
+from spank_qrmi import __version__
 from tests.slurm.product import Product
 
 
@@ -52,6 +56,37 @@ def test_installing_again_changes_nothing(product: Product):
 
     assert snapshot(product.installation.folder) == before
     assert product.run_job("true", "--qpu=FRESNEL").state == "COMPLETED"
+
+
+def test_commands_that_verify_it(product: Product):
+    """Those of "Verify it" in docs/install.md, with the places of this installation."""
+    page = (REPOSITORY / "docs" / "install.md").read_text().partition("\n## Verify it\n")[2]
+    output = product.folder / "output"
+    places = {
+        "/usr/lib64/slurm": product.installation.plugin_directory,
+        "/etc/slurm/qrmi_config.json": product.site.config_path,
+        "--qpu=NAME": f"--qpu=FRESNEL --wait --output={output}; cat {output}",
+        "spank-qrmi ": f"{product.installation.command_directory}/spank-qrmi ",
+    }
+
+    def shown_by(command: str) -> str:
+        for place, here in places.items():
+            command = command.replace(place, str(here))
+        return product.cluster.run("sh", "-c", f"{command} 2>&1", check=False).stdout
+
+    *commands, status = re.findall(r"(?m)^\| `(.*?)`", page.partition("\n## ")[0])
+    options, version, mode, owners, refused, names = map(shown_by, commands)
+    assert re.search(r"--qpu=names .*\n +--qpu-hold=job\|step", options)
+    assert (version, mode) == (f"{__version__}\n", "root 600\n")
+    assert re.search(r"-rw------- root root \S+\n$", owners)
+    assert ": not defined in " in refused
+    assert names.endswith("\nFRESNEL\n")
+    wait_until(
+        lambda: shown_by(status),
+        RELEASE_SECONDS,
+        "empty journal",
+        accept="nothing is held on this node\n".__eq__,
+    )
 
 
 def test_jobs_write_nothing_into_the_installation(product: Product):
