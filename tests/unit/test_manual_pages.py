@@ -15,6 +15,7 @@ from spank_qrmi.configuration import qrmi_plugstack, qrun_plugstack
 from spank_qrmi.configuration.common_plugstack import Argument
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.qrun import command
+from spank_qrmi_simulator import command as simulator
 from tests.unit.vendors import KEYS_OF_USERS
 
 PAGES = Path(__file__).parents[2] / "man"
@@ -39,6 +40,15 @@ def test_page_names_what_the_command_has(page: str, parser: argparse.ArgumentPar
     text = (PAGES / page).read_text()
     missing = [word for word in words_of(parser) if not re.search(rf"{re.escape(word)}\b", text)]
     assert missing == []
+
+
+def test_synopsis_has_each_subcommand_with_its_options() -> None:
+    [subcommands] = cli._parser()._subparsers._group_actions
+    parsers = {**subcommands.choices, "simulate": simulator._parser()}
+    told = {}
+    for form in section_of("spank-qrmi.8", ".Sh SYNOPSIS").split(".Nm\n.Cm ")[1:]:
+        told[form.partition("\n")[0]] = {*re.findall(r"Fl (--?[\w-]+)", form.partition(".Nm")[0])}
+    assert told == {name: {*words_of(parser)} for name, parser in parsers.items()}
 
 
 @pytest.mark.parametrize(
