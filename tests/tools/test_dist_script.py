@@ -2,6 +2,7 @@
 """Source distributions that do not tell who made them when, and checksums."""
 
 import io
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -66,3 +67,6 @@ def test_checksums_name_every_file_but_themselves(tmp_path: Path, times: int) ->
         "982d9e3eb996f559e633f4d194def3761d909f5a3b647d1a851fead67c32c9d1  a\n"
         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  b/c\n"
     )
+    (tmp_path / "a").unlink()
+    check = ["sha256sum", "--check", "--ignore-missing", "SHA256SUMS"]
+    assert subprocess.check_output(check, cwd=tmp_path, text=True) == "b/c: OK\n"

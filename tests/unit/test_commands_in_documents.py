@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every command that a document tells a reader to type is run by a test, or a table says why not.
+
+The real readers of command lines, of plugstack.conf and of qrmi_config.json take the examples.
+"""
+
+import argparse
+import json
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from spank_qrmi.admin import command as cli
+from spank_qrmi.clients import CLIENTS
+from spank_qrmi.configuration import qrmi_plugstack, qrun_plugstack
+from spank_qrmi.configuration.qrmi_config import load_config
+from spank_qrmi.configuration.slurm_files import read_plugstack
+from spank_qrmi.qrun import command as qrun
+from spank_qrmi.qrun.primitive_input import read_primitive_input
+from spank_qrmi_simulator import command as simulator
+from tests.unit.documented_commands import (
+    DOCUMENTS,
+    REPOSITORY,
+    blocks_of,
+    commands_of,
+    lines_of,
+)
+
+TABLE = Path(__file__).with_name("commands_in_documents.txt")
+NO_TEST = "no test: "
+COMMANDS = sorted({each for document in DOCUMENTS for each in commands_of(document)})
+MAKEFILE = (REPOSITORY / "Makefile").read_text()
+VARIABLES = dict(re.findall(r"(?m)^([A-Z]+) [:?]?= ((?:.*\\\n)*.*)", MAKEFILE))
+
+
+def rows() -> Iterator[tuple[str, str, str]]:
+    """Yield each command of the table, what runs it or why nothing does, and what shows that."""
+    runner = ""
+    for line in TABLE.read_text().splitlines():
+        if header := re.fullmatch(r"\[(.*)\]", line):
+            runner = header[1]
+        elif line and not line.startswith("#"):
+            command, _, shown_by = line.partition(" = ")
+            yield command, runner, shown_by
+
+
+def test_table_has_the_commands_of_the_documents() -> None:
+    listed = [command for command, _, _ in rows()]
+    assert sorted(listed) == sorted({*listed})
+    assert {*COMMANDS} - {*listed} == set()
+    assert {*listed} - {*COMMANDS} == set()
+
+
+@cache
+def text_of(path: str) -> str:
+    """Return a test's file and what it imports of ours, with the conftest beside it."""
+    files = [REPOSITORY / path, (REPOSITORY / path).with_name("conftest.py")]
+    for file in files:
+        if file.exists():
+            found = re.findall(r"(?m)^from ((?:tests|loopback)[\w.]*) import", file.read_text())
+            named = [REPOSITORY / f"{each.replace('.', '/')}.py" for each in found]
+            files += [each for each in named if each not in files]
+    return "\n".join(each.read_text() for each in files if each.exists())
+
+
+def what_shows(command: str) -> list[str]:
+    """Return the words of a command that a test has too, if it runs the command."""
+    variables, words = [], shlex.split(command.replace("$(", "").replace(")", ""))
+    while "=" in words[0]:
+        variables.append(words.pop(0).partition("=")[0])
+    program, *rest = words
+    options = [each.partition("=")[0] for each in rest if each.startswith("-")]
+    variables += [each.partition("=")[0] for each in rest if re.match("[A-Z_]+=", each)]
+    subcommands = rest[:1] if re.fullmatch(r"[a-z][a-z-]*", "".join(rest[:1])) else []
+    # The unit tests call the function behind it.
+    programs = [] if program.endswith("spank-qrmi") else [Path(program).name]
+    return [*variables, *programs, *options, *subcommands]
+
+
+def rule_of(target: str) -> str:
+    """Return what the Makefile has for a target: what it needs, and its recipe."""
+    rule = rf"(?m)^(?:[\w -]+ )?{target}(?: [\w -]+)?:(?!=)(.*\n(?:\t.*\n)*)"
+    text = "".join(re.findall(rule, MAKEFILE))
+    return re.sub(r"\$\((\w+)\)", lambda found: VARIABLES.get(found[1], ""), text)
+
+
+@pytest.mark.parametrize("runner", sorted({runner for _, runner, _ in rows()}))
+def test_named_test_runs_its_commands(runner: str) -> None:
+    if runner.startswith(NO_TEST):
+        return
+    path, _, name = runner.partition("::")
+    text = text_of(path)
+    assert not name or re.search(rf"(?m)^def {name}\(", (REPOSITORY / path).read_text())
+    for command, its_runner, shown_by in rows():
+        if its_runner == runner:
+            needed = [shown_by] if shown_by else what_shows(command)
+            assert [word for word in needed if word not in text] == [], command
+
+
+@pytest.mark.parametrize("command", [each for each in COMMANDS if re.search(r"\bmake\b", each)])
+def test_target_of_make_is_there(command: str) -> None:
+    words = command.partition("make")[2].split()
+    target = next((each for each in words if "=" not in each), "all")
+    assert rule_of(target)
+    [shown_by] = [shown_by for row, _, shown_by in rows() if row == command]
+    assert shown_by in rule_of(target) or target in re.split(r"[^\w-]", rule_of(shown_by))
+
+
+def parse(command: str) -> argparse.Namespace:
+    """Have the real parser of a command take a line of a document, with its placeholders filled."""
+    for placeholder, value in (("…", ""), ("SECONDS", "1"), (" ID", " 7"), ("PORT", "8080")):
+        command = command.replace(placeholder, value)
+    words = shlex.split(command)
+    while not words[0].endswith(("spank-qrmi", "qrun")):
+        words.pop(0)
+    program, *arguments = words
+    if program == "qrun":
+        return qrun._parser().parse_args(arguments)
+    if arguments[:1] == ["simulate"]:
+        return simulator._parser().parse_args(arguments[1:])
+    return cli._parser().parse_args(arguments)
+
+
+INCOMPLETE = {"spank-qrmi release", "spank-qrmi worker-server --socket", "srun qrun"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        each
+        for each in COMMANDS
+        if re.search(r"(^|/|\s)(spank-qrmi [a-z]|qrun [a-z-])", each) and each not in INCOMPLETE
+    ],
+)
+def test_command_of_ours_is_understood(command: str) -> None:
+    if "enable" not in command and "disable" not in command:
+        parse(command)
+
+
+def test_options_for_jobs_are_those_of_the_plugins() -> None:
+    registered = "".join(
+        path.read_text() for path in (REPOSITORY / "spank_qrmi" / "plugin").glob("*.pyx")
+    )
+    known = {*re.findall(r'register_option\(spank, b"([\w-]+)"', registered)}
+    lines = [line for document in DOCUMENTS for line in lines_of(document)]
+    submitted = [line for line in lines if re.match(r"#SBATCH|srun|sbatch|salloc", line)]
+    named = {each for line in submitted for each in re.findall(r"--(q(?:pu)?(?:-\w+)*)\b", line)}
+    assert named == known
+
+
+def test_files_in_documents_are_accepted(tmp_path: Path) -> None:
+    """Lines of plugstack.conf, qrmi_config.json and entries of it, inputs of qrun."""
+    accepted = Counter[str]()
+    for document, (language, lines) in [
+        (each, block) for each in DOCUMENTS for block in blocks_of(each)
+    ]:
+        text = re.sub("@SYSCONFDIR@|@PLUGINDIR@", "/etc/slurm", "\n".join(lines))
+        path = tmp_path / document.name
+        path.write_text(text)
+        for line in read_plugstack(path):
+            is_qrmi = line.library == qrmi_plugstack.LIBRARY
+            (qrmi_plugstack if is_qrmi else qrun_plugstack).parse_arguments(line.arguments)
+            accepted[line.library] += 1
+        if language != "json" and '"resources"' not in text:
+            continue
+        value = json.loads(text)
+        if "pubs" in value:
+            read_primitive_input(str(path))
+            accepted["input"] += 1
+            continue
+        path.write_text(text if "resources" in value else json.dumps({"resources": [value]}))
+        path.chmod(0o600)
+        config = load_config(path, CLIENTS)
+        assert (config.problems, bool(config.resources)) == ((), True), path
+        accepted["configuration"] += 1
+    assert {*accepted} == {
+        *(qrmi_plugstack.LIBRARY, qrun_plugstack.LIBRARY, "input", "configuration")
+    }
+
+
+def test_usage_of_qrun_is_that_of_the_command() -> None:
+    usage = " ".join(qrun._parser().format_usage().removeprefix("usage: ").split())
+    assert usage in {line for each in DOCUMENTS for line in lines_of(each)}
