@@ -120,6 +120,36 @@ def test_job_is_served_by_what_the_package_enables(node: BootedNode) -> None:
     assert_job_is_served(node)
 
 
+def test_jobs_do_without_the_target_until_it_is_enabled_again(node: BootedNode) -> None:
+    node.machine.run("systemctl", "disable", "--now", TARGET)
+    try:
+        assert node.served_count(run_job(node)) == 0
+    finally:
+        node.machine.run("systemctl", "enable", "--now", TARGET)
+    run_job(node)
+    assert_job_is_served(node)
+
+
+def test_server_that_cannot_start_is_given_up_until_an_administrator_has_mended_it(
+    node: BootedNode,
+) -> None:
+    node.machine.run("systemctl", "stop", SERVER)
+    with node.machine.drop_in(SERVER, "[Service]\nExecStart=\nExecStart=/bin/false\n"):
+        assert node.served_count(run_job(node)) == 0
+        wait_until(
+            lambda: node.machine.property_of(SERVER_SOCKET, "ActiveState"),
+            PATIENCE_SECONDS,
+            "closed socket",
+            accept="failed".__eq__,
+        )
+    said = node.machine.run("journalctl", "-u", "spank-qrmi-worker-server").stdout
+    assert "status=1/FAILURE" in said
+    node.machine.run("systemctl", "reset-failed", "spank-qrmi-worker-server.*")
+    node.machine.run("systemctl", "restart", TARGET)
+    run_job(node)
+    assert_job_is_served(node)
+
+
 def test_server_that_is_killed_in_mid_job(node: BootedNode) -> None:
     run_job(node)
     wait_until(node.has_ready_worker, PATIENCE_SECONDS, "ready worker")
@@ -274,6 +304,7 @@ def test_monitor_lets_jobs_wait_where_it_is_enabled(node: BootedNode) -> None:
             assert job.wait().state == "COMPLETED"
             assert not withheld(node)
             assert node.machine.property_of(MONITOR, "MainPID") != pid
+            node.machine.run("systemctl", "restart", MONITOR)
             assert read_catalog(published).entries
         finally:
             node.machine.run("systemctl", "disable", "--now", MONITOR)
