@@ -19,6 +19,7 @@ from spank_qrmi.clients.request import base_url, is_header_value
 from spank_qrmi.clients.tokens import Login, TokenSource
 from spank_qrmi.errors import AcquisitionError, QrmiError, ServiceError, UnavailableError
 from spank_qrmi.status import QpuStatus
+from spank_qrmi.usage import NOT_TOLD, Usage
 
 log = logging.getLogger(__name__)
 
@@ -237,12 +238,9 @@ class Client(Protocol):
         `was_told` this asks first, and tells again what is still there. Raises ReleaseError.
         """
 
-    def used_seconds(self, exchange: Exchange, token: str) -> float | None:
-        """Return how long what is gone was used, as the service counts it; None: it tells nothing.
-
-        Raises QrmiError.
-        """
-        return None
+    def usage(self, exchange: Exchange, token: str) -> Usage:
+        """Return what was used of what is gone, as the service counts it; raise QrmiError."""
+        return NOT_TOLD
 
 
 class UnheldClient(Client):

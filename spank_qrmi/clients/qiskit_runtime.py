@@ -20,6 +20,7 @@ from spank_qrmi.clients.session_ids import is_session_id, keep_readable_id, sess
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError
 from spank_qrmi.numbers_in_text import parse_number
 from spank_qrmi.status import QpuStatus
+from spank_qrmi.usage import Usage
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -129,17 +130,14 @@ class QiskitRuntime(Client):
             raise ReleaseError(f"the session may still be open: {'; '.join(session.reasons)}")
         return reply is _Reply.GONE
 
-    def used_seconds(self, exchange: Exchange, token: str) -> float | None:
+    def usage(self, exchange: Exchange, token: str) -> Usage:
         """Return how long the session has used the backend (GET /sessions/{id}, `elapsed_time`).
 
         The vendor's own client tells that as a session's usage.
         """
         response = _Session(self._service, exchange, token).ask("GET")
         self._service.check_success(response)
-        seconds = response.json_object().get("elapsed_time")
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-            return None
-        return float(seconds) if 0 <= seconds <= _LARGEST_MAX_TTL_SECONDS else None
+        return Usage(_seconds_in(response.json_object()))
 
     def _look_again(self, session: "_Session") -> bool:
         """Return True if what was told to end is gone, close it and raise ReleaseError if not."""
@@ -291,6 +289,14 @@ def _max_ttl_seconds(settings: Settings, key: str) -> int:
             f"{_LARGEST_MAX_TTL_SECONDS}"
         )
     return seconds
+
+
+def _seconds_in(session: Mapping[str, object]) -> float | None:
+    """Return for how long a session has had its backend, None if that is not told."""
+    seconds = session.get("elapsed_time")
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        return None
+    return float(seconds) if 0 <= seconds <= _LARGEST_MAX_TTL_SECONDS else None
 
 
 def _is_closed(session: Mapping[str, object]) -> bool:

@@ -24,6 +24,7 @@ from spank_qrmi.state.accounting import NO_ACCOUNTING, Accounting, Result
 from spank_qrmi.state.counts import Event, count
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.orphans import shares_of
+from spank_qrmi.usage import NOT_TOLD, Usage
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class Releaser:
             return False
         with locked:
             result, is_gone = Result.RELEASED, True
-            used_seconds = None
+            usage = NOT_TOLD
             token = locked.entry.token
             is_given_back = False
             try:
@@ -112,11 +113,11 @@ class Releaser:
                     calls = _calls_of(locked.entry, services)
                     is_gone = calls.release(token, was_told=locked.entry.is_told)
                     if is_gone and locked.entry.is_told and self._accounting.is_on:
-                        used_seconds = _used_seconds(locked.entry, calls, token)
+                        usage = _usage(locked.entry, calls, token)
             except QrmiError as error:
                 _note_failure(locked, error)
                 raise
-            self._accounting.end(locked, result, is_gone=is_gone, used_seconds=used_seconds)
+            self._accounting.end(locked, result, is_gone=is_gone, usage=usage)
             return is_given_back
 
     def _let_end(self, locked: LockedEntry) -> None:
@@ -167,14 +168,14 @@ def _calls_of(entry: Entry, services: Services) -> ResourceCalls:
     return services.resource_calls(entry.resource_type, settings)
 
 
-def _used_seconds(entry: Entry, calls: ResourceCalls, token: str) -> float | None:
-    """Return what the service says was used, None if it does not; no job waits for that."""
+def _usage(entry: Entry, calls: ResourceCalls, token: str) -> Usage:
+    """Return what the service says was used, if it does; no job waits for that."""
     try:
-        return calls.used_seconds(token)
+        return calls.usage(token)
     except QrmiError as error:
         text = entry.clear(str(error))
         log.debug("name(%s): what was used is not told: %s", entry.resource_name, text)
-        return None
+        return NOT_TOLD
 
 
 def _note_failure(locked: LockedEntry, error: QrmiError) -> None:

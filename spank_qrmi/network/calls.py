@@ -24,14 +24,13 @@ from spank_qrmi.network.messages import (
     parse_acquisition_token,
     status_fields,
     status_from_fields,
+    usage_fields,
+    usage_from_fields,
 )
-from spank_qrmi.numbers_in_text import parse_number
 from spank_qrmi.status import QpuStatus
+from spank_qrmi.usage import Usage
 
 Subject = Client | QuantumSystem
-
-_THOUSAND = 1000
-_LARGEST_MILLISECONDS = 10**13
 
 QUANTUM_SYSTEM = "IBMQRUN"
 """In place of a resource's type: the settings are `IBMQRUN_*` variables."""
@@ -52,7 +51,7 @@ class Call(str, Enum):
     STATUS = "status"
     ACQUIRE = "acquire"
     RELEASE = "release"
-    USED_SECONDS = "used seconds"
+    USAGE = "usage"
     REMOVE = "remove"
     LIST = "list"
     CLOCK = "clock"
@@ -63,11 +62,6 @@ def _log_in(exchange: Exchange, subject: Subject) -> None:
         exchange.tokens.token(subject.login)
 
 
-def _used_seconds(exchange: Exchange, client: Client, token: str) -> list[str]:
-    seconds = client.used_seconds(exchange, token)
-    return [] if seconds is None else [str(round(seconds * _THOUSAND))]
-
-
 CALLS: Mapping[Call, Callable[..., list[str] | None]] = {
     Call.LOG_IN: _log_in,
     Call.CHECK: lambda exchange, client: client.check_accessible(exchange),
@@ -76,7 +70,7 @@ CALLS: Mapping[Call, Callable[..., list[str] | None]] = {
     Call.RELEASE: lambda exchange, client, token, was_told: (
         ["1"] if client.release(exchange, token, was_told=was_told == "1") else []
     ),
-    Call.USED_SECONDS: _used_seconds,
+    Call.USAGE: lambda exchange, client, token: usage_fields(client.usage(exchange, token)),
     Call.REMOVE: lambda exchange, system, job_id: ["1"] if system.remove(exchange, job_id) else [],
     Call.LIST: lambda exchange, system, share: sorted(system.job_ids(exchange, float(share))),
     # Told by what was asked before: this asks nothing.
@@ -129,11 +123,12 @@ class ResourceCalls:
         """Give back what `acquire` took; return whether the service says that it is gone."""
         return self.ask(Call.RELEASE, token, "1" if was_told else "") == ["1"]
 
-    def used_seconds(self, token: str) -> float | None:
-        """Return how long what is gone was used, as the service counts it; None: not told."""
-        result = self.ask(Call.USED_SECONDS, token)
-        milliseconds = parse_number("".join(result[:1]), _LARGEST_MILLISECONDS)
-        return None if milliseconds is None else milliseconds / _THOUSAND
+    def usage(self, token: str) -> Usage:
+        """Return what was used of what is gone, as the service counts it."""
+        try:
+            return usage_from_fields(self.ask(Call.USAGE, token))
+        except ProtocolError:
+            raise ServiceError(NONSENSE) from None
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from spank_qrmi.errors import (
 from spank_qrmi.numbers_in_text import parse_number
 from spank_qrmi.redaction import printable
 from spank_qrmi.status import QpuState, QpuStatus
+from spank_qrmi.usage import Usage
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 """What the worker asks: a resource's variables, as many as a job may bring."""
@@ -40,6 +41,8 @@ MAX_TEXT_LENGTH = 4000
 
 _NUMBER_BYTES = 4
 _LARGEST_COUNT = 10**9
+_LARGEST_USAGE = 10**13
+_THOUSAND = 1000
 _CHUNK_BYTES = 65536
 
 
@@ -204,6 +207,23 @@ def status_from_fields(fields: Sequence[str]) -> QpuStatus:
         )
     except ValueError as failure:
         raise ProtocolError("a message tells no status") from failure
+
+
+def usage_fields(usage: Usage) -> list[str]:
+    """Return milliseconds, jobs and shots, nothing for what is not told."""
+    milliseconds = None if usage.seconds is None else round(usage.seconds * _THOUSAND)
+    numbers = (milliseconds, usage.jobs, usage.shots)
+    return ["" if each is None else str(each) for each in numbers]
+
+
+def usage_from_fields(fields: Sequence[str]) -> Usage:
+    """Return the usage that `usage_fields` was given; raise ProtocolError if they tell none."""
+    try:
+        milliseconds, jobs, shots = (parse_number(text, _LARGEST_USAGE) for text in fields)
+    except ValueError as failure:
+        raise ProtocolError("a message tells no usage") from failure
+    seconds = None if milliseconds is None else milliseconds / _THOUSAND
+    return Usage(seconds, jobs, shots)
 
 
 def clock_fields(offsets: Mapping[str, float]) -> list[str]:

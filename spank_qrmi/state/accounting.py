@@ -32,6 +32,7 @@ from spank_qrmi.numbers_in_text import parse_number
 from spank_qrmi.protocol import step_name
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.usage_log import UsageLog
+from spank_qrmi.usage import NOT_TOLD, Usage
 
 log = logging.getLogger(__name__)
 
@@ -95,12 +96,12 @@ class Accounting:
         result: Result,
         *,
         is_gone: bool = True,
-        used_seconds: float | None = None,
+        usage: Usage = NOT_TOLD,
     ) -> None:
         """Take away an entry whose acquisition is over; raise JournalError if that is impossible.
 
         It leaves its record. If it is not `is_gone` yet, it is kept as told, see `LockedEntry.end`.
-        `used_seconds` is what the service says was used.
+        `usage` is what the service says was used.
         """
         if not self.is_on:
             locked.end(is_gone=is_gone)
@@ -116,7 +117,7 @@ class Accounting:
         elif entry.record or entry.is_over:
             self._write_record(locked, may_be_written=True)
         else:
-            over = self._over(entry, result, used_seconds)
+            over = self._over(entry, result, usage)
             try:
                 locked.write(over)
             except JournalError as error:
@@ -126,11 +127,11 @@ class Accounting:
                 locked.entry = replace(over, is_over=True, is_told=False)
             self._write_record(locked)
 
-    def _over(self, entry: Entry, result: Result, used_seconds: float | None) -> Entry:
+    def _over(self, entry: Entry, result: Result, usage: Usage) -> Entry:
         """Return an entry as it is once it is over: with its record, and without any secret."""
         if entry.refusal and result is Result.RELEASED:
             result = Result.REFUSED
-        record = record_of(entry, result, self.ended_by, self.cluster(), used_seconds)
+        record = record_of(entry, result, self.ended_by, self.cluster(), usage)
         return replace(
             entry,
             record=orjson.dumps(record).decode(),
@@ -186,7 +187,7 @@ class Accounting:
             entry = replace(entry, finished_at=math.ceil(locked.written_at()))
         is_unanswered = entry.token is None and not entry.holds_nothing
         result = Result.UNANSWERED if is_unanswered else Result.RELEASED
-        return self._over(entry, result, None).record
+        return self._over(entry, result, NOT_TOLD).record
 
     def write_late(self, journal: Journal, deadline: Deadline) -> None:
         """Write the records that wait, until the usage log takes none; log what fails.
@@ -219,17 +220,18 @@ NO_ACCOUNTING = Accounting()
 def provisional_records(journal: Journal, step: tuple[int, int, int]) -> list[dict[str, object]]:
     """Return what is known of what a step's services have only agreed to end."""
     return [
-        record_of(entry, Result.RELEASED, EndedBy.EXIT, "", None)
+        record_of(entry, Result.RELEASED, EndedBy.EXIT, "", NOT_TOLD)
         for entry in journal.entries_of_step_told(*step)
     ]
 
 
 def record_of(
-    entry: Entry, result: Result, ended_by: EndedBy, cluster: str, used_seconds: float | None
+    entry: Entry, result: Result, ended_by: EndedBy, cluster: str, usage: Usage
 ) -> dict[str, object]:
     """Return the record of an acquisition that is over.
 
-    Times are UTC, `usage` is in seconds: what the service tells, else how long it was held.
+    Times are UTC. The record's `usage` is in seconds: what the service tells, else how long it was
+    held; jobs and shots are there only if the service tells them.
     """
     granted_at = entry.granted_at
     finished_at = entry.finished_at
@@ -238,7 +240,8 @@ def record_of(
     held_seconds = None
     if granted_at is not None and finished_at is not None:
         held_seconds = max(0, finished_at - granted_at)
-    usage = held_seconds if used_seconds is None else used_seconds
+    used_seconds = held_seconds if usage.seconds is None else usage.seconds
+    source = "held" if usage.seconds is None else "service"
     reason = entry.refusal or entry.failure if result is not Result.RELEASED else ""
     return {
         "acquisition_id": entry.acquisition_id,
@@ -261,8 +264,10 @@ def record_of(
         "ended_by": ended_by.value,
         "reason": _plain(reason),
         "held_seconds": held_seconds,
-        "usage": usage,
-        "usage_source": None if usage is None else "held" if used_seconds is None else "service",
+        "usage": used_seconds,
+        "usage_source": None if used_seconds is None else source,
+        "jobs": usage.jobs,
+        "shots": usage.shots,
     }
 
 

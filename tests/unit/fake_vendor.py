@@ -10,6 +10,7 @@ import pytest
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Exchange, Hold, ReadTo, Settings
 from spank_qrmi.status import QpuState, QpuStatus
+from spank_qrmi.usage import NOT_TOLD, Usage
 
 TYPE = "fake"
 LONGEST_TASK_SECONDS = 1000
@@ -29,7 +30,7 @@ class FakeVendor:
         self.brought: set[str] = set()
         self.hold_seconds: int | None = HOLD_SECONDS
         self.only_agrees = False
-        self.used_seconds: float | None = None
+        self.usage = NOT_TOLD
         self.events: list[str] = []
         self.settings: dict[str, Settings] = {}
         self._lock = threading.Lock()
@@ -83,8 +84,8 @@ class FakeVendor:
                 vendor.do("look again" if was_told else "release", token)
                 return was_told or not vendor.only_agrees
 
-            def used_seconds(self, exchange: Exchange, token: str) -> float | None:
+            def usage(self, exchange: Exchange, token: str) -> Usage:
                 vendor.do("usage", token)
-                return vendor.used_seconds
+                return vendor.usage
 
         monkeypatch.setitem(CLIENTS, TYPE, FakeClient)

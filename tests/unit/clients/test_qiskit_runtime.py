@@ -13,6 +13,7 @@ from spank_qrmi import at_once
 from spank_qrmi.clients.base import Hold
 from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
 from spank_qrmi.errors import AcquisitionError, ReleaseError, ServiceError
+from spank_qrmi.usage import Usage
 from tests.unit.fake_services import (
     BEARER_TOKEN,
     SERVICE_CRN,
@@ -539,10 +540,10 @@ def test_session_tells_how_long_it_was_used(
     document: dict[str, object], expected: float | None
 ) -> None:
     service = FakeService({SESSION: reply(200, {"state": "closed", **document})})
-    assert client_of(service).used_seconds("s-1") == expected
+    assert client_of(service).usage("s-1") == Usage(expected)
     assert service.asked == [SESSION]
 
 
 def test_session_that_is_forgotten_tells_no_usage() -> None:
     with pytest.raises(AcquisitionError, match="answered 404"):
-        client_of(FakeService({SESSION: reply(404)})).used_seconds("s-1")
+        client_of(FakeService({SESSION: reply(404)})).usage("s-1")

@@ -19,6 +19,7 @@ from spank_qrmi.state import usage_log
 from spank_qrmi.state.accounting import NO_ACCOUNTING, EndedBy
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
+from spank_qrmi.usage import Usage
 from tests.unit.conversation import ServingWorker
 from tests.unit.fake_vendor import FakeVendor
 from tests.unit.job.test_verbs import OF_STEP, Node
@@ -148,10 +149,10 @@ def test_what_a_service_agreed_to_end_once_it_is_gone(
 @pytest.mark.parametrize(
     ("order", "told", "usage", "source"),
     [
-        (None, 2.5, 2.5, "service"),
-        (None, 0.0, 0, "service"),
-        (None, None, None, "held"),
-        (ServiceError("token-a is unknown"), 2.5, None, "held"),
+        (None, Usage(2.5), 2.5, "service"),
+        (None, Usage(0.0, 2, 300), 0, "service"),
+        (None, Usage(jobs=2), None, "held"),
+        (ServiceError("token-a is unknown"), Usage(2.5), None, "held"),
     ],
 )
 def test_usage_is_what_the_service_tells_of_what_is_gone(
@@ -159,12 +160,12 @@ def test_usage_is_what_the_service_tells_of_what_is_gone(
     vendor: FakeVendor,
     *,
     order: ServiceError | None,
-    told: float | None,
+    told: Usage,
     usage: float | None,
     source: str,
 ) -> None:
     vendor.only_agrees = True
-    vendor.used_seconds = told
+    vendor.usage = told
     if order is not None:
         vendor.orders = {"usage token-a": order}
     node.acquire("a")
@@ -175,6 +176,7 @@ def test_usage_is_what_the_service_tells_of_what_is_gone(
     [record] = node.records()
     expected = record["held_seconds"] if usage is None else usage
     assert (record["usage"], record["usage_source"]) == (expected, source)
+    assert (record["jobs"], record["shots"]) == (told.jobs, told.shots)
     assert vendor.events_of("usage") == {"token-a"}
 
 

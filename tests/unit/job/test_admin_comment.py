@@ -17,6 +17,7 @@ from spank_qrmi.job.admin_comment import comment_in, job_name, merged_comment
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.trust import slurm_commands
+from spank_qrmi.usage import Usage
 from tests.unit.conversation import ServingWorker
 from tests.unit.fake_vendor import FakeVendor
 from tests.unit.job.test_accounts import AccountedNode
@@ -184,7 +185,7 @@ def test_what_is_told_to_end_is_told_at_once_and_anew_once_it_is_gone(
     node: SlurmNode, vendor: FakeVendor
 ) -> None:
     vendor.only_agrees = True
-    vendor.used_seconds = 2.5
+    vendor.usage = Usage(2.5)
     node.acquire("a")
     node.release()
     [first] = node.comment()

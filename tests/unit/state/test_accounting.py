@@ -24,6 +24,7 @@ from spank_qrmi.state.accounting import NO_ACCOUNTING, Accounting, EndedBy, Resu
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
 from spank_qrmi.state.usage_log import UsageLog
+from spank_qrmi.usage import Usage
 
 NOW = 1_700_000_000
 FACTS = {
@@ -70,6 +71,8 @@ RECORD = {
     "held_seconds": 10,
     "usage": 10,
     "usage_source": "held",
+    "jobs": None,
+    "shots": None,
 }
 
 
@@ -132,7 +135,11 @@ def test_record_says_all_of_an_acquisition_and_no_secret(
 @pytest.mark.parametrize(
     ("entry", "how", "changes"),
     [
-        (ENTRY, {"used_seconds": 2.5}, {"usage": 2.5, "usage_source": "service"}),
+        (
+            ENTRY,
+            {"usage": Usage(2.5, 3, 400)},
+            {"usage": 2.5, "usage_source": "service", "jobs": 3, "shots": 400},
+        ),
         (
             replace(ENTRY, refusal="down"),
             {},
@@ -207,7 +214,7 @@ def test_what_is_told_to_end_has_its_record_once_it_is_gone(
     locked = journal.lock(told, Deadline(0))
     assert locked is not None
     with locked:
-        replace(accounting, ended_by=EndedBy.TIMER).end(locked, Result.RELEASED, used_seconds=4)
+        replace(accounting, ended_by=EndedBy.TIMER).end(locked, Result.RELEASED, usage=Usage(4))
     # The job had it until it was told to end.
     changes = {"usage": 4, "usage_source": "service", "ended_by": "timer"}
     assert records_in(usage_path) == [RECORD | changes]
@@ -261,7 +268,7 @@ def test_full_disk_of_journal_and_log_costs_no_record(
 ) -> None:
     """What was told of how it ended is lost then, but not what was held, and when."""
     with journal.begin(ENTRY) as locked, full_disk():
-        accounting.end(locked, Result.RELEASED, used_seconds=2.5)
+        accounting.end(locked, Result.RELEASED, usage=Usage(2.5))
     assert [name[:7] for name in names_in(journal)] == ["over-7-"]
     assert not usage_path.exists() or records_in(usage_path) == []
     # When the file was renamed is told by the system's own clock.
@@ -280,7 +287,7 @@ def test_full_disk_of_the_journal_alone_delays_nothing(
         raise JournalError("full")
 
     monkeypatch.setattr(LockedEntry, "write", fail)
-    end(journal, accounting, used_seconds=2.5)
+    end(journal, accounting, usage=Usage(2.5))
     assert records_in(usage_path) == [RECORD | {"usage": 2.5, "usage_source": "service"}]
     assert names_in(journal) == []
 
@@ -382,6 +389,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.state.accounting import Accounting, EndedBy, Result
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.usage_log import UsageLog
+from spank_qrmi.usage import Usage
 
 journal = Journal(Path(sys.argv[1]))
 accounting = Accounting(UsageLog(sys.argv[2]), EndedBy.EXIT)
