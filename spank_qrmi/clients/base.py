@@ -198,6 +198,9 @@ class Client(Protocol):
     """By method, how many of root's MUNGE credentials it needs at most, one for each try of each
     request. They are the site's own: with any, no endpoint is a user's to choose."""
 
+    tells_usage: ClassVar[bool] = False
+    """Whether the service tells by `usage` what was used; it is asked when no job waits."""
+
     lowered_by_users: ClassVar[tuple[str, ...]] = ()
     """Keys of whole numbers of which a user may have less than the site says, but not more."""
 

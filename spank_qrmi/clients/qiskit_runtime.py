@@ -61,6 +61,7 @@ class QiskitRuntime(Client):
     prefix: ClassVar[str] = "QRMI_IBM_QRS_"
     keys: ClassVar[Mapping[str, ReadTo]] = _keys(prefix)
     sent_to: ClassVar[Mapping[str, tuple[str, ...]]] = endpoints_of(prefix, *_preset_keys(prefix))
+    tells_usage = True
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from spank_qrmi.at_once import Shares, do_at_once
 from spank_qrmi.clients import CLIENTS
@@ -94,8 +95,7 @@ class Releaser:
             log.debug("name(%s) was released by another process", entry.resource_name)
             return False
         with locked:
-            result, is_gone = Result.RELEASED, True
-            usage = NOT_TOLD
+            result, is_gone, usage = Result.RELEASED, True, NOT_TOLD
             token = locked.entry.token
             is_given_back = False
             try:
@@ -108,17 +108,27 @@ class Releaser:
                     self._let_end(locked)
                     result = Result.UNANSWERED
                 else:
-                    is_given_back = True
+                    is_given_back = not locked.entry.is_given_back
                     services = self._services_with(locked.entry.node_variables, deadline)
-                    calls = _calls_of(locked.entry, services)
-                    is_gone = calls.release(token, was_told=locked.entry.is_told)
-                    if is_gone and locked.entry.is_told and self._accounting.is_on:
-                        usage = _usage(locked.entry, calls, token)
+                    is_gone, usage = self._give_back(locked, services, token)
             except QrmiError as error:
                 _note_failure(locked, error)
                 raise
             self._accounting.end(locked, result, is_gone=is_gone, usage=usage)
             return is_given_back
+
+    def _give_back(self, locked: LockedEntry, services: Services, token: str) -> tuple[bool, Usage]:
+        """Return whether nothing is left to ask for, and what the service says was used."""
+        entry = locked.entry
+        calls = _calls_of(entry, services)
+        is_gone = entry.is_given_back or calls.release(token, was_told=entry.is_told)
+        if not (is_gone and self._accounting.is_on):
+            return is_gone, NOT_TOLD
+        if entry.is_told:
+            return True, _usage(entry, calls, token)
+        # No job waits for what was used.
+        locked.entry = replace(entry, is_given_back=calls.tells_usage)
+        return not calls.tells_usage, NOT_TOLD
 
     def _let_end(self, locked: LockedEntry) -> None:
         """Return if what was never answered has ended by itself; raise ReleaseError until then."""

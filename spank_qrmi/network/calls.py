@@ -86,11 +86,13 @@ Ask = Callable[..., list[str]]
 class ResourceCalls:
     """The worker's end of calls about a resource, with the errors of `Client`.
 
-    What it holds follows from its settings alone: the network process has no say in that.
+    What it holds, and whether usage is told, follow from type and settings alone: the network
+    process has no say in that.
     """
 
     hold: Hold | None
     ask: Ask = field(repr=False)
+    tells_usage: bool = False
 
     def clock_offsets(self) -> dict[str, int]:
         """Return for each service that has answered by how many seconds our clock is ahead."""
@@ -152,7 +154,8 @@ class Services(Protocol):
     def resource_calls(self, resource_type: str, settings: Settings) -> ResourceCalls:
         """Return what asks about a resource; raises QrmiError if its settings cannot be used."""
         client = CLIENTS[resource_type](settings)
-        return ResourceCalls(client.hold, self.ask_about(client, resource_type, settings))
+        ask = self.ask_about(client, resource_type, settings)
+        return ResourceCalls(client.hold, ask, client.tells_usage)
 
     def quantum_jobs(self, values: Mapping[str, str]) -> QuantumJobs:
         """Return what asks about the jobs of the service that `IBMQRUN_*` variables describe.

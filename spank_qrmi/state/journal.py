@@ -73,7 +73,8 @@ class Entry:
     `ends_at` when that has ended by itself at the latest, None if it may never. `failure` is why
     the last release failed, or what the user was told of a request to acquire without an answer.
     `is_told` if the service has agreed to end what it holds, and is to be asked whether it did:
-    then the entry is no longer among those of its job, which the name of its file says.
+    then the entry is no longer among those of its job, which the name of its file says. With
+    `is_given_back` it did, and is to be asked for what was used alone.
 
     The rest is for the record that stays (`accounting`): `facts` that Slurm has told of the job,
     `granted_at` when the token came, `finished_at` when it was first given back, `refusal` why it
@@ -107,6 +108,7 @@ class Entry:
     has_users_endpoint: bool = False
     has_sites_login: bool = False
     is_told: bool = False
+    is_given_back: bool = False
     facts: dict[str, str] = field(default_factory=dict)
     granted_at: int | None = None
     finished_at: int | None = None

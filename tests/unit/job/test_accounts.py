@@ -12,6 +12,7 @@ import pytest
 
 from spank_qrmi.admin import command as cli
 from spank_qrmi.admin import held
+from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration.common_plugstack import CommonArguments
 from spank_qrmi.errors import AcquisitionError, JournalError, ReleaseError, ServiceError
 from spank_qrmi.job.accounts import accounting_of
@@ -21,7 +22,7 @@ from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
 from spank_qrmi.usage import Usage
 from tests.unit.conversation import ServingWorker
-from tests.unit.fake_vendor import FakeVendor
+from tests.unit.fake_vendor import TYPE, FakeVendor
 from tests.unit.job.test_verbs import OF_STEP, Node
 from tests.unit.local_network import LocalNetwork
 
@@ -178,6 +179,25 @@ def test_usage_is_what_the_service_tells_of_what_is_gone(
     assert (record["usage"], record["usage_source"]) == (expected, source)
     assert (record["jobs"], record["shots"]) == (told.jobs, told.shots)
     assert vendor.events_of("usage") == {"token-a"}
+
+
+def test_what_is_gone_at_once_is_asked_about_when_no_job_waits(
+    node: AccountedNode, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CLIENTS[TYPE], "tells_usage", True)
+    vendor.usage = Usage(2.5, 3, 400)
+    node.acquire("a")
+    node.leave(orphan("b", has_users_endpoint=True))
+    assert node.release().messages == []
+    # A user's own endpoint is asked for nothing more.
+    assert node.ends() == [("b", "released", "another job")]
+    assert node.command("--all") == 0
+    record, _ = node.records()
+    used = tuple(record[key] for key in ("usage", "usage_source", "jobs", "shots"))
+    assert (used, node.entries()) == ((2.5, "service", 3, 400), [])
+    verbs = ("release", "look again", "usage")
+    asked = [event for event in vendor.events if event.startswith(verbs)]
+    assert sorted(asked) == ["release token-a", "release token-b", "usage token-a"]
 
 
 def test_answer_that_never_came(

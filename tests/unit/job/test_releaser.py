@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
@@ -109,6 +110,14 @@ def test_what_a_service_only_agrees_to_end_is_looked_at_again(
     vendor.orders = {}
     assert release(journal, [kept]) == [None]
     assert list(journal.entries()) == []
+
+
+def test_nobody_is_asked_what_was_used_if_nobody_records_it(
+    vendor: FakeVendor, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CLIENTS[TYPE], "tells_usage", True)
+    assert release(journal, hold(journal, entry_of("a"))) == [None]
+    assert (list(journal.entries()), vendor.events_of("usage")) == ([], set())
 
 
 def test_certificates_that_others_can_write_are_not_used(
