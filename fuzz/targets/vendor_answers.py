@@ -112,6 +112,7 @@ def asking_as(vendor: Vendor) -> AnswersOf:
         yield client.full_status
         yield lambda: _check_session_id(client.acquire())
         yield lambda: client.release("a-session")
+        yield lambda: client.usage("a-session")
 
     return ask
 

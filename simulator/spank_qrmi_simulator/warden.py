@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pasqal's Warden, the middleware of a QPU on premises, in versions 1 and 2: sessions and jobs.
 
-Each version has a QPU of its own. Credentials are read as MUNGE reads them, each but once: an
-administrator's for sessions, for jobs that of the user whose session it is.
+Each version has a QPU of its own; version 2 also tells what jobs have used. Credentials are read as
+MUNGE reads them, each but once: an administrator's for sessions and for what jobs have used, for
+jobs that of the user whose session it is.
 """
 
 import asyncio
@@ -24,7 +25,13 @@ from spank_qrmi_simulator.retention import surplus
 from spank_qrmi_simulator.sessions import Session
 from spank_qrmi_simulator.site import Account, Site
 from spank_qrmi_simulator.timestamps import timestamp
-from spank_qrmi_simulator.warden_jobs import WardenJob, atom_count_of, job_order_in, problem
+from spank_qrmi_simulator.warden_jobs import (
+    WardenJob,
+    accounts_page,
+    atom_count_of,
+    job_order_in,
+    problem,
+)
 
 EVERYBODY = "everybody"
 CREDENTIAL_START = "MUNGE:AwQ"
@@ -96,6 +103,7 @@ class Warden(Vendor):
             # A job that has ended stays as it is.
             Route(f"{job}/cancel", self._show_job, methods=["POST"]),
             Route(f"{job}/logs", self._show_logs, methods=["GET"]),
+            Route(f"{base}/accounting/jobs", self._show_accounts, methods=["GET"]),
             Route(f"{base}/qpu/specs", self._show_specs, methods=["GET"]),
         ]
 
@@ -216,7 +224,11 @@ class Warden(Vendor):
             return JSONResponse({"detail": order}, 422)
         atom_count = atom_count_of(order.sequence)
         job_id, now = next(self._job_ids), self._site.now()
-        job = WardenJob(job_id, qpu.name, user_id, now, atom_count, order.shots)
+        slurm_job_id = self._orders[session.session_id].job_id
+        job = WardenJob(
+            *(job_id, qpu.name, user_id, now, atom_count, order.shots),
+            *(session.session_id, slurm_job_id),
+        )
         self._jobs[str(job_id)] = job
         for old_id in surplus(self._jobs, lambda _: True):
             del self._jobs[old_id]
@@ -242,6 +254,17 @@ class Warden(Vendor):
         if job is None or (job.qpu_name, job.user_id) != owner:
             raise RefusalError(404, "Job not found.")
         return job
+
+    async def _show_accounts(self, request: Request) -> Response:
+        qpu = self._qpu(request)
+        if request.path_params["version"] == 1:
+            raise RefusalError(404, "Not Found")
+        await self._authorise(request, qpu)
+        jobs = [one for one in self._jobs.values() if one.qpu_name == qpu.name]
+        page = accounts_page(jobs, request.query_params)
+        if isinstance(page, list):
+            return JSONResponse({"detail": page}, 422)
+        return JSONResponse(page)
 
     async def _show_specs(self, request: Request) -> Response:
         qpu = self._qpu(request)

@@ -244,6 +244,46 @@ def test_oldest_jobs_are_forgotten(client: httpx.Client, monkeypatch: pytest.Mon
     assert [each["id"] for each in client.get("/warden/1/jobs", headers=proof()).json()] == [2]
 
 
+def accounts(client: httpx.Client, query: str = "", version: int = 2) -> httpx.Response:
+    return client.get(f"/warden/{version}/accounting/jobs?{query}", headers=proof())
+
+
+def test_accounts_are_told_of_each_job(client: httpx.Client) -> None:
+    first, second = (
+        opened(client, 2, user_id="0", scheduler_job_id=each).json()["id"] for each in "78"
+    )
+    for session_id, changes in ((first, {}), (first, {"sequence": ""}), (second, {"shots": 7})):
+        submitted(client, 2, session_id, **changes)
+    found = accounts(client, f"session_id={first}").json()
+    assert found["pagination"] == {"total": 2, "start": 0, "end": 2}
+    of_first = {"user_id": "0", "session_id": first, "slurm_job_id": "7", "wait_time": 0}
+    assert found["data"] == [
+        {**of_first, "id": 1, "status": "DONE", "shots": 3, "execution_time": 3},
+        {**of_first, "id": 2, "status": "ERROR", "shots": 3, "execution_time": 0},
+    ]
+    for query, ids in {
+        "": [1, 2, 3],
+        "status=DONE&slurm_job_id=7": [1],
+        "slurm_job_id=7&slurm_job_id=8": [1, 2, 3],
+        "limit=1&offset=1": [2],
+        "offset=9&user_id=0": [],
+        "user_id=1": [],
+        "ended_after=2026-01-01T00:00:00Z": [1, 2, 3],
+        "ended_before=2026-01-01T00:00:00": [],
+    }.items():
+        assert [each["id"] for each in accounts(client, query).json()["data"]] == ids, query
+
+
+def test_accounts_are_for_administrators_of_version_2(client: httpx.Client) -> None:
+    assert accounts(client, version=1).json() == {"detail": "Not Found"}
+    for query in ("limit=0", "limit=101", "offset=-1", "limit=x", "ended_after=noon"):
+        answer = accounts(client, query)
+        key = query.partition("=")[0]
+        assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["query", key])
+    change(client, "VEGA", admin_uid=1)
+    assert accounts(client).json() == {"detail": "Endpoint restricted to admin user."}
+
+
 def test_specs_are_a_text_with_the_qpus_name(client: httpx.Client) -> None:
     shown = client.get("/warden/1/qpu/specs", headers=proof()).json()
     assert json.loads(shown["specs"])["name"] == "ORION"

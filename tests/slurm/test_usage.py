@@ -3,11 +3,13 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
+import httpx
 import pytest
 
 from loopback.job import Job
@@ -175,3 +177,37 @@ def test_worker_killed_while_it_releases(product: Product):
     job.wait()
     product.cluster.wait_for_empty_queue()
     assert len(records_of(product, 2)) == 2
+
+
+def submit_to_warden(product: Product, version: int, shots: int) -> None:
+    """Submit a job in the open session, as the user whose it is."""
+    munge = ["munge", "--no-input", f"--socket={product.cluster.munge_socket}"]
+    made = subprocess.run(munge, capture_output=True, text=True, check=True)
+    [session_id] = product.site.open_sessions()
+    httpx.post(
+        f"{product.site.url}/warden/{version}/jobs",
+        json={"sequence": '{"register": [{}]}', "shots": shots},
+        headers={"X-Munge-Cred": made.stdout.strip(), "X-Warden-Session": session_id},
+        trust_env=False,
+    ).raise_for_status()
+
+
+@pytest.mark.parametrize(
+    ("version", "qpu", "told"),
+    [(1, "ORION", ("held", None, None)), (2, "VEGA", ("service", 2, 700))],
+)
+def test_usage_of_wardens_jobs(
+    product: Product, version: int, qpu: str, told: tuple[str, int | None, int | None]
+):
+    """Its version 2 alone tells it, and is asked when no job waits."""
+    job = start_job(product, f"--qpu={qpu}")
+    for shots in (300, 400):
+        submit_to_warden(product, version, shots)
+    job.cancel()
+    product.cluster.wait_for_empty_queue()
+    product.wait_until_released()
+    assert product.usage_records() == []
+    [record] = records_of(product, 1)
+    assert tuple(record[key] for key in ("usage_source", "jobs", "shots")) == told
+    assert record["usage"] == (700 if version == 2 else record["held_seconds"])
+    assert len([each for each in product.site.asked() if "/accounting/" in each]) == 1

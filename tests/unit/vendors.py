@@ -223,7 +223,10 @@ PASQAL_LOCAL = Vendor(
     check={"GET /base/accessible": {"is_accessible": True, "message": "ready"}},
     acquire={"POST /base/sessions": {"id": TOKEN}},
     release={f"DELETE /base/sessions/{TOKEN}": {"revoked_at": "2026-11-30T02:00:00Z"}},
-    reads=("detail", "loc", "type", "qpu_slots_available", "qpu_slots_total"),
+    reads=(
+        *("detail", "loc", "type", "qpu_slots_available", "qpu_slots_total"),
+        *("data", "pagination", "total", "session_id", "execution_time", "shots"),
+    ),
     ends_at_once=True,
 )
 

@@ -298,6 +298,7 @@ def calls_of(transport: httpx.BaseTransport) -> dict[str, Callable[[], object]]:
             f"access to {vendor.type_name}": client.check_accessible,
             f"acquisition of {vendor.type_name}": client.acquire,
             f"release of {vendor.type_name}": partial(client.release, SESSION),
+            f"usage of {vendor.type_name}": partial(client.usage, SESSION),
         }
     preset = settings_of(ibm_values(PREFIX, SESSION_ID=SESSION))
     system = asking(quantum_system_from(IAM), http)

@@ -16,6 +16,7 @@ from spank_qrmi.clients.retry import MOST_TRIES
 from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.status import QpuState, QpuStatus
+from spank_qrmi.usage import Usage
 from tests.unit.fake_services import (
     API_URL,
     FakeService,
@@ -323,6 +324,58 @@ def test_credentials_suffice_for_all_tries_of_either_version() -> None:
         {BY_PATH: [reply(500)] * (MOST_TRIES - 1) + [NOT_FOUND], BY_HEADER: REVOKED}
     )
     assert client().release(exchange_of(service, count), TOKEN)
+
+
+ACCOUNTS = "GET /base/accounting/jobs"
+
+
+def accounts_of(*jobs: dict[str, object], total: int | None = None) -> httpx.Response:
+    data = [{"session_id": TOKEN, "execution_time": 60, "shots": 100} | each for each in jobs]
+    return reply(json={"data": data, "pagination": {"total": total or len(data)}})
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([accounts_of({}, {"execution_time": 0})], Usage(60, 2, 200)),
+        ([accounts_of()], Usage(0, 0, 0)),
+        (
+            [accounts_of(*[{}] * 100, total=101), accounts_of({}, total=101)],
+            Usage(6060, 101, 10100),
+        ),
+        ([accounts_of({}, {"shots": None})], Usage(120, 2, None)),
+        ([accounts_of({"execution_time": -1}, {"shots": True})], Usage(None, 2, None)),
+    ],
+)
+def test_usage_is_that_of_the_sessions_jobs(answers: list[httpx.Response], expected: Usage) -> None:
+    service = FakeService({ACCOUNTS: list(answers)})
+    assert client().usage(service.exchange(), TOKEN) == expected
+    sent = [dict(each.url.params) for each in service.requests]
+    known = {"session_id": TOKEN, "limit": "100"}
+    assert sent == [{**known, "offset": str(100 * page)} for page in range(len(answers))]
+    assert len(set(proofs_of(service))) == len(answers)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (NOT_FOUND, "answered 404 Not Found: Not Found"),
+        (reply(403, {"detail": "Endpoint restricted to admin user."}), "answered 403 Forbidden"),
+        (accounts_of({}, {"session_id": "another"}), "tells of other sessions"),
+        (accounts_of(total=1), "lacks jobs that it counts"),
+        (accounts_of({}, total=1001), "no credential is left"),
+        (reply(json={"data": []}), "holds no accounts of jobs"),
+        (reply(json={"pagination": {"total": 0}}), "holds no accounts of jobs"),
+    ],
+)
+def test_what_is_not_certainly_the_sessions_is_no_usage(
+    answer: httpx.Response, expected: str
+) -> None:
+    count = PasqalLocal.munge_credentials["usage"]
+    service = FakeService({ACCOUNTS: answer})
+    with pytest.raises(ServiceError, match=expected):
+        client().usage(exchange_of(service, count), TOKEN)
+    assert len(service.requests) <= count
 
 
 @pytest.mark.parametrize("token", ["", "..", "a/b", "a b", "x" * 257])
