@@ -6,7 +6,7 @@ program's business, except that release asks whether some are still pending.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar
@@ -15,7 +15,7 @@ from spank_qrmi.at_once import begin
 from spank_qrmi.clients.base import Client, Exchange, Hold, ReadTo, Settings, path_segment
 from spank_qrmi.clients.http import RequestOptions
 from spank_qrmi.clients.ibm import SERVICE_KEYS, IbmService, endpoints_of
-from spank_qrmi.clients.response import Response
+from spank_qrmi.clients.response import Response, whole_number
 from spank_qrmi.clients.session_ids import is_session_id, keep_readable_id, session_id_of
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError
 from spank_qrmi.numbers_in_text import parse_number
@@ -40,6 +40,10 @@ _REFUSED_BY_PLAN = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN})
 _CHECK_SHARE = 3 / 4
 _LIST_SHARE = 1 / 3
 _PATCH_SHARE = 1 / 2
+_USAGE_SHARE = 1 / 2
+
+_PAGE_JOBS = 200
+"""The longest list that the vendor's own client asks for."""
 
 
 def _preset_keys(prefix: str) -> tuple[str, ...]:
@@ -134,11 +138,13 @@ class QiskitRuntime(Client):
     def usage(self, exchange: Exchange, token: str) -> Usage:
         """Return how long the session has used the backend (GET /sessions/{id}, `elapsed_time`).
 
-        The vendor's own client tells that as a session's usage.
+        The vendor's own client tells that as a session's usage. How many jobs it had is told too,
+        if the service lists them.
         """
-        response = _Session(self._service, exchange, token).ask("GET")
+        session = _Session(self._service, exchange, token)
+        response = session.ask("GET", share=_USAGE_SHARE)
         self._service.check_success(response)
-        return Usage(_seconds_in(response.json_object()))
+        return Usage(_seconds_in(response.json_object()), session.job_count())
 
     def _look_again(self, session: "_Session") -> bool:
         """Return True if what was told to end is gone, close it and raise ReleaseError if not."""
@@ -224,6 +230,22 @@ class _Session:
             self._service.check_success(response)
             return response.json_object().get("jobs", []) == []
         return False
+
+    def job_count(self) -> int | None:
+        """Return how many jobs the service lists of it (GET /jobs), None if that is not told."""
+        query = {"session_id": self._id, "limit": str(_PAGE_JOBS), "exclude_params": "true"}
+        with suppress(QrmiError):
+            response = self._ask("GET", "/jobs", query=query, max_tries=1)
+            self._service.check_success(response)
+            document = response.json_object()
+            jobs, *numbers = document.get("jobs", []), document.get("count"), document.get("limit")
+            count, limit = map(whole_number, numbers)
+            if isinstance(jobs, list):
+                if len(jobs) < min(limit or _PAGE_JOBS, _PAGE_JOBS):
+                    return len(jobs)
+                # It is not established whether this is of all pages.
+                return count if count is not None and count > len(jobs) else None
+        return None
 
     def tell(self, method: str, path: str = "", **options: "Unpack[RequestOptions]") -> _Reply:
         """Make one request that ends the session."""

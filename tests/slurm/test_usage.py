@@ -90,8 +90,12 @@ def test_steps_of_srun_have_records_of_their_own(product: Product):
 
 def test_cancelled_job(product: Product):
     job = start_job(product, f"{QPU},FRESNEL")
+    [session_id] = product.site.open_sessions()
+    product.site.add_pending_job(session_id)
     job.cancel()
     records = records_of(product, 2)
+    jobs = {each["resource"]: each["jobs"] for each in records}
+    assert jobs == {"FRESNEL": None, "ibm_sherbrooke": 1}
     assert ends_of(records)[0] == ("FRESNEL", "released", "exit")
     assert {each["job_id"] for each in records} == {job.id}
 

@@ -172,7 +172,7 @@ QUANTUM_COMPUTE_SERVICE = replace(
     required=tuple(ibm_values("QRMI_IBM_QCS_")),
     sent_to=ibm_endpoints("QRMI_IBM_QCS_", "QRMI_IBM_QCS_SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"),
     check={"GET /base/backends/ibm_marrakesh/status": {"status": "active"}},
-    reads=("length_queue",),
+    reads=("length_queue", "elapsed_time", "jobs", "count", "limit"),
 )
 IQM_SERVER = Vendor(
     "iqm-server",

@@ -539,9 +539,33 @@ def test_release_twice_does_no_harm() -> None:
 def test_session_tells_how_long_it_was_used(
     document: dict[str, object], expected: float | None
 ) -> None:
-    service = FakeService({SESSION: reply(200, {"state": "closed", **document})})
-    assert client_of(service).usage("s-1") == Usage(expected)
-    assert service.asked == [SESSION]
+    session = reply(200, {"state": "closed", **document})
+    service = FakeService({SESSION: session, JOBS: reply(200, {"jobs": [{}] * 2})})
+    assert client_of(service).usage("s-1") == Usage(expected, 2)
+    assert service.asked == [SESSION, JOBS]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (reply(200, {"jobs": [], "count": 7}), 0),
+        (reply(200, {}), 0),
+        (reply(200, {"jobs": [{}] * 199}), 199),
+        (reply(200, {"jobs": [{}] * 200, "count": 431}), 431),
+        (reply(200, {"jobs": [{}] * 200, "count": 200}), None),
+        (reply(200, {"jobs": [{}] * 200, "count": "431"}), None),
+        (reply(200, {"jobs": [{}] * 100, "limit": 100}), None),
+        (reply(200, {"jobs": 3}), None),
+        (reply(503), None),
+    ],
+)
+def test_jobs_of_a_session_are_counted_if_all_are_told(
+    answer: httpx.Response, expected: int | None
+) -> None:
+    service = FakeService({SESSION: reply(200, {"elapsed_time": 1}), JOBS: answer})
+    assert client_of(service).usage("s-1") == Usage(1, expected)
+    sent = dict(service.requests[-1].url.params)
+    assert sent == {"session_id": "s-1", "limit": "200", "exclude_params": "true"}
 
 
 def test_session_that_is_forgotten_tells_no_usage() -> None:
