@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Services that know us by a key which is sent as it is: questions to them, and their answers.
+"""Services that know us by a key which is sent as it is: requests to them, and their answers.
 
 What they are asked is their clients' business.
 """
@@ -10,12 +10,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from spank_qrmi.clients.base import Exchange, Settings
+from spank_qrmi.clients.http import RequestOptions
 from spank_qrmi.clients.response import Response
-from spank_qrmi.clients.retry import MOST_TRIES
 from spank_qrmi.errors import AcquisitionError
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
 
 @dataclass(frozen=True)
@@ -46,31 +46,36 @@ class KeyService:
             settings.variable(key),
         )
 
-    def get(
+    def get(self, exchange: Exchange, path: str, **options: "Unpack[RequestOptions]") -> Response:
+        """Return the response to a question, see `request`."""
+        return self.request(exchange, "GET", path, is_repeatable=True, **options)
+
+    def request(
         self,
         exchange: Exchange,
+        method: str,
         path: str,
         *,
-        query: Mapping[str, str] | None = None,
-        share: float = 1.0,
-        max_tries: int = MOST_TRIES,
+        is_repeatable: bool,
+        **options: "Unpack[RequestOptions]",
     ) -> Response:
-        """Return the response to a question, see `HttpClient.request`; raise ServiceError."""
+        """Make a request below the endpoint and return the response, see `HttpClient.request`."""
+        options["secrets"] = (*self.secrets, *options.get("secrets", ()))
         return exchange.http.request(
-            "GET",
+            method,
             f"{self.endpoint_url}{path}",
             headers=self.headers,
-            query=query,
-            secrets=self.secrets,
-            is_repeatable=True,
-            share=share,
-            max_tries=max_tries,
+            is_repeatable=is_repeatable,
+            **options,
         )
 
     def check_success(self, response: Response) -> None:
-        """Raise AcquisitionError for a response that is no success, with what to look at."""
-        if response.is_success:
-            return
+        """Raise AcquisitionError for a response that is no success, see `refusal_text`."""
+        if not response.is_success:
+            raise AcquisitionError(self.refusal_text(response))
+
+    def refusal_text(self, response: Response) -> str:
+        """Return what is wrong with a response that is no success, and the variable to look at."""
         hints: Mapping[int, str] = {
             HTTPStatus.UNAUTHORIZED: f"; check {self.key_variable}",
             HTTPStatus.FORBIDDEN: f"; what {self.key_variable} holds may not use the resource",
@@ -79,6 +84,6 @@ class KeyService:
                 f"{self.endpoint_variable} is not its address"
             ),
         }
-        raise AcquisitionError(
+        return (
             f"{response.source} answered {response.status_text()}{hints.get(response.status, '')}"
         )
