@@ -331,25 +331,6 @@ def test_value_of_another_type_is_an_error_at_most(status: int) -> None:
 # ---- What reaches an environment, a URL or a log ----
 
 
-ODD_SESSION_IDS = [
-    *("", ".", "..", "../jobs", "a/b", "a%2fb", "a?b", "a#b", "a b", "a\r\nX: y", "a\0", "a\n"),
-    *("x" * 257, "\u202e", "\uff0e\uff0e", "a\\b", "a;b", "$(id)", "%s%n", "ü"),
-    "http://evil.test/",
-]
-
-
-def test_session_id_of_a_service_is_plain_or_refused() -> None:
-    for session_id in ODD_SESSION_IDS:
-        with trying(session_id):
-            service = FakeService({f"POST {SESSIONS}": reply(200, {"id": session_id})})
-            with pytest.raises(ServiceError, match="holds no usable session id") as caught:
-                runtime(service).acquire()
-            assert text_of(caught.value).isprintable()
-            assert (caught.value.may_have_acted, caught.value.token) == (True, None)
-            with pytest.raises(ReleaseError, match="no session id"):
-                runtime(FakeService({})).release(session_id)
-
-
 def test_access_token_that_is_no_header_is_refused() -> None:
     for token in ("x" * 16385, "x" * 1_000_000, "a\r\nX: y", "a\0", "\x1b", "ü", ""):
         with trying(token):

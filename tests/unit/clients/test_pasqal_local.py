@@ -229,19 +229,6 @@ def test_any_other_error_of_the_server_may_have_opened_a_session() -> None:
     assert len(service.requests) == 1
 
 
-def test_broken_answer_tells_what_to_revoke() -> None:
-    body = httpx.Response(200, content=f'{{"id": "{TOKEN}", "user_id": ')
-    error, _ = failure_of(lambda: client().acquire(FakeService({OPEN: body}).exchange()))
-    assert (error.may_have_acted, error.token) == (True, TOKEN)
-
-
-def test_answer_that_is_lost_is_not_asked_for_again() -> None:
-    service = FakeService({OPEN: httpx.ReadError("broken")})
-    error, _ = failure_of(lambda: client().acquire(service.exchange()))
-    assert (error.may_have_acted, error.token) == (True, None)
-    assert len(service.requests) == 1
-
-
 def test_each_try_has_another_credential_and_none_is_made_without() -> None:
     service = FakeService({OPEN: reply(429)})
     error, _ = failure_of(lambda: client().acquire(exchange_of(service, 3)))
@@ -376,14 +363,6 @@ def test_what_is_not_certainly_the_sessions_is_no_usage(
     with pytest.raises(ServiceError, match=expected):
         client().usage(exchange_of(service, count), TOKEN)
     assert len(service.requests) <= count
-
-
-@pytest.mark.parametrize("token", ["", "..", "a/b", "a b", "x" * 257])
-def test_token_that_is_no_session_is_not_sent(token: str) -> None:
-    service = FakeService({})
-    with pytest.raises(ReleaseError, match="is no session id"):
-        client().release(service.exchange(), token)
-    assert service.requests == []
 
 
 def test_release_needs_nothing_of_the_job() -> None:

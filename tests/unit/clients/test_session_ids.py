@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What becomes of a session's id, for each vendor with sessions: none is lost, shown or made up."""
+
+import logging
+
+import httpx
+import orjson
+import pytest
+
+from spank_qrmi.clients.base import Exchange
+from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.tokens import TokenSource
+from spank_qrmi.errors import ReleaseError, ServiceError
+from tests.unit.fake_services import (
+    FakeService,
+    RecordingDeadline,
+    Reply,
+    failure_of,
+    reply,
+    text_of,
+    token_reply,
+    unread,
+)
+from tests.unit.munge_credentials import munge_credentials
+from tests.unit.outcomes import outcome_of, trying
+from tests.unit.vendors import HOLDERS, TOKEN, Vendor, each_of
+
+pytestmark = [each_of(HOLDERS), pytest.mark.usefixtures("no_secret_in_logs")]
+
+SESSION = "session-do-not-show"
+
+ODD_IDS = [
+    *("", ".", "..", "../jobs", "a/b", "a%2fb", "a?b", "a#b", "a b", "a\r\nX: y", "a\0", "a\n"),
+    *("x" * 257, "\u202e", "\uff0e\uff0e", "a\\b", "a;b", "$(id)", "%s%n", "ü"),
+    "http://evil.test/",
+]
+
+
+class Repeater(httpx.BaseTransport):
+    """Refuses everything but a login, and repeats the URL that it was asked for."""
+
+    def __init__(self, status: int) -> None:
+        self._status = status
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("token"):
+            return unread(token_reply())
+        return unread(reply(self._status, {"message": f"no {request.url}"}))
+
+
+def opened_by(vendor: Vendor, answer: Reply) -> tuple[ServiceError, int]:
+    """Return how a session fails to which this is the answer, and how often it was asked for."""
+    opening = list(vendor.acquire)[-1]
+    documents = {asked: reply(json=each) for asked, each in vendor.documents.items()}
+    service = FakeService({**documents, opening: answer})
+    error, _ = failure_of(lambda: vendor.client().acquire(service.exchange()))
+    return error, service.asked.count(opening)
+
+
+def test_session_whose_answer_is_lost_is_not_asked_for_again(vendor: Vendor) -> None:
+    error, times_asked = opened_by(vendor, httpx.ReadError("broken"))
+    assert (error.may_have_acted, error.token) == (True, None)
+    assert times_asked == 1, "the request that opens a session needs is_repeatable=False"
+
+
+def test_answer_that_breaks_off_behind_the_id_tells_what_to_release(vendor: Vendor) -> None:
+    body = orjson.dumps(list(vendor.acquire.values())[-1]).removesuffix(b"}")
+    error, _ = opened_by(vendor, httpx.Response(200, content=body))
+    assert error.may_have_acted
+    assert error.token == TOKEN, "acquire opens its session within keep_readable_id()"
+
+
+def test_odd_id_is_neither_taken_nor_sent(vendor: Vendor) -> None:
+    for odd in ODD_IDS:
+        with trying(odd):
+            error, _ = opened_by(vendor, reply(200, {"id": odd}))
+            assert (error.may_have_acted, error.token) == (True, None)
+            service = FakeService({})
+            # What is sent all the same, the service does not know.
+            with pytest.raises(ReleaseError, match="no session id") as caught:
+                vendor.client().release(service.exchange(), odd)
+            text_of(caught.value)
+            assert service.requests == []
+
+
+@pytest.mark.parametrize("status", [400, 403, 500])
+def test_id_is_shown_nowhere(vendor: Vendor, status: int, caplog: pytest.LogCaptureFixture) -> None:
+    http = HttpClient(RecordingDeadline(), transport=Repeater(status))
+    caplog.set_level(logging.DEBUG)
+    texts = []
+    for call in (vendor.client().release, vendor.client().usage):
+        exchange = Exchange(http, TokenSource(http), munge_credentials())
+        texts.append(str(outcome_of(call, exchange, SESSION)))
+    assert "answered" in texts[0]
+    for text in (caplog.text, *texts):
+        assert SESSION not in text, "requests about a session need secrets=(its id,)"
