@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 from spank_qrmi_simulator.jobs import Job
 
+FOR_EVER_SECONDS = 100 * 365 * 86400
+"""The `max_ttl` of one that stays until it is closed."""
+
 
 @dataclass
 class Session:

@@ -22,7 +22,7 @@ from spank_qrmi_simulator.munge import UNDECODABLE
 from spank_qrmi_simulator.object_store import ObjectStore
 from spank_qrmi_simulator.pasqal_devices import DeviceSpecs
 from spank_qrmi_simulator.retention import surplus
-from spank_qrmi_simulator.sessions import Session
+from spank_qrmi_simulator.sessions import FOR_EVER_SECONDS, Session
 from spank_qrmi_simulator.site import Account, Site
 from spank_qrmi_simulator.timestamps import timestamp
 from spank_qrmi_simulator.warden_jobs import (
@@ -37,7 +37,6 @@ EVERYBODY = "everybody"
 CREDENTIAL_START = "MUNGE:AwQ"
 """How credentials of today's munged begin, with the ciphers that it takes by itself."""
 IDLE_SECONDS = 3600
-FOR_EVER_SECONDS = 100 * 365 * 86400
 NO_SESSION = "Session not found."
 
 
