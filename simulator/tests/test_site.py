@@ -202,25 +202,23 @@ def test_config_names_everything_the_site_offers() -> None:
     names: dict[str, list[str]] = {}
     for each in resources:
         names.setdefault(each["type"], []).append(each["name"])
-    assert (
-        names.items()
-        >= {
-            "direct-access": [
-                "ibm_torino",
-                "ibm_quebec",
-                "ibm_paused",
-                "ibm_offline",
-                "test_heron",
-            ],
-            "qiskit-runtime-service": ["ibm_sherbrooke", "ibm_brisbane", "ibm_maintenance"],
-            "pasqal-cloud": ["FRESNEL", "EMU_FREE", "FRESNEL_CAN1"],
-            "ibm-quantum-system": ["ibm_kingston", "test_eagle"],
-            "ibm-quantum-compute-service": ["ibm_marrakesh"],
-            "iqm-server": ["garnet_mock", "emerald"],
-            "alice-bob-felis": ["ab_emu_40q_physical_cats", "ab_qpu_1q_off"],
-            "oqtopus": ["anemone", "urchin"],
-        }.items()
-    )
+    assert names == {
+        "direct-access": [
+            "ibm_torino",
+            "ibm_quebec",
+            "ibm_paused",
+            "ibm_offline",
+            "test_heron",
+        ],
+        "qiskit-runtime-service": ["ibm_sherbrooke", "ibm_brisbane", "ibm_maintenance"],
+        "pasqal-cloud": ["FRESNEL", "EMU_FREE", "FRESNEL_CAN1"],
+        "ibm-quantum-system": ["ibm_kingston", "test_eagle"],
+        "ibm-quantum-compute-service": ["ibm_marrakesh"],
+        "iqm-server": ["garnet_mock", "emerald"],
+        "alice-bob-felis": ["ab_emu_40q_physical_cats", "ab_qpu_1q_off"],
+        "oqtopus": ["anemone", "urchin"],
+        "pasqal-local": ["ORION", "VEGA"],
+    }
     assert len({each["name"] for each in resources}) == len(resources)
     runtime = next(one for one in resources if one["name"] == "ibm_brisbane")
     assert runtime["environment"] == {

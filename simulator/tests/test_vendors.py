@@ -9,6 +9,7 @@ import pytest
 from spank_qrmi_simulator import site as names
 from spank_qrmi_simulator.iam import GRANT_TYPE
 from spank_qrmi_simulator.site import Site
+from spank_qrmi_simulator.vendors import VENDORS
 
 SESSIONS = "/runtime/api/v1/sessions"
 JOBS = "/runtime/api/v1/jobs"
@@ -302,24 +303,32 @@ def test_job_queries_are_checked(member: httpx.Client) -> None:
         assert member.get(f"{JOBS}?{query}").status_code == 400, query
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status", "keys"),
-    [
-        ("GET", "/iam/nowhere", 404, {"errorCode", "errorMessage", "errorDetails"}),
-        ("GET", "/direct-access//v1/backends", 404, {"status_code", "title", "trace", "errors"}),
-        ("GET", "/direct-access/v1/backends/", 404, {"status_code", "title", "trace", "errors"}),
-        ("POST", "/direct-access/v1/backends", 405, {"status_code", "title", "trace", "errors"}),
-        ("PUT", f"{SESSIONS}/x", 405, {"trace", "errors"}),
-        ("POST", DEVICES, 405, {"status", "code", "message"}),
-        ("GET", "/iqm/nowhere", 404, {"error_code", "message", "request_id", "details"}),
-        ("GET", "/felis/nowhere", 404, {"error"}),
-        ("GET", "/oqtopus/devices/", 404, {"message"}),
-        ("GET", "/_simulator/nowhere", 404, {"error"}),
-        ("GET", "/", 404, {"error"}),
-    ],
-)
+REFUSALS: list[tuple[str, str, int, set[str]]] = [
+    ("GET", "/iam/nowhere", 404, {"errorCode", "errorMessage", "errorDetails"}),
+    ("GET", "/direct-access//v1/backends", 404, {"status_code", "title", "trace", "errors"}),
+    ("GET", "/direct-access/v1/backends/", 404, {"status_code", "title", "trace", "errors"}),
+    ("POST", "/direct-access/v1/backends", 405, {"status_code", "title", "trace", "errors"}),
+    ("PUT", f"{SESSIONS}/x", 405, {"trace", "errors"}),
+    ("POST", DEVICES, 405, {"status", "code", "message"}),
+    ("GET", "/iqm/nowhere", 404, {"error_code", "message", "request_id", "details"}),
+    ("GET", "/felis/nowhere", 404, {"error"}),
+    ("GET", "/oqtopus/devices/", 404, {"message"}),
+    ("GET", "/pasqal/oauth/nowhere", 404, {"error", "error_description"}),
+    ("GET", "/warden/1/nowhere", 404, {"detail"}),
+    ("GET", "/_simulator/nowhere", 404, {"error"}),
+    ("GET", "/", 404, {"error"}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "status", "keys"), REFUSALS)
 def test_unknown_paths_and_methods_are_refused_in_json(
     client: httpx.Client, method: str, path: str, status: int, keys: set[str]
 ) -> None:
     answer = client.request(method, path)
     assert (answer.status_code, answer.json().keys()) == (status, keys)
+
+
+def test_each_vendor_is_among_these() -> None:
+    paths = [path for _, path, *_ in REFUSALS]
+    asked = {vendor for vendor in VENDORS for path in paths if path.startswith(f"{vendor.prefix}/")}
+    assert {*VENDORS} - asked == set(), "REFUSALS has a path of each"

@@ -69,7 +69,8 @@ def test_documents_have_the_exit_statuses_of_qrun() -> None:
 def test_document_of_the_simulated_site_has_every_type() -> None:
     document = (REPOSITORY / "docs" / "simulator.md").read_text()
     table = document.partition("| Type | Resources |")[2].partition("\n\n")[0]
-    assert re.findall(r"(?m)^\| `([a-z-]+)` \|", table) == [*CLIENTS]
+    types = re.findall(r"(?m)^\| `([a-z-]+)` \|", table)
+    assert types == [*CLIENTS], "the table of types in docs/simulator.md"
 
 
 def test_document_has_the_credentials_of_qrun() -> None:

@@ -99,14 +99,15 @@ def test_page_has_the_variables_of_a_type(resource_type: str) -> None:
 
 def test_page_has_the_types() -> None:
     text = (PAGES / "qrmi_config.json.5").read_text()
-    assert re.findall(r"(?m)^\.Ss (.*)", text) == [*CLIENTS]
+    types = re.findall(r"(?m)^\.Ss (.*)", text)
+    assert types == [*CLIENTS], "the sections below TYPES in man/qrmi_config.json.5"
 
 
 def section_of(page: str, heading: str) -> str:
     """Return what stands below a heading, up to the next one."""
-    text = (PAGES / page).read_text()
-    [_, below] = text.split(f"{heading}\n")
-    return re.split(r"(?m)^\.S[hs] ", below)[0]
+    _, *below = (PAGES / page).read_text().split(f"{heading}\n")
+    assert len(below) == 1, f"man/{page} has the line {heading} {len(below)} times"
+    return re.split(r"(?m)^\.S[hs] ", below[0])[0]
 
 
 @pytest.mark.parametrize("page", [each.name for each in sorted(PAGES.iterdir())])

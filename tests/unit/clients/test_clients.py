@@ -34,7 +34,8 @@ each_vendor = each_of(VENDORS)
 
 
 def test_types_keep_their_numbers() -> None:
-    assert [each.type_name for each in VENDORS] == list(CLIENTS)
+    types = [each.type_name for each in VENDORS]
+    assert types == list(CLIENTS), "the rows of tests/unit/vendors.py"
 
 
 @each_vendor
@@ -132,9 +133,10 @@ PROJECT = Path(__file__).parents[3]
 @each_vendor
 def test_document_says_what_each_variable_is_for(vendor: Vendor) -> None:
     document = (PROJECT / "docs" / "administration.md").read_text()
-    [row] = re.findall(rf"(?m)^\| `{vendor.type_name}` \|(.*QRMI_.*)\|$", document)
+    rows = re.findall(rf"(?m)^\| `{vendor.type_name}` \|(.*QRMI_.*)\|$", document)
+    assert len(rows) == 1, "docs/administration.md has one row of variables for each type"
     needed, optional, of_programs = (
-        re.findall(r"`([A-Z\d]+_[A-Z\d_]+)`", column) for column in row.split("|")
+        re.findall(r"`([A-Z\d]+_[A-Z\d_]+)`", column) for column in rows[0].split("|")
     )
     of_users = {key for key, use in vendor.client().keys.items() if use is ReadTo.RUN}
     assert needed == [*vendor.required]
@@ -145,7 +147,8 @@ def test_document_says_what_each_variable_is_for(vendor: Vendor) -> None:
 def test_example_has_what_each_type_needs() -> None:
     document = json.loads((PROJECT / "qrmi_config.json.example").read_bytes())
     filled_in = [each for each in document["resources"] if each["environment"]]
-    assert [each["type"] for each in filled_in] == [each.type_name for each in VENDORS]
+    types = [each["type"] for each in filled_in]
+    assert types == list(CLIENTS), "the entries of qrmi_config.json.example"
     for entry, vendor in zip(filled_in, VENDORS, strict=True):
         assert entry["environment"].keys() >= {*vendor.required}, vendor.type_name
         assert unread_text(entry["type"], entry["environment"]) == ""
