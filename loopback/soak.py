@@ -2,14 +2,13 @@
 """`make soak`: hundreds of QPU jobs while the site fails and processes are killed, then the sum.
 
 Whatever struck, every session that was opened must have been closed in the end, or be told by the
-node's journal if the service's answer was lost; no node is drained and no process is left.
+node's journal if the service's answer was lost; the usage log has one record of each session, see
+soak_records.py; no node is drained and no process is left.
 """
 
 import argparse
 import contextlib
-import hashlib
 import json
-import math
 import os
 import random
 import shutil
@@ -38,6 +37,7 @@ from loopback.soak_plan import (
     PlannedJob,
     plan_soak,
 )
+from loopback.soak_records import Comparison, compare, untold
 from loopback.waiting import wait_until
 
 JOBS_AT_ONCE = 8
@@ -90,8 +90,12 @@ class Result:
             f"sessions open    {len(self.open_sessions)}, until their max_ttl",
             f"journal          {len(self.entries)}: {_listed(in_journal)}",
             f"records          {len(self.records)}: {_listed(self._results())}",
+            f"of the sessions  {self._comparison().line}",
             f"nodes            {', '.join(' '.join(each) for each in self.nodes.items())}",
         ]
+
+    def _comparison(self) -> Comparison:
+        return compare(self.sessions, self.records, self.entries)
 
     def _results(self) -> Counter[str]:
         return Counter(each["result"] for each in self.records)
@@ -108,84 +112,11 @@ class Result:
             f"session {each['id']} on {each['backend_name']} is open, and no entry tells of it"
             for each in untold(self.open_sessions, self.entries)
         ]
-        problems += badly_recorded(self.sessions, self.records, self.entries)
+        problems += self._comparison().problems
         problems += [
             f"node {node} is {state}" for node, state in self.nodes.items() if state != "idle"
         ]
         return problems + [f"left running: {line}" for line in self.processes]
-
-
-def _latest_end(entry: dict[str, Any]) -> float:
-    return math.inf if entry["ends_at"] is None else float(entry["ends_at"])
-
-
-def untold(
-    sessions: Sequence[dict[str, Any]], entries: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Return the open sessions of which no entry of the journal tells, each telling of one.
-
-    An entry tells of a session on its backend that ends, at the latest, when the entry says; one
-    that names no end, of any.
-    """
-    free = sorted(entries, key=_latest_end)
-    left = []
-    for session in sorted(sessions, key=_ends_at):
-        telling = next(
-            (
-                entry
-                for entry in free
-                if entry["resource"] == session["backend_name"]
-                and _latest_end(entry) >= _ends_at(session)
-                and entry["acquired_at"] <= session["created_at"]
-            ),
-            None,
-        )
-        if telling is None:
-            left.append(session)
-        else:
-            free.remove(telling)
-    return left
-
-
-def badly_recorded(
-    sessions: Sequence[dict[str, Any]],
-    records: Sequence[dict[str, Any]],
-    entries: Sequence[dict[str, Any]],
-) -> list[str]:
-    """Return in words what differs between the site's sessions and the records of them.
-
-    Each session has one record; only where its answer was lost, its id is in none, and it is one of
-    those that an entry or a record calls unanswered.
-    """
-    recorded = Counter(each["session"] for each in records if each["session"])
-    by_hash = {_hash_of(each["id"]): each for each in sessions}
-    problems = [
-        f"session {each} has {count} records"
-        for each, count in recorded.items()
-        if count > 1 or each not in by_hash
-    ]
-    problems += [
-        f"acquisition {each} has {count} records"
-        for each, count in Counter(each["acquisition_id"] for each in records).items()
-        if count > 1
-    ]
-    unanswered = Counter(each["resource"] for each in records if each["result"] == "unanswered")
-    unanswered += Counter(each["resource"] for each in entries if each["state"] == "never answered")
-    missing = Counter(
-        each["backend_name"] for shown, each in by_hash.items() if shown not in recorded
-    )
-    unexplained = missing - unanswered
-    return problems + [
-        f"{count} sessions on {name} have no record" for name, count in unexplained.items()
-    ]
-
-
-def _hash_of(session_id: str) -> str:
-    return f"sha256:{hashlib.sha256(session_id.encode()).hexdigest()[:16]}"
-
-
-def _ends_at(session: dict[str, Any]) -> float:
-    return float(session["created_at"]) + float(session["max_ttl"])
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The soak's comparison of usage records with the site's sessions names each that is wrong."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from loopback.soak_records import compare, untold
+
+SESSION = {"id": "s", "backend_name": "x", "created_at": 100.5, "max_ttl": 600, "closed_at": None}
+OTHER = {**SESSION, "id": "t"}
+ENTRY = {
+    "resource": "x",
+    "job_id": 7,
+    "state": "never answered",
+    "reason": "no answer",
+    "acquired_at": 100,
+    "ends_at": 702,
+}
+
+
+def record_of(session_id: str, **changes: object) -> dict[str, Any]:
+    record = {
+        "acquisition_id": session_id,
+        "job_id": 7,
+        "session": f"sha256:{sha256(session_id.encode()).hexdigest()[:16]}",
+        "resource": "x",
+        "type": "qiskit-runtime-service",
+        "result": "released",
+        "created": "1970-01-01T00:01:40Z",
+        "finished": "1970-01-01T00:03:20Z",
+    }
+    return {**record, **changes}
+
+
+UNHELD = record_of("f", session=None, resource="FRESNEL", type="pasqal-cloud")
+UNANSWERED = record_of("u", session=None, result="unanswered", finished="1970-01-01T00:11:42Z")
+S, T = record_of("s"), record_of("t")
+NO_RECORD = "session s on x has no record"
+
+
+@pytest.mark.parametrize(
+    ("entries", "left"),
+    [
+        ([], [SESSION]),
+        ([ENTRY], []),
+        ([{**ENTRY, "state": "told to end"}], [SESSION]),
+        ([{**ENTRY, "resource": "y"}], [SESSION]),
+        ([{**ENTRY, "ends_at": 700}], [SESSION]),
+        ([{**ENTRY, "ends_at": None}], []),
+        ([{**ENTRY, "acquired_at": 101}], [SESSION]),
+    ],
+)
+def test_open_session_is_told_by_an_entry(
+    entries: Sequence[dict[str, Any]], left: Sequence[dict[str, Any]]
+) -> None:
+    assert untold([SESSION], entries) == left
+
+
+def test_each_entry_tells_of_one_session() -> None:
+    assert untold([SESSION, OTHER], [ENTRY]) == [OTHER]
+
+
+@pytest.mark.parametrize(
+    ("sessions", "records", "entries", "problems"),
+    [
+        ([SESSION, OTHER], [T, S, UNHELD], [], []),
+        ([SESSION], [record_of("s", result="refused")], [], []),
+        ([SESSION], [], [], [NO_RECORD]),
+        ([SESSION], [UNHELD], [{**ENTRY, "resource": "y"}], [NO_RECORD]),
+        ([SESSION], [UNHELD], [{**ENTRY, "acquired_at": 101}], [NO_RECORD]),
+        ([SESSION], [{**UNANSWERED, "resource": "y"}], [], [NO_RECORD]),
+        ([SESSION], [{**UNANSWERED, "created": "1970-01-01T00:01:41Z"}], [], [NO_RECORD]),
+        ([SESSION, OTHER], [UNANSWERED], [], ["session t on x has no record"]),
+        (
+            [SESSION],
+            [S, {**S, "acquisition_id": "again"}],
+            [],
+            ["session s on x has 2 records: of the acquisitions s, again"],
+        ),
+        (
+            [SESSION],
+            [S, UNHELD, UNHELD],
+            [],
+            ["the record of acquisition f of FRESNEL by job 7 is there once more"],
+        ),
+        (
+            [SESSION],
+            [S, T],
+            [],
+            [
+                "the record of acquisition t of x by job 7 names a session that the site has never "
+                "opened"
+            ],
+        ),
+        (
+            [SESSION],
+            [S, {**T, "session": None}],
+            [],
+            ["the record of acquisition t of x by job 7 names no session"],
+        ),
+        (
+            [SESSION],
+            [{**S, "resource": "y"}],
+            [],
+            ["session s on x is in the record of acquisition s of y by job 7"],
+        ),
+    ],
+)
+def test_session_and_record_that_have_no_other_are_named(
+    sessions: Sequence[dict[str, Any]],
+    records: Sequence[dict[str, Any]],
+    entries: Sequence[dict[str, Any]],
+    problems: Sequence[str],
+) -> None:
+    assert compare(sessions, records, entries).problems == problems
+
+
+@pytest.mark.parametrize(
+    ("records", "entries", "figures"),
+    [
+        ([S, T], [], (2, 0, 0)),
+        ([S], [ENTRY], (1, 1, 1)),
+        ([S, UNANSWERED], [{**ENTRY, "ends_at": None}], (1, 2, 1)),
+        ([S, {**UNANSWERED, "finished": None}], [], (1, 1, 1)),
+    ],
+)
+def test_what_is_undecided_is_counted(
+    records: Sequence[dict[str, Any]],
+    entries: Sequence[dict[str, Any]],
+    figures: tuple[int, int, int],
+) -> None:
+    found = compare([SESSION, OTHER], records, entries)
+    assert (found.recorded, found.unanswered, found.taken) == figures
+    assert found.problems == []
+    assert f"{figures[2]} are taken for acquisitions without an answer" in found.line
