@@ -31,6 +31,7 @@ from loopback.site import Site
 from loopback.soak_plan import (
     ARRAY_TASKS,
     DAEMON_BLOWS,
+    SERVER_KILLED,
     SLURMCTLD_RESTARTED,
     SLURMD_KILLED,
     TIME_LIMIT,
@@ -38,6 +39,7 @@ from loopback.soak_plan import (
     plan_soak,
 )
 from loopback.soak_records import Comparison, compare, untold
+from loopback.socket_unit import SocketUnit
 from loopback.waiting import wait_until
 
 JOBS_AT_ONCE = 8
@@ -137,6 +139,8 @@ class Soak:
         self._blows: list[tuple[float, PlannedJob]] = []
         self._landed: Counter[str] = Counter()
         self._sruns: list[subprocess.Popen[str]] = []
+        command = installation.environment / "bin" / "spank-qrmi"
+        self._server = SocketUnit(folder / "server", [str(command), "worker-server"], folder)
         self._choice = random.Random(0)
 
     def run(self, planned: Sequence[PlannedJob]) -> Result:
@@ -144,8 +148,12 @@ class Soak:
 
         Raises ClusterError if the cluster itself breaks.
         """
+        with self._server:
+            return self._run(planned)
+
+    def _run(self, planned: Sequence[PlannedJob]) -> Result:
         self._choice = random.Random(len(planned))
-        self._write_plugstack("optional", "any")
+        self._write_plugstack(planned[0])
         for node in self._cluster.nodes:
             # Only at its start slurmd looks whether a plugin has an epilog.
             self._cluster.restart_slurmd(node)
@@ -162,7 +170,7 @@ class Soak:
         return self._settle(submitted)
 
     def _start(self, job: PlannedJob) -> None:
-        self._write_plugstack(job.mode, job.require)
+        self._write_plugstack(job)
         if job.fault:
             self._site.order_fault(**dict(job.fault))  # type: ignore[arg-type] # as JSON has it
         options = (f"--job-name={job.name}", f"--qpu={job.qpus}", *job.options)
@@ -174,13 +182,14 @@ class Soak:
         if job.blow and job.blow != TIME_LIMIT:
             self._blows.append((time.monotonic() + job.blow_after_seconds, job))
 
-    def _write_plugstack(self, mode: str, require: str) -> None:
+    def _write_plugstack(self, job: PlannedJob) -> None:
         words = (
-            *(mode, self._installation.plugin, self._site.config_path, *TIMEOUTS),
+            *(job.mode, self._installation.plugin, self._site.config_path, *TIMEOUTS),
             f"--state-dir={self._state_directory}",
             f"--munge-socket={self._cluster.munge_socket}",
             f"--usage-file={self._usage_path}",
-            f"--require={require}",
+            f"--require={job.require}",
+            f"--worker-server={self._server.path if job.is_served else 'none'}",
         )
         self._cluster.write_plugstack(" ".join(map(str, words)))
 
@@ -207,7 +216,7 @@ class Soak:
                     self._restart(job.blow)
                     self._landed[job.blow] += 1
                 else:
-                    landed = [self._hit(job.blow, job_id) for job_id in self._ids_of(job)]
+                    landed = [self._hit(job, job_id) for job_id in self._ids_of(job)]
                     self._landed[job.blow if any(landed) else "too late"] += 1
 
     def _restart(self, blow: str) -> None:
@@ -221,25 +230,34 @@ class Soak:
         listed = self._cluster.run("squeue", "-h", f"--name={job.name}", "--format=%A")
         return [int(word) for word in listed.stdout.split()]
 
-    def _hit(self, blow: str, job_id: int) -> bool:
-        """Let a blow hit a job; return whether there was anything to hit."""
+    def _hit(self, job: PlannedJob, job_id: int) -> bool:
+        """Let a job's blow hit it; return whether there was anything to hit."""
+        blow = job.blow
         if blow == "scancel":
             self._cancel(job_id)
             return True
+        if blow == SERVER_KILLED:
+            return _kill(self._pids_of_server())
         stepds = self._cluster.stepd_pids(job_id)
         children = {pid for stepd in stepds for pid in children_of(stepd)}
         workers = {pid for pid in children if WORKER in command_line(pid)}
+        if job.is_served:
+            # Whose they are is not to be seen, nor whether one is only ready.
+            workers |= {pid for server in self._pids_of_server() for pid in children_of(server)}
         if blow == "worker -9":
             return _kill(workers)
         if blow == "task -9":
             return _kill(children - workers)
         # What slurmstepd would have ended must not run on.
-        others = children if "worker" in blow else children - workers
+        others = children | workers if "worker" in blow else children - workers
         if not _kill(stepds):
             return False
         _kill(others)
         self._cancel(job_id)
         return True
+
+    def _pids_of_server(self) -> set[int]:
+        return set() if self._server.pid is None else {self._server.pid}
 
     def _cancel(self, job_id: int) -> None:
         self._cluster.run("scancel", str(job_id), check=False)
@@ -253,6 +271,8 @@ class Soak:
             _reap(srun)
         with contextlib.suppress(ClusterError):
             self._cluster.assert_nodes_healthy(HEALTHY_SECONDS)
+        # It ends once it has no worker left.
+        self._server.stop()
         with contextlib.suppress(WaitTimeoutError):
             wait_until(
                 self._processes,

@@ -19,8 +19,12 @@ QPUS = {next(iter(offer.names)): offer.type_name for offer in _OFFERS}
 HELD_QPUS = [name for name, of in QPUS.items() if not issubclass(CLIENTS[of], UnheldClient)]
 """Those of them whose services hold something for a job."""
 MOST_QPUS = 4
-# Batch scripts: what each does, SECONDS filled in.
-SCRIPTS = ("sleep {seconds}", "srun sleep {seconds}", "sleep {seconds}; exit 3", "true")
+# Batch scripts: what each does, SECONDS filled in, and a QPU that a step asks for.
+SCRIPTS = (
+    *("sleep {seconds}", "srun sleep {seconds}", "sleep {seconds}; exit 3", "true"),
+    "srun --qpu={qpu} sleep {seconds}",
+)
+HELD_BY_STEPS = "--qpu-hold=step"
 WAYS = ("batch",) * 6 + ("srun",) * 3 + ("array",)
 PLUGSTACK_MODES = ("optional", "required")
 REQUIREMENTS = ("any", "all")
@@ -58,10 +62,16 @@ SLURMD_KILLED = "slurmd -9"
 SLURMD_RESTARTED = "slurmd restarted"
 SLURMCTLD_RESTARTED = "slurmctld restarted"
 DAEMON_BLOWS = (SLURMD_KILLED, SLURMD_RESTARTED, SLURMCTLD_RESTARTED)
-JOB_BLOWS = ("slurmstepd -9", "worker -9", "slurmstepd and worker -9", "task -9", "scancel")
+SERVER_KILLED = "worker server -9"
+JOB_BLOWS = (
+    *("slurmstepd -9", "worker -9", "slurmstepd and worker -9", "task -9", "scancel"),
+    SERVER_KILLED,
+)
 LATEST_BLOW_SECONDS = 2.0
 
 HELD_PROBABILITY = 0.7
+HELD_BY_STEPS_PROBABILITY = 0.2
+SERVED_PROBABILITY = 0.5
 FAULT_PROBABILITY = 0.3
 BLOW_PROBABILITY = 0.5
 DAEMON_BLOW_PROBABILITY = 0.03
@@ -72,7 +82,8 @@ TIME_LIMIT_PROBABILITY = 0.02
 class PlannedJob:
     """One submission; `fault` is what the site is told just before, `blow` what strikes after.
 
-    `script` is for bash, and `tasks` says as how many jobs Slurm counts it.
+    `script` is for bash, and `tasks` says as how many jobs Slurm counts it. The workers of one that
+    `is_served` come from the worker server.
     """
 
     name: str
@@ -82,6 +93,7 @@ class PlannedJob:
     options: tuple[str, ...] = ()
     mode: str = "optional"
     require: str = "any"
+    is_served: bool = False
     fault: Mapping[str, object] = field(default_factory=dict)
     blow: str = ""
     blow_after_seconds: float = 0.0
@@ -112,21 +124,24 @@ def plan_soak(jobs: int, seed: int, *, is_quick: bool = False) -> list[PlannedJo
 def _plan_job(draw: random.Random, name: str, *, is_quick: bool) -> PlannedJob:
     way = draw.choice(WAYS)
     blow = _plan_blow(draw, is_quick=is_quick)
-    limit = ("--time=10",)
+    options: tuple[str, ...] = ("--time=10",)
     seconds: float = round(draw.uniform(0.0, LONGEST_SCRIPT_SECONDS), 1)
     if not is_quick and draw.random() < TIME_LIMIT_PROBABILITY:
-        blow, limit, seconds = TIME_LIMIT, ("--time=1",), 600
+        blow, options, seconds = TIME_LIMIT, ("--time=1",), 600
     script = draw.choice(SCRIPTS[:2] if blow == TIME_LIMIT else SCRIPTS)
     if way == "srun":
-        script = f"sleep {seconds}"
+        script = "sleep {seconds}"
+    elif draw.random() < HELD_BY_STEPS_PROBABILITY:
+        options += (HELD_BY_STEPS,)
     return PlannedJob(
         name=name,
         way=way,
         qpus=",".join(_plan_qpus(draw)),
-        script=script.format(seconds=seconds),
-        options=limit,
+        script=script.format(seconds=seconds, qpu=draw.choice(HELD_QPUS)),
+        options=options,
         mode=draw.choice(PLUGSTACK_MODES),
         require=draw.choice(REQUIREMENTS),
+        is_served=draw.random() < SERVED_PROBABILITY,
         fault=_plan_fault(draw),
         blow=blow,
         blow_after_seconds=round(draw.uniform(0.0, LATEST_BLOW_SECONDS), 2),

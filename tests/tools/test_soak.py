@@ -8,7 +8,7 @@ from itertools import permutations
 import pytest
 
 from loopback.soak import Result
-from loopback.soak_plan import HELD_QPUS, JOB_BLOWS, QPUS, TIME_LIMIT, plan_soak
+from loopback.soak_plan import HELD_QPUS, JOB_BLOWS, QPUS, SERVER_KILLED, TIME_LIMIT, plan_soak
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi_simulator.faults import parse_fault
 from tests.tools.test_soak_records import ENTRY, SESSION, UNHELD, record_of
@@ -46,6 +46,15 @@ def test_plan_has_qpus_of_each_type_together_and_most_often_one_that_is_held() -
     assert pairs == {*permutations(QPUS, 2)}
     held = [names for names in asked if set(names) & set(HELD_QPUS)]
     assert len(asked) / 2 < len(held) < len(asked)
+
+
+def test_plan_has_jobs_of_every_way_to_hold() -> None:
+    planned = plan_soak(500, 1)
+
+    assert {job.is_served for job in planned} == {True, False}
+    assert any("--qpu-hold=step" in job.options and "srun" in job.script for job in planned)
+    assert any("srun --qpu=" in job.script for job in planned)
+    assert any(job.is_served and job.blow == SERVER_KILLED for job in planned)
 
 
 def test_quick_plan_has_nothing_that_slurm_notices_late() -> None:
