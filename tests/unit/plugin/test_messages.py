@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -397,37 +398,61 @@ VALGRIND = (
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
 @pytest.mark.parametrize(
-    ("message", "statuses"),
+    ("message", "orders", "statuses"),
     [
         (
             answer_of(
                 held=1, variables=[("QRMI_JOB_UID", "1")], messages=["x"], logs=[("error", "y")]
             ),
+            {},
             [0, 0],
         ),
-        (answer_of(verdict=Verdict.FAIL, messages=["text"]), [1, 1]),
-        (answer_of(variables=[("A", "x" * 200_000)])[:-1], [1, 1]),
-        (joined([(b"e", b"QRMI_JOB_UID=1"), (b"m", b"text"), (b"?", b"")]), [1, 1]),
-        (None, [1, 1]),
+        (
+            answer_of(verdict=Verdict.FAIL, messages=["text"]),
+            {"step_id": 3, "second_options": ["job", "step"]},
+            [1, 1],
+        ),
+        (answer_of(variables=[("A", "x" * 200_000)])[:-1], {}, [1, 1]),
+        (
+            joined([(b"e", b"QRMI_JOB_UID=1"), (b"m", b"text"), (b"?", b"")]),
+            {"step_id": 3},
+            [1, 1],
+        ),
+        (None, {}, [1, 1]),
+        (None, {"second_options": "step"}, [0, 0]),
+        (None, {"second_options": "x" * 60_000}, [1, 1]),
     ],
-    ids=["held", "fail", "cut", "malformed", "no worker"],
+    ids=["held", "fail", "cut", "malformed", "no worker", "held by steps", "held by nobody"],
 )
 def test_memory_is_used_as_it_should(
-    host: PluginHost, message: bytes | None, statuses: list[int]
+    host: PluginHost, message: bytes | None, orders: dict[str, Any], statuses: list[int]
 ) -> None:
     if message is not None:
         host.answer(message)
     log = host.folder / "valgrind"
     environment = ["a_QRMI_X=1", "SLURM_JOB_QPU_RESOURCES=old", "RUST_LOG=info"]
     report = host.run(
-        under=[*VALGRIND, f"--log-file={log}"], tasks=2, environment=environment, options=["a", "b"]
+        under=[*VALGRIND, f"--log-file={log}"],
+        **{"tasks": 2, "environment": environment, "options": ["a", "b"], **orders},
     )
     assert (report.task_statuses, log.read_text()) == (statuses, "")
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
-@pytest.mark.parametrize(("option", "status"), [("c, a", 0), (",b ,d", 1), ("x" * 60_000, 1)])
-def test_memory_of_a_step_that_shares(host: PluginHost, option: str, status: int) -> None:
+@pytest.mark.parametrize(
+    ("option", "message", "status"),
+    [
+        ("c, a", None, 0),
+        (",b ,d", answer_of(held=1, variables=[("d_QRMI_X", "1")], messages=["x"]), 0),
+        ("x" * 60_000, None, 1),
+    ],
+    ids=["held by the job", "acquired besides", "no worker"],
+)
+def test_memory_of_a_step_that_shares(
+    host: PluginHost, option: str, message: bytes | None, status: int
+) -> None:
+    if message is not None:
+        host.answer(message)
     lists = ("SLURM_JOB_QPU_RESOURCES=a,b,c", "SLURM_JOB_QPU_TYPES=one,two,three")
     log = host.folder / "valgrind"
     report = host.run(

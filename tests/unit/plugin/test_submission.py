@@ -18,6 +18,7 @@ from spank_qrmi.catalog.lines import MAX_LINES_BYTES
 from spank_qrmi.catalog.nearest import nearest_name
 from spank_qrmi.status import QpuState
 from tests.unit.catalog.sample import entry
+from tests.unit.plugin.test_messages import VALGRIND
 from tests.unit.plugin_host import CONFIG, FALLBACK, PluginHost
 
 NOTHING_IS_SUBMITTED = (
@@ -73,6 +74,7 @@ class LoginNode:
         command: str = "sbatch",
         is_refused: bool = False,
         catalog: str | None = None,
+        under: Sequence[str] = (),
     ) -> Said:
         folder = self.host.folder / "command"
         shutil.rmtree(folder, ignore_errors=True)
@@ -80,6 +82,7 @@ class LoginNode:
         program = Path(shutil.copy(self.host.program, folder / command))
         report = PluginHost(folder, program, self.host.plugin).run(
             ends_command=is_refused,
+            under=under,
             remote=0,
             options=names,
             arguments=[CONFIG, f"--catalog={catalog or self.folder}", *arguments],
@@ -170,34 +173,37 @@ def test_names_of_any_length_and_kind_are_looked_for(login: LoginNode) -> None:
     assert said.errors == [f"--qpu: no QPU is called {'x' * 255}", NO_QPU]
 
 
-def test_qpu_that_the_user_may_not_use_is_none_for_him(login: LoginNode, open_folder: Path) -> None:
-    """Root may use all, so the host runs as another user."""
-    as_user = ["setpriv", "--reuid=1001", "--regid=2001", "--groups=2002,2003", "--"]
+# Root may use all QPUs.
+AS_USER = ("setpriv", "--reuid=1001", "--regid=2001", "--groups=2002,2003", "--")
+OF_MANY = "by_user,by_group,by_other_group,of_others,of_nobody"
+
+
+@pytest.fixture
+def open_login(login: LoginNode, open_folder: Path) -> LoginNode:
+    """One where another user can run commands; its QPUs are not for all."""
     program = Path(shutil.copy(login.host.program, open_folder))
     open_folder.chmod(0o755)
     (open_folder / "step").mkdir()
     host = PluginHost(open_folder / "step", program, login.host.plugin)
     (open_folder / "catalog").mkdir()
-    login = LoginNode(host, open_folder / "catalog")
-    login.publish(
+    open_login = LoginNode(host, open_folder / "catalog")
+    open_login.publish(
         entry("by_user", uids=(7, 1001)),
         entry("by_group", uids=(7,), gids=(2001,)),
         entry("by_other_group", gids=(1, 2003)),
         entry("of_others", uids=(100, 10011), gids=(200, 20033)),
         entry("of_nobody", uids=()),
     )
-    names = "by_user,by_group,by_other_group,of_others,of_nobody"
-    arguments = [CONFIG, f"--catalog={login.folder}"]
-    report = host.run(under=as_user, remote=0, options=names, arguments=arguments)
-    assert report.logged("info") == [
-        "warning: --qpu: you may not use of_others",
-        "warning: --qpu: you may not use of_nobody",
-    ]
-    report = host.run(
-        ends_command=True, under=as_user, remote=0, options="of_others", arguments=arguments
+    return open_login
+
+
+def test_qpu_that_the_user_may_not_use_is_none_for_him(open_login: LoginNode) -> None:
+    assert open_login.submit(OF_MANY, under=AS_USER) == goes_on(
+        "you may not use of_others", "you may not use of_nobody"
     )
-    assert report.logged("error") == ["--qpu: you may not use of_others", NO_QPU]
-    assert login.submit("of_others") == goes_on()
+    said = open_login.submit("of_others", under=AS_USER, is_refused=True)
+    assert said.errors == ["--qpu: you may not use of_others", NO_QPU]
+    assert open_login.submit("of_others") == goes_on()
 
 
 def make_fifo(path: Path) -> None:
@@ -367,6 +373,39 @@ def test_node_does_not_look_at_the_catalog(login: LoginNode) -> None:
     )
     assert not [each for each in report.texts("log-info") if "no QPU is called" in each]
     assert not [each for each in report.texts("log-error") if "no QPU is called" in each]
+
+
+# What it finds is on stderr, which must be empty.
+WATCHED = (*VALGRIND, "--vgdb=no")
+with_valgrind = pytest.mark.skipif(
+    shutil.which("valgrind") is None, reason="valgrind is not installed"
+)
+
+
+@with_valgrind
+@pytest.mark.parametrize(
+    ("names", "warned"),
+    [("garnet,ibm_torinp,ibm_quebec,FRESNEL", 2), ("xyz", 0)],
+    ids=["told", "refused"],
+)
+def test_memory_of_a_look_is_used_as_it_should(
+    login: LoginNode, monkeypatch: pytest.MonkeyPatch, names: str, warned: int
+) -> None:
+    for name, value in HOLDING.items():
+        monkeypatch.setenv(name, value)
+    said = login.submit(names, command="srun", under=WATCHED, is_refused=not warned)
+    assert (len(said.warnings), said.is_submitted) == (warned, warned > 0)
+
+
+@with_valgrind
+def test_memory_of_a_look_at_users_and_groups(open_login: LoginNode) -> None:
+    assert len(open_login.submit(OF_MANY, under=(*AS_USER, *WATCHED)).warnings) == 2
+
+
+@with_valgrind
+def test_memory_of_a_look_at_what_cannot_be_used(login: LoginNode) -> None:
+    write("{head}", GOOD, "qb\tonline\n")(login.lines)
+    assert login.submit("xyz", under=WATCHED) == goes_on()
 
 
 LETTERS = st.text("abA", min_size=1, max_size=5)
