@@ -11,7 +11,7 @@ import pytest
 from loopback.cluster import SlurmCluster
 from loopback.installation import Installation
 from loopback.site import Site
-from tests.slurm.product import Product
+from tests.slurm.product import Product, readable_lines
 
 JOB_SECONDS = 120
 # Slurm's allocator puts a header before each block, so all that it still holds would count as
@@ -53,14 +53,24 @@ def complaints(logs: Path) -> list[str]:
 def test_memory_of_slurmstepd(watched: tuple[Product, Path]):
     product, logs = watched
 
-    good = product.submit("srun true", "--qpu=ibm_sherbrooke,FRESNEL,ibm_torino")
-    result = good.wait(JOB_SECONDS)
-    refused = product.submit("echo started", "--qpu=ibm_paused").wait(JOB_SECONDS)
+    jobs = [
+        product.submit(script, *options)
+        for script, *options in (
+            # The step has a QPU of the job's, and acquires one besides.
+            ("srun --qpu=FRESNEL,ibm_marrakesh true", "--qpu=ibm_sherbrooke,FRESNEL,ibm_torino"),
+            ("srun true", "--qpu=ibm_sherbrooke", "--qpu-hold=step"),
+            ("echo started", "--qpu=ibm_paused"),
+        )
+    ]
+    *good, refused = [job.wait(JOB_SECONDS) for job in jobs]
 
-    assert (result.state, result.stderr, refused.state) == ("COMPLETED", "", "FAILED")
+    assert [(each.state, readable_lines(each.stderr)) for each in good] == [("COMPLETED", [])] * 2
+    assert refused.state == "FAILED"
     product.cluster.wait_for_empty_queue(JOB_SECONDS)
     product.wait_until_released()
     texts = [path.read_text(errors="replace") for path in logs.iterdir()]
-    # Two batch steps, the step of srun, two epilogs.
-    assert sum("ERROR SUMMARY" in text for text in texts) >= 5
+    # Three batch steps, two steps of srun, three epilogs.
+    assert sum("ERROR SUMMARY" in text for text in texts) >= 8
+    backends = [each["backend_name"] for each in product.site.sessions()]
+    assert sorted(backends) == ["ibm_marrakesh", "ibm_sherbrooke", "ibm_sherbrooke"]
     assert complaints(logs) == []
