@@ -1,21 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rounds: what is asked is remembered, kept in step and told; nothing ends them but a signal."""
 
+import contextlib
+import gc
+import logging
 import os
 import signal
 import time
+import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from spank_qrmi.catalog.entries import CatalogEntry
+from spank_qrmi.catalog.files import publish
 from spank_qrmi.errors import ConfigError
 from spank_qrmi.monitor import service
 from spank_qrmi.monitor.license_keeper import LicenseCount, LicenseKeeper
 from spank_qrmi.monitor.memory import Memory, locked_memory
+from spank_qrmi.monitor.metrics import write_metrics
 from spank_qrmi.monitor.observations import Observation, Round
 from spank_qrmi.monitor.reservations import Reservations
+from spank_qrmi.monitor.round_process import run_in_process
 from spank_qrmi.monitor.service import Monitor, RoundReport, until_told_to_end
 from spank_qrmi.status import QpuState, QpuStatus
 from spank_qrmi.trust.slurm_commands import SlurmCommands
@@ -25,6 +33,7 @@ ONLINE = QpuStatus(QpuState.ONLINE, "fine")
 PAUSED = QpuStatus(QpuState.PAUSED, "maintenance")
 SILENT = QpuStatus(QpuState.UNKNOWN, "no answer")
 INTERVAL, GRACE = 30, 90
+MANY_ROUNDS = 6
 
 
 class Rounds:
@@ -154,6 +163,51 @@ def test_problems_are_told_until_they_are_gone(rounds: Rounds, lines: list[str])
     rounds._monitor._ask = lambda: Round(problems=("bad entry",))
     rounds._monitor.do_round()
     assert lines == ["bad entry", "bad entry"]
+
+
+def test_many_rounds_leave_nothing_behind(
+    rounds: Rounds, scontrol: FakeScontrol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pytest keeps what is logged.
+    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
+    scontrol.add("qpu_a", 2)
+    published = tmp_path / "published"
+    published.mkdir()
+    rounds._monitor._ask = lambda: run_in_process(lambda _: rounds.seen, 60)
+    rounds._monitor._tellers = (
+        lambda told: publish(told.catalog, published),
+        lambda told: write_metrics(told.catalog, told.seconds, tmp_path / "qpus.prom"),
+    )
+    found = []
+    tracemalloc.start()
+    try:
+        for _ in range(1 + MANY_ROUNDS // 2):
+            for status in (PAUSED, ONLINE):
+                assert rounds.do(status, SILENT)
+            found.append((kept_by(tmp_path), kept_objects()))
+    finally:
+        tracemalloc.stop()
+    (first, first_count), *_, (last, last_count) = found
+    # What other tests have started may end meanwhile.
+    assert last - first == Counter()
+    assert last_count - first_count < MANY_ROUNDS, [each[1] for each in found]
+
+
+def kept_by(folder: Path) -> Counter[str]:
+    """Return what this process has open, its children, and the files in a folder."""
+    found = Counter(Path("/proc/thread-self/children").read_text().split())
+    for link in Path("/proc/self/fd").iterdir():
+        # The listing's own descriptor.
+        with contextlib.suppress(FileNotFoundError):
+            found[str(link.readlink())] += 1
+    return found + Counter(str(path) for path in folder.rglob("*"))
+
+
+def kept_objects() -> int:
+    """Return how many objects there are that our code has made."""
+    gc.collect()
+    ours = tracemalloc.Filter(inclusive=True, filename_pattern="*/spank_qrmi/*")
+    return len(tracemalloc.take_snapshot().filter_traces([ours]).traces)
 
 
 def test_teller_that_fails_does_not_keep_the_others(rounds: Rounds, lines: list[str]) -> None:

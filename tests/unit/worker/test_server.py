@@ -22,6 +22,7 @@ from tests.unit.conversation import encode_request, read_answer
 from tests.unit.open_descriptors import OPEN_DESCRIPTORS
 from tests.unit.served_workers import PATIENCE_SECONDS, PROGRAM, asked, worker_server
 
+FIRST_WORKERS, MANY_WORKERS = 5, 40
 REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, PATIENCE_SECONDS)
 
 # A worker whose verb tells what it finds.
@@ -307,6 +308,23 @@ def test_other_orders_start_nothing_and_leave_nothing_open(
         with asked(unit.path, packet, descriptor_count) as refused:
             assert not refused.is_started()
         wait_until(lambda: sockets_in(unit) == 4, PATIENCE_SECONDS, "closed descriptors")
+
+
+def test_server_is_after_many_workers_as_after_the_first_ones(tmp_path: Path) -> None:
+    """A worker sees what its server has: it is a copy of it."""
+    body = "gc.collect()\n    os.write(0, b'%d' % len(gc.get_objects()))\n    os._exit(0)"
+    counts = []
+    with serving(tmp_path, "import gc\n" + with_worker(body)) as unit:
+        for _ in range(MANY_WORKERS):
+            with asked(unit.path) as worker:
+                assert worker.is_started()
+                counts.append(int(worker.said()))
+                assert worker.status() == 0
+        wait_until(lambda: sockets_in(unit) == 4, PATIENCE_SECONDS, "closed descriptors")
+        wait_until(
+            lambda: len(children_of(unit.pid or 0)) == 1, PATIENCE_SECONDS, "worker that is ready"
+        )
+    assert counts[-1] - counts[FIRST_WORKERS] < (MANY_WORKERS - FIRST_WORKERS) // 2, counts
 
 
 def test_connection_has_one_worker(tmp_path: Path) -> None:
