@@ -23,13 +23,17 @@ FOREIGN_PREFIXES = (
     "SINFO_",
     "SQUEUE_",
 )
+OUR_COMMAND = "spank-qrmi"
 
 
 class Commands:
     """Runs commands with the environment that points them at one cluster."""
 
     def __init__(self, slurm_conf: Path, folder: Path) -> None:
-        """Commands run in `folder`, which every user can enter; `commands.log` has their stderr."""
+        """Commands run in `folder`, which every user can enter.
+
+        Their stderr is in `commands.log`, and all that `spank-qrmi` prints: it shows no secret.
+        """
         self._folder = folder
         self._log = folder / "commands.log"
         self.environment = {
@@ -63,9 +67,10 @@ class Commands:
             process.kill()
             process.communicate()
             raise
-        if stderr:
+        said = stdout + stderr if Path(command[0]).name == OUR_COMMAND else stderr
+        if said:
             with self._log.open("a") as log:
-                log.write(stderr)
+                log.write(said)
         if check and process.returncode != 0:
             what = f"{' '.join(command)}: exit status {process.returncode}"
             message = f"{what}\n{stdout}{stderr}"

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from loopback.processes import end_processes
-from loopback.site import SECRETS
 from loopback.waiting import wait_until
 from loopback.worker_server import WorkerServer
 from tests.slurm.both_ways import both_ways
@@ -40,9 +39,7 @@ def restart_slurmds(product: Product) -> None:
 def command(product: Product, *words: str) -> CompletedProcess[str]:
     """Run the command as an administrator does: no folder is named, plugstack.conf says all."""
     program = product.installation.environment / "bin" / "spank-qrmi"
-    done = product.cluster.run(str(program), *words, check=False)
-    assert not any(secret in done.stdout + done.stderr for secret in SECRETS.values())
-    return done
+    return product.cluster.run(str(program), *words, check=False)
 
 
 def check(product: Product, *words: str) -> tuple[int, list[dict[str, Any]]]:

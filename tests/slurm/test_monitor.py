@@ -10,8 +10,9 @@ import pytest
 from loopback.cluster import SlurmCluster
 from loopback.configuration import slurm_version
 from loopback.installation import Installation
+from loopback.leaks import LeakSearch
 from loopback.processes import children_of
-from loopback.site import Site
+from loopback.site import SECRETS, Site
 from loopback.waiting import wait_until
 from spank_qrmi.catalog.files import read_catalog
 from spank_qrmi.status import QpuState
@@ -81,6 +82,8 @@ def test_jobs_wait_for_a_qpu_in_maintenance(watched: Watched) -> None:
             f"{SHERBROOKE}: 0 of 1 licences qpu_{SHERBROOKE} withheld, 1 before: online: the "
             "backend is active: available",
         ]
+        # What asks ends with each round.
+        LeakSearch(watched.cluster.folder, SECRETS).check_memory([monitor.daemon.pid])
 
 
 def test_job_that_runs_keeps_its_licence(watched: Watched) -> None:

@@ -125,18 +125,23 @@ def test_secrets_that_stray_are_found_in_a_live_cluster(product: Product):
     job = product.submit('echo "$SAID"; echo "$COMPLAINED" >&2', env=given)
     job.wait()
     product.cluster.run("bash", "-c", 'echo "bad: $COMPLAINED" >&2', env=given)
+    printing = product.folder / "spank-qrmi"
+    printing.write_text('#!/bin/sh\necho "$SAID"\n')
+    printing.chmod(0o755)
+    product.cluster.run(str(printing), env=given)
 
     found = LeakSearch(product.cluster.folder, SECRETS).find()
 
     planted = {
-        job.folder / "stdout": "API key",
-        job.folder / "stderr": "service CRN",
-        product.cluster.folder / "commands.log": "service CRN",
-        product.server.console: "API key",
+        (job.folder / "stdout", "API key"),
+        (job.folder / "stderr", "service CRN"),
+        (product.cluster.folder / "commands.log", "service CRN"),
+        (product.cluster.folder / "commands.log", "API key"),
+        (product.server.console, "API key"),
     }
-    for path in planted:
+    for path, _ in planted:
         path.write_text("")
-    assert {leak.path: leak.kind for leak in found} == planted
+    assert {(leak.path, leak.kind) for leak in found} == planted
 
 
 def test_job_that_succeeds(product: Product):
@@ -210,13 +215,38 @@ def test_release_that_fails_until_the_administrator_tries_again(product: Product
     job = product.submit("true", AS_MUCH_AS_POSSIBLE, "--qpu=ibm_sherbrooke")
     job.wait()
     product.cluster.wait_for_empty_queue()
-    shown = [product.command("status"), product.command("status", "--json")]
+    shown = product.command("status")
+    product.command("status", "--json")
     product.site.clear_faults()
-    shown.append(product.command("release", "--all"))
+    product.command("release", "--all")
 
-    assert "release failed" in shown[0].stdout
+    assert "release failed" in shown.stdout
     assert product.site.open_sessions() == []
-    keep(product, *(text for done in shown for text in (done.stdout, done.stderr)))
+
+
+@only_spawned
+def test_what_an_administrator_is_shown(product: Product):
+    """What the command prints is in `commands.log`, which is searched as what it writes is."""
+    published = product.folder / "published"
+    published.mkdir()
+    job = product.submit("sleep 600", "--qpu=ibm_sherbrooke,FRESNEL", env=OF_USER)
+    product.wait_for_recorded_session()
+    assert "ibm_sherbrooke" in product.command("status").stdout
+    job.cancel()
+    job.wait()
+    product.wait_until_released()
+    program = product.installation.environment / "bin" / "spank-qrmi"
+    for words, expected in (
+        (("check",), "ibm_sherbrooke: "),
+        (("check", "--json", "ibm_sherbrooke", "nowhere"), "ibm_sherbrooke: "),
+        (("tokens",), "ibm_sherbrooke"),
+        (("metrics",), "spank_qrmi_"),
+        (("usage", str(product.usage_path)), "FRESNEL"),
+        (("monitor", "--once", f"--publish={published}", "--licenses=none"), "ibm_paused: "),
+        (("qpus", f"--catalog={published}"), "ibm_sherbrooke"),
+    ):
+        done = product.cluster.run(str(program), *words, check=False)
+        assert expected in done.stdout + done.stderr, words
 
 
 def test_processes_that_acquire_and_release(product: Product):
