@@ -41,6 +41,7 @@ from loopback.soak_plan import (
 from loopback.soak_records import Comparison, compare, untold
 from loopback.socket_unit import SocketUnit
 from loopback.waiting import wait_until
+from spank_qrmi.state.locked_files import TEMPORARY_PREFIX
 
 JOBS_AT_ONCE = 8
 # Short, so that many faults end in a failure and not in a delay.
@@ -58,7 +59,7 @@ WORKER = "spank_qrmi.worker"
 class Result:
     """What a soak has left; `sessions` are the site's, `entries` what `spank-qrmi status` lists.
 
-    `records` are those of the usage log.
+    `records` are those of the usage log, `leftovers` files that killed processes have begun.
     """
 
     submitted: int
@@ -72,6 +73,7 @@ class Result:
     processes: Sequence[str]
     cancelled_at_end: int
     records: Sequence[dict[str, Any]] = ()
+    leftovers: Sequence[str] = ()
 
     @property
     def open_sessions(self) -> list[dict[str, Any]]:
@@ -118,6 +120,7 @@ class Result:
         problems += [
             f"node {node} is {state}" for node, state in self.nodes.items() if state != "idle"
         ]
+        problems += [f"left behind: {name}" for name in self.leftovers]
         return problems + [f"left running: {line}" for line in self.processes]
 
 
@@ -298,6 +301,7 @@ class Soak:
             processes=self._processes(),
             cancelled_at_end=cancelled,
             records=self._records(),
+            leftovers=[path.name for path in self._state_directory.glob(f"{TEMPORARY_PREFIX}*")],
         )
 
     def _blows_left(self) -> int:

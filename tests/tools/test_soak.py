@@ -79,6 +79,7 @@ def test_quick_plan_has_nothing_that_slurm_notices_late() -> None:
         ),
         (replace(GOOD, unreadable=["a: b"]), "the journal holds a: b"),
         (replace(GOOD, nodes={"n1": "drained: x"}), "node n1 is drained: x"),
+        (replace(GOOD, leftovers=[".new-7"]), "left behind: .new-7"),
         (replace(GOOD, processes=["5 worker"]), "left running: 5 worker"),
     ],
 )
