@@ -97,10 +97,14 @@ def compare(
 def unexplained_by(
     sessions: Sequence[Document], unanswered: Sequence[Unanswered]
 ) -> list[Document]:
-    """Return the sessions for which no unanswered acquisition is left, each standing for one."""
+    """Return the sessions for which no unanswered acquisition is left, each standing for one.
+
+    As many as possible find one: what was asked before a session was asked before each later one
+    too, so of these the one that ends first is the least loss to them.
+    """
     free = sorted(unanswered, key=lambda each: each.latest_end)
     left = []
-    for session in sorted(sessions, key=end_of):
+    for session in sorted(sessions, key=lambda each: float(each["created_at"])):
         found = next((each for each in free if each.may_be(session)), None)
         if found is None:
             left.append(session)
