@@ -2,9 +2,8 @@
 """Certificates that `--env:` names, which nobody else may change; and the file of proxies."""
 
 import os
+from functools import partial
 from pathlib import Path
-
-import pytest
 
 from spank_qrmi.configuration.node_variables import (
     MAX_FILE_BYTES,
@@ -18,36 +17,26 @@ from tests.unit.outcomes import WRITABLE, refusal_of
 LOGIN = "user:password-of-the-site"
 
 
-@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
-def test_certificates_that_others_can_write_are_refused(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "certificates"
-    if name == "SSL_CERT_DIR":
-        path.mkdir()
-    else:
-        path.touch()
-    value = f"{path}:{path}" if name == "SSL_CERT_DIR" else str(path)
-    path.chmod(0o755)
-    check_certificates({name: value})
-    path.chmod(0o775)
-    with pytest.raises(ArgumentError) as caught:
+def test_certificates_that_others_can_write_are_refused(tmp_path: Path) -> None:
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    file.touch()
+    folder.mkdir()
+    named = (("SSL_CERT_FILE", file, str(file)), ("SSL_CERT_DIR", folder, f"{folder}:{folder}"))
+    for name, path, value in named:
+        path.chmod(0o755)
         check_certificates({name: value})
-    assert str(caught.value) == (f"--env:{name}: {path}: {WRITABLE} {path}")
+        path.chmod(0o775)
+        text = refusal_of(ArgumentError, check_certificates, {name: value})
+        assert text == f"--env:{name}: {path}: {WRITABLE} {path}"
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("/nowhere/ca.pem", "/nowhere/ca.pem: cannot be read: No such file or directory"),
-        ("ca.pem", "ca.pem: must be an absolute path"),
-    ],
-)
-def test_certificates_that_cannot_be_read_are_named(value: str, expected: str) -> None:
-    with pytest.raises(ArgumentError) as caught:
-        check_certificates({"SSL_CERT_FILE": value})
-    assert str(caught.value) == f"--env:SSL_CERT_FILE: {expected}"
-
-
-def test_other_variables_name_no_certificates() -> None:
+def test_certificates_that_cannot_be_read_are_named() -> None:
+    for value, expected in {
+        "/nowhere/ca.pem": "/nowhere/ca.pem: cannot be read: No such file or directory",
+        "ca.pem": "ca.pem: must be an absolute path",
+    }.items():
+        text = refusal_of(ArgumentError, check_certificates, {"SSL_CERT_FILE": value})
+        assert text == f"--env:SSL_CERT_FILE: {expected}"
     check_certificates({"SSL_CERT_FILE": "", "SSL_CERT_DIR": "", "OTHER": "nowhere"})
 
 
@@ -100,16 +89,12 @@ def test_line_that_cannot_be_used_is_named_without_its_value(tmp_path: Path) -> 
 def test_file_of_proxies_is_for_root_alone(tmp_path: Path) -> None:
     path = tmp_path / "proxies"
     readable = f"holds secrets that others than its owner can read: chmod 600 {path}"
-    for mode, expected in {
-        0o640: readable,
-        0o604: readable,
-        0o620: f"{WRITABLE} {path}",
-    }.items():
-        with pytest.raises(ArgumentError) as caught:
-            read(tmp_path, b"no_proxy=a", mode=mode)
-        assert str(caught.value) == f"--env-file: {path}: {expected}", f"{mode:o}"
+    modes = {0o640: readable, 0o604: readable, 0o620: f"{WRITABLE} {path}"}
+    for mode, expected in modes.items():
+        text = refusal_of(ArgumentError, partial(read, mode=mode), tmp_path, b"no_proxy=a")
+        assert text == f"--env-file: {path}: {expected}", f"{mode:o}"
     path.unlink()
     os.mkfifo(path, 0o600)
     arguments = parse_arguments(["/etc/qrmi_config.json", f"--env-file={path}"])
-    with pytest.raises(ArgumentError, match="is no regular file"):
-        with_file_variables(arguments)
+    text = refusal_of(ArgumentError, with_file_variables, arguments)
+    assert text == f"--env-file: {path}: is no regular file"

@@ -3,8 +3,6 @@
 
 from collections.abc import Mapping
 
-import pytest
-
 from spank_qrmi.configuration.qrmi_plugstack import (
     LicenseCheck,
     PluginArguments,
@@ -17,61 +15,47 @@ PATH = "/etc/slurm/qrmi_config.json"
 REMEDY = "correct the line of spank_qrmi.so in plugstack.conf"
 SECRET = "secret-of-the-site"
 WRONG_USER = "--worker-user must be the name or number of a user other than root"
+NO_PATH = "the path of qrmi_config.json must be the first argument"
+NO_VARIABLE = "must be --env:NAME=VALUE"
 
 
 def parsed(**values: object) -> PluginArguments:
     return PluginArguments(PATH, **values)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "understood",
-    [
-        {(): parsed()},
-        {
-            ("--env:A=1",): parsed(node_variables={"A": "1"}),
-            ("--env:A=", "--env:B=b=c "): parsed(node_variables={"A": "", "B": "b=c "}),
-            ("--env:A=1", "--env:A=2"): parsed(node_variables={"A": "2"}),
-            (f"--env:{'N' * 255}=1",): parsed(node_variables={"N" * 255: "1"}),
-            ("--env:A-b.ü=1",): parsed(node_variables={"A-b.ü": "1"}),
-        },
-        {
-            ("--on-failure=fail",): parsed(fails_on_failure=True),
-            ("--on-failure=continue",): parsed(fails_on_failure=False),
-        },
-        {
-            ("--require=all",): parsed(requires_all=True),
-            ("--require=any",): parsed(requires_all=False),
-        },
-        {
-            ("--user-endpoints=deny",): parsed(allows_user_endpoints=False),
-            ("--user-endpoints=allow",): parsed(allows_user_endpoints=True),
-        },
-        {
-            ("--license-check=off",): parsed(),
-            ("--license-check=warn",): parsed(license_check=LicenseCheck.WARN),
-            ("--license-check=require",): parsed(license_check=LicenseCheck.REQUIRE),
-        },
-        {
-            ("--most-held-per-user=1",): parsed(most_held=1),
-            ("--acquisitions-per-minute=10000",): parsed(acquisitions_per_minute=10000),
-        },
-        {
-            ("--acquire-timeout=1", "--release-timeout=86400"): parsed(),
-            ("--worker-server=/run/x",): parsed(),
-        },
-        {("--catalog=/shared/qpus",): parsed(catalog_directory="/shared/qpus")},
-        {("--strict-permissions",): parsed(is_strict=True)},
-        {("--state-dir=/var/x",): parsed(state_directory="/var/x")},
-        {("--munge-socket=/run/m",): parsed(munge_socket="/run/m")},
-        {("--env-file=/a", "--env-file=/b"): parsed(variables_path="/b")},
-        {
-            ("--worker-user=qpu",): parsed(worker_user="qpu"),
-            ("--worker-user=17",): parsed(worker_user="17"),
-        },
-    ],
-)
-def test_options_are_understood(understood: Mapping[tuple[str, ...], PluginArguments]) -> None:
-    assert {options: parse_arguments([PATH, *options]) for options in understood} == understood
+UNDERSTOOD: Mapping[tuple[str, ...], PluginArguments] = {
+    (): parsed(),
+    ("--env:A=1",): parsed(node_variables={"A": "1"}),
+    ("--env:A=", "--env:B=b=c "): parsed(node_variables={"A": "", "B": "b=c "}),
+    ("--env:A=1", "--env:A=2"): parsed(node_variables={"A": "2"}),
+    (f"--env:{'N' * 255}=1",): parsed(node_variables={"N" * 255: "1"}),
+    ("--env:A-b.ü=1",): parsed(node_variables={"A-b.ü": "1"}),
+    ("--on-failure=fail",): parsed(fails_on_failure=True),
+    ("--on-failure=continue",): parsed(fails_on_failure=False),
+    ("--require=all",): parsed(requires_all=True),
+    ("--require=any",): parsed(requires_all=False),
+    ("--user-endpoints=deny",): parsed(allows_user_endpoints=False),
+    ("--user-endpoints=allow",): parsed(allows_user_endpoints=True),
+    ("--license-check=off",): parsed(),
+    ("--license-check=warn",): parsed(license_check=LicenseCheck.WARN),
+    ("--license-check=require",): parsed(license_check=LicenseCheck.REQUIRE),
+    ("--most-held-per-user=1",): parsed(most_held=1),
+    ("--acquisitions-per-minute=10000",): parsed(acquisitions_per_minute=10000),
+    ("--acquire-timeout=1", "--release-timeout=86400"): parsed(),
+    ("--worker-server=/run/x",): parsed(),
+    ("--catalog=/shared/qpus",): parsed(catalog_directory="/shared/qpus"),
+    ("--strict-permissions",): parsed(is_strict=True),
+    ("--state-dir=/var/x",): parsed(state_directory="/var/x"),
+    ("--munge-socket=/run/m",): parsed(munge_socket="/run/m"),
+    ("--env-file=/a", "--env-file=/b"): parsed(variables_path="/b"),
+    ("--worker-user=qpu",): parsed(worker_user="qpu"),
+    ("--worker-user=17",): parsed(worker_user="17"),
+}
+
+
+def test_options_are_understood() -> None:
+    found = {options: parse_arguments([PATH, *options]) for options in UNDERSTOOD}
+    assert found == UNDERSTOOD
 
 
 def test_defaults() -> None:
@@ -86,101 +70,61 @@ def test_defaults() -> None:
     assert arguments.state_directory == "/var/lib/spank_qrmi"
 
 
-@pytest.mark.parametrize(
-    "refusals",
-    [
-        {
-            (): "the path of qrmi_config.json must be the first argument",
-            ("--require=all", PATH): "the path of qrmi_config.json must be the first argument",
-            ("etc/a.json",): "the first argument must be an absolute path, got 'etc/a.json'",
-            ("",): "the first argument must be an absolute path, got ''",
-        },
-        {
-            (PATH, PATH): f"argument '{PATH}' is not known",
-            (PATH, "--unknown"): "argument '--unknown' is not known",
-            (PATH, f"--unknown={SECRET}"): "argument '--unknown=…' is not known",
-            (PATH, "--strict-permissions=1"): "argument '--strict-permissions=…' is not known",
-            (PATH, "--require"): "argument '--require' is not known",
-            (PATH, "--requires=all"): "argument '--requires=…' is not known",
-        },
-        {
-            (PATH, "--require=some"): "--require must be all or any, got 'some'",
-            (PATH, "--require="): "--require must be all or any, got ''",
-            (PATH, "--user-endpoints=no"): "--user-endpoints must be deny or allow, got 'no'",
-            (PATH, "--license-check=on"): (
-                "--license-check must be off or warn or require, got 'on'"
-            ),
-            (PATH, "--on-failure=Fail"): "--on-failure must be fail or continue, got 'Fail'",
-        },
-        {
-            (PATH, "--state-dir=var"): "--state-dir must be an absolute path, got 'var'",
-            (PATH, "--worker-server=x"): "--worker-server must be an absolute path, got 'x'",
-            (PATH, "--state-dir="): "--state-dir must be an absolute path, got ''",
-        },
-        {
-            (PATH, f"--worker-user={user}"): f"{WRONG_USER}, got {user!r}"
-            for user in ("0", "root", "", "4294967295", "a b")
-        },
-        {
-            (PATH, "--env:A"): "argument '--env:A' must be --env:NAME=VALUE",
-            (PATH, "--env:"): "argument '--env:' must be --env:NAME=VALUE",
-            (PATH, f"--env:={SECRET}"): "argument '--env:=…' must be --env:NAME=VALUE",
-            (PATH, f"--env:A B={SECRET}"): "argument '--env:A B=…' must be --env:NAME=VALUE",
-            (
-                PATH,
-                f"--env:{'N' * 256}={SECRET}",
-            ): f"argument '--env:{'N' * 256}=…' must be --env:NAME=VALUE",
-            (PATH, f"--env:A\n={SECRET}"): "argument '--env:A\\n=…' must be --env:NAME=VALUE",
-        },
-    ],
-    ids=["first argument", "unknown", "choice", "path", "user", "variable"],
+NO_TIME = "must be a whole number of seconds from 1 to 86400"
+NO_SECONDS = (
+    *("", "0", "86401", "-1", "+1", "1.5", " 1", "1s", "²", "\N{ARABIC-INDIC DIGIT ONE}"),
+    "9" * 5000,
 )
-def test_malformed_argument_is_named_without_its_value(
-    refusals: Mapping[tuple[str, ...], str],
-) -> None:
-    found = {
-        arguments: refusal_of(ArgumentError, parse_arguments, arguments) for arguments in refusals
+NO_LIMITS = ("", "0", "10001", "-1", "1.5", " 1", "none", "²", "9" * 5000)
+MALFORMED: Mapping[str, str] = {
+    PATH: f"argument '{PATH}' is not known",
+    "--unknown": "argument '--unknown' is not known",
+    f"--unknown={SECRET}": "argument '--unknown=…' is not known",
+    "--strict-permissions=1": "argument '--strict-permissions=…' is not known",
+    "--require": "argument '--require' is not known",
+    "--requires=all": "argument '--requires=…' is not known",
+    "--require=some": "--require must be all or any, got 'some'",
+    "--require=": "--require must be all or any, got ''",
+    "--user-endpoints=no": "--user-endpoints must be deny or allow, got 'no'",
+    "--license-check=on": "--license-check must be off or warn or require, got 'on'",
+    "--on-failure=Fail": "--on-failure must be fail or continue, got 'Fail'",
+    "--state-dir=var": "--state-dir must be an absolute path, got 'var'",
+    "--worker-server=x": "--worker-server must be an absolute path, got 'x'",
+    "--state-dir=": "--state-dir must be an absolute path, got ''",
+    **{
+        f"--worker-user={user}": f"{WRONG_USER}, got {user!r}"
+        for user in ("0", "root", "", "4294967295", "a b")
+    },
+    "--env:A": f"argument '--env:A' {NO_VARIABLE}",
+    "--env:": f"argument '--env:' {NO_VARIABLE}",
+    f"--env:={SECRET}": f"argument '--env:=…' {NO_VARIABLE}",
+    f"--env:A B={SECRET}": f"argument '--env:A B=…' {NO_VARIABLE}",
+    f"--env:{'N' * 256}={SECRET}": f"argument '--env:{'N' * 256}=…' {NO_VARIABLE}",
+    f"--env:A\n={SECRET}": f"argument '--env:A\\n=…' {NO_VARIABLE}",
+    **{
+        f"{option}={text}": f"{option} {NO_TIME}, got {text!r}"
+        for option in ("--acquire-timeout", "--release-timeout")
+        for text in NO_SECONDS
+    },
+    **{
+        f"{option}={text}": f"{option} must be a whole number from 1 to 10000, got {text!r}"
+        for option in ("--most-held-per-user", "--acquisitions-per-minute")
+        for text in NO_LIMITS
+    },
+}
+
+
+def test_malformed_argument_is_named_without_its_value() -> None:
+    refusals = {
+        (): NO_PATH,
+        ("--require=all", PATH): NO_PATH,
+        ("etc/a.json",): "the first argument must be an absolute path, got 'etc/a.json'",
+        ("",): "the first argument must be an absolute path, got ''",
+        **{(PATH, argument): expected for argument, expected in MALFORMED.items()},
     }
+    found = {each: refusal_of(ArgumentError, parse_arguments, each) for each in refusals}
     assert found == {arguments: f"{expected}: {REMEDY}" for arguments, expected in refusals.items()}
     assert SECRET not in str([*found.values()])
-
-
-def test_timeout_must_be_a_number_of_seconds() -> None:
-    refusals = {
-        (PATH, f"{option}={seconds}"): (
-            f"{option} must be a whole number of seconds from 1 to 86400, got {seconds!r}: {REMEDY}"
-        )
-        for option in ("--acquire-timeout", "--release-timeout")
-        for seconds in (
-            "",
-            "0",
-            "86401",
-            "-1",
-            "+1",
-            "1.5",
-            " 1",
-            "1s",
-            "²",
-            "\N{ARABIC-INDIC DIGIT ONE}",
-            "9" * 5000,
-        )
-    }
-    assert {
-        arguments: refusal_of(ArgumentError, parse_arguments, arguments) for arguments in refusals
-    } == refusals
-
-
-def test_limit_of_users_must_be_a_number() -> None:
-    refusals = {
-        (PATH, f"{option}={text}"): (
-            f"{option} must be a whole number from 1 to 10000, got {text!r}: {REMEDY}"
-        )
-        for option in ("--most-held-per-user", "--acquisitions-per-minute")
-        for text in ("", "0", "10001", "-1", "1.5", " 1", "none", "²", "9" * 5000)
-    }
-    assert {
-        arguments: refusal_of(ArgumentError, parse_arguments, arguments) for arguments in refusals
-    } == refusals
 
 
 def test_secrets_among_the_arguments_are_told_of() -> None:

@@ -3,24 +3,13 @@
 
 from collections.abc import Mapping
 
-import pytest
-
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.configuration.qrun_plugstack import QrunArguments, parse_arguments
 from spank_qrmi.errors import ArgumentError
 from tests.unit.outcomes import refusal_of
 
 EIGHT = ("demo", "secret-1", "http://api", "secret-2", "secret-3", "http://s3", "test", "us-east-1")
-SITE = {
-    "IBMQRUN_APPID_CLIENT_ID": "demo",
-    "IBMQRUN_APPID_SECRET": "secret-1",
-    "IBMQRUN_DAAPI_ENDPOINT": "http://api",
-    "IBMQRUN_AWS_ACCESS_KEY_ID": "secret-2",
-    "IBMQRUN_AWS_SECRET_ACCESS_KEY": "secret-3",
-    "IBMQRUN_S3_ENDPOINT": "http://s3",
-    "IBMQRUN_S3_BUCKET": "test",
-    "IBMQRUN_S3_REGION": "us-east-1",
-}
+SITE = dict(zip(names.SITE_VARIABLES, EIGHT, strict=True))
 IAM = ("--iam-apikey=secret-4", "--service-crn=crn:v1=x", "--iam-endpoint=http://iam")
 IAM_VALUES = {
     names.IAM_APIKEY: "secret-4",
@@ -33,6 +22,8 @@ NEEDED = (
     "APPID_CLIENT_ID APPID_SECRET DAAPI_ENDPOINT AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY "
     "S3_ENDPOINT S3_BUCKET S3_REGION; or --credentials=FILE"
 )
+NOT_EIGHT = "8 arguments are needed in this order, got"
+NO_PATH = "must be an absolute path, got"
 TOGETHER = "--iam-apikey, --service-crn, --iam-endpoint belong together: add "
 FILE_IS_ALL = (
     "--credentials names the file that holds all credentials: give no other arguments but "
@@ -41,110 +32,77 @@ FILE_IS_ALL = (
 )
 
 
-@pytest.mark.parametrize(
-    "understood",
-    [
-        {EIGHT: QrunArguments(SITE)},
-        {
-            (*EIGHT, "--always"): QrunArguments(SITE),
-            (*EIGHT, "--cleanup-timeout=5"): QrunArguments(SITE),
-            (*EIGHT, "--worker-server=/s"): QrunArguments(SITE),
-        },
-        {(*EIGHT, "--strict-permissions"): QrunArguments(SITE, is_strict=True)},
-        {(*EIGHT, "--worker-user=qpu"): QrunArguments(SITE, worker_user="qpu")},
-        {(*EIGHT, "--state-dir=/s"): QrunArguments(SITE, state_directory="/s")},
-        {
-            (*EIGHT, *IAM): QrunArguments({**SITE, **IAM_VALUES}),
-            (*IAM, *EIGHT): QrunArguments({**SITE, **IAM_VALUES}),
-        },
-        {
-            (*EIGHT, "--env:A=b=c", "--env:B="): QrunArguments(
-                SITE, node_variables={"A": "b=c", "B": ""}
-            )
-        },
-        {
-            ("--credentials=/etc/a",): QrunArguments({}, "/etc/a"),
-            WITH_FILE: QrunArguments({}, "/etc/a", node_variables={"A": "1"}),
-            ("--strict-permissions", "--credentials=/etc/a"): QrunArguments(
-                {}, "/etc/a", is_strict=True
-            ),
-        },
-    ],
-)
-def test_arguments_are_understood(understood: Mapping[tuple[str, ...], QrunArguments]) -> None:
-    found = {arguments: parse_arguments(arguments) for arguments in understood}
-    assert found == understood
-    for arguments, expected in understood.items():
+UNDERSTOOD: Mapping[tuple[str, ...], QrunArguments] = {
+    EIGHT: QrunArguments(SITE),
+    (*EIGHT, "--always"): QrunArguments(SITE),
+    (*EIGHT, "--cleanup-timeout=5"): QrunArguments(SITE),
+    (*EIGHT, "--worker-server=/s"): QrunArguments(SITE),
+    (*EIGHT, "--strict-permissions"): QrunArguments(SITE, is_strict=True),
+    (*EIGHT, "--worker-user=qpu"): QrunArguments(SITE, worker_user="qpu"),
+    (*EIGHT, "--state-dir=/s"): QrunArguments(SITE, state_directory="/s"),
+    (*EIGHT, *IAM): QrunArguments({**SITE, **IAM_VALUES}),
+    (*IAM, *EIGHT): QrunArguments({**SITE, **IAM_VALUES}),
+    (*EIGHT, "--env:A=b=c", "--env:B="): QrunArguments(SITE, node_variables={"A": "b=c", "B": ""}),
+    ("--credentials=/etc/a",): QrunArguments({}, "/etc/a"),
+    WITH_FILE: QrunArguments({}, "/etc/a", node_variables={"A": "1"}),
+    ("--strict-permissions", "--credentials=/etc/a"): QrunArguments({}, "/etc/a", is_strict=True),
+}
+
+
+def test_arguments_are_understood() -> None:
+    found = {arguments: parse_arguments(arguments) for arguments in UNDERSTOOD}
+    assert found == UNDERSTOOD
+    for arguments, expected in UNDERSTOOD.items():
         assert list(found[arguments].values) == list(expected.values), arguments
 
 
-@pytest.mark.parametrize(
-    "refusals",
-    [
-        {
-            (): f"8 arguments are needed in this order, got 0: {NEEDED}",
-            ("--always",): f"8 arguments are needed in this order, got 0: {NEEDED}",
-            EIGHT[:7]: f"8 arguments are needed in this order, got 7: {NEEDED}",
-            (*EIGHT, "more"): f"8 arguments are needed in this order, got 9: {NEEDED}",
-        },
-        {
-            (*EIGHT, "--unknown=secret-5"): "argument '--unknown=…' is not known",
-            (*EIGHT, "--strict-permissions=1"): "argument '--strict-permissions=…' is not known",
-            (*EIGHT, "--always=1"): "argument '--always=…' is not known",
-            (*EIGHT, "--"): "argument '--' is not known",
-        },
-        {(*EIGHT, "--env:A"): "argument '--env:A' must be --env:NAME=VALUE"},
-        {
-            (*EIGHT, IAM[0]): f"{TOGETHER}--service-crn and --iam-endpoint",
-            (*EIGHT, *IAM[1:]): f"{TOGETHER}--iam-apikey",
-        },
-        {(*EIGHT, "--iam-apikey=", *IAM[1:]): "--iam-apikey must not be empty"},
-        {
-            (*EIGHT, "--credentials=/etc/a"): FILE_IS_ALL,
-            ("--credentials=/etc/a", *IAM): FILE_IS_ALL,
-        },
-        {
-            ("--credentials=etc/a",): "--credentials must be an absolute path, got 'etc/a'",
-            (*EIGHT, "--worker-server="): "--worker-server must be an absolute path, got ''",
-            (*EIGHT, "--state-dir=s"): "--state-dir must be an absolute path, got 's'",
-            ("--credentials=",): "--credentials must be an absolute path, got ''",
-        },
-        {
-            (*EIGHT, "--cleanup-timeout=0"): (
-                "--cleanup-timeout must be a whole number of seconds from 1 to 86400, got '0'"
-            ),
-        },
-    ],
-)
-def test_error_says_what_is_needed_and_shows_no_value(
-    refusals: Mapping[tuple[str, ...], str],
-) -> None:
-    found = {
-        arguments: refusal_of(ArgumentError, parse_arguments, arguments) for arguments in refusals
-    }
-    assert found == {arguments: f"{expected}: {REMEDY}" for arguments, expected in refusals.items()}
+REFUSALS: Mapping[tuple[str, ...], str] = {
+    (): f"{NOT_EIGHT} 0: {NEEDED}",
+    ("--always",): f"{NOT_EIGHT} 0: {NEEDED}",
+    EIGHT[:7]: f"{NOT_EIGHT} 7: {NEEDED}",
+    (*EIGHT, "more"): f"{NOT_EIGHT} 9: {NEEDED}",
+    (*EIGHT, "--unknown=secret-5"): "argument '--unknown=…' is not known",
+    (*EIGHT, "--strict-permissions=1"): "argument '--strict-permissions=…' is not known",
+    (*EIGHT, "--always=1"): "argument '--always=…' is not known",
+    (*EIGHT, "--"): "argument '--' is not known",
+    (*EIGHT, "--env:A"): "argument '--env:A' must be --env:NAME=VALUE",
+    (*EIGHT, IAM[0]): f"{TOGETHER}--service-crn and --iam-endpoint",
+    (*EIGHT, *IAM[1:]): f"{TOGETHER}--iam-apikey",
+    (*EIGHT, "--iam-apikey=", *IAM[1:]): "--iam-apikey must not be empty",
+    (*EIGHT, "--credentials=/etc/a"): FILE_IS_ALL,
+    ("--credentials=/etc/a", *IAM): FILE_IS_ALL,
+    ("--credentials=etc/a",): f"--credentials {NO_PATH} 'etc/a'",
+    (*EIGHT, "--worker-server="): f"--worker-server {NO_PATH} ''",
+    (*EIGHT, "--state-dir=s"): f"--state-dir {NO_PATH} 's'",
+    ("--credentials=",): f"--credentials {NO_PATH} ''",
+    (*EIGHT, "--cleanup-timeout=0"): (
+        "--cleanup-timeout must be a whole number of seconds from 1 to 86400, got '0'"
+    ),
+}
+
+
+def test_error_says_what_is_needed_and_shows_no_value() -> None:
+    found = {each: refusal_of(ArgumentError, parse_arguments, each) for each in REFUSALS}
+    assert found == {arguments: f"{expected}: {REMEDY}" for arguments, expected in REFUSALS.items()}
     assert "secret" not in str([*found.values()])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (EIGHT, ["plugstack.conf holds credentials, and all users' commands read it: "]),
-        (("--credentials=/etc/a",), []),
-        (("--credentials=/etc/a", "--env:A=1"), []),
-        (("--credentials=/etc/a", "--env:A_KEY=secret-5"), ["--env:A_KEY: a secret in plugstack."]),
-        (
-            (*EIGHT, "--env:A_KEY=secret-5"),
-            ["plugstack.conf holds credentials, and", "--env:A_KEY: a secret in plugstack.conf, "],
-        ),
-    ],
-)
-def test_secrets_among_the_arguments_are_told_of(
-    arguments: tuple[str, ...], expected: list[str]
-) -> None:
-    exposures = parse_arguments(arguments).exposures
-    assert [text[: len(start)] for text, start in zip(exposures, expected, strict=True)] == expected
-    assert "secret-" not in "".join(exposures)
+def test_secrets_among_the_arguments_are_told_of() -> None:
+    key, with_file = "--env:A_KEY=secret-5", "--credentials=/etc/a"
+    of_line = "plugstack.conf holds credentials, and all users' commands read it: "
+    of_key = "--env:A_KEY: a secret in plugstack.conf, "
+    expected: Mapping[tuple[str, ...], list[str]] = {
+        EIGHT: [of_line],
+        (with_file,): [],
+        (with_file, "--env:A=1"): [],
+        (with_file, key): [of_key],
+        (*EIGHT, key): [of_line, of_key],
+    }
+    for arguments, starts in expected.items():
+        exposures = parse_arguments(arguments).exposures
+        found = [text[: len(start)] for text, start in zip(exposures, starts, strict=True)]
+        assert found == starts, arguments
+        assert "secret-" not in "".join(exposures), arguments
 
 
 def test_values_are_left_out_of_repr() -> None:

@@ -3,14 +3,13 @@
 
 from pathlib import Path
 
-import pytest
-
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.configuration.secret_files import MAX_SECRET_BYTES, read_secrets
 from spank_qrmi.errors import ConfigError
-from tests.unit.outcomes import WRITABLE
+from tests.unit.outcomes import WRITABLE, refusal_of
 
 CONFIG_PATH = Path("/etc/slurm/qrmi_config.json")
+PLACE = f"{CONFIG_PATH}: resource a: environment.QRMI_KEY"
 SECRET = "value-that-must-not-be-shown"
 
 
@@ -41,38 +40,32 @@ def test_one_newline_at_the_end_is_left_out(tmp_path: Path) -> None:
         assert (resource.secrets(), exposures) == ([expected], ()), f"{content!r:.300}"
 
 
-@pytest.mark.parametrize(
-    ("content", "mode", "expected"),
-    [
-        (b"", 0o600, "is empty"),
-        (b"\n", 0o600, "is empty"),
-        (f"{SECRET}\0".encode(), 0o600, "holds a NUL character"),
-        (SECRET.encode() + b"\xff", 0o600, "is not UTF-8 text"),
-        (b"x" * (MAX_SECRET_BYTES + 1), 0o600, "is larger than 65536 bytes"),
-        (SECRET.encode(), 0o620, f"{WRITABLE} {{path}}"),
-        (SECRET.encode(), 0o604, "holds secrets that everybody can read: chmod 600 {path}"),
-    ],
-)
-def test_file_that_cannot_be_used_is_named_with_resource_and_key(
-    tmp_path: Path, content: bytes, mode: int, expected: str
-) -> None:
-    path = secret_file(tmp_path, content, mode)
-    with pytest.raises(ConfigError) as caught:
-        read_secrets(resource_with(path), CONFIG_PATH)
-    place = f"{CONFIG_PATH}: resource a: environment.QRMI_KEY"
-    assert str(caught.value) == f"{place}: {path}: {expected.format(path=path)}"
+UNUSABLE = [
+    (b"", 0o600, "is empty"),
+    (b"\n", 0o600, "is empty"),
+    (f"{SECRET}\0".encode(), 0o600, "holds a NUL character"),
+    (SECRET.encode() + b"\xff", 0o600, "is not UTF-8 text"),
+    (b"x" * (MAX_SECRET_BYTES + 1), 0o600, "is larger than 65536 bytes"),
+    (SECRET.encode(), 0o620, f"{WRITABLE} {{path}}"),
+    (SECRET.encode(), 0o604, "holds secrets that everybody can read: chmod 600 {path}"),
+]
 
 
-def test_link_is_refused(tmp_path: Path) -> None:
+def refusal_with(path: Path) -> str | None:
+    return refusal_of(ConfigError, read_secrets, resource_with(path), CONFIG_PATH)
+
+
+def test_file_that_cannot_be_used_is_named_with_resource_and_key(tmp_path: Path) -> None:
+    for content, mode, expected in UNUSABLE:
+        path = secret_file(tmp_path, content, mode)
+        assert refusal_with(path) == f"{PLACE}: {path}: {expected.format(path=path)}", expected
     link = tmp_path / "link"
-    link.symlink_to(secret_file(tmp_path, b"value"))
-    with pytest.raises(ConfigError, match="is a symbolic link: name the file itself"):
-        read_secrets(resource_with(link), CONFIG_PATH)
+    link.symlink_to(path)
+    assert refusal_with(link) == f"{PLACE}: {link}: is a symbolic link: name the file itself"
 
 
 def test_file_that_others_can_read_is_told_of(tmp_path: Path) -> None:
     path = secret_file(tmp_path, b"value", 0o640)
     _, exposures = read_secrets(resource_with(path), CONFIG_PATH)
-    place = f"{CONFIG_PATH}: resource a: environment.QRMI_KEY"
     text = f"{path}: holds secrets that others than its owner can read: chmod 600 {path}"
-    assert exposures == (f"{place}: {text}",)
+    assert exposures == (f"{PLACE}: {text}",)

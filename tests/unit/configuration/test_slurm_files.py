@@ -21,18 +21,13 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_slurm_conf_is_the_one_that_slurm_was_told_of(
+def test_slurm_conf_is_the_one_that_slurm_was_told_of_or_in_a_usual_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "slurm.conf", "")
     monkeypatch.setenv("SLURM_CONF", str(path))
     assert find_slurm_conf() == path
-
-
-def test_slurm_conf_is_elsewhere_on_a_node_without_one_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("SLURM_CONF", raising=False)
+    monkeypatch.delenv("SLURM_CONF")
     folders = tuple(str(tmp_path / name) for name in ("none", "here"))
     monkeypatch.setattr(slurm_files, "USUAL_FOLDERS", folders)
     assert find_slurm_conf() is None
@@ -61,18 +56,16 @@ def test_values_of_slurm_conf_are_read_as_slurm_reads_them(tmp_path: Path) -> No
     }
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("", None),
-        ("PrologEpilogTimeout=15", 15),
-        ("PrologEpilogTimeout=15 EpilogTimeout=20", 20),
-        ("PrologEpilogTimeout=65534", None),
-        ("EpilogTimeout=0", None),
-    ],
-)
-def test_time_of_an_epilog(tmp_path: Path, text: str, seconds: int | None) -> None:
-    assert epilog_seconds(write(tmp_path / "slurm.conf", text)) == seconds
+def test_time_of_an_epilog(tmp_path: Path) -> None:
+    times = {
+        "": None,
+        "PrologEpilogTimeout=15": 15,
+        "PrologEpilogTimeout=15 EpilogTimeout=20": 20,
+        "PrologEpilogTimeout=65534": None,
+        "EpilogTimeout=0": None,
+    }
+    path = tmp_path / "slurm.conf"
+    assert {text: epilog_seconds(write(path, text)) for text in times} == times
 
 
 def test_files_that_include_each_other_come_to_an_end(tmp_path: Path) -> None:
@@ -85,6 +78,7 @@ def test_files_that_include_each_other_come_to_an_end(tmp_path: Path) -> None:
 def test_plugstack_is_the_named_one_or_beside_slurm_conf(tmp_path: Path) -> None:
     path = write(tmp_path / "slurm.conf", "ClusterName=x\n")
     assert find_plugstack(path) == tmp_path / "plugstack.conf"
+    assert read_plugstack(tmp_path / "plugstack.conf") == []
     write(path, "PlugStackConfig=/elsewhere/stack.conf\n")
     assert find_plugstack(path) == Path("/elsewhere/stack.conf")
 
@@ -106,10 +100,6 @@ def test_lines_of_plugstack_come_in_the_order_in_which_slurm_loads_them(tmp_path
         (f"{folder}/b.conf:1", False, "b.so", ("x=1",)),
         (f"{path}:5", False, "c.so", ('"a', 'b"')),
     ]
-
-
-def test_plugstack_that_is_not_there_is_empty(tmp_path: Path) -> None:
-    assert read_plugstack(tmp_path / "plugstack.conf") == []
 
 
 def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
