@@ -13,6 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.protocol import Request, Verdict
@@ -37,14 +40,19 @@ JOB: Mapping[str, object] = {
     "start_time": 1_700_000_000,
 }
 
+LISTS = tuple(f"{of}_JOB_QPU_{what}" for of in ("QRMI", "SLURM") for what in ("RESOURCES", "TYPES"))
+"""What tells a job of its QPUs: in the lists of newer clients one with two names stands twice."""
+
 # What every step has that asked for a QPU, while an answer sets nothing else.
-NOTHING_HELD = {
-    b"QRMI_JOB_QPU_RESOURCES": b"",
-    b"QRMI_JOB_QPU_TYPES": b"",
-    b"SLURM_JOB_QPU_RESOURCES": b"",
-    b"SLURM_JOB_QPU_TYPES": b"",
-    b"SLURM_QRMI_JOB_ID": b"7",
-}
+NOTHING_HELD = {**dict.fromkeys(map(str.encode, LISTS), b""), b"SLURM_QRMI_JOB_ID": b"7"}
+
+VALGRIND = (
+    *("valgrind", "--quiet", "--leak-check=full", "--errors-for-leak-kinds=definite"),
+    "--error-exitcode=99",
+)
+needs_valgrind = pytest.mark.skipif(
+    shutil.which("valgrind") is None, reason="valgrind is not installed"
+)
 
 Order = str | int | bytes | Sequence[str | bytes]
 
@@ -117,6 +125,19 @@ class PluginHost:
         (self.folder / "answer").write_bytes(message)
         self.play(f'cat "$folder/answer"\n{then}')
 
+    def answer_once(self, message: bytes, then: str) -> None:
+        """Make a worker that answers with these bytes, and the next time does something else."""
+        (self.folder / "answer").write_bytes(message)
+        self.play(f'[ -e "$folder/asked" ] && {then}\n>"$folder/asked"; cat "$folder/answer"')
+
+    def note_starts(self) -> None:
+        """Make a worker that gives no answer, of which it is known that it was started."""
+        self.play('>"$folder/started"; exit 1')
+
+    @property
+    def was_started(self) -> bool:
+        return (self.folder / "started").exists()
+
     def play_python(self, program: str) -> None:
         """Make a Python program the worker; `folder` and `channel` are defined in it."""
         self._become(
@@ -149,11 +170,25 @@ class PluginHost:
             "channel.sendall((folder / 'answer').read_bytes())\n"
         )
 
+    def request_of(self, **orders: Any) -> Request:
+        """Run a step whose QPUs hold nothing; return all that its plugin asked."""
+        self.answer_and_keep(answer_of())
+        self.run(**orders)
+        [request] = self.requests
+        return request
+
     @property
     def requests(self) -> list[Request]:
         """What the plugin has asked, where the worker keeps it."""
         paths = sorted(self.folder.glob("request-*"))
         return [read_request(in_pieces(path.read_bytes(), 1 << 20)) for path in paths]
+
+    def run_in_valgrind(self, **orders: Any) -> Report:
+        """Run one step's life, in which valgrind must find nothing wrong."""
+        log = self.folder / "valgrind"
+        report = self.run(under=[*VALGRIND, f"--log-file={log}"], **orders)
+        assert log.read_text() == ""
+        return report
 
     def run(
         self,

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from spank_qrmi.protocol import Request, Verb
-from tests.unit.plugin.test_messages import VALGRIND
-from tests.unit.plugin_host import CONFIG, PluginHost, Report, answer_of
+from tests.unit.plugin_host import CONFIG, PluginHost, Report, answer_of, needs_valgrind
 
 NO_STEP = ["step_id", "restart_count", "node_index", "environment", "task"]
 
@@ -21,9 +20,11 @@ def journal(tmp_path: Path) -> Path:
     return folder
 
 
-def end_job(host: PluginHost, journal: Path, *arguments: str, **orders: Any) -> Report:
+def end_job(
+    host: PluginHost, journal: Path, *arguments: str, in_valgrind: bool = False, **orders: Any
+) -> Report:
     """Run the epilog of job 7, where SPANK knows the job and its user alone."""
-    report = host.run(
+    report = (host.run_in_valgrind if in_valgrind else host.run)(
         is_epilog=1,
         remote=0,
         options=[],
@@ -37,16 +38,14 @@ def end_job(host: PluginHost, journal: Path, *arguments: str, **orders: Any) -> 
     return report
 
 
-@pytest.mark.parametrize("others", [[], ["77-0-0-a.json", "70", ".7-0", "7", "17-0-0-a.json"]])
-def test_job_that_holds_nothing_starts_no_worker(
-    host: PluginHost, journal: Path, others: list[str]
-) -> None:
-    for name in others:
-        (journal / name).touch()
-    host.play('>"$folder/started"')
-    report = end_job(host, journal)
-    assert not (host.folder / "started").exists()
-    assert report.logged("error") + report.logged("info") == []
+def test_job_that_holds_nothing_starts_no_worker(host: PluginHost, journal: Path) -> None:
+    host.note_starts()
+    for other in ("", "77-0-0-a.json", "70", ".7-0", "7", "17-0-0-a.json"):
+        if other:
+            (journal / other).touch()
+        report = end_job(host, journal)
+        assert not host.was_started, other
+        assert report.logged("error") + report.logged("info") == [], other
 
 
 def test_what_a_job_holds_is_released(
@@ -58,10 +57,9 @@ def test_what_a_job_holds_is_released(
     host.answer_and_keep(answer_of(logs=[("debug", "released 1 of 1")]))
     report = end_job(host, journal, "--release-timeout=5")
     arguments = (CONFIG, f"--state-dir={journal}", "--release-timeout=5")
-    [request] = host.requests
-    assert request == Request(
-        Verb.RELEASE_JOB, 7, 0, 0, 1000, 5, arguments=arguments, slurm_conf="/etc/slurm.conf"
-    )
+    facts = (Verb.RELEASE_JOB, 7, 0, 0, 1000, 5)
+    expected = Request(*facts, arguments=arguments, slurm_conf="/etc/slurm.conf")
+    assert host.requests == [expected]
     assert "released 1 of 1" in report.logged("debug")
 
 
@@ -95,27 +93,19 @@ def test_folder_that_is_not_there_holds_nothing(host: PluginHost, journal: Path)
     assert end_job(host, journal).logged("error") == []
 
 
-def test_folder_that_is_none_is_logged(host: PluginHost, journal: Path) -> None:
-    journal.rmdir()
-    journal.touch()
-    assert end_job(host, journal).logged("error") == [
-        f"cannot look for what the job holds in {journal}: Not a directory"
-    ]
-
-
-def test_folder_is_told_in_one_line(host: PluginHost, journal: Path) -> None:
-    folder = journal.parent / "a\nb"
-    folder.touch()
-    assert end_job(host, folder).logged("error") == [
-        f"cannot look for what the job holds in {journal.parent}/a?b: Not a directory"
-    ]
+def test_folder_that_is_none_is_logged_in_one_line(host: PluginHost, tmp_path: Path) -> None:
+    for name, shown in (("file", "file"), ("a\nb", "a?b")):
+        (tmp_path / name).touch()
+        assert end_job(host, tmp_path / name).logged("error") == [
+            f"cannot look for what the job holds in {tmp_path}/{shown}: Not a directory"
+        ]
 
 
 def test_job_that_spank_does_not_know_is_left_alone(host: PluginHost, journal: Path) -> None:
     (journal / "0-0-0-a.json").touch()
-    host.play('>"$folder/started"')
+    host.note_starts()
     end_job(host, journal, missing=["job_id"])
-    assert not (host.folder / "started").exists()
+    assert not host.was_started
 
 
 def test_last_folder_counts(host: PluginHost, journal: Path) -> None:
@@ -125,11 +115,9 @@ def test_last_folder_counts(host: PluginHost, journal: Path) -> None:
     assert len(host.requests) == 1
 
 
-@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+@needs_valgrind
 @pytest.mark.parametrize("name", ["7-0-0-a.json", "8-0-0-a.json"])
 def test_memory_is_used_as_it_should(host: PluginHost, journal: Path, name: str) -> None:
     (journal / name).touch()
     host.answer(answer_of(held=1, messages=["x"], logs=[("error", "y")]))
-    log = host.folder / "valgrind"
-    end_job(host, journal, under=[*VALGRIND, f"--log-file={log}"])
-    assert log.read_text() == ""
+    end_job(host, journal, in_valgrind=True)

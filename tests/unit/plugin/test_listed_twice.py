@@ -57,45 +57,28 @@ def test_user_is_told_nothing_of_it_at_submission(host: PluginHost) -> None:
     assert report.logged("info") + report.logged("error") == []
 
 
-@pytest.mark.parametrize("is_first", [True, False])
-def test_epilog_goes_by_the_line_with_the_configuration(
-    host: PluginHost, tmp_path: Path, is_first: bool
-) -> None:
+def test_epilog_goes_by_the_line_with_the_configuration(host: PluginHost, tmp_path: Path) -> None:
     (tmp_path / "7-0-0-a.json").touch()
-    host.answer_and_keep(answer_of())
     state = f"--state-dir={tmp_path}"
-    lines = ([CONFIG, state], [state, "--release-timeout=1"])
-    report = host.run(
-        **orders(lines if is_first else lines[::-1]), is_epilog=1, remote=0, options=[]
-    )
-    assert [request.arguments for request in host.requests] == [(CONFIG, state)]
-    assert report.logged("error") == []
-
-
-def test_epilog_releases_once_where_two_lines_share_a_journal(
-    host: PluginHost, tmp_path: Path
-) -> None:
-    (tmp_path / "7-0-0-a.json").touch()
-    host.answer_and_keep(answer_of(held=1))
-    line = [CONFIG, f"--state-dir={tmp_path}"]
-    host.run(**orders((line, line)), is_epilog=1, remote=0, options=[])
-    assert len(host.requests) == 1
+    counting, other = [CONFIG, state], [state, "--release-timeout=1"]
+    # It releases once, where two lines share a journal too.
+    for lines in ((counting, other), (other, counting), (counting, counting)):
+        with fresh(host, lines) as each:
+            each.answer_and_keep(answer_of())
+            report = each.run(**orders(lines), is_epilog=1, remote=0, options=[])
+            assert [request.arguments for request in each.requests] == [(CONFIG, state)]
+            assert report.logged("error") == []
 
 
 @pytest.mark.parametrize("counting", [CREDENTIALS, EIGHT])
 def test_both_ends_of_a_step_with_qrun_go_by_the_line_with_the_credentials(
     qrun_host: PluginHost, counting: list[str]
 ) -> None:
+    step = {"options": "ibm_torino", "second_options": "sampler", "submits": 1, "tasks": 2}
     for lines in itertools.permutations((counting, ["--cleanup-timeout=3"])):
         with fresh(qrun_host, lines) as each:
             each.answer_and_keep(answer_of(held=0, messages=["a word"]))
-            report = each.run(
-                options="ibm_torino",
-                second_options="sampler",
-                submits=1,
-                tasks=2,
-                **orders(lines),
-            )
+            report = each.run(**step, **orders(lines))
             asked = [(request.verb, list(request.arguments)) for request in each.requests]
             assert asked == [(Verb.QRUN_ENVIRONMENT, counting), (Verb.QRUN_CLEANUP, counting)]
             assert report.logged("info") == [NOTICE]

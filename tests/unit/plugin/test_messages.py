@@ -2,10 +2,9 @@
 """What the plugin makes of workers that fail, and of answers that nobody should trust."""
 
 import ast
-import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tests.unit.plugin_host import (
     Report,
     answer_of,
     fresh,
+    needs_valgrind,
     told_to_user,
 )
 
@@ -32,6 +32,7 @@ TOO_LATE = "did not answer in time"
 HELD = (b"n", b"0")
 RUN = (b"v", b"run")
 END = (b".", b"")
+UID = ("QRMI_JOB_UID", "1")
 # The plugin gives a killed worker 2 s to end; on a busy machine that may take some milliseconds.
 FAST = 5
 
@@ -42,6 +43,19 @@ def check_failed(report: Report, failure: str) -> None:
     assert report.task_statuses == [1]
     assert report.logged("error") == []
     assert report.variables == NOTHING_HELD
+
+
+def answer_with(*records: tuple[bytes, bytes]) -> bytes:
+    """Return an answer that would be a good one without these records."""
+    return joined([*records, HELD, RUN, END])
+
+
+def with_count(*counts: bytes) -> bytes:
+    return joined([*((b"n", count) for count in counts), RUN, END])
+
+
+def with_verdict(*verdicts: bytes) -> bytes:
+    return joined([HELD, *((b"v", verdict) for verdict in verdicts), END])
 
 
 MALFORMED: Mapping[str, Mapping[str, bytes]] = {
@@ -57,41 +71,28 @@ MALFORMED: Mapping[str, Mapping[str, bytes]] = {
         "too long a length": PREAMBLE + b"g" + (MAX_PAYLOAD_BYTES + 1).to_bytes(4, "big"),
     },
     "NUL": {
-        "NUL in a variable": joined([(b"e", b"A=\0"), HELD, RUN, END]),
-        "NUL in a name": joined([(b"e", b"\0A=1"), HELD, RUN, END]),
-        "NUL in a message": joined([(b"m", b"a\0b"), HELD, RUN, END]),
-        "NUL in a log line": joined([(b"g", b"ea\0b"), HELD, RUN, END]),
-        "NUL as level": joined([(b"g", b"\0a"), HELD, RUN, END]),
-        "NUL in the verdict": joined([HELD, (b"v", b"run\0"), END]),
+        "NUL in a variable": answer_with((b"e", b"A=\0")),
+        "NUL in a name": answer_with((b"e", b"\0A=1")),
+        "NUL in a message": answer_with((b"m", b"a\0b")),
+        "NUL in a log line": answer_with((b"g", b"ea\0b")),
+        "NUL as level": answer_with((b"g", b"\0a")),
+        "NUL in the verdict": with_verdict(b"run\0"),
     },
     "variable": {
-        "no equals sign": joined([(b"e", b"A"), HELD, RUN, END]),
-        "empty variable": joined([(b"e", b""), HELD, RUN, END]),
-        "empty name": joined([(b"e", b"=1"), HELD, RUN, END]),
-        "space in a name": joined([(b"e", b"A B=1"), HELD, RUN, END]),
-        "newline in a name": joined([(b"e", b"A\n=1"), HELD, RUN, END]),
-        "control in a name": joined([(b"e", b"\x01A=1"), HELD, RUN, END]),
-        "delete in a name": joined([(b"e", b"A\x7f=1"), HELD, RUN, END]),
-        "too long a name": joined([(b"e", b"N" * 256 + b"=1"), HELD, RUN, END]),
+        repr(variable[:20]): answer_with((b"e", variable))
+        for variable in (
+            *(b"A", b"", b"=1", b"A B=1", b"A\n=1", b"\x01A=1", b"A\x7f=1"),
+            b"N" * 256 + b"=1",
+        )
     },
-    "line": {
-        "empty message": joined([(b"m", b""), HELD, RUN, END]),
-        "empty log record": joined([(b"g", b""), HELD, RUN, END]),
-    },
+    "line": {"no message": answer_with((b"m", b"")), "no log record": answer_with((b"g", b""))},
     "verdict": {
-        "two verdicts": joined([HELD, RUN, RUN, END]),
-        "two different verdicts": joined([HELD, RUN, (b"v", b"fail"), END]),
-        "unknown verdict": joined([HELD, (b"v", b"Run"), END]),
-        "empty verdict": joined([HELD, (b"v", b""), END]),
-        "no verdict": joined([HELD, END]),
+        repr(verdicts): with_verdict(*verdicts)
+        for verdicts in ([b"run", b"run"], [b"run", b"fail"], [b"Run"], [b""], [])
     },
     "count": {
-        "no count": joined([RUN, END]),
-        "two counts": joined([HELD, HELD, RUN, END]),
-        "empty count": joined([(b"n", b""), RUN, END]),
-        "negative count": joined([(b"n", b"-1"), RUN, END]),
-        "no number as count": joined([(b"n", b"1 "), RUN, END]),
-        "too large a count": joined([(b"n", b"1000000"), RUN, END]),
+        repr(counts): with_count(*counts)
+        for counts in ([], [b"0", b"0"], [b""], [b"-1"], [b"1 "], [b"1000000"])
     },
     "end": {
         "end with a payload": joined([HELD, RUN, (b".", b"x")]),
@@ -110,33 +111,24 @@ def test_malformed_answer_fails_the_job(host: PluginHost, messages: Mapping[str,
 
 
 def test_answer_cut_anywhere_fails_the_job(host: PluginHost) -> None:
-    whole = answer_of(
-        held=1, variables=[("QRMI_JOB_UID", "1")], messages=["text"], logs=[("debug", "logged")]
-    )
+    whole = answer_of(held=1, variables=[UID], messages=["text"], logs=[("debug", "logged")])
     for length in range(len(whole)):
         host.answer(whole[:length])
         check_failed(host.run(), "ended before it had answered")
 
 
 def test_answer_in_single_bytes_is_understood(host: PluginHost) -> None:
-    (host.folder / "answer").write_bytes(
-        answer_of(variables=[("QRMI_JOB_UID", "1")], messages=["text"])
-    )
+    (host.folder / "answer").write_bytes(answer_of(variables=[UID], messages=["text"]))
     host.play('dd if="$folder/answer" bs=1 2>/dev/null')
     report = host.run()
     assert (report.variables[b"QRMI_JOB_UID"], report.shown_to_user) == (b"1", ["text"])
 
 
 @pytest.mark.parametrize(
-    "record",
-    [
-        encode_record(AnswerTag.LOG, b"d" + b"x" * 200_000),
-        encode_record(AnswerTag.VARIABLE, b"A=" + b"x" * 200_000),
-        encode_record(AnswerTag.MESSAGE, b"x" * 200_000),
-    ],
+    ("tag", "start"), [(AnswerTag.LOG, b"d"), (AnswerTag.VARIABLE, b"A="), (AnswerTag.MESSAGE, b"")]
 )
-def test_endless_answer_is_cut_off(host: PluginHost, record: bytes) -> None:
-    (host.folder / "record").write_bytes(record)
+def test_endless_answer_is_cut_off(host: PluginHost, tag: AnswerTag, start: bytes) -> None:
+    (host.folder / "record").write_bytes(encode_record(tag, start + b"x" * 200_000))
     (host.folder / "answer").write_bytes(PREAMBLE)
     host.play('cat "$folder/answer"\nwhile cat "$folder/record"; do :; done')
     report = host.run()
@@ -160,93 +152,69 @@ def test_nothing_of_a_malformed_answer_is_set(host: PluginHost) -> None:
     assert report.task_statuses == [0]
 
 
-@pytest.mark.parametrize(
-    ("sent", "shown"),
-    [
-        (b"a\nb\rc\td\x1b[31m\x7f", "a?b?c?d?[31m?"),
-        (b"%s%n%d %% 100%", "%s%n%d %% 100%"),
-        ("ü".encode() + b"\xff", "ü?"),
-        (b"x" * 200_000, "x" * 200_000),
-    ],
-)
-def test_text_is_shown_as_it_is_without_control_characters(
-    host: PluginHost, sent: bytes, shown: str
-) -> None:
-    host.answer(joined([(b"m", sent), (b"g", b"i" + sent), HELD, RUN, END]))
-    report = host.run()
-    assert (report.shown_to_user, report.logged("info")) == ([shown], [shown])
+SHOWN = {
+    b"a\nb\rc\td\x1b[31m\x7f": "a?b?c?d?[31m?",
+    b"%s%n%d %% 100%": "%s%n%d %% 100%",
+    "ü".encode() + b"\xff": "ü?",
+    b"x" * 200_000: "x" * 200_000,
+}
+
+
+def test_text_is_shown_as_it_is_without_control_characters(host: PluginHost) -> None:
+    for sent, shown in SHOWN.items():
+        host.answer(answer_with((b"m", sent), (b"g", b"i" + sent)))
+        report = host.run()
+        assert (report.shown_to_user, report.logged("info")) == ([shown], [shown])
 
 
 def test_level_of_a_record_is_no_part_of_its_text(host: PluginHost) -> None:
     level, rest = "ü".encode()[:1], "ü".encode()[1:]
-    host.answer(joined([(b"g", level + rest + b"text"), HELD, RUN, END]))
+    host.answer(answer_with((b"g", level + rest + b"text")))
     assert "?text" in host.run().logged("debug")
 
 
-def no_link(host: PluginHost) -> None:
-    host.link.unlink(missing_ok=True)
+def prepare_targets(folder: Path) -> None:
+    """Make what a link may lead to instead of an interpreter."""
+    (folder / "plain").write_text("not executable")
+    (folder / "nonsense").write_text("no program")
+    (folder / "nonsense").chmod(0o755)
+    (folder / "environment").symlink_to("python3")
+    (folder / "python3").symlink_to(folder / "removed")
 
 
-def file_for_link(host: PluginHost) -> None:
+SHOULD_BE_A_LINK = "spank_qrmi.python should be a link to its Python interpreter"
+UNUSABLE_TARGETS = {
+    "nothing": "{folder}/nothing: No such file or directory",
+    "environment": "{folder}/environment leads to {folder}/removed, which is missing: install that "
+    "Python again, or the plugin with another one",
+    "plain": "{folder}/plain: Permission denied",
+    ".": "{folder}: Permission denied",
+    "nonsense": "{folder}/nonsense: Exec format error",
+}
+
+
+def test_worker_that_cannot_be_started_is_named(host: PluginHost) -> None:
+    not_found = f"cannot be found: {host.folder}/{SHOULD_BE_A_LINK}"
+    check_failed(host.run(), f"{not_found} (No such file or directory)")
     host.link.write_text("no link")
-
-
-def link_to(target: str) -> Callable[[PluginHost], None]:
-    def make(host: PluginHost) -> None:
-        (host.folder / "plain").write_text("not executable")
-        (host.folder / "nonsense").write_text("no program")
-        (host.folder / "nonsense").chmod(0o755)
-        (host.folder / "environment").symlink_to("python3")
-        (host.folder / "python3").symlink_to(host.folder / "removed")
+    check_failed(host.run(), f"{not_found} (Invalid argument)")
+    prepare_targets(host.folder)
+    for target, expected in UNUSABLE_TARGETS.items():
+        host.link.unlink()
         host.link.symlink_to(host.folder / target)
-
-    return make
-
-
-@pytest.mark.parametrize(
-    ("prepare", "expected"),
-    [
-        (
-            no_link,
-            "cannot be found: {folder}/spank_qrmi.python should be a link to its Python "
-            "interpreter (No such file or directory)",
-        ),
-        (
-            file_for_link,
-            "cannot be found: {folder}/spank_qrmi.python should be a link to its Python "
-            "interpreter (Invalid argument)",
-        ),
-        (link_to("nothing"), "cannot be started: {folder}/nothing: No such file or directory"),
-        (
-            link_to("environment"),
-            "cannot be started: {folder}/environment leads to {folder}/removed, which is missing: "
-            "install that Python again, or the plugin with another one",
-        ),
-        (link_to("plain"), "cannot be started: {folder}/plain: Permission denied"),
-        (link_to("."), "cannot be started: {folder}: Permission denied"),
-        (link_to("nonsense"), "cannot be started: {folder}/nonsense: Exec format error"),
-    ],
-)
-def test_worker_that_cannot_be_started_is_named(
-    host: PluginHost, prepare: Callable[[PluginHost], None], expected: str
-) -> None:
-    prepare(host)
-    check_failed(host.run(), expected.format(folder=host.folder))
+        check_failed(host.run(), f"cannot be started: {expected.format(folder=host.folder)}")
 
 
-@pytest.mark.parametrize(
-    ("script", "failure"),
-    [
-        ("exit 0", "ended before it had answered"),
-        ("exit 1", "ended with status 1 before it had answered"),
-        ("kill -9 $$", "was ended by signal 9 before it had answered"),
-        ("kill -11 $$", "was ended by signal 11 before it had answered"),
-        ("cat >/dev/null & exit 2", "ended with status 2 before it had answered"),
-    ],
-)
-def test_worker_that_dies_fails_the_job(host: PluginHost, script: str, failure: str) -> None:
-    host.play(script)
-    check_failed(host.run(), failure)
+def test_worker_that_dies_fails_the_job(host: PluginHost) -> None:
+    for script, failure in {
+        "exit 0": "ended",
+        "exit 1": "ended with status 1",
+        "kill -9 $$": "was ended by signal 9",
+        "kill -11 $$": "was ended by signal 11",
+        "cat >/dev/null & exit 2": "ended with status 2",
+    }.items():
+        host.play(script)
+        check_failed(host.run(), f"{failure} before it had answered")
 
 
 @pytest.mark.parametrize(
@@ -286,13 +254,10 @@ def test_worker_that_stays_after_its_answer_is_ended(host: PluginHost) -> None:
     assert is_gone(int((host.folder / "pid").read_text()))
 
 
-def test_processes_of_a_worker_that_hangs_are_ended_too(host: PluginHost) -> None:
+def test_processes_of_a_worker_are_ended_too(host: PluginHost) -> None:
     host.play('sleep 1000 & echo $! >"$folder/pid"; exec sleep 1000')
     host.run(arguments=SHORTEST_TIMEOUT, speed=FAST)
     assert is_gone(int((host.folder / "pid").read_text()))
-
-
-def test_processes_of_a_worker_that_has_ended_are_ended_too(host: PluginHost) -> None:
     host.answer(answer_of(), 'sleep 1000 & echo $! >"$folder/pid"')
     assert host.run().task_statuses == [0]
     assert is_gone(int((host.folder / "pid").read_text()))
@@ -325,26 +290,24 @@ def test_long_complaint_keeps_its_end(host: PluginHost) -> None:
     assert len(complaint) < 1100
 
 
-@pytest.mark.parametrize("script", ["exit 1", "printf nonsense"])
-def test_job_may_go_on_without_a_worker(host: PluginHost, script: str) -> None:
-    host.play(script)
-    report = host.run(arguments=CONTINUE)
-    assert (report.task_statuses, len(report.shown_to_user)) == ([0], 1)
-    assert report.variables == NOTHING_HELD
+def test_job_may_go_on_without_a_worker(host: PluginHost) -> None:
+    for script in ("exit 1", "printf nonsense"):
+        host.play(script)
+        report = host.run(arguments=CONTINUE)
+        assert (report.task_statuses, len(report.shown_to_user)) == ([0], 1), script
+        assert report.variables == NOTHING_HELD, script
 
 
-@pytest.mark.parametrize("choices", [["fail", "continue"], ["continue", "fail"]])
-def test_last_choice_counts_for_plugin_and_worker_alike(
-    host: PluginHost, choices: list[str]
-) -> None:
-    arguments = [CONFIG, *(f"--on-failure={choice}" for choice in choices)]
+def test_last_choice_counts_for_plugin_and_worker_alike(host: PluginHost) -> None:
     host.play("exit 1")
-    expected = int(parse_arguments(arguments).fails_on_failure)
-    assert host.run(arguments=arguments).task_statuses == [expected]
+    for choices in (["fail", "continue"], ["continue", "fail"]):
+        arguments = [CONFIG, *(f"--on-failure={choice}" for choice in choices)]
+        expected = int(parse_arguments(arguments).fails_on_failure)
+        assert host.run(arguments=arguments).task_statuses == [expected], choices
 
 
 def test_answer_counts_even_if_the_worker_then_fails(host: PluginHost) -> None:
-    host.answer(answer_of(variables=[("QRMI_JOB_UID", "1")]), "exit 3")
+    host.answer(answer_of(variables=[UID]), "exit 3")
     report = host.run()
     assert (report.variables[b"QRMI_JOB_UID"], report.task_statuses) == (b"1", [0])
 
@@ -387,26 +350,11 @@ def test_worker_inherits_nothing(host: PluginHost, closed: list[str]) -> None:
     assert not int(seen["status"]["SigIgn"], 16) >> (signal.SIGUSR1 - 1) & 1
 
 
-VALGRIND = (
-    "valgrind",
-    "--quiet",
-    "--leak-check=full",
-    "--errors-for-leak-kinds=definite",
-    "--error-exitcode=99",
-)
-
-
-@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+@needs_valgrind
 @pytest.mark.parametrize(
     ("message", "orders", "statuses"),
     [
-        (
-            answer_of(
-                held=1, variables=[("QRMI_JOB_UID", "1")], messages=["x"], logs=[("error", "y")]
-            ),
-            {},
-            [0, 0],
-        ),
+        (answer_of(held=1, variables=[UID], messages=["x"], logs=[("error", "y")]), {}, [0, 0]),
         (
             answer_of(verdict=Verdict.FAIL, messages=["text"]),
             {"step_id": 3, "second_options": ["job", "step"]},
@@ -429,16 +377,12 @@ def test_memory_is_used_as_it_should(
 ) -> None:
     if message is not None:
         host.answer(message)
-    log = host.folder / "valgrind"
     environment = ["a_QRMI_X=1", "SLURM_JOB_QPU_RESOURCES=old", "RUST_LOG=info"]
-    report = host.run(
-        under=[*VALGRIND, f"--log-file={log}"],
-        **{"tasks": 2, "environment": environment, "options": ["a", "b"], **orders},
-    )
-    assert (report.task_statuses, log.read_text()) == (statuses, "")
+    step = {"tasks": 2, "environment": environment, "options": ["a", "b"], **orders}
+    assert host.run_in_valgrind(**step).task_statuses == statuses
 
 
-@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+@needs_valgrind
 @pytest.mark.parametrize(
     ("option", "message", "status"),
     [
@@ -454,11 +398,5 @@ def test_memory_of_a_step_that_shares(
     if message is not None:
         host.answer(message)
     lists = ("SLURM_JOB_QPU_RESOURCES=a,b,c", "SLURM_JOB_QPU_TYPES=one,two,three")
-    log = host.folder / "valgrind"
-    report = host.run(
-        under=[*VALGRIND, f"--log-file={log}"],
-        step_id=0,
-        environment=["SLURM_QRMI_JOB_ID=7", *lists],
-        options=option,
-    )
-    assert (report.task_statuses, log.read_text()) == ([status], "")
+    inside: dict[str, Any] = {"step_id": 0, "environment": ["SLURM_QRMI_JOB_ID=7", *lists]}
+    assert host.run_in_valgrind(options=option, **inside).task_statuses == [status]

@@ -20,26 +20,10 @@ from spank_qrmi.redaction import MASK, shown_argument, shown_value
 from tests.unit.strategies import MARK, secrets, system_texts
 
 OPTIONS = [
-    "--env:",
-    "--env:A=",
-    "--on-failure=",
-    "--require=",
-    "--acquire-timeout=",
-    "--release-timeout=",
-    "--cleanup-timeout=",
-    "--worker-server=",
-    "--state-dir=",
-    "--worker-user=",
-    "--env-file=",
-    "--strict-permissions",
-    "--credentials=",
-    "--iam-apikey=",
-    "--service-crn=",
-    "--iam-endpoint=",
-    "--always",
-    "--",
-    "/",
-    "",
+    *("--env:", "--env:A=", "--on-failure=", "--require=", "--acquire-timeout="),
+    *("--release-timeout=", "--cleanup-timeout=", "--worker-server=", "--state-dir="),
+    *("--worker-user=", "--env-file=", "--strict-permissions", "--credentials=", "--iam-apikey="),
+    *("--service-crn=", "--iam-endpoint=", "--always", "--", "/", ""),
 ]
 VALUES = st.one_of(
     st.sampled_from(["fail", "continue", "all", "any", "1", "86400", "86401", "-1", "/a", "a", ""]),
@@ -52,20 +36,10 @@ QRUN_VALUES = st.one_of(
     st.sampled_from(["sampler", "1", "4294967295", "https://h", "https://u:p@h", "..", " "]),
     system_texts,
 )
+OF_A = ("ENDPOINT", "KEY", "JOB_ACQUISITION_TOKEN", "JOB_TIMEOUT_SECONDS")
+KNOWN_NAMES = ["b_QRMI_KEY", "QRMI_JOB_ID", "SLURM_EXPORT_ENV", "PATH", "LD_PRELOAD"]
 JOB_NAMES = st.one_of(
-    st.sampled_from(
-        [
-            "a_QRMI_ENDPOINT",
-            "a_QRMI_KEY",
-            "a_QRMI_JOB_ACQUISITION_TOKEN",
-            "a_QRMI_JOB_TIMEOUT_SECONDS",
-            "b_QRMI_KEY",
-            "QRMI_JOB_ID",
-            "SLURM_EXPORT_ENV",
-            "PATH",
-            "LD_PRELOAD",
-        ]
-    ),
+    st.sampled_from([*(f"a_QRMI_{name}" for name in OF_A), *KNOWN_NAMES]),
     system_texts.map("a_QRMI_".__add__),
     system_texts,
 )

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """spank_ibm_qrun.so in a fake slurmstepd: options, variables of the tasks, clean-up after them."""
 
-import shutil
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.protocol import PREAMBLE, Request, Verb, Verdict
 from spank_qrmi.redaction import is_secret_name, shown_argument, shown_value
-from tests.unit.plugin.test_messages import VALGRIND
 from tests.unit.plugin_host import (
     BATCH_STEP,
     EXTERN_STEP,
@@ -20,6 +18,7 @@ from tests.unit.plugin_host import (
     Report,
     answer_of,
     fresh,
+    needs_valgrind,
 )
 
 ARGUMENTS = (
@@ -27,21 +26,27 @@ ARGUMENTS = (
     *("http://127.0.0.1:9000", "test", "us-east-1"),
 )
 FALLBACK = b"SLURM_SPANK__SLURM_SPANK_OPTION_spank_ibm_qrun_"
+NO_OPTIONS: dict[str, Any] = {"options": [], "second_options": []}
+ALWAYS: dict[str, Any] = {**NO_OPTIONS, "arguments": [*ARGUMENTS, "--always"]}
+FAILED_ANSWER = "ended with status 3 before it had answered"
+LOOK_THERE = "may still be on the service: look there, cancel and delete it"
 ENVIRONMENT = Verb.QRUN_ENVIRONMENT
 CLEANUP = Verb.QRUN_CLEANUP
 FAILED = 256
 FAST = 200
 
 
+DEFAULTS: dict[str, Any] = {
+    "options": "ibm_torino",
+    "second_options": "sampler",
+    "arguments": ARGUMENTS,
+    "submits": 1,
+}
+
+
 def run(host: PluginHost, **orders: Any) -> Report:
     """Run a batch step with both options whose tasks submit, unless ordered otherwise."""
-    defaults = {
-        "options": "ibm_torino",
-        "second_options": "sampler",
-        "arguments": ARGUMENTS,
-        "submits": 1,
-    }
-    return host.run(**{**defaults, **orders})
+    return host.run(**{**DEFAULTS, **orders})
 
 
 def verbs(host: PluginHost) -> list[Verb]:
@@ -75,15 +80,11 @@ def test_options_are_registered_word_for_word(qrun_host: PluginHost) -> None:
 
 
 def test_log_level_that_the_user_chose_is_not_the_sites_to_change(qrun_host: PluginHost) -> None:
+    qrun_host.answer(answer_of(variables=[("RUST_LOG", "trace")]))
+    arguments = [*ARGUMENTS, "--env:RUST_LOG=trace"]
     for of_user, expected in {"warn": [], "info": ["RUST_LOG=trace"]}.items():
-        with fresh(qrun_host, of_user) as each:
-            each.answer(answer_of(variables=[("RUST_LOG", "trace")]))
-            report = run(
-                each,
-                arguments=[*ARGUMENTS, "--env:RUST_LOG=trace"],
-                environment=f"RUST_LOG={of_user}",
-            )
-            assert [one for one in report.texts("task-set") if "RUST" in one] == expected
+        report = run(qrun_host, arguments=arguments, environment=f"RUST_LOG={of_user}")
+        assert [one for one in report.texts("task-set") if "RUST" in one] == expected, of_user
 
 
 def test_login_node_needs_nothing_and_starts_nothing(qrun_host: PluginHost) -> None:
@@ -94,11 +95,9 @@ def test_login_node_needs_nothing_and_starts_nothing(qrun_host: PluginHost) -> N
 
 
 def test_option_that_cannot_be_registered_is_logged(qrun_host: PluginHost) -> None:
-    report = run(qrun_host, register_error=1, options=[], second_options=[])
-    assert report.logged("error") == [
-        "cannot register --q-backend: Generic error",
-        "cannot register --q-primitive: Generic error",
-    ]
+    report = run(qrun_host, register_error=1, **NO_OPTIONS)
+    told = [f"cannot register --{name}: Generic error" for name in ("q-backend", "q-primitive")]
+    assert report.logged("error") == told
 
 
 @pytest.mark.parametrize(
@@ -140,77 +139,59 @@ def test_environment_is_asked_for_with_the_jobs_options(qrun_host: PluginHost) -
     run(qrun_host, options=["first", "ibm_torino"], second_options=["estimator"], tasks=0)
     assert qrun_host.requests == [
         Request(
-            verb=ENVIRONMENT,
-            job_id=7,
-            restart_count=0,
-            step_id=BATCH_STEP,
-            uid=1000,
-            timeout_seconds=10,
+            *(ENVIRONMENT, 7, 0, BATCH_STEP, 1000, 10),
             q_backend="ibm_torino",
             q_primitive="estimator",
             time_limit_minutes=60,
             start_time=1_700_000_000,
-            account="",
-            partition="",
-            licenses="",
-            user="",
+            **dict.fromkeys(("account", "partition", "licenses", "user"), ""),  # type: ignore[arg-type]
             restarts=0,
             arguments=ARGUMENTS,
         )
     ]
 
 
-@pytest.mark.parametrize(
-    ("environment", "backend", "primitive"),
-    [
-        ([b"q_backend=a"], "a", ""),
-        ([b"q_primitive=sampler"], "", "sampler"),
-        ([b"q_backend=a", b"q_primitive=estimator"], "a", "estimator"),
-        ([b"q_backend=a", b"q_primitive="], "a", ""),
-    ],
-)
-def test_options_that_slurm_hides_are_found_in_their_variables(
-    qrun_host: PluginHost, environment: list[bytes], backend: str, primitive: str
-) -> None:
-    qrun_host.answer_and_keep(answer_of())
-    hidden = [FALLBACK + each for each in environment]
-    run(qrun_host, options=[], second_options=[], environment=hidden)
-    request = qrun_host.requests[0]
-    assert (request.q_backend, request.q_primitive) == (backend, primitive)
+def test_options_that_slurm_hides_are_found_in_their_variables(qrun_host: PluginHost) -> None:
+    for environment, expected in (
+        ([b"q_backend=a"], [("a", "")]),
+        ([b"q_primitive=sampler"], [("", "sampler")]),
+        ([b"q_backend=a", b"q_primitive=estimator"], [("a", "estimator")]),
+        ([b"q_backend=a", b"q_primitive="], [("a", "")]),
+        ([b"q_backend=a", b"q_primitive=nothing"], []),
+    ):
+        with fresh(qrun_host, environment) as host:
+            host.answer_and_keep(answer_of())
+            hidden = [FALLBACK + each for each in environment]
+            report = run(host, environment=hidden, **NO_OPTIONS)
+            asked = [(each.q_backend, each.q_primitive) for each in host.requests[:1]]
+            told = [] if expected else ["--q-primitive must be sampler or estimator"]
+            assert (asked, report.shown_to_user) == (expected, told)
+            assert report.task_statuses == [len(told)]
 
 
-def test_hidden_option_that_can_never_work_fails_the_step(qrun_host: PluginHost) -> None:
-    qrun_host.answer_and_keep(answer_of())
-    hidden = [FALLBACK + b"q_backend=a", FALLBACK + b"q_primitive=nothing"]
-    report = run(qrun_host, options=[], second_options=[], environment=hidden)
-    told = ["--q-primitive must be sampler or estimator"]
-    assert (report.task_statuses, report.shown_to_user) == ([1], told)
-    assert qrun_host.requests == []
+BOTH = [ENVIRONMENT, CLEANUP]
 
 
 @pytest.mark.parametrize(
     "steps",
     [
         [
-            ({}, [ENVIRONMENT, CLEANUP]),
-            ({"options": []}, [ENVIRONMENT, CLEANUP]),
-            ({"second_options": []}, [ENVIRONMENT, CLEANUP]),
-            ({"options": [], "second_options": []}, []),
-            ({"options": [], "second_options": [], "environment": [FALLBACK + b"q_backend="]}, []),
+            ({}, BOTH),
+            ({"options": []}, BOTH),
+            ({"second_options": []}, BOTH),
+            (NO_OPTIONS, []),
+            ({**NO_OPTIONS, "environment": [FALLBACK + b"q_backend="]}, []),
         ],
         [
-            ({"step_id": 3}, [ENVIRONMENT, CLEANUP]),
-            ({"step_id": 3, "node_index": 1}, [ENVIRONMENT, CLEANUP]),
-            ({"step_id": INTERACTIVE_STEP}, [ENVIRONMENT, CLEANUP]),
+            ({"step_id": 3}, BOTH),
+            ({"step_id": 3, "node_index": 1}, BOTH),
+            ({"step_id": INTERACTIVE_STEP}, BOTH),
             ({"step_id": EXTERN_STEP}, []),
             ({"missing": "job_id"}, []),
         ],
         [
-            (
-                {"options": [], "second_options": [], "arguments": [*ARGUMENTS, "--always"]},
-                [ENVIRONMENT],
-            ),
-            ({"options": [], "second_options": [], "arguments": ["--always=1"]}, []),
+            (ALWAYS, [ENVIRONMENT]),
+            ({**NO_OPTIONS, "arguments": ["--always=1"]}, []),
             ({"step_id": EXTERN_STEP, "arguments": [*ARGUMENTS, "--always"]}, []),
         ],
     ],
@@ -231,8 +212,7 @@ def test_every_step_of_a_job_with_an_option_asks(
 
 def test_job_that_asks_for_nothing_has_no_time_limit_asked_for(qrun_host: PluginHost) -> None:
     qrun_host.answer_and_keep(answer_of())
-    report = run(qrun_host, options=[], second_options=[], arguments=[*ARGUMENTS, "--always"])
-    assert report.all("load") == []
+    assert run(qrun_host, **ALWAYS).all("load") == []
     assert qrun_host.requests[0].time_limit_minutes is None
 
 
@@ -241,87 +221,45 @@ def test_lines_have_the_form_of_the_documentation(qrun_host: PluginHost) -> None
     qrun_host.answer(answer_of(variables=list(values.items())))
     report = run(qrun_host, command=["/spool/slurm_script", "a\nb", "x" * 5000])
     [job_id] = job_ids(report)
+    shown = {name: "****" if is_secret_name(name) else value for name, value in values.items()}
     assert report.texts("task-log-debug") == [
         f"spank_ibm_qrun: {line}"
         for line in (
             "-> slurm_spank_task_init argc=8 remote=1",
-            "argv[0] = [demo]",
-            "argv[1] = [****]",
-            "argv[2] = [http://127.0.0.1:8290]",
-            "argv[3] = [****]",
-            "argv[4] = [****]",
-            "argv[5] = [http://127.0.0.1:9000]",
-            "argv[6] = [test]",
-            "argv[7] = [us-east-1]",
+            *(f"argv[{number}] = [{value}]" for number, value in enumerate(shown.values())),
             "S_JOB_UID [1000]",
             "S_JOB_ID [7]",
             "S_JOB_ARGV argc=3",
             "job_argv[0] = [/spool/slurm_script]",
             "job_argv[1] = [a?b]",
             f"job_argv[2] = [{'x' * 1023}]",
-            "setenv IBMQRUN_APPID_CLIENT_ID=demo",
-            "setenv IBMQRUN_APPID_SECRET=****",
-            "setenv IBMQRUN_DAAPI_ENDPOINT=http://127.0.0.1:8290",
-            "setenv IBMQRUN_AWS_ACCESS_KEY_ID=****",
-            "setenv IBMQRUN_AWS_SECRET_ACCESS_KEY=****",
-            "setenv IBMQRUN_S3_ENDPOINT=http://127.0.0.1:9000",
-            "setenv IBMQRUN_S3_BUCKET=test",
-            "setenv IBMQRUN_S3_REGION=us-east-1",
+            *(f"setenv {name}={value}" for name, value in shown.items()),
             f"setenv IBMQRUN_JOB_ID={job_id}",
             "<- slurm_spank_task_init rc=0",
         )
     ]
-
-
-def test_positions_of_secrets_are_those_of_the_names(qrun_host: PluginHost) -> None:
-    qrun_host.answer(answer_of())
-    report = run(qrun_host, arguments=[f"value{number}" for number in range(8)])
-    shown = shown_arguments(report)
-    for number, (name, line) in enumerate(zip(names.SITE_VARIABLES, shown, strict=True)):
-        value = "****" if is_secret_name(name) else f"value{number}"
-        assert line == f"spank_ibm_qrun: argv[{number}] = [{value}]"
-
-
-def test_arguments_are_masked_as_the_worker_masks_them(qrun_host: PluginHost) -> None:
-    qrun_host.answer(answer_of())
-    arguments = [
-        f"--env:{name}={value}"
-        for name in ("https_proxy", "A_TOKEN")
-        for value in (
-            "http://user:word@proxy:3128",
-            "user:wo://rd@proxy",
-            "user:word@proxy/?to=https://us@other",
-            "no user://here",
-        )
-    ]
-    assert shown_arguments(run(qrun_host, arguments=arguments)) == [
-        f"spank_ibm_qrun: argv[{number}] = [{shown_argument(argument)}]"
-        for number, argument in enumerate(arguments)
-    ]
+    assert [number for number, value in enumerate(shown.values()) if value == "****"] == [1, 3, 4]
 
 
 def test_values_at_unknown_positions_are_masked(qrun_host: PluginHost) -> None:
+    qrun_host.answer(answer_of(verdict=Verdict.FAIL))
     for count in (1, 7, 9):
-        with fresh(qrun_host, count) as host:
-            host.answer(answer_of(verdict=Verdict.FAIL))
-            report = run(host, arguments=["secret"] * count)
-            assert report.texts("task-log-debug").count("spank_ibm_qrun: argv[0] = [****]") == 1
-            assert not [text for _, text in report.lines if b"[secret]" in text]
+        report = run(qrun_host, arguments=["secret"] * count)
+        assert report.texts("task-log-debug").count("spank_ibm_qrun: argv[0] = [****]") == 1, count
+        assert not [text for _, text in report.lines if b"[secret]" in text], count
 
 
 def test_plugin_and_worker_show_arguments_alike(qrun_host: PluginHost) -> None:
     qrun_host.answer(answer_of())
+    values = (
+        *("http://user:word@proxy:3128", "user:wo://rd@proxy"),
+        *("user:word@proxy/?to=https://us@other", "no user://here"),
+    )
     arguments = [
-        "--iam-apikey=abc=d",
-        "--service-crn=crn:v1:x",
-        "--iam-endpoint=https://iam.cloud.ibm.com",
-        "--credentials=/etc/slurm/key.json",
-        "--always",
-        "--env:A_TOKEN=abc",
-        "--env:https_proxy=http://u:p@proxy:1",
-        "--env:proxy=u:p@proxy:1",
-        "--env:at=@",
-        "--env:EMPTY=",
+        *("--iam-apikey=abc=d", "--service-crn=crn:v1:x", "--iam-endpoint=https://iam.test"),
+        *("--credentials=/etc/slurm/key.json", "--always", "--env:proxy=u:p@proxy:1"),
+        *("--env:at=@", "--env:EMPTY="),
+        *(f"--env:{name}={value}" for name in ("https_proxy", "A_TOKEN") for value in values),
     ]
     assert shown_arguments(run(qrun_host, arguments=arguments)) == [
         f"spank_ibm_qrun: argv[{number}] = [{shown_argument(argument)}]"
@@ -330,34 +268,25 @@ def test_plugin_and_worker_show_arguments_alike(qrun_host: PluginHost) -> None:
 
 
 def test_plugin_and_worker_show_values_alike(qrun_host: PluginHost) -> None:
-    variables = [
-        ("IBMQRUN_IAM_APIKEY", "abc"),
-        ("IBMQRUN_service_crn", "abc"),
-        ("IBMQRUN_Password", "abc"),
-        ("IBMQRUN_SESSION_ID", "abc"),
-        ("IBMQRUN_A", "https://user:word@host:1/path"),
-        ("IBMQRUN_A", "http://us@er:w@rd@host"),
-        ("IBMQRUN_A", "https://host/path"),
-        ("IBMQRUN_A", "word@host"),
-        ("IBMQRUN_A", ""),
-        ("IBMQRUN_A", "tab\tbell\x07"),
-    ]
+    of_secrets = ("IAM_APIKEY", "service_crn", "Password", "SESSION_ID")
+    shown_values = (
+        *("https://user:word@host:1/path", "http://us@er:w@rd@host", "https://host/path"),
+        *("word@host", "", "tab\tbell\x07"),
+    )
+    variables = [(f"IBMQRUN_{name}", "abc") for name in of_secrets]
+    variables += [("IBMQRUN_A", value) for value in shown_values]
     qrun_host.answer(answer_of(variables=variables))
     report = run(qrun_host)
-    job_id = (names.JOB_ID, *job_ids(report))
-    assert report.texts("task-set") == [f"{name}={value}" for name, value in [*variables, job_id]]
+    variables.append((names.JOB_ID, *job_ids(report)))
+    assert report.texts("task-set") == [f"{name}={value}" for name, value in variables]
     shown = [text for text in report.texts("task-log-debug") if ": setenv " in text]
-    assert shown == [
-        "".join(
-            each if each.isprintable() else "?"
-            for each in f"spank_ibm_qrun: setenv {name}={shown_value(name, value)}"
-        )
-        for name, value in [*variables, job_id]
-    ]
+    lines = (f"setenv {name}={shown_value(name, value)}" for name, value in variables)
+    clean = ("".join(each if each.isprintable() else "?" for each in line) for line in lines)
+    assert shown == [f"spank_ibm_qrun: {line}" for line in clean]
 
 
 def test_ordinary_job_is_left_alone(qrun_host: PluginHost) -> None:
-    report = run(qrun_host, options=[], second_options=[])
+    report = run(qrun_host, **NO_OPTIONS)
     assert report.all("load") + report.all("set") + report.all("task-set") == []
     assert (report.task_statuses, report.shown_to_user) == ([0], [])
     assert report.texts("task-log-debug") == [
@@ -382,17 +311,16 @@ def test_variable_that_slurm_refuses_is_logged(qrun_host: PluginHost) -> None:
 
 
 def test_each_task_has_an_id_of_its_own(qrun_host: PluginHost) -> None:
-    for tasks in (1, 2, 300):
-        with fresh(qrun_host, tasks) as host:
-            host.answer_and_keep(answer_of())
-            found = [job_ids(run(host, tasks=tasks)) for _ in range(2)]
-            everything = found[0] + found[1]
-            assert len(set(everything)) == len(everything) == 2 * tasks
-            for text in everything:
-                parsed = uuid.UUID(text)
-                assert (parsed.version, parsed.variant, str(parsed)) == (4, uuid.RFC_4122, text)
-            cleaned = [request.quantum_jobs for request in host.requests if request.verb is CLEANUP]
-            assert cleaned == [tuple(ids) for ids in found]
+    qrun_host.answer_and_keep(answer_of())
+    found = [job_ids(run(qrun_host, tasks=tasks)) for tasks in (1, 2, 300)]
+    assert [len(ids) for ids in found] == [1, 2, 300]
+    everything = [text for ids in found for text in ids]
+    assert len(set(everything)) == len(everything)
+    for text in everything:
+        parsed = uuid.UUID(text)
+        assert (parsed.version, parsed.variant, str(parsed)) == (4, uuid.RFC_4122, text)
+    cleaned = [request.quantum_jobs for request in qrun_host.requests if request.verb is CLEANUP]
+    assert cleaned == [tuple(ids) for ids in found]
 
 
 def test_step_without_random_numbers_does_not_start(qrun_host: PluginHost) -> None:
@@ -403,16 +331,12 @@ def test_step_without_random_numbers_does_not_start(qrun_host: PluginHost) -> No
     assert (report.task_statuses, job_ids(report), verbs(qrun_host)) == ([1], [], [ENVIRONMENT])
 
 
-@pytest.mark.parametrize("missing", ["tasks", "task"])
-def test_task_that_slurm_does_not_number_has_no_id(qrun_host: PluginHost, missing: str) -> None:
-    qrun_host.answer_and_keep(answer_of())
-    report = run(qrun_host, missing=missing)
-    assert (report.task_statuses, job_ids(report)) == ([0], [])
-
-
-def test_job_whose_command_is_unknown_is_served(qrun_host: PluginHost) -> None:
+def test_what_slurm_does_not_tell_of_a_task_is_done_without(qrun_host: PluginHost) -> None:
     qrun_host.answer(answer_of(variables=[(names.S3_REGION, "1")]))
-    assert f"{names.S3_REGION}=1" in run(qrun_host, missing="command").texts("task-set")
+    for missing, ids in (("tasks", 0), ("task", 0), ("command", 1)):
+        report = run(qrun_host, missing=missing)
+        assert (report.task_statuses, len(job_ids(report))) == ([0], ids), missing
+        assert f"{names.S3_REGION}=1" in report.texts("task-set"), missing
 
 
 def test_refusal_fails_every_task_and_one_tells_why(qrun_host: PluginHost) -> None:
@@ -420,26 +344,19 @@ def test_refusal_fails_every_task_and_one_tells_why(qrun_host: PluginHost) -> No
     report = run(qrun_host, tasks=3)
     assert (report.task_statuses, report.shown_to_user) == ([1, 1, 1], ["the reason"])
     assert (job_ids(report), verbs(qrun_host)) == ([], [ENVIRONMENT])
-
-
-def test_refusal_does_not_harm_a_job_that_asked_for_nothing(qrun_host: PluginHost) -> None:
-    qrun_host.answer(answer_of(verdict=Verdict.FAIL, messages=["the reason"]))
-    report = run(qrun_host, options=[], second_options=[], arguments=["--always"])
+    # It does not harm a job that asked for nothing.
+    report = run(qrun_host, **ALWAYS)
     assert (report.task_statuses, report.shown_to_user) == ([0], [])
     assert report.logged("error") == ["the reason"]
 
 
-@pytest.mark.parametrize("always", [False, True])
-def test_worker_without_an_answer_fails_only_who_asked(qrun_host: PluginHost, always: bool) -> None:
+def test_worker_without_an_answer_fails_only_who_asked(qrun_host: PluginHost) -> None:
     qrun_host.play("exit 3")
-    orders: dict[str, Any] = (
-        {"options": [], "second_options": [], "arguments": ["--always"]} if always else {}
-    )
-    report = run(qrun_host, **orders)
-    line = told_to_user("ended with status 3 before it had answered")
-    assert report.task_statuses == [int(not always)]
-    assert report.shown_to_user == [line] * (not always)
-    assert report.logged("error") == [line] * always
+    line = [told_to_user(FAILED_ANSWER)]
+    for orders, status, shown, logged in (({}, 1, line, []), (ALWAYS, 0, [], line)):
+        report = run(qrun_host, **orders)
+        assert report.task_statuses == [status]
+        assert (report.shown_to_user, report.logged("error")) == (shown, logged)
 
 
 def test_arguments_that_are_too_long_are_named(qrun_host: PluginHost) -> None:
@@ -457,30 +374,21 @@ def test_clean_up_at_the_end_of_the_step(
     qrun_host: PluginHost, argument: str, expected: int
 ) -> None:
     qrun_host.answer_and_keep(answer_of())
-    report = run(qrun_host, arguments=[*ARGUMENTS, argument], statuses=[FAILED])
-    assert qrun_host.requests[1:] == [
-        Request(
-            verb=CLEANUP,
-            job_id=7,
-            restart_count=0,
-            step_id=BATCH_STEP,
-            uid=1000,
-            timeout_seconds=expected,
-            arguments=(*ARGUMENTS, argument),
-            quantum_jobs=tuple(job_ids(report)),
-        )
-    ]
+    arguments = (*ARGUMENTS, argument)
+    report = run(qrun_host, arguments=arguments, statuses=[FAILED])
+    facts = (CLEANUP, 7, 0, BATCH_STEP, 1000, expected)
+    ids = tuple(job_ids(report))
+    assert qrun_host.requests[1:] == [Request(*facts, arguments=arguments, quantum_jobs=ids)]
 
 
-@pytest.mark.parametrize("statuses", [[0, 0], [FAILED, 0], [9, 9]])
-def test_step_whose_tasks_never_ran_qrun_asks_nothing(
-    qrun_host: PluginHost, statuses: list[int]
-) -> None:
-    qrun_host.answer_and_keep(answer_of())
-    report = run(qrun_host, tasks=2, statuses=statuses, submits=0)
-    assert verbs(qrun_host) == [ENVIRONMENT]
-    assert report.logged("error") + report.logged("info") == []
-    assert report.left_open == 1
+def test_step_whose_tasks_never_ran_qrun_asks_nothing(qrun_host: PluginHost) -> None:
+    for statuses in ([0, 0], [FAILED, 0], [9, 9]):
+        with fresh(qrun_host, statuses) as host:
+            host.answer_and_keep(answer_of())
+            report = run(host, tasks=2, statuses=statuses, submits=0)
+            assert verbs(host) == [ENVIRONMENT]
+            assert report.logged("error") + report.logged("info") == []
+            assert report.left_open == 1
 
 
 def test_flood_of_words_that_announce_a_quantum_job_costs_one_question(
@@ -488,7 +396,7 @@ def test_flood_of_words_that_announce_a_quantum_job_costs_one_question(
 ) -> None:
     qrun_host.answer_and_keep(answer_of())
     report = run(qrun_host, tasks=3, submits=1000)
-    assert verbs(qrun_host) == [ENVIRONMENT, CLEANUP]
+    assert verbs(qrun_host) == BOTH
     assert qrun_host.requests[1].quantum_jobs == tuple(job_ids(report))
 
 
@@ -557,52 +465,37 @@ def test_what_fails_is_tried_once_more_when_the_step_ends(qrun_host: PluginHost)
 
 @pytest.mark.parametrize("tasks", [1, 2])
 def test_clean_up_without_answer_names_every_job(qrun_host: PluginHost, tasks: int) -> None:
-    (qrun_host.folder / "answer").write_bytes(answer_of())
-    qrun_host.play('[ -e "$folder/asked" ] && exit 3\n>"$folder/asked"; cat "$folder/answer"')
+    qrun_host.answer_once(answer_of(), "exit 3")
     report = run(qrun_host, tasks=tasks)
-    assert report.logged("error") == [
-        "the worker ended with status 3 before it had answered",
-        *(
-            f"quantum job {job_id} may still be on the service: look there, cancel and delete it"
-            for job_id in job_ids(report)
-        ),
-    ]
+    jobs = [f"quantum job {job_id} {LOOK_THERE}" for job_id in job_ids(report)]
+    assert report.logged("error") == [f"the worker {FAILED_ANSWER}", *jobs]
     assert report.task_statuses == [0] * tasks
 
 
 def test_clean_up_waits_once_for_a_stderr_that_nobody_reads(qrun_host: PluginHost) -> None:
-    (qrun_host.folder / "answer").write_bytes(answer_of())
-    qrun_host.play('[ -e "$folder/asked" ] && exit 3\n>"$folder/asked"; cat "$folder/answer"')
+    qrun_host.answer_once(answer_of(), "exit 3")
     report = run(qrun_host, tasks=20, error_seconds=5)
-    assert report.logged("error") == ["the worker ended with status 3 before it had answered"]
+    assert report.logged("error") == [f"the worker {FAILED_ANSWER}"]
     assert len(report.logged("info")) == 20
 
 
 def test_clean_up_that_cannot_be_tried_names_the_job(qrun_host: PluginHost) -> None:
-    (qrun_host.folder / "first").write_bytes(answer_of())
     refusal = answer_of(verdict=Verdict.FAIL, messages=["--q-backend: internal error"], held=1)
     (qrun_host.folder / "second").write_bytes(refusal)
-    qrun_host.play(
-        '[ -e "$folder/asked" ] && exec cat "$folder/second"\n>"$folder/asked"; cat "$folder/first"'
-    )
+    qrun_host.answer_once(answer_of(), 'exec cat "$folder/second"')
     report = run(qrun_host)
     [job_id] = job_ids(report)
-    assert report.logged("error") == [
-        "--q-backend: internal error",
-        f"quantum job {job_id} may still be on the service: look there, cancel and delete it",
-    ]
+    told = ["--q-backend: internal error", f"quantum job {job_id} {LOOK_THERE}"]
+    assert report.logged("error") == told
 
 
 def test_clean_up_that_hangs_is_ended(qrun_host: PluginHost) -> None:
-    (qrun_host.folder / "answer").write_bytes(answer_of())
-    qrun_host.play(
-        '[ -e "$folder/asked" ] && exec sleep 1000\n>"$folder/asked"; cat "$folder/answer"'
-    )
+    qrun_host.answer_once(answer_of(), "exec sleep 1000")
     report = run(qrun_host, arguments=[*ARGUMENTS, "--cleanup-timeout=1"], speed=FAST // 10)
     assert report.logged("error")[0] == "the worker did not answer in time"
 
 
-@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+@needs_valgrind
 @pytest.mark.parametrize(
     ("message", "orders", "statuses"),
     [
@@ -619,7 +512,7 @@ def test_clean_up_that_hangs_is_ended(qrun_host: PluginHost) -> None:
         (answer_of(verdict=Verdict.FAIL, messages=["text"]), {}, [1, 1, 1]),
         (
             answer_of(verdict=Verdict.FAIL, variables=[(names.S3_REGION, "1")], messages=["text"]),
-            {"options": [], "second_options": [], "arguments": [*ARGUMENTS, "--always"]},
+            ALWAYS,
             [0, 0, 0],
         ),
         (PREAMBLE + b"?", {}, [1, 1, 1]),
@@ -632,13 +525,6 @@ def test_memory_is_used_as_it_should(
 ) -> None:
     if message is not None:
         qrun_host.answer(message)
-    log = qrun_host.folder / "valgrind"
-    report = run(
-        qrun_host,
-        under=[*VALGRIND, f"--log-file={log}"],
-        tasks=3,
-        statuses=[FAILED, 0, 0],
-        command=["script", "x" * 3000],
-        **orders,
-    )
-    assert (report.task_statuses, log.read_text()) == (statuses, "")
+    tasks = {"tasks": 3, "statuses": [FAILED, 0, 0], "command": ["script", "x" * 3000]}
+    report = qrun_host.run_in_valgrind(**{**DEFAULTS, **tasks, **orders})
+    assert report.task_statuses == statuses

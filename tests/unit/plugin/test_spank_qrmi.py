@@ -2,7 +2,6 @@
 """The plugin in a fake slurmstepd: who asks, what is asked, and what becomes of an answer."""
 
 from collections.abc import Sequence
-from itertools import product
 from typing import Any
 
 import pytest
@@ -24,6 +23,7 @@ from tests.unit.plugin_host import (
     FALLBACK,
     HOLD_FALLBACK,
     INTERACTIVE_STEP,
+    LISTS,
     NOTHING_HELD,
     RUNNING,
     PluginHost,
@@ -33,101 +33,80 @@ from tests.unit.plugin_host import (
 )
 
 # What the job of the tests, number 7, gives to its steps.
-INSIDE = [
-    b"SLURM_QRMI_JOB_ID=7",
-    b"SLURM_JOB_QPU_RESOURCES=a,b,c",
-    b"SLURM_JOB_QPU_TYPES=one,two,three",
-    b"QRMI_JOB_QPU_RESOURCES=a,b,b,c",
-    b"QRMI_JOB_QPU_TYPES=one,two,again,three",
-    FALLBACK + b"=a,b,c,d",
-]
+OF_JOB = ("a,b,b,c", "one,two,again,three", "a,b,c", "one,two,three")
+INSIDE = {"SLURM_QRMI_JOB_ID": "7", **dict(zip(LISTS, OF_JOB, strict=True))}
 NO_QPU = "names no QPU: give a comma separated list such as --qpu=name1,name2"
 NO_TEXT = "holds a control character or bytes that are not UTF-8"
+CONTINUE = [CONFIG, "--on-failure=continue"]
+NO_ANSWER = "before it had answered; its release may not have happened"
 # Time runs so much faster: the 9 s that a worker has at least take 45 ms.
 # The plugin gives a killed worker 2 s to end; on a busy machine that may take some milliseconds.
 FAST = 10
 
 
+def environment_of(variables: dict[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in variables.items()]
+
+
+def lists_of(values: Sequence[str]) -> dict[bytes, bytes]:
+    """Return these values of the lists, or nothing."""
+    return {name.encode(): each.encode() for name, each in zip(LISTS, values, strict=False)}
+
+
 def test_request_is_what_slurm_and_the_user_said(host: PluginHost) -> None:
-    host.answer_and_keep(answer_of())
-    host.run(
+    arguments = (CONFIG, "--env:A_KEY=b=c", "--acquire-timeout=30")
+    of_slurm = {"account": "physics", "partition": "quantum", "licenses": "qpu_a:2,other"}
+    of_others = [b"PATH=/bin", "X=a_QRMI_Y"]
+    of_job = {"SLURM_EXPORT_ENV": "NONE", "a_QRMI_X": "1", "QRMI_JOB_ID": "6", "ü_QRMI_Z": "x=y\nz"}
+    assert host.request_of(
         options="a, ü",
-        arguments=[CONFIG, "--env:A_KEY=b=c", "--acquire-timeout=30"],
-        environment=[
-            "PATH=/bin",
-            "SLURM_EXPORT_ENV=NONE",
-            "a_QRMI_X=1",
-            "QRMI_JOB_ID=6",
-            "X=a_QRMI_Y",
-            "ü_QRMI_Z=x=y\nz",
-        ],
+        arguments=arguments,
+        environment=[*of_others, *environment_of(of_job)],
         restart_count=2,
-        account="physics",
-        partition="quantum",
-        licenses="qpu_a:2,other",
         user_name="alice",
         restart_cnt=3,
         gid=1000,
         gids=["5000", "0"],
+        **of_slurm,
+    ) == Request(
+        verb=Verb.ACQUIRE,
+        job_id=7,
+        restart_count=2,
+        step_id=BATCH_STEP,
+        uid=1000,
+        timeout_seconds=30,
+        qpu_option="a, ü",
+        time_limit_minutes=60,
+        start_time=1_700_000_000,
+        user="alice",
+        restarts=3,
+        gids=(1000, 5000, 0),
+        arguments=arguments,
+        variables=tuple(of_job.items()),
+        **of_slurm,  # type: ignore[arg-type]
     )
-    assert host.requests == [
-        Request(
-            verb=Verb.ACQUIRE,
-            job_id=7,
-            restart_count=2,
-            step_id=BATCH_STEP,
-            uid=1000,
-            timeout_seconds=30,
-            qpu_option="a, ü",
-            time_limit_minutes=60,
-            start_time=1_700_000_000,
-            account="physics",
-            partition="quantum",
-            licenses="qpu_a:2,other",
-            user="alice",
-            restarts=3,
-            gids=(1000, 5000, 0),
-            arguments=(CONFIG, "--env:A_KEY=b=c", "--acquire-timeout=30"),
-            variables=(
-                ("SLURM_EXPORT_ENV", "NONE"),
-                ("a_QRMI_X", "1"),
-                ("QRMI_JOB_ID", "6"),
-                ("ü_QRMI_Z", "x=y\nz"),
-            ),
-        )
-    ]
 
 
 def test_long_many_and_foreign_values_arrive_unchanged(host: PluginHost) -> None:
-    host.answer_and_keep(answer_of())
-    arguments = [CONFIG, *(f"--env:A{number}={number}" for number in range(1000))]
+    arguments = (CONFIG, *(f"--env:A{number}={number}" for number in range(1000)))
     longest = b"a_QRMI_L=" + b"x" * (MAX_PAYLOAD_BYTES - 9)
-    every_byte = b"a_QRMI_B=" + bytes(range(1, 256))
-    report = host.run(arguments=arguments, environment=[longest, every_byte, b"a_QRMI_\xff=\xfe"])
-    [request] = host.requests
-    assert request.arguments == tuple(arguments)
-    variables = [
-        tuple(part.encode("utf-8", "surrogateescape") for part in each)
-        for each in request.variables
-    ]
-    expected = [longest, every_byte, b"a_QRMI_\xff=\xfe"]
-    assert [b"=".join(each) for each in variables] == expected
-    assert report.task_statuses == [0]
+    environment = [longest, b"a_QRMI_B=" + bytes(range(1, 256)), b"a_QRMI_\xff=\xfe"]
+    request = host.request_of(arguments=arguments, environment=environment)
+    assert request.arguments == arguments
+    variables = ["=".join(each).encode("utf-8", "surrogateescape") for each in request.variables]
+    assert variables == environment
 
 
-@pytest.mark.parametrize(
-    "environment",
-    [
+def test_too_long_a_request_is_not_made(host: PluginHost) -> None:
+    host.answer_and_keep(answer_of())
+    failure = "cannot be asked: the job's QRMI variables are too long (256 KiB each, 8 MiB in all)"
+    for environment in (
         [b"a_QRMI_L=" + b"x" * (MAX_PAYLOAD_BYTES - 8)],
         [b"a_QRMI_L%d=" % number + b"x" * 250_000 for number in range(34)],
-    ],
-)
-def test_too_long_a_request_is_not_made(host: PluginHost, environment: list[bytes]) -> None:
-    host.answer_and_keep(answer_of())
-    report = host.run(environment=environment)
-    failure = "cannot be asked: the job's QRMI variables are too long (256 KiB each, 8 MiB in all)"
-    assert report.shown_to_user == [told_to_user(failure)]
-    assert (report.task_statuses, host.requests) == ([1], [])
+    ):
+        report = host.run(environment=environment)
+        assert report.shown_to_user == [told_to_user(failure)], len(environment)
+        assert (report.task_statuses, host.requests) == ([1], []), len(environment)
 
 
 @pytest.mark.parametrize(
@@ -143,11 +122,8 @@ def test_too_long_a_request_is_not_made(host: PluginHost, environment: list[byte
 def test_time_limit_comes_from_slurmctld_if_it_answers(
     host: PluginHost, orders: dict[str, Any], limit: int | None, start: int | None
 ) -> None:
-    host.answer_and_keep(answer_of())
-    report = host.run(**orders)
-    [request] = host.requests
+    request = host.request_of(**orders)
     assert (request.time_limit_minutes, request.start_time) == (limit, start)
-    assert report.task_statuses == [0]
 
 
 @pytest.mark.parametrize(
@@ -165,16 +141,13 @@ def test_time_limit_comes_from_slurmctld_if_it_answers(
 def test_what_a_job_is_a_part_of_is_told(
     host: PluginHost, orders: dict[str, int], told: tuple[int | None, ...]
 ) -> None:
-    host.answer_and_keep(answer_of())
-    host.run(**orders)  # type: ignore[arg-type]
-    [request] = host.requests
-    assert told == (
-        *(request.array_job_id, request.array_task_id),
-        *(request.het_job_id, request.het_job_offset),
-    )
+    request = host.request_of(**orders)
+    of_array = (request.array_job_id, request.array_task_id)
+    assert (*of_array, request.het_job_id, request.het_job_offset) == told
 
 
 def test_what_slurm_does_not_tell_of_a_job_is_left_out(host: PluginHost) -> None:
+    orders: dict[str, Any]
     for orders, told, gids in (
         ({}, "", (0,)),
         ({"states": "silent"}, None, (0,)),
@@ -182,29 +155,20 @@ def test_what_slurm_does_not_tell_of_a_job_is_left_out(host: PluginHost) -> None
         ({"missing": ["gid", "gids"]}, "", ()),
     ):
         with fresh(host, orders) as one:
-            one.answer_and_keep(answer_of())
-            one.run(**orders)  # type: ignore[arg-type]
-            [request] = one.requests
+            request = one.request_of(**orders)
             assert (request.account, request.partition, request.licenses) == (told,) * 3
-            assert request.user == told
-            assert request.gids == gids
+            assert (request.user, request.gids) == (told, gids)
 
 
 def test_timeout_that_is_none_leaves_the_default(host: PluginHost) -> None:
+    unusable = ("86401", "0", "", "1s", "99999999999999999999")
+    seconds = {"1": 1, "86400": 86400, **dict.fromkeys(unusable, 120)}
     for argument, expected in {
-        "--acquire-timeout=1": 1,
-        "--acquire-timeout=86400": 86400,
-        "--acquire-timeout=86401": 120,
-        "--acquire-timeout=0": 120,
-        "--acquire-timeout=": 120,
-        "--acquire-timeout=1s": 120,
-        "--acquire-timeout=99999999999999999999": 120,
+        **{f"--acquire-timeout={text}": expected for text, expected in seconds.items()},
         "--other=1": 120,
     }.items():
         with fresh(host, argument) as each:
-            each.answer_and_keep(answer_of())
-            each.run(arguments=[CONFIG, argument])
-            assert each.requests[0].timeout_seconds == expected
+            assert each.request_of(arguments=[CONFIG, argument]).timeout_seconds == expected
 
 
 def test_answer_is_taken_over(host: PluginHost) -> None:
@@ -216,6 +180,7 @@ def test_answer_is_taken_over(host: PluginHost) -> None:
         ("SLURM_JOB_QPU_RESOURCES", "a"),
         ("a_LONG", "x" * (256 * 1024)),
         ("a_" + "N" * 253, "longest name"),
+        *((f"a_{number}", "x" * (256 * 1024)) for number in range(30)),
     ]
     logs = [(level, f"of {level}") for level in ("debug", "info", "warning", "error")]
     answer = answer_of(variables=values, messages=["first", "second"], logs=logs)
@@ -228,27 +193,16 @@ def test_answer_is_taken_over(host: PluginHost) -> None:
         assert f"of {level}" in report.logged(level)
     assert "warning: of warning" in report.logged("info")
     assert "of unknown" in report.logged("debug")
-    assert report.shown_to_user == ["first", "second"]
-    assert report.task_statuses == [0, 0]
+    assert (report.shown_to_user, report.task_statuses) == (["first", "second"], [0, 0])
 
 
 def test_verdict_fails_every_task_and_one_tells_why(host: PluginHost) -> None:
     host.answer(answer_of(verdict=Verdict.FAIL, messages=["the reason"]))
     report = host.run(tasks=3)
     assert (report.task_statuses, report.shown_to_user) == ([1, 1, 1], ["the reason"])
-
-
-def test_job_without_a_qpu_goes_on_if_the_administrator_says_so(host: PluginHost) -> None:
-    host.answer(answer_of(verdict=Verdict.FAIL, messages=["the reason"]))
-    report = host.run(arguments=[CONFIG, "--on-failure=continue"])
+    # Unless the administrator lets jobs without QPUs go on.
+    report = host.run(arguments=CONTINUE)
     assert (report.task_statuses, report.shown_to_user) == ([0], ["the reason"])
-
-
-def test_longest_answer_is_taken_over(host: PluginHost) -> None:
-    values = [(f"a_{number}", "x" * (256 * 1024)) for number in range(31)]
-    host.answer(answer_of(variables=values))
-    report = host.run()
-    assert (len(report.variables), report.task_statuses) == (31 + len(NOTHING_HELD), [0])
 
 
 def test_variable_that_slurm_refuses_is_logged(host: PluginHost) -> None:
@@ -258,15 +212,13 @@ def test_variable_that_slurm_refuses_is_logged(host: PluginHost) -> None:
     assert report.variables == {**NOTHING_HELD, b"a_A": b"1", b"a_C": b"3"}
 
 
-@pytest.mark.parametrize(("held", "verbs"), [(0, ["acquire"]), (2, ["acquire", "release"])])
-def test_what_is_held_is_released_at_exit(host: PluginHost, held: int, verbs: list[str]) -> None:
-    host.answer_and_keep(answer_of(held=held))
-    host.run(arguments=[CONFIG, "--release-timeout=5"])
-    assert [request.verb.value for request in host.requests] == verbs
-    expected = Request(
-        Verb.RELEASE, 7, 0, BATCH_STEP, 1000, 5, arguments=(CONFIG, "--release-timeout=5")
-    )
-    assert host.requests[1:] == [expected] * (held // 2)
+def test_what_is_held_is_released_at_exit(host: PluginHost) -> None:
+    arguments = (CONFIG, "--release-timeout=5")
+    assert host.request_of(arguments=arguments).verb is Verb.ACQUIRE
+    host.answer_and_keep(answer_of(held=2))
+    host.run(arguments=arguments)
+    release = Request(Verb.RELEASE, 7, 0, BATCH_STEP, 1000, 5, arguments=arguments)
+    assert host.requests[2:] == [release]
 
 
 def test_failed_release_is_logged(host: PluginHost) -> None:
@@ -293,13 +245,9 @@ def test_workers_errors_wait_no_longer_for_who_reads_them(host: PluginHost) -> N
 
 
 def test_release_without_answer_is_logged(host: PluginHost) -> None:
-    (host.folder / "answer").write_bytes(answer_of(held=1))
-    host.play('[ -e "$folder/asked" ] && exit 3\n>"$folder/asked"; cat "$folder/answer"')
+    host.answer_once(answer_of(held=1), "exit 3")
     report = host.run()
-    failure = "ended with status 3 before it had answered"
-    assert report.logged("error") == [
-        f"the QPU worker {failure}; its release may not have happened"
-    ]
+    assert report.logged("error") == [f"the QPU worker ended with status 3 {NO_ANSWER}"]
     assert report.task_statuses == [0]
 
 
@@ -318,11 +266,9 @@ def test_release_whose_worker_is_killed_is_asked_for_once_more(
     )
     report = host.run()
     assert len((host.folder / "asked").read_text()) == asked
-    is_released = asked > 1 + killed
     number = {"KILL": 9, "SEGV": 11}[signal]
-    failure = f"was ended by signal {number} before it had answered"
-    told = f"the QPU worker {failure}; its release may not have happened"
-    assert report.logged("error") == ([] if is_released else [told])
+    told = f"the QPU worker was ended by signal {number} {NO_ANSWER}"
+    assert report.logged("error") == ([] if asked > 1 + killed else [told])
 
 
 def test_acquisition_without_answer_is_released_at_exit(host: PluginHost) -> None:
@@ -368,24 +314,18 @@ def test_only_the_first_step_of_a_job_asks(
 ) -> None:
     for step, orders, asks in steps:
         with fresh(host, (hex(step), orders)) as each:
-            each.play('echo >>"$folder/started"; exit 1')
+            each.note_starts()
             report = each.run(step_id=step, **orders)
-            assert (each.folder / "started").exists() is asks
+            assert each.was_started is asks
             assert (report.task_statuses, bool(report.shown_to_user)) == ([int(asks)], asks)
             assert report.variables == (NOTHING_HELD if asks else {})
 
 
-@pytest.mark.parametrize(
-    ("step", "told", "expected"),
-    [(0, 0, 0), (0, 1, 1), (BATCH_STEP, 1, 0), (INTERACTIVE_STEP, 1, 0)],
-)
-def test_worker_is_told_which_of_the_nodes_of_a_step_asks(
-    host: PluginHost, step: int, told: int, expected: int
-) -> None:
-    host.answer_and_keep(answer_of(messages=["not here"]))
-    report = host.run(step_id=step, node_index=told, tasks=2)
-    assert [request.node_index for request in host.requests] == [expected]
-    assert (report.task_statuses, report.shown_to_user) == ([0, 0], ["not here"])
+def test_worker_is_told_which_of_the_nodes_of_a_step_asks(host: PluginHost) -> None:
+    nodes = ((0, 0, 0), (0, 1, 1), (BATCH_STEP, 1, 0), (INTERACTIVE_STEP, 1, 0))
+    for step, told, expected in nodes:
+        with fresh(host, (step, told)) as each:
+            assert each.request_of(step_id=step, node_index=told).node_index == expected
 
 
 @pytest.mark.parametrize(
@@ -394,22 +334,17 @@ def test_worker_is_told_which_of_the_nodes_of_a_step_asks(
         ("a,b,c,d", ()),  # The job's own wish, of which it did not get all.
         ("b", ("b,b", "two,again", "b", "two")),
         (" c, a,,", ("a,c", "one,three", "a,c", "one,three")),
-        ("c,b,a", ("a,b,b,c", "one,two,again,three", "a,b,c", "one,two,three")),
+        ("c,b,a", OF_JOB),
     ],
 )
 def test_step_sees_those_qpus_of_its_job_that_it_names(
     host: PluginHost, option: str, lists: tuple[str, ...]
 ) -> None:
-    """One whose type has two names stands twice in the lists that newer clients read."""
-    names = (
-        *(b"QRMI_JOB_QPU_RESOURCES", b"QRMI_JOB_QPU_TYPES"),
-        *(b"SLURM_JOB_QPU_RESOURCES", b"SLURM_JOB_QPU_TYPES"),
-    )
-    variables = dict(zip(names, map(str.encode, lists), strict=False))
+    environment = [*environment_of(INSIDE), FALLBACK + b"=a,b,c,d"]
     for step in (0, 5):
         with fresh(host, step) as each:
-            report = each.run(step_id=step, options=option, environment=INSIDE)
-            assert report.variables == variables
+            report = each.run(step_id=step, options=option, environment=environment)
+            assert report.variables == lists_of(lists)
             assert (report.task_statuses, report.shown_to_user) == ([0], [])
 
 
@@ -428,45 +363,40 @@ def test_step_acquires_what_its_job_lacks_beside_what_it_shares(
     host: PluginHost, option: str, held: str, lacking: str, lists: tuple[str, ...]
 ) -> None:
     host.answer_and_keep(answer_of(held=1))
-    of_job = [INSIDE[0], f"SLURM_JOB_QPU_RESOURCES={held}".encode(), *INSIDE[2:]]
+    of_job = {**INSIDE, "SLURM_JOB_QPU_RESOURCES": held, "c_QRMI_X": "1", "e_QRMI_X": "2"}
     report = host.run(
-        step_id=0, options=option, environment=[*of_job, b"c_QRMI_X=1", b"e_QRMI_X=2"]
+        step_id=0, options=option, environment=[*environment_of(of_job), FALLBACK + b"=a,b,c,d"]
     )
-    names = (
-        *("QRMI_JOB_QPU_RESOURCES", "QRMI_JOB_QPU_TYPES"),
-        *("SLURM_JOB_QPU_RESOURCES", "SLURM_JOB_QPU_TYPES"),
-    )
-    expected = dict(zip(names, lists, strict=True))
     request, release = host.requests
     assert (request.qpu_option, release.verb) == (lacking, Verb.RELEASE)
     of_lacking = {"e_QRMI_X": "2"} if "e" in lacking else {}
-    assert dict(request.variables) == {**expected, **of_lacking}
-    assert report.variables == {
-        b"SLURM_QRMI_JOB_ID": b"7",
-        **{name.encode(): value.encode() for name, value in expected.items()},
-    }
+    assert dict(request.variables) == {**dict(zip(LISTS, lists, strict=True)), **of_lacking}
+    assert report.variables == {b"SLURM_QRMI_JOB_ID": b"7", **lists_of(lists)}
     assert (report.task_statuses, report.shown_to_user) == ([0], [])
 
 
 def test_lists_of_another_job_are_no_ones_to_share(host: PluginHost) -> None:
     """A job that was submitted by one with QPUs has its variables."""
     host.answer_and_keep(answer_of())
-    report = host.run(step_id=0, options="b", environment=[b"SLURM_QRMI_JOB_ID=6", *INSIDE[1:5]])
+    environment = environment_of({**INSIDE, "SLURM_QRMI_JOB_ID": "6"})
+    report = host.run(step_id=0, options="b", environment=environment)
     [request] = host.requests
     assert (request.qpu_option, request.variables) == ("b", ())
     assert report.variables == NOTHING_HELD
 
 
-@pytest.mark.parametrize("state", ["silent", "unknown"])
-def test_step_of_an_unknown_job_says_so(host: PluginHost, state: str) -> None:
+def test_step_of_an_unknown_job_says_so(host: PluginHost) -> None:
     reason = "--qpu: slurmctld does not tell what kind of job this is; try again"
-    for choice, status in (("fail", 1), ("continue", 0)):
-        with fresh(host, choice) as each:
-            each.play('echo >>"$folder/started"; exit 1')
-            arguments = [CONFIG, f"--on-failure={choice}"]
-            report = each.run(step_id=0, arguments=arguments, states=state)
-            assert not (each.folder / "started").exists()
-            assert (report.shown_to_user, report.task_statuses) == ([reason], [status])
+    host.note_starts()
+    for state, choice, status in (
+        ("silent", "fail", 1),
+        ("unknown", "fail", 1),
+        ("unknown", "continue", 0),
+    ):
+        arguments = [CONFIG, f"--on-failure={choice}"]
+        report = host.run(step_id=0, arguments=arguments, states=state)
+        assert not host.was_started
+        assert (report.shown_to_user, report.task_statuses) == ([reason], [status]), (state, choice)
 
 
 def test_login_node_only_registers_the_option(host: PluginHost) -> None:
@@ -476,19 +406,15 @@ def test_login_node_only_registers_the_option(host: PluginHost) -> None:
         "--qpu-hold=job|step 1 0 Hold QPUs for the job (default) or for each step.",
     ]
     assert report.all("load") + report.all("set") + report.all("task-set") == []
-    assert [text.split()[0] for text in report.texts("hook")] == [
-        "slurm_spank_init",
-        "slurm_spank_init_post_opt",
-        "slurm_spank_exit",
-    ]
+    hooks = [f"slurm_spank_{name}" for name in ("init", "init_post_opt", "exit")]
+    assert [text.split()[0] for text in report.texts("hook")] == hooks
     assert report.shown_to_user + report.logged("error") + report.logged("info") == []
 
 
 def test_option_that_cannot_be_registered_is_logged(host: PluginHost) -> None:
     report = host.run(register_error=1, options=[])
-    assert report.logged("error") == [
-        f"cannot register --{name}: Generic error" for name in ("qpu", "qpu-hold")
-    ]
+    told = [f"cannot register --{name}: Generic error" for name in ("qpu", "qpu-hold")]
+    assert report.logged("error") == told
 
 
 @pytest.mark.parametrize(
@@ -512,16 +438,15 @@ def test_option_that_can_never_work_is_refused(
             assert report.logged("error") == told
             # Slurm would log a value that is refused here, and start the job without it.
             each.answer_and_keep(answer_of())
-            report = each.run(options=option, arguments=[CONFIG, "--on-failure=continue"])
+            report = each.run(options=option, arguments=CONTINUE)
             assert (report.texts("callback"), report.logged("error")) == (["0"], [])
             assert (report.task_statuses, report.shown_to_user) == ([len(told)], told)
             assert len(each.requests) == 1 - len(told)
 
 
 def test_last_option_counts(host: PluginHost) -> None:
-    host.answer_and_keep(answer_of())
-    host.run(options=["first", "second, and longer", "third"])
-    assert [request.qpu_option for request in host.requests] == ["third"]
+    options = ["first", "second, and longer", "third"]
+    assert host.request_of(options=options).qpu_option == "third"
 
 
 def test_option_that_slurm_hides_is_found_in_its_variable(host: PluginHost) -> None:
@@ -538,34 +463,30 @@ def test_option_that_slurm_hides_is_found_in_its_variable(host: PluginHost) -> N
             assert (report.task_statuses, report.shown_to_user) == ([len(told)], told)
 
 
-LISTS_ALONE = {name: text for name, text in NOTHING_HELD.items() if b"_QPU_" in name}
-HELD_BY_STEPS: list[dict[str, Any]] = [
-    {"second_options": "step"},
-    {"second_options": ["job", "step"]},
-    {"environment": HOLD_FALLBACK + b"=step"},
-]
+LISTS_ALONE = lists_of([""] * 4)
 
 
-@pytest.mark.parametrize("orders", HELD_BY_STEPS)
+@pytest.mark.parametrize(
+    "orders",
+    [
+        {"second_options": "step"},
+        {"second_options": ["job", "step"]},
+        {"environment": HOLD_FALLBACK + b"=step"},
+    ],
+)
 def test_job_whose_steps_hold_its_qpus_has_none_itself(
     host: PluginHost, orders: dict[str, Any]
 ) -> None:
+    host.note_starts()
     for step in (BATCH_STEP, INTERACTIVE_STEP):
-        with fresh(host, step) as each:
-            each.play('echo >>"$folder/started"; exit 1')
-            report = each.run(step_id=step, **orders)
-            assert not (each.folder / "started").exists()
-            assert (report.variables, report.task_statuses) == (LISTS_ALONE, [0])
-            assert report.shown_to_user + report.logged("error") + report.all("load") == []
-
-
-@pytest.mark.parametrize("orders", HELD_BY_STEPS)
-def test_each_step_of_such_a_job_acquires(host: PluginHost, orders: dict[str, Any]) -> None:
+        report = host.run(step_id=step, **orders)
+        assert not host.was_started
+        assert (report.variables, report.task_statuses) == (LISTS_ALONE, [0])
+        assert report.shown_to_user + report.logged("error") + report.all("load") == []
     host.answer_and_keep(answer_of(held=1))
     host.run(step_id=3, **orders)
-    assert [(request.verb, request.step_id) for request in host.requests] == [
-        *((Verb.ACQUIRE, 3), (Verb.RELEASE, 3)),
-    ]
+    asked = [(request.verb, request.step_id) for request in host.requests]
+    assert asked == [(Verb.ACQUIRE, 3), (Verb.RELEASE, 3)]
 
 
 @pytest.mark.parametrize(
@@ -579,25 +500,22 @@ def test_each_step_of_such_a_job_acquires(host: PluginHost, orders: dict[str, An
     ],
 )
 def test_other_jobs_acquire_at_their_start(host: PluginHost, orders: dict[str, Any]) -> None:
-    host.answer_and_keep(answer_of())
-    host.run(**orders)
-    assert [request.verb for request in host.requests] == [Verb.ACQUIRE]
+    assert host.request_of(**orders).verb is Verb.ACQUIRE
 
 
-@pytest.mark.parametrize("choice", ["", "steps", "Step", "job,step", "job\n", "x" * 70_000])
-def test_hold_that_is_none_is_refused(host: PluginHost, choice: str) -> None:
+def test_hold_that_is_none_is_refused(host: PluginHost) -> None:
     told = ["--qpu-hold must be job or step"]
-    report = host.run(options="a", second_options=choice, remote=0)
-    assert (report.texts("callback"), report.logged("error")) == (["0", "-1"], told)
-    # Slurm would log a value that is refused here, and start the job without it.
-    report = host.run(second_options=choice)
+    for choice in ("", "steps", "Step", "job,step", "job\n", "x" * 70_000):
+        with fresh(host, choice) as each:
+            report = each.run(options="a", second_options=choice, remote=0)
+            assert (report.texts("callback"), report.logged("error")) == (["0", "-1"], told)
+            # Slurm would log a value that is refused here, and start the job without it.
+            report = each.run(second_options=choice)
+            assert (report.task_statuses, report.shown_to_user) == ([1], told)
+    report = host.run(environment=HOLD_FALLBACK + b"=steps")
     assert (report.task_statuses, report.shown_to_user) == ([1], told)
-
-
-def test_bad_hold_in_its_variable_fails_a_job_with_qpus_alone(host: PluginHost) -> None:
-    for options, told in (("a", ["--qpu-hold must be job or step"]), ([], [])):
-        report = host.run(options=options, environment=HOLD_FALLBACK + b"=steps")
-        assert (report.task_statuses, report.shown_to_user) == ([len(told)], told)
+    report = host.run(options=[], environment=HOLD_FALLBACK + b"=steps")
+    assert (report.task_statuses, report.shown_to_user) == ([0], [])
 
 
 def test_hold_without_qpus_is_told_to_who_gave_it(
@@ -614,39 +532,27 @@ def test_hold_without_qpus_is_told_to_who_gave_it(
 
 
 def test_log_level_of_the_task(host: PluginHost) -> None:
+    host.answer(answer_of())
+    of_srun = {"2": "error", "3": "info", "4": "debug", "5": "trace", "12": "trace", "x": "info"}
     levels: dict[tuple[str, ...], list[str]] = {
         (): ["RUST_LOG=info"],
-        ("SRUN_DEBUG=2",): ["RUST_LOG=error"],
-        ("SRUN_DEBUG=3",): ["RUST_LOG=info"],
-        ("SRUN_DEBUG=4",): ["RUST_LOG=debug"],
-        ("SRUN_DEBUG=5",): ["RUST_LOG=trace"],
-        ("SRUN_DEBUG=12",): ["RUST_LOG=trace"],
-        ("SRUN_DEBUG=x",): ["RUST_LOG=info"],
+        **{(f"SRUN_DEBUG={text}",): [f"RUST_LOG={level}"] for text, level in of_srun.items()},
         ("SRUN_DEBUG=4", "RUST_LOG=info"): ["RUST_LOG=debug"],
         ("SRUN_DEBUG=4", "RUST_LOG=warn"): [],
         ("SRUN_DEBUG=4", "RUST_LOG="): [],
     }
-    for environment, expected in levels.items():
-        with fresh(host, environment) as each:
-            each.answer(answer_of())
-            report = each.run(environment=environment)
-            assert report.texts("task-set") == expected
+    found = {each: host.run(environment=each).texts("task-set") for each in levels}
+    assert found == levels
 
 
-@pytest.mark.parametrize(
-    ("of_user", "expected"), [([], b"warn"), (["info"], b"warn"), (["off"], None), ([""], None)]
-)
-def test_log_level_that_the_user_chose_is_not_the_sites_to_change(
-    host: PluginHost, of_user: list[str], expected: bytes | None
-) -> None:
+def test_log_level_that_the_user_chose_is_not_the_sites_to_change(host: PluginHost) -> None:
     host.answer(answer_of(variables=[("RUST_LOG", "warn"), ("A", "1")]))
-    report = host.run(
-        arguments=[CONFIG, "--env:RUST_LOG=warn", "--env:A=1"],
-        environment=[f"RUST_LOG={level}" for level in of_user],
-    )
-    assert report.variables.get(b"RUST_LOG") == expected
-    assert report.variables[b"A"] == b"1"
-    assert report.all("task-set") == []
+    arguments = [CONFIG, "--env:RUST_LOG=warn", "--env:A=1"]
+    for of_user, expected in {None: b"warn", "info": b"warn", "off": None, "": None}.items():
+        environment = [] if of_user is None else [f"RUST_LOG={of_user}"]
+        report = host.run(arguments=arguments, environment=environment)
+        assert report.variables.get(b"RUST_LOG") == expected, of_user
+        assert (report.variables[b"A"], report.all("task-set")) == (b"1", []), of_user
 
 
 def test_job_without_the_option_is_left_alone(host: PluginHost) -> None:
@@ -663,33 +569,34 @@ def test_worker_that_is_stopped_with_the_tasks_of_a_job_goes_on(host: PluginHost
     assert report.logged("error") == []
 
 
+UNDONE = answer_of(verdict=Verdict.FAIL, messages=["undone"])
+NOISE = "(while :; do echo noise >&2; done) & noise=$!"
+
+
 @pytest.mark.parametrize(
     "jobs",
     [
-        [[RUNNING, CANCELLED], [RUNNING, "3"], [RUNNING, "6"], [RUNNING, str(0x8000 + 4)]],
+        [[RUNNING, state] for state in (CANCELLED, "3", "6", str(0x8000 + 4))],
         # Suspended, still being configured, or a slurmctld that says nothing: that ends no job.
         [[RUNNING, "2", str(0x40000 + 1), "silent", "unknown", CANCELLED]],
     ],
+    ids=["over", "not over yet"],
 )
 def test_job_that_is_over_asks_the_worker_to_undo_and_fails(
     host: PluginHost, jobs: Sequence[Sequence[str]]
 ) -> None:
-    for states, more in product(jobs, ([], ["--on-failure=continue"])):
-        with fresh(host, (states, more)) as each:
-            answer = answer_of(verdict=Verdict.FAIL, messages=["undone"])
-            (each.folder / "answer").write_bytes(answer)
-            each.play('cat >"$folder/request"\ncat "$folder/answer"')
-            report = each.run(states=states, arguments=[CONFIG, *more], speed=FAST)
-            assert len(report.all("load")) == len(states)
-            assert (report.shown_to_user, report.task_statuses) == (["undone"], [1])
+    (host.folder / "answer").write_bytes(UNDONE)
+    host.play('cat >"$folder/request"\ncat "$folder/answer"')
+    for number, states in enumerate(jobs):
+        arguments = CONTINUE if number else [CONFIG]
+        report = host.run(states=states, arguments=arguments, speed=FAST)
+        assert len(report.all("load")) == len(states), states
+        assert (report.shown_to_user, report.task_statuses) == (["undone"], [1]), states
 
 
 def test_worker_that_never_stops_talking_is_asked_to_undo_too(host: PluginHost) -> None:
-    (host.folder / "answer").write_bytes(answer_of(verdict=Verdict.FAIL, messages=["undone"]))
-    host.play(
-        "(while :; do echo noise >&2; done) & noise=$!\n"
-        'cat >"$folder/request"\nkill $noise\ncat "$folder/answer"'
-    )
+    (host.folder / "answer").write_bytes(UNDONE)
+    host.play(f'{NOISE}\ncat >"$folder/request"\nkill $noise\ncat "$folder/answer"')
     report = host.run(states=[RUNNING, CANCELLED], speed=FAST)
     assert (report.shown_to_user, report.task_statuses) == (["undone"], [1])
 

@@ -22,21 +22,15 @@ def link(host: PluginHost, tmp_path: Path) -> Path:
 
 
 def test_worker_is_found_beside_the_real_file(host: PluginHost, link: Path) -> None:
+    place = f"{host.folder}/spank_qrmi.python should be a link to its Python interpreter"
+    failure = f"cannot be found: {place} (No such file or directory)"
+    assert host.run().shown_to_user == [told_to_user(failure)]
     host.answer_and_keep(answer_of(held=1))
     # Nobody asks this one.
     link.with_name("spank_qrmi.python").symlink_to("/bin/false")
     report = host.run()
     assert (report.task_statuses, report.shown_to_user) == ([0], [])
     assert len(host.requests) == 2
-
-
-def test_message_names_the_real_folder(host: PluginHost, link: Path) -> None:
-    assert host.run().shown_to_user == [
-        told_to_user(
-            f"cannot be found: {host.folder}/spank_qrmi.python should be a link to its Python "
-            "interpreter (No such file or directory)"
-        )
-    ]
 
 
 def test_plugin_of_qrun_reached_by_a_link(qrun_host: PluginHost, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -32,15 +31,7 @@ def library(folder: Path, source: str) -> Path:
     """Compile a shared library without the C library's start-up code."""
     (folder / "library.c").write_text(source)
     path = folder / "library.so"
-    command = [
-        "gcc",
-        "-shared",
-        "-fPIC",
-        "-nostartfiles",
-        str(folder / "library.c"),
-        "-o",
-        str(path),
-    ]
+    command = ["gcc", "-shared", "-fPIC", "-nostartfiles", folder / "library.c", "-o", path]
     subprocess.run(command, check=True)
     return path
 
@@ -53,37 +44,25 @@ def test_build_holds_the_plugins_and_no_other_library() -> None:
     assert sorted(PLUGIN.parent.glob("*.so")) == [QRUN_PLUGIN, PLUGIN]
 
 
-@pytest.mark.parametrize(
-    "problems",
-    [
-        dict.fromkeys(
-            [
-                "",
-                "int slurm_spank_exit(void) { return 0; }",
-                "static int hidden; int slurm_spank_task_init(void) { return hidden; }",
-                "void slurm_info(void); int slurm_spank_exit(void) { slurm_info(); return 0; }",
-            ]
-        ),
-        {
-            "int extra(void) { return 0; }": "exports: extra",
-            "int b; int a(void) { return b; }": "exports: a b",
-            "int slurm_error;": "exports: slurm_error",
-        },
-        {
-            "void Py_Exit(int); int slurm_spank_exit(void) { Py_Exit(1); return 0; }": (
-                "needs Python: Py_Exit"
-            ),
-            "extern int _Py_NoneStruct; int slurm_spank_exit(void) { return _Py_NoneStruct; }": (
-                "needs Python: _Py_NoneStruct"
-            ),
-        },
-    ],
-    ids=["none", "exports", "Python"],
-)
-def test_library_that_breaks_a_rule_is_found(
-    tmp_path: Path, problems: Mapping[str, str | None]
-) -> None:
-    for more, problem in problems.items():
+PROBLEMS = {
+    "": None,
+    "int slurm_spank_exit(void) { return 0; }": None,
+    "static int hidden; int slurm_spank_task_init(void) { return hidden; }": None,
+    "void slurm_info(void); int slurm_spank_exit(void) { slurm_info(); return 0; }": None,
+    "int extra(void) { return 0; }": "exports: extra",
+    "int b; int a(void) { return b; }": "exports: a b",
+    "int slurm_error;": "exports: slurm_error",
+    "void Py_Exit(int); int slurm_spank_exit(void) { Py_Exit(1); return 0; }": (
+        "needs Python: Py_Exit"
+    ),
+    "extern int _Py_NoneStruct; int slurm_spank_exit(void) { return _Py_NoneStruct; }": (
+        "needs Python: _Py_NoneStruct"
+    ),
+}
+
+
+def test_library_that_breaks_a_rule_is_found(tmp_path: Path) -> None:
+    for more, problem in PROBLEMS.items():
         path = library(tmp_path, WHAT_SLURM_NEEDS + more)
         expected = (0, "") if problem is None else (1, f"{path} {problem}\n")
         assert check(path) == expected, more

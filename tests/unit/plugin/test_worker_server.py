@@ -2,7 +2,6 @@
 """The plugin in the fake host, with its worker from a worker server; or without one after all."""
 
 import os
-import shutil
 import socket
 import struct
 import subprocess
@@ -16,8 +15,14 @@ import pytest
 from loopback.socket_unit import SocketUnit
 from loopback.waiting import wait_until
 from spank_qrmi.worker.server import STARTED
-from tests.unit.plugin.test_messages import VALGRIND
-from tests.unit.plugin_host import CONFIG, PluginHost, Report, answer_of, told_to_user
+from tests.unit.plugin_host import (
+    CONFIG,
+    PluginHost,
+    Report,
+    answer_of,
+    needs_valgrind,
+    told_to_user,
+)
 from tests.unit.served_workers import (
     PATIENCE_SECONDS,
     asked,
@@ -122,10 +127,7 @@ def test_complaints_are_logged(host: PluginHost) -> None:
     [
         ("os._exit(0)", "ended before it had answered"),
         ("os._exit(3)", "ended with status 3 before it had answered"),
-        (
-            "os.kill(os.getpid(), signal.SIGKILL)",
-            "was ended by signal 9 before it had answered",
-        ),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "was ended by signal 9 before it had answered"),
         ("os.write(0, b'nonsense')\n    time.sleep(600)", "gave an answer that cannot be read"),
     ],
 )
@@ -181,8 +183,17 @@ def path(host: PluginHost) -> Path:
     return host.folder / "socket"
 
 
-def test_no_socket(host: PluginHost, path: Path) -> None:
-    assert_started_without(host, run(host, path), path, "No such file or directory")
+@pytest.mark.parametrize(
+    ("socket_path", "shown", "why"),
+    [
+        ("/nowhere/socket", "/nowhere/socket", "No such file or directory"),
+        ("/a\n\x1bb", "/a??b", "No such file or directory"),
+        ("/" + "x" * 107, "/" + "x" * 107, "File name too long"),
+    ],
+)
+@pytest.mark.usefixtures("path")
+def test_no_socket(host: PluginHost, socket_path: str, shown: str, why: str) -> None:
+    assert_started_without(host, run(host, socket_path), shown, why)
 
 
 def test_socket_of_nobody(host: PluginHost, path: Path) -> None:
@@ -197,16 +208,6 @@ def test_socket_of_another_kind(host: PluginHost, path: Path) -> None:
         listener.listen()
         report = run(host, path)
     assert_started_without(host, report, path, "Protocol wrong type for socket")
-
-
-def test_path_that_is_too_long(host: PluginHost, path: Path) -> None:
-    path = Path("/", "x" * 107)
-    assert_started_without(host, run(host, path), path, "File name too long")
-
-
-def test_path_is_told_in_one_line(host: PluginHost, path: Path) -> None:
-    report = run(host, "/a\n\x1bb")
-    assert_started_without(host, report, "/a??b", "No such file or directory")
 
 
 def test_server_that_does_not_answer(host: PluginHost, path: Path) -> None:
@@ -228,30 +229,29 @@ def test_server_that_starts_nothing(
 def test_server_whose_worker_never_was(host: PluginHost, path: Path, end: bytes) -> None:
     """The worker's end of the socket is closed at once, whatever the server tells."""
     with scripted_server(path, STARTED, end):
-        report = run(host, path)
+        # Nobody answers when it is to release: that wait takes its time.
+        report = run(host, path, speed=FAST)
     assert report.shown_to_user == [told_to_user("ended before it had answered")]
+
+
+OTHERS_SERVER = """
+import socket, sys
+listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+listener.bind(sys.argv[1])
+listener.listen()
+print("ready", flush=True)
+accepted, _ = listener.accept()
+print(accepted.recv(10))
+"""
+AS_NOBODY = ["setpriv", "--reuid=65534", "--clear-groups", "--", "/usr/bin/python3", "-I", "-c"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 def test_server_of_another_user_gets_nothing(host: PluginHost, open_folder: Path) -> None:
     host.answer(answer_of(variables=VARIABLES))
     path = open_folder / "socket"
-    program = (
-        "import socket, sys\n"
-        "listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
-        "listener.bind(sys.argv[1])\n"
-        "listener.listen()\n"
-        "print('ready', flush=True)\n"
-        "accepted, _ = listener.accept()\n"
-        "print(accepted.recv(10))\n"
-    )
-    with subprocess.Popen(
-        [
-            *("setpriv", "--reuid=65534", "--clear-groups", "--", "/usr/bin/python3", "-I"),
-            *("-c", program, str(path)),
-        ],
-        stdout=subprocess.PIPE,
-    ) as other:
+    command = [*AS_NOBODY, OTHERS_SERVER, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"ready\n"
         report = run(host, path)
@@ -259,14 +259,8 @@ def test_server_of_another_user_gets_nothing(host: PluginHost, open_folder: Path
     assert_started_without(host, report, path, "Permission denied")
 
 
-@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+@needs_valgrind
 def test_memory_is_kept_well(host: PluginHost) -> None:
-    log = host.folder / "valgrind"
     with serving(host, held=1) as unit:
-        report = host.run(
-            arguments=[CONFIG, f"--worker-server={unit.path}"],
-            under=[*VALGRIND, f"--log-file={log}"],
-        )
-    assert served_count(host) == 2
-    assert report.task_statuses == [0]
-    assert log.read_text() == ""
+        report = host.run_in_valgrind(arguments=[CONFIG, f"--worker-server={unit.path}"])
+    assert (served_count(host), report.task_statuses) == (2, [0])
