@@ -18,7 +18,6 @@ import orjson
 import pytest
 
 from spank_qrmi.clients import late_submission, retry
-from spank_qrmi.clients.base import Exchange
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.qrun import command, delivery, submission
@@ -29,6 +28,7 @@ from spank_qrmi.qrun.run import QuantumRun
 from spank_qrmi_simulator import site as names
 from spank_qrmi_simulator.jobs import Job
 from tests.simulator_client import BELL
+from tests.unit.outcomes import trying
 from tests.unit.qrun_site import (
     JOBS,
     ONE_JOB,
@@ -42,8 +42,8 @@ from tests.unit.qrun_site import (
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(botocore|moto|werkzeug).*")
 
-Run = Callable[..., int]
 SECRETS = (names.API_KEY, names.SERVICE_CRN, names.APP_ID_SECRET, "simulator-secret", "X-Amz")
+RESULT = "results_job-1.json"
 
 
 @pytest.fixture(autouse=True)
@@ -57,145 +57,148 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(late_submission, "LATE_SUBMISSION_POLL_SECONDS", 0.02)
 
 
+class Qrun:
+    """The command in this process; when a test ends, the site must hold `leaves` alone."""
+
+    def __init__(
+        self, site: QrunSite, folder: Path, set_variable: Callable[[str, str], None], capfd: Any
+    ) -> None:
+        self.site = site
+        self.leaves: tuple[list[str], list[str]] = ([], [])
+        self._folder = folder
+        self._set_variable = set_variable
+        self._capfd = capfd
+
+    def run(self, *arguments: str, with_iam: bool = False, **changes: str) -> int:
+        """Run it with the site's variables, changed as told."""
+        for name, value in self.site.environment(with_iam=with_iam, **changes).items():
+            self._set_variable(name, value)
+        return main([*arguments] if arguments else [self.input()])
+
+    def wait(self, **changes: str) -> int:
+        """Run it for a backend whose jobs wait until a test does something."""
+        return self.run(BACKEND=WAITING_BACKEND, **changes)
+
+    def input(self, **changes: Any) -> str:
+        return input_file(self._folder, **changes)
+
+    def errors(self) -> str:
+        return self.shown()[1]
+
+    def shown(self) -> tuple[str, str]:
+        """Return what was written to stdout and stderr since the last time, without a secret."""
+        out, err = self._capfd.readouterr()
+        assert not [secret for secret in SECRETS if secret in out + err]
+        return out, err
+
+    @contextmanager
+    def once_submitted(self, act: Callable[[Job], None]) -> Iterator[None]:
+        """Do something to the job as soon as the service has it, in a thread."""
+
+        def wait_and_act() -> None:
+            wait_until(self.site.job, "the job's submission")
+            job = self.site.job()
+            assert job is not None
+            act(job)
+
+        thread = threading.Thread(target=wait_and_act)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+
+
 @pytest.fixture
-def run(
+def qrun(
     qrun_site: QrunSite,
     no_settings_of_this_machine: None,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-) -> Callable[..., int]:
-    """Run the command in this process with the site's variables, changed as told."""
+    capfd: pytest.CaptureFixture[str],
+) -> Iterator[Qrun]:
     monkeypatch.delenv("SRUN_DEBUG", raising=False)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-
-    def run(*arguments: str, with_iam: bool = False, **changes: str) -> int:
-        for name, value in qrun_site.environment(with_iam=with_iam, **changes).items():
-            monkeypatch.setenv(name, value)
-        return main([*arguments] if arguments else [input_file(tmp_path)])
-
-    return run
-
-
-@contextmanager
-def once_submitted(qrun_site: QrunSite, act: Callable[[Job], None]) -> Iterator[None]:
-    """Do something to the job as soon as the service has it, in a thread."""
-
-    def wait_and_act() -> None:
-        wait_until(qrun_site.job, "the job's submission")
-        job = qrun_site.job()
-        assert job is not None
-        act(job)
-
-    thread = threading.Thread(target=wait_and_act)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-
-
-@pytest.fixture(autouse=True)
-def no_secret_is_shown(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    """Search what tests read, and what they leave."""
-    read = capfd.readouterr
-
-    def read_and_search() -> tuple[str, str]:
-        shown = read()
-        assert not [secret for secret in SECRETS if secret in "".join(shown)]
-        return shown
-
-    monkeypatch.setattr(capfd, "readouterr", read_and_search)
-    yield
-    read_and_search()
+    qrun = Qrun(qrun_site, tmp_path, monkeypatch.setenv, capfd)
+    yield qrun
+    qrun.shown()
+    assert (qrun_site.jobs(), sorted(qrun_site.objects())) == qrun.leaves
 
 
 @pytest.mark.parametrize("with_iam", [False, True])
-def test_result_goes_to_stdout_and_log_to_stderr(
-    run: Run, qrun_site: QrunSite, capfd: pytest.CaptureFixture[str], with_iam: bool
-) -> None:
-    assert run(with_iam=with_iam) == 0
-    shown = capfd.readouterr()
-    assert orjson.loads(shown.out)["results"][0]["data"]["meas"]["samples"] == ["0x1"] * 100
-    assert shown.out.startswith('{\n  "results": [\n')
-    lines = shown.err.splitlines()
+def test_result_goes_to_stdout_and_log_to_stderr(qrun: Qrun, with_iam: bool) -> None:
+    assert qrun.run(with_iam=with_iam) == 0
+    out, err = qrun.shown()
+    assert orjson.loads(out)["results"][0]["data"]["meas"]["samples"] == ["0x1"] * 100
+    assert out.startswith('{\n  "results": [\n')
+    lines = err.splitlines()
     assert lines[0] == "qrun: job job-1: submitting to ibm_torino"
     assert "qrun: job job-1: Completed" in lines
     assert any("sampler" in line and not line.startswith("qrun: ") for line in lines)
-    qrun_site.assert_nothing_is_left()
 
 
 def test_step_is_told_before_the_job_is_submitted(
-    run: Run,
-    qrun_site: QrunSite,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    qrun: Qrun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
 
     def mark(quantum_job_id: str) -> bool:
-        assert qrun_site.asked("POST", JOBS) == 0
+        assert qrun.site.asked("POST", JOBS) == 0
         told.append(quantum_job_id)
         return True
 
     monkeypatch.setattr(quantum_run, "mark_step", mark)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    assert run() == 0
+    assert qrun.run() == 0
     assert told == ["job-1"]
-    assert "cannot be told" not in capfd.readouterr().err
+    assert "cannot be told" not in qrun.errors()
 
 
-def test_step_that_cannot_be_told_is_said(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_step_that_cannot_be_told_is_said(qrun: Qrun, monkeypatch: pytest.MonkeyPatch) -> None:
     line = (
         "qrun: job job-1: this step's slurmstepd cannot be told of it: if qrun is killed, look for "
         "the job at the service, cancel and delete it\n"
     )
-    assert run() == 0
-    assert line not in capfd.readouterr().err
+    assert qrun.run() == 0
+    assert line not in qrun.errors()
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    assert run("-q", input_file(tmp_path)) == 0
-    assert line in capfd.readouterr().err
+    # The id can be used again.
+    assert qrun.run("-q", qrun.input()) == 0
+    assert line in qrun.errors()
+    assert qrun.site.asked("POST", JOBS) == 2
     # Nobody else knows an id that qrun has drawn.
-    assert run(JOB_ID="") == 0
-    assert "cannot be told" not in capfd.readouterr().err
+    assert qrun.run(JOB_ID="") == 0
+    assert "cannot be told" not in qrun.errors()
 
 
-def test_job_id_can_be_used_again(run: Run, qrun_site: QrunSite) -> None:
-    assert [run(), run()] == [0, 0]
-    assert qrun_site.asked("POST", JOBS) == 2
-
-
-def test_result_goes_to_a_file_and_quiet_shows_no_progress(
-    run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_result_goes_to_a_file_and_quiet_shows_no_progress(qrun: Qrun, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
-    assert run("--quiet", "-r", str(result), input_file(tmp_path, BELL)) == 0
-    assert set(orjson.loads(result.read_bytes())["results"][0]["data"]["meas"]["samples"]) <= {
-        "0x0",
-        "0x3",
-    }
-    shown = capfd.readouterr()
-    assert (shown.out, "qrun: " in shown.err) == ("", False)
+    assert qrun.run("--quiet", "-r", str(result), qrun.input(circuit=BELL)) == 0
+    samples = orjson.loads(result.read_bytes())["results"][0]["data"]["meas"]["samples"]
+    assert set(samples) <= {"0x0", "0x3"}
+    out, err = qrun.shown()
+    assert (out, "qrun: " in err) == ("", False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["input.json", "result.json"]
 
 
-def test_input_comes_from_stdin(run: Run, tmp_path: Path) -> None:
-    kept = os.dup(0)
+@contextmanager
+def replaced(descriptor: int, by: int) -> Iterator[None]:
+    """Let one of this process's descriptors be another for a while."""
+    kept = os.dup(descriptor)
+    os.dup2(by, descriptor)
     try:
-        with Path(input_file(tmp_path)).open("rb") as file:
-            os.dup2(file.fileno(), 0)
-        assert run("-") == 0
+        yield
     finally:
-        os.dup2(kept, 0)
+        os.dup2(kept, descriptor)
         os.close(kept)
 
 
-def test_order_says_what_the_environment_says(
-    run: Run, qrun_site: QrunSite, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_input_comes_from_stdin(qrun: Qrun) -> None:
+    with Path(qrun.input()).open("rb") as file, replaced(0, file.fileno()):
+        assert qrun.run("-") == 0
+
+
+def test_order_says_what_the_environment_says(qrun: Qrun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SRUN_DEBUG", "4")
     orders: list[Mapping[str, Any]] = []
 
@@ -203,84 +206,71 @@ def test_order_says_what_the_environment_says(
         orders.append(job.params)
         job.cancel(0.0)
 
-    with once_submitted(qrun_site, cancel):
-        run(BACKEND=WAITING_BACKEND, PRIMITIVE="estimator", TIMEOUT_SECONDS="4294967295")
-    storage = orders[0]["storage"]
-    assert {name: value for name, value in orders[0].items() if name != "storage"} == {
+    with qrun.once_submitted(cancel):
+        qrun.wait(PRIMITIVE="estimator", TIMEOUT_SECONDS="4294967295")
+    [order] = orders
+    assert {name: value for name, value in order.items() if name != "storage"} == {
         "id": "job-1",
         "backend": WAITING_BACKEND,
         "program_id": "estimator",
         "log_level": "debug",
         "timeout_secs": 604800,
     }
-    for name, one in storage.items():
+    for name, one in order["storage"].items():
         url = urlsplit(one["presigned_url"])
         query = parse_qs(url.query)
-        assert url.path == f"/{qrun_site.store.bucket}/{name}_job-1.json"
+        assert url.path == f"/{qrun.site.store.bucket}/{name}_job-1.json"
         assert (query["X-Amz-SignedHeaders"], query["X-Amz-Expires"]) == (["host"], ["604800"])
 
 
-def test_kept_objects_stay(run: Run, qrun_site: QrunSite, tmp_path: Path) -> None:
-    path = input_file(tmp_path)
-    assert run("--keep-objects", path) == 0
-    keys = ["input_job-1.json", "logs_job-1.json", "results_job-1.json"]
-    assert (qrun_site.jobs(), sorted(qrun_site.objects())) == ([], keys)
-    assert qrun_site.object("input_job-1.json") == Path(path).read_bytes()
+def test_kept_objects_stay(qrun: Qrun) -> None:
+    path = qrun.input()
+    assert qrun.run("--keep-objects", path) == 0
+    qrun.leaves = ([], ["input_job-1.json", "logs_job-1.json", RESULT])
+    assert qrun.site.object("input_job-1.json") == Path(path).read_bytes()
 
 
-def test_failed_job_says_why(
-    run: Run, qrun_site: QrunSite, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_failed_job_says_why(qrun: Qrun, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     result.write_text("old")
     circuit = BELL.replace("sx $50", "h $50")
-    assert run("-r", str(result), input_file(tmp_path, circuit)) == 7
-    shown = capfd.readouterr()
-    assert "qrun: job job-1 failed: " in shown.err
-    assert "the instruction h on qubits" in shown.err
-    assert "(1517); Check the job's input." in shown.err
-    assert (shown.out, result.read_text()) == ("", "old")
-    qrun_site.assert_nothing_is_left()
+    assert qrun.run("-r", str(result), qrun.input(circuit=circuit)) == 7
+    out, err = qrun.shown()
+    assert "qrun: job job-1 failed: " in err
+    assert "the instruction h on qubits" in err
+    assert "(1517); Check the job's input." in err
+    assert (out, result.read_text()) == ("", "old")
 
 
-def test_job_that_somebody_cancels_is_told_apart(
-    run: Run, qrun_site: QrunSite, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with once_submitted(qrun_site, lambda job: job.cancel(0.0)):
-        assert run(BACKEND=WAITING_BACKEND) == 8
-    error = capfd.readouterr().err
-    assert "qrun: job job-1 was cancelled" in error
-    assert "qrun: the service has written no log" in error
-    qrun_site.assert_nothing_is_left()
+def test_job_that_somebody_ends_is_told_apart(qrun: Qrun) -> None:
+    with qrun.once_submitted(lambda job: job.cancel(0.0)):
+        assert qrun.wait() == 8
+    errors = qrun.errors()
+    assert "qrun: job job-1 was cancelled" in errors
+    assert "qrun: the service has written no log" in errors
+    with qrun.once_submitted(qrun.site.forget):
+        assert qrun.wait() == 10
+    assert "somebody has deleted it" in qrun.errors()
+    with qrun.once_submitted(lambda job: job.complete({}, 0.0)):
+        assert qrun.wait() == 9
+    assert "the service has written no result" in qrun.errors()
 
 
-def test_job_that_somebody_deletes_is_lost(
-    run: Run, qrun_site: QrunSite, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with once_submitted(qrun_site, qrun_site.forget):
-        assert run(BACKEND=WAITING_BACKEND) == 10
-    assert "somebody has deleted it" in capfd.readouterr().err
-    qrun_site.assert_nothing_is_left()
+def test_job_id_that_is_taken_is_left_alone(qrun: Qrun) -> None:
+    qrun.site.put_object("input_job-1.json", b"other")
+    qrun.site.site.direct_access_jobs["job-1"] = other = Job("job-1", 0.0, "Running")
+    assert qrun.run() == 6
+    assert "start each with srun" in qrun.errors()
+    assert (qrun.site.job(), qrun.site.object("input_job-1.json")) == (other, b"other")
+    qrun.leaves = (["job-1"], ["input_job-1.json"])
 
 
-def test_job_id_that_is_taken_is_left_alone(
-    run: Run, qrun_site: QrunSite, capfd: pytest.CaptureFixture[str]
-) -> None:
-    qrun_site.put_object("input_job-1.json", b"other")
-    qrun_site.site.direct_access_jobs["job-1"] = other = Job("job-1", 0.0, "Running")
-    assert run() == 6
-    assert "start each with srun" in capfd.readouterr().err
-    assert (qrun_site.job(), qrun_site.object("input_job-1.json")) == (other, b"other")
-
-
-def test_job_id_that_is_taken_at_the_last_moment_is_left_alone(
-    run: Run, qrun_site: QrunSite, capfd: pytest.CaptureFixture[str]
-) -> None:
-    qrun_site.order_fault("status", SUBMIT, method="POST", status=409)
-    assert run() == 6
-    assert "start each with srun" in capfd.readouterr().err
-    assert qrun_site.asked("GET", f"{JOBS}/job-1") == 1
-    assert qrun_site.objects() == ["input_job-1.json"]
+def test_job_id_that_is_taken_at_the_last_moment_is_left_alone(qrun: Qrun) -> None:
+    qrun.site.order_fault("status", SUBMIT, method="POST", status=409)
+    assert qrun.run() == 6
+    assert "start each with srun" in qrun.errors()
+    assert qrun.site.asked("GET", f"{JOBS}/job-1") == 1
+    qrun.leaves = ([], ["input_job-1.json"])
 
 
 @pytest.mark.parametrize(
@@ -305,15 +295,12 @@ def test_job_id_that_is_taken_at_the_last_moment_is_left_alone(
     ],
     ids=lambda fault: f"{fault['kind']}-{fault.get('status', '')}-{fault['path'][-6:]}",
 )
-def test_service_in_trouble_is_lived_through(
-    run: Run, qrun_site: QrunSite, tmp_path: Path, fault: dict[str, object]
-) -> None:
+def test_service_in_trouble_is_lived_through(qrun: Qrun, fault: dict[str, object]) -> None:
     # The first question, whether the id is free, must not meet what is meant for the later ones.
     if fault["path"] == ONE_JOB:
         fault = {"method": "GET", **fault}
-    qrun_site.order_fault(**fault)
-    assert run("--http-timeout", "1", input_file(tmp_path)) == 0
-    qrun_site.assert_nothing_is_left()
+    qrun.site.order_fault(**fault)
+    assert qrun.run("--http-timeout", "1", qrun.input()) == 0
 
 
 @pytest.mark.parametrize(
@@ -321,10 +308,8 @@ def test_service_in_trouble_is_lived_through(
     [(423, None, [1, 2, 4, 8, 16, 30, 30]), (429, "3", [3, 3, 4, 8, 16, 30, 30])],
 )
 def test_run_waits_for_a_lane_as_long_as_it_takes(
-    run: Run,
-    qrun_site: QrunSite,
+    qrun: Qrun,
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
     *,
     status: int,
     retry_after: str | None,
@@ -339,138 +324,104 @@ def test_run_waits_for_a_lane_as_long_as_it_takes(
     real_pause = submission.pause
     monkeypatch.setattr(submission, "pause", pause)
     order = {"status": status, "retry_after": retry_after, "times": len(expected_seconds)}
-    qrun_site.order_fault("status", SUBMIT, method="POST", **order)
-    assert run() == 0
+    qrun.site.order_fault("status", SUBMIT, method="POST", **order)
+    assert qrun.run() == 0
     assert pauses_seconds[: len(expected_seconds)] == expected_seconds
-    assert capfd.readouterr().err.count("qrun: waiting") == 1
-    assert qrun_site.asked("POST", JOBS) == len(expected_seconds) + 1
-    qrun_site.assert_nothing_is_left()
+    assert qrun.errors().count("qrun: waiting") == 1
+    assert qrun.site.asked("POST", JOBS) == len(expected_seconds) + 1
 
 
 @pytest.mark.parametrize(
-    ("fault", "expected", "text"),
+    ("path", "status", "expected", "text"),
     [
-        ({"path": SUBMIT, "status": 400}, 6, "answered 400 Bad Request"),
-        ({"path": SUBMIT, "status": 500}, 6, "answered 500 Internal Server Error"),
-        ({"path": SUBMIT, "status": 401}, 5, "check IBMQRUN_APPID_CLIENT_ID and"),
-        ({"path": SUBMIT, "status": 403}, 5, "may not use the service"),
-        ({"path": "/v1/token$", "status": 401}, 5, "refused the client id and secret"),
-        ({"path": "/v1/token$", "status": 500}, 6, "answered 500 Internal Server Error"),
+        (SUBMIT, 400, 6, "answered 400 Bad Request"),
+        (SUBMIT, 500, 6, "answered 500 Internal Server Error"),
+        (SUBMIT, 401, 5, "check IBMQRUN_APPID_CLIENT_ID and"),
+        (SUBMIT, 403, 5, "may not use the service"),
+        ("/v1/token$", 401, 5, "refused the client id and secret"),
+        ("/v1/token$", 500, 6, "answered 500 Internal Server Error"),
     ],
 )
 def test_service_that_refuses_for_good_is_an_error(
-    run: Run,
-    qrun_site: QrunSite,
-    capfd: pytest.CaptureFixture[str],
-    *,
-    fault: dict[str, object],
-    expected: int,
-    text: str,
+    qrun: Qrun, path: str, status: int, expected: int, text: str
 ) -> None:
-    qrun_site.order_fault("status", method="POST", times=None, **fault)
-    assert run() == expected
-    assert text in capfd.readouterr().err
-    qrun_site.assert_nothing_is_left()
+    qrun.site.order_fault("status", path, method="POST", times=None, status=status)
+    assert qrun.run() == expected
+    assert text in qrun.errors()
+
+
+def wait_for_polling(site: QrunSite) -> None:
+    wait_until(lambda: site.asked("GET", f"{JOBS}/job-1") > 1, "the first polling")
 
 
 @pytest.mark.parametrize(("status", "expected"), [(401, 5), (403, 5), (400, 10)])
 def test_refusal_while_waiting_ends_the_wait_and_the_job(
-    run: Run, qrun_site: QrunSite, status: int, expected: int
+    qrun: Qrun, status: int, expected: int
 ) -> None:
     def refuse(_job: Job) -> None:
-        wait_until(lambda: qrun_site.asked("GET", f"{JOBS}/job-1") > 1, "the first polling")
+        wait_for_polling(qrun.site)
         times = 2 if status == 401 else 1
-        qrun_site.order_fault("status", ONE_JOB, method="GET", status=status, times=times)
+        qrun.site.order_fault("status", ONE_JOB, method="GET", status=status, times=times)
 
-    with once_submitted(qrun_site, refuse):
-        assert run(BACKEND=WAITING_BACKEND) == expected
-    qrun_site.assert_nothing_is_left()
+    with qrun.once_submitted(refuse):
+        assert qrun.wait() == expected
 
 
-def test_polling_outlasts_an_outage(
-    run: Run, qrun_site: QrunSite, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_polling_outlasts_an_outage(qrun: Qrun) -> None:
     def break_down(job: Job) -> None:
-        wait_until(lambda: qrun_site.asked("GET", f"{JOBS}/job-1") > 1, "the first polling")
-        qrun_site.order_fault("status", ONE_JOB, method="GET", status=500, times=13)
-        wait_until(lambda: not qrun_site.site.faults.documents(), "the end of the outage")
+        wait_for_polling(qrun.site)
+        qrun.site.order_fault("status", ONE_JOB, method="GET", status=500, times=13)
+        wait_until(lambda: not qrun.site.site.faults.documents(), "the end of the outage")
         job.cancel(0.0)
 
-    with once_submitted(qrun_site, break_down):
-        assert run(BACKEND=WAITING_BACKEND) == 8
-    assert capfd.readouterr().err.count("qrun: job job-1: no news: ") == 1
-    qrun_site.assert_nothing_is_left()
+    with qrun.once_submitted(break_down):
+        assert qrun.wait() == 8
+    assert qrun.errors().count("qrun: job job-1: no news: ") == 1
 
 
-def test_job_that_cannot_be_removed_is_told(
-    run: Run, qrun_site: QrunSite, capfd: pytest.CaptureFixture[str]
-) -> None:
-    qrun_site.order_fault("status", ONE_JOB, method="DELETE", status=403, times=None)
-    assert run() == 0
-    assert "qrun: job job-1 may still be on the service: " in capfd.readouterr().err
-    assert qrun_site.jobs() == ["job-1"]
+def test_job_that_cannot_be_removed_is_told(qrun: Qrun) -> None:
+    qrun.site.order_fault("status", ONE_JOB, method="DELETE", status=403, times=None)
+    assert qrun.run() == 0
+    assert "qrun: job job-1 may still be on the service: " in qrun.errors()
+    qrun.leaves = (["job-1"], [])
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("name", "value", "expected"),
     [
-        ({"APPID_SECRET": "wrong-secret"}, 5),
-        ({"AWS_ACCESS_KEY_ID": "somebody"}, 5),
-        ({"S3_BUCKET": "no-such-bucket"}, 6),
-        ({"S3_BUCKET": "NO BUCKET"}, 6),
-        ({"S3_ENDPOINT": "http://127.0.0.1:9"}, 6),
-        ({"S3_REGION": "no region"}, 6),
-        ({"DAAPI_ENDPOINT": "http://127.0.0.1:9"}, 6),
-        ({"BACKEND": ""}, 3),
-        ({"BACKEND": "ibm_nowhere"}, 6),
+        ("APPID_SECRET", "wrong-secret", 5),
+        ("AWS_ACCESS_KEY_ID", "somebody", 5),
+        ("S3_BUCKET", "no-such-bucket", 6),
+        ("S3_BUCKET", "NO BUCKET", 6),
+        ("S3_ENDPOINT", "http://127.0.0.1:9", 6),
+        ("S3_REGION", "no region", 6),
+        ("DAAPI_ENDPOINT", "http://127.0.0.1:9", 6),
+        ("BACKEND", "", 3),
+        ("BACKEND", "ibm_nowhere", 6),
     ],
 )
-def test_wrong_variables_are_told_and_leave_nothing(
-    run: Run,
-    qrun_site: QrunSite,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-    *,
-    changes: dict[str, str],
-    expected: int,
-) -> None:
-    assert run("--http-timeout", "2", input_file(tmp_path), **changes) == expected
-    lines = capfd.readouterr().err.splitlines()
+def test_wrong_variables_are_told(qrun: Qrun, name: str, value: str, expected: int) -> None:
+    assert qrun.run("--http-timeout", "2", qrun.input(), **{name: value}) == expected
+    lines = qrun.errors().splitlines()
     assert all(line.startswith("qrun: ") for line in lines), lines
-    qrun_site.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
+def test_bad_files_are_found_before_anything_is_asked(qrun: Qrun) -> None:
+    for arguments, expected in (
         (["nowhere.json"], 4),
-        (["-r", "/nowhere/result.json", "INPUT"], 9),
-        (["-r", "/", "INPUT"], 9),
-    ],
-)
-def test_bad_files_are_found_before_anything_is_asked(
-    run: Run, qrun_site: QrunSite, tmp_path: Path, arguments: list[str], expected: int
-) -> None:
-    path = input_file(tmp_path)
-    assert run(*(path if word == "INPUT" else word for word in arguments)) == expected
-    assert list(qrun_site.site.requests) == []
-    assert qrun_site.objects() == []
+        (["-r", "/nowhere/result.json", qrun.input()], 9),
+        (["-r", "/", qrun.input()], 9),
+    ):
+        assert qrun.run(*arguments) == expected, arguments
+        assert list(qrun.site.site.requests) == [], arguments
 
 
 def test_misuse_is_status_2() -> None:
-    for arguments in (
-        [],
-        ["a", "b"],
-        ["--what", "a"],
-        ["--http-timeout", "0", "a"],
-        ["--http-timeout", "1e3", "a"],
-    ):
-        status: object = None
-        try:
+    of_timeout = (["--http-timeout", seconds, "a"] for seconds in ("0", "1e3"))
+    for arguments in ([], ["a", "b"], ["--what", "a"], *of_timeout):
+        with trying(arguments), pytest.raises(SystemExit) as misuse:
             main(arguments)
-        except SystemExit as misuse:
-            status = misuse.code
-        assert status == 2, arguments
+        assert misuse.value.code == 2, arguments
 
 
 def test_help_lists_every_status_and_version_is_told(capfd: pytest.CaptureFixture[str]) -> None:
@@ -484,100 +435,76 @@ def test_help_lists_every_status_and_version_is_told(capfd: pytest.CaptureFixtur
     assert "qrun 0." in shown
 
 
-def test_missing_result_is_told(
-    run: Run, qrun_site: QrunSite, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with once_submitted(qrun_site, lambda job: job.complete({}, 0.0)):
-        assert run(BACKEND=WAITING_BACKEND) == 9
-    assert "the service has written no result" in capfd.readouterr().err
-    qrun_site.assert_nothing_is_left()
-
-
-def test_result_that_is_no_json_is_kept_in_the_bucket(
-    run: Run, qrun_site: QrunSite, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_result_that_is_no_json_is_kept_in_the_bucket(qrun: Qrun) -> None:
+    qrun.leaves = ([], [RESULT])
     for content in (b"{", b"", b"[" * 100_000, b"\xff"):
-        qrun_site.reset()
 
         def complete(job: Job, content: bytes = content) -> None:
-            qrun_site.put_object("results_job-1.json", content)
+            qrun.site.put_object(RESULT, content)
             job.complete({}, 0.0)
 
-        what = f"{content!r:.300}"
-        with once_submitted(qrun_site, complete):
-            assert run(BACKEND=WAITING_BACKEND) == 9, what
-        text = "the result is not JSON; results_job-1.json stays in the bucket"
-        assert text in capfd.readouterr().err, what
-        assert (qrun_site.jobs(), qrun_site.objects()) == ([], ["results_job-1.json"]), what
-        assert qrun_site.object("results_job-1.json") == content, what
+        with trying(content):
+            qrun.site.reset()
+            with qrun.once_submitted(complete):
+                assert qrun.wait() == 9
+            assert f"the result is not JSON; {RESULT} stays in the bucket" in qrun.errors()
+            assert (qrun.site.jobs(), qrun.site.objects()) == qrun.leaves
+            assert qrun.site.object(RESULT) == content
 
 
 def test_large_result_is_handed_over_as_it_is(
-    run: Run, qrun_site: QrunSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    qrun: Qrun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "LARGEST_PRETTY_BYTES", 10)
     monkeypatch.setattr(delivery, "SHOWN_LOG_BYTES", 10)
     result = tmp_path / "result.json"
-    assert run("-r", str(result), input_file(tmp_path)) == 0
+    assert qrun.run("-r", str(result), qrun.input()) == 0
     assert b"\n" not in result.read_bytes()
     assert orjson.loads(result.read_bytes())["results"]
-    qrun_site.assert_nothing_is_left()
 
 
-def test_stdout_that_takes_nothing_keeps_the_result_in_the_bucket(
-    run: Run, qrun_site: QrunSite, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_stdout_that_takes_nothing_keeps_the_result_in_the_bucket(qrun: Qrun) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    kept = os.dup(1)
-    os.dup2(writer, 1)
-    try:
-        assert run() == 9
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(writer)
-    assert "Broken pipe; results_job-1.json stays in the bucket" in capfd.readouterr().err
-    assert (qrun_site.jobs(), qrun_site.objects()) == ([], ["results_job-1.json"])
+    with replaced(1, writer):
+        assert qrun.run() == 9
+    os.close(writer)
+    assert f"Broken pipe; {RESULT} stays in the bucket" in qrun.errors()
+    qrun.leaves = ([], [RESULT])
 
 
-@pytest.fixture
-def break_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Let a function of qrun's own fail with a secret in its error."""
-
-    def break_down(*_: object) -> None:
-        raise KeyError(names.APP_ID_SECRET)
-
-    return lambda place: monkeypatch.setattr(f"spank_qrmi.qrun.run.{place}", break_down)
+def fail(*_: object) -> None:
+    raise KeyError(names.APP_ID_SECRET)
 
 
-def test_fault_of_our_own_leaves_nothing(
-    run: Run,
-    qrun_site: QrunSite,
-    break_at: Callable[[str], None],
-    capfd: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(
+    ("place", "leaves"),
+    [
+        ("run.wait_for_end", []),
+        ("run.QuantumRun.clean_up", ["input_job-1.json", "logs_job-1.json", RESULT]),
+        ("delivery._pretty", [RESULT]),
+    ],
+)
+def test_fault_of_our_own_is_told(
+    qrun: Qrun, monkeypatch: pytest.MonkeyPatch, place: str, leaves: list[str]
 ) -> None:
-    break_at("wait_for_end")
-    assert run() == 1
-    assert "qrun: a fault in qrun itself: KeyError at " in capfd.readouterr().err
-    qrun_site.assert_nothing_is_left()
+    monkeypatch.setattr(f"spank_qrmi.qrun.{place}", fail)
+    assert qrun.run() == 1
+    errors = qrun.errors()
+    assert "qrun: a fault in qrun itself: KeyError at " in errors
+    kept = f"qrun: {RESULT} stays in the bucket\nqrun: a fault in qrun itself: "
+    assert (kept in errors) is (leaves == [RESULT])
+    qrun.leaves = (qrun.site.jobs(), leaves)
 
 
-def test_fault_in_cleaning_up_is_told(
-    run: Run, break_at: Callable[[str], None], capfd: pytest.CaptureFixture[str]
-) -> None:
-    break_at("QuantumRun.clean_up")
-    assert run() == 1
-    assert "qrun: a fault in qrun itself: KeyError at " in capfd.readouterr().err
+def stop(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_signal_cancels_the_job(
-    run: Run, qrun_site: QrunSite, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with once_submitted(qrun_site, lambda _job: os.kill(os.getpid(), signal.SIGTERM)):
-        assert run(BACKEND=WAITING_BACKEND) == 128 + signal.SIGTERM
-    assert capfd.readouterr().err.endswith("qrun: stopped by SIGTERM\n")
-    qrun_site.assert_nothing_is_left()
+def test_signal_cancels_the_job(qrun: Qrun) -> None:
+    with qrun.once_submitted(stop):
+        assert qrun.wait() == 128 + signal.SIGTERM
+    assert qrun.errors().endswith("qrun: stopped by SIGTERM\n")
 
 
 def test_signal_that_comes_just_before_the_wait_is_noticed() -> None:
@@ -599,50 +526,48 @@ def test_signal_that_comes_just_before_the_wait_is_noticed() -> None:
 
 
 def test_signal_before_the_upload_uploads_nothing(
-    run: Run, qrun_site: QrunSite, monkeypatch: pytest.MonkeyPatch
+    qrun: Qrun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def end_of_question(system: QuantumSystem, exchange: Exchange, job_id: str) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+    def end_of_question(*_: object) -> None:
+        stop()
         wait_until(stopped.is_set, "the run's stop")
 
     stopped = threading.Event()
-    stop = QuantumRun.stop
+    stop_run = QuantumRun.stop
 
     def stop_and_tell(run: QuantumRun) -> None:
-        stop(run)
+        stop_run(run)
         stopped.set()
 
     monkeypatch.setattr(QuantumSystem, "job", end_of_question)
     monkeypatch.setattr(QuantumRun, "stop", stop_and_tell)
     monkeypatch.setattr(ObjectStore, "upload", lambda *_: pytest.fail("uploaded"))
-    assert run() == 128 + signal.SIGTERM
-    qrun_site.assert_nothing_is_left()
+    assert qrun.run() == 128 + signal.SIGTERM
 
 
 def test_signal_after_the_result_changes_nothing(
-    run: Run, qrun_site: QrunSite, monkeypatch: pytest.MonkeyPatch
+    qrun: Qrun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "spank_qrmi.qrun.run.show_log", lambda *_: os.kill(os.getpid(), signal.SIGTERM)
-    )
-    assert run() == 0
-    qrun_site.assert_nothing_is_left()
+    monkeypatch.setattr("spank_qrmi.qrun.run.show_log", stop)
+    assert qrun.run() == 0
 
 
-def test_closed_stderr_does_no_harm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_stderr_does_no_harm(qrun: Qrun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
-    assert run() == 0
+    assert qrun.run() == 0
+
+
+WITHOUT_EXTRA = """
+import sys
+sys.modules["botocore"] = None
+from spank_qrmi.qrun.command import main
+sys.exit(main())
+"""
 
 
 def test_missing_extra_is_one_line(qrun_site: QrunSite, tmp_path: Path) -> None:
-    script = (
-        "import sys\n"
-        "sys.modules['botocore'] = None\n"
-        "from spank_qrmi.qrun.command import main\n"
-        "sys.exit(main())\n"
-    )
     ended = subprocess.run(
-        [sys.executable, "-c", script, input_file(tmp_path)],
+        [sys.executable, "-c", WITHOUT_EXTRA, input_file(tmp_path)],
         cwd=PROJECT,
         env={**os.environ, **qrun_site.environment()},
         capture_output=True,
@@ -658,32 +583,16 @@ def test_missing_extra_is_one_line(qrun_site: QrunSite, tmp_path: Path) -> None:
     assert ended.stderr.endswith(f"is not installed: {advice} requirements names\n")
 
 
-def test_terminal_sees_a_live_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_sees_a_live_line(qrun: Qrun, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = pty.openpty()
     shown = b""
     with os.fdopen(reader, "rb", buffering=0) as screen:
         with os.fdopen(writer, "w", encoding="utf-8") as terminal:
             monkeypatch.setattr(sys, "stderr", terminal)
-            assert run() == 0
+            assert qrun.run() == 0
         # A terminal's end is an input/output error.
         with suppress(OSError):
             while chunk := screen.read(4096):
                 shown += chunk
     assert b"\r\x1b[Kqrun: job job-1: submitting to ibm_torino (0:00)" in shown
     assert shown.endswith(b"\n")
-
-
-def test_fault_does_not_lose_the_result(
-    run: Run,
-    qrun_site: QrunSite,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    def no_memory(_: bytes) -> bytes:
-        raise MemoryError
-
-    monkeypatch.setattr(delivery, "_pretty", no_memory)
-    assert run() == 1
-    shown = capfd.readouterr().err
-    assert "qrun: results_job-1.json stays in the bucket\nqrun: a fault in qrun itself: " in shown
-    assert (qrun_site.jobs(), qrun_site.objects()) == ([], ["results_job-1.json"])

@@ -3,7 +3,6 @@
 
 import os
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,68 +10,52 @@ import pytest
 from spank_qrmi.qrun import primitive_input
 from spank_qrmi.qrun.outcome import ExitStatus, QrunError
 from spank_qrmi.qrun.primitive_input import read_primitive_input
+from tests.unit.outcomes import trying
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
+def test_good_input_is_returned_byte_by_byte(tmp_path: Path) -> None:
+    path = tmp_path / "input.json"
+    for content in (
         b'{"pubs": [["OPENQASM 3.0;"]], "version": 2}',
         b' {"version": 2, "pubs": [["c", null, 5], ["d"]], "options": {"x": [1]}, "new": 1}\n',
-    ],
-)
-def test_good_input_is_returned_byte_by_byte(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "input.json"
-    path.write_bytes(content)
-    assert read_primitive_input(str(path)) == content
-
-
-@pytest.mark.parametrize(
-    "problems",
-    [
-        {
-            b"": "is not JSON",
-            b'{"pubs": [': "is not JSON (line 1, column ",
-            b'{"pubs": NaN}': "is not JSON",
-            b"\xff": "is not JSON",
-            b"[" * 100_000: "is not JSON",
-        },
-        {b"[]": "must be a JSON object"},
-        {
-            b'{"version": 2}': "has no list of pubs",
-            b'{"version": 2, "pubs": {}}': "has no list of pubs",
-        },
-        {b'{"version": 2, "pubs": []}': "has an empty list of pubs"},
-        {
-            b'{"version": 2, "pubs": [["c"], "d"]}': "has no pub in pubs[1]",
-            b'{"version": 2, "pubs": [[]]}': "has no pub in pubs[0]",
-        },
-        {
-            b'{"pubs": [["c"]]}': "must have version 2",
-            b'{"pubs": [["c"]], "version": "2"}': "must have version 2",
-            b'{"pubs": [["c"]], "version": 1}': "must have version 2",
-            b'{"pubs": [["c"]], "version": true}': "must have version 2",
-        },
-    ],
-    ids=["no JSON", "no object", "no list", "empty list", "no pub", "version"],
-)
-def test_bad_input_has_a_reason(tmp_path: Path, problems: Mapping[bytes, str]) -> None:
-    path = tmp_path / "input.json"
-    for content, problem in problems.items():
+    ):
         path.write_bytes(content)
-        assert f"{path} {problem}" in problem_of(str(path)), f"{content!r:.300}"
+        assert read_primitive_input(str(path)) == content
+
+
+PROBLEMS = {
+    b"": "is not JSON",
+    b'{"pubs": [': "is not JSON (line 1, column ",
+    b'{"pubs": NaN}': "is not JSON",
+    b"\xff": "is not JSON",
+    b"[" * 100_000: "is not JSON",
+    b"[]": "must be a JSON object",
+    b'{"version": 2}': "has no list of pubs",
+    b'{"version": 2, "pubs": {}}': "has no list of pubs",
+    b'{"version": 2, "pubs": []}': "has an empty list of pubs",
+    b'{"version": 2, "pubs": [["c"], "d"]}': "has no pub in pubs[1]",
+    b'{"version": 2, "pubs": [[]]}': "has no pub in pubs[0]",
+    b'{"pubs": [["c"]]}': "must have version 2",
+    b'{"pubs": [["c"]], "version": "2"}': "must have version 2",
+    b'{"pubs": [["c"]], "version": 1}': "must have version 2",
+    b'{"pubs": [["c"]], "version": true}': "must have version 2",
+}
 
 
 def problem_of(path: str) -> str:
-    """Return why the input is refused, nothing if it is taken."""
-    refusal: QrunError | None = None
-    try:
+    """Return why the input is refused."""
+    with pytest.raises(QrunError) as caught:
         read_primitive_input(path)
-    except QrunError as error:
-        refusal = error
-    if refusal is None:
-        return ""
-    assert refusal.status == ExitStatus.INPUT
-    return str(refusal)
+    assert caught.value.status == ExitStatus.INPUT
+    return str(caught.value)
+
+
+def test_bad_input_has_a_reason(tmp_path: Path) -> None:
+    path = tmp_path / "input.json"
+    for content, problem in PROBLEMS.items():
+        path.write_bytes(content)
+        with trying(content):
+            assert f"{path} {problem}" in problem_of(str(path))
 
 
 def test_files_that_cannot_be_read_have_a_reason(tmp_path: Path) -> None:

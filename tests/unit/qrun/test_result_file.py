@@ -41,20 +41,19 @@ def test_new_file_gets_the_usual_mode(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["result.json"]
 
 
-def test_file_is_replaced_and_keeps_its_mode(tmp_path: Path) -> None:
+@pytest.fixture
+def result(tmp_path: Path) -> Path:
+    """A file with an old result."""
     path = tmp_path / "result.json"
     path.write_text("old, and longer")
-    path.chmod(0o604)
-    write(path)
-    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"new", 0o604)
+    return path
 
 
-def test_of_the_old_files_mode_only_reading_and_writing_stays(tmp_path: Path) -> None:
-    path = tmp_path / "result.json"
-    path.touch()
-    path.chmod(0o6777)
-    write(path)
-    assert path.stat().st_mode & 0o7777 == 0o666
+def test_file_is_replaced_and_of_its_mode_only_reading_and_writing_stays(result: Path) -> None:
+    for old, new in ((0o604, 0o604), (0o6777, 0o666)):
+        result.chmod(old)
+        write(result)
+        assert (result.read_bytes(), result.stat().st_mode & 0o7777) == (b"new", new)
 
 
 @pytest.fixture(params=[0o1777, 0o1770, 0o777])
@@ -147,41 +146,20 @@ def test_anybodys_things_in_ones_own_folder_are_used(
     assert victims.read_bytes() == b"new"
 
 
-def test_links_without_end_are_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "link"
-    path.symlink_to(f"../{tmp_path.name}/link")
-    with pytest.raises(QrunError, match="Too many levels of symbolic links"):
-        ResultFile(str(path)).check()
+def test_check_leaves_the_file_as_it_is(result: Path) -> None:
+    ResultFile(str(result)).check()
+    assert result.read_text() == "old, and longer"
+    result.unlink()
+    ResultFile(str(result)).check()
+    assert not result.exists()
 
 
-def test_pipe_behind_a_descriptor_is_written_to() -> None:
-    """As a shell's `>(…)` gives it."""
-    reader, writer = os.pipe()
-    try:
-        write(Path(f"/dev/fd/{writer}"))
-        assert os.read(reader, 10) == b"new"
-    finally:
-        os.close(reader)
-        os.close(writer)
-
-
-def test_check_leaves_the_file_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "result.json"
-    ResultFile(str(path)).check()
-    assert not path.exists()
-    path.write_text("old")
-    ResultFile(str(path)).check()
-    assert path.read_text() == "old"
-
-
-def test_failed_writing_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "result.json"
-    path.write_text("old")
+def test_failed_writing_leaves_the_old_file(result: Path) -> None:
     with pytest.raises(QrunError, match="No space left on device") as caught:
-        ResultFile(str(path)).write(BreaksOff(b"newer"))
+        ResultFile(str(result)).write(BreaksOff(b"newer"))
     assert caught.value.status == ExitStatus.RESULT
-    assert path.read_text() == "old"
-    assert [one.name for one in tmp_path.iterdir()] == ["result.json"]
+    assert result.read_text() == "old, and longer"
+    assert [one.name for one in result.parent.iterdir()] == ["result.json"]
 
 
 def test_link_stays_a_link(tmp_path: Path) -> None:
@@ -203,6 +181,11 @@ def test_pipe_is_written_to(tmp_path: Path) -> None:
     thread.join()
     assert read == [b"new"]
     assert path.is_fifo()
+    # As a shell's `>(…)` gives it.
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as end, os.fdopen(writer, "wb"):
+        write(Path(f"/dev/fd/{writer}"))
+        assert end.read(3) == b"new"
 
 
 def test_device_is_written_to() -> None:
@@ -231,34 +214,31 @@ def test_standard_output_is_written_on_and_not_replaced(tmp_path: Path, name: st
     assert output.read_text() == "before new after"
 
 
-@pytest.mark.parametrize(
-    ("path", "reason"),
-    [
-        ("nowhere/result.json", "No such file or directory"),
-        (".", "it is a folder"),
-        ("file/result.json", "Not a directory"),
-        ("x" * 300, "File name too long"),
-        ("a\0b", "it is no file's name"),
-    ],
-)
-def test_unusable_targets_are_found_by_the_check(tmp_path: Path, path: str, reason: str) -> None:
+def test_unusable_targets_are_found_by_the_check(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(QrunError) as caught:
-        ResultFile(f"{tmp_path}/{path}").check()
-    assert str(caught.value).endswith(f": {reason}")
+    (tmp_path / "link").symlink_to(f"../{tmp_path.name}/link")
+    for path, reason in {
+        "nowhere/result.json": "No such file or directory",
+        ".": "it is a folder",
+        "file/result.json": "Not a directory",
+        "x" * 300: "File name too long",
+        "a\0b": "it is no file's name",
+        "link": "Too many levels of symbolic links",
+    }.items():
+        text = refusal_of(QrunError, ResultFile(f"{tmp_path}/{path}").check)
+        assert str(text).endswith(f": {reason}"), path
 
 
 def test_write_protected_file_is_found_by_the_check(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    result: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "result.json"
-    path.touch()
-    os.mkfifo(tmp_path / "pipe")
+    pipe = result.with_name("pipe")
+    os.mkfifo(pipe)
     # root may write everywhere.
     monkeypatch.setattr(os, "access", lambda *_: False)
-    for name in ("result.json", "pipe"):
+    for path in (result, pipe):
         with pytest.raises(QrunError, match="write"):
-            ResultFile(str(tmp_path / name)).check()
+            ResultFile(str(path)).check()
 
 
 def test_empty_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.errors import VariableError
 from spank_qrmi.qrun.run import url_life_seconds
 from spank_qrmi.qrun.settings import read_settings, service_log_level
+from tests.unit.outcomes import refusal_of
 
 GOOD = {
     "IBMQRUN_BACKEND": " ibm_torino ",
@@ -26,25 +27,16 @@ GOOD = {
 
 def test_variables_of_the_site_are_in_the_order_of_the_plugins_arguments() -> None:
     assert [name.removeprefix("IBMQRUN_") for name in names.SITE_VARIABLES] == [
-        "APPID_CLIENT_ID",
-        "APPID_SECRET",
-        "DAAPI_ENDPOINT",
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "S3_ENDPOINT",
-        "S3_BUCKET",
-        "S3_REGION",
+        *("APPID_CLIENT_ID", "APPID_SECRET", "DAAPI_ENDPOINT", "AWS_ACCESS_KEY_ID"),
+        *("AWS_SECRET_ACCESS_KEY", "S3_ENDPOINT", "S3_BUCKET", "S3_REGION"),
     ]
 
 
 def test_settings_are_read_and_hold_no_secret_in_their_repr() -> None:
     settings = read_settings({**GOOD, "SRUN_DEBUG": "5"})
-    assert (settings.backend, settings.primitive, settings.quantum_job_id) == (
-        "ibm_torino",
-        "estimator",
-        "6f1d-a.b_c",
-    )
-    assert (settings.time_limit_seconds, settings.log_level) == (600, "debug")
+    assert (settings.backend, settings.primitive) == ("ibm_torino", "estimator")
+    assert (settings.quantum_job_id, settings.log_level) == ("6f1d-a.b_c", "debug")
+    assert settings.time_limit_seconds == 600
     assert settings.store.endpoint_url == "http://s3.test:9000"
     assert "access-" not in repr(settings)
 
@@ -63,68 +55,40 @@ def test_time_limit_may_be_up_to_seven_days_or_none() -> None:
     } == limits
 
 
-@pytest.mark.parametrize(
-    ("name", "problems"),
-    [
-        (
-            "BACKEND",
-            {
-                "": "is not set: use qrun in a job that was submitted with --q-backend",
-                "a\nb": "must be the name of a backend",
-                "x" * 257: "must be the name of a backend",
-            },
-        ),
-        ("PRIMITIVE", {"Sampler": "must be sampler or estimator", "": "is not set"}),
-        (
-            "TIMEOUT_SECONDS",
-            {
-                "": "is not set",
-                "0": "must be a whole number of seconds from 1 to 604800: the service",
-                "604801": "longer than 7 days",
-                "-1": "must be a whole number",
-                "1e3": "must be a whole number",
-                "²": "must be a whole number",
-                "9" * 5000: "must be a whole number",
-            },
-        ),
-        ("JOB_ID", dict.fromkeys(["..", "a/b", "x" * 257], "must be up to 256 letters")),
-        (
-            "S3_ENDPOINT",
-            dict.fromkeys(["s3.test", "http://user:password@s3.test"], "must be a URL"),
-        ),
-        ("S3_BUCKET", {" ": "is not set"}),
-        ("AWS_SECRET_ACCESS_KEY", {"": "is not set"}),
-    ],
-)
-def test_variables_are_checked(name: str, problems: Mapping[str, str]) -> None:
-    for value, problem in problems.items():
-        text = refusal_of(name, value)
+PROBLEMS: Mapping[str, Mapping[str, str]] = {
+    "BACKEND": {
+        "": "is not set: use qrun in a job that was submitted with --q-backend",
+        "a\nb": "must be the name of a backend",
+        "x" * 257: "must be the name of a backend",
+    },
+    "PRIMITIVE": {"Sampler": "must be sampler or estimator", "": "is not set"},
+    "TIMEOUT_SECONDS": {
+        "": "is not set",
+        "0": "must be a whole number of seconds from 1 to 604800: the service",
+        "604801": "longer than 7 days",
+        **dict.fromkeys(["-1", "1e3", "²", "9" * 5000], "must be a whole number"),
+    },
+    "JOB_ID": dict.fromkeys(["..", "a/b", "x" * 257], "must be up to 256 letters"),
+    "S3_ENDPOINT": dict.fromkeys(["s3.test", "http://user:password@s3.test"], "must be a URL"),
+    "S3_BUCKET": {" ": "is not set"},
+    "AWS_SECRET_ACCESS_KEY": {"": "is not set"},
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_variables_are_checked(name: str) -> None:
+    for value, problem in PROBLEMS[name].items():
+        text = refusal_of(VariableError, read_settings, {**GOOD, f"IBMQRUN_{name}": value})
+        assert text is not None, value
         assert text.startswith(f"IBMQRUN_{name} "), value
         assert problem in text, value
         assert text.isprintable(), value
         assert "password" not in text, value
 
 
-def refusal_of(name: str, value: str) -> str:
-    """Return why a variable is refused, nothing if it is taken."""
-    try:
-        read_settings({**GOOD, f"IBMQRUN_{name}": value})
-    except VariableError as error:
-        return str(error)
-    return ""
-
-
 def test_log_level_follows_srun() -> None:
-    levels = {
-        "": "info",
-        "2": "error",
-        "3": "info",
-        "4": "debug",
-        "9": "debug",
-        "-4": "info",
-        "x": "info",
-        "1": "info",
-    }
+    levels = {"2": "error", "4": "debug", "9": "debug"}
+    levels |= dict.fromkeys(["", "3", "-4", "x", "1"], "info")
     assert {text: service_log_level(text) for text in levels} == levels
 
 

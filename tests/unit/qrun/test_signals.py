@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,18 @@ def polled(site: QrunSite, job_id: str = "job-1", more_than: int = 2) -> bool:
     return site.asked("GET", f"{JOBS}/{job_id}") > more_than
 
 
+def wait_for_fault(site: QrunSite) -> None:
+    wait_until(lambda: any(record.fault for record in site.site.requests), "the fault")
+
+
+def stop(process: "subprocess.Popen[str]") -> str:
+    """Send SIGTERM, which must end it soon; return what it has written to stderr since."""
+    process.terminate()
+    _, errors = process.communicate(timeout=STOP_SECONDS)
+    assert process.returncode == 128 + signal.SIGTERM
+    return errors
+
+
 def test_waiting_job_is_cancelled_and_removed(qrun_site: QrunSite, tmp_path: Path) -> None:
     with contextlib.ExitStack() as running:
         processes = {
@@ -74,53 +87,35 @@ def test_waiting_job_is_cancelled_and_removed(qrun_site: QrunSite, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("kind", "path", "when"),
+    ("kind", "path", "more"),
     [
-        ("hang", TOKEN, "before"),
-        ("hang", ONE_JOB, "before"),
-        ("hang", SUBMIT, "before"),
-        ("hang", SUBMIT, "after"),
-        ("slow_drip", SUBMIT, "after"),
+        ("hang", TOKEN, {"when": "before"}),
+        ("hang", ONE_JOB, {"when": "before"}),
+        ("hang", SUBMIT, {"when": "before"}),
+        ("hang", SUBMIT, {"when": "after"}),
+        ("slow_drip", SUBMIT, {"when": "after", "delay_seconds": 5}),
+        # It arrives when nobody waits for its answer any more.
+        ("delay", SUBMIT, {"when": "before", "delay_seconds": 2, "method": "POST"}),
     ],
 )
 def test_request_under_way_is_undone(
-    qrun_site: QrunSite, tmp_path: Path, kind: str, path: str, when: str
+    qrun_site: QrunSite, tmp_path: Path, kind: str, path: str, more: dict[str, Any]
 ) -> None:
-    qrun_site.order_fault(kind, path, when=when, **({"delay_seconds": 5} if "drip" in kind else {}))
+    qrun_site.order_fault(kind, path, **more)
     environment = qrun_site.environment(BACKEND=WAITING_BACKEND)
     with qrun_process(environment, input_file(tmp_path)) as process:
-        wait_until(lambda: struck(qrun_site), "the fault")
-        if when == "after":
+        wait_for_fault(qrun_site)
+        if more["when"] == "after":
             wait_until(qrun_site.job, "the submission")
-        process.terminate()
-        process.communicate(timeout=STOP_SECONDS)
-    assert process.returncode == 128 + signal.SIGTERM
-    qrun_site.assert_nothing_is_left()
-
-
-def struck(site: QrunSite) -> bool:
-    return any(record.fault for record in site.site.requests)
-
-
-def test_submission_that_arrives_late_is_undone(qrun_site: QrunSite, tmp_path: Path) -> None:
-    qrun_site.order_fault("delay", SUBMIT, method="POST", delay_seconds=2, when="before")
-    environment = qrun_site.environment(BACKEND=WAITING_BACKEND)
-    with qrun_process(environment, input_file(tmp_path)) as process:
-        wait_until(lambda: struck(qrun_site), "the fault")
-        process.terminate()
-        process.communicate(timeout=STOP_SECONDS)
-    assert process.returncode == 128 + signal.SIGTERM
+        stop(process)
     qrun_site.assert_nothing_is_left()
 
 
 def test_wait_for_a_lane_ends(qrun_site: QrunSite, tmp_path: Path) -> None:
     qrun_site.order_fault("status", SUBMIT, method="POST", status=429, times=None, retry_after="99")
     with qrun_process(qrun_site.environment(), input_file(tmp_path)) as process:
-        wait_until(lambda: struck(qrun_site), "the fault")
-        process.terminate()
-        _, errors = process.communicate(timeout=STOP_SECONDS)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert "qrun: waiting for a free lane" in errors
+        wait_for_fault(qrun_site)
+        assert "qrun: waiting for a free lane" in stop(process)
     qrun_site.assert_nothing_is_left()
 
 
@@ -132,9 +127,7 @@ def test_upload_under_way_ends(qrun_site: QrunSite, tmp_path: Path) -> None:
         with qrun_process(environment, input_file(tmp_path)) as process:
             connection, _ = silent.accept()
             with connection:
-                process.terminate()
-                _, errors = process.communicate(timeout=STOP_SECONDS)
-    assert process.returncode == 128 + signal.SIGTERM
+                errors = stop(process)
     assert "may still be in the bucket: the object store does not answer in time" in errors
     assert qrun_site.asked("POST", JOBS) == 0
 
@@ -144,9 +137,7 @@ def test_service_that_hangs_does_not_keep_it(qrun_site: QrunSite, tmp_path: Path
     with qrun_process(environment, input_file(tmp_path)) as process:
         wait_until(lambda: polled(qrun_site), "polling")
         qrun_site.order_fault("hang", "/direct-access/", times=None)
-        process.terminate()
-        _, errors = process.communicate(timeout=STOP_SECONDS)
-    assert process.returncode == 128 + signal.SIGTERM
+        errors = stop(process)
     assert "qrun: job job-1 may still be on the service: no answer from " in errors
     assert qrun_site.objects() == []
 
@@ -158,8 +149,7 @@ def test_result_that_nobody_reads_is_given_up(qrun_site: QrunSite, tmp_path: Pat
         assert process.stdout is not None
         assert process.stdout.read(1) == "{"
         process.terminate()
-        process.wait(STOP_SECONDS)
-    assert process.returncode == 128 + signal.SIGTERM
+        assert process.wait(STOP_SECONDS) == 128 + signal.SIGTERM
     qrun_site.assert_nothing_is_left()
 
 
@@ -171,12 +161,10 @@ def test_progress_that_nobody_reads_does_not_keep_it(qrun_site: QrunSite, tmp_pa
         with qrun_process(qrun_site.environment(), input_file(tmp_path), **options) as process:
             # It has uploaded its input and wants to say that it submits.
             wait_until(qrun_site.objects, "the upload")
-            process.terminate()
-            process.wait(STOP_SECONDS)
+            stop(process)
     finally:
         os.close(reader)
         os.close(writer)
-    assert process.returncode == 128 + signal.SIGTERM
     qrun_site.assert_nothing_is_left()
 
 
@@ -198,9 +186,7 @@ def test_signals_that_are_ignored_stay_ignored(qrun_site: QrunSite, tmp_path: Pa
     with qrun_process(environment, input_file(tmp_path), **options) as process:
         wait_until(lambda: polled(qrun_site), "polling")
         process.send_signal(signal.SIGHUP)
-        process.terminate()
-        process.communicate(timeout=STOP_SECONDS)
-    assert process.returncode == 128 + signal.SIGTERM
+        stop(process)
 
 
 def test_input_that_never_comes_ends(qrun_site: QrunSite, tmp_path: Path) -> None:
@@ -209,8 +195,7 @@ def test_input_that_never_comes_ends(qrun_site: QrunSite, tmp_path: Path) -> Non
         # Only the handler of the command itself shows that it has begun.
         wait_until(lambda: catches_sigterm(process.pid), "the handler")
         process.terminate()
-        process.wait(STOP_SECONDS)
-    assert process.returncode == 128 + signal.SIGTERM
+        assert process.wait(STOP_SECONDS) == 128 + signal.SIGTERM
     assert list(qrun_site.site.requests) == []
 
 
