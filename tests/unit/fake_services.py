@@ -4,6 +4,7 @@
 import logging
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.response import Response
 from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import ServiceError
+from spank_qrmi.errors import QrmiError, ServiceError
 from tests.unit.local_network import LocalNetwork, LocalServices
 from tests.unit.munge_credentials import MUNGE_START, munge_credentials
 
@@ -174,16 +175,12 @@ def ask(
     method: str = "GET",
     is_repeatable: bool = True,
     url: str = "https://api.test/path",
+    **more: Any,
 ) -> Response:
-    """Make one request with credentials in its headers and in its query."""
+    """Make one request, with credentials in its headers and its query unless told otherwise."""
+    sent = {"headers": CREDENTIAL_HEADERS, "query": {"secret": API_KEY}, **more}
     with service.http(deadline) as http:
-        return http.request(
-            method,
-            url,
-            headers=CREDENTIAL_HEADERS,
-            query={"secret": API_KEY},
-            is_repeatable=is_repeatable,
-        )
+        return http.request(method, url, is_repeatable=is_repeatable, **sent)
 
 
 def failure_of(call: Callable[[], object]) -> tuple[ServiceError, str]:
@@ -191,6 +188,13 @@ def failure_of(call: Callable[[], object]) -> tuple[ServiceError, str]:
     with pytest.raises(ServiceError) as caught:
         call()
     return caught.value, text_of(caught.value)
+
+
+def complaint(kind: type[QrmiError], call: Callable[..., object], *arguments: object) -> str:
+    """Return the text of the error of this kind that a call raises; it shows no secret."""
+    with pytest.raises(kind) as caught:
+        call(*arguments)
+    return text_of(caught.value)
 
 
 class NetworkTo(LocalNetwork):

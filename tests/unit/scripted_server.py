@@ -4,9 +4,11 @@
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 HANG_UP = b"\0hang up"
 """At the end of an answer, or alone: the connection ends then."""
 
@@ -41,6 +43,30 @@ def scripted_server(*answers: bytes) -> Iterator[ScriptedServer]:
     server = ScriptedServer(answers)
     with listening(server.serve, server.connections) as server.port:
         yield server
+
+
+@contextmanager
+def asked_server(serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Give the URL of a server that does something with each connection once it is asked."""
+
+    def read_and_serve(connection: socket.socket) -> None:
+        received_request(connection)
+        serve(connection)
+
+    with listening(read_and_serve, []) as port:
+        yield f"http://127.0.0.1:{port}/path"
+
+
+def drip(start: bytes) -> Callable[[socket.socket], None]:
+    """Return what serves an answer that never ends, byte by byte."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(start)
+        while True:
+            connection.sendall(b"x")
+            time.sleep(0.01)
+
+    return serve
 
 
 @contextmanager
@@ -99,6 +125,11 @@ def listening(
                 thread.join()
             for connection in connections:
                 connection.close()
+
+
+def lines_of(request: bytes) -> list[str]:
+    """Return the lines of a request's head."""
+    return request.partition(b"\r\n\r\n")[0].decode().split("\r\n")
 
 
 def received_request(connection: socket.socket) -> bytes:

@@ -246,6 +246,12 @@ HOLDERS = tuple(each for each in VENDORS if each.holds)
 """Those whose services hold something for a job."""
 
 
+def changed(vendor: Vendor, name: str, **values: str) -> Settings:
+    """Return the settings of a resource of another name, with some values changed or added."""
+    all_values = {**vendor.settings.values, **values}
+    return replace(vendor.settings, resource_name=name, values=all_values)
+
+
 def each_of(vendors: Iterable[Vendor]) -> pytest.MarkDecorator:
     """Parametrise a test by vendors, as `vendor`."""
     return pytest.mark.parametrize("vendor", vendors, ids=lambda each: each.type_name)

@@ -16,17 +16,18 @@ from spank_qrmi.errors import ServiceError
 from tests.unit.fake_services import (
     API_KEY,
     BEARER_TOKEN,
-    CREDENTIAL_HEADERS,
     FakeService,
     RecordingDeadline,
     ask,
+    complaint,
     failure_of,
     reply,
-    text_of,
     unread,
 )
 from tests.unit.outcomes import trying
 
+URL = "https://api.test/path"
+UNUSABLE_URL = "an endpoint's URL cannot be used: correct the resource's endpoints"
 GET = "GET /path"
 POST = "POST /path"
 
@@ -59,14 +60,7 @@ def test_long_url_of_a_user_takes_no_time() -> None:
 
 def test_request_carries_our_headers_and_body_and_returns_the_answer() -> None:
     service = FakeService({POST: reply(201, {"id": 1}, X_Some="1")})
-    with service.http() as http:
-        answer = http.request(
-            "POST",
-            "https://api.test/path",
-            headers=CREDENTIAL_HEADERS,
-            json={"a": [1]},
-            is_repeatable=False,
-        )
+    answer = ask(service, method="POST", json={"a": [1]}, is_repeatable=False)
     [sent] = service.requests
     assert sent.headers["user-agent"] == USER_AGENT
     assert sent.headers["accept"] == "application/json"
@@ -84,24 +78,17 @@ def test_cookies_are_neither_kept_nor_sent() -> None:
     service = FakeService({GET: reply(200, {}, Set_Cookie="a=b; Domain=api.test; Path=/")})
     with service.http() as http:
         for _ in range(2):
-            http.request("GET", "https://api.test/path", headers={}, is_repeatable=True)
+            http.request("GET", URL, headers={}, is_repeatable=True)
     assert [request.headers.get("cookie") for request in service.requests] == [None, None]
 
 
 def test_form_is_urlencoded_in_order_and_query_is_encoded() -> None:
     service = FakeService({POST: reply()})
-    with service.http() as http:
-        http.request(
-            "POST",
-            "https://api.test/path",
-            headers={},
-            query={"q": "a b&c"},
-            form={"z": "x:y", "a": "1 2"},
-            is_repeatable=True,
-        )
-    assert service.requests[0].content == b"z=x%3Ay&a=1%202"
-    assert service.requests[0].headers["content-type"] == "application/x-www-form-urlencoded"
-    assert service.requests[0].url.params["q"] == "a b&c"
+    ask(service, method="POST", query={"q": "a b&c"}, form={"z": "x:y", "a": "1 2"})
+    [sent] = service.requests
+    assert sent.content == b"z=x%3Ay&a=1%202"
+    assert sent.headers["content-type"] == "application/x-www-form-urlencoded"
+    assert sent.url.params["q"] == "a b&c"
 
 
 def test_user_agent_names_the_version_of_the_package() -> None:
@@ -115,25 +102,17 @@ def test_every_operation_has_a_timeout_of_30_s_or_what_is_left() -> None:
     first, second = (request.extensions["timeout"] for request in service.requests)
     assert (first["read"], first["write"]) == (30.0, 30.0)
     assert 9 < second["read"] == second["write"] <= 10
-
-
-def test_address_that_does_not_answer_leaves_time_for_another_of_the_name() -> None:
-    service = FakeService({GET: reply()})
-    ask(service)
-    assert service.requests[0].extensions["timeout"]["connect"] == 15.0
+    # An address that does not answer leaves time for another of the name.
+    assert first["connect"] == 15.0
 
 
 def test_each_try_has_headers_of_its_own_which_no_text_shows() -> None:
     proofs = iter(["proof-of-try-1", "proof-of-try-2"])
     refusal = reply(400, {"message": "not proof-of-try-2"})
     service = FakeService({GET: [reply(503), refusal]})
-    with service.http() as http:
-        answer = http.request(
-            *("GET", "https://api.test/path"),
-            headers={"X-Same": "same"},
-            headers_of_try=lambda: {"X-Proof": next(proofs)},
-            is_repeatable=True,
-        )
+    answer = ask(
+        service, headers={"X-Same": "same"}, headers_of_try=lambda: {"X-Proof": next(proofs)}
+    )
     sent = [(each.headers["x-same"], each.headers["x-proof"]) for each in service.requests]
     assert sent == [("same", "proof-of-try-1"), ("same", "proof-of-try-2")]
     assert answer.status_text() == "400 Bad Request: not ****"
@@ -141,19 +120,17 @@ def test_each_try_has_headers_of_its_own_which_no_text_shows() -> None:
 
 def test_status_that_the_client_judges_is_no_failure() -> None:
     service = FakeService({POST: [reply(500, {"a": 1}), reply(503)]})
-    options = {"headers": {}, "is_repeatable": False, "judged": (500,)}
-    with service.http() as http:
-        answer = http.request("POST", "https://api.test/path", **options)  # type: ignore[arg-type]
-        assert (answer.status, answer.json_object()) == (500, {"a": 1})
-        with pytest.raises(ServiceError):
-            http.request("POST", "https://api.test/path", **options)  # type: ignore[arg-type]
+    judge = partial(ask, service, method="POST", is_repeatable=False, judged=(500,))
+    answer = judge()
+    assert (answer.status, answer.json_object()) == (500, {"a": 1})
+    failure_of(judge)
 
 
 def test_share_limits_a_request_to_its_part_of_the_time() -> None:
     service = FakeService({GET: reply(503)})
     deadline = RecordingDeadline(3)
-    with service.http(deadline) as http, pytest.raises(ServiceError, match="no time is left"):
-        http.request("GET", "https://api.test/path", headers={}, is_repeatable=True, share=0.1)
+    _, text = failure_of(lambda: ask(service, deadline, share=0.1))
+    assert "no time is left" in text
     assert len(service.requests) == 1
     assert not deadline.has_passed()
 
@@ -199,11 +176,6 @@ def test_repeatable_request_is_made_five_times() -> None:
         (reply(303, None, Location="https://api.test/made"), False, True),
         (reply(307, None, Location="https://api.test/there"), False, False),
         (httpx.ConnectError("refused"), True, False),
-        (httpx.ConnectTimeout("slow"), True, False),
-        (httpx.ReadTimeout("slow"), False, True),
-        (httpx.ReadError("reset"), False, True),
-        (httpx.WriteError("reset"), False, True),
-        (httpx.RemoteProtocolError("cut"), False, True),
         (reply(200), False, None),
         (reply(409), False, None),
     ],
@@ -212,11 +184,11 @@ def test_what_opens_a_session_is_repeated_only_if_nothing_happened(
     first: httpx.Response | Exception, is_repeated: bool, may_have_acted: bool | None
 ) -> None:
     service = FakeService({POST: [first, reply(201, {})]})
+    open_session = partial(ask, service, method="POST", is_repeatable=False)
     if is_repeated or may_have_acted is None:
-        ask(service, method="POST", is_repeatable=False)
+        open_session()
     else:
-        error, _ = failure_of(lambda: ask(service, method="POST", is_repeatable=False))
-        assert error.may_have_acted is may_have_acted
+        assert failure_of(open_session)[0].may_have_acted is may_have_acted
     assert len(service.requests) == (2 if is_repeated else 1)
 
 
@@ -227,15 +199,9 @@ def test_success_after_failures_is_returned() -> None:
 
 EXPECTED_WAITS = {
     "7": 7.0,
-    "0": None,
     "  9 ": 9.0,
-    "-3": None,
-    "1e9": None,
-    "²": None,
-    "soon": None,
-    "Wed, 99 Foo 99999 99:99:99": None,
-    "Wed, 01 Jan 999999999 00:00:00 GMT": None,
-    formatdate(0, usegmt=True): None,
+    **dict.fromkeys(["0", "-3", "1e9", "²", "soon", "Wed, 99 Foo 99999 99:99:99"]),
+    **dict.fromkeys(["Wed, 01 Jan 999999999 00:00:00 GMT", formatdate(0, usegmt=True)]),
 }
 
 
@@ -278,34 +244,6 @@ def test_nothing_is_sent_after_the_deadline() -> None:
     _, text = failure_of(lambda: ask(service, RecordingDeadline(0)))
     assert not service.requests
     assert text == "no time is left to ask https://api.test:443/path"
-
-
-LOCATIONS = {
-    "https://u:p@Evil.test:99/x?y=1": "evil.test",
-    "//evil.test/x": "evil.test",
-    "ftp://evil.test": "evil.test",
-    "https://[::1]:8/": "[::1]",
-    "/other": "the same host",
-    "": "the same host",
-    # httpx reads where a redirect leads, and fails at these.
-    "https://[bad": "an unreadable address",
-    "https://h:x/": "an unreadable address",
-    "https://\u2488.test/": "an unreadable address",
-}
-
-
-def test_redirects_are_refused_before_anybody_reads_them() -> None:
-    for location, host in LOCATIONS.items():
-        with trying(location):
-            headers = [(b"Location", location.encode())] if location else []
-            service = FakeService({GET: httpx.Response(302, headers=headers)})
-            error, text = failure_of(partial(ask, service))
-            assert [request.url.host for request in service.requests] == ["api.test"]
-            assert (error.status, error.may_have_acted) == (302, False)
-            assert text == (
-                f"https://api.test:443/path answered 302 and wants to send us to {host}: "
-                "redirects are not followed, correct the endpoint's URL"
-            )
 
 
 def test_too_large_answer_is_refused() -> None:
@@ -357,11 +295,10 @@ UNUSABLE_URLS = [
     *("", "h", "//h", "api.test/path", "ftp://h", "http:/h", "http://", "http:///p", "http://:80/"),
     *("file:///x", "http://u@h/", "https://user:pass@api.test/path", "http://h:/", "http://h:x/"),
     *("http://h:-1", "http://h#x", "http://h/?a=b", "http://h:65536", "http://h:000080"),
-    "http://h:0/",
-    *("http://[::1", "http://[1.2.3.4]", "http://[:::]", "http://1.2.3.256/", "http://010.0.0.1/"),
-    *("http://h\\@evil/", "http://h /", "http://h/a b", "http://h\n/", "http://h/\r\nX: y"),
-    *("http://h\0/", "http://a%2fb/", "http://h!/", "http://" + "\u00e4" * 70),
-    *("http://\u00e4..b/", "http://h/a/../b", "http://h/./b"),
+    *("http://h:0/", "http://[::1", "http://[1.2.3.4]", "http://[:::]", "http://1.2.3.256/"),
+    *("http://010.0.0.1/", "http://h\\@evil/", "http://h /", "http://h/a b", "http://h\n/"),
+    *("http://h/\r\nX: y", "http://h\0/", "http://a%2fb/", "http://h!/"),
+    *("http://" + "\u00e4" * 70, "http://\u00e4..b/", "http://h/a/../b", "http://h/./b"),
     # No TLS library takes the first, no name server the others.
     *("http://.h/", f"http://{'h.' * 128}", "http://a..b/", f"http://{'a' * 64}.test/"),
     # What another rule would send elsewhere.
@@ -375,26 +312,18 @@ def test_unusable_urls_are_readable() -> None:
     for url in UNUSABLE_URLS:
         with trying(url):
             error, text = failure_of(partial(ask, FakeService({}), url=url))
-            assert text == "an endpoint's URL cannot be used: correct the resource's endpoints"
-            assert not error.may_have_acted
+            assert (text, error.may_have_acted) == (UNUSABLE_URL, False)
 
 
 def test_query_that_is_no_text_is_refused_without_it() -> None:
     query = {"key": f"{API_KEY}\udcff"}
-    with FakeService({}).http() as http:
-        _, text = failure_of(
-            partial(http.request, "GET", "http://h/", headers={}, query=query, is_repeatable=True)
-        )
-    assert text == "an endpoint's URL cannot be used: correct the resource's endpoints"
+    assert complaint(ServiceError, partial(ask, FakeService({}), query=query)) == UNUSABLE_URL
 
 
 def test_header_values_that_cannot_be_sent_are_refused() -> None:
     for value in ("a\r\nX-Evil: 1", "ü", "\udcff", " a", "a "):
-        headers = {"Service-CRN": value}
         with trying(value):
-            with FakeService({}).http() as http, pytest.raises(ServiceError) as caught:
-                http.request("GET", "http://h/", headers=headers, is_repeatable=True)
-            text = text_of(caught.value)
+            _, text = failure_of(partial(ask, FakeService({}), headers={"Service-CRN": value}))
             assert text.startswith("the value of the header Service-CRN has characters")
 
 
@@ -404,25 +333,21 @@ def test_long_paths_are_shown_in_part() -> None:
     assert len(text) < 400
 
 
-@pytest.mark.parametrize(
-    ("date", "offsets"),
-    [
-        ("Tue, 14 Nov 2023 22:13:20 GMT", {"api.test:443": 100.0}),
-        ("Tue, 14 Nov 2023 22:13:20 -0000", {"api.test:443": 100.0}),
-        ("Tue, 14 Nov 2023 23:15:30 +0100", {"api.test:443": -30.0}),
-        ("soon", {}),
-        ("Tue, 99 Nov 2023 99:99:99 GMT", {}),
-        ("Tue, 14 Nov 99999999999999999999 22:13:20 GMT", {}),
-        ("", {}),
-    ],
-)
-def test_clock_of_a_service_is_compared(
-    date: str, offsets: dict[str, float], monkeypatch: pytest.MonkeyPatch
-) -> None:
+CLOCKS = {
+    "Tue, 14 Nov 2023 22:13:20 GMT": 100.0,
+    "Tue, 14 Nov 2023 22:13:20 -0000": 100.0,
+    "Tue, 14 Nov 2023 23:15:30 +0100": -30.0,
+    "soon": None,
+    "Tue, 99 Nov 2023 99:99:99 GMT": None,
+    "Tue, 14 Nov 99999999999999999999 22:13:20 GMT": None,
+    "": None,
+}
+
+
+def test_clock_of_a_service_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 1_700_000_100.0)
-    service = FakeService({"GET /path": reply(503, date=date)})
-    with service.http() as http:
-        client = http.within(RecordingDeadline())
-        with pytest.raises(ServiceError):
-            client.request("GET", "https://api.test/path", headers={}, is_repeatable=True)
-        assert http.clock_offsets == offsets
+    for date, offset in CLOCKS.items():
+        with trying(date), FakeService({GET: reply(503, date=date)}).http() as http:
+            client = http.within(RecordingDeadline())
+            failure_of(partial(client.request, "GET", URL, headers={}, is_repeatable=True))
+            assert http.clock_offsets == ({} if offset is None else {"api.test:443": offset})

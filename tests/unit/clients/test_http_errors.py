@@ -4,11 +4,13 @@
 import threading
 from functools import partial
 from itertools import product
+from typing import Any
 
 import httpx
 import pytest
 
 from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.errors import ServiceError
 from tests.unit.fake_services import FakeService, RecordingDeadline, ask, failure_of
 from tests.unit.outcomes import trying
 
@@ -79,33 +81,37 @@ def test_unexpected_failure_is_named_and_may_have_acted() -> None:
             assert raised.__cause__ is error
 
 
+def failure_of_post(url: str, **options: Any) -> tuple[ServiceError, str]:
+    """Return why a request that must be made once at most fails."""
+    body = {name: options.pop(name) for name in ("json", "form") if name in options}
+    with HttpClient(RecordingDeadline(), **options) as http:
+        return failure_of(
+            lambda: http.request("POST", url, headers={}, is_repeatable=False, **body)
+        )
+
+
 def test_unexpected_failure_before_anything_was_sent_has_not_acted() -> None:
     def fail(_: httpx.Request) -> httpx.Response:
         raise ValueError(SECRET)
 
-    with HttpClient(RecordingDeadline(), transport=httpx.MockTransport(fail)) as http:
-        error, text = failure_of(
-            lambda: http.request("POST", "https://api.test/path", headers={}, is_repeatable=False)
-        )
-    assert text == f"{FAILED} (ValueError)"
-    assert not error.may_have_acted
+    transport = httpx.MockTransport(fail)
+    error, text = failure_of_post("https://api.test/path", transport=transport)
+    assert (text, error.may_have_acted) == (f"{FAILED} (ValueError)", False)
 
 
-@pytest.mark.parametrize("is_repeatable", [True, False])
-def test_without_a_thread_nothing_is_asked(
-    is_repeatable: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_thread_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    service = FakeService({})
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    error, text = failure_of(lambda: ask(service, is_repeatable=is_repeatable))
-    assert text == (
-        "https://api.test:443/path was not asked: no more threads can be started; "
-        "gave up after 5 tries"
-    )
-    assert (service.requests, error.may_have_acted) == ([], False)
+    for is_repeatable in (True, False):
+        service = FakeService({})
+        error, text = failure_of(partial(ask, service, is_repeatable=is_repeatable))
+        assert text == (
+            "https://api.test:443/path was not asked: no more threads can be started; "
+            "gave up after 5 tries"
+        )
+        assert (service.requests, error.may_have_acted) == ([], False)
 
 
 @pytest.mark.parametrize("is_repeatable", [True, False])
@@ -115,12 +121,11 @@ def test_a_thread_that_ends_without_answer_leaves_nobody_waiting(
     has_ended = threading.Event()
     monkeypatch.setattr(threading, "excepthook", lambda _: has_ended.set())
 
-    def exit_thread(_: object) -> None:
+    def exit_thread(_: object) -> httpx.Response:
         raise SystemExit
 
-    error, text = failure_of(
-        lambda: ask(FakeService({GET: exit_thread}), is_repeatable=is_repeatable)  # type: ignore[dict-item]
-    )
+    service = FakeService({GET: exit_thread})
+    error, text = failure_of(lambda: ask(service, is_repeatable=is_repeatable))
     assert has_ended.wait(10)
     assert text == "the request to https://api.test:443/path ended without an answer"
     assert error.may_have_acted is not is_repeatable
@@ -139,20 +144,14 @@ def test_unusable_site_settings_are_readable(
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setenv(name, value)
-    with HttpClient(RecordingDeadline()) as http:
-        error, text = failure_of(
-            lambda: http.request("POST", "https://127.0.0.1:9/", headers={}, is_repeatable=False)
-        )
+    error, text = failure_of_post("https://127.0.0.1:9/")
     assert text.startswith(f"cannot prepare the request to https://127.0.0.1:9: {expected}")
     assert "pw" not in text
     assert not error.may_have_acted
 
 
-@pytest.mark.parametrize("body", [{"json": {"a": "\udcff"}}, {"form": {"key": "\udcff"}}])
-def test_body_that_cannot_be_encoded_is_not_sent(body: dict[str, dict[str, str]]) -> None:
-    with HttpClient(RecordingDeadline()) as http:
-        error, text = failure_of(
-            lambda: http.request("POST", "https://h/", headers={}, is_repeatable=False, **body)  # type: ignore[arg-type]
-        )
-    assert text == "a setting of the resource has characters that cannot be sent"
-    assert not error.may_have_acted
+def test_body_that_cannot_be_encoded_is_not_sent() -> None:
+    for body in ({"json": {"a": "\udcff"}}, {"form": {"key": "\udcff"}}):
+        error, text = failure_of_post("https://h/", **body)
+        assert text == "a setting of the resource has characters that cannot be sent", body
+        assert not error.may_have_acted, body

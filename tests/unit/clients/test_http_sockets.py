@@ -6,8 +6,6 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -19,13 +17,15 @@ from tests.unit.fake_services import API_KEY, RecordingDeadline, failure_of
 from tests.unit.outcomes import trying
 from tests.unit.scripted_server import (
     HANG_UP,
-    ScriptedServer,
+    OK,
+    asked_server,
+    drip,
+    lines_of,
     listening,
     received_request,
     scripted_server,
 )
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs", "no_settings_of_this_machine")
@@ -36,77 +36,25 @@ def get(url: str, http: HttpClient | None = None, *, is_repeatable: bool = True)
         return client.request("GET", url, headers={}, is_repeatable=is_repeatable, max_tries=1)
 
 
-def lines_of(request: bytes) -> list[str]:
-    return request.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+def post(url: str, http: HttpClient, **more: Any) -> Response:
+    """Ask for what must be done once at most, such as opening a session."""
+    return http.request("POST", url, headers={}, is_repeatable=False, **more)
 
 
-@contextmanager
-def local_server(serve: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Run `serve` for each connection on a local port; give the URL."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    connections: list[socket.socket] = []
-
-    def run() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            connections.append(connection)
-            threading.Thread(target=serve_quietly, args=(connection,), daemon=True).start()
-
-    def serve_quietly(connection: socket.socket) -> None:
-        try:
-            connection.recv(65536)
-            serve(connection)
-        except OSError:
-            return
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/path"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for connection in connections:
-            connection.close()
-
-
-def drip(start: bytes) -> Callable[[socket.socket], None]:
-    def serve(connection: socket.socket) -> None:
-        connection.sendall(start)
-        while True:
-            connection.sendall(b"x")
-            time.sleep(0.01)
-
-    return serve
-
-
-@pytest.mark.parametrize(
-    "start",
-    [b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Slow: "],
-    ids=["body", "headers"],
-)
+@pytest.mark.parametrize("start", [b"Content-Length: 900000\r\n\r\n", b"X-Slow: "])
 @pytest.mark.parametrize("is_repeatable", [True, False])
 def test_an_answer_that_drips_ends_at_the_deadline(start: bytes, is_repeatable: bool) -> None:
-    with local_server(drip(start)) as url, HttpClient(Deadline(0.3)) as http:
-        error, _ = failure_of(
-            lambda: http.request("GET", url, headers={}, is_repeatable=is_repeatable)
-        )
+    serve = drip(b"HTTP/1.1 200 OK\r\n" + start)
+    with asked_server(serve) as url, HttpClient(Deadline(0.3)) as http:
+        error, _ = failure_of(lambda: get(url, http, is_repeatable=is_repeatable))
         assert error.may_have_acted is not is_repeatable
 
 
 def test_truncated_answer_of_what_opens_a_session_may_have_acted() -> None:
-    def serve(connection: socket.socket) -> None:
-        connection.sendall(b'HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{"id":')
-        connection.shutdown(socket.SHUT_RDWR)
-
-    with local_server(serve) as url, HttpClient(RecordingDeadline()) as http:
-        error, text = failure_of(
-            lambda: http.request("POST", url, headers={}, json={}, is_repeatable=False)
-        )
-    assert error.may_have_acted
-    assert error.partial_body == b'{"id":'
+    answer = b'HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{"id":' + HANG_UP
+    with scripted_server(answer) as server, HttpClient(RecordingDeadline()) as http:
+        error, text = failure_of(lambda: post(server.url, http))
+    assert (error.may_have_acted, error.partial_body) == (True, b'{"id":')
     assert text.startswith("the connection broke before the answer of http://127.0.0.1:")
 
 
@@ -116,20 +64,19 @@ def test_late_answer_of_what_opens_a_session_is_still_read() -> None:
     def serve(connection: socket.socket) -> None:
         while deadline.remaining_seconds() > 0:
             time.sleep(0.01)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        connection.sendall(OK)
 
-    with local_server(serve) as url, HttpClient(deadline) as http:
-        answer = http.request("POST", url, headers={}, json={}, is_repeatable=False)
-        assert answer.json_object() == {}
-        _, text = failure_of(lambda: http.request("GET", url, headers={}, is_repeatable=True))
+    with asked_server(serve) as url, HttpClient(deadline) as http:
+        assert post(url, http).json_object() == {}
+        _, text = failure_of(lambda: get(url, http))
         assert text.startswith("no time is left")
 
 
 @pytest.mark.parametrize(("status", "expected"), [(b"200 OK", b'{"id": "s-1"'), (b"500 Oh", b"")])
 def test_answer_that_does_not_end_tells_what_came(status: bytes, expected: bytes) -> None:
     start = b"HTTP/1.1 " + status + b'\r\nContent-Length: 900000\r\n\r\n{"id": "s-1"'
-    with local_server(drip(start)) as url, HttpClient(Deadline(0.2)) as http:
-        error, _ = failure_of(lambda: http.request("POST", url, headers={}, is_repeatable=False))
+    with asked_server(drip(start)) as url, HttpClient(Deadline(0.2)) as http:
+        error, _ = failure_of(lambda: post(url, http))
     assert error.may_have_acted
     assert error.partial_body.startswith(expected)
     assert bool(error.partial_body) is bool(expected)
@@ -137,19 +84,12 @@ def test_answer_that_does_not_end_tells_what_came(status: bytes, expected: bytes
 
 def test_refused_connection_is_repeated_and_readable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     deadline = RecordingDeadline()
     with HttpClient(deadline) as http:
-        error, text = failure_of(
-            lambda: http.request(
-                "POST", f"http://127.0.0.1:{port}/", headers={}, is_repeatable=False
-            )
-        )
-    assert text == (
-        f"cannot connect to http://127.0.0.1:{port}: connection refused; gave up after 5 tries"
-    )
-    assert len(deadline.waits) == 4
-    assert not error.may_have_acted
+        error, text = failure_of(lambda: post(url, http))
+    assert text == f"cannot connect to {url}: connection refused; gave up after 5 tries"
+    assert (len(deadline.waits), error.may_have_acted) == (4, False)
 
 
 def test_stuck_name_server_is_left_behind_and_nothing_is_sent_later(
@@ -166,9 +106,7 @@ def test_stuck_name_server_is_left_behind_and_nothing_is_sent_later(
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/sessions"
     with listener, HttpClient(Deadline(0.2)) as http:
-        error, text = failure_of(
-            lambda: http.request("POST", url, headers={}, json={}, is_repeatable=False)
-        )
+        error, text = failure_of(lambda: post(url, http, json={}))
         assert text.startswith("no answer from http://127.0.0.1:")
         assert not error.may_have_acted
         is_resolved.set()
@@ -188,7 +126,7 @@ def test_service_whose_answer_has_no_end_is_not_listened_to_any_longer(is_repeat
         while True:
             connection.sendall(announcement)
 
-    with local_server(serve) as url, HttpClient(Deadline(0.2)) as http:
+    with asked_server(serve) as url, HttpClient(Deadline(0.2)) as http:
         error, text = failure_of(lambda: get(url, http, is_repeatable=is_repeatable))
         for thread in threading.enumerate():
             if "(_carry_out)" in thread.name:
@@ -207,17 +145,15 @@ def test_cancelling_ends_a_question_but_not_the_opening_of_a_session(is_repeatab
         deadline.cancel()
         if is_repeatable:
             is_given_up.wait(20)
-        with contextlib.suppress(OSError):
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        connection.sendall(OK)
 
-    with local_server(serve) as url, HttpClient(deadline) as http:
+    with asked_server(serve) as url, HttpClient(deadline) as http:
         if is_repeatable:
-            _, text = failure_of(lambda: http.request("GET", url, headers={}, is_repeatable=True))
+            _, text = failure_of(lambda: get(url, http))
             is_given_up.set()
             assert text.startswith("no answer from")
         else:
-            answer = http.request("POST", url, headers={}, is_repeatable=False)
-            assert answer.json_object() == {}
+            assert post(url, http).json_object() == {}
 
 
 def test_threads_share_one_client() -> None:
@@ -240,8 +176,7 @@ def test_threads_share_one_client() -> None:
 def test_request_is_sent_as_http() -> None:
     with scripted_server(OK) as server, HttpClient(RecordingDeadline()) as http:
         http.request(
-            "POST",
-            f"{server.url}/a%20b/\u00fc",
+            *("POST", f"{server.url}/a%20b/\u00fc"),
             headers={"X-Own": "value"},
             query={"q": "a b&c/\u00fc"},
             form={"key": "x:y z"},
@@ -253,6 +188,9 @@ def test_request_is_sent_as_http() -> None:
     assert headers[0] == f"Host: 127.0.0.1:{server.port}"
     assert {"Accept-Encoding: identity", "X-Own: value", "Content-Length: 13"} <= set(headers)
     assert request.endswith(b"\r\n\r\nkey=x%3Ay%20z")
+
+
+# ---- What is sent and read ----
 
 
 def test_request_without_content_says_so_where_one_is_expected() -> None:
@@ -284,9 +222,18 @@ def test_answers_of_every_form_are_read() -> None:
 
 NO_ANSWERS = [
     *(HANG_UP, b"HTTP/1.1 200" + HANG_UP, b"HTTP/1.1 200 OK\r\nX: a" + HANG_UP),
+    *(b"\r\n" + HANG_UP, b"\0" * 100, b"\xff" * 100 + HANG_UP, b"ICY 200 OK\r\n\r\n"),
+    *(b"HTTP/1.1 99999 OK\r\n\r\n", b"HTTP/1.1 -1 OK\r\n\r\n", b"HTTP/1.1 2\xb2 OK\r\n\r\n"),
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: evil\r\n\r\n{}",
     b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}" + HANG_UP,
+    b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 500 + b"\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nA\0B: c\r\nContent-Length: 2\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: \x1b[31m\r\n\r\n{" + HANG_UP,
     CHUNKED + b"2\r\n{}" + HANG_UP,
+    *(CHUNKED + size + b"\r\n{}\r\n0\r\n\r\n" + HANG_UP for size in (b"zz", b"-2", b"f" * 20)),
     *(start + b"x" * 400_000 for start in (b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 ", b"A")),
     CHUNKED + b"0\r\nX: " + b"x" * 400_000,
 ]
@@ -294,7 +241,7 @@ NO_ANSWERS = [
 
 def test_what_is_no_whole_answer_is_one_error_and_asked_once() -> None:
     for answer in NO_ANSWERS:
-        with trying(answer[:60]), scripted_server(answer) as server:
+        with trying(answer[:80]), scripted_server(answer) as server:
             error, text = failure_of(lambda url=server.url: get(url, is_repeatable=False))
             assert text.startswith("the connection broke before the answer of")
             assert error.may_have_acted
@@ -317,13 +264,9 @@ def test_what_a_service_says_unasked_answers_no_other_request() -> None:
             HttpClient(RecordingDeadline()) as http,
         ):
             assert [get(server.url, http).body for _ in range(3)] == [b"{}"] * 3
-            check_one_connection_a_request(server)
-
-
-def check_one_connection_a_request(server: ScriptedServer) -> None:
-    assert len(server.connections) == len(server.requests)
-    assert all("Connection: close" in lines_of(request) for request in server.requests)
-    assert all(connection.recv(1) == b"" for connection in server.connections)
+            assert len(server.connections) == len(server.requests)
+            assert all("Connection: close" in lines_of(request) for request in server.requests)
+            assert all(connection.recv(1) == b"" for connection in server.connections)
 
 
 def test_answer_before_the_request_was_taken_is_read() -> None:
@@ -336,17 +279,17 @@ def test_answer_before_the_request_was_taken_is_read() -> None:
 
     with listening(serve, []) as port, HttpClient(RecordingDeadline()) as http:
         form = {"key": "x" * 8_000_000}
-        answer = http.request(
-            "POST", f"http://127.0.0.1:{port}/", headers={}, form=form, is_repeatable=False
-        )
-    assert answer.status == 413
+        assert post(f"http://127.0.0.1:{port}/", http, form=form).status == 413
 
 
 def test_libraries_log_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    with scripted_server(OK) as server, caplog.at_level(logging.DEBUG):
-        headers = {"Authorization": f"Bearer {API_KEY}"}
-        with HttpClient(RecordingDeadline()) as http:
-            http.request("GET", server.url, headers=headers, is_repeatable=True)
+    headers = {"Authorization": f"Bearer {API_KEY}"}
+    with (
+        scripted_server(OK) as server,
+        caplog.at_level(logging.DEBUG),
+        HttpClient(RecordingDeadline()) as http,
+    ):
+        http.request("GET", server.url, headers=headers, is_repeatable=True)
     assert {record.name for record in caplog.records} == {"spank_qrmi.clients.http"}
 
 

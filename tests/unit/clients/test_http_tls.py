@@ -3,7 +3,9 @@
 
 import re
 import ssl
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,9 +33,21 @@ OF_USERS = {
 def status_of(url: str, environment: dict[str, str]) -> int:
     with HttpClient(Deadline(20)) as http:
         http.open_with(environment)
-        return http.request(
-            "GET", f"{url}/_simulator/state", headers={}, is_repeatable=True, max_tries=1
-        ).status
+        url = f"{url}/_simulator/state"
+        return http.request("GET", url, headers={}, is_repeatable=True, max_tries=1).status
+
+
+def failure_at(url: str, environment: dict[str, str] | None = None) -> str:
+    return failure_of(lambda: status_of(url, environment or {}))[1]
+
+
+def failure_of_one_try(url: str) -> str:
+    """Return why a request fails that could be made again, but would fail in the same way."""
+    deadline = RecordingDeadline()
+    with HttpClient(deadline) as http:
+        _, text = failure_of(lambda: http.request("GET", url, headers={}, is_repeatable=True))
+    assert deadline.waits == []
+    return text
 
 
 def test_administrators_certificates_are_trusted(entrance: TlsEntrance) -> None:
@@ -46,22 +60,17 @@ def test_unknown_certificate_is_refused_whatever_else_is_set(
 ) -> None:
     if name is not None:
         monkeypatch.setenv(name, OF_USERS[name] or str(entrance.certificate))
-    _, text = failure_of(lambda: status_of(entrance.url, {}))
-    assert "its certificate is not trusted" in text
+    assert "its certificate is not trusted" in failure_at(entrance.url)
 
 
 def test_unknown_certificate_is_no_reason_to_ask_again(entrance: TlsEntrance) -> None:
-    deadline = RecordingDeadline()
-    with HttpClient(deadline) as http:
-        failure_of(lambda: http.request("GET", entrance.url, headers={}, is_repeatable=True))
-    assert deadline.waits == []
+    assert "its certificate is not trusted" in failure_of_one_try(entrance.url)
 
 
 def test_certificate_of_another_host_is_refused(entrance: TlsEntrance) -> None:
     url = entrance.url.replace("127.0.0.1", "localhost")
     trusted = {"SSL_CERT_FILE": str(entrance.certificate), "no_proxy": "localhost"}
-    _, text = failure_of(lambda: status_of(url, trusted))
-    assert text == (
+    assert failure_at(url, trusted) == (
         f"cannot connect to {url}: its certificate is of another host (Hostname mismatch, "
         "certificate is not valid for 'localhost'): correct the endpoint's URL, or tell who runs "
         "the service"
@@ -76,8 +85,7 @@ def test_certificate_of_another_time_is_refused(
     base_url: str, tmp_path: Path, begins_in: timedelta, state: str
 ) -> None:
     with tls_entrance_to(base_url, tmp_path, begins_in=begins_in) as entrance:
-        trusted = {"SSL_CERT_FILE": str(entrance.certificate)}
-        _, text = failure_of(lambda: status_of(entrance.url, trusted))
+        text = failure_at(entrance.url, {"SSL_CERT_FILE": str(entrance.certificate)})
     assert re.fullmatch(
         rf"cannot connect to {entrance.url}: its certificate, or one that proves it, {state}: "
         r"check this node's clock \(now \S+ \S+ UTC\), then tell who runs the service",
@@ -90,8 +98,7 @@ def test_folder_without_certificates_trusts_nobody(
 ) -> None:
     (tmp_path / "not-hashed.pem").write_bytes(entrance.certificate.read_bytes())
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
-    _, text = failure_of(lambda: status_of(entrance.url, {}))
-    assert text.endswith(
+    assert failure_at(entrance.url).endswith(
         "; SSL_CERT_DIR must name the certificates that prove it: the administrator sets it by "
         "--env:SSL_CERT_DIR= in plugstack.conf"
     )
@@ -124,24 +131,22 @@ def test_broken_file_in_a_folder_takes_nothing_from_the_others(
     ]
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [(b"", "no certificate"), (b"text", "no certificate"), (None, "is a directory")],
-)
-def test_file_that_is_none_of_certificates(
-    tmp_path: Path, content: bytes | None, reason: str
-) -> None:
-    path = tmp_path / "file"
-    if content is None:
-        path.mkdir()
-    else:
-        path.write_bytes(content)
-    with HttpClient(Deadline(20)) as http:
-        _, text = failure_of(lambda: http.open_with({"SSL_CERT_FILE": str(path)}))
-    assert text == (
-        f"cannot prepare requests: SSL_CERT_FILE: {path} cannot be read as certificates "
-        f"({reason}): give the path of a file in PEM format"
-    )
+def test_file_that_is_none_of_certificates(tmp_path: Path) -> None:
+    for name, content in {"empty": b"", "text": b"text"}.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "folder").mkdir()
+    for name, reason in {
+        "empty": "no certificate",
+        "text": "no certificate",
+        "folder": "is a directory",
+    }.items():
+        path = tmp_path / name
+        with HttpClient(Deadline(20)) as http:
+            _, text = failure_of(partial(http.open_with, {"SSL_CERT_FILE": str(path)}))
+        assert text == (
+            f"cannot prepare requests: SSL_CERT_FILE: {path} cannot be read as certificates "
+            f"({reason}): give the path of a file in PEM format"
+        )
 
 
 OF_THE_SITE = "name the site's certificates by --env:SSL_CERT_FILE= in plugstack.conf"
@@ -154,57 +159,55 @@ class Defaults(NamedTuple):
     openssl_capath: str
 
 
-def test_folder_of_the_system_is_enough(
-    entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    for number in range(100):
-        (tmp_path / f"0a1b2c3d.{number}").touch()
-    known = Defaults(str(entrance.certificate), str(tmp_path))
-    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
-    _, text = failure_of(lambda: status_of(entrance.url, {}))
-    assert text.endswith(f"; if it is the site's own, {OF_THE_SITE}")
+Have = Callable[[Path, Path], None]
+NOWHERE = Path("/nowhere")
+
+
+@pytest.fixture
+def have(monkeypatch: pytest.MonkeyPatch) -> Have:
+    """Let the system have this file and this folder of certificates."""
+
+    def have(file: Path, folder: Path) -> None:
+        known = Defaults(str(file), str(folder))
+        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
+
+    return have
 
 
 def test_what_an_administrator_has_added_to_the_folder_is_not_all_of_the_system(
-    entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    entrance: TlsEntrance, have: Have, tmp_path: Path
 ) -> None:
     (tmp_path / "0a1b2c3d.0").touch()
-    known = Defaults(str(entrance.certificate), str(tmp_path))
-    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
+    have(entrance.certificate, tmp_path)
     assert status_of(entrance.url, {}) == 200
+    # As many as a system has are enough, and its file is not read.
+    for number in range(1, 100):
+        (tmp_path / f"0a1b2c3d.{number}").touch()
+    assert failure_at(entrance.url).endswith(f"; if it is the site's own, {OF_THE_SITE}")
 
 
 def test_systems_certificates_are_trusted_if_no_variable_names_others(
-    entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch
+    entrance: TlsEntrance, have: Have, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = Defaults(str(entrance.certificate), "/nowhere")
-    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
+    have(entrance.certificate, NOWHERE)
     assert status_of(entrance.url, {}) == 200
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
     assert status_of(entrance.url, {"SSL_CERT_FILE": ""}) == 200
 
 
-@pytest.mark.parametrize(
-    ("has_some", "advice"),
-    [
-        (True, f"; if it is the site's own, {OF_THE_SITE}"),
-        (False, f"; this system has none: install ca-certificates, or {OF_THE_SITE}"),
-    ],
-)
 def test_what_to_do_about_an_unknown_certificate(
-    entrance: TlsEntrance,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    has_some: bool,
-    advice: str,
+    entrance: TlsEntrance, have: Have, tmp_path: Path
 ) -> None:
-    if has_some:
-        (tmp_path / "0a1b2c3d.0").touch()
-    known = Defaults("/nowhere", str(tmp_path if has_some else tmp_path / "missing"))
-    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
-    _, text = failure_of(lambda: status_of(entrance.url, {}))
-    assert text.startswith(f"cannot connect to {entrance.url}: its certificate is not trusted (")
-    assert text.endswith(f"){advice}")
+    (tmp_path / "0a1b2c3d.0").touch()
+    for folder, advice in {
+        tmp_path: "; if it is the site's own, ",
+        tmp_path / "missing": "; this system has none: install ca-certificates, or ",
+    }.items():
+        have(NOWHERE, folder)
+        text = failure_at(entrance.url)
+        beginning = f"cannot connect to {entrance.url}: its certificate is not trusted ("
+        assert text.startswith(beginning), folder
+        assert text.endswith(f"){advice}{OF_THE_SITE}"), folder
 
 
 def test_certificate_that_no_authority_can_prove_needs_no_other_one() -> None:
@@ -216,23 +219,17 @@ def test_certificate_that_no_authority_can_prove_needs_no_other_one() -> None:
 
 
 def test_service_that_does_not_speak_tls_is_asked_once() -> None:
-    deadline = RecordingDeadline()
-    with (
-        listening(lambda connection: connection.sendall(b"no TLS at all"), []) as port,
-        HttpClient(deadline) as http,
-    ):
+    with listening(lambda connection: connection.sendall(b"no TLS at all"), []) as port:
         url = f"https://127.0.0.1:{port}"
-        _, text = failure_of(lambda: http.request("GET", url, headers={}, is_repeatable=True))
-    assert text == (
-        f"cannot connect to {url}: TLS: wrong version number: does it speak http:// only? check "
-        "the URL"
-    )
-    assert deadline.waits == []
+        assert failure_of_one_try(url) == (
+            f"cannot connect to {url}: TLS: wrong version number: does it speak http:// only? "
+            "check the URL"
+        )
 
 
 def test_other_trouble_with_tls_is_readable() -> None:
     alert = b"\x15\x03\x03\x00\x02\x02\x28"
     with listening(lambda connection: connection.sendall(alert), []) as port:
-        _, text = failure_of(lambda: status_of(f"https://127.0.0.1:{port}", {}))
+        text = failure_at(f"https://127.0.0.1:{port}")
     assert ": TLS: " in text
     assert "http://" not in text

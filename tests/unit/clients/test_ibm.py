@@ -2,6 +2,7 @@
 """What IBM's services have in common: logins, requests with them, and what refusals mean."""
 
 from functools import partial
+from itertools import product
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from tests.unit.fake_services import (
     IAM_URL,
     SERVICE_CRN,
     FakeService,
+    complaint,
     ibm_values,
     reply,
     settings_of,
@@ -22,7 +24,7 @@ from tests.unit.fake_services import (
     token_reply,
 )
 from tests.unit.local_network import asking
-from tests.unit.outcomes import outcome_of
+from tests.unit.outcomes import trying
 
 TOKEN_KEY = "POST /identity/token"
 GET = "GET /base/thing"
@@ -56,9 +58,8 @@ def test_keys_that_the_service_repeats_are_masked() -> None:
     def echo(request: httpx.Request) -> httpx.Response:
         return reply(400, {"errorCode": "E", "errorMessage": request.content.decode()})
 
-    with FakeService({TOKEN_KEY: echo}).http() as http, pytest.raises(ServiceError) as caught:
-        TokenSource(http).token(LOGIN)
-    assert "apikey=****" in text_of(caught.value)
+    tokens = TokenSource(FakeService({TOKEN_KEY: echo}).http())
+    assert "apikey=****" in complaint(ServiceError, tokens.token, LOGIN)
 
 
 def test_login_that_the_service_repeats_without_its_scheme_is_masked() -> None:
@@ -66,10 +67,9 @@ def test_login_that_the_service_repeats_without_its_scheme_is_masked() -> None:
         _scheme, credentials = request.headers["authorization"].split()
         return reply(401, {"message": f"unknown: {credentials}"})
 
-    service = FakeService({"POST /v1/token": echo})
-    with service.http() as http, pytest.raises(ServiceError) as caught:
-        TokenSource(http).token(AppIdLogin("https://api.test", "client", "secret of App ID"))
-    assert text_of(caught.value).endswith("unknown: ****")
+    tokens = TokenSource(FakeService({"POST /v1/token": echo}).http())
+    login = AppIdLogin("https://api.test", "client", "secret of App ID")
+    assert complaint(ServiceError, tokens.token, login).endswith("unknown: ****")
 
 
 def test_requests_carry_token_and_crn() -> None:
@@ -96,23 +96,20 @@ def test_refused_token_is_replaced_once(
     assert bearers == ["Bearer 1st", "Bearer 2nd"][:requests]
 
 
-@pytest.mark.parametrize(
-    ("status", "expected"),
-    [
-        (401, "401 Unauthorized: why; check ibm_x_P_IAM_APIKEY and ibm_x_P_SERVICE_CRN"),
+def test_refusals_say_what_to_check() -> None:
+    for status, expected in (
+        (401, "Unauthorized: why; check ibm_x_P_IAM_APIKEY and ibm_x_P_SERVICE_CRN"),
         (
             403,
-            "403 Forbidden: why; the key in ibm_x_P_IAM_APIKEY may not use the service instance in "
+            "Forbidden: why; the key in ibm_x_P_IAM_APIKEY may not use the service instance in "
             "ibm_x_P_SERVICE_CRN",
         ),
-        (418, "418 I'm a Teapot: why"),
-    ],
-)
-def test_refusals_say_what_to_check(status: int, expected: str) -> None:
-    service = FakeService({GET: reply(status, {"errors": [{"message": "why"}]})})
-    answer = service_of(service).request("GET", "/thing", is_repeatable=True)
-    text = text_of(ibm_service().refusal(answer))
-    assert text == f"https://api.test:443/base/thing answered {expected}"
+        (418, "I'm a Teapot: why"),
+    ):
+        service = FakeService({GET: reply(status, {"errors": [{"message": "why"}]})})
+        answer = service_of(service).request("GET", "/thing", is_repeatable=True)
+        text = text_of(ibm_service().refusal(answer))
+        assert text == f"https://api.test:443/base/thing answered {status} {expected}"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
@@ -124,19 +121,17 @@ def test_refused_key_is_named_as_the_job_sees_it(status: int) -> None:
     assert text_of(caught.value).endswith(": why; check ibm_x_P_IAM_APIKEY")
 
 
-@pytest.mark.parametrize("key", ["ENDPOINT", "IAM_ENDPOINT", "IAM_APIKEY", "SERVICE_CRN"])
-def test_settings_are_checked_before_any_request(key: str) -> None:
-    for value in ("", "  ", "bad\nvalue", "bäd value"):
-        error = outcome_of(partial(ibm_service, **{key: value}))
-        assert isinstance(error, AcquisitionError), value
-        assert text_of(error).startswith(f"ibm_x_P_{key} "), value
+def test_settings_are_checked_before_any_request() -> None:
+    keys = ("ENDPOINT", "IAM_ENDPOINT", "IAM_APIKEY", "SERVICE_CRN")
+    for key, value in product(keys, ("", "  ", "bad\nvalue", "bäd value")):
+        with trying((key, value)):
+            text = complaint(AcquisitionError, partial(ibm_service, **{key: value}))
+            assert text.startswith(f"ibm_x_P_{key} ")
 
 
 def test_placeholder_of_the_example_is_asked_for_nothing() -> None:
+    left = "still holds the placeholder of the example: put your own value there"
     for value in ("<your IBM Cloud API key>", " <YOUR_KEY> ", "<>"):
-        error = outcome_of(partial(ibm_service, IAM_APIKEY=value))
-        assert text_of(error) == (
-            "ibm_x_P_IAM_APIKEY still holds the placeholder of the example: put your own value "
-            "there"
-        ), value
+        text = complaint(AcquisitionError, partial(ibm_service, IAM_APIKEY=value))
+        assert text == f"ibm_x_P_IAM_APIKEY {left}", value
     assert isinstance(ibm_service(IAM_APIKEY="a<b>"), IbmService)

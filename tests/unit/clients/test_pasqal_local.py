@@ -21,15 +21,19 @@ from tests.unit.fake_services import (
     API_URL,
     FakeService,
     RecordingDeadline,
+    Reply,
+    complaint,
     failure_of,
     reply,
     settings_of,
     text_of,
 )
 from tests.unit.munge_credentials import munge_credentials
-from tests.unit.vendors import TOKEN
+from tests.unit.outcomes import trying
+from tests.unit.vendors import PASQAL_LOCAL, TOKEN, changed
 
 URL = "https://api.test:443/base"
+NO_URL = f"{URL}/accessible answered 404 Not Found: Not Found; check ORION_QRMI_WARDEN_URL"
 ACCESS, OPEN = "GET /base/accessible", "POST /base/sessions"
 BY_PATH, BY_HEADER = f"DELETE /base/sessions/{TOKEN}", "DELETE /base/sessions"
 NOT_FOUND = reply(404, {"detail": "Not Found"})
@@ -47,8 +51,7 @@ pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
 def client(**values: str) -> PasqalLocal:
-    settings = settings_of({"QRMI_WARDEN_URL": API_URL, **values}, "ORION")
-    return PasqalLocal(replace(settings, uid=1000, job_id=77))
+    return PasqalLocal(replace(changed(PASQAL_LOCAL, "ORION", **values), job_id=77))
 
 
 def exchange_of(service: FakeService, credentials: int = 10) -> Exchange:
@@ -61,9 +64,7 @@ def proofs_of(service: FakeService) -> list[str]:
 
 
 def refused(service: FakeService, asked: PasqalLocal | None = None) -> str:
-    with pytest.raises(AcquisitionError) as caught:
-        (asked or client()).acquire(service.exchange())
-    return text_of(caught.value)
+    return complaint(AcquisitionError, (asked or client()).acquire, service.exchange())
 
 
 def test_access_is_asked_without_credential(caplog: pytest.LogCaptureFixture) -> None:
@@ -83,45 +84,39 @@ def test_access_is_asked_without_credential(caplog: pytest.LogCaptureFixture) ->
         ),
         (reply(json={"is_accessible": "yes"}), "not accessible: Warden does not say why"),
         (reply(json={"message": "x"}), "not accessible: x"),
-        (
-            NOT_FOUND,
-            f"{URL}/accessible answered 404 Not Found: Not Found; check ORION_QRMI_WARDEN_URL",
-        ),
+        (NOT_FOUND, NO_URL),
     ],
 )
 def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: str) -> None:
-    with pytest.raises(AcquisitionError) as caught:
-        client().check_accessible(FakeService({ACCESS: answer}).exchange())
-    assert text_of(caught.value) == expected
+    exchange = FakeService({ACCESS: answer}).exchange()
+    assert complaint(AcquisitionError, client().check_accessible, exchange) == expected
 
 
 SLOTS = "GET /base/qpu-slots"
 ONLINE = reply(json={"is_accessible": True, "message": "ready"})
 
 
-@pytest.mark.parametrize(
-    ("slots", "expected"),
-    [
-        (
-            reply(json={"qpu_slots_available": 1, "qpu_slots_total": 4}),
-            QpuStatus(QpuState.ONLINE, "ready", free_slots=1, total_slots=4),
-        ),
-        (
-            reply(json={"qpu_slots_available": 0, "qpu_slots_total": 4}),
-            QpuStatus(QpuState.BUSY, "no QPU slots are free", free_slots=0, total_slots=4),
-        ),
-        (reply(json={"qpu_slots_available": "0"}), QpuStatus(QpuState.ONLINE, "ready")),
-        (NOT_FOUND, QpuStatus(QpuState.ONLINE, "ready")),
-        (reply(500), QpuStatus(QpuState.ONLINE, "ready")),
-    ],
-)
-def test_status_tells_free_slots_where_they_are_counted(
-    slots: httpx.Response, expected: QpuStatus
-) -> None:
-    service = FakeService({ACCESS: ONLINE, SLOTS: slots})
-    assert client().full_status(service.exchange()) == expected
-    assert service.asked == [ACCESS, SLOTS]
-    assert client().status(service.exchange()) == QpuStatus(QpuState.ONLINE, "ready")
+READY = QpuStatus(QpuState.ONLINE, "ready")
+COUNTED: list[tuple[httpx.Response, QpuStatus]] = [
+    (
+        reply(json={"qpu_slots_available": 1, "qpu_slots_total": 4}),
+        replace(READY, free_slots=1, total_slots=4),
+    ),
+    (
+        reply(json={"qpu_slots_available": 0, "qpu_slots_total": 4}),
+        QpuStatus(QpuState.BUSY, "no QPU slots are free", free_slots=0, total_slots=4),
+    ),
+    *((each, READY) for each in (reply(json={"qpu_slots_available": "0"}), NOT_FOUND, reply(500))),
+]
+
+
+def test_status_tells_free_slots_where_they_are_counted() -> None:
+    for slots, expected in COUNTED:
+        with trying(slots.text):
+            service = FakeService({ACCESS: ONLINE, SLOTS: slots})
+            assert client().full_status(service.exchange()) == expected
+            assert service.asked == [ACCESS, SLOTS]
+            assert client().status(service.exchange()) == READY
 
 
 def test_order_has_the_names_of_both_versions() -> None:
@@ -133,25 +128,21 @@ def test_order_has_the_names_of_both_versions() -> None:
     assert orjson.loads(service.requests[1].content) == {**order, "qpu_slots": 3}
 
 
-@pytest.mark.parametrize("slots", ["0", "-1", "1.5", "many", "1000001", "1" * 5000, "\u0661"])
-def test_slots_are_a_whole_number(slots: str) -> None:
-    with pytest.raises(AcquisitionError, match=r"^ORION_QRMI_JOB_QPU_SLOTS must be a whole number"):
-        client(QRMI_JOB_QPU_SLOTS=slots)
+def test_slots_are_a_whole_number() -> None:
+    for slots in ("0", "-1", "1.5", "many", "1000001", "1" * 5000, "\u0661"):
+        with trying(slots):
+            text = complaint(AcquisitionError, lambda slots=slots: client(QRMI_JOB_QPU_SLOTS=slots))
+            assert text.startswith("ORION_QRMI_JOB_QPU_SLOTS must be a whole number")
 
 
-@pytest.mark.parametrize(
-    ("facts", "expected"),
-    [
-        ({"uid": 2**31}, "Warden takes no user above 2147483647: the job's is 2147483648"),
-        ({"uid": None}, "a session of Warden is for a job and its user, of which none is"),
-        ({"job_id": None}, "a session of Warden is for a job and its user, of which none is"),
-    ],
-)
-def test_session_is_for_a_job_and_its_user(facts: dict[str, int | None], expected: str) -> None:
-    known = replace(settings_of({"QRMI_WARDEN_URL": API_URL}, "ORION"), uid=1, job_id=2)
-    service = FakeService({})
-    asked = PasqalLocal(replace(known, **facts))  # type: ignore[arg-type]
-    assert refused(service, asked) == expected
+def test_session_is_for_a_job_and_its_user() -> None:
+    known = changed(PASQAL_LOCAL, "ORION")
+    for settings, expected in (
+        (replace(known, uid=2**31), "Warden takes no user above 2147483647: the job's is 21474836"),
+        (replace(known, uid=None), "a session of Warden is for a job and its user, of which none"),
+        (replace(known, job_id=None), "a session of Warden is for a job and its user, of which"),
+    ):
+        assert refused(FakeService({}), PasqalLocal(settings)).startswith(expected)
 
 
 def test_old_name_of_the_url_is_used_where_the_new_one_is_not(
@@ -182,44 +173,34 @@ def test_hold_says_where_to_look_and_has_no_end() -> None:
 
 SENT_BACK = {"input": {"user_id": "1000"}, "ctx": {"error": "sent"}, "msg": "sent"}
 MISSING = {"type": "missing", "loc": ["body", "user_id", 0], **SENT_BACK}
+UNPROCESSABLE = f"422 {HTTPStatus(422).phrase}"
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("detail", "expected"),
     [
+        ("User ID not authorized.", f"403 Forbidden: User ID not authorized.{ADMIN}"),
+        ("MUNGE credential expired", f"401 Unauthorized: MUNGE credential expired{SAME_KEY}"),
+        ([MISSING, {"loc": ["x"]}], f"{UNPROCESSABLE}: missing at body.user_id"),
+        ([SENT_BACK], UNPROCESSABLE),
         (
-            reply(409, {"detail": "Not enough QPU slots available."}),
-            f"busy: no QPU slots free: {URL}/sessions answered 409 Conflict: Not enough QPU slots "
-            "available.",
+            "MUNGE decode failed",
+            f"500 Internal Server Error: MUNGE decode failed{SAME_KEY}",
         ),
-        (
-            reply(401, {"detail": "MUNGE credential expired"}),
-            f"{URL}/sessions answered 401 Unauthorized: MUNGE credential expired{SAME_KEY}",
-        ),
-        (
-            reply(403, {"detail": "User ID not authorized."}),
-            f"{URL}/sessions answered 403 Forbidden: User ID not authorized.{ADMIN}",
-        ),
-        (
-            reply(422, {"detail": [MISSING, {"loc": ["x"]}]}),
-            f"{URL}/sessions answered 422 {HTTPStatus(422).phrase}: missing at body.user_id",
-        ),
-        (
-            reply(422, {"detail": [SENT_BACK]}),
-            f"{URL}/sessions answered 422 {HTTPStatus(422).phrase}",
-        ),
-        (
-            reply(500, {"detail": "MUNGE decode failed"}),
-            f"{URL}/sessions answered 500 Internal Server Error: MUNGE decode failed{SAME_KEY}",
-        ),
-        (
-            NOT_FOUND,
-            f"{URL}/sessions answered 404 Not Found: Not Found; check ORION_QRMI_WARDEN_URL",
-        ),
+        ("Not Found", "404 Not Found: Not Found; check ORION_QRMI_WARDEN_URL"),
     ],
 )
-def test_refusal_has_a_reason(answer: httpx.Response, expected: str) -> None:
-    assert refused(FakeService({OPEN: answer})) == expected
+def test_refusal_has_a_reason(detail: object, expected: str) -> None:
+    answer = reply(int(expected[:3]), {"detail": detail})
+    assert refused(FakeService({OPEN: answer})) == f"{URL}/sessions answered {expected}"
+
+
+def test_slots_that_others_have_taken_are_told() -> None:
+    answer = reply(409, {"detail": "Not enough QPU slots available."})
+    assert refused(FakeService({OPEN: answer})) == (
+        f"busy: no QPU slots free: {URL}/sessions answered 409 Conflict: Not enough QPU slots "
+        "available."
+    )
 
 
 def test_any_other_error_of_the_server_may_have_opened_a_session() -> None:
@@ -278,28 +259,29 @@ def test_session_that_is_unknown_is_gone(version: int) -> None:
     assert len(service.requests) == version
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (reply(json={"revoked_at": None}), "the session is still open: Warden answered, but"),
-        (reply(404, {"detail": "gateway"}), "the session may still be open: "),
-        (reply(403, {"detail": "Endpoint restricted to root user."}), "the session may still be"),
-        (reply(409), "the session may still be open: "),
-        (reply(json=[]), "is not a JSON object"),
-        (reply(204), "is not JSON"),
-        (reply(500), f"gave up after {MOST_TRIES} tries"),
-    ],
-)
-def test_what_may_be_open_stays_in_the_journal(answer: httpx.Response, expected: str) -> None:
+MAYBE_OPEN: list[tuple[httpx.Response, str]] = [
+    (reply(json={"revoked_at": None}), "the session is still open: Warden answered, but"),
+    (reply(404, {"detail": "gateway"}), "the session may still be open: "),
+    (reply(403, {"detail": "Endpoint restricted to root user."}), "the session may still be"),
+    (reply(409), "the session may still be open: "),
+    (reply(json=[]), "is not a JSON object"),
+    (reply(204), "is not JSON"),
+    (reply(500), f"gave up after {MOST_TRIES} tries"),
+]
+
+
+def test_what_may_be_open_stays_in_the_journal() -> None:
     token = "session-of-a-job"
-    service = FakeService({f"DELETE /base/sessions/{token}": answer})
-    with pytest.raises((ReleaseError, ServiceError)) as caught:
-        client().release(service.exchange(), token)
-    text = text_of(caught.value)
-    assert expected in text
-    assert token not in text
-    proofs = proofs_of(service)
-    assert len(proofs) == len(set(proofs)) <= MOST_TRIES
+    for answer, expected in MAYBE_OPEN:
+        with trying(expected):
+            service = FakeService({f"DELETE /base/sessions/{token}": answer})
+            with pytest.raises((ReleaseError, ServiceError)) as caught:
+                client().release(service.exchange(), token)
+            text = text_of(caught.value)
+            assert expected in text
+            assert token not in text
+            proofs = proofs_of(service)
+            assert len(proofs) == len(set(proofs)) <= MOST_TRIES
 
 
 def test_credentials_suffice_for_all_tries_of_either_version() -> None:
@@ -321,48 +303,45 @@ def accounts_of(*jobs: dict[str, object], total: int | None = None) -> httpx.Res
     return reply(json={"data": data, "pagination": {"total": total or len(data)}})
 
 
-@pytest.mark.parametrize(
-    ("answers", "expected"),
-    [
-        ([accounts_of({}, {"execution_time": 0})], Usage(60, 2, 200)),
-        ([accounts_of()], Usage(0, 0, 0)),
-        (
-            [accounts_of(*[{}] * 100, total=101), accounts_of({}, total=101)],
-            Usage(6060, 101, 10100),
-        ),
-        ([accounts_of({}, {"shots": None})], Usage(120, 2, None)),
-        ([accounts_of({"execution_time": -1}, {"shots": True})], Usage(None, 2, None)),
-    ],
-)
-def test_usage_is_that_of_the_sessions_jobs(answers: list[httpx.Response], expected: Usage) -> None:
-    service = FakeService({ACCOUNTS: list(answers)})
-    assert client().usage(service.exchange(), TOKEN) == expected
-    sent = [dict(each.url.params) for each in service.requests]
-    known = {"session_id": TOKEN, "limit": "100"}
-    assert sent == [{**known, "offset": str(100 * page)} for page in range(len(answers))]
-    assert len(set(proofs_of(service))) == len(answers)
+USAGES: list[tuple[list[Reply], Usage]] = [
+    ([accounts_of({}, {"execution_time": 0})], Usage(60, 2, 200)),
+    ([accounts_of()], Usage(0, 0, 0)),
+    ([accounts_of(*[{}] * 100, total=101), accounts_of({}, total=101)], Usage(6060, 101, 10100)),
+    ([accounts_of({}, {"shots": None})], Usage(120, 2, None)),
+    ([accounts_of({"execution_time": -1}, {"shots": True})], Usage(None, 2, None)),
+]
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (NOT_FOUND, "answered 404 Not Found: Not Found"),
-        (reply(403, {"detail": "Endpoint restricted to admin user."}), "answered 403 Forbidden"),
-        (accounts_of({}, {"session_id": "another"}), "tells of other sessions"),
-        (accounts_of(total=1), "lacks jobs that it counts"),
-        (accounts_of({}, total=1001), "no credential is left"),
-        (reply(json={"data": []}), "holds no accounts of jobs"),
-        (reply(json={"pagination": {"total": 0}}), "holds no accounts of jobs"),
-    ],
-)
-def test_what_is_not_certainly_the_sessions_is_no_usage(
-    answer: httpx.Response, expected: str
-) -> None:
+def test_usage_is_that_of_the_sessions_jobs() -> None:
+    for answers, expected in USAGES:
+        with trying(expected):
+            service = FakeService({ACCOUNTS: answers})
+            assert client().usage(service.exchange(), TOKEN) == expected
+            sent = [dict(each.url.params) for each in service.requests]
+            known = {"session_id": TOKEN, "limit": "100"}
+            assert sent == [{**known, "offset": str(100 * page)} for page in range(len(answers))]
+            assert len(set(proofs_of(service))) == len(answers)
+
+
+NO_USAGES: list[tuple[httpx.Response, str]] = [
+    (NOT_FOUND, "answered 404 Not Found: Not Found"),
+    (reply(403, {"detail": "Endpoint restricted to admin user."}), "answered 403 Forbidden"),
+    (accounts_of({}, {"session_id": "another"}), "tells of other sessions"),
+    (accounts_of(total=1), "lacks jobs that it counts"),
+    (accounts_of({}, total=1001), "no credential is left"),
+    (reply(json={"data": []}), "holds no accounts of jobs"),
+    (reply(json={"pagination": {"total": 0}}), "holds no accounts of jobs"),
+]
+
+
+def test_what_is_not_certainly_the_sessions_is_no_usage() -> None:
     count = PasqalLocal.munge_credentials["usage"]
-    service = FakeService({ACCOUNTS: answer})
-    with pytest.raises(ServiceError, match=expected):
-        client().usage(exchange_of(service, count), TOKEN)
-    assert len(service.requests) <= count
+    for answer, expected in NO_USAGES:
+        with trying(answer.text):
+            service = FakeService({ACCOUNTS: answer})
+            exchange = exchange_of(service, count)
+            assert expected in complaint(ServiceError, client().usage, exchange, TOKEN)
+            assert len(service.requests) <= count
 
 
 def test_release_needs_nothing_of_the_job() -> None:

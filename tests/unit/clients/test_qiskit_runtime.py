@@ -19,27 +19,30 @@ from tests.unit.fake_services import (
     SERVICE_CRN,
     FakeService,
     RecordingDeadline,
+    Reply,
+    complaint,
+    failure_of,
     ibm_values,
     nested_reply,
     reply,
     settings_of,
-    text_of,
 )
 from tests.unit.local_network import asking
-from tests.unit.outcomes import outcome_of
+from tests.unit.outcomes import outcome_of, trying
 
 PREFIX = "QRMI_IBM_QRS_"
 MODE = f"{PREFIX}SESSION_MODE"
 MAX_TTL = f"{PREFIX}SESSION_MAX_TTL"
+SESSION_ID = f"{PREFIX}SESSION_ID"
+ACQUISITION_TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"
 STATUS = "GET /base/backends/ibm_x/status"
 OPEN = "POST /base/sessions"
 SESSION = "GET /base/sessions/s-1"
 JOBS = "GET /base/jobs"
 PATCH = "PATCH /base/sessions/s-1"
 CLOSE = "DELETE /base/sessions/s-1/close"
-
+URL = "https://api.test:443/base"
 TOGETHER_SECONDS = 60
-
 
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
@@ -55,10 +58,6 @@ def client_of(
     all_values = {**ibm_values(PREFIX), **(values or {})}
     settings = settings_of(all_values, remaining_seconds=remaining_seconds)
     return asking(QiskitRuntime(settings), service.http(deadline))
-
-
-def shown(answer: httpx.Response | Exception) -> str:
-    return repr(answer) if isinstance(answer, Exception) else f"{answer.status_code} {answer.text}"
 
 
 def test_active_backend_is_accessible() -> None:
@@ -83,25 +82,18 @@ def test_active_backend_is_accessible() -> None:
         (reply(200, {"status": 1}), "not accessible: the service gives no status of the backend"),
         (
             httpx.Response(404, content=b"<html>not here</html>"),
-            "https://api.test:443/base/backends/ibm_x/status answered 404 Not Found; there is no "
-            "backend of this name, or ibm_x_QRMI_IBM_QRS_ENDPOINT is not the API's address, which "
-            "may end with /v1",
-        ),
-        (
-            httpx.Response(200, content=b"<html>welcome</html>"),
-            "the answer of https://api.test:443/base/backends/ibm_x/status is not JSON; check "
-            "ibm_x_QRMI_IBM_QRS_ENDPOINT",
+            f"{URL}/backends/ibm_x/status answered 404 Not Found; there is no backend of this "
+            "name, or ibm_x_QRMI_IBM_QRS_ENDPOINT is not the API's address, which may end with /v1",
         ),
         (
             reply(400, {"errors": [{"code": 1, "message": "odd"}]}),
-            "https://api.test:443/base/backends/ibm_x/status answered 400 Bad Request: odd (1)",
+            f"{URL}/backends/ibm_x/status answered 400 Bad Request: odd (1)",
         ),
     ],
 )
 def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: str) -> None:
-    with pytest.raises((AcquisitionError, ServiceError)) as caught:
-        client_of(FakeService({STATUS: answer})).check_accessible()
-    assert text_of(caught.value) == expected
+    client = client_of(FakeService({STATUS: answer}))
+    assert complaint(AcquisitionError, client.check_accessible) == expected
 
 
 def test_what_the_service_says_of_a_backend_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -113,10 +105,9 @@ def test_what_the_service_says_of_a_backend_is_logged(caplog: pytest.LogCaptureF
 
 
 def test_check_that_never_ends_leaves_time_to_close_what_was_opened_meanwhile() -> None:
-    deadline = RecordingDeadline(12)
     service = FakeService({STATUS: reply(503, None, Retry_After="10")})
-    with pytest.raises(ServiceError, match="asks to wait 10 s"):
-        client_of(service, deadline=deadline).check_accessible()
+    client = client_of(service, deadline=RecordingDeadline(12))
+    assert "asks to wait 10 s" in complaint(ServiceError, client.check_accessible)
     assert service.requests[-1].extensions["timeout"]["read"] <= 9
     assert service.asked == [STATUS]
 
@@ -130,12 +121,7 @@ def test_check_that_never_ends_leaves_time_to_close_what_was_opened_meanwhile() 
         ({}, 0, "dedicated", 1),
         ({}, -5, "dedicated", 1),
         ({MODE: "Batch", MAX_TTL: " 900 "}, 600, "batch", 900),
-        (
-            {MODE: " DEDICATED", MAX_TTL: "2147483647"},
-            1,
-            "dedicated",
-            2**31 - 1,
-        ),
+        ({MODE: " DEDICATED", MAX_TTL: "2147483647"}, 1, "dedicated", 2**31 - 1),
     ],
 )
 def test_session_is_opened_with_mode_and_life(
@@ -145,36 +131,23 @@ def test_session_is_opened_with_mode_and_life(
     client = client_of(service, values, remaining_seconds=remaining_seconds)
     assert client.acquire() == "s-1"
     assert client.hold == Hold(f"a {mode} session on ibm_x at https://api.test/base", max_ttl)
-    assert orjson.loads(service.requests[1].content) == {
-        "max_ttl": max_ttl,
-        "mode": mode,
-        "backend": "ibm_x",
-        "backend_name": "ibm_x",
-    }
+    order = {"max_ttl": max_ttl, "mode": mode, "backend": "ibm_x", "backend_name": "ibm_x"}
+    assert orjson.loads(service.requests[1].content) == order
     assert service.requests[1].headers["authorization"] == f"Bearer {BEARER_TOKEN}"
     assert service.requests[1].headers["service-crn"] == SERVICE_CRN
 
 
-@pytest.mark.parametrize(
-    ("key", "values", "expected"),
-    [
-        ("SESSION_MODE", ["exclusive"], "must be dedicated or batch"),
-        (
-            "SESSION_MAX_TTL",
-            ["0", "-1", "1.5", "1h", "2147483648", "9" * 5000, "²", "1_000"],
-            "must be a whole number of seconds from 1 to 2147483647",
-        ),
-    ],
-)
-def test_unusable_settings_are_refused_before_any_request(
-    key: str, values: list[str], expected: str
-) -> None:
-    for value in values:
+def test_unusable_settings_are_refused_before_any_request() -> None:
+    lives = ("0", "-1", "1.5", "1h", "2147483648", "9" * 5000, "²", "1_000")
+    no_life = "must be a whole number of seconds from 1 to 2147483647"
+    for key, value, expected in (
+        (MODE, "exclusive", "must be dedicated or batch"),
+        *((MAX_TTL, value, no_life) for value in lives),
+    ):
         service = FakeService({})
-        error = outcome_of(client_of, service, {f"{PREFIX}{key}": value})
-        assert isinstance(error, AcquisitionError), value
-        assert text_of(error) == f"ibm_x_{PREFIX}{key} {expected}", value
-        assert not service.requests, value
+        with trying(value):
+            text = complaint(AcquisitionError, client_of, service, {key: value})
+            assert (text, service.requests) == (f"ibm_x_{key} {expected}", [])
 
 
 def test_an_id_is_all_that_is_needed() -> None:
@@ -183,36 +156,26 @@ def test_an_id_is_all_that_is_needed() -> None:
         assert outcome_of(client_of(service).acquire) == session_id
 
 
-@pytest.mark.parametrize(
-    ("answers", "expected"),
-    [
-        (
-            [
-                reply(200, {}),
-                *(
-                    reply(200, {"id": bad_id})
-                    for bad_id in (None, 7, "", "a/b", "a\n", "a b", ".", "..", "é", "x" * 257)
-                ),
-                reply(200, {"id": ["a"]}),
-            ],
-            "the answer of https://api.test:443/base/sessions holds no usable session id",
-        ),
-        ([reply(200, [])], "the answer of https://api.test:443/base/sessions is not a JSON object"),
-        ([httpx.Response(204)], "the answer of https://api.test:443/base/sessions is not JSON"),
-        ([reply(500)], "https://api.test:443/base/sessions answered 500 Internal Server Error"),
-        ([httpx.ReadTimeout("x")], "no answer from https://api.test:443/base/sessions within 30 s"),
-    ],
-)
-def test_lost_session_is_told_as_maybe_open(
-    answers: Sequence[httpx.Response | Exception], expected: str
-) -> None:
-    for answer in answers:
-        service = FakeService({OPEN: answer})
-        error = outcome_of(client_of(service, remaining_seconds=60).acquire)
-        assert isinstance(error, ServiceError), shown(answer)
-        assert error.may_have_acted, shown(answer)
-        assert (text_of(error), error.token) == (expected, None), shown(answer)
-        assert service.asked == [OPEN], shown(answer)
+LOST: list[tuple[Sequence[Reply], str]] = [
+    (
+        [reply(200, {}), *(reply(200, {"id": each}) for each in (None, 7, ["a"]))],
+        f"the answer of {URL}/sessions holds no usable session id",
+    ),
+    ([reply(200, [])], f"the answer of {URL}/sessions is not a JSON object"),
+    ([httpx.Response(204)], f"the answer of {URL}/sessions is not JSON"),
+    ([reply(500)], f"{URL}/sessions answered 500 Internal Server Error"),
+    ([httpx.ReadTimeout("x")], f"no answer from {URL}/sessions within 30 s"),
+]
+
+
+def test_lost_session_is_told_as_maybe_open() -> None:
+    for answers, expected in LOST:
+        for number, answer in enumerate(answers):
+            with trying((expected, number)):
+                service = FakeService({OPEN: answer})
+                error, text = failure_of(client_of(service, remaining_seconds=60).acquire)
+                assert (text, error.may_have_acted, error.token) == (expected, True, None)
+                assert service.asked == [OPEN]
 
 
 BROKEN_ANSWERS = {
@@ -233,68 +196,43 @@ BROKEN_ANSWERS = {
 
 def test_broken_answer_still_tells_the_session_to_close() -> None:
     for content, token in BROKEN_ANSWERS.items():
-        service = FakeService({OPEN: httpx.Response(200, content=content)})
-        error = outcome_of(client_of(service).acquire)
-        assert isinstance(error, ServiceError), content
-        assert (error.may_have_acted, error.token) == (True, token), content
+        with trying(content):
+            service = FakeService({OPEN: httpx.Response(200, content=content)})
+            error, _ = failure_of(client_of(service).acquire)
+            assert (error.may_have_acted, error.token) == (True, token)
 
 
 def test_session_that_was_certainly_not_opened_is_not_reported_as_open() -> None:
     service = FakeService({OPEN: httpx.ConnectError("refused")})
-    with pytest.raises(ServiceError) as caught:
-        client_of(service).acquire()
-    assert not caught.value.may_have_acted
-    assert len(service.asked) == 5
+    error, _ = failure_of(client_of(service).acquire)
+    assert (error.may_have_acted, len(service.asked)) == (False, 5)
 
 
-@pytest.mark.parametrize(
-    ("mode", "status", "has_hint"),
-    [
+def test_refused_session_has_the_usual_cause() -> None:
+    hint = f"; accounts on the open plan need ibm_x_{MODE}=batch"
+    others = (401, 404, 409, 410, 422)
+    for mode, status, has_hint in (
         ("dedicated", 400, True),
         ("dedicated", 403, True),
-        *(("dedicated", status, False) for status in (401, 404, 409, 410, 422)),
+        *(("dedicated", status, False) for status in others),
         ("batch", 400, False),
-    ],
-)
-def test_refused_session_has_the_usual_cause(mode: str, status: int, has_hint: bool) -> None:
-    answer = reply(status, {"errors": [{"code": 1352, "message": "not on your plan"}]})
-    with pytest.raises(AcquisitionError) as caught:
-        client_of(FakeService({OPEN: answer}), {MODE: mode}).acquire()
-    text = text_of(caught.value)
-    assert f"/base/sessions answered {status} " in text
-    assert "not on your plan (1352)" in text
-    hint = f"; accounts on the open plan need ibm_x_{PREFIX}SESSION_MODE=batch"
-    assert text.endswith(hint) is has_hint
+    ):
+        with trying((mode, status)):
+            answer = reply(status, {"errors": [{"code": 1352, "message": "not on your plan"}]})
+            client = client_of(FakeService({OPEN: answer}), {MODE: mode})
+            text = complaint(AcquisitionError, client.acquire)
+            assert f"/base/sessions answered {status} " in text
+            assert "not on your plan (1352)" in text
+            assert text.endswith(hint) is has_hint
 
 
-USABLE_SESSIONS: list[dict[str, object]] = [
-    {"id": "s-1", "state": "open", "accepting_jobs": True, "active_ttl": 100},
-    {"state": "active", "active_ttl": None},
-    {"state": 7, "accepting_jobs": "no"},
-    {},
+USABLE_SESSIONS: list[httpx.Response] = [
+    reply(200, {"id": "s-1", "state": "open", "accepting_jobs": True, "active_ttl": 100}),
+    reply(200, {"state": "active", "active_ttl": None}),
+    reply(200, {"state": 7, "accepting_jobs": "no"}),
+    reply(200, {}),
+    nested_reply('{"state": ', "}"),
 ]
-
-
-@pytest.mark.parametrize("key", [f"{PREFIX}SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"])
-def test_preset_session_is_used_and_not_ours_to_close(key: str) -> None:
-    for session in USABLE_SESSIONS:
-        service = FakeService({SESSION: reply(200, session)})
-        client = client_of(service, {key: "s-1"})
-        assert (outcome_of(client.acquire), client.hold) == ("s-1", None), session
-        assert service.asked == [SESSION], session
-
-
-def test_preset_session_of_an_unreadable_state_is_used() -> None:
-    service = FakeService({SESSION: nested_reply('{"state": ', "}")})
-    assert client_of(service, {f"{PREFIX}SESSION_ID": "s-1"}).acquire() == "s-1"
-
-
-def test_session_id_wins_over_the_acquisition_token() -> None:
-    service = FakeService({SESSION: reply(200, {})})
-    values = {"QRMI_JOB_ACQUISITION_TOKEN": "other", f"{PREFIX}SESSION_ID": "s-1"}
-    assert client_of(service, values).acquire() == "s-1"
-
-
 UNUSABLE_SESSIONS: list[tuple[dict[str, object], str]] = [
     ({"state": "closed"}, "is closed"),
     ({"state": "Closed", "accepting_jobs": True}, "is closed"),
@@ -305,38 +243,42 @@ UNUSABLE_SESSIONS: list[tuple[dict[str, object], str]] = [
 ]
 
 
-@pytest.mark.parametrize("key", [f"{PREFIX}SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"])
-def test_unusable_preset_session_is_refused(key: str) -> None:
+@pytest.mark.parametrize("key", [SESSION_ID, ACQUISITION_TOKEN])
+def test_preset_session_is_used_and_not_ours_to_close_or_refused(key: str) -> None:
+    for answer in USABLE_SESSIONS:
+        service = FakeService({SESSION: answer})
+        client = client_of(service, {key: "s-1"})
+        assert (outcome_of(client.acquire), client.hold) == ("s-1", None), answer.text
+        assert service.asked == [SESSION], answer.text
     for session, expected in UNUSABLE_SESSIONS:
-        service = FakeService({SESSION: reply(200, session)})
-        error = outcome_of(client_of(service, {key: "s-1"}).acquire)
-        assert isinstance(error, AcquisitionError), session
-        assert text_of(error) == (
-            f"the session in ibm_x_{key} {expected}: unset ibm_x_{key} to get a new one"
-        ), session
-        assert service.asked == [SESSION], session
+        with trying(session):
+            service = FakeService({SESSION: reply(200, session)})
+            text = complaint(AcquisitionError, client_of(service, {key: "s-1"}).acquire)
+            told = f"the session in ibm_x_{key} {expected}: unset ibm_x_{key} to get a new one"
+            assert (text, service.asked) == (told, [SESSION])
 
 
-@pytest.mark.parametrize(
-    ("session_id", "answer", "expected"),
-    [
-        ("s-1", reply(404), "the session in ibm_x_QRMI_IBM_QRS_SESSION_ID does not exist: unset "),
-        ("s-1", reply(403), "https://api.test:443/base/sessions/s-1 answered 403 Forbidden; "),
-        ("..", reply(200), "ibm_x_QRMI_IBM_QRS_SESSION_ID is not a session id: unset "),
-        ("a/b", reply(200), "ibm_x_QRMI_IBM_QRS_SESSION_ID is not a session id: unset "),
-    ],
-)
-def test_preset_session_that_cannot_be_read(
-    session_id: str, answer: httpx.Response, expected: str
-) -> None:
-    with pytest.raises(AcquisitionError) as caught:
-        client_of(FakeService({SESSION: answer}), {f"{PREFIX}SESSION_ID": session_id}).acquire()
-    assert text_of(caught.value).startswith(expected)
+def test_session_id_wins_over_the_acquisition_token() -> None:
+    service = FakeService({SESSION: reply(200, {})})
+    assert client_of(service, {ACQUISITION_TOKEN: "other", SESSION_ID: "s-1"}).acquire() == "s-1"
+
+
+def test_preset_session_that_cannot_be_read() -> None:
+    for session_id, status, expected in (
+        ("s-1", 404, f"the session in ibm_x_{SESSION_ID} does not exist: unset "),
+        ("s-1", 403, f"{URL}/sessions/s-1 answered 403 Forbidden; "),
+        ("..", 200, f"ibm_x_{SESSION_ID} is not a session id: unset "),
+        ("a/b", 200, f"ibm_x_{SESSION_ID} is not a session id: unset "),
+    ):
+        with trying(session_id):
+            client = client_of(FakeService({SESSION: reply(status)}), {SESSION_ID: session_id})
+            assert complaint(AcquisitionError, client.acquire).startswith(expected)
 
 
 NO_JOBS = reply(200, {"jobs": [], "offset": 0, "limit": 200})
 ONE_JOB = reply(200, {"jobs": [{"id": "j", "status": "Strange"}]})
-TOLD = httpx.Response(204)
+TOLD, CLOSED = httpx.Response(204), httpx.Response(204)
+ENDED, STILL_OPEN = (reply(200, {"state": state}) for state in ("closed", "open"))
 
 
 def later_than_the_list(service: FakeService) -> list[str]:
@@ -378,33 +320,30 @@ def test_session_is_ended_without_a_thread_for_the_list(monkeypatch: pytest.Monk
     assert service.asked == [PATCH, JOBS]
 
 
+UNUSABLE_LISTS: list[Reply] = [
+    *(ONE_JOB, reply(200, {"jobs": None}), reply(200, {"jobs": "text"}), reply(200, [])),
+    *(httpx.Response(200, content=b"<html>"), reply(400), reply(404), reply(500)),
+    *(httpx.ReadError("reset"), httpx.ReadTimeout("slow")),
+]
+
+
 def test_session_is_closed_if_jobs_are_pending_or_cannot_be_listed() -> None:
-    for listed in (
-        ONE_JOB,
-        reply(200, {"jobs": None}),
-        reply(200, {"jobs": "text"}),
-        reply(200, []),
-        httpx.Response(200, content=b"<html>"),
-        reply(400),
-        reply(404),
-        reply(500),
-        httpx.ReadError("reset"),
-        httpx.ReadTimeout("slow"),
-    ):
-        service = FakeService({JOBS: listed, PATCH: TOLD, CLOSE: httpx.Response(204)})
-        assert outcome_of(client_of(service).release, "s-1") is False, shown(listed)
-        assert later_than_the_list(service) == [PATCH, CLOSE], shown(listed)
-        assert service.requests[-1].content == b"", shown(listed)
+    for number, listed in enumerate(UNUSABLE_LISTS):
+        with trying(f"list {number}"):
+            service = FakeService({JOBS: listed, PATCH: TOLD, CLOSE: CLOSED})
+            assert client_of(service).release("s-1") is False
+            assert later_than_the_list(service) == [PATCH, CLOSE]
+            assert service.requests[-1].content == b""
 
 
 @pytest.mark.parametrize("patched", [reply(400), reply(500), httpx.ReadTimeout("slow")])
-def test_session_is_closed_if_it_cannot_be_told(patched: httpx.Response | Exception) -> None:
+def test_session_is_closed_if_it_cannot_be_told(patched: Reply) -> None:
     service = FakeService({JOBS: NO_JOBS, PATCH: patched, CLOSE: httpx.Response(200)})
     client_of(service).release("s-1")
     assert service.asked[-1] == CLOSE
 
 
-@pytest.mark.parametrize("shown", [reply(404), reply(200, {"state": "closed"})])
+@pytest.mark.parametrize("shown", [reply(404), ENDED])
 def test_session_that_is_gone_is_released(shown: httpx.Response) -> None:
     service = FakeService({JOBS: NO_JOBS, PATCH: reply(404), SESSION: shown})
     assert client_of(service).release("s-1")
@@ -415,26 +354,18 @@ def test_session_that_is_gone_is_released(shown: httpx.Response) -> None:
 
 
 def test_session_that_is_not_found_only_once_is_closed() -> None:
-    open_session = reply(200, {"state": "open"})
-    service = FakeService(
-        {JOBS: NO_JOBS, PATCH: reply(404), SESSION: open_session, CLOSE: httpx.Response(204)}
-    )
+    service = FakeService({JOBS: NO_JOBS, PATCH: reply(404), SESSION: STILL_OPEN, CLOSE: CLOSED})
     client_of(service).release("s-1")
     assert later_than_the_list(service) == [PATCH, SESSION, CLOSE]
 
 
 @pytest.mark.parametrize(
-    "shown",
-    [nested_reply('{"state": ', "}"), reply(200, {"state": "open"}), reply(400), reply(200, [])],
+    "shown", [nested_reply('{"state": ', "}"), STILL_OPEN, reply(400), reply(200, [])]
 )
 def test_session_that_may_be_there_is_not_released(shown: httpx.Response) -> None:
     service = FakeService({JOBS: ONE_JOB, PATCH: TOLD, CLOSE: reply(404), SESSION: shown})
     with pytest.raises(ReleaseError, match=r"may still be open: .* answered 404 Not Found"):
         client_of(service).release("s-1")
-
-
-ENDED = reply(200, {"state": "closed"})
-STILL_OPEN = reply(200, {"state": "open"})
 
 
 def test_session_that_was_told_is_gone_once_the_service_says_so_twice() -> None:
@@ -449,44 +380,30 @@ def test_session_that_was_told_is_gone_once_the_service_says_so_twice() -> None:
     [
         ([STILL_OPEN], TOLD, "it was closed anew"),
         ([reply(404), STILL_OPEN], TOLD, "it was closed anew"),
-        (
-            [STILL_OPEN, STILL_OPEN],
-            reply(404),
-            "https://api.test:443/base/sessions/s-1/close answered 404",
-        ),
-        ([reply(400)], TOLD, "https://api.test:443/base/sessions/s-1 answered 400 Bad Request"),
+        ([STILL_OPEN, STILL_OPEN], reply(404), f"{URL}/sessions/s-1/close answered 404"),
+        ([reply(400)], TOLD, f"{URL}/sessions/s-1 answered 400 Bad Request"),
     ],
 )
 def test_session_that_was_told_and_is_open_is_closed_and_kept(
-    seen: list[httpx.Response], closed: httpx.Response, reason: str
+    seen: list[Reply], closed: httpx.Response, reason: str
 ) -> None:
     """So public reports say of sessions without jobs: a PATCH that is agreed to ends nothing."""
     service = FakeService({SESSION: seen, CLOSE: closed})
-    with pytest.raises(ReleaseError) as caught:
-        client_of(service).release("s-1", was_told=True)
-    text = f"the session was still open although it was told to end: {reason}"
-    assert text_of(caught.value).startswith(text)
+    client = client_of(service)
+    text = complaint(ReleaseError, lambda: client.release("s-1", was_told=True))
+    assert text.startswith(f"the session was still open although it was told to end: {reason}")
     assert CLOSE in service.asked
 
 
-def test_failed_release_gives_all_reasons() -> None:
-    service = FakeService(
-        {JOBS: NO_JOBS, PATCH: reply(409, {"message": "busy"}), CLOSE: httpx.ReadTimeout("slow")}
+def test_failed_release_gives_each_reason_once() -> None:
+    busy = reply(409, {"message": "busy"})
+    service = FakeService({JOBS: NO_JOBS, PATCH: busy, CLOSE: httpx.ReadTimeout("slow")})
+    assert complaint(ReleaseError, client_of(service).release, "s-1") == (
+        f"the session may still be open: {URL}/sessions/s-1 answered 409 Conflict: busy; no "
+        f"answer from {URL}/sessions/s-1/close within 30 s; gave up after 5 tries"
     )
-    with pytest.raises(ReleaseError) as caught:
-        client_of(service).release("s-1")
-    assert text_of(caught.value) == (
-        "the session may still be open: https://api.test:443/base/sessions/s-1 answered "
-        "409 Conflict: busy; no answer from https://api.test:443/base/sessions/s-1/close within "
-        "30 s; gave up after 5 tries"
-    )
-
-
-def test_one_reason_is_given_once() -> None:
     service = FakeService({"POST /identity/token": reply(400, {"errorMessage": "unknown key"})})
-    with pytest.raises(ReleaseError) as caught:
-        client_of(service).release("s-1")
-    assert text_of(caught.value) == (
+    assert complaint(ReleaseError, client_of(service).release, "s-1") == (
         "the session may still be open: https://iam.test:443/identity/token refused the API key: "
         "400 Bad Request: unknown key; check ibm_x_QRMI_IBM_QRS_IAM_APIKEY"
     )
@@ -494,10 +411,9 @@ def test_one_reason_is_given_once() -> None:
 
 
 def test_list_that_never_comes_leaves_time_to_close() -> None:
-    deadline = RecordingDeadline(12)
     late = reply(503, None, Retry_After="7")
-    service = FakeService({JOBS: late, PATCH: late, CLOSE: httpx.Response(204)})
-    client_of(service, deadline=deadline).release("s-1")
+    service = FakeService({JOBS: late, PATCH: late, CLOSE: CLOSED})
+    client_of(service, deadline=RecordingDeadline(12)).release("s-1")
     assert later_than_the_list(service) == [PATCH, CLOSE]
     silences = {each.method: each.extensions["timeout"]["read"] for each in service.requests[1:]}
     assert silences["GET"] <= 4
@@ -505,69 +421,49 @@ def test_list_that_never_comes_leaves_time_to_close() -> None:
     assert silences["DELETE"] > 10
 
 
-def test_what_is_no_session_id_is_not_released() -> None:
-    for token in ("", "..", "a/b", "x" * 257):
-        service = FakeService({})
-        error = outcome_of(client_of(service).release, token)
-        assert isinstance(error, ReleaseError), token
-        assert "no session id" in str(error), token
-        assert not service.requests, token
-
-
 def test_release_twice_does_no_harm() -> None:
-    gone = [httpx.Response(204), reply(404)]
-    service = FakeService({JOBS: NO_JOBS, PATCH: gone, SESSION: reply(404)})
+    service = FakeService({JOBS: NO_JOBS, PATCH: [TOLD, reply(404)], SESSION: reply(404)})
     client = client_of(service)
     client.release("s-1")
     client.release("s-1")
 
 
-@pytest.mark.parametrize(
-    ("document", "expected"),
-    [
-        ({"elapsed_time": 12}, 12.0),
-        ({"elapsed_time": 2.5}, 2.5),
-        ({"elapsed_time": 0}, 0.0),
-        ({}, None),
-        ({"elapsed_time": None}, None),
-        ({"elapsed_time": True}, None),
-        ({"elapsed_time": "12"}, None),
-        ({"elapsed_time": -1}, None),
-        ({"elapsed_time": 1e300}, None),
-    ],
-)
-def test_session_tells_how_long_it_was_used(
-    document: dict[str, object], expected: float | None
-) -> None:
-    session = reply(200, {"state": "closed", **document})
-    service = FakeService({SESSION: session, JOBS: reply(200, {"jobs": [{}] * 2})})
-    assert client_of(service).usage("s-1") == Usage(expected, 2)
-    assert service.asked == [SESSION, JOBS]
+USED_SECONDS: list[tuple[dict[str, object], float | None]] = [
+    ({"elapsed_time": 12}, 12.0),
+    ({"elapsed_time": 2.5}, 2.5),
+    ({"elapsed_time": 0}, 0.0),
+    ({}, None),
+    *(({"elapsed_time": value}, None) for value in (None, True, "12", -1, 1e300)),
+]
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (reply(200, {"jobs": [], "count": 7}), 0),
-        (reply(200, {}), 0),
-        (reply(200, {"jobs": [{}] * 199}), 199),
-        (reply(200, {"jobs": [{}] * 200, "count": 431}), 431),
-        (reply(200, {"jobs": [{}] * 200, "count": 200}), None),
-        (reply(200, {"jobs": [{}] * 200, "count": "431"}), None),
-        (reply(200, {"jobs": [{}] * 100, "limit": 100}), None),
-        (reply(200, {"jobs": 3}), None),
-        (reply(503), None),
-    ],
-)
-def test_jobs_of_a_session_are_counted_if_all_are_told(
-    answer: httpx.Response, expected: int | None
-) -> None:
-    service = FakeService({SESSION: reply(200, {"elapsed_time": 1}), JOBS: answer})
-    assert client_of(service).usage("s-1") == Usage(1, expected)
-    sent = dict(service.requests[-1].url.params)
-    assert sent == {"session_id": "s-1", "limit": "200", "exclude_params": "true"}
+def test_session_tells_how_long_it_was_used() -> None:
+    for document, expected in USED_SECONDS:
+        session = reply(200, {"state": "closed", **document})
+        service = FakeService({SESSION: session, JOBS: reply(200, {"jobs": [{}] * 2})})
+        assert outcome_of(client_of(service).usage, "s-1") == Usage(expected, 2), document
+        assert service.asked == [SESSION, JOBS], document
+    forgotten = client_of(FakeService({SESSION: reply(404)}))
+    assert "answered 404" in complaint(AcquisitionError, forgotten.usage, "s-1")
 
 
-def test_session_that_is_forgotten_tells_no_usage() -> None:
-    with pytest.raises(AcquisitionError, match="answered 404"):
-        client_of(FakeService({SESSION: reply(404)})).usage("s-1")
+COUNTED: list[tuple[dict[str, object], int | None]] = [
+    ({"jobs": [], "count": 7}, 0),
+    ({}, 0),
+    ({"jobs": [{}] * 199}, 199),
+    ({"jobs": [{}] * 200, "count": 431}, 431),
+    ({"jobs": [{}] * 200, "count": 200}, None),
+    ({"jobs": [{}] * 200, "count": "431"}, None),
+    ({"jobs": [{}] * 100, "limit": 100}, None),
+    ({"jobs": 3}, None),
+]
+
+
+def test_jobs_of_a_session_are_counted_if_all_are_told() -> None:
+    answers = [*((reply(200, document), jobs) for document, jobs in COUNTED), (reply(503), None)]
+    for answer, expected in answers:
+        with trying(answer.text):
+            service = FakeService({SESSION: reply(200, {"elapsed_time": 1}), JOBS: answer})
+            assert client_of(service).usage("s-1") == Usage(1, expected)
+            sent = dict(service.requests[-1].url.params)
+            assert sent == {"session_id": "s-1", "limit": "200", "exclude_params": "true"}

@@ -3,6 +3,7 @@
 
 import threading
 from base64 import b64encode
+from typing import Any
 
 import httpx
 import pytest
@@ -22,13 +23,14 @@ from tests.unit.fake_services import (
     FakeService,
     RecordingDeadline,
     Reply,
+    complaint,
     failure_of,
     nested_reply,
     reply,
-    text_of,
     token_reply,
 )
 from tests.unit.local_network import asking
+from tests.unit.outcomes import trying
 
 IAM = {
     names.DAAPI_ENDPOINT: API_URL,
@@ -41,6 +43,7 @@ APP_ID = {
     names.APPID_CLIENT_ID: "demo",
     names.APPID_SECRET: API_KEY,
 }
+Replies = dict[str, Reply | list[Reply]]
 JOBS = "/base/v1/jobs"
 GET, DELETE = f"GET {JOBS}/one", f"DELETE {JOBS}/one"
 CANCEL, SUBMIT, LIST = f"POST {JOBS}/one/cancel", f"POST {JOBS}", f"GET {JOBS}"
@@ -52,9 +55,12 @@ OK, BUSY = reply(204), reply(409, {"errors": [{"code": "1337", "message": "no"}]
 pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
-def system_of(replies: dict[str, Reply | list[Reply]]) -> tuple[FakeService, asking]:
+def system_of(
+    replies: Replies, variables: dict[str, str] = IAM, **options: Any
+) -> tuple[FakeService, asking]:
     service = FakeService(replies)
-    return service, asking(quantum_system_from(IAM), service.http())
+    http = HttpClient(**{"deadline": RecordingDeadline(), "transport": service, **options})
+    return service, asking(quantum_system_from(variables), http)
 
 
 def test_order_is_submitted_with_iam_token_and_crn() -> None:
@@ -67,22 +73,24 @@ def test_order_is_submitted_with_iam_token_and_crn() -> None:
 
 
 def test_app_id_asks_the_service_itself_and_sends_no_crn() -> None:
-    service = FakeService({APP_ID_TOKEN: token_reply(), GET: RUNNING})
-    asking(quantum_system_from(APP_ID), service.http()).job("one")
-    login, asked = service.requests
-    assert (login.headers["authorization"], login.content) == (
-        f"Basic {b64encode(f'demo:{API_KEY}'.encode()).decode()}",
-        b"",
-    )
-    assert asked.headers["authorization"] == f"Bearer {BEARER_TOKEN}"
-    assert "service-crn" not in asked.headers
+    incomplete_iam = {**IAM, **APP_ID, names.SERVICE_CRN: " "}
+    for variables in (APP_ID, incomplete_iam):
+        service, system = system_of({APP_ID_TOKEN: token_reply(), GET: RUNNING}, variables)
+        system.job("one")
+        login, asked = service.requests
+        basic = b64encode(f"demo:{API_KEY}".encode()).decode()
+        assert (login.headers["authorization"], login.content) == (f"Basic {basic}", b"")
+        assert asked.headers["authorization"] == f"Bearer {BEARER_TOKEN}"
+        assert "service-crn" not in asked.headers
 
 
-def test_incomplete_iam_leaves_app_id() -> None:
-    service = FakeService({APP_ID_TOKEN: token_reply(), GET: RUNNING})
-    values = {**IAM, **APP_ID, names.SERVICE_CRN: " "}
-    asking(quantum_system_from(values), service.http()).job("one")
-    assert service.requests[0].url.path == "/base/v1/token"
+FAILED = {
+    "status": "Failed",
+    "reason_code": 5203,
+    "reason_message": "no\x1b[2J",
+    "reason_solution": "try",
+    "usage": {"quantum_nanoseconds": 7},
+}
 
 
 @pytest.mark.parametrize(
@@ -90,19 +98,7 @@ def test_incomplete_iam_leaves_app_id() -> None:
     [
         (RUNNING, QuantumJob("one", "Running")),
         (reply(200, {"status": "Queued\n"}), QuantumJob("one", "Queued")),
-        (
-            reply(
-                200,
-                {
-                    "status": "Failed",
-                    "reason_code": 5203,
-                    "reason_message": "no\x1b[2J",
-                    "reason_solution": "try",
-                    "usage": {"quantum_nanoseconds": 7},
-                },
-            ),
-            QuantumJob("one", "Failed", 5203, "no?[2J", "try", 7),
-        ),
+        (reply(200, FAILED), QuantumJob("one", "Failed", 5203, "no?[2J", "try", 7)),
         (
             reply(200, {"status": "Completed", "reason_code": True, "usage": []}),
             QuantumJob("one", "Completed"),
@@ -136,7 +132,7 @@ def test_service_without_the_jobs_route_is_asked_for_its_list(answer: httpx.Resp
 
 def test_document_without_status_is_no_job() -> None:
     _, system = system_of({GET: reply(200, {"status": 5})})
-    _, text = failure_of(lambda: system.job("one"))
+    text = complaint(ServiceError, system.job, "one")
     assert text.endswith("/v1/jobs/one gives no status of the job")
 
 
@@ -150,42 +146,36 @@ def test_submission_is_made_once() -> None:
         assert service.asked == [SUBMIT]
 
 
-def test_refused_token_is_replaced_once_and_then_is_an_error() -> None:
+def test_refused_token_is_replaced_once() -> None:
     service, system = system_of({SUBMIT: [reply(401), OK]})
     system.submit({})
     assert service.asked == [SUBMIT, SUBMIT]
-    for status, hint in (
-        (401, "check IBMQRUN_IAM_APIKEY and IBMQRUN_SERVICE_CRN"),
-        (403, "the key in IBMQRUN_IAM_APIKEY may not use the service instance"),
-    ):
-        _, system = system_of({SUBMIT: reply(status)})
-        with pytest.raises(AuthenticationError) as caught:
-            system.submit({})
-        assert hint in text_of(caught.value)
+
+
+APP_ID_VARIABLES = "IBMQRUN_APPID_CLIENT_ID and IBMQRUN_APPID_SECRET"
+WRONG = reply(401, {"errors": [{"message": "wrong"}]})
 
 
 @pytest.mark.parametrize(
-    ("status", "hint"),
+    ("variables", "replies", "hint"),
     [
-        (401, "check IBMQRUN_APPID_CLIENT_ID and IBMQRUN_APPID_SECRET"),
-        (403, "the client in IBMQRUN_APPID_CLIENT_ID and IBMQRUN_APPID_SECRET may not use"),
+        (IAM, {GET: reply(401)}, "check IBMQRUN_IAM_APIKEY and IBMQRUN_SERVICE_CRN"),
+        (IAM, {GET: reply(403)}, "the key in IBMQRUN_IAM_APIKEY may not use the service instance"),
+        (APP_ID, {GET: reply(401)}, f"check {APP_ID_VARIABLES}"),
+        (APP_ID, {GET: reply(403)}, f"the client in {APP_ID_VARIABLES} may not use"),
+        (
+            APP_ID,
+            {APP_ID_TOKEN: WRONG},
+            "/v1/token refused the client id and secret: 401 Unauthorized: wrong; check "
+            f"{APP_ID_VARIABLES}",
+        ),
     ],
 )
-def test_refusal_of_app_id_names_its_variables(status: int, hint: str) -> None:
-    service = FakeService({APP_ID_TOKEN: token_reply(), GET: reply(status)})
-    with pytest.raises(AuthenticationError) as caught:
-        asking(quantum_system_from(APP_ID), service.http()).job("one")
-    assert hint in text_of(caught.value)
-
-
-def test_refused_app_id_is_an_error_of_authentication() -> None:
-    service = FakeService({APP_ID_TOKEN: reply(401, {"errors": [{"message": "wrong"}]})})
-    with pytest.raises(AuthenticationError) as caught:
-        asking(quantum_system_from(APP_ID), service.http()).job("one")
-    assert text_of(caught.value).endswith(
-        "/v1/token refused the client id and secret: 401 Unauthorized: wrong; "
-        "check IBMQRUN_APPID_CLIENT_ID and IBMQRUN_APPID_SECRET"
-    )
+def test_refusal_names_the_variables(
+    variables: dict[str, str], replies: Replies, hint: str
+) -> None:
+    _, system = system_of({APP_ID_TOKEN: token_reply(), **replies}, variables)
+    assert hint in complaint(AuthenticationError, system.job, "one")
 
 
 def test_token_that_could_not_be_had_is_asked_for_again() -> None:
@@ -217,7 +207,7 @@ def test_job_that_is_over_or_unknown_counts_as_cancelled(answer: httpx.Response)
     ],
 )
 def test_job_is_removed_whatever_its_status(
-    replies: dict[str, Reply | list[Reply]], asked: list[str], expected: bool
+    replies: Replies, asked: list[str], expected: bool
 ) -> None:
     service, system = system_of(replies)
     assert system.remove("one") is expected
@@ -225,16 +215,15 @@ def test_job_is_removed_whatever_its_status(
 
 
 def test_job_that_never_ends_is_an_error_after_some_seconds() -> None:
-    service = FakeService({GET: RUNNING, CANCEL: OK, DELETE: BUSY})
     deadline = RecordingDeadline()
-    system = asking(quantum_system_from(IAM), service.http(deadline))
+    _, system = system_of({GET: RUNNING, CANCEL: OK, DELETE: BUSY}, deadline=deadline)
     error, _ = failure_of(lambda: system.remove("one"))
     assert error.status == 409
     assert 1 < sum(deadline.waits) < 10
 
 
 @pytest.mark.parametrize("replies", [{GET: reply(400)}, {GET: RUNNING, CANCEL: reply(400)}])
-def test_failed_removal_is_an_error(replies: dict[str, Reply | list[Reply]]) -> None:
+def test_failed_removal_is_an_error(replies: Replies) -> None:
     _, system = system_of(replies)
     assert failure_of(lambda: system.remove("one"))[0].status == 400
 
@@ -250,58 +239,53 @@ def test_job_ids_that_would_change_the_url_are_refused() -> None:
         system_of({})[1].job("..")
 
 
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({names.DAAPI_ENDPOINT: ""}, "^IBMQRUN_DAAPI_ENDPOINT is not set: "),
-        ({names.DAAPI_ENDPOINT: "ftp://x"}, "^IBMQRUN_DAAPI_ENDPOINT must be a URL"),
-        ({names.IAM_ENDPOINT: "http://u:p@x"}, "^IBMQRUN_IAM_ENDPOINT must be a URL"),
-        ({names.IAM_APIKEY: "a\nb"}, "^IBMQRUN_IAM_APIKEY must be plain ASCII"),
-        ({names.SERVICE_CRN: "ü"}, "^IBMQRUN_SERVICE_CRN must be plain ASCII"),
-        (
-            {names.IAM_APIKEY: " "},
-            r"^no credentials .*\(IBMQRUN_IAM_APIKEY is missing\), or IBMQRUN_APPID_CLIENT_ID and",
-        ),
-        (
-            {names.IAM_APIKEY: "", names.APPID_CLIENT_ID: "a:b", names.APPID_SECRET: "c"},
-            "^IBMQRUN_APPID_CLIENT_ID must not hold a colon",
-        ),
-    ],
-)
-def test_variables_are_checked_before_any_request(changes: dict[str, str], expected: str) -> None:
-    service = FakeService({})
-    with pytest.raises(VariableError, match=expected) as caught:
-        asking(quantum_system_from({**IAM, **changes}), service.http())
-    text_of(caught.value)
-    assert not service.requests
+UNUSABLE: list[tuple[dict[str, str], str]] = [
+    ({names.DAAPI_ENDPOINT: ""}, "IBMQRUN_DAAPI_ENDPOINT is not set: "),
+    ({names.DAAPI_ENDPOINT: "ftp://x"}, "IBMQRUN_DAAPI_ENDPOINT must be a URL"),
+    ({names.IAM_ENDPOINT: "http://u:p@x"}, "IBMQRUN_IAM_ENDPOINT must be a URL"),
+    ({names.IAM_APIKEY: "a\nb"}, "IBMQRUN_IAM_APIKEY must be plain ASCII"),
+    ({names.SERVICE_CRN: "ü"}, "IBMQRUN_SERVICE_CRN must be plain ASCII"),
+    ({names.IAM_APIKEY: " "}, "no credentials "),
+    (
+        {names.IAM_APIKEY: "", names.APPID_CLIENT_ID: "a:b", names.APPID_SECRET: "c"},
+        "IBMQRUN_APPID_CLIENT_ID must not hold a colon",
+    ),
+]
+
+
+def test_variables_are_checked_before_any_request() -> None:
+    for changes, expected in UNUSABLE:
+        with trying(changes):
+            text = complaint(VariableError, quantum_system_from, {**IAM, **changes})
+            assert text.startswith(expected)
+    assert "(IBMQRUN_IAM_APIKEY is missing), or IBMQRUN_APPID_CLIENT_ID and" in complaint(
+        VariableError, quantum_system_from, {**IAM, names.IAM_APIKEY: " "}
+    )
 
 
 def test_try_that_is_not_answered_is_repeated() -> None:
+    is_over = threading.Event()
+
     def hang(_request: httpx.Request) -> httpx.Response:
-        threading.Event().wait(0.5)
+        is_over.wait(10)
         return RUNNING
 
-    service = FakeService({GET: [hang, RUNNING]})
-    http = HttpClient(RecordingDeadline(), try_seconds=0.1, transport=service)
-    assert asking(quantum_system_from(IAM), http).job("one") == QuantumJob("one", "Running")
+    service, system = system_of({GET: [hang, RUNNING]}, try_seconds=0.1)
+    assert system.job("one") == QuantumJob("one", "Running")
+    is_over.set()
     assert service.asked == [GET, GET]
 
 
-@pytest.mark.parametrize(("try_seconds", "silence_seconds"), [(None, 30.0), (45.0, 45.0)])
-def test_limit_of_a_try_is_that_of_a_silence(
-    try_seconds: float | None, silence_seconds: float
-) -> None:
-    service = FakeService({GET: RUNNING})
-    http = HttpClient(RecordingDeadline(), try_seconds=try_seconds, transport=service)
-    asking(quantum_system_from(IAM), http).job("one")
-    assert service.requests[1].extensions["timeout"]["read"] == silence_seconds
+def test_limit_of_a_try_is_that_of_a_silence() -> None:
+    for try_seconds, silence_seconds in ((None, 30.0), (45.0, 45.0)):
+        service, system = system_of({GET: RUNNING}, try_seconds=try_seconds)
+        system.job("one")
+        assert service.requests[1].extensions["timeout"]["read"] == silence_seconds
 
 
 def test_request_takes_no_longer_than_it_may() -> None:
     deadline = RecordingDeadline()
-    service = FakeService({GET: reply(503)})
-    http = HttpClient(deadline, request_seconds=2.5, transport=service)
-    with pytest.raises(ServiceError, match="no time is left"):
-        asking(quantum_system_from(IAM), http).job("one")
+    _, system = system_of({GET: reply(503)}, deadline=deadline, request_seconds=2.5)
+    assert "no time is left" in complaint(ServiceError, system.job, "one")
     # The recorded waits take no time, so only a single longer wait ends it.
     assert all(seconds < 2.5 for seconds in deadline.waits)

@@ -14,13 +14,15 @@ from tests.unit.fake_services import (
     API_KEY,
     IAM_URL,
     FakeService,
+    complaint,
+    failure_of,
     reply,
-    text_of,
     token_reply,
 )
-from tests.unit.outcomes import outcome_of
+from tests.unit.outcomes import trying
 
 TOKEN_KEY = "POST /identity/token"
+IAM = "https://iam.test:443/identity/token"
 LOGIN = IamLogin(IAM_URL, API_KEY)
 
 
@@ -46,48 +48,35 @@ def test_many_threads_share_one_request_per_key() -> None:
 
 
 def test_failure_is_given_to_every_caller_without_asking_again() -> None:
-    service = FakeService(
-        {TOKEN_KEY: reply(400, {"errorCode": "BXNIM0415E", "errorMessage": "no"})}
-    )
+    refused = reply(400, {"errorCode": "BXNIM0415E", "errorMessage": "no"})
+    service = FakeService({TOKEN_KEY: refused})
     with service.http() as http:
         tokens = TokenSource(http)
         for _ in range(3):
-            with pytest.raises(ServiceError) as caught:
-                tokens.token(LOGIN)
-            assert caught.value.status == 400
-            assert text_of(caught.value) == (
-                "https://iam.test:443/identity/token refused the API key: "
-                "400 Bad Request: no (BXNIM0415E)"
-            )
+            error, text = failure_of(lambda: tokens.token(LOGIN))
+            assert error.status == 400
+            assert text == f"{IAM} refused the API key: 400 Bad Request: no (BXNIM0415E)"
     assert service.token_requests == 1
 
 
 def test_other_refusals_give_the_status() -> None:
     service = FakeService({TOKEN_KEY: reply(403, {"errorMessage": "locked"})})
-    with service.http() as http, pytest.raises(ServiceError) as caught:
-        TokenSource(http).token(LOGIN)
-    assert text_of(caught.value) == (
-        "https://iam.test:443/identity/token answered: 403 Forbidden: locked"
-    )
+    text = complaint(ServiceError, TokenSource(service.http()).token, LOGIN)
+    assert text == f"{IAM} answered: 403 Forbidden: locked"
 
 
 def test_unusable_tokens_are_refused() -> None:
+    tokens = ("", None, 7, "a\nb", "ü")
+    lives = ("3600", 1.5, True, None)
     for answer in (
-        token_reply(token=""),
-        token_reply(token=None),
-        token_reply(token=7),
-        token_reply(token="a\nb"),
-        token_reply(token="ü"),
-        token_reply(expires_in="3600"),
-        token_reply(expires_in=1.5),
-        token_reply(expires_in=True),
-        token_reply(expires_in=None),
+        *(token_reply(token=token) for token in tokens),
+        *(token_reply(expires_in=seconds) for seconds in lives),
         reply(200, {}),
     ):
-        with FakeService({TOKEN_KEY: answer}).http() as http:
-            error = outcome_of(TokenSource(http).token, LOGIN)
-        assert isinstance(error, ServiceError), answer.text
-        assert text_of(error).endswith("/identity/token holds no usable token"), answer.text
+        with trying(answer.text):
+            source = TokenSource(FakeService({TOKEN_KEY: answer}).http())
+            text = complaint(ServiceError, source.token, LOGIN)
+            assert text == f"the answer of {IAM} holds no usable token"
 
 
 def test_token_is_renewed_at_nine_tenths_of_its_life(monkeypatch: pytest.MonkeyPatch) -> None:
