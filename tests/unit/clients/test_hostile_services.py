@@ -104,7 +104,7 @@ LOCATIONS = {
 }
 
 
-def test_no_redirect_is_followed_and_takes_credentials_along() -> None:
+def test_no_redirect_takes_credentials_along() -> None:
     for method, status, (location, host) in product(("GET", "POST"), REDIRECTS, LOCATIONS.items()):
         with trying((method, status, location)):
             headers = [(b"Location", location.encode())] if location else []

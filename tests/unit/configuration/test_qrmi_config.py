@@ -396,12 +396,15 @@ def test_secrets_that_others_can_read_are_told_of(path: Path) -> None:
         assert config.exposures == ((text,) if warns else ()), (mode, environment)
 
 
-def test_file_that_everybody_can_read_or_others_can_write_is_refused(path: Path) -> None:
-    """Who can write it decides where the site's credentials are sent."""
+def test_secrets_that_everybody_can_read_are_refused(path: Path) -> None:
     content = orjson.dumps({"resources": [named(environment={"A_SECRET": "x"})]})
     readable = f"holds secrets that everybody can read: chmod 600 {path}"
     found = {mode: refusal_of(path, content, mode) for mode in (0o604, 0o644, 0o444)}
     assert found == dict.fromkeys(found, readable)
+
+
+def test_file_that_others_can_write_is_refused(path: Path) -> None:
+    """They would decide where the site's credentials are sent."""
     content = orjson.dumps({"resources": [named()]})
     found = {mode: refusal_of(path, content, mode) for mode in (0o620, 0o602, 0o666)}
     assert found == dict.fromkeys(found, f"{WRITABLE} {path}")

@@ -49,7 +49,7 @@ def result(tmp_path: Path) -> Path:
     return path
 
 
-def test_file_is_replaced_and_of_its_mode_only_reading_and_writing_stays(result: Path) -> None:
+def test_of_the_old_files_mode_only_reading_and_writing_stays(result: Path) -> None:
     for old, new in ((0o604, 0o604), (0o6777, 0o666)):
         result.chmod(old)
         write(result)
