@@ -217,6 +217,10 @@ def test_worker_that_dies_fails_the_job(host: PluginHost) -> None:
         check_failed(host.run(), f"{failure} before it had answered")
 
 
+# A worker that hangs does so once: the release that follows would take the same time again.
+ONCE = '[ -e "$folder/asked" ] && exit\n>"$folder/asked"\n'
+
+
 @pytest.mark.parametrize(
     "script",
     [
@@ -229,16 +233,15 @@ def test_worker_that_dies_fails_the_job(host: PluginHost) -> None:
     ],
 )
 def test_worker_that_never_answers_fails_the_job(host: PluginHost, script: str) -> None:
-    host.play(script)
-    report = host.run(arguments=SHORTEST_TIMEOUT, speed=FAST)
-    check_failed(report, TOO_LATE)
+    host.play(f"{ONCE}{script}")
+    check_failed(host.run(arguments=SHORTEST_TIMEOUT, speed=FAST), TOO_LATE)
 
 
 def test_worker_that_reads_nothing_fails_the_job(host: PluginHost) -> None:
     host.play("exec sleep 1000")
     variables = [b"a%d_QRMI_L=" % number + b"x" * 200_000 for number in range(20)]
     report = host.run(arguments=SHORTEST_TIMEOUT, speed=FAST, environment=variables)
-    assert (report.shown_to_user, report.task_statuses) == ([told_to_user(TOO_LATE)], [1])
+    check_failed(report, TOO_LATE)
 
 
 def test_worker_that_hangs_up_and_stays_is_ended(host: PluginHost) -> None:

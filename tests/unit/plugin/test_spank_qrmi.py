@@ -2,6 +2,7 @@
 """The plugin in a fake slurmstepd: who asks, what is asked, and what becomes of an answer."""
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import pytest
@@ -109,55 +110,34 @@ def test_too_long_a_request_is_not_made(host: PluginHost) -> None:
         assert (report.task_statuses, host.requests) == ([1], []), len(environment)
 
 
-@pytest.mark.parametrize(
-    ("orders", "limit", "start"),
-    [
-        ({"states": "silent"}, None, None),
-        ({"states": "unknown"}, None, None),
-        ({"time_limit": 0xFFFFFFFF}, None, 1_700_000_000),
-        ({"time_limit": 0xFFFFFFFE}, None, 1_700_000_000),
-        ({"time_limit": 1}, 1, 1_700_000_000),
-    ],
-)
-def test_time_limit_comes_from_slurmctld_if_it_answers(
-    host: PluginHost, orders: dict[str, Any], limit: int | None, start: int | None
-) -> None:
-    request = host.request_of(**orders)
-    assert (request.time_limit_minutes, request.start_time) == (limit, start)
+NAMES = ("account", "partition", "licenses", "user")
+NO_TIME = {"time_limit_minutes": None, "start_time": None}
+NO_LIMIT = {"time_limit_minutes": None, "start_time": 1_700_000_000}
+NO_ARRAY = {"array_job_id": None, "array_task_id": None}
+NO_HET_JOB = {"het_job_id": None, "het_job_offset": None}
+TOLD_OF_THE_JOB: Sequence[tuple[dict[str, Any], dict[str, object]]] = [
+    ({}, {**dict.fromkeys(NAMES, ""), "gids": (0,), **NO_ARRAY, **NO_HET_JOB}),
+    ({"states": "silent"}, {**dict.fromkeys(NAMES), "gids": (0,), **NO_TIME}),
+    ({"states": "unknown"}, NO_TIME),
+    ({"time_limit": 0xFFFFFFFF}, NO_LIMIT),
+    ({"time_limit": 0xFFFFFFFE}, NO_LIMIT),
+    ({"time_limit": 1}, {**NO_LIMIT, "time_limit_minutes": 1}),
+    ({"missing": "gid", "gids": "5000"}, {**dict.fromkeys(NAMES, ""), "gids": (5000,)}),
+    ({"missing": ["gid", "gids"]}, {**dict.fromkeys(NAMES, ""), "gids": ()}),
+    ({"array_job_id": 5}, {"array_job_id": 5, "array_task_id": 0, **NO_HET_JOB}),
+    ({"array_job_id": 5, "array_task_id": 3}, {"array_job_id": 5, "array_task_id": 3}),
+    # NO_VAL: the record of all tasks that wait, of which a step is none.
+    ({"array_job_id": 5, "array_task_id": 0xFFFFFFFE}, {**NO_ARRAY, **NO_HET_JOB}),
+    ({"het_job_id": 6}, {"het_job_id": 6, "het_job_offset": 0, **NO_ARRAY}),
+    ({"het_job_id": 6, "het_job_offset": 1}, {"het_job_id": 6, "het_job_offset": 1}),
+]
 
 
-@pytest.mark.parametrize(
-    ("orders", "told"),
-    [
-        ({}, (None, None, None, None)),
-        ({"array_job_id": 5}, (5, 0, None, None)),
-        ({"array_job_id": 5, "array_task_id": 3}, (5, 3, None, None)),
-        # NO_VAL: the record of all tasks that wait, of which a step is none.
-        ({"array_job_id": 5, "array_task_id": 0xFFFFFFFE}, (None, None, None, None)),
-        ({"het_job_id": 6}, (None, None, 6, 0)),
-        ({"het_job_id": 6, "het_job_offset": 1}, (None, None, 6, 1)),
-    ],
-)
-def test_what_a_job_is_a_part_of_is_told(
-    host: PluginHost, orders: dict[str, int], told: tuple[int | None, ...]
-) -> None:
-    request = host.request_of(**orders)
-    of_array = (request.array_job_id, request.array_task_id)
-    assert (*of_array, request.het_job_id, request.het_job_offset) == told
-
-
-def test_what_slurm_does_not_tell_of_a_job_is_left_out(host: PluginHost) -> None:
-    orders: dict[str, Any]
-    for orders, told, gids in (
-        ({}, "", (0,)),
-        ({"states": "silent"}, None, (0,)),
-        ({"missing": "gid", "gids": "5000"}, "", (5000,)),
-        ({"missing": ["gid", "gids"]}, "", ()),
-    ):
-        with fresh(host, orders) as one:
-            request = one.request_of(**orders)
-            assert (request.account, request.partition, request.licenses) == (told,) * 3
-            assert (request.user, request.gids) == (told, gids)
+def test_worker_is_told_of_the_job_what_slurm_tells(host: PluginHost) -> None:
+    for orders, expected in TOLD_OF_THE_JOB:
+        with fresh(host, orders) as each:
+            request = each.request_of(**orders)
+            assert {name: getattr(request, name) for name in expected} == expected
 
 
 def test_timeout_that_is_none_leaves_the_default(host: PluginHost) -> None:
@@ -328,21 +308,16 @@ def test_worker_is_told_which_of_the_nodes_of_a_step_asks(host: PluginHost) -> N
             assert each.request_of(step_id=step, node_index=told).node_index == expected
 
 
-@pytest.mark.parametrize(
-    ("option", "lists"),
-    [
-        ("a,b,c,d", ()),  # The job's own wish, of which it did not get all.
-        ("b", ("b,b", "two,again", "b", "two")),
-        (" c, a,,", ("a,c", "one,three", "a,c", "one,three")),
-        ("c,b,a", OF_JOB),
-    ],
-)
-def test_step_sees_those_qpus_of_its_job_that_it_names(
-    host: PluginHost, option: str, lists: tuple[str, ...]
-) -> None:
+def test_step_sees_those_qpus_of_its_job_that_it_names(host: PluginHost) -> None:
     environment = [*environment_of(INSIDE), FALLBACK + b"=a,b,c,d"]
-    for step in (0, 5):
-        with fresh(host, step) as each:
+    seen: dict[str, Sequence[str]] = {
+        "a,b,c,d": (),  # The job's own wish, of which it did not get all.
+        "b": ("b,b", "two,again", "b", "two"),
+        " c, a,,": ("a,c", "one,three", "a,c", "one,three"),
+        "c,b,a": OF_JOB,
+    }
+    for step, (option, lists) in product((0, 5), seen.items()):
+        with fresh(host, (step, option)) as each:
             report = each.run(step_id=step, options=option, environment=environment)
             assert report.variables == lists_of(lists)
             assert (report.task_statuses, report.shown_to_user) == ([0], [])
@@ -466,41 +441,37 @@ def test_option_that_slurm_hides_is_found_in_its_variable(host: PluginHost) -> N
 LISTS_ALONE = lists_of([""] * 4)
 
 
-@pytest.mark.parametrize(
-    "orders",
-    [
+def test_job_whose_steps_hold_its_qpus_has_none_itself(host: PluginHost) -> None:
+    orders: dict[str, Any]
+    for orders in (
         {"second_options": "step"},
         {"second_options": ["job", "step"]},
         {"environment": HOLD_FALLBACK + b"=step"},
-    ],
-)
-def test_job_whose_steps_hold_its_qpus_has_none_itself(
-    host: PluginHost, orders: dict[str, Any]
-) -> None:
-    host.note_starts()
-    for step in (BATCH_STEP, INTERACTIVE_STEP):
-        report = host.run(step_id=step, **orders)
-        assert not host.was_started
-        assert (report.variables, report.task_statuses) == (LISTS_ALONE, [0])
-        assert report.shown_to_user + report.logged("error") + report.all("load") == []
-    host.answer_and_keep(answer_of(held=1))
-    host.run(step_id=3, **orders)
-    asked = [(request.verb, request.step_id) for request in host.requests]
-    assert asked == [(Verb.ACQUIRE, 3), (Verb.RELEASE, 3)]
+    ):
+        with fresh(host, orders) as each:
+            each.note_starts()
+            for step in (BATCH_STEP, INTERACTIVE_STEP):
+                report = each.run(step_id=step, **orders)
+                assert not each.was_started
+                assert (report.variables, report.task_statuses) == (LISTS_ALONE, [0])
+                assert report.shown_to_user + report.logged("error") + report.all("load") == []
+            each.answer_and_keep(answer_of(held=1))
+            each.run(step_id=3, **orders)
+            asked = [(request.verb, request.step_id) for request in each.requests]
+            assert asked == [(Verb.ACQUIRE, 3), (Verb.RELEASE, 3)]
 
 
-@pytest.mark.parametrize(
-    "orders",
-    [
+def test_other_jobs_acquire_at_their_start(host: PluginHost) -> None:
+    orders: dict[str, Any]
+    for orders in (
         {"second_options": "job"},
         {"second_options": ["step", "job"]},
         {"environment": HOLD_FALLBACK + b"=job"},
         {"environment": HOLD_FALLBACK + b"="},
         {"second_options": "job", "environment": HOLD_FALLBACK + b"=step"},
-    ],
-)
-def test_other_jobs_acquire_at_their_start(host: PluginHost, orders: dict[str, Any]) -> None:
-    assert host.request_of(**orders).verb is Verb.ACQUIRE
+    ):
+        with fresh(host, orders) as each:
+            assert each.request_of(**orders).verb is Verb.ACQUIRE
 
 
 def test_hold_that_is_none_is_refused(host: PluginHost) -> None:

@@ -15,7 +15,7 @@ from loopback.tls_entrance import tls_entrance_to
 from spank_qrmi.errors import ObjectStoreError
 from spank_qrmi.qrun.object_store import ObjectStore
 from spank_qrmi.qrun.settings import StoreSettings
-from spank_qrmi_simulator import object_store as simulator
+from spank_qrmi_simulator.object_store import ObjectStore as Server
 from tests.unit.scripted_server import scripted_server, tunnelling_proxy
 
 pytestmark = [
@@ -39,7 +39,7 @@ FOREIGN = {
 """What a user may have for a store of his own; any of it would break ours."""
 
 
-def store_of(store: simulator.ObjectStore, **changes: str) -> ObjectStore:
+def store_of(store: Server, **changes: str) -> ObjectStore:
     settings = {
         "endpoint_url": store.endpoint,
         "bucket": store.bucket,
@@ -52,7 +52,7 @@ def store_of(store: simulator.ObjectStore, **changes: str) -> ObjectStore:
 
 
 def test_settings_of_another_store_are_not_read(
-    object_store: simulator.ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    object_store: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder = tmp_path / ".aws"
     folder.mkdir()
@@ -74,7 +74,7 @@ def test_settings_of_another_store_are_not_read(
     assert httpx.get(url, trust_env=False).content == b"one"
 
 
-def test_object_comes_and_goes(object_store: simulator.ObjectStore) -> None:
+def test_object_comes_and_goes(object_store: Server) -> None:
     store = store_of(object_store)
     store.upload("a.json", b"one")
     store.upload("a.json", b"three")
@@ -88,7 +88,7 @@ def test_object_comes_and_goes(object_store: simulator.ObjectStore) -> None:
 
 
 def test_urls_are_in_path_style_and_sign_the_host_alone(
-    object_store: simulator.ObjectStore,
+    object_store: Server,
 ) -> None:
     store = store_of(object_store)
     put, get = store.presign("put_object", "a.json", 99), store.presign("get_object", "a.json", 99)
@@ -105,7 +105,7 @@ def test_urls_are_in_path_style_and_sign_the_host_alone(
     assert httpx.get(get, trust_env=False).content == b"one"
 
 
-def test_endpoint_may_have_a_path(object_store: simulator.ObjectStore) -> None:
+def test_endpoint_may_have_a_path(object_store: Server) -> None:
     url = store_of(object_store, endpoint_url="http://h.test/s3").presign("get_object", "a", 9)
     assert url.startswith(f"http://h.test/s3/{object_store.bucket}/a?")
 
@@ -121,7 +121,7 @@ def test_endpoint_may_have_a_path(object_store: simulator.ObjectStore) -> None:
     ],
 )
 def test_errors_are_readable(
-    object_store: simulator.ObjectStore, name: str, value: str, text: str, is_refused: bool
+    object_store: Server, name: str, value: str, text: str, is_refused: bool
 ) -> None:
     with pytest.raises(ObjectStoreError) as caught:
         store_of(object_store, **{name: value}).upload("a.json", b"")
@@ -137,7 +137,7 @@ LOGIN, PROOF = "user:p%40ss", b"\r\nProxy-Authorization: Basic dXNlcjpwQHNz\r\n"
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
 def test_proxy_is_the_one_of_all_requests(
-    object_store: simulator.ObjectStore, monkeypatch: pytest.MonkeyPatch, name: str
+    object_store: Server, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     with scripted_server(DELETED) as proxy:
         monkeypatch.setenv(name, f"{LOGIN}@127.0.0.1:{proxy.port}")
@@ -149,7 +149,7 @@ def test_proxy_is_the_one_of_all_requests(
 
 @pytest.mark.parametrize("no_proxy", ["127.0.0.1", "h.test, 127.0.0.1", "*"])
 def test_what_no_proxy_names_goes_straight(
-    object_store: simulator.ObjectStore, monkeypatch: pytest.MonkeyPatch, no_proxy: str
+    object_store: Server, monkeypatch: pytest.MonkeyPatch, no_proxy: str
 ) -> None:
     monkeypatch.setenv("all_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", no_proxy)
@@ -157,7 +157,7 @@ def test_what_no_proxy_names_goes_straight(
 
 
 def test_unusable_proxy_is_named_without_its_value(
-    object_store: simulator.ObjectStore, monkeypatch: pytest.MonkeyPatch
+    object_store: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("all_proxy", "socks5://user:secret@127.0.0.1:9")
     with pytest.raises(ObjectStoreError) as caught:
@@ -170,7 +170,7 @@ def test_unusable_proxy_is_named_without_its_value(
 
 @pytest.mark.parametrize("named_by", ["SSL_CERT_FILE", "the system"])
 def test_certificates_are_those_of_all_requests(
-    object_store: simulator.ObjectStore,
+    object_store: Server,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     named_by: str,
