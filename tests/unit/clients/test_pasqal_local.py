@@ -183,10 +183,7 @@ UNPROCESSABLE = f"422 {HTTPStatus(422).phrase}"
         ("MUNGE credential expired", f"401 Unauthorized: MUNGE credential expired{SAME_KEY}"),
         ([MISSING, {"loc": ["x"]}], f"{UNPROCESSABLE}: missing at body.user_id"),
         ([SENT_BACK], UNPROCESSABLE),
-        (
-            "MUNGE decode failed",
-            f"500 Internal Server Error: MUNGE decode failed{SAME_KEY}",
-        ),
+        ("MUNGE decode failed", f"500 Internal Server Error: MUNGE decode failed{SAME_KEY}"),
         ("Not Found", "404 Not Found: Not Found; check ORION_QRMI_WARDEN_URL"),
     ],
 )
@@ -233,9 +230,10 @@ def test_answer_that_repeats_an_earlier_credential_shows_none() -> None:
     assert "got **** and ****" in refused(FakeService({OPEN: refuse}))
 
 
-def test_version_1_is_asked_by_path() -> None:
+def test_version_1_is_asked_by_path_without_anything_of_the_job() -> None:
     service = FakeService({BY_PATH: REVOKED})
-    assert client().release(service.exchange(), TOKEN)
+    of_no_job = PasqalLocal(settings_of({"QRMI_WARDEN_URL": API_URL}, "ORION"))
+    assert of_no_job.release(service.exchange(), TOKEN)
     [request] = service.requests
     assert request.headers["x-warden-session"] == TOKEN
     assert (request.headers["content-type"], request.content) == ("application/json", b"")
@@ -342,11 +340,6 @@ def test_what_is_not_certainly_the_sessions_is_no_usage() -> None:
             exchange = exchange_of(service, count)
             assert expected in complaint(ServiceError, client().usage, exchange, TOKEN)
             assert len(service.requests) <= count
-
-
-def test_release_needs_nothing_of_the_job() -> None:
-    asked = PasqalLocal(settings_of({"QRMI_WARDEN_URL": API_URL}, "ORION"))
-    assert asked.release(FakeService({BY_PATH: REVOKED}).exchange(), TOKEN)
 
 
 def test_credentials_are_in_no_representation() -> None:

@@ -26,6 +26,10 @@ JOBS = st.fixed_dictionaries({}, optional={"id": maybe_wrong(st.just("a-job"))})
 ERRORS = st.fixed_dictionaries(
     {}, optional={"code": maybe_wrong(SHOWN), "message": maybe_wrong(SHOWN)}
 )
+TEXTS = (
+    *("message", "detail", "errorMessage", "errorCode", "reason_message"),
+    *(name for vendor in VENDORS for name in vendor.reads),
+)
 DOCUMENTS = st.fixed_dictionaries(
     {},
     optional={
@@ -39,14 +43,9 @@ DOCUMENTS = st.fixed_dictionaries(
         "jobs": maybe_wrong(st.lists(st.one_of(JOBS, json_values()), max_size=3)),
         "data": maybe_wrong(st.lists(DEVICES, max_size=2)),
         "errors": maybe_wrong(st.lists(ERRORS, max_size=2)),
-        "message": maybe_wrong(SHOWN),
-        "detail": maybe_wrong(SHOWN),
-        "errorMessage": maybe_wrong(SHOWN),
-        "errorCode": maybe_wrong(SHOWN),
         "reason_code": maybe_wrong(st.integers(-5, 5000)),
-        "reason_message": maybe_wrong(SHOWN),
         "usage": maybe_wrong(st.just({"quantum_nanoseconds": 5})),
-        **{name: maybe_wrong(SHOWN) for vendor in VENDORS for name in vendor.reads},
+        **{name: maybe_wrong(SHOWN) for name in TEXTS},
     },
 )
 

@@ -4,14 +4,7 @@
 import httpx
 
 from spank_qrmi.clients.response import Response, error_text
-from tests.unit.fake_services import (
-    API_KEY,
-    SERVICE_CRN,
-    FakeService,
-    ask,
-    failure_of,
-    reply,
-)
+from tests.unit.fake_services import API_KEY, SERVICE_CRN, FakeService, ask, failure_of, reply
 from tests.unit.outcomes import trying
 
 GET = "GET /path"

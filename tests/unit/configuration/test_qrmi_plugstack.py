@@ -3,11 +3,7 @@
 
 from collections.abc import Mapping
 
-from spank_qrmi.configuration.qrmi_plugstack import (
-    LicenseCheck,
-    PluginArguments,
-    parse_arguments,
-)
+from spank_qrmi.configuration.qrmi_plugstack import LicenseCheck, PluginArguments, parse_arguments
 from spank_qrmi.errors import ArgumentError
 from tests.unit.outcomes import refusal_of
 

@@ -417,10 +417,7 @@ def test_flood_of_words_that_announce_a_quantum_job_costs_one_question(
     ],
 )
 def test_task_that_fails_is_cleaned_up_after_while_others_run(
-    qrun_host: PluginHost,
-    statuses: list[int],
-    orders: dict[str, Any],
-    cleaned: list[list[int]],
+    qrun_host: PluginHost, statuses: list[int], orders: dict[str, Any], cleaned: list[list[int]]
 ) -> None:
     qrun_host.answer_and_keep(answer_of())
     report = run(qrun_host, tasks=3, statuses=statuses, **orders)

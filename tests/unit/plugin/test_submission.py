@@ -284,11 +284,7 @@ def test_text_of_the_catalog_is_shown_as_one_line(login: LoginNode) -> None:
 
 QPU_OPTION = FALLBACK.decode()
 IN_JOB = {"SLURM_JOB_ID": "7"}
-HOLDING = {
-    **IN_JOB,
-    "SLURM_QRMI_JOB_ID": "7",
-    "SLURM_JOB_QPU_RESOURCES": "ibm_torino,garnet",
-}
+HOLDING = {**IN_JOB, "SLURM_QRMI_JOB_ID": "7", "SLURM_JOB_QPU_RESOURCES": "ibm_torino,garnet"}
 
 
 @pytest.mark.parametrize(
@@ -393,10 +389,7 @@ LETTERS = st.text("abA", min_size=1, max_size=5)
 
 
 @settings(
-    suppress_health_check=[
-        *settings().suppress_health_check,
-        HealthCheck.function_scoped_fixture,
-    ]
+    suppress_health_check=[*settings().suppress_health_check, HealthCheck.function_scoped_fixture]
 )
 @given(
     known=st.lists(LETTERS, min_size=1, max_size=8, unique=True),

@@ -87,9 +87,7 @@ def test_object_comes_and_goes(object_store: Server) -> None:
     assert (missing.value.status, missing.value.is_transient) == (404, False)
 
 
-def test_urls_are_in_path_style_and_sign_the_host_alone(
-    object_store: Server,
-) -> None:
+def test_urls_are_in_path_style_and_sign_the_host_alone(object_store: Server) -> None:
     store = store_of(object_store)
     put, get = store.presign("put_object", "a.json", 99), store.presign("get_object", "a.json", 99)
     for url in (put, get):
@@ -170,10 +168,7 @@ def test_unusable_proxy_is_named_without_its_value(
 
 @pytest.mark.parametrize("named_by", ["SSL_CERT_FILE", "the system"])
 def test_certificates_are_those_of_all_requests(
-    object_store: Server,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    named_by: str,
+    object_store: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named_by: str
 ) -> None:
     def upload() -> None:
         store_of(object_store, endpoint_url=entrance.url).upload("a.json", b"one")
