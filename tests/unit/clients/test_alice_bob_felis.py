@@ -107,5 +107,3 @@ def test_refusal_names_the_key() -> None:
     wrong = {"error": {"code": 401, "message": f"bad {BASIC_KEY} {PASSWORD}"}}
     text = refusal_of(reply(401, wrong))
     assert text == f"{SOURCE} answered 401 Unauthorized: bad **** **** (401); check {KEY}"
-    text = refusal_of(reply(403))
-    assert text == f"{SOURCE} answered 403 Forbidden; what {KEY} holds may not use the resource"

@@ -91,11 +91,6 @@ def test_what_is_not_accessible_has_a_reason(document: object, expected: str) ->
             f"{PREFIX}SERVICE_CRN",
         ),
         (
-            reply(403),
-            f"{SOURCE} 403 Forbidden; the key in {PREFIX}IAM_APIKEY may not use the service "
-            f"instance in {PREFIX}SERVICE_CRN",
-        ),
-        (
             reply(423, {"errors": [{"code": "1233", "message": "reserved by others"}]}),
             f"busy: the backend is reserved; {SOURCE} 423 Locked: reserved by others (1233); gave "
             "up after 5 tries",

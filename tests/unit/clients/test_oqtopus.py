@@ -39,11 +39,6 @@ def test_available_device_is_accessible(caplog: pytest.LogCaptureFixture) -> Non
             reply(401, {"message": f"no {API_KEY}"}),
             f"{ANSWERED} 401 Unauthorized: no ****; check anemone_QRMI_OQTOPUS_API_TOKEN",
         ),
-        (
-            reply(404, {"message": "none"}),
-            f"{ANSWERED} 404 Not Found: none; the service has no resource of this name, or "
-            "anemone_QRMI_OQTOPUS_URL is not its address",
-        ),
     ],
 )
 def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: str) -> None:
