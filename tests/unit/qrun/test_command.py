@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 import pytest
 
+from spank_qrmi import __version__
 from spank_qrmi.clients import late_submission, retry
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.deadline import Deadline
@@ -432,7 +433,7 @@ def test_help_lists_every_status_and_version_is_told(capfd: pytest.CaptureFixtur
     shown = capfd.readouterr().out
     for status in command.ExitStatus:
         assert f"  {status.value:<5} {status.meaning}\n" in shown
-    assert "qrun 0." in shown
+    assert f"qrun {__version__}\n" in shown
 
 
 def test_result_that_is_no_json_is_kept_in_the_bucket(qrun: Qrun) -> None:
