@@ -23,7 +23,7 @@ from spank_qrmi.state.journal import Journal
 from tests.unit.conversation import SeenAnswer, ServingWorker, joined
 from tests.unit.fake_services import NetworkTo, begin_to_send, reply, token_reply, unread
 from tests.unit.outcomes import trying
-from tests.unit.plugin.test_spank_qrmi import INSIDE, NO_TEXT
+from tests.unit.plugin.test_spank_qrmi import NO_TEXT
 from tests.unit.plugin_host import CONFIG, NOTHING_HELD, PluginHost, answer_of, told_to_user
 from tests.unit.vendors import VENDORS, Vendor
 
@@ -111,7 +111,7 @@ def test_environment_of_a_job_forges_no_line(host: PluginHost) -> None:
     for name, text in UNPRINTABLE.items():
         with trying(name):
             types = b"SLURM_JOB_QPU_TYPES=one" + text + b"error: forged"
-            environment = [INSIDE[0], b"SLURM_JOB_QPU_RESOURCES=a", types]
+            environment = [b"SLURM_QRMI_JOB_ID=7", b"SLURM_JOB_QPU_RESOURCES=a", types]
             host.answer_and_keep(answer_of())
             report = host.run(step_id=0, options="a,b", environment=environment)
             assert report.variables[b"SLURM_JOB_QPU_TYPES"] == types.partition(b"=")[2]
