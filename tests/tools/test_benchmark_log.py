@@ -5,12 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from benchmarks.job_figures import (
-    LogLine,
-    StepLog,
-    milliseconds_of_release,
-    milliseconds_to_script,
-)
+from benchmarks.job_figures import LogLine, StepLog, milliseconds_of_release, milliseconds_to_script
 from benchmarks.load import most_at_once
 from loopback.cluster import SlurmCluster
 

@@ -11,13 +11,7 @@ from benchmarks import machine
 from benchmarks.goals import GOALS, Goal, Judgement, judge
 from benchmarks.job_figures import JobFigures
 from benchmarks.load import KINDS, LoadFigures
-from benchmarks.monitor_rounds import (
-    OTHER,
-    SAME,
-    WITH_CATALOG,
-    WITHOUT_CATALOG,
-    MonitorFigures,
-)
+from benchmarks.monitor_rounds import OTHER, SAME, WITH_CATALOG, WITHOUT_CATALOG, MonitorFigures
 from benchmarks.plot import draw
 from benchmarks.qpu_jobs import CASES, TURNS, JobSamples, MemoryFigures, QpuFigures
 from benchmarks.report import number, report, table, with_quartiles

@@ -84,11 +84,7 @@ def test_what_is_missing_is_said_with_its_purpose_and_installed(machine: Machine
 
     assert (done.returncode, done.stderr) == (0, "")
     words = " ".join([*BUILDING, *CLUSTER])
-    assert machine.called() == [
-        "update -qq",
-        f"-s {OPTIONS} {words}",
-        f"{OPTIONS} {words}",
-    ]
+    assert machine.called() == ["update -qq", f"-s {OPTIONS} {words}", f"{OPTIONS} {words}"]
     title, *lines, update, install = done.stdout.splitlines()
     assert title == "installing with apt-get, which is to remove nothing:"
     assert update == "reading the lists of packages"

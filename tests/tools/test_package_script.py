@@ -138,11 +138,7 @@ STOPPED = f"systemctl stop {' '.join(UNITS)}"
     [
         ("post", "1", ["systemctl --quiet enable spank-qrmi.target", *RENEWED, ENABLED]),
         ("post", "2", [*RENEWED, ENABLED]),
-        (
-            "preun",
-            "0",
-            [f"systemctl --quiet disable spank-qrmi.target {package.MONITOR}", STOPPED],
-        ),
+        ("preun", "0", [f"systemctl --quiet disable spank-qrmi.target {package.MONITOR}", STOPPED]),
         ("preun", "1", []),
         ("postun", "0", ["systemctl daemon-reload"]),
         ("postun", "1", []),
@@ -344,12 +340,7 @@ def test_folder_of_the_socket_goes(
     [("postrm", "remove", True), ("postrm", "purge", False), ("postun", "0", True)],
 )
 def test_what_was_used_goes_with_a_purge_alone(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    script: str,
-    argument: str,
-    remains: bool,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, script: str, argument: str, remains: bool
 ) -> None:
     folder = tmp_path / "log"
     folder.mkdir()

@@ -113,16 +113,7 @@ def test_no_process_of_a_step_outlives_it(tmp_path: Path, number: signal.Signals
     os.mkfifo(pipe)
     with (
         subprocess.Popen(
-            [
-                sys.executable,
-                SCRIPT,
-                "--log",
-                log,
-                "a step",
-                "sh",
-                "-c",
-                f"sleep 60 >{pipe}; true",
-            ],
+            [sys.executable, SCRIPT, "--log", log, "a step", "sh", "-c", f"sleep 60 >{pipe}; true"],
             stdout=subprocess.DEVNULL,
         ) as process,
         pipe.open() as reader,

@@ -291,12 +291,7 @@ ENDPOINTS = [
         "https://evil.test/#@site.test",
     ),
     *("https://evil.test\\@site.test", "https://evil.test?https://site.test", "http://site.test/"),
-    *(
-        "//evil.test",
-        "https:evil.test",
-        "https:///evil.test",
-        "https://site.test/ /",
-    ),
+    *("//evil.test", "https:evil.test", "https:///evil.test", "https://site.test/ /"),
     *(
         "https://site.test/../",
         "https://s\u0456te.test",

@@ -42,11 +42,7 @@ def test_words_of_services_that_are_not_online() -> None:
         (QpuStatus(QpuState.ONLINE, "active", free_slots=2), "active (free slots 2)", ""),
         (QpuStatus(QpuState.BUSY, "locked"), "locked", "busy: locked"),
         (QpuStatus(QpuState.UNKNOWN, "no word"), "no word", "not accessible: no word"),
-        (
-            FULL,
-            f"{FULL.reason} ({FULL_FACTS})",
-            f"not accessible: {FULL.reason} ({FULL_FACTS})",
-        ),
+        (FULL, f"{FULL.reason} ({FULL_FACTS})", f"not accessible: {FULL.reason} ({FULL_FACTS})"),
     ],
 )
 def test_texts_tell_reason_and_facts(status: QpuStatus, text: str, problem: str) -> None:

@@ -69,14 +69,7 @@ OFFLINE = entry("qb", QpuState.OFFLINE, reason="sick")
 
 def test_exit_status_tells_whether_all_named_are_online(folder: Folder) -> None:
     folder.publish(entry(), OFFLINE)
-    statuses = {
-        (): 0,
-        ("qa",): 0,
-        ("qa", "qa"): 0,
-        ("qb",): 1,
-        ("qa", "qb"): 1,
-        ("qc",): 1,
-    }
+    statuses = {(): 0, ("qa",): 0, ("qa", "qa"): 0, ("qb",): 1, ("qa", "qb"): 1, ("qc",): 1}
     assert {names: folder.run(*names)[0] for names in statuses} == statuses
     assert {names: folder.run("--json", *names)[0] for names in statuses} == statuses
 

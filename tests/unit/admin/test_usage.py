@@ -114,13 +114,7 @@ def test_programs_get_json_and_csv(usage: Run, path: str) -> None:
     [line] = usage(path, "--json", "--by=account", "--since=2026-01-01")[1]
     rows = orjson.loads(line)
     assert rows == [
-        {
-            "account": "-",
-            "acquisitions": 1,
-            "refused": 0,
-            "held_seconds": 60,
-            "usage_seconds": 2.5,
-        },
+        {"account": "-", "acquisitions": 1, "refused": 0, "held_seconds": 60, "usage_seconds": 2.5},
         {
             "account": "physics",
             "acquisitions": 4,

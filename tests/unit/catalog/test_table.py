@@ -55,14 +55,7 @@ def test_states_have_colours_where_they_are_wanted() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [
-        (-5, "0 s"),
-        (59, "59 s"),
-        (60, "1 min"),
-        (3599, "59 min"),
-        (86399, "23 h"),
-        (200000, "2 d"),
-    ],
+    [(-5, "0 s"), (59, "59 s"), (60, "1 min"), (3599, "59 min"), (86399, "23 h"), (200000, "2 d")],
 )
 def test_age_is_in_its_largest_unit(seconds: int, expected: str) -> None:
     assert age_text(AS_OF, AS_OF + seconds) == expected

@@ -30,10 +30,7 @@ time.sleep(600)
 def process(name: str, *words: str, uid: int = 0, **variables: str) -> Iterator[int]:
     """Run something of this name."""
     started = subprocess.Popen(
-        [sys.executable, "-c", NAMED, name, *words],
-        stdout=subprocess.PIPE,
-        env=variables,
-        user=uid,
+        [sys.executable, "-c", NAMED, name, *words], stdout=subprocess.PIPE, env=variables, user=uid
     )
     try:
         assert started.stdout is not None
@@ -84,12 +81,7 @@ def test_process_that_ends_meanwhile_is_none(
 
 @pytest.mark.parametrize(
     ("printed", "expected"),
-    [
-        ("slurm-wlm 22.05.8", "22.05"),
-        ("slurm 24.11.5-1", "24.11"),
-        ("", None),
-        ("version 3", None),
-    ],
+    [("slurm-wlm 22.05.8", "22.05"), ("slurm 24.11.5-1", "24.11"), ("", None), ("version 3", None)],
 )
 def test_release_is_what_slurmd_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, expected: str | None

@@ -140,9 +140,7 @@ def test_no_secret_is_told(site: Site, vendor: FakeVendor, tmp_path: Path) -> No
     in_file = tmp_path / "key"
     in_file.touch(mode=0o600)
     in_file.write_text("secret-in-a-file")
-    vendor.orders = {
-        "check a": ServiceError(f"{SECRET} and secret-in-a-file {'x' * 1000}\n"),
-    }
+    vendor.orders = {"check a": ServiceError(f"{SECRET} and secret-in-a-file {'x' * 1000}\n")}
     site.write(entry("a", QRMI_PLAIN={"file": str(in_file)}))
     reason = site.ask()["a"].status.reason
     assert reason.startswith("**** and **** x")

@@ -84,10 +84,7 @@ def test_qpu_that_was_never_known_is_left_as_it_is_for_the_grace(
     assert keeper.keep(qpus, NOW + GRACE - 1).counts["b"] == LicenseCount(2, 1)
     assert changes(scontrol) == []
     keeper.keep(qpus, NOW + GRACE)
-    assert scontrol.reservations() == {
-        "spank_qrmi_qpu_a": "qpu_a:2",
-        "spank_qrmi_qpu_b": "qpu_b:2",
-    }
+    assert scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:2", "spank_qrmi_qpu_b": "qpu_b:2"}
 
 
 def test_qpu_whose_users_bring_credentials_is_open(
@@ -183,10 +180,7 @@ def test_reservation_of_others_limits_and_is_told(
     scontrol.reserve("maintenance", "qpu_a", 2)
     for _ in range(2):
         assert keeper.keep(by_name(qpu("a", PAUSED)), NOW).counts == {"a": LicenseCount(3, 1)}
-    assert scontrol.reservations() == {
-        "maintenance": "qpu_a:2",
-        "spank_qrmi_qpu_a": "qpu_a:1",
-    }
+    assert scontrol.reservations() == {"maintenance": "qpu_a:2", "spank_qrmi_qpu_a": "qpu_a:1"}
     assert lines[0] == (
         "a: of 3 licences qpu_a only 1 can be withheld, 3 should be: other reservations have them"
     )

@@ -15,9 +15,7 @@ from spank_qrmi.status import QpuState, QpuStatus
 
 STATUS = QpuStatus(QpuState.BUSY, "full", 3, 0, 4, "c", "a", "f")
 QPUS = {
-    "a": WatchedQpu(
-        *("a", ("t", "u"), STATUS, 10, 20, STATUS, 20, False, 3, 0.5, (1,), ()),
-    ),
+    "a": WatchedQpu(*("a", ("t", "u"), STATUS, 10, 20, STATUS, 20, False, 3, 0.5, (1,), ())),
     "b": WatchedQpu("b", ("t",), STATUS, 10),
 }
 
