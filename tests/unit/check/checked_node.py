@@ -2,7 +2,6 @@
 """A node on which nothing is wrong, below one folder, and the command that looks at it."""
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -31,9 +30,11 @@ IBM = {
 class CheckedNode:
     """Files as an installation makes them; a test spoils one of them, and looks what is told."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         self.folder = folder
-        self._monkeypatch = monkeypatch
+        self._capsys = capsys
         self.slurm_conf = folder / "slurm.conf"
         self.plugstack = folder / "plugstack.conf"
         self.config = folder / "qrmi_config.json"
@@ -88,6 +89,17 @@ class CheckedNode:
         self.config.touch(mode=0o600)
         self.config.write_text(text)
 
+    def look(self, *arguments: str, is_offline: bool = True) -> tuple[int, list[dict[str, str]]]:
+        """Return the command's exit status and findings, none of which shows a secret."""
+        how = ["--offline"] if is_offline else []
+        status = command.main(["check", "--json", *how, *arguments])
+        printed = self._capsys.readouterr()
+        assert not any(secret in printed.out + printed.err for secret in SECRETS)
+        assert printed.err == ""
+        document = orjson.loads(printed.out)
+        assert ["right", "doubtful", "wrong"].index(document["verdict"]) == status
+        return status, list(document["findings"])
+
 
 Spoil = Callable[[CheckedNode], object]
 
@@ -99,20 +111,6 @@ def entry(name: str, type_name: str = "qiskit-runtime-service", **more: Any) -> 
     return {"name": name, "type": type_name, "environment": values, **more}
 
 
-def look(
-    capsys: pytest.CaptureFixture[str], *arguments: str, is_offline: bool = True
-) -> tuple[int, list[dict[str, str]]]:
-    """Return the command's exit status and findings, none of which shows a secret."""
-    how = ["--offline"] if is_offline else []
-    status = command.main(["check", "--json", *how, *arguments])
-    printed = capsys.readouterr()
-    assert not any(secret in printed.out + printed.err for secret in SECRETS)
-    assert printed.err == ""
-    document = orjson.loads(printed.out)
-    assert ["right", "doubtful", "wrong"].index(document["verdict"]) == status
-    return status, list(document["findings"])
-
-
 def found(findings: list[dict[str, str]]) -> list[str]:
     """Return all that is not right, as `verdict check: text`."""
     return [
@@ -120,7 +118,3 @@ def found(findings: list[dict[str, str]]) -> list[str]:
         for each in findings
         if each["verdict"] != "right"
     ]
-
-
-def is_root() -> bool:
-    return os.geteuid() == 0

@@ -4,25 +4,19 @@
 import re
 from pathlib import Path
 
-import pytest
-
-from tests.unit.check.checked_node import CheckedNode, found, is_root, look
-
-pytestmark = pytest.mark.skipif(not is_root(), reason="only root sees what jobs will meet")
+from tests.unit.check.checked_node import CheckedNode, found
 
 TEXT = (Path(__file__).parents[3] / "docs" / "migrating.md").read_text()
 [LINE] = re.findall(r"(?m)^optional .*$", TEXT)
 [CONFIG] = re.findall(r"(?ms)^```json\n(.*?)^```$", TEXT)
 
 
-def test_nothing_is_found_of_line_and_configuration(
-    node: CheckedNode, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_is_found_of_line_and_configuration(node: CheckedNode) -> None:
     mode, _, _, *arguments = LINE.split()
     node.write_plugstack(node.line(*arguments, mode=mode))
     node.write_config_text(re.sub(r"<.*?>", "filled in", CONFIG))
 
-    _, findings = look(capsys)
+    _, findings = node.look()
 
     # Whether a munged runs is the machine's.
     assert found([each for each in findings if each["check"] != "MUNGE"]) == []
@@ -31,22 +25,18 @@ def test_nothing_is_found_of_line_and_configuration(
         assert name in usable, name
 
 
-def test_properties_that_mean_nothing_are_named(
-    node: CheckedNode, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_properties_that_mean_nothing_are_named(node: CheckedNode) -> None:
     dynamic = '"type": "ibm-quantum-system", "is_dynamic": true'
     text = CONFIG.replace('"type": "ibm-quantum-system"', dynamic)
     node.write_config_text(re.sub(r"<.*?>", "filled in", text))
-    _, findings = look(capsys, "test_eagle")
+    _, findings = node.look("test_eagle")
     told = f'{node.config}: resource test_eagle: beside "environment" nothing reads is_dynamic'
     assert found(findings) == [f"doubtful entries: {told}"]
 
 
-def test_argument_that_is_not_known_is_named(
-    node: CheckedNode, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_argument_that_is_not_known_is_named(node: CheckedNode) -> None:
     node.write_plugstack(node.line("--qpu-slots-license:PASQAL_LOCAL=slots@warden"))
-    status, findings = look(capsys)
+    status, findings = node.look()
     assert status == 2
     assert any(
         "'--qpu-slots-license:PASQAL_LOCAL=…' is not known" in each for each in found(findings)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The slurmd of a node is found among all processes, with its start and its release."""
 
+import os
 import subprocess
 import sys
 import time
@@ -12,9 +13,8 @@ import pytest
 
 from spank_qrmi.check import slurmd
 from spank_qrmi.trust import proc
-from tests.unit.check.checked_node import is_root
 
-pytestmark = pytest.mark.skipif(not is_root(), reason="it looks for processes of root's")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="it looks for processes of root's")
 
 # A process has the name of what it was started from.
 NAMED = """
@@ -79,6 +79,14 @@ def test_process_that_ends_meanwhile_is_none(
     assert slurmd.find_slurmds(tmp_path) == []
 
 
+def program(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str, mode: int = 0o755) -> None:
+    """Have a slurmd in the second of the folders where it is looked for."""
+    path = folder / "slurmd"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(mode)
+    monkeypatch.setattr(slurmd, "_FOLDERS", ("/nowhere", str(folder)))
+
+
 @pytest.mark.parametrize(
     ("printed", "expected"),
     [("slurm-wlm 22.05.8", "22.05"), ("slurm 24.11.5-1", "24.11"), ("", None), ("version 3", None)],
@@ -86,28 +94,19 @@ def test_process_that_ends_meanwhile_is_none(
 def test_release_is_what_slurmd_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, expected: str | None
 ) -> None:
-    program = tmp_path / "slurmd"
-    program.write_text(f"#!/bin/sh\necho '{printed}'\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(slurmd, "_FOLDERS", ("/nowhere", str(tmp_path)))
+    program(tmp_path, monkeypatch, f"echo '{printed}'")
     assert slurmd.slurm_release([]) == expected
 
 
 def test_program_that_others_could_replace_is_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = tmp_path / "slurmd"
-    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran; echo slurm 22.05.8\n")
-    program.chmod(0o777)
-    monkeypatch.setattr(slurmd, "_FOLDERS", (str(tmp_path),))
+    program(tmp_path, monkeypatch, f"touch {tmp_path}/ran; echo slurm 22.05.8", mode=0o777)
     assert slurmd.slurm_release([]) is None
     assert not (tmp_path / "ran").exists()
 
 
 def test_program_that_hangs_tells_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "slurmd"
-    program.write_text("#!/bin/sh\nexec sleep 600\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(slurmd, "_FOLDERS", (str(tmp_path),))
+    program(tmp_path, monkeypatch, "exec sleep 600")
     monkeypatch.setattr(slurmd, "_VERSION_SECONDS", 0.2)
     assert slurmd.slurm_release([]) is None
