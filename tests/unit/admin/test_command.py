@@ -5,10 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -19,72 +16,20 @@ from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration.qrmi_config import load_config
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
-from spank_qrmi.state.journal import Entry, Journal, LockedEntry
+from spank_qrmi.state.journal import LockedEntry
 from spank_qrmi.state.owner import Owner, owner_of
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi_simulator.qrmi_config import site_config, write_config
 from spank_qrmi_simulator.server import running_in_thread
 from spank_qrmi_simulator.site import API_KEY, SERVICE_CRN, Account, Site
+from tests.unit.admin.held_node import NOW, SECRET, HeldNode
 from tests.unit.fake_vendor import TYPE, FakeVendor
 from tests.unit.local_network import LocalNetwork
 from tests.unit.trust.test_privileges import ASK
 
-NOW = 1_700_000_000
-BATCH_STEP = 0xFFFFFFFB
-GONE = Owner(os.uname().nodename, "another boot", 1, 2, 3)
-SECRET = "secret-of-the-site"
+SINCE = "2023-11-14 22:13:20 UTC"
 
-
-class Node:
-    """A node with a journal, and the command on it."""
-
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder = folder
-        self._capsys = capsys
-
-    def hold(self, name: str, **changes: Any) -> Entry:
-        entry = Entry(
-            *(7, 0, BATCH_STEP, 0, name, TYPE, {"QRMI_KEY": SECRET}),
-            token=f"token-{name}",
-            acquired_at=NOW,
-            owner=GONE,
-            hold="a session",
-            ends_at=NOW + 100,
-        )
-        entry = replace(entry, **changes)
-        with Journal(self.folder).begin(entry):
-            return entry
-
-    def run(self, *arguments: str) -> tuple[int, list[str]]:
-        """Run the command; return its exit status and what it printed."""
-        return self.run_as_said([*arguments, f"--state-dir={self.folder}"])
-
-    def run_as_said(self, arguments: Sequence[str]) -> tuple[int, list[str]]:
-        """Run the command with these arguments alone."""
-        status = main(arguments)
-        printed = self._capsys.readouterr()
-        assert SECRET not in printed.out + printed.err
-        assert "token-" not in printed.out + printed.err
-        return status, [*printed.out.splitlines(), *printed.err.splitlines()]
-
-    def held(self) -> list[str]:
-        entries = Journal(self.folder).entries()
-        return sorted(entry.resource_name for entry in entries if isinstance(entry, Entry))
-
-
-@pytest.fixture(autouse=True)
-def _network_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLURM_CONF", os.devnull)
-    monkeypatch.setattr(held, "fork_network_process", LocalNetwork)
-    # The environment of the tests may be anybody's.
-    monkeypatch.setattr(held, "refuse_untrusted_code", lambda *_: None)
-    # They would last for all other tests.
-    monkeypatch.setattr(held.privileges, "limit", lambda _: None)
-
-
-@pytest.fixture
-def node(tmp_path: Path, capsys: pytest.CaptureFixture[str], vendor: FakeVendor) -> Node:
-    return Node(tmp_path / "journal", capsys)
+pytestmark = pytest.mark.usefixtures("vendor")
 
 
 @pytest.fixture
@@ -92,7 +37,7 @@ def alive() -> Owner:
     return owner_of(os.getpid())
 
 
-def test_access_token_is_shown_nowhere(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_access_token_is_shown_nowhere(node: HeldNode, monkeypatch: pytest.MonkeyPatch) -> None:
     class Network(LocalNetwork):
         def open(self, *_: object, token_cache: TokenCache | None = None, **__: object) -> None:
             assert token_cache is not None
@@ -106,21 +51,20 @@ def test_access_token_is_shown_nowhere(node: Node, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def plugstack(node: Node, tmp_path: Path) -> Path:
+def plugstack(node: HeldNode, tmp_path: Path) -> Path:
     """What slurmd reads on a node whose journal is in another folder than usual."""
-    path = tmp_path / "plugstack.conf"
+    path, other = tmp_path / "plugstack.conf", f"--state-dir={tmp_path}/other"
     path.write_text(
-        f"optional spank_qrmi.so --state-dir={tmp_path}/other\n"
+        f"optional spank_qrmi.so {other}\n"
         f"optional /lib/spank_qrmi.so /etc/q.json --state-dir={node.folder} --worker-user=4711\n"
-        f"optional spank_qrmi.so /etc/other.json --state-dir={tmp_path}/other\n"
-        f"optional spank_ibm_qrun.so --state-dir={tmp_path}/other\n"
+        f"optional spank_qrmi.so /etc/other.json {other}\noptional spank_ibm_qrun.so {other}\n"
     )
     (tmp_path / "slurm.conf").write_text("ClusterName=a\n")
     return path
 
 
 def test_arguments_of_the_plugin_are_those_of_plugstack_conf(
-    node: Node, plugstack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    node: HeldNode, plugstack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     users: list[object] = []
 
@@ -132,8 +76,7 @@ def test_arguments_of_the_plugin_are_those_of_plugstack_conf(
     for name in "abc":
         node.hold(name)
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
-    said: list[list[str]] = [[], ["--worker-user=99"]]
-    for arguments in said:
+    for arguments in ([], ["--worker-user=99"]):
         assert node.run_as_said(["release", "--all", *arguments])[0] == 0
         node.hold("a")
     monkeypatch.setenv("SLURM_CONF", os.devnull)
@@ -142,20 +85,14 @@ def test_arguments_of_the_plugin_are_those_of_plugstack_conf(
     assert users == ["4711", "99", "4711"]
 
 
-def test_line_of_plugstack_conf_that_is_wrong_is_named(
-    node: Node, plugstack: Path, tmp_path: Path
-) -> None:
+def test_line_of_plugstack_conf_that_is_wrong_is_named(node: HeldNode, plugstack: Path) -> None:
     plugstack.write_text("optional spank_qrmi.so /etc/q.json --stat-dir=/x\n")
-    assert node.run_as_said(["status", f"--plugstack={plugstack}"]) == (
-        1,
-        [
-            "spank-qrmi: argument '--stat-dir=…' is not known: correct the line of spank_qrmi.so "
-            "in plugstack.conf"
-        ],
-    )
+    line = "argument '--stat-dir=…' is not known: correct the line of spank_qrmi.so"
+    told = [f"spank-qrmi: {line} in plugstack.conf"]
+    assert node.run_as_said(["status", f"--plugstack={plugstack}"]) == (1, told)
 
 
-def test_status_is_a_table(node: Node, alive: Owner) -> None:
+def test_status_is_a_table(node: HeldNode, alive: Owner) -> None:
     node.hold("held", owner=alive)
     node.hold("left", job_id=12, restart_count=2, step_id=0, uid=4_000_000_000)
     node.hold("coming", owner=alive, token=None)
@@ -164,18 +101,18 @@ def test_status_is_a_table(node: Node, alive: Owner) -> None:
     node.hold("down", failure="no answer", failed_at=NOW + 60, failures=3, owner=None)
     node.hold("old", acquired_at=None, owner=None)
     node.hold("told", owner=alive, is_told=True)
+    last = "release failed, 3 times, last 2023-11-14 22:14:20 UTC: no answer"
+    lost = "never answered, its step is gone"
+    may_be_open = "a session may be open until 2023-11-14 22:15:00 UTC at the latest"
     assert node.run("status") == (
         0,
         [
             "JOB             STEP   USER        RESOURCE  TYPE  SINCE                    STATE",
             f"7               batch  root        coming    fake  {SINCE}  being acquired",
-            f"7               batch  root        down      fake  {SINCE}  release failed, 3 times, "
-            "last 2023-11-14 22:14:20 UTC: no answer",
+            f"7               batch  root        down      fake  {SINCE}  {last}",
             f"7               batch  root        held      fake  {SINCE}  held",
-            f"7               batch  root        lost      fake  {SINCE}  never answered, its step "
-            "is gone: cut off",
-            f"7               batch  root        lost too  fake  {SINCE}  never answered, its step "
-            "is gone: a session may be open until 2023-11-14 22:15:00 UTC at the latest",
+            f"7               batch  root        lost      fake  {SINCE}  {lost}: cut off",
+            f"7               batch  root        lost too  fake  {SINCE}  {lost}: {may_be_open}",
             "7               batch  root        old       fake  unknown                  held",
             f"7               batch  root        told      fake  {SINCE}  told to end",
             f"12 (restart 2)  0      4000000000  left      fake  {SINCE}  held, its step is gone",
@@ -183,10 +120,7 @@ def test_status_is_a_table(node: Node, alive: Owner) -> None:
     )
 
 
-SINCE = "2023-11-14 22:13:20 UTC"
-
-
-def test_status_shows_what_is_there_for_its_record(node: Node, alive: Owner) -> None:
+def test_status_shows_what_is_there_for_its_record(node: HeldNode, alive: Owner) -> None:
     node.hold("a", owner=alive, token=None, holds_nothing=True)
     node.hold("b", token=None, holds_nothing=True)
     node.hold("c", token=None, record="{}", is_over=True)
@@ -198,10 +132,10 @@ def test_status_shows_what_is_there_for_its_record(node: Node, alive: Owner) -> 
     ]
 
 
-def test_status_for_programs(node: Node) -> None:
+def test_status_for_programs(node: HeldNode) -> None:
     node.hold("a", failure="no answer", failed_at=NOW + 60, failures=3)
     node.hold("b", token=None)
-    (node.folder / "8-0-0-0123456789abcdef.json").write_text("{")
+    told = node.spoil()
     status, [line] = node.run("status", "--json")
     document = orjson.loads(line)
     expected = {
@@ -223,31 +157,31 @@ def test_status_for_programs(node: Node) -> None:
     unanswered |= {"failures": 0, "ends_at": NOW + 100}
     assert (status, document["entries"]) == (0, [expected, expected | unanswered])
     [unreadable] = document["unreadable"]
-    assert unreadable.startswith(f"{node.folder}/8-0-0-0123456789abcdef.json: is no entry of this")
+    assert unreadable.startswith(told)
 
 
-def test_status_of_a_node_that_holds_nothing(node: Node) -> None:
+def test_status_of_a_node_that_holds_nothing(node: HeldNode) -> None:
     assert node.run("status") == (0, ["nothing is held on this node"])
     assert node.run("status", "--json") == (0, ['{"entries":[],"unreadable":[]}'])
     assert node.run("release", "--all") == (0, [])
 
 
-def test_status_shows_what_cannot_be_read(node: Node) -> None:
+def test_status_shows_what_cannot_be_read(node: HeldNode) -> None:
     node.hold("a")
-    (node.folder / "8-0-0-0123456789abcdef.json").write_text("{")
+    told = node.spoil()
     status, [_, row, line] = node.run("status")
     assert (status, row.split()[3]) == (0, "a")
-    assert line.startswith(f"{node.folder}/8-0-0-0123456789abcdef.json: is no entry of this")
+    assert line.startswith(told)
 
 
-def test_hostile_names_do_not_reach_the_terminal(node: Node) -> None:
+def test_hostile_names_do_not_reach_the_terminal(node: HeldNode) -> None:
     node.hold("a\n\x1b[2J")
     _, [_, row] = node.run("status")
     assert "a??[2J" in row
     assert node.run("release", "--all") == (0, ["job 7: a??[2J: released"])
 
 
-def test_release_of_orphans(node: Node, alive: Owner, vendor: FakeVendor) -> None:
+def test_release_of_orphans(node: HeldNode, alive: Owner, vendor: FakeVendor) -> None:
     node.hold("gone")
     node.hold("down")
     node.hold("alive", owner=alive)
@@ -257,18 +191,12 @@ def test_release_of_orphans(node: Node, alive: Owner, vendor: FakeVendor) -> Non
     node.hold("ended", token=None, failure="cut off")
     vendor.orders = {"release token-down": ReleaseError("no answer")}
     status, lines = node.run("release", "--orphaned")
-    assert (status, sorted(lines)) == (
-        1,
-        [
-            "job 7: down: failed: no answer",
-            "job 7: ended: has ended by itself",
-            "job 7: gone: released",
-        ],
-    )
+    told = ["down: failed: no answer", "ended: has ended by itself", "gone: released"]
+    assert (status, sorted(lines)) == (1, [f"job 7: {each}" for each in told])
     assert node.held() == ["alive", "coming", "down", "told", "unknown"]
 
 
-def test_what_failed_lately_is_left_alone_by_the_timer(node: Node, vendor: FakeVendor) -> None:
+def test_what_failed_lately_is_left_alone_by_the_timer(node: HeldNode, vendor: FakeVendor) -> None:
     now = int(time.time())
     node.hold("lately", failure="down", failed_at=now - 400, failures=2, ends_at=now + 5000)
     node.hold("due", failure="down", failed_at=now - 400, failures=1)
@@ -276,7 +204,7 @@ def test_what_failed_lately_is_left_alone_by_the_timer(node: Node, vendor: FakeV
     assert node.run("release", "--orphaned") == (0, ["job 7: lately: released"])
 
 
-def test_what_is_over_at_a_users_endpoint_is_dropped(node: Node, vendor: FakeVendor) -> None:
+def test_what_is_over_at_a_users_endpoint_is_dropped(node: HeldNode, vendor: FakeVendor) -> None:
     node.hold("own", uid=4_000_000_000, has_users_endpoint=True)
     dropped = "job 7: own: dropped: its endpoint is of user 4000000000, and its time is over"
     assert node.run("release", "--orphaned") == (0, [dropped])
@@ -284,7 +212,7 @@ def test_what_is_over_at_a_users_endpoint_is_dropped(node: Node, vendor: FakeVen
 
 
 def test_half_of_the_time_is_left_behind_what_hangs(
-    node: Node, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+    node: HeldNode, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deadlines: list[float] = []
 
@@ -299,16 +227,14 @@ def test_half_of_the_time_is_left_behind_what_hangs(
 
 
 def test_secrets_of_files_are_shown_nowhere(
-    node: Node, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+    node: HeldNode, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker of a step masks them too, see job/test_verbs.py."""
-    values = {"QRMI_PLAIN": SECRET}
-    node.hold("down", values=values, secret_keys=["QRMI_PLAIN"])
+    node.hold("down", values={"QRMI_PLAIN": SECRET}, secret_keys=["QRMI_PLAIN"])
     vendor.orders = {"release token-down": ReleaseError(f"refused {SECRET}")}
 
     def fail_to_write(*_: object) -> None:
-        message = f"cannot write {SECRET}"
-        raise JournalError(message)
+        raise JournalError(f"cannot write {SECRET}")
 
     monkeypatch.setattr(LockedEntry, "write", fail_to_write)
     assert node.run("release", "--all") == (
@@ -317,7 +243,7 @@ def test_secrets_of_files_are_shown_nowhere(
     )
 
 
-def test_release_of_a_job(node: Node, alive: Owner) -> None:
+def test_release_of_a_job(node: HeldNode, alive: Owner) -> None:
     node.hold("a", owner=alive)
     node.hold("b", restart_count=3, step_id=1)
     node.hold("c", job_id=77)
@@ -326,25 +252,42 @@ def test_release_of_a_job(node: Node, alive: Owner) -> None:
     assert node.held() == ["c"]
 
 
-def test_release_of_everything(node: Node, alive: Owner, vendor: FakeVendor) -> None:
+def test_release_of_everything(node: HeldNode, alive: Owner, vendor: FakeVendor) -> None:
     node.hold("a", owner=alive)
     node.hold("b", owner=alive, token=None)
-    (node.folder / "8-0-0-0123456789abcdef.json").write_text("{")
+    told = node.spoil()
     status, [first, second, third] = node.run("release", "--all", "--timeout", "5")
-    assert (status, first, second) == (
-        1,
-        "job 7: a: released",
-        "job 7: b: skipped: its step is still acquiring it",
-    )
-    assert third.startswith(f"failed: {node.folder}/8-0-0-0123456789abcdef.json: is no entry of")
+    assert (status, first) == (1, "job 7: a: released")
+    assert second == "job 7: b: skipped: its step is still acquiring it"
+    assert third.startswith(f"failed: {told}")
     assert node.held() == ["b"]
 
 
 @pytest.mark.parametrize("command", [["status"], ["metrics"], ["release", "--all"]])
-def test_only_root_may(node: Node, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_root_may(node: HeldNode, command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     line = "spank-qrmi: only root may see and release what jobs hold: run it as root"
     assert node.run(*command) == (1, [line])
+
+
+def printed_by(program: str) -> str:
+    """Return what a Python of its own prints, which says nothing else."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+AS_ROOT = """
+from spank_qrmi.admin import command, held
+from spank_qrmi.worker import process
+from tests.unit.local_network import LocalNetwork
+
+held.os.geteuid = lambda: 0
+held.refuse_untrusted_code = lambda *_: None
+process.start_network_process = LocalNetwork
+"""
 
 
 @pytest.mark.parametrize(
@@ -352,11 +295,8 @@ def test_only_root_may(node: Node, command: list[str], monkeypatch: pytest.Monke
     [(["status"], "inventory.lines_of"), (["release", "--all"], "_release_with")],
 )
 def test_limits_are_those_of_the_worker(command: list[str], step: str, tmp_path: Path) -> None:
-    program = f"""
+    program = f"""{AS_ROOT}
 import resource
-from spank_qrmi.admin import command, held
-from spank_qrmi.worker import process
-from tests.unit.local_network import LocalNetwork
 
 def show_limits(*_):
     print({{kind: resource.getrlimit(kind) for kind in process.WORKER_LIMITS}} == {{
@@ -364,38 +304,22 @@ def show_limits(*_):
     }})
     return []
 
-held.os.geteuid = lambda: 0
-held.refuse_untrusted_code = lambda *_: None
-process.start_network_process = LocalNetwork
 held.{step} = show_limits
 command.main({[*command, f"--state-dir={tmp_path / 'journal'}"]})
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert (done.stdout, done.stderr) == ("True\n", "")
+    assert printed_by(program) == "True\n"
 
 
 def test_command_asks_nothing_itself(tmp_path: Path) -> None:
-    program = f"""{ASK}
-from spank_qrmi.admin import command, held
-from spank_qrmi.worker import process
-from tests.unit.local_network import LocalNetwork
-
-held.os.geteuid = lambda: 0
-held.refuse_untrusted_code = lambda *_: None
-process.start_network_process = LocalNetwork
+    program = f"""{ASK}{AS_ROOT}
 held._release_with = lambda *_: print(set(refusals().values()))
 command.main({["release", "--all", f"--state-dir={tmp_path / 'journal'}"]})
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert (done.stdout, done.stderr) == ("{'refused'}\n", "")
+    assert printed_by(program) == "{'refused'}\n"
 
 
 @pytest.mark.parametrize("command", [["status"], ["release", "--all"]])
-def test_folder_that_others_can_write_is_refused(node: Node, command: list[str]) -> None:
+def test_folder_that_others_can_write_is_refused(node: HeldNode, command: list[str]) -> None:
     node.folder.mkdir()
     node.folder.chmod(0o777)
     status, [line] = node.run(*command)
@@ -403,20 +327,12 @@ def test_folder_that_others_can_write_is_refused(node: Node, command: list[str])
     assert line.startswith(f"spank-qrmi: {node.folder}: must be writable by its owner alone")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["release"],
-        ["release", "--all", "--orphaned"],
-        ["release", "--job"],
-        ["release", "--job", "x"],
-    ],
-)
-def test_unusable_options(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
-    assert "usage: spank-qrmi release" in capsys.readouterr().err
+def test_unusable_options(capsys: pytest.CaptureFixture[str]) -> None:
+    for options in ("", "--all --orphaned", "--job", "--job x"):
+        with pytest.raises(SystemExit) as caught:
+            main(["release", *options.split()])
+        assert caught.value.code == 2, options
+        assert "usage: spank-qrmi release" in capsys.readouterr().err, options
 
 
 def test_unusable_timeout(capsys: pytest.CaptureFixture[str]) -> None:
@@ -427,24 +343,15 @@ def test_unusable_timeout(capsys: pytest.CaptureFixture[str]) -> None:
         assert capsys.readouterr().err.endswith(line), text
 
 
-def test_session_at_the_service_is_closed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_session_at_the_service_is_closed(node: HeldNode, tmp_path: Path) -> None:
     site = Site()
     with running_in_thread(site) as base_url:
         write_config(tmp_path / "qrmi_config.json", site_config(base_url))
         config = load_config(tmp_path / "qrmi_config.json", CLIENTS)
-        resource = config.resources["ibm_sherbrooke"]
-        session = site.open_session(
-            Account(API_KEY, SERVICE_CRN), "ibm_sherbrooke", "dedicated", 600
-        )
-        node = Node(tmp_path / "journal", capsys)
-        node.hold(
-            resource.name,
-            resource_type=resource.type,
-            values=dict(resource.environment),
-            token=session.session_id,
-        )
+        qpu = config.resources["ibm_sherbrooke"]
+        session = site.open_session(Account(API_KEY, SERVICE_CRN), qpu.name, "dedicated", 600)
+        values, token = dict(qpu.environment), session.session_id
+        node.hold(qpu.name, resource_type=qpu.type, values=values, token=token)
         assert node.run("release", "--orphaned") == (0, ["job 7: ibm_sherbrooke: released"])
         assert site.sessions()[0].accepting_jobs is False
 
@@ -454,7 +361,4 @@ def test_what_asks_services_is_imported_for_those_subcommands_alone() -> None:
         "import sys\nfrom spank_qrmi.admin import command\n"
         "print([each for each in ('httpx', 'ssl') if each in sys.modules])\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert (done.stdout, done.stderr) == ("[]\n", "")
+    assert printed_by(program) == "[]\n"

@@ -11,52 +11,23 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from spank_qrmi.admin import command as cli
-from spank_qrmi.admin import held
 from spank_qrmi.admin.inventory import STATES
 from spank_qrmi.state import token_cache
 from spank_qrmi.state.counts import Event, count
-from spank_qrmi.state.journal import Entry, Journal
-from spank_qrmi.state.owner import Owner, owner_of
+from spank_qrmi.state.owner import owner_of
 from spank_qrmi.state.token_cache import TokenCache
-from tests.unit.fake_vendor import TYPE
+from tests.unit.admin.held_node import GONE, NOW, SECRET, HeldNode
 
-NOW = 1_700_000_000
-GONE = Owner(os.uname().nodename, "another boot", 1, 2, 3)
 ELSEWHERE = replace(GONE, host="another")
-SECRET = "secret-of-the-site"
 
 Samples = dict[tuple[str, ...], float]
 
 
-class Node:
-    """A node's state directory, and the command on it."""
-
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder = folder
-        self._capsys = capsys
-
-    def hold(self, name: str, **changes: object) -> None:
-        entry = Entry(
-            *(7, 0, 0, 1234, name, TYPE, {"QRMI_KEY": SECRET}),
-            token=SECRET,
-            acquired_at=NOW,
-            owner=GONE,
-        )
-        with Journal(self.folder).begin(replace(entry, **changes)):  # type: ignore[arg-type]
-            pass
-
-    def run(self, *arguments: str) -> tuple[int, str, str]:
-        status = cli.main(["metrics", *arguments, f"--state-dir={self.folder}"])
-        printed = self._capsys.readouterr()
-        assert SECRET not in printed.out + printed.err
-        return status, printed.out, printed.err
-
-    def samples(self, name: str) -> Samples:
-        """Return what the command tells of a metric, see `samples_in`."""
-        status, text, _ = self.run()
-        assert status == 0
-        return samples_in(text, name)
+def samples(node: HeldNode, name: str) -> Samples:
+    """Return what the command tells of a metric, see `samples_in`."""
+    status, lines = node.run("metrics")
+    assert status == 0
+    return samples_in("\n".join(lines), name)
 
 
 def samples_in(text: str, name: str) -> Samples:
@@ -69,17 +40,7 @@ def samples_in(text: str, name: str) -> Samples:
     }
 
 
-@pytest.fixture
-def node(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Node:
-    monkeypatch.setenv("SLURM_CONF", os.devnull)
-    # They would last for all other tests.
-    monkeypatch.setattr(held.privileges, "limit", lambda _: None)
-    return Node(tmp_path / "state", capsys)
-
-
-def test_holds_are_counted_by_endpoint_state_and_step(node: Node) -> None:
+def test_holds_are_counted_by_endpoint_state_and_step(node: HeldNode) -> None:
     alive = owner_of(os.getpid())
     node.hold("a")
     node.hold("b", owner=alive, acquired_at=NOW + 5)
@@ -99,42 +60,48 @@ def test_holds_are_counted_by_endpoint_state_and_step(node: Node) -> None:
         ("site", "being acquired", "alive"): 1,
         ("site", "never answered", "gone"): 1,
     }
-    assert node.samples("spank_qrmi_node_holds") == expected
-    oldest = node.samples("spank_qrmi_node_oldest_hold_timestamp_seconds")
+    assert samples(node, "spank_qrmi_node_holds") == expected
+    oldest = samples(node, "spank_qrmi_node_oldest_hold_timestamp_seconds")
     assert oldest[("site", "held", "alive")] == NOW + 4
     assert ("site", "never answered", "gone") not in oldest
-    assert node.samples("spank_qrmi_node_kept_release_failures") == {(): 3}
+    assert samples(node, "spank_qrmi_node_kept_release_failures") == {(): 3}
 
 
-def test_what_another_node_holds_is_its_own(node: Node) -> None:
+def test_what_another_node_holds_is_its_own(node: HeldNode) -> None:
     node.hold("a", owner=ELSEWHERE)
     node.hold("b", owner=None)
-    assert sum(node.samples("spank_qrmi_node_holds").values()) == 1
+    assert sum(samples(node, "spank_qrmi_node_holds").values()) == 1
 
 
-def test_unreadable_entries_are_counted(node: Node) -> None:
+def test_unreadable_entries_are_counted(node: HeldNode) -> None:
     node.hold("a")
-    (node.folder / "8-0-0-0123456789abcdef.json").write_text("{")
-    assert node.samples("spank_qrmi_node_unreadable_entries") == {(): 1}
+    node.spoil()
+    assert samples(node, "spank_qrmi_node_unreadable_entries") == {(): 1}
 
 
-def test_node_that_has_done_nothing_has_noughts(node: Node) -> None:
-    assert set(node.samples("spank_qrmi_node_holds").values()) == {0}
-    assert node.samples("spank_qrmi_node_tokens") == {(): 0}
-    assert node.samples("spank_qrmi_node_oldest_token_timestamp_seconds") == {}
-    assert node.samples("spank_qrmi_node_acquisitions_total") == {("acquired",): 0, ("refused",): 0}
-    assert node.samples("spank_qrmi_node_releases_total") == {("released",): 0, ("kept",): 0}
+def test_node_that_has_done_nothing_has_noughts(node: HeldNode) -> None:
+    assert set(samples(node, "spank_qrmi_node_holds").values()) == {0}
+    assert samples(node, "spank_qrmi_node_tokens") == {(): 0}
+    assert samples(node, "spank_qrmi_node_oldest_token_timestamp_seconds") == {}
+    assert samples(node, "spank_qrmi_node_acquisitions_total") == {
+        ("acquired",): 0,
+        ("refused",): 0,
+    }
+    assert samples(node, "spank_qrmi_node_releases_total") == {("released",): 0, ("kept",): 0}
     assert not node.folder.exists()
 
 
-def test_events_are_counted_by_result(node: Node) -> None:
+def test_events_are_counted_by_result(node: HeldNode) -> None:
     for event in (Event.ACQUIRED, Event.REFUSED, Event.REFUSED, Event.RELEASED, Event.KEPT):
         count(node.folder, event)
-    assert node.samples("spank_qrmi_node_acquisitions_total") == {("acquired",): 1, ("refused",): 2}
-    assert node.samples("spank_qrmi_node_releases_total") == {("released",): 1, ("kept",): 1}
+    assert samples(node, "spank_qrmi_node_acquisitions_total") == {
+        ("acquired",): 1,
+        ("refused",): 2,
+    }
+    assert samples(node, "spank_qrmi_node_releases_total") == {("released",): 1, ("kept",): 1}
 
 
-def test_age_of_tokens_that_may_be_used(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_age_of_tokens_that_may_be_used(node: HeldNode, monkeypatch: pytest.MonkeyPatch) -> None:
     moment = 5000
     monkeypatch.setattr(token_cache, "_now", lambda: moment)
     monkeypatch.setattr(time, "time", lambda: float(NOW))
@@ -144,22 +111,22 @@ def test_age_of_tokens_that_may_be_used(node: Node, monkeypatch: pytest.MonkeyPa
     moment = 5090
     cache.store("2" * 64, SECRET, 600)
     moment = 5100
-    assert node.samples("spank_qrmi_node_tokens") == {(): 2}
-    assert node.samples("spank_qrmi_node_oldest_token_timestamp_seconds") == {(): NOW - 100}
+    assert samples(node, "spank_qrmi_node_tokens") == {(): 2}
+    assert samples(node, "spank_qrmi_node_oldest_token_timestamp_seconds") == {(): NOW - 100}
 
 
-def test_file_is_everybodys_to_read(node: Node, tmp_path: Path) -> None:
+def test_file_is_everybodys_to_read(node: HeldNode, tmp_path: Path) -> None:
     path = tmp_path / "qpu.prom"
-    node.hold("a")
-    assert node.run(str(path)) == (0, "", "")
+    node.hold("a", uid=1234)
+    assert node.run("metrics", str(path)) == (0, [])
     assert samples_in(path.read_text(), "spank_qrmi_node_holds")[("site", "held", "gone")] == 1
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert SECRET not in path.read_text()
     assert "1234" not in path.read_text()
 
 
-def test_folder_that_is_missing_is_told(node: Node, tmp_path: Path) -> None:
+def test_folder_that_is_missing_is_told(node: HeldNode, tmp_path: Path) -> None:
     path = tmp_path / "missing" / "qpu.prom"
-    status, _, line = node.run(str(path))
-    assert (status, line.count("\n")) == (1, 1)
+    status, [line] = node.run("metrics", str(path))
+    assert status == 1
     assert line.startswith(f"spank-qrmi: {path}: cannot be written: No such file or directory")

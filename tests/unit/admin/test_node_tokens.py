@@ -81,14 +81,9 @@ def entry(name: str) -> dict[str, object]:
 
 
 QRUN_CREDENTIALS = {
-    "APPID_CLIENT_ID": QRUN.client_id,
-    "APPID_SECRET": QRUN.secret,
-    "DAAPI_ENDPOINT": QRUN.service_url,
-    "AWS_ACCESS_KEY_ID": "id",
-    "AWS_SECRET_ACCESS_KEY": "key",
-    "S3_ENDPOINT": "https://s3.test",
-    "S3_BUCKET": "bucket",
-    "S3_REGION": "region",
+    "APPID_CLIENT_ID": QRUN.client_id, "APPID_SECRET": QRUN.secret,
+    "DAAPI_ENDPOINT": QRUN.service_url, "S3_ENDPOINT": "https://s3.test", "S3_BUCKET": "bucket",
+    "S3_REGION": "region", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key",
 }
 
 
@@ -132,13 +127,10 @@ def test_dropped_token_is_asked_for_anew(node: Node) -> None:
 
 
 def test_name_without_a_login_of_the_sites_is_told(node: Node) -> None:
+    reason = "no QPU of this name has a login whose tokens are kept"
+    those = "those that have: ibm_a, ibm_b, the command qrun"
     for name in ("ibm_users", "aspen", "nobody"):
-        status, [line] = node.tokens(f"--drop={name}")
-        assert (status, line) == (
-            1,
-            f"spank-qrmi: {name}: no QPU of this name has a login whose tokens are kept; those "
-            "that have: ibm_a, ibm_b, the command qrun",
-        )
+        assert node.tokens(f"--drop={name}") == (1, [f"spank-qrmi: {name}: {reason}; {those}"])
 
 
 def test_all_are_dropped_although_nothing_can_be_read_of_the_qpus(

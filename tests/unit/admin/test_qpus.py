@@ -5,7 +5,6 @@ import io
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -112,25 +111,27 @@ def test_old_catalog_is_said_to_be_old_and_nothing_of_it_is_sure(folder: Folder)
     assert told[0].startswith("spank-qrmi: this catalog is old: ")
 
 
-def test_catalog_is_that_of_plugstack_conf(
-    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder.publish(entry())
+@pytest.fixture
+def plugstack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Folder) -> Path:
+    """The file beside the slurm.conf that counts."""
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
     (tmp_path / "slurm.conf").touch()
-    plugstack = tmp_path / "plugstack.conf"
+    return tmp_path / "plugstack.conf"
+
+
+def test_catalog_is_that_of_plugstack_conf(folder: Folder, plugstack: Path) -> None:
+    folder.publish(entry())
     for line in (
         f"--catalog={folder.path}",
         f"/etc/q.json --catalog=/none --on-failure=continue --catalog={folder.path}",
         f"--catalog=/none\noptional spank_qrmi.so /etc/q.json --catalog={folder.path}",
     ):
         plugstack.write_text(f"optional spank_qrmi.so {line}\n")
-        assert folder.run_as_said("qa")[0] == 0
+        assert folder.run_as_said("qa")[0] == 0, line
 
 
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
+def test_without_a_catalog_the_status_is_2(folder: Folder, plugstack: Path) -> None:
+    for line, expected in (
         (
             "",
             "no catalog: the line of spank_qrmi.so in plugstack.conf has no --catalog=DIR; name a "
@@ -145,15 +146,9 @@ def test_catalog_is_that_of_plugstack_conf(
             "optional spank_qrmi.so --catalog=/none",
             "/none: cannot be read: No such file or directory",
         ),
-    ],
-)
-def test_without_a_catalog_the_status_is_2(
-    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, expected: str
-) -> None:
-    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
-    (tmp_path / "slurm.conf").touch()
-    (tmp_path / "plugstack.conf").write_text(f"{line}\n")
-    assert folder.run_as_said() == (2, [], [f"spank-qrmi: {expected}"])
+    ):
+        plugstack.write_text(f"{line}\n")
+        assert folder.run_as_said() == (2, [], [f"spank-qrmi: {expected}"]), line
 
 
 def test_colours_are_for_terminals_whose_user_wants_them(
@@ -187,22 +182,20 @@ def test_watching_shows_each_change_until_it_is_ended(
     assert [line.split()[0] for line in lines if line] == ["NAME", "qa", "NAME", "qb", "NAME", "qc"]
 
 
-def test_command_is_an_ordinary_users_and_imports_nothing_that_asks() -> None:
+def test_command_is_an_ordinary_users_and_imports_nothing_that_asks(open_folder: Path) -> None:
+    open_folder.chmod(0o755)
     now = int(time.time())
-    # Only root may enter the folders of pytest.
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        publish(Catalog(now, now + 3600, (entry(),)), folder)
-        program = (
-            "import os, sys\nfrom spank_qrmi.admin.command import main\n"
-            "os.setgroups([])\n"
-            "os.setresgid(65534, 65534, 65534)\nos.setresuid(65534, 65534, 65534)\n"
-            f"status = main(['qpus', 'qa', '--catalog={folder}'])\n"
-            "print(status, [each for each in ('httpx', 'ssl') if each in sys.modules])\n"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=False
-        )
+    publish(Catalog(now, now + 3600, (entry(),)), open_folder)
+    program = (
+        "import os, sys\nfrom spank_qrmi.admin.command import main\n"
+        "os.setgroups([])\n"
+        "os.setresgid(65534, 65534, 65534)\nos.setresuid(65534, 65534, 65534)\n"
+        f"status = main(['qpus', 'qa', '--catalog={open_folder}'])\n"
+        "print(status, [each for each in ('httpx', 'ssl') if each in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert (done.stdout.splitlines()[-1:], done.stderr) == (["0 []"], "")
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from spank_qrmi.admin import removal
-from spank_qrmi.admin.command import main
 from spank_qrmi.configuration.slurm_files import PluginLine
 from spank_qrmi.state.journal import Entry, Journal
 from tests.unit.admin.test_installation import Machine
@@ -18,10 +17,12 @@ LINE = f"optional {PLUGIN} /etc/slurm/qrmi_config.json\n"
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Machine:
     """A machine with the plugins installed, and with no Slurm to ask."""
     monkeypatch.delenv("SLURM_CONF", raising=False)
-    machine = Machine(tmp_path, monkeypatch)
+    machine = Machine(tmp_path, monkeypatch, capsys)
     assert machine.install() == 0
     return machine
 
@@ -33,27 +34,21 @@ def write(machine: Machine, name: str, text: str) -> Path:
     return path
 
 
-def lines_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    return capsys.readouterr().err.splitlines()
-
-
-def test_line_in_plugstack_is_named_and_the_plugin_stays(
-    machine: Machine, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_line_in_plugstack_is_named_and_the_plugin_stays(machine: Machine) -> None:
     path = write(machine, "etc/slurm/plugstack.conf", f"# ours\n{LINE}")
-    capsys.readouterr()
-
+    plugin = machine.root / PLUGIN[1:]
+    machine.told()
     for options in ([], ["--check"]):
-        assert main(["uninstall", "--root", str(machine.root), *options]) == 1
-        [line] = lines_of(capsys)
+        assert machine.uninstall(*options) == 1
+        [line] = machine.told()[1].splitlines()
         assert line.startswith(f"spank-qrmi: {path}:2: loads {PLUGIN}: take that line out")
-    assert (machine.root / PLUGIN[1:]).exists()
+    assert plugin.exists()
 
     path.write_text(f"#{LINE}")
-    assert main(["uninstall", "--root", str(machine.root), "--check"]) == 0
-    assert (machine.root / PLUGIN[1:]).exists()
+    assert machine.uninstall("--check") == 0
+    assert plugin.exists()
     assert machine.uninstall() == 0
-    assert not (machine.root / PLUGIN[1:]).exists()
+    assert not plugin.exists()
 
 
 @pytest.mark.parametrize(
