@@ -28,28 +28,16 @@ from tests.unit.plugin_host import CONFIG, NOTHING_HELD, PluginHost, answer_of, 
 from tests.unit.vendors import VENDORS, Vendor
 
 # Each could end a line, drive a terminal or show a text in another order than it has.
-UNPRINTABLE = {
-    "line feed": b"\n",
-    "escape": b"\x1b[2J",
-    "delete": b"\x7f",
-    "C1 as UTF-8": b"\xc2\x9b31m",
-    "C1 as a byte": b"\x9b31m",
-    "line separator": "\u2028".encode(),
-    "paragraph separator": "\u2029".encode(),
-    "right-to-left override": "\u202e".encode(),
-    "isolate": "\u2066".encode(),
-    "right-to-left mark": "\u200f".encode(),
-    "byte order mark": "\ufeff".encode(),
-    "tag": "\U000e0041".encode(),
-    "no continuation": b"\xc3",
-    "continuation alone": b"\xbf",
-    "cut at the end": b"\xe2\x80",
-    "overlong line feed": b"\xc0\x8a",
-    "overlong in three bytes": b"\xe0\x80\x8a",
-    "surrogate": b"\xed\xa0\x80",
-    "beyond Unicode": b"\xf4\x90\x80\x80",
-    "ones": b"\xff\xfe",
-}
+UNPRINTABLE = [
+    *(b"\n", b"\x1b[2J", b"\x7f"),
+    # Control characters of C1, as UTF-8 and as a byte.
+    *(b"\xc2\x9b31m", b"\x9b31m"),
+    # Separators of lines and paragraphs, what turns the order of a text, and what is not seen.
+    *(each.encode() for each in "\u2028\u2029\u202e\u2066\u200f\ufeff\U000e0041"),
+    # No UTF-8: cut off, overlong, a surrogate, beyond Unicode.
+    *(b"\xc3", b"\xbf", b"\xe2\x80", b"\xc0\x8a", b"\xe0\x80\x8a", b"\xed\xa0\x80"),
+    *(b"\xf4\x90\x80\x80", b"\xff\xfe"),
+]
 FORMATS = "%s%n%x%1000000d%%"
 # Also what Basic authentication takes; no URL or form spells a character of it otherwise.
 KEY = b64encode(b"user:key-of-a-site").decode()
@@ -78,8 +66,8 @@ def test_option_that_no_terminal_should_see_is_refused(
 ) -> None:
     for plugin, option in ((host, "--qpu"), (qrun_host, "--q-backend")):
         plugin.answer(answer_of())
-        for name, text in UNPRINTABLE.items():
-            with trying((option, name)):
+        for text in UNPRINTABLE:
+            with trying((option, text)):
                 report = plugin.run(options=b"a" + text + b"b", remote=remote)
                 told = report.shown_to_user if remote else report.logged("error")
                 assert report.texts("callback") == ["0" if remote else "-1"]
@@ -108,17 +96,16 @@ def test_number_of_names_is_limited(host: PluginHost, count: int, problem: list[
 
 
 def test_environment_of_a_job_forges_no_line(host: PluginHost) -> None:
-    for name, text in UNPRINTABLE.items():
-        with trying(name):
+    for text in UNPRINTABLE:
+        with trying(text):
             types = b"SLURM_JOB_QPU_TYPES=one" + text + b"error: forged"
             environment = [b"SLURM_QRMI_JOB_ID=7", b"SLURM_JOB_QPU_RESOURCES=a", types]
             host.answer_and_keep(answer_of())
             report = host.run(step_id=0, options="a,b", environment=environment)
             assert report.variables[b"SLURM_JOB_QPU_TYPES"] == types.partition(b"=")[2]
             assert report.shown_to_user == []
-            assert [
-                line for line in report.lines if "log" in line[0] and b"forged" in line[1]
-            ] == []
+            logged = [line for kind, line in report.lines if "log" in kind]
+            assert not any(b"forged" in line for line in logged)
 
 
 def all_characters() -> Iterator[str]:
@@ -129,9 +116,9 @@ def all_characters() -> Iterator[str]:
 
 
 def is_dangerous(character: str) -> bool:
-    return unicodedata.category(character) in {"Cc", "Zl", "Zp"} or unicodedata.bidirectional(
-        character
-    ) in {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    direction = unicodedata.bidirectional(character)
+    turns = direction in {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    return turns or unicodedata.category(character) in {"Cc", "Zl", "Zp"}
 
 
 def test_plugin_masks_what_is_dangerous_and_nothing_that_python_prints(host: PluginHost) -> None:
@@ -226,10 +213,8 @@ def test_worker_of_qrun_sees_no_variable_of_the_job(qrun_host: PluginHost) -> No
     qrun_host.answer_and_keep(answer_of())
     exported = [f"{name}=https://evil.test" for name in (names.DAAPI_ENDPOINT, names.IAM_ENDPOINT)]
     qrun_host.run(options="a", submits=1, environment=[*exported, "a_QRMI_X=1", "https_proxy=evil"])
-    assert [(each.verb, each.variables) for each in qrun_host.requests] == [
-        (Verb.QRUN_ENVIRONMENT, ()),
-        (Verb.QRUN_CLEANUP, ()),
-    ]
+    seen = [(each.verb, each.variables) for each in qrun_host.requests]
+    assert seen == [(Verb.QRUN_ENVIRONMENT, ()), (Verb.QRUN_CLEANUP, ())]
 
 
 def test_large_environment_of_no_concern_does_not_matter(host: PluginHost) -> None:
@@ -252,8 +237,8 @@ def ask_worker(serving: ServingWorker, folder: Path, option: str) -> SeenAnswer:
 
 def test_names_forge_no_line_of_the_worker(serving: ServingWorker, tmp_path: Path) -> None:
     """The plugin refuses such an option; the worker does not rely on it."""
-    for folder, (name, text) in each_in_a_folder(tmp_path, UNPRINTABLE.items()):
-        with trying(name):
+    for folder, text in each_in_a_folder(tmp_path, UNPRINTABLE):
+        with trying(text):
             option = b"a" + text + b"error: forged"
             answer = ask_worker(serving, folder, option.decode("utf-8", "surrogateescape"))
             assert answer.verdict == "fail"
@@ -270,45 +255,24 @@ def test_longest_name_leaves_the_reason_readable(serving: ServingWorker, tmp_pat
     assert len(rejected + conclusion) < 4000
 
 
+# What a user may export that is https://site.test/.
 SITE_URLS = [
     *("https://SITE.test/", "HTTPS://site.test/", "https://site.test", "https://site.test//"),
-    *(
-        "https://site.test:443/",
-        " https://site.test/",
-        "https://site.test/ ",
-        "\thttps://site.test/",
-    ),
-    *("https://site.test/\r\n", "\u00a0https://site.test:443\u2003"),
+    *("https://site.test:443/", " https://site.test/", "https://site.test/ "),
+    *("\thttps://site.test/", "https://site.test/\r\n", "\u00a0https://site.test:443\u2003"),
 ]
-"""What a user may export that is https://site.test/."""
-
+# What a user may export in place of it.
 ENDPOINTS = [
     *("https://evil.test", "https://site.test./", "https://site.test/a", "http://site.test:443/"),
     *("https://site.test@evil.test", "https://site.test:443@evil.test/", "https://site.test:8443/"),
-    *(
-        "https://site.test%2eevil.test",
-        "https://site.test%00.evil.test",
-        "https://evil.test/#@site.test",
-    ),
-    *("https://evil.test\\@site.test", "https://evil.test?https://site.test", "http://site.test/"),
-    *("//evil.test", "https:evil.test", "https:///evil.test", "https://site.test/ /"),
-    *(
-        "https://site.test/../",
-        "https://s\u0456te.test",
-        "https://site\u3002test",
-        "https://[::1]/",
-    ),
-    *("https://site.test\r\nHost: evil.test", "\t", "", " ", "ftp://site.test/"),
-    *(
-        "https://xn--ste-wla.test",
-        "https://127.1",
-        "https://site.test/%2e%2e",
-        "https://evil.test\u2028",
-    ),
+    *("https://site.test%2eevil.test", "https://site.test%00.evil.test", "http://site.test/"),
+    *("https://evil.test/#@site.test", "https://evil.test\\@site.test", "ftp://site.test/"),
+    *("https://evil.test?https://site.test", "//evil.test", "https:evil.test", "https://[::1]/"),
+    *("https:///evil.test", "https://site.test/ /", "https://site.test/../", "https://127.1"),
+    *("https://s\u0456te.test", "https://site\u3002test", "https://site.test\r\nHost: evil.test"),
+    *("\t", "", " ", "https://xn--ste-wla.test", "https://site.test/%2e%2e"),
+    "https://evil.test\u2028",
 ]
-"""What a user may export in place of https://site.test/."""
-
-
 BY_TYPE = {each.type_name: each for each in VENDORS}
 
 
@@ -339,13 +303,8 @@ def acquire_as_user(
 ) -> tuple[Snoop, object]:
     """Acquire one QPU of a type with a user's variables; return who was told what, and outcome."""
     snoop = Snoop(BY_TYPE[type_name])
-    acquirer = Acquirer(
-        Request(Verb.ACQUIRE, 7, 0, 0, 1000, 30),
-        {},
-        Journal(folder / "journal"),
-        Deadline(30),
-        NetworkTo(snoop),
-    )
+    request, journal = Request(Verb.ACQUIRE, 7, 0, 0, 1000, 30), Journal(folder / "journal")
+    acquirer = Acquirer(request, {}, journal, Deadline(30), NetworkTo(snoop))
     resource = Resource("a", type_name, site, also_as=tuple(other_names(type_name)))
     variables = [(f"a_{key}", value) for key, value in user.items()]
     [outcome] = acquirer.acquire_all([(resource, collect_variables(resource, 7, variables))])
@@ -411,50 +370,15 @@ def test_another_spelling_of_the_sites_endpoint_is_the_sites(
             assert told[f"a_{key}"] == "https://site.test"
 
 
-HALVES = [
-    {"ENDPOINT": "https://evil.test", "SERVICE_CRN": "mine"},
-    {"ENDPOINT": "https://evil.test", "IAM_APIKEY": "mine"},
-    {"ENDPOINT": "https://evil.test", "IAM_ENDPOINT": "https://evil.test"},
-    {"IAM_ENDPOINT": "https://evil.test", "SERVICE_CRN": "mine"},
-    {"ENDPOINT": "https://evil.test", "IAM_APIKEY": "mine", "SERVICE_CRN": CRN},
-    {"ENDPOINT": "https://evil.test", "IAM_APIKEY": KEY, "SERVICE_CRN": "mine"},
-    {"ENDPOINT": "https://evil.test", "IAM_APIKEY": "mine", "SERVICE_CRN": "mine"},
-    {"ENDPOINT": "https://evil.test", "IAM_APIKEY": "", "SERVICE_CRN": " "},
-]
-
-
-OF_IBM = {
-    each.type_name: each.endpoint_key.removesuffix("ENDPOINT")
-    for each in VENDORS
-    if any(key.endswith("_IAM_ENDPOINT") for key in each.sent_to)
-}
-"""How the variables of each type of IBM begin."""
-
-
-@pytest.mark.parametrize(("type_name", "prefix"), OF_IBM.items())
-def test_half_of_the_variables_bring_no_credential_elsewhere(
-    tmp_path: Path, type_name: str, prefix: str
-) -> None:
-    for folder, mine in each_in_a_folder(tmp_path, HALVES):
-        with trying(mine):
-            user = {f"{prefix}{key}": value for key, value in mine.items()}
-            snoop, _ = acquire_as_user(folder, type_name, site_values(type_name), user)
-            assert {url for url in snoop.told if "evil" in url} == set()
-
-
 def test_variables_in_another_case_are_not_taken(tmp_path: Path) -> None:
-    user = {
-        "qrmi_ibm_da_endpoint": "https://evil.test",
-        "QRMI_IBM_DA_endpoint": "https://evil.test",
-    }
+    user = dict.fromkeys(("qrmi_ibm_da_endpoint", "QRMI_IBM_DA_endpoint"), "https://evil.test")
     site = site_values("direct-access")
     snoop, _ = acquire_as_user(tmp_path, "direct-access", site, user)
     assert {httpx.URL(url).host for url in snoop.asked} == {"site.test"}
 
 
-def test_of_a_variable_exported_twice_one_is_checked_and_used(tmp_path: Path) -> None:
-    site = site_values("direct-access")
-    resource = Resource("a", "direct-access", site)
+def test_of_a_variable_exported_twice_one_is_checked_and_used() -> None:
+    resource = Resource("a", "direct-access", site_values("direct-access"))
     for values in (["https://site.test/", "https://evil.test"], ["https://evil.test"] * 2):
         variables = [("a_QRMI_IBM_DA_ENDPOINT", value) for value in values]
         taken = collect_variables(resource, 7, variables)
