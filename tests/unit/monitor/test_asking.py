@@ -2,6 +2,7 @@
 """All QPUs of a configuration are asked at the same time; what each says is seen."""
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,18 +71,14 @@ def test_each_says_what_it_says(site: Site, vendor: FakeVendor) -> None:
     names = ("online", "refusing", "silent", "broken", "brought")
     site.write(*map(entry, names))
     seen = site.ask()
+    lacks = "is not watched, its users bring what lacks: brought_QRMI_KEY is missing"
     assert list(seen) == list(names)
     assert {name: status_of(each) for name, each in seen.items()} == {
         "online": (QpuState.ONLINE, "", True, True),
         "refusing": (QpuState.UNKNOWN, "no such backend", True, True),
         "silent": (QpuState.UNKNOWN, "cannot be reached", False, True),
         "broken": (QpuState.UNKNOWN, "internal error (ValueError)", False, True),
-        "brought": (
-            QpuState.UNKNOWN,
-            "is not watched, its users bring what lacks: brought_QRMI_KEY is missing",
-            False,
-            False,
-        ),
+        "brought": (QpuState.UNKNOWN, lacks, False, False),
     }
     assert seen["online"].types == (TYPE,)
     assert all(each.seconds >= 0 for each in seen.values())
@@ -91,32 +88,23 @@ def test_each_says_what_it_says(site: Site, vendor: FakeVendor) -> None:
 def test_all_are_asked_at_the_same_time(site: Site, vendor: FakeVendor) -> None:
     names = [f"q{number}" for number in range(40)]
     together = threading.Barrier(len(names))
-    vendor.orders = {f"check {name}": lambda: _wait(together) for name in names}
+    vendor.orders = {f"check {name}": partial(together.wait, PATIENCE_SECONDS) for name in names}
     site.write(*map(entry, names))
     assert {each.status.state for each in site.ask().values()} == {QpuState.ONLINE}
-
-
-def _wait(barrier: threading.Barrier) -> None:
-    barrier.wait(PATIENCE_SECONDS)
 
 
 def test_service_that_hangs_does_not_keep_others(site: Site, vendor: FakeVendor) -> None:
     """Its QPUs are more than there are threads."""
     released = threading.Event()
     hanging = [f"h{number}" for number in range(80)]
-    vendor.orders = {f"check {name}": lambda: _hang(released) for name in hanging}
+    vendor.orders = {f"check {name}": partial(released.wait, PATIENCE_SECONDS) for name in hanging}
     same = {"QRMI_ENDPOINT": "http://hangs"}
     site.write(*(entry(name, **same) for name in hanging), entry("fine"))
     seen = site.ask(seconds=0.5)
     released.set()
     assert seen["fine"].status.state is QpuState.ONLINE
-    assert {status_of(seen[name])[:2] for name in hanging} == {
-        (QpuState.UNKNOWN, "gave no result in time")
-    }
-
-
-def _hang(released: threading.Event) -> None:
-    released.wait(PATIENCE_SECONDS)
+    hung = (QpuState.UNKNOWN, "gave no result in time")
+    assert {status_of(seen[name])[:2] for name in hanging} == {hung}
 
 
 def test_at_most_some_requests_are_at_one_endpoint(site: Site, vendor: FakeVendor) -> None:
@@ -174,9 +162,8 @@ def test_network_that_cannot_be_used_leaves_all_unknown(
 
     monkeypatch.setattr(LocalNetwork, "wait_until_open", fail)
     site.write(entry("a"), entry("b"))
-    assert [status_of(each)[:2] for each in site.ask().values()] == [
-        (QpuState.UNKNOWN, "cannot give up root")
-    ] * 2
+    found = [status_of(each)[:2] for each in site.ask().values()]
+    assert found == [(QpuState.UNKNOWN, "cannot give up root")] * 2
     assert vendor.events == []
 
 

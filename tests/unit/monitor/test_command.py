@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import httpx
-import orjson
 import pytest
 
 from loopback.configuration import reserved_ports
@@ -47,12 +46,8 @@ class Node:
 
     def see(self, **statuses: QpuStatus) -> None:
         """Let rounds see QPUs, whose names have `:` for each `_`."""
-        self.seen = Round(
-            tuple(
-                Observation(name.replace("_", ":"), ("t",), status, has_answered=True)
-                for name, status in statuses.items()
-            )
-        )
+        named = ((name.replace("_", ":"), status) for name, status in statuses.items())
+        self.seen = Round(tuple(Observation(name, ("t",), each, True) for name, each in named))
 
 
 @pytest.fixture
@@ -79,14 +74,12 @@ def node(
 def test_one_round(node: Node, scontrol: FakeScontrol) -> None:
     scontrol.add("qpu_a", 2)
     node.see(a=PAUSED)
-    assert node.run("--once") == (
-        0,
-        [
-            "spank-qrmi: asks with the site's credentials, those of /etc/slurm/qrmi_config.json",
-            "spank-qrmi: a: paused: maintenance",
-            "spank-qrmi: a: 2 of 2 licences qpu_a withheld, 0 before: paused: maintenance",
-        ],
+    lines = (
+        "asks with the site's credentials, those of /etc/slurm/qrmi_config.json",
+        "a: paused: maintenance",
+        "a: 2 of 2 licences qpu_a withheld, 0 before: paused: maintenance",
     )
+    assert node.run("--once") == (0, [f"spank-qrmi: {line}" for line in lines])
     assert scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:2"}
 
 
@@ -105,10 +98,8 @@ def test_every_way_can_be_chosen() -> None:
 def test_only_root(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command.os, "geteuid", lambda: 1000)
     for options in (["--once"], ["--release-all"], ["--print-licenses"]):
-        assert node.run(*options) == (
-            1,
-            ["spank-qrmi: only root may watch QPUs and withhold licences: run it as root"],
-        )
+        told = ["spank-qrmi: only root may watch QPUs and withhold licences: run it as root"]
+        assert node.run(*options) == (1, told)
     assert node.asked == []
 
 
@@ -120,13 +111,8 @@ def test_other_configuration_with_the_rest_of_the_line(node: Node, tmp_path: Pat
 
 def test_node_without_the_plugin_needs_a_configuration(node: Node) -> None:
     node.plugstack.write_text("")
-    assert node.run("--once") == (
-        1,
-        [
-            "spank-qrmi: plugstack.conf has no line of spank_qrmi.so, which says where "
-            "qrmi_config.json is: name that by --config=FILE"
-        ],
-    )
+    lacks = "plugstack.conf has no line of spank_qrmi.so, which says where qrmi_config.json is"
+    assert node.run("--once") == (1, [f"spank-qrmi: {lacks}: name that by --config=FILE"])
     assert node.run("--print-licenses", "--config=/else/qrmi_config.json")[0] == 1
     assert node.asked == ["/else/qrmi_config.json"]
 
@@ -153,21 +139,19 @@ def test_all_is_given_back(node: Node, scontrol: FakeScontrol) -> None:
     assert node.run("--release-all") == (0, [])
 
 
-def test_nothing_can_be_given_back_of_no_licences(node: Node) -> None:
-    status, [line] = node.run("--release-all", "--licenses=none")
-    assert (status, "--release-all needs" in line) == (1, True)
-
-
 def test_without_licences_slurm_is_not_asked(node: Node, scontrol: FakeScontrol) -> None:
     node.see(a=PAUSED)
     assert node.run("--once", "--licenses=none")[0] == 0
     assert scontrol.calls() == []
 
 
-def test_older_slurm_has_no_licences_of_slurmdbd(node: Node, tmp_path: Path) -> None:
+def test_licences_that_cannot_be_had_that_way(node: Node, tmp_path: Path) -> None:
+    # As of this older Slurm.
     status, [line] = node.run("--once", "--licenses=dbd")
     assert (status, "needs Slurm 23.02 or later" in line) == (1, True)
     assert not (tmp_path / "state").exists()
+    status, [line] = node.run("--release-all", "--licenses=none")
+    assert (status, "--release-all needs" in line) == (1, True)
 
 
 def test_catalog_is_published(node: Node, tmp_path: Path) -> None:
@@ -226,13 +210,9 @@ def test_metrics_are_served(node: Node, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_lines_of_slurm_conf(node: Node, scontrol: FakeScontrol) -> None:
     node.see(a=ONLINE, b_1=QpuStatus(QpuState.OFFLINE, total_slots=3), c=QpuStatus(ONLINE.state))
-    assert node.run("--print-licenses") == (
-        0,
-        [
-            "# slurm.conf; one line has all licences, others that there are too",
-            "Licenses=qpu_a:1,qpu_b_1:3,qpu_c:1",
-        ],
-    )
+    comment = "# slurm.conf; one line has all licences, others that there are too"
+    line = "Licenses=qpu_a:1,qpu_b_1:3,qpu_c:1"
+    assert node.run("--print-licenses") == (0, [comment, line])
     assert scontrol.calls() == []
 
 
@@ -242,48 +222,28 @@ def test_commands_of_sacctmgr(node: Node, tmp_path: Path, monkeypatch: pytest.Mo
     node.see(a=ONLINE)
     for path, cluster in ((os.devnull, "NAME"), (str(slurm_conf), "main")):
         monkeypatch.setenv("SLURM_CONF", path)
-        assert node.run("--print-licenses", "--licenses=dbd") == (
-            0,
-            [
-                "sacctmgr add resource name=qpu_a server=spank_qrmi type=license count=1 "
-                f"cluster={cluster} allowed=100"
-            ],
-        )
+        added = "name=qpu_a server=spank_qrmi type=license count=1"
+        line = f"sacctmgr add resource {added} cluster={cluster} allowed=100"
+        assert node.run("--print-licenses", "--licenses=dbd") == (0, [line])
 
 
 def test_licence_of_two_qpus_is_not_printed(node: Node) -> None:
-    status = QpuStatus(QpuState.ONLINE)
-    node.seen = Round(tuple(Observation(name, ("t",), status, True) for name in ("a:1", "a@1")))
-    assert node.run("--print-licenses") == (
-        1,
-        [
-            "spank-qrmi: a:1 and a@1 would have the same licence qpu_a_1, which stays as it is: "
-            "rename all but one"
-        ],
-    )
+    node.seen = Round(tuple(Observation(name, ("t",), ONLINE, True) for name in ("a:1", "a@1")))
+    both = "a:1 and a@1 would have the same licence qpu_a_1, which stays as it is"
+    assert node.run("--print-licenses") == (1, [f"spank-qrmi: {both}: rename all but one"])
 
 
-@pytest.mark.parametrize("seen", [Round(), Round(failure="no configuration")])
-def test_nothing_to_print(node: Node, seen: Round) -> None:
-    node.seen = seen
-    status, [line] = node.run("--print-licenses")
-    assert (status, "no configuration" in line or "no usable QPU" in line) == (1, True)
+def test_nothing_to_print(node: Node) -> None:
+    for failure, text in (("", "no usable QPU"), ("no configuration", "no configuration")):
+        node.seen = Round(failure=failure)
+        status, [line] = node.run("--print-licenses")
+        assert (status, text in line) == (1, True), failure
 
 
-@pytest.mark.parametrize(
-    "option",
-    [
+def test_options_that_cannot_be(node: Node) -> None:
+    for option in (
         *("--interval=0", "--grace=x", "--licenses=files", "--once=1"),
         *("--metrics-listen=0.0.0.0:9321", "--metrics-listen=9321"),
-    ],
-)
-def test_options_that_cannot_be(node: Node, option: str) -> None:
-    with pytest.raises(SystemExit):
-        node.run(option)
-
-
-def test_state_on_disk_has_no_secret_and_no_surprise(node: Node, tmp_path: Path) -> None:
-    node.see(a=PAUSED)
-    node.run("--once", "--licenses=none")
-    [found] = orjson.loads((tmp_path / "state" / "monitor" / "qpus.json").read_bytes())
-    assert found["name"] == "a"
+    ):
+        with pytest.raises(SystemExit):
+            pytest.fail(f"{option} was taken: {node.run(option)}")

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Metrics over HTTP on loopback: newest ones, and nobody keeps the server from others for long."""
 
-import contextlib
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
 from http.client import HTTPConnection, HTTPResponse
 
@@ -16,6 +16,7 @@ from spank_qrmi.errors import ArgumentError, ConfigError, QrmiError
 from spank_qrmi.monitor import metrics_server
 from spank_qrmi.monitor.metrics_server import MetricsServer, parse_listen_address
 from tests.unit.monitor.test_metrics import AS_OF, CATALOG, SECONDS
+from tests.unit.outcomes import outcome_of, refusal_of
 
 PATIENCE_SECONDS = 60
 
@@ -27,60 +28,47 @@ def server() -> Iterator[MetricsServer]:
 
 
 def get(
-    server: MetricsServer | int,
-    path: str = "/metrics",
-    method: str = "GET",
-    host: str = "127.0.0.1",
+    port: int, path: str = "/metrics", method: str = "GET", host: str = "127.0.0.1"
 ) -> tuple[HTTPResponse, str]:
-    port = server if isinstance(server, int) else server.port
-    connection = HTTPConnection(host, port, timeout=PATIENCE_SECONDS)
-    try:
+    with closing(HTTPConnection(host, port, timeout=PATIENCE_SECONDS)) as connection:
         connection.request(method, path)
         response = connection.getresponse()
         return response, response.read().decode()
-    finally:
-        connection.close()
 
 
 def round_in(text: str) -> float:
-    [value] = [
-        sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == "spank_qrmi_monitor_round_timestamp_seconds"
-    ]
+    families = text_string_to_metric_families(text)
+    name = "spank_qrmi_monitor_round_timestamp_seconds"
+    [value] = [each.samples[0].value for each in families if each.name == name]
     return value
 
 
 def test_newest_round_is_served(server: MetricsServer) -> None:
     server.show(CATALOG, SECONDS)
     server.show(replace(CATALOG, as_of=AS_OF + 30), SECONDS)
-    response, text = get(server)
+    response, text = get(server.port)
     assert (response.status, round_in(text)) == (200, AS_OF + 30)
     assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert "Python" not in str(response.headers)
 
 
 def test_nothing_is_told_before_the_first_round(server: MetricsServer) -> None:
-    response, _ = get(server)
+    response, _ = get(server.port)
     assert response.status == 503
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [("GET", "/", 404), ("GET", "/metrics?name=x", 200), ("POST", "/metrics", 501)],
-)
-def test_other_requests(server: MetricsServer, method: str, path: str, status: int) -> None:
+def test_other_requests(server: MetricsServer) -> None:
     server.show(CATALOG, SECONDS)
-    response, _ = get(server, path, method)
-    assert response.status == status
+    requests = {("GET", "/"): 404, ("GET", "/metrics?name=x"): 200, ("POST", "/metrics"): 501}
+    answered = {(how, path): get(server.port, path, how)[0].status for how, path in requests}
+    assert answered == requests
 
 
 def test_who_says_nothing_is_cut(server: MetricsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_server, "LONGEST_REQUEST_SECONDS", 0.2)
     server.show(CATALOG, SECONDS)
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as silent:
-        response, _ = get(server)
+        response, _ = get(server.port)
         assert response.status == 200
         assert silent.recv(1) == b""
 
@@ -93,9 +81,9 @@ def test_who_goes_away_ends_nothing(
         with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as rude:
             # With what it has not read, it is reset.
             rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            with contextlib.suppress(ConnectionError):
+            with suppress(ConnectionError):
                 rude.sendall(sent)
-    response, _ = get(server)
+    response, _ = get(server.port)
     assert response.status == 200
     assert capfd.readouterr() == ("", "")
 
@@ -139,17 +127,16 @@ with MetricsServer(("127.0.0.1", 0)) as server:
 def test_ipv6() -> None:
     with MetricsServer(("::1", 0)) as server:
         server.show(CATALOG, SECONDS)
-        response, _ = get(server, host="::1")
+        response, _ = get(server.port, host="::1")
         assert response.status == 200
 
 
 def test_port_in_use_is_told(server: MetricsServer) -> None:
     with pytest.raises(ConfigError) as raised:
         MetricsServer(("127.0.0.1", server.port))
-    assert str(raised.value) == (
-        f"metrics cannot be served at 127.0.0.1 port {server.port}: Address already in use: "
-        "name another"
-    )
+    where = f"127.0.0.1 port {server.port}"
+    reason = "Address already in use: name another"
+    assert str(raised.value) == f"metrics cannot be served at {where}: {reason}"
 
 
 def test_missing_library_is_told_before_anything_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,30 +145,23 @@ def test_missing_library_is_told_before_anything_is_served(monkeypatch: pytest.M
         MetricsServer(("127.0.0.1", 0))
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("127.0.0.1:9321", ("127.0.0.1", 9321)),
-        ("127.1.2.3:1", ("127.1.2.3", 1)),
-        ("[::1]:65535", ("::1", 65535)),
-    ],
+ADDRESSES = {
+    "127.0.0.1:9321": ("127.0.0.1", 9321),
+    "127.1.2.3:1": ("127.1.2.3", 1),
+    "[::1]:65535": ("::1", 65535),
+}
+OTHERS = (
+    *("", "9321", ":9321", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536"),
+    *("127.0.0.1:-1", "127.0.0.1: 1", "0.0.0.0:9321", "[::]:9321", "::1:9321", "[::1:9321"),
+    *("10.0.0.1:9321", "localhost:9321", "127.1:9321", "[127.0.0.1%lo]:1"),
 )
-def test_address_of_loopback(text: str, expected: tuple[str, int]) -> None:
-    assert parse_listen_address("--metrics-listen", text) == expected
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "9321", ":9321", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536"),
-        *("127.0.0.1:-1", "127.0.0.1: 1", "0.0.0.0:9321", "[::]:9321", "::1:9321", "[::1:9321"),
-        *("10.0.0.1:9321", "localhost:9321", "127.1:9321", "[127.0.0.1%lo]:1"),
-    ],
-)
-def test_other_address_is_refused(text: str) -> None:
-    with pytest.raises(ArgumentError) as raised:
-        parse_listen_address("--metrics-listen", text)
-    assert str(raised.value) == (
-        "--metrics-listen must be an address of loopback and a port, such as 127.0.0.1:9321, "
-        f"got {text!r}"
-    )
+def test_only_an_address_of_loopback_is_taken() -> None:
+    read = {text: outcome_of(parse_listen_address, "--x", text) for text in ADDRESSES}
+    assert read == ADDRESSES
+    told = "--x must be an address of loopback and a port, such as 127.0.0.1:9321, got"
+    refused = {
+        text: refusal_of(ArgumentError, parse_listen_address, "--x", text) for text in OTHERS
+    }
+    assert refused == {text: f"{told} {text!r}" for text in OTHERS}

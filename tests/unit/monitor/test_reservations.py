@@ -13,12 +13,14 @@ from tests.unit.fake_scontrol import FakeScontrol
 
 
 @pytest.fixture
-def reservations(commands: SlurmCommands) -> Reservations:
+def reservations(commands: SlurmCommands, scontrol: FakeScontrol) -> Reservations:
+    """Those of a slurmctld that has four licences of a QPU."""
+    scontrol.add("qpu_a", 4)
     return Reservations(commands)
 
 
-def test_nothing_is_there(reservations: Reservations) -> None:
-    assert reservations.read() == {}
+def test_nothing_is_there(commands: SlurmCommands) -> None:
+    assert Reservations(commands).read() == {}
 
 
 def test_licences_are_read_with_what_is_withheld(
@@ -40,7 +42,6 @@ def test_licences_are_read_with_what_is_withheld(
 def test_reservation_is_made_changed_and_deleted(
     reservations: Reservations, scontrol: FakeScontrol
 ) -> None:
-    scontrol.add("qpu_a", 4)
     for count in (4, 1, 0):
         reservations.read()
         reservations.withhold("qpu_a", count)
@@ -57,7 +58,6 @@ def test_reservation_is_made_changed_and_deleted(
 def test_nothing_is_deleted_that_is_not_there(
     reservations: Reservations, scontrol: FakeScontrol
 ) -> None:
-    scontrol.add("qpu_a", 4)
     reservations.read()
     scontrol.calls()
     reservations.withhold("qpu_a", 0)
@@ -77,7 +77,7 @@ def test_nothing_is_deleted_that_is_not_there(
 def test_reservation_of_others_is_left_alone(
     reservations: Reservations, scontrol: FakeScontrol, name: str, licence: str, rest: str
 ) -> None:
-    for each in ("qpu_a", "qpu_b", "matlab"):
+    for each in ("qpu_b", "matlab"):
         scontrol.add(each, 4)
     scontrol.reserve(name, licence, 3, rest)
     before = scontrol.reservations()
@@ -89,7 +89,6 @@ def test_reservation_of_others_is_left_alone(
 def test_others_keep_what_they_have_reserved(
     reservations: Reservations, scontrol: FakeScontrol
 ) -> None:
-    scontrol.add("qpu_a", 4)
     scontrol.reserve("maintenance", "qpu_a", 3)
     assert reservations.read()["qpu_a"].most_withheld == 1
     # After a change of slurm.conf.
@@ -100,7 +99,6 @@ def test_others_keep_what_they_have_reserved(
 def test_name_that_others_have_taken_is_told(
     reservations: Reservations, scontrol: FakeScontrol
 ) -> None:
-    scontrol.add("qpu_a", 4)
     scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 1, "NodeCnt=3")
     reservations.read()
     with pytest.raises(SlurmError, match="Duplicate reservation name"):
@@ -121,13 +119,11 @@ def _end(days: int) -> str:
 def test_reservation_is_prolonged_before_it_ends(
     reservations: Reservations, scontrol: FakeScontrol, rest: str, is_due: bool
 ) -> None:
-    scontrol.add("qpu_a", 4)
     scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 2, rest)
     assert reservations.read()["qpu_a"].is_due == is_due
 
 
 def test_reservation_of_nothing_is_due(reservations: Reservations, scontrol: FakeScontrol) -> None:
-    scontrol.add("qpu_a", 4)
     scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 0)
     assert reservations.read()["qpu_a"] == License(4, 0, 0, 4, is_due=True)
 

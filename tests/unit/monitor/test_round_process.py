@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,28 +24,25 @@ SEEN = Round((Observation("a", ("t",), QpuStatus(QpuState.ONLINE), True),))
 SECRET = "secret-of-the-site"
 
 
-OTHERS: set[str] = set()
-"""What tests before have started, in the same process."""
-
-
-def all_children() -> list[str]:
-    return Path("/proc/thread-self/children").read_text().split()
-
-
-def children() -> list[str]:
-    """Return the processes that this thread has started in a test and not reaped."""
-    return [pid for pid in all_children() if pid not in OTHERS]
+def children() -> set[str]:
+    """Return the processes that this thread has started and not reaped."""
+    return set(Path("/proc/thread-self/children").read_text().split())
 
 
 @pytest.fixture(autouse=True)
-def _knows_others() -> None:
-    OTHERS.clear()
-    OTHERS.update(all_children())
+def _leaves_no_process() -> Iterator[None]:
+    before = children()
+    yield
+    assert children() <= before
+
+
+def hang(redactor: Redactor) -> Round:
+    time.sleep(600)
+    return SEEN
 
 
 def test_what_it_has_seen_is_told() -> None:
     assert run_in_process(lambda redactor: SEEN, 10) == SEEN
-    assert children() == []
 
 
 def test_what_it_logs_is_told_once_without_secrets() -> None:
@@ -80,10 +78,8 @@ def test_process_that_dies() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         return SEEN
 
-    assert run_in_process(die, 10) == Round(
-        failure="the process that asks ended before it had told anything"
-    )
-    assert children() == []
+    failure = "the process that asks ended before it had told anything"
+    assert run_in_process(die, 10) == Round(failure=failure)
 
 
 def test_process_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,20 +87,13 @@ def test_process_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(round_process.os, "fork", fail)
-    assert run_in_process(lambda redactor: SEEN, 10) == Round(
-        failure="no process can be started to ask: Resource temporarily unavailable"
-    )
+    failure = "no process can be started to ask: Resource temporarily unavailable"
+    assert run_in_process(lambda redactor: SEEN, 10) == Round(failure=failure)
 
 
 def test_process_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(round_process, "_MARGIN_SECONDS", 0.1)
-
-    def hang(redactor: Redactor) -> Round:
-        time.sleep(600)
-        return SEEN
-
     assert run_in_process(hang, 0.1) == Round(failure="the process that asks did not end in time")
-    assert children() == []
 
 
 def test_monitor_that_is_told_to_end_takes_it_along() -> None:
@@ -115,16 +104,15 @@ def test_monitor_that_is_told_to_end_takes_it_along() -> None:
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.2)
         with pytest.raises(KeyboardInterrupt):
-            run_in_process(lambda redactor: time.sleep(600) or SEEN, 60)  # type: ignore[func-returns-value]
+            run_in_process(hang, 60)
     finally:
         signal.signal(signal.SIGALRM, former)
-    assert children() == []
 
 
 def test_process_ends_with_a_monitor_that_is_killed() -> None:
     monitor = os.fork()
     if monitor == 0:
-        run_in_process(lambda redactor: time.sleep(600) or SEEN, 600)  # type: ignore[func-returns-value]
+        run_in_process(hang, 600)
         os._exit(0)
     deadline = time.monotonic() + 60
     path = Path(f"/proc/{monitor}/task/{monitor}/children")
