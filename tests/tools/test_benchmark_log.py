@@ -35,7 +35,6 @@ def texts(lines: Sequence[LogLine]) -> list[str]:
 
 def test_lines_of_each_job_as_the_log_grows(tmp_path: Path) -> None:
     log = step_log(tmp_path, LOG)
-
     assert len(log.lines()[7]) == 3
     assert texts(log.lines()[8]) == ["debug:  first of the other"]
     step_log(tmp_path, LOG + "th job\n")
@@ -44,7 +43,6 @@ def test_lines_of_each_job_as_the_log_grows(tmp_path: Path) -> None:
 
 def test_times(tmp_path: Path) -> None:
     lines = step_log(tmp_path, LOG).lines()
-
     assert round(milliseconds_to_script(lines[7], lines[7][0].at + 0.0625), 3) == 62.5
     assert round(milliseconds_of_release(lines[7]) or 0) == 250
     assert milliseconds_of_release(lines[8]) is None

@@ -96,7 +96,6 @@ def test_verdict(measured: Estimate, at_most_10: str, at_least_10: str) -> None:
 
 def test_goals_are_judged_by_what_was_measured() -> None:
     judgements = judge(all_results())
-
     assert [judgement.goal for judgement in judgements] == list(GOALS)
     verdicts = {judgement.goal.text: judgement.verdict for judgement in judgements}
     missed = {text for text, verdict in verdicts.items() if verdict == "missed"}
@@ -115,7 +114,6 @@ def test_one_run_that_lost_jobs_under_load_misses_the_goal() -> None:
     results = all_results()
     lost = LoadFigures([1.0, 2.0], 50, 64, {"COMPLETED": 198, "FAILED": 1}, 1, 1)
     results.load = {BY_DEFAULT: [ALL_WELL, lost, ALL_WELL]}
-
     [failed] = [each for each in judge(results) if "failed" in each.goal.text]
     assert (failed.measured.value, failed.verdict) == (3, "missed")
 
@@ -159,7 +157,6 @@ def test_report_has_all_that_was_measured() -> None:
 
 def test_report_of_a_part_has_only_that() -> None:
     text = report(Results(1, {}, srun_ms={NONE: [1.0], EMPTY: [1.0], OURS: [1.0]}), None)
-
     assert "`srun true`, ms" in text
     assert "sbatch, jobs a second" not in text
     for heading in ("## Jobs with QPUs", "## Under load", "## The monitor", "!["):
@@ -169,7 +166,6 @@ def test_report_of_a_part_has_only_that() -> None:
 @pytest.mark.parametrize(("load", "is_told"), [(0.5, False), (1000.0, True)])
 def test_report_tells_that_the_machine_was_busy(load: float, is_told: bool) -> None:
     text = report(Results(1, {}, [0.1, load]), None)
-
     assert f"| Load before each part | 0.1, {load} |\n" in text
     assert ("busy with other work" in text) == is_told
 
@@ -180,7 +176,6 @@ def test_picture_is_small_and_the_same_again(tmp_path: Path) -> None:
     one, other = tmp_path / "one.svg", tmp_path / "other.svg"
     draw(jobs, one)
     draw(jobs, other)
-
     assert one.read_bytes() == other.read_bytes()
     assert one.stat().st_size < 60_000
     texts = "".join(ET.parse(one).getroot().itertext())
@@ -195,7 +190,6 @@ def test_release_that_the_log_does_not_tell_is_left_out() -> None:
 def test_machine_is_described_by_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_first_line", lambda *command: "slurm-wlm 22.05.8")
     monkeypatch.setattr(platform, "release", lambda: "6.1.0-of-somebody")
-
     described = machine.description()
     assert described["Slurm"] == "22.05.8"
     assert described["System"].endswith(", Linux 6.1.0")

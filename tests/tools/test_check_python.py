@@ -78,7 +78,6 @@ def test_path_that_others_may_change(
     files: Files, path: str, description: dict[str, int], writer: str
 ) -> None:
     files.say(Path(path), **description)
-
     assert trouble_with_paths(Path("/opt/python/bin/python3")) == (
         f"{path} may be changed by {writer}, and the worker runs as root; "
         "choose another one: make PYTHON=/path/to/python3"
@@ -87,13 +86,11 @@ def test_path_that_others_may_change(
 
 def test_folder_in_which_everybody_keeps_his_own(files: Files) -> None:
     files.say(Path("/tmp"), mode=stat.S_IFDIR | 0o1777)
-
     assert trouble_with_paths(Path("/tmp/python/bin/python3")) == ""
 
 
 def test_folder_of_roots_group(files: Files) -> None:
     files.say(Path("/opt"), mode=stat.S_IFDIR | 0o2775, group=0)
-
     assert trouble_with_paths(Path("/opt/python/bin/python3")) == ""
 
 
@@ -103,7 +100,6 @@ def test_folder_of_a_group_whose_members_are_not_listed(
     group = SimpleNamespace(gr_name="staff", gr_mem=[])
     monkeypatch.setattr(grp, "getgrgid", lambda _: group)
     files.say(Path("/usr/local"), mode=stat.S_IFDIR | 0o2775, group=50)
-
     assert foreign_writer(trusted_paths.lstat("/usr/local")) == "group staff (mode 2775)"
 
 
@@ -112,9 +108,7 @@ def test_links_on_the_way_are_followed(tmp_path: Path) -> None:
     (tmp_path / "real" / "bin" / "python3").touch()
     (tmp_path / "python").symlink_to("real")
     (tmp_path / "link").symlink_to(tmp_path / "python" / "bin" / "python3")
-
     steps = steps_to(str(tmp_path / "link"))
-
     for name in ("link", "python", "python/bin/python3", "real", "."):
         assert str(tmp_path / name) in steps or name == "."
     assert {"/", str(tmp_path)} <= set(steps)
@@ -184,7 +178,6 @@ def test_make_refuses_before_it_builds(tmp_path: Path, open_python: Path, target
         capture_output=True,
         text=True,
     )
-
     assert (done.returncode, done.stdout) == (2, "")
     check_refusal(done.stderr.splitlines()[0], open_python)
     assert not (tmp_path / "root").exists()
@@ -192,7 +185,6 @@ def test_make_refuses_before_it_builds(tmp_path: Path, open_python: Path, target
 
 def test_installation_script_of_a_packager_refuses_too(tmp_path: Path, open_python: Path) -> None:
     done = run_install_script(open_python, "install", tmp_path / "root")
-
     assert done.returncode == 1
     check_refusal(done.stderr, open_python)
     assert not (tmp_path / "root").exists()
@@ -202,7 +194,6 @@ def test_what_is_installed_can_be_taken_away_by_any_python(
     tmp_path: Path, open_python: Path
 ) -> None:
     done = run_install_script(open_python, "uninstall", tmp_path / "root")
-
     assert done.stderr == f"error: nothing is installed in {tmp_path}/root/opt/spank_qrmi\n"
 
 

@@ -31,7 +31,6 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_mirror_is_that_of_the_distribution(programs: Path) -> None:
     listed = "Other stable http://other.test/x\nDebian bookworm http://mirror.test/debian/\n"
     program(programs / "apt-get", f"printf '{listed}'")
-
     assert apt_mirror("Debian") == "http://mirror.test/debian/"
     assert apt_mirror("Ubuntu") is None
 
@@ -39,7 +38,6 @@ def test_mirror_is_that_of_the_distribution(programs: Path) -> None:
 @pytest.mark.parametrize("address", ["mirror+file:/etc/apt/mirrors.txt", "file:/srv/debian"])
 def test_mirror_that_a_root_cannot_reach(programs: Path, address: str) -> None:
     program(programs / "apt-get", f"echo Debian bookworm {address}")
-
     assert apt_mirror("Debian") is None
 
 
@@ -51,13 +49,11 @@ def test_machine_without_apt(programs: Path) -> None:
 def test_proxies_of_apt_and_nothing_else_of_its_settings(programs: Path) -> None:
     proxy = 'Acquire::http::Proxy "http://user:word@proxy.test";'
     program(programs / "apt-config", f"echo '{proxy}'\necho 'DPkg::Pre-Invoke:: \"x\";'")
-
     assert apt_settings() == f"{proxy}\n"
 
 
 def test_name_of_the_machine_is_on_loopback_and_other_names_stay() -> None:
     hosts = "127.0.1.1 n1.site.test n1\n::1 localhost ip6\n10.0.0.7 mirror.test\n"
-
     assert hosts_file(hosts, "n1.site.test") == (
         "127.0.0.1 localhost n1.site.test n1\n::1 localhost\n10.0.0.7 mirror.test\n"
     )
@@ -74,7 +70,6 @@ def test_own_release(
     monkeypatch: pytest.MonkeyPatch, described: dict[str, str], expected: object
 ) -> None:
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: described)
-
     assert own_release() == expected
 
 
@@ -83,7 +78,6 @@ def test_own_release_that_is_not_known(
     monkeypatch: pytest.MonkeyPatch, described: dict[str, str]
 ) -> None:
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: described)
-
     with pytest.raises(ArchiveError, match=f"of a known release: {described['ID']}"):
         own_release()
 
@@ -110,9 +104,7 @@ def test_host_files_replace_links(tmp_path: Path) -> None:
     (tmp_path / "outside").write_text("old")
     link = tmp_path / "system" / "etc" / "resolv.conf"
     link.symlink_to(tmp_path / "outside")
-
     inside.write_host_files(tmp_path / "system")
-
     assert (tmp_path / "outside").read_text() == "old"
     assert link.read_text() == Path("/etc/resolv.conf").read_text()
 
@@ -166,7 +158,6 @@ def test_root_without_debootstrap(programs: Path, unmade: Root) -> None:
 def test_distribution_without_a_mirror_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UBUNTU_MIRROR", raising=False)
     monkeypatch.setattr("clean_root.archives.apt_mirror", lambda _: None)
-
     with pytest.raises(ArchiveError, match="no mirror of Ubuntu: name one in UBUNTU_MIRROR"):
         _ = UBUNTU.mirror
 
@@ -183,10 +174,8 @@ def test_root_that_is_not_whole_has_no_system(
     (tmp_path / "scripts" / "trixie").touch()
     monkeypatch.setattr(type(DEBIAN), "trusted_keys", lambda *_: Path("/keys"))
     monkeypatch.setenv("DEBIAN_MIRROR", "http://mirror.test/debian")
-
     with pytest.raises(RootError, match="debootstrap trixie failed: see "):
         unmade.make(unmade.folder / "log")
-
     assert not unmade.system.exists()
     [(words, _)] = started
     assert words[-2:] == [str(unmade.folder / "partial"), "http://mirror.test/debian"]
@@ -194,9 +183,7 @@ def test_root_that_is_not_whole_has_no_system(
 
 def test_root_that_is_there_is_used_again(programs: Path, unmade: Root) -> None:
     unmade.system.mkdir(parents=True)
-
     unmade.make(unmade.folder / "log")
-
     assert [*unmade.folder.iterdir()] == [unmade.system]
 
 
@@ -211,10 +198,8 @@ def test_root_that_is_made_of_another(
     monkeypatch.setattr(Root, "copy_to", lambda _, folder: copied.append(folder))
     monkeypatch.setattr(inside, "write_host_files", lambda _: None)
     larger = dataclasses.replace(unmade, base=base, packages=("dbus",))
-
     with pytest.raises(RootError, match="apt-get in a root of trixie failed: see "):
         larger.make(unmade.folder / "log")
-
     assert copied == [unmade.folder / "partial"]
     [(words, _)] = started
     assert words[-1] == "dbus"

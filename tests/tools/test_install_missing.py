@@ -81,7 +81,6 @@ def assert_untouched(machine: Machine, done: subprocess.CompletedProcess[str]) -
 
 def test_what_is_missing_is_said_with_its_purpose_and_installed(machine: Machine) -> None:
     done = machine.run(*BUILDING, *CLUSTER)
-
     assert (done.returncode, done.stderr) == (0, "")
     words = " ".join([*BUILDING, *CLUSTER])
     assert machine.called() == ["update -qq", f"-s {OPTIONS} {words}", f"{OPTIONS} {words}"]
@@ -95,9 +94,7 @@ def test_what_is_missing_is_said_with_its_purpose_and_installed(machine: Machine
 
 def test_what_is_there_from_elsewhere_is_not_asked_for(machine: Machine) -> None:
     machine.have_build_tools()
-
     done = machine.run(*BUILDING)
-
     assert done.returncode == 0
     lines = done.stdout.splitlines()[1:-2]
     assert [line.split(":")[0].strip() for line in lines] == ["libslurm-dev"]
@@ -112,18 +109,14 @@ def test_headers_anywhere_are_enough_to_build(machine: Machine) -> None:
     header = machine.folder / "headers" / "slurm" / "spank.h"
     header.parent.mkdir(parents=True)
     header.write_text("")
-
     done = machine.run(*BUILDING, SLURM_INCLUDE_DIRS=f"/no/such/folder:{header.parents[1]}")
-
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_headers_count_before_there_is_a_compiler(machine: Machine) -> None:
     machine.add("slurmctld")
     machine.add("slurm/spank.h", folder="include")
-
     done = machine.run("gcc", "libslurm-dev")
-
     assert (done.returncode, machine.called()[-1]) == (0, f"{OPTIONS} gcc")
 
 
@@ -134,9 +127,7 @@ def test_no_slurm_package_is_asked_for_where_slurm_is(
 ) -> None:
     machine.have_build_tools()
     machine.add(program, folder=folder)
-
     done = machine.run(*BUILDING, *CLUSTER)
-
     assert_untouched(machine, done)
     assert machine.called() == []
     assert str(machine.folder / folder / program) in done.stderr
@@ -147,25 +138,19 @@ def test_no_slurm_package_is_asked_for_where_slurm_is(
 def test_slurm_that_is_complete_is_enough(machine: Machine) -> None:
     for program in ("slurmctld", "slurmd", "sbatch", "slurmdbd", "munged"):
         machine.add(program)
-
     done = machine.run(*CLUSTER)
-
     assert (done.returncode, done.stdout, machine.called()) == (0, "", [])
 
 
 def test_other_packages_are_installed_beside_a_slurm(machine: Machine) -> None:
     machine.add("slurmctld")
-
     done = machine.run("valgrind")
-
     assert (done.returncode, machine.called()[-1]) == (0, f"{OPTIONS} valgrind")
 
 
 def test_nothing_is_installed_if_others_would_be_removed(machine: Machine) -> None:
     machine.have_apt("Packages need to be removed but remove is disabled.", status=100)
-
     done = machine.run("libslurm-dev")
-
     assert_untouched(machine, done)
     assert done.stderr.endswith("without removing others: nothing was changed\n")
 
@@ -173,18 +158,14 @@ def test_nothing_is_installed_if_others_would_be_removed(machine: Machine) -> No
 @pytest.mark.parametrize("package", ["slurm-wlm-basic-plugins", "libslurm38", "munge"])
 def test_no_other_version_of_slurm_is_put_in_place(machine: Machine, package: str) -> None:
     machine.have_apt(f"Inst {package} [22.05.7] (22.05.8 Debian:12 [amd64])\n{FRESH}")
-
     done = machine.run("libslurm-dev")
-
     assert_untouched(machine, done)
     assert package in done.stderr
 
 
 def test_newer_versions_of_others_are_said_before(machine: Machine) -> None:
     machine.have_apt(f"Inst libc6 [2.36-8] (2.36-9 Debian:12 [amd64])\n{FRESH}")
-
     done = machine.run("libc6-dev")
-
     assert done.returncode == 0
     assert "  put in newer versions for it: libc6" in done.stdout
 
@@ -197,9 +178,7 @@ def test_who_cannot_install_is_told_what(machine: Machine, lacks: str, text: str
         machine.add("id", "echo 1000")
     else:
         (machine.folder / "bin" / "apt-get").unlink()
-
     done = machine.run("rpm", "valgrind")
-
     assert_untouched(machine, done)
     assert text in done.stderr
     assert "rpm: rpmbuild, for the rpm" in done.stdout + done.stderr

@@ -43,11 +43,9 @@ def start(lock: Path, body: str) -> subprocess.CompletedProcess[bytes]:
 
 def test_keeps_until_it_is_told_to_stop(lock: Path):
     keeper = Keeper(lock)
-
     assert start(lock, KEEP).returncode == 0
     pid = int(lock.read_text())
     assert Path(f"/proc/{pid}").exists()
-
     assert keeper.stop()
     assert not keeper.stop()
 
@@ -63,7 +61,6 @@ with keeper.claim():
 """
     start(lock, body)
     Keeper(lock).stop()
-
     assert traced.exists()
 
 
@@ -101,7 +98,6 @@ def test_one_who_looks_does_not_keep_it_from_starting(lock: Path):
 
 def test_leaves_the_terminal(lock: Path):
     done = start(lock, KEEP)
-
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
@@ -112,7 +108,6 @@ def test_status_of_one_that_fails_before_it_keeps(lock: Path):
 
 def test_second_one_is_refused(lock: Path):
     start(lock, KEEP)
-
     refusal = pytest.raises(ClusterError, match=f"kept already, by process {lock.read_text()}")
     with refusal, Keeper(lock).claim():
         pytest.fail("claimed twice")
@@ -121,5 +116,4 @@ def test_second_one_is_refused(lock: Path):
 def test_left_over_lock_is_no_process(lock: Path):
     lock.parent.mkdir()
     lock.write_text("1")
-
     assert not Keeper(lock).stop()

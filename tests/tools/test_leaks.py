@@ -68,15 +68,12 @@ def test_secret_is_found_in_every_spelling(folder: Path):
         place = folder / str(number)
         written(place, "log/slurmd-n1.log", b"\x00\xff before " + spelling + b" after\n")
         found[spelling] = kinds_found(place)
-
     assert found == {spelling: ["planted"] for spelling in SPELLINGS}
 
 
 def test_message_names_file_offset_and_kind_without_the_secret(folder: Path):
     path = written(folder, "log/slurmctld.log", f"first line\nbody: {SECRET}\n")
-
     [leak] = LeakSearch(folder, {"API key": SECRET}).find()
-
     expected = f"{path}: API key (as it is) at byte 17, after 'first line\\nbody: '"
     assert str(leak) == expected
 
@@ -86,7 +83,6 @@ def test_every_secret_of_the_site_is_found(folder: Path):
         place = folder / str(number)
         written(place, "jobs/00001/stderr", f"error: {secret} is bad")
         kinds = [leak.kind for leak in LeakSearch(place, SECRETS).find()]
-
         assert kind in kinds, f"{kind} is not among {kinds}"
 
 
@@ -97,7 +93,6 @@ def test_no_kind_of_the_site_is_a_part_of_another():
         for other, longer in SECRETS.items()
         if one != other and text in longer
     ]
-
     assert overlapping == []
 
 
@@ -117,7 +112,6 @@ def test_no_kind_of_the_site_is_a_part_of_another():
 )
 def test_places_where_secrets_belong(folder: Path, name: str):
     written(folder, name, SECRET)
-
     assert kinds_found(folder) == []
 
 
@@ -130,7 +124,6 @@ def test_places_that_are_roots_alone(folder: Path, name: str):
         place = folder / f"{folder_mode:o}-{mode:o}"
         written(place, name, SECRET, mode).parent.chmod(folder_mode)
         found[place.name] = kinds_found(place)
-
     assert found == {
         "700-600": [],
         "755-600": ["planted"],
@@ -154,14 +147,12 @@ def test_output_of_a_job_may_show_what_it_asked_for(
     written(folder, "jobs/00007/script", script)
     written(folder, "jobs/00007/options", options)
     written(folder, "jobs/00007/stdout", f"A=1\0KEY={SECRET}\0")
-
     assert kinds_found(folder) == expected
 
 
 def test_errors_of_a_job_that_asked_show_nothing(folder: Path):
     written(folder, "jobs/00007/options", "--qpu=ibm_torino")
     written(folder, "jobs/00007/stderr", SECRET)
-
     assert kinds_found(folder) == ["planted"]
 
 
@@ -190,16 +181,13 @@ def test_errors_of_a_job_that_asked_show_nothing(folder: Path):
 def test_secrets_of_tests_are_learned(folder: Path, name: str, content: str, kind: str):
     written(folder, name, content, 0o600).parent.chmod(0o700)
     written(folder, "log/slurmd-n1.log", f"debug: setenv X={OF_USER}\n")
-
     [leak] = LeakSearch(folder, {}).find()
-
     assert leak.kind == f"value of {kind}"
 
 
 @pytest.mark.parametrize("content", ["{", '"text"', '{"resources": [7, null]}'])
 def test_configurations_of_nonsense_teach_nothing(folder: Path, content: str):
     written(folder, "qrmi_config.json", content)
-
     assert LeakSearch(folder, {"planted": SECRET}).find() == []
 
 
@@ -207,7 +195,6 @@ def test_leak_is_found_by_the_first_search_after_it(folder: Path):
     log = written(folder, "log/slurmd-n1.log", f"{SECRET}\n")
     search = LeakSearch(folder, {"planted": SECRET})
     half = len(SECRET) // 2
-
     assert len(search.find()) == 1
     assert search.find() == []
     with log.open("a") as more:
@@ -221,7 +208,6 @@ def test_leak_is_found_by_the_first_search_after_it(folder: Path):
 def test_file_that_is_written_anew_is_searched_from_its_start(folder: Path):
     path = written(folder, "log/slurmd-n1.log", "a long line of an old file\n" * 100)
     search = LeakSearch(folder, {"planted": SECRET})
-
     assert search.find() == []
     path.write_text(SECRET)
     assert len(search.find()) == 1
@@ -231,7 +217,6 @@ def test_what_is_no_file_is_left_alone(folder: Path):
     secret = written(folder, "site/qrmi_config.json", SECRET)
     (folder / "link").symlink_to(secret)
     (folder / "dangling").symlink_to(folder / "nowhere")
-
     assert kinds_found(folder) == []
 
 
@@ -260,7 +245,6 @@ def test_how_a_process_was_called(folder: Path, place: str):
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as one:
         [leak] = LeakSearch(folder, {"planted": SECRET}).find_in_memory([one.pid])
         one.communicate()
-
     assert leak.kind == "planted"
 
 

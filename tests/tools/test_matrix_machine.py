@@ -26,9 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_python_on_the_path(home: Path) -> None:
     program(home / "bin" / "python3.10", "echo /opt/python3.10")
-
     found = find_python("3.10")
-
     assert found is not None
     assert (str(found.interpreter), str(found.prefix)) == (
         "/opt/python3.10/bin/python3.10",
@@ -41,9 +39,7 @@ def test_newest_python_of_pyenv_behind_its_stand_in(home: Path) -> None:
     for version in ("3.10.2", "3.10.13", "3.11.7"):
         prefix = home / ".pyenv" / "versions" / version
         program(prefix / "bin" / "python3.10", f"echo {prefix}")
-
     found = find_python("3.10")
-
     assert found is not None
     assert found.prefix.name == "3.10.13"
 
@@ -51,7 +47,6 @@ def test_newest_python_of_pyenv_behind_its_stand_in(home: Path) -> None:
 @pytest.mark.parametrize("script", ["echo /usr", "exit 1", "true"])
 def test_python_that_cannot_be_shown_to_a_root(home: Path, script: str) -> None:
     program(home / "bin" / "python3.10", script)
-
     assert find_python("3.10") is None
 
 
@@ -62,9 +57,7 @@ def test_files_that_pip_needs_are_found(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", f"file://{tmp_path}/index/simple https://a.test/b")
     monkeypatch.setenv("PIP_FIND_LINKS", f"{tmp_path}/wheels {tmp_path}/missing")
     monkeypatch.setenv("SSL_CERT_FILE", f"{tmp_path}/ca.pem")
-
     found = [path for path in package_paths() if path.is_relative_to(tmp_path)]
-
     assert sorted(found) == [tmp_path / "ca.pem", tmp_path / "index", tmp_path / "wheels"]
 
 
@@ -72,7 +65,6 @@ def test_variables_that_pip_needs_and_no_others(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         os, "environ", {"PIP_CERT": "a", "SSL_CERT_FILE": "b", "no_proxy": "c", "SECRET": "d"}
     )
-
     assert package_variables() == {"PIP_CERT": "a", "SSL_CERT_FILE": "b"}
 
 

@@ -28,13 +28,11 @@ def test_report_is_counted_by_file(tmp_path: Path) -> None:
         case("c", "<skipped/>"),
         case("d", file="tests/unit/test_two.py"),
     )
-
     assert read_junit(path) == {FILE: Count(1, 1, 1), "tests/unit/test_two.py": Count(1)}
 
 
 def test_test_that_fails_and_then_its_cleanup_counts_once(tmp_path: Path) -> None:
     path = report(tmp_path, case("a", "<failure/>"), case("a", "<error/>"))
-
     assert read_junit(path) == {FILE: Count(0, 1, 0)}
 
 

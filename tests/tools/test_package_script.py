@@ -207,10 +207,8 @@ def test_slurm_of_another_release_is_told(
     machine = Machine(tmp_path, "deb-systemd-helper")
     machine.add(program, f"echo {found}\n")
     text = "its plugins are for Slurm 22.05 and do not load in"
-
     for script in ("post", "postinst"):
         machine.run(scripts[script], "configure")
-
         assert (f"spank-qrmi: {text} {found}: " in machine.told) is is_told
         assert bool(machine.told) is is_told
 
@@ -328,7 +326,6 @@ def test_folder_of_the_socket_goes(
     machine = Machine(tmp_path)
     machine.add("rmdir", f'exec {shutil.which("rmdir")} "$@"\n')
     scripts = package._deb_scripts("22.05") | package._rpm_scripts("22.05")
-
     machine.run(scripts[script], argument)
     assert not folder.exists()
     # Nothing was there where nobody has booted.

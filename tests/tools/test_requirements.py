@@ -58,7 +58,6 @@ def wanted(project: dict[str, Any]) -> dict[str, list[str]]:
 @pytest.mark.parametrize("name", LOCKS)
 def test_lock_has_nothing_but_versions_and_hashes(name: str):
     text = ENTRY.sub("", read_lock(name))
-
     assert [line for line in text.splitlines() if not line.lstrip().startswith("#")] == []
     assert "://" not in read_lock(name)
 
@@ -67,7 +66,6 @@ def test_lock_has_nothing_but_versions_and_hashes(name: str):
 @pytest.mark.parametrize("name", LOCKS)
 def test_lock_holds_what_the_project_asks_for(wanted: dict[str, list[str]], name: str, python: str):
     locked = pins(name, python)
-
     for requirement in map(Requirement, wanted[name]):
         version = locked[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), f"{requirement}: {version} is locked"
@@ -85,7 +83,6 @@ def test_release_is_built_with_what_the_project_builds_with(
 
 def test_lock_of_nodes_is_complete_and_is_what_is_tested():
     locked = pins("node")
-
     assert {name: importlib.metadata.version(name) for name in locked} == locked
     for name in locked:
         for requirement in dependencies(name):

@@ -40,7 +40,6 @@ def test_plan_comes_from_the_seed_alone() -> None:
 
 def test_plan_has_qpus_of_each_type_together_and_most_often_one_that_is_held() -> None:
     asked = [job.qpus.split(",") for job in plan_soak(500, 1)]
-
     assert {QPUS[name] for names in asked for name in names} == CLIENTS.keys()
     pairs = {pair for names in asked for pair in permutations(names, 2)}
     assert pairs == {*permutations(QPUS, 2)}
