@@ -21,29 +21,11 @@ from spank_qrmi.protocol import (
 )
 
 TAG_OF_FIELD = {
-    "verb": RequestTag.VERB,
-    "qpu_option": RequestTag.QPU_OPTION,
-    "q_backend": RequestTag.Q_BACKEND,
-    "q_primitive": RequestTag.Q_PRIMITIVE,
-    "slurm_conf": RequestTag.SLURM_CONF,
-    "job_id": RequestTag.JOB_ID,
-    "restart_count": RequestTag.RESTART_COUNT,
-    "step_id": RequestTag.STEP_ID,
-    "uid": RequestTag.UID,
-    "node_index": RequestTag.NODE_INDEX,
-    "time_limit_minutes": RequestTag.TIME_LIMIT_MINUTES,
-    "start_time": RequestTag.START_TIME,
-    "account": RequestTag.ACCOUNT,
-    "partition": RequestTag.PARTITION,
-    "licenses": RequestTag.LICENSES,
-    "user": RequestTag.USER,
-    "restarts": RequestTag.RESTARTS,
-    "array_job_id": RequestTag.ARRAY_JOB_ID,
-    "array_task_id": RequestTag.ARRAY_TASK_ID,
-    "het_job_id": RequestTag.HET_JOB_ID,
-    "het_job_offset": RequestTag.HET_JOB_OFFSET,
-    "timeout_seconds": RequestTag.TIMEOUT_SECONDS,
+    each.name: RequestTag[each.name.upper()]
+    for each in fields(Request)
+    if each.name.upper() in RequestTag.__members__
 }
+"""Those that have one record at most; the others are lists."""
 
 
 def encode_request(request: Request) -> bytes:
@@ -54,16 +36,14 @@ def encode_request(request: Request) -> bytes:
         if each.name in TAG_OF_FIELD and value is not None:
             text = value.value if each.name == "verb" else str(value)
             message += encode_record(TAG_OF_FIELD[each.name], _bytes(text))
-    for gid in request.gids:
-        message += encode_record(RequestTag.GID, _bytes(str(gid)))
-    for argument in request.arguments:
-        message += encode_record(RequestTag.ARGUMENT, _bytes(argument))
-    for name, value in request.variables:
-        message += encode_record(RequestTag.VARIABLE, _bytes(f"{name}={value}"))
-    for job_id in request.quantum_jobs:
-        message += encode_record(RequestTag.QUANTUM_JOB, _bytes(job_id))
-    for job_id in request.killed_quantum_jobs:
-        message += encode_record(RequestTag.KILLED_QUANTUM_JOB, _bytes(job_id))
+    for tag, texts in (
+        (RequestTag.GID, map(str, request.gids)),
+        (RequestTag.ARGUMENT, request.arguments),
+        (RequestTag.VARIABLE, (f"{name}={value}" for name, value in request.variables)),
+        (RequestTag.QUANTUM_JOB, request.quantum_jobs),
+        (RequestTag.KILLED_QUANTUM_JOB, request.killed_quantum_jobs),
+    ):
+        message += b"".join(encode_record(tag, _bytes(text)) for text in texts)
     return message + encode_record(RequestTag.END, b"")
 
 

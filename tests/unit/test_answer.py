@@ -27,26 +27,31 @@ class Pipe:
     def answer(self) -> SeenAnswer:
         return read_answer(in_pieces(self.sent, 1 << 20))
 
+    def ended(self) -> SeenAnswer:
+        """Return the answer once it has been ended."""
+        self.writer.end(Verdict.RUN)
+        return self.answer()
 
-def test_answer_is_sent_as_it_comes() -> None:
+
+@pytest.fixture
+def pipe() -> Pipe:
     pipe = Pipe()
+    pipe.writer.redactor.add([SECRET])
+    return pipe
+
+
+def test_answer_is_sent_as_it_comes(pipe: Pipe) -> None:
     pipe.writer.log(logging.DEBUG, "first")
     assert pipe.sent.endswith(b"first")
     pipe.writer.send_message("second")
     pipe.writer.send_variables([("NAME", "a=b\nc")])
     pipe.writer.end(Verdict.FAIL, left_count=3)
-    assert pipe.answer() == SeenAnswer(
-        logs=[("d", "first")],
-        variables=[("NAME", "a=b\nc")],
-        messages=["second"],
-        held=3,
-        verdict="fail",
-    )
+    variables = [("NAME", "a=b\nc")]
+    assert pipe.answer() == SeenAnswer([("d", "first")], variables, ["second"], 3, "fail")
 
 
-def test_messages_beyond_the_eighth_go_to_the_log_and_the_conclusion_is_told() -> None:
+def test_messages_beyond_the_eighth_go_to_the_log_and_the_conclusion_is_told(pipe: Pipe) -> None:
     texts = [str(number) for number in range(10)]
-    pipe = Pipe()
     for text in texts:
         pipe.writer.send_message(text)
     pipe.writer.end(Verdict.FAIL, 0, "in vain")
@@ -56,30 +61,11 @@ def test_messages_beyond_the_eighth_go_to_the_log_and_the_conclusion_is_told() -
     assert answer.logs == [("i", "8"), ("i", "9")]
 
 
-def test_nothing_is_held_unless_said() -> None:
-    pipe = Pipe()
-    pipe.writer.end(Verdict.RUN)
-    assert pipe.answer() == SeenAnswer(held=0, verdict="run")
+def test_nothing_is_held_unless_said(pipe: Pipe) -> None:
+    assert pipe.ended() == SeenAnswer(held=0, verdict="run")
 
 
-@pytest.mark.parametrize(
-    ("level", "expected"),
-    [
-        (logging.ERROR, ("e", "text")),
-        (logging.WARNING, ("i", "warning: text")),
-        (logging.INFO, ("i", "text")),
-        (logging.DEBUG, ("d", "text")),
-    ],
-)
-def test_levels_of_log_records(level: int, expected: tuple[str, str]) -> None:
-    pipe = Pipe()
-    pipe.writer.log(level, "text")
-    pipe.writer.end(Verdict.RUN)
-    assert pipe.answer().logs == [expected]
-
-
-def test_trouble_is_logged_once_and_what_happens_each_time() -> None:
-    pipe = Pipe()
+def test_levels_of_log_records_of_which_trouble_is_told_once(pipe: Pipe) -> None:
     for level in (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG):
         for _ in range(2):
             pipe.writer.log(level, "text")
@@ -88,37 +74,28 @@ def test_trouble_is_logged_once_and_what_happens_each_time() -> None:
     assert pipe.answer().logs == [*once, *[("i", "text")] * 2, *[("d", "text")] * 2]
 
 
-def test_readable_text_is_cleared_and_limited() -> None:
-    pipe = Pipe()
-    pipe.writer.redactor.add([SECRET])
+def test_readable_text_is_cleared_and_limited(pipe: Pipe) -> None:
     pipe.writer.send_message(f"{SECRET}\n{'ü' * MAX_LINE_LENGTH}")
     pipe.writer.log(logging.ERROR, f"{SECRET}\udcff")
-    pipe.writer.end(Verdict.RUN)
-    answer = pipe.answer()
+    answer = pipe.ended()
     assert answer.messages == [f"****?{'ü' * 993} … {'ü' * 998}"]
     assert len(answer.messages[0]) == MAX_LINE_LENGTH - 1
     assert answer.logs == [("e", "****?")]
 
 
-def test_variables_keep_secrets_and_foreign_bytes() -> None:
-    pipe = Pipe()
-    pipe.writer.redactor.add([SECRET])
+def test_variables_keep_secrets_and_foreign_bytes(pipe: Pipe) -> None:
     pipe.writer.send_variables([("A_TOKEN", f"{SECRET}\udcff")])
-    pipe.writer.end(Verdict.RUN)
-    assert pipe.answer().variables == [("A_TOKEN", f"{SECRET}\udcff")]
+    assert pipe.ended().variables == [("A_TOKEN", f"{SECRET}\udcff")]
 
 
 @pytest.mark.parametrize("value", ["a\0b", "x" * MAX_PAYLOAD_BYTES])
-def test_variable_that_cannot_be_one_is_refused_and_not_sent(value: str) -> None:
-    pipe = Pipe()
+def test_variable_that_cannot_be_one_is_refused_and_not_sent(pipe: Pipe, value: str) -> None:
     with pytest.raises(ProtocolError):
         pipe.writer.send_variables([("NAME", value)])
-    pipe.writer.end(Verdict.RUN)
-    assert pipe.answer().variables == []
+    assert pipe.ended().variables == []
 
 
-def test_nothing_is_logged_after_the_end() -> None:
-    pipe = Pipe()
+def test_nothing_is_logged_after_the_end(pipe: Pipe) -> None:
     pipe.writer.end(Verdict.RUN)
     pipe.writer.log(logging.ERROR, "late")
     assert pipe.answer() == SeenAnswer(held=0, verdict="run")

@@ -24,7 +24,7 @@ from spank_qrmi.protocol import (
     read_records,
 )
 from tests.unit.conversation import encode_request, in_pieces, joined, read_request
-from tests.unit.outcomes import outcome_of
+from tests.unit.outcomes import outcome_of, refusal_of
 
 MESSAGE_PXD = Path(__file__).parents[2] / "spank_qrmi" / "plugin" / "message.pxd"
 
@@ -100,9 +100,7 @@ def test_giving_back_is_understood_in_every_version(verb: Verb) -> None:
 def test_all_else_is_refused_in_another_version(verb: bytes) -> None:
     for version in OTHER_VERSIONS:
         message = joined([(b"v", verb), *NUMBERS[1:], END], preamble(version))
-        error = outcome_of(read, message)
-        assert isinstance(error, ProtocolError), version
-        assert str(error) == (
+        assert refusal_of(ProtocolError, read, message) == (
             "the plugin and the QPU worker on this node are of different releases (message format "
             f"{version} and {VERSION}): submit the job again; if this stays, the administrator "
             "must install the plugin again"
@@ -121,30 +119,27 @@ def test_slurms_numbers_for_no_limit() -> None:
         assert outcome_of(read, encode_request(sent)) == LEAST, minutes
 
 
+NO_NUMBERS = (b"1 ", "²".encode(), b"1" * 21)
+TOO_LONG = f"record b'e' is longer than {MAX_PAYLOAD_BYTES} bytes"
+UNKNOWN = "request asks for something unknown"
 MALFORMED = {
     joined([END], b"QRMJ\x01"): "message does not start with the preamble",
-    joined([(b"?", b""), END]): "request asks for something unknown",
+    joined([(b"?", b""), END]): UNKNOWN,
+    joined([END]): UNKNOWN,
+    joined([(b"v", b"Acquire"), END]): UNKNOWN,
     joined([*NUMBERS, (b"j", b"7"), END]): "request holds record b'j' twice",
-    joined([END]): "request asks for something unknown",
-    joined([(b"v", b"Acquire"), END]): "request asks for something unknown",
     joined([*NUMBERS[:-1], END]): "request's record b'd' is no number",
-    joined([*NUMBERS, (b"l", b""), END]): "request's record b'l' is no number",
-    joined([*NUMBERS, (b"l", b"-1"), END]): "request's record b'l' is no number",
-    joined([*NUMBERS, (b"b", b"1 "), END]): "request's record b'b' is no number",
-    joined([*NUMBERS, (b"b", "²".encode()), END]): "request's record b'b' is no number",
-    joined([*NUMBERS, (b"b", b"1" * 21), END]): "request's record b'b' is no number",
-    PREAMBLE + b"e" + (MAX_PAYLOAD_BYTES + 1).to_bytes(4, "big"): (
-        f"record b'e' is longer than {MAX_PAYLOAD_BYTES} bytes"
-    ),
-    PREAMBLE + b"e\xff\xff\xff\xff": f"record b'e' is longer than {MAX_PAYLOAD_BYTES} bytes",
+    **{
+        joined([*NUMBERS, (tag, text), END]): f"request's record {tag!r} is no number"
+        for tag, text in [(b"l", b""), (b"l", b"-1"), *((b"b", each) for each in NO_NUMBERS)]
+    },
+    PREAMBLE + b"e" + (MAX_PAYLOAD_BYTES + 1).to_bytes(4, "big"): TOO_LONG,
+    PREAMBLE + b"e\xff\xff\xff\xff": TOO_LONG,
 }
 
 
 def test_malformed_request_is_refused() -> None:
-    for message, expected in MALFORMED.items():
-        error = outcome_of(read, message, 1 << 20)
-        assert isinstance(error, ProtocolError), message
-        assert str(error) == expected, message
+    assert {each: refusal_of(ProtocolError, read, each, 1 << 20) for each in MALFORMED} == MALFORMED
 
 
 def test_endless_message_is_refused() -> None:
@@ -157,17 +152,12 @@ def test_endless_message_is_refused() -> None:
         next(records)
 
 
-@pytest.mark.parametrize(
-    ("payload", "expected"),
-    [
+def test_record_that_cannot_be_read_is_not_written() -> None:
+    for payload, expected in (
         (b"a\0b", "record b'm' holds a NUL byte"),
         (b"x" * (MAX_PAYLOAD_BYTES + 1), f"record b'm' is longer than {MAX_PAYLOAD_BYTES} bytes"),
-    ],
-)
-def test_record_that_cannot_be_read_is_not_written(payload: bytes, expected: str) -> None:
-    with pytest.raises(ProtocolError) as caught:
-        encode_record(AnswerTag.MESSAGE, payload)
-    assert str(caught.value) == expected
+    ):
+        assert refusal_of(ProtocolError, encode_record, AnswerTag.MESSAGE, payload) == expected
 
 
 def test_longest_record_is_written_and_read() -> None:

@@ -6,14 +6,8 @@ import pytest
 from spank_qrmi.status import QpuState, QpuStatus, state_of_word
 
 FULL = QpuStatus(
-    QpuState.PAUSED,
-    "the backend is paused: new cryostat",
-    waiting_jobs=7,
-    free_slots=1,
-    total_slots=3,
-    calibrated_at="2026-11-01",
-    available_at="2026-12-01",
-    facts_at="12:00",
+    *(QpuState.PAUSED, "the backend is paused: new cryostat", 7, 1, 3),
+    *("2026-11-01", "2026-12-01", "12:00"),
 )
 FULL_FACTS = (
     "available again at 2026-12-01, waiting jobs 7, free slots 1 of 3, calibrated at 2026-11-01, "

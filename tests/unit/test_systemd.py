@@ -67,19 +67,17 @@ def test_service_runs_the_command() -> None:
     assert options.timeout < int(settings_of(SERVICE)["Service"]["TimeoutStartSec"])
 
 
-def test_services_have_the_rights_that_jobs_have() -> None:
-    """A certificate, or slurm.conf, may be in a folder that is SlurmUser's alone."""
-    for path in (SERVICE, WORKER_SERVER):
-        rights = settings_of(path)["Service"]["CapabilityBoundingSet"].split()
-        assert rights == [
-            *("CAP_DAC_READ_SEARCH", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_PTRACE")
-        ]
+def test_services_have_the_rights_that_they_need() -> None:
+    """A certificate, or slurm.conf, may be in a folder that is SlurmUser's alone.
 
-
-def test_monitor_has_no_right_that_it_does_not_need() -> None:
-    """It looks at no other process, as the others do to know which steps live."""
-    rights = settings_of(MONITOR)["Service"]["CapabilityBoundingSet"].split()
-    assert rights == ["CAP_DAC_READ_SEARCH", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"]
+    The monitor looks at no other process, as the others do to know which steps live.
+    """
+    rights = ["CAP_DAC_READ_SEARCH", "CAP_KILL", "CAP_SETGID", "CAP_SETUID"]
+    for path, expected in (
+        *((each, [*rights, "CAP_SYS_PTRACE"]) for each in (SERVICE, WORKER_SERVER)),
+        (MONITOR, rights),
+    ):
+        assert settings_of(path)["Service"]["CapabilityBoundingSet"].split() == expected, path
 
 
 def test_monitor_is_the_command_and_goes_on() -> None:
@@ -105,28 +103,21 @@ def test_worker_server_is_the_command() -> None:
     assert cli._parser().parse_args(arguments).run is cli._become_worker_server
 
 
-@pytest.mark.parametrize("path", [SERVICE, WORKER_SERVER, MONITOR], ids=lambda path: path.name)
-def test_services_may_write_wherever_plugstack_conf_puts_the_journal(path: Path) -> None:
+def test_services_may_write_wherever_plugstack_conf_puts_the_journal() -> None:
     """With `strict`, jobs fail whose folder the unit does not name, or that was made anew."""
-    service = settings_of(path)["Service"]
-    assert service["ProtectSystem"] == "full"
-    assert not {"ReadWritePaths", "StateDirectory", "ProtectHome"} & set(service)
+    for path in (SERVICE, WORKER_SERVER, MONITOR):
+        service = settings_of(path)["Service"]
+        assert service["ProtectSystem"] == "full", path
+        assert not {"ReadWritePaths", "StateDirectory", "ProtectHome"} & set(service), path
 
 
-def test_worker_server_takes_no_worker_along() -> None:
-    """With `mixed`, systemd kills them as soon as it has ended, however that was."""
+def test_worker_server_serves_jobs_as_slurmd_would() -> None:
     service = settings_of(WORKER_SERVER)["Service"]
-    assert service["KillMode"] == "process"
-    assert service["OOMPolicy"] == "continue"
-
-
-def test_worker_server_may_have_as_many_workers_as_slurmd() -> None:
-    assert settings_of(WORKER_SERVER)["Service"]["TasksMax"] == "infinity"
-
-
-def test_worker_server_knows_the_nodes_name_of_today() -> None:
-    """It is part of what an entry belongs to; ProtectHostname would keep that of the start."""
-    assert "ProtectHostname" not in settings_of(WORKER_SERVER)["Service"]
+    # With `mixed`, systemd kills its workers as soon as it has ended, however that was.
+    assert (service["KillMode"], service["OOMPolicy"]) == ("process", "continue")
+    assert service["TasksMax"] == "infinity"
+    # The node's name of today is part of what an entry belongs to: that keeps the one of the start.
+    assert "ProtectHostname" not in service
 
 
 def test_socket_of_the_worker_server_is_roots_alone_and_where_plugins_ask() -> None:
