@@ -25,12 +25,7 @@ VULNERABLE = {
     "name": "two",
     "version": "2.0",
     "vulns": [
-        {
-            "id": "PYSEC-1",
-            "fix_versions": ["2.1", "3.0"],
-            "aliases": ["CVE-1"],
-            "description": "text",
-        },
+        {"id": "PYSEC-1", "fix_versions": ["2.1", "3.0"], "aliases": ["CVE-1"], "description": ""},
         {"id": "PYSEC-2", "fix_versions": [], "aliases": [], "description": "text"},
     ],
 }

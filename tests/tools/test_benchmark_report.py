@@ -51,20 +51,10 @@ def all_results() -> Results:
     )
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0, "0"),
-        (3, "3"),
-        (0.123, "0.12"),
-        (12.34, "12.3"),
-        (123.4, "123"),
-        (92542, "92 542"),
-        (-7.25, "-7.25"),
-    ],
-)
-def test_number(value: float, text: str) -> None:
-    assert number(value) == text
+def test_number() -> None:
+    texts = {0: "0", 3: "3", 0.123: "0.12", 12.34: "12.3", 123.4: "123", 92542: "92 542"}
+    texts |= {-7.25: "-7.25"}
+    assert {value: number(value) for value in texts} == texts
 
 
 def test_quartiles() -> None:
@@ -76,22 +66,19 @@ def test_table() -> None:
     assert table(("a", "b"), [("c", "d")]) == "| a | b |\n| --- | ---: |\n| c | d |\n"
 
 
-@pytest.mark.parametrize(
-    ("measured", "at_most_10", "at_least_10"),
-    [
+def test_verdict() -> None:
+    noise = "within the noise"
+    for measured, at_most_10, at_least_10 in (
         (Estimate(9, 8, 9.5), "met", "missed"),
-        (Estimate(10, 9, 10), "met", "met, within the noise"),
-        (Estimate(10, 10, 11), "met, within the noise", "met"),
-        (Estimate(9, 8, 11), "met, within the noise", "missed, within the noise"),
-        (Estimate(11, 9, 12), "missed, within the noise", "met, within the noise"),
+        (Estimate(10, 9, 10), "met", f"met, {noise}"),
+        (Estimate(10, 10, 11), f"met, {noise}", "met"),
+        (Estimate(9, 8, 11), f"met, {noise}", f"missed, {noise}"),
+        (Estimate(11, 9, 12), f"missed, {noise}", f"met, {noise}"),
         (Estimate(12, 11, 13), "missed", "met"),
-    ],
-)
-def test_verdict(measured: Estimate, at_most_10: str, at_least_10: str) -> None:
-    at_most = Goal("", 10, "ms", lambda _: measured)
-    at_least = Goal("", 10, "ms", lambda _: measured, is_at_least=True)
-    assert Judgement(at_most, measured).verdict == at_most_10
-    assert Judgement(at_least, measured).verdict == at_least_10
+    ):
+        for is_at_least, expected in ((False, at_most_10), (True, at_least_10)):
+            goal = Goal("", 10, "ms", lambda _: None, is_at_least=is_at_least)
+            assert Judgement(goal, measured).verdict == expected, measured
 
 
 def test_goals_are_judged_by_what_was_measured() -> None:

@@ -14,9 +14,10 @@ from check_python import trouble_with_paths, trouble_with_version
 
 from spank_qrmi.trust import paths as trusted_paths
 from spank_qrmi.trust.paths import foreign_writer, steps_to
+from tests.tools.programs import ended
 
 PROJECT = Path(__file__).parents[2]
-FOLDER = stat.S_IFDIR | 0o755
+FOLDER, SHARED = stat.S_IFDIR | 0o755, stat.S_IFDIR | 0o2775
 
 
 class Files:
@@ -40,12 +41,9 @@ def files(monkeypatch: pytest.MonkeyPatch) -> Files:
     return Files(monkeypatch)
 
 
-def test_version_that_will_do() -> None:
+def test_version_that_is_too_old() -> None:
     versions = [(3, 10), (3, 14), (4, 0)]
     assert {each: trouble_with_version(each) for each in versions} == dict.fromkeys(versions, "")
-
-
-def test_version_that_is_too_old() -> None:
     for version in ((2, 7), (3, 6), (3, 9)):
         found = ".".join(map(str, version))
         assert trouble_with_version(version) == (
@@ -54,8 +52,14 @@ def test_version_that_is_too_old() -> None:
         ), version
 
 
-def test_path_that_is_roots(files: Files) -> None:
+def test_path_that_others_cannot_change(files: Files) -> None:
     assert trouble_with_paths(Path("/usr/bin/python3.11"), Path("/usr/lib/python3.11/os.py")) == ""
+    # Everybody keeps his own there.
+    files.say(Path("/tmp"), mode=stat.S_IFDIR | 0o1777)
+    assert trouble_with_paths(Path("/tmp/python/bin/python3")) == ""
+    # Of root's group.
+    files.say(Path("/opt"), mode=SHARED, group=0)
+    assert trouble_with_paths(Path("/opt/python/bin/python3")) == ""
 
 
 @pytest.mark.parametrize(
@@ -65,11 +69,7 @@ def test_path_that_is_roots(files: Files) -> None:
         ("/opt/python/bin", {"user": 65534}, f"user {pwd.getpwuid(65534).pw_name}"),
         ("/opt/python/bin", {"mode": stat.S_IFDIR | 0o757}, "everybody (mode 0757)"),
         ("/opt", {"mode": stat.S_IFDIR | 0o777}, "everybody (mode 0777)"),
-        (
-            "/opt/python",
-            {"mode": stat.S_IFDIR | 0o2775, "group": 4000000},
-            "group 4000000 (mode 2775)",
-        ),
+        ("/opt/python", {"mode": SHARED, "group": 4000000}, "group 4000000 (mode 2775)"),
         ("/opt/python/bin/python3", {"mode": 0o775, "group": 4000000}, "group 4000000 (mode 0775)"),
         ("/opt", {"mode": stat.S_IFDIR | 0o1777, "user": 4000000}, "user 4000000"),
     ],
@@ -84,22 +84,12 @@ def test_path_that_others_may_change(
     )
 
 
-def test_folder_in_which_everybody_keeps_his_own(files: Files) -> None:
-    files.say(Path("/tmp"), mode=stat.S_IFDIR | 0o1777)
-    assert trouble_with_paths(Path("/tmp/python/bin/python3")) == ""
-
-
-def test_folder_of_roots_group(files: Files) -> None:
-    files.say(Path("/opt"), mode=stat.S_IFDIR | 0o2775, group=0)
-    assert trouble_with_paths(Path("/opt/python/bin/python3")) == ""
-
-
 def test_folder_of_a_group_whose_members_are_not_listed(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     group = SimpleNamespace(gr_name="staff", gr_mem=[])
     monkeypatch.setattr(grp, "getgrgid", lambda _: group)
-    files.say(Path("/usr/local"), mode=stat.S_IFDIR | 0o2775, group=50)
+    files.say(Path("/usr/local"), mode=SHARED, group=50)
     assert foreign_writer(trusted_paths.lstat("/usr/local")) == "group staff (mode 2775)"
 
 
@@ -109,9 +99,8 @@ def test_links_on_the_way_are_followed(tmp_path: Path) -> None:
     (tmp_path / "python").symlink_to("real")
     (tmp_path / "link").symlink_to(tmp_path / "python" / "bin" / "python3")
     steps = steps_to(str(tmp_path / "link"))
-    for name in ("link", "python", "python/bin/python3", "real", "."):
-        assert str(tmp_path / name) in steps or name == "."
-    assert {"/", str(tmp_path)} <= set(steps)
+    names = ("link", "python", "python/bin/python3", "real")
+    assert {"/", str(tmp_path), *(str(tmp_path / name) for name in names)} <= set(steps)
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -170,14 +159,9 @@ def open_python(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("target", ["install", "deb", "rpm"])
 def test_make_refuses_before_it_builds(tmp_path: Path, open_python: Path, target: str) -> None:
-    done = subprocess.run(
-        ["make", target, f"PYTHON={open_python}", f"DESTDIR={tmp_path / 'root'}"],
-        cwd=PROJECT,
-        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("MAKE")}
+    words = ("make", target, f"PYTHON={open_python}", f"DESTDIR={tmp_path / 'root'}")
+    done = ended(*words, cwd=PROJECT, env=environment)
     assert (done.returncode, done.stdout) == (2, "")
     check_refusal(done.stderr.splitlines()[0], open_python)
     assert not (tmp_path / "root").exists()
@@ -198,15 +182,10 @@ def test_what_is_installed_can_be_taken_away_by_any_python(
 
 
 def run_install_script(python: Path, action: str, root: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            *(python, PROJECT / "scripts" / "install_environment.py", action, "--destdir", root),
-            *("--environment", "/opt/spank_qrmi", "--plugindir", "/opt", "--sysconfdir", "/etc"),
-            *("--prefix", "/usr", "--wheel", "any.whl", "--pip", python),
-        ],
-        check=False,
-        capture_output=True,
-        text=True,
+    return ended(
+        *(python, PROJECT / "scripts" / "install_environment.py", action, "--destdir", root),
+        *("--environment", "/opt/spank_qrmi", "--plugindir", "/opt", "--sysconfdir", "/etc"),
+        *("--prefix", "/usr", "--wheel", "any.whl", "--pip", python),
     )
 
 

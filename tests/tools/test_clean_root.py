@@ -14,11 +14,7 @@ from clean_root.inside import run_apart, run_inside
 from clean_root.machine import apt_mirror, apt_settings, copy_from_machine, hosts_file
 from clean_root.root import Root, RootError
 
-
-def program(path: Path, script: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
+from tests.tools.programs import write_program
 
 
 @pytest.fixture
@@ -30,15 +26,15 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_mirror_is_that_of_the_distribution(programs: Path) -> None:
     listed = "Other stable http://other.test/x\nDebian bookworm http://mirror.test/debian/\n"
-    program(programs / "apt-get", f"printf '{listed}'")
+    write_program(programs / "apt-get", f"printf '{listed}'")
     assert apt_mirror("Debian") == "http://mirror.test/debian/"
     assert apt_mirror("Ubuntu") is None
 
 
-@pytest.mark.parametrize("address", ["mirror+file:/etc/apt/mirrors.txt", "file:/srv/debian"])
-def test_mirror_that_a_root_cannot_reach(programs: Path, address: str) -> None:
-    program(programs / "apt-get", f"echo Debian bookworm {address}")
-    assert apt_mirror("Debian") is None
+def test_mirror_that_a_root_cannot_reach(programs: Path) -> None:
+    for address in ("mirror+file:/etc/apt/mirrors.txt", "file:/srv/debian"):
+        write_program(programs / "apt-get", f"echo Debian bookworm {address}")
+        assert apt_mirror("Debian") is None, address
 
 
 def test_machine_without_apt(programs: Path) -> None:
@@ -48,7 +44,7 @@ def test_machine_without_apt(programs: Path) -> None:
 
 def test_proxies_of_apt_and_nothing_else_of_its_settings(programs: Path) -> None:
     proxy = 'Acquire::http::Proxy "http://user:word@proxy.test";'
-    program(programs / "apt-config", f"echo '{proxy}'\necho 'DPkg::Pre-Invoke:: \"x\";'")
+    write_program(programs / "apt-config", f"echo '{proxy}'\necho 'DPkg::Pre-Invoke:: \"x\";'")
     assert apt_settings() == f"{proxy}\n"
 
 
@@ -59,18 +55,14 @@ def test_name_of_the_machine_is_on_loopback_and_other_names_stay() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("described", "expected"),
-    [
-        ({"ID": "debian", "VERSION_CODENAME": "trixie"}, ("trixie", DEBIAN)),
-        ({"ID": "ubuntu", "VERSION_CODENAME": "noble"}, ("noble", UBUNTU)),
-    ],
-)
-def test_own_release(
-    monkeypatch: pytest.MonkeyPatch, described: dict[str, str], expected: object
-) -> None:
-    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: described)
-    assert own_release() == expected
+def test_own_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, codename, expected in (
+        ("debian", "trixie", ("trixie", DEBIAN)),
+        ("ubuntu", "noble", ("noble", UBUNTU)),
+    ):
+        described = {"ID": name, "VERSION_CODENAME": codename}
+        monkeypatch.setattr(platform, "freedesktop_os_release", lambda: described)  # noqa: B023
+        assert own_release() == expected
 
 
 @pytest.mark.parametrize("described", [{"ID": "other", "VERSION_CODENAME": "x"}, {"ID": "debian"}])

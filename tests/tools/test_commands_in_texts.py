@@ -8,8 +8,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 REPOSITORY = Path(__file__).parents[2]
 # Not made by us: what pip has installed, and what builds have left.
 NOT_OURS = {".venv", ".git", "build", "dist", "mutants", "corpus", "__pycache__"}
@@ -39,25 +37,24 @@ def fetched_names(text: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("run pip install 'spank-qrmi[simulator]' first", ["spank-qrmi[simulator]"]),
-        ("python3 -m pip --quiet install --upgrade spank_qrmi==0.1.0", ["spank_qrmi==0.1.0"]),
-        ("pip install \\\n    Spank.QRMI-simulator", ["Spank.QRMI-simulator"]),
-        ('f"pip install "\n    "spank-qrmi-simulator"', ["spank-qrmi-simulator"]),
-        ("uv pip install spank-qrmi", ["spank-qrmi"]),
-        ("`apt-get install -y spank-qrmi`", ["spank-qrmi"]),
-        ("pip install --no-deps spank_qrmi-0.1.0-py3-none-linux_x86_64.whl", []),
-        ("pip install 'spank_qrmi-0.1.0-py3-none-any.whl[qrun]'", []),
-        ("pip install ./simulator -r spank_qrmi-0.1.0-requirements.txt", []),
-        ("apt install ./spank-qrmi_0.1.0+slurm22.05_amd64.deb", []),
-        ("dnf remove spank-qrmi", []),
-        ("pip install 'qrmi[ibm,pasqal]'", []),
-    ],
-)
-def test_search_finds_commands_that_fetch(text: str, expected: list[str]) -> None:
-    assert fetched_names(text) == expected
+FETCHED = {
+    "run pip install 'spank-qrmi[simulator]' first": ["spank-qrmi[simulator]"],
+    "python3 -m pip --quiet install --upgrade spank_qrmi==0.1.0": ["spank_qrmi==0.1.0"],
+    "pip install \\\n    Spank.QRMI-simulator": ["Spank.QRMI-simulator"],
+    'f"pip install "\n    "spank-qrmi-simulator"': ["spank-qrmi-simulator"],
+    "uv pip install spank-qrmi": ["spank-qrmi"],
+    "`apt-get install -y spank-qrmi`": ["spank-qrmi"],
+    "pip install --no-deps spank_qrmi-0.1.0-py3-none-linux_x86_64.whl": [],
+    "pip install 'spank_qrmi-0.1.0-py3-none-any.whl[qrun]'": [],
+    "pip install ./simulator -r spank_qrmi-0.1.0-requirements.txt": [],
+    "apt install ./spank-qrmi_0.1.0+slurm22.05_amd64.deb": [],
+    "dnf remove spank-qrmi": [],
+    "pip install 'qrmi[ibm,pasqal]'": [],
+}
+
+
+def test_search_finds_commands_that_fetch() -> None:
+    assert {text: fetched_names(text) for text in FETCHED} == FETCHED
 
 
 def texts(folder: Path = REPOSITORY) -> Iterator[Path]:

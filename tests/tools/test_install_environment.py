@@ -2,7 +2,6 @@
 """How `make install` puts environments beside each other and switches between them."""
 
 import os
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts import install_environment as install
+from tests.tools.programs import ended, write_program
 
 INFORMATION = Path("lib", "python3", "site-packages", "spank_qrmi-1.2.dist-info")
 
@@ -125,15 +125,15 @@ def test_installation_says_what_is_left_to_do(
 
 
 def test_uninstall_of_nothing_says_so(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as caught:
         install.uninstall(Path("/"), tmp_path)
-    assert ended.value.code == f"error: nothing is installed in {tmp_path}"
+    assert caught.value.code == f"error: nothing is installed in {tmp_path}"
 
 
 def test_command_that_fails_ends_with_its_status() -> None:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as caught:
         install.run(sys.executable, "-c", "raise SystemExit(7)")
-    assert ended.value.code == 7
+    assert caught.value.code == 7
 
 
 def make_wheel(folder: Path, *names: str) -> Path:
@@ -159,9 +159,9 @@ def test_wheel_without_a_lock_is_refused(tmp_path: Path) -> None:
         tmp_path / "missing": "cannot be read: ",
     }
     for wheel, reason in reasons.items():
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as caught:
             install.lock_of(wheel)
-        assert str(ended.value.code).startswith(f"error: {wheel} {reason}")
+        assert str(caught.value.code).startswith(f"error: {wheel} {reason}")
 
 
 def test_file_with_another_hash_is_not_installed(
@@ -188,9 +188,9 @@ def test_folder_that_a_group_may_change_is_refused(tmp_path: Path) -> None:
     local.mkdir()
     os.chown(local, 0, 65534)
     local.chmod(0o2775)
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as caught:
         install.refuse_open_folder(local / "lib" / "spank_qrmi")
-    line = str(ended.value)
+    line = str(caught.value)
     assert line.startswith(f"error: {local} may be changed by group ")
     assert line.endswith(
         "(mode 2775), and the worker runs as root: choose another PREFIX, or remove what others "
@@ -203,10 +203,7 @@ def test_folder_that_a_group_may_change_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("is_verbose", [False, True])
 def test_files_are_listed_on_request(tmp_path: Path, is_verbose: bool) -> None:
     folder = tmp_path / "spank_qrmi"
-    interpreter = folder / "1-a" / "bin" / "python"
-    interpreter.parent.mkdir(parents=True)
-    interpreter.write_text(f'#!/bin/sh\necho "$*" >{tmp_path}/called\n')
-    interpreter.chmod(0o755)
+    write_program(folder / "1-a" / "bin" / "python", f'echo "$*" >{tmp_path}/called')
     (folder / install.CURRENT).symlink_to("1-a")
     install.uninstall(Path("/"), folder, is_verbose=is_verbose)
     called = (tmp_path / "called").read_text()
@@ -215,27 +212,17 @@ def test_files_are_listed_on_request(tmp_path: Path, is_verbose: bool) -> None:
 
 @pytest.mark.parametrize("target", ["install", "uninstall"])
 def test_make_asks_for_the_list_by_verbose(target: str) -> None:
-    listed = []
-    for variables in ([], ["VERBOSE=1"]):
-        done = subprocess.run(
-            ["make", "--dry-run", target, *variables],
-            cwd=install.step.LOGS.parents[1],
-            env={name: value for name, value in os.environ.items() if name != "VERBOSE"},
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        listed.append("--verbose" in done.stdout)
-    assert listed == [False, True]
+    environment = {name: value for name, value in os.environ.items() if name != "VERBOSE"}
+    folder = install.step.LOGS.parents[1]
+    for variables, is_listed in (([], False), (["VERBOSE=1"], True)):
+        done = ended("make", "--dry-run", target, *variables, cwd=folder, env=environment)
+        assert (done.returncode, "--verbose" in done.stdout) == (0, is_listed)
 
 
 def test_uninstall_leaves_all_in_place_while_something_is_in_the_way(tmp_path: Path) -> None:
-    interpreter = tmp_path / "1-a" / "bin" / "python"
-    interpreter.parent.mkdir(parents=True)
-    interpreter.write_text("#!/bin/sh\nexit 1\n")
-    interpreter.chmod(0o755)
+    interpreter = write_program(tmp_path / "1-a" / "bin" / "python", "exit 1")
     (tmp_path / install.CURRENT).symlink_to("1-a")
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as caught:
         install.uninstall(Path("/"), tmp_path)
-    assert ended.value.code == 1
+    assert caught.value.code == 1
     assert interpreter.exists()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools.programs import ended, write_program
+
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = REPOSITORY / "scripts" / "install_missing.sh"
 BUILDING = ["gcc", "libc6-dev", "libslurm-dev", "python3-dev", "python3-venv"]
@@ -31,10 +33,7 @@ class Machine:
         self.have_apt(FRESH)
 
     def add(self, name: str, script: str = "exit 0", folder: str = "bin") -> None:
-        path = self.folder / folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
+        write_program(self.folder / folder / name, script)
 
     def have_apt(self, plan: str, status: int = 0) -> None:
         """Let apt-get write down its calls, and plan this."""
@@ -57,13 +56,7 @@ class Machine:
             "HEADER_FOLDERS": str(self.folder / "include"),
             "TMPDIR": str(self.folder),
         }
-        return subprocess.run(
-            ["/bin/sh", SCRIPT, *packages],
-            check=False,
-            capture_output=True,
-            text=True,
-            env=environment | variables,
-        )
+        return ended("/bin/sh", SCRIPT, *packages, env=environment | variables)
 
     def called(self) -> list[str]:
         return self.calls.read_text().splitlines()
@@ -155,12 +148,12 @@ def test_nothing_is_installed_if_others_would_be_removed(machine: Machine) -> No
     assert done.stderr.endswith("without removing others: nothing was changed\n")
 
 
-@pytest.mark.parametrize("package", ["slurm-wlm-basic-plugins", "libslurm38", "munge"])
-def test_no_other_version_of_slurm_is_put_in_place(machine: Machine, package: str) -> None:
-    machine.have_apt(f"Inst {package} [22.05.7] (22.05.8 Debian:12 [amd64])\n{FRESH}")
-    done = machine.run("libslurm-dev")
-    assert_untouched(machine, done)
-    assert package in done.stderr
+def test_no_other_version_of_slurm_is_put_in_place(machine: Machine) -> None:
+    for package in ("slurm-wlm-basic-plugins", "libslurm38", "munge"):
+        machine.have_apt(f"Inst {package} [22.05.7] (22.05.8 Debian:12 [amd64])\n{FRESH}")
+        done = machine.run("libslurm-dev")
+        assert_untouched(machine, done)
+        assert package in done.stderr
 
 
 def test_newer_versions_of_others_are_said_before(machine: Machine) -> None:
@@ -209,13 +202,7 @@ def test_what_apt_writes_is_in_a_log_which_is_named_where_it_fails(machine: Mach
 
 def packages_of(target: str) -> list[str]:
     """Return what a target of the Makefile has installed."""
-    done = subprocess.run(
-        ["make", "--dry-run", "--no-print-directory", target],
-        cwd=REPOSITORY,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    done = ended("make", "--dry-run", "--no-print-directory", target, cwd=REPOSITORY)
     [line] = re.findall(r"install_missing\.sh(.*)", done.stdout)
     return line.split()
 
@@ -236,14 +223,9 @@ def test_only_one_place_installs_packages_of_the_system() -> None:
     """And only in the roots of tests, which are nobody's, without that care."""
     text = (REPOSITORY / "Makefile").read_text()
     assert "apt-get install -" not in text
-    found = [
-        path.name
-        for path in (REPOSITORY / "scripts").rglob("*")
-        if path.is_file()
-        and re.search(r"apt-get (-\S+ )*install -|apt-get .*\$options", _text(path))
+    installs = re.compile(r"apt-get (-\S+ )*install -|apt-get .*\$options")
+    scripts = [
+        each for kind in ("py", "sh") for each in (REPOSITORY / "scripts").rglob(f"*.{kind}")
     ]
+    found = [path.name for path in scripts if installs.search(path.read_text())]
     assert sorted(found) == ["install_missing.sh", "root.py"]
-
-
-def _text(path: Path) -> str:
-    return path.read_text() if path.suffix in (".py", ".sh") else ""

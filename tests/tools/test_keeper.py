@@ -26,13 +26,9 @@ def lock(tmp_path: Path) -> Iterator[Path]:
 
 def program(lock: Path, body: str) -> list[str]:
     """Return a command that runs `body` with a keeper."""
-    lines = [
-        "import pathlib, sys",
-        "from loopback.keeper import Keeper",
-        f"keeper = Keeper(pathlib.Path({str(lock)!r}))",
-        body,
-    ]
-    return [sys.executable, "-c", "\n".join(lines)]
+    imports = "import pathlib, sys\nfrom loopback.keeper import Keeper"
+    made = f"keeper = Keeper(pathlib.Path({str(lock)!r}))"
+    return [sys.executable, "-c", f"{imports}\n{made}\n{body}"]
 
 
 def start(lock: Path, body: str) -> subprocess.CompletedProcess[bytes]:
@@ -43,28 +39,17 @@ def start(lock: Path, body: str) -> subprocess.CompletedProcess[bytes]:
 
 def test_keeps_until_it_is_told_to_stop(lock: Path):
     keeper = Keeper(lock)
-    assert start(lock, KEEP).returncode == 0
+    done = start(lock, KEEP)
+    # It has left the terminal.
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     pid = int(lock.read_text())
     assert Path(f"/proc/{pid}").exists()
     assert keeper.stop()
     assert not keeper.stop()
 
 
-def test_cleans_up_when_it_is_told_to_stop(lock: Path):
-    traced = lock.with_name("traced")
-    body = f"""
-with keeper.claim():
-    try:
-        keeper.keep()
-    finally:
-        pathlib.Path({str(traced)!r}).touch()
-"""
-    start(lock, body)
-    Keeper(lock).stop()
-    assert traced.exists()
-
-
-def test_cleans_up_to_the_end_when_it_is_told_twice(lock: Path):
+@pytest.mark.parametrize("cleaning", ["pass", "os.kill(os.getpid(), signal.SIGTERM)"])
+def test_cleans_up_to_the_end_when_it_is_told_to_stop_also_twice(lock: Path, cleaning: str):
     traced = lock.with_name("traced")
     body = f"""
 import os, signal
@@ -72,12 +57,11 @@ with keeper.claim():
     try:
         keeper.keep()
     finally:
-        os.kill(os.getpid(), signal.SIGTERM)
+        {cleaning}
         pathlib.Path({str(traced)!r}).touch()
 """
     start(lock, body)
     Keeper(lock).stop()
-
     assert traced.exists()
 
 
@@ -94,11 +78,6 @@ def test_one_who_looks_does_not_keep_it_from_starting(lock: Path):
         finally:
             signal.signal(signal.SIGTERM, handler)
             timer.join()
-
-
-def test_leaves_the_terminal(lock: Path):
-    done = start(lock, KEEP)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_status_of_one_that_fails_before_it_keeps(lock: Path):

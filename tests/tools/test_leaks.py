@@ -96,23 +96,15 @@ def test_no_kind_of_the_site_is_a_part_of_another():
     assert overlapping == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "site/qrmi_config.json",
-        "test-1/credentials.json",
-        "plugstack.conf",
-        "jobs/00001/script",
-        "spool/n1/job00003/slurm_script",
-        "test-1/env-n1",
-        "site/simulator.console",
+def test_places_where_secrets_belong(folder: Path):
+    for name in (
+        *("site/qrmi_config.json", "test-1/credentials.json", "plugstack.conf", "test-1/env-n1"),
+        *("jobs/00001/script", "spool/n1/job00003/slurm_script", "site/simulator.console"),
         "database/slurm_acct_db/loopback_job_env_table.ibd",
         "installation/lib/site-packages/simulator/spank_qrmi_simulator/site.py",
-    ],
-)
-def test_places_where_secrets_belong(folder: Path, name: str):
-    written(folder, name, SECRET)
-    assert kinds_found(folder) == []
+    ):
+        written(folder, name, SECRET)
+        assert kinds_found(folder) == [], name
 
 
 @pytest.mark.parametrize(
@@ -124,12 +116,8 @@ def test_places_that_are_roots_alone(folder: Path, name: str):
         place = folder / f"{folder_mode:o}-{mode:o}"
         written(place, name, SECRET, mode).parent.chmod(folder_mode)
         found[place.name] = kinds_found(place)
-    assert found == {
-        "700-600": [],
-        "755-600": ["planted"],
-        "700-640": ["planted"],
-        "700-604": ["planted"],
-    }
+    exposed = {kind: ["planted"] for kind in ("755-600", "700-640", "700-604")}
+    assert found == {"700-600": [], **exposed}
 
 
 @pytest.mark.parametrize(
@@ -156,28 +144,21 @@ def test_errors_of_a_job_that_asked_show_nothing(folder: Path):
     assert kinds_found(folder) == ["planted"]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "kind"),
-    [
-        (
-            "test-1/qrmi_config.json",
-            json.dumps({"resources": [{"environment": {"QRMI_IBM_DA_IAM_APIKEY": OF_USER}}]}),
-            "QRMI_IBM_DA_IAM_APIKEY",
-        ),
-        ("test-1/credentials.json", json.dumps({"APPID_SECRET": OF_USER}), "APPID_SECRET"),
-        ("plugstack.conf", f"optional x.so config --env:SITE_TOKEN={OF_USER}\n", "SITE_TOKEN"),
-        (
-            "plugstack.conf",
-            f"optional x.so config --env:http_proxy=http://me:{OF_USER}@127.0.0.1:9\n",
-            "http_proxy",
-        ),
-        (
-            "state/hash.3/job.13/environment",
-            f"\x05\0\0\0HOME=/\0q_QRMI_IBM_DA_IAM_APIKEY={OF_USER}\0",
-            "q_QRMI_IBM_DA_IAM_APIKEY",
-        ),
-    ],
-)
+Q_KEY = "q_QRMI_IBM_DA_IAM_APIKEY"
+OF_USERS = [
+    (
+        "test-1/qrmi_config.json",
+        json.dumps({"resources": [{"environment": {"QRMI_IBM_DA_IAM_APIKEY": OF_USER}}]}),
+        "QRMI_IBM_DA_IAM_APIKEY",
+    ),
+    ("test-1/credentials.json", json.dumps({"APPID_SECRET": OF_USER}), "APPID_SECRET"),
+    ("plugstack.conf", f"optional x.so config --env:SITE_TOKEN={OF_USER}\n", "SITE_TOKEN"),
+    ("plugstack.conf", f"x.so --env:http_proxy=http://me:{OF_USER}@127.0.0.1:9\n", "http_proxy"),
+    ("state/hash.3/job.13/environment", f"\x05\0\0\0HOME=/\0{Q_KEY}={OF_USER}\0", Q_KEY),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "kind"), OF_USERS)
 def test_secrets_of_tests_are_learned(folder: Path, name: str, content: str, kind: str):
     written(folder, name, content, 0o600).parent.chmod(0o700)
     written(folder, "log/slurmd-n1.log", f"debug: setenv X={OF_USER}\n")

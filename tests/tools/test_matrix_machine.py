@@ -8,12 +8,7 @@ import pytest
 from slurm_matrix.machine import find_python, package_paths, package_variables
 from slurm_matrix.sources import copy_sources
 
-
-def program(path: Path, script: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return path
+from tests.tools.programs import write_program
 
 
 @pytest.fixture
@@ -25,7 +20,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_python_on_the_path(home: Path) -> None:
-    program(home / "bin" / "python3.10", "echo /opt/python3.10")
+    write_program(home / "bin" / "python3.10", "echo /opt/python3.10")
     found = find_python("3.10")
     assert found is not None
     assert (str(found.interpreter), str(found.prefix)) == (
@@ -35,10 +30,10 @@ def test_python_on_the_path(home: Path) -> None:
 
 
 def test_newest_python_of_pyenv_behind_its_stand_in(home: Path) -> None:
-    program(home / "bin" / "python3.10", "exit 127")
+    write_program(home / "bin" / "python3.10", "exit 127")
     for version in ("3.10.2", "3.10.13", "3.11.7"):
         prefix = home / ".pyenv" / "versions" / version
-        program(prefix / "bin" / "python3.10", f"echo {prefix}")
+        write_program(prefix / "bin" / "python3.10", f"echo {prefix}")
     found = find_python("3.10")
     assert found is not None
     assert found.prefix.name == "3.10.13"
@@ -46,7 +41,7 @@ def test_newest_python_of_pyenv_behind_its_stand_in(home: Path) -> None:
 
 @pytest.mark.parametrize("script", ["echo /usr", "exit 1", "true"])
 def test_python_that_cannot_be_shown_to_a_root(home: Path, script: str) -> None:
-    program(home / "bin" / "python3.10", script)
+    write_program(home / "bin" / "python3.10", script)
     assert find_python("3.10") is None
 
 

@@ -45,19 +45,16 @@ def test_report_of_tests_that_broke_off(tmp_path: Path) -> None:
         read_junit(path)
 
 
-@pytest.mark.parametrize(
-    "column",
-    [
+def test_what_is_not_well() -> None:
+    for column in (
         Column(["a"], {}),
         Column(["a"], {FILE: Count(1, 1, 0)}),
         Column(["a"], {FILE: Count(1, 0, 1)}),
         Column(["a"], {FILE: Count(1, 0, 0)}, "pytest: 1"),
         Column(["a"], trouble="build failed"),
         Column(["a"], is_unavailable=True),
-    ],
-)
-def test_what_is_not_well(column: Column) -> None:
-    assert not column.is_good
+    ):
+        assert not column.is_good, column
 
 
 def test_table() -> None:

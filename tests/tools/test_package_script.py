@@ -4,7 +4,6 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from scripts import package
 from scripts.package import Contents
+from tests.tools.programs import ended, write_program
 
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 UNIT = "usr/lib/systemd/system/any.timer"
@@ -96,21 +96,17 @@ class Machine:
             self.add(program, f'echo {program} "$@" >>{self.calls}\nexit 1\n')
 
     def add(self, program: str, text: str) -> None:
-        path = self.folder / "bin" / program
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"#!/bin/sh\n{text}")
-        path.chmod(0o755)
+        write_program(self.folder / "bin" / program, text)
 
     def run(self, script: str, *arguments: str) -> list[str]:
         """Return what the script has called; it must succeed."""
         text = script.replace("/run/systemd/system", str(self.systemd))
         text = text.replace(package.STATE_FOLDER, str(self.folder / "state"))
         text = text.replace("/usr/sbin/", f"{self.folder}/bin/")
-        command = ["/bin/sh", "-e", "-c", text, "script", *arguments]
         environment = {"PATH": str(self.folder / "bin")}
         self.calls.write_text("")
-        done = subprocess.run(command, check=False, env=environment, stderr=subprocess.PIPE)
-        self.told = done.stderr.decode()
+        done = ended("/bin/sh", "-e", "-c", text, "script", *arguments, env=environment)
+        self.told = done.stderr
         assert done.returncode == self.expected_status, self.told
         return self.calls.read_text().splitlines()
 
@@ -124,10 +120,17 @@ def running(tmp_path: Path) -> Machine:
 
 
 ENABLED = "systemctl is-enabled --quiet spank-qrmi.target"
+RELOADED = "systemctl daemon-reload"
 RENEWED = [
-    "systemctl daemon-reload",
+    RELOADED,
     "systemctl --no-block stop spank-qrmi-worker-server.service",
     "systemctl --no-block try-restart spank-qrmi-monitor.service",
+]
+CONFIGURED = [
+    "deb-systemd-helper --quiet was-enabled spank-qrmi.target",
+    "deb-systemd-helper update-state spank-qrmi.target",
+    *RENEWED,
+    "deb-systemd-invoke start spank-qrmi.target",
 ]
 UNITS = sorted(each.name for each in (package.REPOSITORY / "systemd").iterdir())
 STOPPED = f"systemctl stop {' '.join(UNITS)}"
@@ -140,26 +143,13 @@ STOPPED = f"systemctl stop {' '.join(UNITS)}"
         ("post", "2", [*RENEWED, ENABLED]),
         ("preun", "0", [f"systemctl --quiet disable spank-qrmi.target {package.MONITOR}", STOPPED]),
         ("preun", "1", []),
-        ("postun", "0", ["systemctl daemon-reload"]),
+        ("postun", "0", [RELOADED]),
         ("postun", "1", []),
         ("prerm", "remove", [f"systemctl --quiet disable {package.MONITOR}", STOPPED]),
         ("prerm", "upgrade", []),
-        (
-            "postrm",
-            "remove",
-            ["deb-systemd-helper purge spank-qrmi.target", "systemctl daemon-reload"],
-        ),
+        ("postrm", "remove", [f"deb-systemd-helper purge {package.TARGET}", RELOADED]),
         ("postrm", "upgrade", []),
-        (
-            "postinst",
-            "configure",
-            [
-                "deb-systemd-helper --quiet was-enabled spank-qrmi.target",
-                "deb-systemd-helper update-state spank-qrmi.target",
-                *RENEWED,
-                "deb-systemd-invoke start spank-qrmi.target",
-            ],
-        ),
+        ("postinst", "configure", CONFIGURED),
     ],
 )
 def test_script_does_its_work_and_never_fails(
@@ -263,9 +253,9 @@ class Spec:
 
     def ask(self, *options: str, **variables: str) -> str:
         words = ["rpmspec", "--define", f"_dbpath {self._folder}", *options, self._path]
-        return subprocess.run(
-            words, check=True, capture_output=True, text=True, env=os.environ | variables
-        ).stdout
+        done = ended(*words, env=os.environ | variables)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def release(self, *options: str, **variables: str) -> str:
         return self.ask(*options, "-q", "--queryformat", "%{version}-%{release}", **variables)
@@ -316,75 +306,49 @@ def test_other_systems_are_asked_for_what_builds(rpm_spec: Spec) -> None:
     assert rpm_spec.ask("-q", "--buildrequires") == ""
 
 
-@pytest.mark.parametrize(("script", "argument"), [("postrm", "remove"), ("postun", "0")])
-def test_folder_of_the_socket_goes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, argument: str
-) -> None:
-    folder = tmp_path / "run"
-    folder.mkdir()
-    monkeypatch.setattr(package, "SOCKET_FOLDER", str(folder))
-    machine = Machine(tmp_path)
-    machine.add("rmdir", f'exec {shutil.which("rmdir")} "$@"\n')
-    scripts = package._deb_scripts("22.05") | package._rpm_scripts("22.05")
-    machine.run(scripts[script], argument)
-    assert not folder.exists()
-    # Nothing was there where nobody has booted.
-    machine.run(scripts[script], argument)
-
-
 @pytest.mark.parametrize(
-    ("script", "argument", "remains"),
+    ("script", "argument", "record_remains"),
     [("postrm", "remove", True), ("postrm", "purge", False), ("postun", "0", True)],
 )
-def test_what_was_used_goes_with_a_purge_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, script: str, argument: str, remains: bool
+def test_folder_of_the_socket_goes_and_what_was_used_with_a_purge_alone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+    argument: str,
+    record_remains: bool,
 ) -> None:
-    folder = tmp_path / "log"
-    folder.mkdir()
-    (folder / "usage.jsonl").write_text("{}")
-    monkeypatch.setattr(package, "LOG_FOLDER", str(folder))
+    folders = {name: tmp_path / name.lower() for name in ("SOCKET_FOLDER", "LOG_FOLDER")}
+    for name, folder in folders.items():
+        folder.mkdir()
+        monkeypatch.setattr(package, name, str(folder))
+    (folders["LOG_FOLDER"] / "usage.jsonl").write_text("{}")
     machine = Machine(tmp_path)
     for name in ("rm", "rmdir"):
-        machine.add(name, f'exec {shutil.which(name)} "$@"\n')
-    scripts = package._deb_scripts("22.05") | package._rpm_scripts("22.05")
-    machine.run(scripts[script], argument)
-    assert folder.exists() is remains
+        machine.add(name, f'exec {shutil.which(name)} "$@"')
+    text = (package._deb_scripts("22.05") | package._rpm_scripts("22.05"))[script]
+    # The second time, nothing is there, as where nobody has booted.
+    for _ in range(2):
+        machine.run(text, argument)
+        assert not folders["SOCKET_FOLDER"].exists()
+        assert folders["LOG_FOLDER"].exists() is record_remains
 
 
-@pytest.mark.parametrize(("is_held", "remains"), [(False, False), (True, True)])
-def test_record_goes_if_nothing_is_held(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_held: bool, remains: bool
-) -> None:
+def test_state_goes_if_nothing_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = tmp_path / "state"
-    (state / "tokens").mkdir(parents=True)
-    (state / "tokens" / "token").write_text("")
-    (state / "users").mkdir()
-    (state / "users" / "1000").write_text("")
-    (state / "counts").mkdir()
-    (state / "counts" / "acquired-node1").write_text(".")
-    if is_held:
-        (state / "entry").write_text("")
     monkeypatch.setattr(package, "STATE_FOLDER", str(state))
-    done = subprocess.run(
-        ["sh", "-e", "-c", package._forget_state()], check=True, capture_output=True, text=True
-    )
-    assert state.exists() is remains
-    assert ("QPUs that were not released" in done.stderr) is remains
-    assert "watched" not in done.stderr
-
-
-def test_removal_says_that_licences_may_still_be_withheld(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    state = tmp_path / "state"
-    (state / "monitor").mkdir(parents=True)
-    (state / "monitor" / "lock").write_text("")
-    monkeypatch.setattr(package, "STATE_FOLDER", str(state))
-    done = subprocess.run(
-        ["sh", "-e", "-c", package._forget_state()], check=True, capture_output=True, text=True
-    )
-    assert not state.exists()
-    assert "reservations spank_qrmi_qpu_* hold" in done.stderr
+    withheld, held = "reservations spank_qrmi_qpu_* hold", "QPUs that were not released"
+    for left, told in (
+        (("tokens/token", "users/1000", "counts/acquired-node1"), set()),
+        (("monitor/lock",), {withheld}),
+        (("tokens/token", "entry"), {held}),
+    ):
+        for name in left:
+            (state / name).parent.mkdir(parents=True, exist_ok=True)
+            (state / name).touch()
+        done = ended("sh", "-e", "-c", package._forget_state())
+        assert done.returncode == 0
+        assert {text for text in (withheld, held) if text in done.stderr} == told
+        assert state.exists() is (held in told)
 
 
 def test_documents_come_along_and_name_the_plugin_of_the_package(contents: Contents) -> None:

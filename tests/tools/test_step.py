@@ -10,19 +10,16 @@ from pathlib import Path
 import pytest
 
 from scripts import step
+from tests.tools.programs import ended
 
 SCRIPT = Path(step.__file__)
 NOISY = "import sys; print('out'); print('err', file=sys.stderr); sys.exit({})"
 
 
 def run(log: Path, program: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, SCRIPT, "--log", log, "a step", sys.executable, "-c", program],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={name: value for name, value in os.environ.items() if name != "VERBOSE"} | variables,
-    )
+    environment = {name: value for name, value in os.environ.items() if name != "VERBOSE"}
+    words = (sys.executable, SCRIPT, "--log", log, "a step", sys.executable, "-c", program)
+    return ended(*words, env=environment | variables)
 
 
 def test_what_a_good_step_writes_is_in_the_log_alone(tmp_path: Path) -> None:
@@ -54,11 +51,10 @@ def test_signal_of_the_command_is_the_status_of_a_shell(tmp_path: Path) -> None:
 
 
 def test_command_that_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as caught:
         step.run("a step", [tmp_path / "missing"], tmp_path / "log")
-    assert ended.value.code == (
-        f"error: {tmp_path / 'missing'} cannot be started: No such file or directory"
-    )
+    reason = "cannot be started: No such file or directory"
+    assert caught.value.code == f"error: {tmp_path / 'missing'} {reason}"
 
 
 def test_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools.programs import ended, write_program
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "unpack_packages.sh"
 # Finds packages once it has lists.
-APT_GET = """#!/bin/sh
+APT_GET = """
 echo "$*" >>{calls}
 case "$*" in
 *update*) touch {lists} ;;
 *) test -e {lists} && touch one_1.deb two_2.deb ;;
 esac
 """
-DPKG_DEB = """#!/bin/sh
-mkdir -p "$3/usr/bin" && touch "$3/usr/bin/${2%%_*}"
-"""
+DPKG_DEB = 'mkdir -p "$3/usr/bin" && touch "$3/usr/bin/${2%%_*}"'
 DOWNLOAD = "-qq -o APT::Sandbox::User=root download one two"
 
 
@@ -32,28 +32,18 @@ class Machine:
         self.calls.touch()
         self.lists = folder / "lists"
         self.target = folder / "unpacked"
-        self.put("apt-get", APT_GET.format(calls=self.calls, lists=self.lists))
-        self.put("dpkg-deb", DPKG_DEB)
+        write_program(self.programs / "apt-get", APT_GET.format(calls=self.calls, lists=self.lists))
+        write_program(self.programs / "dpkg-deb", DPKG_DEB)
         self.be(0)
         for name in ("rm", "mkdir", "touch"):
             (self.programs / name).symlink_to(f"/bin/{name}")
 
-    def put(self, name: str, text: str) -> None:
-        path = self.programs / name
-        path.write_text(text)
-        path.chmod(0o755)
-
     def be(self, uid: int) -> None:
-        self.put("id", f"#!/bin/sh\necho {uid}\n")
+        write_program(self.programs / "id", f"echo {uid}")
 
     def run(self) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["/bin/sh", SCRIPT, self.target, "one", "two"],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=os.environ | {"PATH": str(self.programs)},
-        )
+        environment = os.environ | {"PATH": str(self.programs)}
+        return ended("/bin/sh", SCRIPT, self.target, "one", "two", env=environment)
 
     def unpacked(self) -> list[str]:
         files = (path for path in self.target.rglob("*") if path.is_file())
