@@ -81,9 +81,14 @@ def entry(name: str) -> dict[str, object]:
 
 
 QRUN_CREDENTIALS = {
-    "APPID_CLIENT_ID": QRUN.client_id, "APPID_SECRET": QRUN.secret,
-    "DAAPI_ENDPOINT": QRUN.service_url, "S3_ENDPOINT": "https://s3.test", "S3_BUCKET": "bucket",
-    "S3_REGION": "region", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key",
+    "APPID_CLIENT_ID": QRUN.client_id,
+    "APPID_SECRET": QRUN.secret,
+    "DAAPI_ENDPOINT": QRUN.service_url,
+    "S3_ENDPOINT": "https://s3.test",
+    "S3_BUCKET": "bucket",
+    "S3_REGION": "region",
+    "AWS_ACCESS_KEY_ID": "id",
+    "AWS_SECRET_ACCESS_KEY": "key",
 }
 
 

@@ -111,6 +111,8 @@ def elsewhere(node: CheckedNode) -> None:
 
 
 NO_VALUES = {"name": "a", "type": "qiskit-runtime-service", "environment": {}}
+UNREADABLE = "8-0-0-0123456789abcdef.json"
+PROXY = "--env:https_proxy=http://user:api-key-do-not-show@proxy:1"
 ELSEWHERE = Owner("another-node", "boot", 1, 2, 3)
 OTHER_NAMESPACE = replace(owner_of(os.getpid()), pid_namespace=1)
 
@@ -118,10 +120,7 @@ OTHER_NAMESPACE = replace(owner_of(os.getpid()), pid_namespace=1)
 SLIPS: dict[str, list[tuple[Spoil, str]]] = {
     "wrong plugstack.conf": [
         (without_file("plugstack"), "is not there"),
-        (
-            slurm_conf("PlugStackConfig=/nowhere/plugstack.conf"),
-            "/nowhere/plugstack.conf: is not there",
-        ),
+        (slurm_conf("PlugStackConfig=/nowhere/a.conf"), "/nowhere/a.conf: is not there"),
         (without_file("slurm_conf"), "slurm.conf"),
         (with_mode("plugstack", 0o666), r"may be changed by everybody \(mode 0666\)"),
         (with_mode("slurm_conf", 0o666), "slurm.conf may be changed by everybody"),
@@ -134,41 +133,23 @@ SLIPS: dict[str, list[tuple[Spoil, str]]] = {
         (plugstack(f"LINE --env:no_proxy={'a,' * 2100}"), "longer than 4095 bytes"),
     ],
     "doubtful lines": [
-        (
-            plugstack("LINE", "LINE --require=all"),
-            r"plugstack.conf:2: loads spank_qrmi.so a second time: .*plugstack.conf:1 count",
-        ),
-        (
-            plugstack("optional PLUGIN", "LINE"),
-            r"plugstack.conf:1: loads spank_qrmi.so a second time: .*plugstack.conf:2 count",
-        ),
+        (plugstack("LINE", "LINE --require=all"), ":2: loads .* a second time: .*:1 count"),
+        (plugstack("optional PLUGIN", "LINE"), ":1: loads .* a second time: .*:2 count"),
     ],
     "wrong arguments": [
         (plugstack("LINE --stat-dir=/x"), r"argument '--stat-dir=…' is not known.*"),
-        (
-            plugstack("optional PLUGIN --require=all CONFIG --state-dir=STATE"),
-            "the path of qrmi_config.json must be the first argument",
-        ),
+        (plugstack("optional PLUGIN --require=all CONFIG"), "qrmi_config.json must be the first"),
         (plugstack("LINE --worker-user=nobody-of-this-name"), "knows no such user"),
-        (
-            plugstack("LINE --env:https_proxy=socks5://127.0.0.1:1"),
-            "https_proxy: write the proxy as",
-        ),
+        (plugstack("LINE --env:https_proxy=socks5://a:1"), "https_proxy: write the proxy as"),
         (plugstack("LINE --env:SSL_CERT_FILE=/nowhere.pem"), "/nowhere.pem: cannot be read"),
         (plugstack("LINE --env-file=/nowhere"), "--env-file: /nowhere: cannot be read"),
     ],
     "doubtful arguments": [
         (plugstack("LINE --require=any --require=all"), "--require is given twice"),
-        (
-            plugstack("LINE --env:https_proxy=http://user:api-key-do-not-show@proxy:1"),
-            "--env:https_proxy: a secret in plugstack.conf",
-        ),
+        (plugstack(f"LINE {PROXY}"), "--env:https_proxy: a secret in plugstack.conf"),
     ],
     "wrong plugins": [
-        (
-            plugstack("optional /nowhere/spank_qrmi.so CONFIG"),
-            "plugstack.conf:1: /nowhere/spank_qrmi.so is not there",
-        ),
+        (plugstack("optional /no/spank_qrmi.so CONFIG"), ":1: /no/spank_qrmi.so is not there"),
         (lambda node: node.plugin.write_bytes(b"\x7fELF"), "is no plugin of Slurm's"),
         (as_the_other_plugin, "is another plugin"),
         (having("release", "19.05"), "slurmd is 19.05: it is not loaded"),
@@ -183,17 +164,11 @@ SLIPS: dict[str, list[tuple[Spoil, str]]] = {
     "doubtful time-outs": [
         (slurm_conf("UnkillableStepTimeout=1", "KillWait=30"), "= 31 s"),
         (slurm_conf("PrologEpilogTimeout=10"), "an epilog may take 10 s"),
-        (
-            slurm_conf("ProctrackType=proctrack/linuxproc", "KillWait=15"),
-            "ends a worker after KillWait = 15 s",
-        ),
+        (slurm_conf("ProctrackType=proctrack/linuxproc", "KillWait=15"), "after KillWait = 15 s"),
         (plugstack("LINE --acquire-timeout=900"), "srun gives up a step"),
     ],
     "doubtful slurmd": [
-        (
-            having("slurmd_age_seconds", 1000.0),
-            "slurmd 4711: was started before plugstack.conf was changed",
-        ),
+        (having("slurmd_age_seconds", 1000.0), "4711: was started before plugstack.conf was"),
         (having("slurmd_age_seconds", 1e9), "no slurmd runs"),
     ],
     "wrong slurmd": [(slurm_conf("SlurmdUser=slurm"), "SlurmdUser=slurm: workers need root")],
@@ -218,71 +193,44 @@ SLIPS: dict[str, list[tuple[Spoil, str]]] = {
         (with_mode("config", 0o640), "others than its owner can read"),
     ],
     "doubtful entries": [
-        (
-            with_entry(SESSION_TTL="60"),
-            r"nothing reads QRMI_IBM_QRS_SESSION_TTL \(is it QRMI_IBM_QRS_SESSION_MAX_TTL\?\)",
-        ),
+        (with_entry(SESSION_TTL="60"), r"nothing reads .*_SESSION_TTL \(is it .*_SESSION_MAX_TTL"),
         (config(entry("ibm_x", is_dynamic=True)), "nothing reads is_dynamic"),
         (with_entry(IAM_APIKEY=None), "ibm_x_QRMI_IBM_QRS_IAM_APIKEY is not set"),
         (with_entry(ENDPOINT="https://a.test/v1/"), "slash"),
         (with_entry(ENDPOINT="http://a.test"), "http://"),
         (with_entry(SESSION_MODE="batch "), "SESSION_MODE: blanks"),
-        (
-            config(entry("ibm_x", users=["nobody-of-this-name"])),
-            'does not know all of its "users" and "groups"',
-        ),
+        (config(entry("ibm_x", users=["nobody-of-this-name"])), 'all of its "users" and "groups"'),
     ],
     "wrong entries": [
         (
             config({**NO_VALUES, "environment": {"QRMI_IBM_QCS_ENDPOINT": "https://a.test"}}),
             "a_QRMI_IBM_QRS_ENDPOINT is not set",
         ),
-        (
-            with_entry(SERVICE_CRN="<the CRN of your service instance>"),
-            "still holds the placeholder",
-        ),
+        (with_entry(SERVICE_CRN="<the CRN of your service>"), "still holds the placeholder"),
         (with_entry(ENDPOINT="api.test/v1"), "must be a URL"),
         (with_entry(SESSION_MODE="bath"), "SESSION_MODE"),
-        (
-            config(entry("ibm_x", locked=["QRMI_IBM_QRS_ENDPIONT"])),
-            r'"locked" locks nothing: .*\(is it QRMI_IBM_QRS_ENDPOINT\?\)',
-        ),
-        (
-            config(entry("ibm_x", environment={"QRMI_IBM_QRS_IAM_APIKEY": {"file": "/nowhere"}})),
-            "IAM_APIKEY: /nowhere: cannot be read",
-        ),
+        (config(entry("a", locked=["QRMI_IBM_QRS_ENDPIONT"])), '"locked" locks .*is it .*ENDPOINT'),
+        (with_entry(IAM_APIKEY={"file": "/nowhere"}), "IAM_APIKEY: /nowhere: cannot be read"),
     ],
     "doubtful licences": [
-        (
-            plugstack("LINE --license-check=require"),
-            "Licenses lacks qpu_ibm_x, which --license-check=require asks jobs for",
-        )
+        (plugstack("LINE --license-check=require"), "lacks qpu_ibm_x, which --license-check=requ")
     ],
     "wrong MUNGE": [(munge_at("/nowhere/munge.socket"), "on_premises: ")],
     "wrong state folder": [(with_mode("state", 0o777), "must be writable by its owner alone")],
     "wrong journal": [
-        (
-            lambda node: (node.state / "8-0-0-0123456789abcdef.json").write_text("{"),
-            "is no entry of this journal",
-        ),
+        (lambda node: (node.state / UNREADABLE).write_text("{"), "is no entry of this journal"),
         (with_held(owner=ELSEWHERE), "ibm_x of job 7: was acquired by node another-node"),
         (with_held(owner=None), "does not say which step"),
         (with_held(resource_type="past"), "no release of its"),
     ],
     "doubtful journal": [
         (with_held(owner=OTHER_NAMESPACE), "lived in another container"),
-        (
-            with_held(is_over=True, record="{}"),
-            "1 records of what jobs have used wait to be written",
-        ),
+        (with_held(is_over=True, record="{}"), "1 records of what jobs have used wait to be"),
         (
             with_held(token=None, failure="cut off", ends_at=4_000_000_000),
-            "was never answered: something may be open until",
+            "never answered: .* open",
         ),
-        (
-            with_held(failure="no answer", failures=3, failed_at=1_700_000_000),
-            "has failed 3 times: no answer",
-        ),
+        (with_held(failure="no answer", failures=3, failed_at=1), "failed 3 times: no answer"),
     ],
 }
 
