@@ -57,6 +57,14 @@ settings.register_profile(
 settings.load_profile("quick")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _disk_is_not_waited_for() -> Iterator[None]:
+    """No test loses power; a descriptor that is none still fails."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def usage_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where what is used is recorded, unless an argument says otherwise."""
