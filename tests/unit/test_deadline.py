@@ -27,9 +27,6 @@ def test_time_runs_down_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wait_that_would_be_too_long_is_not_begun() -> None:
     assert Deadline(LONG).wait(LONG) is False
     assert Deadline(0).wait(BRIEFLY) is False
-
-
-def test_wait_that_fits_is_waited() -> None:
     assert Deadline(LONG).wait(BRIEFLY) is True
 
 

@@ -24,17 +24,14 @@ def dynamic(commands: SlurmCommands) -> DynamicLicenses:
     return DynamicLicenses(commands)
 
 
-@pytest.mark.parametrize("version", ["slurm 22.05.8", "slurm 23.01.0", "slurm", ""])
-def test_older_slurm_is_refused(tmp_path: Path, version: str) -> None:
-    older = FakeScontrol(tmp_path / "older", version)
-    with pytest.raises(MonitorError, match=r"needs Slurm 23\.02 or later, .*reservations$"):
-        DynamicLicenses(SlurmCommands(older.folder))
-
-
-@pytest.mark.parametrize("version", ["slurm 23.02.0-0rc1", "slurm 26.05.5"])
-def test_newer_slurm_is_taken(tmp_path: Path, version: str) -> None:
-    newer = FakeScontrol(tmp_path / "newer", version)
-    assert DynamicLicenses(SlurmCommands(newer.folder)).read() == {}
+def test_older_slurm_is_refused(tmp_path: Path) -> None:
+    for version in ("slurm 22.05.8", "slurm 23.01.0", "slurm", ""):
+        older = SlurmCommands(FakeScontrol(tmp_path / f"of {version}", version).folder)
+        with pytest.raises(MonitorError, match=r"needs Slurm 23\.02 or later, .*reservations$"):
+            pytest.fail(f"{version!r} was taken: {DynamicLicenses(older)}")
+    for version in ("slurm 23.02.0-0rc1", "slurm 26.05.5"):
+        newer = SlurmCommands(FakeScontrol(tmp_path / f"of {version}", version).folder)
+        assert DynamicLicenses(newer).read() == {}, version
 
 
 def test_only_licences_of_qpus_that_slurmdbd_has_count(

@@ -27,25 +27,19 @@ def test_what_was_saved_is_there_again(tmp_path: Path) -> None:
     with locked_memory(tmp_path) as memory:
         assert memory.load() == QPUS
     folder = tmp_path / "monitor"
-    assert [(path.name, oct(path.stat().st_mode & 0o777)) for path in sorted(folder.iterdir())] == [
-        ("lock", "0o600"),
-        ("qpus.json", "0o600"),
-    ]
-    assert folder.stat().st_mode & 0o777 == 0o700
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())}
+    assert modes == {"monitor": 0o700, "lock": 0o600, "qpus.json": 0o600}
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"{", b"[1]", b"{}x", b'[{"name": "a"}]', b'[{"name": "a", "types": 1}]']
-)
-def test_file_that_cannot_be_read_is_told_and_replaced(
-    tmp_path: Path, lines: list[str], content: bytes
-) -> None:
+def test_file_that_cannot_be_read_is_told_and_replaced(tmp_path: Path, lines: list[str]) -> None:
+    told = "qpus.json: cannot be read, nothing is known of earlier rounds"
     with locked_memory(tmp_path) as memory:
-        (tmp_path / "monitor" / "qpus.json").write_bytes(content)
-        assert memory.load() == {}
-        assert "qpus.json: cannot be read, nothing is known of earlier rounds" in lines[0]
-        memory.save(QPUS)
-        assert memory.load() == QPUS
+        for content in ("", "{", "[1]", "{}x", '[{"name": "a"}]', '[{"name": "a", "types": 1}]'):
+            (tmp_path / "monitor" / "qpus.json").write_text(content)
+            assert memory.load() == {}, content
+            assert told in lines.pop(), content
+            memory.save(QPUS)
+            assert memory.load() == QPUS, content
 
 
 def test_link_is_not_followed(tmp_path: Path, lines: list[str]) -> None:

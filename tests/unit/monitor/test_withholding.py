@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How many licences a QPU's state takes from jobs."""
 
+from itertools import product
+
 import pytest
 
 from spank_qrmi.monitor.withholding import Withheld, licenses_to_withhold
@@ -9,21 +11,15 @@ from spank_qrmi.status import QpuState, QpuStatus
 ONLINE, BUSY = QpuState.ONLINE, QpuState.BUSY
 
 
-@pytest.mark.parametrize("state", [QpuState.PAUSED, QpuState.OFFLINE, QpuState.UNKNOWN])
-@pytest.mark.parametrize("used", [0, 2, 4])
-def test_qpu_that_is_away_takes_all(state: QpuState, used: int) -> None:
-    status = QpuStatus(state, free_slots=3, total_slots=4)
-    assert licenses_to_withhold(status, 4, used, 1) == Withheld(4)
-
-
-@pytest.mark.parametrize(("used", "count"), [(0, 4), (1, 3), (4, 0), (5, 0)])
-def test_busy_without_numbers_takes_what_is_free(used: int, count: int) -> None:
-    assert licenses_to_withhold(QpuStatus(BUSY), 4, used, None) == Withheld(count)
-
-
-@pytest.mark.parametrize("used", [0, 4])
-def test_online_without_numbers_takes_none(used: int) -> None:
-    assert licenses_to_withhold(QpuStatus(ONLINE), 4, used, 2) == Withheld(0)
+def test_without_numbers_the_state_decides() -> None:
+    away = (QpuState.PAUSED, QpuState.OFFLINE, QpuState.UNKNOWN)
+    for state, used in product(away, (0, 2, 4)):
+        status = QpuStatus(state, free_slots=3, total_slots=4)
+        assert licenses_to_withhold(status, 4, used, 1) == Withheld(4), (state, used)
+    # What is free is taken of one that is busy, and nothing of one that is online.
+    for used, count in ((0, 4), (1, 3), (4, 0), (5, 0)):
+        assert licenses_to_withhold(QpuStatus(BUSY), 4, used, None) == Withheld(count), used
+        assert licenses_to_withhold(QpuStatus(ONLINE), 4, used, 2) == Withheld(0), used
 
 
 @pytest.mark.parametrize(
