@@ -119,15 +119,15 @@ class Site:
 
     @property
     def resource(self) -> Resource:
-        return Resource("a", self.vendor.type_name, self.values, also_as=self.also_as)
+        return self.resource_with("a", self.values)
 
-    @property
-    def also_as(self) -> tuple[str, ...]:
-        return tuple(other_names(self.vendor.type_name))
+    def resource_with(self, name: str, values: Mapping[str, str]) -> Resource:
+        also_as = tuple(other_names(self.vendor.type_name))
+        return Resource(name, self.vendor.type_name, values, also_as=also_as)
 
     @property
     def keys(self) -> list[str]:
-        alike = keys_alike(self.vendor.type_name, self.also_as)
+        alike = keys_alike(self.vendor.type_name, self.resource.also_as)
         return [*self.values, *alike, "QRMI_JOB_ACQUISITION_TOKEN"]
 
     @property
@@ -150,8 +150,7 @@ class Site:
         journal = Journal(self.folder)
         request = Request(Verb.ACQUIRE, 7, 0, 0, 1000, 30)
         acquirer = Acquirer(request, {}, journal, Deadline(PATIENCE_SECONDS), self.network)
-        of_users = Resource("b", self.vendor.type_name, {}, also_as=self.also_as)
-        resources = [self.resource, of_users]
+        resources = [self.resource, self.resource_with("b", {})]
         secrets = self.resource.secrets()
         outcomes = acquirer.acquire_all(
             [(each, collect_variables(each, 7, [*exported.items()], secrets)) for each in resources]
@@ -223,10 +222,7 @@ def test_any_variables_of_a_user_keep_home_what_is_the_sites(
     texts = sorted(set().union(*map(spellings, site.values.values())))
     names = [f"{name}_{key}" for name in "ab" for key in site.keys]
     values = st.one_of(st.sampled_from(texts), st.sampled_from([EVIL, MINE, "", " "]))
-    evil = data.draw(
-        st.sampled_from([each for each in names if "ENDPOINT" in each or "URL" in each])
-    )
+    endpoints = [each for each in names if "ENDPOINT" in each or "URL" in each]
+    evil = st.sampled_from([EVIL, f"{EVIL}/", "http://api.site.test"])
     block = data.draw(st.dictionaries(st.sampled_from(names), values, max_size=8))
-    site.check(
-        {**block, evil: data.draw(st.sampled_from([EVIL, f"{EVIL}/", "http://api.site.test"]))}
-    )
+    site.check({**block, data.draw(st.sampled_from(endpoints)): data.draw(evil)})

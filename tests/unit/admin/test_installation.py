@@ -120,7 +120,8 @@ def test_plugins_link_and_example_are_installed(machine: Machine) -> None:
 
 def test_rule_for_logrotate_lies_where_it_looks() -> None:
     rules = {
-        "/etc/slurm": "/etc/logrotate.d", "/etc": "/etc/logrotate.d",
+        "/etc/slurm": "/etc/logrotate.d",
+        "/etc": "/etc/logrotate.d",
         "/usr/local/etc/slurm": "/usr/local/etc/logrotate.d",
         "/opt/slurm": "/opt/slurm/logrotate.d",
     }

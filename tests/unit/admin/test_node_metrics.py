@@ -9,7 +9,6 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from spank_qrmi.admin.inventory import STATES
 from spank_qrmi.state import token_cache
@@ -17,27 +16,15 @@ from spank_qrmi.state.counts import Event, count
 from spank_qrmi.state.owner import owner_of
 from spank_qrmi.state.token_cache import TokenCache
 from tests.unit.admin.held_node import GONE, NOW, SECRET, HeldNode
+from tests.unit.metric_samples import Samples, samples_in
 
 ELSEWHERE = replace(GONE, host="another")
 
-Samples = dict[tuple[str, ...], float]
-
 
 def samples(node: HeldNode, name: str) -> Samples:
-    """Return what the command tells of a metric, see `samples_in`."""
     status, lines = node.run("metrics")
     assert status == 0
-    return samples_in("\n".join(lines), name)
-
-
-def samples_in(text: str, name: str) -> Samples:
-    """Return a metric's numbers by the values of its labels, in the order of their names."""
-    return {
-        tuple(sample.labels[label] for label in sorted(sample.labels)): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == name
-    }
+    return samples_in("\n".join(lines))[name]
 
 
 def test_holds_are_counted_by_endpoint_state_and_step(node: HeldNode) -> None:
@@ -51,16 +38,11 @@ def test_holds_are_counted_by_endpoint_state_and_step(node: HeldNode) -> None:
     node.hold("h", has_users_endpoint=True)
     node.hold("g", token=None, failure="lost", failures=1, acquired_at=None)
     noughts = dict.fromkeys(product(("site", "user"), STATES, ("alive", "gone")), 0)
-    expected = noughts | {
-        ("site", "held", "gone"): 1,
-        ("user", "held", "gone"): 1,
-        ("site", "held", "alive"): 2,
-        ("site", "release failed", "gone"): 1,
-        ("site", "told to end", "gone"): 1,
-        ("site", "being acquired", "alive"): 1,
-        ("site", "never answered", "gone"): 1,
-    }
-    assert samples(node, "spank_qrmi_node_holds") == expected
+    gone = ("held", "release failed", "told to end", "never answered")
+    expected = {("site", state, "gone"): 1 for state in gone}
+    expected |= {("site", "held", "alive"): 2, ("site", "being acquired", "alive"): 1}
+    expected |= {("user", "held", "gone"): 1}
+    assert samples(node, "spank_qrmi_node_holds") == noughts | expected
     oldest = samples(node, "spank_qrmi_node_oldest_hold_timestamp_seconds")
     assert oldest[("site", "held", "alive")] == NOW + 4
     assert ("site", "never answered", "gone") not in oldest
@@ -119,7 +101,7 @@ def test_file_is_everybodys_to_read(node: HeldNode, tmp_path: Path) -> None:
     path = tmp_path / "qpu.prom"
     node.hold("a", uid=1234)
     assert node.run("metrics", str(path)) == (0, [])
-    assert samples_in(path.read_text(), "spank_qrmi_node_holds")[("site", "held", "gone")] == 1
+    assert samples_in(path.read_text())["spank_qrmi_node_holds"][("site", "held", "gone")] == 1
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert SECRET not in path.read_text()
     assert "1234" not in path.read_text()

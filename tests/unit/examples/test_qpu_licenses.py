@@ -77,49 +77,38 @@ def test_licences_of_slurmdbd_name_their_server(release: str) -> None:
     assert library.missing("a,b", "qpu_b@spank_qrmi:1") == "qpu_a@spank_qrmi"
 
 
+# Options, the job that the command runs in, and the licences that it asks for then.
+COMMANDS: list[tuple[dict[str, Any], str | None, str | None]] = [
+    ({}, None, None),
+    ({"spank": {}, "licenses": "m:1"}, None, "m:1"),
+    ({"spank": {"spank_qrmi": {}}}, None, None),
+    ({"qpu": "a, b"}, None, "qpu_a,qpu_b"),
+    ({"qpu": "a,b", "licenses": "m:1,qpu_b:2"}, None, "m:1,qpu_b:2,qpu_a"),
+    ({"qpu": "a", "licenses": "qpu_a"}, None, "qpu_a"),
+    ({"qpu": "a", "component": 1}, None, None),
+    ({"qpu": "a", "type": "srun", "jobid": "unset"}, None, "qpu_a"),
+    ({"qpu": "a", "type": "srun", "jobid": "12"}, None, None),
+    ({"qpu": "a", "type": "sbatch", "jobid": "12"}, None, "qpu_a"),
+    # A step has its job's.
+    ({"qpu": "a", "type": "srun"}, "12", None),
+]
+
+
 @pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize(
-    ("options", "component", "expected"),
-    [
-        ({}, 0, None),
-        ({"spank": {}, "licenses": "m:1"}, 0, "m:1"),
-        ({"spank": {"spank_qrmi": {}}}, 0, None),
-        ({"qpu": "a, b"}, 0, "qpu_a,qpu_b"),
-        ({"qpu": "a,b", "licenses": "m:1,qpu_b:2"}, 0, "m:1,qpu_b:2,qpu_a"),
-        ({"qpu": "a", "licenses": "qpu_a"}, 0, "qpu_a"),
-        ({"qpu": "a"}, 1, None),
-        ({"qpu": "a", "type": "srun", "jobid": "unset"}, 0, "qpu_a"),
-        ({"qpu": "a", "type": "srun", "jobid": "12"}, 0, None),
-        ({"qpu": "a", "type": "sbatch", "jobid": "12"}, 0, "qpu_a"),
-    ],
-)
-def test_commands_ask_for_the_licences(
-    release: str,
-    options: dict[str, Any],
-    component: int,
-    expected: str | None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    lua = with_slurm(release)
-    lua.execute((FOLDER / "cli_filter.lua").read_text())
-    given_options = dict(options)
-    if "qpu" in given_options:
-        given_options["spank"] = {"spank_qrmi": {"qpu": given_options.pop("qpu")}}
-    table = lua.table_from(given_options, recursive=True)
-    assert lua.globals().slurm_cli_pre_submit(table, component) == 0
-    assert table.licenses == expected
-
-
-def test_step_has_its_jobs_licences(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLURM_JOB_ID", "12")
-    lua = with_slurm("lua51")
-    lua.execute((FOLDER / "cli_filter.lua").read_text())
-    options = lua.table_from(
-        {"type": "srun", "spank": {"spank_qrmi": {"qpu": "a"}}}, recursive=True
-    )
-    assert lua.globals().slurm_cli_pre_submit(options, 0) == 0
-    assert options.licenses is None
+def test_commands_ask_for_the_licences(release: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for options, job_id, expected in COMMANDS:
+        monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+        if job_id is not None:
+            monkeypatch.setenv("SLURM_JOB_ID", job_id)
+        given_options = dict(options)
+        component = given_options.pop("component", 0)
+        if "qpu" in given_options:
+            given_options["spank"] = {"spank_qrmi": {"qpu": given_options.pop("qpu")}}
+        lua = with_slurm(release)
+        lua.execute((FOLDER / "cli_filter.lua").read_text())
+        table = lua.table_from(given_options, recursive=True)
+        assert lua.globals().slurm_cli_pre_submit(table, component) == 0, options
+        assert table.licenses == expected, options
 
 
 def with_slurm(release: str) -> Any:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from spank_qrmi.catalog.entries import Catalog, CatalogEntry
 from spank_qrmi.errors import ConfigError, QrmiError
 from spank_qrmi.monitor.metrics import metrics_of, write_metrics
 from spank_qrmi.status import QpuState, QpuStatus
+from tests.unit.metric_samples import samples_in
 
 AS_OF = 1_700_000_000
 BUSY = QpuStatus(QpuState.BUSY, "full", waiting_jobs=7, free_slots=0, total_slots=3)
@@ -26,16 +26,6 @@ UNKNOWN = CatalogEntry(
 CATALOG = Catalog(AS_OF, AS_OF + 90, (KNOWN, UNKNOWN))
 SECONDS = {"sherbrooke": 0.25}
 
-Samples = dict[tuple[str, ...], float]
-
-
-def samples_in(path: Path) -> dict[str, Samples]:
-    """Return each metric's numbers by the values of its labels, in the order of their names."""
-    return {
-        family.name: {tuple(each.labels.values()): each.value for each in family.samples}
-        for family in text_string_to_metric_families(path.read_text())
-    }
-
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -45,7 +35,7 @@ def path(tmp_path: Path) -> Path:
 def test_parser_reads_all_that_is_known(path: Path) -> None:
     write_metrics(CATALOG, SECONDS | {"gone": 3.0}, path)
     one = ("sherbrooke",)
-    assert samples_in(path) == {
+    assert samples_in(path.read_text()) == {
         "spank_qrmi_monitor_round_timestamp_seconds": {(): AS_OF},
         "spank_qrmi_monitor_valid_until_timestamp_seconds": {(): AS_OF + 90},
         "spank_qrmi_qpu_state": {
@@ -70,7 +60,9 @@ def test_parser_reads_all_that_is_known(path: Path) -> None:
 def test_next_round_replaces_the_file(path: Path) -> None:
     write_metrics(CATALOG, SECONDS, path)
     write_metrics(replace(CATALOG, entries=(UNKNOWN,)), {}, path)
-    assert [*samples_in(path)["spank_qrmi_qpu_state_since_timestamp_seconds"]] == [("fresnel",)]
+    assert [*samples_in(path.read_text())["spank_qrmi_qpu_state_since_timestamp_seconds"]] == [
+        ("fresnel",)
+    ]
     assert [*path.parent.iterdir()] == [path]
 
 

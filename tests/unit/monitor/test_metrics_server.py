@@ -10,11 +10,11 @@ from dataclasses import replace
 from http.client import HTTPConnection, HTTPResponse
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from spank_qrmi.errors import ArgumentError, ConfigError, QrmiError
 from spank_qrmi.monitor import metrics_server
 from spank_qrmi.monitor.metrics_server import MetricsServer, parse_listen_address
+from tests.unit.metric_samples import samples_in
 from tests.unit.monitor.test_metrics import AS_OF, CATALOG, SECONDS
 from tests.unit.outcomes import outcome_of, refusal_of
 
@@ -37,10 +37,7 @@ def get(
 
 
 def round_in(text: str) -> float:
-    families = text_string_to_metric_families(text)
-    name = "spank_qrmi_monitor_round_timestamp_seconds"
-    [value] = [each.samples[0].value for each in families if each.name == name]
-    return value
+    return samples_in(text)["spank_qrmi_monitor_round_timestamp_seconds"][()]
 
 
 def test_newest_round_is_served(server: MetricsServer) -> None:
