@@ -80,16 +80,10 @@ def entry(name: str) -> dict[str, object]:
     return {"name": name, "type": "qiskit-runtime-service", "environment": environment}
 
 
-QRUN_CREDENTIALS = {
-    "APPID_CLIENT_ID": QRUN.client_id,
-    "APPID_SECRET": QRUN.secret,
-    "DAAPI_ENDPOINT": QRUN.service_url,
-    "S3_ENDPOINT": "https://s3.test",
-    "S3_BUCKET": "bucket",
-    "S3_REGION": "region",
-    "AWS_ACCESS_KEY_ID": "id",
-    "AWS_SECRET_ACCESS_KEY": "key",
-}
+QRUN_CREDENTIALS = {"APPID_CLIENT_ID": QRUN.client_id, "APPID_SECRET": QRUN.secret}
+QRUN_CREDENTIALS |= {"DAAPI_ENDPOINT": QRUN.service_url, "S3_ENDPOINT": "https://s3.test"}
+QRUN_CREDENTIALS |= {"S3_BUCKET": "bucket", "S3_REGION": "region"}
+QRUN_CREDENTIALS |= {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}
 
 
 @pytest.fixture

@@ -16,21 +16,14 @@ from tests.unit.strategies import json_values, maybe_wrong
 
 
 def test_document_has_the_fields_that_programs_read() -> None:
+    qpu: dict[str, object] = {"name": "qb", "types": ["direct-access", "ibm-quantum-system"]}
+    qpu |= {"state": "paused", "reason": "maintenance", "waiting_jobs": 3, "free_slots": 0}
+    qpu |= {"total_slots": 4, "calibrated_at": "2023-11-14T20:00Z", "since": AS_OF - 60}
+    qpu |= {"available_at": "2023-11-15T08:00Z", "facts_at": "2023-11-14T22:13Z"}
+    qpu |= {"license": {"name": "qpu_qb", "total": 4, "withheld": 4}, "answered_at": None}
+    qpu |= {"uids": [1000, 1001], "gids": []}
     document = orjson.loads(document_of(catalog(PAUSED)))
-    assert document == {
-        "as_of": AS_OF,
-        "valid_until": VALID_UNTIL,
-        "qpus": [
-            {
-                "name": "qb", "types": ["direct-access", "ibm-quantum-system"],
-                "state": "paused", "reason": "maintenance", "waiting_jobs": 3,
-                "free_slots": 0, "total_slots": 4, "calibrated_at": "2023-11-14T20:00Z",
-                "available_at": "2023-11-15T08:00Z", "facts_at": "2023-11-14T22:13Z",
-                "since": AS_OF - 60, "answered_at": None, "uids": [1000, 1001], "gids": [],
-                "license": {"name": "qpu_qb", "total": 4, "withheld": 4},
-            }
-        ],
-    }
+    assert document == {"as_of": AS_OF, "valid_until": VALID_UNTIL, "qpus": [qpu]}
 
 
 def test_what_is_written_is_read() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from spank_qrmi.check import services
 from tests.unit.check.checked_node import CheckedNode
-from tests.unit.served_workers import worker_server
+from tests.unit.served_workers import silent_server, worker_server
 
 TARGET, TIMER = "spank-qrmi.target", "spank-qrmi-release.timer"
 SOCKET, RELEASE = "spank-qrmi-worker-server.socket", "spank-qrmi-release.service"
@@ -111,9 +111,7 @@ def test_server_that_does_not_answer(
     node: CheckedNode, served: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "_SERVER_SECONDS", 0.2)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(str(served))
-        listener.listen()
+    with silent_server(served):
         [told] = findings_of(node, "worker server")
     assert told == f"doubtful {served}: no worker server (timed out): jobs wait a moment longer"
 
