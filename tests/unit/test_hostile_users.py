@@ -55,11 +55,6 @@ def each_in_a_folder(folder: Path, inputs: Iterable[_Input]) -> Iterator[tuple[P
         yield own_folder, each
 
 
-def forget_requests(host: PluginHost) -> None:
-    for path in host.folder.glob("request-*"):
-        path.unlink()
-
-
 @pytest.mark.parametrize("remote", [0, 1])
 def test_option_that_no_terminal_should_see_is_refused(
     host: PluginHost, qrun_host: PluginHost, remote: int
@@ -77,30 +72,27 @@ def test_option_that_no_terminal_should_see_is_refused(
 
 def test_option_of_odd_but_printable_text_is_only_text(host: PluginHost) -> None:
     host.answer_and_keep(answer_of())
-    for option in (FORMATS, "ü€😀", "a\u00a0b", "../../etc", "$(reboot)", "a=b"):
+    options = (FORMATS, "ü€😀", "a\u00a0b", "../../etc", "$(reboot)", "a=b")
+    for option in options:
         with trying(option):
-            forget_requests(host)
             report = host.run(options=option)
-            assert [request.qpu_option for request in host.requests] == [option]
             assert f"--qpu=[{option}]" in report.logged("debug")
             assert report.task_statuses == [0]
+    assert [request.qpu_option for request in host.requests] == [*options]
 
 
-@pytest.mark.parametrize(
-    ("count", "problem"), [(256, []), (257, ["--qpu names more than 256 QPUs"])]
-)
-def test_number_of_names_is_limited(host: PluginHost, count: int, problem: list[str]) -> None:
+def test_number_of_names_is_limited(host: PluginHost) -> None:
     host.answer(answer_of())
-    report = host.run(options=" , ".join(["a"] * count))
-    assert report.shown_to_user == problem
+    for count, problem in ((256, []), (257, ["--qpu names more than 256 QPUs"])):
+        assert host.run(options=" , ".join(["a"] * count)).shown_to_user == problem
 
 
 def test_environment_of_a_job_forges_no_line(host: PluginHost) -> None:
     for text in UNPRINTABLE:
         with trying(text):
             types = b"SLURM_JOB_QPU_TYPES=one" + text + b"error: forged"
-            environment = [b"SLURM_QRMI_JOB_ID=7", b"SLURM_JOB_QPU_RESOURCES=a", types]
-            host.answer_and_keep(answer_of())
+            environment = [INSIDE[0], b"SLURM_JOB_QPU_RESOURCES=a", types]
+            host.answer(answer_of())
             report = host.run(step_id=0, options="a,b", environment=environment)
             assert report.variables[b"SLURM_JOB_QPU_TYPES"] == types.partition(b"=")[2]
             assert report.shown_to_user == []
@@ -141,17 +133,17 @@ NOT_OURS = [
 
 def test_answer_sets_only_variables_of_ours(host: PluginHost) -> None:
     for name in NOT_OURS:
+        answer = answer_of(variables=[("a_QRMI_KEY", "1"), (name, "x"), ("QRMI_JOB_ID", "7")])
+        host.answer(answer)
         with trying(name):
-            forget_requests(host)
-            host.answer_and_keep(
-                answer_of(variables=[("a_QRMI_KEY", "1"), (name, "x"), ("QRMI_JOB_ID", "7")])
-            )
             report = host.run(arguments=[CONFIG, "--env:SITE=1", "--env:LD_PRELOADED=1"])
             failure = f"gave an answer that would set {name}, which is not its to set"
             assert report.shown_to_user == [told_to_user(failure)]
             assert (report.variables, report.task_statuses) == (NOTHING_HELD, [1])
-            # What such a worker may have acquired is given back.
-            assert [request.verb for request in host.requests] == [Verb.ACQUIRE, Verb.RELEASE]
+    host.answer_and_keep(answer)
+    host.run()
+    # What such a worker may have acquired is given back.
+    assert [request.verb for request in host.requests] == [Verb.ACQUIRE, Verb.RELEASE]
 
 
 def test_answer_may_set_what_the_administrator_names(host: PluginHost) -> None:
