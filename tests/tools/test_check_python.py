@@ -103,11 +103,11 @@ def test_links_on_the_way_are_followed(tmp_path: Path) -> None:
     assert {"/", str(tmp_path), *(str(tmp_path / name) for name in names)} <= set(steps)
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_every_path_is_looked_at(files: Files, order: int) -> None:
+def test_every_path_is_looked_at(files: Files) -> None:
     files.say(Path("/opt/other"), user=4000000)
-    paths = [Path("/opt/python/bin"), Path("/opt/other/bin"), Path("/opt/python/lib")][::order]
-    assert trouble_with_paths(*paths).startswith("/opt/other may be changed by user 4000000")
+    paths = [Path("/opt/python/bin"), Path("/opt/other/bin"), Path("/opt/python/lib")]
+    for each in (paths, paths[::-1]):
+        assert trouble_with_paths(*each).startswith("/opt/other may be changed by user 4000000")
 
 
 def test_links_out_of_folders_that_were_looked_at_before(

@@ -6,8 +6,6 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-import pytest
-
 from scripts import dist
 
 
@@ -59,17 +57,15 @@ def test_what_setuptools_derives_is_left_out() -> None:
     assert [*members(archive)] == ["PKG-INFO", "tests/setup.cfg"]
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_checksums_name_every_file_but_themselves(tmp_path: Path, times: int) -> None:
+def test_checksums_name_every_file_but_themselves(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "c").write_text("")
     (tmp_path / "a").write_text("text")
-    for _ in range(times):
-        path = dist.write_checksums(tmp_path)
-    assert path.read_text() == (
-        "982d9e3eb996f559e633f4d194def3761d909f5a3b647d1a851fead67c32c9d1  a\n"
-        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  b/c\n"
-    )
+    for _ in range(2):
+        assert dist.write_checksums(tmp_path).read_text() == (
+            "982d9e3eb996f559e633f4d194def3761d909f5a3b647d1a851fead67c32c9d1  a\n"
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  b/c\n"
+        )
     (tmp_path / "a").unlink()
     check = ["sha256sum", "--check", "--ignore-missing", "SHA256SUMS"]
     assert subprocess.check_output(check, cwd=tmp_path, text=True) == "b/c: OK\n"

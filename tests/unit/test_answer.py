@@ -88,10 +88,10 @@ def test_variables_keep_secrets_and_foreign_bytes(pipe: Pipe) -> None:
     assert pipe.ended().variables == [("A_TOKEN", f"{SECRET}\udcff")]
 
 
-@pytest.mark.parametrize("value", ["a\0b", "x" * MAX_PAYLOAD_BYTES])
-def test_variable_that_cannot_be_one_is_refused_and_not_sent(pipe: Pipe, value: str) -> None:
-    with pytest.raises(ProtocolError):
-        pipe.writer.send_variables([("NAME", value)])
+def test_variable_that_cannot_be_one_is_refused_and_not_sent(pipe: Pipe) -> None:
+    for value in ("a\0b", "x" * MAX_PAYLOAD_BYTES):
+        with pytest.raises(ProtocolError):
+            pipe.writer.send_variables([("NAME", value)])
     assert pipe.ended().variables == []
 
 

@@ -4,7 +4,6 @@
 import contextlib
 
 import orjson
-import pytest
 from hypothesis import given
 
 from spank_qrmi.catalog.documents import catalog_of, document_of
@@ -70,10 +69,10 @@ def test_wrong_types_are_named() -> None:
         assert refusal_of(ConfigError, catalog_of, content, "it") == f"it: {told}"
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000])
-def test_what_is_no_json_is_said_to_be_none(content: bytes) -> None:
-    with pytest.raises(ConfigError, match=r"^it: is not JSON: "):
-        catalog_of(content, "it")
+def test_what_is_no_json_is_said_to_be_none() -> None:
+    for content in (b"", b"{", b"\xff", b"[" * 100_000):
+        told = refusal_of(ConfigError, catalog_of, content, "it") or ""
+        assert told.startswith("it: is not JSON: "), content[:9]
 
 
 @given(maybe_wrong(json_values()), json_values())

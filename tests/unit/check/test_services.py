@@ -41,26 +41,21 @@ def findings_of(node: CheckedNode, check: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("unit", "words", "expected"),
-    [
-        (RELEASE, "loaded inactive static", []),
-        (TARGET, "loaded inactive disabled", ["is disabled: nothing is released after"]),
-        (TARGET, "masked inactive masked", ["is masked"]),
-        (TARGET, "not-found inactive", ["is not-found"]),
-        (TIMER, "loaded inactive static", ["is inactive"]),
-        (SOCKET, "loaded failed static", ["is failed"]),
-        (RELEASE, "loaded failed static", ["has failed"]),
-    ],
-)
-def test_units(
-    node: CheckedNode, systemd: dict[str, str], unit: str, words: str, expected: list[str]
-) -> None:
-    systemd[unit] = words
-    told = [each for each in findings_of(node, "units") if not each.startswith("right ")]
-    assert len(told) == len(expected)
-    for each, text in zip(told, expected, strict=True):
-        assert each.startswith(f"doubtful {unit}: {text}")
+def test_units(node: CheckedNode, systemd: dict[str, str]) -> None:
+    for unit, words, expected in (
+        (RELEASE, "loaded inactive static", None),
+        (TARGET, "loaded inactive disabled", "is disabled: nothing is released after"),
+        (TARGET, "masked inactive masked", "is masked"),
+        (TARGET, "not-found inactive", "is not-found"),
+        (TIMER, "loaded inactive static", "is inactive"),
+        (SOCKET, "loaded failed static", "is failed"),
+        (RELEASE, "loaded failed static", "has failed"),
+    ):
+        usual, systemd[unit] = systemd[unit], words
+        told = [each for each in findings_of(node, "units") if not each.startswith("right ")]
+        systemd[unit] = usual
+        assert len(told) == (expected is not None), (unit, words)
+        assert all(each.startswith(f"doubtful {unit}: {expected}") for each in told), told
 
 
 def test_systemd_that_does_not_answer(node: CheckedNode, systemd: dict[str, str]) -> None:

@@ -87,15 +87,13 @@ def program(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str, mode: in
     monkeypatch.setattr(slurmd, "_FOLDERS", ("/nowhere", str(folder)))
 
 
-@pytest.mark.parametrize(
-    ("printed", "expected"),
-    [("slurm-wlm 22.05.8", "22.05"), ("slurm 24.11.5-1", "24.11"), ("", None), ("version 3", None)],
-)
-def test_release_is_what_slurmd_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, expected: str | None
-) -> None:
-    program(tmp_path, monkeypatch, f"echo '{printed}'")
-    assert slurmd.slurm_release([]) == expected
+def test_release_is_what_slurmd_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    releases: dict[str, str | None]
+    releases = {"slurm-wlm 22.05.8": "22.05", "slurm 24.11.5-1": "24.11"}
+    releases |= {"": None, "version 3": None}
+    for printed, expected in releases.items():
+        program(tmp_path, monkeypatch, f"echo '{printed}'")
+        assert slurmd.slurm_release([]) == expected, printed
 
 
 def test_program_that_others_could_replace_is_not_run(

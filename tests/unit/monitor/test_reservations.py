@@ -64,26 +64,23 @@ def test_nothing_is_deleted_that_is_not_there(
     assert scontrol.calls() == []
 
 
-@pytest.mark.parametrize(
-    ("name", "licence", "rest"),
-    [
+def test_reservation_of_others_is_left_alone(
+    reservations: Reservations, scontrol: FakeScontrol
+) -> None:
+    for each in ("qpu_b", "matlab"):
+        scontrol.add(each, 9)
+    for name, licence, rest in (
         ("maintenance", "qpu_a", "NodeCnt=0"),
         ("spank_qrmi_qpu_a", "qpu_b", "NodeCnt=0"),
         ("spank_qrmi_qpu_a", "qpu_a:1,qpu_b", "NodeCnt=0"),
         ("spank_qrmi_qpu_a", "qpu_a", "NodeCnt=3"),
         ("spank_qrmi_matlab", "matlab", "NodeCnt=0"),
-    ],
-)
-def test_reservation_of_others_is_left_alone(
-    reservations: Reservations, scontrol: FakeScontrol, name: str, licence: str, rest: str
-) -> None:
-    for each in ("qpu_b", "matlab"):
-        scontrol.add(each, 4)
-    scontrol.reserve(name, licence, 3, rest)
-    before = scontrol.reservations()
-    assert all(each.withheld == 0 for each in reservations.read().values())
-    assert reservations.release_all() == []
-    assert scontrol.reservations() == before
+    ):
+        scontrol.reserve(name, licence, 3, rest)
+        before = scontrol.reservations()
+        assert all(each.withheld == 0 for each in reservations.read().values()), licence
+        assert reservations.release_all() == [], licence
+        assert scontrol.reservations() == before, licence
 
 
 def test_others_keep_what_they_have_reserved(
@@ -111,19 +108,16 @@ def _end(days: int) -> str:
     return f"EndTime={end:%Y-%m-%dT%H:%M:%S} NodeCnt=0"
 
 
-@pytest.mark.parametrize(
-    ("rest", "is_due"),
-    [(_end(300), False), (_end(20), True), ("EndTime=Unknown", False), ("", False)],
-    ids=["late", "soon", "unknown", "not told"],
-)
 def test_reservation_is_prolonged_before_it_ends(
-    reservations: Reservations, scontrol: FakeScontrol, rest: str, is_due: bool
+    reservations: Reservations, scontrol: FakeScontrol
 ) -> None:
-    scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 2, rest)
-    assert reservations.read()["qpu_a"].is_due == is_due
-
-
-def test_reservation_of_nothing_is_due(reservations: Reservations, scontrol: FakeScontrol) -> None:
+    for rest, is_due in (
+        *((_end(300), False), (_end(20), True)),
+        *(("EndTime=Unknown", False), ("", False)),
+    ):
+        scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 2, rest)
+        assert reservations.read()["qpu_a"].is_due == is_due, rest
+    # One of nothing is due too.
     scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 0)
     assert reservations.read()["qpu_a"] == License(4, 0, 0, 4, is_due=True)
 
