@@ -34,6 +34,9 @@ class Node:
         self._capsys = capsys
         self._state = folder / "state"
         self._monkeypatch = monkeypatch
+        self._now = token_cache._now()
+        # No token ages meanwhile.
+        monkeypatch.setattr(token_cache, "_now", lambda: self._now)
         self._config = folder / "qrmi_config.json"
         self._credentials = folder / "qrun.json"
         for path in (self._config, self._credentials):
@@ -51,9 +54,8 @@ class Node:
         )
 
     def keep(self, login: Login, age_seconds: int = 0) -> None:
-        now = token_cache._now()
         with self._monkeypatch.context() as patch:
-            patch.setattr(token_cache, "_now", lambda: now - age_seconds)
+            patch.setattr(token_cache, "_now", lambda: self._now - age_seconds)
             TokenCache(self._state).store(TokenCache.key_of(login), TOKEN, 3600)
 
     def keeps(self, login: Login) -> bool:
