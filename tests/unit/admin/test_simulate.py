@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-import spank_qrmi_simulator
 from spank_qrmi import __version__
 from spank_qrmi.admin.command import main
 
@@ -31,7 +30,3 @@ def test_without_it_the_file_to_install_is_named(
         "spank-qrmi: the simulated site is a package of its own: install the file "
         f"spank_qrmi_simulator-{__version__}-py3-none-any.whl of this release beside spank-qrmi\n"
     )
-
-
-def test_both_are_of_one_version() -> None:
-    assert spank_qrmi_simulator.__version__ == __version__
