@@ -91,7 +91,7 @@ def test_environment_of_a_job_forges_no_line(host: PluginHost) -> None:
     for text in UNPRINTABLE:
         with trying(text):
             types = b"SLURM_JOB_QPU_TYPES=one" + text + b"error: forged"
-            environment = [INSIDE[0], b"SLURM_JOB_QPU_RESOURCES=a", types]
+            environment = [b"SLURM_QRMI_JOB_ID=7", b"SLURM_JOB_QPU_RESOURCES=a", types]
             host.answer(answer_of())
             report = host.run(step_id=0, options="a,b", environment=environment)
             assert report.variables[b"SLURM_JOB_QPU_TYPES"] == types.partition(b"=")[2]
