@@ -86,7 +86,7 @@ $(VENV)/ready-to-build: requirements/build.txt
 	@touch $@
 
 # What is tested is what nodes get: the first line says which files, the second keeps others away.
-$(VENV)/ready: pyproject.toml setup.py simulator/pyproject.toml simulator/setup.py requirements/node.txt $(VENV)/ready-to-build
+$(VENV)/ready: pyproject.toml setup.py spank_qrmi/__init__.py simulator/pyproject.toml simulator/setup.py requirements/node.txt $(VENV)/ready-to-build
 	@$(call step,venv-node) 'preparing $(VENV): what nodes get' \
 		$(PIP) install $(LOCKED) requirements/node.txt
 	@sed -n 's/^\([^ ].*\) \\$$/\1/p' requirements/node.txt >$(VENV)/versions.txt
