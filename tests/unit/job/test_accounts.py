@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whatever ends an acquisition, it leaves one record, and what was never had leaves none."""
 
-import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,6 @@ import orjson
 import pytest
 
 from spank_qrmi.admin import command as cli
-from spank_qrmi.admin import held
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration.common_plugstack import CommonArguments
 from spank_qrmi.errors import AcquisitionError, JournalError, ReleaseError, ServiceError
@@ -19,25 +16,27 @@ from spank_qrmi.job.accounts import accounting_of
 from spank_qrmi.state import usage_log
 from spank_qrmi.state.accounting import NO_ACCOUNTING, EndedBy
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
-from spank_qrmi.state.owner import Owner
 from spank_qrmi.usage import Usage
 from tests.unit.conversation import ServingWorker
 from tests.unit.fake_vendor import TYPE, FakeVendor
-from tests.unit.job.test_verbs import OF_STEP, Node
+from tests.unit.job.test_verbs import Node, entry_of
 from tests.unit.local_network import LocalNetwork
 
-GONE = Owner(os.uname().nodename, "another boot", 1, 2, 3)
 ANSWER_LOST = ServiceError("cut off", may_have_acted=True)
 BROKEN = ServiceError("no JSON", may_have_acted=True)
 BROKEN.token = "session-1"
 FAR = 4_000_000_000
 
+pytestmark = pytest.mark.usefixtures("command_of_this_process")
+
 
 class AccountedNode(Node):
     """A node whose records are looked at."""
 
-    def __init__(self, folder: Path, serving: ServingWorker, usage_path: Path) -> None:
-        super().__init__(folder, serving)
+    def __init__(
+        self, folder: Path, serving: ServingWorker, vendor: FakeVendor, usage_path: Path
+    ) -> None:
+        super().__init__(folder, serving, vendor)
         self.usage_path = usage_path
 
     def records(self) -> list[dict[str, Any]]:
@@ -50,59 +49,48 @@ class AccountedNode(Node):
     def ends(self) -> list[tuple[str, str, str]]:
         return [(each["resource"], each["result"], each["ended_by"]) for each in self.records()]
 
-    def entries(self) -> list[Entry | JournalError]:
-        return list(Journal(self.state_directory).entries())
-
     def command(self, *words: str) -> int:
         return cli.main(["release", *words, f"--state-dir={self.state_directory}"])
+
+    def leave_two(self) -> None:
+        """Leave what another job has held, and a note of what it was given."""
+        self.leave(orphan("a"))
+        self.leave(orphan("b", token=None, holds_nothing=True, ends_at=1000))
 
 
 @pytest.fixture
 def node(
     tmp_path: Path, serving: ServingWorker, vendor: FakeVendor, usage_path: Path
 ) -> AccountedNode:
-    return AccountedNode(tmp_path, serving, usage_path)
-
-
-@pytest.fixture(autouse=True)
-def _command_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLURM_CONF", os.devnull)
-    monkeypatch.setattr(held, "fork_network_process", LocalNetwork)
-    monkeypatch.setattr(held, "refuse_untrusted_code", lambda *_: None)
-    monkeypatch.setattr(held.privileges, "limit", lambda _: None)
+    return AccountedNode(tmp_path, serving, vendor, usage_path)
 
 
 def orphan(name: str, **changes: Any) -> Entry:
-    entry = Entry(
-        **{**OF_STEP, "job_id": 5},
-        resource_name=name,
-        token=f"token-{name}",
-        acquired_at=1000,
-        granted_at=1000,
-        owner=GONE,
-        ends_at=FAR,
-    )
-    return replace(entry, **changes)
+    times = {"acquired_at": 1000, "granted_at": 1000, "ends_at": FAR}
+    return entry_of(name, **{"job_id": 5, **times, **changes})
 
 
-def test_end_of_the_step(node: AccountedNode, vendor: FakeVendor) -> None:
-    vendor.brought = {"b"}
+def both(ended_by: str) -> list[tuple[str, str, str]]:
+    return [(name, "released", ended_by) for name in "ab"]
+
+
+def test_end_of_the_step(node: AccountedNode) -> None:
+    node.vendor.brought = {"b"}
     assert node.acquire("a,b").held == 2
     assert node.records() == []
     assert node.release().messages == []
-    assert node.ends() == [("a", "released", "exit"), ("b", "released", "exit")]
-    assert node.entries() == []
+    assert (node.ends(), node.entries()) == (both("exit"), [])
     # Nobody asked the service about what it does not hold.
-    assert vendor.events_of("release") == {"token-a"}
+    assert node.vendor.events_of("release") == {"token-a"}
     assert [each["session"] is None for each in node.records()] == [False, True]
     assert node.release().messages == []
     assert len(node.records()) == 2
 
 
 def test_end_of_the_step_that_holds_nothing_opens_no_network(
-    node: AccountedNode, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+    node: AccountedNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vendor.brought = {"a"}
+    node.vendor.brought = {"a"}
     node.acquire("a")
     node.leave(orphan("b", token=None, holds_nothing=True, ends_at=1000))
     monkeypatch.setattr(LocalNetwork, "open", lambda *_, **__: pytest.fail("opened"))
@@ -110,41 +98,26 @@ def test_end_of_the_step_that_holds_nothing_opens_no_network(
     assert node.ends() == [("a", "released", "exit"), ("b", "released", "another job")]
 
 
-def test_epilog(node: AccountedNode, vendor: FakeVendor) -> None:
-    vendor.brought = {"b"}
+def test_epilog(node: AccountedNode) -> None:
+    node.vendor.brought = {"b"}
     node.acquire("a,b")
     assert node.release_job().messages == []
-    assert node.ends() == [("a", "released", "epilog"), ("b", "released", "epilog")]
+    assert node.ends() == both("epilog")
 
 
 def test_end_of_another_job(node: AccountedNode) -> None:
-    node.leave(orphan("a"))
-    node.leave(orphan("b", token=None, holds_nothing=True, ends_at=1000))
+    node.leave_two()
     assert node.release().messages == []
-    assert node.ends() == [("a", "released", "another job"), ("b", "released", "another job")]
-    assert node.entries() == []
+    assert (node.ends(), node.entries()) == (both("another job"), [])
 
 
 @pytest.mark.parametrize(
     ("words", "ended_by"), [(["--all"], "command"), (["--orphaned", "--due"], "timer")]
 )
 def test_command_and_timer(node: AccountedNode, words: list[str], ended_by: str) -> None:
-    node.leave(orphan("a"))
-    node.leave(orphan("b", token=None, holds_nothing=True, ends_at=1000))
+    node.leave_two()
     assert node.command(*words) == 0
-    assert node.ends() == [("a", "released", ended_by), ("b", "released", ended_by)]
-    assert node.entries() == []
-
-
-def test_what_a_service_agreed_to_end_once_it_is_gone(
-    node: AccountedNode, vendor: FakeVendor
-) -> None:
-    vendor.only_agrees = True
-    node.acquire("a")
-    node.release()
-    assert node.records() == []
-    assert node.command("--all") == 0
-    assert node.ends() == [("a", "released", "command")]
+    assert (node.ends(), node.entries()) == (both(ended_by), [])
 
 
 @pytest.mark.parametrize(
@@ -158,34 +131,33 @@ def test_what_a_service_agreed_to_end_once_it_is_gone(
 )
 def test_usage_is_what_the_service_tells_of_what_is_gone(
     node: AccountedNode,
-    vendor: FakeVendor,
     *,
     order: ServiceError | None,
     told: Usage,
     usage: float | None,
     source: str,
 ) -> None:
-    vendor.only_agrees = True
-    vendor.usage = told
-    if order is not None:
-        vendor.orders = {"usage token-a": order}
+    node.vendor.only_agrees = True
+    node.vendor.usage = told
+    node.vendor.orders = {} if order is None else {"usage token-a": order}
     node.acquire("a")
     node.release()
     # No job waits for that.
-    assert vendor.events_of("usage") == set()
+    assert (node.vendor.events_of("usage"), node.records()) == (set(), [])
     assert node.command("--all") == 0
+    assert node.ends() == [("a", "released", "command")]
     [record] = node.records()
     expected = record["held_seconds"] if usage is None else usage
     assert (record["usage"], record["usage_source"]) == (expected, source)
     assert (record["jobs"], record["shots"]) == (told.jobs, told.shots)
-    assert vendor.events_of("usage") == {"token-a"}
+    assert node.vendor.events_of("usage") == {"token-a"}
 
 
 def test_what_is_gone_at_once_is_asked_about_when_no_job_waits(
-    node: AccountedNode, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+    node: AccountedNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CLIENTS[TYPE], "tells_usage", True)
-    vendor.usage = Usage(2.5, 3, 400)
+    node.vendor.usage = Usage(2.5, 3, 400)
     node.acquire("a")
     node.leave(orphan("b", has_users_endpoint=True))
     assert node.release().messages == []
@@ -196,14 +168,12 @@ def test_what_is_gone_at_once_is_asked_about_when_no_job_waits(
     used = tuple(record[key] for key in ("usage", "usage_source", "jobs", "shots"))
     assert (used, node.entries()) == ((2.5, "service", 3, 400), [])
     verbs = ("release", "look again", "usage")
-    asked = [event for event in vendor.events if event.startswith(verbs)]
+    asked = [event for event in node.vendor.events if event.startswith(verbs)]
     assert sorted(asked) == ["release token-a", "release token-b", "usage token-a"]
 
 
-def test_answer_that_never_came(
-    node: AccountedNode, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    vendor.orders = {"acquire a": ANSWER_LOST}
+def test_answer_that_never_came(node: AccountedNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.vendor.orders = {"acquire a": ANSWER_LOST}
     node.acquire("a")
     node.release()
     assert node.records() == []
@@ -228,71 +198,64 @@ def test_what_is_given_up_at_an_endpoint_of_the_users(node: AccountedNode) -> No
     ],
 )
 def test_what_was_undone_before_the_job_had_it(
-    node: AccountedNode, vendor: FakeVendor, orders: dict[str, Any], reason: str
+    node: AccountedNode, orders: dict[str, Any], reason: str
 ) -> None:
-    vendor.orders = orders
+    node.vendor.orders = orders
     assert node.acquire("a").verdict == "fail"
-    [record] = node.records()
-    expected = ("refused", "acquisition", reason)
-    assert (record["result"], record["ended_by"], record["reason"]) == expected
+    assert node.ends() == [("a", "refused", "acquisition")]
+    assert node.records()[0]["reason"] == reason
 
 
-def test_what_was_undone_later(node: AccountedNode, vendor: FakeVendor) -> None:
-    vendor.orders = {
-        "check a": AcquisitionError("paused"),
-        "release token-a": ReleaseError("down"),
-    }
+def test_what_was_undone_later(node: AccountedNode) -> None:
+    down = {"release token-a": ReleaseError("down")}
+    node.vendor.orders = {"check a": AcquisitionError("paused"), **down}
     node.acquire("a")
     assert node.records() == []
-    vendor.orders = {}
+    node.vendor.orders = {}
     node.release()
-    [record] = node.records()
-    assert (record["result"], record["ended_by"], record["reason"]) == ("refused", "exit", "paused")
+    assert node.ends() == [("a", "refused", "exit")]
+    assert node.records()[0]["reason"] == "paused"
 
 
-def test_what_was_had_for_a_job_that_needs_all(node: AccountedNode, vendor: FakeVendor) -> None:
-    vendor.orders = {"acquire c": AcquisitionError("refused")}
-    vendor.brought = {"b"}
+def test_what_was_had_for_a_job_that_needs_all(node: AccountedNode) -> None:
+    node.vendor.orders = {"acquire c": AcquisitionError("refused")}
+    node.vendor.brought = {"b"}
     answer = node.acquire("a,b,c", "--require=all")
     assert (answer.verdict, answer.held) == ("fail", 0)
-    assert node.ends() == [("a", "released", "acquisition"), ("b", "released", "acquisition")]
+    assert node.ends() == both("acquisition")
 
 
 @pytest.mark.parametrize(
-    ("step", "is_brought"),
-    [("make", False), ("acquire", False), ("make", True), ("acquire", True), ("check", True)],
+    ("step", "brought"),
+    [("make", ""), ("acquire", ""), ("make", "a"), ("acquire", "a"), ("check", "a")],
 )
-def test_what_was_never_had_leaves_no_record(
-    node: AccountedNode, vendor: FakeVendor, step: str, is_brought: bool
-) -> None:
-    vendor.brought = {"a"} if is_brought else set()
-    vendor.orders = {f"{step} a": AcquisitionError("refused")}
+def test_what_was_never_had_leaves_no_record(node: AccountedNode, step: str, brought: str) -> None:
+    node.vendor.brought = set(brought)
+    node.vendor.orders = {f"{step} a": AcquisitionError("refused")}
     assert node.acquire("a").held == 0
     assert (node.records(), node.entries()) == ([], [])
 
 
-def test_without_a_target_nothing_is_noted(node: AccountedNode, vendor: FakeVendor) -> None:
-    vendor.brought = {"b"}
+def test_without_a_target_nothing_is_noted(node: AccountedNode) -> None:
+    node.vendor.brought = {"b"}
     answer = node.acquire("a,b", "--usage=none")
     assert (answer.held, len(node.entries())) == (1, 1)
 
 
-def test_log_that_takes_nothing_fails_no_release(node: AccountedNode, vendor: FakeVendor) -> None:
-    vendor.brought = {"b"}
+def test_log_that_takes_nothing_fails_no_release(node: AccountedNode) -> None:
+    node.vendor.brought = {"b"}
     node.acquire("a,b")
     node.usage_path.parent.touch()
     answer = node.release()
     assert (answer.messages, answer.held, answer.logged("e")) == ([], 0, [])
-    warnings = [line for line in answer.logged("i") if "is recorded later: " in line]
-    assert len(warnings) == 2
-    assert vendor.events_of("release") == {"token-a"}
+    assert len([line for line in answer.logged("i") if "is recorded later: " in line]) == 2
+    assert node.vendor.events_of("release") == {"token-a"}
     # The job's epilog finds nothing of it.
     assert not list(node.state_directory.glob("7-*"))
     assert node.release_job().messages == []
     node.usage_path.parent.unlink()
     assert node.command("--orphaned", "--due") == 0
-    assert node.ends() == [("a", "released", "exit"), ("b", "released", "exit")]
-    assert node.entries() == []
+    assert (node.ends(), node.entries()) == (both("exit"), [])
 
 
 def test_next_jobs_end_writes_what_waits(node: AccountedNode) -> None:
@@ -302,16 +265,16 @@ def test_next_jobs_end_writes_what_waits(node: AccountedNode) -> None:
     node.usage_path.parent.unlink()
     node.acquire("b", job_id=8)
     node.release(job_id=8)
-    assert node.ends() == [("a", "released", "exit"), ("b", "released", "exit")]
+    assert node.ends() == both("exit")
 
 
 def test_journal_that_takes_no_note_stops_no_job(
-    node: AccountedNode, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+    node: AccountedNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise JournalError("full")
 
-    vendor.brought = {"a"}
+    node.vendor.brought = {"a"}
     monkeypatch.setattr(Journal, "begin", fail)
     answer = node.acquire("a")
     assert (answer.verdict, answer.messages, answer.held) == ("run", [], 0)
@@ -328,18 +291,16 @@ def test_facts_that_are_no_text_stop_no_job(node: AccountedNode) -> None:
 
 
 def test_worker_killed_before_it_took_the_entry_away(
-    node: AccountedNode, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+    node: AccountedNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node.acquire("a")
     with monkeypatch.context() as patch:
         patch.setattr(LockedEntry, "remove", lambda *_: None)
         node.release()
-    [left] = node.entries()
-    assert isinstance(left, Entry)
-    assert left.token is None
+    assert node.entry().token is None
     assert node.release_job().messages == []
     assert (len(node.records()), node.entries()) == (1, [])
-    assert vendor.events.count("release token-a") == 1
+    assert node.vendor.events.count("release token-a") == 1
 
 
 @pytest.mark.parametrize(

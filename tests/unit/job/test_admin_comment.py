@@ -11,17 +11,14 @@ from typing import Any
 import pytest
 
 from spank_qrmi.admin import command as cli
-from spank_qrmi.admin import held
 from spank_qrmi.job import admin_comment
 from spank_qrmi.job.admin_comment import comment_in, job_name, merged_comment
-from spank_qrmi.protocol import Request, Verb
-from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.journal import Journal
 from spank_qrmi.trust import slurm_commands
 from spank_qrmi.usage import Usage
 from tests.unit.conversation import ServingWorker
 from tests.unit.fake_vendor import FakeVendor
 from tests.unit.job.test_accounts import AccountedNode
-from tests.unit.local_network import LocalNetwork
 
 RECORD: dict[str, Any] = {
     "acquisition_id": "1",
@@ -108,17 +105,18 @@ def test_part_of_a_job_is_named_alone(changes: dict[str, int], expected: str) ->
 class SlurmNode(AccountedNode):
     """A node with an scontrol that notes how it is called."""
 
-    def __init__(self, folder: Path, serving: ServingWorker, usage_path: Path) -> None:
-        super().__init__(folder, serving, usage_path)
+    def __init__(
+        self, folder: Path, serving: ServingWorker, vendor: FakeVendor, usage_path: Path
+    ) -> None:
+        super().__init__(folder, serving, vendor, usage_path)
         self.slurm = folder / "slurm"
         self.slurm.mkdir()
-        files = {name: self.slurm / name for name in ("log", "shown", "comment", "status")}
-        self.files = files
-        files["shown"].write_text("JobId=7\n   Power=\n")
-        files["status"].write_text("0")
-        path = self.slurm / "scontrol"
-        path.write_text(SCONTROL.format(**files))
-        path.chmod(0o755)
+        self.files = {name: self.slurm / name for name in ("log", "shown", "comment", "status")}
+        self.files["shown"].write_text("JobId=7\n   Power=\n")
+        self.files["status"].write_text("0")
+        self.scontrol = self.slurm / "scontrol"
+        self.scontrol.write_text(SCONTROL.format(**self.files))
+        self.scontrol.chmod(0o755)
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -137,26 +135,41 @@ class SlurmNode(AccountedNode):
         found: list[dict[str, Any]] = json.loads(path.read_text())["spank_qrmi"]
         return found
 
-    def timer(self) -> int:
+    def by_plugstack(self, *words: str) -> int:
         plugstack = self.config_path.with_name("plugstack.conf")
         plugstack.write_text(f"optional spank_qrmi.so {' '.join(self.arguments)}\n")
-        return cli.main(["release", "--orphaned", "--due", f"--plugstack={plugstack}"])
+        return cli.main(["release", *words, f"--plugstack={plugstack}"])
+
+    def timer(self) -> int:
+        return self.by_plugstack("--orphaned", "--due")
+
+    def release_a(self, told: str) -> None:
+        """Acquire and release `a`; the log tells so of its comment, and nothing fails."""
+        self.acquire("a")
+        answer = self.release()
+        assert (answer.messages, answer.held, answer.logged("e")) == ([], 0, [])
+        assert [line for line in answer.logged("i") if told in line]
+        assert not self.files["comment"].exists()
+        assert len(self.records()) == 1
+
+    def assert_timer_tells(self) -> None:
+        """Let the timer tell Slurm of `a`, whose record is there already."""
+        assert self.timer() == 0
+        assert (names(self.comment()), self.entries(), len(self.records())) == (["a"], [], 1)
 
 
 @pytest.fixture
 def node(
     tmp_path: Path,
+    *,
     serving: ServingWorker,
     vendor: FakeVendor,
     usage_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    command_of_this_process: None,
 ) -> SlurmNode:
-    node = SlurmNode(tmp_path, serving, usage_path)
+    node = SlurmNode(tmp_path, serving, vendor, usage_path)
     monkeypatch.setattr(slurm_commands, "USUAL_FOLDERS", (tmp_path / "none", node.slurm))
-    monkeypatch.setenv("SLURM_CONF", os.devnull)
-    monkeypatch.setattr(held, "fork_network_process", LocalNetwork)
-    monkeypatch.setattr(held, "refuse_untrusted_code", lambda *_: None)
-    monkeypatch.setattr(held.privileges, "limit", lambda _: None)
     return node
 
 
@@ -164,62 +177,50 @@ def names(found: Sequence[dict[str, Any]]) -> list[str]:
     return sorted(each["resource"] for each in found)
 
 
-def test_end_of_the_step_tells_its_job(node: SlurmNode, vendor: FakeVendor) -> None:
-    vendor.brought = {"b"}
+def test_end_of_the_step_tells_its_job(node: SlurmNode) -> None:
+    node.vendor.brought = {"b"}
     node.acquire("a,b")
     answer = node.release()
     assert (answer.messages, answer.logged("e")) == ([], [])
     assert names(node.comment()) == ["a", "b"]
-    assert [call.split()[0] for call in node.calls()] == [
-        f"{os.devnull}|show",
-        f"{os.devnull}|update",
-    ]
-    assert node.calls()[1].startswith(f"{os.devnull}|update jobid=7 admincomment={{")
+    show, update = node.calls()
+    assert show.startswith(f"{os.devnull}|show ")
+    assert update.startswith(f"{os.devnull}|update jobid=7 admincomment={{")
     assert (len(node.records()), node.entries()) == (2, [])
     # Nothing is told twice.
     node.timer()
     assert len(node.calls()) == 2
 
 
-def test_what_is_told_to_end_is_told_at_once_and_anew_once_it_is_gone(
-    node: SlurmNode, vendor: FakeVendor
-) -> None:
-    vendor.only_agrees = True
-    vendor.usage = Usage(2.5)
+def test_what_is_told_to_end_is_told_at_once_and_anew_once_it_is_gone(node: SlurmNode) -> None:
+    node.vendor.only_agrees = True
+    node.vendor.usage = Usage(2.5)
     node.acquire("a")
     node.release()
     [first] = node.comment()
     assert (first["resource"], first["usage"] == 2.5) == ("a", False)
-    assert cli.main(["release", "--all", f"--state-dir={node.state_directory}"]) == 0
+    assert node.command("--all") == 0
     assert names(node.comment()) == ["a"]
-    vendor.only_agrees = True
     node.acquire("b")
     node.release()
-    plugstack = node.config_path.with_name("plugstack.conf")
-    plugstack.write_text(f"optional spank_qrmi.so {' '.join(node.arguments)}\n")
-    assert cli.main(["release", "--all", f"--plugstack={plugstack}"]) == 0
-    usage = {each["resource"]: each["usage"] for each in node.comment()}
-    assert usage["b"] == 2.5
+    assert node.by_plugstack("--all") == 0
+    assert {each["resource"]: each["usage"] for each in node.comment()}["b"] == 2.5
 
 
 def test_epilog_leaves_it_to_the_timer(node: SlurmNode) -> None:
     node.acquire("a")
     node.release_job()
     assert (node.calls(), len(node.records())) == ([], 1)
-    [over] = node.entries()
-    assert isinstance(over, Entry)
+    over = node.entry()
     assert (over.is_over, over.is_filed, over.needs_release) == (True, True, False)
     assert list(Journal(node.state_directory).entries(7)) == []
-    assert node.timer() == 0
-    assert (names(node.comment()), node.entries(), len(node.records())) == (["a"], [], 1)
+    node.assert_timer_tells()
 
 
 @pytest.mark.parametrize("argument", ["--usage=admincomment", "--usage=file", "--usage=none"])
 def test_argument_says_who_is_told(node: SlurmNode, argument: str) -> None:
     node.acquire("a", argument)
-    arguments = (*node.arguments, argument)
-    request = Request(Verb.RELEASE, 7, 0, 0xFFFFFFFB, 1000, 60, arguments=arguments)
-    assert node.serving.ask(request).messages == []
+    assert node.release(argument).messages == []
     is_commenting, is_filing = argument.endswith("comment"), argument.endswith("file")
     assert (bool(node.comment()), bool(node.records())) == (is_commenting, is_filing)
     assert node.entries() == []
@@ -229,31 +230,24 @@ def test_argument_says_who_is_told(node: SlurmNode, argument: str) -> None:
 def test_trouble_with_slurm_fails_no_release(
     node: SlurmNode, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scontrol = node.slurm / "scontrol"
-    working = scontrol.read_text()
+    working = node.scontrol.read_text()
     if trouble == "fails":
         node.files["status"].write_text("1")
     elif trouble == "missing":
-        scontrol.unlink()
+        node.scontrol.unlink()
     elif trouble == "open":
-        scontrol.chmod(0o777)
+        node.scontrol.chmod(0o777)
     else:
-        scontrol.write_text("#!/bin/sh\nexec sleep 600\n")
+        node.scontrol.write_text("#!/bin/sh\nexec sleep 600\n")
         monkeypatch.setattr(admin_comment, "COMMENT_SECONDS", 0.2)
-    node.acquire("a")
-    answer = node.release()
-    assert (answer.messages, answer.held, answer.logged("e")) == ([], 0, [])
-    assert [line for line in answer.logged("i") if "is not in its AdminComment: " in line]
-    assert not node.files["comment"].exists()
-    assert len(node.records()) == 1
+    node.release_a("is not in its AdminComment: ")
     # The epilog has nothing to do with it.
     assert not list(node.state_directory.glob("7-*"))
     assert len(node.entries()) == 1
-    scontrol.write_text(working)
-    scontrol.chmod(0o755)
+    node.scontrol.write_text(working)
+    node.scontrol.chmod(0o755)
     node.files["status"].write_text("0")
-    assert node.timer() == 0
-    assert (names(node.comment()), node.entries(), len(node.records())) == (["a"], [], 1)
+    node.assert_timer_tells()
 
 
 @pytest.mark.parametrize(
@@ -266,46 +260,32 @@ def test_trouble_with_slurm_fails_no_release(
     ],
 )
 def test_job_that_cannot_be_told_any_longer_is_not_asked_for_again(
-    node: SlurmNode,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    complaint: str,
-    later_seconds: int,
-    is_kept: bool,
+    node: SlurmNode, *, complaint: str, later_seconds: int, is_kept: bool
 ) -> None:
-    scontrol = node.slurm / "scontrol"
-    scontrol.write_text(f"#!/bin/sh\necho '{complaint}' >&2\nexit 1\n")
+    node.scontrol.write_text(f"#!/bin/sh\necho '{complaint}' >&2\nexit 1\n")
     node.acquire("a")
     node.release_job()
-    if later_seconds:
-        [over] = node.entries()
-        assert isinstance(over, Entry)
-        path = node.state_directory / over.file_name
-        at = path.stat().st_mtime - later_seconds
-        os.utime(path, (at, at))
+    path = node.state_directory / node.entry().file_name
+    at = path.stat().st_mtime - later_seconds
+    os.utime(path, (at, at))
     assert node.timer() == 0
     assert (len(node.entries()), len(node.records())) == (int(is_kept), 1)
 
 
 def test_text_of_the_sites_stays_and_the_log_says_so(node: SlurmNode) -> None:
     node.files["shown"].write_text("JobId=7\n   AdminComment=of the site \n   Power=\n")
-    node.acquire("a")
-    answer = node.release()
-    assert [line for line in answer.logged("i") if "which is kept as it is" in line]
-    assert (node.entries(), len(node.records())) == ([], 1)
-    assert not node.files["comment"].exists()
+    node.release_a("which is kept as it is")
+    assert node.entries() == []
 
 
 def test_two_processes_change_no_comment_at_once(
     node: SlurmNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node.acquire("a")
+    node.state_directory.mkdir(mode=0o700)
     folder = os.open(node.state_directory, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
     monkeypatch.setattr(admin_comment, "COMMENT_SECONDS", 0.1)
-    answer = node.release()
+    node.release_a("another process changes comments")
     os.close(folder)
-    assert [line for line in answer.logged("i") if "another process changes comments" in line]
     assert node.calls() == []
-    assert node.timer() == 0
-    assert names(node.comment()) == ["a"]
+    node.assert_timer_tells()

@@ -43,14 +43,9 @@ def test_users_variables_win(submitted: list[tuple[str, str]], expected: dict[st
 def test_token_of_another_job_is_ignored() -> None:
     own = {"QRMI_JOB_ACQUISITION_TOKEN": "t", "QRMI_JOB_TIMEOUT_SECONDS": "9"}
     inherited = [(f"a_{key}", value) for key, value in {**own, "QRMI_KEY": "mine"}.items()]
-    is_taken = {None: True, str(JOB_ID): True, "6": False, "": False}
-    found = {
-        job_id: variables_of(*inherited, *([] if job_id is None else [("QRMI_JOB_ID", job_id)]))
-        for job_id in is_taken
-    }
-    assert {job_id: variables.user for job_id, variables in found.items()} == {
-        job_id: {"QRMI_KEY": "mine", **(own if taken else {})} for job_id, taken in is_taken.items()
-    }
+    for job_id, taken in {None: own, str(JOB_ID): own, "6": {}, "": {}}.items():
+        of_job = [] if job_id is None else [("QRMI_JOB_ID", job_id)]
+        assert variables_of(*inherited, *of_job).user == {"QRMI_KEY": "mine", **taken}, job_id
 
 
 def test_every_job_learns_its_id_and_user() -> None:
@@ -58,27 +53,27 @@ def test_every_job_learns_its_id_and_user() -> None:
     assert common_variables(JOB_ID, 1000) == expected
 
 
-def test_lists_come_in_both_spellings() -> None:
-    for names, listed_names, listed_types in (
-        ("", "", ""),
-        ("a", "a", "t-a"),
-        ("ab", "a,b", "t-a,t-b"),
-    ):
-        assert list_variables([Resource(name, f"t-{name}", {}) for name in names]) == [
-            ("QRMI_JOB_QPU_RESOURCES", listed_names),
-            ("SLURM_JOB_QPU_RESOURCES", listed_names),
-            ("QRMI_JOB_QPU_TYPES", listed_types),
-            ("SLURM_JOB_QPU_TYPES", listed_types),
-        ], names
-
-
-def test_lists_of_newer_clients_have_a_qpu_by_each_name_of_its_type() -> None:
-    resources = [Resource("a", "old", {}, also_as=("new",)), Resource("b", "t-b", {})]
+@pytest.mark.parametrize(
+    ("resources", "names", "types", "older_names", "older_types"),
+    [
+        ([], "", "", "", ""),
+        ([Resource("a", "t-a", {})], "a", "t-a", "a", "t-a"),
+        ([Resource("a", "t-a", {}), Resource("b", "t-b", {})], *("a,b", "t-a,t-b") * 2),
+        # For newer clients, a QPU is there by each name of its type.
+        (
+            [Resource("a", "old", {}, also_as=("new",)), Resource("b", "t-b", {})],
+            *("a,a,b", "old,new,t-b", "a,b", "old,t-b"),
+        ),
+    ],
+)
+def test_lists_come_in_both_spellings(
+    resources: list[Resource], names: str, types: str, *, older_names: str, older_types: str
+) -> None:
     assert list_variables(resources) == [
-        ("QRMI_JOB_QPU_RESOURCES", "a,a,b"),
-        ("SLURM_JOB_QPU_RESOURCES", "a,b"),
-        ("QRMI_JOB_QPU_TYPES", "old,new,t-b"),
-        ("SLURM_JOB_QPU_TYPES", "old,t-b"),
+        ("QRMI_JOB_QPU_RESOURCES", names),
+        ("SLURM_JOB_QPU_RESOURCES", older_names),
+        ("QRMI_JOB_QPU_TYPES", types),
+        ("SLURM_JOB_QPU_TYPES", older_types),
     ]
 
 
@@ -90,37 +85,26 @@ BY_TWO_NAMES = Resource(
 
 
 @pytest.mark.parametrize(
-    ("exported", "endpoint", "is_users"),
+    ("by_qrs", "by_qcs", "endpoint"),
     [
-        ({}, "https://site", False),
-        ({f"{QCS}ENDPOINT": "https://mine/ "}, "https://mine", True),
-        ({f"{QRS}ENDPOINT": "https://mine"}, "https://mine", True),
-        (
-            {f"{QRS}ENDPOINT": "https://mine", f"{QCS}ENDPOINT": "https://mine/"},
-            "https://mine",
-            True,
-        ),
+        (None, None, "https://site"),
+        (None, "https://mine/ ", "https://mine"),
+        ("https://mine", None, "https://mine"),
+        ("https://mine", "https://mine/", "https://mine"),
         # A nested job inherits the site's by both names.
-        (
-            {f"{QRS}ENDPOINT": "https://site", f"{QCS}ENDPOINT": "https://mine"},
-            "https://mine",
-            True,
-        ),
-        (
-            {f"{QRS}ENDPOINT": "https://mine", f"{QCS}ENDPOINT": "HTTPS://site/"},
-            "https://mine",
-            True,
-        ),
-        ({f"{QCS}ENDPOINT": "https://SITE/"}, "https://site", False),
+        ("https://site", "https://mine", "https://mine"),
+        ("https://mine", "HTTPS://site/", "https://mine"),
+        (None, "https://SITE/", "https://site"),
     ],
 )
 def test_job_has_each_value_by_both_names(
-    exported: dict[str, str], endpoint: str, *, is_users: bool
+    by_qrs: str | None, by_qcs: str | None, endpoint: str
 ) -> None:
-    submitted = [(f"a_{key}", value) for key, value in exported.items()]
+    exported = {f"a_{QRS}ENDPOINT": by_qrs, f"a_{QCS}ENDPOINT": by_qcs}
+    submitted = [(name, value) for name, value in exported.items() if value is not None]
     variables = collect_variables(BY_TWO_NAMES, JOB_ID, submitted)
     assert variables.values == {f"{QRS}ENDPOINT": endpoint, f"{QRS}IAM_APIKEY": "key"}
-    assert variables.is_users(f"{QRS}ENDPOINT") is is_users
+    assert variables.is_users(f"{QRS}ENDPOINT") is (endpoint == "https://mine")
     told = dict(resource_variables(BY_TWO_NAMES, variables, "token", 60))
     assert {**dict(submitted), **told} == {
         f"a_{QRS}ENDPOINT": endpoint,
@@ -187,29 +171,17 @@ def test_values_are_left_out_of_repr() -> None:
 def test_limit_that_the_user_set_is_left_alone() -> None:
     user = {"QRMI_KEY": "mine", "QRMI_JOB_TIMEOUT_SECONDS": "60"}
     variables = ResourceVariables(SITE, user, user)
-    names = [
-        name for name, _ in resource_variables(Resource("a", "any", SITE), variables, "t", 300)
-    ]
-    assert "a_QRMI_JOB_ACQUISITION_TOKEN" in names
-    assert not {f"a_{key}" for key in user} & set(names)
+    told = dict(resource_variables(Resource("a", "any", SITE), variables, "t", 300))
+    assert "a_QRMI_JOB_ACQUISITION_TOKEN" in told
+    assert not {f"a_{key}" for key in user} & told.keys()
 
 
 def test_export_list_has_the_jobs_variables_too() -> None:
-    lists = {
-        None: None,
-        "ALL": None,
-        "all": None,
-        "X=y,ALL": None,
-        "NONE": "A,B",
-        "none": "A,B",
-        "NIL": "A,B",
-        "": "A,B",
-        "HOME": "HOME,A,B",
-        "HOME,X=ALL": "HOME,X=ALL,A,B",
-    }
-    found = {chosen: export_variable(set_to(chosen), ["A", "B"]) for chosen in lists}
-    assert found == {chosen: set_to(expected) for chosen, expected in lists.items()}
-
-
-def set_to(export_list: str | None) -> list[tuple[str, str]]:
-    return [] if export_list is None else [("SLURM_EXPORT_ENV", export_list)]
+    assert export_variable([], ["A", "B"]) == []
+    for chosen in ("ALL", "all", "X=y,ALL"):
+        assert export_variable([("SLURM_EXPORT_ENV", chosen)], ["A", "B"]) == [], chosen
+    lists = dict.fromkeys(("NONE", "none", "NIL", ""), "A,B")
+    lists |= {"HOME": "HOME,A,B", "HOME,X=ALL": "HOME,X=ALL,A,B"}
+    for chosen, expected in lists.items():
+        found = export_variable([("SLURM_EXPORT_ENV", chosen)], ["A", "B"])
+        assert found == [("SLURM_EXPORT_ENV", expected)], chosen

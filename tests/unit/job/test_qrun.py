@@ -4,7 +4,7 @@
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from spank_qrmi.protocol import Request, Verb
 from spank_qrmi_simulator.faults import parse_fault
 from spank_qrmi_simulator.site import API_KEY, APP_ID_CLIENT_ID, APP_ID_SECRET, SERVICE_CRN, Site
 from tests.unit.conversation import SeenAnswer, ServingWorker
+from tests.unit.outcomes import WRITABLE
 
 LONG_ENOUGH_SECONDS = 60
 S3 = ("key-id-of-the-site", "key-secret-of-the-site", "http://127.0.0.1:9", "test", "us-east-1")
@@ -49,45 +50,34 @@ SITE = dict(zip(names.SITE_VARIABLES, ENVIRONMENT.arguments, strict=True))
         (
             {"q_backend": "ibm_x", "q_primitive": "sampler"},
             5,
-            {
-                "IBMQRUN_BACKEND": "ibm_x",
-                "IBMQRUN_PRIMITIVE": "sampler",
-                "IBMQRUN_TIMEOUT_SECONDS": "300",
-            },
+            {"BACKEND": "ibm_x", "PRIMITIVE": "sampler", "TIMEOUT_SECONDS": "300"},
         ),
-        (
-            {"q_backend": "a b=c"},
-            10080,
-            {"IBMQRUN_BACKEND": "a b=c", "IBMQRUN_TIMEOUT_SECONDS": "604800"},
-        ),
+        ({"q_backend": "a b=c"}, 10080, {"BACKEND": "a b=c", "TIMEOUT_SECONDS": "604800"}),
         (
             {"q_primitive": "estimator"},
             10081,
-            {"IBMQRUN_PRIMITIVE": "estimator", "IBMQRUN_TIMEOUT_SECONDS": "604800"},
+            {"PRIMITIVE": "estimator", "TIMEOUT_SECONDS": "604800"},
         ),
-        (
-            {"q_backend": "a"},
-            None,
-            {"IBMQRUN_BACKEND": "a", "IBMQRUN_TIMEOUT_SECONDS": "604800"},
-        ),
+        ({"q_backend": "a"}, None, {"BACKEND": "a", "TIMEOUT_SECONDS": "604800"}),
     ],
 )
 def test_variables_of_a_job(
-    serving: ServingWorker,
-    options: dict[str, str],
-    minutes: int | None,
-    expected: dict[str, str],
+    serving: ServingWorker, options: dict[str, str], minutes: int | None, expected: dict[str, str]
 ) -> None:
     request = replace(ENVIRONMENT, time_limit_minutes=minutes, **options)  # type: ignore[arg-type]
     answer = serving.ask(request)
-    assert dict(answer.variables) == {**SITE, **expected}
+    of_job = {f"IBMQRUN_{name}": value for name, value in expected.items()}
+    assert dict(answer.variables) == {**SITE, **of_job}
     assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
+
+
+def environment(serving: ServingWorker, *given: str) -> SeenAnswer:
+    return serving.ask(replace(ENVIRONMENT, arguments=given))
 
 
 def test_variables_of_iam_and_of_the_administrator(serving: ServingWorker) -> None:
     given = (*iam_arguments("http://x"), "--env:https_proxy=http://proxy:1")
-    answer = serving.ask(replace(ENVIRONMENT, arguments=given))
-    variables = dict(answer.variables)
+    variables = dict(environment(serving, *given).variables)
     assert variables["https_proxy"] == "http://proxy:1"
     assert (variables[names.IAM_APIKEY], variables[names.SERVICE_CRN]) == (API_KEY, SERVICE_CRN)
     assert variables[names.IAM_ENDPOINT] == "http://x/iam"
@@ -99,10 +89,9 @@ def test_proxies_of_a_file_are_the_tasks(serving: ServingWorker, tmp_path: Path)
     path.touch(mode=0o600)
     path.write_text("https_proxy=http://proxy:1\n")
     given = (*ENVIRONMENT.arguments, f"--env-file={path}")
-    answer = serving.ask(replace(ENVIRONMENT, arguments=given))
-    assert dict(answer.variables)["https_proxy"] == "http://proxy:1"
+    assert dict(environment(serving, *given).variables)["https_proxy"] == "http://proxy:1"
     path.chmod(0o644)
-    [message] = serving.ask(replace(ENVIRONMENT, arguments=given)).messages
+    [message] = environment(serving, *given).messages
     assert message.startswith(f"--q-backend: --env-file: {path}: holds secrets that others")
 
 
@@ -119,8 +108,7 @@ def test_credentials_as_arguments_are_warned_about_or_refused(serving: ServingWo
     text = "plugstack.conf holds credentials, and all users' commands read it: move them to a file"
     [warning] = serving.ask(ENVIRONMENT).logged("i")
     assert warning.startswith(f"warning: {text}")
-    strict = replace(ENVIRONMENT, arguments=(*ENVIRONMENT.arguments, "--strict-permissions"))
-    answer = serving.ask(strict)
+    answer = environment(serving, *ENVIRONMENT.arguments, "--strict-permissions")
     [message] = answer.messages
     assert message.startswith(f"--q-backend: {text}")
     assert (answer.verdict, answer.variables) == ("fail", [])
@@ -130,26 +118,20 @@ def test_credentials_in_a_file_are_as_strict_as_can_be(
     serving: ServingWorker, tmp_path: Path
 ) -> None:
     path = credentials_file(tmp_path, "http://127.0.0.1:9")
-    given = (f"--credentials={path}", "--strict-permissions")
-    answer = serving.ask(replace(ENVIRONMENT, arguments=given))
+    answer = environment(serving, f"--credentials={path}", "--strict-permissions")
     assert (answer.verdict, answer.logged("i")) == ("run", [])
+    assert dict(answer.variables) == SITE
 
 
 def test_certificates_that_others_can_write_are_not_trusted(
     serving: ServingWorker, tmp_path: Path
 ) -> None:
-    certificates = tmp_path / "ca.pem"
-    certificates.touch()
-    certificates.chmod(0o666)
-    given = (*ENVIRONMENT.arguments, f"--env:SSL_CERT_FILE={certificates}")
-    [message] = serving.ask(replace(ENVIRONMENT, arguments=given)).messages
-    assert message.startswith(f"--q-backend: --env:SSL_CERT_FILE: {certificates}: must be writable")
-
-
-def test_variables_from_a_file(serving: ServingWorker, tmp_path: Path) -> None:
-    path = credentials_file(tmp_path, "http://127.0.0.1:9")
-    answer = serving.ask(replace(ENVIRONMENT, arguments=(f"--credentials={path}",)))
-    assert dict(answer.variables) == SITE
+    path = tmp_path / "ca.pem"
+    path.touch()
+    path.chmod(0o666)
+    given = (*ENVIRONMENT.arguments, f"--env:SSL_CERT_FILE={path}")
+    [message] = environment(serving, *given).messages
+    assert message.startswith(f"--q-backend: --env:SSL_CERT_FILE: {path}: {WRITABLE}")
 
 
 def test_settings_that_cannot_be_used_are_a_refusal(serving: ServingWorker, tmp_path: Path) -> None:
@@ -157,18 +139,37 @@ def test_settings_that_cannot_be_used_are_a_refusal(serving: ServingWorker, tmp_
         ((), "8 arguments are needed in this order, got 0"),
         ((f"--credentials={tmp_path}/none",), f"{tmp_path}/none: cannot be read"),
     ):
-        answer = serving.ask(replace(ENVIRONMENT, arguments=given))
+        answer = environment(serving, *given)
         assert answer.messages[0].startswith(f"--q-backend: {expected}")
         assert (answer.variables, answer.verdict, len(answer.messages)) == ([], "fail", 1)
 
 
 @dataclass(frozen=True)
 class Service:
-    """The service as a user meets it, and what is behind it."""
+    """The service as a user meets it, what is behind it, and the worker that cleans up there."""
 
     site: Site
     base_url: str
     client: httpx.Client
+    serving: ServingWorker
+
+    def clean_up(
+        self,
+        *job_ids: str,
+        given: tuple[str, ...] | None = None,
+        killed: Sequence[str] = (),
+        seconds: int = LONG_ENOUGH_SECONDS,
+    ) -> SeenAnswer:
+        given = arguments(self.base_url) if given is None else given
+        request = Request(Verb.QRUN_CLEANUP, 7, 0, 0, 1000, seconds, arguments=given)
+        request = replace(request, quantum_jobs=job_ids, killed_quantum_jobs=tuple(killed))
+        return self.serving.ask(request)
+
+    def assert_removed(self, answer: SeenAnswer, *job_ids: str) -> None:
+        """Claim that these jobs were removed, and nothing else is told or left."""
+        assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
+        assert removed(answer) == list(job_ids)
+        assert self.jobs == []
 
     def submit(self, job_id: str | None = None) -> str:
         """Submit a job that waits for its backend, and so keeps running; return its id."""
@@ -194,18 +195,21 @@ class Service:
 
 
 @pytest.fixture
-def service(site: Site, base_url: str) -> Iterator[Service]:
+def service(
+    site: Site, base_url: str, serving: ServingWorker, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Service]:
+    monkeypatch.setattr(retry, "DELAYS_SECONDS", (0.02,) * 4)
     site.reset()
     basic = httpx.BasicAuth(APP_ID_CLIENT_ID, APP_ID_SECRET)
     with httpx.Client(base_url=f"{base_url}/direct-access/v1", trust_env=False) as client:
         token = client.post("/token", auth=basic).json()["access_token"]
         client.headers["Authorization"] = f"Bearer {token}"
-        yield Service(site, base_url, client)
+        yield Service(site, base_url, client, serving)
     site.reset()
 
 
-def cleanup(given: tuple[str, ...], *job_ids: str, seconds: int = LONG_ENOUGH_SECONDS) -> Request:
-    return Request(Verb.QRUN_CLEANUP, 7, 0, 0, 1000, seconds, arguments=given, quantum_jobs=job_ids)
+def new_ids(count: int) -> list[str]:
+    return [str(uuid.uuid4()) for _ in range(count)]
 
 
 def removed(answer: SeenAnswer) -> list[str]:
@@ -216,85 +220,51 @@ def removed(answer: SeenAnswer) -> list[str]:
 
 @pytest.mark.parametrize("login", [arguments, iam_arguments])
 def test_what_is_left_is_removed_and_others_stay(
-    serving: ServingWorker, service: Service, login: Callable[[str], tuple[str, ...]]
+    service: Service, login: Callable[[str], tuple[str, ...]]
 ) -> None:
     first, of_others, second = (service.submit() for _ in range(3))
-    gone = str(uuid.uuid4())
-    answer = serving.ask(cleanup(login(service.base_url), first, gone, second))
+    answer = service.clean_up(first, *new_ids(1), second, given=login(service.base_url))
     assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
     assert removed(answer) == [first, second]
     assert service.jobs == [of_others]
 
 
-def test_job_of_a_killed_task_is_waited_for(serving: ServingWorker, service: Service) -> None:
+@pytest.mark.parametrize("gone_count", [0, 8])
+def test_job_of_a_killed_task_is_waited_for(service: Service, gone_count: int) -> None:
     first = service.submit()
-    service.site.faults.add(
-        parse_fault({"kind": "delay", "path": "/v1/jobs$", "delay_seconds": 1.0, "times": 1})
-    )
-    late = str(uuid.uuid4())
+    service.order_fault(kind="delay", path="/v1/jobs$", method="POST", delay_seconds=0.5, times=1)
+    [late] = new_ids(1)
     with ThreadPoolExecutor(1) as threads:
         submission = threads.submit(service.submit, late)
-        request = cleanup(arguments(service.base_url), first)
-        answer = serving.ask(replace(request, killed_quantum_jobs=(late,)))
+        answer = service.clean_up(*new_ids(gone_count), first, killed=[late])
         submission.result()
-    assert (answer.messages, answer.held, removed(answer)) == ([], 0, [first, late])
-    assert service.jobs == []
+    service.assert_removed(answer, first, late)
 
 
 def test_killed_tasks_without_a_job_are_waited_for_at_the_same_time(
-    serving: ServingWorker, service: Service, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(qrun_verbs, "LATE_SUBMISSION_SECONDS", 0.2)
-    gone = tuple(str(uuid.uuid4()) for _ in range(30))
-    request = cleanup(arguments(service.base_url))
-    answer = serving.ask(replace(request, killed_quantum_jobs=gone))
-    assert (answer.messages, answer.held, removed(answer)) == ([], 0, [])
+    service.assert_removed(service.clean_up(killed=new_ids(30)))
 
 
-def test_credentials_for_the_clean_up_come_from_the_file(
-    serving: ServingWorker, service: Service, tmp_path: Path
-) -> None:
+def test_credentials_for_the_clean_up_come_from_the_file(service: Service, tmp_path: Path) -> None:
     job_id = service.submit()
     path = credentials_file(tmp_path, service.base_url)
-    answer = serving.ask(cleanup((f"--credentials={path}",), job_id))
-    assert (answer.messages, service.jobs) == ([], [])
+    service.assert_removed(service.clean_up(job_id, given=(f"--credentials={path}",)), job_id)
 
 
-def test_many_are_removed_in_one_go(serving: ServingWorker, service: Service) -> None:
-    job_ids = [service.submit() for _ in range(5)]
-    gone = [str(uuid.uuid4()) for _ in range(40)]
-    answer = serving.ask(cleanup(arguments(service.base_url), *gone, *job_ids))
-    assert (answer.messages, answer.held, removed(answer)) == ([], 0, job_ids)
-    assert service.jobs == []
+def test_many_are_removed_in_one_go(service: Service) -> None:
+    job_ids, gone = [service.submit() for _ in range(5)], new_ids(40)
+    service.assert_removed(service.clean_up(*gone, *job_ids), *job_ids)
     # For those that are gone the service was not asked.
     assert not any(record.path.endswith(tuple(gone)) for record in service.site.requests)
 
 
-def test_many_are_asked_for_one_by_one_without_a_list(
-    serving: ServingWorker, service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retry, "DELAYS_SECONDS", (0.02,) * 4)
+def test_many_are_asked_for_one_by_one_without_a_list(service: Service) -> None:
     job_id = service.submit()
-    gone = [str(uuid.uuid4()) for _ in range(8)]
     service.order_fault(kind="status", status=501, path="/v1/jobs$", method="GET", times=None)
-    answer = serving.ask(cleanup(arguments(service.base_url), *gone, job_id))
-    assert (answer.messages, answer.held, removed(answer)) == ([], 0, [job_id])
-    assert service.jobs == []
-
-
-def test_job_of_one_of_many_killed_tasks_is_waited_for(
-    serving: ServingWorker, service: Service
-) -> None:
-    service.order_fault(kind="delay", path="/v1/jobs$", method="POST", delay_seconds=1.0, times=1)
-    late = str(uuid.uuid4())
-    gone = tuple(str(uuid.uuid4()) for _ in range(8))
-    with ThreadPoolExecutor(1) as threads:
-        submission = threads.submit(service.submit, late)
-        request = cleanup(arguments(service.base_url), *gone)
-        answer = serving.ask(replace(request, killed_quantum_jobs=(late,)))
-        submission.result()
-    assert (answer.messages, answer.held, removed(answer)) == ([], 0, [late])
-    assert service.jobs == []
+    service.assert_removed(service.clean_up(*new_ids(8), job_id), job_id)
 
 
 @pytest.mark.parametrize(
@@ -309,14 +279,10 @@ def test_job_of_one_of_many_killed_tasks_is_waited_for(
         {"kind": "drop", "times": 1},
     ],
 )
-def test_trouble_that_passes_is_overcome(
-    serving: ServingWorker, service: Service, fault: dict[str, object]
-) -> None:
+def test_trouble_that_passes_is_overcome(service: Service, fault: dict[str, object]) -> None:
     job_id = service.submit()
     service.order_fault(**fault)
-    answer = serving.ask(cleanup(arguments(service.base_url), job_id))
-    assert (answer.messages, answer.held, removed(answer)) == ([], 0, [job_id])
-    assert service.jobs == []
+    service.assert_removed(service.clean_up(job_id), job_id)
 
 
 @pytest.mark.parametrize(
@@ -331,11 +297,11 @@ def test_trouble_that_passes_is_overcome(
     ],
 )
 def test_trouble_that_stays_is_told_for_each_job(
-    serving: ServingWorker, service: Service, fault: dict[str, object], reason: str
+    service: Service, fault: dict[str, object], reason: str
 ) -> None:
     job_ids = [service.submit() for _ in range(2)]
     service.order_fault(times=None, **fault)
-    answer = serving.ask(cleanup(arguments(service.base_url), *job_ids, seconds=6))
+    answer = service.clean_up(*job_ids, seconds=3)
     for job_id, message in zip(job_ids, answer.messages, strict=True):
         assert message.startswith(f"quantum job {job_id} may still be on the service: ")
         assert reason in message
@@ -353,30 +319,29 @@ def test_trouble_that_stays_is_told_for_each_job(
     ],
 )
 def test_job_is_named_if_the_settings_cannot_be_used(
-    serving: ServingWorker, base_url: str, given: tuple[str, ...], reason: str
+    service: Service, given: tuple[str, ...], reason: str
 ) -> None:
-    given = tuple(each.format(base_url=base_url) for each in given)
-    answer = serving.ask(cleanup(given, "an-id"))
+    given = tuple(each.format(base_url=service.base_url) for each in given)
+    answer = service.clean_up("an-id", given=given)
     [message] = answer.messages
     assert message.startswith(f"quantum job an-id may still be on the service: {reason}")
     assert (answer.held, answer.verdict) == (1, "run")
-    for secret in (APP_ID_SECRET, *S3[:2]):
-        assert secret not in answer.everything_readable
+    assert [each for each in (APP_ID_SECRET, *S3[:2]) if each in answer.everything_readable] == []
 
 
-def test_administrators_variables_are_for_the_clean_up_too(
-    serving: ServingWorker, service: Service
-) -> None:
+def test_administrators_variables_are_for_the_clean_up_too(service: Service) -> None:
     job_id = service.submit()
     proxies = ("--env:http_proxy=http://127.0.0.1:9", "--env:no_proxy=")
-    answer = serving.ask(cleanup((*arguments(service.base_url), *proxies), job_id, seconds=2))
+    answer = service.clean_up(job_id, given=(*arguments(service.base_url), *proxies), seconds=2)
     assert (answer.held, service.jobs) == (1, [job_id])
 
 
-def test_no_secret_is_shown(serving: ServingWorker, service: Service) -> None:
+def test_no_secret_is_shown(service: Service) -> None:
     job_id = service.submit()
     secrets = (APP_ID_SECRET, API_KEY, SERVICE_CRN, *S3[:2])
     for given in (arguments(service.base_url), iam_arguments(service.base_url)):
-        for request in (cleanup(given, job_id), replace(ENVIRONMENT, arguments=given)):
-            shown = serving.ask(request).everything_readable
-            assert [secret for secret in secrets if secret in shown] == []
+        for answer in (
+            service.clean_up(job_id, given=given),
+            environment(service.serving, *given),
+        ):
+            assert [secret for secret in secrets if secret in answer.everything_readable] == []

@@ -4,8 +4,7 @@
 import os
 import re
 import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,27 +15,16 @@ from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.job.releaser import Releaser
-from spank_qrmi.network.calls import Services
 from spank_qrmi.state.counts import FOLDER_NAME, Event, read_counts
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import in_fair_order
-from spank_qrmi.state.owner import Owner
 from tests.unit.fake_vendor import TYPE, FakeVendor
+from tests.unit.job.test_verbs import GONE
 from tests.unit.local_network import LocalNetwork
+from tests.unit.outcomes import WRITABLE
 
 NOW = 1_700_000_000
-GONE = Owner(os.uname().nodename, "another boot", 1, 2, 3)
 TOGETHER_SECONDS = 60
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "journal")
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "time", lambda: float(NOW))
 
 
 def entry_of(name: str, token: str | None = "", **changes: object) -> Entry:
@@ -58,9 +46,15 @@ def hold(journal: Journal, *entries: Entry) -> list[Entry]:
     return list(entries)
 
 
-def release(journal: Journal, entries: Sequence[Entry]) -> list[str | None]:
+def only_entry(journal: Journal) -> Entry:
+    [entry] = journal.entries()
+    assert isinstance(entry, Entry)
+    return entry
+
+
+def release(journal: Journal, entries: Sequence[Entry], seconds: float = 60) -> list[str | None]:
     """Return each error's text, None for what was released."""
-    outcomes = Releaser(journal, Deadline(60), LocalNetwork()).release_all(entries)
+    outcomes = Releaser(journal, Deadline(seconds), LocalNetwork()).release_all(entries)
     return [None if error is None else str(error) for error in outcomes]
 
 
@@ -79,11 +73,8 @@ def test_what_became_of_each_is_counted(vendor: FakeVendor, journal: Journal) ->
     release(journal, entries)
     # What another process has released is not ours to count.
     release(journal, entries)
-    assert read_counts(journal.directory) == {
-        **dict.fromkeys(Event, 0),
-        Event.RELEASED: 2,
-        Event.KEPT: 2,
-    }
+    counts = {**dict.fromkeys(Event, 0), Event.RELEASED: 2, Event.KEPT: 2}
+    assert read_counts(journal.directory) == counts
 
 
 def test_counts_that_cannot_be_written_keep_nothing(vendor: FakeVendor, journal: Journal) -> None:
@@ -99,17 +90,15 @@ def test_what_a_service_only_agrees_to_end_is_looked_at_again(
     vendor.only_agrees = True
     site, own = entry_of("a"), entry_of("b", has_users_endpoint=True, ends_at=2 * NOW)
     assert release(journal, hold(journal, site, own)) == [None, None]
-    [told] = journal.entries()
+    told = only_entry(journal)
     assert told == replace(site, is_told=True)
     assert list(journal.entries(7)) == []
     vendor.orders = {"look again token-a": ReleaseError("still open")}
     assert release(journal, [told]) == ["still open"]
-    [kept] = journal.entries()
-    assert isinstance(kept, Entry)
+    kept = only_entry(journal)
     assert (kept.is_told, kept.failure) == (True, "still open")
     vendor.orders = {}
-    assert release(journal, [kept]) == [None]
-    assert list(journal.entries()) == []
+    assert (release(journal, [kept]), list(journal.entries())) == ([None], [])
 
 
 def test_nobody_is_asked_what_was_used_if_nobody_records_it(
@@ -120,34 +109,19 @@ def test_nobody_is_asked_what_was_used_if_nobody_records_it(
     assert (list(journal.entries()), vendor.events_of("usage")) == ([], set())
 
 
-def test_certificates_that_others_can_write_are_not_used(
-    vendor: FakeVendor, journal: Journal, tmp_path: Path
-) -> None:
-    certificates = tmp_path / "ca.pem"
-    certificates.touch()
-    certificates.chmod(0o666)
-    entry = entry_of("a", node_variables={"SSL_CERT_FILE": str(certificates)})
-    [error] = release(journal, hold(journal, entry))
-    assert error is not None
-    assert f"{certificates}: must be writable by its owner alone" in error
-    assert not vendor.events_of("release")
-
-
-def test_all_that_a_long_outage_has_left_is_released(vendor: FakeVendor, journal: Journal) -> None:
-    names = [f"q{number}" for number in range(100)]
-    assert release(journal, hold(journal, *map(entry_of, names))) == [None] * 100
-    assert (len(vendor.events_of("release")), list(journal.entries())) == (100, [])
-
-
+@pytest.mark.usefixtures("no_grace")
 def test_what_no_thread_has_come_to_is_kept(vendor: FakeVendor, journal: Journal) -> None:
     go_on = threading.Event()
     names = [f"q{number}" for number in range(100)]
     vendor.orders = {f"release token-{name}": lambda: go_on.wait() and None for name in names}
     entries = hold(journal, *map(entry_of, names))
-    errors = Releaser(journal, Deadline(0.5), LocalNetwork()).release_all(entries)
+    assert set(release(journal, entries, seconds=0.5)) == {"gave no result in time"}
     go_on.set()
-    assert {str(error) for error in errors} == {"gave no result in time"}
     assert len(vendor.events_of("release")) == 64
+    # All that a long outage has left is released by the next.
+    vendor.orders = {}
+    assert release(journal, entries) == [None] * 100
+    assert list(journal.entries()) == []
 
 
 @pytest.mark.parametrize(
@@ -167,26 +141,32 @@ def test_failed_release_keeps_its_entry_and_the_reason(
     entries = hold(journal, entry_of("a"), entry_of("b"))
     for failures in (1, 2):
         assert release(journal, entries) == [expected, None]
-        [left] = journal.entries()
-        if isinstance(order, QrmiError):
-            noted = {"failure": expected, "failed_at": NOW, "failures": failures}
-            assert left == entry_of("a", **noted)
-        else:
-            assert left == entry_of("a")
+        noted = {"failure": expected, "failed_at": NOW, "failures": failures}
+        left = entry_of("a", **(noted if isinstance(order, QrmiError) else {}))
+        assert list(journal.entries()) == [left]
     vendor.orders = {}
     assert (release(journal, entries), list(journal.entries())) == ([None, None], [])
 
 
-def test_client_that_cannot_be_made_keeps_its_entry(vendor: FakeVendor, journal: Journal) -> None:
-    vendor.orders = {"make a": AcquisitionError("no key")}
-    assert release(journal, hold(journal, entry_of("a"))) == ["no key"]
-    assert len(list(journal.entries())) == 1
-
-
-def test_unknown_type_keeps_its_entry(vendor: FakeVendor, journal: Journal) -> None:
-    entries = hold(journal, entry_of("a", resource_type="of a later version"))
-    text = "of a later version is no resource type that this version knows"
-    assert release(journal, entries) == [text]
+@pytest.mark.parametrize(
+    ("orders", "changes", "text"),
+    [
+        ({"make a": AcquisitionError("no key")}, {}, "no key"),
+        (
+            *({}, {"resource_type": "of a later version"}),
+            "of a later version is no resource type that this version knows",
+        ),
+    ],
+)
+def test_entry_of_which_no_client_can_be_made_is_kept(
+    vendor: FakeVendor,
+    journal: Journal,
+    orders: dict[str, Exception],
+    changes: dict[str, str],
+    text: str,
+) -> None:
+    vendor.orders = {**orders}
+    assert release(journal, hold(journal, entry_of("a", **changes))) == [text]
     assert len(list(journal.entries())) == 1
 
 
@@ -201,14 +181,12 @@ def test_request_without_answer_is_kept_until_it_has_ended(
     )
     assert entry.needs_release
     assert release(journal, [entry]) == [text]
-    [kept] = journal.entries()
-    assert isinstance(kept, Entry)
+    kept = only_entry(journal)
     assert (kept.failure, kept.needs_release) == (text, False)
     ended = hold(journal, entry_of("b", None, ends_at=NOW))
     caplog.set_level("INFO")
     caplog.clear()
-    assert release(journal, ended) == [None]
-    assert list(journal.entries()) == [kept]
+    assert (release(journal, ended), list(journal.entries())) == ([None], [kept])
     assert caplog.messages == [
         "name(b) of job 7: a session may be open until 2023-11-14 22:13:20 UTC at the latest, so "
         "nothing is left to release"
@@ -229,10 +207,11 @@ def test_two_releasers_ask_once(
     vendor.orders = {"release token-a": wait}
     entries = hold(journal, entry_of("a"))
     outcomes: list[list[str | None]] = []
-    threads = [
-        threading.Thread(target=lambda: outcomes.append(release(journal, entries)))
-        for _ in range(3)
-    ]
+
+    def release_and_note() -> None:
+        outcomes.append(release(journal, entries))
+
+    threads = [threading.Thread(target=release_and_note) for _ in range(3)]
     for thread in threads:
         thread.start()
     assert asked.wait(TOGETHER_SECONDS)
@@ -246,14 +225,11 @@ def test_two_releasers_ask_once(
 
 
 def test_releaser_that_waits_in_vain_says_so(vendor: FakeVendor, journal: Journal) -> None:
-    entries = hold(journal, entry_of("a"))
-    locked = journal.lock(entries[0], Deadline(0))
-    assert locked is not None
-    with locked:
-        [error] = Releaser(journal, Deadline(0.2), LocalNetwork()).release_all(entries)
-    assert str(error) == "another process is releasing it, and did not end in time"
-    assert vendor.events == []
-    assert list(journal.entries()) == entries
+    entry = entry_of("a")
+    with journal.begin(entry):
+        [error] = release(journal, [entry], seconds=0.2)
+    assert error == "another process is releasing it, and did not end in time"
+    assert (vendor.events, list(journal.entries())) == ([], [entry])
 
 
 def test_entry_is_read_anew_once_it_is_locked(vendor: FakeVendor, journal: Journal) -> None:
@@ -286,35 +262,34 @@ def test_every_set_of_variables_has_its_client(
 ) -> None:
     opened: list[dict[str, str]] = []
     monkeypatch.setattr(HttpClient, "open_with", lambda _, environment: opened.append(environment))
-    environments = [{}, {"https_proxy": "p"}, {"https_proxy": "p"}]
-    entries = [
-        entry_of(name, node_variables=environment)
-        for name, environment in zip("abc", environments, strict=True)
-    ]
+    proxy = {"https_proxy": "p"}
+    entries = [entry_of("a")] + [entry_of(name, node_variables=proxy) for name in "bc"]
     assert release(journal, hold(journal, *entries)) == [None] * 3
-    assert sorted(opened, key=len) == [{}, {"https_proxy": "p"}]
+    assert sorted(opened, key=len) == [{}, proxy]
 
 
 @pytest.mark.parametrize(
-    ("environment", "trouble"),
+    ("name", "value", "trouble"),
     [
-        ({"SSL_CERT_FILE": "/nowhere"}, "--env:SSL_CERT_FILE: /nowhere: cannot be read"),
-        (
-            {"https_proxy": "socks5://proxy"},
-            "cannot prepare requests: https_proxy: write the proxy",
-        ),
-        ({"http_proxy": "1\0"}, "cannot prepare requests: http_proxy: write the proxy"),
+        ("SSL_CERT_FILE", "/nowhere", "--env:SSL_CERT_FILE: /nowhere: cannot be read"),
+        ("SSL_CERT_FILE", "{open}", f"--env:SSL_CERT_FILE: {{open}}: {WRITABLE}"),
+        ("https_proxy", "socks5://proxy", "cannot prepare requests: https_proxy: write the proxy"),
+        ("http_proxy", "1\0", "cannot prepare requests: http_proxy: write the proxy"),
     ],
 )
 def test_unusable_variables_keep_their_entry(
-    vendor: FakeVendor, journal: Journal, environment: dict[str, str], trouble: str
+    vendor: FakeVendor, journal: Journal, tmp_path: Path, *, name: str, value: str, trouble: str
 ) -> None:
+    others_can_write = tmp_path / "ca.pem"
+    others_can_write.touch()
+    others_can_write.chmod(0o666)
     before = dict(os.environ)
-    entries = [entry_of("a", node_variables=environment), entry_of("b")]
-    first, second = release(journal, hold(journal, *entries))
+    entry = entry_of("a", node_variables={name: value.format(open=others_can_write)})
+    first, second = release(journal, hold(journal, entry, entry_of("b")))
     assert first is not None
-    assert first.startswith(trouble)
+    assert first.startswith(trouble.format(open=others_can_write))
     assert (second, len(list(journal.entries()))) == (None, 1)
+    assert vendor.events_of("release") == {"token-b"}
     assert dict(os.environ) == before
 
 
@@ -324,13 +299,11 @@ def test_what_is_over_at_a_users_endpoint_is_dropped_and_the_sites_is_kept(
 ) -> None:
     vendor.orders = {f"release token-{name}": ReleaseError("down") for name in "ab"}
     changes = {"ends_at": NOW, "failure": "x", "failed_at": NOW - 1, "failures": 3}
-    entries = hold(
-        journal, entry_of("a", has_users_endpoint=True, **changes), entry_of("b", **changes)
-    )
+    users = entry_of("a", has_users_endpoint=True, **changes)
+    entries = hold(journal, users, entry_of("b", **changes))
     caplog.set_level("INFO")
     assert release(journal, entries) == [None, "down"]
-    [kept] = journal.entries()
-    assert isinstance(kept, Entry)
+    kept = only_entry(journal)
     assert (kept.resource_name, kept.failures) == ("b", 4)
     assert vendor.events_of("release") == {"token-b"}
     dropped = "name(a) of job 7 is dropped: its endpoint is of user 1000, and its time is over"
@@ -339,6 +312,7 @@ def test_what_is_over_at_a_users_endpoint_is_dropped_and_the_sites_is_kept(
     assert re.fullmatch(r"kept name\(b\) for job 7 .* in \d+\.\d s: down", kept_text)
 
 
+@pytest.mark.usefixtures("no_grace")
 def test_users_entries_that_hang_keep_nobody_elses_waiting(
     vendor: FakeVendor, journal: Journal
 ) -> None:
@@ -364,18 +338,10 @@ def test_users_entries_that_hang_keep_nobody_elses_waiting(
 
 
 def test_each_entry_of_many_users_has_a_deadline(
-    vendor: FakeVendor, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    vendor: FakeVendor, journal: Journal, deadlines: list[float]
 ) -> None:
-    given: list[float] = []
-    services = LocalNetwork.services
-
-    def note(network: LocalNetwork, deadline: Deadline, variables: Mapping[str, str]) -> Services:
-        given.append(deadline.remaining_seconds())
-        return services(network, deadline, variables)
-
-    monkeypatch.setattr(LocalNetwork, "services", note)
     entries = hold(journal, entry_of("a"), entry_of("b"))
     releaser = Releaser(journal, Deadline(60), LocalNetwork(), entry_seconds=10)
     assert releaser.release_all(entries) == [None, None]
-    assert len(given) == 2
-    assert all(9 < seconds <= 10 for seconds in given)
+    assert len(deadlines) == 2
+    assert all(9 < seconds <= 10 for seconds in deadlines)

@@ -4,7 +4,7 @@
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import orjson
 import pytest
 
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import (
     AcquisitionError,
     JournalError,
@@ -23,7 +22,6 @@ from spank_qrmi.errors import (
     UnavailableError,
 )
 from spank_qrmi.job.release import UNCHANGED_SECONDS
-from spank_qrmi.network.calls import Services
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.redaction import Redactor
 from spank_qrmi.state import quota
@@ -45,6 +43,11 @@ NOW = 1_700_000_000
 COMMON = [("QRMI_JOB_ID", "7"), ("QRMI_JOB_UID", "1000")]
 ALL_NAMES = ["QRMI_JOB_QPU_RESOURCES", "SLURM_JOB_QPU_RESOURCES"]
 ALL_TYPES = ["QRMI_JOB_QPU_TYPES", "SLURM_JOB_QPU_TYPES"]
+STRICT = "; --strict-permissions refuses it"
+MINE = (("a_QRMI_KEY", USER_KEY), ("a_QRMI_ENDPOINT", "https://mine"))
+NOT_YOUR_ENDPOINT = "QPU a: a_QRMI_ENDPOINT is set by the site alone: unset it"
+UNKNOWN_LICENSES = "Slurm does not tell which licences the job holds: submit it again"
+GONE = Owner(os.uname().nodename, "another boot", 1, 2, 3)
 NOT_RELEASED = "--qpu: what job 7 may hold is not released: "
 ENDED = "the job was ended while its QPUs were acquired"
 SHARED = (
@@ -72,10 +75,10 @@ def warnings(answer: SeenAnswer) -> list[str]:
 class Node:
     """A node with resources `a`, `b` and `c`, and a worker to ask."""
 
-    def __init__(self, folder: Path, serving: ServingWorker) -> None:
+    def __init__(self, folder: Path, serving: ServingWorker, vendor: FakeVendor) -> None:
         self.config_path = folder / "qrmi_config.json"
         self.state_directory = folder / "state"
-        self.serving = serving
+        self.serving, self.vendor = serving, vendor
         environment = {"QRMI_KEY": SITE_KEY, "QRMI_ENDPOINT": "https://site"}
         self.write_config(
             [{"name": name, "type": TYPE, "environment": environment} for name in "abc"]
@@ -89,40 +92,36 @@ class Node:
     def arguments(self) -> tuple[str, ...]:
         return (str(self.config_path), f"--state-dir={self.state_directory}")
 
-    def acquire(
-        self, qpus: str, *options: str, variables: tuple[tuple[str, str], ...] = (), **more: Any
-    ) -> SeenAnswer:
-        request = Request(
-            verb=Verb.ACQUIRE,
-            timeout_seconds=60,
-            qpu_option=qpus,
-            arguments=(*self.arguments, *options),
-            variables=variables,
-            **{**STEP, **more},
-        )
-        return self.serving.ask(request)
+    def ask(self, verb: Verb, *options: str, **more: Any) -> SeenAnswer:
+        arguments = (*self.arguments, *options)
+        request = {"timeout_seconds": 60, "arguments": arguments, **STEP, **more}
+        return self.serving.ask(Request(verb, **request))
 
-    def release(self, **more: int) -> SeenAnswer:
-        return self.serving.ask(
-            Request(
-                verb=Verb.RELEASE, timeout_seconds=60, arguments=self.arguments, **{**STEP, **more}
-            )
-        )
+    def acquire(self, qpus: str, *options: str, **more: Any) -> SeenAnswer:
+        return self.ask(Verb.ACQUIRE, *options, qpu_option=qpus, **more)
+
+    def release(self, *options: str, **more: Any) -> SeenAnswer:
+        return self.ask(Verb.RELEASE, *options, **more)
 
     def release_job(self, slurm_conf: str = "") -> SeenAnswer:
-        request = Request(
-            verb=Verb.RELEASE_JOB,
-            timeout_seconds=60,
-            arguments=self.arguments,
-            slurm_conf=slurm_conf,
-            **{**STEP, "step_id": 0},
-        )
-        return self.serving.ask(request)
+        return self.ask(Verb.RELEASE_JOB, slurm_conf=slurm_conf, step_id=0)
+
+    def end_job(self) -> None:
+        self.serving.deadlines[0].cancel()
 
     def leave(self, entry: Entry, ago_seconds: float = 2 * UNCHANGED_SECONDS) -> None:
         with Journal(self.state_directory).begin(entry):
             written_at = time.time() - ago_seconds
             os.utime(self.state_directory / entry.file_name, (written_at, written_at))
+
+    def entries(self) -> list[Entry | JournalError]:
+        return list(Journal(self.state_directory).entries())
+
+    def entry(self) -> Entry:
+        """Return the only entry of the journal."""
+        [entry] = self.entries()
+        assert isinstance(entry, Entry)
+        return entry
 
     def journal_files(self) -> int:
         """Return how many files there are, beside the folder of counts."""
@@ -131,7 +130,13 @@ class Node:
 
 @pytest.fixture
 def node(tmp_path: Path, serving: ServingWorker, vendor: FakeVendor) -> Node:
-    return Node(tmp_path, serving)
+    return Node(tmp_path, serving, vendor)
+
+
+def entry_of(name: str, **changes: Any) -> Entry:
+    """Return what a step has left whose slurmstepd is gone."""
+    values = {**OF_STEP, "resource_name": name, "token": f"token-{name}", "owner": GONE}
+    return Entry(**{**values, **changes})
 
 
 def lists(names: str) -> list[tuple[str, str]]:
@@ -181,8 +186,8 @@ def test_log_tells_what_was_found_and_hides_secrets(node: Node) -> None:
     assert len(answer.logged("i")) == 2
 
 
-def test_job_goes_on_with_what_it_got(node: Node, vendor: FakeVendor) -> None:
-    vendor.orders = {"check b": AcquisitionError("not accessible")}
+def test_job_goes_on_with_what_it_got(node: Node) -> None:
+    node.vendor.orders = {"check b": AcquisitionError("not accessible")}
     answer = node.acquire("a,b")
     assert answer.messages == ["QPU b: not accessible; the job goes on without it"]
     assert answer.variables == [*COMMON, *lists("a"), *of_resource("a")]
@@ -212,10 +217,8 @@ def advice(*names: str) -> str:
         (["--require=all"], "not every QPU could be acquired; the job does not start"),
     ],
 )
-def test_job_without_any_qpu(
-    node: Node, vendor: FakeVendor, options: list[str], conclusion: str
-) -> None:
-    vendor.orders = {
+def test_job_without_any_qpu(node: Node, options: list[str], conclusion: str) -> None:
+    node.vendor.orders = {
         "check a": AcquisitionError("not accessible"),
         "acquire b": ServiceError("no answer"),
     }
@@ -240,9 +243,9 @@ def test_job_without_any_qpu(
     ],
 )
 def test_check_is_named_where_it_says_more(
-    node: Node, vendor: FakeVendor, error: Exception, variables: dict[str, str], expected: str
+    node: Node, error: Exception, variables: dict[str, str], expected: str
 ) -> None:
-    vendor.orders = {"acquire a": error}
+    node.vendor.orders = {"acquire a": error}
     *_, conclusion = node.acquire("a,nowhere", variables=tuple(variables.items())).messages
     assert conclusion.partition("the job does not start")[2] == expected
 
@@ -253,102 +256,79 @@ def test_check_is_not_named_to_whom_the_site_keeps_out(node: Node) -> None:
     assert conclusion.endswith("the job does not start")
 
 
-def test_all_or_nothing_gives_back_what_it_got(node: Node, vendor: FakeVendor) -> None:
-    vendor.orders = {"acquire b": AcquisitionError("refused")}
+def test_all_or_nothing_gives_back_what_it_got(node: Node) -> None:
+    node.vendor.orders = {"acquire b": AcquisitionError("refused")}
     answer = node.acquire("a,b,c", "--require=all")
     conclusion = "--qpu=a,b,c: not every QPU could be acquired; the job does not start"
     assert answer.messages == ["QPU b: refused", f"{conclusion}{advice('b')}"]
     assert (answer.variables, answer.held) == ([*COMMON, *lists("")], 0)
     assert answer.verdict == "fail"
-    assert vendor.events_of("release") == {"token-a", "token-c"}
+    assert node.vendor.events_of("release") == {"token-a", "token-c"}
 
 
-def test_all_or_nothing_counts_unknown_names(node: Node, vendor: FakeVendor) -> None:
+def test_all_or_nothing_counts_unknown_names(node: Node) -> None:
     answer = node.acquire("a,x", "--require=all")
-    assert (answer.verdict, vendor.events_of("release")) == ("fail", {"token-a"})
+    assert (answer.verdict, node.vendor.events_of("release")) == ("fail", {"token-a"})
 
 
-def test_what_a_site_locks_is_not_acquired_with_a_users_value(
-    node: Node, vendor: FakeVendor
-) -> None:
+def test_what_a_site_locks_is_not_acquired_with_a_users_value(node: Node) -> None:
     entry = {"name": "a", "type": TYPE, "environment": {"QRMI_MODE": "ours"}}
     mine = (("a_QRMI_MODE", "mine"),)
+    node.write_config([{**entry, "locked": ["QRMI_MODE"]}])
     refusal = "QPU a: a_QRMI_MODE is set by the site alone: unset it"
-    for locked in (["QRMI_MODE"], True):
-        node.write_config([{**entry, "locked": locked}])
-        assert node.acquire("a", variables=mine).messages[0] == refusal
-        assert node.acquire("a").messages == []
+    assert node.acquire("a", variables=mine).messages[0] == refusal
+    assert node.acquire("a").messages == []
     node.write_config([entry])
     assert node.acquire("a", variables=mine).messages == []
-    assert vendor.settings["a"].values["QRMI_MODE"] == "mine"
+    assert node.vendor.settings["a"].values["QRMI_MODE"] == "mine"
 
 
-def test_qpu_that_a_job_may_not_use_is_refused_before_anything_is_asked(
-    node: Node, vendor: FakeVendor
-) -> None:
+def test_qpu_that_a_job_may_not_use_is_refused_before_anything_is_asked(node: Node) -> None:
     entry = {"type": TYPE, "environment": {"QRMI_KEY": SITE_KEY}}
-    node.write_config(
-        [
-            {**entry, "name": "a", "groups": ["5000"]},
-            {**entry, "name": "b", "users": ["1000"], "accounts": ["physics"]},
-        ]
-    )
-    refusal = "QPU a: only for group 5000: ask the administrator"
+    for_group = {**entry, "name": "a", "groups": ["5000"]}
+    node.write_config([for_group, {**entry, "name": "b", "accounts": ["physics"]}])
+    reason = "only for group 5000: ask the administrator"
     answer = node.acquire("a,b", gids=(1000,), account="physics")
-    assert answer.messages == [refusal + GOES_ON]
-    assert vendor.events_of("check") == vendor.events_of("acquire") == {"b"}
+    assert answer.messages == [f"QPU a: {reason}{GOES_ON}"]
+    assert node.vendor.events_of("check") == node.vendor.events_of("acquire") == {"b"}
     assert ("a_QRMI_KEY", SITE_KEY) not in answer.variables
     [line] = [line for line in answer.logged("i") if line.startswith("refused")]
-    assert line == (
-        "refused name(a) for job 7 of user 1000: only for group 5000: ask the administrator"
-    )
+    assert line == f"refused name(a) for job 7 of user 1000: {reason}"
     assert node.acquire("a", gids=(1000, 5000)).verdict == "run"
-    vendor.events.clear()
-    for more in ({"gids": (1000,)}, {"gids": (5000,), "account": "chemistry"}):
-        answer = node.acquire("a,b", "--require=all", job_id=8, **more)
-        assert answer.verdict == "fail"
-    assert node.acquire("b", job_id=8, uid=1001, account="physics").verdict == "fail"
-    assert node.acquire("b", job_id=8).messages[0] == (
-        "QPU b: only for account physics, and Slurm does not tell which account this job has: "
-        "submit it again"
-    )
-    assert vendor.events_of("acquire") <= {"a"}
+    node.vendor.events.clear()
+    answer = node.acquire("b", account="chemistry")
+    assert answer.messages[0].startswith("QPU b: only for account physics; this job has account c")
+    assert node.vendor.events == []
 
 
 A_LICENSE = "the job does not hold a licence for it: submit it with --licenses=qpu_a, or ask the"
 
 
-def test_qpu_without_its_licence_is_warned_about(node: Node, vendor: FakeVendor) -> None:
-    answer = node.acquire("a,b", "--license-check=warn", licenses="qpu_b:1")
+def test_qpu_without_its_licence_is_warned_about(node: Node) -> None:
+    warn = "--license-check=warn"
+    answer = node.acquire("a,b", warn, licenses="qpu_b:1")
     assert answer.messages == [f"QPU a: warning: {A_LICENSE} administrator"]
     assert warnings(answer) == [f"warning: name(a) for job 7: {A_LICENSE} administrator"]
-    assert vendor.events_of("acquire") == {"a", "b"}
-    assert node.acquire("a", "--license-check=warn", licenses="qpu_a@dbd:2,x").messages == []
-    [message] = node.acquire("a", "--license-check=warn").messages
-    assert message == (
-        "QPU a: warning: Slurm does not tell which licences the job holds: submit it again"
-    )
+    assert node.vendor.events_of("acquire") == {"a", "b"}
+    assert node.acquire("a", warn, licenses="qpu_a@dbd:2,x").messages == []
+    assert node.acquire("a", warn).messages == [f"QPU a: warning: {UNKNOWN_LICENSES}"]
     assert node.acquire("a", licenses="").messages == []
 
 
-def test_qpu_without_its_licence_is_refused_before_anything_is_asked(
-    node: Node, vendor: FakeVendor
-) -> None:
+def test_qpu_without_its_licence_is_refused_before_anything_is_asked(node: Node) -> None:
     require = "--license-check=require"
     answer = node.acquire("a,b", require, licenses="qpu_b,qpu_a:0")
     assert answer.messages == [f"QPU a: {A_LICENSE} administrator{GOES_ON}"]
-    assert vendor.events_of("acquire") == vendor.events_of("check") == {"b"}
-    vendor.events.clear()
+    assert node.vendor.events_of("acquire") == node.vendor.events_of("check") == {"b"}
+    node.vendor.events.clear()
     answer = node.acquire("a,b,c", require, licenses="qpu_a|qpu_b")
     assert answer.messages[0] == (
         "QPU a, b, c: the job does not hold a licence for each: submit it with "
         "--licenses=qpu_a,qpu_b,qpu_c, or ask the administrator"
     )
     assert answer.verdict == "fail"
-    assert node.acquire("a", require).messages[0] == (
-        "QPU a: Slurm does not tell which licences the job holds: submit it again"
-    )
-    assert vendor.events == []
+    assert node.acquire("a", require).messages[0] == f"QPU a: {UNKNOWN_LICENSES}"
+    assert node.vendor.events == []
 
 
 def test_many_missing_licences_take_one_line_of_whole_names(node: Node) -> None:
@@ -360,27 +340,24 @@ def test_many_missing_licences_take_one_line_of_whole_names(node: Node) -> None:
     assert message.endswith(f"--licenses={licenses} and 248 more, or ask the administrator")
 
 
-def test_site_may_forbid_endpoints_of_users(node: Node, vendor: FakeVendor) -> None:
-    mine = (("a_QRMI_ENDPOINT", "https://mine"), ("a_QRMI_KEY", USER_KEY))
-    [message, _] = node.acquire("a", "--user-endpoints=deny", variables=mine).messages
-    assert message == "QPU a: a_QRMI_ENDPOINT is set by the site alone: unset it"
-    assert vendor.events == []
-    assert node.acquire("a", "--user-endpoints=deny", variables=mine[1:]).messages == []
-    assert node.acquire("a", variables=mine).messages == []
+def test_site_may_forbid_endpoints_of_users(node: Node) -> None:
+    deny = "--user-endpoints=deny"
+    assert node.acquire("a", deny, variables=MINE).messages[0] == NOT_YOUR_ENDPOINT
+    assert node.vendor.events == []
+    assert node.acquire("a", deny, variables=MINE[:1]).messages == []
+    assert node.acquire("a", variables=MINE).messages == []
 
 
 def test_roots_credential_is_for_no_endpoint_of_a_users(
-    node: Node, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+    node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CLIENTS["fake"], "munge_credentials", {"acquire": 1})
-    mine = (("a_QRMI_ENDPOINT", "https://mine"), ("a_QRMI_KEY", USER_KEY))
-    [message, _] = node.acquire("a", "--user-endpoints=allow", variables=mine).messages
-    assert message == "QPU a: a_QRMI_ENDPOINT is set by the site alone: unset it"
-    assert vendor.events == []
+    answer = node.acquire("a", "--user-endpoints=allow", variables=MINE)
+    assert (answer.messages[0], node.vendor.events) == (NOT_YOUR_ENDPOINT, [])
     assert node.acquire("a").messages == []
 
 
-def test_user_holds_no_more_than_the_site_allows(node: Node, vendor: FakeVendor) -> None:
+def test_user_holds_no_more_than_the_site_allows(node: Node) -> None:
     limit = "--most-held-per-user=2"
     answer = node.acquire("a,b,c", limit)
     [message] = answer.messages
@@ -390,15 +367,15 @@ def test_user_holds_no_more_than_the_site_allows(node: Node, vendor: FakeVendor)
         message,
     )
     assert (answer.held, answer.verdict) == (2, "run")
-    assert len(vendor.events_of("acquire")) == len(vendor.events_of("check")) == 2
+    assert len(node.vendor.events_of("acquire")) == len(node.vendor.events_of("check")) == 2
     assert node.acquire("a", limit, job_id=8).verdict == "fail"
     assert node.acquire("a", limit, job_id=8, uid=1001).verdict == "run"
     node.release()
     assert node.acquire("a", limit, job_id=8).verdict == "run"
 
 
-def test_user_acquires_no_more_often_than_the_site_allows(node: Node, vendor: FakeVendor) -> None:
-    vendor.brought = {"a", "b"}
+def test_user_acquires_no_more_often_than_the_site_allows(node: Node) -> None:
+    node.vendor.brought = {"a", "b"}
     limit = "--acquisitions-per-minute=1"
     assert node.acquire("a", limit).messages == []
     [message, _] = node.acquire("b", limit).messages
@@ -407,12 +384,12 @@ def test_user_acquires_no_more_often_than_the_site_allows(node: Node, vendor: Fa
         r"try again in \d+ s",
         message,
     )
-    assert vendor.events_of("check") == {"a"}
+    assert node.vendor.events_of("check") == {"a"}
     assert node.acquire("b", limit, uid=1001).verdict == "run"
 
 
-def test_what_could_not_be_given_back_is_released_later(node: Node, vendor: FakeVendor) -> None:
-    vendor.orders = {
+def test_what_could_not_be_given_back_is_released_later(node: Node) -> None:
+    node.vendor.orders = {
         "acquire b": AcquisitionError("refused"),
         "release token-a": ReleaseError("may still be open"),
     }
@@ -424,31 +401,22 @@ def test_what_could_not_be_given_back_is_released_later(node: Node, vendor: Fake
         f"{told('refused', 'b')}: refused",
     ]
     assert answer.logged("e") == []
-    vendor.orders = {}
+    node.vendor.orders = {}
     assert (node.release().held, node.journal_files()) == (0, 0)
 
 
-def test_job_that_was_ended_meanwhile_keeps_nothing(
-    node: Node, vendor: FakeVendor, serving: ServingWorker
-) -> None:
-    def cancel() -> None:
-        serving.deadlines[0].cancel()
-
-    vendor.orders = {"acquire a": cancel}
+def test_job_that_was_ended_meanwhile_keeps_nothing(node: Node) -> None:
+    node.vendor.orders = {"acquire a": node.end_job}
     answer = node.acquire("a,b", "--on-failure=continue")
     assert ENDED in answer.messages
     assert (answer.held, answer.verdict) == (0, "fail")
     assert answer.variables == [*COMMON, *lists("")]
-    assert vendor.events_of("release") == {f"token-{name}" for name in vendor.events_of("acquire")}
+    acquired = node.vendor.events_of("acquire")
+    assert node.vendor.events_of("release") == {f"token-{name}" for name in acquired}
 
 
-def test_step_that_was_ended_meanwhile_does_not_go_on_with_what_it_shares(
-    node: Node, vendor: FakeVendor, serving: ServingWorker
-) -> None:
-    def cancel() -> None:
-        serving.deadlines[0].cancel()
-
-    vendor.orders = {"acquire a": cancel}
+def test_step_that_was_ended_meanwhile_does_not_go_on_with_what_it_shares(node: Node) -> None:
+    node.vendor.orders = {"acquire a": node.end_job}
     answer = node.acquire("a", step_id=0, variables=SHARED)
     assert (ENDED in answer.messages, answer.held, answer.verdict) == (True, 0, "fail")
 
@@ -456,10 +424,8 @@ def test_step_that_was_ended_meanwhile_does_not_go_on_with_what_it_shares(
 def test_broken_configuration_is_named(node: Node) -> None:
     node.config_path.write_text("[]")
     answer = node.acquire("a")
-    assert answer.messages[0] == (
-        f'{node.config_path}: must be a JSON object with an array "resources"'
-    )
-    assert len(answer.messages) == 2
+    problem = f'{node.config_path}: must be a JSON object with an array "resources"'
+    assert (answer.messages[0], len(answer.messages)) == (problem, 2)
     assert (answer.held, answer.verdict) == (0, "fail")
 
 
@@ -489,13 +455,13 @@ def test_many_names_that_nobody_knows_take_few_short_lines(node: Node) -> None:
     ]
 
 
-def test_one_reason_of_several_qpus_is_told_once(node: Node, vendor: FakeVendor) -> None:
-    vendor.orders = {f"acquire {name}": ServiceError("no route") for name in "ab"}
+def test_one_reason_of_several_qpus_is_told_once(node: Node) -> None:
+    node.vendor.orders = {f"acquire {name}": ServiceError("no route") for name in "ab"}
     [message] = node.acquire("a,b,c").messages
     assert message == "QPU a, b: no route; the job goes on without them"
-    vendor.orders = {}
+    node.vendor.orders = {}
     node.acquire("a,b")
-    vendor.orders = {f"release token-{name}": ReleaseError("no route") for name in "abc"}
+    node.vendor.orders = {f"release token-{name}": ReleaseError("no route") for name in "abc"}
     [message] = node.release().messages
     assert re.fullmatch("QPU [abc], [abc], [abc]: no route", message)
 
@@ -506,46 +472,44 @@ def test_journal_that_cannot_be_read_is_logged_once(node: Node) -> None:
     assert answer.logged("e") == [f"cannot read {node.state_directory}: Not a directory"]
 
 
-def test_what_nothing_reads_is_named(node: Node, vendor: FakeVendor) -> None:
+def test_what_nothing_reads_is_named(node: Node) -> None:
     entry = {"name": "a", "type": TYPE, "is_dynamic": True, "environment": {"QRMI_KEYS": "x"}}
     node.write_config([entry])
     assert warnings(node.acquire("a")) == [
         "warning: name(a): nothing reads QRMI_KEYS (is it QRMI_KEY?)",
         'warning: name(a): beside "environment" nothing reads is_dynamic',
     ]
-    vendor.orders = {"make a": AcquisitionError("a_QRMI_KEY is not set: add it")}
+    node.vendor.orders = {"make a": AcquisitionError("a_QRMI_KEY is not set: add it")}
     [reason, _] = node.acquire("a").messages
     text = "a_QRMI_KEY is not set: add it; nothing reads QRMI_KEYS (is it QRMI_KEY?)"
     assert reason == f"QPU a: {text}"
 
 
-def test_secrets_that_a_group_can_read_are_warned_about(node: Node) -> None:
-    node.config_path.chmod(0o640)
-    [warning] = warnings(node.acquire("a"))
-    assert warning.startswith(f"warning: {node.config_path}: holds secrets that others")
-
-
-def test_secrets_that_everybody_can_read_are_refused(node: Node) -> None:
-    node.config_path.chmod(0o644)
-    answer = node.acquire("a")
-    assert answer.messages == [
-        f"{node.config_path}: holds secrets that everybody can read: chmod 600 {node.config_path}",
-        f"--qpu=a: no QPU could be acquired; the job does not start{advice()}",
-    ]
-    assert answer.verdict == "fail"
-
-
-def test_readable_secrets_are_refused_if_the_administrator_wants(node: Node) -> None:
-    node.config_path.chmod(0o640)
-    answer = node.acquire("a", "--strict-permissions")
-    assert answer.messages == [
-        f"{node.config_path}: holds secrets that others than its owner can read: "
-        f"chmod 600 {node.config_path}; --strict-permissions refuses it",
-        f"--qpu=a: no QPU could be acquired; the job does not start{advice()}",
-    ]
-    assert (answer.verdict, answer.logged("i")) == ("fail", [])
+@pytest.mark.parametrize(
+    ("mode", "options", "readers", "refusal"),
+    [
+        (0o640, (), "others than its owner", None),
+        (0o644, (), "everybody", ""),
+        (0o640, ("--strict-permissions",), "others than its owner", STRICT),
+    ],
+    ids=["group", "everybody", "strict"],
+)
+def test_secrets_that_others_can_read(
+    node: Node, mode: int, options: tuple[str, ...], readers: str, refusal: str | None
+) -> None:
+    node.config_path.chmod(mode)
+    answer = node.acquire("a", *options)
+    exposure = f"{node.config_path}: holds secrets that {readers} can read: "
+    exposure += f"chmod 600 {node.config_path}"
+    conclusion = f"--qpu=a: no QPU could be acquired; the job does not start{advice()}"
+    if refusal is None:
+        assert (answer.verdict, answer.messages) == ("run", [])
+        assert warnings(answer) == [f"warning: {exposure}"]
+    else:
+        assert answer.messages == [f"{exposure}{refusal}", conclusion]
+        assert (answer.verdict, answer.logged("i")) == ("fail", [])
     node.config_path.chmod(0o600)
-    assert node.acquire("a", "--strict-permissions").verdict == "run"
+    assert node.acquire("a", *options).verdict == "run"
 
 
 def test_secret_in_plugstack_conf_is_told_without_its_value(node: Node) -> None:
@@ -574,14 +538,9 @@ def test_proxies_of_a_file_are_the_jobs_and_the_releases(node: Node, tmp_path: P
     answer = node.acquire("a", argument, "--strict-permissions")
     assert (answer.verdict, warnings(answer)) == ("run", [])
     assert ("https_proxy", "http://user:secret@proxy:1") in answer.variables
-    [entry] = Journal(node.state_directory).entries()
-    assert isinstance(entry, Entry)
-    assert entry.node_variables == {"https_proxy": "http://user:secret@proxy:1"}
+    assert node.entry().node_variables == {"https_proxy": "http://user:secret@proxy:1"}
     path.unlink()
-    arguments = (*node.arguments, argument)
-    release = Request(Verb.RELEASE, timeout_seconds=60, arguments=arguments, **STEP)
-    assert node.serving.ask(release).messages == []
-    assert list(Journal(node.state_directory).entries()) == []
+    assert (node.release(argument).messages, node.entries()) == ([], [])
     text = f"--env-file: {path}: cannot be read: No such file or directory"
     answer = node.acquire("a", argument)
     assert (answer.verdict, answer.messages) == ("fail", [f"--qpu: {text}"])
@@ -610,9 +569,9 @@ def secret_file(node: Node, tmp_path: Path) -> SecretFile:
 
 
 def test_value_in_a_file_of_its_own_reaches_vendor_and_job_but_no_log(
-    node: Node, vendor: FakeVendor, secret_file: SecretFile
+    node: Node, secret_file: SecretFile
 ) -> None:
-    vendor.orders["acquire b"] = AcquisitionError(f"echoes {FILE_KEY} and {PLAIN_VALUE}")
+    node.vendor.orders["acquire b"] = AcquisitionError(f"echoes {FILE_KEY} and {PLAIN_VALUE}")
     answer = node.acquire("a,b")
     variables = dict(answer.variables)
     assert (variables["a_QRMI_KEY"], variables["a_QRMI_PLAIN"]) == (FILE_KEY, PLAIN_VALUE)
@@ -629,35 +588,29 @@ def test_release_needs_no_secret_file(node: Node, secret_file: SecretFile) -> No
     assert (answer.messages, answer.held, node.journal_files()) == ([], 0, 0)
 
 
-def test_release_does_not_show_the_value_of_a_file(
-    node: Node, vendor: FakeVendor, secret_file: SecretFile
-) -> None:
+def test_release_does_not_show_the_value_of_a_file(node: Node, secret_file: SecretFile) -> None:
     node.acquire("a")
-    vendor.orders = {"release token-a": ReleaseError(f"unknown {PLAIN_VALUE}")}
+    node.vendor.orders = {"release token-a": ReleaseError(f"unknown {PLAIN_VALUE}")}
     answer = node.release()
-    [entry] = Journal(node.state_directory).entries()
-    assert isinstance(entry, Entry)
-    assert (answer.messages, entry.failure) == (["QPU a: unknown ****"], "unknown ****")
+    assert answer.messages == ["QPU a: unknown ****"]
+    assert node.entry().failure == "unknown ****"
     assert PLAIN_VALUE not in repr(answer)
 
 
 def test_answer_that_was_lost_is_noted_without_the_value_of_a_file(
-    node: Node, vendor: FakeVendor, secret_file: SecretFile
+    node: Node, secret_file: SecretFile
 ) -> None:
     refusal = ServiceError(f"cut off at {PLAIN_VALUE}", may_have_acted=True)
-    vendor.orders = {"acquire a": refusal}
+    node.vendor.orders = {"acquire a": refusal}
     node.acquire("a")
-    [entry] = Journal(node.state_directory).entries()
-    assert isinstance(entry, Entry)
-    assert entry.failure.startswith("cut off at ****; ")
+    assert node.entry().failure.startswith("cut off at ****; ")
 
 
 def test_only_the_files_of_the_jobs_own_resources_are_read(
     node: Node, secret_file: SecretFile
 ) -> None:
     secret_file.key_path.unlink()
-    answer = node.acquire("b")
-    assert (answer.verdict, answer.messages) == ("run", [])
+    assert node.acquire("b").messages == []
     answer = node.acquire("a,b")
     assert answer.verdict == "run"
     assert answer.messages == [
@@ -667,28 +620,22 @@ def test_only_the_files_of_the_jobs_own_resources_are_read(
 
 
 def test_secret_file_that_others_can_read(node: Node, secret_file: SecretFile) -> None:
-    secret_file.key_path.chmod(0o640)
-    text = (
-        f"{secret_file.place}: holds secrets that others than its owner can read: "
-        f"chmod 600 {secret_file.key_path}"
-    )
+    path = secret_file.key_path
+    path.chmod(0o640)
+    text = f"{secret_file.place}: holds secrets that others than its owner can read: "
+    text += f"chmod 600 {path}"
     answer = node.acquire("a")
     assert (answer.verdict, warnings(answer)) == ("run", [f"warning: {text}"])
     answer = node.acquire("a,b", "--strict-permissions")
     assert answer.verdict == "run"
-    assert answer.messages == [
-        f"QPU a: its definition cannot be used: {text}; --strict-permissions refuses it{GOES_ON}"
-    ]
+    assert answer.messages == [f"QPU a: its definition cannot be used: {text}{STRICT}{GOES_ON}"]
 
 
 @pytest.mark.parametrize("verb", [Verb.ACQUIRE, Verb.RELEASE])
 def test_bad_argument_is_named(node: Node, verb: Verb) -> None:
-    request = Request(verb=verb, timeout_seconds=60, arguments=("relative",), **STEP)
-    answer = node.serving.ask(request)
-    text = (
-        "the first argument must be an absolute path, got 'relative': correct the line of "
-        "spank_qrmi.so in plugstack.conf"
-    )
+    answer = node.ask(verb, arguments=("relative",))
+    text = "the first argument must be an absolute path, got 'relative': correct the line of "
+    text += "spank_qrmi.so in plugstack.conf"
     assert (answer.messages, answer.logged("e")) == ([f"--qpu: {text}"], [])
     expected = [*COMMON, *lists("")] if verb is Verb.ACQUIRE else []
     assert (answer.variables, answer.verdict) == (expected, "fail")
@@ -702,18 +649,14 @@ def test_sites_variables_are_set_in_the_job_alone(node: Node) -> None:
     assert "argv[2] = [--env:https_proxy=http://****@proxy]" in answer.logged("d")
 
 
-def test_users_variables_win_and_are_not_set_again(node: Node, vendor: FakeVendor) -> None:
-    variables = (("a_QRMI_KEY", USER_KEY), ("a_QRMI_ENDPOINT", "https://mine"), ("X_QRMI_", ""))
-    answer = node.acquire("a", variables=variables)
-    of_job = of_resource("a")[2:]
-    assert answer.variables == [*COMMON, *lists("a"), *of_job]
+def test_users_variables_win_and_are_not_set_again(node: Node) -> None:
+    answer = node.acquire("a", variables=(*MINE, ("X_QRMI_", "")))
+    assert answer.variables == [*COMMON, *lists("a"), *of_resource("a")[2:]]
     expected = {"QRMI_KEY": USER_KEY, "QRMI_ENDPOINT": "https://mine"}
-    assert vendor.settings["a"].values == expected
+    assert node.vendor.settings["a"].values == expected
 
 
-def test_variables_without_end_are_refused_and_those_of_other_qpus_are_not(
-    node: Node, vendor: FakeVendor
-) -> None:
+def test_variables_without_end_are_refused_and_those_of_other_qpus_are_not(node: Node) -> None:
     many = tuple((f"a_QRMI_KEY{number}", "mine") for number in range(257))
     answer = node.acquire("a,b", variables=(*many[:-1], ("b_QRMI_KEY", USER_KEY)))
     assert (answer.messages, answer.verdict) == ([], "run")
@@ -723,7 +666,7 @@ def test_variables_without_end_are_refused_and_those_of_other_qpus_are_not(
         f"need{GOES_ON}"
     ]
     assert dict(answer.variables)["QRMI_JOB_QPU_RESOURCES"] == "b"
-    assert vendor.settings["b"].values["QRMI_KEY"] == USER_KEY
+    assert node.vendor.settings["b"].values["QRMI_KEY"] == USER_KEY
 
 
 def test_lines_are_cleared_of_what_is_used_alone(
@@ -749,81 +692,50 @@ def test_lines_are_cleared_of_what_is_used_alone(
     assert added == {SITE_KEY, USER_KEY, "token-of-job-6"}
 
 
-def test_journal_has_what_a_release_needs_and_the_job_all(node: Node, vendor: FakeVendor) -> None:
+def test_journal_has_what_a_release_needs_and_the_job_all(node: Node) -> None:
     """A user may bring 8 MiB of variables, with each of thousands of jobs."""
     large = {f"a_QRMI_{number}": "x" * 20_000 for number in range(4)}
     variables = {**large, "a_QRMI_KEY": USER_KEY, "a_QRMI_MODE": "any"}
-    node.acquire("a,b", variables=tuple(variables.items()))
-    assert (
-        vendor.settings["a"].values.items()
-        >= {
-            "QRMI_3": "x" * 20_000,
-            "QRMI_MODE": "any",
-        }.items()
-    )
-    entries = [each for each in Journal(node.state_directory).entries() if isinstance(each, Entry)]
-    held = {each.resource_name: each.values for each in entries}
-    assert held["a"] == {"QRMI_KEY": USER_KEY, "QRMI_ENDPOINT": "https://site"}
-    assert node.release().messages == []
-    assert vendor.events_of("release") == {"token-a", "token-b"}
+    node.acquire("a", variables=tuple(variables.items()))
+    used = {"QRMI_3": "x" * 20_000, "QRMI_MODE": "any"}
+    assert node.vendor.settings["a"].values.items() >= used.items()
+    assert node.entry().values == {"QRMI_KEY": USER_KEY, "QRMI_ENDPOINT": "https://site"}
+    node.release()
+    assert node.vendor.events_of("release") == {"token-a"}
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "is_users"), [("https://mine", True), ("https://site", False), (None, False)]
+    ("endpoint", "whose"),
+    [("https://mine", "the user's"), ("https://site", "the site's"), (None, "the site's")],
 )
-def test_journal_says_whose_the_endpoint_is(
-    node: Node, endpoint: str | None, is_users: bool
-) -> None:
-    variables = {"a_QRMI_KEY": USER_KEY} | ({"a_QRMI_ENDPOINT": endpoint} if endpoint else {})
-    answer = node.acquire("a", variables=tuple(variables.items()))
-    [entry] = Journal(node.state_directory).entries()
-    assert isinstance(entry, Entry)
-    assert entry.has_users_endpoint == is_users
-    whose = "the user's" if is_users else "the site's"
+def test_journal_says_whose_the_endpoint_is(node: Node, endpoint: str | None, whose: str) -> None:
+    exported = () if endpoint is None else (("a_QRMI_ENDPOINT", endpoint),)
+    answer = node.acquire("a", variables=(*MINE[:1], *exported))
+    assert node.entry().has_users_endpoint == (whose == "the user's")
     assert happened(answer) == [told("acquired", "a", whose=whose)]
     assert happened(node.release()) == [told("released", "a", whose=whose)]
 
 
-def test_variables_that_are_too_large_for_the_journal_are_refused(
-    node: Node, vendor: FakeVendor
-) -> None:
-    answer = node.acquire("a", variables=(("a_QRMI_KEY", "x" * 20_000),))
-    assert answer.messages[0] == (
-        f"QPU a: cannot record the acquisition in {node.state_directory}: the variables that a "
-        "release of a needs are larger than 16 KiB: export shorter ones"
-    )
-    assert (vendor.events_of("acquire"), node.journal_files()) == (set(), 0)
-
-
 def test_user_with_too_many_entries_gets_no_other(
-    node: Node, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+    node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """464 jobs with an endpoint that refuses each release left as many entries for ever."""
-    monkeypatch.setattr(quota, "MOST_OF_USER", 5)
-    own = (("a_QRMI_KEY", USER_KEY), ("a_QRMI_ENDPOINT", "https://mine"))
-    vendor.orders = {"release token-a": ReleaseError("refused")}
+    monkeypatch.setattr(quota, "MOST_OF_USER", 2)
+    node.vendor.orders = {"release token-a": ReleaseError("refused")}
     answers = []
-    for job_id in range(100, 110):
-        answers.append(node.acquire("a", variables=own, job_id=job_id))
+    for job_id in range(100, 104):
+        answers.append(node.acquire("a", variables=MINE, job_id=job_id))
         node.release(job_id=job_id)
-    assert [answer.verdict for answer in answers] == ["run"] * 5 + ["fail"] * 5
+    assert [answer.verdict for answer in answers] == ["run"] * 2 + ["fail"] * 2
     [reason, _] = answers[-1].messages
-    assert reason.startswith("QPU a: this node holds 5 acquisitions of yours at endpoints of your")
-    assert (node.journal_files(), len([e for e in vendor.events if e == "acquire a"])) == (5, 5)
+    assert reason.startswith("QPU a: this node holds 2 acquisitions of yours at endpoints of your")
+    assert (node.journal_files(), node.vendor.events.count("acquire a")) == (2, 2)
     assert node.acquire("a", job_id=200, uid=1001).verdict == "run"
 
 
-def test_credential_of_the_site_is_not_sent_to_the_users_endpoint(
-    node: Node, vendor: FakeVendor
-) -> None:
-    answer = node.acquire("a", variables=(("a_QRMI_ENDPOINT", "https://mine"),))
-    assert answer.messages[0].startswith("QPU a: a_QRMI_ENDPOINT is yours but a_QRMI_KEY is")
-    assert vendor.events == []
-
-
-def test_no_secret_in_anything_readable(node: Node, vendor: FakeVendor) -> None:
+def test_no_secret_in_anything_readable(node: Node) -> None:
     secrets = f"{SITE_KEY} {USER_KEY}"
-    vendor.orders = {
+    node.vendor.orders = {
         "check a": AcquisitionError(secrets),
         "acquire b": ServiceError(secrets, may_have_acted=True),
         "acquire c": ValueError(secrets),
@@ -845,82 +757,73 @@ def test_no_secret_in_anything_readable(node: Node, vendor: FakeVendor) -> None:
         ({"time_limit_minutes": 10}, 600, 600),
     ],
 )
+@pytest.mark.usefixtures("clock")
 def test_time_limit_reaches_client_and_job(
-    node: Node,
-    monkeypatch: pytest.MonkeyPatch,
-    times: dict[str, int],
-    remaining: int | None,
-    timeout: int,
+    node: Node, times: dict[str, int], remaining: int | None, timeout: int
 ) -> None:
-    monkeypatch.setattr(time, "time", lambda: NOW + 0.9)
-    vendor = FakeVendor()
-    vendor.serve(monkeypatch)
     answer = node.acquire("a", **times)
-    assert vendor.settings["a"].remaining_seconds == remaining
+    assert node.vendor.settings["a"].remaining_seconds == remaining
     assert answer.variables[-1] == ("a_QRMI_JOB_TIMEOUT_SECONDS", str(timeout))
 
 
-def test_job_is_told_no_longer_time_than_its_session_lives(node: Node, vendor: FakeVendor) -> None:
-    vendor.hold_seconds = 296
+@pytest.mark.parametrize(("brought", "timeout"), [("", "296"), ("a", "300")])
+def test_job_is_told_no_longer_time_than_its_session_lives(
+    node: Node, brought: str, timeout: str
+) -> None:
+    """What the user brought is his to know."""
+    node.vendor.hold_seconds, node.vendor.brought = 296, set(brought)
     answer = node.acquire("a", time_limit_minutes=5)
-    assert answer.variables[-1] == ("a_QRMI_JOB_TIMEOUT_SECONDS", "296")
-    # What the user brought is his to know.
-    vendor.brought = {"a"}
-    answer = node.acquire("a", time_limit_minutes=5)
-    assert answer.variables[-1] == ("a_QRMI_JOB_TIMEOUT_SECONDS", "300")
+    assert answer.variables[-1] == ("a_QRMI_JOB_TIMEOUT_SECONDS", timeout)
 
 
-def test_release_gives_back_what_the_step_holds(node: Node, vendor: FakeVendor) -> None:
+def test_release_gives_back_what_the_step_holds(node: Node) -> None:
     node.acquire("a,b")
     node.acquire("c", step_id=0)
     answer = node.release()
     assert (answer.messages, answer.variables) == ([], [])
     assert (answer.held, answer.verdict) == (0, "run")
-    assert vendor.events_of("release") == {"token-a", "token-b"}
+    assert node.vendor.events_of("release") == {"token-a", "token-b"}
     assert happened(answer) == [told("released", "a"), told("released", "b")]
     assert len(answer.logged("i")) == 2
     assert node.journal_files() == 1
 
 
-def test_release_of_nothing_asks_nobody(node: Node, vendor: FakeVendor) -> None:
+def test_release_of_nothing_asks_nobody(node: Node) -> None:
     answer = node.release()
     assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
-    assert vendor.events == []
+    assert node.vendor.events == []
 
 
-def test_failed_release_is_told_without_secrets_and_can_be_repeated(
-    node: Node, vendor: FakeVendor
-) -> None:
+def test_failed_release_is_told_without_secrets_and_can_be_repeated(node: Node) -> None:
     node.acquire("a,b")
-    vendor.orders = {"release token-a": ReleaseError(f"{SITE_KEY} token-a may be open")}
+    node.vendor.orders = {"release token-a": ReleaseError(f"{SITE_KEY} token-a may be open")}
     answer = node.release()
     assert answer.messages == ["QPU a: **** **** may be open"]
     assert (answer.held, answer.verdict) == (1, "run")
-    vendor.orders = {}
+    node.vendor.orders = {}
     assert (node.release().messages, node.journal_files()) == ([], 0)
 
 
-def test_restarted_job_does_not_touch_its_former_life(node: Node, vendor: FakeVendor) -> None:
+def test_restarted_job_does_not_touch_its_former_life(node: Node) -> None:
     node.acquire("a")
     node.release(restart_count=1)
-    assert vendor.events_of("release") == set()
+    assert node.vendor.events_of("release") == set()
 
 
-def test_session_of_the_user_is_not_released(node: Node, vendor: FakeVendor) -> None:
-    vendor.brought = {"a"}
+def test_session_of_the_user_is_not_released(node: Node) -> None:
+    node.vendor.brought = {"a"}
     answer = node.acquire("a")
     # Its end is to be recorded, and nothing else.
     assert (answer.held, answer.verdict, node.journal_files()) == (1, "run", 1)
     assert ("a_QRMI_JOB_ACQUISITION_TOKEN", "token-a") in answer.variables
-    [note] = Journal(node.state_directory).entries()
-    assert isinstance(note, Entry)
+    note = node.entry()
     assert (note.token, note.values, note.holds_nothing) == (None, {}, True)
     assert (node.release().messages, node.journal_files()) == ([], 0)
-    assert vendor.events_of("release") == set()
+    assert node.vendor.events_of("release") == set()
 
 
-def test_what_the_service_does_not_hold_needs_no_record(node: Node, vendor: FakeVendor) -> None:
-    vendor.brought = {"a"}
+def test_what_the_service_does_not_hold_needs_no_record(node: Node) -> None:
+    node.vendor.brought = {"a"}
     node.state_directory.touch()
     answer = node.acquire("a")
     assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
@@ -933,42 +836,41 @@ ON_FIRST_NODE = (
 )
 
 
-def test_other_nodes_of_a_step_have_what_the_service_does_not_hold(
-    node: Node, vendor: FakeVendor
-) -> None:
-    vendor.brought = {"b"}
+def test_other_nodes_of_a_step_have_what_the_service_does_not_hold(node: Node) -> None:
+    node.vendor.brought = {"b"}
     answer = node.acquire("a,b,c", "--require=all", step_id=0, node_index=1)
     assert answer.variables == [*COMMON, *lists("b"), *of_resource("b")]
     assert (answer.messages, answer.verdict) == ([f"QPU a, c: {ON_FIRST_NODE}"], "run")
-    assert vendor.events_of("acquire") == {"b"}
+    assert node.vendor.events_of("acquire") == {"b"}
     assert happened(answer) == [told("acquired", "b")]
     node.release(step_id=0)
-    assert (vendor.events_of("release"), node.journal_files()) == (set(), 0)
+    assert (node.vendor.events_of("release"), node.journal_files()) == (set(), 0)
 
 
-def test_other_nodes_of_a_step_go_on_without_what_the_first_holds(
-    node: Node, vendor: FakeVendor
-) -> None:
-    vendor.brought = {"b"}
-    vendor.orders = {"check b": AcquisitionError("not accessible")}
+def test_other_nodes_of_a_step_go_on_without_what_the_first_holds(node: Node) -> None:
+    node.vendor.brought = {"b"}
+    node.vendor.orders = {"check b": AcquisitionError("not accessible")}
     answer = node.acquire("a,b", step_id=0, node_index=1)
     reason = "not accessible; the step goes on without it"
     assert answer.messages == [f"QPU b: {reason}", f"QPU a: {ON_FIRST_NODE}"]
     assert (answer.variables, answer.verdict) == ([*COMMON, *lists("")], "run")
 
 
-def test_other_nodes_of_a_step_fail_as_the_first_does(node: Node, vendor: FakeVendor) -> None:
-    vendor.brought = {"b"}
-    vendor.orders = {"check b": AcquisitionError("not accessible")}
-    for names, options, conclusion in (
+@pytest.mark.parametrize(
+    ("names", "options", "conclusion"),
+    [
         ("b", [], "no QPU could be acquired"),
         ("a,b", ["--require=all"], "not every QPU could be acquired"),
-    ):
-        answer = node.acquire(names, *options, step_id=0, node_index=1)
-        ended = f"--qpu={names}: {conclusion}; the step does not start"
-        reason, last = answer.messages
-        assert (reason, answer.verdict) == ("QPU b: not accessible", "fail")
-        assert last == f"{ended}{advice('b')}"
+    ],
+)
+def test_other_nodes_of_a_step_fail_as_the_first_does(
+    node: Node, names: str, options: list[str], conclusion: str
+) -> None:
+    node.vendor.brought = {"b"}
+    node.vendor.orders = {"check b": AcquisitionError("not accessible")}
+    answer = node.acquire(names, *options, step_id=0, node_index=1)
+    ended = f"--qpu={names}: {conclusion}; the step does not start{advice('b')}"
+    assert (answer.messages, answer.verdict) == (["QPU b: not accessible", ended], "fail")
 
 
 def test_step_has_what_it_acquires_behind_what_it_shares(node: Node) -> None:
@@ -979,8 +881,8 @@ def test_step_has_what_it_acquires_behind_what_it_shares(node: Node) -> None:
     assert (answer.messages, answer.held, answer.verdict) == ([], 1, "run")
 
 
-def test_step_goes_on_with_what_it_shares(node: Node, vendor: FakeVendor) -> None:
-    vendor.orders = {"check a": AcquisitionError("not accessible")}
+def test_step_goes_on_with_what_it_shares(node: Node) -> None:
+    node.vendor.orders = {"check a": AcquisitionError("not accessible")}
     answer = node.acquire("a", step_id=0, variables=SHARED)
     assert answer.messages == ["QPU a: not accessible; the step goes on without it"]
     assert (dict(answer.variables), answer.verdict) == (dict(COMMON) | dict(SHARED), "run")
@@ -991,10 +893,8 @@ def test_step_goes_on_with_what_it_shares(node: Node, vendor: FakeVendor) -> Non
     assert (dict(answer.variables), answer.verdict) == (dict(COMMON) | dict(SHARED), "run")
 
 
-def test_step_that_needs_all_does_not_go_on_with_what_it_shares(
-    node: Node, vendor: FakeVendor
-) -> None:
-    vendor.orders = {"check a": AcquisitionError("not accessible")}
+def test_step_that_needs_all_does_not_go_on_with_what_it_shares(node: Node) -> None:
+    node.vendor.orders = {"check a": AcquisitionError("not accessible")}
     answer = node.acquire("a", "--require=all", step_id=0, variables=SHARED)
     conclusion = "--qpu=a: not every QPU could be acquired; the step does not start"
     assert (answer.messages[1], answer.verdict) == (f"{conclusion}{advice('a')}", "fail")
@@ -1003,31 +903,28 @@ def test_step_that_needs_all_does_not_go_on_with_what_it_shares(
     assert (answer.messages[1], answer.verdict) == (f"{conclusion}{advice()}", "fail")
 
 
-def test_step_that_shares_nothing_has_what_it_acquires(node: Node, vendor: FakeVendor) -> None:
+def test_step_that_shares_nothing_has_what_it_acquires(node: Node) -> None:
     empty = tuple((name, "") for name, _ in SHARED)
     answer = node.acquire("a", step_id=0, variables=empty)
     assert answer.variables == [*COMMON, *lists("a"), *of_resource("a")]
-    vendor.orders = {"check a": AcquisitionError("not accessible")}
+    node.vendor.orders = {"check a": AcquisitionError("not accessible")}
     answer = node.acquire("a", step_id=0, variables=empty)
     conclusion = "--qpu=a: no QPU could be acquired; the step does not start"
     assert (answer.messages[1], answer.verdict) == (f"{conclusion}{advice('a')}", "fail")
 
 
-def test_journal_that_cannot_be_used_fails_the_acquisition(node: Node, vendor: FakeVendor) -> None:
+def test_journal_that_cannot_be_used_fails_the_acquisition(node: Node) -> None:
     node.state_directory.mkdir()
     node.state_directory.chmod(0o777)
     answer = node.acquire("a")
-    assert answer.messages[0].startswith(
-        f"QPU a: {node.state_directory}: must be writable by its owner alone"
-    )
-    assert (answer.held, answer.verdict, vendor.events_of("acquire")) == (0, "fail", set())
-    assert answer.logged("e") == []
-    [message] = node.release().messages
-    assert message.startswith(f"{NOT_RELEASED}{node.state_directory}: must be writable by")
+    refusal = f"QPU a: {node.state_directory}: must be writable by its owner alone"
+    assert answer.messages[0].startswith(refusal)
+    assert (answer.held, answer.verdict) == (0, "fail")
+    assert (node.vendor.events_of("acquire"), answer.logged("e")) == (set(), [])
 
 
-def test_session_that_may_be_open_is_told_once(node: Node, vendor: FakeVendor) -> None:
-    vendor.orders = {"acquire a": ServiceError("cut off", may_have_acted=True)}
+def test_session_that_may_be_open_is_told_once(node: Node) -> None:
+    node.vendor.orders = {"acquire a": ServiceError("cut off", may_have_acted=True)}
     answer = node.acquire("a,b")
     [message] = answer.messages
     assert message.startswith("QPU a: cut off; a hold on a may be open until 20")
@@ -1039,9 +936,7 @@ def test_session_that_may_be_open_is_told_once(node: Node, vendor: FakeVendor) -
     assert (released.messages, released.held, node.journal_files()) == ([], 0, 1)
 
 
-def test_worker_that_died_while_it_acquired_is_told_of_at_the_end(
-    node: Node, vendor: FakeVendor
-) -> None:
+def test_worker_that_died_while_it_acquired_is_told_of_at_the_end(node: Node) -> None:
     node.leave(Entry(**OF_STEP, resource_name="a", hold="a hold", ends_at=4_000_000_000))
     [message] = node.release().messages
     assert message == (
@@ -1051,19 +946,19 @@ def test_worker_that_died_while_it_acquired_is_told_of_at_the_end(
     assert (node.release().messages, node.journal_files()) == ([], 1)
 
 
-def test_end_of_the_job_releases_what_any_step_has_left(node: Node, vendor: FakeVendor) -> None:
+def test_end_of_the_job_releases_what_any_step_has_left(node: Node) -> None:
     node.acquire("a")
     node.acquire("b", step_id=3, restart_count=2)
     node.acquire("c", job_id=77)
     answer = node.release_job()
     assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
-    assert vendor.events_of("release") == {"token-a", "token-b"}
+    assert node.vendor.events_of("release") == {"token-a", "token-b"}
     assert node.journal_files() == 1
 
 
-def test_end_of_the_job_tells_what_it_could_not_release(node: Node, vendor: FakeVendor) -> None:
+def test_end_of_the_job_tells_what_it_could_not_release(node: Node) -> None:
     node.acquire("a,b")
-    vendor.orders = {"release token-a": ReleaseError("down")}
+    node.vendor.orders = {"release token-a": ReleaseError("down")}
     broken = node.state_directory / "7-0-0-0123456789abcdef.json"
     broken.write_text("{")
     answer = node.release_job()
@@ -1084,7 +979,7 @@ def test_journal_that_was_spoilt_meanwhile_is_told_with_what_it_costs(node: Node
     assert (node.release().messages, node.journal_files()) == ([], 0)
 
 
-def test_end_of_the_job_leaves_alone_what_is_being_acquired(node: Node, vendor: FakeVendor) -> None:
+def test_end_of_the_job_leaves_alone_what_is_being_acquired(node: Node) -> None:
     node.leave(Entry(**OF_STEP, resource_name="a", owner=owner_of(os.getpid())))
     assert (node.release_job().messages, node.journal_files()) == ([], 1)
 
@@ -1100,97 +995,65 @@ def test_end_of_the_job_leaves_alone_what_is_being_acquired(node: Node, vendor: 
     ],
 )
 def test_end_of_the_job_keeps_within_the_time_of_an_epilog(
-    node: Node,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    slurm_conf: str | None,
-    most_seconds: int,
+    node: Node, tmp_path: Path, deadlines: list[float], slurm_conf: str | None, most_seconds: int
 ) -> None:
-    seconds: list[float] = []
-    services = LocalNetwork.services
-
-    def note_seconds(
-        network: LocalNetwork, deadline: Deadline, variables: Mapping[str, str]
-    ) -> Services:
-        seconds.append(deadline.remaining_seconds())
-        return services(network, deadline, variables)
-
-    monkeypatch.setattr(LocalNetwork, "services", note_seconds)
     path = tmp_path / "slurm.conf"
     if slurm_conf is not None:
         path.write_text(slurm_conf)
-    node.leave(Entry(**OF_STEP, resource_name="a", token="t"))
+    node.leave(entry_of("a"))
     assert node.release_job(str(path)).messages == []
-    [left] = seconds
+    [left] = deadlines
     assert most_seconds / 2 < left <= most_seconds
 
 
-def test_end_of_the_job_on_one_node_leaves_alone_what_another_node_holds(
-    node: Node, vendor: FakeVendor
-) -> None:
+def test_end_of_the_job_on_one_node_leaves_alone_what_another_node_holds(node: Node) -> None:
     """A job that gives a node away goes on, and the nodes may share their folder."""
-    for name, host in [("a", "another"), ("b", os.uname().nodename)]:
-        owner = Owner(host, "another boot", 1, 2, 3)
-        node.leave(Entry(**OF_STEP, resource_name=name, token=f"token-{name}", owner=owner))
+    node.leave(entry_of("a", owner=replace(GONE, host="another")))
+    node.leave(entry_of("b"))
     assert node.release_job().messages == []
-    assert vendor.events_of("release") == {"token-b"}
+    assert node.vendor.events_of("release") == {"token-b"}
     assert node.journal_files() == 1
 
 
-def test_end_of_a_step_tries_again_what_others_have_left(
-    node: Node, vendor: FakeVendor, caplog: pytest.LogCaptureFixture
-) -> None:
-    others = {**OF_STEP, "job_id": 5, "owner": Owner(os.uname().nodename, "another boot", 1, 2, 3)}
-    node.leave(Entry(**others, resource_name="b", token="token-b"))
-    node.leave(Entry(**others, resource_name="c", token="token-c"))
-    vendor.orders = {"release token-c": ReleaseError("still down")}
+def test_end_of_a_step_tries_again_what_others_have_left(node: Node) -> None:
+    node.leave(entry_of("b", job_id=5))
+    node.leave(entry_of("c", job_id=5))
+    node.vendor.orders = {"release token-c": ReleaseError("still down")}
     node.acquire("a")
     answer = node.release()
-    assert vendor.events_of("release") == {"token-a", "token-b", "token-c"}
-    assert (answer.messages, answer.held) == ([], 0)
-    assert answer.logged("e") == []
+    assert node.vendor.events_of("release") == {"token-a", "token-b", "token-c"}
+    assert (answer.messages, answer.held, answer.logged("e")) == ([], 0, [])
     assert happened(answer) == [told("released", "a")]
     assert happened(answer, "d") == [
         f"{told('kept', 'c', job_id=5)}: still down",
         told("released", "b", job_id=5),
     ]
-    vendor.events.clear()
+    node.vendor.events.clear()
     node.release()
-    assert (vendor.events, node.journal_files()) == ([], 1)
+    assert (node.vendor.events, node.journal_files()) == ([], 1)
 
 
-def test_end_of_a_step_leaves_alone_what_was_written_lately(node: Node, vendor: FakeVendor) -> None:
-    others = {**OF_STEP, "job_id": 5, "owner": Owner(os.uname().nodename, "another boot", 1, 2, 3)}
-    entry = Entry(**others, resource_name="b", token="token-b")
-    node.leave(entry, ago_seconds=UNCHANGED_SECONDS / 2)
+def test_end_of_a_step_leaves_alone_what_was_written_lately(node: Node) -> None:
+    node.leave(entry_of("b", job_id=5), ago_seconds=UNCHANGED_SECONDS / 2)
     node.acquire("a")
     node.release()
-    assert vendor.events_of("release") == {"token-a"}
-    node.leave(entry)
+    assert node.vendor.events_of("release") == {"token-a"}
+    node.leave(entry_of("b", job_id=5))
     node.release()
-    assert vendor.events_of("release") == {"token-a", "token-b"}
+    assert node.vendor.events_of("release") == {"token-a", "token-b"}
 
 
-def test_orphans_do_not_wait_beyond_the_deadline(
-    node: Node, vendor: FakeVendor, serving: ServingWorker
-) -> None:
-    entry = Entry(
-        **OF_STEP,
-        resource_name="b",
-        token="t",
-        owner=Owner(os.uname().nodename, "another boot", 1, 2, 3),
-    )
-    node.leave(replace(entry, job_id=5))
-    request = Request(Verb.RELEASE, timeout_seconds=0, arguments=node.arguments, **STEP)
-    answer = serving.ask(request)
-    assert (answer.verdict, vendor.events) == ("run", [])
+def test_orphans_do_not_wait_beyond_the_deadline(node: Node) -> None:
+    node.leave(entry_of("b", job_id=5))
+    answer = node.release(timeout_seconds=0)
+    assert (answer.verdict, node.vendor.events) == ("run", [])
 
 
 def test_own_entries_are_released_before_others_are_looked_at(
-    node: Node, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+    node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def break_down(journal: Journal, unix_seconds: float) -> None:
-        assert vendor.events_of("release") == {"token-a"}
+        assert node.vendor.events_of("release") == {"token-a"}
         raise JournalError("the disk broke")
 
     node.acquire("a")
@@ -1202,17 +1065,12 @@ def test_own_entries_are_released_before_others_are_looked_at(
 
 
 def test_what_was_left_with_other_variables_is_another_ones_to_release(
-    node: Node, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+    node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def has_variables(_: LocalNetwork, node_variables: Mapping[str, str]) -> bool:
-        return not node_variables
-
-    monkeypatch.setattr(LocalNetwork, "has_variables", has_variables)
-    gone = Owner(os.uname().nodename, "another boot", 1, 2, 3)
-    other = Entry(**{**OF_STEP, "job_id": 5}, resource_name="b", token="token-b", owner=gone)
-    node.leave(replace(other, node_variables={"https_proxy": "http://proxy"}))
+    monkeypatch.setattr(LocalNetwork, "has_variables", lambda _, variables: not variables)
+    node.leave(entry_of("b", job_id=5, node_variables={"https_proxy": "http://proxy"}))
     node.acquire("a")
     node.release()
-    assert vendor.events_of("release") == {"token-a"}
+    assert node.vendor.events_of("release") == {"token-a"}
     node.release()
-    assert vendor.events_of("release") == {"token-a", "token-b"}
+    assert node.vendor.events_of("release") == {"token-a", "token-b"}
