@@ -3,12 +3,8 @@
 
 import os
 import random
-import resource
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +21,8 @@ from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
 from spank_qrmi.state.usage_log import UsageLog
 from spank_qrmi.usage import Usage
+from tests.unit.failing_systems import killed_programs, room_for
+from tests.unit.state.test_journal import lock
 
 NOW = 1_700_000_000
 FACTS = {
@@ -80,14 +78,53 @@ class Killed(BaseException):
     """Stands for a SIGKILL: nothing of ours handles it."""
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "journal")
+class Books:
+    """A journal, and the records of what was in it."""
+
+    def __init__(self, folder: Path, usage_path: Path) -> None:
+        self.journal = Journal(folder / "journal")
+        self.path = usage_path
+        self.accounting = Accounting(UsageLog(usage_path), EndedBy.EXIT, lambda: "one")
+        self.timer = replace(self.accounting, ended_by=EndedBy.TIMER)
+
+    def end(self, entry: Entry = ENTRY, result: Result = Result.RELEASED, **how: Any) -> None:
+        with self.journal.begin(entry) as locked:
+            self.accounting.end(locked, result, **how)
+
+    def end_all(self) -> set[int]:
+        """End what is held and write what waits, as a job's end does; return what jobs held."""
+        held = [each for each in self.entries() if not each.is_over]
+        for entry in held:
+            with lock(self.journal, entry) as locked:
+                self.accounting.end(locked, Result.RELEASED)
+        self.accounting.write_late(self.journal, Deadline(60))
+        return {each.job_id for each in held}
+
+    def entries(self) -> list[Entry]:
+        found = list(self.journal.entries())
+        entries = [each for each in found if isinstance(each, Entry)]
+        assert len(entries) == len(found)
+        return entries
+
+    def names(self) -> list[str]:
+        return [each.file_name for each in self.entries()]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the records without their acquisitions' ids, all of which differ."""
+        lines = self.path.read_bytes().splitlines() if self.path.exists() else []
+        records = [orjson.loads(line) for line in lines]
+        ids = Counter(record.pop("acquisition_id") for record in records)
+        assert set(ids.values()) <= {1}
+        return records
+
+    def assert_over(self, **changes: object) -> None:
+        """Claim that the journal is empty, and that there is one record with these changes."""
+        assert (self.records(), self.names()) == ([RECORD | changes], [])
 
 
 @pytest.fixture
-def accounting(usage_path: Path) -> Accounting:
-    return Accounting(UsageLog(usage_path), EndedBy.EXIT, lambda: "one")
+def books(tmp_path: Path, usage_path: Path) -> Books:
+    return Books(tmp_path, usage_path)
 
 
 @pytest.fixture(autouse=True)
@@ -95,58 +132,27 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: float(NOW))
 
 
-@contextmanager
-def full_disk() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def records_in(path: Path) -> list[dict[str, Any]]:
-    """Return the records without their acquisitions' ids, all of which differ."""
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    records = [orjson.loads(line) for line in lines]
-    ids = Counter(record.pop("acquisition_id") for record in records)
-    assert set(ids.values()) <= {1}
-    return records
-
-
-def end(journal: Journal, accounting: Accounting, entry: Entry = ENTRY, **how: Any) -> None:
-    with journal.begin(entry) as locked:
-        accounting.end(locked, how.pop("result", Result.RELEASED), **how)
-
-
-def names_in(journal: Journal) -> list[str]:
-    return [each.file_name for each in journal.entries() if isinstance(each, Entry)]
-
-
-def test_record_says_all_of_an_acquisition_and_no_secret(
-    journal: Journal, accounting: Accounting, usage_path: Path
-) -> None:
-    end(journal, accounting)
-    assert (records_in(usage_path), names_in(journal)) == ([RECORD], [])
-    text = usage_path.read_text()
+def test_record_says_all_of_an_acquisition_and_no_secret(books: Books) -> None:
+    books.end()
+    books.assert_over()
+    text = books.path.read_text()
     assert not any(secret in text for secret in ("session-1", "secret-key", "proxy-secret"))
 
 
+UNUSED = dict.fromkeys(("held_seconds", "usage", "usage_source"))
+
+
 @pytest.mark.parametrize(
-    ("entry", "how", "changes"),
+    ("differs", "how", "changes"),
     [
         (
-            ENTRY,
+            {},
             {"usage": Usage(2.5, 3, 400)},
             {"usage": 2.5, "usage_source": "service", "jobs": 3, "shots": 400},
         ),
+        ({"refusal": "down"}, {}, {"result": "refused", "reason": "down"}),
         (
-            replace(ENTRY, refusal="down"),
-            {},
-            {"result": "refused", "reason": "down"},
-        ),
-        (
-            replace(ENTRY, token=None, granted_at=None, failure="no answer"),
+            {"token": None, "granted_at": None, "failure": "no answer"},
             {"result": Result.UNANSWERED},
             {
                 "result": "unanswered",
@@ -154,146 +160,116 @@ def test_record_says_all_of_an_acquisition_and_no_secret(
                 "session": None,
                 "running": None,
                 "finished": "2023-11-14T22:15:00Z",
-                **dict.fromkeys(("held_seconds", "usage", "usage_source")),
+                **UNUSED,
             },
         ),
         (
-            replace(ENTRY, failure="down", has_users_endpoint=True),
+            {"failure": "down", "has_users_endpoint": True},
             {"result": Result.DROPPED},
             {"result": "dropped", "reason": "down"},
         ),
+        # What is told to end at a user's endpoint is over.
+        ({"has_users_endpoint": True}, {"is_gone": False}, {}),
         (
-            replace(ENTRY, token=None, holds_nothing=True, facts={"het_job_id": "6"}),
+            {"token": None, "holds_nothing": True, "facts": {"het_job_id": "6"}},
             {},
-            {
-                **dict.fromkeys(("session", "array_job_id", "array_task_id", *FACTS)),
-                "het_job_id": 6,
-            },
+            {**dict.fromkeys(("session", *FACTS)), "het_job_id": 6},
         ),
-        (
-            replace(ENTRY, step_id=3, resource_name="caf\u00e9"),
-            {},
-            {"step": "3", "resource": "caf\u00e9"},
-        ),
-        (replace(ENTRY, restart_count=0, facts={**FACTS, "restarts": "2"}), {}, {"restart": 2}),
+        ({"step_id": 3, "resource_name": "café"}, {}, {"step": "3", "resource": "café"}),
+        ({"restart_count": 0, "facts": {**FACTS, "restarts": "2"}}, {}, {"restart": 2}),
         # Of an earlier release, which wrote less.
         (
-            replace(ENTRY, acquired_at=None, owner=None, facts={}, granted_at=None),
+            {"acquired_at": None, "owner": None, "facts": {}, "granted_at": None},
             {},
             {
                 **dict.fromkeys((*FACTS, "created", "running")),
-                **dict.fromkeys(("held_seconds", "usage", "usage_source")),
                 "node": os.uname().nodename,
+                **UNUSED,
             },
         ),
     ],
-    ids=["usage", "refused", "unanswered", "dropped", "note", "odd", "restarted", "old"],
 )
 def test_record_says_how_it_ended(
-    journal: Journal,
-    accounting: Accounting,
-    *,
-    usage_path: Path,
-    entry: Entry,
-    how: dict[str, Any],
-    changes: dict[str, Any],
+    books: Books, differs: dict[str, Any], how: dict[str, Any], changes: dict[str, Any]
 ) -> None:
-    end(journal, accounting, entry, **how)
-    assert records_in(usage_path) == [{**RECORD, **changes}]
+    books.end(replace(ENTRY, **differs), **how)
+    books.assert_over(**changes)
 
 
 def test_what_is_told_to_end_has_its_record_once_it_is_gone(
-    journal: Journal, accounting: Accounting, usage_path: Path, monkeypatch: pytest.MonkeyPatch
+    books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    end(journal, accounting, is_gone=False)
-    assert records_in(usage_path) == []
-    [told] = journal.entries()
-    assert isinstance(told, Entry)
+    books.end(is_gone=False)
+    assert books.records() == []
+    [told] = books.entries()
     assert (told.is_told, told.token) == (True, "session-1")
     monkeypatch.setattr("time.time", lambda: NOW + 300.0)
-    locked = journal.lock(told, Deadline(0))
-    assert locked is not None
-    with locked:
-        replace(accounting, ended_by=EndedBy.TIMER).end(locked, Result.RELEASED, usage=Usage(4))
+    with lock(books.journal, told) as locked:
+        books.timer.end(locked, Result.RELEASED, usage=Usage(4))
     # The job had it until it was told to end.
-    changes = {"usage": 4, "usage_source": "service", "ended_by": "timer"}
-    assert records_in(usage_path) == [RECORD | changes]
-    assert names_in(journal) == []
+    books.assert_over(usage=4, usage_source="service", ended_by="timer")
 
 
-def test_what_is_told_at_a_users_endpoint_is_over(
-    journal: Journal, accounting: Accounting, usage_path: Path
-) -> None:
-    end(journal, accounting, replace(ENTRY, has_users_endpoint=True), is_gone=False)
-    assert (records_in(usage_path), names_in(journal)) == ([RECORD], [])
-
-
-def test_without_accounting_nothing_is_recorded(journal: Journal, usage_path: Path) -> None:
-    end(journal, NO_ACCOUNTING)
-    end(journal, NO_ACCOUNTING, replace(ENTRY, job_id=8), is_gone=False)
-    assert not usage_path.exists()
-    assert [name[:7] for name in names_in(journal)] == ["told-8-"]
+def test_without_accounting_nothing_is_recorded(books: Books) -> None:
+    books.accounting = NO_ACCOUNTING
+    books.end()
+    books.end(replace(ENTRY, job_id=8), is_gone=False)
+    assert not books.path.exists()
+    assert [name[:7] for name in books.names()] == ["told-8-"]
 
 
 def test_log_that_takes_nothing_gets_its_record_later(
-    journal: Journal, accounting: Accounting, usage_path: Path, caplog: pytest.LogCaptureFixture
+    books: Books, caplog: pytest.LogCaptureFixture
 ) -> None:
-    usage_path.parent.mkdir(mode=0o777)
-    usage_path.parent.chmod(0o777)
-    end(journal, accounting)
+    books.path.parent.mkdir(mode=0o777)
+    books.path.parent.chmod(0o777)
+    books.end()
     assert "what job 7 has used of ibm_a is recorded later: " in caplog.text
-    [over] = journal.entries()
-    assert isinstance(over, Entry)
+    [over] = books.entries()
     assert over.file_name.startswith("over-7-")
-    assert (over.token, over.values, over.node_variables, over.needs_release) == (
-        None,
-        {},
-        {},
-        False,
-    )
+    assert (over.token, over.values, over.node_variables) == (None, {}, {})
     # It is no job's any longer, and not asked for again.
-    assert list(journal.entries(7)) == []
-    accounting.write_late(journal, Deadline(60))
-    assert not usage_path.exists()
-    usage_path.parent.chmod(0o750)
-    accounting.write_late(journal, Deadline(0))
-    assert not usage_path.exists()
+    assert not over.needs_release
+    assert list(books.journal.entries(7)) == []
+    books.accounting.write_late(books.journal, Deadline(60))
+    assert not books.path.exists()
+    books.path.parent.chmod(0o750)
+    books.accounting.write_late(books.journal, Deadline(0))
+    assert not books.path.exists()
     for _ in range(2):
-        accounting.write_late(journal, Deadline(60))
-        assert (records_in(usage_path), names_in(journal)) == ([RECORD], [])
+        books.accounting.write_late(books.journal, Deadline(60))
+        books.assert_over()
 
 
 def test_full_disk_of_journal_and_log_costs_no_record(
-    journal: Journal, accounting: Accounting, usage_path: Path, monkeypatch: pytest.MonkeyPatch
+    books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was told of how it ended is lost then, but not what was held, and when."""
-    with journal.begin(ENTRY) as locked, full_disk():
-        accounting.end(locked, Result.RELEASED, usage=Usage(2.5))
-    assert [name[:7] for name in names_in(journal)] == ["over-7-"]
-    assert not usage_path.exists() or records_in(usage_path) == []
+    with books.journal.begin(ENTRY) as locked, room_for(0):
+        books.accounting.end(locked, Result.RELEASED, usage=Usage(2.5))
+    assert [name[:7] for name in books.names()] == ["over-7-"]
+    assert books.records() == []
     # When the file was renamed is told by the system's own clock.
-    [over] = journal.entries_over()
+    [over] = books.journal.entries_over()
     monkeypatch.setattr(LockedEntry, "written_at", lambda locked: float(NOW))
-    replace(accounting, ended_by=EndedBy.TIMER).write_late(journal, Deadline(60))
-    assert records_in(usage_path) == [RECORD | {"ended_by": "timer"}]
-    assert names_in(journal) == []
+    books.timer.write_late(books.journal, Deadline(60))
+    books.assert_over(ended_by="timer")
     assert over.acquisition_id == ENTRY.acquisition_id
 
 
+def failing(error: BaseException) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
 def test_full_disk_of_the_journal_alone_delays_nothing(
-    journal: Journal, accounting: Accounting, usage_path: Path, monkeypatch: pytest.MonkeyPatch
+    books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise JournalError("full")
-
-    monkeypatch.setattr(LockedEntry, "write", fail)
-    end(journal, accounting, usage=Usage(2.5))
-    assert records_in(usage_path) == [RECORD | {"usage": 2.5, "usage_source": "service"}]
-    assert names_in(journal) == []
-
-
-def killing(*_: object, **__: object) -> None:
-    raise Killed
+    monkeypatch.setattr(LockedEntry, "write", failing(JournalError("full")))
+    books.end(usage=Usage(2.5))
+    books.assert_over(usage=2.5, usage_source="service")
 
 
 def killing_after(function: Callable[..., Any]) -> Callable[..., None]:
@@ -318,11 +294,9 @@ def killing_after(function: Callable[..., Any]) -> Callable[..., None]:
     ],
 )
 def test_killed_at_any_step_leaves_one_record(
-    journal: Journal,
-    accounting: Accounting,
-    *,
-    usage_path: Path,
+    books: Books,
     monkeypatch: pytest.MonkeyPatch,
+    *,
     owner: type,
     name: str,
     when: str,
@@ -330,41 +304,29 @@ def test_killed_at_any_step_leaves_one_record(
 ) -> None:
     with monkeypatch.context() as patch:
         if is_disk_full and name != "write":
-            patch.setattr(LockedEntry, "write", lambda *_: (_ for _ in ()).throw(JournalError("x")))
-        function = getattr(owner, name)
-        patch.setattr(owner, name, killing if when == "before" else killing_after(function))
+            patch.setattr(LockedEntry, "write", failing(JournalError("x")))
+        kill = failing(Killed()) if when == "before" else killing_after(getattr(owner, name))
+        patch.setattr(owner, name, kill)
         if name == "keep_for_record" and not is_disk_full:
-            patch.setattr(UsageLog, "append", lambda *_: (_ for _ in ()).throw(UsageLogError("x")))
+            patch.setattr(UsageLog, "append", failing(UsageLogError("x")))
         with pytest.raises(Killed):
-            end(journal, accounting)
+            books.end()
     # Whoever comes next: a job's end, its epilog or the timer, and once more.
     for _ in range(2):
-        for entry in list(journal.entries()):
-            assert isinstance(entry, Entry)
-            locked = None if entry.is_over else journal.lock(entry, Deadline(0))
-            if locked is not None:
-                with locked:
-                    accounting.end(locked, Result.RELEASED)
-        accounting.write_late(journal, Deadline(60))
-    assert len(records_in(usage_path)) == 1
-    assert names_in(journal) == []
+        books.end_all()
+    assert (len(books.records()), books.names()) == (1, [])
 
 
 def test_killed_writer_whose_log_was_rotated_meanwhile_is_not_repeated(
-    journal: Journal, accounting: Accounting, usage_path: Path, monkeypatch: pytest.MonkeyPatch
+    books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(LockedEntry, "remove", killing)
+        patch.setattr(LockedEntry, "remove", failing(Killed()))
         with pytest.raises(Killed):
-            end(journal, accounting)
-    usage_path.rename(usage_path.with_name("usage.jsonl-20231115"))
-    [entry] = journal.entries()
-    assert isinstance(entry, Entry)
-    locked = journal.lock(entry, Deadline(0))
-    assert locked is not None
-    with locked:
-        accounting.end(locked, Result.RELEASED)
-    assert (usage_path.exists(), names_in(journal)) == (False, [])
+            books.end()
+    books.path.rename(books.path.with_name("usage.jsonl-20231115"))
+    books.end_all()
+    assert (books.path.exists(), books.names()) == (False, [])
 
 
 def test_acquisitions_have_ids_of_their_own_that_stay() -> None:
@@ -383,70 +345,48 @@ def test_acquisitions_have_ids_of_their_own_that_stay() -> None:
 
 
 WORKER = """
-import sys
 from pathlib import Path
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.state.accounting import Accounting, EndedBy, Result
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.usage_log import UsageLog
-from spank_qrmi.usage import Usage
 
 journal = Journal(Path(sys.argv[1]))
 accounting = Accounting(UsageLog(sys.argv[2]), EndedBy.EXIT)
-number = int(sys.argv[3])
 
 def end(entry, locked):
     with locked:
         accounting.end(locked, Result.RELEASED)
 
-for entry in journal.entries():
-    locked = None if entry.is_over else journal.lock(entry, Deadline(0))
-    if locked is not None:
+def work(turn):
+    for entry in journal.entries():
+        locked = None if entry.is_over else journal.lock(entry, Deadline(0))
+        if locked is not None:
+            end(entry, locked)
+    accounting.write_late(journal, Deadline(60))
+    number = turn * 1_000_000
+    while True:
+        number += 1
+        entry = Entry(number, 0, 0, 1000, "q", "any", {}, token="t", acquired_at=1, granted_at=1)
+        locked = journal.begin(entry)
+        print(number, flush=True)
         end(entry, locked)
-accounting.write_late(journal, Deadline(60))
-print("ready", flush=True)
-while True:
-    number += 1
-    entry = Entry(number, 0, 0, 1000, "q", "any", {}, token="t", acquired_at=1, granted_at=1)
-    locked = journal.begin(entry)
-    print(number, flush=True)
-    end(entry, locked)
 """
 
 
 def test_processes_killed_at_any_moment_leave_one_record_of_each(
-    journal: Journal,
-    accounting: Accounting,
-    usage_path: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locked_files, "YOUNGEST_LEFTOVER_SECONDS", -1)
     choice = random.Random(7)
     begun: set[int] = set()
-    for turn in range(25):
-        first = str(turn * 1_000_000)
-        command = [sys.executable, "-c", WORKER, str(tmp_path / "journal"), str(usage_path), first]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
-            assert worker.stdout is not None
-            assert worker.stdout.readline() == "ready\n"
-            for _ in range(choice.randint(1, 20)):
-                begun.add(int(worker.stdout.readline()))
-            for _ in range(choice.randint(0, 3000)):
-                pass
-            worker.kill()
-            begun |= {int(line) for line in worker.stdout.read().splitlines() if line.isdigit()}
-    journal.clean_up()
-    for entry in list(journal.entries()):
-        assert isinstance(entry, Entry)
-        locked = None if entry.is_over else journal.lock(entry, Deadline(0))
-        if locked is not None:
-            begun.add(entry.job_id)
-            with locked:
-                accounting.end(locked, Result.RELEASED)
-    accounting.write_late(journal, Deadline(60))
-    recorded = Counter(record["job_id"] for record in records_in(usage_path))
-    assert set(recorded.values()) == {1}
+    with killed_programs(WORKER, str(books.journal.directory), str(books.path)) as work_and_die:
+        for turn in range(25):
+            begun |= {int(line) for line in work_and_die(turn, choice.randint(1, 20))}
+    books.journal.clean_up()
+    begun |= books.end_all()
+    recorded = {record["job_id"] for record in books.records()}
     # One that was killed had perhaps begun what it had not told of yet.
-    assert begun <= set(recorded)
-    assert names_in(journal) == []
+    assert begun <= recorded
+    assert len(books.records()) == len(recorded)
+    assert books.names() == []

@@ -6,14 +6,11 @@ import errno
 import fcntl
 import hashlib
 import os
-import resource
 import stat
-import subprocess
-import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,24 +23,20 @@ from spank_qrmi.errors import JournalError
 from spank_qrmi.state import locked_files
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
-from tests.deadlines import killed_after
-from tests.unit.outcomes import WRITABLE, outcome_of
+from tests.unit.failing_systems import killed_programs, room_for
+from tests.unit.outcomes import WRITABLE, refusal_of, trying
 
 PATIENCE_SECONDS = 60
 
 ENTRY = Entry(
-    7,
-    0,
-    0xFFFFFFFB,
-    1000,
-    "a/ü",
-    "any",
-    {"QRMI_KEY": "secret"},
+    *(7, 0, 0xFFFFFFFB, 1000, "a/ü", "any", {"QRMI_KEY": "secret"}),
     acquired_at=1_700_000_000,
     owner=Owner("host", "boot", 1, 2, 3),
     node_variables={"https_proxy": "http://proxy"},
     ends_at=1_700_000_100,
 )
+
+
 NO_ENTRY = "is no entry of this journal ({}): look at it, then remove it"
 UNREADABLE = NO_ENTRY.format("its content is not one")
 
@@ -60,31 +53,45 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "lib" / "spank_qrmi"
 
 
-@pytest.fixture
-def open_umask() -> Iterator[None]:
-    before = os.umask(0)
-    yield
-    os.umask(before)
-
-
 def entries_in(folder: Path, entry: Entry = ENTRY) -> list[Entry | JournalError]:
     return list(Journal(folder).entries_of_step(entry.job_id, entry.restart_count, entry.step_id))
 
 
-def write(folder: Path, entry: Entry) -> None:
-    """Put an entry there, and end its lock."""
+def write(folder: Path, entry: Entry = ENTRY) -> Path:
+    """Put an entry there, and end its lock; return its file."""
     with Journal(folder).begin(entry):
-        pass
+        return folder / entry.file_name
 
 
-def mode_of(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
+def lock(journal: Journal, entry: Entry = ENTRY) -> LockedEntry:
+    locked = journal.lock(entry, Deadline(0))
+    assert locked is not None
+    return locked
 
 
-def test_folder_and_entries_are_their_owners_alone(folder: Path, open_umask: None) -> None:
-    write(folder, ENTRY)
-    [path] = folder.iterdir()
-    assert (mode_of(folder), mode_of(path)) == (0o700, 0o600)
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def assert_one_is_no_entry(folder: Path, path: Path, reason: str) -> None:
+    """Claim that this file is told of, and that what else there is in the step is `OTHER`."""
+    found = entries_in(folder)
+    assert [each for each in found if isinstance(each, Entry)] == [OTHER]
+    errors = [str(each) for each in found if isinstance(each, JournalError)]
+    assert errors == [f"{path}: {NO_ENTRY.format(reason)}"]
+
+
+OTHER = replace(ENTRY, resource_name="b")
+
+
+def test_folder_and_entries_are_their_owners_alone(folder: Path) -> None:
+    before = os.umask(0)
+    try:
+        path = write(folder)
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE(each.stat().st_mode) for each in (folder, path)]
+    assert modes == [0o700, 0o600]
 
 
 def test_what_is_written_is_read(folder: Path) -> None:
@@ -100,16 +107,12 @@ def test_what_is_written_is_read(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "other",
-    [
-        replace(ENTRY, job_id=77),
-        replace(ENTRY, restart_count=1),
-        replace(ENTRY, step_id=0),
-        replace(ENTRY, step_id=0xFFFFFFFA),
-    ],
+    "change",
+    [{"job_id": 77}, {"restart_count": 1}, {"step_id": 0}, {"step_id": 0xFFFFFFFA}],
 )
-def test_other_steps_entries_are_not_seen(folder: Path, other: Entry) -> None:
-    write(folder, ENTRY)
+def test_other_steps_entries_are_not_seen(folder: Path, change: dict[str, int]) -> None:
+    other = replace(ENTRY, **change)  # type: ignore[arg-type]
+    write(folder)
     write(folder, other)
     assert (entries_in(folder), entries_in(folder, other)) == ([ENTRY], [other])
 
@@ -132,46 +135,45 @@ def test_empty_or_missing_folder_holds_nothing(folder: Path) -> None:
     assert entries_in(folder) == []
 
 
+def full_disk(descriptor: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("reason", ["No space left on device", "File too large"])
 def test_write_that_fails_leaves_the_old_entry(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
-    write(folder, ENTRY)
-
-    def full_disk(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full_disk)
-    locked = Journal(folder).lock(ENTRY, Deadline(0))
-    assert locked is not None
-    with locked, pytest.raises(JournalError) as caught:
-        locked.write(replace(ENTRY, token="t"))
-    expected = f"cannot record the acquisition in {folder}: No space left on device"
-    assert str(caught.value) == expected
-    assert entries_in(folder) == [ENTRY]
-    assert len(list(folder.iterdir())) == 1
+    write(folder)
+    with lock(Journal(folder)) as locked, contextlib.ExitStack() as trouble:
+        if reason == "File too large":
+            trouble.enter_context(room_for(100))
+        else:
+            monkeypatch.setattr(os, "fsync", full_disk)
+        refusal = refusal_of(JournalError, locked.write, replace(ENTRY, token="t"))
+    assert refusal == f"cannot record the acquisition in {folder}: {reason}"
+    assert (entries_in(folder), names_in(folder)) == ([ENTRY], {ENTRY.file_name})
 
 
-def test_value_that_is_not_utf8_is_refused(folder: Path) -> None:
-    """A user may bring any bytes; they must not end as an internal error."""
-    with pytest.raises(JournalError) as caught:
-        write(folder, replace(ENTRY, values={"QRMI_X": "\udcff"}))
-    expected = f"cannot record the acquisition in {folder}: a value is not UTF-8"
-    assert str(caught.value) == expected
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        # A user may bring any bytes; they must not end as an internal error.
+        ("\udcff", "a value is not UTF-8"),
+        # What a user exports counts as JSON has it.
+        *((value, "") for value in ("x" * 16 * 1024, '"' * 9_000, "\x01" * 3_000)),
+    ],
+    ids=["not UTF-8", "large", "quotes", "control characters"],
+)
+def test_value_that_cannot_be_kept_is_refused(folder: Path, value: str, reason: str) -> None:
+    too_large = "the variables that a release of a/ü needs are larger than 16 KiB: export shorter "
+    refusal = refusal_of(JournalError, write, folder, replace(ENTRY, values={"QRMI_X": value}))
+    expected = reason or f"{too_large}ones"
+    assert refusal == f"cannot record the acquisition in {folder}: {expected}"
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("value", ["x" * 16 * 1024, '"' * 9_000, "\x01" * 3_000])
-def test_large_entry_is_refused(folder: Path, value: str) -> None:
-    """What a user exports counts as JSON has it."""
-    with pytest.raises(JournalError) as caught:
-        write(folder, replace(ENTRY, values={"QRMI_X": value}))
-    assert str(caught.value) == (
-        f"cannot record the acquisition in {folder}: the variables that a release of a/ü needs are "
-        "larger than 16 KiB: export shorter ones"
-    )
-    assert not folder.exists()
-    with Journal(folder).begin(replace(ENTRY, values={"QRMI_X": value[:2_000]})) as locked:
-        # What comes later is limited where it comes from.
+def test_what_comes_later_is_limited_where_it_comes_from(folder: Path) -> None:
+    with Journal(folder).begin(replace(ENTRY, values={"QRMI_X": '"' * 7_500})) as locked:
         whole = replace(locked.entry, token="t" * 4_000).with_failure('"' * 10_000, 1)
         locked.write(whole)
     assert (entries_in(folder), len(whole.failure)) == ([whole], 1_000)
@@ -206,7 +208,7 @@ def test_large_entry_of_an_earlier_release_is_read_without_what_no_release_needs
     ],
 )
 def test_huge_entry_stops_no_other(folder: Path, values: dict[str, str], reason: str) -> None:
-    write(folder, ENTRY)
+    write(folder)
     huge = put_entry_of_an_earlier_release(folder, replace(RUNTIME, job_id=6, values=values))
     first, second = Journal(folder).entries()
     assert (str(first), second) == (f"{huge}: {NO_ENTRY.format(reason)}", ENTRY)
@@ -226,28 +228,26 @@ def test_journal_is_read_one_entry_after_another(folder: Path) -> None:
 
 
 def test_whose_endpoint_it_is_was_not_said_by_earlier_releases(folder: Path) -> None:
-    write(folder, replace(ENTRY, has_users_endpoint=True))
-    [entry] = entries_in(folder)
-    assert isinstance(entry, Entry)
-    assert entry.has_users_endpoint
-    document = document_of(ENTRY)
+    users = replace(ENTRY, has_users_endpoint=True)
+    path = write(folder, users)
+    assert entries_in(folder) == [users]
+    document = document_of(users)
     del document["has_users_endpoint"]
-    (folder / ENTRY.file_name).write_bytes(orjson.dumps(document))
+    path.write_bytes(orjson.dumps(document))
     assert entries_in(folder) == [ENTRY]
 
 
 def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "spank_qrmi"
-    with pytest.raises(JournalError) as caught:
-        write(folder, ENTRY)
-    assert str(caught.value) == f"cannot record the acquisition in {folder}: Not a directory"
-    with pytest.raises(JournalError) as caught:
-        Journal(folder).take_away(ENTRY)
-    assert str(caught.value) == f"cannot remove {ENTRY.file_name} from {folder}: Not a directory"
-    with pytest.raises(JournalError) as caught:
-        list(Journal(folder).entries())
-    assert str(caught.value) == f"cannot read {folder}: Not a directory"
+    journal = Journal(folder)
+    calls: dict[str, Callable[[], object]] = {
+        "cannot record the acquisition in": lambda: journal.begin(ENTRY),
+        f"cannot remove {ENTRY.file_name} from": lambda: journal.take_away(ENTRY),
+        "cannot read": lambda: list(journal.entries()),
+    }
+    for doing, call in calls.items():
+        assert refusal_of(JournalError, call) == f"{doing} {folder}: Not a directory"
 
 
 NO_OBJECTS = [b"", b"{", b"[]", b"null", b"[" * 100_000, b"\xff"]
@@ -282,68 +282,54 @@ NO_ENTRIES = {
 
 
 def test_file_that_is_no_entry_is_reported_and_kept(folder: Path) -> None:
-    other = replace(ENTRY, resource_name="b")
-    write(folder, other)
-    path = folder / ENTRY.file_name
-    for name, content in NO_ENTRIES.items():
+    write(folder, OTHER)
+    path = write(folder)
+    whole = path.read_bytes()
+    cut = {f"cut at {length}": whole[:length] for length in range(len(whole))}
+    for name, content in {**NO_ENTRIES, **cut}.items():
         path.write_bytes(content)
-        found = outcome_of(entries_in, folder)
-        assert isinstance(found, list), name
-        assert [each for each in found if isinstance(each, Entry)] == [other], name
-        errors = [str(each) for each in found if isinstance(each, JournalError)]
-        assert errors == [f"{path}: {UNREADABLE}"], name
-        assert path.read_bytes() == content, name
+        with trying(name):
+            assert_one_is_no_entry(folder, path, "its content is not one")
+            assert path.read_bytes() == content
 
 
 def test_entry_of_a_newer_release_is_read(folder: Path) -> None:
-    write(folder, ENTRY)
+    path = write(folder)
     more = {"of_a_newer_release": {"a": 1}}
     document = {**document_of(ENTRY), "owner": {**document_of(ENTRY)["owner"], **more}, **more}
-    (folder / ENTRY.file_name).write_bytes(orjson.dumps(document))
+    path.write_bytes(orjson.dumps(document))
     assert entries_in(folder) == [ENTRY]
-
-
-def test_entry_cut_anywhere_is_reported(folder: Path) -> None:
-    write(folder, ENTRY)
-    path = folder / ENTRY.file_name
-    whole = path.read_bytes()
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
-        assert [str(each) for each in entries_in(folder)] == [f"{path}: {UNREADABLE}"]
 
 
 def test_files_of_others_are_left_alone(folder: Path) -> None:
-    write(folder, ENTRY)
-    names = [".tmp1234", "7-0-fffffffb-note.txt", "README"]
+    write(folder)
+    names = {".tmp1234", "7-0-fffffffb-note.txt", "README"}
     for name in names:
         (folder / name).write_text("not ours")
     Journal(folder).clean_up()
-    assert entries_in(folder) == [ENTRY]
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*names, ENTRY.file_name])
+    assert (entries_in(folder), names_in(folder)) == ([ENTRY], {*names, ENTRY.file_name})
 
 
 def test_entry_of_which_a_crash_left_the_name_alone_goes(folder: Path) -> None:
-    write(folder, ENTRY)
-    with Journal(folder).begin(replace(ENTRY, job_id=8), outlasts_crash=False):
-        pass
-    path = folder / replace(ENTRY, job_id=8).file_name
+    whole = write(folder)
+    with Journal(folder).begin(OTHER, outlasts_crash=False):
+        path = folder / OTHER.file_name
     os.truncate(path, 0)
     Journal(folder).clean_up()
     # Its writer may be at work still.
     assert path.exists()
-    os.utime(path, (1, 1))
-    os.utime(folder / ENTRY.file_name, (1, 1))
+    for each in (path, whole):
+        os.utime(each, (1, 1))
     Journal(folder).clean_up()
-    assert [each.name for each in folder.iterdir()] == [ENTRY.file_name]
+    assert names_in(folder) == {whole.name}
 
 
 @pytest.mark.parametrize("change", [{"resource_name": "another"}, {"job_id": 8}])
 def test_entry_under_anothers_name_is_reported(folder: Path, change: dict[str, Any]) -> None:
-    write(folder, ENTRY)
-    path = folder / ENTRY.file_name
+    write(folder, OTHER)
+    path = write(folder)
     path.write_bytes(orjson.dumps({**document_of(ENTRY), **change}))
-    reason = NO_ENTRY.format("it has another entry's name")
-    assert [str(each) for each in entries_in(folder)] == [f"{path}: {reason}"]
+    assert_one_is_no_entry(folder, path, "it has another entry's name")
 
 
 def put_symbolic_link(path: Path) -> None:
@@ -379,38 +365,23 @@ def put_fifo(path: Path) -> None:
 def test_file_that_others_may_have_made_is_reported(
     folder: Path, spoil: Callable[[Path], None], reason: str
 ) -> None:
-    other = replace(ENTRY, resource_name="b")
-    write(folder, other)
-    write(folder, ENTRY)
-    path = folder / ENTRY.file_name
+    write(folder, OTHER)
+    path = write(folder)
     spoil(path)
-    found = entries_in(folder)
-    assert [each for each in found if isinstance(each, Entry)] == [other]
-    assert [str(each) for each in found if isinstance(each, JournalError)] == [
-        f"{path}: {NO_ENTRY.format(reason)}"
-    ]
+    assert_one_is_no_entry(folder, path, reason)
 
 
-@pytest.mark.parametrize("spoil", [lambda path: path.chmod(0o770), lambda path: path.chmod(0o1777)])
-def test_folder_that_others_can_write_is_not_used(
-    folder: Path, spoil: Callable[[Path], None]
-) -> None:
-    write(folder, ENTRY)
-    spoil(folder)
+@pytest.mark.parametrize("mode", [0o770, 0o1777])
+def test_folder_that_others_can_write_is_not_used(folder: Path, mode: int) -> None:
+    write(folder)
+    folder.chmod(mode)
     journal = Journal(folder)
     calls: list[Callable[[], object]] = [
-        journal.entries,
-        journal.clean_up,
-        lambda: journal.begin(ENTRY),
-        lambda: journal.take_away(ENTRY),
-        lambda: journal.lock(ENTRY, Deadline(0)),
+        *(journal.entries, journal.clean_up, lambda: journal.begin(ENTRY)),
+        *(lambda: journal.take_away(ENTRY), lambda: lock(journal)),
     ]
-    for call in calls:
-        with pytest.raises(JournalError) as caught:
-            call()
-        assert str(caught.value) == (
-            f"{folder}: {WRITABLE} {folder}, or name another folder by --state-dir"
-        )
+    refusal = f"{folder}: {WRITABLE} {folder}, or name another folder by --state-dir"
+    assert [refusal_of(JournalError, call) for call in calls] == [refusal] * 5
     folder.chmod(0o700)
     assert entries_in(folder) == [ENTRY]
 
@@ -441,12 +412,9 @@ def test_all_entries_and_those_of_a_job(folder: Path) -> None:
 
 
 def test_entry_that_was_spoilt_meanwhile_is_not_locked(folder: Path) -> None:
-    write(folder, ENTRY)
-    path = folder / ENTRY.file_name
+    path = write(folder)
     path.write_bytes(b"{")
-    with pytest.raises(JournalError) as caught:
-        Journal(folder).lock(ENTRY, Deadline(0))
-    assert str(caught.value) == f"{path}: {UNREADABLE}"
+    assert refusal_of(JournalError, lock, Journal(folder)) == f"{path}: {UNREADABLE}"
 
 
 def test_lock_is_one_processes_at_a_time(folder: Path) -> None:
@@ -455,10 +423,8 @@ def test_lock_is_one_processes_at_a_time(folder: Path) -> None:
         for state in (ENTRY, replace(ENTRY, token="t")):
             locked.write(state)
             with pytest.raises(JournalError, match="another process is releasing it"):
-                journal.lock(ENTRY, Deadline(0))
-    again = journal.lock(ENTRY, Deadline(0))
-    assert again is not None
-    with again:
+                lock(journal)
+    with lock(journal) as again:
         assert again.entry == replace(ENTRY, token="t")
 
 
@@ -470,13 +436,10 @@ def test_who_waits_for_a_lock_sees_what_was_done(folder: Path) -> None:
         found.append(journal.lock(ENTRY, Deadline(PATIENCE_SECONDS)))
 
     for end in (lambda locked: locked.write(replace(ENTRY, failure="x")), LockedEntry.remove):
-        with contextlib.suppress(JournalError):
-            journal.begin(ENTRY).__exit__(None, None, None)
-        locked = journal.lock(ENTRY, Deadline(0))
-        assert locked is not None
+        write(folder)
         waiting = threading.Thread(target=wait)
-        waiting.start()
-        with locked:
+        with lock(journal) as locked:
+            waiting.start()
             end(locked)
         waiting.join(PATIENCE_SECONDS)
     first, second = found
@@ -494,7 +457,7 @@ def leave_behind(folder: Path, name: str, content: bytes, age_seconds: int = 360
 
 
 def test_leftovers_of_a_crash_are_removed(folder: Path) -> None:
-    write(folder, ENTRY)
+    write(folder)
     for number, content in enumerate([b"", b"{", orjson.dumps(document_of(ENTRY))]):
         leave_behind(folder, f".new-{number}", content)
     young = leave_behind(folder, ".new-young", b"", age_seconds=0)
@@ -503,45 +466,34 @@ def test_leftovers_of_a_crash_are_removed(folder: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         Journal(folder).clean_up()
     assert entries_in(folder) == [ENTRY]
-    assert {path.name for path in folder.iterdir()} == {ENTRY.file_name, young.name, busy.name}
+    assert names_in(folder) == {ENTRY.file_name, young.name, busy.name}
 
 
 def test_token_that_did_not_reach_its_entry_is_found(folder: Path) -> None:
-    write(folder, ENTRY)
-    with_token = replace(ENTRY, token="t")
+    journal, with_token = Journal(folder), replace(ENTRY, token="t")
+    path = write(folder)
     leave_behind(folder, ".new-1", orjson.dumps(document_of(with_token)))
-    with journal_lock(folder):
-        Journal(folder).clean_up()
-    assert len(list(folder.iterdir())) == 2
-    Journal(folder).clean_up()
-    assert entries_in(folder) == [with_token]
-    assert len(list(folder.iterdir())) == 1
+    with lock(journal):
+        journal.clean_up()
+    assert names_in(folder) == {path.name, ".new-1"}
+    journal.clean_up()
+    assert (entries_in(folder), names_in(folder)) == ([with_token], {path.name})
+    # Of what was released meanwhile it is forgotten.
+    journal.take_away(ENTRY)
+    leave_behind(folder, ".new-1", orjson.dumps(document_of(with_token)))
+    journal.clean_up()
+    assert names_in(folder) == set()
 
 
-def test_token_of_what_was_released_meanwhile_is_forgotten(folder: Path) -> None:
-    folder.mkdir(parents=True, mode=0o700)
-    leave_behind(folder, ".new-1", orjson.dumps(document_of(replace(ENTRY, token="t"))))
-    Journal(folder).clean_up()
-    assert list(folder.iterdir()) == []
-
-
-def journal_lock(folder: Path) -> LockedEntry:
-    locked = Journal(folder).lock(ENTRY, Deadline(0))
-    assert locked is not None
-    return locked
+def read_only(*arguments: object, **more: object) -> None:
+    raise OSError(errno.EROFS, "Read-only file system")
 
 
 def test_read_only_folder_keeps_what_it_has(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(folder, ENTRY)
-
-    def read_only(*arguments: object, **more: object) -> None:
-        raise OSError(errno.EROFS, "Read-only file system")
-
+    path = write(folder)
     monkeypatch.setattr(os, "unlink", read_only)
-    with pytest.raises(JournalError) as caught:
-        Journal(folder).take_away(ENTRY)
-    text = f"cannot remove {ENTRY.file_name} from {folder}: Read-only file system"
-    assert str(caught.value) == text
+    text = f"cannot remove {path.name} from {folder}: Read-only file system"
+    assert refusal_of(JournalError, Journal(folder).take_away, ENTRY) == text
     assert entries_in(folder) == [ENTRY]
 
 
@@ -549,34 +501,34 @@ def test_shared_folder_whose_locks_take_a_writer(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """NFS makes flock(2) a lock of fcntl(2), which an exclusive one refuses to a mere reader."""
-    lock = fcntl.flock
+    flock = fcntl.flock
 
     def lock_of_writer(descriptor: int, operation: int) -> None:
         if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise OSError(errno.EBADF, "Bad file descriptor")
-        lock(descriptor, operation)
+        flock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", lock_of_writer)
-    write(folder, ENTRY)
+    write(folder)
     leave_behind(folder, ".new-1", b"")
     Journal(folder).clean_up()
-    with journal_lock(folder) as locked:
+    with lock(Journal(folder)) as locked:
         locked.write(replace(ENTRY, token="t"))
         locked.remove()
-    assert list(folder.iterdir()) == []
+    assert names_in(folder) == set()
 
 
 def test_read_only_folder_gives_its_locks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(folder, ENTRY)
+    write(folder)
     open_file = os.open
 
-    def read_only(path: str, flags: int, *arguments: int, **more: int) -> int:
+    def open_to_read(path: str, flags: int, *arguments: int, **more: int) -> int:
         if flags & os.O_ACCMODE != os.O_RDONLY:
-            raise OSError(errno.EROFS, "Read-only file system")
+            read_only()
         return open_file(path, flags, *arguments, **more)
 
-    monkeypatch.setattr(os, "open", read_only)
-    with journal_lock(folder) as locked:
+    monkeypatch.setattr(os, "open", open_to_read)
+    with lock(Journal(folder)) as locked:
         assert locked.entry == ENTRY
 
 
@@ -620,39 +572,26 @@ def test_values_of_files_are_secret_whatever_their_name() -> None:
     assert entry.clear("plain-secret\nshown-value") == "****?shown-value"
 
 
-def test_write_that_is_cut_off_by_the_system_leaves_the_old_entry(folder: Path) -> None:
-    write(folder, ENTRY)
-    locked = journal_lock(folder)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    try:
-        with locked, pytest.raises(JournalError, match="File too large"):
-            locked.write(replace(ENTRY, token="t"))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert entries_in(folder) == [ENTRY]
-    assert len(list(folder.iterdir())) == 1
-
-
 WRITER = """
-import sys
 from pathlib import Path
 from spank_qrmi.state.journal import Entry, Journal
 from dataclasses import replace
 
 journal = Journal(Path(sys.argv[1]))
-number = 0
-while True:
-    number += 1
-    values = {"QRMI_KEY": "x" * 10_000}
-    entry = Entry(7, 0, 0, 1000, f"q{number % 3}", "any", values, acquired_at=int(sys.argv[2]))
-    with journal.begin(entry) as locked:
-        print("begun", flush=True)
-        locked.write(replace(entry, token="t"))
-        print("written", flush=True)
-        if number % 2:
-            locked.remove()
-            print("removed", flush=True)
+
+def work(turn):
+    number = 0
+    while True:
+        number += 1
+        values = {"QRMI_KEY": "x" * 10_000}
+        entry = Entry(7, 0, 0, 1000, f"q{number % 3}", "any", values, acquired_at=turn)
+        with journal.begin(entry) as locked:
+            print("begun", flush=True)
+            locked.write(replace(entry, token="t"))
+            print("written", flush=True)
+            if number % 2:
+                locked.remove()
+                print("removed", flush=True)
 """
 
 
@@ -660,24 +599,13 @@ def test_writer_killed_at_any_moment_leaves_whole_entries_without_locks(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(locked_files, "YOUNGEST_LEFTOVER_SECONDS", -1)
-    for turn in range(15):
-        command = [sys.executable, "-c", WRITER, str(folder), str(turn)]
-        with (
-            subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer,
-            killed_after(PATIENCE_SECONDS, writer),
-        ):
-            assert writer.stdout is not None
-            for _ in range(1 + turn * 3):
-                assert writer.stdout.readline() != ""
-        Journal(folder).clean_up()
-        found = list(Journal(folder).entries())
-        assert [each for each in found if isinstance(each, JournalError)] == []
-        assert {path.name for path in folder.iterdir()} == {
-            entry.file_name for entry in found if isinstance(entry, Entry)
-        }
-        for entry in found:
-            assert isinstance(entry, Entry)
-            locked = Journal(folder).lock(entry, Deadline(0))
-            assert locked is not None
-            with locked:
-                locked.remove()
+    journal = Journal(folder)
+    with killed_programs(WRITER, str(folder)) as write_and_die:
+        for turn in range(15):
+            write_and_die(turn, 1 + turn * 3)
+            journal.clean_up()
+            found = [each for each in journal.entries() if isinstance(each, Entry)]
+            assert names_in(folder) == {entry.file_name for entry in found}
+            for entry in found:
+                with lock(journal, entry) as locked:
+                    locked.remove()

@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,25 +52,21 @@ def test_process_that_runs_is_not_gone(proc: FakeProc) -> None:
         assert not is_gone(owner), name
 
 
-def test_process_that_ended_is_gone(proc: FakeProc) -> None:
+@pytest.mark.parametrize(
+    "happen",
+    [
+        lambda proc: proc.end(7),
+        lambda proc: proc.start(7, 1234, state="Z"),
+        lambda proc: proc.start(7, 1234, state="X"),
+        lambda proc: proc.start(7, 1235),
+        lambda proc: proc.boot.write_text("next-boot\n"),
+    ],
+    ids=["ended", "not reaped", "dead", "another has its number", "another boot"],
+)
+def test_process_is_gone_once_it(proc: FakeProc, happen: Callable[[FakeProc], object]) -> None:
     proc.start(7, 1234)
     owner = owner_of(7)
-    proc.end(7)
-    assert is_gone(owner)
-
-
-@pytest.mark.parametrize("state", ["Z", "X"])
-def test_process_that_nobody_has_reaped_is_gone(proc: FakeProc, state: str) -> None:
-    proc.start(7, 1234)
-    owner = owner_of(7)
-    proc.start(7, 1234, state=state)
-    assert is_gone(owner)
-
-
-def test_number_that_another_process_has_is_gone(proc: FakeProc) -> None:
-    proc.start(7, 1234)
-    owner = owner_of(7)
-    proc.start(7, 1235)
+    happen(proc)
     assert is_gone(owner)
 
 
@@ -82,13 +79,6 @@ def test_boot_is_what_the_first_process_sees(proc: FakeProc) -> None:
     proc.boot.write_text("boot-of-the-host\n")
     assert owner_of(7) == owner
     assert not is_gone(owner)
-
-
-def test_process_of_an_earlier_boot_is_gone(proc: FakeProc) -> None:
-    proc.start(7, 1234)
-    owner = owner_of(7)
-    proc.boot.write_text("next-boot\n")
-    assert is_gone(owner)
 
 
 def test_process_that_was_gone_before_it_was_asked_for_stays_so(proc: FakeProc) -> None:

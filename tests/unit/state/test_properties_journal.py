@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The node's record: what is written is read, and what is no entry is told and left alone."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -13,9 +12,9 @@ from hypothesis import strategies as st
 from fuzz.targets.journal import check_journal
 from fuzz.targets.scratch import folder_in_memory
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.deadline import Deadline
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner
+from tests.unit.state.test_journal import document_of, lock
 from tests.unit.strategies import json_values, maybe_wrong, texts
 
 NUMBERS = st.integers(0, 2**32 - 1)
@@ -58,18 +57,9 @@ def test_entry_is_read_as_it_was_written_until_it_is_removed(
         assert list(journal.entries()) == [entry]
         begun.write(replace(entry, token=token))
     assert list(journal.entries(entry.job_id)) == [replace(entry, token=token)]
-    locked = journal.lock(entry, Deadline(0))
-    assert locked is not None
-    with locked:
+    with lock(journal, entry) as locked:
         locked.remove()
     assert list(folder.iterdir()) == []
-
-
-def document_of(entry: Entry) -> dict[str, Any]:
-    """Return an entry as it stands on disk."""
-    document = asdict(entry)
-    document["environment"] = document.pop("node_variables")
-    return document
 
 
 @given(ENTRIES)

@@ -3,8 +3,6 @@
 
 import logging
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +18,8 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.state import token_cache
 from spank_qrmi.state.owner import boot_id
 from spank_qrmi.state.token_cache import MOST_TOKENS, TokenCache
-from tests.unit.outcomes import outcome_of
+from tests.unit.failing_systems import killed_programs
+from tests.unit.outcomes import trying
 
 LOGIN = IamLogin("https://iam.test", "api-key-of-the-site")
 KEY = TokenCache.key_of(LOGIN)
@@ -29,12 +28,23 @@ TOKEN = "token-Kq83-do-not-show"
 PATIENCE_SECONDS = 60
 
 
+BOOT = boot_id()
+
+
+def lines_of(*lines: object) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+WHOLE = lines_of(BOOT, 5000, 5010, TOKEN)
+
+
 class Node:
     """One state directory, and the moment that its clock shows."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.state_directory = folder
         self.folder = folder / "tokens"
+        self.path = self.folder / KEY
         self.hidden: list[str] = []
         self.cache = TokenCache(folder, self.hidden.extend)
         self.now = 5000
@@ -45,17 +55,12 @@ class Node:
         with self.cache.turn(key, Deadline(PATIENCE_SECONDS)) as token:
             return None if token is None else (token.text, token.seconds)
 
-    def write(self, *lines: object) -> None:
-        """Put a file into the folder as it would be with these lines."""
-        self.put("".join(f"{line}\n" for line in lines).encode())
-
-    def put(self, content: bytes, mode: int = 0o600) -> Path:
+    def put(self, content: bytes = WHOLE, mode: int = 0o600) -> Path:
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        path = self.folder / KEY
-        path.touch(mode=0o600)
-        path.write_bytes(content)
-        path.chmod(mode)
-        return path
+        self.path.touch(mode=0o600)
+        self.path.write_bytes(content)
+        self.path.chmod(mode)
+        return self.path
 
     def names(self) -> set[str]:
         return {path.name for path in self.folder.iterdir()}
@@ -103,8 +108,9 @@ def test_file_holds_no_credential_and_is_roots_alone(node: Node) -> None:
 def test_token_of_an_absurd_life_is_not_kept(node: Node) -> None:
     for seconds in (-1, 0, LONGEST_LIFE_SECONDS + 1, 10**9):
         node.cache.store(KEY, TOKEN, seconds)
-        assert not (node.folder / KEY).exists(), seconds
-        assert node.find() is None, seconds
+        assert not node.path.exists(), seconds
+    node.cache.store(KEY, TOKEN, 1)
+    assert node.find() == (TOKEN, 1)
 
 
 def test_token_that_was_refused_is_dropped(node: Node) -> None:
@@ -115,64 +121,45 @@ def test_token_that_was_refused_is_dropped(node: Node) -> None:
     assert (node.find(), node.find(OTHER_KEY)) == (None, ("other", 10))
 
 
-BOOT = boot_id()
-
-
-UNUSABLE: list[tuple[object, ...]] = [
-    ("another-boot", 5000, 5010, TOKEN),
-    ("", 5000, 5010, TOKEN),
-    (BOOT, 5001, 5010, TOKEN),
-    (BOOT, 4000, 5000, TOKEN),
-    (BOOT, 4000, 4000 + LONGEST_LIFE_SECONDS + 1, TOKEN),
-    (BOOT, "-1", 5010, TOKEN),
-    (BOOT, 5000, "1e9", TOKEN),
-    (BOOT, 5000, "9" * 5000, TOKEN),
-    (BOOT, 5000, 5010, ""),
-    (BOOT, 5000, 5010, "a\x1b[2J"),
-    (BOOT, 5000, 5010, "tökèn"),
-    (BOOT, 5000, 5010, "x" * 17_000),
-    (BOOT, 5000, 5010, TOKEN, "more"),
-    (BOOT, 5000, 5010),
-    (),
+UNUSABLE = [
+    lines_of("another-boot", 5000, 5010, TOKEN),
+    lines_of("", 5000, 5010, TOKEN),
+    lines_of(BOOT, 5001, 5010, TOKEN),
+    lines_of(BOOT, 4000, 5000, TOKEN),
+    lines_of(BOOT, 4000, 4000 + LONGEST_LIFE_SECONDS + 1, TOKEN),
+    lines_of(BOOT, "-1", 5010, TOKEN),
+    lines_of(BOOT, 5000, "1e9", TOKEN),
+    lines_of(BOOT, 5000, "9" * 5000, TOKEN),
+    lines_of(BOOT, 5000, 5010, ""),
+    lines_of(BOOT, 5000, 5010, "a\x1b[2J"),
+    lines_of(BOOT, 5000, 5010, "tökèn"),
+    lines_of(BOOT, 5000, 5010, "x" * 17_000),
+    lines_of(BOOT, 5000, 5010, TOKEN, "more"),
+    lines_of(BOOT, 5000, 5010),
+    b"",
+    WHOLE + b"more",
+    WHOLE[:-1],
+    b"\0" * 100,
+    b"\xff\xfe\n" * 4,
+    b"x" * 10**6,
 ]
 
 
 def test_what_cannot_be_used_is_as_if_it_were_not_there(node: Node) -> None:
-    for lines in UNUSABLE:
-        node.write(*lines)
-        assert outcome_of(node.find) is None, lines
-        assert node.names() == set(), lines
+    for content in UNUSABLE:
+        node.put(content)
+        with trying(content):
+            assert (node.find(), node.names()) == (None, set())
+    node.put()
+    assert node.find() == (TOKEN, 10)
 
 
 def test_token_of_a_boot_that_nobody_can_tell_is_not_used(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(token_cache, "boot_id", lambda: "")
-    node.write("", 5000, 5010, TOKEN)
+    node.put(lines_of("", 5000, 5010, TOKEN))
     assert node.find() is None
-
-
-def test_token_of_a_second_is_kept(node: Node) -> None:
-    node.cache.store(KEY, TOKEN, 1)
-    assert node.find() == (TOKEN, 1)
-
-
-def test_line_without_an_end_is_no_whole_file(node: Node) -> None:
-    whole = f"{BOOT}\n5000\n5010\n{TOKEN}\n".encode()
-    for content in (whole + b"more", whole[:-1]):
-        node.put(content)
-        assert node.find() is None, content
-        assert node.names() == set(), content
-    node.put(whole)
-    assert node.find() == (TOKEN, 10)
-
-
-@pytest.mark.parametrize("content", [b"\0" * 100, b"\xff\xfe\n" * 4, b"x" * 10**6])
-def test_nonsense_is_replaced(node: Node, content: bytes) -> None:
-    node.put(content)
-    assert node.find() is None
-    node.cache.store(KEY, TOKEN, 10)
-    assert node.find() == (TOKEN, 10)
 
 
 @given(
@@ -193,22 +180,13 @@ def test_any_bytes_are_a_token_that_may_be_sent_or_none(content: bytes) -> None:
     assert token is None or (is_token(token.text) and 0 < token.seconds <= LONGEST_LIFE_SECONDS)
 
 
-def whole_file(node: Node) -> bytes:
-    return f"{BOOT}\n{node.now}\n{node.now + 10}\n{TOKEN}\n".encode()
-
-
 def as_link(node: Node) -> None:
-    elsewhere = node.put(whole_file(node)).rename(node.state_directory / "elsewhere")
-    (node.folder / KEY).symlink_to(elsewhere)
+    node.path.symlink_to(node.put().rename(node.state_directory / "elsewhere"))
 
 
 def as_fifo(node: Node) -> None:
-    node.put(b"").unlink()
-    os.mkfifo(node.folder / KEY, 0o600)
-
-
-def as_anothers(node: Node) -> None:
-    os.chown(node.put(whole_file(node)), 65534, 65534)
+    node.put().unlink()
+    os.mkfifo(node.path, 0o600)
 
 
 @pytest.mark.parametrize(
@@ -216,9 +194,9 @@ def as_anothers(node: Node) -> None:
     [
         as_link,
         as_fifo,
-        as_anothers,
-        lambda node: node.put(whole_file(node), 0o620),
-        lambda node: node.put(whole_file(node), 0o640),
+        lambda node: os.chown(node.put(), 65534, 65534),
+        lambda node: node.put(mode=0o620),
+        lambda node: node.put(mode=0o640),
     ],
     ids=["link", "fifo", "another's", "writable", "readable"],
 )
@@ -229,20 +207,16 @@ def test_file_that_is_not_roots_alone_is_warned_about_and_replaced(
     assert node.find() is None
     [record] = caplog.records
     assert record.levelno == logging.WARNING
-    assert f"{node.folder}/{KEY}: no token is taken from it: " in record.getMessage()
-    node.cache.store(KEY, TOKEN, 10)
-    assert node.find() == (TOKEN, 10)
+    assert f"{node.path}: no token is taken from it: " in record.getMessage()
+    node.cache.store(KEY, "other", 10)
+    assert node.find() == ("other", 10)
     elsewhere = node.state_directory / "elsewhere"
-    assert not elsewhere.exists() or elsewhere.read_bytes() == whole_file(node)
+    assert not elsewhere.exists() or elsewhere.read_bytes() == WHOLE
 
 
 def folder_of_others(node: Node) -> None:
     node.folder.mkdir()
     node.folder.chmod(0o777)
-
-
-def file_in_the_way(node: Node) -> None:
-    node.folder.touch()
 
 
 def state_folder_of_somebody_else(node: Node) -> None:
@@ -256,16 +230,16 @@ def link_in_place_of_the_folder(node: Node) -> None:
     node.folder.symlink_to(elsewhere)
 
 
-def folder_under_the_name(node: Node) -> None:
-    (node.folder / KEY).mkdir(parents=True)
-
-
 @pytest.mark.parametrize(
     "spoil",
     [
-        *(folder_of_others, file_in_the_way, folder_under_the_name),
-        *(state_folder_of_somebody_else, link_in_place_of_the_folder),
+        folder_of_others,
+        state_folder_of_somebody_else,
+        link_in_place_of_the_folder,
+        lambda node: node.folder.touch(),
+        lambda node: node.path.mkdir(parents=True),
     ],
+    ids=["others'", "somebody else's", "link", "file", "folder for a file"],
 )
 def test_cache_that_cannot_be_used_is_no_error(
     node: Node, spoil: Callable[[Node], None], caplog: pytest.LogCaptureFixture
@@ -300,41 +274,32 @@ def test_full_or_read_only_disk_is_no_error(
 
 
 def test_one_fetches_and_the_others_wait_for_it(node: Node) -> None:
-    fetched: list[int] = []
-    found: list[str] = []
+    found: list[str | None] = []
 
-    def job(number: int) -> None:
+    def job() -> None:
         with node.cache.turn(KEY, Deadline(PATIENCE_SECONDS)) as token:
+            found.append(token and token.text)
             if token is None:
-                fetched.append(number)
                 node.cache.store(KEY, TOKEN, 10)
-            else:
-                found.append(token.text)
 
-    threads = [threading.Thread(target=job, args=(number,)) for number in range(16)]
+    threads = [threading.Thread(target=job) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE_SECONDS)
-    assert (len(fetched), found) == (1, [TOKEN] * 15)
+    assert found == [None, *[TOKEN] * 15]
 
 
 def test_failure_lets_the_next_one_try_at_once_and_leaves_nothing(node: Node) -> None:
-    first_has_turn, first_may_fail = threading.Event(), threading.Event()
-
-    def fail() -> None:
-        with node.cache.turn(KEY, Deadline(PATIENCE_SECONDS)) as token:
-            assert token is None
-            first_has_turn.set()
-            first_may_fail.wait(PATIENCE_SECONDS)
-
-    thread = threading.Thread(target=fail)
-    thread.start()
-    assert first_has_turn.wait(PATIENCE_SECONDS)
-    threading.Timer(0.01, first_may_fail.set).start()
-    assert node.find() is None
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.append(node.find()))
+    with node.cache.turn(KEY, Deadline(PATIENCE_SECONDS)) as token:
+        assert token is None
+        thread.start()
+        thread.join(0.01)
+        assert thread.is_alive()
     thread.join(PATIENCE_SECONDS)
-    assert node.names() == set()
+    assert (found, node.names()) == ([None], set())
 
 
 def test_wait_for_others_ends_with_patience_deadline_and_cancellation(
@@ -384,59 +349,24 @@ def test_number_of_tokens_is_limited(node: Node, monkeypatch: pytest.MonkeyPatch
     assert MOST_TOKENS >= 2
 
 
-PROCESS = """
-import sys
+PROGRAM = """
+import time
 from pathlib import Path
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.state.token_cache import TokenCache
 
-cache = TokenCache(Path(sys.argv[1]))
-print("ready", flush=True)
-sys.stdin.readline()
-with cache.turn(sys.argv[2], Deadline(20)) as token:
-    print("found" if token else "fetches", flush=True)
-    if token is None and sys.stdin.readline() == "store\\n":
-        cache.store(sys.argv[2], "token", 100)
+def work(_):
+    with TokenCache(Path(sys.argv[1])).turn(sys.argv[2], Deadline(20)) as token:
+        print("found" if token else "fetches", flush=True)
+        while True:
+            time.sleep(1)
 """
 
 
-class Job:
-    """A process that wants the token."""
-
-    def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-I", "-c", PROCESS, str(folder), KEY]
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
-        assert self.read() == "ready"
-
-    def write(self, text: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{text}\n")
-        self.process.stdin.flush()
-
-    def read(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.communicate(timeout=PATIENCE_SECONDS)
-
-
-def test_killed_process_leaves_its_turn_to_another(tmp_path: Path) -> None:
-    first, second, third = jobs = [Job(tmp_path) for _ in range(3)]
-    try:
-        first.write("begin")
-        assert first.read() == "fetches"
-        second.write("begin")
-        first.process.kill()
-        assert second.read() == "fetches"
-        third.write("begin")
-        second.write("store")
-        assert third.read() == "found"
-    finally:
-        for job in jobs:
-            job.end()
+def test_killed_process_leaves_its_turn_to_another(node: Node) -> None:
+    with killed_programs(PROGRAM, str(node.state_directory), KEY) as job:
+        assert [job(number, 1) for number in range(2)] == [["fetches"]] * 2
+    assert node.find() is None
 
 
 def test_clock_is_one_that_nobody_sets() -> None:

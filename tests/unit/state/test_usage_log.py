@@ -4,11 +4,8 @@
 import fcntl
 import gzip
 import os
-import resource
 import stat
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,22 +13,12 @@ import pytest
 from spank_qrmi.errors import UsageLogError
 from spank_qrmi.state import usage_log
 from spank_qrmi.state.usage_log import UsageLog, open_lines
+from tests.unit.failing_systems import room_for
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "spank_qrmi" / "usage.jsonl"
-
-
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """Let no file become larger than that, as a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("umask", [0, 0o077])
