@@ -20,8 +20,9 @@ from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.worker.server import KILL, START
 from tests.unit.conversation import encode_request, read_answer
 from tests.unit.open_descriptors import OPEN_DESCRIPTORS
-from tests.unit.served_workers import PATIENCE_SECONDS, PROGRAM, asked, worker_server
+from tests.unit.served_workers import PATIENCE_SECONDS, PROGRAM, ServedWorker, asked, worker_server
 
+BODY_BYTES = 500
 FIRST_WORKERS, MANY_WORKERS = 5, 40
 REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, PATIENCE_SECONDS)
 
@@ -51,12 +52,13 @@ worker._VERBS[Verb.ACQUIRE] = verb
 
 def with_worker(body: str) -> str:
     """Return a preparation that puts this in the worker's place; `pid` is the plugin's process."""
-    start = "def serve(channel, network, pid):\n    os.dup2(channel.detach(), 0)\n"
-    return f"{start}    {body}\nworker._serve_and_end = serve\n"
+    lines = f"def serve(channel, network, pid):\nos.dup2(channel.detach(), 0)\n{body}"
+    return lines.replace("\n", "\n    ") + "\nworker._serve_and_end = serve\n"
 
 
 # It ends when its plugin hangs up, and repeats what it is told until then.
-ECHO = with_worker("while data := os.read(0, 100): os.write(0, data)\n    os._exit(0)")
+REPEATING = "while data := os.read(0, 100): os.write(0, data)\nos._exit(0)"
+ECHO = with_worker(REPEATING)
 
 
 @contextmanager
@@ -64,6 +66,39 @@ def serving(folder: Path, preparation: str) -> Iterator[SocketUnit]:
     with worker_server(folder, preparation) as unit:
         yield unit
         assert unit.said == ""
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SocketUnit]:
+    """A server for all tests that leave it as it is; its workers do what they are told first."""
+    told = with_worker(f"exec(os.read(0, {BODY_BYTES}), globals())\nos._exit(0)")
+    with serving(tmp_path_factory.mktemp("server"), told) as unit:
+        yield unit
+
+
+@contextmanager
+def at_work(unit: SocketUnit, body: str = "") -> Iterator[ServedWorker]:
+    """Have a worker of a server; one of the shared server's does this."""
+    with asked(unit.path) as worker:
+        assert worker.is_started()
+        if body:
+            worker.channel.sendall(body.encode().ljust(BODY_BYTES, b"\n"))
+        yield worker
+
+
+def assert_repeats(worker: ServedWorker) -> None:
+    worker.channel.sendall(b"still here")
+    assert worker.channel.recv(100) == b"still here"
+
+
+def assert_ends(worker: ServedWorker) -> None:
+    worker.channel.shutdown(socket.SHUT_WR)
+    assert worker.status() == 0
+
+
+def pid_of(unit: SocketUnit) -> int:
+    assert unit.pid is not None
+    return unit.pid
 
 
 def sockets_in(unit: SocketUnit) -> int:
@@ -81,8 +116,7 @@ def wait_for_end(pid: int) -> None:
 
 
 def test_worker_is_as_one_that_slurmstepd_starts(tmp_path: Path) -> None:
-    with serving(tmp_path, CURIOUS) as unit, asked(unit.path) as worker:
-        assert worker.is_started()
+    with serving(tmp_path, CURIOUS) as unit, at_work(unit) as worker:
         worker.channel.sendall(encode_request(REQUEST))
         answer = read_answer(worker.channel.recv)
         assert worker.status() == 0
@@ -96,43 +130,37 @@ def test_worker_is_as_one_that_slurmstepd_starts(tmp_path: Path) -> None:
         ]
 
 
-def test_worker_inherits_what_a_first_client_makes(tmp_path: Path) -> None:
-    body = "os.write(0, str('encodings.idna' in sys.modules).encode())\n    os._exit(0)"
-    with serving(tmp_path, with_worker(body)) as unit, asked(unit.path) as worker:
-        assert worker.is_started()
+def test_worker_inherits_what_a_first_client_makes(shared: SocketUnit) -> None:
+    body = "os.write(0, str('encodings.idna' in sys.modules).encode())\nos._exit(0)"
+    with at_work(shared, body) as worker:
         assert worker.said() == b"True"
 
 
 @pytest.mark.parametrize(
-    ("body", "expected"),
+    ("body", "expected", "shown"),
     [
-        ("os._exit(3)", 3 << 8),
-        ("os.kill(os.getpid(), signal.SIGKILL)", signal.SIGKILL),
-        ("raise SystemExit(0)", 1 << 8),
+        ("os._exit(3)", 3 << 8, b""),
+        ("os.kill(os.getpid(), signal.SIGKILL)", signal.SIGKILL, b""),
+        ("raise SystemExit(0)", 1 << 8, b""),
+        (
+            *("raise BlockingIOError(11, 'no more')", 1 << 8),
+            b"BlockingIOError: [Errno 11] no more\n",
+        ),
     ],
 )
-def test_end_of_a_worker_is_told(tmp_path: Path, body: str, expected: int) -> None:
-    with serving(tmp_path, with_worker(body)) as unit, asked(unit.path) as worker:
-        assert worker.is_started()
+def test_end_of_a_worker_is_told(
+    shared: SocketUnit, body: str, expected: int, shown: bytes
+) -> None:
+    with at_work(shared, body) as worker:
         assert worker.status() == expected
-
-
-def test_error_that_ends_a_worker_is_shown(tmp_path: Path) -> None:
-    with (
-        serving(tmp_path, with_worker("raise BlockingIOError(11, 'no more')")) as unit,
-        asked(unit.path) as worker,
-    ):
-        assert worker.is_started()
-        assert worker.status() == 1 << 8
-        assert worker.stderr.recv(65536).endswith(b"BlockingIOError: [Errno 11] no more\n")
+        assert worker.stderr.recv(65536).endswith(shown)
 
 
 @pytest.mark.parametrize("ends_by_itself", [True, False])
-def test_what_a_worker_has_started_ends_with_it(tmp_path: Path, ends_by_itself: bool) -> None:
-    body = "pid = os.fork()\n    if not pid: time.sleep(600)\n    os.write(0, b'%d' % pid)\n"
-    body += "    os._exit(0)\n" if ends_by_itself else "    time.sleep(600)\n"
-    with serving(tmp_path, with_worker(body)) as unit, asked(unit.path) as worker:
-        assert worker.is_started()
+def test_what_a_worker_has_started_ends_with_it(shared: SocketUnit, ends_by_itself: bool) -> None:
+    body = "pid = os.fork()\nif not pid: time.sleep(600)\nos.write(0, b'%d' % pid)\n"
+    body += "os._exit(0)" if ends_by_itself else "time.sleep(600)"
+    with at_work(shared, body) as worker:
         started = int(worker.channel.recv(20))
         if not ends_by_itself:
             worker.kill()
@@ -140,74 +168,58 @@ def test_what_a_worker_has_started_ends_with_it(tmp_path: Path, ends_by_itself: 
         wait_for_end(started)
 
 
-def test_workers_are_independent(tmp_path: Path) -> None:
-    with serving(tmp_path, ECHO) as unit, ExitStack() as stack:
-        workers = [stack.enter_context(asked(unit.path)) for _ in range(8)]
-        assert all(worker.is_started() for worker in workers)
+def test_workers_are_independent(shared: SocketUnit) -> None:
+    with ExitStack() as stack:
+        workers = [stack.enter_context(at_work(shared, REPEATING)) for _ in range(8)]
         workers[0].kill()
         assert workers[0].status() == signal.SIGKILL
         for worker in workers[1:]:
-            worker.channel.sendall(b"still here")
-            assert worker.channel.recv(100) == b"still here"
-            worker.channel.shutdown(1)
-            assert worker.status() == 0
+            assert_repeats(worker)
+            assert_ends(worker)
 
 
-def test_plugin_that_dies_leaves_its_worker_to_itself(tmp_path: Path) -> None:
+def test_plugin_that_dies_leaves_its_worker_to_itself(shared: SocketUnit, tmp_path: Path) -> None:
     """It undoes what it did: it sees its plugin's end as any worker does."""
     done = tmp_path / "done"
-    body = f"while os.read(0, 1): pass\n    open({str(done)!r}, 'w').close()\n    os._exit(0)"
-    with serving(tmp_path, with_worker(body)) as unit:
-        with asked(unit.path) as worker:
-            assert worker.is_started()
-        wait_until(done.exists, PATIENCE_SECONDS, "undoing")
-        with asked(unit.path) as worker:
-            assert worker.is_started()
+    body = f"while os.read(0, 1): pass\nopen({str(done)!r}, 'w').close()\nos._exit(0)"
+    with at_work(shared, body):
+        pass
+    wait_until(done.exists, PATIENCE_SECONDS, "undoing")
+    assert is_served(shared.path)
 
 
 def test_plugin_that_has_given_up_gets_no_worker(tmp_path: Path) -> None:
     started = tmp_path / "started"
-    body = f"open({str(started)!r}, 'a').write('x')\n    os._exit(0)"
+    body = f"open({str(started)!r}, 'a').write('x')\nos._exit(0)"
     with serving(tmp_path, with_worker(body)) as unit:
-        with asked(unit.path) as worker:
-            assert worker.is_started()
-            assert worker.status() == 0
-        assert unit.pid is not None
-        os.kill(unit.pid, signal.SIGSTOP)
+        serve_one(unit)
+        os.kill(pid_of(unit), signal.SIGSTOP)
         for _ in range(3):
             with asked(unit.path):
                 pass
-        os.kill(unit.pid, signal.SIGCONT)
-        with asked(unit.path) as worker:
-            assert worker.is_started()
-            assert worker.status() == 0
+        os.kill(pid_of(unit), signal.SIGCONT)
+        serve_one(unit)
     assert started.read_text() == "xx"
 
 
 def test_server_is_another_ones_once_its_environment_was_replaced(tmp_path: Path) -> None:
-    with serving(tmp_path, ECHO) as unit, asked(unit.path) as running:
-        assert running.is_started()
+    with serving(tmp_path, ECHO) as unit, at_work(unit) as running:
         former = unit.pid
         with asked(unit.path, START + b"/opt/newer/bin/python") as refused:
             assert not refused.is_started()
         # What runs is served to its end, and then comes the next server.
-        running.channel.sendall(b"still here")
-        assert running.channel.recv(100) == b"still here"
+        assert_repeats(running)
         assert unit.pid == former
-        running.channel.shutdown(1)
-        assert running.status() == 0
-        with asked(unit.path) as worker:
-            assert worker.is_started()
+        assert_ends(running)
+        assert is_served(unit.path)
         assert unit.pid != former
 
 
-def serve_one(unit: SocketUnit) -> int | None:
-    """Have one worker, which repeats, from its start to its end; return who served it."""
-    with asked(unit.path) as worker:
-        assert worker.is_started()
-        server = unit.pid
-        worker.channel.shutdown(1)
-        assert worker.status() == 0
+def serve_one(unit: SocketUnit) -> int:
+    """Have one worker from its start to its end; return who served it."""
+    with at_work(unit) as worker:
+        server = pid_of(unit)
+        assert_ends(worker)
     return server
 
 
@@ -221,7 +233,7 @@ def test_server_ends_when_a_library_has_been_replaced(tmp_path: Path) -> None:
         former = serve_one(unit)
         newer.write_bytes(b"a library")
         newer.replace(library)
-        assert serve_one(unit) not in (None, former)
+        assert serve_one(unit) != former
 
 
 def is_served(path: Path) -> bool:
@@ -231,40 +243,25 @@ def is_served(path: Path) -> bool:
 
 def test_server_that_ends_lets_nobody_wait(tmp_path: Path) -> None:
     """A plugin starts its worker itself then, as soon as it is told."""
-    with serving(tmp_path, ECHO) as unit, asked(unit.path) as worker:
-        assert worker.is_started()
-        assert unit.pid is not None
-        os.kill(unit.pid, signal.SIGTERM)
+    with serving(tmp_path, ECHO) as unit, at_work(unit) as worker:
+        os.kill(pid_of(unit), signal.SIGTERM)
         wait_until(lambda: not is_served(unit.path), PATIENCE_SECONDS, "end of service")
-        worker.channel.sendall(b"still here")
-        assert worker.channel.recv(100) == b"still here"
+        assert_repeats(worker)
 
 
-def test_silent_connection_keeps_no_server_from_its_end(tmp_path: Path) -> None:
+def test_server_that_is_told_to_end_lets_its_workers_end(tmp_path: Path) -> None:
+    """A connection that says nothing keeps it from nothing."""
     with serving(tmp_path, ECHO) as unit, ExitStack() as stack:
         silent = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         silent.connect(str(unit.path))
         silent.settimeout(PATIENCE_SECONDS)
-        with asked(unit.path) as worker:
-            assert worker.is_started()
-        server = unit.pid
-        assert server is not None
+        worker = stack.enter_context(at_work(unit))
+        server = pid_of(unit)
         os.kill(server, signal.SIGTERM)
+        assert_repeats(worker)
+        assert_ends(worker)
         wait_for_end(server)
         assert silent.recv(1) == b""
-
-
-def test_server_that_is_told_to_end_lets_its_workers_end(tmp_path: Path) -> None:
-    with serving(tmp_path, ECHO) as unit, asked(unit.path) as worker:
-        assert worker.is_started()
-        server = unit.pid
-        assert server is not None
-        os.kill(server, signal.SIGTERM)
-        worker.channel.sendall(b"still here")
-        assert worker.channel.recv(100) == b"still here"
-        worker.channel.shutdown(1)
-        assert worker.status() == 0
-        wait_for_end(server)
 
 
 def test_order_to_end_is_not_lost_among_ends_of_workers(tmp_path: Path) -> None:
@@ -297,40 +294,34 @@ def test_order_to_end_is_not_lost_among_ends_of_workers(tmp_path: Path) -> None:
     ],
 )
 def test_other_orders_start_nothing_and_leave_nothing_open(
-    tmp_path: Path, packet: bytes, descriptor_count: int
+    shared: SocketUnit, packet: bytes, descriptor_count: int
 ) -> None:
-    with serving(tmp_path, ECHO) as unit:
-        with asked(unit.path) as worker:
-            assert worker.is_started()
-
-        # The listener, both ends of what tells it of signals, and the worker that is ready.
-        wait_until(lambda: sockets_in(unit) == 4, PATIENCE_SECONDS, "closed descriptors")
-        with asked(unit.path, packet, descriptor_count) as refused:
-            assert not refused.is_started()
-        wait_until(lambda: sockets_in(unit) == 4, PATIENCE_SECONDS, "closed descriptors")
+    serve_one(shared)
+    # The listener, both ends of what tells it of signals, and the worker that is ready.
+    wait_until(lambda: sockets_in(shared) == 4, PATIENCE_SECONDS, "closed descriptors")
+    with asked(shared.path, packet, descriptor_count) as refused:
+        assert not refused.is_started()
+    wait_until(lambda: sockets_in(shared) == 4, PATIENCE_SECONDS, "closed descriptors")
 
 
 def test_server_is_after_many_workers_as_after_the_first_ones(tmp_path: Path) -> None:
     """A worker sees what its server has: it is a copy of it."""
-    body = "gc.collect()\n    os.write(0, b'%d' % len(gc.get_objects()))\n    os._exit(0)"
+    body = "gc.collect()\nos.write(0, b'%d' % len(gc.get_objects()))\nos._exit(0)"
     counts = []
     with serving(tmp_path, "import gc\n" + with_worker(body)) as unit:
         for _ in range(MANY_WORKERS):
-            with asked(unit.path) as worker:
-                assert worker.is_started()
+            with at_work(unit) as worker:
                 counts.append(int(worker.said()))
                 assert worker.status() == 0
         wait_until(lambda: sockets_in(unit) == 4, PATIENCE_SECONDS, "closed descriptors")
         wait_until(
-            lambda: len(children_of(unit.pid or 0)) == 1, PATIENCE_SECONDS, "worker that is ready"
+            lambda: len(children_of(pid_of(unit))) == 1, PATIENCE_SECONDS, "worker that is ready"
         )
     assert counts[-1] - counts[FIRST_WORKERS] < (MANY_WORKERS - FIRST_WORKERS) // 2, counts
 
 
-def test_connection_has_one_worker(tmp_path: Path) -> None:
-    body = "os.write(0, b'%d' % os.getpid())\n    time.sleep(600)"
-    with serving(tmp_path, with_worker(body)) as unit, asked(unit.path) as worker:
-        assert worker.is_started()
+def test_connection_has_one_worker(shared: SocketUnit) -> None:
+    with at_work(shared, REPEATING) as worker:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ends = [theirs.fileno()] * 2
@@ -338,8 +329,8 @@ def test_connection_has_one_worker(tmp_path: Path) -> None:
             theirs.close()
             # It is closed without a word.
             assert ours.recv(20) == b""
-        os.kill(int(worker.channel.recv(20)), signal.SIGKILL)
-        assert worker.status() == signal.SIGKILL
+        assert_repeats(worker)
+        assert_ends(worker)
 
 
 def test_process_that_cannot_be_forked(tmp_path: Path) -> None:
@@ -349,10 +340,7 @@ def test_process_that_cannot_be_forked(tmp_path: Path) -> None:
         "os.fork = fail\n"
     )
     with serving(tmp_path, ECHO + failing) as unit:
-        with asked(unit.path) as worker:
-            assert not worker.is_started()
-        with asked(unit.path) as worker:
-            assert worker.is_started()
+        assert [is_served(unit.path) for _ in range(2)] == [False, True]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
@@ -365,111 +353,83 @@ def test_other_users_get_no_worker(open_folder: Path) -> None:
             "connection.connect(sys.argv[1])\n"
             "print(connection.recv(16))\n"
         )
-        done = subprocess.run(
-            [
-                *("setpriv", "--reuid=65534", "--clear-groups", "--", "/usr/bin/python3", "-I"),
-                *("-c", program, str(unit.path)),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=False,
-        )
-        assert (done.stdout, done.stderr) == ("b''\n", "")
+        command = ["setpriv", "--reuid=65534", "--clear-groups", "--", "/usr/bin/python3", "-I"]
+        assert run(*command, "-c", program, str(unit.path)) == (0, "b''\n", "")
+
+
+def run(*command: str) -> tuple[int, str, str]:
+    """Return status, output and complaints of a program."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        output, complaints = process.communicate(timeout=PATIENCE_SECONDS)
+    return process.returncode, output, complaints
 
 
 def test_without_a_socket_it_says_what_starts_it() -> None:
-    done = subprocess.run(
-        [sys.executable, "-I", "-m", "spank_qrmi", "worker-server"],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
     expected = (
         "spank-qrmi: it serves one socket of systemd's: start spank-qrmi-worker-server.socket, or "
         "name a path by --socket\n"
     )
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", expected)
+    ended = run(sys.executable, "-I", "-m", "spank_qrmi", "worker-server")
+    assert ended == (1, "", expected)
 
 
-def ready_worker_of(server: int | None) -> int:
+def ready_worker_of(server: int) -> int:
     """Wait until a server has a worker that nobody has yet; return its process id."""
-    assert server is not None
     [pid] = wait_until(lambda: children_of(server), PATIENCE_SECONDS, "worker that is ready")
     wait_until(lambda: children_of(pid), PATIENCE_SECONDS, "network process of it")
     return int(pid)
 
 
-def test_worker_is_ready_before_it_is_asked_for(tmp_path: Path) -> None:
-    body = "os.write(0, b'%d' % os.getpid())\n    os._exit(0)"
-    with serving(tmp_path, with_worker(body)) as unit:
-        for _ in range(3):
-            with asked(unit.path) as worker:
-                assert worker.is_started()
-                assert worker.status() == 0
-            ready = ready_worker_of(unit.pid)
-            with asked(unit.path) as worker:
-                assert worker.is_started()
-                assert int(worker.channel.recv(20)) == ready
-                # Else it could be taken for the next one that is ready.
-                assert worker.status() == 0
+def test_worker_is_ready_before_it_is_asked_for(shared: SocketUnit) -> None:
+    for _ in range(3):
+        ready = ready_worker_of(serve_one(shared))
+        with at_work(shared, "os.write(0, b'%d' % os.getpid())\nos._exit(0)") as worker:
+            assert int(worker.channel.recv(20)) == ready
+            # Else it could be taken for the next one that is ready.
+            assert worker.status() == 0
 
 
 def test_none_is_ready_beside_one_at_work(tmp_path: Path) -> None:
     with (
         serving(tmp_path, ECHO + "worker_server._QUIET_SECONDS = 0\n") as unit,
-        asked(unit.path) as worker,
+        at_work(unit) as worker,
     ):
-        assert worker.is_started()
-        assert unit.pid is not None
-        [at_work] = children_of(unit.pid)
+        server = pid_of(unit)
+        [busy] = children_of(server)
         for _ in range(3):
             # With its answer the server has gone once round.
             with asked(unit.path, b"nothing") as refused:
                 assert not refused.is_started()
-        assert children_of(unit.pid) == [at_work]
-        worker.channel.shutdown(1)
-        assert worker.status() == 0
-        assert ready_worker_of(unit.pid) != at_work
+        assert children_of(server) == [busy]
+        assert_ends(worker)
+        assert ready_worker_of(server) != busy
 
 
-def test_one_is_ready_beside_several_at_work(tmp_path: Path) -> None:
-    with (
-        serving(tmp_path, ECHO) as unit,
-        asked(unit.path) as first,
-        asked(unit.path) as second,
-    ):
-        assert first.is_started()
-        assert second.is_started()
-        server = unit.pid
-        assert server is not None
+def test_one_is_ready_beside_several_at_work(shared: SocketUnit) -> None:
+    with at_work(shared, REPEATING) as first, at_work(shared, REPEATING) as second:
+        server = pid_of(shared)
         wait_until(lambda: len(children_of(server)) == 3, PATIENCE_SECONDS, "worker that is ready")
+        for worker in (first, second):
+            assert_ends(worker)
 
 
-def test_ready_worker_that_was_killed_is_replaced(tmp_path: Path) -> None:
-    with serving(tmp_path, ECHO) as unit:
-        server = serve_one(unit)
-        for _ in range(2):
-            ready = ready_worker_of(server)
-            os.kill(ready, signal.SIGKILL)
-            wait_for_end(ready)
-            assert serve_one(unit) == server
-
-
-def test_ready_worker_that_could_ask_nothing_is_replaced(tmp_path: Path) -> None:
-    with serving(tmp_path, ECHO) as unit:
-        server = serve_one(unit)
+@pytest.mark.parametrize("end", ["killed", "could ask nothing"])
+def test_ready_worker_that_is_of_no_use_is_replaced(shared: SocketUnit, end: str) -> None:
+    server = serve_one(shared)
+    for _ in range(2):
         ready = ready_worker_of(server)
-        end_processes(children_of(ready))
+        if end == "killed":
+            os.kill(ready, signal.SIGKILL)
+        else:
+            end_processes(children_of(ready))
         wait_for_end(ready)
-        assert serve_one(unit) == server
+        assert serve_one(shared) == server
 
 
 def test_nothing_is_left_of_a_server_that_was_killed(tmp_path: Path) -> None:
     with serving(tmp_path, ECHO) as unit:
         server = serve_one(unit)
-        assert server is not None
         ready = ready_worker_of(server)
         [network] = children_of(ready)
         os.kill(server, signal.SIGKILL)
@@ -480,9 +440,8 @@ def test_nothing_is_left_of_a_server_that_was_killed(tmp_path: Path) -> None:
 def test_server_that_is_idle_ends_and_another_comes(tmp_path: Path) -> None:
     with serving(tmp_path, ECHO + "worker_server.IDLE_SECONDS = 0.3\n") as unit:
         first = serve_one(unit)
-        assert first is not None
         wait_for_end(first)
-        assert serve_one(unit) not in (None, first)
+        assert serve_one(unit) != first
 
 
 @contextmanager
@@ -504,15 +463,12 @@ def test_server_may_make_its_socket_itself(tmp_path: Path) -> None:
         with own_server(path) as server:
             wait_until(lambda: is_listened_to(path), PATIENCE_SECONDS, "service")
             assert is_served(path)
-            assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (
-                0o600,
-                0o700,
-            )
+            modes = [each.stat().st_mode & 0o777 for each in (path, path.parent)]
+            assert modes == [0o600, 0o700]
             with own_server(path) as another:
-                assert another.wait(PATIENCE_SECONDS) == 1
-                assert another.stderr is not None
-                complaint = f"spank-qrmi: another worker server serves {path}\n"
-                assert another.stderr.read() == complaint
+                _, complaint = another.communicate(timeout=PATIENCE_SECONDS)
+                expected = f"spank-qrmi: another worker server serves {path}\n"
+                assert (another.returncode, complaint) == (1, expected)
             assert is_served(path)
             server.terminate()
             assert server.wait(PATIENCE_SECONDS) == 0
