@@ -6,33 +6,43 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from spank_qrmi.answer import AnswerWriter
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import VERSION, Request, Verb, Verdict
-from spank_qrmi.state import counts
 from spank_qrmi.worker import process as worker
-from spank_qrmi_simulator.qrmi_config import site_config, write_config
-from spank_qrmi_simulator.server import running_in_thread
-from spank_qrmi_simulator.site import Site
 from tests.unit.conversation import ServingWorker, joined
 from tests.unit.local_network import LocalNetwork
 
 REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, 60)
 WAIT_SECONDS = 60
 
-VerbFunction = Callable[[Request, Deadline, AnswerWriter, Network], None]
+VerbFunction = Callable[[AnswerWriter], None]
+SetVerb = Callable[[VerbFunction], None]
+
+
+@pytest.fixture
+def set_verb(monkeypatch: pytest.MonkeyPatch) -> SetVerb:
+    """What lets every verb do this with its answer."""
+
+    def set_all(do: VerbFunction) -> None:
+        for each in Verb:
+            monkeypatch.setitem(worker._VERBS, each, lambda _, __, answer, ___: do(answer))
+
+    return set_all
 
 
 def raising(error: BaseException) -> VerbFunction:
-    def verb(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
+    def do(answer: AnswerWriter) -> None:
         raise error
 
-    return verb
+    return do
+
+
+def run(answer: AnswerWriter) -> None:
+    answer.end(Verdict.RUN)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +65,9 @@ def test_malformed_request_becomes_a_verdict(
     "error", [SystemExit(0), KeyboardInterrupt(), MemoryError(), ValueError("secret text")]
 )
 def test_whatever_a_verb_raises_becomes_a_verdict(
-    serving: ServingWorker, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    serving: ServingWorker, set_verb: SetVerb, error: BaseException
 ) -> None:
-    monkeypatch.setitem(worker._VERBS, Verb.ACQUIRE, raising(error))
+    set_verb(raising(error))
     answer = serving.ask(REQUEST)
     text = f"internal error of the QPU worker ({type(error).__name__})"
     assert (answer.messages, answer.logged("e")) == ([f"--qpu: {text}"], [])
@@ -69,9 +79,9 @@ def test_whatever_a_verb_raises_becomes_a_verdict(
 
 @pytest.mark.parametrize("verb", [Verb.QRUN_ENVIRONMENT, Verb.QRUN_CLEANUP])
 def test_failure_names_the_option_that_the_user_gave(
-    serving: ServingWorker, monkeypatch: pytest.MonkeyPatch, verb: Verb
+    serving: ServingWorker, set_verb: SetVerb, verb: Verb
 ) -> None:
-    monkeypatch.setitem(worker._VERBS, verb, raising(ValueError("secret text")))
+    set_verb(raising(ValueError("secret text")))
     answer = serving.ask(replace(REQUEST, verb=verb))
     assert answer.messages == ["--q-backend: internal error of the QPU worker (ValueError)"]
     assert answer.verdict == "fail"
@@ -79,12 +89,9 @@ def test_failure_names_the_option_that_the_user_gave(
 
 @pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])
 def test_plugin_of_another_release_is_answered_in_its_own_version(
-    serving: ServingWorker, monkeypatch: pytest.MonkeyPatch, version: int
+    serving: ServingWorker, set_verb: SetVerb, version: int
 ) -> None:
-    def verb(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
-        answer.end(Verdict.RUN)
-
-    monkeypatch.setitem(worker._VERBS, Verb.RELEASE, verb)
+    set_verb(run)
     released = serving.ask(replace(REQUEST, verb=Verb.RELEASE, version=version))
     assert (released.messages, released.verdict) == ([], "run")
     refused = serving.ask(replace(REQUEST, version=version))
@@ -94,22 +101,20 @@ def test_plugin_of_another_release_is_answered_in_its_own_version(
 
 
 def test_error_after_a_part_of_the_answer_becomes_a_verdict(
-    serving: ServingWorker, monkeypatch: pytest.MonkeyPatch
+    serving: ServingWorker, set_verb: SetVerb
 ) -> None:
-    def verb(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
+    def do(answer: AnswerWriter) -> None:
         answer.send_variables([("A", "1")])
         answer.send_variables([("B", "\0")])
 
-    monkeypatch.setitem(worker._VERBS, Verb.ACQUIRE, verb)
+    set_verb(do)
     answer = serving.ask(REQUEST)
     assert answer.messages == ["--qpu: record b'e' holds a NUL byte"]
     assert (answer.variables, answer.verdict) == ([("A", "1")], "fail")
 
 
-def test_lines_of_every_module_arrive(
-    serving: ServingWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def verb(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
+def test_lines_of_every_module_arrive(serving: ServingWorker, set_verb: SetVerb) -> None:
+    def do(answer: AnswerWriter) -> None:
         log = logging.getLogger("spank_qrmi.clients")
         log.debug("of a client: %d%%", 5)
         log.info("100%")
@@ -118,7 +123,7 @@ def test_lines_of_every_module_arrive(
         logging.getLogger("library").error("of a library")
         answer.end(Verdict.RUN)
 
-    monkeypatch.setitem(worker._VERBS, Verb.ACQUIRE, verb)
+    set_verb(do)
     assert serving.ask(REQUEST).logs == [
         ("d", "of a client: 5%"),
         ("i", "100%"),
@@ -127,9 +132,7 @@ def test_lines_of_every_module_arrive(
     ]
 
 
-def test_plugin_that_is_gone_ends_the_worker(
-    serving: ServingWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plugin_that_is_gone_ends_the_worker(serving: ServingWorker) -> None:
     ours, theirs = socket.socketpair()
     ours.close()
     with theirs:
@@ -173,37 +176,10 @@ def test_work_goes_on_without_a_thread_that_watches_the_plugin(
 
 
 def test_release_is_not_cancelled_by_a_plugin_that_is_gone(
-    serving: ServingWorker, monkeypatch: pytest.MonkeyPatch
+    serving: ServingWorker, set_verb: SetVerb
 ) -> None:
-    def verb(request: Request, deadline: Deadline, answer: AnswerWriter, network: Network) -> None:
-        answer.end(Verdict.RUN)
-
-    for each in Verb:
-        monkeypatch.setitem(worker._VERBS, each, verb)
+    set_verb(run)
     serving.ask(replace(REQUEST, verb=Verb.RELEASE))
     assert serving.deadlines == []
     serving.ask(REQUEST)
     assert len(serving.deadlines) == 1
-
-
-def test_three_vendors_are_acquired_and_released(serving: ServingWorker, tmp_path: Path) -> None:
-    names = ["ibm_torino", "ibm_sherbrooke", "FRESNEL"]
-    site = Site()
-    with running_in_thread(site) as base_url:
-        write_config(tmp_path / "qrmi_config.json", site_config(base_url))
-        arguments = (str(tmp_path / "qrmi_config.json"), f"--state-dir={tmp_path}/state")
-        acquiring = Request(
-            Verb.ACQUIRE, 7, 0, 0, 1000, 60, qpu_option=",".join(names), arguments=arguments
-        )
-        answer = serving.ask(acquiring)
-        assert (answer.messages, answer.held, answer.verdict) == ([], 3, "run")
-        assert dict(answer.variables)["SLURM_JOB_QPU_RESOURCES"] == ",".join(names)
-        [session] = site.sessions()
-        token = dict(answer.variables)["ibm_sherbrooke_QRMI_JOB_ACQUISITION_TOKEN"]
-        assert (session.session_id, session.accepting_jobs) == (token, True)
-        released = serving.ask(Request(Verb.RELEASE, 7, 0, 0, 1000, 60, arguments=arguments))
-        assert (released.messages, released.held, released.verdict) == ([], 0, "run")
-        assert site.sessions()[0].accepting_jobs is False
-    # What the service has agreed to close is no job's any longer.
-    names = {each.name[:5] for each in (tmp_path / "state").iterdir()}
-    assert names - {counts.FOLDER_NAME[:5]} == {"told-"}

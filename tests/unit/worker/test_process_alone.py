@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -103,18 +103,27 @@ def started(
                 process.kill()
 
 
+def answer_of(request: Request, *command: str, under: Sequence[str] = ()) -> SeenAnswer:
+    """Return the answer of a worker that ends without a word."""
+    with started(command or WORKER, under=under) as running:
+        answer = running.ask(request)
+        assert running.end() == (0, b"")
+    return answer
+
+
 def test_process_keeps_its_answer_clean_and_nothing_open() -> None:
-    inherited = os.pipe()
-    try:
-        with started(("-I", "-c", CURIOUS_WORKER), inherited) as running:
-            answer = running.ask(REQUEST)
-            ended = running.end()
-    finally:
-        for descriptor in inherited:
-            os.close(descriptor)
+    """Descriptors 3 and up may be taken or free: the channels end as 3 and 4 in both cases."""
     fds = [(0, "/dev/null"), (1, "pipe"), (2, "pipe"), (3, "socket"), (4, "socket")]
-    assert answer.messages == ["umask 77", "cwd /", "stdin ''", f"fds {fds}"]
-    assert ended == (0, b"stray print\nstray write")
+    for inherited in (os.pipe(), ()):
+        try:
+            with started(("-I", "-c", CURIOUS_WORKER), inherited) as running:
+                answer = running.ask(REQUEST)
+                ended = running.end()
+        finally:
+            for descriptor in inherited:
+                os.close(descriptor)
+        assert answer.messages == ["umask 77", "cwd /", "stdin ''", f"fds {fds}"], inherited
+        assert ended == (0, b"stray print\nstray write"), inherited
 
 
 def test_process_that_decides_asks_nothing_itself() -> None:
@@ -130,14 +139,7 @@ worker.refuse_untrusted_code = lambda *_: None
 worker._VERBS[Verb.ACQUIRE] = verb
 worker.main()
 """
-    with started(("-I", "-c", asking_worker)) as running:
-        assert running.ask(REQUEST).messages == ["{'refused'}"]
-
-
-def test_channel_may_already_be_the_first_free_descriptor(tmp_path: Path) -> None:
-    """Descriptors 3 and up may be taken or free: the channels end as 3 and 4 in both cases."""
-    with started(("-I", "-c", CURIOUS_WORKER)) as running:
-        assert running.ask(REQUEST).messages[-1].endswith("(3, 'socket'), (4, 'socket')]")
+    assert answer_of(REQUEST, "-I", "-c", asking_worker).messages == ["{'refused'}"]
 
 
 @pytest.mark.parametrize("message", [b"", b"nonsense", encode_request(REQUEST)[:-1]])
@@ -145,10 +147,9 @@ def test_malformed_request_ends_with_an_answer(message: bytes) -> None:
     with started(WORKER) as running:
         running.channel.sendall(message)
         running.channel.shutdown(socket.SHUT_WR)
-        chunks = iter(lambda: running.channel.recv(65536), b"")
-        received = bytearray()
+        received = b""
         with contextlib.suppress(ConnectionResetError):
-            for chunk in chunks:
+            while chunk := running.channel.recv(65536):
                 received += chunk
         ended = running.end()
     assert received.endswith(b"v\0\0\0\x04fail.\0\0\0\0")
@@ -158,8 +159,7 @@ def test_malformed_request_ends_with_an_answer(message: bytes) -> None:
 def test_plugin_that_closes_its_end_ends_the_worker() -> None:
     with started(WORKER) as running:
         running.channel.close()
-        status, complaint = running.end()
-    assert (status, complaint) == (0, b"")
+        assert running.end() == (0, b"")
 
 
 @pytest.fixture
@@ -170,10 +170,10 @@ def site_of_node(tmp_path: Path) -> Iterator[Site]:
         yield site
 
 
-def request_of(folder: Path, verb: Verb, qpus: str = "") -> Request:
+def request_of(folder: Path, verb: Verb, qpus: str = "", *options: str) -> Request:
     arguments = (
-        str(folder / "qrmi_config.json"),
-        *(f"--state-dir={folder}/state", f"--usage-file={folder}/usage.jsonl"),
+        *(f"{folder}/qrmi_config.json", f"--state-dir={folder}/state"),
+        *(f"--usage-file={folder}/usage.jsonl", *options),
     )
     return Request(verb, 7, 0, 0, 1000, PATIENCE_SECONDS, qpu_option=qpus, arguments=arguments)
 
@@ -187,50 +187,61 @@ def wait_for(site: Site, path: str, count: int) -> None:
     pytest.fail(f"{path} was not asked for {count} times")
 
 
+@contextlib.contextmanager
+def acquiring(
+    site: Site, request: Request, *, count: int = 1, **fault: object
+) -> Iterator[RunningWorker]:
+    """A worker that has asked for so many sessions, while the site is in some trouble."""
+    site.faults.add(parse_fault({"path": "/sessions$", "method": "POST", **fault}))
+    with started(WORKER) as running:
+        running.channel.sendall(encode_request(request))
+        wait_for(site, "/sessions", count)
+        yield running
+
+
+def assert_only_session_is_closed(site: Site) -> None:
+    assert [session.accepting_jobs for session in site.sessions()] == [False]
+
+
 def test_process_acquires_and_another_releases(site_of_node: Site, tmp_path: Path) -> None:
-    with started(WORKER) as running:
-        answer = running.ask(request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,ibm_torino"))
-        assert running.end() == (0, b"")
-    assert (answer.messages, answer.held, answer.verdict) == ([], 2, "run")
-    with started(WORKER) as running:
-        answer = running.ask(request_of(tmp_path, Verb.RELEASE))
+    names = "ibm_sherbrooke,ibm_torino,FRESNEL"
+    answer = answer_of(request_of(tmp_path, Verb.ACQUIRE, names))
+    assert (answer.messages, answer.held, answer.verdict) == ([], 3, "run")
+    assert dict(answer.variables)["SLURM_JOB_QPU_RESOURCES"] == names
+    [session] = site_of_node.sessions()
+    token = dict(answer.variables)["ibm_sherbrooke_QRMI_JOB_ACQUISITION_TOKEN"]
+    assert (session.session_id, session.accepting_jobs) == (token, True)
+    answer = answer_of(request_of(tmp_path, Verb.RELEASE))
     assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
-    assert [session.accepting_jobs for session in site_of_node.sessions()] == [False]
+    assert_only_session_is_closed(site_of_node)
+    # What the service has agreed to close is no job's any longer.
+    assert {each.name[:5] for each in (tmp_path / "state").glob("*.json")} == {"told-"}
 
 
 def test_plugin_that_closes_its_side_makes_it_undo_what_it_has(
     site_of_node: Site, tmp_path: Path
 ) -> None:
     """One session is opened, the other hangs: after that no session may be left."""
-    order = {"kind": "hang", "path": "/sessions$", "method": "POST"}
-    with started(WORKER) as running:
-        site_of_node.faults.add(parse_fault(order))
-        request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,ibm_brisbane,FRESNEL")
-        running.channel.sendall(encode_request(request))
-        wait_for(site_of_node, "/sessions", 2)
+    request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,ibm_brisbane,FRESNEL")
+    with acquiring(site_of_node, request, kind="hang", count=2) as running:
         running.channel.shutdown(socket.SHUT_WR)
         answer = read_answer(running.channel.recv)
         assert running.end() == (0, b"")
-    ended = "the job was ended while its QPUs were acquired"
-    assert ended in answer.messages
+    assert "the job was ended while its QPUs were acquired" in answer.messages
     assert answer.verdict == "fail"
     assert dict(answer.variables)["SLURM_JOB_QPU_RESOURCES"] == ""
-    assert [session.accepting_jobs for session in site_of_node.sessions()] == [False]
+    assert_only_session_is_closed(site_of_node)
 
 
 def test_worker_whose_slurmstepd_was_killed_undoes_what_it_has(
     site_of_node: Site, tmp_path: Path
 ) -> None:
     """The answer that opens a session comes when nobody listens any more: it is closed again."""
-    order = {"kind": "delay", "path": "/sessions$", "method": "POST", "delay_seconds": 2}
-    with started(WORKER) as running:
-        site_of_node.faults.add(parse_fault(order))
-        request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,FRESNEL")
-        running.channel.sendall(encode_request(request))
-        wait_for(site_of_node, "/sessions", 1)
+    request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,FRESNEL")
+    with acquiring(site_of_node, request, kind="delay", delay_seconds=1) as running:
         running.channel.close()
         assert running.end() == (0, b"")
-    assert [session.accepting_jobs for session in site_of_node.sessions()] == [False]
+    assert_only_session_is_closed(site_of_node)
     assert list((tmp_path / "state").glob("[0-9]*.json")) == []
 
 
@@ -260,13 +271,8 @@ class NetworkChild:
 @contextlib.contextmanager
 def waiting_for_a_session(site: Site, folder: Path, *options: str) -> Iterator[RunningWorker]:
     """A worker that has asked for a session, which never comes."""
-    order = {"kind": "hang", "path": "/sessions$", "method": "POST"}
-    with started(WORKER) as running:
-        site.faults.add(parse_fault(order))
-        request = request_of(folder, Verb.ACQUIRE, "ibm_sherbrooke")
-        request = replace(request, arguments=(*request.arguments, *options))
-        running.channel.sendall(encode_request(request))
-        wait_for(site, "/sessions", 1)
+    request = request_of(folder, Verb.ACQUIRE, "ibm_sherbrooke", *options)
+    with acquiring(site, request, kind="hang") as running:
         yield running
 
 
@@ -286,14 +292,18 @@ def test_what_reads_the_network_has_given_up_root(
         assert child.status("NoNewPrivs") == "1"
         for each in ("CapPrm", "CapEff", "CapAmb"):
             assert int(child.status(each), 16) == 0
-        assert child.limit("Max core file size") == ["1", "1"]
-        assert child.limit("Max file size") == ["0", "0"]
-        assert child.limit("Max open files") == ["512", "512"]
-        assert child.limit("Max data size") == [str(3 << 29)] * 2
-        assert child.limit("Max cpu time") == [str(PATIENCE_SECONDS + 60)] * 2
-        worker_limits = NetworkChild(running.process.pid)
-        assert worker_limits.limit("Max core file size") == ["1", "1"]
-        assert worker_limits.limit("Max data size") == [str(1 << 30)] * 2
+        limits = {
+            "core file size": 1,
+            "file size": 0,
+            "open files": 512,
+            "data size": 3 << 29,
+            "cpu time": PATIENCE_SECONDS + 60,
+        }
+        found = {name: child.limit(f"Max {name}") for name in limits}
+        assert found == {name: [str(most)] * 2 for name, most in limits.items()}
+        worker = NetworkChild(running.process.pid)
+        assert worker.limit("Max core file size") == ["1", "1"]
+        assert worker.limit("Max data size") == [str(1 << 30)] * 2
 
 
 def test_what_reads_the_network_has_only_its_sockets(site_of_node: Site, tmp_path: Path) -> None:
@@ -318,12 +328,11 @@ def test_session_may_be_open_that_a_dead_network_process_asked_for(
         os.kill(NetworkChild.of(running).pid, end)
         answer = read_answer(running.channel.recv)
         assert running.end() == (0, b"")
-    message = answer.messages[0]
-    assert message.startswith(
+    assert answer.messages[0].startswith(
         "QPU ibm_sherbrooke: the worker's network process ended before it had answered; "
         "a dedicated session on ibm_sherbrooke at "
     )
-    assert "may be open until" in message
+    assert "may be open until" in answer.messages[0]
     assert answer.verdict == "fail"
     [entry] = Journal(tmp_path / "state").entries()
     assert isinstance(entry, Entry)
@@ -358,9 +367,7 @@ def test_rights_of_the_systemd_unit_are_enough(site_of_node: Site, tmp_path: Pat
     [names] = re.findall(r"(?m)^CapabilityBoundingSet=(.*)$", unit)
     kept = ",".join("+" + name.removeprefix("CAP_").lower() for name in names.split())
     under = ("setpriv", "--no-new-privs", f"--bounding-set=-all,{kept}")
-    with started(WORKER, under=under) as running:
-        answer = running.ask(request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke"))
-        assert running.end() == (0, b"")
+    answer = answer_of(request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke"), under=under)
     assert (answer.messages, answer.verdict) == ([], "run")
 
 
@@ -375,23 +382,16 @@ def test_rights_of_the_systemd_unit_are_enough(site_of_node: Site, tmp_path: Pat
 def test_where_root_stays_nothing_is_asked(
     site_of_node: Site, tmp_path: Path, option: str, expected: str
 ) -> None:
-    with started(WORKER, under=("setpriv", option)) as running:
-        answer = running.ask(request_of(tmp_path, Verb.ACQUIRE, "FRESNEL"))
-        assert running.end() == (0, b"")
+    request = request_of(tmp_path, Verb.ACQUIRE, "FRESNEL")
+    answer = answer_of(request, under=("setpriv", option))
     assert answer.messages[0] == f"root cannot be given up{expected}"
     assert list(site_of_node.requests) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
 def test_unknown_worker_user_is_one_clear_error(site_of_node: Site, tmp_path: Path) -> None:
-    with started(WORKER) as running:
-        request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,FRESNEL")
-        answer = running.ask(
-            replace(request, arguments=(*request.arguments, "--worker-user=no-such-user"))
-        )
-        assert running.end() == (0, b"")
-    assert answer.messages[0] == (
-        "--worker-user=no-such-user: this node knows no such user: add it, or name another"
-    )
-    assert len(answer.messages) == 2
+    user = "--worker-user=no-such-user"
+    answer = answer_of(request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,FRESNEL", user))
+    [message, _] = answer.messages
+    assert message == f"{user}: this node knows no such user: add it, or name another"
     assert list(site_of_node.requests) == []
