@@ -4,7 +4,8 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -16,18 +17,26 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AuthenticationError, ServiceError
 from spank_qrmi.network import tokens
 from spank_qrmi.network.calls import ResourceCalls
-from spank_qrmi.network.messages import Order, Report, encode_frame, read_frame
-from spank_qrmi.network.worker_side import Network
+from spank_qrmi.network.messages import Order, Report, encode_frame
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.token_cache import TokenCache
-from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
 from spank_qrmi_simulator.faults import parse_fault
 from spank_qrmi_simulator.qrmi_config import site_config, write_config
 from spank_qrmi_simulator.server import running_in_thread
 from spank_qrmi_simulator.site import OPEN_PLAN_API_KEY, OPEN_PLAN_SERVICE_CRN, Site
 from tests.unit.conversation import encode_request, read_answer
 from tests.unit.job.test_qrun import arguments
-from tests.unit.network.test_worker_side import NONSENSE, PATIENCE_SECONDS, SILENT, real, served
+from tests.unit.network.test_worker_side import (
+    NONSENSE,
+    PATIENCE_SECONDS,
+    SILENT,
+    answering_calls,
+    calls_by,
+    hanging,
+    opened,
+    real,
+)
+from tests.unit.outcomes import refusal_of
 from tests.unit.worker.test_process_alone import WORKER, started
 
 IAM = "/iam/identity/token"
@@ -50,19 +59,19 @@ class Node:
         self.is_sites = True
 
     @contextlib.contextmanager
-    def network(self) -> Iterator[Network]:
-        with served(real) as network:
-            network.open([{}], DEFAULT_WORKER_USER, 60, token_cache=self.cache)
-            network.wait_until_open(Deadline(PATIENCE_SECONDS))
-            yield network
-
-    @contextlib.contextmanager
     def client(self, **changes: str) -> Iterator[ResourceCalls]:
         """Give a job's client, with some of the variables changed by the configuration."""
-        with self.network() as network:
-            services = network.services(Deadline(PATIENCE_SECONDS), {})
-            settings = Settings("ibm_sherbrooke", {**self.values, **changes}, 60, self.is_sites)
-            yield services.resource_calls("qiskit-runtime-service", settings)
+        values = {**self.values, **changes}
+        with self.calls_by(real, values) as calls:
+            yield calls
+
+    def calls_by(
+        self, serve: Callable[[socket.socket], object], values: dict[str, str], seconds: float = 60
+    ) -> AbstractContextManager[ResourceCalls]:
+        settings = Settings("ibm_sherbrooke", values, 60, self.is_sites)
+        return calls_by(
+            serve, settings, type_name="qiskit-runtime-service", seconds=seconds, cache=self.cache
+        )
 
     def check(self, **changes: str) -> None:
         with self.client(**changes) as client:
@@ -181,7 +190,7 @@ def test_login_of_a_user_neither_takes_nor_leaves_a_token(node: Node) -> None:
 def test_login_of_a_user_has_another_token_within_one_job(node: Node) -> None:
     """He may name the login of a resource of the site's, and an endpoint of his own."""
     node.check()
-    with node.network() as network:
+    with opened(real, cache=node.cache) as network:
         services = network.services(Deadline(PATIENCE_SECONDS), {})
         for is_sites in (True, False):
             settings = Settings("ibm_sherbrooke", node.values, 60, is_sites)
@@ -189,15 +198,12 @@ def test_login_of_a_user_has_another_token_within_one_job(node: Node) -> None:
     assert (node.site.tokens_issued, len(node.logins())) == (2, 2)
 
 
-def test_token_of_a_short_life_is_not_kept(node: Node) -> None:
-    node.site.token_lifetime_seconds = 1
-    node.check()
-    node.check()
-    assert node.site.tokens_issued == 2
-
-
-def test_broken_cache_is_no_reason_to_fail(node: Node) -> None:
-    node.tokens.touch()
+@pytest.mark.parametrize("trouble", ["short life", "broken cache"])
+def test_token_that_is_not_kept_is_asked_for_again(node: Node, trouble: str) -> None:
+    if trouble == "short life":
+        node.site.token_lifetime_seconds = 1
+    else:
+        node.tokens.touch()
     node.check()
     node.check()
     assert node.site.tokens_issued == 2
@@ -206,9 +212,8 @@ def test_broken_cache_is_no_reason_to_fail(node: Node) -> None:
 def test_clean_up_of_quantum_jobs_shares_tokens(node: Node) -> None:
     values = dict(zip(names.SITE_VARIABLES, arguments(node.base_url), strict=True))
     for _ in range(2):
-        with node.network() as network:
-            services = network.services(Deadline(PATIENCE_SECONDS), {})
-            jobs = services.quantum_jobs(values)
+        with opened(real, cache=node.cache) as network:
+            jobs = network.services(Deadline(PATIENCE_SECONDS), {}).quantum_jobs(values)
             assert (jobs.remove("none"), jobs.job_ids()) == (False, frozenset())
     assert node.site.tokens_issued == 1
 
@@ -225,63 +230,40 @@ def test_clean_up_of_quantum_jobs_shares_tokens(node: Node) -> None:
     ],
 )
 def test_process_that_tells_nonsense_puts_no_token_there(node: Node, told: tuple[str, ...]) -> None:
-    assert outcome_of(node, told) == NONSENSE
+    assert refusal_after(node, told) == NONSENSE
     assert list(node.tokens.iterdir()) == []
 
 
 def test_absurd_life_is_not_believed(node: Node) -> None:
     for seconds in ("0", "86401", "999999999"):
-        outcome_of(node, ("KEY", "planted", seconds))
+        refusal_after(node, ("KEY", "planted", seconds))
         assert list(node.tokens.iterdir()) == [], seconds
 
 
 def test_number_of_tokens_has_an_end(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "_MOST_NEW_TOKENS", 2)
-    assert outcome_of(node, *[("KEY", "planted", "100")] * 3) == NONSENSE
+    assert refusal_after(node, *[("KEY", "planted", "100")] * 3) == NONSENSE
 
 
 def test_process_that_hangs_while_it_fetches_a_token_has_opened_no_session(node: Node) -> None:
-    def hang(channel: socket.socket) -> None:
-        channel.sendall(encode_frame(Report.OPENED))
-        while channel.recv(65536):
-            pass
-
-    with served(hang) as network:
-        network.open([{}], DEFAULT_WORKER_USER, 60, token_cache=node.cache)
-        network.wait_until_open(Deadline(PATIENCE_SECONDS))
-        services = network.services(Deadline(0.1), {})
-        client = services.resource_calls(
-            "qiskit-runtime-service", Settings("a", node.values, 60, True)
-        )
-        with pytest.raises(ServiceError) as caught:
-            client.acquire()
+    with (
+        node.calls_by(hanging, node.values, seconds=0.1) as client,
+        pytest.raises(ServiceError) as caught,
+    ):
+        client.acquire()
     assert (str(caught.value), caught.value.may_have_acted) == (SILENT, False)
     assert list(node.tokens.iterdir()) == []
 
 
-def outcome_of(node: Node, *told: tuple[str, ...]) -> str:
+def refusal_after(node: Node, *told: tuple[str, ...]) -> str | None:
     """Let a process tell this of a token that it was to fetch; return what becomes of the call."""
+    heard: list[list[str]] = []
 
-    def serve(channel: socket.socket) -> None:
-        key = ""
-        while (frame := read_frame(channel.recv, 10**6)) is not None:
-            if frame[0] == Order.OPEN.value:
-                channel.sendall(encode_frame(Report.OPENED))
-            if frame[0] == Order.LOGIN.value:
-                key = frame[3]
-            if frame[0] == Order.CALL.value:
-                for each in told:
-                    fields = [key if field == "KEY" else field for field in each]
-                    channel.sendall(encode_frame(Report.TOKEN, *fields))
-                return
+    def answer(_: list[str]) -> list[bytes]:
+        [key] = [frame[3] for frame in heard if frame[0] == Order.LOGIN.value]
+        of_login = [[key if field == "KEY" else field for field in each] for each in told]
+        return [encode_frame(Report.TOKEN, *fields) for fields in of_login]
 
-    with served(serve) as network:
-        network.open([{}], DEFAULT_WORKER_USER, 60, token_cache=node.cache)
-        network.wait_until_open(Deadline(PATIENCE_SECONDS))
-        services = network.services(Deadline(PATIENCE_SECONDS), {})
-        client = services.resource_calls(
-            "qiskit-runtime-service", Settings("a", node.values, 60, True)
-        )
-        with pytest.raises(ServiceError) as caught:
-            client.check_accessible()
-    return str(caught.value)
+    serve = answering_calls(answer, heard, ends=True)
+    with node.calls_by(serve, node.values) as client:
+        return refusal_of(ServiceError, client.check_accessible)

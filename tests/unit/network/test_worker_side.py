@@ -6,9 +6,10 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from spank_qrmi.errors import (
     VariableError,
 )
 from spank_qrmi.network import worker_side
+from spank_qrmi.network.calls import ResourceCalls
 from spank_qrmi.network.messages import (
     MAX_FRAME_BYTES,
     Order,
@@ -42,7 +44,7 @@ from spank_qrmi.trust import munge, worker_user
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER, ids_of
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor
 from tests.unit.munge_credentials import MUNGE_START, write_munge
-from tests.unit.outcomes import outcome_of
+from tests.unit.outcomes import outcome_of, refusal_of, trying
 from tests.unit.qrun_site import QrunSite
 
 PATIENCE_SECONDS = 60
@@ -78,12 +80,36 @@ def served(serve: Callable[[socket.socket], object]) -> Iterator[Network]:
 
 @contextmanager
 def opened(
-    serve: Callable[[socket.socket], object], user: str = DEFAULT_WORKER_USER
+    serve: Callable[[socket.socket], object],
+    user: str = DEFAULT_WORKER_USER,
+    cache: TokenCache = NO_TOKENS,
+    variables: Sequence[dict[str, str]] = ({}, {"A": "1"}),
 ) -> Iterator[Network]:
     with served(serve) as network:
-        network.open([{}, {"A": "1"}], user, 60, NO_TOKENS)
+        network.open([*variables], user, 60, cache)
         network.wait_until_open(Deadline(PATIENCE_SECONDS))
         yield network
+
+
+@contextmanager
+def calls_by(
+    serve: Callable[[socket.socket], object],
+    settings: Settings = SETTINGS,
+    *,
+    type_name: str = TYPE,
+    seconds: float = 60,
+    cache: TokenCache = NO_TOKENS,
+) -> Iterator[ResourceCalls]:
+    """Give what asks about one resource by such a process."""
+    with opened(serve, cache=cache) as network:
+        yield network.services(Deadline(seconds), {}).resource_calls(type_name, settings)
+
+
+def hanging(channel: socket.socket) -> None:
+    """Get ready, and answer nothing."""
+    channel.sendall(encode_frame(Report.OPENED))
+    while channel.recv(65536):
+        pass
 
 
 def real(channel: socket.socket) -> None:
@@ -97,59 +123,67 @@ def real(channel: socket.socket) -> None:
                 client.__exit__(None, None, None)
 
 
-def answering(*answers: bytes) -> Callable[[socket.socket], None]:
-    """Return a process that is ready, answers the first call so, and ends."""
+def answering_calls(
+    answer: Callable[[list[str]], Iterable[bytes]],
+    heard: list[list[str]] | None = None,
+    *,
+    ends: bool = False,
+) -> Callable[[socket.socket], None]:
+    """Return a process that gets ready, answers each call so, and `ends` with the first.
+
+    All frames that have come are added to those that it has `heard`.
+    """
 
     def serve(channel: socket.socket) -> None:
         while (frame := read_frame(channel.recv, MAX_FRAME_BYTES)) is not None:
+            if heard is not None:
+                heard.append(frame)
             if frame[0] == Order.OPEN.value:
                 channel.sendall(encode_frame(Report.OPENED))
-            if frame[0] == Order.CALL.value:
-                for each in answers:
-                    channel.sendall(each.replace(b"CALL", frame[1].rjust(4, "0").encode()))
+            for each in answer(frame) if frame[0] == Order.CALL.value else ():
+                channel.sendall(each)
+            if ends and frame[0] == Order.CALL.value:
                 return
 
     return serve
 
 
-def test_worker_that_may_start_no_thread_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+def answering(*answers: bytes) -> Callable[[socket.socket], None]:
+    """Return a process that answers the first call so, and ends."""
 
+    def answer(call: list[str]) -> list[bytes]:
+        return [each.replace(b"CALL", call[1].rjust(4, "0").encode()) for each in answers]
+
+    return answering_calls(answer, ends=True)
+
+
+def no_more_threads(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_worker_that_may_start_no_thread_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with served(real) as network:
-        monkeypatch.setattr(threading.Thread, "start", refuse)
+        monkeypatch.setattr(threading.Thread, "start", no_more_threads)
         with pytest.raises(QrmiError, match="the worker may start no more threads: raise "):
             network.open([{}], DEFAULT_WORKER_USER, 60, NO_TOKENS)
 
 
 def test_client_is_asked_there(vendor: FakeVendor) -> None:
-    with opened(real) as network:
-        services = network.services(Deadline(60), {})
-        client = services.resource_calls(TYPE, SETTINGS)
+    with calls_by(real) as client:
         assert client.hold == Hold("a hold on a", HOLD_SECONDS)
         client.check_accessible()
         assert client.full_status() == QpuStatus(QpuState.ONLINE)
         assert client.acquire() == "token-a"
         client.release("token-a")
-    asked = ("make a", "check a", "check a", "acquire a", "release token-a")
-    assert vendor.events[1:] == [*asked]
+    asked = ["make a", "check a", "check a", "acquire a", "release token-a"]
+    assert vendor.events[1:] == asked
     assert vendor.settings["a"] == SETTINGS
 
 
 def test_what_a_resource_is_told_by_crosses_once(vendor: FakeVendor) -> None:
     frames: list[list[str]] = []
-
-    def serve(channel: socket.socket) -> None:
-        while (frame := read_frame(channel.recv, MAX_FRAME_BYTES)) is not None:
-            frames.append(frame)
-            if frame[0] == Order.OPEN.value:
-                channel.sendall(encode_frame(Report.OPENED))
-            if frame[0] == Order.CALL.value:
-                channel.sendall(encode_frame(Report.DONE, frame[1], "token-a"))
-
-    with opened(serve) as network:
-        services = network.services(Deadline(60), {})
-        calls = services.resource_calls(TYPE, SETTINGS)
+    done = answering_calls(lambda call: [encode_frame(Report.DONE, call[1], "token-a")], frames)
+    with calls_by(done) as calls:
         calls.check_accessible()
         calls.release(calls.acquire())
     [told] = [frame for frame in frames if "secret" in frame]
@@ -161,11 +195,8 @@ def test_what_a_resource_is_told_by_crosses_once(vendor: FakeVendor) -> None:
 
 
 def test_status_that_cannot_be_read_is_the_processs_fault(vendor: FakeVendor) -> None:
-    answer = encode_frame(Report.DONE, "CALL", "bright")
-    with opened(answering(answer)) as network:
-        calls = network.services(Deadline(60), {}).resource_calls(TYPE, SETTINGS)
-        with pytest.raises(ServiceError, match="an answer that cannot be read"):
-            calls.full_status()
+    with calls_by(answering(encode_frame(Report.DONE, "CALL", "bright"))) as calls:
+        assert refusal_of(ServiceError, calls.full_status) == NONSENSE
 
 
 def test_errors_come_from_there(vendor: FakeVendor) -> None:
@@ -176,18 +207,15 @@ def test_errors_come_from_there(vendor: FakeVendor) -> None:
         "acquire a": broken,
         "release x": ValueError("secret"),
     }
-    with opened(real) as network:
-        services = network.services(Deadline(60), {"A": "1"})
-        client = services.resource_calls(TYPE, SETTINGS)
+    with calls_by(real) as client:
         with pytest.raises(AcquisitionError, match=r"^paused$"):
             client.check_accessible()
-        with pytest.raises(ServiceError, match=r"^broken$") as caught:
-            client.acquire()
-        assert (caught.value.status, caught.value.may_have_acted) == (502, True)
-        assert caught.value.token == "token-1"
-        with pytest.raises(ServiceError, match=r"^internal error \(ValueError\)$") as caught:
-            client.release("x")
-        assert caught.value.may_have_acted
+        error = outcome_of(client.acquire)
+        assert isinstance(error, ServiceError)
+        assert (str(error), vars(error)) == ("broken", vars(broken))
+        error = outcome_of(client.release, "x")
+        assert isinstance(error, ServiceError)
+        assert (str(error), error.may_have_acted) == ("internal error (ValueError)", True)
 
 
 def test_settings_are_checked_here(vendor: FakeVendor) -> None:
@@ -202,61 +230,41 @@ def test_settings_are_checked_here(vendor: FakeVendor) -> None:
 
 
 def test_quantum_jobs_are_asked_for_with_one_token(qrun_site: QrunSite) -> None:
-    values = qrun_site.environment()
     with opened(real) as network:
-        services = network.services(Deadline(60), {})
-        jobs = services.quantum_jobs(values)
-        assert (jobs.remove("no-such-job"), jobs.remove("nor-this"), jobs.job_ids()) == (
-            *(False, False),
-            frozenset(),
-        )
+        jobs = network.services(Deadline(60), {}).quantum_jobs(qrun_site.environment())
+        assert not jobs.remove("no-such-job")
+        assert not jobs.remove("nor-this")
+        assert jobs.job_ids() == frozenset()
     paths = [record.path for record in qrun_site.site.requests]
     assert (len(paths), paths.count("/direct-access/v1/token")) == (4, 1)
 
 
-def test_cancellation_reaches_it(base_url: str) -> None:
+def test_cancellation_reaches_it() -> None:
     """A request that would be tried for a minute ends when the worker's work is cancelled."""
     values = {"QRMI_PASQAL_CLOUD_BASE_URL": "http://127.0.0.1:9"}
     deadline = Deadline(60)
+    found: list[object] = []
     with opened(real) as network:
         services = network.services(deadline, {})
         client = services.resource_calls("pasqal-cloud", Settings("FRESNEL", values))
-        caught: list[QrmiError] = []
-
-        def check() -> None:
-            try:
-                client.check_accessible()
-            except QrmiError as error:
-                caught.append(error)
-
-        thread = threading.Thread(target=check)
+        check = partial(outcome_of, client.check_accessible)
+        thread = threading.Thread(target=lambda: found.append(check()))
         thread.start()
         deadline.cancel()
         thread.join(PATIENCE_SECONDS)
-        assert len(caught) == 1
+        assert [isinstance(each, QrmiError) for each in found] == [True]
 
 
-def test_log_records_come_from_there(vendor: FakeVendor, caplog: pytest.LogCaptureFixture) -> None:
-    records = [("40", "bad"), ("41", "x" * 9000), ("10", "%s\x1b[2J")]
-    frames = [encode_frame(Report.LOG, *each) for each in records]
-    with caplog.at_level(logging.DEBUG), opened(answering(*frames)) as network:
-        client = network.services(Deadline(60), {}).resource_calls(TYPE, SETTINGS)
-        with pytest.raises(ServiceError, match=ENDED):
-            client.check_accessible()
-    found = [(each.levelname, each.getMessage()) for each in caplog.records]
-    assert found == [("ERROR", "bad"), ("DEBUG", "x" * 4000), ("DEBUG", "%s?[2J")]
-
-
-def test_log_has_an_end(
+def test_log_records_come_from_there_until_there_are_too_many(
     vendor: FakeVendor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_side, "_MOST_LOG_RECORDS", 2)
-    frames = [encode_frame(Report.LOG, "20", "again")] * 3
-    with caplog.at_level(logging.DEBUG), opened(answering(*frames)) as network:
-        client = network.services(Deadline(60), {}).resource_calls(TYPE, SETTINGS)
-        with pytest.raises(ServiceError, match=ENDED):
-            client.check_accessible()
-    assert len(caplog.records) == 2
+    monkeypatch.setattr(worker_side, "_MOST_LOG_RECORDS", 3)
+    records = [("40", "bad"), ("41", "x" * 9000), ("10", "%s\x1b[2J"), ("40", "more")]
+    frames = [encode_frame(Report.LOG, *each) for each in records]
+    with caplog.at_level(logging.DEBUG), calls_by(answering(*frames)) as client:
+        assert refusal_of(ServiceError, client.check_accessible) == ENDED
+    found = [(each.levelname, each.getMessage()) for each in caplog.records]
+    assert found == [("ERROR", "bad"), ("DEBUG", "x" * 4000), ("DEBUG", "%s?[2J")]
 
 
 NO_ANSWERS = {
@@ -279,17 +287,14 @@ NO_ANSWERS = {
 
 def test_acquisition_that_is_not_answered_may_have_happened(vendor: FakeVendor) -> None:
     for answer, expected in NO_ANSWERS.items():
-        with opened(answering(answer)) as network:
-            client = network.services(Deadline(60), {}).resource_calls(TYPE, SETTINGS)
+        with trying(answer), calls_by(answering(answer)) as client:
             error = outcome_of(client.acquire)
-            assert isinstance(error, ServiceError), answer
-            assert (str(error), error.may_have_acted) == (expected, True), answer
+            assert isinstance(error, ServiceError)
+            assert (str(error), error.may_have_acted) == (expected, True)
 
 
 def test_what_is_never_sent_cannot_have_acted(vendor: FakeVendor) -> None:
-    with opened(answering(b"")) as network:
-        services = network.services(Deadline(60), {})
-        client = services.resource_calls(TYPE, SETTINGS)
+    with calls_by(answering(b"")) as client:
         with pytest.raises(ServiceError):
             client.check_accessible()
         with pytest.raises(ServiceError, match=ENDED) as caught:
@@ -300,13 +305,9 @@ def test_what_is_never_sent_cannot_have_acted(vendor: FakeVendor) -> None:
 def test_call_without_a_thread_for_it_has_asked_nothing(
     vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_more(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with opened(real) as network:
-        client = network.services(Deadline(60), {}).resource_calls(TYPE, SETTINGS)
+    with calls_by(real) as client:
         with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", no_more)
+            patch.setattr(threading.Thread, "start", no_more_threads)
             with pytest.raises(ServiceError, match="no more threads") as caught:
                 client.acquire()
         assert not caught.value.may_have_acted
@@ -314,15 +315,8 @@ def test_call_without_a_thread_for_it_has_asked_nothing(
 
 
 def test_process_that_hangs_is_not_waited_for(vendor: FakeVendor) -> None:
-    def hang(channel: socket.socket) -> None:
-        channel.sendall(encode_frame(Report.OPENED))
-        while channel.recv(65536):
-            pass
-
-    with opened(hang) as network:
-        client = network.services(Deadline(0.1), {}).resource_calls(TYPE, SETTINGS)
-        with pytest.raises(ServiceError) as caught:
-            client.acquire()
+    with calls_by(hanging, seconds=0.1) as client, pytest.raises(ServiceError) as caught:
+        client.acquire()
     assert (str(caught.value), caught.value.may_have_acted) == (SILENT, True)
 
 
@@ -340,17 +334,11 @@ def test_reason_why_nothing_can_be_asked(answer: bytes, expected: str) -> None:
         read_frame(channel.recv, MAX_FRAME_BYTES)
         channel.sendall(answer)
 
-    with pytest.raises(QrmiError) as caught, opened(refuse):
-        pass
-    assert str(caught.value) == expected
+    assert refusal_of(QrmiError, opened(refuse).__enter__) == expected
 
 
 def test_process_that_does_not_get_ready() -> None:
-    def hang(channel: socket.socket) -> None:
-        while channel.recv(65536):
-            pass
-
-    with served(hang) as network:
+    with served(lambda channel: channel.recv(65536) and channel.recv(1)) as network:
         network.open([], DEFAULT_WORKER_USER, 60, NO_TOKENS)
         with pytest.raises(QrmiError, match=SILENT):
             network.wait_until_open(Deadline(0.1))
@@ -375,13 +363,11 @@ def test_nothing_is_asked_with_roots_rights(error: Exception, expected: str) -> 
 
 
 def test_unusable_variables_fail_their_own_requests_alone(vendor: FakeVendor) -> None:
-    with served(real) as network:
-        environments = [{"SSL_CERT_FILE": "/nowhere"}, {}]
-        network.open(environments, DEFAULT_WORKER_USER, 60, NO_TOKENS)
-        network.wait_until_open(Deadline(PATIENCE_SECONDS))
+    variables = [{"SSL_CERT_FILE": "/nowhere"}, {}]
+    with opened(real, variables=variables) as network:
         bad, good = (
             network.services(Deadline(60), each).resource_calls(TYPE, SETTINGS)
-            for each in environments
+            for each in variables
         )
         good.check_accessible()
         with pytest.raises(ServiceError, match="cannot prepare requests"):
@@ -390,15 +376,8 @@ def test_unusable_variables_fail_their_own_requests_alone(vendor: FakeVendor) ->
             network.services(Deadline(60), {"B": ""})
 
 
-def test_user_by_number_has_nobodys_group() -> None:
-    assert ids_of("1234") == (1234, 65534)
-
-
-def test_user_by_name_has_its_group() -> None:
-    assert ids_of("daemon") == (1, 1)
-
-
-def test_unknown_user() -> None:
+def test_user_has_its_group_and_one_by_number_nobodys() -> None:
+    assert (ids_of("daemon"), ids_of("1234")) == ((1, 1), (1234, 65534))
     with pytest.raises(ArgumentError, match="--worker-user=no-such: this node knows no such user"):
         ids_of("no-such")
 
@@ -434,13 +413,12 @@ def proved(
     return given
 
 
+OF_THE_SITE = replace(SETTINGS, has_sites_login=True)
+
+
 def test_call_has_as_many_credentials_as_it_needs(proved: list[OneTimeCredentials]) -> None:
     hidden: list[str] = []
-    with served(real) as network:
-        network.open([{}], DEFAULT_WORKER_USER, 60, TokenCache("/dev/null/none", hidden.extend))
-        network.wait_until_open(Deadline(PATIENCE_SECONDS))
-        services = network.services(Deadline(60), {})
-        calls = services.resource_calls(TYPE, replace(SETTINGS, has_sites_login=True))
+    with calls_by(real, OF_THE_SITE, cache=TokenCache("/dev/null/none", hidden.extend)) as calls:
         assert [calls.acquire() for _ in range(2)] == ["token-a"] * 2
         calls.check_accessible()
     assert [each.left for each in proved] == [2, 2]
@@ -453,8 +431,7 @@ def test_call_has_as_many_credentials_as_it_needs(proved: list[OneTimeCredential
 def test_credentials_are_made_for_the_sites_endpoint_alone(
     proved: list[OneTimeCredentials],
 ) -> None:
-    with opened(real) as network:
-        calls = network.services(Deadline(60), {}).resource_calls(TYPE, SETTINGS)
+    with calls_by(real) as calls:
         with pytest.raises(CredentialError, match="goes to no endpoint of a user's"):
             calls.acquire()
         calls.check_accessible()
@@ -465,9 +442,9 @@ def test_what_cannot_be_proved_is_not_asked(
     proved: list[OneTimeCredentials], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(munge, "FOLDERS", ["/nowhere"])
-    with opened(real) as network:
-        services = network.services(Deadline(60), {})
-        calls = services.resource_calls(TYPE, replace(SETTINGS, has_sites_login=True))
-        with pytest.raises(CredentialError, match="no munge on this node"):
-            calls.acquire()
+    with (
+        calls_by(real, OF_THE_SITE) as calls,
+        pytest.raises(CredentialError, match="no munge on this node"),
+    ):
+        calls.acquire()
     assert proved == []
