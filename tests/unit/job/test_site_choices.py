@@ -30,65 +30,59 @@ from tests.unit.job.test_environment import (
 from tests.unit.outcomes import refusal_of
 
 
+def clash(
+    site: dict[str, str], user: dict[str, str], others_secrets: Sequence[str] = ()
+) -> str | None:
+    """Return why a job with these variables is refused for whose credentials go where."""
+    resource = Resource("a", "any", site)
+    exported = [(f"a_{key}", value) for key, value in user.items()]
+    variables = collect_variables(resource, JOB_ID, exported, others_secrets)
+    return refusal_of(AcquisitionError, check_credentials_stay_home, resource, variables, SENT_TO)
+
+
+ENDPOINT = {"QRMI_ENDPOINT": "https://mine"}
+
+
 @pytest.mark.parametrize(
-    "jobs",
+    ("user", "site", "clashing"),
     [
-        [
-            ({}, SITE, None),
-            ({"QRMI_ENDPOINT": "https://site"}, SITE, None),
-            ({"QRMI_KEY": "mine"}, SITE, None),
-        ],
-        [
-            ({"QRMI_ENDPOINT": "https://mine", "QRMI_KEY": "mine"}, SITE, None),
-            ({"QRMI_ENDPOINT": "https://mine"}, {"QRMI_KEY": " "}, None),
-            ({"QRMI_ENDPOINT": "https://mine"}, {}, None),
-        ],
-        [
-            ({"QRMI_ENDPOINT": "https://mine"}, SITE, "QRMI_ENDPOINT"),
-            ({"QRMI_ENDPOINT": ""}, SITE, "QRMI_ENDPOINT"),
-            ({"QRMI_IAM": "https://mine"}, SITE, "QRMI_IAM"),
-            ({"QRMI_ENDPOINT": "https://mine", "QRMI_KEY": "of the site"}, SITE, "QRMI_ENDPOINT"),
-        ],
+        ({}, SITE, ()),
+        ({"QRMI_ENDPOINT": "https://site"}, SITE, ()),
+        ({"QRMI_KEY": "mine"}, SITE, ()),
+        ({**ENDPOINT, "QRMI_KEY": "mine"}, SITE, ()),
+        (ENDPOINT, {"QRMI_KEY": " "}, ()),
+        (ENDPOINT, {}, ()),
+        (ENDPOINT, SITE, ("QRMI_ENDPOINT", "QRMI_KEY")),
+        ({"QRMI_ENDPOINT": ""}, SITE, ("QRMI_ENDPOINT", "QRMI_KEY")),
+        ({"QRMI_IAM": "https://mine"}, SITE, ("QRMI_IAM", "QRMI_KEY")),
+        ({**ENDPOINT, "QRMI_KEY": "of the site"}, SITE, ("QRMI_ENDPOINT", "QRMI_KEY")),
+        # Every credential of an endpoint is checked.
+        (
+            {**ENDPOINT, "QRMI_KEY": "mine"},
+            {"QRMI_KEY": "k", "QRMI_CRN": "c"},
+            ("QRMI_ENDPOINT", "QRMI_CRN"),
+        ),
     ],
-    ids=["endpoint of the site", "credential of the user", "clash"],
 )
 def test_credentials_of_the_site_stay_at_its_endpoint(
-    jobs: Sequence[tuple[dict[str, str], dict[str, str], str | None]],
+    user: dict[str, str], site: dict[str, str], clashing: tuple[str, ...]
 ) -> None:
-    for user, site, clash in jobs:
-        resource = Resource("a", "any", site)
-        refusal = None
-        try:
-            check_credentials_stay_home(resource, ResourceVariables(site, user), SENT_TO)
-        except AcquisitionError as error:
-            refusal = str(error)
-        expected = clash and (
-            f"a_{clash} is yours but a_QRMI_KEY is the site's, which is sent only to the site's "
-            "endpoint: set both or neither"
+    expected = None
+    if clashing:
+        endpoint, credential = clashing
+        expected = (
+            f"a_{endpoint} is yours but a_{credential} is the site's, which is sent only to the "
+            "site's endpoint: set both or neither"
         )
-        assert refusal == expected, (user, site)
-
-
-def test_every_credential_of_an_endpoint_is_checked() -> None:
-    site = {"QRMI_KEY": "k", "QRMI_CRN": "c"}
-    user = {"QRMI_ENDPOINT": "https://mine", "QRMI_KEY": "mine"}
-    with pytest.raises(AcquisitionError, match="a_QRMI_CRN is the site's"):
-        check_credentials_stay_home(
-            Resource("a", "any", site), ResourceVariables(site, user), SENT_TO
-        )
+    assert clash(site, user) == expected
 
 
 def test_credential_of_another_resource_is_the_sites_too() -> None:
-    resource = Resource("a", "any", {})
-    own = [("a_QRMI_ENDPOINT", "https://mine"), ("a_QRMI_KEY", " key-of-b ")]
-    variables = collect_variables(resource, JOB_ID, own, ["key-of-b\n"])
-    with pytest.raises(AcquisitionError, match="a_QRMI_KEY is the site's"):
-        check_credentials_stay_home(resource, variables, SENT_TO)
-    check_credentials_stay_home(resource, collect_variables(resource, JOB_ID, own), SENT_TO)
-    own = [("a_QRMI_ENDPOINT", "https://mine/key%2Dof-b")]
-    variables = collect_variables(resource, JOB_ID, own, ["key-of-b"])
-    with pytest.raises(AcquisitionError, match="is yours but what it holds is the site's"):
-        check_credentials_stay_home(resource, variables, SENT_TO)
+    own = {**ENDPOINT, "QRMI_KEY": " key-of-b "}
+    assert "a_QRMI_KEY is the site's" in str(clash({}, own, ["key-of-b\n"]))
+    assert clash({}, own) is None
+    within = str(clash({}, {"QRMI_ENDPOINT": "https://mine/key%2Dof-b"}, ["key-of-b"]))
+    assert "is yours but what it holds is the site's" in within
 
 
 def test_what_would_take_long_to_read_is_not_read() -> None:
@@ -96,14 +90,9 @@ def test_what_would_take_long_to_read_is_not_read() -> None:
         *(("QRMI_KEY", 16384, False), ("QRMI_KEY", 16385, True)),
         *(("QRMI_ENDPOINT", 16385, True), ("QRMI_NEW", 16385, False)),
     ):
-        own = {"QRMI_ENDPOINT": "https://mine", "QRMI_KEY": "mine", key: "x" * length}
-        variables = variables_of(*((f"a_{name}", text) for name, text in own.items()))
-        found = refusal_of(
-            *(AcquisitionError, check_credentials_stay_home, Resource("a", "any", SITE)),
-            *(variables, SENT_TO),
-        )
+        own = {**ENDPOINT, "QRMI_KEY": "mine", key: "x" * length}
         expected = f"a_{key} is longer than 16384 characters" if is_refused else None
-        assert found == expected, (key, length)
+        assert clash(SITE, own) == expected, (key, length)
 
 
 def test_login_is_noted_as_the_sites_if_no_part_of_it_is_a_users() -> None:

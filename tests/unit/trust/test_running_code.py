@@ -46,24 +46,33 @@ def open_to_all(path: Path) -> None:
     path.chmod(path.stat().st_mode | 0o002)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
+
+
+def assert_refused_once(change: Callable[[], object], text: str) -> None:
+    running_code.refuse_untrusted_code()
+    change()
+    with pytest.raises(UntrustedPathError, match=text):
+        running_code.refuse_untrusted_code()
+
+
+@needs_root
 @pytest.mark.parametrize(
     ("change", "who"),
     [
         (give_away, f"user (nobody|{NOBODY})"),
         (open_to_a_group, r"group \w+ \(mode 0775\)"),
         (open_to_all, r"everybody \(mode 0\d+\)"),
+        # A sticky bit keeps nobody from adding or writing.
+        (lambda path: path.chmod(0o1777), r"everybody \(mode 1777\)"),
     ],
 )
 @pytest.mark.parametrize("name", ["", "module.py", "module.pyc"])
 def test_package_that_others_may_change(
     package: Path, name: str, change: Callable[[Path], None], who: str
 ) -> None:
-    running_code.refuse_untrusted_code()
-    change(package / name)
     expected = f"^{package / name} may be changed by {who}, and the worker runs as root: remove it"
-    with pytest.raises(UntrustedPathError, match=expected):
-        running_code.refuse_untrusted_code()
+    assert_refused_once(lambda: change(package / name), expected)
 
 
 def test_byte_code_that_was_never_written(package: Path) -> None:
@@ -72,38 +81,24 @@ def test_byte_code_that_was_never_written(package: Path) -> None:
     running_code.refuse_untrusted_code()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
-@pytest.mark.parametrize("name", ["", "module.py"])
-def test_sticky_bit_keeps_nobody_from_adding_or_writing(package: Path, name: str) -> None:
-    (package / name).chmod(0o1777)
-    with pytest.raises(UntrustedPathError, match=r"everybody \(mode 1777\)"):
-        running_code.refuse_untrusted_code()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
+@needs_root
 def test_link_to_what_others_may_change(package: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (package / "module.py").rename(elsewhere / "module.py")
     (package / "module.py").symlink_to(elsewhere / "module.py")
-    running_code.refuse_untrusted_code()
-    give_away(elsewhere)
-    with pytest.raises(UntrustedPathError, match=f"^{elsewhere} may be changed by user "):
-        running_code.refuse_untrusted_code()
+    assert_refused_once(lambda: give_away(elsewhere), f"^{elsewhere} may be changed by user ")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
+@needs_root
 def test_interpreter_that_others_may_change(package: Path, tmp_path: Path) -> None:
     interpreter = tmp_path / "python"
     interpreter.touch()
     running_code.sys.executable = str(interpreter)  # type: ignore[attr-defined]
-    running_code.refuse_untrusted_code()
-    give_away(interpreter)
-    with pytest.raises(UntrustedPathError, match=f"^{interpreter} may be changed by user "):
-        running_code.refuse_untrusted_code()
+    assert_refused_once(lambda: give_away(interpreter), f"^{interpreter} may be changed by user ")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
+@needs_root
 def test_byte_code_need_not_be_there(package: Path) -> None:
     (package / "module.pyc").unlink()
     running_code.refuse_untrusted_code()

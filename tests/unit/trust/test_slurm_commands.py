@@ -24,33 +24,28 @@ def test_words_are_handed_over_as_they_are(commands: SlurmCommands, scontrol: Fa
     assert scontrol.calls() == [f"scontrol {HOSTILE}"]
 
 
-def test_complaint_is_one_readable_line(commands: SlurmCommands, scontrol: FakeScontrol) -> None:
-    scontrol.order("delete", "cannot\n reach \x1b[31mslurmctld")
-    with pytest.raises(SlurmError, match=r"^scontrol delete: cannot reach \?\[31mslurmctld$"):
-        commands.run("scontrol", "delete")
-
-
-def test_failure_without_complaint(commands: SlurmCommands, scontrol: FakeScontrol) -> None:
-    scontrol.order("delete", "")
-    with pytest.raises(SlurmError, match=r"^scontrol delete: ended with status 1$"):
-        commands.run("scontrol", "delete")
-
-
-def test_command_that_hangs(
-    commands: SlurmCommands, scontrol: FakeScontrol, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("order", "complaint"),
+    [
+        ("cannot\n reach \x1b[31mslurmctld", r"cannot reach \?\[31mslurmctld$"),
+        ("", "ended with status 1$"),
+        ("talk", "printed more than 300000 bytes"),
+        ("hang", "did not end within 0 s$"),
+    ],
+)
+def test_what_goes_wrong_is_one_readable_line(
+    commands: SlurmCommands,
+    scontrol: FakeScontrol,
+    monkeypatch: pytest.MonkeyPatch,
+    order: str,
+    complaint: str,
 ) -> None:
-    monkeypatch.setattr(slurm_commands, "COMMAND_SECONDS", 0.3)
-    scontrol.order("show", "hang")
-    with pytest.raises(SlurmTimeoutError, match=r"^scontrol show: did not end within 0 s$"):
-        commands.run("scontrol", "show")
-
-
-def test_command_that_talks_without_end(
-    commands: SlurmCommands, scontrol: FakeScontrol, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    if order == "hang":
+        monkeypatch.setattr(slurm_commands, "COMMAND_SECONDS", 0.3)
     monkeypatch.setattr(slurm_commands, "MOST_OUTPUT_BYTES", 300_000)
-    scontrol.order("show", "talk")
-    with pytest.raises(SlurmError, match="printed more than 300000 bytes"):
+    scontrol.order("show", order)
+    kind = SlurmTimeoutError if order == "hang" else SlurmError
+    with pytest.raises(kind, match=f"^scontrol show: {complaint}"):
         commands.run("scontrol", "show")
 
 
@@ -72,25 +67,21 @@ def test_program_that_cannot_be_started(commands: SlurmCommands, scontrol: FakeS
         commands.run("scontrol", "show")
 
 
+@pytest.mark.parametrize("named", ["", "/a/slurm.conf"])
 def test_environment_is_not_the_callers(
-    commands: SlurmCommands, scontrol: FakeScontrol, monkeypatch: pytest.MonkeyPatch
+    scontrol: FakeScontrol, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm/slurm.conf")
     monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")
     (scontrol.folder / "scontrol").write_text("#!/bin/sh\nexec /usr/bin/env")
+    commands = SlurmCommands(scontrol.folder, **({"slurm_conf": named} if named else {}))
     found = dict(line.split("=", 1) for line in commands.run("scontrol").splitlines())
     assert {name: found[name] for name in found.keys() - {"PWD", "_", "OLDPWD", "SHLVL"}} == {
         "PATH": "/usr/bin:/bin",
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
-        "SLURM_CONF": "/etc/slurm/slurm.conf",
+        "SLURM_CONF": named or "/etc/slurm/slurm.conf",
     }
-
-
-def test_configuration_that_is_named_is_read(scontrol: FakeScontrol) -> None:
-    (scontrol.folder / "scontrol").write_text("#!/bin/sh\nexec /usr/bin/env")
-    commands = SlurmCommands(scontrol.folder, slurm_conf="/a/slurm.conf")
-    assert "SLURM_CONF=/a/slurm.conf" in commands.run("scontrol").splitlines()
 
 
 def test_nothing_is_run_after_the_deadline(scontrol: FakeScontrol) -> None:
