@@ -649,13 +649,6 @@ def test_sites_variables_are_set_in_the_job_alone(node: Node) -> None:
     assert "argv[2] = [--env:https_proxy=http://****@proxy]" in answer.logged("d")
 
 
-def test_users_variables_win_and_are_not_set_again(node: Node) -> None:
-    answer = node.acquire("a", variables=(*MINE, ("X_QRMI_", "")))
-    assert answer.variables == [*COMMON, *lists("a"), *of_resource("a")[2:]]
-    expected = {"QRMI_KEY": USER_KEY, "QRMI_ENDPOINT": "https://mine"}
-    assert node.vendor.settings["a"].values == expected
-
-
 def test_variables_without_end_are_refused_and_those_of_other_qpus_are_not(node: Node) -> None:
     many = tuple((f"a_QRMI_KEY{number}", "mine") for number in range(257))
     answer = node.acquire("a,b", variables=(*many[:-1], ("b_QRMI_KEY", USER_KEY)))
@@ -934,16 +927,6 @@ def test_session_that_may_be_open_is_told_once(node: Node) -> None:
     assert answer.held == 1
     released = node.release()
     assert (released.messages, released.held, node.journal_files()) == ([], 0, 1)
-
-
-def test_worker_that_died_while_it_acquired_is_told_of_at_the_end(node: Node) -> None:
-    node.leave(Entry(**OF_STEP, resource_name="a", hold="a hold", ends_at=4_000_000_000))
-    [message] = node.release().messages
-    assert message == (
-        "QPU a: the service never answered the request to acquire: a hold may be open until "
-        "2096-10-02 07:06:40 UTC at the latest"
-    )
-    assert (node.release().messages, node.journal_files()) == ([], 1)
 
 
 def test_end_of_the_job_releases_what_any_step_has_left(node: Node) -> None:

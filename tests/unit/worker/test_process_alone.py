@@ -142,10 +142,9 @@ worker.main()
     assert answer_of(REQUEST, "-I", "-c", asking_worker).messages == ["{'refused'}"]
 
 
-@pytest.mark.parametrize("message", [b"", b"nonsense", encode_request(REQUEST)[:-1]])
-def test_malformed_request_ends_with_an_answer(message: bytes) -> None:
+def test_malformed_request_ends_with_an_answer() -> None:
     with started(WORKER) as running:
-        running.channel.sendall(message)
+        running.channel.sendall(encode_request(REQUEST)[:-1])
         running.channel.shutdown(socket.SHUT_WR)
         received = b""
         with contextlib.suppress(ConnectionResetError):
