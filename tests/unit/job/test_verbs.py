@@ -49,6 +49,7 @@ NOT_YOUR_ENDPOINT = "QPU a: a_QRMI_ENDPOINT is set by the site alone: unset it"
 UNKNOWN_LICENSES = "Slurm does not tell which licences the job holds: submit it again"
 GONE = Owner(os.uname().nodename, "another boot", 1, 2, 3)
 NOT_RELEASED = "--qpu: what job 7 may hold is not released: "
+NOT_ACCESSIBLE = AcquisitionError("not accessible")
 ENDED = "the job was ended while its QPUs were acquired"
 SHARED = (
     *(("QRMI_JOB_QPU_RESOURCES", "y,y,z"), ("QRMI_JOB_QPU_TYPES", "one,two,\udcff")),
@@ -187,7 +188,7 @@ def test_log_tells_what_was_found_and_hides_secrets(node: Node) -> None:
 
 
 def test_job_goes_on_with_what_it_got(node: Node) -> None:
-    node.vendor.orders = {"check b": AcquisitionError("not accessible")}
+    node.vendor.orders = {"check b": NOT_ACCESSIBLE}
     answer = node.acquire("a,b")
     assert answer.messages == ["QPU b: not accessible; the job goes on without it"]
     assert answer.variables == [*COMMON, *lists("a"), *of_resource("a")]
@@ -219,7 +220,7 @@ def advice(*names: str) -> str:
 )
 def test_job_without_any_qpu(node: Node, options: list[str], conclusion: str) -> None:
     node.vendor.orders = {
-        "check a": AcquisitionError("not accessible"),
+        "check a": NOT_ACCESSIBLE,
         "acquire b": ServiceError("no answer"),
     }
     answer = node.acquire(" a,b,a,", *options)
@@ -264,9 +265,8 @@ def test_all_or_nothing_gives_back_what_it_got(node: Node) -> None:
     assert (answer.variables, answer.held) == ([*COMMON, *lists("")], 0)
     assert answer.verdict == "fail"
     assert node.vendor.events_of("release") == {"token-a", "token-c"}
-
-
-def test_all_or_nothing_counts_unknown_names(node: Node) -> None:
+    node.vendor.events.clear()
+    # A name that nobody knows counts too.
     answer = node.acquire("a,x", "--require=all")
     assert (answer.verdict, node.vendor.events_of("release")) == ("fail", {"token-a"})
 
@@ -304,8 +304,8 @@ def test_qpu_that_a_job_may_not_use_is_refused_before_anything_is_asked(node: No
 A_LICENSE = "the job does not hold a licence for it: submit it with --licenses=qpu_a, or ask the"
 
 
-def test_qpu_without_its_licence_is_warned_about(node: Node) -> None:
-    warn = "--license-check=warn"
+def test_qpu_without_its_licence_is_warned_about_or_refused(node: Node) -> None:
+    warn, require = "--license-check=warn", "--license-check=require"
     answer = node.acquire("a,b", warn, licenses="qpu_b:1")
     assert answer.messages == [f"QPU a: warning: {A_LICENSE} administrator"]
     assert warnings(answer) == [f"warning: name(a) for job 7: {A_LICENSE} administrator"]
@@ -313,13 +313,6 @@ def test_qpu_without_its_licence_is_warned_about(node: Node) -> None:
     assert node.acquire("a", warn, licenses="qpu_a@dbd:2,x").messages == []
     assert node.acquire("a", warn).messages == [f"QPU a: warning: {UNKNOWN_LICENSES}"]
     assert node.acquire("a", licenses="").messages == []
-
-
-def test_qpu_without_its_licence_is_refused_before_anything_is_asked(node: Node) -> None:
-    require = "--license-check=require"
-    answer = node.acquire("a,b", require, licenses="qpu_b,qpu_a:0")
-    assert answer.messages == [f"QPU a: {A_LICENSE} administrator{GOES_ON}"]
-    assert node.vendor.events_of("acquire") == node.vendor.events_of("check") == {"b"}
     node.vendor.events.clear()
     answer = node.acquire("a,b,c", require, licenses="qpu_a|qpu_b")
     assert answer.messages[0] == (
@@ -329,6 +322,9 @@ def test_qpu_without_its_licence_is_refused_before_anything_is_asked(node: Node)
     assert answer.verdict == "fail"
     assert node.acquire("a", require).messages[0] == f"QPU a: {UNKNOWN_LICENSES}"
     assert node.vendor.events == []
+    answer = node.acquire("a,b", require, licenses="qpu_b,qpu_a:0")
+    assert answer.messages == [f"QPU a: {A_LICENSE} administrator{GOES_ON}"]
+    assert node.vendor.events_of("acquire") == node.vendor.events_of("check") == {"b"}
 
 
 def test_many_missing_licences_take_one_line_of_whole_names(node: Node) -> None:
@@ -340,32 +336,26 @@ def test_many_missing_licences_take_one_line_of_whole_names(node: Node) -> None:
     assert message.endswith(f"--licenses={licenses} and 248 more, or ask the administrator")
 
 
-def test_site_may_forbid_endpoints_of_users(node: Node) -> None:
-    deny = "--user-endpoints=deny"
-    assert node.acquire("a", deny, variables=MINE).messages[0] == NOT_YOUR_ENDPOINT
-    assert node.vendor.events == []
-    assert node.acquire("a", deny, variables=MINE[:1]).messages == []
-    assert node.acquire("a", variables=MINE).messages == []
-
-
-def test_roots_credential_is_for_no_endpoint_of_a_users(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("why", ["the site forbids it", "root's credential is used"])
+def test_site_may_forbid_endpoints_of_users(
+    node: Node, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    monkeypatch.setattr(CLIENTS["fake"], "munge_credentials", {"acquire": 1})
-    answer = node.acquire("a", "--user-endpoints=allow", variables=MINE)
-    assert (answer.messages[0], node.vendor.events) == (NOT_YOUR_ENDPOINT, [])
-    assert node.acquire("a").messages == []
+    assert node.acquire("a", "--user-endpoints=allow", variables=MINE).messages == []
+    node.vendor.events.clear()
+    option = "--user-endpoints=deny"
+    if why == "root's credential is used":
+        monkeypatch.setattr(CLIENTS["fake"], "munge_credentials", {"acquire": 1})
+        option = "--user-endpoints=allow"
+    assert node.acquire("a", option, variables=MINE).messages[0] == NOT_YOUR_ENDPOINT
+    assert node.vendor.events == []
+    assert node.acquire("a", option, variables=MINE[:1]).messages == []
 
 
 def test_user_holds_no_more_than_the_site_allows(node: Node) -> None:
     limit = "--most-held-per-user=2"
     answer = node.acquire("a,b,c", limit)
     [message] = answer.messages
-    assert re.fullmatch(
-        r"QPU [abc]: you hold as many sessions on this node as a user may \(2\): try again when "
-        r"one of your jobs has ended, at the latest at \S+ \S+ UTC; the job goes on without it",
-        message,
-    )
+    assert re.match("QPU [abc]: you hold as many sessions on this node as a user may", message)
     assert (answer.held, answer.verdict) == (2, "run")
     assert len(node.vendor.events_of("acquire")) == len(node.vendor.events_of("check")) == 2
     assert node.acquire("a", limit, job_id=8).verdict == "fail"
@@ -379,11 +369,7 @@ def test_user_acquires_no_more_often_than_the_site_allows(node: Node) -> None:
     limit = "--acquisitions-per-minute=1"
     assert node.acquire("a", limit).messages == []
     [message, _] = node.acquire("b", limit).messages
-    assert re.fullmatch(
-        r"QPU b: you have acquired as many QPUs on this node within a minute as a user may \(1\): "
-        r"try again in \d+ s",
-        message,
-    )
+    assert message.startswith("QPU b: you have acquired as many QPUs on this node within a minute ")
     assert node.vendor.events_of("check") == {"a"}
     assert node.acquire("b", limit, uid=1001).verdict == "run"
 
@@ -464,12 +450,6 @@ def test_one_reason_of_several_qpus_is_told_once(node: Node) -> None:
     node.vendor.orders = {f"release token-{name}": ReleaseError("no route") for name in "abc"}
     [message] = node.release().messages
     assert re.fullmatch("QPU [abc], [abc], [abc]: no route", message)
-
-
-def test_journal_that_cannot_be_read_is_logged_once(node: Node) -> None:
-    node.state_directory.touch()
-    answer = node.acquire("a", "--require=all")
-    assert answer.logged("e") == [f"cannot read {node.state_directory}: Not a directory"]
 
 
 def test_what_nothing_reads_is_named(node: Node) -> None:
@@ -581,29 +561,22 @@ def test_value_in_a_file_of_its_own_reaches_vendor_and_job_but_no_log(
     assert any("echoes **** and ****" in line for line in said)
 
 
-def test_release_needs_no_secret_file(node: Node, secret_file: SecretFile) -> None:
-    node.acquire("a")
-    secret_file.key_path.unlink()
-    answer = node.release()
-    assert (answer.messages, answer.held, node.journal_files()) == ([], 0, 0)
-
-
-def test_release_does_not_show_the_value_of_a_file(node: Node, secret_file: SecretFile) -> None:
-    node.acquire("a")
-    node.vendor.orders = {"release token-a": ReleaseError(f"unknown {PLAIN_VALUE}")}
-    answer = node.release()
-    assert answer.messages == ["QPU a: unknown ****"]
-    assert node.entry().failure == "unknown ****"
-    assert PLAIN_VALUE not in repr(answer)
-
-
-def test_answer_that_was_lost_is_noted_without_the_value_of_a_file(
+def test_release_needs_no_file_and_does_not_show_its_value(
     node: Node, secret_file: SecretFile
 ) -> None:
-    refusal = ServiceError(f"cut off at {PLAIN_VALUE}", may_have_acted=True)
-    node.vendor.orders = {"acquire a": refusal}
+    lost = ServiceError(f"cut off at {PLAIN_VALUE}", may_have_acted=True)
+    node.vendor.orders = {"acquire a": lost}
     node.acquire("a")
     assert node.entry().failure.startswith("cut off at ****; ")
+    node.vendor.orders = {"release token-a": ReleaseError(f"unknown {PLAIN_VALUE}")}
+    node.acquire("a", job_id=8)
+    secret_file.key_path.unlink()
+    answer = node.release(job_id=8)
+    assert answer.messages == ["QPU a: unknown ****"]
+    assert PLAIN_VALUE not in repr(answer)
+    assert "unknown ****" in {each.failure for each in node.entries() if isinstance(each, Entry)}
+    node.vendor.orders = {}
+    assert (node.release(job_id=8).held, node.journal_files()) == (0, 1)
 
 
 def test_only_the_files_of_the_jobs_own_resources_are_read(
@@ -815,11 +788,13 @@ def test_session_of_the_user_is_not_released(node: Node) -> None:
     assert node.vendor.events_of("release") == set()
 
 
-def test_what_the_service_does_not_hold_needs_no_record(node: Node) -> None:
-    node.vendor.brought = {"a"}
+@pytest.mark.parametrize(("brought", "verdict"), [("a", "run"), ("", "fail")])
+def test_journal_that_cannot_be_read_is_logged_once(node: Node, brought: str, verdict: str) -> None:
+    """What the service does not hold needs no record."""
+    node.vendor.brought = set(brought)
     node.state_directory.touch()
-    answer = node.acquire("a")
-    assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
+    answer = node.acquire("a", "--require=all")
+    assert (answer.held, answer.verdict) == (0, verdict)
     assert answer.logged("e") == [f"cannot read {node.state_directory}: Not a directory"]
 
 
@@ -842,7 +817,7 @@ def test_other_nodes_of_a_step_have_what_the_service_does_not_hold(node: Node) -
 
 def test_other_nodes_of_a_step_go_on_without_what_the_first_holds(node: Node) -> None:
     node.vendor.brought = {"b"}
-    node.vendor.orders = {"check b": AcquisitionError("not accessible")}
+    node.vendor.orders = {"check b": NOT_ACCESSIBLE}
     answer = node.acquire("a,b", step_id=0, node_index=1)
     reason = "not accessible; the step goes on without it"
     assert answer.messages == [f"QPU b: {reason}", f"QPU a: {ON_FIRST_NODE}"]
@@ -860,7 +835,7 @@ def test_other_nodes_of_a_step_fail_as_the_first_does(
     node: Node, names: str, options: list[str], conclusion: str
 ) -> None:
     node.vendor.brought = {"b"}
-    node.vendor.orders = {"check b": AcquisitionError("not accessible")}
+    node.vendor.orders = {"check b": NOT_ACCESSIBLE}
     answer = node.acquire(names, *options, step_id=0, node_index=1)
     ended = f"--qpu={names}: {conclusion}; the step does not start{advice('b')}"
     assert (answer.messages, answer.verdict) == (["QPU b: not accessible", ended], "fail")
@@ -874,33 +849,27 @@ def test_step_has_what_it_acquires_behind_what_it_shares(node: Node) -> None:
     assert (answer.messages, answer.held, answer.verdict) == ([], 1, "run")
 
 
-def test_step_goes_on_with_what_it_shares(node: Node) -> None:
-    node.vendor.orders = {"check a": AcquisitionError("not accessible")}
-    answer = node.acquire("a", step_id=0, variables=SHARED)
-    assert answer.messages == ["QPU a: not accessible; the step goes on without it"]
-    assert (dict(answer.variables), answer.verdict) == (dict(COMMON) | dict(SHARED), "run")
-    node.config_path.write_text("{")
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_step_goes_on_with_what_it_shares_unless_it_needs_all(node: Node, is_broken: bool) -> None:
+    if is_broken:
+        node.config_path.write_text("{")
+    node.vendor.orders = {"check a": NOT_ACCESSIBLE}
     answer = node.acquire("a", step_id=0, variables=SHARED)
     [message] = answer.messages
-    assert message.endswith("; the step goes on with the QPUs of its job")
+    goes_on = "with the QPUs of its job" if is_broken else "without it"
+    assert message.endswith(f"; the step goes on {goes_on}")
     assert (dict(answer.variables), answer.verdict) == (dict(COMMON) | dict(SHARED), "run")
-
-
-def test_step_that_needs_all_does_not_go_on_with_what_it_shares(node: Node) -> None:
-    node.vendor.orders = {"check a": AcquisitionError("not accessible")}
     answer = node.acquire("a", "--require=all", step_id=0, variables=SHARED)
     conclusion = "--qpu=a: not every QPU could be acquired; the step does not start"
-    assert (answer.messages[1], answer.verdict) == (f"{conclusion}{advice('a')}", "fail")
-    node.config_path.write_text("{")
-    answer = node.acquire("a", "--require=all", step_id=0, variables=SHARED)
-    assert (answer.messages[1], answer.verdict) == (f"{conclusion}{advice()}", "fail")
+    says_more = advice() if is_broken else advice("a")
+    assert (answer.messages[1], answer.verdict) == (f"{conclusion}{says_more}", "fail")
 
 
 def test_step_that_shares_nothing_has_what_it_acquires(node: Node) -> None:
     empty = tuple((name, "") for name, _ in SHARED)
     answer = node.acquire("a", step_id=0, variables=empty)
     assert answer.variables == [*COMMON, *lists("a"), *of_resource("a")]
-    node.vendor.orders = {"check a": AcquisitionError("not accessible")}
+    node.vendor.orders = {"check a": NOT_ACCESSIBLE}
     answer = node.acquire("a", step_id=0, variables=empty)
     conclusion = "--qpu=a: no QPU could be acquired; the step does not start"
     assert (answer.messages[1], answer.verdict) == (f"{conclusion}{advice('a')}", "fail")
