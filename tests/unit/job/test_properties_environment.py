@@ -2,9 +2,9 @@
 """Jobs with any environment and any --qpu: what the worker answers to them."""
 
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from fuzz.targets.claims import is_variable_name
 from fuzz.targets.scratch import folder_in_memory
 from spank_qrmi.job.environment import EXPORT_LIST, JOB_ID, JOB_UID, RESOURCE_LISTS, TYPE_LISTS
-from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.worker import process as worker
-from tests.unit.conversation import SeenAnswer, converse
+from tests.unit.conversation import SeenAnswer, ServingWorker, converse
 from tests.unit.fake_vendor import TYPE, FakeVendor
+from tests.unit.job.test_verbs import Node
 from tests.unit.local_network import LocalNetwork
 from tests.unit.strategies import MARK, system_texts
 
@@ -49,39 +49,34 @@ OPTIONS = st.one_of(
 @pytest.fixture(scope="module")
 def acquire() -> Iterator[Acquire]:
     folder = folder_in_memory()
-    path = folder / "qrmi_config.json"
-    secret, secret_path = SITE_VALUES[0], folder / "key"
-    secret_path.write_text(secret)
-    resources = [
-        {
-            "name": name,
-            "type": TYPE,
-            "environment": {"QRMI_KEY": key, "QRMI_ENDPOINT": SITE_VALUES[1]},
-        }
-        for name, key in {"a": secret, "b": {"file": str(secret_path)}}.items()
-    ]
-    path.write_bytes(orjson.dumps({"resources": resources}))
-    path.chmod(0o600)
-    state_directory = folder / "state"
+    secret, endpoint = SITE_VALUES
+    (folder / "key").write_text(secret)
+
+    def serve(channel: socket.socket) -> None:
+        worker.serve(channel, LocalNetwork())
 
     def ask(option: str, variables: list[tuple[str, str]]) -> SeenAnswer:
-        shutil.rmtree(state_directory, ignore_errors=True)
-        arguments = (str(path), f"--state-dir={state_directory}")
-        numbers = {"job_id": 7, "restart_count": 0, "step_id": 0, "uid": 1000}
-        request = Request(
-            verb=Verb.ACQUIRE,
-            timeout_seconds=60,
-            qpu_option=option,
-            arguments=arguments,
-            variables=tuple(variables),
-            **numbers,
-        )
-        return converse(request, lambda channel: worker.serve(channel, LocalNetwork()))
+        shutil.rmtree(node.state_directory, ignore_errors=True)
+        return node.acquire(option, step_id=0, variables=tuple(variables))
 
     with pytest.MonkeyPatch.context() as patch:
-        FakeVendor().serve(patch)
+        vendor = FakeVendor()
+        vendor.serve(patch)
         patch.setattr(worker, "_cancel_when_abandoned", lambda channel, deadline: None)
         patch.setattr(worker, "refuse_untrusted_code", lambda *_: None)
+        serving = ServingWorker([], lambda message: converse(message, serve))
+        node = Node(folder, serving, vendor)
+        keys: dict[str, object] = {"a": secret, "b": {"file": str(folder / "key")}}
+        node.write_config(
+            [
+                {
+                    "name": name,
+                    "type": TYPE,
+                    "environment": {"QRMI_KEY": key, "QRMI_ENDPOINT": endpoint},
+                }
+                for name, key in keys.items()
+            ]
+        )
         yield ask
 
 

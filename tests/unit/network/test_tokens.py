@@ -234,12 +234,6 @@ def test_process_that_tells_nonsense_puts_no_token_there(node: Node, told: tuple
     assert list(node.tokens.iterdir()) == []
 
 
-def test_absurd_life_is_not_believed(node: Node) -> None:
-    for seconds in ("0", "86401", "999999999"):
-        refusal_after(node, ("KEY", "planted", seconds))
-        assert list(node.tokens.iterdir()) == [], seconds
-
-
 def test_number_of_tokens_has_an_end(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "_MOST_NEW_TOKENS", 2)
     assert refusal_after(node, *[("KEY", "planted", "100")] * 3) == NONSENSE
