@@ -2,6 +2,7 @@
 """Whatever ends an acquisition, it leaves one record, and what was never had leaves none."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,6 @@ class AccountedNode(Node):
     def command(self, *words: str) -> int:
         return cli.main(["release", *words, f"--state-dir={self.state_directory}"])
 
-    def leave_two(self) -> None:
-        """Leave what another job has held, and a note of what it was given."""
-        self.leave(orphan("a"))
-        self.leave(orphan("b", token=None, holds_nothing=True, ends_at=1000))
-
 
 @pytest.fixture
 def node(
@@ -98,25 +94,21 @@ def test_end_of_the_step_that_holds_nothing_opens_no_network(
     assert node.ends() == [("a", "released", "exit"), ("b", "released", "another job")]
 
 
-def test_epilog(node: AccountedNode) -> None:
-    node.vendor.brought = {"b"}
-    node.acquire("a,b")
-    assert node.release_job().messages == []
-    assert node.ends() == both("epilog")
+ENDS: dict[str, Callable[[AccountedNode], object]] = {
+    "epilog": lambda node: node.release_job().messages,
+    "another job": lambda node: node.release().messages,
+    "command": lambda node: node.command("--all"),
+    "timer": lambda node: node.command("--orphaned", "--due"),
+}
 
 
-def test_end_of_another_job(node: AccountedNode) -> None:
-    node.leave_two()
-    assert node.release().messages == []
-    assert (node.ends(), node.entries()) == (both("another job"), [])
-
-
-@pytest.mark.parametrize(
-    ("words", "ended_by"), [(["--all"], "command"), (["--orphaned", "--due"], "timer")]
-)
-def test_command_and_timer(node: AccountedNode, words: list[str], ended_by: str) -> None:
-    node.leave_two()
-    assert node.command(*words) == 0
+@pytest.mark.parametrize("ended_by", ENDS)
+def test_record_says_who_has_ended_it(node: AccountedNode, ended_by: str) -> None:
+    """Also of what the service did not hold."""
+    job_id = 7 if ended_by == "epilog" else 5
+    node.leave(orphan("a", job_id=job_id))
+    node.leave(orphan("b", job_id=job_id, token=None, holds_nothing=True, ends_at=1000))
+    assert not ENDS[ended_by](node)
     assert (node.ends(), node.entries()) == (both(ended_by), [])
 
 

@@ -188,13 +188,13 @@ def wait_for(site: Site, path: str, count: int) -> None:
 
 @contextlib.contextmanager
 def acquiring(
-    site: Site, request: Request, *, count: int = 1, **fault: object
+    site: Site, request: Request, *, path: str = "/sessions", count: int = 1, **fault: object
 ) -> Iterator[RunningWorker]:
-    """A worker that has asked for so many sessions, while the site is in some trouble."""
-    site.faults.add(parse_fault({"path": "/sessions$", "method": "POST", **fault}))
+    """A worker that has asked so often for a path, mostly for sessions, which is in trouble."""
+    site.faults.add(parse_fault({"path": f"{path}$", **fault}))
     with started(WORKER) as running:
         running.channel.sendall(encode_request(request))
-        wait_for(site, "/sessions", count)
+        wait_for(site, path, count)
         yield running
 
 
@@ -276,7 +276,7 @@ def waiting_for_a_session(site: Site, folder: Path, *options: str) -> Iterator[R
 
 
 @pytest.mark.parametrize(("option", "uid", "gid"), [("", 65534, 65534), ("daemon", 1, 1)])
-def test_what_reads_the_network_has_given_up_root(
+def test_what_reads_the_network_has_given_up_root_and_has_only_its_sockets(
     site_of_node: Site, tmp_path: Path, option: str, uid: int, gid: int
 ) -> None:
     if os.geteuid() != 0:
@@ -300,23 +300,17 @@ def test_what_reads_the_network_has_given_up_root(
         }
         found = {name: child.limit(f"Max {name}") for name in limits}
         assert found == {name: [str(most)] * 2 for name, most in limits.items()}
-        worker = NetworkChild(running.process.pid)
-        assert worker.limit("Max core file size") == ["1", "1"]
-        assert worker.limit("Max data size") == [str(1 << 30)] * 2
-
-
-def test_what_reads_the_network_has_only_its_sockets(site_of_node: Site, tmp_path: Path) -> None:
-    with waiting_for_a_session(site_of_node, tmp_path) as running:
-        child = NetworkChild.of(running)
         fds = {
             int(link.name): str(link.readlink()).partition(":")[0]
             for link in Path(f"/proc/{child.pid}/fd").iterdir()
         }
-        connections = [target for number, target in fds.items() if number > 3]
-        standard = [fds[number] for number in range(4)]
+        standard = [fds.pop(number) for number in range(4)]
         assert standard == ["/dev/null", "/dev/null", "pipe", "socket"]
         # libffi, which calls prctl(2), keeps its own library open on newer systems.
-        assert {each for each in connections if "/libffi.so" not in each} == {"socket"}
+        assert {each for each in fds.values() if "/libffi.so" not in each} == {"socket"}
+        worker = NetworkChild(running.process.pid)
+        assert worker.limit("Max core file size") == ["1", "1"]
+        assert worker.limit("Max data size") == [str(1 << 30)] * 2
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV])
@@ -339,12 +333,9 @@ def test_session_may_be_open_that_a_dead_network_process_asked_for(
 
 
 def test_stopped_network_process_is_continued(site_of_node: Site, tmp_path: Path) -> None:
-    order = {"kind": "delay", "path": "/backends/", "delay_seconds": 1}
-    with started(WORKER) as running:
-        site_of_node.faults.add(parse_fault(order))
-        request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke")
-        running.channel.sendall(encode_request(request))
-        wait_for(site_of_node, "/status", 1)
+    request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke")
+    delay = {"kind": "delay", "delay_seconds": 1}
+    with acquiring(site_of_node, request, path="/status", **delay) as running:
         os.kill(NetworkChild.of(running).pid, signal.SIGSTOP)
         answer = read_answer(running.channel.recv)
         assert running.end() == (0, b"")
