@@ -478,6 +478,10 @@ def test_token_that_did_not_reach_its_entry_is_found(folder: Path) -> None:
     assert names_in(folder) == {path.name, ".new-1"}
     journal.clean_up()
     assert (entries_in(folder), names_in(folder)) == ([with_token], {path.name})
+    # It takes no other one's place.
+    leave_behind(folder, ".new-2", orjson.dumps(document_of(replace(ENTRY, token="other"))))
+    journal.clean_up()
+    assert (entries_in(folder), names_in(folder)) == ([with_token], {path.name})
     # Of what was released meanwhile it is forgotten.
     journal.take_away(ENTRY)
     leave_behind(folder, ".new-1", orjson.dumps(document_of(with_token)))
