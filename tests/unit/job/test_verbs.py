@@ -743,8 +743,16 @@ def test_job_is_told_no_longer_time_than_its_session_lives(
 
 
 def test_release_gives_back_what_the_step_holds(node: Node) -> None:
-    node.acquire("a,b")
     node.acquire("c", step_id=0)
+    node.vendor.events.clear()
+    # Nothing is held yet.
+    answer = node.release()
+    assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
+    assert node.vendor.events == []
+    node.acquire("a,b")
+    # A restarted job does not touch its former life.
+    node.release(restart_count=1)
+    assert node.vendor.events_of("release") == set()
     answer = node.release()
     assert (answer.messages, answer.variables) == ([], [])
     assert (answer.held, answer.verdict) == (0, "run")
@@ -752,12 +760,6 @@ def test_release_gives_back_what_the_step_holds(node: Node) -> None:
     assert happened(answer) == [told("released", "a"), told("released", "b")]
     assert len(answer.logged("i")) == 2
     assert node.journal_files() == 1
-
-
-def test_release_of_nothing_asks_nobody(node: Node) -> None:
-    answer = node.release()
-    assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
-    assert node.vendor.events == []
 
 
 def test_failed_release_is_told_without_secrets_and_can_be_repeated(node: Node) -> None:
@@ -768,12 +770,6 @@ def test_failed_release_is_told_without_secrets_and_can_be_repeated(node: Node) 
     assert (answer.held, answer.verdict) == (1, "run")
     node.vendor.orders = {}
     assert (node.release().messages, node.journal_files()) == ([], 0)
-
-
-def test_restarted_job_does_not_touch_its_former_life(node: Node) -> None:
-    node.acquire("a")
-    node.release(restart_count=1)
-    assert node.vendor.events_of("release") == set()
 
 
 def test_session_of_the_user_is_not_released(node: Node) -> None:
@@ -898,14 +894,21 @@ def test_session_that_may_be_open_is_told_once(node: Node) -> None:
     assert (released.messages, released.held, node.journal_files()) == ([], 0, 1)
 
 
-def test_end_of_the_job_releases_what_any_step_has_left(node: Node) -> None:
+def test_end_of_the_job_releases_what_any_step_has_left_here(node: Node) -> None:
     node.acquire("a")
     node.acquire("b", step_id=3, restart_count=2)
-    node.acquire("c", job_id=77)
+    # A job that gives a node away goes on, and the nodes may share their folder.
+    alone = [
+        entry_of("c", owner=replace(GONE, host="another")),
+        entry_of("of another job", job_id=77),
+        entry_of("being acquired", token=None, owner=owner_of(os.getpid())),
+    ]
+    for entry in alone:
+        node.leave(entry)
     answer = node.release_job()
     assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
     assert node.vendor.events_of("release") == {"token-a", "token-b"}
-    assert node.journal_files() == 1
+    assert {repr(each) for each in node.entries()} == {repr(each) for each in alone}
 
 
 def test_end_of_the_job_tells_what_it_could_not_release(node: Node) -> None:
@@ -931,11 +934,6 @@ def test_journal_that_was_spoilt_meanwhile_is_told_with_what_it_costs(node: Node
     assert (node.release().messages, node.journal_files()) == ([], 0)
 
 
-def test_end_of_the_job_leaves_alone_what_is_being_acquired(node: Node) -> None:
-    node.leave(Entry(**OF_STEP, resource_name="a", owner=owner_of(os.getpid())))
-    assert (node.release_job().messages, node.journal_files()) == ([], 1)
-
-
 @pytest.mark.parametrize(
     ("slurm_conf", "most_seconds"),
     [
@@ -956,15 +954,6 @@ def test_end_of_the_job_keeps_within_the_time_of_an_epilog(
     assert node.release_job(str(path)).messages == []
     [left] = deadlines
     assert most_seconds / 2 < left <= most_seconds
-
-
-def test_end_of_the_job_on_one_node_leaves_alone_what_another_node_holds(node: Node) -> None:
-    """A job that gives a node away goes on, and the nodes may share their folder."""
-    node.leave(entry_of("a", owner=replace(GONE, host="another")))
-    node.leave(entry_of("b"))
-    assert node.release_job().messages == []
-    assert node.vendor.events_of("release") == {"token-b"}
-    assert node.journal_files() == 1
 
 
 def test_end_of_a_step_tries_again_what_others_have_left(node: Node) -> None:

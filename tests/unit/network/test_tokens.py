@@ -121,7 +121,7 @@ def test_jobs_that_start_at_once_ask_for_one_token(node: Node, tmp_path: Path) -
     given = (str(config), f"--state-dir={tmp_path}")
     requests = [
         Request(Verb.ACQUIRE, job_id, 0, 0, 1000, 60, qpu_option="ibm_sherbrooke", arguments=given)
-        for job_id in range(1, 7)
+        for job_id in range(1, 5)
     ]
     with contextlib.ExitStack() as workers:
         running = [workers.enter_context(started(WORKER)) for _ in requests]
