@@ -110,6 +110,15 @@ class Product:
         """Submit a batch script and wait for its end."""
         return self.submit(script, *options, user=user, env=env).wait()
 
+    def sbatch(self, *words: str, check: bool = True) -> CompletedProcess[str]:
+        """Run sbatch with just these words, and wait until no job is left.
+
+        Its own `--wait` looks after 2 s first, and then 8 s later.
+        """
+        done = self.cluster.run("sbatch", *words, check=check)
+        self.cluster.wait_for_empty_queue()
+        return done
+
     def srun(
         self, *words: str, env: Mapping[str, str] | None = None, check: bool = True
     ) -> CompletedProcess[str]:

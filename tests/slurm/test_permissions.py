@@ -182,8 +182,8 @@ def test_licence_is_required(product: Product):
 def test_each_task_of_an_array_holds_its_own_licence(product: Product):
     restrict(product, "--license-check=require")
     output = product.folder / "output-%a"
-    product.cluster.run(
-        *("sbatch", "--wait", "--array=1-3", f"--output={output}", f"--qpu={NAME}"),
+    product.sbatch(
+        *("--array=1-3", f"--output={output}", f"--qpu={NAME}"),
         *("--account=physics", f"--licenses={LICENSE}", "--wrap=echo started"),
     )
     printed = [(product.folder / f"output-{task}").read_text() for task in (1, 2, 3)]

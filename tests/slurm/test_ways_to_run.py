@@ -25,8 +25,7 @@ def token_in(printed: str) -> str:
 
 def test_wrapped_command(product: Product):
     output = product.folder / "output"
-    options = ("--wait", f"--output={output}", f"--qpu={NAME}")
-    product.cluster.run("sbatch", *options, f"--wrap={PRINT_RESOURCES}")
+    product.sbatch(f"--output={output}", f"--qpu={NAME}", f"--wrap={PRINT_RESOURCES}")
 
     assert output.read_text() == NAME
     assert product.sessions_served() == [NAME]
@@ -34,8 +33,8 @@ def test_wrapped_command(product: Product):
 
 def test_each_task_of_an_array_is_a_job_of_its_own(product: Product):
     pattern = product.folder / "env-%a"
-    options = ("--wait", "--array=1-3", f"--output={pattern}", f"--qpu={NAME}")
-    product.cluster.run("sbatch", *options, "--wrap=env -0; srun env -0")
+    options = ("--array=1-3", f"--output={pattern}", f"--qpu={NAME}")
+    product.sbatch(*options, "--wrap=env -0; srun env -0")
 
     printed = [(product.folder / f"env-{index}").read_text() for index in (1, 2, 3)]
     assert len({qpu_variables(text)["QRMI_JOB_ID"] for text in printed}) == 3
@@ -67,8 +66,9 @@ def test_jobs_of_one_user_on_one_node(product: Product):
 @pytest.mark.parametrize("option", ["", f"--qpu={NAME}"])
 def test_job_submitted_by_a_job_acquires_for_itself(product: Product, option: str):
     inner = product.folder / "env-inner"
-    script = f"env -0; sbatch --wait --output={inner} {option} --wrap='env -0' >&2; echo here"
+    script = f"env -0; sbatch --output={inner} {option} --wrap='env -0' >&2; echo here"
     result = product.run_job(script, f"--qpu={NAME}")
+    product.cluster.wait_for_empty_queue()
 
     assert (result.state, "here" in result.stdout) == ("COMPLETED", True)
     sessions = [each["id"] for each in product.site.sessions()]
@@ -80,9 +80,10 @@ def test_steps_of_a_job_submitted_by_a_job_that_unsets_the_option_acquire(produc
     inner = product.folder / "env-inner"
     script = (
         "unset SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu\n"
-        f"sbatch --wait --output={inner} --wrap='srun --qpu={NAME} env -0'"
+        f"sbatch --output={inner} --wrap='srun --qpu={NAME} env -0'"
     )
     result = product.run_job(script, f"--qpu={NAME}")
+    product.cluster.wait_for_empty_queue()
 
     assert result.state == "COMPLETED"
     assert token_in(inner.read_text()) == product.site.sessions()[1]["id"]
@@ -97,13 +98,17 @@ def test_salloc_within_a_job_acquires_for_itself(product: Product):
     assert product.sessions_served() == [NAME] * 2
 
 
-@pytest.mark.parametrize("second", ["", f"--qpu={NAME}"])
-def test_heterogeneous_job_shares_what_its_first_component_asks_for(product: Product, second: str):
-    result = product.run_job(HET_SCRIPT.format(first=f"--qpu={NAME}", second=second))
-
-    assert (result.state, result.stderr) == ("COMPLETED", "")
-    assert result.stdout.split() == [NAME] * 3
-    assert product.sessions_served() == [NAME]
+def test_heterogeneous_job_shares_what_its_first_component_asks_for(product: Product):
+    first = f"--qpu={NAME}"
+    jobs = {
+        second: product.submit(HET_SCRIPT.format(first=first, second=second))
+        for second in ("", first)
+    }
+    for second, job in jobs.items():
+        result = job.wait()
+        assert (result.state, result.stderr) == ("COMPLETED", ""), second
+        assert result.stdout.split() == [NAME] * 3, second
+    assert product.sessions_served() == [NAME] * 2
 
 
 def test_step_in_a_later_component_acquires_what_the_first_does_not_hold(product: Product):
@@ -117,10 +122,10 @@ def test_step_in_a_later_component_acquires_what_the_first_does_not_hold(product
     assert product.sessions_served() == [NAME, "ibm_brisbane"]
 
 
-@pytest.mark.parametrize("first", ["", f"--qpu={NAME}"])
-def test_later_component_that_asks_for_other_qpus_is_refused(product: Product, first: str):
-    with pytest.raises(SubmitError, match="heterogeneous job: give it to the first"):
-        product.submit(HET_SCRIPT.format(first=first, second="--qpu=FRESNEL"))
+def test_later_component_that_asks_for_other_qpus_is_refused(product: Product):
+    for first in ("", f"--qpu={NAME}"):
+        with pytest.raises(SubmitError, match="heterogeneous job: give it to the first"):
+            product.submit(HET_SCRIPT.format(first=first, second="--qpu=FRESNEL"))
 
 
 def test_each_component_of_a_plain_srun_acquires(product: Product):
