@@ -7,10 +7,11 @@ import uuid
 import pytest
 
 from loopback.errors import SubmitError
+from loopback.job import parse_environment
 from loopback.waiting import wait_until
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi_simulator.site import API_KEY, APP_ID_SECRET, SERVICE_CRN
-from tests.slurm.both_ways import qrun_both_ways, taking_turns
+from tests.slurm.both_ways import qrun_both_ways
 from tests.slurm.product import qpu_variables
 from tests.slurm.qrun_product import BACKEND, OPTIONS, QrunProduct, qrun_variables, readable_lines
 from tests.slurm.test_footprint import libraries_of
@@ -39,59 +40,48 @@ def of_job(product: QrunProduct, text: str, seconds: int) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("command", ["sbatch", "srun", "salloc"])
-def test_help_shows_the_options(qrun_product: QrunProduct, command: str):
-    assert HELP in qrun_product.cluster.run(command, "--help").stdout
+def test_help_shows_the_options(qrun_product: QrunProduct):
+    for command in ("sbatch", "srun", "salloc"):
+        assert HELP in qrun_product.cluster.run(command, "--help").stdout, command
 
 
-@pytest.mark.parametrize("primitive", ["Sampler", "", "sampler,estimator", "other"])
-def test_other_primitive_is_refused_at_submission(qrun_product: QrunProduct, primitive: str):
+def test_option_that_can_never_work_is_refused_at_submission(qrun_product: QrunProduct):
     with pytest.raises(SubmitError, match="--q-primitive must be sampler or estimator"):
-        qrun_product.cluster.submit("true", f"--q-primitive={primitive}")
+        qrun_product.cluster.submit("true", "--q-primitive=other")
+    with pytest.raises(SubmitError, match="--q-backend "):
+        qrun_product.cluster.submit("true", "--q-backend=a\nb")
     assert qrun_product.cluster.queue() == []
 
 
-def test_backend_that_cannot_be_one_is_refused_at_submission(qrun_product: QrunProduct):
-    for backend in ("", "a\nb", "a" * 257):
-        with pytest.raises(SubmitError, match="--q-backend "):
-            qrun_product.cluster.submit("true", f"--q-backend={backend}")
-
-
-@taking_turns(
-    "qrun_product",
-    ("limit", "seconds"),
-    [("5", 300), ("7-0", 604800), ("8-0", 604800), ("UNLIMITED", 604800)],
-)
-def test_variables_of_a_batch_job(qrun_product: QrunProduct, limit: str, seconds: int):
-    result = qrun_product.submit("env -0", f"--time={limit}").wait()
-
-    assert qrun_variables(result.stdout) == of_job(qrun_product, result.stdout, seconds)
-    assert uuid.UUID(qrun_variables(result.stdout)[names.JOB_ID]).version == 4
-    assert (result.state, result.stderr) == ("COMPLETED", "")
-
-
-@pytest.mark.parametrize("command", [("srun",), ("salloc", "srun")])
-def test_variables_without_a_batch_job(qrun_product: QrunProduct, command: tuple[str, ...]):
-    done = qrun_product.cluster.run(command[0], *OPTIONS, "--time=5", *command[1:], "env", "-0")
-
-    assert qrun_variables(done.stdout) == of_job(qrun_product, done.stdout, 300)
-
-
-@pytest.mark.parametrize("export", ["NONE", "HOME"])
-def test_submission_that_exports_little(qrun_product: QrunProduct, export: str):
-    result = qrun_product.submit("env -0", "--time=5", f"--export={export}").wait()
-
-    assert qrun_variables(result.stdout) == of_job(qrun_product, result.stdout, 300)
-
-
-def test_options_in_the_script(qrun_product: QrunProduct):
+def test_variables_of_batch_jobs(qrun_product: QrunProduct):
+    cases = {
+        ("--time=5",): 300,
+        ("--time=8-0",): 604800,
+        ("--time=UNLIMITED",): 604800,
+        ("--time=5", "--export=NONE"): 300,
+        ("--time=5", "--export=HOME"): 300,
+    }
+    jobs = {options: qrun_product.submit("env -0", *options) for options in cases}
     script = "#!/bin/bash\n#SBATCH --q-backend=ibm_x\n#SBATCH --q-primitive=estimator\nenv -0\n"
-    found = qrun_variables(qrun_product.cluster.submit(script).wait().stdout)
+    of_script = qrun_product.cluster.submit(script)
 
+    for options, job in jobs.items():
+        result = job.wait()
+        expected = of_job(qrun_product, result.stdout, cases[options])
+        assert qrun_variables(result.stdout) == expected, options
+        assert uuid.UUID(expected[names.JOB_ID]).version == 4, options
+        assert (result.state, result.stderr) == ("COMPLETED", ""), options
+    found = qrun_variables(of_script.wait().stdout)
     assert (found[names.BACKEND], found[names.PRIMITIVE]) == ("ibm_x", "estimator")
 
 
-@qrun_both_ways
+def test_variables_without_a_batch_job(qrun_product: QrunProduct):
+    for command, *step in (("srun",), ("salloc", "srun")):
+        done = qrun_product.cluster.run(command, *OPTIONS, "--time=5", *step, "env", "-0")
+        expected = of_job(qrun_product, done.stdout, 300)
+        assert qrun_variables(done.stdout) == expected, command
+
+
 def test_users_values_do_not_replace_the_sites(qrun_product: QrunProduct):
     own = {names.DAAPI_ENDPOINT: "http://127.0.0.1:9", names.JOB_ID: "mine"}
     found = qrun_variables(qrun_product.submit("env -0", env=own).wait().stdout)
@@ -100,7 +90,6 @@ def test_users_values_do_not_replace_the_sites(qrun_product: QrunProduct):
     assert found[names.JOB_ID] != "mine"
 
 
-@qrun_both_ways
 def test_job_without_the_options_has_no_credentials(qrun_product: QrunProduct):
     job = qrun_product.cluster.submit("env -0; srun env -0")
 
@@ -108,7 +97,6 @@ def test_job_without_the_options_has_no_credentials(qrun_product: QrunProduct):
     assert [line for line in qrun_product.our_lines(job) if "setenv" in line] == []
 
 
-@qrun_both_ways
 def test_always_gives_the_credentials_to_every_job(qrun_product: QrunProduct):
     qrun_product.write_plugstack("--always")
 
@@ -133,9 +121,9 @@ def test_login_node_needs_no_arguments(qrun_product: QrunProduct):
     assert qrun_variables(printed) == of_job(qrun_product, printed, 300)
 
 
-@pytest.mark.parametrize("mode", ["optional", "required"])
 @pytest.mark.parametrize(
-    ("eight", "more", "count"), [(False, (), 0), (False, ("--always",), 0), (True, ("ninth",), 9)]
+    ("mode", "eight", "more", "count"),
+    [("optional", False, ("--always",), 0), ("required", True, ("ninth",), 9)],
 )
 def test_wrong_number_of_arguments(
     qrun_product: QrunProduct, mode: str, eight: bool, more: tuple[str, ...], count: int
@@ -194,7 +182,6 @@ def _numbered(product: QrunProduct) -> list[tuple[int, str]]:
     return list(enumerate(product.site.qrun_arguments()))
 
 
-@qrun_both_ways
 def test_iam_in_the_arguments(qrun_product: QrunProduct):
     iam = f"{qrun_product.site.url}/iam"
     qrun_product.write_plugstack(
@@ -216,36 +203,13 @@ def test_iam_in_the_arguments(qrun_product: QrunProduct):
     assert [secret for secret in secrets if secret in said] == []
 
 
-@qrun_both_ways
-def test_credentials_in_a_file(qrun_product: QrunProduct):
+def test_credentials_in_a_file_and_variables_of_the_administrator(qrun_product: QrunProduct):
     path = qrun_product.write_credentials()
-    qrun_product.write_plugstack(f"--credentials={path}", eight=False)
+    qrun_product.write_plugstack(f"--credentials={path}", "--env:SITE=here", eight=False)
     printed = qrun_product.submit("env -0", "--time=5", user="nobody").wait().stdout
 
     assert qrun_variables(printed) == of_job(qrun_product, printed, 300)
-
-
-@qrun_both_ways
-def test_credentials_that_others_can_read_are_refused(qrun_product: QrunProduct):
-    path = qrun_product.write_credentials()
-    path.chmod(0o644)
-    qrun_product.write_plugstack(f"--credentials={path}", eight=False)
-    result = qrun_product.submit("true").wait()
-
-    assert (result.state, readable_lines(result.stderr)) == (
-        "FAILED",
-        [
-            f"--q-backend: {path}: holds secrets that others than its owner can read: "
-            f"chmod 600 {path}"
-        ],
-    )
-
-
-@qrun_both_ways
-def test_administrators_variables_reach_the_job(qrun_product: QrunProduct):
-    qrun_product.write_plugstack("--env:SITE=here")
-
-    assert qrun_product.submit("printenv SITE").wait().stdout == "here\n"
+    assert parse_environment(printed)["SITE"] == "here"
 
 
 @qrun_both_ways
@@ -258,20 +222,18 @@ def test_every_task_and_step_has_an_id_of_its_own(qrun_product: QrunProduct):
     assert {uuid.UUID(each).version for each in found} == {4}
 
 
-@pytest.mark.parametrize("options", [(), OPTIONS])
-def test_slurmstepd_has_no_python(qrun_product: QrunProduct, options: tuple[str, ...]):
-    job = qrun_product.cluster.submit("echo here; sleep 60", *options)
-    wait_until(lambda: job.stdout, 20, "start of the script")
+def test_slurmstepd_has_no_python(qrun_product: QrunProduct):
+    jobs = [qrun_product.cluster.submit("echo here; sleep 60", *each) for each in ((), OPTIONS)]
+    for job in jobs:
+        wait_until(lambda job=job: job.stdout, 20, "start of the script")  # type: ignore[misc]
+        [stepd] = qrun_product.cluster.stepd_pids(job.id)
+        libraries = libraries_of(stepd)
+        assert qrun_product.installation.qrun_plugin.name in libraries
+        assert [name for name in libraries if "python" in name.lower()] == []
+    for job in jobs:
+        job.cancel()
 
-    [stepd] = qrun_product.cluster.stepd_pids(job.id)
-    libraries = libraries_of(stepd)
-    assert qrun_product.installation.qrun_plugin.name in libraries
-    assert [name for name in libraries if "python" in name.lower()] == []
-    job.cancel()
-    job.wait()
 
-
-@qrun_both_ways
 def test_both_plugins_in_one_job(qrun_product: QrunProduct):
     installation, site = qrun_product.installation, qrun_product.site
     arguments = (
