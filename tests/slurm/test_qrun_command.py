@@ -26,6 +26,8 @@ x $3;
 meas[0] = measure $3;
 """
 SECONDS = 30.0
+WAYS = ("srun", "exec")
+"""How a script starts qrun."""
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:botocore.*")
 
@@ -93,19 +95,22 @@ def samples(path: Path) -> list[str]:
     return list(json.loads(path.read_bytes())["results"][0]["data"]["meas"]["samples"])
 
 
-@pytest.mark.parametrize("with_iam", [False, True])
 def test_two_tasks_of_a_step_and_two_runs_of_a_script(
-    cluster: SlurmCluster, service: Service, with_iam: bool
+    cluster: SlurmCluster, service: Service
 ) -> None:
     script = (
         f"srun --ntasks=2 bash -c '{QRUN} -r $SLURM_PROCID.json input.json'\n"
         f"{QRUN} -r 2.json input.json && {QRUN} input.json > 3.json"
     )
-    job = submit(cluster, service, script, "--ntasks=2", with_iam=with_iam)
-    result = job.wait(120)
-    assert (result.state, result.exit_code) == ("COMPLETED", "0:0"), result.stderr
-    for number in range(4):
-        assert samples(job.folder / f"{number}.json") == ["0x1"] * 10
+    jobs = [
+        submit(cluster, service, script, "--ntasks=2", with_iam=with_iam)
+        for with_iam in (False, True)
+    ]
+    for job in jobs:
+        result = job.wait(120)
+        assert (result.state, result.exit_code) == ("COMPLETED", "0:0"), result.stderr
+        for number in range(4):
+            assert samples(job.folder / f"{number}.json") == ["0x1"] * 10
 
 
 def test_slurm_is_told_that_the_quantum_job_failed(cluster: SlurmCluster, service: Service) -> None:
@@ -114,18 +119,23 @@ def test_slurm_is_told_that_the_quantum_job_failed(cluster: SlurmCluster, servic
     assert "qrun: job " in result.stderr
 
 
-@pytest.mark.parametrize("start", ["srun", "exec"])
-def test_scancel_cancels_the_quantum_job(
-    cluster: SlurmCluster, service: Service, start: str
-) -> None:
+def test_signals_of_slurm_cancel_the_quantum_job(cluster: SlurmCluster, service: Service) -> None:
+    """By scancel, and as Slurm sends one ahead of the limit."""
     service.hold_jobs()
-    job = submit(cluster, service, f"{start} {QRUN} input.json")
-    service.wait_for_jobs(1)
-    job.cancel()
-    result = job.wait()
-    assert result.state == "CANCELLED"
-    assert "qrun: stopped by SIGTERM\n" in result.stderr
-    assert "may still be" not in result.stderr
+    cancelled = [submit(cluster, service, f"{start} {QRUN} input.json") for start in WAYS]
+    warned = submit(cluster, service, f"srun {QRUN} input.json")
+    service.wait_for_jobs(3)
+    for job in cancelled:
+        job.cancel()
+    cluster.run("scancel", "--signal=INT", f"{warned.id}.0")
+    for start, job in zip(WAYS, cancelled, strict=True):
+        result = job.wait()
+        assert result.state == "CANCELLED", start
+        assert "qrun: stopped by SIGTERM\n" in result.stderr, start
+        assert "may still be" not in result.stderr, start
+    result = warned.wait()
+    assert result.state == "FAILED"
+    assert "qrun: stopped by SIGINT\n" in result.stderr
 
 
 def test_suspended_job_goes_on(cluster: SlurmCluster, service: Service) -> None:
@@ -140,15 +150,3 @@ def test_suspended_job_goes_on(cluster: SlurmCluster, service: Service) -> None:
     result = job.wait()
     assert (result.state, result.exit_code) == ("COMPLETED", "0:0"), result.stderr
     assert samples(job.folder / "result.json") == ["0x1"] * 10
-
-
-def test_signal_that_slurm_sends_ahead_of_the_limit(
-    cluster: SlurmCluster, service: Service
-) -> None:
-    service.hold_jobs()
-    job = submit(cluster, service, f"srun {QRUN} input.json")
-    service.wait_for_jobs(1)
-    cluster.run("scancel", "--signal=INT", f"{job.id}.0")
-    result = job.wait()
-    assert result.state == "FAILED"
-    assert "qrun: stopped by SIGINT\n" in result.stderr
