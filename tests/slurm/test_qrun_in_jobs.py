@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from loopback.processes import processes_naming
 from loopback.waiting import wait_until
 from spank_qrmi_simulator.site import API_KEY, SERVICE_CRN
 from tests.simulator_client import FLIP, sampler_input
-from tests.slurm.both_ways import qrun_both_ways, taking_turns
+from tests.slurm.both_ways import qrun_both_ways
 from tests.slurm.bucket import Bucket
 from tests.slurm.qrun_product import OPTIONS, START_SECONDS, QrunProduct
 
@@ -73,13 +74,18 @@ def test_command_is_reachable_for_users(user: User):
     assert user.product.cluster.run(str(qrun), "--version", user=USER).stdout
 
 
-@pytest.mark.parametrize("start", ["", "srun "])
-def test_result_of_a_batch_job(user: User, start: str):
-    job = user.submit(f"{start}qrun -r {user.product.folder}/result.json {user.write_input()}")
+def test_results_of_a_batch_job(user: User):
+    """In the script, and in a step after it."""
+    results = [user.product.folder / f"result-{number}.json" for number in (1, 2)]
+    script = " && ".join(
+        f"{start}qrun -r {result} {user.write_input()}"
+        for start, result in zip(("", "srun "), results, strict=True)
+    )
+    job = user.submit(script)
     result = job.wait()
 
     assert (result.state, result.stdout) == ("COMPLETED", "")
-    assert samples((user.product.folder / "result.json").read_text()) == ["0x1"] * 100
+    assert [samples(each.read_text()) for each in results] == [["0x1"] * 100] * 2
     user.assert_nothing_is_left()
     assert [line for line in user.product.our_lines(job) if "was left on the" in line] == []
 
@@ -111,14 +117,6 @@ def test_two_tasks_of_one_step(user: User):
     user.assert_nothing_is_left()
 
 
-def test_one_after_the_other_in_one_script(user: User):
-    command = f"qrun -q {user.write_input()} >/dev/null"
-    result = user.submit(f"{command} && {command} && srun {command}").wait()
-
-    assert result.state == "COMPLETED"
-    user.assert_nothing_is_left()
-
-
 def test_job_that_cannot_run_fails(user: User):
     user.product.folder.joinpath("input.json").write_text("{}")
     result = user.submit(f"srun qrun {user.product.folder}/input.json").wait()
@@ -127,55 +125,51 @@ def test_job_that_cannot_run_fails(user: User):
     user.assert_nothing_is_left()
 
 
-@taking_turns(
-    "qrun_product",
-    ("start",),
-    [("",), ("exec ",), ("srun ",), ("srun /bin/sh -c '{};:' ignored ",)],
-)
-def test_scancel_in_mid_run(user: User, start: str):
+def test_scancel_in_mid_run(user: User):
     user.product.hold_jobs()
     command = f"qrun {user.write_input()}"
-    job = user.submit(start.format(command) if "{}" in start else start + command)
-    user.wait_for_jobs()
-    job.cancel()
+    starts = ("{}", "exec {}", "srun {}", "srun /bin/sh -c '{};:' ignored")
+    jobs = {start: user.submit(start.format(command)) for start in starts}
+    user.wait_for_jobs(len(jobs))
+    for job in jobs.values():
+        job.cancel()
 
-    assert job.wait().state == "CANCELLED"
-    user.assert_nothing_is_left()
-
-
-def test_time_limit(user: User):
-    user.product.hold_jobs()
-    job = user.submit(f"srun qrun {user.write_input()}", "--time=1")
-    user.wait_for_jobs()
-    # A moment that is over when slurmctld reads of it is refused.
-    user.product.cluster.run("scontrol", "update", f"JobId={job.id}", "EndTime=now+2")
-
-    assert job.wait(timeout_seconds=150).state == "TIMEOUT"
+    for start, job in jobs.items():
+        assert job.wait().state == "CANCELLED", start
     user.assert_nothing_is_left()
 
 
 @qrun_both_ways
-@pytest.mark.parametrize("start", ["", "srun ", "srun /bin/sh -c '\"$@\"; exit $?' - {folder}/"])
-def test_killed_in_mid_run(user: User, start: str):
+def test_killed_in_mid_run(user: User):
     user.product.hold_jobs()
+    command = f"qrun {user.write_input()}"
     folder = user.product.installation.command_directory
-    job = user.submit(f"{start.format(folder=folder)}qrun {user.write_input()}")
-    [job_id] = user.wait_for_jobs()
-    kill_qrun(user.product, signal.SIGKILL)
+    starts = ("{}", "srun {}", f"srun /bin/sh -c '\"$@\"; exit $?' - {folder}/{{}}")
+    jobs = {start: user.submit(start.format(command)) for start in starts}
+    ids = user.wait_for_jobs(len(jobs))
+    kill_qruns(user.product, len(jobs))
 
-    assert job.wait().state == "FAILED"
+    left = re.compile(r"quantum job (\S+) was left on the service")
+    found = set()
+    for start, job in jobs.items():
+        assert job.wait().state == "FAILED", start
+        found.update(left.findall(user.product.cluster.wait_for_log(left, job)))
+    assert found == set(ids)
     user.product.wait_until_removed()
-    user.product.cluster.wait_for_log(f"quantum job {job_id} was left on the service", job)
     # These alone stay, as the documentation says.
-    assert user.bucket.keys() == [f"input_{job_id}.json", f"logs_{job_id}.json"]
+    assert user.bucket.keys() == sorted(
+        f"{kind}_{job_id}.json" for kind in ("input", "logs") for job_id in ids
+    )
 
 
-def kill_qrun(product: QrunProduct, how: signal.Signals) -> None:
-    """Send a signal to the one qrun that runs, whatever started it."""
+def kill_qruns(product: QrunProduct, count: int) -> None:
+    """End the qruns that run, whatever started them."""
     input_file = str(product.folder / "input.json")
-    [pid] = [
+    pids = [
         pid
         for pid, line in processes_naming(input_file).items()
         if line[-1] == input_file and "python" in line[0]
     ]
-    os.kill(pid, how)
+    assert len(pids) == count
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
