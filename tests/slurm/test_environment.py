@@ -70,30 +70,29 @@ def test_environment_of_a_job(product: Product, limit: str, seconds: dict[str, i
     seconds = {**seconds, **of_sessions}
     assert max(of_sessions.values()) <= 28800, of_sessions
     assert qpu_variables(printed) == expected_variables(product, printed, job.id, seconds)
-
-
-def test_tokens(product: Product):
-    printed = product.run_job("env -0", f"--qpu={','.join(NAMES)}").stdout
-
     tokens = {name: resource_variables(printed, name)[TOKEN] for name in NAMES}
     held = {each.name: tokens.pop(each.name) for each in HOLDERS}
     assert held == {each["backend_name"]: each["id"] for each in product.site.sessions()}
     assert {uuid.UUID(token).version for token in tokens.values()} == {4}
 
 
-@pytest.mark.parametrize("export", ["ALL", "NONE", "HOME,OF_MINE=1"])
-def test_steps_on_two_nodes_see_what_the_script_sees(product: Product, export: str):
+def test_steps_on_two_nodes_see_what_the_script_sees(product: Product):
     script = "env -0; srun /bin/bash -c 'env -0 >env-$SLURMD_NODENAME'"
-    options = ("--nodes=2", f"--export={export}")
-    job = product.submit(script, f"--qpu={','.join(NAMES)}", *options)
-    result = job.wait()
-
-    assert (result.state, result.nodes) == ("COMPLETED", "n[1-2]")
-    of_script = qpu_variables(result.stdout)
-    assert of_script["SLURM_JOB_QPU_RESOURCES"] == ",".join(NAMES)
-    for node in ("n1", "n2"):
-        assert qpu_variables((job.folder / f"env-{node}").read_text()) == of_script
-    assert len(product.site.sessions()) == len(HOLDERS)
+    jobs = {
+        export: product.submit(
+            script, f"--qpu={','.join(NAMES)}", "--nodes=2", f"--export={export}"
+        )
+        for export in ("ALL", "NONE", "HOME,OF_MINE=1")
+    }
+    for export, job in jobs.items():
+        result = job.wait()
+        assert (result.state, result.nodes) == ("COMPLETED", "n[1-2]"), export
+        of_script = qpu_variables(result.stdout)
+        assert of_script["SLURM_JOB_QPU_RESOURCES"] == ",".join(NAMES), export
+        for node in ("n1", "n2"):
+            printed = (job.folder / f"env-{node}").read_text()
+            assert qpu_variables(printed) == of_script, (export, node)
+    assert len(product.site.sessions()) == len(HOLDERS) * len(jobs)
 
 
 def test_job_without_the_option(product: Product):
@@ -132,21 +131,6 @@ def test_variables_of_the_plugstack_line_reach_our_own_requests(product: Product
     assert result.state == "FAILED"
     assert "127.0.0.1" in result.stderr
     assert product.site.requests() == []
-
-
-def test_proxies_of_a_file(product: Product):
-    path = product.folder / "proxies"
-    path.touch(mode=0o600)
-    path.write_text(
-        "http_proxy=http://user:password-of-the-proxy@127.0.0.1:9\nno_proxy=127.0.0.1\n"
-    )
-    product.write_plugstack(f"--env-file={path}")
-
-    job = product.submit("env -0", "--qpu=FRESNEL")
-
-    environment = parse_environment(job.wait().stdout)
-    assert environment["http_proxy"] == "http://user:password-of-the-proxy@127.0.0.1:9"
-    assert "password-of-the-proxy" not in product.cluster.slurmd_log("n1")
 
 
 def test_values_are_passed_on_unchanged(product: Product):
