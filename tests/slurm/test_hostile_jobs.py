@@ -153,12 +153,3 @@ def test_hostile_option_that_no_submission_sees_fails_the_job(product: Product, 
     assert lines_with(product, "failed to process option") == []
     assert [each for each in lines_with(product, FORGED) if each.startswith(FORGED)] == []
     assert max(map(len, product.cluster.log_lines_of(job))) < 4_000
-
-
-def test_format_characters_are_only_a_name(product: Product):
-    job = product.submit("true", "--qpu=%s%n%99999d")
-    result = job.wait()
-
-    assert result.state == "FAILED"
-    assert "spank_qrmi_c: QPU %s%n%99999d: not defined in" in result.stderr
-    product.cluster.wait_for_log("spank_qrmi_c: --qpu=[%s%n%99999d]", job)
