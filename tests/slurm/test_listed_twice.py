@@ -25,8 +25,9 @@ def notices(product: Product | QrunProduct, job: Job) -> list[str]:
     return [line for line in product.cluster.log_lines_of(job) if NOTICE in line]
 
 
-@pytest.mark.parametrize("is_first", [True, False])
-@pytest.mark.parametrize("other", ["", "--state-dir=/var/lib/of_another_line"])
+@pytest.mark.parametrize(
+    ("other", "is_first"), [("", True), ("--state-dir=/var/lib/of_another_line", False)]
+)
 def test_session_is_opened_and_closed_once(product: Product, other: str, is_first: bool):
     write_lines(product, other, is_first=is_first)
 
@@ -40,9 +41,8 @@ def test_session_is_opened_and_closed_once(product: Product, other: str, is_firs
 
 
 @pytest.mark.usefixtures("epilog_is_known")
-@pytest.mark.parametrize("is_first", [True, False])
-def test_session_of_a_killed_stepd_is_closed_by_the_epilog(product: Product, is_first: bool):
-    write_lines(product, "", is_first=is_first)
+def test_session_of_a_killed_stepd_is_closed_by_the_epilog(product: Product):
+    write_lines(product, "", is_first=True)
     job = product.submit("echo here; exec sleep 600", QPU)
     wait_until(lambda: "here" in job.stdout, START_SECONDS, "start of the script")
 
@@ -52,9 +52,8 @@ def test_session_of_a_killed_stepd_is_closed_by_the_epilog(product: Product, is_
     assert product.sessions_served() == ["ibm_sherbrooke"]
 
 
-@pytest.mark.parametrize("is_first", [True, False])
-def test_quantum_job_is_removed(qrun_product: QrunProduct, is_first: bool):
-    write_lines(qrun_product, "--cleanup-timeout=3", is_first=is_first)
+def test_quantum_job_is_removed(qrun_product: QrunProduct):
+    write_lines(qrun_product, "--cleanup-timeout=3", is_first=True)
     qrun_product.hold_jobs()
 
     job = qrun_product.submit(f"srun {qrun_product.stand_in()} 0")
