@@ -3,8 +3,6 @@
 
 import re
 
-import pytest
-
 from loopback.job import Job
 from spank_qrmi.clients import CLIENTS
 from tests.slurm.product import Product
@@ -124,13 +122,10 @@ def test_level_for_qrmi_in_a_batch_job(product: Product):
     assert result.stdout.split() == ["info", "info", "error", "debug", "trace", "trace"]
 
 
-@pytest.mark.parametrize(
-    ("options", "level"), [((), "info"), (("--quiet",), "error"), (("-vv",), "trace")]
-)
-def test_level_for_qrmi_in_a_plain_srun(product: Product, options: tuple[str, ...], level: str):
-    done = product.srun(*options, "--qpu=FRESNEL", "bash", "-c", PRINT_LEVEL)
-
-    assert done.stdout == f"{level} "
+def test_level_for_qrmi_in_a_plain_srun(product: Product):
+    for options, level in (((), "info"), (("--quiet",), "error"), (("-vv",), "trace")):
+        done = product.srun(*options, "--qpu=FRESNEL", "bash", "-c", PRINT_LEVEL)
+        assert done.stdout == f"{level} ", options
 
 
 def test_level_that_the_user_chose(product: Product):

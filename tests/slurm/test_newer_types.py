@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A job with QPUs of three newer types at once: what it gets, and what is said if it gets none."""
 
-from tests.slurm.both_ways import both_ways
 from tests.slurm.product import Product, readable_lines
-
-pytestmark = both_ways
 
 NAMES = "ibm_kingston,ibm_marrakesh,garnet_mock"
 TYPES = "ibm-quantum-system,ibm-quantum-compute-service,iqm-server"
