@@ -60,29 +60,21 @@ def sessions_ended(product: Product) -> list[str]:
     return [each["closed_how"] for each in product.site.sessions()]
 
 
-def test_suspended_job_keeps_its_qpu(product: Product):
-    job = product.submit(f"echo here; {UNTIL_FINISHED}", f"--qpu={NAME}")
-    wait_for_script(job)
-    product.cluster.run("scontrol", "suspend", str(job.id))
-    job.wait_for_state("SUSPENDED")
-    assert len(product.site.open_sessions()) == 1
+def test_suspended_jobs_keep_their_qpus(product: Product):
+    jobs = [product.submit(f"echo here; {UNTIL_FINISHED}", f"--qpu={NAME}") for _ in range(2)]
+    for job in jobs:
+        wait_for_script(job)
+        product.cluster.run("scontrol", "suspend", str(job.id))
+        job.wait_for_state("SUSPENDED")
+    assert len(product.site.open_sessions()) == 2
 
-    product.cluster.run("scontrol", "resume", str(job.id))
-    finish(job)
+    resumed, cancelled = jobs
+    cancelled.cancel()
+    product.cluster.run("scontrol", "resume", str(resumed.id))
+    finish(resumed)
 
-    assert job.wait().state == "COMPLETED"
-    assert product.sessions_served() == [NAME]
-
-
-def test_suspended_job_that_is_cancelled(product: Product):
-    job = product.submit(f"echo here; {UNTIL_FINISHED}", f"--qpu={NAME}")
-    wait_for_script(job)
-    product.cluster.run("scontrol", "suspend", str(job.id))
-
-    job.cancel()
-
-    assert job.wait().state == "CANCELLED"
-    assert product.sessions_served() == [NAME]
+    assert [job.wait().state for job in jobs] == ["COMPLETED", "CANCELLED"]
+    assert product.sessions_served() == [NAME] * 2
 
 
 def test_suspended_while_acquiring(product: Product):
@@ -117,48 +109,38 @@ def test_suspended_while_releasing(product: Product):
     assert job.wait().state == "COMPLETED"
 
 
-def check_requeued(requeueing: Product, script: str, *options: str) -> Job:
-    """Check that a job which is requeued acquires once for each of its lives."""
-    job = requeueing.submit(script, f"--qpu={NAME}", "--open-mode=append", *options)
-    wait_for_script(job)
-    assert len(requeueing.site.open_sessions()) == 1
-
-    requeueing.cluster.run("scontrol", "requeue", str(job.id))
-    job.wait_for_state("PENDING")
-    wait_until(lambda: not requeueing.site.open_sessions(), 10, "end of the first run's session")
-
-    result = job.wait()
-    assert (result.state, result.stdout) == ("COMPLETED", "run 0\nrun 1\n")
-    assert requeueing.sessions_served() == [NAME] * 2
-    return job
-
-
-def test_requeued_job_acquires_again(requeueing: Product):
-    job = check_requeued(requeueing, RUN_TWICE)
-    # Each of its lives has had a session.
-    requeueing.command("release", "--orphaned")
-    records = requeueing.usage_records()
-    assert sorted(each["restart"] for each in records) == [0, 1]
-    assert {each["job_id"] for each in records} == {job.id}
-
-
-def test_steps_of_a_requeued_job_acquire_again(requeueing: Product):
-    check_requeued(requeueing, f"srun bash -c '{RUN_TWICE}'", "--qpu-hold=step")
-
-
-def test_requeued_while_acquiring(requeueing: Product):
+def test_requeued_jobs_acquire_again(requeueing: Product):
+    """As a whole, by each of their steps, and what was still acquiring: once for each life."""
+    options = (f"--qpu={NAME}", "--open-mode=append")
+    whole = requeueing.submit(RUN_TWICE, *options)
+    in_steps = requeueing.submit(f"srun bash -c '{RUN_TWICE}'", *options, "--qpu-hold=step")
+    for job in (whole, in_steps):
+        wait_for_script(job)
+    assert len(requeueing.site.open_sessions()) == 2
     keep_busy(requeueing.site, "POST")
-    job = requeueing.submit(RUN_TWICE, f"--qpu={NAME}", "--open-mode=append")
-    requeueing.wait_for_request(SESSIONS)
+    acquiring = requeueing.submit(RUN_TWICE, *options)
+    opened = f"POST {SESSIONS}"
+    wait_until(lambda: requeueing.site.asked().count(opened) > 2, 20, "third request")
 
-    requeueing.cluster.run("scontrol", "requeue", str(job.id))
-    wait_until(lambda: not requeueing.cluster.stepd_pids(job.id), 30, "end of the first run")
-    assert requeueing.journal() == []
+    jobs = (whole, in_steps, acquiring)
+    for job in jobs:
+        requeueing.cluster.run("scontrol", "requeue", str(job.id))
+    for job in jobs:
+        job.wait_for_state("PENDING")
+    wait_until(lambda: not requeueing.cluster.stepd_pids(), 30, "end of the first runs")
+    assert requeueing.unreleased() == []
+    assert requeueing.site.open_sessions() == []
     requeueing.site.clear_faults()
 
-    result = job.wait()
-    assert (result.state, result.stdout) == ("COMPLETED", "run 1\n")
-    assert sessions_ended(requeueing) == ["drained"]
+    for job, runs in ((whole, "01"), (in_steps, "01"), (acquiring, "1")):
+        result = job.wait()
+        expected = "".join(f"run {number}\n" for number in runs)
+        assert (result.state, result.stdout) == ("COMPLETED", expected), job.id
+    assert sessions_ended(requeueing) == ["drained"] * 5
+    # Each life has had a session.
+    requeueing.command("release", "--orphaned")
+    of_job = [each for each in requeueing.usage_records() if each["job_id"] == whole.id]
+    assert sorted(each["restart"] for each in of_job) == [0, 1]
 
 
 def test_job_of_a_failed_node_acquires_again(requeueing: Product):
@@ -180,33 +162,32 @@ def save_state(cluster: SlurmCluster, job: Job) -> None:
     wait_until(lambda: saved.stat().st_mtime > now, 20, "saved state of the jobs")
 
 
-def restart(cluster: SlurmCluster, daemon: str, kill: bool) -> None:
+def restart(cluster: SlurmCluster, daemon: str, *, kill: bool) -> None:
     if daemon == "slurmd":
         cluster.restart_slurmd("n1", kill=kill)
     else:
         cluster.restart_slurmctld(kill=kill)
 
 
-@pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
 @pytest.mark.parametrize("daemon", ["slurmctld", "slurmd"])
-def test_daemon_ends_and_starts_at_each_stage(product: Product, daemon: str, kill: bool):
+def test_daemon_ends_and_starts_at_each_stage(product: Product, daemon: str):
     product.write_plugstack("--release-timeout=60")
     keep_busy(product.site, "POST")
     job = product.submit(f"echo here; {UNTIL_FINISHED}", f"--qpu={NAME}")
     product.wait_for_request(SESSIONS)
-    if daemon == "slurmctld" and kill:
+    if daemon == "slurmctld":
         save_state(product.cluster, job)
-    restart(product.cluster, daemon, kill)
+    restart(product.cluster, daemon, kill=True)
     product.site.clear_faults()
     wait_for_script(job)
 
-    restart(product.cluster, daemon, kill)
+    restart(product.cluster, daemon, kill=False)
     [session] = product.site.open_sessions()
 
     keep_busy(product.site, "PATCH")
     finish(job)
     product.wait_for_request(f"{SESSIONS}/{session}")
-    restart(product.cluster, daemon, kill)
+    restart(product.cluster, daemon, kill=True)
     product.site.clear_faults()
 
     result = job.wait()
