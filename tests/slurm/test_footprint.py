@@ -4,20 +4,17 @@
 import re
 import subprocess
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from loopback.job import Job
+from loopback.cluster import SlurmCluster
+from loopback.installation import Installation
 from loopback.processes import PROC, children_of, command_line
+from loopback.site import Site
 from loopback.waiting import wait_until
-from tests.slurm.product import Product
-
-# What a job asks for, and how often a worker may be started for it: to acquire, and to release
-# what a service holds.
-# One at the start, one at the end.
-MOST_WORKERS = {(): 0, ("--qpu=FRESNEL",): 2, ("--qpu=ibm_sherbrooke,FRESNEL",): 2}
-
+from tests.slurm.product import Product, product_on
 
 # Of what slurmstepd holds for itself, more than for another job.
 MOST_KILOBYTES_OF_A_QPU_JOB = 100
@@ -35,22 +32,10 @@ def libraries_of(pid: int) -> set[str]:
     return {Path(line.split()[-1]).name for line in lines if "/" in line}
 
 
-def assert_thin(product: Product, job: Job) -> None:
-    """Assert that the job's slurmstepd has mapped no Python, and of ours the plugin alone."""
-    [stepd] = product.cluster.stepd_pids(job.id)
-    libraries = libraries_of(stepd)
-    assert [name for name in libraries if "spank" in name] == [product.installation.plugin.name]
+def assert_thin(installation: Installation, libraries: set[str]) -> None:
+    """Assert that a slurmstepd has mapped no Python, and of ours the plugin alone."""
+    assert [name for name in libraries if "spank" in name] == [installation.plugin.name]
     assert [name for name in libraries if "python" in name.lower()] == []
-
-
-@pytest.mark.parametrize("options", [(), ("--qpu=ibm_sherbrooke,FRESNEL",)])
-def test_slurmstepd_of_a_running_job_has_no_python(product: Product, options: tuple[str, ...]):
-    job = product.submit("echo here; sleep 60", *options)
-    wait_until(lambda: job.stdout, 20, "start of the script")
-
-    assert_thin(product, job)
-    job.cancel()
-    job.wait()
 
 
 def witness(name: str, folder: Path) -> str:
@@ -109,64 +94,76 @@ def kinds_of_descriptors(pid: int) -> Counter[str]:
     return Counter(kind for kind in kinds if not kind.startswith("/"))
 
 
-def test_slurmstepd_has_as_much_open_as_before(product: Product):
-    counts = []
-    for options in ((), ("--qpu=ibm_sherbrooke,FRESNEL",)):
-        job = product.submit("echo here; sleep 60", "--nodelist=n1", *options)
-        wait_until(lambda job=job: job.stdout, 20, "start of the script")
-        [stepd] = product.cluster.stepd_pids(job.id)
-        counts.append(kinds_of_descriptors(stepd))
-        job.cancel()
-        job.wait()
+@dataclass(frozen=True)
+class Stepd:
+    """What is seen of a slurmstepd while the script of its job runs."""
 
-    assert counts[0] == counts[1]
+    libraries: set[str]
+    descriptors: Counter[str]
+    kilobytes: int
+
+    @classmethod
+    def of(cls, pid: int) -> "Stepd":
+        return cls(libraries_of(pid), kinds_of_descriptors(pid), written_kilobytes(pid))
 
 
-def test_slurmstepd_that_acquires_has_no_python(product: Product):
+@pytest.fixture(scope="module")
+def stepds(
+    cluster: SlurmCluster, installation: Installation, _site_process: Site
+) -> tuple[Stepd, Stepd]:
+    """What is seen of a job without QPUs, and of one that has some."""
+    _site_process.reset()
+    seen = []
+    with product_on(cluster, installation, _site_process) as product:
+        options = ((), ("--qpu=ibm_sherbrooke,FRESNEL",))
+        jobs = [
+            product.submit("echo here; exec sleep 60", "--nodelist=n1", *each) for each in options
+        ]
+        for job in jobs:
+            wait_until(lambda job=job: job.stdout, 20, "start of the script")  # type: ignore[misc]
+            [stepd] = cluster.stepd_pids(job.id)
+            wait_until(
+                lambda stepd=stepd: [list(command_line(pid)) for pid in children_of(stepd)],  # type: ignore[misc]
+                10,
+                "the script alone, without a worker",
+                accept=[["sleep", "60"]].__eq__,
+            )
+            seen.append(Stepd.of(stepd))
+        for job in jobs:
+            job.cancel()
+    plain, with_qpus = seen
+    return plain, with_qpus
+
+
+def test_slurmstepd_of_a_running_job_has_no_python(
+    installation: Installation, stepds: tuple[Stepd, Stepd]
+):
+    for stepd in stepds:
+        assert_thin(installation, stepd.libraries)
+
+
+def test_slurmstepd_has_as_much_open_as_before(stepds: tuple[Stepd, Stepd]):
+    plain, with_qpus = stepds
+    assert with_qpus.descriptors == plain.descriptors
+
+
+def test_slurmstepd_of_a_qpu_job_keeps_no_memory(stepds: tuple[Stepd, Stepd]):
+    """What setting the job's variables has taken is given back before the script runs."""
+    plain, with_qpus = stepds
+    assert with_qpus.kilobytes - plain.kilobytes <= MOST_KILOBYTES_OF_A_QPU_JOB
+
+
+def test_slurmd_and_a_slurmstepd_that_acquires_have_no_python(product: Product):
     product.site.order_fault("delay", "/pasqal/", delay_seconds=1, times=1)
     job = product.submit("true", "--qpu=FRESNEL")
     worker = product.wait_for_worker(job)
 
-    assert_thin(product, job)
+    [stepd] = product.cluster.stepd_pids(job.id)
+    assert_thin(product.installation, libraries_of(stepd))
     assert any("python" in name for name in libraries_of(worker))
     assert job.wait().state == "COMPLETED"
-
-
-def test_slurmd_has_no_python(product: Product):
-    product.run_job("true", "--qpu=FRESNEL")
-
     mapped = libraries_of(product.cluster.daemon_pid("slurmd-n1"))
-
     assert [name for name in mapped if "python" in name.lower()] == []
-
-
-def test_slurmstepd_of_a_qpu_job_keeps_no_memory(product: Product):
-    """What setting the job's variables has taken is given back before the script runs."""
-    kilobytes = []
-    for options in ((), ("--qpu=ibm_sherbrooke,FRESNEL",)):
-        job = product.submit("echo here; sleep 60", *options)
-        wait_until(lambda job=job: job.stdout, 20, "start of the script")
-        [stepd] = product.cluster.stepd_pids(job.id)
-        kilobytes.append(written_kilobytes(stepd))
-        job.cancel()
-        job.wait()
-
-    assert kilobytes[1] - kilobytes[0] <= MOST_KILOBYTES_OF_A_QPU_JOB
-
-
-def test_worker_is_gone_while_the_script_runs(product: Product):
-    job = product.submit("echo here; exec sleep 60", "--qpu=FRESNEL")
-    wait_until(lambda: job.stdout, 20, "start of the script")
-
-    [stepd] = product.cluster.stepd_pids(job.id)
-    wait_until(
-        lambda: [list(command_line(pid)) for pid in children_of(stepd)],
-        10,
-        "the script alone",
-        accept=[["sleep", "60"]].__eq__,
-    )
-    job.cancel()
-    job.wait()
 
 
 def mark_of_workers(product: Product, then: str) -> Path:
@@ -180,45 +177,25 @@ def mark_of_workers(product: Product, then: str) -> Path:
     return mark
 
 
-@pytest.mark.parametrize("in_batch", [True, False])
-def test_only_a_job_with_the_option_starts_a_worker(product: Product, in_batch: bool):
-    mark = mark_of_workers(product, "exit 1")
-
-    def run(*options: str) -> None:
-        if in_batch:
-            product.run_job("srun true", *options)
-        else:
-            product.srun(*options, "true", check=False)
-            product.cluster.wait_for_empty_queue()
-            wait_until(product.cluster.stepd_pids, 10, "end of steps", accept=lambda pids: not pids)
-
-    run()
-    assert not mark.exists()
-    run("--qpu=FRESNEL")
-    assert mark.exists()
-
-
-@pytest.mark.parametrize("options", MOST_WORKERS)
-def test_number_of_workers_of_a_job(product: Product, options: tuple[str, ...]):
+def test_only_a_job_with_the_option_starts_a_worker(product: Product):
+    """One when it acquires, and one when it releases what a service holds."""
     interpreter = product.installation.interpreter_link.readlink()
     mark = mark_of_workers(product, f'exec {interpreter} "$@"')
 
-    assert product.run_job("srun true", *options).state == "COMPLETED"
+    product.srun("true")
+    product.run_job("srun true")
+    product.cluster.wait_for_empty_queue()
+    wait_until(product.cluster.stepd_pids, 10, "end of steps", accept=lambda pids: not pids)
+    assert not mark.exists()
 
+    assert product.run_job("srun true", "--qpu=ibm_sherbrooke,FRESNEL").state == "COMPLETED"
     product.wait_until_released()
-    started = mark.read_text().splitlines() if mark.exists() else []
-    assert len(started) <= MOST_WORKERS[options]
-
-
-def test_login_node_needs_no_argument(product: Product):
-    product.cluster.write_plugstack(f"optional {product.installation.plugin}")
-
-    assert product.run_job("true").state == "COMPLETED"
-    assert product.srun("echo", "ran").stdout == "ran\n"
+    assert mark.read_text().splitlines() == ["started"] * 2
 
 
 def test_job_submitted_where_the_line_has_no_argument(product: Product):
     product.cluster.write_plugstack(f"optional {product.installation.plugin}")
+    assert product.srun("echo", "ran").stdout == "ran\n"
     job = product.submit('printf %s "$SLURM_JOB_QPU_RESOURCES"', "--qpu=FRESNEL", "--hold")
 
     # The compute nodes' line; a cluster on one machine has one file for both.
