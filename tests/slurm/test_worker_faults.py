@@ -4,14 +4,10 @@
 import os
 import signal
 
-import pytest
-
 from loopback.job import JobResult
 from loopback.processes import processes_naming
-from tests.slurm.both_ways import both_ways
+from tests.slurm.both_ways import both_ways, taking_turns
 from tests.slurm.product import Product, readable_lines
-
-pytestmark = both_ways
 
 TELL = "; tell the administrator: slurmd's log says more"
 
@@ -26,7 +22,7 @@ def assert_refused(product: Product, result: JobResult, failure: str) -> None:
     assert processes_naming(str(product.folder)) == {}
 
 
-@pytest.mark.parametrize("mode", ["optional", "required"])
+@taking_turns("product", ("mode",), [("optional",), ("required",)])
 def test_killed_while_a_service_hangs(product: Product, mode: str):
     product.write_plugstack(mode=mode)
     product.site.order_fault("hang", "/pasqal/")
@@ -38,6 +34,7 @@ def test_killed_while_a_service_hangs(product: Product, mode: str):
     assert_refused(product, job.wait(), "was ended by signal 9 before it had answered")
 
 
+@both_ways
 def test_killed_with_a_session_open(product: Product):
     product.site.order_fault("hang", "/pasqal/")
     job = product.submit("echo started", "--qpu=ibm_sherbrooke,FRESNEL")

@@ -79,13 +79,7 @@ def test_qpus_of_every_vendor(product: Product, server: SocketUnit):
     assert found["SLURM_JOB_QPU_RESOURCES"] == "ibm_torino,ibm_sherbrooke,FRESNEL"
     assert sessions_served(product) == ["ibm_sherbrooke"]
     assert served_count(product, server, job) == 2
-
-
-def test_server_is_started_in_the_environment_of_a_worker(
-    product: Product, server: SocketUnit
-) -> None:
-    """What it was started in decides how workers encode names of files."""
-    product.run_job("true", "--qpu=ibm_torino")
+    # What the server was started in decides how workers encode names of files.
     environment = Path(f"/proc/{server.pid}/environ").read_text().split("\0")
     assert sorted(environment) == [
         *("", "LC_ALL=C.UTF-8", "LISTEN_FDS=1", f"LISTEN_PID={server.pid}", "PATH=/usr/bin:/bin")
@@ -103,29 +97,6 @@ def test_entry_belongs_to_the_jobs_slurmstepd(product: Product, server: SocketUn
     assert product.command("release", "--orphaned").returncode == 0
     job.cancel()
     product.site.wait_until_released()
-
-
-def test_job_that_is_cancelled_while_it_acquires(product: Product, server: SocketUnit):
-    product.site.order_fault("hang", "/pasqal/")
-    job = product.submit("echo started", f"{QPU},FRESNEL")
-    product.wait_for_request("/pasqal/")
-    product.wait_for_recorded_session()
-    job.cancel()
-    assert job.wait().stdout == ""
-    product.site.wait_until_released()
-    assert served_count(product, server, job) >= 1
-
-
-def test_worker_that_is_killed(product: Product, server: SocketUnit):
-    product.site.order_fault("hang", "/pasqal/")
-    job = product.submit("echo started", f"{QPU},FRESNEL")
-    product.wait_for_request("/pasqal/")
-    product.wait_for_recorded_session()
-    os.kill(wait_for_worker(server), signal.SIGKILL)
-    result = job.wait()
-    failure = "was ended by signal 9 before it had answered"
-    assert readable_lines(result.stderr) == [f"--qpu: the QPU worker on this node {failure}{TELL}"]
-    assert result.state == "FAILED"
 
 
 def test_ready_worker_that_is_stopped(product: Product, server: SocketUnit):
@@ -173,21 +144,6 @@ def test_server_that_is_stopped(product: Product, server: SocketUnit):
     assert len(sessions_served(product)) == 1
 
 
-def test_server_that_is_stopped_while_a_job_acquires(product: Product, server: SocketUnit):
-    product.site.order_fault("delay", "/runtime/", delay_seconds=1)
-    job = product.submit("echo started", QPU)
-    product.wait_for_request("/runtime/")
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGSTOP)
-    try:
-        result = job.wait()
-        assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "started\n", "")
-        assert sessions_served(product) == ["ibm_sherbrooke"]
-        assert served_count(product, server, job) == 1
-    finally:
-        os.kill(server.pid, signal.SIGCONT)
-
-
 def test_server_that_dies_while_a_job_acquires(product: Product, server: SocketUnit):
     product.site.order_fault("delay", "/runtime/", delay_seconds=1)
     job = product.submit("echo started; until [ -e finished ]; do sleep 0.1; done", QPU)
@@ -202,17 +158,6 @@ def test_server_that_dies_while_a_job_acquires(product: Product, server: SocketU
     assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "started\n", "")
     assert sessions_served(product) == ["ibm_sherbrooke"]
     assert served_count(product, server, job) == 2
-
-
-def test_without_a_server_jobs_run_as_before(product: Product):
-    path = product.folder / "worker_server"
-    product.write_plugstack(f"--worker-server={path}")
-    job = product.submit("echo started", QPU)
-    result = job.wait()
-    assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "started\n", "")
-    assert sessions_served(product) == ["ibm_sherbrooke"]
-    warning = f"warning: --worker-server={path}: No such file or directory"
-    assert product.cluster.wait_for_log(warning, job)
 
 
 def test_plugin_for_qrun(qrun_product: QrunProduct):
