@@ -105,9 +105,14 @@ def as_newcomer(kept: str, script: str) -> str:
 
 
 def test_kept_demonstration_takes_jobs_of_the_newcomer(kept: str):
-    shown = as_newcomer(kept, "sbatch --wait sampler.sh >/dev/null; cat slurm-*.out")
-
-    assert re.search(r"^  00 +\d+  #+$", shown, re.MULTILINE), shown
+    as_newcomer(kept, "sbatch --output=sampler.out sampler.sh")
+    output = folder_of(kept) / "examples" / "sampler.out"
+    wait_until(
+        lambda: output.exists() and re.search(r"^  00 +\d+  #+$", output.read_text(), re.MULTILINE),
+        DEMO_SECONDS,
+        "histogram",
+    )
+    wait_until_released(kept)
     logs = (folder_of(kept) / "cluster" / "log").glob("slurmd-*.log")
     assert any("worker of worker server" in log.read_text() for log in logs)
 
@@ -124,9 +129,11 @@ def test_kept_demonstration_releases_after_slurmstepd_was_killed(kept: str):
     end_processes([stepd, *children_of(stepd)])
     as_newcomer(kept, f"scancel {job_id}")
 
-    wait_until(
-        lambda: open_sessions(kept), RELEASE_SECONDS, "release", accept=lambda left: not left
-    )
+    wait_until_released(kept)
+
+
+def wait_until_released(kept: str) -> None:
+    wait_until(lambda: not open_sessions(kept), RELEASE_SECONDS, "release")
 
 
 def open_sessions(kept: str) -> list[str]:
