@@ -66,11 +66,15 @@ def test_demonstration_leaves_nothing_behind(slurm_installed: None, tmp_path: Pa
     output = demo("run", tmp_path / "demo.lock")
 
     assert "QRMI_JOB_QPU_RESOURCES=ibm_sherbrooke,FRESNEL" in output
-    assert re.search(r"^  11 +\d+  #+$", output, re.MULTILINE)
+    assert "APIKEY=****" in output
+    # Of the pair of atoms in the job with two QPUs.
+    assert re.search(r"^  01 +\d+  #+$", output, re.MULTILINE)
     session = re.search(r"dedicated session of at most (\d+) s, closed after", output)
     assert session, output
     assert 0 < int(session[1]) <= TIME_LIMIT_SECONDS
-    assert re.search(r"^register meas\n  00 +\d+  #+\n  11 +\d+  #+$", output, re.MULTILINE)
+    bell = r"\n  00 +\d+  #+\n  11 +\d+  #+$"
+    assert len(re.findall(bell, output, re.MULTILINE)) == 2, output
+    assert re.search(f"^register meas{bell}", output, re.MULTILINE)
     assert "jobs that are left on Direct Access: 0\n" in output
     assert "Licenses=qpu_ibm_sherbrooke:1 " in output
     assert re.search(r"^ibm_sherbrooke +\S+ +paused ", output, re.MULTILINE)
