@@ -2,8 +2,6 @@
 """Jobs whose workers come from a worker server, with the rights that its systemd unit gives it."""
 
 import configparser
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,13 +13,12 @@ from loopback.socket_unit import SocketUnit
 from loopback.waiting import wait_until
 from loopback.worker_server import is_listened_to
 from spank_qrmi.state.journal import Entry, Journal
-from tests.slurm.product import Product, qpu_variables, readable_lines
+from tests.slurm.product import Product, qpu_variables
 from tests.slurm.qrun_product import MARK, OPTIONS, QrunProduct
 
 UNITS = Path(__file__).parents[2] / "systemd"
 WORKER_SECONDS = 60
 QPU = "--qpu=ibm_sherbrooke"
-TELL = "; tell the administrator: slurmd's log says more"
 
 
 def rights() -> list[str]:
@@ -99,19 +96,6 @@ def test_entry_belongs_to_the_jobs_slurmstepd(product: Product, server: SocketUn
     product.site.wait_until_released()
 
 
-def test_ready_worker_that_is_stopped(product: Product, server: SocketUnit):
-    """Only the server could see that; the plugin waits for its deadline, and has it killed."""
-    product.write_plugstack(f"--worker-server={server.path}", "--acquire-timeout=1")
-    worker = wait_for_worker(server)
-    os.kill(worker, signal.SIGSTOP)
-    result = product.run_job("echo started", QPU)
-    assert readable_lines(result.stderr) == [
-        f"--qpu: the QPU worker on this node did not answer in time{TELL}"
-    ]
-    assert (result.state, command_line(worker)) == ("FAILED", [])
-    assert sessions_served(product) == []
-
-
 def test_ready_worker_whose_network_process_was_killed(product: Product, server: SocketUnit):
     """It would fail the job that it is handed out to."""
     worker = wait_for_worker(server)
@@ -123,25 +107,6 @@ def test_ready_worker_whose_network_process_was_killed(product: Product, server:
     assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "started\n", "")
     assert sessions_served(product) == ["ibm_sherbrooke"]
     assert served_count(product, server, job) == 2
-
-
-def test_server_that_is_stopped(product: Product, server: SocketUnit):
-    """Jobs have workers without it; and what it finds asked once it goes on, it does not do."""
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGSTOP)
-    try:
-        job = product.submit("echo started", QPU)
-        result = job.wait()
-        assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "started\n", "")
-        assert sessions_served(product) == ["ibm_sherbrooke"]
-        warning = f"warning: --worker-server={server.path}: it does not answer"
-        assert product.cluster.wait_for_log(warning, job)
-    finally:
-        os.kill(server.pid, signal.SIGCONT)
-    after = product.submit("echo started", "--qpu=FRESNEL")
-    assert after.wait().state == "COMPLETED"
-    assert served_count(product, server, after) == 2
-    assert len(sessions_served(product)) == 1
 
 
 def test_server_that_dies_while_a_job_acquires(product: Product, server: SocketUnit):
