@@ -1,23 +1,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What may go wrong, when, with which vendor, and the test that shows what comes of it.
+"""What may go wrong, and when: each is met by one job that has a QPU of every vendor.
 
-A cell is HERE (test_fault_matrix.py runs it), the `file::test` that has it, or, behind NO, the
-reason why there is nothing to test. A vendor's row in `tests/unit/vendors.py` says all that is
-needed to run its cells here.
+A combination is in the tests of test_fault_matrix.py or test_time_limits.py, or has a reason in
+`NOT_THERE`. A vendor's row in `tests/unit/vendors.py` says all that is needed to try it here.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 
-from tests.unit.vendors import DIRECT_ACCESS, PASQAL_CLOUD, QISKIT_RUNTIME, VENDORS, Vendor
+import pytest
 
-HERE = "here"
-NO = "no: "
+from loopback.job import Job
+from loopback.waiting import wait_until
+from tests.slurm.both_ways import WAYS
+from tests.slurm.product import Product
+from tests.unit.vendors import HOLDERS, TOKEN, VENDORS, Vendor
 
 ACQUIRE, JOB, RELEASE = STAGES = ("acquire", "job", "release")
 
 STEPD = "slurmstepd -9"
 WORKER = "worker -9"
+BOTH = "slurmstepd and worker -9"
 TASK = "task -9"
 SCANCEL = "scancel"
 TIME_LIMIT = "time limit"
@@ -29,57 +34,122 @@ ERRING = "service erring"
 SLOW = "service slow"
 LYING = "service lying"
 OF_SERVICES = (DOWN, HANGING, ERRING, SLOW, LYING)
-FAULTS = (STEPD, WORKER, TASK, SCANCEL, TIME_LIMIT, SLURMD, SLURMCTLD, *OF_SERVICES)
+FAULTS = (STEPD, WORKER, BOTH, TASK, SCANCEL, TIME_LIMIT, SLURMD, SLURMCTLD, *OF_SERVICES)
+# It makes a difference there whose child the worker is.
+_ENDING = {STEPD, WORKER, BOTH, SCANCEL}
 
-NOTHING_HELD = f"{NO}the vendor holds nothing for a job, so nothing is asked after it has started"
-NO_TASK = f"{NO}there is no task then"
-NO_WORKER = f"{NO}no worker runs beside the script"
-NO_REQUEST = f"{NO}the product asks no service beside the script"
-
-RELEASES = "test_release_always.py::"
-WORKERS = "test_worker_faults.py::"
-SERVICES = "test_service_faults.py::"
-ACQUIRES = "test_acquisition.py::"
-AT_EACH_STAGE = "test_restarts.py::test_daemon_ends_and_starts_at_each_stage"
-BACKEND = f"{SERVICES}test_question_for_a_backend"
-ONE_HANGS = f"{SERVICES}test_one_service_that_hangs_does_not_take_the_others_down"
-
-ELSEWHERE: Mapping[Vendor, Mapping[tuple[str, str], str]] = {
-    DIRECT_ACCESS: dict.fromkeys(product((HANGING, ERRING, SLOW, LYING), (ACQUIRE,)), BACKEND),
-    QISKIT_RUNTIME: {
-        (STEPD, ACQUIRE): f"{RELEASES}test_stepd_killed_while_a_session_opens",
-        (STEPD, JOB): f"{RELEASES}test_stepd_killed_during_the_job_and_the_job_cancelled",
-        (STEPD, RELEASE): f"{RELEASES}test_stepd_killed_while_it_releases",
-        (WORKER, ACQUIRE): f"{WORKERS}test_killed_with_a_session_open",
-        (WORKER, RELEASE): f"{RELEASES}test_worker_killed_while_it_releases",
-        (SCANCEL, ACQUIRE): f"{ACQUIRES}test_cancelled_while_acquiring",
-        (SCANCEL, JOB): f"{ACQUIRES}test_qpus_are_held_while_the_script_runs",
-        **dict.fromkeys(product((SLURMD, SLURMCTLD), STAGES), AT_EACH_STAGE),
-        (DOWN, RELEASE): f"{RELEASES}test_service_is_down_until_the_administrator_tries_again",
-        (HANGING, RELEASE): f"{SERVICES}test_release_that_hangs_is_given_up_in_time",
-    },
-    PASQAL_CLOUD: {
-        (WORKER, ACQUIRE): f"{WORKERS}test_killed_while_a_service_hangs",
-        (DOWN, ACQUIRE): f"{SERVICES}test_service_that_is_not_there",
-        (HANGING, ACQUIRE): ONE_HANGS,
-    },
+NOT_THERE: Mapping[tuple[str, str], str] = {
+    **dict.fromkeys(product([TASK], [ACQUIRE, RELEASE]), "there is no task then"),
+    **dict.fromkeys(product([WORKER, BOTH], [JOB]), "no worker runs beside the script"),
+    **dict.fromkeys(product(OF_SERVICES, [JOB]), "no service is asked beside the script"),
 }
-"""Cells that a vendor has in tests of their own, which look at more; a vendor needs none."""
+
+START_SECONDS = 60
+LIMIT_SECONDS = 150
+
+CELLS_RUN: set[tuple[str, str]] = set()
+"""The combinations that tests have."""
 
 
-def cell(fault: str, stage: str, vendor: Vendor) -> str:
-    """Return what is said of one combination."""
-    if stage != ACQUIRE and not vendor.holds:
-        return NOTHING_HELD
-    if stage != JOB and fault == TASK:
-        return NO_TASK
-    if stage == JOB and fault == WORKER:
-        return NO_WORKER
-    if stage == JOB and fault in OF_SERVICES:
-        return NO_REQUEST
-    return ELSEWHERE.get(vendor, {}).get((fault, stage), HERE)
+def faults_at(stage: str, *faults: str) -> pytest.MarkDecorator:
+    """Parametrise by faults in a stage: with spawned workers, ready ones, or both if it matters."""
+    CELLS_RUN.update((fault, stage) for fault in faults)
+    chosen = [
+        (way, fault)
+        for number, fault in enumerate(faults)
+        for way in (WAYS if fault in _ENDING else [WAYS[number % len(WAYS)]])
+    ]
+    ids = [f"{way}-{fault}" for way, fault in chosen]
+    return pytest.mark.parametrize(("product", "fault"), chosen, indirect=["product"], ids=ids)
 
 
-def cells() -> dict[tuple[str, str, Vendor], str]:
-    """Return all cells, by fault, stage and vendor."""
-    return {each: cell(*each) for each in product(FAULTS, STAGES, VENDORS)}
+@dataclass(frozen=True)
+class Paths:
+    """What the site is asked for a vendor's resource.
+
+    `question` comes first, `acquisition` takes what there is to take, `release` begins what gives
+    it back by `release_method`.
+    """
+
+    question: str
+    acquisition: str
+    release: str
+    release_method: str
+
+    @classmethod
+    def of(cls, vendor: Vendor) -> "Paths":
+        """Return a vendor's."""
+        asked = [each.split(" ")[1] for each in vendor.on_site({**vendor.check, **vendor.acquire})]
+        released = vendor.on_site(vendor.release)
+        method, _, path = released[-1].partition(" ") if released else ("", "", "")
+        acquisition = asked[-1] if vendor.holds else asked[0]
+        return cls(asked[0], acquisition, path.partition(TOKEN)[0], method)
+
+
+def only(path: str) -> str:
+    """Return the expression of this path and no other."""
+    return f"^{re.escape(path)}$"
+
+
+def submit(
+    product: Product, script: str = "echo started", vendors: Sequence[Vendor] = VENDORS
+) -> Job:
+    """Submit a job that asks for a QPU of every vendor, or of some."""
+    names = ",".join(vendor.name for vendor in vendors)
+    return product.submit(script, f"--qpu={names}", "--nodelist=n1")
+
+
+def wait_for_script(job: Job) -> None:
+    """Wait until the job's script has said something."""
+    wait_until(lambda: job.stdout, START_SECONDS, "start of the script")
+
+
+def hang_all_questions(product: Product) -> None:
+    """Let no service say whether its QPU can be used; what can be taken is taken meanwhile."""
+    for vendor in VENDORS:
+        product.site.order_fault("hang", only(Paths.of(vendor).question))
+
+
+def wait_for_questions(product: Product) -> None:
+    """Wait until every service has been asked."""
+    for vendor in VENDORS:
+        product.wait_for_request(Paths.of(vendor).question)
+
+
+def wait_for_sessions(product: Product, jobs: int = 1) -> None:
+    """Wait until so many jobs hold all that they can."""
+    wait_until(
+        lambda: len(product.site.open_sessions()),
+        START_SECONDS,
+        f"sessions of {jobs} jobs",
+        accept=(jobs * len(HOLDERS)).__eq__,
+    )
+    product.wait_for_recorded_session(jobs * len(HOLDERS))
+
+
+def wait_until_told_to_end(product: Product, sessions: set[str]) -> None:
+    """Wait until the site has been asked to end each of these sessions."""
+
+    def not_asked() -> set[str]:
+        asked = "\n".join(product.site.asked())
+        return {session for session in sessions if f"/{session}" not in asked}
+
+    wait_until(not_asked, START_SECONDS, "request for all", accept=lambda found: not found)
+
+
+def wait_until_over(job: Job) -> None:
+    """Wait until Slurm no longer counts the job as running, whatever its hooks still do."""
+    wait_until(
+        job.state,
+        LIMIT_SECONDS,
+        "end of the run",
+        accept=lambda state: state not in {"PENDING", "CONFIGURING", "RUNNING"},
+    )
+
+
+def assert_nothing_left(product: Product) -> None:
+    """Assert that nothing stays open, no process runs and no node is drained."""
+    product.wait_until_released()
+    product.cluster.wait_for_empty_queue()
+    product.cluster.assert_nodes_healthy()
+    assert product.cluster.stepd_pids() == set()

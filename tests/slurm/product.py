@@ -185,14 +185,17 @@ class Product:
             f"request for {path}",
         )
 
-    def wait_for_recorded_session(self) -> None:
-        """Wait until the journal knows by which token something is to be released."""
+    def wait_for_recorded_session(self, count: int = 1) -> None:
+        """Wait until the journal knows by which tokens so much is to be released."""
 
         def tokens() -> list[str]:
             paths = self.state_directory.glob("[0-9]*.json")
             return [token for path in paths if (token := _token_in(path)) is not None]
 
-        wait_until(tokens, WORKER_SECONDS, "recorded session")
+        wait_until(
+            *(tokens, WORKER_SECONDS, "recorded session"),
+            accept=lambda found: len(found) >= count,
+        )
 
     def kill_stepd(self, job: Job) -> None:
         """End the job's slurmstepd as a crash does, and what it can no longer end itself.
