@@ -24,7 +24,7 @@ TESTS = ("tests/slurm", "tests/unit")
 # What a worker on another Python has to do: all of its own tests, and one job.
 PYTHON_TESTS = (
     "tests/unit",
-    "tests/slurm/test_acquisition.py::test_three_qpus_of_three_vendors",
+    "tests/slurm/test_acquisition.py::test_qpus_of_all_vendors",
 )
 BUILD = """
 cd "$SOURCES"
