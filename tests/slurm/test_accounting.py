@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Accounting keeps no secret of the site, and a user's own only where it keeps what was exported.
 
-slurmdbd keeps all it can of each job here: script, environment, comments and command lines.
+slurmdbd keeps all it can of each job here: script, environment, comments and command lines; and
+it has licences of QPUs for the monitor.
 """
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from loopback.cluster import SlurmCluster
+from loopback.configuration import slurm_version
 from loopback.installation import Installation
 from loopback.job import Job
 from loopback.leaks import LeakSearch
@@ -20,6 +23,7 @@ from loopback.site import SECRETS, Site
 from loopback.waiting import wait_until
 from tests.slurm.product import Product
 from tests.slurm.qrun_product import QrunProduct
+from tests.slurm.watched import PATIENCE_SECONDS, SHERBROOKE, Watched, watched_on
 
 QPUS = "--qpu=ibm_torino,ibm_sherbrooke,FRESNEL"
 OF_SITE = {
@@ -36,11 +40,14 @@ SACCT = {
 }
 # slurmctld sends what it has to tell now and then.
 RECORDED_SECONDS = 60.0
+FIRST_WITH_DYNAMIC_LICENSES = (23, 2)
 
 
-@pytest.fixture
-def accounted_cluster(accounting_installed: None, cluster_folder: Path) -> Iterator[SlurmCluster]:
-    with SlurmCluster(cluster_folder, nodes=1, has_accounting=True) as cluster:
+@pytest.fixture(scope="module")
+def accounted_cluster(
+    accounting_installed: None, cluster_folder_of_module: Path
+) -> Iterator[SlurmCluster]:
+    with SlurmCluster(cluster_folder_of_module, nodes=1, has_accounting=True) as cluster:
         yield cluster
 
 
@@ -90,7 +97,12 @@ def wait_until_recorded(cluster: SlurmCluster, jobs: Mapping[Job, str]) -> None:
         shown = cluster.run("sacct", *options, "--format=JobIDRaw,State").stdout
         return dict(line.split("|") for line in shown.splitlines())
 
-    wait_until(recorded, RECORDED_SECONDS, "record of all jobs", accept=expected.__eq__)
+    wait_until(
+        recorded,
+        RECORDED_SECONDS,
+        "record of all jobs",
+        accept=lambda found: expected.items() <= found.items(),
+    )
 
 
 def write_all(folder: Path, texts: Mapping[str, str]) -> None:
@@ -183,3 +195,47 @@ def test_admin_comment_of_a_task_of_an_array_is_its_own(product: Product):
     ids = {used_by(line)["FRESNEL"]["acquisition_id"] for line in lines if line}
     assert len(ids) == 2
     assert product.usage_records() == []
+
+
+@pytest.fixture
+def accounted(
+    accounted_cluster: SlurmCluster, installation: Installation, site: Site
+) -> Iterator[Watched]:
+    yield from watched_on(accounted_cluster, installation, site, "--licenses=dbd")
+
+
+def test_licences_of_slurmdbd(accounted: Watched):
+    """Older releases have none, which is told."""
+    if slurm_version() < FIRST_WITH_DYNAMIC_LICENSES:
+        done = accounted.command.run("--once")
+        assert done.returncode == 1
+        assert "--licenses=dbd needs Slurm 23.02 or later" in done.stderr
+        return
+    printed = accounted.command.run("--print-licenses").stdout
+    [line] = [line for line in printed.splitlines() if f"name=qpu_{SHERBROOKE} " in line]
+    sacctmgr, *words = line.split()
+    accounted.cluster.run(sacctmgr, "--immediate", *words)
+    accounted.site.set_backend_status(SHERBROOKE, "maintenance")
+    license_name = f"qpu_{SHERBROOKE}@spank_qrmi"
+    with accounted.command.running():
+        wait_until(lambda: deficit_of(accounted, license_name), PATIENCE_SECONDS, "licence in use")
+        waiting = accounted.product.submit(
+            "echo ran", f"--qpu={SHERBROOKE}", f"--licenses={license_name}"
+        )
+        accounted.wait_until_pending_for_licenses(waiting)
+        accounted.site.set_backend_status(SHERBROOKE, "active")
+        assert waiting.wait().stdout == "ran\n"
+    accounted.site.set_backend_status(SHERBROOKE, "maintenance")
+    assert accounted.command.run("--once").returncode == 0
+    assert deficit_of(accounted, license_name) == 1
+    done = accounted.command.run("--release-all")
+    assert (done.returncode, done.stdout) == (0, f"released qpu_{SHERBROOKE}\n")
+    wait_until(
+        lambda: deficit_of(accounted, license_name) == 0, PATIENCE_SECONDS, "licence that is free"
+    )
+
+
+def deficit_of(watched: Watched, license_name: str) -> int:
+    shown = watched.cluster.run("scontrol", "--oneliner", "show", "licenses").stdout
+    found = re.search(rf"LicenseName={license_name} .*LastDeficit=(\d+)", shown)
+    return int(found[1]) if found else 0
