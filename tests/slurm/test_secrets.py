@@ -22,11 +22,10 @@ from loopback.processes import children_of, command_line
 from loopback.site import SECRETS, Site
 from loopback.waiting import wait_until
 from loopback.worker_server import WorkerServer
-from spank_qrmi.state.token_cache import FOLDER_NAME
 from spank_qrmi_simulator.site import API_KEY, SERVICE_CRN
-from tests.slurm.both_ways import READY, SPAWNED, WAYS, server_of, workers_ready_for
+from tests.slurm.both_ways import READY, both_ways, server_of, taking_turns, workers_ready_for
 from tests.slurm.echoing_service import ANSWERS, EchoingService
-from tests.slurm.product import Product, resource_variables
+from tests.slurm.product import Product
 from tests.slurm.qrun_product import QrunProduct
 
 ALL_THREE = "--qpu=ibm_torino,ibm_sherbrooke,FRESNEL"
@@ -34,7 +33,6 @@ AS_MUCH_AS_POSSIBLE = "-vvvvv"
 OF_USER = {"ibm_torino_QRMI_IBM_DA_IAM_APIKEY": "key-that-the-user-brought"}
 # Spelled in another way wherever it is part of something else.
 HARD_KEY = 'k/y+of the "site" & 100%='
-PLAIN_VALUE = "value-whose-name-tells-nothing"
 SITE_SECRETS = {
     "QRMI_IBM_DA_AWS_ACCESS_KEY_ID": "aws-access-key-of-the-site",
     "QRMI_IBM_DA_AWS_SECRET_ACCESS_KEY": "aws-secret-of-the-site",
@@ -48,7 +46,6 @@ SESSIONS = "/runtime/api/v1/sessions"
 
 
 only_ready = pytest.mark.parametrize("product", [READY], indirect=True)
-only_spawned = pytest.mark.parametrize("product", [SPAWNED], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +69,7 @@ def ready_workers(
         yield server
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture
 def product(
     request: pytest.FixtureRequest,
     contained_cluster: SlurmCluster,
@@ -144,41 +141,31 @@ def test_secrets_that_stray_are_found_in_a_live_cluster(product: Product):
     assert {(leak.path, leak.kind) for leak in found} == planted
 
 
-def test_job_that_succeeds(product: Product):
+@both_ways
+def test_jobs_that_succeed_and_fail(product: Product):
     script = f"env -0; srun {AS_MUCH_AS_POSSIBLE} true"
-    job = product.submit(script, AS_MUCH_AS_POSSIBLE, ALL_THREE)
-
-    assert job.wait().state == "COMPLETED"
-    assert SITE_SECRETS["QRMI_IBM_DA_AWS_SECRET_ACCESS_KEY"] in job.stdout
-    product.cluster.wait_for_log("QRMI_IBM_DA_AWS_SECRET_ACCESS_KEY=****", job)
-    assert "sbatch: debug:  spank_qrmi_c" in job.submit_stderr
-    assert "debug:  spank_qrmi_c" in job.stderr
-
-
-def test_job_that_fails(product: Product):
     options = (AS_MUCH_AS_POSSIBLE, "--qpu=ibm_torino,ibm_paused,nowhere")
-    job = product.submit("true", *options, env=OF_USER)
+    succeeds = product.submit(script, AS_MUCH_AS_POSSIBLE, ALL_THREE)
+    fails = product.submit("true", *options, env=OF_USER)
 
-    result = job.wait()
+    assert [job.wait().state for job in (succeeds, fails)] == ["COMPLETED", "FAILED"]
+    assert SITE_SECRETS["QRMI_IBM_DA_AWS_SECRET_ACCESS_KEY"] in succeeds.stdout
+    product.cluster.wait_for_log("QRMI_IBM_DA_AWS_SECRET_ACCESS_KEY=****", succeeds)
+    assert "sbatch: debug:  spank_qrmi_c" in succeeds.submit_stderr
+    assert "debug:  spank_qrmi_c" in succeeds.stderr
+    assert "Provided API key could not be found" in fails.stderr
 
-    assert result.state == "FAILED"
-    assert "Provided API key could not be found" in result.stderr
 
-
-def test_plain_srun(product: Product):
+def test_plain_srun_that_succeeds_and_fails(product: Product):
     done = product.srun(AS_MUCH_AS_POSSIBLE, ALL_THREE, "true")
+    options = (AS_MUCH_AS_POSSIBLE, "--qpu=ibm_torino")
+    failed = product.srun(*options, "true", env=OF_USER, check=False)
 
     assert "debug:  spank_qrmi_c" in done.stderr
+    assert "Provided API key could not be found" in failed.stderr
 
 
-def test_plain_srun_that_fails(product: Product):
-    options = (AS_MUCH_AS_POSSIBLE, "--qpu=ibm_torino")
-    done = product.srun(*options, "true", env=OF_USER, check=False)
-
-    assert "Provided API key could not be found" in done.stderr
-
-
-@pytest.mark.parametrize("way", ANSWERS)
+@taking_turns("product", ("way",), ((way,) for way in ANSWERS))
 def test_service_that_repeats_what_it_was_sent(product: Product, way: str):
     with EchoingService(way) as service:
         entries = [
@@ -201,14 +188,6 @@ def test_service_that_repeats_what_it_was_sent(product: Product, way: str):
     assert all(text in asked for text in (API_KEY, "Bearer simulator-token-", SERVICE_CRN))
 
 
-@pytest.mark.parametrize("fault", ["malformed", "expired_token", "drop"])
-def test_service_that_misbehaves(product: Product, fault: str):
-    product.site.order_fault(fault, f"{SESSIONS}$", times=1, when="before")
-    product.site.order_fault(fault, "/direct-access/", times=1)
-
-    product.submit("true", AS_MUCH_AS_POSSIBLE, "--qpu=ibm_torino,ibm_sherbrooke").wait()
-
-
 def test_release_that_fails_until_the_administrator_tries_again(product: Product):
     product.write_plugstack(*ARGUMENTS, "--release-timeout=2")
     product.site.order_fault("status", f"{SESSIONS}/", status=500)
@@ -224,7 +203,6 @@ def test_release_that_fails_until_the_administrator_tries_again(product: Product
     assert product.site.open_sessions() == []
 
 
-@only_spawned
 def test_what_an_administrator_is_shown(product: Product):
     """What the command prints is in `commands.log`, which is searched as what it writes is."""
     published = product.folder / "published"
@@ -249,6 +227,7 @@ def test_what_an_administrator_is_shown(product: Product):
         assert expected in done.stdout + done.stderr, words
 
 
+@both_ways
 def test_processes_that_acquire_and_release(product: Product):
     product.site.order_fault("delay", "/pasqal/", delay_seconds=1, times=1)
     product.site.order_fault("delay", f"{SESSIONS}/", delay_seconds=1, times=1)
@@ -296,68 +275,18 @@ def kinds_held(leaks: LeakSearch, pid: int) -> set[str]:
     return {leak.kind for leak in leaks.find_in_memory([pid])}
 
 
-def test_secrets_of_files_of_their_own(product: Product, tmp_path: Path):
-    entry = product.entry("ibm_sherbrooke")
-    values = {
-        "QRMI_IBM_QRS_IAM_APIKEY": entry["environment"]["QRMI_IBM_QRS_IAM_APIKEY"],
-        "QRMI_PLAIN": PLAIN_VALUE,
-    }
-    for name, value in values.items():
-        path = tmp_path / name
-        path.touch(mode=0o600)
-        path.write_text(value + "\n")
-        entry["environment"][name] = {"file": str(path)}
-    product.write_plugstack("--strict-permissions", config=product.write_config(entry))
-    job = product.submit("env -0", AS_MUCH_AS_POSSIBLE, "--qpu=ibm_sherbrooke")
-    result = job.wait()
-    product.wait_until_released()
+def test_environment_of_jobs_that_asked_for_nothing_and_for_another_resource(product: Product):
+    script = "env -0; srun env -0; srun --overlap env -0"
+    without = product.submit(script)
+    result = product.run_job(script, "--qpu=FRESNEL")
 
-    assert result.state == "COMPLETED"
-    found = resource_variables(result.stdout, "ibm_sherbrooke")
-    assert {name: found[name] for name in values} == values
-    said = product.cluster.slurmd_log("n1") + result.stderr
-    assert "QRMI_PLAIN=****" in said
-    assert PLAIN_VALUE not in said
-
-
-def test_journal_is_roots_alone(product: Product):
-    job = product.submit("sleep 60", "--qpu=ibm_sherbrooke")
-    product.wait_for_recorded_session()
-
-    [entry] = product.journal()
-    assert product.state_directory.stat().st_mode & 0o777 == 0o700
-    assert (product.state_directory / entry).stat().st_mode & 0o777 == 0o600
-    job.cancel()
-    job.wait()
-
-
-def test_access_tokens_are_roots_alone(product: Product):
-    assert product.run_job("true", "--qpu=ibm_sherbrooke").state == "COMPLETED"
-
-    folder = product.state_directory / FOLDER_NAME
-    [token] = folder.iterdir()
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert token.stat().st_mode & 0o777 == 0o600
-    assert API_KEY not in token.read_text()
-
-
-@only_spawned
-def test_environment_of_a_job_that_asked_for_nothing(product: Product):
-    result = product.run_job("env -0; srun env -0; srun --overlap env -0")
-
-    assert result.stdout.count("SLURM_JOB_ID=") == 3
-
-
-def test_environment_of_a_job_that_asked_for_another_resource(product: Product):
-    result = product.run_job("env -0; srun env -0; srun --overlap env -0", "--qpu=FRESNEL")
-
+    assert without.wait().stdout.count("SLURM_JOB_ID=") == 3
     of_others = {kind: secret for kind, secret in SECRETS.items() if "Pasqal" not in kind}
     of_others |= SITE_SECRETS
     assert SECRETS["Pasqal's token"] in result.stdout
     assert [kind for kind, secret in of_others.items() if secret in result.stdout] == []
 
 
-@only_spawned
 def test_environment_of_the_extern_step(product: Product):
     job = product.submit("sleep 60", ALL_THREE)
     product.wait_for_recorded_session()
@@ -380,6 +309,7 @@ def test_environment_of_the_extern_step(product: Product):
     assert [name for name in names if "QRMI" in name] == []
 
 
+@only_ready
 def test_job_for_qrun(contained_cluster: SlurmCluster, product: Product):
     qrun = QrunProduct(
         contained_cluster, product.installation, product.site, product.folder, server=product.server
