@@ -68,12 +68,12 @@ def instructions(testbed: Testbed) -> Samples:
         )
     )
     wrapper.chmod(0o755)
+    # The path of slurmstepd is compiled into slurmd.
+    mounts = {wrapper: Path(str(shutil.which("slurmstepd")))}
     samples = _of_each_variant([*VARIANTS, OPTION, QRUN])
     with (
         _plain_environment(),
-        SlurmCluster(
-            folder / "cluster", nodes=1, debug=SLURMD_DEBUG, slurmstepd=wrapper
-        ) as cluster,
+        SlurmCluster(folder / "cluster", nodes=1, debug=SLURMD_DEBUG, mounts=mounts) as cluster,
     ):
         for _ in range(CALLGRIND_RUNS):
             for variant, counts in samples.items():

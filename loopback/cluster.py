@@ -7,7 +7,6 @@ import itertools
 import os
 import pwd
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -43,7 +42,7 @@ class SlurmCluster:
         debug: str = "debug5",
         plugstack: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
-        slurmstepd: Path | None = None,
+        mounts: Mapping[Path, Path] | None = None,
         has_accounting: bool = False,
     ) -> None:
         """Describe a cluster of nodes n1, n2 …; `settings` win over slurm.conf's.
@@ -52,7 +51,7 @@ class SlurmCluster:
         plugin has an epilog.
         `debug` is how much slurmctld and the slurmds log: all they can, unless told otherwise.
         With `has_accounting`, slurmdbd and a database keep all they can of each job.
-        `slurmstepd` is a program that its slurmds start in place of Slurm's own.
+        `mounts` are files and folders that its slurmds and their jobs see in another place too.
         If jobs are to run as other users, these must be able to enter the folder's parents.
         """
         self.folder = folder.resolve()
@@ -62,7 +61,7 @@ class SlurmCluster:
         self._debug = debug
         self._plugstack = plugstack
         self._settings = dict(settings or {})
-        self._slurmstepd = slurmstepd
+        self._mounts = dict(mounts or {})
         self._accounting = (
             Accounting(self.folder, self._layout.log("slurmdbd")) if has_accounting else None
         )
@@ -358,10 +357,9 @@ class SlurmCluster:
 
     def _launch_slurmd(self, node: str, env: Mapping[str, str] | None = None) -> Daemon:
         command = ["slurmd", "-D", "-N", node]
-        if self._slurmstepd is not None:
-            # The path is compiled in: only a mount, seen by this slurmd alone, replaces the file.
-            mount = f'mount --bind "$0" "{shutil.which("slurmstepd")}" && exec "$@"'
-            command = ["unshare", "--mount", "sh", "-c", mount, str(self._slurmstepd), *command]
+        for seen, place in self._mounts.items():
+            mount = 'mount --bind "$0" "$1" && shift && exec "$@"'
+            command = ["unshare", "--mount", "sh", "-c", mount, str(seen), str(place), *command]
         return self._launch(_slurmd(node), *command, env=env)
 
     def _launch(self, name: str, *command: str, env: Mapping[str, str] | None = None) -> Daemon:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from loopback.clients import install_client
+from loopback.installation import REPOSITORY
 from spank_qrmi.clients import CLIENTS
+from tests.e2e.conftest import SHOWN
 from tests.slurm.product import Product
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -52,7 +54,9 @@ def run_program(
         for key in environment.keys() & {*CLIENTS[entry["type"]].sent_to}:
             environment[key] = f" {environment[key]}/ "
     product.write_plugstack(mode="required", config=product.write_config(*entries))
-    command = f"{install_client(client) / 'python'} {PROGRAMS / program}"
+    shown = product.cluster.folder / SHOWN
+    words = (install_client(client) / "python", PROGRAMS / program)
+    command = " ".join(str(shown / each.relative_to(REPOSITORY)) for each in words)
     if libraries is not None:
         # For the program alone: Slurm's commands load libmunge too.
         command = f"LD_LIBRARY_PATH={libraries} {command}"

@@ -4,7 +4,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -66,9 +66,19 @@ def cluster_folder_of_module(slurm_installed: None) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest, slurm_installed: None) -> Iterator[SlurmCluster]:
+    yield from cluster_of_session(request)
+
+
+def cluster_of_session(
+    request: pytest.FixtureRequest, shown: Mapping[Path, str] | None = None
+) -> Iterator[SlurmCluster]:
+    """Run a cluster; its jobs see what is `shown` below its folder, by these names."""
     folder = _make_folder()
+    mounts = {path: folder / name for path, name in (shown or {}).items()}
+    for place in mounts.values():
+        place.mkdir()
     try:
-        with SlurmCluster(folder) as cluster:
+        with SlurmCluster(folder, mounts=mounts) as cluster:
             yield cluster
     finally:
         if not (request.session.testsfailed and os.environ.get("KEEP_CLUSTER")):

@@ -35,7 +35,9 @@ def watched(
         WRAPPER.format(valgrind=shutil.which("valgrind"), logs=logs, slurmstepd=slurmstepd)
     )
     wrapper.chmod(0o755)
-    with SlurmCluster(cluster_folder / "cluster", nodes=1, slurmstepd=wrapper) as cluster:
+    # The path of slurmstepd is compiled into slurmd.
+    mounts = {wrapper: Path(str(shutil.which("slurmstepd")))}
+    with SlurmCluster(cluster_folder / "cluster", nodes=1, mounts=mounts) as cluster:
         product = Product(cluster, installation, site, cluster_folder)
         product.write_plugstack()
         cluster.restart_slurmd("n1")

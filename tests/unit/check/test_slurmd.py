@@ -29,8 +29,10 @@ time.sleep(600)
 @contextmanager
 def process(name: str, *words: str, uid: int = 0, **variables: str) -> Iterator[int]:
     """Run something of this name."""
+    # Another user may be kept out of the folder with our environment.
+    python = os.path.realpath(sys.executable)
     started = subprocess.Popen(
-        [sys.executable, "-c", NAMED, name, *words], stdout=subprocess.PIPE, env=variables, user=uid
+        [python, "-c", NAMED, name, *words], stdout=subprocess.PIPE, env=variables, user=uid
     )
     try:
         assert started.stdout is not None
