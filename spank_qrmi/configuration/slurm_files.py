@@ -90,18 +90,22 @@ def read_slurm_conf(path: Path) -> dict[str, str]:
 
     Lines of nodes and partitions are there too, as if each key stood alone. Raises ConfigError.
     """
-    return dict(_pairs(path, _MOST_INCLUDES))
+    values: dict[str, str] = {}
+    _add_values(values, path, path.parent, _MOST_INCLUDES)
+    return values
 
 
-def _pairs(path: Path, includes_left: int) -> Iterator[tuple[str, str]]:
+def _add_values(values: dict[str, str], path: Path, folder: Path, includes_left: int) -> None:
+    """Add what a file says; what it includes is in `folder`, that of slurm.conf."""
     for line in _CONTINUED.sub("", _read(path)).splitlines():
         text = _COMMENT.sub("", line)
         include = _INCLUDE.match(text)
         if include is None:
             for pair in _PAIR.finditer(text):
-                yield pair["key"].lower(), pair["quoted"] or pair["plain"] or ""
+                values[pair["key"].lower()] = pair["quoted"] or pair["plain"] or ""
         elif includes_left:
-            yield from _pairs(path.parent / include["path"], includes_left - 1)
+            name = include["path"].replace("%c", values.get("clustername", ""))
+            _add_values(values, folder / name, folder, includes_left - 1)
 
 
 def epilog_seconds(slurm_conf: Path) -> int | None:

@@ -56,6 +56,14 @@ def test_values_of_slurm_conf_are_read_as_slurm_reads_them(tmp_path: Path) -> No
     }
 
 
+def test_includes_may_name_the_cluster_and_are_beside_slurm_conf(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    write(tmp_path / "parts" / "of_x.conf", "include last.conf\n")
+    write(tmp_path / "last.conf", "KillWait=7\n")
+    path = write(tmp_path / "slurm.conf", "ClusterName=x\nInclude parts/of_%c.conf\n")
+    assert read_slurm_conf(path) == {"clustername": "x", "killwait": "7"}
+
+
 def test_time_of_an_epilog(tmp_path: Path) -> None:
     times = {
         "": None,
