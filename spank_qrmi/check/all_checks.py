@@ -16,7 +16,7 @@ from spank_qrmi.check.resources import (
 )
 from spank_qrmi.check.services import check_units, check_worker_server
 from spank_qrmi.check.slurm_settings import check_slurmd, check_time_outs
-from spank_qrmi.check.state_folder import check_journal, check_state_folder
+from spank_qrmi.check.state_folder import check_journal, check_state_folder, check_usage_log
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.redaction import error_place
 
@@ -42,6 +42,7 @@ OF_FILES: Mapping[str, Check] = {
     "licences": check_licenses,
     "MUNGE": check_munge,
     "state folder": check_state_folder,
+    "usage log": check_usage_log,
     "journal": check_journal,
 }
 

@@ -9,6 +9,9 @@ from pathlib import Path
 from spank_qrmi.check.finding import Finding, Verdict, doubtful, right, wrong
 from spank_qrmi.check.node import Node
 from spank_qrmi.clients import CLIENTS
+from spank_qrmi.errors import UsageLogError
+from spank_qrmi.job.accounts import accounting_of
+from spank_qrmi.state.accounting import EndedBy
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import is_being_acquired
 from spank_qrmi.state.owner import is_elsewhere, is_unknowable
@@ -77,6 +80,20 @@ def _try_to_write(directory: int) -> None:
             left = left[os.write(file, left) :]
     finally:
         os.close(file)
+
+
+def check_usage_log(node: Node) -> Iterator[Finding]:
+    """Look whether records of what jobs have used can be written."""
+    log = accounting_of(node.arguments, EndedBy.EXIT).usage_log
+    if log is None:
+        yield right("no file is written: --usage")
+        return
+    try:
+        log.try_out()
+    except UsageLogError as error:
+        yield doubtful(f"{error}; until then records wait in {node.arguments.state_directory}")
+    else:
+        yield right(f"{log.path}: records can be written")
 
 
 def check_journal(node: Node) -> Iterator[Finding]:

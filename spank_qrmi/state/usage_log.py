@@ -8,6 +8,7 @@ writer opens it by its name.
 """
 
 import contextlib
+import errno
 import gzip
 import mmap
 import os
@@ -57,6 +58,23 @@ class UsageLog:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+    def try_out(self) -> None:
+        """Raise UsageLogError if a line could not be added; nothing is made or changed."""
+        with self._as_usage_log_errors("cannot be written"):
+            if not self._path.parent.exists():
+                # It is made with the first line.
+                self._path.parent.parent.stat()
+                return
+            with self._open_folder() as folder:
+                if not os.access(".", os.W_OK, dir_fd=folder):
+                    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+                with contextlib.suppress(FileNotFoundError):
+                    descriptor = os.open(self._path.name, _FILE & ~os.O_CREAT, dir_fd=folder)
+                    try:
+                        self._check(os.fstat(descriptor))
+                    finally:
+                        os.close(descriptor)
 
     def holds(self, text: bytes, since_seconds: float) -> bool:
         """Return whether a line written since then, in Unix seconds, has this text in it.

@@ -39,6 +39,7 @@ class CheckedNode:
         self.plugstack = folder / "plugstack.conf"
         self.config = folder / "qrmi_config.json"
         self.state = folder / "state"
+        self.usage_log = folder / "usage" / "usage.jsonl"
         self.plugin = folder / "plugins" / "spank_qrmi.so"
         self.interpreter = folder / "env" / "bin" / "python"
         self.link = self.plugin.with_name("spank_qrmi.python")
@@ -73,8 +74,8 @@ class CheckedNode:
 
     def line(self, *arguments: str, mode: str = "optional") -> str:
         """Return a line that loads the plugin."""
-        state = f"--state-dir={self.state}"
-        return " ".join([mode, str(self.plugin), str(self.config), state, *arguments])
+        folders = (f"--state-dir={self.state}", f"--usage-file={self.usage_log}")
+        return " ".join([mode, str(self.plugin), str(self.config), *folders, *arguments])
 
     def write_plugstack(self, *lines: str) -> None:
         self.plugstack.write_text("".join(f"{line}\n" for line in lines or [self.line()]))

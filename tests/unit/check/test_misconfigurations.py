@@ -87,6 +87,11 @@ def having(name: str, value: object) -> Spoil:
     return lambda node: setattr(node, name, value)
 
 
+def with_open_usage_folder(node: CheckedNode) -> None:
+    node.usage_log.parent.mkdir()
+    node.usage_log.parent.chmod(0o777)
+
+
 def link_to(path: str) -> Spoil:
     def spoil(node: CheckedNode) -> None:
         node.link.unlink()
@@ -217,6 +222,10 @@ SLIPS: dict[str, list[tuple[Spoil, str]]] = {
     ],
     "wrong MUNGE": [(munge_at("/nowhere/munge.socket"), "on_premises: ")],
     "wrong state folder": [(with_mode("state", 0o777), "must be writable by its owner alone")],
+    "doubtful usage log": [
+        (plugstack("LINE --usage-file=/nowhere/a/usage.jsonl"), "/nowhere/a/usage.jsonl: cannot"),
+        (with_open_usage_folder, "must belong to root .* wait in /"),
+    ],
     "wrong journal": [
         (lambda node: (node.state / UNREADABLE).write_text("{"), "is no entry of this journal"),
         (with_held(owner=ELSEWHERE), "ibm_x of job 7: was acquired by node another-node"),

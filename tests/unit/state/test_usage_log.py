@@ -34,6 +34,23 @@ def test_lines_are_roots_to_write_and_its_groups_to_read(path: Path, umask: int)
     assert modes == [0o640, 0o750]
 
 
+def test_it_is_tried_out_without_a_change(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = UsageLog(path)
+    log.try_out()
+    assert not path.parent.exists()
+    path.parent.mkdir()
+    log.try_out()
+    assert not path.exists()
+    log.append(b"first")
+    log.try_out()
+    assert path.read_bytes() == b"first\n"
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    with pytest.raises(UsageLogError, match="cannot be written: Read-only file system"):
+        log.try_out()
+    with pytest.raises(UsageLogError, match="cannot be written: No such file"):
+        UsageLog(path.parent / "none" / "more" / path.name).try_out()
+
+
 def test_no_line_is_lost_among_many_writers(path: Path) -> None:
     lines = [b"%d " % number * 300 for number in range(200)]
     with ThreadPoolExecutor(16) as pool:
@@ -98,8 +115,9 @@ def test_what_others_may_have_put_there_is_not_written(
         path.chmod(0o666)
     elif what == "open folder":
         path.parent.chmod(0o777)
-    with pytest.raises(UsageLogError, match=r"usage\.jsonl: "):
-        UsageLog(path).append(b"new")
+    for use in (UsageLog(path).try_out, lambda: UsageLog(path).append(b"new")):
+        with pytest.raises(UsageLogError, match=r"usage\.jsonl: "):
+            use()
     assert (target / "usage.jsonl").read_bytes() == b"kept\n"
 
 
