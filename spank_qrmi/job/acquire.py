@@ -2,7 +2,6 @@
 """What a step that asks for QPUs gets, told in order: which, from whom, and what its user reads."""
 
 import logging
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,13 +36,18 @@ from spank_qrmi.job.permissions import keep_permitted
 from spank_qrmi.job.release import release_entries
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.job.resolution import (
-    MAX_SHOWN_NAMES,
     Resolution,
     resolve_qpus,
     shown_names,
     split_names,
 )
-from spank_qrmi.job.step import entries_of_step, names_by_reason, read_arguments, run_text
+from spank_qrmi.job.step import (
+    advice_to_check,
+    entries_of_step,
+    names_by_reason,
+    read_arguments,
+    run_text,
+)
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request, Verdict
 from spank_qrmi.redaction import MASK, shown_value
@@ -78,7 +82,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         _refuse_all(request, error, answer)
         return
     journal = Journal(arguments.state_directory)
-    advice = _advice([])
+    advice = advice_to_check()
     acquired: list[Acquired] = []
     failures: list[tuple[str, QrmiError]] = []
     shares = shares_qpus(request.variables)
@@ -100,7 +104,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
         goes_on = not is_refused and bool(acquired or elsewhere or shares)
         messages = _failure_messages(request, failures, goes_on=goes_on)
         names = _names_to_check(failures, wanted, config)
-        advice = _advice(names) if names else ""
+        advice = advice_to_check(names) if names else ""
     # The rest goes on while it ends: the job waits for that too.
     network.end()
     conclusion = ""
@@ -118,7 +122,7 @@ def acquire(request: Request, deadline: Deadline, answer: AnswerWriter, network:
 
 
 def _refuse_all(request: Request, error: ArgumentError, answer: AnswerWriter) -> None:
-    answer.send_message(f"--qpu: {error}")
+    answer.send_message(f"--qpu: {error}; {advice_to_check()}")
     answer.send_variables(
         [*common_variables(request.job_id, request.uid), *list_variables([], request.variables)]
     )
@@ -304,12 +308,6 @@ def _names_to_check(
         for name, error in failures
         if name in known - users and not isinstance(error, _NOT_THE_SITES_FAULT)
     ]
-
-
-def _advice(names: Sequence[str]) -> str:
-    """Return how an administrator learns more, of these QPUs or of the node."""
-    command = shlex.join(["spank-qrmi", "check", *names[:MAX_SHOWN_NAMES]])
-    return f"{command}, as root on this node, says more"
 
 
 def _conclusion(request: Request, arguments: PluginArguments) -> str:

@@ -2,6 +2,7 @@
 """What a step's verbs have in common: its arguments, the node's tokens, what it holds."""
 
 import logging
+import shlex
 from collections.abc import Iterable, Sequence
 
 from spank_qrmi.answer import AnswerWriter
@@ -10,6 +11,7 @@ from spank_qrmi.configuration.node_variables import check_certificates
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments, parse_arguments
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError
+from spank_qrmi.job.resolution import MAX_SHOWN_NAMES
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import STEP_NAMES, Request
 from spank_qrmi.redaction import Redactor, shown_argument
@@ -17,6 +19,12 @@ from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.token_cache import TokenCache
 
 log = logging.getLogger(__name__)
+
+
+def advice_to_check(names: Sequence[str] = ()) -> str:
+    """Return how an administrator learns more, of these QPUs or of the node."""
+    command = shlex.join(["spank-qrmi", "check", *names[:MAX_SHOWN_NAMES]])
+    return f"{command}, as root on this node, says more"
 
 
 def read_arguments(request: Request, answer: AnswerWriter) -> PluginArguments:

@@ -19,10 +19,11 @@ from dataclasses import replace
 
 from spank_qrmi.answer import AnswerWriter, logging_to
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import QrmiError
+from spank_qrmi.errors import ArgumentError, ConfigError, QrmiError, UntrustedPathError
 from spank_qrmi.job import qrun
 from spank_qrmi.job.acquire import acquire
 from spank_qrmi.job.release import release, release_job
+from spank_qrmi.job.step import advice_to_check
 from spank_qrmi.network.worker_side import Network, start_network_process
 from spank_qrmi.protocol import Request, Verb, Verdict, decode_request, read_version
 from spank_qrmi.redaction import error_place
@@ -75,6 +76,8 @@ def serve(channel: socket.socket, network: Network, stepd_pid: int | None = None
             if request.verb is Verb.ACQUIRE:
                 _cancel_when_abandoned(channel, deadline)
             _VERBS[request.verb](request, deadline, answer, network)
+        except (ArgumentError, ConfigError, UntrustedPathError) as error:
+            text = f"{error}; {advice_to_check()}"
         except QrmiError as error:
             text = str(error)
         except BaseException as error:  # noqa: BLE001 (the boundary: nothing may cross it)

@@ -71,7 +71,8 @@ def test_no_configuration_on_a_compute_node(product: Product):
         product,
         product.run_job("echo started", "--qpu=FRESNEL"),
         "--qpu: the path of qrmi_config.json must be the first argument: "
-        "correct the line of spank_qrmi.so in plugstack.conf",
+        "correct the line of spank_qrmi.so in plugstack.conf; spank-qrmi check, as root on this "
+        "node, says more",
     )
 
 

@@ -24,7 +24,8 @@ Options provided by plugins:
 COUNT_ERROR = (
     "--q-backend: 8 arguments are needed in this order, got {count}: APPID_CLIENT_ID APPID_SECRET "
     "DAAPI_ENDPOINT AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY S3_ENDPOINT S3_BUCKET S3_REGION; or "
-    "--credentials=FILE: correct the line of spank_ibm_qrun.so in plugstack.conf"
+    "--credentials=FILE: correct the line of spank_ibm_qrun.so in plugstack.conf; "
+    "spank-qrmi check, as root on this node, says more"
 )
 PRINT_ID = "printenv IBMQRUN_JOB_ID"
 

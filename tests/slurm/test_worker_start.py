@@ -144,6 +144,7 @@ def test_code_that_others_may_change_is_not_run(product: Product):
 
     assert result.stderr.splitlines()[0].endswith(
         f"--qpu: {folder} may be changed by everybody (mode 0777), and the worker runs as root: "
-        "remove it, and install anew where nobody else may write"
+        "remove it, and install anew where nobody else may write; spank-qrmi check, as root on "
+        "this node, says more"
     )
     assert (result.state, result.stdout) == ("FAILED", "")

@@ -141,6 +141,7 @@ def test_settings_that_cannot_be_used_are_a_refusal(serving: ServingWorker, tmp_
     ):
         answer = environment(serving, *given)
         assert answer.messages[0].startswith(f"--q-backend: {expected}")
+        assert answer.messages[0].endswith("; spank-qrmi check, as root on this node, says more")
         assert (answer.variables, answer.verdict, len(answer.messages)) == ([], "fail", 1)
 
 

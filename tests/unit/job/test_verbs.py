@@ -506,7 +506,8 @@ def test_certificates_that_others_can_write_are_not_trusted(node: Node, tmp_path
     certificates.touch()
     certificates.chmod(0o666)
     [message] = node.acquire("a", f"--env:SSL_CERT_FILE={certificates}").messages
-    assert message == (f"--qpu: --env:SSL_CERT_FILE: {certificates}: {WRITABLE} {certificates}")
+    problem = f"--env:SSL_CERT_FILE: {certificates}: {WRITABLE} {certificates}"
+    assert message == f"--qpu: {problem}{advice()}"
 
 
 def test_proxies_of_a_file_are_the_jobs_and_the_releases(node: Node, tmp_path: Path) -> None:
@@ -523,7 +524,7 @@ def test_proxies_of_a_file_are_the_jobs_and_the_releases(node: Node, tmp_path: P
     assert (node.release(argument).messages, node.entries()) == ([], [])
     text = f"--env-file: {path}: cannot be read: No such file or directory"
     answer = node.acquire("a", argument)
-    assert (answer.verdict, answer.messages) == ("fail", [f"--qpu: {text}"])
+    assert (answer.verdict, answer.messages) == ("fail", [f"--qpu: {text}{advice()}"])
 
 
 class SecretFile:
@@ -609,7 +610,7 @@ def test_bad_argument_is_named(node: Node, verb: Verb) -> None:
     answer = node.ask(verb, arguments=("relative",))
     text = "the first argument must be an absolute path, got 'relative': correct the line of "
     text += "spank_qrmi.so in plugstack.conf"
-    assert (answer.messages, answer.logged("e")) == ([f"--qpu: {text}"], [])
+    assert (answer.messages, answer.logged("e")) == ([f"--qpu: {text}{advice()}"], [])
     expected = [*COMMON, *lists("")] if verb is Verb.ACQUIRE else []
     assert (answer.variables, answer.verdict) == (expected, "fail")
 
