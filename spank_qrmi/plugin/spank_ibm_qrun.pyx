@@ -45,7 +45,8 @@ cdef extern from *:
     #define PRIMITIVE_FALLBACK "SLURM_SPANK__SLURM_SPANK_OPTION_spank_ibm_qrun_q_primitive"
     #define WHAT_IS_TOO_LONG "the arguments in plugstack.conf or the ids of the tasks are"
     #define WORKER_FAILURE \
-        "--q-backend: the worker on this node %s; tell the administrator: slurmd's log says more"
+        "--q-backend: the worker on this node %s; tell the administrator: spank-qrmi check and " \
+        "slurmd's log say more"
     #define LEFT_BEHIND \
         "quantum job %s may still be on the service: look there, cancel and delete it"
     """

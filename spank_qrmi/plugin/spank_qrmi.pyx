@@ -47,7 +47,8 @@ cdef extern from *:
     #define HOLD_OPTION_FALLBACK "SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu_hold"
     #define QPU_OPTION_FALLBACK "SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu"
     #define WORKER_FAILURE \
-        "--qpu: the QPU worker on this node %s; tell the administrator: slurmd's log says more"
+        "--qpu: the QPU worker on this node %s; tell the administrator: spank-qrmi check and " \
+        "slurmd's log say more"
     #define RELEASE_FAILURE "the QPU worker %s; its release may not have happened"
     #define OWN_JOB_ID "SLURM_QRMI_JOB_ID"
     #define HOLDS_NOTHING "%s: warning: --qpu-hold has no effect without --qpu"

@@ -9,7 +9,7 @@ from loopback.processes import processes_naming
 from tests.slurm.both_ways import both_ways, taking_turns
 from tests.slurm.product import Product, readable_lines
 
-TELL = "; tell the administrator: slurmd's log says more"
+TELL = "; tell the administrator: spank-qrmi check and slurmd's log say more"
 
 
 def assert_refused(product: Product, result: JobResult, failure: str) -> None:

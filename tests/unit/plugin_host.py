@@ -262,8 +262,8 @@ def answer_of(
 def told_to_user(failure: str) -> str:
     """Return the line for a worker that gave no answer."""
     return (
-        f"--qpu: the QPU worker on this node {failure}; tell the administrator: slurmd's log says "
-        "more"
+        f"--qpu: the QPU worker on this node {failure}; tell the administrator: spank-qrmi check "
+        "and slurmd's log say more"
     )
 
 

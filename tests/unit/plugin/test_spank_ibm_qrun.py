@@ -68,7 +68,7 @@ def shown_arguments(report: Report) -> list[str]:
 
 def told_to_user(failure: str) -> str:
     text = f"--q-backend: the worker on this node {failure}"
-    return f"{text}; tell the administrator: slurmd's log says more"
+    return f"{text}; tell the administrator: spank-qrmi check and slurmd's log say more"
 
 
 def test_options_are_registered_word_for_word(qrun_host: PluginHost) -> None:
