@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import pytest
 
+from loopback.tls_entrance import TlsEntrance
 from spank_qrmi.clients import http, retry
 from spank_qrmi.errors import AcquisitionError, ReleaseError
 from spank_qrmi.state.journal import Entry, Journal
@@ -67,6 +68,17 @@ def test_qpu_that_cannot_be_asked_is_wrong(
     assert (status, told["verdict"]) == (2, "wrong")
     assert told["text"].startswith(f"{QPU}: ")
     assert re.search(text, told["text"]), told["text"]
+
+
+def test_certificate_that_is_not_trusted_is_wrong(
+    node: CheckedNode, base_url: str, entrance: TlsEntrance
+) -> None:
+    node.write_config(entry_at(base_url, ENDPOINT=f"{entrance.url}/runtime/api/v1"))
+    status, findings = node.look(is_offline=False)
+    assert status == 2
+    assert any("its certificate is not trusted" in each for each in found(findings))
+    node.write_plugstack(node.line(f"--env:SSL_CERT_FILE={entrance.certificate}"))
+    assert found(node.look(is_offline=False)[1]) == []
 
 
 def test_qpu_that_is_paused_is_doubtful(node: CheckedNode, base_url: str) -> None:
