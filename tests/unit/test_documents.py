@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from spank_qrmi.check.finding import Verdict
 from spank_qrmi.clients import CLIENTS, qrun_variables
 from spank_qrmi.qrun.outcome import ExitStatus
 
@@ -64,6 +65,16 @@ def test_documents_have_the_exit_statuses_of_qrun() -> None:
     page = (REPOSITORY / "man" / "qrun.1").read_text().partition(".Sh EXIT STATUS")[2]
     told = re.findall(r"(?m)^\.It (\d+)$", page.partition("\n.Sh ")[0])
     assert told == [str(each.value) for each in ExitStatus]
+
+
+def test_documents_have_the_exit_statuses_of_the_check() -> None:
+    expected = [(str(each.value), each.name.lower()) for each in Verdict]
+    page = (REPOSITORY / "man" / "spank-qrmi.8").read_text().partition("\n.Cm check :\n")[2]
+    told = re.findall(r"(\d) if \w+ is (\w+)", page.partition("\n")[0])
+    assert told == expected
+    document = (REPOSITORY / "docs" / "administration.md").read_text()
+    row = document.partition("| `spank-qrmi check` |")[2].partition("\n")[0]
+    assert re.findall(r"(\d) if \w+ is (\w+)", row) == expected[1:]
 
 
 def test_document_of_the_simulated_site_has_every_type() -> None:
