@@ -412,6 +412,7 @@ def test_broken_configuration_is_named(node: Node) -> None:
     answer = node.acquire("a")
     problem = f'{node.config_path}: must be a JSON object with an array "resources"'
     assert (answer.messages[0], len(answer.messages)) == (problem, 2)
+    assert answer.variables == [*COMMON, *lists("")]
     assert (answer.held, answer.verdict) == (0, "fail")
 
 
