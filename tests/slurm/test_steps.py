@@ -156,17 +156,19 @@ def test_steps_at_once_share_what_was_acquired(product: Product):
 
 
 def test_step_that_names_qpus_goes_on_with_those_that_its_job_holds(product: Product):
-    named = ("FRESNEL", "ibm_paused,ibm_sherbrooke")
-    script = "; ".join(f"srun --qpu={names} {PRINT_LINE}" for names in named)
-    script = f"{script}; srun {PRINT_LINE}; srun --qpu=ibm_paused echo started; echo $?"
-    result = product.run_job(script, "--qpu=ibm_sherbrooke,FRESNEL")
+    on_one = "srun --nodes=1 --ntasks=1 --qpu=ibm_paused"
+    script = (
+        f"srun --qpu=FRESNEL {PRINT_LINE}; {on_one},ibm_sherbrooke {PRINT_LINE}; "
+        f"srun {PRINT_LINE}; {on_one} echo started; echo $?"
+    )
+    result = product.run_job(script, "--nodes=2", "--qpu=ibm_sherbrooke,FRESNEL")
 
     assert (result.state, result.stdout.split()) == (
         "COMPLETED",
         [
-            "FRESNEL;pasqal-cloud",
+            *["FRESNEL;pasqal-cloud"] * 2,
             OF_SHERBROOKE,
-            "ibm_sherbrooke,FRESNEL;qiskit-runtime-service,pasqal-cloud",
+            *["ibm_sherbrooke,FRESNEL;qiskit-runtime-service,pasqal-cloud"] * 2,
             "1",
         ],
     )
