@@ -11,7 +11,7 @@ from loopback.job import parse_environment
 from loopback.waiting import wait_until
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi_simulator.site import API_KEY, APP_ID_SECRET, SERVICE_CRN
-from tests.slurm.both_ways import qrun_both_ways
+from tests.slurm.both_ways import qrun_both_ways, taking_turns
 from tests.slurm.product import qpu_variables
 from tests.slurm.qrun_product import BACKEND, OPTIONS, QrunProduct, qrun_variables, readable_lines
 from tests.slurm.test_footprint import libraries_of
@@ -122,7 +122,8 @@ def test_login_node_needs_no_arguments(qrun_product: QrunProduct):
     assert qrun_variables(printed) == of_job(qrun_product, printed, 300)
 
 
-@pytest.mark.parametrize(
+@taking_turns(
+    "qrun_product",
     ("mode", "eight", "more", "count"),
     [("optional", False, ("--always",), 0), ("required", True, ("ninth",), 9)],
 )
