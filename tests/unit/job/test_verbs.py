@@ -896,6 +896,13 @@ def test_session_that_may_be_open_is_told_once(node: Node) -> None:
     assert (released.messages, released.held, node.journal_files()) == ([], 0, 1)
 
 
+def test_worker_that_died_while_it_acquired_is_told_of_at_the_end(node: Node) -> None:
+    node.leave(entry_of("a", token=None, hold="a hold", ends_at=4_000_000_000))
+    [message] = node.release().messages
+    assert message.endswith("a hold may be open until 2096-10-02 07:06:40 UTC at the latest")
+    assert (node.release().messages, node.journal_files()) == ([], 1)
+
+
 def test_end_of_the_job_releases_what_any_step_has_left_here(node: Node) -> None:
     node.acquire("a")
     node.acquire("b", step_id=3, restart_count=2)
