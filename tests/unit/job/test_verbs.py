@@ -782,6 +782,8 @@ def test_session_of_the_user_is_not_released(node: Node) -> None:
     assert ("a_QRMI_JOB_ACQUISITION_TOKEN", "token-a") in answer.variables
     note = node.entry()
     assert (note.token, note.values, note.holds_nothing) == (None, {}, True)
+    assert (note.owner, note.ends_at) == (owner_of(os.getppid()), note.acquired_at)
+    assert 0 <= note.granted_at - note.acquired_at < 600
     assert (node.release().messages, node.journal_files()) == ([], 0)
     assert node.vendor.events_of("release") == set()
 
