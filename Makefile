@@ -294,7 +294,7 @@ $(VENV)/ready-for-mutants: $(VENV)/ready
 		--no-build-isolation --constraint $(VENV)/versions.txt --editable '.[mutants]'
 	@touch $@
 
-# A part of it (dlopen, instructions, srun, sbatch, qpu, monitor, load) is reported in build/bench.
+# A part of it (dlopen, instructions, srun, sbatch, qpu, load, monitor) is reported in build/bench.
 bench: APT_PACKAGES += $(SLURM_PACKAGES) valgrind
 bench: deps build wheel $(VENV)/ready
 	@$(VENV)/bin/python -m benchmarks $(BENCH_RUNS:%=--runs=%) \
