@@ -171,13 +171,14 @@ class IbmService:
         word = response.shown(backend.get("status"))
         state = f"backend is {word}" if word else "service gives no status of the backend"
         message = response.shown(backend.get("message"))
+        detail = f": {message}" if message and message.lower() != word.lower() else ""
         status = QpuStatus(
             QpuState.ONLINE if word.lower() in online_words else state_of_word(word),
-            f"the {state}{f': {message}' if message else ''}",
+            f"the {state}{detail}",
             waiting_jobs=whole_number(backend.get("length_queue")),
         )
         if status.is_online and backend.get("locked") is True:
-            reason = f"the backend is locked{f': {message}' if message else ''}"
+            reason = f"the backend is locked{detail}"
             return replace(status, state=QpuState.BUSY, reason=reason)
         return status
 

@@ -37,7 +37,7 @@ def test_qpus_that_are_not_accessible(product: Product, mode: str):
         product,
         job.wait(),
         PAUSED,
-        "QPU ibm_maintenance: not accessible: the backend is maintenance: maintenance",
+        "QPU ibm_maintenance: not accessible: the backend is maintenance",
         "QPU FRESNEL_CAN1: not accessible: the device's availability is INACTIVE",
         f"--qpu={names}: no QPU could be acquired; the job does not start",
     )

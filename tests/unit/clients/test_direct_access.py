@@ -62,6 +62,7 @@ def test_backend_name_is_one_segment_of_the_path() -> None:
             "not accessible: the backend is paused: maintenance",
         ),
         ({"status": "offline", "message": ""}, "not accessible: the backend is offline"),
+        ({"status": "offline", "message": "Offline"}, "not accessible: the backend is offline"),
         (
             {"status": "online", "locked": True, "message": "for a\nb"},
             "busy: the backend is locked: for a?b",
