@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Alice & Bob Felis: the questions for a target's health, and what each answer means."""
 
-import logging
 from base64 import b64encode
 
 import httpx
@@ -20,8 +19,6 @@ TARGET = "GET /base/v1/targets/EMU%3A40Q%3APHYSICAL_CATS"
 HEALTH, AVAILABILITIES = f"{TARGET}/health", f"{TARGET}/availabilities"
 TARGETS = "GET /base/v1/targets/"
 SOURCE = f"https://api.test:443{HEALTH.removeprefix('GET ')}"
-
-pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
 def client_of(service: FakeService, name: str = NAME, **values: str) -> asking:
@@ -89,7 +86,6 @@ def test_target_that_is_not_healthy_is_not_accessible(
 def test_service_that_tells_no_health_is_believed_to_take_jobs(
     targets: httpx.Response, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     service = FakeService({HEALTH: reply(404), TARGETS: targets})
     client_of(service).check_accessible()
     assert service.asked == [HEALTH, TARGETS]

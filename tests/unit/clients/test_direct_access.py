@@ -26,8 +26,6 @@ SOURCE = "https://api.test:443/base/v1/backends/ibm_x answered"
 NO_STATUS = "not accessible: the service gives no status of the backend"
 ONLINE = reply(json={"status": "online"})
 
-pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
-
 
 def client_of(service: FakeService, name: str = "ibm_x") -> asking:
     return asking(DirectAccess(changed(DIRECT_ACCESS, name)), service.http())

@@ -55,8 +55,6 @@ BACKEND = "/base/backends/ibm_x/status"
 SESSION = "session-Rt77-do-not-show"
 SIGNED = "https://s3.test/b/k?X-Amz-Signature=abc&X-Amz-Credential=def"
 
-pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
-
 # One of each JSON type where it does not belong, and the largest and oddest of each.
 ODD_VALUES = [
     *(None, True, False, 0, -1, 1e308, -(2**63), 2**64 - 1, "", " ", "x" * 10_000, "\n\x1b[31m"),

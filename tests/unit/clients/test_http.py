@@ -32,9 +32,6 @@ GET = "GET /path"
 POST = "POST /path"
 
 
-pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
-
-
 def test_spellings_of_a_url_are_known() -> None:
     spelled = {
         "https://Site.test:443/a/": "https://site.test:443/a",

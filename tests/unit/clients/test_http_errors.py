@@ -17,8 +17,6 @@ from tests.unit.outcomes import trying
 GET = "GET /path"
 SECRET = "secret-Lk29-in-a-text-of-httpx"
 
-pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
-
 CANNOT_CONNECT = "cannot connect to https://api.test:443"
 NO_ANSWER = "no answer from https://api.test:443/path within 30 s"
 BROKEN = "the connection broke before the answer of https://api.test:443/path was complete"
@@ -142,7 +140,6 @@ def test_a_thread_that_ends_without_answer_leaves_nobody_waiting(
 def test_unusable_site_settings_are_readable(
     name: str, value: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setenv(name, value)
     error, text = failure_of_post("https://127.0.0.1:9/")
     assert text.startswith(f"cannot prepare the request to https://127.0.0.1:9: {expected}")

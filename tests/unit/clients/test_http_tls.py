@@ -20,8 +20,6 @@ from tests.unit.scripted_server import listening
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
-pytestmark = pytest.mark.usefixtures("no_settings_of_this_machine")
-
 OF_USERS = {
     "REQUESTS_CA_BUNDLE": "",
     "CURL_CA_BUNDLE": "",

@@ -31,9 +31,6 @@ GET = "GET /base/thing"
 LOGIN = IamLogin(IAM_URL, API_KEY)
 
 
-pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
-
-
 def ibm_service(**changes: str) -> IbmService:
     return IbmService.from_settings(settings_of(ibm_values("P_", **changes)), prefix="P_")
 

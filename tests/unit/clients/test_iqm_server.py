@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """IQM Server: the one question, the documents of its generations, and what each answer means."""
 
-import logging
-
 import httpx
 import pytest
 
@@ -19,8 +17,6 @@ ANSWERED = f"https://api.test:443{PATH}garnet:mock answered"
 UPDATED = "2026-11-01T08:00:00Z"
 HEALTHY = {"healthy": True, "updated_at": UPDATED}
 NO_HEALTH = "the service tells no health of the quantum computer, as during maintenance"
-
-pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
 def client_of(service: FakeService, name: str = "garnet_mock", **values: str) -> asking:
@@ -87,7 +83,6 @@ def test_quantum_computer_that_is_not_accessible_has_a_reason(
 
 
 def test_what_an_accessible_one_tells_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
     service = FakeService({GET: reply(json={"health": HEALTHY, "queue_length": 4})})
     client_of(service).check_accessible()
     assert f"name(garnet_mock): accessible: waiting jobs 4, as of {UPDATED}" in caplog.messages

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """OQTOPUS: the one question, and what each answer means."""
 
-import logging
-
 import httpx
 import pytest
 
@@ -13,11 +11,8 @@ from tests.unit.vendors import OQTOPUS
 GET = "GET /base/devices/anemone"
 ANSWERED = "https://api.test:443/base/devices/anemone answered"
 
-pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
-
 
 def test_available_device_is_accessible(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
     device = {"status": "available", "n_pending_jobs": 0, "calibrated_at": "2026-11-01"}
     service = FakeService({GET: reply(json=device)})
     OQTOPUS.client().check_accessible(service.exchange())

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Pasqal Cloud: the one question, and what each answer means."""
 
-import logging
-
 import httpx
 import pytest
 
@@ -15,8 +13,6 @@ from tests.unit.outcomes import trying
 GET = "GET /core-fast/api/v1/devices"
 ANSWERED = "https://apis.pasqal.cloud:443/core-fast/api/v1/devices answered"
 IF_DOWN, BASE_URL = "QRMI_PASQAL_CLOUD_IF_DOWN", "QRMI_PASQAL_CLOUD_BASE_URL"
-
-pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
 
 
 def client_of(answer: httpx.Response, **values: str) -> asking:
@@ -48,7 +44,6 @@ def test_active_device_is_accessible_and_no_credentials_are_sent() -> None:
 def test_device_that_is_down_takes_jobs_unless_the_site_refuses_that(
     status: str | None, shown: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     answer = devices({"availability": "ACTIVE", "status": status})
     client_of(answer).check_accessible()
     text = f"the device's status is {shown}: its jobs may wait"

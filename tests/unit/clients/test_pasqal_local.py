@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Warden's sessions: what is asked in either version, by which credential, what answers mean."""
 
-import logging
 from dataclasses import replace
 from http import HTTPStatus
 
@@ -47,8 +46,6 @@ ADMIN = (
     "(api.authorized_users)"
 )
 
-pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
-
 
 def client(**values: str) -> PasqalLocal:
     return PasqalLocal(replace(changed(PASQAL_LOCAL, "ORION", **values), job_id=77))
@@ -68,7 +65,6 @@ def refused(service: FakeService, asked: PasqalLocal | None = None) -> str:
 
 
 def test_access_is_asked_without_credential(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
     service = FakeService({ACCESS: reply(json={"is_accessible": True, "message": "all well"})})
     client().check_accessible(service.exchange())
     assert "x-munge-cred" not in service.requests[0].headers

@@ -44,8 +44,6 @@ CLOSE = "DELETE /base/sessions/s-1/close"
 URL = "https://api.test:443/base"
 TOGETHER_SECONDS = 60
 
-pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
-
 
 def client_of(
     service: FakeService,
@@ -98,8 +96,7 @@ def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: s
 
 def test_what_the_service_says_of_a_backend_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     document = {"status": "active", "message": "available", "length_queue": 3}
-    with caplog.at_level("DEBUG", "spank_qrmi"):
-        client_of(FakeService({STATUS: reply(200, document)})).check_accessible()
+    client_of(FakeService({STATUS: reply(200, document)})).check_accessible()
     text = "the backend is active: available (waiting jobs 3)"
     assert caplog.messages[-1] == f"name(ibm_x): accessible: {text}"
 

@@ -52,8 +52,6 @@ NO_JOB = reply(404, {"errors": [{"code": "1291", "message": "Job not found."}]})
 RUNNING, CANCELLED = (reply(200, {"status": status}) for status in ("Running", "Cancelled"))
 OK, BUSY = reply(204), reply(409, {"errors": [{"code": "1337", "message": "no"}]})
 
-pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
-
 
 def system_of(
     replies: Replies, variables: dict[str, str] = IAM, **options: Any

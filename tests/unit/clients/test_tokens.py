@@ -26,9 +26,6 @@ IAM = "https://iam.test:443/identity/token"
 LOGIN = IamLogin(IAM_URL, API_KEY)
 
 
-pytestmark = pytest.mark.usefixtures("no_secret_in_logs")
-
-
 def test_many_threads_share_one_request_per_key() -> None:
     service = FakeService({})
     with service.http() as http:
