@@ -2,9 +2,9 @@
 """What a service can do to us by its answers, and what it cannot."""
 
 import gzip
-import math
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from itertools import product
@@ -13,67 +13,37 @@ import httpx
 import orjson
 import pytest
 
+from fuzz.targets import vendor_answers
+from fuzz.targets.claims import check_line
+from spank_qrmi.clients.base import OneTimeCredentials
 from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
 from spank_qrmi.clients.ibm import AppIdLogin, IamLogin
-from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
-from spank_qrmi.clients.qrun_service import quantum_system_from
 from spank_qrmi.clients.request import HttpRequest
 from spank_qrmi.clients.response import Response, error_text
-from spank_qrmi.clients.retry import status_failure
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import ObjectStoreError, QrmiError, ReleaseError, ServiceError
+from spank_qrmi.errors import ObjectStoreError, ServiceError
 from spank_qrmi.qrun.object_store import ObjectStore
 from spank_qrmi.qrun.settings import StoreSettings
 from spank_qrmi.redaction import Redactor, without_url_secrets
-from tests.unit.clients.test_quantum_system import IAM
 from tests.unit.fake_services import (
     API_KEY,
     BEARER_TOKEN,
     SECRETS,
     SERVICE_CRN,
     FakeService,
-    RecordingDeadline,
     ask,
     complaint,
     failure_of,
-    ibm_values,
     reply,
     settings_of,
-    text_of,
-    token_reply,
-    unread,
 )
-from tests.unit.local_network import asking
+from tests.unit.munge_credentials import MUNGE_START
 from tests.unit.outcomes import trying
 from tests.unit.scripted_server import HANG_UP, asked_server, drip, scripted_server
-from tests.unit.vendors import VENDORS
+from tests.unit.vendors import QISKIT_RUNTIME, VENDORS
 
 GET = "GET /path"
-PREFIX = "QRMI_IBM_QRS_"
-SESSIONS = "/base/sessions"
-BACKEND = "/base/backends/ibm_x/status"
-SESSION = "session-Rt77-do-not-show"
 SIGNED = "https://s3.test/b/k?X-Amz-Signature=abc&X-Amz-Credential=def"
-
-# One of each JSON type where it does not belong, and the largest and oddest of each.
-ODD_VALUES = [
-    *(None, True, False, 0, -1, 1e308, -(2**63), 2**64 - 1, "", " ", "x" * 10_000, "\n\x1b[31m"),
-    *([], {}, [None], [[]], [{}], {"": None}, {"status": {}}, "NaN", "\u202e"),
-]
-
-
-def runtime(service: FakeService, **extra: str) -> asking:
-    values = ibm_values(PREFIX, **extra)
-    return asking(QiskitRuntime(settings_of(values)), service.http())
-
-
-def outcome_of(call: Callable[[], object]) -> str:
-    """Return what a call gives, or the text of its error, which shows no secret."""
-    try:
-        return str(call())
-    except QrmiError as error:
-        return text_of(error)
-
 
 # ---- Redirects ----
 
@@ -117,15 +87,6 @@ def test_no_redirect_takes_credentials_along() -> None:
                 f"https://api.test:443/path answered {status} and wants to send us to {host}: "
                 "redirects are not followed, correct the endpoint's URL"
             )
-
-
-def test_redirects_of_iam_and_of_a_session_are_not_followed_either() -> None:
-    moved = httpx.Response(307, headers={"Location": "https://evil.test/"})
-    iam = FakeService({"POST /identity/token": moved})
-    assert "redirects are not followed" in complaint(ServiceError, runtime(iam).check_accessible)
-    service = FakeService({f"POST {SESSIONS}": moved})
-    assert "redirects are not followed" in complaint(ServiceError, runtime(service).acquire)
-    assert {each.url.host for each in iam.requests + service.requests} == {"iam.test", "api.test"}
 
 
 MOVED = (
@@ -206,70 +167,19 @@ def test_endless_answer_ends_at_a_limit(what: str) -> None:
             assert len(text) < 300
 
 
-ODD_WAITS = [
-    *("-1", "-1e308", "nan", "inf", "-inf", "1e308", "0x10", "1_0", "+5", "1.5", "5, 5", "٣"),
-    *("Infinity", "Mon, 01 Jan 0000 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", ",,,"),
-    *("Thu, 01 Jan 1970 00:00:00 +99999999999999", "1 Jan 2026 99:99:99", "a" * 50_000),
-    *("9" * 50_000, "1 Jan " + "9" * 5_000 + " 00:00:00", "Mon, 1 Jan 2026 ::", "\x0b", "-"),
-]
-
-
-def test_retry_after_is_a_wait_or_nothing() -> None:
-    for header in ODD_WAITS:
-        with trying(header):
-            answer = Response(429, "https://h:443/", {"retry-after": header}, b"")
-            failure = status_failure(answer, is_repeatable=True)
-            assert failure is not None
-            seconds = failure.retry_after_seconds
-            assert seconds is None or (seconds >= 0 and math.isfinite(seconds))
-
-
 # ---- Types ----
 
+# One of each JSON type where it does not belong, and the largest and oddest of each.
+ODD_VALUES = [
+    *(None, True, False, 0, -1, 1e308, -(2**63), 2**64 - 1, "", " ", "x" * 10_000, "\n\x1b[31m"),
+    *([], {}, [None], [[]], [{}], {"": None}, {"status": {}}, "NaN", "\u202e"),
+]
 FIELDS = (
     *("id", "status", "state", "message", "errors", "code", "errorMessage", "errorCode", "detail"),
     *("jobs", "data", "access_token", "expires_in", "accepting_jobs", "active_ttl", "availability"),
     *("usage", "quantum_nanoseconds", "reason_code", "reason_message", "reason_solution"),
     *sorted({name for vendor in VENDORS for name in vendor.fields}),
 )
-
-
-class SameAnswer(httpx.BaseTransport):
-    """Answers everything with one document; a request for a token with a good one, if told so."""
-
-    def __init__(self, status: int, document: object, *, has_token: bool) -> None:
-        self._status = status
-        self._document = document
-        self._has_token = has_token
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if self._has_token and request.url.path.endswith("token"):
-            return unread(token_reply())
-        return unread(reply(self._status, self._document))
-
-
-def calls_of(transport: httpx.BaseTransport) -> dict[str, Callable[[], object]]:
-    """Return everything that a service can be asked for."""
-    http = HttpClient(RecordingDeadline(), transport=transport)
-    calls: dict[str, Callable[[], object]] = {}
-    for vendor in VENDORS:
-        client = asking(vendor.client(), http)
-        calls |= {
-            f"access to {vendor.type_name}": client.check_accessible,
-            f"acquisition of {vendor.type_name}": client.acquire,
-            f"release of {vendor.type_name}": partial(client.release, SESSION),
-            f"usage of {vendor.type_name}": partial(client.usage, SESSION),
-        }
-    preset = settings_of(ibm_values(PREFIX, SESSION_ID=SESSION))
-    system = asking(quantum_system_from(IAM), http)
-    return calls | {
-        "session that was brought": asking(QiskitRuntime(preset), http).acquire,
-        "job": lambda: system.job("j"),
-        # Only ids of ours are looked for in it.
-        "list of jobs": lambda: "j" in system.job_ids(),
-        "submission": lambda: system.submit({}),
-        "removal": lambda: system.remove("j"),
-    }
 
 
 def odd_documents() -> Iterator[object]:
@@ -279,52 +189,34 @@ def odd_documents() -> Iterator[object]:
         yield from ({name: [everywhere]} for name in ("errors", "jobs", "data"))
 
 
-@pytest.mark.parametrize("status", [200, 400, 401, 404, 409])
-def test_value_of_another_type_is_an_error_at_most(status: int) -> None:
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 409])
+def test_value_of_another_type_is_an_error_at_most(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check_short_line(text: str, secrets: Iterable[str] = ()) -> None:
+        check_line(text, secrets)
+        assert len(text) < 1500
+
+    monkeypatch.setattr(vendor_answers, "check_line", check_short_line)
+    token = b'200\n\n{"access_token": "a-token", "expires_in": 3600}\0'
     # Whatever the status is, a client without a token asks nothing more.
-    for document, has_token in product(odd_documents(), (True, False)[: 1 + (status == 200)]):
-        transport = SameAnswer(status, document, has_token=has_token)
-        for what, call in calls_of(transport).items():
-            with trying((what, has_token, document)):
-                assert len(outcome_of(call)) < 1500
+    beginnings = (b"", token) if status == 200 else (token,)
+    for document, beginning in product(odd_documents(), beginnings):
+        answer = b"%d\n\n%b" % (status, orjson.dumps(document))
+        for number, who in enumerate(vendor_answers.CLIENTS):
+            with trying((who, beginning, document)):
+                vendor_answers.check_vendor_answers(bytes([number]) + beginning + answer)
 
 
 # ---- What reaches an environment, a URL or a log ----
 
 
-def test_access_token_that_is_no_header_is_refused() -> None:
-    for token in ("x" * 16385, "x" * 1_000_000, "a\r\nX: y", "a\0", "\x1b", "ü", ""):
-        with trying(token):
-            service = FakeService({"POST /identity/token": token_reply(token)})
-            text = complaint(ServiceError, runtime(service).check_accessible)
-            assert "holds no usable token" in text
-            assert len(text) < 200
-    longest = token_reply("x" * 16384)
-    online = reply(200, {"status": "online"})
-    service = FakeService({"POST /identity/token": longest, f"GET {BACKEND}": online})
-    runtime(service).check_accessible()
-
-
 def test_id_in_a_broken_answer_is_found_in_time_that_its_length_allows() -> None:
     """A search that looks back from each id would take minutes for this megabyte."""
     body = b'{"x":{' + b'"id":"a",' * (BODY_LIMIT_BYTES // 9 - 1)
-    service = FakeService({f"POST {SESSIONS}": httpx.Response(200, content=body)})
-    assert failure_of(runtime(service).acquire)[0].token is None
-
-
-@pytest.mark.parametrize("status", [400, 500])
-def test_session_id_is_shown_nowhere(status: int, caplog: pytest.LogCaptureFixture) -> None:
-    def repeat_it(request: httpx.Request) -> httpx.Response:
-        return reply(status, {"message": f"no {request.url}"})
-
-    session = f"{SESSIONS}/{SESSION}"
-    asked = ("GET /base/jobs", f"GET {session}", f"DELETE {session}/close")
-    service = FakeService(dict.fromkeys(asked, repeat_it))
-    of_release = complaint(ReleaseError, runtime(service).release, SESSION)
-    of_acquisition = complaint(QrmiError, runtime(service, SESSION_ID=SESSION).acquire)
-    assert "/sessions/****/close" in caplog.text
-    for text in (caplog.text, of_release, of_acquisition):
-        assert SESSION not in text
+    exchange = FakeService({"POST /base/sessions": httpx.Response(200, content=body)}).exchange()
+    error, _ = failure_of(partial(QISKIT_RUNTIME.client().acquire, exchange))
+    assert error.token is None
 
 
 MASKED = {
@@ -385,6 +277,8 @@ def test_no_object_shows_its_secrets() -> None:
     logins = (IamLogin("https://iam", API_KEY), AppIdLogin("https://h", "client", API_KEY))
     settings = settings_of({"A": API_KEY})
     store = StoreSettings("https://s3", "b", "r", API_KEY, BEARER_TOKEN)
-    for each in (request, answer, error, *logins, settings, store):
+    credentials = OneTimeCredentials([f"{MUNGE_START}:"])
+    exchange = replace(FakeService({}).exchange(), credentials=credentials)
+    for each in (request, answer, error, *logins, settings, store, credentials, exchange):
         for secret in SECRETS:
             assert secret not in f"{each!r} {each!s}"

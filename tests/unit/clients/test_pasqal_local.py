@@ -8,7 +8,7 @@ import httpx
 import orjson
 import pytest
 
-from spank_qrmi.clients.base import Exchange, OneTimeCredentials
+from spank_qrmi.clients.base import Exchange
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.pasqal_local import PasqalLocal
 from spank_qrmi.clients.retry import MOST_TRIES
@@ -336,10 +336,3 @@ def test_what_is_not_certainly_the_sessions_is_no_usage() -> None:
             exchange = exchange_of(service, count)
             assert expected in complaint(ServiceError, client().usage, exchange, TOKEN)
             assert len(service.requests) <= count
-
-
-def test_credentials_are_in_no_representation() -> None:
-    credentials = OneTimeCredentials(["MUNGE:secret:"])
-    exchange = exchange_of(FakeService({}))
-    texts = [repr(replace(exchange, credentials=credentials)), repr(credentials), str(credentials)]
-    assert not any("secret" in each for each in texts)

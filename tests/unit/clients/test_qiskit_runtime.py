@@ -263,12 +263,13 @@ def test_session_id_wins_over_the_acquisition_token() -> None:
 def test_preset_session_that_cannot_be_read() -> None:
     for session_id, status, expected in (
         ("s-1", 404, f"the session in ibm_x_{SESSION_ID} does not exist: unset "),
-        ("s-1", 403, f"{URL}/sessions/s-1 answered 403 Forbidden; "),
+        ("session-1", 403, f"{URL}/sessions/**** answered 403 Forbidden; "),
         ("..", 200, f"ibm_x_{SESSION_ID} is not a session id: unset "),
         ("a/b", 200, f"ibm_x_{SESSION_ID} is not a session id: unset "),
     ):
         with trying(session_id):
-            client = client_of(FakeService({SESSION: reply(status)}), {SESSION_ID: session_id})
+            service = FakeService({f"GET /base/sessions/{session_id}": reply(status)})
+            client = client_of(service, {SESSION_ID: session_id})
             assert complaint(AcquisitionError, client.acquire).startswith(expected)
 
 

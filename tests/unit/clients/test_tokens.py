@@ -63,7 +63,7 @@ def test_other_refusals_give_the_status() -> None:
 
 
 def test_unusable_tokens_are_refused() -> None:
-    tokens = ("", None, 7, "a\nb", "ü")
+    tokens = ("", None, 7, "a\r\nX: y", "a\nb", "a\0", "\x1b", "ü", "x" * 16385)
     lives = ("3600", 1.5, True, None)
     for answer in (
         *(token_reply(token=token) for token in tokens),
@@ -74,6 +74,8 @@ def test_unusable_tokens_are_refused() -> None:
             source = TokenSource(FakeService({TOKEN_KEY: answer}).http())
             text = complaint(ServiceError, source.token, LOGIN)
             assert text == f"the answer of {IAM} holds no usable token"
+    service = FakeService({TOKEN_KEY: token_reply("x" * 16384)})
+    assert TokenSource(service.http()).token(LOGIN) == "x" * 16384
 
 
 def test_token_is_renewed_at_nine_tenths_of_its_life(monkeypatch: pytest.MonkeyPatch) -> None:
