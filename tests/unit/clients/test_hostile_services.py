@@ -142,7 +142,6 @@ def test_depth_is_limited() -> None:
 
 
 ENDLESS = {
-    "informational answers": b"HTTP/1.1 100 Continue\r\n\r\n" * 400,
     "a header": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 10_000,
     "headers": b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 2000,
     "a status line": b"HTTP/1.1 200 " + b"x" * 10_000,
@@ -157,9 +156,8 @@ def test_endless_answer_ends_at_a_limit(what: str) -> None:
 
     def flood(connection: socket.socket) -> None:
         connection.sendall(start)
-        more = start if what == "informational answers" else start[-1024:]
         while True:
-            connection.sendall(more)
+            connection.sendall(start[-1024:])
 
     for speed, serve in {"fast": flood, "slow": drip(start)}.items():
         with trying(speed), asked_server(serve) as url, HttpClient(Deadline(0.3)) as http:
