@@ -3,11 +3,10 @@
 
 import re
 import ssl
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,15 +16,6 @@ from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from tests.unit.fake_services import RecordingDeadline, failure_of
 from tests.unit.scripted_server import listening
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-
-OF_USERS = {
-    "REQUESTS_CA_BUNDLE": "",
-    "CURL_CA_BUNDLE": "",
-    "PYTHONHTTPSVERIFY": "0",
-    "SSL_VERIFY": "false",
-}
 
 
 def status_of(url: str, environment: dict[str, str]) -> int:
@@ -52,17 +42,18 @@ def test_administrators_certificates_are_trusted(entrance: TlsEntrance) -> None:
     assert status_of(entrance.url, {"SSL_CERT_FILE": str(entrance.certificate)}) == 200
 
 
-@pytest.mark.parametrize("name", [None, *OF_USERS])
 def test_unknown_certificate_is_refused_whatever_else_is_set(
-    entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch, name: str | None
+    entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if name is not None:
-        monkeypatch.setenv(name, OF_USERS[name] or str(entrance.certificate))
-    assert "its certificate is not trusted" in failure_at(entrance.url)
-
-
-def test_unknown_certificate_is_no_reason_to_ask_again(entrance: TlsEntrance) -> None:
     assert "its certificate is not trusted" in failure_of_one_try(entrance.url)
+    for name, value in (
+        ("REQUESTS_CA_BUNDLE", str(entrance.certificate)),
+        ("CURL_CA_BUNDLE", str(entrance.certificate)),
+        ("PYTHONHTTPSVERIFY", "0"),
+        ("SSL_VERIFY", "false"),
+    ):
+        monkeypatch.setenv(name, value)
+        assert "its certificate is not trusted" in failure_at(entrance.url), name
 
 
 def test_certificate_of_another_host_is_refused(entrance: TlsEntrance) -> None:
@@ -130,15 +121,12 @@ def test_broken_file_in_a_folder_takes_nothing_from_the_others(
 
 
 def test_file_that_is_none_of_certificates(tmp_path: Path) -> None:
-    for name, content in {"empty": b"", "text": b"text"}.items():
-        (tmp_path / name).write_bytes(content)
-    (tmp_path / "folder").mkdir()
-    for name, reason in {
-        "empty": "no certificate",
-        "text": "no certificate",
-        "folder": "is a directory",
-    }.items():
-        path = tmp_path / name
+    (tmp_path / "text").write_bytes(b"text")
+    for path, reason in (
+        ("/dev/null", "no certificate"),
+        (tmp_path / "text", "no certificate"),
+        (tmp_path, "is a directory"),
+    ):
         with HttpClient(Deadline(20)) as http:
             _, text = failure_of(partial(http.open_with, {"SSL_CERT_FILE": str(path)}))
         assert text == (
@@ -150,33 +138,20 @@ def test_file_that_is_none_of_certificates(tmp_path: Path) -> None:
 OF_THE_SITE = "name the site's certificates by --env:SSL_CERT_FILE= in plugstack.conf"
 
 
-class Defaults(NamedTuple):
-    """Where OpenSSL was built to look."""
-
-    openssl_cafile: str
-    openssl_capath: str
-
-
-Have = Callable[[Path, Path], None]
 NOWHERE = Path("/nowhere")
 
 
-@pytest.fixture
-def have(monkeypatch: pytest.MonkeyPatch) -> Have:
-    """Let the system have this file and this folder of certificates."""
-
-    def have(file: Path, folder: Path) -> None:
-        known = Defaults(str(file), str(folder))
-        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
-
-    return have
+def let_system_have(monkeypatch: pytest.MonkeyPatch, file: Path, folder: Path) -> None:
+    """Let OpenSSL have been built to look for certificates there."""
+    known = SimpleNamespace(openssl_cafile=str(file), openssl_capath=str(folder))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
 
 
 def test_what_an_administrator_has_added_to_the_folder_is_not_all_of_the_system(
-    entrance: TlsEntrance, have: Have, tmp_path: Path
+    entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "0a1b2c3d.0").touch()
-    have(entrance.certificate, tmp_path)
+    let_system_have(monkeypatch, entrance.certificate, tmp_path)
     assert status_of(entrance.url, {}) == 200
     # As many as a system has are enough, and its file is not read.
     for number in range(1, 100):
@@ -185,23 +160,23 @@ def test_what_an_administrator_has_added_to_the_folder_is_not_all_of_the_system(
 
 
 def test_systems_certificates_are_trusted_if_no_variable_names_others(
-    entrance: TlsEntrance, have: Have, monkeypatch: pytest.MonkeyPatch
+    entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    have(entrance.certificate, NOWHERE)
+    let_system_have(monkeypatch, entrance.certificate, NOWHERE)
     assert status_of(entrance.url, {}) == 200
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
     assert status_of(entrance.url, {"SSL_CERT_FILE": ""}) == 200
 
 
 def test_what_to_do_about_an_unknown_certificate(
-    entrance: TlsEntrance, have: Have, tmp_path: Path
+    entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "0a1b2c3d.0").touch()
     for folder, advice in {
         tmp_path: "; if it is the site's own, ",
         tmp_path / "missing": "; this system has none: install ca-certificates, or ",
     }.items():
-        have(NOWHERE, folder)
+        let_system_have(monkeypatch, NOWHERE, folder)
         text = failure_at(entrance.url)
         beginning = f"cannot connect to {entrance.url}: its certificate is not trusted ("
         assert text.startswith(beginning), folder

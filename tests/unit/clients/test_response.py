@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is read and shown of a service's response."""
 
-import httpx
-
 from spank_qrmi.clients.response import Response, error_text
-from tests.unit.fake_services import API_KEY, SERVICE_CRN, FakeService, ask, failure_of, reply
+from tests.unit.fake_services import API_KEY, SERVICE_CRN, failure_of
 from tests.unit.outcomes import trying
 
 GET = "GET /path"
@@ -55,15 +53,6 @@ def test_error_text_masks_what_we_sent() -> None:
     body = f'{{"message":"instance {SERVICE_CRN} of {API_KEY} ok"}}'.encode()
     response = response_of(body, secrets=(SERVICE_CRN, API_KEY, "ok"))
     assert error_text(response) == "instance **** of **** ok"
-
-
-def test_secrets_that_a_service_repeats_are_masked() -> None:
-    def echo(request: httpx.Request) -> httpx.Response:
-        message = f"{request.headers['authorization']} {request.headers['service-crn']}"
-        return reply(500, {"message": message})
-
-    _, text = failure_of(lambda: ask(FakeService({GET: echo})))
-    assert ": Bearer **** ****; gave up" in text
 
 
 def test_status_text() -> None:

@@ -2,6 +2,7 @@
 """Access tokens: fetched once, shared, checked, and renewed in time."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import ServiceError
 from tests.unit.fake_services import (
     API_KEY,
+    BEARER_TOKEN,
     IAM_URL,
     FakeService,
     complaint,
@@ -28,19 +30,15 @@ LOGIN = IamLogin(IAM_URL, API_KEY)
 
 def test_many_threads_share_one_request_per_key() -> None:
     service = FakeService({})
-    with service.http() as http:
+    barrier = threading.Barrier(12)
+    with service.http() as http, ThreadPoolExecutor(12) as threads:
         tokens = TokenSource(http)
-        barrier = threading.Barrier(12)
 
-        def run(key: str) -> None:
+        def run(number: int) -> None:
             barrier.wait(10)
-            tokens.token(IamLogin(IAM_URL, key))
+            tokens.token(IamLogin(IAM_URL, f"key-{number % 2}"))
 
-        threads = [threading.Thread(target=run, args=(f"key-{n % 2}",)) for n in range(12)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        assert [*threads.map(run, range(12))] == [None] * 12
     assert service.token_requests == 2
 
 
@@ -56,10 +54,13 @@ def test_failure_is_given_to_every_caller_without_asking_again() -> None:
     assert service.token_requests == 1
 
 
-def test_other_refusals_give_the_status() -> None:
-    service = FakeService({TOKEN_KEY: reply(403, {"errorMessage": "locked"})})
-    text = complaint(ServiceError, TokenSource(service.http()).token, LOGIN)
+def test_failure_may_not_be_final() -> None:
+    service = FakeService({TOKEN_KEY: [reply(403, {"errorMessage": "locked"}), token_reply()]})
+    tokens = TokenSource(service.http(), failures_are_final=False)
+    text = complaint(ServiceError, tokens.token, LOGIN)
     assert text == f"{IAM} answered: 403 Forbidden: locked"
+    assert tokens.token(LOGIN) == BEARER_TOKEN
+    assert service.token_requests == 2
 
 
 def test_unusable_tokens_are_refused() -> None:
