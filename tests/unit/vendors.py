@@ -14,15 +14,19 @@ import pytest
 
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.base import Client, Settings
+from spank_qrmi.errors import AcquisitionError
 from tests.unit.fake_services import (
     API_KEY,
     API_URL,
     BASIC_KEY,
     FakeService,
+    Reply,
+    complaint,
     ibm_values,
     reply,
     settings_of,
 )
+from tests.unit.local_network import asking
 
 JOB_ID = 7
 USER_ID = 1000
@@ -250,6 +254,18 @@ def changed(vendor: Vendor, name: str, **values: str) -> Settings:
     """Return the settings of a resource of another name, with some values changed or added."""
     all_values = {**vendor.settings.values, **values}
     return replace(vendor.settings, resource_name=name, values=all_values)
+
+
+def asking_at(service: FakeService, vendor: Vendor, name: str = "", **values: str) -> asking:
+    """Return the client of a vendor's resource, or of one so changed, which asks this service."""
+    settings = changed(vendor, name or vendor.name, **values)
+    return asking(CLIENTS[vendor.type_name](settings), service.http())
+
+
+def refusal_by(vendor: Vendor, answers: Mapping[str, Reply | list[Reply]], **values: str) -> str:
+    """Return why a vendor's resource is not accessible if its service answers so."""
+    client = asking_at(FakeService(answers), vendor, **values)
+    return complaint(AcquisitionError, client.check_accessible)
 
 
 def each_of(vendors: Iterable[Vendor]) -> pytest.MarkDecorator:

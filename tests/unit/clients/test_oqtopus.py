@@ -4,9 +4,8 @@
 import httpx
 import pytest
 
-from spank_qrmi.errors import AcquisitionError
-from tests.unit.fake_services import API_KEY, FakeService, complaint, reply
-from tests.unit.vendors import OQTOPUS
+from tests.unit.fake_services import API_KEY, FakeService, reply
+from tests.unit.vendors import OQTOPUS, asking_at, refusal_by
 
 GET = "GET /base/devices/anemone"
 ANSWERED = "https://api.test:443/base/devices/anemone answered"
@@ -15,7 +14,7 @@ ANSWERED = "https://api.test:443/base/devices/anemone answered"
 def test_available_device_is_accessible(caplog: pytest.LogCaptureFixture) -> None:
     device = {"status": "available", "n_pending_jobs": 0, "calibrated_at": "2026-11-01"}
     service = FakeService({GET: reply(json=device)})
-    OQTOPUS.client().check_accessible(service.exchange())
+    asking_at(service, OQTOPUS).check_accessible()
     [sent] = service.requests
     assert sent.headers["q-api-token"] == API_KEY
     assert "authorization" not in sent.headers
@@ -37,5 +36,4 @@ def test_available_device_is_accessible(caplog: pytest.LogCaptureFixture) -> Non
     ],
 )
 def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: str) -> None:
-    exchange = FakeService({GET: answer}).exchange()
-    assert complaint(AcquisitionError, OQTOPUS.client().check_accessible, exchange) == expected
+    assert refusal_by(OQTOPUS, {GET: answer}) == expected

@@ -4,24 +4,14 @@
 import httpx
 import pytest
 
-from spank_qrmi.clients.pasqal_cloud import PasqalCloud
 from spank_qrmi.errors import AcquisitionError, ServiceError
-from tests.unit.fake_services import API_KEY, FakeService, complaint, reply, settings_of
-from tests.unit.local_network import asking
+from tests.unit.fake_services import API_KEY, FakeService, complaint, reply
 from tests.unit.outcomes import trying
+from tests.unit.vendors import PASQAL_CLOUD, asking_at, refusal_by
 
 GET = "GET /core-fast/api/v1/devices"
 ANSWERED = "https://apis.pasqal.cloud:443/core-fast/api/v1/devices answered"
 IF_DOWN, BASE_URL = "QRMI_PASQAL_CLOUD_IF_DOWN", "QRMI_PASQAL_CLOUD_BASE_URL"
-
-
-def client_of(answer: httpx.Response, **values: str) -> asking:
-    return client_at(FakeService({GET: answer}), **values)
-
-
-def client_at(service: FakeService, **values: str) -> asking:
-    settings = settings_of({"QRMI_PASQAL_CLOUD_AUTH_TOKEN": API_KEY, **values}, "Emu_Free")
-    return asking(PasqalCloud(settings), service.http())
 
 
 def devices(*entries: object) -> httpx.Response:
@@ -33,7 +23,8 @@ def test_active_device_is_accessible_and_no_credentials_are_sent() -> None:
     for base_url, host in hosts.items():
         with trying(base_url):
             service = FakeService({GET: devices({"availability": "ACTIVE", "status": "UP"})})
-            client_at(service, **{BASE_URL: base_url}).check_accessible()
+            values = {"QRMI_PASQAL_CLOUD_AUTH_TOKEN": API_KEY, BASE_URL: base_url}
+            asking_at(service, PASQAL_CLOUD, "Emu_Free", **values).check_accessible()
             [sent] = service.requests
             assert (sent.url.host, sent.url.params["device_type"]) == (host, "EMU_FREE")
             assert "authorization" not in sent.headers
@@ -45,12 +36,11 @@ def test_device_that_is_down_takes_jobs_unless_the_site_refuses_that(
     status: str | None, shown: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = devices({"availability": "ACTIVE", "status": status})
-    client_of(answer).check_accessible()
-    text = f"the device's status is {shown}: its jobs may wait"
-    assert f"name(Emu_Free): accessible: {text}" in caplog.messages
-    refusing = client_of(answer, **{IF_DOWN: " Refuse"})
-    text = complaint(AcquisitionError, refusing.check_accessible)
-    assert text == f"not accessible: the device's status is {shown}"
+    asking_at(FakeService({GET: answer}), PASQAL_CLOUD).check_accessible()
+    text = f"the device's status is {shown}"
+    assert f"name(FRESNEL): accessible: {text}: its jobs may wait" in caplog.messages
+    refused = refusal_by(PASQAL_CLOUD, {GET: answer}, **{IF_DOWN: " Refuse"})
+    assert refused == f"not accessible: {text}"
 
 
 def test_settings_that_cannot_be_used_are_named() -> None:
@@ -58,31 +48,28 @@ def test_settings_that_cannot_be_used_are_named() -> None:
         (IF_DOWN, "wait", "must be accept or refuse"),
         (BASE_URL, "apis.pasqal.cloud", "must be a URL"),
     ):
-        with pytest.raises(AcquisitionError, match=f"^Emu_Free_{key} {told}"):
-            client_of(devices(), **{key: value})
-
-
-def test_status_may_be_absent() -> None:
-    client_of(devices({"availability": "ACTIVE"})).check_accessible()
+        with pytest.raises(AcquisitionError, match=f"^FRESNEL_{key} {told}"):
+            asking_at(FakeService({}), PASQAL_CLOUD, **{key: value})
 
 
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (devices(), "the service knows no device of type EMU_FREE"),
+        (devices(), "the service knows no device of type FRESNEL"),
         (
             devices({"availability": "INACTIVE", "status": "UP"}),
             "not accessible: the device's availability is INACTIVE",
         ),
         (devices({"status": "UP"}), "not accessible: the device's availability is not given"),
-        (reply(404), f"{ANSWERED} 404 Not Found; check Emu_Free_{BASE_URL}"),
+        (reply(404), f"{ANSWERED} 404 Not Found; check FRESNEL_{BASE_URL}"),
         (reply(403, {"message": "no\tway"}), f"{ANSWERED} 403 Forbidden: no?way"),
     ],
 )
 def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: str) -> None:
-    assert complaint(AcquisitionError, client_of(answer).check_accessible) == expected
+    assert refusal_by(PASQAL_CLOUD, {GET: answer}) == expected
 
 
 @pytest.mark.parametrize("document", [{"data": ["text"]}, {"data": {"status": "UP"}}, {}])
 def test_unusable_answers_are_the_services_errors(document: object) -> None:
-    complaint(ServiceError, client_of(reply(200, document)).check_accessible)
+    client = asking_at(FakeService({GET: reply(200, document)}), PASQAL_CLOUD)
+    complaint(ServiceError, client.check_accessible)
