@@ -5,10 +5,10 @@ import ast
 import json
 import re
 import uuid
-from collections import UserDict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 
@@ -79,24 +79,13 @@ def test_each_step_asks_what_it_must_and_no_more(vendor: Vendor) -> None:
         assert asked_by("acquire")[1] != token
 
 
-class ReadValues(UserDict[str, str]):
-    """Values of settings, which notes the keys that were asked for."""
-
-    def __init__(self, *arguments: object) -> None:
-        self.keys_read: set[str] = set()
-        super().__init__(*arguments)  # type: ignore[arg-type]
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self.keys_read.add(key)
-        return super().get(key, default)
-
-
 @each_vendor
 def test_keys_are_all_that_it_reads(vendor: Vendor) -> None:
-    values = ReadValues(dict(vendor.settings.values))
+    values = Mock(wraps=vendor.settings.values)
     client = CLIENTS[vendor.type_name](replace(vendor.settings, values=values))
     client.acquire(vendor.service().exchange())
-    assert values.keys_read == {key for key, use in client.keys.items() if use is not ReadTo.RUN}
+    keys_read = {each.args[0] for each in values.get.call_args_list}
+    assert keys_read == {key for key, use in client.keys.items() if use is not ReadTo.RUN}
     assert set(vendor.program_keys) <= set(client.keys)
     assert set(vendor.sent_to) | set(vendor.required) <= set(client.keys)
 
@@ -294,6 +283,12 @@ def test_base_urls() -> None:
 def test_path_segment_encodes_everything() -> None:
     assert path_segment("a/b?c#d%\u00e9 ..") == "a%2Fb%3Fc%23d%25%C3%A9%20.."
     assert path_segment("\udcff") == "%FF"
+
+
+def test_name_that_would_change_the_url_is_refused() -> None:
+    for name in ("", ".", ".."):
+        text = complaint(AcquisitionError, path_segment, name)
+        assert text == f"{name!r} cannot be the name of a resource"
 
 
 @each_vendor

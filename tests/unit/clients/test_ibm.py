@@ -7,7 +7,7 @@ from itertools import product
 import httpx
 import pytest
 
-from spank_qrmi.clients.ibm import AppIdLogin, IamLogin, IbmService
+from spank_qrmi.clients.ibm import IamLogin, IbmService
 from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import AcquisitionError, AuthenticationError, ServiceError
 from tests.unit.fake_services import (
@@ -57,16 +57,6 @@ def test_keys_that_the_service_repeats_are_masked() -> None:
 
     tokens = TokenSource(FakeService({TOKEN_KEY: echo}).http())
     assert "apikey=****" in complaint(ServiceError, tokens.token, LOGIN)
-
-
-def test_login_that_the_service_repeats_without_its_scheme_is_masked() -> None:
-    def echo(request: httpx.Request) -> httpx.Response:
-        _scheme, credentials = request.headers["authorization"].split()
-        return reply(401, {"message": f"unknown: {credentials}"})
-
-    tokens = TokenSource(FakeService({"POST /v1/token": echo}).http())
-    login = AppIdLogin("https://api.test", "client", "secret of App ID")
-    assert complaint(ServiceError, tokens.token, login).endswith("unknown: ****")
 
 
 def test_requests_carry_token_and_crn() -> None:

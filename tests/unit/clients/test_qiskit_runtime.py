@@ -2,7 +2,7 @@
 """Qiskit Runtime: access, opening or adopting a session, and ending it whatever happens."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import httpx
@@ -15,8 +15,6 @@ from spank_qrmi.clients.qiskit_runtime import QiskitRuntime
 from spank_qrmi.errors import AcquisitionError, ReleaseError, ServiceError
 from spank_qrmi.usage import Usage
 from tests.unit.fake_services import (
-    BEARER_TOKEN,
-    SERVICE_CRN,
     FakeService,
     RecordingDeadline,
     Reply,
@@ -58,47 +56,21 @@ def client_of(
     return asking(QiskitRuntime(settings), service.http(deadline))
 
 
-def test_active_backend_is_accessible() -> None:
+def test_active_backend_is_accessible_and_what_is_said_of_it_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     for status in ("active", "online", "Active", "ONLINE"):
-        service = FakeService({STATUS: reply(200, {"status": status, "length_queue": 3})})
-        assert outcome_of(client_of(service).check_accessible) is None, status
-        assert service.asked == [STATUS], status
+        document = {"status": status, "message": "available", "length_queue": 3}
+        client_of(FakeService({STATUS: reply(200, document)})).check_accessible()
+        text = f"the backend is {status}: available (waiting jobs 3)"
+        assert caplog.messages[-1] == f"name(ibm_x): accessible: {text}"
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (
-            reply(200, {"status": "internal", "message": "calibrating"}),
-            "not accessible: the backend is internal: calibrating",
-        ),
-        (
-            reply(200, {"status": "paused", "length_queue": 3}),
-            "not accessible: the backend is paused (waiting jobs 3)",
-        ),
-        (reply(200, {}), "not accessible: the service gives no status of the backend"),
-        (reply(200, {"status": 1}), "not accessible: the service gives no status of the backend"),
-        (
-            httpx.Response(404, content=b"<html>not here</html>"),
-            f"{URL}/backends/ibm_x/status answered 404 Not Found; there is no backend of this "
-            "name, or ibm_x_QRMI_IBM_QRS_ENDPOINT is not the API's address, which may end with /v1",
-        ),
-        (
-            reply(400, {"errors": [{"code": 1, "message": "odd"}]}),
-            f"{URL}/backends/ibm_x/status answered 400 Bad Request: odd (1)",
-        ),
-    ],
-)
-def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: str) -> None:
-    client = client_of(FakeService({STATUS: answer}))
-    assert complaint(AcquisitionError, client.check_accessible) == expected
-
-
-def test_what_the_service_says_of_a_backend_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    document = {"status": "active", "message": "available", "length_queue": 3}
-    client_of(FakeService({STATUS: reply(200, document)})).check_accessible()
-    text = "the backend is active: available (waiting jobs 3)"
-    assert caplog.messages[-1] == f"name(ibm_x): accessible: {text}"
+def test_backend_that_is_not_active_is_not_accessible() -> None:
+    document = {"status": "internal", "message": "calibrating", "length_queue": 3}
+    client = client_of(FakeService({STATUS: reply(200, document)}))
+    text = "not accessible: the backend is internal: calibrating (waiting jobs 3)"
+    assert complaint(AcquisitionError, client.check_accessible) == text
 
 
 def test_check_that_never_ends_leaves_time_to_close_what_was_opened_meanwhile() -> None:
@@ -116,7 +88,6 @@ def test_check_that_never_ends_leaves_time_to_close_what_was_opened_meanwhile() 
         ({}, 600, "dedicated", 600),
         ({}, 99999, "dedicated", 28800),
         ({}, 0, "dedicated", 1),
-        ({}, -5, "dedicated", 1),
         ({MODE: "Batch", MAX_TTL: " 900 "}, 600, "batch", 900),
         ({MODE: " DEDICATED", MAX_TTL: "2147483647"}, 1, "dedicated", 2**31 - 1),
     ],
@@ -130,8 +101,6 @@ def test_session_is_opened_with_mode_and_life(
     assert client.hold == Hold(f"a {mode} session on ibm_x at https://api.test/base", max_ttl)
     order = {"max_ttl": max_ttl, "mode": mode, "backend": "ibm_x", "backend_name": "ibm_x"}
     assert orjson.loads(service.requests[1].content) == order
-    assert service.requests[1].headers["authorization"] == f"Bearer {BEARER_TOKEN}"
-    assert service.requests[1].headers["service-crn"] == SERVICE_CRN
 
 
 def test_unusable_settings_are_refused_before_any_request() -> None:
@@ -153,26 +122,21 @@ def test_an_id_is_all_that_is_needed() -> None:
         assert outcome_of(client_of(service).acquire) == session_id
 
 
-LOST: list[tuple[Sequence[Reply], str]] = [
-    (
-        [reply(200, {}), *(reply(200, {"id": each}) for each in (None, 7, ["a"]))],
-        f"the answer of {URL}/sessions holds no usable session id",
-    ),
-    ([reply(200, [])], f"the answer of {URL}/sessions is not a JSON object"),
-    ([httpx.Response(204)], f"the answer of {URL}/sessions is not JSON"),
-    ([reply(500)], f"{URL}/sessions answered 500 Internal Server Error"),
-    ([httpx.ReadTimeout("x")], f"no answer from {URL}/sessions within 30 s"),
+LOST: list[tuple[httpx.Response, str]] = [
+    *((reply(200, each), "holds no usable session id") for each in ({}, {"id": None}, {"id": 7})),
+    (reply(200, {"id": ["a"]}), "holds no usable session id"),
+    (reply(200, []), "is not a JSON object"),
+    (httpx.Response(204), "is not JSON"),
 ]
 
 
 def test_lost_session_is_told_as_maybe_open() -> None:
-    for answers, expected in LOST:
-        for number, answer in enumerate(answers):
-            with trying((expected, number)):
-                service = FakeService({OPEN: answer})
-                error, text = failure_of(client_of(service, remaining_seconds=60).acquire)
-                assert (text, error.may_have_acted, error.token) == (expected, True, None)
-                assert service.asked == [OPEN]
+    for answer, expected in LOST:
+        with trying(answer.content):
+            service = FakeService({OPEN: answer})
+            error, text = failure_of(client_of(service).acquire)
+            assert text == f"the answer of {URL}/sessions {expected}"
+            assert (error.may_have_acted, error.token, service.asked) == (True, None, [OPEN])
 
 
 BROKEN_ANSWERS = {
@@ -197,12 +161,6 @@ def test_broken_answer_still_tells_the_session_to_close() -> None:
             service = FakeService({OPEN: httpx.Response(200, content=content)})
             error, _ = failure_of(client_of(service).acquire)
             assert (error.may_have_acted, error.token) == (True, token)
-
-
-def test_session_that_was_certainly_not_opened_is_not_reported_as_open() -> None:
-    service = FakeService({OPEN: httpx.ConnectError("refused")})
-    error, _ = failure_of(client_of(service).acquire)
-    assert (error.may_have_acted, len(service.asked)) == (False, 5)
 
 
 def test_refused_session_has_the_usual_cause() -> None:
@@ -320,8 +278,7 @@ def test_session_is_ended_without_a_thread_for_the_list(monkeypatch: pytest.Monk
 
 UNUSABLE_LISTS: list[Reply] = [
     *(ONE_JOB, reply(200, {"jobs": None}), reply(200, {"jobs": "text"}), reply(200, [])),
-    *(httpx.Response(200, content=b"<html>"), reply(400), reply(404), reply(500)),
-    *(httpx.ReadError("reset"), httpx.ReadTimeout("slow")),
+    *(httpx.Response(200, content=b"<html>"), reply(404), reply(500), httpx.ReadError("reset")),
 ]
 
 
@@ -417,13 +374,6 @@ def test_list_that_never_comes_leaves_time_to_close() -> None:
     assert silences["GET"] <= 4
     assert silences["PATCH"] <= 6
     assert silences["DELETE"] > 10
-
-
-def test_release_twice_does_no_harm() -> None:
-    service = FakeService({JOBS: NO_JOBS, PATCH: [TOLD, reply(404)], SESSION: reply(404)})
-    client = client_of(service)
-    client.release("s-1")
-    client.release("s-1")
 
 
 USED_SECONDS: list[tuple[dict[str, object], float | None]] = [
