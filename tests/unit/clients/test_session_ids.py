@@ -34,18 +34,6 @@ ODD_IDS = [
 ]
 
 
-class Repeater(httpx.BaseTransport):
-    """Refuses everything but a login, and repeats the URL that it was asked for."""
-
-    def __init__(self, status: int) -> None:
-        self._status = status
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("token"):
-            return unread(token_reply())
-        return unread(reply(self._status, {"message": f"no {request.url}"}))
-
-
 def opened_by(vendor: Vendor, answer: Reply) -> tuple[ServiceError, int]:
     """Return how a session fails to which this is the answer, and how often it was asked for."""
     opening = list(vendor.acquire)[-1]
@@ -83,7 +71,12 @@ def test_odd_id_is_neither_taken_nor_sent(vendor: Vendor) -> None:
 
 @pytest.mark.parametrize("status", [400, 403, 500])
 def test_id_is_shown_nowhere(vendor: Vendor, status: int, caplog: pytest.LogCaptureFixture) -> None:
-    http = HttpClient(RecordingDeadline(), transport=Repeater(status))
+    def repeat_url(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("token"):
+            return unread(token_reply())
+        return unread(reply(status, {"message": f"no {request.url}"}))
+
+    http = HttpClient(RecordingDeadline(), transport=httpx.MockTransport(repeat_url))
     texts = []
     for call in (vendor.client().release, vendor.client().usage):
         exchange = Exchange(http, TokenSource(http), munge_credentials())
