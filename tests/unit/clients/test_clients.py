@@ -206,36 +206,35 @@ def test_answer_of_no_such_service_names_where_the_address_stands(vendor: Vendor
 FOLDER = Path(spank_qrmi.clients.__file__).parent
 
 
-def imported_modules(path: Path) -> set[str]:
-    return set(re.findall(r"(?m)^ *(?:from|import) (\S+)", path.read_text()))
+IMPORTED = {
+    path.stem: set(re.findall(r"(?m)^ *(?:from|import) ([\w.]+)", path.read_text()))
+    for path in FOLDER.glob("*.py")
+}
 
 
 def who_knows(modules: set[str]) -> set[str]:
     """Return which modules of the folder import one of these modules or libraries."""
     return {
-        path.name
-        for path in FOLDER.glob("*.py")
-        for each in imported_modules(path)
-        if {each, each.partition(".")[0]} & modules
+        name
+        for name, imported in IMPORTED.items()
+        if modules & {*imported, *(each.partition(".")[0] for each in imported)}
     }
 
 
 def test_only_one_module_knows_a_library_or_the_vendors() -> None:
-    libraries: dict[str, set[str]] = {"h11": set(), "ssl": {"certificates.py"}}
-    libraries |= {"httpx": {"http.py"}, "certifi": set()}
+    libraries: dict[str, set[str]] = {"h11": set(), "ssl": {"certificates"}}
+    libraries |= {"httpx": {"http"}, "certifi": set()}
     assert {library: who_knows({library}) for library in libraries} == libraries
-    assert who_knows({each.__module__ for each in CLIENTS.values()}) == {"__init__.py"}
+    assert who_knows({each.__module__ for each in CLIENTS.values()}) == {"__init__"}
 
 
 def test_what_every_client_is_given_knows_no_login_of_a_vendor() -> None:
     package = spank_qrmi.clients.__name__
-    of_package = {
-        name: {each.removeprefix(f"{package}.") for each in imported_modules(FOLDER / name)}
-        for name in ("base.py", "tokens.py")
-    }
-    beside = {path.stem for path in FOLDER.glob("*.py")}
-    assert of_package["base.py"] & beside == {"http", "request", "tokens"}
-    assert of_package["tokens.py"] & beside == {"http", "request", "response"}
+    for name, beside in (
+        ("base", {"http", "request", "tokens"}),
+        ("tokens", {"http", "request", "response"}),
+    ):
+        assert {each.removeprefix(f"{package}.") for each in IMPORTED[name]} & {*IMPORTED} == beside
 
 
 BASE_URLS = {

@@ -36,12 +36,6 @@ LOGIN = "user:p%40ss"
 PROOF = "Proxy-Authorization: Basic " + base64.b64encode(b"user:p@ss").decode()
 
 
-@pytest.fixture
-def http() -> Iterator[HttpClient]:
-    with HttpClient(RecordingDeadline()) as http:
-        yield http
-
-
 def get(http: HttpClient, url: str, *, is_repeatable: bool = True) -> Response:
     return http.request("GET", url, headers={}, is_repeatable=is_repeatable, max_tries=1)
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What goes over real sockets, and services that are slow, broken, silent or say too much."""
 
-import contextlib
 import socket
 import threading
 import time
@@ -29,20 +28,19 @@ from tests.unit.scripted_server import (
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def get(url: str, http: HttpClient | None = None, *, is_repeatable: bool = True) -> Response:
-    with contextlib.nullcontext(http) if http else HttpClient(RecordingDeadline()) as client:
-        return client.request("GET", url, headers={}, is_repeatable=is_repeatable, max_tries=1)
+def get(http: HttpClient, url: str, *, is_repeatable: bool = True) -> Response:
+    return http.request("GET", url, headers={}, is_repeatable=is_repeatable, max_tries=1)
 
 
-def post(url: str, http: HttpClient, **more: Any) -> Response:
+def post(http: HttpClient, url: str, **more: Any) -> Response:
     """Ask for what must be done once at most, such as opening a session."""
     return http.request("POST", url, headers={}, is_repeatable=False, **more)
 
 
-def test_truncated_answer_of_what_opens_a_session_may_have_acted() -> None:
+def test_truncated_answer_of_what_opens_a_session_may_have_acted(http: HttpClient) -> None:
     answer = b'HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{"id":' + HANG_UP
-    with scripted_server(answer) as server, HttpClient(RecordingDeadline()) as http:
-        error, text = failure_of(lambda: post(server.url, http))
+    with scripted_server(answer) as server:
+        error, text = failure_of(lambda: post(http, server.url))
     assert (error.may_have_acted, error.partial_body) == (True, b'{"id":')
     assert text.startswith("the connection broke before the answer of http://127.0.0.1:")
 
@@ -56,8 +54,8 @@ def test_late_answer_of_what_opens_a_session_is_still_read() -> None:
         connection.sendall(OK)
 
     with asked_server(serve) as url, HttpClient(deadline) as http:
-        assert post(url, http).json_object() == {}
-        _, text = failure_of(lambda: get(url, http))
+        assert post(http, url).json_object() == {}
+        _, text = failure_of(lambda: get(http, url))
         assert text.startswith("no time is left")
 
 
@@ -65,7 +63,7 @@ def test_late_answer_of_what_opens_a_session_is_still_read() -> None:
 def test_answer_that_does_not_end_tells_what_came(status: bytes, expected: bytes) -> None:
     start = b"HTTP/1.1 " + status + b'\r\nContent-Length: 900000\r\n\r\n{"id": "s-1"'
     with asked_server(drip(start)) as url, HttpClient(Deadline(0.2)) as http:
-        error, _ = failure_of(lambda: post(url, http))
+        error, _ = failure_of(lambda: post(http, url))
     assert error.may_have_acted
     assert error.partial_body.startswith(expected)
     assert bool(error.partial_body) is bool(expected)
@@ -85,7 +83,7 @@ def test_stuck_name_server_is_left_behind_and_nothing_is_sent_later(
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/sessions"
     with listener, HttpClient(Deadline(0.2)) as http:
-        error, text = failure_of(lambda: post(url, http, json={}))
+        error, text = failure_of(lambda: post(http, url, json={}))
         assert text.startswith("no answer from http://127.0.0.1:")
         assert not error.may_have_acted
         is_resolved.set()
@@ -106,7 +104,7 @@ def test_service_whose_answer_has_no_end_is_not_listened_to_any_longer(is_repeat
             connection.sendall(announcement)
 
     with asked_server(serve) as url, HttpClient(Deadline(0.2)) as http:
-        error, text = failure_of(lambda: get(url, http, is_repeatable=is_repeatable))
+        error, text = failure_of(lambda: get(http, url, is_repeatable=is_repeatable))
         for thread in threading.enumerate():
             if "(_carry_out)" in thread.name:
                 thread.join(10)
@@ -128,20 +126,16 @@ def test_cancelling_ends_a_question_but_not_the_opening_of_a_session(is_repeatab
 
     with asked_server(serve) as url, HttpClient(deadline) as http:
         if is_repeatable:
-            _, text = failure_of(lambda: get(url, http))
+            _, text = failure_of(lambda: get(http, url))
             is_given_up.set()
             assert text.startswith("no answer from")
         else:
-            assert post(url, http).json_object() == {}
+            assert post(http, url).json_object() == {}
 
 
-def test_threads_share_one_client() -> None:
-    with (
-        scripted_server(OK) as server,
-        HttpClient(RecordingDeadline()) as http,
-        ThreadPoolExecutor(8) as threads,
-    ):
-        answers = [*threads.map(lambda _: get(server.url, http), range(8))]
+def test_threads_share_one_client(http: HttpClient) -> None:
+    with scripted_server(OK) as server, ThreadPoolExecutor(8) as threads:
+        answers = [*threads.map(lambda _: get(http, server.url), range(8))]
     assert [answer.status for answer in answers] == [200] * 8
     assert len(server.connections) == 8
 
@@ -149,8 +143,8 @@ def test_threads_share_one_client() -> None:
 # ---- What is sent and read ----
 
 
-def test_request_is_sent_as_http() -> None:
-    with scripted_server(OK) as server, HttpClient(RecordingDeadline()) as http:
+def test_request_is_sent_as_http(http: HttpClient) -> None:
+    with scripted_server(OK) as server:
         http.request(
             *("POST", f"{server.url}/a%20b/\u00fc"),
             headers={"X-Own": "value"},
@@ -167,8 +161,8 @@ def test_request_is_sent_as_http() -> None:
     assert request.endswith(b"\r\n\r\nz=x%3Ay%20z&a=1")
 
 
-def test_request_without_content_says_so_where_one_is_expected() -> None:
-    with scripted_server(OK) as server, HttpClient(RecordingDeadline()) as http:
+def test_request_without_content_says_so_where_one_is_expected(http: HttpClient) -> None:
+    with scripted_server(OK) as server:
         for method in ("GET", "POST", "DELETE", "PATCH"):
             http.request(method, server.url, headers={}, is_repeatable=True)
     lengths = ["Content-Length: 0" in lines_of(request) for request in server.requests]
@@ -188,10 +182,10 @@ BODIES = {
 }
 
 
-def test_answers_of_every_form_are_read() -> None:
+def test_answers_of_every_form_are_read(http: HttpClient) -> None:
     for answer, body in BODIES.items():
         with trying(answer), scripted_server(answer) as server:
-            assert get(server.url).body == body
+            assert get(http, server.url).body == body
 
 
 NO_ANSWERS = [
@@ -213,10 +207,10 @@ NO_ANSWERS = [
 ]
 
 
-def test_what_is_no_whole_answer_is_one_error_and_asked_once() -> None:
+def test_what_is_no_whole_answer_is_one_error_and_asked_once(http: HttpClient) -> None:
     for answer in NO_ANSWERS:
         with trying(answer[:80]), scripted_server(answer) as server:
-            error, text = failure_of(lambda url=server.url: get(url, is_repeatable=False))
+            error, text = failure_of(lambda url=server.url: get(http, url, is_repeatable=False))
             assert text.startswith("the connection broke before the answer of")
             assert error.may_have_acted
             assert len(server.requests) == 1
@@ -230,20 +224,16 @@ SURPLUS = [
 ]
 
 
-def test_what_a_service_says_unasked_answers_no_other_request() -> None:
+def test_what_a_service_says_unasked_answers_no_other_request(http: HttpClient) -> None:
     for answer in SURPLUS:
-        with (
-            trying(answer),
-            scripted_server(answer) as server,
-            HttpClient(RecordingDeadline()) as http,
-        ):
-            assert [get(server.url, http).body for _ in range(3)] == [b"{}"] * 3
+        with trying(answer), scripted_server(answer) as server:
+            assert [get(http, server.url).body for _ in range(3)] == [b"{}"] * 3
             assert len(server.connections) == len(server.requests)
             assert all("Connection: close" in lines_of(request) for request in server.requests)
             assert all(connection.recv(1) == b"" for connection in server.connections)
 
 
-def test_answer_before_the_request_was_taken_is_read() -> None:
+def test_answer_before_the_request_was_taken_is_read(http: HttpClient) -> None:
     """The service refuses a large body, and hangs up, before it has read it."""
 
     def serve(connection: socket.socket) -> None:
@@ -251,17 +241,14 @@ def test_answer_before_the_request_was_taken_is_read() -> None:
         connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
         connection.close()
 
-    with listening(serve, []) as port, HttpClient(RecordingDeadline()) as http:
+    with listening(serve, []) as port:
         form = {"key": "x" * 8_000_000}
-        assert post(f"http://127.0.0.1:{port}/", http, form=form).status == 413
+        assert post(http, f"http://127.0.0.1:{port}/", form=form).status == 413
 
 
-def test_libraries_log_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_libraries_log_nothing(http: HttpClient, caplog: pytest.LogCaptureFixture) -> None:
     headers = {"Authorization": f"Bearer {API_KEY}"}
-    with (
-        scripted_server(OK) as server,
-        HttpClient(RecordingDeadline()) as http,
-    ):
+    with scripted_server(OK) as server:
         http.request("GET", server.url, headers=headers, is_repeatable=True)
     assert {record.name for record in caplog.records} == {"spank_qrmi.clients.http"}
 
@@ -269,25 +256,29 @@ def test_libraries_log_nothing(caplog: pytest.LogCaptureFixture) -> None:
 # ---- Names and addresses ----
 
 
-def test_addresses_of_a_name_are_tried_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_addresses_of_a_name_are_tried_in_turn(
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with scripted_server(OK) as server:
         addresses = [("127.0.0.1", 9), ("127.0.0.1", server.port)]
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-        assert get("http://service.test/").status == 200
+        assert get(http, "http://service.test/").status == 200
 
 
-def test_names_that_nobody_has_are_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_that_nobody_has_are_readable(
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    error, text = failure_of(lambda: get("http://service.test/", is_repeatable=False))
+    error, text = failure_of(lambda: get(http, "http://service.test/", is_repeatable=False))
     assert text == "cannot connect to http://service.test:80: name or service not known"
     assert not error.may_have_acted
 
 
-def test_ipv6() -> None:
+def test_ipv6(http: HttpClient) -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
         port = listener.getsockname()[1]
 
@@ -300,6 +291,6 @@ def test_ipv6() -> None:
         asked: list[bytes] = []
         thread = threading.Thread(target=answer)
         thread.start()
-        assert get(f"http://[::1]:{port}/").source == f"http://[::1]:{port}/"
+        assert get(http, f"http://[::1]:{port}/").source == f"http://[::1]:{port}/"
         thread.join()
     assert lines_of(asked[0])[1] == f"Host: [::1]:{port}"
