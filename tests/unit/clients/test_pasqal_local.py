@@ -2,24 +2,22 @@
 """Warden's sessions: what is asked in either version, by which credential, what answers mean."""
 
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 
 import httpx
 import orjson
 import pytest
 
-from spank_qrmi.clients.base import Exchange
-from spank_qrmi.clients.http import HttpClient
+from spank_qrmi.clients.base import Exchange, Hold
 from spank_qrmi.clients.pasqal_local import PasqalLocal
 from spank_qrmi.clients.retry import MOST_TRIES
-from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
 from spank_qrmi.status import QpuState, QpuStatus
 from spank_qrmi.usage import Usage
 from tests.unit.fake_services import (
     API_URL,
     FakeService,
-    RecordingDeadline,
     Reply,
     complaint,
     failure_of,
@@ -27,9 +25,10 @@ from tests.unit.fake_services import (
     settings_of,
     text_of,
 )
+from tests.unit.local_network import asking
 from tests.unit.munge_credentials import munge_credentials
 from tests.unit.outcomes import trying
-from tests.unit.vendors import PASQAL_LOCAL, TOKEN, changed
+from tests.unit.vendors import PASQAL_LOCAL, TOKEN, asking_at, refusal_by
 
 URL = "https://api.test:443/base"
 NO_URL = f"{URL}/accessible answered 404 Not Found: Not Found; check ORION_QRMI_WARDEN_URL"
@@ -47,26 +46,25 @@ ADMIN = (
 )
 
 
-def client(**values: str) -> PasqalLocal:
-    return PasqalLocal(replace(changed(PASQAL_LOCAL, "ORION", **values), job_id=77))
+def client_of(service: FakeService, **values: str) -> asking:
+    return asking_at(service, PASQAL_LOCAL, **values)
 
 
-def exchange_of(service: FakeService, credentials: int = 10) -> Exchange:
-    http = HttpClient(RecordingDeadline(), transport=service)
-    return Exchange(http, TokenSource(http), munge_credentials(credentials))
+def exchange_of(service: FakeService, credentials: int) -> Exchange:
+    return replace(service.exchange(), credentials=munge_credentials(credentials))
 
 
 def proofs_of(service: FakeService) -> list[str]:
     return [each.headers["x-munge-cred"] for each in service.requests]
 
 
-def refused(service: FakeService, asked: PasqalLocal | None = None) -> str:
-    return complaint(AcquisitionError, (asked or client()).acquire, service.exchange())
+def refused(service: FakeService) -> str:
+    return complaint(AcquisitionError, client_of(service).acquire)
 
 
 def test_access_is_asked_without_credential(caplog: pytest.LogCaptureFixture) -> None:
     service = FakeService({ACCESS: reply(json={"is_accessible": True, "message": "all well"})})
-    client().check_accessible(service.exchange())
+    client_of(service).check_accessible()
     assert "x-munge-cred" not in service.requests[0].headers
     assert "name(ORION): accessible: all well" in caplog.messages
 
@@ -84,8 +82,7 @@ def test_access_is_asked_without_credential(caplog: pytest.LogCaptureFixture) ->
     ],
 )
 def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: str) -> None:
-    exchange = FakeService({ACCESS: answer}).exchange()
-    assert complaint(AcquisitionError, client().check_accessible, exchange) == expected
+    assert refusal_by(PASQAL_LOCAL, {ACCESS: answer}) == expected
 
 
 SLOTS = "GET /base/qpu-slots"
@@ -110,35 +107,38 @@ def test_status_tells_free_slots_where_they_are_counted() -> None:
     for slots, expected in COUNTED:
         with trying(slots.text):
             service = FakeService({ACCESS: ONLINE, SLOTS: slots})
-            assert client().full_status(service.exchange()) == expected
+            assert client_of(service).full_status() == expected
             assert service.asked == [ACCESS, SLOTS]
-            assert client().status(service.exchange()) == READY
+            assert client_of(service).status() == READY
 
 
 def test_order_has_the_names_of_both_versions() -> None:
     service = FakeService({OPEN: reply(json={"id": TOKEN})})
-    assert client().acquire(service.exchange()) == TOKEN
-    order = {"user_id": "1000", "slurm_job_id": "77", "scheduler_job_id": "77"}
+    assert client_of(service).acquire() == TOKEN
+    order = {"user_id": "1000", "slurm_job_id": "7", "scheduler_job_id": "7"}
     assert orjson.loads(service.requests[0].content) == order
-    assert client(QRMI_JOB_QPU_SLOTS="3").acquire(service.exchange()) == TOKEN
+    assert client_of(service, QRMI_JOB_QPU_SLOTS="3").acquire() == TOKEN
     assert orjson.loads(service.requests[1].content) == {**order, "qpu_slots": 3}
 
 
 def test_slots_are_a_whole_number() -> None:
     for slots in ("0", "-1", "1.5", "many", "1000001", "1" * 5000, "\u0661"):
         with trying(slots):
-            text = complaint(AcquisitionError, lambda slots=slots: client(QRMI_JOB_QPU_SLOTS=slots))
+            asked = partial(client_of, FakeService({}), QRMI_JOB_QPU_SLOTS=slots)
+            text = complaint(AcquisitionError, asked)
             assert text.startswith("ORION_QRMI_JOB_QPU_SLOTS must be a whole number")
 
 
 def test_session_is_for_a_job_and_its_user() -> None:
-    known = changed(PASQAL_LOCAL, "ORION")
+    known = PASQAL_LOCAL.settings
     for settings, expected in (
         (replace(known, uid=2**31), "Warden takes no user above 2147483647: the job's is 21474836"),
         (replace(known, uid=None), "a session of Warden is for a job and its user, of which none"),
         (replace(known, job_id=None), "a session of Warden is for a job and its user, of which"),
     ):
-        assert refused(FakeService({}), PasqalLocal(settings)).startswith(expected)
+        exchange = FakeService({}).exchange()
+        text = complaint(AcquisitionError, PasqalLocal(settings).acquire, exchange)
+        assert text.startswith(expected)
 
 
 def test_old_name_of_the_url_is_used_where_the_new_one_is_not(
@@ -161,10 +161,8 @@ def test_old_name_of_the_url_is_used_where_the_new_one_is_not(
 
 
 def test_hold_says_where_to_look_and_has_no_end() -> None:
-    hold = client().hold
-    assert hold is not None
-    assert hold.what == f"a session of Warden for job 77 of user 1000 at {API_URL}"
-    assert hold.longest_seconds is None
+    what = f"a session of Warden for job 7 of user 1000 at {API_URL}"
+    assert PASQAL_LOCAL.client().hold == Hold(what, None)
 
 
 SENT_BACK = {"input": {"user_id": "1000"}, "ctx": {"error": "sent"}, "msg": "sent"}
@@ -198,18 +196,18 @@ def test_slots_that_others_have_taken_are_told() -> None:
 
 def test_any_other_error_of_the_server_may_have_opened_a_session() -> None:
     service = FakeService({OPEN: reply(500, {"detail": "Internal Server Error"})})
-    error, _ = failure_of(lambda: client().acquire(service.exchange()))
+    error, _ = failure_of(client_of(service).acquire)
     assert (error.may_have_acted, error.status, error.token) == (True, 500, None)
     assert len(service.requests) == 1
 
 
 def test_each_try_has_another_credential_and_none_is_made_without() -> None:
-    service = FakeService({OPEN: reply(429)})
-    error, _ = failure_of(lambda: client().acquire(exchange_of(service, 3)))
+    service, acquire = FakeService({OPEN: reply(429)}), PASQAL_LOCAL.client().acquire
+    error, _ = failure_of(partial(acquire, exchange_of(service, 3)))
     assert "gave up after 3 tries" in str(error)
     proofs = proofs_of(service)
     assert len(proofs) == len(set(proofs)) == 3
-    error, _ = failure_of(lambda: client().acquire(exchange_of(service, 0)))
+    error, _ = failure_of(partial(acquire, exchange_of(service, 0)))
     assert str(error) == "no credential is left to ask with"
     assert len(service.requests) == 3
 
@@ -238,7 +236,7 @@ def test_version_1_is_asked_by_path_without_anything_of_the_job() -> None:
 @pytest.mark.parametrize("first", [reply(405, {"detail": "Method Not Allowed"}), NOT_FOUND])
 def test_version_2_is_then_asked_by_header(first: httpx.Response) -> None:
     service = FakeService({BY_PATH: first, BY_HEADER: REVOKED})
-    assert client().release(service.exchange(), TOKEN)
+    assert client_of(service).release(TOKEN)
     assert service.asked == [BY_PATH, BY_HEADER]
     assert len(set(proofs_of(service))) == 2
     assert service.requests[1].headers["x-warden-session"] == TOKEN
@@ -249,7 +247,7 @@ def test_session_that_is_unknown_is_gone(version: int) -> None:
     unknown = reply(404, {"detail": "Session not found."})
     by_path = unknown if version == 1 else NOT_FOUND
     service = FakeService({BY_PATH: by_path, BY_HEADER: unknown})
-    assert client().release(service.exchange(), TOKEN)
+    assert client_of(service).release(TOKEN)
     assert len(service.requests) == version
 
 
@@ -270,7 +268,7 @@ def test_what_may_be_open_stays_in_the_journal() -> None:
         with trying(expected):
             service = FakeService({f"DELETE /base/sessions/{token}": answer})
             with pytest.raises((ReleaseError, ServiceError)) as caught:
-                client().release(service.exchange(), token)
+                client_of(service).release(token)
             text = text_of(caught.value)
             assert expected in text
             assert token not in text
@@ -279,14 +277,11 @@ def test_what_may_be_open_stays_in_the_journal() -> None:
 
 
 def test_credentials_suffice_for_all_tries_of_either_version() -> None:
-    count = PasqalLocal.munge_credentials["release"]
     service = FakeService({BY_PATH: NOT_FOUND, BY_HEADER: reply(500)})
     with pytest.raises(QrmiError, match=f"gave up after {MOST_TRIES} tries"):
-        client().release(exchange_of(service, count), TOKEN)
-    service = FakeService(
-        {BY_PATH: [reply(500)] * (MOST_TRIES - 1) + [NOT_FOUND], BY_HEADER: REVOKED}
-    )
-    assert client().release(exchange_of(service, count), TOKEN)
+        client_of(service).release(TOKEN)
+    late = [*[reply(500)] * (MOST_TRIES - 1), NOT_FOUND]
+    assert client_of(FakeService({BY_PATH: late, BY_HEADER: REVOKED})).release(TOKEN)
 
 
 ACCOUNTS = "GET /base/accounting/jobs"
@@ -310,7 +305,7 @@ def test_usage_is_that_of_the_sessions_jobs() -> None:
     for answers, expected in USAGES:
         with trying(expected):
             service = FakeService({ACCOUNTS: answers})
-            assert client().usage(service.exchange(), TOKEN) == expected
+            assert client_of(service).usage(TOKEN) == expected
             sent = [dict(each.url.params) for each in service.requests]
             known = {"session_id": TOKEN, "limit": "100"}
             assert sent == [{**known, "offset": str(100 * page)} for page in range(len(answers))]
@@ -329,10 +324,8 @@ NO_USAGES: list[tuple[httpx.Response, str]] = [
 
 
 def test_what_is_not_certainly_the_sessions_is_no_usage() -> None:
-    count = PasqalLocal.munge_credentials["usage"]
     for answer, expected in NO_USAGES:
         with trying(answer.text):
             service = FakeService({ACCOUNTS: answer})
-            exchange = exchange_of(service, count)
-            assert expected in complaint(ServiceError, client().usage, exchange, TOKEN)
-            assert len(service.requests) <= count
+            assert expected in complaint(ServiceError, client_of(service).usage, TOKEN)
+            assert len(service.requests) <= PasqalLocal.munge_credentials["usage"]
