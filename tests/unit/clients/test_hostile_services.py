@@ -3,7 +3,6 @@
 
 import gzip
 import socket
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
@@ -13,8 +12,6 @@ import httpx
 import orjson
 import pytest
 
-from fuzz.targets import vendor_answers
-from fuzz.targets.claims import check_line
 from spank_qrmi.clients.base import OneTimeCredentials
 from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
 from spank_qrmi.clients.ibm import AppIdLogin, IamLogin
@@ -40,7 +37,7 @@ from tests.unit.fake_services import (
 from tests.unit.munge_credentials import MUNGE_START
 from tests.unit.outcomes import trying
 from tests.unit.scripted_server import HANG_UP, asked_server, drip, scripted_server
-from tests.unit.vendors import QISKIT_RUNTIME, VENDORS
+from tests.unit.vendors import QISKIT_RUNTIME
 
 GET = "GET /path"
 SIGNED = "https://s3.test/b/k?X-Amz-Signature=abc&X-Amz-Credential=def"
@@ -163,47 +160,6 @@ def test_endless_answer_ends_at_a_limit(what: str) -> None:
         with trying(speed), asked_server(serve) as url, HttpClient(Deadline(0.3)) as http:
             _, text = failure_of(partial(http.request, "GET", url, headers={}, is_repeatable=True))
             assert len(text) < 300
-
-
-# ---- Types ----
-
-# One of each JSON type where it does not belong, and the largest and oddest of each.
-ODD_VALUES = [
-    *(None, True, False, 0, -1, 1e308, -(2**63), 2**64 - 1, "", " ", "x" * 10_000, "\n\x1b[31m"),
-    *([], {}, [None], [[]], [{}], {"": None}, {"status": {}}, "NaN", "\u202e"),
-]
-FIELDS = (
-    *("id", "status", "state", "message", "errors", "code", "errorMessage", "errorCode", "detail"),
-    *("jobs", "data", "access_token", "expires_in", "accepting_jobs", "active_ttl", "availability"),
-    *("usage", "quantum_nanoseconds", "reason_code", "reason_message", "reason_solution"),
-    *sorted({name for vendor in VENDORS for name in vendor.fields}),
-)
-
-
-def odd_documents() -> Iterator[object]:
-    for value in ODD_VALUES:
-        everywhere = dict.fromkeys(FIELDS, value)
-        yield from (value, everywhere)
-        yield from ({name: [everywhere]} for name in ("errors", "jobs", "data"))
-
-
-@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 409])
-def test_value_of_another_type_is_an_error_at_most(
-    status: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def check_short_line(text: str, secrets: Iterable[str] = ()) -> None:
-        check_line(text, secrets)
-        assert len(text) < 1500
-
-    monkeypatch.setattr(vendor_answers, "check_line", check_short_line)
-    token = b'200\n\n{"access_token": "a-token", "expires_in": 3600}\0'
-    # Whatever the status is, a client without a token asks nothing more.
-    beginnings = (b"", token) if status == 200 else (token,)
-    for document, beginning in product(odd_documents(), beginnings):
-        answer = b"%d\n\n%b" % (status, orjson.dumps(document))
-        for number, who in enumerate(vendor_answers.CLIENTS):
-            with trying((who, beginning, document)):
-                vendor_answers.check_vendor_answers(bytes([number]) + beginning + answer)
 
 
 # ---- What reaches an environment, a URL or a log ----

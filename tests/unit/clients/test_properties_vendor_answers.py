@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Answers of the vendors' services of every shape, to every client."""
 
+from collections.abc import Iterable, Iterator
+from itertools import product
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fuzz.targets import vendor_answers
+from fuzz.targets.claims import check_line
 from fuzz.targets.vendor_answers import CLIENTS, check_vendor_answers
+from tests.unit.outcomes import trying
 from tests.unit.strategies import json_values, maybe_wrong, texts
 from tests.unit.vendors import VENDORS
 
@@ -26,28 +32,25 @@ JOBS = st.fixed_dictionaries({}, optional={"id": maybe_wrong(st.just("a-job"))})
 ERRORS = st.fixed_dictionaries(
     {}, optional={"code": maybe_wrong(SHOWN), "message": maybe_wrong(SHOWN)}
 )
-TEXTS = (
-    *("message", "detail", "errorMessage", "errorCode", "reason_message"),
-    *(name for vendor in VENDORS for name in vendor.reads),
-)
-DOCUMENTS = st.fixed_dictionaries(
-    {},
-    optional={
-        "access_token": maybe_wrong(st.sampled_from(["a-token", "a\nb", ""])),
-        "expires_in": maybe_wrong(st.integers(-1, 2**64 - 1)),
-        "status": maybe_wrong(st.sampled_from(["online", "active", "Running", "Completed"])),
-        "state": maybe_wrong(st.sampled_from(["open", "closed"])),
-        "accepting_jobs": maybe_wrong(st.booleans()),
-        "active_ttl": maybe_wrong(st.integers(-1, 1)),
-        "id": maybe_wrong(st.sampled_from(["a-session", "..", "a/b"])),
-        "jobs": maybe_wrong(st.lists(st.one_of(JOBS, json_values()), max_size=3)),
-        "data": maybe_wrong(st.lists(DEVICES, max_size=2)),
-        "errors": maybe_wrong(st.lists(ERRORS, max_size=2)),
-        "reason_code": maybe_wrong(st.integers(-5, 5000)),
-        "usage": maybe_wrong(st.just({"quantum_nanoseconds": 5})),
-        **{name: maybe_wrong(SHOWN) for name in TEXTS},
-    },
-)
+# What stands in answers besides what the vendors' rows tell.
+FIELDS: dict[str, st.SearchStrategy[object]] = {
+    "access_token": maybe_wrong(st.sampled_from(["a-token", "a\nb", ""])),
+    "expires_in": maybe_wrong(st.integers(-1, 2**64 - 1)),
+    "status": maybe_wrong(st.sampled_from(["online", "active", "Running", "Completed"])),
+    "state": maybe_wrong(st.sampled_from(["open", "closed"])),
+    "accepting_jobs": maybe_wrong(st.booleans()),
+    "active_ttl": maybe_wrong(st.integers(-1, 1)),
+    "id": maybe_wrong(st.sampled_from(["a-session", "..", "a/b"])),
+    "jobs": maybe_wrong(st.lists(st.one_of(JOBS, json_values()), max_size=3)),
+    "data": maybe_wrong(st.lists(DEVICES, max_size=2)),
+    "errors": maybe_wrong(st.lists(ERRORS, max_size=2)),
+    "reason_code": maybe_wrong(st.integers(-5, 5000)),
+    "usage": maybe_wrong(st.just({"quantum_nanoseconds": 5})),
+    **dict.fromkeys(("detail", "errorMessage", "errorCode"), maybe_wrong(SHOWN)),
+    **dict.fromkeys(("message", "reason_message", "reason_solution"), maybe_wrong(SHOWN)),
+    **{name: maybe_wrong(SHOWN) for vendor in VENDORS for name in vendor.reads},
+}
+DOCUMENTS = st.fixed_dictionaries({}, optional=FIELDS)
 
 
 def almost(document: object) -> st.SearchStrategy[object]:
@@ -92,3 +95,36 @@ def test_any_answers_are_used_or_refused_in_one_line(
 ) -> None:
     given_answers = [TOKEN, *given_answers] if begins_well else given_answers
     check_vendor_answers(bytes([number]) + b"\0".join(given_answers))
+
+
+# One of each JSON type where it does not belong, and the largest and oddest of each.
+ODD_VALUES = [
+    *(None, True, False, 0, -1, 1e308, -(2**63), 2**64 - 1, "", " ", "x" * 10_000, "\n\x1b[31m"),
+    *([], {}, [None], [[]], [{}], {"": None}, {"status": {}}, "NaN", "\u202e"),
+]
+
+
+def odd_documents() -> Iterator[object]:
+    names = {*FIELDS, "code", "quantum_nanoseconds"}.union(*(vendor.fields for vendor in VENDORS))
+    for value in ODD_VALUES:
+        everywhere = dict.fromkeys(sorted(names), value)
+        yield from (value, everywhere)
+        yield from ({name: [everywhere]} for name in ("errors", "jobs", "data"))
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 409])
+def test_value_of_another_type_is_a_short_error_at_most(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check_short_line(text: str, secrets: Iterable[str] = ()) -> None:
+        check_line(text, secrets)
+        assert len(text) < 1500
+
+    monkeypatch.setattr(vendor_answers, "check_line", check_short_line)
+    # Whatever the status is, a client without a token asks nothing more.
+    beginnings = (b"", TOKEN + b"\0") if status == 200 else (TOKEN + b"\0",)
+    for document, beginning in product(odd_documents(), beginnings):
+        answer = b"%d\n\n%b" % (status, orjson.dumps(document))
+        for number, who in enumerate(CLIENTS):
+            with trying((who, beginning, document)):
+                check_vendor_answers(bytes([number]) + beginning + answer)
