@@ -269,10 +269,3 @@ def test_name_that_would_change_the_url_is_refused() -> None:
     for name in ("", ".", ".."):
         text = complaint(AcquisitionError, path_segment, name)
         assert text == f"{name!r} cannot be the name of a resource"
-
-
-@each_vendor
-def test_secrets_are_not_in_representations(vendor: Vendor) -> None:
-    for each in (vendor.settings, vendor.client(), vendor.client().login):
-        for secret in SECRETS:
-            assert secret not in f"{each!r} {each!s}"

@@ -14,7 +14,7 @@ import pytest
 
 from spank_qrmi.clients.base import OneTimeCredentials
 from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
-from spank_qrmi.clients.ibm import AppIdLogin, IamLogin
+from spank_qrmi.clients.ibm import AppIdLogin
 from spank_qrmi.clients.request import HttpRequest
 from spank_qrmi.clients.response import Response, error_text
 from spank_qrmi.deadline import Deadline
@@ -32,12 +32,11 @@ from tests.unit.fake_services import (
     complaint,
     failure_of,
     reply,
-    settings_of,
 )
 from tests.unit.munge_credentials import MUNGE_START
 from tests.unit.outcomes import trying
 from tests.unit.scripted_server import HANG_UP, asked_server, drip, scripted_server
-from tests.unit.vendors import QISKIT_RUNTIME
+from tests.unit.vendors import QISKIT_RUNTIME, VENDORS
 
 GET = "GET /path"
 SIGNED = "https://s3.test/b/k?X-Amz-Signature=abc&X-Amz-Credential=def"
@@ -147,10 +146,8 @@ ENDLESS = {
 }
 
 
-@pytest.mark.parametrize("what", ENDLESS)
-def test_endless_answer_ends_at_a_limit(what: str) -> None:
-    start = ENDLESS[what]
-
+@pytest.mark.parametrize("start", ENDLESS.values(), ids=ENDLESS)
+def test_endless_answer_ends_at_a_limit(start: bytes) -> None:
     def flood(connection: socket.socket) -> None:
         connection.sendall(start)
         while True:
@@ -228,11 +225,13 @@ def test_no_object_shows_its_secrets() -> None:
     answer = Response(200, "https://h:443/p", {"x": API_KEY}, BEARER_TOKEN.encode(), (API_KEY,))
     error = ServiceError("text")
     error.token, error.partial_body = BEARER_TOKEN, API_KEY.encode()
-    logins = (IamLogin("https://iam", API_KEY), AppIdLogin("https://h", "client", API_KEY))
-    settings = settings_of({"A": API_KEY})
+    clients = [each.client() for each in VENDORS]
+    logins = (AppIdLogin("https://h", "client", API_KEY), *(each.login for each in clients))
+    settings = [each.settings for each in VENDORS]
     store = StoreSettings("https://s3", "b", "r", API_KEY, BEARER_TOKEN)
     credentials = OneTimeCredentials([f"{MUNGE_START}:"])
     exchange = replace(FakeService({}).exchange(), credentials=credentials)
-    for each in (request, answer, error, *logins, settings, store, credentials, exchange):
+    shown = (request, answer, error, *clients, *logins, *settings, store, credentials, exchange)
+    for each in shown:
         for secret in SECRETS:
             assert secret not in f"{each!r} {each!s}"

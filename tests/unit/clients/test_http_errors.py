@@ -29,15 +29,14 @@ def connect_error(cause: OSError) -> httpx.ConnectError:
     return error
 
 
-NOT_SENT: list[tuple[Exception, str]] = [
-    (connect_error(ConnectionRefusedError(111, "Refused")), f"{CANNOT_CONNECT}: refused"),
-    (httpx.ConnectError(SECRET), CANNOT_CONNECT),
-    (httpx.ConnectTimeout(SECRET), f"{CANNOT_CONNECT} within 15 s"),
-]
-PERHAPS_SENT: list[tuple[Exception, str]] = [
-    *((kind(SECRET), NO_ANSWER) for kind in (httpx.ReadTimeout, httpx.WriteTimeout)),
-    *((kind(SECRET), BROKEN) for kind in (httpx.ReadError, httpx.WriteError, httpx.CloseError)),
-    (httpx.RemoteProtocolError(SECRET), BROKEN),
+# What is said of each, and whether some of the request may have been sent.
+FAILURES: list[tuple[Exception, str, bool]] = [
+    (connect_error(ConnectionRefusedError(111, "Refused")), f"{CANNOT_CONNECT}: refused", False),
+    (httpx.ConnectError(SECRET), CANNOT_CONNECT, False),
+    (httpx.ConnectTimeout(SECRET), f"{CANNOT_CONNECT} within 15 s", False),
+    *((kind(SECRET), NO_ANSWER, True) for kind in (httpx.ReadTimeout, httpx.WriteTimeout)),
+    *((kind(SECRET), BROKEN, True) for kind in (httpx.ReadError, httpx.WriteError)),
+    *((kind(SECRET), BROKEN, True) for kind in (httpx.CloseError, httpx.RemoteProtocolError)),
 ]
 UNEXPECTED: list[Exception] = [
     *(httpx.LocalProtocolError(SECRET), httpx.DecodingError(SECRET), httpx.InvalidURL(SECRET)),
@@ -45,27 +44,16 @@ UNEXPECTED: list[Exception] = [
 ]
 
 
-def test_what_was_not_sent_is_tried_again() -> None:
-    for (error, expected), is_repeatable in product(NOT_SENT, (True, False)):
+def test_what_fails_is_tried_again_if_that_does_no_harm() -> None:
+    for (error, text, was_sent), is_repeatable in product(FAILURES, (True, False)):
         with trying((error, is_repeatable)):
             service = FakeService({GET: error})
-            raised, text = failure_of(partial(ask, service, is_repeatable=is_repeatable))
-            assert text == f"{expected}; gave up after 5 tries"
-            assert len(service.requests) == 5
-            assert not raised.may_have_acted
-
-
-def test_what_may_have_been_sent_is_tried_again_if_that_does_no_harm() -> None:
-    for error, expected in PERHAPS_SENT:
-        with trying(error):
-            service = FakeService({GET: error})
-            raised, text = failure_of(partial(ask, service, is_repeatable=True))
-            assert text == f"{expected}; gave up after 5 tries"
-            assert (len(service.requests), raised.may_have_acted) == (5, False)
-            service = FakeService({GET: error})
-            raised, text = failure_of(partial(ask, service, is_repeatable=False))
-            assert text == expected
-            assert (len(service.requests), raised.may_have_acted) == (1, True)
+            raised, told = failure_of(partial(ask, service, is_repeatable=is_repeatable))
+            if was_sent and not is_repeatable:
+                assert (told, len(service.requests), raised.may_have_acted) == (text, 1, True)
+            else:
+                assert told == f"{text}; gave up after 5 tries"
+                assert (len(service.requests), raised.may_have_acted) == (5, False)
 
 
 def test_unexpected_failure_is_named_and_may_have_acted() -> None:

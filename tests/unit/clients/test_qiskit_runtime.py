@@ -40,7 +40,6 @@ JOBS = "GET /base/jobs"
 PATCH = "PATCH /base/sessions/s-1"
 CLOSE = "DELETE /base/sessions/s-1/close"
 URL = "https://api.test:443/base"
-TOGETHER_SECONDS = 60
 
 
 def client_of(
@@ -255,7 +254,7 @@ def test_session_without_pending_jobs_is_told_to_accept_no_more(empty: httpx.Res
 
 
 def test_list_and_end_are_asked_for_at_the_same_time() -> None:
-    together = threading.Barrier(2, timeout=TOGETHER_SECONDS)
+    together = threading.Barrier(2, timeout=60)
 
     def meeting(answer: httpx.Response) -> Callable[[httpx.Request], httpx.Response]:
         return lambda _: (together.wait(), answer)[1]
