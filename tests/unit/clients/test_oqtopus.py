@@ -8,7 +8,6 @@ from tests.unit.fake_services import API_KEY, FakeService, reply
 from tests.unit.vendors import OQTOPUS, asking_at, refusal_by
 
 GET = "GET /base/devices/anemone"
-ANSWERED = "https://api.test:443/base/devices/anemone answered"
 
 
 def test_available_device_is_accessible(caplog: pytest.LogCaptureFixture) -> None:
@@ -29,10 +28,6 @@ def test_available_device_is_accessible(caplog: pytest.LogCaptureFixture) -> Non
             "not accessible: the device's status is unavailable (available again at 2026-12-01)",
         ),
         (reply(json={"status": ["available"]}), "not accessible: the device's status is not given"),
-        (
-            reply(401, {"message": f"no {API_KEY}"}),
-            f"{ANSWERED} 401 Unauthorized: no ****; check anemone_QRMI_OQTOPUS_API_TOKEN",
-        ),
     ],
 )
 def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: str) -> None:

@@ -31,7 +31,6 @@ from tests.unit.outcomes import trying
 from tests.unit.vendors import PASQAL_LOCAL, TOKEN, asking_at, refusal_by
 
 URL = "https://api.test:443/base"
-NO_URL = f"{URL}/accessible answered 404 Not Found: Not Found; check ORION_QRMI_WARDEN_URL"
 ACCESS, OPEN = "GET /base/accessible", "POST /base/sessions"
 BY_PATH, BY_HEADER = f"DELETE /base/sessions/{TOKEN}", "DELETE /base/sessions"
 NOT_FOUND = reply(404, {"detail": "Not Found"})
@@ -78,7 +77,10 @@ def test_access_is_asked_without_credential(caplog: pytest.LogCaptureFixture) ->
         ),
         (reply(json={"is_accessible": "yes"}), "not accessible: Warden does not say why"),
         (reply(json={"message": "x"}), "not accessible: x"),
-        (NOT_FOUND, NO_URL),
+        (
+            NOT_FOUND,
+            f"{URL}/accessible answered 404 Not Found: Not Found; check ORION_QRMI_WARDEN_URL",
+        ),
     ],
 )
 def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: str) -> None:

@@ -192,7 +192,6 @@ UNUSABLE_SESSIONS: list[tuple[dict[str, object], str]] = [
     ({"state": "Closed", "accepting_jobs": True}, "is closed"),
     ({"state": "open", "accepting_jobs": False}, "accepts no more jobs"),
     ({"state": "open", "active_ttl": 0}, "has no time left"),
-    ({"state": "open", "active_ttl": -1.5}, "has no time left"),
     ({"state": "open", "backend_name": "ibm_y"}, "is of another backend, ibm_y"),
 ]
 
