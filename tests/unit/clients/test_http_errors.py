@@ -67,12 +67,13 @@ def test_unexpected_failure_is_named_and_may_have_acted() -> None:
             assert raised.__cause__ is error
 
 
-def failure_of_post(url: str, **options: Any) -> tuple[ServiceError, str]:
+def failure_of_post(
+    url: str, transport: httpx.BaseTransport | None = None, **body: Any
+) -> tuple[ServiceError, str]:
     """Return why a request that must be made once at most fails."""
-    body = {name: options.pop(name) for name in ("json", "form") if name in options}
-    with HttpClient(RecordingDeadline(), **options) as http:
+    with HttpClient(RecordingDeadline(), transport=transport) as http:
         return failure_of(
-            lambda: http.request("POST", url, headers={}, is_repeatable=False, **body)
+            partial(http.request, "POST", url, headers={}, is_repeatable=False, **body)
         )
 
 

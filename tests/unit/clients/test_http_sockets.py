@@ -189,19 +189,16 @@ def test_answers_of_every_form_are_read(http: HttpClient) -> None:
 
 
 NO_ANSWERS = [
-    *(HANG_UP, b"HTTP/1.1 200" + HANG_UP, b"HTTP/1.1 200 OK\r\nX: a" + HANG_UP),
-    *(b"\r\n" + HANG_UP, b"\0" * 100, b"\xff" * 100 + HANG_UP, b"ICY 200 OK\r\n\r\n"),
-    *(b"HTTP/1.1 99999 OK\r\n\r\n", b"HTTP/1.1 -1 OK\r\n\r\n", b"HTTP/1.1 2\xb2 OK\r\n\r\n"),
+    *(HANG_UP, b"HTTP/1.1 200 OK\r\nX: a" + HANG_UP, b"\0" * 100, b"ICY 200 OK\r\n\r\n"),
+    *(b"HTTP/1.1 99999 OK\r\n\r\n", b"HTTP/1.1 -1 OK\r\n\r\n"),
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: evil\r\n\r\n{}",
     b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}" + HANG_UP,
     b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}",
     b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
-    b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 500 + b"\r\n\r\n{}",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nA\0B: c\r\nContent-Length: 2\r\n\r\n{}",
-    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: \x1b[31m\r\n\r\n{" + HANG_UP,
     CHUNKED + b"2\r\n{}" + HANG_UP,
-    *(CHUNKED + size + b"\r\n{}\r\n0\r\n\r\n" + HANG_UP for size in (b"zz", b"-2", b"f" * 20)),
+    *(CHUNKED + size + b"\r\n{}\r\n0\r\n\r\n" + HANG_UP for size in (b"zz", b"f" * 20)),
     *(start + b"x" * 400_000 for start in (b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 ", b"A")),
     CHUNKED + b"0\r\nX: " + b"x" * 400_000,
 ]

@@ -41,8 +41,7 @@ def service_of(service: FakeService, **changes: str) -> asking:
 
 def test_token_is_asked_for_with_the_key_in_a_form() -> None:
     service = FakeService({})
-    with service.http() as http:
-        assert TokenSource(http).token(LOGIN) == BEARER_TOKEN
+    assert TokenSource(service.http()).token(LOGIN) == BEARER_TOKEN
     sent = service.requests[0]
     assert str(sent.url) == "https://iam.test/identity/token"
     assert sent.content == (

@@ -274,26 +274,22 @@ def test_session_is_ended_without_a_thread_for_the_list(monkeypatch: pytest.Monk
     assert service.asked == [PATCH, JOBS]
 
 
-UNUSABLE_LISTS: list[Reply] = [
-    *(ONE_JOB, reply(200, {"jobs": None}), reply(200, {"jobs": "text"}), reply(200, [])),
-    *(httpx.Response(200, content=b"<html>"), reply(404), reply(500), httpx.ReadError("reset")),
+# The list, and the answer to the end.
+UNENDED: list[tuple[Reply, Reply]] = [
+    *((ONE_JOB, TOLD), (reply(200, {"jobs": None}), TOLD), (reply(200, {"jobs": "text"}), TOLD)),
+    *((reply(200, []), TOLD), (httpx.Response(200, content=b"<html>"), TOLD), (reply(404), TOLD)),
+    *((reply(500), TOLD), (httpx.ReadError("reset"), TOLD)),
+    *((NO_JOBS, reply(400)), (NO_JOBS, reply(500)), (NO_JOBS, httpx.ReadTimeout("slow"))),
 ]
 
 
-def test_session_is_closed_if_jobs_are_pending_or_cannot_be_listed() -> None:
-    for number, listed in enumerate(UNUSABLE_LISTS):
-        with trying(f"list {number}"):
-            service = FakeService({JOBS: listed, PATCH: TOLD, CLOSE: CLOSED})
+def test_session_is_closed_if_jobs_may_be_pending_or_it_cannot_be_told() -> None:
+    for number, (listed, patched) in enumerate(UNENDED):
+        with trying(number):
+            service = FakeService({JOBS: listed, PATCH: patched, CLOSE: CLOSED})
             assert client_of(service).release("s-1") is False
-            assert later_than_the_list(service) == [PATCH, CLOSE]
-            assert service.requests[-1].content == b""
-
-
-@pytest.mark.parametrize("patched", [reply(400), reply(500), httpx.ReadTimeout("slow")])
-def test_session_is_closed_if_it_cannot_be_told(patched: Reply) -> None:
-    service = FakeService({JOBS: NO_JOBS, PATCH: patched, CLOSE: httpx.Response(200)})
-    client_of(service).release("s-1")
-    assert service.asked[-1] == CLOSE
+            assert [*dict.fromkeys(later_than_the_list(service))] == [PATCH, CLOSE]
+            assert (service.asked[-1], service.requests[-1].content) == (CLOSE, b"")
 
 
 @pytest.mark.parametrize("shown", [reply(404), ENDED])

@@ -5,9 +5,7 @@ import httpx
 import orjson
 import pytest
 
-from spank_qrmi.clients.base import Exchange
 from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.errors import ReleaseError, ServiceError
 from tests.unit.fake_services import (
     FakeService,
@@ -19,7 +17,7 @@ from tests.unit.fake_services import (
     token_reply,
     unread,
 )
-from tests.unit.munge_credentials import munge_credentials
+from tests.unit.local_network import asking
 from tests.unit.outcomes import outcome_of, trying
 from tests.unit.vendors import HOLDERS, TOKEN, Vendor, each_of
 
@@ -77,10 +75,8 @@ def test_id_is_shown_nowhere(vendor: Vendor, status: int, caplog: pytest.LogCapt
         return unread(reply(status, {"message": f"no {request.url}"}))
 
     http = HttpClient(RecordingDeadline(), transport=httpx.MockTransport(repeat_url))
-    texts = []
-    for call in (vendor.client().release, vendor.client().usage):
-        exchange = Exchange(http, TokenSource(http), munge_credentials())
-        texts.append(str(outcome_of(call, exchange, SESSION)))
+    client = asking(vendor.client(), http)
+    texts = [str(outcome_of(call, SESSION)) for call in (client.release, client.usage)]
     assert "answered" in texts[0]
     for text in (caplog.text, *texts):
         assert SESSION not in text, "requests about a session need secrets=(its id,)"

@@ -31,13 +31,13 @@ LOGIN = IamLogin(IAM_URL, API_KEY)
 def test_many_threads_share_one_request_per_key() -> None:
     service = FakeService({})
     barrier = threading.Barrier(12)
-    with service.http() as http, ThreadPoolExecutor(12) as threads:
-        tokens = TokenSource(http)
+    tokens = TokenSource(service.http())
 
-        def run(number: int) -> None:
-            barrier.wait(10)
-            tokens.token(IamLogin(IAM_URL, f"key-{number % 2}"))
+    def run(number: int) -> None:
+        barrier.wait(10)
+        tokens.token(IamLogin(IAM_URL, f"key-{number % 2}"))
 
+    with ThreadPoolExecutor(12) as threads:
         assert [*threads.map(run, range(12))] == [None] * 12
     assert service.token_requests == 2
 
@@ -45,12 +45,11 @@ def test_many_threads_share_one_request_per_key() -> None:
 def test_failure_is_given_to_every_caller_without_asking_again() -> None:
     refused = reply(400, {"errorCode": "BXNIM0415E", "errorMessage": "no"})
     service = FakeService({TOKEN_KEY: refused})
-    with service.http() as http:
-        tokens = TokenSource(http)
-        for _ in range(3):
-            error, text = failure_of(lambda: tokens.token(LOGIN))
-            assert error.status == 400
-            assert text == f"{IAM} refused the API key: 400 Bad Request: no (BXNIM0415E)"
+    tokens = TokenSource(service.http())
+    for _ in range(3):
+        error, text = failure_of(lambda: tokens.token(LOGIN))
+        assert error.status == 400
+        assert text == f"{IAM} refused the API key: 400 Bad Request: no (BXNIM0415E)"
     assert service.token_requests == 1
 
 
@@ -81,28 +80,26 @@ def test_unusable_tokens_are_refused() -> None:
 
 def test_token_is_renewed_at_nine_tenths_of_its_life(monkeypatch: pytest.MonkeyPatch) -> None:
     service = FakeService({TOKEN_KEY: token_reply(expires_in=1000)})
-    with service.http() as http:
-        tokens = TokenSource(http)
-        now = 5000.0
-        monkeypatch.setattr(tokens_module, "time", SimpleNamespace(monotonic=lambda: now))
-        tokens.token(LOGIN)
-        now = 5899.0
-        tokens.token(LOGIN)
-        assert service.token_requests == 1
-        now = 5900.0
-        tokens.token(LOGIN)
-        assert service.token_requests == 2
+    tokens = TokenSource(service.http())
+    now = 5000.0
+    monkeypatch.setattr(tokens_module, "time", SimpleNamespace(monotonic=lambda: now))
+    tokens.token(LOGIN)
+    now = 5899.0
+    tokens.token(LOGIN)
+    assert service.token_requests == 1
+    now = 5900.0
+    tokens.token(LOGIN)
+    assert service.token_requests == 2
 
 
 def test_forget_drops_only_the_token_that_was_refused() -> None:
     service = FakeService({TOKEN_KEY: [token_reply("first"), token_reply("second")]})
-    with service.http() as http:
-        tokens = TokenSource(http)
-        tokens.token(LOGIN)
-        tokens.forget(LOGIN, "other")
-        assert tokens.token(LOGIN) == "first"
-        tokens.forget(LOGIN, "first")
-        assert tokens.token(LOGIN) == "second"
-        tokens.forget(LOGIN, "first")
-        assert tokens.token(LOGIN) == "second"
+    tokens = TokenSource(service.http())
+    tokens.token(LOGIN)
+    tokens.forget(LOGIN, "other")
+    assert tokens.token(LOGIN) == "first"
+    tokens.forget(LOGIN, "first")
+    assert tokens.token(LOGIN) == "second"
+    tokens.forget(LOGIN, "first")
+    assert tokens.token(LOGIN) == "second"
     assert service.token_requests == 2
