@@ -9,7 +9,7 @@ from importlib.metadata import version
 import httpx
 import pytest
 
-from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
+from spank_qrmi.clients.http import BODY_LIMIT_BYTES
 from spank_qrmi.clients.request import plain_url
 from spank_qrmi.clients.response import Response
 from spank_qrmi.clients.retry import status_failure
@@ -23,7 +23,6 @@ from tests.unit.fake_services import (
     complaint,
     failure_of,
     reply,
-    unread,
 )
 from tests.unit.outcomes import trying
 
@@ -244,27 +243,22 @@ SENT_TO = [
 ]
 
 
-def failure_at(url: str) -> tuple[httpx.URL, str]:
-    """Return where a service was asked that fails, and what is said of it."""
-    asked: list[httpx.URL] = []
-
-    def fail(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url)
-        return unread(httpx.Response(500))
-
-    with HttpClient(RecordingDeadline(), transport=httpx.MockTransport(fail)) as http:
-        _, text = failure_of(
-            partial(http.request, "GET", url, headers={}, is_repeatable=False, max_tries=1)
-        )
-    return asked[0], text
-
-
 def test_address_is_sent_to_as_it_is_shown() -> None:
     for url, shown in SENT_TO:
         with trying(url):
-            asked, text = failure_at(url)
-            assert asked == httpx.URL(shown)
+            sent_to = httpx.URL(shown)
+            service = FakeService({f"GET {sent_to.raw_path.decode()}": reply(500)})
+            _, text = failure_of(partial(ask, service, url=url, query={}, max_tries=1))
+            assert [each.url for each in service.requests] == [sent_to]
             assert text.startswith(f"{shown} answered 500")
+
+
+def test_long_paths_are_shown_in_part() -> None:
+    path = "/%0a" + "b" * 500
+    service = FakeService({f"GET {path}": reply(500)})
+    _, text = failure_of(partial(ask, service, url=f"http://h{path}"))
+    assert text.startswith("http://h:80/%0abbb")
+    assert len(text) < 400
 
 
 UNUSABLE_URLS = [
@@ -301,12 +295,6 @@ def test_header_values_that_cannot_be_sent_are_refused() -> None:
         with trying(value):
             _, text = failure_of(partial(ask, FakeService({}), headers={"Service-CRN": value}))
             assert text.startswith("the value of the header Service-CRN has characters")
-
-
-def test_long_paths_are_shown_in_part() -> None:
-    _, text = failure_at("http://h/%0a" + "b" * 500)
-    assert text.startswith("http://h:80/%0abbb")
-    assert len(text) < 400
 
 
 CLOCKS = {

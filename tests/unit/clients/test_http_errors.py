@@ -4,13 +4,11 @@
 import threading
 from functools import partial
 from itertools import product
-from typing import Any
 
 import httpx
 import pytest
 
 from spank_qrmi.clients.http import HttpClient
-from spank_qrmi.errors import ServiceError
 from tests.unit.fake_services import FakeService, RecordingDeadline, ask, failure_of
 from tests.unit.outcomes import trying
 
@@ -67,22 +65,13 @@ def test_unexpected_failure_is_named_and_may_have_acted() -> None:
             assert raised.__cause__ is error
 
 
-def failure_of_post(
-    url: str, transport: httpx.BaseTransport | None = None, **body: Any
-) -> tuple[ServiceError, str]:
-    """Return why a request that must be made once at most fails."""
-    with HttpClient(RecordingDeadline(), transport=transport) as http:
-        return failure_of(
-            partial(http.request, "POST", url, headers={}, is_repeatable=False, **body)
-        )
-
-
 def test_unexpected_failure_before_anything_was_sent_has_not_acted() -> None:
     def fail(_: httpx.Request) -> httpx.Response:
         raise ValueError(SECRET)
 
-    transport = httpx.MockTransport(fail)
-    error, text = failure_of_post("https://api.test/path", transport=transport)
+    http = HttpClient(RecordingDeadline(), transport=httpx.MockTransport(fail))
+    url = "https://api.test/path"
+    error, text = failure_of(partial(http.request, "POST", url, headers={}, is_repeatable=False))
     assert (text, error.may_have_acted) == (f"{FAILED} (ValueError)", False)
 
 
@@ -127,10 +116,11 @@ def test_a_thread_that_ends_without_answer_leaves_nobody_waiting(
     ],
 )
 def test_unusable_site_settings_are_readable(
-    name: str, value: str, expected: str, monkeypatch: pytest.MonkeyPatch
+    http: HttpClient, name: str, value: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
-    error, text = failure_of_post("https://127.0.0.1:9/")
+    url = "https://127.0.0.1:9/"
+    error, text = failure_of(partial(http.request, "POST", url, headers={}, is_repeatable=False))
     assert text.startswith(f"cannot prepare the request to https://127.0.0.1:9: {expected}")
     assert "pw" not in text
     assert not error.may_have_acted
@@ -138,6 +128,7 @@ def test_unusable_site_settings_are_readable(
 
 def test_body_that_cannot_be_encoded_is_not_sent() -> None:
     for body in ({"json": {"a": "\udcff"}}, {"form": {"key": "\udcff"}}):
-        error, text = failure_of_post("https://h/", **body)
+        post = partial(ask, FakeService({}), method="POST", is_repeatable=False, **body)
+        error, text = failure_of(post)
         assert text == "a setting of the resource has characters that cannot be sent", body
         assert not error.may_have_acted, body
