@@ -100,14 +100,20 @@ def test_release_needs_the_keys_for_it_and_no_other(vendor: Vendor) -> None:
 
 
 @each_vendor
-def test_settings_that_are_missing_are_named(vendor: Vendor) -> None:
+def test_settings_that_are_missing_or_cannot_be_sent_are_named(vendor: Vendor) -> None:
     settings = vendor.settings
     for key in vendor.required:
         others = {name: value for name, value in settings.values.items() if name != key}
-        for values, text in ((others, "not set: add"), ({**others, key: " "}, "set to nothing")):
+        for values, text in (
+            (others, "is not set: add"),
+            ({**others, key: ""}, "is set to nothing"),
+            ({**others, key: "  "}, "is set to nothing"),
+            ({**others, key: "bad\nvalue"}, "must be "),
+            ({**others, key: "bäd value"}, "must be "),
+        ):
             changed_settings = replace(settings, values=values)
             told = complaint(AcquisitionError, CLIENTS[vendor.type_name], changed_settings)
-            assert told.startswith(f"{settings.variable(key)} is {text}"), key
+            assert told.startswith(f"{settings.variable(key)} {text}"), key
 
 
 PROJECT = Path(__file__).parents[3]
