@@ -274,18 +274,17 @@ def test_session_is_ended_without_a_thread_for_the_list(monkeypatch: pytest.Monk
     assert service.asked == [PATCH, JOBS]
 
 
-# The list, and the answer to the end.
-UNENDED: list[tuple[Reply, Reply]] = [
-    *((ONE_JOB, TOLD), (reply(200, {"jobs": None}), TOLD), (reply(200, {"jobs": "text"}), TOLD)),
-    *((reply(200, []), TOLD), (httpx.Response(200, content=b"<html>"), TOLD), (reply(404), TOLD)),
-    *((reply(500), TOLD), (httpx.ReadError("reset"), TOLD)),
-    *((NO_JOBS, reply(400)), (NO_JOBS, reply(500)), (NO_JOBS, httpx.ReadTimeout("slow"))),
+UNUSABLE_LISTS: list[Reply] = [
+    *(ONE_JOB, reply(200, {"jobs": None}), reply(200, {"jobs": "text"}), reply(200, [])),
+    *(httpx.Response(200, content=b"<html>"), reply(404), reply(500), httpx.ReadError("reset")),
 ]
+REFUSED_ENDS: list[Reply] = [reply(400), reply(500), httpx.ReadTimeout("slow")]
 
 
 def test_session_is_closed_if_jobs_may_be_pending_or_it_cannot_be_told() -> None:
-    for number, (listed, patched) in enumerate(UNENDED):
-        with trying(number):
+    of_lists = [(listed, TOLD) for listed in UNUSABLE_LISTS]
+    for listed, patched in [*of_lists, *((NO_JOBS, patched) for patched in REFUSED_ENDS)]:
+        with trying((listed, patched)):
             service = FakeService({JOBS: listed, PATCH: patched, CLOSE: CLOSED})
             assert client_of(service).release("s-1") is False
             assert [*dict.fromkeys(later_than_the_list(service))] == [PATCH, CLOSE]
