@@ -19,11 +19,15 @@ def devices(*entries: object) -> httpx.Response:
 
 
 def test_active_device_is_accessible_and_no_credentials_are_sent() -> None:
-    hosts = {"": "apis.pasqal.cloud", "  ": "apis.pasqal.cloud", "http://sim.test/": "sim.test"}
-    for base_url, host in hosts.items():
+    for base_url, host, status in (
+        ("", "apis.pasqal.cloud", {"status": "UP"}),
+        ("  ", "apis.pasqal.cloud", {}),
+        ("http://sim.test/", "sim.test", {}),
+    ):
         with trying(base_url):
-            service = FakeService({GET: devices({"availability": "ACTIVE", "status": "UP"})})
+            service = FakeService({GET: devices({"availability": "ACTIVE", **status})})
             values = {"QRMI_PASQAL_CLOUD_AUTH_TOKEN": API_KEY, BASE_URL: base_url}
+            values[IF_DOWN] = "refuse"
             asking_at(service, PASQAL_CLOUD, "Emu_Free", **values).check_accessible()
             [sent] = service.requests
             assert (sent.url.host, sent.url.params["device_type"]) == (host, "EMU_FREE")
