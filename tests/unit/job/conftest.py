@@ -13,7 +13,15 @@ from spank_qrmi.admin import held
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.network.calls import Services
 from spank_qrmi.state.journal import Journal
+from tests.unit.conversation import ServingWorker
+from tests.unit.fake_vendor import FakeVendor
+from tests.unit.job.job_node import Node
 from tests.unit.local_network import LocalNetwork
+
+
+@pytest.fixture
+def node(tmp_path: Path, serving: ServingWorker, vendor: FakeVendor) -> Node:
+    return Node(tmp_path, serving, vendor)
 
 
 @pytest.fixture

@@ -6,71 +6,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
-from spank_qrmi.admin import command as cli
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration.common_plugstack import CommonArguments
 from spank_qrmi.errors import AcquisitionError, JournalError, ReleaseError, ServiceError
 from spank_qrmi.job.accounts import accounting_of
 from spank_qrmi.state import usage_log
 from spank_qrmi.state.accounting import NO_ACCOUNTING, EndedBy
-from spank_qrmi.state.journal import Entry, Journal, LockedEntry
+from spank_qrmi.state.journal import Journal, LockedEntry
 from spank_qrmi.usage import Usage
-from tests.unit.conversation import ServingWorker
-from tests.unit.fake_vendor import TYPE, FakeVendor
-from tests.unit.job.test_verbs import Node, entry_of
+from tests.unit.fake_vendor import TYPE
+from tests.unit.job.job_node import FAR, Node, entry_of
 from tests.unit.local_network import LocalNetwork
 
 ANSWER_LOST = ServiceError("cut off", may_have_acted=True)
 BROKEN = ServiceError("no JSON", may_have_acted=True)
 BROKEN.token = "session-1"
-FAR = 4_000_000_000
 
 pytestmark = pytest.mark.usefixtures("command_of_this_process")
-
-
-class AccountedNode(Node):
-    """A node whose records are looked at."""
-
-    def __init__(
-        self, folder: Path, serving: ServingWorker, vendor: FakeVendor, usage_path: Path
-    ) -> None:
-        super().__init__(folder, serving, vendor)
-        self.usage_path = usage_path
-
-    def records(self) -> list[dict[str, Any]]:
-        """Return all records, in the order of the QPUs' names."""
-        if not self.usage_path.exists():
-            return []
-        records = [orjson.loads(line) for line in self.usage_path.read_bytes().splitlines()]
-        return sorted(records, key=lambda record: str(record["resource"]))
-
-    def ends(self) -> list[tuple[str, str, str]]:
-        return [(each["resource"], each["result"], each["ended_by"]) for each in self.records()]
-
-    def command(self, *words: str) -> int:
-        return cli.main(["release", *words, f"--state-dir={self.state_directory}"])
-
-
-@pytest.fixture
-def node(
-    tmp_path: Path, serving: ServingWorker, vendor: FakeVendor, usage_path: Path
-) -> AccountedNode:
-    return AccountedNode(tmp_path, serving, vendor, usage_path)
-
-
-def orphan(name: str, **changes: Any) -> Entry:
-    times = {"acquired_at": 1000, "granted_at": 1000, "ends_at": FAR}
-    return entry_of(name, **{"job_id": 5, **times, **changes})
 
 
 def both(ended_by: str) -> list[tuple[str, str, str]]:
     return [(name, "released", ended_by) for name in "ab"]
 
 
-def test_end_of_the_step(node: AccountedNode) -> None:
+def test_end_of_the_step(node: Node) -> None:
     node.vendor.brought = {"b"}
     assert node.acquire("a,b").held == 2
     assert node.records() == []
@@ -84,17 +45,17 @@ def test_end_of_the_step(node: AccountedNode) -> None:
 
 
 def test_end_of_the_step_that_holds_nothing_opens_no_network(
-    node: AccountedNode, monkeypatch: pytest.MonkeyPatch
+    node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node.vendor.brought = {"a"}
     node.acquire("a")
-    node.leave(orphan("b", token=None, holds_nothing=True, ends_at=1000))
+    node.leave(entry_of("b", job_id=5, token=None, holds_nothing=True, ends_at=1000))
     monkeypatch.setattr(LocalNetwork, "open", lambda *_, **__: pytest.fail("opened"))
     assert node.release().messages == []
     assert node.ends() == [("a", "released", "exit"), ("b", "released", "another job")]
 
 
-ENDS: dict[str, Callable[[AccountedNode], object]] = {
+ENDS: dict[str, Callable[[Node], object]] = {
     "epilog": lambda node: node.release_job().messages,
     "another job": lambda node: node.release().messages,
     "command": lambda node: node.command("--all"),
@@ -103,11 +64,11 @@ ENDS: dict[str, Callable[[AccountedNode], object]] = {
 
 
 @pytest.mark.parametrize("ended_by", ENDS)
-def test_record_says_who_has_ended_it(node: AccountedNode, ended_by: str) -> None:
+def test_record_says_who_has_ended_it(node: Node, ended_by: str) -> None:
     """Also of what the service did not hold."""
     job_id = 7 if ended_by == "epilog" else 5
-    node.leave(orphan("a", job_id=job_id))
-    node.leave(orphan("b", job_id=job_id, token=None, holds_nothing=True, ends_at=1000))
+    node.leave(entry_of("a", job_id=job_id))
+    node.leave(entry_of("b", job_id=job_id, token=None, holds_nothing=True, ends_at=1000))
     assert not ENDS[ended_by](node)
     assert (node.ends(), node.entries()) == (both(ended_by), [])
 
@@ -122,7 +83,7 @@ def test_record_says_who_has_ended_it(node: AccountedNode, ended_by: str) -> Non
     ],
 )
 def test_usage_is_what_the_service_tells_of_what_is_gone(
-    node: AccountedNode,
+    node: Node,
     *,
     order: ServiceError | None,
     told: Usage,
@@ -146,12 +107,12 @@ def test_usage_is_what_the_service_tells_of_what_is_gone(
 
 
 def test_what_is_gone_at_once_is_asked_about_when_no_job_waits(
-    node: AccountedNode, monkeypatch: pytest.MonkeyPatch
+    node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CLIENTS[TYPE], "tells_usage", True)
     node.vendor.usage = Usage(2.5, 3, 400)
     node.acquire("a")
-    node.leave(orphan("b", has_users_endpoint=True))
+    node.leave(entry_of("b", job_id=5, has_users_endpoint=True))
     assert node.release().messages == []
     # A user's own endpoint is asked for nothing more.
     assert node.ends() == [("b", "released", "another job")]
@@ -164,7 +125,7 @@ def test_what_is_gone_at_once_is_asked_about_when_no_job_waits(
     assert sorted(asked) == ["release token-a", "release token-b", "usage token-a"]
 
 
-def test_answer_that_never_came(node: AccountedNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answer_that_never_came(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     node.vendor.orders = {"acquire a": ANSWER_LOST}
     node.acquire("a")
     node.release()
@@ -176,8 +137,8 @@ def test_answer_that_never_came(node: AccountedNode, monkeypatch: pytest.MonkeyP
     assert record["reason"].startswith("cut off; ")
 
 
-def test_what_is_given_up_at_an_endpoint_of_the_users(node: AccountedNode) -> None:
-    node.leave(orphan("a", has_users_endpoint=True, ends_at=1, failure="down"))
+def test_what_is_given_up_at_an_endpoint_of_the_users(node: Node) -> None:
+    node.leave(entry_of("a", job_id=5, has_users_endpoint=True, ends_at=1, failure="down"))
     node.command("--all")
     assert node.ends() == [("a", "dropped", "command")]
 
@@ -190,7 +151,7 @@ def test_what_is_given_up_at_an_endpoint_of_the_users(node: AccountedNode) -> No
     ],
 )
 def test_what_was_undone_before_the_job_had_it(
-    node: AccountedNode, orders: dict[str, Any], reason: str
+    node: Node, orders: dict[str, Any], reason: str
 ) -> None:
     node.vendor.orders = orders
     assert node.acquire("a").verdict == "fail"
@@ -198,7 +159,7 @@ def test_what_was_undone_before_the_job_had_it(
     assert node.records()[0]["reason"] == reason
 
 
-def test_what_was_undone_later(node: AccountedNode) -> None:
+def test_what_was_undone_later(node: Node) -> None:
     down = {"release token-a": ReleaseError("down")}
     node.vendor.orders = {"check a": AcquisitionError("paused"), **down}
     node.acquire("a")
@@ -209,7 +170,7 @@ def test_what_was_undone_later(node: AccountedNode) -> None:
     assert node.records()[0]["reason"] == "paused"
 
 
-def test_what_was_had_for_a_job_that_needs_all(node: AccountedNode) -> None:
+def test_what_was_had_for_a_job_that_needs_all(node: Node) -> None:
     node.vendor.orders = {"acquire c": AcquisitionError("refused")}
     node.vendor.brought = {"b"}
     answer = node.acquire("a,b,c", "--require=all")
@@ -221,20 +182,20 @@ def test_what_was_had_for_a_job_that_needs_all(node: AccountedNode) -> None:
     ("step", "brought"),
     [("make", ""), ("acquire", ""), ("make", "a"), ("acquire", "a"), ("check", "a")],
 )
-def test_what_was_never_had_leaves_no_record(node: AccountedNode, step: str, brought: str) -> None:
+def test_what_was_never_had_leaves_no_record(node: Node, step: str, brought: str) -> None:
     node.vendor.brought = set(brought)
     node.vendor.orders = {f"{step} a": AcquisitionError("refused")}
     assert node.acquire("a").held == 0
     assert (node.records(), node.entries()) == ([], [])
 
 
-def test_without_a_target_nothing_is_noted(node: AccountedNode) -> None:
+def test_without_a_target_nothing_is_noted(node: Node) -> None:
     node.vendor.brought = {"b"}
     answer = node.acquire("a,b", "--usage=none")
     assert (answer.held, len(node.entries())) == (1, 1)
 
 
-def test_log_that_takes_nothing_fails_no_release(node: AccountedNode) -> None:
+def test_log_that_takes_nothing_fails_no_release(node: Node) -> None:
     node.vendor.brought = {"b"}
     node.acquire("a,b")
     node.usage_path.parent.touch()
@@ -250,7 +211,7 @@ def test_log_that_takes_nothing_fails_no_release(node: AccountedNode) -> None:
     assert (node.ends(), node.entries()) == (both("exit"), [])
 
 
-def test_next_jobs_end_writes_what_waits(node: AccountedNode) -> None:
+def test_next_jobs_end_writes_what_waits(node: Node) -> None:
     node.acquire("a")
     node.usage_path.parent.touch()
     node.release()
@@ -261,7 +222,7 @@ def test_next_jobs_end_writes_what_waits(node: AccountedNode) -> None:
 
 
 def test_journal_that_takes_no_note_stops_no_job(
-    node: AccountedNode, monkeypatch: pytest.MonkeyPatch
+    node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise JournalError("full")
@@ -273,7 +234,7 @@ def test_journal_that_takes_no_note_stops_no_job(
     assert "warning: what the job uses of a is not recorded: full" in answer.logged("i")
 
 
-def test_facts_that_are_no_text_stop_no_job(node: AccountedNode) -> None:
+def test_facts_that_are_no_text_stop_no_job(node: Node) -> None:
     answer = node.acquire("a", account="caf\udcff", user="alice", partition="", array_job_id=5)
     assert answer.verdict == "run"
     node.release()
@@ -283,7 +244,7 @@ def test_facts_that_are_no_text_stop_no_job(node: AccountedNode) -> None:
 
 
 def test_worker_killed_before_it_took_the_entry_away(
-    node: AccountedNode, monkeypatch: pytest.MonkeyPatch
+    node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node.acquire("a")
     with monkeypatch.context() as patch:
@@ -300,7 +261,7 @@ def test_worker_killed_before_it_took_the_entry_away(
     [("ClusterName=one\n", "one"), ("", None), (None, None)],
 )
 def test_cluster_is_that_of_slurm_conf(
-    node: AccountedNode, tmp_path: Path, text: str | None, expected: str | None
+    node: Node, tmp_path: Path, text: str | None, expected: str | None
 ) -> None:
     path = tmp_path / "slurm.conf"
     if text is not None:

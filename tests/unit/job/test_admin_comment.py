@@ -18,7 +18,7 @@ from spank_qrmi.trust import slurm_commands
 from spank_qrmi.usage import Usage
 from tests.unit.conversation import ServingWorker
 from tests.unit.fake_vendor import FakeVendor
-from tests.unit.job.test_accounts import AccountedNode
+from tests.unit.job.job_node import Node
 
 RECORD: dict[str, Any] = {
     "acquisition_id": "1",
@@ -37,6 +37,8 @@ echo "$SLURM_CONF|$*" >> {log}
 if [ "$1" = show ]; then cat {shown}; else printf '%s' "${{3#admincomment=}}" > {comment}; fi
 exit $(cat {status})
 """
+
+pytestmark = pytest.mark.usefixtures("command_of_this_process")
 
 
 @pytest.mark.parametrize(
@@ -102,13 +104,11 @@ def test_part_of_a_job_is_named_alone(changes: dict[str, int], expected: str) ->
     assert job_name({"job_id": 7, **changes}) == expected
 
 
-class SlurmNode(AccountedNode):
+class SlurmNode(Node):
     """A node with an scontrol that notes how it is called."""
 
-    def __init__(
-        self, folder: Path, serving: ServingWorker, vendor: FakeVendor, usage_path: Path
-    ) -> None:
-        super().__init__(folder, serving, vendor, usage_path)
+    def __init__(self, folder: Path, serving: ServingWorker, vendor: FakeVendor) -> None:
+        super().__init__(folder, serving, vendor)
         self.slurm = folder / "slurm"
         self.slurm.mkdir()
         self.files = {name: self.slurm / name for name in ("log", "shown", "comment", "status")}
@@ -160,15 +160,9 @@ class SlurmNode(AccountedNode):
 
 @pytest.fixture
 def node(
-    tmp_path: Path,
-    *,
-    serving: ServingWorker,
-    vendor: FakeVendor,
-    usage_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    command_of_this_process: None,
+    tmp_path: Path, serving: ServingWorker, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
 ) -> SlurmNode:
-    node = SlurmNode(tmp_path, serving, vendor, usage_path)
+    node = SlurmNode(tmp_path, serving, vendor)
     monkeypatch.setattr(slurm_commands, "USUAL_FOLDERS", (tmp_path / "none", node.slurm))
     return node
 

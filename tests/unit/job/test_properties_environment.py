@@ -14,8 +14,8 @@ from fuzz.targets.scratch import folder_in_memory
 from spank_qrmi.job.environment import EXPORT_LIST, JOB_ID, JOB_UID, RESOURCE_LISTS, TYPE_LISTS
 from spank_qrmi.worker import process as worker
 from tests.unit.conversation import SeenAnswer, ServingWorker, converse
-from tests.unit.fake_vendor import TYPE, FakeVendor
-from tests.unit.job.test_verbs import Node
+from tests.unit.fake_vendor import FakeVendor
+from tests.unit.job.job_node import Node
 from tests.unit.local_network import LocalNetwork
 from tests.unit.strategies import MARK, system_texts
 
@@ -66,16 +66,12 @@ def acquire() -> Iterator[Acquire]:
         patch.setattr(worker, "refuse_untrusted_code", lambda *_: None)
         serving = ServingWorker([], lambda message: converse(message, serve))
         node = Node(folder, serving, vendor)
-        keys: dict[str, object] = {"a": secret, "b": {"file": str(folder / "key")}}
+        keys = {"a": secret, "b": {"file": str(folder / "key")}}
         node.write_config(
-            [
-                {
-                    "name": name,
-                    "type": TYPE,
-                    "environment": {"QRMI_KEY": key, "QRMI_ENDPOINT": endpoint},
-                }
+            *(
+                {"name": name, "environment": {"QRMI_KEY": key, "QRMI_ENDPOINT": endpoint}}
                 for name, key in keys.items()
-            ]
+            )
         )
         yield ask
 

@@ -19,24 +19,11 @@ from spank_qrmi.state.counts import FOLDER_NAME, Event, read_counts
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import in_fair_order
 from tests.unit.fake_vendor import TYPE, FakeVendor
-from tests.unit.job.test_verbs import GONE
+from tests.unit.job.job_node import NOW, entry_of
 from tests.unit.local_network import LocalNetwork
 from tests.unit.outcomes import WRITABLE
 
-NOW = 1_700_000_000
 TOGETHER_SECONDS = 60
-
-
-def entry_of(name: str, token: str | None = "", **changes: object) -> Entry:
-    entry = Entry(
-        *(7, 1, 0, 1000, name, TYPE, {"QRMI_KEY": "secret-key"}),
-        token=f"token-{name}" if token == "" else token,
-        acquired_at=NOW - 10,
-        owner=GONE,
-        hold="a session",
-        ends_at=NOW + 100,
-    )
-    return replace(entry, **changes)  # type: ignore[arg-type]
 
 
 def hold(journal: Journal, *entries: Entry) -> list[Entry]:
@@ -174,16 +161,16 @@ def test_entry_of_which_no_client_can_be_made_is_kept(
 def test_request_without_answer_is_kept_until_it_has_ended(
     vendor: FakeVendor, journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
-    [entry] = hold(journal, entry_of("a", None))
+    [entry] = hold(journal, entry_of("a", token=None))
     text = (
         "the service never answered the request to acquire: a session may be open until "
-        "2023-11-14 22:15:00 UTC at the latest"
+        "2096-10-02 07:06:40 UTC at the latest"
     )
     assert entry.needs_release
     assert release(journal, [entry]) == [text]
     kept = only_entry(journal)
     assert (kept.failure, kept.needs_release) == (text, False)
-    ended = hold(journal, entry_of("b", None, ends_at=NOW))
+    ended = hold(journal, entry_of("b", token=None, ends_at=NOW))
     caplog.set_level("INFO")
     caplog.clear()
     assert (release(journal, ended), list(journal.entries())) == ([None], [kept])
@@ -235,7 +222,7 @@ def test_releaser_that_waits_in_vain_says_so(vendor: FakeVendor, journal: Journa
 def test_entry_is_read_anew_once_it_is_locked(vendor: FakeVendor, journal: Journal) -> None:
     """The token may have come since the entry was listed."""
     hold(journal, entry_of("a"))
-    assert release(journal, [entry_of("a", None)]) == [None]
+    assert release(journal, [entry_of("a", token=None)]) == [None]
     assert vendor.events_of("release") == {"token-a"}
 
 

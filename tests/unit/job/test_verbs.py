@@ -3,13 +3,10 @@
 
 import os
 import re
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import orjson
 import pytest
 
 from spank_qrmi.clients import CLIENTS
@@ -22,24 +19,21 @@ from spank_qrmi.errors import (
     UnavailableError,
 )
 from spank_qrmi.job.release import UNCHANGED_SECONDS
-from spank_qrmi.protocol import Request, Verb
+from spank_qrmi.protocol import Verb
 from spank_qrmi.redaction import Redactor
 from spank_qrmi.state import quota
 from spank_qrmi.state.journal import Entry, Journal
-from spank_qrmi.state.owner import Owner, owner_of
-from tests.unit.conversation import SeenAnswer, ServingWorker
-from tests.unit.fake_vendor import LONGEST_TASK_SECONDS, TYPE, FakeVendor
+from spank_qrmi.state.owner import owner_of
+from tests.unit.conversation import SeenAnswer
+from tests.unit.fake_vendor import LONGEST_TASK_SECONDS, TYPE
+from tests.unit.job.job_node import GONE, NOW, SITE_KEY, Node, entry_of
 from tests.unit.local_network import LocalNetwork
 from tests.unit.outcomes import WRITABLE
 
-SITE_KEY = "key-of-the-site"
 USER_KEY = "key-of-the-user"
 FILE_KEY = "key-in-a-file-of-its-own"
 PLAIN_VALUE = "value-in-a-file-of-its-own"
-STEP = {"job_id": 7, "restart_count": 0, "step_id": 0xFFFFFFFB, "uid": 1000}
-OF_STEP: dict[str, Any] = {**STEP, "resource_type": TYPE, "values": {}}
 GOES_ON = "; the job goes on without it"
-NOW = 1_700_000_000
 COMMON = [("QRMI_JOB_ID", "7"), ("QRMI_JOB_UID", "1000")]
 ALL_NAMES = ["QRMI_JOB_QPU_RESOURCES", "SLURM_JOB_QPU_RESOURCES"]
 ALL_TYPES = ["QRMI_JOB_QPU_TYPES", "SLURM_JOB_QPU_TYPES"]
@@ -47,7 +41,6 @@ STRICT = "; --strict-permissions refuses it"
 MINE = (("a_QRMI_KEY", USER_KEY), ("a_QRMI_ENDPOINT", "https://mine"))
 NOT_YOUR_ENDPOINT = "QPU a: a_QRMI_ENDPOINT is set by the site alone: unset it"
 UNKNOWN_LICENSES = "Slurm does not tell which licences the job holds: submit it again"
-GONE = Owner(os.uname().nodename, "another boot", 1, 2, 3)
 NOT_RELEASED = "--qpu: what job 7 may hold is not released: "
 NOT_ACCESSIBLE = AcquisitionError("not accessible")
 ENDED = "the job was ended while its QPUs were acquired"
@@ -71,73 +64,6 @@ def happened(answer: SeenAnswer, level: str = "i") -> list[str]:
 
 def warnings(answer: SeenAnswer) -> list[str]:
     return [line for line in answer.logged("i") if line.startswith("warning: ")]
-
-
-class Node:
-    """A node with resources `a`, `b` and `c`, and a worker to ask."""
-
-    def __init__(self, folder: Path, serving: ServingWorker, vendor: FakeVendor) -> None:
-        self.config_path = folder / "qrmi_config.json"
-        self.state_directory = folder / "state"
-        self.serving, self.vendor = serving, vendor
-        environment = {"QRMI_KEY": SITE_KEY, "QRMI_ENDPOINT": "https://site"}
-        self.write_config(
-            [{"name": name, "type": TYPE, "environment": environment} for name in "abc"]
-        )
-
-    def write_config(self, resources: list[object]) -> None:
-        self.config_path.write_bytes(orjson.dumps({"resources": resources}))
-        self.config_path.chmod(0o600)
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        return (str(self.config_path), f"--state-dir={self.state_directory}")
-
-    def ask(self, verb: Verb, *options: str, **more: Any) -> SeenAnswer:
-        arguments = (*self.arguments, *options)
-        request = {"timeout_seconds": 60, "arguments": arguments, **STEP, **more}
-        return self.serving.ask(Request(verb, **request))
-
-    def acquire(self, qpus: str, *options: str, **more: Any) -> SeenAnswer:
-        return self.ask(Verb.ACQUIRE, *options, qpu_option=qpus, **more)
-
-    def release(self, *options: str, **more: Any) -> SeenAnswer:
-        return self.ask(Verb.RELEASE, *options, **more)
-
-    def release_job(self, slurm_conf: str = "") -> SeenAnswer:
-        return self.ask(Verb.RELEASE_JOB, slurm_conf=slurm_conf, step_id=0)
-
-    def end_job(self) -> None:
-        self.serving.deadlines[0].cancel()
-
-    def leave(self, entry: Entry, ago_seconds: float = 2 * UNCHANGED_SECONDS) -> None:
-        with Journal(self.state_directory).begin(entry):
-            written_at = time.time() - ago_seconds
-            os.utime(self.state_directory / entry.file_name, (written_at, written_at))
-
-    def entries(self) -> list[Entry | JournalError]:
-        return list(Journal(self.state_directory).entries())
-
-    def entry(self) -> Entry:
-        """Return the only entry of the journal."""
-        [entry] = self.entries()
-        assert isinstance(entry, Entry)
-        return entry
-
-    def journal_files(self) -> int:
-        """Return how many files there are, beside the folder of counts."""
-        return sum(path.is_file() for path in self.state_directory.glob("*"))
-
-
-@pytest.fixture
-def node(tmp_path: Path, serving: ServingWorker, vendor: FakeVendor) -> Node:
-    return Node(tmp_path, serving, vendor)
-
-
-def entry_of(name: str, **changes: Any) -> Entry:
-    """Return what a step has left whose slurmstepd is gone."""
-    values = {**OF_STEP, "resource_name": name, "token": f"token-{name}", "owner": GONE}
-    return Entry(**{**values, **changes})
 
 
 def lists(names: str) -> list[tuple[str, str]]:
@@ -252,7 +178,7 @@ def test_check_is_named_where_it_says_more(
 
 
 def test_check_is_not_named_to_whom_the_site_keeps_out(node: Node) -> None:
-    node.write_config([{"name": "a", "type": TYPE, "environment": {}, "users": ["4711"]}])
+    node.write_config({"name": "a", "users": ["4711"]})
     *_, conclusion = node.acquire("a").messages
     assert conclusion.endswith("the job does not start")
 
@@ -272,21 +198,20 @@ def test_all_or_nothing_gives_back_what_it_got(node: Node) -> None:
 
 
 def test_what_a_site_locks_is_not_acquired_with_a_users_value(node: Node) -> None:
-    entry = {"name": "a", "type": TYPE, "environment": {"QRMI_MODE": "ours"}}
+    entry = {"name": "a", "environment": {"QRMI_MODE": "ours"}}
     mine = (("a_QRMI_MODE", "mine"),)
-    node.write_config([{**entry, "locked": ["QRMI_MODE"]}])
+    node.write_config({**entry, "locked": ["QRMI_MODE"]})
     refusal = "QPU a: a_QRMI_MODE is set by the site alone: unset it"
     assert node.acquire("a", variables=mine).messages[0] == refusal
     assert node.acquire("a").messages == []
-    node.write_config([entry])
+    node.write_config(entry)
     assert node.acquire("a", variables=mine).messages == []
     assert node.vendor.settings["a"].values["QRMI_MODE"] == "mine"
 
 
 def test_qpu_that_a_job_may_not_use_is_refused_before_anything_is_asked(node: Node) -> None:
-    entry = {"type": TYPE, "environment": {"QRMI_KEY": SITE_KEY}}
-    for_group = {**entry, "name": "a", "groups": ["5000"]}
-    node.write_config([for_group, {**entry, "name": "b", "accounts": ["physics"]}])
+    for_group = {"name": "a", "groups": ["5000"], "environment": {"QRMI_KEY": SITE_KEY}}
+    node.write_config(for_group, {"name": "b", "accounts": ["physics"]})
     reason = "only for group 5000: ask the administrator"
     answer = node.acquire("a,b", gids=(1000,), account="physics")
     assert answer.messages == [f"QPU a: {reason}{GOES_ON}"]
@@ -329,7 +254,7 @@ def test_qpu_without_its_licence_is_warned_about_or_refused(node: Node) -> None:
 
 def test_many_missing_licences_take_one_line_of_whole_names(node: Node) -> None:
     names = [f"{number:03}{'n' * 125}" for number in range(256)]
-    node.write_config([{"name": name, "type": TYPE, "environment": {}} for name in names])
+    node.write_config(*({"name": name} for name in names))
     answer = node.acquire(",".join(names), "--license-check=require", licenses="")
     [message, _] = answer.messages
     licenses = ",".join(f"qpu_{name}" for name in names[:8])
@@ -417,8 +342,7 @@ def test_broken_configuration_is_named(node: Node) -> None:
 
 
 def test_bad_entry_is_logged_and_the_good_ones_are_used(node: Node) -> None:
-    good = {"name": "a", "type": TYPE, "environment": {}}
-    node.write_config([good, {"name": "b", "type": "unheard of", "environment": {}}])
+    node.write_config({"name": "a"}, {"name": "b", "type": "unheard of"})
     [logged] = node.acquire("a").logged("e")
     assert logged.startswith(f'{node.config_path}: resource b: "type" must be one of ')
     answer = node.acquire("a,b")
@@ -454,8 +378,7 @@ def test_one_reason_of_several_qpus_is_told_once(node: Node) -> None:
 
 
 def test_what_nothing_reads_is_named(node: Node) -> None:
-    entry = {"name": "a", "type": TYPE, "is_dynamic": True, "environment": {"QRMI_KEYS": "x"}}
-    node.write_config([entry])
+    node.write_config({"name": "a", "is_dynamic": True, "environment": {"QRMI_KEYS": "x"}})
     assert warnings(node.acquire("a")) == [
         "warning: name(a): nothing reads QRMI_KEYS (is it QRMI_KEY?)",
         'warning: name(a): beside "environment" nothing reads is_dynamic',
@@ -540,8 +463,7 @@ class SecretFile:
             "QRMI_KEY": {"file": str(self.key_path)},
             "QRMI_PLAIN": {"file": str(self.plain_path)},
         }
-        resources = [{"name": "a", "type": TYPE, "environment": environment}]
-        node.write_config([*resources, {"name": "b", "type": TYPE, "environment": {}}])
+        node.write_config({"name": "a", "environment": environment}, {"name": "b"})
         self.place = f"{node.config_path}: resource a: environment.QRMI_KEY: {self.key_path}"
 
 
