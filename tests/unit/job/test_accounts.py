@@ -20,10 +20,6 @@ from tests.unit.fake_vendor import TYPE
 from tests.unit.job.job_node import FAR, Node, entry_of
 from tests.unit.local_network import LocalNetwork
 
-ANSWER_LOST = ServiceError("cut off", may_have_acted=True)
-BROKEN = ServiceError("no JSON", may_have_acted=True)
-BROKEN.token = "session-1"
-
 pytestmark = pytest.mark.usefixtures("command_of_this_process")
 
 
@@ -126,7 +122,7 @@ def test_what_is_gone_at_once_is_asked_about_when_no_job_waits(
 
 
 def test_answer_that_never_came(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    node.vendor.orders = {"acquire a": ANSWER_LOST}
+    node.vendor.orders = {"acquire a": ServiceError("cut off", may_have_acted=True)}
     node.acquire("a")
     node.release()
     assert node.records() == []
@@ -143,20 +139,11 @@ def test_what_is_given_up_at_an_endpoint_of_the_users(node: Node) -> None:
     assert node.ends() == [("a", "dropped", "command")]
 
 
-@pytest.mark.parametrize(
-    ("orders", "reason"),
-    [
-        ({"check a": AcquisitionError("paused")}, "paused"),
-        ({"acquire a": BROKEN}, "no JSON"),
-    ],
-)
-def test_what_was_undone_before_the_job_had_it(
-    node: Node, orders: dict[str, Any], reason: str
-) -> None:
-    node.vendor.orders = orders
+def test_what_was_undone_before_the_job_had_it(node: Node) -> None:
+    node.vendor.orders = {"check a": AcquisitionError("paused")}
     assert node.acquire("a").verdict == "fail"
     assert node.ends() == [("a", "refused", "acquisition")]
-    assert node.records()[0]["reason"] == reason
+    assert node.records()[0]["reason"] == "paused"
 
 
 def test_what_was_undone_later(node: Node) -> None:
@@ -195,7 +182,8 @@ def test_without_a_target_nothing_is_noted(node: Node) -> None:
     assert (answer.held, len(node.entries())) == (1, 1)
 
 
-def test_log_that_takes_nothing_fails_no_release(node: Node) -> None:
+@pytest.mark.parametrize("later", ["another job", "timer"])
+def test_log_that_takes_nothing_fails_no_release(node: Node, later: str) -> None:
     node.vendor.brought = {"b"}
     node.acquire("a,b")
     node.usage_path.parent.touch()
@@ -207,18 +195,8 @@ def test_log_that_takes_nothing_fails_no_release(node: Node) -> None:
     assert not list(node.state_directory.glob("7-*"))
     assert node.release_job().messages == []
     node.usage_path.parent.unlink()
-    assert node.command("--orphaned", "--due") == 0
+    assert not ENDS[later](node)
     assert (node.ends(), node.entries()) == (both("exit"), [])
-
-
-def test_next_jobs_end_writes_what_waits(node: Node) -> None:
-    node.acquire("a")
-    node.usage_path.parent.touch()
-    node.release()
-    node.usage_path.parent.unlink()
-    node.acquire("b", job_id=8)
-    node.release(job_id=8)
-    assert node.ends() == both("exit")
 
 
 def test_journal_that_takes_no_note_stops_no_job(
