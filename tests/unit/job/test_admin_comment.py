@@ -17,6 +17,7 @@ from spank_qrmi.state.journal import Journal
 from spank_qrmi.trust import slurm_commands
 from spank_qrmi.usage import Usage
 from tests.unit.conversation import ServingWorker
+from tests.unit.fake_scontrol import FakeScontrol
 from tests.unit.fake_vendor import FakeVendor
 from tests.unit.job.job_node import Node
 
@@ -32,12 +33,6 @@ RECORD: dict[str, Any] = {
 SHOWN = {name: value for name, value in RECORD.items() if name != "uid"}
 OURS = json.dumps([SHOWN], separators=(",", ":"))
 SITES = '{"cost": 1.50,  "by":{"spank_qrmi":[]} '
-SCONTROL = """#!/bin/sh
-echo "$SLURM_CONF|$*" >> {log}
-if [ "$1" = show ]; then cat {shown}; else printf '%s' "${{3#admincomment=}}" > {comment}; fi
-exit $(cat {status})
-"""
-
 pytestmark = pytest.mark.usefixtures("command_of_this_process")
 
 
@@ -52,8 +47,6 @@ pytestmark = pytest.mark.usefixtures("command_of_this_process")
         (f'{SITES}, "spank_qrmi":[]}}', f'{SITES},"spank_qrmi":{OURS}}}'),
         ("text of the site's", None),
         ("[1]", None),
-        ("1", None),
-        ('{"cost":1', None),
         ('{"spank_qrmi":"of the site"}', None),
         ('{"spank_qrmi":[],"cost":1}', None),
         ('{"spank_qrmi" :[]}', None),
@@ -105,34 +98,30 @@ def test_part_of_a_job_is_named_alone(changes: dict[str, int], expected: str) ->
 
 
 class SlurmNode(Node):
-    """A node with an scontrol that notes how it is called."""
+    """A node with an scontrol that shows and changes the comment of job 7."""
 
     def __init__(self, folder: Path, serving: ServingWorker, vendor: FakeVendor) -> None:
         super().__init__(folder, serving, vendor)
-        self.slurm = folder / "slurm"
-        self.slurm.mkdir()
-        self.files = {name: self.slurm / name for name in ("log", "shown", "comment", "status")}
-        self.files["shown"].write_text("JobId=7\n   Power=\n")
-        self.files["status"].write_text("0")
-        self.scontrol = self.slurm / "scontrol"
-        self.scontrol.write_text(SCONTROL.format(**self.files))
-        self.scontrol.chmod(0o755)
+        self.scontrol = FakeScontrol(folder / "slurm")
+        self.calls: list[str] = []
+        self.scontrol.order(" update ", "print ")
+        self.show("Comment=a")
+
+    def show(self, line: str) -> None:
+        self.scontrol.order(" show ", f"print JobId=7\n   {line}\n   Power=\n")
 
     @property
     def arguments(self) -> tuple[str, ...]:
         return (*super().arguments, "--usage=both")
 
-    def calls(self) -> list[str]:
-        log = self.files["log"]
-        return log.read_text().splitlines() if log.exists() else []
-
     def comment(self) -> list[dict[str, Any]]:
         """Return our part of the comment, and let Slurm tell that from now on."""
-        path = self.files["comment"]
-        if not path.exists():
+        self.calls += self.scontrol.calls()
+        comment = "".join(self.calls[-1:]).partition(" admincomment=")[2]
+        if not comment:
             return []
-        self.files["shown"].write_text(f"JobId=7\n   AdminComment={path.read_text()}\n   Power=\n")
-        found: list[dict[str, Any]] = json.loads(path.read_text())["spank_qrmi"]
+        self.show(f"AdminComment={comment}")
+        found: list[dict[str, Any]] = json.loads(comment)["spank_qrmi"]
         return found
 
     def by_plugstack(self, *words: str) -> int:
@@ -149,8 +138,7 @@ class SlurmNode(Node):
         answer = self.release()
         assert (answer.messages, answer.held, answer.logged("e")) == ([], 0, [])
         assert [line for line in answer.logged("i") if told in line]
-        assert not self.files["comment"].exists()
-        assert len(self.records()) == 1
+        assert (self.comment(), len(self.records())) == ([], 1)
 
     def assert_timer_tells(self) -> None:
         """Let the timer tell Slurm of `a`, whose record is there already."""
@@ -163,7 +151,7 @@ def node(
     tmp_path: Path, serving: ServingWorker, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
 ) -> SlurmNode:
     node = SlurmNode(tmp_path, serving, vendor)
-    monkeypatch.setattr(slurm_commands, "USUAL_FOLDERS", (tmp_path / "none", node.slurm))
+    monkeypatch.setattr(slurm_commands, "USUAL_FOLDERS", (tmp_path / "none", node.scontrol.folder))
     return node
 
 
@@ -177,13 +165,13 @@ def test_end_of_the_step_tells_its_job(node: SlurmNode) -> None:
     answer = node.release()
     assert (answer.messages, answer.logged("e")) == ([], [])
     assert names(node.comment()) == ["a", "b"]
-    show, update = node.calls()
-    assert show.startswith(f"{os.devnull}|show ")
-    assert update.startswith(f"{os.devnull}|update jobid=7 admincomment={{")
+    show, update = node.calls
+    assert show == "scontrol show job 7"
+    assert update.startswith("scontrol update jobid=7 admincomment={")
     assert (len(node.records()), node.entries()) == (2, [])
     # Nothing is told twice.
     node.timer()
-    assert len(node.calls()) == 2
+    assert node.scontrol.calls() == []
 
 
 def test_what_is_told_to_end_is_told_at_once_and_anew_once_it_is_gone(node: SlurmNode) -> None:
@@ -204,7 +192,7 @@ def test_what_is_told_to_end_is_told_at_once_and_anew_once_it_is_gone(node: Slur
 def test_epilog_leaves_it_to_the_timer(node: SlurmNode) -> None:
     node.acquire("a")
     node.release_job()
-    assert (node.calls(), len(node.records())) == ([], 1)
+    assert (node.scontrol.calls(), len(node.records())) == ([], 1)
     over = node.entry()
     assert (over.is_over, over.is_filed, over.needs_release) == (True, True, False)
     assert list(Journal(node.state_directory).entries(7)) == []
@@ -220,27 +208,18 @@ def test_argument_says_who_is_told(node: SlurmNode, argument: str) -> None:
     assert node.entries() == []
 
 
-@pytest.mark.parametrize("trouble", ["fails", "missing", "open", "hangs"])
+@pytest.mark.parametrize("order", ["Unable to contact slurm controller", "hang"])
 def test_trouble_with_slurm_fails_no_release(
-    node: SlurmNode, trouble: str, monkeypatch: pytest.MonkeyPatch
+    node: SlurmNode, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    working = node.scontrol.read_text()
-    if trouble == "fails":
-        node.files["status"].write_text("1")
-    elif trouble == "missing":
-        node.scontrol.unlink()
-    elif trouble == "open":
-        node.scontrol.chmod(0o777)
-    else:
-        node.scontrol.write_text("#!/bin/sh\nexec sleep 600\n")
-        monkeypatch.setattr(admin_comment, "COMMENT_SECONDS", 0.2)
-    node.release_a("is not in its AdminComment: ")
+    node.scontrol.order(" show ", order)
+    with monkeypatch.context() as patch:
+        patch.setattr(admin_comment, "COMMENT_SECONDS", 0.2)
+        node.release_a("is not in its AdminComment: ")
     # The epilog has nothing to do with it.
     assert not list(node.state_directory.glob("7-*"))
     assert len(node.entries()) == 1
-    node.scontrol.write_text(working)
-    node.scontrol.chmod(0o755)
-    node.files["status"].write_text("0")
+    node.show("AdminComment=")
     node.assert_timer_tells()
 
 
@@ -256,7 +235,7 @@ def test_trouble_with_slurm_fails_no_release(
 def test_job_that_cannot_be_told_any_longer_is_not_asked_for_again(
     node: SlurmNode, *, complaint: str, later_seconds: int, is_kept: bool
 ) -> None:
-    node.scontrol.write_text(f"#!/bin/sh\necho '{complaint}' >&2\nexit 1\n")
+    node.scontrol.order(" show ", complaint)
     node.acquire("a")
     node.release_job()
     path = node.state_directory / node.entry().file_name
@@ -267,7 +246,7 @@ def test_job_that_cannot_be_told_any_longer_is_not_asked_for_again(
 
 
 def test_text_of_the_sites_stays_and_the_log_says_so(node: SlurmNode) -> None:
-    node.files["shown"].write_text("JobId=7\n   AdminComment=of the site \n   Power=\n")
+    node.show("AdminComment=of the site ")
     node.release_a("which is kept as it is")
     assert node.entries() == []
 
@@ -281,5 +260,5 @@ def test_two_processes_change_no_comment_at_once(
     monkeypatch.setattr(admin_comment, "COMMENT_SECONDS", 0.1)
     node.release_a("another process changes comments")
     os.close(folder)
-    assert node.calls() == []
+    assert node.calls == []
     node.assert_timer_tells()
