@@ -4,16 +4,16 @@
 import os
 import re
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
+from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ReleaseError
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.state.counts import FOLDER_NAME, Event, read_counts
 from spank_qrmi.state.journal import Entry, Journal
@@ -21,7 +21,6 @@ from spank_qrmi.state.orphans import in_fair_order
 from tests.unit.fake_vendor import TYPE, FakeVendor
 from tests.unit.job.job_node import NOW, entry_of
 from tests.unit.local_network import LocalNetwork
-from tests.unit.outcomes import WRITABLE
 
 TOGETHER_SECONDS = 60
 
@@ -54,14 +53,24 @@ def test_all_are_released_at_once(vendor: FakeVendor, journal: Journal) -> None:
     assert vendor.settings["a"].values == {"QRMI_KEY": "secret-key"}
 
 
-def test_what_became_of_each_is_counted(vendor: FakeVendor, journal: Journal) -> None:
+def test_what_became_of_each_is_counted_and_logged_once(
+    vendor: FakeVendor, journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     vendor.orders = {"release token-b": ReleaseError("down")}
     entries = hold(journal, *map(entry_of, "abc"))
-    release(journal, entries)
-    # What another process has released is not ours to count.
-    release(journal, entries)
+    # What another process has released since the entries were read is not ours to tell of.
+    assert [release(journal, entries) for _ in range(2)] == [[None, "down", None]] * 2
     counts = {**dict.fromkeys(Event, 0), Event.RELEASED: 2, Event.KEPT: 2}
     assert read_counts(journal.directory) == counts
+    logged = [re.sub(r" in \d+\.\d s", "", text) for text in caplog.messages]
+    whose = "for job 7 of user 1000 at the site's endpoint"
+    assert Counter(logged) == {
+        f"released name(a) {whose}": 1,
+        f"kept name(b) {whose}: down": 2,
+        f"released name(c) {whose}": 1,
+    }
+    assert vendor.events.count("release token-a") == 1
 
 
 def test_counts_that_cannot_be_written_keep_nothing(vendor: FakeVendor, journal: Journal) -> None:
@@ -115,7 +124,6 @@ def test_what_no_thread_has_come_to_is_kept(vendor: FakeVendor, journal: Journal
     ("order", "expected"),
     [
         (ReleaseError("may still be open"), "may still be open"),
-        (ServiceError("no answer"), "no answer"),
         (ReleaseError("token-a secret-key"), "**** ****"),
         (KeyError("secret-key"), "internal error (KeyError)"),
     ],
@@ -135,26 +143,14 @@ def test_failed_release_keeps_its_entry_and_the_reason(
     assert (release(journal, entries), list(journal.entries())) == ([None, None], [])
 
 
-@pytest.mark.parametrize(
-    ("orders", "changes", "text"),
-    [
-        ({"make a": AcquisitionError("no key")}, {}, "no key"),
-        (
-            *({}, {"resource_type": "of a later version"}),
-            "of a later version is no resource type that this version knows",
-        ),
-    ],
-)
-def test_entry_of_which_no_client_can_be_made_is_kept(
-    vendor: FakeVendor,
-    journal: Journal,
-    orders: dict[str, Exception],
-    changes: dict[str, str],
-    text: str,
-) -> None:
-    vendor.orders = {**orders}
-    assert release(journal, hold(journal, entry_of("a", **changes))) == [text]
-    assert len(list(journal.entries())) == 1
+def test_entry_of_which_no_client_can_be_made_is_kept(vendor: FakeVendor, journal: Journal) -> None:
+    vendor.orders = {"make a": AcquisitionError("no key")}
+    entries = hold(journal, entry_of("a"), entry_of("b", resource_type="of a later version"))
+    assert release(journal, entries) == [
+        "no key",
+        "of a later version is no resource type that this version knows",
+    ]
+    assert len(list(journal.entries())) == 2
 
 
 @pytest.mark.usefixtures("clock")
@@ -181,34 +177,15 @@ def test_request_without_answer_is_kept_until_it_has_ended(
     assert vendor.events == []
 
 
-def test_two_releasers_ask_once(
-    vendor: FakeVendor, journal: Journal, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    asked, go_on = threading.Event(), threading.Event()
+def test_entry_is_locked_while_the_service_is_asked(vendor: FakeVendor, journal: Journal) -> None:
+    [entry] = hold(journal, entry_of("a"))
 
-    def wait() -> None:
-        asked.set()
-        go_on.wait(TOGETHER_SECONDS)
+    def look() -> None:
+        with pytest.raises(JournalError, match="another process is releasing it"):
+            journal.lock(entry, Deadline(0))
 
-    vendor.orders = {"release token-a": wait}
-    entries = hold(journal, entry_of("a"))
-    outcomes: list[list[str | None]] = []
-
-    def release_and_note() -> None:
-        outcomes.append(release(journal, entries))
-
-    threads = [threading.Thread(target=release_and_note) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    assert asked.wait(TOGETHER_SECONDS)
-    go_on.set()
-    for thread in threads:
-        thread.join(TOGETHER_SECONDS)
-    assert outcomes == [[None]] * 3
-    assert vendor.events.count("release token-a") == 1
-    [line] = caplog.messages
-    assert line.startswith("released name(a) for job 7 of user 1000 at the site's endpoint in ")
+    vendor.orders = {"release token-a": look}
+    assert release(journal, [entry]) == [None]
 
 
 def test_releaser_that_waits_in_vain_says_so(vendor: FakeVendor, journal: Journal) -> None:
@@ -255,27 +232,14 @@ def test_every_set_of_variables_has_its_client(
     assert sorted(opened, key=len) == [{}, proxy]
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "trouble"),
-    [
-        ("SSL_CERT_FILE", "/nowhere", "--env:SSL_CERT_FILE: /nowhere: cannot be read"),
-        ("SSL_CERT_FILE", "{open}", f"--env:SSL_CERT_FILE: {{open}}: {WRITABLE}"),
-        ("https_proxy", "socks5://proxy", "cannot prepare requests: https_proxy: write the proxy"),
-        ("http_proxy", "1\0", "cannot prepare requests: http_proxy: write the proxy"),
-    ],
-)
-def test_unusable_variables_keep_their_entry(
-    vendor: FakeVendor, journal: Journal, tmp_path: Path, *, name: str, value: str, trouble: str
-) -> None:
-    others_can_write = tmp_path / "ca.pem"
-    others_can_write.touch()
-    others_can_write.chmod(0o666)
+def test_unusable_variables_keep_their_entry(vendor: FakeVendor, journal: Journal) -> None:
     before = dict(os.environ)
-    entry = entry_of("a", node_variables={name: value.format(open=others_can_write)})
-    first, second = release(journal, hold(journal, entry, entry_of("b")))
-    assert first is not None
-    assert first.startswith(trouble.format(open=others_can_write))
-    assert (second, len(list(journal.entries()))) == (None, 1)
+    unusable = {"SSL_CERT_FILE": "/nowhere", "https_proxy": "socks5://proxy"}
+    entries = [entry_of(name, node_variables={name: unusable[name]}) for name in unusable]
+    certificates, proxy, other = release(journal, hold(journal, *entries, entry_of("b")))
+    assert str(certificates).startswith("--env:SSL_CERT_FILE: /nowhere: cannot be read")
+    assert str(proxy).startswith("cannot prepare requests: https_proxy: write the proxy")
+    assert (other, len(list(journal.entries()))) == (None, 2)
     assert vendor.events_of("release") == {"token-b"}
     assert dict(os.environ) == before
 
