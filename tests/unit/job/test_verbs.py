@@ -560,12 +560,15 @@ def test_no_secret_in_anything_readable(node: Node) -> None:
     node.vendor.orders = {
         "check a": AcquisitionError(secrets),
         "acquire b": ServiceError(secrets, may_have_acted=True),
-        "acquire c": ValueError(secrets),
+        "acquire c": ValueError(f"{secrets} and what nobody knows to be one"),
     }
     answer = node.acquire("a,b,c", variables=(("b_QRMI_KEY", USER_KEY),))
     assert answer.messages[0] == "QPU a: **** ****"
     assert SITE_KEY not in answer.everything_readable
     assert USER_KEY not in answer.everything_readable
+    [internal] = answer.logged("e")
+    assert internal.startswith("internal error: ValueError at ")
+    assert "what nobody knows" not in answer.everything_readable
 
 
 @pytest.mark.parametrize(
