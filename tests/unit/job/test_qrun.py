@@ -19,7 +19,6 @@ from spank_qrmi.protocol import Request, Verb
 from spank_qrmi_simulator.faults import parse_fault
 from spank_qrmi_simulator.site import API_KEY, APP_ID_CLIENT_ID, APP_ID_SECRET, SERVICE_CRN, Site
 from tests.unit.conversation import SeenAnswer, ServingWorker
-from tests.unit.outcomes import WRITABLE
 
 LONG_ENOUGH_SECONDS = 60
 S3 = ("key-id-of-the-site", "key-secret-of-the-site", "http://127.0.0.1:9", "test", "us-east-1")
@@ -52,13 +51,12 @@ SITE = dict(zip(names.SITE_VARIABLES, ENVIRONMENT.arguments, strict=True))
             5,
             {"BACKEND": "ibm_x", "PRIMITIVE": "sampler", "TIMEOUT_SECONDS": "300"},
         ),
-        ({"q_backend": "a b=c"}, 10080, {"BACKEND": "a b=c", "TIMEOUT_SECONDS": "604800"}),
+        ({"q_backend": "a b=c"}, None, {"BACKEND": "a b=c", "TIMEOUT_SECONDS": "604800"}),
         (
             {"q_primitive": "estimator"},
             10081,
             {"PRIMITIVE": "estimator", "TIMEOUT_SECONDS": "604800"},
         ),
-        ({"q_backend": "a"}, None, {"BACKEND": "a", "TIMEOUT_SECONDS": "604800"}),
     ],
 )
 def test_variables_of_a_job(
@@ -71,8 +69,15 @@ def test_variables_of_a_job(
     assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
 
 
+def without_secrets(answer: SeenAnswer) -> SeenAnswer:
+    """Claim that nothing readable in an answer is a secret."""
+    secrets = (APP_ID_SECRET, API_KEY, SERVICE_CRN, *S3[:2])
+    assert [secret for secret in secrets if secret in answer.everything_readable] == []
+    return answer
+
+
 def environment(serving: ServingWorker, *given: str) -> SeenAnswer:
-    return serving.ask(replace(ENVIRONMENT, arguments=given))
+    return without_secrets(serving.ask(replace(ENVIRONMENT, arguments=given)))
 
 
 def test_variables_of_iam_and_of_the_administrator(serving: ServingWorker) -> None:
@@ -90,9 +95,6 @@ def test_proxies_of_a_file_are_the_tasks(serving: ServingWorker, tmp_path: Path)
     path.write_text("https_proxy=http://proxy:1\n")
     given = (*ENVIRONMENT.arguments, f"--env-file={path}")
     assert dict(environment(serving, *given).variables)["https_proxy"] == "http://proxy:1"
-    path.chmod(0o644)
-    [message] = environment(serving, *given).messages
-    assert message.startswith(f"--q-backend: --env-file: {path}: holds secrets that others")
 
 
 def credentials_file(folder: Path, base_url: str, **changes: str) -> Path:
@@ -123,21 +125,14 @@ def test_credentials_in_a_file_are_as_strict_as_can_be(
     assert dict(answer.variables) == SITE
 
 
-def test_certificates_that_others_can_write_are_not_trusted(
-    serving: ServingWorker, tmp_path: Path
-) -> None:
-    path = tmp_path / "ca.pem"
-    path.touch()
-    path.chmod(0o666)
-    given = (*ENVIRONMENT.arguments, f"--env:SSL_CERT_FILE={path}")
-    [message] = environment(serving, *given).messages
-    assert message.startswith(f"--q-backend: --env:SSL_CERT_FILE: {path}: {WRITABLE}")
-
-
 def test_settings_that_cannot_be_used_are_a_refusal(serving: ServingWorker, tmp_path: Path) -> None:
     for given, expected in (
         ((), "8 arguments are needed in this order, got 0"),
         ((f"--credentials={tmp_path}/none",), f"{tmp_path}/none: cannot be read"),
+        (
+            (*ENVIRONMENT.arguments, "--env:SSL_CERT_FILE=/nowhere"),
+            "--env:SSL_CERT_FILE: /nowhere: cannot be read",
+        ),
     ):
         answer = environment(serving, *given)
         assert answer.messages[0].startswith(f"--q-backend: {expected}")
@@ -164,7 +159,7 @@ class Service:
         given = arguments(self.base_url) if given is None else given
         request = Request(Verb.QRUN_CLEANUP, 7, 0, 0, 1000, seconds, arguments=given)
         request = replace(request, quantum_jobs=job_ids, killed_quantum_jobs=tuple(killed))
-        return self.serving.ask(request)
+        return without_secrets(self.serving.ask(request))
 
     def assert_removed(self, answer: SeenAnswer, *job_ids: str) -> None:
         """Claim that these jobs were removed, and nothing else is told or left."""
@@ -269,31 +264,9 @@ def test_many_are_asked_for_one_by_one_without_a_list(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault",
-    [
-        {"kind": "status", "status": 401, "times": 1},
-        {"kind": "expired_token", "times": 1},
-        {"kind": "status", "status": 409, "method": "DELETE", "times": 2},
-        {"kind": "status", "status": 423, "times": 1},
-        {"kind": "status", "status": 429, "retry_after": "1", "times": 1},
-        {"kind": "status", "status": 500, "times": 1},
-        {"kind": "drop", "times": 1},
-    ],
-)
-def test_trouble_that_passes_is_overcome(service: Service, fault: dict[str, object]) -> None:
-    job_id = service.submit()
-    service.order_fault(**fault)
-    service.assert_removed(service.clean_up(job_id), job_id)
-
-
-@pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ({"kind": "status", "status": 401}, "answered 401"),
         ({"kind": "status", "status": 500}, "answered 500"),
-        ({"kind": "status", "status": 429, "retry_after": "3600"}, "asks to wait 3600 s"),
-        ({"kind": "status", "status": 403}, "answered 403"),
-        ({"kind": "malformed"}, "JSON"),
         ({"kind": "hang"}, ""),
     ],
 )
@@ -327,7 +300,6 @@ def test_job_is_named_if_the_settings_cannot_be_used(
     [message] = answer.messages
     assert message.startswith(f"quantum job an-id may still be on the service: {reason}")
     assert (answer.held, answer.verdict) == (1, "run")
-    assert [each for each in (APP_ID_SECRET, *S3[:2]) if each in answer.everything_readable] == []
 
 
 def test_administrators_variables_are_for_the_clean_up_too(service: Service) -> None:
@@ -335,14 +307,3 @@ def test_administrators_variables_are_for_the_clean_up_too(service: Service) -> 
     proxies = ("--env:http_proxy=http://127.0.0.1:9", "--env:no_proxy=")
     answer = service.clean_up(job_id, given=(*arguments(service.base_url), *proxies), seconds=2)
     assert (answer.held, service.jobs) == (1, [job_id])
-
-
-def test_no_secret_is_shown(service: Service) -> None:
-    job_id = service.submit()
-    secrets = (APP_ID_SECRET, API_KEY, SERVICE_CRN, *S3[:2])
-    for given in (arguments(service.base_url), iam_arguments(service.base_url)):
-        for answer in (
-            service.clean_up(job_id, given=given),
-            environment(service.serving, *given),
-        ):
-            assert [secret for secret in secrets if secret in answer.everything_readable] == []
