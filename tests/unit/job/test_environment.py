@@ -9,7 +9,6 @@ from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.job.environment import (
     ResourceVariables,
     collect_variables,
-    common_variables,
     export_variable,
     list_variables,
     resource_variables,
@@ -48,16 +47,9 @@ def test_token_of_another_job_is_ignored() -> None:
         assert variables_of(*inherited, *of_job).user == {"QRMI_KEY": "mine", **taken}, job_id
 
 
-def test_every_job_learns_its_id_and_user() -> None:
-    expected = [("QRMI_JOB_ID", "7"), ("QRMI_JOB_UID", "1000")]
-    assert common_variables(JOB_ID, 1000) == expected
-
-
 @pytest.mark.parametrize(
     ("resources", "names", "types", "older_names", "older_types"),
     [
-        ([], "", "", "", ""),
-        ([Resource("a", "t-a", {})], "a", "t-a", "a", "t-a"),
         ([Resource("a", "t-a", {}), Resource("b", "t-b", {})], *("a,b", "t-a,t-b") * 2),
         # For newer clients, a QPU is there by each name of its type.
         (
@@ -117,11 +109,11 @@ def test_job_has_each_value_by_both_names(
 
 
 def test_what_the_user_set_is_left_alone() -> None:
-    variables = variables_of(("a_QRMI_KEY", "mine"), ("a_QRMI_NEW", "mine"))
+    set_by_user = ("QRMI_KEY", "QRMI_NEW", "QRMI_JOB_TIMEOUT_SECONDS")
+    variables = variables_of(*((f"a_{key}", "9") for key in set_by_user))
     assert resource_variables(Resource("a", "any", SITE), variables, "token", 60) == [
         ("a_QRMI_ENDPOINT", "https://site"),
         ("a_QRMI_JOB_ACQUISITION_TOKEN", "token"),
-        ("a_QRMI_JOB_TIMEOUT_SECONDS", "60"),
     ]
 
 
@@ -166,14 +158,6 @@ def test_of_an_endpoint_in_another_spelling_the_sites_is_taken() -> None:
 def test_values_are_left_out_of_repr() -> None:
     assert "of the site" not in repr(variables_of(("a_QRMI_KEY", "mine")))
     assert "mine" not in repr(variables_of(("a_QRMI_KEY", "mine")))
-
-
-def test_limit_that_the_user_set_is_left_alone() -> None:
-    user = {"QRMI_KEY": "mine", "QRMI_JOB_TIMEOUT_SECONDS": "60"}
-    variables = ResourceVariables(SITE, user, user)
-    told = dict(resource_variables(Resource("a", "any", SITE), variables, "t", 300))
-    assert "a_QRMI_JOB_ACQUISITION_TOKEN" in told
-    assert not {f"a_{key}" for key in user} & told.keys()
 
 
 def test_export_list_has_the_jobs_variables_too() -> None:
