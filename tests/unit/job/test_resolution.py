@@ -29,12 +29,6 @@ def test_names_are_trimmed_and_count_once() -> None:
     assert {option: split_names(option) for option in names} == names
 
 
-def test_resources_come_in_the_order_given() -> None:
-    resolution = resolve_qpus("c, a,c", config_of("a", "b", "c"))
-    assert [resource.name for resource in resolution.resources] == ["c", "a"]
-    assert resolution.rejected == ()
-
-
 @pytest.mark.parametrize(
     ("config", "known"), [(config_of("a", "b"), "a, b"), (config_of(), "none")]
 )

@@ -68,12 +68,12 @@ def lists(names: str) -> list[tuple[str, str]]:
     return [(name, names) for name in ALL_NAMES] + [(name, types) for name in ALL_TYPES]
 
 
-def of_resource(name: str, timeout: int = LONGEST_TASK_SECONDS) -> list[tuple[str, str]]:
+def of_resource(name: str) -> list[tuple[str, str]]:
     return [
         (f"{name}_QRMI_KEY", SITE_KEY),
         (f"{name}_QRMI_ENDPOINT", "https://site"),
         (f"{name}_QRMI_JOB_ACQUISITION_TOKEN", f"token-{name}"),
-        (f"{name}_QRMI_JOB_TIMEOUT_SECONDS", str(timeout)),
+        (f"{name}_QRMI_JOB_TIMEOUT_SECONDS", str(LONGEST_TASK_SECONDS)),
     ]
 
 
@@ -148,21 +148,19 @@ def test_job_without_any_qpu(node: Node, options: list[str], conclusion: str) ->
 
 
 @pytest.mark.parametrize(
-    ("error", "variables", "expected"),
+    ("error", "variables"),
     [
-        (ServiceError("no answer"), {}, advice("a")),
-        (AcquisitionError("a key is missing"), {}, advice("a")),
-        (UnavailableError("not accessible: paused"), {}, ""),
-        (LimitError("you hold as many as a user may"), {}, ""),
-        (ServiceError("no answer"), {"a_QRMI_KEY": "a key of the user's"}, ""),
+        (UnavailableError("not accessible: paused"), ()),
+        (LimitError("you hold as many as a user may"), ()),
+        (ServiceError("no answer"), MINE[:1]),
     ],
 )
-def test_check_is_named_where_it_says_more(
-    node: Node, error: Exception, variables: dict[str, str], expected: str
+def test_check_is_not_named_where_it_says_no_more(
+    node: Node, error: Exception, variables: tuple[tuple[str, str], ...]
 ) -> None:
     node.vendor.orders = {"acquire a": error}
-    *_, conclusion = node.acquire("a,nowhere", variables=tuple(variables.items())).messages
-    assert conclusion.partition("the job does not start")[2] == expected
+    *_, conclusion = node.acquire("a,nowhere", variables=variables).messages
+    assert conclusion.endswith("the job does not start")
 
 
 def test_all_or_nothing_gives_back_what_it_got(node: Node) -> None:
@@ -477,7 +475,6 @@ def test_sites_variables_are_set_in_the_job_alone(node: Node) -> None:
     answer = node.acquire("a", "--env:https_proxy=http://u:p@proxy", "--env:EMPTY=")
     assert answer.variables[:2] == [("https_proxy", "http://u:p@proxy"), ("EMPTY", "")]
     assert dict(os.environ) == before
-    assert "argv[2] = [--env:https_proxy=http://****@proxy]" in answer.logged("d")
 
 
 def test_variables_without_end_are_refused_and_those_of_other_qpus_are_not(node: Node) -> None:
@@ -754,9 +751,9 @@ def test_session_that_may_be_open_is_told_once(node: Node) -> None:
 
 
 def test_worker_that_died_while_it_acquired_is_told_of_at_the_end(node: Node) -> None:
-    node.leave(entry_of("a", token=None, hold="a hold", ends_at=4_000_000_000))
+    node.leave(entry_of("a", token=None))
     [message] = node.release().messages
-    assert message.endswith("a hold may be open until 2096-10-02 07:06:40 UTC at the latest")
+    assert message.endswith("a session may be open until 2096-10-02 07:06:40 UTC at the latest")
     assert (node.release().messages, node.journal_files()) == ([], 1)
 
 
@@ -822,9 +819,10 @@ def test_end_of_the_job_keeps_within_the_time_of_an_epilog(
     assert most_seconds / 2 < left <= most_seconds
 
 
-def test_end_of_a_step_tries_again_what_others_have_left(node: Node) -> None:
+def test_end_of_a_step_tries_again_what_others_left_some_time_ago(node: Node) -> None:
     node.leave(entry_of("b", job_id=5))
     node.leave(entry_of("c", job_id=5))
+    node.leave(entry_of("lately", job_id=5), ago_seconds=UNCHANGED_SECONDS / 2)
     node.vendor.orders = {"release token-c": ReleaseError("still down")}
     node.acquire("a")
     answer = node.release()
@@ -837,14 +835,7 @@ def test_end_of_a_step_tries_again_what_others_have_left(node: Node) -> None:
     ]
     node.vendor.events.clear()
     node.release()
-    assert (node.vendor.events, node.journal_files()) == ([], 1)
-
-
-def test_end_of_a_step_leaves_alone_what_was_written_lately(node: Node) -> None:
-    node.leave(entry_of("b", job_id=5), ago_seconds=UNCHANGED_SECONDS / 2)
-    node.acquire("a")
-    node.release()
-    assert node.vendor.events_of("release") == {"token-a"}
+    assert (node.vendor.events, node.journal_files()) == ([], 2)
 
 
 def test_orphans_do_not_wait_beyond_the_deadline(node: Node) -> None:
