@@ -17,7 +17,7 @@ from spank_qrmi.state.accounting import NO_ACCOUNTING, EndedBy
 from spank_qrmi.state.journal import Journal, LockedEntry
 from spank_qrmi.usage import Usage
 from tests.unit.fake_vendor import TYPE
-from tests.unit.job.job_node import FAR, Node, entry_of
+from tests.unit.job.job_node import FAR, NOW, Node, entry_of
 from tests.unit.local_network import LocalNetwork
 
 pytestmark = pytest.mark.usefixtures("command_of_this_process")
@@ -69,36 +69,31 @@ def test_record_says_who_has_ended_it(node: Node, ended_by: str) -> None:
     assert (node.ends(), node.entries()) == (both(ended_by), [])
 
 
+def used_of(record: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(record[key] for key in ("usage", "usage_source", "jobs", "shots"))
+
+
 @pytest.mark.parametrize(
-    ("order", "told", "usage", "source"),
+    ("orders", "told", "used"),
     [
-        (None, Usage(2.5), 2.5, "service"),
-        (None, Usage(0.0, 2, 300), 0, "service"),
-        (None, Usage(jobs=2), None, "held"),
-        (ServiceError("token-a is unknown"), Usage(2.5), None, "held"),
+        ({}, Usage(2.5), (2.5, "service", None, None)),
+        ({}, Usage(0.0, 2, 300), (0, "service", 2, 300)),
+        ({}, Usage(jobs=2), (10, "held", 2, None)),
+        ({"usage token-a": ServiceError("unknown")}, Usage(2.5), (10, "held", None, None)),
     ],
 )
+@pytest.mark.usefixtures("clock")
 def test_usage_is_what_the_service_tells_of_what_is_gone(
-    node: Node,
-    *,
-    order: ServiceError | None,
-    told: Usage,
-    usage: float | None,
-    source: str,
+    node: Node, orders: dict[str, Any], told: Usage, used: tuple[Any, ...]
 ) -> None:
-    node.vendor.only_agrees = True
-    node.vendor.usage = told
-    node.vendor.orders = {} if order is None else {"usage token-a": order}
-    node.acquire("a")
+    node.vendor.only_agrees, node.vendor.usage, node.vendor.orders = True, told, orders
+    node.leave(entry_of("a", granted_at=NOW - 10))
     node.release()
     # No job waits for that.
     assert (node.vendor.events_of("usage"), node.records()) == (set(), [])
     assert node.command("--all") == 0
     assert node.ends() == [("a", "released", "command")]
-    [record] = node.records()
-    expected = record["held_seconds"] if usage is None else usage
-    assert (record["usage"], record["usage_source"]) == (expected, source)
-    assert (record["jobs"], record["shots"]) == (told.jobs, told.shots)
+    assert list(map(used_of, node.records())) == [used]
     assert node.vendor.events_of("usage") == {"token-a"}
 
 
@@ -114,8 +109,7 @@ def test_what_is_gone_at_once_is_asked_about_when_no_job_waits(
     assert node.ends() == [("b", "released", "another job")]
     assert node.command("--all") == 0
     record, _ = node.records()
-    used = tuple(record[key] for key in ("usage", "usage_source", "jobs", "shots"))
-    assert (used, node.entries()) == ((2.5, "service", 3, 400), [])
+    assert (used_of(record), node.entries()) == ((2.5, "service", 3, 400), [])
     verbs = ("release", "look again", "usage")
     asked = [event for event in node.vendor.events if event.startswith(verbs)]
     assert sorted(asked) == ["release token-a", "release token-b", "usage token-a"]
