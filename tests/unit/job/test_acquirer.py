@@ -104,22 +104,17 @@ def test_all_are_checked_and_acquired_at_once(step: Step, brought: str) -> None:
     assert step.acquire("a b c") == ["token-a", "token-b", "token-c"]
 
 
-def test_what_is_held_is_described_and_in_the_journal(step: Step) -> None:
+def test_what_is_held_is_described_and_was_in_the_journal_before(step: Step) -> None:
+    seen: list[list[Entry]] = []
+    for verb in ("make", "acquire"):
+        step.vendor.orders[f"{verb} a"] = lambda: seen.append(step.entries())
     [held] = step.outcomes("a")
     assert isinstance(held, Acquired)
     assert (held.resource.name, held.token) == ("a", "token-a")
     assert "token-a" not in repr(held)
-    assert step.entries() == [entry_of("a", "token-a")]
+    assert (seen, step.entries()) == ([[], [entry_of("a")]], [entry_of("a", "token-a")])
     settings = step.vendor.settings["a"]
     assert (settings.values, settings.remaining_seconds) == (VALUES, 60)
-
-
-def test_journal_knows_before_the_vendor_is_asked(step: Step) -> None:
-    seen: list[list[Entry]] = []
-    for verb in ("make", "acquire"):
-        step.vendor.orders[f"{verb} a"] = lambda: seen.append(step.entries())
-    step.acquire("a")
-    assert seen == [[], [entry_of("a")]]
 
 
 def opened(token: str) -> ServiceError:
@@ -383,17 +378,14 @@ def test_what_hangs_is_given_up_at_the_deadline(
     assert (late, held) == ("gave no result in time", "token-b")
 
 
+@pytest.mark.usefixtures("no_grace")
 def test_grace_is_one_for_all_that_hang() -> None:
-    class NeverFinished(threading.Semaphore):
-        waits = 0
+    waits: list[float] = []
 
+    class NeverFinished(threading.Semaphore):
         def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
-            self.waits += 1
+            waits.append(timeout or 0.0)
             return False
 
-    finished = NeverFinished(0)
-    over = Deadline(0)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(at_once, "_GRACE_SECONDS", 0.0)
-        at_once._wait_for(finished, 100, over)
-    assert finished.waits == 1
+    at_once._wait_for(NeverFinished(0), 100, Deadline(0))
+    assert len(waits) == 1
