@@ -15,7 +15,7 @@ from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ReleaseError
 from spank_qrmi.job.releaser import Releaser
-from spank_qrmi.state.counts import FOLDER_NAME, Event, read_counts
+from spank_qrmi.state.counts import Event, read_counts
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import in_fair_order
 from tests.unit.fake_vendor import TYPE, FakeVendor
@@ -71,12 +71,6 @@ def test_what_became_of_each_is_counted_and_logged_once(
         f"released name(c) {whose}": 1,
     }
     assert vendor.events.count("release token-a") == 1
-
-
-def test_counts_that_cannot_be_written_keep_nothing(vendor: FakeVendor, journal: Journal) -> None:
-    entries = hold(journal, entry_of("a"))
-    journal.directory.joinpath(FOLDER_NAME).write_bytes(b"")
-    assert (release(journal, entries), list(journal.entries())) == ([None], [])
 
 
 def test_what_a_service_only_agrees_to_end_is_looked_at_again(
