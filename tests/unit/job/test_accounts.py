@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whatever ends an acquisition, it leaves one record, and what was never had leaves none."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from spank_qrmi.state.accounting import NO_ACCOUNTING, EndedBy
 from spank_qrmi.state.journal import Journal, LockedEntry
 from spank_qrmi.usage import Usage
 from tests.unit.fake_vendor import TYPE
-from tests.unit.job.job_node import FAR, NOW, Node, entry_of
+from tests.unit.job.job_node import NOW, Node, entry_of
 from tests.unit.local_network import LocalNetwork
 
 pytestmark = pytest.mark.usefixtures("command_of_this_process")
@@ -115,22 +114,12 @@ def test_what_is_gone_at_once_is_asked_about_when_no_job_waits(
     assert sorted(asked) == ["release token-a", "release token-b", "usage token-a"]
 
 
-def test_answer_that_never_came(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    node.vendor.orders = {"acquire a": ServiceError("cut off", may_have_acted=True)}
-    node.acquire("a")
-    node.release()
-    assert node.records() == []
-    monkeypatch.setattr(time, "time", lambda: float(FAR))
+def test_what_nobody_could_release_until_it_was_over(node: Node) -> None:
+    """The answer never came, or it is at an endpoint of the user's."""
+    node.leave(entry_of("a", token=None, ends_at=1, failure="cut off"))
+    node.leave(entry_of("b", has_users_endpoint=True, ends_at=1, failure="down"))
     assert node.command("--all") == 0
-    [record] = node.records()
-    assert (record["result"], record["usage"], record["running"]) == ("unanswered", None, None)
-    assert record["reason"].startswith("cut off; ")
-
-
-def test_what_is_given_up_at_an_endpoint_of_the_users(node: Node) -> None:
-    node.leave(entry_of("a", job_id=5, has_users_endpoint=True, ends_at=1, failure="down"))
-    node.command("--all")
-    assert node.ends() == [("a", "dropped", "command")]
+    assert node.ends() == [("a", "unanswered", "command"), ("b", "dropped", "command")]
 
 
 def test_what_was_undone_before_the_job_had_it(node: Node) -> None:
@@ -149,14 +138,6 @@ def test_what_was_undone_later(node: Node) -> None:
     node.release()
     assert node.ends() == [("a", "refused", "exit")]
     assert node.records()[0]["reason"] == "paused"
-
-
-def test_what_was_had_for_a_job_that_needs_all(node: Node) -> None:
-    node.vendor.orders = {"acquire c": AcquisitionError("refused")}
-    node.vendor.brought = {"b"}
-    answer = node.acquire("a,b,c", "--require=all")
-    assert (answer.verdict, answer.held) == ("fail", 0)
-    assert node.ends() == both("acquisition")
 
 
 @pytest.mark.parametrize(
@@ -228,19 +209,14 @@ def test_worker_killed_before_it_took_the_entry_away(
     assert node.vendor.events.count("release token-a") == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("ClusterName=one\n", "one"), ("", None), (None, None)],
-)
-def test_cluster_is_that_of_slurm_conf(
-    node: Node, tmp_path: Path, text: str | None, expected: str | None
-) -> None:
+def test_cluster_is_that_of_slurm_conf(node: Node, tmp_path: Path) -> None:
     path = tmp_path / "slurm.conf"
-    if text is not None:
-        path.write_text(text)
-    node.acquire("a")
-    node.release_job(str(path))
-    assert [record["cluster"] for record in node.records()] == [expected]
+    for text in (None, "", "ClusterName=one\n"):
+        if text is not None:
+            path.write_text(text)
+        node.acquire("a")
+        node.release_job(str(path))
+    assert [record["cluster"] for record in node.records()] == [None, None, "one"]
 
 
 def test_arguments_say_where_records_go(tmp_path: Path) -> None:

@@ -164,13 +164,15 @@ def test_check_is_not_named_where_it_says_no_more(
 
 
 def test_all_or_nothing_gives_back_what_it_got(node: Node) -> None:
+    node.vendor.brought = {"c"}
     node.vendor.orders = {"acquire b": AcquisitionError("refused")}
     answer = node.acquire("a,b,c", "--require=all")
     conclusion = "--qpu=a,b,c: not every QPU could be acquired; the job does not start"
     assert answer.messages == ["QPU b: refused", f"{conclusion}{advice('b')}"]
     assert (answer.variables, answer.held) == ([*COMMON, *lists("")], 0)
     assert answer.verdict == "fail"
-    assert node.vendor.events_of("release") == {"token-a", "token-c"}
+    assert node.vendor.events_of("release") == {"token-a"}
+    assert node.ends() == [(name, "released", "acquisition") for name in "ac"]
     node.vendor.events.clear()
     # A name that nobody knows counts too.
     answer = node.acquire("a,x", "--require=all")
@@ -450,24 +452,19 @@ def test_secret_file_that_cannot_be_used_fails_its_own_qpu_alone(
 
 
 @pytest.mark.parametrize("verb", [Verb.ACQUIRE, Verb.RELEASE])
-@pytest.mark.parametrize(
-    ("option", "text"),
-    [
+def test_bad_argument_is_named(node: Node, verb: Verb) -> None:
+    no_file = "/nowhere: cannot be read: No such file or directory"
+    for option, problem in (
         (
             "--no",
             "argument '--no' is not known: correct the line of spank_qrmi.so in plugstack.conf",
         ),
-        (
-            "--env:SSL_CERT_FILE=/nowhere",
-            "--env:SSL_CERT_FILE: /nowhere: cannot be read: No such file or directory",
-        ),
-    ],
-)
-def test_bad_argument_is_named(node: Node, verb: Verb, option: str, text: str) -> None:
-    answer = node.ask(verb, option)
-    assert (answer.messages, answer.logged("e")) == ([f"--qpu: {text}{advice()}"], [])
-    expected = [*COMMON, *lists("")] if verb is Verb.ACQUIRE else []
-    assert (answer.variables, answer.verdict) == (expected, "fail")
+        ("--env:SSL_CERT_FILE=/nowhere", f"--env:SSL_CERT_FILE: {no_file}"),
+    ):
+        answer = node.ask(verb, option)
+        assert (answer.messages, answer.logged("e")) == ([f"--qpu: {problem}{advice()}"], [])
+        expected = [*COMMON, *lists("")] if verb is Verb.ACQUIRE else []
+        assert (answer.variables, answer.verdict) == (expected, "fail")
 
 
 def test_sites_variables_are_set_in_the_job_alone(node: Node) -> None:
@@ -541,15 +538,12 @@ def test_user_with_too_many_entries_gets_no_other(
 ) -> None:
     """464 jobs with an endpoint that refuses each release left as many entries for ever."""
     monkeypatch.setattr(quota, "MOST_OF_USER", 2)
-    node.vendor.orders = {"release token-a": ReleaseError("refused")}
-    for job_id in (100, 101):
-        assert node.acquire("a", variables=MINE, job_id=job_id).verdict == "run"
-        node.release(job_id=job_id)
-    answer = node.acquire("a", variables=MINE, job_id=102)
-    [reason, _] = answer.messages
+    for name in "bc":
+        node.leave(entry_of(name, has_users_endpoint=True))
+    [reason, _] = node.acquire("a", variables=MINE).messages
     assert reason.startswith("QPU a: this node holds 2 acquisitions of yours at endpoints of your")
-    assert (node.journal_files(), node.vendor.events.count("acquire a")) == (2, 2)
-    assert node.acquire("a", job_id=200, uid=1001).verdict == "run"
+    assert (node.journal_files(), node.vendor.events_of("acquire")) == (2, set())
+    assert node.acquire("a", variables=MINE, uid=1001).verdict == "run"
 
 
 def test_no_secret_in_anything_readable(node: Node) -> None:
@@ -737,17 +731,17 @@ def test_journal_that_cannot_be_used_fails_the_acquisition(node: Node) -> None:
     assert (node.vendor.events_of("acquire"), answer.logged("e")) == (set(), [])
 
 
+@pytest.mark.usefixtures("clock")
 def test_session_that_may_be_open_is_told_once(node: Node) -> None:
     node.vendor.orders = {"acquire a": ServiceError("cut off", may_have_acted=True)}
     answer = node.acquire("a,b")
-    [message] = answer.messages
-    assert message.startswith("QPU a: cut off; a hold on a may be open until 20")
-    assert message.endswith(" UTC at the latest; the job goes on without it")
-    reason = message.removeprefix("QPU a: ").removesuffix(GOES_ON)
+    reason = "cut off; a hold on a may be open until 2023-11-14 22:46:41 UTC at the latest"
+    assert answer.messages == [f"QPU a: {reason}{GOES_ON}"]
     assert happened(answer) == [told("acquired", "b"), f"{told('refused', 'a')}: {reason}"]
     assert answer.held == 1
     released = node.release()
     assert (released.messages, released.held, node.journal_files()) == ([], 0, 1)
+    assert node.ends() == [("b", "released", "exit")]
 
 
 def test_worker_that_died_while_it_acquired_is_told_of_at_the_end(node: Node) -> None:
