@@ -2,24 +2,16 @@
 """Jobs with any environment and any --qpu: what the worker answers to them."""
 
 import shutil
-import socket
-from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fuzz.targets.claims import is_variable_name
-from fuzz.targets.scratch import folder_in_memory
 from spank_qrmi.job.environment import EXPORT_LIST, JOB_ID, JOB_UID, RESOURCE_LISTS, TYPE_LISTS
-from spank_qrmi.worker import process as worker
-from tests.unit.conversation import SeenAnswer, ServingWorker, converse
-from tests.unit.fake_vendor import FakeVendor
 from tests.unit.job.job_node import Node
-from tests.unit.local_network import LocalNetwork
 from tests.unit.strategies import MARK, system_texts
-
-Acquire = Callable[[str, list[tuple[str, str]]], SeenAnswer]
 
 OF_EVERY_JOB = {JOB_ID, JOB_UID, EXPORT_LIST, *RESOURCE_LISTS, *TYPE_LISTS}
 SITE_VALUES = (f"{MARK}-of-the-site", "https://site")
@@ -46,42 +38,32 @@ OPTIONS = st.one_of(
 )
 
 
-@pytest.fixture(scope="module")
-def acquire() -> Iterator[Acquire]:
-    folder = folder_in_memory()
+@pytest.fixture
+def node(node: Node, tmp_path: Path) -> Node:
+    """A node with two resources, of which one has its key in a file."""
     secret, endpoint = SITE_VALUES
-    (folder / "key").write_text(secret)
-
-    def serve(channel: socket.socket) -> None:
-        worker.serve(channel, LocalNetwork())
-
-    def ask(option: str, variables: list[tuple[str, str]]) -> SeenAnswer:
-        shutil.rmtree(node.state_directory, ignore_errors=True)
-        return node.acquire(option, step_id=0, variables=tuple(variables))
-
-    with pytest.MonkeyPatch.context() as patch:
-        vendor = FakeVendor()
-        vendor.serve(patch)
-        patch.setattr(worker, "_cancel_when_abandoned", lambda channel, deadline: None)
-        patch.setattr(worker, "refuse_untrusted_code", lambda *_: None)
-        serving = ServingWorker([], lambda message: converse(message, serve))
-        node = Node(folder, serving, vendor)
-        keys = {"a": secret, "b": {"file": str(folder / "key")}}
-        node.write_config(
-            *(
-                {"name": name, "environment": {"QRMI_KEY": key, "QRMI_ENDPOINT": endpoint}}
-                for name, key in keys.items()
-            )
+    (tmp_path / "key").touch(mode=0o600)
+    (tmp_path / "key").write_text(secret)
+    keys = {"a": secret, "b": {"file": str(tmp_path / "key")}}
+    node.write_config(
+        *(
+            {"name": name, "environment": {"QRMI_KEY": key, "QRMI_ENDPOINT": endpoint}}
+            for name, key in keys.items()
         )
-        yield ask
+    )
+    return node
 
 
+@settings(
+    suppress_health_check=[*settings().suppress_health_check, HealthCheck.function_scoped_fixture]
+)
 @given(option=OPTIONS, block=st.dictionaries(NAMES, VALUES, max_size=6), secrets=SECRETS)
 def test_job_gets_our_variables_alone_and_nobody_sees_a_secret(
-    acquire: Acquire, option: str, block: dict[str, str], secrets: dict[str, str]
+    node: Node, option: str, block: dict[str, str], secrets: dict[str, str]
 ) -> None:
+    shutil.rmtree(node.state_directory, ignore_errors=True)
     users = {**block, **secrets}
-    answer = acquire(option, list(users.items()))
+    answer = node.acquire(option, step_id=0, variables=tuple(users.items()))
     assert answer.verdict in {"run", "fail"}
     names = [name for name, _ in answer.variables]
     for name in names:
