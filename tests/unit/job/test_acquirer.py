@@ -201,20 +201,18 @@ def test_what_becomes_of_one_leaves_the_others_alone(
 
 
 @pytest.mark.parametrize(
-    ("check", "acquire", "text"),
+    ("orders", "text"),
     [
-        (NOT_ACCESSIBLE, None, "not accessible"),
-        (NOT_ACCESSIBLE, CUT_OFF, "not accessible"),
-        (NO_VERDICT, REFUSED, "refused"),
-        (None, None, "token-a"),
+        ({"check a": NOT_ACCESSIBLE}, "not accessible"),
+        ({"check a": NOT_ACCESSIBLE, "acquire a": CUT_OFF}, "not accessible"),
+        ({"check a": NO_VERDICT, "acquire a": REFUSED}, "refused"),
+        ({}, "token-a"),
     ],
 )
 def test_what_the_user_brought_is_neither_recorded_nor_released(
-    step: Step, check: QrmiError | None, acquire: QrmiError | None, text: str
+    step: Step, orders: dict[str, Order], text: str
 ) -> None:
-    step.vendor.brought = {"a"}
-    orders = {"check a": check, "acquire a": acquire}
-    step.vendor.orders = {event: error for event, error in orders.items() if error}
+    step.vendor.brought, step.vendor.orders = {"a"}, orders
     assert step.acquire("a") == [text]
     assert (step.released(), step.entries()) == (set(), [])
 

@@ -80,21 +80,16 @@ def environment(serving: ServingWorker, *given: str) -> SeenAnswer:
     return without_secrets(serving.ask(replace(ENVIRONMENT, arguments=given)))
 
 
-def test_variables_of_iam_and_of_the_administrator(serving: ServingWorker) -> None:
-    given = (*iam_arguments("http://x"), "--env:https_proxy=http://proxy:1")
-    variables = dict(environment(serving, *given).variables)
-    assert variables["https_proxy"] == "http://proxy:1"
-    assert (variables[names.IAM_APIKEY], variables[names.SERVICE_CRN]) == (API_KEY, SERVICE_CRN)
-    assert variables[names.IAM_ENDPOINT] == "http://x/iam"
-    assert len(variables) == 12
-
-
-def test_proxies_of_a_file_are_the_tasks(serving: ServingWorker, tmp_path: Path) -> None:
+def test_variables_of_iam_and_of_the_administrator(serving: ServingWorker, tmp_path: Path) -> None:
     path = tmp_path / "proxies"
     path.touch(mode=0o600)
     path.write_text("https_proxy=http://proxy:1\n")
-    given = (*ENVIRONMENT.arguments, f"--env-file={path}")
-    assert dict(environment(serving, *given).variables)["https_proxy"] == "http://proxy:1"
+    given = (*iam_arguments("http://x"), "--env:A=1", f"--env-file={path}")
+    variables = dict(environment(serving, *given).variables)
+    assert (variables["https_proxy"], variables["A"]) == ("http://proxy:1", "1")
+    assert (variables[names.IAM_APIKEY], variables[names.SERVICE_CRN]) == (API_KEY, SERVICE_CRN)
+    assert variables[names.IAM_ENDPOINT] == "http://x/iam"
+    assert len(variables) == 13
 
 
 def credentials_file(folder: Path, base_url: str, **changes: str) -> Path:
