@@ -122,22 +122,16 @@ def test_what_nobody_could_release_until_it_was_over(node: Node) -> None:
     assert node.ends() == [("a", "unanswered", "command"), ("b", "dropped", "command")]
 
 
-def test_what_was_undone_before_the_job_had_it(node: Node) -> None:
-    node.vendor.orders = {"check a": AcquisitionError("paused")}
-    assert node.acquire("a").verdict == "fail"
+def test_what_was_undone_before_the_job_had_it_or_later(node: Node) -> None:
+    paused = AcquisitionError("paused")
+    down = {"release token-b": ReleaseError("down")}
+    node.vendor.orders = {"check a": paused, "check b": paused, **down}
+    assert node.acquire("a,b").verdict == "fail"
     assert node.ends() == [("a", "refused", "acquisition")]
-    assert node.records()[0]["reason"] == "paused"
-
-
-def test_what_was_undone_later(node: Node) -> None:
-    down = {"release token-a": ReleaseError("down")}
-    node.vendor.orders = {"check a": AcquisitionError("paused"), **down}
-    node.acquire("a")
-    assert node.records() == []
     node.vendor.orders = {}
     node.release()
-    assert node.ends() == [("a", "refused", "exit")]
-    assert node.records()[0]["reason"] == "paused"
+    assert node.ends() == [("a", "refused", "acquisition"), ("b", "refused", "exit")]
+    assert [record["reason"] for record in node.records()] == ["paused", "paused"]
 
 
 @pytest.mark.parametrize(

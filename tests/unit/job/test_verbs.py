@@ -105,9 +105,11 @@ def test_log_tells_what_was_found_and_hides_secrets(node: Node) -> None:
         "name(a), QRMI_ENDPOINT=https://site",
         "name(a): accessible: nothing more is told",
     ]
-    assert (answer.logged("e"), len(warnings(answer))) == ([], 1)
+    [warning] = warnings(answer)
+    in_plugstack = "a secret in plugstack.conf, which all users' commands read: "
+    assert warning.startswith(f"warning: --env:PROXY_PASSWORD: {in_plugstack}")
     assert happened(answer) == [told("acquired", "a")]
-    assert len(answer.logged("i")) == 2
+    assert (len(answer.logged("i")), answer.logged("e")) == (2, [])
 
 
 def test_job_goes_on_with_what_it_got(node: Node) -> None:
@@ -368,15 +370,6 @@ def test_secrets_that_others_can_read(node: Node) -> None:
     assert (answer.verdict, answer.logged("i")) == ("fail", [])
 
 
-def test_secret_in_plugstack_conf_is_told_without_its_value(node: Node) -> None:
-    argument = f"--env:SITE_TOKEN={SITE_KEY}"
-    text = "--env:SITE_TOKEN: a secret in plugstack.conf, which all users' commands read: "
-    [warning] = warnings(node.acquire("a", argument))
-    assert warning.startswith(f"warning: {text}")
-    [reason, _] = node.acquire("a", argument, "--strict-permissions").messages
-    assert reason.startswith(text)
-
-
 def test_proxies_of_a_file_are_the_jobs_and_the_releases(node: Node, tmp_path: Path) -> None:
     """What was acquired by them is released by them, whatever becomes of the file."""
     path = tmp_path / "proxies"
@@ -518,8 +511,6 @@ def test_journal_has_what_a_release_needs_and_the_job_all(node: Node) -> None:
     used = {"QRMI_3": "x" * 20_000, "QRMI_MODE": "any"}
     assert node.vendor.settings["a"].values.items() >= used.items()
     assert node.entry().values == {"QRMI_KEY": USER_KEY, "QRMI_ENDPOINT": "https://site"}
-    node.release()
-    assert node.vendor.events_of("release") == {"token-a"}
 
 
 @pytest.mark.parametrize(
@@ -594,18 +585,12 @@ def test_job_is_told_no_longer_time_than_its_session_lives(
 
 def test_release_gives_back_what_the_step_holds(node: Node) -> None:
     node.acquire("c", step_id=0)
-    node.vendor.events.clear()
-    # Nothing is held yet.
-    answer = node.release()
-    assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
-    assert node.vendor.events == []
     node.acquire("a,b")
     # A restarted job does not touch its former life.
     node.release(restart_count=1)
     assert node.vendor.events_of("release") == set()
     answer = node.release()
-    assert (answer.messages, answer.variables) == ([], [])
-    assert (answer.held, answer.verdict) == (0, "run")
+    assert (answer.messages, answer.variables, answer.held, answer.verdict) == ([], [], 0, "run")
     assert node.vendor.events_of("release") == {"token-a", "token-b"}
     assert happened(answer) == [told("released", "a"), told("released", "b")]
     assert len(answer.logged("i")) == 2
