@@ -25,11 +25,11 @@ from spank_qrmi.state.counts import Event, read_counts
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import owner_of
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor, Order
+from tests.unit.job.job_node import NOW
 from tests.unit.local_network import LocalNetwork
 
 PROXY = {"https_proxy": "http://proxy"}
 REQUEST = Request(Verb.ACQUIRE, 7, 1, 0xFFFFFFFB, 1000, 60, time_limit_minutes=1)
-NOW = 1_700_000_000
 VALUES = {"QRMI_KEY": "secret"}
 TOGETHER_SECONDS = 60
 
@@ -68,9 +68,6 @@ class Step:
     def entries(self) -> list[Entry]:
         entries = [entry for entry in self.journal.entries() if isinstance(entry, Entry)]
         return sorted(entries, key=lambda entry: entry.resource_name)
-
-    def released(self) -> set[str]:
-        return self.vendor.events_of("release")
 
 
 @pytest.fixture
@@ -125,7 +122,6 @@ def opened(token: str) -> ServiceError:
 
 NOT_ACCESSIBLE = AcquisitionError("not accessible")
 REFUSED = AcquisitionError("refused")
-NO_ANSWER = ServiceError("no answer")
 NO_VERDICT = ServiceError("no verdict")
 CUT_OFF = ServiceError("cut off", may_have_acted=True)
 DOWN = ReleaseError("down")
@@ -152,7 +148,7 @@ def unanswered(reason: str) -> Entry:
     [
         ({"make": AcquisitionError("no key")}, "no key", None, ""),
         ({"acquire": REFUSED}, "refused", None, ""),
-        ({"acquire": NO_ANSWER}, "no answer", None, ""),
+        ({"acquire": ServiceError("no answer")}, "no answer", None, ""),
         ({"check": NOT_ACCESSIBLE}, "not accessible", None, "token-b"),
         ({"check": CUT_OFF}, "cut off", None, "token-b"),
         (
@@ -197,7 +193,7 @@ def test_what_becomes_of_one_leaves_the_others_alone(
     assert step.acquire("a b c") == ["token-a", text, "token-c"]
     first, last = entry_of("a", "token-a"), entry_of("c", "token-c")
     assert step.entries() == [first, *([left] if left else []), last]
-    assert step.released() == ({released} if released else set())
+    assert step.vendor.events_of("release") == ({released} if released else set())
 
 
 @pytest.mark.parametrize(
@@ -214,7 +210,7 @@ def test_what_the_user_brought_is_neither_recorded_nor_released(
 ) -> None:
     step.vendor.brought, step.vendor.orders = {"a"}, orders
     assert step.acquire("a") == [text]
-    assert (step.released(), step.entries()) == (set(), [])
+    assert (step.vendor.events_of("release"), step.entries()) == (set(), [])
 
 
 def test_what_became_of_each_is_counted(step: Step) -> None:
@@ -310,21 +306,6 @@ def test_what_a_user_changed_of_a_login_is_not_noted_as_the_sites(step: Step) ->
         step.journal.take_away(entry)
 
 
-def fail_second_write(monkeypatch: pytest.MonkeyPatch, *, and_later: bool) -> None:
-    """Let the disk be full for the second write of an entry."""
-    syncs: list[int] = []
-    fsync = os.fsync
-
-    def full_disk(descriptor: int) -> None:
-        syncs.append(descriptor)
-        # Before: the folder's parent, the first entry's file and folder.
-        if len(syncs) == 4 or (and_later and len(syncs) > 4):
-            raise OSError(28, "No space left on device")
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", full_disk)
-
-
 @pytest.mark.parametrize("order", [None, opened("token-b")], ids=["token", "broken answer"])
 @pytest.mark.parametrize(
     ("is_down", "stays_full", "reasons", "left"),
@@ -344,12 +325,20 @@ def test_what_cannot_be_recorded_is_released_at_once(
     reasons: str,
     left: list[Entry],
 ) -> None:
-    fail_second_write(monkeypatch, and_later=stays_full)
+    syncs: list[int] = []
+
+    def full_disk(descriptor: int) -> None:
+        syncs.append(descriptor)
+        # Before: the folder's parent, the first entry's file and folder.
+        if len(syncs) == 4 or (stays_full and len(syncs) > 4):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
     step.vendor.orders |= {"acquire b": order} if order else {}
     step.vendor.orders |= {"release token-b": DOWN} if is_down else {}
     [text] = step.acquire("b")
     assert text.endswith(f": No space left on device{reasons}")
-    assert step.released() == {"token-b"}
+    assert step.vendor.events_of("release") == {"token-b"}
     assert step.entries() == left
 
 

@@ -20,7 +20,6 @@ from spank_qrmi_simulator.faults import parse_fault
 from spank_qrmi_simulator.site import API_KEY, APP_ID_CLIENT_ID, APP_ID_SECRET, SERVICE_CRN, Site
 from tests.unit.conversation import SeenAnswer, ServingWorker
 
-LONG_ENOUGH_SECONDS = 60
 S3 = ("key-id-of-the-site", "key-secret-of-the-site", "http://127.0.0.1:9", "test", "us-east-1")
 
 
@@ -92,12 +91,12 @@ def test_variables_of_iam_and_of_the_administrator(serving: ServingWorker, tmp_p
     assert len(variables) == 13
 
 
-def credentials_file(folder: Path, base_url: str, **changes: str) -> Path:
+def credentials_file(folder: Path, base_url: str) -> Path:
     values = dict(zip(names.SITE_VARIABLES, arguments(base_url), strict=True))
     entries = {name.removeprefix("IBMQRUN_"): value for name, value in values.items()}
     path = folder / "credentials.json"
     path.touch(mode=0o600)
-    path.write_text(json.dumps({**entries, **changes}))
+    path.write_text(json.dumps(entries))
     return path
 
 
@@ -149,7 +148,7 @@ class Service:
         *job_ids: str,
         given: tuple[str, ...] | None = None,
         killed: Sequence[str] = (),
-        seconds: int = LONG_ENOUGH_SECONDS,
+        seconds: int = 60,
     ) -> SeenAnswer:
         given = arguments(self.base_url) if given is None else given
         request = Request(Verb.QRUN_CLEANUP, 7, 0, 0, 1000, seconds, arguments=given)
@@ -260,10 +259,7 @@ def test_many_are_asked_for_one_by_one_without_a_list(service: Service) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
-    [
-        ({"kind": "status", "status": 500}, "answered 500"),
-        ({"kind": "hang"}, ""),
-    ],
+    [({"kind": "status", "status": 500}, "answered 500"), ({"kind": "hang"}, "")],
 )
 def test_trouble_that_stays_is_told_for_each_job(
     service: Service, fault: dict[str, object], reason: str
