@@ -151,6 +151,7 @@ def node(
     tmp_path: Path, serving: ServingWorker, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
 ) -> SlurmNode:
     node = SlurmNode(tmp_path, serving, vendor)
+    monkeypatch.setattr(admin_comment, "COMMENT_SECONDS", 60.0)
     monkeypatch.setattr(slurm_commands, "USUAL_FOLDERS", (tmp_path / "none", node.scontrol.folder))
     return node
 
@@ -208,14 +209,13 @@ def test_argument_says_who_is_told(node: SlurmNode, argument: str) -> None:
     assert node.entries() == []
 
 
-@pytest.mark.parametrize("order", ["Unable to contact slurm controller", "hang"])
+@pytest.mark.parametrize(("order", "seconds"), [("Unable to contact", 60.0), ("hang", 0.2)])
 def test_trouble_with_slurm_fails_no_release(
-    node: SlurmNode, order: str, monkeypatch: pytest.MonkeyPatch
+    node: SlurmNode, monkeypatch: pytest.MonkeyPatch, order: str, seconds: float
 ) -> None:
     node.scontrol.order(" show ", order)
-    with monkeypatch.context() as patch:
-        patch.setattr(admin_comment, "COMMENT_SECONDS", 0.2)
-        node.release_a("is not in its AdminComment: ")
+    monkeypatch.setattr(admin_comment, "COMMENT_SECONDS", seconds)
+    node.release_a("is not in its AdminComment: ")
     # The epilog has nothing to do with it.
     assert not list(node.state_directory.glob("7-*"))
     assert len(node.entries()) == 1
