@@ -655,21 +655,15 @@ def test_other_nodes_of_a_step_go_on_without_what_the_first_holds(node: Node) ->
     assert (answer.variables, answer.verdict) == ([*COMMON, *lists("")], "run")
 
 
-@pytest.mark.parametrize(
-    ("names", "options", "conclusion"),
-    [
-        ("b", [], "no QPU could be acquired"),
-        ("a,b", ["--require=all"], "not every QPU could be acquired"),
-    ],
-)
-def test_other_nodes_of_a_step_fail_as_the_first_does(
-    node: Node, names: str, options: list[str], conclusion: str
-) -> None:
-    node.vendor.brought = {"b"}
-    node.vendor.orders = {"check b": NOT_ACCESSIBLE}
-    answer = node.acquire(names, *options, step_id=0, node_index=1)
-    ended = f"--qpu={names}: {conclusion}; the step does not start{advice('b')}"
-    assert (answer.messages, answer.verdict) == (["QPU b: not accessible", ended], "fail")
+def test_other_nodes_of_a_step_fail_as_the_first_does(node: Node) -> None:
+    node.vendor.brought, node.vendor.orders = {"b"}, {"check b": NOT_ACCESSIBLE}
+    for names, options, conclusion in (
+        ("b", (), "no QPU could be acquired"),
+        ("a,b", ("--require=all",), "not every QPU could be acquired"),
+    ):
+        answer = node.acquire(names, *options, step_id=0, node_index=1)
+        ended = f"--qpu={names}: {conclusion}; the step does not start{advice('b')}"
+        assert (answer.messages, answer.verdict) == (["QPU b: not accessible", ended], "fail")
 
 
 def test_step_has_what_it_acquires_behind_what_it_shares(node: Node) -> None:
