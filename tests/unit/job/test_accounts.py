@@ -9,11 +9,11 @@ import pytest
 
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration.common_plugstack import CommonArguments
-from spank_qrmi.errors import AcquisitionError, JournalError, ReleaseError, ServiceError
+from spank_qrmi.errors import AcquisitionError, ReleaseError, ServiceError
 from spank_qrmi.job.accounts import accounting_of
 from spank_qrmi.state import usage_log
 from spank_qrmi.state.accounting import NO_ACCOUNTING, EndedBy
-from spank_qrmi.state.journal import Journal, LockedEntry
+from spank_qrmi.state.journal import LockedEntry
 from spank_qrmi.usage import Usage
 from tests.unit.fake_vendor import TYPE
 from tests.unit.job.job_node import NOW, Node, entry_of
@@ -166,19 +166,6 @@ def test_log_that_takes_nothing_fails_no_release(node: Node, later: str) -> None
     node.usage_path.parent.unlink()
     assert not ENDS[later](node)
     assert (node.ends(), node.entries()) == (both("exit"), [])
-
-
-def test_journal_that_takes_no_note_stops_no_job(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise JournalError("full")
-
-    node.vendor.brought = {"a"}
-    monkeypatch.setattr(Journal, "begin", fail)
-    answer = node.acquire("a")
-    assert (answer.verdict, answer.messages, answer.held) == ("run", [], 0)
-    assert "warning: what the job uses of a is not recorded: full" in answer.logged("i")
 
 
 def test_facts_that_are_no_text_stop_no_job(node: Node) -> None:

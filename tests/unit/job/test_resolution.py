@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 
 from spank_qrmi.configuration.qrmi_config import Config, Resource
-from spank_qrmi.errors import ConfigError
 from spank_qrmi.job.resolution import resolve_qpus, split_names
 
 PATH = Path("/etc/slurm/qrmi_config.json")
 
 
-def config_of(*names: str, problems: tuple[tuple[str | None, ConfigError], ...] = ()) -> Config:
-    return Config(PATH, {name: Resource(name, "pasqal-cloud", {}) for name in names}, problems)
+def config_of(*names: str) -> Config:
+    return Config(PATH, {name: Resource(name, "pasqal-cloud", {}) for name in names}, ())
 
 
 def test_names_are_trimmed_and_count_once() -> None:
@@ -36,11 +35,3 @@ def test_unknown_name_is_rejected_with_the_known_ones(config: Config, known: str
     [(name, error)] = resolve_qpus("x", config).rejected
     text = f"not defined in {PATH} on this node; defined there: {known}"
     assert (name, str(error)) == ("x", text)
-
-
-def test_unusable_name_is_rejected_with_its_problem() -> None:
-    problems = ((None, ConfigError("nameless")), ("x", ConfigError("the problem")))
-    resolution = resolve_qpus("a,x", config_of("a", problems=problems))
-    assert [resource.name for resource in resolution.resources] == ["a"]
-    [(name, error)] = resolution.rejected
-    assert (name, str(error)) == ("x", "its definition cannot be used: the problem")
