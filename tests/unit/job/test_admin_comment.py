@@ -209,13 +209,16 @@ def test_argument_says_who_is_told(node: SlurmNode, argument: str) -> None:
     assert node.entries() == []
 
 
-@pytest.mark.parametrize(("order", "seconds"), [("Unable to contact", 60.0), ("hang", 0.2)])
+@pytest.mark.parametrize(
+    ("order", "seconds", "trouble"),
+    [("Unable to contact", 60.0, "Unable to contact"), ("hang", 0.4, "did not end within 0 s")],
+)
 def test_trouble_with_slurm_fails_no_release(
-    node: SlurmNode, monkeypatch: pytest.MonkeyPatch, order: str, seconds: float
+    node: SlurmNode, monkeypatch: pytest.MonkeyPatch, *, order: str, seconds: float, trouble: str
 ) -> None:
     node.scontrol.order(" show ", order)
     monkeypatch.setattr(admin_comment, "COMMENT_SECONDS", seconds)
-    node.release_a("is not in its AdminComment: ")
+    node.release_a(f"is not in its AdminComment: scontrol show job: {trouble}")
     # The epilog has nothing to do with it.
     assert not list(node.state_directory.glob("7-*"))
     assert len(node.entries()) == 1
