@@ -9,7 +9,7 @@ import signal
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -58,14 +58,16 @@ class Rounds:
             grace_seconds=GRACE,
         )
 
-    def do(self, *statuses: QpuStatus, after: int = 0, failure: str = "") -> bool:
+    def do(
+        self, *statuses: QpuStatus, after: int = 0, failure: str = "", problems: Sequence[str] = ()
+    ) -> bool:
         """Do a round some seconds later."""
         self.now += after
         seen = (
             Observation(name, ("t",), status, status is not SILENT, seconds=0.5)
             for name, status in zip("abc", statuses, strict=False)
         )
-        self.seen = Round(tuple(seen), failure=failure)
+        self.seen = Round(tuple(seen), tuple(problems), failure)
         return self._monitor.do_round()
 
 
@@ -96,26 +98,17 @@ def test_report_is_what_the_round_has_come_to(rounds: Rounds, scontrol: FakeScon
 def test_service_that_is_gone_closes_after_the_grace(
     rounds: Rounds, scontrol: FakeScontrol
 ) -> None:
+    """No restart prolongs that."""
     scontrol.add("qpu_a", 2)
     rounds.do(ONLINE)
-    for _ in range(2):
-        rounds.do(SILENT, after=40)
-        assert scontrol.reservations() == {}
-    rounds.do(SILENT, after=40)
-    assert scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:2"}
-    rounds.do(ONLINE, after=1)
-    assert scontrol.reservations() == {}
-
-
-def test_restart_does_not_prolong_the_grace(rounds: Rounds, scontrol: FakeScontrol) -> None:
-    scontrol.add("qpu_a", 2)
-    rounds.do(ONLINE)
-    for _ in range(3):
+    for reservations in ({}, {}, {"spank_qrmi_qpu_a": "qpu_a:2"}):
         rounds.start()
         rounds.do(SILENT, after=31)
-    assert scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:2"}
+        assert scontrol.reservations() == reservations
     # Nor is it forgotten since when.
     assert rounds.reports[-1].catalog.entries[0].since == 1031
+    rounds.do(ONLINE, after=1)
+    assert scontrol.reservations() == {}
 
 
 def test_configuration_that_is_gone_closes_after_the_grace(
@@ -148,13 +141,11 @@ def test_changes_are_logged_once(rounds: Rounds, scontrol: FakeScontrol, lines: 
 
 
 def test_problems_are_told_until_they_are_gone(rounds: Rounds, lines: list[str]) -> None:
-    rounds._monitor._ask = lambda: Round(problems=("bad entry", "bad entry"))
     for _ in range(2):
-        assert rounds._monitor.do_round()
-    rounds._monitor._ask = Round
-    rounds._monitor.do_round()
-    rounds._monitor._ask = lambda: Round(problems=("bad entry",))
-    rounds._monitor.do_round()
+        assert rounds.do(problems=("bad entry", "bad entry"))
+    assert lines == ["bad entry"]
+    rounds.do()
+    rounds.do(problems=("bad entry",))
     assert lines == ["bad entry", "bad entry"]
 
 
