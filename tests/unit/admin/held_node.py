@@ -11,11 +11,12 @@ import pytest
 
 from spank_qrmi.admin.command import main
 from spank_qrmi.state.journal import Entry, Journal
-from spank_qrmi.state.owner import Owner
+from spank_qrmi.state.owner import Owner, owner_of
 from tests.unit.fake_vendor import TYPE
 
 NOW = 1_700_000_000
 BATCH_STEP = 0xFFFFFFFB
+ALIVE = owner_of(os.getpid())
 GONE = Owner(os.uname().nodename, "another boot", 1, 2, 3)
 SECRET = "secret-of-the-site"
 UNREADABLE = "8-0-0-0123456789abcdef.json"

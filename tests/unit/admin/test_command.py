@@ -12,17 +12,12 @@ import pytest
 
 from spank_qrmi.admin import held
 from spank_qrmi.admin.command import main
-from spank_qrmi.clients import CLIENTS
-from spank_qrmi.configuration.qrmi_config import load_config
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
 from spank_qrmi.state.journal import LockedEntry
-from spank_qrmi.state.owner import Owner, owner_of
 from spank_qrmi.state.token_cache import TokenCache
-from spank_qrmi_simulator.qrmi_config import site_config, write_config
-from spank_qrmi_simulator.server import running_in_thread
-from spank_qrmi_simulator.site import API_KEY, SERVICE_CRN, Account, Site
-from tests.unit.admin.held_node import NOW, SECRET, HeldNode
+from spank_qrmi.worker.process import WORKER_LIMITS
+from tests.unit.admin.held_node import ALIVE, NOW, SECRET, HeldNode
 from tests.unit.fake_vendor import TYPE, FakeVendor
 from tests.unit.local_network import LocalNetwork
 from tests.unit.trust.test_privileges import ASK
@@ -30,11 +25,6 @@ from tests.unit.trust.test_privileges import ASK
 SINCE = "2023-11-14 22:13:20 UTC"
 
 pytestmark = pytest.mark.usefixtures("vendor")
-
-
-@pytest.fixture
-def alive() -> Owner:
-    return owner_of(os.getpid())
 
 
 def test_access_token_is_shown_nowhere(node: HeldNode, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,18 +72,23 @@ def test_arguments_of_the_plugin_are_those_of_plugstack_conf(
     assert node.run_as_said(["status", f"--plugstack={plugstack}"]) == (1, told)
 
 
-def test_status_is_a_table(node: HeldNode, alive: Owner) -> None:
-    node.hold("held", owner=alive)
+def test_status_is_a_table(node: HeldNode) -> None:
+    node.hold("held", owner=ALIVE)
     node.hold("left", job_id=12, restart_count=2, step_id=0, uid=4_000_000_000)
-    node.hold("coming", owner=alive, token=None)
+    node.hold("coming", owner=ALIVE, token=None)
     node.hold("lost", token=None, failure="cut off", failed_at=NOW, failures=1)
     node.hold("lost too", token=None)
     node.hold("down", failure="no answer", failed_at=NOW + 60, failures=3, owner=None)
     node.hold("old", acquired_at=None, owner=None)
-    node.hold("told", owner=alive, is_told=True)
+    node.hold("told", owner=ALIVE, is_told=True)
+    node.hold("used", owner=ALIVE, token=None, holds_nothing=True)
+    node.hold("used too", token=None, holds_nothing=True)
+    node.hold("over", token=None, record="{}", is_over=True)
     last = "release failed, 3 times, last 2023-11-14 22:14:20 UTC: no answer"
     lost = "never answered, its step is gone"
     may_be_open = "a session may be open until 2023-11-14 22:15:00 UTC at the latest"
+    over = "over, its record is not written yet, its step is gone"
+    used = "in use, nothing is held"
     assert node.run("status") == (
         0,
         [
@@ -104,22 +99,13 @@ def test_status_is_a_table(node: HeldNode, alive: Owner) -> None:
             f"7               batch  root        lost      fake  {SINCE}  {lost}: cut off",
             f"7               batch  root        lost too  fake  {SINCE}  {lost}: {may_be_open}",
             "7               batch  root        old       fake  unknown                  held",
+            f"7               batch  root        over      fake  {SINCE}  {over}",
             f"7               batch  root        told      fake  {SINCE}  told to end",
+            f"7               batch  root        used      fake  {SINCE}  {used}",
+            f"7               batch  root        used too  fake  {SINCE}  {used}, its step is gone",
             f"12 (restart 2)  0      4000000000  left      fake  {SINCE}  held, its step is gone",
         ],
     )
-
-
-def test_status_shows_what_is_there_for_its_record(node: HeldNode, alive: Owner) -> None:
-    node.hold("a", owner=alive, token=None, holds_nothing=True)
-    node.hold("b", token=None, holds_nothing=True)
-    node.hold("c", token=None, record="{}", is_over=True)
-    _, [_, *lines] = node.run("status")
-    assert [line.partition(SINCE)[2].strip() for line in lines] == [
-        "in use, nothing is held",
-        "in use, nothing is held, its step is gone",
-        "over, its record is not written yet, its step is gone",
-    ]
 
 
 def test_status_for_programs(node: HeldNode) -> None:
@@ -154,11 +140,11 @@ def test_hostile_names_do_not_reach_the_terminal_beside_what_cannot_be_read(node
     assert failed.startswith(f"failed: {told}")
 
 
-def test_release_of_orphans(node: HeldNode, alive: Owner, vendor: FakeVendor) -> None:
+def test_release_of_orphans(node: HeldNode, vendor: FakeVendor) -> None:
     node.hold("gone")
     node.hold("down")
-    node.hold("alive", owner=alive)
-    node.hold("coming", owner=alive, token=None)
+    node.hold("alive", owner=ALIVE)
+    node.hold("coming", owner=ALIVE, token=None)
     node.hold("unknown", owner=None)
     node.hold("told", token=None, failure="cut off", ends_at=4_000_000_000)
     node.hold("ended", token=None, failure="cut off")
@@ -214,8 +200,8 @@ def test_secrets_of_files_are_shown_nowhere(
     assert node.run("release", "--all") == (1, told)
 
 
-def test_release_of_a_job(node: HeldNode, alive: Owner) -> None:
-    node.hold("a", owner=alive)
+def test_release_of_a_job(node: HeldNode) -> None:
+    node.hold("a", owner=ALIVE)
     node.hold("b", restart_count=3, step_id=1)
     node.hold("c", job_id=77)
     status, lines = node.run("release", "--job", "7")
@@ -223,9 +209,9 @@ def test_release_of_a_job(node: HeldNode, alive: Owner) -> None:
     assert node.held() == ["c"]
 
 
-def test_release_of_everything(node: HeldNode, alive: Owner) -> None:
-    node.hold("a", owner=alive)
-    node.hold("b", owner=alive, token=None)
+def test_release_of_everything(node: HeldNode) -> None:
+    node.hold("a", owner=ALIVE)
+    node.hold("b", owner=ALIVE, token=None)
     told = ["a: released", "b: skipped: its step is still acquiring it"]
     released = node.run("release", "--all", "--timeout", "5")
     assert released == (0, [f"job 7: {each}" for each in told])
@@ -239,95 +225,46 @@ def test_only_root_may(node: HeldNode, monkeypatch: pytest.MonkeyPatch) -> None:
         assert node.run(*command.split()) == (1, [line]), command
 
 
-def printed_by(program: str) -> str:
-    """Return what a Python of its own prints, which says nothing else."""
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert done.stderr == ""
-    return done.stdout
-
-
-AS_ROOT = """
+def test_release_has_the_limits_of_the_worker_and_asks_nothing_itself(tmp_path: Path) -> None:
+    program = f"""{ASK}
+import resource
 from spank_qrmi.admin import command, held
 from spank_qrmi.worker import process
 from tests.unit.local_network import LocalNetwork
 
+def show(*_):
+    print({{kind: resource.getrlimit(kind) for kind in process.WORKER_LIMITS}} == {{
+        kind: (value, value) for kind, value in process.WORKER_LIMITS.items()
+    }}, set(refusals().values()))
+
 held.os.geteuid = lambda: 0
 held.refuse_untrusted_code = lambda *_: None
 process.start_network_process = LocalNetwork
+held._release_with = show
+command.main(["release", "--all", {f"--state-dir={tmp_path / 'journal'}"!r}])
 """
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("True {'refused'}\n", "")
 
 
-@pytest.mark.parametrize(
-    ("command", "step"),
-    [(["status"], "inventory.lines_of"), (["release", "--all"], "_release_with")],
-)
-def test_limits_are_those_of_the_worker(command: list[str], step: str, tmp_path: Path) -> None:
-    program = f"""{AS_ROOT}
-import resource
-
-def show_limits(*_):
-    print({{kind: resource.getrlimit(kind) for kind in process.WORKER_LIMITS}} == {{
-        kind: (value, value) for kind, value in process.WORKER_LIMITS.items()
-    }})
-    return []
-
-held.{step} = show_limits
-command.main({[*command, f"--state-dir={tmp_path / 'journal'}"]})
-"""
-    assert printed_by(program) == "True\n"
-
-
-def test_command_asks_nothing_itself(tmp_path: Path) -> None:
-    program = f"""{ASK}{AS_ROOT}
-held._release_with = lambda *_: print(set(refusals().values()))
-command.main({["release", "--all", f"--state-dir={tmp_path / 'journal'}"]})
-"""
-    assert printed_by(program) == "{'refused'}\n"
-
-
-def test_folder_that_others_can_write_is_refused(node: HeldNode) -> None:
-    node.folder.mkdir()
-    node.folder.chmod(0o777)
-    for command in ("status", "release --all"):
-        status, [line] = node.run(*command.split())
-        assert status == 1, command
-        assert line.startswith(f"spank-qrmi: {node.folder}: must be writable by its owner alone")
+def test_what_only_reads_has_the_limits_of_the_worker(
+    node: HeldNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[object] = []
+    monkeypatch.setattr(held.privileges, "limit", limits.append)
+    for command in ("status", "metrics"):
+        node.run(command)
+    assert limits == [WORKER_LIMITS] * 2
 
 
 def test_unusable_options(capsys: pytest.CaptureFixture[str]) -> None:
-    for options in ("", "--all --orphaned", "--job", "--job x"):
+    for options in ("", "--all --orphaned", "--job", "--job x", "--all --timeout 0"):
         with pytest.raises(SystemExit) as caught:
             main(["release", *options.split()])
-        assert caught.value.code == 2, options
-        assert "usage: spank-qrmi release" in capsys.readouterr().err, options
-
-
-def test_unusable_timeout(capsys: pytest.CaptureFixture[str]) -> None:
-    for text in ("0", "86401", "x", "1_0"):
-        with pytest.raises(SystemExit):
-            pytest.fail(f"{text!r} was taken: {main(['release', '--all', '--timeout', text])}")
-        line = f"--timeout: it must be a whole number of seconds from 1 to 86400, got {text!r}\n"
-        assert capsys.readouterr().err.endswith(line), text
-
-
-def test_session_at_the_service_is_closed(node: HeldNode, tmp_path: Path) -> None:
-    site = Site()
-    with running_in_thread(site) as base_url:
-        write_config(tmp_path / "qrmi_config.json", site_config(base_url))
-        config = load_config(tmp_path / "qrmi_config.json", CLIENTS)
-        qpu = config.resources["ibm_sherbrooke"]
-        session = site.open_session(Account(API_KEY, SERVICE_CRN), qpu.name, "dedicated", 600)
-        values, token = dict(qpu.environment), session.session_id
-        node.hold(qpu.name, resource_type=qpu.type, values=values, token=token)
-        assert node.run("release", "--orphaned") == (0, ["job 7: ibm_sherbrooke: released"])
-        assert site.sessions()[0].accepting_jobs is False
-
-
-def test_what_asks_services_is_imported_for_those_subcommands_alone() -> None:
-    program = (
-        "import sys\nfrom spank_qrmi.admin import command\n"
-        "print([each for each in ('httpx', 'ssl') if each in sys.modules])\n"
+        told = capsys.readouterr().err
+        assert (caught.value.code, "usage: spank-qrmi release" in told) == (2, True), options
+    assert told.endswith(
+        "--timeout: it must be a whole number of seconds from 1 to 86400, got '0'\n"
     )
-    assert printed_by(program) == "[]\n"
