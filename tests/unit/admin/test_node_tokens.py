@@ -33,30 +33,27 @@ class Node:
         self.plugstack = folder / "plugstack.conf"
         self._capsys = capsys
         self._state = folder / "state"
-        self._monkeypatch = monkeypatch
         self._now = token_cache._now()
         # No token ages meanwhile.
         monkeypatch.setattr(token_cache, "_now", lambda: self._now)
-        self._config = folder / "qrmi_config.json"
-        self._credentials = folder / "qrun.json"
-        for path in (self._config, self._credentials):
-            path.touch(mode=0o600)
         resources = [
-            *(entry(name) for name in ("ibm_a", "ibm_b")),
+            *map(entry, ("ibm_a", "ibm_b")),
             {"name": "ibm_users", "type": "qiskit-runtime-service", "environment": {}},
             {"name": "aspen", "type": "oqtopus", "environment": {}},
         ]
-        self._config.write_text(json.dumps({"resources": resources}))
-        self._credentials.write_text(json.dumps(QRUN_CREDENTIALS))
+        config, credentials = folder / "qrmi_config.json", folder / "qrun.json"
+        for path, document in ((config, {"resources": resources}), (credentials, QRUN_CREDENTIALS)):
+            path.touch(mode=0o600)
+            path.write_text(json.dumps(document))
         self.plugstack.write_text(
-            f"optional spank_qrmi.so {self._config} --state-dir={self._state}\n"
-            f"optional spank_ibm_qrun.so --credentials={self._credentials}\n"
+            f"optional spank_qrmi.so {config} --state-dir={self._state}\n"
+            f"optional spank_ibm_qrun.so --credentials={credentials}\n"
         )
 
     def keep(self, login: Login, age_seconds: int = 0) -> None:
-        with self._monkeypatch.context() as patch:
-            patch.setattr(token_cache, "_now", lambda: self._now - age_seconds)
-            TokenCache(self._state).store(TokenCache.key_of(login), TOKEN, 3600)
+        self._now -= age_seconds
+        TokenCache(self._state).store(TokenCache.key_of(login), TOKEN, 3600)
+        self._now += age_seconds
 
     def keeps(self, login: Login) -> bool:
         """Return whether a job would not ask anew."""
