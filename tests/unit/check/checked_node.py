@@ -54,23 +54,18 @@ class CheckedNode:
         self.write_slurm_conf()
         self.write_config()
         self.release = read_library(self.plugin).slurm_release
-        self.slurmd_age_seconds = -1000.0
+        self.slurmds = [slurmd.Slurmd(4711, time.time() + 1000, self.slurm_conf)]
         monkeypatch.setenv("SLURM_CONF", str(self.slurm_conf))
         monkeypatch.setattr(sys, "executable", str(self.interpreter))
         # The environment of the tests may be anybody's, and the machine has or has not a slurmd.
         monkeypatch.setattr(plugins, "refuse_untrusted_code", lambda: None)
-        monkeypatch.setattr(slurmd, "find_slurmds", lambda _: self._slurmds())
+        monkeypatch.setattr(slurmd, "find_slurmds", lambda _: self.slurmds)
         monkeypatch.setattr(slurmd, "slurm_release", lambda _: self.release)
         monkeypatch.setattr(services, "_BOOTED", folder / "no systemd")
         monkeypatch.setattr(services, "DEFAULT_WORKER_SERVER", str(folder / "worker.socket"))
         monkeypatch.setattr(check_command, "fork_network_process", LocalNetwork)
         # They would last for all other tests.
         monkeypatch.setattr(check_command.privileges, "limit", lambda _: None)
-
-    def _slurmds(self) -> list[slurmd.Slurmd]:
-        if self.slurmd_age_seconds > 1e6:
-            return []
-        return [slurmd.Slurmd(4711, time.time() - self.slurmd_age_seconds, self.slurm_conf)]
 
     def line(self, *arguments: str, mode: str = "optional") -> str:
         """Return a line that loads the plugin."""

@@ -23,21 +23,3 @@ def test_nothing_is_found_of_line_and_configuration(node: CheckedNode) -> None:
     usable = " ".join(each["text"] for each in findings)
     for name in re.findall(r'"name": "(\w+)"', CONFIG):
         assert name in usable, name
-
-
-def test_properties_that_mean_nothing_are_named(node: CheckedNode) -> None:
-    dynamic = '"type": "ibm-quantum-system", "is_dynamic": true'
-    text = CONFIG.replace('"type": "ibm-quantum-system"', dynamic)
-    node.write_config_text(re.sub(r"<.*?>", "filled in", text))
-    _, findings = node.look("test_eagle")
-    told = f'{node.config}: resource test_eagle: beside "environment" nothing reads is_dynamic'
-    assert found(findings) == [f"doubtful entries: {told}"]
-
-
-def test_argument_that_is_not_known_is_named(node: CheckedNode) -> None:
-    node.write_plugstack(node.line("--qpu-slots-license:PASQAL_LOCAL=slots@warden"))
-    status, findings = node.look()
-    assert status == 2
-    assert any(
-        "'--qpu-slots-license:PASQAL_LOCAL=…' is not known" in each for each in found(findings)
-    )
