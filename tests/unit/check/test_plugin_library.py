@@ -2,7 +2,6 @@
 """What a plugin's file says is read without loading it, and whatever else it is does no harm."""
 
 import re
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,10 +20,6 @@ SOURCES = Path(qrmi_plugstack.__file__).parents[1] / "plugin"
 
 
 def test_name_and_release_are_those_of_the_build() -> None:
-    symbols = subprocess.run(
-        ["nm", "-D", PLUGIN], capture_output=True, text=True, check=True
-    ).stdout
-    assert "plugin_version" in symbols
     found = read_library(PLUGIN)
     assert found.name == "spank_qrmi"
     assert re.fullmatch(r"\d\d\.\d\d", found.slurm_release)
@@ -33,12 +28,8 @@ def test_name_and_release_are_those_of_the_build() -> None:
 
 def test_what_is_no_plugin_is_told(tmp_path: Path) -> None:
     path = tmp_path / "spank_qrmi.so"
-    for content in (
-        b"",
-        b"#!/bin/sh\n",
-        PLUGIN.read_bytes()[:5000],
-        Path("/bin/true").read_bytes(),
-    ):
+    cut_off, other = PLUGIN.read_bytes()[:5000], Path("/bin/true").read_bytes()
+    for content in (b"", b"#!/bin/sh\n", cut_off, other):
         path.write_bytes(content)
         with pytest.raises(ConfigError, match="is no plugin of Slurm's"):
             read_library(path)
