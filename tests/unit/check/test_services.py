@@ -22,17 +22,17 @@ def systemd(node: CheckedNode, monkeypatch: pytest.MonkeyPatch) -> dict[str, str
     monkeypatch.setattr(services, "_BOOTED", node.folder)
     said = dict.fromkeys((TARGET, TIMER, SOCKET), "loaded active enabled")
     said[RELEASE] = "loaded inactive static"
-    monkeypatch.setattr(services, "_systemctl", lambda *_: answer_of(said))
+
+    def answer(*_: str) -> str:
+        names = ("LoadState", "ActiveState", "UnitFileState")
+        blocks = [
+            [f"Id={unit}", *map("=".join, zip(names, words.split(), strict=False))]
+            for unit, words in said.items()
+        ]
+        return "\n\n".join(map("\n".join, blocks))
+
+    monkeypatch.setattr(services, "_systemctl", answer)
     return said
-
-
-def answer_of(said: dict[str, str]) -> str:
-    names = ("LoadState", "ActiveState", "UnitFileState")
-    blocks = [
-        [f"Id={unit}", *(f"{n}={w}" for n, w in zip(names, words.split(), strict=False))]
-        for unit, words in said.items()
-    ]
-    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
 def findings_of(node: CheckedNode, check: str) -> list[str]:
