@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from spank_qrmi.catalog.files import publish, read_catalog
+from spank_qrmi.catalog.lines import MAX_LINES_BYTES
 from spank_qrmi.errors import ConfigError
 from tests.unit.catalog.sample import PAUSED, catalog, entry
 
@@ -32,7 +33,8 @@ def test_folder_must_be_there(tmp_path: Path) -> None:
 
 def test_catalog_that_the_plugin_would_not_read_is_not_published(tmp_path: Path) -> None:
     entries = [entry(f"q{number}", uids=tuple(range(10_000))) for number in range(30)]
-    with pytest.raises(ConfigError, match="let fewer users and groups stand for each QPU"):
+    told = f"of which the plugins read {MAX_LINES_BYTES}: let fewer users and groups stand for each"
+    with pytest.raises(ConfigError, match=told):
         publish(catalog(*entries), tmp_path)
     assert [*tmp_path.iterdir()] == []
 

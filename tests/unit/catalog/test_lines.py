@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The catalog as lines, for the plugin."""
 
-import pytest
-
-from spank_qrmi.catalog.lines import MAX_LINES_BYTES, lines_of
-from spank_qrmi.errors import ConfigError
+from spank_qrmi.catalog.lines import lines_of
 from spank_qrmi.status import QpuState
 from tests.unit.catalog.sample import PAUSED, catalog, entry
 
@@ -37,9 +34,3 @@ def test_no_text_breaks_a_line_or_is_long() -> None:
     )
     told = lines(entry(reason="x" + "ü" * 200)).split("\t")[4].strip()
     assert told == "x" + "ü" * 99
-
-
-def test_more_than_the_plugin_reads_is_refused() -> None:
-    entries = [entry(f"qa{number}", uids=tuple(range(10_000))) for number in range(30)]
-    with pytest.raises(ConfigError, match=rf"of which the plugins read {MAX_LINES_BYTES}: "):
-        lines_of(catalog(*entries))
