@@ -13,6 +13,7 @@ from spank_qrmi.clients.tokens import Login
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.state import token_cache
 from spank_qrmi.state.token_cache import TokenCache
+from tests.unit.check.checked_node import entry
 
 TOKEN = "token-Kq83-do-not-show"
 API_KEY = "api-key-do-not-show"
@@ -36,8 +37,11 @@ class Node:
         self._now = token_cache._now()
         # No token ages meanwhile.
         monkeypatch.setattr(token_cache, "_now", lambda: self._now)
+        # Another spelling of the same login.
+        values = {"IAM_ENDPOINT": f"{IAM}/", "IAM_APIKEY": f" {API_KEY}"}
+        environment = {f"QRMI_IBM_QRS_{key}": value for key, value in values.items()}
         resources = [
-            *map(entry, ("ibm_a", "ibm_b")),
+            *(entry(name, environment=environment) for name in ("ibm_a", "ibm_b")),
             {"name": "ibm_users", "type": "qiskit-runtime-service", "environment": {}},
             {"name": "aspen", "type": "oqtopus", "environment": {}},
         ]
@@ -65,18 +69,6 @@ class Node:
         printed = self._capsys.readouterr()
         assert "do-not-show" not in printed.out + printed.err
         return status, [*printed.out.splitlines(), *printed.err.splitlines()]
-
-
-def entry(name: str) -> dict[str, object]:
-    values = {
-        # Another spelling of the same login.
-        "ENDPOINT": f"https://{name}.test/",
-        "IAM_ENDPOINT": f"{IAM}/",
-        "IAM_APIKEY": f" {API_KEY}",
-        "SERVICE_CRN": "crn-do-not-show",
-    }
-    environment = {f"QRMI_IBM_QRS_{key}": value for key, value in values.items()}
-    return {"name": name, "type": "qiskit-runtime-service", "environment": environment}
 
 
 QRUN_CREDENTIALS = {"APPID_CLIENT_ID": QRUN.client_id, "APPID_SECRET": QRUN.secret}
