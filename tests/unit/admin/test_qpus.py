@@ -32,20 +32,19 @@ class Terminal(io.StringIO):
 
 
 class Folder:
-    """A folder with a catalog, and the command on it."""
+    """A folder with the catalog that plugstack.conf names, and the command on it."""
 
     def __init__(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.path = path
         self._capsys = capsys
+        self.plugstack = path.with_name("plugstack.conf")
+        self.plugstack.write_text(f"optional spank_qrmi.so --catalog={path}\n")
 
     def publish(self, *entries: CatalogEntry, is_old: bool = False) -> None:
         publish(Catalog(NOW - 10, NOW - 1 if is_old else NOW, entries), self.path)
 
     def run(self, *arguments: str) -> tuple[int, list[str], list[str]]:
         """Run the command; return its exit status, and both outputs' lines."""
-        return self.run_as_said("--catalog", str(self.path), *arguments)
-
-    def run_as_said(self, *arguments: str) -> tuple[int, list[str], list[str]]:
         status = main(["qpus", *arguments])
         printed = self._capsys.readouterr()
         return status, printed.out.splitlines(), printed.err.splitlines()
@@ -55,7 +54,8 @@ class Folder:
 def folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Folder:
-    monkeypatch.setenv("SLURM_CONF", os.devnull)
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
+    (tmp_path / "slurm.conf").touch()
     monkeypatch.setattr(qpus.time, "time", lambda: NOW)
     monkeypatch.setattr(qpus.os, "getuid", lambda: USER)
     path = tmp_path / "catalog"
@@ -111,26 +111,17 @@ def test_old_catalog_is_said_to_be_old_and_nothing_of_it_is_sure(folder: Folder)
     assert told[0].startswith("spank-qrmi: this catalog is old: ")
 
 
-@pytest.fixture
-def plugstack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Folder) -> Path:
-    """The file beside the slurm.conf that counts."""
-    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
-    (tmp_path / "slurm.conf").touch()
-    return tmp_path / "plugstack.conf"
-
-
-def test_catalog_is_that_of_plugstack_conf(folder: Folder, plugstack: Path) -> None:
+def test_last_catalog_of_the_line_that_counts_is_shown(folder: Folder) -> None:
     folder.publish(entry())
     for line in (
-        f"--catalog={folder.path}",
         f"/etc/q.json --catalog=/none --on-failure=continue --catalog={folder.path}",
         f"--catalog=/none\noptional spank_qrmi.so /etc/q.json --catalog={folder.path}",
     ):
-        plugstack.write_text(f"optional spank_qrmi.so {line}\n")
-        assert folder.run_as_said("qa")[0] == 0, line
+        folder.plugstack.write_text(f"optional spank_qrmi.so {line}\n")
+        assert folder.run("qa")[0] == 0, line
 
 
-def test_without_a_catalog_the_status_is_2(folder: Folder, plugstack: Path) -> None:
+def test_without_a_catalog_the_status_is_2(folder: Folder) -> None:
     for line, expected in (
         (
             "",
@@ -147,8 +138,8 @@ def test_without_a_catalog_the_status_is_2(folder: Folder, plugstack: Path) -> N
             "/none: cannot be read: No such file or directory",
         ),
     ):
-        plugstack.write_text(f"{line}\n")
-        assert folder.run_as_said() == (2, [], [f"spank-qrmi: {expected}"]), line
+        folder.plugstack.write_text(f"{line}\n")
+        assert folder.run() == (2, [], [f"spank-qrmi: {expected}"]), line
 
 
 def test_colours_are_for_terminals_whose_user_wants_them(
