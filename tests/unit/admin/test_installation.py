@@ -96,7 +96,11 @@ def machine(
     return Machine(tmp_path, monkeypatch, capsys)
 
 
-def test_plugins_link_and_example_are_installed(machine: Machine) -> None:
+def test_all_is_installed_in_its_place_and_exactly_that_is_taken_away_once(
+    machine: Machine,
+) -> None:
+    (machine.root / "usr" / "lib64").mkdir(parents=True)
+    machine.before = machine.files()
     assert machine.install("--verbose") == 0
     added = machine.added()
     assert {name: kind for name, kind in added.items() if not kind.startswith("d")} == {
@@ -115,6 +119,12 @@ def test_plugins_link_and_example_are_installed(machine: Machine) -> None:
     }
     lines = machine.told()[0].splitlines()
     assert sorted(lines) == sorted(f"installed {machine.root}/{name}" for name in added)
+
+    assert machine.uninstall("--verbose") == 0
+    assert machine.files() == machine.before
+    lines = machine.told()[0].splitlines()
+    assert sorted(lines) == sorted(f"removed {machine.root}/{name}" for name in added)
+    assert (machine.uninstall(), machine.told()) == (0, ("", ""))
 
 
 def test_rule_for_logrotate_lies_where_it_looks() -> None:
@@ -157,19 +167,6 @@ def test_library_of_another_release_goes_once_all_else_is_there(
     assert not (plugins / "spank_qrmi_job.so").exists()
     assert machine.uninstall() == 0
     assert [path.name for path in plugins.iterdir()] == ["other_job.so"]
-
-
-def test_uninstall_takes_exactly_that_away_once(machine: Machine) -> None:
-    (machine.root / "usr" / "lib64").mkdir(parents=True)
-    machine.before = machine.files()
-    machine.install()
-    added = machine.added()
-    machine.told()
-    assert machine.uninstall("--verbose") == 0
-    assert machine.files() == machine.before
-    lines = machine.told()[0].splitlines()
-    assert sorted(lines) == sorted(f"removed {machine.root}/{name}" for name in added)
-    assert (machine.uninstall(), machine.told()) == (0, ("", ""))
 
 
 def test_one_line_tells_how_many_files_are_where(machine: Machine) -> None:
