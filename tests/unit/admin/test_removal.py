@@ -9,7 +9,7 @@ import pytest
 
 from spank_qrmi.admin import removal
 from spank_qrmi.configuration.slurm_files import PluginLine
-from spank_qrmi.state.journal import Entry, Journal
+from tests.unit.admin.held_node import HeldNode
 from tests.unit.admin.test_installation import Machine
 
 PLUGIN = "/usr/lib64/slurm/spank_qrmi.so"
@@ -101,25 +101,22 @@ def test_plugin_is_known_by_links_too(machine: Machine, monkeypatch: pytest.Monk
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the journal is root's")
-def test_what_is_held_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_held_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     usual, named = tmp_path / "usual", tmp_path / "named"
     monkeypatch.setattr(removal, "DEFAULT_STATE_DIRECTORY", str(usual))
     arguments = (f"--state-dir={named}", f"--state-dir={usual}")
     line = PluginLine("plugstack.conf:1", False, "spank_qrmi.so", arguments)
     monkeypatch.setattr(removal, "read_plugstacks", lambda _: [line])
-    for folder, job_id in ((usual, 7), (named, 8)):
-        with Journal(folder).begin(Entry(job_id, 0, 0, 0, "ibm_torino", "type", {}, token="t")):
-            pass
-    told = Entry(6, 0, 0, 0, "ibm_torino", "type", {}, token="t", is_told=True)
-    with Journal(usual).begin(told):
-        pass
-    (usual / "9-0-0-0123456789abcdef.json").write_text("broken")
+    node = HeldNode(usual, capsys)
+    node.hold("ibm_torino", job_id=7)
+    node.hold("ibm_torino", job_id=6, is_told=True)
+    broken = node.spoil()
+    HeldNode(named, capsys).hold("ibm_torino", job_id=8)
 
     _, *found = removal.obstacles(Path("/"))
 
-    assert [text.split(": ")[0] for text in found] == [
-        "job 7 holds ibm_torino",
-        str(usual / "9-0-0-0123456789abcdef.json"),
-        "job 8 holds ibm_torino",
-    ]
+    begins = ("job 7 holds ibm_torino: ", broken, "job 8 holds ibm_torino: ")
+    assert [text[: len(begin)] for text, begin in zip(found, begins, strict=True)] == [*begins]
     assert found[0].endswith("spank-qrmi release --job 7")
