@@ -19,11 +19,6 @@ def scontrol(tmp_path: Path) -> FakeScontrol:
     return FakeScontrol(tmp_path / "slurm", "slurm-wlm 24.11.5")
 
 
-@pytest.fixture
-def dynamic(commands: SlurmCommands) -> DynamicLicenses:
-    return DynamicLicenses(commands)
-
-
 def test_older_slurm_is_refused(tmp_path: Path) -> None:
     for version in ("slurm 22.05.8", "slurm 23.01.0", "slurm", ""):
         older = SlurmCommands(FakeScontrol(tmp_path / f"of {version}", version).folder)
@@ -35,16 +30,18 @@ def test_older_slurm_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_licences_of_qpus_that_slurmdbd_has_count(
-    dynamic: DynamicLicenses, scontrol: FakeScontrol
+    commands: SlurmCommands, scontrol: FakeScontrol
 ) -> None:
     scontrol.add(A, 3, 1, "LastConsumed=3 LastDeficit=2")
     scontrol.add("qpu_b", 3)
     scontrol.add("matlab@flex", 3, 0, "LastDeficit=3")
-    assert dynamic.read() == {"qpu_a": License(3, 1, withheld=2, most_withheld=3)}
+    found = DynamicLicenses(commands).read()
+    assert found == {"qpu_a": License(3, 1, withheld=2, most_withheld=3)}
 
 
-def test_what_jobs_have_is_in_use_too(dynamic: DynamicLicenses, scontrol: FakeScontrol) -> None:
+def test_what_jobs_have_is_in_use_too(commands: SlurmCommands, scontrol: FakeScontrol) -> None:
     scontrol.add(A, 3, 1)
+    dynamic = DynamicLicenses(commands)
     for count in (3, 1, 0):
         dynamic.read()
         dynamic.withhold("qpu_a", count)
@@ -56,10 +53,10 @@ def test_what_jobs_have_is_in_use_too(dynamic: DynamicLicenses, scontrol: FakeSc
     ]
 
 
-def test_all_are_given_back(dynamic: DynamicLicenses, scontrol: FakeScontrol) -> None:
+def test_all_are_given_back(commands: SlurmCommands, scontrol: FakeScontrol) -> None:
     scontrol.add(A, 3, 1, "LastDeficit=2")
     scontrol.add("qpu_b@other", 3, 1, "LastDeficit=0")
     scontrol.add("matlab@flex", 3, 0, "LastDeficit=3")
-    assert dynamic.release_all() == ["qpu_a"]
+    assert DynamicLicenses(commands).release_all() == ["qpu_a"]
     assert scontrol.licence(A)["rest"] == "LastConsumed=1 LastDeficit=0"
     assert scontrol.licence("matlab@flex")["rest"] == "LastDeficit=3"
