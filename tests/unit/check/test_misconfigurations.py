@@ -24,13 +24,11 @@ def test_nothing_is_found_where_nothing_is_wrong(node: CheckedNode) -> None:
 
 
 def plugstack(*lines: str) -> Spoil:
-    """Have lines in which PLUGIN, CONFIG, STATE and LINE stand for what they are on the node."""
+    """Have lines in which LINE, PLUGIN and CONFIG stand for what they are on the node."""
 
     def spoil(node: CheckedNode) -> None:
-        words = {"PLUGIN": node.plugin, "CONFIG": node.config, "STATE": node.state}
-        texts = [line.replace("LINE", node.line()) for line in lines]
-        for word, path in words.items():
-            texts = [text.replace(word, str(path)) for text in texts]
+        words = {"LINE": node.line(), "PLUGIN": str(node.plugin), "CONFIG": str(node.config)}
+        texts = [" ".join(words.get(word, word) for word in line.split()) for line in lines]
         node.write_plugstack(*texts)
 
     return spoil

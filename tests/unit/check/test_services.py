@@ -123,9 +123,3 @@ def test_server_of_another_user_is_wrong(node: CheckedNode, served: Path) -> Non
             os.seteuid(0)
         [told] = findings_of(node, "worker server")
     assert told == f"wrong {served}: is served by user 65534"
-
-
-def test_path_that_is_too_long(node: CheckedNode) -> None:
-    node.write_plugstack(node.line(f"--worker-server=/{'x' * 200}"))
-    [told] = findings_of(node, "worker server")
-    assert "no worker server (AF_UNIX path too long)" in told
