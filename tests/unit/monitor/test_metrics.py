@@ -24,6 +24,7 @@ SECONDS = {"sherbrooke": 0.25}
 
 def test_parser_reads_all_that_is_known(tmp_path: Path) -> None:
     path = tmp_path / "monitor.prom"
+    path.touch(mode=0o600)
     write_metrics(CATALOG, SECONDS | {"gone": 3.0}, path)
     one = ("sherbrooke",)
     assert samples_in(path.read_text()) == {
@@ -43,6 +44,6 @@ def test_parser_reads_all_that_is_known(tmp_path: Path) -> None:
         "spank_qrmi_qpu_licenses": {("qpu_sherbrooke", "sherbrooke"): 4},
         "spank_qrmi_qpu_withheld_licenses": {("qpu_sherbrooke", "sherbrooke"): 2},
     }
-    # Everybody reads it, and it names no user.
+    # It has replaced the former file, everybody reads it, and it names no user.
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert "1234" not in path.read_text()
