@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import orjson
 import pytest
@@ -185,19 +186,14 @@ def test_half_of_the_time_is_left_behind_what_hangs(
     assert 14 < deadlines[0] <= 15
 
 
-def test_secrets_of_files_are_shown_nowhere(
-    node: HeldNode, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_secrets_of_files_are_shown_nowhere(node: HeldNode, vendor: FakeVendor) -> None:
     """The worker of a step masks them too, see job/test_verbs.py."""
     node.hold("down", values={"QRMI_PLAIN": SECRET}, secret_keys=["QRMI_PLAIN"])
     vendor.orders = {"release token-down": ReleaseError(f"refused {SECRET}")}
 
-    def fail_to_write(*_: object) -> None:
-        raise JournalError(f"cannot write {SECRET}")
-
-    monkeypatch.setattr(LockedEntry, "write", fail_to_write)
     told = ["job 7: down: failed: refused ****", "spank-qrmi: cannot write ****"]
-    assert node.run("release", "--all") == (1, told)
+    with patch.object(LockedEntry, "write", side_effect=JournalError(f"cannot write {SECRET}")):
+        assert node.run("release", "--all") == (1, told)
 
 
 def test_release_of_a_job(node: HeldNode) -> None:

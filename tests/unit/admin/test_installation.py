@@ -5,6 +5,7 @@ import stat
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -339,9 +340,7 @@ def test_file_that_cannot_be_removed_is_named(
 def test_node_gets_no_plugins_whose_worker_would_not_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse() -> None:
-        raise UntrustedPathError("open to all")
-
+    refuse = Mock(side_effect=UntrustedPathError("open to all"))
     monkeypatch.setattr(cli, "refuse_untrusted_code", refuse)
     monkeypatch.setattr(cli, "install_plugins", lambda *_: pytest.fail("installed"))
     assert main(["install"]) == 1

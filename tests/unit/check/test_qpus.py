@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import time
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -102,16 +103,9 @@ def test_clock_that_is_wrong_is_found(
     node: CheckedNode, base_url: str, seconds: int, expected: int, side: str
 ) -> None:
     node.write_config(entry_at(base_url))
-
-    class Clock:
-        monotonic = staticmethod(time.monotonic)
-
-        @staticmethod
-        def time() -> float:
-            # A Date has whole seconds.
-            return int(time.time()) + seconds
-
-    with patch.object(http, "time", Clock):
+    # A Date has whole seconds.
+    clock = SimpleNamespace(monotonic=time.monotonic, time=lambda: int(time.time()) + seconds)
+    with patch.object(http, "time", clock):
         status, findings = node.look(is_offline=False)
     [told] = [each["text"] for each in findings if each["check"] == "clock"]
     assert status == expected

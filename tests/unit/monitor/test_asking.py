@@ -6,12 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 import pytest
 
 from spank_qrmi.configuration.qrmi_plugstack import PluginArguments
-from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import (
     AcquisitionError,
     ConfigError,
@@ -125,15 +125,13 @@ def test_configuration_that_cannot_be_read(ask: Ask, tmp_path: Path) -> None:
         ask()
 
 
-def test_network_that_cannot_be_used_leaves_all_unknown(
-    ask: Ask, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(self: LocalNetwork, deadline: Deadline) -> None:
-        raise QrmiError("cannot give up root")
-
-    monkeypatch.setattr(LocalNetwork, "wait_until_open", fail)
-    found = [status_of(each)[:2] for each in ask(entry("a"), entry("b")).values()]
-    assert found == [(QpuState.UNKNOWN, "cannot give up root")] * 2
+def test_network_that_cannot_be_used_leaves_all_unknown(ask: Ask, vendor: FakeVendor) -> None:
+    error = QrmiError("cannot give up root")
+    with patch.object(LocalNetwork, "wait_until_open", side_effect=error):
+        seen = ask(entry("a"), entry("b"))
+    assert [status_of(each)[:2] for each in seen.values()] == [
+        (QpuState.UNKNOWN, "cannot give up root")
+    ] * 2
     assert vendor.events == []
 
 
@@ -158,14 +156,9 @@ def test_who_may_use_it_is_told_where_this_node_knows_all(ask: Ask, lines: list[
     ]
 
 
-def test_name_service_that_does_not_answer_keeps_nothing(
-    ask: Ask, lines: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(access: object, names: object) -> None:
-        raise NameServiceError("no answer in time")
-
-    monkeypatch.setattr(asking, "allowed_ids", fail)
-    seen = ask(entry("a") | {"users": ["root"]})["a"]
+def test_name_service_that_does_not_answer_keeps_nothing(ask: Ask, lines: list[str]) -> None:
+    with patch.object(asking, "allowed_ids", side_effect=NameServiceError("no answer in time")):
+        seen = ask(entry("a") | {"users": ["root"]})["a"]
     assert (seen.status.state, seen.uids, seen.gids) == (QpuState.ONLINE, None, None)
     assert lines[-1].endswith("name(a): who may use it is not published: no answer in time")
 

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.monitor.exposition import Metric, text_of
 from tests.unit.metric_samples import samples_in
+from tests.unit.outcomes import refusal_of
 
 
 def test_parser_reads_what_was_told() -> None:
@@ -35,9 +36,7 @@ def test_label_cannot_end_its_line() -> None:
 
 def test_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    with pytest.raises(QrmiError) as raised:
-        text_of([])
-    assert str(raised.value) == (
+    assert refusal_of(QrmiError, text_of, []) == (
         "prometheus_client is not installed, which metrics need: run the spank-qrmi of the package "
         "or of `make install`, or install what the release's list of requirements names"
     )

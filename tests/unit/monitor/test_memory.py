@@ -12,6 +12,7 @@ from spank_qrmi.monitor import memory as memory_module
 from spank_qrmi.monitor.memory import locked_memory
 from spank_qrmi.monitor.watched import WatchedQpu
 from spank_qrmi.status import QpuState, QpuStatus
+from tests.unit.failing_systems import room_for
 
 STATUS = QpuStatus(QpuState.BUSY, "full", 3, 0, 4, "c", "a", "f")
 QPUS = {
@@ -49,16 +50,10 @@ def test_link_is_not_followed(tmp_path: Path, lines: list[str]) -> None:
         assert len(lines) == 1
 
 
-def test_disk_that_is_full_is_told(
-    tmp_path: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    with locked_memory(tmp_path) as memory:
-        monkeypatch.setattr(memory_module.locked_files, "replace_file", fail)
+def test_disk_that_is_full_is_told(tmp_path: Path, lines: list[str]) -> None:
+    with locked_memory(tmp_path) as memory, room_for(10):
         memory.save(QPUS)
-    assert lines == [f"{tmp_path}/monitor/qpus.json: cannot be written: No space left on device"]
+    assert lines == [f"{tmp_path}/monitor/qpus.json: cannot be written: File too large"]
 
 
 def test_second_monitor_is_refused_and_changes_nothing(

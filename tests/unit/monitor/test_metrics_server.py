@@ -93,11 +93,9 @@ def test_ipv6() -> None:
 
 
 def test_port_in_use_is_told(server: MetricsServer) -> None:
-    with pytest.raises(ConfigError) as raised:
-        MetricsServer(("127.0.0.1", server.port))
-    where = f"127.0.0.1 port {server.port}"
-    reason = "Address already in use: name another"
-    assert str(raised.value) == f"metrics cannot be served at {where}: {reason}"
+    told = f"metrics cannot be served at 127.0.0.1 port {server.port}: Address already in use: "
+    refusal = refusal_of(ConfigError, MetricsServer, ("127.0.0.1", server.port))
+    assert refusal == f"{told}name another"
 
 
 def test_missing_library_is_told_before_anything_is_served(monkeypatch: pytest.MonkeyPatch) -> None:

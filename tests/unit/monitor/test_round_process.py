@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock, patch
 
 import pytest
 
@@ -63,10 +64,7 @@ def test_error_is_the_rounds_failure() -> None:
 
 
 def test_bug_is_the_rounds_failure_without_its_text() -> None:
-    def fail(redactor: Redactor) -> Round:
-        raise ValueError(SECRET)
-
-    failure = run_in_process(fail, 10).failure
+    failure = run_in_process(Mock(side_effect=ValueError(SECRET)), 10).failure
     assert failure.startswith("internal error: ValueError at ")
     assert SECRET not in failure
 
@@ -76,13 +74,12 @@ def test_process_that_dies() -> None:
     assert run_in_process(lambda redactor: os._exit(0), 10) == Round(failure=failure)
 
 
-def test_process_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> int:
-        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-
-    monkeypatch.setattr(round_process.os, "fork", fail)
+def test_process_that_cannot_be_had() -> None:
+    error = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+    with patch.object(os, "fork", side_effect=error):
+        told = run_in_process(lambda redactor: SEEN, 10)
     failure = "no process can be started to ask: Resource temporarily unavailable"
-    assert run_in_process(lambda redactor: SEEN, 10) == Round(failure=failure)
+    assert told == Round(failure=failure)
 
 
 def test_process_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:

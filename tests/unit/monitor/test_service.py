@@ -11,6 +11,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -195,9 +196,7 @@ def kept_objects() -> int:
 
 
 def test_teller_that_fails_does_not_keep_the_others(rounds: Rounds, lines: list[str]) -> None:
-    def fail(report: RoundReport) -> None:
-        raise ConfigError("disk is full")
-
+    fail = Mock(side_effect=ConfigError("disk is full"))
     rounds._monitor._tellers = (fail, rounds.reports.append)
     for _ in range(2):
         assert not rounds.do()
