@@ -23,7 +23,9 @@ from spank_qrmi.status import QpuState, QpuStatus
 
 log = logging.getLogger("spank_qrmi.test")
 
-SEEN = Round((Observation("a", ("t",), QpuStatus(QpuState.ONLINE), True),))
+PAUSED, ONLINE = QpuStatus(QpuState.PAUSED, "maintenance", 3), QpuStatus(QpuState.ONLINE)
+ONE = Observation("a", ("t", "u"), PAUSED, False, False, 1.5, (1, 2), ())
+SEEN = Round((ONE, Observation("b", ("t",), ONLINE, True)))
 SECRET = "secret-of-the-site"
 
 

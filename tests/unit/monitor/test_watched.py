@@ -3,7 +3,7 @@
 
 import pytest
 
-from spank_qrmi.monitor.observations import Observation, Round, round_from_json, round_to_json
+from spank_qrmi.monitor.observations import Observation, Round, round_from_json
 from spank_qrmi.monitor.watched import WatchedQpu, after_round
 from spank_qrmi.status import QpuState, QpuStatus
 
@@ -79,13 +79,6 @@ def test_round_that_failed_leaves_all_unknown() -> None:
 def test_qpu_that_left_the_configuration_is_forgotten() -> None:
     qpus = after_round({}, seen(ONLINE), 10)
     assert after_round(qpus, seen(PAUSED, "b"), 20).keys() == {"b"}
-
-
-def test_round_passes_through_its_process() -> None:
-    one = Observation("a", ("t",), PAUSED, False, False, 1.5, (1, 2), ())
-    other = Observation("b", ("t", "u"), ONLINE, True)
-    whole = Round((one, other), ("problem",), "failure")
-    assert round_from_json(round_to_json(whole)) == whole
 
 
 def test_half_a_round_is_none() -> None:
