@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,13 +158,12 @@ def test_watching_shows_each_change_until_it_is_ended(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.publish(entry())
-    changes: Iterator[CatalogEntry] = iter([OFFLINE, replace(OFFLINE, name="qc")])
+    changes = [replace(OFFLINE, name="qc"), OFFLINE]
 
     def sleep(_: float) -> None:
-        try:
-            folder.publish(next(changes))
-        except StopIteration:
-            raise KeyboardInterrupt from None
+        if not changes:
+            raise KeyboardInterrupt
+        folder.publish(changes.pop())
 
     monkeypatch.setattr(qpus.time, "sleep", sleep)
     status, lines, _ = folder.run("--watch")
