@@ -45,7 +45,6 @@ def test_units(node: CheckedNode, systemd: dict[str, str]) -> None:
     for unit, words, expected in (
         (RELEASE, "loaded inactive static", None),
         (TARGET, "loaded inactive disabled", "is disabled: nothing is released after"),
-        (TARGET, "masked inactive masked", "is masked"),
         (TARGET, "not-found inactive", "is not-found"),
         (TIMER, "loaded inactive static", "is inactive"),
         (SOCKET, "loaded failed static", "is failed"),
