@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import orjson
 import pytest
@@ -42,13 +42,7 @@ def test_access_token_is_shown_nowhere(node: HeldNode, monkeypatch: pytest.Monke
 def test_arguments_of_the_plugin_are_those_of_plugstack_conf(
     node: HeldNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    users: list[object] = []
-
-    class Network(LocalNetwork):
-        def open(self, variables: object, user: str = "", *_: object, **__: object) -> None:
-            users.append(user)
-
-    monkeypatch.setattr(held, "fork_network_process", Network)
+    monkeypatch.setattr(LocalNetwork, "open", opened := Mock())
     plugstack, other = tmp_path / "plugstack.conf", f"--state-dir={tmp_path}/other"
     plugstack.write_text(
         f"optional spank_qrmi.so {other}\n"
@@ -65,7 +59,7 @@ def test_arguments_of_the_plugin_are_those_of_plugstack_conf(
     monkeypatch.setenv("SLURM_CONF", os.devnull)
     status, lines = node.run_as_said(["release", "--all", f"--plugstack={plugstack}"])
     assert (status, lines, node.held()) == (0, ["job 7: a: released"], [])
-    assert users == ["4711", "99", "4711"]
+    assert [call.args[1] for call in opened.call_args_list] == ["4711", "99", "4711"]
 
 
 def test_status_is_a_table(node: HeldNode) -> None:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`spank-qrmi qpus`: what any user sees of the published catalog."""
 
-import io
 import os
 import subprocess
 import sys
@@ -21,13 +20,6 @@ from tests.unit.catalog.sample import entry
 
 NOW = 1_700_000_000
 USER = 1000
-
-
-class Terminal(io.StringIO):
-    """Output that a person looks at."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 class Folder:
@@ -145,13 +137,10 @@ def test_colours_are_for_terminals_whose_user_wants_them(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.publish(entry())
-    shown = []
-    for no_colour in ("", "1"):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for no_colour, has_colours in (("", True), ("1", False)):
         monkeypatch.setenv("NO_COLOR", no_colour)
-        monkeypatch.setattr(sys, "stdout", terminal := Terminal())
-        folder.run()
-        shown.append("\x1b[32m" in terminal.getvalue())
-    assert shown == [True, False]
+        assert ("\x1b[32m" in "".join(folder.run()[1])) == has_colours
 
 
 def test_watching_shows_each_change_until_it_is_ended(

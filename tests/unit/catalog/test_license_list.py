@@ -14,10 +14,7 @@ COUNTS = st.integers(1, 1000)
 def test_lists_are_read() -> None:
     lists = {
         "": {},
-        "a": {"a": 1},
-        "a:2,b": {"a": 2, "b": 1},
         "a:2;b=3": {"a": 2, "b": 3},
-        "a@server:1,b@server": {"a": 1, "b": 1},
         "a:1,a:2": {"a": 3},
         " a , b:2 ": {"a": 1, "b": 2},
         "a:0,b:-1,c:x,d:,:1,@s:1,,": {},

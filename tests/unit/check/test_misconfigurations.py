@@ -23,6 +23,25 @@ def test_nothing_is_found_where_nothing_is_wrong(node: CheckedNode) -> None:
     assert {each["check"] for each in findings} == {*OF_NODE, *OF_FILES} - {"lines", "MUNGE"}
 
 
+def test_nothing_is_found_of_what_the_documents_call_right_for_the_established_plugin_too(
+    node: CheckedNode,
+) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "migrating.md").read_text()
+    [line] = re.findall(r"(?m)^optional .*$", text)
+    [config] = re.findall(r"(?ms)^```json\n(.*?)^```$", text)
+    mode, _, _, *arguments = line.split()
+    node.write_plugstack(node.line(*arguments, mode=mode))
+    node.write_config_text(re.sub(r"<.*?>", "filled in", config))
+
+    _, findings = node.look()
+
+    # Whether a munged runs is the machine's.
+    assert found([each for each in findings if each["check"] != "MUNGE"]) == []
+    usable = " ".join(each["text"] for each in findings)
+    for name in re.findall(r'"name": "(\w+)"', config):
+        assert name in usable, name
+
+
 def plugstack(*lines: str) -> Spoil:
     """Have lines in which LINE, PLUGIN and CONFIG stand for what they are on the node."""
 
@@ -161,7 +180,7 @@ SLIPS: dict[str, list[tuple[Spoil, str]]] = {
         (plugstack("LINE --acquire-timeout=900"), "srun gives up a step"),
     ],
     "doubtful slurmd": [
-        (having("slurmds", [Slurmd(4711, 0.0, Path())]), "4711: was started before plugstack.con"),
+        (having("slurmds", [Slurmd(4711, 0.0, Path())]), "4711: .* before plugstack.conf was"),
         (having("slurmds", []), "no slurmd runs"),
     ],
     "wrong slurmd": [(slurm_conf("SlurmdUser=slurm"), "SlurmdUser=slurm: workers need root")],
