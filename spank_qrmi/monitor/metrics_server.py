@@ -54,8 +54,7 @@ def parse_listen_address(option: str, text: str) -> Address:
 class MetricsServer:
     """Serves the newest metrics at an address of loopback until it is closed.
 
-    It is to be made before the process refuses to bind sockets. Raises ConfigError if the address
-    cannot be had, QrmiError without prometheus_client.
+    Raises ConfigError if the address cannot be had, QrmiError without prometheus_client.
     """
 
     def __init__(self, address: Address) -> None:

@@ -47,6 +47,6 @@ def licenses_to_withhold(
         least = max(0, in_use - used)
         others = least if slots_of_others is None else max(least, min(in_use, slots_of_others))
     count = max(0, total - (slots - (others or 0)))
-    if status.state is QpuState.BUSY or status.free_slots == 0:
+    if status.state is QpuState.BUSY:
         count = max(count, total - used)
     return Withheld(min(count, total), others)
