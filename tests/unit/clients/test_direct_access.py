@@ -56,6 +56,10 @@ def test_backend_name_is_one_segment_of_the_path() -> None:
             reply(json={"status": "online", "locked": True, "message": "for a\nb"}),
             "busy: the backend is locked: for a?b",
         ),
+        (
+            reply(json={"status": "online", "locked": True, "message": "Online"}),
+            "busy: the backend is locked",
+        ),
         (reply(json={"status": {"a": 1}, "message": ["x"]}), NO_STATUS),
         (reply(json={"name": "ibm_torino", "message": "hm"}), f"{NO_STATUS}: hm"),
         (nested_reply('{"status": ', "}"), NO_STATUS),
@@ -63,6 +67,11 @@ def test_backend_name_is_one_segment_of_the_path() -> None:
             reply(404, {"errors": [{"code": "1216", "message": "not found"}]}),
             f"{SOURCE} 404 Not Found: not found (1216); there is no backend of this name, or "
             "ibm_torino_QRMI_IBM_DA_ENDPOINT is not the API's address, which may end with /v1",
+        ),
+        (
+            reply(401, {"errors": [{"code": "1201", "message": "bad token"}]}),
+            f"{SOURCE} 401 Unauthorized: bad token (1201); check ibm_torino_QRMI_IBM_DA_IAM_APIKEY "
+            "and ibm_torino_QRMI_IBM_DA_SERVICE_CRN",
         ),
         (
             reply(423, {"errors": [{"code": "1233", "message": "reserved by others"}]}),
