@@ -167,8 +167,7 @@ def test_refused_session_has_the_usual_cause() -> None:
     for mode, status, has_hint in (
         ("dedicated", 400, True),
         ("dedicated", 403, True),
-        ("dedicated", 401, False),
-        ("dedicated", 404, False),
+        *(("dedicated", status, False) for status in (401, 404, 409, 422)),
         ("batch", 400, False),
     ):
         with trying((mode, status)):
@@ -191,7 +190,7 @@ UNUSABLE_SESSIONS: list[tuple[dict[str, object], str]] = [
     ({"state": "closed"}, "is closed"),
     ({"state": "Closed", "accepting_jobs": True}, "is closed"),
     ({"state": "open", "accepting_jobs": False}, "accepts no more jobs"),
-    ({"state": "open", "active_ttl": 0}, "has no time left"),
+    *(({"state": "open", "active_ttl": left}, "has no time left") for left in (0, -1.5)),
     ({"state": "open", "backend_name": "ibm_y"}, "is of another backend, ibm_y"),
 ]
 
@@ -276,7 +275,7 @@ def test_session_is_ended_without_a_thread_for_the_list(monkeypatch: pytest.Monk
 
 UNUSABLE_LISTS: list[Reply] = [
     *(ONE_JOB, reply(200, {"jobs": None}), reply(200, {"jobs": "text"}), reply(200, [])),
-    *(httpx.Response(200, content=b"<html>"), reply(404), reply(500), httpx.ReadError("reset")),
+    *(httpx.Response(200, content=b"<html>"), reply(404, {}), reply(500), httpx.ReadError("reset")),
 ]
 REFUSED_ENDS: list[Reply] = [reply(400), reply(500), httpx.ReadTimeout("slow")]
 
