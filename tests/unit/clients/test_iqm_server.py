@@ -88,10 +88,9 @@ REFUSALS = {
         f"{{}}; the service has no resource of this name, or {ENDPOINT} is not its address"
     ),
     (403, "timeslot_required"): "busy: it is reserved for those who have booked a timeslot: {}",
-    (
-        403,
-        "no_booked_timeslots",
-    ): "busy: it is reserved, and no timeslot of yours is booked now: {}",
+    (403, "no_booked_timeslots"): (
+        "busy: it is reserved, and no timeslot of yours is booked now: {}"
+    ),
     (403, "not_enough_credits"): "not accessible: the account has not enough credits: {}",
     (403, "quota_exceeded"): "not accessible: the account's quota is used up: {}",
 }

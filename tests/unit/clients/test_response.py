@@ -5,8 +5,6 @@ from spank_qrmi.clients.response import Response, error_text
 from tests.unit.fake_services import API_KEY, SERVICE_CRN, failure_of
 from tests.unit.outcomes import trying
 
-GET = "GET /path"
-
 
 def response_of(body: bytes, status: int = 400, secrets: tuple[str, ...] = ()) -> Response:
     return Response(status, "https://h:443/p", {}, body, secrets)
