@@ -33,8 +33,6 @@ LOOK_THERE = "may still be on the service: look there, cancel and delete it"
 ENVIRONMENT = Verb.QRUN_ENVIRONMENT
 CLEANUP = Verb.QRUN_CLEANUP
 FAILED = 256
-FAST = 200
-
 
 DEFAULTS: dict[str, Any] = {
     "options": "ibm_torino",
@@ -61,43 +59,20 @@ def job_ids(report: Report) -> list[str]:
     ]
 
 
-def shown_arguments(report: Report) -> list[str]:
-    """Return what the log shows of the plugin's arguments."""
-    return [text for text in report.texts("task-log-debug") if ": argv[" in text]
-
-
 def told_to_user(failure: str) -> str:
     text = f"--q-backend: the worker on this node {failure}"
     return f"{text}; tell the administrator: spank-qrmi check and slurmd's log say more"
 
 
-def test_options_are_registered_word_for_word(qrun_host: PluginHost) -> None:
-    report = run(qrun_host, remote=0)
+def test_login_node_only_registers_the_options(qrun_host: PluginHost) -> None:
+    report = run(qrun_host, remote=0, arguments=[])
     assert report.texts("option") == [
         "--q-backend=name 1 0 Name of Qiskit backend.",
         "--q-primitive=type 1 0 Qiskit primitive type(sampler or estimator).",
     ]
-
-
-def test_log_level_that_the_user_chose_is_not_the_sites_to_change(qrun_host: PluginHost) -> None:
-    qrun_host.answer(answer_of(variables=[("RUST_LOG", "trace")]))
-    arguments = [*ARGUMENTS, "--env:RUST_LOG=trace"]
-    for of_user, expected in {"warn": [], "info": ["RUST_LOG=trace"]}.items():
-        report = run(qrun_host, arguments=arguments, environment=f"RUST_LOG={of_user}")
-        assert [one for one in report.texts("task-set") if "RUST" in one] == expected, of_user
-
-
-def test_login_node_needs_nothing_and_starts_nothing(qrun_host: PluginHost) -> None:
-    report = run(qrun_host, remote=0, arguments=[])
     assert report.all("load") + report.all("task-set") + report.all("set") == []
-    assert (report.logged("error"), report.logged("info")) == ([], [])
-    assert (report.shown_to_user, report.task_statuses) == ([], [0])
-
-
-def test_option_that_cannot_be_registered_is_logged(qrun_host: PluginHost) -> None:
-    report = run(qrun_host, register_error=1, **NO_OPTIONS)
-    told = [f"cannot register --{name}: Generic error" for name in ("q-backend", "q-primitive")]
-    assert report.logged("error") == told
+    assert report.logged("error") + report.logged("info") + report.shown_to_user == []
+    assert report.task_statuses == [0]
 
 
 @pytest.mark.parametrize(
@@ -210,12 +185,6 @@ def test_every_step_of_a_job_with_an_option_asks(
             assert report.all("set") == []
 
 
-def test_job_that_asks_for_nothing_has_no_time_limit_asked_for(qrun_host: PluginHost) -> None:
-    qrun_host.answer_and_keep(answer_of())
-    assert run(qrun_host, **ALWAYS).all("load") == []
-    assert qrun_host.requests[0].time_limit_minutes is None
-
-
 def test_lines_have_the_form_of_the_documentation(qrun_host: PluginHost) -> None:
     values = dict(zip(names.SITE_VARIABLES, ARGUMENTS, strict=True))
     qrun_host.answer(answer_of(variables=list(values.items())))
@@ -249,9 +218,8 @@ def test_values_at_unknown_positions_are_masked(qrun_host: PluginHost) -> None:
         assert not [text for _, text in report.lines if b"[secret]" in text], count
 
 
-def test_plugin_and_worker_show_arguments_alike(qrun_host: PluginHost) -> None:
-    qrun_host.answer(answer_of())
-    values = (
+def test_plugin_and_worker_show_arguments_and_values_alike(qrun_host: PluginHost) -> None:
+    proxies = (
         *("http://user:word@proxy:3128", "user:wo://rd@proxy"),
         *("user:word@proxy/?to=https://us@other", "no user://here"),
     )
@@ -259,29 +227,23 @@ def test_plugin_and_worker_show_arguments_alike(qrun_host: PluginHost) -> None:
         *("--iam-apikey=abc=d", "--service-crn=crn:v1:x", "--iam-endpoint=https://iam.test"),
         *("--credentials=/etc/slurm/key.json", "--always", "--env:proxy=u:p@proxy:1"),
         *("--env:at=@", "--env:EMPTY="),
-        *(f"--env:{name}={value}" for name in ("https_proxy", "A_TOKEN") for value in values),
+        *(f"--env:{name}={value}" for name in ("https_proxy", "A_TOKEN") for value in proxies),
     ]
-    assert shown_arguments(run(qrun_host, arguments=arguments)) == [
-        f"spank_ibm_qrun: argv[{number}] = [{shown_argument(argument)}]"
-        for number, argument in enumerate(arguments)
-    ]
-
-
-def test_plugin_and_worker_show_values_alike(qrun_host: PluginHost) -> None:
     of_secrets = ("IAM_APIKEY", "service_crn", "Password", "SESSION_ID")
+    variables = [(f"IBMQRUN_{name}", "abc") for name in of_secrets]
     shown_values = (
         *("https://user:word@host:1/path", "http://us@er:w@rd@host", "https://host/path"),
         *("word@host", "", "tab\tbell\x07"),
     )
-    variables = [(f"IBMQRUN_{name}", "abc") for name in of_secrets]
     variables += [("IBMQRUN_A", value) for value in shown_values]
     qrun_host.answer(answer_of(variables=variables))
-    report = run(qrun_host)
+    report = run(qrun_host, arguments=arguments)
     variables.append((names.JOB_ID, *job_ids(report)))
     assert report.texts("task-set") == [f"{name}={value}" for name, value in variables]
-    shown = [text for text in report.texts("task-log-debug") if ": setenv " in text]
-    lines = (f"setenv {name}={shown_value(name, value)}" for name, value in variables)
+    lines = [f"argv[{number}] = [{shown_argument(each)}]" for number, each in enumerate(arguments)]
+    lines += [f"setenv {name}={shown_value(name, value)}" for name, value in variables]
     clean = ("".join(each if each.isprintable() else "?" for each in line) for line in lines)
+    shown = [line for line in report.texts("task-log-debug") if ": argv" in line or ": set" in line]
     assert shown == [f"spank_ibm_qrun: {line}" for line in clean]
 
 
@@ -295,12 +257,19 @@ def test_ordinary_job_is_left_alone(qrun_host: PluginHost) -> None:
     ]
 
 
-def test_variables_of_an_earlier_step_are_replaced(qrun_host: PluginHost) -> None:
-    qrun_host.answer(answer_of(variables=[("IBMQRUN_S3_BUCKET", "the site's")]))
+def test_of_a_users_own_variables_only_a_log_level_counts(qrun_host: PluginHost) -> None:
+    variables = [("RUST_LOG", "trace"), ("IBMQRUN_S3_BUCKET", "the site's")]
+    qrun_host.answer(answer_of(variables=variables))
+    arguments = [*ARGUMENTS, "--env:RUST_LOG=trace"]
     inherited = ["IBMQRUN_S3_BUCKET=of the user", f"IBMQRUN_JOB_ID={uuid.uuid4()}"]
-    report = run(qrun_host, environment=inherited)
-    assert report.texts("task-set")[0] == "IBMQRUN_S3_BUCKET=the site's"
-    assert job_ids(report) != [inherited[1].partition("=")[2]]
+    for level, expected in {"warn": [], "info": ["RUST_LOG=trace"]}.items():
+        environment = [*inherited, f"RUST_LOG={level}"]
+        *given, job_id = run(qrun_host, arguments=arguments, environment=environment).texts(
+            "task-set"
+        )
+        assert given == [*expected, "IBMQRUN_S3_BUCKET=the site's"]
+        assert job_id.startswith("IBMQRUN_JOB_ID=")
+        assert job_id != inherited[1]
 
 
 def test_variable_that_slurm_refuses_is_logged(qrun_host: PluginHost) -> None:
@@ -339,24 +308,22 @@ def test_what_slurm_does_not_tell_of_a_task_is_done_without(qrun_host: PluginHos
         assert f"{names.S3_REGION}=1" in report.texts("task-set"), missing
 
 
-def test_refusal_fails_every_task_and_one_tells_why(qrun_host: PluginHost) -> None:
+@pytest.mark.parametrize(
+    ("ending", "reason"), [("", "the reason"), ("exit 3", told_to_user(FAILED_ANSWER))]
+)
+def test_failure_fails_each_task_of_who_asked_and_is_told_once(
+    qrun_host: PluginHost, ending: str, reason: str
+) -> None:
     qrun_host.answer_and_keep(answer_of(verdict=Verdict.FAIL, messages=["the reason"], held=1))
+    if ending:
+        qrun_host.play(ending)
     report = run(qrun_host, tasks=3)
-    assert (report.task_statuses, report.shown_to_user) == ([1, 1, 1], ["the reason"])
-    assert (job_ids(report), verbs(qrun_host)) == ([], [ENVIRONMENT])
-    # It does not harm a job that asked for nothing.
+    assert (report.task_statuses, report.shown_to_user) == ([1, 1, 1], [reason])
+    assert (job_ids(report), verbs(qrun_host)) == ([], [] if ending else [ENVIRONMENT])
+    # It does not harm a job that asked for nothing, of which slurmctld is asked nothing.
     report = run(qrun_host, **ALWAYS)
     assert (report.task_statuses, report.shown_to_user) == ([0], [])
-    assert report.logged("error") == ["the reason"]
-
-
-def test_worker_without_an_answer_fails_only_who_asked(qrun_host: PluginHost) -> None:
-    qrun_host.play("exit 3")
-    line = [told_to_user(FAILED_ANSWER)]
-    for orders, status, shown, logged in (({}, 1, line, []), (ALWAYS, 0, [], line)):
-        report = run(qrun_host, **orders)
-        assert report.task_statuses == [status]
-        assert (report.shown_to_user, report.logged("error")) == (shown, logged)
+    assert (report.logged("error"), report.all("load")) == ([reason], [])
 
 
 def test_arguments_that_are_too_long_are_named(qrun_host: PluginHost) -> None:
@@ -367,18 +334,6 @@ def test_arguments_that_are_too_long_are_named(qrun_host: PluginHost) -> None:
         "(256 KiB each, 8 MiB in all)"
     )
     assert report.shown_to_user == [told_to_user(failure)]
-
-
-@pytest.mark.parametrize(("argument", "expected"), [("--env:A=1", 20), ("--cleanup-timeout=3", 3)])
-def test_clean_up_at_the_end_of_the_step(
-    qrun_host: PluginHost, argument: str, expected: int
-) -> None:
-    qrun_host.answer_and_keep(answer_of())
-    arguments = (*ARGUMENTS, argument)
-    report = run(qrun_host, arguments=arguments, statuses=[FAILED])
-    facts = (CLEANUP, 7, 0, BATCH_STEP, 1000, expected)
-    ids = tuple(job_ids(report))
-    assert qrun_host.requests[1:] == [Request(*facts, arguments=arguments, quantum_jobs=ids)]
 
 
 def test_step_whose_tasks_never_ran_qrun_asks_nothing(qrun_host: PluginHost) -> None:
@@ -442,11 +397,13 @@ def test_job_of_a_killed_task_may_yet_arrive(qrun_host: PluginHost) -> None:
             assert jobs == (((first,), (second,)) if status in killed else ((first, second), ()))
 
 
-def test_early_clean_up_keeps_to_a_shorter_timeout(qrun_host: PluginHost) -> None:
+def test_clean_up_keeps_to_the_sites_timeout(qrun_host: PluginHost) -> None:
     qrun_host.answer_and_keep(answer_of())
-    arguments = [*ARGUMENTS, "--cleanup-timeout=2"]
-    run(qrun_host, tasks=2, statuses=[FAILED, FAILED], arguments=arguments)
-    assert [request.timeout_seconds for request in qrun_host.requests[1:]] == [2, 2]
+    arguments = (*ARGUMENTS, "--cleanup-timeout=3")
+    ids = job_ids(run(qrun_host, tasks=2, statuses=[FAILED, FAILED], arguments=arguments))
+    facts = (CLEANUP, 7, 0, BATCH_STEP, 1000, 3)
+    expected = [Request(*facts, arguments=arguments, quantum_jobs=(each,)) for each in ids]
+    assert qrun_host.requests[1:] == expected
 
 
 def test_what_fails_is_tried_once_more_when_the_step_ends(qrun_host: PluginHost) -> None:
@@ -460,20 +417,18 @@ def test_what_fails_is_tried_once_more_when_the_step_ends(qrun_host: PluginHost)
     assert report.logged("error") == [reason]
 
 
-@pytest.mark.parametrize("tasks", [1, 2])
-def test_clean_up_without_answer_names_every_job(qrun_host: PluginHost, tasks: int) -> None:
-    qrun_host.answer_once(answer_of(), "exit 3")
-    report = run(qrun_host, tasks=tasks)
+@pytest.mark.parametrize(
+    ("ending", "failure", "tasks"),
+    [("exit 3", FAILED_ANSWER, 1), ("exec sleep 1000", "did not answer in time", 2)],
+)
+def test_clean_up_without_answer_names_every_job(
+    qrun_host: PluginHost, ending: str, failure: str, tasks: int
+) -> None:
+    qrun_host.answer_once(answer_of(), ending)
+    report = run(qrun_host, tasks=tasks, arguments=[*ARGUMENTS, "--cleanup-timeout=1"], speed=20)
     jobs = [f"quantum job {job_id} {LOOK_THERE}" for job_id in job_ids(report)]
-    assert report.logged("error") == [f"the worker {FAILED_ANSWER}", *jobs]
+    assert report.logged("error") == [f"the worker {failure}", *jobs]
     assert report.task_statuses == [0] * tasks
-
-
-def test_clean_up_waits_once_for_a_stderr_that_nobody_reads(qrun_host: PluginHost) -> None:
-    qrun_host.answer_once(answer_of(), "exit 3")
-    report = run(qrun_host, tasks=20, error_seconds=5)
-    assert report.logged("error") == [f"the worker {FAILED_ANSWER}"]
-    assert len(report.logged("info")) == 20
 
 
 def test_clean_up_that_cannot_be_tried_names_the_job(qrun_host: PluginHost) -> None:
@@ -484,12 +439,6 @@ def test_clean_up_that_cannot_be_tried_names_the_job(qrun_host: PluginHost) -> N
     [job_id] = job_ids(report)
     told = ["--q-backend: internal error", f"quantum job {job_id} {LOOK_THERE}"]
     assert report.logged("error") == told
-
-
-def test_clean_up_that_hangs_is_ended(qrun_host: PluginHost) -> None:
-    qrun_host.answer_once(answer_of(), "exec sleep 1000")
-    report = run(qrun_host, arguments=[*ARGUMENTS, "--cleanup-timeout=1"], speed=FAST // 10)
-    assert report.logged("error")[0] == "the worker did not answer in time"
 
 
 @needs_valgrind
