@@ -2,14 +2,13 @@
 """What the plugin makes of workers that fail, and of answers that nobody should trust."""
 
 import ast
-import signal
-import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from loopback.processes import command_line
+from loopback.waiting import wait_until
 from spank_qrmi.configuration.qrmi_plugstack import parse_arguments
 from spank_qrmi.protocol import MAX_PAYLOAD_BYTES, PREAMBLE, AnswerTag, Verdict, encode_record
 from tests.unit.conversation import joined
@@ -28,7 +27,6 @@ from tests.unit.plugin_host import (
 CONTINUE = [CONFIG, "--on-failure=continue"]
 SHORTEST_TIMEOUT = [CONFIG, "--acquire-timeout=1", "--release-timeout=1"]
 UNREADABLE = "gave an answer that cannot be read"
-TOO_LATE = "did not answer in time"
 HELD = (b"n", b"0")
 RUN = (b"v", b"run")
 END = (b".", b"")
@@ -45,67 +43,55 @@ def check_failed(report: Report, failure: str) -> None:
     assert report.variables == NOTHING_HELD
 
 
+def wait_for_end(pid: Path) -> None:
+    """Wait until a process has ended, which its new parent may not have reaped yet."""
+    wait_until(lambda: not any(command_line(int(pid.read_text()))), 10, "end of a process")
+
+
 def answer_with(*records: tuple[bytes, bytes]) -> bytes:
     """Return an answer that would be a good one without these records."""
     return joined([*records, HELD, RUN, END])
 
 
-def with_count(*counts: bytes) -> bytes:
-    return joined([*((b"n", count) for count in counts), RUN, END])
-
-
-def with_verdict(*verdicts: bytes) -> bytes:
-    return joined([HELD, *((b"v", verdict) for verdict in verdicts), END])
-
-
-MALFORMED: Mapping[str, Mapping[str, bytes]] = {
-    "preamble": {
-        "wrong preamble": b"QRMJ" + answer_of()[4:],
-        "another version": b"QRMI\x02" + answer_of()[5:],
-        "text": b"Traceback (most recent call last):\n",
-        "zeros": b"\0" * 100,
-        "ones": b"\xff" * 100,
-    },
-    "length": {
-        "longest length": PREAMBLE + b"g\xff\xff\xff\xff",
-        "too long a length": PREAMBLE + b"g" + (MAX_PAYLOAD_BYTES + 1).to_bytes(4, "big"),
-    },
-    "NUL": {
-        "NUL in a variable": answer_with((b"e", b"A=\0")),
-        "NUL in a name": answer_with((b"e", b"\0A=1")),
-        "NUL in a message": answer_with((b"m", b"a\0b")),
-        "NUL in a log line": answer_with((b"g", b"ea\0b")),
-        "NUL as level": answer_with((b"g", b"\0a")),
-        "NUL in the verdict": with_verdict(b"run\0"),
-    },
-    "variable": {
-        repr(variable[:20]): answer_with((b"e", variable))
-        for variable in (
-            *(b"A", b"", b"=1", b"A B=1", b"A\n=1", b"\x01A=1", b"A\x7f=1"),
-            b"N" * 256 + b"=1",
-        )
-    },
-    "line": {"no message": answer_with((b"m", b"")), "no log record": answer_with((b"g", b""))},
-    "verdict": {
-        repr(verdicts): with_verdict(*verdicts)
-        for verdicts in ([b"run", b"run"], [b"run", b"fail"], [b"Run"], [b""], [])
-    },
-    "count": {
-        repr(counts): with_count(*counts)
+MALFORMED = [
+    # What is no answer, or one of another version.
+    *(b"QRMJ" + answer_of()[4:], b"QRMI\x02" + answer_of()[5:]),
+    *(b"Traceback (most recent call last):\n", b"\0" * 100),
+    # Lengths that are too long.
+    *(
+        PREAMBLE + b"g\xff\xff\xff\xff",
+        PREAMBLE + b"g" + (MAX_PAYLOAD_BYTES + 1).to_bytes(4, "big"),
+    ),
+    *(
+        answer_with((tag, text))
+        for tag, texts in {
+            b"e": [
+                *(b"A=\0", b"\0A=1", b"A", b"", b"=1", b"A B=1", b"A\n=1", b"\x01A=1", b"A\x7f=1"),
+                b"N" * 256 + b"=1",
+            ],
+            b"m": [b"a\0b", b""],
+            b"g": [b"ea\0b", b"\0a", b""],
+        }.items()
+        for text in texts
+    ),
+    # Nothing of it counts.
+    answer_with((b"e", b"QRMI_JOB_UID=1"), (b"m", b"a message"), (b"e", b"")),
+    *(
+        joined([HELD, *((b"v", verdict) for verdict in verdicts), END])
+        for verdicts in ([b"run", b"run"], [b"run", b"fail"], [b"Run"], [b"run\0"], [b""], [])
+    ),
+    *(
+        joined([*((b"n", count) for count in counts), RUN, END])
         for counts in ([], [b"0", b"0"], [b""], [b"-1"], [b"1 "], [b"1000000"])
-    },
-    "end": {
-        "end with a payload": joined([HELD, RUN, (b".", b"x")]),
-        "byte after the end": answer_of() + b"x",
-        "two answers": answer_of() * 2,
-    },
-}
+    ),
+    # What is no end, or stands behind it.
+    *(joined([HELD, RUN, (b".", b"x")]), answer_of() + b"x", answer_of() * 2),
+]
 
 
-@pytest.mark.parametrize("messages", MALFORMED.values(), ids=MALFORMED)
-def test_malformed_answer_fails_the_job(host: PluginHost, messages: Mapping[str, bytes]) -> None:
-    for what, message in messages.items():
-        with fresh(host, what) as each:
+def test_malformed_answer_fails_the_job(host: PluginHost) -> None:
+    for message in MALFORMED:
+        with fresh(host, message) as each:
             each.answer(message)
             check_failed(each.run(), UNREADABLE)
 
@@ -143,15 +129,6 @@ def test_records_of_a_newer_worker_are_skipped(host: PluginHost) -> None:
     assert (report.shown_to_user, report.variables[b"QRMI_JOB_UID"]) == ([], b"1")
 
 
-def test_nothing_of_a_malformed_answer_is_set(host: PluginHost) -> None:
-    records = [(b"e", b"QRMI_JOB_UID=1"), (b"m", b"a message"), HELD, RUN, (b"e", b""), END]
-    host.answer(joined(records))
-    report = host.run(arguments=CONTINUE)
-    assert report.variables == NOTHING_HELD
-    assert report.shown_to_user == [told_to_user(UNREADABLE)]
-    assert report.task_statuses == [0]
-
-
 SHOWN = {
     b"a\nb\rc\td\x1b[31m\x7f": "a?b?c?d?[31m?",
     b"%s%n%d %% 100%": "%s%n%d %% 100%",
@@ -173,36 +150,27 @@ def test_level_of_a_record_is_no_part_of_its_text(host: PluginHost) -> None:
     assert "?text" in host.run().logged("debug")
 
 
-def prepare_targets(folder: Path) -> None:
-    """Make what a link may lead to instead of an interpreter."""
+def test_worker_that_cannot_be_started_is_named(host: PluginHost) -> None:
+    folder = host.folder
+    not_found = f"{folder}/spank_qrmi.python should be a link to its Python interpreter"
+    check_failed(host.run(), f"cannot be found: {not_found} (No such file or directory)")
+    host.link.write_text("no link")
+    check_failed(host.run(), f"cannot be found: {not_found} (Invalid argument)")
     (folder / "plain").write_text("not executable")
     (folder / "nonsense").write_text("no program")
     (folder / "nonsense").chmod(0o755)
     (folder / "environment").symlink_to("python3")
     (folder / "python3").symlink_to(folder / "removed")
-
-
-SHOULD_BE_A_LINK = "spank_qrmi.python should be a link to its Python interpreter"
-UNUSABLE_TARGETS = {
-    "nothing": "{folder}/nothing: No such file or directory",
-    "environment": "{folder}/environment leads to {folder}/removed, which is missing: install that "
-    "Python again, or the plugin with another one",
-    "plain": "{folder}/plain: Permission denied",
-    ".": "{folder}: Permission denied",
-    "nonsense": "{folder}/nonsense: Exec format error",
-}
-
-
-def test_worker_that_cannot_be_started_is_named(host: PluginHost) -> None:
-    not_found = f"cannot be found: {host.folder}/{SHOULD_BE_A_LINK}"
-    check_failed(host.run(), f"{not_found} (No such file or directory)")
-    host.link.write_text("no link")
-    check_failed(host.run(), f"{not_found} (Invalid argument)")
-    prepare_targets(host.folder)
-    for target, expected in UNUSABLE_TARGETS.items():
+    for target, expected in {
+        "nothing": f"{folder}/nothing: No such file or directory",
+        "environment": f"{folder}/environment leads to {folder}/removed, which is missing: install "
+        "that Python again, or the plugin with another one",
+        "plain": f"{folder}/plain: Permission denied",
+        "nonsense": f"{folder}/nonsense: Exec format error",
+    }.items():
         host.link.unlink()
-        host.link.symlink_to(host.folder / target)
-        check_failed(host.run(), f"cannot be started: {expected.format(folder=host.folder)}")
+        host.link.symlink_to(folder / target)
+        check_failed(host.run(), f"cannot be started: {expected}")
 
 
 def test_worker_that_dies_fails_the_job(host: PluginHost) -> None:
@@ -224,7 +192,6 @@ ONCE = '[ -e "$folder/asked" ] && exit\n>"$folder/asked"\n'
 @pytest.mark.parametrize(
     "script",
     [
-        "exec sleep 1000",
         "trap '' TERM HUP INT; while :; do sleep 1000; done",
         "cat >/dev/null",
         "exec yes complaint >&2",
@@ -234,14 +201,10 @@ ONCE = '[ -e "$folder/asked" ] && exit\n>"$folder/asked"\n'
 )
 def test_worker_that_never_answers_fails_the_job(host: PluginHost, script: str) -> None:
     host.play(f"{ONCE}{script}")
-    check_failed(host.run(arguments=SHORTEST_TIMEOUT, speed=FAST), TOO_LATE)
-
-
-def test_worker_that_reads_nothing_fails_the_job(host: PluginHost) -> None:
-    host.play("exec sleep 1000")
+    # More than its socket takes at once.
     variables = [b"a%d_QRMI_L=" % number + b"x" * 200_000 for number in range(20)]
     report = host.run(arguments=SHORTEST_TIMEOUT, speed=FAST, environment=variables)
-    check_failed(report, TOO_LATE)
+    check_failed(report, "did not answer in time")
 
 
 def test_worker_that_hangs_up_and_stays_is_ended(host: PluginHost) -> None:
@@ -254,29 +217,16 @@ def test_worker_that_stays_after_its_answer_is_ended(host: PluginHost) -> None:
     host.answer(answer_of(messages=["text"]), 'echo $$ >"$folder/pid"; exec sleep 1000')
     report = host.run(speed=FAST)
     assert (report.shown_to_user, report.task_statuses) == (["text"], [0])
-    assert is_gone(int((host.folder / "pid").read_text()))
+    wait_for_end(host.folder / "pid")
 
 
 def test_processes_of_a_worker_are_ended_too(host: PluginHost) -> None:
     host.play('sleep 1000 & echo $! >"$folder/pid"; exec sleep 1000')
     host.run(arguments=SHORTEST_TIMEOUT, speed=FAST)
-    assert is_gone(int((host.folder / "pid").read_text()))
+    wait_for_end(host.folder / "pid")
     host.answer(answer_of(), 'sleep 1000 & echo $! >"$folder/pid"')
     assert host.run().task_statuses == [0]
-    assert is_gone(int((host.folder / "pid").read_text()))
-
-
-def is_gone(pid: int) -> bool:
-    """Return whether a process has ended; its new parent may not have reaped it yet."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        if state in {"Z", "X"}:
-            return True
-    return False
+    wait_for_end(host.folder / "pid")
 
 
 def test_what_a_worker_complains_about_is_logged(host: PluginHost) -> None:
@@ -319,14 +269,17 @@ def test_answer_counts_even_if_the_worker_then_fails(host: PluginHost) -> None:
 CURIOUS_WORKER = (
     OPEN_DESCRIPTORS
     + """
+import signal, sys
 links = open_descriptors()
 del links[channel.fileno()]
+open_to = signal.valid_signals() - signal.pthread_sigmask(signal.SIG_BLOCK, [])
 seen = {
-    "links": sorted(links.items()),
-    "environment": sorted(Path("/proc/self/environ").read_text().split("\\0")),
-    "command": Path("/proc/self/cmdline").read_text().split("\\0")[2:-1],
+    "links": links,
+    "environment": dict(os.environ),
+    "command": sys.argv,
     "leads its session": os.getsid(0) == os.getpid(),
-    "status": dict(line.split(":\\t") for line in open("/proc/self/status").read().splitlines()),
+    "open to": sorted(each.name for each in open_to),
+    "ignores SIGUSR1": signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN,
 }
 (folder / "seen").write_text(repr(seen))
 channel.sendall((folder / "answer").read_bytes())
@@ -339,18 +292,25 @@ def test_worker_inherits_nothing(host: PluginHost, closed: list[str]) -> None:
     (host.folder / "answer").write_bytes(answer_of())
     host.play_python(CURIOUS_WORKER)
     assert host.run(closed=closed).task_statuses == [0]
-    seen = ast.literal_eval((host.folder / "seen").read_text())
-    assert seen["links"] == [(0, "socket"), (1, "socket"), (2, "pipe")]
-    assert seen["environment"] == ["", "LC_ALL=C.UTF-8", "PATH=/usr/bin:/bin"]
-    assert seen["command"] == [str(host.worker), "-I", "-m", "spank_qrmi.worker"]
-    assert seen["leads its session"]
-    blocked = int(seen["status"]["SigBlk"], 16)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCONT):
-        assert blocked >> (number - 1) & 1, "Slurm's signals are for the job's tasks"
-    for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL):
-        assert not blocked >> (number - 1) & 1, "a crash must end the worker"
-    # The host ignores SIGUSR1; what Python itself ignores says nothing.
-    assert not int(seen["status"]["SigIgn"], 16) >> (signal.SIGUSR1 - 1) & 1
+    assert ast.literal_eval((host.folder / "seen").read_text()) == {
+        "links": {0: "socket", 1: "socket", 2: "pipe"},
+        "environment": {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"},
+        "command": [str(host.worker), "-I", "-m", "spank_qrmi.worker"],
+        "leads its session": True,
+        # A crash must end it; Slurm's other signals are for the job's tasks.
+        "open to": ["SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGKILL", "SIGSEGV", "SIGSTOP"],
+        # The host does.
+        "ignores SIGUSR1": False,
+    }
+
+
+SHARING = {
+    "step_id": 0,
+    "environment": [
+        *("SLURM_QRMI_JOB_ID=7", "SLURM_JOB_QPU_RESOURCES=a,b,c"),
+        "SLURM_JOB_QPU_TYPES=one,two,three",
+    ],
+}
 
 
 @needs_valgrind
@@ -372,8 +332,18 @@ def test_worker_inherits_nothing(host: PluginHost, closed: list[str]) -> None:
         (None, {}, [1, 1]),
         (None, {"second_options": "step"}, [0, 0]),
         (None, {"second_options": "x" * 60_000}, [1, 1]),
+        (None, {**SHARING, "options": "c, a"}, [0, 0]),
+        (
+            answer_of(held=1, variables=[("d_QRMI_X", "1")], messages=["x"]),
+            {**SHARING, "options": ",b ,d"},
+            [0, 0],
+        ),
+        (None, {**SHARING, "options": "x" * 60_000}, [1, 1]),
     ],
-    ids=["held", "fail", "cut", "malformed", "no worker", "held by steps", "held by nobody"],
+    ids=[
+        *("held", "fail", "cut", "malformed", "no worker", "held by steps", "bad choice"),
+        *("shares", "shares and acquires", "shares, no worker"),
+    ],
 )
 def test_memory_is_used_as_it_should(
     host: PluginHost, message: bytes | None, orders: dict[str, Any], statuses: list[int]
@@ -383,23 +353,3 @@ def test_memory_is_used_as_it_should(
     environment = ["a_QRMI_X=1", "SLURM_JOB_QPU_RESOURCES=old", "RUST_LOG=info"]
     step = {"tasks": 2, "environment": environment, "options": ["a", "b"], **orders}
     assert host.run_in_valgrind(**step).task_statuses == statuses
-
-
-@needs_valgrind
-@pytest.mark.parametrize(
-    ("option", "message", "status"),
-    [
-        ("c, a", None, 0),
-        (",b ,d", answer_of(held=1, variables=[("d_QRMI_X", "1")], messages=["x"]), 0),
-        ("x" * 60_000, None, 1),
-    ],
-    ids=["held by the job", "acquired besides", "no worker"],
-)
-def test_memory_of_a_step_that_shares(
-    host: PluginHost, option: str, message: bytes | None, status: int
-) -> None:
-    if message is not None:
-        host.answer(message)
-    lists = ("SLURM_JOB_QPU_RESOURCES=a,b,c", "SLURM_JOB_QPU_TYPES=one,two,three")
-    inside: dict[str, Any] = {"step_id": 0, "environment": ["SLURM_QRMI_JOB_ID=7", *lists]}
-    assert host.run_in_valgrind(options=option, **inside).task_statuses == [status]

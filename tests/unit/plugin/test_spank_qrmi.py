@@ -139,10 +139,11 @@ def test_worker_is_told_of_the_job_what_slurm_tells(host: PluginHost) -> None:
 
 def test_timeout_that_is_none_leaves_the_default(host: PluginHost) -> None:
     unusable = ("86401", "0", "", "1s", "99999999999999999999")
-    for text, expected in {"1": 1, "86400": 86400, **dict.fromkeys(unusable, 120)}.items():
-        with fresh(host, text) as each:
-            request = each.request_of(arguments=[CONFIG, f"--acquire-timeout={text}"])
-            assert request.timeout_seconds == expected
+    seconds = {"1": 1, "86400": 86400, **dict.fromkeys(unusable, 120)}
+    arguments = {f"--acquire-timeout={text}": each for text, each in seconds.items()}
+    for argument, expected in {**arguments, "--other=1": 120}.items():
+        with fresh(host, argument) as each:
+            assert each.request_of(arguments=[CONFIG, argument]).timeout_seconds == expected
 
 
 def test_answer_is_taken_over(host: PluginHost) -> None:
