@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the plugin tells at submission of the published catalog, and what it refuses."""
+"""What the plugins tell at submission, of the published catalog and of options; what is refused."""
 
+import copy
 import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,13 @@ QPUS = (
 )
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a command of Slurm's tells its user, and whether it goes on."""
-
-    errors: Sequence[str]
-    warnings: Sequence[str]
-    is_submitted: bool
+def run_as(command: str, host: PluginHost, **orders: Any) -> Report:
+    """Load the plugin into a command of Slurm's: the fake host, called by its name."""
+    named = copy.copy(host)
+    named.program = host.folder / command
+    if not named.program.is_symlink():
+        named.program.symlink_to(host.program)
+    return named.run(remote=0, **orders)
 
 
 class LoginNode:
@@ -62,43 +62,26 @@ class LoginNode:
         now = int(time.time())
         publish(Catalog(now - 7200, now + seconds_left, entries), self.folder)
 
-    def run(self, names: str | Sequence[str], **orders: Any) -> Report:
-        """Load the plugin into the fake host, which is no command of Slurm's by its name."""
-        return self.host.run(
-            **{"remote": 0, "options": names, "arguments": self.arguments, **orders}
-        )
-
-    def submit(
+    def told(
         self,
-        names: str,
-        *,
-        arguments: Sequence[str] = (),
+        names: str | Sequence[str],
+        *more: str,
         command: str = "sbatch",
         is_refused: bool = False,
-        catalog: str | None = None,
-        under: Sequence[str] = (),
-    ) -> Said:
-        folder = self.host.folder / "command"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        program = Path(shutil.copy(self.host.program, folder / command))
-        report = PluginHost(folder, program, self.host.plugin).run(
-            ends_command=is_refused,
-            under=under,
-            remote=0,
-            options=names,
-            arguments=[CONFIG, f"--catalog={catalog or self.folder}", *arguments],
-        )
+        **orders: Any,
+    ) -> list[str]:
+        """Return what a command for these QPUs tells its user; it goes on unless it `is_refused`.
+
+        The plugin has `more` arguments in plugstack.conf.
+        """
+        step = {"options": names, "arguments": [*self.arguments, *more], **orders}
+        report = run_as(command, self.host, ends_command=is_refused, **step)
         assert report.texts("set") == []
-        return Said(report.logged("error"), report.logged("info"), not is_refused)
+        return report.logged("error") + report.logged("info")
 
 
-def goes_on(*warnings: str) -> Said:
-    return Said([], [f"warning: --qpu: {each}" for each in warnings], is_submitted=True)
-
-
-def refused(*errors: str) -> Said:
-    return Said([*errors], [], is_submitted=False)
+def warned(*texts: str) -> list[str]:
+    return [f"warning: --qpu: {each}" for each in texts]
 
 
 @pytest.fixture
@@ -124,47 +107,46 @@ IN_THE_WAY = {
 
 
 def test_what_is_in_the_way_is_told_and_submission_goes_on(login: LoginNode) -> None:
-    told = {names: goes_on(*warnings) for names, warnings in IN_THE_WAY.items()}
-    assert {names: login.submit(names) for names in told} == told
+    told = {names: warned(*warnings) for names, warnings in IN_THE_WAY.items()}
+    assert {names: login.told(names) for names in told} == told
 
 
 def test_busy_qpu_is_told_to_who_asks_for_more(login: LoginNode) -> None:
-    assert "--qpu: ibm_quebec is busy: reserved" in login.run("ibm_quebec").logged("debug")
+    report = run_as("srun", login.host, options="ibm_quebec", arguments=login.arguments)
+    assert "--qpu: ibm_quebec is busy: reserved" in report.logged("debug")
 
 
 @pytest.mark.parametrize("command", ["sbatch", "salloc", "srun"])
 def test_job_that_could_have_no_qpu_is_refused(login: LoginNode, command: str) -> None:
     nearest = "--qpu: no QPU is called ibm_torinp: is it ibm_torino?"
-    said = login.submit("ibm_torinp,xyz", command=command, is_refused=True)
-    assert said == refused(nearest, "--qpu: no QPU is called xyz", NO_QPU)
+    told = login.told("ibm_torinp,xyz", command=command, is_refused=True)
+    assert told == [nearest, "--qpu: no QPU is called xyz", NO_QPU]
 
 
 def test_job_that_needs_all_qpus_is_refused_for_one(login: LoginNode) -> None:
-    said = login.submit("ibm_torino,qx", arguments=["--require=all"], is_refused=True)
-    assert said == refused(NO_QPU_QX, NOT_ALL)
-    assert login.submit("garnet", arguments=["--require=all"]) == goes_on("garnet is offline")
+    assert login.told("ibm_torino,qx", "--require=all", is_refused=True) == [NO_QPU_QX, NOT_ALL]
+    assert login.told("garnet", "--require=all") == warned("garnet is offline")
 
 
 def test_job_that_runs_without_qpus_is_only_told(login: LoginNode) -> None:
-    said = login.submit("qx", arguments=["--on-failure=continue", "--require=all"])
-    assert said == goes_on("no QPU is called qx")
+    told = login.told("qx", "--on-failure=continue", "--require=all")
+    assert told == warned("no QPU is called qx")
 
 
 def test_only_the_first_of_many_are_told(login: LoginNode) -> None:
     names = [f"q{number:03}" for number in range(250)]
-    said = login.submit(",".join(["ibm_torino", *names]))
-    assert said == goes_on(*(f"no QPU is called {name}" for name in names[:8]))
+    told = login.told(",".join(["ibm_torino", *names]))
+    assert told == warned(*(f"no QPU is called {name}" for name in names[:8]))
 
 
 def test_names_of_any_length_and_kind_are_looked_for(login: LoginNode) -> None:
     longest = "ü" * 63 + "y"
     login.publish(entry(longest))
-    assert login.submit(longest) == goes_on()
-    assert login.submit(f"{longest}z,{longest}") == goes_on(
-        f"no QPU is called {longest}z: is it {longest}?"
-    )
-    said = login.submit("x" * 60_000, is_refused=True)
-    assert said.errors == [f"--qpu: no QPU is called {'x' * 255}", NO_QPU]
+    assert login.told(longest) == []
+    nearest = f"no QPU is called {longest}z: is it {longest}?"
+    assert login.told(f"{longest}z,{longest}") == warned(nearest)
+    told = login.told("x" * 60_000, is_refused=True)
+    assert told == [f"--qpu: no QPU is called {'x' * 255}", NO_QPU]
 
 
 # Root may use all QPUs.
@@ -192,21 +174,11 @@ def open_login(login: LoginNode, open_folder: Path) -> LoginNode:
 
 
 def test_qpu_that_the_user_may_not_use_is_none_for_him(open_login: LoginNode) -> None:
-    told = goes_on("you may not use of_others", "you may not use of_nobody")
-    assert open_login.submit(OF_MANY, under=AS_USER) == told
-    said = open_login.submit("of_others", under=AS_USER, is_refused=True)
-    assert said == refused("--qpu: you may not use of_others", NO_QPU)
-    assert open_login.submit("of_others") == goes_on()
-
-
-def make_fifo(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def make_link(path: Path) -> None:
-    path.rename(path.with_name("other"))
-    path.symlink_to("other")
+    told = open_login.told(OF_MANY, under=AS_USER)
+    assert told == warned("you may not use of_others", "you may not use of_nobody")
+    told = open_login.told("of_others", under=AS_USER, is_refused=True)
+    assert told == ["--qpu: you may not use of_others", NO_QPU]
+    assert open_login.told("of_others") == []
 
 
 def write(*lines: str) -> Callable[[Path], None]:
@@ -225,8 +197,8 @@ GOOD = "qa\tonline\t-\t-\t\n"
 UNUSABLE: dict[str, Callable[[Path], object]] = {
     "missing": Path.unlink,
     "folder": lambda path: (path.unlink(), path.mkdir()),
-    "fifo": make_fifo,
-    "link": make_link,
+    "fifo": lambda path: (path.unlink(), os.mkfifo(path)),
+    "link": lambda path: path.symlink_to(path.rename(path.with_name("other"))),
     "of others": lambda path: os.chown(path, 65534, 65534),
     "writable by group": lambda path: path.chmod(0o664),
     "writable by all": lambda path: path.chmod(0o646),
@@ -235,17 +207,14 @@ UNUSABLE: dict[str, Callable[[Path], object]] = {
     "too large": write("{head}", GOOD * (MAX_LINES_BYTES // len(GOOD))),
     "without its last end of line": write("{head}", GOOD.strip()),
     "newer": write(f"spank-qrmi-catalog 2 1 {2**40}", GOOD),
-    "no catalog": write("qpus", GOOD),
     "without times": write("spank-qrmi-catalog 1 ", GOOD),
     "with one time": write(f"spank-qrmi-catalog 1 {2**40}", GOOD),
     "with a negative time": write(f"spank-qrmi-catalog 1 -1 {2**40}", GOOD),
     "with three times": write(f"spank-qrmi-catalog 1 1 {2**40} 1", GOOD),
     "with too few fields": write("{head}", "qa\tonline\t-\t-\n"),
     "with too many fields": write("{head}", "qa\tonline\t-\t-\t\t\n"),
-    "with an empty line": write("{head}", GOOD, ""),
     "with an empty name": write("{head}", "\tonline\t-\t-\t\n"),
     "with a long name": write("{head}", "x" * 256 + "\tonline\t-\t-\t\n"),
-    "with a name that is no text": write("{head}", "q\udcff\tonline\t-\t-\t\n"),
     "with a control": write("{head}", "q\x1b\tonline\t-\t-\t\n"),
     "with a NUL": write("{head}", "qa\tonline\t-\t-\t\0\n"),
     "with users by name": write("{head}", "qa\tonline\troot\t-\t\n"),
@@ -257,29 +226,29 @@ UNUSABLE: dict[str, Callable[[Path], object]] = {
 def test_file_that_cannot_be_used_is_no_check(
     login: LoginNode, make_unusable: Callable[[Path], object]
 ) -> None:
-    assert login.submit("qx", is_refused=True) == refused(NO_QPU_QX, NO_QPU)
+    assert login.told("qx", is_refused=True) == [NO_QPU_QX, NO_QPU]
     make_unusable(login.lines)
-    assert login.submit("qx") == goes_on()
+    assert login.told("qx") == []
 
 
 def test_catalog_that_is_old_or_not_there_is_no_check(login: LoginNode) -> None:
     for catalog in ("/none", "../catalog", "/" + "x" * 5000):
-        assert login.submit("xyz", catalog=catalog) == goes_on(), catalog
+        assert login.told("xyz", f"--catalog={catalog}") == [], catalog
     login.publish(*QPUS, seconds_left=-1)
-    assert login.submit("xyz,garnet") == goes_on()
+    assert login.told("xyz,garnet") == []
 
 
 def test_catalog_of_the_plugins_owner_is_trusted(login: LoginNode) -> None:
     """Who could change the plugin needs no catalog."""
     os.chown(login.lines, 65534, 65534)
     os.chown(login.host.plugin, 65534, 65534)
-    assert login.run("garnet").logged("info") == ["warning: --qpu: garnet is offline"]
+    assert login.told("garnet") == warned("garnet is offline")
 
 
 def test_text_of_the_catalog_is_shown_as_one_line(login: LoginNode) -> None:
     told = "a\x1b[31m\x7fb\udcff" + "x" * 300
     write("{head}", f"qa\toffline\t-\t-\t{told}\n")(login.lines)
-    assert login.submit("qa") == goes_on(f"qa is offline: a?[31m?b?{'x' * 191}")
+    assert login.told("qa") == warned(f"qa is offline: a?[31m?b?{'x' * 191}")
 
 
 QPU_OPTION = FALLBACK.decode()
@@ -314,8 +283,8 @@ def test_step_is_told_only_of_qpus_that_are_not_its_jobs(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    expected = goes_on("garnet is offline") if is_told else goes_on()
-    assert login.submit("garnet", command=command) == expected
+    expected = warned("garnet is offline") if is_told else []
+    assert login.told("garnet", command=command) == expected
 
 
 def test_step_with_a_qpu_of_its_job_goes_on_unless_it_needs_all(
@@ -323,16 +292,15 @@ def test_step_with_a_qpu_of_its_job_goes_on_unless_it_needs_all(
 ) -> None:
     for name, value in HOLDING.items():
         monkeypatch.setenv(name, value)
-    assert login.submit("garnet,qx", command="srun") == goes_on("no QPU is called qx")
+    assert login.told("garnet,qx", command="srun") == warned("no QPU is called qx")
     for names, arguments in (("garnet,qx", ["--require=all"]), ("qx", [])):
-        said = login.submit(names, command="srun", arguments=arguments, is_refused=True)
-        assert said == refused(NO_QPU_QX, NO_QPU)
+        told = login.told(names, *arguments, command="srun", is_refused=True)
+        assert told == [NO_QPU_QX, NO_QPU]
 
 
 def test_last_option_counts_and_is_told_once(login: LoginNode) -> None:
-    assert login.run(["xyz", "garnet"]).logged("info") == ["warning: --qpu: garnet is offline"]
-    report = login.run([])
-    assert report.logged("info") + report.logged("error") == []
+    assert login.told(["xyz", "garnet"]) == warned("garnet is offline")
+    assert login.told([]) == []
 
 
 def test_line_that_counts_on_nodes_counts_at_submission(login: LoginNode) -> None:
@@ -343,46 +311,30 @@ def test_line_that_counts_on_nodes_counts_at_submission(login: LoginNode) -> Non
         ([CONFIG, catalog], [CONFIG], True),
         ([catalog], ["--state-dir=/x"], True),
     ):
-        report = login.run("garnet", is_listed_twice=1, arguments=first, second_line=second)
-        warnings = ["warning: --qpu: garnet is offline"] if is_told else []
-        assert report.logged("info") == warnings, (first, second)
+        told = login.told("garnet", is_listed_twice=1, arguments=first, second_line=second)
+        assert told == (warned("garnet is offline") if is_told else []), (first, second)
 
 
 def test_node_does_not_look_at_the_catalog(login: LoginNode) -> None:
-    arguments = [*login.arguments, "--worker-server=none"]
-    report = login.run("xyz", remote=1, arguments=arguments)
+    report = login.host.run(options="xyz", arguments=[*login.arguments, "--worker-server=none"])
     logged = report.texts("log-info") + report.texts("log-error")
     assert not [each for each in logged if "no QPU is called" in each]
 
 
-# What it finds is on stderr, which must be empty.
-WATCHED = (*VALGRIND, "--vgdb=no")
-
-
 @needs_valgrind
-@pytest.mark.parametrize(
-    ("names", "warned"),
-    [("garnet,ibm_torinp,ibm_quebec,FRESNEL", 2), ("xyz", 0)],
-    ids=["told", "refused"],
-)
 def test_memory_of_a_look_is_used_as_it_should(
-    login: LoginNode, monkeypatch: pytest.MonkeyPatch, names: str, warned: int
+    login: LoginNode, open_login: LoginNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What it finds is on stderr, which must be empty.
+    watched = (*VALGRIND, "--vgdb=no")
+    assert len(open_login.told(OF_MANY, under=(*AS_USER, *watched))) == 2
     for name, value in HOLDING.items():
         monkeypatch.setenv(name, value)
-    said = login.submit(names, command="srun", under=WATCHED, is_refused=not warned)
-    assert (len(said.warnings), said.is_submitted) == (warned, warned > 0)
-
-
-@needs_valgrind
-def test_memory_of_a_look_at_users_and_groups(open_login: LoginNode) -> None:
-    assert len(open_login.submit(OF_MANY, under=(*AS_USER, *WATCHED)).warnings) == 2
-
-
-@needs_valgrind
-def test_memory_of_a_look_at_what_cannot_be_used(login: LoginNode) -> None:
+    step = {"command": "srun", "under": watched}
+    assert len(login.told("garnet,ibm_torinp,ibm_quebec,FRESNEL", **step)) == 2
+    assert len(login.told("xyz", **step, is_refused=True)) == 2
     write("{head}", GOOD, "qb\tonline\n")(login.lines)
-    assert login.submit("xyz", under=WATCHED) == goes_on()
+    assert login.told("xyz", **step) == []
 
 
 LETTERS = st.text("abA", min_size=1, max_size=5)
@@ -399,14 +351,35 @@ def test_names_are_meant_for_the_same_ones_as_by_the_command(
     login: LoginNode, known: list[str], names: list[str]
 ) -> None:
     login.publish(*map(entry, known))
-    expected = []
-    for name in names:
-        if name not in known:
-            nearest = nearest_name(name, known)
-            meant = "" if nearest is None else f": is it {nearest}?"
-            expected.append(f"no QPU is called {name}{meant}")
-    if len(expected) == len(names):
-        errors = [*(f"--qpu: {each}" for each in expected), NO_QPU]
-        assert login.submit(",".join(names), is_refused=True).errors == errors
+    lost = {name: nearest_name(name, known) for name in names if name not in known}
+    told = [
+        f"no QPU is called {name}" + ("" if nearest is None else f": is it {nearest}?")
+        for name, nearest in lost.items()
+    ]
+    if len(lost) == len(names):
+        errors = [*(f"--qpu: {each}" for each in told), NO_QPU]
+        assert login.told(",".join(names), is_refused=True) == errors
     else:
-        assert login.submit(",".join(names)) == goes_on(*expected)
+        assert login.told(",".join(names)) == warned(*told)
+
+
+NO_SHELL = ["--no-shell"]
+NO_EFFECT = "has no effect with salloc --no-shell: give it to each srun --jobid=ID"
+
+
+def test_option_is_told_that_a_salloc_without_a_shell_hands_on_to_no_step(
+    host: PluginHost, qrun_host: PluginHost
+) -> None:
+    for command, words, options, is_told in (
+        ("salloc", NO_SHELL, ["a"], True),
+        ("salloc", ["-N1", *NO_SHELL, "--qpu=a"], ["a"], True),
+        ("salloc", ["--no-s"], ["a"], True),
+        ("salloc", ["--no-", "--no-shells", "no-shell"], ["a"], False),
+        ("salloc", [], ["a"], False),
+        ("salloc", NO_SHELL, [], False),
+        ("sbatch", NO_SHELL, ["a"], False),
+    ):
+        for plugin, option in ((host, "qpu"), (qrun_host, "q-backend")):
+            report = run_as(command, plugin, words=words, options=options)
+            expected = [f"warning: --{option} {NO_EFFECT}"] if is_told else []
+            assert report.logged("info") + report.logged("error") == expected, (command, words)
