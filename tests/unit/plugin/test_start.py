@@ -33,18 +33,6 @@ def test_worker_is_found_beside_the_real_file(host: PluginHost, link: Path) -> N
     assert len(host.requests) == 2
 
 
-def test_plugin_of_qrun_reached_by_a_link(qrun_host: PluginHost, tmp_path: Path) -> None:
-    folder = tmp_path / "links"
-    folder.mkdir()
-    link = folder / qrun_host.plugin.name
-    link.symlink_to(qrun_host.plugin)
-    qrun_host.plugin = link
-    qrun_host.answer(answer_of(variables=[("IBMQRUN_X", "1")]))
-    report = qrun_host.run(options="backend", arguments=["--credentials=/x"])
-    assert b"IBMQRUN_X=1" in report.all("task-set")
-    assert report.task_statuses == [0]
-
-
 def test_copy_is_a_whole_plugin(host: PluginHost, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere" / "qpu.so"
     copy.parent.mkdir()
