@@ -7,8 +7,6 @@ waits longer for. The numbers below are what there is now and a little room.
 
 import os
 import shutil
-import socket
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -24,16 +22,10 @@ from spank_qrmi_simulator.munge import AnyMunge
 from spank_qrmi_simulator.qrmi_config import site_config, write_config
 from spank_qrmi_simulator.server import running_in_thread
 from spank_qrmi_simulator.site import Site
-from tests.unit.conversation import SeenAnswer, encode_request, read_answer
+from tests.unit.conversation import SeenAnswer
 from tests.unit.munge_credentials import write_munge
 from tests.unit.vendors import TOKEN, VENDORS, Vendor, each_of
-from tests.unit.worker.test_process_alone import request_of
-
-WORKER_SECONDS = 60
-
-PIPE_BYTES = 65536
-
-MOST_PROCESSES = 2  # The worker, and its network process.
+from tests.unit.worker.test_process_alone import answer_of, request_of
 
 # For an access token where the node has none: one request for all that share a key.
 TOKEN_REQUEST = "POST /iam/identity/token"
@@ -65,29 +57,13 @@ class ObservedWorker:
 
     def ask(self, verb: Verb, qpus: str) -> tuple[SeenAnswer, int]:
         """Return one worker's answer, and how often it started a process."""
-        request = request_of(self.folder, verb, qpus)
         report = self.folder / "report"
         report.unlink(missing_ok=True)
         os.mkfifo(report)
         told_end = os.open(report, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        command = [sys.executable, "-I", "-c", OBSERVED_WORKER]
-        ours, theirs = socket.socketpair()
-        with (
-            ours,
-            theirs,
-            subprocess.Popen(
-                [*command, str(report), str(self.folder), *sys.path],
-                stdin=theirs,
-                stdout=theirs,
-                env={},
-            ) as process,
-        ):
-            theirs.close()
-            ours.settimeout(WORKER_SECONDS)
-            ours.sendall(encode_request(request))
-            answer = read_answer(ours.recv)
-            assert process.wait(WORKER_SECONDS) == 0
-        start_count = os.read(told_end, PIPE_BYTES).count(b"\n")
+        command = ("-I", "-c", OBSERVED_WORKER, str(report), str(self.folder), *sys.path)
+        answer = answer_of(request_of(self.folder, verb, qpus), *command)
+        start_count = os.read(told_end, 65536).count(b"\n")
         os.close(told_end)
         assert (answer.verdict, answer.messages) == ("run", [])
         return answer, start_count
@@ -132,7 +108,8 @@ def test_acquiring_and_releasing_one_qpu(worker: ObservedWorker, vendor: Vendor)
         assert worker.requests() <= Counter([*tokens_to_release, *to_release])
     for step, start_count in (("acquire", acquiring), ("release", releasing)):
         for_credentials = vendor.client().munge_credentials.get(step, 0)
-        assert 1 + start_count <= MOST_PROCESSES + for_credentials
+        # The worker, and its network process.
+        assert 1 + start_count <= 2 + for_credentials
 
 
 @each_of([vendor for vendor in VENDORS if other_names(vendor.type_name)])
