@@ -34,64 +34,42 @@ def set_verb(monkeypatch: pytest.MonkeyPatch) -> SetVerb:
     return set_all
 
 
-def raising(error: BaseException) -> VerbFunction:
+def test_malformed_request_becomes_a_verdict(serving: ServingWorker) -> None:
+    answer = serving.ask(joined([(b".", b"")]))
+    assert answer.messages == ["--qpu: request asks for something unknown"]
+    assert (answer.logged("e"), answer.held, answer.verdict) == ([], 1, "fail")
+
+
+@pytest.mark.parametrize(
+    ("verb", "option", "error"),
+    [
+        (Verb.ACQUIRE, "--qpu", SystemExit(0)),
+        (Verb.RELEASE, "--qpu", ValueError("secret text")),
+        (Verb.QRUN_ENVIRONMENT, "--q-backend", ValueError("secret text")),
+        (Verb.QRUN_CLEANUP, "--q-backend", ValueError("secret text")),
+    ],
+)
+def test_whatever_a_verb_raises_becomes_a_verdict_on_the_users_option(
+    serving: ServingWorker, set_verb: SetVerb, verb: Verb, option: str, error: BaseException
+) -> None:
     def do(answer: AnswerWriter) -> None:
         raise error
 
-    return do
-
-
-def run(answer: AnswerWriter) -> None:
-    answer.end(Verdict.RUN)
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        (b"", "message ends in the middle"),
-        (b"nonsense", "message does not start with the preamble"),
-        (joined([(b".", b"")]), "request asks for something unknown"),
-    ],
-)
-def test_malformed_request_becomes_a_verdict(
-    serving: ServingWorker, message: bytes, expected: str
-) -> None:
-    answer = serving.ask(message)
-    assert (answer.messages, answer.logged("e")) == ([f"--qpu: {expected}"], [])
-    assert (answer.held, answer.verdict) == (1, "fail")
-
-
-@pytest.mark.parametrize(
-    "error", [SystemExit(0), KeyboardInterrupt(), MemoryError(), ValueError("secret text")]
-)
-def test_whatever_a_verb_raises_becomes_a_verdict(
-    serving: ServingWorker, set_verb: SetVerb, error: BaseException
-) -> None:
-    set_verb(raising(error))
-    answer = serving.ask(REQUEST)
+    set_verb(do)
+    answer = serving.ask(replace(REQUEST, verb=verb))
     text = f"internal error of the QPU worker ({type(error).__name__})"
-    assert (answer.messages, answer.logged("e")) == ([f"--qpu: {text}"], [])
+    assert (answer.messages, answer.logged("e")) == ([f"{option}: {text}"], [])
     assert (answer.held, answer.verdict) == (1, "fail")
     [place] = answer.logged("d")
     assert place.startswith(f"internal error: {type(error).__name__} at {__file__}:")
     assert "secret text" not in answer.everything_readable
 
 
-@pytest.mark.parametrize("verb", [Verb.QRUN_ENVIRONMENT, Verb.QRUN_CLEANUP])
-def test_failure_names_the_option_that_the_user_gave(
-    serving: ServingWorker, set_verb: SetVerb, verb: Verb
-) -> None:
-    set_verb(raising(ValueError("secret text")))
-    answer = serving.ask(replace(REQUEST, verb=verb))
-    assert answer.messages == ["--q-backend: internal error of the QPU worker (ValueError)"]
-    assert answer.verdict == "fail"
-
-
 @pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])
 def test_plugin_of_another_release_is_answered_in_its_own_version(
     serving: ServingWorker, set_verb: SetVerb, version: int
 ) -> None:
-    set_verb(run)
+    set_verb(lambda answer: answer.end(Verdict.RUN))
     released = serving.ask(replace(REQUEST, verb=Verb.RELEASE, version=version))
     assert (released.messages, released.verdict) == ([], "run")
     refused = serving.ask(replace(REQUEST, version=version))
@@ -178,7 +156,7 @@ def test_work_goes_on_without_a_thread_that_watches_the_plugin(
 def test_release_is_not_cancelled_by_a_plugin_that_is_gone(
     serving: ServingWorker, set_verb: SetVerb
 ) -> None:
-    set_verb(run)
+    set_verb(lambda answer: answer.end(Verdict.RUN))
     serving.ask(replace(REQUEST, verb=Verb.RELEASE))
     assert serving.deadlines == []
     serving.ask(REQUEST)

@@ -4,18 +4,18 @@
 import contextlib
 import os
 import re
-import select
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from loopback.processes import children_of, command_line
+from loopback.waiting import wait_until
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi_simulator.faults import parse_fault
@@ -142,25 +142,6 @@ worker.main()
     assert answer_of(REQUEST, "-I", "-c", asking_worker).messages == ["{'refused'}"]
 
 
-def test_malformed_request_ends_with_an_answer() -> None:
-    with started(WORKER) as running:
-        running.channel.sendall(encode_request(REQUEST)[:-1])
-        running.channel.shutdown(socket.SHUT_WR)
-        received = b""
-        with contextlib.suppress(ConnectionResetError):
-            while chunk := running.channel.recv(65536):
-                received += chunk
-        ended = running.end()
-    assert received.endswith(b"v\0\0\0\x04fail.\0\0\0\0")
-    assert ended == (0, b"")
-
-
-def test_plugin_that_closes_its_end_ends_the_worker() -> None:
-    with started(WORKER) as running:
-        running.channel.close()
-        assert running.end() == (0, b"")
-
-
 @pytest.fixture
 def site_of_node(tmp_path: Path) -> Iterator[Site]:
     site = Site()
@@ -177,15 +158,6 @@ def request_of(folder: Path, verb: Verb, qpus: str = "", *options: str) -> Reque
     return Request(verb, 7, 0, 0, 1000, PATIENCE_SECONDS, qpu_option=qpus, arguments=arguments)
 
 
-def wait_for(site: Site, path: str, count: int) -> None:
-    """Wait until so many requests for a path have begun."""
-    for _ in range(PATIENCE_SECONDS * 100):
-        if sum(record.path.endswith(path) for record in list(site.requests)) == count:
-            return
-        threading.Event().wait(0.01)
-    pytest.fail(f"{path} was not asked for {count} times")
-
-
 @contextlib.contextmanager
 def acquiring(
     site: Site, request: Request, *, path: str = "/sessions", count: int = 1, **fault: object
@@ -194,7 +166,12 @@ def acquiring(
     site.faults.add(parse_fault({"path": f"{path}$", **fault}))
     with started(WORKER) as running:
         running.channel.sendall(encode_request(request))
-        wait_for(site, path, count)
+        wait_until(
+            lambda: sum(record.path.endswith(path) for record in list(site.requests)),
+            PATIENCE_SECONDS,
+            f"{count} requests for {path}",
+            accept=lambda found: found == count,
+        )
         yield running
 
 
@@ -244,27 +221,20 @@ def test_worker_whose_slurmstepd_was_killed_undoes_what_it_has(
     assert list((tmp_path / "state").glob("[0-9]*.json")) == []
 
 
-@dataclass
-class NetworkChild:
-    """The network process of a worker, while a service lets it wait."""
+def network_process_of(running: RunningWorker) -> int:
+    """Return the id of what asks for a worker, while a service lets it wait."""
+    [pid] = children_of(running.process.pid)
+    return pid
 
-    pid: int
 
-    @classmethod
-    def of(cls, running: RunningWorker) -> "NetworkChild":
-        pid = running.process.pid
-        [child] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return cls(int(child))
-
-    def status(self, key: str) -> str:
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        [value] = [line.partition(":")[2] for line in lines if line.startswith(f"{key}:")]
-        return " ".join(value.split())
-
-    def limit(self, name: str) -> list[str]:
-        lines = Path(f"/proc/{self.pid}/limits").read_text().splitlines()
-        [line] = [line for line in lines if line.startswith(name)]
-        return line.removeprefix(name).split()[:2]
+def limits_of(pid: int) -> dict[str, int | None]:
+    """Return a process's limits, None for those that it may raise itself."""
+    lines = Path(f"/proc/{pid}/limits").read_text().splitlines()[1:]
+    limits = {line[4:25].rstrip(): line[25:].split()[:2] for line in lines}
+    return {
+        name: int(soft) if soft == hard != "unlimited" else None
+        for name, (soft, hard) in limits.items()
+    }
 
 
 @contextlib.contextmanager
@@ -283,14 +253,15 @@ def test_what_reads_the_network_has_given_up_root_and_has_only_its_sockets(
         uid, gid = os.geteuid(), os.getegid()
     options = [f"--worker-user={option}"] if option else []
     with waiting_for_a_session(site_of_node, tmp_path, *options) as running:
-        child = NetworkChild.of(running)
-        assert child.status("Uid") == " ".join([str(uid)] * 4)
-        assert child.status("Gid") == " ".join([str(gid)] * 4)
+        pid = network_process_of(running)
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        status = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+        assert (status["Uid"], status["Gid"]) == ([str(uid)] * 4, [str(gid)] * 4)
         if os.geteuid() == 0:
-            assert child.status("Groups") == ""
-        assert child.status("NoNewPrivs") == "1"
+            assert status["Groups"] == []
+        assert status["NoNewPrivs"] == ["1"]
         for each in ("CapPrm", "CapEff", "CapAmb"):
-            assert int(child.status(each), 16) == 0
+            assert status[each] == ["0" * 16]
         limits = {
             "core file size": 1,
             "file size": 0,
@@ -298,19 +269,18 @@ def test_what_reads_the_network_has_given_up_root_and_has_only_its_sockets(
             "data size": 3 << 29,
             "cpu time": PATIENCE_SECONDS + 60,
         }
-        found = {name: child.limit(f"Max {name}") for name in limits}
-        assert found == {name: [str(most)] * 2 for name, most in limits.items()}
+        found = limits_of(pid)
+        assert {name: found[name] for name in limits} == limits
         fds = {
             int(link.name): str(link.readlink()).partition(":")[0]
-            for link in Path(f"/proc/{child.pid}/fd").iterdir()
+            for link in Path(f"/proc/{pid}/fd").iterdir()
         }
         standard = [fds.pop(number) for number in range(4)]
         assert standard == ["/dev/null", "/dev/null", "pipe", "socket"]
         # libffi, which calls prctl(2), keeps its own library open on newer systems.
         assert {each for each in fds.values() if "/libffi.so" not in each} == {"socket"}
-        worker = NetworkChild(running.process.pid)
-        assert worker.limit("Max core file size") == ["1", "1"]
-        assert worker.limit("Max data size") == [str(1 << 30)] * 2
+        found = limits_of(running.process.pid)
+        assert (found["core file size"], found["data size"]) == (1, 1 << 30)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV])
@@ -318,7 +288,7 @@ def test_session_may_be_open_that_a_dead_network_process_asked_for(
     site_of_node: Site, tmp_path: Path, end: signal.Signals
 ) -> None:
     with waiting_for_a_session(site_of_node, tmp_path) as running:
-        os.kill(NetworkChild.of(running).pid, end)
+        os.kill(network_process_of(running), end)
         answer = read_answer(running.channel.recv)
         assert running.end() == (0, b"")
     assert answer.messages[0].startswith(
@@ -336,7 +306,7 @@ def test_stopped_network_process_is_continued(site_of_node: Site, tmp_path: Path
     request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke")
     delay = {"kind": "delay", "delay_seconds": 1}
     with acquiring(site_of_node, request, path="/status", **delay) as running:
-        os.kill(NetworkChild.of(running).pid, signal.SIGSTOP)
+        os.kill(network_process_of(running), signal.SIGSTOP)
         answer = read_answer(running.channel.recv)
         assert running.end() == (0, b"")
     assert (answer.messages, answer.verdict) == ([], "run")
@@ -344,11 +314,9 @@ def test_stopped_network_process_is_continued(site_of_node: Site, tmp_path: Path
 
 def test_network_process_ends_with_its_worker(site_of_node: Site, tmp_path: Path) -> None:
     with waiting_for_a_session(site_of_node, tmp_path) as running:
-        child = NetworkChild.of(running)
-        ending = os.pidfd_open(child.pid)
+        pid = network_process_of(running)
         running.process.kill()
-        assert select.select([ending], [], [], PATIENCE_SECONDS)[0]
-        os.close(ending)
+        wait_until(lambda: not any(command_line(pid)), PATIENCE_SECONDS, "end of it")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
@@ -363,25 +331,30 @@ def test_rights_of_the_systemd_unit_are_enough(site_of_node: Site, tmp_path: Pat
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
 @pytest.mark.parametrize(
-    ("option", "expected"),
+    ("under", "options", "expected"),
     [
-        ("--bounding-set=-setuid", " for user 65534: Operation not permitted"),
-        ("--securebits=+no_setuid_fixup", ": it can be regained"),
+        (
+            ["setpriv", "--bounding-set=-setuid"],
+            [],
+            "root cannot be given up for user 65534: Operation not permitted",
+        ),
+        (
+            ["setpriv", "--securebits=+no_setuid_fixup"],
+            [],
+            "root cannot be given up: it can be regained",
+        ),
+        (
+            [],
+            ["--worker-user=no-such-user"],
+            "--worker-user=no-such-user: this node knows no such user: add it, or name another",
+        ),
     ],
+    ids=["no right", "regained", "unknown user"],
 )
-def test_where_root_stays_nothing_is_asked(
-    site_of_node: Site, tmp_path: Path, option: str, expected: str
+def test_where_root_stays_nothing_is_asked_and_one_line_says_why(
+    site_of_node: Site, tmp_path: Path, under: list[str], options: list[str], expected: str
 ) -> None:
-    request = request_of(tmp_path, Verb.ACQUIRE, "FRESNEL")
-    answer = answer_of(request, under=("setpriv", option))
-    assert answer.messages[0] == f"root cannot be given up{expected}"
-    assert list(site_of_node.requests) == []
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
-def test_unknown_worker_user_is_one_clear_error(site_of_node: Site, tmp_path: Path) -> None:
-    user = "--worker-user=no-such-user"
-    answer = answer_of(request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,FRESNEL", user))
-    [message, _] = answer.messages
-    assert message == f"{user}: this node knows no such user: add it, or name another"
+    request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,FRESNEL", *options)
+    [message, _] = answer_of(request, under=under).messages
+    assert message == expected
     assert list(site_of_node.requests) == []
