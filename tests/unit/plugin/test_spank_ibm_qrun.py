@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spank_qrmi.clients import qrun_variables as names
-from spank_qrmi.protocol import PREAMBLE, Request, Verb, Verdict
+from spank_qrmi.protocol import Request, Verb, Verdict
 from spank_qrmi.redaction import is_secret_name, shown_argument, shown_value
 from tests.unit.plugin_host import (
     BATCH_STEP,
@@ -128,7 +128,6 @@ def test_environment_is_asked_for_with_the_jobs_options(qrun_host: PluginHost) -
 
 def test_options_that_slurm_hides_are_found_in_their_variables(qrun_host: PluginHost) -> None:
     for environment, expected in (
-        ([b"q_backend=a"], [("a", "")]),
         ([b"q_primitive=sampler"], [("", "sampler")]),
         ([b"q_backend=a", b"q_primitive=estimator"], [("a", "estimator")]),
         ([b"q_backend=a", b"q_primitive="], [("a", "")]),
@@ -461,10 +460,9 @@ def test_clean_up_that_cannot_be_tried_names_the_job(qrun_host: PluginHost) -> N
             ALWAYS,
             [0, 0, 0],
         ),
-        (PREAMBLE + b"?", {}, [1, 1, 1]),
         (None, {}, [1, 1, 1]),
     ],
-    ids=["run", "held", "fail", "always", "malformed", "no worker"],
+    ids=["run", "held", "fail", "always", "no worker"],
 )
 def test_memory_is_used_as_it_should(
     qrun_host: PluginHost, message: bytes | None, orders: dict[str, Any], statuses: list[int]

@@ -121,6 +121,9 @@ TOLD_OF_THE_JOB: Sequence[tuple[dict[str, Any], dict[str, object]]] = [
     ({"time_limit": 1}, {"time_limit_minutes": 1, "start_time": 1_700_000_000}),
     ({"missing": "gid", "gids": "5000"}, {**dict.fromkeys(NAMES, ""), "gids": (5000,)}),
     ({"missing": ["gid", "gids"]}, {**dict.fromkeys(NAMES, ""), "gids": ()}),
+    # A step for the whole job has one node alone.
+    ({"step_id": 0, "node_index": 1}, {"node_index": 1}),
+    ({"step_id": BATCH_STEP, "node_index": 1}, {"node_index": 0}),
     ({"array_job_id": 5}, {"array_job_id": 5, "array_task_id": 0, **NO_HET_JOB}),
     ({"array_job_id": 5, "array_task_id": 3}, {"array_job_id": 5, "array_task_id": 3}),
     # NO_VAL: the record of all tasks that wait, of which a step is none.
@@ -130,7 +133,7 @@ TOLD_OF_THE_JOB: Sequence[tuple[dict[str, Any], dict[str, object]]] = [
 ]
 
 
-def test_worker_is_told_of_the_job_what_slurm_tells(host: PluginHost) -> None:
+def test_worker_is_told_of_job_and_step_what_slurm_tells(host: PluginHost) -> None:
     for orders, expected in TOLD_OF_THE_JOB:
         with fresh(host, orders) as each:
             request = each.request_of(**orders)
@@ -286,13 +289,6 @@ def test_only_the_first_step_of_a_job_asks(
             assert each.was_started is asks
             assert (report.task_statuses, bool(report.shown_to_user)) == ([int(asks)], asks)
             assert report.variables == (NOTHING_HELD if asks else {})
-
-
-def test_worker_is_told_which_of_the_nodes_of_a_step_asks(host: PluginHost) -> None:
-    nodes = ((0, 0, 0), (0, 1, 1), (BATCH_STEP, 1, 0), (INTERACTIVE_STEP, 1, 0))
-    for step, told, expected in nodes:
-        with fresh(host, (step, told)) as each:
-            assert each.request_of(step_id=step, node_index=told).node_index == expected
 
 
 def test_step_sees_those_qpus_of_its_job_that_it_names(host: PluginHost) -> None:
