@@ -75,40 +75,6 @@ def test_login_node_only_registers_the_options(qrun_host: PluginHost) -> None:
     assert report.task_statuses == [0]
 
 
-@pytest.mark.parametrize(
-    ("problem", "options"),
-    [
-        (None, [("a", "sampler"), ("ü" * 128, "estimator")]),
-        ("--q-backend names no backend: give one such as --q-backend=name", [("", "sampler")]),
-        ("--q-backend is longer than 256 bytes", [("a" * 257, "sampler")]),
-        (
-            "--q-backend holds a control character or bytes that are not UTF-8",
-            [("a\nb", "sampler")],
-        ),
-        (
-            "--q-primitive must be sampler or estimator",
-            [("a", "Sampler"), ("a", ""), ("a", "sampler,estimator"), ("a", "\n\x1b[31m")],
-        ),
-    ],
-)
-def test_option_that_can_never_work_is_refused(
-    qrun_host: PluginHost, problem: str | None, options: Sequence[tuple[str, str]]
-) -> None:
-    problems = [] if problem is None else [problem]
-    for backend, primitive in options:
-        with fresh(qrun_host, (backend, primitive)) as host:
-            given = {"options": backend, "second_options": primitive}
-            report = run(host, **given, remote=0)
-            assert report.texts("callback").count("-1") == len(problems)
-            assert report.logged("error") == problems
-            # Slurm would log a value that is refused here, and start the job without it.
-            host.answer_and_keep(answer_of())
-            report = run(host, **given)
-            assert (report.texts("callback"), report.logged("error")) == (["0", "0"], [])
-            assert (report.task_statuses, report.shown_to_user) == ([len(problems)], problems)
-            assert len(host.requests) == 2 * (1 - len(problems))
-
-
 def test_environment_is_asked_for_with_the_jobs_options(qrun_host: PluginHost) -> None:
     qrun_host.answer_and_keep(answer_of())
     run(qrun_host, options=["first", "ibm_torino"], second_options=["estimator"], tasks=0)
@@ -124,23 +90,6 @@ def test_environment_is_asked_for_with_the_jobs_options(qrun_host: PluginHost) -
             arguments=ARGUMENTS,
         )
     ]
-
-
-def test_options_that_slurm_hides_are_found_in_their_variables(qrun_host: PluginHost) -> None:
-    for environment, expected in (
-        ([b"q_primitive=sampler"], [("", "sampler")]),
-        ([b"q_backend=a", b"q_primitive=estimator"], [("a", "estimator")]),
-        ([b"q_backend=a", b"q_primitive="], [("a", "")]),
-        ([b"q_backend=a", b"q_primitive=nothing"], []),
-    ):
-        with fresh(qrun_host, environment) as host:
-            host.answer_and_keep(answer_of())
-            hidden = [FALLBACK + each for each in environment]
-            report = run(host, environment=hidden, **NO_OPTIONS)
-            asked = [(each.q_backend, each.q_primitive) for each in host.requests[:1]]
-            told = [] if expected else ["--q-primitive must be sampler or estimator"]
-            assert (asked, report.shown_to_user) == (expected, told)
-            assert report.task_statuses == [len(told)]
 
 
 BOTH = [ENVIRONMENT, CLEANUP]

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The plugin in a fake slurmstepd: who asks, what is asked, and what becomes of an answer."""
+"""The plugin in a fake slurmstepd: who asks, what is asked, and what becomes of an answer.
+
+What is said of options holds for those of spank_ibm_qrun.so too.
+"""
 
 from collections.abc import Sequence
 from itertools import product
@@ -36,7 +39,6 @@ from tests.unit.plugin_host import (
 # What the job of the tests, number 7, gives to its steps.
 OF_JOB = ("a,b,b,c", "one,two,again,three", "a,b,c", "one,two,three")
 INSIDE = {"SLURM_QRMI_JOB_ID": "7", **dict(zip(LISTS, OF_JOB, strict=True))}
-NO_QPU = "names no QPU: give a comma separated list such as --qpu=name1,name2"
 NO_TEXT = "holds a control character or bytes that are not UTF-8"
 CONTINUE = [CONFIG, "--on-failure=continue"]
 # Time runs so much faster: the 9 s that a worker has at least take 45 ms.
@@ -371,43 +373,52 @@ def test_option_that_cannot_be_registered_is_logged(host: PluginHost) -> None:
 
 
 @pytest.mark.parametrize(
-    ("problem", "options"),
+    ("option", "problem", "values"),
     [
-        (None, ["a", " ,a", "ü" * 32768, ",".join("a" * 256)]),
-        ("is longer than 65536 bytes", ["a" * 65537]),
-        ("names more than 256 QPUs", [",".join("a" * 257)]),
-        (NO_QPU, ["", " , ,"]),
-        (NO_TEXT, ["a\nb", "a\x7f"]),
+        ("--qpu", None, ["a", " ,a", "ü" * 32768, ",".join("a" * 256)]),
+        ("--qpu", "is longer than 65536 bytes", ["a" * 65537]),
+        ("--qpu", "names more than 256 QPUs", [",".join("a" * 257)]),
+        (
+            "--qpu",
+            "names no QPU: give a comma separated list such as --qpu=name1,name2",
+            ["", " , ,"],
+        ),
+        ("--qpu", NO_TEXT, ["a\nb", "a\x7f"]),
+        ("--qpu-hold", "must be job or step", ["", "Step", "job,step", "job\n", "x" * 70_000]),
+        ("--q-backend", None, ["a", "ü" * 128]),
+        ("--q-backend", "is longer than 256 bytes", ["a" * 257]),
+        ("--q-backend", "names no backend: give one such as --q-backend=name", [""]),
+        ("--q-backend", NO_TEXT, ["a\nb"]),
+        ("--q-primitive", None, ["sampler", "estimator"]),
+        ("--q-primitive", "must be sampler or estimator", ["", "Sampler", "\n\x1b[31m"]),
     ],
 )
-def test_option_that_can_never_work_is_refused(
-    host: PluginHost, problem: str | None, options: Sequence[str]
+def test_option_that_can_never_work_is_refused_by_both_plugins(
+    host: PluginHost, qrun_host: PluginHost, option: str, problem: str | None, values: Sequence[str]
 ) -> None:
-    told = [] if problem is None else [f"--qpu {problem}"]
-    for option in options:
-        with fresh(host, option) as each:
-            report = each.run(options=option, remote=0)
-            assert report.texts("callback") == ["0" if problem is None else "-1"]
+    plugin = host if option.startswith("--qpu") else qrun_host
+    place = "second_options" if option in {"--qpu-hold", "--q-primitive"} else "options"
+    told = [] if problem is None else [f"{option} {problem}"]
+    others = {"options": "a" if option == "--qpu-hold" else [], "arguments": CONTINUE}
+    for value in values:
+        with fresh(plugin, value) as each:
+            report = each.run(**{**others, place: value}, remote=0)
+            assert report.texts("callback")[-1] == ("-1" if told else "0")
             assert report.logged("error") == told
+            each.answer_and_keep(answer_of())
             # Slurm would log a value that is refused here, and start the job without it.
-            each.answer_and_keep(answer_of())
-            report = each.run(options=option, arguments=CONTINUE)
-            assert (report.texts("callback"), report.logged("error")) == (["0"], [])
-            assert (report.task_statuses, report.shown_to_user) == ([len(told)], told)
-            assert len(each.requests) == 1 - len(told)
-
-
-def test_option_that_slurm_hides_is_found_in_its_variable(host: PluginHost) -> None:
-    for value, expected, told in (
-        (b"b,c", ["b,c"], []),
-        (b"", [], []),
-        (b"b\nc", [], [f"--qpu {NO_TEXT}"]),
-    ):
-        with fresh(host, value) as each:
-            each.answer_and_keep(answer_of())
-            report = each.run(options=[], environment=FALLBACK + b"=" + value)
-            assert [request.qpu_option for request in each.requests] == expected
-            assert (report.task_statuses, report.shown_to_user) == ([len(told)], told)
+            reports = [each.run(**{**others, place: value})]
+            assert reports[0].texts("callback")[-1] == "0"
+            if value:
+                # From some steps Slurm hides it, all but its variable.
+                variable = f"{each.plugin.stem}_{option[2:].replace('-', '_')}"
+                hidden = f"SLURM_SPANK__SLURM_SPANK_OPTION_{variable}={value}"
+                reports.append(each.run(**others, environment=hidden))
+            for report in reports:
+                assert (report.task_statuses, report.shown_to_user) == ([len(told)], told)
+                assert report.logged("error") == []
+            asked = [one.qpu_option + one.q_backend + one.q_primitive for one in each.requests]
+            assert asked == ([] if told else [value] * 2)
 
 
 def test_job_whose_steps_hold_its_qpus_has_none_itself(host: PluginHost) -> None:
@@ -441,21 +452,6 @@ def test_other_jobs_acquire_at_their_start(host: PluginHost) -> None:
     ):
         with fresh(host, orders) as each:
             assert each.request_of(**orders).verb is Verb.ACQUIRE
-
-
-def test_hold_that_is_none_is_refused(host: PluginHost) -> None:
-    told = ["--qpu-hold must be job or step"]
-    for choice in ("", "steps", "Step", "job,step", "job\n", "x" * 70_000):
-        with fresh(host, choice) as each:
-            report = each.run(options="a", second_options=choice, remote=0)
-            assert (report.texts("callback"), report.logged("error")) == (["0", "-1"], told)
-            # Slurm would log a value that is refused here, and start the job without it.
-            report = each.run(second_options=choice)
-            assert (report.task_statuses, report.shown_to_user) == ([1], told)
-    report = host.run(environment=HOLD_FALLBACK + b"=steps")
-    assert (report.task_statuses, report.shown_to_user) == ([1], told)
-    report = host.run(options=[], environment=HOLD_FALLBACK + b"=steps")
-    assert (report.task_statuses, report.shown_to_user) == ([0], [])
 
 
 def test_hold_without_qpus_is_told_to_who_gave_it(
@@ -496,7 +492,8 @@ def test_log_level_that_the_user_chose_is_not_the_sites_to_change(host: PluginHo
 
 
 def test_job_without_the_option_is_left_alone(host: PluginHost) -> None:
-    report = host.run(options=[])
+    environment = [FALLBACK + b"=", HOLD_FALLBACK + b"=nothing"]
+    report = host.run(options=[], environment=environment)
     assert report.all("load") + report.all("set") + report.all("task-set") == []
     assert (report.task_statuses, report.shown_to_user) == ([0], [])
 
