@@ -31,22 +31,12 @@ from tests.unit.served_workers import (
     silent_server,
     worker_server,
 )
+from tests.unit.worker.test_server import with_worker
 
 FAST = 5
 VARIABLES = [("a_QRMI_X", "1")]
 
-# A server's worker in the place of the real one, which is told by a test what to do.
-WORKER = """
-def serve_and_end(channel, network, pid):
-    folder = {folder!r}
-    answer = open(folder + "/answer", "rb").read()
-    open(folder + "/served", "a").write("x")
-    os.dup2(channel.fileno(), 0)
-    channel.close()
-    {body}
-worker._serve_and_end = serve_and_end
-"""
-ANSWERS = "os.write(0, answer)\n    os._exit(0)"
+ANSWERS = "os.write(0, answer)\nos._exit(0)"
 
 
 @contextmanager
@@ -55,8 +45,9 @@ def serving(host: PluginHost, body: str = ANSWERS, held: int = 0) -> Iterator[So
     (host.folder / "answer").write_bytes(answer_of(variables=VARIABLES, held=held))
     host.link.unlink(missing_ok=True)
     host.link.symlink_to(sys.executable)
-    preparation = WORKER.format(folder=str(host.folder), body=body)
-    with worker_server(host.folder, preparation) as unit:
+    told = f"folder = {str(host.folder)!r}\nanswer = open(folder + '/answer', 'rb').read()\n"
+    told += "open(folder + '/served', 'a').write('x')\n"
+    with worker_server(host.folder, with_worker(told + body)) as unit:
         with asked(unit.path, b"nothing") as refused:
             assert not refused.is_started()
         yield unit
@@ -69,7 +60,7 @@ def run(host: PluginHost, path: Path | str, *arguments: str, **orders: object) -
 
 
 def test_worker_comes_from_the_server_and_its_complaints_are_logged(host: PluginHost) -> None:
-    with serving(host, f"os.write(2, b'a complaint')\n    {ANSWERS}", held=1) as unit:
+    with serving(host, f"os.write(2, b'a complaint')\n{ANSWERS}", held=1) as unit:
         report = run(host, unit.path)
     assert report.variables[b"a_QRMI_X"] == b"1"
     assert (report.task_statuses, report.shown_to_user) == ([0], [])
@@ -91,7 +82,7 @@ def has_opened(gate: Path) -> bool:
 def test_job_does_not_wait_for_the_end_of_a_worker_that_has_answered(host: PluginHost) -> None:
     gate = host.folder / "gate"
     os.mkfifo(gate)
-    body = f"os.write(0, answer)\n    open({str(gate)!r}).read()\n    os._exit(0)"
+    body = f"os.write(0, answer)\nopen({str(gate)!r}).read()\nos._exit(0)"
     with serving(host, body) as unit:
         report = run(host, unit.path)
         # One that was ended never comes to the gate.
@@ -112,7 +103,7 @@ def test_plugin_for_qrun_has_it_too(qrun_host: PluginHost) -> None:
     ("body", "failure"),
     [
         ("os._exit(3)", "ended with status 3 before it had answered"),
-        ("os.write(0, b'nonsense')\n    time.sleep(600)", "gave an answer that cannot be read"),
+        ("os.write(0, b'nonsense')\ntime.sleep(600)", "gave an answer that cannot be read"),
     ],
 )
 def test_worker_that_fails(host: PluginHost, body: str, failure: str) -> None:
@@ -123,7 +114,7 @@ def test_worker_that_fails(host: PluginHost, body: str, failure: str) -> None:
 
 def test_worker_that_hangs_is_ended(host: PluginHost) -> None:
     pids = host.folder / "pids"
-    body = f"open({str(pids)!r}, 'a').write(f'{{os.getpid()}} ')\n    time.sleep(600)"
+    body = f"open({str(pids)!r}, 'a').write(f'{{os.getpid()}} ')\ntime.sleep(600)"
     with serving(host, body) as unit:
         report = run(host, unit.path, "--acquire-timeout=1", "--release-timeout=1", speed=FAST)
         assert report.shown_to_user == [told_to_user("did not answer in time")]
@@ -132,7 +123,7 @@ def test_worker_that_hangs_is_ended(host: PluginHost) -> None:
 
 
 def test_server_that_dies_takes_no_job_along(host: PluginHost) -> None:
-    body = f"os.kill(os.getppid(), signal.SIGKILL)\n    {ANSWERS}"
+    body = f"os.kill(os.getppid(), signal.SIGKILL)\n{ANSWERS}"
     with serving(host, body) as unit:
         report = run(host, unit.path)
     assert (report.task_statuses, report.variables[b"a_QRMI_X"]) == ([0], b"1")
@@ -140,7 +131,7 @@ def test_server_that_dies_takes_no_job_along(host: PluginHost) -> None:
 
 def test_server_that_dies_before_a_worker_that_hangs(host: PluginHost) -> None:
     """Nobody can end it then; it is told by its socket, and ends by itself."""
-    body = "os.kill(os.getppid(), signal.SIGKILL)\n    while os.read(0, 100): pass\n    os._exit(0)"
+    body = "os.kill(os.getppid(), signal.SIGKILL)\nwhile os.read(0, 100): pass\nos._exit(0)"
     with serving(host, body) as unit:
         report = run(host, unit.path, "--acquire-timeout=1", "--release-timeout=1", speed=FAST)
     assert report.shown_to_user == [told_to_user("did not answer in time")]
