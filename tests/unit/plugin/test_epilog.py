@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The plugin in the epilog's process: it looks into the journal, and asks only if it must."""
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,22 +11,16 @@ from tests.unit.plugin_host import CONFIG, PluginHost, Report, answer_of, needs_
 NO_STEP = ["step_id", "restart_count", "node_index", "environment", "task"]
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    folder = tmp_path / "journal"
-    folder.mkdir()
-    return folder
+def end_job(host: PluginHost, *arguments: str, in_valgrind: bool = False, **orders: Any) -> Report:
+    """Run the epilog of job 7, where SPANK knows the job and its user alone.
 
-
-def end_job(
-    host: PluginHost, journal: Path, *arguments: str, in_valgrind: bool = False, **orders: Any
-) -> Report:
-    """Run the epilog of job 7, where SPANK knows the job and its user alone."""
+    The journal is in the host's folder, unless the last argument says otherwise.
+    """
     report = (host.run_in_valgrind if in_valgrind else host.run)(
         is_epilog=1,
         remote=0,
         options=[],
-        arguments=[CONFIG, f"--state-dir={journal}", *arguments],
+        arguments=[CONFIG, f"--state-dir={host.folder}", *arguments],
         missing=[*NO_STEP, *orders.pop("missing", [])],
         **orders,
     )
@@ -38,30 +30,30 @@ def end_job(
     return report
 
 
-def test_job_that_holds_nothing_starts_no_worker(host: PluginHost, journal: Path) -> None:
+def test_job_that_holds_nothing_starts_no_worker(host: PluginHost) -> None:
     host.note_starts()
-    for other in ("", "77-0-0-a.json", "70", ".7-0", "7", "17-0-0-a.json", "no folder"):
-        if other == "no folder":
-            shutil.rmtree(journal)
-        elif other:
-            (journal / other).touch()
-        report = end_job(host, journal)
-        assert not host.was_started, other
-        assert report.logged("error") + report.logged("info") == [], other
+    for other in ("77-0-0-a.json", "70", ".7-0", "7", "17-0-0-a.json"):
+        (host.folder / other).touch()
+    for arguments in ([], [f"--state-dir={host.folder}/none"]):
+        report = end_job(host, *arguments)
+        assert not host.was_started, arguments
+        assert report.logged("error") + report.logged("info") == [], arguments
 
 
 def test_what_a_job_holds_is_released_by_the_last_arguments(
-    host: PluginHost, journal: Path, monkeypatch: pytest.MonkeyPatch
+    host: PluginHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    journal = host.folder / "journal"
+    journal.mkdir()
     for name in ("77-0-0-a.json", "7-3-fffffffb-a.json", "8-0-0-a.json"):
         (journal / name).touch()
     failed = "QPU a of job 7: down"
     host.answer_and_keep(answer_of(held=1, messages=[failed], logs=[("debug", "released 0 of 1")]))
     last = (f"--state-dir={journal}", "--release-timeout=5")
     # Slurm leaves the standard descriptors closed there.
-    report = end_job(host, journal.parent / "other", *last, closed=["0", "1", "2"])
-    arguments = (CONFIG, f"--state-dir={journal.parent}/other", *last)
+    report = end_job(host, *last, closed=["0", "1", "2"])
+    arguments = (CONFIG, f"--state-dir={host.folder}", *last)
     facts = (Verb.RELEASE_JOB, 7, 0, 0, 1000, 5)
     expected = Request(*facts, arguments=arguments, slurm_conf="/etc/slurm.conf")
     assert host.requests == [expected]
@@ -69,24 +61,25 @@ def test_what_a_job_holds_is_released_by_the_last_arguments(
     assert report.logged("error") == [failed]
 
 
-def test_folder_that_is_none_is_logged_in_one_line(host: PluginHost, tmp_path: Path) -> None:
+def test_folder_that_is_none_is_logged_in_one_line(host: PluginHost) -> None:
     for name, shown in (("file", "file"), ("a\nb", "a?b")):
-        (tmp_path / name).touch()
-        assert end_job(host, tmp_path / name).logged("error") == [
-            f"cannot look for what the job holds in {tmp_path}/{shown}: Not a directory"
+        path = host.folder / name
+        path.touch()
+        assert end_job(host, f"--state-dir={path}").logged("error") == [
+            f"cannot look for what the job holds in {host.folder}/{shown}: Not a directory"
         ]
 
 
-def test_job_that_spank_does_not_know_is_left_alone(host: PluginHost, journal: Path) -> None:
-    (journal / "0-0-0-a.json").touch()
+def test_job_that_spank_does_not_know_is_left_alone(host: PluginHost) -> None:
+    (host.folder / "0-0-0-a.json").touch()
     host.note_starts()
-    end_job(host, journal, missing=["job_id"])
+    end_job(host, missing=["job_id"])
     assert not host.was_started
 
 
 @needs_valgrind
 @pytest.mark.parametrize("name", ["7-0-0-a.json", "8-0-0-a.json"])
-def test_memory_is_used_as_it_should(host: PluginHost, journal: Path, name: str) -> None:
-    (journal / name).touch()
+def test_memory_is_used_as_it_should(host: PluginHost, name: str) -> None:
+    (host.folder / name).touch()
     host.answer(answer_of(held=1, messages=["x"], logs=[("error", "y")]))
-    end_job(host, journal, in_valgrind=True)
+    end_job(host, in_valgrind=True)
