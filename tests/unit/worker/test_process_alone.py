@@ -40,6 +40,7 @@ WORKER = (
 # A worker whose verb tells what it finds, after all that libraries may do to standard output.
 CURIOUS_WORKER = (
     OPEN_DESCRIPTORS
+    + ASK
     + """
 import os, sys
 from spank_qrmi.worker import process as worker
@@ -54,6 +55,7 @@ def verb(request, deadline, answer, network):
     answer.send_message(f"cwd {os.getcwd()}")
     answer.send_message(f"stdin {sys.stdin.read()!r}")
     answer.send_message(f"fds {sorted(open_descriptors().items())}")
+    answer.send_message(f"asking {set(refusals().values())}")
     answer.end(Verdict.RUN)
 
 worker.refuse_untrusted_code = lambda *_: None
@@ -111,9 +113,10 @@ def answer_of(request: Request, *command: str, under: Sequence[str] = ()) -> See
     return answer
 
 
-def test_process_keeps_its_answer_clean_and_nothing_open() -> None:
+def test_process_keeps_its_answer_clean_and_nothing_open_and_may_ask_nothing() -> None:
     """Descriptors 3 and up may be taken or free: the channels end as 3 and 4 in both cases."""
     fds = [(0, "/dev/null"), (1, "pipe"), (2, "pipe"), (3, "socket"), (4, "socket")]
+    told = ["umask 77", "cwd /", "stdin ''", f"fds {fds}", "asking {'refused'}"]
     for inherited in (os.pipe(), ()):
         try:
             with started(("-I", "-c", CURIOUS_WORKER), inherited) as running:
@@ -122,24 +125,8 @@ def test_process_keeps_its_answer_clean_and_nothing_open() -> None:
         finally:
             for descriptor in inherited:
                 os.close(descriptor)
-        assert answer.messages == ["umask 77", "cwd /", "stdin ''", f"fds {fds}"], inherited
+        assert answer.messages == told, inherited
         assert ended == (0, b"stray print\nstray write"), inherited
-
-
-def test_process_that_decides_asks_nothing_itself() -> None:
-    asking_worker = f"""{ASK}
-from spank_qrmi.worker import process as worker
-from spank_qrmi.protocol import Verb, Verdict
-
-def verb(request, deadline, answer, network):
-    answer.send_message(str(set(refusals().values())))
-    answer.end(Verdict.RUN)
-
-worker.refuse_untrusted_code = lambda *_: None
-worker._VERBS[Verb.ACQUIRE] = verb
-worker.main()
-"""
-    assert answer_of(REQUEST, "-I", "-c", asking_worker).messages == ["{'refused'}"]
 
 
 @pytest.fixture
