@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[3]
-
 
 def build(folder: Path, *options: str, **variables: str) -> str:
     """Try to build into a folder; return what was written to stderr."""
@@ -16,7 +14,7 @@ def build(folder: Path, *options: str, **variables: str) -> str:
             *(sys.executable, *options, "setup.py", "--quiet", "build_ext", "--force"),
             *("--build-lib", str(folder), "--build-temp", str(folder)),
         ],
-        cwd=REPOSITORY,
+        cwd=Path(__file__).parents[3],
         env=os.environ | variables,
         check=False,
         capture_output=True,

@@ -15,8 +15,6 @@ NOTICE = (
     "counts, for all hooks; remove the other"
 )
 WITH_CONFIG = [CONFIG, "--state-dir=/var/x", "--release-timeout=9"]
-CREDENTIALS = ["--credentials=/etc/slurm/qrun.json", "--cleanup-timeout=9"]
-EIGHT = list("abcdefgh")
 
 
 def orders(lines: tuple[list[str], list[str]]) -> dict[str, Any]:
@@ -70,7 +68,10 @@ def test_epilog_goes_by_the_line_with_the_configuration(host: PluginHost, tmp_pa
             assert report.logged("error") == []
 
 
-@pytest.mark.parametrize("counting", [CREDENTIALS, EIGHT])
+@pytest.mark.parametrize(
+    "counting",
+    [["--credentials=/etc/slurm/qrun.json", "--cleanup-timeout=9"], list("abcdefgh")],
+)
 def test_both_ends_of_a_step_with_qrun_go_by_the_line_with_the_credentials(
     qrun_host: PluginHost, counting: list[str]
 ) -> None:

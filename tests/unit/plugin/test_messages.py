@@ -126,16 +126,13 @@ def test_records_of_a_newer_worker_are_skipped(host: PluginHost) -> None:
     assert (report.shown_to_user, report.variables[b"QRMI_JOB_UID"]) == ([], b"1")
 
 
-SHOWN = {
-    b"a\nb\rc\td\x1b[31m\x7f": "a?b?c?d?[31m?",
-    b"%s%n%d %% 100%": "%s%n%d %% 100%",
-    "ü".encode() + b"\xff": "ü?",
-    b"x" * 200_000: "x" * 200_000,
-}
-
-
 def test_text_is_shown_as_it_is_without_control_characters(host: PluginHost) -> None:
-    for sent, shown in SHOWN.items():
+    for sent, shown in {
+        b"a\nb\rc\td\x1b[31m\x7f": "a?b?c?d?[31m?",
+        b"%s%n%d %% 100%": "%s%n%d %% 100%",
+        "ü".encode() + b"\xff": "ü?",
+        b"x" * 200_000: "x" * 200_000,
+    }.items():
         host.answer(answer_with((b"m", sent), (b"g", b"i" + sent)))
         report = host.run()
         assert (report.shown_to_user, report.logged("info")) == ([shown], [shown])

@@ -107,7 +107,6 @@ BOTH = [ENVIRONMENT, CLEANUP]
         ],
         [
             ({"step_id": 3}, BOTH),
-            ({"step_id": 3, "node_index": 1}, BOTH),
             ({"step_id": INTERACTIVE_STEP}, BOTH),
             ({"step_id": EXTERN_STEP}, []),
             ({"missing": "job_id"}, []),

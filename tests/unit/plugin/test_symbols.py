@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[3]
-SCRIPT = PROJECT / "scripts" / "check_symbols.py"
 PLUGIN = PROJECT / "build" / "spank_qrmi.so"
 QRUN_PLUGIN = PROJECT / "build" / "spank_ibm_qrun.so"
 
@@ -21,7 +20,7 @@ int slurm_spank_init(void) { return 0; }
 
 def check(*libraries: Path) -> tuple[int, str]:
     """Return the guard's exit status and what it says."""
-    command = [sys.executable, str(SCRIPT), *map(str, libraries)]
+    command = [sys.executable, str(PROJECT / "scripts" / "check_symbols.py"), *map(str, libraries)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.stdout == ""
     return ended.returncode, ended.stderr

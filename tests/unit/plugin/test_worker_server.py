@@ -205,14 +205,14 @@ print("ready", flush=True)
 accepted, _ = listener.accept()
 print(accepted.recv(10))
 """
-AS_NOBODY = ["setpriv", "--reuid=65534", "--clear-groups", "--", "/usr/bin/python3", "-I", "-c"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 def test_server_of_another_user_gets_nothing(host: PluginHost, open_folder: Path) -> None:
     host.answer(answer_of(variables=VARIABLES))
     path = open_folder / "socket"
-    command = [*AS_NOBODY, OTHERS_SERVER, str(path)]
+    as_nobody = ["setpriv", "--reuid=65534", "--clear-groups", "--", "/usr/bin/python3", "-I"]
+    command = [*as_nobody, "-c", OTHERS_SERVER, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"ready\n"

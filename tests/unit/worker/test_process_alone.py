@@ -26,7 +26,6 @@ from tests.unit.conversation import SeenAnswer, encode_request, read_answer
 from tests.unit.open_descriptors import OPEN_DESCRIPTORS
 from tests.unit.trust.test_privileges import ASK
 
-REPOSITORY = Path(__file__).parents[3]
 PATIENCE_SECONDS = 60
 REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, PATIENCE_SECONDS)
 # Tests may run as root on files that are an ordinary user's.
@@ -308,7 +307,7 @@ def test_network_process_ends_with_its_worker(site_of_node: Site, tmp_path: Path
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
 def test_rights_of_the_systemd_unit_are_enough(site_of_node: Site, tmp_path: Path) -> None:
-    unit = (REPOSITORY / "systemd" / "spank-qrmi-release.service").read_text()
+    unit = (Path(__file__).parents[3] / "systemd" / "spank-qrmi-release.service").read_text()
     [names] = re.findall(r"(?m)^CapabilityBoundingSet=(.*)$", unit)
     kept = ",".join("+" + name.removeprefix("CAP_").lower() for name in names.split())
     under = ("setpriv", "--no-new-privs", f"--bounding-set=-all,{kept}")
