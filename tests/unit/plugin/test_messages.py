@@ -76,6 +76,7 @@ MALFORMED = [
     ),
     # Nothing of it counts.
     answer_with((b"e", b"QRMI_JOB_UID=1"), (b"m", b"a message"), (b"e", b"")),
+    # Not one verdict that is known; not one number.
     *(
         joined([HELD, *((b"v", verdict) for verdict in verdicts), END])
         for verdicts in ([b"run", b"run"], [b"run", b"fail"], [b"Run"], [b"run\0"], [b""], [])
@@ -262,7 +263,7 @@ del links[channel.fileno()]
 open_to = signal.valid_signals() - signal.pthread_sigmask(signal.SIG_BLOCK, [])
 seen = {
     "links": links,
-    "environment": dict(os.environ),
+    "environment": Path("/proc/self/environ").read_text(),
     "command": sys.argv,
     "leads its session": os.getsid(0) == os.getpid(),
     "open to": sorted(each.name for each in open_to),
@@ -281,7 +282,7 @@ def test_worker_inherits_nothing(host: PluginHost, closed: list[str]) -> None:
     assert host.run(closed=closed).task_statuses == [0]
     assert ast.literal_eval((host.folder / "seen").read_text()) == {
         "links": {0: "socket", 1: "socket", 2: "pipe"},
-        "environment": {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"},
+        "environment": "PATH=/usr/bin:/bin\0LC_ALL=C.UTF-8\0",
         "command": [str(host.worker), "-I", "-m", "spank_qrmi.worker"],
         "leads its session": True,
         # A crash must end it; Slurm's other signals are for the job's tasks.
