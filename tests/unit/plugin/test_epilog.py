@@ -8,20 +8,19 @@ import pytest
 from spank_qrmi.protocol import Request, Verb
 from tests.unit.plugin_host import CONFIG, PluginHost, Report, answer_of, needs_valgrind
 
-NO_STEP = ["step_id", "restart_count", "node_index", "environment", "task"]
-
 
 def end_job(host: PluginHost, *arguments: str, in_valgrind: bool = False, **orders: Any) -> Report:
     """Run the epilog of job 7, where SPANK knows the job and its user alone.
 
     The journal is in the host's folder, unless the last argument says otherwise.
     """
+    no_step = ["step_id", "restart_count", "node_index", "environment", "task"]
     report = (host.run_in_valgrind if in_valgrind else host.run)(
         is_epilog=1,
         remote=0,
         options=[],
         arguments=[CONFIG, f"--state-dir={host.folder}", *arguments],
-        missing=[*NO_STEP, *orders.pop("missing", [])],
+        missing=[*no_step, *orders.pop("missing", [])],
         **orders,
     )
     # Asking slurmctld there would end the process.
