@@ -94,27 +94,13 @@ def test_folder_and_entries_are_their_owners_alone(folder: Path) -> None:
     assert modes == [0o700, 0o600]
 
 
-def test_what_is_written_is_read(folder: Path) -> None:
+def test_entry_is_a_document_on_disk_until_it_is_removed(folder: Path) -> None:
+    assert entries_in(folder) == []
     with Journal(folder).begin(ENTRY) as locked:
         assert orjson.loads((folder / ENTRY.file_name).read_bytes()) == document_of(ENTRY)
-        assert entries_in(folder) == [ENTRY]
-        with_token = replace(ENTRY, token="t")
-        locked.write(with_token)
-        assert entries_in(folder) == [with_token]
         locked.remove()
         locked.remove()
-        assert entries_in(folder) == []
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"job_id": 77}, {"restart_count": 1}, {"step_id": 0}, {"step_id": 0xFFFFFFFA}],
-)
-def test_other_steps_entries_are_not_seen(folder: Path, change: dict[str, int]) -> None:
-    other = replace(ENTRY, **change)  # type: ignore[arg-type]
-    write(folder)
-    write(folder, other)
-    assert (entries_in(folder), entries_in(folder, other)) == ([ENTRY], [other])
+    assert (entries_in(folder), names_in(folder)) == ([], set())
 
 
 def test_every_resource_of_a_step_has_its_entry(folder: Path) -> None:
@@ -127,12 +113,6 @@ def test_every_resource_of_a_step_has_its_entry(folder: Path) -> None:
     found = entries_in(folder)
     assert sorted(map(repr, found)) == sorted(map(repr, written))
     assert len(list(folder.iterdir())) == len(written)
-
-
-def test_empty_or_missing_folder_holds_nothing(folder: Path) -> None:
-    assert entries_in(folder) == []
-    folder.mkdir(parents=True)
-    assert entries_in(folder) == []
 
 
 def full_disk(descriptor: int) -> None:
@@ -225,16 +205,6 @@ def test_journal_is_read_one_entry_after_another(folder: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak_bytes < 16_000_000
-
-
-def test_whose_endpoint_it_is_was_not_said_by_earlier_releases(folder: Path) -> None:
-    users = replace(ENTRY, has_users_endpoint=True)
-    path = write(folder, users)
-    assert entries_in(folder) == [users]
-    document = document_of(users)
-    del document["has_users_endpoint"]
-    path.write_bytes(orjson.dumps(document))
-    assert entries_in(folder) == [ENTRY]
 
 
 def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -370,11 +340,12 @@ def test_entry_of_an_earlier_version_is_read(folder: Path) -> None:
     assert entries_in(folder) == [old]
 
 
-def test_all_entries_and_those_of_a_job(folder: Path) -> None:
+def test_entries_of_a_step_and_of_a_job_and_all(folder: Path) -> None:
     changes: list[dict[str, Any]] = [{}, {"restart_count": 1}, {"step_id": 0}, {"job_id": 77}]
     entries = [replace(ENTRY, **change) for change in changes]
     for entry in entries:
         write(folder, entry)
+    assert [entries_in(folder, entry) for entry in entries] == [[entry] for entry in entries]
     journal = Journal(folder)
     assert sorted(map(repr, journal.entries())) == sorted(map(repr, entries))
     assert sorted(map(repr, journal.entries(7))) == sorted(map(repr, entries[:3]))
