@@ -19,10 +19,9 @@ import pytest
 
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError
-from spank_qrmi.state import locked_files
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
-from tests.unit.failing_systems import killed_programs, room_for
+from tests.unit.failing_systems import room_for
 from tests.unit.outcomes import WRITABLE, refusal_of, trying
 
 PATIENCE_SECONDS = 60
@@ -481,42 +480,3 @@ def test_values_of_files_are_secret_whatever_their_name() -> None:
     values = {"QRMI_PLAIN": "plain-secret", "QRMI_SHOWN": "shown-value"}
     entry = replace(ENTRY, values=values, secret_keys=["QRMI_PLAIN", "QRMI_GONE"])
     assert entry.clear("plain-secret\nshown-value") == "****?shown-value"
-
-
-WRITER = """
-from pathlib import Path
-from spank_qrmi.state.journal import Entry, Journal
-from dataclasses import replace
-
-journal = Journal(Path(sys.argv[1]))
-
-def work(turn):
-    number = 0
-    while True:
-        number += 1
-        values = {"QRMI_KEY": "x" * 10_000}
-        entry = Entry(7, 0, 0, 1000, f"q{number % 3}", "any", values, acquired_at=turn)
-        with journal.begin(entry) as locked:
-            print("begun", flush=True)
-            locked.write(replace(entry, token="t"))
-            print("written", flush=True)
-            if number % 2:
-                locked.remove()
-                print("removed", flush=True)
-"""
-
-
-def test_writer_killed_at_any_moment_leaves_whole_entries_without_locks(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(locked_files, "YOUNGEST_LEFTOVER_SECONDS", -1)
-    journal = Journal(folder)
-    with killed_programs(WRITER, str(folder)) as write_and_die:
-        for turn in range(15):
-            write_and_die(turn, 1 + turn * 3)
-            journal.clean_up()
-            found = [each for each in journal.entries() if isinstance(each, Entry)]
-            assert names_in(folder) == {entry.file_name for entry in found}
-            for entry in found:
-                with lock(journal, entry) as locked:
-                    locked.remove()
