@@ -5,6 +5,7 @@ import fcntl
 import gzip
 import os
 import stat
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from spank_qrmi.errors import UsageLogError
 from spank_qrmi.state import usage_log
 from spank_qrmi.state.usage_log import UsageLog, open_lines
 from tests.unit.failing_systems import room_for
+from tests.unit.outcomes import refusal_of, trying
 
 
 @pytest.fixture
@@ -93,32 +95,27 @@ def test_what_was_written_is_found_also_once_it_is_rotated(path: Path) -> None:
     assert open_lines(path.with_name("usage.jsonl.first.gz")).read() == b"first\n"
 
 
-@pytest.mark.parametrize("what", ["link", "pipe", "folder", "open", "open folder", "linked folder"])
-def test_what_others_may_have_put_there_is_not_written(
-    path: Path, tmp_path: Path, what: str
-) -> None:
-    target = tmp_path / "target"
-    target.mkdir()
-    (target / "usage.jsonl").write_bytes(b"kept\n")
-    if what == "linked folder":
-        path.parent.symlink_to(target)
-    else:
-        path.parent.mkdir(mode=0o755)
-    if what == "link":
-        path.symlink_to(target / "usage.jsonl")
-    elif what == "pipe":
-        os.mkfifo(path)
-    elif what == "folder":
-        path.mkdir()
-    elif what == "open":
-        path.touch()
-        path.chmod(0o666)
-    elif what == "open folder":
-        path.parent.chmod(0o777)
-    for use in (UsageLog(path).try_out, lambda: UsageLog(path).append(b"new")):
-        with pytest.raises(UsageLogError, match=r"usage\.jsonl: "):
-            use()
-    assert (target / "usage.jsonl").read_bytes() == b"kept\n"
+def test_what_others_may_have_put_there_is_not_written(path: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target" / path.name
+    target.parent.mkdir(mode=0o755)
+    target.write_bytes(b"kept\n")
+    puts: dict[str, Callable[[], object]] = {
+        "linked folder": lambda: path.parent.symlink_to(target.parent),
+        "link": lambda: path.symlink_to(target),
+        "pipe": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "open": lambda: [path.touch(), path.chmod(0o666)],
+        "open folder": lambda: path.parent.chmod(0o777),
+    }
+    for what, put in puts.items():
+        if what != "linked folder":
+            path.parent.mkdir(mode=0o755)
+        put()
+        for use in (UsageLog(path).try_out, lambda: UsageLog(path).append(b"new")):
+            with trying(what):
+                assert f"{path}: " in str(refusal_of(UsageLogError, use))
+        path.parent.rename(tmp_path / f"former {what}")
+    assert target.read_bytes() == b"kept\n"
 
 
 def test_folder_in_one_that_a_group_may_write_is_used(path: Path, tmp_path: Path) -> None:
