@@ -141,24 +141,16 @@ def use_folder(path: Path, subfolder: str = "", *, is_made: bool = False) -> Non
 
 
 @needs_root
-def test_folder_of_somebody_else_may_hold_roots_folder(tmp_path: Path) -> None:
+def test_folder_of_somebody_else_may_hold_roots_folder_but_is_not_used(tmp_path: Path) -> None:
     state = tmp_path / "of_slurm" / "state"
-    state.mkdir(parents=True)
-    give_away(state.parent)
-    use_folder(state)
-    give_away(state)
-    with pytest.raises(ConfigError, match="must belong to root"):
-        use_folder(state)
-
-
-@needs_root
-def test_folder_above_a_subfolder_must_be_roots_as_well(tmp_path: Path) -> None:
-    state = tmp_path / "state"
     use_folder(state, "tokens", is_made=True)
     assert stat.S_IMODE((state / "tokens").stat().st_mode) == 0o700
+    give_away(state.parent)
+    use_folder(state, "tokens")
     give_away(state)
-    with pytest.raises(ConfigError, match=f"^{state}: must belong to root"):
-        use_folder(state, "tokens", is_made=True)
+    for subfolder in ("", "tokens"):
+        with pytest.raises(ConfigError, match=f"^{state}: must belong to root"):
+            use_folder(state, subfolder, is_made=True)
 
 
 def test_subfolder_is_no_link_and_only_made_if_wanted(tmp_path: Path) -> None:
@@ -168,6 +160,13 @@ def test_subfolder_is_no_link_and_only_made_if_wanted(tmp_path: Path) -> None:
     for is_made in (False, True):
         with pytest.raises(NotADirectoryError):
             use_folder(tmp_path, "tokens", is_made=is_made)
+
+
+def test_subfolder_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "tokens").chmod(0o777)
+    with pytest.raises(ConfigError, match=f"^{tmp_path}/tokens: {WRITABLE}"):
+        use_folder(tmp_path, "tokens")
 
 
 @needs_root
@@ -358,33 +357,22 @@ def test_exposed_secrets_are_logged_or_refused(caplog: pytest.LogCaptureFixture)
     warn_or_refuse([], is_strict=True)
 
 
-@pytest.fixture
-def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is seen at `tmp_path / "automount"` from when that is opened as a folder.
-
-    So does autofs: to open the place without reading it, as `O_PATH` does, mounts nothing.
-    """
-    (tmp_path / "automount").mkdir(mode=0o755)
-    mounted = tmp_path / "mounted"
-    mounted.mkdir(mode=0o755)
+def test_what_is_mounted_on_demand_is_read_if_it_is_roots_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Autofs mounts when a folder is opened as one: to open it by `O_PATH` mounts nothing."""
+    place, mounted = tmp_path / "automount", tmp_path / "mounted"
+    for folder in (place, mounted):
+        folder.mkdir(mode=0o755)
+    (mounted / "file").write_text("content")
     really_open = os.open
 
     def open_and_mount(path: str, flags: int, *more: int, dir_fd: int | None = None) -> int:
-        if path == "automount" and flags & os.O_DIRECTORY:
+        if path == place.name and flags & os.O_DIRECTORY:
             return really_open(mounted, flags)
         return really_open(path, flags, *more, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", open_and_mount)
-    return mounted
-
-
-def test_file_behind_an_automount(tmp_path: Path, mounted: Path) -> None:
-    (mounted / "file").write_text("content")
-    assert read(tmp_path / "automount" / "file") == b"content"
-
-
-def test_what_is_mounted_must_be_roots_too(tmp_path: Path, mounted: Path) -> None:
-    (mounted / "file").write_text("content")
+    assert read(place / "file") == b"content"
     mounted.chmod(0o777)
-    place = tmp_path / "automount"
     assert refusal(place / "file").endswith(f"{WRITABLE} {place}")

@@ -98,12 +98,6 @@ def test_interpreter_that_others_may_change(package: Path, tmp_path: Path) -> No
     assert_refused_once(lambda: give_away(interpreter), f"^{interpreter} may be changed by user ")
 
 
-@needs_root
-def test_byte_code_need_not_be_there(package: Path) -> None:
-    (package / "module.pyc").unlink()
-    running_code.refuse_untrusted_code()
-
-
 def test_without_root_anything_goes(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_to_all(package)
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
