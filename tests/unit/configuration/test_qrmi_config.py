@@ -11,7 +11,7 @@ import pytest
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration import qrmi_config
 from spank_qrmi.configuration.access import EVERYBODY, Access
-from spank_qrmi.configuration.qrmi_config import Config, load_config
+from spank_qrmi.configuration.qrmi_config import Config, Resource, load_config
 from spank_qrmi.errors import ConfigError
 from tests.unit.outcomes import WRITABLE, trying
 
@@ -30,6 +30,7 @@ ENVIRONMENT_RULE = (
 ALSO_AS_RULE = '"also_as", an array of other names of direct-access,'
 LOCKED_RULE = '"locked" must be an array of keys that users may not set, or true for all'
 FILE_RULE = 'must be a string in quotes, or {"file": "/path"} with one absolute path, all printable'
+OR_LEFT_OUT = "or be left out to let everybody in"
 VALUE_RULE = "holds a NUL character or more than 262144 bytes"
 
 
@@ -189,6 +190,11 @@ BAD_ENTRIES: Mapping[str, Sequence[tuple[object, str]]] = {
         (named(locked=["QRMI_A", 1]), f"{LOCKED_RULE}; got an array"),
         (named(locked=["A B"]), "locked: 'A B' cannot be the name of a variable"),
         (named(locked=[""]), "locked: '' cannot be the name of a variable"),
+        (named(users="alice"), f'"users" must be an array of strings, {OR_LEFT_OUT}; got a string'),
+        (
+            named(group=["a"]),
+            "'group' is not known, and would let everybody in: did you mean \"groups\"?",
+        ),
         *(
             (named(also_as=names), f"{ALSO_AS_RULE} may hold ibm-quantum-system")
             for names in NO_OTHER_TYPES
@@ -298,12 +304,19 @@ def test_type_that_looks_like_a_known_one_is_named(path: Path) -> None:
 
 
 def test_good_entry_is_taken_as_it_is(path: Path) -> None:
-    environment = {"QRMI_A": " spaces kept "}
-    entry = named(name="N-1.ü", environment=environment, comment="unknown keys do no harm")
-    config = load_entries(path, entry)
-    resource = config.resources["N-1.ü"]
-    assert (resource.type, resource.environment) == ("direct-access", environment)
-    assert (config.problems, config.problem_with("N-1.ü")) == ((), None)
+    # As long as a name may be, and behind a byte order mark.
+    name = "N-1." + "ü" * 62
+    environment = {"QRMI_A": " spaces kept ", "QRMI_B": {"file": "/etc/b"}}
+    access = {"users": ["alice"], "groups": ["5000"], "accounts": ["a"], "partitions": ["p"]}
+    entry = named(name=name, environment=environment, **access, comment="does no harm")
+    config = load(path, b"\xef\xbb\xbf" + orjson.dumps({"resources": [entry]}))
+    resource = Resource(
+        *(name, "direct-access", {"QRMI_A": " spaces kept "}, {"QRMI_B": "/etc/b"}),
+        unread=("comment",),
+        access=Access(("alice",), ("5000",), ("a",), ("p",)),
+    )
+    assert config == Config(path, {name: resource})
+    assert (config.problem_with(name), resource.is_secret("QRMI_B")) == (None, True)
     assert "spaces kept" not in repr(config)
 
 
@@ -321,26 +334,6 @@ def test_locked_keys_are_those_that_users_may_not_set(path: Path) -> None:
     assert not resource.is_locked("QRMI_A")
 
 
-def test_entry_says_who_may_use_it(path: Path) -> None:
-    entry = named(users=["alice"], groups=["5000"], accounts=["a"], partitions=["p"])
-    [resource] = load_entries(path, entry).resources.values()
-    assert resource.access == Access(("alice",), ("5000",), ("a",), ("p",))
-    assert resource.unread == ()
-
-
-def test_entry_whose_lock_is_not_understood_stays_closed(path: Path) -> None:
-    for key in ("users", "groups", "accounts", "partitions"):
-        config = load_entries(path, named(**{key: "alice"}))
-        assert config.resources == {}, key
-        [(name, text)] = problems_of(config)
-        assert name == "bad", key
-        assert f'resource bad: "{key}" must be an array of strings' in text
-    config = load_entries(path, named(group=["qteam"]))
-    [(_, text)] = problems_of(config)
-    assert text.endswith(': did you mean "groups"?')
-    assert config.resources == {}
-
-
 def test_keys_of_another_name_are_taken_as_the_types_own(path: Path) -> None:
     other = {
         "QRMI_IBM_QS_ENDPOINT": "https://site",
@@ -350,21 +343,16 @@ def test_keys_of_another_name_are_taken_as_the_types_own(path: Path) -> None:
     }
     locked = ["QRMI_IBM_QS_ENDPOINT", "QRMI_OTHER"]
     entry = named(also_as=["ibm-quantum-system"] * 2, environment=other, locked=locked)
-    [resource] = load_entries(path, entry).resources.values()
-    assert resource.also_as == ("ibm-quantum-system",)
-    assert resource.environment == {
+    own = {
         "QRMI_IBM_DA_ENDPOINT": "https://site",
         "QRMI_IBM_DA_S3_ENDPOINT_FOR_DAAPI": "https://s3",
         "QRMI_OTHER": "x",
     }
-    assert resource.secret_files == {"QRMI_IBM_DA_IAM_APIKEY": "/etc/key"}
-    assert resource.locked == ("QRMI_IBM_DA_ENDPOINT", "QRMI_OTHER")
-    assert resource.unread == ()
-
-
-def test_longest_name_and_byte_order_mark_are_accepted(path: Path) -> None:
-    document = orjson.dumps({"resources": [named(name="n" * 128)]})
-    assert list(load(path, b"\xef\xbb\xbf" + document).resources) == ["n" * 128]
+    assert load_entries(path, entry).resources["bad"] == Resource(
+        *("bad", "direct-access", own, {"QRMI_IBM_DA_IAM_APIKEY": "/etc/key"}),
+        locked=("QRMI_IBM_DA_ENDPOINT", "QRMI_OTHER"),
+        also_as=("ibm-quantum-system",),
+    )
 
 
 def test_example_file_loads_without_problems(path: Path) -> None:
@@ -416,12 +404,3 @@ def test_file_may_be_a_link(path: Path) -> None:
     link = path.with_name("link.json")
     link.symlink_to(path.name)
     assert list(load_config(link, TYPES).resources) == ["bad"]
-
-
-def test_value_in_a_file_of_its_own_is_kept_as_its_path(path: Path) -> None:
-    environment = {"QRMI_ENDPOINT": "https://site", "QRMI_ANY": {"file": "/etc/any"}}
-    config = load_entries(path, named(environment=environment))
-    resource = config.resources["bad"]
-    assert resource.environment == {"QRMI_ENDPOINT": "https://site"}
-    assert resource.secret_files == {"QRMI_ANY": "/etc/any"}
-    assert resource.is_secret("QRMI_ANY")
