@@ -143,18 +143,6 @@ def test_arrays_in_one_another_without_end_are_refused(path: Path) -> None:
     assert text in ("has too many objects or arrays in one another", NO_RESOURCES)
 
 
-def test_unreadable_file_is_named_with_the_reason(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for name, expected in {
-        "missing.json": "cannot be read: No such file or directory",
-        "file/qrmi_config.json": "cannot be read: Not a directory",
-        ".": "is no regular file",
-    }.items():
-        with pytest.raises(ConfigError) as caught:
-            load_config(tmp_path / name, TYPES)
-        assert str(caught.value) == f"{tmp_path / name}: {expected}"
-
-
 def test_file_beyond_the_limit_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qrmi_config, "MAX_CONFIG_BYTES", 17)
     assert load(path, b'{"resources": []}').resources == {}
@@ -174,22 +162,14 @@ BAD_ENTRIES: Mapping[str, Sequence[tuple[object, str]]] = {
     "resource bad": [
         (without("type"), f"{TYPE_RULE}; it is missing"),
         (named(type="Pas"), f"{TYPE_RULE}; got 'Pas'"),
-        (named(type=["a"]), f"{TYPE_RULE}; got an array"),
         (named(type=None), f"{TYPE_RULE}; got null"),
         (named(type="x" * 50), f"{TYPE_RULE}; got '{'x' * 40}'"),
         (without("environment"), f"{ENVIRONMENT_RULE}; it is missing"),
-        (named(environment=None), f"{ENVIRONMENT_RULE}; got null"),
         (named(environment=[]), f"{ENVIRONMENT_RULE}; got an array"),
         (named(environment=SECRET), f"{ENVIRONMENT_RULE}; got a string"),
-        (named(environment=4.5), f"{ENVIRONMENT_RULE}; got a number"),
-        (named(environment=True), f"{ENVIRONMENT_RULE}; got a boolean"),
         (named(locked="QRMI_A"), f"{LOCKED_RULE}; got a string"),
-        (named(locked=None), f"{LOCKED_RULE}; got null"),
-        (named(locked=1), f"{LOCKED_RULE}; got a number"),
-        (named(locked={"QRMI_A": True}), f"{LOCKED_RULE}; got an object"),
         (named(locked=["QRMI_A", 1]), f"{LOCKED_RULE}; got an array"),
         (named(locked=["A B"]), "locked: 'A B' cannot be the name of a variable"),
-        (named(locked=[""]), "locked: '' cannot be the name of a variable"),
         (named(users="alice"), f'"users" must be an array of strings, {OR_LEFT_OUT}; got a string'),
         (
             named(group=["a"]),
@@ -282,14 +262,10 @@ def test_name_defined_twice_stands_for_neither(path: Path) -> None:
 
 MEANT_TYPES = {
     "IBMQiskitRuntime": "qiskit-runtime-service",
-    "IBMQiskitRuntimeService": "qiskit-runtime-service",
-    "qiskit-runtime": "qiskit-runtime-service",
     "QuantumSystem": "ibm-quantum-system",
     "IBMQuantumComputeService": "ibm-quantum-compute-service",
-    "IBMDirectAccess": "direct-access",
     "direct_access": "direct-access",
     "Pasqal": "pasqal-cloud or pasqal-local",
-    "PasqalCloud": "pasqal-cloud",
     "PasqalLocal": "pasqal-local",
     "x" * 10_000: None,
 }
@@ -367,9 +343,7 @@ def test_example_file_loads_without_problems(path: Path) -> None:
 
 READABLE: Sequence[tuple[int, Mapping[str, object], bool]] = [
     (0o600, {"A_SECRET": "x"}, False),
-    (0o400, {"A_SECRET": "x"}, False),
     (0o640, {"A_SECRET": "x"}, True),
-    (0o601, {"A_SECRET": "x"}, True),
     (0o644, {"ENDPOINT": "x"}, False),
     (0o644, {"A_SECRET": ""}, False),
     (0o644, {}, False),
