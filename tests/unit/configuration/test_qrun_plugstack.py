@@ -16,6 +16,12 @@ IAM_VALUES = {
     names.SERVICE_CRN: "crn:v1=x",
     names.IAM_ENDPOINT: "http://iam",
 }
+OF_BOTH_PLUGINS = (
+    "--strict-permissions",
+    "--worker-user=qpu",
+    "--state-dir=/s",
+    "--worker-server=/s",
+)
 WITH_FILE = ("--always", "--credentials=/etc/a", "--env:A=1", "--cleanup-timeout=86400")
 REMEDY = "correct the line of spank_ibm_qrun.so in plugstack.conf"
 NEEDED = (
@@ -23,7 +29,6 @@ NEEDED = (
     "S3_ENDPOINT S3_BUCKET S3_REGION; or --credentials=FILE"
 )
 NOT_EIGHT = "8 arguments are needed in this order, got"
-NO_PATH = "must be an absolute path, got"
 TOGETHER = "--iam-apikey, --service-crn, --iam-endpoint belong together: add "
 FILE_IS_ALL = (
     "--credentials names the file that holds all credentials: give no other arguments but "
@@ -35,11 +40,9 @@ FILE_IS_ALL = (
 UNDERSTOOD: Mapping[tuple[str, ...], QrunArguments] = {
     EIGHT: QrunArguments(SITE),
     (*EIGHT, "--always"): QrunArguments(SITE),
-    (*EIGHT, "--cleanup-timeout=5"): QrunArguments(SITE),
-    (*EIGHT, "--worker-server=/s"): QrunArguments(SITE),
-    (*EIGHT, "--strict-permissions"): QrunArguments(SITE, is_strict=True),
-    (*EIGHT, "--worker-user=qpu"): QrunArguments(SITE, worker_user="qpu"),
-    (*EIGHT, "--state-dir=/s"): QrunArguments(SITE, state_directory="/s"),
+    (*EIGHT, *OF_BOTH_PLUGINS): QrunArguments(
+        SITE, is_strict=True, worker_user="qpu", state_directory="/s"
+    ),
     (*EIGHT, *IAM): QrunArguments({**SITE, **IAM_VALUES}),
     (*IAM, *EIGHT): QrunArguments({**SITE, **IAM_VALUES}),
     (*EIGHT, "--env:A=b=c", "--env:B="): QrunArguments(SITE, node_variables={"A": "b=c", "B": ""}),
@@ -62,19 +65,13 @@ REFUSALS: Mapping[tuple[str, ...], str] = {
     EIGHT[:7]: f"{NOT_EIGHT} 7: {NEEDED}",
     (*EIGHT, "more"): f"{NOT_EIGHT} 9: {NEEDED}",
     (*EIGHT, "--unknown=secret-5"): "argument '--unknown=…' is not known",
-    (*EIGHT, "--strict-permissions=1"): "argument '--strict-permissions=…' is not known",
     (*EIGHT, "--always=1"): "argument '--always=…' is not known",
-    (*EIGHT, "--"): "argument '--' is not known",
-    (*EIGHT, "--env:A"): "argument '--env:A' must be --env:NAME=VALUE",
     (*EIGHT, IAM[0]): f"{TOGETHER}--service-crn and --iam-endpoint",
     (*EIGHT, *IAM[1:]): f"{TOGETHER}--iam-apikey",
     (*EIGHT, "--iam-apikey=", *IAM[1:]): "--iam-apikey must not be empty",
     (*EIGHT, "--credentials=/etc/a"): FILE_IS_ALL,
     ("--credentials=/etc/a", *IAM): FILE_IS_ALL,
-    ("--credentials=etc/a",): f"--credentials {NO_PATH} 'etc/a'",
-    (*EIGHT, "--worker-server="): f"--worker-server {NO_PATH} ''",
-    (*EIGHT, "--state-dir=s"): f"--state-dir {NO_PATH} 's'",
-    ("--credentials=",): f"--credentials {NO_PATH} ''",
+    ("--credentials=etc/a",): "--credentials must be an absolute path, got 'etc/a'",
     (*EIGHT, "--cleanup-timeout=0"): (
         "--cleanup-timeout must be a whole number of seconds from 1 to 86400, got '0'"
     ),
