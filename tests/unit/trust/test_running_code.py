@@ -10,8 +10,7 @@ import pytest
 
 from spank_qrmi.errors import UntrustedPathError
 from spank_qrmi.trust import running_code
-
-NOBODY = 65534
+from tests.unit.trust.test_files import NOBODY, give_away, needs_root
 
 
 @pytest.fixture
@@ -33,10 +32,6 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return package
 
 
-def give_away(path: Path) -> None:
-    os.chown(path, NOBODY, NOBODY)
-
-
 def open_to_a_group(path: Path) -> None:
     os.chown(path, 0, NOBODY)
     path.chmod(0o775)
@@ -44,9 +39,6 @@ def open_to_a_group(path: Path) -> None:
 
 def open_to_all(path: Path) -> None:
     path.chmod(path.stat().st_mode | 0o002)
-
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="what is not root runs anything")
 
 
 def assert_refused_once(change: Callable[[], object], text: str) -> None:
