@@ -6,10 +6,9 @@ import fcntl
 import hashlib
 import os
 import stat
-import threading
-import time
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,6 @@ from spank_qrmi.state.owner import Owner
 from tests.unit.failing_systems import room_for
 from tests.unit.outcomes import WRITABLE, refusal_of, trying
 
-PATIENCE_SECONDS = 60
-
 ENTRY = Entry(
     *(7, 0, 0xFFFFFFFB, 1000, "a/ü", "any", {"QRMI_KEY": "secret"}),
     acquired_at=1_700_000_000,
@@ -36,7 +33,6 @@ ENTRY = Entry(
 
 
 NO_ENTRY = "is no entry of this journal ({}): look at it, then remove it"
-UNREADABLE = NO_ENTRY.format("its content is not one")
 
 
 def document_of(entry: Entry) -> dict[str, Any]:
@@ -61,8 +57,8 @@ def write(folder: Path, entry: Entry = ENTRY) -> Path:
         return folder / entry.file_name
 
 
-def lock(journal: Journal, entry: Entry = ENTRY) -> LockedEntry:
-    locked = journal.lock(entry, Deadline(0))
+def lock(journal: Journal, entry: Entry = ENTRY, deadline: Deadline | None = None) -> LockedEntry:
+    locked = journal.lock(entry, deadline or Deadline(0))
     assert locked is not None
     return locked
 
@@ -257,11 +253,10 @@ def test_entry_of_which_a_crash_left_the_name_alone_goes(folder: Path) -> None:
     assert names_in(folder) == {whole.name}
 
 
-@pytest.mark.parametrize("change", [{"resource_name": "another"}, {"job_id": 8}])
-def test_entry_under_anothers_name_is_reported(folder: Path, change: dict[str, Any]) -> None:
+def test_entry_under_anothers_name_is_reported(folder: Path) -> None:
     write(folder, OTHER)
     path = write(folder)
-    path.write_bytes(orjson.dumps({**document_of(ENTRY), **change}))
+    path.write_bytes(orjson.dumps({**document_of(ENTRY), "resource_name": "another"}))
     assert_one_is_no_entry(folder, path, "it has another entry's name")
 
 
@@ -295,7 +290,8 @@ def test_folder_that_others_can_write_is_not_used(folder: Path) -> None:
 def test_entry_of_an_earlier_version_is_read(folder: Path) -> None:
     """They had no times, no owner and no environment, and the resource alone in their name."""
     folder.mkdir(parents=True, mode=0o700)
-    old = Entry(7, 0, 0xFFFFFFFB, 1000, "a", "any", {"K": "v"}, "t")
+    values = {"K": "v"}
+    old = Entry(7, 0, 0xFFFFFFFB, 1000, "a", "any", values, "t", has_users_endpoint=False)
     names = ["job_id", "restart_count", "step_id", "uid", "resource_name", "resource_type"]
     document = {name: getattr(old, name) for name in [*names, "values", "token"]}
     digest = hashlib.sha256(b"a").hexdigest()[:16]
@@ -321,7 +317,8 @@ def test_entries_of_a_step_and_of_a_job_and_all(folder: Path) -> None:
 def test_entry_that_was_spoilt_meanwhile_is_not_locked(folder: Path) -> None:
     path = write(folder)
     path.write_bytes(b"{")
-    assert refusal_of(JournalError, lock, Journal(folder)) == f"{path}: {UNREADABLE}"
+    refusal = refusal_of(JournalError, lock, Journal(folder))
+    assert refusal == f"{path}: {NO_ENTRY.format('its content is not one')}"
 
 
 def test_lock_is_one_processes_at_a_time(folder: Path) -> None:
@@ -337,44 +334,37 @@ def test_lock_is_one_processes_at_a_time(folder: Path) -> None:
 
 def test_who_waits_for_a_lock_sees_what_was_done(folder: Path) -> None:
     journal = Journal(folder)
-    found: list[LockedEntry | None] = []
-
-    def wait() -> None:
-        found.append(journal.lock(ENTRY, Deadline(PATIENCE_SECONDS)))
-
-    for end in (lambda locked: locked.write(replace(ENTRY, failure="x")), LockedEntry.remove):
-        write(folder)
-        waiting = threading.Thread(target=wait)
+    write(folder)
+    with ThreadPoolExecutor() as pool:
         with lock(journal) as locked:
-            waiting.start()
-            end(locked)
-        waiting.join(PATIENCE_SECONDS)
-    first, second = found
-    assert first is not None
-    assert (first.entry, second) == (replace(ENTRY, failure="x"), None)
-    first.__exit__(None, None, None)
+            waiting = pool.submit(lock, journal, deadline=Deadline(60))
+            locked.write(replace(ENTRY, failure="x"))
+        with waiting.result() as locked:
+            assert locked.entry == replace(ENTRY, failure="x")
+            waiting_in_vain = pool.submit(journal.lock, ENTRY, Deadline(60))
+            locked.remove()
+        assert waiting_in_vain.result() is None
 
 
-def leave_behind(folder: Path, name: str, content: bytes, age_seconds: int = 3600) -> Path:
-    path = folder / name
-    path.write_bytes(content)
-    moment = time.time() - age_seconds
-    os.utime(path, (moment, moment))
-    return path
+def leave_behind(folder: Path, name: str, content: bytes) -> None:
+    """Put a file there long ago."""
+    (folder / name).write_bytes(content)
+    os.utime(folder / name, (1, 1))
 
 
 def test_leftovers_of_a_crash_are_removed_and_no_other_files(folder: Path) -> None:
     write(folder)
     for number, content in enumerate([b"", b"{", orjson.dumps(document_of(ENTRY))]):
         leave_behind(folder, f".new-{number}", content)
-    leave_behind(folder, ".new-young", b"", age_seconds=0)
-    kept = {".new-young", ".new-busy", ".tmp1234", "7-0-fffffffb-note.txt", "README"}
-    for name in kept - {".new-young"}:
+    kept = {".new-busy", ".tmp1234", "7-0-fffffffb-note.txt", "README"}
+    for name in kept:
         leave_behind(folder, name, b"")
+    (folder / ".new-young").touch()
     with (folder / ".new-busy").open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         Journal(folder).clean_up()
-    assert (entries_in(folder), names_in(folder)) == ([ENTRY], {ENTRY.file_name, *kept})
+    assert entries_in(folder) == [ENTRY]
+    assert names_in(folder) == {ENTRY.file_name, ".new-young", *kept}
 
 
 def test_token_that_did_not_reach_its_entry_is_found(folder: Path) -> None:
