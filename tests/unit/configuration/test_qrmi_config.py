@@ -61,10 +61,6 @@ def named(**changes: object) -> dict[str, object]:
     return {"name": "bad", "type": "direct-access", "environment": {}, **changes}
 
 
-def without(key: str) -> dict[str, object]:
-    return {name: value for name, value in named().items() if name != key}
-
-
 def refusal_of(path: Path, content: bytes, mode: int = 0o600) -> str:
     """Return why the file is refused, which shows no secret."""
     with pytest.raises(ConfigError) as caught:
@@ -102,7 +98,6 @@ SLIPS = {
     '{\n # mine\n "a": 1}': "JSON has no comments: take it out at line 2 column 2",
     '{"a": "#", // b\n "c": 1}': "JSON has no comments: take it out at line 1 column 12",
     '{"a": "1",\n}': "trailing comma is not allowed at line 1 column 10",
-    "[1, ]": "trailing comma is not allowed at line 1 column 3",
 }
 
 
@@ -125,10 +120,6 @@ def test_repeated_member_disables_what_it_belongs_to(path: Path) -> None:
     for members, name, expected in (
         (f'"environment": {secrets}', "bad", "resource bad: environment: 'QRMI_A'"),
         ('"environment": 1, "environment": 2', "bad", "resource bad: 'environment'"),
-        (
-            *('"environment": {"QRMI_A": {"file": "/a", "file": "/b"}}', "bad"),
-            "resource bad: environment: QRMI_A: 'file'",
-        ),
         ('"name": "other", "environment": {}', None, "resources[1]: 'name'"),
     ):
         entry = f'{{"name": "bad", "type": "pasqal-cloud", {members}}}'
@@ -160,11 +151,11 @@ BAD_ENTRIES: Mapping[str, Sequence[tuple[object, str]]] = {
         *((named(name=name), NAME_RULE) for name in NO_NAMES),
     ],
     "resource bad": [
-        (without("type"), f"{TYPE_RULE}; it is missing"),
+        ({"name": "bad", "environment": {}}, f"{TYPE_RULE}; it is missing"),
         (named(type="Pas"), f"{TYPE_RULE}; got 'Pas'"),
         (named(type=None), f"{TYPE_RULE}; got null"),
         (named(type="x" * 50), f"{TYPE_RULE}; got '{'x' * 40}'"),
-        (without("environment"), f"{ENVIRONMENT_RULE}; it is missing"),
+        ({"name": "bad", "type": "direct-access"}, f"{ENVIRONMENT_RULE}; it is missing"),
         (named(environment=[]), f"{ENVIRONMENT_RULE}; got an array"),
         (named(environment=SECRET), f"{ENVIRONMENT_RULE}; got a string"),
         (named(locked="QRMI_A"), f"{LOCKED_RULE}; got a string"),

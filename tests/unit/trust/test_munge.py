@@ -111,7 +111,3 @@ def test_program_that_others_may_change_is_not_started(
     (folder / "munge").chmod(0o777)
     assert "munge may be changed by " in str(refusal())
     assert not (folder / "started").exists()
-
-
-def test_credentials_are_in_no_representation() -> None:
-    assert repr(Munge("/run/m")) == "Munge(socket='/run/m')"
