@@ -60,14 +60,9 @@ def write(tmp_path_factory: pytest.TempPathFactory) -> Write:
     return write_document
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused_in_one_line(content: bytes) -> None:
+@given(st.one_of(st.binary(max_size=200), json_values().map(orjson.dumps)))
+def test_any_content_is_read_or_refused_in_one_line(content: bytes) -> None:
     check_configuration(content)
-
-
-@given(json_values())
-def test_any_document_is_read_or_refused_in_one_line(document: object) -> None:
-    check_configuration(orjson.dumps(document))
 
 
 @given(entries=st.lists(st.one_of(ENTRIES, ENTRIES, json_values()), max_size=4))

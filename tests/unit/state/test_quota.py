@@ -10,6 +10,7 @@ from spank_qrmi.errors import AcquisitionError, JournalError
 from spank_qrmi.state import quota as module
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.quota import Quota
+from tests.unit.outcomes import refusal_of
 
 UID = 1000
 
@@ -46,9 +47,7 @@ def test_users_own_endpoints_and_failures_are_counted(journal: Journal) -> None:
     quota.check()
     hold(journal, 1, **FAILED)
     for each in (quota, Quota(journal, UID)):
-        with pytest.raises(AcquisitionError) as caught:
-            each.check()
-        assert str(caught.value) == (
+        assert refusal_of(AcquisitionError, each.check) == (
             "this node holds 3 acquisitions of yours at endpoints of your own or whose release "
             "failed: wait until they are released, or ask the administrator"
         )
@@ -63,9 +62,7 @@ def test_all_that_a_node_holds_is_counted(journal: Journal) -> None:
     hold(journal, 10, is_over=True, record="{}")
     Quota(journal, UID).check()
     hold(journal, 1)
-    with pytest.raises(AcquisitionError) as caught:
-        Quota(journal, UID).check()
-    assert str(caught.value) == (
+    assert refusal_of(AcquisitionError, Quota(journal, UID).check) == (
         "this node's journal holds more than 10 acquisitions: tell the administrator, whom "
         "spank-qrmi status shows them"
     )
