@@ -16,12 +16,7 @@ IAM_VALUES = {
     names.SERVICE_CRN: "crn:v1=x",
     names.IAM_ENDPOINT: "http://iam",
 }
-OF_BOTH_PLUGINS = (
-    "--strict-permissions",
-    "--worker-user=qpu",
-    "--state-dir=/s",
-    "--worker-server=/s",
-)
+OF_BOTH = ("--strict-permissions", "--worker-user=qpu", "--state-dir=/s", "--worker-server=/s")
 WITH_FILE = ("--always", "--credentials=/etc/a", "--env:A=1", "--cleanup-timeout=86400")
 REMEDY = "correct the line of spank_ibm_qrun.so in plugstack.conf"
 NEEDED = (
@@ -40,7 +35,7 @@ FILE_IS_ALL = (
 UNDERSTOOD: Mapping[tuple[str, ...], QrunArguments] = {
     EIGHT: QrunArguments(SITE),
     (*EIGHT, "--always"): QrunArguments(SITE),
-    (*EIGHT, *OF_BOTH_PLUGINS): QrunArguments(
+    (*EIGHT, *OF_BOTH): QrunArguments(
         SITE, is_strict=True, worker_user="qpu", state_directory="/s"
     ),
     (*EIGHT, *IAM): QrunArguments({**SITE, **IAM_VALUES}),

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -260,34 +260,31 @@ def test_one_fetches_and_the_others_wait_for_it(node: Node) -> None:
 
 
 def test_failure_lets_the_next_one_try_at_once_and_leaves_nothing(node: Node) -> None:
-    found: list[object] = []
-    thread = threading.Thread(target=lambda: found.append(node.find()))
-    with node.cache.turn(KEY, Deadline(PATIENCE_SECONDS)) as token:
-        assert token is None
-        thread.start()
-        thread.join(0.01)
-        assert thread.is_alive()
-    thread.join(PATIENCE_SECONDS)
-    assert (found, node.names()) == ([None], set())
+    with ThreadPoolExecutor() as pool:
+        with node.cache.turn(KEY, Deadline(PATIENCE_SECONDS)) as token:
+            assert token is None
+            other = pool.submit(node.find)
+            assert wait([other], 0.01).not_done == {other}
+        assert (other.result(), node.names()) == (None, set())
 
 
 def test_wait_for_others_ends_with_patience_deadline_and_cancellation(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wait(deadline: Deadline) -> bool:
+    def waits(deadline: Deadline) -> bool:
         with node.cache.turn(KEY, deadline) as token:
             return token is None
 
     cancelled = Deadline(PATIENCE_SECONDS)
     with node.cache.turn(KEY, Deadline(PATIENCE_SECONDS)):
-        assert wait(Deadline(0.01))
+        assert waits(Deadline(0.01))
         short = Deadline(0.5)
-        assert wait(short)
+        assert waits(short)
         assert not short.has_passed()
         threading.Timer(0.01, cancelled.cancel).start()
-        assert wait(cancelled)
+        assert waits(cancelled)
         monkeypatch.setattr(token_cache, "LONGEST_WAIT_SECONDS", 0.01)
-        assert wait(Deadline(PATIENCE_SECONDS))
+        assert waits(Deadline(PATIENCE_SECONDS))
         # Who does not wait any longer has no lock to give back.
         assert node.names() == {KEY}
     assert node.names() == set()

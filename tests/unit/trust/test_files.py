@@ -5,6 +5,7 @@ import os
 import re
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -322,13 +323,13 @@ def test_folder_that_is_exchanged_all_the_time_leads_nowhere_else(
             fresh.replace(link)
 
     link.symlink_to(file.parent)
-    thread = threading.Thread(target=exchange)
-    thread.start()
-    try:
-        found = {outcome_of(read, link / "file") for _ in range(300)}
-    finally:
-        is_over.set()
-        thread.join()
+    with ThreadPoolExecutor() as pool:
+        exchanging = pool.submit(exchange)
+        try:
+            found = {outcome_of(read, link / "file") for _ in range(300)}
+        finally:
+            is_over.set()
+        exchanging.result()
     refused = f"{trap / 'file'} must be writable by its owner alone"
     assert all(each == b"content" or refused in str(each) for each in found)
 
