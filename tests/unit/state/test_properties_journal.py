@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The node's record: what is written is read, and what is no entry is told and left alone."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import orjson
@@ -19,27 +19,23 @@ from tests.unit.strategies import json_values, maybe_wrong, texts
 
 NUMBERS = st.integers(0, 2**32 - 1)
 TIMES = st.integers(0, 253_402_300_799)
-TEXT_BY_NAME = st.dictionaries(texts, texts, max_size=3)
-OWNERS = st.builds(Owner, texts, texts, NUMBERS, NUMBERS, NUMBERS)
+BY_TYPE: dict[object, st.SearchStrategy[object]] = {
+    int: NUMBERS,
+    int | None: st.none() | TIMES,
+    bool: st.booleans(),
+    str: texts,
+    str | None: st.none() | texts,
+    list[str]: st.lists(texts, max_size=3),
+    dict[str, str]: st.dictionaries(texts, texts, max_size=3),
+    Owner | None: st.none() | st.builds(Owner, texts, texts, NUMBERS, NUMBERS, NUMBERS),
+}
 ENTRIES = st.builds(
     Entry,
-    job_id=NUMBERS,
-    restart_count=NUMBERS,
-    step_id=NUMBERS,
-    uid=NUMBERS,
-    resource_name=texts,
-    resource_type=st.one_of(st.sampled_from(list(CLIENTS)), texts),
-    values=TEXT_BY_NAME,
-    token=st.none() | texts,
-    acquired_at=st.none() | TIMES,
-    owner=st.none() | OWNERS,
-    node_variables=TEXT_BY_NAME,
-    hold=texts,
-    ends_at=st.none() | TIMES,
-    failure=texts,
-    failed_at=st.none() | TIMES,
-    failures=NUMBERS,
-    has_users_endpoint=st.booleans(),
+    **{each.name: BY_TYPE[each.type] for each in fields(Entry)}
+    | {"resource_type": st.one_of(st.sampled_from(list(CLIENTS)), texts)}
+    # They are held, and to be released.
+    | dict.fromkeys(("is_told", "is_given_back", "holds_nothing", "is_over"), st.just(False))
+    | {"record": st.just("")},
 )
 
 
