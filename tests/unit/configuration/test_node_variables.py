@@ -62,11 +62,6 @@ def test_file_sets_what_the_line_does_not(tmp_path: Path) -> None:
     assert read(tmp_path, b"no_proxy=a\nno_proxy=\n").node_variables == {"no_proxy": ""}
 
 
-def test_without_the_argument_no_file_is_read() -> None:
-    arguments = parse_arguments(["/etc/qrmi_config.json", "--env:A=1"])
-    assert with_file_variables(arguments) == arguments
-
-
 def test_line_that_cannot_be_used_is_named_without_its_value(tmp_path: Path) -> None:
     names = "http_proxy, https_proxy, all_proxy or no_proxy"
     form = f"must be NAME=VALUE, printable, with {names} as NAME"

@@ -205,7 +205,6 @@ WRONG_FIELDS: list[dict[str, object]] = [
     {"owner": 7},
     {"owner": {"pid": 7}},
     {"owner": {**document_of(ENTRY)["owner"], "pid": "7"}},
-    {"environment": {"A": 1}},
     {"secret_keys": "QRMI_X"},
     {"secret_keys": [1]},
     {"has_users_endpoint": 1},

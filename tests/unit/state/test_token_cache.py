@@ -128,7 +128,6 @@ UNUSABLE = [
     lines_of(BOOT, "-1", 5010, TOKEN),
     lines_of(BOOT, 5000, "1e9", TOKEN),
     lines_of(BOOT, 5000, "9" * 5000, TOKEN),
-    lines_of(BOOT, 5000, 5010, ""),
     lines_of(BOOT, 5000, 5010, "a\x1b[2J"),
     lines_of(BOOT, 5000, 5010, "tökèn"),
     lines_of(BOOT, 5000, 5010, "x" * 17_000),
@@ -137,7 +136,7 @@ UNUSABLE = [
     b"",
     WHOLE + b"more",
     WHOLE[:-1],
-    b"x" * 10**6,
+    b"x",
 ]
 
 
@@ -201,15 +200,10 @@ def test_file_that_is_not_roots_alone_is_warned_about_and_replaced(
     assert elsewhere.read_bytes() == WHOLE
 
 
-def state_folder_of_somebody_else(node: Node) -> None:
-    node.folder.mkdir(mode=0o700)
-    os.chown(node.state_directory, 65534, 65534)
-
-
 @pytest.mark.parametrize(
     "spoil",
     [
-        state_folder_of_somebody_else,
+        lambda node: os.chown(node.state_directory, 65534, 65534),
         lambda node: node.folder.touch(),
         lambda node: node.path.mkdir(parents=True),
     ],

@@ -98,7 +98,8 @@ def test_one_that_hangs_is_ended_in_time(getent: Write, monkeypatch: pytest.Monk
     for kind, what in ((Kind.USER, "users"), (Kind.GROUP, "groups")):
         reason = refusal_of(NameServiceError, service.ids_of, kind, ["a"])
         assert reason == f"this node's name services did not tell its {what} in time"
-    assert left_children() == []
+    left = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    assert not any(b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left)
 
 
 def test_half_of_the_time_is_left_for_the_rest(getent: Write) -> None:
@@ -132,10 +133,3 @@ def test_failure_is_told(getent: Write, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(name_service, "_GETENT", "/nowhere/getent")
     reason = refusal_of(NameServiceError, names().ids_of, Kind.GROUP, ["a"])
     assert reason == f"{cannot}: /nowhere/getent cannot be started (No such file or directory)"
-
-
-def left_children() -> list[str]:
-    """Return the programs of this process that have not been waited for."""
-    pids = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    lines = (Path(f"/proc/{pid}/cmdline").read_bytes().decode() for pid in pids)
-    return [line for line in lines if "sleep" in line]
