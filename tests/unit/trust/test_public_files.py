@@ -26,21 +26,15 @@ def test_everybody_may_read_it_and_root_alone_write(path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-def test_former_file_is_replaced_not_written_to(path: Path, tmp_path: Path) -> None:
-    path.write_bytes(b"old")
-    with path.open("rb") as reader:
+def test_former_file_or_link_is_replaced_not_written_to(path: Path, tmp_path: Path) -> None:
+    former = tmp_path / "former"
+    former.write_bytes(b"kept")
+    for put in (path.hardlink_to, path.symlink_to):
+        put(former)
         write_public_file(path, b"new")
-        assert reader.read() == b"old"
-    assert path.read_bytes() == b"new"
-    assert [*tmp_path.iterdir()] == [path]
-
-
-def test_link_is_replaced_and_not_followed(path: Path, tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    target.write_bytes(b"kept")
-    path.symlink_to(target)
-    write_public_file(path, b"new")
-    assert (target.read_bytes(), path.is_symlink()) == (b"kept", False)
+        assert (path.read_bytes(), path.is_symlink()) == (b"new", False)
+        path.unlink()
+    assert (former.read_bytes(), [*tmp_path.iterdir()]) == (b"kept", [former])
 
 
 def test_nothing_is_left_of_what_cannot_be_written(path: Path, tmp_path: Path) -> None:
