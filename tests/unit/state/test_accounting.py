@@ -317,18 +317,6 @@ def test_killed_at_any_step_leaves_one_record(
     assert (len(books.records()), books.names()) == (1, [])
 
 
-def test_killed_writer_whose_log_was_rotated_meanwhile_is_not_repeated(
-    books: Books, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(LockedEntry, "remove", failing(Killed()))
-        with pytest.raises(Killed):
-            books.end()
-    books.path.rename(books.path.with_name("usage.jsonl-20231115"))
-    books.end_all()
-    assert (books.path.exists(), books.names()) == (False, [])
-
-
 def test_acquisitions_have_ids_of_their_own_that_stay() -> None:
     others = [
         replace(ENTRY, job_id=8),

@@ -82,17 +82,17 @@ def test_line_that_a_killed_writer_left_without_its_end_spoils_no_other(path: Pa
 def test_what_was_written_is_found_also_once_it_is_rotated(path: Path) -> None:
     log = UsageLog(path)
     assert not log.holds(b"first", 0)
-    for text in (b"first", b"second"):
+    for text, rotated_name in ((b"first", "usage.jsonl.1"), (b"second", "usage.jsonl-20231115")):
         log.append(text)
-        path.rename(path.with_name(f"usage.jsonl.{text.decode()}"))
-    rotated = path.with_name("usage.jsonl.first")
-    path.with_name("usage.jsonl.first.gz").write_bytes(gzip.compress(rotated.read_bytes()))
+        path.rename(path.with_name(rotated_name))
+    rotated = path.with_name("usage.jsonl.1")
+    path.with_name("usage.jsonl.1.gz").write_bytes(gzip.compress(rotated.read_bytes()))
     rotated.unlink()
     path.touch()
     assert [log.holds(text, 0) for text in (b"first", b"second", b"third")] == [True, True, False]
     # None of these was written to in the future.
     assert not log.holds(b"second", path.stat().st_mtime + 1000)
-    assert open_lines(path.with_name("usage.jsonl.first.gz")).read() == b"first\n"
+    assert open_lines(path.with_name("usage.jsonl.1.gz")).read() == b"first\n"
 
 
 def test_what_others_may_have_put_there_is_not_written(path: Path, tmp_path: Path) -> None:
