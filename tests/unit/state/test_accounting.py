@@ -272,25 +272,22 @@ def test_full_disk_of_the_journal_alone_delays_nothing(
     books.assert_over(usage=2.5, usage_source="service")
 
 
-def killing_after(function: Callable[..., Any]) -> Callable[..., None]:
+def killed(when: str, function: Callable[..., Any]) -> Callable[..., None]:
     def kill(*arguments: Any, **more: Any) -> None:
-        function(*arguments, **more)
+        if when == "after":
+            function(*arguments, **more)
         raise Killed
 
     return kill
 
 
 @pytest.mark.parametrize("is_disk_full", [False, True])
+@pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(
-    ("owner", "name", "when"),
+    ("owner", "name"),
     [
-        (LockedEntry, "write", "before"),
-        (LockedEntry, "write", "after"),
-        (LockedEntry, "keep_for_record", "after"),
-        (UsageLog, "append", "before"),
-        (UsageLog, "append", "after"),
-        (LockedEntry, "remove", "before"),
-        (LockedEntry, "remove", "after"),
+        *((LockedEntry, "write"), (LockedEntry, "keep_for_record")),
+        *((UsageLog, "append"), (LockedEntry, "remove")),
     ],
 )
 def test_killed_at_any_step_leaves_one_record(
@@ -305,8 +302,7 @@ def test_killed_at_any_step_leaves_one_record(
     with monkeypatch.context() as patch:
         if is_disk_full and name != "write":
             patch.setattr(LockedEntry, "write", failing(JournalError("x")))
-        kill = failing(Killed()) if when == "before" else killing_after(getattr(owner, name))
-        patch.setattr(owner, name, kill)
+        patch.setattr(owner, name, killed(when, getattr(owner, name)))
         if name == "keep_for_record" and not is_disk_full:
             patch.setattr(UsageLog, "append", failing(UsageLogError("x")))
         with pytest.raises(Killed):
