@@ -15,7 +15,6 @@ from spank_qrmi.clients.response import Response
 from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError, ServiceError
-from tests.unit.local_network import LocalNetwork, LocalServices
 from tests.unit.munge_credentials import MUNGE_START, munge_credentials
 
 API_KEY = "apikey-Zx81-do-not-show"
@@ -195,13 +194,3 @@ def complaint(kind: type[QrmiError], call: Callable[..., object], *arguments: ob
     with pytest.raises(kind) as caught:
         call(*arguments)
     return text_of(caught.value)
-
-
-class NetworkTo(LocalNetwork):
-    """Leads every request to one transport."""
-
-    def __init__(self, transport: httpx.BaseTransport) -> None:
-        self._transport = transport
-
-    def services(self, deadline: Deadline, environment: Mapping[str, str]) -> LocalServices:
-        return LocalServices(HttpClient(deadline, transport=self._transport), None)

@@ -3,29 +3,17 @@
 
 import sys
 import unicodedata
-from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
-import httpx
 import pytest
 
-from spank_qrmi.clients import CLIENTS, keys_alike, other_names
 from spank_qrmi.clients import qrun_variables as names
-from spank_qrmi.configuration.qrmi_config import Resource
-from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import QrmiError
-from spank_qrmi.job.acquirer import Acquired, Acquirer
-from spank_qrmi.job.environment import collect_variables, resource_variables
 from spank_qrmi.protocol import Request, Verb
-from spank_qrmi.state.journal import Journal
 from tests.unit.conversation import SeenAnswer, ServingWorker, joined
-from tests.unit.fake_services import NetworkTo, begin_to_send, reply, token_reply, unread
 from tests.unit.outcomes import trying
 from tests.unit.plugin.test_spank_qrmi import NO_TEXT
 from tests.unit.plugin_host import CONFIG, NOTHING_HELD, PluginHost, answer_of, told_to_user
-from tests.unit.vendors import VENDORS, Vendor
 
 # Each could end a line, drive a terminal or show a text in another order than it has.
 UNPRINTABLE = [
@@ -39,20 +27,6 @@ UNPRINTABLE = [
     *(b"\xf4\x90\x80\x80", b"\xff\xfe"),
 ]
 FORMATS = "%s%n%x%1000000d%%"
-# Also what Basic authentication takes; no URL or form spells a character of it otherwise.
-KEY = b64encode(b"user:key-of-a-site").decode()
-CRN = "crn-of-the-site"
-SESSION = "session-of-the-site"
-
-_Input = TypeVar("_Input")
-
-
-def each_in_a_folder(folder: Path, inputs: Iterable[_Input]) -> Iterator[tuple[Path, _Input]]:
-    """Give a new folder with each input, so that it finds nothing of the one before."""
-    for number, each in enumerate(inputs):
-        own_folder = folder / str(number)
-        own_folder.mkdir(mode=0o700)
-        yield own_folder, each
 
 
 @pytest.mark.parametrize("remote", [0, 1])
@@ -229,10 +203,10 @@ def ask_worker(serving: ServingWorker, folder: Path, option: str) -> SeenAnswer:
 
 def test_names_forge_no_line_of_the_worker(serving: ServingWorker, tmp_path: Path) -> None:
     """The plugin refuses such an option; the worker does not rely on it."""
-    for folder, text in each_in_a_folder(tmp_path, UNPRINTABLE):
+    for text in UNPRINTABLE:
         with trying(text):
             option = b"a" + text + b"error: forged"
-            answer = ask_worker(serving, folder, option.decode("utf-8", "surrogateescape"))
+            answer = ask_worker(serving, tmp_path, option.decode("utf-8", "surrogateescape"))
             assert answer.verdict == "fail"
             for line in (*answer.messages, *(line for _, line in answer.logs)):
                 assert line.isprintable()
@@ -245,140 +219,3 @@ def test_longest_name_leaves_the_reason_readable(serving: ServingWorker, tmp_pat
     assert rejected.endswith("on this node; defined there: none")
     assert conclusion.endswith("no QPU could be acquired; the step does not start")
     assert len(rejected + conclusion) < 4000
-
-
-# What a user may export that is https://site.test/.
-SITE_URLS = [
-    *("https://SITE.test/", "HTTPS://site.test/", "https://site.test", "https://site.test//"),
-    *("https://site.test:443/", " https://site.test/", "https://site.test/ "),
-    *("\thttps://site.test/", "https://site.test/\r\n", "\u00a0https://site.test:443\u2003"),
-]
-# What a user may export in place of it.
-ENDPOINTS = [
-    *("https://evil.test", "https://site.test./", "https://site.test/a", "http://site.test:443/"),
-    *("https://site.test@evil.test", "https://site.test:443@evil.test/", "https://site.test:8443/"),
-    *("https://site.test%2eevil.test", "https://site.test%00.evil.test", "http://site.test/"),
-    *("https://evil.test/#@site.test", "https://evil.test\\@site.test", "ftp://site.test/"),
-    *("https://evil.test?https://site.test", "//evil.test", "https:evil.test", "https://[::1]/"),
-    *("https:///evil.test", "https://site.test/ /", "https://site.test/../", "https://127.1"),
-    *("https://s\u0456te.test", "https://site\u3002test", "https://site.test\r\nHost: evil.test"),
-    *("\t", "", " ", "https://xn--ste-wla.test", "https://site.test/%2e%2e"),
-    "https://evil.test\u2028",
-]
-BY_TYPE = {each.type_name: each for each in VENDORS}
-
-
-class Snoop(httpx.BaseTransport):
-    """Answers all with what a service may say, and keeps which secrets of the site were sent."""
-
-    def __init__(self, vendor: Vendor) -> None:
-        self._answer = vendor.any_answer
-        self.told: dict[str, str] = {}
-        self.asked: list[str] = []
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        begin_to_send(request)
-        sent = f"{request.url} {request.headers.multi_items()} {request.read()!r}"
-        self.asked.append(str(request.url))
-        for secret in (KEY, CRN, SESSION, "bearer-of-the-site"):
-            if secret in sent:
-                self.told[str(request.url.copy_with(path="/", query=None))] = secret
-        if request.url.path.endswith("/identity/token"):
-            is_site = KEY.encode() in request.content
-            bearer = "bearer-of-the-site" if is_site else "bearer-of-the-user"
-            return unread(token_reply(bearer))
-        return unread(reply(200, self._answer))
-
-
-def acquire_as_user(
-    folder: Path, type_name: str, site: Mapping[str, str], user: Mapping[str, str]
-) -> tuple[Snoop, object]:
-    """Acquire one QPU of a type with a user's variables; return who was told what, and outcome."""
-    snoop = Snoop(BY_TYPE[type_name])
-    request, journal = Request(Verb.ACQUIRE, 7, 0, 0, 1000, 30), Journal(folder / "journal")
-    acquirer = Acquirer(request, {}, journal, Deadline(30), NetworkTo(snoop))
-    resource = Resource("a", type_name, site, also_as=tuple(other_names(type_name)))
-    variables = [(f"a_{key}", value) for key, value in user.items()]
-    [outcome] = acquirer.acquire_all([(resource, collect_variables(resource, 7, variables))])
-    return snoop, outcome
-
-
-def site_values(type_name: str) -> dict[str, str]:
-    vendor = BY_TYPE[type_name]
-    values = dict.fromkeys(vendor.program_keys, KEY)
-    for endpoint, credentials in vendor.sent_to.items():
-        values[endpoint] = "https://site.test/"
-        for credential in credentials:
-            values[credential] = CRN if credential.endswith("CRN") else KEY
-    return values | {
-        key: SESSION for key in values if key.endswith(("SESSION_ID", "ACQUISITION_TOKEN"))
-    }
-
-
-ENDPOINT_KEYS = [(name, key) for name, each in CLIENTS.items() for key in each.sent_to]
-
-
-@pytest.mark.parametrize(("type_name", "key"), ENDPOINT_KEYS)
-def test_credentials_of_the_site_go_nowhere_else(tmp_path: Path, type_name: str, key: str) -> None:
-    site = site_values(type_name)
-    for folder, endpoint in each_in_a_folder(tmp_path, ENDPOINTS):
-        with trying(endpoint):
-            snoop, outcome = acquire_as_user(folder, type_name, site, {key: endpoint})
-            assert snoop.told == {}
-            if CLIENTS[type_name].sent_to[key]:
-                assert isinstance(outcome, QrmiError)
-                assert snoop.asked == []
-
-
-@pytest.mark.parametrize(("type_name", "key"), ENDPOINT_KEYS)
-def test_other_name_of_a_type_brings_no_credential_elsewhere(
-    tmp_path: Path, type_name: str, key: str
-) -> None:
-    site = site_values(type_name)
-    alike = keys_alike(type_name, other_names(type_name))
-    for other in [each for each, own_key in alike.items() if own_key == key]:
-        for own, refusal in (({}, "is yours but"), ({key: "https://mine"}, "mean the same but")):
-            user = {**own, other: "https://evil.test"}
-            snoop, outcome = acquire_as_user(tmp_path, type_name, site, user)
-            assert snoop.asked == []
-            assert f"a_{other} " in str(outcome)
-            assert refusal in str(outcome)
-
-
-@pytest.mark.parametrize(("type_name", "key"), ENDPOINT_KEYS)
-def test_another_spelling_of_the_sites_endpoint_is_the_sites(
-    tmp_path: Path, type_name: str, key: str
-) -> None:
-    site = site_values(type_name)
-    for folder, endpoint in each_in_a_folder(tmp_path, SITE_URLS):
-        with trying(endpoint):
-            snoop, outcome = acquire_as_user(folder, type_name, site, {key: endpoint})
-            assert isinstance(outcome, Acquired)
-            assert {str(httpx.URL(url).copy_with(path="/", query=None)) for url in snoop.asked} == {
-                "https://site.test/"
-            }
-            # The job's programs are to read the same text.
-            told = dict(resource_variables(outcome.resource, outcome.variables, "token", 60))
-            assert told[f"a_{key}"] == "https://site.test"
-
-
-def test_variables_in_another_case_are_not_taken(tmp_path: Path) -> None:
-    user = dict.fromkeys(("qrmi_ibm_da_endpoint", "QRMI_IBM_DA_endpoint"), "https://evil.test")
-    site = site_values("direct-access")
-    snoop, _ = acquire_as_user(tmp_path, "direct-access", site, user)
-    assert {httpx.URL(url).host for url in snoop.asked} == {"site.test"}
-
-
-def test_of_a_variable_exported_twice_one_is_checked_and_used() -> None:
-    resource = Resource("a", "direct-access", site_values("direct-access"))
-    for values in (["https://site.test/", "https://evil.test"], ["https://evil.test"] * 2):
-        variables = [("a_QRMI_IBM_DA_ENDPOINT", value) for value in values]
-        taken = collect_variables(resource, 7, variables)
-        assert taken.is_users("QRMI_IBM_DA_ENDPOINT")
-        assert taken.values["QRMI_IBM_DA_ENDPOINT"] == "https://evil.test"
-
-
-def test_variable_whose_name_is_no_text_is_told(tmp_path: Path) -> None:
-    site = site_values("direct-access")
-    _, outcome = acquire_as_user(tmp_path, "direct-access", site, {"QRMI_\udcff": "x"})
-    assert str(outcome) == "a_QRMI_? is not UTF-8 text"

@@ -3,7 +3,8 @@
 
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,8 +20,8 @@ from spank_qrmi.clients.tokens import Login
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
-from spank_qrmi.job.acquirer import Acquirer
-from spank_qrmi.job.environment import collect_variables
+from spank_qrmi.job.acquirer import Acquired, Acquirer
+from spank_qrmi.job.environment import collect_variables, resource_variables
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.network import process
 from spank_qrmi.network.worker_side import Network
@@ -31,6 +32,7 @@ from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust import munge
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
 from tests.unit.fake_services import begin_to_send, reply, token_reply, unread
+from tests.unit.local_network import LocalNetwork, LocalServices
 from tests.unit.munge_credentials import write_munge
 from tests.unit.network.test_worker_side import PATIENCE_SECONDS, real, served
 from tests.unit.outcomes import trying
@@ -38,7 +40,25 @@ from tests.unit.vendors import VENDORS, Vendor
 
 BEARER = "bearer-of-the-site"
 EVIL = "https://evil.test/api"
-IAM_PATH = "/identity/token"
+SITE = "https://site.test/"
+# What a user may export that is SITE.
+SITE_URLS = [
+    *("https://SITE.test/", "HTTPS://site.test/", "https://site.test", "https://site.test//"),
+    *("https://site.test:443/", " https://site.test/", "https://site.test/ "),
+    *("\thttps://site.test/", "https://site.test/\r\n", "\u00a0https://site.test:443\u2003"),
+]
+# What a user may export in place of it.
+ENDPOINTS = [
+    *("https://evil.test", "https://site.test./", "https://site.test/a", "http://site.test:443/"),
+    *("https://site.test@evil.test", "https://site.test:443@evil.test/", "https://site.test:8443/"),
+    *("https://site.test%2eevil.test", "https://site.test%00.evil.test", "http://site.test/"),
+    *("https://evil.test/#@site.test", "https://evil.test\\@site.test", "ftp://site.test/"),
+    *("https://evil.test?https://site.test", "//evil.test", "https:evil.test", "https://[::1]/"),
+    *("https:///evil.test", "https://site.test/ /", "https://site.test/../", "https://127.1"),
+    *("https://s\u0456te.test", "https://site\u3002test", "https://site.test\r\nHost: evil.test"),
+    *("\t", "", " ", "https://xn--ste-wla.test", "https://site.test/%2e%2e"),
+    "https://evil.test\u2028",
+]
 
 Block = Mapping[str, str]
 """What a user exports."""
@@ -71,29 +91,38 @@ def spellings(text: str) -> set[str]:
 class Everybody(httpx.BaseTransport):
     """All services of the world: the site's, where all is well, and others, which refuse all.
 
-    `leaks` are the URLs of those others that were sent what is the site's.
+    `asked` are the URLs of all requests, `elsewhere` those of the others, and `leaks` where these
+    were sent what is the site's.
     """
 
     def __init__(self, vendor: Vendor) -> None:
         self._answer = vendor.any_answer
-        self.secrets: set[str] = set()
+
+    def listen(self, secrets: set[str]) -> None:
+        """Forget what was asked before; these are the site's secrets from now on."""
+        self.secrets = secrets
+        self.asked: list[str] = []
+        self.elsewhere: list[str] = []
         self.leaks: list[str] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         begin_to_send(request)
         url, body = request.url, request.read().decode()
-        is_sites = url.host in {"iam.site.test", "api.site.test"} and url.port in {None, 443}
-        if not (is_sites and url.scheme == "https"):
+        hosts = {"iam.site.test", "api.site.test", "site.test"}
+        is_sites = url.host in hosts and url.port in {None, 443} and url.scheme == "https"
+        self.asked.append(str(url))
+        if not is_sites:
+            self.elsewhere.append(str(url))
             sent = [str(url), body, *(value for _, value in request.headers.multi_items())]
             if any(is_told_by(text, self.secrets) for text in sent):
                 self.leaks.append(str(url))
-        if url.path.endswith(IAM_PATH):
+        if url.path.endswith("/identity/token"):
             is_known = any(is_told_by(body, {secret}) for secret in self.secrets)
             return unread(token_reply(BEARER if is_known else "bearer-of-the-user"))
         return unread(reply(200 if is_sites else 401, self._answer))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Site:
     """A node with one resource of a type, and one of the same type that users bring all for."""
 
@@ -101,42 +130,21 @@ class Site:
     folder: Path
     network: Network
     everybody: Everybody
-    values: dict[str, str] = field(default_factory=dict)
+    values: Mapping[str, str]
 
-    def __post_init__(self) -> None:
-        for key, credentials in self.vendor.sent_to.items():
-            host = "iam" if "IAM" in key else "api"
-            self.values[key] = f"https://{host}.site.test/base"
-            # With a session of the site's nothing would be opened, nor released.
-            for each in credentials:
-                if not each.endswith(("SESSION_ID", "ACQUISITION_TOKEN")):
-                    self.values[each] = basic_key(f"secret-of-the-site-{len(each):03}")
-        for key in self.vendor.program_keys:
-            self.values[key] = f"program-key-of-the-site-{len(key)}"
-        self.everybody.secrets = {BEARER, *self.resource.secrets()}
-        if self.login is not None:
-            self.cache.store(TokenCache.key_of(self.login), BEARER, 3600)
-
-    @property
-    def resource(self) -> Resource:
-        return self.resource_with("a", self.values)
-
-    def resource_with(self, name: str, values: Mapping[str, str]) -> Resource:
-        also_as = tuple(other_names(self.vendor.type_name))
-        return Resource(name, self.vendor.type_name, values, also_as=also_as)
+    def resource(self, name: str) -> Resource:
+        type_name = self.vendor.type_name
+        values = self.values if name == "a" else {}
+        return Resource(name, type_name, values, also_as=tuple(other_names(type_name)))
 
     @property
     def keys(self) -> list[str]:
-        alike = keys_alike(self.vendor.type_name, self.resource.also_as)
+        alike = keys_alike(self.vendor.type_name, other_names(self.vendor.type_name))
         return [*self.values, *alike, "QRMI_JOB_ACQUISITION_TOKEN"]
 
     @property
     def login(self) -> Login | None:
         return CLIENTS[self.vendor.type_name](Settings("a", self.values)).login
-
-    @property
-    def cache(self) -> TokenCache:
-        return TokenCache(self.folder)
 
     def cached(self) -> dict[str, str]:
         """Return the first line of each token of the node, by its login."""
@@ -145,37 +153,55 @@ class Site:
             for path in self.folder.joinpath("tokens").glob("*")
         }
 
-    def run_job(self, exported: Block) -> list[object]:
-        """Acquire and release as the job of a user; return what became of both resources."""
+    def run_job(self, exported: Block, names: str = "ab") -> list[Acquired | QrmiError]:
+        """Acquire and release as the job of a user; return what became of these resources."""
         journal = Journal(self.folder)
         request = Request(Verb.ACQUIRE, 7, 0, 0, 1000, 30)
         acquirer = Acquirer(request, {}, journal, Deadline(PATIENCE_SECONDS), self.network)
-        resources = [self.resource, self.resource_with("b", {})]
-        secrets = self.resource.secrets()
+        secrets = self.resource("a").secrets()
+        self.everybody.listen({BEARER, *secrets})
+        variables = [*exported.items()]
+        resources = [self.resource(each) for each in names]
         outcomes = acquirer.acquire_all(
-            [(each, collect_variables(each, 7, [*exported.items()], secrets)) for each in resources]
+            [(each, collect_variables(each, 7, variables, secrets)) for each in resources]
         )
         entries = [each for each in journal.entries() if isinstance(each, Entry)]
         Releaser(journal, Deadline(PATIENCE_SECONDS), self.network).release_all(entries)
         for each in entries:
             journal.take_away(each)
-        return list(outcomes)
+        return outcomes
 
     def check(self, exported: Block) -> None:
         """Fail if such a job has anything of the site's sent elsewhere, or changes its token."""
         before = self.cached()
-        self.everybody.leaks.clear()
         with trying(exported):
             self.run_job(exported)
             assert self.everybody.leaks == []
             assert self.cached() == before
+
+    def at(self, endpoint: str) -> "Site":
+        """Return a site with this endpoint at SITE, a session of its own and no token at hand."""
+        credentials = chain.from_iterable(self.vendor.sent_to.values())
+        sessions = dict.fromkeys(credentials, "session-of-the-site")
+        network = LocalNetwork()
+        http = HttpClient(Deadline(PATIENCE_SECONDS), transport=self.everybody)
+        network.services = lambda deadline, _: LocalServices(http.within(deadline), None)
+        return replace(self, network=network, values={**sessions, **self.values, endpoint: SITE})
 
 
 @pytest.fixture(scope="module", params=VENDORS, ids=lambda each: each.type_name)
 def site(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
-    everybody = Everybody(request.param)
+    vendor = request.param
+    values = {key: f"program-key-of-the-site-{len(key)}" for key in vendor.program_keys}
+    for key, credentials in vendor.sent_to.items():
+        values[key] = f"https://{'iam' if 'IAM' in key else 'api'}.site.test/base"
+        # With a session of the site's nothing would be opened, nor released.
+        for each in credentials:
+            if not each.endswith(("SESSION_ID", "ACQUISITION_TOKEN")):
+                values[each] = basic_key(f"secret-of-the-site-{len(each):03}")
+    everybody = Everybody(vendor)
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
         client = HttpClient(Deadline(0), transport=everybody)
@@ -184,9 +210,13 @@ def site(
         write_munge(folder_of_munge)
         patch.setattr(munge, "FOLDERS", [str(folder_of_munge)])
         with served(real) as network:
-            network.open([{}], DEFAULT_WORKER_USER, 600, TokenCache(folder))
+            cache = TokenCache(folder)
+            network.open([{}], DEFAULT_WORKER_USER, 600, cache)
             network.wait_until_open(Deadline(PATIENCE_SECONDS))
-            yield Site(request.param, folder, network, everybody)
+            site = Site(vendor, folder, network, everybody, values)
+            if site.login is not None:
+                cache.store(TokenCache.key_of(site.login), BEARER, 3600)
+            yield site
 
 
 def test_job_that_exports_nothing_uses_the_nodes_token(site: Site) -> None:
@@ -226,3 +256,53 @@ def test_any_variables_of_a_user_keep_home_what_is_the_sites(
     evil = st.sampled_from([EVIL, f"{EVIL}/", "http://api.site.test"])
     block = data.draw(st.dictionaries(st.sampled_from(names), values, max_size=8))
     site.check({**block, data.draw(st.sampled_from(endpoints)): data.draw(evil)})
+
+
+def test_credentials_of_the_site_go_nowhere_else(site: Site) -> None:
+    for key, credentials in site.vendor.sent_to.items():
+        for endpoint in ENDPOINTS:
+            with trying((key, endpoint)):
+                [outcome] = site.at(key).run_job({f"a_{key}": endpoint}, "a")
+                assert site.everybody.leaks == []
+                if credentials:
+                    assert isinstance(outcome, QrmiError)
+                    assert site.everybody.asked == []
+
+
+def test_other_name_of_a_type_brings_no_credential_elsewhere(site: Site) -> None:
+    for other, key in keys_alike(site.vendor.type_name, other_names(site.vendor.type_name)).items():
+        if key in site.vendor.sent_to:
+            mine = {f"a_{key}": "https://mine.test"}
+            for own, refusal in (({}, "is yours but"), (mine, "mean the same but")):
+                [outcome] = site.at(key).run_job({**own, f"a_{other}": EVIL}, "a")
+                assert site.everybody.asked == []
+                assert f"a_{other} " in str(outcome)
+                assert refusal in str(outcome)
+
+
+def test_another_spelling_of_the_sites_endpoint_is_the_sites(site: Site) -> None:
+    for key in site.vendor.sent_to:
+        for endpoint in SITE_URLS:
+            with trying((key, endpoint)):
+                [outcome] = site.at(key).run_job({f"a_{key}": endpoint}, "a")
+                assert isinstance(outcome, Acquired)
+                assert (site.everybody.asked != [], site.everybody.elsewhere) == (True, [])
+                # The job's programs are to read the same text.
+                told = dict(resource_variables(outcome.resource, outcome.variables, "token", 60))
+                assert told[f"a_{key}"] == "https://site.test"
+
+
+def test_variables_in_another_case_are_not_taken(site: Site) -> None:
+    for key in site.vendor.sent_to:
+        for other in (key.lower(), f"QRMI_{key.removeprefix('QRMI_').lower()}"):
+            site.run_job({f"a_{other}": EVIL}, "a")
+            assert (site.everybody.asked != [], site.everybody.elsewhere) == (True, [])
+
+
+def test_of_a_variable_exported_twice_one_is_checked_and_used(site: Site) -> None:
+    for key in site.vendor.sent_to:
+        for values in ([SITE, EVIL], [EVIL] * 2):
+            taken = collect_variables(
+                site.resource("a"), 7, [(f"a_{key}", each) for each in values]
+            )
+            assert (taken.is_users(key), taken.values[key]) == (True, EVIL)
