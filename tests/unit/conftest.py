@@ -3,7 +3,6 @@
 
 import logging
 import os
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from spank_qrmi_simulator.site import Site
 from tests.simulated_site import base_url, site
 from tests.unit.conversation import ServingWorker, converse
 from tests.unit.fake_scontrol import FakeScontrol
-from tests.unit.fake_services import assert_logs_show_no_secret
+from tests.unit.fake_services import assert_shows_no_secret
 from tests.unit.fake_vendor import FakeVendor
 from tests.unit.local_network import LocalNetwork
 from tests.unit.plugin_host import PluginHost
@@ -98,11 +97,10 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> ServingWorker:
         worker, "_cancel_when_abandoned", lambda channel, deadline: deadlines.append(deadline)
     )
     monkeypatch.setattr(worker, "refuse_untrusted_code", lambda *_: None)
-    return ServingWorker(deadlines, lambda message: converse(message, _serve))
-
-
-def _serve(channel: socket.socket) -> None:
-    worker.serve(channel, LocalNetwork())
+    network = LocalNetwork()
+    return ServingWorker(
+        deadlines, lambda message: converse(message, lambda channel: worker.serve(channel, network))
+    )
 
 
 @pytest.fixture(scope="session")
@@ -139,7 +137,8 @@ def no_secret_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Fail a test whose log records show a secret of the fake services."""
     with caplog.at_level(logging.DEBUG):
         yield
-    assert_logs_show_no_secret(caplog.get_records("call"))
+    for record in caplog.get_records("call"):
+        assert_shows_no_secret(record.getMessage())
 
 
 @pytest.fixture(scope="module")

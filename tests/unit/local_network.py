@@ -2,7 +2,7 @@
 """The way to the services from the process of the tests, without one that gives up root."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,8 +13,6 @@ from spank_qrmi.clients.tokens import TokenSource
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.network.calls import CALLS, Ask, Call, Services, Subject
 from spank_qrmi.network.worker_side import Network
-from spank_qrmi.state.token_cache import TokenCache
-from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
 from tests.unit.munge_credentials import munge_credentials
 
 
@@ -24,14 +22,7 @@ class LocalNetwork(Network):
     def __init__(self) -> None:
         """Start nothing."""
 
-    def open(
-        self,
-        node_variables: Sequence[Mapping[str, str]],
-        user: str = DEFAULT_WORKER_USER,
-        seconds: float = 0.0,
-        token_cache: TokenCache | None = None,
-        munge_socket: str | None = None,
-    ) -> None:
+    def open(self, *_: object, **__: object) -> None:
         """Do nothing: clients are opened when they are needed, and fetch their own tokens."""
 
     def wait_until_open(self, deadline: Deadline) -> None:
@@ -46,8 +37,7 @@ class LocalNetwork(Network):
     def end(self) -> None:
         """Do nothing: a connection ends with its request."""
 
-    def close(self) -> None:
-        """Do nothing: a connection ends with its request."""
+    close = end
 
 
 class LocalServices(Services):
@@ -56,32 +46,24 @@ class LocalServices(Services):
     None as `environment`: the client is open.
     """
 
-    def __init__(
-        self,
-        http: HttpClient,
-        environment: Mapping[str, str] | None,
-        tokens: TokenSource | None = None,
-    ) -> None:
+    def __init__(self, http: HttpClient, environment: Mapping[str, str] | None) -> None:
         self._http = http
-        self._tokens = tokens or TokenSource(http)
+        self._tokens = TokenSource(http)
         self._environment = environment
         self._opening = threading.Lock()
 
     def ask_about(self, subject: Subject, kind: str, settings: Settings) -> Ask:
-        def ask(call: Call, *fields: str) -> list[str]:
-            count = subject.munge_credentials.get(call.value, 0)
-            exchange = Exchange(self._opened(), self._tokens, munge_credentials(count))
-            return CALLS[call](exchange, subject, *fields) or []
-
-        self._opened()
-        return ask
-
-    def _opened(self) -> HttpClient:
         with self._opening:
             if self._environment is not None:
                 self._http.open_with(self._environment)
                 self._environment = None
-            return self._http
+
+        def ask(call: Call, *fields: str) -> list[str]:
+            count = subject.munge_credentials.get(call.value, 0)
+            exchange = Exchange(self._http, self._tokens, munge_credentials(count))
+            return CALLS[call](exchange, subject, *fields) or []
+
+        return ask
 
 
 class asking:  # noqa: N801 (used like a function)

@@ -42,7 +42,7 @@ Documents = Mapping[str, object]
 class Vendor:
     """One resource type; its resource is one of the simulated site's too.
 
-    `required` are the keys of its settings that it cannot do without. `check`, `acquire` and
+    Its settings have the keys that it cannot do without, `required`. `check`, `acquire` and
     `release` are all the requests of each in their order, those for access tokens left out; where
     `acquire` has none, the service holds nothing. `sent_to` says where which credentials go, to the
     service itself last; `program_keys` name those that only the user's program sends; `reads` are
@@ -52,7 +52,6 @@ class Vendor:
 
     type_name: str
     settings: Settings
-    required: tuple[str, ...]
     sent_to: Mapping[str, tuple[str, ...]]
     site_path: str
     check: Documents
@@ -61,6 +60,10 @@ class Vendor:
     program_keys: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     ends_at_once: bool = False
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        return tuple(self.settings.values)
 
     @property
     def documents(self) -> Documents:
@@ -130,7 +133,6 @@ def ibm_endpoints(prefix: str, *credentials: str) -> dict[str, tuple[str, ...]]:
 DIRECT_ACCESS = Vendor(
     "direct-access",
     settings_of(ibm_values("QRMI_IBM_DA_"), "ibm_torino"),
-    required=tuple(ibm_values("QRMI_IBM_DA_")),
     sent_to=ibm_endpoints("QRMI_IBM_DA_"),
     site_path="/direct-access",
     check={"GET /base/v1/backends/ibm_torino": {"status": "online"}},
@@ -139,7 +141,6 @@ DIRECT_ACCESS = Vendor(
 QISKIT_RUNTIME = Vendor(
     "qiskit-runtime-service",
     settings_of(ibm_values("QRMI_IBM_QRS_"), "ibm_sherbrooke"),
-    required=tuple(ibm_values("QRMI_IBM_QRS_")),
     sent_to=ibm_endpoints("QRMI_IBM_QRS_", "QRMI_IBM_QRS_SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"),
     site_path="/runtime/api/v1",
     check={"GET /base/backends/ibm_sherbrooke/status": {"status": "active"}},
@@ -149,7 +150,6 @@ QISKIT_RUNTIME = Vendor(
 PASQAL_CLOUD = Vendor(
     "pasqal-cloud",
     settings_of({}, "FRESNEL"),
-    required=(),
     sent_to={"QRMI_PASQAL_CLOUD_BASE_URL": ()},
     site_path="/pasqal",
     check={"GET /core-fast/api/v1/devices": {"data": [{"availability": "ACTIVE"}]}},
@@ -160,7 +160,6 @@ QUANTUM_SYSTEM = replace(
     DIRECT_ACCESS,
     type_name="ibm-quantum-system",
     settings=settings_of(ibm_values("QRMI_IBM_QS_"), "ibm_kingston"),
-    required=tuple(ibm_values("QRMI_IBM_QS_")),
     sent_to=ibm_endpoints("QRMI_IBM_QS_"),
     check={
         "GET /base/v1/backends/ibm_kingston": {"status": "online"},
@@ -173,7 +172,6 @@ QUANTUM_COMPUTE_SERVICE = replace(
     QISKIT_RUNTIME,
     type_name="ibm-quantum-compute-service",
     settings=settings_of(ibm_values("QRMI_IBM_QCS_"), "ibm_marrakesh"),
-    required=tuple(ibm_values("QRMI_IBM_QCS_")),
     sent_to=ibm_endpoints("QRMI_IBM_QCS_", "QRMI_IBM_QCS_SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"),
     check={"GET /base/backends/ibm_marrakesh/status": {"status": "active"}},
     reads=("length_queue", "elapsed_time", "jobs", "count", "limit"),
@@ -181,7 +179,6 @@ QUANTUM_COMPUTE_SERVICE = replace(
 IQM_SERVER = Vendor(
     "iqm-server",
     settings_of({"QRMI_IQM_ISA_ENDPOINT": API_URL, "QRMI_IQM_ISA_TOKEN": API_KEY}, "garnet_mock"),
-    required=("QRMI_IQM_ISA_ENDPOINT", "QRMI_IQM_ISA_TOKEN"),
     sent_to={"QRMI_IQM_ISA_ENDPOINT": ("QRMI_IQM_ISA_TOKEN",)},
     site_path="/iqm",
     check={"GET /base/api/v1/quantum-computers/garnet:mock": {"health": {"healthy": True}}},
@@ -196,7 +193,6 @@ ALICE_BOB_FELIS = Vendor(
         {"QRMI_AB_FELIS_BASE_ENDPOINT": API_URL, "QRMI_AB_FELIS_API_KEY": BASIC_KEY},
         "ab_emu_40q_physical_cats",
     ),
-    required=("QRMI_AB_FELIS_BASE_ENDPOINT", "QRMI_AB_FELIS_API_KEY"),
     sent_to={"QRMI_AB_FELIS_BASE_ENDPOINT": ("QRMI_AB_FELIS_API_KEY",)},
     site_path="/felis",
     check={"GET /base/v1/targets/EMU%3A40Q%3APHYSICAL_CATS/health": "OK"},
@@ -205,7 +201,6 @@ ALICE_BOB_FELIS = Vendor(
 OQTOPUS = Vendor(
     "oqtopus",
     settings_of({"QRMI_OQTOPUS_URL": API_URL, "QRMI_OQTOPUS_API_TOKEN": API_KEY}, "anemone"),
-    required=("QRMI_OQTOPUS_URL", "QRMI_OQTOPUS_API_TOKEN"),
     sent_to={"QRMI_OQTOPUS_URL": ("QRMI_OQTOPUS_API_TOKEN",)},
     site_path="/oqtopus",
     check={"GET /base/devices/anemone": {"status": "available"}},
@@ -221,7 +216,6 @@ PASQAL_LOCAL = Vendor(
         job_id=JOB_ID,
         has_sites_login=True,
     ),
-    required=("QRMI_WARDEN_URL",),
     sent_to={"QRMI_URL": (), "QRMI_WARDEN_URL": ()},
     site_path="/warden/1",
     check={"GET /base/accessible": {"is_accessible": True, "message": "ready"}},
