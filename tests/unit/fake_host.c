@@ -122,47 +122,18 @@ static void report_state(const char *when, int hook)
 
 /* ---- Orders ---- */
 
-#define LIST(key) { #key, &host.key }
-
-static const struct {
-	const char *key;
-	struct list *list;
-} lists[] = {
-	LIST(arguments), LIST(environment), LIST(options), LIST(second_options),
-	LIST(states),	 LIST(missing),	    LIST(closed),  LIST(unsettable),
-	LIST(command),	 LIST(statuses),    LIST(second_line),
-	LIST(gids),	 LIST(licenses),    LIST(account), LIST(partition),
-	LIST(user_name),
-};
-
-static const struct {
-	const char *key;
-	unsigned int *number;
-} numbers[] = {
-	LIST(het_job_id),
-	LIST(remote),	  LIST(job_id),	    LIST(step_id),    LIST(uid),
-	LIST(tasks),	  LIST(node_index), LIST(restart_count),
-	LIST(time_limit), LIST(start_time), LIST(speed),      LIST(register_error),
-	LIST(unreaped),	  LIST(is_random_out),  LIST(is_epilog),  LIST(is_listed_twice),
-	LIST(error_seconds),
-	LIST(submits),	  LIST(gid),
-	LIST(array_job_id), LIST(array_task_id), LIST(het_job_offset), LIST(restart_cnt),
-};
+#define TAKE(name, order)                                                                          \
+	if (strcmp(key, #name) == 0) {                                                             \
+		order;                                                                             \
+		return true;                                                                       \
+	}
+#define TAKE_ITEM(name) TAKE(name, append(&host.name, value))
+#define TAKE_NUMBER(name) TAKE(name, host.name = strtoul(value, NULL, 0))
 
 static bool read_order(const char *key, const char *value)
 {
-	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
-		if (strcmp(key, lists[i].key) == 0) {
-			append(lists[i].list, value);
-			return true;
-		}
-	}
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-		if (strcmp(key, numbers[i].key) == 0) {
-			*numbers[i].number = strtoul(value, NULL, 0);
-			return true;
-		}
-	}
+	LISTS(TAKE_ITEM)
+	NUMBERS(TAKE_NUMBER)
 	return false;
 }
 

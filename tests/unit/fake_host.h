@@ -19,33 +19,40 @@ struct list {
 	char *items[MOST];
 };
 
+/* What a test can order: a list takes each value, a number the last one. */
+#define LISTS(X)                                                                                   \
+	X(arguments)	  /* of the plugstack line */                                              \
+	X(second_line)	  /* arguments of another line of the plugin, if is_listed_twice */        \
+	X(environment)	  /* of the job; kept NULL-terminated */                                   \
+	X(options)	  /* values of the plugin's first option, in the order given */            \
+	X(second_options) /* values of its second option */                                        \
+	X(command)	  /* of the job: a program and its arguments */                            \
+	X(statuses)	  /* wait statuses that the tasks end with, 0 unless told */               \
+	X(states)	  /* answers of slurmctld in turn, the last one again and again */         \
+	X(missing)	  /* names of items that spank_get_item does not know */                   \
+	X(unsettable)	  /* names of variables that spank_setenv refuses */                       \
+	X(gids)		  /* of the job's processes, beside its own */                             \
+	X(closed)	  /* descriptors that are closed before the first hook */                  \
+	X(licenses) X(account) X(partition) X(user_name) /* what slurmctld says: the last counts */
+
+#define NUMBERS(X)                                                                                 \
+	X(remote) X(job_id) X(step_id) X(uid) X(gid) X(restart_count) X(node_index) X(tasks)       \
+	X(array_job_id) X(array_task_id) X(het_job_offset) X(restart_cnt)                          \
+	X(time_limit) X(start_time) X(register_error) X(speed)                                     \
+	X(het_job_id)	   /* leader of a heterogeneous job, 0 for other jobs */                   \
+	X(is_random_out)   /* getrandom fails */                                                   \
+	X(unreaped)	   /* number of the task, from 1, at whose exit another child waits */     \
+	X(error_seconds)   /* that each error takes, as where nobody reads the job's stderr */     \
+	X(is_listed_twice)                                                                         \
+	X(submits)	   /* how often each task tells of a quantum job */                        \
+	X(is_epilog)	   /* the epilog's process, instead of a step's */
+
+#define LIST(name) struct list name;
+#define NUMBER(name) unsigned int name;
+
 struct host {
-	unsigned int het_job_id; /* leader of a heterogeneous job, 0 for other jobs */
-	struct list arguments;	 /* of the plugstack line */
-	struct list second_line; /* arguments of another line of the plugin, if is_listed_twice */
-	struct list environment; /* of the job; kept NULL-terminated */
-	struct list options;	 /* values of the plugin's first option, in the order given */
-	struct list second_options; /* values of its second option */
-	struct list command;	 /* of the job: a program and its arguments */
-	struct list statuses;	 /* wait statuses that the tasks end with, 0 unless told */
-	struct list states;	 /* answers of slurmctld in turn, the last one again and again */
-	struct list missing;	 /* names of items that spank_get_item does not know */
-	struct list unsettable;	 /* names of variables that spank_setenv refuses */
-	struct list gids;	 /* of the job's processes, beside its own */
-	struct list licenses;	 /* what slurmctld says of the job: the last one of each counts */
-	struct list account;
-	struct list partition;
-	struct list user_name;
-	struct list closed;	 /* descriptors that are closed before the first hook */
-	unsigned int remote, job_id, step_id, uid, gid, restart_count, node_index, tasks;
-	unsigned int array_job_id, array_task_id, het_job_offset, restart_cnt;
-	unsigned int time_limit, start_time, register_error, speed;
-	unsigned int is_random_out; /* getrandom fails */
-	unsigned int unreaped;	 /* number of the task, from 1, at whose exit another child waits */
-	unsigned int error_seconds; /* that each error takes, as where nobody reads the job's stderr */
-	unsigned int is_listed_twice;
-	unsigned int submits;	 /* how often each task tells of a quantum job */
-	unsigned int is_epilog;	 /* the epilog's process, instead of a step's */
+	LISTS(LIST)
+	NUMBERS(NUMBER)
 	unsigned int waited_seconds; /* for errors so far */
 	size_t loads;
 	int task, status;

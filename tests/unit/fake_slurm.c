@@ -86,13 +86,13 @@ static spank_err_t give_groups(gid_t **place, int *count_place)
 	return ESPANK_SUCCESS;
 }
 
-static spank_err_t give_number(const char *name, uint32_t *place, uint32_t number)
-{
-	if (holds(&host.missing, name))
-		return ESPANK_NOT_AVAIL;
-	*place = number;
-	return ESPANK_SUCCESS;
-}
+#define GIVE(item, name, type, value)                                                              \
+	case item:                                                                                 \
+		if (holds(&host.missing, name))                                                    \
+			return ESPANK_NOT_AVAIL;                                                   \
+		*(type *)place = value;                                                            \
+		return ESPANK_SUCCESS;
+#define GIVE_NUMBER(item, name) GIVE(item, #name, uint32_t, host.name)
 
 spank_err_t spank_get_item(spank_t spank, spank_item_t item, ...)
 {
@@ -107,36 +107,23 @@ spank_err_t spank_get_item(spank_t spank, spank_item_t item, ...)
 			       NULL;
 	va_end(arguments);
 	switch (item) {
-	case S_JOB_ID:
-		return give_number("job_id", place, host.job_id);
-	case S_JOB_STEPID:
-		return give_number("step_id", place, host.step_id);
-	case S_JOB_UID:
-		return give_number("uid", place, host.uid);
-	case S_JOB_GID:
-		return give_number("gid", place, host.gid);
+	GIVE_NUMBER(S_JOB_ID, job_id)
+	GIVE_NUMBER(S_JOB_STEPID, step_id)
+	GIVE_NUMBER(S_JOB_UID, uid)
+	GIVE_NUMBER(S_JOB_GID, gid)
+	GIVE_NUMBER(S_JOB_NODEID, node_index)
+	GIVE_NUMBER(S_SLURM_RESTART_COUNT, restart_count)
+	GIVE_NUMBER(S_TASK_ID, task)
+	GIVE_NUMBER(S_TASK_EXIT_STATUS, status)
+	GIVE_NUMBER(S_JOB_LOCAL_TASK_COUNT, tasks)
+	GIVE(S_JOB_ENV, "environment", char **, host.environment.items)
 	case S_JOB_SUPPLEMENTARY_GIDS:
 		return give_groups(place, second_place);
-	case S_JOB_NODEID:
-		return give_number("node_index", place, host.node_index);
-	case S_SLURM_RESTART_COUNT:
-		return give_number("restart_count", place, host.restart_count);
-	case S_TASK_ID:
-		return give_number("task", place, host.task);
-	case S_TASK_EXIT_STATUS:
-		return give_number("status", place, host.status);
-	case S_JOB_LOCAL_TASK_COUNT:
-		return give_number("tasks", place, host.tasks);
 	case S_JOB_ARGV:
 		if (holds(&host.missing, "command"))
 			return ESPANK_NOT_AVAIL;
 		*(int *)place = host.command.count;
 		*(char ***)second_place = host.command.items;
-		return ESPANK_SUCCESS;
-	case S_JOB_ENV:
-		if (holds(&host.missing, "environment"))
-			return ESPANK_NOT_AVAIL;
-		*(char ***)place = host.environment.items;
 		return ESPANK_SUCCESS;
 	default:
 		return ESPANK_BAD_ARG;
