@@ -93,14 +93,11 @@ class Report:
     @property
     def shown_to_user(self) -> list[str]:
         """The errors of the tasks: what a user reads in the job's own output."""
-        return [_without_name(text) for text in self.texts("task-log-error")]
+        return self.logged("error", by="task-")
 
-    def logged(self, level: str) -> list[str]:
-        return [_without_name(text) for text in self.texts(f"log-{level}")]
-
-
-def _without_name(line: str) -> str:
-    return re.sub(r"^spank_(qrmi_c|ibm_qrun): ", "", line)
+    def logged(self, level: str, by: str = "") -> list[str]:
+        texts = self.texts(f"{by}log-{level}")
+        return [re.sub(r"^spank_(qrmi_c|ibm_qrun): ", "", text) for text in texts]
 
 
 class PluginHost:
@@ -156,15 +153,9 @@ class PluginHost:
         """Make a worker that reads its request to the end, keeps it, and answers."""
         (self.folder / "answer").write_bytes(message)
         self.play_python(
-            "from spank_qrmi.protocol import read_records, read_version\n"
-            "received = bytearray()\n"
-            "def receive(count):\n"
-            "    data = channel.recv(count)\n"
-            "    received.extend(data)\n"
-            "    return data\n"
-            "read_version(receive)\n"
-            "for _ in read_records(receive):\n"
-            "    pass\n"
+            "received = b''\n"
+            "while not received.endswith(b'.\\0\\0\\0\\0'):\n"
+            "    received += channel.recv(1 << 20) or exit('the plugin has hung up')\n"
             "turn = len(list(folder.glob('request-*')))\n"
             "(folder / f'request-{turn}').write_bytes(received)\n"
             "channel.sendall((folder / 'answer').read_bytes())\n"
@@ -204,11 +195,11 @@ class PluginHost:
         as one may that a user's command has loaded.
         """
         orders = {"options": "a", "arguments": CONFIG, "states": RUNNING, **JOB, **orders}  # type: ignore[dict-item]
-        message = b"".join(
-            key.encode() + b"=" + _bytes(value) + b"\0"
-            for key, values in orders.items()
-            for value in _values(values)
-        )
+        message = b""
+        for key, order in orders.items():
+            for value in [order] if isinstance(order, str | int | bytes) else order:
+                text = value if isinstance(value, bytes) else os.fsencode(str(value))
+                message += b"%b=%b\0" % (key.encode(), text)
         ended = subprocess.run(
             [*under, str(self.program), str(self.plugin), *words],
             input=message,
@@ -229,14 +220,6 @@ class PluginHost:
         assert report.left_open <= self.may_leave_open
         assert [text for text in report.texts("hook") if not text.endswith(" 0")] == []
         return report
-
-
-def _values(order: Order) -> Sequence[str | int | bytes]:
-    return [order] if isinstance(order, str | int | bytes) else order
-
-
-def _bytes(value: str | int | bytes) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
 
 
 def answer_of(
