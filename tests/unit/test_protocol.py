@@ -2,12 +2,15 @@
 """The message format from the worker's side: what is read whole, and what is refused."""
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from fuzz.targets.request import check_request
 from spank_qrmi.errors import ProtocolError
 from spank_qrmi.protocol import (
     ALWAYS_UNDERSTOOD,
@@ -26,40 +29,43 @@ from spank_qrmi.protocol import (
 )
 from tests.unit.conversation import encode_request, in_pieces, joined, read_request
 from tests.unit.outcomes import outcome_of, refusal_of
+from tests.unit.strategies import system_texts
 
 MESSAGE_PXD = Path(__file__).parents[2] / "spank_qrmi" / "plugin" / "message.pxd"
 
-WHOLE = Request(
-    verb=Verb.ACQUIRE,
-    job_id=7,
-    restart_count=1,
-    step_id=0xFFFFFFFB,
-    uid=1000,
-    timeout_seconds=120,
-    qpu_option="a, ü",
-    q_backend="ibm_torino",
-    q_primitive="sampler",
-    time_limit_minutes=60,
-    start_time=1_700_000_000,
-    account="physics",
-    partition="",
-    licenses="qpu_a:2,other",
-    user="alice",
-    restarts=3,
-    array_job_id=5,
-    array_task_id=0,
-    het_job_id=6,
-    het_job_offset=1,
-    gids=(1000, 0, 5000),
-    node_index=3,
-    arguments=("/etc/qrmi_config.json", "--env:A=b=c", ""),
-    variables=(("a_QRMI_X", "line\nend"), ("a_QRMI_Y", "\udcff"), ("a_QRMI_X", "")),
-    quantum_jobs=("first", "second"),
-    killed_quantum_jobs=("third",),
-)
 LEAST = Request(Verb.RELEASE, 1, 0, 0, 0, 1)
+MORE = replace(
+    LEAST,
+    qpu_option="a, ü",
+    arguments=("/etc/qrmi_config.json", "--env:A=b=c", ""),
+    variables=(("a_QRMI_X", "line=\nend\n"), ("a_QRMI_Y", "\udcff"), ("a_QRMI_X", "")),
+)
 NUMBERS = [(b"v", b"acquire"), (b"j", b"7"), (b"r", b"0"), (b"s", b"0"), (b"u", b"0"), (b"d", b"1")]
 END = (b".", b"")
+
+
+def lists_of(strategy: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:
+    return st.lists(strategy, max_size=4).map(tuple)
+
+
+ANY_NUMBER = st.integers(0, 2**32 - 3)
+ANY_NAME = system_texts.filter(lambda name: "=" not in name)
+OF_TYPE = {
+    Verb: st.sampled_from(Verb),
+    int: ANY_NUMBER,
+    str: system_texts,
+    int | None: st.none() | ANY_NUMBER,
+    str | None: st.none() | system_texts,
+    tuple[int, ...]: lists_of(ANY_NUMBER),
+    tuple[str, ...]: lists_of(system_texts),
+    tuple[tuple[str, str], ...]: lists_of(st.tuples(ANY_NAME, system_texts)),
+}
+SENT = [each for each in fields(Request) if each.name not in {"version", "stepd_pid"}]
+REQUESTS = st.builds(Request, **{each.name: OF_TYPE[each.type] for each in SENT})
+RECORDS = st.tuples(
+    st.sampled_from([tag.value for tag in RequestTag]) | st.binary(min_size=1, max_size=1),
+    st.binary(max_size=20),
+)
 
 
 def read(message: bytes, size: int = 99) -> Request:
@@ -67,16 +73,32 @@ def read(message: bytes, size: int = 99) -> Request:
     return read_request(in_pieces(message, size))
 
 
-def test_request_arrives_in_pieces_of_any_size() -> None:
-    for sent, size in product((WHOLE, LEAST), (1, 2, 1 << 20)):
-        assert outcome_of(read, encode_request(sent), size) == sent, size
+@example(LEAST, 1)
+@example(MORE, 1)
+@given(request=REQUESTS, size=st.integers(1, 64))
+def test_request_is_read_as_it_was_written(request: Request, size: int) -> None:
+    assert read(encode_request(request), size) == request
+
+
+@given(request=REQUESTS, data=st.data())
+def test_request_of_which_a_byte_is_changed_is_read_or_refused(
+    request: Request, data: st.DataObject
+) -> None:
+    message = bytearray(encode_request(request))
+    message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
+    check_request(bytes(message))
+
+
+@given(start=st.just(PREAMBLE) | st.binary(max_size=6), records=st.lists(RECORDS))
+def test_any_records_are_read_or_refused(start: bytes, records: list[tuple[bytes, bytes]]) -> None:
+    check_request(joined([*records, END], start))
 
 
 def test_request_cut_anywhere_is_refused() -> None:
-    message = encode_request(WHOLE)
+    message = encode_request(MORE)
     for length in range(len(message)):
-        with pytest.raises(ProtocolError, match=r"^message ends in the middle$"):
-            read_request(in_pieces(message[:length], 1 << 20))
+        refusal = refusal_of(ProtocolError, read, message[:length])
+        assert refusal == "message ends in the middle", length
 
 
 def test_record_of_a_newer_plugin_is_skipped() -> None:
@@ -165,8 +187,8 @@ def test_longest_record_is_written_and_read() -> None:
 
 
 def test_secrets_are_left_out_of_repr() -> None:
-    assert "QRMI_X" not in repr(WHOLE)
-    assert "--env" not in repr(WHOLE)
+    assert "QRMI_X" not in repr(MORE)
+    assert "--env" not in repr(MORE)
 
 
 def test_plugin_has_the_same_limits() -> None:
