@@ -100,48 +100,36 @@ class FakeScontrol:
             program.write_text(f"#!{sys.executable} -IS\n{PROGRAM}")
             program.chmod(0o755)
         (folder / "calls").touch()
-        self._state: dict[str, Any] = {
-            "version": version,
-            "licenses": {},
-            "reservations": {},
-            "orders": {},
-        }
-        self._save()
+        self._keep({"version": version, "licenses": {}, "reservations": {}, "orders": {}})
 
     def add(self, name: str, total: int, used: int = 0, rest: str = "") -> None:
         """Have a licence, or change it."""
-        self._load()["licenses"][name] = {"total": total, "used": used, "rest": rest}
-        self._save()
+        self._set("licenses", name, {"total": total, "used": used, "rest": rest})
 
     def remove(self, name: str) -> None:
         """Have a licence no more."""
-        del self._load()["licenses"][name]
-        self._save()
+        self._set("licenses", name, None)
 
     def reserve(self, name: str, licence: str, count: int, rest: str = "NodeCnt=0") -> None:
         """Have a reservation that was not made by these programs."""
-        reservation = {"licence": licence, "count": count, "rest": rest}
-        self._load()["reservations"][name] = reservation
-        self._save()
+        self._set("reservations", name, {"licence": licence, "count": count, "rest": rest})
 
     def order(self, text: str, order: str) -> None:
         """Let all calls that hold this text do as ordered."""
-        self._load()["orders"][text] = order
-        self._save()
+        self._set("orders", text, order)
 
     def clear_orders(self) -> None:
         """Let all calls do what they are for."""
-        self._load()["orders"] = {}
-        self._save()
+        self._keep({**self._kept(), "orders": {}})
 
     def reservations(self) -> dict[str, str]:
         """Return the licences of each reservation."""
-        found = self._load()["reservations"].items()
+        found = self._kept()["reservations"].items()
         return {name: f"{each['licence']}:{each['count']}" for name, each in found}
 
     def licence(self, name: str) -> dict[str, Any]:
         """Return what is kept of a licence."""
-        return dict(self._load()["licenses"][name])
+        return dict(self._kept()["licenses"][name])
 
     def calls(self) -> list[str]:
         """Return the calls since the last time, each as one line."""
@@ -149,9 +137,15 @@ class FakeScontrol:
         (self.folder / "calls").write_text("")
         return [" ".join(json.loads(line)) for line in lines]
 
-    def _load(self) -> dict[str, Any]:
-        self._state = json.loads((self.folder / "state").read_text())
-        return self._state
+    def _set(self, kind: str, name: str, value: object) -> None:
+        state = self._kept()
+        state[kind][name] = value
+        if value is None:
+            del state[kind][name]
+        self._keep(state)
 
-    def _save(self) -> None:
-        (self.folder / "state").write_text(json.dumps(self._state))
+    def _kept(self) -> dict[str, Any]:
+        return dict(json.loads((self.folder / "state").read_text()))
+
+    def _keep(self, state: dict[str, Any]) -> None:
+        (self.folder / "state").write_text(json.dumps(state))
