@@ -106,6 +106,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> ServingWorker:
 @pytest.fixture(scope="session")
 def fake_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The fake host, compiled with the headers of the Slurm that the plugin was built for."""
+    assert (BUILD / "spank_qrmi.so").exists(), "the plugins are not built: make build"
     program = tmp_path_factory.mktemp("fake_host") / "fake_host"
     folders = [folder for folder in os.environ.get("SLURM_INCLUDE_DIRS", "").split(":") if folder]
     command = ["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-rdynamic"]
@@ -119,17 +120,12 @@ def fake_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def host(tmp_path: Path, fake_host: Path) -> PluginHost:
-    return _plugin_host(tmp_path, fake_host, "spank_qrmi.so")
+    return PluginHost(tmp_path, fake_host, BUILD / "spank_qrmi.so")
 
 
 @pytest.fixture
 def qrun_host(tmp_path: Path, fake_host: Path) -> PluginHost:
-    return _plugin_host(tmp_path, fake_host, "spank_ibm_qrun.so")
-
-
-def _plugin_host(folder: Path, fake_host: Path, name: str) -> PluginHost:
-    assert (BUILD / name).exists(), "the plugins are not built: make build"
-    return PluginHost(folder, fake_host, BUILD / name)
+    return PluginHost(tmp_path, fake_host, BUILD / "spank_ibm_qrun.so")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from spank_qrmi.protocol import (
     AnswerTag,
     Request,
     RequestTag,
+    Verb,
     decode_request,
     encode_record,
     preamble,
@@ -20,12 +21,7 @@ from spank_qrmi.protocol import (
     read_version,
 )
 
-TAG_OF_FIELD = {
-    each.name: RequestTag[each.name.upper()]
-    for each in fields(Request)
-    if each.name.upper() in RequestTag.__members__
-}
-"""Those that have one record at most; the others are lists."""
+TAGS = {tag.name.lower(): tag for tag in RequestTag}
 
 
 def encode_request(request: Request) -> bytes:
@@ -33,27 +29,19 @@ def encode_request(request: Request) -> bytes:
     message = preamble(request.version)
     for each in fields(request):
         value = getattr(request, each.name)
-        if each.name in TAG_OF_FIELD and value is not None:
-            text = value.value if each.name == "verb" else str(value)
-            message += encode_record(TAG_OF_FIELD[each.name], _bytes(text))
-    for tag, texts in (
-        (RequestTag.GID, map(str, request.gids)),
-        (RequestTag.ARGUMENT, request.arguments),
-        (RequestTag.VARIABLE, (f"{name}={value}" for name, value in request.variables)),
-        (RequestTag.QUANTUM_JOB, request.quantum_jobs),
-        (RequestTag.KILLED_QUANTUM_JOB, request.killed_quantum_jobs),
-    ):
-        message += b"".join(encode_record(tag, _bytes(text)) for text in texts)
+        value = value.value if isinstance(value, Verb) else value
+        # A list has one record for each item, with the name of one.
+        tag = TAGS.get(each.name) or TAGS.get(each.name.removesuffix("s"))
+        for item in value if isinstance(value, tuple) else (value,):
+            if tag is not None and item is not None:
+                text = "=".join(item) if isinstance(item, tuple) else str(item)
+                message += encode_record(tag, text.encode("utf-8", "surrogateescape"))
     return message + encode_record(RequestTag.END, b"")
 
 
 def read_request(receive: Callable[[int], bytes]) -> Request:
     """Read one request as the worker does."""
     return decode_request(receive, read_version(receive))
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
 
 
 @dataclass

@@ -79,20 +79,18 @@ def asked(
 
 
 @contextlib.contextmanager
-def silent_server(path: Path) -> Iterator[None]:
+def silent_server(path: Path) -> Iterator[socket.socket]:
     """Listen without ever accepting: a server that hangs."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(str(path))
         listener.listen()
-        yield
+        yield listener
 
 
 @contextlib.contextmanager
 def scripted_server(path: Path, *packets: bytes) -> Iterator[None]:
     """Answer one plugin with these packets, and hang up."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(str(path))
-        listener.listen()
+    with silent_server(path) as listener:
 
         def serve() -> None:
             connection, _ = listener.accept()

@@ -3,11 +3,9 @@
 
 import threading
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import pytest
 
-from spank_qrmi import at_once
 from spank_qrmi.at_once import begin, do_at_once
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
@@ -19,20 +17,17 @@ TOGETHER_SECONDS = 60
 def let_threads_start(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Return what lets so many more threads start, and then none."""
 
+    start = threading.Thread.start
+
     def allow(count: int) -> None:
-        left = [None] * count
+        left = [start] * count
 
-        class LimitedThread(threading.Thread):
-            def start(self) -> None:
-                if not left:
-                    raise RuntimeError("can't start new thread")
-                left.pop()
-                super().start()
+        def start_one(thread: threading.Thread) -> None:
+            if not left:
+                raise RuntimeError("can't start new thread")
+            left.pop()(thread)
 
-        limited = SimpleNamespace(
-            Thread=LimitedThread, Semaphore=threading.Semaphore, Lock=threading.Lock
-        )
-        monkeypatch.setattr(at_once, "threading", limited)
+        monkeypatch.setattr(threading.Thread, "start", start_one)
 
     return allow
 

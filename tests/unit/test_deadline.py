@@ -30,12 +30,13 @@ def test_wait_that_would_be_too_long_is_not_begun() -> None:
     assert Deadline(LONG).wait(BRIEFLY) is True
 
 
-def test_cancelling_lets_it_pass_at_once() -> None:
+def test_cancelling_lets_it_pass_at_once_with_its_parts() -> None:
     deadline = Deadline(LONG)
+    part = deadline.within(LONG / 2)
     deadline.cancel()
-    assert (deadline.remaining_seconds(), deadline.has_passed()) == (0.0, True)
-    assert deadline.is_cancelled()
-    assert deadline.wait(BRIEFLY) is False
+    for each in (deadline, part):
+        assert (each.remaining_seconds(), each.has_passed(), each.is_cancelled()) == (0, True, True)
+        assert each.wait(BRIEFLY) is False
 
 
 def test_cancelling_ends_a_wait() -> None:
@@ -62,11 +63,3 @@ def test_part_of_the_work_ends_sooner_and_never_later(monkeypatch: pytest.Monkey
     deadline = Deadline(2.0)
     parts = [deadline.within(seconds).remaining_seconds() for seconds in (0.5, 3.0)]
     assert (parts, deadline.remaining_seconds()) == ([0.5, 2.0], 2.0)
-
-
-def test_part_of_the_work_is_cancelled_with_it() -> None:
-    deadline = Deadline(LONG)
-    part = deadline.within(LONG / 2)
-    deadline.cancel()
-    assert part.is_cancelled()
-    assert part.wait(BRIEFLY) is False
