@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The systemd units run what `make install` installs, and one of them stands for all."""
 
+import argparse
 import configparser
 import re
 import shlex
@@ -57,14 +58,21 @@ def test_packages_name_the_units() -> None:
     assert names == (package.TARGET, package.WORKER_SERVER, package.MONITOR)
 
 
-def test_service_runs_the_command() -> None:
-    program, *arguments = shlex.split(settings_of(SERVICE)["Service"]["ExecStart"])
-    # The installation names the folder.
+def options_of(path: Path) -> argparse.Namespace:
+    """Return what a service asks of the command, whose folder is the installation's to name."""
+    program, *arguments = shlex.split(settings_of(path)["Service"]["ExecStart"])
     assert program == "@SBINDIR@/spank-qrmi"
-    options = cli._parser().parse_args(arguments)
+    return cli._parser().parse_args([each for each in arguments if not each.startswith("$")])
+
+
+def test_service_runs_the_command() -> None:
+    options = options_of(SERVICE)
     # What plugstack.conf says is not said again.
     assert (options.orphaned, options.state_dir, options.plugstack) == (True, None, None)
     assert options.timeout < int(settings_of(SERVICE)["Service"]["TimeoutStartSec"])
+    # The timer starts the service of its name.
+    assert TIMER.stem == SERVICE.stem
+    assert "Unit" not in settings_of(TIMER)["Timer"]
 
 
 def test_services_have_the_rights_that_they_need() -> None:
@@ -82,25 +90,13 @@ def test_services_have_the_rights_that_they_need() -> None:
 
 def test_monitor_is_the_command_and_goes_on() -> None:
     service = settings_of(MONITOR)["Service"]
-    program, *arguments, options = shlex.split(service["ExecStart"])
-    assert program == "@SBINDIR@/spank-qrmi"
-    assert service["Environment"] == f"{options.removeprefix('$')}="
-    found = cli._parser().parse_args(arguments)
+    found = options_of(MONITOR)
     assert found.run is cli._monitor
+    assert service["Environment"] == "MONITOR_OPTIONS="
+    assert service["ExecStart"].endswith(" $MONITOR_OPTIONS")
     assert not any((found.once, found.release_all, found.print_licenses, found.publish))
     assert service["Restart"] == "always"
     assert settings_of(MONITOR)["Unit"]["StartLimitIntervalSec"] == "0"
-
-
-def test_timer_starts_the_service_of_its_name() -> None:
-    assert TIMER.stem == SERVICE.stem
-    assert "Unit" not in settings_of(TIMER)["Timer"]
-
-
-def test_worker_server_is_the_command() -> None:
-    program, *arguments = shlex.split(settings_of(WORKER_SERVER)["Service"]["ExecStart"])
-    assert program == "@SBINDIR@/spank-qrmi"
-    assert cli._parser().parse_args(arguments).run is cli._become_worker_server
 
 
 def test_services_may_write_wherever_plugstack_conf_puts_the_journal() -> None:
@@ -111,7 +107,8 @@ def test_services_may_write_wherever_plugstack_conf_puts_the_journal() -> None:
         assert not {"ReadWritePaths", "StateDirectory", "ProtectHome"} & set(service), path
 
 
-def test_worker_server_serves_jobs_as_slurmd_would() -> None:
+def test_worker_server_is_the_command_and_serves_jobs_as_slurmd_would() -> None:
+    assert options_of(WORKER_SERVER).run is cli._become_worker_server
     service = settings_of(WORKER_SERVER)["Service"]
     # With `mixed`, systemd kills its workers as soon as it has ended, however that was.
     assert (service["KillMode"], service["OOMPolicy"]) == ("process", "continue")
