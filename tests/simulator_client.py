@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What tests of the simulated IBM services share: an account's headers, orders, waiting."""
 
-import time
-
 import httpx
 
+from loopback.waiting import wait_until
 from spank_qrmi_simulator.site import Site
 
 WAIT_SECONDS = 60
@@ -40,14 +39,12 @@ def sampler_input(circuit: str, **changes: object) -> dict[str, object]:
 
 def wait_for_end(client: httpx.Client, path: str) -> dict[str, object]:
     """Return the job at `path` once it has ended."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline:
-        job: dict[str, object] = client.get(path).json()
-        if job["status"] not in ("Queued", "Running"):
-            return job
-        time.sleep(0.02)
-    message = f"the job at {path} does not end"
-    raise AssertionError(message)
+    return wait_until(
+        lambda: client.get(path).json(),
+        WAIT_SECONDS,
+        f"end of the job at {path}",
+        accept=lambda job: job["status"] not in ("Queued", "Running"),
+    )
 
 
 LONG = 'OPENQASM 3.0; include "stdgates.inc"; bit[1] meas;' + "".join(

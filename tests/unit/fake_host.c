@@ -257,19 +257,18 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	report_state("before", 0);
-	/* A process of its own, which no other hook has prepared. */
 	if (host.is_epilog) {
+		/* A process of its own, which no other hook has prepared. */
 		run_hook(plugin, "slurm_spank_job_epilog");
-		goto ended;
+	} else {
+		run_hook(plugin, "slurm_spank_init");
+		give_options(&host.options, &host.registered[0]);
+		give_options(&host.second_options, &host.registered[1]);
+		run_hook(plugin, "slurm_spank_init_post_opt");
+		run_tasks(plugin);
+		end_tasks(plugin);
+		run_hook(plugin, "slurm_spank_exit");
 	}
-	run_hook(plugin, "slurm_spank_init");
-	give_options(&host.options, &host.registered[0]);
-	give_options(&host.second_options, &host.registered[1]);
-	run_hook(plugin, "slurm_spank_init_post_opt");
-	run_tasks(plugin);
-	end_tasks(plugin);
-	run_hook(plugin, "slurm_spank_exit");
-ended:
 	/* What the plugin still holds is lost from here on. */
 	dlclose(plugin);
 	report_state("after", 0);

@@ -73,19 +73,6 @@ static char *last_of(const struct list *list)
 	return list->count > 0 ? list->items[list->count - 1] : NULL;
 }
 
-static spank_err_t give_groups(gid_t **place, int *count_place)
-{
-	static gid_t gids[MOST];
-
-	if (holds(&host.missing, "gids"))
-		return ESPANK_NOT_AVAIL;
-	for (size_t i = 0; i < host.gids.count; i++)
-		gids[i] = strtoul(host.gids.items[i], NULL, 10);
-	*place = gids;
-	*count_place = host.gids.count;
-	return ESPANK_SUCCESS;
-}
-
 #define GIVE(item, name, type, value)                                                              \
 	case item:                                                                                 \
 		if (holds(&host.missing, name))                                                    \
@@ -96,6 +83,7 @@ static spank_err_t give_groups(gid_t **place, int *count_place)
 
 spank_err_t spank_get_item(spank_t spank, spank_item_t item, ...)
 {
+	static gid_t gids[MOST];
 	va_list arguments;
 	void *place, *second_place;
 
@@ -118,7 +106,13 @@ spank_err_t spank_get_item(spank_t spank, spank_item_t item, ...)
 	GIVE_NUMBER(S_JOB_LOCAL_TASK_COUNT, tasks)
 	GIVE(S_JOB_ENV, "environment", char **, host.environment.items)
 	case S_JOB_SUPPLEMENTARY_GIDS:
-		return give_groups(place, second_place);
+		if (holds(&host.missing, "gids"))
+			return ESPANK_NOT_AVAIL;
+		for (size_t i = 0; i < host.gids.count; i++)
+			gids[i] = strtoul(host.gids.items[i], NULL, 10);
+		*(gid_t **)place = gids;
+		*(int *)second_place = host.gids.count;
+		return ESPANK_SUCCESS;
 	case S_JOB_ARGV:
 		if (holds(&host.missing, "command"))
 			return ESPANK_NOT_AVAIL;

@@ -4,7 +4,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import httpx
 import orjson
 from botocore.config import Config
 
+from loopback import waiting
 from spank_qrmi_simulator import site as names
 from spank_qrmi_simulator.jobs import Job
 from spank_qrmi_simulator.object_store import ObjectStore
@@ -113,10 +113,7 @@ def input_file(folder: Path, circuit: str = FLIP, **changes: object) -> str:
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"in vain for {WAIT_SECONDS} s: {what}"
-        time.sleep(0.02)
+    waiting.wait_until(condition, WAIT_SECONDS, what)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ the fault matrix; a new type is one more at the end.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import unquote
 
 import httpx
@@ -29,7 +30,7 @@ from tests.unit.fake_services import (
 from tests.unit.local_network import asking
 
 JOB_ID = 7
-USER_ID = 1000
+ACQUISITION_TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"
 
 TOKEN = "s-1"
 """What a service here calls what it holds."""
@@ -123,25 +124,24 @@ def _names(document: object) -> Iterator[str]:
             yield from _names(each)
 
 
-def ibm_endpoints(prefix: str, *credentials: str) -> dict[str, tuple[str, ...]]:
-    """Return where an IBM type's credentials go, some of its own to its service alone."""
+def ibm(prefix: str, name: str, *credentials: str) -> dict[str, Any]:
+    """Return settings of an IBM type and where they go, some credentials to its service alone."""
     key = f"{prefix}IAM_APIKEY"
     own = (key, f"{prefix}SERVICE_CRN", *credentials)
-    return {f"{prefix}IAM_ENDPOINT": (key,), f"{prefix}ENDPOINT": own}
+    sent_to = {f"{prefix}IAM_ENDPOINT": (key,), f"{prefix}ENDPOINT": own}
+    return {"settings": settings_of(ibm_values(prefix), name), "sent_to": sent_to}
 
 
 DIRECT_ACCESS = Vendor(
     "direct-access",
-    settings_of(ibm_values("QRMI_IBM_DA_"), "ibm_torino"),
-    sent_to=ibm_endpoints("QRMI_IBM_DA_"),
+    **ibm("QRMI_IBM_DA_", "ibm_torino"),
     site_path="/direct-access",
     check={"GET /base/v1/backends/ibm_torino": {"status": "online"}},
     program_keys=("QRMI_IBM_DA_AWS_SECRET_ACCESS_KEY", "QRMI_IBM_DA_S3_ENDPOINT"),
 )
 QISKIT_RUNTIME = Vendor(
     "qiskit-runtime-service",
-    settings_of(ibm_values("QRMI_IBM_QRS_"), "ibm_sherbrooke"),
-    sent_to=ibm_endpoints("QRMI_IBM_QRS_", "QRMI_IBM_QRS_SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"),
+    **ibm("QRMI_IBM_QRS_", "ibm_sherbrooke", "QRMI_IBM_QRS_SESSION_ID", ACQUISITION_TOKEN),
     site_path="/runtime/api/v1",
     check={"GET /base/backends/ibm_sherbrooke/status": {"status": "active"}},
     acquire={"POST /base/sessions": {"id": TOKEN}},
@@ -159,8 +159,7 @@ PASQAL_CLOUD = Vendor(
 QUANTUM_SYSTEM = replace(
     DIRECT_ACCESS,
     type_name="ibm-quantum-system",
-    settings=settings_of(ibm_values("QRMI_IBM_QS_"), "ibm_kingston"),
-    sent_to=ibm_endpoints("QRMI_IBM_QS_"),
+    **ibm("QRMI_IBM_QS_", "ibm_kingston"),
     check={
         "GET /base/v1/backends/ibm_kingston": {"status": "online"},
         "GET /base/v1/backends/ibm_kingston/lanes": {"hpc_workload_manager": {"lanes": 3}},
@@ -171,8 +170,7 @@ QUANTUM_SYSTEM = replace(
 QUANTUM_COMPUTE_SERVICE = replace(
     QISKIT_RUNTIME,
     type_name="ibm-quantum-compute-service",
-    settings=settings_of(ibm_values("QRMI_IBM_QCS_"), "ibm_marrakesh"),
-    sent_to=ibm_endpoints("QRMI_IBM_QCS_", "QRMI_IBM_QCS_SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"),
+    **ibm("QRMI_IBM_QCS_", "ibm_marrakesh", "QRMI_IBM_QCS_SESSION_ID", ACQUISITION_TOKEN),
     check={"GET /base/backends/ibm_marrakesh/status": {"status": "active"}},
     reads=("length_queue", "elapsed_time", "jobs", "count", "limit"),
 )
@@ -212,7 +210,7 @@ PASQAL_LOCAL = Vendor(
     "pasqal-local",
     replace(
         settings_of({"QRMI_WARDEN_URL": API_URL}, "ORION"),
-        uid=USER_ID,
+        uid=1000,
         job_id=JOB_ID,
         has_sites_login=True,
     ),
@@ -235,9 +233,7 @@ VENDORS: tuple[Vendor, ...] = (
 )
 """In the order of their numbers, their places in `CLIENTS`."""
 
-KEYS_OF_USERS = frozenset(
-    {"QRMI_IBM_QRS_SESSION_ID", "QRMI_IBM_QCS_SESSION_ID", "QRMI_JOB_ACQUISITION_TOKEN"}
-)
+KEYS_OF_USERS = {"QRMI_IBM_QRS_SESSION_ID", "QRMI_IBM_QCS_SESSION_ID", ACQUISITION_TOKEN}
 """Those that name a session of the user's own."""
 
 HOLDERS = tuple(each for each in VENDORS if each.holds)
