@@ -21,7 +21,6 @@ class ScriptedServer:
 
     def __init__(self, answers: tuple[bytes, ...]) -> None:
         self.requests: list[bytes] = []
-        self.connections: list[socket.socket] = []
         self.port = 0
         self._answers = list(answers)
 
@@ -41,7 +40,7 @@ class ScriptedServer:
 @contextmanager
 def scripted_server(*answers: bytes) -> Iterator[ScriptedServer]:
     server = ScriptedServer(answers)
-    with listening(server.serve, server.connections) as server.port:
+    with listening(server.serve, []) as server.port:
         yield server
 
 

@@ -16,13 +16,6 @@ FOLDERS = (
     *("catalog", "clients", "trust"),
 )
 ROOT = ""
-# The command's other name.
-ENTRANCE = "__main__.py"
-
-
-def module_at(path: Path) -> str:
-    """Return a module's name below the package; that of a package is its folder's."""
-    return ".".join(path.with_suffix("").relative_to(PACKAGE).parts).removesuffix(".__init__")
 
 
 def folder_of(module: str) -> str:
@@ -43,11 +36,14 @@ def imports_of(path: Path) -> Iterator[str]:
 
 
 def graph() -> dict[str, set[str]]:
-    return {
-        module_at(path): set(imports_of(path)) - {"__init__", ""}
-        for path in PACKAGE.rglob("*.py")
-        if path != PACKAGE / ENTRANCE
-    }
+    """Return what each module imports; the module of a package has its folder's name."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        module = ".".join(path.with_suffix("").relative_to(PACKAGE).parts)
+        # That is the command's other name.
+        if module != "__main__":
+            found[module.removesuffix(".__init__")] = set(imports_of(path)) - {"__init__", ""}
+    return found
 
 
 def test_every_folder_has_its_place() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spank_qrmi.check.finding import Verdict
-from spank_qrmi.clients import CLIENTS, qrun_variables
+from spank_qrmi.clients import CLIENTS
 from spank_qrmi.qrun.outcome import ExitStatus
 
 REPOSITORY = Path(__file__).parents[2]
@@ -82,11 +82,3 @@ def test_document_of_the_simulated_site_has_every_type() -> None:
     table = document.partition("| Type | Resources |")[2].partition("\n\n")[0]
     types = re.findall(r"(?m)^\| `([a-z-]+)` \|", table)
     assert types == [*CLIENTS], "the table of types in docs/simulator.md"
-
-
-def test_document_has_the_credentials_of_qrun() -> None:
-    document = (REPOSITORY / "docs" / "administration.md").read_text()
-    table = document.partition("| Key in FILE |")[2].partition("\n\n")[0]
-    keys = [key for row in re.findall(r"(?m)^\| (`.*?) \|", table) for key in row.split(", ")]
-    names = (*qrun_variables.SITE_VARIABLES, *qrun_variables.IAM_VARIABLES)
-    assert keys == [f"`{name.removeprefix(qrun_variables.PREFIX)}`" for name in names]

@@ -65,11 +65,15 @@ def test_page_has_the_arguments(plugin: str, known: Sequence[Argument]) -> None:
     assert named == ["--env:NAME=VALUE", *(each.text for each in known)]
 
 
-def test_page_has_the_keys_of_credentials() -> None:
-    section = section_of("spank_qrmi.conf.5", ".Sh ARGUMENTS OF SPANK_IBM_QRUN.SO")
+def test_page_and_document_have_the_keys_of_credentials() -> None:
     keys = (*qrun_variables.SITE_VARIABLES, *qrun_variables.IAM_VARIABLES)
     expected = [name.removeprefix(qrun_variables.PREFIX) for name in keys]
+    section = section_of("spank_qrmi.conf.5", ".Sh ARGUMENTS OF SPANK_IBM_QRUN.SO")
     assert re.findall(r"(?m)^\.It Li (.*)", section) == expected
+    document = PAGES.with_name("docs").joinpath("administration.md").read_text()
+    table = document.partition("| Key in FILE |")[2].partition("\n\n")[0]
+    rows = re.findall(r"(?m)^\| (`.*?) \|", table)
+    assert [each.strip("`") for row in rows for each in row.split(", ")] == expected
 
 
 VALUES = dict.fromkeys(("ENDPOINT", "URL"), "https://example.org") | {

@@ -91,8 +91,8 @@ def spellings(text: str) -> set[str]:
 class Everybody(httpx.BaseTransport):
     """All services of the world: the site's, where all is well, and others, which refuse all.
 
-    `asked` are the URLs of all requests, `elsewhere` those of the others, and `leaks` where these
-    were sent what is the site's.
+    `asked` says which of them were, and `leaks` are the URLs of those others that were sent what is
+    the site's.
     """
 
     def __init__(self, vendor: Vendor) -> None:
@@ -101,8 +101,7 @@ class Everybody(httpx.BaseTransport):
     def listen(self, secrets: set[str]) -> None:
         """Forget what was asked before; these are the site's secrets from now on."""
         self.secrets = secrets
-        self.asked: list[str] = []
-        self.elsewhere: list[str] = []
+        self.asked: set[str] = set()
         self.leaks: list[str] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -110,9 +109,8 @@ class Everybody(httpx.BaseTransport):
         url, body = request.url, request.read().decode()
         hosts = {"iam.site.test", "api.site.test", "site.test"}
         is_sites = url.host in hosts and url.port in {None, 443} and url.scheme == "https"
-        self.asked.append(str(url))
+        self.asked.add("the site" if is_sites else "others")
         if not is_sites:
-            self.elsewhere.append(str(url))
             sent = [str(url), body, *(value for _, value in request.headers.multi_items())]
             if any(is_told_by(text, self.secrets) for text in sent):
                 self.leaks.append(str(url))
@@ -266,7 +264,7 @@ def test_credentials_of_the_site_go_nowhere_else(site: Site) -> None:
                 assert site.everybody.leaks == []
                 if credentials:
                     assert isinstance(outcome, QrmiError)
-                    assert site.everybody.asked == []
+                    assert site.everybody.asked == set()
 
 
 def test_other_name_of_a_type_brings_no_credential_elsewhere(site: Site) -> None:
@@ -275,7 +273,7 @@ def test_other_name_of_a_type_brings_no_credential_elsewhere(site: Site) -> None
             mine = {f"a_{key}": "https://mine.test"}
             for own, refusal in (({}, "is yours but"), (mine, "mean the same but")):
                 [outcome] = site.at(key).run_job({**own, f"a_{other}": EVIL}, "a")
-                assert site.everybody.asked == []
+                assert site.everybody.asked == set()
                 assert f"a_{other} " in str(outcome)
                 assert refusal in str(outcome)
 
@@ -286,7 +284,7 @@ def test_another_spelling_of_the_sites_endpoint_is_the_sites(site: Site) -> None
             with trying((key, endpoint)):
                 [outcome] = site.at(key).run_job({f"a_{key}": endpoint}, "a")
                 assert isinstance(outcome, Acquired)
-                assert (site.everybody.asked != [], site.everybody.elsewhere) == (True, [])
+                assert site.everybody.asked == {"the site"}
                 # The job's programs are to read the same text.
                 told = dict(resource_variables(outcome.resource, outcome.variables, "token", 60))
                 assert told[f"a_{key}"] == "https://site.test"
@@ -296,7 +294,7 @@ def test_variables_in_another_case_are_not_taken(site: Site) -> None:
     for key in site.vendor.sent_to:
         for other in (key.lower(), f"QRMI_{key.removeprefix('QRMI_').lower()}"):
             site.run_job({f"a_{other}": EVIL}, "a")
-            assert (site.everybody.asked != [], site.everybody.elsewhere) == (True, [])
+            assert site.everybody.asked == {"the site"}
 
 
 def test_of_a_variable_exported_twice_one_is_checked_and_used(site: Site) -> None:

@@ -31,8 +31,6 @@ from tests.unit.conversation import encode_request, in_pieces, joined, read_requ
 from tests.unit.outcomes import outcome_of, refusal_of
 from tests.unit.strategies import system_texts
 
-MESSAGE_PXD = Path(__file__).parents[2] / "spank_qrmi" / "plugin" / "message.pxd"
-
 LEAST = Request(Verb.RELEASE, 1, 0, 0, 0, 1)
 MORE = replace(
     LEAST,
@@ -139,7 +137,6 @@ def test_slurms_numbers_for_no_limit() -> None:
         assert outcome_of(read, encode_request(sent)) == LEAST, minutes
 
 
-NO_NUMBERS = (b"1 ", "²".encode(), b"1" * 21)
 TOO_LONG = f"record b'e' is longer than {MAX_PAYLOAD_BYTES} bytes"
 UNKNOWN = "request asks for something unknown"
 MALFORMED = {
@@ -149,10 +146,9 @@ MALFORMED = {
     joined([(b"v", b"Acquire"), END]): UNKNOWN,
     joined([*NUMBERS, (b"j", b"7"), END]): "request holds record b'j' twice",
     joined([*NUMBERS[:-1], END]): "request's record b'd' is no number",
-    **{
-        joined([*NUMBERS, (tag, text), END]): f"request's record {tag!r} is no number"
-        for tag, text in [(b"l", b""), (b"l", b"-1"), *((b"b", each) for each in NO_NUMBERS)]
-    },
+    joined([*NUMBERS, (b"l", b""), END]): "request's record b'l' is no number",
+    joined([*NUMBERS, (b"b", b"1" * 21), END]): "request's record b'b' is no number",
+    joined([*NUMBERS, (b"g", b"a"), END]): "request's record b'g' is no number",
     PREAMBLE + b"e" + (MAX_PAYLOAD_BYTES + 1).to_bytes(4, "big"): TOO_LONG,
     PREAMBLE + b"e\xff\xff\xff\xff": TOO_LONG,
 }
@@ -172,18 +168,15 @@ def test_endless_message_is_refused() -> None:
         next(records)
 
 
-def test_record_that_cannot_be_read_is_not_written() -> None:
+def test_longest_record_is_written_and_read_and_what_cannot_be_read_is_not_written() -> None:
+    longest = b"x" * MAX_PAYLOAD_BYTES
+    message = encode_record(AnswerTag.MESSAGE, longest) + joined([END], b"")
+    assert list(read_records(in_pieces(message, 1 << 20))) == [(b"m", longest)]
     for payload, expected in (
         (b"a\0b", "record b'm' holds a NUL byte"),
-        (b"x" * (MAX_PAYLOAD_BYTES + 1), f"record b'm' is longer than {MAX_PAYLOAD_BYTES} bytes"),
+        (longest + b"x", f"record b'm' is longer than {MAX_PAYLOAD_BYTES} bytes"),
     ):
         assert refusal_of(ProtocolError, encode_record, AnswerTag.MESSAGE, payload) == expected
-
-
-def test_longest_record_is_written_and_read() -> None:
-    payload = b"x" * MAX_PAYLOAD_BYTES
-    message = encode_record(AnswerTag.MESSAGE, payload) + joined([END], b"")
-    assert list(read_records(in_pieces(message, 1 << 20))) == [(b"m", payload)]
 
 
 def test_secrets_are_left_out_of_repr() -> None:
@@ -192,7 +185,7 @@ def test_secrets_are_left_out_of_repr() -> None:
 
 
 def test_plugin_has_the_same_limits() -> None:
-    text = MESSAGE_PXD.read_text()
+    text = (Path(__file__).parents[2] / "spank_qrmi/plugin/message.pxd").read_text()
     products = dict(re.findall(r"^    (MAX_\w+) = ([\d *+]+)$", text, re.MULTILINE))
     limits = {name: eval(product) for name, product in products.items()}
     assert limits == {
