@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What may be seen of names, values, arguments, errors and whole lines."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -102,24 +103,18 @@ def test_secret_in_another_spelling_is_masked() -> None:
 
 def in_url(character: str) -> list[str]:
     """Return the ways to spell a character in a URL; a text may use each of them."""
-    digits = character.encode().hex()
-    escaped = "".join(f"%{digits[place : place + 2]}" for place in range(0, len(digits), 2))
-    ways = [escaped, escaped.upper()]
-    return ways if character == "%" else [*ways, character]
+    escaped = "".join(f"%{byte:02x}" for byte in character.encode())
+    return [escaped, escaped.upper(), *character.replace("%", "")]
 
 
 def in_form(character: str) -> list[str]:
-    ways = [way for way in in_url(character) if way != "+"]
-    return [*ways, "+"] if character == " " else ways
+    return [*(way for way in in_url(character) if way != "+"), *["+"] * (character == " ")]
 
 
 def in_json(character: str) -> list[str]:
-    units = character.encode("utf-16-be").hex()
-    places = range(0, len(units), 4)
-    ways = ["".join(f"\\u{units[place : place + 4]}" for place in places)]
-    ways += ["".join(f"\\u{units[place : place + 4].upper()}" for place in places)]
-    if character in '"\\/':
-        ways.append(f"\\{character}")
+    units = re.findall("....", character.encode("utf-16-be").hex())
+    ways = ["".join(f"\\u{unit}" for unit in each) for each in (units, map(str.upper, units))]
+    ways += [f"\\{character}"] if character in '"\\/' else []
     return ways if character in '"\\' else [*ways, character]
 
 
