@@ -150,6 +150,8 @@ spank_err_t spank_setenv(spank_t spank, const char *name, const char *value, int
 	return ESPANK_SUCCESS;
 }
 
+#define TELL(name) found->name = host.name;
+
 #if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(26, 5, 0)
 int slurm_load_job(job_info_msg_t **answer, slurm_step_id_t job, uint16_t flags)
 {
@@ -159,6 +161,7 @@ int slurm_load_job(job_info_msg_t **answer, uint32_t job_id, uint16_t flags)
 {
 #endif
 	size_t turn = host.loads++;
+	slurm_job_info_t *found;
 	const char *state;
 	siginfo_t child;
 
@@ -174,22 +177,17 @@ int slurm_load_job(job_info_msg_t **answer, uint32_t job_id, uint16_t flags)
 	if (strcmp(state, "unknown") == 0)
 		return SLURM_SUCCESS;
 	(*answer)->record_count = 1;
-	(*answer)->job_array = calloc(1, sizeof(*(*answer)->job_array));
-	(*answer)->job_array[0].job_state = strtoul(state, NULL, 0);
-	(*answer)->job_array[0].het_job_id = host.het_job_id;
-	(*answer)->job_array[0].time_limit = host.time_limit;
-	(*answer)->job_array[0].start_time = host.start_time;
-	(*answer)->job_array[0].account = last_of(&host.account);
-	(*answer)->job_array[0].partition = last_of(&host.partition);
-	(*answer)->job_array[0].user_name = last_of(&host.user_name);
-	(*answer)->job_array[0].array_job_id = host.array_job_id;
-	(*answer)->job_array[0].array_task_id = host.array_task_id;
-	(*answer)->job_array[0].het_job_offset = host.het_job_offset;
-	(*answer)->job_array[0].restart_cnt = host.restart_cnt;
+	(*answer)->job_array = found = calloc(1, sizeof(*found));
+	found->job_state = strtoul(state, NULL, 0);
+	TELL(het_job_id) TELL(het_job_offset) TELL(array_job_id) TELL(array_task_id)
+	TELL(time_limit) TELL(start_time) TELL(restart_cnt)
+	found->account = last_of(&host.account);
+	found->partition = last_of(&host.partition);
+	found->user_name = last_of(&host.user_name);
 #if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 5, 0)
-	(*answer)->job_array[0].licenses_allocated = last_of(&host.licenses);
+	found->licenses_allocated = last_of(&host.licenses);
 #else
-	(*answer)->job_array[0].licenses = last_of(&host.licenses);
+	found->licenses = last_of(&host.licenses);
 #endif
 	return SLURM_SUCCESS;
 }

@@ -12,15 +12,13 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 HANG_UP = b"\0hang up"
 """At the end of an answer, or alone: the connection ends then."""
 
-ANSWER_SECONDS = 60.0
-_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
-
 
 class ScriptedServer:
     """Answers each request with the next text, the last one again and again."""
 
     def __init__(self, answers: tuple[bytes, ...]) -> None:
         self.requests: list[bytes] = []
+        self.connections: list[socket.socket] = []
         self.port = 0
         self._answers = list(answers)
 
@@ -40,7 +38,7 @@ class ScriptedServer:
 @contextmanager
 def scripted_server(*answers: bytes) -> Iterator[ScriptedServer]:
     server = ScriptedServer(answers)
-    with listening(server.serve, []) as server.port:
+    with listening(server.serve, server.connections) as server.port:
         yield server
 
 
@@ -98,7 +96,7 @@ def listening(
         with suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                connection.settimeout(ANSWER_SECONDS)
+                connection.settimeout(60)
                 connections.append(connection)
                 threads.append(threading.Thread(target=serve_one, args=(connection,)))
                 threads[-1].start()
@@ -136,7 +134,7 @@ def received_request(connection: socket.socket) -> bytes:
     received = b""
     while True:
         head, separator, body = received.partition(b"\r\n\r\n")
-        length = _LENGTH.search(head)
+        length = re.search(rb"(?i)\r\ncontent-length: *([0-9]+)", head)
         if separator and len(body) >= (int(length[1]) if length else 0):
             return received
         more = connection.recv(65536)

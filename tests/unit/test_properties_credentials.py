@@ -60,9 +60,6 @@ ENDPOINTS = [
     "https://evil.test\u2028",
 ]
 
-Block = Mapping[str, str]
-"""What a user exports."""
-
 
 def basic_key(password: str) -> str:
     """Return what Basic authentication takes, and any other service as well."""
@@ -136,9 +133,8 @@ class Site:
         return Resource(name, type_name, values, also_as=tuple(other_names(type_name)))
 
     @property
-    def keys(self) -> list[str]:
-        alike = keys_alike(self.vendor.type_name, other_names(self.vendor.type_name))
-        return [*self.values, *alike, "QRMI_JOB_ACQUISITION_TOKEN"]
+    def alike(self) -> Mapping[str, str]:
+        return keys_alike(self.vendor.type_name, other_names(self.vendor.type_name))
 
     @property
     def login(self) -> Login | None:
@@ -151,7 +147,7 @@ class Site:
             for path in self.folder.joinpath("tokens").glob("*")
         }
 
-    def run_job(self, exported: Block, names: str = "ab") -> list[Acquired | QrmiError]:
+    def run_job(self, exported: Mapping[str, str], names: str = "ab") -> list[Acquired | QrmiError]:
         """Acquire and release as the job of a user; return what became of these resources."""
         journal = Journal(self.folder)
         request = Request(Verb.ACQUIRE, 7, 0, 0, 1000, 30)
@@ -169,7 +165,7 @@ class Site:
             journal.take_away(each)
         return outcomes
 
-    def check(self, exported: Block) -> None:
+    def check(self, exported: Mapping[str, str]) -> None:
         """Fail if such a job has anything of the site's sent elsewhere, or changes its token."""
         before = self.cached()
         with trying(exported):
@@ -248,7 +244,8 @@ def test_any_variables_of_a_user_keep_home_what_is_the_sites(
     site: Site, data: st.DataObject
 ) -> None:
     texts = sorted(set().union(*map(spellings, site.values.values())))
-    names = [f"{name}_{key}" for name in "ab" for key in site.keys]
+    keys = (*site.values, *site.alike, "QRMI_JOB_ACQUISITION_TOKEN")
+    names = [f"{name}_{key}" for name in "ab" for key in keys]
     values = st.one_of(st.sampled_from(texts), st.sampled_from([EVIL, MINE, "", " "]))
     endpoints = [each for each in names if "ENDPOINT" in each or "URL" in each]
     evil = st.sampled_from([EVIL, f"{EVIL}/", "http://api.site.test"])
@@ -268,7 +265,7 @@ def test_credentials_of_the_site_go_nowhere_else(site: Site) -> None:
 
 
 def test_other_name_of_a_type_brings_no_credential_elsewhere(site: Site) -> None:
-    for other, key in keys_alike(site.vendor.type_name, other_names(site.vendor.type_name)).items():
+    for other, key in site.alike.items():
         if key in site.vendor.sent_to:
             mine = {f"a_{key}": "https://mine.test"}
             for own, refusal in (({}, "is yours but"), (mine, "mean the same but")):
