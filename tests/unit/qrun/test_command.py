@@ -5,27 +5,27 @@ import os
 import pty
 import queue
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from unittest.mock import Mock, call
 
 import orjson
 import pytest
 
 from spank_qrmi import __version__
 from spank_qrmi.clients import late_submission, retry
+from spank_qrmi.clients.base import Exchange
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.qrun import command, delivery, submission
 from spank_qrmi.qrun import run as quantum_run
 from spank_qrmi.qrun.command import main
 from spank_qrmi.qrun.object_store import ObjectStore
-from spank_qrmi.qrun.run import QuantumRun
 from spank_qrmi_simulator import site as names
 from spank_qrmi_simulator.jobs import Job
 from tests.simulator_client import BELL
@@ -33,11 +33,11 @@ from tests.unit.outcomes import trying
 from tests.unit.qrun_site import (
     JOBS,
     ONE_JOB,
-    PROJECT,
     SUBMIT,
     WAITING_BACKEND,
     QrunSite,
     input_file,
+    qrun_process,
     wait_until,
 )
 
@@ -58,22 +58,20 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(late_submission, "LATE_SUBMISSION_POLL_SECONDS", 0.02)
 
 
+@dataclass
 class Qrun:
     """The command in this process; when a test ends, the site must hold `leaves` alone."""
 
-    def __init__(
-        self, site: QrunSite, folder: Path, set_variable: Callable[[str, str], None], capfd: Any
-    ) -> None:
-        self.site = site
-        self.leaves: tuple[list[str], list[str]] = ([], [])
-        self._folder = folder
-        self._set_variable = set_variable
-        self._capfd = capfd
+    site: QrunSite
+    folder: Path
+    set_variable: Callable[[str, str], None]
+    capfd: Any
+    leaves: tuple[list[str], list[str]] = ([], [])
 
     def run(self, *arguments: str, with_iam: bool = False, **changes: str) -> int:
         """Run it with the site's variables, changed as told."""
         for name, value in self.site.environment(with_iam=with_iam, **changes).items():
-            self._set_variable(name, value)
+            self.set_variable(name, value)
         return main([*arguments] if arguments else [self.input()])
 
     def wait(self, **changes: str) -> int:
@@ -81,14 +79,14 @@ class Qrun:
         return self.run(BACKEND=WAITING_BACKEND, **changes)
 
     def input(self, **changes: Any) -> str:
-        return input_file(self._folder, **changes)
+        return input_file(self.folder, **changes)
 
     def errors(self) -> str:
         return self.shown()[1]
 
     def shown(self) -> tuple[str, str]:
         """Return what was written to stdout and stderr since the last time, without a secret."""
-        out, err = self._capfd.readouterr()
+        out, err = self.capfd.readouterr()
         assert not [secret for secret in SECRETS if secret in out + err]
         return out, err
 
@@ -98,9 +96,7 @@ class Qrun:
 
         def wait_and_act() -> None:
             wait_until(self.site.job, "the job's submission")
-            job = self.site.job()
-            assert job is not None
-            act(job)
+            act(self.site.site.direct_access_jobs["job-1"])
 
         thread = threading.Thread(target=wait_and_act)
         thread.start()
@@ -141,17 +137,16 @@ def test_result_goes_to_stdout_and_log_to_stderr(qrun: Qrun, with_iam: bool) -> 
 def test_step_is_told_before_the_job_is_submitted(
     qrun: Qrun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
+    told: list[tuple[str, int]] = []
 
     def mark(quantum_job_id: str) -> bool:
-        assert qrun.site.asked("POST", JOBS) == 0
-        told.append(quantum_job_id)
+        told.append((quantum_job_id, qrun.site.asked("POST", JOBS)))
         return True
 
     monkeypatch.setattr(quantum_run, "mark_step", mark)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     assert qrun.run() == 0
-    assert told == ["job-1"]
+    assert told == [("job-1", 0)]
     assert "cannot be told" not in qrun.errors()
 
 
@@ -201,27 +196,26 @@ def test_input_comes_from_stdin(qrun: Qrun) -> None:
 
 def test_order_says_what_the_environment_says(qrun: Qrun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SRUN_DEBUG", "4")
-    orders: list[Mapping[str, Any]] = []
+    orders: list[dict[str, Any]] = []
 
     def cancel(job: Job) -> None:
-        orders.append(job.params)
+        orders.append(dict(job.params))
         job.cancel(0.0)
 
     with qrun.once_submitted(cancel):
         qrun.wait(PRIMITIVE="estimator", TIMEOUT_SECONDS="4294967295")
     [order] = orders
-    assert {name: value for name, value in order.items() if name != "storage"} == {
+    storage = order.pop("storage")
+    assert order == {
         "id": "job-1",
         "backend": WAITING_BACKEND,
         "program_id": "estimator",
         "log_level": "debug",
         "timeout_secs": 604800,
     }
-    for name, one in order["storage"].items():
-        url = urlsplit(one["presigned_url"])
-        query = parse_qs(url.query)
-        assert url.path == f"/{qrun.site.store.bucket}/{name}_job-1.json"
-        assert (query["X-Amz-SignedHeaders"], query["X-Amz-Expires"]) == (["host"], ["604800"])
+    for name, one in storage.items():
+        assert f"/{qrun.site.store.bucket}/{name}_job-1.json?" in one["presigned_url"]
+        assert "&X-Amz-Expires=604800&" in one["presigned_url"]
 
 
 def test_kept_objects_stay(qrun: Qrun) -> None:
@@ -277,22 +271,18 @@ def test_job_id_that_is_taken_at_the_last_moment_is_left_alone(qrun: Qrun) -> No
 @pytest.mark.parametrize(
     "fault",
     [
-        {"kind": "status", "path": SUBMIT, "status": 401},
         {"kind": "expired_token", "path": SUBMIT},
         {"kind": "status", "path": SUBMIT, "status": 500},
         {"kind": "status", "path": SUBMIT, "status": 503, "when": "after"},
         {"kind": "drop", "path": SUBMIT},
-        {"kind": "drop", "path": SUBMIT, "when": "after"},
         {"kind": "hang", "path": SUBMIT, "when": "after"},
         {"kind": "hang", "path": SUBMIT},
         {"kind": "drop", "path": ONE_JOB, "times": 3},
         {"kind": "malformed", "path": ONE_JOB, "when": "after", "times": 1},
         {"kind": "hang", "path": ONE_JOB, "when": "after"},
-        {"kind": "expired_token", "path": ONE_JOB},
         {"kind": "status", "path": "/v1/token$", "status": 500},
         {"kind": "truncated", "path": "/v1/token$", "when": "after"},
         {"kind": "status", "path": ONE_JOB, "method": "DELETE", "status": 500},
-        {"kind": "status", "path": ONE_JOB, "method": "DELETE", "status": 409},
     ],
     ids=lambda fault: f"{fault['kind']}-{fault.get('status', '')}-{fault['path'][-6:]}",
 )
@@ -338,8 +328,6 @@ def test_run_waits_for_a_lane_as_long_as_it_takes(
         (SUBMIT, 400, 6, "answered 400 Bad Request"),
         (SUBMIT, 500, 6, "answered 500 Internal Server Error"),
         (SUBMIT, 401, 5, "check IBMQRUN_APPID_CLIENT_ID and"),
-        (SUBMIT, 403, 5, "may not use the service"),
-        ("/v1/token$", 401, 5, "refused the client id and secret"),
         ("/v1/token$", 500, 6, "answered 500 Internal Server Error"),
     ],
 )
@@ -355,14 +343,13 @@ def wait_for_polling(site: QrunSite) -> None:
     wait_until(lambda: site.asked("GET", f"{JOBS}/job-1") > 1, "the first polling")
 
 
-@pytest.mark.parametrize(("status", "expected"), [(401, 5), (403, 5), (400, 10)])
+@pytest.mark.parametrize(("status", "expected"), [(403, 5), (400, 10)])
 def test_refusal_while_waiting_ends_the_wait_and_the_job(
     qrun: Qrun, status: int, expected: int
 ) -> None:
     def refuse(_job: Job) -> None:
         wait_for_polling(qrun.site)
-        times = 2 if status == 401 else 1
-        qrun.site.order_fault("status", ONE_JOB, method="GET", status=status, times=times)
+        qrun.site.order_fault("status", ONE_JOB, method="GET", status=status, times=1)
 
     with qrun.once_submitted(refuse):
         assert qrun.wait() == expected
@@ -393,8 +380,6 @@ def test_job_that_cannot_be_removed_is_told(qrun: Qrun) -> None:
         ("APPID_SECRET", "wrong-secret", 5),
         ("AWS_ACCESS_KEY_ID", "somebody", 5),
         ("S3_BUCKET", "no-such-bucket", 6),
-        ("S3_BUCKET", "NO BUCKET", 6),
-        ("S3_ENDPOINT", "http://127.0.0.1:9", 6),
         ("S3_REGION", "no region", 6),
         ("DAAPI_ENDPOINT", "http://127.0.0.1:9", 6),
         ("BACKEND", "", 3),
@@ -437,31 +422,15 @@ def test_help_lists_every_status_and_version_is_told(capfd: pytest.CaptureFixtur
 
 
 def test_result_that_is_no_json_is_kept_in_the_bucket(qrun: Qrun) -> None:
+    def complete(job: Job) -> None:
+        qrun.site.put_object(RESULT, b"{")
+        job.complete({}, 0.0)
+
+    with qrun.once_submitted(complete):
+        assert qrun.wait() == 9
+    assert f"the result is not JSON; {RESULT} stays in the bucket" in qrun.errors()
+    assert qrun.site.object(RESULT) == b"{"
     qrun.leaves = ([], [RESULT])
-    for content in (b"{", b"", b"[" * 100_000, b"\xff"):
-
-        def complete(job: Job, content: bytes = content) -> None:
-            qrun.site.put_object(RESULT, content)
-            job.complete({}, 0.0)
-
-        with trying(content):
-            qrun.site.reset()
-            with qrun.once_submitted(complete):
-                assert qrun.wait() == 9
-            assert f"the result is not JSON; {RESULT} stays in the bucket" in qrun.errors()
-            assert (qrun.site.jobs(), qrun.site.objects()) == qrun.leaves
-            assert qrun.site.object(RESULT) == content
-
-
-def test_large_result_is_handed_over_as_it_is(
-    qrun: Qrun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(delivery, "LARGEST_PRETTY_BYTES", 10)
-    monkeypatch.setattr(delivery, "SHOWN_LOG_BYTES", 10)
-    result = tmp_path / "result.json"
-    assert qrun.run("-r", str(result), qrun.input()) == 0
-    assert b"\n" not in result.read_bytes()
-    assert orjson.loads(result.read_bytes())["results"]
 
 
 def test_stdout_that_takes_nothing_keeps_the_result_in_the_bucket(qrun: Qrun) -> None:
@@ -502,46 +471,22 @@ def stop(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_signal_cancels_the_job(qrun: Qrun) -> None:
-    with qrun.once_submitted(stop):
-        assert qrun.wait() == 128 + signal.SIGTERM
-    assert qrun.errors().endswith("qrun: stopped by SIGTERM\n")
-
-
 def test_signal_that_comes_just_before_the_wait_is_noticed() -> None:
     """Its handler runs once that wait is over, so no wait may be without an end."""
-
-    class Events:
-        def __init__(self) -> None:
-            self.waits: list[float | None] = []
-
-        def get(self, *, timeout: float | None = None) -> signal.Signals:
-            self.waits.append(timeout)
-            if len(self.waits) == 1:
-                raise queue.Empty
-            return signal.SIGTERM
-
-    events = Events()
-    assert command._first_of(events) is signal.SIGTERM  # type: ignore[arg-type]
-    assert None not in events.waits
+    events = Mock()
+    events.get.side_effect = [queue.Empty, signal.SIGTERM]
+    assert command._first_of(events) is signal.SIGTERM
+    assert events.get.call_args_list == [call(timeout=command.LOOK_SECONDS)] * 2
 
 
 def test_signal_before_the_upload_uploads_nothing(
     qrun: Qrun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def end_of_question(*_: object) -> None:
+    def be_stopped(_: QuantumSystem, exchange: Exchange, _job_id: str) -> None:
         stop()
-        wait_until(stopped.is_set, "the run's stop")
+        wait_until(exchange.http._deadline.is_cancelled, "the run's stop")
 
-    stopped = threading.Event()
-    stop_run = QuantumRun.stop
-
-    def stop_and_tell(run: QuantumRun) -> None:
-        stop_run(run)
-        stopped.set()
-
-    monkeypatch.setattr(QuantumSystem, "job", end_of_question)
-    monkeypatch.setattr(QuantumRun, "stop", stop_and_tell)
+    monkeypatch.setattr(QuantumSystem, "job", be_stopped)
     monkeypatch.setattr(ObjectStore, "upload", lambda *_: pytest.fail("uploaded"))
     assert qrun.run() == 128 + signal.SIGTERM
 
@@ -558,30 +503,14 @@ def test_closed_stderr_does_no_harm(qrun: Qrun, monkeypatch: pytest.MonkeyPatch)
     assert qrun.run() == 0
 
 
-WITHOUT_EXTRA = """
-import sys
-sys.modules["botocore"] = None
-from spank_qrmi.qrun.command import main
-sys.exit(main())
-"""
-
-
 def test_missing_extra_is_one_line(qrun_site: QrunSite, tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", WITHOUT_EXTRA, input_file(tmp_path)],
-        cwd=PROJECT,
-        env={**os.environ, **qrun_site.environment()},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    advice = (
-        "run the qrun of the package or of `make install`, or install what the release's list of"
-    )
-    assert (ended.returncode, ended.stdout) == (3, "")
-    assert ended.stderr.startswith("qrun: botocore")
-    assert ended.stderr.endswith(f"is not installed: {advice} requirements names\n")
+    (tmp_path / "botocore.py").write_text("raise ImportError(name='botocore')")
+    environment = {**qrun_site.environment(), "PYTHONPATH": str(tmp_path)}
+    with qrun_process(environment, input_file(tmp_path)) as process:
+        shown = process.communicate(timeout=60)
+    advice = "run the qrun of the package or of `make install`, or install what the release's list"
+    line = f"qrun: botocore is not installed: {advice} of requirements names\n"
+    assert (process.returncode, *shown) == (3, "", line)
 
 
 def test_terminal_sees_a_live_line(qrun: Qrun, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,14 +67,32 @@ def test_store_in_trouble_is_asked_again(tmp_path: Path) -> None:
     assert (path.read_text(), deadline.waits) == ("{}\n", [1.0, 2.0])
 
 
-@pytest.mark.parametrize(
-    ("answers", "error_class"),
-    [((SILENT,) * 6, QrunError), ((REFUSED,), QrunError), ((BUSY, GONE), MissingResultError)],
-)
-def test_store_that_does_not_give_the_result_is_an_error(
-    tmp_path: Path, answers: tuple[Exception, ...], error_class: type[QrunError]
+def test_large_result_is_handed_over_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(error_class) as caught:
+    for limit, written in ((7, b'{\n  "a": 1\n}\n'), (6, b'{"a":1}')):
+        monkeypatch.setattr(delivery, "LARGEST_PRETTY_BYTES", limit)
+        deliver(tmp_path / "result.json", b'{"a":1}')
+        assert (tmp_path / "result.json").read_bytes() == written
+
+
+NO_ROOM = OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("answers", "error_class", "text"),
+    [
+        ((SILENT,) * 6, QrunError, "no answer"),
+        ((REFUSED,), QrunError, "no answer"),
+        ((BUSY, GONE), MissingResultError, "the service has written no result"),
+        ((NO_ROOM,), QrunError, "no room for the result in .*: No space left on device"),
+        *(((each,), QrunError, "not JSON") for each in (b"{", b"", b"[" * 100_000, b"\xff")),
+    ],
+)
+def test_result_that_cannot_be_had_is_an_error(
+    tmp_path: Path, answers: tuple[bytes | Exception, ...], error_class: type[QrunError], text: str
+) -> None:
+    with pytest.raises(error_class, match=f"{text}$") as caught:
         deliver(tmp_path / "result.json", *answers)
     assert caught.value.status == ExitStatus.RESULT
     assert list(tmp_path.iterdir()) == []
@@ -85,12 +103,6 @@ def test_wait_for_the_store_ends_with_the_run(tmp_path: Path) -> None:
     deadline.cancel()
     with pytest.raises(StoppedError):
         deliver(tmp_path / "result.json", SILENT, deadline=deadline)
-
-
-def test_no_room_for_the_result_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(QrunError, match="No space left on device") as caught:
-        deliver(tmp_path / "result.json", OSError(28, "No space left on device"))
-    assert caught.value.status == ExitStatus.RESULT
 
 
 @pytest.mark.parametrize(
