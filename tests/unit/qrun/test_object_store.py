@@ -91,21 +91,14 @@ def test_urls_are_in_path_style_and_sign_the_host_alone(object_store: Server) ->
     store = store_of(object_store)
     put, get = store.presign("put_object", "a.json", 99), store.presign("get_object", "a.json", 99)
     for url in (put, get):
-        parts = urlsplit(url)
-        query = parse_qs(parts.query)
-        assert f"{parts.scheme}://{parts.netloc}" == object_store.endpoint
-        assert parts.path == f"/{object_store.bucket}/a.json"
+        assert url.startswith(f"{object_store.endpoint}/{object_store.bucket}/a.json?")
+        query = parse_qs(urlsplit(url).query)
         assert query["X-Amz-SignedHeaders"] == ["host"]
         assert query["X-Amz-Expires"] == ["99"]
         assert query["X-Amz-Credential"][0].split("/")[2:] == ["us-east-1", "s3", "aws4_request"]
         assert "X-Amz-Security-Token" not in query
     assert httpx.put(put, content=b"one", trust_env=False).status_code == 200
     assert httpx.get(get, trust_env=False).content == b"one"
-
-
-def test_endpoint_may_have_a_path(object_store: Server) -> None:
-    url = store_of(object_store, endpoint_url="http://h.test/s3").presign("get_object", "a", 9)
-    assert url.startswith(f"http://h.test/s3/{object_store.bucket}/a?")
 
 
 @pytest.mark.parametrize(
