@@ -12,6 +12,7 @@ from spank_qrmi.qrun.outcome import ExitStatus, QrunError
 from spank_qrmi.qrun.result_file import ResultFile
 from spank_qrmi.trust.paths import name_of_user
 from tests.unit.outcomes import refusal_of
+from tests.unit.qrun.test_command import replaced
 from tests.unit.trust.test_files import make_foreign
 
 
@@ -24,10 +25,10 @@ class BreaksOff(BytesIO):
         return super().read(3)
 
 
-def write(path: Path, content: bytes = b"new") -> None:
-    target = ResultFile(str(path))
+def write(path: Path | str | None) -> None:
+    target = ResultFile(path and str(path))
     target.check()
-    target.write(BytesIO(content))
+    target.write(BytesIO(b"new"))
 
 
 def test_new_file_gets_the_usual_mode(tmp_path: Path) -> None:
@@ -134,6 +135,7 @@ def test_own_things_in_a_shared_folder_are_used(tmp_path: Path, shared: Path) ->
     write(shared / "link")
     write(shared / "file")
     assert victims.read_bytes() == (shared / "file").read_bytes() == b"new"
+    assert (shared / "link").is_symlink()
 
 
 def test_anybodys_things_in_ones_own_folder_are_used(
@@ -146,29 +148,16 @@ def test_anybodys_things_in_ones_own_folder_are_used(
     assert victims.read_bytes() == b"new"
 
 
-def test_check_leaves_the_file_as_it_is(result: Path) -> None:
-    ResultFile(str(result)).check()
-    assert result.read_text() == "old, and longer"
-    result.unlink()
-    ResultFile(str(result)).check()
-    assert not result.exists()
-
-
-def test_failed_writing_leaves_the_old_file(result: Path) -> None:
+def test_neither_the_check_nor_failed_writing_changes_anything(result: Path) -> None:
+    target = ResultFile(str(result))
+    target.check()
     with pytest.raises(QrunError, match="No space left on device") as caught:
-        ResultFile(str(result)).write(BreaksOff(b"newer"))
+        target.write(BreaksOff(b"newer"))
     assert caught.value.status == ExitStatus.RESULT
     assert result.read_text() == "old, and longer"
-    assert [one.name for one in result.parent.iterdir()] == ["result.json"]
-
-
-def test_link_stays_a_link(tmp_path: Path) -> None:
-    path, link = tmp_path / "folder" / "result.json", tmp_path / "link"
-    path.parent.mkdir()
-    path.write_text("old")
-    link.symlink_to(path)
-    write(link)
-    assert (link.is_symlink(), path.read_bytes()) == (True, b"new")
+    result.unlink()
+    target.check()
+    assert list(result.parent.iterdir()) == []
 
 
 def test_pipe_is_written_to(tmp_path: Path) -> None:
@@ -197,20 +186,10 @@ def test_device_is_written_to() -> None:
 @pytest.mark.parametrize("name", [None, "/dev/stdout", "out.txt"])
 def test_standard_output_is_written_on_and_not_replaced(tmp_path: Path, name: str | None) -> None:
     output = tmp_path / "out.txt"
-    path = str(output) if name == "out.txt" else name
-    kept = os.dup(1)
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT)
-    os.dup2(descriptor, 1)
-    try:
+    with output.open("wb") as file, replaced(1, file.fileno()):
         os.write(1, b"before ")
-        target = ResultFile(path)
-        target.check()
-        target.write(BytesIO(b"new"))
+        write(str(output) if name == "out.txt" else name)
         os.write(1, b" after")
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(descriptor)
     assert output.read_text() == "before new after"
 
 
@@ -227,6 +206,9 @@ def test_unusable_targets_are_found_by_the_check(tmp_path: Path) -> None:
     }.items():
         text = refusal_of(QrunError, ResultFile(f"{tmp_path}/{path}").check)
         assert str(text).endswith(f": {reason}"), path
+    # As an unset variable of a script gives it.
+    text = refusal_of(QrunError, ResultFile("").check)
+    assert str(text).endswith("written to : it is a folder")
 
 
 def test_write_protected_file_is_found_by_the_check(
@@ -239,11 +221,3 @@ def test_write_protected_file_is_found_by_the_check(
     for path in (result, pipe):
         with pytest.raises(QrunError, match="write"):
             ResultFile(str(path)).check()
-
-
-def test_empty_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As an unset variable of a script gives it."""
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(QrunError, match="it is a folder") as caught:
-        ResultFile("").check()
-    assert caught.value.status is ExitStatus.RESULT
