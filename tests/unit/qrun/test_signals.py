@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,12 +93,16 @@ def test_waiting_job_is_cancelled_and_removed(qrun_site: QrunSite, tmp_path: Pat
         ("hang", ONE_JOB, {"when": "before"}),
         ("hang", SUBMIT, {"when": "before"}),
         ("hang", SUBMIT, {"when": "after"}),
-        ("slow_drip", SUBMIT, {"when": "after", "delay_seconds": 5}),
+        # It waits for a lane.
+        (
+            *("status", SUBMIT),
+            {"when": "before", "method": "POST", "status": 429, "times": None, "retry_after": "99"},
+        ),
         # It arrives when nobody waits for its answer any more.
         ("delay", SUBMIT, {"when": "before", "delay_seconds": 2, "method": "POST"}),
     ],
 )
-def test_request_under_way_is_undone(
+def test_what_is_under_way_is_undone(
     qrun_site: QrunSite, tmp_path: Path, kind: str, path: str, more: dict[str, Any]
 ) -> None:
     qrun_site.order_fault(kind, path, **more)
@@ -108,14 +112,6 @@ def test_request_under_way_is_undone(
         if more["when"] == "after":
             wait_until(qrun_site.job, "the submission")
         stop(process)
-    qrun_site.assert_nothing_is_left()
-
-
-def test_wait_for_a_lane_ends(qrun_site: QrunSite, tmp_path: Path) -> None:
-    qrun_site.order_fault("status", SUBMIT, method="POST", status=429, times=None, retry_after="99")
-    with qrun_process(qrun_site.environment(), input_file(tmp_path)) as process:
-        wait_for_fault(qrun_site)
-        assert "qrun: waiting for a free lane" in stop(process)
     qrun_site.assert_nothing_is_left()
 
 
@@ -155,10 +151,14 @@ def test_result_that_nobody_reads_is_given_up(qrun_site: QrunSite, tmp_path: Pat
 
 def test_progress_that_nobody_reads_does_not_keep_it(qrun_site: QrunSite, tmp_path: Path) -> None:
     reader, writer = os.pipe()
-    fill(writer)
-    options = {"stderr": writer}
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x")
+    os.set_blocking(writer, True)
+    environment = qrun_site.environment()
     try:
-        with qrun_process(qrun_site.environment(), input_file(tmp_path), **options) as process:
+        with qrun_process(environment, input_file(tmp_path), stderr=writer) as process:
             # It has uploaded its input and wants to say that it submits.
             wait_until(qrun_site.objects, "the upload")
             stop(process)
@@ -168,30 +168,17 @@ def test_progress_that_nobody_reads_does_not_keep_it(qrun_site: QrunSite, tmp_pa
     qrun_site.assert_nothing_is_left()
 
 
-def fill(pipe: int) -> None:
-    os.set_blocking(pipe, False)
-    for size in (4096, 1):
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                os.write(pipe, b"x" * size)
-    os.set_blocking(pipe, True)
-
-
 def test_signals_that_are_ignored_stay_ignored(qrun_site: QrunSite, tmp_path: Path) -> None:
-    def ignore() -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    options: dict[str, Callable[[], None]] = {"preexec_fn": ignore}
+    ignore = partial(signal.signal, signal.SIGHUP, signal.SIG_IGN)
     environment = qrun_site.environment(BACKEND=WAITING_BACKEND)
-    with qrun_process(environment, input_file(tmp_path), **options) as process:
+    with qrun_process(environment, input_file(tmp_path), preexec_fn=ignore) as process:
         wait_until(lambda: polled(qrun_site), "polling")
         process.send_signal(signal.SIGHUP)
         stop(process)
 
 
 def test_input_that_never_comes_ends(qrun_site: QrunSite, tmp_path: Path) -> None:
-    options = {"stdin": subprocess.PIPE}
-    with qrun_process(qrun_site.environment(), "-", **options) as process:
+    with qrun_process(qrun_site.environment(), "-", stdin=subprocess.PIPE) as process:
         # Only the handler of the command itself shows that it has begun.
         wait_until(lambda: catches_sigterm(process.pid), "the handler")
         process.terminate()
