@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the network process tells of a call is checked before it is believed."""
 
+from functools import partial
+
 import pytest
 
 from spank_qrmi.errors import ServiceError
 from spank_qrmi.network.calls import CALLS, Call, ResourceCalls
-from spank_qrmi.network.messages import usage_fields
+from spank_qrmi.network.messages import NONSENSE, usage_fields
 from spank_qrmi.usage import NOT_TOLD, Usage
+from tests.unit.outcomes import refusal_of
 
 
 @pytest.mark.parametrize(
@@ -24,10 +27,10 @@ def test_what_was_used_is_numbers(result: list[str], expected: Usage) -> None:
     assert ResourceCalls(None, lambda *_: usage_fields(expected)).usage("token") == expected
 
 
-@pytest.mark.parametrize("result", [[], ["1"], ["1", "2", "3", "4"]])
-def test_what_tells_no_usage_is_refused(result: list[str]) -> None:
-    with pytest.raises(ServiceError, match="cannot be read"):
-        ResourceCalls(None, lambda *_: result).usage("token")
+def test_answer_that_cannot_be_read_is_the_processs_fault() -> None:
+    calls = ResourceCalls(None, lambda *_: ["bright"])
+    for ask in (calls.full_status, calls.clock_offsets, partial(calls.usage, "token")):
+        assert refusal_of(ServiceError, ask) == NONSENSE
 
 
 def test_every_call_has_a_line_in_the_table() -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What passes between worker and network process comes out as it went in, or is refused."""
 
+from collections.abc import Callable, Mapping, Sequence
+
 import pytest
 
 from spank_qrmi.clients.retry import RequestError
@@ -17,7 +19,6 @@ from spank_qrmi.network.messages import (
     MAX_FIELDS,
     MAX_TEXT_LENGTH,
     Order,
-    Report,
     clock_fields,
     clock_from_fields,
     encode_frame,
@@ -30,6 +31,7 @@ from spank_qrmi.network.messages import (
     require_number,
     status_fields,
     status_from_fields,
+    usage_from_fields,
 )
 from spank_qrmi.status import QpuState, QpuStatus
 from tests.unit.conversation import in_pieces
@@ -93,32 +95,6 @@ def test_errors_come_out_as_they_went_in() -> None:
             assert getattr(again, name, None) == getattr(error, name, None), error
 
 
-def test_what_is_no_error_is_refused() -> None:
-    for fields in (
-        [],
-        ["ServiceError", "a", "", ""],
-        ["SystemExit", "a", "", "", ""],
-        ["ServiceError", "a", "x", "", ""],
-        ["ServiceError", "a", "9" * 10, "", ""],
-        ["ServiceError", "a", "", "", "two\nlines"],
-    ):
-        assert isinstance(outcome_of(error_from_fields, fields), ProtocolError), fields
-
-
-def test_token_is_one_line_of_text() -> None:
-    for text in ("", "a\nb", "ü", "\udcff", "\0", "a" * (MAX_TEXT_LENGTH + 1)):
-        assert isinstance(outcome_of(parse_acquisition_token, text), ProtocolError), repr(text)
-
-
-def test_number_is_a_short_one() -> None:
-    for text in ("", "-1", "x", "²", "1" * 10):
-        assert isinstance(outcome_of(require_number, text), ProtocolError), repr(text)
-
-
-def test_first_field_says_what_it_is() -> None:
-    assert read_frame(in_pieces(encode_frame(Report.OPENED), 99), 99) == ["opened"]
-
-
 def test_status_comes_out_as_it_went_in() -> None:
     full = QpuStatus(QpuState.PAUSED, "off", 0, 1, 3, "yesterday", "tomorrow", "now")
     for status in (QpuStatus(QpuState.ONLINE), full):
@@ -133,19 +109,29 @@ def test_status_is_hostile_until_it_is_read() -> None:
     assert len(status.calibrated_at) == MAX_TEXT_LENGTH
 
 
-@pytest.mark.parametrize("fields", [[], ["online"], ["broken", *[""] * 7], ["online", *[""] * 8]])
-def test_what_tells_no_status(fields: list[str]) -> None:
-    with pytest.raises(ProtocolError, match="a message tells no status"):
-        status_from_fields(fields)
-
-
 def test_clock_comes_out_in_whole_seconds() -> None:
     offsets = {"a.test:443": 0.4, "b.test:80": -61.2, "c.test:1": 1e12}
     expected = {"a.test:443": 0, "b.test:80": -61, "c.test:1": 999_999_999}
     assert clock_from_fields(clock_fields(offsets)) == expected
 
 
-@pytest.mark.parametrize("fields", [["a"], ["a", "x"], ["a", ""], ["a", "--1"], ["a", "1e3"]])
-def test_what_tells_no_clock_is_refused(fields: list[str]) -> None:
-    with pytest.raises(ProtocolError):
-        clock_from_fields(fields)
+REFUSED: Mapping[Callable[..., object], Sequence[object]] = {
+    error_from_fields: (
+        [],
+        ["ServiceError", "a", "", ""],
+        ["SystemExit", "a", "", "", ""],
+        ["ServiceError", "a", "x", "", ""],
+        ["ServiceError", "a", "", "", "two\nlines"],
+    ),
+    parse_acquisition_token: ("", "a\nb", "ü", "\udcff", "\0", "a" * (MAX_TEXT_LENGTH + 1)),
+    require_number: ("", "-1", "x", "²", "1" * 10),
+    status_from_fields: ([], ["online"], ["broken", *[""] * 7], ["online", *[""] * 8]),
+    usage_from_fields: ([], ["1"], ["1", "2", "3", "4"]),
+    clock_from_fields: (["a"], ["a", "x"], ["a", ""], ["a", "--1"], ["a", "1e3"]),
+}
+
+
+@pytest.mark.parametrize("read", REFUSED, ids=lambda read: read.__name__)
+def test_what_tells_no_such_thing_is_refused(read: Callable[..., object]) -> None:
+    for told in REFUSED[read]:
+        assert isinstance(outcome_of(read, told), ProtocolError), repr(told)
