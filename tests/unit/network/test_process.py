@@ -22,17 +22,13 @@ from spank_qrmi.clients import retry
 from spank_qrmi.clients.http import open_client
 from spank_qrmi.network import process as network_process
 from spank_qrmi.trust import privileges
-from spank_qrmi.trust import worker_user
-from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import QrmiError
 from spank_qrmi.network.calls import QUANTUM_SYSTEM, Call
 from spank_qrmi.network.messages import error_fields, pairs_to_fields
 
 retry.DELAYS_SECONDS = (0.01,) * len(retry.DELAYS_SECONDS)
 clients = {
-    proxy: open_client(
-        {"http_proxy": proxy, "https_proxy": proxy} if proxy else {}
-    )
+    proxy: open_client({"http_proxy": proxy, "https_proxy": proxy} if proxy else {})
     for proxy in ("", "http://user:password@127.0.0.1:9")
 }
 before = set(sys.modules)

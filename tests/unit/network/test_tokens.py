@@ -42,6 +42,7 @@ from tests.unit.worker.test_process_alone import WORKER, started
 IAM = "/iam/identity/token"
 API_KEY = "QRMI_IBM_QRS_IAM_APIKEY"
 SERVICE_CRN = "QRMI_IBM_QRS_SERVICE_CRN"
+TYPE = "qiskit-runtime-service"
 
 
 class Node:
@@ -58,20 +59,16 @@ class Node:
         self.values: dict[str, str] = resource["environment"]
         self.is_sites = True
 
-    @contextlib.contextmanager
-    def client(self, **changes: str) -> Iterator[ResourceCalls]:
-        """Give a job's client, with some of the variables changed by the configuration."""
-        values = {**self.values, **changes}
-        with self.calls_by(real, values) as calls:
-            yield calls
-
-    def calls_by(
-        self, serve: Callable[[socket.socket], object], values: dict[str, str], seconds: float = 60
+    def client(
+        self,
+        serve: Callable[[socket.socket], object] = real,
+        *,
+        seconds: float = 60,
+        **changes: str,
     ) -> AbstractContextManager[ResourceCalls]:
-        settings = Settings("ibm_sherbrooke", values, 60, self.is_sites)
-        return calls_by(
-            serve, settings, type_name="qiskit-runtime-service", seconds=seconds, cache=self.cache
-        )
+        """Give a job's client, with some of the variables changed by the configuration."""
+        settings = Settings("ibm_sherbrooke", {**self.values, **changes}, 60, self.is_sites)
+        return calls_by(serve, settings, type_name=TYPE, seconds=seconds, cache=self.cache)
 
     def check(self, **changes: str) -> None:
         with self.client(**changes) as client:
@@ -94,15 +91,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
         yield Node(tmp_path, site, base_url)
 
 
-def test_next_job_uses_the_token_of_the_first(node: Node) -> None:
-    for _ in range(3):
-        node.check()
-    assert (node.site.tokens_issued, len(node.logins())) == (1, 1)
-    [path] = node.tokens.iterdir()
-    assert path.read_text().split("\n")[3] in node.hidden
-
-
-def test_session_is_opened_checked_and_closed_with_one_token(node: Node) -> None:
+def test_session_is_opened_and_checked_and_closed_by_another_job_with_one_token(node: Node) -> None:
     with node.client() as client:
         check = threading.Thread(target=client.check_accessible)
         check.start()
@@ -110,7 +99,9 @@ def test_session_is_opened_checked_and_closed_with_one_token(node: Node) -> None
         check.join(PATIENCE_SECONDS)
     with node.client() as client:
         client.release(session_id)
-    assert node.site.tokens_issued == 1
+    assert (node.site.tokens_issued, len(node.logins())) == (1, 1)
+    [path] = node.tokens.iterdir()
+    assert path.read_text().split("\n")[3] in node.hidden
 
 
 def test_jobs_that_start_at_once_ask_for_one_token(node: Node, tmp_path: Path) -> None:
@@ -194,7 +185,7 @@ def test_login_of_a_user_has_another_token_within_one_job(node: Node) -> None:
         services = network.services(Deadline(PATIENCE_SECONDS), {})
         for is_sites in (True, False):
             settings = Settings("ibm_sherbrooke", node.values, 60, is_sites)
-            services.resource_calls("qiskit-runtime-service", settings).check_accessible()
+            services.resource_calls(TYPE, settings).check_accessible()
     assert (node.site.tokens_issued, len(node.logins())) == (2, 2)
 
 
@@ -240,10 +231,7 @@ def test_number_of_tokens_has_an_end(node: Node, monkeypatch: pytest.MonkeyPatch
 
 
 def test_process_that_hangs_while_it_fetches_a_token_has_opened_no_session(node: Node) -> None:
-    with (
-        node.calls_by(hanging, node.values, seconds=0.1) as client,
-        pytest.raises(ServiceError) as caught,
-    ):
+    with node.client(hanging, seconds=0.1) as client, pytest.raises(ServiceError) as caught:
         client.acquire()
     assert (str(caught.value), caught.value.may_have_acted) == (SILENT, False)
     assert list(node.tokens.iterdir()) == []
@@ -259,5 +247,5 @@ def refusal_after(node: Node, *told: tuple[str, ...]) -> str | None:
         return [encode_frame(Report.TOKEN, *fields) for fields in of_login]
 
     serve = answering_calls(answer, heard, ends=True)
-    with node.calls_by(serve, node.values) as client:
+    with node.client(serve) as client:
         return refusal_of(ServiceError, client.check_accessible)
