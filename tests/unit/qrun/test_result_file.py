@@ -26,7 +26,7 @@ class BreaksOff(BytesIO):
 
 
 def write(path: Path | str | None) -> None:
-    target = ResultFile(path and str(path))
+    target = ResultFile(None if path is None else str(path))
     target.check()
     target.write(BytesIO(b"new"))
 
