@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Debian package where systemd runs: its units, killed, upgraded, idle, after a crash, gone."""
 
-import shutil
+import re
+import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,6 @@ from loopback.waiting import wait_until
 from spank_qrmi.catalog.files import read_catalog
 from tests.packages.booted_machine import BootedMachine
 from tests.packages.booted_node import PLUGSTACK, SERVER, SLURM, BootedNode
-from tests.packages.newer_deb import build_newer_deb
 
 RELEASE = "spank-qrmi-release.service"
 TIMER = "spank-qrmi-release.timer"
@@ -33,22 +33,22 @@ PATIENCE_SECONDS = 20.0
 @pytest.fixture(scope="module")
 def booted_node(booting_root: Root) -> Iterator[BootedNode]:
     """A booted machine with Slurm, before the package comes."""
-    folder = Path(tempfile.mkdtemp(prefix="spank-qrmi-root-", dir="/tmp"))
-    machine = BootedMachine(folder)
-    try:
+    with (
+        tempfile.TemporaryDirectory(prefix="spank-qrmi-root-", dir="/tmp") as folder,
+        reserved_ports(2) as ports,
+        Site(Path(folder)) as site,
+    ):
+        machine = BootedMachine(Path(folder))
         machine.root.mkdir()
         booting_root.copy_to(machine.root)
-        with reserved_ports(2) as ports, Site(folder) as site:
-            node = BootedNode(machine, site)
-            node.configure(*ports)
-            machine.boot()
-            try:
-                node.clear()
-                yield node
-            finally:
-                machine.cut_power()
-    finally:
-        shutil.rmtree(folder)
+        node = BootedNode(machine, site)
+        node.configure(*ports)
+        machine.boot()
+        try:
+            node.clear()
+            yield node
+        finally:
+            machine.cut_power()
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +72,11 @@ def node(
 
 def package_files(node: BootedNode) -> dict[str, tuple[int, str]]:
     """Return all below the folders that packages write to, with mode and content."""
-    found = {}
-    for name in ("etc", "usr"):
-        below = snapshot(node.machine.root / name)
-        found |= {f"{name}/{path}": content for path, content in below.items()}
-    return found
+    return {
+        f"{name}/{path}": content
+        for name in ("etc", "usr")
+        for path, content in snapshot(node.machine.root / name).items()
+    }
 
 
 def run_job(node: BootedNode) -> Job:
@@ -102,6 +102,22 @@ def assert_job_is_served(node: BootedNode) -> None:
 
 def assert_holds_one(node: BootedNode) -> None:
     assert (len(node.site.open_sessions()), len(node.held())) == (1, 1)
+
+
+def start_server(node: BootedNode) -> None:
+    """Let a job start the server, and wait until that has a worker for the next one."""
+    run_job(node)
+    wait_until(node.has_ready_worker, PATIENCE_SECONDS, "ready worker")
+
+
+@contextmanager
+def holding_job(node: BootedNode) -> Iterator[Job]:
+    """Have a job run that holds its QPU through what is done meanwhile, and then releases it."""
+    with node.running_job(QPU) as job:
+        yield job
+        assert_holds_one(node)
+    assert job.wait().state == "COMPLETED"
+    assert_released(node)
 
 
 def kill_server(node: BootedNode) -> None:
@@ -151,21 +167,14 @@ def test_server_that_cannot_start_is_given_up_until_an_administrator_has_mended_
 
 
 def test_server_that_is_killed_in_mid_job(node: BootedNode) -> None:
-    run_job(node)
-    wait_until(node.has_ready_worker, PATIENCE_SECONDS, "ready worker")
-
-    with node.running_job(QPU) as job:
+    start_server(node)
+    with holding_job(node):
         kill_server(node)
-        assert_holds_one(node)
-
-    assert job.wait().state == "COMPLETED"
-    assert_released(node)
     assert_job_is_served(node)
 
 
 def test_server_that_is_killed_while_its_worker_acquires(node: BootedNode) -> None:
-    run_job(node)
-    wait_until(node.has_ready_worker, PATIENCE_SECONDS, "ready worker")
+    start_server(node)
     node.site.reset()
     node.site.order_fault("delay", "/runtime/", delay_seconds=2)
 
@@ -184,32 +193,46 @@ def test_server_that_is_killed_while_its_worker_acquires(node: BootedNode) -> No
 
 
 def test_same_package_again_in_mid_job(node: BootedNode, deb: Path) -> None:
-    run_job(node)
-    wait_until(node.has_ready_worker, PATIENCE_SECONDS, "ready worker")
+    start_server(node)
     server = node.server_pid()
-
-    with node.running_job(QPU) as job:
+    with holding_job(node):
         node.install(deb)
-        assert_holds_one(node)
-
-    assert job.wait().state == "COMPLETED"
-    assert_released(node)
     assert_job_is_served(node)
     assert node.server_pid() != server
 
 
+def newer(deb: Path, folder: Path) -> Path:
+    """Build a later version of a package in an empty folder: other names, the same content."""
+    stage = folder / "stage"
+    subprocess.run(["dpkg-deb", "--raw-extract", deb, stage], check=True)
+    control = stage / "DEBIAN" / "control"
+    control.write_text(re.sub(r"(?m)^Version: [^+]*", "Version: 99.0", control.read_text()))
+    (stage / "DEBIAN" / "md5sums").unlink()
+    environments = stage / "usr" / "lib" / "spank_qrmi"
+    old = (environments / "current").readlink().name
+    new = f"99.0-{old.partition('-')[2]}"
+    (environments / old).rename(environments / new)
+    for path in stage.rglob("*"):
+        if path.is_symlink():
+            target = str(path.readlink())
+            path.unlink()
+            path.symlink_to(target.replace(old, new))
+    for path in (environments / new / "bin").iterdir():
+        if not path.is_symlink():
+            path.write_text(path.read_text().replace(old, new))
+    built = folder / f"newer_{deb.name}"
+    # To compress it takes longest.
+    command = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", stage, built]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return built
+
+
 def test_upgrade_in_mid_job(node: BootedNode, deb: Path, tmp_path: Path) -> None:
-    run_job(node)
-    wait_until(node.has_ready_worker, PATIENCE_SECONDS, "ready worker")
+    start_server(node)
     older = node.environment
-
-    with node.running_job(QPU) as job:
-        node.install(build_newer_deb(deb, tmp_path))
+    with holding_job(node):
+        node.install(newer(deb, tmp_path))
         assert node.environment != older
-        assert_holds_one(node)
-
-    assert job.wait().state == "COMPLETED"
-    assert_released(node)
     assert_job_is_served(node)
     words = node.machine.run("cat", f"/proc/{node.server_pid()}/cmdline").stdout.split("\0")
     assert words[0] == f"{node.environment}/bin/python"
@@ -219,16 +242,12 @@ def test_upgrade_in_mid_job(node: BootedNode, deb: Path, tmp_path: Path) -> None
 def test_server_that_idles_out_in_mid_job(node: BootedNode) -> None:
     program = "from spank_qrmi.worker import server as it; it.IDLE_SECONDS = 1.0; it.main()"
     command = f'{node.environment}/bin/python -I -c "{program}"'
-    with ExitStack() as job_runs:
-        with node.machine.drop_in(SERVER, f"[Service]\nExecStart=\nExecStart={command}\n"):
-            node.machine.run("systemctl", "stop", SERVER)
-            job = job_runs.enter_context(node.running_job(QPU))
-            wait_until(lambda: node.server_pid() == 0, PATIENCE_SECONDS, "end of the idle server")
-            assert node.machine.property_of(SERVER, "Result") == "success"
-        assert_holds_one(node)
-
-    assert job.wait().state == "COMPLETED"
-    assert_released(node)
+    text = f"[Service]\nExecStart=\nExecStart={command}\n"
+    with ExitStack() as job_runs, node.machine.drop_in(SERVER, text):
+        node.machine.run("systemctl", "stop", SERVER)
+        job_runs.enter_context(holding_job(node))
+        wait_until(lambda: node.server_pid() == 0, PATIENCE_SECONDS, "end of the idle server")
+        assert node.machine.property_of(SERVER, "Result") == "success"
     assert_job_is_served(node)
 
 
@@ -255,14 +274,10 @@ def test_release_leaves_alone_what_a_step_holds(node: BootedNode) -> None:
     # slurmstepd starts a worker of its own, which must know the same boot as the units.
     node.machine.run("systemctl", "stop", SERVER_SOCKET)
     try:
-        with node.running_job(QPU) as job:
+        with holding_job(node):
             node.machine.run("systemctl", "start", RELEASE, SERVER_SOCKET)
-            assert_holds_one(node)
     finally:
         node.machine.run("systemctl", "start", SERVER_SOCKET)
-
-    assert job.wait().state == "COMPLETED"
-    assert_released(node)
 
 
 def test_boot_releases_what_a_crash_has_left(node: BootedNode) -> None:
@@ -327,24 +342,17 @@ def assert_service_released(node: BootedNode, job: Job) -> None:
 
 def test_removal_is_refused_while_a_job_holds_a_qpu(node: BootedNode) -> None:
     slurm = [node.machine.property_of(each, "MainPID") for each in SLURM]
-    with node.running_job(QPU) as job:
-        with pytest.raises(CommandError) as refused:
-            node.purge()
-        assert_holds_one(node)
-
+    with holding_job(node) as job, pytest.raises(CommandError) as refused:
+        node.purge()
     assert f"job {job.id} holds ibm_sherbrooke: let the job end" in str(refused.value)
     assert f"/{PLUGSTACK}:1: loads " in str(refused.value)
-    assert job.wait().state == "COMPLETED"
-    assert_released(node)
     assert_job_is_served(node)
     assert [node.machine.property_of(each, "MainPID") for each in SLURM] == slurm
 
 
 def test_removal_leaves_nothing(node: BootedNode, files_before: dict[str, tuple[int, str]]) -> None:
-    run_job(node)
-    wait_until(node.has_ready_worker, PATIENCE_SECONDS, "ready worker")
+    start_server(node)
     node.disable_plugin()
-
     node.purge()
 
     assert traces(node) == []
