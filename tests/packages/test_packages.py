@@ -79,22 +79,6 @@ def test_removal_is_refused_while_a_line_loads_the_plugin(machine: Machine, deb:
         assert not (machine.root / "usr/sbin/spank-qrmi").exists()
 
 
-def test_purge_is_refused_while_something_must_be_released(machine: Machine, deb: Path):
-    machine.run("dpkg", "--install", str(deb))
-    record = machine.root / "var" / "lib" / "spank_qrmi" / "7-0-0-0123456789abcdef.json"
-    record.parent.mkdir(mode=0o700)
-    record.write_text("held")
-
-    script = "dpkg --purge spank-qrmi 2>&1 && exit 9 || exit 0"
-    assert f"/{record.relative_to(machine.root)}" in machine.run("sh", "-c", script)
-
-    assert record.read_text() == "held"
-    assert machine.run("dpkg", "--verify", "spank-qrmi") == ""
-    record.unlink()
-    machine.run("dpkg", "--purge", "spank-qrmi")
-    assert not record.parent.exists()
-
-
 def test_rpm_comes_works_and_goes(machine: Machine, rpm: Path):
     before = machine.files()
 
