@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A compute node on a booted machine: Slurm by Debian's services, the package, a simulated site."""
 
-import itertools
 import re
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,8 +104,7 @@ class BootedNode:
 
     def submit(self, script: str, *options: str) -> Job:
         """Submit a script of a user's, which runs in a folder of its own."""
-        folder = self._jobs / next(_NUMBERS)
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(dir=self._jobs))
         shutil.chown(folder, "nobody")
         write_public(folder / "script", f"#!/bin/sh\n{script}\n")
         inside = Path("/", folder.relative_to(self.machine.root))
@@ -184,6 +183,3 @@ class BootedNode:
 
     def _apt(self, *command: str) -> None:
         self.machine.run("apt-get", "--yes", "--quiet", "--no-install-recommends", *command)
-
-
-_NUMBERS = map(str, itertools.count(1))

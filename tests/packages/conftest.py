@@ -2,7 +2,6 @@
 """What `make dist` has made, and clean machines to try it on."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -51,12 +50,9 @@ def booting_root(base_root: Root) -> Root:
 @pytest.fixture
 def machine(base_root: Root) -> Iterator[Machine]:
     """A clean machine of this test's own."""
-    folder = Path(tempfile.mkdtemp(prefix="spank-qrmi-root-", dir="/tmp"))
-    try:
-        base_root.copy_to(folder)
-        yield Machine(folder)
-    finally:
-        shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="spank-qrmi-root-", dir="/tmp") as folder:
+        base_root.copy_to(Path(folder))
+        yield Machine(Path(folder))
 
 
 def built(pattern: str) -> Path:

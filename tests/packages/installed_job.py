@@ -6,7 +6,6 @@ Prints how it ended as JSON. It leaves no file but the node's record of what is 
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,6 @@ EXAMPLE = Path("/etc/slurm/plugstack.conf.d/spank_qrmi.conf.example")
 CONFIG = "/etc/slurm/qrmi_config.json"
 COMMAND = "/usr/sbin/spank-qrmi"
 STATE = Path("/var/lib/spank_qrmi")
-RELEASE_SECONDS = 60
 
 
 def is_forgotten() -> bool:
@@ -46,9 +44,9 @@ def what_is_not_right(cluster: SlurmCluster) -> list[str]:
 
 
 def main() -> None:
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))
-    folder.chmod(0o755)
-    try:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
         with Site(folder) as site, SlurmCluster(folder / "cluster", nodes=1) as cluster:
             [line] = re.findall(r"(?m)^optional .*", EXAMPLE.read_text())
             cluster.write_plugstack(line.replace(CONFIG, str(site.config_path)))
@@ -61,7 +59,7 @@ def main() -> None:
             site.wait_until_released()
             cluster.wait_for_empty_queue()
             # What the service has only agreed to close is looked at, as the timer would.
-            wait_until(is_forgotten, RELEASE_SECONDS, "empty journal")
+            wait_until(is_forgotten, 60, "empty journal")
             ended = {
                 "state": result.state,
                 "output": result.stdout + result.stderr,
@@ -69,8 +67,6 @@ def main() -> None:
                 "not right": what_is_not_right(cluster),
                 "help": "--qpu=names" in cluster.run("sbatch", "--help").stdout,
             }
-    finally:
-        shutil.rmtree(folder)
     json.dump(ended, sys.stdout)
 
 

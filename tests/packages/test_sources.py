@@ -11,7 +11,6 @@ import venv
 import zipfile
 from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -139,12 +138,10 @@ def test_bill_of_materials_lists_what_nodes_get():
     }
 
 
-@pytest.mark.parametrize(
-    "name", ["setup.py", "pyproject.toml", "tests/unit/fake_host.c", "requirements/node.txt"]
-)
-def test_sdist_is_the_whole_source(sdist: Path, name: str):
+def test_sdist_is_the_whole_source(sdist: Path):
+    names = ("setup.py", "pyproject.toml", "tests/unit/fake_host.c", "requirements/node.txt")
     with tarfile.open(sdist) as archive:
-        assert f"spank_qrmi-{__version__}/{name}" in archive.getnames()
+        assert {f"spank_qrmi-{__version__}/{name}" for name in names} <= {*archive.getnames()}
 
 
 def checksums(folder: Path) -> dict[str, str]:
