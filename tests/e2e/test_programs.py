@@ -35,7 +35,7 @@ def run_program(
     *qpus: str,
     user: str | None = None,
     libraries: Path | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Any]:
     """Run a program in a user's job with these QPUs; return the JSON of each line that it prints.
 
     Libraries in the folder `libraries` are loaded instead of those of the machine.
@@ -86,25 +86,21 @@ def test_bell_circuit_of_an_estimator(product: Product, client: str):
         assert each["values"] == pytest.approx([1.0, 1.0, -0.5], abs=0.1), each
 
 
-IQM_RESULT = {
-    "measurements": [{"m": [[0, 0]] * 3}],
-    "measurement_counts": [{"counts": {"00": 3}, "measurement_keys": ["m"]}],
-}
+@of_each_client
+def test_tasks_on_a_server_of_iqm_and_on_a_target_of_alice_and_bob(product: Product, client: str):
+    qpus = ("garnet_mock", "ab_emu_40q_physical_cats")
+    printed = run_program(product, client, "fixed_result.py", *qpus)
 
-
-@pytest.mark.parametrize("client", ["0.18.0", "newest"])
-def test_circuit_on_a_server_of_iqm(product: Product, client: str):
-    [printed] = run_program(product, client, "fixed_result.py", "garnet_mock")
-
-    assert printed["status"] == "TaskStatus.Completed"
-    assert json.loads(printed["result"]) == IQM_RESULT
-
-
-@pytest.mark.parametrize("client", ["0.18.0", "newest"])
-def test_program_on_a_target_of_alice_and_bob(product: Product, client: str):
-    [printed] = run_program(product, client, "fixed_result.py", "ab_emu_40q_physical_cats")
-
-    assert printed == {"status": "TaskStatus.Completed", "result": "0,3\n"}
+    results = {kind: (status, result) for kind, status, result in printed}
+    status, result = results.pop("ResourceType.IQMServer")
+    assert (status, json.loads(result)) == (
+        "TaskStatus.Completed",
+        {
+            "measurements": [{"m": [[0, 0]] * 3}],
+            "measurement_counts": [{"counts": {"00": 3}, "measurement_keys": ["m"]}],
+        },
+    )
+    assert results == {"ResourceType.AliceBobFelis": ("TaskStatus.Completed", "0,3\n")}
 
 
 def libmunge_at(product: Product, socket: Path) -> Path:

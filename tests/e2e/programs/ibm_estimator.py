@@ -20,12 +20,5 @@ for resource in QRMIService().resources():
     circuit = passes.run(bell)
     mapped = [observable.apply_layout(circuit.layout) for observable in observables]
     result = EstimatorV2(resource).run([(circuit, mapped)], precision=0.01).result()[0]
-    print(
-        json.dumps(
-            {
-                "resource": resource.resource_id(),
-                "values": result.data.evs.tolist(),
-                "errors": result.data.stds.tolist(),
-            }
-        )
-    )
+    values = result.data.evs.tolist()
+    print(json.dumps({"resource": resource.resource_id(), "values": values}))

@@ -37,7 +37,6 @@ for resource in QRMIService().resources():
         json.dumps(
             {
                 "resource": resource.resource_id(),
-                "qubits": backend.num_qubits,
                 "bell": results[0].data.meas.get_counts(),
                 "rotation": results[1].data.meas.get_counts(),
                 "logs": job.logs(),
