@@ -12,8 +12,6 @@ from tests.packages.machine import Machine
 from tests.packages.stand_ins import build_ohpc, build_smd, build_system
 
 SMD = [f"slurm-smd{each}" for each in ("", "-client", "-dev", "-slurmctld", "-slurmd")]
-BUILDING = ("gcc", "libc6-dev", "libslurm-dev", "python3-dev", "python3-venv")
-DEPS = ("sh", f"{REPOSITORY}/scripts/install_missing.sh")
 APT = ("apt-get", "-y", "--no-install-recommends")
 HEADERS = Path("/usr/include/slurm")
 
@@ -78,7 +76,8 @@ def test_deps_take_nothing_away_from_schedmds_slurm(smd_machine: Machine) -> Non
     before = packages(smd_machine)
 
     # Its headers are there, under another package's name.
-    said = smd_machine.run(*DEPS, *BUILDING)
+    wanted = ("gcc", "libc6-dev", "libslurm-dev", "python3-dev", "python3-venv")
+    said = smd_machine.run("sh", f"{REPOSITORY}/scripts/install_missing.sh", *wanted)
 
     assert said.startswith("installing with apt-get, which is to remove nothing:\n")
     assert "libslurm-dev" not in said
@@ -86,18 +85,6 @@ def test_deps_take_nothing_away_from_schedmds_slurm(smd_machine: Machine) -> Non
     assert {"gcc", "python3-dev", "python3-venv"} <= {*after}
     assert {name: after.get(name) for name in SMD} == {name: before[name] for name in SMD}
     assert {*before} <= {*after}
-
-
-def test_deps_ask_for_no_other_slurm(smd_machine: Machine) -> None:
-    smd_machine.run("dpkg", "--purge", "slurm-smd-dev")
-    before = packages(smd_machine)
-
-    for wanted in (("libslurm-dev",), ("munge", "slurm-wlm", "slurmdbd")):
-        script = 'sh "$@" 2>&1 && exit 9 || exit 0'
-        said = smd_machine.run("sh", "-c", script, "sh", DEPS[1], *wanted)
-        assert "Slurm is here already" in said
-
-    assert packages(smd_machine) == before
 
 
 def test_rpm_comes_and_goes_beside_openhpcs_slurm(
