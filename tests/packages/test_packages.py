@@ -31,6 +31,26 @@ WANTED = "etc/systemd/system/multi-user.target.wants/spank-qrmi.target"
 ENABLED = "etc/slurm/plugstack.conf.d/*.conf"
 
 
+def assert_documents_name_the_plugins(machine: Machine) -> None:
+    texts = [
+        *(machine.root / "usr/share/doc/spank-qrmi").rglob("*.md"),
+        *machine.root.glob("usr/share/man/man*/*qrmi*.gz"),
+        *machine.root.glob("etc/slurm/plugstack.conf.d/spank_qrmi*"),
+    ]
+    assert {"README.md", "SECURITY.md", "spank_qrmi.conf.5.gz", "qrmi_config.json.5.gz"} <= {
+        each.name for each in texts
+    }
+    line = re.compile(r"(?m)^ *#?(?:optional|required) (/\S+\.so)")
+    loaded = {path for each in texts for path in line.findall(text_of(each))}
+    assert len(loaded) == 2
+    assert [path for path in loaded if not (machine.root / path[1:]).is_file()] == []
+
+
+def text_of(path: Path) -> str:
+    content = path.read_bytes()
+    return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+
+
 def test_deb_comes_works_and_goes(machine: Machine, deb: Path):
     before = machine.files()
 
@@ -43,6 +63,7 @@ def test_deb_comes_works_and_goes(machine: Machine, deb: Path):
     units = {each.name for each in (REPOSITORY / "systemd").iterdir()}
     assert {each.name for each in machine.root.glob(UNITS)} == units
     assert WANTED in installed
+    assert_documents_name_the_plugins(machine)
     assert machine.run_qpu_job() == GOOD
     # A job leaves nothing but the empty record of what the node holds, access tokens, counts, and
     # what it has used.
@@ -85,6 +106,7 @@ def test_rpm_comes_works_and_goes(machine: Machine, rpm: Path):
     # This root's packages are Debian's, which rpm does not know.
     machine.run("rpm", "--install", "--nodeps", str(rpm))
     assert machine.run("rpm", "--verify", "--nodeps", "spank-qrmi") == ""
+    assert_documents_name_the_plugins(machine)
     assert machine.run_qpu_job() == GOOD
     machine.run("rpm", "--erase", "spank-qrmi")
 
@@ -111,38 +133,9 @@ def test_packages_are_for_one_release_of_slurm_and_of_python(deb: Path, rpm: Pat
     assert f"1.slurm{slurm}" in rpm.name
 
 
-def test_documents_name_the_plugins_of_the_package(machine: Machine, deb: Path, rpm: Path):
-    for come, go in (
-        (("dpkg", "--install", str(deb)), ("dpkg", "--purge", "spank-qrmi")),
-        (("rpm", "--install", "--nodeps", str(rpm)), ("rpm", "--erase", "spank-qrmi")),
-    ):
-        machine.run(*come)
-        texts = [
-            *(machine.root / "usr/share/doc/spank-qrmi").rglob("*.md"),
-            *machine.root.glob("usr/share/man/man*/*qrmi*.gz"),
-            *machine.root.glob("etc/slurm/plugstack.conf.d/spank_qrmi*"),
-        ]
-        assert {"README.md", "SECURITY.md", "spank_qrmi.conf.5.gz", "qrmi_config.json.5.gz"} <= {
-            each.name for each in texts
-        }
-        loaded = {path for each in texts for path in LOADED.findall(text_of(each))}
-        assert len(loaded) == 2
-        assert [path for path in loaded if not (machine.root / path[1:]).is_file()] == []
-        machine.run(*go)
-
-
-LOADED = re.compile(r"(?m)^ *#?(?:optional|required) (/\S+\.so)")
-
-
-def text_of(path: Path) -> str:
-    content = path.read_bytes()
-    return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-
-
 def test_both_packages_hold_the_same(deb: Path, rpm: Path):
-    of_deb = _output("dpkg-deb", "--fsys-tarfile", deb, text=False)
-    listing = subprocess.run(["tar", "t"], input=of_deb, capture_output=True, check=True).stdout
-    names = {name.removeprefix(".") for name in listing.decode().split() if name[-1] != "/"}
+    listing = _output("sh", "-c", 'dpkg-deb --fsys-tarfile "$1" | tar t', "sh", deb)
+    names = {name.removeprefix(".") for name in listing.split() if name[-1] != "/"}
     folders = ("/usr/lib/x86_64-linux-gnu/slurm-wlm/", "/usr/lib64/slurm/")
     moved = {name.replace(*folders) for name in names}
 
@@ -151,6 +144,5 @@ def test_both_packages_hold_the_same(deb: Path, rpm: Path):
     assert moved == files
 
 
-def _output(*command: object, text: bool = True):
-    words = [str(word) for word in command]
-    return subprocess.run(words, check=True, capture_output=True, text=text).stdout
+def _output(*command: str | Path) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
