@@ -15,7 +15,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from spank_qrmi.clients import CLIENTS
+from spank_qrmi.clients import CLIENTS, retry
 from spank_qrmi.clients.base import Exchange, Hold, OneTimeCredentials, Settings
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
@@ -224,8 +224,9 @@ def test_settings_are_checked_here(vendor: FakeVendor) -> None:
     assert vendor.events == ["make a"]
 
 
-def test_cancellation_reaches_it() -> None:
-    """A request that would be tried for longer ends when the worker's work is cancelled."""
+def test_cancellation_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that would wait for its next try ends when the worker's work is cancelled."""
+    monkeypatch.setattr(retry, "DELAYS_SECONDS", (1.5 * PATIENCE_SECONDS,))
     values = {"QRMI_PASQAL_CLOUD_BASE_URL": "http://127.0.0.1:9"}
     deadline = Deadline(2 * PATIENCE_SECONDS)
     with opened(real) as network, ThreadPoolExecutor(1) as threads:
