@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import pytest
 
-from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.errors import VariableError
 from spank_qrmi.qrun.run import url_life_seconds
 from spank_qrmi.qrun.settings import read_settings, service_log_level
@@ -23,13 +22,6 @@ GOOD = {
     "IBMQRUN_S3_BUCKET": "bucket",
     "IBMQRUN_S3_REGION": "eu-de",
 }
-
-
-def test_variables_of_the_site_are_in_the_order_of_the_plugins_arguments() -> None:
-    assert [name.removeprefix("IBMQRUN_") for name in names.SITE_VARIABLES] == [
-        *("APPID_CLIENT_ID", "APPID_SECRET", "DAAPI_ENDPOINT", "AWS_ACCESS_KEY_ID"),
-        *("AWS_SECRET_ACCESS_KEY", "S3_ENDPOINT", "S3_BUCKET", "S3_REGION"),
-    ]
 
 
 def test_settings_are_read_and_hold_no_secret_in_their_repr() -> None:
