@@ -138,12 +138,11 @@ def test_proxy_is_the_one_of_all_requests(
     assert PROOF in request
 
 
-@pytest.mark.parametrize("no_proxy", ["127.0.0.1", "h.test, 127.0.0.1", "*"])
 def test_what_no_proxy_names_goes_straight(
-    object_store: Server, monkeypatch: pytest.MonkeyPatch, no_proxy: str
+    object_store: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("all_proxy", "http://127.0.0.1:9")
-    monkeypatch.setenv("no_proxy", no_proxy)
+    monkeypatch.setenv("no_proxy", "h.test, 127.0.0.1")
     store_of(object_store).upload("a.json", b"one")
 
 

@@ -11,17 +11,14 @@ import pytest
 
 from spank_qrmi.qrun.submission_mark import mark_step
 
-
-@pytest.fixture
-def job_id() -> str:
-    return str(uuid.uuid4())
+JOB_ID = str(uuid.uuid4())
 
 
 @pytest.fixture
-def step(job_id: str) -> Iterator[socket.socket]:
+def step() -> Iterator[socket.socket]:
     """What the plugin has open for the tasks whose ids differ in the last four bytes."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as step:
-        step.bind(f"\0spank_ibm_qrun/{job_id[:28]}")
+        step.bind(f"\0spank_ibm_qrun/{JOB_ID[:28]}")
         yield step
 
 
@@ -31,28 +28,28 @@ def is_marked(step: socket.socket) -> bool:
     return False
 
 
-def test_each_task_of_the_step_marks_it(job_id: str, step: socket.socket) -> None:
+def test_each_task_of_the_step_marks_it(step: socket.socket) -> None:
     assert not is_marked(step)
-    assert mark_step(job_id[:28] + "ffffffff")
+    assert mark_step(JOB_ID[:28] + "ffffffff")
     assert is_marked(step)
 
 
-def test_mark_outlives_a_task_that_is_killed(job_id: str, step: socket.socket) -> None:
+def test_mark_outlives_a_task_that_is_killed(step: socket.socket) -> None:
     pid = os.fork()
     if pid == 0:
-        mark_step(job_id)
+        mark_step(JOB_ID)
         os.kill(os.getpid(), 9)
     assert os.waitpid(pid, 0)[1] == 9
     assert is_marked(step)
 
 
-def test_step_that_many_have_told_is_marked(job_id: str, step: socket.socket) -> None:
+def test_step_that_many_have_told_is_marked(step: socket.socket) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as other:
         other.connect(step.getsockname())
         with suppress(BlockingIOError):
             while True:
                 other.send(b"")
-        assert mark_step(job_id)
+        assert mark_step(JOB_ID)
 
 
 def test_without_a_step_nobody_hears(step: socket.socket) -> None:
