@@ -16,7 +16,6 @@ from loopback.installation import REPOSITORY
 from tests.slurm.product import Product
 from tests.slurm.qrun_product import QrunProduct
 
-JOB_SECONDS = 600
 SHOTS = 1000
 
 
@@ -40,7 +39,7 @@ def run_example(
     path = f"{programs}:{os.environ['PATH']}"
     submission = ("sbatch", "--parsable", f"--chdir={script.parent}", str(script))
     job_id = product.cluster.run(*submission, env={"PATH": path}).stdout.strip()
-    product.cluster.wait_for_empty_queue(JOB_SECONDS)
+    product.cluster.wait_for_empty_queue(600)
     output = "".join(path.read_text() for path in sorted(script.parent.glob("slurm-*.out")))
     shown = product.cluster.run("scontrol", "show", "--oneliner", "job", job_id).stdout
     assert set(re.findall(r"JobState=(\S+)", shown)) == {state}, output

@@ -15,8 +15,6 @@ from tests.e2e.conftest import SHOWN
 from tests.slurm.product import Product
 
 PROGRAMS = Path(__file__).parent / "programs"
-JOB_SECONDS = 600
-
 SHOTS = 1000
 
 IBM_QPUS = {
@@ -61,7 +59,7 @@ def run_program(
         # For the program alone: Slurm's commands load libmunge too.
         command = f"LD_LIBRARY_PATH={libraries} {command}"
     options = (f"--qpu={','.join(qpus)}", "--time=10")
-    result = product.submit(command, *options, user=user, env=limits).wait(JOB_SECONDS)
+    result = product.submit(command, *options, user=user, env=limits).wait(600)
     assert (result.state, result.exit_code) == ("COMPLETED", "0:0"), result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
 
@@ -116,11 +114,10 @@ def libmunge_at(product: Product, socket: Path) -> Path:
     asked = subprocess.run(
         ["gcc", f"-print-file-name={name}"], check=True, capture_output=True, text=True
     )
-    texts = {"LIBRARY": asked.stdout.strip(), "SOCKET": socket}
-    options = ("-std=gnu11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC")
-    named = [f'-D{key}="{text}"' for key, text in texts.items()]
+    options = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    options += [f'-DLIBRARY="{asked.stdout.strip()}"', f'-DSOCKET="{socket}"']
     source = Path(__file__).with_name("libmunge.c")
-    subprocess.run(["gcc", *options, *named, str(source), "-o", str(folder / name)], check=True)
+    subprocess.run(["gcc", *options, source, "-o", folder / name], check=True)
     return folder
 
 
