@@ -19,7 +19,6 @@ from loopback.errors import CommandError
 from loopback.processes import Daemon, children_of
 from loopback.waiting import wait_until
 
-COMMAND_SECONDS = 120.0
 # All that nspawn notes about its containers in /run is gone with its namespace of mounts.
 BOOT = """
 set -e
@@ -55,7 +54,10 @@ class BootedMachine:
         try:
             for cgroup in self._cgroups:
                 cgroup.mkdir(exist_ok=True)
-            self._container = self._start()
+            words = ["sh", "-c", BOOT, "sh", str(self.root), *map(str, self._cgroups)]
+            log = self._folder / "console.log"
+            command = [*NAMESPACE, *words]
+            self._container = Daemon("systemd-nspawn", command, log, CLEAN_ENVIRONMENT)
             # A unit that does not work in a container is none of ours.
             booted = ("running", "degraded")
             wait_until(self._state, 60.0, "booted systemd", accept=booted.__contains__)
@@ -71,31 +73,23 @@ class BootedMachine:
         wait_until(lambda: all(map(_remove_cgroup, self._cgroups)), 10.0, "empty cgroups")
         self._cgroups = []
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command there; raise CommandError if it fails or takes too long."""
-        done = self.attempt(*command)
-        if done.returncode != 0:
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command there to its end; raise CommandError if it (`check`) fails."""
+        entry = ("nsenter", f"--target={self._first_process()}", "--all", "--root", "--wd")
+        done = subprocess.run(
+            [*entry, *command],
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=CLEAN_ENVIRONMENT,
+            timeout=120,
+        )
+        if check and done.returncode != 0:
             what = f"{' '.join(command)}: exit status {done.returncode}"
             message = f"{what}\n{done.stdout}{done.stderr}"
             raise CommandError(message)
         return done
-
-    def attempt(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command there that may fail; raise CommandError if it takes too long."""
-        entry = ("nsenter", f"--target={self._first_process()}", "--all", "--root", "--wd")
-        try:
-            return subprocess.run(
-                [*entry, *command],
-                check=False,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                env=CLEAN_ENVIRONMENT,
-                timeout=COMMAND_SECONDS,
-            )
-        except subprocess.TimeoutExpired as error:
-            message = f"{' '.join(command)}: not done after {COMMAND_SECONDS:g} s"
-            raise CommandError(message) from error
 
     def property_of(self, unit: str, name: str) -> str:
         """Return what systemd knows of a unit."""
@@ -112,15 +106,10 @@ class BootedMachine:
         finally:
             self.run("sh", "-c", 'rm -r "$1" && systemctl daemon-reload', "sh", folder)
 
-    def _start(self) -> Daemon:
-        words = ["sh", "-c", BOOT, "sh", str(self.root), *map(str, self._cgroups)]
-        log = self._folder / "console.log"
-        return Daemon("systemd-nspawn", [*NAMESPACE, *words], log, CLEAN_ENVIRONMENT)
-
     def _state(self) -> str:
         if not self._first_process():
             return "starting systemd"
-        state = self.attempt("systemctl", "is-system-running")
+        state = self.run("systemctl", "is-system-running", check=False)
         return state.stdout.strip() or state.stderr
 
     def _first_process(self) -> int:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from loopback.configuration import FIRST_WITH_CGROUPS_TO_DISABLE, slurm_version, write_public
@@ -18,7 +19,6 @@ from tests.packages.booted_machine import BootedMachine
 
 SLURM = ("munge.service", "slurmctld.service", "slurmd.service")
 SERVER = "spank-qrmi-worker-server.service"
-SOCKET = "/run/spank_qrmi/worker.socket"
 STATE = "var/lib/spank_qrmi"
 PLUGSTACK = "etc/slurm/plugstack.conf.d/spank_qrmi.conf"
 CONFIGURATION = "etc/slurm/qrmi_config.json"
@@ -96,10 +96,8 @@ class BootedNode:
 
     def clear(self) -> None:
         """Cancel all jobs, and wait until the node takes the next one; raise WaitTimeoutError."""
-        cancel = ("scancel", "--user=nobody")
-        wait_until(
-            lambda: self.machine.attempt(*cancel).returncode == 0, READY_SECONDS, "slurmctld"
-        )
+        cancel = partial(self.machine.run, "scancel", "--user=nobody", check=False)
+        wait_until(lambda: cancel().returncode == 0, READY_SECONDS, "slurmctld")
         wait_until(self._state, READY_SECONDS, "idle node", accept="idle".__eq__)
 
     def submit(self, script: str, *options: str) -> Job:
@@ -142,7 +140,8 @@ class BootedNode:
     def served_count(self, job: Job) -> int:
         """Return how many workers of the job were the worker server's."""
         lines = self.log_lines_of(job)
-        return sum(line.endswith(f": worker of worker server {SOCKET}") for line in lines)
+        end = ": worker of worker server /run/spank_qrmi/worker.socket"
+        return sum(line.endswith(end) for line in lines)
 
     def server_pid(self) -> int:
         """Return the worker server's process id on the machine; 0 while it does not run."""
@@ -151,8 +150,8 @@ class BootedNode:
     def has_ready_worker(self) -> bool:
         """Tell whether the worker server runs and has a worker for the next plugin."""
         pid = self.server_pid()
-        children = self.machine.attempt("cat", f"/proc/{pid}/task/{pid}/children").stdout
-        return pid != 0 and bool(children.split())
+        children = ("cat", f"/proc/{pid}/task/{pid}/children")
+        return pid != 0 and bool(self.machine.run(*children, check=False).stdout.split())
 
     def held(self) -> list[Path]:
         """Return the entries of the journal that jobs may still hold."""
@@ -175,10 +174,10 @@ class BootedNode:
 
     def _state(self) -> str:
         """Return the node's state, or which jobs are there."""
-        jobs = self.machine.attempt("squeue", "--noheader", "--format=%i %T").stdout
+        jobs = self.machine.run("squeue", "--noheader", "--format=%i %T", check=False).stdout
         if jobs:
             return jobs
-        listed = self.machine.attempt("sinfo", "--noheader", "--Node", "--format=%T")
+        listed = self.machine.run("sinfo", "--noheader", "--Node", "--format=%T", check=False)
         return listed.stdout.strip() or listed.stderr
 
     def _apt(self, *command: str) -> None:
