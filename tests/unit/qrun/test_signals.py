@@ -41,8 +41,8 @@ def _no_signal_is_ignored() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def polled(site: QrunSite, job_id: str = "job-1", more_than: int = 2) -> bool:
-    return site.asked("GET", f"{JOBS}/{job_id}") > more_than
+def polled(site: QrunSite, more_than: int = 2) -> bool:
+    return site.asked("GET", f"{JOBS}/job-1") > more_than
 
 
 def wait_for_fault(site: QrunSite) -> None:
@@ -57,32 +57,22 @@ def stop(process: "subprocess.Popen[str]") -> str:
     return errors
 
 
-def test_waiting_job_is_cancelled_and_removed(qrun_site: QrunSite, tmp_path: Path) -> None:
-    with contextlib.ExitStack() as running:
-        processes = {
-            number: running.enter_context(
-                qrun_process(
-                    qrun_site.environment(BACKEND=WAITING_BACKEND, JOB_ID=number.name),
-                    input_file(tmp_path),
-                )
-            )
-            for number in STOPPING
-        }
-        for number, process in processes.items():
-            wait_until(partial(polled, qrun_site, number.name), "polling")
-            process.send_signal(signal.SIGCONT)
-        asked = {each: qrun_site.asked("GET", f"{JOBS}/{each.name}") for each in STOPPING}
-        for number, process in processes.items():
-            wait_until(
-                partial(polled, qrun_site, number.name, asked[number]), "polling after SIGCONT"
-            )
-            process.send_signal(number)
-        for number, process in processes.items():
-            output, errors = process.communicate(timeout=STOP_SECONDS)
-            assert (process.returncode, output) == (128 + number, "")
-            assert errors.endswith(f"qrun: stopped by {number.name}\n")
-            # A service that is slow to answer is asked again.
-            assert qrun_site.asked("POST", f"{JOBS}/{number.name}/cancel") >= 1
+@pytest.mark.parametrize("number", STOPPING)
+def test_waiting_job_is_cancelled_and_removed(
+    qrun_site: QrunSite, tmp_path: Path, number: signal.Signals
+) -> None:
+    environment = qrun_site.environment(BACKEND=WAITING_BACKEND)
+    with qrun_process(environment, input_file(tmp_path)) as process:
+        wait_until(lambda: polled(qrun_site), "polling")
+        process.send_signal(signal.SIGCONT)
+        asked = qrun_site.asked("GET", f"{JOBS}/job-1")
+        wait_until(lambda: polled(qrun_site, asked), "polling after SIGCONT")
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=STOP_SECONDS)
+    assert (process.returncode, output) == (128 + number, "")
+    assert errors.endswith(f"qrun: stopped by {number.name}\n")
+    # A service that is slow to answer is asked again.
+    assert qrun_site.asked("POST", f"{JOBS}/job-1/cancel") >= 1
     qrun_site.assert_nothing_is_left()
 
 
