@@ -197,14 +197,8 @@ def test_what_a_resource_is_told_by_crosses_once(vendor: FakeVendor) -> None:
 def test_errors_come_from_there(vendor: FakeVendor) -> None:
     broken = ServiceError("broken", status=502, may_have_acted=True)
     broken.token = "token-1"
-    vendor.orders = {
-        "check a": AcquisitionError("paused"),
-        "acquire a": broken,
-        "release x": ValueError("secret"),
-    }
+    vendor.orders = {"acquire a": broken, "release x": ValueError("secret")}
     with calls_by(real) as client:
-        with pytest.raises(AcquisitionError, match=r"^paused$"):
-            client.check_accessible()
         error = outcome_of(client.acquire)
         assert isinstance(error, ServiceError)
         assert (str(error), vars(error)) == ("broken", vars(broken))
