@@ -158,30 +158,25 @@ def test_unusable_proxy_is_named_without_its_value(
     )
 
 
-@pytest.mark.parametrize("named_by", ["SSL_CERT_FILE", "the system"])
 def test_certificates_are_those_of_all_requests(
-    object_store: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named_by: str
+    object_store: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def upload() -> None:
         store_of(object_store, endpoint_url=entrance.url).upload("a.json", b"one")
 
-    def have_systems_certificates(path: Path) -> None:
-        known = SimpleNamespace(openssl_cafile=str(path))
-        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
-
+    system = SimpleNamespace(openssl_cafile="/nowhere")
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: system)
     with (
         tls_entrance_to(object_store.endpoint, tmp_path) as entrance,
         tunnelling_proxy() as (port, asked),
     ):
         monkeypatch.setenv("https_proxy", f"http://{LOGIN}@127.0.0.1:{port}")
-        if named_by == "the system":
-            # The library has some where the system has none.
-            have_systems_certificates(tmp_path / "none")
+        # The library has some where the system has none.
         with pytest.raises(ObjectStoreError, match=r"cannot store a\.json: SSL"):
             upload()
-        if named_by == "SSL_CERT_FILE":
-            monkeypatch.setenv("SSL_CERT_FILE", str(entrance.certificate))
-        else:
-            have_systems_certificates(entrance.certificate)
+        system.openssl_cafile = str(entrance.certificate)
+        upload()
+        system.openssl_cafile = "/nowhere"
+        monkeypatch.setenv("SSL_CERT_FILE", str(entrance.certificate))
         upload()
     assert all(PROOF in request for request in asked)
