@@ -166,12 +166,7 @@ import threading
 from spank_qrmi.network.process import NETWORK_LIMITS
 from spank_qrmi.trust.privileges import limit
 limit(NETWORK_LIMITS)
-is_over = threading.Event()
-threads = [threading.Thread(target=is_over.wait) for _ in range(64 * 2 * 2)]
-try:
-    for each in threads:
-        each.start()
-finally:
-    is_over.set()
+for _ in range(64 * 2 * 2):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
 """
     subprocess.run([sys.executable, "-c", script], check=True)
