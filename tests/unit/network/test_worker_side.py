@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -81,12 +81,11 @@ def served(serve: Callable[[socket.socket], object]) -> Iterator[Network]:
 @contextmanager
 def opened(
     serve: Callable[[socket.socket], object],
-    user: str = DEFAULT_WORKER_USER,
     cache: TokenCache = NO_TOKENS,
     variables: Sequence[dict[str, str]] = ({}, {"A": "1"}),
 ) -> Iterator[Network]:
     with served(serve) as network:
-        network.open([*variables], user, 60, cache)
+        network.open([*variables], DEFAULT_WORKER_USER, 60, cache)
         network.wait_until_open(Deadline(PATIENCE_SECONDS))
         yield network
 
@@ -124,10 +123,7 @@ def real(channel: socket.socket) -> None:
 
 
 def answering_calls(
-    answer: Callable[[list[str]], Iterable[bytes]],
-    heard: list[list[str]] | None = None,
-    *,
-    ends: bool = False,
+    answer: Callable[[list[str]], list[bytes]], heard: list[list[str]], *, ends: bool = False
 ) -> Callable[[socket.socket], None]:
     """Return a process that gets ready, answers each call so, and `ends` with the first.
 
@@ -135,15 +131,13 @@ def answering_calls(
     """
 
     def serve(channel: socket.socket) -> None:
+        channel.sendall(encode_frame(Report.OPENED))
         while (frame := read_frame(channel.recv, MAX_FRAME_BYTES)) is not None:
-            if heard is not None:
-                heard.append(frame)
-            if frame[0] == Order.OPEN.value:
-                channel.sendall(encode_frame(Report.OPENED))
-            for each in answer(frame) if frame[0] == Order.CALL.value else ():
-                channel.sendall(each)
-            if ends and frame[0] == Order.CALL.value:
-                return
+            heard.append(frame)
+            if frame[0] == Order.CALL.value:
+                channel.sendall(b"".join(answer(frame)))
+                if ends:
+                    return
 
     return serve
 
@@ -154,16 +148,15 @@ def answering(*answers: bytes) -> Callable[[socket.socket], None]:
     def answer(call: list[str]) -> list[bytes]:
         return [each.replace(b"CALL", call[1].rjust(4, "0").encode()) for each in answers]
 
-    return answering_calls(answer, ends=True)
+    return answering_calls(answer, [], ends=True)
 
 
-def no_more_threads(_: threading.Thread) -> None:
-    raise RuntimeError("can't start new thread")
+NO_MORE_THREADS = Mock(side_effect=RuntimeError("can't start new thread"))
 
 
 def test_worker_that_may_start_no_thread_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with served(real) as network:
-        monkeypatch.setattr(threading.Thread, "start", no_more_threads)
+        monkeypatch.setattr(threading.Thread, "start", NO_MORE_THREADS)
         with pytest.raises(QrmiError, match="the worker may start no more threads: raise "):
             network.open([{}], DEFAULT_WORKER_USER, 60, NO_TOKENS)
 
@@ -281,7 +274,7 @@ def test_call_without_a_thread_for_it_has_asked_nothing(
 ) -> None:
     with calls_by(real) as client:
         with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", no_more_threads)
+            patch.setattr(threading.Thread, "start", NO_MORE_THREADS)
             with pytest.raises(ServiceError, match="no more threads") as caught:
                 client.acquire()
         assert not caught.value.may_have_acted
