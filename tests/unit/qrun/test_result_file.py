@@ -5,6 +5,7 @@ import os
 import threading
 from io import BytesIO
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -14,15 +15,6 @@ from spank_qrmi.trust.paths import name_of_user
 from tests.unit.outcomes import refusal_of
 from tests.unit.qrun.test_command import replaced
 from tests.unit.trust.test_files import make_foreign
-
-
-class BreaksOff(BytesIO):
-    """A result of which the second part cannot be read."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        if self.tell():
-            raise OSError(28, "No space left on device")
-        return super().read(3)
 
 
 def write(path: Path | str | None) -> None:
@@ -151,8 +143,9 @@ def test_anybodys_things_in_ones_own_folder_are_used(
 def test_neither_the_check_nor_failed_writing_changes_anything(result: Path) -> None:
     target = ResultFile(str(result))
     target.check()
+    source = Mock(read=Mock(side_effect=[b"new", OSError(28, "No space left on device")]))
     with pytest.raises(QrunError, match="No space left on device") as caught:
-        target.write(BreaksOff(b"newer"))
+        target.write(source)
     assert caught.value.status == ExitStatus.RESULT
     assert result.read_text() == "old, and longer"
     result.unlink()
