@@ -19,7 +19,6 @@ from tests.packages.booted_machine import BootedMachine
 
 SLURM = ("munge.service", "slurmctld.service", "slurmd.service")
 SERVER = "spank-qrmi-worker-server.service"
-STATE = "var/lib/spank_qrmi"
 PLUGSTACK = "etc/slurm/plugstack.conf.d/spank_qrmi.conf"
 CONFIGURATION = "etc/slurm/qrmi_config.json"
 READY_SECONDS = 30.0
@@ -155,7 +154,7 @@ class BootedNode:
 
     def held(self) -> list[Path]:
         """Return the entries of the journal that jobs may still hold."""
-        return [*(self.machine.root / STATE).glob("[0-9]*.json")]
+        return [*self.machine.root.glob("var/lib/spank_qrmi/[0-9]*.json")]
 
     @property
     def environment(self) -> Path:

@@ -16,14 +16,12 @@ from loopback.site import Site
 from loopback.waiting import wait_until
 
 EXAMPLE = Path("/etc/slurm/plugstack.conf.d/spank_qrmi.conf.example")
-CONFIG = "/etc/slurm/qrmi_config.json"
 COMMAND = "/usr/sbin/spank-qrmi"
-STATE = Path("/var/lib/spank_qrmi")
 
 
 def is_forgotten() -> bool:
     subprocess.run([COMMAND, "release", "--orphaned"], check=True, stdout=subprocess.DEVNULL)
-    return not list(STATE.glob("*.json"))
+    return not list(Path("/var/lib/spank_qrmi").glob("*.json"))
 
 
 def what_is_not_right(cluster: SlurmCluster) -> list[str]:
@@ -49,7 +47,9 @@ def main() -> None:
         folder.chmod(0o755)
         with Site(folder) as site, SlurmCluster(folder / "cluster", nodes=1) as cluster:
             [line] = re.findall(r"(?m)^optional .*", EXAMPLE.read_text())
-            cluster.write_plugstack(line.replace(CONFIG, str(site.config_path)))
+            cluster.write_plugstack(
+                line.replace("/etc/slurm/qrmi_config.json", str(site.config_path))
+            )
             job = cluster.submit(
                 "printenv SLURM_JOB_QPU_RESOURCES",
                 "--qpu=ibm_torino,ibm_sherbrooke",
