@@ -437,10 +437,6 @@ def test_stdout_that_takes_nothing_keeps_the_result_in_the_bucket(qrun: Qrun) ->
     qrun.leaves = ([], [RESULT])
 
 
-def fail(*_: object) -> None:
-    raise KeyError(names.APP_ID_SECRET)
-
-
 @pytest.mark.parametrize(
     ("place", "leaves"),
     [
@@ -452,7 +448,8 @@ def fail(*_: object) -> None:
 def test_fault_of_our_own_is_told(
     qrun: Qrun, monkeypatch: pytest.MonkeyPatch, place: str, leaves: tuple[list[str], list[str]]
 ) -> None:
-    monkeypatch.setattr(f"spank_qrmi.qrun.{place}", fail)
+    fault = Mock(side_effect=KeyError(names.APP_ID_SECRET))
+    monkeypatch.setattr(f"spank_qrmi.qrun.{place}", fault)
     assert qrun.run() == 1
     errors = qrun.errors()
     assert "qrun: a fault in qrun itself: KeyError at " in errors
