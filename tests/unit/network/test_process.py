@@ -14,6 +14,14 @@ from spank_qrmi_simulator.qrmi_config import site_config
 from tests.unit.job.test_qrun import arguments
 from tests.unit.scripted_server import HANG_UP, scripted_server
 
+
+def said_by(program: str, *arguments: str) -> tuple[str, str]:
+    """Return what a program in Python writes to stdout and to stderr."""
+    command = [sys.executable, "-I", "-c", program, *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    return ended.stdout, ended.stderr
+
+
 # Does all that requests can meet, and tells what was imported meanwhile.
 PROGRAM = """
 import sys
@@ -74,13 +82,7 @@ def test_requests_import_nothing(base_url: str) -> None:
     values = dict(zip(names.SITE_VARIABLES, arguments(base_url), strict=True))
     config = orjson.dumps(site_config(base_url)).decode()
     pairs = [text for pair in values.items() for text in pair]
-    ended = subprocess.run(
-        [sys.executable, "-I", "-c", PROGRAM, config, *pairs],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (ended.stdout, ended.stderr) == (f"{len(CLIENTS)} []\n", "")
+    assert said_by(PROGRAM, config, *pairs) == (f"{len(CLIENTS)} []\n", "")
 
 
 # Meets what would import more, once nothing can be read any more.
@@ -132,17 +134,12 @@ ANSWERS_OF_A_PROXY_THEN_OF_A_SERVICE = [
 
 def test_what_cannot_be_imported_any_more_is_done_without(entrance: TlsEntrance) -> None:
     with scripted_server(*ANSWERS_OF_A_PROXY_THEN_OF_A_SERVICE) as server:
-        arguments = [f"{entrance.url}/", str(entrance.certificate), server.url]
-        ended = subprocess.run(
-            [sys.executable, "-I", "-c", HOSTILE_PROGRAM, *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        certificate = str(entrance.certificate)
+        out, err = said_by(HOSTILE_PROGRAM, f"{entrance.url}/", certificate, server.url)
     service, broken = f"{server.url}/", f"the connection broke before the answer of {server.url}/"
     # What a name server says of a name that nobody has depends on who runs the tests.
-    told = re.sub(r"(xn--hte-kna.test:80): .*", r"\1", ended.stdout)
-    assert (told.splitlines(), ended.stderr) == (
+    told = re.sub(r"(xn--hte-kna.test:80): .*", r"\1", out)
+    assert (told.splitlines(), err) == (
         [
             r"http://h/ answered 429 Too Many Requests: **** \ud83d\udd11",
             "404",
@@ -169,4 +166,4 @@ limit(NETWORK_LIMITS)
 for _ in range(64 * 2 * 2):
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 """
-    subprocess.run([sys.executable, "-c", script], check=True)
+    assert said_by(script) == ("", "")
