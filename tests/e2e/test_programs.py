@@ -68,11 +68,11 @@ def run_program(
 def test_bell_circuit_of_a_sampler(product: Product, client: str):
     printed = run_program(product, client, "ibm_sampler.py", *IBM_QPUS[client])
 
-    assert sorted(each["resource"] for each in printed) == sorted(IBM_QPUS[client])
-    for each in printed:
-        assert set(each["bell"]) == {"00", "11"}, each
-        assert sum(each["bell"].values()) == SHOTS, each
-        assert each["rotation"] == {"10": SHOTS}, each
+    assert sorted(qpu for qpu, *_ in printed) == sorted(IBM_QPUS[client])
+    for qpu, bell, rotation, _logs in printed:
+        assert set(bell) == {"00", "11"}, qpu
+        assert sum(bell.values()) == SHOTS, qpu
+        assert rotation == {"10": SHOTS}, qpu
 
 
 @of_each_client

@@ -32,14 +32,5 @@ for resource in QRMIService().resources():
     job = SamplerV2(resource).run(
         [(passes.run(bell),), (passes.run(rotation), values)], shots=SHOTS
     )
-    results = job.result()
-    print(
-        json.dumps(
-            {
-                "resource": resource.resource_id(),
-                "bell": results[0].data.meas.get_counts(),
-                "rotation": results[1].data.meas.get_counts(),
-                "logs": job.logs(),
-            }
-        )
-    )
+    counts = [each.data.meas.get_counts() for each in job.result()]
+    print(json.dumps([resource.resource_id(), *counts, job.logs()]))
