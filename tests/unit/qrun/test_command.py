@@ -378,7 +378,6 @@ def test_job_that_cannot_be_removed_is_told(qrun: Qrun) -> None:
         ("S3_REGION", "no region", 6),
         ("DAAPI_ENDPOINT", "http://127.0.0.1:9", 6),
         ("BACKEND", "", 3),
-        ("BACKEND", "ibm_nowhere", 6),
     ],
 )
 def test_wrong_variables_are_told(qrun: Qrun, name: str, value: str, expected: int) -> None:
@@ -397,8 +396,7 @@ def test_bad_files_are_found_before_anything_is_asked(qrun: Qrun) -> None:
 
 
 def test_misuse_is_status_2() -> None:
-    of_timeout = (["--http-timeout", seconds, "a"] for seconds in ("0", "1e3"))
-    for arguments in ([], ["a", "b"], ["--what", "a"], *of_timeout):
+    for arguments in ([], ["--http-timeout", "0", "a"], ["--http-timeout", "3601", "a"]):
         with trying(arguments), pytest.raises(SystemExit) as misuse:
             main(arguments)
         assert misuse.value.code == 2, arguments
