@@ -17,7 +17,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import AuthenticationError, ServiceError
 from spank_qrmi.network import tokens
 from spank_qrmi.network.calls import ResourceCalls
-from spank_qrmi.network.messages import Order, Report, encode_frame
+from spank_qrmi.network.messages import NONSENSE, Order, Report, encode_frame
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi_simulator.faults import parse_fault
@@ -27,7 +27,6 @@ from spank_qrmi_simulator.site import OPEN_PLAN_API_KEY, OPEN_PLAN_SERVICE_CRN, 
 from tests.unit.conversation import encode_request, read_answer
 from tests.unit.job.test_qrun import arguments
 from tests.unit.network.test_worker_side import (
-    NONSENSE,
     PATIENCE_SECONDS,
     SILENT,
     answering_calls,
