@@ -3,6 +3,7 @@
 
 import os
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock, patch
@@ -134,6 +135,7 @@ OTHER_NAMESPACE = replace(owner_of(os.getpid()), pid_namespace=1)
 SLIPS: dict[str, list[tuple[Spoil, str]]] = {
     "wrong plugstack.conf": [
         (without_file("plugstack"), "is not there"),
+        (slurm_conf("PlugStackConfig=/nowhere/a.conf"), "/nowhere/a.conf: is not there"),
         (without_file("slurm_conf"), "slurm.conf"),
         (with_mode("plugstack", 0o666), r"may be changed by everybody \(mode 0666\)"),
         (with_mode("slurm_conf", 0o666), "slurm.conf may be changed by everybody"),
@@ -180,7 +182,7 @@ SLIPS: dict[str, list[tuple[Spoil, str]]] = {
         (plugstack("LINE --acquire-timeout=900"), "srun gives up a step"),
     ],
     "doubtful slurmd": [
-        (having("slurmds", [Slurmd(4711, 0.0, Path())]), "4711: .* before plugstack.conf was"),
+        (having("slurmds", [Slurmd(4711, time.time() - 1000, Path())]), "4711: was started before"),
         (having("slurmds", []), "no slurmd runs"),
     ],
     "wrong slurmd": [(slurm_conf("SlurmdUser=slurm"), "SlurmdUser=slurm: workers need root")],
