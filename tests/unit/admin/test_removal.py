@@ -53,6 +53,7 @@ def test_line_in_plugstack_is_named_and_the_plugin_stays(machine: Machine) -> No
 
 def test_line_is_found_wherever_slurm_reads_it(machine: Machine) -> None:
     files = {
+        "usr/local/etc/plugstack.conf": LINE,
         "run/slurm/conf/plugstack.conf": LINE,
         "etc/slurm/slurm.conf": "PlugStackConfig=/etc/own.conf\n",
         "etc/own.conf": "include more/*.conf\ninclude /etc/one\n",
@@ -63,7 +64,8 @@ def test_line_is_found_wherever_slurm_reads_it(machine: Machine) -> None:
     for name, text in files.items():
         write(machine, name, text)
     found = [each.partition(":")[0] for each in removal.obstacles(machine.root)]
-    places = ("etc/more/a.conf", "etc/one", "run/slurm/conf/plugstack.conf")
+    usual = (f"{folder}/plugstack.conf" for folder in ("usr/local/etc", "run/slurm/conf"))
+    places = ("etc/more/a.conf", "etc/one", *usual)
     assert found == [f"{machine.root}/{place}" for place in places]
 
 
