@@ -84,9 +84,11 @@ def test_age_of_tokens_that_may_be_used(node: HeldNode, monkeypatch: pytest.Monk
 
 def test_file_is_everybodys_to_read(node: HeldNode, tmp_path: Path) -> None:
     path = tmp_path / "qpu.prom"
+    path.touch(mode=0o600)
     node.hold("a", uid=1234)
     assert node.run("metrics", str(path)) == (0, [])
     assert samples_in(path.read_text())["spank_qrmi_node_holds"][("site", "held", "gone")] == 1
+    # It has replaced the former one.
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert SECRET not in path.read_text()
     assert "1234" not in path.read_text()
