@@ -60,6 +60,9 @@ def test_arguments_of_the_plugin_are_those_of_plugstack_conf(
     status, lines = node.run_as_said(["release", "--all", f"--plugstack={plugstack}"])
     assert (status, lines, node.held()) == (0, ["job 7: a: released"], [])
     assert [call.args[1] for call in opened.call_args_list] == ["4711", "99", "4711"]
+    plugstack.write_text("optional spank_qrmi.so /etc/q.json --stat-dir=/x\n")
+    status, [line] = node.run_as_said(["status", f"--plugstack={plugstack}"])
+    assert (status, "argument '--stat-dir=…' is not known" in line) == (1, True)
 
 
 def test_status_is_a_table(node: HeldNode) -> None:
@@ -227,14 +230,14 @@ command.main(["release", "--all", {f"--state-dir={tmp_path / 'journal'}"!r}])
     assert (done.stdout, done.stderr) == ("True {'refused'}\n", "")
 
 
-def test_what_only_reads_has_the_limits_of_the_worker(
-    node: HeldNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limits: list[object] = []
-    monkeypatch.setattr(held.privileges, "limit", limits.append)
+def test_what_only_reads_has_the_limits_of_the_worker_before(node: HeldNode) -> None:
+    node.folder.mkdir()
+    # So reading it would be told.
+    node.folder.chmod(0o777)
     for command in ("status", "metrics"):
-        node.run(command)
-    assert limits == [WORKER_LIMITS] * 2
+        with patch.object(held.privileges, "limit", side_effect=QrmiError("limited")) as limit:
+            assert node.run(command) == (1, ["spank-qrmi: limited"]), command
+        limit.assert_called_once_with(WORKER_LIMITS)
 
 
 def test_unusable_options(capsys: pytest.CaptureFixture[str]) -> None:
