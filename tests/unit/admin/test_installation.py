@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Installing the plugins below a folder and taking exactly that away, by the command itself."""
 
+import runpy
 import stat
 import sys
 from importlib.metadata import version
@@ -357,3 +358,10 @@ def test_version_is_told_and_misuse_ends_with_two(capsys: pytest.CaptureFixture[
             assert printed.out == f"{version('spank-qrmi')}\n", options
         else:
             assert "usage: spank-qrmi" in printed.err, options
+
+
+def test_package_runs_as_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["spank-qrmi", "qpus", "--catalog=/nowhere"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("spank_qrmi", run_name="__main__")
+    assert ended.value.code == 2
