@@ -137,10 +137,11 @@ def test_colours_are_for_terminals_whose_user_wants_them(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.publish(entry())
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    for no_colour, has_colours in (("", True), ("1", False)):
+    for is_terminal, no_colour in ((True, ""), (True, "1"), (False, "")):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda found=is_terminal: found)
         monkeypatch.setenv("NO_COLOR", no_colour)
-        assert ("\x1b[32m" in "".join(folder.run()[1])) == has_colours
+        has_colours = "\x1b[32m" in "".join(folder.run()[1])
+        assert has_colours == (is_terminal and not no_colour), (is_terminal, no_colour)
 
 
 def test_watching_shows_each_change_until_it_is_ended(
