@@ -156,10 +156,10 @@ def test_catalog_and_metrics_are_written_and_of_a_round_that_failed_metrics_alon
     options = ("--once", f"--publish={tmp_path}", f"--metrics={metrics}")
     assert node.run(*options)[0] == 0
     assert [entry.status for entry in read_catalog(tmp_path).entries] == [PAUSED]
-    samples = samples_in(metrics.read_text())
-    assert samples["spank_qrmi_qpu_state"]["a", "paused"] == 1
-    assert samples["spank_qrmi_qpu_withheld_licenses"] == {("qpu_a", "a"): 2}
-    assert samples["spank_qrmi_qpu_call_seconds"] == {("a",): 0}
+    told = metrics.read_text()
+    assert 'spank_qrmi_qpu_state{qpu="a",state="paused"} 1.0' in told
+    assert 'spank_qrmi_qpu_withheld_licenses{license="qpu_a",qpu="a"} 2.0' in told
+    assert 'spank_qrmi_qpu_call_seconds{qpu="a"} 0.0' in told
 
     before = (tmp_path / "qpus.json").read_bytes()
     node.seen = Round(failure="no configuration")
@@ -170,6 +170,13 @@ def test_catalog_and_metrics_are_written_and_of_a_round_that_failed_metrics_alon
     samples = samples_in(metrics.read_text())
     assert samples["spank_qrmi_qpu_state"]["a", "unknown"] == 1
     assert "spank_qrmi_qpu_call_seconds" not in samples
+
+
+def test_what_cannot_be_written_is_told(node: Node, tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    for option in (f"--publish={missing}", f"--metrics={missing}/a.prom"):
+        status, lines = node.run("--once", option)
+        assert (status, f"{missing}/" in lines[-1]) == (1, True), option
 
 
 def test_metrics_are_served(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
