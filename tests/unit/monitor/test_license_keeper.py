@@ -64,15 +64,19 @@ def test_only_what_changed_is_told_to_slurmctld(node: Node) -> None:
     assert len(node.lines) == 3
 
 
-def test_total_that_changes_is_followed_and_what_was_taken_away_by_hand_comes_back(
-    node: Node,
-) -> None:
-    for total in (2, 5, 1, 1):
+def test_what_was_taken_away_by_hand_comes_back(node: Node) -> None:
+    node.scontrol.add("qpu_a", 2)
+    for _ in range(2):
+        node.keep(A_PAUSED)
+        assert node.scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:2"}
+        node.way.release_all()
+
+
+def test_total_that_changes_in_slurm_conf(node: Node) -> None:
+    for total in (2, 5, 1):
         node.scontrol.add("qpu_a", total)
         node.keep(A_PAUSED)
         assert node.scontrol.reservations() == {"spank_qrmi_qpu_a": f"qpu_a:{total}"}
-        if total == 1:
-            node.way.release_all()
 
 
 def test_qpu_that_was_never_known_is_left_as_it_is_for_the_grace(node: Node) -> None:
@@ -192,7 +196,7 @@ def test_what_is_withheld_of_no_qpu_is_told(node: Node) -> None:
     ]
 
 
-def test_reservation_is_prolonged_in_time(node: Node) -> None:
+def test_reservation_that_ends_is_prolonged_once(node: Node) -> None:
     node.scontrol.add("qpu_a", 2)
     node.scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 2, "EndTime=2020-01-01T00:00:00")
     node.keep(A_PAUSED)
