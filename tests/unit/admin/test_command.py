@@ -13,7 +13,7 @@ import pytest
 
 from spank_qrmi.admin import held
 from spank_qrmi.admin.command import main
-from spank_qrmi.errors import JournalError, QrmiError, ReleaseError
+from spank_qrmi.errors import JournalError, QrmiError, ReleaseError, UntrustedPathError
 from spank_qrmi.state.journal import LockedEntry
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.worker.process import WORKER_LIMITS
@@ -228,6 +228,15 @@ command.main(["release", "--all", {f"--state-dir={tmp_path / 'journal'}"!r}])
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("True {'refused'}\n", "")
+
+
+def test_code_that_others_may_change_asks_nobody(
+    node: HeldNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse = Mock(side_effect=UntrustedPathError("open to all"))
+    monkeypatch.setattr(held, "refuse_untrusted_code", refuse)
+    monkeypatch.setattr(held, "fork_network_process", None)
+    assert node.run("release", "--all") == (1, ["spank-qrmi: open to all"])
 
 
 def test_what_only_reads_has_the_limits_of_the_worker_before(node: HeldNode) -> None:

@@ -3,6 +3,7 @@
 
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from loopback.configuration import reserved_ports
 from spank_qrmi.admin.command import _parser, main
 from spank_qrmi.catalog.files import read_catalog
+from spank_qrmi.errors import UntrustedPathError
 from spank_qrmi.monitor import command
 from spank_qrmi.monitor.memory import locked_memory
 from spank_qrmi.monitor.observations import Observation, Round
@@ -89,7 +91,12 @@ def test_every_way_can_be_chosen() -> None:
     assert list(choices) == list(command.WAYS)
 
 
-def test_only_root(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_root_with_code_that_is_roots_alone(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse = Mock(side_effect=UntrustedPathError("open to all"))
+    monkeypatch.setattr(command, "refuse_untrusted_code", refuse)
+    assert node.run("--once") == (1, ["spank-qrmi: open to all"])
     monkeypatch.setattr(command.os, "geteuid", lambda: 1000)
     for options in (["--once"], ["--release-all"], ["--print-licenses"]):
         told = ["spank-qrmi: only root may watch QPUs and withhold licences: run it as root"]
