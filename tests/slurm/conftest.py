@@ -4,7 +4,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,9 @@ from loopback.leaks import LeakSearch
 from loopback.site import SECRETS, Site
 from loopback.worker_server import WorkerServer
 from tests.slurm.both_ways import server_of, workers_ready_for
-from tests.slurm.product import Product, product_on
-from tests.slurm.qrun_product import QrunProduct, qrun_product_on
+from tests.slurm.product import Product, plugin_on
+from tests.slurm.qrun_product import QrunProduct
+from tests.slurm.watched import Watched, watched_on
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "setpriv")
 
@@ -62,6 +63,22 @@ def cluster_folder(slurm_installed: None) -> Iterator[Path]:
 def cluster_folder_of_module(slurm_installed: None) -> Iterator[Path]:
     """A folder for a second cluster that a module's tests share."""
     yield from _folder_without_leaks()
+
+
+@pytest.fixture(scope="module")
+def cluster_of_module(
+    request: pytest.FixtureRequest, cluster_folder_of_module: Path
+) -> Iterator[SlurmCluster]:
+    """The cluster of a module that says in `CLUSTER` what is special about it."""
+    with SlurmCluster(cluster_folder_of_module, **request.module.CLUSTER) as cluster:
+        yield cluster
+
+
+def _cluster_for(request: pytest.FixtureRequest) -> SlurmCluster:
+    """Return a module's own cluster if it has one, else that of the session."""
+    has_own = any(hasattr(request.module, each) for each in ("CLUSTER", "cluster_of_module"))
+    found: SlurmCluster = request.getfixturevalue("cluster_of_module" if has_own else "cluster")
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -147,33 +164,54 @@ def site(_site_process: Site) -> Site:
 
 @pytest.fixture
 def product(
-    request: pytest.FixtureRequest, cluster: SlurmCluster, installation: Installation, site: Site
+    request: pytest.FixtureRequest, installation: Installation, site: Site
 ) -> Iterator[Product]:
     """The product with the seed's plugstack line; fails a test that leaves anything acquired.
 
     Its workers are spawned, or ready for a test that asks for that (`both_ways`).
     """
-    with product_on(cluster, installation, site, server_of(request)) as product:
+    cluster = _cluster_for(request)
+    with plugin_on(Product, cluster, installation, site, server_of(request)) as product:
         yield product
+
+
+@pytest.fixture
+def watched(product: Product) -> Iterator[Watched]:
+    """The product on a cluster whose slurm.conf has the licences of `watched.LICENSES`."""
+    with watched_on(product) as watched:
+        yield watched
 
 
 @pytest.fixture(scope="module")
 def ready_workers(
-    cluster: SlurmCluster, installation: Installation, _leaks: LeakSearch
+    request: pytest.FixtureRequest, installation: Installation, _leaks: LeakSearch
 ) -> Iterator[WorkerServer]:
     """What has workers ready for all tests of a module that are to have such."""
-    with workers_ready_for(cluster, installation, _leaks) as server:
+    with workers_ready_for(_cluster_for(request), installation, _leaks) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def epilog_is_known(cluster: SlurmCluster, installation: Installation) -> Iterator[None]:
+def restart_slurmds(cluster: SlurmCluster) -> Iterator[Callable[[], None]]:
+    """What lets slurmds know plugstack.conf; they are restarted once more in the end."""
+
+    def restart() -> None:
+        for node in cluster.nodes:
+            cluster.restart_slurmd(node)
+        cluster.assert_nodes_healthy()
+
+    yield restart
+    cluster.write_plugstack()
+    restart()
+
+
+@pytest.fixture(scope="module")
+def epilog_is_known(
+    cluster: SlurmCluster, installation: Installation, restart_slurmds: Callable[[], None]
+) -> None:
     """slurmd looks at its start whether any plugin has an epilog."""
     cluster.write_plugstack(f"optional {installation.plugin}")
-    _restart_all_slurmds(cluster)
-    yield
-    cluster.write_plugstack()
-    _restart_all_slurmds(cluster)
+    restart_slurmds()
 
 
 @pytest.fixture
@@ -184,14 +222,8 @@ def qrun_product(
 
     Its workers are spawned, or ready for a test that asks for that (`qrun_both_ways`).
     """
-    with qrun_product_on(cluster, installation, site, server_of(request)) as product:
+    with plugin_on(QrunProduct, cluster, installation, site, server_of(request)) as product:
         yield product
-
-
-def _restart_all_slurmds(cluster: SlurmCluster) -> None:
-    for node in cluster.nodes:
-        cluster.restart_slurmd(node)
-    cluster.assert_nodes_healthy()
 
 
 def _folder_without_leaks() -> Iterator[Path]:

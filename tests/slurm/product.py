@@ -5,12 +5,12 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from loopback.cluster import SlurmCluster
 from loopback.installation import Installation
@@ -23,12 +23,16 @@ from spank_qrmi.state import counts, token_cache
 from spank_qrmi.state.journal import TOLD_PREFIX, Entry, Journal
 
 WORKER_SECONDS = 60.0
+START_SECONDS = 60.0
 SESSIONS = "/runtime/api/v1/sessions"
+# What jobs run.
+PRINT_RESOURCES = 'printf %s "$SLURM_JOB_QPU_RESOURCES"'
+UNTIL_FINISHED = "until [ -e finished ]; do sleep 0.1; done"
 
 
 @dataclass(frozen=True)
-class Product:
-    """The product as one test uses it; `folder` is the test's own.
+class Plugin:
+    """One of the plugins as one test uses it; `folder` is the test's own.
 
     Its workers are spawned, unless there is a `server` that has them ready.
     """
@@ -38,6 +42,55 @@ class Product:
     site: Site
     folder: Path
     server: WorkerServer | None = field(default=None, kw_only=True)
+    job_options: ClassVar[tuple[str, ...]] = ()
+    """What each job is submitted with."""
+
+    def write_plugstack(self) -> None:
+        """Write the plugin's line as an administrator does."""
+        raise NotImplementedError
+
+    def wait_until_over(self) -> None:
+        """Wait until nothing is left of what this test's jobs had."""
+        raise NotImplementedError
+
+    def submit(
+        self,
+        script: str,
+        *options: str,
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Job:
+        """Submit a batch script."""
+        return self.cluster.submit(script, *self.job_options, *options, user=user, env=env)
+
+    def run_job(self, script: str, *options: str, **more: Any) -> JobResult:
+        """Submit a batch script and wait for its end."""
+        return self.submit(script, *options, **more).wait()
+
+    def start_job(self, *options: str, then: str = "exec sleep 600") -> Job:
+        """Submit a job, and wait until its script has said that it is here."""
+        job = self.submit(f"echo here; {then}", *options)
+        wait_for_script(job)
+        return job
+
+    def spank_qrmi(self, *words: str, user: str | None = None) -> CompletedProcess[str]:
+        """Run the administrator's command; no folder is named, plugstack.conf says all."""
+        program = self.installation.environment / "bin" / "spank-qrmi"
+        return self.cluster.run(str(program), *words, user=user, check=False)
+
+    def workers(self) -> list[int]:
+        """Return the process ids of what works for a job."""
+        found = processes_naming(str(self.installation.environments))
+        served = [] if self.server is None else self.server.busy_workers()
+        return [*served, *(pid for pid, line in found.items() if _SERVERS.isdisjoint(line))]
+
+
+# As it is started, and as it goes on. Its workers, which are named as it is, are asked for there.
+_SERVERS = {"worker-server", "spank_qrmi.worker.server"}
+
+
+class Product(Plugin):
+    """The plugin spank_qrmi."""
 
     @property
     def state_directory(self) -> Path:
@@ -90,26 +143,6 @@ class Product:
         entry["environment"] |= changes
         return dict(entry)
 
-    def submit(
-        self,
-        script: str,
-        *options: str,
-        user: str | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> Job:
-        """Submit a batch script."""
-        return self.cluster.submit(script, *options, user=user, env=env)
-
-    def run_job(
-        self,
-        script: str,
-        *options: str,
-        user: str | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> JobResult:
-        """Submit a batch script and wait for its end."""
-        return self.submit(script, *options, user=user, env=env).wait()
-
     def sbatch(self, *words: str, check: bool = True) -> CompletedProcess[str]:
         """Run sbatch with just these words, and wait until no job is left.
 
@@ -152,12 +185,16 @@ class Product:
             if not isinstance(each, Entry) or (each.needs_release and not each.is_told)
         ]
 
+    def wait_until_over(self) -> None:
+        # srun is back before its step has released what it held.
+        self.wait_until_released()
+
     def wait_until_released(self) -> None:
         """Wait until no session is open, nothing is left to release and no worker runs."""
         self.site.wait_until_released()
         for remains, what in (
             (self.unreleased, "journal without anything to release"),
-            (self._workers, "end of all workers"),
+            (self.workers, "end of all workers"),
         ):
             wait_until(remains, RELEASE_SECONDS, what, accept=lambda found: not found)
 
@@ -209,13 +246,7 @@ class Product:
 
     def command(self, *words: str) -> CompletedProcess[str]:
         """Run the administrator's command on this test's journal."""
-        program = self.installation.environment / "bin" / "spank-qrmi"
-        state = f"--state-dir={self.state_directory}"
-        return self.cluster.run(str(program), *words, state, check=False)
-
-    def _workers(self) -> Collection[int]:
-        """Return the process ids of what works for a job."""
-        return workers_of(self.installation, self.server)
+        return self.spank_qrmi(*words, f"--state-dir={self.state_directory}")
 
     def _worker(self, job_id: int) -> int:
         if self.server is not None:
@@ -229,15 +260,14 @@ class Product:
         return next(found, 0)
 
 
-# As it is started, and as it goes on. Its workers, which are named as it is, are asked for there.
-_SERVERS = {"worker-server", "spank_qrmi.worker.server"}
+def wait_for_script(job: Job) -> None:
+    """Wait until the job's script has said something."""
+    wait_until(lambda: job.stdout, START_SECONDS, "start of the script")
 
 
-def workers_of(installation: Installation, server: WorkerServer | None) -> list[int]:
-    """Return the process ids of what works for a job."""
-    found = processes_naming(str(installation.environments))
-    served = [] if server is None else server.busy_workers()
-    return [*served, *(pid for pid, line in found.items() if _SERVERS.isdisjoint(line))]
+def finish(job: Job) -> None:
+    """End a script that goes on `UNTIL_FINISHED`."""
+    (job.folder / "finished").touch()
 
 
 def _token_in(path: Path) -> str | None:
@@ -263,21 +293,31 @@ def resource_variables(text: str, name: str) -> dict[str, str]:
     }
 
 
+def token_in(text: str, name: str = "ibm_sherbrooke") -> str:
+    """Return the token of a resource in an `env -0`."""
+    return resource_variables(text, name)["QRMI_JOB_ACQUISITION_TOKEN"]
+
+
+_Kind = TypeVar("_Kind", bound=Plugin)
+
+
 @contextmanager
-def product_on(
+def plugin_on(
+    kind: type[_Kind],
     cluster: SlurmCluster,
     installation: Installation,
     site: Site,
     server: WorkerServer | None = None,
-) -> Iterator[Product]:
-    """Give the product with the seed's plugstack line; raise if anything stays acquired."""
+) -> Iterator[_Kind]:
+    """Give a plugin with its usual line; raise if anything stays acquired, or a node is drained."""
     folder = Path(tempfile.mkdtemp(prefix="test-", dir=cluster.folder))
-    product = Product(cluster, installation, site, folder, server=server)
-    product.write_plugstack()
-    yield product
+    folder.chmod(0o755)
+    plugin = kind(cluster, installation, site, folder, server=server)
+    plugin.write_plugstack()
+    yield plugin
     cluster.wait_for_empty_queue()
-    # srun is back before its step has released what it held.
-    product.wait_until_released()
+    plugin.wait_until_over()
+    cluster.assert_nodes_healthy()
 
 
 def readable_lines(stderr: str) -> list[str]:
@@ -287,4 +327,4 @@ def readable_lines(stderr: str) -> list[str]:
     """
     waiting = re.compile(r"srun: (Job \d+ step creation|Step created for) ")
     lines = (line for line in stderr.splitlines() if not waiting.match(line))
-    return [re.sub(r"^.*?error: spank_qrmi_c: ", "", line) for line in lines]
+    return [re.sub(r"^.*?error: spank_(qrmi_c|ibm_qrun): ", "", line) for line in lines]

@@ -6,28 +6,18 @@ behind in one way or another; the job waits for its backend, so it runs until so
 """
 
 import os
-import re
 import signal
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from loopback.cluster import SlurmCluster
 from loopback.errors import WaitTimeoutError
-from loopback.installation import Installation
 from loopback.job import Job, parse_environment
 from loopback.processes import processes_naming
-from loopback.site import Site
 from loopback.waiting import wait_until
-from loopback.worker_server import WorkerServer
 from spank_qrmi.clients import qrun_variables as names
-from tests.slurm.product import workers_of
+from tests.slurm.product import START_SECONDS, Plugin
 
 BACKEND = "ibm_torino"
 OPTIONS = (f"--q-backend={BACKEND}", "--q-primitive=sampler")
-START_SECONDS = 60.0
 # The longest clean-up, and the worker's start and end.
 REMOVAL_SECONDS = 80.0
 
@@ -76,18 +66,10 @@ sys.exit(int(how))
 """
 
 
-@dataclass(frozen=True)
-class QrunProduct:
-    """The plugin as one test uses it; `folder` is the test's own.
+class QrunProduct(Plugin):
+    """The plugin spank_ibm_qrun with eight arguments."""
 
-    Its workers are spawned, unless there is a `server` that has them ready.
-    """
-
-    cluster: SlurmCluster
-    installation: Installation
-    site: Site
-    folder: Path
-    server: WorkerServer | None = field(default=None, kw_only=True)
+    job_options = OPTIONS
 
     @property
     def values(self) -> dict[str, str]:
@@ -122,16 +104,6 @@ class QrunProduct:
         path.chmod(0o755)
         return path
 
-    def submit(
-        self,
-        script: str,
-        *options: str,
-        user: str | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> Job:
-        """Submit a batch script with both options."""
-        return self.cluster.submit(script, *OPTIONS, *options, user=user, env=env)
-
     def hold_jobs(self) -> None:
         """Let the quantum jobs of this test run until somebody cancels them."""
         self.site.set_backend_status(BACKEND, "paused")
@@ -147,6 +119,9 @@ class QrunProduct:
             found, START_SECONDS, f"{count} ids", accept=lambda ids: len(ids) == count
         )
 
+    def wait_until_over(self) -> None:
+        self.wait_until_removed()
+
     def wait_until_removed(self, *kept: str) -> None:
         """Wait until the service has no quantum job but those to be kept, and no worker runs."""
         for remains, what in (
@@ -154,10 +129,7 @@ class QrunProduct:
                 lambda: [each for each in self.site.quantum_jobs() if each not in kept],
                 "end of all quantum jobs",
             ),
-            (
-                lambda: workers_of(self.installation, self.server),
-                "end of all workers",
-            ),
+            (self.workers, "end of all workers"),
         ):
             try:
                 wait_until(remains, REMOVAL_SECONDS, what, accept=lambda found: not found)
@@ -194,29 +166,7 @@ def _task_of(pid: int) -> int:
     return int(variables["SLURM_PROCID"])
 
 
-@contextmanager
-def qrun_product_on(
-    cluster: SlurmCluster,
-    installation: Installation,
-    site: Site,
-    server: WorkerServer | None = None,
-) -> Iterator[QrunProduct]:
-    """Give the plugin with eight arguments; raise if a quantum job stays."""
-    folder = Path(tempfile.mkdtemp(prefix="test-", dir=cluster.folder))
-    folder.chmod(0o755)
-    product = QrunProduct(cluster, installation, site, folder, server=server)
-    product.write_plugstack()
-    yield product
-    cluster.wait_for_empty_queue()
-    product.wait_until_removed()
-
-
 def qrun_variables(text: str) -> dict[str, str]:
     """Return the variables of an `env -0` that are for qrun."""
     found = parse_environment(text)
     return {name: value for name, value in found.items() if name.startswith("IBMQRUN_")}
-
-
-def readable_lines(stderr: str) -> list[str]:
-    """Return a job's stderr, our own lines without Slurm's prefix, which differs by release."""
-    return [re.sub(r"^.*?error: spank_ibm_qrun: ", "", line) for line in stderr.splitlines()]

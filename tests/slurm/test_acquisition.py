@@ -5,10 +5,8 @@ from collections.abc import Sequence
 
 from loopback.job import parse_environment
 from tests.slurm.both_ways import both_ways
-from tests.slurm.product import Product, resource_variables
+from tests.slurm.product import PRINT_RESOURCES, Product, resource_variables
 from tests.unit.vendors import TOKEN, VENDORS, Vendor
-
-PRINT_RESOURCES = 'printf %s "$SLURM_JOB_QPU_RESOURCES"'
 
 
 def requests_of(product: Product) -> list[str]:

@@ -14,7 +14,7 @@ from loopback.installation import Installation
 from loopback.processes import PROC, children_of, command_line
 from loopback.site import Site
 from loopback.waiting import wait_until
-from tests.slurm.product import Product, product_on
+from tests.slurm.product import PRINT_RESOURCES, Product, plugin_on, qpu_variables
 
 # Of what slurmstepd holds for itself, more than for another job.
 MOST_KILOBYTES_OF_A_QPU_JOB = 100
@@ -114,19 +114,16 @@ def stepds(
     """What is seen of a job without QPUs, and of one that has some."""
     _site_process.reset()
     seen = []
-    with product_on(cluster, installation, _site_process) as product:
-        options = ((), ("--qpu=ibm_sherbrooke,FRESNEL",))
-        jobs = [
-            product.submit("echo here; exec sleep 60", "--nodelist=n1", *each) for each in options
-        ]
+    with plugin_on(Product, cluster, installation, _site_process) as product:
+        options: tuple[tuple[str, ...], ...] = ((), ("--qpu=ibm_sherbrooke,FRESNEL",))
+        jobs = [product.start_job("--nodelist=n1", *each) for each in options]
         for job in jobs:
-            wait_until(lambda job=job: job.stdout, 20, "start of the script")  # type: ignore[misc]
             [stepd] = cluster.stepd_pids(job.id)
             wait_until(
                 lambda stepd=stepd: [list(command_line(pid)) for pid in children_of(stepd)],  # type: ignore[misc]
                 10,
                 "the script alone, without a worker",
-                accept=[["sleep", "60"]].__eq__,
+                accept=[["sleep", "600"]].__eq__,
             )
             seen.append(Stepd.of(stepd))
         for job in jobs:
@@ -183,10 +180,11 @@ def test_only_a_job_with_the_option_starts_a_worker(product: Product):
     mark = mark_of_workers(product, f'exec {interpreter} "$@"')
 
     product.srun("true")
-    product.run_job("srun true")
+    result = product.run_job("env -0; srun env -0")
+    assert (qpu_variables(result.stdout), "RUST_LOG=" in result.stdout) == ({}, False)
     product.cluster.wait_for_empty_queue()
     wait_until(product.cluster.stepd_pids, 10, "end of steps", accept=lambda pids: not pids)
-    assert not mark.exists()
+    assert (mark.exists(), product.site.requests()) == (False, [])
 
     assert product.run_job("srun true", "--qpu=ibm_sherbrooke,FRESNEL").state == "COMPLETED"
     product.wait_until_released()
@@ -196,7 +194,7 @@ def test_only_a_job_with_the_option_starts_a_worker(product: Product):
 def test_job_submitted_where_the_line_has_no_argument(product: Product):
     product.cluster.write_plugstack(f"optional {product.installation.plugin}")
     assert product.srun("echo", "ran").stdout == "ran\n"
-    job = product.submit('printf %s "$SLURM_JOB_QPU_RESOURCES"', "--qpu=FRESNEL", "--hold")
+    job = product.submit(PRINT_RESOURCES, "--qpu=FRESNEL", "--hold")
 
     # The compute nodes' line; a cluster on one machine has one file for both.
     product.write_plugstack()

@@ -8,20 +8,10 @@ from pathlib import Path
 import pytest
 
 from loopback.cluster import SlurmCluster
-from loopback.installation import Installation
 from loopback.job import Job
 from loopback.lua_plugins import LUA_SETTINGS, install_lua_plugins
-from loopback.site import Site
 from loopback.waiting import wait_until
-from tests.slurm.watched import (
-    KINGSTON,
-    PATIENCE_SECONDS,
-    SHERBROOKE,
-    Watched,
-    all_of,
-    licenses_of_slurm_conf,
-    watched_on,
-)
+from tests.slurm.watched import KINGSTON, PATIENCE_SECONDS, SETTINGS, SHERBROOKE, Watched, all_of
 
 LICENSE = f"qpu_{SHERBROOKE}"
 USER = "nobody"
@@ -29,18 +19,12 @@ DOES_NOT_START = "no QPU could be acquired; the step does not start"
 
 
 @pytest.fixture(scope="module")
-def lua_cluster(cluster_folder_of_module: Path) -> Iterator[SlurmCluster]:
+def cluster_of_module(cluster_folder_of_module: Path) -> Iterator[SlurmCluster]:
     install_lua_plugins(cluster_folder_of_module)
-    settings = {"Licenses": licenses_of_slurm_conf(), **LUA_SETTINGS}
-    with SlurmCluster(cluster_folder_of_module, nodes=2, settings=settings) as cluster:
+    with SlurmCluster(cluster_folder_of_module, settings=SETTINGS | LUA_SETTINGS) as cluster:
         yield cluster
-        log = (cluster.folder / "log" / "slurmctld.log").read_text()
-    assert [line for line in log.splitlines() if re.search(r"error:.*(lua|job_submit)", line)] == []
-
-
-@pytest.fixture
-def watched(lua_cluster: SlurmCluster, installation: Installation, site: Site) -> Iterator[Watched]:
-    yield from watched_on(lua_cluster, installation, site)
+        log = cluster.slurmctld_log().splitlines()
+    assert [line for line in log if re.search(r"error:.*(lua|job_submit)", line)] == []
 
 
 @pytest.fixture
@@ -78,7 +62,6 @@ def test_jobs_with_qpu_alone_wait_and_start_when_it_is_back(watched: Watched) ->
     watched.site.set_backend_status(SHERBROOKE, "maintenance")
     published = watched.product.folder / "published"
     published.mkdir()
-    watched.product.folder.chmod(0o755)
     watched.product.write_plugstack(f"--catalog={published}", "--license-check=require")
     with watched.command.running(f"--publish={published}"):
         watched.wait_until_withheld(all_of(SHERBROOKE))
@@ -103,8 +86,7 @@ def test_jobs_with_qpu_alone_wait_and_start_when_it_is_back(watched: Watched) ->
 
 def asked_as_user(watched: Watched) -> tuple[int, str]:
     """Return the exit status and the output of `spank-qrmi qpus` as an ordinary user."""
-    command = str(watched.product.installation.environment / "bin" / "spank-qrmi")
-    done = watched.cluster.run(command, "qpus", SHERBROOKE, user=USER, check=False)
+    done = watched.product.spank_qrmi("qpus", SHERBROOKE, user=USER)
     return done.returncode, done.stdout
 
 
@@ -180,18 +162,6 @@ def test_step_of_an_allocation_without_qpu_is_seen_on_its_node_only(watched: Wat
     assert done.returncode != 0
     assert DOES_NOT_START in done.stderr
     assert watched.site.requests() == []
-
-
-def test_typo_is_refused_before_slurmctld_is_asked(watched: Watched) -> None:
-    published = watched.product.folder / "published"
-    published.mkdir()
-    watched.product.folder.chmod(0o755)
-    watched.product.write_plugstack(f"--catalog={published}")
-    assert watched.command.run("--once", f"--publish={published}").returncode == 0
-    done = watched.cluster.run("sbatch", "--wrap=true", "--qpu=ibm_sherbrokke", check=False)
-    assert done.returncode == 1
-    assert f"is it {SHERBROOKE}?" in done.stderr
-    assert "Invalid license" not in done.stderr
 
 
 def test_qpu_without_licence_in_slurm_conf_is_refused(watched: Watched) -> None:

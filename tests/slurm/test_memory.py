@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from loopback.cluster import SlurmCluster
-from loopback.installation import Installation
-from loopback.site import Site
 from tests.slurm.product import Product, readable_lines
 
 JOB_SECONDS = 120
@@ -22,26 +20,19 @@ exec {valgrind} --leak-check=full --show-leak-kinds=definite,indirect --num-call
 """
 
 
-@pytest.fixture
-def watched(
-    cluster_folder: Path, installation: Installation, site: Site
-) -> Iterator[tuple[Product, Path]]:
-    """The product on a cluster whose slurmstepds run under valgrind, and the folder of its logs."""
-    logs = cluster_folder / "valgrind"
-    logs.mkdir()
-    slurmstepd = Path(shutil.copy(str(shutil.which("slurmstepd")), cluster_folder))
-    wrapper = cluster_folder / "wrapper"
-    wrapper.write_text(
-        WRAPPER.format(valgrind=shutil.which("valgrind"), logs=logs, slurmstepd=slurmstepd)
-    )
+@pytest.fixture(scope="module")
+def cluster_of_module(cluster_folder_of_module: Path) -> Iterator[SlurmCluster]:
+    """A cluster whose slurmstepds run under valgrind."""
+    folder = cluster_folder_of_module
+    (folder / "valgrind").mkdir()
+    stepd = Path(str(shutil.which("slurmstepd")))
+    words = {"valgrind": shutil.which("valgrind"), "slurmstepd": shutil.copy(stepd, folder)}
+    wrapper = folder / "wrapper"
+    wrapper.write_text(WRAPPER.format(logs=folder / "valgrind", **words))
     wrapper.chmod(0o755)
     # The path of slurmstepd is compiled into slurmd.
-    mounts = {wrapper: Path(str(shutil.which("slurmstepd")))}
-    with SlurmCluster(cluster_folder / "cluster", nodes=1, mounts=mounts) as cluster:
-        product = Product(cluster, installation, site, cluster_folder)
-        product.write_plugstack()
-        cluster.restart_slurmd("n1")
-        yield product, logs
+    with SlurmCluster(folder / "cluster", nodes=1, mounts={wrapper: stepd}) as cluster:
+        yield cluster
 
 
 def complaints(logs: Path) -> list[str]:
@@ -52,9 +43,10 @@ def complaints(logs: Path) -> list[str]:
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
-def test_memory_of_slurmstepd(watched: tuple[Product, Path]):
-    product, logs = watched
-
+def test_memory_of_slurmstepd(product: Product):
+    logs = product.cluster.folder.parent / "valgrind"
+    # Only at its start slurmd looks whether a plugin has an epilog.
+    product.cluster.restart_slurmd("n1")
     jobs = [
         product.submit(script, *options)
         for script, *options in (

@@ -2,43 +2,15 @@
 """Jobs wait in the queue for the licences of QPUs that are away, and start when these are back."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from loopback.cluster import SlurmCluster
-from loopback.installation import Installation
 from loopback.leaks import LeakSearch
 from loopback.processes import children_of
-from loopback.site import SECRETS, Site
+from loopback.site import SECRETS
 from loopback.waiting import wait_until
-from tests.slurm.watched import (
-    KINGSTON,
-    PATIENCE_SECONDS,
-    SHERBROOKE,
-    Watched,
-    all_of,
-    licenses_of_slurm_conf,
-    watched_on,
-)
+from tests.slurm.watched import KINGSTON, PATIENCE_SECONDS, SETTINGS, SHERBROOKE, Watched, all_of
 
-RESERVATION = f"spank_qrmi_qpu_{SHERBROOKE}"
-NOBODY = 65534
-
-
-@pytest.fixture(scope="module")
-def licensed_cluster(cluster_folder_of_module: Path) -> Iterator[SlurmCluster]:
-    settings = {"Licenses": licenses_of_slurm_conf()}
-    with SlurmCluster(cluster_folder_of_module, nodes=1, settings=settings) as one:
-        yield one
-
-
-@pytest.fixture
-def watched(
-    licensed_cluster: SlurmCluster, installation: Installation, site: Site
-) -> Iterator[Watched]:
-    yield from watched_on(licensed_cluster, installation, site)
+CLUSTER = {"nodes": 1, "settings": SETTINGS}
 
 
 def test_jobs_wait_for_a_qpu_in_maintenance(watched: Watched) -> None:
@@ -112,7 +84,7 @@ def test_reservations_of_others_are_left_alone(watched: Watched) -> None:
         watched.command.run("--once")
         assert watched.withheld() == foreign | all_of(SHERBROOKE)
         done = watched.command.run("--release-all")
-        assert (done.returncode, done.stdout) == (0, f"released {RESERVATION}\n")
+        assert (done.returncode, done.stdout) == (0, f"released spank_qrmi_qpu_{SHERBROOKE}\n")
         assert watched.withheld() == foreign
     finally:
         for name in foreign:
@@ -159,7 +131,7 @@ def test_nobody_asks(watched: Watched) -> None:
         [asking] = children_of(of_round)
         users = [user_of(pid) for pid in (monitor.daemon.pid, of_round, asking)]
     watched.site.clear_faults()
-    assert users == [0, 0, NOBODY]
+    assert users == [0, 0, 65534]
     wait_until(
         lambda: not any(Path(f"/proc/{pid}").exists() for pid in (of_round, asking)),
         PATIENCE_SECONDS,

@@ -3,21 +3,16 @@
 
 import grp
 import pwd
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from loopback.cluster import SlurmCluster
 from loopback.errors import SubmitError
-from loopback.installation import Installation
-from loopback.job import Job, JobResult
-from loopback.leaks import LeakSearch
-from loopback.site import Site
+from loopback.job import JobResult
 from loopback.waiting import wait_until
-from loopback.worker_server import WorkerServer
-from tests.slurm.both_ways import both_ways, server_of, workers_ready_for
+from tests.slurm.both_ways import both_ways
 from tests.slurm.product import Product, readable_lines
 
 NAME = "ibm_sherbrooke"
@@ -46,7 +41,7 @@ MEMBER, GROUP = user_with_another_group()
 
 
 @pytest.fixture(scope="module")
-def enforcing_cluster(
+def cluster_of_module(
     accounting_installed: None, cluster_folder_of_module: Path
 ) -> Iterator[SlurmCluster]:
     """A cluster with two partitions, licences, and accounts that its users cannot invent."""
@@ -72,40 +67,17 @@ def may_submit(cluster: SlurmCluster, user: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="module")
-def ready_workers(
-    enforcing_cluster: SlurmCluster, installation: Installation, _leaks: LeakSearch
-) -> Iterator[WorkerServer]:
-    with workers_ready_for(enforcing_cluster, installation, _leaks) as server:
-        yield server
-
-
-@pytest.fixture
-def product(
-    request: pytest.FixtureRequest,
-    enforcing_cluster: SlurmCluster,
-    installation: Installation,
-    site: Site,
-) -> Iterator[Product]:
-    folder = Path(tempfile.mkdtemp(prefix="test-", dir=enforcing_cluster.folder))
-    folder.chmod(0o755)
-    server = server_of(request)
-    product = Product(enforcing_cluster, installation, site, folder, server=server)
-    yield product
-    enforcing_cluster.wait_for_empty_queue()
-    enforcing_cluster.assert_nodes_healthy()
-    product.wait_until_released()
-
-
 def restrict(product: Product, *arguments: str, **access: list[str]) -> None:
     """Let an entry say whose jobs may use the QPU."""
     config = product.write_config({**product.entry(NAME), **access})
     product.write_plugstack(*arguments, config=config)
 
 
-def submit(product: Product, *options: str, user: str = USER, account: str = "physics") -> Job:
+def run_job(
+    product: Product, *options: str, user: str = USER, account: str = "physics"
+) -> JobResult:
     # What a job says of itself counts for nothing.
-    claims: Mapping[str, str] = {
+    claims = {
         "SLURM_JOB_ACCOUNT": "physics",
         "SLURM_JOB_PARTITION": "quantum",
         "SLURM_JOB_LICENSES": f"{LICENSE}:1",
@@ -113,11 +85,7 @@ def submit(product: Product, *options: str, user: str = USER, account: str = "ph
         "SLURM_JOB_GID": "0",
     }
     options = (f"--qpu={NAME}", f"--account={account}", *options)
-    return product.submit("echo started", *options, user=user, env=claims)
-
-
-def run_job(product: Product, *options: str, **more: str) -> JobResult:
-    return submit(product, *options, **more).wait()
+    return product.run_job("echo started", *options, user=user, env=claims)
 
 
 def assert_refused(product: Product, result: JobResult, reason: str) -> None:

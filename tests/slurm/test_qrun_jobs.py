@@ -7,7 +7,8 @@ The clean-up's worker is ready, or spawned. Jobs of one test run at the same tim
 from itertools import cycle
 
 from tests.slurm.both_ways import qrun_both_ways, taking_turns
-from tests.slurm.qrun_product import OPTIONS, REMOVAL_SECONDS, QrunProduct, readable_lines
+from tests.slurm.product import readable_lines
+from tests.slurm.qrun_product import OPTIONS, REMOVAL_SECONDS, QrunProduct
 
 JOBS = "/direct-access/v1/jobs/"
 

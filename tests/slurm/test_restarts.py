@@ -12,9 +12,15 @@ from loopback.installation import Installation
 from loopback.job import Job
 from loopback.site import Site
 from loopback.waiting import wait_until
-from tests.slurm.product import SESSIONS, Product, product_on
+from tests.slurm.product import (
+    SESSIONS,
+    UNTIL_FINISHED,
+    Product,
+    finish,
+    plugin_on,
+    wait_for_script,
+)
 
-UNTIL_FINISHED = "until [ -e finished ]; do sleep 0.1; done"
 NAME = "ibm_sherbrooke"
 # What the first run of a requeued job does, and the second.
 RUN_TWICE = (
@@ -36,17 +42,8 @@ def requeueing(
     requeueing_cluster: SlurmCluster, installation: Installation, site: Site
 ) -> Iterator[Product]:
     """The product on that cluster."""
-    with product_on(requeueing_cluster, installation, site) as product:
+    with plugin_on(Product, requeueing_cluster, installation, site) as product:
         yield product
-    requeueing_cluster.assert_nodes_healthy()
-
-
-def wait_for_script(job: Job) -> None:
-    wait_until(lambda: job.stdout, 20, "start of the script")
-
-
-def finish(job: Job) -> None:
-    (job.folder / "finished").touch()
 
 
 def keep_busy(site: Site, method: str) -> None:
@@ -61,9 +58,8 @@ def sessions_ended(product: Product) -> list[str]:
 
 
 def test_suspended_jobs_keep_their_qpus(product: Product):
-    jobs = [product.submit(f"echo here; {UNTIL_FINISHED}", f"--qpu={NAME}") for _ in range(2)]
+    jobs = [product.start_job(f"--qpu={NAME}", then=UNTIL_FINISHED) for _ in range(2)]
     for job in jobs:
-        wait_for_script(job)
         product.cluster.run("scontrol", "suspend", str(job.id))
         job.wait_for_state("SUSPENDED")
     assert len(product.site.open_sessions()) == 2

@@ -4,55 +4,31 @@
 import shlex
 import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from loopback.cluster import SlurmCluster
-from loopback.installation import Installation
-from loopback.site import Site
 from loopback.waiting import wait_until
 from spank_qrmi.catalog.entries import Catalog, CatalogEntry
 from spank_qrmi.catalog.files import publish
 from spank_qrmi.status import QpuState, QpuStatus
 from tests.slurm.product import (
-    SESSIONS,
+    PRINT_RESOURCES,
+    UNTIL_FINISHED,
     Product,
-    product_on,
-    qpu_variables,
+    finish,
     readable_lines,
-    resource_variables,
+    token_in,
 )
 
-PRINT_RESOURCES = 'printf %s "$SLURM_JOB_QPU_RESOURCES"'
 PRINT_LINE = """/bin/bash -c 'echo "$SLURM_JOB_QPU_RESOURCES;$SLURM_JOB_QPU_TYPES"'"""
 SHERBROOKE = "ibm_sherbrooke"
-TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"
 OF_SHERBROOKE = "ibm_sherbrooke;qiskit-runtime-service"
-UNTIL_FINISHED = "until [ -e finished ]; do sleep 0.1; done"
-
-
-@pytest.fixture(scope="module")
-def interactive_cluster(cluster_folder_of_module: Path) -> Iterator[SlurmCluster]:
-    """A cluster whose salloc starts the user's shell on the first node of the allocation."""
-    settings = {
+# Without a command of its own, salloc starts the user's shell on the first node of the allocation.
+CLUSTER = {
+    "settings": {
         "LaunchParameters": "use_interactive_step",
         # Slurm's default without --pty, which would need a terminal.
         "InteractiveStepOptions": '"--interactive --preserve-env $SHELL"',
     }
-    with SlurmCluster(cluster_folder_of_module, settings=settings) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def interactive(
-    interactive_cluster: SlurmCluster, installation: Installation, site: Site
-) -> Iterator[Product]:
-    """The product on that cluster."""
-    with product_on(interactive_cluster, installation, site) as product:
-        yield product
-    interactive_cluster.assert_nodes_healthy()
+}
 
 
 def salloc(product: Product, script: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -63,10 +39,11 @@ def salloc(product: Product, script: str, *options: str) -> subprocess.Completed
     return product.cluster.run("salloc", *options, env={"SHELL": str(shell)}, check=False)
 
 
-def test_plain_srun_acquires_and_releases(product: Product):
-    done = product.srun("--qpu=ibm_sherbrooke", "bash", "-c", PRINT_RESOURCES)
+def test_plain_srun_acquires_for_all_its_tasks_and_releases(product: Product):
+    options = ("--ntasks=4", "--nodes=1", "--qpu=ibm_sherbrooke")
+    done = product.srun(*options, "bash", "-c", PRINT_RESOURCES)
 
-    assert (done.stdout, done.stderr) == ("ibm_sherbrooke", "")
+    assert (done.stdout, done.stderr) == ("ibm_sherbrooke" * 4, "")
     assert product.sessions_served() == ["ibm_sherbrooke"]
 
 
@@ -75,31 +52,7 @@ def test_plain_srun_that_exports_little(product: Product):
     done = product.srun(*options, "/usr/bin/env", "-0")
 
     [session] = product.site.sessions()
-    variables = qpu_variables(done.stdout)
-    assert variables["ibm_sherbrooke_QRMI_JOB_ACQUISITION_TOKEN"] == session["id"]
-
-
-def test_plain_srun_acquires_on_the_first_of_its_nodes(product: Product):
-    script = "env -0 >$0/env-$SLURMD_NODENAME"
-    done = product.srun(
-        "--nodes=2", "--qpu=ibm_sherbrooke", "bash", "-c", script, str(product.folder)
-    )
-
-    printed = ((product.folder / f"env-{node}").read_text() for node in ("n1", "n2"))
-    first, second = map(qpu_variables, printed)
-    [line] = readable_lines(done.stderr)
-    assert line.startswith("QPU ibm_sherbrooke: only the first node of this step acquires it; ")
-    assert first["SLURM_JOB_QPU_RESOURCES"] == "ibm_sherbrooke"
-    assert second == {
-        "QRMI_JOB_ID": first["QRMI_JOB_ID"],
-        "QRMI_JOB_QPU_RESOURCES": "",
-        "QRMI_JOB_QPU_TYPES": "",
-        "QRMI_JOB_UID": first["QRMI_JOB_UID"],
-        "SLURM_JOB_QPU_RESOURCES": "",
-        "SLURM_JOB_QPU_TYPES": "",
-        "SLURM_QRMI_JOB_ID": first["SLURM_QRMI_JOB_ID"],
-    }
-    assert product.sessions_served() == ["ibm_sherbrooke"]
+    assert token_in(done.stdout) == session["id"]
 
 
 def test_each_node_of_a_step_tells_once_what_it_lacks(product: Product):
@@ -123,17 +76,10 @@ def test_step_fails_on_all_nodes_where_no_qpu_can_be_had(product: Product):
     assert done.stderr.count("--qpu=nowhere: no QPU could be acquired") == 2
 
 
-def test_many_tasks_share_what_was_acquired(product: Product):
-    done = product.srun("--ntasks=4", "--nodes=1", "--qpu=FRESNEL", "bash", "-c", PRINT_RESOURCES)
-
-    assert done.stdout == "FRESNEL" * 4
-    assert product.site.asked() == ["GET /pasqal/core-fast/api/v1/devices"]
-
-
-def test_no_step_of_a_script_acquires_again(product: Product):
+def test_steps_of_a_script_share_what_it_has_also_at_once(product: Product):
     exports = ("ALL", "NONE", "HOME", "HOME,OF_MINE=1")
-    # srun may be back before its step has ended; the next one shares the nodes with it.
-    script = "\n".join(f"srun --overlap --export={export} {PRINT_LINE}" for export in exports)
+    steps = [f"srun --overlap --export={export} {PRINT_LINE} &" for export in exports]
+    script = "\n".join([*steps, "wait"])
     options = ("--qpu=ibm_sherbrooke", "--nodes=2")
     jobs = {
         submitted: product.submit(script, *options, f"--export={submitted}")
@@ -144,15 +90,6 @@ def test_no_step_of_a_script_acquires_again(product: Product):
         assert (result.state, readable_lines(result.stderr)) == ("COMPLETED", []), submitted
         assert result.stdout.split() == [OF_SHERBROOKE] * 8, submitted
     assert product.sessions_served() == ["ibm_sherbrooke"] * 3
-
-
-def test_steps_at_once_share_what_was_acquired(product: Product):
-    script = "\n".join([f"srun --overlap {PRINT_LINE} &"] * 4 + ["wait"])
-    result = product.run_job(script, "--qpu=ibm_sherbrooke", "--nodes=2")
-
-    assert (result.state, readable_lines(result.stderr)) == ("COMPLETED", [])
-    assert result.stdout.split() == [OF_SHERBROOKE] * 8
-    assert product.sessions_served() == ["ibm_sherbrooke"]
 
 
 def test_step_that_names_qpus_goes_on_with_those_that_its_job_holds(product: Product):
@@ -197,7 +134,7 @@ def test_step_acquires_what_its_job_does_not_hold(product: Product):
     assert product.sessions_served() == ["ibm_sherbrooke", "ibm_brisbane", "ibm_brisbane"]
     held, *of_steps = (each["id"] for each in product.site.sessions())
     tokens = [
-        {name: resource_variables(path.read_text(), name)[TOKEN] for name in names}
+        {name: token_in(path.read_text(), name) for name in names}
         for path, names in ((both, ("ibm_sherbrooke", "ibm_brisbane")), (own, ("ibm_brisbane",)))
     ]
     assert tokens == [
@@ -217,8 +154,7 @@ def test_steps_of_a_batch_job_without_qpus_acquire_for_themselves(product: Produ
 
 
 def test_step_from_outside_of_its_job_acquires_for_itself(product: Product):
-    job = product.submit("echo here; sleep 60", "--qpu=ibm_sherbrooke")
-    wait_until(lambda: job.stdout, 20, "start of the script")
+    job = product.start_job("--qpu=ibm_sherbrooke")
     options = (f"--jobid={job.id}", "--overlap", "--qpu=ibm_sherbrooke")
     done = product.srun(*options, *shlex.split(PRINT_LINE))
 
@@ -243,20 +179,10 @@ def test_steps_release_their_own_while_their_job_goes_on(product: Product):
     wait_until(lambda: len(product.site.open_sessions()) == 1, 20, "end of its session")
     held = [each["id"] for each in product.site.sessions() if each["backend_name"] == SHERBROOKE]
     assert product.site.open_sessions() == held
-    (job.folder / "finished").touch()
+    finish(job)
 
     assert job.wait().state == "COMPLETED"
     assert product.sessions_served() == [SHERBROOKE, "ibm_brisbane", "ibm_brisbane"]
-
-
-def test_step_of_a_cancelled_job_gives_back_what_it_acquires(product: Product):
-    job = product.submit("srun --qpu=ibm_sherbrooke sleep 600")
-    product.site.order_fault("delay", f"{SESSIONS}$", delay_seconds=1, when="after", times=1)
-    product.wait_for_request(SESSIONS)
-    job.cancel()
-
-    assert job.wait().state == "CANCELLED"
-    product.wait_until_released()
 
 
 def test_each_srun_from_a_shell_of_salloc_acquires(product: Product):
@@ -292,73 +218,55 @@ def test_job_on_a_node_without_the_plugin_runs_without_qpus(product: Product):
     assert product.sessions_served() == []
 
 
-def test_steps_at_once_of_one_salloc_release_only_their_own(product: Product):
-    script = (
-        f"srun --overlap bash -c '{UNTIL_FINISHED}' & srun --overlap bash -c 'until [ -e short ]; "
-        "do sleep 0.1; done'; touch one-is-over; wait"
-    )
-    shell = product.cluster.spawn(
-        "salloc", "--qpu=ibm_sherbrooke", "bash", "-c", f"cd {product.folder}; {script}"
-    )
-    wait_until(lambda: len(product.site.open_sessions()) == 2, 20, "both sessions")
-    (product.folder / "short").touch()
-    wait_until((product.folder / "one-is-over").exists, 20, "end of one step")
-    wait_until(lambda: len(product.site.open_sessions()) == 1, 20, "end of its session")
-    (product.folder / "finished").touch()
-    shell.communicate(timeout=20)
-
-    assert product.sessions_served() == ["ibm_sherbrooke"] * 2
-
-
-def test_interactive_step_acquires_for_all_that_run_in_it(interactive: Product):
+def test_interactive_step_acquires_for_all_that_run_in_it(product: Product):
     steps = "\n".join(
         f"srun --overlap {options} {PRINT_LINE}"
         for options in ("", "--export=NONE", "--export=HOME", "--nodes=1 --nodelist=n2")
     )
-    done = salloc(interactive, f"{PRINT_LINE}\n{steps}", "--qpu=ibm_sherbrooke", "--nodes=2")
+    done = salloc(product, f"{PRINT_LINE}\n{steps}", "--qpu=ibm_sherbrooke", "--nodes=2")
 
     assert (done.returncode, done.stdout.split()) == (0, [OF_SHERBROOKE] * 8)
-    assert interactive.sessions_served() == ["ibm_sherbrooke"]
+    assert product.sessions_served() == ["ibm_sherbrooke"]
 
 
-def test_steps_of_an_interactive_step_without_qpus_acquire(interactive: Product):
-    done = salloc(interactive, f"srun --overlap --qpu=FRESNEL {PRINT_LINE}")
+def test_steps_of_an_interactive_step_without_qpus_acquire(product: Product):
+    done = salloc(product, f"srun --overlap --qpu=FRESNEL {PRINT_LINE}")
 
     assert (done.returncode, done.stdout) == (0, "FRESNEL;pasqal-cloud\n")
 
 
-def test_interactive_step_is_not_told_again_of_a_qpu_that_is_away(interactive: Product):
+def test_interactive_step_is_not_told_again_of_a_qpu_that_is_away(product: Product):
     now = int(time.time())
     away = QpuStatus(QpuState.PAUSED, "maintenance")
     entry = CatalogEntry("FRESNEL", ("pasqal-cloud",), away, now, now, "qpu_FRESNEL")
-    publish(Catalog(now, now + 3600, (entry,)), interactive.folder)
-    interactive.write_plugstack(f"--catalog={interactive.folder}")
-    done = salloc(interactive, f"srun --overlap {PRINT_LINE}", "--qpu=FRESNEL")
+    publish(Catalog(now, now + 3600, (entry,)), product.folder)
+    product.write_plugstack(f"--catalog={product.folder}")
+    done = salloc(product, f"srun --overlap {PRINT_LINE}", "--qpu=FRESNEL")
 
     assert done.stdout == "FRESNEL;pasqal-cloud\n"
     assert done.stderr.count("FRESNEL is paused: maintenance") == 1
 
 
-def test_interactive_step_leaves_qpus_to_its_steps(interactive: Product):
+def test_interactive_step_leaves_qpus_to_its_steps(product: Product):
     script = f"{PRINT_LINE}\nsrun --overlap {PRINT_LINE}\nsrun --overlap --export=NONE {PRINT_LINE}"
-    done = salloc(interactive, script, "--qpu=ibm_sherbrooke", "--qpu-hold=step")
+    done = salloc(product, script, "--qpu=ibm_sherbrooke", "--qpu-hold=step")
 
     assert (done.returncode, done.stdout.split()) == (0, [";", OF_SHERBROOKE, OF_SHERBROOKE])
-    assert interactive.sessions_served() == [SHERBROOKE] * 2
+    assert product.sessions_served() == [SHERBROOKE] * 2
 
 
-def test_interactive_step_that_can_have_no_qpu(interactive: Product):
-    done = salloc(interactive, "echo started", "--qpu=ibm_paused")
+def test_interactive_step_that_can_have_no_qpu(product: Product):
+    done = salloc(product, "echo started", "--qpu=ibm_paused")
 
     assert (done.returncode, done.stdout) == (1, "")
     assert "QPU ibm_paused: not accessible" in done.stderr
 
 
-def test_salloc_of_several_components_acquires_for_all(interactive: Product):
+def test_salloc_of_several_components_acquires_for_all(product: Product):
     script = (
         f"srun --overlap --het-group=0,1 {PRINT_LINE}; srun --overlap --het-group=1 {PRINT_LINE}"
     )
-    done = salloc(interactive, script, "--qpu=ibm_sherbrooke", "--ntasks=1", ":", "--ntasks=1")
+    done = salloc(product, script, "--qpu=ibm_sherbrooke", "--ntasks=1", ":", "--ntasks=1")
 
     assert done.stdout.split() == [OF_SHERBROOKE] * 3
-    assert interactive.sessions_served() == ["ibm_sherbrooke"]
+    assert product.sessions_served() == ["ibm_sherbrooke"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from loopback.cluster import SlurmCluster
-from tests.slurm.product import Product
+from tests.slurm.product import PRINT_RESOURCES, Product
 from tests.slurm.qrun_product import MARK, QrunProduct
 
 MODULES = ("sitecustomize", "usercustomize", "spank_qrmi", "ctypes", "json", "socket")
@@ -109,7 +109,7 @@ def test_trap_catches_an_ordinary_python(cluster_folder: Path):
 
 def test_qpu_job(product: Product, trap: Trap):
     result = product.run_job(
-        'printf %s "$SLURM_JOB_QPU_RESOURCES"',
+        PRINT_RESOURCES,
         "--qpu=ibm_sherbrooke,ibm_torino,FRESNEL",
         "--nodelist=n1",
         f"--chdir={trap.folder}",

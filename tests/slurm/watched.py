@@ -2,13 +2,11 @@
 """A cluster with licences for QPUs, and the monitor that watches these."""
 
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from loopback.cluster import SlurmCluster
-from loopback.installation import Installation
 from loopback.job import Job
 from loopback.monitor import MonitorCommand
 from loopback.site import Site
@@ -20,11 +18,8 @@ LICENSES = {f"qpu_{SHERBROOKE}": 1, f"qpu_{KINGSTON}": 3, "matlab": 4}
 GRACE_SECONDS = 4
 OPTIONS = ("--interval=1", f"--grace={GRACE_SECONDS}")
 PATIENCE_SECONDS = 60.0
-
-
-def licenses_of_slurm_conf() -> str:
-    """Return the value of `Licenses` in slurm.conf."""
-    return ",".join(f"{name}:{count}" for name, count in LICENSES.items())
+# Of slurm.conf.
+SETTINGS = {"Licenses": ",".join(f"{name}:{count}" for name, count in LICENSES.items())}
 
 
 @dataclass(frozen=True)
@@ -65,22 +60,17 @@ class Watched:
         )
 
 
-def watched_on(
-    cluster: SlurmCluster, installation: Installation, site: Site, *options: str
-) -> Iterator[Watched]:
-    folder = Path(tempfile.mkdtemp(prefix="test-", dir=cluster.folder))
-    product = Product(cluster, installation, site, folder)
-    product.write_plugstack()
-    command = MonitorCommand(cluster, installation, folder, (*OPTIONS, *options))
-    watched = Watched(product, command)
+@contextmanager
+def watched_on(product: Product, *options: str) -> Iterator[Watched]:
+    """Give a cluster whose monitor has these options; what it withholds is released in the end."""
+    words = (*OPTIONS, *options)
+    command = MonitorCommand(product.cluster, product.installation, product.folder, words)
     try:
-        yield watched
-        cluster.wait_for_empty_queue()
+        yield Watched(product, command)
+        product.cluster.wait_for_empty_queue()
     finally:
-        cluster.cancel_all()
+        product.cluster.cancel_all()
         command.run("--release-all")
-    product.wait_until_released()
-    cluster.assert_nodes_healthy()
 
 
 def all_of(name: str) -> dict[str, str]:
