@@ -7,26 +7,27 @@ server that has workers ready for all tests writes nothing, and holds nothing in
 end (`workers_ready_for`).
 """
 
+import json
 import re
-import tempfile
+import socket
+import urllib.parse
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from loopback.cluster import SlurmCluster
-from loopback.installation import Installation
-from loopback.job import Job, parse_environment
+from loopback.job import parse_environment
 from loopback.leaks import LeakSearch
 from loopback.processes import children_of, command_line
-from loopback.site import SECRETS, Site
+from loopback.site import SECRETS
 from loopback.waiting import wait_until
-from loopback.worker_server import WorkerServer
 from spank_qrmi_simulator.site import API_KEY, SERVICE_CRN
-from tests.slurm.both_ways import READY, both_ways, server_of, taking_turns, workers_ready_for
-from tests.slurm.echoing_service import ANSWERS, EchoingService
-from tests.slurm.product import Product
+from tests.slurm.both_ways import READY, both_ways
+from tests.slurm.product import SESSIONS, Product
 from tests.slurm.qrun_product import QrunProduct
+from tests.unit.scripted_server import listening, received_request
 
 ALL_THREE = "--qpu=ibm_torino,ibm_sherbrooke,FRESNEL"
 AS_MUCH_AS_POSSIBLE = "-vvvvv"
@@ -42,44 +43,20 @@ ARGUMENTS = (
     "--env:http_proxy=http://proxy-user:proxy-password@127.0.0.1:9",
     "--env:no_proxy=127.0.0.1",
 )
-SESSIONS = "/runtime/api/v1/sessions"
-
-
 only_ready = pytest.mark.parametrize("product", [READY], indirect=True)
 
-
-@pytest.fixture(scope="module")
-def contained_cluster(cluster_folder_of_module: Path) -> Iterator[SlurmCluster]:
-    """A cluster whose jobs have an extern step on each node."""
-    settings = {"PrologFlags": "Contain"}
-    with SlurmCluster(cluster_folder_of_module, nodes=1, settings=settings) as cluster:
-        yield cluster
+# Its jobs have an extern step on each node.
+CLUSTER = {"nodes": 1, "settings": {"PrologFlags": "Contain"}}
 
 
 @pytest.fixture(scope="module")
-def leaks(contained_cluster: SlurmCluster) -> LeakSearch:
-    return LeakSearch(contained_cluster.folder, SECRETS)
-
-
-@pytest.fixture(scope="module")
-def ready_workers(
-    contained_cluster: SlurmCluster, installation: Installation, leaks: LeakSearch
-) -> Iterator[WorkerServer]:
-    with workers_ready_for(contained_cluster, installation, leaks) as server:
-        yield server
+def _leaks(cluster_of_module: SlurmCluster) -> LeakSearch:
+    return LeakSearch(cluster_of_module.folder, SECRETS)
 
 
 @pytest.fixture
-def product(
-    request: pytest.FixtureRequest,
-    contained_cluster: SlurmCluster,
-    installation: Installation,
-    site: Site,
-    leaks: LeakSearch,
-) -> Iterator[Product]:
-    server = server_of(request)
-    folder = Path(tempfile.mkdtemp(prefix="test-", dir=contained_cluster.folder))
-    product = Product(contained_cluster, installation, site, folder, server=server)
+def product(product: Product) -> Product:
+    """The product with secrets of the site's in its configuration and its line."""
     config = product.write_config(
         product.entry("ibm_torino", **SITE_SECRETS),
         product.entry("ibm_paused", **SITE_SECRETS),
@@ -87,11 +64,7 @@ def product(
         product.entry("FRESNEL"),
     )
     product.write_plugstack(*ARGUMENTS, config=config)
-    yield product
-    product.cluster.wait_for_empty_queue()
-    product.cluster.assert_nodes_healthy()
-    product.wait_until_released()
-    leaks.check()
+    return product
 
 
 def keep(product: Product, *shown: str | bytes) -> None:
@@ -105,12 +78,6 @@ def keep_processes(product: Product, pids: Iterable[int]) -> None:
     for pid in pids:
         process = Path("/proc", str(pid))
         keep(product, *(process.joinpath(name).read_bytes() for name in ("cmdline", "environ")))
-
-
-def wait_for_release_worker(job: Job, product: Product) -> int:
-    """Wait until a worker releases for a job whose script has ended; return its process id."""
-    product.wait_for_request(SESSIONS + "/")
-    return product.wait_for_worker(job)
 
 
 @only_ready
@@ -165,15 +132,37 @@ def test_plain_srun_that_succeeds_and_fails(product: Product):
     assert "Provided API key could not be found" in failed.stderr
 
 
-@taking_turns("product", ("way",), ((way,) for way in ANSWERS))
-def test_service_that_repeats_what_it_was_sent(product: Product, way: str):
-    with EchoingService(way) as service:
+@contextmanager
+def echoing_service() -> Iterator[tuple[str, list[str]]]:
+    """Give the URL of a service that refuses all in the words that it was sent, and these words."""
+    sent: list[str] = []
+
+    def serve(connection: socket.socket) -> None:
+        while request := received_request(connection).decode():
+            head, _, body = request.partition("\r\n\r\n")
+            # The credentials first: of a long text only the beginning is shown.
+            credentials = re.findall(r"(?im)^(?:authorization|service-crn): (.*?)\r?$", head)
+            echo = " ".join((*credentials, body))
+            sent.append(echo)
+            texts = dict.fromkeys(("errorCode", "errorMessage", "message", "detail"), echo)
+            answer = json.dumps(texts | {"errors": [{"code": echo, "message": echo}]})
+            reason = urllib.parse.quote(echo, safe=" =")
+            headers = f"WWW-Authenticate: {echo}\r\nContent-Length: {len(answer)}"
+            connection.sendall(f"HTTP/1.1 401 {reason}\r\n{headers}\r\n\r\n{answer}".encode())
+
+    with listening(serve, []) as port:
+        yield f"http://127.0.0.1:{port}", sent
+
+
+@both_ways
+def test_service_that_repeats_what_it_was_sent(product: Product):
+    with echoing_service() as (url, sent):
         entries = [
-            product.entry("ibm_torino", QRMI_IBM_DA_ENDPOINT=service.url),
-            product.entry("ibm_quebec", QRMI_IBM_DA_IAM_ENDPOINT=service.url),
-            product.entry("ibm_sherbrooke", QRMI_IBM_QRS_ENDPOINT=service.url),
-            product.entry("ibm_brisbane", QRMI_IBM_QRS_IAM_ENDPOINT=service.url),
-            product.entry("FRESNEL", QRMI_PASQAL_CLOUD_BASE_URL=service.url),
+            product.entry("ibm_torino", QRMI_IBM_DA_ENDPOINT=url),
+            product.entry("ibm_quebec", QRMI_IBM_DA_IAM_ENDPOINT=url),
+            product.entry("ibm_sherbrooke", QRMI_IBM_QRS_ENDPOINT=url),
+            product.entry("ibm_brisbane", QRMI_IBM_QRS_IAM_ENDPOINT=url),
+            product.entry("FRESNEL", QRMI_PASQAL_CLOUD_BASE_URL=url),
         ]
         entries[1]["environment"]["QRMI_IBM_DA_IAM_APIKEY"] = HARD_KEY
         config = product.write_config(*entries)
@@ -184,7 +173,7 @@ def test_service_that_repeats_what_it_was_sent(product: Product, way: str):
     assert done.returncode == 1
     told = ", ".join(re.findall(r" QPU ([^:\n]*): ", done.stderr)).split(", ")
     assert set(told) == {entry["name"] for entry in entries}
-    asked = "\n".join(service.requests)
+    asked = "\n".join(sent)
     assert all(text in asked for text in (API_KEY, "Bearer simulator-token-", SERVICE_CRN))
 
 
@@ -213,7 +202,6 @@ def test_what_an_administrator_is_shown(product: Product):
     job.cancel()
     job.wait()
     product.wait_until_released()
-    program = product.installation.environment / "bin" / "spank-qrmi"
     for words, expected in (
         (("check",), "ibm_sherbrooke: "),
         (("check", "--json", "ibm_sherbrooke", "nowhere"), "ibm_sherbrooke: "),
@@ -223,7 +211,7 @@ def test_what_an_administrator_is_shown(product: Product):
         (("monitor", "--once", f"--publish={published}", "--licenses=none"), "ibm_paused: "),
         (("qpus", f"--catalog={published}"), "ibm_sherbrooke"),
     ):
-        done = product.cluster.run(str(program), *words, check=False)
+        done = product.spank_qrmi(*words)
         assert expected in done.stdout + done.stderr, words
 
 
@@ -233,11 +221,9 @@ def test_processes_that_acquire_and_release(product: Product):
     product.site.order_fault("delay", f"{SESSIONS}/", delay_seconds=1, times=1)
     job = product.submit("true", "--qpu=ibm_sherbrooke,FRESNEL")
 
-    for wait_for_worker in (
-        product.wait_for_worker,
-        lambda of: wait_for_release_worker(of, product),
-    ):
-        worker = wait_for_worker(job)
+    for path in ("/pasqal/", f"{SESSIONS}/"):
+        product.wait_for_request(path)
+        worker = product.wait_for_worker(job)
         server = [product.server.pid] if product.server is not None else []
         keep_processes(product, [*server, worker, *children_of(worker)])
         keep(product, *(" ".join(command_line(pid)) for pid in product.cluster.process_ids()))
@@ -247,8 +233,9 @@ def test_processes_that_acquire_and_release(product: Product):
 
 
 @only_ready
-def test_memory_of_what_has_workers_ready(product: Product, leaks: LeakSearch):
+def test_memory_of_what_has_workers_ready(product: Product, request: pytest.FixtureRequest):
     """What serves a job holds its secrets; what serves the next one holds none."""
+    leaks: LeakSearch = request.getfixturevalue("_leaks")
     server = product.server
     assert server is not None
     product.site.order_fault("hang", "/pasqal/")
@@ -260,7 +247,7 @@ def test_memory_of_what_has_workers_ready(product: Product, leaks: LeakSearch):
     worker = product.wait_for_worker(job)
     [network] = children_of(worker)
 
-    held = {pid: kinds_held(leaks, pid) for pid in (worker, network)}
+    held = {pid: {leak.kind for leak in leaks.find_in_memory([pid])} for pid in (worker, network)}
     job.cancel()
     job.wait()
     product.wait_until_released()
@@ -269,10 +256,6 @@ def test_memory_of_what_has_workers_ready(product: Product, leaks: LeakSearch):
     assert {"Pasqal's token", "API key", "bearer token", of_user, of_proxy} <= held[worker]
     assert {"Pasqal's token", "API key", "bearer token"} <= held[network]
     leaks.check_memory(server.wait_until_idle())
-
-
-def kinds_held(leaks: LeakSearch, pid: int) -> set[str]:
-    return {leak.kind for leak in leaks.find_in_memory([pid])}
 
 
 def test_environment_of_jobs_that_asked_for_nothing_and_for_another_resource(product: Product):
@@ -310,13 +293,10 @@ def test_environment_of_the_extern_step(product: Product):
 
 
 @only_ready
-def test_job_for_qrun(contained_cluster: SlurmCluster, product: Product):
-    qrun = QrunProduct(
-        contained_cluster, product.installation, product.site, product.folder, server=product.server
-    )
+def test_job_for_qrun(product: Product):
+    qrun = QrunProduct(**vars(product))
     iam = (f"--iam-apikey={API_KEY}", f"--service-crn={SERVICE_CRN}")
     qrun.write_plugstack(*iam, f"--iam-endpoint={product.site.url}/iam", *ARGUMENTS[1:])
-    product.folder.chmod(0o755)
     qrun.hold_jobs()
     script = f"srun {AS_MUCH_AS_POSSIBLE} {qrun.stand_in()} killed"
     job = qrun.submit(script, AS_MUCH_AS_POSSIBLE)
