@@ -15,7 +15,7 @@ import pytest
 from loopback.job import Job
 from loopback.waiting import wait_until
 from tests.slurm.both_ways import WAYS
-from tests.slurm.product import Product
+from tests.slurm.product import START_SECONDS, Product
 from tests.unit.vendors import HOLDERS, TOKEN, VENDORS, Vendor
 
 ACQUIRE, JOB, RELEASE = STAGES = ("acquire", "job", "release")
@@ -44,7 +44,6 @@ NOT_THERE: Mapping[tuple[str, str], str] = {
     **dict.fromkeys(product(OF_SERVICES, [JOB]), "no service is asked beside the script"),
 }
 
-START_SECONDS = 60
 LIMIT_SECONDS = 150
 
 CELLS_RUN: set[tuple[str, str]] = set()
@@ -97,11 +96,6 @@ def submit(
     """Submit a job that asks for a QPU of every vendor, or of some."""
     names = ",".join(vendor.name for vendor in vendors)
     return product.submit(script, f"--qpu={names}", "--nodelist=n1")
-
-
-def wait_for_script(job: Job) -> None:
-    """Wait until the job's script has said something."""
-    wait_until(lambda: job.stdout, START_SECONDS, "start of the script")
 
 
 def hang_all_questions(product: Product) -> None:

@@ -8,13 +8,11 @@ import pytest
 from loopback.worker_server import WorkerServer
 from tests.slurm import fault_matrix as matrix
 from tests.slurm.both_ways import READY, SPAWNED
-from tests.slurm.product import Product
+from tests.slurm.product import UNTIL_FINISHED, Product, finish, wait_for_script
 
 pytestmark = pytest.mark.usefixtures("epilog_is_known")
 
 LIMITS = ("--acquire-timeout=300", "--release-timeout=150")
-UNTIL_FINISHED = "until [ -e finished ]; do sleep 0.1; done"
-
 matrix.CELLS_RUN.update((matrix.TIME_LIMIT, stage) for stage in matrix.STAGES)
 
 
@@ -26,15 +24,15 @@ def test_time_limit_at_each_stage(product: Product, ready_workers: WorkerServer)
     for way, one in products.items():
         one.write_plugstack(*LIMITS)
         jobs[way, matrix.JOB] = matrix.submit(one, "echo here; exec sleep 600")
-        matrix.wait_for_script(jobs[way, matrix.JOB])
+        wait_for_script(jobs[way, matrix.JOB])
         others = set(site.open_sessions())
         releasing = matrix.submit(one, f"echo here; {UNTIL_FINISHED}")
         jobs[way, matrix.RELEASE] = releasing
-        matrix.wait_for_script(releasing)
+        wait_for_script(releasing)
         held = set(site.open_sessions()) - others
         for session in held:
             site.order_fault("hang", f"/{session}")
-        (releasing.folder / "finished").touch()
+        finish(releasing)
         matrix.wait_until_told_to_end(one, held)
     matrix.hang_all_questions(product)
     for way, one in products.items():
