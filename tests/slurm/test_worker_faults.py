@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A worker that is killed costs the job, which says why in one line, and nothing else."""
+"""A worker that dies costs the job, which says why in one line, and nothing else."""
 
 import os
 import signal
 
 from loopback.job import JobResult
-from loopback.processes import processes_naming
-from tests.slurm.both_ways import both_ways, taking_turns
+from loopback.processes import end_processes, processes_naming
+from tests.slurm.both_ways import taking_turns
 from tests.slurm.product import Product, readable_lines
-
-TELL = "; tell the administrator: spank-qrmi check and slurmd's log say more"
 
 
 def assert_refused(product: Product, result: JobResult, failure: str) -> None:
     """Assert that the job failed with one line, its node is well and no worker is left."""
-    assert readable_lines(result.stderr) == [f"--qpu: the QPU worker on this node {failure}{TELL}"]
+    assert readable_lines(result.stderr) == [
+        f"--qpu: the QPU worker on this node {failure}; tell the administrator: spank-qrmi check "
+        "and slurmd's log say more"
+    ]
     assert (result.state, result.exit_code, result.stdout) == ("FAILED", "1:0", "")
     product.cluster.wait_for_empty_queue()
     product.cluster.assert_nodes_healthy()
@@ -23,25 +24,33 @@ def assert_refused(product: Product, result: JobResult, failure: str) -> None:
 
 
 @taking_turns("product", ("mode",), [("optional",), ("required",)])
-def test_killed_while_a_service_hangs(product: Product, mode: str):
+def test_killed_with_a_session_open(product: Product, mode: str):
     product.write_plugstack(mode=mode)
     product.site.order_fault("hang", "/pasqal/")
-    job = product.submit("echo started", "--qpu=FRESNEL")
-    product.wait_for_request("/pasqal/")
-
-    os.kill(product.wait_for_worker(job), signal.SIGKILL)
-
-    assert_refused(product, job.wait(), "was ended by signal 9 before it had answered")
-
-
-@both_ways
-def test_killed_with_a_session_open(product: Product):
-    product.site.order_fault("hang", "/pasqal/")
     job = product.submit("echo started", "--qpu=ibm_sherbrooke,FRESNEL")
-    product.wait_for_request("/runtime/api/v1/sessions")
     product.wait_for_request("/pasqal/")
     product.wait_for_recorded_session()
 
     os.kill(product.wait_for_worker(job), signal.SIGKILL)
 
     assert_refused(product, job.wait(), "was ended by signal 9 before it had answered")
+
+
+def test_crash_that_leaves_a_child_behind(product: Product):
+    """Of a program behind the link beside a copy of the plugin, in the place of the worker."""
+    lingering, worker = (product.folder / name for name in ("lingering", "worker"))
+    lingering.symlink_to("/bin/sleep")
+    script = f"{lingering} 600 <&- >&- 2>&- &\necho 'Traceback: no module named x' >&2; exit 1\n"
+    worker.write_text(f"#!/bin/sh\n{script}")
+    worker.chmod(0o755)
+    plugin = product.installation.copy_plugin(product.folder / "plugins", worker)
+    product.write_plugstack("--acquire-timeout=1", "--release-timeout=1", plugin=plugin)
+
+    job = product.submit("echo started", "--qpu=FRESNEL")
+
+    try:
+        assert_refused(product, job.wait(), "ended with status 1 before it had answered")
+    finally:
+        end_processes(processes_naming(str(lingering)))
+    told = "] spank_qrmi_c: worker: Traceback: no module named x?"
+    assert product.cluster.wait_for_log(told, job)
