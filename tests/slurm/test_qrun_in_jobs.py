@@ -6,30 +6,51 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from loopback.job import Job
 from loopback.processes import processes_naming
 from loopback.waiting import wait_until
+from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi_simulator.site import API_KEY, SERVICE_CRN
 from tests.simulator_client import FLIP, sampler_input
 from tests.slurm.both_ways import qrun_both_ways
-from tests.slurm.bucket import Bucket
-from tests.slurm.qrun_product import OPTIONS, START_SECONDS, QrunProduct
+from tests.slurm.product import START_SECONDS
+from tests.slurm.qrun_product import BACKEND, OPTIONS, QrunProduct
 
 USER = "nobody"
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:botocore.*")
 
-@dataclass(frozen=True)
+
 class User:
     """What an ordinary user does with qrun; files lie in the test's folder."""
 
-    product: QrunProduct
-    bucket: Bucket
+    def __init__(self, product: QrunProduct) -> None:
+        self.product = product
+        key_id, key, endpoint, self._bucket, region = product.site.qrun_arguments()[3:]
+        self._s3 = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name=region,
+            aws_access_key_id=key_id,
+            aws_secret_access_key=key,
+            config=Config(s3={"addressing_style": "path"}, proxies={"http": None}),
+        )
+
+    def objects(self) -> list[str]:
+        """Return the names of all objects in the bucket of the simulated site."""
+        listed = self._s3.list_objects_v2(Bucket=self._bucket)
+        return [one["Key"] for one in listed.get("Contents", [])]
+
+    def clear_bucket(self) -> None:
+        for key in self.objects():
+            self._s3.delete_object(Bucket=self._bucket, Key=key)
 
     def write_input(self) -> Path:
         path = self.product.folder / "input.json"
@@ -52,15 +73,15 @@ class User:
 
     def assert_nothing_is_left(self) -> None:
         self.product.wait_until_removed()
-        assert self.bucket.keys() == []
+        assert self.objects() == []
 
 
 @pytest.fixture
 def user(qrun_product: QrunProduct) -> Iterator[User]:
-    bucket = Bucket(*qrun_product.site.qrun_arguments()[3:])
     qrun_product.folder.chmod(0o777)
-    yield User(qrun_product, bucket)
-    bucket.clear()
+    user = User(qrun_product)
+    yield user
+    user.clear_bucket()
 
 
 def samples(text: str) -> list[str]:
@@ -105,26 +126,6 @@ def test_result_by_plain_srun_with_iam(user: User):
     user.assert_nothing_is_left()
 
 
-def test_two_tasks_of_one_step(user: User):
-    result_files = f"{user.product.folder}/result-$SLURM_PROCID.json"
-    script = f"srun /bin/sh -c 'exec qrun -r {result_files} {user.write_input()}'"
-    result = user.submit(script, "--ntasks=2").wait()
-
-    assert result.state == "COMPLETED"
-    for task in (0, 1):
-        path = user.product.folder / f"result-{task}.json"
-        assert samples(path.read_text()) == ["0x1"] * 100
-    user.assert_nothing_is_left()
-
-
-def test_job_that_cannot_run_fails(user: User):
-    user.product.folder.joinpath("input.json").write_text("{}")
-    result = user.submit(f"srun qrun {user.product.folder}/input.json").wait()
-
-    assert (result.state, result.exit_code) == ("FAILED", "4:0")
-    user.assert_nothing_is_left()
-
-
 def test_scancel_in_mid_run(user: User):
     user.product.hold_jobs()
     command = f"qrun {user.write_input()}"
@@ -157,7 +158,7 @@ def test_killed_in_mid_run(user: User):
     assert found == set(ids)
     user.product.wait_until_removed()
     # These alone stay, as the documentation says.
-    assert user.bucket.keys() == sorted(
+    assert user.objects() == sorted(
         f"{kind}_{job_id}.json" for kind in ("input", "logs") for job_id in ids
     )
 
@@ -173,3 +174,87 @@ def kill_qruns(product: QrunProduct, count: int) -> None:
     assert len(pids) == count
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def alone(user: User) -> User:
+    """A user where no plugin cleans up after qrun, which must do so itself."""
+    user.product.cluster.write_plugstack()
+    return user
+
+
+def submit_alone(user: User, script: str, *options: str, with_iam: bool = False) -> Job:
+    """Submit a script beside the input in `input.json`, with all that a plugin would set."""
+    product = user.product
+    variables = product.values | {
+        names.BACKEND: BACKEND,
+        names.PRIMITIVE: "sampler",
+        names.TIMEOUT_SECONDS: "600",
+    }
+    if with_iam:
+        for name in names.APP_ID_VARIABLES:
+            del variables[name]
+        login = (API_KEY, SERVICE_CRN, f"{product.site.url}/iam")
+        variables |= dict(zip(names.IAM_VARIABLES, login, strict=True))
+    folder = product.installation.command_directory
+    lines = f"PATH={folder}:$PATH\ncp {user.write_input()} input.json\n{script}"
+    return product.cluster.submit(lines, *options, env=variables)
+
+
+def test_two_tasks_and_two_runs_without_a_plugin(alone: User) -> None:
+    script = (
+        "srun --ntasks=2 bash -c 'qrun -r $SLURM_PROCID.json input.json'\n"
+        "qrun -r 2.json input.json && qrun input.json > 3.json"
+    )
+    jobs = [
+        submit_alone(alone, script, "--ntasks=2", with_iam=with_iam) for with_iam in (False, True)
+    ]
+    for job in jobs:
+        result = job.wait(120)
+        assert (result.state, result.exit_code) == ("COMPLETED", "0:0"), result.stderr
+        for number in range(4):
+            assert samples((job.folder / f"{number}.json").read_text()) == ["0x1"] * 100
+    alone.assert_nothing_is_left()
+
+
+def test_slurm_is_told_that_the_quantum_job_failed(alone: User) -> None:
+    result = submit_alone(alone, "sed -i s/x/h/ input.json; srun qrun input.json").wait()
+    assert (result.state, result.exit_code, result.stdout) == ("FAILED", "7:0", "")
+    assert "qrun: job " in result.stderr
+    alone.assert_nothing_is_left()
+
+
+def test_signals_of_slurm_cancel_the_quantum_job_without_a_plugin(alone: User) -> None:
+    """By scancel, and as Slurm sends one ahead of the limit."""
+    alone.product.hold_jobs()
+    starts = ("srun qrun", "exec qrun")
+    cancelled = {start: submit_alone(alone, f"{start} input.json") for start in starts}
+    warned = submit_alone(alone, "srun qrun input.json")
+    alone.wait_for_jobs(3)
+    for job in cancelled.values():
+        job.cancel()
+    alone.product.cluster.run("scancel", "--signal=INT", f"{warned.id}.0")
+    for start, job in cancelled.items():
+        result = job.wait()
+        assert result.state == "CANCELLED", start
+        assert "qrun: stopped by SIGTERM\n" in result.stderr, start
+        assert "may still be" not in result.stderr, start
+    result = warned.wait()
+    assert result.state == "FAILED"
+    assert "qrun: stopped by SIGINT\n" in result.stderr
+    alone.assert_nothing_is_left()
+
+
+def test_suspended_job_goes_on(alone: User) -> None:
+    alone.product.hold_jobs()
+    job = submit_alone(alone, "srun qrun input.json > result.json")
+    alone.wait_for_jobs(1)
+    alone.product.cluster.run("scontrol", "suspend", str(job.id))
+    job.wait_for_state("SUSPENDED")
+    alone.product.cluster.run("scontrol", "resume", str(job.id))
+    job.wait_for_state("RUNNING")
+    alone.product.site.set_backend_status(BACKEND, "online")
+    result = job.wait()
+    assert (result.state, result.exit_code) == ("COMPLETED", "0:0"), result.stderr
+    assert samples((job.folder / "result.json").read_text()) == ["0x1"] * 100
+    alone.assert_nothing_is_left()
