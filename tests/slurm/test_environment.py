@@ -1,16 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The environment of jobs and their steps: exactly what the documentation's tables say."""
 
-import json
 import uuid
-from pathlib import Path
 
 import pytest
 
 from loopback.job import parse_environment
-from loopback.processes import command_line
-from loopback.waiting import wait_until
-from spank_qrmi.job.resolution import shown_names
 from tests.slurm.product import Product, qpu_variables, resource_variables
 from tests.unit.vendors import HOLDERS, VENDORS
 
@@ -95,44 +90,6 @@ def test_steps_on_two_nodes_see_what_the_script_sees(product: Product):
     assert len(product.site.sessions()) == len(HOLDERS) * len(jobs)
 
 
-def test_job_without_the_option(product: Product):
-    job = product.submit("env -0; srun env -0; echo; sleep 60")
-    wait_until(lambda: job.stdout.endswith("\n"), 20, "output of the step")
-
-    environment = parse_environment(job.stdout)
-    assert qpu_variables(job.stdout) == {}
-    assert "RUST_LOG" not in environment
-    workers = [
-        pid for pid in product.cluster.process_ids() if "spank_qrmi" in str(command_line(pid))
-    ]
-    assert workers == []
-    assert product.site.requests() == []
-    job.cancel()
-    job.wait()
-
-
-def test_variables_of_the_plugstack_line(product: Product):
-    product.write_plugstack("--env:SITE_PROXY=http://proxy:3128/?a=b", "--env:EMPTY=")
-
-    with_qpu = product.submit("env -0", "--qpu=FRESNEL")
-    without = product.submit("env -0")
-
-    environment = parse_environment(with_qpu.wait().stdout)
-    assert (environment["SITE_PROXY"], environment["EMPTY"]) == ("http://proxy:3128/?a=b", "")
-    assert not {"SITE_PROXY", "EMPTY"} & parse_environment(without.wait().stdout).keys()
-
-
-def test_variables_of_the_plugstack_line_reach_our_own_requests(product: Product):
-    # Nothing listens on the discard port: a request that goes there fails.
-    product.write_plugstack("--env:http_proxy=http://127.0.0.1:9", "--acquire-timeout=2")
-
-    result = product.run_job("true", "--qpu=FRESNEL")
-
-    assert result.state == "FAILED"
-    assert "127.0.0.1" in result.stderr
-    assert product.site.requests() == []
-
-
 def test_values_are_passed_on_unchanged(product: Product):
     awkward = "two words, 'quotes\" $HOME `id` %s \\ ü =;\nand a line"
     entry = product.entry("FRESNEL", ANYTHING=awkward, QRMI_EMPTY="")
@@ -142,14 +99,3 @@ def test_values_are_passed_on_unchanged(product: Product):
 
     environment = parse_environment(printed)
     assert (environment["FRESNEL_ANYTHING"], environment["FRESNEL_QRMI_EMPTY"]) == (awkward, "")
-
-
-def test_example_configuration(product: Product):
-    example = Path(product.installation.folder, "etc", "qrmi_config.json.example")
-    product.write_plugstack("--on-failure=continue", "--acquire-timeout=1", config=example)
-
-    result = product.run_job("echo ran", "--qpu=nowhere")
-
-    assert result.stdout == "ran\n"
-    names = [each["name"] for each in json.loads(example.read_bytes())["resources"]]
-    assert shown_names(names) in result.stderr

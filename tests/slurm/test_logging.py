@@ -4,7 +4,6 @@
 import re
 
 from loopback.job import Job
-from spank_qrmi.clients import CLIENTS
 from tests.slurm.product import Product
 
 PRINT_LEVEL = 'printf "%s " "$RUST_LOG"'
@@ -67,31 +66,16 @@ def test_job_without_the_option(product: Product):
     assert [line for line in our_lines(product, job) if "spank_qrmi_c" in line] == expected
 
 
-def test_arguments_and_variables_without_secrets(product: Product):
-    product.write_plugstack("--env:SITE=here", "--env:SITE_TOKEN=not-for-the-log")
-    job = product.submit("true", "--qpu=FRESNEL")
-    job.wait()
-
-    lines = our_lines(product, job)
-    assert "debug:  spank_qrmi_c: argv[3] = [--env:SITE=here]" in lines
-    assert "debug:  spank_qrmi_c: argv[4] = [--env:SITE_TOKEN=****]" in lines
-    assert "debug:  spank_qrmi_c: name(FRESNEL), QRMI_PASQAL_CLOUD_AUTH_TOKEN=****" in lines
-
-
 def test_levels_of_the_workers_records(product: Product):
     bad = {"name": "broken", "type": "sundial", "environment": {}}
     config = product.write_config(bad, product.entry("FRESNEL"))
     config.chmod(0o640)
     product.write_plugstack(config=config)
-    job = product.submit("true", "--qpu=FRESNEL,nowhere")
+    job = product.submit("true", "--qpu=FRESNEL")
     job.wait()
 
     lines = our_lines(product, job)
     assert "debug:  spank_qrmi_c: name(FRESNEL), type(2) found in qrmi_config" in lines
-    unknown = f"not defined in {config} on this node; defined there: FRESNEL"
-    [refused] = [line for line in lines if line.startswith("spank_qrmi_c: refused name(nowhere)")]
-    assert refused.startswith(f"spank_qrmi_c: refused name(nowhere) for job {job.id} of user ")
-    assert refused.endswith(f": {unknown}")
     [acquired] = [line for line in lines if line.startswith("spank_qrmi_c: acquired ")]
     assert re.search(
         rf"name\(FRESNEL\) for job {job.id} of user \d+ at the site's endpoint in \d+\.\d s$",
@@ -101,13 +85,11 @@ def test_levels_of_the_workers_records(product: Product):
         f"spank_qrmi_c: warning: {config}: holds secrets that others than its owner can read: "
         f"chmod 600 {config}"
     ) in lines
-    assert [line for line in lines if line.startswith(f"error: spank_qrmi_c: {config}: ")] == [
-        f'error: spank_qrmi_c: {config}: resource broken: "type" must be one of '
-        f"{', '.join(CLIENTS)}; got 'sundial'"
-    ]
+    [error] = [line for line in lines if line.startswith("error: ")]
+    assert error.startswith(f'error: spank_qrmi_c: {config}: resource broken: "type" must be one')
 
 
-def test_level_for_qrmi_in_a_batch_job(product: Product):
+def test_level_for_qrmi(product: Product):
     script = f"""
         {PRINT_LEVEL}
         srun bash -c '{PRINT_LEVEL}'
@@ -120,17 +102,6 @@ def test_level_for_qrmi_in_a_batch_job(product: Product):
     result = product.run_job(script, "--qpu=FRESNEL")
 
     assert result.stdout.split() == ["info", "info", "error", "debug", "trace", "trace"]
-
-
-def test_level_for_qrmi_in_a_plain_srun(product: Product):
     for options, level in (((), "info"), (("--quiet",), "error"), (("-vv",), "trace")):
         done = product.srun(*options, "--qpu=FRESNEL", "bash", "-c", PRINT_LEVEL)
         assert done.stdout == f"{level} ", options
-
-
-def test_level_that_the_user_chose(product: Product):
-    script = f"{PRINT_LEVEL}; srun -vv bash -c '{PRINT_LEVEL}' 2>/dev/null"
-
-    result = product.run_job(script, "--qpu=FRESNEL", env={"RUST_LOG": "qrmi=warn"})
-
-    assert result.stdout.split() == ["qrmi=warn", "qrmi=warn"]

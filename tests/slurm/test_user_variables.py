@@ -4,11 +4,6 @@
 from tests.slurm.product import Product, readable_lines, resource_variables
 
 
-def own_environment(product: Product, name: str) -> dict[str, str]:
-    """Return the site's variables of a resource as a user's own exports."""
-    return {f"{name}_{key}": value for key, value in product.site.environment_of(name).items()}
-
-
 def test_sites_key_is_not_sent_to_a_users_endpoint(product: Product):
     elsewhere = f"{product.site.url}/elsewhere"
     exported = {"ibm_torino_QRMI_IBM_DA_ENDPOINT": elsewhere}
@@ -28,7 +23,8 @@ def test_everything_is_the_users(product: Product):
     names = ("ibm_torino", "ibm_sherbrooke", "FRESNEL")
     exported = {"FRESNEL_QRMI_OF_MINE": "kept"}
     for name in names:
-        exported |= own_environment(product, name)
+        own = product.site.environment_of(name)
+        exported |= {f"{name}_{key}": value for key, value in own.items()}
     entries = [product.entry(name) | {"environment": {}} for name in names]
     product.write_plugstack(config=product.write_config(*entries))
 
@@ -42,15 +38,3 @@ def test_everything_is_the_users(product: Product):
         assert of_job.pop("QRMI_OF_MINE", "") == ("kept" if name == "FRESNEL" else "")
         assert of_job == product.site.environment_of(name)
     assert len(product.site.sessions()) == 1
-
-
-def test_session_of_the_user_is_used_and_stays_open(product: Product):
-    session = product.site.open_session_of_a_user("ibm_sherbrooke")
-    exported = {"ibm_sherbrooke_QRMI_IBM_QRS_SESSION_ID": session}
-
-    result = product.run_job("env -0", "--qpu=ibm_sherbrooke", env=exported)
-
-    of_job = resource_variables(result.stdout, "ibm_sherbrooke")
-    assert (result.state, of_job["QRMI_JOB_ACQUISITION_TOKEN"]) == ("COMPLETED", session)
-    assert of_job["QRMI_IBM_QRS_SESSION_ID"] == session
-    product.site.forget_session_of_a_user(session)
