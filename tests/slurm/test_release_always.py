@@ -5,27 +5,14 @@ import json
 
 import pytest
 
-from loopback.job import Job
-from loopback.processes import children_of, command_line, end_processes
 from loopback.waiting import wait_until
-from tests.slurm.both_ways import both_ways
-from tests.slurm.product import Product
+from tests.slurm.product import SESSIONS, Product
 
-SESSIONS = "/runtime/api/v1/sessions"
-START_SECONDS = 60
 QPU = "--qpu=ibm_sherbrooke"
 ON_N1 = "--nodelist=n1"
 
 
 pytestmark = pytest.mark.usefixtures("epilog_is_known")
-
-
-def start_job(product: Product) -> Job:
-    """Start a job that holds a session, and wait until its script runs."""
-    job = product.submit("echo here; exec sleep 600", QPU, ON_N1, "--no-requeue")
-    wait_until(lambda: "here" in job.stdout, START_SECONDS, "start of the script")
-    assert product.site.open_sessions() != []
-    return job
 
 
 def assert_released(product: Product) -> None:
@@ -43,7 +30,7 @@ def status(product: Product) -> list[dict[str, object]]:
 
 
 def test_stepd_killed_during_the_job_and_slurmd_restarted(product: Product):
-    job = start_job(product)
+    job = product.start_job(QPU, ON_N1, "--no-requeue")
     product.kill_stepd(job)
     # Earlier, slurmctld believes that the batch step is still on its way: BatchStartTimeout and
     # MessageTimeout, 10 s each.
@@ -54,43 +41,9 @@ def test_stepd_killed_during_the_job_and_slurmd_restarted(product: Product):
     assert_released(product)
 
 
-@both_ways
-def test_stepd_killed_while_a_session_opens(product: Product):
-    product.site.order_fault("delay", f"{SESSIONS}$", delay_seconds=2, when="after", times=1)
-    job = product.submit("true", QPU, ON_N1)
-    product.wait_for_request(SESSIONS)
-
-    product.kill_stepd(job)
-    job.cancel()
-
-    assert_released(product)
-
-
-def test_step_of_srun_killed_during_the_job(product: Product):
-    running = product.cluster.spawn("srun", ON_N1, QPU, "sleep", "600")
-    try:
-        product.wait_for_recorded_session()
-        [job_id] = product.cluster.queue()
-        [stepd] = product.cluster.stepd_pids(int(job_id))
-        wait_until(
-            lambda: any("600" in command_line(pid) for pid in children_of(stepd)),
-            START_SECONDS,
-            "start of the task",
-        )
-        tasks = children_of(stepd)
-        end_processes([stepd])
-        end_processes(tasks)
-        product.cluster.run("scancel", job_id)
-    finally:
-        running.kill()
-        running.communicate()
-
-    assert_released(product)
-
-
 def test_service_is_down_until_the_administrator_tries_again(product: Product):
     product.write_plugstack("--release-timeout=2")
-    product.site.order_fault("drop", SESSIONS + "/")
+    product.site.order_fault("drop", f"{SESSIONS}/")
     job = product.submit("true", QPU, ON_N1)
     result = job.wait()
     assert result.state == "COMPLETED"
@@ -99,16 +52,12 @@ def test_service_is_down_until_the_administrator_tries_again(product: Product):
     assert len(product.site.open_sessions()) == 1
 
     [entry] = status(product)
-    assert (entry["job_id"], entry["state"], entry["is_orphaned"]) == (
-        job.id,
-        "release failed",
-        True,
-    )
+    expected = {"job_id": job.id, "state": "release failed", "is_orphaned": True}
+    assert expected.items() <= entry.items()
+    assert str(entry["reason"]).startswith("the session may still be open: ")
     failed = product.command("release", "--orphaned", "--timeout=2")
     assert failed.returncode == 1
     assert failed.stdout.startswith(f"job {job.id}: ibm_sherbrooke: failed: the session may still")
-    assert str(entry["reason"]).startswith("the session may still be open: ")
-    assert "the connection broke" in str(entry["reason"])
     product.site.clear_faults()
 
     done = product.command("release", "--orphaned")
@@ -118,7 +67,7 @@ def test_service_is_down_until_the_administrator_tries_again(product: Product):
 
 
 def test_what_runs_is_shown_and_left_alone(product: Product):
-    job = start_job(product)
+    job = product.start_job(QPU, ON_N1, "--no-requeue")
 
     [entry] = status(product)
     expected = {"job_id": job.id, "step": "batch", "uid": 0, "resource": "ibm_sherbrooke"}

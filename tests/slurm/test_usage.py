@@ -9,23 +9,15 @@ from typing import Any
 
 import pytest
 
-from loopback.job import Job
 from loopback.waiting import wait_until
 from tests.slurm.both_ways import both_ways
 from tests.slurm.product import Product
 
-START_SECONDS = 60
 RECORD_SECONDS = 60
 QPU = "--qpu=ibm_sherbrooke"
 ON_N1 = "--nodelist=n1"
 
 pytestmark = pytest.mark.usefixtures("epilog_is_known")
-
-
-def start_job(product: Product, *options: str) -> Job:
-    job = product.submit("echo here; exec sleep 600", ON_N1, *options)
-    wait_until(lambda: "here" in job.stdout, START_SECONDS, "start of the script")
-    return job
 
 
 def records_of(product: Product, count: int) -> list[dict[str, Any]]:
@@ -48,11 +40,6 @@ def ends_of(records: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
     return sorted((each["resource"], each["result"], each["ended_by"]) for each in records)
 
 
-def hashes_of_sessions(product: Product) -> list[str]:
-    ids = (session["id"] for session in product.site.sessions())
-    return sorted(f"sha256:{sha256(each.encode()).hexdigest()[:16]}" for each in ids)
-
-
 @both_ways
 def test_record_of_a_job(product: Product):
     before = int(time.time())
@@ -66,13 +53,14 @@ def test_record_of_a_job(product: Product):
         assert (record["step"], record["restart"], record["uid"]) == ("batch", 0, os.getuid())
         assert record["partition"]
         assert record["cluster"] == "loopback"
-        assert record["array_job_id"] is None
-        assert record["het_job_id"] is None
+        assert (record["array_job_id"], record["het_job_id"]) == (None, None)
         created, running, finished = (record[key] for key in ("created", "running", "finished"))
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(before))
         assert at <= created <= running <= finished
         assert record["held_seconds"] >= 1
-    assert [records["ibm_sherbrooke"]["session"]] == hashes_of_sessions(product)
+    [session] = product.site.sessions()
+    shown = f"sha256:{sha256(session['id'].encode()).hexdigest()[:16]}"
+    assert records["ibm_sherbrooke"]["session"] == shown
     assert [records[name]["session"] for name in ("FRESNEL", "ibm_torino")] == [None, None]
     assert {records[name]["ended_by"] for name in ("FRESNEL", "ibm_torino")} == {"exit"}
 
@@ -83,21 +71,9 @@ def test_step_of_srun_has_a_record_of_its_own(product: Product):
     assert [each["step"] for each in records_of(product, 1)] == ["0"]
 
 
-def test_cancelled_job(product: Product):
-    job = start_job(product, f"{QPU},FRESNEL")
-    [session_id] = product.site.open_sessions()
-    product.site.add_pending_job(session_id)
-    job.cancel()
-    records = records_of(product, 2)
-    jobs = {each["resource"]: each["jobs"] for each in records}
-    assert jobs == {"FRESNEL": None, "ibm_sherbrooke": 1}
-    assert ends_of(records)[0] == ("FRESNEL", "released", "exit")
-    assert {each["job_id"] for each in records} == {job.id}
-
-
 @both_ways
 def test_killed_stepd_and_epilog(product: Product):
-    job = start_job(product, f"{QPU},FRESNEL")
+    job = product.start_job(ON_N1, f"{QPU},FRESNEL")
     product.kill_stepd(job)
     assert product.usage_records() == []
     job.cancel()
@@ -106,7 +82,7 @@ def test_killed_stepd_and_epilog(product: Product):
 
 
 def test_killed_stepd_and_timer(product: Product):
-    job = start_job(product, f"{QPU},FRESNEL")
+    job = product.start_job(ON_N1, f"{QPU},FRESNEL")
     product.kill_stepd(job)
     records = records_of(product, 2)
     job.cancel()
@@ -118,32 +94,10 @@ def test_killed_stepd_and_timer(product: Product):
     assert len(product.usage_records()) == 2
 
 
-def test_command_while_the_job_runs(product: Product):
-    job = start_job(product, f"{QPU},FRESNEL")
-    done = product.command("release", "--job", str(job.id))
-    job.cancel()
-    assert (done.returncode, sorted(done.stdout.splitlines())) == (
-        0,
-        [
-            # Nothing was held of it.
-            f"job {job.id}: FRESNEL: has ended by itself",
-            f"job {job.id}: ibm_sherbrooke: released",
-        ],
-    )
-    assert ends_of(records_of(product, 2))[0] == ("FRESNEL", "released", "command")
-
-
-HETEROGENEOUS = """\
-#SBATCH --nodes=1 --qpu=FRESNEL
-#SBATCH hetjob
-#SBATCH --nodes=1
-true
-"""
-
-
 def test_tasks_of_an_array_and_component_of_a_heterogeneous_job(product: Product):
     array = product.submit("true", "--array=3,7", "--qpu=FRESNEL")
-    heterogeneous = product.submit(HETEROGENEOUS)
+    components = "#SBATCH --nodes=1 --qpu=FRESNEL\n#SBATCH hetjob\n#SBATCH --nodes=1\ntrue"
+    heterogeneous = product.submit(components)
     product.cluster.wait_for_empty_queue()
 
     records = records_of(product, 3)
