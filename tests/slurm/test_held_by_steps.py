@@ -3,27 +3,22 @@
 
 import pytest
 
-from loopback.errors import SubmitError
 from loopback.processes import children_of, command_line, end_processes
 from loopback.waiting import wait_until
 from tests.slurm.product import (
     SESSIONS,
+    UNTIL_FINISHED,
     Product,
+    finish,
     qpu_variables,
     readable_lines,
-    resource_variables,
+    token_in,
 )
 
 NAME = "ibm_sherbrooke"
-TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"
 HELD_BY_STEPS = (f"--qpu={NAME}", "--qpu-hold=step")
 HOLD_VARIABLE = "SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu_hold"
 PRINT = """/bin/bash -c 'echo "$SLURM_JOB_QPU_RESOURCES"'"""
-UNTIL_FINISHED = "until [ -e finished ]; do sleep 0.1; done"
-
-
-def token_in(printed: str) -> str:
-    return resource_variables(printed, NAME)[TOKEN]
 
 
 def test_script_has_no_qpu_and_each_step_its_own(product: Product):
@@ -46,10 +41,10 @@ def test_nothing_is_held_before_between_and_after_the_steps(product: Product):
     job = product.submit(f"touch begun; {script}", *HELD_BY_STEPS)
     wait_until((job.folder / "begun").exists, 20, "start of the script")
     assert product.site.asked() == []
-    (job.folder / "finished").touch()
+    finish(job)
     wait_until((job.folder / "over").exists, 20, "end of the step")
     product.wait_until_released()
-    (job.folder / "finished").touch()
+    finish(job)
 
     assert job.wait().state == "COMPLETED"
     assert product.sessions_served() == [NAME]
@@ -156,35 +151,6 @@ def test_each_task_of_an_array(product: Product):
     printed = [(product.folder / f"env-{index}").read_text() for index in (1, 2, 3)]
     assert {token_in(text) for text in printed} == {each["id"] for each in product.site.sessions()}
     assert product.sessions_served() == [NAME] * 3
-
-
-def test_each_component_of_a_step_acquires(product: Product):
-    held = " ".join(HELD_BY_STEPS)
-    script = f"""#!/bin/bash
-#SBATCH --ntasks=1 {held}
-#SBATCH hetjob
-#SBATCH --ntasks=1 {{second}}
-srun --het-group=0,1 {PRINT}
-srun --het-group=1 {PRINT}
-"""
-    jobs = {second: product.submit(script.format(second=second)) for second in ("", held)}
-    for second, job in jobs.items():
-        result = job.wait()
-        assert (result.state, readable_lines(result.stderr)) == ("COMPLETED", []), second
-        assert result.stdout.split() == [NAME] * 3, second
-    assert product.sessions_served() == [NAME] * 6
-
-
-def test_later_component_that_holds_otherwise_is_refused(product: Product):
-    script = f"""#!/bin/bash
-#SBATCH --ntasks=1 --qpu={NAME} {{first}}
-#SBATCH hetjob
-#SBATCH --ntasks=1 --qpu-hold=step
-true
-"""
-    for first in ("", "--qpu-hold=job"):
-        with pytest.raises(SubmitError, match="--qpu-hold is for all components of a heterogen"):
-            product.submit(script.format(first=first))
 
 
 def test_option_comes_through_whatever_is_exported(product: Product):

@@ -5,10 +5,16 @@ import pytest
 
 from loopback.errors import SubmitError
 from loopback.waiting import wait_until
-from tests.slurm.product import Product, qpu_variables, resource_variables
+from tests.slurm.product import (
+    PRINT_RESOURCES,
+    UNTIL_FINISHED,
+    Product,
+    finish,
+    qpu_variables,
+    readable_lines,
+    token_in,
+)
 
-PRINT_RESOURCES = 'printf %s "$SLURM_JOB_QPU_RESOURCES"'
-UNTIL_FINISHED = "echo here; until [ -e finished ]; do sleep 0.1; done"
 NAME = "ibm_sherbrooke"
 HET_SCRIPT = """#!/bin/bash
 #SBATCH --ntasks=1 {first}
@@ -17,18 +23,6 @@ HET_SCRIPT = """#!/bin/bash
 srun --het-group=0,1 bash -c 'echo $SLURM_JOB_QPU_RESOURCES'
 srun --het-group=1 bash -c 'echo $SLURM_JOB_QPU_RESOURCES'
 """
-
-
-def token_in(printed: str) -> str:
-    return resource_variables(printed, NAME)["QRMI_JOB_ACQUISITION_TOKEN"]
-
-
-def test_wrapped_command(product: Product):
-    output = product.folder / "output"
-    product.sbatch(f"--output={output}", f"--qpu={NAME}", f"--wrap={PRINT_RESOURCES}")
-
-    assert output.read_text() == NAME
-    assert product.sessions_served() == [NAME]
 
 
 def test_each_task_of_an_array_is_a_job_of_its_own(product: Product):
@@ -43,7 +37,7 @@ def test_each_task_of_an_array_is_a_job_of_its_own(product: Product):
 
 
 def test_jobs_of_one_user_on_one_node(product: Product):
-    script = f"env -0; {UNTIL_FINISHED}"
+    script = f"env -0; echo here; {UNTIL_FINISHED}"
     jobs = [
         product.submit(script, f"--qpu={NAME}", "--nodelist=n1", user="nobody") for _ in range(3)
     ]
@@ -53,7 +47,7 @@ def test_jobs_of_one_user_on_one_node(product: Product):
     assert sorted(product.site.open_sessions()) == sorted(tokens)
 
     for ended, job in enumerate(jobs, start=1):
-        (job.folder / "finished").touch()
+        finish(job)
         assert job.wait().state == "COMPLETED"
         wait_until(
             lambda ended=ended: sorted(product.site.open_sessions()) == sorted(tokens[ended:]),  # type: ignore[misc]
@@ -98,17 +92,20 @@ def test_salloc_within_a_job_acquires_for_itself(product: Product):
     assert product.sessions_served() == [NAME] * 2
 
 
-def test_heterogeneous_job_shares_what_its_first_component_asks_for(product: Product):
-    first = f"--qpu={NAME}"
+@pytest.mark.parametrize(("hold", "sessions"), [("job", 1), ("step", 3)])
+def test_heterogeneous_job_asks_by_its_first_component_for_all(
+    product: Product, hold: str, sessions: int
+):
+    first = f"--qpu={NAME} --qpu-hold={hold}"
     jobs = {
         second: product.submit(HET_SCRIPT.format(first=first, second=second))
         for second in ("", first)
     }
     for second, job in jobs.items():
         result = job.wait()
-        assert (result.state, result.stderr) == ("COMPLETED", ""), second
+        assert (result.state, readable_lines(result.stderr)) == ("COMPLETED", []), second
         assert result.stdout.split() == [NAME] * 3, second
-    assert product.sessions_served() == [NAME] * 2
+    assert product.sessions_served() == [NAME] * sessions * 2
 
 
 def test_step_in_a_later_component_acquires_what_the_first_does_not_hold(product: Product):
@@ -122,10 +119,18 @@ def test_step_in_a_later_component_acquires_what_the_first_does_not_hold(product
     assert product.sessions_served() == [NAME, "ibm_brisbane"]
 
 
-def test_later_component_that_asks_for_other_qpus_is_refused(product: Product):
-    for first in ("", f"--qpu={NAME}"):
-        with pytest.raises(SubmitError, match="heterogeneous job: give it to the first"):
-            product.submit(HET_SCRIPT.format(first=first, second="--qpu=FRESNEL"))
+def test_later_component_that_asks_for_something_else_is_refused(product: Product):
+    qpu = f"--qpu={NAME}"
+    for first, second in (
+        ("", "--qpu=FRESNEL"),
+        (qpu, "--qpu=FRESNEL"),
+        (qpu, "--qpu-hold=step"),
+        (f"{qpu} --qpu-hold=job", "--qpu-hold=step"),
+    ):
+        option = second.partition("=")[0]
+        told = f"{option} is for all components of a heterogeneous job: give it to the first"
+        with pytest.raises(SubmitError, match=told):
+            product.submit(HET_SCRIPT.format(first=first, second=second))
 
 
 def test_each_component_of_a_plain_srun_acquires(product: Product):
