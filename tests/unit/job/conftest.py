@@ -51,8 +51,9 @@ def deadlines(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What hangs is given up as soon as the deadline has passed."""
+    """What hangs is given up as soon as the deadline has passed, or is cancelled."""
     monkeypatch.setattr(at_once, "_GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(at_once, "_CANCEL_GRACE_SECONDS", 0.0)
 
 
 @pytest.fixture
