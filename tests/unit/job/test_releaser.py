@@ -4,6 +4,7 @@
 import os
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -183,9 +184,10 @@ def test_entry_is_locked_while_the_service_is_asked(vendor: FakeVendor, journal:
 
 
 def test_releaser_that_waits_in_vain_says_so(vendor: FakeVendor, journal: Journal) -> None:
-    entry = entry_of("a")
+    entry, began_at = entry_of("a"), time.monotonic()
     with journal.begin(entry):
         [error] = release(journal, [entry], seconds=0.2)
+    assert time.monotonic() - began_at > 0.1
     assert error == "another process is releasing it, and did not end in time"
     assert (vendor.events, list(journal.entries())) == ([], [entry])
 
