@@ -250,11 +250,16 @@ def test_site_may_forbid_endpoints_of_users(node: Node, monkeypatch: pytest.Monk
 
 
 def test_user_holds_no_more_than_the_site_allows(node: Node) -> None:
-    answer = node.acquire("a,b,c", "--most-held-per-user=2")
+    limit = "--most-held-per-user=2"
+    answer = node.acquire("a,b,c", limit)
     [message] = answer.messages
     assert re.match("QPU [abc]: you hold as many sessions on this node as a user may", message)
     assert (answer.held, answer.verdict) == (2, "run")
     assert len(node.vendor.events_of("acquire")) == len(node.vendor.events_of("check")) == 2
+    assert node.acquire("a", limit, job_id=8).verdict == "fail"
+    # Of what the user brought, the service holds nothing.
+    node.vendor.brought = {"b"}
+    assert node.acquire("b", limit, job_id=8).verdict == "run"
 
 
 def test_user_acquires_no_more_often_than_the_site_allows(node: Node) -> None:
