@@ -252,6 +252,13 @@ def test_job_that_cannot_be_told_any_longer_is_not_asked_for_again(
     assert (len(node.entries()), len(node.records())) == (int(is_kept), 1)
 
 
+def test_scontrol_reads_the_slurm_conf_of_the_step(node: SlurmNode) -> None:
+    (node.scontrol.folder / "scontrol").write_text('#!/bin/sh\necho "$SLURM_CONF" >&2\nexit 1\n')
+    node.acquire("a")
+    answer = node.release(slurm_conf="/a/slurm.conf")
+    assert answer.logged("i")[-1].endswith("AdminComment: scontrol show job: /a/slurm.conf")
+
+
 def test_text_of_the_sites_stays_and_the_log_says_so(node: SlurmNode) -> None:
     node.show("AdminComment=of the site ")
     node.release_a("which is kept as it is")
