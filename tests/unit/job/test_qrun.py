@@ -281,6 +281,8 @@ def test_trouble_that_stays_is_told_for_each_job(
         (("--credentials=/does/not/exist",), "/does/not/exist: cannot be read"),
         (arguments("nonsense"), "IBMQRUN_DAAPI_ENDPOINT must be a URL"),
         (("wrong", *arguments("{base_url}")[1:]), ""),
+        # The message names the URL.
+        (arguments(f"{{base_url}}/{APP_ID_SECRET}"), ""),
     ],
 )
 def test_job_is_named_if_the_settings_cannot_be_used(
