@@ -257,6 +257,13 @@ def test_many_are_asked_for_one_by_one_without_a_list(service: Service) -> None:
     service.assert_removed(service.clean_up(*new_ids(8), job_id), job_id)
 
 
+def test_trouble_that_passes_is_overcome(service: Service) -> None:
+    job_id = service.submit()
+    for method in ("GET", "POST", "DELETE"):
+        service.order_fault(kind="status", status=500, method=method, times=1)
+    service.assert_removed(service.clean_up(job_id), job_id)
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [({"kind": "status", "status": 500}, "answered 500"), ({"kind": "hang"}, "")],
