@@ -19,6 +19,7 @@ from spank_qrmi.protocol import Request, Verb
 from spank_qrmi_simulator.faults import parse_fault
 from spank_qrmi_simulator.site import API_KEY, APP_ID_CLIENT_ID, APP_ID_SECRET, SERVICE_CRN, Site
 from tests.unit.conversation import SeenAnswer, ServingWorker
+from tests.unit.trust.test_files import NOBODY, give_away, needs_root
 
 S3 = ("key-id-of-the-site", "key-secret-of-the-site", "http://127.0.0.1:9", "test", "us-east-1")
 
@@ -110,6 +111,7 @@ def test_credentials_as_arguments_are_warned_about_or_refused(serving: ServingWo
     assert (answer.verdict, answer.variables) == ("fail", [])
 
 
+@needs_root
 def test_credentials_in_a_file_are_as_strict_as_can_be(
     serving: ServingWorker, tmp_path: Path
 ) -> None:
@@ -117,6 +119,9 @@ def test_credentials_in_a_file_are_as_strict_as_can_be(
     answer = environment(serving, f"--credentials={path}", "--strict-permissions")
     assert (answer.verdict, answer.logged("i")) == ("run", [])
     assert dict(answer.variables) == SITE
+    give_away(tmp_path)
+    [message] = environment(serving, f"--credentials={path}", "--strict-permissions").messages
+    assert message.startswith(f"--q-backend: {path}: {tmp_path} belongs to user {NOBODY}")
 
 
 def test_settings_that_cannot_be_used_are_a_refusal(serving: ServingWorker, tmp_path: Path) -> None:
