@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from tests.deadlines import killed_after
 
 PATIENCE_SECONDS = 60
-# To fork is much quicker than to start and import all again.
+# To fork is much quicker than to start and import all again. Who is forked ends with its parent, or
+# whoever reads from it would wait for it (PR_SET_PDEATHSIG).
 PROGRAM = """
-import os, sys
+import ctypes, os, signal, sys
 {program}
 for turn in map(int, sys.stdin):
     if os.fork() == 0:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
         print(os.getpid(), flush=True)
         work(turn)
     os.wait()
@@ -62,4 +64,3 @@ def killed_programs(program: str, *arguments: str) -> Iterator[Callable[[int, in
             return [line.rstrip("\n") for line in [*lines, *iter(read, "killed\n")]]
 
         yield work
-        order.close()
