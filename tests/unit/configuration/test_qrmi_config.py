@@ -155,7 +155,10 @@ BAD_ENTRIES: Mapping[str, Sequence[tuple[object, str]]] = {
         (named(type="Pas"), f"{TYPE_RULE}; got 'Pas'"),
         (named(type=None), f"{TYPE_RULE}; got null"),
         ({"name": "bad", "type": "direct-access"}, f"{ENVIRONMENT_RULE}; it is missing"),
+        (named(environment=None), f"{ENVIRONMENT_RULE}; got null"),
         (named(environment=SECRET), f"{ENVIRONMENT_RULE}; got a string"),
+        (named(locked=None), f"{LOCKED_RULE}; got null"),
+        (named(locked=1), f"{LOCKED_RULE}; got a number"),
         (named(locked="QRMI_A"), f"{LOCKED_RULE}; got a string"),
         (named(locked=["QRMI_A", 1]), f"{LOCKED_RULE}; got an array"),
         (named(locked=["A B"]), "locked: 'A B' cannot be the name of a variable"),
@@ -198,6 +201,8 @@ BAD_VARIABLES: Sequence[tuple[str, object, str]] = [
         (key, SECRET, f": {key!r} cannot be the name of a variable")
         for key in ("", "A=B", "A B", "A\n", "A\0")
     ),
+    ("QRMI_A", 1, ".QRMI_A: must be a string in quotes, got a number"),
+    ("QRMI_A", None, ".QRMI_A: must be a string in quotes, got null"),
     ("QRMI_A", [SECRET], ".QRMI_A: must be a string in quotes, got an array"),
     ("QRMI_A", {"a": SECRET}, f".QRMI_A: {FILE_RULE}"),
     ("QRMI_A", {"file": "/etc/key", "a": SECRET}, f".QRMI_A: {FILE_RULE}"),
