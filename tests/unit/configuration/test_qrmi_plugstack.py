@@ -91,12 +91,12 @@ MALFORMED: Mapping[str, str] = {
     **{
         f"{option}={text}": f"{option} {NO_TIME}, got {text!r}"
         for option in ("--acquire-timeout", "--release-timeout")
-        for text in ("0", "86401", "1s")
+        for text in ("0", "86401", "+1", " 1", "1s")
     },
     **{
         f"{option}={text}": f"{option} must be a whole number from 1 to 10000, got {text!r}"
         for option in ("--most-held-per-user", "--acquisitions-per-minute")
-        for text in ("0", "10001", "none")
+        for text in ("0", "10001", "-1", "none")
     },
 }
 

@@ -68,6 +68,7 @@ UNUSABLE: Sequence[tuple[object, str]] = [
     (ALL | {"S3_BUCKET": 5}, "S3_BUCKET: must be a string in quotes, got a number"),
     (ALL | {"APPID_SECRET": " "}, "APPID_SECRET: is empty"),
     (ALL | {"APPID_SECRET": "secret-1\n"}, "APPID_SECRET: holds a control character"),
+    (ALL | {"APPID_SECRET": "secret-1\0"}, "APPID_SECRET: holds a control character"),
     (" " * (MAX_FILE_BYTES + 1), f"is larger than {MAX_FILE_BYTES} bytes"),
 ]
 
