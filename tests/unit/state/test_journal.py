@@ -8,7 +8,7 @@ import os
 import stat
 import tracemalloc
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -337,10 +337,12 @@ def test_who_waits_for_a_lock_sees_what_was_done(folder: Path) -> None:
     with ThreadPoolExecutor() as pool:
         with lock(journal) as locked:
             waiting = pool.submit(lock, journal, deadline=Deadline(60))
+            assert wait([waiting], 0.01).not_done == {waiting}
             locked.write(replace(ENTRY, failure="x"))
         with waiting.result() as locked:
             assert locked.entry == replace(ENTRY, failure="x")
             waiting_in_vain = pool.submit(journal.lock, ENTRY, Deadline(60))
+            assert wait([waiting_in_vain], 0.01).not_done == {waiting_in_vain}
             locked.remove()
         assert waiting_in_vain.result() is None
 
