@@ -264,6 +264,10 @@ def test_file_that_others_may_have_made_is_reported(folder: Path) -> None:
     path = write(folder)
     path.chmod(0o620)
     assert_one_is_no_entry(folder, path, "others can write it")
+    path.chmod(0o600)
+    if os.geteuid() == 0:
+        os.chown(path, 65534, 65534)
+        assert_one_is_no_entry(folder, path, "others can write it")
     path.rename(folder / "elsewhere")
     path.symlink_to("elsewhere")
     assert_one_is_no_entry(folder, path, "a symbolic link")
