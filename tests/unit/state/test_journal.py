@@ -467,7 +467,8 @@ def test_what_may_be_open_has_an_end() -> None:
 
 
 def test_secrets_are_left_out_of_repr() -> None:
-    entry = replace(ENTRY, values={"QRMI_KEY": "any-value"}, token="any-token")
+    secret = {"QRMI_KEY": "any-value"}
+    entry = replace(ENTRY, values=secret, token="any-token", node_variables=secret)
     assert "any-" not in repr(entry)
 
 
