@@ -72,12 +72,13 @@ class LoginNode:
     ) -> list[str]:
         """Return what a command for these QPUs tells its user; it goes on unless it `is_refused`.
 
-        The plugin has `more` arguments in plugstack.conf.
+        These are errors then, and warnings else. The plugin has `more` arguments in plugstack.conf.
         """
         step = {"options": names, "arguments": [*self.arguments, *more], **orders}
         report = run_as(command, self.host, ends_command=is_refused, **step)
-        assert report.texts("set") == []
-        return report.logged("error") + report.logged("info")
+        level, other = ("error", "info") if is_refused else ("info", "error")
+        assert report.texts("set") + report.logged(other) == []
+        return report.logged(level)
 
 
 def warned(*texts: str) -> list[str]:
