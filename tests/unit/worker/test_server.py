@@ -435,7 +435,9 @@ def test_server_may_make_its_socket_itself(tmp_path: Path) -> None:
             assert is_served(path)
             modes = [each.stat().st_mode & 0o777 for each in (path, path.parent)]
             assert modes == [0o600, 0o700]
-            another = subprocess.run(command, capture_output=True, text=True, check=False)
+            another = subprocess.run(
+                command, timeout=PATIENCE_SECONDS, capture_output=True, text=True, check=False
+            )
             expected = f"spank-qrmi: another worker server serves {path}\n"
             assert (another.returncode, another.stderr) == (1, expected)
             assert is_served(path)
