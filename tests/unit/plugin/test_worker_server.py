@@ -70,6 +70,12 @@ def test_worker_comes_from_the_server_and_its_complaints_are_logged(host: Plugin
     assert report.logged("info") == ["worker: a complaint"] * 2
 
 
+def test_connection_to_it_takes_the_place_of_no_standard_stream(host: PluginHost) -> None:
+    found = "{'0', '1', '2'}.intersection(os.listdir(f'/proc/{pid}/fd'))"
+    with serving(host, f"os.write(2, ' '.join({found}).encode())\n{ANSWERS}") as unit:
+        assert run(host, unit.path, closed=["0", "1", "2"]).logged("info") == []
+
+
 def has_opened(gate: Path) -> bool:
     """Open a FIFO for its reader, and return whether there was one."""
     try:
