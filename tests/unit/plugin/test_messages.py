@@ -58,10 +58,8 @@ MALFORMED = [
     *(b"QRMJ" + answer_of()[4:], b"QRMI\x02" + answer_of()[5:]),
     *(b"Traceback (most recent call last):\n", b"\0" * 100),
     # Lengths that are too long.
-    *(
-        PREAMBLE + b"g\xff\xff\xff\xff",
-        PREAMBLE + b"g" + (MAX_PAYLOAD_BYTES + 1).to_bytes(4, "big"),
-    ),
+    PREAMBLE + b"g\xff\xff\xff\xff",
+    PREAMBLE + b"g" + (MAX_PAYLOAD_BYTES + 1).to_bytes(4, "big"),
     *(
         answer_with((tag, text))
         for tag, texts in {

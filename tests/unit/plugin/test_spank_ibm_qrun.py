@@ -211,9 +211,8 @@ def test_of_a_users_own_variables_only_a_log_level_counts(qrun_host: PluginHost)
     inherited = ["IBMQRUN_S3_BUCKET=of the user", f"IBMQRUN_JOB_ID={uuid.uuid4()}"]
     for level, expected in {"warn": [], "info": ["RUST_LOG=trace"]}.items():
         environment = [*inherited, f"RUST_LOG={level}"]
-        *given, job_id = run(qrun_host, arguments=arguments, environment=environment).texts(
-            "task-set"
-        )
+        report = run(qrun_host, arguments=arguments, environment=environment)
+        *given, job_id = report.texts("task-set")
         assert given == [*expected, "IBMQRUN_S3_BUCKET=the site's"]
         assert job_id.startswith("IBMQRUN_JOB_ID=")
         assert job_id != inherited[1]
