@@ -70,7 +70,7 @@ def test_place_of_an_error_leaves_its_text_out() -> None:
 
 def test_redactor_leaves_one_printable_line_without_secrets() -> None:
     redactor = Redactor()
-    redactor.add(["secret-value", "", "short"])
+    redactor.add(["secret-value", "", "short", "6chars"])
     redactor.add_variables([("A_KEY", "secret-value-longer"), ("A", "text with")])
     redactor.add(["secret-one", "one-of-mine", "secret-one-"])
     redactor.add(["-----BEGIN\nabcdef\n", "no-text-\udcff\ud800"])
@@ -79,7 +79,7 @@ def test_redactor_leaves_one_printable_line_without_secrets() -> None:
         "the secret-value here": "the **** here",
         "secret-value-longer": "****",
         "secret-valuesecret-value": "********",
-        "short key": "short key",
+        "short 6chars": "short ****",
         "a\nb\tc\0d\x1b[31m\x7f\x9b\u202e\udcff": "a?b?c?d?[31m????",
         "line\nsecret-value": "line?****",
         "those that overlap: a secret-one-of-mine b": "those that overlap: a **** b",
