@@ -297,7 +297,11 @@ def test_variables_in_another_case_are_not_taken(site: Site) -> None:
 def test_of_a_variable_exported_twice_one_is_checked_and_used(site: Site) -> None:
     for key in site.vendor.sent_to:
         for values in ([SITE, EVIL], [EVIL] * 2):
-            taken = collect_variables(
-                site.resource("a"), 7, [(f"a_{key}", each) for each in values]
-            )
+            variables = [(f"a_{key}", each) for each in values]
+            taken = collect_variables(site.at(key).resource("a"), 7, variables)
             assert (taken.is_users(key), taken.values[key]) == (True, EVIL)
+
+
+def test_variable_whose_name_is_no_text_is_told(site: Site) -> None:
+    [outcome] = site.run_job({"a_QRMI_\udcff": "x"}, "a")
+    assert str(outcome) == "a_QRMI_? is not UTF-8 text"
