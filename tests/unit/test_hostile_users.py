@@ -113,19 +113,18 @@ def test_answer_sets_only_variables_of_ours(host: PluginHost) -> None:
 
 def test_answer_may_set_what_the_administrator_names(host: PluginHost) -> None:
     ours = ("QRMI_JOB_ID", "QRMI_JOB_UID", "QRMI_JOB_QPU_TYPES", "SLURM_JOB_QPU_RESOURCES")
-    for names_set, argument, is_set in (
+    for names_set, arguments, is_set in (
         ((*ours, "SLURM_EXPORT_ENV", "a_QRMI_KEY", "a_OTHER"), "--env:A=1", True),
-        (("http_proxy",), "--env:http_proxy=p", True),
-        (("LD_PRELOAD",), "--env:LD_PRELOAD=/lib/x.so", True),
+        (("http_proxy", "LD_PRELOAD"), "--env:http_proxy=p --env:LD_PRELOAD=/lib/x.so", True),
         # A file may name proxies, and nothing else.
         (("https_proxy", "NO_PROXY"), "--env-file=/a", True),
         (("https_proxy",), "--env:A=1", False),
         (("https_proxy2",), "--env-file=/a", False),
         (("PATH",), "--env-file=/a", False),
     ):
-        with trying((names_set, argument)):
+        with trying((names_set, arguments)):
             host.answer(answer_of(variables=[(name, "x") for name in names_set]))
-            report = host.run(options="c, a", arguments=[CONFIG, argument])
+            report = host.run(options="c, a", arguments=[CONFIG, *arguments.split()])
             found = {name.decode() for name, value in report.variables.items() if value == b"x"}
             assert found == ({*names_set} if is_set else set())
             assert report.task_statuses == [0 if is_set else 1]
