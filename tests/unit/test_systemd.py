@@ -62,7 +62,7 @@ def options_of(path: Path) -> argparse.Namespace:
     """Return what a service asks of the command, whose folder is the installation's to name."""
     program, *arguments = shlex.split(settings_of(path)["Service"]["ExecStart"])
     assert program == "@SBINDIR@/spank-qrmi"
-    return cli._parser().parse_args([each for each in arguments if not each.startswith("$")])
+    return cli._parser().parse_args([each for each in arguments if each != "$MONITOR_OPTIONS"])
 
 
 def test_service_runs_the_command() -> None:
@@ -70,7 +70,9 @@ def test_service_runs_the_command() -> None:
     # What plugstack.conf says is not said again.
     assert (options.orphaned, options.state_dir, options.plugstack) == (True, None, None)
     assert options.timeout < int(settings_of(SERVICE)["Service"]["TimeoutStartSec"])
-    # The timer starts the service of its name.
+
+
+def test_timer_starts_the_service_of_its_name() -> None:
     assert TIMER.stem == SERVICE.stem
     assert "Unit" not in settings_of(TIMER)["Timer"]
 
