@@ -104,17 +104,20 @@ def test_secret_in_another_spelling_is_masked() -> None:
 def in_url(character: str) -> list[str]:
     """Return the ways to spell a character in a URL; a text may use each of them."""
     escaped = "".join(f"%{byte:02x}" for byte in character.encode())
-    return [escaped, escaped.upper(), *character.replace("%", "")]
+    ways = [escaped, escaped.upper()]
+    return ways if character == "%" else [*ways, character]
 
 
 def in_form(character: str) -> list[str]:
-    return [*(way for way in in_url(character) if way != "+"), *["+"] * (character == " ")]
+    ways = [way for way in in_url(character) if way != "+"]
+    return [*ways, "+"] if character == " " else ways
 
 
 def in_json(character: str) -> list[str]:
     units = re.findall("....", character.encode("utf-16-be").hex())
     ways = ["".join(f"\\u{unit}" for unit in each) for each in (units, map(str.upper, units))]
-    ways += [f"\\{character}"] if character in '"\\/' else []
+    if character in '"\\/':
+        ways.append(f"\\{character}")
     return ways if character in '"\\' else [*ways, character]
 
 
