@@ -108,7 +108,9 @@ class FakeScontrol:
 
     def remove(self, name: str) -> None:
         """Have a licence no more."""
-        self._set("licenses", name, None)
+        state = self._kept()
+        del state["licenses"][name]
+        self._keep(state)
 
     def reserve(self, name: str, licence: str, count: int, rest: str = "NodeCnt=0") -> None:
         """Have a reservation that was not made by these programs."""
@@ -140,8 +142,6 @@ class FakeScontrol:
     def _set(self, kind: str, name: str, value: object) -> None:
         state = self._kept()
         state[kind][name] = value
-        if value is None:
-            del state[kind][name]
         self._keep(state)
 
     def _kept(self) -> dict[str, Any]:
