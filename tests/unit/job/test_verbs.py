@@ -236,6 +236,16 @@ def test_many_missing_licences_take_one_line_of_whole_names(node: Node) -> None:
     assert message.endswith(f"--licenses={licenses} and 248 more, or ask the administrator")
 
 
+def test_user_gets_no_more_than_the_site_allows(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CLIENTS[TYPE], "lowered_by_users", ("QRMI_MODE",))
+    node.write_config({"name": "a", "environment": {"QRMI_MODE": "2"}})
+    refusal = "QPU a: a_QRMI_MODE is more than the site allows (2): lower it"
+    assert node.acquire("a", variables=(("a_QRMI_MODE", "3"),)).messages[0] == refusal
+    assert node.acquire("a", variables=(("a_QRMI_MODE", "1"),)).messages == []
+
+
 def test_site_may_forbid_endpoints_of_users(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = "QPU a: a_QRMI_ENDPOINT is set by the site alone: unset it"
     allow, deny = "--user-endpoints=allow", "--user-endpoints=deny"
