@@ -287,16 +287,17 @@ def test_service_in_trouble_is_lived_through(qrun: Qrun, fault: dict[str, object
 
 
 @pytest.mark.parametrize(
-    ("refusal", "expected_seconds"),
+    ("refusal", "told", "expected_seconds"),
     [
-        ({"status": 423}, [1, 2, 4, 8, 16, 30, 30]),
-        ({"status": 429, "retry_after": "3"}, [3, 3, 4, 8, 16, 30, 30]),
+        ({"status": 423}, "waiting: the backend is reserved", [1, 2, 4, 8, 16, 30, 30]),
+        ({"status": 429, "retry_after": "3"}, "waiting for a free lane", [3, 3, 4, 8, 16, 30, 30]),
     ],
 )
 def test_run_waits_for_a_lane_as_long_as_it_takes(
     qrun: Qrun,
     monkeypatch: pytest.MonkeyPatch,
     refusal: dict[str, Any],
+    told: str,
     expected_seconds: list[int],
 ) -> None:
     pauses_seconds: list[float] = []
@@ -310,7 +311,8 @@ def test_run_waits_for_a_lane_as_long_as_it_takes(
     qrun.site.order_fault("status", SUBMIT, method="POST", times=7, **refusal)
     assert qrun.run() == 0
     assert pauses_seconds[:7] == expected_seconds
-    assert qrun.errors().count("qrun: waiting") == 1
+    lines = qrun.errors().splitlines()
+    assert [line for line in lines if "waiting" in line] == [f"qrun: {told}"]
     assert qrun.site.asked("POST", JOBS) == 8
 
 
