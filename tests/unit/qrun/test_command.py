@@ -495,7 +495,9 @@ def test_closed_stderr_does_no_harm(qrun: Qrun, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_missing_extra_is_one_line(qrun_site: QrunSite, tmp_path: Path) -> None:
-    (tmp_path / "botocore.py").write_text("raise ImportError(name='botocore')")
+    # What libraries warn of is not shown: it would stand between our lines, with secrets perhaps.
+    warning = "import logging; logging.getLogger(__name__).warning('a presigned URL')"
+    (tmp_path / "botocore.py").write_text(f"{warning}\nraise ImportError(name=__name__)")
     environment = {**qrun_site.environment(), "PYTHONPATH": str(tmp_path)}
     with qrun_process(environment, input_file(tmp_path)) as process:
         shown = process.communicate(timeout=60)
