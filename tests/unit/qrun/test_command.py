@@ -380,6 +380,8 @@ def test_job_that_cannot_be_removed_is_told(qrun: Qrun) -> None:
         ("S3_REGION", "no region", 6),
         ("DAAPI_ENDPOINT", "http://127.0.0.1:9", 6),
         ("BACKEND", "", 3),
+        # Nor is a secret shown that stands in the wrong place.
+        ("BACKEND", names.APP_ID_SECRET, 6),
     ],
 )
 def test_wrong_variables_are_told(qrun: Qrun, name: str, value: str, expected: int) -> None:
