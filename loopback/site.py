@@ -4,13 +4,12 @@
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from loopback.errors import ClusterError
 from loopback.processes import Daemon
 from loopback.waiting import wait_until
 from spank_qrmi.clients import qrun_variables as qrun_names
@@ -94,10 +93,6 @@ class Site:
         """Let the jobs of an IBM backend start, and stay in the state Running."""
         self.change_backend(backend, holds_jobs=True)
 
-    def add_pending_job(self, session_id: str) -> None:
-        """Put a job that waits into a session."""
-        self._post(f"/sessions/{session_id}/jobs")
-
     def sessions(self) -> list[dict[str, Any]]:
         """Return all sessions since the last reset, oldest first."""
         return list(self._state()["sessions"])
@@ -144,36 +139,20 @@ class Site:
 
     def open_session_of_a_user(self, backend: str) -> str:
         """Open a session as a user's own program does; return its id."""
-        order = {"mode": "batch", "max_ttl": 600, "backend": backend}
-        return str(self._order_as_user("/runtime/api/v1/sessions", order).json()["id"])
-
-    def submit_quantum_job_of_a_user(self, backend: str, job_id: str) -> None:
-        """Submit a job to Direct Access as a user's own program does; it has a lane then."""
-        place = {"type": "s3_compatible", "presigned_url": f"{self.url}/nowhere"}
-        order = {
-            "id": job_id,
-            "backend": backend,
-            "program_id": "sampler",
-            "timeout_secs": 600,
-            "storage": {"input": place, "results": place},
+        login = self.environment_of(backend)
+        form = {
+            "grant_type": "urn:ibm:params:oauth:grant-type:apikey",
+            "apikey": login["QRMI_IBM_QRS_IAM_APIKEY"],
         }
-        self._order_as_user("/direct-access/v1/jobs", order)
-
-    def forget_session_of_a_user(self, session_id: str) -> None:
-        """Forget a session that nothing but its user would close, with all others."""
-        if self.open_sessions() != [session_id]:
-            raise ClusterError("other sessions are open, which should have been released")
-        self.reset()
-
-    @property
-    def api_key(self) -> str:
-        """The key that the written configuration holds."""
-        return self.environment_of("ibm_sherbrooke")["QRMI_IBM_QRS_IAM_APIKEY"]
-
-    @property
-    def service_crn(self) -> str:
-        """The service instance that the written configuration names."""
-        return self.environment_of("ibm_sherbrooke")["QRMI_IBM_QRS_SERVICE_CRN"]
+        with httpx.Client(base_url=self.url, trust_env=False) as client:
+            answer = client.post("/iam/identity/token", data=form).raise_for_status()
+            headers = {
+                "Authorization": f"Bearer {answer.json()['access_token']}",
+                "Service-CRN": login["QRMI_IBM_QRS_SERVICE_CRN"],
+            }
+            order = {"mode": "batch", "max_ttl": 600, "backend": backend}
+            answer = client.post("/runtime/api/v1/sessions", json=order, headers=headers)
+            return str(answer.raise_for_status().json()["id"])
 
     def resources(self) -> list[dict[str, Any]]:
         """Return the entries of the written configuration."""
@@ -199,16 +178,6 @@ class Site:
 
     def _state(self) -> dict[str, Any]:
         return dict(self._client.get("/state").raise_for_status().json())
-
-    def _order_as_user(self, path: str, order: Mapping[str, object]) -> httpx.Response:
-        form = {"grant_type": "urn:ibm:params:oauth:grant-type:apikey", "apikey": self.api_key}
-        with httpx.Client(base_url=self.url, trust_env=False) as client:
-            answer = client.post("/iam/identity/token", data=form).raise_for_status()
-            headers = {
-                "Authorization": f"Bearer {answer.json()['access_token']}",
-                "Service-CRN": self.service_crn,
-            }
-            return client.post(path, json=order, headers=headers).raise_for_status()
 
     def _post(self, path: str, document: object = None) -> None:
         self._client.post(path, json=document or {}).raise_for_status()
