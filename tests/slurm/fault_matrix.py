@@ -110,15 +110,15 @@ def wait_for_questions(product: Product) -> None:
         product.wait_for_request(Paths.of(vendor).question)
 
 
-def wait_for_sessions(product: Product, jobs: int = 1) -> None:
-    """Wait until so many jobs hold all that they can."""
+def wait_for_sessions(product: Product, jobs: int = 1, unanswered: int = 0) -> None:
+    """Wait until so many jobs hold all that they can, but for what was `unanswered` so far."""
     wait_until(
         lambda: len(product.site.open_sessions()),
         START_SECONDS,
         f"sessions of {jobs} jobs",
         accept=(jobs * len(HOLDERS)).__eq__,
     )
-    product.wait_for_recorded_session(jobs * len(HOLDERS))
+    product.wait_for_recorded_session(jobs * len(HOLDERS) - unanswered)
 
 
 def wait_until_told_to_end(product: Product, sessions: set[str]) -> None:

@@ -23,7 +23,7 @@ from tests.slurm.fault_matrix import (
     submit,
     wait_for_questions,
 )
-from tests.slurm.product import Product, wait_for_script
+from tests.slurm.product import SESSIONS, Product, wait_for_script
 from tests.unit.vendors import HOLDERS, VENDORS
 
 pytestmark = pytest.mark.usefixtures("epilog_is_known")
@@ -72,9 +72,14 @@ def strike(product: Product, job: Job, fault: str) -> None:
 def test_killed_while_acquiring(product: Product, fault: str):
     """What is held already is released, by whoever is left to do so."""
     matrix.hang_all_questions(product)
+    unanswered = int(fault == matrix.STEPD)
+    if unanswered:
+        # Only a worker that Slurm leaves alone can learn of this session, and close it.
+        late = {"delay_seconds": 4, "when": "after", "times": 1}
+        product.site.order_fault("delay", only(SESSIONS), **late)
     job = submit(product)
     wait_for_questions(product)
-    matrix.wait_for_sessions(product)
+    matrix.wait_for_sessions(product, unanswered=unanswered)
 
     strike(product, job, fault)
 
