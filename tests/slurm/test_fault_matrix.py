@@ -152,6 +152,8 @@ def test_struck_during_the_job(product: Product, fault: str):
     ended = (job.wait().state, job.details()["ExitCode"])
     assert ended == ("FAILED", "0:9") if fault == matrix.TASK else ended[0] == "CANCELLED"
     assert_nothing_left(product)
+    ended_by = {each["ended_by"] for each in product.usage_records()}
+    assert ended_by == {"epilog" if fault == matrix.STEPD else "exit"}
 
 
 @faults_at(

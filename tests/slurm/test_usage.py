@@ -71,16 +71,6 @@ def test_step_of_srun_has_a_record_of_its_own(product: Product):
     assert [each["step"] for each in records_of(product, 1)] == ["0"]
 
 
-@both_ways
-def test_killed_stepd_and_epilog(product: Product):
-    job = product.start_job(ON_N1, f"{QPU},FRESNEL")
-    product.kill_stepd(job)
-    assert product.usage_records() == []
-    job.cancel()
-    product.cluster.wait_for_empty_queue()
-    assert ends_of(records_of(product, 2))[0] == ("FRESNEL", "released", "epilog")
-
-
 def test_killed_stepd_and_timer(product: Product):
     job = product.start_job(ON_N1, f"{QPU},FRESNEL")
     product.kill_stepd(job)
