@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Sessions of Warden, in both versions: root's side makes a MUNGE credential for each request."""
 
+import subprocess
+
 import pytest
 
+from loopback.site import SECRETS
 from tests.slurm.both_ways import taking_turns
 from tests.slurm.product import Product, resource_variables
 
@@ -26,6 +29,10 @@ def test_session_is_the_jobs_and_its_users(product: Product, name: str, version:
         "QRMI_WARDEN_URL": f"{product.site.url}/warden/{version}",
         "QRMI_JOB_ACQUISITION_TOKEN": session["id"],
     }
+    # The search for leaks knows how each credential begins.
+    munge = ("munge", "--no-input", f"--socket={product.cluster.munge_socket}")
+    made = subprocess.run(munge, capture_output=True, text=True, check=True).stdout
+    assert made.startswith(SECRETS["MUNGE credential"])
     logged = "\n".join(product.cluster.log_lines_of(job))
     assert ("MUNGE:" in logged, f"/warden/{version}/sessions/****: " in logged) == (False, True)
     assert {"QRMI_JOB_UID=65534", f"QRMI_JOB_ID={job.id}"} <= {*result.stdout.split("\0")}
