@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Times that the benchmark takes from slurmd's log, also from lines that others have cut."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
-from benchmarks.job_figures import LogLine, StepLog, milliseconds_of_release, milliseconds_to_script
+from benchmarks.job_figures import StepLog, milliseconds_of_release, milliseconds_to_script
 from benchmarks.load import most_at_once
 from loopback.cluster import SlurmCluster
 
@@ -18,34 +18,21 @@ LOG = """\
 [2026-01-02T03:04:05.460] [7.batch] done wi"""
 
 
-def step_log(folder: Path, text: str) -> StepLog:
-    (folder / "log").mkdir(exist_ok=True)
-    (folder / "log" / "slurmd-n1.log").write_text(text)
-
-    class Cluster:
-        def __init__(self) -> None:
-            self.folder = folder
-
-    return StepLog(cast(SlurmCluster, Cluster()))
-
-
-def texts(lines: Sequence[LogLine]) -> list[str]:
-    return [line.text for line in lines]
-
-
-def test_lines_of_each_job_as_the_log_grows(tmp_path: Path) -> None:
-    log = step_log(tmp_path, LOG)
-    assert len(log.lines()[7]) == 3
-    assert texts(log.lines()[8]) == ["debug:  first of the other"]
-    step_log(tmp_path, LOG + "th job\n")
-    assert texts(log.lines()[7])[-1] == "done with job"
-
-
-def test_times(tmp_path: Path) -> None:
-    lines = step_log(tmp_path, LOG).lines()
+def test_times_of_each_job_as_the_log_grows(tmp_path: Path) -> None:
+    file = tmp_path / "log" / "slurmd-n1.log"
+    file.parent.mkdir()
+    file.write_text(LOG)
+    log = StepLog(cast(SlurmCluster, SimpleNamespace(folder=tmp_path)))
+    lines = log.lines()
+    assert len(lines[7]) == 3
     assert round(milliseconds_to_script(lines[7], lines[7][0].at + 0.0625), 3) == 62.5
     assert round(milliseconds_of_release(lines[7]) or 0) == 250
+    assert [line.text for line in lines[8]] == ["debug:  first of the other"]
     assert milliseconds_of_release(lines[8]) is None
+
+    file.write_text(f"{LOG}th job\n")
+    lines = log.lines()
+    assert (len(lines[7]), lines[7][-1].text) == (4, "done with job")
 
 
 def test_most_at_once() -> None:

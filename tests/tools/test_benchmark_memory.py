@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from benchmarks.memory import Workers, own_kb, resident_kb
 
 PAGES = 1000
@@ -63,8 +61,3 @@ def test_workers_that_are_gone_or_left_out_hold_nothing(tmp_path: Path) -> None:
         assert Workers(tmp_path, but={one.pid}).held_kb() == 0
         one.communicate(b"\n")
     assert Workers(tmp_path).held_kb() == 0
-
-
-def test_work_that_fails_has_no_peak(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError):
-        Workers(tmp_path).peak_kb(lambda: 1 / 0)
