@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from loopback.cluster import SlurmCluster
-from loopback.errors import ClusterError, CommandError, SubmitError, WaitTimeoutError
+from loopback.errors import ClusterError, CommandError, WaitTimeoutError
 from loopback.job import parse_environment
 from loopback.waiting import wait_until
 
@@ -95,15 +95,6 @@ def test_environment_of_an_outer_job_is_not_passed_on(
 
     assert environment["SLURM_CONF"] == str(cluster_folder / "slurm.conf")
     assert not {"SLURM_JOB_ID", "SBATCH_PARTITION"} & environment.keys()
-
-
-def test_plugstack_is_read_by_the_next_command(cluster: SlurmCluster):
-    cluster.write_plugstack("required /nonexistent/plugin.so")
-    with pytest.raises(SubmitError, match="nonexistent"):
-        cluster.submit("true")
-
-    cluster.write_plugstack()
-    assert cluster.submit("true").wait().state == "COMPLETED"
 
 
 def test_drained_node_is_named_with_its_reason(cluster: SlurmCluster):
