@@ -124,12 +124,6 @@ def test_installation_says_what_is_left_to_do(
     assert "systemctl enable --now spank-qrmi.target" in install.HINT
 
 
-def test_uninstall_of_nothing_says_so(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as caught:
-        install.uninstall(Path("/"), tmp_path)
-    assert caught.value.code == f"error: nothing is installed in {tmp_path}"
-
-
 def test_command_that_fails_ends_with_its_status() -> None:
     with pytest.raises(SystemExit) as caught:
         install.run(sys.executable, "-c", "raise SystemExit(7)")
