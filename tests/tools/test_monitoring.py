@@ -22,6 +22,7 @@ from spank_qrmi.monitor.metrics import metrics_of, write_metrics
 from spank_qrmi.monitor.metrics_server import MetricsServer
 from spank_qrmi.state.counts import Event, count
 from spank_qrmi.state.journal import Entry, Journal
+from tests.tools.programs import ended
 from tests.unit.monitor.test_metrics import CATALOG, SECONDS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -41,16 +42,10 @@ def program(name: str) -> str:
     return found
 
 
-def promtool(*arguments: object, stdin: bytes = b"") -> str:
+def promtool(*arguments: object, **options: str) -> str:
     """Return what promtool says; it must find nothing."""
-    done = subprocess.run(
-        [program("promtool"), *map(str, arguments)],
-        input=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    text = done.stdout.decode()
+    done = ended(program("promtool"), *arguments, **options)
+    text = done.stdout + done.stderr
     assert done.returncode == 0, text
     return text
 
@@ -61,17 +56,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(log: Path, *command: object) -> Iterator[None]:
+def running(log: Path, *command: str) -> Iterator[None]:
     """Run a server meanwhile; its log is shown if that fails."""
+    streams: Any = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
     with (
         log.open("wb") as output,
-        subprocess.Popen(
-            [str(word) for word in command],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env={"GOMAXPROCS": "1"},
-        ) as server,
+        subprocess.Popen(command, stdout=output, env={"GOMAXPROCS": "1"}, **streams) as server,
     ):
         try:
             yield
@@ -191,7 +181,7 @@ def test_every_alert_is_tested() -> None:
 def test_metrics_are_named_as_prometheus_wants(tmp_path: Path) -> None:
     of_monitor = tmp_path / "monitor.prom"
     write_metrics(CATALOG, SECONDS, of_monitor)
-    promtool("check", "metrics", stdin=of_monitor.read_bytes())
+    promtool("check", "metrics", input=of_monitor.read_text())
 
 
 def test_every_metric_is_read(prometheus: Prometheus) -> None:
@@ -233,17 +223,3 @@ def test_document_has_every_metric(tmp_path: Path) -> None:
     document = (REPOSITORY / "docs" / "administration.md").read_text()
     _, _, section = document.partition("\n## Metrics\n")
     assert {*OUR_METRIC.findall(section.partition("\n## ")[0])} == told
-
-
-def test_panels_of_the_dashboard_are_apart_and_have_the_chosen_source() -> None:
-    panels = DASHBOARD["panels"]
-    assert len({panel["id"] for panel in panels}) == len(panels)
-    assert {panel["datasource"]["uid"] for panel in panels} == {"${datasource}"}
-    squares = [
-        (x, y)
-        for place in (panel["gridPos"] for panel in panels)
-        for x in range(place["x"], place["x"] + place["w"])
-        for y in range(place["y"], place["y"] + place["h"])
-    ]
-    assert len(set(squares)) == len(squares)
-    assert max(x for x, _ in squares) < 24
