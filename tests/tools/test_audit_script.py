@@ -52,9 +52,8 @@ def test_nothing_known_is_good(tmp_path: Path) -> None:
     assert audit.audit(program, LOCK) == "1 packages without known vulnerabilities"
 
 
-@pytest.mark.parametrize("others", [(), (CLEAN,), (CLEAN, UNKNOWN)])
-def test_vulnerability_is_an_error(tmp_path: Path, others: tuple[dict[str, Any], ...]) -> None:
-    found = f"{document(*others, VULNERABLE)}; sys.exit(1)"
+def test_vulnerability_is_an_error(tmp_path: Path) -> None:
+    found = f"{document(CLEAN, UNKNOWN, VULNERABLE)}; sys.exit(1)"
     with pytest.raises(SystemExit) as ended:
         audit.audit(make_pip_audit(tmp_path, found), LOCK)
     assert str(ended.value.code).splitlines() == [

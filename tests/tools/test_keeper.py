@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The process that keeps a demonstration: started, found again, ended."""
 
-import fcntl
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,21 +60,6 @@ with keeper.claim():
     start(lock, body)
     Keeper(lock).stop()
     assert traced.exists()
-
-
-def test_one_who_looks_does_not_keep_it_from_starting(lock: Path):
-    lock.parent.mkdir()
-    with lock.open("a") as looking:
-        fcntl.flock(looking, fcntl.LOCK_SH)
-        timer = threading.Timer(0.2, fcntl.flock, (looking, fcntl.LOCK_UN))
-        timer.start()
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            with Keeper(lock).claim():
-                pass
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-            timer.join()
 
 
 def test_status_of_one_that_fails_before_it_keeps(lock: Path):
