@@ -44,7 +44,6 @@ NO_RECORD = "session s on x has no record"
 @pytest.mark.parametrize(
     ("entries", "left"),
     [
-        ([], [SESSION]),
         ([ENTRY], []),
         ([{**ENTRY, "state": "told to end"}], [SESSION]),
         ([{**ENTRY, "resource": "y"}], [SESSION]),
@@ -83,8 +82,6 @@ def test_no_session_takes_the_entry_that_another_one_needs(is_turned: bool) -> N
         ([SESSION, OTHER], [T, S, UNHELD], [], []),
         ([SESSION], [record_of("s", result="refused")], [], []),
         ([SESSION], [], [], [NO_RECORD]),
-        ([SESSION], [UNHELD], [{**ENTRY, "resource": "y"}], [NO_RECORD]),
-        ([SESSION], [UNHELD], [{**ENTRY, "acquired_at": 101}], [NO_RECORD]),
         ([SESSION], [{**UNANSWERED, "resource": "y"}], [], [NO_RECORD]),
         ([SESSION], [{**UNANSWERED, "created": "1970-01-01T00:01:41Z"}], [], [NO_RECORD]),
         ([SESSION, OTHER], [UNANSWERED], [], ["session t on x has no record"]),
