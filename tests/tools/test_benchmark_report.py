@@ -22,10 +22,6 @@ ACQUIRING = JobFigures(119, 110, 1100, 6050)
 ALL_WELL = LoadFigures([100.0, 300.0], 10, 64, {"COMPLETED": 200}, 1, 0)
 
 
-def job_samples(*jobs: JobFigures) -> JobSamples:
-    return JobSamples(list(jobs))
-
-
 def all_results() -> Results:
     return Results(
         runs=2,
@@ -35,8 +31,8 @@ def all_results() -> Results:
         srun_ms={NONE: [20, 20], EMPTY: [100, 104], OURS: [101, 105]},
         sbatch_per_second={NONE: [90, 90], EMPTY: [80, 80], OURS: [80, 80]},
         jobs=QpuFigures(
-            {variant: job_samples(ORDINARY, ORDINARY) for variant in VARIANTS},
-            {(case, turn): job_samples(ACQUIRING) for case in CASES for turn in TURNS},
+            {variant: JobSamples([ORDINARY, ORDINARY]) for variant in VARIANTS},
+            {(case, turn): JobSamples([ACQUIRING]) for case in CASES for turn in TURNS},
             MemoryFigures([0], [24000, 24200], [7000, 7200], [37000]),
         ),
         load={kind: [ALL_WELL, ALL_WELL] for kind in KINDS},
@@ -120,7 +116,7 @@ def test_report_tells_that_the_machine_was_busy(load: float, is_told: bool) -> N
 
 def test_release_that_the_log_does_not_tell_is_left_out() -> None:
     unknown = JobFigures(1, None, 1, 1)
-    assert job_samples(unknown, ACQUIRING).release_ms == [110]
+    assert JobSamples([unknown, ACQUIRING]).release_ms == [110]
 
 
 def test_machine_is_described_by_versions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -20,6 +19,13 @@ else:
     import tomli as tomllib
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+# What pyproject.toml asks for, by the lock file that must hold it.
+WANTED = {
+    "node": [*PROJECT["project"]["dependencies"], *EXTRAS["metrics"], *EXTRAS["qrun"]],
+    **PROJECT["dependency-groups"],
+}
 ENTRY = re.compile(
     r"(?P<requirement>\S+==[^\\]+?)(?P<hashes>( \\\n +--hash=sha256:[0-9a-f]{64})+)\n"
 )
@@ -42,19 +48,6 @@ def pins(name: str, python: str | None = None) -> dict[str, str]:
     return found
 
 
-@pytest.fixture(scope="module")
-def project() -> dict[str, Any]:
-    return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-
-
-@pytest.fixture(scope="module")
-def wanted(project: dict[str, Any]) -> dict[str, list[str]]:
-    """What pyproject.toml asks for, by the lock file that must hold it."""
-    extras = project["project"]["optional-dependencies"]
-    of_nodes = [*project["project"]["dependencies"], *extras["metrics"], *extras["qrun"]]
-    return {"node": of_nodes, **project["dependency-groups"]}
-
-
 @pytest.mark.parametrize("name", LOCKS)
 def test_lock_has_nothing_but_versions_and_hashes(name: str):
     text = ENTRY.sub("", read_lock(name))
@@ -64,21 +57,19 @@ def test_lock_has_nothing_but_versions_and_hashes(name: str):
 
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("name", LOCKS)
-def test_lock_holds_what_the_project_asks_for(wanted: dict[str, list[str]], name: str, python: str):
+def test_lock_holds_what_the_project_asks_for(name: str, python: str):
     locked = pins(name, python)
-    for requirement in map(Requirement, wanted[name]):
+    for requirement in map(Requirement, WANTED[name]):
         version = locked[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), f"{requirement}: {version} is locked"
 
 
-def test_every_part_has_its_lock(wanted: dict[str, list[str]]):
-    assert {path.stem for path in (REPOSITORY / FOLDER).iterdir()} == {*LOCKS} == {*wanted}
+def test_every_part_has_its_lock():
+    assert {path.stem for path in (REPOSITORY / FOLDER).iterdir()} == {*LOCKS} == {*WANTED}
 
 
-def test_release_is_built_with_what_the_project_builds_with(
-    project: dict[str, Any], wanted: dict[str, list[str]]
-):
-    assert {*project["build-system"]["requires"]} <= {*wanted["build"]}
+def test_release_is_built_with_what_the_project_builds_with():
+    assert {*PROJECT["build-system"]["requires"]} <= {*WANTED["build"]}
 
 
 def test_lock_of_nodes_is_complete_and_is_what_is_tested():
