@@ -135,11 +135,9 @@ STOPPED = f"systemctl stop {' '.join(UNITS)}"
         ("post", "1", ["systemctl --quiet enable spank-qrmi.target", *RENEWED, ENABLED]),
         ("post", "2", [*RENEWED, ENABLED]),
         ("preun", "0", [f"systemctl --quiet disable spank-qrmi.target {package.MONITOR}", STOPPED]),
-        ("preun", "1", []),
         ("postun", "0", [RELOADED]),
         ("postun", "1", []),
         ("prerm", "remove", [f"systemctl --quiet disable {package.MONITOR}", STOPPED]),
-        ("prerm", "upgrade", []),
         ("postrm", "remove", [f"deb-systemd-helper purge {package.TARGET}", RELOADED]),
         ("postrm", "upgrade", []),
         ("postinst", "configure", CONFIGURED),
@@ -293,31 +291,24 @@ def test_other_systems_are_asked_for_what_builds(rpm_spec: Spec) -> None:
     assert rpm_spec.ask("-q", "--buildrequires") == ""
 
 
-@pytest.mark.parametrize(
-    ("script", "argument", "record_remains"),
-    [("postrm", "remove", True), ("postrm", "purge", False), ("postun", "0", True)],
-)
 def test_folder_of_the_socket_goes_and_what_was_used_with_a_purge_alone(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    script: str,
-    argument: str,
-    record_remains: bool,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folders = {name: tmp_path / name.lower() for name in ("SOCKET_FOLDER", "LOG_FOLDER")}
-    for name, folder in folders.items():
-        folder.mkdir()
-        monkeypatch.setattr(package, name, str(folder))
-    (folders["LOG_FOLDER"] / "usage.jsonl").write_text("{}")
+    socket, log = tmp_path / "socket", tmp_path / "log"
+    monkeypatch.setattr(package, "SOCKET_FOLDER", str(socket))
+    monkeypatch.setattr(package, "LOG_FOLDER", str(log))
+    scripts = package._deb_scripts("22.05") | package._rpm_scripts("22.05")
     machine = Machine(tmp_path)
     for name in ("rm", "rmdir"):
         machine.add(name, f'exec {shutil.which(name)} "$@"')
-    text = (package._deb_scripts("22.05") | package._rpm_scripts("22.05"))[script]
-    # The second time, nothing is there, as where nobody has booted.
-    for _ in range(2):
-        machine.run(text, argument)
-        assert not folders["SOCKET_FOLDER"].exists()
-        assert folders["LOG_FOLDER"].exists() is record_remains
+    log.mkdir()
+    (log / "usage.jsonl").write_text("{}")
+    for script, argument in (("postrm", "remove"), ("postun", "0"), ("postrm", "purge")):
+        socket.mkdir()
+        # The second time, nothing is there, as where nobody has booted.
+        for _ in range(2):
+            machine.run(scripts[script], argument)
+            assert (socket.exists(), log.exists()) == (False, argument != "purge")
 
 
 def test_state_goes_if_nothing_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
