@@ -159,26 +159,23 @@ def test_make_refuses_before_it_builds(tmp_path: Path, open_python: Path, target
     assert not (tmp_path / "root").exists()
 
 
-def test_installation_script_of_a_packager_refuses_too(tmp_path: Path, open_python: Path) -> None:
-    done = run_install_script(open_python, "install", tmp_path / "root")
+def test_script_of_a_packager_refuses_too_and_takes_away_by_any_python(
+    tmp_path: Path, open_python: Path
+) -> None:
+    def run(action: str) -> subprocess.CompletedProcess[str]:
+        return ended(
+            *(open_python, PROJECT / "scripts" / "install_environment.py", action),
+            *("--destdir", tmp_path / "root", "--environment", "/opt/spank_qrmi"),
+            *("--plugindir", "/opt", "--sysconfdir", "/etc", "--prefix", "/usr"),
+            *("--wheel", "any.whl", "--pip", open_python),
+        )
+
+    done = run("install")
     assert done.returncode == 1
     check_refusal(done.stderr, open_python)
     assert not (tmp_path / "root").exists()
-
-
-def test_what_is_installed_can_be_taken_away_by_any_python(
-    tmp_path: Path, open_python: Path
-) -> None:
-    done = run_install_script(open_python, "uninstall", tmp_path / "root")
-    assert done.stderr == f"error: nothing is installed in {tmp_path}/root/opt/spank_qrmi\n"
-
-
-def run_install_script(python: Path, action: str, root: Path) -> subprocess.CompletedProcess[str]:
-    return ended(
-        *(python, PROJECT / "scripts" / "install_environment.py", action, "--destdir", root),
-        *("--environment", "/opt/spank_qrmi", "--plugindir", "/opt", "--sysconfdir", "/etc"),
-        *("--prefix", "/usr", "--wheel", "any.whl", "--pip", python),
-    )
+    nothing = f"error: nothing is installed in {tmp_path}/root/opt/spank_qrmi\n"
+    assert run("uninstall").stderr == nothing
 
 
 def check_refusal(error: str, python: Path) -> None:
