@@ -27,14 +27,6 @@ def test_interval_holds_the_median_and_is_the_same_again() -> None:
     assert found == median(samples)
 
 
-def test_interval_narrows_with_more_runs() -> None:
-    def width(runs: int) -> float:
-        found = median([each / runs for each in range(runs)])
-        return found.high - found.low
-
-    assert width(400) < width(25) / 2
-
-
 def test_intervals_hold_the_truth_about_as_often_as_they_claim() -> None:
     draw = random.Random(2)
 
@@ -43,4 +35,5 @@ def test_intervals_hold_the_truth_about_as_often_as_they_claim() -> None:
         found = ratio(slower, [draw.gauss(100, 10) for _ in range(30)])
         return found.low <= 1.1 <= found.high
 
-    assert 0.85 <= sum(holds() for _ in range(100)) / 100 <= 1
+    # One that always holds it is too wide.
+    assert 0.85 <= sum(holds() for _ in range(100)) / 100 < 1
