@@ -21,25 +21,17 @@ NOGROUP = grp.getgrgid(65534).gr_name
 FOLDER, SHARED = stat.S_IFDIR | 0o755, stat.S_IFDIR | 0o2775
 
 
-class Files:
-    """Owners, groups and modes that files are said to have; root's own and closed by default."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._known: dict[Path, tuple[int, int, int]] = {}
-
-        def status(path: str) -> SimpleNamespace:
-            mode, user, group = self._known.get(Path(path), (FOLDER, 0, 0))
-            return SimpleNamespace(st_mode=mode, st_uid=user, st_gid=group)
-
-        monkeypatch.setattr(trusted_paths, "lstat", status)
-
-    def say(self, path: Path, *, mode: int = FOLDER, user: int = 0, group: int = 0) -> None:
-        self._known[path] = (mode, user, group)
+def status(mode: int = FOLDER, user: int = 0, group: int = 0) -> SimpleNamespace:
+    """Return what lstat says; by default a folder of root's own that is closed."""
+    return SimpleNamespace(st_mode=mode, st_uid=user, st_gid=group)
 
 
 @pytest.fixture
-def files(monkeypatch: pytest.MonkeyPatch) -> Files:
-    return Files(monkeypatch)
+def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, SimpleNamespace]:
+    """Files that are not root's own and closed."""
+    known: dict[str, SimpleNamespace] = {}
+    monkeypatch.setattr(trusted_paths, "lstat", lambda path: known.get(path, status()))
+    return known
 
 
 def test_version_that_is_too_old() -> None:
@@ -53,13 +45,13 @@ def test_version_that_is_too_old() -> None:
         ), version
 
 
-def test_path_that_others_cannot_change(files: Files) -> None:
+def test_path_that_others_cannot_change(known: dict[str, SimpleNamespace]) -> None:
     assert trouble_with_paths(Path("/usr/bin/python3.11"), Path("/usr/lib/python3.11/os.py")) == ""
     # Everybody keeps his own there.
-    files.say(Path("/tmp"), mode=stat.S_IFDIR | 0o1777)
+    known["/tmp"] = status(mode=stat.S_IFDIR | 0o1777)
     assert trouble_with_paths(Path("/tmp/python/bin/python3")) == ""
     # Of root's group.
-    files.say(Path("/opt"), mode=SHARED, group=0)
+    known["/opt"] = status(mode=SHARED, group=0)
     assert trouble_with_paths(Path("/opt/python/bin/python3")) == ""
 
 
@@ -76,9 +68,9 @@ def test_path_that_others_cannot_change(files: Files) -> None:
     ],
 )
 def test_path_that_others_may_change(
-    files: Files, path: str, description: dict[str, int], writer: str
+    known: dict[str, SimpleNamespace], path: str, description: dict[str, int], writer: str
 ) -> None:
-    files.say(Path(path), **description)
+    known[path] = status(**description)
     assert trouble_with_paths(Path("/opt/python/bin/python3")) == (
         f"{path} may be changed by {writer}, and the worker runs as root; "
         "choose another one: make PYTHON=/path/to/python3"
@@ -95,8 +87,8 @@ def test_links_on_the_way_are_followed(tmp_path: Path) -> None:
     assert {"/", str(tmp_path), *(str(tmp_path / name) for name in names)} <= set(steps)
 
 
-def test_every_path_is_looked_at(files: Files) -> None:
-    files.say(Path("/opt/other"), user=4000000)
+def test_every_path_is_looked_at(known: dict[str, SimpleNamespace]) -> None:
+    known["/opt/other"] = status(user=4000000)
     paths = [Path("/opt/python/bin"), Path("/opt/other/bin"), Path("/opt/python/lib")]
     for each in (paths, paths[::-1]):
         assert trouble_with_paths(*each).startswith("/opt/other may be changed by user 4000000")
@@ -111,13 +103,11 @@ def test_links_out_of_folders_that_were_looked_at_before(
     (tmp_path / "other" / "module").touch()
     (tmp_path / "python" / "link").symlink_to("../other/module")
 
-    def status(path: str) -> SimpleNamespace:
+    def said(path: str) -> SimpleNamespace:
         mode = Path(path).lstat().st_mode & ~(stat.S_IWGRP | stat.S_IWOTH)
-        user = 4000000 if Path(path).name == "other" else 0
-        return SimpleNamespace(st_mode=mode, st_uid=user, st_gid=0)
+        return status(mode, user=4000000 if Path(path).name == "other" else 0)
 
-    monkeypatch.setattr(trusted_paths, "lstat", status)
-
+    monkeypatch.setattr(trusted_paths, "lstat", said)
     paths = [tmp_path / "python" / "trusted", tmp_path / "python" / "link"]
     assert "other may be changed by user 4000000" in trouble_with_paths(*paths)
     assert trouble_with_paths(*paths[:1]) == ""

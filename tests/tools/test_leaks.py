@@ -22,11 +22,6 @@ SECRET = 'pl/nted "s+cret": a=b'
 OF_USER = "key-that-the-user-brought"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path
-
-
 def written(folder: Path, name: str, content: str | bytes, mode: int = 0o644) -> Path:
     """Write a file as a cluster or a job does, its folders with it."""
     path = folder / name
@@ -62,25 +57,25 @@ SPELLINGS = [
 ]
 
 
-def test_secret_is_found_in_every_spelling(folder: Path):
+def test_secret_is_found_in_every_spelling(tmp_path: Path):
     found = {}
     for number, spelling in enumerate(SPELLINGS):
-        place = folder / str(number)
+        place = tmp_path / str(number)
         written(place, "log/slurmd-n1.log", b"\x00\xff before " + spelling + b" after\n")
         found[spelling] = kinds_found(place)
     assert found == {spelling: ["planted"] for spelling in SPELLINGS}
 
 
-def test_message_names_file_offset_and_kind_without_the_secret(folder: Path):
-    path = written(folder, "log/slurmctld.log", f"first line\nbody: {SECRET}\n")
-    [leak] = LeakSearch(folder, {"API key": SECRET}).find()
+def test_message_names_file_offset_and_kind_without_the_secret(tmp_path: Path):
+    path = written(tmp_path, "log/slurmctld.log", f"first line\nbody: {SECRET}\n")
+    [leak] = LeakSearch(tmp_path, {"API key": SECRET}).find()
     expected = f"{path}: API key (as it is) at byte 17, after 'first line\\nbody: '"
     assert str(leak) == expected
 
 
-def test_every_secret_of_the_site_is_found(folder: Path):
+def test_every_secret_of_the_site_is_found(tmp_path: Path):
     for number, (kind, secret) in enumerate(SECRETS.items()):
-        place = folder / str(number)
+        place = tmp_path / str(number)
         written(place, "jobs/00001/stderr", f"error: {secret} is bad")
         kinds = [leak.kind for leak in LeakSearch(place, SECRETS).find()]
         assert kind in kinds, f"{kind} is not among {kinds}"
@@ -96,31 +91,31 @@ def test_no_kind_of_the_site_is_a_part_of_another():
     assert overlapping == []
 
 
-def test_places_where_secrets_belong(folder: Path):
+def test_places_where_secrets_belong(tmp_path: Path):
     for name in (
         *("site/qrmi_config.json", "test-1/credentials.json", "plugstack.conf", "test-1/env-n1"),
         *("jobs/00001/script", "spool/n1/job00003/slurm_script", "site/simulator.console"),
         "database/slurm_acct_db/loopback_job_env_table.ibd",
         "installation/lib/site-packages/simulator/spank_qrmi_simulator/site.py",
     ):
-        written(folder, name, SECRET)
-        assert kinds_found(folder) == [], name
+        written(tmp_path, name, SECRET)
+        assert kinds_found(tmp_path) == [], name
 
 
 @pytest.mark.parametrize(
     "name", ["test-1/journal/7.json", "journal/tokens/0af3", "state/hash.3/job.13/environment"]
 )
-def test_places_that_are_roots_alone(folder: Path, name: str):
+def test_places_that_are_roots_alone(tmp_path: Path, name: str):
     found = {}
     for folder_mode, mode in ((0o700, 0o600), (0o755, 0o600), (0o700, 0o640), (0o700, 0o604)):
-        place = folder / f"{folder_mode:o}-{mode:o}"
+        place = tmp_path / f"{folder_mode:o}-{mode:o}"
         written(place, name, SECRET, mode).parent.chmod(folder_mode)
         found[place.name] = kinds_found(place)
     exposed = {kind: ["planted"] for kind in ("755-600", "700-640", "700-604")}
     assert found == {"700-600": [], **exposed}
 
 
-def test_output_of_a_job_may_show_what_it_asked_for_and_its_errors_nothing(folder: Path):
+def test_output_of_a_job_may_show_what_it_asked_for_and_its_errors_nothing(tmp_path: Path):
     for number, (script, options, expected) in enumerate(
         (
             ("env -0", "--qpu=ibm_torino", []),
@@ -129,14 +124,14 @@ def test_output_of_a_job_may_show_what_it_asked_for_and_its_errors_nothing(folde
             ("env -0", "--nodes=2", ["planted"]),
         )
     ):
-        job = folder / str(number) / "jobs" / "00007"
+        job = tmp_path / str(number) / "jobs" / "00007"
         written(job, "script", script)
         written(job, "options", options)
         written(job, "stdout", f"A=1\0KEY={SECRET}\0")
-        assert kinds_found(folder / str(number)) == expected, (script, options)
+        assert kinds_found(tmp_path / str(number)) == expected, (script, options)
         written(job, "stdout", "")
         written(job, "stderr", SECRET)
-        assert kinds_found(folder / str(number)) == ["planted"], (script, options)
+        assert kinds_found(tmp_path / str(number)) == ["planted"], (script, options)
 
 
 Q_KEY = "q_QRMI_IBM_DA_IAM_APIKEY"
@@ -154,22 +149,22 @@ OF_USERS = [
 
 
 @pytest.mark.parametrize(("name", "content", "kind"), OF_USERS)
-def test_secrets_of_tests_are_learned(folder: Path, name: str, content: str, kind: str):
-    written(folder, name, content, 0o600).parent.chmod(0o700)
-    written(folder, "log/slurmd-n1.log", f"debug: setenv X={OF_USER}\n")
-    [leak] = LeakSearch(folder, {}).find()
+def test_secrets_of_tests_are_learned(tmp_path: Path, name: str, content: str, kind: str):
+    written(tmp_path, name, content, 0o600).parent.chmod(0o700)
+    written(tmp_path, "log/slurmd-n1.log", f"debug: setenv X={OF_USER}\n")
+    [leak] = LeakSearch(tmp_path, {}).find()
     assert leak.kind == f"value of {kind}"
 
 
-def test_configurations_of_nonsense_teach_nothing(folder: Path):
+def test_configurations_of_nonsense_teach_nothing(tmp_path: Path):
     for content in ("{", '"text"', '{"resources": [7, null]}'):
-        written(folder, "qrmi_config.json", content)
-        assert kinds_found(folder) == [], content
+        written(tmp_path, "qrmi_config.json", content)
+        assert kinds_found(tmp_path) == [], content
 
 
-def test_leak_is_found_by_the_first_search_after_it(folder: Path):
-    log = written(folder, "log/slurmd-n1.log", f"{SECRET}\n")
-    search = LeakSearch(folder, {"planted": SECRET})
+def test_leak_is_found_by_the_first_search_after_it(tmp_path: Path):
+    log = written(tmp_path, "log/slurmd-n1.log", f"{SECRET}\n")
+    search = LeakSearch(tmp_path, {"planted": SECRET})
     half = len(SECRET) // 2
     assert len(search.find()) == 1
     assert search.find() == []
@@ -181,23 +176,23 @@ def test_leak_is_found_by_the_first_search_after_it(folder: Path):
     assert len(search.find()) == 1
 
 
-def test_file_that_is_written_anew_is_searched_from_its_start(folder: Path):
-    path = written(folder, "log/slurmd-n1.log", "a long line of an old file\n" * 100)
-    search = LeakSearch(folder, {"planted": SECRET})
+def test_file_that_is_written_anew_is_searched_from_its_start(tmp_path: Path):
+    path = written(tmp_path, "log/slurmd-n1.log", "a long line of an old file\n" * 100)
+    search = LeakSearch(tmp_path, {"planted": SECRET})
     assert search.find() == []
     path.write_text(SECRET)
     assert len(search.find()) == 1
 
 
-def test_what_is_no_file_is_left_alone(folder: Path):
-    secret = written(folder, "site/qrmi_config.json", SECRET)
-    (folder / "link").symlink_to(secret)
-    (folder / "dangling").symlink_to(folder / "nowhere")
-    assert kinds_found(folder) == []
+def test_what_is_no_file_is_left_alone(tmp_path: Path):
+    secret = written(tmp_path, "site/qrmi_config.json", SECRET)
+    (tmp_path / "link").symlink_to(secret)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    assert kinds_found(tmp_path) == []
 
 
 @pytest.mark.parametrize("secret", [SECRET, "of somebody else"])
-def test_memory_of_a_process(folder: Path, secret: str):
+def test_memory_of_a_process(tmp_path: Path, secret: str):
     program = "import sys; held = sys.stdin.readline(); print(flush=True); sys.stdin.readline()"
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
@@ -206,7 +201,7 @@ def test_memory_of_a_process(folder: Path, secret: str):
         one.stdin.write(f"{secret}\n")
         one.stdin.flush()
         one.stdout.readline()
-        found = LeakSearch(folder, {"planted": SECRET}).find_in_memory([one.pid])
+        found = LeakSearch(tmp_path, {"planted": SECRET}).find_in_memory([one.pid])
         one.communicate("end")
 
     assert {str(leak.path) for leak in found} == (
@@ -215,11 +210,11 @@ def test_memory_of_a_process(folder: Path, secret: str):
 
 
 @pytest.mark.parametrize("place", ["argument", "variable"])
-def test_how_a_process_was_called(folder: Path, place: str):
+def test_how_a_process_was_called(tmp_path: Path, place: str):
     command = ["/bin/sh", "-c", "read end", "sh", SECRET if place == "argument" else "nothing"]
     environment = {"KEY": SECRET} if place == "variable" else {}
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as one:
-        [leak] = LeakSearch(folder, {"planted": SECRET}).find_in_memory([one.pid])
+        [leak] = LeakSearch(tmp_path, {"planted": SECRET}).find_in_memory([one.pid])
         one.communicate()
     assert leak.kind == "planted"
 
