@@ -64,28 +64,24 @@ def test_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"error: {tmp_path / 'build' / 'log'} cannot be written: ")
 
 
-def wait_for_file(path: Path, lines: int) -> str:
-    """Return a program that writes a line, and ends when a file has so many lines."""
-    return (
-        "import pathlib, time\nprint('downloading a package', flush=True)\n"
-        f"while pathlib.Path({str(path)!r}).read_text().count('downloading') < {lines}:\n"
-        "    time.sleep(0.01)\n"
-    )
-
-
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_step_that_takes_long_says_how_far_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
 ) -> None:
     """The command ends when that has been told twice."""
     told = tmp_path / "told"
+    program = (
+        "import pathlib, time\nprint('downloading a package', flush=True)\n"
+        f"while pathlib.Path({str(told)!r}).read_text().count('downloading') < 2:\n"
+        "    time.sleep(0.01)\n"
+    )
     monkeypatch.delenv("VERBOSE", raising=False)
     monkeypatch.setattr(step, "QUIET_SECONDS", 0.01)
     monkeypatch.setattr(step, "TERMINAL_SECONDS", 0.01)
     with told.open("w") as output:
         monkeypatch.setattr(sys, "stdout", output)
         monkeypatch.setattr(output, "isatty", lambda: is_terminal, raising=False)
-        step.run("a step", [sys.executable, "-c", wait_for_file(told, 2)], tmp_path / "log")
+        step.run("a step", [sys.executable, "-c", program], tmp_path / "log")
     text = told.read_bytes().decode()
     assert "  0 s  downloading a package" in text
     assert text.endswith(step.CLEAR if is_terminal else "downloading a package\n")
