@@ -4,17 +4,12 @@
 import re
 import subprocess
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-from loopback.cluster import SlurmCluster
 from loopback.installation import Installation
 from loopback.processes import PROC, children_of, command_line
-from loopback.site import Site
 from loopback.waiting import wait_until
-from tests.slurm.product import PRINT_RESOURCES, Product, plugin_on, qpu_variables
+from tests.slurm.product import PRINT_RESOURCES, Product, qpu_variables
 
 # Of what slurmstepd holds for itself, more than for another job.
 MOST_KILOBYTES_OF_A_QPU_JOB = 100
@@ -81,73 +76,31 @@ def changed_lines(before: str, after: str) -> set[str]:
     return (new - slurms) | (gone - replaced)
 
 
-def test_handlers_of_slurm_alone_may_change():
-    before = "umask 022\nsignal 1 (nil) 0 of none\nsignal 2 (nil) 0 of none"
-    slurms = "umask 022\nsignal 1 0x1 0 of /usr/lib/libslurmfull.so\nsignal 2 (nil) 0 of none"
-    ours = "umask 022\nsignal 1 (nil) 0 of none\nsignal 2 0x1 0 of /usr/lib/slurm/spank_qrmi.so"
-    assert changed_lines(before, slurms) == set()
-    assert len(changed_lines(before, ours)) == 2
-
-
 def kinds_of_descriptors(pid: int) -> Counter[str]:
     kinds = [str(link.readlink()).partition(":")[0] for link in (PROC / str(pid) / "fd").iterdir()]
     return Counter(kind for kind in kinds if not kind.startswith("/"))
 
 
-@dataclass(frozen=True)
-class Stepd:
-    """What is seen of a slurmstepd while the script of its job runs."""
-
-    libraries: set[str]
-    descriptors: Counter[str]
-    kilobytes: int
-
-    @classmethod
-    def of(cls, pid: int) -> "Stepd":
-        return cls(libraries_of(pid), kinds_of_descriptors(pid), written_kilobytes(pid))
-
-
-@pytest.fixture(scope="module")
-def stepds(
-    cluster: SlurmCluster, installation: Installation, _site_process: Site
-) -> tuple[Stepd, Stepd]:
-    """What is seen of a job without QPUs, and of one that has some."""
-    _site_process.reset()
-    seen = []
-    with plugin_on(Product, cluster, installation, _site_process) as product:
-        options: tuple[tuple[str, ...], ...] = ((), ("--qpu=ibm_sherbrooke,FRESNEL",))
-        jobs = [product.start_job("--nodelist=n1", *each) for each in options]
-        for job in jobs:
-            [stepd] = cluster.stepd_pids(job.id)
-            wait_until(
-                lambda stepd=stepd: [list(command_line(pid)) for pid in children_of(stepd)],  # type: ignore[misc]
-                10,
-                "the script alone, without a worker",
-                accept=[["sleep", "600"]].__eq__,
-            )
-            seen.append(Stepd.of(stepd))
-        for job in jobs:
-            job.cancel()
-    plain, with_qpus = seen
-    return plain, with_qpus
-
-
-def test_slurmstepd_of_a_running_job_has_no_python(
-    installation: Installation, stepds: tuple[Stepd, Stepd]
-):
+def test_slurmstepd_of_a_running_job_has_no_more_than_without_qpus(product: Product):
+    """No Python, as much open, and what setting the job's variables has taken is given back."""
+    options: tuple[tuple[str, ...], ...] = ((), ("--qpu=ibm_sherbrooke,FRESNEL",))
+    jobs = [product.start_job("--nodelist=n1", *each) for each in options]
+    stepds = [pid for job in jobs for pid in product.cluster.stepd_pids(job.id)]
     for stepd in stepds:
-        assert_thin(installation, stepd.libraries)
+        wait_until(
+            lambda stepd=stepd: [list(command_line(pid)) for pid in children_of(stepd)],  # type: ignore[misc]
+            10,
+            "the script alone, without a worker",
+            accept=[["sleep", "600"]].__eq__,
+        )
+        assert_thin(product.installation, libraries_of(stepd))
+    of_plain, of_qpus = map(kinds_of_descriptors, stepds)
+    plain, with_qpus = map(written_kilobytes, stepds)
+    for job in jobs:
+        job.cancel()
 
-
-def test_slurmstepd_has_as_much_open_as_before(stepds: tuple[Stepd, Stepd]):
-    plain, with_qpus = stepds
-    assert with_qpus.descriptors == plain.descriptors
-
-
-def test_slurmstepd_of_a_qpu_job_keeps_no_memory(stepds: tuple[Stepd, Stepd]):
-    """What setting the job's variables has taken is given back before the script runs."""
-    plain, with_qpus = stepds
-    assert with_qpus.kilobytes - plain.kilobytes <= MOST_KILOBYTES_OF_A_QPU_JOB
+    assert of_qpus == of_plain
+    assert with_qpus - plain <= MOST_KILOBYTES_OF_A_QPU_JOB
 
 
 def test_slurmd_and_a_slurmstepd_that_acquires_have_no_python(product: Product):
