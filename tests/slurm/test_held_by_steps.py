@@ -143,16 +143,6 @@ def test_epilog_releases_what_a_killed_step_has_left(product: Product):
     assert product.sessions_served() == [NAME]
 
 
-def test_each_task_of_an_array(product: Product):
-    pattern = product.folder / "env-%a"
-    options = ("--array=1-3", f"--output={pattern}")
-    product.sbatch(*options, *HELD_BY_STEPS, "--wrap=srun env -0")
-
-    printed = [(product.folder / f"env-{index}").read_text() for index in (1, 2, 3)]
-    assert {token_in(text) for text in printed} == {each["id"] for each in product.site.sessions()}
-    assert product.sessions_served() == [NAME] * 3
-
-
 def test_option_comes_through_whatever_is_exported(product: Product):
     script = f"{PRINT}; srun {PRINT}"
     exported = {HOLD_VARIABLE: "step"}

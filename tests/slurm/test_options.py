@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The option --qpu: how it is read, and which of several wins."""
+"""The option --qpu: what help says of it, how it is read, and which of several wins."""
 
 import pytest
 
@@ -7,6 +7,17 @@ from tests.slurm.product import PRINT_RESOURCES, Product
 
 # Slurm's own rule: this prefix, the plugin's name, the option's; there is no SBATCH_ form of it.
 INPUT_VARIABLE = "SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu"
+# In the words of the plugin's documentation.
+HELP = """
+Options provided by plugins:
+      --qpu=names             Comma separated list of QPU resources to use.
+      --qpu-hold=job|step     Hold QPUs for the job (default) or for each step.
+"""
+
+
+def test_help_shows_the_options(product: Product):
+    for command in ("sbatch", "srun", "salloc"):
+        assert HELP in product.cluster.run(command, "--help").stdout, command
 
 
 def test_option_that_can_never_work_is_refused_at_submission(product: Product):

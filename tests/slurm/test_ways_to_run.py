@@ -25,9 +25,10 @@ srun --het-group=1 bash -c 'echo $SLURM_JOB_QPU_RESOURCES'
 """
 
 
-def test_each_task_of_an_array_is_a_job_of_its_own(product: Product):
+@pytest.mark.parametrize("hold", ["job", "step"])
+def test_each_task_of_an_array_is_a_job_of_its_own(product: Product, hold: str):
     pattern = product.folder / "env-%a"
-    options = ("--array=1-3", f"--output={pattern}", f"--qpu={NAME}")
+    options = ("--array=1-3", f"--output={pattern}", f"--qpu={NAME}", f"--qpu-hold={hold}")
     product.sbatch(*options, "--wrap=env -0; srun env -0")
 
     printed = [(product.folder / f"env-{index}").read_text() for index in (1, 2, 3)]
