@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Jobs that are suspended or requeued, and daemons that end, at every stage of a job with a QPU."""
+"""Jobs that are suspended or requeued at every stage of a job with a QPU, and failed nodes."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pytest
 
 from loopback.cluster import SlurmCluster
 from loopback.installation import Installation
-from loopback.job import Job
 from loopback.site import Site
 from loopback.waiting import wait_until
 from tests.slurm.product import (
@@ -148,47 +146,6 @@ def test_job_of_a_failed_node_acquires_again(requeueing: Product):
     wait_until(lambda: "run 1" in job.stdout, 60, "second run")
     assert job.wait().state == "COMPLETED"
     assert requeueing.sessions_served() == [NAME] * 2
-
-
-def save_state(cluster: SlurmCluster, job: Job) -> None:
-    """Let slurmctld save what it knows of a job, which it would forget if it were killed now."""
-    saved = cluster.folder / "state" / "job_state"
-    now = time.time()
-    cluster.run("scontrol", "update", f"JobId={job.id}", "Comment=save")
-    wait_until(lambda: saved.stat().st_mtime > now, 20, "saved state of the jobs")
-
-
-def restart(cluster: SlurmCluster, daemon: str, *, kill: bool) -> None:
-    if daemon == "slurmd":
-        cluster.restart_slurmd("n1", kill=kill)
-    else:
-        cluster.restart_slurmctld(kill=kill)
-
-
-@pytest.mark.parametrize("daemon", ["slurmctld", "slurmd"])
-def test_daemon_ends_and_starts_at_each_stage(product: Product, daemon: str):
-    product.write_plugstack("--release-timeout=60")
-    keep_busy(product.site, "POST")
-    job = product.submit(f"echo here; {UNTIL_FINISHED}", f"--qpu={NAME}")
-    product.wait_for_request(SESSIONS)
-    if daemon == "slurmctld":
-        save_state(product.cluster, job)
-    restart(product.cluster, daemon, kill=True)
-    product.site.clear_faults()
-    wait_for_script(job)
-
-    restart(product.cluster, daemon, kill=False)
-    [session] = product.site.open_sessions()
-
-    keep_busy(product.site, "PATCH")
-    finish(job)
-    product.wait_for_request(f"{SESSIONS}/{session}")
-    restart(product.cluster, daemon, kill=True)
-    product.site.clear_faults()
-
-    result = job.wait()
-    assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "here\n", "")
-    assert sessions_ended(product) == ["drained"]
 
 
 def test_plain_srun_outlives_its_daemons(product: Product):
