@@ -3,7 +3,6 @@
 
 import os
 import time
-from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -36,10 +35,6 @@ def records_of(product: Product, count: int) -> list[dict[str, Any]]:
     return records
 
 
-def ends_of(records: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    return sorted((each["resource"], each["result"], each["ended_by"]) for each in records)
-
-
 @both_ways
 def test_record_of_a_job(product: Product):
     before = int(time.time())
@@ -69,19 +64,6 @@ def test_step_of_srun_has_a_record_of_its_own(product: Product):
     product.srun(ON_N1, "--qpu=FRESNEL", "true")
 
     assert [each["step"] for each in records_of(product, 1)] == ["0"]
-
-
-def test_killed_stepd_and_timer(product: Product):
-    job = product.start_job(ON_N1, f"{QPU},FRESNEL")
-    product.kill_stepd(job)
-    records = records_of(product, 2)
-    job.cancel()
-    assert ends_of(records) == [
-        ("FRESNEL", "released", "timer"),
-        ("ibm_sherbrooke", "released", "timer"),
-    ]
-    product.cluster.wait_for_empty_queue()
-    assert len(product.usage_records()) == 2
 
 
 def test_tasks_of_an_array_and_component_of_a_heterogeneous_job(product: Product):
