@@ -44,7 +44,7 @@ def test_stepd_killed_during_the_job_and_slurmd_restarted(product: Product):
 def test_service_is_down_until_the_administrator_tries_again(product: Product):
     product.write_plugstack("--release-timeout=2")
     product.site.order_fault("drop", f"{SESSIONS}/")
-    job = product.submit("true", QPU, ON_N1)
+    job = product.submit("true", "-vvvvv", QPU, ON_N1)
     result = job.wait()
     assert result.state == "COMPLETED"
     assert "QPU ibm_sherbrooke: the session may still be open: " in result.stderr

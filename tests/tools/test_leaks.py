@@ -161,7 +161,7 @@ def test_leak_is_found_by_the_first_search_after_it(tmp_path: Path):
 
 
 def test_file_that_is_written_anew_is_searched_from_its_start(tmp_path: Path):
-    path = written(tmp_path, "log/slurmd-n1.log", "a long line of an old file\n" * 100)
+    path = written(tmp_path, "commands.log", "a long line of an old file\n" * 100)
     search = LeakSearch(tmp_path, {"planted": SECRET})
     assert search.find() == []
     path.write_text(SECRET)
