@@ -47,7 +47,7 @@ SERVICE_FAULTS: dict[str, tuple[dict[str, object], str]] = {
 
 
 def strike(product: Product, job: Job, fault: str) -> None:
-    """Kill a process, end a job, or kill a daemon, which starts anew; cancel a lost job."""
+    """Kill a process or a daemon, or end a job; without its slurmstepd a job is cancelled."""
     if fault == matrix.WORKER:
         os.kill(product.wait_for_worker(job), signal.SIGKILL)
     elif fault == matrix.BOTH:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Jobs that are suspended or requeued at every stage of a job with a QPU, and failed nodes."""
+"""Jobs that are suspended or requeued, at every stage; nodes that fail; steps without daemons."""
 
 from collections.abc import Iterator
 from pathlib import Path
