@@ -53,12 +53,6 @@ def test_option_of_odd_but_printable_text_is_only_text(host: PluginHost) -> None
     assert [request.qpu_option for request in host.requests] == [*options]
 
 
-def test_number_of_names_is_limited(host: PluginHost) -> None:
-    host.answer(answer_of())
-    for count, problem in ((256, []), (257, ["--qpu names more than 256 QPUs"])):
-        assert host.run(options=" , ".join(["a"] * count)).shown_to_user == problem
-
-
 def test_environment_of_a_job_forges_no_line(host: PluginHost) -> None:
     for text in UNPRINTABLE:
         with trying(text):

@@ -288,13 +288,6 @@ def test_entry_is_locked_while_the_vendor_is_asked(step: Step) -> None:
     assert step.acquire("a") == ["token-a"]
 
 
-def test_credential_of_the_site_never_reaches_a_client(step: Step) -> None:
-    variables = ResourceVariables(VALUES, {"QRMI_ENDPOINT": "https://mine"})
-    [outcome] = step.outcomes("a", variables)
-    assert str(outcome).startswith("a_QRMI_ENDPOINT is yours but a_QRMI_KEY is the site's")
-    assert step.vendor.events == []
-
-
 def test_what_a_user_changed_of_a_login_is_not_noted_as_the_sites(step: Step) -> None:
     """Whoever releases it later has but the entry: the node's token is not for it."""
     for key, is_sites in {"QRMI_KEY": False, "QRMI_ENDPOINT": False, "QRMI_MODE": True}.items():
