@@ -72,8 +72,3 @@ def test_entry_with_wrong_types_is_told_in_one_line(entry: Entry, changes: st.Da
         part = changes.draw(st.sampled_from(sorted(document["owner"])))
         document["owner"][part] = changes.draw(maybe_wrong(st.just(document["owner"][part])))
     check_journal(orjson.dumps(document))
-
-
-@given(st.one_of(st.binary(max_size=200), json_values().map(orjson.dumps)))
-def test_any_content_is_told_in_one_line(content: bytes) -> None:
-    check_journal(content)
