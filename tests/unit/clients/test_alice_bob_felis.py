@@ -48,22 +48,18 @@ CLOSURES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("health", "availabilities", "expected"),
-    [
+def test_target_that_is_not_healthy_is_not_accessible() -> None:
+    for health, availabilities, expected in (
         ("OFF", reply(json=CLOSURES), "OFF (closure of 2026-11-02T00:00:00Z, reason cooling ****)"),
         ("NOK", reply(json=CLOSURES[:1]), "NOK"),
         ("NOK", reply(json=[]), "NOK"),
         ("NOK", reply(503), "NOK"),
         ({"health": "OK"}, reply(json={}), "not given"),
-    ],
-)
-def test_target_that_is_not_healthy_is_not_accessible(
-    health: object, availabilities: httpx.Response, expected: str
-) -> None:
-    answers = {HEALTH: reply(json=health), AVAILABILITIES: availabilities}
-    text = refusal_by(ALICE_BOB_FELIS, answers)
-    assert text == f"not accessible: the target's health is {expected}"
+    ):
+        with trying((health, availabilities)):
+            answers = {HEALTH: reply(json=health), AVAILABILITIES: availabilities}
+            text = refusal_by(ALICE_BOB_FELIS, answers)
+            assert text == f"not accessible: the target's health is {expected}"
 
 
 @pytest.mark.parametrize("targets", [reply(404), reply(json=[{"name": "EMU:40Q:PHYSICAL_CATS"}])])

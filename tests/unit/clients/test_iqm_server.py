@@ -46,9 +46,8 @@ def test_healthy_quantum_computer_is_accessible() -> None:
             asking_at(FakeService({GET: reply(json=document)}), IQM_SERVER).check_accessible()
 
 
-@pytest.mark.parametrize(
-    ("document", "expected"),
-    [
+def test_quantum_computer_that_is_not_accessible_has_a_reason() -> None:
+    for document, expected in (
         (
             {"operational": "maintenance", "health": None, "queue_length": 3},
             "the quantum computer's state is maintenance (waiting jobs 3)",
@@ -65,13 +64,9 @@ def test_healthy_quantum_computer_is_accessible() -> None:
             f"the quantum computer is not healthy (as of {UPDATED})",
         ),
         ({"health": {"healthy": "true"}}, "the quantum computer is not healthy"),
-    ],
-)
-def test_quantum_computer_that_is_not_accessible_has_a_reason(
-    document: object, expected: str
-) -> None:
-    text = refusal_by(IQM_SERVER, {GET: reply(json=document)})
-    assert text == f"not accessible: {expected}"
+    ):
+        text = refusal_by(IQM_SERVER, {GET: reply(json=document)})
+        assert text == f"not accessible: {expected}", document
 
 
 def test_what_an_accessible_one_tells_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 
 import httpx
@@ -80,26 +81,24 @@ def test_check_that_never_ends_leaves_time_to_close_what_was_opened_meanwhile() 
     assert service.asked == [STATUS]
 
 
-@pytest.mark.parametrize(
-    ("values", "remaining_seconds", "mode", "max_ttl"),
-    [
+def test_session_is_opened_with_mode_and_life() -> None:
+    for values, remaining_seconds, mode, max_ttl in (
         ({}, None, "dedicated", 28800),
         ({}, 600, "dedicated", 600),
         ({}, 99999, "dedicated", 28800),
         ({}, 0, "dedicated", 1),
         ({MODE: "Batch", MAX_TTL: " 900 "}, 600, "batch", 900),
         ({MODE: " DEDICATED", MAX_TTL: "2147483647"}, 1, "dedicated", 2**31 - 1),
-    ],
-)
-def test_session_is_opened_with_mode_and_life(
-    values: dict[str, str], remaining_seconds: int | None, mode: str, max_ttl: int
-) -> None:
-    service = FakeService({OPEN: reply(200, {"id": "s-1", "mode": mode})})
-    client = client_of(service, values, remaining_seconds=remaining_seconds)
-    assert client.acquire() == "s-1"
-    assert client.hold == Hold(f"a {mode} session on ibm_x at https://api.test/base", max_ttl)
-    order = {"max_ttl": max_ttl, "mode": mode, "backend": "ibm_x", "backend_name": "ibm_x"}
-    assert orjson.loads(service.requests[1].content) == order
+    ):
+        with trying((values, remaining_seconds)):
+            service = FakeService({OPEN: reply(200, {"id": "s-1", "mode": mode})})
+            client = client_of(service, values, remaining_seconds=remaining_seconds)
+            assert client.acquire() == "s-1"
+            assert client.hold == Hold(
+                f"a {mode} session on ibm_x at https://api.test/base", max_ttl
+            )
+            order = {"max_ttl": max_ttl, "mode": mode, "backend": "ibm_x", "backend_name": "ibm_x"}
+            assert orjson.loads(service.requests[1].content) == order
 
 
 def test_unusable_settings_are_refused_before_any_request() -> None:
@@ -322,24 +321,22 @@ def test_session_that_was_told_is_gone_once_the_service_says_so_twice() -> None:
         assert service.asked == [SESSION, SESSION]
 
 
-@pytest.mark.parametrize(
-    ("seen", "closed", "reason"),
-    [
+def test_session_that_was_told_and_is_open_is_closed_and_kept() -> None:
+    """So public reports say of sessions without jobs: a PATCH that is agreed to ends nothing."""
+    for seen, closed, reason in (
         ([STILL_OPEN], TOLD, "it was closed anew"),
         ([reply(404), STILL_OPEN], TOLD, "it was closed anew"),
         ([STILL_OPEN, STILL_OPEN], reply(404), f"{URL}/sessions/s-1/close answered 404"),
         ([reply(400)], TOLD, f"{URL}/sessions/s-1 answered 400 Bad Request"),
-    ],
-)
-def test_session_that_was_told_and_is_open_is_closed_and_kept(
-    seen: list[Reply], closed: httpx.Response, reason: str
-) -> None:
-    """So public reports say of sessions without jobs: a PATCH that is agreed to ends nothing."""
-    service = FakeService({SESSION: seen, CLOSE: closed})
-    client = client_of(service)
-    text = complaint(ReleaseError, lambda: client.release("s-1", was_told=True))
-    assert text.startswith(f"the session was still open although it was told to end: {reason}")
-    assert CLOSE in service.asked
+    ):
+        with trying((seen, closed)):
+            service = FakeService({SESSION: seen, CLOSE: closed})
+            client = client_of(service)
+            text = complaint(ReleaseError, partial(client.release, "s-1", was_told=True))
+            assert text.startswith(
+                f"the session was still open although it was told to end: {reason}"
+            )
+            assert CLOSE in service.asked
 
 
 def test_failed_release_gives_each_reason_once() -> None:

@@ -157,9 +157,8 @@ def test_refusal_names_the_variables(replies: Replies, hint: str) -> None:
     assert hint in complaint(AuthenticationError, system.job, "one")
 
 
-@pytest.mark.parametrize(
-    ("replies", "asked", "expected"),
-    [
+def test_job_is_removed_whatever_its_status() -> None:
+    for replies, asked, expected in (
         ({GET: NO_JOB}, [GET], False),
         ({GET: CANCELLED, DELETE: OK}, [GET, DELETE], True),
         ({GET: CANCELLED, DELETE: NO_JOB}, [GET, DELETE], True),
@@ -167,14 +166,11 @@ def test_refusal_names_the_variables(replies: Replies, hint: str) -> None:
         ({GET: RUNNING, CANCEL: BUSY, DELETE: OK}, [GET, CANCEL, DELETE], True),
         ({GET: RUNNING, CANCEL: NO_JOB, DELETE: OK}, [GET, CANCEL, DELETE], True),
         ({GET: RUNNING, CANCEL: OK, DELETE: [BUSY, OK]}, [GET, CANCEL, DELETE, DELETE], True),
-    ],
-)
-def test_job_is_removed_whatever_its_status(
-    replies: Replies, asked: list[str], expected: bool
-) -> None:
-    service, system = system_of(replies)
-    assert system.remove("one") is expected
-    assert service.asked == asked
+    ):
+        with trying(asked):
+            service, system = system_of(replies)
+            assert system.remove("one") is expected
+            assert service.asked == asked
 
 
 def test_job_that_never_ends_is_an_error_after_some_seconds() -> None:

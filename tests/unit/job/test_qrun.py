@@ -19,6 +19,7 @@ from spank_qrmi.protocol import Request, Verb
 from spank_qrmi_simulator.faults import parse_fault
 from spank_qrmi_simulator.site import API_KEY, APP_ID_CLIENT_ID, APP_ID_SECRET, SERVICE_CRN, Site
 from tests.unit.conversation import SeenAnswer, ServingWorker
+from tests.unit.outcomes import trying
 from tests.unit.trust.test_files import NOBODY, give_away, needs_root
 
 S3 = ("key-id-of-the-site", "key-secret-of-the-site", "http://127.0.0.1:9", "test", "us-east-1")
@@ -42,9 +43,8 @@ ENVIRONMENT = Request(
 SITE = dict(zip(names.SITE_VARIABLES, ENVIRONMENT.arguments, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("options", "minutes", "expected"),
-    [
+def test_variables_of_a_job(serving: ServingWorker) -> None:
+    for options, minutes, expected in (
         ({}, None, {}),
         (
             {"q_backend": "ibm_x", "q_primitive": "sampler"},
@@ -57,16 +57,13 @@ SITE = dict(zip(names.SITE_VARIABLES, ENVIRONMENT.arguments, strict=True))
             10081,
             {"PRIMITIVE": "estimator", "TIMEOUT_SECONDS": "604800"},
         ),
-    ],
-)
-def test_variables_of_a_job(
-    serving: ServingWorker, options: dict[str, str], minutes: int | None, expected: dict[str, str]
-) -> None:
-    request = replace(ENVIRONMENT, time_limit_minutes=minutes, **options)  # type: ignore[arg-type]
-    answer = serving.ask(request)
-    of_job = {f"IBMQRUN_{name}": value for name, value in expected.items()}
-    assert dict(answer.variables) == {**SITE, **of_job}
-    assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
+    ):
+        with trying((options, minutes)):
+            request = replace(ENVIRONMENT, time_limit_minutes=minutes, **options)  # type: ignore[arg-type]
+            answer = serving.ask(request)
+            of_job = {f"IBMQRUN_{name}": value for name, value in expected.items()}
+            assert dict(answer.variables) == {**SITE, **of_job}
+            assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
 
 
 def without_secrets(answer: SeenAnswer) -> SeenAnswer:

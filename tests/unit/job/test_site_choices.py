@@ -27,7 +27,7 @@ from tests.unit.job.test_environment import (
     SITE,
     variables_of,
 )
-from tests.unit.outcomes import refusal_of
+from tests.unit.outcomes import refusal_of, trying
 
 
 def clash(
@@ -43,9 +43,8 @@ def clash(
 ENDPOINT = {"QRMI_ENDPOINT": "https://mine"}
 
 
-@pytest.mark.parametrize(
-    ("user", "site", "clashing"),
-    [
+def test_credentials_of_the_site_stay_at_its_endpoint() -> None:
+    for user, site, clashing in (
         ({}, SITE, ()),
         ({"QRMI_ENDPOINT": "https://site"}, SITE, ()),
         ({"QRMI_KEY": "mine"}, SITE, ()),
@@ -62,19 +61,15 @@ ENDPOINT = {"QRMI_ENDPOINT": "https://mine"}
             {"QRMI_KEY": "k", "QRMI_CRN": "c"},
             ("QRMI_ENDPOINT", "QRMI_CRN"),
         ),
-    ],
-)
-def test_credentials_of_the_site_stay_at_its_endpoint(
-    user: dict[str, str], site: dict[str, str], clashing: tuple[str, ...]
-) -> None:
-    expected = None
-    if clashing:
-        endpoint, credential = clashing
-        expected = (
-            f"a_{endpoint} is yours but a_{credential} is the site's, which is sent only to the "
-            "site's endpoint: set both or neither"
-        )
-    assert clash(site, user) == expected
+    ):
+        expected = None
+        if clashing:
+            endpoint, credential = clashing
+            expected = (
+                f"a_{endpoint} is yours but a_{credential} is the site's, which is sent only to "
+                "the site's endpoint: set both or neither"
+            )
+        assert clash(site, user) == expected, (user, site)
 
 
 def test_credential_of_another_resource_is_the_sites_too() -> None:
@@ -181,9 +176,8 @@ def test_value_that_is_no_text_is_named() -> None:
         check_values_are_text(resource, variables)
 
 
-@pytest.mark.parametrize(
-    ("site", "user", "problem"),
-    [
+def test_user_may_have_less_than_the_site_says_and_not_more() -> None:
+    for site, user, problem in (
         ("3", "4", "a_QRMI_N is more than the site allows (3): lower it"),
         ("3", "2147483647", "a_QRMI_N is more than the site allows (3): lower it"),
         ("many", "1", "the site's a_QRMI_N is no whole number: tell the administrator"),
@@ -195,14 +189,10 @@ def test_value_that_is_no_text_is_named() -> None:
         # What is no number is refused by the client, whatever the site says.
         ("3", "-4", None),
         ("3", "4 ", "a_QRMI_N is more than the site allows (3): lower it"),
-    ],
-)
-def test_user_may_have_less_than_the_site_says_and_not_more(
-    site: str | None, user: str, problem: str | None
-) -> None:
-    resource = Resource("a", "any", {} if site is None else {"QRMI_N": site})
-    variables = collect_variables(resource, JOB_ID, [("a_QRMI_N", user)])
-    keys = ("QRMI_N",)
-    found = refusal_of(AcquisitionError, check_nothing_is_raised, resource, variables, keys)
-    assert found == problem
-    assert refusal_of(AcquisitionError, check_nothing_is_raised, resource, variables, ()) is None
+    ):
+        with trying((site, user)):
+            resource = Resource("a", "any", {} if site is None else {"QRMI_N": site})
+            variables = collect_variables(resource, JOB_ID, [("a_QRMI_N", user)])
+            for keys, expected in ((("QRMI_N",), problem), ((), None)):
+                given = (resource, variables, keys)
+                assert refusal_of(AcquisitionError, check_nothing_is_raised, *given) == expected

@@ -17,6 +17,7 @@ from spank_qrmi.qrun.result_file import ResultFile
 from spank_qrmi.qrun.submission import StoppedError
 from spank_qrmi.redaction import Redactor
 from tests.unit.fake_services import RecordingDeadline
+from tests.unit.outcomes import trying
 
 SILENT, BUSY, GONE, REFUSED = (
     ObjectStoreError("no answer", status=status) for status in (None, 503, 404, 403)
@@ -79,23 +80,19 @@ def test_large_result_is_handed_over_as_it_is(
 NO_ROOM = OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize(
-    ("answers", "error_class", "text"),
-    [
+def test_result_that_cannot_be_had_is_an_error(tmp_path: Path) -> None:
+    for answers, error_class, text in (
         ((SILENT,) * 6, QrunError, "no answer"),
         ((REFUSED,), QrunError, "no answer"),
         ((BUSY, GONE), MissingResultError, "the service has written no result"),
         ((NO_ROOM,), QrunError, "no room for the result in .*: No space left on device"),
         *(((each,), QrunError, "not JSON") for each in (b"{", b"", b"[" * 100_000, b"\xff")),
-    ],
-)
-def test_result_that_cannot_be_had_is_an_error(
-    tmp_path: Path, answers: tuple[bytes | Exception, ...], error_class: type[QrunError], text: str
-) -> None:
-    with pytest.raises(error_class, match=f"{text}$") as caught:
-        deliver(tmp_path / "result.json", *answers)
-    assert caught.value.status == ExitStatus.RESULT
-    assert list(tmp_path.iterdir()) == []
+    ):
+        with trying(answers):
+            with pytest.raises(error_class, match=f"{text}$") as caught:
+                deliver(tmp_path / "result.json", *answers)
+            assert caught.value.status == ExitStatus.RESULT
+            assert list(tmp_path.iterdir()) == []
 
 
 def test_wait_for_the_store_ends_with_the_run(tmp_path: Path) -> None:
@@ -105,20 +102,16 @@ def test_wait_for_the_store_ends_with_the_run(tmp_path: Path) -> None:
         deliver(tmp_path / "result.json", SILENT, deadline=deadline)
 
 
-@pytest.mark.parametrize(
-    ("answer", "shown"),
-    [
+def test_log_is_shown_as_far_as_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    for answer, shown in (
         (b"one\ntwo\xff", "one\ntwo?\n"),
         (b"", ""),
         (b"123456789", "12345678\nqrun: the service's log is longer than 0 MiB\n"),
         (GONE, "qrun: the service has written no log\n"),
         (BUSY, "qrun: the service's log cannot be shown: no answer\n"),
-    ],
-)
-def test_log_is_shown_as_far_as_it_can_be(
-    answer: bytes | Exception, shown: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(delivery, "SHOWN_LOG_BYTES", 8)
-    stream = io.StringIO()
-    show_log(FakeStore(answer), "key", Progress(stream, Redactor(), is_quiet=False))
-    assert stream.getvalue().replace("\ufffd", "?") == shown
+    ):
+        with trying(answer):
+            monkeypatch.setattr(delivery, "SHOWN_LOG_BYTES", 8)
+            stream = io.StringIO()
+            show_log(FakeStore(answer), "key", Progress(stream, Redactor(), is_quiet=False))
+            assert stream.getvalue().replace("\ufffd", "?") == shown

@@ -16,6 +16,7 @@ from spank_qrmi.errors import ObjectStoreError
 from spank_qrmi.qrun.object_store import ObjectStore
 from spank_qrmi.qrun.settings import StoreSettings
 from spank_qrmi_simulator.object_store import ObjectStore as Server
+from tests.unit.outcomes import trying
 from tests.unit.scripted_server import scripted_server, tunnelling_proxy
 
 pytestmark = [
@@ -101,25 +102,21 @@ def test_urls_are_in_path_style_and_sign_the_host_alone(object_store: Server) ->
     assert httpx.get(get, trust_env=False).content == b"one"
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "text", "is_refused"),
-    [
+def test_errors_are_readable(object_store: Server) -> None:
+    for name, value, text, is_refused in (
         ("access_key_id", "somebody", "403 Forbidden: The AWS Access Key Id", True),
         ("bucket", "nowhere", "404 Not Found: The specified bucket does not exist", False),
         ("bucket", "NO BUCKET", "ParamValidation", False),
         ("endpoint_url", "http://127.0.0.1:9", "EndpointConnection", False),
         ("region", "no region", "InvalidRegion", False),
-    ],
-)
-def test_errors_are_readable(
-    object_store: Server, name: str, value: str, text: str, is_refused: bool
-) -> None:
-    with pytest.raises(ObjectStoreError) as caught:
-        store_of(object_store, **{name: value}).upload("a.json", b"")
-    assert text in str(caught.value)
-    assert "secret" not in str(caught.value)
-    assert str(caught.value).isprintable()
-    assert caught.value.is_refused is is_refused
+    ):
+        with trying((name, value)):
+            with pytest.raises(ObjectStoreError) as caught:
+                store_of(object_store, **{name: value}).upload("a.json", b"")
+            assert text in str(caught.value)
+            assert "secret" not in str(caught.value)
+            assert str(caught.value).isprintable()
+            assert caught.value.is_refused is is_refused
 
 
 DELETED = b"HTTP/1.1 204 No Content\r\n\r\n"
