@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a status says, and how people read it."""
 
-import pytest
-
 from spank_qrmi.status import QpuState, QpuStatus, state_of_word
 
 FULL = QpuStatus(
@@ -27,9 +25,8 @@ def test_words_of_services_that_are_not_online() -> None:
     assert {word: state_of_word(word) for word in expected} == expected
 
 
-@pytest.mark.parametrize(
-    ("status", "text", "problem"),
-    [
+def test_texts_tell_reason_and_facts() -> None:
+    for status, text, problem in (
         (QpuStatus(QpuState.ONLINE), "", ""),
         (QpuStatus(QpuState.ONLINE, "active", waiting_jobs=0), "active", ""),
         (QpuStatus(QpuState.ONLINE, waiting_jobs=4), "waiting jobs 4", ""),
@@ -37,7 +34,5 @@ def test_words_of_services_that_are_not_online() -> None:
         (QpuStatus(QpuState.BUSY, "locked"), "locked", "busy: locked"),
         (QpuStatus(QpuState.UNKNOWN, "no word"), "no word", "not accessible: no word"),
         (FULL, f"{FULL.reason} ({FULL_FACTS})", f"not accessible: {FULL.reason} ({FULL_FACTS})"),
-    ],
-)
-def test_texts_tell_reason_and_facts(status: QpuStatus, text: str, problem: str) -> None:
-    assert (status.text, status.problem) == (text, problem)
+    ):
+        assert (status.text, status.problem) == (text, problem), status

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Direct Access: the one question, and what each answer means."""
 
-import httpx
-import pytest
-
 from spank_qrmi.errors import AcquisitionError
 from spank_qrmi.status import QpuState
 from tests.unit.fake_services import (
@@ -38,9 +35,8 @@ def test_backend_name_is_one_segment_of_the_path() -> None:
     asking_at(service, DIRECT_ACCESS, "a/b?c #").check_accessible()
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
+def test_what_is_not_accessible_has_a_reason() -> None:
+    for answer, expected in (
         (
             reply(json={"status": "paused", "message": "maintenance"}),
             "not accessible: the backend is paused: maintenance",
@@ -78,10 +74,8 @@ def test_backend_name_is_one_segment_of_the_path() -> None:
             f"busy: the backend is reserved; {SOURCE} 423 Locked: reserved by others (1233); gave "
             "up after 5 tries",
         ),
-    ],
-)
-def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: str) -> None:
-    assert refusal_by(DIRECT_ACCESS, {GET: answer}) == expected
+    ):
+        assert refusal_by(DIRECT_ACCESS, {GET: answer}) == expected, answer.text
 
 
 def test_backend_without_a_lane_is_busy() -> None:
@@ -102,9 +96,8 @@ def test_state_of_a_backend_is_told_before_its_lanes() -> None:
     assert complaint(AcquisitionError, client.check_accessible).endswith("the backend is paused")
 
 
-@pytest.mark.parametrize(
-    ("jobs", "state", "free"),
-    [
+def test_full_status_counts_the_lanes_of_listed_jobs() -> None:
+    for jobs, state, free in (
         ([], QpuState.ONLINE, 3),
         (
             [{"id": "1", "backend": "ibm_kingston"}, {"id": "2", "backend": "another"}],
@@ -115,13 +108,8 @@ def test_state_of_a_backend_is_told_before_its_lanes() -> None:
         ([{"id": "1"}, {"backend": "ibm_kingston", "status": "Completed"}, {}], QpuState.BUSY, 0),
         ([{}] * 9, QpuState.BUSY, 0),
         (None, QpuState.ONLINE, None),
-    ],
-    ids=repr,
-)
-def test_full_status_counts_the_lanes_of_listed_jobs(
-    jobs: list[dict[str, str]] | None, state: QpuState, free: int | None
-) -> None:
-    lanes = reply(200, {"hpc_workload_manager": {"lanes": 3}})
-    status = system_of(lanes=lanes, jobs=reply(200, {"jobs": jobs})).full_status()
-    assert (status.state, status.free_slots, status.total_slots) == (state, free, 3)
-    assert ("its jobs are not told" in status.reason) == (jobs is None)
+    ):
+        lanes = reply(200, {"hpc_workload_manager": {"lanes": 3}})
+        status = system_of(lanes=lanes, jobs=reply(200, {"jobs": jobs})).full_status()
+        assert (status.state, status.free_slots, status.total_slots) == (state, free, 3), jobs
+        assert ("its jobs are not told" in status.reason) == (jobs is None), jobs

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """OQTOPUS: the one question, and what each answer means."""
 
-import httpx
 import pytest
 
 from tests.unit.fake_services import API_KEY, FakeService, reply
@@ -20,15 +19,12 @@ def test_available_device_is_accessible(caplog: pytest.LogCaptureFixture) -> Non
     assert "name(anemone): accessible: calibrated at 2026-11-01" in caplog.messages
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
+def test_what_is_not_accessible_has_a_reason() -> None:
+    for answer, expected in (
         (
             reply(json={"status": "unavailable", "available_at": "2026-12-01", "n_qubits": 64}),
             "not accessible: the device's status is unavailable (available again at 2026-12-01)",
         ),
         (reply(json={"status": ["available"]}), "not accessible: the device's status is not given"),
-    ],
-)
-def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: str) -> None:
-    assert refusal_by(OQTOPUS, {GET: answer}) == expected
+    ):
+        assert refusal_by(OQTOPUS, {GET: answer}) == expected, answer.text

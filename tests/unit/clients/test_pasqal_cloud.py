@@ -56,9 +56,8 @@ def test_settings_that_cannot_be_used_are_named() -> None:
             asking_at(FakeService({}), PASQAL_CLOUD, **{key: value})
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
+def test_what_is_not_accessible_has_a_reason() -> None:
+    for answer, expected in (
         (devices(), "the service knows no device of type FRESNEL"),
         (
             devices({"availability": "INACTIVE", "status": "UP"}),
@@ -67,10 +66,8 @@ def test_settings_that_cannot_be_used_are_named() -> None:
         (devices({"status": "UP"}), "not accessible: the device's availability is not given"),
         (reply(404), f"{ANSWERED} 404 Not Found; check FRESNEL_{BASE_URL}"),
         (reply(403, {"message": "no\tway"}), f"{ANSWERED} 403 Forbidden: no?way"),
-    ],
-)
-def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: str) -> None:
-    assert refusal_by(PASQAL_CLOUD, {GET: answer}) == expected
+    ):
+        assert refusal_by(PASQAL_CLOUD, {GET: answer}) == expected, answer.text
 
 
 @pytest.mark.parametrize("document", [{"data": ["text"]}, {"data": {"status": "UP"}}, {}])

@@ -68,9 +68,8 @@ def test_access_is_asked_without_credential(caplog: pytest.LogCaptureFixture) ->
     assert "name(ORION): accessible: all well" in caplog.messages
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
+def test_what_is_not_accessible_has_a_reason() -> None:
+    for answer, expected in (
         (
             reply(json={"is_accessible": False, "message": "Scheduled QPU maintenance\n"}),
             "not accessible: Scheduled QPU maintenance",
@@ -81,10 +80,8 @@ def test_access_is_asked_without_credential(caplog: pytest.LogCaptureFixture) ->
             NOT_FOUND,
             f"{URL}/accessible answered 404 Not Found: Not Found; check ORION_QRMI_WARDEN_URL",
         ),
-    ],
-)
-def test_what_is_not_accessible_has_a_reason(answer: httpx.Response, expected: str) -> None:
-    assert refusal_by(PASQAL_LOCAL, {ACCESS: answer}) == expected
+    ):
+        assert refusal_by(PASQAL_LOCAL, {ACCESS: answer}) == expected, answer.text
 
 
 SLOTS = "GET /base/qpu-slots"
@@ -172,20 +169,17 @@ MISSING = {"type": "missing", "loc": ["body", "user_id", 0], **SENT_BACK}
 UNPROCESSABLE = f"422 {HTTPStatus(422).phrase}"
 
 
-@pytest.mark.parametrize(
-    ("detail", "expected"),
-    [
+def test_refusal_has_a_reason() -> None:
+    for detail, expected in (
         ("User ID not authorized.", f"403 Forbidden: User ID not authorized.{ADMIN}"),
         ("MUNGE credential expired", f"401 Unauthorized: MUNGE credential expired{SAME_KEY}"),
         ([MISSING, {"loc": ["x"]}], f"{UNPROCESSABLE}: missing at body.user_id"),
         ([SENT_BACK], UNPROCESSABLE),
         ("MUNGE decode failed", f"500 Internal Server Error: MUNGE decode failed{SAME_KEY}"),
         ("Not Found", "404 Not Found: Not Found; check ORION_QRMI_WARDEN_URL"),
-    ],
-)
-def test_refusal_has_a_reason(detail: object, expected: str) -> None:
-    answer = reply(int(expected[:3]), {"detail": detail})
-    assert refused(FakeService({OPEN: answer})) == f"{URL}/sessions answered {expected}"
+    ):
+        answer = reply(int(expected[:3]), {"detail": detail})
+        assert refused(FakeService({OPEN: answer})) == f"{URL}/sessions answered {expected}"
 
 
 def test_slots_that_others_have_taken_are_told() -> None:

@@ -81,9 +81,8 @@ FAILED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
+def test_job_is_read_from_its_document() -> None:
+    for answer, expected in (
         (RUNNING, QuantumJob("one", "Running")),
         (reply(200, {"status": "Queued\n"}), QuantumJob("one", "Queued")),
         (reply(200, FAILED), QuantumJob("one", "Failed", 5203, "no?[2J", "try", 7)),
@@ -92,12 +91,10 @@ FAILED = {
             QuantumJob("one", "Completed"),
         ),
         (NO_JOB, None),
-    ],
-)
-def test_job_is_read_from_its_document(answer: httpx.Response, expected: QuantumJob | None) -> None:
-    service, system = system_of({GET: answer})
-    assert system.job("one") == expected
-    assert service.asked == [GET]
+    ):
+        service, system = system_of({GET: answer})
+        assert system.job("one") == expected, answer
+        assert service.asked == [GET], answer
 
 
 def test_only_three_statuses_are_final() -> None:
@@ -140,9 +137,8 @@ def test_submission_is_made_once() -> None:
 APP_ID_VARIABLES = "IBMQRUN_APPID_CLIENT_ID and IBMQRUN_APPID_SECRET"
 
 
-@pytest.mark.parametrize(
-    ("replies", "hint"),
-    [
+def test_refusal_names_the_variables() -> None:
+    for replies, hint in (
         ({GET: reply(401)}, f"check {APP_ID_VARIABLES}"),
         ({GET: reply(403)}, f"the client in {APP_ID_VARIABLES} may not use"),
         (
@@ -150,11 +146,9 @@ APP_ID_VARIABLES = "IBMQRUN_APPID_CLIENT_ID and IBMQRUN_APPID_SECRET"
             "/v1/token refused the client id and secret: 401 Unauthorized: wrong; check "
             f"{APP_ID_VARIABLES}",
         ),
-    ],
-)
-def test_refusal_names_the_variables(replies: Replies, hint: str) -> None:
-    _, system = system_of({APP_ID_TOKEN: token_reply(), **replies}, APP_ID)
-    assert hint in complaint(AuthenticationError, system.job, "one")
+    ):
+        _, system = system_of({APP_ID_TOKEN: token_reply(), **replies}, APP_ID)
+        assert hint in complaint(AuthenticationError, system.job, "one"), replies
 
 
 def test_job_is_removed_whatever_its_status() -> None:

@@ -37,9 +37,8 @@ SITES = '{"cost": 1.50,  "by":{"spank_qrmi":[]} '
 pytestmark = pytest.mark.usefixtures("command_of_this_process")
 
 
-@pytest.mark.parametrize(
-    ("comment", "expected"),
-    [
+def test_comment_keeps_what_is_there() -> None:
+    for comment, expected in (
         ("", f'{{"spank_qrmi":{OURS}}}'),
         ("(null)", f'{{"spank_qrmi":{OURS}}}'),
         ("{}", f'{{"spank_qrmi":{OURS}}}'),
@@ -52,14 +51,12 @@ pytestmark = pytest.mark.usefixtures("command_of_this_process")
         ('{"spank_qrmi":[],"cost":1}', None),
         ('{"spank_qrmi" :[]}', None),
         ('{"x":"' + "x" * 40_000 + '"}', None),
-    ],
-)
-def test_comment_keeps_what_is_there(comment: str, expected: str | None) -> None:
-    merged = merged_comment(comment, [RECORD])
-    assert merged == expected
-    if merged is not None:
-        assert json.loads(merged)["spank_qrmi"] == [SHOWN]
-        assert merged_comment(merged, [RECORD]) == merged
+    ):
+        merged = merged_comment(comment, [RECORD])
+        assert merged == expected, comment
+        if merged is not None:
+            assert json.loads(merged)["spank_qrmi"] == [SHOWN]
+            assert merged_comment(merged, [RECORD]) == merged
 
 
 def test_later_record_takes_the_place_of_an_earlier_one() -> None:
@@ -71,31 +68,25 @@ def test_later_record_takes_the_place_of_an_earlier_one() -> None:
     assert usage == {"1": 2.5, "2": 60}
 
 
-@pytest.mark.parametrize(
-    ("shown", "expected"),
-    [
+def test_comment_is_read_only_where_it_is_certain() -> None:
+    for shown, expected in (
         ("JobId=7 JobName=x\n   Comment=a \n   Power=\n", ""),
         ("JobId=7\n   AdminComment=text \n   Power=\n", "text"),
         ("JobId=7\n   AdminComment={}\n\n", "{}"),
         ("JobId=7\n   AdminComment={}\nsecond line\n   Power=\n", None),
         ("JobId=7 JobName=x\n   AdminComment={}\n   A=\n   AdminComment=text\n   Power=\n", None),
         ("JobId=7 JobName=x\nAdminComment={}\n   A=\n   AdminComment=text\n   Power=\n", None),
-    ],
-)
-def test_comment_is_read_only_where_it_is_certain(shown: str, expected: str | None) -> None:
-    assert comment_in(shown) == expected
+    ):
+        assert comment_in(shown) == expected, shown
 
 
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
+def test_part_of_a_job_is_named_alone() -> None:
+    for changes, expected in (
         ({}, "7"),
         ({"array_job_id": 5, "array_task_id": 0}, "5_0"),
         ({"het_job_id": 6, "het_job_offset": 1}, "6+1"),
-    ],
-)
-def test_part_of_a_job_is_named_alone(changes: dict[str, int], expected: str) -> None:
-    assert job_name({"job_id": 7, **changes}) == expected
+    ):
+        assert job_name({"job_id": 7, **changes}) == expected
 
 
 class SlurmNode(Node):

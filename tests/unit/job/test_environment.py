@@ -3,8 +3,6 @@
 
 from collections.abc import Mapping
 
-import pytest
-
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.job.environment import (
     ResourceVariables,
@@ -24,20 +22,17 @@ def variables_of(*submitted: tuple[str, str], site: Mapping[str, str] = SITE) ->
     return collect_variables(Resource("a", "any", site), JOB_ID, submitted)
 
 
-@pytest.mark.parametrize(
-    ("submitted", "expected"),
-    [
+def test_users_variables_win() -> None:
+    for submitted, expected in (
         ([], {}),
         ([("a_QRMI_KEY", "mine")], {"QRMI_KEY": "mine"}),
         ([("a_QRMI_KEY", "")], {"QRMI_KEY": ""}),
         ([("a_QRMI_NEW", "mine")], {"QRMI_NEW": "mine"}),
         ([("a_OTHER", "x"), ("QRMI_KEY", "x"), ("b_a_QRMI_KEY", "x"), ("b_QRMI_KEY", "x")], {}),
-    ],
-)
-def test_users_variables_win(submitted: list[tuple[str, str]], expected: dict[str, str]) -> None:
-    variables = variables_of(*submitted)
-    assert variables.user == expected
-    assert variables.values == {**SITE, **expected}
+    ):
+        variables = variables_of(*submitted)
+        assert variables.user == expected, submitted
+        assert variables.values == {**SITE, **expected}, submitted
 
 
 def test_token_of_another_job_is_ignored() -> None:
