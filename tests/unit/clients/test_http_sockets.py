@@ -174,10 +174,7 @@ BODIES = {
     OK: b"{}",
     CHUNKED + b"1\r\n{\r\n1;x=y\r\n}\r\n0\r\nTrailer: x\r\n\r\n": b"{}",
     b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\n" + OK: b"{}",
-    b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\n{}": b"{}",
-    b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}": b"{}",
     b"HTTP/1.1 200 OK\r\n\r\n{}" + HANG_UP: b"{}",
-    b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}": b"{}",
     b"HTTP/1.1 204 No Content\r\n\r\n": b"",
 }
 
