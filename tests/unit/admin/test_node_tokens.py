@@ -7,33 +7,31 @@ from pathlib import Path
 
 import pytest
 
-from spank_qrmi.admin import command as cli
 from spank_qrmi.clients.ibm import AppIdLogin, IamLogin
 from spank_qrmi.clients.tokens import Login
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.state import token_cache
 from spank_qrmi.state.token_cache import TokenCache
+from tests.unit.admin.held_node import SECRET, HeldNode
 from tests.unit.check.checked_node import entry
 
-TOKEN = "token-Kq83-do-not-show"
-API_KEY = "api-key-do-not-show"
+API_KEY = f"api-key-{SECRET}"
 IAM = "https://iam.test"
 SHARED = IamLogin(IAM, API_KEY)
-REVOKED = IamLogin(IAM, "another-key-do-not-show")
-QRUN = AppIdLogin("https://da.test", "client", "secret-do-not-show")
+REVOKED = IamLogin(IAM, f"another-key-{SECRET}")
+QRUN = AppIdLogin("https://da.test", "client", SECRET)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may see tokens")
 
 
-class Node:
-    """A node whose plugstack.conf, configuration and tokens lie in one folder."""
+class Node(HeldNode):
+    """One whose plugstack.conf, configuration and tokens lie in one folder."""
 
     def __init__(
         self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        super().__init__(folder / "state", capsys)
         self.plugstack = folder / "plugstack.conf"
-        self._capsys = capsys
-        self._state = folder / "state"
         self._now = token_cache._now()
         # No token ages meanwhile.
         monkeypatch.setattr(token_cache, "_now", lambda: self._now)
@@ -50,25 +48,22 @@ class Node:
             path.touch(mode=0o600)
             path.write_text(json.dumps(document))
         self.plugstack.write_text(
-            f"optional spank_qrmi.so {config} --state-dir={self._state}\n"
+            f"optional spank_qrmi.so {config} --state-dir={self.folder}\n"
             f"optional spank_ibm_qrun.so --credentials={credentials}\n"
         )
 
     def keep(self, login: Login, age_seconds: int = 0) -> None:
         self._now -= age_seconds
-        TokenCache(self._state).store(TokenCache.key_of(login), TOKEN, 3600)
+        TokenCache(self.folder).store(TokenCache.key_of(login), f"token-{SECRET}", 3600)
         self._now += age_seconds
 
     def keeps(self, login: Login) -> bool:
         """Return whether a job would not ask anew."""
-        with TokenCache(self._state).turn(TokenCache.key_of(login), Deadline(0)) as token:
+        with TokenCache(self.folder).turn(TokenCache.key_of(login), Deadline(0)) as token:
             return token is not None
 
     def tokens(self, *arguments: str) -> tuple[int, list[str]]:
-        status = cli.main(["tokens", f"--plugstack={self.plugstack}", *arguments])
-        printed = self._capsys.readouterr()
-        assert "do-not-show" not in printed.out + printed.err
-        return status, [*printed.out.splitlines(), *printed.err.splitlines()]
+        return self.run_as_said(["tokens", f"--plugstack={self.plugstack}", *arguments])
 
 
 QRUN_CREDENTIALS = {"APPID_CLIENT_ID": QRUN.client_id, "APPID_SECRET": QRUN.secret}
