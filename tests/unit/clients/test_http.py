@@ -36,11 +36,7 @@ def test_spellings_of_a_url_are_known() -> None:
     spelled = {
         "https://Site.test:443/a/": "https://site.test:443/a",
         "HTTPS://SITE.TEST/a": "https://site.test:443/a",
-        "http://site.test": "http://site.test:80/",
-        "https://site.test:8443": "https://site.test:8443/",
         "site.test": None,
-        "": None,
-        "https://user@site.test": None,
         "https://site.test/..": None,
         f"https://site.test/{'a' * 2000}": None,
     }
