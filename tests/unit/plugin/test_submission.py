@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,7 @@ from spank_qrmi.catalog.lines import MAX_LINES_BYTES
 from spank_qrmi.catalog.nearest import nearest_name
 from spank_qrmi.status import QpuState
 from tests.unit.catalog.sample import entry
+from tests.unit.outcomes import trying
 from tests.unit.plugin_host import CONFIG, FALLBACK, VALGRIND, PluginHost, Report, needs_valgrind
 
 NOTHING_IS_SUBMITTED = (
@@ -254,9 +256,8 @@ IN_JOB = {"SLURM_JOB_ID": "7"}
 HOLDING = {**IN_JOB, "SLURM_QRMI_JOB_ID": "7", "SLURM_JOB_QPU_RESOURCES": "ibm_torino,garnet"}
 
 
-@pytest.mark.parametrize(
-    ("command", "variables", "is_told"),
-    [
+def test_step_is_told_only_of_qpus_that_are_not_its_jobs(login: LoginNode) -> None:
+    for command, variables, is_told in (
         ("srun", {}, True),
         ("srun", IN_JOB, True),
         ("srun", {**IN_JOB, QPU_OPTION: "ibm_torino"}, True),
@@ -270,19 +271,11 @@ HOLDING = {**IN_JOB, "SLURM_QRMI_JOB_ID": "7", "SLURM_JOB_QPU_RESOURCES": "ibm_t
         ("srun", {**IN_JOB, "QRMI_JOB_ID": "7"}, False),
         ("sbatch", {**HOLDING, QPU_OPTION: "garnet"}, True),
         ("salloc", {**HOLDING, QPU_OPTION: "garnet"}, True),
-    ],
-)
-def test_step_is_told_only_of_qpus_that_are_not_its_jobs(
-    login: LoginNode,
-    monkeypatch: pytest.MonkeyPatch,
-    command: str,
-    variables: dict[str, str],
-    is_told: bool,
-) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    expected = warned("garnet is offline") if is_told else []
-    assert login.told("garnet", command=command) == expected
+    ):
+        with trying((command, variables)):
+            expected = warned("garnet is offline") if is_told else []
+            with patch.dict(os.environ, variables):
+                assert login.told("garnet", command=command) == expected
 
 
 def test_step_with_a_qpu_of_its_job_goes_on_unless_it_needs_all(

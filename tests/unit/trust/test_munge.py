@@ -79,9 +79,8 @@ def test_munged_that_hangs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert refusal(seconds=0) == "no time is left to make a MUNGE credential"
 
 
-@pytest.mark.parametrize(
-    ("program", "reason"),
-    [
+def test_what_is_no_credential_is_not_shown(folder: Path) -> None:
+    for program, reason in (
         (
             "echo 'munge: Error: no\033[2J memory' >&2; echo more >&2; exit 1",
             ": munge: Error: no?[2J memory",
@@ -91,11 +90,9 @@ def test_munged_that_hangs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (f"echo {MUNGE_START}:; echo x", ""),
         (f"echo {MUNGE_START}:; exit 1", ""),
         ("head -c 100000 /dev/zero | tr '\\0' a", ""),
-    ],
-)
-def test_what_is_no_credential_is_not_shown(folder: Path, program: str, reason: str) -> None:
-    write_munge(folder, f"#!/bin/sh\n{program}\n")
-    assert refusal() == f"{folder}/munge made no credential{reason}"
+    ):
+        write_munge(folder, f"#!/bin/sh\n{program}\n")
+        assert refusal() == f"{folder}/munge made no credential{reason}", program
 
 
 def test_program_that_cannot_be_started(folder: Path) -> None:
