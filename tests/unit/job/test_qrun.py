@@ -283,25 +283,21 @@ def test_trouble_that_stays_is_told_for_each_job(
     assert service.jobs == job_ids
 
 
-@pytest.mark.parametrize(
-    ("given", "reason"),
-    [
+def test_job_is_named_if_the_settings_cannot_be_used(service: Service) -> None:
+    for given, reason in (
         ((), "8 arguments are needed"),
         (("--credentials=/does/not/exist",), "/does/not/exist: cannot be read"),
         (arguments("nonsense"), "IBMQRUN_DAAPI_ENDPOINT must be a URL"),
         (("wrong", *arguments("{base_url}")[1:]), ""),
         # The message names the URL.
         (arguments(f"{{base_url}}/{APP_ID_SECRET}"), ""),
-    ],
-)
-def test_job_is_named_if_the_settings_cannot_be_used(
-    service: Service, given: tuple[str, ...], reason: str
-) -> None:
-    given = tuple(each.format(base_url=service.base_url) for each in given)
-    answer = service.clean_up("an-id", given=given)
-    [message] = answer.messages
-    assert message.startswith(f"quantum job an-id may still be on the service: {reason}")
-    assert (answer.held, answer.verdict) == (1, "run")
+    ):
+        with trying(given):
+            arguments_given = tuple(each.format(base_url=service.base_url) for each in given)
+            answer = service.clean_up("an-id", given=arguments_given)
+            [message] = answer.messages
+            assert message.startswith(f"quantum job an-id may still be on the service: {reason}")
+            assert (answer.held, answer.verdict) == (1, "run")
 
 
 def test_administrators_variables_are_for_the_clean_up_too(service: Service) -> None:
