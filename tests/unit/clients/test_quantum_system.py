@@ -195,10 +195,13 @@ def test_job_ids_that_would_change_the_url_are_refused() -> None:
 UNUSABLE: list[tuple[dict[str, str], str]] = [
     ({names.DAAPI_ENDPOINT: ""}, "IBMQRUN_DAAPI_ENDPOINT is not set: "),
     ({names.SERVICE_CRN: "ü"}, "IBMQRUN_SERVICE_CRN must be plain ASCII"),
-    (
-        {names.IAM_APIKEY: " "},
-        f"no credentials for the service: set {', '.join(names.IAM_VARIABLES)} "
-        f"(IBMQRUN_IAM_APIKEY is missing), or {APP_ID_VARIABLES}",
+    *(
+        (
+            {names.IAM_APIKEY: " ", **half},
+            f"no credentials for the service: set {', '.join(names.IAM_VARIABLES)} "
+            f"(IBMQRUN_IAM_APIKEY is missing), or {APP_ID_VARIABLES}",
+        )
+        for half in ({}, {names.APPID_CLIENT_ID: "a"}, {names.APPID_SECRET: "c"})
     ),
     (
         {names.IAM_APIKEY: "", names.APPID_CLIENT_ID: "a:b", names.APPID_SECRET: "c"},
