@@ -53,15 +53,9 @@ class Plugin:
         """Wait until nothing is left of what this test's jobs had."""
         raise NotImplementedError
 
-    def submit(
-        self,
-        script: str,
-        *options: str,
-        user: str | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> Job:
+    def submit(self, script: str, *options: str, **more: Any) -> Job:
         """Submit a batch script."""
-        return self.cluster.submit(script, *self.job_options, *options, user=user, env=env)
+        return self.cluster.submit(script, *self.job_options, *options, **more)
 
     def run_job(self, script: str, *options: str, **more: Any) -> JobResult:
         """Submit a batch script and wait for its end."""
