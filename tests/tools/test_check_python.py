@@ -5,7 +5,6 @@ import grp
 import os
 import pwd
 import stat
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,8 +34,8 @@ def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, SimpleNamespace]:
 
 
 def test_version_that_is_too_old() -> None:
-    versions = [(3, 10), (3, 14), (4, 0)]
-    assert {each: trouble_with_version(each) for each in versions} == dict.fromkeys(versions, "")
+    for version in ((3, 10), (3, 14), (4, 0)):
+        assert trouble_with_version(version) == "", version
     for version in ((2, 7), (3, 6), (3, 9)):
         found = ".".join(map(str, version))
         assert trouble_with_version(version) == (
@@ -45,53 +44,57 @@ def test_version_that_is_too_old() -> None:
         ), version
 
 
-def test_path_that_others_cannot_change(known: dict[str, SimpleNamespace]) -> None:
-    assert trouble_with_paths(Path("/usr/bin/python3.11"), Path("/usr/lib/python3.11/os.py")) == ""
+STEPS: list[tuple[str, SimpleNamespace, str]] = [
+    ("/opt/python/bin/python3", status(user=4000000), "user 4000000"),
+    ("/opt/python/bin", status(user=65534), f"user {pwd.getpwuid(65534).pw_name}"),
+    ("/opt/python/bin", status(stat.S_IFDIR | 0o757), "everybody (mode 0757)"),
+    # Who is in it is not listed.
+    ("/opt/python", status(SHARED, group=65534), f"group {NOGROUP} (mode 2775)"),
+    ("/opt/python/bin/python3", status(0o775, group=4000000), "group 4000000 (mode 0775)"),
+    ("/opt", status(stat.S_IFDIR | 0o1777, user=4000000), "user 4000000"),
     # Everybody keeps his own there.
-    known["/tmp"] = status(mode=stat.S_IFDIR | 0o1777)
-    assert trouble_with_paths(Path("/tmp/python/bin/python3")) == ""
+    ("/opt", status(stat.S_IFDIR | 0o1777), ""),
     # Of root's group.
-    known["/opt"] = status(mode=SHARED, group=0)
-    assert trouble_with_paths(Path("/opt/python/bin/python3")) == ""
+    ("/opt", status(SHARED), ""),
+    ("/opt/elsewhere", status(user=4000000), ""),
+]
 
 
-@pytest.mark.parametrize(
-    ("path", "description", "writer"),
-    [
-        ("/opt/python/bin/python3", {"user": 4000000}, "user 4000000"),
-        ("/opt/python/bin", {"user": 65534}, f"user {pwd.getpwuid(65534).pw_name}"),
-        ("/opt/python/bin", {"mode": stat.S_IFDIR | 0o757}, "everybody (mode 0757)"),
-        # Who is in it is not listed.
-        ("/opt/python", {"mode": SHARED, "group": 65534}, f"group {NOGROUP} (mode 2775)"),
-        ("/opt/python/bin/python3", {"mode": 0o775, "group": 4000000}, "group 4000000 (mode 0775)"),
-        ("/opt", {"mode": stat.S_IFDIR | 0o1777, "user": 4000000}, "user 4000000"),
-    ],
-)
-def test_path_that_others_may_change(
-    known: dict[str, SimpleNamespace], path: str, description: dict[str, int], writer: str
+def test_path_that_others_may_change_is_named_wherever_it_stands(
+    known: dict[str, SimpleNamespace],
 ) -> None:
-    known[path] = status(**description)
-    assert trouble_with_paths(Path("/opt/python/bin/python3")) == (
-        f"{path} may be changed by {writer}, and the worker runs as root; "
-        "choose another one: make PYTHON=/path/to/python3"
-    )
+    paths = [Path("/usr/bin/python3"), Path("/opt/python/bin/python3"), Path("/usr/lib/python3")]
+    for path, described, writer in STEPS:
+        known.clear()
+        known[path] = described
+        told = (
+            f"{path} may be changed by {writer}, and the worker runs as root; "
+            "choose another one: make PYTHON=/path/to/python3"
+        )
+        assert trouble_with_paths(*paths) == (told if writer else ""), (path, described)
 
 
-def test_links_on_the_way_are_followed(tmp_path: Path) -> None:
+def test_steps_are_those_of_links_too_and_come_to_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "real" / "bin").mkdir(parents=True)
     (tmp_path / "real" / "bin" / "python3").touch()
     (tmp_path / "python").symlink_to("real")
     (tmp_path / "link").symlink_to(tmp_path / "python" / "bin" / "python3")
-    steps = steps_to(str(tmp_path / "link"))
-    names = ("link", "python", "python/bin/python3", "real")
-    assert {"/", str(tmp_path), *(str(tmp_path / name) for name in names)} <= set(steps)
-
-
-def test_every_path_is_looked_at(known: dict[str, SimpleNamespace]) -> None:
-    known["/opt/other"] = status(user=4000000)
-    paths = [Path("/opt/python/bin"), Path("/opt/other/bin"), Path("/opt/python/lib")]
-    for each in (paths, paths[::-1]):
-        assert trouble_with_paths(*each).startswith("/opt/other may be changed by user 4000000")
+    (tmp_path / "here").symlink_to("there")
+    (tmp_path / "there").symlink_to("here")
+    for path, names in (
+        ("link", ("link", "python", "python/bin/python3", "real")),
+        ("here", ("here", "there")),
+    ):
+        steps = steps_to(str(tmp_path / path))
+        assert {"/", str(tmp_path), *(str(tmp_path / name) for name in names)} <= {*steps}
+    # An absolute path needs no current folder.
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert [*steps_to("/")] == ["/"]
 
 
 def test_links_out_of_folders_that_were_looked_at_before(
@@ -113,64 +116,30 @@ def test_links_out_of_folders_that_were_looked_at_before(
     assert trouble_with_paths(*paths[:1]) == ""
 
 
-def test_links_that_lead_in_a_circle_come_to_an_end(tmp_path: Path) -> None:
-    (tmp_path / "here").symlink_to("there")
-    (tmp_path / "there").symlink_to("here")
-    assert {str(tmp_path / "here"), str(tmp_path / "there")} <= set(steps_to(f"{tmp_path}/here"))
-
-
-def test_absolute_path_needs_no_current_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_python_that_others_could_replace_installs_nothing_and_may_take_away(
+    tmp_path: Path,
 ) -> None:
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    gone.rmdir()
-    assert list(steps_to("/")) == ["/"]
-
-
-@pytest.fixture
-def open_python(tmp_path: Path) -> Path:
-    """A Python that everybody could replace."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "python3").symlink_to("/usr/bin/python3")
-    folder.chmod(0o777)
-    return folder / "python3"
-
-
-@pytest.mark.parametrize("target", ["install", "deb", "rpm"])
-def test_make_refuses_before_it_builds(tmp_path: Path, open_python: Path, target: str) -> None:
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("MAKE")}
-    words = ("make", target, f"PYTHON={open_python}", f"DESTDIR={tmp_path / 'root'}")
-    done = ended(*words, cwd=PROJECT, env=environment)
-    assert (done.returncode, done.stdout) == (2, "")
-    check_refusal(done.stderr.splitlines()[0], open_python)
-    assert not (tmp_path / "root").exists()
-
-
-def test_script_of_a_packager_refuses_too_and_takes_away_by_any_python(
-    tmp_path: Path, open_python: Path
-) -> None:
-    def run(action: str) -> subprocess.CompletedProcess[str]:
-        return ended(
-            *(open_python, PROJECT / "scripts" / "install_environment.py", action),
-            *("--destdir", tmp_path / "root", "--environment", "/opt/spank_qrmi"),
-            *("--plugindir", "/opt", "--sysconfdir", "/etc", "--prefix", "/usr"),
-            *("--wheel", "any.whl", "--pip", open_python),
-        )
-
-    done = run("install")
-    assert done.returncode == 1
-    check_refusal(done.stderr, open_python)
-    assert not (tmp_path / "root").exists()
-    nothing = f"error: nothing is installed in {tmp_path}/root/opt/spank_qrmi\n"
-    assert run("uninstall").stderr == nothing
-
-
-def check_refusal(error: str, python: Path) -> None:
-    assert error.startswith(f"error: {python}: {python.parents[1]}")
-    assert "may be changed by" in error
-    assert error.rstrip().endswith(
-        "the worker runs as root; choose another one: make PYTHON=/path/to/python3"
+    python, root = tmp_path / "bin" / "python3", tmp_path / "root"
+    python.parent.mkdir()
+    python.parent.chmod(0o777)
+    python.symlink_to("/usr/bin/python3")
+    script = (
+        *(python, PROJECT / "scripts" / "install_environment.py"),
+        *("--destdir", root, "--environment", "/opt/spank_qrmi"),
+        *("--plugindir", "/opt", "--sysconfdir", "/etc", "--prefix", "/usr"),
+        *("--wheel", "any.whl", "--pip", python),
     )
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("MAKE")}
+    make = [
+        ("make", target, f"PYTHON={python}", f"DESTDIR={root}")
+        for target in ("install", "deb", "rpm")
+    ]
+    for words in [*make, (*script, "install")]:
+        done = ended(*words, cwd=PROJECT, env=environment)
+        assert (done.returncode != 0, done.stdout, root.exists()) == (True, "", False), words
+        told = done.stderr.splitlines()[0]
+        assert told.startswith(f"error: {python}: {tmp_path}")
+        assert "may be changed by" in told
+        assert told.endswith("choose another one: make PYTHON=/path/to/python3")
+    nothing = f"error: nothing is installed in {root}/opt/spank_qrmi\n"
+    assert ended(*script, "uninstall").stderr == nothing
