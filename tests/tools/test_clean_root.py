@@ -3,80 +3,33 @@
 
 import dataclasses
 import os
-import platform
 import subprocess
 from pathlib import Path
 
 import pytest
 from clean_root import inside, root
-from clean_root.archives import DEBIAN, UBUNTU, ArchiveError, own_release
+from clean_root.archives import DEBIAN
 from clean_root.inside import run_apart, run_inside
-from clean_root.machine import apt_mirror, apt_settings, copy_from_machine
+from clean_root.machine import copy_from_machine
 from clean_root.root import Root, RootError
 
-from tests.tools.programs import write_program
 
-
-@pytest.fixture
-def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The one folder in which programs are found."""
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    return tmp_path / "bin"
-
-
-def test_mirror_is_that_of_the_distribution(programs: Path) -> None:
-    listed = "Other stable http://other.test/x\nDebian bookworm http://mirror.test/debian/\n"
-    write_program(programs / "apt-get", f"printf '{listed}'")
-    assert apt_mirror("Debian") == "http://mirror.test/debian/"
-    assert apt_mirror("Ubuntu") is None
-    # What a root cannot reach.
-    for address in ("mirror+file:/etc/apt/mirrors.txt", "file:/srv/debian"):
-        write_program(programs / "apt-get", f"echo Debian bookworm {address}")
-        assert apt_mirror("Debian") is None, address
-
-
-def test_proxies_of_apt_and_nothing_else_of_its_settings(programs: Path) -> None:
-    # Nor of a machine without apt.
-    assert apt_settings() == ""
-    proxy = 'Acquire::http::Proxy "http://user:word@proxy.test";'
-    write_program(programs / "apt-config", f"echo '{proxy}'\necho 'DPkg::Pre-Invoke:: \"x\";'")
-    assert apt_settings() == f"{proxy}\n"
-
-
-@pytest.mark.parametrize("described", [{"ID": "other", "VERSION_CODENAME": "x"}, {"ID": "debian"}])
-def test_own_release_that_is_not_known(
-    monkeypatch: pytest.MonkeyPatch, described: dict[str, str]
-) -> None:
-    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: described)
-    with pytest.raises(ArchiveError, match=f"of a known release: {described['ID']}"):
-        own_release()
-
-
-def test_file_of_the_machine_replaces_a_link(tmp_path: Path) -> None:
-    source, outside = tmp_path / "machine" / "file", tmp_path / "outside"
-    source.parent.mkdir()
+def test_files_of_the_machine_replace_links_that_lead_out_of_the_root(tmp_path: Path) -> None:
+    source, outside, system = tmp_path / "source", tmp_path / "outside", tmp_path / "system"
     source.write_text("new")
     outside.write_text("old")
-    system = tmp_path / "system"
-    name = str(source.relative_to("/"))
-    (system / name).parent.mkdir(parents=True)
-    (system / name).symlink_to(outside)
+    copied, resolver = system / source.relative_to("/"), system / "etc" / "resolv.conf"
+    for link in (copied, resolver):
+        link.parent.mkdir(parents=True)
+        link.symlink_to(outside)
 
-    copy_from_machine(name, system)
-    assert (outside.read_text(), (system / name).read_text()) == ("old", "new")
+    copy_from_machine(str(source.relative_to("/")), system)
+    inside.write_host_files(system)
+    assert (outside.read_text(), copied.read_text()) == ("old", "new")
+    assert resolver.read_text() == Path("/etc/resolv.conf").read_text()
     source.unlink()
-    copy_from_machine(name, system)
-    assert not (system / name).exists()
-
-
-def test_host_files_replace_links(tmp_path: Path) -> None:
-    (tmp_path / "system" / "etc").mkdir(parents=True)
-    (tmp_path / "outside").write_text("old")
-    link = tmp_path / "system" / "etc" / "resolv.conf"
-    link.symlink_to(tmp_path / "outside")
-    inside.write_host_files(tmp_path / "system")
-    assert (tmp_path / "outside").read_text() == "old"
-    assert link.read_text() == Path("/etc/resolv.conf").read_text()
+    copy_from_machine(str(source.relative_to("/")), system)
+    assert not copied.exists()
 
 
 @pytest.fixture
@@ -114,30 +67,12 @@ def test_proxy_password_is_in_the_environment_and_on_no_command_line(
     assert started[0][1]["NAME"] == "value"
 
 
-@pytest.fixture
-def unmade(tmp_path: Path) -> Root:
-    return Root("trixie", DEBIAN, tmp_path / "root", ())
-
-
-def test_root_without_debootstrap(programs: Path, unmade: Root) -> None:
-    with pytest.raises(RootError, match="debootstrap is missing: apt-get install debootstrap"):
-        unmade.make(unmade.folder / "log")
-    assert not unmade.folder.exists()
-
-
-def test_distribution_without_a_mirror_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("UBUNTU_MIRROR", raising=False)
-    monkeypatch.setattr("clean_root.archives.apt_mirror", lambda _: None)
-    with pytest.raises(ArchiveError, match="no mirror of Ubuntu: name one in UBUNTU_MIRROR"):
-        _ = UBUNTU.mirror
-
-
 def test_root_that_is_not_whole_has_no_system(
     started: list[tuple[list[str], dict[str, str]]],
     monkeypatch: pytest.MonkeyPatch,
-    unmade: Root,
     tmp_path: Path,
 ) -> None:
+    unmade = Root("trixie", DEBIAN, tmp_path / "root", ())
     monkeypatch.setattr(root.shutil, "which", lambda _: "/any")
     monkeypatch.setattr(root, "DEBOOTSTRAP", tmp_path)
     (tmp_path / "scripts").mkdir()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts import install_environment as install
-from tests.tools.programs import ended, write_program
+from tests.tools.programs import write_program
 
 INFORMATION = Path("lib", "python3", "site-packages", "spank_qrmi-1.2.dist-info")
 
@@ -30,9 +30,8 @@ def test_name_depends_on_the_content_alone(tmp_path: Path) -> None:
     one = make_environment(tmp_path / "one")
     same = make_environment(tmp_path / "other" / "folder")
     different = make_environment(tmp_path / "two", module="value = 3\n")
-    names = [install.name_of(each) for each in (one, same, different)]
-    assert names[0] == names[1] != names[2]
-    assert names[0].startswith("1.2-")
+    assert install.name_of(one) == install.name_of(same) != install.name_of(different)
+    assert install.name_of(one).startswith("1.2-")
 
 
 def test_environment_names_its_place_only(tmp_path: Path) -> None:
@@ -62,17 +61,7 @@ def test_command_of_a_long_path_begins_as_others(tmp_path: Path, mark: str) -> N
     assert command.read_text() == "#!/opt/final/bin/python\nimport sys\n"
 
 
-def test_same_content_stays_where_it_is(tmp_path: Path) -> None:
-    target = make_environment(tmp_path / "target")
-    (target / install.RECORD_OF_PLUGINS).write_text("record")
-    before = {path: path.lstat().st_ino for path in target.rglob("*")}
-    new = tmp_path / "new"
-    new.symlink_to(target)  # The very same.
-    install.place(new, target, tmp_path)
-    assert {path: path.lstat().st_ino for path in target.rglob("*")} == before
-
-
-def test_changed_content_is_put_right_and_the_record_kept(tmp_path: Path) -> None:
+def test_same_content_stays_where_it_is_and_changed_content_is_put_right(tmp_path: Path) -> None:
     staging = tmp_path / "staging"
     new = make_environment(staging / "environment")
     target = make_environment(tmp_path / "target", module="broken")
@@ -80,6 +69,10 @@ def test_changed_content_is_put_right_and_the_record_kept(tmp_path: Path) -> Non
     install.place(new, target, staging)
     assert (target / "lib" / "module.py").read_text() == "value = {1, 2}\n"
     assert (target / install.RECORD_OF_PLUGINS).read_text() == "record"
+    before = {path: path.lstat().st_ino for path in target.rglob("*")}
+    new.symlink_to(target)  # The very same.
+    install.place(new, target, tmp_path)
+    assert {path: path.lstat().st_ino for path in target.rglob("*")} == before
 
 
 def test_switching_and_forgetting(tmp_path: Path) -> None:
@@ -102,34 +95,6 @@ def test_folders_that_were_not_there_are_noted_once(tmp_path: Path) -> None:
     assert (folder / install.CREATED).read_text() == "usr/lib/spank_qrmi\nusr/lib\nusr\n"
 
 
-def test_installation_says_what_is_left_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(install, "install", lambda *_: None)
-    monkeypatch.setattr(install, "refuse_open_folder", lambda _: None)
-    umask = os.umask(0)
-    os.umask(umask)
-    for root, prefix, expected in (
-        ("/", "/usr", f"{install.HINT}\n"),
-        ("/", "/usr/local", f"{install.HINT}\n"),
-        ("/", "/opt/qpu", ""),
-        (str(tmp_path), "/usr", ""),
-    ):
-        command = ["install.py", "install", "--destdir", root, "--environment", "/e"]
-        command += ["--plugindir", "/p", "--sysconfdir", "/s", "--prefix", prefix]
-        monkeypatch.setattr(sys, "argv", command)
-        install.main()
-        assert capsys.readouterr().out == expected, (root, prefix)
-    os.umask(umask)
-    assert "systemctl enable --now spank-qrmi.target" in install.HINT
-
-
-def test_command_that_fails_ends_with_its_status() -> None:
-    with pytest.raises(SystemExit) as caught:
-        install.run(sys.executable, "-c", "raise SystemExit(7)")
-    assert caught.value.code == 7
-
-
 def make_wheel(folder: Path, *names: str) -> Path:
     wheel = folder / "spank_qrmi-1.2-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -138,34 +103,18 @@ def make_wheel(folder: Path, *names: str) -> Path:
     return wheel
 
 
-def test_lock_is_the_wheels_own(tmp_path: Path) -> None:
+def test_lock_is_the_wheels_own_without_which_nothing_is_installed(tmp_path: Path) -> None:
     name = f"spank_qrmi-1.2.data/data/{install.LOCK}"
     wheel = make_wheel(tmp_path, "spank_qrmi/__init__.py", name)
     assert install.lock_of(wheel) == f"content of {name}".encode()
-
-
-def test_wheel_without_a_lock_is_refused(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.whl"
-    broken.write_text("no archive")
-    reasons = {
-        make_wheel(tmp_path, "spank_qrmi/__init__.py"): f"carries no {install.LOCK}: name a wheel ",
-        broken: "cannot be read: ",
-        tmp_path / "missing": "cannot be read: ",
-    }
-    for wheel, reason in reasons.items():
-        with pytest.raises(SystemExit) as caught:
-            install.lock_of(wheel)
-        assert str(caught.value.code).startswith(f"error: {wheel} {reason}")
+    with pytest.raises(SystemExit, match=f"carries no {install.LOCK}: name a wheel "):
+        install.lock_of(make_wheel(tmp_path, "spank_qrmi/__init__.py"))
 
 
 def test_file_with_another_hash_is_not_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    dependency = tmp_path / "dependency-1-py3-none-any.whl"
-    with zipfile.ZipFile(dependency, "w") as archive:
-        archive.writestr("dependency-1.dist-info/METADATA", "Name: dependency\nVersion: 1\n")
-        archive.writestr("dependency-1.dist-info/WHEEL", "Wheel-Version: 1.0\n")
-        archive.writestr("dependency-1.dist-info/RECORD", "")
+    (tmp_path / "dependency-1-py3-none-any.whl").write_bytes(b"of somebody")
     lock = f"dependency==1 --hash=sha256:{'0' * 64}\n"
     monkeypatch.setattr(install, "lock_of", lambda _: lock.encode())
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -184,33 +133,9 @@ def test_folder_that_a_group_may_change_is_refused(tmp_path: Path) -> None:
     local.chmod(0o2775)
     with pytest.raises(SystemExit) as caught:
         install.refuse_open_folder(local / "lib" / "spank_qrmi")
-    line = str(caught.value)
-    assert line.startswith(f"error: {local} may be changed by group ")
-    assert line.endswith(
-        "(mode 2775), and the worker runs as root: choose another PREFIX, or remove what others "
-        "may have put there and let only root write"
-    )
+    assert str(caught.value).startswith(f"error: {local} may be changed by group ")
     local.chmod(0o755)
     install.refuse_open_folder(local / "lib" / "spank_qrmi")
-
-
-@pytest.mark.parametrize("is_verbose", [False, True])
-def test_files_are_listed_on_request(tmp_path: Path, is_verbose: bool) -> None:
-    folder = tmp_path / "spank_qrmi"
-    write_program(folder / "1-a" / "bin" / "python", f'echo "$*" >{tmp_path}/called')
-    (folder / install.CURRENT).symlink_to("1-a")
-    install.uninstall(Path("/"), folder, is_verbose=is_verbose)
-    called = (tmp_path / "called").read_text()
-    assert called == f"-I -m spank_qrmi uninstall --root /{' --verbose' if is_verbose else ''}\n"
-
-
-@pytest.mark.parametrize("target", ["install", "uninstall"])
-def test_make_asks_for_the_list_by_verbose(target: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "VERBOSE"}
-    folder = install.step.LOGS.parents[1]
-    for variables, is_listed in (([], False), (["VERBOSE=1"], True)):
-        done = ended("make", "--dry-run", target, *variables, cwd=folder, env=environment)
-        assert (done.returncode, "--verbose" in done.stdout) == (0, is_listed)
 
 
 def test_uninstall_leaves_all_in_place_while_something_is_in_the_way(tmp_path: Path) -> None:

@@ -66,10 +66,6 @@ def test_what_is_released_is_a_commit_with_the_tag_of_its_version(repository: Pa
     assert (refusal(repository) or "").endswith("these files differ from it:\n?? new")
 
 
-def test_folder_that_is_no_repository_is_not_released(tmp_path: Path) -> None:
-    assert (refusal(tmp_path) or "").startswith("git status failed: ")
-
-
 FOR_ALL = (
     *("spank_qrmi-1.0.0-requirements.txt", "spank_qrmi-1.0.0.tar.gz"),
     "spank_qrmi_simulator-1.0.0-py3-none-any.whl",
@@ -107,30 +103,6 @@ def test_each_slurm_has_a_folder_beside_what_is_for_all(tmp_path: Path) -> None:
     for folder, slurm_release in zip(folders, ("22.05", "24.11"), strict=True):
         assert contents(folder) == dict.fromkeys(names_for(slurm_release), slurm_release)
     assert contents(output) == dict.fromkeys(FOR_ALL, "22.05")
-
-
-class FakeSystem(release.System):
-    """One whose build writes something and fails."""
-
-    def prepare(self) -> None:
-        self.log.parent.mkdir(parents=True)
-
-    def run(self, script: str, **_more: str) -> int:
-        self.log.write_text("make dist: no\n")
-        return 2
-
-
-def test_build_that_fails_shows_the_end_of_its_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
-    archive = release.RELEASES["bookworm"]
-    root = release.Root("bookworm", archive, tmp_path / "bookworm", ())
-    system = FakeSystem("bookworm-release", root, ())
-    with pytest.raises(release.ReleaseError) as raised:
-        release.build_in(system)
-    assert str(raised.value).endswith(f"the build failed; all of it is in {system.log}")
-    assert capsys.readouterr().err == "make dist: no\n"
 
 
 def test_without_root_nothing_of_a_former_release_is_removed(

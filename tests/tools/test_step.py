@@ -16,76 +16,27 @@ SCRIPT = Path(step.__file__)
 NOISY = "import sys; print('out'); print('err', file=sys.stderr); sys.exit({})"
 
 
-def run(log: Path, program: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "VERBOSE"}
+def run(log: Path, program: str, verbose: str = "") -> tuple[int, str, str]:
+    """Return status, output and errors of a step whose command is a program in Python."""
     words = (sys.executable, SCRIPT, "--log", log, "a step", sys.executable, "-c", program)
-    return ended(*words, env=environment | variables)
+    done = ended(*words, env=os.environ | {"VERBOSE": verbose})
+    return done.returncode, done.stdout, done.stderr
 
 
-def test_what_a_good_step_writes_is_in_the_log_alone(tmp_path: Path) -> None:
-    log = tmp_path / "log" / "step.log"
-    done = run(log, NOISY.format(0))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "a step\n", "")
-    assert sorted(log.read_text().splitlines()) == ["err", "out"]
-
-
-def test_end_of_a_failed_steps_log_is_shown_and_its_path(tmp_path: Path) -> None:
-    log = tmp_path / "step.log"
-    log.write_text("of an earlier run\n")
-    done = run(log, "for i in range(90): print(i, chr(27))\nraise SystemExit(7)")
-    assert (done.returncode, done.stdout) == (7, "a step\n")
-    *shown, named = done.stderr.splitlines()
-    assert shown == [f"{number} " for number in range(90 - step.LAST_LINES, 90)]
-    assert named == f"error: a step: failed; all of it is in {log}"
-
-
-def test_all_is_shown_on_request(tmp_path: Path) -> None:
-    log = tmp_path / "step.log"
-    done = run(log, NOISY.format(7), VERBOSE="1")
-    assert (done.returncode, done.stdout, done.stderr) == (7, "a step\nout\n", "err\n")
-    assert not log.exists()
-
-
-def test_signal_of_the_command_is_the_status_of_a_shell(tmp_path: Path) -> None:
-    assert run(tmp_path / "log", "import os; os.kill(os.getpid(), 9)").returncode == 137
-
-
-def test_command_that_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as caught:
-        step.run("a step", [tmp_path / "missing"], tmp_path / "log")
-    reason = "cannot be started: No such file or directory"
-    assert caught.value.code == f"error: {tmp_path / 'missing'} {reason}"
-
-
-def test_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "build").write_text("no folder")
-    done = run(tmp_path / "build" / "log", "print('started')")
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {tmp_path / 'build' / 'log'} cannot be written: ")
-
-
-@pytest.mark.parametrize("is_terminal", [False, True])
-def test_step_that_takes_long_says_how_far_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+def test_what_a_step_writes_is_in_the_log_and_shown_if_it_fails_or_on_request(
+    tmp_path: Path,
 ) -> None:
-    """The command ends when that has been told twice."""
-    told = tmp_path / "told"
-    program = (
-        "import pathlib, time\nprint('downloading a package', flush=True)\n"
-        f"while pathlib.Path({str(told)!r}).read_text().count('downloading') < 2:\n"
-        "    time.sleep(0.01)\n"
-    )
-    monkeypatch.delenv("VERBOSE", raising=False)
-    monkeypatch.setattr(step, "QUIET_SECONDS", 0.01)
-    monkeypatch.setattr(step, "TERMINAL_SECONDS", 0.01)
-    with told.open("w") as output:
-        monkeypatch.setattr(sys, "stdout", output)
-        monkeypatch.setattr(output, "isatty", lambda: is_terminal, raising=False)
-        step.run("a step", [sys.executable, "-c", program], tmp_path / "log")
-    text = told.read_bytes().decode()
-    assert "  0 s  downloading a package" in text
-    assert text.endswith(step.CLEAR if is_terminal else "downloading a package\n")
-    assert text.count("\n") == 1 if is_terminal else "\r" not in text
+    log = tmp_path / "log" / "step.log"
+    assert run(log, NOISY.format(7), verbose="1") == (7, "a step\nout\n", "err\n")
+    assert not log.exists()
+    assert run(log, NOISY.format(0)) == (0, "a step\n", "")
+    assert sorted(log.read_text().splitlines()) == ["err", "out"]
+    status, output, errors = run(log, "for i in range(90): print(i, chr(27))\nraise SystemExit(7)")
+    assert (status, output) == (7, "a step\n")
+    assert errors.splitlines() == [
+        *(f"{number} " for number in range(90 - step.LAST_LINES, 90)),
+        f"error: a step: failed; all of it is in {log}",
+    ]
 
 
 @pytest.mark.parametrize("number", step.ENDING)
@@ -105,17 +56,3 @@ def test_no_process_of_a_step_outlives_it(tmp_path: Path, number: signal.Signals
         assert process.wait(30) == 128 + number
         # The end of the last process that has it open.
         assert reader.read() == ""
-
-
-def test_signal_that_is_ignored_ends_no_step(tmp_path: Path) -> None:
-    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        step.run("a step", ["sh", "-c", f"kill -HUP {os.getpid()}"], tmp_path / "log")
-    finally:
-        assert signal.signal(signal.SIGHUP, former) is signal.SIG_IGN
-
-
-def test_character_that_the_locale_or_every_locale_lacks_ends_no_step(tmp_path: Path) -> None:
-    program = "import os; os.write(1, chr(0x2018).encode() + bytes([255])); raise SystemExit(7)"
-    done = run(tmp_path / "log", program, PYTHONIOENCODING="ascii")
-    assert (done.returncode, done.stderr.splitlines()[0]) == (7, "??")
