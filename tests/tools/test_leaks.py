@@ -7,7 +7,6 @@ import io
 import json
 import re
 import subprocess
-import sys
 import urllib.parse
 from mmap import PAGESIZE
 from pathlib import Path
@@ -168,32 +167,24 @@ def test_file_that_is_written_anew_is_searched_from_its_start(tmp_path: Path):
     assert len(search.find()) == 1
 
 
-@pytest.mark.parametrize("secret", [SECRET, "of somebody else"])
-def test_memory_of_a_process(tmp_path: Path, secret: str):
-    program = "import sys; held = sys.stdin.readline(); print(flush=True); sys.stdin.readline()"
-    command = [sys.executable, "-c", program]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
-        assert one.stdin is not None
-        assert one.stdout is not None
-        one.stdin.write(f"{secret}\n")
-        one.stdin.flush()
-        one.stdout.readline()
-        found = LeakSearch(tmp_path, {"planted": SECRET}).find_in_memory([one.pid])
-        one.communicate("end")
-
-    assert {str(leak.path) for leak in found} == (
-        {f"/proc/{one.pid}/mem"} if secret == SECRET else set()
-    )
-
-
-@pytest.mark.parametrize("place", ["argument", "variable"])
-def test_how_a_process_was_called(tmp_path: Path, place: str):
-    command = ["/bin/sh", "-c", "read end", "sh", SECRET if place == "argument" else "nothing"]
-    environment = {"KEY": SECRET} if place == "variable" else {}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as one:
-        [leak] = LeakSearch(tmp_path, {"planted": SECRET}).find_in_memory([one.pid])
-        one.communicate()
-    assert leak.kind == "planted"
+@pytest.mark.parametrize("place", ["argument", "variable", "memory", "nowhere"])
+def test_what_a_process_was_called_with_and_what_it_has_read(tmp_path: Path, place: str):
+    secret = {place: SECRET}
+    with subprocess.Popen(
+        ["/bin/sh", "-c", "read held; echo; read end", "sh", secret.get("argument", "")],
+        env={"KEY": secret.get("variable", "")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{secret.get('memory', 'of somebody else')}\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        found = LeakSearch(tmp_path, {"planted": SECRET}).find_in_memory([process.pid])
+        process.communicate("end\n")
+    assert {leak.kind for leak in found} == ({"planted"} if place != "nowhere" else set())
 
 
 class MemoryWithGuard(io.RawIOBase):
