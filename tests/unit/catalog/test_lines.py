@@ -14,15 +14,13 @@ def lines(*entries: object) -> str:
     return text.removeprefix(FIRST_LINE)
 
 
-def test_one_line_for_each_qpu() -> None:
+def test_one_line_for_each_qpu_and_whom_it_is_for() -> None:
     assert lines() == ""
     assert lines(entry(), PAUSED) == (
         "qa\tonline\t-\t-\t\n"
         "qb\tpaused\t1000,1001\t\tmaintenance, available again at 2023-11-15T08:00Z\n"
     )
-
-
-def test_everybody_is_written_only_where_neither_kind_is_named() -> None:
+    # Everybody is written only where neither kind is named.
     assert lines(entry(uids=(7,))) == "qa\tonline\t7\t\t\n"
     assert lines(entry(gids=(8,))) == "qa\tonline\t\t8\t\n"
     assert lines(entry(uids=())) == "qa\tonline\t\t\t\n"
