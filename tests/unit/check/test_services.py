@@ -55,9 +55,7 @@ def test_units(node: CheckedNode, systemd: dict[str, str]) -> None:
         systemd[unit] = usual
         assert len(told) == (expected is not None), (unit, words)
         assert all(each.startswith(f"doubtful {unit}: {expected}") for each in told), told
-
-
-def test_systemd_that_does_not_answer(node: CheckedNode, systemd: dict[str, str]) -> None:
+    # It may not answer.
     systemd.clear()
     [told] = findings_of(node, "units")
     assert told.startswith(f"doubtful {TARGET}: is not known")

@@ -43,14 +43,11 @@ def process(name: str, *words: str, uid: int = 0, **variables: str) -> Iterator[
         started.communicate()
 
 
-def pids(slurm_conf: Path) -> set[int]:
-    return {each.pid for each in slurmd.find_slurmds(slurm_conf)}
-
-
 def test_slurmd_is_known_by_its_slurm_conf(tmp_path: Path) -> None:
     conf, link = tmp_path / "slurm.conf", tmp_path / "link.conf"
     conf.touch()
     link.symlink_to(conf)
+    before = time.time()
     with (
         process("slurmd", SLURM_CONF=str(conf)) as by_variable,
         process("slurmd", "-D", "-f", str(link), SLURM_CONF="/nowhere") as by_option,
@@ -59,15 +56,11 @@ def test_slurmd_is_known_by_its_slurm_conf(tmp_path: Path) -> None:
         process("slurmd", uid=65534, SLURM_CONF=str(conf)),
         process("slurmd") as told_nothing,
     ):
-        assert pids(conf) == {by_variable, by_option}
-        assert told_nothing in pids(tmp_path / "other.conf")
-
-
-def test_start_is_told_in_unix_seconds(tmp_path: Path) -> None:
-    before = time.time()
-    with process("slurmd", SLURM_CONF=str(tmp_path)):
-        [found] = slurmd.find_slurmds(tmp_path)
-        assert before - 1 <= found.started_at <= time.time() + 1
+        found = {each.pid: each.started_at for each in slurmd.find_slurmds(conf)}
+        assert {*found} == {by_variable, by_option}
+        assert all(before - 1 <= started_at <= time.time() + 1 for started_at in found.values())
+        others = slurmd.find_slurmds(tmp_path / "other.conf")
+        assert told_nothing in {each.pid for each in others}
 
 
 def test_process_that_ends_meanwhile_is_none(
@@ -81,32 +74,22 @@ def test_process_that_ends_meanwhile_is_none(
     assert slurmd.find_slurmds(tmp_path) == []
 
 
-def program(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str, mode: int = 0o755) -> None:
-    """Have a slurmd in the second of the folders where it is looked for."""
-    path = folder / "slurmd"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(mode)
-    monkeypatch.setattr(slurmd, "_FOLDERS", ("/nowhere", str(folder)))
-
-
-def test_release_is_what_slurmd_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    releases: dict[str, str | None]
-    releases = {"slurm-wlm 22.05.8": "22.05", "slurm 24.11.5-1": "24.11"}
-    releases |= {"": None, "version 3": None}
-    for printed, expected in releases.items():
-        program(tmp_path, monkeypatch, f"echo '{printed}'")
-        assert slurmd.slurm_release([]) == expected, printed
-
-
-def test_program_that_others_could_replace_is_not_run(
+def test_release_is_what_a_slurmd_says_that_nobody_else_could_replace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program(tmp_path, monkeypatch, f"touch {tmp_path}/ran; echo slurm 22.05.8", mode=0o777)
-    assert slurmd.slurm_release([]) is None
-    assert not (tmp_path / "ran").exists()
+    monkeypatch.setattr(slurmd, "_FOLDERS", ("/nowhere", str(tmp_path)))
+    path, trace = tmp_path / "slurmd", tmp_path / "trace"
 
+    def release(script: str, mode: int = 0o755) -> str | None:
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(mode)
+        return slurmd.slurm_release([])
 
-def test_program_that_hangs_tells_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program(tmp_path, monkeypatch, "exec sleep 600")
+    assert release("echo slurm-wlm 22.05.8") == "22.05"
+    assert release("echo slurm 24.11.5-1") == "24.11"
+    assert release("echo") is None
+    assert release("echo version 3") is None
+    assert release(f"touch {trace}; echo slurm 22.05.8", mode=0o777) is None
+    assert not trace.exists()
     monkeypatch.setattr(slurmd, "_VERSION_SECONDS", 0.2)
-    assert slurmd.slurm_release([]) is None
+    assert release("exec sleep 600") is None
