@@ -8,16 +8,13 @@ import pytest
 from benchmarks.samples import Spread, median, percentile, ratio, spread
 
 
-def test_spread() -> None:
+def test_spread_and_percentiles() -> None:
     assert spread([5, 1, 2, 4, 3]) == Spread(2, 3, 4, 5)
     assert spread([7.0]) == Spread(7, 7, 7, 1)
     with pytest.raises(ValueError, match="no samples"):
         spread([])
-
-
-def test_percentile() -> None:
     samples = list(range(101))
-    assert (percentile(samples, 1), percentile(samples, 50), percentile(samples, 99)) == (1, 50, 99)
+    assert [percentile(samples, each) for each in (1, 50, 99)] == [1, 50, 99]
 
 
 def test_interval_holds_the_median_and_is_the_same_again() -> None:

@@ -11,22 +11,18 @@ from slurm_matrix.sources import copy_sources
 from tests.tools.programs import write_program
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine whose programs and home are in a folder of the test's."""
+def test_newest_python_of_pyenv_behind_its_stand_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    return tmp_path
-
-
-def test_newest_python_of_pyenv_behind_its_stand_in(home: Path) -> None:
-    write_program(home / "bin" / "python3.10", "exit 127")
+    write_program(tmp_path / "bin" / "python3.10", "exit 127")
     for version in ("3.10.2", "3.10.13", "3.11.7"):
-        prefix = home / ".pyenv" / "versions" / version
+        prefix = tmp_path / ".pyenv" / "versions" / version
         write_program(prefix / "bin" / "python3.10", f"echo {prefix}")
     found = find_python("3.10")
     assert found is not None
-    prefix = home / ".pyenv" / "versions" / "3.10.13"
+    prefix = tmp_path / ".pyenv" / "versions" / "3.10.13"
     assert (found.prefix, found.interpreter) == (prefix, prefix / "bin" / "python3.10")
 
 

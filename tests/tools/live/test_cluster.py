@@ -85,17 +85,6 @@ def test_environment_of_an_outer_job_is_not_passed_on(
     assert not {"SLURM_JOB_ID", "SBATCH_PARTITION"} & environment.keys()
 
 
-def test_drained_node_is_named_with_its_reason(cluster: SlurmCluster):
-    cluster.run("scontrol", "update", "NodeName=n2", "State=DRAIN", "Reason=for a test")
-
-    assert cluster.node_states() == {"n1": "idle", "n2": "drained: for a test"}
-    with pytest.raises(ClusterError, match=r"n2.*drained: for a test"):
-        cluster.assert_nodes_healthy()
-
-    cluster.repair()
-    assert cluster.node_states() == {"n1": "idle", "n2": "idle"}
-
-
 def test_job_outlives_restarts_of_its_daemons(cluster: SlurmCluster):
     job = cluster.submit("sleep 60")
     job.wait_for_state("RUNNING")
@@ -112,7 +101,14 @@ def test_job_outlives_restarts_of_its_daemons(cluster: SlurmCluster):
     assert not cluster.stepd_pids(job.id)
 
 
-def test_stopped_daemon_is_noticed_and_repaired(cluster: SlurmCluster):
+def test_node_that_is_not_well_is_named_with_its_reason_and_repaired(cluster: SlurmCluster):
+    cluster.run("scontrol", "update", "NodeName=n2", "State=DRAIN", "Reason=for a test")
+    assert cluster.node_states() == {"n1": "idle", "n2": "drained: for a test"}
+    with pytest.raises(ClusterError, match=r"n2.*drained: for a test"):
+        cluster.assert_nodes_healthy()
+    cluster.repair()
+    assert cluster.node_states() == {"n1": "idle", "n2": "idle"}
+
     cluster.stop_slurmd("n2")
     with pytest.raises(ClusterError, match="slurmd-n2 has been stopped"):
         cluster.assert_nodes_healthy()
