@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -238,29 +239,21 @@ def test_state_goes_if_nothing_is_held(tmp_path: Path) -> None:
         assert state.exists() is (held in told)
 
 
-class Spec:
-    """The spec as rpm reads it, on a machine with these programs and headers."""
+@pytest.fixture
+def ask_rpm(tmp_path: Path) -> Callable[..., str]:
+    """Ask rpm how it reads the spec."""
+    if shutil.which("rpmspec") is None:
+        pytest.skip("rpmspec is not installed")
+    spec = tmp_path / package.SPEC
+    spec.write_text(package.spec("1.2"))
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._path = folder / package.SPEC
-        self._path.write_text(package.spec("1.2"))
-
-    def ask(self, *options: str, **variables: str) -> str:
-        words = ["rpmspec", "--define", f"_dbpath {self._folder}", *options, self._path]
+    def ask(*options: str, **variables: str) -> str:
+        words = ["rpmspec", "--define", f"_dbpath {tmp_path}", *options, spec]
         done = ended(*words, env=os.environ | variables)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def release(self, *options: str, **variables: str) -> str:
-        return self.ask(*options, "-q", "--queryformat", "%{version}-%{release}", **variables)
-
-
-@pytest.fixture
-def rpm_spec(tmp_path: Path) -> Spec:
-    if shutil.which("rpmspec") is None:
-        pytest.skip("rpmspec is not installed")
-    return Spec(tmp_path)
+    return ask
 
 
 def test_spec_has_the_scripts() -> None:
@@ -270,26 +263,28 @@ def test_spec_has_the_scripts() -> None:
     assert "@" not in text.replace("$@", "")
 
 
-def test_spec_is_for_the_slurm_of_the_headers(rpm_spec: Spec, tmp_path: Path) -> None:
+def test_spec_is_for_the_slurm_of_the_headers(ask_rpm: Callable[..., str], tmp_path: Path) -> None:
     header = tmp_path / "include" / "slurm" / "slurm_version.h"
     header.parent.mkdir(parents=True)
     header.write_text("#define SLURM_VERSION_NUMBER 0x180b05\n")
     folder = str(header.parents[1])
     given = ("--define", f"slurm_include_dirs {folder}")
-    assert rpm_spec.release(*given) == "1.2-1.slurm24.11"
-    assert rpm_spec.release(SLURM_INCLUDE_DIRS=f"/no/such/folder:{folder}") == "1.2-1.slurm24.11"
-    assert "are for Slurm 24.11 and" in rpm_spec.ask("--parse", *given)
+    asked = ("-q", "--queryformat", "%{version}-%{release}")
+    assert ask_rpm(*asked, *given) == "1.2-1.slurm24.11"
+    folders = f"/no/such/folder:{folder}"
+    assert ask_rpm(*asked, SLURM_INCLUDE_DIRS=folders) == "1.2-1.slurm24.11"
+    assert "are for Slurm 24.11 and" in ask_rpm("--parse", *given)
     # A source rpm is for every one.
-    assert rpm_spec.release("--define", "slurm_release %{nil}") == "1.2-1"
-    assert rpm_spec.release(CC="no-such-compiler") == "1.2-1"
+    assert ask_rpm(*asked, "--define", "slurm_release %{nil}") == "1.2-1"
+    assert ask_rpm(*asked, CC="no-such-compiler") == "1.2-1"
 
 
-def test_spec_is_for_one_python_and_names_no_slurm(rpm_spec: Spec) -> None:
+def test_spec_is_for_one_python_and_names_no_slurm(ask_rpm: Callable[..., str]) -> None:
     asked = ("--define", f"spank_python {sys.executable}", "-q", "--requires")
-    requires = rpm_spec.ask(*asked).splitlines()
+    requires = ask_rpm(*asked).splitlines()
     assert {f"python(abi) = {THIS_PYTHON}", sys.executable, "ca-certificates"} <= {*requires}
     for kind in ("requires", "buildrequires", "conflicts", "obsoletes", "provides"):
-        listed = rpm_spec.ask("-q", f"--{kind}", "--define", "rhel 9").splitlines()
+        listed = ask_rpm("-q", f"--{kind}", "--define", "rhel 9").splitlines()
         assert [each for each in listed if "slurm" in each and "spank-qrmi" not in each] == []
 
 

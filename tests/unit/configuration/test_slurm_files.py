@@ -37,31 +37,28 @@ def test_slurm_conf_is_the_one_that_slurm_was_told_of_or_in_a_usual_folder(
 
 
 def test_values_of_slurm_conf_are_read_as_slurm_reads_them(tmp_path: Path) -> None:
-    write(tmp_path / "more.conf", "KillWait = 7\n")
+    (tmp_path / "parts").mkdir()
+    # An include may name the cluster, and is beside slurm.conf wherever it stands.
+    write(tmp_path / "parts" / "of_x.conf", "include last.conf\n")
+    write(tmp_path / "last.conf", "KillWait = 7\n")
     path = write(
         tmp_path / "slurm.conf",
         "# EpilogTimeout=1\n"
+        "ClusterName=x\n"
         "PROLOGEPILOGTIMEOUT=5 UnkillableStepTimeout=9 # KillWait=1\n"
         "prologepilogtimeout=15\n"
         'PluginDir="/a b"\n'
         "SlurmctldParameters=a=1,\\\nb\n"
-        "include more.conf\n",
+        "Include parts/of_%c.conf\n",
     )
     assert read_slurm_conf(path) == {
+        "clustername": "x",
         "killwait": "7",
         "prologepilogtimeout": "15",
         "unkillablesteptimeout": "9",
         "plugindir": "/a b",
         "slurmctldparameters": "a=1,b",
     }
-
-
-def test_includes_may_name_the_cluster_and_are_beside_slurm_conf(tmp_path: Path) -> None:
-    (tmp_path / "parts").mkdir()
-    write(tmp_path / "parts" / "of_x.conf", "include last.conf\n")
-    write(tmp_path / "last.conf", "KillWait=7\n")
-    path = write(tmp_path / "slurm.conf", "ClusterName=x\nInclude parts/of_%c.conf\n")
-    assert read_slurm_conf(path) == {"clustername": "x", "killwait": "7"}
 
 
 def test_time_of_an_epilog(tmp_path: Path) -> None:
