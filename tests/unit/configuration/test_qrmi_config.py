@@ -75,6 +75,9 @@ def test_file_of_another_shape_is_refused(path: Path) -> None:
     contents = (b"[]", b"null", b"{}", b'{"resources": {}}', b'"resources"')
     expected = dict.fromkeys(contents, NO_RESOURCES)
     assert {content: refusal_of(path, content) for content in contents} == expected
+    text = refusal_of(path, b"[" * 1000 + b"]" * 1000)
+    # Pythons differ in how many they read.
+    assert text in ("has too many objects or arrays in one another", NO_RESOURCES)
 
 
 def test_text_that_is_not_json_is_located_and_not_shown(path: Path) -> None:
@@ -128,12 +131,6 @@ def test_repeated_member_disables_what_it_belongs_to(path: Path) -> None:
         assert problems_of(config) == [(name, f"{expected} {twice}")], entry
 
 
-def test_arrays_in_one_another_without_end_are_refused(path: Path) -> None:
-    text = refusal_of(path, b"[" * 1000 + b"]" * 1000)
-    # Pythons differ in how many they read.
-    assert text in ("has too many objects or arrays in one another", NO_RESOURCES)
-
-
 def test_file_beyond_the_limit_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qrmi_config, "MAX_CONFIG_BYTES", 17)
     assert load(path, b'{"resources": []}').resources == {}
@@ -144,6 +141,23 @@ NO_OBJECT = "must be an object with name, type and environment"
 NO_NAMES = (7, "", "a b", "a,b", "a=b", "a\n", "a\0b", "a\u202eb", "n" * 129, "ü" * 65)
 NO_OTHER_TYPES = ("ibm-quantum-system", None, [{}], ["direct-access"], [*OTHER, "pasqal-cloud"])
 
+NO_PATHS: Sequence[object] = (1, "etc/key", "/etc/key\0", "/etc/a\nkey")
+BAD_VARIABLES: Sequence[tuple[str, object, str]] = [
+    *(
+        (key, SECRET, f": {key!r} cannot be the name of a variable")
+        for key in ("", "A=B", "A B", "A\n", "A\0")
+    ),
+    ("QRMI_A", 1, ".QRMI_A: must be a string in quotes, got a number"),
+    ("QRMI_A", None, ".QRMI_A: must be a string in quotes, got null"),
+    ("QRMI_A", [SECRET], ".QRMI_A: must be a string in quotes, got an array"),
+    # The plugin takes nothing of an answer with such a variable: all QPUs would be lost.
+    ("N" * 252, SECRET, f": '{'N' * 20}'… is longer than 255 bytes with the resource's name"),
+    ("QRMI_A", {"a": SECRET}, f".QRMI_A: {FILE_RULE}"),
+    ("QRMI_A", {"file": "/etc/key", "a": SECRET}, f".QRMI_A: {FILE_RULE}"),
+    *(("QRMI_A", {"file": path}, f".QRMI_A: {FILE_RULE}") for path in NO_PATHS),
+    ("QRMI_A", f"{SECRET}\0", f".QRMI_A: {VALUE_RULE}"),
+    ("QRMI_A", SECRET + "ü" * 131072, f".QRMI_A: {VALUE_RULE}"),
+]
 
 BAD_ENTRIES: Mapping[str, Sequence[tuple[object, str]]] = {
     "resources[1]": [
@@ -182,6 +196,10 @@ BAD_ENTRIES: Mapping[str, Sequence[tuple[object, str]]] = {
             ),
             "environment.QRMI_IBM_DA_ENDPOINT: is there by the type's other name too: keep one",
         ),
+        *(
+            (named(environment={"QRMI_B": "", key: value}), f"environment{problem}")
+            for key, value, problem in BAD_VARIABLES
+        ),
     ],
 }
 
@@ -190,35 +208,11 @@ BAD_ENTRIES: Mapping[str, Sequence[tuple[object, str]]] = {
 def test_bad_entry_is_a_problem_of_its_own(path: Path, place: str) -> None:
     name = "bad" if place == "resource bad" else None
     for entry, problem in BAD_ENTRIES[place]:
-        config = load_entries(path, GOOD, entry)
-        assert list(config.resources) == ["good"], entry
-        assert problems_of(config) == [(name, f"{place}: {problem}")], entry
-
-
-NO_PATHS: Sequence[object] = (1, "etc/key", "/etc/key\0", "/etc/a\nkey")
-BAD_VARIABLES: Sequence[tuple[str, object, str]] = [
-    *(
-        (key, SECRET, f": {key!r} cannot be the name of a variable")
-        for key in ("", "A=B", "A B", "A\n", "A\0")
-    ),
-    ("QRMI_A", 1, ".QRMI_A: must be a string in quotes, got a number"),
-    ("QRMI_A", None, ".QRMI_A: must be a string in quotes, got null"),
-    ("QRMI_A", [SECRET], ".QRMI_A: must be a string in quotes, got an array"),
-    ("QRMI_A", {"a": SECRET}, f".QRMI_A: {FILE_RULE}"),
-    ("QRMI_A", {"file": "/etc/key", "a": SECRET}, f".QRMI_A: {FILE_RULE}"),
-    *(("QRMI_A", {"file": path}, f".QRMI_A: {FILE_RULE}") for path in NO_PATHS),
-    ("QRMI_A", f"{SECRET}\0", f".QRMI_A: {VALUE_RULE}"),
-    ("QRMI_A", SECRET + "ü" * 131072, f".QRMI_A: {VALUE_RULE}"),
-]
-
-
-def test_bad_variable_is_named_without_its_value(path: Path) -> None:
-    for key, value, expected in BAD_VARIABLES:
-        with trying(f"{key!r}: {value!r:.300}"):
-            config = load_entries(path, named(environment={"QRMI_B": "", key: value}))
-            assert config.resources == {}
-            assert problems_of(config) == [("bad", f"resource bad: environment{expected}")]
-            assert str(config.problem_with("bad")) == str(config.problems[0][1])
+        with trying(f"{entry!r:.300}"):
+            config = load_entries(path, GOOD, entry)
+            assert list(config.resources) == ["good"]
+            assert problems_of(config) == [(name, f"{place}: {problem}")]
+            assert name is None or config.problem_with(name) is config.problems[0][1]
             assert SECRET not in str(config.problems)
 
 
@@ -231,15 +225,6 @@ def test_name_that_would_make_variables_of_others_is_refused(path: Path) -> None
         assert problems_of(config) == [(name, f"resource {name}: {told}")]
     for name in ("LDX", "ld_a", "slurm", "x_LD_PRELOAD", "_LD", "PATH"):
         assert list(load_entries(path, named(name=name)).resources) == [name]
-
-
-def test_variable_whose_full_name_is_too_long_is_refused(path: Path) -> None:
-    """The plugin takes nothing of an answer with such a variable: all QPUs would be lost."""
-    assert list(load_entries(path, named(environment={"N" * 251: "1"})).resources) == ["bad"]
-    config = load_entries(path, named(environment={"N" * 252: "1"}))
-    assert config.resources == {}
-    long = "'NNNNNNNNNNNNNNNNNNNN'… is longer than 255 bytes with the resource's name"
-    assert problems_of(config) == [("bad", f"resource bad: environment: {long}")]
 
 
 def test_name_defined_twice_stands_for_neither(path: Path) -> None:
@@ -269,14 +254,14 @@ def test_type_that_looks_like_a_known_one_is_named(path: Path) -> None:
 
 
 def test_good_entry_is_taken_as_it_is(path: Path) -> None:
-    # As long as a name may be, and behind a byte order mark.
-    name = "N-1." + "ü" * 62
-    environment = {"QRMI_A": " spaces kept ", "QRMI_B": {"file": "/etc/b"}}
+    # As long as a name may be, also with a key, and behind a byte order mark.
+    name, long = "N-1." + "ü" * 62, "N" * 126
+    environment = {"QRMI_A": " spaces kept ", "QRMI_B": {"file": "/etc/b"}, long: ""}
     access = {"users": ["alice"], "groups": ["5000"], "accounts": ["a"], "partitions": ["p"]}
     entry = named(name=name, environment=environment, **access, comment="does no harm")
     config = load(path, b"\xef\xbb\xbf" + orjson.dumps({"resources": [entry]}))
     resource = Resource(
-        *(name, "direct-access", {"QRMI_A": " spaces kept "}, {"QRMI_B": "/etc/b"}),
+        *(name, "direct-access", {"QRMI_A": " spaces kept ", long: ""}, {"QRMI_B": "/etc/b"}),
         unread=("comment",),
         access=Access(("alice",), ("5000",), ("a",), ("p",)),
     )
