@@ -38,13 +38,11 @@ def test_own_memory_is_what_was_written(tmp_path: Path) -> None:
     assert written_kb - read_kb > size_kb // 2
 
 
-def run_program(folder: Path) -> None:
-    """Run a program that writes a block, and forks three others, which only share it."""
-    program = folder / "program.py"
-    program.write_text(PROGRAM)
-    subprocess.run([sys.executable, program], check=True)
-
-
 def test_memory_of_workers_counts_once_however_many_share_it(tmp_path: Path) -> None:
-    peak_kb = Workers(tmp_path).peak_kb(lambda: run_program(tmp_path))
+    """A program writes a block, and forks three others, which only share it."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    peak_kb = Workers(tmp_path).peak_kb(
+        lambda: subprocess.run([sys.executable, program], check=True)
+    )
     assert BLOCK_KB < peak_kb < 2 * BLOCK_KB

@@ -3,13 +3,13 @@
 
 import base64
 import errno
-import io
 import json
 import re
 import subprocess
 import urllib.parse
 from mmap import PAGESIZE
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -187,24 +187,7 @@ def test_what_a_process_was_called_with_and_what_it_has_read(tmp_path: Path, pla
     assert {leak.kind for leak in found} == ({"planted"} if place != "nowhere" else set())
 
 
-class MemoryWithGuard(io.RawIOBase):
-    """Three pages, of which the second cannot be read."""
-
-    def __init__(self) -> None:
-        self._content = b"a" * PAGESIZE + b"?" * PAGESIZE + b"c" * PAGESIZE
-        self._position = 0
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._position = offset
-        return offset
-
-    def read(self, size: int = -1) -> bytes:
-        page = self._position // PAGESIZE
-        if page == 1:
-            raise OSError(errno.EIO, "Input/output error")
-        return self._content[self._position : (page + 1) * PAGESIZE]
-
-
 def test_memory_is_read_on_both_sides_of_a_stacks_guard() -> None:
-    found = dict(leaks._read_between(MemoryWithGuard(), 0, 3 * PAGESIZE))
+    pages = [b"a" * PAGESIZE, OSError(errno.EIO, "Input/output error"), b"c" * PAGESIZE]
+    found = dict(leaks._read_between(Mock(read=Mock(side_effect=pages)), 0, 3 * PAGESIZE))
     assert found == {0: b"a" * PAGESIZE, PAGESIZE: b"", 2 * PAGESIZE: b"c" * PAGESIZE}

@@ -4,8 +4,7 @@
 from collections import Counter
 from dataclasses import replace
 from itertools import permutations
-
-import pytest
+from typing import Any
 
 from loopback.soak import Result
 from loopback.soak_plan import HELD_QPUS, JOB_BLOWS, QPUS, SERVER_KILLED, TIME_LIMIT, plan_soak
@@ -60,30 +59,25 @@ def test_quick_plan_has_nothing_that_slurm_notices_late() -> None:
     assert {job.blow for job in plan_soak(500, 1, is_quick=True)} == {"", *JOB_BLOWS}
 
 
-@pytest.mark.parametrize(
-    ("result", "problem"),
-    [
+def test_what_must_not_be_is_a_problem() -> None:
+    problems: tuple[tuple[dict[str, Any], str], ...] = (
         (
-            replace(GOOD, sessions=[SESSION], records=[record_of("s")]),
+            {"sessions": [SESSION], "records": [record_of("s")]},
             "session s on x is open, and no entry tells of it",
         ),
         (
-            replace(GOOD, records=[UNHELD, UNHELD]),
+            {"records": [UNHELD, UNHELD]},
             "the record of acquisition f of FRESNEL by job 7 is there once more",
         ),
-        (replace(GOOD, sessions=[CLOSED]), "session t on x has no record"),
-        (
-            replace(GOOD, entries=[{**ENTRY, "state": "held"}]),
-            "the journal still holds x of job 7: held",
-        ),
-        (replace(GOOD, unreadable=["a: b"]), "the journal holds a: b"),
-        (replace(GOOD, nodes={"n1": "drained: x"}), "node n1 is drained: x"),
-        (replace(GOOD, leftovers=[".new-7"]), "left behind: .new-7"),
-        (replace(GOOD, processes=["5 worker"]), "left running: 5 worker"),
-    ],
-)
-def test_what_must_not_be_is_a_problem(result: Result, problem: str) -> None:
-    assert result.problems() == [problem]
+        ({"sessions": [CLOSED]}, "session t on x has no record"),
+        ({"entries": [{**ENTRY, "state": "held"}]}, "the journal still holds x of job 7: held"),
+        ({"unreadable": ["a: b"]}, "the journal holds a: b"),
+        ({"nodes": {"n1": "drained: x"}}, "node n1 is drained: x"),
+        ({"leftovers": [".new-7"]}, "left behind: .new-7"),
+        ({"processes": ["5 worker"]}, "left running: 5 worker"),
+    )
+    for changes, problem in problems:
+        assert replace(GOOD, **changes).problems() == [problem]
 
 
 def test_what_was_never_answered_is_none() -> None:

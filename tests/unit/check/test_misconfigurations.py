@@ -18,10 +18,16 @@ from spank_qrmi.state.owner import Owner, owner_of
 from tests.unit.check.checked_node import CheckedNode, Spoil, entry, found
 
 
-def test_nothing_is_found_where_nothing_is_wrong(node: CheckedNode) -> None:
+def test_nothing_is_found_where_nothing_is_wrong_and_nothing_is_changed(node: CheckedNode) -> None:
+    def files() -> dict[str, tuple[int, int]]:
+        paths = (path for path in node.folder.rglob("*") if "cache" not in str(path))
+        return {str(path): (path.lstat().st_mtime_ns, path.lstat().st_ino) for path in paths}
+
+    before = files()
     status, findings = node.look()
     assert (status, found(findings)) == (0, [])
     assert {each["check"] for each in findings} == {*OF_NODE, *OF_FILES} - {"lines", "MUNGE"}
+    assert files() == before
 
 
 def test_nothing_is_found_of_what_the_documents_call_right_for_the_established_plugin_too(
@@ -316,16 +322,6 @@ def test_state_folder_may_be_made_by_the_first_job(node: CheckedNode) -> None:
     assert status == 0
     assert any(each["text"].endswith("is made by the first job") for each in findings)
     assert not node.state.exists()
-
-
-def test_nothing_is_changed(node: CheckedNode) -> None:
-    def files() -> dict[str, tuple[int, int]]:
-        paths = (path for path in node.folder.rglob("*") if "cache" not in str(path))
-        return {str(path): (path.lstat().st_mtime_ns, path.lstat().st_ino) for path in paths}
-
-    before = files()
-    node.look()
-    assert files() == before
 
 
 def test_bug_of_one_check_leaves_the_others(
