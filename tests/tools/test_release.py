@@ -36,34 +36,25 @@ def test_notes_are_the_section_of_the_version_without_which_it_is_not_released()
         assert refusal_of(release.ReleaseError, release.notes_of, CHANGELOG, version) == told
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """A repository with one commit."""
-    (tmp_path / "file").write_text("text")
-    git(tmp_path, "init", "--quiet")
-    git(tmp_path, "add", "file")
-    git(tmp_path, "commit", "--quiet", "--message=One")
-    return tmp_path
-
-
 def git(folder: Path, *words: str) -> None:
     identity = ("-c", "user.name=one", "-c", "user.email=one@localhost", "-c", "tag.gpgsign=false")
     subprocess.run(["git", *identity, *words], cwd=folder, check=True)
 
 
-def refusal(folder: Path) -> str | None:
-    return refusal_of(release.ReleaseError, release.check_commit, folder, "1.0.0")
+def test_what_is_released_is_a_commit_with_the_tag_of_its_version(tmp_path: Path) -> None:
+    def refusal() -> str:
+        return refusal_of(release.ReleaseError, release.check_commit, tmp_path, "1.0.0") or ""
 
-
-def test_what_is_released_is_a_commit_with_the_tag_of_its_version(repository: Path) -> None:
-    assert refusal(repository) is None
-    git(repository, "tag", "v0.9.0")
-    told = refusal(repository) or ""
-    assert told.endswith("is 1.0.0 (spank_qrmi/__init__.py), the tag v0.9.0")
-    git(repository, "tag", "v1.0.0")
-    assert refusal(repository) is None
-    (repository / "new").write_text("")
-    assert (refusal(repository) or "").endswith("these files differ from it:\n?? new")
+    assert refusal().startswith("git status failed: ")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "--message=One")
+    assert refusal() == ""
+    git(tmp_path, "tag", "v0.9.0")
+    assert refusal().endswith("is 1.0.0 (spank_qrmi/__init__.py), the tag v0.9.0")
+    git(tmp_path, "tag", "v1.0.0")
+    assert refusal() == ""
+    (tmp_path / "new").write_text("")
+    assert refusal().endswith("these files differ from it:\n?? new")
 
 
 FOR_ALL = (
