@@ -84,19 +84,15 @@ def served(node: CheckedNode, open_folder: Path, monkeypatch: pytest.MonkeyPatch
     return path
 
 
-def test_server_that_gives_a_worker(node: CheckedNode, served: Path) -> None:
-    with worker_server(served.parent) as unit:
-        told = [findings_of(node, "worker server") for _ in range(2)]
-        assert unit is not None
-    assert told == [[f"right {served}: has workers ready"]] * 2
-
-
-def test_server_of_another_environment(node: CheckedNode, served: Path) -> None:
-    node.link.unlink()
-    node.link.symlink_to(node.interpreter)
+def test_server_gives_workers_of_its_own_environment(node: CheckedNode, served: Path) -> None:
     with worker_server(served.parent):
-        [told] = findings_of(node, "worker server")
-    assert told.startswith(f"doubtful {served}: gives no worker for {node.interpreter}")
+        for _ in range(2):
+            told = findings_of(node, "worker server")
+            assert told == [f"right {served}: has workers ready"]
+        node.link.unlink()
+        node.link.symlink_to(node.interpreter)
+        [other] = findings_of(node, "worker server")
+    assert other.startswith(f"doubtful {served}: gives no worker for {node.interpreter}")
 
 
 def test_server_that_does_not_answer(

@@ -15,7 +15,9 @@ from tests.unit.outcomes import WRITABLE, refusal_of
 LOGIN = "user:password-of-the-site"
 
 
-def test_certificates_that_others_can_write_are_refused(tmp_path: Path) -> None:
+def test_certificates_that_others_can_write_or_that_cannot_be_read_are_refused(
+    tmp_path: Path,
+) -> None:
     file, folder = tmp_path / "file", tmp_path / "folder"
     file.touch()
     folder.mkdir()
@@ -26,9 +28,6 @@ def test_certificates_that_others_can_write_are_refused(tmp_path: Path) -> None:
         path.chmod(0o775)
         text = refusal_of(ArgumentError, check_certificates, {name: value})
         assert text == f"--env:{name}: {path}: {WRITABLE} {path}"
-
-
-def test_certificates_that_cannot_be_read_are_named() -> None:
     for value, expected in {
         "/nowhere/ca.pem": "/nowhere/ca.pem: cannot be read: No such file or directory",
         "ca.pem": "ca.pem: must be an absolute path",
