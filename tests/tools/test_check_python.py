@@ -25,14 +25,6 @@ def status(mode: int = FOLDER, user: int = 0, group: int = 0) -> SimpleNamespace
     return SimpleNamespace(st_mode=mode, st_uid=user, st_gid=group)
 
 
-@pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, SimpleNamespace]:
-    """Files that are not root's own and closed."""
-    known: dict[str, SimpleNamespace] = {}
-    monkeypatch.setattr(trusted_paths, "lstat", lambda path: known.get(path, status()))
-    return known
-
-
 def test_version_that_is_too_old() -> None:
     for version in ((3, 10), (3, 14), (4, 0)):
         assert trouble_with_version(version) == "", version
@@ -61,8 +53,10 @@ STEPS: list[tuple[str, SimpleNamespace, str]] = [
 
 
 def test_path_that_others_may_change_is_named_wherever_it_stands(
-    known: dict[str, SimpleNamespace],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    known: dict[str, SimpleNamespace] = {}
+    monkeypatch.setattr(trusted_paths, "lstat", lambda path: known.get(path, status()))
     paths = [Path("/usr/bin/python3"), Path("/opt/python/bin/python3"), Path("/usr/lib/python3")]
     for path, described, writer in STEPS:
         known.clear()

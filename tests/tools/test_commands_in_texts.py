@@ -5,12 +5,12 @@ Whoever took the name there would have his code run as root on the nodes of our 
 """
 
 import re
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from slurm_matrix.sources import sources_of
+
 REPOSITORY = Path(__file__).parents[2]
-# Not made by us: what pip has installed, and what builds have left.
-NOT_OURS = {".venv", ".git", "build", "dist", "mutants", "corpus", "__pycache__"}
 INSTALLER = re.compile(
     r"""\b(?:pip3?|pipx|uv|uvx|apt|apt-get|aptitude|dnf|yum|zypper|conda|mamba)\b
         [^\n|;&`]*? \b(?:install|download|wheel|run|add|sync|upgrade|reinstall)\b ([^\n|;&`]*)""",
@@ -57,27 +57,12 @@ def test_search_finds_commands_that_fetch() -> None:
     assert {text: fetched_names(text) for text in FETCHED} == FETCHED
 
 
-def texts(folder: Path = REPOSITORY) -> Iterator[Path]:
-    """Yield all text files of the source, and no file of tests that look for such commands."""
-    for path in sorted(folder.iterdir()):
-        if path.name in NOT_OURS or path.name.endswith(("_cache", ".egg-info")):
-            continue
-        if path == Path(__file__):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            yield from texts(path)
-        elif path.is_file() and path.suffix not in (".png", ".pyc", ".so", ".gz"):
-            yield path
-
-
 def test_no_text_has_a_command_that_fetches_a_project_of_ours() -> None:
     checked = {}
-    for path in texts():
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            continue
-        checked[str(path.relative_to(REPOSITORY))] = fetched_names(text)
+    # This file looks for such commands.
+    for name in sources_of(REPOSITORY) - {Path(__file__).relative_to(REPOSITORY)}:
+        with suppress(UnicodeDecodeError):
+            checked[str(name)] = fetched_names((REPOSITORY / name).read_text(encoding="utf-8"))
     assert {name: found for name, found in checked.items() if found} == {}
     assert {
         *("README.md", "SECURITY.md", "docs/install.md", "man/spank-qrmi.8", "Makefile"),
