@@ -34,13 +34,20 @@ def start(lock: Path, body: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(program(lock, launch), check=False, capture_output=True, timeout=30)
 
 
-def test_keeps_until_it_is_told_to_stop(lock: Path):
+def test_one_alone_keeps_until_it_is_told_to_stop(lock: Path):
     keeper = Keeper(lock)
+    # Left over by one that was killed.
+    lock.parent.mkdir()
+    lock.write_text("1")
+    assert not keeper.stop()
     done = start(lock, KEEP)
     # It has left the terminal.
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     pid = int(lock.read_text())
     assert Path(f"/proc/{pid}").exists()
+    refusal = pytest.raises(ClusterError, match=f"kept already, by process {pid}")
+    with refusal, keeper.claim():
+        pytest.fail("claimed twice")
     assert keeper.stop()
     assert not keeper.stop()
 
@@ -64,17 +71,4 @@ with keeper.claim():
 
 def test_status_of_one_that_fails_before_it_keeps(lock: Path):
     assert start(lock, "with keeper.claim(): sys.exit(3)").returncode == 3
-    assert not Keeper(lock).stop()
-
-
-def test_second_one_is_refused(lock: Path):
-    start(lock, KEEP)
-    refusal = pytest.raises(ClusterError, match=f"kept already, by process {lock.read_text()}")
-    with refusal, Keeper(lock).claim():
-        pytest.fail("claimed twice")
-
-
-def test_left_over_lock_is_no_process(lock: Path):
-    lock.parent.mkdir()
-    lock.write_text("1")
     assert not Keeper(lock).stop()
