@@ -34,31 +34,29 @@ def test_name_depends_on_the_content_alone(tmp_path: Path) -> None:
     assert install.name_of(one).startswith("1.2-")
 
 
+# What pip writes where the path is too long for a first line, as that of a package's build may be.
+LONG = "#!/bin/sh\n'''exec' {mark}{path}/bin/python{mark} \"$0\" \"$@\"\n' '''\nimport sys\n"
+
+
 def test_environment_names_its_place_only(tmp_path: Path) -> None:
     contents = []
     for staging in (tmp_path / "one", tmp_path / "second folder"):
         environment = make_environment(staging / "environment")
+        scripts = environment / "bin"
+        for name, mark in (("long", ""), ("quoted", '"')):
+            (scripts / name).write_text(LONG.format(mark=mark, path=environment))
         install.finish(environment, Path("/opt/final"))
         contents.append(install.content(environment))
     assert contents[0] == contents[1]
-    assert (environment / "bin" / "qrun").read_text() == "#!/opt/final/bin/python\n"
+    assert (scripts / "qrun").read_text() == "#!/opt/final/bin/python\n"
+    for name in ("long", "quoted"):
+        assert (scripts / name).read_text() == "#!/opt/final/bin/python\nimport sys\n"
     assert (environment / "pyvenv.cfg").read_text() == "command = python3 -m venv /opt/final\n"
     record = (environment / INFORMATION / "RECORD").read_text()
     assert record.startswith("../../../bin/qrun,sha256=")
     assert record.endswith(f",{len('#!/opt/final/bin/python') + 1}\n")
     [compiled] = environment.glob("lib/__pycache__/*.pyc")
     assert b"/opt/final/lib/module.py" in compiled.read_bytes()
-
-
-@pytest.mark.parametrize("mark", ["", '"'])
-def test_command_of_a_long_path_begins_as_others(tmp_path: Path, mark: str) -> None:
-    """The folder of a package's build is deeper than the one of its installation."""
-    environment = make_environment(tmp_path / "environment")
-    command = environment / "bin" / "qrun"
-    interpreter = f"{mark}{environment}/bin/python{mark}"
-    command.write_text(f"#!/bin/sh\n'''exec' {interpreter} \"$0\" \"$@\"\n' '''\nimport sys\n")
-    install.finish(environment, Path("/opt/final"))
-    assert command.read_text() == "#!/opt/final/bin/python\nimport sys\n"
 
 
 def test_same_content_stays_where_it_is_and_changed_content_is_put_right(tmp_path: Path) -> None:
