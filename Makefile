@@ -230,15 +230,15 @@ test-e2e: build wheel $(VENV)/ready
 test-simulator: deps build $(VENV)/ready
 	@$(PYTEST) --cov --cov-config=simulator/tests/coverage.ini --cov-report= simulator/tests
 
-# Of it, promtool reads our metrics and rules: installed, the rest would serve the network from then on.
+# A Prometheus reads our metrics there: installed, Debian's would serve the network from then on.
 PROMETHEUS := build/prometheus
 $(PROMETHEUS)/usr/bin/promtool:
-	@echo 'unpacking Prometheus in $(PROMETHEUS) (19 MB to download)'
-	@sh scripts/unpack_packages.sh $(PROMETHEUS) prometheus
+	@echo 'unpacking Prometheus in $(PROMETHEUS) (23 MB to download)'
+	@sh scripts/unpack_packages.sh $(PROMETHEUS) prometheus prometheus-node-exporter
 
-HAS_PROMTOOL = $(shell command -v promtool)
+HAS_PROMETHEUS = $(shell command -v promtool && command -v prometheus && command -v prometheus-node-exporter)
 test-tools: APT_PACKAGES += $(SLURM_PACKAGES)
-test-tools: deps build wheel $(VENV)/ready $(if $(HAS_PROMTOOL),,$(PROMETHEUS)/usr/bin/promtool)
+test-tools: deps build wheel $(VENV)/ready $(if $(HAS_PROMETHEUS),,$(PROMETHEUS)/usr/bin/promtool)
 	@$(PYTEST) tests/tools
 
 # Needs debootstrap, root and a network. The roots are used again; remove MATRIX_CACHE for new ones.
