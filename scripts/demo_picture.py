@@ -22,20 +22,33 @@ FONT_SIZE, CHARACTER_WIDTH, LINE_HEIGHT, MARGIN = 12, 7.25, 16, 14
 PAPER, TEXT, HEADING = "#1b1f24", "#d0d7de", "#7ee787"
 
 
-def main() -> None:
-    """Read the output, write the picture."""
+class OutputError(Exception):
+    """The text is not what a demonstration prints."""
+
+
+def main() -> int:
+    """Read the output, write the picture; return 0, or 1 after a line that says what is wrong."""
+    if len(sys.argv) != 3:  # noqa: PLR2004
+        print("usage: demo_picture.py OUTPUT SVG", file=sys.stderr)
+        return 2
     output, picture = map(Path, sys.argv[1:])
-    picture.write_text(picture_of(output.read_text(encoding="utf-8")), encoding="utf-8")
+    try:
+        picture.write_text(picture_of(output.read_text(encoding="utf-8")), encoding="utf-8")
+    except (OSError, OutputError, UnicodeDecodeError) as error:
+        print(f"error: {output}: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def shown_lines(output: str) -> list[str]:
-    """Return the lines of all parts, too long ones cut; end if a part is missing."""
+    """Return the lines of all parts, too long ones cut; raise OutputError if a part is missing."""
     lines: list[str] = ["$ make demo"]
     for start, end in PARTS:
         _, found, rest = output.partition(f"\n{start}")
         part, ended, _ = rest.partition(f"\n{end}")
         if not found or not ended:
-            sys.exit(f"error: no part from {start!r} to {end!r}: give it what `make demo` prints")
+            message = f"has no part from {start!r} to {end!r}: give it what `make demo` prints"
+            raise OutputError(message)
         lines += ["", "…", "", *f"{start}{part}".rstrip().split("\n")]
     return [line if len(line) <= COLUMNS else f"{line[: COLUMNS - 1]}…" for line in lines]
 
@@ -69,4 +82,4 @@ def _text(line: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

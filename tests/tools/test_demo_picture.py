@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The picture of the demonstration shows what that prints; that of the documents is whole."""
 
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import demo_picture
+import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 OUTPUT = """
@@ -36,6 +38,17 @@ def test_picture_has_both_parts_and_nothing_else() -> None:
         "== ibm_sherbrooke goes into maintenance; told",
         "paused",
     ]
+
+
+def test_output_of_something_else_makes_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, picture = tmp_path / "output", tmp_path / "picture.svg"
+    output.write_text(OUTPUT.partition("== take")[0])
+    monkeypatch.setattr(sys, "argv", ["demo_picture.py", str(output), str(picture)])
+    assert demo_picture.main() == 1
+    assert capsys.readouterr().err.startswith(f"error: {output}: has no part from '== ibm_")
+    assert not picture.exists()
 
 
 def test_picture_of_the_documents_shows_the_example_of_today() -> None:
