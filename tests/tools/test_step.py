@@ -37,6 +37,32 @@ def test_what_a_step_writes_is_in_the_log_and_shown_if_it_fails_or_on_request(
         *(f"{number} " for number in range(90 - step.LAST_LINES, 90)),
         f"error: a step: failed; all of it is in {log}",
     ]
+    # A signal of the command is the status of a shell.
+    assert run(log, "import os; os.kill(os.getpid(), 9)")[0] == 137
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_step_that_takes_long_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    """The command ends when that has been told twice."""
+    told = tmp_path / "told"
+    program = (
+        "import pathlib, time\nprint('downloading', flush=True)\n"
+        f"while pathlib.Path({str(told)!r}).read_text().count('downloading') < 2:\n"
+        "    time.sleep(0.01)\n"
+    )
+    monkeypatch.delenv("VERBOSE", raising=False)
+    monkeypatch.setattr(step, "QUIET_SECONDS", 0.01)
+    monkeypatch.setattr(step, "TERMINAL_SECONDS", 0.01)
+    with told.open("w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        monkeypatch.setattr(output, "isatty", lambda: is_terminal, raising=False)
+        step.run("a step", [sys.executable, "-c", program], tmp_path / "log")
+    text = told.read_bytes().decode()
+    assert "  0 s  downloading" in text
+    assert text.endswith(step.CLEAR if is_terminal else "downloading\n")
+    assert text.count("\n") == 1 if is_terminal else "\r" not in text
 
 
 @pytest.mark.parametrize("number", step.ENDING)
@@ -56,3 +82,20 @@ def test_no_process_of_a_step_outlives_it(tmp_path: Path, number: signal.Signals
         assert process.wait(30) == 128 + number
         # The end of the last process that has it open.
         assert reader.read() == ""
+
+
+def test_signal_that_is_ignored_ends_no_step(tmp_path: Path) -> None:
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        step.run("a step", ["sh", "-c", f"kill -HUP {os.getpid()}"], tmp_path / "log")
+    finally:
+        assert signal.signal(signal.SIGHUP, former) is signal.SIG_IGN
+
+
+def test_character_that_the_locale_or_every_locale_lacks_ends_no_step(tmp_path: Path) -> None:
+    program = "import os; os.write(1, chr(0x2018).encode() + bytes([255])); raise SystemExit(7)"
+    words = (sys.executable, SCRIPT, "--log", tmp_path / "log", "a step", sys.executable)
+    done = ended(
+        *words, "-c", program, env=os.environ | {"VERBOSE": "", "PYTHONIOENCODING": "ascii"}
+    )
+    assert (done.returncode, done.stderr.splitlines()[0]) == (7, "??")
