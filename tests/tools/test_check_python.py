@@ -12,12 +12,12 @@ import pytest
 from check_python import trouble_with_paths, trouble_with_version
 
 from spank_qrmi.trust import paths as trusted_paths
-from spank_qrmi.trust.paths import steps_to
+from spank_qrmi.trust.paths import foreign_writer, steps_to
 from tests.tools.programs import ended
 
 PROJECT = Path(__file__).parents[2]
 NOGROUP = grp.getgrgid(65534).gr_name
-FOLDER, SHARED = stat.S_IFDIR | 0o755, stat.S_IFDIR | 0o2775
+FOLDER, SHARED, LINK = stat.S_IFDIR | 0o755, stat.S_IFDIR | 0o2775, stat.S_IFLNK | 0o777
 
 
 def status(mode: int = FOLDER, user: int = 0, group: int = 0) -> SimpleNamespace:
@@ -66,6 +66,9 @@ def test_path_that_others_may_change_is_named_wherever_it_stands(
             "choose another one: make PYTHON=/path/to/python3"
         )
         assert trouble_with_paths(*paths) == (told if writer else ""), (path, described)
+    # Every link has this mode.
+    of_link = [foreign_writer(status(LINK, user)) for user in (0, 4000000)]
+    assert of_link == ["", "user 4000000"]
 
 
 def test_steps_are_those_of_links_too_and_come_to_an_end(
@@ -134,6 +137,6 @@ def test_python_that_others_could_replace_installs_nothing_and_may_take_away(
         told = done.stderr.splitlines()[0]
         assert told.startswith(f"error: {python}: {tmp_path}")
         assert "may be changed by" in told
-        assert told.endswith("choose another one: make PYTHON=/path/to/python3")
+        assert told.endswith("as root; choose another one: make PYTHON=/path/to/python3")
     nothing = f"error: nothing is installed in {root}/opt/spank_qrmi\n"
     assert ended(*script, "uninstall").stderr == nothing
