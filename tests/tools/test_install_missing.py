@@ -76,9 +76,13 @@ def test_what_is_missing_is_said_with_its_purpose_and_installed(machine: Machine
     assert (done.returncode, done.stderr) == (0, "")
     words = " ".join([*BUILDING, *CLUSTER])
     assert machine.called() == ["update -qq", f"-s {OPTIONS} {words}", f"{OPTIONS} {words}"]
-    named = [line.split(":")[0].strip() for line in done.stdout.splitlines()[1:-2]]
-    assert named == [*BUILDING, *CLUSTER]
+    title, *lines, update, install = done.stdout.splitlines()
+    assert title == "installing with apt-get, which is to remove nothing:"
+    assert update == "reading the lists of packages"
+    assert install == "fetching and installing, with what they depend on (packages: 1)"
+    assert [line.split(":")[0].strip() for line in lines] == [*BUILDING, *CLUSTER]
     assert "wanted here" not in done.stdout
+    assert not list(machine.folder.glob("spank-qrmi-apt-*"))
 
 
 def test_what_is_there_from_elsewhere_is_not_asked_for(machine: Machine) -> None:
@@ -105,6 +109,10 @@ def test_no_slurm_package_is_asked_for_where_slurm_is(
     done = machine.run(*BUILDING, *CLUSTER)
     assert (done.returncode, machine.called()) == (1, [])
     assert f"Slurm is here already ({machine.folder / folder / program})" in done.stderr
+    assert "  libslurm-dev: Slurm's headers (slurm/spank.h), for the plugins" in done.stderr
+    # Others are, beside it.
+    assert machine.run("valgrind").returncode == 0
+    assert machine.installed() == [f"{OPTIONS} valgrind"]
 
 
 def test_nothing_is_installed_if_others_would_be_removed(machine: Machine) -> None:
@@ -120,6 +128,40 @@ def test_no_other_version_of_slurm_is_put_in_place(machine: Machine) -> None:
         done = machine.run("libslurm-dev")
         assert (done.returncode, machine.installed()) == (1, [])
         assert package in done.stderr
+
+
+def test_newer_versions_of_others_are_said_before(machine: Machine) -> None:
+    machine.have_apt(f"Inst libc6 [2.36-8] (2.36-9 Debian:12 [amd64])\n{FRESH}")
+    done = machine.run("libc6-dev")
+    assert done.returncode == 0
+    assert "  put in newer versions for it: libc6" in done.stdout
+
+
+def test_who_cannot_install_is_told_what(machine: Machine) -> None:
+    machine.add("id", "echo 1000")
+    done = machine.run("rpm")
+    assert (done.returncode, machine.called()) == (1, [])
+    assert done.stderr == "error: only root can: apt-get install --no-remove rpm\n"
+    (machine.folder / "bin" / "apt-get").unlink()
+    named, purpose = machine.run("rpm").stderr.splitlines()
+    assert (named[-23:], purpose) == ("it as this system does:", "  rpm: rpmbuild, for the rpm")
+
+
+def test_log_of_apt_is_named_where_it_fails(machine: Machine) -> None:
+    machine.add(
+        "apt-get",
+        f'case "$*" in update*) ;; -s*) echo "{FRESH}" ;; '
+        "*) for i in 1 2 3 4 5 6 7 8 9 10; do echo out $i; echo err $i >&2; echo; done; "
+        "exit 100 ;; esac",
+    )
+    done = machine.run("rpm")
+    assert (done.returncode, "out" in done.stdout) == (1, False)
+    *shown, named = done.stderr.splitlines()
+    [log] = machine.folder.glob("spank-qrmi-apt-*")
+    written = log.read_text().splitlines()
+    assert (len(written), shown) == (30, written[-20:])
+    assert named == f"error: apt-get failed; all of it is in {log}"
+    assert "out 9" in machine.run("rpm", VERBOSE="1").stdout
 
 
 def packages_of(target: str) -> list[str]:
