@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts import install_environment as install
-from tests.tools.programs import write_program
+from tests.tools.programs import ended, write_program
 
 INFORMATION = Path("lib", "python3", "site-packages", "spank_qrmi-1.2.dist-info")
 
@@ -93,6 +93,25 @@ def test_folders_that_were_not_there_are_noted_once(tmp_path: Path) -> None:
     assert (folder / install.CREATED).read_text() == "usr/lib/spank_qrmi\nusr/lib\nusr\n"
 
 
+def test_installation_says_what_is_left_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(install, "install", lambda *_: None)
+    monkeypatch.setattr(install, "refuse_open_folder", lambda _: None)
+    monkeypatch.setattr(os, "umask", lambda _: 0)
+    for root, prefix, expected in (
+        ("/", "/usr", f"{install.HINT}\n"),
+        ("/", "/usr/local", f"{install.HINT}\n"),
+        ("/", "/opt/qpu", ""),
+        (str(tmp_path), "/usr", ""),
+    ):
+        command = ["install.py", "install", "--destdir", root, "--environment", "/e"]
+        command += ["--plugindir", "/p", "--sysconfdir", "/s", "--prefix", prefix]
+        monkeypatch.setattr(sys, "argv", command)
+        install.main()
+        assert capsys.readouterr().out == expected, (root, prefix)
+
+
 def make_wheel(folder: Path, *names: str) -> Path:
     wheel = folder / "spank_qrmi-1.2-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -131,9 +150,28 @@ def test_folder_that_a_group_may_change_is_refused(tmp_path: Path) -> None:
     local.chmod(0o2775)
     with pytest.raises(SystemExit) as caught:
         install.refuse_open_folder(local / "lib" / "spank_qrmi")
-    assert str(caught.value).startswith(f"error: {local} may be changed by group ")
+    line = str(caught.value)
+    assert line.startswith(f"error: {local} may be changed by group ")
+    assert line.endswith(
+        "(mode 2775), and the worker runs as root: choose another PREFIX, or remove what others "
+        "may have put there and let only root write"
+    )
     local.chmod(0o755)
     install.refuse_open_folder(local / "lib" / "spank_qrmi")
+
+
+def test_files_are_listed_on_request(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "VERBOSE"}
+    for variables, option in (([], ""), (["VERBOSE=1"], " --verbose")):
+        for target in ("install", "uninstall"):
+            words = ("make", "--dry-run", target, *variables)
+            done = ended(*words, cwd=install.step.LOGS.parents[1], env=environment)
+            assert (done.returncode, "--verbose" in done.stdout) == (0, bool(option)), target
+        folder = tmp_path / "spank_qrmi"
+        write_program(folder / "1-a" / "bin" / "python", f'echo "$*" >{tmp_path}/called')
+        (folder / install.CURRENT).symlink_to("1-a")
+        install.uninstall(Path("/"), folder, is_verbose=bool(option))
+        assert (tmp_path / "called").read_text() == f"-I -m spank_qrmi uninstall --root /{option}\n"
 
 
 def test_uninstall_leaves_all_in_place_while_something_is_in_the_way(tmp_path: Path) -> None:
