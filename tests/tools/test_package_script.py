@@ -31,9 +31,15 @@ def contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Contents:
     return Contents(stage, "1.2", "22.05")
 
 
-def test_debian_control_names_one_python_and_no_slurm(contents: Contents) -> None:
+def test_debian_control_names_one_python_and_no_slurm(
+    contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DEBFULLNAME", raising=False)
+    monkeypatch.setenv("DEBEMAIL", "site@example.org")
     text = "".join(package._control_fields(contents, "1.2+slurm22.05", "amd64"))
     fields = dict(line.split(": ", 1) for line in text.splitlines() if line[0] != " ")
+    assert fields["Maintainer"] == "spank-qrmi <site@example.org>"
+    assert fields["Version"] == "1.2+slurm22.05"
     assert fields["Depends"].split(", ") == [
         "libc6 (>= 2.34)",
         f"python3 (>= {THIS_PYTHON})",
@@ -188,10 +194,10 @@ def test_removal_is_refused_before_anything_is_stopped_if_something_is_in_its_wa
 ) -> None:
     text = "spank-qrmi: job 7 holds ibm_torino: let the job end"
     running.add("spank-qrmi", f'echo "$@" >>{running.calls}\necho {text} >&2\nexit 1')
+    (running.folder / "state").mkdir()
     assert running.run(script, argument, status=1) == ["uninstall --check"]
     assert running.told == f"{text}\nspank-qrmi: nothing was removed\n"
     # What no step holds is released before.
-    (running.folder / "state").mkdir()
     (running.folder / "state" / "7-0-0-0.json").write_text("")
     assert running.run(script, argument, status=1) == ["release --orphaned", "uninstall --check"]
     # Nothing is in the way of an upgrade.
@@ -279,13 +285,20 @@ def test_spec_is_for_the_slurm_of_the_headers(ask_rpm: Callable[..., str], tmp_p
     assert ask_rpm(*asked, CC="no-such-compiler") == "1.2-1"
 
 
-def test_spec_is_for_one_python_and_names_no_slurm(ask_rpm: Callable[..., str]) -> None:
+def test_spec_is_for_one_python_and_names_what_builds_and_no_slurm(
+    ask_rpm: Callable[..., str],
+) -> None:
     asked = ("--define", f"spank_python {sys.executable}", "-q", "--requires")
     requires = ask_rpm(*asked).splitlines()
     assert {f"python(abi) = {THIS_PYTHON}", sys.executable, "ca-certificates"} <= {*requires}
     for kind in ("requires", "buildrequires", "conflicts", "obsoletes", "provides"):
         listed = ask_rpm("-q", f"--{kind}", "--define", "rhel 9").splitlines()
         assert [each for each in listed if "slurm" in each and "spank-qrmi" not in each] == []
+    for system in ("rhel 9", "fedora 43", "suse_version 1600"):
+        asked = ask_rpm("-q", "--buildrequires", "--define", system).splitlines()
+        assert {"gcc", "make", "/usr/bin/python3"} <= {*asked}
+    # rpm does not know what dpkg has installed.
+    assert ask_rpm("-q", "--buildrequires") == ""
 
 
 def test_documents_come_along_and_name_the_plugin_of_the_package(contents: Contents) -> None:
