@@ -3,8 +3,8 @@
 
 import json
 import re
+import sys
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -32,45 +32,58 @@ VULNERABLE = {
 NOT_AUDITED = "not audited: the vulnerability service could not be asked "
 
 
+def make_pip_audit(folder: Path, answer: str, dry_run: str = "pass") -> str:
+    """Write a program in place of pip-audit; it does one thing for --dry-run, else another."""
+    program = folder / "pip-audit"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys, time\n"
+        f"if '--dry-run' in sys.argv:\n    {dry_run}\nelse:\n    {answer}\n"
+    )
+    program.chmod(0o755)
+    return str(program)
+
+
 def document(*packages: dict[str, Any]) -> str:
-    return json.dumps({"dependencies": packages, "fixes": []})
+    return f"print({json.dumps({'dependencies': packages, 'fixes': []})!r})"
 
 
-def audited(
-    monkeypatch: pytest.MonkeyPatch, output: str, errors: str = "", unreadable: str = ""
-) -> str:
-    """Audit the lock by a pip-audit that says this, or why it cannot even read the lock."""
-    tried = CompletedProcess("", 1 if unreadable else 0, "", unreadable)
-    told = CompletedProcess("", 2, output, errors)
-    monkeypatch.setattr(audit, "run", lambda words: tried if "--dry-run" in words else told)
-    return audit.audit("pip-audit", LOCK)
+def test_nothing_known_is_good(tmp_path: Path) -> None:
+    program = make_pip_audit(tmp_path, document(CLEAN))
+    assert audit.audit(program, LOCK) == "1 packages without known vulnerabilities"
 
 
-def test_nothing_known_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert audited(monkeypatch, document(CLEAN)) == "1 packages without known vulnerabilities"
-
-
-def test_finding_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finding_is_an_error(tmp_path: Path) -> None:
+    found = f"{document(CLEAN, UNKNOWN, VULNERABLE)}; sys.exit(1)"
     with pytest.raises(SystemExit) as ended:
-        audited(monkeypatch, document(CLEAN, UNKNOWN, VULNERABLE))
+        audit.audit(make_pip_audit(tmp_path, found), LOCK)
     assert str(ended.value.code).splitlines() == [
         "two 2.0: PYSEC-1, CVE-1; repaired in 2.1 or 3.0",
         "two 2.0: PYSEC-2; repaired in no version",
         "error: known vulnerabilities; `make lock` takes the newest versions",
     ]
     with pytest.raises(SystemExit, match=r"^error: not on PyPI \(any more\): two$"):
-        audited(monkeypatch, document(CLEAN, UNKNOWN))
+        audit.audit(make_pip_audit(tmp_path, document(CLEAN, UNKNOWN)), LOCK)
+    # The lock cannot be read, network or not.
+    program = make_pip_audit(tmp_path, "sys.exit('ConnectionError')", "sys.exit('not pinned')")
     with pytest.raises(SystemExit, match=r"^not pinned\nerror: the lock files cannot be audited$"):
-        audited(monkeypatch, document(CLEAN), unreadable="not pinned\n")
+        audit.audit(program, LOCK)
 
 
-def test_service_that_does_not_answer_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing = f"{NOT_AUDITED}(it knows none of the packages)"
-    assert audited(monkeypatch, document(UNKNOWN, UNKNOWN)) == nothing
-    refused = audited(monkeypatch, "", "Traceback\nConnectionError: refused")
-    assert refused == f"{NOT_AUDITED}(ConnectionError: refused)"
-    assert audited(monkeypatch, "<html>") == f"{NOT_AUDITED}(exit status 2)"
-    assert len(audited(monkeypatch, "", "long " * 100)) < 200
+def test_service_that_does_not_answer_is_no_error_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for answer, reason in (
+        (document(UNKNOWN, UNKNOWN), "it knows none of the packages"),
+        ("sys.exit('Traceback\\nConnectionError: refused')", "ConnectionError: refused"),
+        ("print('<html>'); sys.exit(2)", "exit status 2"),
+        ("sys.exit('long ' * 100)", "long long"),
+    ):
+        line = audit.audit(make_pip_audit(tmp_path, answer), LOCK)
+        assert line.startswith(f"{NOT_AUDITED}({reason}"), answer
+        assert (len(line.splitlines()), len(line) < 200) == (1, True), answer
+    monkeypatch.setattr(audit, "TOTAL_SECONDS", 1)
+    program = make_pip_audit(tmp_path, "time.sleep(60)")
+    assert audit.audit(program, LOCK) == f"{NOT_AUDITED}(no answer within 1 s)"
 
 
 def test_every_version_is_audited_once_whichever_python_runs() -> None:

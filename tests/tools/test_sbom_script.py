@@ -3,6 +3,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from scripts import sbom
 
 METADATA = """\
@@ -29,3 +31,8 @@ def test_subject_is_the_installed_package(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "METADATA").write_text(METADATA)
     assert sbom.subject_of(sbom.metadata_of(tmp_path)) == SUBJECT
+
+
+def test_tool_that_fails_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"^error: the bill of materials cannot be made$"):
+        sbom.describe("false", tmp_path, tmp_path, tmp_path)
