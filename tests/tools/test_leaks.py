@@ -3,13 +3,13 @@
 
 import base64
 import errno
+import io
 import json
 import re
 import subprocess
 import urllib.parse
 from mmap import PAGESIZE
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 
@@ -184,10 +184,21 @@ def test_what_a_process_was_called_with_and_what_it_has_read(tmp_path: Path, pla
         process.stdout.readline()
         found = LeakSearch(tmp_path, {"planted": SECRET}).find_in_memory([process.pid])
         process.communicate("end\n")
-    assert {leak.kind for leak in found} == ({"planted"} if place != "nowhere" else set())
+    told = {(leak.kind, str(leak.path)) for leak in found}
+    assert told == ({("planted", f"/proc/{process.pid}/mem")} if place != "nowhere" else set())
 
 
-def test_memory_is_read_on_both_sides_of_a_stacks_guard() -> None:
-    pages = [b"a" * PAGESIZE, OSError(errno.EIO, "Input/output error"), b"c" * PAGESIZE]
-    found = dict(leaks._read_between(Mock(read=Mock(side_effect=pages)), 0, 3 * PAGESIZE))
+class MemoryWithGuard(io.FileIO):
+    """Pages, of which the second cannot be read."""
+
+    def read(self, _size: int | None = -1) -> bytes:
+        if self.tell() == PAGESIZE:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(PAGESIZE) or b""
+
+
+def test_memory_is_read_on_both_sides_of_a_stacks_guard(tmp_path: Path) -> None:
+    (tmp_path / "memory").write_bytes(b"a" * PAGESIZE + b"?" * PAGESIZE + b"c" * PAGESIZE)
+    with MemoryWithGuard(tmp_path / "memory") as memory:
+        found = dict(leaks._read_between(memory, 0, 3 * PAGESIZE))
     assert found == {0: b"a" * PAGESIZE, PAGESIZE: b"", 2 * PAGESIZE: b"c" * PAGESIZE}
