@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The benchmark's report: figures as measured, goals judged honestly, nothing without a sample."""
 
+import platform
 from dataclasses import replace
 
+import pytest
+
+from benchmarks import machine
 from benchmarks.goals import GOALS, Goal, Judgement, judge
 from benchmarks.job_figures import JobFigures
 from benchmarks.load import KINDS, LoadFigures
@@ -85,9 +89,6 @@ def test_one_bad_run_under_load_or_of_the_monitor_misses_the_goal() -> None:
 
 def test_report_has_all_that_was_measured() -> None:
     text = report(all_results(), "report.svg")
-    busy = "The machine was busy with other work too"
-    assert busy not in text
-    assert busy in report(Results(1, {}, [0.1, 1000.0]), None)
     for line in (
         "| `srun true`, ms | 20 | 102 (101 to 103) | 103 (102 to 104) | 1.01 [0.97 to 1.05] |",
         "| 100 ms a request, 16 Runtime sessions, next job: time to script"
@@ -101,6 +102,22 @@ def test_report_has_all_that_was_measured() -> None:
         "![time to script and release](report.svg)",
     ):
         assert f"{line}\n" in text
+
+
+def test_report_tells_that_the_machine_was_busy() -> None:
+    for load, is_told in ((0.5, False), (1000.0, True)):
+        text = report(Results(1, {}, [0.1, load]), None)
+        assert f"| Load before each part | 0.1, {load} |\n" in text
+        assert ("busy with other work" in text) is is_told
+
+
+def test_machine_is_described_by_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_first_line", lambda *command: "slurm-wlm 22.05.8")
+    monkeypatch.setattr(platform, "release", lambda: "6.1.0-of-somebody")
+    described = machine.description()
+    assert described["Slurm"] == "22.05.8"
+    assert described["System"].endswith(", Linux 6.1.0")
+    assert all(described.values())
 
 
 def test_release_that_the_log_does_not_tell_is_left_out() -> None:

@@ -10,8 +10,10 @@ import pytest
 from clean_root import inside, root
 from clean_root.archives import DEBIAN
 from clean_root.inside import run_apart, run_inside
-from clean_root.machine import copy_from_machine
+from clean_root.machine import apt_mirror, apt_settings, copy_from_machine
 from clean_root.root import Root, RootError
+
+from tests.tools.programs import write_program
 
 
 def test_files_of_the_machine_replace_links_that_lead_out_of_the_root(tmp_path: Path) -> None:
@@ -30,6 +32,25 @@ def test_files_of_the_machine_replace_links_that_lead_out_of_the_root(tmp_path: 
     source.unlink()
     copy_from_machine(str(source.relative_to("/")), system)
     assert not copied.exists()
+
+
+def test_proxies_of_apt_and_a_mirror_that_a_root_can_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    # Of a machine without apt.
+    assert (apt_mirror("Debian"), apt_settings()) == (None, "")
+    proxy = 'Acquire::http::Proxy "http://user:word@proxy.test";'
+    write_program(tmp_path / "apt-config", f"echo '{proxy}'\necho 'DPkg::Pre-Invoke:: \"x\";'")
+    assert apt_settings() == f"{proxy}\n"
+    other = "Other stable http://other.test/x"
+    for address, mirror in (
+        ("http://mirror.test/debian/", "http://mirror.test/debian/"),
+        ("mirror+file:/etc/apt/mirrors.txt", None),
+        ("file:/srv/debian", None),
+    ):
+        write_program(tmp_path / "apt-get", f"echo '{other}\nDebian bookworm {address}'")
+        assert (apt_mirror("Debian"), apt_mirror("Ubuntu")) == (mirror, None), address
 
 
 @pytest.fixture
