@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from loopback.cluster import SlurmCluster
-from loopback.errors import ClusterError, CommandError
+from loopback.errors import ClusterError, CommandError, WaitTimeoutError
 from loopback.job import parse_environment
 from loopback.waiting import wait_until
 
@@ -50,6 +50,14 @@ def test_command_that_fails_or_takes_too_long(cluster: SlurmCluster):
         cluster.run("sh", "-c", "echo seen; exit 3")
     with pytest.raises(CommandError, match=r"sleep 60: not done after 0\.1 s"):
         cluster.run("sleep", "60", timeout_seconds=0.1)
+
+
+def test_waiting_for_what_never_comes(cluster: SlurmCluster):
+    job = cluster.submit("echo oh >&2; exit 1")
+    with pytest.raises(ClusterError, match="ended as FAILED and never was SUSPENDED:\noh"):
+        job.wait_for_state("SUSPENDED")
+    with pytest.raises(WaitTimeoutError, match="no log line 'no such line' within"):
+        cluster.wait_for_log("no such line", timeout_seconds=0.1)
 
 
 def test_log_lines_of_a_job(cluster: SlurmCluster):
