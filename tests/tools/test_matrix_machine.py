@@ -11,19 +11,29 @@ from slurm_matrix.sources import copy_sources
 from tests.tools.programs import write_program
 
 
-def test_newest_python_of_pyenv_behind_its_stand_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine whose programs and home are in a folder of the test's."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    write_program(tmp_path / "bin" / "python3.10", "exit 127")
+    return tmp_path
+
+
+def test_newest_python_of_pyenv_behind_its_stand_in(home: Path) -> None:
+    write_program(home / "bin" / "python3.10", "exit 127")
     for version in ("3.10.2", "3.10.13", "3.11.7"):
-        prefix = tmp_path / ".pyenv" / "versions" / version
+        prefix = home / ".pyenv" / "versions" / version
         write_program(prefix / "bin" / "python3.10", f"echo {prefix}")
     found = find_python("3.10")
     assert found is not None
-    prefix = tmp_path / ".pyenv" / "versions" / "3.10.13"
+    prefix = home / ".pyenv" / "versions" / "3.10.13"
     assert (found.prefix, found.interpreter) == (prefix, prefix / "bin" / "python3.10")
+
+
+def test_python_that_cannot_be_shown_to_a_root(home: Path) -> None:
+    for script in ("echo /usr", "exit 1", "true"):
+        write_program(home / "bin" / "python3.10", script)
+        assert find_python("3.10") is None, script
 
 
 def test_variables_that_pip_needs_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
