@@ -253,7 +253,8 @@ BASE_URLS = {
 UNUSABLE_URLS = [
     *("host", "ftp://host", "https://", "https:///path", "https://user:secret@host"),
     *("https://user@host/x", "https://host/?a=b", "https://host/#a", "https://host:port"),
-    *("https://host:123456", "https://ho st", "https://host/a b", "https://host\\@evil"),
+    *("https://host:123456", "https://host:/", "https://:80", "https:/host", "https://[::1"),
+    *("https://ho st", "https://host\0/", "https://host/a b", "https://host\\@evil"),
     *("https://host\n/x", "https://host/\u202ex"),
 ]
 

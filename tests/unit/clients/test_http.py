@@ -32,22 +32,18 @@ GET = "GET /path"
 POST = "POST /path"
 
 
-def test_spellings_of_a_url_are_known() -> None:
+def test_spellings_of_a_url_are_known_in_no_time() -> None:
+    """Root compares a user's with the site's."""
     spelled = {
         "https://Site.test:443/a/": "https://site.test:443/a",
         "HTTPS://SITE.TEST/a": "https://site.test:443/a",
         "site.test": None,
         "https://site.test/..": None,
         f"https://site.test/{'a' * 2000}": None,
+        **{f"https://{name * 120_000}": None for name in ("ü", "ü.", "a.", "%", "/")},
     }
-    assert {text: plain_url(text) for text in spelled} == spelled
-
-
-def test_long_url_of_a_user_takes_no_time() -> None:
-    """Root compares it with the site's."""
     began = time.process_time()
-    for name in ("ü", "ü.", "a.", "%", "/"):
-        assert plain_url(f"https://{name * 120_000}") is None
+    assert {text: plain_url(text) for text in spelled} == spelled
     assert time.process_time() - began < 1.0
 
 
@@ -106,13 +102,22 @@ def test_status_that_the_client_judges_is_no_failure() -> None:
     failure_of(judge)
 
 
-def test_share_limits_a_request_to_its_part_of_the_time() -> None:
-    service = FakeService({GET: reply(503)})
-    deadline = RecordingDeadline(3)
-    _, text = failure_of(lambda: ask(service, deadline, share=0.1))
-    assert "no time is left" in text
-    assert len(service.requests) == 1
-    assert not deadline.has_passed()
+def test_no_try_begins_that_does_not_fit_the_time() -> None:
+    for answer, seconds, share, tries, told in (
+        (reply(), 0, 1.0, 0, "no time is left to ask https://api.test:443/path"),
+        (reply(500), 0.5, 1.0, 1, "; gave up after 1 try, no time is left"),
+        (reply(500), 3, 0.1, 1, "; gave up after 1 try, no time is left"),
+        (
+            *(reply(429, Retry_After="99999999999999999999"), 1000, 1.0, 1),
+            "; the service asks to wait 999999999 s, which is longer than we may",
+        ),
+    ):
+        with trying((answer, seconds, share)):
+            service, deadline = FakeService({GET: answer}), RecordingDeadline(seconds)
+            error, text = failure_of(partial(ask, service, deadline, share=share))
+            assert (len(service.requests), deadline.has_passed()) == (tries, not tries)
+            assert error.status == (answer.status_code if tries else None)
+            assert text.endswith(told)
 
 
 def test_one_debug_record_per_request_without_query(caplog: pytest.LogCaptureFixture) -> None:
@@ -158,20 +163,14 @@ def test_what_opens_a_session_is_repeated_only_if_nothing_happened() -> None:
             assert len(service.requests) == (2 if is_repeated else 1)
 
 
-ODD_RETRY_AFTER = [
-    *("-1", "-1e308", "nan", "inf", "-inf", "1e9", "1e308", "0x10", "1_0", "+5", "1.5", "5, 5"),
-    *("²", "٣", "Infinity", ",,,", "\x0b", "-", "soon", "a" * 50_000),
-    *("Wed, 99 Foo 99999 99:99:99", "Mon, 1 Jan 2026 ::", "Wed, 01 Jan 999999999 00:00:00 GMT"),
-    "1 Jan " + "9" * 5_000 + " 00:00:00",
-]
 RETRY_AFTER = {
-    **dict.fromkeys(ODD_RETRY_AFTER),
+    **dict.fromkeys(("-1", "nan", "1e9", "1_0", "5, 5", "\u0663", "soon", "a" * 50_000)),
+    "Wed, 01 Jan 999999999 00:00:00 GMT": None,
     "7": 7.0,
     "  9 ": 9.0,
     "9" * 50_000: 999_999_999.0,
     "Thu, 01 Jan 1970 00:01:00 GMT": 20.0,
     "Fri, 31 Dec 9999 23:59:59 GMT": 253_402_300_759.0,
-    "Wed, 31 Dec 1969 23:59:59 GMT": 0.0,
     "1 Jan 1969 99:99:99": 0.0,
     "Thu, 01 Jan 1970 00:00:00 +99999999999999": 0.0,
 }
@@ -193,28 +192,6 @@ def test_retry_after_is_honoured_if_it_is_longer_than_our_wait() -> None:
         ask(FakeService({GET: [reply(429, None, Retry_After=header), reply()]}), deadline)
         [wait] = deadline.waits
         assert least <= wait <= most
-
-
-def test_retry_after_beyond_the_deadline_ends_the_tries() -> None:
-    service = FakeService({GET: reply(429, {}, Retry_After="99999999999999999999")})
-    error, text = failure_of(lambda: ask(service))
-    assert len(service.requests) == 1
-    assert error.status == 429
-    assert "asks to wait 999999999 s, which is longer than we may" in text
-
-
-def test_no_try_begins_that_does_not_fit_the_deadline() -> None:
-    service = FakeService({GET: reply(500)})
-    _, text = failure_of(lambda: ask(service, RecordingDeadline(0.5)))
-    assert len(service.requests) == 1
-    assert text.endswith("gave up after 1 try, no time is left")
-
-
-def test_nothing_is_sent_after_the_deadline() -> None:
-    service = FakeService({GET: reply()})
-    _, text = failure_of(lambda: ask(service, RecordingDeadline(0)))
-    assert not service.requests
-    assert text == "no time is left to ask https://api.test:443/path"
 
 
 def test_too_large_answer_is_refused() -> None:
@@ -258,12 +235,9 @@ def test_long_paths_are_shown_in_part() -> None:
 
 
 UNUSABLE_URLS = [
-    *("", "h", "//h", "api.test/path", "ftp://h", "http:/h", "http://", "http:///p", "http://:80/"),
-    *("file:///x", "http://u@h/", "https://user:pass@api.test/path", "http://h:/", "http://h:x/"),
-    *("http://h:-1", "http://h#x", "http://h/?a=b", "http://h:65536", "http://h:000080"),
-    *("http://h:0/", "http://[::1", "http://[1.2.3.4]", "http://[:::]", "http://1.2.3.256/"),
-    *("http://010.0.0.1/", "http://h\\@evil/", "http://h /", "http://h/a b", "http://h\n/"),
-    *("http://h/\r\nX: y", "http://h\0/", "http://a%2fb/", "http://h!/"),
+    *("", "api.test/path", "ftp://h", "https://user:pass@api.test/path", "http://h/?a=b"),
+    *("http://h:65536", "http://h:0/", "http://[1.2.3.4]", "http://[:::]", "http://1.2.3.256/"),
+    *("http://010.0.0.1/", "http://h\\@evil/", "http://h/\r\nX: y", "http://a%2fb/", "http://h!/"),
     *("http://" + "\u00e4" * 70, "http://\u00e4..b/", "http://h/a/../b", "http://h/./b"),
     # No TLS library takes the first, no name server the others.
     *("http://.h/", f"http://{'h.' * 128}", "http://a..b/", f"http://{'a' * 64}.test/"),
@@ -279,11 +253,8 @@ def test_unusable_urls_are_readable() -> None:
         with trying(url):
             error, text = failure_of(partial(ask, FakeService({}), url=url))
             assert (text, error.may_have_acted) == (UNUSABLE_URL, False)
-
-
-def test_query_that_is_no_text_is_refused_without_it() -> None:
-    query = {"key": f"{API_KEY}\udcff"}
-    assert complaint(ServiceError, partial(ask, FakeService({}), query=query)) == UNUSABLE_URL
+    ask_for_no_text = partial(ask, FakeService({}), query={"key": f"{API_KEY}\udcff"})
+    assert complaint(ServiceError, ask_for_no_text) == UNUSABLE_URL
 
 
 def test_header_values_that_cannot_be_sent_are_refused() -> None:
