@@ -26,13 +26,10 @@ def status_of(url: str, environment: dict[str, str]) -> int:
 
 
 def failure_at(url: str, environment: dict[str, str] | None = None) -> str:
-    return failure_of(lambda: status_of(url, environment or {}))[1]
-
-
-def failure_of_one_try(url: str) -> str:
-    """Return why a request fails that could be made again, but would fail in the same way."""
+    """Return why a request fails; it is not made again, which would fail in the same way."""
     deadline = RecordingDeadline()
     with HttpClient(deadline) as http:
+        http.open_with(environment or {})
         _, text = failure_of(lambda: http.request("GET", url, headers={}, is_repeatable=True))
     assert deadline.waits == []
     return text
@@ -41,7 +38,6 @@ def failure_of_one_try(url: str) -> str:
 def test_unknown_certificate_is_refused_whatever_else_is_set(
     entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "its certificate is not trusted" in failure_of_one_try(entrance.url)
     for name, value in (
         ("REQUESTS_CA_BUNDLE", str(entrance.certificate)),
         ("CURL_CA_BUNDLE", str(entrance.certificate)),
@@ -116,25 +112,22 @@ def test_broken_file_in_a_folder_takes_nothing_from_the_others(
     ]
 
 
-def test_file_that_is_none_of_certificates(tmp_path: Path) -> None:
+def test_what_are_no_certificates_is_told_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(b"text")
-    for path, reason in (
-        ("/dev/null", "no certificate"),
-        (tmp_path / "text", "no certificate"),
-        (tmp_path, "is a directory"),
+    of_file = "cannot be read as certificates ({}): give the path of a file in PEM format"
+    for name, path, text in (
+        ("SSL_CERT_FILE", "/dev/null", of_file.format("no certificate")),
+        ("SSL_CERT_FILE", tmp_path / "text", of_file.format("no certificate")),
+        ("SSL_CERT_FILE", tmp_path, of_file.format("is a directory")),
+        ("SSL_CERT_FILE", "/missing.pem", of_file.format("no such file or directory")),
+        ("SSL_CERT_DIR", "/missing", "cannot be read (no such file or directory)"),
     ):
         open_with = HttpClient(Deadline(20)).open_with
-        _, text = failure_of(partial(open_with, {"SSL_CERT_FILE": str(path)}))
-        assert text == (
-            f"cannot prepare requests: SSL_CERT_FILE: {path} cannot be read as certificates "
-            f"({reason}): give the path of a file in PEM format"
-        )
+        _, told = failure_of(partial(open_with, {name: str(path)}))
+        assert told == f"cannot prepare requests: {name}: {path} {text}"
 
 
 OF_THE_SITE = "name the site's certificates by --env:SSL_CERT_FILE= in plugstack.conf"
-
-
-NOWHERE = Path("/nowhere")
 
 
 def let_system_have(monkeypatch: pytest.MonkeyPatch, file: Path, folder: Path) -> None:
@@ -143,25 +136,20 @@ def let_system_have(monkeypatch: pytest.MonkeyPatch, file: Path, folder: Path) -
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
 
 
-def test_what_an_administrator_has_added_to_the_folder_is_not_all_of_the_system(
+def test_systems_certificates_are_trusted_if_no_variable_names_others(
     entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    # What an administrator has added to the folder is not all of the system.
     (tmp_path / "0a1b2c3d.0").touch()
     let_system_have(monkeypatch, entrance.certificate, tmp_path)
     assert status_of(entrance.url, {}) == 200
+    with monkeypatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", "/nowhere")
+        assert status_of(entrance.url, {"SSL_CERT_FILE": ""}) == 200
     # As many as a system has are enough, and its file is not read.
     for number in range(1, 100):
         (tmp_path / f"0a1b2c3d.{number}").touch()
     assert failure_at(entrance.url).endswith(f"; if it is the site's own, {OF_THE_SITE}")
-
-
-def test_systems_certificates_are_trusted_if_no_variable_names_others(
-    entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    let_system_have(monkeypatch, entrance.certificate, NOWHERE)
-    assert status_of(entrance.url, {}) == 200
-    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
-    assert status_of(entrance.url, {"SSL_CERT_FILE": ""}) == 200
 
 
 def test_what_to_do_about_an_unknown_certificate(
@@ -172,7 +160,7 @@ def test_what_to_do_about_an_unknown_certificate(
         tmp_path: "; if it is the site's own, ",
         tmp_path / "missing": "; this system has none: install ca-certificates, or ",
     }.items():
-        let_system_have(monkeypatch, NOWHERE, folder)
+        let_system_have(monkeypatch, tmp_path / "missing", folder)
         text = failure_at(entrance.url)
         beginning = f"cannot connect to {entrance.url}: its certificate is not trusted ("
         assert text.startswith(beginning), folder
@@ -190,7 +178,7 @@ def test_certificate_that_no_authority_can_prove_needs_no_other_one() -> None:
 def test_service_that_does_not_speak_tls_is_asked_once() -> None:
     with listening(lambda connection: connection.sendall(b"no TLS at all"), []) as port:
         url = f"https://127.0.0.1:{port}"
-        assert failure_of_one_try(url) == (
+        assert failure_at(url) == (
             f"cannot connect to {url}: TLS: wrong version number: does it speak http:// only? "
             "check the URL"
         )
@@ -199,6 +187,6 @@ def test_service_that_does_not_speak_tls_is_asked_once() -> None:
 def test_other_trouble_with_tls_is_readable() -> None:
     alert = b"\x15\x03\x03\x00\x02\x02\x28"
     with listening(lambda connection: connection.sendall(alert), []) as port:
-        text = failure_at(f"https://127.0.0.1:{port}")
+        _, text = failure_of(lambda: status_of(f"https://127.0.0.1:{port}", {}))
     assert ": TLS: " in text
     assert "http://" not in text
