@@ -21,7 +21,6 @@ from tests.unit.scripted_server import (
     drip,
     lines_of,
     listening,
-    received_request,
     scripted_server,
 )
 
@@ -152,22 +151,15 @@ def test_request_is_sent_as_http(http: HttpClient) -> None:
             form={"z": "x:y z", "a": "1"},
             is_repeatable=False,
         )
-    [request] = server.requests
+        http.request("POST", server.url, headers={}, is_repeatable=False)
+    request, without_content = server.requests
     first, *headers = lines_of(request)
     assert first == "POST /a%20b/%C3%BC?q=a%20b%26c%2F%C3%BC HTTP/1.1"
     assert headers[0] == f"Host: 127.0.0.1:{server.port}"
     form = {"Content-Type: application/x-www-form-urlencoded", "Content-Length: 15"}
     assert {"Accept-Encoding: identity", "X-Own: value", *form} <= set(headers)
     assert request.endswith(b"\r\n\r\nz=x%3Ay%20z&a=1")
-
-
-def test_request_without_content_says_so_where_one_is_expected(http: HttpClient) -> None:
-    with scripted_server(OK) as server:
-        for method in ("GET", "POST", "DELETE", "PATCH"):
-            http.request(method, server.url, headers={}, is_repeatable=True)
-    lengths = ["Content-Length: 0" in lines_of(request) for request in server.requests]
-    assert lengths == [False, True, False, True]
-    assert lines_of(server.requests[0])[0] == "GET / HTTP/1.1"
+    assert "Content-Length: 0" in lines_of(without_content)
 
 
 BODIES = {
@@ -186,18 +178,12 @@ def test_answers_of_every_form_are_read(http: HttpClient) -> None:
 
 
 NO_ANSWERS = [
-    *(HANG_UP, b"HTTP/1.1 200 OK\r\nX: a" + HANG_UP, b"\0" * 100, b"ICY 200 OK\r\n\r\n"),
-    *(b"HTTP/1.1 99999 OK\r\n\r\n", b"HTTP/1.1 -1 OK\r\n\r\n"),
+    *(HANG_UP, b"HTTP/1.1 200 OK\r\nX: a" + HANG_UP, b"\0" * 100, b"HTTP/1.1 99999 OK\r\n\r\n"),
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: evil\r\n\r\n{}",
     b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}" + HANG_UP,
-    b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}",
     b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nA\0B: c\r\nContent-Length: 2\r\n\r\n{}",
-    CHUNKED + b"2\r\n{}" + HANG_UP,
-    *(CHUNKED + size + b"\r\n{}\r\n0\r\n\r\n" + HANG_UP for size in (b"zz", b"f" * 20)),
-    *(start + b"x" * 400_000 for start in (b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 ", b"A")),
-    CHUNKED + b"0\r\nX: " + b"x" * 400_000,
+    *(CHUNKED + rest + HANG_UP for rest in (b"2\r\n{}", b"zz\r\n{}\r\n0\r\n\r\n")),
+    *(start + b"x" * 400_000 for start in (b"HTTP/1.1 200 OK\r\nX: ", CHUNKED + b"0\r\nX: ")),
 ]
 
 
@@ -211,9 +197,7 @@ def test_what_is_no_whole_answer_is_one_error_and_asked_once(http: HttpClient) -
 
 
 SURPLUS = [
-    OK,
     OK + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong",
-    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}}",
     CHUNKED + b"2\r\n{}\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong",
 ]
 
@@ -260,31 +244,15 @@ def test_addresses_of_a_name_are_tried_in_turn(
         assert get(http, "http://service.test/").status == 200
 
 
-def test_names_that_nobody_has_are_readable(
+def test_places_where_nobody_is_are_readable(
     http: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
+    _, text = failure_of(lambda: get(http, "http://[::1]:9/"))
+    assert text == "cannot connect to http://[::1]:9: connection refused"
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     error, text = failure_of(lambda: get(http, "http://service.test/", is_repeatable=False))
     assert text == "cannot connect to http://service.test:80: name or service not known"
     assert not error.may_have_acted
-
-
-def test_ipv6(http: HttpClient) -> None:
-    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
-        port = listener.getsockname()[1]
-
-        def answer() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                asked.append(received_request(connection))
-                connection.sendall(OK)
-
-        asked: list[bytes] = []
-        thread = threading.Thread(target=answer)
-        thread.start()
-        assert get(http, f"http://[::1]:{port}/").source == f"http://[::1]:{port}/"
-        thread.join()
-    assert lines_of(asked[0])[1] == f"Host: [::1]:{port}"
