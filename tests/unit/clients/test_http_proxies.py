@@ -75,10 +75,6 @@ def ways(
 
 
 OF_EACH_SCHEME: list[tuple[dict[str, str], str, str]] = [
-    ({}, "", ""),
-    ({"http_proxy": "http://h:{a}"}, "a", ""),
-    ({"https_proxy": "http://h:{a}"}, "", "a"),
-    ({"all_proxy": "http://h:{a}"}, "a", "a"),
     ({"all_proxy": "http://h:{a}", "https_proxy": "http://h:{b}"}, "a", "b"),
     ({"HTTP_PROXY": "http://h:{a}", "HTTPS_PROXY": "h:{b}"}, "a", "b"),
     ({"HTTP_PROXY": "http://h:{a}", "http_proxy": "http://h:{b}"}, "b", ""),
@@ -86,7 +82,6 @@ OF_EACH_SCHEME: list[tuple[dict[str, str], str, str]] = [
     ({"http_proxy": "HTTP://H:{a}/"}, "a", ""),
     ({"http_proxy": "http://[::1]:{a}"}, "a", ""),
     ({"http_proxy": "user:p@ss@h:{a}"}, "a", ""),
-    ({"ftp_proxy": "http://h:{a}", "no_proxy": "*"}, "", ""),
 ]
 
 
@@ -99,17 +94,13 @@ def test_proxy_of_each_scheme(proxies: dict[str, ScriptedServer]) -> None:
 
 STRAIGHT: list[tuple[str, list[str], list[str]]] = [
     ("*", ["http://s.test/", "https://1.2.3.4/"], []),
-    ("x,*", ["http://s.test/"], []),
     ("s.test", ["http://s.test/", "https://a.s.test:1/"], ["http://as.test/", "http://test/"]),
     (".s.test", ["http://a.s.test/"], ["http://s.test/", "http://as.test/"]),
     (" S.Test , other", ["http://s.test/", "http://other/"], ["http://s.test.evil/"]),
     ("s.test:8080", ["http://s.test:8080/"], ["http://s.test/", "https://s.test/"]),
-    ("https://s.test", ["https://s.test/"], ["http://s.test/"]),
     ("127.0.0.1,::1", ["http://127.0.0.1/", "http://[::1]:1/"], ["http://127.0.0.2/"]),
     # What other programs read in other ways.
     ("10.0.0.0/8,127.1", [], ["http://10.9.8.7/", "http://127.0.0.1/"]),
-    ("a s.test", [], ["http://s.test/"]),
-    (",,", [], ["http://s.test/"]),
 ]
 
 
@@ -134,20 +125,11 @@ def test_clients_own_variables_win_over_the_processes(
         http.open_with({"http_proxy": proxy.url, "NO_PROXY": "x", "NEW_NAME": "1"})
         assert os.environ["http_proxy"] == "http://127.0.0.1:9"
         assert not {"NO_PROXY", "NEW_NAME"}.intersection(os.environ)
+        # Others are opened between this one's opening and its first request.
+        monkeypatch.setenv("no_proxy", "*")
         get(http, "http://service.test/")
-    assert len(proxy.requests) == 1
-
-
-def test_variables_of_one_client_do_not_reach_another(
-    http: HttpClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Others are opened between this one's opening and its first request."""
-    with scripted_server(OK) as service:
-        http.open_with({})
-        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-        get(http, service.url)
-        get(http.within(Deadline(20)), service.url)
-    assert len(service.requests) == 2
+        get(http.within(Deadline(20)), "http://service.test/")
+    assert len(proxy.requests) == 2
 
 
 def test_variables_of_the_process_are_changed_by_one_client_at_a_time(
@@ -173,12 +155,9 @@ def test_variables_of_the_process_are_changed_by_one_client_at_a_time(
 # ---- What cannot be used ----
 
 UNUSABLE = [
-    *("https://proxy:1", "socks5://proxy:1", "socks5h://user:secret@proxy", "://", "http://"),
-    *("http://user:secret@", "http://proxy:x", "http://proxy:99999", "http://proxy:0"),
-    *("http://pro xy", "a\0b"),
-    *("http://proxy/path", "http://user:sec#ret@proxy", "http://user:12/secret@proxy"),
-    *("http://user:12?secret@proxy", "http://pro\nxy", "http://\u2488.test", "http://proxy?x"),
-    *("http://user:secret\udcff@proxy", "http://user:sec\nret@proxy"),
+    *("https://proxy:1", "socks5h://user:secret@proxy", "http://user:secret@", "http://proxy:x"),
+    *("http://proxy/path", "http://user:sec#ret@proxy", "http://user:12/secret@proxy", "a\0b"),
+    *("http://user:12?secret@proxy", "http://user:secret\udcff@proxy"),
 ]
 
 
@@ -287,23 +266,20 @@ def test_silent_proxy_was_not_told_anything() -> None:
     assert not error.may_have_acted
 
 
-def test_proxy_that_is_not_there() -> None:
-    for scheme in ("http", "https"):
-        url = f"{scheme}://service.test:1"
-        with trying(scheme), HttpClient(RecordingDeadline()) as http:
-            http.open_with({f"{scheme}_proxy": "http://user:secret@127.0.0.1:9"})
-            error, text = failure_of(partial(get, http, url, is_repeatable=False))
-            assert text == f"cannot connect to {url}: proxy 127.0.0.1:9: connection refused"
-            assert not error.may_have_acted
-
-
-def test_proxy_that_cannot_be_reached_in_time_is_named(
-    http: HttpClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_proxy_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def time_out(*_: object, **__: object) -> None:
         raise TimeoutError
 
-    monkeypatch.setattr(socket, "create_connection", time_out)
-    http.open_with({"https_proxy": "http://user:secret@proxy.test:3128"})
-    _, text = failure_of(lambda: get(http, "https://service.test/"))
-    assert text == "cannot connect to https://service.test:443: proxy proxy.test:3128: timed out"
+    connect = socket.create_connection
+    for scheme, connect_or_fail, reason in (
+        ("http", connect, "connection refused"),
+        ("https", connect, "connection refused"),
+        ("https", time_out, "timed out"),
+    ):
+        url = f"{scheme}://service.test:1"
+        monkeypatch.setattr(socket, "create_connection", connect_or_fail)
+        with trying((scheme, reason)), HttpClient(RecordingDeadline()) as http:
+            http.open_with({f"{scheme}_proxy": "http://user:secret@127.0.0.1:9"})
+            error, text = failure_of(partial(get, http, url, is_repeatable=False))
+            assert text == f"cannot connect to {url}: proxy 127.0.0.1:9: {reason}"
+            assert not error.may_have_acted
