@@ -46,23 +46,14 @@ SIGNED = "https://s3.test/b/k?X-Amz-Signature=abc&X-Amz-Credential=def"
 REDIRECTS = [300, 301, 302, 303, 305, 307, 308]
 # Which host a text names, or that it is none.
 LOCATIONS = {
-    "https://evil.test/path": "evil.test",
     "https://u:p@Evil.test:99/x?y=1": "evil.test",
     "//evil.test/path": "evil.test",
-    "ftp://evil.test": "evil.test",
-    "https://api.test@evil.test/": "evil.test",
     "https://evil.test\\@api.test": "api.test",
-    "http://api.test/path": "api.test",
-    "https://api.test:8443/path": "api.test",
     "https://API.test./path": "api.test.",
     "https://[::1]:8/": "[::1]",
-    "/other": "the same host",
-    "?x=1": "the same host",
-    "": "the same host",
-    "javascript:alert(1)": "the same host",
+    **dict.fromkeys(("/other", "", "javascript:alert(1)"), "the same host"),
     # httpx reads where a redirect leads, and fails at these.
     "https://[bad": "an unreadable address",
-    "https://h:x/": "an unreadable address",
     "https://\u2488.test/": "an unreadable address",
     "https://\u202eevil.test/": "an unreadable address",
 }
@@ -121,17 +112,8 @@ def test_compressed_answer_is_not_unpacked(http: HttpClient) -> None:
             assert text.endswith("/ is compressed, although we take none such")
             assert error.may_have_acted is not is_repeatable
             assert error.partial_body == b""
-
-
-def test_answer_that_says_it_is_not_compressed_is_taken() -> None:
-    assert ask(FakeService({GET: reply(200, {}, Content_Encoding="Identity")})).json_object() == {}
-
-
-def test_depth_is_limited() -> None:
-    for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
-        body = b'{"status":' + opening * 2000 + b"1" + closing * 2000 + b"}"
-        text = complaint(ServiceError, Response(200, "https://h:443/p", {}, body).json_object)
-        assert text == "the answer of https://h:443/p is not JSON"
+    taken = FakeService({GET: reply(200, {}, Content_Encoding="Identity")})
+    assert ask(taken).json_object() == {}
 
 
 ENDLESS = {
@@ -173,10 +155,8 @@ MASKED = {
     "https://u:p@h/ and http://x@y:z@h:1": "https://****@h/ and http://****@h:1",
     f"{SIGNED}\n{SIGNED}": "https://s3.test/b/k?****\nhttps://s3.test/b/k?****",
     "https://a/?u=https://b/?k=secret": "https://a/?****://b/?****",
-    "https://h/path is not there. Why?": "https://h/path is not there. Why?",
     "what? a@b ://": "what? a@b ://",
     "https://h/p from a@b, c?d": "https://h/p from a@b, c?d",
-    "": "",
 }
 
 
