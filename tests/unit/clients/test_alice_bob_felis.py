@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Alice & Bob Felis: the questions for a target's health, and what each answer means."""
 
-from base64 import b64encode
-
-import httpx
 import pytest
 
 from spank_qrmi.errors import AcquisitionError
@@ -22,7 +19,6 @@ def test_name_is_turned_into_a_target() -> None:
         ALICE_BOB_FELIS.name: "EMU%3A40Q%3APHYSICAL_CATS",
         "emu_1q_a_b": "EMU%3A1Q%3AA_B",
         "AB_x": "AB%3AX",
-        "x": "X",
     }
     for name, target in targets.items():
         with trying(name):
@@ -33,7 +29,7 @@ def test_name_is_turned_into_a_target() -> None:
 
 
 def test_key_that_is_no_base64_is_refused_and_not_shown() -> None:
-    for key in ("user:secret", "dXNlcg==", b64encode(b"no colon").decode(), "dXNl cg"):
+    for key in ("user:secret", "dXNlcg==", "dXNl cg"):
         with pytest.raises(AcquisitionError) as caught:
             asking_at(FakeService({}), ALICE_BOB_FELIS, QRMI_AB_FELIS_API_KEY=key)
         told = f"{KEY} must be user:password in base64, as the vendor gives it"
@@ -62,16 +58,15 @@ def test_target_that_is_not_healthy_is_not_accessible() -> None:
             assert text == f"not accessible: the target's health is {expected}"
 
 
-@pytest.mark.parametrize("targets", [reply(404), reply(json=[{"name": "EMU:40Q:PHYSICAL_CATS"}])])
 def test_service_that_tells_no_health_is_believed_to_take_jobs(
-    targets: httpx.Response, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    service = FakeService({HEALTH: reply(404), TARGETS: targets})
-    asking_at(service, ALICE_BOB_FELIS).check_accessible()
-    assert service.asked == [HEALTH, TARGETS]
-    assert (
-        f"name({ALICE_BOB_FELIS.name}): accessible: the service tells no health" in caplog.messages
-    )
+    for targets in (reply(404), reply(json=[{"name": "EMU:40Q:PHYSICAL_CATS"}])):
+        service = FakeService({HEALTH: reply(404), TARGETS: targets})
+        asking_at(service, ALICE_BOB_FELIS).check_accessible()
+        assert service.asked == [HEALTH, TARGETS]
+        told = f"name({ALICE_BOB_FELIS.name}): accessible: the service tells no health"
+        assert caplog.messages[-1] == told
 
 
 def test_unknown_target_is_told_with_the_known_ones() -> None:

@@ -4,7 +4,6 @@
 from functools import partial
 
 import httpx
-import pytest
 
 from spank_qrmi.clients.ibm import IamLogin, IbmService
 from spank_qrmi.clients.tokens import TokenSource
@@ -16,6 +15,7 @@ from tests.unit.fake_services import (
     SERVICE_CRN,
     FakeService,
     complaint,
+    failure_of,
     ibm_values,
     reply,
     settings_of,
@@ -33,27 +33,22 @@ def ibm_service(**changes: str) -> IbmService:
     return IbmService.from_settings(settings_of(ibm_values("P_", **changes)), prefix="P_")
 
 
-def service_of(service: FakeService, **changes: str) -> asking:
-    return asking(ibm_service(**changes), service.http())
+def service_of(service: FakeService) -> asking:
+    return asking(ibm_service(), service.http())
 
 
-def test_token_is_asked_for_with_the_key_in_a_form() -> None:
-    service = FakeService({})
-    assert TokenSource(service.http()).token(LOGIN) == BEARER_TOKEN
-    sent = service.requests[0]
+def test_token_is_asked_for_with_the_key_in_a_form_that_no_text_repeats() -> None:
+    def echo(request: httpx.Request) -> httpx.Response:
+        return reply(400, {"errorCode": "E", "errorMessage": request.content.decode()})
+
+    service = FakeService({TOKEN_KEY: echo})
+    assert "apikey=****" in complaint(ServiceError, TokenSource(service.http()).token, LOGIN)
+    [sent] = service.requests
     assert str(sent.url) == "https://iam.test/identity/token"
     assert sent.content == (
         b"grant_type=urn%3Aibm%3Aparams%3Aoauth%3Agrant-type%3Aapikey&apikey=" + API_KEY.encode()
     )
     assert "authorization" not in sent.headers
-
-
-def test_keys_that_the_service_repeats_are_masked() -> None:
-    def echo(request: httpx.Request) -> httpx.Response:
-        return reply(400, {"errorCode": "E", "errorMessage": request.content.decode()})
-
-    tokens = TokenSource(FakeService({TOKEN_KEY: echo}).http())
-    assert "apikey=****" in complaint(ServiceError, tokens.token, LOGIN)
 
 
 def test_requests_carry_token_and_crn() -> None:
@@ -65,19 +60,18 @@ def test_requests_carry_token_and_crn() -> None:
     assert sent.headers["service-crn"] == SERVICE_CRN
 
 
-@pytest.mark.parametrize(
-    ("replies", "status", "requests"),
-    [([reply(401), reply(200, {})], 200, 2), ([reply(401)], 401, 2), ([reply(403)], 403, 1)],
-)
-def test_refused_token_is_replaced_once(
-    replies: list[httpx.Response], status: int, requests: int
-) -> None:
-    service = FakeService({GET: list(replies), TOKEN_KEY: [token_reply("1st"), token_reply("2nd")]})
-    answer = service_of(service).request("GET", "/thing", is_repeatable=False)
-    assert answer.status == status
-    assert len(service.asked) == requests
-    bearers = [r.headers["authorization"] for r in service.requests if r.method == "GET"]
-    assert bearers == ["Bearer 1st", "Bearer 2nd"][:requests]
+def test_refused_token_is_replaced_once() -> None:
+    for replies, status, bearers in (
+        ([reply(401), reply(200, {})], 200, ["Bearer 1st", "Bearer 2nd"]),
+        ([reply(401)], 401, ["Bearer 1st", "Bearer 2nd"]),
+        ([reply(403)], 403, ["Bearer 1st"]),
+    ):
+        tokens = [token_reply("1st"), token_reply("2nd")]
+        service = FakeService({GET: list(replies), TOKEN_KEY: tokens})
+        answer = service_of(service).request("GET", "/thing", is_repeatable=False)
+        assert answer.status == status
+        sent = [each.headers["authorization"] for each in service.requests if each.method == "GET"]
+        assert sent == bearers, status
 
 
 def test_refusals_say_what_to_check() -> None:
@@ -96,13 +90,13 @@ def test_refusals_say_what_to_check() -> None:
         assert text == f"https://api.test:443/base/thing answered {status} {expected}"
 
 
-@pytest.mark.parametrize("status", [400, 401, 403])
-def test_refused_key_is_named_as_the_job_sees_it(status: int) -> None:
-    service = FakeService({TOKEN_KEY: reply(status, {"errorMessage": "why"})})
-    with pytest.raises(AuthenticationError) as caught:
-        service_of(service).request("GET", "/thing", is_repeatable=True)
-    assert caught.value.status == status
-    assert text_of(caught.value).endswith(": why; check ibm_x_P_IAM_APIKEY")
+def test_refused_key_is_named_as_the_job_sees_it() -> None:
+    for status in (400, 401, 403):
+        service = FakeService({TOKEN_KEY: reply(status, {"errorMessage": "why"})})
+        request = partial(service_of(service).request, "GET", "/thing", is_repeatable=True)
+        error, text = failure_of(request)
+        assert (type(error), error.status) == (AuthenticationError, status)
+        assert text.endswith(": why; check ibm_x_P_IAM_APIKEY")
 
 
 def test_placeholder_of_the_example_is_asked_for_nothing() -> None:

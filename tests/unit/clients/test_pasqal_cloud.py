@@ -20,9 +20,8 @@ def devices(*entries: object) -> httpx.Response:
 
 def test_active_device_is_accessible_and_no_credentials_are_sent() -> None:
     for base_url, host, status in (
-        ("", "apis.pasqal.cloud", {"status": "UP"}),
         ("  ", "apis.pasqal.cloud", {}),
-        ("http://sim.test/", "sim.test", {}),
+        ("http://sim.test/", "sim.test", {"status": "UP"}),
     ):
         with trying(base_url):
             service = FakeService({GET: devices({"availability": "ACTIVE", **status})})
