@@ -9,7 +9,7 @@ import httpx
 import orjson
 import pytest
 
-from spank_qrmi.clients.base import Exchange, Hold
+from spank_qrmi.clients.base import Hold
 from spank_qrmi.clients.pasqal_local import PasqalLocal
 from spank_qrmi.clients.retry import MOST_TRIES
 from spank_qrmi.errors import AcquisitionError, QrmiError, ReleaseError, ServiceError
@@ -18,7 +18,6 @@ from spank_qrmi.usage import Usage
 from tests.unit.fake_services import (
     API_URL,
     FakeService,
-    Reply,
     complaint,
     failure_of,
     reply,
@@ -47,10 +46,6 @@ ADMIN = (
 
 def client_of(service: FakeService, **values: str) -> asking:
     return asking_at(service, PASQAL_LOCAL, **values)
-
-
-def exchange_of(service: FakeService, credentials: int) -> Exchange:
-    return replace(service.exchange(), credentials=munge_credentials(credentials))
 
 
 def proofs_of(service: FakeService) -> list[str]:
@@ -84,31 +79,28 @@ def test_what_is_not_accessible_has_a_reason() -> None:
         assert refusal_by(PASQAL_LOCAL, {ACCESS: answer}) == expected, answer.text
 
 
-SLOTS = "GET /base/qpu-slots"
-ONLINE = reply(json={"is_accessible": True, "message": "ready"})
-
-
-READY = QpuStatus(QpuState.ONLINE, "ready")
-COUNTED: list[tuple[httpx.Response, QpuStatus]] = [
-    (
-        reply(json={"qpu_slots_available": 1, "qpu_slots_total": 4}),
-        replace(READY, free_slots=1, total_slots=4),
-    ),
-    (
-        reply(json={"qpu_slots_available": 0, "qpu_slots_total": 4}),
-        QpuStatus(QpuState.BUSY, "no QPU slots are free", free_slots=0, total_slots=4),
-    ),
-    *((each, READY) for each in (reply(json={"qpu_slots_available": "0"}), NOT_FOUND, reply(500))),
-]
-
-
 def test_status_tells_free_slots_where_they_are_counted() -> None:
-    for slots, expected in COUNTED:
-        with trying(slots.text):
-            service = FakeService({ACCESS: ONLINE, SLOTS: slots})
+    slots = "GET /base/qpu-slots"
+    online = reply(json={"is_accessible": True, "message": "ready"})
+    ready = QpuStatus(QpuState.ONLINE, "ready")
+    for counted, expected in (
+        (
+            reply(json={"qpu_slots_available": 1, "qpu_slots_total": 4}),
+            replace(ready, free_slots=1, total_slots=4),
+        ),
+        (
+            reply(json={"qpu_slots_available": 0, "qpu_slots_total": 4}),
+            QpuStatus(QpuState.BUSY, "no QPU slots are free", free_slots=0, total_slots=4),
+        ),
+        (reply(json={"qpu_slots_available": "0"}), ready),
+        (NOT_FOUND, ready),
+        (reply(500), ready),
+    ):
+        with trying(counted.text):
+            service = FakeService({ACCESS: online, slots: counted})
             assert client_of(service).full_status() == expected
-            assert service.asked == [ACCESS, SLOTS]
-            assert client_of(service).status() == READY
+            assert service.asked == [ACCESS, slots]
+            assert client_of(service).status() == ready
 
 
 def test_order_has_the_names_of_both_versions() -> None:
@@ -130,6 +122,8 @@ def test_slots_are_a_whole_number() -> None:
 
 def test_session_is_for_a_job_and_its_user() -> None:
     known = PASQAL_LOCAL.settings
+    what = f"a session of Warden for job 7 of user 1000 at {API_URL}"
+    assert PasqalLocal(known).hold == Hold(what, None)
     for settings, expected in (
         (replace(known, uid=2**31), "Warden takes no user above 2147483647: the job's is 21474836"),
         (replace(known, uid=None), "a session of Warden is for a job and its user, of which none"),
@@ -159,35 +153,23 @@ def test_old_name_of_the_url_is_used_where_the_new_one_is_not(
         PasqalLocal(settings_of({"QRMI_URL": "x"}, "ORION"))
 
 
-def test_hold_says_where_to_look_and_has_no_end() -> None:
-    what = f"a session of Warden for job 7 of user 1000 at {API_URL}"
-    assert PASQAL_LOCAL.client().hold == Hold(what, None)
-
-
-SENT_BACK = {"input": {"user_id": "1000"}, "ctx": {"error": "sent"}, "msg": "sent"}
-MISSING = {"type": "missing", "loc": ["body", "user_id", 0], **SENT_BACK}
-UNPROCESSABLE = f"422 {HTTPStatus(422).phrase}"
-
-
 def test_refusal_has_a_reason() -> None:
+    sent_back = {"input": {"user_id": "1000"}, "ctx": {"error": "sent"}, "msg": "sent"}
+    missing = {"type": "missing", "loc": ["body", "user_id", 0], **sent_back}
+    unprocessable = f"422 {HTTPStatus(422).phrase}"
     for detail, expected in (
         ("User ID not authorized.", f"403 Forbidden: User ID not authorized.{ADMIN}"),
         ("MUNGE credential expired", f"401 Unauthorized: MUNGE credential expired{SAME_KEY}"),
-        ([MISSING, {"loc": ["x"]}], f"{UNPROCESSABLE}: missing at body.user_id"),
-        ([SENT_BACK], UNPROCESSABLE),
+        ([missing, {"loc": ["x"]}], f"{unprocessable}: missing at body.user_id"),
+        ([sent_back], unprocessable),
         ("MUNGE decode failed", f"500 Internal Server Error: MUNGE decode failed{SAME_KEY}"),
         ("Not Found", "404 Not Found: Not Found; check ORION_QRMI_WARDEN_URL"),
     ):
         answer = reply(int(expected[:3]), {"detail": detail})
         assert refused(FakeService({OPEN: answer})) == f"{URL}/sessions answered {expected}"
-
-
-def test_slots_that_others_have_taken_are_told() -> None:
     answer = reply(409, {"detail": "Not enough QPU slots available."})
-    assert refused(FakeService({OPEN: answer})) == (
-        f"busy: no QPU slots free: {URL}/sessions answered 409 Conflict: Not enough QPU slots "
-        "available."
-    )
+    answered = f"{URL}/sessions answered 409 Conflict: Not enough QPU slots available."
+    assert refused(FakeService({OPEN: answer})) == f"busy: no QPU slots free: {answered}"
 
 
 def test_any_other_error_of_the_server_may_have_opened_a_session() -> None:
@@ -198,14 +180,13 @@ def test_any_other_error_of_the_server_may_have_opened_a_session() -> None:
 
 
 def test_each_try_has_another_credential_and_none_is_made_without() -> None:
-    service, acquire = FakeService({OPEN: reply(429)}), PASQAL_LOCAL.client().acquire
-    error, _ = failure_of(partial(acquire, exchange_of(service, 3)))
-    assert "gave up after 3 tries" in str(error)
-    proofs = proofs_of(service)
-    assert len(proofs) == len(set(proofs)) == 3
-    error, _ = failure_of(partial(acquire, exchange_of(service, 0)))
-    assert str(error) == "no credential is left to ask with"
-    assert len(service.requests) == 3
+    gave_up = f"{URL}/sessions answered 429 Too Many Requests; gave up after 3 tries"
+    for count, expected in ((3, gave_up), (0, "no credential is left to ask with")):
+        service = FakeService({OPEN: reply(429)})
+        exchange = replace(service.exchange(), credentials=munge_credentials(count))
+        _, text = failure_of(partial(PASQAL_LOCAL.client().acquire, exchange))
+        proofs = proofs_of(service)
+        assert (text, len(proofs), len(set(proofs))) == (expected, count, count)
 
 
 def test_answer_that_repeats_an_earlier_credential_shows_none() -> None:
@@ -229,36 +210,29 @@ def test_version_1_is_asked_by_path_without_anything_of_the_job() -> None:
     assert (request.headers["content-type"], request.content) == ("application/json", b"")
 
 
-@pytest.mark.parametrize("first", [reply(405, {"detail": "Method Not Allowed"}), NOT_FOUND])
-def test_version_2_is_then_asked_by_header(first: httpx.Response) -> None:
-    service = FakeService({BY_PATH: first, BY_HEADER: REVOKED})
-    assert client_of(service).release(TOKEN)
-    assert service.asked == [BY_PATH, BY_HEADER]
-    assert len(set(proofs_of(service))) == 2
-    assert service.requests[1].headers["x-warden-session"] == TOKEN
-
-
-@pytest.mark.parametrize("version", [1, 2])
-def test_session_that_is_unknown_is_gone(version: int) -> None:
+def test_session_is_revoked_or_gone_by_path_or_then_by_header() -> None:
     unknown = reply(404, {"detail": "Session not found."})
-    by_path = unknown if version == 1 else NOT_FOUND
-    service = FakeService({BY_PATH: by_path, BY_HEADER: unknown})
-    assert client_of(service).release(TOKEN)
-    assert len(service.requests) == version
-
-
-MAYBE_OPEN: list[tuple[httpx.Response, str]] = [
-    (reply(json={"revoked_at": None}), "the session is still open: Warden answered, but"),
-    (reply(404, {"detail": "gateway"}), "the session may still be open: "),
-    (reply(403, {"detail": "Endpoint restricted to root user."}), "the session may still be"),
-    (reply(json=[]), "is not a JSON object"),
-    (reply(500), f"gave up after {MOST_TRIES} tries"),
-]
+    for by_path, by_header, asked in (
+        (unknown, REVOKED, [BY_PATH]),
+        (reply(405, {"detail": "Method Not Allowed"}), REVOKED, [BY_PATH, BY_HEADER]),
+        (NOT_FOUND, REVOKED, [BY_PATH, BY_HEADER]),
+        (NOT_FOUND, unknown, [BY_PATH, BY_HEADER]),
+    ):
+        with trying((by_path.text, by_header.text)):
+            service = FakeService({BY_PATH: by_path, BY_HEADER: by_header})
+            assert client_of(service).release(TOKEN)
+            assert (service.asked, len(set(proofs_of(service)))) == (asked, len(asked))
+            assert service.requests[-1].headers["x-warden-session"] == TOKEN
 
 
 def test_what_may_be_open_stays_in_the_journal() -> None:
     token = "session-of-a-job"
-    for answer, expected in MAYBE_OPEN:
+    for answer, expected in (
+        (reply(json={"revoked_at": None}), "the session is still open: Warden answered, but"),
+        (reply(404, {"detail": "gateway"}), "the session may still be open: "),
+        (reply(json=[]), "is not a JSON object"),
+        (reply(500), f"gave up after {MOST_TRIES} tries"),
+    ):
         with trying(expected):
             service = FakeService({f"DELETE /base/sessions/{token}": answer})
             with pytest.raises((ReleaseError, ServiceError)) as caught:
@@ -286,19 +260,17 @@ def accounts_of(*jobs: dict[str, object], total: int | None = None) -> httpx.Res
     return reply(json={"data": data, "pagination": {"total": total or len(data)}})
 
 
-USAGES: list[tuple[list[Reply], Usage]] = [
-    ([accounts_of({}, {"execution_time": 0})], Usage(60, 2, 200)),
-    ([accounts_of()], Usage(0, 0, 0)),
-    ([accounts_of(*[{}] * 100, total=101), accounts_of({}, total=101)], Usage(6060, 101, 10100)),
-    ([accounts_of({}, {"shots": None})], Usage(120, 2, None)),
-    ([accounts_of({"execution_time": -1}, {"shots": True})], Usage(None, 2, None)),
-]
-
-
 def test_usage_is_that_of_the_sessions_jobs() -> None:
-    for answers, expected in USAGES:
+    full_page = accounts_of(*[{}] * 100, total=101)
+    for answers, expected in (
+        ([accounts_of({}, {"execution_time": 0})], Usage(60, 2, 200)),
+        ([accounts_of()], Usage(0, 0, 0)),
+        ([full_page, accounts_of({}, total=101)], Usage(6060, 101, 10100)),
+        ([accounts_of({}, {"shots": None})], Usage(120, 2, None)),
+        ([accounts_of({"execution_time": -1}, {"shots": True})], Usage(None, 2, None)),
+    ):
         with trying(expected):
-            service = FakeService({ACCOUNTS: answers})
+            service = FakeService({ACCOUNTS: [*answers]})
             assert client_of(service).usage(TOKEN) == expected
             sent = [dict(each.url.params) for each in service.requests]
             known = {"session_id": TOKEN, "limit": "100"}
@@ -306,18 +278,15 @@ def test_usage_is_that_of_the_sessions_jobs() -> None:
             assert len(set(proofs_of(service))) == len(answers)
 
 
-NO_USAGES: list[tuple[httpx.Response, str]] = [
-    (NOT_FOUND, "answered 404 Not Found: Not Found"),
-    (accounts_of({}, {"session_id": "another"}), "tells of other sessions"),
-    (accounts_of(total=1), "lacks jobs that it counts"),
-    (accounts_of({}, total=1001), "no credential is left"),
-    (reply(json={"data": []}), "holds no accounts of jobs"),
-    (reply(json={"pagination": {"total": 0}}), "holds no accounts of jobs"),
-]
-
-
 def test_what_is_not_certainly_the_sessions_is_no_usage() -> None:
-    for answer, expected in NO_USAGES:
+    for answer, expected in (
+        (NOT_FOUND, "answered 404 Not Found: Not Found"),
+        (accounts_of({}, {"session_id": "another"}), "tells of other sessions"),
+        (accounts_of(total=1), "lacks jobs that it counts"),
+        (accounts_of({}, total=1001), "no credential is left"),
+        (reply(json={"data": []}), "holds no accounts of jobs"),
+        (reply(json={"pagination": {"total": 0}}), "holds no accounts of jobs"),
+    ):
         with trying(answer.text):
             service = FakeService({ACCOUNTS: answer})
             assert expected in complaint(ServiceError, client_of(service).usage, TOKEN)
