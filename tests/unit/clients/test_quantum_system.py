@@ -3,16 +3,16 @@
 
 import threading
 from base64 import b64encode
+from functools import partial
 from typing import Any
 
 import httpx
-import pytest
 
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.clients.qrun_service import quantum_system_from
 from spank_qrmi.clients.quantum_system import QuantumJob
-from spank_qrmi.errors import AuthenticationError, QrmiError, ServiceError, VariableError
+from spank_qrmi.errors import AcquisitionError, AuthenticationError, ServiceError, VariableError
 from tests.unit.fake_services import (
     API_KEY,
     API_URL,
@@ -72,29 +72,27 @@ def test_app_id_asks_the_service_itself_and_sends_no_crn() -> None:
         assert "service-crn" not in asked.headers
 
 
-FAILED = {
-    "status": "Failed",
-    "reason_code": 5203,
-    "reason_message": "no\x1b[2J",
-    "reason_solution": "try",
-    "usage": {"quantum_nanoseconds": 7},
-}
-
-
 def test_job_is_read_from_its_document() -> None:
+    failed = {
+        "status": "Failed",
+        "reason_code": 5203,
+        "reason_message": "no\x1b[2J",
+        "reason_solution": "try",
+        "usage": {"quantum_nanoseconds": 7},
+    }
+    completed = {"status": "Completed", "reason_code": True, "usage": []}
     for answer, expected in (
-        (RUNNING, QuantumJob("one", "Running")),
         (reply(200, {"status": "Queued\n"}), QuantumJob("one", "Queued")),
-        (reply(200, FAILED), QuantumJob("one", "Failed", 5203, "no?[2J", "try", 7)),
-        (
-            reply(200, {"status": "Completed", "reason_code": True, "usage": []}),
-            QuantumJob("one", "Completed"),
-        ),
+        (reply(200, failed), QuantumJob("one", "Failed", 5203, "no?[2J", "try", 7)),
+        (reply(200, completed), QuantumJob("one", "Completed")),
         (NO_JOB, None),
     ):
         service, system = system_of({GET: answer})
         assert system.job("one") == expected, answer
         assert service.asked == [GET], answer
+    _, system = system_of({GET: reply(200, {"status": 5})})
+    text = complaint(ServiceError, system.job, "one")
+    assert text.endswith("/v1/jobs/one gives no status of the job")
 
 
 def test_only_three_statuses_are_final() -> None:
@@ -103,22 +101,16 @@ def test_only_three_statuses_are_final() -> None:
         assert not QuantumJob("one", status.lower()).is_final, status
 
 
-@pytest.mark.parametrize("answer", [reply(405), reply(404, {"detail": "Not Found"})])
-def test_service_without_the_jobs_route_is_asked_for_its_list(answer: httpx.Response) -> None:
+def test_service_without_the_jobs_route_is_asked_for_its_list() -> None:
     listed = reply(200, {"jobs": [{"id": "two"}, 5, {"id": "one", "status": "Running"}]})
-    _, system = system_of({GET: answer, LIST: listed})
-    assert system.job("one") == QuantumJob("one", "Running")
-    _, system = system_of({GET: answer, LIST: reply(200, {"jobs": []})})
-    assert system.job("one") is None
-    for unusable in (reply(200, {"jobs": None}), reply(400)):
-        _, system = system_of({GET: answer, LIST: unusable})
-        failure_of(lambda system=system: system.job("one"))
-
-
-def test_document_without_status_is_no_job() -> None:
-    _, system = system_of({GET: reply(200, {"status": 5})})
-    text = complaint(ServiceError, system.job, "one")
-    assert text.endswith("/v1/jobs/one gives no status of the job")
+    for answer in (reply(405), reply(404, {"detail": "Not Found"})):
+        _, system = system_of({GET: answer, LIST: listed})
+        assert system.job("one") == QuantumJob("one", "Running")
+        _, system = system_of({GET: answer, LIST: reply(200, {"jobs": []})})
+        assert system.job("one") is None
+        for unusable in (reply(200, {"jobs": None}), reply(400)):
+            _, system = system_of({GET: answer, LIST: unusable})
+            complaint(ServiceError, system.job, "one")
 
 
 def test_submission_is_made_once() -> None:
@@ -127,7 +119,7 @@ def test_submission_is_made_once() -> None:
     assert service.requests[1].content == b'{"id":"one"}'
     for answer, may_have_acted in ((reply(500), True), (reply(429, Retry_After="7"), False)):
         service, system = system_of({SUBMIT: answer})
-        error, text = failure_of(lambda system=system: system.submit({}))
+        error, text = failure_of(partial(system.submit, {}))
         assert (error.status, error.may_have_acted) == (answer.status_code, may_have_acted)
         assert error.retry_after_seconds == (None if may_have_acted else 7.0)
         assert "gave up" not in text
@@ -167,51 +159,42 @@ def test_job_is_removed_whatever_its_status() -> None:
             assert service.asked == asked
 
 
-def test_job_that_never_ends_is_an_error_after_some_seconds() -> None:
-    deadline = RecordingDeadline()
-    _, system = system_of({GET: RUNNING, CANCEL: OK, DELETE: BUSY}, deadline=deadline)
-    error, _ = failure_of(lambda: system.remove("one"))
-    assert error.status == 409
-    assert 1 < sum(deadline.waits) < 10
-
-
-@pytest.mark.parametrize("replies", [{GET: reply(400)}, {GET: RUNNING, CANCEL: reply(400)}])
-def test_failed_removal_is_an_error(replies: Replies) -> None:
-    _, system = system_of(replies)
-    assert failure_of(lambda: system.remove("one"))[0].status == 400
+def test_job_that_may_be_there_is_an_error_after_some_seconds() -> None:
+    for replies, status, least_seconds in (
+        ({GET: reply(400)}, 400, 0),
+        ({GET: RUNNING, CANCEL: reply(400)}, 400, 0),
+        ({GET: RUNNING, CANCEL: OK, DELETE: BUSY}, 409, 1),
+    ):
+        with trying(replies):
+            deadline = RecordingDeadline()
+            _, system = system_of(replies, deadline=deadline)
+            error, _ = failure_of(partial(system.remove, "one"))
+            assert error.status == status
+            assert least_seconds <= sum(deadline.waits) < 10
 
 
 def test_listed_jobs_without_a_usable_id_are_left_out() -> None:
     jobs = '{"jobs": [{"id": "one"}, {"id": 5}, {}, 7, {"id": '
     _, system = system_of({LIST: nested_reply(jobs, "}]}")})
     assert system.job_ids() == {"one"}
-
-
-def test_job_ids_that_would_change_the_url_are_refused() -> None:
-    with pytest.raises(QrmiError):
-        system_of({})[1].job("..")
-
-
-UNUSABLE: list[tuple[dict[str, str], str]] = [
-    ({names.DAAPI_ENDPOINT: ""}, "IBMQRUN_DAAPI_ENDPOINT is not set: "),
-    ({names.SERVICE_CRN: "ü"}, "IBMQRUN_SERVICE_CRN must be plain ASCII"),
-    *(
-        (
-            {names.IAM_APIKEY: " ", **half},
-            f"no credentials for the service: set {', '.join(names.IAM_VARIABLES)} "
-            f"(IBMQRUN_IAM_APIKEY is missing), or {APP_ID_VARIABLES}",
-        )
-        for half in ({}, {names.APPID_CLIENT_ID: "a"}, {names.APPID_SECRET: "c"})
-    ),
-    (
-        {names.IAM_APIKEY: "", names.APPID_CLIENT_ID: "a:b", names.APPID_SECRET: "c"},
-        "IBMQRUN_APPID_CLIENT_ID must not hold a colon",
-    ),
-]
+    # Nor is an id usable that would change the URL.
+    complaint(AcquisitionError, system.job, "..")
 
 
 def test_variables_are_checked_before_any_request() -> None:
-    for changes, expected in UNUSABLE:
+    no_key = (
+        f"no credentials for the service: set {', '.join(names.IAM_VARIABLES)} "
+        f"(IBMQRUN_IAM_APIKEY is missing), or {APP_ID_VARIABLES}"
+    )
+    colon = {names.IAM_APIKEY: "", names.APPID_CLIENT_ID: "a:b", names.APPID_SECRET: "c"}
+    for changes, expected in (
+        ({names.DAAPI_ENDPOINT: ""}, "IBMQRUN_DAAPI_ENDPOINT is not set: "),
+        ({names.SERVICE_CRN: "ü"}, "IBMQRUN_SERVICE_CRN must be plain ASCII"),
+        ({names.IAM_APIKEY: " "}, no_key),
+        ({names.IAM_APIKEY: " ", names.APPID_CLIENT_ID: "a"}, no_key),
+        ({names.IAM_APIKEY: " ", names.APPID_SECRET: "c"}, no_key),
+        (colon, "IBMQRUN_APPID_CLIENT_ID must not hold a colon"),
+    ):
         with trying(changes):
             text = complaint(VariableError, quantum_system_from, {**IAM, **changes})
             assert text.startswith(expected)
