@@ -5,7 +5,6 @@ import base64
 import os
 import socket
 import threading
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from tests.unit.outcomes import outcome_of, trying
 from tests.unit.scripted_server import (
     HANG_UP,
     OK,
-    ScriptedServer,
     lines_of,
     listening,
     received_request,
@@ -44,52 +42,39 @@ def get(http: HttpClient, url: str, *, is_repeatable: bool = True) -> Response:
 
 
 @pytest.fixture
-def proxies(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ScriptedServer]]:
-    """Two proxies, "a" and "b"; nobody else can be reached."""
-    look_up = socket.getaddrinfo
+def hosts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every host that is connected to; nobody is there."""
+    found: list[str] = []
 
-    def look_up_proxies(host: str, port: int, *arguments: Any, **named: Any) -> Any:
-        if port not in {a.port, b.port}:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return look_up("127.0.0.1", port, *arguments, **named)
+    def refuse(address: tuple[str, int], *_: object, **__: object) -> None:
+        found.append(address[0])
+        raise ConnectionRefusedError
 
-    with scripted_server(DENIED) as a, scripted_server(DENIED) as b:
-        monkeypatch.setattr(socket, "getaddrinfo", look_up_proxies)
-        yield {"a": a, "b": b}
-
-
-def ways(
-    proxies: dict[str, ScriptedServer], variables: dict[str, str], urls: list[str]
-) -> list[str]:
-    """Return for each URL which proxy was asked; where a variable has `{a}` stands its port."""
-    ports = {name: str(proxy.port) for name, proxy in proxies.items()}
-    found = []
-    with HttpClient(RecordingDeadline()) as http:
-        http.open_with({name: value.format_map(ports) for name, value in variables.items()})
-        for url in urls:
-            before = {name: len(proxy.requests) for name, proxy in proxies.items()}
-            outcome_of(get, http, url)
-            after = {name: len(proxy.requests) for name, proxy in proxies.items()}
-            found.append("".join(name for name in proxies if after[name] > before[name]))
+    monkeypatch.setattr(socket, "create_connection", refuse)
     return found
 
 
-OF_EACH_SCHEME: list[tuple[dict[str, str], str, str]] = [
-    ({"all_proxy": "http://h:{a}", "https_proxy": "http://h:{b}"}, "a", "b"),
-    ({"HTTP_PROXY": "http://h:{a}", "HTTPS_PROXY": "h:{b}"}, "a", "b"),
-    ({"HTTP_PROXY": "http://h:{a}", "http_proxy": "http://h:{b}"}, "b", ""),
-    ({"HTTP_PROXY": "http://h:{a}", "http_proxy": ""}, "", ""),
-    ({"http_proxy": "HTTP://H:{a}/"}, "a", ""),
-    ({"http_proxy": "http://[::1]:{a}"}, "a", ""),
-    ({"http_proxy": "user:p@ss@h:{a}"}, "a", ""),
-]
+def ask_each(urls: list[str], variables: dict[str, str]) -> None:
+    with HttpClient(RecordingDeadline()) as http:
+        http.open_with(variables)
+        for url in urls:
+            outcome_of(get, http, url)
 
 
-def test_proxy_of_each_scheme(proxies: dict[str, ScriptedServer]) -> None:
-    for variables, of_http, of_https in OF_EACH_SCHEME:
+def test_proxy_of_each_scheme(hosts: list[str]) -> None:
+    for variables, of_http, of_https in (
+        ({"all_proxy": "http://a:1", "https_proxy": "http://b:1"}, "a", "b"),
+        ({"HTTP_PROXY": "http://a:1", "HTTPS_PROXY": "b:1"}, "a", "b"),
+        ({"HTTP_PROXY": "http://a:1", "http_proxy": "http://b:1"}, "b", "s.test"),
+        ({"HTTP_PROXY": "http://a:1", "http_proxy": ""}, "s.test", "s.test"),
+        ({"http_proxy": "HTTP://A:1/"}, "a", "s.test"),
+        ({"http_proxy": "http://[::1]:1"}, "::1", "s.test"),
+        ({"http_proxy": "user:p@ss@a:1"}, "a", "s.test"),
+    ):
         with trying(variables):
-            found = ways(proxies, variables, ["http://s.test/", "https://s.test/"])
-            assert found == [of_http, of_https]
+            hosts.clear()
+            ask_each(["http://s.test/", "https://s.test/"], variables)
+            assert hosts == [of_http, of_https]
 
 
 STRAIGHT: list[tuple[str, list[str], list[str]]] = [
@@ -104,13 +89,14 @@ STRAIGHT: list[tuple[str, list[str], list[str]]] = [
 ]
 
 
-def test_what_goes_straight(proxies: dict[str, ScriptedServer]) -> None:
+def test_what_goes_straight(hosts: list[str]) -> None:
     for no_proxy, straight, by_proxy in STRAIGHT:
         for name in ("no_proxy", "NO_PROXY"):
-            variables = {"all_proxy": "http://h:{a}", name: no_proxy}
-            with trying(variables):
-                assert ways(proxies, variables, straight) == [""] * len(straight)
-                assert ways(proxies, variables, by_proxy) == ["a"] * len(by_proxy)
+            with trying({name: no_proxy}):
+                hosts.clear()
+                ask_each([*straight, *by_proxy], {"all_proxy": "http://proxy:1", name: no_proxy})
+                own = [httpx.URL(url).host for url in straight]
+                assert hosts == [*own, *["proxy"] * len(by_proxy)]
 
 
 # ---- Whose variables ----
