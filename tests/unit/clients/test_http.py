@@ -203,21 +203,17 @@ def test_too_large_answer_is_refused() -> None:
     assert len(larger.requests) == 1
 
 
-SENT_TO = [
-    ("https://host", "https://host:443/"),
-    ("HTTP://Host.Test:80/Path", "http://host.test:80/Path"),
-    ("http://host:8080/", "http://host:8080/"),
-    ("http://[0:0::1]/x", "http://[::1]:80/x"),
-    ("https://[2001:DB8::1]:1", "https://[2001:db8::1]:1/"),
-    ("https://h\u00f4te.example/\u00fc", "https://xn--hte-kna.example:443/%C3%BC"),
-    ("http://h/a%2fb%20c/.d", "http://h:80/a%2fb%20c/.d"),
-    ('http://h/"<>', "http://h:80/%22%3C%3E"),
-    ("http://0x7f000001", "http://0x7f000001:80/"),
-]
-
-
 def test_address_is_sent_to_as_it_is_shown() -> None:
-    for url, shown in SENT_TO:
+    for url, shown in (
+        ("https://host", "https://host:443/"),
+        ("HTTP://Host.Test:80/Path", "http://host.test:80/Path"),
+        ("http://[0:0::1]/x", "http://[::1]:80/x"),
+        ("https://[2001:DB8::1]:1", "https://[2001:db8::1]:1/"),
+        ("https://h\u00f4te.example/\u00fc", "https://xn--hte-kna.example:443/%C3%BC"),
+        ("http://h/a%2fb%20c/.d", "http://h:80/a%2fb%20c/.d"),
+        ('http://h/"<>', "http://h:80/%22%3C%3E"),
+        ("http://0x7f000001", "http://0x7f000001:80/"),
+    ):
         with trying(url):
             sent_to = httpx.URL(shown)
             service = FakeService({f"GET {sent_to.raw_path.decode()}": reply(500)})
@@ -264,20 +260,15 @@ def test_header_values_that_cannot_be_sent_are_refused() -> None:
             assert text.startswith("the value of the header Service-CRN has characters")
 
 
-CLOCKS = {
-    "Tue, 14 Nov 2023 22:13:20 GMT": 100.0,
-    "Tue, 14 Nov 2023 22:13:20 -0000": 100.0,
-    "Tue, 14 Nov 2023 23:15:30 +0100": -30.0,
-    "soon": None,
-    "Tue, 99 Nov 2023 99:99:99 GMT": None,
-    "Tue, 14 Nov 99999999999999999999 22:13:20 GMT": None,
-    "": None,
-}
-
-
 def test_clock_of_a_service_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 1_700_000_100.0)
-    for date, offset in CLOCKS.items():
+    for date, offset in (
+        ("Tue, 14 Nov 2023 22:13:20 GMT", 100.0),
+        ("Tue, 14 Nov 2023 22:13:20 -0000", 100.0),
+        ("Tue, 14 Nov 2023 23:15:30 +0100", -30.0),
+        *((broken, None) for broken in ("", "soon", "Tue, 99 Nov 2023 99:99:99 GMT")),
+        ("Tue, 14 Nov 99999999999999999999 22:13:20 GMT", None),
+    ):
         with trying(date), FakeService({GET: reply(503, date=date)}).http() as http:
             client = http.within(RecordingDeadline())
             failure_of(partial(client.request, "GET", URL, headers={}, is_repeatable=True))

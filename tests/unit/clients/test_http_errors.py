@@ -36,9 +36,6 @@ FAILURES: list[tuple[Exception, str, bool]] = [
     *((kind(SECRET), BROKEN, True) for kind in (httpx.ReadError, httpx.WriteError)),
     *((kind(SECRET), BROKEN, True) for kind in (httpx.CloseError, httpx.RemoteProtocolError)),
 ]
-UNEXPECTED: list[Exception] = [
-    *(httpx.LocalProtocolError(SECRET), httpx.DecodingError(SECRET), OSError(5, SECRET)),
-]
 
 
 def test_what_fails_is_tried_again_if_that_does_no_harm() -> None:
@@ -54,7 +51,8 @@ def test_what_fails_is_tried_again_if_that_does_no_harm() -> None:
 
 
 def test_unexpected_failure_is_named_and_may_have_acted() -> None:
-    for error, is_repeatable in product(UNEXPECTED, (True, False)):
+    unexpected = (httpx.LocalProtocolError(SECRET), httpx.DecodingError(SECRET), OSError(5, SECRET))
+    for error, is_repeatable in product(unexpected, (True, False)):
         with trying((error, is_repeatable)):
             service = FakeService({GET: error})
             raised, text = failure_of(partial(ask, service, is_repeatable=is_repeatable))

@@ -42,7 +42,6 @@ APP_ID = {
     names.APPID_CLIENT_ID: "demo",
     names.APPID_SECRET: API_KEY,
 }
-Replies = dict[str, Reply | list[Reply]]
 JOBS = "/base/v1/jobs"
 GET, DELETE = f"GET {JOBS}/one", f"DELETE {JOBS}/one"
 CANCEL, SUBMIT, LIST = f"POST {JOBS}/one/cancel", f"POST {JOBS}", f"GET {JOBS}"
@@ -53,7 +52,7 @@ OK, BUSY = reply(204), reply(409, {"errors": [{"code": "1337", "message": "no"}]
 
 
 def system_of(
-    replies: Replies, variables: dict[str, str] = IAM, **options: Any
+    replies: dict[str, Reply | list[Reply]], variables: dict[str, str] = IAM, **options: Any
 ) -> tuple[FakeService, asking]:
     service = FakeService(replies)
     http = HttpClient(**{"deadline": RecordingDeadline(), "transport": service, **options})

@@ -25,11 +25,7 @@ pytestmark = each_of(HOLDERS)
 
 SESSION = "session-do-not-show"
 
-ODD_IDS = [
-    *("", ".", "..", "../jobs", "a/b", "a%2fb", "a?b", "a#b", "a b", "a\r\nX: y", "a\0", "a\n"),
-    *("x" * 257, "\u202e", "\uff0e\uff0e", "a\\b", "a;b", "$(id)", "%s%n", "ü"),
-    "http://evil.test/",
-]
+ODD_IDS = ("", ".", "..", "a/b", "a%2fb", "a b", "a\r\nX: y", "a\n", "x" * 257, "\uff0e\uff0e", "ü")
 
 
 def opened_by(vendor: Vendor, answer: Reply) -> tuple[ServiceError, int]:
