@@ -25,46 +25,47 @@ WAITS = st.one_of(
     st.sampled_from(["0", "3", "99999999999", "-1", "Fri, 31 Dec 1999 23:59:59 GMT", "soon"]),
     st.text("0123456789 :,+-.GMTadefJnu", max_size=30),
 )
-DEVICES = st.fixed_dictionaries(
-    {}, optional={"availability": maybe_wrong(st.just("ACTIVE")), "status": maybe_wrong(SHOWN)}
-)
-JOBS = st.fixed_dictionaries({}, optional={"id": maybe_wrong(st.just("a-job"))})
-ERRORS = st.fixed_dictionaries(
-    {}, optional={"code": maybe_wrong(SHOWN), "message": maybe_wrong(SHOWN)}
-)
+
+
+def some_of(**fields: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    """Return a strategy of an object that has some of these, now and then with another value."""
+    optional = {name: maybe_wrong(each) for name, each in fields.items()}
+    return st.fixed_dictionaries({}, optional=optional)
+
+
+JOBS = some_of(id=st.just("a-job"))
+DEVICES = some_of(availability=st.just("ACTIVE"), status=SHOWN)
 # What stands in answers besides what the vendors' rows tell.
 FIELDS: dict[str, st.SearchStrategy[object]] = {
-    "access_token": maybe_wrong(st.sampled_from(["a-token", "a\nb", ""])),
-    "expires_in": maybe_wrong(st.integers(-1, 2**64 - 1)),
-    "status": maybe_wrong(st.sampled_from(["online", "active", "Running", "Completed"])),
-    "state": maybe_wrong(st.sampled_from(["open", "closed"])),
-    "accepting_jobs": maybe_wrong(st.booleans()),
-    "active_ttl": maybe_wrong(st.integers(-1, 1)),
-    "id": maybe_wrong(st.sampled_from(["a-session", "..", "a/b"])),
-    "jobs": maybe_wrong(st.lists(st.one_of(JOBS, json_values()), max_size=3)),
-    "data": maybe_wrong(st.lists(DEVICES, max_size=2)),
-    "errors": maybe_wrong(st.lists(ERRORS, max_size=2)),
-    "reason_code": maybe_wrong(st.integers(-5, 5000)),
-    "usage": maybe_wrong(st.just({"quantum_nanoseconds": 5})),
-    **dict.fromkeys(("detail", "errorMessage", "errorCode"), maybe_wrong(SHOWN)),
-    **dict.fromkeys(("message", "reason_message", "reason_solution"), maybe_wrong(SHOWN)),
-    **{name: maybe_wrong(SHOWN) for vendor in VENDORS for name in vendor.reads},
+    "access_token": st.sampled_from(["a-token", "a\nb", ""]),
+    "expires_in": st.integers(-1, 2**64 - 1),
+    "status": st.sampled_from(["online", "active", "Running", "Completed"]),
+    "state": st.sampled_from(["open", "closed"]),
+    "accepting_jobs": st.booleans(),
+    "active_ttl": st.integers(-1, 1),
+    "id": st.sampled_from(["a-session", "..", "a/b"]),
+    "jobs": st.lists(st.one_of(JOBS, json_values()), max_size=3),
+    "data": st.lists(DEVICES, max_size=2),
+    "errors": st.lists(some_of(code=SHOWN, message=SHOWN), max_size=2),
+    "reason_code": st.integers(-5, 5000),
+    "usage": st.just({"quantum_nanoseconds": 5}),
+    **dict.fromkeys(("detail", "errorMessage", "errorCode"), SHOWN),
+    **dict.fromkeys(("message", "reason_message", "reason_solution"), SHOWN),
+    **{name: SHOWN for vendor in VENDORS for name in vendor.reads},
 }
-DOCUMENTS = st.fixed_dictionaries({}, optional=FIELDS)
+DOCUMENTS = some_of(**FIELDS)
 
 
 def almost(document: object) -> st.SearchStrategy[object]:
     """Return a strategy of this document with other values here and there, or without some."""
     if isinstance(document, dict):
-        items = {name: maybe_wrong(almost(each)) for name, each in document.items()}
-        return st.fixed_dictionaries({}, optional=items)
+        return some_of(**{name: almost(each) for name, each in document.items()})
     if isinstance(document, list):
         return st.lists(st.one_of(*map(almost, document)), max_size=2) if document else st.just([])
     return st.just(document)
 
 
 OF_VENDORS = st.one_of(*(almost(each) for vendor in VENDORS for each in vendor.documents.values()))
-WAITING = b"%d\nretry-after: %b\nlocation: %b\n\n%b"
 
 
 @st.composite
@@ -82,7 +83,8 @@ def answers(draw: st.DrawFn) -> bytes:
     if kind == "good":
         return b"200\n\n" + draw(bodies())
     wait = draw(WAITS).encode()
-    return WAITING % (draw(STATUSES), wait, wait, draw(bodies()))
+    head = b"%d\nretry-after: %b\nlocation: %b\n\n" % (draw(STATUSES), wait, wait)
+    return head + draw(bodies())
 
 
 TOKEN = b'200\n\n{"access_token": "a-token", "expires_in": 3600}'
