@@ -37,17 +37,16 @@ def opened_by(vendor: Vendor, answer: Reply) -> tuple[ServiceError, int]:
     return error, service.asked.count(opening)
 
 
-def test_session_whose_answer_is_lost_is_not_asked_for_again(vendor: Vendor) -> None:
-    error, times_asked = opened_by(vendor, httpx.ReadError("broken"))
-    assert (error.may_have_acted, error.token) == (True, None)
-    assert times_asked == 1, "the request that opens a session needs is_repeatable=False"
-
-
-def test_answer_that_breaks_off_behind_the_id_tells_what_to_release(vendor: Vendor) -> None:
-    body = orjson.dumps(list(vendor.acquire.values())[-1]).removesuffix(b"}")
-    error, _ = opened_by(vendor, httpx.Response(200, content=body))
-    assert error.may_have_acted
-    assert error.token == TOKEN, "acquire opens its session within keep_readable_id()"
+def test_session_whose_answer_is_lost_is_told_and_not_asked_for_again(vendor: Vendor) -> None:
+    beginning = orjson.dumps(list(vendor.acquire.values())[-1]).removesuffix(b"}")
+    for answer, token in (
+        (httpx.ReadError("broken"), None),
+        (httpx.Response(200, content=beginning), TOKEN),
+    ):
+        error, times_asked = opened_by(vendor, answer)
+        assert times_asked == 1, "the request that opens a session needs is_repeatable=False"
+        assert error.may_have_acted
+        assert error.token == token, "acquire opens its session within keep_readable_id()"
 
 
 def test_odd_id_is_neither_taken_nor_sent(vendor: Vendor) -> None:
