@@ -36,26 +36,32 @@ def test_key_that_is_no_base64_is_refused_and_not_shown() -> None:
         assert str(caught.value) == told, key
 
 
-CLOSURES = [
-    {"timestamp": "2026-11-01T00:00:00Z", "enabled": True, "message": "open"},
-    {"timestamp": "2026-11-02T00:00:00Z", "enabled": False, "message": f"cooling {PASSWORD}"},
-    {"timestamp": None, "enabled": True},
-    "text",
-]
-
-
-def test_target_that_is_not_healthy_is_not_accessible() -> None:
-    for health, availabilities, expected in (
-        ("OFF", reply(json=CLOSURES), "OFF (closure of 2026-11-02T00:00:00Z, reason cooling ****)"),
-        ("NOK", reply(json=CLOSURES[:1]), "NOK"),
-        ("NOK", reply(json=[]), "NOK"),
-        ("NOK", reply(503), "NOK"),
-        ({"health": "OK"}, reply(json={}), "not given"),
+def test_what_is_not_accessible_has_a_reason() -> None:
+    closures = [
+        {"timestamp": "2026-11-01T00:00:00Z", "enabled": True, "message": "open"},
+        {"timestamp": "2026-11-02T00:00:00Z", "enabled": False, "message": f"cooling {PASSWORD}"},
+        {"timestamp": None, "enabled": True},
+        "text",
+    ]
+    closed = "(closure of 2026-11-02T00:00:00Z, reason cooling ****)"
+    targets = [{"name": "EMU:1Q:A"}, {"name": "QPU:1Q:B"}, {"name": 5}, 5]
+    refusal = reply(401, {"error": {"code": 401, "message": f"bad {BASIC_KEY} {PASSWORD}"}})
+    answered = f"https://api.test:443{HEALTH.removeprefix('GET ')} answered 401 Unauthorized"
+    unhealthy = "not accessible: the target's health is"
+    unknown = "the service knows no target EMU:40Q:PHYSICAL_CATS, but"
+    for health, asked_then, answer, expected in (
+        (reply(json="OFF"), AVAILABILITIES, reply(json=closures), f"{unhealthy} OFF {closed}"),
+        (reply(json="NOK"), AVAILABILITIES, reply(json=closures[:1]), f"{unhealthy} NOK"),
+        (reply(json="NOK"), AVAILABILITIES, reply(json=[]), f"{unhealthy} NOK"),
+        (reply(json="NOK"), AVAILABILITIES, reply(503), f"{unhealthy} NOK"),
+        (reply(json={"health": "OK"}), AVAILABILITIES, reply(json={}), f"{unhealthy} not given"),
+        (reply(404), TARGETS, reply(json=targets), f"{unknown} EMU:1Q:A, QPU:1Q:B"),
+        (reply(404), TARGETS, reply(json=[]), f"{unknown} none at all"),
+        (reply(404), TARGETS, reply(json={}), f"{unknown} none at all"),
+        (refusal, TARGETS, reply(404), f"{answered}: bad **** **** (401); check {KEY}"),
     ):
-        with trying((health, availabilities)):
-            answers = {HEALTH: reply(json=health), AVAILABILITIES: availabilities}
-            text = refusal_by(ALICE_BOB_FELIS, answers)
-            assert text == f"not accessible: the target's health is {expected}"
+        with trying(expected):
+            assert refusal_by(ALICE_BOB_FELIS, {HEALTH: health, asked_then: answer}) == expected
 
 
 def test_service_that_tells_no_health_is_believed_to_take_jobs(
@@ -67,18 +73,3 @@ def test_service_that_tells_no_health_is_believed_to_take_jobs(
         assert service.asked == [HEALTH, TARGETS]
         told = f"name({ALICE_BOB_FELIS.name}): accessible: the service tells no health"
         assert caplog.messages[-1] == told
-
-
-def test_unknown_target_is_told_with_the_known_ones() -> None:
-    named = [{"name": "EMU:1Q:A"}, {"name": "QPU:1Q:B"}, {"name": 5}, 5]
-    for targets, known in ((named, "EMU:1Q:A, QPU:1Q:B"), ([], "none at all"), ({}, "none at all")):
-        text = refusal_by(ALICE_BOB_FELIS, {HEALTH: reply(404), TARGETS: reply(json=targets)})
-        assert text == f"the service knows no target EMU:40Q:PHYSICAL_CATS, but {known}", targets
-
-
-def test_refusal_names_the_key() -> None:
-    wrong = {"error": {"code": 401, "message": f"bad {BASIC_KEY} {PASSWORD}"}}
-    assert refusal_by(ALICE_BOB_FELIS, {HEALTH: reply(401, wrong)}) == (
-        f"https://api.test:443{HEALTH.removeprefix('GET ')} answered 401 Unauthorized: bad **** "
-        f"**** (401); check {KEY}"
-    )
