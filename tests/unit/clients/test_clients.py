@@ -12,6 +12,7 @@ from unittest.mock import Mock
 import httpx
 
 import spank_qrmi.clients
+from loopback.installation import REPOSITORY
 from spank_qrmi.clients import CLIENTS, keys_alike, other_names, unread_text
 from spank_qrmi.clients.base import ReadTo, path_segment
 from spank_qrmi.errors import AcquisitionError, QrmiError, ServiceError
@@ -112,12 +113,9 @@ def test_settings_that_are_missing_or_cannot_be_sent_are_named(vendor: Vendor) -
             assert told.startswith(f"{settings.variable(key)} {text}"), key
 
 
-PROJECT = Path(__file__).parents[3]
-
-
 @each_vendor
 def test_document_says_what_each_variable_is_for(vendor: Vendor) -> None:
-    document = (PROJECT / "docs" / "administration.md").read_text()
+    document = (REPOSITORY / "docs" / "administration.md").read_text()
     rows = re.findall(rf"(?m)^\| `{vendor.type_name}` \|(.*QRMI_.*)\|$", document)
     assert len(rows) == 1, "docs/administration.md has one row of variables for each type"
     needed, optional, of_programs = (
@@ -130,7 +128,7 @@ def test_document_says_what_each_variable_is_for(vendor: Vendor) -> None:
 
 
 def test_example_has_what_each_type_needs() -> None:
-    document = json.loads((PROJECT / "qrmi_config.json.example").read_bytes())
+    document = json.loads((REPOSITORY / "qrmi_config.json.example").read_bytes())
     filled_in = [each for each in document["resources"] if each["environment"]]
     types = [each["type"] for each in filled_in]
     assert types == list(CLIENTS), "the entries of qrmi_config.json.example"

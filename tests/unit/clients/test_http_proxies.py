@@ -77,20 +77,17 @@ def test_proxy_of_each_scheme(hosts: list[str]) -> None:
             assert hosts == [of_http, of_https]
 
 
-STRAIGHT: list[tuple[str, list[str], list[str]]] = [
-    ("*", ["http://s.test/", "https://1.2.3.4/"], []),
-    ("s.test", ["http://s.test/", "https://a.s.test:1/"], ["http://as.test/", "http://test/"]),
-    (".s.test", ["http://a.s.test/"], ["http://s.test/", "http://as.test/"]),
-    (" S.Test , other", ["http://s.test/", "http://other/"], ["http://s.test.evil/"]),
-    ("s.test:8080", ["http://s.test:8080/"], ["http://s.test/", "https://s.test/"]),
-    ("127.0.0.1,::1", ["http://127.0.0.1/", "http://[::1]:1/"], ["http://127.0.0.2/"]),
-    # What other programs read in other ways.
-    ("10.0.0.0/8,127.1", [], ["http://10.9.8.7/", "http://127.0.0.1/"]),
-]
-
-
 def test_what_goes_straight(hosts: list[str]) -> None:
-    for no_proxy, straight, by_proxy in STRAIGHT:
+    for no_proxy, straight, by_proxy in (
+        ("*", ["http://s.test/", "https://1.2.3.4/"], []),
+        ("s.test", ["http://s.test/", "https://a.s.test:1/"], ["http://as.test/", "http://test/"]),
+        (".s.test", ["http://a.s.test/"], ["http://s.test/", "http://as.test/"]),
+        (" S.Test , other", ["http://s.test/", "http://other/"], ["http://s.test.evil/"]),
+        ("s.test:8080", ["http://s.test:8080/"], ["http://s.test/", "https://s.test/"]),
+        ("127.0.0.1,::1", ["http://127.0.0.1/", "http://[::1]:1/"], ["http://127.0.0.2/"]),
+        # What other programs read in other ways.
+        ("10.0.0.0/8,127.1", [], ["http://10.9.8.7/", "http://127.0.0.1/"]),
+    ):
         for name in ("no_proxy", "NO_PROXY"):
             with trying({name: no_proxy}):
                 hosts.clear()

@@ -162,17 +162,13 @@ def test_request_is_sent_as_http(http: HttpClient) -> None:
     assert "Content-Length: 0" in lines_of(without_content)
 
 
-BODIES = {
-    OK: b"{}",
-    CHUNKED + b"1\r\n{\r\n1;x=y\r\n}\r\n0\r\nTrailer: x\r\n\r\n": b"{}",
-    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\n" + OK: b"{}",
-    b"HTTP/1.1 200 OK\r\n\r\n{}" + HANG_UP: b"{}",
-    b"HTTP/1.1 204 No Content\r\n\r\n": b"",
-}
-
-
 def test_answers_of_every_form_are_read(http: HttpClient) -> None:
-    for answer, body in BODIES.items():
+    for answer, body in (
+        (CHUNKED + b"1\r\n{\r\n1;x=y\r\n}\r\n0\r\nTrailer: x\r\n\r\n", b"{}"),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\n" + OK, b"{}"),
+        (b"HTTP/1.1 200 OK\r\n\r\n{}" + HANG_UP, b"{}"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+    ):
         with trying(answer), scripted_server(answer) as server:
             assert get(http, server.url).body == body
 
@@ -196,14 +192,9 @@ def test_what_is_no_whole_answer_is_one_error_and_asked_once(http: HttpClient) -
             assert len(server.requests) == 1
 
 
-SURPLUS = [
-    OK + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong",
-    CHUNKED + b"2\r\n{}\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong",
-]
-
-
 def test_what_a_service_says_unasked_answers_no_other_request(http: HttpClient) -> None:
-    for answer in SURPLUS:
+    unasked = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong"
+    for answer in (OK + unasked, CHUNKED + b"2\r\n{}\r\n0\r\n\r\n" + unasked):
         with trying(answer), scripted_server(answer) as server:
             assert [get(http, server.url).body for _ in range(3)] == [b"{}"] * 3
             assert len(server.connections) == len(server.requests)

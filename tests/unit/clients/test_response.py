@@ -10,31 +10,27 @@ def response_of(body: bytes, status: int = 400, secrets: tuple[str, ...] = ()) -
     return Response(status, "https://h:443/p", {}, body, secrets)
 
 
-ERROR_TEXTS = {
-    b'{"errors":[{"code":"1216","message":"no such backend"}]}': "no such backend (1216)",
-    b'{"errors":[{"code":1234,"message":"plan"}]}': "plan (1234)",
-    b'{"errors":[{"message":"only text"}]}': "only text",
-    b'{"errorCode":"BXNIM0415E","errorMessage":"bad key"}': "bad key (BXNIM0415E)",
-    b'{"error":{"code":409,"message":"no output"}}': "no output (409)",
-    b'{"error":"text","message":"fallback"}': "fallback",
-    b'{"error_code":"qc_not_found","message":"none"}': "none (qc_not_found)",
-    b'{"error_code":["a"],"message":"none"}': "none",
-    b'{"detail":"unknown backend"}': "unknown backend",
-    b'{"errors":[],"message":"fallback"}': "fallback",
-    b'{"errors":["text"],"detail":"fallback"}': "fallback",
-    b'{"errors":{"a":1}}': "",
-    b'{"message":"a\\nb\\u001b[31mc\\u202ed\\u2028e"}': "a?b?[31mc?d?e",
-    b'{"message":"  "}': "",
-    b'{"message":["a"],"detail":{"b":1}}': "",
-    b'{"errors":[{"code":"%b","message":"%b"}]}' % (b"c" * 300, b"m" * 300): "m" * 200,
-    b'"text"': "",
-    b"<html>": "",
-    b"": "",
-}
-
-
 def test_error_text_knows_the_shapes_and_survives_anything() -> None:
-    for body, expected in ERROR_TEXTS.items():
+    for body, expected in (
+        (b'{"errors":[{"code":"1216","message":"no such backend"}]}', "no such backend (1216)"),
+        (b'{"errors":[{"code":1234,"message":"plan"}]}', "plan (1234)"),
+        (b'{"errors":[{"message":"only text"}]}', "only text"),
+        (b'{"errorCode":"BXNIM0415E","errorMessage":"bad key"}', "bad key (BXNIM0415E)"),
+        (b'{"error":{"code":409,"message":"no output"}}', "no output (409)"),
+        (b'{"error":"text","message":"fallback"}', "fallback"),
+        (b'{"error_code":"qc_not_found","message":"none"}', "none (qc_not_found)"),
+        (b'{"error_code":["a"],"message":"none"}', "none"),
+        (b'{"detail":"unknown backend"}', "unknown backend"),
+        (b'{"errors":[],"message":"fallback"}', "fallback"),
+        (b'{"errors":["text"],"detail":"fallback"}', "fallback"),
+        (b'{"errors":{"a":1}}', ""),
+        (b'{"message":"a\\nb\\u001b[31mc\\u202ed\\u2028e"}', "a?b?[31mc?d?e"),
+        (b'{"message":"  "}', ""),
+        (b'{"message":["a"],"detail":{"b":1}}', ""),
+        (b'{"errors":[{"code":"%b","message":"%b"}]}' % (b"c" * 300, b"m" * 300), "m" * 200),
+        (b'"text"', ""),
+        (b"<html>", ""),
+    ):
         with trying(body):
             assert error_text(response_of(body)) == expected
 
