@@ -128,24 +128,21 @@ def test_lost_session_is_told_as_maybe_open() -> None:
             assert (error.may_have_acted, error.token, service.asked) == (True, None, [OPEN])
 
 
-BROKEN_ANSWERS = {
-    b'{"id": "s-1", "mode": "dedicated", "backe': "s-1",
-    b'{"backend": {"name": "x", "id": "other"}, "id" : "s-1", ': "s-1",
-    b'{"id": "s-1"} and more': "s-1",
-    b'[{"id": "s-1"}]': "s-1",
-    b'{"note": "{", "id": "s-1", ': "s-1",
-    b'{"note": "}", "backend": {"id": "other"}, "id": "s-1", ': "s-1",
-    b'{"note": "\\"}", "backend": {"id": "other", "na': None,
-    b'{"backend": {"id": "other"}, "id": "s-': None,
-    b'{"id": "a/b", ': None,
-    b'{"id": "..", ': None,
-    b'"id": "s-1"': None,
-    b'\xff\xfe{"id': None,
-}
-
-
 def test_broken_answer_still_tells_the_session_to_close() -> None:
-    for content, token in BROKEN_ANSWERS.items():
+    for content, token in (
+        (b'{"id": "s-1", "mode": "dedicated", "backe', "s-1"),
+        (b'{"backend": {"name": "x", "id": "other"}, "id" : "s-1", ', "s-1"),
+        (b'{"id": "s-1"} and more', "s-1"),
+        (b'[{"id": "s-1"}]', "s-1"),
+        (b'{"note": "{", "id": "s-1", ', "s-1"),
+        (b'{"note": "}", "backend": {"id": "other"}, "id": "s-1", ', "s-1"),
+        (b'{"note": "\\"}", "backend": {"id": "other", "na', None),
+        (b'{"backend": {"id": "other"}, "id": "s-', None),
+        (b'{"id": "a/b", ', None),
+        (b'{"id": "..", ', None),
+        (b'"id": "s-1"', None),
+        (b'\xff\xfe{"id', None),
+    ):
         with trying(content):
             service = FakeService({OPEN: httpx.Response(200, content=content)})
             error, _ = failure_of(client_of(service).acquire)
