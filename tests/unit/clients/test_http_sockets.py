@@ -173,18 +173,15 @@ def test_answers_of_every_form_are_read(http: HttpClient) -> None:
             assert get(http, server.url).body == body
 
 
-NO_ANSWERS = [
-    *(HANG_UP, b"HTTP/1.1 200 OK\r\nX: a" + HANG_UP, b"\0" * 100, b"HTTP/1.1 99999 OK\r\n\r\n"),
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: evil\r\n\r\n{}",
-    b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}" + HANG_UP,
-    b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
-    *(CHUNKED + rest + HANG_UP for rest in (b"2\r\n{}", b"zz\r\n{}\r\n0\r\n\r\n")),
-    *(start + b"x" * 400_000 for start in (b"HTTP/1.1 200 OK\r\nX: ", CHUNKED + b"0\r\nX: ")),
-]
-
-
 def test_what_is_no_whole_answer_is_one_error_and_asked_once(http: HttpClient) -> None:
-    for answer in NO_ANSWERS:
+    for answer in (
+        *(HANG_UP, b"HTTP/1.1 200 OK\r\nX: a" + HANG_UP, b"\0" * 100),
+        *(b"HTTP/1.1 99999 OK\r\n\r\n", b"HTTP/1.1 101 Switching\r\nUpgrade: evil\r\n\r\n{}"),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}" + HANG_UP,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+        *(CHUNKED + rest + HANG_UP for rest in (b"2\r\n{}", b"zz\r\n{}\r\n0\r\n\r\n")),
+        *(start + b"x" * 400_000 for start in (b"HTTP/1.1 200 OK\r\nX: ", CHUNKED + b"0\r\nX: ")),
+    ):
         with trying(answer[:80]), scripted_server(answer) as server:
             error, text = failure_of(lambda url=server.url: get(http, url, is_repeatable=False))
             assert text.startswith("the connection broke before the answer of")

@@ -70,24 +70,22 @@ def test_quantum_computer_that_is_not_accessible_has_a_reason() -> None:
         assert text == f"not accessible: {expected}", document
 
 
-# What is said of the answer, which stands at the braces.
-REFUSALS = {
-    (401, "unauthorized"): f"{{}}; check {TOKEN}",
-    (403, "forbidden"): f"{{}}; what {TOKEN} holds may not use the resource",
-    (404, "qc_not_found"): (
-        f"{{}}; the service has no resource of this name, or {ENDPOINT} is not its address"
-    ),
-    (403, "timeslot_required"): "busy: it is reserved for those who have booked a timeslot: {}",
-    (403, "no_booked_timeslots"): (
-        "busy: it is reserved, and no timeslot of yours is booked now: {}"
-    ),
-    (403, "not_enough_credits"): "not accessible: the account has not enough credits: {}",
-    (403, "quota_exceeded"): "not accessible: the account's quota is used up: {}",
-}
-
-
 def test_refusal_is_told_in_the_services_words() -> None:
-    for (status, code), expected in REFUSALS.items():
+    # What is said of the answer, which stands at the braces.
+    refusals = {
+        (401, "unauthorized"): f"{{}}; check {TOKEN}",
+        (403, "forbidden"): f"{{}}; what {TOKEN} holds may not use the resource",
+        (404, "qc_not_found"): (
+            f"{{}}; the service has no resource of this name, or {ENDPOINT} is not its address"
+        ),
+        (403, "timeslot_required"): "busy: it is reserved for those who have booked a timeslot: {}",
+        (403, "no_booked_timeslots"): (
+            "busy: it is reserved, and no timeslot of yours is booked now: {}"
+        ),
+        (403, "not_enough_credits"): "not accessible: the account has not enough credits: {}",
+        (403, "quota_exceeded"): "not accessible: the account's quota is used up: {}",
+    }
+    for (status, code), expected in refusals.items():
         answer = reply(status, {"error_code": code, "message": f"no {API_KEY}", "details": {}})
         answered = f"{ANSWERED} {status} {HTTPStatus(status).phrase}: no **** ({code})"
         assert refusal_by(IQM_SERVER, {GET: answer}) == expected.format(answered)
