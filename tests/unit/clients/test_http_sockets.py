@@ -21,6 +21,7 @@ from tests.unit.scripted_server import (
     drip,
     lines_of,
     listening,
+    received_request,
     scripted_server,
 )
 
@@ -151,15 +152,19 @@ def test_request_is_sent_as_http(http: HttpClient) -> None:
             form={"z": "x:y z", "a": "1"},
             is_repeatable=False,
         )
-        http.request("POST", server.url, headers={}, is_repeatable=False)
-    request, without_content = server.requests
+        for method in ("GET", "DELETE", "POST", "PATCH"):
+            http.request(method, server.url, headers={}, is_repeatable=True)
+    request, *without_content = server.requests
     first, *headers = lines_of(request)
     assert first == "POST /a%20b/%C3%BC?q=a%20b%26c%2F%C3%BC HTTP/1.1"
     assert headers[0] == f"Host: 127.0.0.1:{server.port}"
     form = {"Content-Type: application/x-www-form-urlencoded", "Content-Length: 15"}
     assert {"Accept-Encoding: identity", "X-Own: value", *form} <= set(headers)
     assert request.endswith(b"\r\n\r\nz=x%3Ay%20z&a=1")
-    assert "Content-Length: 0" in lines_of(without_content)
+    # Where some is expected it is said that there is none.
+    lengths = ["Content-Length: 0" in lines_of(each) for each in without_content]
+    assert lengths == [False, False, True, True]
+    assert lines_of(without_content[0])[0] == "GET / HTTP/1.1"
 
 
 def test_answers_of_every_form_are_read(http: HttpClient) -> None:
@@ -244,3 +249,18 @@ def test_places_where_nobody_is_are_readable(
     error, text = failure_of(lambda: get(http, "http://service.test/", is_repeatable=False))
     assert text == "cannot connect to http://service.test:80: name or service not known"
     assert not error.may_have_acted
+
+
+def test_ipv6(http: HttpClient) -> None:
+    with (
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as listener,
+        ThreadPoolExecutor() as threads,
+    ):
+        listener.settimeout(20)
+        place = f"[::1]:{listener.getsockname()[1]}"
+        answer = threads.submit(get, http, f"http://{place}/")
+        connection, _ = listener.accept()
+        with connection:
+            assert lines_of(received_request(connection))[1] == f"Host: {place}"
+            connection.sendall(OK)
+        assert answer.result().source == f"http://{place}/"
