@@ -50,7 +50,7 @@ LOCATIONS = {
     "//evil.test/path": "evil.test",
     "https://evil.test\\@api.test": "api.test",
     "https://API.test./path": "api.test.",
-    "https://[::1]:8/": "[::1]",
+    "ftp://[::1]:8/": "[::1]",
     **dict.fromkeys(("/other", "", "javascript:alert(1)"), "the same host"),
     # httpx reads where a redirect leads, and fails at these.
     "https://[bad": "an unreadable address",
