@@ -54,6 +54,7 @@ LOCATIONS = {
     **dict.fromkeys(("/other", "", "javascript:alert(1)"), "the same host"),
     # httpx reads where a redirect leads, and fails at these.
     "https://[bad": "an unreadable address",
+    "https://h:x/": "an unreadable address",
     "https://\u2488.test/": "an unreadable address",
     "https://\u202eevil.test/": "an unreadable address",
 }
