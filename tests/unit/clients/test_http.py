@@ -26,7 +26,8 @@ from tests.unit.fake_services import (
 )
 from tests.unit.outcomes import trying
 
-URL, SHOWN_URL = "https://api.test/path", "https://api.test:443/path"
+URL = "https://api.test/path"
+SHOWN_URL = "https://api.test:443/path"
 UNUSABLE_URL = "an endpoint's URL cannot be used: correct the resource's endpoints"
 GET = "GET /path"
 POST = "POST /path"
