@@ -3,6 +3,7 @@
 
 import gzip
 import socket
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
@@ -12,6 +13,9 @@ import httpx
 import orjson
 import pytest
 
+from fuzz.targets import vendor_answers
+from fuzz.targets.claims import check_line
+from fuzz.targets.vendor_answers import CLIENTS, check_vendor_answers
 from spank_qrmi.clients.base import OneTimeCredentials
 from spank_qrmi.clients.http import BODY_LIMIT_BYTES, HttpClient
 from spank_qrmi.clients.ibm import AppIdLogin
@@ -98,7 +102,7 @@ def test_object_store_is_not_left_for_another_host(status: bytes) -> None:
     assert (bool(store.requests), evil.requests) == (True, [])
 
 
-# ---- Size, depth and time ----
+# ---- Size and time ----
 
 
 def test_compressed_answer_is_not_unpacked(http: HttpClient) -> None:
@@ -137,6 +141,48 @@ def test_endless_answer_ends_at_a_limit(start: bytes) -> None:
         with trying(speed), asked_server(serve) as url, HttpClient(Deadline(0.3)) as http:
             _, text = failure_of(partial(http.request, "GET", url, headers={}, is_repeatable=True))
             assert len(text) < 300
+
+
+# ---- Values of other types ----
+
+# What stands in answers besides what the vendors' rows tell.
+OTHER_FIELDS = {
+    *("access_token", "expires_in", "state", "accepting_jobs", "active_ttl", "errors", "code"),
+    *("errorCode", "errorMessage", "usage", "quantum_nanoseconds"),
+    *("reason_code", "reason_message", "reason_solution"),
+}
+# One of each JSON type where it does not belong, and the largest and oddest of each.
+ODD_VALUES = [
+    *(None, True, False, 0, -1, 1e308, -(2**63), 2**64 - 1, "", " ", "x" * 10_000, "\n\x1b[31m"),
+    *([], {}, [None], [[]], [{}], {"": None}, {"status": {}}, "NaN", "\u202e"),
+]
+
+
+def odd_documents() -> Iterator[object]:
+    names = OTHER_FIELDS.union(*(vendor.fields for vendor in VENDORS))
+    for value in ODD_VALUES:
+        everywhere = dict.fromkeys(sorted(names), value)
+        yield from (value, everywhere)
+        yield from ({name: [everywhere]} for name in ("errors", "jobs", "data"))
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 409])
+def test_value_of_another_type_is_a_short_error_at_most(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check_short_line(text: str, secrets: Iterable[str] = ()) -> None:
+        check_line(text, secrets)
+        assert len(text) < 1500
+
+    monkeypatch.setattr(vendor_answers, "check_line", check_short_line)
+    # Whatever the status is, a client without a token asks nothing more.
+    token = b'200\n\n{"access_token": "a-token", "expires_in": 3600}\0'
+    beginnings = (b"", token) if status == 200 else (token,)
+    for document, beginning in product(odd_documents(), beginnings):
+        answer = b"%d\n\n%b" % (status, orjson.dumps(document))
+        for number, who in enumerate(CLIENTS):
+            with trying((who, beginning, document)):
+                check_vendor_answers(bytes([number]) + beginning + answer)
 
 
 # ---- What reaches an environment, a URL or a log ----
