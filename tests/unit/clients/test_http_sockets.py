@@ -161,7 +161,7 @@ def test_request_is_sent_as_http(http: HttpClient) -> None:
     form = {"Content-Type: application/x-www-form-urlencoded", "Content-Length: 15"}
     assert {"Accept-Encoding: identity", "X-Own: value", *form} <= set(headers)
     assert request.endswith(b"\r\n\r\nz=x%3Ay%20z&a=1")
-    # Where some is expected it is said that there is none.
+    # Methods that are expected to have content say that there is none.
     lengths = ["Content-Length: 0" in lines_of(each) for each in without_content]
     assert lengths == [False, False, True, True]
     assert lines_of(without_content[0])[0] == "GET / HTTP/1.1"
