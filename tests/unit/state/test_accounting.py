@@ -132,19 +132,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: float(NOW))
 
 
-def test_record_says_all_of_an_acquisition_and_no_secret(books: Books) -> None:
-    books.end()
-    books.assert_over()
-    text = books.path.read_text()
-    assert not any(secret in text for secret in ("session-1", "secret-key", "proxy-secret"))
-
-
 UNUSED = dict.fromkeys(("held_seconds", "usage", "usage_source"))
 
 
 @pytest.mark.parametrize(
     ("differs", "how", "changes"),
     [
+        ({}, {}, {}),
         (
             {},
             {"usage": Usage(2.5, 3, 400)},
@@ -183,17 +177,19 @@ UNUSED = dict.fromkeys(("held_seconds", "usage", "usage_source"))
             {},
             {
                 **dict.fromkeys((*FACTS, "created", "running")),
-                "node": os.uname().nodename,
                 **UNUSED,
+                "node": os.uname().nodename,
             },
         ),
     ],
 )
-def test_record_says_how_it_ended(
+def test_record_says_all_of_an_acquisition_and_no_secret(
     books: Books, differs: dict[str, Any], how: dict[str, Any], changes: dict[str, Any]
 ) -> None:
     books.end(replace(ENTRY, **differs), **how)
     books.assert_over(**changes)
+    text = books.path.read_text()
+    assert not any(secret in text for secret in ("session-1", "secret-key", "proxy-secret"))
 
 
 def test_what_is_told_to_end_has_its_record_once_it_is_gone(

@@ -24,18 +24,16 @@ def file_of(state: Path, event: Event) -> Path:
     return state / "counts" / f"{event.value}-{os.uname().nodename}"
 
 
-def test_each_event_has_a_count_of_its_own(state: Path) -> None:
+def test_each_event_of_each_node_has_a_count_of_its_own_in_a_file_of_roots(state: Path) -> None:
     assert read_counts(state) == NOTHING
     assert not state.exists()
     for event in (Event.ACQUIRED, Event.KEPT, Event.ACQUIRED):
         count(state, event)
     assert read_counts(state) == NOTHING | {Event.ACQUIRED: 2, Event.KEPT: 1}
-
-
-def test_files_are_roots_alone(state: Path) -> None:
-    count(state, Event.ACQUIRED)
-    path = file_of(state, Event.ACQUIRED)
+    path = file_of(state, Event.KEPT)
     assert [stat.S_IMODE(each.stat().st_mode) for each in (path, path.parent)] == [0o600, 0o700]
+    path.rename(path.with_name("kept-another"))
+    assert read_counts(state) == NOTHING | {Event.ACQUIRED: 2}
 
 
 def test_nothing_is_lost_of_what_is_counted_at_once(state: Path) -> None:
@@ -53,13 +51,6 @@ def test_long_count_begins_anew(state: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert seen == [1, 2, 3, 1, 2]
 
 
-def test_another_node_has_counts_of_its_own(state: Path) -> None:
-    count(state, Event.KEPT)
-    path = file_of(state, Event.KEPT)
-    path.rename(path.with_name("kept-another"))
-    assert read_counts(state) == NOTHING
-
-
 def test_what_is_no_file_of_ours_counts_nothing(state: Path, tmp_path: Path) -> None:
     path = file_of(state, Event.KEPT)
     path.parent.mkdir(mode=0o700, parents=True)
@@ -74,16 +65,14 @@ def test_what_is_no_file_of_ours_counts_nothing(state: Path, tmp_path: Path) -> 
     assert target.read_bytes() == b"kept"
 
 
-def test_folder_of_others_is_neither_written_nor_read(state: Path) -> None:
+def test_folder_that_cannot_be_used_is_told_to_who_reads_alone(state: Path) -> None:
     count(state, Event.KEPT)
     state.joinpath("counts").chmod(0o777)
     count(state, Event.KEPT)
     assert file_of(state, Event.KEPT).stat().st_size == 1
     with pytest.raises(ConfigError, match="must be writable by its owner alone"):
         read_counts(state)
-
-
-def test_state_that_is_no_folder_fails_nothing(state: Path) -> None:
+    state.rename(state.with_name("former"))
     state.write_bytes(b"")
     count(state, Event.KEPT)
     with pytest.raises(ConfigError, match="cannot be read: Not a directory"):

@@ -27,12 +27,12 @@ class FakeProc:
         self.start(1, 5)
 
     def start(self, pid: int, ticks: int, name: str = "slurmstepd", state: str = "S") -> None:
-        (self.folder / str(pid)).mkdir(exist_ok=True)
+        self.stat_of(pid).parent.mkdir(exist_ok=True)
         fields = " ".join([state, *["0"] * 18, str(ticks), "0", "0"])
-        (self.folder / str(pid) / "stat").write_text(f"{pid} ({name}) {fields}\n")
+        self.stat_of(pid).write_text(f"{pid} ({name}) {fields}\n")
 
-    def end(self, pid: int) -> None:
-        (self.folder / str(pid) / "stat").unlink()
+    def stat_of(self, pid: int) -> Path:
+        return self.folder / str(pid) / "stat"
 
 
 @pytest.fixture
@@ -50,22 +50,20 @@ def test_process_that_runs_is_not_gone(proc: FakeProc) -> None:
         assert not is_gone(owner), name
 
 
-@pytest.mark.parametrize(
-    "happen",
-    [
-        lambda proc: proc.end(7),
-        lambda proc: proc.start(7, 1234, state="Z"),
-        lambda proc: proc.start(7, 1234, state="X"),
-        lambda proc: proc.start(7, 1235),
-        lambda proc: proc.boot.write_text("next-boot\n"),
-    ],
-    ids=["ended", "not reaped", "dead", "another has its number", "another boot"],
-)
-def test_process_is_gone_once_it(proc: FakeProc, happen: Callable[[FakeProc], object]) -> None:
-    proc.start(7, 1234)
-    owner = owner_of(7)
-    happen(proc)
-    assert is_gone(owner)
+def test_process_is_gone_once_it_has_ended(proc: FakeProc) -> None:
+    ends: dict[str, Callable[[], object]] = {
+        "reaped": lambda: proc.stat_of(7).unlink(),
+        "not reaped": lambda: proc.start(7, 1234, state="Z"),
+        "dead": lambda: proc.start(7, 1234, state="X"),
+        "another has its number": lambda: proc.start(7, 1235),
+        "what is told of it means nothing": lambda: proc.stat_of(7).write_text("7 (x) S"),
+        "another boot": lambda: proc.boot.write_text("next-boot\n"),
+    }
+    for what, end in ends.items():
+        proc.start(7, 1234)
+        owner = owner_of(7)
+        end()
+        assert is_gone(owner), what
 
 
 def test_boot_is_what_the_first_process_sees(proc: FakeProc) -> None:
@@ -79,30 +77,21 @@ def test_boot_is_what_the_first_process_sees(proc: FakeProc) -> None:
     assert not is_gone(owner)
 
 
-def test_process_that_was_gone_before_it_was_asked_for_stays_so(proc: FakeProc) -> None:
+def test_process_that_was_gone_before_it_was_asked_for_stays_so_where_that_can_be_told(
+    proc: FakeProc,
+) -> None:
+    """An entry that is left too long costs money; one that is taken from a job costs the job."""
     owner = owner_of(7)
     assert is_gone(owner)
     proc.start(7, 1234)
-    assert is_gone(owner)
-
-
-def test_what_cannot_be_told_counts_as_alive(proc: FakeProc) -> None:
-    """An entry that is left too long costs money; one that is taken from a job costs the job."""
-    owner = owner_of(7)
     assert is_gone(owner)
     assert not is_gone(replace(owner, pid_namespace=owner.pid_namespace + 1))
     assert not is_gone(replace(owner, boot_id=""))
     assert not is_gone(replace(owner, host="another", boot_id="another"))
-    proc.end(1)
+    proc.stat_of(1).unlink()
     assert not is_gone(owner)
     proc.boot.unlink()
     assert not is_gone(owner)
-
-
-def test_stat_that_means_nothing_is_no_process(proc: FakeProc) -> None:
-    proc.start(7, 1234)
-    (proc.folder / "7" / "stat").write_text("7 (x) S")
-    assert owner_of(7).started_ticks == 0
 
 
 def test_real_processes() -> None:

@@ -10,11 +10,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from spank_qrmi.clients.ibm import AppIdLogin, IamLogin
-from spank_qrmi.clients.tokens import LONGEST_LIFE_SECONDS, is_token
+from spank_qrmi.clients.tokens import LONGEST_LIFE_SECONDS
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.state import token_cache
 from spank_qrmi.state.owner import boot_id
@@ -140,39 +138,19 @@ UNUSABLE = [
 ]
 
 
-def test_what_cannot_be_used_is_as_if_it_were_not_there(node: Node) -> None:
+def test_what_cannot_be_used_is_as_if_it_were_not_there(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for content in UNUSABLE:
         node.put(content)
         with trying(content):
             assert (node.find(), node.names()) == (None, set())
     node.put()
     assert node.find() == (TOKEN, 10)
-
-
-def test_token_of_a_boot_that_nobody_can_tell_is_not_used(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    # Nor is a token of a boot that nobody can tell.
     monkeypatch.setattr(token_cache, "boot_id", lambda: "")
     node.put(lines_of("", 5000, 5010, TOKEN))
     assert node.find() is None
-
-
-@given(
-    st.one_of(
-        st.binary(max_size=200),
-        st.lists(st.sampled_from([b"", b"0", b"5000", b"5001", BOOT.encode(), b"t"])).map(
-            b"\n".join
-        ),
-    )
-)
-def test_any_bytes_are_a_token_that_may_be_sent_or_none(content: bytes) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(token_cache, "_now", lambda: 5000)
-        try:
-            token = token_cache._token_of(content)
-        except ValueError:
-            return
-    assert token is None or (is_token(token.text) and 0 < token.seconds <= LONGEST_LIFE_SECONDS)
 
 
 def test_file_that_is_not_roots_alone_is_warned_about_and_replaced(

@@ -118,14 +118,13 @@ def test_what_others_may_have_put_there_is_not_written(path: Path, tmp_path: Pat
     assert target.read_bytes() == b"kept\n"
 
 
-def test_folder_in_one_that_a_group_may_write_is_used(path: Path, tmp_path: Path) -> None:
-    """So is /var/log where a group of its own writes the system's log."""
+def test_of_folders_above_its_own_none_is_made_and_nothing_asked(
+    path: Path, tmp_path: Path
+) -> None:
+    # A group of its own may write the system's log in /var/log.
     tmp_path.chmod(0o775)
     UsageLog(path).append(b"first")
     assert path.read_bytes() == b"first\n"
-
-
-def test_folders_above_are_not_made(tmp_path: Path) -> None:
     with pytest.raises(UsageLogError, match="cannot be written: No such file or directory"):
         UsageLog(tmp_path / "a" / "b" / "usage.jsonl").append(b"first")
 

@@ -71,9 +71,12 @@ def test_without_limits_nothing_is_looked_at(node: Node) -> None:
 def test_what_a_user_holds_is_counted(node: Node) -> None:
     limits = node.most_held(2)
     assert node.refusal(limits) is None
-    node.hold("a", ends_at=NOW + 60)
+    owner = owner_of(os.getpid())
+    node.hold("a", owner=owner, ends_at=NOW + 60)
     node.hold("b", uid=UID + 1)
     node.hold("told", is_told=True)
+    # Nodes may share a folder.
+    node.hold("of another node", owner=replace(owner, host="another-node"))
     assert node.refusal(limits) is None
     # One that is being acquired, and one whose answer was lost, may be open as well.
     node.hold("c", token=None, failure="lost")
@@ -91,23 +94,13 @@ def test_moment_to_try_again_is_when_enough_has_ended(node: Node) -> None:
     assert str(node.refusal(node.most_held(2))).endswith("22:16:40 UTC")
     assert str(node.refusal(node.most_held(1))).endswith("22:18:20 UTC")
     assert node.refusal(node.most_held(4)) is None
-
-
-def test_entry_of_an_earlier_release_has_no_known_end(node: Node) -> None:
-    node.hold("a", ends_at=None)
-    node.hold("b", ends_at=None)
+    # Entries of an earlier release have no known end.
+    node.hold("d", ends_at=None)
+    node.hold("e", ends_at=None)
     assert node.refusal(node.most_held(2)) == f"{HELD}has ended"
 
 
-def test_what_other_nodes_hold_in_a_shared_folder_is_not_counted(node: Node) -> None:
-    owner = owner_of(os.getpid())
-    node.hold("a", owner=replace(owner, host="another-node"))
-    assert node.refusal(node.most_held(1)) is None
-    node.hold("b", owner=owner)
-    assert node.refusal(node.most_held(1)) is not None
-
-
-def test_acquisitions_of_a_minute_are_counted(node: Node) -> None:
+def test_acquisitions_of_a_minute_are_counted_in_a_file_of_roots(node: Node) -> None:
     limits = node.per_minute(2)
     found = []
     for node.ticks in (5000, 5010, 5030.9, 5059, 5060, 5061, 5070):
@@ -117,15 +110,14 @@ def test_acquisitions_of_a_minute_are_counted(node: Node) -> None:
         *(None, None, f"{text}again in 30 s", f"{text}again in 1 s"),
         *(None, f"{text}again in 9 s", None),
     ]
-    assert node.refusal(limits, UID + 1) is None
-
-
-def test_files_are_small_and_roots_alone(node: Node) -> None:
-    for node.ticks in range(5000, 5300):
-        node.refusal(node.per_minute(3))
     [path] = node.folder.joinpath("users").iterdir()
-    assert (path.name, len(path.read_text().split())) == (FILE_NAME, 3)
+    assert (path.name, path.read_text()) == (FILE_NAME, "5060\n5070\n")
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert node.refusal(limits, UID + 1) is None
+    # Times of another boot count for nothing.
+    node.ticks = 30
+    found = [node.refusal(limits) for _ in range(3)]
+    assert found == [None, None, f"{text}again in 60 s"]
 
 
 def test_refusal_for_what_is_held_is_not_counted_as_an_acquisition(node: Node) -> None:
@@ -147,14 +139,6 @@ def test_nonsense_in_a_file_counts_for_nothing(
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         assert node.refusal(node.per_minute(1000)) is None
         assert path.read_text().split()[-1] == "5000"
-
-
-def test_times_of_another_boot_count_for_nothing(node: Node) -> None:
-    limits = node.per_minute(1)
-    assert node.refusal(limits) is None
-    node.ticks = 30
-    assert node.refusal(limits) is None
-    assert node.refusal(limits) is not None
 
 
 def test_jobs_of_a_user_that_begin_at_once_do_not_pass_the_limit(node: Node) -> None:
