@@ -25,15 +25,13 @@ def build(folder: Path, *options: str, **variables: str) -> str:
     return done.stderr
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_what_is_missing_is_named_with_what_to_do(tmp_path: Path) -> None:
     text = build(tmp_path, CC="no-such-compiler")
     assert text == "error: no C compiler works: apt-get install gcc libc6-dev\n"
     text = build(tmp_path, SLURM_INCLUDE_DIRS="/no/such/folder")
     assert text == "error: SLURM_INCLUDE_DIRS: no slurm/spank.h in /no/such/folder\n"
-
-
-def test_missing_headers_of_slurm_are_not_to_be_had_by_another_slurm(tmp_path: Path) -> None:
-    """Debian's take the place of SchedMD's packages: no command for it is there to copy."""
+    # Debian's headers of Slurm take the place of SchedMD's packages: no command for it is there to
+    # copy.
     compiler = tmp_path / "cc"
     compiler.write_text('#!/bin/sh\n! grep -q slurm "$2"\n')
     compiler.chmod(0o755)
@@ -41,9 +39,6 @@ def test_missing_headers_of_slurm_are_not_to_be_had_by_another_slurm(tmp_path: P
     assert text.startswith("error: slurm/spank.h is missing: install the headers of the Slurm that")
     assert "SLURM_INCLUDE_DIRS=DIR make" in text
     assert "apt" not in text
-
-
-def test_missing_python_module_is_named(tmp_path: Path) -> None:
     # Without its site-packages the interpreter has no Cython.
     text = build(tmp_path, "-S")
     assert text.startswith("error: the Python module ")

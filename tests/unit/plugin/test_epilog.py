@@ -37,6 +37,10 @@ def test_job_that_holds_nothing_starts_no_worker(host: PluginHost) -> None:
         report = end_job(host, *arguments)
         assert not host.was_started, arguments
         assert report.logged("error") + report.logged("info") == [], arguments
+    # Nor does one that SPANK does not know.
+    (host.folder / "0-0-0-a.json").touch()
+    end_job(host, missing=["job_id"])
+    assert not host.was_started
 
 
 def test_what_a_job_holds_is_released_by_the_last_arguments(
@@ -67,13 +71,6 @@ def test_folder_that_is_none_is_logged_in_one_line(host: PluginHost) -> None:
         assert end_job(host, f"--state-dir={path}").logged("error") == [
             f"cannot look for what the job holds in {host.folder}/{shown}: Not a directory"
         ]
-
-
-def test_job_that_spank_does_not_know_is_left_alone(host: PluginHost) -> None:
-    (host.folder / "0-0-0-a.json").touch()
-    host.note_starts()
-    end_job(host, missing=["job_id"])
-    assert not host.was_started
 
 
 @needs_valgrind

@@ -22,35 +22,20 @@ def orders(lines: tuple[list[str], list[str]]) -> dict[str, Any]:
     return {"arguments": first, "second_line": second, "is_listed_twice": 1}
 
 
-@pytest.mark.parametrize("other", [[], ["--state-dir=/var/y"], WITH_CONFIG])
-def test_both_ends_of_a_job_go_by_the_line_with_the_configuration(
-    host: PluginHost, other: list[str]
-) -> None:
-    for lines in itertools.permutations((WITH_CONFIG, other)):
+def test_both_ends_of_a_job_go_by_the_first_line_with_a_configuration(host: PluginHost) -> None:
+    others: tuple[list[str], ...] = ([], ["--state-dir=/var/y"], WITH_CONFIG)
+    tried = [lines for other in others for lines in itertools.permutations((WITH_CONFIG, other))]
+    for lines in (*tried, (WITH_CONFIG, ["/second"]), ([], [])):
+        counting = WITH_CONFIG if any(lines) else []
         with fresh(host, lines) as each:
             each.answer_and_keep(answer_of(held=1, messages=["a word"]))
             report = each.run(**orders(lines))
             asked = [(request.verb, list(request.arguments)) for request in each.requests]
-            assert asked == [(Verb.ACQUIRE, WITH_CONFIG), (Verb.RELEASE, WITH_CONFIG)]
+            assert asked == [(Verb.ACQUIRE, counting), (Verb.RELEASE, counting)]
             assert report.logged("info") == [NOTICE]
             assert report.shown_to_user == ["a word"]
             assert report.texts("task-set") == ["RUST_LOG=info"]
-
-
-def test_first_of_two_configurations_counts(host: PluginHost) -> None:
-    host.answer_and_keep(answer_of(held=1))
-    host.run(**orders((["/first"], ["/second"])))
-    assert [request.arguments for request in host.requests] == [("/first",), ("/first",)]
-
-
-def test_job_without_any_configuration_is_failed_once(host: PluginHost) -> None:
-    host.answer_and_keep(answer_of(messages=["no path"]))
-    report = host.run(**orders(([], [])))
-    assert [request.verb for request in host.requests] == [Verb.ACQUIRE]
-    assert report.shown_to_user == ["no path"]
-
-
-def test_user_is_told_nothing_of_it_at_submission(host: PluginHost) -> None:
+    # Nothing is told of it at submission.
     report = host.run(**orders((WITH_CONFIG, [])), remote=0)
     assert report.logged("info") + report.logged("error") == []
 
