@@ -37,6 +37,7 @@ FAST = 5
 VARIABLES = [("a_QRMI_X", "1")]
 
 ANSWERS = "os.write(0, answer)\nos._exit(0)"
+KILL_SERVER = "os.kill(os.getppid(), signal.SIGKILL)"
 
 
 @contextmanager
@@ -110,37 +111,26 @@ def test_plugin_for_qrun_has_it_too(qrun_host: PluginHost) -> None:
     [
         ("os._exit(3)", "ended with status 3 before it had answered"),
         ("os.write(0, b'nonsense')\ntime.sleep(600)", "gave an answer that cannot be read"),
+        ("time.sleep(600)", "did not answer in time"),
+        # Nobody can end it without the server: it is told by its socket, and ends by itself.
+        (f"{KILL_SERVER}\nwhile os.read(0, 100): pass\nos._exit(0)", "did not answer in time"),
     ],
 )
-def test_worker_that_fails(host: PluginHost, body: str, failure: str) -> None:
-    with serving(host, body) as unit:
-        report = run(host, unit.path)
-    assert (report.task_statuses, report.shown_to_user) == ([1], [told_to_user(failure)])
-
-
-def test_worker_that_hangs_is_ended(host: PluginHost) -> None:
+def test_worker_that_fails_is_ended(host: PluginHost, body: str, failure: str) -> None:
     pids = host.folder / "pids"
-    body = f"open({str(pids)!r}, 'a').write(f'{{os.getpid()}} ')\ntime.sleep(600)"
-    with serving(host, body) as unit:
+    note_pid = f"open({str(pids)!r}, 'a').write(f'{{os.getpid()}} ')\n"
+    with serving(host, note_pid + body) as unit:
         report = run(host, unit.path, "--acquire-timeout=1", "--release-timeout=1", speed=FAST)
-        assert report.shown_to_user == [told_to_user("did not answer in time")]
+        assert (report.task_statuses, report.shown_to_user) == ([1], [told_to_user(failure)])
         # Of one that is not reaped yet no word is left.
-        assert not any(any(command_line(int(pid))) for pid in pids.read_text().split())
+        started = [int(pid) for pid in pids.read_text().split()]
+        wait_until(lambda: not any(map(any, map(command_line, started))), PATIENCE_SECONDS, "end")
 
 
 def test_server_that_dies_takes_no_job_along(host: PluginHost) -> None:
-    body = f"os.kill(os.getppid(), signal.SIGKILL)\n{ANSWERS}"
-    with serving(host, body) as unit:
+    with serving(host, f"{KILL_SERVER}\n{ANSWERS}") as unit:
         report = run(host, unit.path)
     assert (report.task_statuses, report.variables[b"a_QRMI_X"]) == ([0], b"1")
-
-
-def test_server_that_dies_before_a_worker_that_hangs(host: PluginHost) -> None:
-    """Nobody can end it then; it is told by its socket, and ends by itself."""
-    body = "os.kill(os.getppid(), signal.SIGKILL)\nwhile os.read(0, 100): pass\nos._exit(0)"
-    with serving(host, body) as unit:
-        report = run(host, unit.path, "--acquire-timeout=1", "--release-timeout=1", speed=FAST)
-    assert report.shown_to_user == [told_to_user("did not answer in time")]
 
 
 def assert_started_without(report: Report, path: Path | str, why: str) -> None:
@@ -158,20 +148,10 @@ def path(host: PluginHost) -> Path:
     return host.folder / "socket"
 
 
-@pytest.mark.parametrize(
-    ("socket_path", "shown", "why"),
-    [
-        ("/nowhere/socket", "/nowhere/socket", "No such file or directory"),
-        ("/a\n\x1bb", "/a??b", "No such file or directory"),
-        ("/" + "x" * 107, "/" + "x" * 107, "File name too long"),
-    ],
-)
-def test_no_socket(host: PluginHost, socket_path: str, shown: str, why: str) -> None:
-    host.answer(answer_of(variables=VARIABLES))
-    assert_started_without(run(host, socket_path), shown, why)
-
-
 def test_server_that_is_silent_or_gone_or_of_another_kind(host: PluginHost, path: Path) -> None:
+    longest = "/" + "x" * 107
+    assert_started_without(run(host, "/a\n\x1bb"), "/a??b", "No such file or directory")
+    assert_started_without(run(host, longest), longest, "File name too long")
     with silent_server(path):
         report = run(host, path, speed=FAST)
     assert_started_without(report, path, "it does not answer")
