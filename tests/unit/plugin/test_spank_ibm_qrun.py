@@ -2,7 +2,6 @@
 """spank_ibm_qrun.so in a fake slurmstepd: options, variables of the tasks, clean-up after them."""
 
 import uuid
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -95,33 +94,21 @@ def test_environment_is_asked_for_with_the_jobs_options(qrun_host: PluginHost) -
 BOTH = [ENVIRONMENT, CLEANUP]
 
 
-@pytest.mark.parametrize(
-    "steps",
-    [
-        [
-            ({}, BOTH),
-            ({"options": []}, BOTH),
-            ({"second_options": []}, BOTH),
-            (NO_OPTIONS, []),
-            ({**NO_OPTIONS, "environment": [FALLBACK + b"q_backend="]}, []),
-        ],
-        [
-            ({"step_id": 3}, BOTH),
-            ({"step_id": INTERACTIVE_STEP}, BOTH),
-            ({"step_id": EXTERN_STEP}, []),
-            ({"missing": "job_id"}, []),
-        ],
-        [
-            (ALWAYS, [ENVIRONMENT]),
-            ({**NO_OPTIONS, "arguments": ["--always=1"]}, []),
-            ({"step_id": EXTERN_STEP, "arguments": [*ARGUMENTS, "--always"]}, []),
-        ],
-    ],
-    ids=["options", "kind", "always"],
-)
-def test_every_step_of_a_job_with_an_option_asks(
-    qrun_host: PluginHost, steps: Sequence[tuple[dict[str, Any], list[Verb]]]
-) -> None:
+def test_every_step_of_a_job_with_an_option_asks(qrun_host: PluginHost) -> None:
+    steps: list[tuple[dict[str, Any], list[Verb]]] = [
+        ({}, BOTH),
+        ({"options": []}, BOTH),
+        ({"second_options": []}, BOTH),
+        ({"step_id": 3}, BOTH),
+        ({"step_id": INTERACTIVE_STEP}, BOTH),
+        ({"step_id": EXTERN_STEP}, []),
+        ({"missing": "job_id"}, []),
+        (NO_OPTIONS, []),
+        ({**NO_OPTIONS, "environment": [FALLBACK + b"q_backend="]}, []),
+        ({**NO_OPTIONS, "arguments": ["--always=1"]}, []),
+        (ALWAYS, [ENVIRONMENT]),
+        ({**ALWAYS, "step_id": EXTERN_STEP}, []),
+    ]
     for orders, asks in steps:
         with fresh(qrun_host, orders) as host:
             host.answer_and_keep(answer_of(variables=[(names.S3_REGION, "1")]))
@@ -155,10 +142,7 @@ def test_lines_have_the_form_of_the_documentation(qrun_host: PluginHost) -> None
         )
     ]
     assert [number for number, value in enumerate(shown.values()) if value == "****"] == [1, 3, 4]
-
-
-def test_values_at_unknown_positions_are_masked(qrun_host: PluginHost) -> None:
-    qrun_host.answer(answer_of(verdict=Verdict.FAIL))
+    # Of values at unknown positions each may be secret.
     for count in (1, 7, 9):
         report = run(qrun_host, arguments=["secret"] * count)
         assert report.texts("task-log-debug").count("spank_ibm_qrun: argv[0] = [****]") == 1, count
@@ -238,12 +222,22 @@ def test_each_task_has_an_id_of_its_own(qrun_host: PluginHost) -> None:
     assert cleaned == [tuple(ids) for ids in found]
 
 
-def test_step_without_random_numbers_does_not_start(qrun_host: PluginHost) -> None:
+def test_step_without_random_numbers_or_with_too_long_arguments_does_not_start(
+    qrun_host: PluginHost,
+) -> None:
     qrun_host.answer_and_keep(answer_of())
-    report = run(qrun_host, is_random_out=1)
-    failure = "has no random numbers, or no memory, for the ids of quantum jobs"
-    assert report.shown_to_user == [told_to_user(failure)]
-    assert (report.task_statuses, job_ids(report), verbs(qrun_host)) == ([1], [], [ENVIRONMENT])
+    too_long = (
+        "cannot be asked: the arguments in plugstack.conf or the ids of the tasks are too long "
+        "(256 KiB each, 8 MiB in all)"
+    )
+    orders: dict[str, Any]
+    for failure, orders in {
+        "has no random numbers, or no memory, for the ids of quantum jobs": {"is_random_out": 1},
+        too_long: {"arguments": ["x" * 300_000]},
+    }.items():
+        report = run(qrun_host, **orders)
+        assert report.shown_to_user == [told_to_user(failure)]
+        assert (report.task_statuses, job_ids(report), verbs(qrun_host)) == ([1], [], [ENVIRONMENT])
 
 
 def test_what_slurm_does_not_tell_of_a_task_is_done_without(qrun_host: PluginHost) -> None:
@@ -270,16 +264,6 @@ def test_failure_fails_each_task_of_who_asked_and_is_told_once(
     report = run(qrun_host, **ALWAYS)
     assert (report.task_statuses, report.shown_to_user) == ([0], [])
     assert (report.logged("error"), report.all("load")) == ([reason], [])
-
-
-def test_arguments_that_are_too_long_are_named(qrun_host: PluginHost) -> None:
-    qrun_host.play("exec sleep 60")
-    report = run(qrun_host, arguments=["x" * 300_000])
-    failure = (
-        "cannot be asked: the arguments in plugstack.conf or the ids of the tasks are too long "
-        "(256 KiB each, 8 MiB in all)"
-    )
-    assert report.shown_to_user == [told_to_user(failure)]
 
 
 def test_step_whose_tasks_never_ran_qrun_asks_nothing(qrun_host: PluginHost) -> None:
@@ -343,79 +327,65 @@ def test_job_of_a_killed_task_may_yet_arrive(qrun_host: PluginHost) -> None:
             assert jobs == (((first,), (second,)) if status in killed else ((first, second), ()))
 
 
-def test_clean_up_keeps_to_the_sites_timeout(qrun_host: PluginHost) -> None:
-    qrun_host.answer_and_keep(answer_of())
-    arguments = (*ARGUMENTS, "--cleanup-timeout=3")
-    ids = job_ids(run(qrun_host, tasks=2, statuses=[FAILED, FAILED], arguments=arguments))
-    facts = (CLEANUP, 7, 0, BATCH_STEP, 1000, 3)
-    expected = [Request(*facts, arguments=arguments, quantum_jobs=(each,)) for each in ids]
-    assert qrun_host.requests[1:] == expected
-
-
 def test_what_fails_is_tried_once_more_when_the_step_ends(qrun_host: PluginHost) -> None:
     reason = "quantum job x may still be on the service: no answer"
     qrun_host.answer_and_keep(answer_of(held=1, messages=[reason]))
-    report = run(qrun_host, tasks=3, statuses=[FAILED, FAILED, FAILED])
-    requests = [request.quantum_jobs for request in qrun_host.requests if request.verb is CLEANUP]
+    # Both keep to the site's timeout.
+    arguments = (*ARGUMENTS, "--cleanup-timeout=3")
+    report = run(qrun_host, tasks=3, statuses=[FAILED, FAILED, FAILED], arguments=arguments)
     ids = tuple(job_ids(report))
-    assert requests == [ids[:1], ids]
+    facts = (CLEANUP, 7, 0, BATCH_STEP, 1000, 3)
+    expected = [Request(*facts, arguments=arguments, quantum_jobs=jobs) for jobs in (ids[:1], ids)]
+    assert qrun_host.requests[1:] == expected
     assert report.logged("info") == [f"{reason}; tried again when the step ends"]
     assert report.logged("error") == [reason]
 
 
 @pytest.mark.parametrize(
-    ("ending", "failure", "tasks"),
-    [("exit 3", FAILED_ANSWER, 1), ("exec sleep 1000", "did not answer in time", 2)],
+    ("ending", "failure"),
+    [
+        ("exit 3", f"the worker {FAILED_ANSWER}"),
+        ("exec sleep 1000", "the worker did not answer in time"),
+        ('exec cat "$folder/refusal"', "--q-backend: internal error"),
+    ],
 )
-def test_clean_up_without_answer_names_every_job(
-    qrun_host: PluginHost, ending: str, failure: str, tasks: int
+def test_clean_up_that_cannot_be_tried_names_every_job(
+    qrun_host: PluginHost, ending: str, failure: str
 ) -> None:
-    qrun_host.answer_once(answer_of(), ending)
-    report = run(qrun_host, tasks=tasks, arguments=[*ARGUMENTS, "--cleanup-timeout=1"], speed=20)
-    jobs = [f"quantum job {job_id} {LOOK_THERE}" for job_id in job_ids(report)]
-    assert report.logged("error") == [f"the worker {failure}", *jobs]
-    assert report.task_statuses == [0] * tasks
-
-
-def test_clean_up_that_cannot_be_tried_names_the_job(qrun_host: PluginHost) -> None:
     refusal = answer_of(verdict=Verdict.FAIL, messages=["--q-backend: internal error"], held=1)
-    (qrun_host.folder / "second").write_bytes(refusal)
-    qrun_host.answer_once(answer_of(), 'exec cat "$folder/second"')
-    report = run(qrun_host)
-    [job_id] = job_ids(report)
-    told = ["--q-backend: internal error", f"quantum job {job_id} {LOOK_THERE}"]
-    assert report.logged("error") == told
+    (qrun_host.folder / "refusal").write_bytes(refusal)
+    qrun_host.answer_once(answer_of(), ending)
+    report = run(qrun_host, tasks=2, arguments=[*ARGUMENTS, "--cleanup-timeout=1"], speed=20)
+    jobs = [f"quantum job {job_id} {LOOK_THERE}" for job_id in job_ids(report)]
+    assert (report.logged("error"), len(jobs)) == ([failure, *jobs], 2)
+    assert report.task_statuses == [0, 0]
 
 
 @needs_valgrind
 @pytest.mark.parametrize(
-    ("message", "orders", "statuses"),
+    ("message", "orders", "status"),
     [
         (
             answer_of(variables=[(names.S3_REGION, "1")], logs=[("error", "y")]),
             {"options": [], "environment": FALLBACK + b"q_backend=a"},
-            [0, 0, 0],
+            0,
         ),
-        (
-            answer_of(variables=[(names.AWS_ACCESS_KEY_ID, "x" * 200_000)], held=1, messages=["x"]),
-            {},
-            [0, 0, 0],
-        ),
-        (answer_of(verdict=Verdict.FAIL, messages=["text"]), {}, [1, 1, 1]),
+        (answer_of(variables=[(names.S3_REGION, "x" * 200_000)], held=1, messages=["x"]), {}, 0),
+        (answer_of(verdict=Verdict.FAIL, messages=["text"]), {}, 1),
         (
             answer_of(verdict=Verdict.FAIL, variables=[(names.S3_REGION, "1")], messages=["text"]),
             ALWAYS,
-            [0, 0, 0],
+            0,
         ),
-        (None, {}, [1, 1, 1]),
+        (None, {}, 1),
     ],
     ids=["run", "held", "fail", "always", "no worker"],
 )
 def test_memory_is_used_as_it_should(
-    qrun_host: PluginHost, message: bytes | None, orders: dict[str, Any], statuses: list[int]
+    qrun_host: PluginHost, message: bytes | None, orders: dict[str, Any], status: int
 ) -> None:
     if message is not None:
         qrun_host.answer(message)
     tasks = {"tasks": 3, "statuses": [FAILED, 0, 0], "command": ["script", "x" * 3000]}
     report = qrun_host.run_in_valgrind(**{**DEFAULTS, **tasks, **orders})
-    assert report.task_statuses == statuses
+    assert report.task_statuses == [status] * 3

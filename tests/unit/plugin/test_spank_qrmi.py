@@ -160,19 +160,22 @@ def test_answer_is_taken_over(host: PluginHost) -> None:
         ("SLURM_JOB_QPU_RESOURCES", "a"),
         ("a_LONG", "x" * (256 * 1024)),
         ("a_" + "N" * 253, "longest name"),
+        ("a_TOKEN", "secret"),
         *((f"a_{number}", "x" * (256 * 1024)) for number in range(30)),
     ]
     logs = [(level, f"of {level}") for level in ("debug", "info", "warning", "error")]
     answer = answer_of(variables=values, messages=["first", "second"], logs=logs)
     unknown = encode_record(AnswerTag.LOG, b"?of unknown")
     host.answer(answer[: len(PREAMBLE)] + unknown + answer[len(PREAMBLE) :])
-    report = host.run(tasks=2)
+    report = host.run(tasks=2, unsettable="a_TOKEN")
     expected = {name.encode(): value.encode("utf-8", "surrogateescape") for name, value in values}
+    # Slurm has refused one.
+    del expected[b"a_TOKEN"]
     assert report.variables == {**NOTHING_HELD, **expected}
-    for level in ("error", "info", "debug"):
-        assert f"of {level}" in report.logged(level)
-    assert "warning: of warning" in report.logged("info")
-    assert "of unknown" in report.logged("debug")
+    refusal = "cannot set a_TOKEN in the job: Generic error"
+    assert report.logged("error") == ["of error", refusal]
+    assert {"of info", "warning: of warning"} <= set(report.logged("info"))
+    assert {"of debug", "of unknown"} <= set(report.logged("debug"))
     assert (report.shown_to_user, report.task_statuses) == (["first", "second"], [0, 0])
 
 
@@ -185,20 +188,17 @@ def test_verdict_fails_every_task_and_one_tells_why(host: PluginHost) -> None:
     assert (report.task_statuses, report.shown_to_user) == ([0], ["the reason"])
 
 
-def test_variable_that_slurm_refuses_is_logged(host: PluginHost) -> None:
-    host.answer(answer_of(variables=[("a_A", "1"), ("a_TOKEN", "secret"), ("a_C", "3")]))
-    report = host.run(unsettable="a_TOKEN")
-    assert report.logged("error") == ["cannot set a_TOKEN in the job: Generic error"]
-    assert report.variables == {**NOTHING_HELD, b"a_A": b"1", b"a_C": b"3"}
-
-
-def test_what_is_held_is_released_at_exit(host: PluginHost) -> None:
+def test_what_is_or_may_be_held_is_released_at_exit(host: PluginHost) -> None:
     arguments = (CONFIG, "--release-timeout=5")
     assert host.request_of(arguments=arguments).verb is Verb.ACQUIRE
     host.answer_and_keep(answer_of(held=2))
     host.run(arguments=arguments)
     release = Request(Verb.RELEASE, 7, 0, BATCH_STEP, 1000, 5, arguments=arguments)
     assert host.requests[2:] == [release]
+    # Nobody knows what a worker has acquired that gave no answer.
+    host.play('echo >>"$folder/starts"')
+    host.run()
+    assert (host.folder / "starts").read_text() == "\n\n"
 
 
 def test_stderr_that_nobody_reads_takes_one_error_of_a_task_and_one_of_the_step(
@@ -212,9 +212,7 @@ def test_stderr_that_nobody_reads_takes_one_error_of_a_task_and_one_of_the_step(
     assert (report.texts("task-log-info"), report.texts("log-info")) == (rest, rest)
     report = host.run(error_seconds=0)
     assert (report.shown_to_user, report.logged("error")) == (told, told)
-
-
-def test_workers_errors_wait_no_longer_for_who_reads_them(host: PluginHost) -> None:
+    # What the worker logs is told so too.
     host.answer(answer_of(logs=[("error", text) for text in "abc"]))
     report = host.run(error_seconds=1)
     assert (report.logged("error"), report.logged("info")) == (["a", "b"], ["c"])
@@ -246,44 +244,26 @@ def test_only_a_release_whose_worker_is_killed_is_asked_for_once_more(
     assert report.task_statuses == [0]
 
 
-def test_acquisition_without_answer_is_released_at_exit(host: PluginHost) -> None:
-    host.play('echo >>"$folder/starts"')
-    host.run()
-    assert (host.folder / "starts").read_text() == "\n\n"
-
-
-@pytest.mark.parametrize(
-    "steps",
-    [
-        [
-            (BATCH_STEP, {"node_index": 0}, True),
-            (INTERACTIVE_STEP, {}, True),
-            (EXTERN_STEP, {}, False),
-            (0, {}, True),
-        ],
-        [
-            (0, {"environment": b"SLURM_QRMI_JOB_ID=7"}, False),
-            (0, {"environment": b"QRMI_JOB_ID=7"}, False),
-            (0, {"environment": [b"QRMI_JOB_ID=6", b"SLURM_QRMI_JOB_ID=6"]}, True),
-            (0, {"environment": b"SLURM_JOB_QPU_RESOURCES=a"}, True),
-            (BATCH_STEP, {"environment": [b"QRMI_JOB_ID=7", b"SLURM_QRMI_JOB_ID=7"]}, True),
-        ],
-        [
-            (0, {"het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=6"}, False),
-            (0, {"het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=5"}, True),
-        ],
-        [
-            (BATCH_STEP, {"missing": "job_id"}, False),
-            (BATCH_STEP, {"missing": "step_id"}, False),
-            (BATCH_STEP, {"missing": "uid"}, False),
-            (BATCH_STEP, {"missing": ["restart_count", "node_index", "environment"]}, True),
-        ],
-    ],
-    ids=["kind", "inside the job", "inside its first component", "unknown"],
-)
-def test_only_the_first_step_of_a_job_asks(
-    host: PluginHost, steps: Sequence[tuple[int, dict[str, Any], bool]]
-) -> None:
+def test_only_the_first_step_of_a_job_asks(host: PluginHost) -> None:
+    steps: list[tuple[int, dict[str, Any], bool]] = [
+        (BATCH_STEP, {"node_index": 0}, True),
+        (INTERACTIVE_STEP, {}, True),
+        (EXTERN_STEP, {}, False),
+        (0, {}, True),
+        # Inside the job, or inside its first component.
+        (0, {"environment": b"SLURM_QRMI_JOB_ID=7"}, False),
+        (0, {"environment": b"QRMI_JOB_ID=7"}, False),
+        (0, {"environment": [b"QRMI_JOB_ID=6", b"SLURM_QRMI_JOB_ID=6"]}, True),
+        (0, {"environment": b"SLURM_JOB_QPU_RESOURCES=a"}, True),
+        (BATCH_STEP, {"environment": [b"QRMI_JOB_ID=7", b"SLURM_QRMI_JOB_ID=7"]}, True),
+        (0, {"het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=6"}, False),
+        (0, {"het_job_id": 6, "environment": b"SLURM_QRMI_JOB_ID=5"}, True),
+        # What Slurm does not tell.
+        (BATCH_STEP, {"missing": "job_id"}, False),
+        (BATCH_STEP, {"missing": "step_id"}, False),
+        (BATCH_STEP, {"missing": "uid"}, False),
+        (BATCH_STEP, {"missing": ["restart_count", "node_index", "environment"]}, True),
+    ]
     for step, orders, asks in steps:
         with fresh(host, (hex(step), orders)) as each:
             each.note_starts()
@@ -364,9 +344,7 @@ def test_login_node_only_registers_the_option(host: PluginHost) -> None:
     hooks = [f"slurm_spank_{name}" for name in ("init", "init_post_opt", "exit")]
     assert [text.split()[0] for text in report.texts("hook")] == hooks
     assert report.shown_to_user + report.logged("error") + report.logged("info") == []
-
-
-def test_option_that_cannot_be_registered_is_logged(host: PluginHost) -> None:
+    # One that Slurm refuses is logged.
     report = host.run(register_error=1, options=[])
     told = [f"cannot register --{name}: Generic error" for name in ("qpu", "qpu-hold")]
     assert report.logged("error") == told
