@@ -109,37 +109,30 @@ def test_what_is_in_the_way_is_told_and_submission_goes_on(login: LoginNode) -> 
         "garnet,fresnel": ["garnet is offline", "no QPU is called fresnel: is it FRESNEL?"],
     }.items():
         assert login.told(names) == warned(*warnings), names
-
-
-def test_busy_qpu_is_told_to_who_asks_for_more(login: LoginNode) -> None:
+    # The last option counts.
+    assert login.told(["xyz", "garnet"]) == warned("garnet is offline")
+    assert login.told([]) == []
+    # That one is busy is told to who asks for more.
     report = run_as("srun", login.host, options="ibm_quebec", arguments=login.arguments)
     assert "--qpu: ibm_quebec is busy: reserved" in report.logged("debug")
 
 
-@pytest.mark.parametrize("command", ["sbatch", "salloc", "srun"])
-def test_job_that_could_have_no_qpu_is_refused(login: LoginNode, command: str) -> None:
+def test_job_that_could_not_have_the_qpus_that_it_needs_is_refused(login: LoginNode) -> None:
     nearest = "--qpu: no QPU is called ibm_torinp: is it ibm_torino?"
-    told = login.told("ibm_torinp,xyz", command=command, is_refused=True)
-    assert told == [nearest, "--qpu: no QPU is called xyz", NO_QPU]
-
-
-def test_job_that_needs_all_qpus_is_refused_for_one(login: LoginNode) -> None:
+    for command in ("sbatch", "salloc", "srun"):
+        told = login.told("ibm_torinp,xyz", command=command, is_refused=True)
+        assert told == [nearest, "--qpu: no QPU is called xyz", NO_QPU], command
     assert login.told("ibm_torino,qx", "--require=all", is_refused=True) == [NO_QPU_QX, NOT_ALL]
     assert login.told("garnet", "--require=all") == warned("garnet is offline")
-
-
-def test_job_that_runs_without_qpus_is_only_told(login: LoginNode) -> None:
+    # Where jobs run without QPUs it needs none.
     told = login.told("qx", "--on-failure=continue", "--require=all")
     assert told == warned("no QPU is called qx")
 
 
-def test_only_the_first_of_many_are_told(login: LoginNode) -> None:
+def test_names_of_any_length_kind_and_number_are_looked_for(login: LoginNode) -> None:
     names = [f"q{number:03}" for number in range(250)]
     told = login.told(",".join(["ibm_torino", *names]))
     assert told == warned(*(f"no QPU is called {name}" for name in names[:8]))
-
-
-def test_names_of_any_length_and_kind_are_looked_for(login: LoginNode) -> None:
     longest = "ü" * 63 + "y"
     login.publish(entry(longest))
     assert login.told(longest) == []
@@ -181,22 +174,15 @@ def test_qpu_that_the_user_may_not_use_is_none_for_him(open_login: LoginNode) ->
     assert open_login.told("of_others") == []
 
 
-def write(*lines: str) -> Callable[[Path], None]:
+def write(*lines: str) -> Callable[[Path], object]:
     """Return what writes a file with these lines, of which {head} is a good first one."""
-    head = f"spank-qrmi-catalog 1 1 {2**40}"
-
-    def write_to(path: Path) -> None:
-        path.write_bytes(
-            "\n".join(lines).replace("{head}", head).encode("utf-8", "surrogateescape")
-        )
-
-    return write_to
+    text = "\n".join(lines).replace("{head}", f"spank-qrmi-catalog 1 1 {2**40}")
+    return lambda path: path.write_bytes(text.encode("utf-8", "surrogateescape"))
 
 
 GOOD = "qa\tonline\t-\t-\t\n"
 UNUSABLE: dict[str, Callable[[Path], object]] = {
     "missing": Path.unlink,
-    "folder": lambda path: (path.unlink(), path.mkdir()),
     "fifo": lambda path: (path.unlink(), os.mkfifo(path)),
     "link": lambda path: path.symlink_to(path.rename(path.with_name("other"))),
     "of others": lambda path: os.chown(path, 65534, 65534),
@@ -207,7 +193,6 @@ UNUSABLE: dict[str, Callable[[Path], object]] = {
     "too large": write("{head}", GOOD * (MAX_LINES_BYTES // len(GOOD))),
     "without its last end of line": write("{head}", GOOD.strip()),
     "newer": write(f"spank-qrmi-catalog 2 1 {2**40}", GOOD),
-    "without times": write("spank-qrmi-catalog 1 ", GOOD),
     "with one time": write(f"spank-qrmi-catalog 1 {2**40}", GOOD),
     "with a negative time": write(f"spank-qrmi-catalog 1 -1 {2**40}", GOOD),
     "with three times": write(f"spank-qrmi-catalog 1 1 {2**40} 1", GOOD),
@@ -276,22 +261,12 @@ def test_step_is_told_only_of_qpus_that_are_not_its_jobs(login: LoginNode) -> No
             expected = warned("garnet is offline") if is_told else []
             with patch.dict(os.environ, variables):
                 assert login.told("garnet", command=command) == expected
-
-
-def test_step_with_a_qpu_of_its_job_goes_on_unless_it_needs_all(
-    login: LoginNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in HOLDING.items():
-        monkeypatch.setenv(name, value)
-    assert login.told("garnet,qx", command="srun") == warned("no QPU is called qx")
-    for names, arguments in (("garnet,qx", ["--require=all"]), ("qx", [])):
-        told = login.told(names, *arguments, command="srun", is_refused=True)
-        assert told == [NO_QPU_QX, NO_QPU]
-
-
-def test_last_option_counts_and_is_told_once(login: LoginNode) -> None:
-    assert login.told(["xyz", "garnet"]) == warned("garnet is offline")
-    assert login.told([]) == []
+    # With a QPU of its job it goes on, unless it needs all.
+    with patch.dict(os.environ, HOLDING):
+        assert login.told("garnet,qx", command="srun") == warned("no QPU is called qx")
+        for names, arguments in (("garnet,qx", ["--require=all"]), ("qx", [])):
+            told = login.told(names, *arguments, command="srun", is_refused=True)
+            assert told == [NO_QPU_QX, NO_QPU]
 
 
 def test_line_that_counts_on_nodes_counts_at_submission(login: LoginNode) -> None:
@@ -313,14 +288,12 @@ def test_node_does_not_look_at_the_catalog(login: LoginNode) -> None:
 
 
 @needs_valgrind
-def test_memory_of_a_look_is_used_as_it_should(
-    login: LoginNode, open_login: LoginNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@patch.dict(os.environ)
+def test_memory_of_a_look_is_used_as_it_should(login: LoginNode, open_login: LoginNode) -> None:
     # What it finds is on stderr, which must be empty.
     watched = (*VALGRIND, "--vgdb=no")
     assert len(open_login.told(OF_MANY, under=(*AS_USER, *watched))) == 2
-    for name, value in HOLDING.items():
-        monkeypatch.setenv(name, value)
+    os.environ.update(HOLDING)
     step = {"command": "srun", "under": watched}
     assert len(login.told("garnet,ibm_torinp,ibm_quebec,FRESNEL", **step)) == 2
     assert len(login.told("xyz", **step, is_refused=True)) == 2
