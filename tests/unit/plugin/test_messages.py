@@ -85,18 +85,13 @@ MALFORMED = [
 ]
 
 
-def test_malformed_answer_fails_the_job(host: PluginHost) -> None:
-    for message in MALFORMED:
+def test_answer_that_is_malformed_or_cut_anywhere_fails_the_job(host: PluginHost) -> None:
+    whole = answer_of(held=1, variables=[UID], messages=["text"], logs=[("debug", "logged")])
+    cut = {whole[:length]: "ended before it had answered" for length in range(len(whole))}
+    for message, failure in {**dict.fromkeys(MALFORMED, UNREADABLE), **cut}.items():
         with fresh(host, message) as each:
             each.answer(message)
-            check_failed(each.run(), UNREADABLE)
-
-
-def test_answer_cut_anywhere_fails_the_job(host: PluginHost) -> None:
-    whole = answer_of(held=1, variables=[UID], messages=["text"], logs=[("debug", "logged")])
-    for length in range(len(whole)):
-        host.answer(whole[:length])
-        check_failed(host.run(), "ended before it had answered")
+            check_failed(each.run(), failure)
 
 
 def test_answer_in_single_bytes_counts_even_if_the_worker_then_fails(host: PluginHost) -> None:

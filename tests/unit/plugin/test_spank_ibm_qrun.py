@@ -202,11 +202,15 @@ def test_of_a_users_own_variables_only_a_log_level_counts(qrun_host: PluginHost)
         assert job_id != inherited[1]
 
 
-def test_variable_that_slurm_refuses_is_logged(qrun_host: PluginHost) -> None:
+def test_what_slurm_refuses_or_does_not_tell_is_done_without(qrun_host: PluginHost) -> None:
     qrun_host.answer(answer_of(variables=[(names.APPID_SECRET, "secret"), (names.S3_REGION, "2")]))
     report = run(qrun_host, unsettable=names.APPID_SECRET)
     assert report.shown_to_user == [f"cannot set {names.APPID_SECRET} in the job: Generic error"]
     assert f"{names.S3_REGION}=2" in report.texts("task-set")
+    for missing, ids in (("tasks", 0), ("task", 0), ("command", 1)):
+        report = run(qrun_host, missing=missing)
+        assert (report.task_statuses, len(job_ids(report))) == ([0], ids), missing
+        assert f"{names.S3_REGION}=2" in report.texts("task-set"), missing
 
 
 def test_each_task_has_an_id_of_its_own(qrun_host: PluginHost) -> None:
@@ -238,14 +242,6 @@ def test_step_without_random_numbers_or_with_too_long_arguments_does_not_start(
         report = run(qrun_host, **orders)
         assert report.shown_to_user == [told_to_user(failure)]
         assert (report.task_statuses, job_ids(report), verbs(qrun_host)) == ([1], [], [ENVIRONMENT])
-
-
-def test_what_slurm_does_not_tell_of_a_task_is_done_without(qrun_host: PluginHost) -> None:
-    qrun_host.answer(answer_of(variables=[(names.S3_REGION, "1")]))
-    for missing, ids in (("tasks", 0), ("task", 0), ("command", 1)):
-        report = run(qrun_host, missing=missing)
-        assert (report.task_statuses, len(job_ids(report))) == ([0], ids), missing
-        assert f"{names.S3_REGION}=1" in report.texts("task-set"), missing
 
 
 @pytest.mark.parametrize(

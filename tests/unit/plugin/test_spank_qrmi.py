@@ -97,23 +97,20 @@ def test_long_many_and_foreign_values_arrive_unchanged(host: PluginHost) -> None
     assert request.arguments == arguments
     variables = ["=".join(each).encode("utf-8", "surrogateescape") for each in request.variables]
     assert variables == environment
-
-
-def test_too_long_a_request_is_not_made(host: PluginHost) -> None:
-    host.answer_and_keep(answer_of())
+    # Too long a request is not made.
     failure = "cannot be asked: the job's QRMI variables are too long (256 KiB each, 8 MiB in all)"
-    for environment in (
-        [b"a_QRMI_L=" + b"x" * (MAX_PAYLOAD_BYTES - 8)],
-        [b"a_QRMI_L%d=" % number + b"x" * 250_000 for number in range(34)],
-    ):
+    many = [b"a_QRMI_L%d=" % number + b"x" * 250_000 for number in range(34)]
+    for environment in ([longest + b"x"], many):
         report = host.run(environment=environment)
         assert report.shown_to_user == [told_to_user(failure)], len(environment)
-        assert (report.task_statuses, host.requests) == ([1], []), len(environment)
+        assert (report.task_statuses, host.requests) == ([1], [request]), len(environment)
 
 
 NAMES = ("account", "partition", "licenses", "user")
 NO_ARRAY = {"array_job_id": None, "array_task_id": None}
 NO_HET_JOB = {"het_job_id": None, "het_job_offset": None}
+# A timeout that is none leaves the default.
+SECONDS = {"1": 1, "86400": 86400, **dict.fromkeys(("86401", "0", "", "1s", "9" * 20), 120)}
 TOLD_OF_THE_JOB: Sequence[tuple[dict[str, Any], dict[str, object]]] = [
     ({}, {**dict.fromkeys(NAMES, ""), "gids": (0,), **NO_ARRAY, **NO_HET_JOB}),
     (
@@ -132,23 +129,19 @@ TOLD_OF_THE_JOB: Sequence[tuple[dict[str, Any], dict[str, object]]] = [
     ({"array_job_id": 5, "array_task_id": 0xFFFFFFFE}, {**NO_ARRAY, **NO_HET_JOB}),
     ({"het_job_id": 6}, {"het_job_id": 6, "het_job_offset": 0, **NO_ARRAY}),
     ({"het_job_id": 6, "het_job_offset": 1}, {"het_job_id": 6, "het_job_offset": 1}),
+    ({"arguments": [CONFIG, "--other=1"]}, {"timeout_seconds": 120}),
+    *(
+        ({"arguments": [CONFIG, f"--acquire-timeout={text}"]}, {"timeout_seconds": seconds})
+        for text, seconds in SECONDS.items()
+    ),
 ]
 
 
-def test_worker_is_told_of_job_and_step_what_slurm_tells(host: PluginHost) -> None:
+def test_worker_is_told_of_job_and_step_what_slurm_and_the_site_tell(host: PluginHost) -> None:
     for orders, expected in TOLD_OF_THE_JOB:
         with fresh(host, orders) as each:
             request = each.request_of(**orders)
             assert {name: getattr(request, name) for name in expected} == expected
-
-
-def test_timeout_that_is_none_leaves_the_default(host: PluginHost) -> None:
-    unusable = ("86401", "0", "", "1s", "99999999999999999999")
-    seconds = {"1": 1, "86400": 86400, **dict.fromkeys(unusable, 120)}
-    arguments = {f"--acquire-timeout={text}": each for text, each in seconds.items()}
-    for argument, expected in {**arguments, "--other=1": 120}.items():
-        with fresh(host, argument) as each:
-            assert each.request_of(arguments=[CONFIG, argument]).timeout_seconds == expected
 
 
 def test_answer_is_taken_over(host: PluginHost) -> None:
@@ -445,7 +438,7 @@ def test_hold_without_qpus_is_told_to_who_gave_it(
     assert host.run(options=[], **orders).logged("info") == []
 
 
-def test_log_level_of_the_task(host: PluginHost) -> None:
+def test_log_level_is_the_users_choice_else_the_sites_else_that_of_srun(host: PluginHost) -> None:
     host.answer(answer_of())
     of_srun = {"2": "error", "3": "info", "4": "debug", "5": "trace", "12": "trace", "x": "info"}
     levels: dict[tuple[str, ...], list[str]] = {
@@ -457,9 +450,7 @@ def test_log_level_of_the_task(host: PluginHost) -> None:
     }
     found = {each: host.run(environment=each).texts("task-set") for each in levels}
     assert found == levels
-
-
-def test_log_level_that_the_user_chose_is_not_the_sites_to_change(host: PluginHost) -> None:
+    # What the user chose is not the site's to change.
     host.answer(answer_of(variables=[("RUST_LOG", "warn"), ("A", "1")]))
     arguments = [CONFIG, "--env:RUST_LOG=warn", "--env:A=1"]
     for of_user, expected in {None: b"warn", "info": b"warn", "off": None, "": None}.items():

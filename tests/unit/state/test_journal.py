@@ -5,6 +5,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import stat
 import tracemalloc
 from collections.abc import Callable
@@ -127,9 +128,7 @@ def test_value_that_cannot_be_kept_is_refused(folder: Path) -> None:
         refusal = refusal_of(JournalError, write, folder, replace(ENTRY, values={"QRMI_X": value}))
         assert refusal == f"cannot record the acquisition in {folder}: {reason}"
         assert not folder.exists()
-
-
-def test_what_comes_later_is_limited_where_it_comes_from(folder: Path) -> None:
+    # What comes later is limited where it comes from.
     with Journal(folder).begin(replace(ENTRY, values={"QRMI_X": '"' * 7_500})) as locked:
         whole = replace(locked.entry, token="t" * 4_000).with_failure('"' * 10_000, 1)
         locked.write(whole)
@@ -171,19 +170,6 @@ def test_huge_entry_stops_no_other(folder: Path) -> None:
         huge = put_entry_of_an_earlier_release(folder, replace(RUNTIME, job_id=6, values=values))
         first, second = Journal(folder).entries()
         assert (str(first), second) == (f"{huge}: {NO_ENTRY.format(reason)}", ENTRY)
-
-
-def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    folder = tmp_path / "file" / "spank_qrmi"
-    journal = Journal(folder)
-    calls: dict[str, Callable[[], object]] = {
-        "cannot record the acquisition in": lambda: journal.begin(ENTRY),
-        f"cannot remove {ENTRY.file_name} from": lambda: journal.take_away(ENTRY),
-        "cannot read": lambda: list(journal.entries()),
-    }
-    for doing, call in calls.items():
-        assert refusal_of(JournalError, call) == f"{doing} {folder}: Not a directory"
 
 
 WRONG_FIELDS: list[dict[str, object]] = [
@@ -252,18 +238,25 @@ def test_file_that_others_may_have_made_is_reported(folder: Path) -> None:
     assert_one_is_no_entry(folder, path, "not a regular file")
 
 
-def test_folder_that_others_can_write_is_not_used(folder: Path) -> None:
+def test_folder_that_others_can_write_or_that_is_none_is_not_used(folder: Path) -> None:
     write(folder)
     folder.chmod(0o770)
     journal = Journal(folder)
-    calls: list[Callable[[], object]] = [
-        *(journal.entries, journal.clean_up, lambda: journal.begin(ENTRY)),
-        *(lambda: journal.take_away(ENTRY), lambda: lock(journal)),
-    ]
+    calls: dict[str, Callable[[], object]] = {
+        "cannot read": lambda: list(journal.entries()),
+        "cannot clean up": journal.clean_up,
+        "cannot record the acquisition in": lambda: journal.begin(ENTRY),
+        f"cannot remove {ENTRY.file_name} from": lambda: journal.take_away(ENTRY),
+        f"cannot lock {ENTRY.file_name} in": lambda: lock(journal),
+    }
     refusal = f"{folder}: {WRITABLE} {folder}, or name another folder by --state-dir"
-    assert [refusal_of(JournalError, call) for call in calls] == [refusal] * 5
+    assert [refusal_of(JournalError, call) for call in calls.values()] == [refusal] * 5
     folder.chmod(0o700)
     assert entries_in(folder) == [ENTRY]
+    shutil.rmtree(folder)
+    folder.touch()
+    for doing, call in calls.items():
+        assert refusal_of(JournalError, call) == f"{doing} {folder}: Not a directory"
 
 
 def test_entries_of_other_releases_are_read(folder: Path) -> None:

@@ -101,14 +101,6 @@ def test_file_holds_no_credential_and_is_roots_alone(node: Node) -> None:
     assert (path.stat().st_mode & 0o777, node.folder.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
-def test_token_of_an_absurd_life_is_not_kept(node: Node) -> None:
-    for seconds in (0, LONGEST_LIFE_SECONDS + 1):
-        node.cache.store(KEY, TOKEN, seconds)
-        assert not node.path.exists(), seconds
-    node.cache.store(KEY, TOKEN, 1)
-    assert node.find() == (TOKEN, 1)
-
-
 def test_token_that_was_refused_is_dropped(node: Node) -> None:
     node.cache.drop(KEY)
     node.cache.store(KEY, TOKEN, 10)
@@ -225,11 +217,9 @@ def test_one_fetches_and_the_others_wait_for_it(node: Node) -> None:
 
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(job, range(16)))
-    assert (found.count(None), found.count(TOKEN)) == (1, 15)
-
-
-def test_failure_lets_the_next_one_try_at_once_and_leaves_nothing(node: Node) -> None:
-    with ThreadPoolExecutor() as pool:
+        assert (found.count(None), found.count(TOKEN)) == (1, 15)
+        # A failure lets the next one try at once, and leaves nothing.
+        node.cache.drop(KEY)
         with node.cache.turn(KEY, Deadline(PATIENCE_SECONDS)) as token:
             assert token is None
             other = pool.submit(node.find)
@@ -274,7 +264,10 @@ def test_what_others_left_is_removed_with_the_next_token(
         assert node.names() == {"2" * 64, "3" * 64, KEY, ".new-1", "README"}
 
 
-def test_number_of_tokens_is_limited(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_life_and_number_of_tokens_are_limited(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds in (0, LONGEST_LIFE_SECONDS + 1):
+        node.cache.store(KEY, TOKEN, seconds)
+        assert not node.path.exists(), seconds
     monkeypatch.setattr(token_cache, "MOST_TOKENS", 2)
     for digit in "123":
         node.cache.store(digit * 64, TOKEN, 10)
