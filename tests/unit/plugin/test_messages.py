@@ -3,7 +3,6 @@
 
 import ast
 from itertools import permutations, product
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,11 +41,6 @@ def check_failed(report: Report, failure: str) -> None:
     assert report.task_statuses == [1]
     assert report.logged("error") == []
     assert report.variables == NOTHING_HELD
-
-
-def wait_for_end(pid: Path) -> None:
-    """Wait until a process has ended, which its new parent may not have reaped yet."""
-    wait_until(lambda: not any(command_line(int(pid.read_text()))), 10, "end of a process")
 
 
 def answer_with(*records: tuple[bytes, bytes]) -> bytes:
@@ -193,15 +187,18 @@ def test_worker_that_never_answers_fails_the_job(host: PluginHost, script: str) 
 
 
 def test_worker_that_stays_is_ended_with_its_processes(host: PluginHost) -> None:
-    child = 'sleep 1000 & echo $! >"$folder/pid"'
-    host.play(f"{child}; exec sleep 1000")
-    host.run(arguments=SHORTEST_TIMEOUT, speed=FAST)
-    wait_for_end(host.folder / "pid")
-    for then in (child, 'echo $$ >"$folder/pid"; exec sleep 1000'):
-        host.answer(answer_of(messages=["text"]), then)
-        report = host.run(speed=FAST)
-        assert (report.shown_to_user, report.task_statuses) == (["text"], [0]), then
-        wait_for_end(host.folder / "pid")
+    child, itself = 'sleep 1000 & echo $! >"$folder/pid"', 'echo $$ >"$folder/pid"; exec sleep 1000'
+    timeout = "did not answer in time"
+    for answer, then, arguments, told in (
+        (b"", f"{child}; exec sleep 1000", SHORTEST_TIMEOUT, told_to_user(timeout)),
+        (answer_of(messages=["text"]), child, [CONFIG], "text"),
+        (answer_of(messages=["text"]), itself, [CONFIG], "text"),
+    ):
+        host.answer(answer, then)
+        assert host.run(arguments=arguments, speed=FAST).shown_to_user == [told], then
+        pid = int((host.folder / "pid").read_text())
+        # Its new parent may not have reaped it yet.
+        wait_until(lambda pid=pid: not any(command_line(pid)), 10, "end of a process")
 
 
 def test_end_of_what_a_worker_complains_about_is_logged(host: PluginHost) -> None:

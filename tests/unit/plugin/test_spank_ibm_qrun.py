@@ -63,7 +63,9 @@ def told_to_user(failure: str) -> str:
     return f"{text}; tell the administrator: spank-qrmi check and slurmd's log say more"
 
 
-def test_login_node_only_registers_the_options(qrun_host: PluginHost) -> None:
+def test_login_node_only_registers_the_options_and_other_jobs_are_left_alone(
+    qrun_host: PluginHost,
+) -> None:
     report = run(qrun_host, remote=0, arguments=[])
     assert report.texts("option") == [
         "--q-backend=name 1 0 Name of Qiskit backend.",
@@ -72,6 +74,13 @@ def test_login_node_only_registers_the_options(qrun_host: PluginHost) -> None:
     assert report.all("load") + report.all("task-set") + report.all("set") == []
     assert report.logged("error") + report.logged("info") + report.shown_to_user == []
     assert report.task_statuses == [0]
+    report = run(qrun_host, **NO_OPTIONS)
+    assert report.all("load") + report.all("set") + report.all("task-set") == []
+    assert (report.task_statuses, report.shown_to_user) == ([0], [])
+    assert report.texts("task-log-debug") == [
+        "spank_ibm_qrun: -> slurm_spank_task_init argc=8 remote=1",
+        "spank_ibm_qrun: <- slurm_spank_task_init rc=0",
+    ]
 
 
 def test_environment_is_asked_for_with_the_jobs_options(qrun_host: PluginHost) -> None:
@@ -176,16 +185,6 @@ def test_plugin_and_worker_show_arguments_and_values_alike(qrun_host: PluginHost
     clean = ("".join(each if each.isprintable() else "?" for each in line) for line in lines)
     shown = [line for line in report.texts("task-log-debug") if ": argv" in line or ": set" in line]
     assert shown == [f"spank_ibm_qrun: {line}" for line in clean]
-
-
-def test_ordinary_job_is_left_alone(qrun_host: PluginHost) -> None:
-    report = run(qrun_host, **NO_OPTIONS)
-    assert report.all("load") + report.all("set") + report.all("task-set") == []
-    assert (report.task_statuses, report.shown_to_user) == ([0], [])
-    assert report.texts("task-log-debug") == [
-        "spank_ibm_qrun: -> slurm_spank_task_init argc=8 remote=1",
-        "spank_ibm_qrun: <- slurm_spank_task_init rc=0",
-    ]
 
 
 def test_of_a_users_own_variables_only_a_log_level_counts(qrun_host: PluginHost) -> None:

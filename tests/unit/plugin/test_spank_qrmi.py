@@ -475,30 +475,22 @@ def test_worker_that_is_stopped_with_the_tasks_of_a_job_goes_on(host: PluginHost
     assert report.logged("error") == []
 
 
-@pytest.mark.parametrize(
-    ("is_noisy", "jobs"),
-    [
-        (False, [[RUNNING, state] for state in (CANCELLED, "3", "6", str(0x8000 + 4))]),
-        # Suspended, still being configured, or a slurmctld that says nothing: that ends no job.
-        (False, [[RUNNING, "2", str(0x40000 + 1), "silent", "unknown", CANCELLED]]),
-        (True, [[RUNNING, CANCELLED]]),
-    ],
-    ids=["over", "not over yet", "a worker that never stops talking"],
-)
-def test_job_that_is_over_asks_the_worker_to_undo_and_fails(
-    host: PluginHost, is_noisy: bool, jobs: Sequence[Sequence[str]]
-) -> None:
+def test_job_that_is_over_asks_the_worker_to_undo_and_fails(host: PluginHost) -> None:
     (host.folder / "answer").write_bytes(answer_of(verdict=Verdict.FAIL, messages=["undone"]))
-    noise = "while :; do echo noise >&2; done" if is_noisy else ":"
-    host.play(f'({noise}) &\ncat >"$folder/request"\nkill $!\ncat "$folder/answer"')
-    for number, states in enumerate(jobs):
-        arguments = CONTINUE if number else [CONFIG]
+    noise = "while :; do echo noise >&2; done"
+    # Suspended, still being configured, or a slurmctld that says nothing: that ends no job.
+    not_yet = ("2", str(0x40000 + 1), "silent", "unknown")
+    for by_worker, *states in (
+        *((":", RUNNING, state) for state in (CANCELLED, "3", "6", str(0x8000 + 4))),
+        (":", RUNNING, *not_yet, CANCELLED),
+        (noise, RUNNING, CANCELLED),
+    ):
+        host.play(f'({by_worker}) &\ncat >"$folder/request"\nkill $!\ncat "$folder/answer"')
+        arguments = CONTINUE if by_worker == noise else [CONFIG]
         report = host.run(states=states, arguments=arguments, speed=FAST)
         assert len(report.all("load")) == len(states), states
         assert (report.shown_to_user, report.task_statuses) == (["undone"], [1]), states
-
-
-def test_job_that_is_over_does_not_wait_for_a_worker_that_hangs(host: PluginHost) -> None:
+    # It does not wait for one that hangs.
     host.play("exec sleep 1000")
     report = host.run(states=[RUNNING, CANCELLED], speed=FAST)
     assert report.shown_to_user == [told_to_user("did not answer in time")]

@@ -4,33 +4,36 @@
 import shutil
 from pathlib import Path
 
-import pytest
-
 from tests.unit.plugin_host import PluginHost, answer_of, told_to_user
 
 
-@pytest.fixture
-def link(host: PluginHost, tmp_path: Path) -> Path:
-    """A link in another folder, over a second one, by which the plugin is loaded."""
+def test_worker_is_found_beside_the_file_to_which_links_lead(
+    host: PluginHost, tmp_path: Path
+) -> None:
     second = tmp_path / "second" / "plugin.so"
     first = tmp_path / "first" / "spank_qrmi.so"
     for path, target in ((second, host.plugin), (first, Path("..", "second", "plugin.so"))):
         path.parent.mkdir()
         path.symlink_to(target)
     host.plugin = first
-    return first
-
-
-def test_worker_is_found_beside_the_real_file(host: PluginHost, link: Path) -> None:
     place = f"{host.folder}/spank_qrmi.python should be a link to its Python interpreter"
     failure = f"cannot be found: {place} (No such file or directory)"
     assert host.run().shown_to_user == [told_to_user(failure)]
     host.answer_and_keep(answer_of(held=1))
     # Nobody asks this one.
-    link.with_name("spank_qrmi.python").symlink_to("/bin/false")
+    first.with_name("spank_qrmi.python").symlink_to("/bin/false")
     report = host.run()
     assert (report.task_statuses, report.shown_to_user) == ([0], [])
     assert len(host.requests) == 2
+    # A release with a folder of its own may come meanwhile, and the earlier one be removed at once.
+    newer = tmp_path / "newer"
+    newer.mkdir()
+    (newer / host.link.name).symlink_to(host.worker)
+    (newer / "spank_qrmi.so").touch()
+    switch = f"ln -sf {newer}/spank_qrmi.so {second}"
+    host.answer(answer_of(held=1), f"{switch}; rm -f {host.folder}/spank_qrmi.*")
+    assert host.run().logged("error") == []
+    assert not host.link.is_symlink()
 
 
 def test_copy_is_a_whole_plugin(host: PluginHost, tmp_path: Path) -> None:
@@ -43,22 +46,6 @@ def test_copy_is_a_whole_plugin(host: PluginHost, tmp_path: Path) -> None:
     host.link.rename(copy.with_name(host.link.name))
     assert host.run().task_statuses == [0]
     assert len(host.requests) == 2
-
-
-@pytest.mark.usefixtures("link")
-def test_link_that_comes_to_lead_elsewhere_leads_to_the_worker_there(
-    host: PluginHost, tmp_path: Path
-) -> None:
-    """As where each release has a folder of its own, and the earlier one is removed at once."""
-    newer = tmp_path / "newer"
-    newer.mkdir()
-    (newer / host.link.name).symlink_to(host.worker)
-    (newer / "spank_qrmi.so").touch()
-    switch = f"ln -sf {newer}/spank_qrmi.so {tmp_path}/second/plugin.so"
-    host.answer(answer_of(held=1), f"{switch}; rm -f {host.folder}/spank_qrmi.*")
-    report = host.run()
-    assert report.logged("error") == []
-    assert not host.link.is_symlink()
 
 
 def test_plugin_that_was_removed_meanwhile_still_finds_its_worker(host: PluginHost) -> None:

@@ -237,10 +237,21 @@ def test_log_that_takes_nothing_gets_its_record_later(
         books.assert_over()
 
 
-def test_full_disk_of_journal_and_log_costs_no_record(
-    books: Books, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was told of how it ended is lost then, but not what was held, and when."""
+def failing(error: BaseException) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_full_disk_costs_no_record(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    # That of the journal alone delays nothing.
+    with monkeypatch.context() as patch:
+        patch.setattr(LockedEntry, "write", failing(JournalError("full")))
+        books.end(usage=Usage(2.5))
+    books.assert_over(usage=2.5, usage_source="service")
+    books.path.unlink()
+    # What was told of how it ended is lost if the log has no room too, but not what was held.
     with books.journal.begin(ENTRY) as locked, room_for(0):
         books.accounting.end(locked, Result.RELEASED, usage=Usage(2.5))
     assert [name[:7] for name in books.names()] == ["over-7-"]
@@ -251,21 +262,6 @@ def test_full_disk_of_journal_and_log_costs_no_record(
     books.timer.write_late(books.journal, Deadline(60))
     books.assert_over(ended_by="timer")
     assert over.acquisition_id == ENTRY.acquisition_id
-
-
-def failing(error: BaseException) -> Callable[..., None]:
-    def fail(*_: object, **__: object) -> None:
-        raise error
-
-    return fail
-
-
-def test_full_disk_of_the_journal_alone_delays_nothing(
-    books: Books, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(LockedEntry, "write", failing(JournalError("full")))
-    books.end(usage=Usage(2.5))
-    books.assert_over(usage=2.5, usage_source="service")
 
 
 def killed(when: str, function: Callable[..., Any]) -> Callable[..., None]:
