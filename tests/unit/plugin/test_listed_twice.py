@@ -5,8 +5,6 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from spank_qrmi.protocol import Verb
 from tests.unit.plugin_host import CONFIG, PluginHost, answer_of, fresh
 
@@ -53,15 +51,17 @@ def test_epilog_goes_by_the_line_with_the_configuration(host: PluginHost, tmp_pa
             assert report.logged("error") == []
 
 
-@pytest.mark.parametrize(
-    "counting",
-    [["--credentials=/etc/slurm/qrun.json", "--cleanup-timeout=9"], list("abcdefgh")],
-)
 def test_both_ends_of_a_step_with_qrun_go_by_the_line_with_the_credentials(
-    qrun_host: PluginHost, counting: list[str]
+    qrun_host: PluginHost,
 ) -> None:
     step = {"options": "ibm_torino", "second_options": "sampler", "submits": 1, "tasks": 2}
-    for lines in itertools.permutations((counting, ["--cleanup-timeout=3"])):
+    in_file, in_line = (
+        ["--credentials=/etc/slurm/qrun.json", "--cleanup-timeout=9"],
+        list("abcdefgh"),
+    )
+    other = ["--cleanup-timeout=3"]
+    for lines in ((in_file, other), (other, in_file), (in_line, other), (other, in_line)):
+        counting = in_file if in_file in lines else in_line
         with fresh(qrun_host, lines) as each:
             each.answer_and_keep(answer_of(held=0, messages=["a word"]))
             report = each.run(**step, **orders(lines))

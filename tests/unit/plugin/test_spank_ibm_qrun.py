@@ -243,22 +243,17 @@ def test_step_without_random_numbers_or_with_too_long_arguments_does_not_start(
         assert (report.task_statuses, job_ids(report), verbs(qrun_host)) == ([1], [], [ENVIRONMENT])
 
 
-@pytest.mark.parametrize(
-    ("ending", "reason"), [("", "the reason"), ("exit 3", told_to_user(FAILED_ANSWER))]
-)
-def test_failure_fails_each_task_of_who_asked_and_is_told_once(
-    qrun_host: PluginHost, ending: str, reason: str
-) -> None:
+def test_failure_fails_each_task_of_who_asked_and_is_told_once(qrun_host: PluginHost) -> None:
     qrun_host.answer_and_keep(answer_of(verdict=Verdict.FAIL, messages=["the reason"], held=1))
-    if ending:
-        qrun_host.play(ending)
-    report = run(qrun_host, tasks=3)
-    assert (report.task_statuses, report.shown_to_user) == ([1, 1, 1], [reason])
-    assert (job_ids(report), verbs(qrun_host)) == ([], [] if ending else [ENVIRONMENT])
-    # It does not harm a job that asked for nothing, of which slurmctld is asked nothing.
-    report = run(qrun_host, **ALWAYS)
-    assert (report.task_statuses, report.shown_to_user) == ([0], [])
-    assert (report.logged("error"), report.all("load")) == ([reason], [])
+    for reason in ("the reason", told_to_user(FAILED_ANSWER)):
+        report = run(qrun_host, tasks=3)
+        assert (report.task_statuses, report.shown_to_user) == ([1, 1, 1], [reason])
+        # It does not harm a job that asked for nothing, of which slurmctld is asked nothing.
+        always = run(qrun_host, **ALWAYS)
+        assert (always.task_statuses, always.shown_to_user) == ([0], [])
+        assert (always.logged("error"), always.all("load")) == ([reason], [])
+        assert (job_ids(report), verbs(qrun_host)) == ([], [ENVIRONMENT] * 2)
+        qrun_host.play("exit 3")
 
 
 def test_step_whose_tasks_never_ran_qrun_asks_nothing(qrun_host: PluginHost) -> None:

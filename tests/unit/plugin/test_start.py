@@ -46,13 +46,10 @@ def test_copy_is_a_whole_plugin(host: PluginHost, tmp_path: Path) -> None:
     host.link.rename(copy.with_name(host.link.name))
     assert host.run().task_statuses == [0]
     assert len(host.requests) == 2
-
-
-def test_plugin_that_was_removed_meanwhile_still_finds_its_worker(host: PluginHost) -> None:
-    host.answer(answer_of(held=1), f"rm -f {host.plugin}")
+    # One that is removed meanwhile still finds its worker.
+    host.answer(answer_of(held=1), f"rm -f {copy}")
     report = host.run()
-    assert (report.task_statuses, report.logged("error")) == ([0], [])
-    assert not host.plugin.exists()
+    assert (report.task_statuses, report.logged("error"), copy.exists()) == ([0], [], False)
 
 
 def test_worker_starts_before_slurmctld_is_asked(host: PluginHost) -> None:

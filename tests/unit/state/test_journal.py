@@ -179,12 +179,10 @@ WRONG_FIELDS: list[dict[str, object]] = [
     {"values": {"QRMI_KEY": 1}},
     {"failed_at": -(2**62)},
     {"ends_at": 253_402_300_800},
-    {"owner": 7},
     {"owner": {"pid": 7}},
     {"owner": {**document_of(ENTRY)["owner"], "pid": "7"}},
     {"secret_keys": "QRMI_X"},
     {"secret_keys": [1]},
-    {"has_users_endpoint": 1},
 ]
 NO_ENTRIES = {
     "no object": b"null",
