@@ -55,11 +55,8 @@ def test_both_ends_of_a_step_with_qrun_go_by_the_line_with_the_credentials(
     qrun_host: PluginHost,
 ) -> None:
     step = {"options": "ibm_torino", "second_options": "sampler", "submits": 1, "tasks": 2}
-    in_file, in_line = (
-        ["--credentials=/etc/slurm/qrun.json", "--cleanup-timeout=9"],
-        list("abcdefgh"),
-    )
-    other = ["--cleanup-timeout=3"]
+    in_file = ["--credentials=/etc/slurm/qrun.json", "--cleanup-timeout=9"]
+    in_line, other = list("abcdefgh"), ["--cleanup-timeout=3"]
     for lines in ((in_file, other), (other, in_file), (in_line, other), (other, in_line)):
         counting = in_file if in_file in lines else in_line
         with fresh(qrun_host, lines) as each:

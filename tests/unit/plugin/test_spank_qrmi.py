@@ -327,7 +327,9 @@ def test_step_of_an_unknown_job_says_so(host: PluginHost) -> None:
         assert (report.shown_to_user, report.task_statuses) == ([reason], [status]), (state, choice)
 
 
-def test_login_node_only_registers_the_option(host: PluginHost) -> None:
+def test_login_node_only_registers_the_option_and_other_jobs_are_left_alone(
+    host: PluginHost,
+) -> None:
     report = host.run(remote=0)
     assert report.texts("option") == [
         "--qpu=names 1 0 Comma separated list of QPU resources to use.",
@@ -341,6 +343,9 @@ def test_login_node_only_registers_the_option(host: PluginHost) -> None:
     report = host.run(register_error=1, options=[])
     told = [f"cannot register --{name}: Generic error" for name in ("qpu", "qpu-hold")]
     assert report.logged("error") == told
+    report = host.run(options=[], environment=[FALLBACK + b"=", HOLD_FALLBACK + b"=nothing"])
+    assert report.all("load") + report.all("set") + report.all("task-set") == []
+    assert (report.task_statuses, report.shown_to_user) == ([0], [])
 
 
 @pytest.mark.parametrize(
@@ -458,13 +463,6 @@ def test_log_level_is_the_users_choice_else_the_sites_else_that_of_srun(host: Pl
         report = host.run(arguments=arguments, environment=environment)
         assert report.variables.get(b"RUST_LOG") == expected, of_user
         assert (report.variables[b"A"], report.all("task-set")) == (b"1", []), of_user
-
-
-def test_job_without_the_option_is_left_alone(host: PluginHost) -> None:
-    environment = [FALLBACK + b"=", HOLD_FALLBACK + b"=nothing"]
-    report = host.run(options=[], environment=environment)
-    assert report.all("load") + report.all("set") + report.all("task-set") == []
-    assert (report.task_statuses, report.shown_to_user) == ([0], [])
 
 
 def test_worker_that_is_stopped_with_the_tasks_of_a_job_goes_on(host: PluginHost) -> None:

@@ -74,23 +74,22 @@ def test_worker_comes_from_the_server_and_its_complaints_are_logged(host: Plugin
     assert report.logged("info") == ["worker: a complaint"] * 2
 
 
-def has_opened(gate: Path) -> bool:
-    """Open a FIFO for its reader, and return whether there was one."""
-    try:
-        os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
-    except OSError:
-        return False
-    return True
-
-
 def test_job_does_not_wait_for_the_end_of_a_worker_that_has_answered(host: PluginHost) -> None:
     gate = host.folder / "gate"
     os.mkfifo(gate)
+
+    def has_been_opened() -> bool:
+        try:
+            os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            return False
+        return True
+
     body = f"os.write(0, answer)\nopen({str(gate)!r}).read()\nos._exit(0)"
     with serving(host, body) as unit:
         report = run(host, unit.path)
         # One that was ended never comes to the gate.
-        wait_until(lambda: has_opened(gate), PATIENCE_SECONDS, "worker that still runs")
+        wait_until(has_been_opened, PATIENCE_SECONDS, "worker that still runs")
     assert (report.task_statuses, report.variables[b"a_QRMI_X"]) == ([0], b"1")
 
 

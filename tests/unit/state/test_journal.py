@@ -360,10 +360,6 @@ def test_token_that_did_not_reach_its_entry_is_found(folder: Path) -> None:
     assert names_in(folder) == set()
 
 
-def read_only(*arguments: object, **more: object) -> None:
-    raise OSError(errno.EROFS, "Read-only file system")
-
-
 def test_shared_folder_whose_locks_take_a_writer(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -390,6 +386,9 @@ def test_read_only_folder_gives_its_locks_and_keeps_what_it_has(
 ) -> None:
     write(folder)
     open_file = os.open
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
 
     def open_to_read(path: str, flags: int, *arguments: int, **more: int) -> int:
         if flags & os.O_ACCMODE != os.O_RDONLY:
