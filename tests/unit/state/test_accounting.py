@@ -9,6 +9,7 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import orjson
 import pytest
@@ -237,17 +238,10 @@ def test_log_that_takes_nothing_gets_its_record_later(
         books.assert_over()
 
 
-def failing(error: BaseException) -> Callable[..., None]:
-    def fail(*_: object, **__: object) -> None:
-        raise error
-
-    return fail
-
-
 def test_full_disk_costs_no_record(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
     # That of the journal alone delays nothing.
     with monkeypatch.context() as patch:
-        patch.setattr(LockedEntry, "write", failing(JournalError("full")))
+        patch.setattr(LockedEntry, "write", Mock(side_effect=JournalError("full")))
         books.end(usage=Usage(2.5))
     books.assert_over(usage=2.5, usage_source="service")
     books.path.unlink()
@@ -293,10 +287,10 @@ def test_killed_at_any_step_leaves_one_record(
 ) -> None:
     with monkeypatch.context() as patch:
         if is_disk_full and name != "write":
-            patch.setattr(LockedEntry, "write", failing(JournalError("x")))
+            patch.setattr(LockedEntry, "write", Mock(side_effect=JournalError("x")))
         patch.setattr(owner, name, killed(when, getattr(owner, name)))
         if name == "keep_for_record" and not is_disk_full:
-            patch.setattr(UsageLog, "append", failing(UsageLogError("x")))
+            patch.setattr(UsageLog, "append", Mock(side_effect=UsageLogError("x")))
         with pytest.raises(Killed):
             books.end()
     # Whoever comes next: a job's end, its epilog or the timer, and once more.

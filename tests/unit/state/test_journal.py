@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import orjson
 import pytest
@@ -386,9 +387,7 @@ def test_read_only_folder_gives_its_locks_and_keeps_what_it_has(
 ) -> None:
     write(folder)
     open_file = os.open
-
-    def read_only(*_: object, **__: object) -> None:
-        raise OSError(errno.EROFS, "Read-only file system")
+    read_only = Mock(side_effect=OSError(errno.EROFS, "Read-only file system"))
 
     def open_to_read(path: str, flags: int, *arguments: int, **more: int) -> int:
         if flags & os.O_ACCMODE != os.O_RDONLY:
@@ -408,14 +407,8 @@ def test_first_write_that_is_not_safe_on_disk_leaves_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.mkdir(parents=True, mode=0o700)
-    syncs: list[int] = []
-
-    def fail_second(descriptor: int) -> None:
-        syncs.append(descriptor)
-        if len(syncs) == 2:
-            raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(os, "fsync", fail_second)
+    syncs = [None, OSError(errno.EIO, "Input/output error"), None]
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=syncs))
     with pytest.raises(JournalError):
         Journal(folder).begin(ENTRY)
     assert list(folder.iterdir()) == []
