@@ -249,9 +249,7 @@ def test_wait_for_others_ends_with_patience_deadline_and_cancellation(
     assert node.names() == set()
 
 
-def test_what_others_left_is_removed_with_the_next_token(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_others_left_is_removed_with_the_next_token(node: Node) -> None:
     node.cache.store("1" * 64, "over", 10)
     node.cache.store("2" * 64, "in use", 1000)
     node.now += 10
