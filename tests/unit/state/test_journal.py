@@ -180,6 +180,7 @@ WRONG_FIELDS: list[dict[str, object]] = [
     {"values": {"QRMI_KEY": 1}},
     {"failed_at": -(2**62)},
     {"ends_at": 253_402_300_800},
+    {"owner": 7},
     {"owner": {"pid": 7}},
     {"owner": {**document_of(ENTRY)["owner"], "pid": "7"}},
     {"secret_keys": "QRMI_X"},
@@ -187,7 +188,7 @@ WRONG_FIELDS: list[dict[str, object]] = [
 ]
 NO_ENTRIES = {
     "no object": b"null",
-    "without values": b'{"job_id":7}',
+    "without values": orjson.dumps(document_of(ENTRY)).replace(b'"values"', b'"others"'),
     **{str(fields): orjson.dumps({**document_of(ENTRY), **fields}) for fields in WRONG_FIELDS},
 }
 
@@ -242,7 +243,7 @@ def test_folder_that_others_can_write_or_that_is_none_is_not_used(folder: Path) 
     folder.chmod(0o770)
     journal = Journal(folder)
     calls: dict[str, Callable[[], object]] = {
-        "cannot read": lambda: list(journal.entries()),
+        "cannot read": journal.entries,
         "cannot clean up": journal.clean_up,
         "cannot record the acquisition in": lambda: journal.begin(ENTRY),
         f"cannot remove {ENTRY.file_name} from": lambda: journal.take_away(ENTRY),
@@ -289,7 +290,7 @@ def test_entries_of_a_step_and_of_a_job_and_all(folder: Path) -> None:
     assert list(journal.entries_before(2)) == entries[:2]
 
 
-def test_lock_is_one_processes_at_a_time_and_of_an_entry(folder: Path) -> None:
+def test_lock_is_one_processes_at_a_time_and_of_no_spoilt_entry(folder: Path) -> None:
     journal = Journal(folder)
     with journal.begin(ENTRY) as locked:
         for state in (ENTRY, replace(ENTRY, token="t")):
