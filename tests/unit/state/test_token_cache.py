@@ -116,6 +116,7 @@ UNUSABLE = [
     lines_of(BOOT, 4000, 5000, TOKEN),
     lines_of(BOOT, 4000, 4000 + LONGEST_LIFE_SECONDS + 1, TOKEN),
     lines_of(BOOT, "-1", 5010, TOKEN),
+    lines_of(BOOT, 5000, "5_010", TOKEN),
     lines_of(BOOT, 5000, "9" * 5000, TOKEN),
     lines_of(BOOT, 5000, 5010, "a\x1b[2J"),
     lines_of(BOOT, 5000, 5010, "tökèn"),
@@ -266,6 +267,9 @@ def test_life_and_number_of_tokens_are_limited(node: Node, monkeypatch: pytest.M
     for seconds in (0, LONGEST_LIFE_SECONDS + 1):
         node.cache.store(KEY, TOKEN, seconds)
         assert not node.path.exists(), seconds
+    node.cache.store(KEY, TOKEN, 1)
+    assert node.find() == (TOKEN, 1)
+    node.cache.drop(KEY)
     monkeypatch.setattr(token_cache, "MOST_TOKENS", 2)
     for digit in "123":
         node.cache.store(digit * 64, TOKEN, 10)
