@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from loopback.processes import command_line
+from loopback.processes import command_line, end_processes
 from loopback.socket_unit import SocketUnit
 from loopback.waiting import wait_until
 from spank_qrmi.worker.server import STARTED
@@ -115,12 +115,18 @@ def test_plugin_for_qrun_has_it_too(qrun_host: PluginHost) -> None:
 def test_worker_that_fails_is_ended(host: PluginHost, body: str, failure: str) -> None:
     pids = host.folder / "pids"
     note_pid = f"open({str(pids)!r}, 'a').write(f'{{os.getpid()}} ')\n"
-    with serving(host, note_pid + body) as unit:
-        report = run(host, unit.path, "--acquire-timeout=1", "--release-timeout=1", speed=FAST)
-        assert (report.task_statuses, report.shown_to_user) == ([1], [told_to_user(failure)])
+
+    def staying() -> list[int]:
         # Of one that is not reaped yet no word is left.
-        started = [int(pid) for pid in pids.read_text().split()]
-        wait_until(lambda: not any(map(any, map(command_line, started))), PATIENCE_SECONDS, "end")
+        return [pid for pid in map(int, pids.read_text().split()) if any(command_line(pid))]
+
+    with serving(host, note_pid + body) as unit:
+        try:
+            report = run(host, unit.path, "--acquire-timeout=1", "--release-timeout=1", speed=FAST)
+            assert (report.task_statuses, report.shown_to_user) == ([1], [told_to_user(failure)])
+            wait_until(lambda: not staying(), PATIENCE_SECONDS, "end of the workers")
+        finally:
+            end_processes(staying())
 
 
 def test_server_that_dies_takes_no_job_along(host: PluginHost) -> None:
