@@ -195,7 +195,8 @@ def test_worker_that_stays_is_ended_with_its_processes(host: PluginHost) -> None
         (answer_of(messages=["text"]), itself, [CONFIG], "text"),
     ):
         host.answer(answer, then)
-        assert host.run(arguments=arguments, speed=FAST).shown_to_user == [told], then
+        report = host.run(arguments=arguments, speed=FAST)
+        assert (report.shown_to_user, report.task_statuses) == ([told], [not answer]), then
         pid = int((host.folder / "pid").read_text())
         # Its new parent may not have reaped it yet.
         wait_until(lambda pid=pid: not any(command_line(pid)), 10, "end of a process")

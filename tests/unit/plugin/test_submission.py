@@ -193,6 +193,7 @@ UNUSABLE: dict[str, Callable[[Path], object]] = {
     "too large": write("{head}", GOOD * (MAX_LINES_BYTES // len(GOOD))),
     "without its last end of line": write("{head}", GOOD.strip()),
     "newer": write(f"spank-qrmi-catalog 2 1 {2**40}", GOOD),
+    "without its first time": write(f"spank-qrmi-catalog 1  {2**40}", GOOD),
     "with one time": write(f"spank-qrmi-catalog 1 {2**40}", GOOD),
     "with a negative time": write(f"spank-qrmi-catalog 1 -1 {2**40}", GOOD),
     "with three times": write(f"spank-qrmi-catalog 1 1 {2**40} 1", GOOD),
