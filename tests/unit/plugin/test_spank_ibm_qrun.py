@@ -360,7 +360,7 @@ def test_clean_up_that_cannot_be_tried_names_every_job(
             {"options": [], "environment": FALLBACK + b"q_backend=a"},
             0,
         ),
-        (answer_of(variables=[(names.S3_REGION, "x" * 200_000)], held=1, messages=["x"]), {}, 0),
+        (answer_of(variables=[(names.APPID_SECRET, "x" * 200_000)], held=1, messages=["x"]), {}, 0),
         (answer_of(verdict=Verdict.FAIL, messages=["text"]), {}, 1),
         (
             answer_of(verdict=Verdict.FAIL, variables=[(names.S3_REGION, "1")], messages=["text"]),
