@@ -88,6 +88,7 @@ MALFORMED: Mapping[str, str] = {
     f"--env:A B={SECRET}": f"argument '--env:A B=…' {NO_VARIABLE}",
     f"--env:{'N' * 256}={SECRET}": f"argument '--env:{'N' * 256}=…' {NO_VARIABLE}",
     f"--env:A\n={SECRET}": f"argument '--env:A\\n=…' {NO_VARIABLE}",
+    f"--env:A\udcff={SECRET}": f"argument '--env:A\\udcff=…' {NO_VARIABLE}",
     **{
         f"{option}={text}": f"{option} {NO_TIME}, got {text!r}"
         for option in ("--acquire-timeout", "--release-timeout")
