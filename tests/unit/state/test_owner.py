@@ -56,14 +56,15 @@ def test_process_is_gone_once_it_has_ended(proc: FakeProc) -> None:
         "not reaped": lambda: proc.start(7, 1234, state="Z"),
         "dead": lambda: proc.start(7, 1234, state="X"),
         "another has its number": lambda: proc.start(7, 1235),
-        "what is told of it means nothing": lambda: proc.stat_of(7).write_text("7 (x) S"),
         "another boot": lambda: proc.boot.write_text("next-boot\n"),
+        "what is told of it means nothing": lambda: proc.stat_of(7).write_text("7 (x) S"),
     }
     for what, end in ends.items():
         proc.start(7, 1234)
         owner = owner_of(7)
         end()
         assert is_gone(owner), what
+    assert owner_of(7).started_ticks == 0
 
 
 def test_boot_is_what_the_first_process_sees(proc: FakeProc) -> None:
