@@ -89,7 +89,7 @@ def test_request_is_what_slurm_and_the_user_said(host: PluginHost) -> None:
     )
 
 
-def test_long_many_and_foreign_values_arrive_unchanged(host: PluginHost) -> None:
+def test_long_many_and_foreign_values_arrive_unchanged_or_not_at_all(host: PluginHost) -> None:
     arguments = (CONFIG, *(f"--env:A{number}={number}" for number in range(1000)))
     longest = b"a_QRMI_L=" + b"x" * (MAX_PAYLOAD_BYTES - 9)
     environment = [longest, b"a_QRMI_B=" + bytes(range(1, 256)), b"a_QRMI_\xff=\xfe"]
@@ -343,6 +343,7 @@ def test_login_node_only_registers_the_option_and_other_jobs_are_left_alone(
     report = host.run(register_error=1, options=[])
     told = [f"cannot register --{name}: Generic error" for name in ("qpu", "qpu-hold")]
     assert report.logged("error") == told
+    # An empty one asks for nothing, as does a hold without QPUs.
     report = host.run(options=[], environment=[FALLBACK + b"=", HOLD_FALLBACK + b"=nothing"])
     assert report.all("load") + report.all("set") + report.all("task-set") == []
     assert (report.task_statuses, report.shown_to_user) == ([0], [])

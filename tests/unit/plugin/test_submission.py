@@ -132,6 +132,7 @@ def test_job_that_could_not_have_the_qpus_that_it_needs_is_refused(login: LoginN
 def test_names_of_any_length_kind_and_number_are_looked_for(login: LoginNode) -> None:
     names = [f"q{number:03}" for number in range(250)]
     told = login.told(",".join(["ibm_torino", *names]))
+    # Of many the first ones alone are told.
     assert told == warned(*(f"no QPU is called {name}" for name in names[:8]))
     longest = "ü" * 63 + "y"
     login.publish(entry(longest))
