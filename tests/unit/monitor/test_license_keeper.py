@@ -64,39 +64,31 @@ def test_only_what_changed_is_told_to_slurmctld(node: Node) -> None:
     assert len(node.lines) == 3
 
 
-def test_what_was_taken_away_by_hand_comes_back(node: Node) -> None:
-    node.scontrol.add("qpu_a", 2)
-    for _ in range(2):
-        node.keep(A_PAUSED)
-        assert node.scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:2"}
-        node.way.release_all()
-
-
-def test_total_that_changes_in_slurm_conf(node: Node) -> None:
+def test_what_administrators_change_is_followed(node: Node) -> None:
     for total in (2, 5, 1):
         node.scontrol.add("qpu_a", total)
         node.keep(A_PAUSED)
         assert node.scontrol.reservations() == {"spank_qrmi_qpu_a": f"qpu_a:{total}"}
+    node.way.release_all()
+    node.keep(A_PAUSED)
+    assert node.scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:1"}
 
 
-def test_qpu_that_was_never_known_is_left_as_it_is_for_the_grace(node: Node) -> None:
-    for name in ("a", "b"):
+def test_qpu_that_was_never_known_is_left_for_the_grace_and_one_of_users_is_open(
+    node: Node,
+) -> None:
+    for name in ("a", "b", "users"):
         node.scontrol.add(f"qpu_{name}", 2)
     node.scontrol.reserve("spank_qrmi_qpu_b", "qpu_b", 1)
-    qpus = [qpu("a", UNKNOWN), qpu("b", UNKNOWN)]
-    assert node.keep(*qpus, now=NOW + GRACE - 1).counts["b"] == LicenseCount(2, 1)
-    assert node.changes() == []
-    node.keep(*qpus, now=NOW + GRACE)
-    withheld = {f"spank_qrmi_qpu_{name}": f"qpu_{name}:2" for name in "ab"}
-    assert node.scontrol.reservations() == withheld
-
-
-def test_qpu_whose_users_bring_credentials_is_open(node: Node) -> None:
-    node.scontrol.add("qpu_a", 2)
-    node.scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 2)
-    kept = node.keep(qpu("a", UNKNOWN, since=0, is_watched=False))
-    assert kept.counts == {"a": LicenseCount(2, 0)}
-    assert node.scontrol.reservations() == {}
+    node.scontrol.reserve("spank_qrmi_qpu_users", "qpu_users", 2)
+    qpus = [qpu("a", UNKNOWN), qpu("b", UNKNOWN), qpu("users", UNKNOWN, is_watched=False)]
+    for now, (a, b) in ((NOW + GRACE - 1, (0, 1)), (NOW + GRACE, (2, 2))):
+        counts = {"a": LicenseCount(2, a), "b": LicenseCount(2, b), "users": LicenseCount(2, 0)}
+        assert node.keep(*qpus, now=now).counts == counts
+    assert node.changes() == ["delete", "create", "update"]
+    assert node.scontrol.reservations() == {
+        f"spank_qrmi_qpu_{name}": f"qpu_{name}:2" for name in "ab"
+    }
 
 
 def test_slots_of_others_are_remembered(node: Node) -> None:
@@ -139,28 +131,24 @@ def test_slurmctld_that_is_gone_is_told_once_and_tried_again(node: Node) -> None
     assert node.scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:1"}
 
 
-def test_one_that_is_refused_does_not_keep_the_others(node: Node) -> None:
-    for name in ("a", "b"):
-        node.scontrol.add(f"qpu_{name}", 1)
-    node.scontrol.order("licenses=qpu_a", "Access/permission denied")
-    kept = node.keep(A_PAUSED, B_PAUSED)
-    assert kept.counts == {"a": LicenseCount(1, 0), "b": LicenseCount(1, 1)}
-    assert not kept.is_in_step
-    assert node.lines[0] == (
-        "a: licences stay as they are: scontrol create reservation: Access/permission denied"
-    )
-
-
-def test_slurmctld_that_hangs_is_asked_no_more_in_this_round(
+def test_refusal_keeps_no_other_qpu_and_slurmctld_that_hangs_is_asked_no_more(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slurm_commands, "COMMAND_SECONDS", 1.0)
     for name in ("a", "b"):
         node.scontrol.add(f"qpu_{name}", 1)
-    node.scontrol.order("create", "hang")
-    kept = node.keep(A_PAUSED, B_PAUSED)
-    assert kept.counts == {"a": LicenseCount(1, 0), "b": LicenseCount(1, 0)}
-    assert node.changes() == ["create"]
+    for order, withheld_of_b, changes in (
+        ("hang", 0, ["create"]),
+        ("Access/permission denied", 1, ["create", "create"]),
+    ):
+        node.scontrol.order("licenses=qpu_a", order)
+        kept = node.keep(A_PAUSED, B_PAUSED)
+        assert kept.counts == {"a": LicenseCount(1, 0), "b": LicenseCount(1, withheld_of_b)}
+        assert not kept.is_in_step
+        assert node.changes() == changes
+    assert node.lines[1] == (
+        "a: licences stay as they are: scontrol create reservation: Access/permission denied"
+    )
 
 
 def test_reservation_of_others_limits_and_is_told(node: Node) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from http.client import HTTPConnection, HTTPResponse
+from unittest.mock import Mock
 
 import pytest
 
@@ -75,30 +76,23 @@ def test_who_goes_away_ends_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-def test_name_server_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(*_: object) -> None:
-        raise AssertionError
-
+def test_both_loopbacks_are_served_and_no_name_server_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in ("getfqdn", "gethostbyaddr", "gethostbyname", "getnameinfo"):
-        monkeypatch.setattr(socket, name, ask)
-    with MetricsServer(("127.0.0.1", 0)) as server:
-        server.show(CATALOG, SECONDS)
-        assert get(server.port)[0].status == 200
+        monkeypatch.setattr(socket, name, Mock(side_effect=AssertionError))
+    for host in ("127.0.0.1", "::1"):
+        with MetricsServer((host, 0)) as server:
+            server.show(CATALOG, SECONDS)
+            assert get(server.port, host=host)[0].status == 200
 
 
-def test_ipv6() -> None:
-    with MetricsServer(("::1", 0)) as server:
-        server.show(CATALOG, SECONDS)
-        assert get(server.port, host="::1")[0].status == 200
-
-
-def test_port_in_use_is_told(server: MetricsServer) -> None:
+def test_what_keeps_it_from_serving_is_told_before(
+    server: MetricsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = ("127.0.0.1", server.port)
     told = f"metrics cannot be served at 127.0.0.1 port {server.port}: Address already in use: "
-    refusal = refusal_of(ConfigError, MetricsServer, ("127.0.0.1", server.port))
-    assert refusal == f"{told}name another"
-
-
-def test_missing_library_is_told_before_anything_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refusal_of(ConfigError, MetricsServer, address) == f"{told}name another"
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(QrmiError, match="which metrics need"):
         MetricsServer(("127.0.0.1", 0))

@@ -19,18 +19,18 @@ def reservations(commands: SlurmCommands, scontrol: FakeScontrol) -> Reservation
     return Reservations(commands)
 
 
-def test_nothing_is_there(commands: SlurmCommands) -> None:
-    assert Reservations(commands).read() == {}
-
-
 def test_licences_are_read_with_what_is_withheld(
     reservations: Reservations, scontrol: FakeScontrol
 ) -> None:
+    scontrol.remove("qpu_a")
+    assert (reservations.read(), len(scontrol.calls())) == ({}, 2)
     scontrol.add("qpu_a", 4, 1)
     scontrol.add("matlab", 9)
     scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 2)
+    # Others keep what they have reserved.
+    scontrol.reserve("maintenance", "qpu_a", 1)
     assert reservations.read() == {
-        "qpu_a": License(4, 1, withheld=2, most_withheld=4),
+        "qpu_a": License(4, 1, withheld=2, most_withheld=3),
         "matlab": License(9, 0, withheld=0, most_withheld=9),
     }
     assert scontrol.calls() == [
@@ -72,16 +72,6 @@ def test_reservation_of_others_is_left_alone(
         assert all(each.withheld == 0 for each in reservations.read().values()), licence
         assert reservations.release_all() == [], licence
         assert scontrol.reservations() == before, licence
-
-
-def test_others_keep_what_they_have_reserved(
-    reservations: Reservations, scontrol: FakeScontrol
-) -> None:
-    scontrol.reserve("maintenance", "qpu_a", 3)
-    assert reservations.read()["qpu_a"].most_withheld == 1
-    # After a change of slurm.conf.
-    scontrol.add("qpu_a", 2)
-    assert reservations.read()["qpu_a"].most_withheld == 0
 
 
 def test_name_that_others_have_taken_is_told(
