@@ -107,16 +107,13 @@ def test_no_secret_is_told(ask: Ask, vendor: FakeVendor, tmp_path: Path) -> None
     assert len(reason) == 500
 
 
-def test_secret_file_that_cannot_be_read_is_one_qpus(ask: Ask) -> None:
-    seen = ask(entry("a", QRMI_KEY={"file": "/nowhere"}), entry("b"))
+def test_entry_that_cannot_be_used_is_told_and_keeps_no_other(ask: Ask, lines: list[str]) -> None:
+    seen = ask(entry("a", QRMI_KEY={"file": "/nowhere"}), entry("b"), {"name": "c", "type": "none"})
+    assert seen.keys() == {"a", "b"}
     assert status_of(seen["a"])[2:] == (False, True)
     assert "resource a: environment.QRMI_KEY: /nowhere" in seen["a"].status.reason
     assert seen["b"].status.state is QpuState.ONLINE
-
-
-def test_bad_entry_is_told_and_no_qpu(ask: Ask, lines: list[str]) -> None:
-    assert ask(entry("a"), {"name": "b", "type": "none"}).keys() == {"a"}
-    assert any("resource b" in line for line in lines)
+    assert any("resource c" in line for line in lines)
 
 
 def test_configuration_that_cannot_be_read(ask: Ask, tmp_path: Path) -> None:

@@ -57,31 +57,25 @@ def test_what_it_has_seen_and_logged_is_told_once_without_secrets() -> None:
     assert run_in_process(work, 10) == replace(SEEN, problems=("bad: ****",))
 
 
-def test_error_is_the_rounds_failure() -> None:
+def test_whatever_ends_it_is_the_rounds_failure_without_secrets() -> None:
     def fail(redactor: Redactor) -> Round:
         redactor.add([SECRET])
         raise ConfigError(f"no configuration {SECRET}")
 
     assert run_in_process(fail, 10) == Round(failure="no configuration ****")
-
-
-def test_bug_is_the_rounds_failure_without_its_text() -> None:
+    failure = "the process that asks ended before it had told anything"
+    assert run_in_process(lambda redactor: os._exit(0), 10) == Round(failure=failure)
+    # Of a bug nothing is told but its place.
     failure = run_in_process(Mock(side_effect=ValueError(SECRET)), 10).failure
     assert failure.startswith("internal error: ValueError at ")
     assert SECRET not in failure
 
 
-def test_process_that_dies() -> None:
-    failure = "the process that asks ended before it had told anything"
-    assert run_in_process(lambda redactor: os._exit(0), 10) == Round(failure=failure)
-
-
 def test_process_that_cannot_be_had() -> None:
     error = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-    with patch.object(os, "fork", side_effect=error):
-        told = run_in_process(lambda redactor: SEEN, 10)
     failure = "no process can be started to ask: Resource temporarily unavailable"
-    assert told == Round(failure=failure)
+    with patch.object(os, "fork", side_effect=error):
+        assert run_in_process(lambda redactor: SEEN, 10) == Round(failure=failure)
 
 
 def test_process_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from spank_qrmi.status import QpuState, QpuStatus
 ONLINE = QpuStatus(QpuState.ONLINE, "fine", waiting_jobs=2)
 PAUSED = QpuStatus(QpuState.PAUSED, "maintenance")
 SILENT = QpuStatus(QpuState.UNKNOWN, "no answer")
+NOTHING = QpuStatus(QpuState.UNKNOWN, "says nothing")
 GRACE = 90
 
 
@@ -36,31 +37,23 @@ def test_since_is_the_states_answered_at_the_answers() -> None:
     qpu = rounds((10, seen(ONLINE)), (20, seen(ONLINE)), (30, seen(SILENT)), (40, seen(SILENT)))
     assert (qpu.since, qpu.answered_at, qpu.known, qpu.known_at) == (30, 20, ONLINE, 20)
     assert rounds((10, seen(ONLINE)), (20, seen(PAUSED))).since == 20
+    qpu = rounds((10, seen(ONLINE)), (20, seen(NOTHING)))
+    assert (qpu.answered_at, qpu.known_at) == (20, 10)
 
 
 def test_what_was_known_counts_until_the_grace_is_over() -> None:
-    for status in (ONLINE, PAUSED):
-        qpu = rounds((10, seen(status)), (20, seen(SILENT)))
-        assert qpu.status_in_force(99, GRACE) == status
-        assert qpu.status_in_force(100, GRACE) == SILENT, status
-
-
-def test_word_of_the_service_counts_at_once() -> None:
-    qpu = rounds((10, seen(ONLINE)), (20, seen(SILENT)), (30, seen(PAUSED)))
-    assert qpu.status_in_force(30, GRACE) == PAUSED
-
-
-def test_what_was_never_known_is_left_until_the_grace_is_over() -> None:
-    qpu = rounds((10, seen(SILENT)), (20, seen(SILENT)))
-    assert qpu.status_in_force(99, GRACE) is None
-    assert qpu.status_in_force(100, GRACE) == SILENT
-
-
-def test_service_that_says_nothing_has_answered() -> None:
-    nothing = QpuStatus(QpuState.UNKNOWN, "says nothing")
-    qpu = rounds((10, seen(ONLINE)), (20, seen(nothing)))
-    assert (qpu.answered_at, qpu.known_at) == (20, 10)
-    assert qpu.status_in_force(100, GRACE) == nothing
+    for statuses, before, after in (
+        ([ONLINE, SILENT], ONLINE, SILENT),
+        ([PAUSED, SILENT], PAUSED, SILENT),
+        ([ONLINE, NOTHING], ONLINE, NOTHING),
+        # The word of the service counts at once.
+        ([ONLINE, SILENT, PAUSED], PAUSED, PAUSED),
+        # What was never known is left until then.
+        ([SILENT, SILENT], None, SILENT),
+    ):
+        qpu = rounds(*((10 * at, seen(status)) for at, status in enumerate(statuses, 1)))
+        in_force = (qpu.status_in_force(99, GRACE), qpu.status_in_force(100, GRACE))
+        assert in_force == (before, after), statuses
 
 
 def test_clock_that_is_put_back_prolongs_nothing() -> None:
@@ -69,16 +62,12 @@ def test_clock_that_is_put_back_prolongs_nothing() -> None:
     assert qpu.status_in_force(10 + GRACE, GRACE) == SILENT
 
 
-def test_round_that_failed_leaves_all_unknown() -> None:
-    qpus = after_round({}, seen(ONLINE), 10)
-    qpus = after_round(qpus, Round(failure="no configuration"), 20)
+def test_round_that_failed_leaves_all_unknown_and_one_without_a_qpu_forgets_it() -> None:
+    former = after_round({}, seen(ONLINE), 10)
+    qpus = after_round(former, Round(failure="no configuration"), 20)
     assert qpus["a"].status == QpuStatus(QpuState.UNKNOWN, "no configuration")
     assert (qpus["a"].types, qpus["a"].known_at) == (("t", "u"), 10)
-
-
-def test_qpu_that_left_the_configuration_is_forgotten() -> None:
-    qpus = after_round({}, seen(ONLINE), 10)
-    assert after_round(qpus, seen(PAUSED, "b"), 20).keys() == {"b"}
+    assert after_round(former, seen(PAUSED, "b"), 20).keys() == {"b"}
 
 
 def test_half_a_round_is_none() -> None:
