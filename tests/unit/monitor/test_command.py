@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from loopback.configuration import reserved_ports
-from spank_qrmi.admin.command import _parser, main
+from spank_qrmi.admin.command import main
 from spank_qrmi.catalog.files import read_catalog
 from spank_qrmi.errors import UntrustedPathError
 from spank_qrmi.monitor import command
@@ -83,12 +83,9 @@ def test_one_round(node: Node, scontrol: FakeScontrol) -> None:
     )
     assert node.run("--once") == (0, [f"spank-qrmi: {line}" for line in lines])
     assert scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:2"}
-
-
-def test_every_way_can_be_chosen() -> None:
-    options = vars(_parser()._subparsers)["_group_actions"][0].choices["monitor"]._actions
-    [choices] = [each.choices for each in options if "--licenses" in each.option_strings]
-    assert list(choices) == list(command.WAYS)
+    scontrol.calls()
+    assert node.run("--once", "--licenses=none")[0] == 0
+    assert scontrol.calls() == []
 
 
 def test_only_root_with_code_that_is_roots_alone(
@@ -104,18 +101,16 @@ def test_only_root_with_code_that_is_roots_alone(
     assert node.asked == []
 
 
-def test_other_configuration_with_the_rest_of_the_line(node: Node, tmp_path: Path) -> None:
+def test_other_configuration_goes_with_the_rest_of_the_line_or_without_one(
+    node: Node, tmp_path: Path
+) -> None:
     node.run("--once", "--config=/else/qrmi_config.json")
-    assert node.asked == ["/else/qrmi_config.json"]
     assert (tmp_path / "state" / "monitor").is_dir()
-
-
-def test_node_without_the_plugin_needs_a_configuration(node: Node) -> None:
     node.plugstack.write_text("")
     lacks = "plugstack.conf has no line of spank_qrmi.so, which says where qrmi_config.json is"
     assert node.run("--once") == (1, [f"spank-qrmi: {lacks}: name that by --config=FILE"])
     assert node.run("--print-licenses", "--config=/else/qrmi_config.json")[0] == 1
-    assert node.asked == ["/else/qrmi_config.json"]
+    assert node.asked == ["/else/qrmi_config.json"] * 2
 
 
 def test_second_monitor_is_harmless(
@@ -137,12 +132,6 @@ def test_all_is_given_back(node: Node, scontrol: FakeScontrol) -> None:
     assert node.run("--release-all") == (0, ["released spank_qrmi_qpu_a"])
     assert scontrol.reservations() == {}
     assert node.run("--release-all") == (0, [])
-
-
-def test_without_licences_slurm_is_not_asked(node: Node, scontrol: FakeScontrol) -> None:
-    node.see(a=PAUSED)
-    assert node.run("--once", "--licenses=none")[0] == 0
-    assert scontrol.calls() == []
 
 
 def test_licences_that_cannot_be_had_that_way(node: Node, tmp_path: Path) -> None:
@@ -208,7 +197,9 @@ def test_metrics_are_served(node: Node, monkeypatch: pytest.MonkeyPatch) -> None
 def test_lines_of_slurm_conf(node: Node, scontrol: FakeScontrol) -> None:
     node.see(a=ONLINE, b=QpuStatus(QpuState.OFFLINE, total_slots=3))
     comment = "# slurm.conf; one line has all licences, others that there are too"
-    assert node.run("--print-licenses") == (0, [comment, "Licenses=qpu_a:1,qpu_b:3"])
+    for options in ([], *([f"--licenses={way}"] for way in command.WAYS if way != "dbd")):
+        printed = node.run("--print-licenses", *options)
+        assert printed == (0, [comment, "Licenses=qpu_a:1,qpu_b:3"]), options
     assert scontrol.calls() == []
 
 
@@ -223,13 +214,10 @@ def test_commands_of_sacctmgr(node: Node, tmp_path: Path, monkeypatch: pytest.Mo
         assert node.run("--print-licenses", "--licenses=dbd") == (0, [line])
 
 
-def test_licence_of_two_qpus_is_not_printed(node: Node) -> None:
+def test_without_qpus_of_their_own_licences_are_not_printed(node: Node) -> None:
     node.see(**{"a:1": ONLINE, "a@1": ONLINE})
     both = "a:1 and a@1 would have the same licence qpu_a_1, which stays as it is"
     assert node.run("--print-licenses") == (1, [f"spank-qrmi: {both}: rename all but one"])
-
-
-def test_nothing_to_print(node: Node) -> None:
     for failure, text in (("", "no usable QPU"), ("no configuration", "no configuration")):
         node.seen = Round(failure=failure)
         status, [line] = node.run("--print-licenses")

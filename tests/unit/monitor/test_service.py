@@ -129,25 +129,20 @@ def test_configuration_that_is_gone_closes_after_the_grace(
     ]
 
 
-def test_changes_are_logged_once(rounds: Rounds, scontrol: FakeScontrol, lines: list[str]) -> None:
-    for name in "abc":
+def test_news_is_told_once(rounds: Rounds, scontrol: FakeScontrol, lines: list[str]) -> None:
+    for name in "ab":
         scontrol.add(f"qpu_{name}", 1)
-    rounds.do(ONLINE, PAUSED)
-    rounds.do(ONLINE, PAUSED)
+    for status in (ONLINE, ONLINE, PAUSED):
+        assert rounds.do(status, PAUSED, problems=("bad entry", "bad entry"))
+    # A problem that has been gone is news.
     rounds.do(PAUSED, PAUSED)
+    rounds.do(PAUSED, PAUSED, problems=("bad entry",))
     assert [line for line in lines if "licences" not in line] == [
+        "bad entry",
         "b: paused: maintenance",
         "a: paused, online before: maintenance",
+        "bad entry",
     ]
-
-
-def test_problems_are_told_until_they_are_gone(rounds: Rounds, lines: list[str]) -> None:
-    for _ in range(2):
-        assert rounds.do(problems=("bad entry", "bad entry"))
-    assert lines == ["bad entry"]
-    rounds.do()
-    rounds.do(problems=("bad entry",))
-    assert lines == ["bad entry", "bad entry"]
 
 
 def test_many_rounds_leave_nothing_behind(
@@ -195,16 +190,15 @@ def kept_objects() -> int:
     return len(tracemalloc.take_snapshot().filter_traces([ours]).traces)
 
 
-def test_teller_that_fails_does_not_keep_the_others(rounds: Rounds, lines: list[str]) -> None:
+def test_round_that_slurmctld_or_a_teller_fails_is_no_success_and_told_to_the_others(
+    rounds: Rounds, scontrol: FakeScontrol, lines: list[str]
+) -> None:
     fail = Mock(side_effect=ConfigError("disk is full"))
     rounds._monitor._tellers = (fail, rounds.reports.append)
     for _ in range(2):
         assert not rounds.do()
-    assert len(rounds.reports) == 2
-    assert lines == ["disk is full"]
-
-
-def test_slurmctld_that_is_gone_is_no_success(rounds: Rounds, scontrol: FakeScontrol) -> None:
+    assert (len(rounds.reports), lines) == (2, ["disk is full"])
+    rounds._monitor._tellers = (rounds.reports.append,)
     scontrol.order("show", "Unable to contact slurm controller")
     assert not rounds.do(ONLINE)
     assert rounds.reports[-1].licenses == {}
