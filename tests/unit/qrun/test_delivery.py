@@ -61,11 +61,14 @@ def test_numbers_and_texts_stay_exact(tmp_path: Path) -> None:
     assert '"b": "ü"' in written
 
 
-def test_store_in_trouble_is_asked_again(tmp_path: Path) -> None:
+def test_store_in_trouble_is_asked_again_until_the_run_ends(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     deadline = RecordingDeadline()
     deliver(path, SILENT, BUSY, b"{}", deadline=deadline)
     assert (path.read_text(), deadline.waits) == ("{}\n", [1.0, 2.0])
+    deadline.cancel()
+    with pytest.raises(StoppedError):
+        deliver(path, SILENT, deadline=deadline)
 
 
 def test_large_result_is_handed_over_as_it_is(
@@ -93,13 +96,6 @@ def test_result_that_cannot_be_had_is_an_error(tmp_path: Path) -> None:
                 deliver(tmp_path / "result.json", *answers)
             assert caught.value.status == ExitStatus.RESULT
             assert list(tmp_path.iterdir()) == []
-
-
-def test_wait_for_the_store_ends_with_the_run(tmp_path: Path) -> None:
-    deadline = RecordingDeadline()
-    deadline.cancel()
-    with pytest.raises(StoppedError):
-        deliver(tmp_path / "result.json", SILENT, deadline=deadline)
 
 
 def test_log_is_shown_as_far_as_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import ssl
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -52,7 +52,7 @@ def store_of(store: Server, **changes: str) -> ObjectStore:
     return ObjectStore(StoreSettings(**settings), timeout_seconds=5)
 
 
-def test_settings_of_another_store_are_not_read(
+def test_urls_are_of_our_store_in_path_style_and_sign_the_host_alone(
     object_store: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder = tmp_path / ".aws"
@@ -67,12 +67,18 @@ def test_settings_of_another_store_are_not_read(
         before = dict(os.environ)
         store = store_of(object_store)
         assert dict(os.environ) == before
-        url = store.presign("get_object", "a.json", 9)
-    assert url.startswith(f"{object_store.endpoint}/{object_store.bucket}/a.json?")
-    assert "/us-east-1/" in unquote(url)
-    assert "foreign" not in url
-    store.upload("a.json", b"one")
-    assert httpx.get(url, trust_env=False).content == b"one"
+        put = store.presign("put_object", "a.json", 99)
+        get = store.presign("get_object", "a.json", 99)
+    for url in (put, get):
+        assert url.startswith(f"{object_store.endpoint}/{object_store.bucket}/a.json?")
+        query = parse_qs(urlsplit(url).query)
+        assert query["X-Amz-SignedHeaders"] == ["host"]
+        assert query["X-Amz-Expires"] == ["99"]
+        key_id, _, *scope = query["X-Amz-Credential"][0].split("/")
+        assert (key_id, scope) == (object_store.access_key_id, ["us-east-1", "s3", "aws4_request"])
+        assert "X-Amz-Security-Token" not in query
+    assert httpx.put(put, content=b"one", trust_env=False).status_code == 200
+    assert httpx.get(get, trust_env=False).content == b"one"
 
 
 def test_object_comes_and_goes(object_store: Server) -> None:
@@ -86,20 +92,6 @@ def test_object_comes_and_goes(object_store: Server) -> None:
     with pytest.raises(ObjectStoreError, match=r"cannot give a\.json: 404 Not Found: ") as missing:
         store.download("a.json", target)
     assert (missing.value.status, missing.value.is_transient) == (404, False)
-
-
-def test_urls_are_in_path_style_and_sign_the_host_alone(object_store: Server) -> None:
-    store = store_of(object_store)
-    put, get = store.presign("put_object", "a.json", 99), store.presign("get_object", "a.json", 99)
-    for url in (put, get):
-        assert url.startswith(f"{object_store.endpoint}/{object_store.bucket}/a.json?")
-        query = parse_qs(urlsplit(url).query)
-        assert query["X-Amz-SignedHeaders"] == ["host"]
-        assert query["X-Amz-Expires"] == ["99"]
-        assert query["X-Amz-Credential"][0].split("/")[2:] == ["us-east-1", "s3", "aws4_request"]
-        assert "X-Amz-Security-Token" not in query
-    assert httpx.put(put, content=b"one", trust_env=False).status_code == 200
-    assert httpx.get(get, trust_env=False).content == b"one"
 
 
 def test_errors_are_readable(object_store: Server) -> None:
@@ -123,7 +115,7 @@ DELETED = b"HTTP/1.1 204 No Content\r\n\r\n"
 LOGIN, PROOF = "user:p%40ss", b"\r\nProxy-Authorization: Basic dXNlcjpwQHNz\r\n"
 
 
-@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("name", ["http_proxy", "ALL_PROXY"])
 def test_proxy_is_the_one_of_all_requests(
     object_store: Server, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

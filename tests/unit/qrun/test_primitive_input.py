@@ -14,20 +14,22 @@ from tests.unit.outcomes import trying
 
 
 def test_good_input_is_returned_byte_by_byte(tmp_path: Path) -> None:
-    path = tmp_path / "input.json"
+    file, pipe = tmp_path / "input.json", tmp_path / "pipe"
+    os.mkfifo(pipe)
     for content in (
         b'{"pubs": [["OPENQASM 3.0;"]], "version": 2}',
         b' {"version": 2, "pubs": [["c", null, 5], ["d"]], "options": {"x": [1]}, "new": 1}\n',
     ):
-        path.write_bytes(content)
-        assert read_primitive_input(str(path)) == content
+        file.write_bytes(content)
+        assert read_primitive_input(str(file)) == content
+        thread = threading.Thread(target=pipe.write_bytes, args=(content,))
+        thread.start()
+        assert read_primitive_input(str(pipe)) == content
+        thread.join()
 
 
 PROBLEMS = {
-    b"": "is not JSON",
     b'{"pubs": [': "is not JSON (line 1, column ",
-    b'{"pubs": NaN}': "is not JSON",
-    b"\xff": "is not JSON",
     b"[" * 100_000: "is not JSON",
     b"[]": "must be a JSON object",
     b'{"version": 2}': "has no list of pubs",
@@ -71,13 +73,3 @@ def test_size_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     path.write_bytes(b" " * (1024**2 + 1))
     for large in (str(path), "/dev/zero"):
         assert problem_of(large) == f"{large} is larger than 1 MiB"
-
-
-def test_pipe_is_read_to_its_end(tmp_path: Path) -> None:
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    content = b'{"pubs": [["c"]], "version": 2}'
-    thread = threading.Thread(target=path.write_bytes, args=(content,))
-    thread.start()
-    assert read_primitive_input(str(path)) == content
-    thread.join()

@@ -153,7 +153,7 @@ def test_neither_the_check_nor_failed_writing_changes_anything(result: Path) -> 
     assert list(result.parent.iterdir()) == []
 
 
-def test_pipe_is_written_to(tmp_path: Path) -> None:
+def test_pipes_and_devices_are_written_to(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     read: list[bytes] = []
@@ -161,16 +161,12 @@ def test_pipe_is_written_to(tmp_path: Path) -> None:
     thread.start()
     write(path)
     thread.join()
-    assert read == [b"new"]
-    assert path.is_fifo()
+    assert (read, path.is_fifo()) == ([b"new"], True)
     # As a shell's `>(…)` gives it.
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb") as end, os.fdopen(writer, "wb"):
         write(Path(f"/dev/fd/{writer}"))
         assert end.read(3) == b"new"
-
-
-def test_device_is_written_to() -> None:
     write(Path("/dev/null"))
     with pytest.raises(QrunError, match="No space left on device"):
         write(Path("/dev/full"))
