@@ -47,17 +47,6 @@ SECRETS = (names.API_KEY, names.SERVICE_CRN, names.APP_ID_SECRET, "simulator-sec
 RESULT = "results_job-1.json"
 
 
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses between tries, and between questions how a job is, that take no time."""
-    monkeypatch.setattr(retry, "DELAYS_SECONDS", (0.02,) * 4)
-    monkeypatch.setattr(submission, "_PAUSES_SECONDS", (0.02,) * 4)
-    monkeypatch.setattr(submission, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(delivery, "_PAUSES_SECONDS", (0.02,) * 2)
-    monkeypatch.setattr(quantum_run, "LATE_SUBMISSION_SECONDS", 0.1)
-    monkeypatch.setattr(late_submission, "LATE_SUBMISSION_POLL_SECONDS", 0.02)
-
-
 @dataclass
 class Qrun:
     """The command in this process; when a test ends, the site must hold `leaves` alone."""
@@ -114,8 +103,15 @@ def qrun(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> Iterator[Qrun]:
-    monkeypatch.delenv("SRUN_DEBUG", raising=False)
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    for name in ("SRUN_DEBUG", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    # Pauses between tries, and between questions how a job is, take no time.
+    monkeypatch.setattr(retry, "DELAYS_SECONDS", (0.02,) * 4)
+    monkeypatch.setattr(submission, "_PAUSES_SECONDS", (0.02,) * 4)
+    monkeypatch.setattr(delivery, "_PAUSES_SECONDS", (0.02,) * 2)
+    monkeypatch.setattr(submission, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(quantum_run, "LATE_SUBMISSION_SECONDS", 0.1)
+    monkeypatch.setattr(late_submission, "LATE_SUBMISSION_POLL_SECONDS", 0.02)
     qrun = Qrun(qrun_site, tmp_path, monkeypatch.setenv, capfd)
     yield qrun
     qrun.shown()
@@ -134,23 +130,9 @@ def test_result_goes_to_stdout_and_log_to_stderr(qrun: Qrun, with_iam: bool) -> 
     assert any("sampler" in line and not line.startswith("qrun: ") for line in lines)
 
 
-def test_step_is_told_before_the_job_is_submitted(
+def test_step_is_told_before_the_job_is_submitted_or_the_user_that_it_cannot_be(
     qrun: Qrun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[str, int]] = []
-
-    def mark(quantum_job_id: str) -> bool:
-        told.append((quantum_job_id, qrun.site.asked("POST", JOBS)))
-        return True
-
-    monkeypatch.setattr(quantum_run, "mark_step", mark)
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    assert qrun.run() == 0
-    assert told == [("job-1", 0)]
-    assert "cannot be told" not in qrun.errors()
-
-
-def test_step_that_cannot_be_told_is_said(qrun: Qrun, monkeypatch: pytest.MonkeyPatch) -> None:
     line = (
         "qrun: job job-1: this step's slurmstepd cannot be told of it: if qrun is killed, look for "
         "the job at the service, cancel and delete it\n"
@@ -161,9 +143,18 @@ def test_step_that_cannot_be_told_is_said(qrun: Qrun, monkeypatch: pytest.Monkey
     # The id can be used again.
     assert qrun.run("-q", qrun.input()) == 0
     assert line in qrun.errors()
-    assert qrun.site.asked("POST", JOBS) == 2
     # Nobody else knows an id that qrun has drawn.
     assert qrun.run(JOB_ID="") == 0
+    assert "cannot be told" not in qrun.errors()
+    told: list[tuple[str, int]] = []
+
+    def mark(quantum_job_id: str) -> bool:
+        told.append((quantum_job_id, qrun.site.asked("POST", JOBS)))
+        return True
+
+    monkeypatch.setattr(quantum_run, "mark_step", mark)
+    assert qrun.run() == 0
+    assert (told, qrun.site.asked("POST", JOBS)) == ([("job-1", 3)], 4)
     assert "cannot be told" not in qrun.errors()
 
 
@@ -187,11 +178,6 @@ def replaced(descriptor: int, by: int) -> Iterator[None]:
     finally:
         os.dup2(kept, descriptor)
         os.close(kept)
-
-
-def test_input_comes_from_stdin(qrun: Qrun) -> None:
-    with Path(qrun.input()).open("rb") as file, replaced(0, file.fileno()):
-        assert qrun.run("-") == 0
 
 
 def test_order_says_what_the_environment_says(qrun: Qrun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,11 +204,12 @@ def test_order_says_what_the_environment_says(qrun: Qrun, monkeypatch: pytest.Mo
         assert "&X-Amz-Expires=604800&" in one["presigned_url"]
 
 
-def test_kept_objects_stay(qrun: Qrun) -> None:
-    path = qrun.input()
-    assert qrun.run("--keep-objects", path) == 0
+def test_input_comes_from_stdin_and_objects_may_be_kept(qrun: Qrun) -> None:
+    path = Path(qrun.input())
+    with path.open("rb") as file, replaced(0, file.fileno()):
+        assert qrun.run("--keep-objects", "-") == 0
     qrun.leaves = ([], ["input_job-1.json", "logs_job-1.json", RESULT])
-    assert qrun.site.object("input_job-1.json") == Path(path).read_bytes()
+    assert qrun.site.object("input_job-1.json") == path.read_bytes()
 
 
 def test_failed_job_says_why(qrun: Qrun, tmp_path: Path) -> None:
@@ -252,20 +239,18 @@ def test_job_that_somebody_ends_is_told_apart(qrun: Qrun) -> None:
 
 
 def test_job_id_that_is_taken_is_left_alone(qrun: Qrun) -> None:
+    # At the last moment, when its input has been replaced.
+    qrun.site.order_fault("status", SUBMIT, method="POST", status=409)
+    assert qrun.run() == 6
+    assert "start each with srun" in qrun.errors()
+    assert qrun.site.asked("GET", f"{JOBS}/job-1") == 1
+    assert qrun.site.objects() == ["input_job-1.json"]
     qrun.site.put_object("input_job-1.json", b"other")
     qrun.site.site.direct_access_jobs["job-1"] = other = Job("job-1", 0.0, "Running")
     assert qrun.run() == 6
     assert "start each with srun" in qrun.errors()
     assert (qrun.site.job(), qrun.site.object("input_job-1.json")) == (other, b"other")
     qrun.leaves = (["job-1"], ["input_job-1.json"])
-
-
-def test_job_id_that_is_taken_at_the_last_moment_is_left_alone(qrun: Qrun) -> None:
-    qrun.site.order_fault("status", SUBMIT, method="POST", status=409)
-    assert qrun.run() == 6
-    assert "start each with srun" in qrun.errors()
-    assert qrun.site.asked("GET", f"{JOBS}/job-1") == 1
-    qrun.leaves = ([], ["input_job-1.json"])
 
 
 @pytest.mark.parametrize(
@@ -417,7 +402,9 @@ def test_help_lists_every_status_and_version_is_told(capfd: pytest.CaptureFixtur
     assert f"qrun {__version__}\n" in shown
 
 
-def test_result_that_is_no_json_is_kept_in_the_bucket(qrun: Qrun) -> None:
+def test_result_that_is_no_json_or_that_stdout_does_not_take_is_kept_in_the_bucket(
+    qrun: Qrun,
+) -> None:
     def complete(job: Job) -> None:
         qrun.site.put_object(RESULT, b"{")
         job.complete({}, 0.0)
@@ -426,10 +413,6 @@ def test_result_that_is_no_json_is_kept_in_the_bucket(qrun: Qrun) -> None:
         assert qrun.wait() == 9
     assert f"the result is not JSON; {RESULT} stays in the bucket" in qrun.errors()
     assert qrun.site.object(RESULT) == b"{"
-    qrun.leaves = ([], [RESULT])
-
-
-def test_stdout_that_takes_nothing_keeps_the_result_in_the_bucket(qrun: Qrun) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with replaced(1, writer):
