@@ -14,13 +14,7 @@ import spank_qrmi
 from spank_qrmi.admin import command as cli
 from spank_qrmi.admin import installation
 from spank_qrmi.admin.command import main
-from spank_qrmi.admin.installation import (
-    InstallationError,
-    Places,
-    install_plugins,
-    remove,
-    uninstall_plugins,
-)
+from spank_qrmi.admin.installation import Places, remove
 from spank_qrmi.errors import UntrustedPathError
 
 MODULE = Path(installation.__file__).relative_to(Path(spank_qrmi.__file__).parent)
@@ -182,13 +176,19 @@ def test_one_line_tells_how_many_files_are_where(machine: Machine) -> None:
     assert machine.told()[0] == f"removed {len(files)} files below {', '.join(places)}\n"
 
 
-def test_what_belongs_to_others_stays(machine: Machine) -> None:
-    machine.install("--plugindir", "/lib/slurm", "--sysconfdir", "/etc/slurm")
+def test_what_belongs_to_others_stays_and_so_do_the_commands_themselves(machine: Machine) -> None:
+    command = machine.prefix / "bin" / "qrun"
+    command.parent.mkdir()
+    command.write_text("the command itself")
+    before = set(machine.files())
+    assert machine.install("--plugindir", "/lib/slurm", "--prefix", "/opt/spank_qrmi") == 0
+    assert command.read_text() == "the command itself"
     for name in ("lib/slurm/other.so", "etc/slurm/qrmi_config.json"):
         (machine.root / name).write_text("of others")
     (machine.root / "lib/slurm/spank_qrmi.so").unlink()
     assert machine.uninstall() == 0
-    assert sorted(set(machine.files()) - set(machine.before)) == [
+    assert command.read_text() == "the command itself"
+    assert sorted(set(machine.files()) - before) == [
         *("etc", "etc/slurm", "etc/slurm/qrmi_config.json"),
         *("lib", "lib/slurm", "lib/slurm/other.so"),
     ]
@@ -210,39 +210,36 @@ def test_command_of_somebody_else_is_not_replaced(machine: Machine, kind: str) -
     assert machine.files() == before
 
 
-def test_commands_may_already_be_reachable(machine: Machine) -> None:
-    folder = machine.prefix / "bin"
-    folder.mkdir()
-    (folder / "qrun").write_text("the command itself")
-    assert machine.install("--prefix", "/opt/spank_qrmi") == 0
-    assert (folder / "qrun").read_text() == "the command itself"
-    assert machine.uninstall() == 0
-    assert (folder / "qrun").read_text() == "the command itself"
-
-
-def test_library_in_use_is_replaced_by_a_new_file(machine: Machine) -> None:
-    machine.install()
+def test_library_in_use_is_replaced_by_a_new_file_whose_first_name_cannot_be_foreseen(
+    machine: Machine,
+) -> None:
+    """Whoever put a link under such a name would choose what root writes to."""
     library = machine.root / "usr/lib64/slurm/spank_qrmi.so"
+    library.parent.mkdir(parents=True)
+    traps = [library.with_name(f".spank_qrmi.{kind}.new") for kind in ("so", "python")]
+    for trap in traps:
+        trap.symlink_to("elsewhere")
+    machine.install()
     with library.open() as in_use:
         (machine.package / "plugin" / "spank_qrmi.so").write_text("newer code")
         assert machine.install() == 0
         assert (in_use.read(), library.read_text()) == ("code of spank_qrmi.so", "newer code")
-    assert not [name for name in machine.files() if "/." in name]
+    assert machine.added()["usr/lib64/slurm/spank_qrmi.python"].endswith("/bin/python")
+    assert [trap.readlink() for trap in traps] == [Path("elsewhere")] * 2
+    assert [path for path in library.parent.glob(".*") if path not in traps] == []
 
 
-def test_uninstall_after_two_installations_takes_both_away(machine: Machine) -> None:
+def test_files_name_the_folders_of_their_installation_and_two_are_taken_away_at_once(
+    machine: Machine,
+) -> None:
     machine.install()
-    machine.install("--plugindir", "/opt/slurm/plugins")
-    assert machine.uninstall() == 0
-    assert machine.files() == machine.before
-
-
-def test_files_name_the_folders_of_the_installation(machine: Machine) -> None:
     machine.install("--plugindir", "/lib/slurm", "--sysconfdir", "/conf", "--prefix", "/usr")
     line = machine.root / "conf/plugstack.conf.d/spank_qrmi.conf.example"
     assert line.read_text() == "optional /lib/slurm/spank_qrmi.so /conf/qrmi_config.json\n"
     unit = machine.root / "usr/lib/systemd/system/spank-qrmi.service"
     assert unit.read_text() == "ExecStart=/usr/sbin/spank-qrmi\n"
+    assert machine.uninstall() == 0
+    assert machine.files() == machine.before
 
 
 def test_newer_environment_takes_over_what_the_earlier_one_wrote(machine: Machine) -> None:
@@ -273,69 +270,53 @@ def test_sbin_may_be_bin(machine: Machine) -> None:
     assert machine.files() == before
 
 
-def test_names_of_temporary_files_cannot_be_foreseen(machine: Machine) -> None:
-    """Whoever put a link under such a name would choose what root writes to."""
-    plugins = machine.root / "usr/lib64/slurm"
-    plugins.mkdir(parents=True)
-    trap = plugins / ".spank_qrmi.python.new"
-    trap.symlink_to("elsewhere")
-    assert machine.install() == 0
-    assert machine.added()["usr/lib64/slurm/spank_qrmi.python"].endswith("/bin/python")
-    assert trap.readlink() == Path("elsewhere")
-
-
 def test_interpreter_is_named_as_it_will_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
     for root, folder in (("/", ""), ("/stage", "/stage"), ("/stage", "")):
         monkeypatch.setattr(sys, "executable", f"{folder}/opt/env/bin/python")
         assert installation.interpreter_below(Path(root)) == Path("/opt/env/bin/python"), root
 
 
-def test_package_without_plugins_says_so(machine: Machine) -> None:
+def test_installation_that_fails_leaves_nothing_or_can_be_taken_away(machine: Machine) -> None:
+    example = machine.prefix / SHARE / "qrmi_config.json.example"
+    example.unlink()
+    before = machine.files()
+    assert machine.install() == 1
+    cannot = f"spank-qrmi: cannot write {example}: No such file or directory\n"
+    assert machine.told() == ("", cannot)
+    assert machine.uninstall() == 0
+    assert machine.files() == before
+    machine.told()
     for library in machine.package.glob("plugin/*"):
         library.unlink()
     assert machine.install() == 1
-    expected = "spank-qrmi: this package carries no plugins: install it from its wheel\n"
-    assert machine.told() == ("", expected)
-    assert machine.added().keys() <= set(machine.before)
+    lacks = "spank-qrmi: this package carries no plugins: install it from its wheel\n"
+    assert machine.told() == ("", lacks)
+    assert machine.files().keys() <= before.keys()
 
 
-def test_folder_that_cannot_be_made_is_named(machine: Machine) -> None:
+def test_what_cannot_be_written_removed_or_read_is_named(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
     (machine.root / "usr").write_text("a file")
     assert machine.install() == 1
     text = machine.told()[1]
     assert text.startswith(f"spank-qrmi: cannot write {machine.root}/usr/lib64")
     assert text.endswith(": Not a directory\n")
-
-
-def test_installation_that_fails_half_way_can_be_taken_away(machine: Machine) -> None:
-    (machine.prefix / SHARE / "qrmi_config.json.example").unlink()
-    before = machine.files()
-    with pytest.raises(InstallationError, match="No such file or directory"):
-        install_plugins(Places(), machine.root)
-    uninstall_plugins(machine.root)
-    assert machine.files() == before
-
-
-def test_record_that_cannot_be_read_is_named(machine: Machine) -> None:
+    (machine.root / "usr").unlink()
+    machine.install()
+    machine.told()
+    with monkeypatch.context() as patches:
+        patches.setattr(Path, "unlink", refuse)
+        assert machine.uninstall() == 1
+    path = machine.root / "usr/local/sbin/spank-qrmi"
+    assert machine.told()[1] == f"spank-qrmi: cannot remove {path}: Permission denied\n"
     record = machine.prefix / SHARE / "installed.json"
     record.write_text("{")
     assert machine.uninstall() == 1
     assert str(record) in machine.told()[1]
-
-
-def test_file_that_cannot_be_removed_is_named(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    machine.install()
-    machine.told()
-
-    def refuse(path: Path, missing_ok: bool = False) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "unlink", refuse)
-    assert machine.uninstall() == 1
-    path = machine.root / "usr/local/sbin/spank-qrmi"
-    assert machine.told()[1] == f"spank-qrmi: cannot remove {path}: Permission denied\n"
 
 
 def test_node_gets_no_plugins_whose_worker_would_not_start(
