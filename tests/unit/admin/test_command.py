@@ -27,18 +27,6 @@ SINCE = "2023-11-14 22:13:20 UTC"
 pytestmark = pytest.mark.usefixtures("vendor")
 
 
-def test_access_token_is_shown_nowhere(node: HeldNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Network(LocalNetwork):
-        def open(self, *_: object, token_cache: TokenCache | None = None, **__: object) -> None:
-            assert token_cache is not None
-            token_cache.hide(["access-token"])
-            raise QrmiError("the service said access-token")
-
-    monkeypatch.setattr(held, "fork_network_process", Network)
-    node.hold("a")
-    assert node.run("release", "--all") == (1, ["spank-qrmi: the service said ****"])
-
-
 def test_arguments_of_the_plugin_are_those_of_plugstack_conf(
     node: HeldNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,7 +159,9 @@ def test_half_of_the_time_is_left_behind_what_hangs(node: HeldNode) -> None:
     assert 10 < deadline.remaining_seconds() <= 15
 
 
-def test_secrets_of_files_are_shown_nowhere(node: HeldNode, vendor: FakeVendor) -> None:
+def test_secrets_of_files_and_access_tokens_are_shown_nowhere(
+    node: HeldNode, vendor: FakeVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The worker of a step masks them too, see job/test_verbs.py."""
     node.hold("down", values={"QRMI_PLAIN": SECRET}, secret_keys=["QRMI_PLAIN"])
     vendor.orders = {"release token-down": ReleaseError(f"refused {SECRET}")}
@@ -179,6 +169,15 @@ def test_secrets_of_files_are_shown_nowhere(node: HeldNode, vendor: FakeVendor) 
     told = ["job 7: down: failed: refused ****", "spank-qrmi: cannot write ****"]
     with patch.object(LockedEntry, "write", side_effect=JournalError(f"cannot write {SECRET}")):
         assert node.run("release", "--all") == (1, told)
+
+    class Network(LocalNetwork):
+        def open(self, *_: object, token_cache: TokenCache | None = None, **__: object) -> None:
+            assert token_cache is not None
+            token_cache.hide(["access-token"])
+            raise QrmiError("the service said access-token")
+
+    monkeypatch.setattr(held, "fork_network_process", Network)
+    assert node.run("release", "--all") == (1, ["spank-qrmi: the service said ****"])
 
 
 def test_release_of_a_job(node: HeldNode) -> None:
@@ -199,7 +198,13 @@ def test_release_of_everything(node: HeldNode) -> None:
     assert node.held() == ["b"]
 
 
-def test_only_root_may(node: HeldNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_root_may_with_code_that_is_roots_alone(
+    node: HeldNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse = Mock(side_effect=UntrustedPathError("open to all"))
+    monkeypatch.setattr(held, "refuse_untrusted_code", refuse)
+    monkeypatch.setattr(held, "fork_network_process", None)
+    assert node.run("release", "--all") == (1, ["spank-qrmi: open to all"])
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     line = "spank-qrmi: only root may see and release what jobs hold: run it as root"
     for command in ("status", "metrics", "release --all"):
@@ -228,15 +233,6 @@ command.main(["release", "--all", {f"--state-dir={tmp_path / 'journal'}"!r}])
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (done.stdout, done.stderr) == ("True {'refused'}\n", "")
-
-
-def test_code_that_others_may_change_asks_nobody(
-    node: HeldNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    refuse = Mock(side_effect=UntrustedPathError("open to all"))
-    monkeypatch.setattr(held, "refuse_untrusted_code", refuse)
-    monkeypatch.setattr(held, "fork_network_process", None)
-    assert node.run("release", "--all") == (1, ["spank-qrmi: open to all"])
 
 
 def test_what_only_reads_has_the_limits_of_the_worker_before(node: HeldNode) -> None:

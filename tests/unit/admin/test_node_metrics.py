@@ -49,7 +49,7 @@ def test_what_the_node_itself_holds_is_counted_by_endpoint_state_and_step(node: 
     assert found["spank_qrmi_node_unreadable_entries"] == {(): 1}
 
 
-def test_node_that_has_done_nothing_has_noughts(node: HeldNode) -> None:
+def test_events_are_counted_by_result_and_what_was_never_done_is_nought(node: HeldNode) -> None:
     found = samples(node)
     assert set(found["spank_qrmi_node_holds"].values()) == {0}
     assert found["spank_qrmi_node_tokens"] == {(): 0}
@@ -57,9 +57,6 @@ def test_node_that_has_done_nothing_has_noughts(node: HeldNode) -> None:
     assert found["spank_qrmi_node_acquisitions_total"] == {("acquired",): 0, ("refused",): 0}
     assert found["spank_qrmi_node_releases_total"] == {("released",): 0, ("kept",): 0}
     assert not node.folder.exists()
-
-
-def test_events_are_counted_by_result(node: HeldNode) -> None:
     for event in (Event.ACQUIRED, Event.REFUSED, Event.REFUSED, Event.RELEASED, Event.KEPT):
         count(node.folder, event)
     found = samples(node)

@@ -103,19 +103,16 @@ def test_age_and_qpus_are_shown_youngest_first(node: Node) -> None:
 def test_dropped_token_is_asked_for_anew(node: Node) -> None:
     node.keep(SHARED)
     node.keep(REVOKED)
+    reason = "no QPU of this name has a login whose tokens are kept"
+    those = "those that have: ibm_a, ibm_b, the command qrun"
+    for name in ("ibm_users", "aspen", "nobody"):
+        assert node.tokens(f"--drop={name}") == (1, [f"spank-qrmi: {name}: {reason}; {those}"])
     dropped = (0, ["dropped: the next job asks anew for ibm_a, ibm_b"])
     assert node.tokens("--drop=ibm_b") == dropped
     assert [node.keeps(SHARED), node.keeps(REVOKED)] == [False, True]
     node.keep(SHARED)
     assert node.tokens("--all") == (0, ["dropped 2: the next jobs ask anew"])
     assert [node.keeps(SHARED), node.keeps(REVOKED)] == [False, False]
-
-
-def test_name_without_a_login_of_the_sites_is_told(node: Node) -> None:
-    reason = "no QPU of this name has a login whose tokens are kept"
-    those = "those that have: ibm_a, ibm_b, the command qrun"
-    for name in ("ibm_users", "aspen", "nobody"):
-        assert node.tokens(f"--drop={name}") == (1, [f"spank-qrmi: {name}: {reason}; {those}"])
 
 
 def test_all_are_dropped_although_nothing_can_be_read_of_the_qpus(

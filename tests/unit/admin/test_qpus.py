@@ -72,6 +72,9 @@ def test_names_choose_and_unknown_ones_are_told_with_the_nearest(folder: Folder)
         "spank-qrmi: no QPU is called qab: is it qa?",
         "spank-qrmi: no QPU is called none?",
     ]
+    status, lines, told = folder.run("--json", "qb")
+    assert (status, told) == (1, [])
+    assert catalog_of("\n".join(lines).encode(), "it") == Catalog(NOW - 10, NOW, (OFFLINE,))
 
 
 def test_who_may_use_it_goes_by_user_and_groups(
@@ -83,13 +86,6 @@ def test_who_may_use_it_goes_by_user_and_groups(
     folder.publish(*entries, entry("qd", uids=(USER + 1,), gids=(72,)))
     lines = folder.run()[1]
     assert [line.split()[0] for line in lines if line.endswith("not for you")] == ["qd"]
-
-
-def test_document_is_that_of_the_catalog(folder: Folder) -> None:
-    folder.publish(entry(), OFFLINE)
-    status, lines, told = folder.run("--json", "qb")
-    assert (status, told) == (1, [])
-    assert catalog_of("\n".join(lines).encode(), "it") == Catalog(NOW - 10, NOW, (OFFLINE,))
 
 
 def test_old_catalog_is_said_to_be_old_and_nothing_of_it_is_sure(folder: Folder) -> None:

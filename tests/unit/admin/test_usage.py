@@ -59,7 +59,9 @@ def path(tmp_path: Path) -> str:
     return write(tmp_path / "usage.jsonl", [RECORD, *OTHERS])
 
 
-def test_sums_are_shown_by_user_and_qpu(usage: Run, path: str) -> None:
+def test_sums_are_shown_by_user_and_qpu_and_their_total_unless_it_is_one(
+    usage: Run, path: str
+) -> None:
     assert usage(path) == (
         0,
         [
@@ -70,9 +72,6 @@ def test_sums_are_shown_by_user_and_qpu(usage: Run, path: str) -> None:
             "total                      5        1           180            7.5",
         ],
     )
-
-
-def test_one_sum_has_no_total(usage: Run, path: str) -> None:
     _, lines = usage(path, "--job=7", "--by=day")
     assert [line.split() for line in lines][1:] == [["2026-01-31", "1", "0", "60", "2.5"]]
 
@@ -124,17 +123,15 @@ def test_programs_get_json_and_csv(usage: Run, path: str) -> None:
     ]
 
 
-def test_files_of_many_nodes_and_of_rotation_are_one(usage: Run, tmp_path: Path) -> None:
-    first = write(tmp_path / "node1.jsonl", [RECORD])
+def test_files_of_many_nodes_and_of_rotation_are_one_and_the_usual_one_is_this_nodes(
+    usage: Run, usage_path: Path, tmp_path: Path
+) -> None:
+    first = write(usage_path, [RECORD])
     second = tmp_path / "node2.jsonl-20260101.gz"
     second.write_bytes(gzip.compress(orjson.dumps(OTHERS[0])))
-    [line] = usage(first, str(second), "--json", "--by=qpu")[1]
-    assert orjson.loads(line)[0]["acquisitions"] == 2
-
-
-def test_file_of_this_node_is_the_usual_one(usage: Run, usage_path: Path) -> None:
-    write(usage_path, [RECORD])
-    assert len(usage()[1]) == 2
+    for paths, acquisitions in (((), 1), ((first, str(second)), 2)):
+        [line] = usage(*paths, "--json", "--by=qpu")[1]
+        assert [each["acquisitions"] for each in orjson.loads(line)] == [acquisitions]
 
 
 def test_lines_that_are_no_records_are_told(usage: Run, tmp_path: Path) -> None:
