@@ -253,9 +253,8 @@ def test_job_id_that_is_taken_is_left_alone(qrun: Qrun) -> None:
     qrun.leaves = (["job-1"], ["input_job-1.json"])
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
+def test_service_in_trouble_is_lived_through(qrun: Qrun) -> None:
+    for fault in (
         {"kind": "expired_token", "path": SUBMIT},
         {"kind": "status", "path": SUBMIT, "status": 500},
         {"kind": "status", "path": SUBMIT, "status": 503, "when": "after"},
@@ -263,90 +262,77 @@ def test_job_id_that_is_taken_is_left_alone(qrun: Qrun) -> None:
         {"kind": "drop", "path": ONE_JOB, "method": "GET", "times": 3},
         {"kind": "status", "path": "/v1/token$", "status": 500},
         {"kind": "status", "path": ONE_JOB, "method": "DELETE", "status": 500},
-    ],
-    ids=lambda fault: f"{fault['kind']}-{fault.get('status', '')}-{fault['path'][-6:]}",
-)
-def test_service_in_trouble_is_lived_through(qrun: Qrun, fault: dict[str, object]) -> None:
-    qrun.site.order_fault(**fault)
-    assert qrun.run("--http-timeout", "1", qrun.input()) == 0
+    ):
+        qrun.site.reset()
+        qrun.site.order_fault(**fault)
+        assert qrun.run("--http-timeout", "1", qrun.input()) == 0, fault
+        assert not qrun.site.site.faults.documents(), fault
+        qrun.site.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize(
-    ("refusal", "told", "expected_seconds"),
-    [
-        ({"status": 423}, "waiting: the backend is reserved", [1, 2, 4, 8, 16, 30, 30]),
-        ({"status": 429, "retry_after": "3"}, "waiting for a free lane", [3, 3, 4, 8, 16, 30, 30]),
-    ],
-)
 def test_run_waits_for_a_lane_as_long_as_it_takes(
-    qrun: Qrun,
-    monkeypatch: pytest.MonkeyPatch,
-    refusal: dict[str, Any],
-    told: str,
-    expected_seconds: list[int],
+    qrun: Qrun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pauses_seconds: list[float] = []
-
     def pause(deadline: Deadline, seconds: float) -> None:
         pauses_seconds.append(seconds)
         real_pause(deadline, min(seconds, submission.POLL_SECONDS))
 
     real_pause = submission.pause
     monkeypatch.setattr(submission, "pause", pause)
-    qrun.site.order_fault("status", SUBMIT, method="POST", times=7, **refusal)
-    assert qrun.run() == 0
-    assert pauses_seconds[:7] == expected_seconds
-    lines = qrun.errors().splitlines()
-    assert [line for line in lines if "waiting" in line] == [f"qrun: {told}"]
-    assert qrun.site.asked("POST", JOBS) == 8
+    reserved = {"status": 423}, "waiting: the backend is reserved", [1, 2, 4, 8, 16, 30, 30]
+    busy = {"status": 429, "retry_after": "3"}, "waiting for a free lane", [3, 3, 4, 8, 16, 30, 30]
+    for refusal, told, expected_seconds in (reserved, busy):
+        pauses_seconds: list[float] = []
+        qrun.site.reset()
+        qrun.site.order_fault("status", SUBMIT, method="POST", times=7, **refusal)
+        assert qrun.run() == 0
+        assert pauses_seconds[:7] == expected_seconds
+        lines = qrun.errors().splitlines()
+        assert [line for line in lines if "waiting" in line] == [f"qrun: {told}"]
+        assert qrun.site.asked("POST", JOBS) == 8
 
 
-@pytest.mark.parametrize(
-    ("path", "status", "expected", "text"),
-    [
+def test_service_that_refuses_for_good_is_an_error(qrun: Qrun) -> None:
+    for path, status, expected, text in (
         (SUBMIT, 400, 6, "answered 400 Bad Request"),
         (SUBMIT, 500, 6, "answered 500 Internal Server Error"),
         (SUBMIT, 401, 5, "check IBMQRUN_APPID_CLIENT_ID and"),
         ("/v1/token$", 500, 6, "answered 500 Internal Server Error"),
-    ],
-)
-def test_service_that_refuses_for_good_is_an_error(
-    qrun: Qrun, path: str, status: int, expected: int, text: str
-) -> None:
-    qrun.site.order_fault("status", path, method="POST", times=None, status=status)
-    assert qrun.run() == expected
-    assert text in qrun.errors()
+    ):
+        qrun.site.reset()
+        qrun.site.order_fault("status", path, method="POST", times=None, status=status)
+        assert qrun.run() == expected, (path, status)
+        assert text in qrun.errors(), (path, status)
+        qrun.site.assert_nothing_is_left()
 
 
 def wait_for_polling(site: QrunSite) -> None:
     wait_until(lambda: site.asked("GET", f"{JOBS}/job-1") > 1, "the first polling")
 
 
-@pytest.mark.parametrize(("status", "expected"), [(403, 5), (400, 10)])
-def test_refusal_while_waiting_ends_the_wait_and_the_job(
-    qrun: Qrun, status: int, expected: int
-) -> None:
+def test_refusal_while_waiting_ends_the_wait_and_the_job(qrun: Qrun) -> None:
     def refuse(_job: Job) -> None:
         wait_for_polling(qrun.site)
-        qrun.site.order_fault("status", ONE_JOB, method="GET", status=status, times=1)
+        qrun.site.order_fault("status", ONE_JOB, method="GET", status=status)
 
-    with qrun.once_submitted(refuse):
-        assert qrun.wait() == expected
+    for status, expected in ((403, 5), (400, 10)):
+        qrun.site.reset()
+        with qrun.once_submitted(refuse):
+            assert qrun.wait() == expected, status
+        qrun.site.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize(
-    "fault", [{"kind": "status", "status": 500}, {"kind": "malformed", "when": "after"}]
-)
-def test_polling_outlasts_an_outage(qrun: Qrun, fault: dict[str, Any]) -> None:
+def test_polling_outlasts_outages(qrun: Qrun) -> None:
     def break_down(job: Job) -> None:
         wait_for_polling(qrun.site)
-        qrun.site.order_fault(path=ONE_JOB, method="GET", times=13, **fault)
-        wait_until(lambda: not qrun.site.site.faults.documents(), "the end of the outage")
+        for fault in ({"kind": "status", "status": 500}, {"kind": "malformed", "when": "after"}):
+            qrun.site.order_fault(path=ONE_JOB, method="GET", times=13, **fault)
+            wait_until(lambda: not qrun.site.site.faults.documents(), "the end of the outage")
         job.cancel(0.0)
 
     with qrun.once_submitted(break_down):
         assert qrun.wait() == 8
-    assert qrun.errors().count("qrun: job job-1: no news: ") == 1
+    assert qrun.errors().count("qrun: job job-1: no news: ") == 2
 
 
 def test_job_that_cannot_be_removed_is_told(qrun: Qrun) -> None:
@@ -356,9 +342,8 @@ def test_job_that_cannot_be_removed_is_told(qrun: Qrun) -> None:
     qrun.leaves = (["job-1"], [])
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "expected"),
-    [
+def test_wrong_variables_are_told(qrun: Qrun) -> None:
+    for name, value, expected in (
         ("APPID_SECRET", "wrong-secret", 5),
         ("AWS_ACCESS_KEY_ID", "somebody", 5),
         ("S3_BUCKET", "no-such-bucket", 6),
@@ -367,12 +352,11 @@ def test_job_that_cannot_be_removed_is_told(qrun: Qrun) -> None:
         ("BACKEND", "", 3),
         # Nor is a secret shown that stands in the wrong place.
         ("BACKEND", names.APP_ID_SECRET, 6),
-    ],
-)
-def test_wrong_variables_are_told(qrun: Qrun, name: str, value: str, expected: int) -> None:
-    assert qrun.run("--http-timeout", "2", qrun.input(), **{name: value}) == expected
-    lines = qrun.errors().splitlines()
-    assert all(line.startswith("qrun: ") for line in lines), lines
+    ):
+        assert qrun.run("--http-timeout", "2", qrun.input(), **{name: value}) == expected, name
+        lines = qrun.errors().splitlines()
+        assert all(line.startswith("qrun: ") for line in lines), lines
+        qrun.site.assert_nothing_is_left()
 
 
 def test_bad_files_are_found_before_anything_is_asked(qrun: Qrun) -> None:
@@ -422,25 +406,24 @@ def test_result_that_is_no_json_or_that_stdout_does_not_take_is_kept_in_the_buck
     qrun.leaves = ([], [RESULT])
 
 
-@pytest.mark.parametrize(
-    ("place", "leaves"),
-    [
-        ("run.wait_for_end", ([], [])),
-        ("run.QuantumRun.clean_up", (["job-1"], ["input_job-1.json", "logs_job-1.json", RESULT])),
-        ("delivery._pretty", ([], [RESULT])),
-    ],
-)
-def test_fault_of_our_own_is_told(
-    qrun: Qrun, monkeypatch: pytest.MonkeyPatch, place: str, leaves: tuple[list[str], list[str]]
-) -> None:
-    fault = Mock(side_effect=KeyError(names.APP_ID_SECRET))
-    monkeypatch.setattr(f"spank_qrmi.qrun.{place}", fault)
-    assert qrun.run() == 1
-    errors = qrun.errors()
-    assert "qrun: a fault in qrun itself: KeyError at " in errors
-    kept = f"qrun: {RESULT} stays in the bucket\nqrun: a fault in qrun itself: "
-    assert (kept in errors) is (leaves == ([], [RESULT]))
-    qrun.leaves = leaves
+def test_fault_of_our_own_is_told(qrun: Qrun, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = ["input_job-1.json", "logs_job-1.json", RESULT]
+    for place, jobs, left in (
+        ("run.wait_for_end", [], []),
+        ("delivery._pretty", [], [RESULT]),
+        ("run.QuantumRun.clean_up", ["job-1"], objects),
+    ):
+        qrun.site.reset()
+        with monkeypatch.context() as patches:
+            fault = Mock(side_effect=KeyError(names.APP_ID_SECRET))
+            patches.setattr(f"spank_qrmi.qrun.{place}", fault)
+            assert qrun.run() == 1, place
+        errors = qrun.errors()
+        assert "qrun: a fault in qrun itself: KeyError at " in errors, place
+        kept = f"qrun: {RESULT} stays in the bucket\nqrun: a fault in qrun itself: "
+        assert (kept in errors) is (left == [RESULT]), place
+        assert (qrun.site.jobs(), sorted(qrun.site.objects())) == (jobs, left), place
+    qrun.site.reset()
 
 
 def stop(*_: object) -> None:

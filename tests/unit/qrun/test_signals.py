@@ -9,11 +9,11 @@ import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.simulator_client import FLIP
+from tests.unit.outcomes import trying
 from tests.unit.qrun_site import (
     JOBS,
     ONE_JOB,
@@ -72,36 +72,30 @@ def test_waiting_job_is_cancelled_and_removed(
     qrun_site.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize(
-    ("kind", "path", "more"),
-    [
+def test_what_is_under_way_is_undone(qrun_site: QrunSite, tmp_path: Path) -> None:
+    for kind, path, more in (
         ("hang", TOKEN, {}),
         ("hang", ONE_JOB, {}),
         ("hang", SUBMIT, {}),
         ("hang", SUBMIT, {"when": "after"}),
         # It waits for a lane.
-        (
-            *("status", SUBMIT),
-            {"method": "POST", "status": 429, "times": None, "retry_after": "99"},
-        ),
+        ("status", SUBMIT, {"method": "POST", "status": 429, "times": None, "retry_after": "99"}),
         # It arrives when nobody waits for its answer any more.
         ("delay", SUBMIT, {"delay_seconds": 2, "method": "POST"}),
-    ],
-)
-def test_what_is_under_way_is_undone(
-    qrun_site: QrunSite, tmp_path: Path, kind: str, path: str, more: dict[str, Any]
-) -> None:
-    qrun_site.order_fault(kind, path, **more)
-    environment = qrun_site.environment(BACKEND=WAITING_BACKEND)
-    with qrun_process(environment, input_file(tmp_path)) as process:
-        wait_until(lambda: any(one.fault for one in qrun_site.site.requests), "the fault")
-        if "when" in more:
-            wait_until(qrun_site.job, "the submission")
-        stop(process)
-    # One that arrives later is waited for: without its sender it would not arrive here.
-    comes = "when" in more or kind == "delay"
-    assert (qrun_site.asked("DELETE", f"{JOBS}/job-1") > 0) is comes
-    qrun_site.assert_nothing_is_left()
+    ):
+        with trying((kind, path, more)):
+            qrun_site.reset()
+            qrun_site.order_fault(kind, path, **more)
+            environment = qrun_site.environment(BACKEND=WAITING_BACKEND)
+            with qrun_process(environment, input_file(tmp_path)) as process:
+                wait_until(lambda: any(one.fault for one in qrun_site.site.requests), "the fault")
+                if "when" in more:
+                    wait_until(qrun_site.job, "the submission")
+                stop(process)
+            # One that arrives later is waited for: without its sender it would not arrive here.
+            comes = "when" in more or kind == "delay"
+            assert (qrun_site.asked("DELETE", f"{JOBS}/job-1") > 0) is comes
+            qrun_site.assert_nothing_is_left()
 
 
 def test_upload_under_way_ends(qrun_site: QrunSite, tmp_path: Path) -> None:
@@ -166,16 +160,15 @@ def test_signals_that_are_ignored_stay_ignored(qrun_site: QrunSite, tmp_path: Pa
         stop(process)
 
 
-def test_input_that_never_comes_ends(qrun_site: QrunSite, tmp_path: Path) -> None:
+def test_input_that_never_comes_ends(qrun_site: QrunSite) -> None:
+    def catches_sigterm() -> bool:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        [caught] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+        return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
     with qrun_process(qrun_site.environment(), "-", stdin=subprocess.PIPE) as process:
         # Only the handler of the command itself shows that it has begun.
-        wait_until(lambda: catches_sigterm(process.pid), "the handler")
+        wait_until(catches_sigterm, "the handler")
         process.terminate()
         assert process.wait(STOP_SECONDS) == 128 + signal.SIGTERM
     assert list(qrun_site.site.requests) == []
-
-
-def catches_sigterm(pid: int) -> bool:
-    status = Path(f"/proc/{pid}/status").read_text()
-    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:")).split()[1]
-    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
