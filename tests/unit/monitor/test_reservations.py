@@ -115,11 +115,3 @@ def test_all_are_given_back_also_beside_one_that_fails(
     assert scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:2"}
     scontrol.clear_orders()
     assert reservations.release_all() == ["spank_qrmi_qpu_a"]
-
-
-def test_what_slurmctld_prints_is_read_tolerantly(
-    reservations: Reservations, scontrol: FakeScontrol
-) -> None:
-    scontrol.order("show licenses", "print LicenseName=qpu_a Total=x New=1\n\nnonsense\n Total=2\n")
-    scontrol.order("show reservations", "print ReservationName=r\nLicenses=qpu_a\n")
-    assert reservations.read() == {"qpu_a": License(0, 0, 0, 0)}

@@ -29,16 +29,13 @@ SEEN = Round((ONE, Observation("b", ("t",), ONLINE, True)))
 SECRET = "secret-of-the-site"
 
 
-def children() -> set[str]:
-    """Return the processes that this thread has started and not reaped."""
-    return set(Path("/proc/thread-self/children").read_text().split())
-
-
 @pytest.fixture(autouse=True)
 def _leaves_no_process() -> Iterator[None]:
-    before = children()
+    """None that this thread has started and not reaped."""
+    children = Path("/proc/thread-self/children")
+    before = children.read_text().split()
     yield
-    assert children() <= before
+    assert set(children.read_text().split()) <= set(before)
 
 
 def hang(redactor: Redactor) -> Round:
