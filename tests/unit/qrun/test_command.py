@@ -368,18 +368,12 @@ def test_bad_files_are_found_before_anything_is_asked(qrun: Qrun) -> None:
         assert list(qrun.site.site.requests) == [], arguments
 
 
-def test_misuse_is_status_2() -> None:
-    for arguments in ([], ["--http-timeout", "0", "a"], ["--http-timeout", "3601", "a"]):
-        with trying(arguments), pytest.raises(SystemExit) as misuse:
+def test_misuse_is_status_2_and_help_lists_every_status(capfd: pytest.CaptureFixture[str]) -> None:
+    misuse = ([], ["--http-timeout", "0", "a"], ["--http-timeout", "3601", "a"])
+    for arguments, status in (*((each, 2) for each in misuse), (["-h"], 0), (["-V"], 0)):
+        with trying(arguments), pytest.raises(SystemExit) as ended:
             main(arguments)
-        assert misuse.value.code == 2, arguments
-
-
-def test_help_lists_every_status_and_version_is_told(capfd: pytest.CaptureFixture[str]) -> None:
-    for option in ("-h", "-V"):
-        with pytest.raises(SystemExit) as ended:
-            main([option])
-        assert ended.value.code == 0
+        assert ended.value.code == status, arguments
     shown = capfd.readouterr().out
     for status in command.ExitStatus:
         assert f"  {status.value:<5} {status.meaning}\n" in shown
@@ -426,8 +420,22 @@ def test_fault_of_our_own_is_told(qrun: Qrun, monkeypatch: pytest.MonkeyPatch) -
     qrun.site.reset()
 
 
-def stop(*_: object) -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+def test_signal_after_the_result_changes_nothing_and_before_the_upload_uploads_nothing(
+    qrun: Qrun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def be_stopped(_: QuantumSystem, exchange: Exchange, _job_id: str) -> None:
+        stop()
+        wait_until(exchange.http._deadline.is_cancelled, "the run's stop")
+
+    with monkeypatch.context() as patches:
+        patches.setattr("spank_qrmi.qrun.run.show_log", stop)
+        assert qrun.run() == 0
+    monkeypatch.setattr(QuantumSystem, "job", be_stopped)
+    monkeypatch.setattr(ObjectStore, "upload", lambda *_: pytest.fail("uploaded"))
+    assert qrun.run() == 128 + signal.SIGTERM
 
 
 def test_signal_that_comes_just_before_the_wait_is_noticed() -> None:
@@ -436,30 +444,6 @@ def test_signal_that_comes_just_before_the_wait_is_noticed() -> None:
     events.get.side_effect = [queue.Empty, signal.SIGTERM]
     assert command._first_of(events) is signal.SIGTERM
     assert events.get.call_args_list == [call(timeout=command.LOOK_SECONDS)] * 2
-
-
-def test_signal_before_the_upload_uploads_nothing(
-    qrun: Qrun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def be_stopped(_: QuantumSystem, exchange: Exchange, _job_id: str) -> None:
-        stop()
-        wait_until(exchange.http._deadline.is_cancelled, "the run's stop")
-
-    monkeypatch.setattr(QuantumSystem, "job", be_stopped)
-    monkeypatch.setattr(ObjectStore, "upload", lambda *_: pytest.fail("uploaded"))
-    assert qrun.run() == 128 + signal.SIGTERM
-
-
-def test_signal_after_the_result_changes_nothing(
-    qrun: Qrun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("spank_qrmi.qrun.run.show_log", stop)
-    assert qrun.run() == 0
-
-
-def test_closed_stderr_does_no_harm(qrun: Qrun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stderr", None)
-    assert qrun.run() == 0
 
 
 def test_missing_extra_is_one_line(qrun_site: QrunSite, tmp_path: Path) -> None:
@@ -474,7 +458,11 @@ def test_missing_extra_is_one_line(qrun_site: QrunSite, tmp_path: Path) -> None:
     assert (process.returncode, *shown) == (3, "", line)
 
 
-def test_terminal_sees_a_live_line(qrun: Qrun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_sees_a_live_line_and_closed_stderr_does_no_harm(
+    qrun: Qrun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    assert qrun.run() == 0
     reader, writer = pty.openpty()
     shown = b""
     with os.fdopen(reader, "rb", buffering=0) as screen:

@@ -119,7 +119,9 @@ def test_roots_links_and_pipes_are_used_and_its_files_not(
         assert (refusal is not None) is is_refused, kind
 
 
-def test_own_things_in_a_shared_folder_are_used(tmp_path: Path, shared: Path) -> None:
+def test_own_things_in_a_shared_folder_and_anybodys_in_ones_own_are_used(
+    tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     victims = tmp_path / "victims"
     for kind in ("link", "pipe", "file"):
         plant(kind, shared / kind, victims)
@@ -128,15 +130,10 @@ def test_own_things_in_a_shared_folder_are_used(tmp_path: Path, shared: Path) ->
     write(shared / "file")
     assert victims.read_bytes() == (shared / "file").read_bytes() == b"new"
     assert (shared / "link").is_symlink()
-
-
-def test_anybodys_things_in_ones_own_folder_are_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, victims = tmp_path / "result.json", tmp_path / "victims"
-    plant("link", path, victims)
-    make_foreign(path, monkeypatch)
-    write(path)
+    victims.unlink()
+    plant("link", tmp_path / "result.json", victims)
+    make_foreign(tmp_path / "result.json", monkeypatch)
+    write(tmp_path / "result.json")
     assert victims.read_bytes() == b"new"
 
 
@@ -182,31 +179,26 @@ def test_standard_output_is_written_on_and_not_replaced(tmp_path: Path, name: st
     assert output.read_text() == "before new after"
 
 
-def test_unusable_targets_are_found_by_the_check(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "link").symlink_to(f"../{tmp_path.name}/link")
-    for path, reason in {
-        "nowhere/result.json": "No such file or directory",
-        ".": "it is a folder",
-        "file/result.json": "Not a directory",
-        "x" * 300: "File name too long",
-        "a\0b": "it is no file's name",
-        "link": "Too many levels of symbolic links",
-    }.items():
-        text = refusal_of(QrunError, ResultFile(f"{tmp_path}/{path}").check)
-        assert str(text).endswith(f": {reason}"), path
-    # As an unset variable of a script gives it.
-    text = refusal_of(QrunError, ResultFile("").check)
-    assert str(text).endswith("written to : it is a folder")
-
-
-def test_write_protected_file_is_found_by_the_check(
+def test_unusable_targets_are_found_by_the_check(
     result: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipe = result.with_name("pipe")
-    os.mkfifo(pipe)
+    folder = result.parent
+    (folder / "link").symlink_to(f"../{folder.name}/link")
+    os.mkfifo(folder / "pipe")
+    refusals = {
+        f"{folder}/nowhere/result.json": "No such file or directory",
+        f"{folder}/.": "it is a folder",
+        f"{result}/result.json": "Not a directory",
+        f"{folder}/{'x' * 300}": "File name too long",
+        f"{folder}/a\0b": "it is no file's name",
+        f"{folder}/link": "Too many levels of symbolic links",
+        # As an unset variable of a script gives it.
+        "": "it is a folder",
+        str(result): "it is write-protected",
+        f"{folder}/pipe": "no permission to write to it",
+    }
     # root may write everywhere.
     monkeypatch.setattr(os, "access", lambda *_: False)
-    for path in (result, pipe):
-        with pytest.raises(QrunError, match="write"):
-            ResultFile(str(path)).check()
+    assert {path: refusal_of(QrunError, ResultFile(path).check) for path in refusals} == {
+        path: f"the result cannot be written to {path}: {why}" for path, why in refusals.items()
+    }
