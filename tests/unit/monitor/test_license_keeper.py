@@ -163,24 +163,17 @@ def test_reservation_of_others_limits_and_is_told(node: Node) -> None:
     assert len(node.lines) == 2
 
 
-def test_names_that_stand_for_one_licence_are_told_and_left(node: Node) -> None:
+def test_licence_of_two_qpus_or_none_is_told_and_left(node: Node) -> None:
     node.scontrol.add("qpu_a_1", 1)
-    node.keep(qpu("a:1", PAUSED), qpu("a@1", PAUSED))
-    assert node.scontrol.reservations() == {}
-    assert node.lines == [
-        "a:1 and a@1 would have the same licence qpu_a_1, which stays as it is: rename all but one"
-    ]
-
-
-def test_what_is_withheld_of_no_qpu_is_told(node: Node) -> None:
     node.scontrol.add("qpu_gone", 2)
     node.scontrol.reserve("spank_qrmi_qpu_gone", "qpu_gone", 2)
     for _ in range(2):
-        node.keep()
+        node.keep(qpu("a:1", PAUSED), qpu("a@1", PAUSED))
     assert node.scontrol.reservations() == {"spank_qrmi_qpu_gone": "qpu_gone:2"}
     assert node.lines == [
         "2 licences qpu_gone stay withheld, of a QPU that is not in the configuration: "
-        "spank-qrmi monitor --release-all gives back all"
+        "spank-qrmi monitor --release-all gives back all",
+        "a:1 and a@1 would have the same licence qpu_a_1, which stays as it is: rename all but one",
     ]
 
 

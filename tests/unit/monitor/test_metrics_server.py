@@ -36,7 +36,7 @@ def get(
         return response, response.read().decode()
 
 
-def test_newest_round_is_served_and_nothing_before_the_first(server: MetricsServer) -> None:
+def test_newest_round_is_served_and_nothing_else(server: MetricsServer) -> None:
     assert get(server.port)[0].status == 503
     server.show(CATALOG, SECONDS)
     server.show(replace(CATALOG, as_of=AS_OF + 30), SECONDS)
@@ -45,10 +45,6 @@ def test_newest_round_is_served_and_nothing_before_the_first(server: MetricsServ
     assert (response.status, at) == (200, AS_OF + 30)
     assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert "Python" not in str(response.headers)
-
-
-def test_other_requests(server: MetricsServer) -> None:
-    server.show(CATALOG, SECONDS)
     requests = {("GET", "/"): 404, ("GET", "/metrics?name=x"): 200, ("POST", "/metrics"): 501}
     answered = {(how, path): get(server.port, path, how)[0].status for how, path in requests}
     assert answered == requests
