@@ -180,22 +180,18 @@ def test_secrets_of_files_and_access_tokens_are_shown_nowhere(
     assert node.run("release", "--all") == (1, ["spank-qrmi: the service said ****"])
 
 
-def test_release_of_a_job(node: HeldNode) -> None:
+def test_release_of_a_job_and_of_everything(node: HeldNode) -> None:
     node.hold("a", owner=ALIVE)
     node.hold("b", restart_count=3, step_id=1)
-    node.hold("c", job_id=77)
+    node.hold("c", owner=ALIVE, job_id=77)
+    node.hold("d", owner=ALIVE, job_id=77, token=None)
     status, lines = node.run("release", "--job", "7")
     assert (status, sorted(lines)) == (0, ["job 7: a: released", "job 7: b: released"])
-    assert node.held() == ["c"]
-
-
-def test_release_of_everything(node: HeldNode) -> None:
-    node.hold("a", owner=ALIVE)
-    node.hold("b", owner=ALIVE, token=None)
-    told = ["a: released", "b: skipped: its step is still acquiring it"]
+    assert node.held() == ["c", "d"]
+    told = ["c: released", "d: skipped: its step is still acquiring it"]
     released = node.run("release", "--all", "--timeout", "5")
-    assert released == (0, [f"job 7: {each}" for each in told])
-    assert node.held() == ["b"]
+    assert released == (0, [f"job 77: {each}" for each in told])
+    assert node.held() == ["d"]
 
 
 def test_only_root_may_with_code_that_is_roots_alone(

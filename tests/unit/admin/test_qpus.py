@@ -98,7 +98,9 @@ def test_old_catalog_is_said_to_be_old_and_nothing_of_it_is_sure(folder: Folder)
     assert told[0].startswith("spank-qrmi: this catalog is old: ")
 
 
-def test_last_catalog_of_the_line_that_counts_is_shown(folder: Folder) -> None:
+def test_last_catalog_of_the_line_that_counts_is_shown_and_without_one_the_status_is_2(
+    folder: Folder,
+) -> None:
     folder.publish(entry())
     for line in (
         f"/etc/q.json --catalog=/none --on-failure=continue --catalog={folder.path}",
@@ -106,25 +108,14 @@ def test_last_catalog_of_the_line_that_counts_is_shown(folder: Folder) -> None:
     ):
         folder.plugstack.write_text(f"optional spank_qrmi.so {line}\n")
         assert folder.run("qa")[0] == 0, line
-
-
-def test_without_a_catalog_the_status_is_2(folder: Folder) -> None:
-    for line, expected in (
-        (
-            "",
-            "no catalog: the line of spank_qrmi.so in plugstack.conf has no --catalog=DIR; name a "
-            "folder or file by --catalog",
-        ),
-        (
-            "optional spank_qrmi.so --catalog=x",
-            "--catalog must be an absolute path, got 'x': correct the line of spank_qrmi.so in "
-            "plugstack.conf",
-        ),
-        (
-            "optional spank_qrmi.so --catalog=/none",
-            "/none: cannot be read: No such file or directory",
-        ),
-    ):
+    place = "spank_qrmi.so in plugstack.conf"
+    absolute = "--catalog must be an absolute path, got 'x'"
+    for line, expected in {
+        "": f"no catalog: the line of {place} has no --catalog=DIR; name a folder or file by "
+        "--catalog",
+        "optional spank_qrmi.so --catalog=x": f"{absolute}: correct the line of {place}",
+        "optional spank_qrmi.so --catalog=/none": f"/none: cannot be read: {os.strerror(2)}",
+    }.items():
         folder.plugstack.write_text(f"{line}\n")
         assert folder.run() == (2, [], [f"spank-qrmi: {expected}"]), line
 

@@ -76,8 +76,10 @@ def test_line_is_found_wherever_slurm_reads_it(
     assert found == [f"{tmp_path}/plugstack.conf:1"]
 
 
-def test_plugin_of_another_installation_is_not_in_the_way(machine: Machine) -> None:
-    """Nor one that is gone already, nor another plugin."""
+def test_plugin_of_another_installation_is_not_in_the_way_and_one_behind_links_is(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is one that is gone already, nor another plugin."""
     other = machine.root / "opt/others"
     other.mkdir(parents=True)
     for name in ("spank_qrmi.so", "spank_pyxis.so"):
@@ -86,17 +88,13 @@ def test_plugin_of_another_installation_is_not_in_the_way(machine: Machine) -> N
     names = ("others/spank_qrmi.so", "gone/spank_qrmi.so", "others/spank_pyxis.so")
     write(machine, "etc/slurm/plugstack.conf", text.format(*names))
     assert removal.obstacles(machine.root) == []
-
     (other / "spank_qrmi.python").symlink_to("/opt/another/bin/python")
     assert removal.obstacles(machine.root) == []
 
-
-def test_plugin_is_known_by_links_too(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     (machine.root / "opt/current").symlink_to("spank_qrmi")
     monkeypatch.setattr(sys, "executable", str(machine.root / "opt/current/bin/python"))
-    (machine.root / "opt/slurm").mkdir()
-    (machine.root / "opt/slurm/spank_qrmi.so").symlink_to(machine.root / PLUGIN[1:])
-    write(machine, "etc/slurm/plugstack.conf", "optional /opt/slurm/spank_qrmi.so\n")
+    (other / "spank_qrmi.so").unlink()
+    (other / "spank_qrmi.so").symlink_to(machine.root / PLUGIN[1:])
     assert len(removal.obstacles(machine.root)) == 1
 
 

@@ -134,22 +134,18 @@ def test_files_of_many_nodes_and_of_rotation_are_one_and_the_usual_one_is_this_n
         assert [each["acquisitions"] for each in orjson.loads(line)] == [acquisitions]
 
 
-def test_lines_that_are_no_records_are_told(usage: Run, tmp_path: Path) -> None:
-    path = tmp_path / "usage.jsonl"
-    lines = [b"cut o", b"[]", b"{}", b"1", b"\xff", b"", orjson.dumps(RECORD)]
-    path.write_bytes(b"\n".join(lines))
-    status, shown = usage(str(path))
-    assert (status, shown[2:]) == (0, ["spank-qrmi: 6 lines are no records, and are left out"])
-
-
-def test_hostile_values_are_shown_without_harm(usage: Run, tmp_path: Path) -> None:
+def test_hostile_values_are_shown_without_harm_and_lines_that_are_no_records_are_told(
+    usage: Run, tmp_path: Path
+) -> None:
     hostile = {**RECORD, "user": "a\x1b[31m\n", "uid": os.getuid(), "resource": ["x"]}
     hostile |= {"finished": 7, "held_seconds": "60", "usage": True}
-    path = write(tmp_path / "usage.jsonl", [hostile, {"acquisition_id": 1}])
-    status, lines = usage(path, "--by=user,qpu,day,account")
-    assert status == 0
-    assert len(lines) == 4
-    assert all(line.isprintable() for line in lines)
+    path = tmp_path / "usage.jsonl"
+    lines = [b"cut o", b"[]", b"{}", b"1", b"\xff", b"", orjson.dumps(hostile)]
+    path.write_bytes(b"\n".join([*lines, b'{"acquisition_id": 1}']))
+    status, [_, *shown] = usage(str(path), "--by=user,qpu,day,account")
+    assert (status, len(shown)) == (0, 4)
+    assert all(line.isprintable() for line in shown)
+    assert shown[-1] == "spank-qrmi: 6 lines are no records, and are left out"
 
 
 def test_user_whose_name_slurm_did_not_tell(usage: Run, tmp_path: Path) -> None:
