@@ -120,19 +120,18 @@ def test_entry_that_cannot_be_used_is_told_and_keeps_no_other(ask: Ask, lines: l
     assert any("resource c" in line for line in lines)
 
 
-def test_configuration_that_cannot_be_read(ask: Ask, tmp_path: Path) -> None:
+def test_nothing_is_asked_without_a_network_or_a_configuration(
+    ask: Ask, vendor: FakeVendor, tmp_path: Path
+) -> None:
+    with patch.object(LocalNetwork, "wait_until_open", side_effect=QrmiError("no way out")):
+        seen = ask(entry("a"), entry("b"))
+    assert {name: status_of(each)[:2] for name, each in seen.items()} == dict.fromkeys(
+        "ab", (QpuState.UNKNOWN, "no way out")
+    )
+    (tmp_path / "qrmi_config.json").unlink()
     (tmp_path / "qrmi_config.json").symlink_to("/dev/null")
     with pytest.raises(ConfigError, match=r"qrmi_config\.json"):
         ask()
-
-
-def test_network_that_cannot_be_used_leaves_all_unknown(ask: Ask, vendor: FakeVendor) -> None:
-    error = QrmiError("cannot give up root")
-    with patch.object(LocalNetwork, "wait_until_open", side_effect=error):
-        seen = ask(entry("a"), entry("b"))
-    assert [status_of(each)[:2] for each in seen.values()] == [
-        (QpuState.UNKNOWN, "cannot give up root")
-    ] * 2
     assert vendor.events == []
 
 

@@ -126,21 +126,20 @@ def test_second_monitor_is_harmless(
     assert (node.asked, scontrol.calls()) == ([], [])
 
 
-def test_all_is_given_back(node: Node, scontrol: FakeScontrol) -> None:
-    scontrol.add("qpu_a", 2)
-    scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 2)
-    assert node.run("--release-all") == (0, ["released spank_qrmi_qpu_a"])
-    assert scontrol.reservations() == {}
-    assert node.run("--release-all") == (0, [])
-
-
-def test_licences_that_cannot_be_had_that_way(node: Node, tmp_path: Path) -> None:
+def test_all_is_given_back_in_a_way_that_can_be_had(
+    node: Node, scontrol: FakeScontrol, tmp_path: Path
+) -> None:
     # As of this older Slurm.
     status, [line] = node.run("--once", "--licenses=dbd")
     assert (status, "needs Slurm 23.02 or later" in line) == (1, True)
     assert not (tmp_path / "state").exists()
     status, [line] = node.run("--release-all", "--licenses=none")
     assert (status, "--release-all needs" in line) == (1, True)
+    scontrol.add("qpu_a", 2)
+    scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 2)
+    assert node.run("--release-all") == (0, ["released spank_qrmi_qpu_a"])
+    assert scontrol.reservations() == {}
+    assert node.run("--release-all") == (0, [])
 
 
 def test_catalog_and_metrics_are_written_and_of_a_round_that_failed_metrics_alone(

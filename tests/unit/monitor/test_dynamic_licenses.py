@@ -29,14 +29,21 @@ def test_older_slurm_is_refused(tmp_path: Path) -> None:
         assert DynamicLicenses(newer).read() == {}, version
 
 
-def test_only_licences_of_qpus_that_slurmdbd_has_count(
+def test_only_licences_of_qpus_that_slurmdbd_has_count_and_are_given_back(
     commands: SlurmCommands, scontrol: FakeScontrol
 ) -> None:
     scontrol.add(A, 3, 1, "LastConsumed=3 LastDeficit=2")
-    scontrol.add("qpu_b", 3)
+    scontrol.add("qpu_b@other", 3, 1, "LastDeficit=0")
+    scontrol.add("qpu_c", 3)
     scontrol.add("matlab@flex", 3, 0, "LastDeficit=3")
-    found = DynamicLicenses(commands).read()
-    assert found == {"qpu_a": License(3, 1, withheld=2, most_withheld=3)}
+    dynamic = DynamicLicenses(commands)
+    assert dynamic.read() == {
+        "qpu_a": License(3, 1, withheld=2, most_withheld=3),
+        "qpu_b": License(3, 1, withheld=0, most_withheld=3),
+    }
+    assert dynamic.release_all() == ["qpu_a"]
+    assert scontrol.licence(A)["rest"] == "LastConsumed=1 LastDeficit=0"
+    assert scontrol.licence("matlab@flex")["rest"] == "LastDeficit=3"
 
 
 def test_what_jobs_have_is_in_use_too(commands: SlurmCommands, scontrol: FakeScontrol) -> None:
@@ -51,12 +58,3 @@ def test_what_jobs_have_is_in_use_too(commands: SlurmCommands, scontrol: FakeSco
         f"lastconsumed={in_use}"
         for in_use in (4, 2, 1)
     ]
-
-
-def test_all_are_given_back(commands: SlurmCommands, scontrol: FakeScontrol) -> None:
-    scontrol.add(A, 3, 1, "LastDeficit=2")
-    scontrol.add("qpu_b@other", 3, 1, "LastDeficit=0")
-    scontrol.add("matlab@flex", 3, 0, "LastDeficit=3")
-    assert DynamicLicenses(commands).release_all() == ["qpu_a"]
-    assert scontrol.licence(A)["rest"] == "LastConsumed=1 LastDeficit=0"
-    assert scontrol.licence("matlab@flex")["rest"] == "LastDeficit=3"

@@ -47,7 +47,7 @@ def qpu(name: str, state: QpuState, since: int = NOW, **changes: object) -> Watc
 A_PAUSED, B_PAUSED = qpu("a", PAUSED), qpu("b", PAUSED)
 
 
-def test_only_what_changed_is_told_to_slurmctld(node: Node) -> None:
+def test_only_what_changed_or_ends_is_told_to_slurmctld(node: Node) -> None:
     node.scontrol.add("qpu_a", 2)
     node.scontrol.add("qpu_b", 1, 1)
     kept = node.keep(qpu("a", ONLINE), B_PAUSED)
@@ -61,6 +61,11 @@ def test_only_what_changed_is_told_to_slurmctld(node: Node) -> None:
     node.keep(A_PAUSED, qpu("b", ONLINE))
     assert node.changes() == ["create", "delete"]
     assert node.scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:2"}
+
+    node.scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 2, "EndTime=2020-01-01T00:00:00")
+    for _ in range(2):
+        node.keep(A_PAUSED, qpu("b", ONLINE))
+    assert node.changes() == ["update"]
     assert len(node.lines) == 3
 
 
@@ -175,11 +180,3 @@ def test_licence_of_two_qpus_or_none_is_told_and_left(node: Node) -> None:
         "spank-qrmi monitor --release-all gives back all",
         "a:1 and a@1 would have the same licence qpu_a_1, which stays as it is: rename all but one",
     ]
-
-
-def test_reservation_that_ends_is_prolonged_once(node: Node) -> None:
-    node.scontrol.add("qpu_a", 2)
-    node.scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 2, "EndTime=2020-01-01T00:00:00")
-    node.keep(A_PAUSED)
-    node.keep(A_PAUSED)
-    assert node.changes() == ["update"]

@@ -84,20 +84,14 @@ def test_name_that_others_have_taken_is_told(
     assert scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:1"}
 
 
-def _end(days: int) -> str:
-    end = datetime.now(timezone.utc) + timedelta(days=days)
-    return f"EndTime={end:%Y-%m-%dT%H:%M:%S} NodeCnt=0"
-
-
 def test_reservation_is_prolonged_before_it_ends(
     reservations: Reservations, scontrol: FakeScontrol
 ) -> None:
-    for rest, is_due in (
-        *((_end(300), False), (_end(20), True)),
-        *(("EndTime=Unknown", False), ("", False)),
-    ):
-        scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 2, rest)
-        assert reservations.read()["qpu_a"].is_due == is_due, rest
+    now = datetime.now(timezone.utc)
+    late, soon = (f"{now + timedelta(days):%Y-%m-%dT%H:%M:%S}" for days in (300, 20))
+    for end, is_due in {late: False, soon: True, "Unknown": False}.items():
+        scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 2, f"EndTime={end} NodeCnt=0")
+        assert reservations.read()["qpu_a"].is_due == is_due, end
     # One of nothing is due too.
     scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 0)
     assert reservations.read()["qpu_a"] == License(4, 0, 0, 4, is_due=True)

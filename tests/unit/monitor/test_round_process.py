@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock, patch
+from unittest.mock import Mock
 
 import pytest
 
@@ -54,7 +54,9 @@ def test_what_it_has_seen_and_logged_is_told_once_without_secrets() -> None:
     assert run_in_process(work, 10) == replace(SEEN, problems=("bad: ****",))
 
 
-def test_whatever_ends_it_is_the_rounds_failure_without_secrets() -> None:
+def test_whatever_ends_it_is_the_rounds_failure_without_secrets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fail(redactor: Redactor) -> Round:
         redactor.add([SECRET])
         raise ConfigError(f"no configuration {SECRET}")
@@ -66,18 +68,11 @@ def test_whatever_ends_it_is_the_rounds_failure_without_secrets() -> None:
     failure = run_in_process(Mock(side_effect=ValueError(SECRET)), 10).failure
     assert failure.startswith("internal error: ValueError at ")
     assert SECRET not in failure
-
-
-def test_process_that_cannot_be_had() -> None:
-    error = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-    failure = "no process can be started to ask: Resource temporarily unavailable"
-    with patch.object(os, "fork", side_effect=error):
-        assert run_in_process(lambda redactor: SEEN, 10) == Round(failure=failure)
-
-
-def test_process_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(round_process, "_MARGIN_SECONDS", 0.1)
     assert run_in_process(hang, 0.1) == Round(failure="the process that asks did not end in time")
+    monkeypatch.setattr(os, "fork", Mock(side_effect=BlockingIOError(errno.EAGAIN, "no room")))
+    failure = "no process can be started to ask: no room"
+    assert run_in_process(lambda redactor: SEEN, 10) == Round(failure=failure)
 
 
 def test_monitor_that_is_told_to_end_takes_it_along() -> None:

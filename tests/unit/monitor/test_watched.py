@@ -26,19 +26,19 @@ def rounds(*pairs: tuple[int, Round]) -> WatchedQpu:
     return qpus["a"]
 
 
-def test_first_round() -> None:
+def test_since_is_the_states_answered_at_the_answers() -> None:
     assert rounds((10, seen(ONLINE))) == WatchedQpu(
         *("a", ("t", "u"), ONLINE, 10, 10, ONLINE, 10), seconds=0.5
     )
     assert rounds((10, seen(SILENT))) == WatchedQpu("a", ("t", "u"), SILENT, 10, seconds=0.5)
-
-
-def test_since_is_the_states_answered_at_the_answers() -> None:
     qpu = rounds((10, seen(ONLINE)), (20, seen(ONLINE)), (30, seen(SILENT)), (40, seen(SILENT)))
     assert (qpu.since, qpu.answered_at, qpu.known, qpu.known_at) == (30, 20, ONLINE, 20)
     assert rounds((10, seen(ONLINE)), (20, seen(PAUSED))).since == 20
     qpu = rounds((10, seen(ONLINE)), (20, seen(NOTHING)))
     assert (qpu.answered_at, qpu.known_at) == (20, 10)
+    # A clock that is put back prolongs nothing.
+    qpu = rounds((5000, seen(ONLINE)), (10, seen(SILENT)), (10 + GRACE, seen(SILENT)))
+    assert (qpu.since, qpu.status_in_force(10 + GRACE, GRACE)) == (10, SILENT)
 
 
 def test_what_was_known_counts_until_the_grace_is_over() -> None:
@@ -54,12 +54,6 @@ def test_what_was_known_counts_until_the_grace_is_over() -> None:
         qpu = rounds(*((10 * at, seen(status)) for at, status in enumerate(statuses, 1)))
         in_force = (qpu.status_in_force(99, GRACE), qpu.status_in_force(100, GRACE))
         assert in_force == (before, after), statuses
-
-
-def test_clock_that_is_put_back_prolongs_nothing() -> None:
-    qpu = rounds((5000, seen(ONLINE)), (10, seen(SILENT)), (10 + GRACE, seen(SILENT)))
-    assert qpu.since == 10
-    assert qpu.status_in_force(10 + GRACE, GRACE) == SILENT
 
 
 def test_round_that_failed_leaves_all_unknown_and_one_without_a_qpu_forgets_it() -> None:
