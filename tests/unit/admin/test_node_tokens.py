@@ -80,13 +80,10 @@ def node(
     return Node(tmp_path, capsys, monkeypatch)
 
 
-def test_no_token_is_kept(node: Node) -> None:
+def test_age_and_qpus_are_shown_youngest_first(node: Node) -> None:
     assert node.tokens() == (0, ["no access token is kept on this node"])
     assert node.tokens("--all") == (0, ["dropped 0: the next jobs ask anew"])
     assert node.tokens("--drop=ibm_a") == (0, ["ibm_a: no access token is kept"])
-
-
-def test_age_and_qpus_are_shown_youngest_first(node: Node) -> None:
     node.keep(REVOKED, 1800)
     node.keep(SHARED, 60)
     node.keep(QRUN)

@@ -51,7 +51,9 @@ def deliver(
     deliver_result(store, "key", ResultFile(str(path)), deadline or RecordingDeadline())
 
 
-def test_numbers_and_texts_stay_exact(tmp_path: Path) -> None:
+def test_numbers_and_texts_stay_exact_and_a_large_result_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "result.json"
     text = '{"a": [1e-07, 123456789012345678901234567890, NaN, 0.1], "b": "ü", "c": "\\ud800"}'
     deliver(path, text.encode())
@@ -59,6 +61,10 @@ def test_numbers_and_texts_stay_exact(tmp_path: Path) -> None:
     assert json.dumps(json.loads(written)) == json.dumps(json.loads(text))
     assert "    1e-07,\n    123456789012345678901234567890,\n    NaN,\n    0.1\n" in written
     assert '"b": "ü"' in written
+    for limit, expected in ((7, b'{\n  "a": 1\n}\n'), (6, b'{"a":1}')):
+        monkeypatch.setattr(delivery, "LARGEST_PRETTY_BYTES", limit)
+        deliver(path, b'{"a":1}')
+        assert path.read_bytes() == expected
 
 
 def test_store_in_trouble_is_asked_again_until_the_run_ends(tmp_path: Path) -> None:
@@ -69,15 +75,6 @@ def test_store_in_trouble_is_asked_again_until_the_run_ends(tmp_path: Path) -> N
     deadline.cancel()
     with pytest.raises(StoppedError):
         deliver(path, SILENT, deadline=deadline)
-
-
-def test_large_result_is_handed_over_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for limit, written in ((7, b'{\n  "a": 1\n}\n'), (6, b'{"a":1}')):
-        monkeypatch.setattr(delivery, "LARGEST_PRETTY_BYTES", limit)
-        deliver(tmp_path / "result.json", b'{"a":1}')
-        assert (tmp_path / "result.json").read_bytes() == written
 
 
 NO_ROOM = OSError(28, "No space left on device")

@@ -115,21 +115,18 @@ DELETED = b"HTTP/1.1 204 No Content\r\n\r\n"
 LOGIN, PROOF = "user:p%40ss", b"\r\nProxy-Authorization: Basic dXNlcjpwQHNz\r\n"
 
 
-@pytest.mark.parametrize("name", ["http_proxy", "ALL_PROXY"])
 def test_proxy_is_the_one_of_all_requests(
-    object_store: Server, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    with scripted_server(DELETED) as proxy:
-        monkeypatch.setenv(name, f"{LOGIN}@127.0.0.1:{proxy.port}")
-        store_of(object_store, endpoint_url="http://h.test/s3").delete(["a.json"])
-    [request] = proxy.requests
-    assert request.startswith(b"DELETE http://h.test/s3/%s/a.json " % object_store.bucket.encode())
-    assert PROOF in request
-
-
-def test_what_no_proxy_names_goes_straight(
     object_store: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bucket = object_store.bucket.encode()
+    for name in ("http_proxy", "ALL_PROXY"):
+        with scripted_server(DELETED) as proxy, monkeypatch.context() as patches:
+            patches.setenv(name, f"{LOGIN}@127.0.0.1:{proxy.port}")
+            store_of(object_store, endpoint_url="http://h.test/s3").delete(["a.json"])
+        [request] = proxy.requests
+        assert request.startswith(b"DELETE http://h.test/s3/%s/a.json " % bucket), name
+        assert PROOF in request, name
+    # What no_proxy names goes straight.
     monkeypatch.setenv("all_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "h.test, 127.0.0.1")
     store_of(object_store).upload("a.json", b"one")

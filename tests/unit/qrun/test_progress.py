@@ -21,12 +21,15 @@ def progress_on(stream: io.StringIO, *, is_quiet: bool = False) -> Progress:
     return Progress(stream, redactor, is_quiet=is_quiet)
 
 
-def test_state_is_told_once() -> None:
+def test_state_is_told_once_and_the_services_log_keeps_its_lines() -> None:
     stream = io.StringIO()
     progress = progress_on(stream)
     for state in ("Running", "Running", f"Odd\x1b[2J {SECRET}\n", "Running"):
         progress.state(state)
-    assert stream.getvalue() == "qrun: Running\nqrun: Odd?[2J ****?\nqrun: Running\n"
+    progress.service_log(f"a\tb\r\n\x1b]0;title\x07\n{SECRET}")
+    assert stream.getvalue() == (
+        "qrun: Running\nqrun: Odd?[2J ****?\nqrun: Running\na       b\n?]0;title?\n****\n"
+    )
 
 
 def test_quiet_leaves_errors_and_the_services_log() -> None:
@@ -47,17 +50,7 @@ def test_live_line_is_short_and_gives_way() -> None:
     live, rest = stream.getvalue().split("\r\x1b[K")[1:]
     assert re.fullmatch(r"qrun: Running x{62} \(0:0\d\)", live)
     assert rest == "qrun: broken\n"
-
-
-def test_services_log_keeps_its_lines() -> None:
-    stream = io.StringIO()
-    progress_on(stream).service_log(f"a\tb\r\n\x1b]0;title\x07\n{SECRET}")
-    assert stream.getvalue() == "a       b\n?]0;title?\n****\n"
-
-
-def test_stream_that_is_gone_does_no_harm() -> None:
-    stream = Terminal()
-    progress = progress_on(stream)
+    # A stream that is gone does no harm.
     stream.close()
     progress.state("Running")
     progress.error("broken")
