@@ -17,7 +17,7 @@ from spank_qrmi.errors import JournalError, QrmiError, ReleaseError, UntrustedPa
 from spank_qrmi.state.journal import LockedEntry
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.worker.process import WORKER_LIMITS
-from tests.unit.admin.held_node import ALIVE, NOW, SECRET, HeldNode
+from tests.unit.admin.conftest import ALIVE, NOW, SECRET, HeldNode
 from tests.unit.fake_vendor import TYPE, FakeVendor
 from tests.unit.local_network import LocalNetwork
 from tests.unit.trust.test_privileges import ASK
@@ -42,14 +42,14 @@ def test_arguments_of_the_plugin_are_those_of_plugstack_conf(
         node.hold(name)
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
     for arguments in ([], ["--worker-user=99"]):
-        assert node.run_as_said(["release", "--all", *arguments])[0] == 0
+        assert node.run_as_said("release", "--all", *arguments)[0] == 0
         node.hold("a")
     monkeypatch.setenv("SLURM_CONF", os.devnull)
-    status, lines = node.run_as_said(["release", "--all", f"--plugstack={plugstack}"])
+    status, lines = node.run_as_said("release", "--all", f"--plugstack={plugstack}")
     assert (status, lines, node.held()) == (0, ["job 7: a: released"], [])
     assert [call.args[1] for call in opened.call_args_list] == ["4711", "99", "4711"]
     plugstack.write_text("optional spank_qrmi.so /etc/q.json --stat-dir=/x\n")
-    status, [line] = node.run_as_said(["status", f"--plugstack={plugstack}"])
+    status, [line] = node.run_as_said("status", f"--plugstack={plugstack}")
     assert (status, "argument '--stat-dir=…' is not known" in line) == (1, True)
 
 
@@ -89,7 +89,10 @@ def test_status_is_a_table(node: HeldNode) -> None:
     )
 
 
-def test_status_for_programs(node: HeldNode) -> None:
+def test_status_for_programs_and_of_a_node_that_holds_nothing(node: HeldNode) -> None:
+    assert node.run("status") == (0, ["nothing is held on this node"])
+    assert node.run("status", "--json") == (0, ['{"entries":[],"unreadable":[]}'])
+    assert node.run("release", "--all") == (0, [])
     node.hold("a", failure="no answer", failed_at=NOW + 60, failures=3)
     node.hold("b", token=None)
     told = node.spoil()
@@ -103,12 +106,6 @@ def test_status_for_programs(node: HeldNode) -> None:
     assert (status, document["entries"]) == (0, [expected, expected | unanswered])
     [unreadable] = document["unreadable"]
     assert unreadable.startswith(told)
-
-
-def test_status_of_a_node_that_holds_nothing(node: HeldNode) -> None:
-    assert node.run("status") == (0, ["nothing is held on this node"])
-    assert node.run("status", "--json") == (0, ['{"entries":[],"unreadable":[]}'])
-    assert node.run("release", "--all") == (0, [])
 
 
 def test_hostile_names_do_not_reach_the_terminal_beside_what_cannot_be_read(node: HeldNode) -> None:

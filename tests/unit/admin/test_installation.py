@@ -134,34 +134,41 @@ def test_rule_for_logrotate_lies_where_it_looks() -> None:
     assert found == rules
 
 
-@pytest.mark.parametrize("is_beside", [False, True])
-def test_library_of_another_release_goes_once_all_else_is_there(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, is_beside: bool
+@pytest.mark.parametrize("name", ["spank_qrmi", "newer"])
+def test_newer_release_takes_over_and_removes_the_earlier_ones_library_at_last(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """A step of that release, which loads it at its start, may just have loaded its plugin."""
     plugins = machine.root / "usr/lib64/slurm"
     carried = machine.package / "plugin" / "spank_qrmi_job.so"
     carried.write_text("code")
     machine.install()
+    earlier = {path for path, kind in machine.added().items() if not kind.startswith("d")}
     (plugins / "other_job.so").write_text("of others")
     carried.unlink()
-    if is_beside:
+    if name == "newer":
         machine.use(machine.root / "opt" / "newer")
     (machine.package / "plugin" / "spank_qrmi.so").write_text("newer code")
+    links = {
+        "usr/lib64/slurm/spank_qrmi.python": f"-> /opt/{name}/bin/python",
+        "usr/local/bin/qrun": f"-> /opt/{name}/bin/qrun",
+        "usr/local/bin/spank-qrmi": f"-> /opt/{name}/bin/spank-qrmi",
+        "usr/local/sbin/spank-qrmi": f"-> /opt/{name}/bin/spank-qrmi",
+    }
     seen = []
 
     def watch(path: Path) -> bool:
-        link = machine.root / "usr/local/sbin/spank-qrmi"
-        seen.append((path, (plugins / "spank_qrmi.so").read_text(), str(link.readlink())))
+        found = {each: kind for each, kind in machine.files().items() if kind.startswith("->")}
+        seen.append((path, (plugins / "spank_qrmi.so").read_text(), found))
         return remove(path)
 
     with monkeypatch.context() as patches:
         patches.setattr(installation, "remove", watch)
         assert machine.install() == 0
-    command = "/opt/newer/bin/spank-qrmi" if is_beside else "/opt/spank_qrmi/bin/spank-qrmi"
-    assert seen == [(plugins / "spank_qrmi_job.so", "newer code", command)]
+    assert seen == [(plugins / "spank_qrmi_job.so", "newer code", links)]
     assert not (plugins / "spank_qrmi_job.so").exists()
     assert machine.uninstall() == 0
+    assert earlier & set(machine.files()) == set()
     assert [path.name for path in plugins.iterdir()] == ["other_job.so"]
 
 
@@ -245,22 +252,6 @@ def test_files_name_the_folders_of_their_installation_and_two_are_taken_away_at_
     assert unit.read_text() == "ExecStart=/usr/sbin/spank-qrmi\n"
     assert machine.uninstall() == 0
     assert machine.files() == machine.before
-
-
-def test_newer_environment_takes_over_what_the_earlier_one_wrote(machine: Machine) -> None:
-    machine.install()
-    earlier = set(machine.added())
-    machine.use(machine.root / "opt" / "newer")
-    assert machine.install() == 0
-    links = {name: kind for name, kind in machine.files().items() if kind.startswith("->")}
-    assert links == {
-        "usr/lib64/slurm/spank_qrmi.python": "-> /opt/newer/bin/python",
-        "usr/local/bin/qrun": "-> /opt/newer/bin/qrun",
-        "usr/local/bin/spank-qrmi": "-> /opt/newer/bin/spank-qrmi",
-        "usr/local/sbin/spank-qrmi": "-> /opt/newer/bin/spank-qrmi",
-    }
-    assert machine.uninstall() == 0
-    assert earlier & set(machine.files()) == set()
 
 
 def test_sbin_may_be_bin(machine: Machine) -> None:

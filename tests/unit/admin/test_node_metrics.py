@@ -13,7 +13,7 @@ from spank_qrmi.admin.inventory import STATES
 from spank_qrmi.state import token_cache
 from spank_qrmi.state.counts import Event, count
 from spank_qrmi.state.token_cache import TokenCache
-from tests.unit.admin.held_node import ALIVE, GONE, NOW, SECRET, HeldNode
+from tests.unit.admin.conftest import ALIVE, GONE, NOW, SECRET, HeldNode
 from tests.unit.metric_samples import Samples, samples_in
 
 

@@ -12,7 +12,7 @@ from spank_qrmi.clients.tokens import Login
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.state import token_cache
 from spank_qrmi.state.token_cache import TokenCache
-from tests.unit.admin.held_node import SECRET, HeldNode
+from tests.unit.admin.conftest import SECRET, HeldNode, Run
 from tests.unit.check.checked_node import entry
 
 API_KEY = f"api-key-{SECRET}"
@@ -27,10 +27,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may see tok
 class Node(HeldNode):
     """One whose plugstack.conf, configuration and tokens lie in one folder."""
 
-    def __init__(
-        self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        super().__init__(folder / "state", capsys)
+    def __init__(self, folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(folder / "state", run)
         self.plugstack = folder / "plugstack.conf"
         self._now = token_cache._now()
         # No token ages meanwhile.
@@ -63,7 +61,7 @@ class Node(HeldNode):
             return token is not None
 
     def tokens(self, *arguments: str) -> tuple[int, list[str]]:
-        return self.run_as_said(["tokens", f"--plugstack={self.plugstack}", *arguments])
+        return self.run_as_said("tokens", f"--plugstack={self.plugstack}", *arguments)
 
 
 QRUN_CREDENTIALS = {"APPID_CLIENT_ID": QRUN.client_id, "APPID_SECRET": QRUN.secret}
@@ -73,11 +71,9 @@ QRUN_CREDENTIALS |= {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}
 
 
 @pytest.fixture
-def node(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Node:
+def node(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Node:
     monkeypatch.setenv("SLURM_CONF", os.devnull)
-    return Node(tmp_path, capsys, monkeypatch)
+    return Node(tmp_path, run, monkeypatch)
 
 
 def test_age_and_qpus_are_shown_youngest_first(node: Node) -> None:

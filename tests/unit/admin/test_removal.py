@@ -9,7 +9,7 @@ import pytest
 
 from spank_qrmi.admin import removal
 from spank_qrmi.configuration.slurm_files import PluginLine
-from tests.unit.admin.held_node import HeldNode
+from tests.unit.admin.conftest import HeldNode, Run
 from tests.unit.admin.test_installation import Machine
 
 PLUGIN = "/usr/lib64/slurm/spank_qrmi.so"
@@ -99,19 +99,17 @@ def test_plugin_of_another_installation_is_not_in_the_way_and_one_behind_links_i
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the journal is root's")
-def test_what_is_held_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_held_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     usual, named = tmp_path / "usual", tmp_path / "named"
     monkeypatch.setattr(removal, "DEFAULT_STATE_DIRECTORY", str(usual))
     arguments = (f"--state-dir={named}", f"--state-dir={usual}")
     line = PluginLine("plugstack.conf:1", False, "spank_qrmi.so", arguments)
     monkeypatch.setattr(removal, "read_plugstacks", lambda _: [line])
-    node = HeldNode(usual, capsys)
+    node = HeldNode(usual, run)
     node.hold("ibm_torino", job_id=7)
     node.hold("ibm_torino", job_id=6, is_told=True)
     broken = node.spoil()
-    HeldNode(named, capsys).hold("ibm_torino", job_id=8)
+    HeldNode(named, run).hold("ibm_torino", job_id=8)
 
     _, *found = removal.obstacles(Path("/"))
 

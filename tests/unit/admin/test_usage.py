@@ -5,14 +5,14 @@ import csv
 import gzip
 import io
 import os
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from spank_qrmi.admin.command import main
+from tests.unit.admin.conftest import Run
 
 RECORD: dict[str, Any] = {
     "acquisition_id": "x",
@@ -35,17 +35,10 @@ OTHERS: list[dict[str, Any]] = [
     {**RECORD, "job_id": 11, "result": "unanswered", "usage": None, "held_seconds": None},
 ]
 
-Run = Callable[..., tuple[int, list[str]]]
-
 
 @pytest.fixture
-def usage(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> tuple[int, list[str]]:
-        status = main(["usage", *arguments])
-        printed = capsys.readouterr()
-        return status, [*printed.out.splitlines(), *printed.err.splitlines()]
-
-    return run
+def usage(run: Run) -> Run:
+    return partial(run, "usage")
 
 
 def write(path: Path, records: list[dict[str, Any]]) -> str:
