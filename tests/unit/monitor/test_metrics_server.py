@@ -50,16 +50,8 @@ def test_newest_round_is_served_and_nothing_else(server: MetricsServer) -> None:
     assert answered == requests
 
 
-def test_who_says_nothing_is_cut(server: MetricsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_server, "LONGEST_REQUEST_SECONDS", 0.2)
-    server.show(CATALOG, SECONDS)
-    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as silent:
-        assert get(server.port)[0].status == 200
-        assert silent.recv(1) == b""
-
-
-def test_who_goes_away_ends_nothing(
-    server: MetricsServer, capfd: pytest.CaptureFixture[str]
+def test_who_says_nothing_is_cut_and_who_goes_away_ends_nothing(
+    server: MetricsServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server.show(CATALOG, SECONDS)
     for sent in (b"", b"GET /metrics HTTP/1.1\r\n\r\n", b"\x00\xff" * 40000):
@@ -69,6 +61,10 @@ def test_who_goes_away_ends_nothing(
             with suppress(ConnectionError):
                 rude.sendall(sent)
     assert get(server.port)[0].status == 200
+    monkeypatch.setattr(metrics_server, "LONGEST_REQUEST_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as silent:
+        assert get(server.port)[0].status == 200
+        assert silent.recv(1) == b""
     assert capfd.readouterr() == ("", "")
 
 
@@ -100,9 +96,8 @@ ADDRESSES = {
     "[::1]:65535": ("::1", 65535),
 }
 OTHERS = (
-    *("", "9321", ":9321", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536"),
-    *("127.0.0.1:-1", "127.0.0.1: 1", "0.0.0.0:9321", "[::]:9321", "::1:9321", "[::1:9321"),
-    *("10.0.0.1:9321", "localhost:9321", "127.1:9321", "[127.0.0.1%lo]:1"),
+    *("", ":9321", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "0.0.0.0:9321"),
+    *("10.0.0.1:9321", "::1:9321", "[::1:9321", "localhost:9321"),
 )
 
 

@@ -28,14 +28,9 @@ pytestmark = [
 FOREIGN = {
     "AWS_PROFILE": "nobody",
     "AWS_ACCESS_KEY_ID": "foreign",
-    "AWS_SECRET_ACCESS_KEY": "foreign",
     "AWS_SESSION_TOKEN": "foreign",
-    "AWS_DEFAULT_REGION": "eu-west-9",
     "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
     "AWS_CA_BUNDLE": "/nowhere",
-    "AWS_USE_FIPS_ENDPOINT": "true",
-    "AWS_USE_DUALSTACK_ENDPOINT": "true",
-    "AWS_DEFAULTS_MODE": "nonsense",
 }
 """What a user may have for a store of his own; any of it would break ours."""
 
