@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`spank-qrmi status` and `spank-qrmi release`: what a node holds, shown and given back."""
+"""What a node holds, shown and given back, and how the command becomes the simulated site."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from unittest.mock import Mock, patch
 import orjson
 import pytest
 
+from spank_qrmi import __version__
 from spank_qrmi.admin import held
 from spank_qrmi.admin.command import main
 from spank_qrmi.errors import JournalError, QrmiError, ReleaseError, UntrustedPathError
@@ -133,12 +135,18 @@ def test_release_of_orphans(node: HeldNode, vendor: FakeVendor) -> None:
     assert node.held() == ["alive", "coming", "down", "told", "unknown"]
 
 
-def test_what_failed_lately_is_left_alone_by_the_timer(node: HeldNode, vendor: FakeVendor) -> None:
+def test_timer_leaves_what_failed_lately_and_half_of_the_time_behind_what_hangs(
+    node: HeldNode,
+) -> None:
     now = int(time.time())
     node.hold("lately", failure="down", failed_at=now - 400, failures=2, ends_at=now + 5000)
     node.hold("due", failure="down", failed_at=now - 400, failures=1)
     assert node.run("release", "--orphaned", "--due") == (0, ["job 7: due: released"])
-    assert node.run("release", "--orphaned") == (0, ["job 7: lately: released"])
+    told = ["job 7: lately: failed: down"]
+    with patch.object(LocalNetwork, "services", side_effect=ReleaseError("down")) as services:
+        assert node.run("release", "--orphaned", "--timeout=30") == (1, told)
+    [deadline, _] = services.call_args.args
+    assert 10 < deadline.remaining_seconds() <= 15
 
 
 def test_what_is_over_at_a_users_endpoint_is_dropped(node: HeldNode, vendor: FakeVendor) -> None:
@@ -146,14 +154,6 @@ def test_what_is_over_at_a_users_endpoint_is_dropped(node: HeldNode, vendor: Fak
     dropped = "job 7: own: dropped: its endpoint is of user 4000000000, and its time is over"
     assert node.run("release", "--orphaned") == (0, [dropped])
     assert vendor.events == []
-
-
-def test_half_of_the_time_is_left_behind_what_hangs(node: HeldNode) -> None:
-    node.hold("a")
-    with patch.object(LocalNetwork, "services", side_effect=ReleaseError("down")) as services:
-        assert node.run("release", "--orphaned", "--timeout=30") == (1, ["job 7: a: failed: down"])
-    [deadline, _] = services.call_args.args
-    assert 10 < deadline.remaining_seconds() <= 15
 
 
 def test_secrets_of_files_and_access_tokens_are_shown_nowhere(
@@ -246,4 +246,25 @@ def test_unusable_options(capsys: pytest.CaptureFixture[str]) -> None:
         assert (caught.value.code, "usage: spank-qrmi release" in told) == (2, True), options
     assert told.endswith(
         "--timeout: it must be a whole number of seconds from 1 to 86400, got '0'\n"
+    )
+
+
+def test_it_becomes_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    become: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda program, command: become.append([program, *command]))
+    for arguments in ([], ["--help"], ["--port", "80", "--write-config=a", "--noise"]):
+        main(["simulate", *arguments])
+        python = sys.executable
+        expected = [python, python, "-I", "-m", "spank_qrmi_simulator", *arguments]
+        assert become.pop() == expected
+
+
+def test_without_it_the_file_to_install_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert main(["simulate", "--noise"]) == 1
+    assert capsys.readouterr().err == (
+        "spank-qrmi: the simulated site is a package of its own: install the file "
+        f"spank_qrmi_simulator-{__version__}-py3-none-any.whl of this release beside spank-qrmi\n"
     )

@@ -59,7 +59,12 @@ class Machine:
 
     def files(self) -> dict[str, str]:
         """Return every path below the root with what it is: mode, or text of a link."""
-        return {str(path.relative_to(self.root)): kind_of(path) for path in self.root.rglob("*")}
+        return {
+            str(path.relative_to(self.root)): f"-> {path.readlink()}"
+            if path.is_symlink()
+            else stat.filemode(path.stat().st_mode)
+            for path in self.root.rglob("*")
+        }
 
     def added(self) -> dict[str, str]:
         """Return what is there now and was not in the beginning, the record left out."""
@@ -79,10 +84,6 @@ class Machine:
     def told(self) -> tuple[str, str]:
         """Return what was printed since the last time, of both outputs."""
         return self._capsys.readouterr()
-
-
-def kind_of(path: Path) -> str:
-    return f"-> {path.readlink()}" if path.is_symlink() else stat.filemode(path.stat().st_mode)
 
 
 @pytest.fixture

@@ -57,15 +57,11 @@ def folder(
 OFFLINE = entry("qb", QpuState.OFFLINE, reason="sick")
 
 
-def test_exit_status_tells_whether_all_named_are_online(folder: Folder) -> None:
+def test_names_choose_and_the_exit_status_tells_whether_they_are_online(folder: Folder) -> None:
     folder.publish(entry(), OFFLINE)
     statuses = {(): 0, ("qa",): 0, ("qa", "qa"): 0, ("qb",): 1, ("qa", "qb"): 1, ("qc",): 1}
     assert {names: folder.run(*names)[0] for names in statuses} == statuses
     assert {names: folder.run("--json", *names)[0] for names in statuses} == statuses
-
-
-def test_names_choose_and_unknown_ones_are_told_with_the_nearest(folder: Folder) -> None:
-    folder.publish(entry(), OFFLINE)
     status, lines, told = folder.run("qa", "qab", "none\x1b")
     assert (status, [line.split()[0] for line in lines]) == (1, ["NAME", "qa"])
     assert told == [

@@ -189,24 +189,22 @@ def test_metrics_are_served(node: Node, monkeypatch: pytest.MonkeyPatch) -> None
             httpx.get(url, trust_env=False)
 
 
-def test_lines_of_slurm_conf(node: Node, scontrol: FakeScontrol) -> None:
+def test_lines_of_slurm_conf_and_commands_of_sacctmgr_are_printed(
+    node: Node, scontrol: FakeScontrol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     node.see(a=ONLINE, b=QpuStatus(QpuState.OFFLINE, total_slots=3))
     comment = "# slurm.conf; one line has all licences, others that there are too"
     for options in ([], *([f"--licenses={way}"] for way in command.WAYS if way != "dbd")):
         printed = node.run("--print-licenses", *options)
         assert printed == (0, [comment, "Licenses=qpu_a:1,qpu_b:3"]), options
-    assert scontrol.calls() == []
-
-
-def test_commands_of_sacctmgr(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slurm_conf = tmp_path / "slurm.conf"
     slurm_conf.write_text("ClusterName=main\n")
-    node.see(a=ONLINE)
     for path, cluster in ((os.devnull, "NAME"), (str(slurm_conf), "main")):
         monkeypatch.setenv("SLURM_CONF", path)
-        added = "name=qpu_a server=spank_qrmi type=license count=1"
-        line = f"sacctmgr add resource {added} cluster={cluster} allowed=100"
-        assert node.run("--print-licenses", "--licenses=dbd") == (0, [line])
+        added = "sacctmgr add resource name=qpu_{} server=spank_qrmi type=license count={} cluster="
+        lines = [f"{added.format(*each)}{cluster} allowed=100" for each in (("a", 1), ("b", 3))]
+        assert node.run("--print-licenses", "--licenses=dbd") == (0, lines)
+    assert scontrol.calls() == []
 
 
 def test_without_qpus_of_their_own_licences_are_not_printed(node: Node) -> None:

@@ -65,24 +65,17 @@ def test_second_monitor_is_refused_and_a_folder_that_cannot_be_used(
         locked_memory(tmp_path / "monitor" / "lock").__enter__()
 
 
-def test_one_that_has_just_been_killed_is_waited_for(tmp_path: Path) -> None:
+def test_what_killed_monitors_have_left_is_waited_for_and_goes(tmp_path: Path) -> None:
+    folder = tmp_path / "monitor"
     with locked_memory(tmp_path):
+        for name, age in ((".new-old", 3600), (".new-young", 0)):
+            (folder / name).write_text("half")
+            os.utime(folder / name, (time.time() - age,) * 2)
         pid = os.fork()
         if pid == 0:
             # It has the lock too, as a process of a round's has.
             time.sleep(0.3)
             os._exit(0)
     with locked_memory(tmp_path):
-        pass
-    os.waitpid(pid, 0)
-
-
-def test_half_written_files_of_killed_monitors_go(tmp_path: Path) -> None:
-    with locked_memory(tmp_path):
-        pass
-    folder = tmp_path / "monitor"
-    for name, age in ((".new-old", 3600), (".new-young", 0)):
-        (folder / name).write_text("half")
-        os.utime(folder / name, (time.time() - age,) * 2)
-    with locked_memory(tmp_path):
         assert {path.name for path in folder.iterdir()} == {"lock", ".new-young"}
+    os.waitpid(pid, 0)

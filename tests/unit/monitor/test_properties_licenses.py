@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whatever scontrol prints, the monitor reads it, and takes nothing of others for its own."""
 
-from typing import cast
+from unittest.mock import Mock
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from spank_qrmi.monitor.dynamic_licenses import DynamicLicenses
 from spank_qrmi.monitor.licenses import License, WayToWithhold
 from spank_qrmi.monitor.reservations import Reservations
-from spank_qrmi.trust.slurm_commands import SlurmCommands
 
 WORDS = st.sampled_from(
     [
@@ -23,20 +22,10 @@ LINES = st.lists(WORDS | st.text(max_size=20), max_size=12).map(" ".join)
 OUTPUTS = st.lists(LINES, max_size=5).map("\n".join)
 
 
-class Commands:
-    """Print what a test says, by what is asked for; note what would be changed."""
-
-    def __init__(self, licenses: str, reservations: str) -> None:
-        self._outputs = {"licenses": licenses, "reservations": reservations}
-        self.changes: list[tuple[str, ...]] = []
-
-    def run(self, program: str, *arguments: str) -> str:
-        if arguments == ("--version",):
-            return "slurm 24.11.5"
-        if "show" in arguments:
-            return self._outputs[arguments[-1]]
-        self.changes.append(arguments)
-        return ""
+def commands_that_print(licenses: str, reservations: str) -> Mock:
+    """Return commands that print this when they are asked to show something."""
+    outputs = {"licenses": licenses, "reservations": reservations, "--version": "slurm 24.11.5"}
+    return Mock(run=Mock(side_effect=lambda _, *words: outputs.get(words[-1], "")))
 
 
 def read_all(way: WayToWithhold) -> dict[str, License]:
@@ -49,19 +38,21 @@ def read_all(way: WayToWithhold) -> dict[str, License]:
 
 @given(OUTPUTS, OUTPUTS)
 def test_reservations(licenses: str, reservations: str) -> None:
-    commands = Commands(licenses, reservations)
-    way = Reservations(cast(SlurmCommands, commands))
+    commands = commands_that_print(licenses, reservations)
+    way = Reservations(commands)
     for name, found in read_all(way).items():
         assert not found.withheld or f"spank_qrmi_{name}" in reservations
+    commands.run.reset_mock()
     way.release_all()
+    [_, *changes] = [call.args for call in commands.run.call_args_list]
     assert all(
-        change[0] == "delete" and change[1].startswith("reservation=spank_qrmi_qpu_")
-        for change in commands.changes
+        change[1] == "delete" and change[2].startswith("reservation=spank_qrmi_qpu_")
+        for change in changes
     )
 
 
 @given(OUTPUTS)
 def test_licences_of_slurmdbd(licenses: str) -> None:
-    way = DynamicLicenses(cast(SlurmCommands, Commands(licenses, "")))
+    way = DynamicLicenses(commands_that_print(licenses, ""))
     assert all(name.startswith("qpu_") for name in read_all(way))
     way.release_all()

@@ -62,26 +62,19 @@ def test_reservation_of_others_is_left_alone(
         scontrol.add(each, 9)
     for name, licence, rest in (
         ("maintenance", "qpu_a", "NodeCnt=0"),
+        ("spank_qrmi_matlab", "matlab", "NodeCnt=0"),
         ("spank_qrmi_qpu_a", "qpu_b", "NodeCnt=0"),
         ("spank_qrmi_qpu_a", "qpu_a:1,qpu_b", "NodeCnt=0"),
         ("spank_qrmi_qpu_a", "qpu_a", "NodeCnt=3"),
-        ("spank_qrmi_matlab", "matlab", "NodeCnt=0"),
     ):
         scontrol.reserve(name, licence, 3, rest)
         before = scontrol.reservations()
         assert all(each.withheld == 0 for each in reservations.read().values()), licence
         assert reservations.release_all() == [], licence
         assert scontrol.reservations() == before, licence
-
-
-def test_name_that_others_have_taken_is_told(
-    reservations: Reservations, scontrol: FakeScontrol
-) -> None:
-    scontrol.reserve("spank_qrmi_qpu_a", "qpu_a", 1, "NodeCnt=3")
-    reservations.read()
     with pytest.raises(SlurmError, match="Duplicate reservation name"):
         reservations.withhold("qpu_a", 3)
-    assert scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:1"}
+    assert scontrol.reservations() == before
 
 
 def test_reservation_is_prolonged_before_it_ends(

@@ -28,20 +28,19 @@ class FakeStore:
     """Answers with bytes or errors in turn; each error comes after a part of an object."""
 
     def __init__(self, *answers: bytes | Exception) -> None:
-        self._answers = list(answers)
+        self._answers = iter(answers)
 
     def download(self, key: str, target: BinaryIO) -> None:
-        answer = self._answers.pop(0)
+        answer = next(self._answers)
         if isinstance(answer, Exception):
             target.write(b"a part of it, longer than the whole")
             raise answer
         target.write(answer)
 
     def beginning(self, key: str, limit_bytes: int) -> bytes:
-        answer = self._answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer[:limit_bytes]
+        target = io.BytesIO()
+        self.download(key, target)
+        return target.getvalue()[:limit_bytes]
 
 
 def deliver(

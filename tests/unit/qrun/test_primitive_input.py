@@ -60,16 +60,14 @@ def test_bad_input_has_a_reason(tmp_path: Path) -> None:
             assert f"{path} {problem}" in problem_of(str(path))
 
 
-def test_files_that_cannot_be_read_have_a_reason(tmp_path: Path) -> None:
-    nowhere = tmp_path / "nowhere"
+def test_files_that_cannot_be_read_or_are_too_large_have_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere, path = tmp_path / "nowhere", tmp_path / "input.json"
     assert problem_of(str(nowhere)) == f"{nowhere} cannot be read: No such file or directory"
     assert problem_of(str(tmp_path)) == f"{tmp_path} cannot be read: Is a directory"
     assert problem_of("a\0b").endswith("cannot be read: it is no file's name")
-
-
-def test_size_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(primitive_input, "LARGEST_INPUT_BYTES", 1024**2)
-    path = tmp_path / "input.json"
     path.write_bytes(b" " * (1024**2 + 1))
     for large in (str(path), "/dev/zero"):
         assert problem_of(large) == f"{large} is larger than 1 MiB"

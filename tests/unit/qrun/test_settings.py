@@ -31,9 +31,7 @@ def test_settings_are_read_and_hold_no_secret_in_their_repr() -> None:
     assert settings.time_limit_seconds == 600
     assert settings.store.endpoint_url == "http://s3.test:9000"
     assert "access-" not in repr(settings)
-
-
-def test_job_id_is_random_without_one() -> None:
+    # The id is random without one.
     first, second = (read_settings({**GOOD, "IBMQRUN_JOB_ID": ""}).quantum_job_id for _ in range(2))
     assert uuid.UUID(first).version == uuid.UUID(second).version == 4
     assert first != second
