@@ -69,34 +69,30 @@ def test_sums_are_shown_by_user_and_qpu_and_their_total_unless_it_is_one(
     assert [line.split() for line in lines][1:] == [["2026-01-31", "1", "0", "60", "2.5"]]
 
 
-ALL_JOBS = {7, 8, 9, 10, 11}
-# Options, and the jobs whose records they choose.
-FILTERS: dict[str, set[int]] = {
-    "": ALL_JOBS,
-    "--job=7": {7},
-    "--job=7 --job=8": {7, 8},
-    "--job=5": {9},
-    "--job=6": {10},
-    "--user=bob": {8},
-    "--user=1001": {8},
-    "--account=physics": {7, 8, 10, 11},
-    "--qpu=FRESNEL": {9},
-    "--qpu=ibm_a --user=alice": {7, 10, 11},
-    "--since=2026-02-01": {8},
-    "--until=2026-02-01": {7, 9, 10, 11},
-    "--since=2026-01-31T12:00 --until=2026-01-31T12:00:01": {7, 9, 10, 11},
-    "--since=2026-01-31T12:00:01Z --until=2026-02-01T00:00": set(),
-    "--since=1h": set(),
-    "--since=99999d": ALL_JOBS,
-}
-
-
 def test_filters_choose_records(usage: Run, tmp_path: Path) -> None:
     paths = {
         record["job_id"]: write(tmp_path / f"{record['job_id']}.jsonl", [record])
         for record in (RECORD, *OTHERS)
     }
-    for options, jobs in FILTERS.items():
+    every = set(paths)
+    for options, jobs in {
+        "": every,
+        "--job=7": {7},
+        "--job=7 --job=8": {7, 8},
+        "--job=5": {9},
+        "--job=6": {10},
+        "--user=bob": {8},
+        "--user=1001": {8},
+        "--account=physics": {7, 8, 10, 11},
+        "--qpu=FRESNEL": {9},
+        "--qpu=ibm_a --user=alice": {7, 10, 11},
+        "--since=2026-02-01": {8},
+        "--until=2026-02-01": {7, 9, 10, 11},
+        "--since=2026-01-31T12:00 --until=2026-01-31T12:00:01": {7, 9, 10, 11},
+        "--since=2026-01-31T12:00:01Z --until=2026-02-01T00:00": set(),
+        "--since=1h": set(),
+        "--since=99999d": every,
+    }.items():
         shown = {job_id: usage(path, *options.split())[1] for job_id, path in paths.items()}
         chosen = {job_id for job_id, lines in shown.items() if lines != ["nothing was used"]}
         assert chosen == jobs, options

@@ -90,22 +90,15 @@ def test_what_keeps_it_from_serving_is_told_before(
         MetricsServer(("127.0.0.1", 0))
 
 
-ADDRESSES = {
-    "127.0.0.1:9321": ("127.0.0.1", 9321),
-    "127.1.2.3:1": ("127.1.2.3", 1),
-    "[::1]:65535": ("::1", 65535),
-}
-OTHERS = (
-    *("", ":9321", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "0.0.0.0:9321"),
-    *("10.0.0.1:9321", "::1:9321", "[::1:9321", "localhost:9321"),
-)
-
-
 def test_only_an_address_of_loopback_is_taken() -> None:
-    read = {text: outcome_of(parse_listen_address, "--x", text) for text in ADDRESSES}
-    assert read == ADDRESSES
+    addresses = {"127.0.0.1:9321": ("127.0.0.1", 9321), "[::1]:65535": ("::1", 65535)}
+    addresses["127.1.2.3:1"] = ("127.1.2.3", 1)
+    read = {text: outcome_of(parse_listen_address, "--x", text) for text in addresses}
+    assert read == addresses
     told = "--x must be an address of loopback and a port, such as 127.0.0.1:9321, got"
-    refused = {
-        text: refusal_of(ArgumentError, parse_listen_address, "--x", text) for text in OTHERS
-    }
-    assert refused == {text: f"{told} {text!r}" for text in OTHERS}
+    for text in (
+        *("", ":9321", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "0.0.0.0:9321"),
+        *("10.0.0.1:9321", "::1:9321", "[::1:9321", "localhost:9321"),
+    ):
+        refusal = refusal_of(ArgumentError, parse_listen_address, "--x", text)
+        assert refusal == f"{told} {text!r}", text

@@ -76,15 +76,12 @@ def test_store_in_trouble_is_asked_again_until_the_run_ends(tmp_path: Path) -> N
         deliver(path, SILENT, deadline=deadline)
 
 
-NO_ROOM = OSError(28, "No space left on device")
-
-
 def test_result_that_cannot_be_had_is_an_error(tmp_path: Path) -> None:
     for answers, error_class, text in (
         ((SILENT,) * 6, QrunError, "no answer"),
         ((REFUSED,), QrunError, "no answer"),
         ((BUSY, GONE), MissingResultError, "the service has written no result"),
-        ((NO_ROOM,), QrunError, "no room for the result in .*: No space left on device"),
+        ((OSError(28, "is full"),), QrunError, "no room for the result in .*: is full"),
         *(((each,), QrunError, "not JSON") for each in (b"{", b"", b"[" * 100_000, b"\xff")),
     ):
         with trying(answers):

@@ -28,22 +28,6 @@ def test_good_input_is_returned_byte_by_byte(tmp_path: Path) -> None:
         thread.join()
 
 
-PROBLEMS = {
-    b'{"pubs": [': "is not JSON (line 1, column ",
-    b"[" * 100_000: "is not JSON",
-    b"[]": "must be a JSON object",
-    b'{"version": 2}': "has no list of pubs",
-    b'{"version": 2, "pubs": {}}': "has no list of pubs",
-    b'{"version": 2, "pubs": []}': "has an empty list of pubs",
-    b'{"version": 2, "pubs": [["c"], "d"]}': "has no pub in pubs[1]",
-    b'{"version": 2, "pubs": [[]]}': "has no pub in pubs[0]",
-    b'{"pubs": [["c"]]}': "must have version 2",
-    b'{"pubs": [["c"]], "version": "2"}': "must have version 2",
-    b'{"pubs": [["c"]], "version": 1}': "must have version 2",
-    b'{"pubs": [["c"]], "version": true}': "must have version 2",
-}
-
-
 def problem_of(path: str) -> str:
     """Return why the input is refused."""
     with pytest.raises(QrunError) as caught:
@@ -54,7 +38,20 @@ def problem_of(path: str) -> str:
 
 def test_bad_input_has_a_reason(tmp_path: Path) -> None:
     path = tmp_path / "input.json"
-    for content, problem in PROBLEMS.items():
+    for content, problem in {
+        b'{"pubs": [': "is not JSON (line 1, column ",
+        b"[" * 100_000: "is not JSON",
+        b"[]": "must be a JSON object",
+        b'{"version": 2}': "has no list of pubs",
+        b'{"version": 2, "pubs": {}}': "has no list of pubs",
+        b'{"version": 2, "pubs": []}': "has an empty list of pubs",
+        b'{"version": 2, "pubs": [["c"], "d"]}': "has no pub in pubs[1]",
+        b'{"version": 2, "pubs": [[]]}': "has no pub in pubs[0]",
+        b'{"pubs": [["c"]]}': "must have version 2",
+        b'{"pubs": [["c"]], "version": "2"}': "must have version 2",
+        b'{"pubs": [["c"]], "version": 1}': "must have version 2",
+        b'{"pubs": [["c"]], "version": true}': "must have version 2",
+    }.items():
         path.write_bytes(content)
         with trying(content):
             assert f"{path} {problem}" in problem_of(str(path))
