@@ -148,6 +148,14 @@ def test_news_is_told_once(rounds: Rounds, scontrol: FakeScontrol, lines: list[s
 def test_many_rounds_leave_nothing_behind(
     rounds: Rounds, scontrol: FakeScontrol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def kept_by_process() -> Counter[str]:
+        found = Counter(Path("/proc/thread-self/children").read_text().split())
+        for link in Path("/proc/self/fd").iterdir():
+            # The listing's own descriptor.
+            with contextlib.suppress(FileNotFoundError):
+                found[str(link.readlink())] += 1
+        return found + Counter(str(path) for path in tmp_path.rglob("*"))
+
     # pytest keeps what is logged.
     monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
     scontrol.add("qpu_a", 2)
@@ -158,36 +166,22 @@ def test_many_rounds_leave_nothing_behind(
         lambda told: publish(told.catalog, published),
         lambda told: write_metrics(told.catalog, told.seconds, tmp_path / "qpus.prom"),
     )
+    ours = tracemalloc.Filter(inclusive=True, filename_pattern="*/spank_qrmi/*")
     found = []
     tracemalloc.start()
     try:
         for _ in range(1 + MANY_ROUNDS // 2):
             for status in (PAUSED, ONLINE):
                 assert rounds.do(status, SILENT)
-            found.append((kept_by(tmp_path), kept_objects()))
+            gc.collect()
+            objects = tracemalloc.take_snapshot().filter_traces([ours]).traces
+            found.append((kept_by_process(), len(objects)))
     finally:
         tracemalloc.stop()
     (first, first_count), *_, (last, last_count) = found
     # What other tests have started may end meanwhile, and the first rounds fill caches.
     assert last - first == Counter()
     assert last_count - first_count < MANY_ROUNDS, [each[1] for each in found]
-
-
-def kept_by(folder: Path) -> Counter[str]:
-    """Return what this process has open, its children, and the files in a folder."""
-    found = Counter(Path("/proc/thread-self/children").read_text().split())
-    for link in Path("/proc/self/fd").iterdir():
-        # The listing's own descriptor.
-        with contextlib.suppress(FileNotFoundError):
-            found[str(link.readlink())] += 1
-    return found + Counter(str(path) for path in folder.rglob("*"))
-
-
-def kept_objects() -> int:
-    """Return how many objects there are that our code has made."""
-    gc.collect()
-    ours = tracemalloc.Filter(inclusive=True, filename_pattern="*/spank_qrmi/*")
-    return len(tracemalloc.take_snapshot().filter_traces([ours]).traces)
 
 
 def test_round_that_slurmctld_or_a_teller_fails_is_no_success_and_told_to_the_others(
