@@ -135,9 +135,7 @@ def test_release_of_orphans(node: HeldNode, vendor: FakeVendor) -> None:
     assert node.held() == ["alive", "coming", "down", "told", "unknown"]
 
 
-def test_timer_leaves_what_failed_lately_and_half_of_the_time_behind_what_hangs(
-    node: HeldNode,
-) -> None:
+def test_timer_leaves_what_failed_lately_and_half_of_the_time(node: HeldNode) -> None:
     now = int(time.time())
     node.hold("lately", failure="down", failed_at=now - 400, failures=2, ends_at=now + 5000)
     node.hold("due", failure="down", failed_at=now - 400, failures=1)

@@ -223,9 +223,7 @@ def test_command_of_somebody_else_is_not_replaced(machine: Machine) -> None:
     assert_it_stays()
 
 
-def test_library_in_use_is_replaced_by_a_new_file_whose_first_name_cannot_be_foreseen(
-    machine: Machine,
-) -> None:
+def test_files_are_replaced_by_way_of_names_that_cannot_be_foreseen(machine: Machine) -> None:
     """Whoever put a link under such a name would choose what root writes to."""
     library = machine.root / "usr/lib64/slurm/spank_qrmi.so"
     library.parent.mkdir(parents=True)
@@ -233,6 +231,7 @@ def test_library_in_use_is_replaced_by_a_new_file_whose_first_name_cannot_be_for
     for trap in traps:
         trap.symlink_to("elsewhere")
     machine.install()
+    # Who has loaded a library keeps it.
     with library.open() as in_use:
         (machine.package / "plugin" / "spank_qrmi.so").write_text("newer code")
         assert machine.install() == 0
@@ -242,9 +241,7 @@ def test_library_in_use_is_replaced_by_a_new_file_whose_first_name_cannot_be_for
     assert [path for path in library.parent.glob(".*") if path not in traps] == []
 
 
-def test_files_name_the_folders_of_their_installation_and_two_are_taken_away_at_once(
-    machine: Machine,
-) -> None:
+def test_two_installations_name_their_folders_and_are_taken_away_at_once(machine: Machine) -> None:
     machine.install()
     machine.install("--plugindir", "/lib/slurm", "--sysconfdir", "/conf", "--prefix", "/usr")
     line = machine.root / "conf/plugstack.conf.d/spank_qrmi.conf.example"

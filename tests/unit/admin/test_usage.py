@@ -52,9 +52,7 @@ def path(tmp_path: Path) -> str:
     return write(tmp_path / "usage.jsonl", [RECORD, *OTHERS])
 
 
-def test_sums_are_shown_by_user_and_qpu_and_their_total_unless_it_is_one(
-    usage: Run, path: str
-) -> None:
+def test_sums_are_shown_by_user_and_qpu_with_their_total(usage: Run, path: str) -> None:
     assert usage(path) == (
         0,
         [
@@ -112,7 +110,7 @@ def test_programs_get_json_and_csv(usage: Run, path: str) -> None:
     ]
 
 
-def test_files_of_many_nodes_and_of_rotation_are_one_and_the_usual_one_is_this_nodes(
+def test_files_of_many_nodes_and_rotations_are_summed_and_this_nodes_by_default(
     usage: Run, usage_path: Path, tmp_path: Path
 ) -> None:
     first = write(usage_path, [RECORD])
@@ -123,9 +121,7 @@ def test_files_of_many_nodes_and_of_rotation_are_one_and_the_usual_one_is_this_n
         assert [each["acquisitions"] for each in orjson.loads(line)] == [acquisitions]
 
 
-def test_hostile_values_are_shown_without_harm_and_lines_that_are_no_records_are_told(
-    usage: Run, tmp_path: Path
-) -> None:
+def test_hostile_values_and_what_is_no_record_do_no_harm(usage: Run, tmp_path: Path) -> None:
     hostile = {**RECORD, "user": "a\x1b[31m\n", "uid": os.getuid(), "resource": ["x"]}
     hostile |= {"finished": 7, "held_seconds": "60", "usage": True}
     path = tmp_path / "usage.jsonl"

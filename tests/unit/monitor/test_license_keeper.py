@@ -79,9 +79,7 @@ def test_what_administrators_change_is_followed(node: Node) -> None:
     assert node.scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:1"}
 
 
-def test_qpu_that_was_never_known_is_left_for_the_grace_and_one_of_users_is_open(
-    node: Node,
-) -> None:
+def test_unknown_qpu_is_left_for_the_grace_and_one_of_its_users_is_open(node: Node) -> None:
     for name in ("a", "b", "users"):
         node.scontrol.add(f"qpu_{name}", 2)
     node.scontrol.reserve("spank_qrmi_qpu_b", "qpu_b", 1)

@@ -184,7 +184,7 @@ def test_many_rounds_leave_nothing_behind(
     assert last_count - first_count < MANY_ROUNDS, [each[1] for each in found]
 
 
-def test_round_that_slurmctld_or_a_teller_fails_is_no_success_and_told_to_the_others(
+def test_round_that_cannot_do_all_is_no_success(
     rounds: Rounds, scontrol: FakeScontrol, lines: list[str]
 ) -> None:
     fail = Mock(side_effect=ConfigError("disk is full"))

@@ -380,9 +380,7 @@ def test_misuse_is_status_2_and_help_lists_every_status(capfd: pytest.CaptureFix
     assert f"qrun {__version__}\n" in shown
 
 
-def test_result_that_is_no_json_or_that_stdout_does_not_take_is_kept_in_the_bucket(
-    qrun: Qrun,
-) -> None:
+def test_result_that_cannot_be_handed_over_is_kept_in_the_bucket(qrun: Qrun) -> None:
     def complete(job: Job) -> None:
         qrun.site.put_object(RESULT, b"{")
         job.complete({}, 0.0)
@@ -420,7 +418,7 @@ def test_fault_of_our_own_is_told(qrun: Qrun, monkeypatch: pytest.MonkeyPatch) -
     qrun.site.reset()
 
 
-def test_signal_after_the_result_changes_nothing_and_before_the_upload_uploads_nothing(
+def test_signal_before_the_upload_stops_and_one_after_the_result_does_not(
     qrun: Qrun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: object) -> None:
