@@ -42,10 +42,14 @@ def test_slots() -> None:
         # Only what is free is told.
         (ONLINE, (1, None), (3, 0), None, (2, 2)),
         # Only how many there are, as of lanes; none is left for anybody.
+        (ONLINE, (None, 1), (3, 0), None, (2, None)),
         (BUSY, (None, 3), (3, 1), None, (2, None)),
         (BUSY, (None, 0), (3, 1), None, (3, None)),
         # A service that contradicts itself.
         (ONLINE, (9, 3), (5, 0), None, (0, 0)),
+        (BUSY, (2, 3), (4, 1), 1, (3, 1)),
+        # No licence at all, and jobs that have some, as after a change of slurm.conf.
+        (BUSY, (0, 3), (0, 2), None, (0, 1)),
     ):
         with trying((state, slots, licenses, before)):
             status = QpuStatus(state, free_slots=slots[0], total_slots=slots[1])
