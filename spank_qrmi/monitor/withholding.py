@@ -49,4 +49,4 @@ def licenses_to_withhold(
     count = max(0, total - (slots - (others or 0)))
     if status.state is QpuState.BUSY:
         count = max(count, total - used)
-    return Withheld(min(count, total), others)
+    return Withheld(count, others)
