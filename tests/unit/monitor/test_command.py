@@ -88,6 +88,12 @@ def test_one_round(node: Node, scontrol: FakeScontrol) -> None:
     assert scontrol.calls() == []
 
 
+def test_every_way_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["monitor", "--help"])
+    assert f"  --licenses {{{','.join(command.WAYS)}}}\n" in capsys.readouterr().out
+
+
 def test_only_root_with_code_that_is_roots_alone(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,10 +157,10 @@ def test_catalog_and_metrics_are_written_and_of_a_round_that_failed_metrics_alon
     options = ("--once", f"--publish={tmp_path}", f"--metrics={metrics}")
     assert node.run(*options)[0] == 0
     assert [entry.status for entry in read_catalog(tmp_path).entries] == [PAUSED]
-    samples = samples_in(metrics.read_text())
-    assert samples["spank_qrmi_qpu_state"]["a", "paused"] == 1
-    assert samples["spank_qrmi_qpu_withheld_licenses"] == {("qpu_a", "a"): 2}
-    assert samples["spank_qrmi_qpu_call_seconds"] == {("a",): 0}
+    told = metrics.read_text()
+    assert 'spank_qrmi_qpu_state{qpu="a",state="paused"} 1.0' in told
+    assert 'spank_qrmi_qpu_withheld_licenses{license="qpu_a",qpu="a"} 2.0' in told
+    assert 'spank_qrmi_qpu_call_seconds{qpu="a"} 0.0' in told
     for option in (f"--publish={missing}", f"--metrics={missing}/a.prom"):
         status, lines = node.run("--once", option)
         assert (status, f"{missing}/" in lines[-1]) == (1, True), option
