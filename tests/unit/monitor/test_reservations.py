@@ -102,3 +102,13 @@ def test_all_are_given_back_also_beside_one_that_fails(
     assert scontrol.reservations() == {"spank_qrmi_qpu_a": "qpu_a:2"}
     scontrol.clear_orders()
     assert reservations.release_all() == ["spank_qrmi_qpu_a"]
+
+
+def test_what_slurmctld_prints_is_read_tolerantly(
+    reservations: Reservations, scontrol: FakeScontrol
+) -> None:
+    """A licence without a count is one, and others may have reserved more than there are."""
+    licences = "LicenseName=qpu_a Total=4 Used=x New=1\n\nnonsense\n Total=2\nLicenseName=qpu_b"
+    scontrol.order("show licenses", f"print {licences} Total=1\n")
+    scontrol.order("show reservations", "print ReservationName=r Licenses=qpu_a,qpu_b:2\n\nA=\n")
+    assert reservations.read() == {"qpu_a": License(4, 0, 0, 3), "qpu_b": License(1, 0, 0, 0)}
