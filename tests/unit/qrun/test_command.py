@@ -425,15 +425,18 @@ def test_signal_before_the_upload_stops_and_one_after_the_result_does_not(
         os.kill(os.getpid(), signal.SIGTERM)
 
     def be_stopped(_: QuantumSystem, exchange: Exchange, _job_id: str) -> None:
+        deadlines.append(exchange.http._deadline)
         stop()
         wait_until(exchange.http._deadline.is_cancelled, "the run's stop")
 
+    deadlines: list[Deadline] = []
     with monkeypatch.context() as patches:
         patches.setattr("spank_qrmi.qrun.run.show_log", stop)
         assert qrun.run() == 0
     monkeypatch.setattr(QuantumSystem, "job", be_stopped)
     monkeypatch.setattr(ObjectStore, "upload", lambda *_: pytest.fail("uploaded"))
     assert qrun.run() == 128 + signal.SIGTERM
+    assert [each.is_cancelled() for each in deadlines] == [True]
 
 
 def test_signal_that_comes_just_before_the_wait_is_noticed() -> None:
