@@ -74,6 +74,8 @@ def test_urls_are_of_our_store_in_path_style_and_sign_the_host_alone(
         assert "X-Amz-Security-Token" not in query
     assert httpx.put(put, content=b"one", trust_env=False).status_code == 200
     assert httpx.get(get, trust_env=False).content == b"one"
+    store.upload("a.json", b"two")
+    assert httpx.get(get, trust_env=False).content == b"two"
 
 
 def test_object_comes_and_goes(object_store: Server) -> None:
