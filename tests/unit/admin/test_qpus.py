@@ -94,7 +94,9 @@ def test_old_catalog_is_said_to_be_old_and_nothing_of_it_is_sure(folder: Folder)
     assert told[0].startswith("spank-qrmi: this catalog is old: ")
 
 
-def test_without_the_catalog_of_the_line_that_counts_the_status_is_2(folder: Folder) -> None:
+def test_catalog_of_the_line_that_counts_is_shown_and_without_it_the_status_is_2(
+    folder: Folder,
+) -> None:
     folder.publish(entry())
     for line in (
         f"/etc/q.json --catalog=/none --on-failure=continue --catalog={folder.path}",
