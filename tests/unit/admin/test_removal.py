@@ -108,6 +108,7 @@ def test_what_is_held_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     node = HeldNode(usual, run)
     node.hold("ibm_torino", job_id=7)
     node.hold("ibm_torino", job_id=6, is_told=True)
+    node.hold("ibm_torino", job_id=5, token=None, record="{}", is_over=True)
     broken = node.spoil()
     HeldNode(named, run).hold("ibm_torino", job_id=8)
 
@@ -116,3 +117,7 @@ def test_what_is_held_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     begins = ("job 7 holds ibm_torino: ", broken, "job 8 holds ibm_torino: ")
     assert [text[: len(begin)] for text, begin in zip(found, begins, strict=True)] == [*begins]
     assert found[0].endswith("spank-qrmi release --job 7")
+    # Another root has no jobs, and who is not root no journal.
+    assert len(removal.obstacles(tmp_path)) == 1
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert len(removal.obstacles(Path("/"))) == 1
