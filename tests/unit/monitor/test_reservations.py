@@ -8,7 +8,8 @@ import pytest
 from spank_qrmi.errors import SlurmError
 from spank_qrmi.monitor.licenses import License
 from spank_qrmi.monitor.reservations import Reservations
-from spank_qrmi.trust.slurm_commands import SlurmCommands
+from spank_qrmi.trust import slurm_commands
+from spank_qrmi.trust.slurm_commands import SlurmCommands, SlurmTimeoutError
 from tests.unit.fake_scontrol import FakeScontrol
 
 
@@ -90,12 +91,18 @@ def test_reservation_is_prolonged_before_it_ends(
     assert reservations.read()["qpu_a"] == License(4, 0, 0, 4, is_due=True)
 
 
-def test_all_are_given_back_also_beside_one_that_fails(
-    reservations: Reservations, scontrol: FakeScontrol
+def test_all_are_given_back_beside_one_that_fails_but_not_after_one_that_hangs(
+    reservations: Reservations, scontrol: FakeScontrol, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("qpu_a", "qpu_b"):
         scontrol.add(name, 4)
         scontrol.reserve(f"spank_qrmi_{name}", name, 2)
+    with monkeypatch.context() as patches:
+        patches.setattr(slurm_commands, "COMMAND_SECONDS", 1.0)
+        scontrol.order("delete reservation=spank_qrmi_qpu_a", "hang")
+        with pytest.raises(SlurmTimeoutError):
+            reservations.release_all()
+    assert len(scontrol.reservations()) == 2
     scontrol.order("delete reservation=spank_qrmi_qpu_a", "Access denied")
     with pytest.raises(SlurmError, match="Access denied"):
         reservations.release_all()
