@@ -19,13 +19,13 @@ import pytest
 
 from spank_qrmi import __version__
 from spank_qrmi.clients import late_submission, retry
-from spank_qrmi.clients.base import Exchange
 from spank_qrmi.clients.quantum_system import QuantumSystem
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.qrun import command, delivery, submission
 from spank_qrmi.qrun import run as quantum_run
 from spank_qrmi.qrun.command import main
 from spank_qrmi.qrun.object_store import ObjectStore
+from spank_qrmi.qrun.run import QuantumRun
 from spank_qrmi_simulator import site as names
 from spank_qrmi_simulator.jobs import Job
 from tests.simulator_client import BELL
@@ -421,22 +421,24 @@ def test_fault_of_our_own_is_told(qrun: Qrun, monkeypatch: pytest.MonkeyPatch) -
 def test_signal_before_the_upload_stops_and_one_after_the_result_does_not(
     qrun: Qrun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*_: object) -> None:
+    def perform(run: QuantumRun) -> command.ExitStatus:
+        runs.append(run)
+        return really_perform(run)
+
+    def be_stopped(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
+        wait_until(lambda: runs[-1].is_stopped, "the run's stop")
 
-    def be_stopped(_: QuantumSystem, exchange: Exchange, _job_id: str) -> None:
-        deadlines.append(exchange.http._deadline)
-        stop()
-        wait_until(exchange.http._deadline.is_cancelled, "the run's stop")
-
-    deadlines: list[Deadline] = []
+    runs: list[QuantumRun] = []
+    really_perform = QuantumRun.perform
+    monkeypatch.setattr(QuantumRun, "perform", perform)
     with monkeypatch.context() as patches:
-        patches.setattr("spank_qrmi.qrun.run.show_log", stop)
+        patches.setattr(quantum_run, "show_log", be_stopped)
         assert qrun.run() == 0
     monkeypatch.setattr(QuantumSystem, "job", be_stopped)
     monkeypatch.setattr(ObjectStore, "upload", lambda *_: pytest.fail("uploaded"))
     assert qrun.run() == 128 + signal.SIGTERM
-    assert [each.is_cancelled() for each in deadlines] == [True]
+    assert [run.is_stopped for run in runs] == [True, True]
 
 
 def test_signal_that_comes_just_before_the_wait_is_noticed() -> None:
