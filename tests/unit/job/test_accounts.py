@@ -145,10 +145,15 @@ def test_what_was_never_had_leaves_no_record(node: Node, step: str, brought: str
     assert (node.records(), node.entries()) == ([], [])
 
 
-def test_without_a_target_nothing_is_noted(node: Node) -> None:
+def test_without_a_target_nothing_is_noted_and_nobody_asked_what_was_used(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CLIENTS[TYPE], "tells_usage", True)
     node.vendor.brought = {"b"}
     answer = node.acquire("a,b", "--usage=none")
     assert (answer.held, len(node.entries())) == (1, 1)
+    node.release("--usage=none")
+    assert (node.entries(), node.vendor.events_of("usage")) == ([], set())
 
 
 @pytest.mark.parametrize("later", ["another job", "timer"])

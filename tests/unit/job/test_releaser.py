@@ -8,18 +8,18 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
-from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients.http import HttpClient
 from spank_qrmi.deadline import Deadline
-from spank_qrmi.errors import AcquisitionError, JournalError, QrmiError, ReleaseError
+from spank_qrmi.errors import AcquisitionError, ReleaseError
 from spank_qrmi.job.releaser import Releaser
 from spank_qrmi.state.counts import Event, read_counts
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import in_fair_order
-from tests.unit.fake_vendor import TYPE, FakeVendor
+from tests.unit.fake_vendor import FakeVendor
 from tests.unit.job.job_node import NOW, entry_of
 from tests.unit.local_network import LocalNetwork
 
@@ -33,10 +33,10 @@ def hold(journal: Journal, *entries: Entry) -> list[Entry]:
     return list(entries)
 
 
-def only_entry(journal: Journal) -> Entry:
-    [entry] = journal.entries()
-    assert isinstance(entry, Entry)
-    return entry
+def entries_in(journal: Journal) -> list[Entry]:
+    """Return what is left, in the order of the QPUs' names."""
+    entries = [entry for entry in journal.entries() if isinstance(entry, Entry)]
+    return sorted(entries, key=lambda entry: entry.resource_name)
 
 
 def release(journal: Journal, entries: Sequence[Entry], seconds: float = 60) -> list[str | None]:
@@ -49,8 +49,7 @@ def test_all_are_released_at_once(vendor: FakeVendor, journal: Journal) -> None:
     together = threading.Barrier(3, timeout=TOGETHER_SECONDS)
     vendor.orders = {f"release token-{name}": lambda: together.wait() and None for name in "abc"}
     entries = hold(journal, *map(entry_of, "abc"))
-    assert release(journal, entries) == [None, None, None]
-    assert (list(journal.entries()), len(vendor.events_of("release"))) == ([], 3)
+    assert (release(journal, entries), entries_in(journal)) == ([None] * 3, [])
     assert vendor.settings["a"].values == {"QRMI_KEY": "secret-key"}
 
 
@@ -81,23 +80,15 @@ def test_what_a_service_only_agrees_to_end_is_looked_at_again(
     vendor.only_agrees = True
     site, own = entry_of("a"), entry_of("b", has_users_endpoint=True, ends_at=2 * NOW)
     assert release(journal, hold(journal, site, own)) == [None, None]
-    told = only_entry(journal)
-    assert told == replace(site, is_told=True)
+    told = entries_in(journal)
+    assert told == [replace(site, is_told=True)]
     assert list(journal.entries(7)) == []
     vendor.orders = {"look again token-a": ReleaseError("still open")}
-    assert release(journal, [told]) == ["still open"]
-    kept = only_entry(journal)
+    assert release(journal, told) == ["still open"]
+    [kept] = entries_in(journal)
     assert (kept.is_told, kept.failure) == (True, "still open")
     vendor.orders = {}
-    assert (release(journal, [kept]), list(journal.entries())) == ([None], [])
-
-
-def test_nobody_is_asked_what_was_used_if_nobody_records_it(
-    vendor: FakeVendor, journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(CLIENTS[TYPE], "tells_usage", True)
-    assert release(journal, hold(journal, entry_of("a"))) == [None]
-    assert (list(journal.entries()), vendor.events_of("usage")) == ([], set())
+    assert (release(journal, [kept]), entries_in(journal)) == ([None], [])
 
 
 @pytest.mark.usefixtures("no_grace")
@@ -111,41 +102,27 @@ def test_what_no_thread_has_come_to_is_kept(vendor: FakeVendor, journal: Journal
     assert len(vendor.events_of("release")) == 64
     # All that a long outage has left is released by the next.
     vendor.orders = {}
-    assert release(journal, entries) == [None] * 100
-    assert list(journal.entries()) == []
+    assert (release(journal, entries), entries_in(journal)) == ([None] * 100, [])
 
 
-@pytest.mark.parametrize(
-    ("order", "expected"),
-    [
-        (ReleaseError("may still be open"), "may still be open"),
-        (ReleaseError("token-a secret-key"), "**** ****"),
-        (KeyError("secret-key"), "internal error (KeyError)"),
-    ],
-)
 @pytest.mark.usefixtures("clock")
 def test_failed_release_keeps_its_entry_and_the_reason(
-    vendor: FakeVendor, journal: Journal, order: Exception, expected: str
+    vendor: FakeVendor, journal: Journal
 ) -> None:
-    vendor.orders = {"release token-a": order}
-    entries = hold(journal, entry_of("a"), entry_of("b"))
+    vendor.orders = {
+        "release token-a": ReleaseError("may still be open"),
+        "release token-b": ReleaseError("token-b secret-key"),
+        "release token-c": KeyError("secret-key"),
+    }
+    entries = hold(journal, *map(entry_of, "abcd"))
+    told, masked = "may still be open", "**** ****"
     for failures in (1, 2):
-        assert release(journal, entries) == [expected, None]
-        noted = {"failure": expected, "failed_at": NOW, "failures": failures}
-        left = entry_of("a", **(noted if isinstance(order, QrmiError) else {}))
-        assert list(journal.entries()) == [left]
+        assert release(journal, entries) == [told, masked, "internal error (KeyError)", None]
+        noted = {"failed_at": NOW, "failures": failures}
+        failed = [entry_of("a", failure=told, **noted), entry_of("b", failure=masked, **noted)]
+        assert entries_in(journal) == [*failed, entry_of("c")]
     vendor.orders = {}
-    assert (release(journal, entries), list(journal.entries())) == ([None, None], [])
-
-
-def test_entry_of_which_no_client_can_be_made_is_kept(vendor: FakeVendor, journal: Journal) -> None:
-    vendor.orders = {"make a": AcquisitionError("no key")}
-    entries = hold(journal, entry_of("a"), entry_of("b", resource_type="of a later version"))
-    assert release(journal, entries) == [
-        "no key",
-        "of a later version is no resource type that this version knows",
-    ]
-    assert len(list(journal.entries())) == 2
+    assert (release(journal, entries), entries_in(journal)) == ([None] * 4, [])
 
 
 @pytest.mark.usefixtures("clock")
@@ -159,12 +136,12 @@ def test_request_without_answer_is_kept_until_it_has_ended(
     )
     assert entry.needs_release
     assert release(journal, [entry]) == [text]
-    kept = only_entry(journal)
+    [kept] = entries_in(journal)
     assert (kept.failure, kept.needs_release) == (text, False)
     ended = hold(journal, entry_of("b", token=None, ends_at=NOW))
     caplog.set_level("INFO")
     caplog.clear()
-    assert (release(journal, ended), list(journal.entries())) == ([None], [kept])
+    assert (release(journal, ended), entries_in(journal)) == ([None], [kept])
     assert caplog.messages == [
         "name(b) of job 7: a session may be open until 2023-11-14 22:13:20 UTC at the latest, so "
         "nothing is left to release"
@@ -172,24 +149,17 @@ def test_request_without_answer_is_kept_until_it_has_ended(
     assert vendor.events == []
 
 
-def test_entry_is_locked_while_the_service_is_asked(vendor: FakeVendor, journal: Journal) -> None:
+def test_releaser_waits_in_vain_for_one_that_asks_the_service(
+    vendor: FakeVendor, journal: Journal
+) -> None:
     [entry] = hold(journal, entry_of("a"))
-
-    def look() -> None:
-        with pytest.raises(JournalError, match="another process is releasing it"):
-            journal.lock(entry, Deadline(0))
-
-    vendor.orders = {"release token-a": look}
+    waited: list[str | None] = []
+    vendor.orders = {"release token-a": lambda: waited.extend(release(journal, [entry], 0.2))}
+    began_at = time.monotonic()
     assert release(journal, [entry]) == [None]
-
-
-def test_releaser_that_waits_in_vain_says_so(vendor: FakeVendor, journal: Journal) -> None:
-    entry, began_at = entry_of("a"), time.monotonic()
-    with journal.begin(entry):
-        [error] = release(journal, [entry], seconds=0.2)
     assert time.monotonic() - began_at > 0.1
-    assert error == "another process is releasing it, and did not end in time"
-    assert (vendor.events, list(journal.entries())) == ([], [entry])
+    assert waited == ["another process is releasing it, and did not end in time"]
+    assert vendor.events == ["make a", "release token-a"]
 
 
 def test_entry_is_read_anew_once_it_is_locked(vendor: FakeVendor, journal: Journal) -> None:
@@ -207,13 +177,9 @@ def test_disk_that_takes_no_reason_keeps_the_entry(
 ) -> None:
     vendor.orders = {"release token-a": ReleaseError("down")}
     entries = hold(journal, entry_of("a"))
-
-    def full_disk(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full_disk)
-    assert release(journal, entries) == ["down"]
-    assert list(journal.entries()) == entries
+    full_disk = OSError(28, "No space left on device")
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=full_disk))
+    assert (release(journal, entries), entries_in(journal)) == (["down"], entries)
     assert "No space left on device" in caplog.text
 
 
@@ -228,15 +194,26 @@ def test_every_set_of_variables_has_its_client(
     assert sorted(opened, key=len) == [{}, proxy]
 
 
-def test_unusable_variables_keep_their_entry(vendor: FakeVendor, journal: Journal) -> None:
+def test_what_cannot_be_asked_for_is_kept_and_in_nobodys_way(
+    vendor: FakeVendor, journal: Journal
+) -> None:
     before = dict(os.environ)
-    unusable = {"SSL_CERT_FILE": "/nowhere", "https_proxy": "socks5://proxy"}
-    entries = [entry_of(name, node_variables={name: unusable[name]}) for name in unusable]
-    certificates, proxy, other = release(journal, hold(journal, *entries, entry_of("b")))
+    vendor.orders = {"make a": AcquisitionError("no key")}
+    unusable = [
+        entry_of("a"),
+        entry_of("b", resource_type="of a later version"),
+        entry_of("c", node_variables={"SSL_CERT_FILE": "/nowhere"}),
+        entry_of("d", node_variables={"https_proxy": "socks5://proxy"}),
+    ]
+    no_key, no_type, certificates, proxy, other = release(
+        journal, hold(journal, *unusable, entry_of("e"))
+    )
+    assert no_key == "no key"
+    assert no_type == "of a later version is no resource type that this version knows"
     assert str(certificates).startswith("--env:SSL_CERT_FILE: /nowhere: cannot be read")
     assert str(proxy).startswith("cannot prepare requests: https_proxy: write the proxy")
-    assert (other, len(list(journal.entries()))) == (None, 2)
-    assert vendor.events_of("release") == {"token-b"}
+    assert (other, len(entries_in(journal))) == (None, 4)
+    assert vendor.events_of("release") == {"token-e"}
     assert dict(os.environ) == before
 
 
@@ -250,7 +227,7 @@ def test_what_is_over_at_a_users_endpoint_is_dropped_and_the_sites_is_kept(
     entries = hold(journal, users, entry_of("b", **changes))
     caplog.set_level("INFO")
     assert release(journal, entries) == [None, "down"]
-    kept = only_entry(journal)
+    [kept] = entries_in(journal)
     assert (kept.resource_name, kept.failures) == ("b", 4)
     assert vendor.events_of("release") == {"token-b"}
     dropped = "name(a) of job 7 is dropped: its endpoint is of user 1000, and its time is over"
