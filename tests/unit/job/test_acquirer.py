@@ -5,6 +5,8 @@ import os
 import queue
 import threading
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
+from unittest.mock import Mock
 
 import pytest
 
@@ -101,10 +103,15 @@ def test_all_are_checked_and_acquired_at_once(step: Step, brought: str) -> None:
     assert step.acquire("a b c") == ["token-a", "token-b", "token-c"]
 
 
-def test_what_is_held_is_described_and_was_in_the_journal_before(step: Step) -> None:
+def test_what_is_held_is_described_and_was_in_the_journal_before_and_locked(step: Step) -> None:
     seen: list[list[Entry]] = []
-    for verb in ("make", "acquire"):
-        step.vendor.orders[f"{verb} a"] = lambda: seen.append(step.entries())
+
+    def look() -> None:
+        seen.append(step.entries())
+        with pytest.raises(JournalError, match="another process is releasing it"):
+            step.journal.lock(entry_of("a"), Deadline(0))
+
+    step.vendor.orders = {"make a": lambda: seen.append(step.entries()), "acquire a": look}
     [held] = step.outcomes("a")
     assert isinstance(held, Acquired)
     assert (held.resource.name, held.token) == ("a", "token-a")
@@ -147,9 +154,7 @@ def unanswered(reason: str) -> Entry:
     ("orders", "text", "left", "released"),
     [
         ({"make": AcquisitionError("no key")}, "no key", None, ""),
-        ({"acquire": REFUSED}, "refused", None, ""),
         ({"acquire": ServiceError("no answer")}, "no answer", None, ""),
-        ({"check": NOT_ACCESSIBLE}, "not accessible", None, "token-b"),
         ({"check": CUT_OFF}, "cut off", None, "token-b"),
         (
             {"check": NOT_ACCESSIBLE, "release": DOWN},
@@ -185,7 +190,7 @@ def unanswered(reason: str) -> Entry:
         ({"acquire": BUG}, "internal error (ZeroDivisionError)", entry_of("b"), ""),
     ],
 )
-def test_what_becomes_of_one_leaves_the_others_alone(
+def test_what_becomes_of_one_is_counted_and_leaves_the_others_alone(
     step: Step, orders: dict[str, Order], text: str, left: Entry | None, released: str
 ) -> None:
     names = {"release": "token-b"}
@@ -194,30 +199,21 @@ def test_what_becomes_of_one_leaves_the_others_alone(
     first, last = entry_of("a", "token-a"), entry_of("c", "token-c")
     assert step.entries() == [first, *([left] if left else []), last]
     assert step.vendor.events_of("release") == ({released} if released else set())
-
-
-@pytest.mark.parametrize(
-    ("orders", "text"),
-    [
-        ({"check a": NOT_ACCESSIBLE}, "not accessible"),
-        ({"check a": NOT_ACCESSIBLE, "acquire a": CUT_OFF}, "not accessible"),
-        ({"check a": NO_VERDICT, "acquire a": REFUSED}, "refused"),
-        ({}, "token-a"),
-    ],
-)
-def test_what_the_user_brought_is_neither_recorded_nor_released(
-    step: Step, orders: dict[str, Order], text: str
-) -> None:
-    step.vendor.brought, step.vendor.orders = {"a"}, orders
-    assert step.acquire("a") == [text]
-    assert (step.vendor.events_of("release"), step.entries()) == (set(), [])
-
-
-def test_what_became_of_each_is_counted(step: Step) -> None:
-    step.vendor.orders = {"acquire b": REFUSED}
-    step.acquire("a b c")
     counts = {**dict.fromkeys(Event, 0), Event.ACQUIRED: 2, Event.REFUSED: 1}
     assert read_counts(step.journal.directory) == counts
+
+
+def test_what_the_user_brought_is_neither_recorded_nor_released(step: Step) -> None:
+    step.vendor.brought = set("abcd")
+    step.vendor.orders = {
+        "check a": NOT_ACCESSIBLE,
+        "check b": NOT_ACCESSIBLE,
+        "acquire b": CUT_OFF,
+        "check c": NO_VERDICT,
+        "acquire c": REFUSED,
+    }
+    assert step.acquire("a b c d") == ["not accessible", "not accessible", "refused", "token-d"]
+    assert (step.vendor.events_of("release"), step.entries()) == (set(), [])
 
 
 @pytest.mark.parametrize(
@@ -227,7 +223,6 @@ def test_what_became_of_each_is_counted(step: Step) -> None:
         (opened("token-a"), [entry_of("a", "token-a")]),
         (REFUSED, []),
     ],
-    ids=["acquired", "broken answer", "refused"],
 )
 def test_journal_knows_what_is_held_while_the_check_goes_on(
     step: Step, order: QrmiError | None, left: list[Entry]
@@ -257,10 +252,7 @@ def test_journal_knows_what_is_held_while_the_check_goes_on(
 def test_entry_that_cannot_be_removed_hides_no_reason(
     step: Step, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, verb: str
 ) -> None:
-    def fail(journal: Journal, entry: Entry) -> None:
-        raise JournalError("read-only")
-
-    monkeypatch.setattr(Journal, "take_away", fail)
+    monkeypatch.setattr(Journal, "take_away", Mock(side_effect=JournalError("read-only")))
     step.vendor.orders = {f"{verb} a": NOT_ACCESSIBLE}
     assert step.acquire("a") == ["not accessible"]
     assert [each.message for each in caplog.records if each.levelname == "ERROR"] == ["read-only"]
@@ -279,56 +271,40 @@ def test_what_may_be_held_for_ever_has_no_end(step: Step) -> None:
     assert (noted.ends_at, noted.failure) == (None, text)
 
 
-def test_entry_is_locked_while_the_vendor_is_asked(step: Step) -> None:
-    def look() -> None:
-        with pytest.raises(JournalError, match="another process is releasing it"):
-            step.journal.lock(entry_of("a"), Deadline(0))
-
-    step.vendor.orders = {"acquire a": look}
-    assert step.acquire("a") == ["token-a"]
-
-
 def test_what_a_user_changed_of_a_login_is_not_noted_as_the_sites(step: Step) -> None:
     """Whoever releases it later has but the entry: the node's token is not for it."""
-    for key, is_sites in {"QRMI_KEY": False, "QRMI_ENDPOINT": False, "QRMI_MODE": True}.items():
-        user = {"QRMI_KEY": "mine", key: "https://mine"} if not is_sites else {key: "mine"}
-        step.outcomes("a", ResourceVariables(VALUES, user))
+    for key, is_sites in {"QRMI_KEY": False, "QRMI_MODE": True}.items():
+        step.outcomes("a", ResourceVariables(VALUES, {key: "mine"}))
         [entry] = step.entries()
         assert entry.has_sites_login is is_sites, key
         assert step.vendor.settings["a"].has_sites_login is is_sites, key
         step.journal.take_away(entry)
 
 
-@pytest.mark.parametrize("order", [None, opened("token-b")], ids=["token", "broken answer"])
+@pytest.mark.parametrize("acquiring", [{}, {"acquire b": opened("token-b")}])
 @pytest.mark.parametrize(
-    ("is_down", "stays_full", "reasons", "left"),
+    ("releasing", "failures", "reasons", "left"),
     [
-        (False, False, "", []),
-        (True, False, "; down", [entry_of("b", "token-b")]),
-        (True, True, f"; down{MAY_BE_OPEN}", [entry_of("b")]),
+        ({}, 1, "", []),
+        ({"release token-b": DOWN}, 1, "; down", [entry_of("b", "token-b")]),
+        ({"release token-b": DOWN}, 100, f"; down{MAY_BE_OPEN}", [entry_of("b")]),
     ],
 )
 def test_what_cannot_be_recorded_is_released_at_once(
     step: Step,
     monkeypatch: pytest.MonkeyPatch,
     *,
-    order: QrmiError | None,
-    is_down: bool,
-    stays_full: bool,
+    acquiring: dict[str, Order],
+    releasing: dict[str, Order],
+    failures: int,
     reasons: str,
     left: list[Entry],
 ) -> None:
-    syncs: list[int] = []
-
-    def full_disk(descriptor: int) -> None:
-        syncs.append(descriptor)
-        # Before: the folder's parent, the first entry's file and folder.
-        if len(syncs) == 4 or (stays_full and len(syncs) > 4):
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full_disk)
-    step.vendor.orders |= {"acquire b": order} if order else {}
-    step.vendor.orders |= {"release token-b": DOWN} if is_down else {}
+    full_disk = [OSError(28, "No space left on device")] * failures
+    # The folder's parent, the first entry's file and folder are written before.
+    fsync = Mock(side_effect=chain([None] * 3, full_disk, repeat(None)))
+    monkeypatch.setattr(os, "fsync", fsync)
+    step.vendor.orders = acquiring | releasing
     [text] = step.acquire("b")
     assert text.endswith(f": No space left on device{reasons}")
     assert step.vendor.events_of("release") == {"token-b"}
