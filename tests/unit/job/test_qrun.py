@@ -4,7 +4,7 @@
 import json
 import re
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -210,53 +210,44 @@ def removed(answer: SeenAnswer) -> list[str]:
     return [match[1] for line in answer.logged("i") if (match := text.fullmatch(line))]
 
 
-@pytest.mark.parametrize("login", [arguments, iam_arguments])
-def test_what_is_left_is_removed_and_others_stay(
-    service: Service, login: Callable[[str], tuple[str, ...]]
-) -> None:
-    first, of_others, second = (service.submit() for _ in range(3))
-    answer = service.clean_up(first, *new_ids(1), second, given=login(service.base_url))
-    assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
-    assert removed(answer) == [first, second]
-    assert service.jobs == [of_others]
+def test_what_is_left_is_removed_and_others_stay(service: Service, tmp_path: Path) -> None:
+    for login in (
+        arguments(service.base_url),
+        iam_arguments(service.base_url),
+        (f"--credentials={credentials_file(tmp_path, service.base_url)}",),
+    ):
+        first, of_others, second = (service.submit() for _ in range(3))
+        answer = service.clean_up(first, *new_ids(1), second, given=login)
+        assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
+        assert removed(answer) == [first, second]
+        assert service.jobs == [of_others]
+        service.clean_up(of_others)
 
 
-@pytest.mark.parametrize("gone_count", [0, 8])
-def test_job_of_a_killed_task_is_waited_for(service: Service, gone_count: int) -> None:
-    first = service.submit()
-    service.order_fault(kind="delay", path="/v1/jobs$", method="POST", delay_seconds=0.5, times=1)
-    [late] = new_ids(1)
-    with ThreadPoolExecutor(1) as threads:
-        submission = threads.submit(service.submit, late)
-        answer = service.clean_up(*new_ids(gone_count), first, killed=[late])
-        submission.result()
-    service.assert_removed(answer, first, late)
+def test_job_of_a_killed_task_is_waited_for(service: Service) -> None:
+    delay = {"kind": "delay", "path": "/v1/jobs$", "method": "POST", "delay_seconds": 0.5}
+    for gone_count in (0, 8):
+        first, [late] = service.submit(), new_ids(1)
+        service.order_fault(**delay, times=1)
+        with ThreadPoolExecutor(1) as threads:
+            submission = threads.submit(service.submit, late)
+            answer = service.clean_up(*new_ids(gone_count), first, killed=[late])
+            submission.result()
+        service.assert_removed(answer, first, late)
 
 
-def test_killed_tasks_without_a_job_are_waited_for_at_the_same_time(
+def test_many_are_looked_for_in_one_go_or_one_by_one_without_a_list(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(qrun_verbs, "LATE_SUBMISSION_SECONDS", 0.2)
-    service.assert_removed(service.clean_up(killed=new_ids(30)))
-
-
-def test_credentials_for_the_clean_up_come_from_the_file(service: Service, tmp_path: Path) -> None:
-    job_id = service.submit()
-    path = credentials_file(tmp_path, service.base_url)
-    service.assert_removed(service.clean_up(job_id, given=(f"--credentials={path}",)), job_id)
-
-
-def test_many_are_removed_in_one_go(service: Service) -> None:
-    job_ids, gone = [service.submit() for _ in range(5)], new_ids(40)
-    service.assert_removed(service.clean_up(*gone, *job_ids), *job_ids)
-    # For those that are gone the service was not asked.
-    assert not any(record.path.endswith(tuple(gone)) for record in service.site.requests)
-
-
-def test_many_are_asked_for_one_by_one_without_a_list(service: Service) -> None:
-    job_id = service.submit()
+    job_ids, gone, killed = [service.submit() for _ in range(5)], new_ids(40), new_ids(30)
+    service.assert_removed(service.clean_up(*gone, *job_ids, killed=killed), *job_ids)
+    # For those that are gone or never came the service was not asked.
+    nowhere = (*gone, *killed)
+    assert not any(record.path.endswith(nowhere) for record in service.site.requests)
     service.order_fault(kind="status", status=501, path="/v1/jobs$", method="GET", times=None)
-    service.assert_removed(service.clean_up(*new_ids(8), job_id), job_id)
+    job_id = service.submit()
+    service.assert_removed(service.clean_up(*gone, job_id), job_id)
 
 
 def test_trouble_that_passes_is_overcome(service: Service) -> None:
@@ -291,6 +282,8 @@ def test_job_is_named_if_the_settings_cannot_be_used(service: Service) -> None:
         (("wrong", *arguments("{base_url}")[1:]), ""),
         # The message names the URL.
         (arguments(f"{{base_url}}/{APP_ID_SECRET}"), ""),
+        # The administrator's proxy is for the clean-up too.
+        ((*arguments("{base_url}"), "--env:http_proxy=http://127.0.0.1:9", "--env:no_proxy="), ""),
     ):
         with trying(given):
             arguments_given = tuple(each.format(base_url=service.base_url) for each in given)
@@ -298,10 +291,3 @@ def test_job_is_named_if_the_settings_cannot_be_used(service: Service) -> None:
             [message] = answer.messages
             assert message.startswith(f"quantum job an-id may still be on the service: {reason}")
             assert (answer.held, answer.verdict) == (1, "run")
-
-
-def test_administrators_variables_are_for_the_clean_up_too(service: Service) -> None:
-    job_id = service.submit()
-    proxies = ("--env:http_proxy=http://127.0.0.1:9", "--env:no_proxy=")
-    answer = service.clean_up(job_id, given=(*arguments(service.base_url), *proxies), seconds=2)
-    assert (answer.held, service.jobs) == (1, [job_id])
