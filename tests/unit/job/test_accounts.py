@@ -8,11 +8,7 @@ from typing import Any
 import pytest
 
 from spank_qrmi.clients import CLIENTS
-from spank_qrmi.configuration.common_plugstack import CommonArguments
 from spank_qrmi.errors import AcquisitionError, ReleaseError, ServiceError
-from spank_qrmi.job.accounts import accounting_of
-from spank_qrmi.state import usage_log
-from spank_qrmi.state.accounting import NO_ACCOUNTING, EndedBy
 from spank_qrmi.state.journal import LockedEntry
 from spank_qrmi.usage import Usage
 from tests.unit.fake_vendor import TYPE
@@ -75,7 +71,6 @@ def used_of(record: dict[str, Any]) -> tuple[Any, ...]:
 @pytest.mark.parametrize(
     ("orders", "told", "used"),
     [
-        ({}, Usage(2.5), (2.5, "service", None, None)),
         ({}, Usage(0.0, 2, 300), (0, "service", 2, 300)),
         ({}, Usage(jobs=2), (10, "held", 2, None)),
         ({"usage token-a": ServiceError("unknown")}, Usage(2.5), (10, "held", None, None)),
@@ -134,15 +129,12 @@ def test_what_was_undone_before_the_job_had_it_or_later(node: Node) -> None:
     assert [record["reason"] for record in node.records()] == ["paused", "paused"]
 
 
-@pytest.mark.parametrize(
-    ("step", "brought"),
-    [("make", ""), ("acquire", ""), ("make", "a"), ("acquire", "a"), ("check", "a")],
-)
-def test_what_was_never_had_leaves_no_record(node: Node, step: str, brought: str) -> None:
-    node.vendor.brought = set(brought)
-    node.vendor.orders = {f"{step} a": AcquisitionError("refused")}
-    assert node.acquire("a").held == 0
-    assert (node.records(), node.entries()) == ([], [])
+def test_what_was_never_had_leaves_no_record(node: Node) -> None:
+    node.vendor.brought = {"b"}
+    for refused in ("make a", "acquire a", "make b", "acquire b", "check b"):
+        node.vendor.orders = {refused: AcquisitionError("refused")}
+        assert node.acquire(refused[-1]).held == 0
+        assert (node.records(), node.entries()) == ([], []), refused
 
 
 def test_without_a_target_nothing_is_noted_and_nobody_asked_what_was_used(
@@ -173,15 +165,6 @@ def test_log_that_takes_nothing_fails_no_release(node: Node, later: str) -> None
     assert (node.ends(), node.entries()) == (both("exit"), [])
 
 
-def test_facts_that_are_no_text_stop_no_job(node: Node) -> None:
-    answer = node.acquire("a", account="caf\udcff", user="alice", partition="", array_job_id=5)
-    assert answer.verdict == "run"
-    node.release()
-    [record] = node.records()
-    told = (record["account"], record["user"], record["partition"], record["array_job_id"])
-    assert told == ("caf?", "alice", None, 5)
-
-
 def test_worker_killed_before_it_took_the_entry_away(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,21 +178,23 @@ def test_worker_killed_before_it_took_the_entry_away(
     assert node.vendor.events.count("release token-a") == 1
 
 
-def test_cluster_is_that_of_slurm_conf(node: Node, tmp_path: Path) -> None:
+def test_record_says_what_slurm_tells_and_slurm_conf_calls_the_cluster(
+    node: Node, tmp_path: Path
+) -> None:
+    """What is no text stops no job."""
+    facts = {"account": "caf\udcff", "user": "alice", "partition": "", "array_job_id": 5}
     path = tmp_path / "slurm.conf"
     for text in (None, "", "ClusterName=one\n"):
         if text is not None:
             path.write_text(text)
-        node.acquire("a")
+        assert node.acquire("a", **facts).verdict == "run"
         node.release_job(str(path))
-    assert [record["cluster"] for record in node.records()] == [None, None, "one"]
+    told = [[record[name] for name in (*facts, "cluster")] for record in node.records()]
+    assert told == [["caf?", "alice", None, 5, cluster] for cluster in (None, None, "one")]
 
 
-def test_arguments_say_where_records_go(tmp_path: Path) -> None:
-    def path_of(**changes: Any) -> Path | None:
-        log = accounting_of(CommonArguments(**changes), EndedBy.EXIT).usage_log
-        return None if log is None else log.path
-
-    assert path_of() == Path(usage_log.DEFAULT_PATH)
-    assert path_of(usage_path=f"{tmp_path}/a") == tmp_path / "a"
-    assert accounting_of(CommonArguments(usage_targets=frozenset()), EndedBy.EXIT) is NO_ACCOUNTING
+def test_argument_says_where_records_go(node: Node, tmp_path: Path) -> None:
+    node.acquire("a")
+    node.release(f"--usage-file={tmp_path}/other")
+    node.usage_path = tmp_path / "other"
+    assert node.ends() == [("a", "released", "exit")]

@@ -327,6 +327,8 @@ def test_nothing_is_opened_for_many_names_that_nobody_knows_and_few_short_lines_
         f"refused name({shown}) for job 7 of user 1000: {reason}"
     ]
     assert answer.verdict == "fail"
+    node.write_config()
+    assert node.acquire("x").messages[0].endswith("; defined there: none")
 
 
 def test_what_nothing_reads_is_named(node: Node) -> None:
