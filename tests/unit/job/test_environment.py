@@ -22,7 +22,7 @@ def variables_of(*submitted: tuple[str, str], site: Mapping[str, str] = SITE) ->
     return collect_variables(Resource("a", "any", site), JOB_ID, submitted)
 
 
-def test_users_variables_win() -> None:
+def test_users_variables_win_and_no_value_is_in_repr() -> None:
     for submitted, expected in (
         ([], {}),
         ([("a_QRMI_KEY", "mine")], {"QRMI_KEY": "mine"}),
@@ -33,6 +33,8 @@ def test_users_variables_win() -> None:
         variables = variables_of(*submitted)
         assert variables.user == expected, submitted
         assert variables.values == {**SITE, **expected}, submitted
+        shown = repr(variables)
+        assert ("of the site" in shown, "mine" in shown) == (False, False), submitted
 
 
 def test_token_of_another_job_is_ignored() -> None:
@@ -134,11 +136,6 @@ def test_of_an_endpoint_in_another_spelling_the_sites_is_taken() -> None:
         assert (variables.user, variables.values) == ({}, SITE), endpoint
     for endpoint in ("http://site", "https://site:8443", "https://site/a", "https://site/%2f"):
         assert variables_of(("a_QRMI_ENDPOINT", endpoint)).is_users("QRMI_ENDPOINT"), endpoint
-
-
-def test_values_are_left_out_of_repr() -> None:
-    assert "of the site" not in repr(variables_of(("a_QRMI_KEY", "mine")))
-    assert "mine" not in repr(variables_of(("a_QRMI_KEY", "mine")))
 
 
 def test_export_list_has_the_jobs_variables_too() -> None:

@@ -4,8 +4,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import pytest
-
 from spank_qrmi.clients import CLIENTS
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.errors import AcquisitionError
@@ -121,28 +119,24 @@ def test_what_the_site_alone_may_choose_is_refused_to_users() -> None:
 
 
 def test_site_that_forbids_endpoints_of_users_refuses_them() -> None:
+    resource = Resource("a", "any", SITE)
     for exported, expected in {
-        "QRMI_IAM": "a_QRMI_IAM is set by the site alone: unset it",
-        "QRMI_ENDPOINT": "a_QRMI_ENDPOINT is set by the site alone: unset it",
-        "QRMI_KEY": None,
+        ("a_QRMI_IAM", "https://mine"): "a_QRMI_IAM is set by the site alone: unset it",
+        ("a_QRMI_ENDPOINT", "https://mine"): "a_QRMI_ENDPOINT is set by the site alone: unset it",
+        ("a_QRMI_ENDPOINT", "https://site/"): None,
+        ("a_QRMI_KEY", "mine"): None,
     }.items():
-        variables = variables_of((f"a_{exported}", "https://mine"))
-        resource = Resource("a", "any", SITE)
-        found = refusal_of(AcquisitionError, check_sites_choices, resource, variables, SENT_TO)
-        assert found == expected
-    same = variables_of(("a_QRMI_ENDPOINT", "https://site/"))
-    check_sites_choices(Resource("a", "any", SITE), same, SENT_TO)
+        given = (resource, variables_of(exported), SENT_TO)
+        assert refusal_of(AcquisitionError, check_sites_choices, *given) == expected, exported
 
 
 def test_two_values_of_what_means_the_same_are_refused() -> None:
     exported = [(f"a_{QRS}SESSION_MODE", "batch"), (f"a_{QCS}SESSION_MODE", "dedicated")]
-    for each in (exported, exported[::-1]):
-        variables = collect_variables(BY_TWO_NAMES, JOB_ID, each)
-        with pytest.raises(AcquisitionError, match="mean the same but differ: unset one") as caught:
-            check_names_agree(BY_TWO_NAMES, variables)
-        assert str(caught.value).startswith(f"a_{QCS}SESSION_MODE and a_{QRS}SESSION_MODE mean")
-    alone = collect_variables(BY_TWO_NAMES, JOB_ID, exported[:1])
-    check_names_agree(BY_TWO_NAMES, alone)
+    both = f"a_{QCS}SESSION_MODE and a_{QRS}SESSION_MODE"
+    refusal = f"{both} mean the same but differ: unset one of them"
+    for each, expected in ((exported, refusal), (exported[::-1], refusal), (exported[:1], None)):
+        given = (BY_TWO_NAMES, collect_variables(BY_TWO_NAMES, JOB_ID, each))
+        assert refusal_of(AcquisitionError, check_names_agree, *given) == expected, each
 
 
 def test_what_a_user_gives_by_the_other_name_is_checked_and_called_so() -> None:
@@ -161,19 +155,14 @@ def test_what_a_user_gives_by_the_other_name_is_checked_and_called_so() -> None:
             f"{mine[0]} is yours but a_{QRS}IAM_APIKEY is the site's",
         ),
     ):
-        with pytest.raises(AcquisitionError) as caught:
-            check(*arguments)
-        assert str(caught.value).startswith(expected)
+        assert str(refusal_of(AcquisitionError, check, *arguments)).startswith(expected)
 
 
 def test_value_that_is_no_text_is_named() -> None:
-    resource = Resource("a", "direct-access", {})
-    variables = ResourceVariables({}, {"QRMI_X": "1", "QRMI_Y": "\udcff"})
-    with pytest.raises(AcquisitionError, match=r"^a_QRMI_Y is not UTF-8 text$"):
-        check_values_are_text(resource, variables)
-    variables = ResourceVariables({}, {"QRMI_\n\udcff": "1"})
-    with pytest.raises(AcquisitionError, match=r"^a_QRMI_\?\? is not UTF-8 text$"):
-        check_values_are_text(resource, variables)
+    for key, value, shown in (("QRMI_Y", "\udcff", "QRMI_Y"), ("QRMI_\n\udcff", "1", "QRMI_??")):
+        variables = ResourceVariables({}, {"QRMI_X": "1", key: value})
+        refusal = refusal_of(AcquisitionError, check_values_are_text, BY_TWO_NAMES, variables)
+        assert refusal == f"a_{shown} is not UTF-8 text"
 
 
 def test_user_may_have_less_than_the_site_says_and_not_more() -> None:
