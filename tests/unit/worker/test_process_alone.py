@@ -148,8 +148,8 @@ def request_of(folder: Path, verb: Verb, qpus: str = "", *options: str) -> Reque
 def acquiring(
     site: Site, request: Request, *, path: str = "/sessions", count: int = 1, **fault: object
 ) -> Iterator[RunningWorker]:
-    """A worker that has asked so often for a path, mostly for sessions, which is in trouble."""
-    site.faults.add(parse_fault({"path": f"{path}$", **fault}))
+    """A worker that has asked so often for a path, mostly for sessions, which hangs or worse."""
+    site.faults.add(parse_fault({"kind": "hang", "path": f"{path}$", **fault}))
     with started(WORKER) as running:
         running.channel.sendall(encode_request(request))
         wait_until(
@@ -185,7 +185,7 @@ def test_plugin_that_closes_its_side_makes_it_undo_what_it_has(
 ) -> None:
     """One session is opened, the other hangs: after that no session may be left."""
     request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,ibm_brisbane,FRESNEL")
-    with acquiring(site_of_node, request, kind="hang", count=2) as running:
+    with acquiring(site_of_node, request, count=2) as running:
         running.channel.shutdown(socket.SHUT_WR)
         answer = read_answer(running.channel.recv)
         assert running.end() == (0, b"")
@@ -207,12 +207,6 @@ def test_worker_whose_slurmstepd_was_killed_undoes_what_it_has(
     assert list((tmp_path / "state").glob("[0-9]*.json")) == []
 
 
-def network_process_of(running: RunningWorker) -> int:
-    """Return the id of what asks for a worker, while a service lets it wait."""
-    [pid] = children_of(running.process.pid)
-    return pid
-
-
 def limits_of(pid: int) -> dict[str, int | None]:
     """Return a process's limits, None for those that it may raise itself."""
     lines = Path(f"/proc/{pid}/limits").read_text().splitlines()[1:]
@@ -223,23 +217,17 @@ def limits_of(pid: int) -> dict[str, int | None]:
     }
 
 
-@contextlib.contextmanager
-def waiting_for_a_session(site: Site, folder: Path, *options: str) -> Iterator[RunningWorker]:
-    """A worker that has asked for a session, which never comes."""
-    request = request_of(folder, Verb.ACQUIRE, "ibm_sherbrooke", *options)
-    with acquiring(site, request, kind="hang") as running:
-        yield running
-
-
-@pytest.mark.parametrize(("option", "uid", "gid"), [("", 65534, 65534), ("daemon", 1, 1)])
-def test_what_reads_the_network_has_given_up_root_and_has_only_its_sockets(
-    site_of_node: Site, tmp_path: Path, option: str, uid: int, gid: int
+@pytest.mark.parametrize(
+    ("options", "uid", "gid"), [([], 65534, 65534), (["--worker-user=daemon"], 1, 1)]
+)
+def test_what_reads_the_network_has_no_root_and_only_its_sockets_and_ends_with_its_worker(
+    site_of_node: Site, tmp_path: Path, options: list[str], uid: int, gid: int
 ) -> None:
     if os.geteuid() != 0:
         uid, gid = os.geteuid(), os.getegid()
-    options = [f"--worker-user={option}"] if option else []
-    with waiting_for_a_session(site_of_node, tmp_path, *options) as running:
-        pid = network_process_of(running)
+    request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke", *options)
+    with acquiring(site_of_node, request) as running:
+        [pid] = children_of(running.process.pid)
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         status = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
         assert (status["Uid"], status["Gid"]) == ([str(uid)] * 4, [str(gid)] * 4)
@@ -267,14 +255,18 @@ def test_what_reads_the_network_has_given_up_root_and_has_only_its_sockets(
         assert {each for each in fds.values() if "/libffi.so" not in each} == {"socket"}
         found = limits_of(running.process.pid)
         assert (found["core file size"], found["data size"]) == (1, 1 << 30)
+        # It ends with its worker.
+        running.process.kill()
+        wait_until(lambda: not any(command_line(pid)), PATIENCE_SECONDS, "end of it")
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV])
 def test_session_may_be_open_that_a_dead_network_process_asked_for(
-    site_of_node: Site, tmp_path: Path, end: signal.Signals
+    site_of_node: Site, tmp_path: Path
 ) -> None:
-    with waiting_for_a_session(site_of_node, tmp_path) as running:
-        os.kill(network_process_of(running), end)
+    request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke")
+    with acquiring(site_of_node, request) as running:
+        [pid] = children_of(running.process.pid)
+        os.kill(pid, signal.SIGSEGV)
         answer = read_answer(running.channel.recv)
         assert running.end() == (0, b"")
     assert answer.messages[0].startswith(
@@ -292,17 +284,11 @@ def test_stopped_network_process_is_continued(site_of_node: Site, tmp_path: Path
     request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke")
     delay = {"kind": "delay", "delay_seconds": 1}
     with acquiring(site_of_node, request, path="/status", **delay) as running:
-        os.kill(network_process_of(running), signal.SIGSTOP)
+        [pid] = children_of(running.process.pid)
+        os.kill(pid, signal.SIGSTOP)
         answer = read_answer(running.channel.recv)
         assert running.end() == (0, b"")
     assert (answer.messages, answer.verdict) == ([], "run")
-
-
-def test_network_process_ends_with_its_worker(site_of_node: Site, tmp_path: Path) -> None:
-    with waiting_for_a_session(site_of_node, tmp_path) as running:
-        pid = network_process_of(running)
-        running.process.kill()
-        wait_until(lambda: not any(command_line(pid)), PATIENCE_SECONDS, "end of it")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
@@ -317,30 +303,26 @@ def test_rights_of_the_systemd_unit_are_enough(site_of_node: Site, tmp_path: Pat
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
 @pytest.mark.parametrize(
-    ("under", "options", "expected"),
+    ("under", "user", "expected"),
     [
         (
-            ["setpriv", "--bounding-set=-setuid"],
-            [],
+            *(["setpriv", "--bounding-set=-setuid"], "nobody"),
             "root cannot be given up for user 65534: Operation not permitted",
         ),
         (
-            ["setpriv", "--securebits=+no_setuid_fixup"],
-            [],
+            *(["setpriv", "--securebits=+no_setuid_fixup"], "nobody"),
             "root cannot be given up: it can be regained",
         ),
         (
-            [],
-            ["--worker-user=no-such-user"],
+            *([], "no-such-user"),
             "--worker-user=no-such-user: this node knows no such user: add it, or name another",
         ),
     ],
-    ids=["no right", "regained", "unknown user"],
 )
 def test_where_root_stays_nothing_is_asked_and_one_line_says_why(
-    site_of_node: Site, tmp_path: Path, under: list[str], options: list[str], expected: str
+    site_of_node: Site, tmp_path: Path, under: list[str], user: str, expected: str
 ) -> None:
-    request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,FRESNEL", *options)
+    names = "ibm_sherbrooke,FRESNEL"
+    request = request_of(tmp_path, Verb.ACQUIRE, names, f"--worker-user={user}")
     [message, _] = answer_of(request, under=under).messages
-    assert message == expected
-    assert list(site_of_node.requests) == []
+    assert (message, list(site_of_node.requests)) == (expected, [])
