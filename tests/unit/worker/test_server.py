@@ -44,6 +44,8 @@ def verb(request, deadline, answer, network):
     is_leader = os.getpgid(0) == os.getpid()
     answer.send_message(f"handlers {handlers == {signal.SIG_DFL}}, group {is_leader}")
     answer.send_message(f"open {sorted(open_descriptors().values())}")
+    # What a first client makes.
+    answer.send_message(f"codec of names {'encodings.idna' in sys.modules}")
     answer.end(Verdict.RUN)
 
 worker._VERBS[Verb.ACQUIRE] = verb
@@ -128,13 +130,8 @@ def test_worker_is_as_one_that_slurmstepd_starts(tmp_path: Path) -> None:
             "open to ['SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGILL', 'SIGKILL', 'SIGSEGV', 'SIGSTOP']",
             "handlers True, group True",
             "open ['/dev/null', 'socket', 'socket', 'socket', 'socket']",
+            "codec of names True",
         ]
-
-
-def test_worker_inherits_what_a_first_client_makes(shared: SocketUnit) -> None:
-    body = "os.write(0, str('encodings.idna' in sys.modules).encode())\nos._exit(0)"
-    with at_work(shared, body) as worker:
-        assert worker.said() == b"True"
 
 
 @pytest.mark.parametrize(
@@ -153,21 +150,23 @@ def test_end_of_a_worker_is_told(
         assert worker.stderr.recv(65536).endswith(shown)
 
 
-@pytest.mark.parametrize("ends_by_itself", [True, False])
-def test_what_a_worker_has_started_ends_with_it(shared: SocketUnit, ends_by_itself: bool) -> None:
-    body = "pid = os.fork()\nif not pid: time.sleep(600)\nos.write(0, b'%d' % pid)\n"
-    body += "os._exit(0)" if ends_by_itself else "time.sleep(600)"
-    with at_work(shared, body) as worker:
-        started = int(worker.channel.recv(20))
-        if not ends_by_itself:
-            worker.kill()
-        assert worker.status() == (0 if ends_by_itself else signal.SIGKILL)
-        wait_for_end(started)
+def test_what_a_worker_has_started_ends_with_it(shared: SocketUnit) -> None:
+    start = "pid = os.fork()\nif not pid: time.sleep(600)\nos.write(0, b'%d' % pid)\n"
+    for end, status in (("os._exit(0)", 0), ("time.sleep(600)", signal.SIGKILL)):
+        with at_work(shared, start + end) as worker:
+            started = int(worker.channel.recv(20))
+            if status:
+                worker.kill()
+            assert worker.status() == status
+            wait_for_end(started)
 
 
-def test_workers_are_independent(shared: SocketUnit) -> None:
+def test_workers_are_independent_and_one_is_ready_beside_several(shared: SocketUnit) -> None:
     with ExitStack() as stack:
-        workers = [stack.enter_context(at_work(shared, REPEATING)) for _ in range(8)]
+        workers = [stack.enter_context(at_work(shared, REPEATING)) for _ in range(2)]
+        server = pid_of(shared)
+        wait_until(lambda: len(children_of(server)) == 3, PATIENCE_SECONDS, "worker that is ready")
+        workers += [stack.enter_context(at_work(shared, REPEATING)) for _ in range(6)]
         workers[0].kill()
         assert workers[0].status() == signal.SIGKILL
         for worker in workers[1:]:
@@ -384,14 +383,6 @@ def test_none_is_ready_beside_one_at_work(tmp_path: Path) -> None:
         assert children_of(server) == [busy]
         assert_ends(worker)
         assert ready_worker_of(server) != busy
-
-
-def test_one_is_ready_beside_several_at_work(shared: SocketUnit) -> None:
-    with at_work(shared, REPEATING) as first, at_work(shared, REPEATING) as second:
-        server = pid_of(shared)
-        wait_until(lambda: len(children_of(server)) == 3, PATIENCE_SECONDS, "worker that is ready")
-        for worker in (first, second):
-            assert_ends(worker)
 
 
 @pytest.mark.parametrize("end", ["killed", "could ask nothing"])
