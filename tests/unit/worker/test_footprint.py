@@ -13,16 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
 import pytest
 
-from spank_qrmi.clients import keys_alike, other_names
 from spank_qrmi.protocol import Verb
 from spank_qrmi_simulator.munge import AnyMunge
 from spank_qrmi_simulator.qrmi_config import site_config, write_config
 from spank_qrmi_simulator.server import running_in_thread
 from spank_qrmi_simulator.site import Site
-from tests.unit.conversation import SeenAnswer
 from tests.unit.munge_credentials import write_munge
 from tests.unit.vendors import TOKEN, VENDORS, Vendor, each_of
 from tests.unit.worker.test_process_alone import answer_of, request_of
@@ -55,8 +52,8 @@ class ObservedWorker:
     folder: Path
     site: Site
 
-    def ask(self, verb: Verb, qpus: str) -> tuple[SeenAnswer, int]:
-        """Return one worker's answer, and how often it started a process."""
+    def ask(self, verb: Verb, qpus: str) -> int:
+        """Return how often one worker started a process."""
         report = self.folder / "report"
         report.unlink(missing_ok=True)
         os.mkfifo(report)
@@ -66,10 +63,7 @@ class ObservedWorker:
         start_count = os.read(told_end, 65536).count(b"\n")
         os.close(told_end)
         assert (answer.verdict, answer.messages) == ("run", [])
-        return answer, start_count
-
-    def forget_tokens(self) -> None:
-        shutil.rmtree(self.folder / "state" / "tokens", ignore_errors=True)
+        return start_count
 
     def requests(self) -> Counter[str]:
         """Return what the site was asked for since the last time, with `TOKEN` for session ids."""
@@ -100,42 +94,13 @@ def test_acquiring_and_releasing_one_qpu(worker: ObservedWorker, vendor: Vendor)
     if for_token:
         turns.append(([], for_token if vendor.holds else []))
     for tokens_to_acquire, tokens_to_release in turns:
-        _, acquiring = worker.ask(Verb.ACQUIRE, vendor.name)
+        acquiring = worker.ask(Verb.ACQUIRE, vendor.name)
         assert worker.requests() <= Counter([*tokens_to_acquire, *to_acquire])
         if tokens_to_release:
-            worker.forget_tokens()
-        _, releasing = worker.ask(Verb.RELEASE, "")
+            shutil.rmtree(worker.folder / "state" / "tokens", ignore_errors=True)
+        releasing = worker.ask(Verb.RELEASE, "")
         assert worker.requests() <= Counter([*tokens_to_release, *to_release])
     for step, start_count in (("acquire", acquiring), ("release", releasing)):
         for_credentials = vendor.client().munge_credentials.get(step, 0)
         # The worker, and its network process.
         assert 1 + start_count <= 2 + for_credentials
-
-
-@each_of([vendor for vendor in VENDORS if other_names(vendor.type_name)])
-def test_by_all_names_of_its_type_a_qpu_is_acquired_once(
-    worker: ObservedWorker, vendor: Vendor
-) -> None:
-    path = worker.folder / "qrmi_config.json"
-    config = orjson.loads(path.read_bytes())
-    [entry] = [each for each in config["resources"] if each["name"] == vendor.name]
-    entry["also_as"] = other_names(vendor.type_name)
-    path.write_bytes(orjson.dumps(config))
-    answer, _ = worker.ask(Verb.ACQUIRE, vendor.name)
-    assert answer.held == 1
-    told = dict(answer.variables)
-    assert told["QRMI_JOB_QPU_TYPES"].split(",") == [vendor.type_name, *entry["also_as"]]
-    for key, own_key in keys_alike(vendor.type_name, entry["also_as"]).items():
-        assert told.get(f"{vendor.name}_{key}") == entry["environment"].get(own_key)
-    asked = Counter(vendor.on_site({**vendor.check, **vendor.acquire}))
-    assert worker.requests() <= asked + Counter([TOKEN_REQUEST])
-    assert len(worker.site.sessions()) == int(vendor.holds)
-
-
-def test_qpus_that_share_a_key_share_its_token(worker: ObservedWorker) -> None:
-    names = "ibm_torino,ibm_quebec,ibm_sherbrooke,ibm_brisbane"
-    worker.ask(Verb.ACQUIRE, names)
-    assert worker.requests()[TOKEN_REQUEST] <= 1
-    worker.forget_tokens()
-    worker.ask(Verb.RELEASE, "")
-    assert worker.requests()[TOKEN_REQUEST] <= 1
