@@ -3,13 +3,13 @@
 
 import json
 import re
+import time
 import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Timer
 
-import httpx
 import pytest
 
 from spank_qrmi.clients import qrun_variables as names
@@ -17,6 +17,7 @@ from spank_qrmi.clients import retry
 from spank_qrmi.job import qrun as qrun_verbs
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi_simulator.faults import parse_fault
+from spank_qrmi_simulator.jobs import Job
 from spank_qrmi_simulator.site import API_KEY, APP_ID_CLIENT_ID, APP_ID_SECRET, SERVICE_CRN, Site
 from tests.unit.conversation import SeenAnswer, ServingWorker
 from tests.unit.outcomes import trying
@@ -138,11 +139,10 @@ def test_settings_that_cannot_be_used_are_a_refusal(serving: ServingWorker, tmp_
 
 @dataclass(frozen=True)
 class Service:
-    """The service as a user meets it, what is behind it, and the worker that cleans up there."""
+    """The service, what is behind it, and the worker that cleans up there."""
 
     site: Site
     base_url: str
-    client: httpx.Client
     serving: ServingWorker
 
     def clean_up(
@@ -164,18 +164,10 @@ class Service:
         assert self.jobs == []
 
     def submit(self, job_id: str | None = None) -> str:
-        """Submit a job that waits for its backend, and so keeps running; return its id."""
-        self.site.quantum_system_backends["ibm_torino"].status = "paused"
+        """Let the service have a job that keeps running; return its id."""
         job_id = job_id or str(uuid.uuid4())
-        url = {"type": "s3_compatible", "presigned_url": "http://127.0.0.1:9/x"}
-        order = {
-            "id": job_id,
-            "backend": "ibm_torino",
-            "program_id": "sampler",
-            "timeout_secs": 600,
-            "storage": {"input": url, "results": url},
-        }
-        self.client.post("/jobs", json=order).raise_for_status()
+        order = {"id": job_id, "storage": {}}
+        self.site.direct_access_jobs[job_id] = Job(job_id, time.time(), "Running", params=order)
         return job_id
 
     def order_fault(self, **fault: object) -> None:
@@ -192,11 +184,7 @@ def service(
 ) -> Iterator[Service]:
     monkeypatch.setattr(retry, "DELAYS_SECONDS", (0.02,) * 4)
     site.reset()
-    basic = httpx.BasicAuth(APP_ID_CLIENT_ID, APP_ID_SECRET)
-    with httpx.Client(base_url=f"{base_url}/direct-access/v1", trust_env=False) as client:
-        token = client.post("/token", auth=basic).json()["access_token"]
-        client.headers["Authorization"] = f"Bearer {token}"
-        yield Service(site, base_url, client, serving)
+    yield Service(site, base_url, serving)
     site.reset()
 
 
@@ -225,14 +213,10 @@ def test_what_is_left_is_removed_and_others_stay(service: Service, tmp_path: Pat
 
 
 def test_job_of_a_killed_task_is_waited_for(service: Service) -> None:
-    delay = {"kind": "delay", "path": "/v1/jobs$", "method": "POST", "delay_seconds": 0.5}
     for gone_count in (0, 8):
         first, [late] = service.submit(), new_ids(1)
-        service.order_fault(**delay, times=1)
-        with ThreadPoolExecutor(1) as threads:
-            submission = threads.submit(service.submit, late)
-            answer = service.clean_up(*new_ids(gone_count), first, killed=[late])
-            submission.result()
+        Timer(0.5, service.submit, [late]).start()
+        answer = service.clean_up(*new_ids(gone_count), first, killed=[late])
         service.assert_removed(answer, first, late)
 
 
