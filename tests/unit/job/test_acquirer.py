@@ -38,13 +38,6 @@ TOGETHER_SECONDS = 60
 pytestmark = pytest.mark.usefixtures("clock")
 
 
-class FixedDeadline(Deadline):
-    """A deadline that always leaves the same time."""
-
-    def remaining_seconds(self) -> float:
-        return 60.0
-
-
 @dataclass
 class Step:
     """A step that acquires, and what its vendor and its journal know of it."""
@@ -73,8 +66,10 @@ class Step:
 
 
 @pytest.fixture
-def step(vendor: FakeVendor, journal: Journal) -> Step:
-    return Step(vendor, journal, FixedDeadline(60))
+def step(vendor: FakeVendor, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Step:
+    deadline = Deadline(60)
+    monkeypatch.setattr(deadline, "remaining_seconds", lambda: 60.0)
+    return Step(vendor, journal, deadline)
 
 
 def entry_of(name: str, token: str | None = None, refusal: str = "") -> Entry:

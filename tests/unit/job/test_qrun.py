@@ -20,7 +20,6 @@ from spank_qrmi_simulator.faults import parse_fault
 from spank_qrmi_simulator.jobs import Job
 from spank_qrmi_simulator.site import API_KEY, APP_ID_CLIENT_ID, APP_ID_SECRET, SERVICE_CRN, Site
 from tests.unit.conversation import SeenAnswer, ServingWorker
-from tests.unit.outcomes import trying
 from tests.unit.trust.test_files import NOBODY, give_away, needs_root
 
 S3 = ("key-id-of-the-site", "key-secret-of-the-site", "http://127.0.0.1:9", "test", "us-east-1")
@@ -45,26 +44,17 @@ SITE = dict(zip(names.SITE_VARIABLES, ENVIRONMENT.arguments, strict=True))
 
 
 def test_variables_of_a_job(serving: ServingWorker) -> None:
-    for options, minutes, expected in (
-        ({}, None, {}),
-        (
-            {"q_backend": "ibm_x", "q_primitive": "sampler"},
-            5,
-            {"BACKEND": "ibm_x", "PRIMITIVE": "sampler", "TIMEOUT_SECONDS": "300"},
-        ),
-        ({"q_backend": "a b=c"}, None, {"BACKEND": "a b=c", "TIMEOUT_SECONDS": "604800"}),
-        (
-            {"q_primitive": "estimator"},
-            10081,
-            {"PRIMITIVE": "estimator", "TIMEOUT_SECONDS": "604800"},
-        ),
+    for backend, primitive, minutes, expected in (
+        ("", "", 5, {}),
+        ("a b=c", "x", 5, {"BACKEND": "a b=c", "PRIMITIVE": "x", "TIMEOUT_SECONDS": "300"}),
+        ("ibm_x", "", None, {"BACKEND": "ibm_x", "TIMEOUT_SECONDS": "604800"}),
+        ("", "estimator", 10081, {"PRIMITIVE": "estimator", "TIMEOUT_SECONDS": "604800"}),
     ):
-        with trying((options, minutes)):
-            request = replace(ENVIRONMENT, time_limit_minutes=minutes, **options)  # type: ignore[arg-type]
-            answer = serving.ask(request)
-            of_job = {f"IBMQRUN_{name}": value for name, value in expected.items()}
-            assert dict(answer.variables) == {**SITE, **of_job}
-            assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
+        options = {"q_backend": backend or None, "q_primitive": primitive or None}
+        answer = serving.ask(replace(ENVIRONMENT, time_limit_minutes=minutes, **options))
+        of_job = {f"IBMQRUN_{name}": value for name, value in expected.items()}
+        assert dict(answer.variables) == {**SITE, **of_job}
+        assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
 
 
 def without_secrets(answer: SeenAnswer) -> SeenAnswer:
@@ -259,19 +249,18 @@ def test_trouble_that_stays_is_told_for_each_job(
 
 
 def test_job_is_named_if_the_settings_cannot_be_used(service: Service) -> None:
+    good = arguments(service.base_url)
     for given, reason in (
         ((), "8 arguments are needed"),
         (("--credentials=/does/not/exist",), "/does/not/exist: cannot be read"),
         (arguments("nonsense"), "IBMQRUN_DAAPI_ENDPOINT must be a URL"),
-        (("wrong", *arguments("{base_url}")[1:]), ""),
+        (("wrong", *good[1:]), ""),
         # The message names the URL.
-        (arguments(f"{{base_url}}/{APP_ID_SECRET}"), ""),
+        (arguments(f"{service.base_url}/{APP_ID_SECRET}"), ""),
         # The administrator's proxy is for the clean-up too.
-        ((*arguments("{base_url}"), "--env:http_proxy=http://127.0.0.1:9", "--env:no_proxy="), ""),
+        ((*good, "--env:http_proxy=http://127.0.0.1:9", "--env:no_proxy="), ""),
     ):
-        with trying(given):
-            arguments_given = tuple(each.format(base_url=service.base_url) for each in given)
-            answer = service.clean_up("an-id", given=arguments_given)
-            [message] = answer.messages
-            assert message.startswith(f"quantum job an-id may still be on the service: {reason}")
-            assert (answer.held, answer.verdict) == (1, "run")
+        answer = service.clean_up("an-id", given=given)
+        [message] = answer.messages
+        assert message.startswith(f"quantum job an-id may still be on the service: {reason}"), given
+        assert (answer.held, answer.verdict) == (1, "run")

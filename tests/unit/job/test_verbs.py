@@ -23,7 +23,7 @@ from spank_qrmi.job.release import UNCHANGED_SECONDS
 from spank_qrmi.protocol import Verb
 from spank_qrmi.redaction import Redactor
 from spank_qrmi.state import quota
-from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.journal import Journal
 from spank_qrmi.state.owner import owner_of
 from tests.unit.conversation import SeenAnswer
 from tests.unit.fake_vendor import LONGEST_TASK_SECONDS, TYPE
@@ -387,31 +387,25 @@ def key_path(node: Node, tmp_path: Path) -> Path:
     return tmp_path / "KEY"
 
 
-@pytest.mark.usefixtures("key_path")
-def test_value_in_a_file_of_its_own_reaches_vendor_and_job_but_no_log(node: Node) -> None:
-    node.vendor.orders["acquire b"] = AcquisitionError(f"echoes {FILE_KEY} and {PLAIN_VALUE}")
+def test_value_in_a_file_of_its_own_reaches_vendor_and_job_but_no_log(
+    node: Node, key_path: Path
+) -> None:
+    node.vendor.orders = {"acquire b": AcquisitionError(f"echoes {FILE_KEY} and {PLAIN_VALUE}")}
     answer = node.acquire("a,b")
     variables = dict(answer.variables)
     assert (variables["a_QRMI_KEY"], variables["a_QRMI_PLAIN"]) == (FILE_KEY, PLAIN_VALUE)
     assert "name(a), QRMI_PLAIN=****" in answer.logged("d")
     assert [each for each in (FILE_KEY, PLAIN_VALUE) if each in answer.everything_readable] == []
     assert "echoes **** and ****" in answer.everything_readable
-
-
-def test_release_needs_no_file_and_does_not_show_its_value(node: Node, key_path: Path) -> None:
-    lost = ServiceError(f"cut off at {PLAIN_VALUE}", may_have_acted=True)
-    node.vendor.orders = {"acquire a": lost}
-    node.acquire("a")
-    assert node.entry().failure.startswith("cut off at ****; ")
-    node.vendor.orders = {"release token-a": ReleaseError(f"unknown {PLAIN_VALUE}")}
-    node.acquire("a", job_id=8)
+    # Its release needs no file.
     key_path.unlink()
-    answer = node.release(job_id=8)
+    node.vendor.orders = {"release token-a": ReleaseError(f"unknown {PLAIN_VALUE}")}
+    answer = node.release()
     assert answer.messages == ["QPU a: unknown ****"]
     assert PLAIN_VALUE not in repr(answer)
-    assert "unknown ****" in {each.failure for each in node.entries() if isinstance(each, Entry)}
+    assert node.entry().failure == "unknown ****"
     node.vendor.orders = {}
-    assert (node.release(job_id=8).held, node.journal_files()) == (0, 1)
+    assert (node.release().held, node.journal_files()) == (0, 0)
 
 
 def test_secret_file_that_cannot_be_used_fails_its_own_qpu_alone(
