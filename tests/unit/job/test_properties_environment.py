@@ -42,15 +42,12 @@ OPTIONS = st.one_of(
 def node(node: Node, tmp_path: Path) -> Node:
     """A node with two resources, of which one has its key in a file."""
     secret, endpoint = SITE_VALUES
-    (tmp_path / "key").touch(mode=0o600)
-    (tmp_path / "key").write_text(secret)
-    keys = {"a": secret, "b": {"file": str(tmp_path / "key")}}
-    node.write_config(
-        *(
-            {"name": name, "environment": {"QRMI_KEY": key, "QRMI_ENDPOINT": endpoint}}
-            for name, key in keys.items()
-        )
-    )
+    path = tmp_path / "key"
+    path.touch(mode=0o600)
+    path.write_text(secret)
+    site = {"QRMI_KEY": secret, "QRMI_ENDPOINT": endpoint}
+    of_file = {**site, "QRMI_KEY": {"file": str(path)}}
+    node.write_config({"name": "a", "environment": site}, {"name": "b", "environment": of_file})
     return node
 
 

@@ -387,7 +387,7 @@ def key_path(node: Node, tmp_path: Path) -> Path:
     return tmp_path / "KEY"
 
 
-def test_value_in_a_file_of_its_own_reaches_vendor_and_job_but_no_log(
+def test_value_in_a_file_of_its_own_reaches_vendor_and_job_but_no_log_and_no_release_reads_it(
     node: Node, key_path: Path
 ) -> None:
     node.vendor.orders = {"acquire b": AcquisitionError(f"echoes {FILE_KEY} and {PLAIN_VALUE}")}
@@ -633,6 +633,13 @@ def test_step_has_what_it_acquires_behind_what_it_shares(node: Node) -> None:
     lists_of_both = {name: f"{value},{named[name.rpartition('_')[2]]}" for name, value in SHARED}
     assert dict(answer.variables) == dict(COMMON) | lists_of_both | dict(of_resource("a"))
     assert (answer.messages, answer.held, answer.verdict) == ([], 1, "run")
+    empty = tuple((name, "") for name, _ in SHARED)
+    answer = node.acquire("a", step_id=1, variables=empty)
+    assert answer.variables == [*COMMON, *lists("a"), *of_resource("a")]
+    node.vendor.orders = {"check a": NOT_ACCESSIBLE}
+    answer = node.acquire("a", step_id=2, variables=empty)
+    conclusion = "--qpu=a: no QPU could be acquired; the step does not start"
+    assert (answer.messages[1], answer.verdict) == (f"{conclusion}{advice('a')}", "fail")
 
 
 @pytest.mark.parametrize("is_broken", [False, True])
@@ -649,16 +656,6 @@ def test_step_goes_on_with_what_it_shares_unless_it_needs_all(node: Node, is_bro
     conclusion = "--qpu=a: not every QPU could be acquired; the step does not start"
     says_more = advice() if is_broken else advice("a")
     assert (answer.messages[1], answer.verdict) == (f"{conclusion}{says_more}", "fail")
-
-
-def test_step_that_shares_nothing_has_what_it_acquires(node: Node) -> None:
-    empty = tuple((name, "") for name, _ in SHARED)
-    answer = node.acquire("a", step_id=0, variables=empty)
-    assert answer.variables == [*COMMON, *lists("a"), *of_resource("a")]
-    node.vendor.orders = {"check a": NOT_ACCESSIBLE}
-    answer = node.acquire("a", step_id=0, variables=empty)
-    conclusion = "--qpu=a: no QPU could be acquired; the step does not start"
-    assert (answer.messages[1], answer.verdict) == (f"{conclusion}{advice('a')}", "fail")
 
 
 @pytest.mark.usefixtures("clock")

@@ -134,20 +134,15 @@ def test_worker_is_as_one_that_slurmstepd_starts(tmp_path: Path) -> None:
         ]
 
 
-@pytest.mark.parametrize(
-    ("body", "expected", "shown"),
-    [
+def test_end_of_a_worker_is_told(shared: SocketUnit) -> None:
+    for body, expected, shown in (
         ("os._exit(3)", 3 << 8, b""),
         ("os.kill(os.getpid(), signal.SIGKILL)", signal.SIGKILL, b""),
         ("raise OSError(11, 'no more')", 1 << 8, b"BlockingIOError: [Errno 11] no more\n"),
-    ],
-)
-def test_end_of_a_worker_is_told(
-    shared: SocketUnit, body: str, expected: int, shown: bytes
-) -> None:
-    with at_work(shared, body) as worker:
-        assert worker.status() == expected
-        assert worker.stderr.recv(65536).endswith(shown)
+    ):
+        with at_work(shared, body) as worker:
+            assert worker.status() == expected
+            assert worker.stderr.recv(65536).endswith(shown)
 
 
 def test_what_a_worker_has_started_ends_with_it(shared: SocketUnit) -> None:
@@ -274,18 +269,14 @@ def test_order_to_end_is_not_lost_among_ends_of_workers(tmp_path: Path) -> None:
         assert unit.pid not in (None, int(first.read_text()))
 
 
-@pytest.mark.parametrize(
-    ("packet", "descriptor_count"),
-    [(START + sys.executable.encode(), 1), (START + sys.executable.encode(), 4), (KILL, 2)],
-)
-def test_other_orders_start_nothing_and_leave_nothing_open(
-    shared: SocketUnit, packet: bytes, descriptor_count: int
-) -> None:
+def test_other_orders_start_nothing_and_leave_nothing_open(shared: SocketUnit) -> None:
     serve_one(shared)
-    # The listener, both ends of what tells it of signals, and the worker that is ready.
-    wait_until(lambda: sockets_in(shared) == 4, PATIENCE_SECONDS, "closed descriptors")
-    with asked(shared.path, packet, descriptor_count) as refused:
-        assert not refused.is_started()
+    start = START + sys.executable.encode()
+    for packet, descriptor_count in ((start, 1), (start, 4), (KILL, 2)):
+        # The listener, both ends of what tells it of signals, and the worker that is ready.
+        wait_until(lambda: sockets_in(shared) == 4, PATIENCE_SECONDS, "closed descriptors")
+        with asked(shared.path, packet, descriptor_count) as refused:
+            assert not refused.is_started()
     wait_until(lambda: sockets_in(shared) == 4, PATIENCE_SECONDS, "closed descriptors")
 
 
@@ -385,15 +376,11 @@ def test_none_is_ready_beside_one_at_work(tmp_path: Path) -> None:
         assert ready_worker_of(server) != busy
 
 
-@pytest.mark.parametrize("end", ["killed", "could ask nothing"])
-def test_ready_worker_that_is_of_no_use_is_replaced(shared: SocketUnit, end: str) -> None:
+def test_ready_worker_that_was_killed_or_could_ask_nothing_is_replaced(shared: SocketUnit) -> None:
     server = serve_one(shared)
-    for _ in range(2):
+    for is_killed in (True, True, False, False):
         ready = ready_worker_of(server)
-        if end == "killed":
-            os.kill(ready, signal.SIGKILL)
-        else:
-            end_processes(children_of(ready))
+        end_processes([ready] if is_killed else children_of(ready))
         wait_for_end(ready)
         assert serve_one(shared) == server
 
