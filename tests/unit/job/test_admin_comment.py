@@ -221,25 +221,20 @@ def test_trouble_with_slurm_fails_no_release(
     node.assert_timer_tells()
 
 
-@pytest.mark.parametrize(
-    ("complaint", "later_seconds"),
-    [
+def test_job_that_cannot_be_told_any_longer_is_not_asked_for_again(node: SlurmNode) -> None:
+    for complaint, later_seconds in (
         ("slurm_load_jobs error: Invalid job id specified", 0),
         ("Job has already finished for job 7", 0),
         ("slurm_load_jobs error: Unable to contact slurm controller", 100_000),
-    ],
-)
-def test_job_that_cannot_be_told_any_longer_is_not_asked_for_again(
-    node: SlurmNode, complaint: str, later_seconds: int
-) -> None:
-    node.scontrol.order(" show ", complaint)
-    node.acquire("a")
-    node.release_job()
-    path = node.state_directory / node.entry().file_name
-    at = path.stat().st_mtime - later_seconds
-    os.utime(path, (at, at))
-    assert node.timer() == 0
-    assert (node.entries(), len(node.records())) == ([], 1)
+    ):
+        node.scontrol.order(" show ", complaint)
+        node.acquire("a")
+        node.release_job()
+        path = node.state_directory / node.entry().file_name
+        at = path.stat().st_mtime - later_seconds
+        os.utime(path, (at, at))
+        assert (node.timer(), node.entries()) == (0, []), complaint
+    assert len(node.records()) == 3
 
 
 def test_scontrol_reads_the_slurm_conf_of_the_step(node: SlurmNode) -> None:

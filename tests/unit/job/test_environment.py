@@ -11,7 +11,6 @@ from spank_qrmi.job.environment import (
     list_variables,
     resource_variables,
 )
-from tests.unit.outcomes import trying
 
 JOB_ID = 7
 SITE = {"QRMI_ENDPOINT": "https://site", "QRMI_KEY": "of the site"}
@@ -74,21 +73,20 @@ def test_job_has_each_value_by_both_names() -> None:
         ("https://mine", "HTTPS://site/", "https://mine"),
         (None, "https://SITE/", "https://site"),
     ):
-        with trying((by_qrs, by_qcs)):
-            exported = {f"a_{QRS}ENDPOINT": by_qrs, f"a_{QCS}ENDPOINT": by_qcs}
-            submitted = [(name, value) for name, value in exported.items() if value is not None]
-            variables = collect_variables(BY_TWO_NAMES, JOB_ID, submitted)
-            assert variables.values == {f"{QRS}ENDPOINT": endpoint, f"{QRS}IAM_APIKEY": "key"}
-            assert variables.is_users(f"{QRS}ENDPOINT") is (endpoint == "https://mine")
-            told = dict(resource_variables(BY_TWO_NAMES, variables, "token", 60))
-            assert {**dict(submitted), **told} == {
-                f"a_{QRS}ENDPOINT": endpoint,
-                f"a_{QCS}ENDPOINT": endpoint,
-                f"a_{QRS}IAM_APIKEY": "key",
-                f"a_{QCS}IAM_APIKEY": "key",
-                "a_QRMI_JOB_ACQUISITION_TOKEN": "token",
-                "a_QRMI_JOB_TIMEOUT_SECONDS": "60",
-            }
+        exported = {f"a_{QRS}ENDPOINT": by_qrs, f"a_{QCS}ENDPOINT": by_qcs}
+        submitted = [(name, value) for name, value in exported.items() if value is not None]
+        variables = collect_variables(BY_TWO_NAMES, JOB_ID, submitted)
+        site_and_user = {f"{QRS}ENDPOINT": endpoint, f"{QRS}IAM_APIKEY": "key"}
+        assert variables.values == site_and_user, (by_qrs, by_qcs)
+        assert variables.is_users(f"{QRS}ENDPOINT") is (endpoint == "https://mine")
+        told = dict(resource_variables(BY_TWO_NAMES, variables, "token", 60))
+        assert {**dict(submitted), **told} == {
+            **{f"a_{key}": value for key, value in site_and_user.items()},
+            f"a_{QCS}ENDPOINT": endpoint,
+            f"a_{QCS}IAM_APIKEY": "key",
+            "a_QRMI_JOB_ACQUISITION_TOKEN": "token",
+            "a_QRMI_JOB_TIMEOUT_SECONDS": "60",
+        }
 
 
 def test_what_the_user_set_is_left_alone() -> None:

@@ -18,6 +18,7 @@ from spank_qrmi.errors import (
     ServiceError,
     UnavailableError,
 )
+from spank_qrmi.job.acquire import NOT_HERE
 from spank_qrmi.job.environment import RESOURCE_LISTS, TYPE_LISTS
 from spank_qrmi.job.release import UNCHANGED_SECONDS
 from spank_qrmi.protocol import Verb
@@ -165,6 +166,14 @@ def test_all_or_nothing_gives_back_what_it_got(node: Node) -> None:
     # A name that nobody knows counts too.
     answer = node.acquire("a,x", "--require=all")
     assert (answer.verdict, node.vendor.events_of("release")) == ("fail", {"token-a"})
+    # What cannot be given back is released later.
+    node.vendor.orders["release token-a"] = ReleaseError("may still be open")
+    answer = node.acquire("a,b", "--require=all")
+    assert (answer.held, answer.verdict, answer.logged("e")) == (1, "fail", [])
+    kept, refused = f"{told('kept', 'a')}: may still be open", f"{told('refused', 'b')}: refused"
+    assert happened(answer) == [told("acquired", "a"), kept, refused]
+    node.vendor.orders = {}
+    assert (node.release().held, node.journal_files()) == (0, 0)
 
 
 def test_qpu_that_a_job_may_not_use_is_refused_before_anything_is_asked(node: Node) -> None:
@@ -266,23 +275,6 @@ def test_user_acquires_no_more_often_than_the_site_allows(node: Node) -> None:
     assert message.startswith("QPU b: you have acquired as many QPUs on this node within a minute ")
     assert node.vendor.events_of("check") == {"a"}
     assert node.acquire("b", limit, uid=1001).verdict == "run"
-
-
-def test_what_could_not_be_given_back_is_released_later(node: Node) -> None:
-    node.vendor.orders = {
-        "acquire b": AcquisitionError("refused"),
-        "release token-a": ReleaseError("may still be open"),
-    }
-    answer = node.acquire("a,b", "--require=all")
-    assert (answer.held, answer.verdict) == (1, "fail")
-    assert happened(answer) == [
-        told("acquired", "a"),
-        f"{told('kept', 'a')}: may still be open",
-        f"{told('refused', 'b')}: refused",
-    ]
-    assert answer.logged("e") == []
-    node.vendor.orders = {}
-    assert (node.release().held, node.journal_files()) == (0, 0)
 
 
 @pytest.mark.parametrize("shared", [(), SHARED])
@@ -525,24 +517,19 @@ def test_no_secret_in_anything_readable(node: Node) -> None:
     assert "what nobody knows" not in shown
 
 
-@pytest.mark.parametrize(
-    ("times", "remaining", "timeout"),
-    [
-        ({"time_limit_minutes": 10, "start_time": NOW - 60}, 540, 600),
-        ({"time_limit_minutes": 10, "start_time": NOW - 660}, 0, 600),
-        ({"time_limit_minutes": 10, "start_time": NOW + 60}, 600, 600),
-        ({"time_limit_minutes": 60, "start_time": NOW - 60}, 3540, LONGEST_TASK_SECONDS),
-        ({"start_time": NOW - 60}, None, LONGEST_TASK_SECONDS),
-        ({"time_limit_minutes": 10}, 600, 600),
-    ],
-)
 @pytest.mark.usefixtures("clock")
-def test_time_limit_reaches_client_and_job(
-    node: Node, times: dict[str, int], remaining: int | None, timeout: int
-) -> None:
-    answer = node.acquire("a", **times)
-    assert node.vendor.settings["a"].remaining_seconds == remaining
-    assert answer.variables[-1] == ("a_QRMI_JOB_TIMEOUT_SECONDS", str(timeout))
+def test_time_limit_reaches_client_and_job(node: Node) -> None:
+    for minutes, start_time, remaining, timeout in (
+        (10, NOW - 60, 540, 600),
+        (10, NOW - 660, 0, 600),
+        (10, NOW + 60, 600, 600),
+        (60, NOW - 60, 3540, LONGEST_TASK_SECONDS),
+        (None, NOW - 60, None, LONGEST_TASK_SECONDS),
+        (10, None, 600, 600),
+    ):
+        answer = node.acquire("a", time_limit_minutes=minutes, start_time=start_time)
+        assert node.vendor.settings["a"].remaining_seconds == remaining
+        assert answer.variables[-1] == ("a_QRMI_JOB_TIMEOUT_SECONDS", str(timeout))
 
 
 def test_job_is_told_no_longer_time_than_its_session_lives(node: Node) -> None:
@@ -595,17 +582,11 @@ def test_journal_that_cannot_be_read_is_logged_once(node: Node) -> None:
         assert answer.logged("e") == [f"cannot read {trouble}"]
 
 
-ON_FIRST_NODE = (
-    "only the first node of this step acquires it; the tasks on this node go without. What sbatch "
-    "or salloc acquires for the whole job is on all of its nodes"
-)
-
-
 def test_other_nodes_of_a_step_have_what_the_service_does_not_hold(node: Node) -> None:
     node.vendor.brought = {"b"}
     answer = node.acquire("a,b,c", "--require=all", step_id=0, node_index=1)
     assert answer.variables == [*COMMON, *lists("b"), *of_resource("b")]
-    assert (answer.messages, answer.verdict) == ([f"QPU a, c: {ON_FIRST_NODE}"], "run")
+    assert (answer.messages, answer.verdict) == ([f"QPU a, c: {NOT_HERE}"], "run")
     assert node.vendor.events_of("acquire") == {"b"}
     assert happened(answer) == [told("acquired", "b")]
     node.release(step_id=0)
@@ -616,7 +597,7 @@ def test_other_nodes_of_a_step_go_on_and_fail_as_the_first_does(node: Node) -> N
     node.vendor.brought, node.vendor.orders = {"b"}, {"check b": NOT_ACCESSIBLE}
     answer = node.acquire("a,b", step_id=0, node_index=1)
     reason = "not accessible; the step goes on without it"
-    assert answer.messages == [f"QPU b: {reason}", f"QPU a: {ON_FIRST_NODE}"]
+    assert answer.messages == [f"QPU b: {reason}", f"QPU a: {NOT_HERE}"]
     assert (answer.variables, answer.verdict) == ([*COMMON, *lists("")], "run")
     for names, options, conclusion in (
         ("b", (), "no QPU could be acquired"),

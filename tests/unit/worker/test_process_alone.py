@@ -161,10 +161,6 @@ def acquiring(
         yield running
 
 
-def assert_only_session_is_closed(site: Site) -> None:
-    assert [session.accepting_jobs for session in site.sessions()] == [False]
-
-
 def test_process_acquires_and_another_releases(site_of_node: Site, tmp_path: Path) -> None:
     names = "ibm_sherbrooke,ibm_torino,FRESNEL"
     answer = answer_of(request_of(tmp_path, Verb.ACQUIRE, names))
@@ -175,7 +171,7 @@ def test_process_acquires_and_another_releases(site_of_node: Site, tmp_path: Pat
     assert (session.session_id, session.accepting_jobs) == (token, True)
     answer = answer_of(request_of(tmp_path, Verb.RELEASE))
     assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
-    assert_only_session_is_closed(site_of_node)
+    assert [session.accepting_jobs for session in site_of_node.sessions()] == [False]
     # What the service has agreed to close is no job's any longer.
     assert {each.name[:5] for each in (tmp_path / "state").glob("*.json")} == {"told-"}
 
@@ -192,7 +188,7 @@ def test_plugin_that_closes_its_side_makes_it_undo_what_it_has(
     assert "the job was ended while its QPUs were acquired" in answer.messages
     assert answer.verdict == "fail"
     assert dict(answer.variables)["SLURM_JOB_QPU_RESOURCES"] == ""
-    assert_only_session_is_closed(site_of_node)
+    assert [session.accepting_jobs for session in site_of_node.sessions()] == [False]
 
 
 def test_worker_whose_slurmstepd_was_killed_undoes_what_it_has(
@@ -203,7 +199,7 @@ def test_worker_whose_slurmstepd_was_killed_undoes_what_it_has(
     with acquiring(site_of_node, request, kind="delay", delay_seconds=1) as running:
         running.channel.close()
         assert running.end() == (0, b"")
-    assert_only_session_is_closed(site_of_node)
+    assert [session.accepting_jobs for session in site_of_node.sessions()] == [False]
     assert list((tmp_path / "state").glob("[0-9]*.json")) == []
 
 
