@@ -42,6 +42,12 @@ def entry_of(name: str, **changes: Any) -> Entry:
     return Entry(**{**values, **changes})
 
 
+def entries_in(journal: Journal) -> list[Entry]:
+    """Return what is held, in the order of the QPUs' names."""
+    entries = [entry for entry in journal.entries() if isinstance(entry, Entry)]
+    return sorted(entries, key=lambda entry: entry.resource_name)
+
+
 class Node:
     """A node with resources `a`, `b` and `c`, and a worker to ask."""
 

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from loopback.waiting import wait_until
 from spank_qrmi import at_once
 from spank_qrmi.configuration.qrmi_config import Resource
 from spank_qrmi.deadline import Deadline
@@ -27,7 +28,7 @@ from spank_qrmi.state.counts import Event, read_counts
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import owner_of
 from tests.unit.fake_vendor import HOLD_SECONDS, TYPE, FakeVendor, Order
-from tests.unit.job.job_node import NOW
+from tests.unit.job.job_node import NOW, entries_in
 from tests.unit.local_network import LocalNetwork
 
 PROXY = {"https_proxy": "http://proxy"}
@@ -61,8 +62,7 @@ class Step:
         return [each.token if isinstance(each, Acquired) else str(each) for each in found]
 
     def entries(self) -> list[Entry]:
-        entries = [entry for entry in self.journal.entries() if isinstance(entry, Entry)]
-        return sorted(entries, key=lambda entry: entry.resource_name)
+        return entries_in(self.journal)
 
 
 @pytest.fixture
@@ -116,16 +116,13 @@ def test_what_is_held_is_described_and_was_in_the_journal_before_and_locked(step
     assert (settings.values, settings.remaining_seconds) == (VALUES, 60)
 
 
-def opened(token: str) -> ServiceError:
-    error = ServiceError("not JSON", may_have_acted=True)
-    error.token = token
-    return error
-
-
-NOT_ACCESSIBLE = AcquisitionError("not accessible")
+PAUSED = AcquisitionError("paused")
 REFUSED = AcquisitionError("refused")
 NO_VERDICT = ServiceError("no verdict")
 CUT_OFF = ServiceError("cut off", may_have_acted=True)
+# Its answer cannot be used, but has opened a session.
+OPENED = ServiceError("not JSON", may_have_acted=True)
+OPENED.token = "token-b"
 DOWN = ReleaseError("down")
 BUG = ZeroDivisionError("secret text")
 MAY_BE_OPEN = "; a hold on b may be open until 2023-11-14 22:46:41 UTC at the latest"
@@ -133,6 +130,10 @@ RELEASED = "; it has opened a hold on b, which was released"
 KEPT = (
     "; it has opened a hold on b, whose release failed and is tried again when the job ends: down"
 )
+
+
+def kept(reason: str) -> Entry:
+    return entry_of("b", "token-b", reason)
 
 
 def unanswered(reason: str) -> Entry:
@@ -151,36 +152,15 @@ def unanswered(reason: str) -> Entry:
         ({"make": AcquisitionError("no key")}, "no key", None, ""),
         ({"acquire": ServiceError("no answer")}, "no answer", None, ""),
         ({"check": CUT_OFF}, "cut off", None, "token-b"),
-        (
-            {"check": NOT_ACCESSIBLE, "release": DOWN},
-            f"not accessible{KEPT}",
-            entry_of("b", "token-b", "not accessible"),
-            "token-b",
-        ),
+        ({"check": PAUSED, "release": DOWN}, f"paused{KEPT}", kept("paused"), "token-b"),
         # The more telling of two reasons is told.
-        ({"check": NOT_ACCESSIBLE, "acquire": REFUSED}, "not accessible", None, ""),
+        ({"check": PAUSED, "acquire": REFUSED}, "paused", None, ""),
         ({"check": NO_VERDICT, "acquire": REFUSED}, "refused", None, ""),
         ({"acquire": CUT_OFF}, f"cut off{MAY_BE_OPEN}", unanswered("cut off"), ""),
-        (
-            {"check": NOT_ACCESSIBLE, "acquire": CUT_OFF},
-            f"not accessible{MAY_BE_OPEN}",
-            unanswered("not accessible"),
-            "",
-        ),
-        # The answer cannot be used, but has opened a session.
-        ({"acquire": opened("token-b")}, f"not JSON{RELEASED}", None, "token-b"),
-        (
-            {"check": NOT_ACCESSIBLE, "acquire": opened("token-b")},
-            f"not accessible{RELEASED}",
-            None,
-            "token-b",
-        ),
-        (
-            {"acquire": opened("token-b"), "release": DOWN},
-            f"not JSON{KEPT}",
-            entry_of("b", "token-b", "not JSON"),
-            "token-b",
-        ),
+        ({"check": PAUSED, "acquire": CUT_OFF}, f"paused{MAY_BE_OPEN}", unanswered("paused"), ""),
+        ({"acquire": OPENED}, f"not JSON{RELEASED}", None, "token-b"),
+        ({"check": PAUSED, "acquire": OPENED}, f"paused{RELEASED}", None, "token-b"),
+        ({"acquire": OPENED, "release": DOWN}, f"not JSON{KEPT}", kept("not JSON"), "token-b"),
         ({"check": BUG}, "internal error (ZeroDivisionError)", entry_of("b", "token-b"), ""),
         ({"acquire": BUG}, "internal error (ZeroDivisionError)", entry_of("b"), ""),
     ],
@@ -201,21 +181,21 @@ def test_what_becomes_of_one_is_counted_and_leaves_the_others_alone(
 def test_what_the_user_brought_is_neither_recorded_nor_released(step: Step) -> None:
     step.vendor.brought = set("abcd")
     step.vendor.orders = {
-        "check a": NOT_ACCESSIBLE,
-        "check b": NOT_ACCESSIBLE,
+        "check a": PAUSED,
+        "check b": PAUSED,
         "acquire b": CUT_OFF,
         "check c": NO_VERDICT,
         "acquire c": REFUSED,
     }
-    assert step.acquire("a b c d") == ["not accessible", "not accessible", "refused", "token-d"]
+    assert step.acquire("a b c d") == ["paused", "paused", "refused", "token-d"]
     assert (step.vendor.events_of("release"), step.entries()) == (set(), [])
 
 
 @pytest.mark.parametrize(
     ("order", "left"),
     [
-        (None, [entry_of("a", "token-a")]),
-        (opened("token-a"), [entry_of("a", "token-a")]),
+        (None, [entry_of("b", "token-b")]),
+        (OPENED, [entry_of("b", "token-b")]),
         (REFUSED, []),
     ],
 )
@@ -227,19 +207,16 @@ def test_journal_knows_what_is_held_while_the_check_goes_on(
     has_asked = threading.Event()
 
     def wait_for_entries() -> None:
-        deadline = Deadline(TOGETHER_SECONDS)
         has_asked.wait(TOGETHER_SECONDS)
-        while step.entries() != left:
-            assert deadline.wait(0.001)
-        seen.append(step.entries())
+        seen.append(wait_until(step.entries, TOGETHER_SECONDS, "entries", accept=left.__eq__))
 
     def answer() -> None:
         has_asked.set()
         if order is not None:
             raise order
 
-    step.vendor.orders = {"check a": wait_for_entries, "acquire a": answer}
-    step.acquire("a")
+    step.vendor.orders = {"check b": wait_for_entries, "acquire b": answer}
+    step.acquire("b")
     assert seen == [left]
 
 
@@ -248,8 +225,8 @@ def test_entry_that_cannot_be_removed_hides_no_reason(
     step: Step, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, verb: str
 ) -> None:
     monkeypatch.setattr(Journal, "take_away", Mock(side_effect=JournalError("read-only")))
-    step.vendor.orders = {f"{verb} a": NOT_ACCESSIBLE}
-    assert step.acquire("a") == ["not accessible"]
+    step.vendor.orders = {f"{verb} a": PAUSED}
+    assert step.acquire("a") == ["paused"]
     assert [each.message for each in caplog.records if each.levelname == "ERROR"] == ["read-only"]
 
 
@@ -276,7 +253,7 @@ def test_what_a_user_changed_of_a_login_is_not_noted_as_the_sites(step: Step) ->
         step.journal.take_away(entry)
 
 
-@pytest.mark.parametrize("acquiring", [{}, {"acquire b": opened("token-b")}])
+@pytest.mark.parametrize("acquiring", [{}, {"acquire b": OPENED}])
 @pytest.mark.parametrize(
     ("releasing", "failures", "reasons", "left"),
     [

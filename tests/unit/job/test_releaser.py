@@ -20,7 +20,7 @@ from spank_qrmi.state.counts import Event, read_counts
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.orphans import in_fair_order
 from tests.unit.fake_vendor import FakeVendor
-from tests.unit.job.job_node import NOW, entry_of
+from tests.unit.job.job_node import NOW, entries_in, entry_of
 from tests.unit.local_network import LocalNetwork
 
 TOGETHER_SECONDS = 60
@@ -31,12 +31,6 @@ def hold(journal: Journal, *entries: Entry) -> list[Entry]:
         with journal.begin(entry):
             pass
     return list(entries)
-
-
-def entries_in(journal: Journal) -> list[Entry]:
-    """Return what is left, in the order of the QPUs' names."""
-    entries = [entry for entry in journal.entries() if isinstance(entry, Entry)]
-    return sorted(entries, key=lambda entry: entry.resource_name)
 
 
 def release(journal: Journal, entries: Sequence[Entry], seconds: float = 60) -> list[str | None]:
