@@ -254,7 +254,7 @@ def test_site_may_forbid_endpoints_of_users(node: Node, monkeypatch: pytest.Monk
     assert node.vendor.events == []
 
 
-def test_user_holds_no_more_than_the_site_allows(node: Node) -> None:
+def test_user_holds_and_acquires_no_more_than_the_site_allows(node: Node) -> None:
     limit = "--most-held-per-user=2"
     answer = node.acquire("a,b,c", limit)
     [message] = answer.messages
@@ -265,16 +265,13 @@ def test_user_holds_no_more_than_the_site_allows(node: Node) -> None:
     # Of what the user brought, the service holds nothing.
     node.vendor.brought = {"b"}
     assert node.acquire("b", limit, job_id=8).verdict == "run"
-
-
-def test_user_acquires_no_more_often_than_the_site_allows(node: Node) -> None:
-    node.vendor.brought = {"a", "b"}
+    node.vendor.events.clear()
     limit = "--acquisitions-per-minute=1"
-    assert node.acquire("a", limit).messages == []
-    [message, _] = node.acquire("b", limit).messages
-    assert message.startswith("QPU b: you have acquired as many QPUs on this node within a minute ")
-    assert node.vendor.events_of("check") == {"a"}
     assert node.acquire("b", limit, uid=1001).verdict == "run"
+    [message, _] = node.acquire("a", limit, uid=1001).messages
+    assert message.startswith("QPU a: you have acquired as many QPUs on this node within a minute ")
+    assert node.vendor.events_of("check") == {"b"}
+    assert node.acquire("a", limit, uid=1002).verdict == "run"
 
 
 @pytest.mark.parametrize("shared", [(), SHARED])
@@ -417,20 +414,17 @@ def test_secret_file_that_cannot_be_used_fails_its_own_qpu_alone(
     assert answer.messages == [f"{refused}: cannot be read: No such file or directory{GOES_ON}"]
 
 
-@pytest.mark.parametrize("verb", [Verb.ACQUIRE, Verb.RELEASE])
-def test_bad_argument_is_named(node: Node, verb: Verb) -> None:
+def test_bad_argument_is_named(node: Node) -> None:
+    correct = "correct the line of spank_qrmi.so in plugstack.conf"
     no_file = "/nowhere: cannot be read: No such file or directory"
     for option, problem in (
-        (
-            "--no",
-            "argument '--no' is not known: correct the line of spank_qrmi.so in plugstack.conf",
-        ),
+        ("--no", f"argument '--no' is not known: {correct}"),
         ("--env:SSL_CERT_FILE=/nowhere", f"--env:SSL_CERT_FILE: {no_file}"),
     ):
-        answer = node.ask(verb, option)
-        assert (answer.messages, answer.logged("e")) == ([f"--qpu: {problem}{advice()}"], [])
-        expected = [*COMMON, *lists("")] if verb is Verb.ACQUIRE else []
-        assert (answer.variables, answer.verdict) == (expected, "fail")
+        for verb, expected in ((Verb.ACQUIRE, [*COMMON, *lists("")]), (Verb.RELEASE, [])):
+            answer = node.ask(verb, option)
+            assert (answer.messages, answer.logged("e")) == ([f"--qpu: {problem}{advice()}"], [])
+            assert (answer.variables, answer.verdict) == (expected, "fail")
 
 
 def test_variables_without_end_are_refused_and_those_of_other_qpus_are_not(node: Node) -> None:
