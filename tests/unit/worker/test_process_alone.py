@@ -298,27 +298,17 @@ def test_rights_of_the_systemd_unit_are_enough(site_of_node: Site, tmp_path: Pat
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
-@pytest.mark.parametrize(
-    ("under", "user", "expected"),
-    [
-        (
-            *(["setpriv", "--bounding-set=-setuid"], "nobody"),
-            "root cannot be given up for user 65534: Operation not permitted",
-        ),
-        (
-            *(["setpriv", "--securebits=+no_setuid_fixup"], "nobody"),
-            "root cannot be given up: it can be regained",
-        ),
-        (
-            *([], "no-such-user"),
-            "--worker-user=no-such-user: this node knows no such user: add it, or name another",
-        ),
-    ],
-)
 def test_where_root_stays_nothing_is_asked_and_one_line_says_why(
-    site_of_node: Site, tmp_path: Path, under: list[str], user: str, expected: str
+    site_of_node: Site, tmp_path: Path
 ) -> None:
-    names = "ibm_sherbrooke,FRESNEL"
-    request = request_of(tmp_path, Verb.ACQUIRE, names, f"--worker-user={user}")
-    [message, _] = answer_of(request, under=under).messages
-    assert (message, list(site_of_node.requests)) == (expected, [])
+    stays = "root cannot be given up"
+    unknown = "this node knows no such user: add it, or name another"
+    for right, user, expected in (
+        ("--bounding-set=-setuid", "nobody", f"{stays} for user 65534: Operation not permitted"),
+        ("--securebits=+no_setuid_fixup", "nobody", f"{stays}: it can be regained"),
+        ("--no-new-privs", "no-such-user", f"--worker-user=no-such-user: {unknown}"),
+    ):
+        options = ("ibm_sherbrooke,FRESNEL", f"--worker-user={user}")
+        request = request_of(tmp_path, Verb.ACQUIRE, *options)
+        [message, _] = answer_of(request, under=["setpriv", right]).messages
+        assert (message, list(site_of_node.requests)) == (expected, [])
