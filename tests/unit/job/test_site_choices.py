@@ -139,7 +139,7 @@ def test_two_values_of_what_means_the_same_are_refused() -> None:
 def test_what_a_user_gives_by_the_other_name_is_checked_and_called_so() -> None:
     mine = (f"a_{QCS}ENDPOINT", "https://mine")
     # A nested job inherits the other one.
-    sites = (f"a_{QRS}ENDPOINT", "https://site")
+    sites = (f"a_{QRS}ENDPOINT", "https://site/v1")
     variables = collect_variables(BY_TWO_NAMES, JOB_ID, [sites, mine])
     sent_to = CLIENTS[BY_TWO_NAMES.type].sent_to
     assert not has_sites_login(variables, sent_to)
