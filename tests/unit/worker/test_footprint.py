@@ -10,7 +10,6 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -45,47 +44,38 @@ runpy.run_module("spank_qrmi.worker", run_name="__main__", alter_sys=True)
 """
 
 
-@dataclass(frozen=True)
-class ObservedWorker:
-    """Starts workers that report what they did; `folder` takes configuration and state."""
+def cost_of(folder: Path, site: Site, verb: Verb, qpus: str) -> tuple[int, Counter[str]]:
+    """Return how often a worker started a process, and its requests with `TOKEN` for session ids.
 
-    folder: Path
-    site: Site
-
-    def ask(self, verb: Verb, qpus: str) -> int:
-        """Return how often one worker started a process."""
-        report = self.folder / "report"
-        report.unlink(missing_ok=True)
-        os.mkfifo(report)
-        told_end = os.open(report, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        command = ("-I", "-c", OBSERVED_WORKER, str(report), str(self.folder), *sys.path)
-        answer = answer_of(request_of(self.folder, verb, qpus), *command)
-        start_count = os.read(told_end, 65536).count(b"\n")
-        os.close(told_end)
-        assert (answer.verdict, answer.messages) == ("run", [])
-        return start_count
-
-    def requests(self) -> Counter[str]:
-        """Return what the site was asked for since the last time, with `TOKEN` for session ids."""
-        sessions = [each.session_id for each in self.site.sessions()]
-        asked = [f"{each.method} {each.path}" for each in self.site.requests]
-        self.site.requests.clear()
-        for session_id in sessions:
-            asked = [text.replace(session_id, TOKEN) for text in asked]
-        return Counter(asked)
+    `folder` takes configuration and state.
+    """
+    report = folder / "report"
+    report.unlink(missing_ok=True)
+    os.mkfifo(report)
+    told_end = os.open(report, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    command = ("-I", "-c", OBSERVED_WORKER, str(report), str(folder), *sys.path)
+    site.requests.clear()
+    answer = answer_of(request_of(folder, verb, qpus), *command)
+    start_count = os.read(told_end, 65536).count(b"\n")
+    os.close(told_end)
+    assert (answer.verdict, answer.messages) == ("run", [])
+    asked = [f"{each.method} {each.path}" for each in site.requests]
+    for session in site.sessions():
+        asked = [text.replace(session.session_id, TOKEN) for text in asked]
+    return start_count, Counter(asked)
 
 
 @pytest.fixture
-def worker(tmp_path: Path) -> Iterator[ObservedWorker]:
+def site(tmp_path: Path) -> Iterator[Site]:
     site = Site(decode=AnyMunge())
     write_munge(tmp_path)
     with running_in_thread(site) as base_url:
         write_config(tmp_path / "qrmi_config.json", site_config(base_url))
-        yield ObservedWorker(tmp_path, site)
+        yield site
 
 
 @each_of(VENDORS)
-def test_acquiring_and_releasing_one_qpu(worker: ObservedWorker, vendor: Vendor) -> None:
+def test_acquiring_and_releasing_one_qpu(site: Site, tmp_path: Path, vendor: Vendor) -> None:
     """Each vendor is asked whether it is there, and for what it gives, and no more."""
     for_token = [TOKEN_REQUEST] if vendor.client().login else []
     to_acquire = vendor.on_site({**vendor.check, **vendor.acquire})
@@ -94,12 +84,12 @@ def test_acquiring_and_releasing_one_qpu(worker: ObservedWorker, vendor: Vendor)
     if for_token:
         turns.append(([], for_token if vendor.holds else []))
     for tokens_to_acquire, tokens_to_release in turns:
-        acquiring = worker.ask(Verb.ACQUIRE, vendor.name)
-        assert worker.requests() <= Counter([*tokens_to_acquire, *to_acquire])
+        acquiring, asked = cost_of(tmp_path, site, Verb.ACQUIRE, vendor.name)
+        assert asked <= Counter([*tokens_to_acquire, *to_acquire])
         if tokens_to_release:
-            shutil.rmtree(worker.folder / "state" / "tokens", ignore_errors=True)
-        releasing = worker.ask(Verb.RELEASE, "")
-        assert worker.requests() <= Counter([*tokens_to_release, *to_release])
+            shutil.rmtree(tmp_path / "state" / "tokens", ignore_errors=True)
+        releasing, asked = cost_of(tmp_path, site, Verb.RELEASE, "")
+        assert asked <= Counter([*tokens_to_release, *to_release])
     for step, start_count in (("acquire", acquiring), ("release", releasing)):
         for_credentials = vendor.client().munge_credentials.get(step, 0)
         # The worker, and its network process.
