@@ -12,16 +12,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
 import pytest
 
 from loopback.processes import children_of, command_line
 from loopback.waiting import wait_until
+from spank_qrmi.clients import other_names
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi_simulator.faults import parse_fault
 from spank_qrmi_simulator.qrmi_config import site_config, write_config
 from spank_qrmi_simulator.server import running_in_thread
-from spank_qrmi_simulator.site import Site
+from spank_qrmi_simulator.site import SERVICE_CRN, Site
 from tests.unit.conversation import SeenAnswer, encode_request, read_answer
 from tests.unit.open_descriptors import OPEN_DESCRIPTORS
 from tests.unit.trust.test_privileges import ASK
@@ -161,13 +163,27 @@ def acquiring(
         yield running
 
 
-def test_process_acquires_and_another_releases(site_of_node: Site, tmp_path: Path) -> None:
+def test_process_acquires_by_all_names_of_a_type_and_another_releases(
+    site_of_node: Site, tmp_path: Path
+) -> None:
+    path = tmp_path / "qrmi_config.json"
+    config = orjson.loads(path.read_bytes())
+    for resource in config["resources"]:
+        resource["also_as"] = other_names(resource["type"])
+    write_config(path, config)
     names = "ibm_sherbrooke,ibm_torino,FRESNEL"
     answer = answer_of(request_of(tmp_path, Verb.ACQUIRE, names))
     assert (answer.messages, answer.held, answer.verdict) == ([], 3, "run")
-    assert dict(answer.variables)["SLURM_JOB_QPU_RESOURCES"] == names
+    told = dict(answer.variables)
+    assert told["SLURM_JOB_QPU_RESOURCES"] == names
+    assert told["QRMI_JOB_QPU_TYPES"].split(",") == [
+        *("qiskit-runtime-service", "ibm-quantum-compute-service"),
+        *("direct-access", "ibm-quantum-system", "pasqal-cloud"),
+    ]
+    for key in ("sherbrooke_QRMI_IBM_QRS", "sherbrooke_QRMI_IBM_QCS", "torino_QRMI_IBM_QS"):
+        assert told[f"ibm_{key}_SERVICE_CRN"] == SERVICE_CRN
     [session] = site_of_node.sessions()
-    token = dict(answer.variables)["ibm_sherbrooke_QRMI_JOB_ACQUISITION_TOKEN"]
+    token = told["ibm_sherbrooke_QRMI_JOB_ACQUISITION_TOKEN"]
     assert (session.session_id, session.accepting_jobs) == (token, True)
     answer = answer_of(request_of(tmp_path, Verb.RELEASE))
     assert (answer.messages, answer.held, answer.verdict) == ([], 0, "run")
@@ -303,12 +319,13 @@ def test_where_root_stays_nothing_is_asked_and_one_line_says_why(
 ) -> None:
     stays = "root cannot be given up"
     unknown = "this node knows no such user: add it, or name another"
-    for right, user, expected in (
-        ("--bounding-set=-setuid", "nobody", f"{stays} for user 65534: Operation not permitted"),
-        ("--securebits=+no_setuid_fixup", "nobody", f"{stays}: it can be regained"),
-        ("--no-new-privs", "no-such-user", f"--worker-user=no-such-user: {unknown}"),
+    cannot = ("setpriv", "--bounding-set=-setuid")
+    regains = ("setpriv", "--securebits=+no_setuid_fixup")
+    for under, options, expected in (
+        (cannot, (), f"{stays} for user 65534: Operation not permitted"),
+        (regains, (), f"{stays}: it can be regained"),
+        ((), ("--worker-user=no-such-user",), f"--worker-user=no-such-user: {unknown}"),
     ):
-        options = ("ibm_sherbrooke,FRESNEL", f"--worker-user={user}")
-        request = request_of(tmp_path, Verb.ACQUIRE, *options)
-        [message, _] = answer_of(request, under=["setpriv", right]).messages
+        request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,FRESNEL", *options)
+        [message, _] = answer_of(request, under=under).messages
         assert (message, list(site_of_node.requests)) == (expected, [])
