@@ -18,7 +18,6 @@ from spank_qrmi.errors import (
     ServiceError,
     UnavailableError,
 )
-from spank_qrmi.job.acquire import NOT_HERE
 from spank_qrmi.job.environment import RESOURCE_LISTS, TYPE_LISTS
 from spank_qrmi.job.release import UNCHANGED_SECONDS
 from spank_qrmi.protocol import Verb
@@ -41,8 +40,12 @@ MINE = (("a_QRMI_KEY", USER_KEY), ("a_QRMI_ENDPOINT", "https://mine"))
 UNKNOWN_LICENSES = "Slurm does not tell which licences the job holds: submit it again"
 NOT_ACCESSIBLE = AcquisitionError("not accessible")
 SHARED = (
-    *(("QRMI_JOB_QPU_RESOURCES", "y,y,z"), ("QRMI_JOB_QPU_TYPES", "one,two,\udcff")),
-    *(("SLURM_JOB_QPU_RESOURCES", "y,z"), ("SLURM_JOB_QPU_TYPES", "one,\udcff")),
+    *(("QRMI_JOB_QPU_RESOURCES", "y,y,z"), ("SLURM_JOB_QPU_RESOURCES", "y,z")),
+    *(("QRMI_JOB_QPU_TYPES", "one,two,\udcff"), ("SLURM_JOB_QPU_TYPES", "one,\udcff")),
+)
+NOT_HERE = (
+    "only the first node of this step acquires it; the tasks on this node go without. What sbatch "
+    "or salloc acquires for the whole job is on all of its nodes"
 )
 
 
@@ -137,8 +140,8 @@ def test_job_without_any_qpu(node: Node) -> None:
             "QPU b: no answer",
             f"--qpu=a,b: {conclusion}{advice('a', 'b')}",
         ]
-        assert answer.variables == [*COMMON, *lists("")]
-        assert (answer.held, answer.verdict) == (0, "fail")
+        assert answer.variables == [*COMMON, *lists("")], conclusion
+        assert (answer.held, answer.verdict) == (0, "fail"), conclusion
 
 
 def test_check_is_not_named_where_it_says_no_more(node: Node) -> None:
@@ -282,7 +285,7 @@ def test_what_was_ended_meanwhile_keeps_nothing(
     node.vendor.orders = {"acquire a": node.end_job}
     answer = node.acquire("a,b", "--on-failure=continue", variables=shared)
     assert "the job was ended while its QPUs were acquired" in answer.messages
-    assert dict(answer.variables) == dict([*COMMON, *lists(""), *shared])
+    assert answer.variables == [*COMMON, *(shared or lists(""))]
     assert (answer.held, answer.verdict) == (0, "fail")
     acquired = node.vendor.events_of("acquire")
     assert node.vendor.events_of("release") == {f"token-{name}" for name in acquired}
@@ -297,7 +300,7 @@ def test_bad_entry_is_logged_and_the_good_ones_are_used(node: Node) -> None:
     assert (answer.logged("e"), answer.verdict) == ([], "run")
 
 
-def test_nothing_is_opened_for_many_names_that_nobody_knows_and_few_short_lines_tell(
+def test_many_names_that_nobody_knows_open_nothing_and_take_few_short_lines(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for asking in ("open", "services"):
@@ -423,8 +426,9 @@ def test_bad_argument_is_named(node: Node) -> None:
     ):
         for verb, expected in ((Verb.ACQUIRE, [*COMMON, *lists("")]), (Verb.RELEASE, [])):
             answer = node.ask(verb, option)
-            assert (answer.messages, answer.logged("e")) == ([f"--qpu: {problem}{advice()}"], [])
-            assert (answer.variables, answer.verdict) == (expected, "fail")
+            outcome = (answer.messages, answer.logged("e"), answer.variables, answer.verdict)
+            message = f"--qpu: {problem}{advice()}"
+            assert outcome == ([message], [], expected, "fail"), (verb, option)
 
 
 def test_variables_without_end_are_refused_and_those_of_other_qpus_are_not(node: Node) -> None:
@@ -476,7 +480,7 @@ def test_journal_has_what_a_release_needs_and_the_job_all(node: Node) -> None:
 def test_journal_and_log_say_whose_the_endpoint_is(node: Node) -> None:
     for endpoint, whose in (("https://mine", "the user's"), ("https://site", "the site's")):
         answer = node.acquire("a", variables=(*MINE[:1], ("a_QRMI_ENDPOINT", endpoint)))
-        assert node.entry().has_users_endpoint == (whose == "the user's")
+        assert node.entry().has_users_endpoint == (whose == "the user's"), whose
         assert happened(answer) == [told("acquired", "a", whose=whose)]
         assert happened(node.release()) == [told("released", "a", whose=whose)]
 
@@ -522,8 +526,9 @@ def test_time_limit_reaches_client_and_job(node: Node) -> None:
         (10, None, 600, 600),
     ):
         answer = node.acquire("a", time_limit_minutes=minutes, start_time=start_time)
-        assert node.vendor.settings["a"].remaining_seconds == remaining
-        assert answer.variables[-1] == ("a_QRMI_JOB_TIMEOUT_SECONDS", str(timeout))
+        given = (node.vendor.settings["a"].remaining_seconds, answer.variables[-1])
+        expected = (remaining, ("a_QRMI_JOB_TIMEOUT_SECONDS", str(timeout)))
+        assert given == expected, (minutes, start_time)
 
 
 def test_job_is_told_no_longer_time_than_its_session_lives(node: Node) -> None:
@@ -605,8 +610,8 @@ def test_other_nodes_of_a_step_go_on_and_fail_as_the_first_does(node: Node) -> N
 def test_step_has_what_it_acquires_behind_what_it_shares(node: Node) -> None:
     answer = node.acquire("a", step_id=0, variables=SHARED)
     named = {"RESOURCES": "a", "TYPES": TYPE}
-    lists_of_both = {name: f"{value},{named[name.rpartition('_')[2]]}" for name, value in SHARED}
-    assert dict(answer.variables) == dict(COMMON) | lists_of_both | dict(of_resource("a"))
+    lists_of_both = [(name, f"{value},{named[name.rpartition('_')[2]]}") for name, value in SHARED]
+    assert answer.variables == [*COMMON, *lists_of_both, *of_resource("a")]
     assert (answer.messages, answer.held, answer.verdict) == ([], 1, "run")
     empty = tuple((name, "") for name, _ in SHARED)
     answer = node.acquire("a", step_id=1, variables=empty)
@@ -626,7 +631,7 @@ def test_step_goes_on_with_what_it_shares_unless_it_needs_all(node: Node, is_bro
     [message] = answer.messages
     goes_on = "with the QPUs of its job" if is_broken else "without it"
     assert message.endswith(f"; the step goes on {goes_on}")
-    assert (dict(answer.variables), answer.verdict) == (dict(COMMON) | dict(SHARED), "run")
+    assert (answer.variables, answer.verdict) == ([*COMMON, *SHARED], "run")
     answer = node.acquire("a", "--require=all", step_id=0, variables=SHARED)
     conclusion = "--qpu=a: not every QPU could be acquired; the step does not start"
     says_more = advice() if is_broken else advice("a")
@@ -698,14 +703,20 @@ def test_journal_that_was_spoilt_meanwhile_is_told_with_what_it_costs(node: Node
 def test_end_of_the_job_keeps_within_the_time_of_an_epilog(
     node: Node, tmp_path: Path, deadlines: list[float]
 ) -> None:
-    limits = {"none.conf": 60}
-    for text, seconds in (("PrologEpilogTimeout=15", 10), ("EpilogTimeout=4", 2), ("A=b", 60)):
-        (tmp_path / text).write_text(text)
-        limits[text] = seconds
-    for name, most_seconds in limits.items():
+    path = tmp_path / "slurm.conf"
+    for text, most_seconds in (
+        (None, 60),
+        ("ClusterName=a", 60),
+        ("PrologEpilogTimeout=15", 10),
+        ("EpilogTimeout=4", 2),
+    ):
+        if text is not None:
+            path.write_text(text)
         node.leave(entry_of("a"))
-        assert node.release_job(str(tmp_path / name)).messages == []
-        assert most_seconds / 2 < deadlines.pop() <= most_seconds, name
+        assert node.release_job(str(path)).messages == [], text
+        [left] = deadlines
+        assert most_seconds / 2 < left <= most_seconds, text
+        deadlines.clear()
 
 
 def test_end_of_a_step_tries_again_what_others_left_some_time_ago(node: Node) -> None:
