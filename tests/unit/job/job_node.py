@@ -43,8 +43,11 @@ def entry_of(name: str, **changes: Any) -> Entry:
 
 
 def entries_in(journal: Journal) -> list[Entry]:
-    """Return what is held, in the order of the QPUs' names."""
-    entries = [entry for entry in journal.entries() if isinstance(entry, Entry)]
+    """Return what is held, in the order of the QPUs' names; all of it must be readable."""
+    entries: list[Entry] = []
+    for entry in journal.entries():
+        assert isinstance(entry, Entry)
+        entries.append(entry)
     return sorted(entries, key=lambda entry: entry.resource_name)
 
 
