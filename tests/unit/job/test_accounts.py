@@ -133,8 +133,8 @@ def test_what_was_never_had_leaves_no_record(node: Node) -> None:
     node.vendor.brought = {"b"}
     for refused in ("make a", "acquire a", "make b", "acquire b", "check b"):
         node.vendor.orders = {refused: AcquisitionError("refused")}
-        assert node.acquire(refused[-1]).held == 0
-        assert (node.records(), node.entries()) == ([], []), refused
+        held = node.acquire(refused[-1]).held
+        assert (held, node.records(), node.entries()) == (0, [], []), refused
 
 
 def test_without_a_target_nothing_is_noted_and_nobody_asked_what_was_used(
@@ -187,7 +187,7 @@ def test_record_says_what_slurm_tells_and_slurm_conf_calls_the_cluster(
     for text in (None, "", "ClusterName=one\n"):
         if text is not None:
             path.write_text(text)
-        assert node.acquire("a", **facts).verdict == "run"
+        assert node.acquire("a", **facts).verdict == "run", text
         node.release_job(str(path))
     told = [[record[name] for name in (*facts, "cluster")] for record in node.records()]
     assert told == [["caf?", "alice", None, 5, cluster] for cluster in (None, None, "one")]

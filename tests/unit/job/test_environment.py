@@ -80,8 +80,8 @@ def test_job_has_each_value_by_both_names() -> None:
         submitted = [(name, value) for name, value in exported.items() if value is not None]
         variables = collect_variables(BY_TWO_NAMES, JOB_ID, submitted)
         site_and_user = {f"{QRS}ENDPOINT": endpoint, f"{QRS}IAM_APIKEY": "key/"}
-        assert variables.values == site_and_user, (by_qrs, by_qcs)
-        assert variables.is_users(f"{QRS}ENDPOINT") is (endpoint == "https://mine")
+        assert variables.values == site_and_user, submitted
+        assert variables.is_users(f"{QRS}ENDPOINT") is (endpoint == "https://mine"), submitted
         told = dict(resource_variables(BY_TWO_NAMES, variables, "token", 60))
         assert {**dict(submitted), **told} == {
             **{f"a_{key}": value for key, value in site_and_user.items()},
@@ -89,7 +89,7 @@ def test_job_has_each_value_by_both_names() -> None:
             f"a_{QCS}IAM_APIKEY": "key/",
             "a_QRMI_JOB_ACQUISITION_TOKEN": "token",
             "a_QRMI_JOB_TIMEOUT_SECONDS": "60",
-        }
+        }, submitted
 
 
 def test_what_the_user_set_is_left_alone() -> None:

@@ -81,6 +81,8 @@ def test_account_and_partition_must_hold_too() -> None:
 def test_what_slurm_does_not_tell_lets_nobody_in() -> None:
     untold = replace(JOB, account=None, partition=None, gids=())
     reasons = {
+        Access(): "",
+        Access(users=("1000",), groups=("0",)): "",
         Access(accounts=("a",)): (
             f"only for account a, and Slurm does not tell which account this job has: {AGAIN}"
         ),
@@ -91,7 +93,6 @@ def test_what_slurm_does_not_tell_lets_nobody_in() -> None:
             f"only for group 0, and Slurm does not tell this job's groups: {AGAIN}"
         ),
     }
-    reasons |= {Access(): "", Access(users=("1000",), groups=("0",)): ""}
     assert {access: reason_for(access, untold) for access in reasons} == reasons
 
 

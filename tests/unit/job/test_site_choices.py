@@ -152,7 +152,8 @@ def test_what_a_user_gives_by_the_other_name_is_checked_and_called_so() -> None:
             f"{mine[0]} is yours but a_{QRS}IAM_APIKEY is the site's",
         ),
     ):
-        assert str(refusal_of(AcquisitionError, check, *arguments)).startswith(expected)
+        refusal = str(refusal_of(AcquisitionError, check, *arguments))
+        assert refusal.startswith(expected), refusal
 
 
 def test_value_that_is_no_text_is_named() -> None:
@@ -168,6 +169,7 @@ def test_user_may_have_less_than_the_site_says_and_not_more() -> None:
         ("3", "2147483647", "a_QRMI_N is more than the site allows (3): lower it"),
         ("many", "1", "the site's a_QRMI_N is no whole number: tell the administrator"),
         ("3", "3", None),
+        ("3", "2", None),
         (None, "1000", None),
         ("", "1000", None),
         # What is no number is refused by the client, whatever the site says.

@@ -21,6 +21,7 @@ from spank_qrmi.worker.server import KILL, START
 from tests.deadlines import killed_after
 from tests.unit.conversation import encode_request, read_answer
 from tests.unit.open_descriptors import OPEN_DESCRIPTORS
+from tests.unit.outcomes import trying
 from tests.unit.served_workers import PATIENCE_SECONDS, PROGRAM, ServedWorker, asked, worker_server
 
 BODY_BYTES = 500
@@ -141,14 +142,14 @@ def test_end_of_a_worker_is_told(shared: SocketUnit) -> None:
         ("raise OSError(11, 'no more')", 1 << 8, b"BlockingIOError: [Errno 11] no more\n"),
     ):
         with at_work(shared, body) as worker:
-            assert worker.status() == expected
-            assert worker.stderr.recv(65536).endswith(shown)
+            assert worker.status() == expected, body
+            assert worker.stderr.recv(65536).endswith(shown), body
 
 
 def test_what_a_worker_has_started_ends_with_it(shared: SocketUnit) -> None:
     start = "pid = os.fork()\nif not pid: time.sleep(600)\nos.write(0, b'%d' % pid)\n"
     for end, status in (("os._exit(0)", 0), ("time.sleep(600)", signal.SIGKILL)):
-        with at_work(shared, start + end) as worker:
+        with trying(end), at_work(shared, start + end) as worker:
             started = int(worker.channel.recv(20))
             if status:
                 worker.kill()
@@ -276,7 +277,7 @@ def test_other_orders_start_nothing_and_leave_nothing_open(shared: SocketUnit) -
         # The listener, both ends of what tells it of signals, and the worker that is ready.
         wait_until(lambda: sockets_in(shared) == 4, PATIENCE_SECONDS, "closed descriptors")
         with asked(shared.path, packet, descriptor_count) as refused:
-            assert not refused.is_started()
+            assert not refused.is_started(), (packet, descriptor_count)
     wait_until(lambda: sockets_in(shared) == 4, PATIENCE_SECONDS, "closed descriptors")
 
 
@@ -382,7 +383,7 @@ def test_ready_worker_that_was_killed_or_could_ask_nothing_is_replaced(shared: S
         ready = ready_worker_of(server)
         end_processes([ready] if is_killed else children_of(ready))
         wait_for_end(ready)
-        assert serve_one(shared) == server
+        assert serve_one(shared) == server, is_killed
 
 
 def test_nothing_is_left_of_a_server_that_was_killed(tmp_path: Path) -> None:
