@@ -42,9 +42,11 @@ def release(journal: Journal, entries: Sequence[Entry], seconds: float = 60) -> 
 def test_all_are_released_at_once(vendor: FakeVendor, journal: Journal) -> None:
     together = threading.Barrier(3, timeout=TOGETHER_SECONDS)
     vendor.orders = {f"release token-{name}": lambda: together.wait() and None for name in "abc"}
-    entries = hold(journal, *map(entry_of, "abc"))
+    entries = hold(journal, *map(entry_of, "ab"), entry_of("c", has_sites_login=True))
     assert (release(journal, entries), entries_in(journal)) == ([None] * 3, [])
     assert vendor.settings["a"].values == {"QRMI_KEY": "secret-key"}
+    is_sites = {name: settings.has_sites_login for name, settings in vendor.settings.items()}
+    assert is_sites == {"a": False, "b": False, "c": True}
 
 
 def test_what_became_of_each_is_counted_and_logged_once(
