@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the worker answers to each verb, with a vendor that does as told."""
 
+import logging
 import os
 import re
 from collections.abc import Iterable
@@ -391,9 +392,15 @@ def test_value_in_a_file_of_its_own_reaches_vendor_and_job_but_no_log_and_no_rel
     assert "echoes **** and ****" in answer.everything_readable
     # Its release needs no file.
     key_path.unlink()
-    node.vendor.orders = {"release token-a": ReleaseError(f"unknown {PLAIN_VALUE}")}
+
+    def complain() -> None:
+        logging.getLogger("spank_qrmi.clients").debug("asked with %s", PLAIN_VALUE)
+        raise ReleaseError(f"unknown {PLAIN_VALUE}")
+
+    node.vendor.orders = {"release token-a": complain}
     answer = node.release()
     assert answer.messages == ["QPU a: unknown ****"]
+    assert "asked with ****" in answer.logged("d")
     assert PLAIN_VALUE not in repr(answer)
     assert node.entry().failure == "unknown ****"
     node.vendor.orders = {}
@@ -663,6 +670,8 @@ def test_end_of_the_job_releases_what_any_step_has_left_here(node: Node) -> None
         entry_of("c", owner=replace(GONE, host="another")),
         entry_of("of another job", job_id=77),
         entry_of("being acquired", token=None, owner=owner_of(os.getpid())),
+        # It was told when it failed, and its end is waited for.
+        entry_of("may be open", token=None).with_failure("cut off", NOW),
     ]
     for entry in alone:
         node.leave(entry)
