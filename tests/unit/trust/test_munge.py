@@ -24,34 +24,28 @@ def refusal(socket: str | None = None, seconds: float = 60) -> str | None:
     return refusal_of(CredentialError, Munge(socket).make, 1, Deadline(seconds))
 
 
-def test_each_is_another(folder: Path) -> None:
+def test_each_is_another_and_none_needs_nothing(folder: Path) -> None:
+    assert Munge().make(0, Deadline(0)) == []
     write_munge(folder)
     made = Munge().make(5, Deadline(60))
     assert len(set(made)) == 5
     assert all(each.startswith(MUNGE_START) for each in made)
 
 
-def test_nothing_is_started_for_what_needs_none(folder: Path) -> None:
-    assert Munge().make(0, Deadline(0)) == []
-
-
-@pytest.mark.parametrize(
-    ("seconds", "life"), [(10, ["--ttl=70"]), (1000, ["--ttl=300"]), (0.5, ["--ttl=61"])]
-)
 def test_command_has_fixed_words_and_variables(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, life: list[str]
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MUNGE_HOSTILE", "1")
     told = folder / "told"
-    write_munge(
-        folder,
-        f'#!/bin/sh\n{{ echo "$PWD" "$@"; cat; /usr/bin/env; }} > {told}\necho "{MUNGE_START}:"\n',
-    )
-    Munge("/run/m.socket").make(1, Deadline(seconds))
-    words, *variables = told.read_text().splitlines()
-    assert words.split() == ["/", "--no-input", *life, "--socket=/run/m.socket"]
-    assert {each.partition("=")[0] for each in variables} <= {"LC_ALL", "PATH", "PWD", "SHLVL", "_"}
-    Munge().make(1, Deadline(seconds))
+    telling = f'{{ echo "$PWD" "$@"; cat; /usr/bin/env; }} > {told}\necho "{MUNGE_START}:"'
+    write_munge(folder, f"#!/bin/sh\n{telling}\n")
+    for seconds, life in ((10, "--ttl=70"), (1000, "--ttl=300"), (0.5, "--ttl=61")):
+        Munge("/run/m.socket").make(1, Deadline(seconds))
+        words, *variables = told.read_text().splitlines()
+        assert words == f"/ --no-input {life} --socket=/run/m.socket"
+        names = {each.partition("=")[0] for each in variables}
+        assert names <= {"LC_ALL", "PATH", "PWD", "SHLVL", "_"}
+    Munge().make(1, Deadline(60))
     assert "--socket" not in told.read_text()
 
 
@@ -60,16 +54,15 @@ def test_node_without_munge(folder: Path) -> None:
     assert refusal() == expected
     (folder / "munge").write_text("not a program")
     assert refusal() == expected
+    write_munge(folder, "#!/no/such/interpreter\n")
+    assert refusal() == f"{folder}/munge cannot be started: No such file or directory"
 
 
-def test_munged_that_is_not_there(folder: Path) -> None:
+def test_munged_that_is_not_there_or_hangs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_munge(folder, "#!/bin/sh\necho MUNGE:partial:\nexit 6\n")
     end = "start it, or name its socket by --munge-socket= in plugstack.conf"
     assert refusal() == f"munged does not answer at its usual socket: {end}"
     assert refusal("/run/m") == f"munged does not answer at /run/m: {end}"
-
-
-def test_munged_that_hangs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(munge, "LONGEST_SECONDS", 0.2)
     write_munge(folder, f'#!/bin/sh\necho "{MUNGE_START}:"\nexec sleep 600\n')
     with pytest.raises(CredentialError) as caught:
@@ -80,11 +73,9 @@ def test_munged_that_hangs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_what_is_no_credential_is_not_shown(folder: Path) -> None:
+    failing = "echo 'munge: Error: no\033[2J memory' >&2; echo more >&2; exit 1"
     for program, reason in (
-        (
-            "echo 'munge: Error: no\033[2J memory' >&2; echo more >&2; exit 1",
-            ": munge: Error: no?[2J memory",
-        ),
+        (failing, ": munge: Error: no?[2J memory"),
         ("true", ""),
         (f"echo {MUNGE_START}", ""),
         (f"echo {MUNGE_START}:; echo x", ""),
@@ -93,11 +84,6 @@ def test_what_is_no_credential_is_not_shown(folder: Path) -> None:
     ):
         write_munge(folder, f"#!/bin/sh\n{program}\n")
         assert refusal() == f"{folder}/munge made no credential{reason}", program
-
-
-def test_program_that_cannot_be_started(folder: Path) -> None:
-    write_munge(folder, "#!/no/such/interpreter\n")
-    assert refusal() == f"{folder}/munge cannot be started: No such file or directory"
 
 
 def test_program_that_others_may_change_is_not_started(

@@ -17,7 +17,6 @@ from spank_qrmi.trust.name_service import Found, Kind, NameService, number_of
 from tests.unit.outcomes import refusal_of
 
 LONG_SECONDS = 600.0
-SLEEPING = "exec sleep 600"
 
 Write = Callable[[str], Path]
 
@@ -51,9 +50,8 @@ def test_names_have_the_numbers_that_the_system_knows() -> None:
 
 def test_numbers_are_not_looked_up(getent: Write) -> None:
     getent("exit 7")
-    assert names().ids_of(Kind.USER, ["1000", "4294967294"]) == Found(
-        frozenset({1000, 4294967294}), True
-    )
+    found = names().ids_of(Kind.USER, ["1000", "4294967294"])
+    assert found == Found(frozenset({1000, 4294967294}), True)
     assert names().ids_of(Kind.GROUP, []) == Found(frozenset(), True)
     texts = ("4294967295", "1e3", "+1", "", "\u0661")
     assert {text: number_of(text) for text in texts} == dict.fromkeys(texts)
@@ -66,13 +64,14 @@ def test_lines_that_are_none_of_a_user_are_left_out(getent: Write) -> None:
 
 def test_list_is_asked_for_once(getent: Write) -> None:
     folder = getent('echo "$@" >>"$folder/asked/lines"; echo a:x:17:; exit 2')
-    (folder / "asked").mkdir()
-    (folder / "asked").chmod(0o777)
+    asked = folder / "asked"
+    asked.mkdir()
+    asked.chmod(0o777)
     service = names()
     for _ in range(3):
         assert service.ids_of(Kind.GROUP, ["a", "7", "b"]) == Found(frozenset({7, 17}), False)
     service.ids_of(Kind.USER, ["a", "b"])
-    assert (folder / "asked" / "lines").read_text() == "group -- a b\npasswd -- a b\n"
+    assert (asked / "lines").read_text() == "group -- a b\npasswd -- a b\n"
 
 
 def test_what_asks_is_nobody_and_inherits_nothing(
@@ -92,7 +91,11 @@ def test_what_asks_is_nobody_and_inherits_nothing(
 
 
 def test_one_that_hangs_is_ended_in_time(getent: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    getent(SLEEPING)
+    getent("exec sleep 600")
+    deadline = Deadline(2.0)
+    assert refusal_of(NameServiceError, NameService(deadline).ids_of, Kind.USER, ["a"])
+    # Half of the time is left for the rest.
+    assert not deadline.has_passed()
     monkeypatch.setattr(name_service, "LOOK_UP_SECONDS", 0.2)
     service = names()
     for kind, what in ((Kind.USER, "users"), (Kind.GROUP, "groups")):
@@ -102,21 +105,13 @@ def test_one_that_hangs_is_ended_in_time(getent: Write, monkeypatch: pytest.Monk
     assert not any(b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left)
 
 
-def test_half_of_the_time_is_left_for_the_rest(getent: Write) -> None:
-    getent(SLEEPING)
-    deadline = Deadline(2.0)
-    assert refusal_of(NameServiceError, NameService(deadline).ids_of, Kind.USER, ["a"])
-    assert not deadline.has_passed()
-
-
 def test_cancelled_work_does_not_wait_for_it(getent: Write) -> None:
-    folder = getent(f'echo $$ >"$folder/pipe"; {SLEEPING}')
-    os.mkfifo(folder / "pipe")
-    (folder / "pipe").chmod(0o666)
+    folder = getent('echo $$ >"$folder/pipe"; exec sleep 600')
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    pipe.chmod(0o666)
     deadline = Deadline(LONG_SECONDS)
-    reader = threading.Thread(
-        target=lambda: (folder / "pipe").read_text() and deadline.cancel(), daemon=True
-    )
+    reader = threading.Thread(target=lambda: pipe.read_text() and deadline.cancel(), daemon=True)
     reader.start()
     reason = refusal_of(NameServiceError, NameService(deadline).ids_of, Kind.USER, ["a"])
     reader.join()

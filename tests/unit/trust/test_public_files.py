@@ -37,11 +37,17 @@ def test_former_file_or_link_is_replaced_not_written_to(path: Path, tmp_path: Pa
     assert (former.read_bytes(), [*tmp_path.iterdir()]) == (b"kept", [former])
 
 
-def test_nothing_is_left_of_what_cannot_be_written(path: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_told_and_nothing_left(path: Path, tmp_path: Path) -> None:
     path.mkdir()
     with pytest.raises(ConfigError, match=f"^{path}: cannot be written: Is a directory: "):
         write_public_file(path, b"new")
-    assert [*tmp_path.iterdir()] == [path]
+    missing = path / "missing" / "a.prom"
+    with pytest.raises(ConfigError, match=f"^{missing}: cannot be written: No such file or dir"):
+        write_public_file(missing, b"new")
+    path.chmod(0o777)
+    with pytest.raises(ConfigError, match="must be writable by its owner alone"):
+        write_public_file(path / "a.prom", b"new")
+    assert [*tmp_path.rglob("*")] == [path]
 
 
 def test_what_a_killed_writer_left_is_removed_once_it_is_old(path: Path, tmp_path: Path) -> None:
@@ -53,16 +59,3 @@ def test_what_a_killed_writer_left_is_removed_once_it_is_old(path: Path, tmp_pat
     write_public_file(path, b"new")
     left = sorted(each.name for each in tmp_path.iterdir())
     assert left == [".new-1", ".new-spank-qrmi-2", path.name]
-
-
-def test_missing_folder_is_told(path: Path) -> None:
-    missing = path / "a.prom"
-    with pytest.raises(ConfigError, match=f"^{missing}: cannot be written: No such file or dir"):
-        write_public_file(missing, b"new")
-
-
-def test_folder_that_others_can_write_is_refused(path: Path) -> None:
-    path.parent.chmod(0o777)
-    with pytest.raises(ConfigError, match="must be writable by its owner alone"):
-        write_public_file(path, b"new")
-    assert not path.exists()
