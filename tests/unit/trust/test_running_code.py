@@ -74,17 +74,13 @@ def test_byte_code_that_was_never_written(package: Path) -> None:
 
 
 @needs_root
-def test_link_to_what_others_may_change(package: Path, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
+def test_link_or_interpreter_that_others_may_change(package: Path, tmp_path: Path) -> None:
+    interpreter, elsewhere = tmp_path / "python", tmp_path / "elsewhere"
     elsewhere.mkdir()
     (package / "module.py").rename(elsewhere / "module.py")
     (package / "module.py").symlink_to(elsewhere / "module.py")
     assert_refused_once(lambda: give_away(elsewhere), f"^{elsewhere} may be changed by user ")
-
-
-@needs_root
-def test_interpreter_that_others_may_change(package: Path, tmp_path: Path) -> None:
-    interpreter = tmp_path / "python"
+    os.chown(elsewhere, 0, 0)
     interpreter.touch()
     running_code.sys.executable = str(interpreter)  # type: ignore[attr-defined]
     assert_refused_once(lambda: give_away(interpreter), f"^{interpreter} may be changed by user ")

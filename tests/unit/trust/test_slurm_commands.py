@@ -15,14 +15,13 @@ from tests.unit.outcomes import refusal_of
 HOSTILE = "x; touch /tmp/owned $(id) `id` \n'\""
 
 
-def test_output_is_given(commands: SlurmCommands) -> None:
-    assert commands.run("scontrol", "--version") == "slurm-wlm 22.05.8\n"
-
-
-def test_words_are_handed_over_as_they_are(commands: SlurmCommands, scontrol: FakeScontrol) -> None:
+def test_words_are_handed_over_as_they_are_and_output_is_given(
+    commands: SlurmCommands, scontrol: FakeScontrol
+) -> None:
     with pytest.raises(SlurmError):
         commands.run("scontrol", HOSTILE)
-    assert scontrol.calls() == [f"scontrol {HOSTILE}"]
+    assert commands.run("scontrol", "--version") == "slurm-wlm 22.05.8\n"
+    assert scontrol.calls() == [f"scontrol {HOSTILE}", "scontrol --version"]
 
 
 def test_what_goes_wrong_is_one_readable_line(
@@ -43,42 +42,40 @@ def test_what_goes_wrong_is_one_readable_line(
     assert text == "scontrol show: did not end within 0 s"
 
 
-def test_folder_without_the_program(tmp_path: Path) -> None:
+def test_program_that_is_missing_of_others_or_cannot_be_started(
+    commands: SlurmCommands, scontrol: FakeScontrol, tmp_path: Path
+) -> None:
     with pytest.raises(SlurmError, match=f"there is no scontrol in {tmp_path}$"):
         SlurmCommands(tmp_path).run("scontrol", "show")
-
-
-def test_program_that_others_can_change(commands: SlurmCommands, scontrol: FakeScontrol) -> None:
-    (scontrol.folder / "scontrol").chmod(0o777)
+    program = scontrol.folder / "scontrol"
+    program.chmod(0o777)
     with pytest.raises(SlurmError, match=r"^scontrol is not run as root: .*scontrol"):
         commands.run("scontrol", "show")
     assert scontrol.calls() == []
-
-
-def test_program_that_cannot_be_started(commands: SlurmCommands, scontrol: FakeScontrol) -> None:
-    (scontrol.folder / "scontrol").write_text("#!/nowhere/python\n")
+    program.chmod(0o755)
+    program.write_text("#!/nowhere/python\n")
     with pytest.raises(SlurmError, match=r"^scontrol show: cannot be started: No such file"):
         commands.run("scontrol", "show")
-
-
-@pytest.mark.parametrize("named", ["", "/a/slurm.conf"])
-def test_environment_is_not_the_callers(
-    scontrol: FakeScontrol, monkeypatch: pytest.MonkeyPatch, named: str
-) -> None:
-    monkeypatch.setenv("SLURM_CONF", "/etc/slurm/slurm.conf")
-    monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")
-    (scontrol.folder / "scontrol").write_text("#!/bin/sh\nexec /usr/bin/env")
-    commands = SlurmCommands(scontrol.folder, **({"slurm_conf": named} if named else {}))
-    found = dict(line.split("=", 1) for line in commands.run("scontrol").splitlines())
-    assert {name: found[name] for name in found.keys() - {"PWD", "_", "OLDPWD", "SHLVL"}} == {
-        "PATH": "/usr/bin:/bin",
-        "LC_ALL": "C.UTF-8",
-        "TZ": "UTC",
-        "SLURM_CONF": named or "/etc/slurm/slurm.conf",
-    }
 
 
 def test_nothing_is_run_after_the_deadline(scontrol: FakeScontrol) -> None:
     with pytest.raises(SlurmTimeoutError, match=r"^scontrol show: no time was left for it$"):
         SlurmCommands(scontrol.folder, deadline=Deadline(0)).run("scontrol", "show")
     assert scontrol.calls() == []
+
+
+def test_environment_is_not_the_callers(
+    commands: SlurmCommands, scontrol: FakeScontrol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm/slurm.conf")
+    monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")
+    (scontrol.folder / "scontrol").write_text("#!/bin/sh\nexec /usr/bin/env")
+    naming = SlurmCommands(scontrol.folder, slurm_conf="/a/slurm.conf")
+    for each, slurm_conf in ((commands, "/etc/slurm/slurm.conf"), (naming, "/a/slurm.conf")):
+        found = dict(line.split("=", 1) for line in each.run("scontrol").splitlines())
+        assert {name: found[name] for name in found.keys() - {"PWD", "_", "OLDPWD", "SHLVL"}} == {
+            "PATH": "/usr/bin:/bin",
+            "LC_ALL": "C.UTF-8",
+            "TZ": "UTC",
+            "SLURM_CONF": slurm_conf,
+        }
