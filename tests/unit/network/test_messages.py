@@ -2,6 +2,7 @@
 """What passes between worker and network process comes out as it went in, or is refused."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import pytest
 
@@ -15,9 +16,11 @@ from spank_qrmi.errors import (
     ServiceError,
     VariableError,
 )
+from spank_qrmi.network.calls import CALLS, Call, ResourceCalls
 from spank_qrmi.network.messages import (
     MAX_FIELDS,
     MAX_TEXT_LENGTH,
+    NONSENSE,
     Order,
     clock_fields,
     clock_from_fields,
@@ -31,9 +34,11 @@ from spank_qrmi.network.messages import (
     require_number,
     status_fields,
     status_from_fields,
+    usage_fields,
     usage_from_fields,
 )
 from spank_qrmi.status import QpuState, QpuStatus
+from spank_qrmi.usage import NOT_TOLD, Usage
 from tests.unit.conversation import in_pieces
 from tests.unit.outcomes import outcome_of, refusal_of
 
@@ -49,7 +54,7 @@ def test_frames_come_out_as_they_went_in() -> None:
         assert outcome_of(read_frame, receive, len(FRAME)) is None, size
 
 
-def test_what_is_no_frame_is_refused() -> None:
+def test_what_is_no_frame_is_refused_and_not_sent() -> None:
     for frame, limit, expected in (
         (FRAME, len(FRAME) - 5, "a message is too long"),
         (FRAME[:-1], len(FRAME), "a message ends in the middle"),
@@ -59,16 +64,20 @@ def test_what_is_no_frame_is_refused() -> None:
     ):
         told = refusal_of(ProtocolError, read_frame, in_pieces(frame, 1 << 20), limit)
         assert told == expected, frame
-
-
-def test_nothing_is_sent_that_would_be_refused() -> None:
     with pytest.raises(ProtocolError):
         encode_frame(Order.CALL, *[""] * MAX_FIELDS)
 
 
-def test_variables_come_out_as_they_went_in() -> None:
+def test_variables_status_and_clock_come_out_as_they_went_in() -> None:
     variables = {"A": "", "B=": "c=d", "C": "\udcff"}
     assert fields_to_pairs(pairs_to_fields(variables)) == variables
+    full = QpuStatus(QpuState.PAUSED, "off", 0, 1, 3, "yesterday", "tomorrow", "now")
+    for status in (QpuStatus(QpuState.ONLINE), full):
+        assert status_from_fields(status_fields(status)) == status
+    # In whole seconds.
+    offsets = {"a.test:443": 0.4, "b.test:80": -61.2, "c.test:1": 1e12}
+    expected = {"a.test:443": 0, "b.test:80": -61, "c.test:1": 999_999_999}
+    assert clock_from_fields(clock_fields(offsets)) == expected
 
 
 def test_errors_come_out_as_they_went_in() -> None:
@@ -92,24 +101,30 @@ def test_errors_come_out_as_they_went_in() -> None:
             assert getattr(again, name, None) == getattr(error, name, None), error
 
 
-def test_status_comes_out_as_it_went_in() -> None:
-    full = QpuStatus(QpuState.PAUSED, "off", 0, 1, 3, "yesterday", "tomorrow", "now")
-    for status in (QpuStatus(QpuState.ONLINE), full):
-        assert status_from_fields(status_fields(status)) == status
-
-
-def test_status_is_hostile_until_it_is_read() -> None:
+def test_what_is_told_is_hostile_until_it_is_read() -> None:
     told = ["busy", "-1", "x", "9" * 30, "a\nb", "c" * (MAX_TEXT_LENGTH + 1), "", "\x1b[2J"]
-    status = status_from_fields(told)
-    assert (status.waiting_jobs, status.free_slots, status.total_slots) == (None, None, None)
-    assert (status.reason, status.facts_at) == ("a?b", "?[2J")
-    assert len(status.calibrated_at) == MAX_TEXT_LENGTH
+    longest = "c" * MAX_TEXT_LENGTH
+    expected = QpuStatus(QpuState.BUSY, "a?b", calibrated_at=longest, facts_at="?[2J")
+    assert status_from_fields(told) == expected
+    for numbers, usage in (
+        (["2500", "3", "400"], Usage(2.5, 3, 400)),
+        (["0", "", "0"], Usage(0.0, None, 0)),
+        (["", "", ""], NOT_TOLD),
+        (["-1", "2.5", "nan"], NOT_TOLD),
+        (["9" * 30, "9" * 5000, "\u0661"], NOT_TOLD),
+    ):
+        assert outcome_of(usage_from_fields, numbers) == usage, numbers
+        assert usage_from_fields(usage_fields(usage)) == usage
 
 
-def test_clock_comes_out_in_whole_seconds() -> None:
-    offsets = {"a.test:443": 0.4, "b.test:80": -61.2, "c.test:1": 1e12}
-    expected = {"a.test:443": 0, "b.test:80": -61, "c.test:1": 999_999_999}
-    assert clock_from_fields(clock_fields(offsets)) == expected
+def test_answer_that_cannot_be_read_is_the_processs_fault() -> None:
+    calls = ResourceCalls(None, lambda *_: ["bright"])
+    for ask in (calls.full_status, calls.clock_offsets, partial(calls.usage, "token")):
+        assert refusal_of(ServiceError, ask) == NONSENSE
+
+
+def test_every_call_has_a_line_in_the_table() -> None:
+    assert set(CALLS) == set(Call)
 
 
 REFUSED: Mapping[Callable[..., object], Sequence[object]] = {
