@@ -40,7 +40,7 @@ from tests.unit.worker.test_process_alone import WORKER, started
 
 IAM = "/iam/identity/token"
 API_KEY = "QRMI_IBM_QRS_IAM_APIKEY"
-SERVICE_CRN = "QRMI_IBM_QRS_SERVICE_CRN"
+OPEN_PLAN = {API_KEY: OPEN_PLAN_API_KEY, "QRMI_IBM_QRS_SERVICE_CRN": OPEN_PLAN_SERVICE_CRN}
 TYPE = "qiskit-runtime-service"
 
 
@@ -58,15 +58,15 @@ class Node:
         self.values: dict[str, str] = resource["environment"]
         self.is_sites = True
 
+    def settings(self, **changes: str) -> Settings:
+        """Return a job's settings, with some of the variables changed by the configuration."""
+        return Settings("ibm_sherbrooke", {**self.values, **changes}, 60, self.is_sites)
+
     def client(
-        self,
-        serve: Callable[[socket.socket], object] = real,
-        *,
-        seconds: float = 60,
-        **changes: str,
+        self, serve: Callable[[socket.socket], object] = real, seconds: float = 60, **changes: str
     ) -> AbstractContextManager[ResourceCalls]:
-        """Give a job's client, with some of the variables changed by the configuration."""
-        settings = Settings("ibm_sherbrooke", {**self.values, **changes}, 60, self.is_sites)
+        """Give a job's client."""
+        settings = self.settings(**changes)
         return calls_by(serve, settings, type_name=TYPE, seconds=seconds, cache=self.cache)
 
     def check(self, **changes: str) -> None:
@@ -78,9 +78,8 @@ class Node:
 
     def logins(self) -> set[str | None]:
         """Return who asked for the backend, by what was sent."""
-        return {
-            each.authorization_sha256 for each in self.site.requests if "/backends/" in each.path
-        }
+        asked = [each for each in self.site.requests if "/backends/" in each.path]
+        return {each.authorization_sha256 for each in asked}
 
 
 @pytest.fixture
@@ -126,16 +125,12 @@ def test_jobs_that_start_at_once_ask_for_one_token(node: Node, tmp_path: Path) -
     assert not any(token in answer.everything_readable for answer in answers)
 
 
-def test_token_that_was_revoked_is_replaced_for_all(node: Node) -> None:
+def test_token_that_was_revoked_is_replaced_for_all_or_dropped(node: Node) -> None:
     node.check()
     node.site.expire_tokens()
     node.check()
     node.check()
     assert node.site.tokens_issued == 2
-
-
-def test_token_that_was_revoked_is_dropped_though_there_is_no_new_one(node: Node) -> None:
-    node.check()
     node.site.expire_tokens()
     node.order_fault(kind="status", path=IAM, status=400)
     with pytest.raises(AuthenticationError):
@@ -155,7 +150,7 @@ def test_failure_is_the_jobs_own_error_and_not_kept(node: Node) -> None:
 
 def test_each_login_has_a_token_of_its_own(node: Node) -> None:
     node.check()
-    node.check(**{API_KEY: OPEN_PLAN_API_KEY, SERVICE_CRN: OPEN_PLAN_SERVICE_CRN})
+    node.check(**OPEN_PLAN)
     assert (node.site.tokens_issued, len(node.logins())) == (2, 2)
     with pytest.raises(AuthenticationError):
         node.check(**{API_KEY: "made up"})
@@ -166,24 +161,18 @@ def test_login_of_a_user_neither_takes_nor_leaves_a_token(node: Node) -> None:
     node.check()
     [path] = node.tokens.iterdir()
     content = path.read_bytes()
-    node.is_sites = False
+    # He may name the login of a resource of the site's, and an endpoint of his own.
+    with opened(real, cache=node.cache) as network:
+        services = network.services(Deadline(PATIENCE_SECONDS), {})
+        for node.is_sites in (True, False):
+            services.resource_calls(TYPE, node.settings()).check_accessible()
+    assert (node.site.tokens_issued, len(node.logins())) == (2, 2)
     node.check()
-    node.check(**{API_KEY: OPEN_PLAN_API_KEY, SERVICE_CRN: OPEN_PLAN_SERVICE_CRN})
+    node.check(**OPEN_PLAN)
     # As an endpoint of a user's may on purpose, it refuses the token.
     node.site.expire_tokens()
     node.check()
     assert ([*node.tokens.iterdir()], path.read_bytes()) == ([path], content)
-
-
-def test_login_of_a_user_has_another_token_within_one_job(node: Node) -> None:
-    """He may name the login of a resource of the site's, and an endpoint of his own."""
-    node.check()
-    with opened(real, cache=node.cache) as network:
-        services = network.services(Deadline(PATIENCE_SECONDS), {})
-        for is_sites in (True, False):
-            settings = Settings("ibm_sherbrooke", node.values, 60, is_sites)
-            services.resource_calls(TYPE, settings).check_accessible()
-    assert (node.site.tokens_issued, len(node.logins())) == (2, 2)
 
 
 def test_clean_up_of_quantum_jobs_shares_tokens(node: Node) -> None:
@@ -195,7 +184,9 @@ def test_clean_up_of_quantum_jobs_shares_tokens(node: Node) -> None:
     assert node.site.tokens_issued == 1
 
 
-def test_process_that_tells_nonsense_puts_no_token_there(node: Node) -> None:
+def test_process_that_tells_nonsense_puts_no_token_there(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for told in (
         ("0" * 64, "planted", "100"),
         ("KEY", "a\nb", "100"),
@@ -206,18 +197,8 @@ def test_process_that_tells_nonsense_puts_no_token_there(node: Node) -> None:
     ):
         assert refusal_after(node, told) == NONSENSE, told
         assert list(node.tokens.iterdir()) == [], told
-
-
-def test_number_of_tokens_has_an_end(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "_MOST_NEW_TOKENS", 2)
     assert refusal_after(node, *[("KEY", "planted", "100")] * 3) == NONSENSE
-
-
-def test_process_that_hangs_while_it_fetches_a_token_has_opened_no_session(node: Node) -> None:
-    with node.client(hanging, seconds=0.1) as client, pytest.raises(ServiceError) as caught:
-        client.acquire()
-    assert (str(caught.value), caught.value.may_have_acted) == (SILENT, False)
-    assert list(node.tokens.iterdir()) == []
 
 
 def refusal_after(node: Node, *told: tuple[str, ...]) -> str | None:
@@ -229,6 +210,12 @@ def refusal_after(node: Node, *told: tuple[str, ...]) -> str | None:
         of_login = [[key if field == "KEY" else field for field in each] for each in told]
         return [encode_frame(Report.TOKEN, *fields) for fields in of_login]
 
-    serve = answering_calls(answer, heard, ends=True)
-    with node.client(serve) as client:
+    with node.client(answering_calls(answer, heard, ends=True)) as client:
         return refusal_of(ServiceError, client.check_accessible)
+
+
+def test_process_that_hangs_while_it_fetches_a_token_has_opened_no_session(node: Node) -> None:
+    with node.client(hanging, seconds=0.1) as client, pytest.raises(ServiceError) as caught:
+        client.acquire()
+    assert (str(caught.value), caught.value.may_have_acted) == (SILENT, False)
+    assert list(node.tokens.iterdir()) == []
