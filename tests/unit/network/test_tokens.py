@@ -164,7 +164,8 @@ def test_login_of_a_user_neither_takes_nor_leaves_a_token(node: Node) -> None:
     # He may name the login of a resource of the site's, and an endpoint of his own.
     with opened(real, cache=node.cache) as network:
         services = network.services(Deadline(PATIENCE_SECONDS), {})
-        for node.is_sites in (True, False):
+        for is_sites in (True, False):
+            node.is_sites = is_sites
             services.resource_calls(TYPE, node.settings()).check_accessible()
     assert (node.site.tokens_issued, len(node.logins())) == (2, 2)
     node.check()
