@@ -3,6 +3,7 @@
 
 import threading
 from collections.abc import Callable
+from unittest.mock import Mock
 
 import pytest
 
@@ -32,22 +33,16 @@ def let_threads_start(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return allow
 
 
-def test_result_comes_from_another_thread_which_works_meanwhile() -> None:
+def test_result_or_error_comes_from_another_thread_which_works_meanwhile() -> None:
     together = threading.Barrier(2, timeout=TOGETHER_SECONDS)
     wait = begin(lambda: (together.wait(), threading.current_thread())[1])
     together.wait()
     assert wait() is not threading.current_thread()
-
-
-@pytest.mark.parametrize("error", [ValueError("a"), SystemExit(1)])
-def test_error_is_raised_where_it_is_waited_for(error: BaseException) -> None:
-    def fail() -> None:
-        raise error
-
-    wait = begin(fail)
-    with pytest.raises(type(error)) as caught:
-        wait()
-    assert caught.value is error
+    for error in (ValueError("a"), SystemExit(1)):
+        wait = begin(Mock(side_effect=error))
+        with pytest.raises(type(error)) as caught:
+            wait()
+        assert caught.value is error
 
 
 @pytest.mark.parametrize("thread_count", [0, 1, 2, 5])
@@ -91,7 +86,9 @@ def test_nothing_is_begun_after_the_deadline_without_threads_either(
     assert begin(threading.current_thread)() is threading.current_thread()
 
 
-def test_one_that_hangs_leaves_threads_for_others() -> None:
+def test_one_that_hangs_leaves_threads_for_others(
+    let_threads_start: Callable[[int], None],
+) -> None:
     go_on = threading.Event()
     began: list[str] = []
 
@@ -104,19 +101,14 @@ def test_one_that_hangs_leaves_threads_for_others() -> None:
         return name
 
     items = ["hangs"] * 10 + ["quick"] * 10 + ["last"]
-    outcomes = do_at_once(work, items, Deadline(60), 4, lambda name: {name: 2})
-    assert outcomes == items
+    assert do_at_once(work, items, Deadline(60), 4, lambda name: {name: 2}) == items
     assert began.count("hangs") == 10
     assert began.index("last") < [place for place, name in enumerate(began) if name == "hangs"][2]
-
-
-def test_what_waits_for_a_share_is_done_by_a_single_thread_too(
-    let_threads_start: Callable[[int], None],
-) -> None:
+    # What waits for a share is done by a single thread too.
+    numbers = list(range(20))
     for thread_count in (0, 1, 3):
         let_threads_start(thread_count)
-        items = list(range(20))
-        assert do_at_once(lambda n: n, items, Deadline(60), 4, lambda n: {n % 3: 1}) == items
+        assert do_at_once(lambda n: n, numbers, Deadline(60), 4, lambda n: {n % 3: 1}) == numbers
 
 
 def test_each_outcome_is_told_with_its_seconds() -> None:
@@ -130,12 +122,10 @@ def test_each_outcome_is_told_with_its_seconds() -> None:
             raise QrmiError("bad")
         return name
 
-    outcomes = do_at_once(
-        work,
-        ["good", "bad", "late"],
-        Deadline(0.3),
-        tell=lambda item, outcome, seconds: told.update({item: (str(outcome), seconds)}),
-    )
+    def tell(item: str, outcome: object, seconds: float) -> None:
+        told[item] = (str(outcome), seconds)
+
+    outcomes = do_at_once(work, ["good", "bad", "late"], Deadline(0.3), tell=tell)
     go_on.set()
     assert [text for text, _ in told.values()] == [str(each) for each in outcomes]
     assert told["good"][1] < told["late"][1]

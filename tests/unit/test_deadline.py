@@ -17,6 +17,8 @@ def test_time_runs_down_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: now)
     deadline = Deadline(2.0)
     assert (deadline.remaining_seconds(), deadline.has_passed()) == (2.0, False)
+    # A part of the work ends sooner, and never later.
+    assert [deadline.within(each).remaining_seconds() for each in (0.5, 3.0)] == [0.5, 2.0]
     now = 101.5
     assert (deadline.remaining_seconds(), deadline.has_passed()) == (0.5, False)
     now = 102.5
@@ -30,10 +32,17 @@ def test_wait_that_would_be_too_long_is_not_begun() -> None:
     assert Deadline(LONG).wait(BRIEFLY) is True
 
 
-def test_cancelling_lets_it_pass_at_once_with_its_parts() -> None:
+def test_cancelling_lets_it_pass_at_once_with_its_parts_and_is_told() -> None:
     deadline = Deadline(LONG)
     part = deadline.within(LONG / 2)
-    deadline.cancel()
+    told: list[str] = []
+    deadline.when_cancelled(lambda: told.append("early"))
+    assert told == []
+    for _ in range(2):
+        deadline.cancel()
+        assert told == ["early"]
+    deadline.when_cancelled(lambda: told.append("late"))
+    assert told == ["early", "late"]
     for each in (deadline, part):
         assert (each.remaining_seconds(), each.has_passed(), each.is_cancelled()) == (0, True, True)
         assert each.wait(BRIEFLY) is False
@@ -45,21 +54,3 @@ def test_cancelling_ends_a_wait() -> None:
     thread.start()
     assert deadline.wait(LONG / 2) is False
     thread.join()
-
-
-def test_cancellation_is_told_to_those_who_asked() -> None:
-    deadline = Deadline(60)
-    told: list[str] = []
-    deadline.when_cancelled(lambda: told.append("early"))
-    assert told == []
-    deadline.cancel()
-    deadline.when_cancelled(lambda: told.append("late"))
-    deadline.cancel()
-    assert told == ["early", "late"]
-
-
-def test_part_of_the_work_ends_sooner_and_never_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
-    deadline = Deadline(2.0)
-    parts = [deadline.within(seconds).remaining_seconds() for seconds in (0.5, 3.0)]
-    assert (parts, deadline.remaining_seconds()) == ([0.5, 2.0], 2.0)
