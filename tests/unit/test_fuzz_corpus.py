@@ -11,6 +11,7 @@ from fuzz import CORPUS, kept_inputs
 from fuzz.plugin import PLUGIN_TARGETS, PluginTarget, build_replayer
 from fuzz.targets import TARGETS, vendor_answers
 from spank_qrmi.clients import CLIENTS
+from tests.unit.outcomes import trying
 
 MOST_BYTES = 200_000
 OF_WARDEN = (
@@ -27,10 +28,8 @@ OF_WARDEN = (
 @pytest.mark.parametrize("target", TARGETS)
 def test_worker_bears_every_kept_input(target: str) -> None:
     for path in kept_inputs(target):
-        try:
+        with trying(path):
             TARGETS[target](path.read_bytes())
-        except Exception as error:
-            raise AssertionError(path) from error
 
 
 @pytest.mark.parametrize("target", PLUGIN_TARGETS, ids=lambda target: target.name)
