@@ -3,13 +3,13 @@
 
 import sys
 import unicodedata
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
-
-import pytest
 
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi.protocol import Request, Verb
-from tests.unit.conversation import SeenAnswer, ServingWorker, joined
+from tests.unit.conversation import ServingWorker, joined
 from tests.unit.outcomes import trying
 from tests.unit.plugin.test_spank_qrmi import NO_TEXT
 from tests.unit.plugin_host import CONFIG, NOTHING_HELD, PluginHost, answer_of, told_to_user
@@ -27,13 +27,12 @@ UNPRINTABLE = [
 ]
 
 
-@pytest.mark.parametrize("remote", [0, 1])
 def test_option_that_no_terminal_should_see_is_refused(
-    host: PluginHost, qrun_host: PluginHost, remote: int
+    host: PluginHost, qrun_host: PluginHost
 ) -> None:
     for plugin, option in ((host, "--qpu"), (qrun_host, "--q-backend")):
         plugin.answer(answer_of())
-        for text in UNPRINTABLE:
+        for text, remote in product(UNPRINTABLE, (0, 1)):
             with trying((option, text)):
                 report = plugin.run(options=b"a" + text + b"b", remote=remote)
                 told = report.shown_to_user if remote else report.logged("error")
@@ -160,29 +159,22 @@ def test_worker_of_qrun_sees_no_variable_of_the_job(qrun_host: PluginHost) -> No
     assert seen == [(Verb.QRUN_ENVIRONMENT, ()), (Verb.QRUN_CLEANUP, ())]
 
 
-def ask_worker(serving: ServingWorker, folder: Path, option: str) -> SeenAnswer:
-    config = folder / "qrmi_config.json"
-    config.write_text('{"resources": []}')
-    config.chmod(0o600)
-    arguments = (str(config), f"--state-dir={folder}/state")
-    request = Request(Verb.ACQUIRE, 7, 0, 0, 1000, 60, qpu_option=option, arguments=arguments)
-    return serving.ask(request)
-
-
 def test_names_forge_no_line_of_the_worker(serving: ServingWorker, tmp_path: Path) -> None:
     """The plugin refuses such an option; the worker does not rely on it."""
+    config = tmp_path / "qrmi_config.json"
+    config.write_text('{"resources": []}')
+    config.chmod(0o600)
+    given = (str(config), f"--state-dir={tmp_path}/state")
+    request = Request(Verb.ACQUIRE, 7, 0, 0, 1000, 60, arguments=given)
     for text in UNPRINTABLE:
         with trying(text):
-            option = b"a" + text + b"error: forged"
-            answer = ask_worker(serving, tmp_path, option.decode("utf-8", "surrogateescape"))
+            option = (b"a" + text + b"error: forged").decode("utf-8", "surrogateescape")
+            answer = serving.ask(replace(request, qpu_option=option))
             assert answer.verdict == "fail"
             for line in (*answer.messages, *(line for _, line in answer.logs)):
                 assert line.isprintable()
-
-
-def test_longest_name_leaves_the_reason_readable(serving: ServingWorker, tmp_path: Path) -> None:
-    answer = ask_worker(serving, tmp_path, "x" * 65536)
-    rejected, conclusion = answer.messages
+    # The longest one leaves the reason readable.
+    rejected, conclusion = serving.ask(replace(request, qpu_option="x" * 65536)).messages
     assert rejected.startswith("QPU xxx")
     assert rejected.endswith("on this node; defined there: none")
     assert conclusion.endswith("no QPU could be acquired; the step does not start")
