@@ -142,10 +142,7 @@ class Site:
 
     def cached(self) -> dict[str, str]:
         """Return the first line of each token of the node, by its login."""
-        return {
-            path.name: path.read_text().split("\n")[3]
-            for path in self.folder.joinpath("tokens").glob("*")
-        }
+        return {path.name: path.read_text().split("\n")[3] for path in self.folder.glob("tokens/*")}
 
     def run_job(self, exported: Mapping[str, str], names: str = "ab") -> list[Acquired | QrmiError]:
         """Acquire and release as the job of a user; return what became of these resources."""
@@ -154,11 +151,9 @@ class Site:
         acquirer = Acquirer(request, {}, journal, Deadline(PATIENCE_SECONDS), self.network)
         secrets = self.resource("a").secrets()
         self.everybody.listen({BEARER, *secrets})
-        variables = [*exported.items()]
         resources = [self.resource(each) for each in names]
-        outcomes = acquirer.acquire_all(
-            [(each, collect_variables(each, 7, variables, secrets)) for each in resources]
-        )
+        taken = [collect_variables(each, 7, [*exported.items()], secrets) for each in resources]
+        outcomes = acquirer.acquire_all([*zip(resources, taken, strict=True)])
         entries = [each for each in journal.entries() if isinstance(each, Entry)]
         Releaser(journal, Deadline(PATIENCE_SECONDS), self.network).release_all(entries)
         for each in entries:
@@ -197,12 +192,11 @@ def site(
                 values[each] = basic_key(f"secret-of-the-site-{len(each):03}")
     everybody = Everybody(vendor)
     folder = tmp_path_factory.mktemp("site")
+    write_munge(folder)
     with pytest.MonkeyPatch.context() as patch:
         client = HttpClient(Deadline(0), transport=everybody)
         patch.setattr(process, "open_client", lambda environment: client)
-        folder_of_munge = tmp_path_factory.mktemp("munge")
-        write_munge(folder_of_munge)
-        patch.setattr(munge, "FOLDERS", [str(folder_of_munge)])
+        patch.setattr(munge, "FOLDERS", [str(folder)])
         with served(real) as network:
             cache = TokenCache(folder)
             network.open([{}], DEFAULT_WORKER_USER, 600, cache)
@@ -253,13 +247,21 @@ def test_any_variables_of_a_user_keep_home_what_is_the_sites(
     site.check({**block, data.draw(st.sampled_from(endpoints)): data.draw(evil)})
 
 
-def test_credentials_of_the_site_go_nowhere_else(site: Site) -> None:
+def test_credentials_of_the_site_go_to_its_endpoint_however_spelled_and_nowhere_else(
+    site: Site,
+) -> None:
     for key, credentials in site.vendor.sent_to.items():
-        for endpoint in ENDPOINTS:
+        for endpoint in (*ENDPOINTS, *SITE_URLS):
             with trying((key, endpoint)):
                 [outcome] = site.at(key).run_job({f"a_{key}": endpoint}, "a")
                 assert site.everybody.leaks == []
-                if credentials:
+                if endpoint in SITE_URLS:
+                    assert isinstance(outcome, Acquired)
+                    assert site.everybody.asked == {"the site"}
+                    # The job's programs are to read the same text.
+                    told = resource_variables(outcome.resource, outcome.variables, "token", 60)
+                    assert dict(told)[f"a_{key}"] == "https://site.test"
+                elif credentials:
                     assert isinstance(outcome, QrmiError)
                     assert site.everybody.asked == set()
 
@@ -275,33 +277,15 @@ def test_other_name_of_a_type_brings_no_credential_elsewhere(site: Site) -> None
                 assert refusal in str(outcome)
 
 
-def test_another_spelling_of_the_sites_endpoint_is_the_sites(site: Site) -> None:
-    for key in site.vendor.sent_to:
-        for endpoint in SITE_URLS:
-            with trying((key, endpoint)):
-                [outcome] = site.at(key).run_job({f"a_{key}": endpoint}, "a")
-                assert isinstance(outcome, Acquired)
-                assert site.everybody.asked == {"the site"}
-                # The job's programs are to read the same text.
-                told = dict(resource_variables(outcome.resource, outcome.variables, "token", 60))
-                assert told[f"a_{key}"] == "https://site.test"
-
-
-def test_variables_in_another_case_are_not_taken(site: Site) -> None:
+def test_variables_are_taken_by_their_exact_names_and_once(site: Site) -> None:
     for key in site.vendor.sent_to:
         for other in (key.lower(), f"QRMI_{key.removeprefix('QRMI_').lower()}"):
             site.run_job({f"a_{other}": EVIL}, "a")
             assert site.everybody.asked == {"the site"}
-
-
-def test_of_a_variable_exported_twice_one_is_checked_and_used(site: Site) -> None:
-    for key in site.vendor.sent_to:
+        # Of one that is exported twice, one value is checked and used.
         for values in ([SITE, EVIL], [EVIL] * 2):
             variables = [(f"a_{key}", each) for each in values]
             taken = collect_variables(site.at(key).resource("a"), 7, variables)
             assert (taken.is_users(key), taken.values[key]) == (True, EVIL)
-
-
-def test_variable_whose_name_is_no_text_is_told(site: Site) -> None:
     [outcome] = site.run_job({"a_QRMI_\udcff": "x"}, "a")
     assert str(outcome) == "a_QRMI_? is not UTF-8 text"
