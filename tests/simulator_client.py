@@ -26,7 +26,6 @@ meas[0] = measure $3;
 
 
 def headers_of(site: Site, account_number: int) -> dict[str, str]:
-    """Return the headers with which an account asks."""
     account = site.accounts[account_number]
     token, _ = site.issue_token(account)
     return {"Authorization": f"Bearer {token}", "Service-CRN": account.service_crn}
@@ -38,7 +37,6 @@ def sampler_input(circuit: str, **changes: object) -> dict[str, object]:
 
 
 def wait_for_end(client: httpx.Client, path: str) -> dict[str, object]:
-    """Return the job at `path` once it has ended."""
     return wait_until(
         lambda: client.get(path).json(),
         WAIT_SECONDS,

@@ -139,7 +139,6 @@ def no_secret_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def entrance(base_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsEntrance]:
-    """The site behind https."""
     with tls_entrance_to(base_url, tmp_path_factory.mktemp("tls")) as entrance:
         yield entrance
 
@@ -154,7 +153,6 @@ def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def object_store() -> Iterator[ObjectStore]:
-    """An object store for the site's Direct Access jobs."""
     with LocalObjectStore("127.0.0.1") as store:
         yield store
 

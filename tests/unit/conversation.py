@@ -40,7 +40,6 @@ def encode_request(request: Request) -> bytes:
 
 
 def read_request(receive: Callable[[int], bytes]) -> Request:
-    """Read one request as the worker does."""
     return decode_request(receive, read_version(receive))
 
 

@@ -36,7 +36,6 @@ class FakeVendor:
         self._lock = threading.Lock()
 
     def do(self, verb: str, name: str) -> None:
-        """Note the event and carry out its order."""
         event = f"{verb} {name}"
         with self._lock:
             self.events.append(event)

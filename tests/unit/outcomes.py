@@ -13,7 +13,6 @@ WRITABLE = (
 
 
 def outcome_of(call: Callable[..., object], *arguments: object) -> object:
-    """Return what a call returns or raises."""
     try:
         return call(*arguments)
     except Exception as error:  # noqa: BLE001 (the test tells of which input it is)

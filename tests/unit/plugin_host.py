@@ -170,7 +170,6 @@ class PluginHost:
 
     @property
     def requests(self) -> list[Request]:
-        """What the plugin has asked, where the worker keeps it."""
         paths = sorted(self.folder.glob("request-*"))
         return [read_request(in_pieces(path.read_bytes(), 1 << 20)) for path in paths]
 

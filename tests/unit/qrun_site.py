@@ -94,7 +94,6 @@ class QrunSite:
         return content
 
     def asked(self, method: str, path: str) -> int:
-        """Return how many such requests the service was sent."""
         return sum((one.method, one.path) == (method, path) for one in self.site.requests)
 
     def reset(self) -> None:

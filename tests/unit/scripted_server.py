@@ -125,7 +125,6 @@ def listening(
 
 
 def lines_of(request: bytes) -> list[str]:
-    """Return the lines of a request's head."""
     return request.partition(b"\r\n\r\n")[0].decode().split("\r\n")
 
 

@@ -4,7 +4,6 @@
 The real readers of command lines, of plugstack.conf and of qrmi_config.json take the examples.
 """
 
-import argparse
 import json
 import re
 import shlex
@@ -12,8 +11,6 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-
-import pytest
 
 from spank_qrmi.admin import command as cli
 from spank_qrmi.clients import CLIENTS
@@ -90,8 +87,11 @@ def rows() -> Iterator[tuple[str, str, str]]:
             yield command, runner, shown_by
 
 
+ROWS = [*rows()]
+
+
 def test_table_has_the_commands_of_the_documents() -> None:
-    listed = Counter(command for command, _, _ in rows())
+    listed = Counter(command for command, _, _ in ROWS)
     assert [each for each in listed if listed[each] > 1 or each not in COMMANDS] == []
     beginnings = [
         each for each in COMMANDS if any(re.match(re.escape(each) + "[ =]", row) for row in listed)
@@ -133,63 +133,51 @@ def rule_of(target: str) -> str:
     return re.sub(r"\$\((\w+)\)", lambda found: VARIABLES.get(found[1], ""), text)
 
 
-@pytest.mark.parametrize("runner", sorted({runner for _, runner, _ in rows()}))
-def test_named_test_runs_its_commands(runner: str) -> None:
-    if runner.startswith("no test: "):
-        return
-    path, _, name = runner.partition("::")
-    text = text_of(path)
-    assert not name or re.search(rf"(?m)^def {name}\(", (REPOSITORY / path).read_text())
-    for command, its_runner, shown_by in rows():
-        if its_runner == runner:
+def test_named_tests_run_their_commands() -> None:
+    for command, runner, shown_by in ROWS:
+        if not runner.startswith("no test: "):
+            path, _, name = runner.partition("::")
+            defined = rf"(?m)^def {name}\(" if name else ""
+            assert re.search(defined, (REPOSITORY / path).read_text()), runner
             needed = [shown_by] if shown_by else what_shows(command)
-            assert [word for word in needed if word not in text] == [], command
+            assert [word for word in needed if word not in text_of(path)] == [], command
 
 
-@pytest.mark.parametrize("command", [each for each in COMMANDS if re.search(r"\bmake\b", each)])
-def test_target_of_make_is_there(command: str) -> None:
-    words = command.partition("make")[2].split()
-    target = next((each for each in words if "=" not in each), "all")
-    assert rule_of(target)
-    shown_by = next((shown_by for row, _, shown_by in rows() if row == command), "")
-    assert shown_by in rule_of(target) or target in re.split(r"[^\w-]", rule_of(shown_by))
-
-
-def parse(command: str) -> argparse.Namespace:
-    """Have the real parser of a command take a line of a document, with its placeholders filled."""
-    for placeholder, value in (("…", ""), ("SECONDS", "1"), (" ID", " 7"), ("PORT", "8080")):
-        command = command.replace(placeholder, value)
-    words = shlex.split(command)
-    while not words[0].endswith(("spank-qrmi", "qrun")):
-        words.pop(0)
-    program, *arguments = words
-    if program == "qrun":
-        return qrun._parser().parse_args(arguments)
-    if arguments[:1] == ["simulate"]:
-        return simulator._parser().parse_args(arguments[1:])
-    return cli._parser().parse_args(arguments)
+def test_targets_of_make_are_there() -> None:
+    shown = {command: shown_by for command, _, shown_by in ROWS}
+    for command in COMMANDS:
+        if re.search(r"\bmake\b", command):
+            words = command.partition("make")[2].split()
+            target = next((each for each in words if "=" not in each), "all")
+            rule, shown_by = rule_of(target), shown.get(command, "")
+            assert rule, command
+            assert shown_by in rule or target in re.split(r"[^\w-]", rule_of(shown_by)), command
 
 
 INCOMPLETE = {"spank-qrmi release", "spank-qrmi worker-server --socket", "srun qrun"}
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        each
-        for each in COMMANDS
-        if re.search(r"(^|/|\s)(spank-qrmi [a-z]|qrun [a-z-])", each) and each not in INCOMPLETE
-    ],
-)
-def test_command_of_ours_is_understood(command: str) -> None:
-    if "enable" not in command and "disable" not in command:
-        parse(command)
+def test_commands_of_ours_are_understood() -> None:
+    """The real parsers take them, with their placeholders filled."""
+    for command in COMMANDS:
+        found = re.fullmatch(r"(?:.*[/\s])?(spank-qrmi|qrun) ([a-z-].*)", command)
+        if found is None or command in INCOMPLETE:
+            continue
+        text = found[2]
+        for placeholder, value in (("…", ""), (" ID", " 7")):
+            text = text.replace(placeholder, value)
+        arguments = shlex.split(text)
+        if found[1] == "qrun":
+            qrun._parser().parse_args(arguments)
+        elif arguments[0] == "simulate":
+            simulator._parser().parse_args(arguments[1:])
+        else:
+            cli._parser().parse_args(arguments)
 
 
 def test_options_for_jobs_are_those_of_the_plugins() -> None:
-    registered = "".join(
-        path.read_text() for path in (REPOSITORY / "spank_qrmi" / "plugin").glob("*.pyx")
-    )
+    plugins = (REPOSITORY / "spank_qrmi" / "plugin").glob("*.pyx")
+    registered = "".join(path.read_text() for path in plugins)
     known = {*re.findall(r'register_option\(spank, b"([\w-]+)"', registered)}
     lines = [line for document in DOCUMENTS for line in lines_of(document)]
     submitted = [line for line in lines if re.match(r"#SBATCH|srun|sbatch|salloc", line)]
@@ -199,32 +187,29 @@ def test_options_for_jobs_are_those_of_the_plugins() -> None:
 
 def test_files_in_documents_are_accepted(tmp_path: Path) -> None:
     """Lines of plugstack.conf, qrmi_config.json and entries of it, inputs of qrun."""
-    accepted = Counter[str]()
-    for document, (language, lines) in [
-        (each, block) for each in DOCUMENTS for block in blocks_of(each)
-    ]:
-        text = re.sub("@SYSCONFDIR@|@PLUGINDIR@", "/etc/slurm", "\n".join(lines))
+    accepted: set[str] = set()
+    for document in DOCUMENTS:
         path = tmp_path / document.name
-        path.write_text(text)
-        for line in read_plugstack(path):
-            is_qrmi = line.library == qrmi_plugstack.LIBRARY
-            (qrmi_plugstack if is_qrmi else qrun_plugstack).parse_arguments(line.arguments)
-            accepted[line.library] += 1
-        if language != "json" and '"resources"' not in text:
-            continue
-        value = json.loads(text)
-        if "pubs" in value:
-            read_primitive_input(str(path))
-            accepted["input"] += 1
-            continue
-        path.write_text(text if "resources" in value else json.dumps({"resources": [value]}))
-        path.chmod(0o600)
-        config = load_config(path, CLIENTS)
-        assert (config.problems, bool(config.resources)) == ((), True), path
-        accepted["configuration"] += 1
-    assert {*accepted} == {
-        *(qrmi_plugstack.LIBRARY, qrun_plugstack.LIBRARY, "input", "configuration")
-    }
+        for language, lines in blocks_of(document):
+            text = re.sub("@SYSCONFDIR@|@PLUGINDIR@", "/etc/slurm", "\n".join(lines))
+            path.write_text(text)
+            for line in read_plugstack(path):
+                is_qrmi = line.library == qrmi_plugstack.LIBRARY
+                (qrmi_plugstack if is_qrmi else qrun_plugstack).parse_arguments(line.arguments)
+                accepted.add(line.library)
+            value = json.loads(text) if language == "json" or '"resources"' in text else {}
+            if "pubs" in value:
+                read_primitive_input(str(path))
+                accepted.add("input")
+            elif value:
+                if "resources" not in value:
+                    path.write_text(json.dumps({"resources": [value]}))
+                path.chmod(0o600)
+                config = load_config(path, CLIENTS)
+                assert (config.problems, bool(config.resources)) == ((), True), path
+                accepted.add("configuration")
+    libraries = {qrmi_plugstack.LIBRARY, qrun_plugstack.LIBRARY}
+    assert accepted == {*libraries, "input", "configuration"}
 
 
 def test_usage_of_qrun_is_that_of_the_command() -> None:

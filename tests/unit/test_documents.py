@@ -21,7 +21,6 @@ def anchors(document: Path) -> set[str]:
 
 
 def broken_links(document: Path) -> list[str]:
-    """Return the links of a document that lead nowhere."""
     broken = []
     for name, anchor in LINK.findall(FENCED.sub("", document.read_text())):
         target = document.parent / name if name else document

@@ -63,7 +63,6 @@ RECORDS = st.tuples(
 
 
 def read(message: bytes, size: int = 99) -> Request:
-    """Read a message that arrives in pieces of a size."""
     return read_request(in_pieces(message, size))
 
 

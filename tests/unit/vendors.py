@@ -68,7 +68,6 @@ class Vendor:
 
     @property
     def documents(self) -> Documents:
-        """Return all that the service is asked for."""
         return {**self.check, **self.acquire, **self.release}
 
     @property
@@ -80,7 +79,6 @@ class Vendor:
 
     @property
     def name(self) -> str:
-        """Return the resource's name, by which jobs ask for it."""
         return self.settings.resource_name
 
     @property
@@ -90,12 +88,10 @@ class Vendor:
 
     @property
     def holds(self) -> bool:
-        """Return whether the service holds something for a job."""
         return bool(self.acquire)
 
     @property
     def endpoint_key(self) -> str:
-        """Return the key that says where the service is."""
         return list(self.sent_to)[-1]
 
     def on_site(self, documents: Documents) -> list[str]:
@@ -106,7 +102,6 @@ class Vendor:
         return [f"{method} {self.site_path}{path}" for method, path in paths]
 
     def client(self) -> Client:
-        """Return the resource's client."""
         return CLIENTS[self.type_name](self.settings)
 
     def service(self) -> FakeService:

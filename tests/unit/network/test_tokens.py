@@ -65,7 +65,6 @@ class Node:
     def client(
         self, serve: Callable[[socket.socket], object] = real, seconds: float = 60, **changes: str
     ) -> AbstractContextManager[ResourceCalls]:
-        """Give a job's client."""
         settings = self.settings(**changes)
         return calls_by(serve, settings, type_name=TYPE, seconds=seconds, cache=self.cache)
 

@@ -105,7 +105,6 @@ def calls_by(
 
 
 def hanging(channel: socket.socket) -> None:
-    """Get ready, and answer nothing."""
     channel.sendall(encode_frame(Report.OPENED))
     while channel.recv(65536):
         pass
@@ -256,7 +255,6 @@ NO_ANSWERS = {
 
 
 def acquisition_by(client: ResourceCalls) -> tuple[str, bool]:
-    """Return why nothing is acquired, and whether something may have been."""
     with pytest.raises(ServiceError) as caught:
         client.acquire()
     return str(caught.value), caught.value.may_have_acted
