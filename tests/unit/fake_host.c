@@ -6,7 +6,7 @@
  * usage: fake_host PLUGIN [WORD ...] <orders >report; the SPANK calls themselves are in fake_slurm.c
  *
  * Orders and report are NUL-terminated texts, since values may hold every other byte: an order is
- * `key=value` (see read_order), a line of the report `kind:text` (see plugin_host.py).
+ * `key=value` (see fake_host.h), a line of the report `kind:text` (see plugin_host.py).
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -123,34 +123,27 @@ static void report_state(const char *when, int hook)
 /* ---- Orders ---- */
 
 #define TAKE(name, order)                                                                          \
-	if (strcmp(key, #name) == 0) {                                                             \
+	if (strcmp(line, #name) == 0) {                                                            \
 		order;                                                                             \
-		return true;                                                                       \
+		continue;                                                                          \
 	}
 #define TAKE_ITEM(name) TAKE(name, append(&host.name, value))
 #define TAKE_NUMBER(name) TAKE(name, host.name = strtoul(value, NULL, 0))
 
-static bool read_order(const char *key, const char *value)
-{
-	LISTS(TAKE_ITEM)
-	NUMBERS(TAKE_NUMBER)
-	return false;
-}
-
 static void read_orders(void)
 {
-	char *order = NULL, *equals;
+	char *line = NULL, *value;
 	size_t size = 0;
 
-	while (getdelim(&order, &size, 0, stdin) > 0) {
-		equals = strchr(order, '=');
-		*equals = 0;
-		if (!read_order(order, equals + 1)) {
-			fprintf(stderr, "fake_host: unknown order %s\n", order);
-			exit(2);
-		}
+	while (getdelim(&line, &size, 0, stdin) > 0) {
+		value = strchr(line, '=');
+		*value++ = 0;
+		LISTS(TAKE_ITEM)
+		NUMBERS(TAKE_NUMBER)
+		fprintf(stderr, "fake_host: unknown order %s\n", line);
+		exit(2);
 	}
-	free(order);
+	free(line);
 }
 
 /* ---- The life of a step ---- */
@@ -172,25 +165,19 @@ static void set_up_as_a_daemon(void)
 		close(atoi(host.closed.items[i]));
 }
 
-static void run_hook_of(void *plugin, const char *name, struct list *arguments)
+static void run_hook(void *plugin, const char *name)
 {
 	static int hooks;
 	hook_f *hook = (hook_f *)dlsym(plugin, name);
+	struct list *lines[] = { &host.arguments, &host.second_line };
 
-	if (hook == NULL) {
+	if (hook == NULL)
 		report("hook", "%s missing", name);
-		return;
+	for (unsigned int i = 0; hook != NULL && i <= host.is_listed_twice; i++) {
+		report_state("before", ++hooks);
+		report("hook", "%s %d", name, hook(NULL, lines[i]->count, lines[i]->items));
+		report_state("after", hooks);
 	}
-	report_state("before", ++hooks);
-	report("hook", "%s %d", name, hook(NULL, arguments->count, arguments->items));
-	report_state("after", hooks);
-}
-
-static void run_hook(void *plugin, const char *name)
-{
-	run_hook_of(plugin, name, &host.arguments);
-	if (host.is_listed_twice)
-		run_hook_of(plugin, name, &host.second_line);
 }
 
 static void give_options(struct list *values, struct spank_option *option)

@@ -73,27 +73,28 @@ static char *last_of(const struct list *list)
 	return list->count > 0 ? list->items[list->count - 1] : NULL;
 }
 
-#define GIVE(item, name, type, value)                                                              \
+#define GIVE(item, name, orders)                                                                   \
 	case item:                                                                                 \
 		if (holds(&host.missing, name))                                                    \
 			return ESPANK_NOT_AVAIL;                                                   \
-		*(type *)place = value;                                                            \
+		orders;                                                                            \
 		return ESPANK_SUCCESS;
-#define GIVE_NUMBER(item, name) GIVE(item, #name, uint32_t, host.name)
+#define GIVE_NUMBER(item, name) GIVE(item, #name, *(uint32_t *)place = host.name)
 
 spank_err_t spank_get_item(spank_t spank, spank_item_t item, ...)
 {
 	static gid_t gids[MOST];
 	va_list arguments;
-	void *place, *second_place;
+	void *place, *second_place = NULL;
 
 	(void)spank;
 	va_start(arguments, item);
 	place = va_arg(arguments, void *);
-	second_place = item == S_JOB_ARGV || item == S_JOB_SUPPLEMENTARY_GIDS ?
-			       va_arg(arguments, void *) :
-			       NULL;
+	if (item == S_JOB_ARGV || item == S_JOB_SUPPLEMENTARY_GIDS)
+		second_place = va_arg(arguments, void *);
 	va_end(arguments);
+	for (size_t i = 0; i < host.gids.count; i++)
+		gids[i] = strtoul(host.gids.items[i], NULL, 10);
 	switch (item) {
 	GIVE_NUMBER(S_JOB_ID, job_id)
 	GIVE_NUMBER(S_JOB_STEPID, step_id)
@@ -104,21 +105,13 @@ spank_err_t spank_get_item(spank_t spank, spank_item_t item, ...)
 	GIVE_NUMBER(S_TASK_ID, task)
 	GIVE_NUMBER(S_TASK_EXIT_STATUS, status)
 	GIVE_NUMBER(S_JOB_LOCAL_TASK_COUNT, tasks)
-	GIVE(S_JOB_ENV, "environment", char **, host.environment.items)
-	case S_JOB_SUPPLEMENTARY_GIDS:
-		if (holds(&host.missing, "gids"))
-			return ESPANK_NOT_AVAIL;
-		for (size_t i = 0; i < host.gids.count; i++)
-			gids[i] = strtoul(host.gids.items[i], NULL, 10);
-		*(gid_t **)place = gids;
-		*(int *)second_place = host.gids.count;
-		return ESPANK_SUCCESS;
-	case S_JOB_ARGV:
-		if (holds(&host.missing, "command"))
-			return ESPANK_NOT_AVAIL;
-		*(int *)place = host.command.count;
-		*(char ***)second_place = host.command.items;
-		return ESPANK_SUCCESS;
+	GIVE(S_JOB_ENV, "environment", *(char ***)place = host.environment.items)
+	GIVE(S_JOB_SUPPLEMENTARY_GIDS, "gids",
+	     *(gid_t **)place = gids;
+	     *(int *)second_place = host.gids.count)
+	GIVE(S_JOB_ARGV, "command",
+	     *(int *)place = host.command.count;
+	     *(char ***)second_place = host.command.items)
 	default:
 		return ESPANK_BAD_ARG;
 	}
