@@ -24,7 +24,6 @@ from tests.unit.fake_services import (
     API_URL,
     IAM_URL,
     SERVICE_CRN,
-    Pieces,
     RecordingDeadline,
     begin_to_send,
     ibm_values,
@@ -72,6 +71,18 @@ def check_failure(error: QrmiError, secrets: Iterable[str] = SECRETS) -> None:
     assert token is None or _SESSION_ID.fullmatch(token)
 
 
+class _Halves(httpx.SyncByteStream):
+    """A body that comes in two pieces; httpx has not read it before the client does."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        middle = len(self._body) // 2
+        yield self._body[:middle]
+        yield self._body[middle:]
+
+
 class HostileService(httpx.BaseTransport):
     """Gives the answers that an input holds."""
 
@@ -91,7 +102,7 @@ class HostileService(httpx.BaseTransport):
         return httpx.Response(
             int(status) if re.fullmatch(rb"[2-9]\d\d", status) else 200,
             headers=[(found[1], found[2]) for line in lines if (found := _HEADER.fullmatch(line))],
-            stream=Pieces(body.replace(b"$SENT", _sent_secrets(request)), pieces=2),
+            stream=_Halves(body.replace(b"$SENT", _sent_secrets(request))),
         )
 
 

@@ -2,7 +2,7 @@
 """Stand-ins for the vendors' services and for time, shared by the tests of the clients."""
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -83,21 +83,9 @@ class FakeService(httpx.BaseTransport):
         return Exchange(http, TokenSource(http), munge_credentials())
 
 
-class Pieces(httpx.SyncByteStream):
-    """A body that comes in so many pieces; httpx has not read it before the client does."""
-
-    def __init__(self, body: bytes, pieces: int = 1) -> None:
-        self._body = body
-        self._piece_bytes = len(body) // pieces or 1
-
-    def __iter__(self) -> Iterator[bytes]:
-        for start in range(0, len(self._body), self._piece_bytes):
-            yield self._body[start : start + self._piece_bytes]
-
-
 def unread(response: httpx.Response) -> httpx.Response:
     """Return the response as it comes from a service: a client reads its body."""
-    stream = Pieces(response.content)
+    stream = httpx.ByteStream(response.content)
     return httpx.Response(response.status_code, headers=response.headers, stream=stream)
 
 
@@ -125,10 +113,8 @@ def token_reply(token: object = BEARER_TOKEN, expires_in: object = 3600) -> http
     return reply(json={"access_token": token, "expires_in": expires_in, "token_type": "Bearer"})
 
 
-def settings_of(
-    values: Mapping[str, str], name: str = "ibm_x", remaining_seconds: int | None = None
-) -> Settings:
-    return Settings(resource_name=name, values=values, remaining_seconds=remaining_seconds)
+def settings_of(values: Mapping[str, str], name: str = "ibm_x", **more: Any) -> Settings:
+    return Settings(name, values, **more)
 
 
 def ibm_values(prefix: str, **extra: str) -> dict[str, str]:

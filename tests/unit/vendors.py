@@ -25,7 +25,6 @@ from tests.unit.fake_services import (
     complaint,
     ibm_values,
     reply,
-    settings_of,
 )
 from tests.unit.local_network import asking
 
@@ -124,7 +123,7 @@ def ibm(prefix: str, name: str, *credentials: str) -> dict[str, Any]:
     key = f"{prefix}IAM_APIKEY"
     own = (key, f"{prefix}SERVICE_CRN", *credentials)
     sent_to = {f"{prefix}IAM_ENDPOINT": (key,), f"{prefix}ENDPOINT": own}
-    return {"settings": settings_of(ibm_values(prefix), name), "sent_to": sent_to}
+    return {"settings": Settings(name, ibm_values(prefix)), "sent_to": sent_to}
 
 
 DIRECT_ACCESS = Vendor(
@@ -144,7 +143,7 @@ QISKIT_RUNTIME = Vendor(
 )
 PASQAL_CLOUD = Vendor(
     "pasqal-cloud",
-    settings_of({}, "FRESNEL"),
+    Settings("FRESNEL", {}),
     sent_to={"QRMI_PASQAL_CLOUD_BASE_URL": ()},
     site_path="/pasqal",
     check={"GET /core-fast/api/v1/devices": {"data": [{"availability": "ACTIVE"}]}},
@@ -171,7 +170,7 @@ QUANTUM_COMPUTE_SERVICE = replace(
 )
 IQM_SERVER = Vendor(
     "iqm-server",
-    settings_of({"QRMI_IQM_ISA_ENDPOINT": API_URL, "QRMI_IQM_ISA_TOKEN": API_KEY}, "garnet_mock"),
+    Settings("garnet_mock", {"QRMI_IQM_ISA_ENDPOINT": API_URL, "QRMI_IQM_ISA_TOKEN": API_KEY}),
     sent_to={"QRMI_IQM_ISA_ENDPOINT": ("QRMI_IQM_ISA_TOKEN",)},
     site_path="/iqm",
     check={"GET /base/api/v1/quantum-computers/garnet:mock": {"health": {"healthy": True}}},
@@ -182,9 +181,9 @@ IQM_SERVER = Vendor(
 )
 ALICE_BOB_FELIS = Vendor(
     "alice-bob-felis",
-    settings_of(
-        {"QRMI_AB_FELIS_BASE_ENDPOINT": API_URL, "QRMI_AB_FELIS_API_KEY": BASIC_KEY},
+    Settings(
         "ab_emu_40q_physical_cats",
+        {"QRMI_AB_FELIS_BASE_ENDPOINT": API_URL, "QRMI_AB_FELIS_API_KEY": BASIC_KEY},
     ),
     sent_to={"QRMI_AB_FELIS_BASE_ENDPOINT": ("QRMI_AB_FELIS_API_KEY",)},
     site_path="/felis",
@@ -193,7 +192,7 @@ ALICE_BOB_FELIS = Vendor(
 )
 OQTOPUS = Vendor(
     "oqtopus",
-    settings_of({"QRMI_OQTOPUS_URL": API_URL, "QRMI_OQTOPUS_API_TOKEN": API_KEY}, "anemone"),
+    Settings("anemone", {"QRMI_OQTOPUS_URL": API_URL, "QRMI_OQTOPUS_API_TOKEN": API_KEY}),
     sent_to={"QRMI_OQTOPUS_URL": ("QRMI_OQTOPUS_API_TOKEN",)},
     site_path="/oqtopus",
     check={"GET /base/devices/anemone": {"status": "available"}},
@@ -203,12 +202,7 @@ OQTOPUS = Vendor(
 
 PASQAL_LOCAL = Vendor(
     "pasqal-local",
-    replace(
-        settings_of({"QRMI_WARDEN_URL": API_URL}, "ORION"),
-        uid=1000,
-        job_id=JOB_ID,
-        has_sites_login=True,
-    ),
+    Settings("ORION", {"QRMI_WARDEN_URL": API_URL}, has_sites_login=True, uid=1000, job_id=JOB_ID),
     sent_to={"QRMI_URL": (), "QRMI_WARDEN_URL": ()},
     site_path="/warden/1",
     check={"GET /base/accessible": {"is_accessible": True, "message": "ready"}},
