@@ -19,25 +19,16 @@ from tests.unit.munge_credentials import munge_credentials
 class LocalNetwork(Network):
     """Asks from the process of the tests, with its rights."""
 
-    def __init__(self) -> None:
-        """Start nothing."""
+    def _do_nothing(self, *_: object, **__: object) -> None:
+        """Clients are opened when they are needed, and a connection ends with its request."""
 
-    def open(self, *_: object, **__: object) -> None:
-        """Do nothing: clients are opened when they are needed, and fetch their own tokens."""
-
-    def wait_until_open(self, deadline: Deadline) -> None:
-        """Return at once."""
+    __init__ = open = wait_until_open = end = close = _do_nothing
 
     def has_variables(self, node_variables: Mapping[str, str]) -> bool:
         return True
 
     def services(self, deadline: Deadline, node_variables: Mapping[str, str]) -> Services:
         return LocalServices(HttpClient(deadline), node_variables)
-
-    def end(self) -> None:
-        """Do nothing: a connection ends with its request."""
-
-    close = end
 
 
 class LocalServices(Services):

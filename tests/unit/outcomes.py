@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What calls come to, for tests that claim the same of many inputs."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -28,6 +30,13 @@ def refusal_of(
     except kind as error:
         return str(error)
     return None
+
+
+def said_by(program: str, *arguments: str) -> tuple[str, str]:
+    """Return what a program in Python writes to stdout and to stderr."""
+    command = [sys.executable, "-I", "-c", program, *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    return ended.stdout, ended.stderr
 
 
 @contextmanager

@@ -2,8 +2,7 @@
 """What the network process needs it has before it gives up root: later its files may be closed."""
 
 import re
-import subprocess
-import sys
+from itertools import chain
 
 import orjson
 
@@ -12,15 +11,8 @@ from spank_qrmi.clients import CLIENTS
 from spank_qrmi.clients import qrun_variables as names
 from spank_qrmi_simulator.qrmi_config import site_config
 from tests.unit.job.test_qrun import arguments
+from tests.unit.outcomes import said_by
 from tests.unit.scripted_server import HANG_UP, scripted_server
-
-
-def said_by(program: str, *arguments: str) -> tuple[str, str]:
-    """Return what a program in Python writes to stdout and to stderr."""
-    command = [sys.executable, "-I", "-c", program, *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    return ended.stdout, ended.stderr
-
 
 # Does all that requests can meet, and tells what was imported meanwhile.
 PROGRAM = """
@@ -79,10 +71,9 @@ print(len(released), sorted(set(sys.modules) - before))
 
 
 def test_requests_import_nothing(base_url: str) -> None:
-    values = dict(zip(names.SITE_VARIABLES, arguments(base_url), strict=True))
+    values = zip(names.SITE_VARIABLES, arguments(base_url), strict=True)
     config = orjson.dumps(site_config(base_url)).decode()
-    pairs = [text for pair in values.items() for text in pair]
-    assert said_by(PROGRAM, config, *pairs) == (f"{len(CLIENTS)} []\n", "")
+    assert said_by(PROGRAM, config, *chain(*values)) == (f"{len(CLIENTS)} []\n", "")
 
 
 # Meets what would import more, once nothing can be read any more.
@@ -150,15 +141,13 @@ def test_what_cannot_be_imported_any_more_is_done_without(entrance: TlsEntrance)
             "not followed, correct the endpoint's URL",
             f"the answer of {service} is compressed, although we take none such",
             "200",
-            f"{broken} was complete",
-            f"{broken} was complete",
+            *[f"{broken} was complete"] * 2,
         ],
         "",
     )
 
 
-def test_limits_leave_room_for_two_requests_of_64_resources_at_once() -> None:
-    script = """
+THREADS_PROGRAM = """
 import threading
 from spank_qrmi.network.process import NETWORK_LIMITS
 from spank_qrmi.trust.privileges import limit
@@ -167,4 +156,7 @@ for _ in range(64 * 2 * 2):
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 print(threading.active_count())
 """
-    assert said_by(script) == ("257\n", "")
+
+
+def test_limits_leave_room_for_two_requests_of_64_resources_at_once() -> None:
+    assert said_by(THREADS_PROGRAM) == ("257\n", "")

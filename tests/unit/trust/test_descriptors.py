@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Closing what was inherited, as quickly where a process may have a billion files open."""
 
-import subprocess
-import sys
+from tests.unit.outcomes import said_by
 
 PROGRAM = """
 import os, socket
@@ -29,7 +28,4 @@ print(left, kept.fileno())
 
 
 def test_all_but_a_socket_and_the_standard_streams_are_closed() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[0, 1, 2, 3] 3\n"
+    assert said_by(PROGRAM) == ("[0, 1, 2, 3] 3\n", "")

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a process gives up for good, tried in processes of their own."""
 
-import subprocess
-import sys
+from tests.unit.outcomes import said_by
 
 ASK = """
 import socket
@@ -41,7 +40,4 @@ ours.sendall(b"order")
 print(theirs.recv(16))
 print({{what for what in refusals().items() if what[1] != "refused"}} or "all refused")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert (done.stdout, done.stderr) == ("b'order'\nall refused\n", "")
+    assert said_by(program) == ("b'order'\nall refused\n", "")
