@@ -46,7 +46,7 @@ def graph() -> dict[str, set[str]]:
     return found
 
 
-def test_folders_import_what_is_below_them() -> None:
+def test_folders_import_what_is_below_them_and_no_module_needs_itself() -> None:
     assert {each.parent.name for each in PACKAGE.glob("*/__init__.py")} == {*FOLDERS, "plugin"}
     places = [*FOLDERS, ROOT]
     wrong = [
@@ -57,9 +57,6 @@ def test_folders_import_what_is_below_them() -> None:
         and places.index(folder_of(imported)) < places.index(folder_of(module))
     ]
     assert wrong == []
-
-
-def test_no_module_needs_itself() -> None:
     assert list(graphlib.TopologicalSorter(graph()).static_order()) != []
 
 

@@ -16,8 +16,6 @@ from spank_qrmi.trust import name_service
 from spank_qrmi.trust.name_service import Found, Kind, NameService, number_of
 from tests.unit.outcomes import refusal_of
 
-LONG_SECONDS = 600.0
-
 Write = Callable[[str], Path]
 
 
@@ -36,7 +34,7 @@ def getent(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 
 def names() -> NameService:
-    return NameService(Deadline(LONG_SECONDS))
+    return NameService(Deadline(600))
 
 
 def test_names_have_the_numbers_that_the_system_knows() -> None:
@@ -57,9 +55,18 @@ def test_numbers_are_not_looked_up(getent: Write) -> None:
     assert {text: number_of(text) for text in texts} == dict.fromkeys(texts)
 
 
-def test_lines_that_are_none_of_a_user_are_left_out(getent: Write) -> None:
-    getent(r"printf 'a:x:17:0::/:\nnonsense\nb:x:-1:0\nc:x:18\n\377:x:19:\n\n'")
+def test_failure_is_told_and_lines_that_are_none_of_a_user_are_left_out(
+    getent: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = getent(r"printf 'a:x:17:0::/:\nnonsense\nb:x:-1:0\nc:x:18\n\377:x:19:\n\n'")
     assert names().ids_of(Kind.USER, ["a"]).ids == {17, 18, 19}
+    getent("exit 3")
+    cannot = "this node cannot look groups up"
+    reason = refusal_of(NameServiceError, names().ids_of, Kind.GROUP, ["a"])
+    assert reason == f"{cannot}: {folder}/getent ended with status 3"
+    monkeypatch.setattr(name_service, "_GETENT", "/nowhere/getent")
+    reason = refusal_of(NameServiceError, names().ids_of, Kind.GROUP, ["a"])
+    assert reason == f"{cannot}: /nowhere/getent cannot be started (No such file or directory)"
 
 
 def test_list_is_asked_for_once(getent: Write) -> None:
@@ -110,7 +117,7 @@ def test_cancelled_work_does_not_wait_for_it(getent: Write) -> None:
     pipe = folder / "pipe"
     os.mkfifo(pipe)
     pipe.chmod(0o666)
-    deadline = Deadline(LONG_SECONDS)
+    deadline = Deadline(600)
     reader = threading.Thread(target=lambda: pipe.read_text() and deadline.cancel(), daemon=True)
     reader.start()
     reason = refusal_of(NameServiceError, NameService(deadline).ids_of, Kind.USER, ["a"])
@@ -118,13 +125,3 @@ def test_cancelled_work_does_not_wait_for_it(getent: Write) -> None:
     # The cancellation may come before, or while, its output is waited for.
     ended = f"this node cannot look users up: {folder}/getent ended with status -9"
     assert reason in {ended, "this node's name services did not tell its users in time"}
-
-
-def test_failure_is_told(getent: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = getent("exit 3")
-    cannot = "this node cannot look groups up"
-    reason = refusal_of(NameServiceError, names().ids_of, Kind.GROUP, ["a"])
-    assert reason == f"{cannot}: {folder}/getent ended with status 3"
-    monkeypatch.setattr(name_service, "_GETENT", "/nowhere/getent")
-    reason = refusal_of(NameServiceError, names().ids_of, Kind.GROUP, ["a"])
-    assert reason == f"{cannot}: /nowhere/getent cannot be started (No such file or directory)"

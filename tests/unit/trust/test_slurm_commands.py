@@ -40,6 +40,10 @@ def test_what_goes_wrong_is_one_readable_line(
     scontrol.order("show", "hang")
     text = refusal_of(SlurmTimeoutError, commands.run, "scontrol", "show")
     assert text == "scontrol show: did not end within 0 s"
+    scontrol.calls()
+    late = SlurmCommands(scontrol.folder, deadline=Deadline(0))
+    text = refusal_of(SlurmTimeoutError, late.run, "scontrol", "show")
+    assert (text, scontrol.calls()) == ("scontrol show: no time was left for it", [])
 
 
 def test_program_that_is_missing_of_others_or_cannot_be_started(
@@ -56,12 +60,6 @@ def test_program_that_is_missing_of_others_or_cannot_be_started(
     program.write_text("#!/nowhere/python\n")
     with pytest.raises(SlurmError, match=r"^scontrol show: cannot be started: No such file"):
         commands.run("scontrol", "show")
-
-
-def test_nothing_is_run_after_the_deadline(scontrol: FakeScontrol) -> None:
-    with pytest.raises(SlurmTimeoutError, match=r"^scontrol show: no time was left for it$"):
-        SlurmCommands(scontrol.folder, deadline=Deadline(0)).run("scontrol", "show")
-    assert scontrol.calls() == []
 
 
 def test_environment_is_not_the_callers(
