@@ -27,11 +27,11 @@ from spank_qrmi_simulator.site import OPEN_PLAN_API_KEY, OPEN_PLAN_SERVICE_CRN, 
 from tests.unit.conversation import encode_request, read_answer
 from tests.unit.job.test_qrun import arguments
 from tests.unit.network.test_worker_side import (
+    HANGING,
     PATIENCE_SECONDS,
     SILENT,
     answering_calls,
     calls_by,
-    hanging,
     opened,
     real,
 )
@@ -215,7 +215,7 @@ def refusal_after(node: Node, *told: tuple[str, ...]) -> str | None:
 
 
 def test_process_that_hangs_while_it_fetches_a_token_has_opened_no_session(node: Node) -> None:
-    with node.client(hanging, seconds=0.1) as client, pytest.raises(ServiceError) as caught:
+    with node.client(HANGING, seconds=0.1) as client, pytest.raises(ServiceError) as caught:
         client.acquire()
     assert (str(caught.value), caught.value.may_have_acted) == (SILENT, False)
     assert list(node.tokens.iterdir()) == []

@@ -104,12 +104,6 @@ def calls_by(
         yield network.services(Deadline(seconds), {}).resource_calls(type_name, settings)
 
 
-def hanging(channel: socket.socket) -> None:
-    channel.sendall(encode_frame(Report.OPENED))
-    while channel.recv(65536):
-        pass
-
-
 def real(channel: socket.socket) -> None:
     """Serve as the network process does, but keep the rights that there are."""
     server = CallServer(channel, lambda user, seconds: None)
@@ -148,6 +142,10 @@ def answering(*answers: bytes) -> Callable[[socket.socket], None]:
         return [each.replace(b"CALL", call[1].rjust(4, "0").encode()) for each in answers]
 
     return answering_calls(answer, [], ends=True)
+
+
+HANGING = answering_calls(lambda call: [], [])
+"""Gets ready, and answers nothing."""
 
 
 def test_worker_that_may_start_no_thread_says_so_and_has_asked_nothing(
@@ -264,7 +262,7 @@ def test_acquisition_that_is_not_answered_may_have_happened(vendor: FakeVendor) 
     for answer, expected in NO_ANSWERS.items():
         with trying(answer), calls_by(answering(answer)) as client:
             assert acquisition_by(client) == (expected, True)
-    with calls_by(hanging, seconds=0.1) as client:
+    with calls_by(HANGING, seconds=0.1) as client:
         assert acquisition_by(client) == (SILENT, True)
     # What is never sent cannot have acted.
     with calls_by(answering(b"")) as client:
