@@ -13,14 +13,13 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from loopback.tls_entrance import TlsEntrance, tls_entrance_to
-from spank_qrmi.deadline import Deadline
 from spank_qrmi.state import usage_log
 from spank_qrmi.trust.slurm_commands import SlurmCommands
 from spank_qrmi.worker import process as worker
 from spank_qrmi_simulator.object_store import LocalObjectStore, ObjectStore
 from spank_qrmi_simulator.site import Site
 from tests.simulated_site import base_url, site
-from tests.unit.conversation import ServingWorker, converse
+from tests.unit.conversation import ServingWorker
 from tests.unit.fake_scontrol import FakeScontrol
 from tests.unit.fake_services import assert_shows_no_secret
 from tests.unit.fake_vendor import FakeVendor
@@ -92,15 +91,13 @@ def vendor(monkeypatch: pytest.MonkeyPatch) -> FakeVendor:
 @pytest.fixture
 def serving(monkeypatch: pytest.MonkeyPatch) -> ServingWorker:
     """The worker in this process: asks the network itself, and may be anybody's code."""
-    deadlines: list[Deadline] = []
+    network = LocalNetwork()
+    serving = ServingWorker(lambda channel: worker.serve(channel, network))
     monkeypatch.setattr(
-        worker, "_cancel_when_abandoned", lambda channel, deadline: deadlines.append(deadline)
+        worker, "_cancel_when_abandoned", lambda _, deadline: serving.deadlines.append(deadline)
     )
     monkeypatch.setattr(worker, "refuse_untrusted_code", lambda *_: None)
-    network = LocalNetwork()
-    return ServingWorker(
-        deadlines, lambda message: converse(message, lambda channel: worker.serve(channel, network))
-    )
+    return serving
 
 
 @pytest.fixture(scope="session")

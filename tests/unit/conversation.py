@@ -4,7 +4,6 @@
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.protocol import (
@@ -89,23 +88,20 @@ def read_answer(receive: Callable[[int], bytes], version: int = VERSION) -> Seen
 class ServingWorker:
     """The worker in this process; `deadlines` are those of its conversations."""
 
-    deadlines: list[Deadline]
-    ask: Callable[[bytes | Request], SeenAnswer]
+    serve: Callable[[socket.socket], object]
+    deadlines: list[Deadline] = field(default_factory=list)
 
-
-def converse(message: bytes | Request, serve: Callable[[socket.socket], Any]) -> SeenAnswer:
-    """Put one message to a server that runs in this process; return what it answered."""
-    version = message.version if isinstance(message, Request) else VERSION
-    if isinstance(message, Request):
-        message = encode_request(message)
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        ours.sendall(message)
-        ours.shutdown(socket.SHUT_WR)
-        serve(theirs)
-        # Closed instead, a request that was not read to its end would reset the connection.
-        theirs.shutdown(socket.SHUT_WR)
-        return read_answer(ours.recv, version)
+    def ask(self, message: bytes | Request) -> SeenAnswer:
+        """Put one message to it; return what it answered."""
+        is_request = isinstance(message, Request)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.sendall(encode_request(message) if is_request else message)
+            ours.shutdown(socket.SHUT_WR)
+            self.serve(theirs)
+            # Closed instead, a request that was not read to its end would reset the connection.
+            theirs.shutdown(socket.SHUT_WR)
+            return read_answer(ours.recv, message.version if is_request else VERSION)
 
 
 def in_pieces(message: bytes, size: int) -> Callable[[int], bytes]:
