@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import httpx
 import orjson
 from botocore.config import Config
 
 from loopback import waiting
 from spank_qrmi_simulator import site as names
+from spank_qrmi_simulator.faults import parse_fault
 from spank_qrmi_simulator.jobs import Job
 from spank_qrmi_simulator.object_store import ObjectStore
 from spank_qrmi_simulator.site import Site
@@ -68,9 +68,7 @@ class QrunSite:
         return {f"IBMQRUN_{key}": value for key, value in values.items()}
 
     def order_fault(self, kind: str, path: str, **more: object) -> None:
-        order = {"kind": kind, "path": path, **more}
-        with httpx.Client(base_url=self.base_url, trust_env=False) as client:
-            client.post("/_simulator/faults", json=order).raise_for_status()
+        self.site.faults.add(parse_fault({"kind": kind, "path": path, **more}))
 
     def job(self, job_id: str = "job-1") -> Job | None:
         return self.site.direct_access_jobs.get(job_id)

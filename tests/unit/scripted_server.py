@@ -7,20 +7,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 HANG_UP = b"\0hang up"
 """At the end of an answer, or alone: the connection ends then."""
 
 
+@dataclass
 class ScriptedServer:
     """Answers each request with the next text, the last one again and again."""
 
-    def __init__(self, answers: tuple[bytes, ...]) -> None:
-        self.requests: list[bytes] = []
-        self.connections: list[socket.socket] = []
-        self.port = 0
-        self._answers = list(answers)
+    answers: list[bytes]
+    port: int = 0
+    requests: list[bytes] = field(default_factory=list)
+    connections: list[socket.socket] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -29,7 +30,7 @@ class ScriptedServer:
     def serve(self, connection: socket.socket) -> None:
         while request := received_request(connection):
             self.requests.append(request)
-            answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
             connection.sendall(answer.removesuffix(HANG_UP))
             if answer.endswith(HANG_UP):
                 return
@@ -37,7 +38,7 @@ class ScriptedServer:
 
 @contextmanager
 def scripted_server(*answers: bytes) -> Iterator[ScriptedServer]:
-    server = ScriptedServer(answers)
+    server = ScriptedServer([*answers])
     with listening(server.serve, server.connections) as server.port:
         yield server
 

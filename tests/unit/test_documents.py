@@ -55,20 +55,17 @@ def test_recipes_name_files_that_are_there() -> None:
     assert [each for each in sorted(paths) if not (REPOSITORY / each).exists()] == []
 
 
-def test_documents_have_the_exit_statuses_of_qrun() -> None:
+def test_documents_have_the_exit_statuses_of_qrun_and_of_the_check() -> None:
     document = (REPOSITORY / "docs" / "qrun.md").read_text().replace("`", "")
     rows = re.findall(r"(?m)^\| (\d+) \| (.*) \|$", document)
     assert rows == [(str(each.value), each.meaning) for each in ExitStatus]
     told = re.findall(r"(?m)^\.It (\d+)$", between("man/qrun.1", ".Sh EXIT STATUS", "\n.Sh "))
     assert told == [str(each.value) for each in ExitStatus]
-
-
-def test_documents_have_the_exit_statuses_of_the_check() -> None:
-    expected = [(str(each.value), each.name.lower()) for each in Verdict]
-    told = between("man/spank-qrmi.8", "\n.Cm check :\n", "\n")
-    assert re.findall(r"(\d) if \w+ is (\w+)", told) == expected
+    verdicts = [(str(each.value), each.name.lower()) for each in Verdict]
+    page = between("man/spank-qrmi.8", "\n.Cm check :\n", "\n")
+    assert re.findall(r"(\d) if \w+ is (\w+)", page) == verdicts
     row = between("docs/administration.md", "| `spank-qrmi check` |", "\n")
-    assert re.findall(r"(\d) if \w+ is (\w+)", row) == expected[1:]
+    assert re.findall(r"(\d) if \w+ is (\w+)", row) == verdicts[1:]
 
 
 def test_document_of_the_simulated_site_has_every_type() -> None:

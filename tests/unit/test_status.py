@@ -3,15 +3,6 @@
 
 from spank_qrmi.status import QpuState, QpuStatus, state_of_word
 
-FULL = QpuStatus(
-    *(QpuState.PAUSED, "the backend is paused: new cryostat", 7, 1, 3),
-    *("2026-11-01", "2026-12-01", "12:00"),
-)
-FULL_FACTS = (
-    "available again at 2026-12-01, waiting jobs 7, free slots 1 of 3, calibrated at 2026-11-01, "
-    "as of 12:00"
-)
-
 
 def test_words_of_services_that_are_not_online() -> None:
     expected = {
@@ -26,6 +17,11 @@ def test_words_of_services_that_are_not_online() -> None:
 
 
 def test_texts_tell_reason_and_facts() -> None:
+    full = QpuStatus(QpuState.PAUSED, "new cryostat", 7, 1, 3, "2026-11-01", "2026-12-01", "12:00")
+    facts = (
+        "new cryostat (available again at 2026-12-01, waiting jobs 7, free slots 1 of 3, "
+        "calibrated at 2026-11-01, as of 12:00)"
+    )
     for status, text, problem in (
         (QpuStatus(QpuState.ONLINE), "", ""),
         (QpuStatus(QpuState.ONLINE, "active", waiting_jobs=0), "active", ""),
@@ -33,6 +29,6 @@ def test_texts_tell_reason_and_facts() -> None:
         (QpuStatus(QpuState.ONLINE, "active", free_slots=2), "active (free slots 2)", ""),
         (QpuStatus(QpuState.BUSY, "locked"), "locked", "busy: locked"),
         (QpuStatus(QpuState.UNKNOWN, "no word"), "no word", "not accessible: no word"),
-        (FULL, f"{FULL.reason} ({FULL_FACTS})", f"not accessible: {FULL.reason} ({FULL_FACTS})"),
+        (full, facts, f"not accessible: {facts}"),
     ):
         assert (status.text, status.problem) == (text, problem), status
