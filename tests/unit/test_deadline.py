@@ -26,10 +26,15 @@ def test_time_runs_down_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not deadline.is_cancelled()
 
 
-def test_wait_that_would_be_too_long_is_not_begun() -> None:
+def test_wait_that_would_be_too_long_is_not_begun_and_cancelling_ends_one() -> None:
     assert Deadline(LONG).wait(LONG) is False
     assert Deadline(0).wait(BRIEFLY) is False
     assert Deadline(LONG).wait(BRIEFLY) is True
+    deadline = Deadline(LONG)
+    thread = threading.Thread(target=deadline.cancel)
+    thread.start()
+    assert deadline.wait(LONG / 2) is False
+    thread.join()
 
 
 def test_cancelling_lets_it_pass_at_once_with_its_parts_and_is_told() -> None:
@@ -46,11 +51,3 @@ def test_cancelling_lets_it_pass_at_once_with_its_parts_and_is_told() -> None:
     for each in (deadline, part):
         assert (each.remaining_seconds(), each.has_passed(), each.is_cancelled()) == (0, True, True)
         assert each.wait(BRIEFLY) is False
-
-
-def test_cancelling_ends_a_wait() -> None:
-    deadline = Deadline(LONG)
-    thread = threading.Thread(target=deadline.cancel)
-    thread.start()
-    assert deadline.wait(LONG / 2) is False
-    thread.join()

@@ -31,13 +31,11 @@ def words_of(parser: argparse.ArgumentParser) -> Iterator[str]:
                 yield option.removeprefix("-")
 
 
-def test_page_names_what_qrun_has() -> None:
+def test_pages_name_what_the_commands_have() -> None:
     text = (PAGES / "qrun.1").read_text()
     words = words_of(command._parser())
     assert [word for word in words if not re.search(rf"{re.escape(word)}\b", text)] == []
-
-
-def test_synopsis_has_each_subcommand_with_its_options() -> None:
+    # The synopsis has each subcommand with its options.
     [subcommands] = cli._parser()._subparsers._group_actions
     parsers = {**subcommands.choices, "simulate": simulator._parser()}
     told = {}

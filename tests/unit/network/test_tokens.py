@@ -4,7 +4,7 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi_simulator.faults import parse_fault
 from spank_qrmi_simulator.qrmi_config import site_config, write_config
-from spank_qrmi_simulator.server import running_in_thread
 from spank_qrmi_simulator.site import OPEN_PLAN_API_KEY, OPEN_PLAN_SERVICE_CRN, Site
 from tests.unit.conversation import encode_request, read_answer
 from tests.unit.job.test_qrun import arguments
@@ -82,10 +81,9 @@ class Node:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    site = Site()
-    with running_in_thread(site) as base_url:
-        yield Node(tmp_path, site, base_url)
+def node(tmp_path: Path, site: Site, base_url: str) -> Node:
+    site.reset()
+    return Node(tmp_path, site, base_url)
 
 
 def test_session_is_opened_and_checked_and_closed_by_another_job_with_one_token(node: Node) -> None:

@@ -102,6 +102,15 @@ def test_file_of_somebody_else_is_refused(file: Path, monkeypatch: pytest.Monkey
     assert refusal(file).startswith(f"{file}: must belong to root, not to user {owner}: {REMOVE}")
 
 
+@needs_root
+def test_without_root_our_own_files_count(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    give_away(file)
+    assert read(file) == b"content"
+    os.chown(file, NOBODY - 1, NOBODY)
+    assert f"not to user {NOBODY - 1}" in refusal(file)
+
+
 def test_no_text_advises_to_take_over_what_somebody_else_made() -> None:
     """Root would trust a link or a file that was planted there."""
     folders = ("spank_qrmi", "scripts", "man", "docs", "systemd")
@@ -174,15 +183,6 @@ def test_link_of_somebody_else_is_refused(file: Path, tmp_path: Path) -> None:
     assert refusal(to_file) == f"{to_file}: {expected}"
     path = to_folder / file.name
     assert refusal(path) == f"{path}: {to_folder} {expected}"
-
-
-@needs_root
-def test_without_root_our_own_files_count(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
-    give_away(file)
-    assert read(file) == b"content"
-    os.chown(file, NOBODY - 1, NOBODY)
-    assert f"not to user {NOBODY - 1}" in refusal(file)
 
 
 def test_link_to_a_file_is_followed_only_if_it_may_be_one(file: Path) -> None:
