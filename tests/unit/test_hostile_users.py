@@ -53,17 +53,18 @@ def test_option_of_odd_but_printable_text_is_only_text(host: PluginHost) -> None
 
 
 def test_environment_of_a_job_forges_no_line(host: PluginHost) -> None:
+    host.answer(answer_of())
     for text in UNPRINTABLE:
         with trying(text):
             types = b"one" + text + b"error: forged"
             environment = [b"SLURM_QRMI_JOB_ID=7", b"SLURM_JOB_QPU_RESOURCES=a"]
             environment += [b"SLURM_JOB_QPU_TYPES=" + types]
-            host.answer(answer_of())
             report = host.run(step_id=0, options="a,b", environment=environment)
             assert report.variables[b"SLURM_JOB_QPU_TYPES"] == types
             assert report.shown_to_user == []
-            logged = [line for kind, line in report.lines if "log" in kind]
-            assert not any(b"forged" in line for line in logged)
+            assert [
+                line for kind, line in report.lines if "log" in kind and b"forged" in line
+            ] == []
 
 
 def is_dangerous(character: str) -> bool:
@@ -124,16 +125,14 @@ def test_answer_may_set_what_the_administrator_names(host: PluginHost) -> None:
 
 
 def test_answer_for_qrun_sets_only_variables_of_qrun(qrun_host: PluginHost) -> None:
+    orders = {"options": "a", "second_options": "sampler", "arguments": ["--env:SITE=1"]}
     for name in ("PATH", "LD_PRELOAD", "QRMI_JOB_ID", "IBMQRUN", "ibmqrun_A"):
         with trying(name):
             qrun_host.answer(answer_of(variables=[(names.S3_REGION, "1"), (name, "x")]))
-            report = qrun_host.run(
-                options="a", second_options="sampler", arguments=["--env:SITE=1"]
-            )
-            assert report.task_statuses == [1]
+            report = qrun_host.run(**orders)
+            assert (report.task_statuses, report.all("task-set")) == ([1], [])
             failure = f"gave an answer that would set {name}, which is not its to set"
             assert failure in report.shown_to_user[0]
-            assert report.all("task-set") == []
 
 
 def test_worker_sees_only_variables_of_the_qpus_asked_for(host: PluginHost) -> None:

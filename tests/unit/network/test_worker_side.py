@@ -171,8 +171,7 @@ def test_client_is_asked_there(vendor: FakeVendor) -> None:
         assert client.acquire() == "token-a"
         client.release("token-a")
     asked = ["make a", "check a", "check a", "acquire a", "release token-a"]
-    assert vendor.events[1:] == asked
-    assert vendor.settings["a"] == SETTINGS
+    assert (vendor.events[1:], vendor.settings["a"]) == (asked, SETTINGS)
 
 
 def test_what_a_resource_is_told_by_crosses_once(vendor: FakeVendor) -> None:
@@ -182,11 +181,11 @@ def test_what_a_resource_is_told_by_crosses_once(vendor: FakeVendor) -> None:
         calls.check_accessible()
         calls.release(calls.acquire())
     [told] = [frame for frame in frames if "secret" in frame]
+    number = told[2]
     assert told[3:] == [TYPE, "a", "60", "1000", "", "", "QRMI_KEY", "secret"]
-    assert [frame[3:] for frame in frames if frame[0] == Order.CALL.value] == [
-        *(["check", told[2], "0"], ["acquire", told[2], "0"]),
-        ["release", told[2], "0", "token-a", ""],
-    ]
+    asked = [frame[3:] for frame in frames if frame[0] == Order.CALL.value]
+    released = ["release", number, "0", "token-a", ""]
+    assert asked == [["check", number, "0"], ["acquire", number, "0"], released]
 
 
 def test_errors_come_from_there_and_of_settings_from_here(vendor: FakeVendor) -> None:
@@ -353,10 +352,9 @@ def test_call_has_as_many_credentials_as_it_needs(proved: list[OneTimeCredential
         assert [calls.acquire() for _ in range(2)] == ["token-a"] * 2
         calls.check_accessible()
     assert [each.left for each in proved] == [2, 2]
-    texts = [text for each in proved for text in each.secrets]
-    assert len(set(texts)) == 4
-    assert all(text.startswith(MUNGE_START) for text in texts)
-    assert hidden == texts
+    assert hidden == [text for each in proved for text in each.secrets]
+    assert len(set(hidden)) == 4
+    assert all(text.startswith(MUNGE_START) for text in hidden)
 
 
 def test_credentials_are_made_for_the_sites_endpoint_alone(
