@@ -105,11 +105,10 @@ def fake_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The fake host, compiled with the headers of the Slurm that the plugin was built for."""
     assert (BUILD / "spank_qrmi.so").exists(), "the plugins are not built: make build"
     program = tmp_path_factory.mktemp("fake_host") / "fake_host"
-    folders = [folder for folder in os.environ.get("SLURM_INCLUDE_DIRS", "").split(":") if folder]
+    folders = filter(None, os.environ.get("SLURM_INCLUDE_DIRS", "").split(":"))
     command = ["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-rdynamic"]
     command += [f"-I{folder}" for folder in folders]
-    command += [str(UNIT_TESTS / name) for name in ("fake_host.c", "fake_slurm.c")]
-    command += ["-o", str(program), "-ldl"]
+    command += [UNIT_TESTS / "fake_host.c", UNIT_TESTS / "fake_slurm.c", "-o", program, "-ldl"]
     compiled = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (compiled.returncode, compiled.stderr) == (0, "")
     return program
