@@ -5,8 +5,8 @@ import contextlib
 import socket
 import struct
 import sys
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,19 +90,17 @@ def silent_server(path: Path) -> Iterator[socket.socket]:
 @contextlib.contextmanager
 def scripted_server(path: Path, *packets: bytes) -> Iterator[None]:
     """Answer one plugin with these packets, and hang up."""
-    with silent_server(path) as listener:
 
-        def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                _, descriptors, _, _ = socket.recv_fds(connection, 8192, 2)
-                for packet in packets:
-                    connection.send(packet)
-            for each in descriptors:
-                socket.close(each)
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            _, descriptors, _, _ = socket.recv_fds(connection, 8192, 2)
+            for packet in packets:
+                connection.send(packet)
+        for each in descriptors:
+            socket.close(each)
 
-        thread = threading.Thread(target=serve)
-        thread.start()
+    with silent_server(path) as listener, ThreadPoolExecutor(1) as pool:
+        served = pool.submit(serve)
         yield
-        thread.join(PATIENCE_SECONDS)
-        assert not thread.is_alive()
+        served.result(PATIENCE_SECONDS)

@@ -49,13 +49,20 @@ def test_command_has_fixed_words_and_variables(
     assert "--socket" not in told.read_text()
 
 
-def test_node_without_munge(folder: Path) -> None:
+def test_node_without_a_munge_that_root_may_start(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = "no munge on this node: install it, so that /nowhere/munge is there"
     assert refusal() == expected
     (folder / "munge").write_text("not a program")
     assert refusal() == expected
     write_munge(folder, "#!/no/such/interpreter\n")
     assert refusal() == f"{folder}/munge cannot be started: No such file or directory"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    write_munge(folder, f"#!/bin/sh\ntouch {folder}/started\n")
+    (folder / "munge").chmod(0o777)
+    assert "munge may be changed by " in str(refusal())
+    assert not (folder / "started").exists()
 
 
 def test_munged_that_is_not_there_or_hangs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,13 +91,3 @@ def test_what_is_no_credential_is_not_shown(folder: Path) -> None:
     ):
         write_munge(folder, f"#!/bin/sh\n{program}\n")
         assert refusal() == f"{folder}/munge made no credential{reason}", program
-
-
-def test_program_that_others_may_change_is_not_started(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    write_munge(folder, f"#!/bin/sh\ntouch {folder}/started\n")
-    (folder / "munge").chmod(0o777)
-    assert "munge may be changed by " in str(refusal())
-    assert not (folder / "started").exists()
