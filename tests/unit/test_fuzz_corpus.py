@@ -32,7 +32,10 @@ def test_plugin_bears_every_kept_input(target: PluginTarget, tmp_path: Path) -> 
     assert ended.returncode == 0, ended.stderr[-4000:]
 
 
-def test_corpus_has_answers_for_each_client() -> None:
+def test_corpus_is_small_and_each_target_and_each_client_has_one() -> None:
+    targets = {*TARGETS, *(target.name for target in PLUGIN_TARGETS)}
+    assert {folder.name for folder in CORPUS.iterdir()} == targets
+    assert sum(path.stat().st_size for path in CORPUS.rglob("*")) < MOST_BYTES
     first_bytes = {path.read_bytes()[0] for path in kept_inputs("vendor_answers")}
     numbers = dict(enumerate(vendor_answers.CLIENTS))
     without = {number: numbers[number] for number in numbers.keys() - first_bytes}
@@ -55,9 +58,3 @@ def test_each_answer_of_warden_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
             asked.clear()
             vendor_answers.check_vendor_answers(path.read_bytes())
             assert len(asked) > path.read_bytes().count(b"\0"), path
-
-
-def test_corpus_is_small_and_each_target_has_one() -> None:
-    targets = {*TARGETS, *(target.name for target in PLUGIN_TARGETS)}
-    assert {folder.name for folder in CORPUS.iterdir()} == targets
-    assert sum(path.stat().st_size for path in CORPUS.rglob("*")) < MOST_BYTES

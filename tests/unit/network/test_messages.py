@@ -134,7 +134,7 @@ REFUSED: Mapping[Callable[..., object], Sequence[object]] = {
 }
 
 
-@pytest.mark.parametrize("read", REFUSED, ids=lambda read: read.__name__)
-def test_what_tells_no_such_thing_is_refused(read: Callable[..., object]) -> None:
-    for told in REFUSED[read]:
-        assert isinstance(outcome_of(read, told), ProtocolError), repr(told)
+def test_what_tells_no_such_thing_is_refused() -> None:
+    for read, texts in REFUSED.items():
+        for told in texts:
+            assert isinstance(outcome_of(read, told), ProtocolError), (read, told)

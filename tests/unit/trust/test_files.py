@@ -5,6 +5,7 @@ import os
 import random
 import re
 import stat
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -80,21 +81,21 @@ def test_mode_tells_whether_it_is_private_and_may_let_no_other_write(file: Path)
             assert refusal(file) == f"{file}: {WRITABLE} {file}"
 
 
-@pytest.mark.parametrize("levels", [1, 2])
-def test_folder_on_the_way_that_others_can_write_is_refused(file: Path, levels: int) -> None:
-    folder, link = file.parents[levels - 1], file.parents[2] / "link"
+def test_folder_on_the_way_that_others_can_write_is_refused(file: Path) -> None:
+    link = file.parents[2] / "link"
     link.symlink_to(file)
-    for mode in (0o775, 0o757, 0o777):
-        folder.chmod(mode)
-        # Neither a link nor dots are a way around it.
-        for path in (file, link, file.parent / ".." / "inner" / "file"):
+    # Neither a link nor dots are a way around it.
+    paths = (file, link, file.parent / ".." / "inner" / "file")
+    for folder in file.parents[:2]:
+        for path, mode in product(paths, (0o775, 0o757, 0o777)):
+            folder.chmod(mode)
             with trying((path, f"{mode:o}")):
                 assert refusal(path) == f"{path}: {folder} {WRITABLE} {folder}"
-    # A sticky one is safe, but not as the folder that is used itself.
-    folder.chmod(0o1777)
-    assert read(file) == b"content"
-    with pytest.raises(ConfigError, match="must be writable by its owner alone"):
-        use_folder(folder)
+        # A sticky one is safe, but not as the folder that is used itself.
+        folder.chmod(0o1777)
+        assert read(file) == b"content"
+        with pytest.raises(ConfigError, match="must be writable by its owner alone"):
+            use_folder(folder)
 
 
 def test_file_of_somebody_else_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
