@@ -122,6 +122,16 @@ def test_jobs_that_start_at_once_ask_for_one_token(node: Node, tmp_path: Path) -
     assert not any(token in answer.everything_readable for answer in answers)
 
 
+def test_failure_is_the_jobs_own_error_and_not_kept(node: Node) -> None:
+    node.order_fault(kind="status", path=IAM, status=400, times=1)
+    with pytest.raises(AuthenticationError, match=f"{IAM} refused the API key: 400 "):
+        node.check()
+    assert len([each for each in node.site.requests if each.path == IAM]) == 1
+    assert list(node.tokens.iterdir()) == []
+    node.check()
+    assert node.site.tokens_issued == 1
+
+
 def test_token_that_was_revoked_is_replaced_for_all_or_dropped(node: Node) -> None:
     node.check()
     node.site.expire_tokens()
@@ -135,23 +145,13 @@ def test_token_that_was_revoked_is_replaced_for_all_or_dropped(node: Node) -> No
     assert list(node.tokens.iterdir()) == []
 
 
-def test_failure_is_the_jobs_own_error_and_not_kept(node: Node) -> None:
-    node.order_fault(kind="status", path=IAM, status=400, times=1)
-    with pytest.raises(AuthenticationError, match=f"{IAM} refused the API key: 400 "):
-        node.check()
-    assert len([each for each in node.site.requests if each.path == IAM]) == 1
-    assert list(node.tokens.iterdir()) == []
-    node.check()
-    assert node.site.tokens_issued == 1
-
-
 def test_each_login_has_a_token_of_its_own(node: Node) -> None:
     node.check()
     node.check(**OPEN_PLAN)
-    assert (node.site.tokens_issued, len(node.logins())) == (2, 2)
     with pytest.raises(AuthenticationError):
         node.check(**{API_KEY: "made up"})
-    assert (len(node.logins()), len(list(node.tokens.iterdir()))) == (2, 2)
+    count = len(list(node.tokens.iterdir()))
+    assert (node.site.tokens_issued, len(node.logins()), count) == (2, 2, 2)
 
 
 def test_login_of_a_user_neither_takes_nor_leaves_a_token(node: Node) -> None:

@@ -67,9 +67,14 @@ def test_package_that_others_may_change(
     assert_refused_once(lambda: change(package / name), expected)
 
 
-def test_byte_code_that_was_never_written(package: Path) -> None:
+def test_byte_code_may_be_unwritten_and_anything_goes_without_root(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = running_code.sys.modules["package.module"]
     module.__cached__ = str(package / "__pycache__" / "module.pyc")
+    running_code.refuse_untrusted_code()
+    open_to_all(package)
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
     running_code.refuse_untrusted_code()
 
 
@@ -84,9 +89,3 @@ def test_link_or_interpreter_that_others_may_change(package: Path, tmp_path: Pat
     interpreter.touch()
     running_code.sys.executable = str(interpreter)  # type: ignore[attr-defined]
     assert_refused_once(lambda: give_away(interpreter), f"^{interpreter} may be changed by user ")
-
-
-def test_without_root_anything_goes(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    open_to_all(package)
-    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
-    running_code.refuse_untrusted_code()
