@@ -296,6 +296,15 @@ def test_nothing_is_asked_with_roots_rights() -> None:
         keep_root = Mock(side_effect=error)
         network = opened(lambda channel, keep=keep_root: CallServer(channel, keep).serve())
         assert str(refusal_of(QrmiError, network.__enter__)).startswith(expected)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.sendall(encode_frame(Order.OPEN, DEFAULT_WORKER_USER, "60") * 2)
+            ours.shutdown(socket.SHUT_WR)
+            CallServer(theirs, keep_root).serve()
+            theirs.shutdown(socket.SHUT_WR)
+            [order, reason] = read_frame(ours.recv, MAX_FRAME_BYTES)
+            assert (order, reason.startswith(expected)) == (Report.REFUSED.value, True)
+            assert ours.recv(1) == b""
 
 
 def test_unusable_variables_fail_their_own_requests_alone(vendor: FakeVendor) -> None:
