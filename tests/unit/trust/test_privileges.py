@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a process gives up for good, tried in processes of their own."""
 
+import signal
+
 from tests.unit.outcomes import said_by
+from tests.unit.trust.test_files import needs_root
 
 ASK = """
 import socket
@@ -41,3 +44,22 @@ print(theirs.recv(16))
 print({{what for what in refusals().items() if what[1] != "refused"}} or "all refused")
 """
     assert said_by(program) == ("b'order'\nall refused\n", "")
+
+
+SEALED = """
+import ctypes
+import os
+from spank_qrmi.trust.privileges import become, seal
+os.setgroups([0, 1])
+become(65534, 65534)
+seal(os.getppid())
+PR_GET_PDEATHSIG = 2
+ending = ctypes.c_int()
+ctypes.CDLL(None).prctl(PR_GET_PDEATHSIG, ctypes.byref(ending))
+print(os.getgroups(), ending.value)
+"""
+
+
+@needs_root
+def test_groups_of_root_are_given_up_and_the_end_of_the_parent_ends_it() -> None:
+    assert said_by(SEALED) == (f"[] {signal.SIGKILL.value}\n", "")
