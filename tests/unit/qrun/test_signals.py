@@ -118,6 +118,8 @@ def test_service_that_hangs_does_not_keep_it(qrun_site: QrunSite, tmp_path: Path
         qrun_site.order_fault("hang", "/direct-access/", times=None)
         errors = stop(process)
     assert "qrun: job job-1 may still be on the service: no answer from " in errors
+    # Told once all is cleaned up.
+    assert errors.endswith("qrun: stopped by SIGTERM\n")
     assert qrun_site.objects() == []
 
 
