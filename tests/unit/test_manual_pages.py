@@ -32,9 +32,9 @@ def words_of(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def test_pages_name_what_the_commands_have() -> None:
-    text = (PAGES / "qrun.1").read_text()
-    words = words_of(command._parser())
-    assert [word for word in words if not re.search(rf"{re.escape(word)}\b", text)] == []
+    for page, parser in (("qrun.1", command._parser()), ("spank-qrmi.8", cli._parser())):
+        text, words = (PAGES / page).read_text(), words_of(parser)
+        assert [word for word in words if not re.search(rf"{re.escape(word)}\b", text)] == [], page
     # The synopsis has each subcommand with its options.
     [subcommands] = cli._parser()._subparsers._group_actions
     parsers = {**subcommands.choices, "simulate": simulator._parser()}
