@@ -92,6 +92,8 @@ def scripted_server(path: Path, *packets: bytes) -> Iterator[None]:
     """Answer one plugin with these packets, and hang up."""
 
     def serve() -> None:
+        # The pool waits for this, even if no plugin ever asks.
+        listener.settimeout(PATIENCE_SECONDS)
         connection, _ = listener.accept()
         with connection:
             _, descriptors, _, _ = socket.recv_fds(connection, 8192, 2)
