@@ -19,10 +19,14 @@ from tests.unit.munge_credentials import munge_credentials
 class LocalNetwork(Network):
     """Asks from the process of the tests, with its rights."""
 
-    def _do_nothing(self, *_: object, **__: object) -> None:
-        """Clients are opened when they are needed, and a connection ends with its request."""
+    def __init__(self) -> None:
+        """Start nothing."""
 
-    __init__ = open = wait_until_open = end = close = _do_nothing
+    def open(self, *_: object, **__: object) -> None:
+        """Do nothing: clients are opened when they are needed, and fetch their own tokens."""
+
+    # A connection ends with its request.
+    wait_until_open = end = close = open
 
     def has_variables(self, node_variables: Mapping[str, str]) -> bool:
         return True

@@ -33,7 +33,7 @@ def test_option_that_no_terminal_should_see_is_refused(
     for plugin, option in ((host, "--qpu"), (qrun_host, "--q-backend")):
         plugin.answer(answer_of())
         for text, remote in product(UNPRINTABLE, (0, 1)):
-            with trying((option, text)):
+            with trying((option, text, remote)):
                 report = plugin.run(options=b"a" + text + b"b", remote=remote)
                 told = report.shown_to_user if remote else report.logged("error")
                 assert report.texts("callback") == ["0" if remote else "-1"]

@@ -67,12 +67,13 @@ def test_package_that_others_may_change(
     assert_refused_once(lambda: change(package / name), expected)
 
 
-def test_byte_code_may_be_unwritten_and_anything_goes_without_root(
-    package: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_byte_code_that_was_never_written(package: Path) -> None:
     module = running_code.sys.modules["package.module"]
     module.__cached__ = str(package / "__pycache__" / "module.pyc")
     running_code.refuse_untrusted_code()
+
+
+def test_without_root_anything_goes(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_to_all(package)
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
     running_code.refuse_untrusted_code()
