@@ -68,7 +68,10 @@ def test_redactor_leaves_one_printable_line_without_secrets() -> None:
         "line\nsecret-value": "line?****",
         "those that overlap: a secret-one-of-mine b": "those that overlap: a **** b",
         "several lines: -----BEGIN\nabcdef\nend": "several lines: ****end",
+        "without its blanks: -----BEGIN\nabcdef end": "without its blanks: **** end",
         "apikey=no-text-\udcff\ud800": "apikey=****",
+        "apikey=no-text-??": "apikey=****",
+        "by http://u:word@proxy/ to https://host/a?b=c": "by http://****@proxy/ to https://host/a?****",
         "": "",
         # In another spelling: of JSON, a form, a URL within a URL.
         r'{"apikey":"\u006b\/y+\u0022of\" the\u005Csite"}': '{"apikey":"****"}',
