@@ -13,7 +13,7 @@ from spank_qrmi.deadline import Deadline
 from spank_qrmi.state import token_cache
 from spank_qrmi.state.token_cache import TokenCache
 from tests.unit.admin.conftest import SECRET, HeldNode, Run
-from tests.unit.check.checked_node import entry
+from tests.unit.check.conftest import entry
 
 API_KEY = f"api-key-{SECRET}"
 IAM = "https://iam.test"

@@ -15,7 +15,7 @@ from spank_qrmi.check.all_checks import OF_FILES, OF_NODE
 from spank_qrmi.check.slurmd import Slurmd
 from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner, owner_of
-from tests.unit.check.checked_node import CheckedNode, Spoil, entry, found
+from tests.unit.check.conftest import CheckedNode, Spoil, entry, found
 
 
 def test_nothing_is_found_where_nothing_is_wrong_and_nothing_is_changed(node: CheckedNode) -> None:

@@ -13,7 +13,7 @@ from spank_qrmi.check.plugin_library import read_library
 from spank_qrmi.configuration import qrmi_plugstack, qrun_plugstack
 from spank_qrmi.configuration.common_plugstack import DEFAULT_WORKER_SERVER
 from spank_qrmi.errors import ConfigError
-from tests.unit.check.checked_node import BUILT
+from tests.unit.check.conftest import BUILT
 
 PLUGIN = BUILT / "spank_qrmi.so"
 SOURCES = Path(qrmi_plugstack.__file__).parents[1] / "plugin"

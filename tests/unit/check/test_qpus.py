@@ -17,7 +17,7 @@ from spank_qrmi.state.journal import Entry, Journal
 from spank_qrmi.state.owner import Owner
 from spank_qrmi_simulator.qrmi_config import site_config
 from spank_qrmi_simulator.site import Site
-from tests.unit.check.checked_node import CheckedNode, found
+from tests.unit.check.conftest import CheckedNode, found
 from tests.unit.fake_vendor import TYPE, FakeVendor
 
 pytestmark = pytest.mark.usefixtures("no_settings_of_this_machine")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from spank_qrmi.check import services
-from tests.unit.check.checked_node import CheckedNode
+from tests.unit.check.conftest import CheckedNode
 from tests.unit.served_workers import silent_server, worker_server
 
 TARGET, TIMER = "spank-qrmi.target", "spank-qrmi-release.timer"
