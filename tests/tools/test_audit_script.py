@@ -47,12 +47,9 @@ def document(*packages: dict[str, Any]) -> str:
     return f"print({json.dumps({'dependencies': packages, 'fixes': []})!r})"
 
 
-def test_nothing_known_is_good(tmp_path: Path) -> None:
+def test_nothing_known_is_good_and_a_finding_is_an_error(tmp_path: Path) -> None:
     program = make_pip_audit(tmp_path, document(CLEAN))
     assert audit.audit(program, LOCK) == "1 packages without known vulnerabilities"
-
-
-def test_finding_is_an_error(tmp_path: Path) -> None:
     found = f"{document(CLEAN, UNKNOWN, VULNERABLE)}; sys.exit(1)"
     with pytest.raises(SystemExit) as ended:
         audit.audit(make_pip_audit(tmp_path, found), LOCK)

@@ -4,7 +4,6 @@
 import importlib.metadata
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,11 +63,8 @@ def test_lock_holds_what_the_project_asks_for(name: str, python: str):
         assert requirement.specifier.contains(version), f"{requirement}: {version} is locked"
 
 
-def test_every_part_has_its_lock():
+def test_every_part_has_its_lock_and_a_release_is_built_with_what_the_project_builds_with():
     assert {path.stem for path in (REPOSITORY / FOLDER).iterdir()} == {*LOCKS} == {*WANTED}
-
-
-def test_release_is_built_with_what_the_project_builds_with():
     assert {*PROJECT["build-system"]["requires"]} <= {*WANTED["build"]}
 
 
@@ -76,13 +72,7 @@ def test_lock_of_nodes_is_complete_and_is_what_is_tested():
     locked = pins("node")
     assert {name: importlib.metadata.version(name) for name in locked} == locked
     for name in locked:
-        for requirement in dependencies(name):
-            version = locked[canonicalize_name(requirement.name)]
-            assert requirement.specifier.contains(version), f"{name} needs {requirement}"
-
-
-def dependencies(name: str) -> Iterator[Requirement]:
-    for text in importlib.metadata.requires(name) or []:
-        requirement = Requirement(text)
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-            yield requirement
+        for requirement in map(Requirement, importlib.metadata.requires(name) or []):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                version = locked[canonicalize_name(requirement.name)]
+                assert requirement.specifier.contains(version), f"{name} needs {requirement}"

@@ -16,10 +16,10 @@ SCRIPT = Path(step.__file__)
 NOISY = "import sys; print('out'); print('err', file=sys.stderr); sys.exit({})"
 
 
-def run(log: Path, program: str, verbose: str = "") -> tuple[int, str, str]:
+def run(log: Path, program: str, **variables: str) -> tuple[int, str, str]:
     """Return status, output and errors of a step whose command is a program in Python."""
     words = (sys.executable, SCRIPT, "--log", log, "a step", sys.executable, "-c", program)
-    done = ended(*words, env=os.environ | {"VERBOSE": verbose})
+    done = ended(*words, env=os.environ | {"VERBOSE": ""} | variables)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -27,7 +27,7 @@ def test_what_a_step_writes_is_in_the_log_and_shown_if_it_fails_or_on_request(
     tmp_path: Path,
 ) -> None:
     log = tmp_path / "log" / "step.log"
-    assert run(log, NOISY.format(7), verbose="1") == (7, "a step\nout\n", "err\n")
+    assert run(log, NOISY.format(7), VERBOSE="1") == (7, "a step\nout\n", "err\n")
     assert not log.exists()
     assert run(log, NOISY.format(0)) == (0, "a step\n", "")
     assert sorted(log.read_text().splitlines()) == ["err", "out"]
@@ -94,8 +94,5 @@ def test_signal_that_is_ignored_ends_no_step(tmp_path: Path) -> None:
 
 def test_character_that_the_locale_or_every_locale_lacks_ends_no_step(tmp_path: Path) -> None:
     program = "import os; os.write(1, chr(0x2018).encode() + bytes([255])); raise SystemExit(7)"
-    words = (sys.executable, SCRIPT, "--log", tmp_path / "log", "a step", sys.executable)
-    done = ended(
-        *words, "-c", program, env=os.environ | {"VERBOSE": "", "PYTHONIOENCODING": "ascii"}
-    )
-    assert (done.returncode, done.stderr.splitlines()[0]) == (7, "??")
+    status, _, errors = run(tmp_path / "log", program, PYTHONIOENCODING="ascii")
+    assert (status, errors.splitlines()[0]) == (7, "??")

@@ -45,14 +45,11 @@ def test_batch_job_of_an_ordinary_user(cluster: SlurmCluster):
     assert Path(folder, "made").owner() == "nobody"
 
 
-def test_command_that_fails_or_takes_too_long(cluster: SlurmCluster):
+def test_what_fails_takes_too_long_or_never_comes_is_an_error(cluster: SlurmCluster):
     with pytest.raises(CommandError, match="exit status 3\nseen"):
         cluster.run("sh", "-c", "echo seen; exit 3")
     with pytest.raises(CommandError, match=r"sleep 60: not done after 0\.1 s"):
         cluster.run("sleep", "60", timeout_seconds=0.1)
-
-
-def test_waiting_for_what_never_comes(cluster: SlurmCluster):
     job = cluster.submit("echo oh >&2; exit 1")
     with pytest.raises(ClusterError, match="ended as FAILED and never was SUSPENDED:\noh"):
         job.wait_for_state("SUSPENDED")
