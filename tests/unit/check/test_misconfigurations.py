@@ -91,14 +91,6 @@ def without_munge(node: CheckedNode) -> None:
     node.write_plugstack(node.line("--munge-socket=/nowhere/munge.socket"))
 
 
-def without_file(name: str) -> Spoil:
-    return lambda node: getattr(node, name).unlink()
-
-
-def with_mode(name: str, mode: int) -> Spoil:
-    return lambda node: getattr(node, name).chmod(mode)
-
-
 def having(name: str, value: object) -> Spoil:
     return lambda node: setattr(node, name, value)
 
@@ -140,11 +132,11 @@ OTHER_NAMESPACE = replace(owner_of(os.getpid()), pid_namespace=1)
 # What the node is like then, by verdict and check; and how that is told.
 SLIPS: dict[str, list[tuple[Spoil, str]]] = {
     "wrong plugstack.conf": [
-        (without_file("plugstack"), "is not there"),
+        (lambda node: node.plugstack.unlink(), "is not there"),
         (slurm_conf("PlugStackConfig=/nowhere/a.conf"), "/nowhere/a.conf: is not there"),
-        (without_file("slurm_conf"), "slurm.conf"),
-        (with_mode("plugstack", 0o666), r"may be changed by everybody \(mode 0666\)"),
-        (with_mode("slurm_conf", 0o666), "slurm.conf may be changed by everybody"),
+        (lambda node: node.slurm_conf.unlink(), "slurm.conf"),
+        (lambda node: node.plugstack.chmod(0o666), r"may be changed by everybody \(mode 0666\)"),
+        (lambda node: node.slurm_conf.chmod(0o666), "slurm.conf may be changed by everybody"),
     ],
     "wrong lines": [
         (plugstack("# LINE"), "no line loads spank_qrmi.so"),
@@ -173,8 +165,8 @@ SLIPS: dict[str, list[tuple[Spoil, str]]] = {
         (lambda node: node.plugin.write_bytes(b"\x7fELF"), "is no plugin of Slurm's"),
         (as_the_other_plugin, "is another plugin"),
         (having("release", "19.05"), "slurmd is 19.05: it is not loaded"),
-        (with_mode("plugin", 0o777), "by everybody"),
-        (without_file("link"), "is no link to the interp"),
+        (lambda node: node.plugin.chmod(0o777), "by everybody"),
+        (lambda node: node.link.unlink(), "is no link to the interp"),
         (link_to("/nowhere/bin/python"), "cannot be run"),
     ],
     "doubtful plugins": [(link_to("/bin/true"), "workers run in /")],
@@ -196,12 +188,12 @@ SLIPS: dict[str, list[tuple[Spoil, str]]] = {
         (plugstack("LINE --worker-server=/nowhere/socket"), "/nowhere/socket: no worker server")
     ],
     "wrong qrmi_config.json": [
-        (without_file("config"), "cannot be read"),
+        (lambda node: node.config.unlink(), "cannot be read"),
         (config(entry("a", "qiskit-runtime-servise")), "did you mean qiskit-runtime-service?"),
     ],
     "doubtful qrmi_config.json": [
         (lambda node: node.write_config_text('{"resources": []}'), "has no QPU"),
-        (with_mode("config", 0o640), "others than its owner can read"),
+        (lambda node: node.config.chmod(0o640), "others than its owner can read"),
     ],
     "doubtful entries": [
         (with_entry(SESSION_TTL="60"), r"nothing reads .*_SESSION_TTL \(is it .*_SESSION_MAX_TTL"),
@@ -225,7 +217,9 @@ SLIPS: dict[str, list[tuple[Spoil, str]]] = {
         (plugstack("LINE --license-check=require"), "lacks qpu_ibm_x, which --license-check=requ")
     ],
     "wrong MUNGE": [(without_munge, "on_premises: ")],
-    "wrong state folder": [(with_mode("state", 0o777), "must be writable by its owner alone")],
+    "wrong state folder": [
+        (lambda node: node.state.chmod(0o777), "must be writable by its owner alone")
+    ],
     "doubtful usage log": [
         (plugstack("LINE --usage-file=/nowhere/a/usage.jsonl"), "/nowhere/a/usage.jsonl: cannot"),
         (with_open_usage_folder, "must belong to root .* wait in /"),
@@ -267,15 +261,13 @@ def test_licence_and_user_that_are_known_are_right(node: CheckedNode) -> None:
     assert found(node.look()[1]) == []
 
 
-def test_slip_is_told_once(node: CheckedNode) -> None:
-    node.config.unlink()
-    assert len(found(node.look()[1])) == 1
-
-
-def test_what_was_meant_is_told(node: CheckedNode) -> None:
+def test_slip_is_told_once_and_what_was_meant(node: CheckedNode) -> None:
     node.write_plugstack(node.line("--stat-dir=/x"))
     [finding] = [each for each in node.look()[1] if each["verdict"] == "wrong"]
     assert finding["remedy"] == "is it --state-dir=DIR?"
+    node.write_plugstack()
+    node.config.unlink()
+    assert len(found(node.look()[1])) == 1
 
 
 def test_strict_permissions_make_wrong_of_what_others_can_read(node: CheckedNode) -> None:
@@ -294,13 +286,6 @@ def test_only_the_qpus_that_were_named_are_looked_at(node: CheckedNode) -> None:
     ]
 
 
-def test_users_may_bring_all(node: CheckedNode) -> None:
-    node.write_config(NO_VALUES)
-    status, findings = node.look()
-    assert status == 0
-    assert any("whose users bring all variables" in each["text"] for each in findings)
-
-
 def test_other_files_can_be_looked_at(node: CheckedNode, tmp_path: Path) -> None:
     other = tmp_path / "other.json"
     other.touch(mode=0o600)
@@ -316,10 +301,14 @@ def test_full_disk_is_found(node: CheckedNode) -> None:
     assert "cannot be written to (No space left on device): no job gets a session" in told
 
 
-def test_state_folder_may_be_made_by_the_first_job(node: CheckedNode) -> None:
+def test_variables_may_be_left_to_users_and_the_state_folder_to_the_first_job(
+    node: CheckedNode,
+) -> None:
+    node.write_config(NO_VALUES)
     node.state.rmdir()
     status, findings = node.look()
     assert status == 0
+    assert any("whose users bring all variables" in each["text"] for each in findings)
     assert any(each["text"].endswith("is made by the first job") for each in findings)
     assert not node.state.exists()
 

@@ -6,6 +6,7 @@ import re
 import socket
 import time
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -26,11 +27,10 @@ QPU = "ibm_sherbrooke"
 
 def entry_at(base_url: str, name: str = QPU, **changes: str) -> dict[str, object]:
     """Return the simulated site's entry of a QPU, with some variables changed."""
-    resources: list[dict[str, object]] = site_config(base_url)["resources"]  # type: ignore[assignment]
+    resources: Any = site_config(base_url)["resources"]
     [found] = [each for each in resources if each["name"] == name]
-    environment: dict[str, str] = found["environment"]  # type: ignore[assignment]
     added = {f"QRMI_IBM_QRS_{key}": value for key, value in changes.items()}
-    return {**found, "environment": {**environment, **added}}
+    return {**found, "environment": {**found["environment"], **added}}
 
 
 @pytest.fixture(autouse=True)
@@ -38,32 +38,34 @@ def _first_state(site: Site) -> None:
     site.reset()
 
 
-def test_qpu_that_can_be_used_is_right(node: CheckedNode, base_url: str, site: Site) -> None:
+def test_qpu_that_can_be_used_is_right_and_one_that_is_paused_doubtful(
+    node: CheckedNode, base_url: str, site: Site
+) -> None:
     node.write_config(entry_at(base_url))
     status, findings = node.look(is_offline=False)
     assert (status, found(findings)) == (0, [])
     assert [each["check"] for each in findings][-2:] == ["QPU", "clock"]
     assert not site.sessions()
     assert not (node.state / "tokens").exists()
+    node.write_config(entry_at(base_url, "ibm_paused"))
+    status, findings = node.look(is_offline=False)
+    text = "doubtful QPU: ibm_paused: not accessible: the backend is paused: simulated"
+    assert (status, found(findings)) == (1, [text])
 
 
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
+def test_qpu_that_cannot_be_asked_is_wrong(
+    node: CheckedNode, base_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "DELAYS_SECONDS", (0.01,) * len(retry.DELAYS_SECONDS))
+    for changes, text in (
         ({"IAM_APIKEY": "revoked"}, "refused the API key: .*check ibm_sherbrooke_.*IAM_APIKEY"),
         ({"IAM_ENDPOINT": "http://127.0.0.1:1"}, "cannot connect to http://127.0.0.1:1"),
-    ],
-)
-def test_qpu_that_cannot_be_asked_is_wrong(
-    node: CheckedNode, base_url: str, changes: dict[str, str], text: str
-) -> None:
-    node.write_config(entry_at(base_url, **changes))
-    with patch.object(retry, "DELAYS_SECONDS", (0.01,) * len(retry.DELAYS_SECONDS)):
+    ):
+        node.write_config(entry_at(base_url, **changes))
         status, findings = node.look(is_offline=False)
-    [told] = [each for each in findings if each["check"] == "QPU"]
-    assert (status, told["verdict"]) == (2, "wrong")
-    assert told["text"].startswith(f"{QPU}: ")
-    assert re.search(text, told["text"]), told["text"]
+        [told] = [each for each in findings if each["check"] == "QPU"]
+        assert (status, told["verdict"]) == (2, "wrong"), told
+        assert re.match(f"{QPU}: .*{text}", told["text"]), told
 
 
 def test_certificate_that_is_not_trusted_is_wrong(
@@ -75,14 +77,6 @@ def test_certificate_that_is_not_trusted_is_wrong(
     assert any("its certificate is not trusted" in each for each in found(findings))
     node.write_plugstack(node.line(f"--env:SSL_CERT_FILE={entrance.certificate}"))
     assert found(node.look(is_offline=False)[1]) == []
-
-
-def test_qpu_that_is_paused_is_doubtful(node: CheckedNode, base_url: str) -> None:
-    node.write_config(entry_at(base_url, "ibm_paused"))
-    status, findings = node.look(is_offline=False)
-    reason = "the backend is paused: simulated"
-    assert found(findings) == [f"doubtful QPU: ibm_paused: not accessible: {reason}"]
-    assert status == 1
 
 
 def test_service_that_hangs_hangs_nothing(node: CheckedNode, base_url: str) -> None:
@@ -136,18 +130,15 @@ def acquire(node: CheckedNode, vendor: FakeVendor) -> tuple[str, list[str]]:
     return f"{told['verdict']} {told['text']}", vendor.events
 
 
-def test_acquisition_that_fails_is_told(node: CheckedNode, vendor: FakeVendor) -> None:
-    vendor.orders["acquire fake_x"] = AcquisitionError("the plan allows none")
+def test_acquisition_or_release_that_fails_is_told_and_the_latter_stays_in_the_journal(
+    node: CheckedNode, vendor: FakeVendor
+) -> None:
+    vendor.orders = {"acquire fake_x": AcquisitionError("the plan allows none")}
     told, events = acquire(node, vendor)
     assert told.startswith("wrong fake_x: not acquired in ")
     assert told.endswith(" s: the plan allows none")
     assert "release token-fake_x" not in events
-
-
-def test_release_that_fails_is_told_and_stays_in_the_journal(
-    node: CheckedNode, vendor: FakeVendor
-) -> None:
-    vendor.orders["release token-fake_x"] = ReleaseError("no answer")
+    vendor.orders = {"release token-fake_x": ReleaseError("no answer")}
     told, _ = acquire(node, vendor)
     assert told == "wrong fake_x: not released: no answer"
     [held] = Journal(node.state).entries()
@@ -167,14 +158,11 @@ def test_entry_of_another_look_is_left_alone(node: CheckedNode, vendor: FakeVend
 
 def test_what_a_kill_leaves_is_an_orphans(node: CheckedNode, vendor: FakeVendor) -> None:
     """The entry is there before the service is asked, of a step that ends with the command."""
-    seen: list[Entry] = []
-
-    def look_at_journal() -> None:
-        seen.extend(each for each in Journal(node.state).entries() if isinstance(each, Entry))
-
-    vendor.orders["acquire fake_x"] = look_at_journal
+    seen: list[object] = []
+    vendor.orders["acquire fake_x"] = lambda: seen.extend(Journal(node.state).entries())
     acquire(node, vendor)
     [held] = seen
+    assert isinstance(held, Entry)
     assert held.owner is not None
     assert (held.owner.pid, held.token, held.needs_release) == (os.getpid(), None, True)
 
