@@ -94,19 +94,16 @@ def test_text_that_is_not_json_is_located_and_not_shown(path: Path) -> None:
         assert re.fullmatch(f"is not JSON: .+ at {place}{end}", text), content
 
 
-SLIPS = {
-    '{"a": {"X\u201d: \u201cy"}}': 'a curly quote: write " at line 1 column 10',
-    '{\n"K": "v\u201d,\n"L": "w"}': 'a curly quote: write " at line 2 column 8',
-    '{"a": "it\u2019s"\n\n"b": 1}': "unexpected character, expected ',' or '}' at line 3 ",
-    '{\n # mine\n "a": 1}': "JSON has no comments: take it out at line 2 column 2",
-    '{"a": "#", // b\n "c": 1}': "JSON has no comments: take it out at line 1 column 12",
-    '{"a": "1",\n}': "trailing comma is not allowed at line 1 column 10",
-}
-
-
 def test_usual_slip_is_named_at_its_own_line(path: Path) -> None:
     """A parser tells of most of them one word later."""
-    for content, cause in SLIPS.items():
+    for content, cause in {
+        '{"a": {"X\u201d: \u201cy"}}': 'a curly quote: write " at line 1 column 10',
+        '{\n"K": "v\u201d,\n"L": "w"}': 'a curly quote: write " at line 2 column 8',
+        '{"a": "it\u2019s"\n\n"b": 1}': "unexpected character, expected ',' or '}' at line 3 ",
+        '{\n # mine\n "a": 1}': "JSON has no comments: take it out at line 2 column 2",
+        '{"a": "#", // b\n "c": 1}': "JSON has no comments: take it out at line 1 column 12",
+        '{"a": "1",\n}': "trailing comma is not allowed at line 1 column 10",
+    }.items():
         assert refusal_of(path, content.encode()).startswith(f"is not JSON: {cause}"), content
 
 
@@ -234,19 +231,16 @@ def test_name_defined_twice_stands_for_neither(path: Path) -> None:
     assert [(name, str(error)) for name, error in config.problems] == [("bad", f"{path}: {text}")]
 
 
-MEANT_TYPES = {
-    "IBMQiskitRuntime": "qiskit-runtime-service",
-    "QuantumSystem": "ibm-quantum-system",
-    "IBMQuantumComputeService": "ibm-quantum-compute-service",
-    "direct_access": "direct-access",
-    "Pasqal": "pasqal-cloud or pasqal-local",
-    "PasqalLocal": "pasqal-local",
-    "x" * 10_000: None,
-}
-
-
 def test_type_that_looks_like_a_known_one_is_named(path: Path) -> None:
-    for text, meant in MEANT_TYPES.items():
+    for text, meant in {
+        "IBMQiskitRuntime": "qiskit-runtime-service",
+        "QuantumSystem": "ibm-quantum-system",
+        "IBMQuantumComputeService": "ibm-quantum-compute-service",
+        "direct_access": "direct-access",
+        "Pasqal": "pasqal-cloud or pasqal-local",
+        "PasqalLocal": "pasqal-local",
+        "x" * 10_000: None,
+    }.items():
         question = f": did you mean {meant}?" if meant else ""
         document = orjson.dumps({"resources": [named(type=text)]})
         [(_, problem)] = problems_of(load(path, document, types=CLIENTS))
@@ -315,18 +309,16 @@ def test_example_file_loads_without_problems(path: Path) -> None:
     assert kept == {"FRESNEL_CAN1": Access(users=("alice",), groups=("qteam",))}
 
 
-READABLE: Sequence[tuple[int, Mapping[str, object], bool]] = [
-    (0o600, {"A_SECRET": "x"}, False),
-    (0o640, {"A_SECRET": "x"}, True),
-    (0o644, {"ENDPOINT": "x"}, False),
-    (0o644, {"A_SECRET": ""}, False),
-    (0o644, {"A_SECRET": {"file": "/etc/secret"}}, False),
-]
-
-
 def test_secrets_that_others_can_read_are_told_of(path: Path) -> None:
     text = f"{path}: holds secrets that others than its owner can read: chmod 600 {path}"
-    for mode, environment, warns in READABLE:
+    readable: Sequence[tuple[int, Mapping[str, object], bool]] = [
+        (0o600, {"A_SECRET": "x"}, False),
+        (0o640, {"A_SECRET": "x"}, True),
+        (0o644, {"ENDPOINT": "x"}, False),
+        (0o644, {"A_SECRET": ""}, False),
+        (0o644, {"A_SECRET": {"file": "/etc/secret"}}, False),
+    ]
+    for mode, environment, warns in readable:
         config = load_entries(path, named(environment=environment), mode=mode)
         assert config.exposures == ((text,) if warns else ()), (mode, environment)
 

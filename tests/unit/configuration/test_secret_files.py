@@ -40,23 +40,20 @@ def test_one_newline_at_the_end_is_left_out(tmp_path: Path) -> None:
         assert (resource.secrets(), exposures) == ([expected], ()), f"{content!r:.300}"
 
 
-UNUSABLE = [
-    (b"", 0o600, "is empty"),
-    (b"\n", 0o600, "is empty"),
-    (f"{SECRET}\0".encode(), 0o600, "holds a NUL character"),
-    (SECRET.encode() + b"\xff", 0o600, "is not UTF-8 text"),
-    (b"x" * (MAX_SECRET_BYTES + 1), 0o600, "is larger than 65536 bytes"),
-    (SECRET.encode(), 0o620, f"{WRITABLE} {{path}}"),
-    (SECRET.encode(), 0o604, "holds secrets that everybody can read: chmod 600 {path}"),
-]
-
-
 def refusal_with(path: Path) -> str | None:
     return refusal_of(ConfigError, read_secrets, resource_with(path), CONFIG_PATH)
 
 
 def test_file_that_cannot_be_used_is_named_with_resource_and_key(tmp_path: Path) -> None:
-    for content, mode, expected in UNUSABLE:
+    for content, mode, expected in (
+        (b"", 0o600, "is empty"),
+        (b"\n", 0o600, "is empty"),
+        (f"{SECRET}\0".encode(), 0o600, "holds a NUL character"),
+        (SECRET.encode() + b"\xff", 0o600, "is not UTF-8 text"),
+        (b"x" * (MAX_SECRET_BYTES + 1), 0o600, "is larger than 65536 bytes"),
+        (SECRET.encode(), 0o620, f"{WRITABLE} {{path}}"),
+        (SECRET.encode(), 0o604, "holds secrets that everybody can read: chmod 600 {path}"),
+    ):
         path = secret_file(tmp_path, content, mode)
         assert refusal_with(path) == f"{PLACE}: {path}: {expected.format(path=path)}", expected
     link = tmp_path / "link"
