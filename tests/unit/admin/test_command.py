@@ -247,19 +247,15 @@ def test_unusable_options(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-def test_it_becomes_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
-    become: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda program, command: become.append([program, *command]))
-    for arguments in ([], ["--help"], ["--port", "80", "--write-config=a", "--noise"]):
-        main(["simulate", *arguments])
-        python = sys.executable
-        expected = [python, python, "-I", "-m", "spank_qrmi_simulator", *arguments]
-        assert become.pop() == expected
-
-
-def test_without_it_the_file_to_install_is_named(
+def test_it_becomes_the_simulator_or_names_the_file_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    become: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda program, command: become.append([program, *command]))
+    python = sys.executable
+    for arguments in ([], ["--help"], ["--port", "80", "--write-config=a", "--noise"]):
+        main(["simulate", *arguments])
+        assert become.pop() == [python, python, "-I", "-m", "spank_qrmi_simulator", *arguments]
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert main(["simulate", "--noise"]) == 1
     assert capsys.readouterr().err == (

@@ -5,7 +5,6 @@ import csv
 import gzip
 import io
 import os
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +35,6 @@ OTHERS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture
-def usage(run: Run) -> Run:
-    return partial(run, "usage")
-
-
 def write(path: Path, records: list[dict[str, Any]]) -> str:
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in records))
@@ -52,8 +46,8 @@ def path(tmp_path: Path) -> str:
     return write(tmp_path / "usage.jsonl", [RECORD, *OTHERS])
 
 
-def test_sums_are_shown_by_user_and_qpu_with_their_total(usage: Run, path: str) -> None:
-    assert usage(path) == (
+def test_sums_are_shown_by_user_and_qpu_with_their_total(run: Run, path: str) -> None:
+    assert run("usage", path) == (
         0,
         [
             "USER   QPU      ACQUISITIONS  REFUSED  HELD_SECONDS  USAGE_SECONDS",
@@ -63,11 +57,11 @@ def test_sums_are_shown_by_user_and_qpu_with_their_total(usage: Run, path: str) 
             "total                      5        1           180            7.5",
         ],
     )
-    _, lines = usage(path, "--job=7", "--by=day")
+    _, lines = run("usage", path, "--job=7", "--by=day")
     assert [line.split() for line in lines][1:] == [["2026-01-31", "1", "0", "60", "2.5"]]
 
 
-def test_filters_choose_records(usage: Run, tmp_path: Path) -> None:
+def test_filters_choose_records(run: Run, tmp_path: Path) -> None:
     paths = {
         record["job_id"]: write(tmp_path / f"{record['job_id']}.jsonl", [record])
         for record in (RECORD, *OTHERS)
@@ -91,17 +85,17 @@ def test_filters_choose_records(usage: Run, tmp_path: Path) -> None:
         "--since=1h": set(),
         "--since=99999d": every,
     }.items():
-        shown = {job_id: usage(path, *options.split())[1] for job_id, path in paths.items()}
+        shown = {job_id: run("usage", path, *options.split())[1] for job_id, path in paths.items()}
         chosen = {job_id for job_id, lines in shown.items() if lines != ["nothing was used"]}
         assert chosen == jobs, options
 
 
-def test_programs_get_json_and_csv(usage: Run, path: str) -> None:
-    [line] = usage(path, "--json", "--by=account", "--since=2026-01-01")[1]
+def test_programs_get_json_and_csv(run: Run, path: str) -> None:
+    [line] = run("usage", path, "--json", "--by=account", "--since=2026-01-01")[1]
     names = ("account", "acquisitions", "refused", "held_seconds", "usage_seconds")
     expected = [("-", 1, 0, 60, 2.5), ("physics", 4, 1, 120, 5.0)]
     assert orjson.loads(line) == [dict(zip(names, row, strict=True)) for row in expected]
-    _, lines = usage(path, "--csv", "--by=account,day")
+    _, lines = run("usage", path, "--csv", "--by=account,day")
     table = list(csv.DictReader(io.StringIO("\n".join(lines))))
     assert [(row["account"], row["day"], row["acquisitions"]) for row in table] == [
         ("-", "2026-01-31", "1"),
@@ -111,35 +105,35 @@ def test_programs_get_json_and_csv(usage: Run, path: str) -> None:
 
 
 def test_files_of_many_nodes_and_rotations_are_summed_and_this_nodes_by_default(
-    usage: Run, usage_path: Path, tmp_path: Path
+    run: Run, usage_path: Path, tmp_path: Path
 ) -> None:
     first = write(usage_path, [RECORD])
     second = tmp_path / "node2.jsonl-20260101.gz"
     second.write_bytes(gzip.compress(orjson.dumps(OTHERS[0])))
     for paths, acquisitions in (((), 1), ((first, str(second)), 2)):
-        [line] = usage(*paths, "--json", "--by=qpu")[1]
+        [line] = run("usage", *paths, "--json", "--by=qpu")[1]
         assert [each["acquisitions"] for each in orjson.loads(line)] == [acquisitions]
 
 
-def test_hostile_values_and_what_is_no_record_do_no_harm(usage: Run, tmp_path: Path) -> None:
+def test_hostile_values_and_what_is_no_record_do_no_harm(run: Run, tmp_path: Path) -> None:
     hostile = {**RECORD, "user": "a\x1b[31m\n", "uid": os.getuid(), "resource": ["x"]}
     hostile |= {"finished": 7, "held_seconds": "60", "usage": True}
     path = tmp_path / "usage.jsonl"
     lines = [b"cut o", b"[]", b"{}", b"1", b"\xff", b"", orjson.dumps(hostile)]
     path.write_bytes(b"\n".join([*lines, b'{"acquisition_id": 1}']))
-    status, [_, *shown] = usage(str(path), "--by=user,qpu,day,account")
+    status, [_, *shown] = run("usage", str(path), "--by=user,qpu,day,account")
     assert (status, len(shown)) == (0, 4)
     assert all(line.isprintable() for line in shown)
     assert shown[-1] == "spank-qrmi: 6 lines are no records, and are left out"
 
 
-def test_user_whose_name_slurm_did_not_tell(usage: Run, tmp_path: Path) -> None:
+def test_user_whose_name_slurm_did_not_tell(run: Run, tmp_path: Path) -> None:
     for uid, expected in ((0, "root"), (4_000_000_000, "4000000000"), ("x", "-")):
         path = write(tmp_path / "usage.jsonl", [{**RECORD, "user": None, "uid": uid}])
-        assert usage(path, "--by=user")[1][1].split()[0] == expected, uid
+        assert run("usage", path, "--by=user")[1][1].split()[0] == expected, uid
 
 
-def test_file_that_cannot_be_read_is_named(usage: Run, tmp_path: Path) -> None:
+def test_file_that_cannot_be_read_is_named(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "usage.jsonl.gz"
     for content, reason in (
         (None, "No such file or directory"),
@@ -149,17 +143,17 @@ def test_file_that_cannot_be_read_is_named(usage: Run, tmp_path: Path) -> None:
     ):
         if content is not None:
             path.write_bytes(content)
-        status, [line] = usage(str(path))
+        status, [line] = run("usage", str(path))
         assert status == 1, content
         assert line.startswith(f"spank-qrmi: {path}: cannot be read: {reason}"), content
 
 
-def test_arguments_that_are_none(usage: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_arguments_that_are_none(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     for argument, reason in (
         ("--by=qpu,shots", "'shots' is none of user, account, qpu, day"),
         ("--since=yesterday", "'yesterday' is no time: write 2026-11-30"),
         ("--job=x", "invalid int value"),
     ):
         with pytest.raises(SystemExit):
-            pytest.fail(f"{argument} was taken: {usage(argument)}")
+            pytest.fail(f"{argument} was taken: {run('usage', argument)}")
         assert reason in capsys.readouterr().err, argument
