@@ -36,29 +36,26 @@ def test_version_that_is_too_old() -> None:
         ), version
 
 
-STEPS: list[tuple[str, SimpleNamespace, str]] = [
-    ("/opt/python/bin/python3", status(user=4000000), "user 4000000"),
-    ("/opt/python/bin", status(user=65534), f"user {pwd.getpwuid(65534).pw_name}"),
-    ("/opt/python/bin", status(stat.S_IFDIR | 0o757), "everybody (mode 0757)"),
-    # Who is in it is not listed.
-    ("/opt/python", status(SHARED, group=65534), f"group {NOGROUP} (mode 2775)"),
-    ("/opt/python/bin/python3", status(0o775, group=4000000), "group 4000000 (mode 0775)"),
-    ("/opt", status(stat.S_IFDIR | 0o1777, user=4000000), "user 4000000"),
-    # Everybody keeps his own there.
-    ("/opt", status(stat.S_IFDIR | 0o1777), ""),
-    # Of root's group.
-    ("/opt", status(SHARED), ""),
-    ("/opt/elsewhere", status(user=4000000), ""),
-]
-
-
 def test_path_that_others_may_change_is_named_wherever_it_stands(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     known: dict[str, SimpleNamespace] = {}
     monkeypatch.setattr(trusted_paths, "lstat", lambda path: known.get(path, status()))
     paths = [Path("/usr/bin/python3"), Path("/opt/python/bin/python3"), Path("/usr/lib/python3")]
-    for path, described, writer in STEPS:
+    for path, described, writer in (
+        ("/opt/python/bin/python3", status(user=4000000), "user 4000000"),
+        ("/opt/python/bin", status(user=65534), f"user {pwd.getpwuid(65534).pw_name}"),
+        ("/opt/python/bin", status(stat.S_IFDIR | 0o757), "everybody (mode 0757)"),
+        # Who is in it is not listed.
+        ("/opt/python", status(SHARED, group=65534), f"group {NOGROUP} (mode 2775)"),
+        ("/opt/python/bin/python3", status(0o775, group=4000000), "group 4000000 (mode 0775)"),
+        ("/opt", status(stat.S_IFDIR | 0o1777, user=4000000), "user 4000000"),
+        # Everybody keeps his own there.
+        ("/opt", status(stat.S_IFDIR | 0o1777), ""),
+        # Of root's group.
+        ("/opt", status(SHARED), ""),
+        ("/opt/elsewhere", status(user=4000000), ""),
+    ):
         known.clear()
         known[path] = described
         told = (

@@ -34,17 +34,15 @@ def test_name_depends_on_the_content_alone(tmp_path: Path) -> None:
     assert install.name_of(one).startswith("1.2-")
 
 
-# What pip writes where the path is too long for a first line, as that of a package's build may be.
-LONG = "#!/bin/sh\n'''exec' {mark}{path}/bin/python{mark} \"$0\" \"$@\"\n' '''\nimport sys\n"
-
-
 def test_environment_names_its_place_only(tmp_path: Path) -> None:
+    # What pip writes where the path is too long for a first line, as that of a build may be.
+    long = "#!/bin/sh\n'''exec' {mark}{path}/bin/python{mark} \"$0\" \"$@\"\n' '''\nimport sys\n"
     contents = []
     for staging in (tmp_path / "one", tmp_path / "second folder"):
         environment = make_environment(staging / "environment")
         scripts = environment / "bin"
         for name, mark in (("long", ""), ("quoted", '"')):
-            (scripts / name).write_text(LONG.format(mark=mark, path=environment))
+            (scripts / name).write_text(long.format(mark=mark, path=environment))
         install.finish(environment, Path("/opt/final"))
         contents.append(install.content(environment))
     assert contents[0] == contents[1]

@@ -115,22 +115,17 @@ def test_no_slurm_package_is_asked_for_where_slurm_is(
     assert machine.installed() == [f"{OPTIONS} valgrind"]
 
 
-def test_nothing_is_installed_if_others_would_be_removed(machine: Machine) -> None:
+def test_what_apt_plans_with_others_is_refused_or_said_before(machine: Machine) -> None:
     machine.have_apt("Packages need to be removed but remove is disabled.", status=100)
     done = machine.run("libslurm-dev")
     assert (done.returncode, machine.installed()) == (1, [])
     assert done.stderr.endswith("without removing others: nothing was changed\n")
-
-
-def test_no_other_version_of_slurm_is_put_in_place(machine: Machine) -> None:
+    # No other version of Slurm is put in its place.
     for package in ("slurm-wlm-basic-plugins", "libslurm38", "munge"):
         machine.have_apt(f"Inst {package} [22.05.7] (22.05.8 Debian:12 [amd64])\n{FRESH}")
         done = machine.run("libslurm-dev")
         assert (done.returncode, machine.installed()) == (1, [])
         assert package in done.stderr
-
-
-def test_newer_versions_of_others_are_said_before(machine: Machine) -> None:
     machine.have_apt(f"Inst libc6 [2.36-8] (2.36-9 Debian:12 [amd64])\n{FRESH}")
     done = machine.run("libc6-dev")
     assert done.returncode == 0

@@ -11,8 +11,6 @@ import pytest
 from loopback.errors import ClusterError
 from loopback.keeper import Keeper
 
-KEEP = "with keeper.claim(): keeper.keep()"
-
 
 @pytest.fixture
 def lock(tmp_path: Path) -> Iterator[Path]:
@@ -40,7 +38,7 @@ def test_one_alone_keeps_until_it_is_told_to_stop(lock: Path):
     lock.parent.mkdir()
     lock.write_text("1")
     assert not keeper.stop()
-    done = start(lock, KEEP)
+    done = start(lock, "with keeper.claim(): keeper.keep()")
     # It has left the terminal.
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     pid = int(lock.read_text())
