@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from clean_root import inside, root
 from clean_root.archives import DEBIAN
-from clean_root.inside import run_apart, run_inside
 from clean_root.machine import apt_mirror, apt_settings, copy_from_machine
 from clean_root.root import Root, RootError
 
@@ -77,8 +76,8 @@ def test_proxy_password_is_in_the_environment_and_on_no_command_line(
     )
     (tmp_path / "etc").mkdir()
 
-    run_inside(tmp_path, ["true"], show=[Path("/opt")], variables={"NAME": "value"})
-    run_apart(["true"], log=tmp_path / "logs" / "log")
+    inside.run_inside(tmp_path, ["true"], show=[Path("/opt")], variables={"NAME": "value"})
+    inside.run_apart(["true"], log=tmp_path / "logs" / "log")
 
     for words, environment in started:
         assert not any("user:word" in word for word in words)

@@ -110,20 +110,15 @@ def test_installation_says_what_is_left_to_do(
         assert capsys.readouterr().out == expected, (root, prefix)
 
 
-def make_wheel(folder: Path, *names: str) -> Path:
-    wheel = folder / "spank_qrmi-1.2-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for name in names:
-            archive.writestr(name, f"content of {name}")
-    return wheel
-
-
 def test_lock_is_the_wheels_own_without_which_nothing_is_installed(tmp_path: Path) -> None:
-    name = f"spank_qrmi-1.2.data/data/{install.LOCK}"
-    wheel = make_wheel(tmp_path, "spank_qrmi/__init__.py", name)
-    assert install.lock_of(wheel) == f"content of {name}".encode()
+    wheel = tmp_path / "spank_qrmi-1.2-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("spank_qrmi/__init__.py", "code")
     with pytest.raises(SystemExit, match=f"carries no {install.LOCK}: name a wheel "):
-        install.lock_of(make_wheel(tmp_path, "spank_qrmi/__init__.py"))
+        install.lock_of(wheel)
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr(f"spank_qrmi-1.2.data/data/{install.LOCK}", "the lock")
+    assert install.lock_of(wheel) == b"the lock"
 
 
 def test_file_with_another_hash_is_not_installed(

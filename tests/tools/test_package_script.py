@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -245,21 +244,16 @@ def test_state_goes_if_nothing_is_held(tmp_path: Path) -> None:
         assert state.exists() is (held in told)
 
 
-@pytest.fixture
-def ask_rpm(tmp_path: Path) -> Callable[..., str]:
-    """Ask rpm how it reads the spec."""
+def ask_rpm(folder: Path, *options: str, **variables: str) -> str:
+    """Return how rpm reads the spec."""
     if shutil.which("rpmspec") is None:
         pytest.skip("rpmspec is not installed")
-    spec = tmp_path / package.SPEC
+    spec = folder / package.SPEC
     spec.write_text(package.spec("1.2"))
-
-    def ask(*options: str, **variables: str) -> str:
-        words = ["rpmspec", "--define", f"_dbpath {tmp_path}", *options, spec]
-        done = ended(*words, env=os.environ | variables)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return ask
+    words = ["rpmspec", "--define", f"_dbpath {folder}", *options, spec]
+    done = ended(*words, env=os.environ | variables)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_spec_has_the_scripts() -> None:
@@ -269,36 +263,34 @@ def test_spec_has_the_scripts() -> None:
     assert "@" not in text.replace("$@", "")
 
 
-def test_spec_is_for_the_slurm_of_the_headers(ask_rpm: Callable[..., str], tmp_path: Path) -> None:
+def test_spec_is_for_the_slurm_of_the_headers(tmp_path: Path) -> None:
     header = tmp_path / "include" / "slurm" / "slurm_version.h"
     header.parent.mkdir(parents=True)
     header.write_text("#define SLURM_VERSION_NUMBER 0x180b05\n")
     folder = str(header.parents[1])
     given = ("--define", f"slurm_include_dirs {folder}")
     asked = ("-q", "--queryformat", "%{version}-%{release}")
-    assert ask_rpm(*asked, *given) == "1.2-1.slurm24.11"
+    assert ask_rpm(tmp_path, *asked, *given) == "1.2-1.slurm24.11"
     folders = f"/no/such/folder:{folder}"
-    assert ask_rpm(*asked, SLURM_INCLUDE_DIRS=folders) == "1.2-1.slurm24.11"
-    assert "are for Slurm 24.11 and" in ask_rpm("--parse", *given)
+    assert ask_rpm(tmp_path, *asked, SLURM_INCLUDE_DIRS=folders) == "1.2-1.slurm24.11"
+    assert "are for Slurm 24.11 and" in ask_rpm(tmp_path, "--parse", *given)
     # A source rpm is for every one.
-    assert ask_rpm(*asked, "--define", "slurm_release %{nil}") == "1.2-1"
-    assert ask_rpm(*asked, CC="no-such-compiler") == "1.2-1"
+    assert ask_rpm(tmp_path, *asked, "--define", "slurm_release %{nil}") == "1.2-1"
+    assert ask_rpm(tmp_path, *asked, CC="no-such-compiler") == "1.2-1"
 
 
-def test_spec_is_for_one_python_and_names_what_builds_and_no_slurm(
-    ask_rpm: Callable[..., str],
-) -> None:
+def test_spec_is_for_one_python_and_names_what_builds_and_no_slurm(tmp_path: Path) -> None:
     asked = ("--define", f"spank_python {sys.executable}", "-q", "--requires")
-    requires = ask_rpm(*asked).splitlines()
+    requires = ask_rpm(tmp_path, *asked).splitlines()
     assert {f"python(abi) = {THIS_PYTHON}", sys.executable, "ca-certificates"} <= {*requires}
     for kind in ("requires", "buildrequires", "conflicts", "obsoletes", "provides"):
-        listed = ask_rpm("-q", f"--{kind}", "--define", "rhel 9").splitlines()
+        listed = ask_rpm(tmp_path, "-q", f"--{kind}", "--define", "rhel 9").splitlines()
         assert [each for each in listed if "slurm" in each and "spank-qrmi" not in each] == []
     for system in ("rhel 9", "fedora 43", "suse_version 1600"):
-        asked = ask_rpm("-q", "--buildrequires", "--define", system).splitlines()
+        asked = ask_rpm(tmp_path, "-q", "--buildrequires", "--define", system).splitlines()
         assert {"gcc", "make", "/usr/bin/python3"} <= {*asked}
     # rpm does not know what dpkg has installed.
-    assert ask_rpm("-q", "--buildrequires") == ""
+    assert ask_rpm(tmp_path, "-q", "--buildrequires") == ""
 
 
 def test_documents_come_along_and_name_the_plugin_of_the_package(contents: Contents) -> None:

@@ -75,24 +75,20 @@ def contents(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
 
 
-def make_built(folder: Path, slurm_release: str) -> Path:
-    """Make the files that `make dist` does in a system with this Slurm."""
-    folder.mkdir()
-    for name in (*names_for(slurm_release), *FOR_ALL, "SHA256SUMS"):
-        (folder / name).write_text(slurm_release)
-    return folder
-
-
 def test_each_slurm_has_a_folder_beside_what_is_for_all(tmp_path: Path) -> None:
     output = tmp_path / "dist"
     output.mkdir()
-    folders = [
-        release.collect(suite, make_built(tmp_path / suite, slurm_release), output)
-        for suite, slurm_release in (("bookworm", "22.05"), ("trixie", "24.11"))
-    ]
-    assert [each.name for each in folders] == ["bookworm-slurm22.05", "trixie-slurm24.11"]
-    for folder, slurm_release in zip(folders, ("22.05", "24.11"), strict=True):
-        assert contents(folder) == dict.fromkeys(names_for(slurm_release), slurm_release)
+    folders = []
+    for suite, slurm_release in (("bookworm", "22.05"), ("trixie", "24.11")):
+        built = tmp_path / suite
+        built.mkdir()
+        for name in (*names_for(slurm_release), *FOR_ALL, "SHA256SUMS"):
+            (built / name).write_text(slurm_release)
+        folders.append(release.collect(suite, built, output))
+    assert {folder.name: contents(folder) for folder in folders} == {
+        "bookworm-slurm22.05": dict.fromkeys(names_for("22.05"), "22.05"),
+        "trixie-slurm24.11": dict.fromkeys(names_for("24.11"), "24.11"),
+    }
     assert contents(output) == dict.fromkeys(FOR_ALL, "22.05")
 
 

@@ -45,6 +45,7 @@ UNANSWERED = record_of("u", session=None, result="unanswered", finished="1970-01
 S, T = record_of("s"), record_of("t")
 AGAIN = {**S, "acquisition_id": "again"}
 S_ON_X = "session s on x"
+NO_RECORD = f"{S_ON_X} has no record"
 T_OF_X = "the record of acquisition t of x by job 7"
 CLOSED = {**OTHER, "closed_at": 103.0, "closed_how": "drained"}
 GOOD = Result(
@@ -140,13 +141,9 @@ def test_session_and_record_that_have_no_other_are_named() -> None:
     problems: Sequence[tuple[Sequence[dict[str, Any]], Sequence[dict[str, Any]], str]] = (
         ([SESSION, OTHER], [T, S, UNHELD], ""),
         ([SESSION], [record_of("s", result="refused")], ""),
-        ([SESSION], [], f"{S_ON_X} has no record"),
-        ([SESSION], [{**UNANSWERED, "resource": "y"}], f"{S_ON_X} has no record"),
-        (
-            [SESSION],
-            [{**UNANSWERED, "created": "1970-01-01T00:01:41Z"}],
-            f"{S_ON_X} has no record",
-        ),
+        ([SESSION], [], NO_RECORD),
+        ([SESSION], [{**UNANSWERED, "resource": "y"}], NO_RECORD),
+        ([SESSION], [{**UNANSWERED, "created": "1970-01-01T00:01:41Z"}], NO_RECORD),
         ([SESSION, OTHER], [UNANSWERED], "session t on x has no record"),
         ([SESSION], [S, AGAIN], f"{S_ON_X} has 2 records: of the acquisitions s, again"),
         (
