@@ -37,24 +37,22 @@ def fetched_names(text: str) -> list[str]:
     ]
 
 
-FETCHED = {
-    "run pip install 'spank-qrmi[simulator]' first": ["spank-qrmi[simulator]"],
-    "python3 -m pip --quiet install --upgrade spank_qrmi==0.1.0": ["spank_qrmi==0.1.0"],
-    "pip install \\\n    Spank.QRMI-simulator": ["Spank.QRMI-simulator"],
-    'f"pip install "\n    "spank-qrmi-simulator"': ["spank-qrmi-simulator"],
-    "uv pip install spank-qrmi": ["spank-qrmi"],
-    "`apt-get install -y spank-qrmi`": ["spank-qrmi"],
-    "pip install --no-deps spank_qrmi-0.1.0-py3-none-linux_x86_64.whl": [],
-    "pip install 'spank_qrmi-0.1.0-py3-none-any.whl[qrun]'": [],
-    "pip install ./simulator -r spank_qrmi-0.1.0-requirements.txt": [],
-    "apt install ./spank-qrmi_0.1.0+slurm22.05_amd64.deb": [],
-    "dnf remove spank-qrmi": [],
-    "pip install 'qrmi[ibm,pasqal]'": [],
-}
-
-
 def test_search_finds_commands_that_fetch() -> None:
-    assert {text: fetched_names(text) for text in FETCHED} == FETCHED
+    fetched = {
+        "run pip install 'spank-qrmi[simulator]' first": ["spank-qrmi[simulator]"],
+        "python3 -m pip --quiet install --upgrade spank_qrmi==0.1.0": ["spank_qrmi==0.1.0"],
+        "pip install \\\n    Spank.QRMI-simulator": ["Spank.QRMI-simulator"],
+        'f"pip install "\n    "spank-qrmi-simulator"': ["spank-qrmi-simulator"],
+        "uv pip install spank-qrmi": ["spank-qrmi"],
+        "`apt-get install -y spank-qrmi`": ["spank-qrmi"],
+        "pip install --no-deps spank_qrmi-0.1.0-py3-none-linux_x86_64.whl": [],
+        "pip install 'spank_qrmi-0.1.0-py3-none-any.whl[qrun]'": [],
+        "pip install ./simulator -r spank_qrmi-0.1.0-requirements.txt": [],
+        "apt install ./spank-qrmi_0.1.0+slurm22.05_amd64.deb": [],
+        "dnf remove spank-qrmi": [],
+        "pip install 'qrmi[ibm,pasqal]'": [],
+    }
+    assert {text: fetched_names(text) for text in fetched} == fetched
 
 
 def test_no_text_has_a_command_that_fetches_a_project_of_ours() -> None:
