@@ -14,15 +14,14 @@ from tests.tools.programs import ended, write_program
 INFORMATION = Path("lib", "python3", "site-packages", "spank_qrmi-1.2.dist-info")
 
 
-def make_environment(folder: Path, **files: str) -> Path:
+def make_environment(folder: Path, module: str = "value = {1, 2}\n") -> Path:
     for path in (folder / "bin", folder / INFORMATION, folder / "share" / "spank-qrmi"):
         path.mkdir(parents=True)
     (folder / "bin" / "qrun").write_text(f"#!{folder}/bin/python\n")
     (folder / "bin" / "python").symlink_to("/usr/bin/python3")
     (folder / "pyvenv.cfg").write_text(f"command = python3 -m venv {folder}\n")
     (folder / INFORMATION / "RECORD").write_text(f"../../../bin/qrun,sha256=of {folder},1\n")
-    for name, text in {"module": "value = {1, 2}\n", **files}.items():
-        (folder / "lib" / f"{name}.py").write_text(text)
+    (folder / "lib" / "module.py").write_text(module)
     return folder
 
 

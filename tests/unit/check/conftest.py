@@ -97,6 +97,11 @@ class CheckedNode:
         assert ["right", "doubtful", "wrong"].index(document["verdict"]) == status
         return status, list(document["findings"])
 
+    def told(self, check: str, *arguments: str, is_offline: bool = True) -> list[str]:
+        """Return what one check finds, as `verdict text`."""
+        _, findings = self.look(*arguments, is_offline=is_offline)
+        return [f"{each['verdict']} {each['text']}" for each in findings if each["check"] == check]
+
 
 @pytest.fixture
 def node(

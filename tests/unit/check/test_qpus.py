@@ -125,9 +125,8 @@ FAKE = {"name": "fake_x", "type": TYPE, "environment": {"QRMI_KEY": "api-key-do-
 
 def acquire(node: CheckedNode, vendor: FakeVendor) -> tuple[str, list[str]]:
     node.write_config(FAKE)
-    _, findings = node.look("--acquire", is_offline=False)
-    [told] = [each for each in findings if each["check"] == "acquisition"]
-    return f"{told['verdict']} {told['text']}", vendor.events
+    [told] = node.told("acquisition", "--acquire", is_offline=False)
+    return told, vendor.events
 
 
 def test_acquisition_or_release_that_fails_is_told_and_the_latter_stays_in_the_journal(

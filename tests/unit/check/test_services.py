@@ -35,12 +35,6 @@ def systemd(node: CheckedNode, monkeypatch: pytest.MonkeyPatch) -> dict[str, str
     return said
 
 
-def findings_of(node: CheckedNode, check: str) -> list[str]:
-    return [
-        f"{each['verdict']} {each['text']}" for each in node.look()[1] if each["check"] == check
-    ]
-
-
 def test_units(node: CheckedNode, systemd: dict[str, str]) -> None:
     for unit, words, expected in (
         (RELEASE, "loaded inactive static", None),
@@ -51,13 +45,13 @@ def test_units(node: CheckedNode, systemd: dict[str, str]) -> None:
         (RELEASE, "loaded failed static", "has failed"),
     ):
         usual, systemd[unit] = systemd[unit], words
-        told = [each for each in findings_of(node, "units") if not each.startswith("right ")]
+        told = [each for each in node.told("units") if not each.startswith("right ")]
         systemd[unit] = usual
         assert len(told) == (expected is not None), (unit, words)
         assert all(each.startswith(f"doubtful {unit}: {expected}") for each in told), told
     # It may not answer.
     systemd.clear()
-    [told] = findings_of(node, "units")
+    [told] = node.told("units")
     assert told.startswith(f"doubtful {TARGET}: is not known")
 
 
@@ -66,9 +60,9 @@ def test_units_are_not_missed_where_the_server_is_the_sites_own(
 ) -> None:
     systemd[TARGET] = "not-found inactive"
     node.write_plugstack(node.line("--worker-server=none"))
-    [told] = findings_of(node, "units")
+    [told] = node.told("units")
     assert told.startswith("right ")
-    [told] = findings_of(node, "worker server")
+    [told] = node.told("worker server")
     assert told == "right no worker server is asked: --worker-server=none"
 
 
@@ -87,11 +81,11 @@ def served(node: CheckedNode, open_folder: Path, monkeypatch: pytest.MonkeyPatch
 def test_server_gives_workers_of_its_own_environment(node: CheckedNode, served: Path) -> None:
     with worker_server(served.parent):
         for _ in range(2):
-            told = findings_of(node, "worker server")
+            told = node.told("worker server")
             assert told == [f"right {served}: has workers ready"]
         node.link.unlink()
         node.link.symlink_to(node.interpreter)
-        [other] = findings_of(node, "worker server")
+        [other] = node.told("worker server")
     assert other.startswith(f"doubtful {served}: gives no worker for {node.interpreter}")
 
 
@@ -100,7 +94,7 @@ def test_server_that_does_not_answer(
 ) -> None:
     monkeypatch.setattr(services, "_SERVER_SECONDS", 0.2)
     with silent_server(served):
-        [told] = findings_of(node, "worker server")
+        [told] = node.told("worker server")
     assert told == f"doubtful {served}: no worker server (timed out): jobs wait a moment longer"
 
 
@@ -114,5 +108,5 @@ def test_server_of_another_user_is_wrong(node: CheckedNode, served: Path) -> Non
             listener.listen()
         finally:
             os.seteuid(0)
-        [told] = findings_of(node, "worker server")
+        [told] = node.told("worker server")
     assert told == f"wrong {served}: is served by user 65534"
