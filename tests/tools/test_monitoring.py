@@ -83,8 +83,14 @@ class Prometheus:
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     folder = tmp_path_factory.mktemp("prometheus")
     (folder / "textfiles").mkdir()
-    fill_state(folder / "state")
-    words = ("-m", "spank_qrmi", "metrics", f"--state-dir={folder / 'state'}")
+    # It holds what could not be released, and has counted one event of each kind.
+    state = folder / "state"
+    entry = Entry(7, 0, 0, 0, "a", "qiskit-runtime-service", {}, token="token", acquired_at=1)
+    with Journal(state).begin(entry.with_failure("down", 2)):
+        pass
+    for event in Event:
+        count(state, event)
+    words = ("-m", "spank_qrmi", "metrics", f"--state-dir={state}")
     environment = os.environ | {"SLURM_CONF": os.devnull}
     written = folder / "textfiles" / "spank-qrmi.prom"
     assert ended(sys.executable, *words, written, env=environment).returncode == 0
@@ -111,7 +117,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
             *("prometheus", f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"),
             *(f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'data'}"),
         )
-        metrics = [*metrics_of(CATALOG, SECONDS), *metrics_of_node(folder / "state")]
+        metrics = [*metrics_of(CATALOG, SECONDS), *metrics_of_node(state)]
         started = Prometheus(port, metrics)
         wait_until(
             lambda: server.check() and started.has_read_both(), DEADLINE_SECONDS, "readings of both"
@@ -122,15 +128,6 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
-
-
-def fill_state(state: Path) -> None:
-    """Let a node hold what could not be released, and count one event of each kind."""
-    entry = Entry(7, 0, 0, 0, "a", "qiskit-runtime-service", {}, token="token", acquired_at=1)
-    with Journal(state).begin(entry.with_failure("down", 2)):
-        pass
-    for event in Event:
-        count(state, event)
 
 
 def configuration_of(monitor_port: int, node_port: int) -> str:
