@@ -311,14 +311,13 @@ def test_example_file_loads_without_problems(path: Path) -> None:
 
 def test_secrets_that_others_can_read_are_told_of(path: Path) -> None:
     text = f"{path}: holds secrets that others than its owner can read: chmod 600 {path}"
-    readable: Sequence[tuple[int, Mapping[str, object], bool]] = [
+    for mode, environment, warns in (
         (0o600, {"A_SECRET": "x"}, False),
         (0o640, {"A_SECRET": "x"}, True),
         (0o644, {"ENDPOINT": "x"}, False),
         (0o644, {"A_SECRET": ""}, False),
         (0o644, {"A_SECRET": {"file": "/etc/secret"}}, False),
-    ]
-    for mode, environment, warns in readable:
+    ):
         config = load_entries(path, named(environment=environment), mode=mode)
         assert config.exposures == ((text,) if warns else ()), (mode, environment)
 
