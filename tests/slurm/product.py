@@ -19,7 +19,6 @@ from loopback.processes import children_of, command_line, end_processes, process
 from loopback.site import RELEASE_SECONDS, Site
 from loopback.waiting import wait_until
 from loopback.worker_server import WorkerServer
-from spank_qrmi.state import counts, token_cache
 from spank_qrmi.state.journal import TOLD_PREFIX, Entry, Journal
 
 WORKER_SECONDS = 60.0
@@ -49,8 +48,8 @@ class Plugin:
         """Write the plugin's line as an administrator does."""
         raise NotImplementedError
 
-    def wait_until_over(self) -> None:
-        """Wait until nothing is left of what this test's jobs had."""
+    def wait_until_released(self) -> None:
+        """Wait until nothing is left of what this test's jobs had, and no worker runs."""
         raise NotImplementedError
 
     def submit(self, script: str, *options: str, **more: Any) -> Job:
@@ -66,6 +65,12 @@ class Plugin:
         job = self.submit(f"echo here; {then}", *options)
         wait_for_script(job)
         return job
+
+    def our_lines(self, job: Job) -> list[str]:
+        """Return the plugins' log lines of a job in their order, without Slurm's time and step."""
+        self.cluster.wait_for_log("<- slurm_spank_exit", job)
+        ours = re.compile(r"\] \[\S+\] (.*spank_(?:qrmi_c|ibm_qrun).*)")
+        return ours.findall("\n".join(self.cluster.log_lines_of(job)))
 
     def spank_qrmi(self, *words: str, user: str | None = None) -> CompletedProcess[str]:
         """Run the administrator's command; no folder is named, plugstack.conf says all."""
@@ -122,13 +127,9 @@ class Product(Plugin):
 
     def write_config(self, *resources: object) -> Path:
         """Write a qrmi_config.json of this test's own, readable by root alone."""
-        return self.write_config_text(json.dumps({"resources": resources}))
-
-    def write_config_text(self, text: str) -> Path:
-        """Write what stands in for a qrmi_config.json."""
         path = self.folder / "qrmi_config.json"
         path.touch(mode=0o600)
-        path.write_text(text)
+        path.write_text(json.dumps({"resources": resources}))
         return path
 
     def entry(self, name: str, **changes: str) -> dict[str, Any]:
@@ -137,12 +138,21 @@ class Product(Plugin):
         entry["environment"] |= changes
         return dict(entry)
 
-    def sbatch(self, *words: str, check: bool = True) -> CompletedProcess[str]:
+    def publish_catalog(self, away: str) -> str:
+        """Let a monitor publish that one backend is away; return the argument that names where."""
+        folder = self.folder / "published"
+        folder.mkdir()
+        self.site.set_backend_status(away, "maintenance")
+        self.spank_qrmi("monitor", "--once", f"--publish={folder}", "--licenses=none")
+        self.site.reset()
+        return f"--catalog={folder}"
+
+    def sbatch(self, *words: str) -> CompletedProcess[str]:
         """Run sbatch with just these words, and wait until no job is left.
 
         Its own `--wait` looks after 2 s first, and then 8 s later.
         """
-        done = self.cluster.run("sbatch", *words, check=check)
+        done = self.cluster.run("sbatch", *words)
         self.cluster.wait_for_empty_queue()
         return done
 
@@ -154,17 +164,9 @@ class Product(Plugin):
 
     def journal(self) -> list[str]:
         """Return the names of the acquisitions that jobs may still hold."""
-        if not self.state_directory.exists():
-            return []
-        names = (path.name for path in self.state_directory.iterdir())
-        return sorted(
-            name
-            for name in names
-            # One that is being written begins with a dot.
-            if name not in {counts.FOLDER_NAME, token_cache.FOLDER_NAME}
-            and name[0] != "."
-            and not name.startswith(TOLD_PREFIX)
-        )
+        # One that is being written begins with a dot.
+        names = (path.name for path in self.state_directory.glob("[!.]*.json"))
+        return sorted(name for name in names if not name.startswith(TOLD_PREFIX))
 
     def unreleased(self) -> list[str]:
         """Return the names of the acquisitions for which something is left to do.
@@ -179,12 +181,7 @@ class Product(Plugin):
             if not isinstance(each, Entry) or (each.needs_release and not each.is_told)
         ]
 
-    def wait_until_over(self) -> None:
-        # srun is back before its step has released what it held.
-        self.wait_until_released()
-
     def wait_until_released(self) -> None:
-        """Wait until no session is open, nothing is left to release and no worker runs."""
         self.site.wait_until_released()
         for remains, what in (
             (self.unreleased, "journal without anything to release"),
@@ -219,14 +216,11 @@ class Product(Plugin):
     def wait_for_recorded_session(self, count: int = 1) -> None:
         """Wait until the journal knows by which tokens so much is to be released."""
 
-        def tokens() -> list[str]:
-            paths = self.state_directory.glob("[0-9]*.json")
-            return [token for path in paths if (token := _token_in(path)) is not None]
+        def are_recorded() -> bool:
+            entries = [*Journal(self.state_directory).entries()]
+            return sum(isinstance(each, Entry) and bool(each.token) for each in entries) >= count
 
-        wait_until(
-            *(tokens, WORKER_SECONDS, "recorded session"),
-            accept=lambda found: len(found) >= count,
-        )
+        wait_until(are_recorded, WORKER_SECONDS, "recorded session")
 
     def kill_stepd(self, job: Job) -> None:
         """End the job's slurmstepd as a crash does, and what it can no longer end itself.
@@ -237,10 +231,6 @@ class Product(Plugin):
         tasks = [pid for pid in children_of(stepd) if "spank_qrmi.worker" not in command_line(pid)]
         end_processes([stepd])
         end_processes(tasks)
-
-    def command(self, *words: str) -> CompletedProcess[str]:
-        """Run the administrator's command on this test's journal."""
-        return self.spank_qrmi(*words, f"--state-dir={self.state_directory}")
 
     def _worker(self, job_id: int) -> int:
         if self.server is not None:
@@ -262,11 +252,6 @@ def wait_for_script(job: Job) -> None:
 def finish(job: Job) -> None:
     """End a script that goes on `UNTIL_FINISHED`."""
     (job.folder / "finished").touch()
-
-
-def _token_in(path: Path) -> str | None:
-    token = json.loads(path.read_bytes())["token"]
-    return None if token is None else str(token)
 
 
 def qpu_variables(text: str) -> dict[str, str]:
@@ -310,15 +295,12 @@ def plugin_on(
     plugin.write_plugstack()
     yield plugin
     cluster.wait_for_empty_queue()
-    plugin.wait_until_over()
+    # srun is back before its step has released what it held.
+    plugin.wait_until_released()
     cluster.assert_nodes_healthy()
 
 
 def readable_lines(stderr: str) -> list[str]:
-    """Return a job's stderr, our own lines without Slurm's prefix, which differs by release.
-
-    What srun says of a step that had to wait is left out: some releases do.
-    """
-    waiting = re.compile(r"srun: (Job \d+ step creation|Step created for) ")
-    lines = (line for line in stderr.splitlines() if not waiting.match(line))
-    return [re.sub(r"^.*?error: spank_(qrmi_c|ibm_qrun): ", "", line) for line in lines]
+    """Return a job's stderr, our own lines without Slurm's prefix, which differs by release."""
+    prefix = r"^.*?error: spank_(qrmi_c|ibm_qrun): "
+    return [re.sub(prefix, "", line) for line in stderr.splitlines()]

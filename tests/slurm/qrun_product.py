@@ -5,13 +5,9 @@ A stand-in submits a quantum job as qrun does, under the variables of its task, 
 behind in one way or another; the job waits for its backend, so it runs until somebody removes it.
 """
 
-import os
-import signal
 from pathlib import Path
 
-from loopback.errors import WaitTimeoutError
 from loopback.job import Job, parse_environment
-from loopback.processes import processes_naming
 from loopback.waiting import wait_until
 from spank_qrmi.clients import qrun_variables as names
 from tests.slurm.product import START_SECONDS, Plugin
@@ -76,30 +72,19 @@ class QrunProduct(Plugin):
         """The site's eight variables, as the plugin sets them."""
         return dict(zip(names.SITE_VARIABLES, self.site.qrun_arguments(), strict=True))
 
-    @property
-    def common_arguments(self) -> tuple[str, ...]:
-        """Where this test's access tokens are, and where to ask for workers."""
-        state = f"--state-dir={self.folder}/journal"
-        return (state, f"--worker-server={self.server.path}") if self.server else (state,)
-
     def write_plugstack(self, *more: str, eight: bool = True, mode: str = "optional") -> None:
         """Write the plugin's line as an administrator does, with more arguments at its end."""
-        arguments = self.site.qrun_arguments() if eight else ()
         line = (
             *(mode, str(self.installation.qrun_plugin)),
-            *(*arguments, *more, *self.common_arguments),
+            *(self.site.qrun_arguments() if eight else ()),
+            *(*more, f"--state-dir={self.folder}/journal"),
+            *([f"--worker-server={self.server.path}"] if self.server else []),
         )
         self.cluster.write_plugstack(" ".join(line))
 
-    def write_credentials(self, **changes: str) -> Path:
-        """Write a credentials file of this test's own, readable by root alone."""
-        path = self.folder / "credentials.json"
-        self.site.write_qrun_credentials(path, **changes)
-        return path
-
-    def stand_in(self, name: str = "qrun") -> Path:
+    def stand_in(self) -> Path:
         """Write the program that stands for qrun, which a word tells how to end."""
-        path = self.folder / name
+        path = self.folder / "qrun"
         path.write_text(STAND_IN)
         path.chmod(0o755)
         return path
@@ -119,51 +104,13 @@ class QrunProduct(Plugin):
             found, START_SECONDS, f"{count} ids", accept=lambda ids: len(ids) == count
         )
 
-    def wait_until_over(self) -> None:
-        self.wait_until_removed()
-
-    def wait_until_removed(self, *kept: str) -> None:
+    def wait_until_released(self, *kept: str) -> None:
         """Wait until the service has no quantum job but those to be kept, and no worker runs."""
-        for remains, what in (
-            (
-                lambda: [each for each in self.site.quantum_jobs() if each not in kept],
-                "end of all quantum jobs",
-            ),
-            (self.workers, "end of all workers"),
+        for remains, expected, what in (
+            (self.site.quantum_jobs, [*kept], "end of all other quantum jobs"),
+            (self.workers, [], "end of all workers"),
         ):
-            try:
-                wait_until(remains, REMOVAL_SECONDS, what, accept=lambda found: not found)
-            except WaitTimeoutError as error:
-                message = "\n".join((str(error), *self._last_lines()))
-                raise WaitTimeoutError(message) from None
-
-    def _last_lines(self) -> list[str]:
-        text = "\n".join(map(self.cluster.slurmd_log, self.cluster.nodes))
-        return [line for line in text.splitlines() if _OURS in line][-_SHOWN_LINES:]
-
-    def our_lines(self, job: Job) -> list[str]:
-        """Return the plugin's log lines of a job, without Slurm's time and step."""
-        self.cluster.wait_for_log("spank_ibm_qrun: <- slurm_spank_exit", job)
-        lines = self.cluster.log_lines_of(job)
-        return [line.partition("] ")[2].partition("] ")[2] for line in lines if _OURS in line]
-
-    def kill_stand_in(self, task: int, name: str = "qrun") -> None:
-        """End a task's stand-in by SIGKILL."""
-        [pid] = [
-            pid
-            for pid, line in processes_naming(str(self.folder / name)).items()
-            if line[0] == "/usr/bin/python3" and _task_of(pid) == task
-        ]
-        os.kill(pid, signal.SIGKILL)
-
-
-_OURS = "spank_ibm_qrun: "
-_SHOWN_LINES = 60
-
-
-def _task_of(pid: int) -> int:
-    variables = parse_environment(Path("/proc", str(pid), "environ").read_text())
-    return int(variables["SLURM_PROCID"])
+            wait_until(remains, REMOVAL_SECONDS, what, accept=expected.__eq__)
 
 
 def qrun_variables(text: str) -> dict[str, str]:

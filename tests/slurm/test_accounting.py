@@ -86,7 +86,7 @@ def test_accounting_knows_no_secret_but_what_users_export(product: Product, tmp_
     qrun.hold_jobs()
     of_qrun = qrun.submit(f"srun {qrun.stand_in()} killed")
     of_qrun.wait()
-    qrun.wait_until_removed()
+    qrun.wait_until_released()
     jobs = {succeeded: "COMPLETED", failed: "FAILED", of_qrun: "FAILED"}
     states = {str(job.id): state for job, state in jobs.items()}
     recorded(product, "State", lambda found: states.items() <= found.items())
@@ -140,7 +140,7 @@ def test_admin_comment_tells_what_a_job_has_used(product: Product):
     assert cluster.wait_for_log("a text of the site's is there, which is kept as it is", texted)
 
     # What its service tells later of the session is in the file alone: the job has ended.
-    assert product.command("release", "--orphaned", "--due").returncode == 0
+    assert product.spank_qrmi("release", "--orphaned", "--due").returncode == 0
     records = {(each["job_id"], each["resource"]): each for each in product.usage_records()}
     assert set(records) == {(noted.id, name) for name in names} | {(texted.id, "FRESNEL")}
     assert records[noted.id, "ibm_sherbrooke"]["usage_source"] == "service"

@@ -24,4 +24,4 @@ def test_silent_service_does_not_drain_the_node(product: Product):
     assert len(product.journal()) == 1
 
     product.site.clear_faults()
-    assert product.command("release", "--orphaned").returncode == 0
+    assert product.spank_qrmi("release", "--orphaned").returncode == 0

@@ -206,6 +206,6 @@ def test_service_fails_while_releasing(product: Product, fault: str):
     product.cluster.assert_nodes_healthy()
     assert len(product.unreleased()) >= len(product.site.open_sessions())
     product.site.clear_faults()
-    done = product.command("release", "--orphaned")
+    done = product.spank_qrmi("release", "--orphaned")
     assert (done.returncode, done.stderr) == (0, "")
     assert_nothing_left(product)

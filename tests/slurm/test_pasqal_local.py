@@ -67,5 +67,5 @@ def test_what_cannot_be_proved_is_kept_until_it_can(product: Product):
     assert len(product.site.open_sessions()) == 1
     assert len(product.journal()) == 1
     product.write_plugstack()
-    assert product.command("release", "--orphaned").returncode == 0
+    assert product.spank_qrmi("release", "--orphaned").returncode == 0
     assert product.site.open_sessions() == []

@@ -33,8 +33,8 @@ class User:
 
     def __init__(self, product: QrunProduct) -> None:
         self.product = product
-        key_id, key, endpoint, self._bucket, region = product.site.qrun_arguments()[3:]
-        self._s3 = boto3.client(
+        key_id, key, endpoint, self.bucket, region = product.site.qrun_arguments()[3:]
+        self.s3 = boto3.client(
             "s3",
             endpoint_url=endpoint,
             region_name=region,
@@ -45,12 +45,8 @@ class User:
 
     def objects(self) -> list[str]:
         """Return the names of all objects in the bucket of the simulated site."""
-        listed = self._s3.list_objects_v2(Bucket=self._bucket)
+        listed = self.s3.list_objects_v2(Bucket=self.bucket)
         return [one["Key"] for one in listed.get("Contents", [])]
-
-    def clear_bucket(self) -> None:
-        for key in self.objects():
-            self._s3.delete_object(Bucket=self._bucket, Key=key)
 
     def write_input(self) -> Path:
         path = self.product.folder / "input.json"
@@ -72,7 +68,7 @@ class User:
         )
 
     def assert_nothing_is_left(self) -> None:
-        self.product.wait_until_removed()
+        self.product.wait_until_released()
         assert self.objects() == []
 
 
@@ -81,18 +77,14 @@ def user(qrun_product: QrunProduct) -> Iterator[User]:
     qrun_product.folder.chmod(0o777)
     user = User(qrun_product)
     yield user
-    user.clear_bucket()
+    for key in user.objects():
+        user.s3.delete_object(Bucket=user.bucket, Key=key)
 
 
 def samples(text: str) -> list[str]:
     result: dict[str, Any] = json.loads(text)
     found = result["results"][0]["data"]["meas"]["samples"]
     return list(found)
-
-
-def test_command_is_reachable_for_users(user: User):
-    qrun = user.product.installation.command_directory / "qrun"
-    assert user.product.cluster.run(str(qrun), "--version", user=USER).stdout
 
 
 def test_results_of_a_batch_job(user: User):
@@ -148,7 +140,15 @@ def test_killed_in_mid_run(user: User):
     starts = ("{}", "srun {}", f"srun /bin/sh -c '\"$@\"; exit $?' - {folder}/{{}}")
     jobs = {start: user.submit(start.format(command)) for start in starts}
     ids = user.wait_for_jobs(len(jobs))
-    kill_qruns(user.product, len(jobs))
+    input_file = str(user.product.folder / "input.json")
+    qruns = [
+        pid
+        for pid, line in processes_naming(input_file).items()
+        if line[-1] == input_file and "python" in line[0]
+    ]
+    assert len(qruns) == len(jobs)
+    for pid in qruns:
+        os.kill(pid, signal.SIGKILL)
 
     left = re.compile(r"quantum job (\S+) was left on the service")
     found = set()
@@ -156,24 +156,11 @@ def test_killed_in_mid_run(user: User):
         assert job.wait().state == "FAILED", start
         found.update(left.findall(user.product.cluster.wait_for_log(left, job)))
     assert found == set(ids)
-    user.product.wait_until_removed()
+    user.product.wait_until_released()
     # These alone stay, as the documentation says.
     assert user.objects() == sorted(
         f"{kind}_{job_id}.json" for kind in ("input", "logs") for job_id in ids
     )
-
-
-def kill_qruns(product: QrunProduct, count: int) -> None:
-    """End the qruns that run, whatever started them."""
-    input_file = str(product.folder / "input.json")
-    pids = [
-        pid
-        for pid, line in processes_naming(input_file).items()
-        if line[-1] == input_file and "python" in line[0]
-    ]
-    assert len(pids) == count
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture

@@ -13,15 +13,12 @@ from tests.slurm.qrun_product import OPTIONS, REMOVAL_SECONDS, QrunProduct
 JOBS = "/direct-access/v1/jobs/"
 
 
-def removal_line(job_id: str) -> str:
-    return f"spank_ibm_qrun: quantum job {job_id} was left on the service and is removed"
-
-
 def assert_removed(product: QrunProduct, *job_ids: str) -> None:
     """Assert that these quantum jobs, and no others, were removed, and logged."""
-    product.wait_until_removed()
+    product.wait_until_released()
     for job_id in job_ids:
-        product.cluster.wait_for_log(removal_line(job_id))
+        line = f"spank_ibm_qrun: quantum job {job_id} was left on the service and is removed"
+        product.cluster.wait_for_log(line)
     asked = {asked for asked in product.site.asked() if asked.startswith("DELETE ")}
     assert asked == {f"DELETE {JOBS}{job_id}" for job_id in job_ids}
 
@@ -110,12 +107,12 @@ def test_time_limit_and_scancel_of_programs_that_only_sigkill_ends(qrun_product:
 @qrun_both_ways
 def test_task_that_is_killed_while_another_runs(qrun_product: QrunProduct):
     qrun_product.hold_jobs()
-    script = f"srun --no-kill --kill-on-bad-exit=0 {qrun_product.stand_in()} stays"
+    ends = f"ends=(stays killed); exec {qrun_product.stand_in()} ${{ends[SLURM_PROCID]}}"
+    script = f"srun --no-kill --kill-on-bad-exit=0 bash -c '{ends}'"
     job = qrun_product.submit(script, "--ntasks=2", "--nodes=1")
     ids = qrun_product.wait_for_ids(job, 2)
-    qrun_product.kill_stand_in(task=1)
 
-    qrun_product.wait_until_removed(ids[0])
+    qrun_product.wait_until_released(ids[0])
     assert qrun_product.site.quantum_jobs() == [ids[0]]
     assert job.state() == "RUNNING"
     job.cancel()
@@ -124,22 +121,15 @@ def test_task_that_is_killed_while_another_runs(qrun_product: QrunProduct):
 
 
 @qrun_both_ways
-def test_step_on_two_nodes(qrun_product: QrunProduct):
+def test_step_on_two_nodes_and_plain_srun(qrun_product: QrunProduct):
     qrun_product.hold_jobs()
-    job = qrun_product.submit(f"srun {qrun_product.stand_in()} killed", "--nodes=2", "--ntasks=4")
-    ids = qrun_product.wait_for_ids(job, 4)
+    qrun = str(qrun_product.stand_in())
+    job = qrun_product.submit(f"srun {qrun} killed", "--nodes=2", "--ntasks=4")
+    plain = qrun_product.cluster.run("srun", *OPTIONS, qrun, "killed", check=False)
+    job_id, _ = plain.stdout.split()
+
+    assert_removed(qrun_product, job_id, *qrun_product.wait_for_ids(job, 4).values())
     job.wait()
-
-    assert_removed(qrun_product, *ids.values())
-
-
-def test_plain_srun(qrun_product: QrunProduct):
-    qrun_product.hold_jobs()
-    command = (str(qrun_product.stand_in()), "killed")
-    done = qrun_product.cluster.run("srun", *OPTIONS, *command, check=False)
-
-    assert len(done.stdout.split()) == 2
-    qrun_product.wait_until_removed()
 
 
 def test_service_that_stays_in_trouble(qrun_product: QrunProduct):

@@ -35,12 +35,7 @@ def of_job(product: QrunProduct, text: str, seconds: int) -> dict[str, str]:
     }
 
 
-def test_help_shows_the_options(qrun_product: QrunProduct):
-    for command in ("sbatch", "srun", "salloc"):
-        assert HELP in qrun_product.cluster.run(command, "--help").stdout, command
-
-
-def test_variables_of_batch_jobs(qrun_product: QrunProduct):
+def test_variables_of_jobs(qrun_product: QrunProduct):
     cases = {
         ("--time=5",): 300,
         ("--time=8-0",): 604800,
@@ -60,25 +55,18 @@ def test_variables_of_batch_jobs(qrun_product: QrunProduct):
         assert (result.state, result.stderr) == ("COMPLETED", ""), options
     found = qrun_variables(of_script.wait().stdout)
     assert (found[names.BACKEND], found[names.PRIMITIVE]) == ("ibm_x", "estimator")
-
-
-def test_variables_without_a_batch_job(qrun_product: QrunProduct):
     for command, *step in (("srun",), ("salloc", "srun")):
         done = qrun_product.cluster.run(command, *OPTIONS, "--time=5", *step, "env", "-0")
         expected = of_job(qrun_product, done.stdout, 300)
         assert qrun_variables(done.stdout) == expected, command
 
 
-def test_job_without_the_options_has_no_credentials(qrun_product: QrunProduct):
+def test_job_without_the_options_has_the_credentials_only_with_always(qrun_product: QrunProduct):
     job = qrun_product.cluster.submit("env -0; srun env -0")
-
     assert qrun_variables(job.wait().stdout) == {}
     assert [line for line in qrun_product.our_lines(job) if "setenv" in line] == []
 
-
-def test_always_gives_the_credentials_to_every_job(qrun_product: QrunProduct):
     qrun_product.write_plugstack("--always")
-
     plain = qrun_product.cluster.submit("env -0 >env-plain")
     assert plain.wait().state == "COMPLETED"
     printed = (plain.folder / "env-plain").read_text()
@@ -90,7 +78,8 @@ def test_always_gives_the_credentials_to_every_job(qrun_product: QrunProduct):
 def test_login_node_needs_no_arguments(qrun_product: QrunProduct):
     qrun_product.write_plugstack(eight=False)
 
-    assert HELP in qrun_product.cluster.run("sbatch", "--help").stdout
+    for command in ("sbatch", "srun", "salloc"):
+        assert HELP in qrun_product.cluster.run(command, "--help").stdout, command
     job = qrun_product.submit("env -0", "--hold", "--time=5")
     assert job.submit_stderr == ""
     # The compute nodes' line; a cluster on one machine has one file for both.
@@ -118,7 +107,8 @@ def test_wrong_number_of_arguments(qrun_product: QrunProduct, mode: str):
 
 
 def test_credentials_in_a_file_and_variables_of_the_administrator(qrun_product: QrunProduct):
-    path = qrun_product.write_credentials()
+    path = qrun_product.folder / "credentials.json"
+    qrun_product.site.write_qrun_credentials(path)
     qrun_product.write_plugstack(f"--credentials={path}", "--env:SITE=here", eight=False)
     printed = qrun_product.run_job("env -0", "--time=5", user="nobody").stdout
 

@@ -24,7 +24,7 @@ def assert_released(product: Product) -> None:
 
 
 def status(product: Product) -> list[dict[str, object]]:
-    done = product.command("status", "--json")
+    done = product.spank_qrmi("status", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     return list(json.loads(done.stdout)["entries"])
 
@@ -55,12 +55,12 @@ def test_service_is_down_until_the_administrator_tries_again(product: Product):
     expected = {"job_id": job.id, "state": "release failed", "is_orphaned": True}
     assert expected.items() <= entry.items()
     assert str(entry["reason"]).startswith("the session may still be open: ")
-    failed = product.command("release", "--orphaned", "--timeout=2")
+    failed = product.spank_qrmi("release", "--orphaned", "--timeout=2")
     assert failed.returncode == 1
     assert failed.stdout.startswith(f"job {job.id}: ibm_sherbrooke: failed: the session may still")
     product.site.clear_faults()
 
-    done = product.command("release", "--orphaned")
+    done = product.spank_qrmi("release", "--orphaned")
 
     assert (done.returncode, done.stdout) == (0, f"job {job.id}: ibm_sherbrooke: released\n")
     assert_released(product)
@@ -73,10 +73,10 @@ def test_what_runs_is_shown_and_left_alone(product: Product):
     expected = {"job_id": job.id, "step": "batch", "uid": 0, "resource": "ibm_sherbrooke"}
     expected |= {"type": "qiskit-runtime-service", "state": "held", "is_orphaned": False}
     assert expected.items() <= entry.items()
-    [_, row] = product.command("status").stdout.splitlines()
+    [_, row] = product.spank_qrmi("status").stdout.splitlines()
     assert row.startswith(f"{job.id} ")
     assert row.endswith(" held")
-    assert product.command("release", "--orphaned").stdout == ""
+    assert product.spank_qrmi("release", "--orphaned").stdout == ""
     assert len(product.site.open_sessions()) == 1
 
     job.cancel()
@@ -84,6 +84,6 @@ def test_what_runs_is_shown_and_left_alone(product: Product):
     # Whether the service did what it has agreed to is asked later.
     [entry] = status(product)
     assert (entry["job_id"], entry["state"]) == (job.id, "told to end")
-    assert product.command("release", "--orphaned").stdout.endswith(": released\n")
+    assert product.spank_qrmi("release", "--orphaned").stdout.endswith(": released\n")
     nothing = ("nothing is held on this node\n", [])
-    assert (product.command("status").stdout, status(product)) == nothing
+    assert (product.spank_qrmi("status").stdout, status(product)) == nothing

@@ -132,7 +132,7 @@ def test_requeued_jobs_acquire_again(requeueing: Product):
         assert (result.state, result.stdout) == ("COMPLETED", expected), job.id
     assert sessions_ended(requeueing) == ["drained"] * 5
     # Each life has had a session.
-    requeueing.command("release", "--orphaned")
+    requeueing.spank_qrmi("release", "--orphaned")
     of_job = [each for each in requeueing.usage_records() if each["job_id"] == whole.id]
     assert sorted(each["restart"] for each in of_job) == [0, 1]
 

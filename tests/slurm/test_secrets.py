@@ -156,7 +156,7 @@ def test_what_an_administrator_is_shown(product: Product):
     published.mkdir()
     job = product.submit("sleep 600", "--qpu=ibm_sherbrooke,FRESNEL", env=OF_USER)
     product.wait_for_recorded_session()
-    assert "ibm_sherbrooke" in product.command("status").stdout
+    assert "ibm_sherbrooke" in product.spank_qrmi("status").stdout
     job.cancel()
     job.wait()
     product.wait_until_released()
@@ -266,7 +266,7 @@ def test_job_for_qrun(product: Product):
     script = f"srun {AS_MUCH_AS_POSSIBLE} {qrun.stand_in()} killed"
     job = qrun.submit(script, AS_MUCH_AS_POSSIBLE)
     job.wait()
-    qrun.wait_until_removed()
+    qrun.wait_until_released()
     qrun.write_plugstack("ninth")
     refused = qrun.submit("true", AS_MUCH_AS_POSSIBLE)
 

@@ -23,7 +23,7 @@ def records_of(product: Product, count: int) -> list[dict[str, Any]]:
     """Return all records, as many as there are to be; what was told to end is looked at."""
 
     def look() -> list[dict[str, Any]]:
-        done = product.command("release", "--orphaned", "--due")
+        done = product.spank_qrmi("release", "--orphaned", "--due")
         assert (done.returncode, done.stderr) == (0, "")
         return product.usage_records()
 

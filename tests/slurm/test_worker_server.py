@@ -80,6 +80,6 @@ def test_entry_belongs_to_the_jobs_slurmstepd(product: Product):
     assert entry.owner is not None
     assert {entry.owner.pid} == product.cluster.stepd_pids(job.id)
     product.kill_stepd(job)
-    assert product.command("release", "--orphaned").returncode == 0
+    assert product.spank_qrmi("release", "--orphaned").returncode == 0
     job.cancel()
     product.site.wait_until_released()

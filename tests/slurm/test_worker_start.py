@@ -126,7 +126,7 @@ def test_clean_up_of_a_quantum_job(qrun_product: QrunProduct, trap: Trap):
     )
 
     assert job.wait().state == "COMPLETED"
-    qrun_product.wait_until_removed()
+    qrun_product.wait_until_released()
     assert any("/direct-access/v1/jobs/" in path for path in qrun_product.site.asked())
 
 
