@@ -1,27 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """QPUs are acquired before the script starts and released after it, once, for every vendor."""
 
-from collections.abc import Sequence
-
 from loopback.job import parse_environment
 from tests.slurm.both_ways import both_ways
 from tests.slurm.product import PRINT_RESOURCES, Product, resource_variables
-from tests.unit.vendors import TOKEN, VENDORS, Vendor
+from tests.unit.vendors import TOKEN, VENDORS
 
-
-def requests_of(product: Product) -> list[str]:
-    """Return what the vendors were asked, without the requests for tokens."""
-    return [asked for asked in product.site.asked() if asked != "POST /iam/identity/token"]
-
-
-def requests_for(product: Product, vendors: Sequence[Vendor]) -> list[str]:
-    """Return what the vendors are to be asked, with the ids of the sessions that there were."""
-    ids = {each["backend_name"]: each["id"] for each in product.site.sessions()}
-    return sorted(
-        asked.replace(TOKEN, ids.get(vendor.name, TOKEN))
-        for vendor in vendors
-        for asked in vendor.on_site(vendor.documents)
-    )
+NOTICE = "warning: listed twice in plugstack.conf"
 
 
 @both_ways
@@ -32,12 +17,18 @@ def test_qpus_of_all_vendors(product: Product):
 
     assert (result.state, result.stderr) == ("COMPLETED", "")
     assert parse_environment(result.stdout)["SLURM_JOB_QPU_RESOURCES"] == names
-    assert requests_of(product) == requests_for(product, VENDORS)
     sessions = {each["backend_name"]: each for each in product.site.sessions()}
     assert sorted(sessions) == sorted(each.name for each in VENDORS if each.holds)
     for name, session in sessions.items():
         variables = resource_variables(result.stdout, name)
         assert variables["QRMI_JOB_ACQUISITION_TOKEN"] == session["id"]
+    ids = {name: session["id"] for name, session in sessions.items()}
+    asked = [each for each in product.site.asked() if each != "POST /iam/identity/token"]
+    assert asked == sorted(
+        each.replace(TOKEN, ids.get(vendor.name, TOKEN))
+        for vendor in VENDORS
+        for each in vendor.on_site(vendor.documents)
+    )
     of_runtime = sessions["ibm_sherbrooke"]
     assert (of_runtime["mode"], of_runtime["closed_how"]) == ("dedicated", "drained")
     # No longer than the job.
@@ -57,3 +48,18 @@ def test_job_of_an_ordinary_user_keeps_its_exit_code(product: Product):
     assert (result.state, result.exit_code, result.stderr) == ("FAILED", "7:0", "")
     assert result.stdout == "ibm_sherbrooke nobody 65534"
     assert len(product.site.sessions()) == 1
+
+
+def test_plugin_that_is_listed_twice_acquires_once(product: Product):
+    own = product.cluster.plugstack().strip()
+    other = f"optional {product.installation.plugin}"
+    for lines in ((other, own), (own, f"{other} --state-dir=/var/lib/of_another_line")):
+        product.cluster.write_plugstack(*lines)
+        job = product.submit(PRINT_RESOURCES, "--qpu=ibm_sherbrooke")
+        result = job.wait()
+
+        assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "ibm_sherbrooke", "")
+        assert NOTICE not in job.submit_stderr
+        product.wait_until_released()
+        assert sum(NOTICE in line for line in product.cluster.log_lines_of(job)) == 1
+    assert product.sessions_served() == ["ibm_sherbrooke"] * 2

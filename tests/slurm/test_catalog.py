@@ -1,34 +1,33 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What Slurm's commands tell at submission of the published catalog."""
 
-import time
-
 import pytest
 
-from spank_qrmi.catalog.entries import Catalog, CatalogEntry
-from spank_qrmi.catalog.files import publish
-from spank_qrmi.status import QpuState, QpuStatus
 from tests.slurm.product import PRINT_RESOURCES, Product
 
+NAME = "ibm_sherbrooke"
 NOTHING = "--qpu: nothing is submitted: the job would have no QPU; "
-AWAY = "warning: --qpu: FRESNEL is paused: maintenance, available again at noon"
+AWAY = f"warning: --qpu: {NAME} is paused: the backend is maintenance"
 MEANT = "no QPU is called ibm_torinp: is it ibm_torino?"
+PRINT = f"srun bash -c '{PRINT_RESOURCES}'"
+HET_SCRIPT = """#!/bin/sh
+#SBATCH --ntasks=1 --qpu=ibm_sherbrooke
+#SBATCH hetjob
+#SBATCH --ntasks=1 {second}
+srun --het-group=0,1 true
+"""
 
 
 @pytest.fixture(autouse=True)
 def catalog(product: Product) -> str:
-    """The argument that names a catalog; one QPU works, and one is away."""
-    now = int(time.time())
-    away = QpuStatus(QpuState.PAUSED, "maintenance", available_at="noon")
-    states = {"ibm_torino": QpuStatus(QpuState.ONLINE), "FRESNEL": away}
-    entries = tuple(
-        CatalogEntry(name, ("a-type",), status, now, now, f"qpu_{name}")
-        for name, status in states.items()
-    )
-    publish(Catalog(now - 7200, now + 3600, entries), product.folder)
-    argument = f"--catalog={product.folder}"
+    """The argument that names a catalog; one QPU is away."""
+    argument = product.publish_catalog(NAME)
     product.write_plugstack(argument)
     return argument
+
+
+def told_by(stderr: str) -> list[str]:
+    return [line for line in stderr.splitlines() if "--qpu: " in line]
 
 
 def known_jobs(product: Product) -> str:
@@ -59,52 +58,29 @@ def test_typo_is_refused_with_the_nearest_name(
 
 
 def test_job_is_told_once_and_its_steps_of_what_it_does_not_hold(product: Product):
-    output = product.folder / "output"
-    steps = (
-        f"srun bash -c '{PRINT_RESOURCES}'; srun --qpu=FRESNEL true; "
-        "srun --qpu=ibm_torinp,FRESNEL true; srun --qpu=ibm_torinp true"
-    )
-    options = ("--qpu=FRESNEL", f"--output={output}")
-    done = product.sbatch(*options, f"--wrap={steps}")
+    qpu = f"--qpu={NAME}"
+    steps = f"{PRINT}; srun {qpu} true; srun {qpu},ibm_torinp true; srun --qpu=ibm_torinp true"
+    for script, options, printed, expected in (
+        (steps, (qpu,), NAME, (MEANT, MEANT, NOTHING)),
+        (PRINT, (qpu, "--qpu-hold=step"), NAME, ()),
+        (HET_SCRIPT.format(second=""), (), "", ()),
+        (HET_SCRIPT.format(second=qpu), (), "", ()),
+    ):
+        job = product.submit(script, *options)
+        result = job.wait()
 
-    assert [AWAY in line for line in done.stderr.splitlines()] == [True]
-    printed = output.read_text()
-    assert printed.startswith("FRESNEL")
-    assert [printed.count(text) for text in (MEANT, NOTHING, AWAY)] == [2, 1, 0]
+        assert [AWAY in line for line in told_by(job.submit_stderr)] == [True], options
+        assert result.stdout == printed, options
+        told = zip(expected, told_by(result.stderr), strict=True)
+        assert [text for text, line in told if text not in line] == [], result.stderr
 
 
 def test_steps_of_an_allocation_are_told_only_of_other_qpus(product: Product):
-    steps = (
-        f"srun bash -c '{PRINT_RESOURCES}'; srun --qpu=FRESNEL true; "
-        f"srun --qpu=ibm_torinp true; srun --qpu=ibm_torino bash -c '{PRINT_RESOURCES}'"
-    )
-    done = product.cluster.run(
-        "salloc", "--quiet", "--qpu=FRESNEL", "bash", "-c", steps, check=False
-    )
+    of_another = f"srun --qpu=ibm_torino bash -c '{PRINT_RESOURCES}'"
+    steps = f"{PRINT}; srun --qpu={NAME} true; srun --qpu=ibm_torinp true; {of_another}"
+    command = ("salloc", "--quiet", f"--qpu={NAME}", "bash", "-c", steps)
+    done = product.cluster.run(*command, check=False)
 
-    assert done.stdout == "FRESNELibm_torino"
-    told = [line for line in done.stderr.splitlines() if "--qpu: " in line]
+    assert done.stdout == f"{NAME}ibm_torino"
+    told = told_by(done.stderr)
     assert [MEANT in told[0], NOTHING in told[1], len(told)] == [True, True, 2]
-
-
-def test_steps_that_hold_for_themselves_are_not_told_again(product: Product):
-    output = product.folder / "output"
-    options = ("--qpu=FRESNEL", "--qpu-hold=step", f"--output={output}")
-    done = product.sbatch(*options, f"--wrap=srun bash -c '{PRINT_RESOURCES}'")
-
-    assert [AWAY in line for line in done.stderr.splitlines()] == [True]
-    assert output.read_text() == "FRESNEL"
-
-
-@pytest.mark.parametrize("second", ["", "--qpu=FRESNEL"])
-def test_heterogeneous_job_is_told_once(product: Product, second: str):
-    script = product.folder / "het.sh"
-    script.write_text(
-        "#!/bin/sh\n#SBATCH --ntasks=1 --qpu=FRESNEL\n#SBATCH hetjob\n"
-        f"#SBATCH --ntasks=1 {second}\nsrun --het-group=0,1 true\n"
-    )
-    output = product.folder / "output"
-    done = product.sbatch(f"--output={output}", str(script))
-
-    assert [AWAY in line for line in done.stderr.splitlines()] == [True]
-    assert "--qpu" not in output.read_text()

@@ -6,12 +6,16 @@ import uuid
 import pytest
 
 from loopback.job import parse_environment
+from loopback.tls_entrance import tls_entrance_to
 from tests.slurm.product import Product, qpu_variables, resource_variables
 from tests.unit.vendors import HOLDERS, VENDORS
 
 NAMES = tuple(each.name for each in VENDORS)
 TYPES = ",".join(each.type_name for each in VENDORS)
 TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"
+NOBODY_LISTENS = "http://127.0.0.1:9"
+PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 WITH_LIMIT = [
     each.name for each in HOLDERS if (hold := each.client().hold) and hold.longest_seconds
 ]
@@ -99,3 +103,48 @@ def test_values_are_passed_on_unchanged(product: Product):
 
     environment = parse_environment(printed)
     assert (environment["FRESNEL_ANYTHING"], environment["FRESNEL_QRMI_EMPTY"]) == (awkward, "")
+
+
+def test_everything_is_the_users(product: Product):
+    names = ("ibm_torino", "ibm_sherbrooke", "FRESNEL")
+    exported = {"FRESNEL_QRMI_OF_MINE": "kept"}
+    for name in names:
+        own = product.site.environment_of(name)
+        exported |= {f"{name}_{key}": value for key, value in own.items()}
+    entries = [product.entry(name) | {"environment": {}} for name in names]
+    product.write_plugstack(config=product.write_config(*entries))
+
+    result = product.run_job("env -0", f"--qpu={','.join(names)}", env=exported, user="nobody")
+
+    assert (result.state, result.stderr) == ("COMPLETED", "")
+    for name in names:
+        of_job = resource_variables(result.stdout, name)
+        assert of_job.pop("QRMI_JOB_ACQUISITION_TOKEN")
+        assert of_job.pop("QRMI_JOB_TIMEOUT_SECONDS")
+        assert of_job.pop("QRMI_OF_MINE", "") == ("kept" if name == "FRESNEL" else "")
+        assert of_job == product.site.environment_of(name)
+    assert len(product.site.sessions()) == 1
+
+
+def test_users_variables_change_neither_certificates_nor_proxies(product: Product):
+    with tls_entrance_to(product.site.url, product.folder) as entrance:
+        entry = product.entry("ibm_sherbrooke")
+        entry["environment"] = {
+            key: value.replace(product.site.url, entrance.url)
+            for key, value in entry["environment"].items()
+        }
+        config = product.write_config(entry)
+        product.write_plugstack(config=config)
+        # What the site does not trust, the user cannot bring, nor switch its check off.
+        exported = dict.fromkeys(CERTIFICATES, str(entrance.certificate))
+        exported |= {"PYTHONHTTPSVERIFY": "0"}
+        refused = product.run_job("true", "--qpu=ibm_sherbrooke", env=exported)
+        assert refused.state == "FAILED"
+        assert "its certificate is not trusted" in refused.stderr
+        assert product.site.requests() == []
+
+        product.write_plugstack(f"--env:SSL_CERT_FILE={entrance.certificate}", config=config)
+        exported = dict.fromkeys(PROXIES, NOBODY_LISTENS) | dict.fromkeys(CERTIFICATES, "/dev/null")
+        result = product.run_job("true", "--qpu=ibm_sherbrooke", env=exported)
+        assert (result.state, result.stderr) == ("COMPLETED", "")
+        assert product.sessions_served() == ["ibm_sherbrooke"]

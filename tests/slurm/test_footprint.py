@@ -103,34 +103,34 @@ def test_slurmstepd_of_a_running_job_has_no_more_than_without_qpus(product: Prod
     assert with_qpus - plain <= MOST_KILOBYTES_OF_A_QPU_JOB
 
 
-def test_slurmd_and_a_slurmstepd_that_acquires_have_no_python(product: Product):
+def test_python_runs_in_the_installations_own_worker_alone(product: Product):
     product.site.order_fault("delay", "/pasqal/", delay_seconds=1, times=1)
     job = product.submit("true", "--qpu=FRESNEL")
     worker = product.wait_for_worker(job)
+    command = command_line(worker)
+    environment = (PROC / str(worker) / "environ").read_text().rstrip("\0").split("\0")
+    user = (PROC / str(worker) / "status").stat().st_uid
 
+    python = product.installation.environment / "bin" / "python"
+    assert command == [str(python), "-I", "-m", "spank_qrmi.worker"]
+    assert environment == ["PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8"]
+    assert user == 0
+    assert any("python" in name for name in libraries_of(worker))
     [stepd] = product.cluster.stepd_pids(job.id)
     assert_thin(product.installation, libraries_of(stepd))
-    assert any("python" in name for name in libraries_of(worker))
     assert job.wait().state == "COMPLETED"
     mapped = libraries_of(product.cluster.daemon_pid("slurmd-n1"))
     assert [name for name in mapped if "python" in name.lower()] == []
 
 
-def mark_of_workers(product: Product, then: str) -> Path:
-    """Let each worker leave a line in the file that is returned, and `then` do what it says."""
-    mark = product.folder / "mark"
-    worker = product.folder / "worker"
-    worker.write_text(f"#!/bin/sh\necho started >>{mark}\n{then}\n")
-    worker.chmod(0o755)
-    plugin = product.installation.copy_plugin(product.folder / "plugins", worker)
-    product.write_plugstack(plugin=plugin)
-    return mark
-
-
 def test_only_a_job_with_the_option_starts_a_worker(product: Product):
     """One when it acquires, and one when it releases what a service holds."""
     interpreter = product.installation.interpreter_link.readlink()
-    mark = mark_of_workers(product, f'exec {interpreter} "$@"')
+    mark, worker = (product.folder / name for name in ("mark", "worker"))
+    worker.write_text(f'#!/bin/sh\necho started >>{mark}\nexec {interpreter} "$@"\n')
+    worker.chmod(0o755)
+    plugin = product.installation.copy_plugin(product.folder / "plugins", worker)
+    product.write_plugstack(plugin=plugin)
 
     product.srun("true")
     result = product.run_job("env -0; srun env -0")

@@ -2,9 +2,7 @@
 """Jobs whose users try what Slurm's commands let them: large environments and hostile text."""
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
 
@@ -20,31 +18,6 @@ OPTION_VARIABLE = "SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu"
 HANDED_ON = "_SLURM_SPANK_OPTION_spank_qrmi_qpu"
 ON_ONE_NODE = "--nodelist=n1"
 ENDED = "<- slurm_spank_exit"
-
-
-def export_file(product: Product, variables: dict[str, str]) -> tuple[str, str]:
-    """Return the options of sbatch that give a job more than a command can inherit.
-
-    From Slurm 26.05 on, the file alone is not enough.
-    """
-    path = Path(product.folder, "exported")
-    pairs = [f"{name}={value}\0" for name, value in variables.items()]
-    path.write_text("".join([*pairs, "PATH=/usr/bin:/bin\0"]))
-    return f"--export-file={path}", "--export=ALL"
-
-
-@contextmanager
-def full_pipe(path: Path) -> Iterator[Path]:
-    """Make a pipe that takes nothing more and that nobody reads."""
-    os.mkfifo(path)
-    pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-    try:
-        with suppress(BlockingIOError):
-            while True:
-                os.write(pipe, b"x" * 4096)
-        yield path
-    finally:
-        os.close(pipe)
 
 
 def run_beside_an_ordinary_job(
@@ -80,8 +53,13 @@ def test_many_and_large_variables(product: Product):
 
 @pytest.mark.parametrize("size", [200_000, 1_048_576])
 def test_value_that_linux_or_slurm_refuses_leaves_no_session(product: Product, size: int):
-    exported = {f"{name}_QRMI_LARGE": "x" * size for name in ("ibm_sherbrooke", "nowhere")}
-    options = export_file(product, exported)
+    # A command cannot inherit it.
+    exported = product.folder / "exported"
+    names = ("ibm_sherbrooke_QRMI_LARGE", "nowhere_QRMI_LARGE")
+    pairs = [*(f"{name}={'x' * size}\0" for name in names), "PATH=/usr/bin:/bin\0"]
+    exported.write_text("".join(pairs))
+    # From Slurm 26.05 on, the file alone is not enough.
+    options = (f"--export-file={exported}", "--export=ALL")
     if "--export-file" not in product.cluster.run("sbatch", "--help").stdout:
         # Slurm 23.11: no other way is known to hand such a value over.
         with pytest.raises(SubmitError, match="unrecognized option '--export-file"):
@@ -122,7 +100,12 @@ def test_stderr_that_nobody_reads_keeps_no_node_busy(product: Product):
     product.write_plugstack(config=product.write_config(*broken, product.entry("FRESNEL")))
     names = ",".join(["FRESNEL", *(str(each["name"]) for each in broken)])
 
-    with full_pipe(product.folder / "pipe") as pipe:
+    pipe = product.folder / "pipe"
+    os.mkfifo(pipe)
+    with pipe.open("r+b", buffering=0) as full:
+        os.set_blocking(full.fileno(), False)
+        while full.write(b"x" * 4096):
+            pass
         job = product.submit("true", f"--qpu={names}", f"--error={pipe}")
         # Slurm waits 5 s for each line at error level.
         result = job.wait(timeout_seconds=30)

@@ -3,37 +3,24 @@
 
 import os
 import re
-from pathlib import Path
 
+import pytest
+
+from loopback.errors import SubmitError
 from loopback.installation import REPOSITORY, Installation, snapshot
-from loopback.processes import PROC, command_line
 from loopback.site import RELEASE_SECONDS
 from loopback.waiting import wait_until
 from spank_qrmi import __version__
 from tests.slurm.product import Product
 
 
-def test_plugin_finds_its_own_worker(product: Product):
-    product.site.order_fault("delay", "/pasqal/", delay_seconds=1, times=1)
-    job = product.submit("true", "--qpu=FRESNEL")
-    worker = product.wait_for_worker(job)
-    command = command_line(worker)
-    environment = (PROC / str(worker) / "environ").read_text().rstrip("\0").split("\0")
-    user = (PROC / str(worker) / "status").stat().st_uid
-
-    python = product.installation.environment / "bin" / "python"
-    assert command == [str(python), "-I", "-m", "spank_qrmi.worker"]
-    assert environment == ["PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8"]
-    assert user == 0
-    assert job.wait().state == "COMPLETED"
-
-
 def test_nothing_refers_to_the_source_folder(installation: Installation):
     source = os.fsencode(REPOSITORY)
     found = [
-        str(path.relative_to(installation.folder))
+        path
         for path in installation.folder.rglob("*")
-        if source in (os.fsencode(path.readlink()) if path.is_symlink() else _bytes_of(path))
+        if (path.is_symlink() and source in os.fsencode(path.readlink()))
+        or (path.is_file() and source in path.read_bytes())
     ]
 
     assert found == []
@@ -82,5 +69,28 @@ def test_commands_that_verify_it(product: Product):
     )
 
 
-def _bytes_of(path: Path) -> bytes:
-    return path.read_bytes() if path.is_file() else b""
+def version_number(text: str) -> bytes:
+    """Return a release such as 22.05.8 as plugins carry it: a byte for each part."""
+    major, minor, micro = (int(number) for number in re.findall(r"\d+", text)[:3])
+    return bytes([micro, minor, major, 0])
+
+
+def test_plugin_for_another_release_of_slurm_is_refused_by_slurm_and_harmless(product: Product):
+    """A copy that differs in the number that Slurm goes by, and no more."""
+    plugin = product.installation.copy_plugin(product.folder / "plugins", None)
+    own = version_number(product.cluster.run("sbatch", "--version").stdout)
+    code = plugin.read_bytes()
+    assert own in code
+    plugin.write_bytes(code.replace(own, version_number("21.8.8")))
+
+    product.write_plugstack(plugin=plugin, mode="required")
+    with pytest.raises(SubmitError) as refused:
+        product.submit("true")
+    assert f"Incompatible Slurm plugin {plugin} version (21.08.8)" in str(refused.value)
+    assert f"spank: {plugin}: Incompatible plugin version" in str(refused.value)
+
+    product.write_plugstack(plugin=plugin)
+    assert "--qpu" not in product.cluster.run("sbatch", "--help").stdout
+    assert product.run_job("true").state == "COMPLETED"
+    with pytest.raises(SubmitError, match="unrecognized option '--qpu=FRESNEL'"):
+        product.submit("true", "--qpu=FRESNEL")

@@ -3,30 +3,24 @@
 
 import re
 
-from loopback.job import Job
 from tests.slurm.product import Product
 
 PRINT_LEVEL = 'printf "%s " "$RUST_LOG"'
 
 
-def our_lines(product: Product, job: Job) -> list[str]:
-    """Return the plugin's log lines of a job in their order, without time and process ids."""
-    product.cluster.wait_for_log("<- slurm_spank_exit", job)
-    lines = (line.partition(".batch] ")[2] for line in product.cluster.log_lines_of(job))
-    return [re.sub(r"spank_qrmi_c\(\d+", "spank_qrmi_c(PID", line) for line in lines]
-
-
-def entered(hook: str, count: int) -> str:
-    return f"debug:  spank_qrmi_c(PID, 0): -> {hook} argc={count} remote=1"
+def entered(hook: str) -> str:
+    return f"debug:  spank_qrmi_c(PID, 0): -> slurm_spank_{hook} argc=4 remote=1"
 
 
 def left(hook: str) -> str:
-    return f"debug:  spank_qrmi_c(PID,0): <- {hook} rc=0"
+    return f"debug:  spank_qrmi_c(PID,0): <- slurm_spank_{hook} rc=0"
 
 
-def test_life_of_a_job(product: Product):
+def test_life_of_a_job_with_the_option_and_without(product: Product):
     job = product.submit("true", "--qpu=ibm_sherbrooke,ibm_torino,FRESNEL,nowhere")
     job.wait()
+    plain = product.submit("true")
+    plain.wait()
 
     arguments = [
         f"debug:  spank_qrmi_c: argv[0] = [{product.site.config_path}]",
@@ -35,35 +29,33 @@ def test_life_of_a_job(product: Product):
         f"debug:  spank_qrmi_c: argv[3] = [--usage-file={product.usage_path}]",
     ]
     expected = [
-        entered("slurm_spank_init", 4),
-        left("slurm_spank_init"),
+        entered("init"),
+        left("init"),
         "debug:  spank_qrmi_c: --qpu=[ibm_sherbrooke,ibm_torino,FRESNEL,nowhere]",
-        entered("slurm_spank_init_post_opt", 4),
+        entered("init_post_opt"),
         "debug:  spank_qrmi_c, fffffffb",
         *arguments,
         "debug:  spank_qrmi_c: name(ibm_sherbrooke), type(1) found in qrmi_config",
         "debug:  spank_qrmi_c: name(ibm_torino), type(0) found in qrmi_config",
         "debug:  spank_qrmi_c: name(FRESNEL), type(2) found in qrmi_config",
-        left("slurm_spank_init_post_opt"),
-        entered("slurm_spank_task_init", 4),
-        left("slurm_spank_task_init"),
-        entered("slurm_spank_exit", 4),
+        left("init_post_opt"),
+        entered("task_init"),
+        left("task_init"),
+        entered("exit"),
         # The worker that releases is another one.
         *arguments,
-        left("slurm_spank_exit"),
+        left("exit"),
     ]
-    assert [line for line in our_lines(product, job) if line in expected] == expected
-
-
-def test_job_without_the_option(product: Product):
-    job = product.submit("true")
-    job.wait()
-
-    hooks = ("slurm_spank_init", "slurm_spank_init_post_opt", "slurm_spank_task_init")
-    expected = [
-        line for hook in (*hooks, "slurm_spank_exit") for line in (entered(hook, 4), left(hook))
+    of_job, of_plain = (
+        [re.sub(r"spank_qrmi_c\(\d+", "spank_qrmi_c(PID", line) for line in product.our_lines(each)]
+        for each in (job, plain)
+    )
+    assert [line for line in of_job if line in expected] == expected
+    assert of_plain == [
+        line
+        for hook in ("init", "init_post_opt", "task_init", "exit")
+        for line in (entered(hook), left(hook))
     ]
-    assert [line for line in our_lines(product, job) if "spank_qrmi_c" in line] == expected
 
 
 def test_levels_of_the_workers_records(product: Product):
@@ -74,7 +66,7 @@ def test_levels_of_the_workers_records(product: Product):
     job = product.submit("true", "--qpu=FRESNEL")
     job.wait()
 
-    lines = our_lines(product, job)
+    lines = product.our_lines(job)
     assert "debug:  spank_qrmi_c: name(FRESNEL), type(2) found in qrmi_config" in lines
     [acquired] = [line for line in lines if line.startswith("spank_qrmi_c: acquired ")]
     assert re.search(

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The option --qpu: what help says of it, how it is read, and which of several wins."""
 
-import pytest
-
 from tests.slurm.product import PRINT_RESOURCES, Product
 
 # Slurm's own rule: this prefix, the plugin's name, the option's; there is no SBATCH_ form of it.
@@ -15,13 +13,9 @@ Options provided by plugins:
 """
 
 
-def test_help_shows_the_options(product: Product):
-    for command in ("sbatch", "srun", "salloc"):
-        assert HELP in product.cluster.run(command, "--help").stdout, command
-
-
-def test_option_that_can_never_work_is_refused_at_submission(product: Product):
+def test_commands_show_the_options_and_refuse_what_can_never_work(product: Product):
     for command, word in (("sbatch", "--wrap=true"), ("srun", "true"), ("salloc", "true")):
+        assert HELP in product.cluster.run(command, "--help").stdout, command
         done = product.cluster.run(command, "--qpu=FRESNEL", "--qpu-hold=steps", word, check=False)
         assert done.returncode != 0, command
         assert "--qpu-hold must be job or step" in done.stderr, command
@@ -46,11 +40,7 @@ def test_last_of_several_ways_to_give_it_counts(product: Product):
         result = job.wait()
         assert (result.stdout, result.stderr) == (case[-1], ""), case
 
-
-@pytest.mark.parametrize("command", [("srun",), ("salloc", "srun")])
-def test_exported_variable_for_other_commands(product: Product, command: tuple[str, ...]):
-    done = product.cluster.run(
-        *command, "bash", "-c", PRINT_RESOURCES, env={INPUT_VARIABLE: "FRESNEL"}
-    )
-
-    assert done.stdout == "FRESNEL"
+    # The variable for other commands.
+    for command in (("srun",), ("salloc", "srun")):
+        words = (*command, "bash", "-c", PRINT_RESOURCES)
+        assert product.cluster.run(*words, env=variable).stdout == "FRESNEL", command

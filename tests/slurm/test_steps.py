@@ -3,12 +3,8 @@
 
 import shlex
 import subprocess
-import time
 
 from loopback.waiting import wait_until
-from spank_qrmi.catalog.entries import Catalog, CatalogEntry
-from spank_qrmi.catalog.files import publish
-from spank_qrmi.status import QpuState, QpuStatus
 from tests.slurm.product import (
     PRINT_RESOURCES,
     UNTIL_FINISHED,
@@ -236,15 +232,11 @@ def test_steps_of_an_interactive_step_without_qpus_acquire(product: Product):
 
 
 def test_interactive_step_is_not_told_again_of_a_qpu_that_is_away(product: Product):
-    now = int(time.time())
-    away = QpuStatus(QpuState.PAUSED, "maintenance")
-    entry = CatalogEntry("FRESNEL", ("pasqal-cloud",), away, now, now, "qpu_FRESNEL")
-    publish(Catalog(now, now + 3600, (entry,)), product.folder)
-    product.write_plugstack(f"--catalog={product.folder}")
-    done = salloc(product, f"srun --overlap {PRINT_LINE}", "--qpu=FRESNEL")
+    product.write_plugstack(product.publish_catalog(SHERBROOKE))
+    done = salloc(product, f"srun --overlap {PRINT_LINE}", f"--qpu={SHERBROOKE}")
 
-    assert done.stdout == "FRESNEL;pasqal-cloud\n"
-    assert done.stderr.count("FRESNEL is paused: maintenance") == 1
+    assert done.stdout == f"{OF_SHERBROOKE}\n"
+    assert done.stderr.count(f"{SHERBROOKE} is paused: the backend is maintenance") == 1
 
 
 def test_interactive_step_leaves_qpus_to_its_steps(product: Product):
