@@ -19,7 +19,7 @@ from loopback.worker_server import WorkerServer
 from tests.slurm.both_ways import server_of, workers_ready_for
 from tests.slurm.product import Product, plugin_on
 from tests.slurm.qrun_product import QrunProduct
-from tests.slurm.watched import Watched, watched_on
+from tests.slurm.watched import Watched
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "setpriv")
 
@@ -176,10 +176,16 @@ def product(
 
 
 @pytest.fixture
-def watched(product: Product) -> Iterator[Watched]:
-    """The product on a cluster whose slurm.conf has the licences of `watched.LICENSES`."""
-    with watched_on(product) as watched:
-        yield watched
+def watched(
+    request: pytest.FixtureRequest, installation: Installation, site: Site
+) -> Iterator[Watched]:
+    """The product where QPUs have licences; what the monitor withholds is released in the end."""
+    with plugin_on(Watched, _cluster_for(request), installation, site) as watched:
+        try:
+            yield watched
+        finally:
+            watched.cluster.cancel_all()
+            watched.monitor.run("--release-all")
 
 
 @pytest.fixture(scope="module")

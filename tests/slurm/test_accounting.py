@@ -7,7 +7,8 @@ it has licences of QPUs for the monitor.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,15 @@ from loopback.site import SECRETS
 from loopback.waiting import wait_until
 from tests.slurm.product import UNTIL_FINISHED, Product, finish
 from tests.slurm.qrun_product import QrunProduct
-from tests.slurm.watched import PATIENCE_SECONDS, SHERBROOKE, Watched, watched_on
+from tests.slurm.test_secrets import LINE_SECRETS, OF_USER, SITE_SECRETS, write_secrets
+from tests.slurm.watched import (
+    PATIENCE_SECONDS,
+    SHERBROOKE,
+    Watched,
+    wait_until_pending_for_licenses,
+)
 
 QPUS = "--qpu=ibm_torino,ibm_sherbrooke,FRESNEL"
-OF_SITE = {
-    "variable of a resource": "aws-secret-of-the-site",
-    "variable of the node": "token-of-the-plugstack-line",
-    "password of a proxy": "proxy-password",
-}
-OF_USER = {"user's own key": "key-that-the-user-brought"}
 ENVIRONMENTS = "loopback_job_env_table"
 SACCT = {
     "sacct": ("sacct", "--allusers", "--parsable", "--format=ALL"),
@@ -40,23 +41,6 @@ FIRST_WITH_DYNAMIC_LICENSES = (23, 2)
 pytestmark = pytest.mark.usefixtures("accounting_installed")
 
 CLUSTER = {"nodes": 1, "has_accounting": True}
-
-
-def write_secrets(product: Product) -> None:
-    """Let the site have secrets in its configuration and its line."""
-    aws_secret = {"QRMI_IBM_DA_AWS_SECRET_ACCESS_KEY": OF_SITE["variable of a resource"]}
-    config = product.write_config(
-        product.entry("ibm_torino", **aws_secret),
-        product.entry("ibm_paused", **aws_secret),
-        product.entry("ibm_sherbrooke"),
-        product.entry("FRESNEL"),
-    )
-    product.write_plugstack(
-        f"--env:SITE_TOKEN={OF_SITE['variable of the node']}",
-        f"--env:http_proxy=http://proxy-user:{OF_SITE['password of a proxy']}@127.0.0.1:9",
-        "--env:no_proxy=127.0.0.1",
-        config=config,
-    )
 
 
 def recorded(
@@ -77,8 +61,7 @@ def test_accounting_knows_no_secret_but_what_users_export(product: Product, tmp_
     cluster = product.cluster
     write_secrets(product)
     succeeded = product.submit("env -0; srun env -0", QPUS, "--comment=said by the user")
-    user_key = {"ibm_torino_QRMI_IBM_DA_IAM_APIKEY": OF_USER["user's own key"]}
-    failed = product.submit("true", "--qpu=ibm_torino,ibm_paused,nowhere", env=user_key)
+    failed = product.submit("true", "--qpu=ibm_torino,ibm_paused,nowhere", env=OF_USER)
     for job in (succeeded, failed):
         job.wait()
     qrun = QrunProduct(**vars(product))
@@ -95,10 +78,10 @@ def test_accounting_knows_no_secret_but_what_users_export(product: Product, tmp_
     for name, text in (tables | told).items():
         (tmp_path / name).write_text(text)
 
-    assert OF_SITE["variable of a resource"] in succeeded.stdout
+    assert SITE_SECRETS["QRMI_IBM_DA_AWS_SECRET_ACCESS_KEY"] in succeeded.stdout
     assert "said by the user" in tables["loopback_job_table"]
     assert "srun env -0" in tables["loopback_job_script_table"]
-    assert LeakSearch(tmp_path, SECRETS | OF_SITE).find() == []
+    assert LeakSearch(tmp_path, SECRETS | SITE_SECRETS | LINE_SECRETS).find() == []
     found = LeakSearch(tmp_path, OF_USER).find()
     assert [leak.path.name for leak in found] == [ENVIRONMENTS]
 
@@ -162,40 +145,34 @@ def test_admin_comment_of_a_task_of_an_array_is_its_own(product: Product):
     assert product.usage_records() == []
 
 
-@pytest.fixture
-def accounted(product: Product) -> Iterator[Watched]:
-    with watched_on(product, "--licenses=dbd") as accounted:
-        yield accounted
-
-
-def test_licences_of_slurmdbd(accounted: Watched):
+def test_licences_of_slurmdbd(watched: Watched):
     """Older releases have none, which is told."""
+    options = watched.monitor.options
+    monitor = replace(watched.monitor, options=[*options, "--licenses=dbd"])
     if slurm_version() < FIRST_WITH_DYNAMIC_LICENSES:
-        done = accounted.command.run("--once")
+        done = monitor.run("--once")
         assert done.returncode == 1
         assert "--licenses=dbd needs Slurm 23.02 or later" in done.stderr
         return
-    printed = accounted.command.run("--print-licenses").stdout
+    printed = monitor.run("--print-licenses").stdout
     [line] = [line for line in printed.splitlines() if f"name=qpu_{SHERBROOKE} " in line]
     sacctmgr, *words = line.split()
-    accounted.cluster.run(sacctmgr, "--immediate", *words)
-    accounted.site.set_backend_status(SHERBROOKE, "maintenance")
+    watched.cluster.run(sacctmgr, "--immediate", *words)
+    watched.site.set_backend_status(SHERBROOKE, "maintenance")
     license_name = f"qpu_{SHERBROOKE}@spank_qrmi"
-    with accounted.command.running():
-        wait_until(lambda: deficit_of(accounted, license_name), PATIENCE_SECONDS, "licence in use")
-        waiting = accounted.product.submit(
-            "echo ran", f"--qpu={SHERBROOKE}", f"--licenses={license_name}"
-        )
-        accounted.wait_until_pending_for_licenses(waiting)
-        accounted.site.set_backend_status(SHERBROOKE, "active")
+    with monitor.running():
+        wait_until(lambda: deficit_of(watched, license_name), PATIENCE_SECONDS, "licence in use")
+        waiting = watched.submit("echo ran", f"--qpu={SHERBROOKE}", f"--licenses={license_name}")
+        wait_until_pending_for_licenses(waiting)
+        watched.site.set_backend_status(SHERBROOKE, "active")
         assert waiting.wait().stdout == "ran\n"
-    accounted.site.set_backend_status(SHERBROOKE, "maintenance")
-    assert accounted.command.run("--once").returncode == 0
-    assert deficit_of(accounted, license_name) == 1
-    done = accounted.command.run("--release-all")
+    watched.site.set_backend_status(SHERBROOKE, "maintenance")
+    assert monitor.run("--once").returncode == 0
+    assert deficit_of(watched, license_name) == 1
+    done = monitor.run("--release-all")
     assert (done.returncode, done.stdout) == (0, f"released qpu_{SHERBROOKE}\n")
     wait_until(
-        lambda: deficit_of(accounted, license_name) == 0, PATIENCE_SECONDS, "licence that is free"
+        lambda: deficit_of(watched, license_name) == 0, PATIENCE_SECONDS, "licence that is free"
     )
 
 

@@ -11,7 +11,16 @@ from loopback.cluster import SlurmCluster
 from loopback.job import Job
 from loopback.lua_plugins import LUA_SETTINGS, install_lua_plugins
 from loopback.waiting import wait_until
-from tests.slurm.watched import KINGSTON, PATIENCE_SECONDS, SETTINGS, SHERBROOKE, Watched, all_of
+from tests.slurm.product import PRINT_RESOURCES
+from tests.slurm.watched import (
+    KINGSTON,
+    PATIENCE_SECONDS,
+    SETTINGS,
+    SHERBROOKE,
+    Watched,
+    all_of,
+    wait_until_pending_for_licenses,
+)
 
 LICENSE = f"qpu_{SHERBROOKE}"
 USER = "nobody"
@@ -39,7 +48,7 @@ def refusing(watched: Watched) -> Iterator[Watched]:
 def unfiltered(watched: Watched) -> dict[str, str]:
     """The environment of a user whose commands ask for no licence."""
     written = Path(watched.cluster.environment["SLURM_CONF"]).read_text()
-    path = watched.product.folder / "slurm.conf"
+    path = watched.folder / "slurm.conf"
     path.write_text(re.sub(r"(?m)^CliFilterPlugins=.*\n", "", written))
     plugstack = path.with_name("plugstack.conf")
     plugstack.write_text(watched.cluster.plugstack())
@@ -52,7 +61,7 @@ def licenses_of(job: Job) -> str:
 
 def hold(watched: Watched, *options: str, env: dict[str, str] | None = None) -> str:
     """Return the licences of a job that is submitted with these options, and held."""
-    job = watched.product.submit("true", "--hold", *options, env=env)
+    job = watched.submit("true", "--hold", *options, env=env)
     licenses = licenses_of(job)
     job.cancel()
     return licenses
@@ -60,19 +69,18 @@ def hold(watched: Watched, *options: str, env: dict[str, str] | None = None) -> 
 
 def test_jobs_with_qpu_alone_wait_and_start_when_it_is_back(watched: Watched) -> None:
     watched.site.set_backend_status(SHERBROOKE, "maintenance")
-    published = watched.product.folder / "published"
+    published = watched.folder / "published"
     published.mkdir()
-    watched.product.write_plugstack(f"--catalog={published}", "--license-check=require")
-    with watched.command.running(f"--publish={published}"):
+    watched.write_plugstack(f"--catalog={published}", "--license-check=require")
+    with watched.monitor.running(f"--publish={published}"):
         watched.wait_until_withheld(all_of(SHERBROOKE))
         waiting = [
-            watched.product.submit("echo ran", f"--qpu={SHERBROOKE}", user=user)
-            for user in (USER, "root")
+            watched.submit("echo ran", f"--qpu={SHERBROOKE}", user=user) for user in (USER, "root")
         ]
         for job in waiting:
-            watched.wait_until_pending_for_licenses(job)
-        assert watched.product.run_job("echo ran").stdout == "ran\n"
-        assert watched.product.run_job("true", f"--qpu={KINGSTON}").state == "COMPLETED"
+            wait_until_pending_for_licenses(job)
+        assert watched.run_job("echo ran").stdout == "ran\n"
+        assert watched.run_job("true", f"--qpu={KINGSTON}").state == "COMPLETED"
         assert watched.site.sessions() == []
         shown = asked_as_user(watched)
         assert shown[0] == 1
@@ -81,12 +89,12 @@ def test_jobs_with_qpu_alone_wait_and_start_when_it_is_back(watched: Watched) ->
         watched.site.set_backend_status(SHERBROOKE, "active")
         assert [job.wait().stdout for job in waiting] == ["ran\n", "ran\n"]
         wait_until(lambda: asked_as_user(watched)[0] == 0, PATIENCE_SECONDS, "catalog of QPUs")
-    assert watched.product.sessions_served() == [SHERBROOKE] * 2
+    assert watched.sessions_served() == [SHERBROOKE] * 2
 
 
 def asked_as_user(watched: Watched) -> tuple[int, str]:
     """Return the exit status and the output of `spank-qrmi qpus` as an ordinary user."""
-    done = watched.product.spank_qrmi("qpus", SHERBROOKE, user=USER)
+    done = watched.spank_qrmi("qpus", SHERBROOKE, user=USER)
     return done.returncode, done.stdout
 
 
@@ -101,20 +109,15 @@ def test_licences_are_put_to_those_that_the_user_gave(watched: Watched) -> None:
     assert hold(watched, env=inherited) == LICENSE
 
 
-@pytest.mark.parametrize("command", ["srun", "salloc"])
-def test_jobs_of_other_commands_hold_their_licence(watched: Watched, command: str) -> None:
-    watched.product.write_plugstack("--license-check=require")
-    step = [] if command == "srun" else ["srun"]
-    # A second step asks for no licence: its job has the only one.
-    words = ["bash", "-c", "echo $SLURM_JOB_QPU_RESOURCES"]
-    done = watched.cluster.run(command, f"--qpu={SHERBROOKE}", *step, *words)
-    assert done.stdout == f"{SHERBROOKE}\n"
-
-
-def test_heterogeneous_job_holds_one_licence(watched: Watched) -> None:
-    watched.product.write_plugstack("--license-check=require")
+def test_other_jobs_hold_their_licence_too(watched: Watched) -> None:
+    watched.write_plugstack("--license-check=require")
+    # A step of salloc's asks for no licence: its job has the only one.
+    for command, *step in (("srun",), ("salloc", "srun")):
+        words = (*step, "bash", "-c", PRINT_RESOURCES)
+        assert watched.cluster.run(command, f"--qpu={SHERBROOKE}", *words).stdout == SHERBROOKE
+    # A heterogeneous job needs one.
     script = f"#!/bin/sh\n#SBATCH -n1 --qpu={SHERBROOKE}\n#SBATCH hetjob\n#SBATCH -n1\necho ran\n"
-    assert watched.product.run_job(script).stdout == "ran\n"
+    assert watched.run_job(script).stdout == "ran\n"
 
 
 def test_slurmctld_gives_what_the_users_command_did_not_ask_for(
@@ -145,7 +148,7 @@ def test_user_cannot_take_the_licence_off(
 ) -> None:
     if not gives:
         request.getfixturevalue("refusing")
-    job = watched.product.submit("true", "--hold", f"--qpu={SHERBROOKE}", user=USER)
+    job = watched.submit("true", "--hold", f"--qpu={SHERBROOKE}", user=USER)
     update = ("scontrol", "update", f"jobid={job.id}", "licenses=matlab")
     done = watched.cluster.run(*update, user=USER, check=False)
     assert done.returncode == (0 if gives else 1)
@@ -156,7 +159,7 @@ def test_user_cannot_take_the_licence_off(
 
 
 def test_step_of_an_allocation_without_qpu_is_seen_on_its_node_only(watched: Watched) -> None:
-    watched.product.write_plugstack("--license-check=require")
+    watched.write_plugstack("--license-check=require")
     step = ("salloc", "srun", f"--qpu={SHERBROOKE}", "true")
     done = watched.cluster.run(*step, check=False)
     assert done.returncode != 0

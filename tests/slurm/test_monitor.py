@@ -8,18 +8,26 @@ from loopback.leaks import LeakSearch
 from loopback.processes import children_of
 from loopback.site import SECRETS
 from loopback.waiting import wait_until
-from tests.slurm.watched import KINGSTON, PATIENCE_SECONDS, SETTINGS, SHERBROOKE, Watched, all_of
+from tests.slurm.watched import (
+    KINGSTON,
+    PATIENCE_SECONDS,
+    SETTINGS,
+    SHERBROOKE,
+    Watched,
+    all_of,
+    wait_until_pending_for_licenses,
+)
 
 CLUSTER = {"nodes": 1, "settings": SETTINGS}
 
 
 def test_jobs_wait_for_a_qpu_in_maintenance(watched: Watched) -> None:
     watched.site.set_backend_status(SHERBROOKE, "maintenance")
-    with watched.command.running() as monitor:
+    with watched.monitor.running() as monitor:
         watched.wait_until_withheld(all_of(SHERBROOKE))
-        waiting = watched.submit(SHERBROOKE, "echo ran")
-        ordinary = watched.product.submit("echo ran")
-        watched.wait_until_pending_for_licenses(waiting)
+        waiting = watched.submit_licensed(SHERBROOKE, "echo ran")
+        ordinary = watched.submit("echo ran")
+        wait_until_pending_for_licenses(waiting)
         assert ordinary.wait().stdout == "ran\n"
         assert waiting.state() == "PENDING"
         assert watched.site.sessions() == []
@@ -43,30 +51,30 @@ def test_jobs_wait_for_a_qpu_in_maintenance(watched: Watched) -> None:
 
 
 def test_job_that_runs_keeps_its_licence(watched: Watched) -> None:
-    running = watched.submit(SHERBROOKE, "echo started; sleep 600")
+    running = watched.submit_licensed(SHERBROOKE, "echo started; sleep 600")
     wait_until(lambda: running.stdout, PATIENCE_SECONDS, "acquired QPU")
     watched.site.set_backend_status(SHERBROOKE, "maintenance")
     # What a round has reserved, the next one finds.
     for _ in range(2):
-        assert watched.command.run("--once").returncode == 0
+        assert watched.monitor.run("--once").returncode == 0
         assert watched.withheld() == all_of(SHERBROOKE)
-    waiting = watched.submit(SHERBROOKE)
+    waiting = watched.submit_licensed(SHERBROOKE)
     assert running.state() == "RUNNING"
     running.cancel()
     running.wait()
     # Its licence is nobody's now.
-    watched.wait_until_pending_for_licenses(waiting)
+    wait_until_pending_for_licenses(waiting)
     waiting.cancel()
 
 
 def test_lane_for_one_job_of_two(watched: Watched) -> None:
     watched.site.change_backend(KINGSTON, lanes=1)
-    with watched.command.running():
+    with watched.monitor.running():
         watched.wait_until_withheld({f"spank_qrmi_qpu_{KINGSTON}": f"qpu_{KINGSTON}:2"})
-        first = watched.submit(KINGSTON, "sleep 600")
+        first = watched.submit_licensed(KINGSTON, "sleep 600")
         first.wait_for_state("RUNNING")
-        second = watched.submit(KINGSTON)
-        watched.wait_until_pending_for_licenses(second)
+        second = watched.submit_licensed(KINGSTON)
+        wait_until_pending_for_licenses(second)
         first.cancel()
         assert second.wait().state == "COMPLETED"
 
@@ -81,9 +89,9 @@ def test_reservations_of_others_are_left_alone(watched: Watched) -> None:
         )
     try:
         watched.site.set_backend_status(SHERBROOKE, "maintenance")
-        watched.command.run("--once")
+        watched.monitor.run("--once")
         assert watched.withheld() == foreign | all_of(SHERBROOKE)
-        done = watched.command.run("--release-all")
+        done = watched.monitor.run("--release-all")
         assert (done.returncode, done.stdout) == (0, f"released spank_qrmi_qpu_{SHERBROOKE}\n")
         assert watched.withheld() == foreign
     finally:
@@ -93,20 +101,20 @@ def test_reservations_of_others_are_left_alone(watched: Watched) -> None:
 
 def test_monitor_that_is_killed_leaves_licences_as_they_are(watched: Watched) -> None:
     watched.site.set_backend_status(SHERBROOKE, "maintenance")
-    monitor = watched.command.start()
+    monitor = watched.monitor.start()
     watched.wait_until_withheld(all_of(SHERBROOKE))
     monitor.kill()
     watched.site.set_backend_status(SHERBROOKE, "active")
     watched.site.set_backend_status(KINGSTON, "paused")
     assert watched.withheld() == all_of(SHERBROOKE)
-    with watched.command.running():
+    with watched.monitor.running():
         watched.wait_until_withheld(all_of(KINGSTON))
     # It was told to end, and has.
     assert watched.withheld() == all_of(KINGSTON)
 
 
 def test_monitor_outlives_slurmctld(watched: Watched) -> None:
-    with watched.command.running() as monitor:
+    with watched.monitor.running() as monitor:
         watched.site.set_backend_status(SHERBROOKE, "maintenance")
         watched.wait_until_withheld(all_of(SHERBROOKE))
         watched.cluster.stop_slurmctld()
@@ -125,8 +133,8 @@ def test_monitor_outlives_slurmctld(watched: Watched) -> None:
 def test_nobody_asks(watched: Watched) -> None:
     """The monitor and the process of a round are root; what asks for them is not."""
     watched.site.order_fault("hang", "/")
-    with watched.command.running() as monitor:
-        watched.product.wait_for_request("/")
+    with watched.monitor.running() as monitor:
+        watched.wait_for_request("/")
         [of_round] = children_of(monitor.daemon.pid)
         [asking] = children_of(of_round)
         users = [user_of(pid) for pid in (monitor.daemon.pid, of_round, asking)]

@@ -38,9 +38,10 @@ SITE_SECRETS = {
     "QRMI_IBM_DA_AWS_ACCESS_KEY_ID": "aws-access-key-of-the-site",
     "QRMI_IBM_DA_AWS_SECRET_ACCESS_KEY": "aws-secret-of-the-site",
 }
+LINE_SECRETS = {"SITE_TOKEN": "token-of-the-plugstack-line", "password": "proxy-password"}
 ARGUMENTS = (
-    "--env:SITE_TOKEN=token-of-the-plugstack-line",
-    "--env:http_proxy=http://proxy-user:proxy-password@127.0.0.1:9",
+    f"--env:SITE_TOKEN={LINE_SECRETS['SITE_TOKEN']}",
+    f"--env:http_proxy=http://proxy-user:{LINE_SECRETS['password']}@127.0.0.1:9",
     "--env:no_proxy=127.0.0.1",
 )
 only_ready = pytest.mark.parametrize("product", [READY], indirect=True)
@@ -54,9 +55,8 @@ def _leaks(cluster_of_module: SlurmCluster) -> LeakSearch:
     return LeakSearch(cluster_of_module.folder, SECRETS)
 
 
-@pytest.fixture
-def product(product: Product) -> Product:
-    """The product with secrets of the site's in its configuration and its line."""
+def write_secrets(product: Product) -> None:
+    """Let the site have secrets in its configuration and its line."""
     config = product.write_config(
         product.entry("ibm_torino", **SITE_SECRETS),
         product.entry("ibm_paused", **SITE_SECRETS),
@@ -64,6 +64,11 @@ def product(product: Product) -> Product:
         product.entry("FRESNEL"),
     )
     product.write_plugstack(*ARGUMENTS, config=config)
+
+
+@pytest.fixture
+def product(product: Product) -> Product:
+    write_secrets(product)
     return product
 
 
