@@ -161,26 +161,21 @@ def test_option_comes_through_whatever_is_exported(product: Product):
     assert product.sessions_served() == [NAME] * 5
 
 
-def test_job_submitted_by_a_job_is_held_in_the_same_way(product: Product):
-    inner = product.folder / "env-inner"
+def test_job_submitted_by_a_job_leaves_qpus_to_its_steps(product: Product):
+    """One of whose steps hold, and one that holds itself."""
+    inner = [product.folder / name for name in ("by-steps", "by-job")]
     wrapped = f"{PRINT}; srun {PRINT}".replace("'", "'\\''")
-    script = f"srun true; sbatch --output={inner} --wrap='{wrapped}' >&2"
-    result = product.run_job(script, *HELD_BY_STEPS)
+    jobs = (
+        product.submit(f"srun true; sbatch --output={inner[0]} --wrap='{wrapped}'", *HELD_BY_STEPS),
+        product.submit(
+            f"sbatch --qpu-hold=step --output={inner[1]} --wrap='{wrapped}'", f"--qpu={NAME}"
+        ),
+    )
+    assert [job.wait().state for job in jobs] == ["COMPLETED"] * 2
     product.cluster.wait_for_empty_queue()
 
-    assert (result.state, inner.read_text().split("\n")) == ("COMPLETED", ["", NAME, ""])
-    assert product.sessions_served() == [NAME] * 2
-
-
-def test_job_submitted_by_one_that_holds_has_none_of_its_qpus(product: Product):
-    inner = product.folder / "env-inner"
-    script = f"sbatch --qpu-hold=step --output={inner} --wrap='env -0; srun true' >&2"
-    result = product.run_job(script, f"--qpu={NAME}")
-    product.cluster.wait_for_empty_queue()
-
-    assert result.state == "COMPLETED"
-    assert qpu_variables(inner.read_text())["SLURM_JOB_QPU_RESOURCES"] == ""
-    assert product.sessions_served() == [NAME] * 2
+    assert [each.read_text().split("\n") for each in inner] == [["", NAME, ""]] * 2
+    assert product.sessions_served() == [NAME] * 4
 
 
 def test_shell_of_salloc_on_the_login_node(product: Product):

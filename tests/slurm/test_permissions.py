@@ -73,9 +73,7 @@ def restrict(product: Product, *arguments: str, **access: list[str]) -> None:
     product.write_plugstack(*arguments, config=config)
 
 
-def run_job(
-    product: Product, *options: str, user: str = USER, account: str = "physics"
-) -> JobResult:
+def run_job(product: Product, *options: str, user: str = USER) -> JobResult:
     # What a job says of itself counts for nothing.
     claims = {
         "SLURM_JOB_ACCOUNT": "physics",
@@ -84,7 +82,7 @@ def run_job(
         "SLURM_JOB_GROUP": "root",
         "SLURM_JOB_GID": "0",
     }
-    options = (f"--qpu={NAME}", f"--account={account}", *options)
+    options = (f"--qpu={NAME}", "--account=physics", *options)
     return product.run_job("echo started", *options, user=user, env=claims)
 
 
@@ -100,34 +98,32 @@ def assert_acquired(product: Product, result: JobResult) -> None:
 
 
 @both_ways
-def test_group_lets_in(product: Product):
+def test_group_lets_in_or_keeps_out(product: Product):
+    restrict(product, groups=["0"])
+    assert_refused(product, run_job(product), f"only for group 0: {ASK}")
     restrict(product, users=["root"], groups=["daemon", GROUP])
     assert_acquired(product, run_job(product, user=MEMBER))
 
 
-def test_group_by_number_keeps_out(product: Product):
-    restrict(product, groups=["0"])
-    assert_refused(product, run_job(product), f"only for group 0: {ASK}")
-
-
-def test_account_must_be_one_of_those_named(product: Product):
-    restrict(product, accounts=["Physics"])
-    reason = "only for account Physics; this job has account chemistry: submit it with --account"
-    assert_refused(product, run_job(product, account="chemistry"), reason)
-    assert_acquired(product, run_job(product))
-
-
-def test_partition_must_be_one_of_those_named(product: Product):
-    restrict(product, partitions=["quantum"])
-    reason = "only for partition quantum; this job has partition main: submit it with --partition"
-    assert_refused(product, run_job(product), reason)
-    assert_acquired(product, run_job(product, "--partition=quantum"))
-
-
-def test_licence_is_required(product: Product):
-    restrict(product, "--license-check=require")
-    assert_refused(product, run_job(product, "--licenses=other"), NO_LICENSE)
-    assert_acquired(product, run_job(product, f"--licenses=other:2,{LICENSE}"))
+def test_account_partition_and_licence_must_be_ones_of_those_asked_for(product: Product):
+    for arguments, access, other, own, reason in (
+        (
+            *((), {"accounts": ["Physics"]}, "--account=chemistry", "--account=physics"),
+            "only for account Physics; this job has account chemistry: submit it with --account",
+        ),
+        (
+            *((), {"partitions": ["quantum"]}, "--partition=main", "--partition=quantum"),
+            "only for partition quantum; this job has partition main: submit it with --partition",
+        ),
+        (
+            *(("--license-check=require",), {}, "--licenses=other"),
+            *(f"--licenses=other:2,{LICENSE}", NO_LICENSE),
+        ),
+    ):
+        product.site.reset()
+        restrict(product, *arguments, **access)
+        assert_refused(product, run_job(product, other), reason)
+        assert_acquired(product, run_job(product, own))
 
 
 def test_each_task_of_an_array_holds_its_own_licence(product: Product):

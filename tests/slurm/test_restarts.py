@@ -7,17 +7,9 @@ from pathlib import Path
 import pytest
 
 from loopback.cluster import SlurmCluster
-from loopback.installation import Installation
 from loopback.site import Site
 from loopback.waiting import wait_until
-from tests.slurm.product import (
-    SESSIONS,
-    UNTIL_FINISHED,
-    Product,
-    finish,
-    plugin_on,
-    wait_for_script,
-)
+from tests.slurm.product import SESSIONS, UNTIL_FINISHED, Product, finish, wait_for_script
 
 NAME = "ibm_sherbrooke"
 # What the first run of a requeued job does, and the second.
@@ -27,21 +19,12 @@ RUN_TWICE = (
 
 
 @pytest.fixture(scope="module")
-def requeueing_cluster(cluster_folder_of_module: Path) -> Iterator[SlurmCluster]:
+def cluster_of_module(cluster_folder_of_module: Path) -> Iterator[SlurmCluster]:
     """A cluster on which a requeued job starts soon: its credential is short-lived."""
     socket = cluster_folder_of_module.resolve() / "munge.sock"
     settings = {"AuthInfo": f"socket={socket},cred_expire=5"}
     with SlurmCluster(cluster_folder_of_module, settings=settings) as cluster:
         yield cluster
-
-
-@pytest.fixture
-def requeueing(
-    requeueing_cluster: SlurmCluster, installation: Installation, site: Site
-) -> Iterator[Product]:
-    """The product on that cluster."""
-    with plugin_on(Product, requeueing_cluster, installation, site) as product:
-        yield product
 
 
 def keep_busy(site: Site, method: str) -> None:
@@ -103,49 +86,49 @@ def test_suspended_while_releasing(product: Product):
     assert job.wait().state == "COMPLETED"
 
 
-def test_requeued_jobs_acquire_again(requeueing: Product):
+def test_requeued_jobs_acquire_again(product: Product):
     """As a whole, by each of their steps, and what was still acquiring: once for each life."""
     options = (f"--qpu={NAME}", "--open-mode=append")
-    whole = requeueing.submit(RUN_TWICE, *options)
-    in_steps = requeueing.submit(f"srun bash -c '{RUN_TWICE}'", *options, "--qpu-hold=step")
+    whole = product.submit(RUN_TWICE, *options)
+    in_steps = product.submit(f"srun bash -c '{RUN_TWICE}'", *options, "--qpu-hold=step")
     for job in (whole, in_steps):
         wait_for_script(job)
-    assert len(requeueing.site.open_sessions()) == 2
-    keep_busy(requeueing.site, "POST")
-    acquiring = requeueing.submit(RUN_TWICE, *options)
+    assert len(product.site.open_sessions()) == 2
+    keep_busy(product.site, "POST")
+    acquiring = product.submit(RUN_TWICE, *options)
     opened = f"POST {SESSIONS}"
-    wait_until(lambda: requeueing.site.asked().count(opened) > 2, 20, "third request")
+    wait_until(lambda: product.site.asked().count(opened) > 2, 20, "third request")
 
     jobs = (whole, in_steps, acquiring)
     for job in jobs:
-        requeueing.cluster.run("scontrol", "requeue", str(job.id))
+        product.cluster.run("scontrol", "requeue", str(job.id))
     for job in jobs:
         job.wait_for_state("PENDING")
-    wait_until(lambda: not requeueing.cluster.stepd_pids(), 30, "end of the first runs")
-    assert requeueing.unreleased() == []
-    assert requeueing.site.open_sessions() == []
-    requeueing.site.clear_faults()
+    wait_until(lambda: not product.cluster.stepd_pids(), 30, "end of the first runs")
+    assert product.unreleased() == []
+    assert product.site.open_sessions() == []
+    product.site.clear_faults()
 
     for job, runs in ((whole, "01"), (in_steps, "01"), (acquiring, "1")):
         result = job.wait()
         expected = "".join(f"run {number}\n" for number in runs)
         assert (result.state, result.stdout) == ("COMPLETED", expected), job.id
-    assert sessions_ended(requeueing) == ["drained"] * 5
+    assert sessions_ended(product) == ["drained"] * 5
     # Each life has had a session.
-    requeueing.spank_qrmi("release", "--orphaned")
-    of_job = [each for each in requeueing.usage_records() if each["job_id"] == whole.id]
+    product.spank_qrmi("release", "--orphaned")
+    of_job = [each for each in product.usage_records() if each["job_id"] == whole.id]
     assert sorted(each["restart"] for each in of_job) == [0, 1]
 
 
-def test_job_of_a_failed_node_acquires_again(requeueing: Product):
-    job = requeueing.submit(RUN_TWICE, f"--qpu={NAME}", "--open-mode=append")
+def test_job_of_a_failed_node_acquires_again(product: Product):
+    job = product.submit(RUN_TWICE, f"--qpu={NAME}", "--open-mode=append")
     wait_for_script(job)
 
-    requeueing.cluster.run("scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=test")
+    product.cluster.run("scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=test")
 
     wait_until(lambda: "run 1" in job.stdout, 60, "second run")
     assert job.wait().state == "COMPLETED"
-    assert requeueing.sessions_served() == [NAME] * 2
+    assert product.sessions_served() == [NAME] * 2
 
 
 def test_plain_srun_outlives_its_daemons(product: Product):

@@ -38,17 +38,11 @@ def salloc(product: Product, script: str, *options: str) -> subprocess.Completed
 def test_plain_srun_acquires_for_all_its_tasks_and_releases(product: Product):
     options = ("--ntasks=4", "--nodes=1", "--qpu=ibm_sherbrooke")
     done = product.srun(*options, "bash", "-c", PRINT_RESOURCES)
-
     assert (done.stdout, done.stderr) == ("ibm_sherbrooke" * 4, "")
-    assert product.sessions_served() == ["ibm_sherbrooke"]
+    little = product.srun("--export=NONE", "--qpu=ibm_sherbrooke", "/usr/bin/env", "-0")
 
-
-def test_plain_srun_that_exports_little(product: Product):
-    options = ("--export=NONE", "--qpu=ibm_sherbrooke")
-    done = product.srun(*options, "/usr/bin/env", "-0")
-
-    [session] = product.site.sessions()
-    assert token_in(done.stdout) == session["id"]
+    assert product.sessions_served() == ["ibm_sherbrooke"] * 2
+    assert token_in(little.stdout) == product.site.sessions()[1]["id"]
 
 
 def test_each_node_of_a_step_tells_once_what_it_lacks(product: Product):
@@ -214,21 +208,32 @@ def test_job_on_a_node_without_the_plugin_runs_without_qpus(product: Product):
     assert product.sessions_served() == []
 
 
-def test_interactive_step_acquires_for_all_that_run_in_it(product: Product):
-    steps = "\n".join(
-        f"srun --overlap {options} {PRINT_LINE}"
-        for options in ("", "--export=NONE", "--export=HOME", "--nodes=1 --nodelist=n2")
-    )
-    done = salloc(product, f"{PRINT_LINE}\n{steps}", "--qpu=ibm_sherbrooke", "--nodes=2")
+def test_interactive_step_acquires_for_all_that_run_in_it_or_leaves_it_to_these(product: Product):
+    """On all nodes, with and without QPUs of its own, also for several components."""
+    qpu = f"--qpu={SHERBROOKE}"
 
-    assert (done.returncode, done.stdout.split()) == (0, [OF_SHERBROOKE] * 8)
-    assert product.sessions_served() == ["ibm_sherbrooke"]
+    def steps(*of_each: str) -> str:
+        return "".join(f"\nsrun --overlap {options} {PRINT_LINE}" for options in of_each)
 
-
-def test_steps_of_an_interactive_step_without_qpus_acquire(product: Product):
-    done = salloc(product, f"srun --overlap --qpu=FRESNEL {PRINT_LINE}")
-
-    assert (done.returncode, done.stdout) == (0, "FRESNEL;pasqal-cloud\n")
+    everywhere = steps("", "--export=NONE", "--export=HOME", "--nodes=1 --nodelist=n2")
+    for script, options, printed in (
+        (PRINT_LINE + everywhere, (qpu, "--nodes=2"), [OF_SHERBROOKE] * 8),
+        (steps("--qpu=FRESNEL"), (), ["FRESNEL;pasqal-cloud"]),
+        (
+            PRINT_LINE + steps("", "--export=NONE"),
+            (qpu, "--qpu-hold=step"),
+            [";", OF_SHERBROOKE, OF_SHERBROOKE],
+        ),
+        (
+            steps("--het-group=0,1", "--het-group=1"),
+            (qpu, "--ntasks=1", ":", "--ntasks=1"),
+            [OF_SHERBROOKE] * 3,
+        ),
+    ):
+        done = salloc(product, script, *options)
+        assert (done.returncode, done.stdout.split()) == (0, printed), options
+    # Each its own, and with --qpu-hold=step both steps.
+    assert product.sessions_served() == [SHERBROOKE] * (1 + 0 + 2 + 1)
 
 
 def test_interactive_step_is_not_told_again_of_a_qpu_that_is_away(product: Product):
@@ -239,26 +244,8 @@ def test_interactive_step_is_not_told_again_of_a_qpu_that_is_away(product: Produ
     assert done.stderr.count(f"{SHERBROOKE} is paused: the backend is maintenance") == 1
 
 
-def test_interactive_step_leaves_qpus_to_its_steps(product: Product):
-    script = f"{PRINT_LINE}\nsrun --overlap {PRINT_LINE}\nsrun --overlap --export=NONE {PRINT_LINE}"
-    done = salloc(product, script, "--qpu=ibm_sherbrooke", "--qpu-hold=step")
-
-    assert (done.returncode, done.stdout.split()) == (0, [";", OF_SHERBROOKE, OF_SHERBROOKE])
-    assert product.sessions_served() == [SHERBROOKE] * 2
-
-
 def test_interactive_step_that_can_have_no_qpu(product: Product):
     done = salloc(product, "echo started", "--qpu=ibm_paused")
 
     assert (done.returncode, done.stdout) == (1, "")
     assert "QPU ibm_paused: not accessible" in done.stderr
-
-
-def test_salloc_of_several_components_acquires_for_all(product: Product):
-    script = (
-        f"srun --overlap --het-group=0,1 {PRINT_LINE}; srun --overlap --het-group=1 {PRINT_LINE}"
-    )
-    done = salloc(product, script, "--qpu=ibm_sherbrooke", "--ntasks=1", ":", "--ntasks=1")
-
-    assert done.stdout.split() == [OF_SHERBROOKE] * 3
-    assert product.sessions_served() == ["ibm_sherbrooke"]

@@ -16,6 +16,7 @@ from tests.slurm.product import (
 )
 
 NAME = "ibm_sherbrooke"
+INPUT_VARIABLE = "SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu"
 HET_SCRIPT = """#!/bin/bash
 #SBATCH --ntasks=1 {first}
 #SBATCH hetjob
@@ -58,55 +59,42 @@ def test_jobs_of_one_user_on_one_node(product: Product):
     assert product.sessions_served() == [NAME] * 3
 
 
-@pytest.mark.parametrize("option", ["", f"--qpu={NAME}"])
-def test_job_submitted_by_a_job_acquires_for_itself(product: Product, option: str):
-    inner = product.folder / "env-inner"
-    script = f"env -0; sbatch --output={inner} {option} --wrap='env -0' >&2; echo here"
-    result = product.run_job(script, f"--qpu={NAME}")
-    product.cluster.wait_for_empty_queue()
-
-    assert (result.state, "here" in result.stdout) == ("COMPLETED", True)
-    sessions = [each["id"] for each in product.site.sessions()]
-    assert [token_in(result.stdout), token_in(inner.read_text())] == sessions
-    assert product.sessions_served() == [NAME] * 2
-
-
-def test_steps_of_a_job_submitted_by_a_job_that_unsets_the_option_acquire(product: Product):
-    inner = product.folder / "env-inner"
-    script = (
-        "unset SLURM_SPANK__SLURM_SPANK_OPTION_spank_qrmi_qpu\n"
-        f"sbatch --output={inner} --wrap='srun --qpu={NAME} env -0'"
+def test_job_submitted_by_a_job_acquires_for_itself(product: Product):
+    """By the option that it inherits or has itself, by its step alone, and by salloc."""
+    ways = (
+        "sbatch --output={inner} --wrap='env -0' >&2",
+        "sbatch --output={inner} {qpu} --wrap='env -0' >&2",
+        "unset {variable}; sbatch --output={inner} --wrap='srun {qpu} env -0' >&2",
+        "salloc --ntasks=1 srun env -0 >{inner}",
     )
-    result = product.run_job(script, f"--qpu={NAME}")
+    names = {"qpu": f"--qpu={NAME}", "variable": INPUT_VARIABLE}
+    inner = [product.folder / f"env-{number}" for number in range(len(ways))]
+    jobs = [
+        product.submit(f"env -0; {way.format(inner=path, **names)}; echo over >&2", names["qpu"])
+        for way, path in zip(ways, inner, strict=True)
+    ]
+    results = [job.wait() for job in jobs]
     product.cluster.wait_for_empty_queue()
 
-    assert result.state == "COMPLETED"
-    assert token_in(inner.read_text()) == product.site.sessions()[1]["id"]
-    assert product.sessions_served() == [NAME] * 2
+    assert [each.state for each in results] == ["COMPLETED"] * 4
+    texts = [*(each.stdout for each in results), *(path.read_text() for path in inner)]
+    assert sorted(map(token_in, texts)) == sorted(each["id"] for each in product.site.sessions())
+    assert product.sessions_served() == [NAME] * 8
 
 
-def test_salloc_within_a_job_acquires_for_itself(product: Product):
-    script = f"salloc --ntasks=1 srun bash -c '{PRINT_RESOURCES}'"
-    result = product.run_job(script, f"--qpu={NAME}")
-
-    assert result.stdout == NAME
-    assert product.sessions_served() == [NAME] * 2
-
-
-@pytest.mark.parametrize(("hold", "sessions"), [("job", 1), ("step", 3)])
-def test_heterogeneous_job_asks_by_its_first_component_for_all(
-    product: Product, hold: str, sessions: int
-):
-    first = f"--qpu={NAME} --qpu-hold={hold}"
+def test_heterogeneous_job_asks_by_its_first_component_for_all(product: Product):
+    first = {hold: f"--qpu={NAME} --qpu-hold={hold}" for hold in ("job", "step")}
     jobs = {
-        second: product.submit(HET_SCRIPT.format(first=first, second=second))
-        for second in ("", first)
+        (hold, second): product.submit(HET_SCRIPT.format(first=option, second=second))
+        for hold, option in first.items()
+        for second in ("", option)
     }
-    for second, job in jobs.items():
+    for case, job in jobs.items():
         result = job.wait()
-        assert (result.state, readable_lines(result.stderr)) == ("COMPLETED", []), second
-        assert result.stdout.split() == [NAME] * 3, second
-    assert product.sessions_served() == [NAME] * sessions * 2
+        assert (result.state, readable_lines(result.stderr)) == ("COMPLETED", []), case
+        assert result.stdout.split() == [NAME] * 3, case
+    # One for each job, or three for its three steps.
+    assert product.sessions_served() == [NAME] * 2 * (1 + 3)
 
 
 def test_step_in_a_later_component_acquires_what_the_first_does_not_hold(product: Product):
@@ -120,7 +108,7 @@ def test_step_in_a_later_component_acquires_what_the_first_does_not_hold(product
     assert product.sessions_served() == [NAME, "ibm_brisbane"]
 
 
-def test_later_component_that_asks_for_something_else_is_refused(product: Product):
+def test_component_that_asks_for_something_else_is_refused(product: Product):
     qpu = f"--qpu={NAME}"
     for first, second in (
         ("", "--qpu=FRESNEL"),
@@ -132,6 +120,10 @@ def test_later_component_that_asks_for_something_else_is_refused(product: Produc
         told = f"{option} is for all components of a heterogeneous job: give it to the first"
         with pytest.raises(SubmitError, match=told):
             product.submit(HET_SCRIPT.format(first=first, second=second))
+    done = product.srun("true", ":", qpu, "true", check=False)
+    assert done.returncode != 0
+    assert "heterogeneous job: give it to the first" in done.stderr
+    assert product.site.asked() == []
 
 
 def test_each_component_of_a_plain_srun_acquires(product: Product):
@@ -140,11 +132,3 @@ def test_each_component_of_a_plain_srun_acquires(product: Product):
 
     assert done.stdout == NAME * 2
     assert product.sessions_served() == [NAME] * 2
-
-
-def test_components_of_a_plain_srun_that_differ_are_refused(product: Product):
-    done = product.srun("true", ":", f"--qpu={NAME}", "true", check=False)
-
-    assert done.returncode != 0
-    assert "heterogeneous job: give it to the first" in done.stderr
-    assert product.site.asked() == []
