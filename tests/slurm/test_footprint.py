@@ -2,7 +2,6 @@
 """What the plugin costs: no Python in Slurm's own processes, nothing at all without --qpu."""
 
 import re
-import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -31,49 +30,6 @@ def assert_thin(installation: Installation, libraries: set[str]) -> None:
     """Assert that a slurmstepd has mapped no Python, and of ours the plugin alone."""
     assert [name for name in libraries if "spank" in name] == [installation.plugin.name]
     assert [name for name in libraries if "python" in name.lower()] == []
-
-
-def witness(name: str, folder: Path) -> str:
-    """Return the plugstack line of a plugin that writes slurmstepd's state to `*-name` files."""
-    library = folder / f"{name}.so"
-    options = ("-std=gnu11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", f"-DWITNESS={name}")
-    source = Path(__file__).with_name("witness.c")
-    subprocess.run(["gcc", *options, str(source), "-o", str(library)], check=True)
-    return f"required {library} {folder}"
-
-
-def written_by(name: str, folder: Path) -> dict[str, str]:
-    """Return what a witness has written, by hook and process."""
-    files = folder.glob(f"*-*-{name}")
-    return {path.name.removesuffix(f"-{name}"): path.read_text() for path in files}
-
-
-def test_slurmstepd_is_left_as_it_was(product: Product):
-    """Handlers, masks, users, limits, folder, locale and environment, around each of our hooks."""
-    product.folder.chmod(0o755)
-    ours = product.cluster.plugstack()
-    lines = [witness("before", product.folder), ours, witness("after", product.folder)]
-    product.cluster.write_plugstack(*lines)
-    product.run_job("true", "--qpu=ibm_sherbrooke,FRESNEL")
-    product.wait_until_released()
-
-    before, after = (written_by(name, product.folder) for name in ("before", "after"))
-    hooks = sorted(name.partition("-")[0] for name in before)
-    assert hooks == ["exit", "init", "init_post_opt", "task_exit", "task_init"]
-    assert all("environ SLURM" in text for text in before.values())
-    assert set(after) == set(before)
-    changes = {hook: changed_lines(before[hook], after[hook]) for hook in before}
-    assert {hook: lines for hook, lines in changes.items() if lines} == {}
-
-
-def changed_lines(before: str, after: str) -> set[str]:
-    """Return what differs, but for handlers that another thread of Slurm's has set meanwhile."""
-    new = set(after.splitlines()) - set(before.splitlines())
-    slurms = {line for line in new if re.fullmatch(r"signal .* of \S*/libslurm\S*", line)}
-    numbers = {line.split()[1] for line in slurms}
-    gone = set(before.splitlines()) - set(after.splitlines())
-    replaced = {line for line in gone if line.startswith("signal ") and line.split()[1] in numbers}
-    return (new - slurms) | (gone - replaced)
 
 
 def kinds_of_descriptors(pid: int) -> Counter[str]:

@@ -94,20 +94,29 @@ static void report_descriptors(const char *when, int hook)
 	closedir(folder);
 }
 
+/* SA_RESTORER of the kernel: the C library's own, once a handler was set, be it the same. */
+#define RESTORER 0x04000000
+
 /* What must be the same before and after a hook; 0 stands for all of them together. */
 static void report_state(const char *when, int hook)
 {
+	static const char *const kept[] = { "SigBlk", "Umask", "Uid", "Gid",
+					    "Groups", "CapEff", "NoNewPrivs" };
 	char kind[64], line[4096], folder[4096];
 	FILE *status = fopen("/proc/self/status", "r");
+	struct sigaction action;
 	struct rlimit limit;
 
 	snprintf(kind, sizeof(kind), "state-%s", when);
-	while (fgets(line, sizeof(line), status) != NULL) {
-		if (strncmp(line, "SigBlk", 6) == 0 || strncmp(line, "SigIgn", 6) == 0 ||
-		    strncmp(line, "SigCgt", 6) == 0 || strncmp(line, "Umask", 5) == 0)
-			report(kind, "%d: %s", hook, line);
-	}
+	while (fgets(line, sizeof(line), status) != NULL)
+		for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+			if (strncmp(line, kept[i], strlen(kept[i])) == 0)
+				report(kind, "%d: %s", hook, line);
 	fclose(status);
+	for (int number = 1; number < NSIG; number++)
+		if (sigaction(number, NULL, &action) == 0)
+			report(kind, "%d: signal %d %p %#x", hook, number,
+			       (void *)action.sa_sigaction, action.sa_flags & ~RESTORER);
 	report(kind, "%d: cwd %s", hook, getcwd(folder, sizeof(folder)));
 	report(kind, "%d: locale %s", hook, setlocale(LC_ALL, NULL));
 	for (int each = 0; each < RLIMIT_NLIMITS; each++) {
