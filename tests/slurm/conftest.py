@@ -26,21 +26,13 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "setpriv")
 
 def _need(programs: Iterable[str]) -> None:
     """Skip a test if no cluster with these programs can run here; fail it where one must."""
-    reason = _what_is_missing(programs)
-    if reason and (os.environ.get("CI") or os.environ.get("REQUIRE_SLURM")):
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
-
-
-def _what_is_missing(programs: Iterable[str]) -> str:
-    """Say why no cluster can run here; nothing if one can."""
     missing = [program for program in programs if shutil.which(program) is None]
-    if missing:
-        return f"a real Slurm is needed, but these are not installed: {', '.join(missing)}"
     if os.geteuid() != 0:
-        return "a real Slurm is needed, which only root can start"
-    return ""
+        missing.append("the rights of root")
+    if missing:
+        must_run = os.environ.get("CI") or os.environ.get("REQUIRE_SLURM")
+        give_up = pytest.fail if must_run else pytest.skip
+        give_up(f"a real Slurm is needed, but these are not there: {', '.join(missing)}")
 
 
 @pytest.fixture(scope="session")

@@ -58,12 +58,6 @@ def test_nothing_is_found_of_the_lines_of_the_demonstration(
     assert product.run_job("true", f"--qpu={QPU}").state == "COMPLETED"
 
 
-def test_qpu_is_acquired_and_released(product: Product) -> None:
-    _, findings = check(product, "--acquire", QPU)
-    assert [each["verdict"] for each in findings if each["check"] == "QPU"] == ["right"]
-    assert product.sessions_served() == [QPU]
-
-
 def test_plugstack_conf_that_slurmd_has_not_seen_is_found(product: Product) -> None:
     def late_slurmds() -> list[str]:
         # What was written in the moment of a slurmd's start may have been read by it.

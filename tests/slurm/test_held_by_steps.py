@@ -95,20 +95,6 @@ def test_steps_within_a_step_share_what_it_holds(product: Product):
     assert product.sessions_served() == [NAME]
 
 
-def test_step_on_several_nodes(product: Product):
-    show = """bash -c 'echo "$SLURMD_NODENAME $SLURM_JOB_QPU_RESOURCES"'"""
-    options = ("--nodes=2", "--ntasks-per-node=2", f"--qpu={NAME},FRESNEL", "--qpu-hold=step")
-    result = product.run_job(f"srun {show}", *options)
-
-    assert sorted(result.stdout.splitlines()) == [
-        *[f"n1 {NAME},FRESNEL"] * 2,
-        *["n2 FRESNEL"] * 2,
-    ]
-    [line] = readable_lines(result.stderr)
-    assert line.startswith(f"QPU {NAME}: only the first node of this step acquires it; ")
-    assert product.sessions_served() == [NAME]
-
-
 def test_cancelled_steps_release_and_the_next_one_acquires(product: Product):
     step = "srun bash -c 'touch here; exec sleep 600'"
     job = product.submit(f"{step}; srun sleep 600; srun {PRINT}", *HELD_BY_STEPS)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from loopback.waiting import wait_until
-from tests.slurm.product import SESSIONS, Product
+from tests.slurm.product import Product
 
 QPU = "--qpu=ibm_sherbrooke"
 ON_N1 = "--nodelist=n1"
@@ -38,31 +38,6 @@ def test_stepd_killed_during_the_job_and_slurmd_restarted(product: Product):
 
     product.cluster.restart_slurmd("n1")
 
-    assert_released(product)
-
-
-def test_service_is_down_until_the_administrator_tries_again(product: Product):
-    product.write_plugstack("--release-timeout=2")
-    product.site.order_fault("drop", f"{SESSIONS}/")
-    job = product.submit("true", "-vvvvv", QPU, ON_N1)
-    result = job.wait()
-    assert result.state == "COMPLETED"
-    assert "QPU ibm_sherbrooke: the session may still be open: " in result.stderr
-    product.cluster.wait_for_empty_queue()
-    assert len(product.site.open_sessions()) == 1
-
-    [entry] = status(product)
-    expected = {"job_id": job.id, "state": "release failed", "is_orphaned": True}
-    assert expected.items() <= entry.items()
-    assert str(entry["reason"]).startswith("the session may still be open: ")
-    failed = product.spank_qrmi("release", "--orphaned", "--timeout=2")
-    assert failed.returncode == 1
-    assert failed.stdout.startswith(f"job {job.id}: ibm_sherbrooke: failed: the session may still")
-    product.site.clear_faults()
-
-    done = product.spank_qrmi("release", "--orphaned")
-
-    assert (done.returncode, done.stdout) == (0, f"job {job.id}: ibm_sherbrooke: released\n")
     assert_released(product)
 
 

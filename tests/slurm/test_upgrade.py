@@ -2,20 +2,68 @@
 """Another release installed while jobs run: none of them notices, and all they hold is released."""
 
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from loopback.cluster import SlurmCluster
-from loopback.installation import Installation
+from loopback.installation import REPOSITORY, Installation
 from loopback.site import Site
 from spank_qrmi import __version__
 from spank_qrmi.protocol import VERSION
-from tests.slurm.other_release import Release
 from tests.slurm.product import UNTIL_FINISHED, Product, finish, plugin_on, wait_for_script
+
+
+def replace_in(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1, old
+    path.write_text(text.replace(old, new))
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release that may not exist; its plugins and worker speak one version of messages."""
+
+    version: str
+    message_version: int = VERSION
+
+    def build(self, folder: Path) -> Path:
+        """Write this release's wheel, made of the built one, into a folder; return its path."""
+        [built] = (REPOSITORY / "build" / "wheel").glob("*.whl")
+        tree = folder / self.version
+        shutil.unpack_archive(built, tree, "zip")
+        if self.message_version != VERSION:
+            self._build_plugins(folder / "source", tree)
+        of_messages = "\nVERSION = {}\n"
+        new = of_messages.format(self.message_version)
+        replace_in(tree / "spank_qrmi" / "protocol.py", of_messages.format(VERSION), new)
+        replace_in(tree / "spank_qrmi" / "__init__.py", __version__, self.version)
+        information = tree / f"spank_qrmi-{self.version}.dist-info"
+        (tree / f"spank_qrmi-{__version__}.dist-info").rename(information)
+        new = f"\nVersion: {self.version}\n"
+        replace_in(information / "METADATA", f"\nVersion: {__version__}\n", new)
+        names = [path.relative_to(tree) for path in tree.rglob("*") if path.is_file()]
+        (information / "RECORD").write_text("".join(f"{name},,\n" for name in names))
+        archive = Path(shutil.make_archive(str(tree), "zip", tree))
+        return archive.rename(folder / built.name.replace(__version__, self.version, 1))
+
+    def _build_plugins(self, source: Path, tree: Path) -> None:
+        """Compile the plugins for another message format."""
+        for name in ("include", "spank_qrmi/plugin"):
+            shutil.copytree(REPOSITORY / name, source / name)
+        shutil.copy(REPOSITORY / "setup.py", source)
+        definition = source / "spank_qrmi" / "plugin" / "message.pxd"
+        old, new = (f'b"QRMI\\x{number:02}"' for number in (VERSION, self.message_version))
+        replace_in(definition, old, new)
+        command = [sys.executable, "setup.py", "--quiet", "build_ext", "--build-lib", str(tree)]
+        subprocess.run(command, cwd=source, check=True, capture_output=True)
+
 
 BUILT = Release(__version__)
 NEWER = Release("98.0")

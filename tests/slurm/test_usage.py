@@ -14,7 +14,6 @@ from tests.slurm.product import Product
 
 RECORD_SECONDS = 60
 QPU = "--qpu=ibm_sherbrooke"
-ON_N1 = "--nodelist=n1"
 
 pytestmark = pytest.mark.usefixtures("epilog_is_known")
 
@@ -60,27 +59,20 @@ def test_record_of_a_job(product: Product):
     assert {records[name]["ended_by"] for name in ("FRESNEL", "ibm_torino")} == {"exit"}
 
 
-def test_step_of_srun_has_a_record_of_its_own(product: Product):
-    product.srun(ON_N1, "--qpu=FRESNEL", "true")
-
-    assert [each["step"] for each in records_of(product, 1)] == ["0"]
-
-
-def test_tasks_of_an_array_and_component_of_a_heterogeneous_job(product: Product):
+def test_what_slurm_tells_of_steps_arrays_and_heterogeneous_jobs_is_recorded(product: Product):
+    product.srun("--qpu=FRESNEL", "true")
     array = product.submit("true", "--array=3,7", "--qpu=FRESNEL")
     components = "#SBATCH --nodes=1 --qpu=FRESNEL\n#SBATCH hetjob\n#SBATCH --nodes=1\ntrue"
     heterogeneous = product.submit(components)
     product.cluster.wait_for_empty_queue()
 
-    records = records_of(product, 3)
+    records = records_of(product, 4)
 
-    of_tasks = {
-        (each["array_job_id"], each["array_task_id"], each["het_job_id"], each["het_job_offset"])
-        for each in records
+    keys = ("step", "array_job_id", "array_task_id", "het_job_id", "het_job_offset")
+    assert {tuple(each[key] for key in keys) for each in records} == {
+        ("0", None, None, None, None),
+        ("batch", array.id, 3, None, None),
+        ("batch", array.id, 7, None, None),
+        ("batch", None, None, heterogeneous.id, 0),
     }
-    assert of_tasks == {
-        (array.id, 3, None, None),
-        (array.id, 7, None, None),
-        (None, None, heterogeneous.id, 0),
-    }
-    assert len({each["job_id"] for each in records}) == 3
+    assert len({each["job_id"] for each in records}) == 4
