@@ -10,7 +10,7 @@ from clean_root.inside import run_inside
 
 from loopback.processes import processes_naming
 from loopback.waiting import wait_until
-from tests.packages.machine import Machine
+from tests.packages.conftest import Machine
 
 
 @pytest.fixture

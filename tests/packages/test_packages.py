@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from spank_qrmi import __version__
-from tests.packages.machine import LOG, Machine
+from tests.packages.conftest import LOG, Machine
 
 REPOSITORY = Path(__file__).parents[2]
 STATE = "var/lib/spank_qrmi"

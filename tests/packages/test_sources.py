@@ -32,16 +32,10 @@ def run(*command: object, **options: object) -> str:
     return done.stdout
 
 
-def make_environment(folder: Path) -> Path:
-    """Make an empty environment; return its Python."""
-    venv.create(folder, with_pip=True)
-    return folder / "bin" / "python"
-
-
 def test_sdist_builds_the_wheel_in_a_clean_environment(sdist: Path, wheel: Path, tmp_path: Path):
-    python = make_environment(tmp_path / "clean")
+    venv.create(tmp_path / "clean", with_pip=True)
 
-    pip = (python, "-m", "pip", "--quiet")
+    pip = (tmp_path / "clean" / "bin" / "python", "-m", "pip", "--quiet")
     run(*pip, "install", *LOCKED, REPOSITORY / "requirements" / "build.txt")
     run(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path / "built", sdist)
 
@@ -55,7 +49,8 @@ def test_sdist_builds_the_wheel_in_a_clean_environment(sdist: Path, wheel: Path,
 
 
 def test_wheel_puts_the_plugins_in_place_and_takes_them_away(wheel: Path, tmp_path: Path):
-    python = make_environment(tmp_path / "environment")
+    venv.create(tmp_path / "environment", with_pip=True)
+    python = tmp_path / "environment" / "bin" / "python"
     [lock] = DIST.glob("*-requirements.txt")
     run(python, "-m", "pip", "install", "--quiet", *LOCKED, lock)
     run(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel)
@@ -112,7 +107,7 @@ def without_times(told: str) -> list[str]:
     return [re.sub(r"^(/\S+ \d+) \d+ ", r"\1 ", line) for line in lines]
 
 
-def test_checksums_are_right(tmp_path: Path):
+def test_checksums_are_right():
     written = (DIST / "SHA256SUMS").read_text().splitlines()
     found = checksums(DIST)
     del found["SHA256SUMS"]

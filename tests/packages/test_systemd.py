@@ -18,8 +18,7 @@ from loopback.job import Job
 from loopback.site import Site
 from loopback.waiting import wait_until
 from spank_qrmi.catalog.files import read_catalog
-from tests.packages.booted_machine import BootedMachine
-from tests.packages.booted_node import PLUGSTACK, SERVER, SLURM, BootedNode
+from tests.packages.booted_node import CONFIGURATION, PLUGSTACK, SERVER, SLURM, BootedNode
 
 RELEASE = "spank-qrmi-release.service"
 TIMER = "spank-qrmi-release.timer"
@@ -38,17 +37,16 @@ def booted_node(booting_root: Root) -> Iterator[BootedNode]:
         reserved_ports(2) as ports,
         Site(Path(folder)) as site,
     ):
-        machine = BootedMachine(Path(folder))
-        machine.root.mkdir()
-        booting_root.copy_to(machine.root)
-        node = BootedNode(machine, site)
+        node = BootedNode(Path(folder), site)
+        node.root.mkdir()
+        booting_root.copy_to(node.root)
         node.configure(*ports)
-        machine.boot()
+        node.boot()
         try:
             node.clear()
             yield node
         finally:
-            machine.cut_power()
+            node.cut_power()
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +60,7 @@ def node(
     booted_node: BootedNode, files_before: dict[str, tuple[int, str]], deb: Path
 ) -> BootedNode:
     """The node with the package installed and the plugin enabled, and no job."""
-    if not (booted_node.machine.root / "usr/sbin/spank-qrmi").is_symlink():
+    if not (booted_node.root / "usr/sbin/spank-qrmi").is_symlink():
         booted_node.install(deb)
         booted_node.enable_plugin()
     booted_node.clear()
@@ -75,7 +73,7 @@ def package_files(node: BootedNode) -> dict[str, tuple[int, str]]:
     return {
         f"{name}/{path}": content
         for name in ("etc", "usr")
-        for path, content in snapshot(node.machine.root / name).items()
+        for path, content in snapshot(node.root / name).items()
     }
 
 
@@ -97,7 +95,7 @@ def assert_job_is_served(node: BootedNode) -> None:
     """Wait until the server has a worker, and run a job that acquires and releases by it."""
     wait_until(node.has_ready_worker, PATIENCE_SECONDS, "ready worker")
     job = run_job(node)
-    assert node.served_count(job) == 2, node.log_lines_of(job)
+    assert node.served_count(job) == 2
 
 
 def assert_holds_one(node: BootedNode) -> None:
@@ -123,13 +121,13 @@ def holding_job(node: BootedNode) -> Iterator[Job]:
 def kill_server(node: BootedNode) -> None:
     pid = node.server_pid()
     assert pid != 0
-    node.machine.run("kill", "-KILL", str(pid))
+    node.run("kill", "-KILL", str(pid))
     wait_until(lambda: node.server_pid() != pid, PATIENCE_SECONDS, "end of the worker server")
 
 
 def test_job_is_served_by_what_the_package_enables(node: BootedNode) -> None:
     for unit in (*SLURM, TARGET, TIMER, SERVER_SOCKET):
-        assert node.machine.property_of(unit, "ActiveState") == "active", unit
+        assert node.property_of(unit, "ActiveState") == "active", unit
 
     # The first job is what starts the server, which may take longer than a plugin waits for it.
     run_job(node)
@@ -137,11 +135,11 @@ def test_job_is_served_by_what_the_package_enables(node: BootedNode) -> None:
 
 
 def test_jobs_do_without_the_target_until_it_is_enabled_again(node: BootedNode) -> None:
-    node.machine.run("systemctl", "disable", "--now", TARGET)
+    node.run("systemctl", "disable", "--now", TARGET)
     try:
         assert node.served_count(run_job(node)) == 0
     finally:
-        node.machine.run("systemctl", "enable", "--now", TARGET)
+        node.run("systemctl", "enable", "--now", TARGET)
     run_job(node)
     assert_job_is_served(node)
 
@@ -149,19 +147,19 @@ def test_jobs_do_without_the_target_until_it_is_enabled_again(node: BootedNode) 
 def test_server_that_cannot_start_is_given_up_until_an_administrator_has_mended_it(
     node: BootedNode,
 ) -> None:
-    node.machine.run("systemctl", "stop", SERVER)
-    with node.machine.drop_in(SERVER, "[Service]\nExecStart=\nExecStart=/bin/false\n"):
+    node.run("systemctl", "stop", SERVER)
+    with node.drop_in(SERVER, "[Service]\nExecStart=\nExecStart=/bin/false\n"):
         assert node.served_count(run_job(node)) == 0
         wait_until(
-            lambda: node.machine.property_of(SERVER_SOCKET, "ActiveState"),
+            lambda: node.property_of(SERVER_SOCKET, "ActiveState"),
             PATIENCE_SECONDS,
             "closed socket",
             accept="failed".__eq__,
         )
-    said = node.machine.run("journalctl", "-u", "spank-qrmi-worker-server").stdout
+    said = node.run("journalctl", "-u", "spank-qrmi-worker-server").stdout
     assert "status=1/FAILURE" in said
-    node.machine.run("systemctl", "reset-failed", "spank-qrmi-worker-server.*")
-    node.machine.run("systemctl", "restart", TARGET)
+    node.run("systemctl", "reset-failed", "spank-qrmi-worker-server.*")
+    node.run("systemctl", "restart", TARGET)
     run_job(node)
     assert_job_is_served(node)
 
@@ -192,15 +190,6 @@ def test_server_that_is_killed_while_its_worker_acquires(node: BootedNode) -> No
     assert_job_is_served(node)
 
 
-def test_same_package_again_in_mid_job(node: BootedNode, deb: Path) -> None:
-    start_server(node)
-    server = node.server_pid()
-    with holding_job(node):
-        node.install(deb)
-    assert_job_is_served(node)
-    assert node.server_pid() != server
-
-
 def newer(deb: Path, folder: Path) -> Path:
     """Build a later version of a package in an empty folder: other names, the same content."""
     stage = folder / "stage"
@@ -227,73 +216,81 @@ def newer(deb: Path, folder: Path) -> Path:
     return built
 
 
-def test_upgrade_in_mid_job(node: BootedNode, deb: Path, tmp_path: Path) -> None:
+def test_same_package_again_and_a_newer_one_in_mid_job(
+    node: BootedNode, deb: Path, tmp_path: Path
+) -> None:
     start_server(node)
-    older = node.environment
+    server, older = node.server_pid(), node.environment
+    with holding_job(node):
+        node.install(deb)
+    assert_job_is_served(node)
+    assert (node.server_pid() != server, node.environment) == (True, older)
+
     with holding_job(node):
         node.install(newer(deb, tmp_path))
         assert node.environment != older
     assert_job_is_served(node)
-    words = node.machine.run("cat", f"/proc/{node.server_pid()}/cmdline").stdout.split("\0")
+    words = node.run("cat", f"/proc/{node.server_pid()}/cmdline").stdout.split("\0")
     assert words[0] == f"{node.environment}/bin/python"
-    assert not (node.machine.root / older.relative_to("/")).exists()
+    assert not (node.root / older.relative_to("/")).exists()
 
 
 def test_server_that_idles_out_in_mid_job(node: BootedNode) -> None:
     program = "from spank_qrmi.worker import server as it; it.IDLE_SECONDS = 1.0; it.main()"
     command = f'{node.environment}/bin/python -I -c "{program}"'
     text = f"[Service]\nExecStart=\nExecStart={command}\n"
-    with ExitStack() as job_runs, node.machine.drop_in(SERVER, text):
-        node.machine.run("systemctl", "stop", SERVER)
+    with ExitStack() as job_runs, node.drop_in(SERVER, text):
+        node.run("systemctl", "stop", SERVER)
         job_runs.enter_context(holding_job(node))
         wait_until(lambda: node.server_pid() == 0, PATIENCE_SECONDS, "end of the idle server")
-        assert node.machine.property_of(SERVER, "Result") == "success"
+        assert node.property_of(SERVER, "Result") == "success"
     assert_job_is_served(node)
 
 
 def test_timer_releases_what_a_killed_step_has_left(node: BootedNode) -> None:
-    assert node.machine.property_of(TIMER, "NextElapseUSecRealtime") != ""
+    assert node.property_of(TIMER, "NextElapseUSecRealtime") != ""
     soon = "[Timer]\nOnCalendar=\nOnActiveSec=1ms\nAccuracySec=1ms\nRandomizedDelaySec=0\n"
 
     with node.running_job(QPU) as job:
         # Else it would see that the step is gone, and run the epilog.
-        node.machine.run("systemctl", "stop", "slurmd.service")
+        node.run("systemctl", "stop", "slurmd.service")
         try:
-            node.kill_step(job)
+            [step] = node.run("pgrep", "-f", rf"^slurmstepd: \[{job.id}\.batch").stdout.split()
+            node.run("kill", "-KILL", step)
             assert_holds_one(node)
-            with node.machine.drop_in(TIMER, soon):
-                node.machine.run("systemctl", "restart", TIMER)
+            with node.drop_in(TIMER, soon):
+                node.run("systemctl", "restart", TIMER)
                 assert_released(node)
-            node.machine.run("systemctl", "restart", TIMER)
+            node.run("systemctl", "restart", TIMER)
         finally:
-            node.machine.run("systemctl", "start", "slurmd.service")
+            node.run("systemctl", "start", "slurmd.service")
     assert_service_released(node, job)
 
 
 def test_release_leaves_alone_what_a_step_holds(node: BootedNode) -> None:
     # slurmstepd starts a worker of its own, which must know the same boot as the units.
-    node.machine.run("systemctl", "stop", SERVER_SOCKET)
+    node.run("systemctl", "stop", SERVER_SOCKET)
     try:
         with holding_job(node):
-            node.machine.run("systemctl", "start", RELEASE, SERVER_SOCKET)
+            node.run("systemctl", "start", RELEASE, SERVER_SOCKET)
     finally:
-        node.machine.run("systemctl", "start", SERVER_SOCKET)
+        node.run("systemctl", "start", SERVER_SOCKET)
 
 
 def test_boot_releases_what_a_crash_has_left(node: BootedNode) -> None:
     # Nothing of Slurm's is to have a part in it.
-    node.machine.run("systemctl", "mask", *SLURM)
+    node.run("systemctl", "mask", *SLURM)
     with node.running_job(QPU) as job:
         assert_holds_one(node)
         node.crash()
         assert_holds_one(node)
     try:
-        node.machine.boot()
+        node.boot()
         assert_released(node)
         assert_service_released(node, job)
     finally:
-        node.machine.run("systemctl", "unmask", *SLURM)
-        node.machine.run("systemctl", "start", *SLURM)
+        node.run("systemctl", "unmask", *SLURM)
+        node.run("systemctl", "start", *SLURM)
     # slurmctld may still believe in the job.
     node.clear()
     run_job(node)
@@ -302,57 +299,59 @@ def test_boot_releases_what_a_crash_has_left(node: BootedNode) -> None:
 
 def test_monitor_lets_jobs_wait_where_it_is_enabled(node: BootedNode) -> None:
     """With the rights that its unit leaves it; killed, it comes back."""
-    assert node.machine.property_of(MONITOR, "UnitFileState") == "disabled"
-    published = node.machine.root / "srv" / "qpus"
+    assert node.property_of(MONITOR, "UnitFileState") == "disabled"
+    published = node.root / "srv" / "qpus"
     published.mkdir()
-    options = f"--interval=1 --grace=5 --publish=/{published.relative_to(node.machine.root)}"
+    options = f"--interval=1 --grace=5 --publish=/{published.relative_to(node.root)}"
     text = f'[Service]\nEnvironment="MONITOR_OPTIONS={options}"\nRestartSec=1\n'
-    with node.machine.drop_in(MONITOR, text):
-        node.machine.run("systemctl", "enable", "--now", MONITOR)
+    with node.drop_in(MONITOR, text):
+        node.run("systemctl", "enable", "--now", MONITOR)
         try:
             node.site.set_backend_status("ibm_sherbrooke", "maintenance")
             wait_until(lambda: withheld(node), PATIENCE_SECONDS, "withheld licence")
             job = node.submit("true", QPU, "--licenses=qpu_ibm_sherbrooke")
-            pid = node.machine.property_of(MONITOR, "MainPID")
-            node.machine.run("kill", "-KILL", pid)
+            pid = node.property_of(MONITOR, "MainPID")
+            node.run("kill", "-KILL", pid)
             node.site.set_backend_status("ibm_sherbrooke", "active")
             assert job.wait().state == "COMPLETED"
             assert not withheld(node)
-            assert node.machine.property_of(MONITOR, "MainPID") != pid
-            node.machine.run("systemctl", "restart", MONITOR)
+            assert node.property_of(MONITOR, "MainPID") != pid
+            node.run("systemctl", "restart", MONITOR)
             assert read_catalog(published).entries
         finally:
-            node.machine.run("systemctl", "disable", "--now", MONITOR)
-    assert node.machine.property_of(MONITOR, "Result") == "success"
-    assert node.machine.run("spank-qrmi", "monitor", "--release-all").stdout == ""
+            node.run("systemctl", "disable", "--now", MONITOR)
+    assert node.property_of(MONITOR, "Result") == "success"
+    assert node.run("spank-qrmi", "monitor", "--release-all").stdout == ""
 
 
 def withheld(node: BootedNode) -> bool:
-    shown = node.machine.run("scontrol", "show", "reservations").stdout
+    shown = node.run("scontrol", "show", "reservations").stdout
     return "spank_qrmi_qpu_ibm_sherbrooke" in shown
 
 
 def assert_service_released(node: BootedNode, job: Job) -> None:
     def log() -> str:
-        return node.machine.run("journalctl", f"--unit={RELEASE}", "--output=cat", "--boot").stdout
+        return node.run("journalctl", f"--unit={RELEASE}", "--output=cat", "--boot").stdout
 
     line = f"job {job.id}: ibm_sherbrooke: released"
     wait_until(log, PATIENCE_SECONDS, line, accept=lambda text: line in text.splitlines())
 
 
 def test_removal_is_refused_while_a_job_holds_a_qpu(node: BootedNode) -> None:
-    slurm = [node.machine.property_of(each, "MainPID") for each in SLURM]
+    slurm = [node.property_of(each, "MainPID") for each in SLURM]
     with holding_job(node) as job, pytest.raises(CommandError) as refused:
         node.purge()
     assert f"job {job.id} holds ibm_sherbrooke: let the job end" in str(refused.value)
     assert f"/{PLUGSTACK}:1: loads " in str(refused.value)
     assert_job_is_served(node)
-    assert [node.machine.property_of(each, "MainPID") for each in SLURM] == slurm
+    assert [node.property_of(each, "MainPID") for each in SLURM] == slurm
 
 
 def test_removal_leaves_nothing(node: BootedNode, files_before: dict[str, tuple[int, str]]) -> None:
     start_server(node)
-    node.disable_plugin()
+    for name in (PLUGSTACK, CONFIGURATION):
+        (node.root / name).unlink()
+    node.run("systemctl", "restart", "slurmd.service")
     node.purge()
 
     assert traces(node) == []
@@ -372,5 +371,5 @@ def traces(node: BootedNode) -> list[str]:
         ("systemctl", "list-unit-files", "--no-legend", "spank-qrmi*"),
         ("sh", "-c", script),
     )
-    found = [node.machine.run(*each, check=False).stdout for each in commands]
+    found = [node.run(*each, check=False).stdout for each in commands]
     return [line for text in found for line in text.splitlines()]
