@@ -7,7 +7,9 @@ import pytest
 
 from loopback.cluster import SlurmCluster
 from loopback.installation import REPOSITORY
-from tests.slurm.conftest import (
+
+# pytest finds fixtures by their names in this module.
+from tests.slurm.conftest import (  # noqa: F401
     _leaks,
     _leave_cluster_clean,
     _leave_no_secret,
@@ -20,23 +22,13 @@ from tests.slurm.conftest import (
     slurm_installed,
 )
 
-# pytest finds fixtures by their names in this module.
-__all__ = [
-    "_leaks",
-    "_leave_cluster_clean",
-    "_leave_no_secret",
-    "_site_process",
-    "installation",
-    "product",
-    "qrun_product",
-    "site",
-    "slurm_installed",
-]
-
 SHOWN = "repository"
 
 
 @pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest, slurm_installed: None) -> Iterator[SlurmCluster]:
+def cluster(
+    request: pytest.FixtureRequest,
+    slurm_installed: None,  # noqa: F811
+) -> Iterator[SlurmCluster]:
     """Its users' jobs find programs and clients, also if root alone may enter the clone."""
     yield from cluster_of_session(request, {REPOSITORY: SHOWN})

@@ -13,15 +13,10 @@ import pytest
 
 from loopback.clients import REQUIREMENTS, install_client
 from loopback.installation import REPOSITORY
-from tests.slurm.product import Product
+from tests.slurm.product import Plugin, Product
 from tests.slurm.qrun_product import QrunProduct
 
 SHOTS = 1000
-
-
-@pytest.fixture(params=["newest"])
-def client(request: pytest.FixtureRequest) -> Path:
-    return install_client(request.param)
 
 
 @pytest.fixture
@@ -29,9 +24,7 @@ def examples(tmp_path: Path) -> Path:
     return shutil.copytree(REPOSITORY / "examples", tmp_path / "examples")
 
 
-def run_example(
-    product: Product | QrunProduct, programs: Path, script: Path, state: str = "COMPLETED"
-) -> str:
+def run_example(product: Plugin, programs: Path, script: Path, state: str = "COMPLETED") -> str:
     """Submit a script in its folder and wait until its jobs are in the state that they must reach.
 
     Returns what they printed, one after the other.
@@ -53,25 +46,28 @@ def counts(output: str) -> list[dict[str, int]]:
     return [{state: int(count) for state, count in each.items()} for each in found if each]
 
 
-@pytest.mark.parametrize("client", REQUIREMENTS, indirect=True)
-def test_sampler_job(product: Product, client: Path, examples: Path):
-    output = run_example(product, client, examples / "sampler.sh")
+def assert_bell_pair(output: str) -> None:
+    [bell] = counts(output)
+    assert (set(bell), sum(bell.values())) == ({"00", "11"}, SHOTS)
+
+
+@pytest.mark.parametrize("client", REQUIREMENTS)
+def test_sampler_job(product: Product, client: str, examples: Path):
+    output = run_example(product, install_client(client), examples / "sampler.sh")
 
     assert "ibm_sherbrooke: Bell pair" in output
-    (bell,) = counts(output)
-    assert set(bell) == {"00", "11"}
-    assert sum(bell.values()) == SHOTS
+    assert_bell_pair(output)
 
 
-def test_estimator_job(product: Product, client: Path, examples: Path):
-    output = run_example(product, client, examples / "estimator.sh")
+def test_estimator_job(product: Product, examples: Path):
+    output = run_example(product, install_client("newest"), examples / "estimator.sh")
 
     values = {name: float(value) for name, value in re.findall(r"<(\w+)> = (\S+)", output)}
     assert values == pytest.approx({"ZZ": 1.0, "XX": 1.0, "YY": -1.0, "ZI": 0.0}, abs=0.2)
 
 
-def test_array_job(product: Product, client: Path, examples: Path):
-    output = run_example(product, client, examples / "array.sh")
+def test_array_job(product: Product, examples: Path):
+    output = run_example(product, install_client("newest"), examples / "array.sh")
 
     assert counts(output) == [
         {"0": SHOTS},
@@ -81,10 +77,10 @@ def test_array_job(product: Product, client: Path, examples: Path):
     assert len(product.site.sessions()) == 3
 
 
-def test_pasqal_job(product: Product, client: Path, examples: Path):
-    output = run_example(product, client, examples / "pasqal.sh")
+def test_pasqal_job(product: Product, examples: Path):
+    output = run_example(product, install_client("newest"), examples / "pasqal.sh")
 
-    (pair,) = counts(output)
+    [pair] = counts(output)
     assert pair["01"] + pair["10"] > 0.9 * sum(pair.values())
 
 
@@ -92,9 +88,7 @@ def test_qrun_job(qrun_product: QrunProduct, examples: Path):
     programs = qrun_product.installation.command_directory
     output = run_example(qrun_product, programs, examples / "qrun.sh")
 
-    (bell,) = counts(output)
-    assert set(bell) == {"00", "11"}
-    assert sum(bell.values()) == SHOTS
+    assert_bell_pair(output)
     assert (examples / "bell_result.json").exists()
 
 
