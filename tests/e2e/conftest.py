@@ -2,6 +2,7 @@
 """The end-to-end ring runs on a cluster, installation and site as the Slurm ring has them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,17 @@ from tests.slurm.conftest import (  # noqa: F401
 )
 
 SHOWN = "repository"
+"""Where jobs see the clone, also if root alone may enter it."""
+MUNGE_SOCKET = Path("munge", "munge.socket.2")
+"""Below /run: into libmunge its place is compiled."""
+
+
+def mounts_in(folder: Path) -> dict[Path, Path]:
+    """Make what users' programs are to find; in their /run is nothing else."""
+    shown, run = folder / SHOWN, folder / "run"
+    shown.mkdir()
+    (run / MUNGE_SOCKET).parent.mkdir(parents=True)
+    return {REPOSITORY: shown, run: Path("/run")}
 
 
 @pytest.fixture(scope="session")
@@ -30,5 +42,5 @@ def cluster(
     request: pytest.FixtureRequest,
     slurm_installed: None,  # noqa: F811
 ) -> Iterator[SlurmCluster]:
-    """Its users' jobs find programs and clients, also if root alone may enter the clone."""
-    yield from cluster_of_session(request, {REPOSITORY: SHOWN})
+    """Its jobs see clone and munged where they look for them."""
+    yield from cluster_of_session(request, mounts_in)

@@ -2,7 +2,7 @@
 """Programs with the public client, in sbatch jobs: acquired, run, results, released."""
 
 import json
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from loopback.clients import install_client
 from loopback.installation import REPOSITORY
 from spank_qrmi.clients import CLIENTS
-from tests.e2e.conftest import SHOWN
+from tests.e2e.conftest import MUNGE_SOCKET, SHOWN
 from tests.slurm.product import Product
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -32,12 +32,8 @@ def run_program(
     program: str,
     *qpus: str,
     user: str | None = None,
-    libraries: Path | None = None,
 ) -> list[Any]:
-    """Run a program in a user's job with these QPUs; return the JSON of each line that it prints.
-
-    Libraries in the folder `libraries` are loaded instead of those of the machine.
-    """
+    """Run a program in a user's job with these QPUs; return the JSON lines that it prints."""
     entries = [product.entry(qpu) for qpu in qpus]
     # A session may live shorter than the job; the service refuses what could outlast it.
     limits = {
@@ -55,9 +51,6 @@ def run_program(
     shown = product.cluster.folder / SHOWN
     words = (install_client(client) / "python", PROGRAMS / program)
     command = " ".join(str(shown / each.relative_to(REPOSITORY)) for each in words)
-    if libraries is not None:
-        # For the program alone: Slurm's commands load libmunge too.
-        command = f"LD_LIBRARY_PATH={libraries} {command}"
     options = (f"--qpu={','.join(qpus)}", "--time=10")
     result = product.submit(command, *options, user=user, env=limits).wait(600)
     assert (result.state, result.exit_code) == ("COMPLETED", "0:0"), result.stderr
@@ -101,36 +94,19 @@ def test_tasks_on_a_server_of_iqm_and_on_a_target_of_alice_and_bob(product: Prod
     assert results == {"ResourceType.AliceBobFelis": ("TaskStatus.Completed", "0,3\n")}
 
 
-def libmunge_at(product: Product, socket: Path) -> Path:
-    """Return a folder with a libmunge that asks the munged at a socket.
-
-    Into the machine's the usual socket is compiled, and clusters have theirs in their folders.
-    """
-    name = "libmunge.so.2"
-    folder = product.folder / "lib"
-    folder.mkdir()
-    for path in (product.folder, folder):
-        path.chmod(0o755)
-    asked = subprocess.run(
-        ["gcc", f"-print-file-name={name}"], check=True, capture_output=True, text=True
-    )
-    options = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-    options += [f'-DLIBRARY="{asked.stdout.strip()}"', f'-DSOCKET="{socket}"']
-    source = Path(__file__).with_name("libmunge.c")
-    subprocess.run(["gcc", *options, source, "-o", folder / name], check=True)
-    return folder
+@pytest.fixture
+def munged(product: Product) -> Iterator[None]:
+    """The cluster's munged is where users' programs look for one."""
+    place = product.cluster.folder / "run" / MUNGE_SOCKET
+    place.symlink_to(product.cluster.munge_socket)
+    yield
+    place.unlink()
 
 
+@pytest.mark.usefixtures("munged")
 @pytest.mark.parametrize("qpu", ["ORION", "VEGA"])
 def test_sequence_of_a_user_on_a_qpu_behind_warden(product: Product, qpu: str):
-    [printed] = run_program(
-        product,
-        "newest",
-        "pasqal_local.py",
-        qpu,
-        user="nobody",
-        libraries=libmunge_at(product, product.cluster.munge_socket),
-    )
+    [printed] = run_program(product, "newest", "pasqal_local.py", qpu, user="nobody")
 
     assert printed == {
         "accessible": True,
@@ -143,12 +119,7 @@ def test_sequence_of_a_user_on_a_qpu_behind_warden(product: Product, qpu: str):
 
 
 def test_client_without_munged_sees_a_qpu_behind_warden_but_cannot_use_it(product: Product):
-    nowhere = product.folder / "no-munged"
-    libraries = libmunge_at(product, nowhere)
-
-    [printed] = run_program(
-        product, "newest", "pasqal_local.py", "ORION", user="nobody", libraries=libraries
-    )
+    [printed] = run_program(product, "newest", "pasqal_local.py", "ORION", user="nobody")
 
     error = "munge encode failed: Socket communication error"
     assert printed == {"accessible": True, "status": "online", "error": error}

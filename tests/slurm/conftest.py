@@ -79,15 +79,12 @@ def cluster(request: pytest.FixtureRequest, slurm_installed: None) -> Iterator[S
 
 
 def cluster_of_session(
-    request: pytest.FixtureRequest, shown: Mapping[Path, str] | None = None
+    request: pytest.FixtureRequest, mounts_in: Callable[[Path], Mapping[Path, Path]] | None = None
 ) -> Iterator[SlurmCluster]:
-    """Run a cluster; its jobs see what is `shown` below its folder, by these names."""
+    """Run a cluster; `mounts_in` makes what its jobs see in another place, in its folder."""
     folder = _make_folder()
-    mounts = {path: folder / name for path, name in (shown or {}).items()}
-    for place in mounts.values():
-        place.mkdir()
     try:
-        with SlurmCluster(folder, mounts=mounts) as cluster:
+        with SlurmCluster(folder, mounts=mounts_in(folder) if mounts_in else {}) as cluster:
             yield cluster
     finally:
         if not (request.session.testsfailed and os.environ.get("KEEP_CLUSTER")):
