@@ -2,6 +2,7 @@
 """The Slurm ring's cluster, installation and site: made once, found clean by every test."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,8 +16,8 @@ from loopback.errors import ClusterError
 from loopback.installation import Installation, snapshot
 from loopback.leaks import LeakSearch
 from loopback.site import SECRETS, Site
-from loopback.worker_server import WorkerServer
-from tests.slurm.both_ways import server_of, workers_ready_for
+from loopback.worker_server import WorkerServer, worker_server
+from tests.slurm.both_ways import READY, SPAWNED
 from tests.slurm.product import Product, plugin_on
 from tests.slurm.qrun_product import QrunProduct
 from tests.slurm.watched import Watched
@@ -160,7 +161,7 @@ def product(
     Its workers are spawned, or ready for a test that asks for that (`both_ways`).
     """
     cluster = _cluster_for(request)
-    with plugin_on(Product, cluster, installation, site, server_of(request)) as product:
+    with plugin_on(Product, cluster, installation, site, _server_of(request)) as product:
         yield product
 
 
@@ -177,13 +178,34 @@ def watched(
             watched.monitor.run("--release-all")
 
 
+def _server_of(request: pytest.FixtureRequest) -> WorkerServer | None:
+    """Return what has workers ready for the way that a fixture is asked for."""
+    server: WorkerServer | None = None
+    if getattr(request, "param", SPAWNED) == READY:
+        server = request.getfixturevalue("ready_workers")
+    return server
+
+
 @pytest.fixture(scope="module")
 def ready_workers(
     request: pytest.FixtureRequest, installation: Installation, _leaks: LeakSearch
 ) -> Iterator[WorkerServer]:
-    """What has workers ready for all tests of a module that are to have such."""
-    with workers_ready_for(_cluster_for(request), installation, _leaks) as server:
+    """What has workers ready for all tests of a module that are to have such.
+
+    Fails in the end if it has refused a job, has said anything, or holds a secret of those that it
+    has served; so must neither the worker that it would hand out next.
+    """
+    cluster = _cluster_for(request)
+    folder = Path(tempfile.mkdtemp(prefix="server-", dir=cluster.folder))
+    with worker_server(installation, folder) as server:
         yield server
+        _leaks.check_memory(server.wait_until_idle())
+    assert server.console.read_text() == ""
+    # Where the processors are busy, it may not be heard in time: jobs go without then.
+    logged = "\n".join(map(cluster.slurmd_log, cluster.nodes))
+    refusals = re.findall(rf"--worker-server={server.path}: (?!it does not answer).*", logged)
+    assert refusals == []
+    assert f"worker of worker server {server.path}" in logged
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +239,7 @@ def qrun_product(
 
     Its workers are spawned, or ready for a test that asks for that (`qrun_both_ways`).
     """
-    with plugin_on(QrunProduct, cluster, installation, site, server_of(request)) as product:
+    with plugin_on(QrunProduct, cluster, installation, site, _server_of(request)) as product:
         yield product
 
 

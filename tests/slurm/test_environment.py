@@ -7,12 +7,11 @@ import pytest
 
 from loopback.job import parse_environment
 from loopback.tls_entrance import tls_entrance_to
-from tests.slurm.product import Product, qpu_variables, resource_variables
+from tests.slurm.product import Product, qpu_variables, resource_variables, token_in
 from tests.unit.vendors import HOLDERS, VENDORS
 
 NAMES = tuple(each.name for each in VENDORS)
 TYPES = ",".join(each.type_name for each in VENDORS)
-TOKEN = "QRMI_JOB_ACQUISITION_TOKEN"
 NOBODY_LISTENS = "http://127.0.0.1:9"
 PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -20,28 +19,6 @@ WITH_LIMIT = [
     each.name for each in HOLDERS if (hold := each.client().hold) and hold.longest_seconds
 ]
 """Those whose sessions end by themselves."""
-
-
-def expected_variables(
-    product: Product, printed: str, job_id: int, seconds: dict[str, int]
-) -> dict[str, str]:
-    """Return what a job of root with all vendors must see; tokens are as printed."""
-    expected = {
-        "QRMI_JOB_ID": str(job_id),
-        "SLURM_QRMI_JOB_ID": str(job_id),
-        "QRMI_JOB_UID": "0",
-        "QRMI_JOB_QPU_RESOURCES": ",".join(NAMES),
-        "SLURM_JOB_QPU_RESOURCES": ",".join(NAMES),
-        "QRMI_JOB_QPU_TYPES": TYPES,
-        "SLURM_JOB_QPU_TYPES": TYPES,
-    }
-    for name in NAMES:
-        of_resource = product.site.environment_of(name) | {
-            TOKEN: resource_variables(printed, name)[TOKEN],
-            "QRMI_JOB_TIMEOUT_SECONDS": str(seconds[name]),
-        }
-        expected |= {f"{name}_{key}": value for key, value in of_resource.items()}
-    return expected
 
 
 @pytest.mark.parametrize(
@@ -66,10 +43,24 @@ def test_environment_of_a_job(product: Product, limit: str, seconds: dict[str, i
         for each in product.site.sessions()
         if each["backend_name"] in WITH_LIMIT
     }
-    seconds = {**seconds, **of_sessions}
     assert max(of_sessions.values()) <= 28800, of_sessions
-    assert qpu_variables(printed) == expected_variables(product, printed, job.id, seconds)
-    tokens = {name: resource_variables(printed, name)[TOKEN] for name in NAMES}
+    tokens = {name: token_in(printed, name) for name in NAMES}
+    expected = {
+        "QRMI_JOB_ID": str(job.id),
+        "SLURM_QRMI_JOB_ID": str(job.id),
+        "QRMI_JOB_UID": "0",
+        "QRMI_JOB_QPU_RESOURCES": ",".join(NAMES),
+        "SLURM_JOB_QPU_RESOURCES": ",".join(NAMES),
+        "QRMI_JOB_QPU_TYPES": TYPES,
+        "SLURM_JOB_QPU_TYPES": TYPES,
+    }
+    for name in NAMES:
+        of_resource = product.site.environment_of(name) | {
+            "QRMI_JOB_ACQUISITION_TOKEN": tokens[name],
+            "QRMI_JOB_TIMEOUT_SECONDS": str({**seconds, **of_sessions}[name]),
+        }
+        expected |= {f"{name}_{key}": value for key, value in of_resource.items()}
+    assert qpu_variables(printed) == expected
     held = {each.name: tokens.pop(each.name) for each in HOLDERS}
     assert held == {each["backend_name"]: each["id"] for each in product.site.sessions()}
     assert {uuid.UUID(token).version for token in tokens.values()} == {4}

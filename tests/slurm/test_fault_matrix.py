@@ -17,14 +17,6 @@ from loopback.job import Job
 from loopback.processes import children_of, end_processes
 from loopback.waiting import wait_until
 from tests.slurm import fault_matrix as matrix
-from tests.slurm.fault_matrix import (
-    Paths,
-    assert_nothing_left,
-    faults_at,
-    only,
-    submit,
-    wait_for_questions,
-)
 from tests.slurm.product import SESSIONS, Product, wait_for_script
 from tests.unit.vendors import HOLDERS, VENDORS
 
@@ -75,7 +67,7 @@ def strike(product: Product, job: Job, fault: str) -> None:
         product.cluster.restart_slurmctld(kill=True)
 
 
-@faults_at(matrix.ACQUIRE, matrix.STEPD, matrix.WORKER, matrix.BOTH, matrix.SCANCEL)
+@matrix.faults_at(matrix.ACQUIRE, matrix.STEPD, matrix.WORKER, matrix.BOTH, matrix.SCANCEL)
 def test_killed_while_acquiring(product: Product, fault: str):
     """What is held already is released, by whoever is left to do so."""
     matrix.hang_all_questions(product)
@@ -83,9 +75,9 @@ def test_killed_while_acquiring(product: Product, fault: str):
     if unanswered:
         # Only a worker that Slurm leaves alone can learn of this session, and close it.
         late = {"delay_seconds": 4, "when": "after", "times": 1}
-        product.site.order_fault("delay", only(SESSIONS), **late)
-    job = submit(product)
-    wait_for_questions(product)
+        product.site.order_fault("delay", matrix.only(SESSIONS), **late)
+    job = matrix.submit(product)
+    matrix.wait_for_questions(product)
     matrix.wait_for_sessions(product, unanswered=unanswered)
 
     strike(product, job, fault)
@@ -93,16 +85,16 @@ def test_killed_while_acquiring(product: Product, fault: str):
     result = job.wait()
     expected = "FAILED" if fault == matrix.WORKER else "CANCELLED"
     assert (result.state, result.stdout) == (expected, "")
-    assert_nothing_left(product)
+    matrix.assert_nothing_left(product)
 
 
-@faults_at(matrix.ACQUIRE, matrix.SLURMD, matrix.SLURMCTLD)
+@matrix.faults_at(matrix.ACQUIRE, matrix.SLURMD, matrix.SLURMCTLD)
 def test_daemon_restarted_while_acquiring(product: Product, fault: str):
     for vendor in VENDORS:
-        path = only(Paths.of(vendor).question)
+        path = matrix.only(matrix.Paths.of(vendor).question)
         product.site.order_fault("status", path, status=503, retry_after=1)
-    job = submit(product, 'printf %s "$SLURM_JOB_QPU_RESOURCES"')
-    wait_for_questions(product)
+    job = matrix.submit(product, 'printf %s "$SLURM_JOB_QPU_RESOURCES"')
+    matrix.wait_for_questions(product)
 
     strike(product, job, fault)
     product.site.clear_faults()
@@ -110,11 +102,11 @@ def test_daemon_restarted_while_acquiring(product: Product, fault: str):
     result = job.wait()
     names = ",".join(vendor.name for vendor in VENDORS)
     assert (result.state, result.stdout, result.stderr) == ("COMPLETED", names, "")
-    assert_nothing_left(product)
+    matrix.assert_nothing_left(product)
     assert len(product.site.sessions()) == len(HOLDERS)
 
 
-@faults_at(matrix.ACQUIRE, *SERVICE_FAULTS)
+@matrix.faults_at(matrix.ACQUIRE, *SERVICE_FAULTS)
 def test_service_fails_while_acquiring(product: Product, fault: str):
     order, reason = SERVICE_FAULTS[fault]
     if fault == matrix.SLOW:
@@ -125,29 +117,29 @@ def test_service_fails_while_acquiring(product: Product, fault: str):
         dead = (product.entry(each.name, **{each.endpoint_key: DEAD_URL}) for each in VENDORS)
         config = product.write_config(*dead)
     else:
-        for path in {only(Paths.of(vendor).acquisition) for vendor in VENDORS}:
+        for path in {matrix.only(matrix.Paths.of(vendor).acquisition) for vendor in VENDORS}:
             product.site.order_fault(path=path, **order)  # type: ignore[arg-type]
 
     product.write_plugstack("--acquire-timeout=3", config=config)
 
     # Of more than eight QPUs a job's output does not tell all.
     halves = [VENDORS[::2], VENDORS[1::2]]
-    jobs = [submit(product, vendors=half) for half in halves]
+    jobs = [matrix.submit(product, vendors=half) for half in halves]
 
     for job, half in zip(jobs, halves, strict=True):
         result = job.wait()
         assert (result.state, result.stdout) == ("FAILED", "")
         told = "\n".join(line for line in result.stderr.splitlines() if re.search(reason, line))
         assert [each.name for each in half if each.name not in told] == [], result.stderr
-    assert_nothing_left(product)
+    matrix.assert_nothing_left(product)
 
 
-@faults_at(
+@matrix.faults_at(
     *(matrix.JOB, matrix.STEPD, matrix.TASK, matrix.SCANCEL),
     *(matrix.SLURMD, matrix.SLURMCTLD),
 )
 def test_struck_during_the_job(product: Product, fault: str):
-    job = submit(product, "echo here; exec sleep 600")
+    job = matrix.submit(product, "echo here; exec sleep 600")
     wait_for_script(job)
     # What a service does not hold has an entry too: its use is recorded when it is over.
     assert len(product.journal()) == len(VENDORS)
@@ -159,22 +151,22 @@ def test_struck_during_the_job(product: Product, fault: str):
         job.cancel()
     ended = (job.wait().state, job.details()["ExitCode"])
     assert ended == ("FAILED", "0:9") if fault == matrix.TASK else ended[0] == "CANCELLED"
-    assert_nothing_left(product)
+    matrix.assert_nothing_left(product)
     ended_by = {each["ended_by"] for each in product.usage_records()}
     assert ended_by == {"epilog" if fault == matrix.STEPD else "exit"}
 
 
-@faults_at(
+@matrix.faults_at(
     *(matrix.RELEASE, matrix.STEPD, matrix.WORKER, matrix.BOTH, matrix.SCANCEL),
     *(matrix.SLURMD, matrix.SLURMCTLD),
 )
 def test_struck_while_releasing(product: Product, fault: str):
     product.write_plugstack("--release-timeout=60")
     for vendor in HOLDERS:
-        paths = Paths.of(vendor)
+        paths = matrix.Paths.of(vendor)
         what = {"method": paths.release_method, "status": 429, "retry_after": 1}
         product.site.order_fault("status", paths.release, **what)
-    job = submit(product, "echo here; until [ -e finished ]; do sleep 0.1; done")
+    job = matrix.submit(product, "echo here; until [ -e finished ]; do sleep 0.1; done")
     wait_for_script(job)
     sessions = set(product.site.open_sessions())
     (job.folder / "finished").touch()
@@ -190,16 +182,16 @@ def test_struck_while_releasing(product: Product, fault: str):
     if fault in {matrix.SLURMD, matrix.SLURMCTLD}:
         assert (result.state, result.stdout, result.stderr) == ("COMPLETED", "here\n", "")
     assert result.state in {"CANCELLED", "COMPLETED"}
-    assert_nothing_left(product)
+    matrix.assert_nothing_left(product)
 
 
-@faults_at(matrix.RELEASE, *SERVICE_FAULTS)
+@matrix.faults_at(matrix.RELEASE, *SERVICE_FAULTS)
 def test_service_fails_while_releasing(product: Product, fault: str):
     product.write_plugstack("--release-timeout=2")
-    for path in {Paths.of(vendor).release for vendor in HOLDERS}:
+    for path in {matrix.Paths.of(vendor).release for vendor in HOLDERS}:
         product.site.order_fault(path=path, **SERVICE_FAULTS[fault][0])  # type: ignore[arg-type]
 
-    result = submit(product).wait()
+    result = matrix.submit(product).wait()
 
     assert (result.state, result.stdout) == ("COMPLETED", "started\n")
     product.cluster.wait_for_empty_queue()
@@ -208,4 +200,4 @@ def test_service_fails_while_releasing(product: Product, fault: str):
     product.site.clear_faults()
     done = product.spank_qrmi("release", "--orphaned")
     assert (done.returncode, done.stderr) == (0, "")
-    assert_nothing_left(product)
+    matrix.assert_nothing_left(product)

@@ -43,18 +43,6 @@ def test_session_is_the_jobs_and_its_users(product: Product, name: str, version:
     assert releases == sorted([*expected, *([BY_HEADER.format(2)] * (version == 2))])
 
 
-def test_each_try_has_a_credential_of_its_own(product: Product):
-    acted = {"status": 503, "when": "after", "times": 1}
-    product.site.order_fault("status", "/warden/1/sessions/", method="DELETE", **acted)
-
-    assert product.run_job("true", "--qpu=ORION").state == "COMPLETED"
-
-    product.wait_until_released()
-    assert product.journal() == []
-    statuses = [each["status"] for each in product.site.requests() if each["method"] == "DELETE"]
-    assert statuses == [503, 200]
-
-
 def test_what_cannot_be_proved_is_kept_until_it_can(product: Product):
     job = product.start_job("--qpu=ORION")
     # What a slurmstepd has read at its start holds for its job; the epilog reads it anew.

@@ -105,25 +105,23 @@ def test_group_lets_in_or_keeps_out(product: Product):
     assert_acquired(product, run_job(product, user=MEMBER))
 
 
-def test_account_partition_and_licence_must_be_ones_of_those_asked_for(product: Product):
-    for arguments, access, other, own, reason in (
-        (
-            *((), {"accounts": ["Physics"]}, "--account=chemistry", "--account=physics"),
-            "only for account Physics; this job has account chemistry: submit it with --account",
-        ),
-        (
-            *((), {"partitions": ["quantum"]}, "--partition=main", "--partition=quantum"),
-            "only for partition quantum; this job has partition main: submit it with --partition",
-        ),
-        (
-            *(("--license-check=require",), {}, "--licenses=other"),
-            *(f"--licenses=other:2,{LICENSE}", NO_LICENSE),
-        ),
+def test_account_and_partition_must_be_ones_of_those_named(product: Product):
+    for kind, named, other in (
+        ("account", "Physics", "chemistry"),
+        ("partition", "quantum", "main"),
     ):
         product.site.reset()
-        restrict(product, *arguments, **access)
-        assert_refused(product, run_job(product, other), reason)
-        assert_acquired(product, run_job(product, own))
+        restrict(product, **{f"{kind}s": [named]})
+        has = f"this job has {kind} {other}: submit it with --{kind}"
+        refused = run_job(product, f"--{kind}={other}")
+        assert_refused(product, refused, f"only for {kind} {named}; {has}")
+        assert_acquired(product, run_job(product, f"--{kind}={named.lower()}"))
+
+
+def test_licence_is_required(product: Product):
+    restrict(product, "--license-check=require")
+    assert_refused(product, run_job(product, "--licenses=other"), NO_LICENSE)
+    assert_acquired(product, run_job(product, f"--licenses=other:2,{LICENSE}"))
 
 
 def test_each_task_of_an_array_holds_its_own_licence(product: Product):

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,14 @@ USER = "nobody"
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:botocore.*")
 
 
-class User:
+class User(QrunProduct):
     """What an ordinary user does with qrun; files lie in the test's folder."""
 
-    def __init__(self, product: QrunProduct) -> None:
-        self.product = product
-        key_id, key, endpoint, self.bucket, region = product.site.qrun_arguments()[3:]
-        self.s3 = boto3.client(
+    @cached_property
+    def bucket(self) -> tuple[Any, str]:
+        """The bucket of the simulated site: a client for it, and its name."""
+        key_id, key, endpoint, name, region = self.site.qrun_arguments()[3:]
+        client = boto3.client(
             "s3",
             endpoint_url=endpoint,
             region_name=region,
@@ -42,43 +44,45 @@ class User:
             aws_secret_access_key=key,
             config=Config(s3={"addressing_style": "path"}, proxies={"http": None}),
         )
+        return client, name
 
     def objects(self) -> list[str]:
-        """Return the names of all objects in the bucket of the simulated site."""
-        listed = self.s3.list_objects_v2(Bucket=self.bucket)
-        return [one["Key"] for one in listed.get("Contents", [])]
+        """Return the names of all objects in the bucket."""
+        client, name = self.bucket
+        return [one["Key"] for one in client.list_objects_v2(Bucket=name).get("Contents", [])]
 
     def write_input(self) -> Path:
-        path = self.product.folder / "input.json"
+        path = self.folder / "input.json"
         path.write_text(json.dumps(sampler_input(FLIP)))
         return path
 
-    def submit(self, script: str, *options: str) -> Job:
+    def submit(self, script: str, *options: str, **more: Any) -> Job:
         """Submit a script in which `qrun` is found as users find it."""
-        folder = self.product.installation.command_directory
-        return self.product.submit(f"PATH={folder}:$PATH\n{script}", *options, user=USER)
+        folder = self.installation.command_directory
+        return super().submit(f"PATH={folder}:$PATH\n{script}", *options, user=USER, **more)
 
     def wait_for_jobs(self, count: int = 1) -> list[str]:
         """Wait until the service has so many quantum jobs; return their ids."""
         return wait_until(
-            self.product.site.quantum_jobs,
+            self.site.quantum_jobs,
             START_SECONDS,
             f"{count} quantum jobs",
             accept=lambda ids: len(ids) == count,
         )
 
     def assert_nothing_is_left(self) -> None:
-        self.product.wait_until_released()
+        self.wait_until_released()
         assert self.objects() == []
 
 
 @pytest.fixture
 def user(qrun_product: QrunProduct) -> Iterator[User]:
     qrun_product.folder.chmod(0o777)
-    user = User(qrun_product)
+    user = User(**vars(qrun_product))
     yield user
+    client, name = user.bucket
     for key in user.objects():
-        user.s3.delete_object(Bucket=user.bucket, Key=key)
+        client.delete_object(Bucket=name, Key=key)
 
 
 def samples(text: str) -> list[str]:
@@ -89,7 +93,7 @@ def samples(text: str) -> list[str]:
 
 def test_results_of_a_batch_job(user: User):
     """In the script, and in a step after it."""
-    results = [user.product.folder / f"result-{number}.json" for number in (1, 2)]
+    results = [user.folder / f"result-{number}.json" for number in (1, 2)]
     script = " && ".join(
         f"{start}qrun -r {result} {user.write_input()}"
         for start, result in zip(("", "srun "), results, strict=True)
@@ -100,26 +104,26 @@ def test_results_of_a_batch_job(user: User):
     assert (result.state, result.stdout) == ("COMPLETED", "")
     assert [samples(each.read_text()) for each in results] == [["0x1"] * 100] * 2
     user.assert_nothing_is_left()
-    assert [line for line in user.product.our_lines(job) if "was left on the" in line] == []
+    assert [line for line in user.our_lines(job) if "was left on the" in line] == []
 
 
 def test_result_by_plain_srun_with_iam(user: User):
-    user.product.write_plugstack(
+    user.write_plugstack(
         f"--iam-apikey={API_KEY}",
         f"--service-crn={SERVICE_CRN}",
-        f"--iam-endpoint={user.product.site.url}/iam",
+        f"--iam-endpoint={user.site.url}/iam",
     )
-    qrun = str(user.product.installation.command_directory / "qrun")
+    qrun = str(user.installation.command_directory / "qrun")
     command = ("srun", *OPTIONS, qrun, "--quiet", str(user.write_input()))
-    done = user.product.cluster.run(*command, user=USER)
+    done = user.cluster.run(*command, user=USER)
 
     assert samples(done.stdout) == ["0x1"] * 100
-    assert "POST /direct-access/v1/token" not in user.product.site.asked()
+    assert "POST /direct-access/v1/token" not in user.site.asked()
     user.assert_nothing_is_left()
 
 
 def test_scancel_in_mid_run(user: User):
-    user.product.hold_jobs()
+    user.hold_jobs()
     command = f"qrun {user.write_input()}"
     starts = ("{}", "exec {}", "srun {}", "srun /bin/sh -c '{};:' ignored")
     jobs = {start: user.submit(start.format(command)) for start in starts}
@@ -134,13 +138,13 @@ def test_scancel_in_mid_run(user: User):
 
 @qrun_both_ways
 def test_killed_in_mid_run(user: User):
-    user.product.hold_jobs()
+    user.hold_jobs()
     command = f"qrun {user.write_input()}"
-    folder = user.product.installation.command_directory
+    folder = user.installation.command_directory
     starts = ("{}", "srun {}", f"srun /bin/sh -c '\"$@\"; exit $?' - {folder}/{{}}")
     jobs = {start: user.submit(start.format(command)) for start in starts}
     ids = user.wait_for_jobs(len(jobs))
-    input_file = str(user.product.folder / "input.json")
+    input_file = str(user.folder / "input.json")
     qruns = [
         pid
         for pid, line in processes_naming(input_file).items()
@@ -154,9 +158,9 @@ def test_killed_in_mid_run(user: User):
     found = set()
     for start, job in jobs.items():
         assert job.wait().state == "FAILED", start
-        found.update(left.findall(user.product.cluster.wait_for_log(left, job)))
+        found.update(left.findall(user.cluster.wait_for_log(left, job)))
     assert found == set(ids)
-    user.product.wait_until_released()
+    user.wait_until_released()
     # These alone stay, as the documentation says.
     assert user.objects() == sorted(
         f"{kind}_{job_id}.json" for kind in ("input", "logs") for job_id in ids
@@ -166,14 +170,13 @@ def test_killed_in_mid_run(user: User):
 @pytest.fixture
 def alone(user: User) -> User:
     """A user where no plugin cleans up after qrun, which must do so itself."""
-    user.product.cluster.write_plugstack()
+    user.cluster.write_plugstack()
     return user
 
 
 def submit_alone(user: User, script: str, *options: str, with_iam: bool = False) -> Job:
     """Submit a script beside the input in `input.json`, with all that a plugin would set."""
-    product = user.product
-    variables = product.values | {
+    variables = user.values | {
         names.BACKEND: BACKEND,
         names.PRIMITIVE: "sampler",
         names.TIMEOUT_SECONDS: "600",
@@ -181,11 +184,11 @@ def submit_alone(user: User, script: str, *options: str, with_iam: bool = False)
     if with_iam:
         for name in names.APP_ID_VARIABLES:
             del variables[name]
-        login = (API_KEY, SERVICE_CRN, f"{product.site.url}/iam")
+        login = (API_KEY, SERVICE_CRN, f"{user.site.url}/iam")
         variables |= dict(zip(names.IAM_VARIABLES, login, strict=True))
-    folder = product.installation.command_directory
+    folder = user.installation.command_directory
     lines = f"PATH={folder}:$PATH\ncp {user.write_input()} input.json\n{script}"
-    return product.cluster.submit(lines, *options, env=variables)
+    return user.cluster.submit(lines, *options, env=variables)
 
 
 def test_two_tasks_and_two_runs_without_a_plugin(alone: User) -> None:
@@ -213,14 +216,14 @@ def test_slurm_is_told_that_the_quantum_job_failed(alone: User) -> None:
 
 def test_signals_of_slurm_cancel_the_quantum_job_without_a_plugin(alone: User) -> None:
     """By scancel, and as Slurm sends one ahead of the limit."""
-    alone.product.hold_jobs()
+    alone.hold_jobs()
     starts = ("srun qrun", "exec qrun")
     cancelled = {start: submit_alone(alone, f"{start} input.json") for start in starts}
     warned = submit_alone(alone, "srun qrun input.json")
     alone.wait_for_jobs(3)
     for job in cancelled.values():
         job.cancel()
-    alone.product.cluster.run("scancel", "--signal=INT", f"{warned.id}.0")
+    alone.cluster.run("scancel", "--signal=INT", f"{warned.id}.0")
     for start, job in cancelled.items():
         result = job.wait()
         assert result.state == "CANCELLED", start
@@ -233,14 +236,14 @@ def test_signals_of_slurm_cancel_the_quantum_job_without_a_plugin(alone: User) -
 
 
 def test_suspended_job_goes_on(alone: User) -> None:
-    alone.product.hold_jobs()
+    alone.hold_jobs()
     job = submit_alone(alone, "srun qrun input.json > result.json")
     alone.wait_for_jobs(1)
-    alone.product.cluster.run("scontrol", "suspend", str(job.id))
+    alone.cluster.run("scontrol", "suspend", str(job.id))
     job.wait_for_state("SUSPENDED")
-    alone.product.cluster.run("scontrol", "resume", str(job.id))
+    alone.cluster.run("scontrol", "resume", str(job.id))
     job.wait_for_state("RUNNING")
-    alone.product.site.set_backend_status(BACKEND, "online")
+    alone.site.set_backend_status(BACKEND, "online")
     result = job.wait()
     assert (result.state, result.exit_code) == ("COMPLETED", "0:0"), result.stderr
     assert samples((job.folder / "result.json").read_text()) == ["0x1"] * 100

@@ -4,7 +4,7 @@
 Most of what these tests are for is checked after each of them, as after every test of the ring: a
 search through all files (`conftest._leave_no_secret`). What is written nowhere is kept for it. The
 server that has workers ready for all tests writes nothing, and holds nothing in its memory in the
-end (`workers_ready_for`).
+end (`ready_workers`).
 """
 
 import json

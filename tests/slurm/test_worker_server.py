@@ -19,28 +19,24 @@ from tests.slurm.qrun_product import MARK, QrunProduct
 UNIT = Path(__file__).parents[2] / "systemd" / "spank-qrmi-worker-server.service"
 
 
-def rights() -> list[str]:
-    """Return the command that gives a program the unit's capabilities and no more."""
+@pytest.fixture
+def server(product: Product) -> Iterator[SocketUnit]:
+    """A worker server that was started, for which a plugin need not wait: it would not for long."""
     unit = configparser.ConfigParser(interpolation=None)
     unit.read(UNIT)
     names = unit["Service"]["CapabilityBoundingSet"].lower().split()
     kept = ",".join(f"+{name.removeprefix('cap_')}" for name in names)
-    return ["setpriv", f"--bounding-set=-all,{kept}", "--no-new-privs", "--"]
-
-
-@pytest.fixture
-def server(product: Product) -> Iterator[SocketUnit]:
-    """A worker server that was started, for which a plugin need not wait: it would not for long."""
     command = product.installation.environment / "bin" / "spank-qrmi"
-    service = [*rights(), str(command), "worker-server"]
-    with SocketUnit(product.folder / "worker_server", service, product.folder) as unit:
-        product.write_plugstack(f"--worker-server={unit.path}")
-        assert is_listened_to(unit.path)
+    service = ["setpriv", f"--bounding-set=-all,{kept}", "--no-new-privs", "--"]
+    service += [str(command), "worker-server"]
+    with SocketUnit(product.folder / "worker_server", service, product.folder) as server:
+        product.write_plugstack(f"--worker-server={server.path}")
+        assert is_listened_to(server.path)
         wait_until(
-            lambda: unit.pid is not None and children_of(unit.pid), 60, "worker of the server"
+            lambda: server.pid is not None and children_of(server.pid), 60, "worker of the server"
         )
-        yield unit
-        assert unit.said == ""
+        yield server
+        assert server.said == ""
 
 
 def test_both_plugins_in_one_job(product: Product, server: SocketUnit):
