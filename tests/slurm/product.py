@@ -147,15 +147,6 @@ class Product(Plugin):
         self.site.reset()
         return f"--catalog={folder}"
 
-    def sbatch(self, *words: str) -> CompletedProcess[str]:
-        """Run sbatch with just these words, and wait until no job is left.
-
-        Its own `--wait` looks after 2 s first, and then 8 s later.
-        """
-        done = self.cluster.run("sbatch", *words)
-        self.cluster.wait_for_empty_queue()
-        return done
-
     def srun(
         self, *words: str, env: Mapping[str, str] | None = None, check: bool = True
     ) -> CompletedProcess[str]:

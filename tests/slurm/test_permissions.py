@@ -126,12 +126,11 @@ def test_licence_is_required(product: Product):
 
 def test_each_task_of_an_array_holds_its_own_licence(product: Product):
     restrict(product, "--license-check=require")
-    output = product.folder / "output-%a"
-    product.sbatch(
-        *("--array=1-3", f"--output={output}", f"--qpu={NAME}"),
-        *("--account=physics", f"--licenses={LICENSE}", "--wrap=echo started"),
-    )
-    printed = [(product.folder / f"output-{task}").read_text() for task in (1, 2, 3)]
+    options = (f"--qpu={NAME}", "--account=physics", f"--licenses={LICENSE}")
+    job = product.submit("echo started", "--array=1-3", "--output=output-%a", *options)
+    product.cluster.wait_for_empty_queue()
+    printed = [(job.folder / f"output-{task}").read_text() for task in (1, 2, 3)]
+    assert job.stderr == ""
     assert printed == ["started\n"] * 3
     assert product.sessions_served() == [NAME] * 3
 

@@ -28,11 +28,11 @@ srun --het-group=1 bash -c 'echo $SLURM_JOB_QPU_RESOURCES'
 
 @pytest.mark.parametrize("hold", ["job", "step"])
 def test_each_task_of_an_array_is_a_job_of_its_own(product: Product, hold: str):
-    pattern = product.folder / "env-%a"
-    options = ("--array=1-3", f"--output={pattern}", f"--qpu={NAME}", f"--qpu-hold={hold}")
-    product.sbatch(*options, "--wrap=env -0; srun env -0")
+    options = ("--array=1-3", "--output=env-%a", f"--qpu={NAME}", f"--qpu-hold={hold}")
+    job = product.submit("env -0; srun env -0", *options)
+    product.cluster.wait_for_empty_queue()
 
-    printed = [(product.folder / f"env-{index}").read_text() for index in (1, 2, 3)]
+    printed = [(job.folder / f"env-{index}").read_text() for index in (1, 2, 3)]
     assert len({qpu_variables(text)["QRMI_JOB_ID"] for text in printed}) == 3
     assert {token_in(text) for text in printed} == {each["id"] for each in product.site.sessions()}
     assert product.sessions_served() == [NAME] * 3
