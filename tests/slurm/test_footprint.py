@@ -32,13 +32,24 @@ def assert_thin(installation: Installation, libraries: set[str]) -> None:
     assert [name for name in libraries if "python" in name.lower()] == []
 
 
+def state_of(pid: int) -> tuple[list[str], str]:
+    """Return a process's masks, handlers, users, capabilities and limits."""
+    kept = ("SigBlk", "SigIgn", "SigCgt", "Umask", "Uid", "Gid", "Groups", "CapEff", "NoNewPrivs")
+    status = (PROC / str(pid) / "status").read_text().splitlines()
+    limits = (PROC / str(pid) / "limits").read_text()
+    return [line for line in status if line.startswith(kept)], limits
+
+
 def kinds_of_descriptors(pid: int) -> Counter[str]:
     kinds = [str(link.readlink()).partition(":")[0] for link in (PROC / str(pid) / "fd").iterdir()]
     return Counter(kind for kind in kinds if not kind.startswith("/"))
 
 
 def test_slurmstepd_of_a_running_job_has_no_more_than_without_qpus(product: Product):
-    """No Python, as much open, and what setting the job's variables has taken is given back."""
+    """No Python, as much open, and what setting the job's variables has taken is given back.
+
+    Nor is it, or the script, another process than without in what a hook could have changed.
+    """
     options: tuple[tuple[str, ...], ...] = ((), ("--qpu=ibm_sherbrooke,FRESNEL",))
     jobs = [product.start_job("--nodelist=n1", *each) for each in options]
     stepds = [pid for job in jobs for pid in product.cluster.stepd_pids(job.id)]
@@ -51,11 +62,13 @@ def test_slurmstepd_of_a_running_job_has_no_more_than_without_qpus(product: Prod
         )
         assert_thin(product.installation, libraries_of(stepd))
     of_plain, of_qpus = map(kinds_of_descriptors, stepds)
+    states = [[state_of(pid) for pid in (stepd, *children_of(stepd))] for stepd in stepds]
     plain, with_qpus = map(written_kilobytes, stepds)
     for job in jobs:
         job.cancel()
 
     assert of_qpus == of_plain
+    assert states[1] == states[0]
     assert with_qpus - plain <= MOST_KILOBYTES_OF_A_QPU_JOB
 
 
