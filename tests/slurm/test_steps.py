@@ -46,16 +46,20 @@ def test_plain_srun_acquires_for_all_its_tasks_and_releases(product: Product):
 
 
 def test_each_node_of_a_step_tells_once_what_it_lacks(product: Product):
+    """Of plain srun, and of a job that leaves its QPUs to its steps."""
     options = ("--nodes=2", "--ntasks-per-node=2", "--qpu=nowhere,ibm_sherbrooke,FRESNEL")
-    done = product.srun(*options, "bash", "-c", 'echo "$SLURMD_NODENAME $SLURM_JOB_QPU_RESOURCES"')
-
-    assert sorted(done.stdout.splitlines()) == [
-        *["n1 ibm_sherbrooke,FRESNEL"] * 2,
-        *["n2 FRESNEL"] * 2,
-    ]
-    said = sorted(line.partition(":")[0] for line in readable_lines(done.stderr))
-    assert said == ["QPU ibm_sherbrooke", "QPU nowhere", "QPU nowhere"]
-    assert product.sessions_served() == ["ibm_sherbrooke"]
+    show = 'echo "$SLURMD_NODENAME $SLURM_JOB_QPU_RESOURCES"'
+    for done in (
+        product.srun(*options, "bash", "-c", show),
+        product.run_job(f"srun bash -c '{show}'", *options, "--qpu-hold=step"),
+    ):
+        assert sorted(done.stdout.splitlines()) == [
+            *["n1 ibm_sherbrooke,FRESNEL"] * 2,
+            *["n2 FRESNEL"] * 2,
+        ]
+        said = sorted(line.partition(":")[0] for line in readable_lines(done.stderr))
+        assert said == ["QPU ibm_sherbrooke", "QPU nowhere", "QPU nowhere"]
+    assert product.sessions_served() == ["ibm_sherbrooke"] * 2
 
 
 def test_step_fails_on_all_nodes_where_no_qpu_can_be_had(product: Product):
@@ -216,24 +220,26 @@ def test_interactive_step_acquires_for_all_that_run_in_it_or_leaves_it_to_these(
         return "".join(f"\nsrun --overlap {options} {PRINT_LINE}" for options in of_each)
 
     everywhere = steps("", "--export=NONE", "--export=HOME", "--nodes=1 --nodelist=n2")
-    for script, options, printed in (
-        (PRINT_LINE + everywhere, (qpu, "--nodes=2"), [OF_SHERBROOKE] * 8),
-        (steps("--qpu=FRESNEL"), (), ["FRESNEL;pasqal-cloud"]),
+    for script, options, printed, sessions in (
+        (PRINT_LINE + everywhere, (qpu, "--nodes=2"), [OF_SHERBROOKE] * 8, 1),
+        (steps("--qpu=FRESNEL"), (), ["FRESNEL;pasqal-cloud"], 0),
         (
             PRINT_LINE + steps("", "--export=NONE"),
             (qpu, "--qpu-hold=step"),
             [";", OF_SHERBROOKE, OF_SHERBROOKE],
+            2,
         ),
         (
             steps("--het-group=0,1", "--het-group=1"),
             (qpu, "--ntasks=1", ":", "--ntasks=1"),
             [OF_SHERBROOKE] * 3,
+            1,
         ),
     ):
+        product.site.reset()
         done = salloc(product, script, *options)
         assert (done.returncode, done.stdout.split()) == (0, printed), options
-    # Each its own, and with --qpu-hold=step both steps.
-    assert product.sessions_served() == [SHERBROOKE] * (1 + 0 + 2 + 1)
+        assert product.sessions_served() == [SHERBROOKE] * sessions, options
 
 
 def test_interactive_step_is_not_told_again_of_a_qpu_that_is_away(product: Product):
