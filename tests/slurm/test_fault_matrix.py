@@ -194,6 +194,8 @@ def test_service_fails_while_releasing(product: Product, fault: str):
     result = matrix.submit(product).wait()
 
     assert (result.state, result.stdout) == ("COMPLETED", "started\n")
+    told = "QPU ORION: " if fault == matrix.LYING else ": the session may still be open: "
+    assert told in result.stderr
     product.cluster.wait_for_empty_queue()
     product.cluster.assert_nodes_healthy()
     assert len(product.unreleased()) >= len(product.site.open_sessions())
