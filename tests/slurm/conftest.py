@@ -173,6 +173,7 @@ def watched(
     with plugin_on(Watched, _cluster_for(request), installation, site) as watched:
         try:
             yield watched
+            watched.cluster.wait_for_empty_queue()
         finally:
             watched.cluster.cancel_all()
             watched.monitor.run("--release-all")

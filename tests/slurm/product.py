@@ -19,6 +19,7 @@ from loopback.processes import children_of, command_line, end_processes, process
 from loopback.site import RELEASE_SECONDS, Site
 from loopback.waiting import wait_until
 from loopback.worker_server import WorkerServer
+from spank_qrmi.state import counts, token_cache
 from spank_qrmi.state.journal import TOLD_PREFIX, Entry, Journal
 
 WORKER_SECONDS = 60.0
@@ -156,7 +157,8 @@ class Product(Plugin):
     def journal(self) -> list[str]:
         """Return the names of the acquisitions that jobs may still hold."""
         # One that is being written begins with a dot.
-        names = (path.name for path in self.state_directory.glob("[!.]*.json"))
+        names = {path.name for path in self.state_directory.glob("[!.]*")}
+        names -= {counts.FOLDER_NAME, token_cache.FOLDER_NAME}
         return sorted(name for name in names if not name.startswith(TOLD_PREFIX))
 
     def unreleased(self) -> list[str]:
@@ -292,6 +294,10 @@ def plugin_on(
 
 
 def readable_lines(stderr: str) -> list[str]:
-    """Return a job's stderr, our own lines without Slurm's prefix, which differs by release."""
-    prefix = r"^.*?error: spank_(qrmi_c|ibm_qrun): "
-    return [re.sub(prefix, "", line) for line in stderr.splitlines()]
+    """Return a job's stderr, our own lines without Slurm's prefix, which differs by release.
+
+    What srun says of a step that had to wait is left out: some releases do.
+    """
+    waiting = re.compile(r"srun: (Job \d+ step creation|Step created for) ")
+    lines = (line for line in stderr.splitlines() if not waiting.match(line))
+    return [re.sub(r"^.*?error: spank_(qrmi_c|ibm_qrun): ", "", line) for line in lines]

@@ -7,6 +7,7 @@ behind in one way or another; the job waits for its backend, so it runs until so
 
 from pathlib import Path
 
+from loopback.errors import WaitTimeoutError
 from loopback.job import Job, parse_environment
 from loopback.waiting import wait_until
 from spank_qrmi.clients import qrun_variables as names
@@ -105,12 +106,20 @@ class QrunProduct(Plugin):
         )
 
     def wait_until_released(self, *kept: str) -> None:
-        """Wait until the service has no quantum job but those to be kept, and no worker runs."""
+        """Wait until the service has no quantum job but those to be kept, and no worker runs.
+
+        Raises WaitTimeoutError, which shows what the plugin has logged last.
+        """
         for remains, expected, what in (
             (self.site.quantum_jobs, [*kept], "end of all other quantum jobs"),
             (self.workers, [], "end of all workers"),
         ):
-            wait_until(remains, REMOVAL_SECONDS, what, accept=expected.__eq__)
+            try:
+                wait_until(remains, REMOVAL_SECONDS, what, accept=expected.__eq__)
+            except WaitTimeoutError as error:
+                logged = "\n".join(map(self.cluster.slurmd_log, self.cluster.nodes))
+                ours = [line for line in logged.splitlines() if "spank_ibm_qrun: " in line]
+                raise WaitTimeoutError("\n".join((str(error), *ours[-60:]))) from None
 
 
 def qrun_variables(text: str) -> dict[str, str]:
