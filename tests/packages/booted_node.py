@@ -229,12 +229,12 @@ class BootedNode(BootedMachine):
         """Let the machine crash."""
         self.cut_power()
         # slurmctld gives numbers again that it has not saved.
-        self._slurmd_log.unlink()
+        self.slurmd_log.unlink()
 
     def served_count(self, job: Job) -> int:
         """Return how many workers of the job were the worker server's."""
         served = rf"\[{job.id}\.\w+\] .*: worker of worker server /run/spank_qrmi/worker.socket\n"
-        return len(re.findall(served, self._slurmd_log.read_text(errors="replace")))
+        return len(re.findall(served, self.slurmd_log.read_text(errors="replace")))
 
     def server_pid(self) -> int:
         """Return the worker server's process id on the machine; 0 while it does not run."""
@@ -258,12 +258,12 @@ class BootedNode(BootedMachine):
         return "/" / environments / current
 
     @property
-    def _jobs(self) -> Path:
-        return self.root / "srv" / "jobs"
+    def slurmd_log(self) -> Path:
+        return self.root / "var" / "log" / "slurm" / "slurmd.log"
 
     @property
-    def _slurmd_log(self) -> Path:
-        return self.root / "var" / "log" / "slurm" / "slurmd.log"
+    def _jobs(self) -> Path:
+        return self.root / "srv" / "jobs"
 
     def _slurm_state(self) -> str:
         """Return the node's state, or which jobs are there."""

@@ -95,7 +95,7 @@ def assert_job_is_served(node: BootedNode) -> None:
     """Wait until the server has a worker, and run a job that acquires and releases by it."""
     wait_until(node.has_ready_worker, PATIENCE_SECONDS, "ready worker")
     job = run_job(node)
-    assert node.served_count(job) == 2
+    assert node.served_count(job) == 2, node.slurmd_log.read_text(errors="replace")[-8000:]
 
 
 def assert_holds_one(node: BootedNode) -> None:
