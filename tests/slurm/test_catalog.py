@@ -27,7 +27,7 @@ def catalog(product: Product) -> str:
 
 
 def told_by(stderr: str) -> list[str]:
-    return [line for line in stderr.splitlines() if "--qpu: " in line]
+    return [line for line in stderr.splitlines() if "--qpu" in line]
 
 
 def known_jobs(product: Product) -> str:
