@@ -5,6 +5,7 @@ import re
 import time
 from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 import httpx
 import pytest
@@ -13,14 +14,12 @@ from spank_qrmi.clients.http import BODY_LIMIT_BYTES
 from spank_qrmi.clients.request import plain_url
 from spank_qrmi.clients.response import Response
 from spank_qrmi.clients.retry import status_failure
-from spank_qrmi.errors import ServiceError
 from tests.unit.fake_services import (
     API_KEY,
     BEARER_TOKEN,
     FakeService,
     RecordingDeadline,
     ask,
-    complaint,
     failure_of,
     reply,
 )
@@ -243,20 +242,22 @@ UNUSABLE_URLS = [
 ]
 
 
-def test_unusable_urls_are_readable() -> None:
-    for url in UNUSABLE_URLS:
-        with trying(url):
-            error, text = failure_of(partial(ask, FakeService({}), url=url))
-            assert (text, error.may_have_acted) == (UNUSABLE_URL, False)
-    ask_for_no_text = partial(ask, FakeService({}), query={"key": f"{API_KEY}\udcff"})
-    assert complaint(ServiceError, ask_for_no_text) == UNUSABLE_URL
-
-
-def test_header_values_that_cannot_be_sent_are_refused() -> None:
-    for value in ("a\r\nX-Evil: 1", "ü", "\udcff", " a", "a "):
-        with trying(value):
-            _, text = failure_of(partial(ask, FakeService({}), headers={"Service-CRN": value}))
-            assert text.startswith("the value of the header Service-CRN has characters")
+def test_what_cannot_be_sent_is_refused_before_any_request() -> None:
+    cannot = "has characters that cannot be sent"
+    no_header = f"the value of the header Service-CRN {cannot}"
+    no_headers = ("a\r\nX-Evil: 1", "ü", "\udcff", " a", "a ")
+    no_setting = f"a setting of the resource {cannot}"
+    requests: list[tuple[dict[str, Any], str]] = [
+        *(({"url": url}, UNUSABLE_URL) for url in UNUSABLE_URLS),
+        ({"query": {"key": f"{API_KEY}\udcff"}}, UNUSABLE_URL),
+        *(({"headers": {"Service-CRN": value}}, no_header) for value in no_headers),
+        *(({body: {"key": "\udcff"}}, no_setting) for body in ("json", "form")),
+    ]
+    for request, told in requests:
+        with trying(request):
+            post = partial(ask, FakeService({}), method="POST", is_repeatable=False, **request)
+            error, text = failure_of(post)
+            assert (text, error.may_have_acted) == (told, False)
 
 
 def test_clock_of_a_service_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:

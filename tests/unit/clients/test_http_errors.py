@@ -21,15 +21,11 @@ BROKEN = "the connection broke before the answer of https://api.test:443/path wa
 FAILED = "the request to https://api.test:443/path failed"
 
 
-def connect_error(cause: OSError) -> httpx.ConnectError:
-    error = httpx.ConnectError(SECRET)
-    error.__cause__ = cause
-    return error
-
-
+REFUSED = httpx.ConnectError(SECRET)
+REFUSED.__cause__ = ConnectionRefusedError(111, "Refused")
 # What is said of each, and whether some of the request may have been sent.
 FAILURES: list[tuple[Exception, str, bool]] = [
-    (connect_error(ConnectionRefusedError(111, "Refused")), f"{CANNOT_CONNECT}: refused", False),
+    (REFUSED, f"{CANNOT_CONNECT}: refused", False),
     (httpx.ConnectError(SECRET), CANNOT_CONNECT, False),
     (httpx.ConnectTimeout(SECRET), f"{CANNOT_CONNECT} within 15 s", False),
     *((kind(SECRET), NO_ANSWER, True) for kind in (httpx.ReadTimeout, httpx.WriteTimeout)),
@@ -108,11 +104,3 @@ def test_unusable_settings_of_the_process_are_readable(
         "http://host:port; https:// and socks:// are not supported"
     )
     assert not error.may_have_acted
-
-
-def test_body_that_cannot_be_encoded_is_not_sent() -> None:
-    for body in ({"json": {"a": "\udcff"}}, {"form": {"key": "\udcff"}}):
-        post = partial(ask, FakeService({}), method="POST", is_repeatable=False, **body)
-        error, text = failure_of(post)
-        assert text == "a setting of the resource has characters that cannot be sent", body
-        assert not error.may_have_acted, body
