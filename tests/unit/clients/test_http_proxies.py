@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -153,33 +154,25 @@ UNUSABLE = [
 ]
 
 
-def refusal_of(variables: dict[str, str]) -> str:
-    """Return why these variables cannot be used; the process's are what they were."""
+NO_PROXY = ("[::1]", "s.test:x", "s.test:" + "4" * 5000, "a\0b", "fd00::/8")
+
+
+def test_unusable_variable_is_named_without_its_value() -> None:
+    proxy = "write the proxy as http://host:port; https:// and socks:// are not supported"
+    names = ("http_proxy", "https_proxy", "all_proxy", "ALL_PROXY")
+    unusable = [({name: value}, proxy) for name, value in product(names, UNUSABLE)]
+    hosts = "write names, .suffixes and addresses, without brackets, with commas between them"
+    unusable += [({"no_proxy": value, "all_proxy": f"{LOGIN}@h"}, hosts) for value in NO_PROXY]
     before = dict(os.environ)
-    with HttpClient(RecordingDeadline()) as http:
-        error, text = failure_of(lambda: http.open_with(variables))
-    assert dict(os.environ) == before
-    cause = error.__cause__
-    assert cause is not None
-    assert str(cause) in text
-    assert cause.__context__ is None or cause.__suppress_context__
-    return text.removeprefix("cannot prepare requests: ")
-
-
-@pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "all_proxy", "ALL_PROXY"])
-def test_unusable_proxy_is_named_without_its_value(name: str) -> None:
-    form = "write the proxy as http://host:port; https:// and socks:// are not supported"
-    for value in UNUSABLE:
-        with trying(value):
-            assert refusal_of({name: value}) == f"{name.lower()}: {form}"
-
-
-def test_no_proxy_that_cannot_be_used_is_named() -> None:
-    form = "write names, .suffixes and addresses, without brackets, with commas between them"
-    for value in ("[::1]", "s.test:x", "s.test:" + "4" * 5000, "a\0b", "fd00::/8"):
-        with trying(value):
-            text = refusal_of({"all_proxy": f"{LOGIN}@h", "no_proxy": value})
-            assert text == f"no_proxy: {form}"
+    for variables, form in unusable:
+        with trying(variables), HttpClient(RecordingDeadline()) as http:
+            error, text = failure_of(partial(http.open_with, variables))
+            assert text == f"cannot prepare requests: {next(iter(variables)).lower()}: {form}"
+            assert dict(os.environ) == before
+            cause = error.__cause__
+            assert cause is not None
+            assert str(cause) in text
+            assert cause.__context__ is None or cause.__suppress_context__
 
 
 # ---- What it is told, and what it does ----
