@@ -175,7 +175,8 @@ def test_preset_session_is_used_and_not_ours_to_close_or_refused(key: str) -> No
         {},
     ):
         service = FakeService({SESSION: reply(200, usable)})
-        client = client_of(service, {key: "s-1"})
+        # The session id wins over the token.
+        client = client_of(service, {ACQUISITION_TOKEN: "other", key: "s-1"})
         assert (outcome_of(client.acquire), client.hold) == ("s-1", None), usable
         assert service.asked == [SESSION], usable
     for session, expected in (
@@ -189,11 +190,6 @@ def test_preset_session_is_used_and_not_ours_to_close_or_refused(key: str) -> No
             text = complaint(AcquisitionError, client_of(service, {key: "s-1"}).acquire)
             told = f"the session in ibm_x_{key} {expected}: unset ibm_x_{key} to get a new one"
             assert (text, service.asked) == (told, [SESSION])
-
-
-def test_session_id_wins_over_the_acquisition_token() -> None:
-    service = FakeService({SESSION: reply(200, {})})
-    assert client_of(service, {ACQUISITION_TOKEN: "other", SESSION_ID: "s-1"}).acquire() == "s-1"
 
 
 def test_preset_session_that_cannot_be_read() -> None:
@@ -267,26 +263,20 @@ def test_session_is_closed_if_jobs_may_be_pending_or_it_cannot_be_told() -> None
             assert (service.asked[-1], service.requests[-1].content) == (CLOSE, b"")
 
 
-def test_session_that_is_gone_is_released() -> None:
+def test_session_that_is_not_found_is_released_if_it_is_gone_when_looked_at() -> None:
+    patched = {JOBS: NO_JOBS, PATCH: reply(404), CLOSE: CLOSED}
+    closed = {JOBS: ONE_JOB, PATCH: TOLD, CLOSE: reply(404)}
     for shown in (reply(404), ENDED):
-        service = FakeService({JOBS: NO_JOBS, PATCH: reply(404), SESSION: shown})
-        assert client_of(service).release("s-1")
-        assert later_than_the_list(service) == [PATCH, SESSION]
-        service = FakeService({JOBS: ONE_JOB, PATCH: TOLD, CLOSE: reply(404), SESSION: shown})
-        assert client_of(service).release("s-1")
-        assert later_than_the_list(service) == [PATCH, CLOSE, SESSION]
-
-
-def test_session_that_is_not_found_only_once_is_closed() -> None:
-    service = FakeService({JOBS: NO_JOBS, PATCH: reply(404), SESSION: STILL_OPEN, CLOSE: CLOSED})
+        for answers, asked in ((patched, [PATCH, SESSION]), (closed, [PATCH, CLOSE, SESSION])):
+            service = FakeService({**answers, SESSION: shown})
+            assert client_of(service).release("s-1")
+            assert later_than_the_list(service) == asked
+    service = FakeService({**patched, SESSION: STILL_OPEN})
     client_of(service).release("s-1")
     assert later_than_the_list(service) == [PATCH, SESSION, CLOSE]
-
-
-def test_session_that_may_be_there_is_not_released() -> None:
     told = r"may still be open: .* answered 404 Not Found"
     for shown in (STILL_OPEN, reply(400), reply(200, [])):
-        service = FakeService({JOBS: ONE_JOB, PATCH: TOLD, CLOSE: reply(404), SESSION: shown})
+        service = FakeService({**closed, SESSION: shown})
         with trying(shown.text), pytest.raises(ReleaseError, match=told):
             client_of(service).release("s-1")
 
