@@ -103,16 +103,13 @@ def test_status_tells_free_slots_where_they_are_counted() -> None:
             assert client_of(service).status() == ready
 
 
-def test_order_has_the_names_of_both_versions() -> None:
+def test_order_has_the_names_of_both_versions_and_a_whole_number_of_slots() -> None:
     service = FakeService({OPEN: reply(json={"id": TOKEN})})
     assert client_of(service).acquire() == TOKEN
     order = {"user_id": "1000", "slurm_job_id": "7", "scheduler_job_id": "7"}
     assert orjson.loads(service.requests[0].content) == order
     assert client_of(service, QRMI_JOB_QPU_SLOTS="3").acquire() == TOKEN
     assert orjson.loads(service.requests[1].content) == {**order, "qpu_slots": 3}
-
-
-def test_slots_are_a_whole_number() -> None:
     for slots in ("0", "-1", "1.5", "many", "1000001", "1" * 5000, "\u0661"):
         with trying(slots):
             asked = partial(client_of, FakeService({}), QRMI_JOB_QPU_SLOTS=slots)
@@ -201,18 +198,11 @@ def test_answer_that_repeats_an_earlier_credential_shows_none() -> None:
     assert "got **** and ****" in refused(FakeService({OPEN: refuse}))
 
 
-def test_version_1_is_asked_by_path_without_anything_of_the_job() -> None:
-    service = FakeService({BY_PATH: REVOKED})
+def test_session_is_revoked_or_gone_by_path_or_then_by_header_without_anything_of_the_job() -> None:
     of_no_job = PasqalLocal(settings_of({"QRMI_WARDEN_URL": API_URL}, "ORION"))
-    assert of_no_job.release(service.exchange(), TOKEN)
-    [request] = service.requests
-    assert request.headers["x-warden-session"] == TOKEN
-    assert (request.headers["content-type"], request.content) == ("application/json", b"")
-
-
-def test_session_is_revoked_or_gone_by_path_or_then_by_header() -> None:
     unknown = reply(404, {"detail": "Session not found."})
     for by_path, by_header, asked in (
+        (REVOKED, REVOKED, [BY_PATH]),
         (unknown, REVOKED, [BY_PATH]),
         (reply(405, {"detail": "Method Not Allowed"}), REVOKED, [BY_PATH, BY_HEADER]),
         (NOT_FOUND, REVOKED, [BY_PATH, BY_HEADER]),
@@ -220,9 +210,11 @@ def test_session_is_revoked_or_gone_by_path_or_then_by_header() -> None:
     ):
         with trying((by_path.text, by_header.text)):
             service = FakeService({BY_PATH: by_path, BY_HEADER: by_header})
-            assert client_of(service).release(TOKEN)
+            assert of_no_job.release(service.exchange(), TOKEN)
             assert (service.asked, len(set(proofs_of(service)))) == (asked, len(asked))
-            assert service.requests[-1].headers["x-warden-session"] == TOKEN
+            sent = service.requests[-1]
+            assert sent.headers["x-warden-session"] == TOKEN
+            assert (sent.headers["content-type"], sent.content) == ("application/json", b"")
 
 
 def test_what_may_be_open_stays_in_the_journal() -> None:
