@@ -89,9 +89,7 @@ def test_refusal_is_told_in_the_services_words() -> None:
         answer = reply(status, {"error_code": code, "message": f"no {API_KEY}", "details": {}})
         answered = f"{ANSWERED} {status} {HTTPStatus(status).phrase}: no **** ({code})"
         assert refusal_by(IQM_SERVER, {GET: answer}) == expected.format(answered)
-
-
-def test_refusal_without_known_words_is_told_by_its_status() -> None:
+    # Without known words, its status has to do.
     odd = {"error_code": ["a"], "message": "odd"}
     for document, text in ((odd, "Bad Request: odd"), ([], "Bad Request")):
         told = refusal_by(IQM_SERVER, {GET: reply(400, document)})

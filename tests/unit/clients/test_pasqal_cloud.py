@@ -55,7 +55,7 @@ def test_settings_that_cannot_be_used_are_named() -> None:
             asking_at(FakeService({}), PASQAL_CLOUD, **{key: value})
 
 
-def test_what_is_not_accessible_has_a_reason() -> None:
+def test_what_is_not_accessible_has_a_reason_and_no_answer_is_the_services_error() -> None:
     for answer, expected in (
         (devices(), "the service knows no device of type FRESNEL"),
         (
@@ -67,9 +67,7 @@ def test_what_is_not_accessible_has_a_reason() -> None:
         (reply(403, {"message": "no\tway"}), f"{ANSWERED} 403 Forbidden: no?way"),
     ):
         assert refusal_by(PASQAL_CLOUD, {GET: answer}) == expected, answer.text
-
-
-@pytest.mark.parametrize("document", [{"data": ["text"]}, {"data": {"status": "UP"}}, {}])
-def test_unusable_answers_are_the_services_errors(document: object) -> None:
-    client = asking_at(FakeService({GET: reply(200, document)}), PASQAL_CLOUD)
-    complaint(ServiceError, client.check_accessible)
+    for document in ({"data": ["text"]}, {"data": {"status": "UP"}}, {}):
+        client = asking_at(FakeService({GET: reply(200, document)}), PASQAL_CLOUD)
+        with trying(document):
+            complaint(ServiceError, client.check_accessible)

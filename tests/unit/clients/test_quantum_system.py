@@ -71,7 +71,7 @@ def test_app_id_asks_the_service_itself_and_sends_no_crn() -> None:
         assert "service-crn" not in asked.headers
 
 
-def test_job_is_read_from_its_document() -> None:
+def test_job_is_read_from_its_document_and_three_statuses_are_final() -> None:
     failed = {
         "status": "Failed",
         "reason_code": 5203,
@@ -92,9 +92,6 @@ def test_job_is_read_from_its_document() -> None:
     _, system = system_of({GET: reply(200, {"status": 5})})
     text = complaint(ServiceError, system.job, "one")
     assert text.endswith("/v1/jobs/one gives no status of the job")
-
-
-def test_only_three_statuses_are_final() -> None:
     for status in ("Completed", "Failed", "Cancelled"):
         assert QuantumJob("one", status).is_final, status
         assert not QuantumJob("one", status.lower()).is_final, status
@@ -199,7 +196,10 @@ def test_variables_are_checked_before_any_request() -> None:
             assert text.startswith(expected)
 
 
-def test_try_that_is_not_answered_is_repeated() -> None:
+def test_limit_of_a_try_is_that_of_a_silence_and_then_it_is_repeated() -> None:
+    service, system = system_of({GET: RUNNING}, try_seconds=45.0)
+    system.job("one")
+    assert service.requests[1].extensions["timeout"]["read"] == 45.0
     is_over = threading.Event()
 
     def hang(_request: httpx.Request) -> httpx.Response:
@@ -210,12 +210,6 @@ def test_try_that_is_not_answered_is_repeated() -> None:
     assert system.job("one") == QuantumJob("one", "Running")
     is_over.set()
     assert service.asked == [GET, GET]
-
-
-def test_limit_of_a_try_is_that_of_a_silence() -> None:
-    service, system = system_of({GET: RUNNING}, try_seconds=45.0)
-    system.job("one")
-    assert service.requests[1].extensions["timeout"]["read"] == 45.0
 
 
 def test_request_takes_no_longer_than_it_may() -> None:
