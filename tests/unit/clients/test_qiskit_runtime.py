@@ -114,39 +114,31 @@ def test_an_id_is_all_that_is_needed() -> None:
         assert client_of(service).acquire() == session_id
 
 
-def test_lost_session_is_told_as_maybe_open() -> None:
-    for answer, expected in (
-        (reply(200, {}), "holds no usable session id"),
-        (reply(200, {"id": ["a"]}), "holds no usable session id"),
-        (reply(200, []), "is not a JSON object"),
-        (httpx.Response(204), "is not JSON"),
-    ):
-        with trying(answer.content):
-            service = FakeService({OPEN: answer})
-            error, text = failure_of(client_of(service).acquire)
-            assert text == f"the answer of {URL}/sessions {expected}"
-            assert (error.may_have_acted, error.token, service.asked) == (True, None, [OPEN])
-
-
-def test_broken_answer_still_tells_the_session_to_close() -> None:
-    for content, token in (
-        (b'{"id": "s-1", "mode": "dedicated", "backe', "s-1"),
-        (b'{"backend": {"name": "x", "id": "other"}, "id" : "s-1", ', "s-1"),
-        (b'{"id": "s-1"} and more', "s-1"),
-        (b'[{"id": "s-1"}]', "s-1"),
-        (b'{"note": "{", "id": "s-1", ', "s-1"),
-        (b'{"note": "}", "backend": {"id": "other"}, "id": "s-1", ', "s-1"),
-        (b'{"note": "\\"}", "backend": {"id": "other", "na', None),
-        (b'{"backend": {"id": "other"}, "id": "s-', None),
-        (b'{"id": "a/b", ', None),
-        (b'{"id": "..", ', None),
-        (b'"id": "s-1"', None),
-        (b'\xff\xfe{"id', None),
+def test_lost_session_is_told_as_maybe_open_and_which_one_to_close_if_that_can_be_read() -> None:
+    no_id, no_object, no_json = "holds no usable session id", "is not a JSON object", "is not JSON"
+    for content, token, expected in (
+        (b"{}", None, no_id),
+        (b'{"id": ["a"]}', None, no_id),
+        (b"[]", None, no_object),
+        (b'[{"id": "s-1"}]', "s-1", no_object),
+        (b"", None, no_json),
+        (b'{"id": "s-1", "mode": "dedicated", "backe', "s-1", no_json),
+        (b'{"backend": {"name": "x", "id": "other"}, "id" : "s-1", ', "s-1", no_json),
+        (b'{"id": "s-1"} and more', "s-1", no_json),
+        (b'{"note": "{", "id": "s-1", ', "s-1", no_json),
+        (b'{"note": "}", "backend": {"id": "other"}, "id": "s-1", ', "s-1", no_json),
+        (b'{"note": "\\"}", "backend": {"id": "other", "na', None, no_json),
+        (b'{"backend": {"id": "other"}, "id": "s-', None, no_json),
+        (b'{"id": "a/b", ', None, no_json),
+        (b'{"id": "..", ', None, no_json),
+        (b'"id": "s-1"', None, no_json),
+        (b'\xff\xfe{"id', None, no_json),
     ):
         with trying(content):
-            service = FakeService({OPEN: httpx.Response(200, content=content)})
-            error, _ = failure_of(client_of(service).acquire)
-            assert (error.may_have_acted, error.token) == (True, token)
+            service = FakeService({OPEN: httpx.Response(200 if content else 204, content=content)})
+            error, text = failure_of(client_of(service).acquire)
+            assert text == f"the answer of {URL}/sessions {expected}"
+            assert (error.may_have_acted, error.token, service.asked) == (True, token, [OPEN])
 
 
 def test_refused_session_has_the_usual_cause() -> None:
