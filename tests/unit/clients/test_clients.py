@@ -31,11 +31,6 @@ from tests.unit.vendors import (
 each_vendor = each_of(VENDORS)
 
 
-def test_types_keep_their_numbers() -> None:
-    types = [each.type_name for each in VENDORS]
-    assert types == list(CLIENTS), "the rows of tests/unit/vendors.py"
-
-
 @each_vendor
 def test_where_each_credential_goes(vendor: Vendor) -> None:
     sent_to = vendor.client().sent_to
@@ -123,7 +118,9 @@ def test_document_says_what_each_variable_is_for(vendor: Vendor) -> None:
     assert {*of_programs} == of_users
 
 
-def test_example_has_what_each_type_needs() -> None:
+def test_types_keep_their_numbers_and_the_example_has_what_each_needs() -> None:
+    types = [each.type_name for each in VENDORS]
+    assert types == list(CLIENTS), "the rows of tests/unit/vendors.py"
     document = json.loads((REPOSITORY / "qrmi_config.json.example").read_bytes())
     filled_in = [each for each in document["resources"] if each["environment"]]
     types = [each["type"] for each in filled_in]

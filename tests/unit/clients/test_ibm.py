@@ -74,7 +74,7 @@ def test_refused_token_is_replaced_once() -> None:
         assert sent == bearers, status
 
 
-def test_refusals_say_what_to_check() -> None:
+def test_refusals_of_service_and_login_say_what_to_check() -> None:
     for status, expected in (
         (401, "Unauthorized: why; check ibm_x_P_IAM_APIKEY and ibm_x_P_SERVICE_CRN"),
         (
@@ -88,9 +88,7 @@ def test_refusals_say_what_to_check() -> None:
         answer = service_of(service).request("GET", "/thing", is_repeatable=True)
         text = text_of(ibm_service().refusal(answer))
         assert text == f"https://api.test:443/base/thing answered {status} {expected}"
-
-
-def test_refused_key_is_named_as_the_job_sees_it() -> None:
+    # A refused key is named as the job sees it.
     for status in (400, 401, 403):
         service = FakeService({TOKEN_KEY: reply(status, {"errorMessage": "why"})})
         request = partial(service_of(service).request, "GET", "/thing", is_repeatable=True)

@@ -10,7 +10,7 @@ def response_of(body: bytes, status: int = 400, secrets: tuple[str, ...] = ()) -
     return Response(status, "https://h:443/p", {}, body, secrets)
 
 
-def test_error_text_knows_the_shapes_and_survives_anything() -> None:
+def test_error_text_knows_the_shapes_survives_anything_and_shows_no_secret() -> None:
     for body, expected in (
         (b'{"errors":[{"code":"1216","message":"no such backend"}]}', "no such backend (1216)"),
         (b'{"errors":[{"code":1234,"message":"plan"}]}', "plan (1234)"),
@@ -33,9 +33,7 @@ def test_error_text_knows_the_shapes_and_survives_anything() -> None:
     ):
         with trying(body):
             assert error_text(response_of(body)) == expected
-
-
-def test_error_text_masks_what_we_sent() -> None:
+    # What we sent is masked.
     body = f'{{"message":"instance {SERVICE_CRN} of {API_KEY} ok"}}'.encode()
     response = response_of(body, secrets=(SERVICE_CRN, API_KEY, "ok"))
     assert error_text(response) == "instance **** of **** ok"
