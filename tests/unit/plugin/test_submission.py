@@ -209,16 +209,14 @@ UNUSABLE: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("make_unusable", UNUSABLE.values(), ids=[*UNUSABLE])
-def test_file_that_cannot_be_used_is_no_check(
-    login: LoginNode, make_unusable: Callable[[Path], object]
-) -> None:
-    assert login.told("qx", is_refused=True) == [NO_QPU_QX, NO_QPU]
-    make_unusable(login.lines)
-    assert login.told("qx") == []
-
-
-def test_catalog_that_is_old_or_not_there_is_no_check(login: LoginNode) -> None:
+def test_catalog_that_cannot_be_used_or_is_not_there_or_old_is_no_check(login: LoginNode) -> None:
+    for what, make_unusable in UNUSABLE.items():
+        with trying(what):
+            login.publish(*QPUS)
+            assert login.told("qx", is_refused=True) == [NO_QPU_QX, NO_QPU]
+            make_unusable(login.lines)
+            assert login.told("qx") == []
+    login.publish(*QPUS)
     for catalog in ("/none", "../catalog", "/" + "x" * 5000):
         assert login.told("xyz", f"--catalog={catalog}") == [], catalog
     login.publish(*QPUS, seconds_left=-1)

@@ -16,6 +16,7 @@ from loopback.processes import command_line, end_processes
 from loopback.socket_unit import SocketUnit
 from loopback.waiting import wait_until
 from spank_qrmi.worker.server import STARTED
+from tests.unit.outcomes import trying
 from tests.unit.plugin_host import (
     CONFIG,
     PluginHost,
@@ -143,14 +144,11 @@ def assert_started_without(report: Report, path: Path | str, why: str) -> None:
     assert warning in report.logged("info")
 
 
-@pytest.fixture
-def path(host: PluginHost) -> Path:
-    """Where a socket may be; a worker that the plugin starts itself answers."""
+def test_server_that_is_silent_or_gone_or_of_another_kind_or_starts_nothing(
+    host: PluginHost,
+) -> None:
     host.answer(answer_of(variables=VARIABLES))
-    return host.folder / "socket"
-
-
-def test_server_that_is_silent_or_gone_or_of_another_kind(host: PluginHost, path: Path) -> None:
+    path = host.folder / "socket"
     longest = "/" + "x" * 107
     assert_started_without(run(host, "/a\n\x1bb"), "/a??b", "No such file or directory")
     assert_started_without(run(host, longest), longest, "File name too long")
@@ -164,20 +162,19 @@ def test_server_that_is_silent_or_gone_or_of_another_kind(host: PluginHost, path
         listener.listen()
         report = run(host, path)
     assert_started_without(report, path, "Protocol wrong type for socket")
-
-
-@pytest.mark.parametrize("packets", [(), (b"",), (b"?",), (b"?" * 1000,)])
-def test_server_that_starts_nothing(
-    host: PluginHost, path: Path, packets: tuple[bytes, ...]
-) -> None:
-    with scripted_server(path, *packets):
-        report = run(host, path)
-    assert_started_without(report, path, "it cannot start a worker")
+    for packets in ((), (b"",), (b"?",), (b"?" * 1000,)):
+        path.unlink()
+        with trying(packets):
+            with scripted_server(path, *packets):
+                report = run(host, path)
+            assert_started_without(report, path, "it cannot start a worker")
 
 
 @pytest.mark.parametrize("end", [b"", b"?", struct.pack("i", 0), struct.pack("q", 1 << 40)])
-def test_server_whose_worker_never_was(host: PluginHost, path: Path, end: bytes) -> None:
+def test_server_whose_worker_never_was(host: PluginHost, end: bytes) -> None:
     """The worker's end of the socket is closed at once, whatever the server tells."""
+    host.answer(answer_of(variables=VARIABLES))
+    path = host.folder / "socket"
     with scripted_server(path, STARTED, end):
         # Nobody answers when it is to release: that wait takes its time.
         report = run(host, path, speed=FAST)
