@@ -398,7 +398,9 @@ def test_option_that_can_never_work_is_refused_by_both_plugins(
             assert asked == ([] if told else [value] * 2)
 
 
-def test_job_whose_steps_hold_its_qpus_has_none_itself(host: PluginHost) -> None:
+def test_job_whose_steps_hold_its_qpus_has_none_itself_and_others_acquire_at_their_start(
+    host: PluginHost,
+) -> None:
     orders: dict[str, Any]
     for orders in (
         {"second_options": "step"},
@@ -416,10 +418,6 @@ def test_job_whose_steps_hold_its_qpus_has_none_itself(host: PluginHost) -> None
             each.run(step_id=3, **orders)
             asked = [(request.verb, request.step_id) for request in each.requests]
             assert asked == [(Verb.ACQUIRE, 3), (Verb.RELEASE, 3)]
-
-
-def test_other_jobs_acquire_at_their_start(host: PluginHost) -> None:
-    orders: dict[str, Any]
     for orders in (
         {"second_options": "job"},
         {"second_options": ["step", "job"]},
