@@ -108,7 +108,16 @@ def test_every_resource_of_a_step_has_its_entry(folder: Path) -> None:
     assert len(list(folder.iterdir())) == len(written)
 
 
-def test_write_that_fails_leaves_the_old_entry(folder: Path) -> None:
+def test_write_that_fails_or_is_not_safe_on_disk_leaves_what_was_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir(parents=True, mode=0o700)
+    syncs = [None, OSError(errno.EIO, "Input/output error"), None]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", Mock(side_effect=syncs))
+        refusal = refusal_of(JournalError, write, folder)
+    assert refusal == f"cannot record the acquisition in {folder}: Input/output error"
+    assert names_in(folder) == set()
     write(folder)
     with lock(Journal(folder)) as locked, room_for(100):
         refusal = refusal_of(JournalError, locked.write, replace(ENTRY, token="t"))
@@ -402,17 +411,6 @@ def test_read_only_folder_gives_its_locks_and_keeps_what_it_has(
         assert locked.entry == ENTRY
         assert refusal_of(JournalError, locked.remove) == text
     assert entries_in(folder) == [ENTRY]
-
-
-def test_first_write_that_is_not_safe_on_disk_leaves_nothing(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder.mkdir(parents=True, mode=0o700)
-    syncs = [None, OSError(errno.EIO, "Input/output error"), None]
-    monkeypatch.setattr(os, "fsync", Mock(side_effect=syncs))
-    with pytest.raises(JournalError):
-        Journal(folder).begin(ENTRY)
-    assert list(folder.iterdir()) == []
 
 
 def test_what_may_be_open_has_an_end() -> None:
