@@ -95,36 +95,29 @@ def test_login_is_noted_as_the_sites_if_no_part_of_it_is_a_users() -> None:
 
 
 def test_what_the_site_alone_may_choose_is_refused_to_users() -> None:
-    refusal = "a_QRMI_MODE is set by the site alone: unset it"
-    mine = {"QRMI_MODE": "mine"}
-    for site, user, locked, expected in (
-        ({}, mine, ("QRMI_KEY",), None),
-        ({}, mine, ("QRMI_MODE",), refusal),
-        ({}, mine, True, refusal),
-        ({"QRMI_MODE": "ours"}, mine, ("QRMI_MODE",), refusal),
-        ({"QRMI_MODE": "ours"}, {"QRMI_MODE": ""}, ("QRMI_MODE",), refusal),
+    mode, ours = {"QRMI_MODE": "mine"}, {"QRMI_MODE": "ours"}
+    for site, user, locked, endpoints, refused in (
+        ({}, mode, ("QRMI_KEY",), (), None),
+        ({}, mode, ("QRMI_MODE",), (), "QRMI_MODE"),
+        ({}, mode, True, (), "QRMI_MODE"),
+        (ours, mode, ("QRMI_MODE",), (), "QRMI_MODE"),
+        (ours, {"QRMI_MODE": ""}, ("QRMI_MODE",), (), "QRMI_MODE"),
         # What changes nothing may stand there: a nested job inherits it.
-        ({"QRMI_MODE": "ours"}, {"QRMI_MODE": " ours\n"}, ("QRMI_MODE",), None),
-        ({"QRMI_MODE": "ours"}, {}, True, None),
-        ({}, {"QRMI_MODE": " "}, True, None),
+        (ours, {"QRMI_MODE": " ours\n"}, ("QRMI_MODE",), (), None),
+        (ours, {}, True, (), None),
+        ({}, {"QRMI_MODE": " "}, True, (), None),
+        # A site may forbid endpoints of users.
+        (SITE, {"QRMI_IAM": "https://mine"}, (), SENT_TO, "QRMI_IAM"),
+        (SITE, ENDPOINT, (), SENT_TO, "QRMI_ENDPOINT"),
+        (SITE, {"QRMI_ENDPOINT": "https://site/"}, (), SENT_TO, None),
+        (SITE, {"QRMI_KEY": "mine"}, (), SENT_TO, None),
     ):
         resource = Resource("a", "any", site, locked=locked)
         exported = [(f"a_{key}", text) for key, text in user.items()]
         variables = collect_variables(resource, JOB_ID, exported)
-        found = refusal_of(AcquisitionError, check_sites_choices, resource, variables, ())
+        found = refusal_of(AcquisitionError, check_sites_choices, resource, variables, endpoints)
+        expected = refused and f"a_{refused} is set by the site alone: unset it"
         assert found == expected, (site, user, locked)
-
-
-def test_site_that_forbids_endpoints_of_users_refuses_them() -> None:
-    resource = Resource("a", "any", SITE)
-    for exported, expected in {
-        ("a_QRMI_IAM", "https://mine"): "a_QRMI_IAM is set by the site alone: unset it",
-        ("a_QRMI_ENDPOINT", "https://mine"): "a_QRMI_ENDPOINT is set by the site alone: unset it",
-        ("a_QRMI_ENDPOINT", "https://site/"): None,
-        ("a_QRMI_KEY", "mine"): None,
-    }.items():
-        given = (resource, variables_of(exported), SENT_TO)
-        assert refusal_of(AcquisitionError, check_sites_choices, *given) == expected, exported
 
 
 def test_two_values_of_what_means_the_same_are_refused() -> None:
