@@ -37,7 +37,7 @@ SITES = '{"cost": 1.50,  "by":{"spank_qrmi":[]} '
 pytestmark = pytest.mark.usefixtures("command_of_this_process")
 
 
-def test_comment_keeps_what_is_there() -> None:
+def test_comment_keeps_what_is_there_and_has_each_record_once() -> None:
     for comment, expected in (
         ("", f'{{"spank_qrmi":{OURS}}}'),
         ("(null)", f'{{"spank_qrmi":{OURS}}}'),
@@ -57,9 +57,7 @@ def test_comment_keeps_what_is_there() -> None:
         if merged is not None:
             assert json.loads(merged)["spank_qrmi"] == [SHOWN]
             assert merged_comment(merged, [RECORD]) == merged
-
-
-def test_later_record_takes_the_place_of_an_earlier_one() -> None:
+    # A later record takes the place of an earlier one.
     first = merged_comment("", [RECORD, {**RECORD, "acquisition_id": "2"}])
     assert first is not None
     second = merged_comment(first, [{**RECORD, "usage": 2.5}])

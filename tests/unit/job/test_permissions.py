@@ -50,7 +50,10 @@ def test_user_or_group_lets_in() -> None:
     assert {access: reason_for(access) for access in reasons} == reasons
 
 
-def test_account_and_partition_must_hold_too() -> None:
+def test_account_and_partition_must_hold_too_and_what_slurm_does_not_tell_holds_for_nobody() -> (
+    None
+):
+    untold = replace(JOB, account=None, partition=None, gids=())
     account = "submit it with --account"
     partition = "submit it with --partition"
     both = Access(users=("1000",), accounts=("physics",), partitions=("quantum",))
@@ -74,26 +77,19 @@ def test_account_and_partition_must_hold_too() -> None:
         (replace(both, partitions=("a", "b")), JOB): (
             f"only for partitions a, b; this job has partition quantum: {partition}"
         ),
-    }
-    assert {case: reason_for(*case) for case in reasons} == reasons
-
-
-def test_what_slurm_does_not_tell_lets_nobody_in() -> None:
-    untold = replace(JOB, account=None, partition=None, gids=())
-    reasons = {
-        Access(): "",
-        Access(users=("1000",), groups=("0",)): "",
-        Access(accounts=("a",)): (
+        (Access(), untold): "",
+        (Access(users=("1000",), groups=("0",)), untold): "",
+        (Access(accounts=("a",)), untold): (
             f"only for account a, and Slurm does not tell which account this job has: {AGAIN}"
         ),
-        Access(partitions=("a",)): (
+        (Access(partitions=("a",)), untold): (
             f"only for partition a, and Slurm does not tell which partition this job has: {AGAIN}"
         ),
-        Access(groups=("0",)): (
+        (Access(groups=("0",)), untold): (
             f"only for group 0, and Slurm does not tell this job's groups: {AGAIN}"
         ),
     }
-    assert {access: reason_for(access, untold) for access in reasons} == reasons
+    assert {case: reason_for(*case) for case in reasons} == reasons
 
 
 def test_what_cannot_be_looked_up_lets_nobody_in(monkeypatch: pytest.MonkeyPatch) -> None:
