@@ -282,9 +282,9 @@ def test_clock_of_a_service_is_compared(monkeypatch: pytest.MonkeyPatch) -> None
 SECRET = "secret-Lk29-in-a-text-of-httpx"
 
 CANNOT_CONNECT = "cannot connect to https://api.test:443"
-NO_ANSWER = "no answer from https://api.test:443/path within 30 s"
-BROKEN = "the connection broke before the answer of https://api.test:443/path was complete"
-FAILED = "the request to https://api.test:443/path failed"
+NO_ANSWER = f"no answer from {SHOWN_URL} within 30 s"
+BROKEN = f"the connection broke before the answer of {SHOWN_URL} was complete"
+FAILED = f"the request to {SHOWN_URL} failed"
 
 
 REFUSED = httpx.ConnectError(SECRET)
@@ -327,24 +327,8 @@ def test_unexpected_failure_is_named_and_may_have_acted() -> None:
     assert (text, raised.may_have_acted) == (f"{FAILED} (KeyError)", False)
 
 
-def test_without_a_thread_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    for is_repeatable in (True, False):
-        service = FakeService({})
-        error, text = failure_of(partial(ask, service, is_repeatable=is_repeatable))
-        assert text == (
-            "https://api.test:443/path was not asked: no more threads can be started; "
-            "gave up after 5 tries"
-        )
-        assert (service.requests, error.may_have_acted) == ([], False)
-
-
-@pytest.mark.parametrize("is_repeatable", [True, False])
-def test_a_thread_that_ends_without_answer_leaves_nobody_waiting(
-    is_repeatable: bool, monkeypatch: pytest.MonkeyPatch
+def test_thread_that_ends_without_answer_leaves_nobody_waiting_and_without_one_nothing_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     has_ended = threading.Event()
     monkeypatch.setattr(threading, "excepthook", lambda _: has_ended.set())
@@ -352,11 +336,23 @@ def test_a_thread_that_ends_without_answer_leaves_nobody_waiting(
     def exit_thread(_: object) -> httpx.Response:
         raise SystemExit
 
-    service = FakeService({GET: exit_thread})
-    error, text = failure_of(lambda: ask(service, is_repeatable=is_repeatable))
-    assert has_ended.wait(10)
-    assert text == "the request to https://api.test:443/path ended without an answer"
-    assert error.may_have_acted is not is_repeatable
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    for is_repeatable in (True, False):
+        has_ended.clear()
+        service = FakeService({GET: exit_thread})
+        error, text = failure_of(partial(ask, service, is_repeatable=is_repeatable))
+        assert has_ended.wait(10)
+        assert text == f"the request to {SHOWN_URL} ended without an answer"
+        assert error.may_have_acted is not is_repeatable
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for is_repeatable in (True, False):
+        service = FakeService({})
+        error, text = failure_of(partial(ask, service, is_repeatable=is_repeatable))
+        no_thread = "no more threads can be started; gave up after 5 tries"
+        assert text == f"{SHOWN_URL} was not asked: {no_thread}"
+        assert (service.requests, error.may_have_acted) == ([], False)
 
 
 def test_unusable_settings_of_the_process_are_readable(

@@ -100,7 +100,7 @@ def test_what_goes_straight(hosts: list[str]) -> None:
 # ---- Whose variables ----
 
 
-def test_clients_own_variables_win_over_the_processes(
+def test_variables_of_one_client_win_over_the_processes_and_do_not_reach_another(
     http: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
@@ -111,17 +111,13 @@ def test_clients_own_variables_win_over_the_processes(
         assert not {"NO_PROXY", "NEW_NAME"}.intersection(os.environ)
         get(http, "http://service.test/")
     assert len(proxy.requests) == 1
-
-
-def test_variables_of_one_client_do_not_reach_another(
-    http: HttpClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Others are opened between this one's opening and its first request."""
-    with scripted_server(OK) as service:
-        http.open_with({})
+    monkeypatch.delenv("http_proxy")
+    with scripted_server(OK) as service, HttpClient(RecordingDeadline()) as other:
+        other.open_with({})
+        # Others are opened between this one's opening and its first request.
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-        get(http, service.url)
-        get(http.within(Deadline(20)), service.url)
+        get(other, service.url)
+        get(other.within(Deadline(20)), service.url)
     assert len(service.requests) == 2
 
 
