@@ -150,7 +150,7 @@ def test_old_name_of_the_url_is_used_where_the_new_one_is_not(
         PasqalLocal(settings_of({"QRMI_URL": "x"}, "ORION"))
 
 
-def test_refusal_has_a_reason() -> None:
+def test_refusal_has_a_reason_and_any_other_error_may_have_opened_a_session() -> None:
     sent_back = {"input": {"user_id": "1000"}, "ctx": {"error": "sent"}, "msg": "sent"}
     missing = {"type": "missing", "loc": ["body", "user_id", 0], **sent_back}
     unprocessable = f"422 {HTTPStatus(422).phrase}"
@@ -167,9 +167,6 @@ def test_refusal_has_a_reason() -> None:
     answer = reply(409, {"detail": "Not enough QPU slots available."})
     answered = f"{URL}/sessions answered 409 Conflict: Not enough QPU slots available."
     assert refused(FakeService({OPEN: answer})) == f"busy: no QPU slots free: {answered}"
-
-
-def test_any_other_error_of_the_server_may_have_opened_a_session() -> None:
     service = FakeService({OPEN: reply(500, {"detail": "Internal Server Error"})})
     error, _ = failure_of(client_of(service).acquire)
     assert (error.may_have_acted, error.status, error.token) == (True, 500, None)

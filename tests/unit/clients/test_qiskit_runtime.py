@@ -93,6 +93,10 @@ def test_session_is_opened_with_mode_and_life() -> None:
             )
             order = {"max_ttl": max_ttl, "mode": mode, "backend": "ibm_x", "backend_name": "ibm_x"}
             assert orjson.loads(service.requests[1].content) == order
+    # An id is all that is needed.
+    for session_id in ("a", "A.b_c-9", "x" * 256, "..."):
+        service = FakeService({OPEN: reply(201, {"id": session_id, "mode": 7, "backend_name": []})})
+        assert client_of(service).acquire() == session_id
 
 
 def test_unusable_settings_are_refused_before_any_request() -> None:
@@ -106,12 +110,6 @@ def test_unusable_settings_are_refused_before_any_request() -> None:
         with trying(value):
             text = complaint(AcquisitionError, client_of, service, {key: value})
             assert (text, service.requests) == (f"ibm_x_{key} {expected}", [])
-
-
-def test_an_id_is_all_that_is_needed() -> None:
-    for session_id in ("a", "A.b_c-9", "x" * 256, "..."):
-        service = FakeService({OPEN: reply(201, {"id": session_id, "mode": 7, "backend_name": []})})
-        assert client_of(service).acquire() == session_id
 
 
 def test_lost_session_is_told_as_maybe_open_and_which_one_to_close_if_that_can_be_read() -> None:
@@ -218,8 +216,13 @@ def test_session_without_pending_jobs_is_told_to_accept_no_more() -> None:
         assert orjson.loads(sent["PATCH"].content) == {"accepting_jobs": False}
 
 
-def test_list_and_end_are_asked_for_at_the_same_time() -> None:
+def test_list_and_end_are_asked_for_at_the_same_time_or_without_a_thread_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     together = threading.Barrier(2, timeout=60)
+
+    def refuse() -> None:
+        raise RuntimeError("can't start new thread")
 
     def meeting(answer: httpx.Response) -> Callable[[httpx.Request], httpx.Response]:
         return lambda _: (together.wait(), answer)[1]
@@ -227,12 +230,6 @@ def test_list_and_end_are_asked_for_at_the_same_time() -> None:
     service = FakeService({JOBS: meeting(NO_JOBS), PATCH: meeting(TOLD)})
     client_of(service).release("s-1")
     assert (len(service.asked), service.token_requests) == (2, 1)
-
-
-def test_session_is_ended_without_a_thread_for_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> None:
-        raise RuntimeError("can't start new thread")
-
     threads = SimpleNamespace(Thread=lambda **_: SimpleNamespace(start=refuse))
     monkeypatch.setattr(at_once, "threading", threads)
     service = FakeService({JOBS: NO_JOBS, PATCH: TOLD})
