@@ -137,9 +137,13 @@ def test_what_was_never_had_leaves_no_record(node: Node) -> None:
         assert (held, node.records(), node.entries()) == (0, [], []), refused
 
 
-def test_without_a_target_nothing_is_noted_and_nobody_asked_what_was_used(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+def test_argument_says_where_records_go_or_that_nothing_is_noted_and_nobody_asked(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    node.acquire("a")
+    node.release(f"--usage-file={tmp_path}/other")
+    node.usage_path = tmp_path / "other"
+    assert node.ends() == [("a", "released", "exit")]
     monkeypatch.setattr(CLIENTS[TYPE], "tells_usage", True)
     node.vendor.brought = {"b"}
     answer = node.acquire("a,b", "--usage=none")
@@ -191,10 +195,3 @@ def test_record_says_what_slurm_tells_and_slurm_conf_calls_the_cluster(
         node.release_job(str(path))
     told = [[record[name] for name in (*facts, "cluster")] for record in node.records()]
     assert told == [["caf?", "alice", None, 5, cluster] for cluster in (None, None, "one")]
-
-
-def test_argument_says_where_records_go(node: Node, tmp_path: Path) -> None:
-    node.acquire("a")
-    node.release(f"--usage-file={tmp_path}/other")
-    node.usage_path = tmp_path / "other"
-    assert node.ends() == [("a", "released", "exit")]
