@@ -10,20 +10,26 @@ import stat
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from fuzz.targets.journal import check_journal
+from fuzz.targets.scratch import folder_in_memory
+from spank_qrmi.clients import CLIENTS
 from spank_qrmi.deadline import Deadline
 from spank_qrmi.errors import JournalError
 from spank_qrmi.state.journal import Entry, Journal, LockedEntry
 from spank_qrmi.state.owner import Owner
 from tests.unit.failing_systems import room_for
 from tests.unit.outcomes import WRITABLE, refusal_of, trying
+from tests.unit.strategies import json_values, maybe_wrong, texts
 
 ENTRY = Entry(
     *(7, 0, 0xFFFFFFFB, 1000, "a/ü", "any", {"QRMI_KEY": "secret"}),
@@ -433,3 +439,60 @@ def test_secrets_are_shown_neither_by_repr_nor_in_a_cleared_text() -> None:
     values = {"QRMI_PLAIN": "plain-secret", "QRMI_SHOWN": "shown-value"}
     entry = replace(ENTRY, values=values, secret_keys=["QRMI_PLAIN", "QRMI_GONE"])
     assert entry.clear("plain-secret\nshown-value") == "****?shown-value"
+
+
+# ---- Any entry: what is written is read, and what is none is told and left alone ----
+
+NUMBERS = st.integers(0, 2**32 - 1)
+TIMES = st.integers(0, 253_402_300_799)
+BY_TYPE: dict[object, st.SearchStrategy[object]] = {
+    int: NUMBERS,
+    int | None: st.none() | TIMES,
+    bool: st.booleans(),
+    str: texts,
+    str | None: st.none() | texts,
+    list[str]: st.lists(texts, max_size=3),
+    dict[str, str]: st.dictionaries(texts, texts, max_size=3),
+    Owner | None: st.none() | st.builds(Owner, texts, texts, NUMBERS, NUMBERS, NUMBERS),
+}
+ENTRIES = st.builds(
+    Entry,
+    **{each.name: BY_TYPE[each.type] for each in fields(Entry)}
+    | {"resource_type": st.one_of(st.sampled_from(list(CLIENTS)), texts)}
+    # They are held, and to be released.
+    | dict.fromkeys(("is_told", "is_given_back", "holds_nothing", "is_over"), st.just(False))
+    | {"record": st.just("")},
+)
+
+
+@pytest.fixture(scope="module")
+def shared_folder() -> Path:
+    return folder_in_memory()
+
+
+@given(entry=ENTRIES, token=texts)
+def test_entry_is_read_as_it_was_written_until_it_is_removed(
+    shared_folder: Path, entry: Entry, token: str
+) -> None:
+    journal = Journal(shared_folder)
+    with journal.begin(entry) as begun:
+        assert list(journal.entries()) == [entry]
+        begun.write(replace(entry, token=token))
+    assert list(journal.entries(entry.job_id)) == [replace(entry, token=token)]
+    with lock(journal, entry) as locked:
+        locked.remove()
+    assert list(shared_folder.iterdir()) == []
+
+
+@given(entry=ENTRIES, changes=st.data())
+def test_any_entry_is_shown_and_released_and_one_with_wrong_types_told_in_one_line(
+    entry: Entry, changes: st.DataObject
+) -> None:
+    document = document_of(entry)
+    check_journal(orjson.dumps(document))
+    key = changes.draw(st.sampled_from(sorted(document)))
+    document[key] = changes.draw(json_values())
+    if isinstance(document["owner"], dict) and document["owner"]:
+        part = changes.draw(st.sampled_from(sorted(document["owner"])))
+        document["owner"][part] = changes.draw(maybe_wrong(st.just(document["owner"][part])))
+    check_journal(orjson.dumps(document))
