@@ -47,7 +47,6 @@ SIGNED = "https://s3.test/b/k?X-Amz-Signature=abc&X-Amz-Credential=def"
 
 # ---- Redirects ----
 
-REDIRECTS = [300, 301, 302, 303, 305, 307, 308]
 # Which host a text names, or that it is none.
 LOCATIONS = {
     "https://u:p@Evil.test:99/x?y=1": "evil.test",
@@ -65,7 +64,8 @@ LOCATIONS = {
 
 
 def test_no_redirect_takes_credentials_along() -> None:
-    for method, status, (location, host) in product(("GET", "POST"), REDIRECTS, LOCATIONS.items()):
+    redirects = (300, 301, 302, 303, 305, 307, 308)
+    for method, status, (location, host) in product(("GET", "POST"), redirects, LOCATIONS.items()):
         with trying((method, status, location)):
             headers = [(b"Location", location.encode())] if location else []
             service = FakeService({f"{method} /path": httpx.Response(status, headers=headers)})

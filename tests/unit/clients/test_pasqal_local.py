@@ -173,7 +173,7 @@ def test_refusal_has_a_reason_and_any_other_error_may_have_opened_a_session() ->
     assert len(service.requests) == 1
 
 
-def test_each_try_has_another_credential_and_none_is_made_without() -> None:
+def test_each_try_has_another_credential_which_no_answer_shows_and_none_is_made_without() -> None:
     gave_up = f"{URL}/sessions answered 429 Too Many Requests; gave up after 3 tries"
     for count, expected in ((3, gave_up), (0, "no credential is left to ask with")):
         service = FakeService({OPEN: reply(429)})
@@ -181,9 +181,6 @@ def test_each_try_has_another_credential_and_none_is_made_without() -> None:
         _, text = failure_of(partial(PASQAL_LOCAL.client().acquire, exchange))
         proofs = proofs_of(service)
         assert (text, len(proofs), len(set(proofs))) == (expected, count, count)
-
-
-def test_answer_that_repeats_an_earlier_credential_shows_none() -> None:
     used: list[str] = []
 
     def refuse(request: httpx.Request) -> httpx.Response:
