@@ -41,60 +41,53 @@ def get(http: HttpClient, url: str, *, is_repeatable: bool = True) -> Response:
 
 # ---- Which one ----
 
+# The hosts that are connected to for http:// and https://.
+BY_SCHEME = [
+    ({"all_proxy": "http://a:1", "https_proxy": "http://b:1"}, ["a", "b"]),
+    ({"HTTP_PROXY": "http://a:1", "HTTPS_PROXY": "b:1"}, ["a", "b"]),
+    ({"HTTP_PROXY": "http://a:1", "http_proxy": "http://b:1"}, ["b", "s.test"]),
+    ({"HTTP_PROXY": "http://a:1", "http_proxy": ""}, ["s.test", "s.test"]),
+    ({"http_proxy": "HTTP://A:1/"}, ["a", "s.test"]),
+    ({"http_proxy": "http://[::1]:1"}, ["::1", "s.test"]),
+    ({"http_proxy": "user:p@ss@a:1"}, ["a", "s.test"]),
+]
+# What goes straight, and what by the proxy.
+BY_NO_PROXY = [
+    ("*", ["http://s.test/", "https://1.2.3.4/"], []),
+    ("s.test", ["http://s.test/", "https://a.s.test:1/"], ["http://as.test/", "http://test/"]),
+    (".s.test", ["http://a.s.test/"], ["http://s.test/", "http://as.test/"]),
+    (" S.Test , other", ["http://s.test/", "http://other/"], ["http://s.test.evil/"]),
+    ("s.test:8080", ["http://s.test:8080/"], ["http://s.test/", "https://s.test/"]),
+    ("127.0.0.1,::1", ["http://127.0.0.1/", "http://[::1]:1/"], ["http://127.0.0.2/"]),
+    # What other programs read in other ways.
+    ("10.0.0.0/8,127.1", [], ["http://10.9.8.7/", "http://127.0.0.1/"]),
+]
 
-@pytest.fixture
-def hosts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every host that is connected to; nobody is there."""
-    found: list[str] = []
+
+def test_proxy_is_that_of_the_scheme_and_some_hosts_go_straight(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hosts: list[str] = []
 
     def refuse(address: tuple[str, int], *_: object, **__: object) -> None:
-        found.append(address[0])
+        hosts.append(address[0])
         raise ConnectionRefusedError
 
     monkeypatch.setattr(socket, "create_connection", refuse)
-    return found
-
-
-def ask_each(urls: list[str], variables: dict[str, str]) -> None:
-    with HttpClient(RecordingDeadline()) as http:
-        http.open_with(variables)
-        for url in urls:
-            outcome_of(get, http, url)
-
-
-def test_proxy_of_each_scheme(hosts: list[str]) -> None:
-    for variables, of_http, of_https in (
-        ({"all_proxy": "http://a:1", "https_proxy": "http://b:1"}, "a", "b"),
-        ({"HTTP_PROXY": "http://a:1", "HTTPS_PROXY": "b:1"}, "a", "b"),
-        ({"HTTP_PROXY": "http://a:1", "http_proxy": "http://b:1"}, "b", "s.test"),
-        ({"HTTP_PROXY": "http://a:1", "http_proxy": ""}, "s.test", "s.test"),
-        ({"http_proxy": "HTTP://A:1/"}, "a", "s.test"),
-        ({"http_proxy": "http://[::1]:1"}, "::1", "s.test"),
-        ({"http_proxy": "user:p@ss@a:1"}, "a", "s.test"),
-    ):
-        with trying(variables):
-            hosts.clear()
-            ask_each(["http://s.test/", "https://s.test/"], variables)
-            assert hosts == [of_http, of_https]
-
-
-def test_what_goes_straight(hosts: list[str]) -> None:
-    for no_proxy, straight, by_proxy in (
-        ("*", ["http://s.test/", "https://1.2.3.4/"], []),
-        ("s.test", ["http://s.test/", "https://a.s.test:1/"], ["http://as.test/", "http://test/"]),
-        (".s.test", ["http://a.s.test/"], ["http://s.test/", "http://as.test/"]),
-        (" S.Test , other", ["http://s.test/", "http://other/"], ["http://s.test.evil/"]),
-        ("s.test:8080", ["http://s.test:8080/"], ["http://s.test/", "https://s.test/"]),
-        ("127.0.0.1,::1", ["http://127.0.0.1/", "http://[::1]:1/"], ["http://127.0.0.2/"]),
-        # What other programs read in other ways.
-        ("10.0.0.0/8,127.1", [], ["http://10.9.8.7/", "http://127.0.0.1/"]),
-    ):
-        for name in ("no_proxy", "NO_PROXY"):
-            with trying({name: no_proxy}):
-                hosts.clear()
-                ask_each([*straight, *by_proxy], {"all_proxy": "http://proxy:1", name: no_proxy})
-                own = [httpx.URL(url).host for url in straight]
-                assert hosts == [*own, *["proxy"] * len(by_proxy)]
+    asked = [
+        (each, ["http://s.test/", "https://s.test/"], expected) for each, expected in BY_SCHEME
+    ]
+    for (no_proxy, straight, by_proxy), name in product(BY_NO_PROXY, ("no_proxy", "NO_PROXY")):
+        expected = [httpx.URL(url).host for url in straight] + ["proxy"] * len(by_proxy)
+        variables = {"all_proxy": "http://proxy:1", name: no_proxy}
+        asked.append((variables, [*straight, *by_proxy], expected))
+    for variables, urls, expected in asked:
+        hosts.clear()
+        with trying(variables), HttpClient(RecordingDeadline()) as http:
+            http.open_with(variables)
+            for url in urls:
+                outcome_of(get, http, url)
+            assert hosts == expected
 
 
 # ---- Whose variables ----
