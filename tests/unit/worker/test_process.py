@@ -16,19 +16,19 @@ from spank_qrmi.protocol import VERSION, Request, Verb, Verdict
 from spank_qrmi.worker import process as worker
 from tests.unit.conversation import ServingWorker, joined
 from tests.unit.local_network import LocalNetwork
+from tests.unit.outcomes import trying
 
 REQUEST = Request(Verb.ACQUIRE, 7, 0, 0, 1000, 60)
 WAIT_SECONDS = 60
 
-VerbFunction = Callable[[AnswerWriter], None]
-SetVerb = Callable[[VerbFunction], None]
+SetVerb = Callable[[Callable[[AnswerWriter], None]], None]
 
 
 @pytest.fixture
 def set_verb(monkeypatch: pytest.MonkeyPatch) -> SetVerb:
     """What lets every verb do this with its answer."""
 
-    def set_all(do: VerbFunction) -> None:
+    def set_all(do: Callable[[AnswerWriter], None]) -> None:
         for each in Verb:
             monkeypatch.setitem(worker._VERBS, each, lambda _, __, answer, ___: do(answer))
 
@@ -119,30 +119,28 @@ def test_plugin_that_is_gone_ends_the_worker(serving: ServingWorker) -> None:
         assert theirs.recv(1) == b""
 
 
-@pytest.mark.parametrize("how", ["shut down", "closed", "reset"])
-def test_plugin_that_closes_its_side_cancels_the_deadline(how: str) -> None:
-    deadline = Deadline(60)
-    ours, theirs = socket.socketpair()
-    before = set(threading.enumerate())
-    with ours, theirs:
-        worker._cancel_when_abandoned(theirs, deadline)
-        [waiting] = set(threading.enumerate()) - before
-        ours.sendall(b"more than the request means nothing")
-        if how == "reset":
-            theirs.sendall(b"what nobody reads resets the connection")
-        assert not deadline.is_cancelled()
-        if how == "shut down":
-            ours.shutdown(socket.SHUT_WR)
-        else:
-            ours.close()
-        waiting.join(WAIT_SECONDS)
-        assert deadline.is_cancelled()
-        assert not waiting.is_alive()
-
-
-def test_work_goes_on_without_a_thread_that_watches_the_plugin(
+def test_plugin_that_closes_its_side_cancels_the_deadline_unless_no_thread_watches_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for how in ("shut down", "closed", "reset"):
+        deadline = Deadline(60)
+        ours, theirs = socket.socketpair()
+        before = set(threading.enumerate())
+        with trying(how), ours, theirs:
+            worker._cancel_when_abandoned(theirs, deadline)
+            [waiting] = set(threading.enumerate()) - before
+            ours.sendall(b"more than the request means nothing")
+            if how == "reset":
+                theirs.sendall(b"what nobody reads resets the connection")
+            assert not deadline.is_cancelled()
+            if how == "shut down":
+                ours.shutdown(socket.SHUT_WR)
+            else:
+                ours.close()
+            waiting.join(WAIT_SECONDS)
+            assert deadline.is_cancelled()
+            assert not waiting.is_alive()
+    # Work goes on without a thread.
     deadline = Deadline(60)
     ours, theirs = socket.socketpair()
     monkeypatch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("no thread")))
