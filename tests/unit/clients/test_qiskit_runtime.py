@@ -67,14 +67,6 @@ def test_backend_is_accessible_while_it_is_active(caplog: pytest.LogCaptureFixtu
     assert complaint(AcquisitionError, client.check_accessible) == text
 
 
-def test_check_that_never_ends_leaves_time_to_close_what_was_opened_meanwhile() -> None:
-    service = FakeService({STATUS: reply(503, None, Retry_After="10")})
-    client = client_of(service, deadline=RecordingDeadline(12))
-    assert "asks to wait 10 s" in complaint(ServiceError, client.check_accessible)
-    assert service.requests[-1].extensions["timeout"]["read"] <= 9
-    assert service.asked == [STATUS]
-
-
 def test_session_is_opened_with_mode_and_life() -> None:
     for values, remaining_seconds, mode, max_ttl in (
         ({}, None, "dedicated", 28800),
@@ -310,7 +302,12 @@ def test_failed_release_gives_each_reason_once() -> None:
     assert service.token_requests == 1
 
 
-def test_list_that_never_comes_leaves_time_to_close() -> None:
+def test_check_or_list_that_never_comes_leaves_time_to_close_what_is_open() -> None:
+    service = FakeService({STATUS: reply(503, None, Retry_After="10")})
+    client = client_of(service, deadline=RecordingDeadline(12))
+    assert "asks to wait 10 s" in complaint(ServiceError, client.check_accessible)
+    assert service.requests[-1].extensions["timeout"]["read"] <= 9
+    assert service.asked == [STATUS]
     late = reply(503, None, Retry_After="7")
     service = FakeService({JOBS: late, PATCH: late, CLOSE: CLOSED})
     client_of(service, deadline=RecordingDeadline(12)).release("s-1")

@@ -54,11 +54,8 @@ class LoginNode:
     def __init__(self, host: PluginHost, folder: Path) -> None:
         self.host = host
         self.folder = folder
+        self.lines = folder / "qpus.txt"
         self.arguments = [CONFIG, f"--catalog={folder}"]
-
-    @property
-    def lines(self) -> Path:
-        return self.folder / "qpus.txt"
 
     def publish(self, *entries: CatalogEntry, seconds_left: int = 3600) -> None:
         now = int(time.time())

@@ -62,13 +62,10 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
     return Node(tmp_path, monkeypatch)
 
 
-def test_without_limits_nothing_is_looked_at(node: Node) -> None:
+def test_what_a_user_holds_is_counted_and_without_limits_nothing_is_looked_at(node: Node) -> None:
     assert node.refusal(NO_LIMITS) is None
     assert node.refusal(UserLimits(node.folder)) is None
     assert not node.folder.exists()
-
-
-def test_what_a_user_holds_is_counted(node: Node) -> None:
     limits = node.most_held(2)
     assert node.refusal(limits) is None
     owner = owner_of(os.getpid())
