@@ -179,7 +179,9 @@ RETRY_AFTER = {
 }
 
 
-def test_retry_after_is_a_wait_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retry_after_is_a_wait_or_nothing_and_honoured_if_it_is_longer_than_our_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("time.time", lambda: 40.0)
     for header, seconds in RETRY_AFTER.items():
         with trying(header):
@@ -187,9 +189,6 @@ def test_retry_after_is_a_wait_or_nothing(monkeypatch: pytest.MonkeyPatch) -> No
             failure = status_failure(answer, is_repeatable=True)
             assert failure is not None
             assert failure.retry_after_seconds == seconds
-
-
-def test_retry_after_is_honoured_if_it_is_longer_than_our_wait() -> None:
     for header, least, most in (("7", 7.0, 7.0), ("0", 0.75, 1.25)):
         deadline = RecordingDeadline()
         ask(FakeService({GET: [reply(429, None, Retry_After=header), reply()]}), deadline)

@@ -82,7 +82,7 @@ def test_login_is_named_by_all_that_it_is() -> None:
     assert TokenCache.key_of(IamLogin(LOGIN.endpoint_url, LOGIN.apikey)) == KEY
 
 
-def test_token_is_used_until_its_time_is_over(node: Node) -> None:
+def test_token_is_used_until_its_time_is_over_or_it_was_refused(node: Node) -> None:
     assert node.find() is None
     node.cache.store(KEY, TOKEN, 3240)
     assert node.find() == (TOKEN, 3240)
@@ -91,6 +91,11 @@ def test_token_is_used_until_its_time_is_over(node: Node) -> None:
     assert set(node.hidden) == {TOKEN}
     node.now += 1
     assert node.find() is None
+    node.cache.drop(KEY)
+    node.cache.store(KEY, TOKEN, 10)
+    node.cache.store(OTHER_KEY, "other", 10)
+    node.cache.drop(KEY)
+    assert (node.find(), node.find(OTHER_KEY)) == (None, ("other", 10))
 
 
 def test_file_holds_no_credential_and_is_roots_alone(node: Node) -> None:
@@ -99,14 +104,6 @@ def test_file_holds_no_credential_and_is_roots_alone(node: Node) -> None:
     assert path.name == KEY
     assert path.read_text() == f"{boot_id()}\n5000\n5010\n{TOKEN}\n"
     assert (path.stat().st_mode & 0o777, node.folder.stat().st_mode & 0o777) == (0o600, 0o700)
-
-
-def test_token_that_was_refused_is_dropped(node: Node) -> None:
-    node.cache.drop(KEY)
-    node.cache.store(KEY, TOKEN, 10)
-    node.cache.store(OTHER_KEY, "other", 10)
-    node.cache.drop(KEY)
-    assert (node.find(), node.find(OTHER_KEY)) == (None, ("other", 10))
 
 
 UNUSABLE = [

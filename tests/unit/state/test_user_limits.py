@@ -83,6 +83,11 @@ def test_what_a_user_holds_is_counted_and_without_limits_nothing_is_looked_at(no
     assert node.refusal(limits, is_held=False) is None
     node.now += 60
     assert node.refusal(limits) is None
+    # Who is refused has acquired nothing within the minute.
+    both = UserLimits(node.folder, most_held=1, acquisitions_per_minute=1)
+    for _ in range(3):
+        assert str(node.refusal(both)).startswith("you hold as many")
+    assert node.refusal(both, is_held=False) is None
 
 
 def test_moment_to_try_again_is_when_enough_has_ended(node: Node) -> None:
@@ -115,14 +120,6 @@ def test_acquisitions_of_a_minute_are_counted_in_a_file_of_roots(node: Node) -> 
     node.ticks = 30
     found = [node.refusal(limits) for _ in range(3)]
     assert found == [None, None, f"{text}again in 60 s"]
-
-
-def test_refusal_for_what_is_held_is_not_counted_as_an_acquisition(node: Node) -> None:
-    both = UserLimits(node.folder, most_held=1, acquisitions_per_minute=1)
-    node.hold("a")
-    for _ in range(3):
-        assert str(node.refusal(both)).startswith("you hold as many")
-    assert node.refusal(both, is_held=False) is None
 
 
 @given(content=st.one_of(st.binary(max_size=60), st.text("0123456789\n -", max_size=60)))
