@@ -30,7 +30,6 @@ from tests.unit.scripted_server import (
     tunnelling_proxy,
 )
 
-DENIED = b"HTTP/1.1 407 Denied\r\nContent-Length: 0\r\n\r\n"
 LOGIN = "user:p%40ss"
 PROOF = "Proxy-Authorization: Basic " + base64.b64encode(b"user:p@ss").decode()
 
@@ -200,7 +199,7 @@ def test_login_of_a_proxy_is_sent_to_it_alone(http: HttpClient, tmp_path: Path) 
 
 
 REFUSALS = [
-    (DENIED, " (it answered 407)"),
+    (b"HTTP/1.1 407 Denied\r\nContent-Length: 0\r\n\r\n", " (it answered 407)"),
     (b"HTTP/1.1 302 Found\r\nLocation: https://evil.test/\r\n\r\n" + HANG_UP, " (it answered 302)"),
     (b"SSH-2.0\r\n\r\n", ""),
     (HANG_UP, ""),

@@ -21,7 +21,6 @@ from tests.unit.fake_vendor import TYPE, FakeVendor
 SITE_KEY = "key-of-the-site"
 STEP = {"job_id": 7, "restart_count": 0, "step_id": 0xFFFFFFFB, "uid": 1000}
 NOW = 1_700_000_000
-FAR = 4_000_000_000
 GONE = Owner(os.uname().nodename, "another boot", 1, 2, 3)
 
 
@@ -36,7 +35,7 @@ def entry_of(name: str, **changes: Any) -> Entry:
         "acquired_at": 1000,
         "owner": GONE,
         "hold": "a session",
-        "ends_at": FAR,
+        "ends_at": 4_000_000_000,
         "granted_at": 1000,
     }
     return Entry(**{**values, **changes})
