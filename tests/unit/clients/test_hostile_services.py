@@ -45,7 +45,6 @@ from tests.unit.vendors import QISKIT_RUNTIME, VENDORS
 GET = "GET /path"
 SIGNED = "https://s3.test/b/k?X-Amz-Signature=abc&X-Amz-Credential=def"
 
-# ---- Redirects ----
 
 # Which host a text names, or that it is none.
 LOCATIONS = {
@@ -102,9 +101,6 @@ def test_object_store_is_not_left_for_another_host(status: bytes) -> None:
     assert (bool(store.requests), evil.requests) == (True, [])
 
 
-# ---- Size and time ----
-
-
 def test_compressed_answer_is_not_unpacked(http: HttpClient) -> None:
     bomb = gzip.compress(b"[" * 5_000_000)
     encodings = ("gzip", "GZIP", "br", "zstd", "deflate", "gzip, gzip", "x")
@@ -142,8 +138,6 @@ def test_endless_answer_ends_at_a_limit(start: bytes) -> None:
             _, text = failure_of(partial(http.request, "GET", url, headers={}, is_repeatable=True))
             assert len(text) < 300
 
-
-# ---- Values of other types ----
 
 # What stands in answers besides what the vendors' rows tell.
 OTHER_FIELDS = {
@@ -183,9 +177,6 @@ def test_value_of_another_type_is_a_short_error_at_most(
         for number, who in enumerate(CLIENTS):
             with trying((who, beginning, document)):
                 check_vendor_answers(bytes([number]) + beginning + answer)
-
-
-# ---- What reaches an environment, a URL or a log ----
 
 
 def test_id_in_a_broken_answer_is_found_in_time_that_its_length_allows() -> None:

@@ -276,8 +276,6 @@ def test_clock_of_a_service_is_compared(monkeypatch: pytest.MonkeyPatch) -> None
             assert http.clock_offsets == ({} if offset is None else {"api.test:443": offset})
 
 
-# ---- Failures of httpx, of whose own texts no word is told ----
-
 SECRET = "secret-Lk29-in-a-text-of-httpx"
 
 CANNOT_CONNECT = "cannot connect to https://api.test:443"

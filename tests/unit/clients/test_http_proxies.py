@@ -38,8 +38,6 @@ def get(http: HttpClient, url: str, *, is_repeatable: bool = True) -> Response:
     return http.request("GET", url, headers={}, is_repeatable=is_repeatable, max_tries=1)
 
 
-# ---- Which one ----
-
 # The hosts that are connected to for http:// and https://.
 BY_SCHEME = [
     ({"all_proxy": "http://a:1", "https_proxy": "http://b:1"}, ["a", "b"]),
@@ -89,9 +87,6 @@ def test_proxy_is_that_of_the_scheme_and_some_hosts_go_straight(
             assert hosts == expected
 
 
-# ---- Whose variables ----
-
-
 def test_variables_of_one_client_win_over_the_processes_and_do_not_reach_another(
     http: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,8 +128,6 @@ def test_variables_of_the_process_are_changed_by_one_client_at_a_time(
     assert len(seen) == 1
 
 
-# ---- What cannot be used ----
-
 UNUSABLE = [
     *("https://proxy:1", "socks5h://user:secret@proxy", "http://user:secret@", "http://proxy:x"),
     *("http://proxy/path", "http://user:sec#ret@proxy", "http://user:12/secret@proxy", "a\0b"),
@@ -161,9 +154,6 @@ def test_unusable_variable_is_named_without_its_value() -> None:
             assert cause is not None
             assert str(cause) in text
             assert cause.__context__ is None or cause.__suppress_context__
-
-
-# ---- What it is told, and what it does ----
 
 
 def test_http_goes_through_the_proxy_with_the_whole_address(http: HttpClient) -> None:

@@ -137,9 +137,6 @@ def test_threads_share_one_client(http: HttpClient) -> None:
     assert len(server.connections) == 8
 
 
-# ---- What is sent and read ----
-
-
 def test_request_is_sent_as_http(http: HttpClient) -> None:
     with scripted_server(OK) as server:
         http.request(
@@ -219,9 +216,6 @@ def test_libraries_log_nothing(http: HttpClient, caplog: pytest.LogCaptureFixtur
     with scripted_server(OK) as server:
         http.request("GET", server.url, headers=headers, is_repeatable=True)
     assert {record.name for record in caplog.records} == {"spank_qrmi.clients.http"}
-
-
-# ---- Names and addresses ----
 
 
 def test_addresses_of_a_name_are_tried_in_turn_and_where_nobody_is_is_readable(

@@ -53,8 +53,6 @@ def test_what_is_missing_is_named_with_what_to_do(tmp_path: Path) -> None:
     assert text.count("\n") == 1
 
 
-# ---- Symbols: the guard passes the plugins, and finds what it is there to find ----
-
 WHAT_SLURM_NEEDS = """
 const char plugin_name[] = "x", plugin_type[] = "spank";
 const unsigned int plugin_version = 1, spank_plugin_version = 1;

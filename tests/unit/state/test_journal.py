@@ -441,8 +441,6 @@ def test_secrets_are_shown_neither_by_repr_nor_in_a_cleared_text() -> None:
     assert entry.clear("plain-secret\nshown-value") == "****?shown-value"
 
 
-# ---- Any entry: what is written is read, and what is none is told and left alone ----
-
 NUMBERS = st.integers(0, 2**32 - 1)
 TIMES = st.integers(0, 253_402_300_799)
 BY_TYPE: dict[object, st.SearchStrategy[object]] = {
