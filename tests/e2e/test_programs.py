@@ -146,5 +146,8 @@ def test_client_without_its_bridge_has_no_device_of_oqtopus(
 ):
     [printed] = run_program(product, "newest", "failure.py", "anemone", *others)
 
-    assert printed == {"error": "failed to load liboqtopus_py_bridge.so: dlopen failed"}
+    # It looks for a library of Python first, which it does not find for every release.
+    assert printed["error"].startswith(
+        ("failed to load liboqtopus_py_bridge.so: ", "libpython not found ")
+    )
     assert "GET /oqtopus/devices/anemone" in product.site.asked()
