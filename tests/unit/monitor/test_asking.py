@@ -128,9 +128,9 @@ def test_nothing_is_asked_without_a_network_or_a_configuration(
     assert {name: status_of(each)[:2] for name, each in seen.items()} == dict.fromkeys(
         "ab", (QpuState.UNKNOWN, "no way out")
     )
-    (tmp_path / "qrmi_config.json").unlink()
-    (tmp_path / "qrmi_config.json").symlink_to("/dev/null")
-    with pytest.raises(ConfigError, match=r"qrmi_config\.json"):
+    # Others could put another one there.
+    tmp_path.chmod(0o777)
+    with pytest.raises(ConfigError, match="writable"):
         ask()
     assert vendor.events == []
 
