@@ -88,13 +88,8 @@ def test_answer_that_is_malformed_or_cut_anywhere_fails_the_job(host: PluginHost
             check_failed(each.run(), failure)
 
 
-def test_answer_in_single_bytes_and_of_a_newer_worker_counts_even_if_that_then_fails(
-    host: PluginHost,
-) -> None:
-    more = [(b"?", b"a\nb"), (b"\0", b""), (b"\xff", b"x")]
-    known = [(b"e", b"QRMI_JOB_UID=1"), (b"m", b"text")]
-    message = joined([*more, *known, *more, HELD, RUN, *more, END])
-    (host.folder / "answer").write_bytes(message)
+def test_answer_in_single_bytes_counts_even_if_the_worker_then_fails(host: PluginHost) -> None:
+    (host.folder / "answer").write_bytes(answer_of(variables=[UID], messages=["text"]))
     host.play('dd if="$folder/answer" bs=1 2>/dev/null\nexit 3')
     report = host.run()
     assert (report.variables[b"QRMI_JOB_UID"], report.shown_to_user) == (b"1", ["text"])
@@ -108,6 +103,13 @@ def test_endless_answer_is_cut_off(host: PluginHost) -> None:
     report = host.run()
     check_failed(report, UNREADABLE)
     assert len(report.logged("debug")) < 2 * 8 * 1024 * 1024 / 200_000 + 20
+
+
+def test_records_of_a_newer_worker_are_skipped(host: PluginHost) -> None:
+    more = [(b"?", b"a\nb"), (b"\0", b""), (b"\xff", b"x")]
+    host.answer(joined([*more, (b"e", b"QRMI_JOB_UID=1"), *more, HELD, RUN, *more, END]))
+    report = host.run()
+    assert (report.shown_to_user, report.variables[b"QRMI_JOB_UID"]) == ([], b"1")
 
 
 def test_text_is_shown_as_it_is_without_control_characters(host: PluginHost) -> None:
