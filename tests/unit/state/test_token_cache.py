@@ -83,6 +83,7 @@ def test_login_is_named_by_all_that_it_is() -> None:
 
 
 def test_token_is_used_until_its_time_is_over_or_it_was_refused(node: Node) -> None:
+    node.cache.drop(KEY)
     assert node.find() is None
     node.cache.store(KEY, TOKEN, 3240)
     assert node.find() == (TOKEN, 3240)
@@ -91,7 +92,6 @@ def test_token_is_used_until_its_time_is_over_or_it_was_refused(node: Node) -> N
     assert set(node.hidden) == {TOKEN}
     node.now += 1
     assert node.find() is None
-    node.cache.drop(KEY)
     node.cache.store(KEY, TOKEN, 10)
     node.cache.store(OTHER_KEY, "other", 10)
     node.cache.drop(KEY)
