@@ -141,14 +141,17 @@ NO_PROXY = ("[::1]", "s.test:x", "s.test:" + "4" * 5000, "a\0b", "fd00::/8")
 def test_unusable_variable_is_named_without_its_value() -> None:
     proxy = "write the proxy as http://host:port; https:// and socks:// are not supported"
     names = ("http_proxy", "https_proxy", "all_proxy", "ALL_PROXY")
-    unusable = [({name: value}, proxy) for name, value in product(names, UNUSABLE)]
+    unusable = [
+        ({name: value}, f"{name.lower()}: {proxy}") for name, value in product(names, UNUSABLE)
+    ]
     hosts = "write names, .suffixes and addresses, without brackets, with commas between them"
-    unusable += [({"no_proxy": value, "all_proxy": f"{LOGIN}@h"}, hosts) for value in NO_PROXY]
+    for value in NO_PROXY:
+        unusable.append(({"all_proxy": f"{LOGIN}@h", "no_proxy": value}, f"no_proxy: {hosts}"))
     before = dict(os.environ)
-    for variables, form in unusable:
+    for variables, told in unusable:
         with trying(variables), HttpClient(RecordingDeadline()) as http:
             error, text = failure_of(partial(http.open_with, variables))
-            assert text == f"cannot prepare requests: {next(iter(variables)).lower()}: {form}"
+            assert text == f"cannot prepare requests: {told}"
             assert dict(os.environ) == before
             cause = error.__cause__
             assert cause is not None
