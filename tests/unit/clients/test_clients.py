@@ -21,6 +21,7 @@ from tests.unit.fake_services import SECRETS, FakeService, complaint, reply, set
 from tests.unit.outcomes import trying
 from tests.unit.vendors import (
     ALICE_BOB_FELIS,
+    HOLDERS,
     KEYS_OF_USERS,
     TOKEN,
     VENDORS,
@@ -29,6 +30,11 @@ from tests.unit.vendors import (
 )
 
 each_vendor = each_of(VENDORS)
+
+
+def test_types_keep_their_numbers() -> None:
+    types = [each.type_name for each in VENDORS]
+    assert types == list(CLIENTS), "the rows of tests/unit/vendors.py"
 
 
 @each_vendor
@@ -70,20 +76,23 @@ def test_each_step_asks_what_it_must_and_no_more(vendor: Vendor) -> None:
 
 
 @each_vendor
-def test_keys_are_all_that_it_reads_and_a_release_needs_those_for_it_alone(vendor: Vendor) -> None:
+def test_keys_are_all_that_it_reads(vendor: Vendor) -> None:
     values = Mock(wraps=vendor.settings.values)
-    client_by = CLIENTS[vendor.type_name]
-    client = client_by(replace(vendor.settings, values=values))
+    client = CLIENTS[vendor.type_name](replace(vendor.settings, values=values))
     client.acquire(vendor.service().exchange())
     keys_read = {each.args[0] for each in values.get.call_args_list}
     assert keys_read == {key for key, use in client.keys.items() if use is not ReadTo.RUN}
     assert set(vendor.program_keys) <= set(client.keys)
     assert set(vendor.sent_to) | set(vendor.required) <= set(client.keys)
+
+
+@each_of(HOLDERS)
+def test_release_needs_the_keys_for_it_and_no_other(vendor: Vendor) -> None:
+    kept = {key for key, use in vendor.client().keys.items() if use is ReadTo.RELEASE}
+    values = {key: vendor.settings.values[key] for key in kept & {*vendor.required}}
     service = vendor.service()
-    kept = {key for key, use in client.keys.items() if use is ReadTo.RELEASE}
-    kept_values = {key: vendor.settings.values[key] for key in kept & {*vendor.required}}
-    if vendor.holds:
-        client_by(replace(vendor.settings, values=kept_values)).release(service.exchange(), TOKEN)
+    client = CLIENTS[vendor.type_name](replace(vendor.settings, values=values))
+    client.release(service.exchange(), TOKEN)
     assert set(service.asked) == set(vendor.release)
 
 
@@ -118,9 +127,7 @@ def test_document_says_what_each_variable_is_for(vendor: Vendor) -> None:
     assert {*of_programs} == of_users
 
 
-def test_types_keep_their_numbers_and_the_example_has_what_each_needs() -> None:
-    types = [each.type_name for each in VENDORS]
-    assert types == list(CLIENTS), "the rows of tests/unit/vendors.py"
+def test_example_has_what_each_type_needs() -> None:
     document = json.loads((REPOSITORY / "qrmi_config.json.example").read_bytes())
     filled_in = [each for each in document["resources"] if each["environment"]]
     types = [each["type"] for each in filled_in]

@@ -8,6 +8,7 @@ from functools import partial
 from importlib.metadata import version
 from itertools import product
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -324,7 +325,7 @@ def test_unexpected_failure_is_named_and_may_have_acted() -> None:
     assert (text, raised.may_have_acted) == (f"{FAILED} (KeyError)", False)
 
 
-def test_thread_that_ends_without_answer_leaves_nobody_waiting_and_without_one_nothing_is_asked(
+def test_thread_that_ends_without_answer_leaves_nobody_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     has_ended = threading.Event()
@@ -333,9 +334,6 @@ def test_thread_that_ends_without_answer_leaves_nobody_waiting_and_without_one_n
     def exit_thread(_: object) -> httpx.Response:
         raise SystemExit
 
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     for is_repeatable in (True, False):
         has_ended.clear()
         service = FakeService({GET: exit_thread})
@@ -343,6 +341,10 @@ def test_thread_that_ends_without_answer_leaves_nobody_waiting_and_without_one_n
         assert has_ended.wait(10)
         assert text == f"the request to {SHOWN_URL} ended without an answer"
         assert error.may_have_acted is not is_repeatable
+
+
+def test_without_a_thread_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse = Mock(side_effect=RuntimeError("can't start new thread"))
     monkeypatch.setattr(threading.Thread, "start", refuse)
     for is_repeatable in (True, False):
         service = FakeService({})

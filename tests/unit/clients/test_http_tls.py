@@ -127,34 +127,41 @@ def test_what_are_no_certificates_is_told_with_its_path(tmp_path: Path) -> None:
 OF_THE_SITE = "name the site's certificates by --env:SSL_CERT_FILE= in plugstack.conf"
 
 
-def test_systems_certificates_are_trusted_if_no_variable_names_others_or_it_says_what_to_do(
+def let_system_have(monkeypatch: pytest.MonkeyPatch, file: Path, folder: Path) -> None:
+    """Let OpenSSL have been built to look for certificates there."""
+    known = SimpleNamespace(openssl_cafile=str(file), openssl_capath=str(folder))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
+
+
+def test_systems_certificates_are_trusted_if_no_variable_names_others(
     entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def let_system_have(file: Path, folder: Path) -> None:
-        known = SimpleNamespace(openssl_cafile=str(file), openssl_capath=str(folder))
-        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: known)
-
     # What an administrator has added to the folder is not all of the system.
     (tmp_path / "0a1b2c3d.0").touch()
-    let_system_have(entrance.certificate, tmp_path)
+    let_system_have(monkeypatch, entrance.certificate, tmp_path)
     assert status_of(entrance.url, {}) == 200
     with monkeypatch.context() as patch:
         patch.setenv("SSL_CERT_FILE", "/nowhere")
         assert status_of(entrance.url, {"SSL_CERT_FILE": ""}) == 200
+    # As many as a system has are enough, and its file is not read.
+    for number in range(1, 100):
+        (tmp_path / f"0a1b2c3d.{number}").touch()
+    assert failure_at(entrance.url).endswith(f"; if it is the site's own, {OF_THE_SITE}")
+
+
+def test_what_to_do_about_an_unknown_certificate(
+    entrance: TlsEntrance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "0a1b2c3d.0").touch()
     beginning = f"cannot connect to {entrance.url}: its certificate is not trusted ("
     for folder, advice in {
         tmp_path: "; if it is the site's own, ",
         tmp_path / "missing": "; this system has none: install ca-certificates, or ",
     }.items():
-        let_system_have(tmp_path / "missing", folder)
+        let_system_have(monkeypatch, tmp_path / "missing", folder)
         text = failure_at(entrance.url)
         assert text.startswith(beginning), folder
         assert text.endswith(f"){advice}{OF_THE_SITE}"), folder
-    # As many as a system has are enough, and its file is not read.
-    for number in range(1, 100):
-        (tmp_path / f"0a1b2c3d.{number}").touch()
-    let_system_have(entrance.certificate, tmp_path)
-    assert failure_at(entrance.url).endswith(f"; if it is the site's own, {OF_THE_SITE}")
 
 
 def test_certificate_that_no_authority_can_prove_needs_no_other_one() -> None:

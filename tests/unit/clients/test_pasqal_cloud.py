@@ -55,7 +55,7 @@ def test_settings_that_cannot_be_used_are_named() -> None:
             asking_at(FakeService({}), PASQAL_CLOUD, **{key: value})
 
 
-def test_what_is_not_accessible_has_a_reason_and_no_answer_is_the_services_error() -> None:
+def test_what_is_not_accessible_has_a_reason_and_an_unusable_answer_is_an_error() -> None:
     for answer, expected in (
         (devices(), "the service knows no device of type FRESNEL"),
         (

@@ -50,9 +50,7 @@ def test_user_or_group_lets_in() -> None:
     assert {access: reason_for(access) for access in reasons} == reasons
 
 
-def test_account_and_partition_must_hold_too_and_what_slurm_does_not_tell_holds_for_nobody() -> (
-    None
-):
+def test_account_and_partition_must_hold_too_and_slurm_must_tell_what_counts() -> None:
     untold = replace(JOB, account=None, partition=None, gids=())
     account = "submit it with --account"
     partition = "submit it with --partition"

@@ -256,9 +256,7 @@ def test_failure_fails_each_task_of_who_asked_and_is_told_once(qrun_host: Plugin
         qrun_host.play("exit 3")
 
 
-def test_words_of_tasks_that_announce_quantum_jobs_cost_one_question_and_silence_none(
-    qrun_host: PluginHost,
-) -> None:
+def test_step_whose_tasks_never_ran_qrun_asks_nothing(qrun_host: PluginHost) -> None:
     for statuses in ([0, 0], [FAILED, 0], [9, 9]):
         with fresh(qrun_host, statuses) as host:
             host.answer_and_keep(answer_of())
@@ -266,6 +264,11 @@ def test_words_of_tasks_that_announce_quantum_jobs_cost_one_question_and_silence
             assert verbs(host) == [ENVIRONMENT]
             assert report.logged("error") + report.logged("info") == []
             assert report.left_open == 1
+
+
+def test_flood_of_words_that_announce_a_quantum_job_costs_one_question(
+    qrun_host: PluginHost,
+) -> None:
     qrun_host.answer_and_keep(answer_of())
     report = run(qrun_host, tasks=3, submits=1000)
     assert verbs(qrun_host) == BOTH

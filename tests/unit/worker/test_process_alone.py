@@ -304,15 +304,19 @@ def test_stopped_network_process_is_continued(site_of_node: Site, tmp_path: Path
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
-def test_rights_of_the_unit_are_enough_and_where_root_stays_nothing_is_asked_and_a_line_says_why(
-    site_of_node: Site, tmp_path: Path
-) -> None:
+def test_rights_of_the_systemd_unit_are_enough(site_of_node: Site, tmp_path: Path) -> None:
     unit = (Path(__file__).parents[3] / "systemd" / "spank-qrmi-release.service").read_text()
     [names] = re.findall(r"(?m)^CapabilityBoundingSet=(.*)$", unit)
     kept = ",".join("+" + name.removeprefix("CAP_").lower() for name in names.split())
     under = ("setpriv", "--no-new-privs", f"--bounding-set=-all,{kept}")
     answer = answer_of(request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke"), under=under)
     assert (answer.messages, answer.verdict) == ([], "run")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
+def test_where_root_stays_nothing_is_asked_and_one_line_says_why(
+    site_of_node: Site, tmp_path: Path
+) -> None:
     stays = "root cannot be given up"
     unknown = "this node knows no such user: add it, or name another"
     cannot = ("setpriv", "--bounding-set=-setuid")
@@ -323,6 +327,5 @@ def test_rights_of_the_unit_are_enough_and_where_root_stays_nothing_is_asked_and
         ((), ("--worker-user=no-such-user",), f"--worker-user=no-such-user: {unknown}"),
     ):
         request = request_of(tmp_path, Verb.ACQUIRE, "ibm_sherbrooke,FRESNEL", *options)
-        site_of_node.requests.clear()
         [message, _] = answer_of(request, under=under).messages
         assert (message, list(site_of_node.requests)) == (expected, [])
