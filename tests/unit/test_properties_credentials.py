@@ -27,11 +27,12 @@ from spank_qrmi.network import process
 from spank_qrmi.network.worker_side import Network
 from spank_qrmi.protocol import Request, Verb
 from spank_qrmi.redaction import is_told_by
-from spank_qrmi.state.journal import Entry, Journal
+from spank_qrmi.state.journal import Journal
 from spank_qrmi.state.token_cache import TokenCache
 from spank_qrmi.trust import munge
 from spank_qrmi.trust.worker_user import DEFAULT_WORKER_USER
 from tests.unit.fake_services import begin_to_send, reply, token_reply, unread
+from tests.unit.job.job_node import entries_in
 from tests.unit.local_network import LocalNetwork, LocalServices
 from tests.unit.munge_credentials import write_munge
 from tests.unit.network.test_worker_side import PATIENCE_SECONDS, real, served
@@ -154,9 +155,9 @@ class Site:
         resources = [self.resource(each) for each in names]
         taken = [collect_variables(each, 7, [*exported.items()], secrets) for each in resources]
         outcomes = acquirer.acquire_all([*zip(resources, taken, strict=True)])
-        entries = [each for each in journal.entries() if isinstance(each, Entry)]
-        Releaser(journal, Deadline(PATIENCE_SECONDS), self.network).release_all(entries)
-        for each in entries:
+        Releaser(journal, Deadline(PATIENCE_SECONDS), self.network).release_all(entries_in(journal))
+        # What was told to end is looked at again, by nobody here.
+        for each in entries_in(journal):
             journal.take_away(each)
         return outcomes
 
