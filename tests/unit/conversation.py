@@ -93,15 +93,16 @@ class ServingWorker:
 
     def ask(self, message: bytes | Request) -> SeenAnswer:
         """Put one message to it; return what it answered."""
-        is_request = isinstance(message, Request)
+        version = message.version if isinstance(message, Request) else VERSION
+        encoded = encode_request(message) if isinstance(message, Request) else message
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            ours.sendall(encode_request(message) if is_request else message)
+            ours.sendall(encoded)
             ours.shutdown(socket.SHUT_WR)
             self.serve(theirs)
             # Closed instead, a request that was not read to its end would reset the connection.
             theirs.shutdown(socket.SHUT_WR)
-            return read_answer(ours.recv, message.version if is_request else VERSION)
+            return read_answer(ours.recv, version)
 
 
 def in_pieces(message: bytes, size: int) -> Callable[[int], bytes]:
