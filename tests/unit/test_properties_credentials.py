@@ -155,6 +155,7 @@ class Site:
         resources = [self.resource(each) for each in names]
         taken = [collect_variables(each, 7, [*exported.items()], secrets) for each in resources]
         outcomes = acquirer.acquire_all([*zip(resources, taken, strict=True)])
+        assert "gave no result in time" not in map(str, outcomes)
         Releaser(journal, Deadline(PATIENCE_SECONDS), self.network).release_all(entries_in(journal))
         # What was told to end is looked at again, by nobody here.
         for each in entries_in(journal):
