@@ -112,13 +112,15 @@ def test_cancelled_steps_release_and_the_next_one_acquires(product: Product):
 
 @pytest.mark.usefixtures("epilog_is_known")
 def test_epilog_releases_what_a_killed_step_has_left(product: Product):
-    job = product.submit("srun bash -c 'touch here; exec sleep 600'", *HELD_BY_STEPS)
-    wait_until((job.folder / "here").exists, 20, "start of the step")
-    with_tasks = [
-        pid
-        for pid in product.cluster.stepd_pids(job.id)
-        if any("600" in command_line(child) for child in children_of(pid))
-    ]
+    job = product.submit("srun bash -c 'exec sleep 600'", *HELD_BY_STEPS)
+
+    def with_tasks_of_srun() -> list[int]:
+        pids = product.cluster.stepd_pids(job.id)
+        return [
+            pid for pid in pids if any("600" in command_line(each) for each in children_of(pid))
+        ]
+
+    with_tasks = wait_until(with_tasks_of_srun, 20, "start of the step")
     tasks = [child for pid in with_tasks for child in children_of(pid)]
     assert len(with_tasks) == 1
     end_processes(with_tasks)
